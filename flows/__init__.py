@@ -1,0 +1,1 @@
+"""Sentences: the wiring of verbs into a dataflow, its sources and its sinks, and the command line."""

@@ -1,0 +1,124 @@
+"""The canonical event: what every reader and adapter produces and every operator consumes.
+
+Adding an optional field with a default is safe. Anything else changes the public event schema.
+Bad values are found by `operators.decode`, which turns them into dead letters; the types here say
+what a good event looks like.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, get_args
+
+import msgspec
+
+EventType = Literal[
+    "page_view",
+    "search",
+    "list_view",
+    "item_view",
+    "cart_add",
+    "cart_remove",
+    "checkout_start",
+    "purchase",
+    "refund",
+    "wishlist_add",
+    "reco_view",
+    "reco_click",
+    "identify",
+    "consent",
+    "erase",
+    "item",
+    "custom",
+]
+EVENT_TYPES: frozenset[str] = frozenset(get_args(EventType))
+
+ITEM_TYPES: frozenset[str] = frozenset(
+    {"list_view", "item_view", "cart_add", "cart_remove", "purchase", "refund", "wishlist_add"}
+    | {"reco_view", "reco_click", "item"}
+)
+"""Event types that speak of items."""
+
+EVENT_BYTES_MAX = 64 * 1024
+PROPS_BYTES_MAX = 32 * 1024
+EVENT_ID_CHARS_MAX = 100
+SHOPPER_ID_CHARS_MAX = 128
+
+ItemId = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+
+
+class Item(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """One item of an event. `price` is for one piece, in the event's currency."""
+
+    item_id: ItemId
+    category: tuple[str, ...] = ()
+    brand: str | None = None
+    name: str | None = None
+    price: float | None = None
+    quantity: Annotated[int, msgspec.Meta(ge=1)] = 1
+    position: int | None = None
+    available: bool | None = None
+
+
+class Consent(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """What the shopper agreed to; None means not asked."""
+
+    analytics: bool | None = None
+    personalization: bool | None = None
+    ads: bool | None = None
+
+
+class Page(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """Where it happened."""
+
+    url: str | None = None
+    path: str | None = None
+    referrer: str | None = None
+    title: str | None = None
+
+
+class Campaign(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """What brought the shopper here."""
+
+    source: str | None = None
+    medium: str | None = None
+    name: str | None = None
+    term: str | None = None
+    content: str | None = None
+
+
+class Reco(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """The list an event belongs to: on `reco_view`, `reco_click` and the purchase they lead to."""
+
+    slot: str | None = None
+    model: str | None = None
+    position: int | None = None
+    experiment: str | None = None
+    variant: str | None = None
+
+
+class Event(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """One thing a shopper did. Times in ms since 1970; `value` is net merchandise value.
+
+    `received_ts` 0 on the wire means "as `event_ts`"; decoding fills it in.
+    """
+
+    event_id: Annotated[str, msgspec.Meta(min_length=1, max_length=EVENT_ID_CHARS_MAX)]
+    type: EventType
+    event_ts: int
+    received_ts: int = 0
+    anonymous_id: Annotated[str, msgspec.Meta(max_length=SHOPPER_ID_CHARS_MAX)] | None = None
+    user_id: Annotated[str, msgspec.Meta(max_length=SHOPPER_ID_CHARS_MAX)] | None = None
+    items: tuple[Item, ...] = ()
+    order_id: str | None = None
+    value: float | None = None
+    currency: str | None = None
+    query: str | None = None
+    list_id: str | None = None
+    cart_id: str | None = None
+    page: Page | None = None
+    campaign: Campaign | None = None
+    device: str | None = None
+    country: str | None = None
+    consent: Consent | None = None
+    reco: Reco | None = None
+    props: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)

@@ -1,0 +1,117 @@
+"""What learners learn from and answer with: columns, so that a batch is a few array operations.
+
+Shoppers and items are rows of two vocabularies that all learners of a recommender share.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+    Rows = NDArray[np.int32]
+    Weights = NDArray[np.float32]
+    Times = NDArray[np.int64]
+
+VIEW, CART, PURCHASE = 0, 1, 2
+"""Kinds of interaction: looked at, put into the cart, bought."""
+
+NOBODY = -1
+"""Padding in columns of rows: no item, no shopper."""
+
+
+class Vocabulary:
+    """Ids to dense rows and back; rows are given in order of first sight and never reused.
+
+    >>> v = Vocabulary(); v.row("mug"), v.row("cup"), v.row("mug"), v.find("pot")
+    (0, 1, 0, -1)
+    """
+
+    __slots__ = ("ids", "rows")
+
+    def __init__(self, ids: Iterable[str] = ()) -> None:
+        self.ids: list[str] = list(ids)
+        self.rows: dict[str, int] = {name: row for row, name in enumerate(self.ids)}
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def row(self, name: str) -> int:
+        """The row of an id, a new one if it was never seen."""
+        row = self.rows.get(name)
+        if row is None:
+            row = self.rows[name] = len(self.ids)
+            self.ids.append(name)
+        return row
+
+    def find(self, name: str) -> int:
+        """The row of an id, or NOBODY: a read never grows the vocabulary."""
+        return self.rows.get(name, NOBODY)
+
+
+@dataclass(slots=True)
+class Interactions:
+    """One batch in arrival order, n rows. A shopper may come several times.
+
+    shopper int32[n], item int32[n]  rows of the vocabularies
+    kind int8[n]                     VIEW, CART, PURCHASE
+    weight float32[n]                how much it says: from config, by event type
+    at_ms int64[n]                   event time
+    context int32[n, r]              items of the same session before this one, newest first,
+                                     NOBODY-padded; repeats of an item kept as they came
+    """
+
+    shopper: Rows
+    item: Rows
+    kind: NDArray[np.int8]
+    weight: Weights
+    at_ms: Times
+    context: Rows
+
+    def __len__(self) -> int:
+        return len(self.shopper)
+
+
+@dataclass(slots=True)
+class Requests:
+    """Shoppers for whom a list is wanted now, n rows.
+
+    shopper int32[n]      row, or NOBODY for one never seen
+    context int32[n, r]   items of the running session, newest first, NOBODY-padded
+    now_ms int64[n]       event time at which the list will stand
+    """
+
+    shopper: Rows
+    context: Rows
+    now_ms: Times
+
+    def __len__(self) -> int:
+        return len(self.shopper)
+
+
+@dataclass(slots=True)
+class Lists:
+    """Answers to `Requests`, best first, n rows of at most k items, NOBODY-padded at the end.
+
+    item int32[n, k]; score float32[n, k], not rising along a row, any scale of the learner's own;
+    because int32[n, k]: the item that put it there, or NOBODY where no single item did.
+    """
+
+    item: Rows
+    score: Weights
+    because: Rows
+
+
+def empty_lists(n: int, k: int) -> Lists:
+    """Lists with nothing in them."""
+    return Lists(
+        np.full((n, k), NOBODY, np.int32),
+        np.zeros((n, k), np.float32),
+        np.full((n, k), NOBODY, np.int32),
+    )

@@ -1,0 +1,140 @@
+"""The Redis key contract, major 1: every key is built here and nowhere else.
+
+key                                type    content                                   expires
+ps:1:shopper:{id}:profile          HASH    counters and features, ints and decimals  90 d, 30 d anonymous
+ps:1:shopper:{id}:segments         HASH    segment id -> entered ms                  90 d
+ps:1:shopper:{id}:top:<slot>       STRING  list as JSON                              24 h
+ps:1:shopper:{id}:session          HASH    the running session; there = active       gap + 60 s
+ps:1:alias:{anonymous_id}          STRING  shopper id                                180 d
+ps:1:segment:{sid}:members         ZSET    shopper, score = entered ms               none
+ps:1:segment:{sid}:definition      HASH    name description kind version status ...  none
+ps:1:segment:{sid}:stats           HASH    size and what it is worth, now            none
+ps:1:segments                      HASH    segment id -> summary as JSON             none
+ps:1:item:{iid}:similar            STRING  list as JSON                              7 d
+ps:1:item:{iid}:bought             STRING  list as JSON                              7 d
+ps:1:item:{iid}:card               HASH    name category brand price currency ...    30 d
+ps:1:popular:{scope}:24h           STRING  list as JSON                              48 h
+ps:1:model:{name}                  HASH    version, algorithm, metrics               none
+ps:1:changes:{p}                   STREAM  enter, leave, merge, erase                about 1 M entries
+ps:1:meta                          HASH    contract, writer version, watermark       none
+ps:1:worker:{n}                    STRING  heartbeat                                 15 s
+
+One hash tag a key, so that a cluster can hold them. A storefront reads them all; only flows write.
+A breaking change writes `ps:2:` beside these.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+
+CONTRACT = "1.0"
+CHANGE_STREAMS = 8
+
+_UNSAFE = re.compile(r"[{}:%\x00-\x1f\x7f]")
+
+
+def part(text: str) -> str:
+    """Percent-encode what would break a hash tag or a key, so that every id is a legal part of a key.
+
+    >>> part("a:b{c}%")
+    'a%3Ab%7Bc%7D%25'
+    """
+    if not text:
+        raise ValueError("an empty id cannot be part of a key")
+    return _UNSAFE.sub(lambda found: f"%{ord(found[0]):02X}", text)
+
+
+def profile_key(shopper: str) -> str:
+    """The HASH of a shopper's counters and features."""
+    return f"ps:1:shopper:{{{part(shopper)}}}:profile"
+
+
+def segments_key(shopper: str) -> str:
+    """The HASH of the segments a shopper is in, with the time of entering each (ms)."""
+    return f"ps:1:shopper:{{{part(shopper)}}}:segments"
+
+
+def top_key(shopper: str, slot: str) -> str:
+    """The STRING with a shopper's list for one page slot."""
+    return f"ps:1:shopper:{{{part(shopper)}}}:top:{part(slot)}"
+
+
+def session_key(shopper: str) -> str:
+    """The HASH of a shopper's running session."""
+    return f"ps:1:shopper:{{{part(shopper)}}}:session"
+
+
+def alias_key(anonymous_id: str) -> str:
+    """The STRING that names the shopper an anonymous id became."""
+    return f"ps:1:alias:{{{part(anonymous_id)}}}"
+
+
+def members_key(segment: str) -> str:
+    """The ZSET of a segment's shoppers, scored by when they entered (ms)."""
+    return f"ps:1:segment:{{{part(segment)}}}:members"
+
+
+def definition_key(segment: str) -> str:
+    """The HASH that says what a segment is."""
+    return f"ps:1:segment:{{{part(segment)}}}:definition"
+
+
+def stats_key(segment: str) -> str:
+    """The HASH of a segment's size and worth."""
+    return f"ps:1:segment:{{{part(segment)}}}:stats"
+
+
+def registry_key() -> str:
+    """The HASH of all segments."""
+    return "ps:1:segments"
+
+
+def similar_key(item: str) -> str:
+    """The STRING with the items looked at together with this one."""
+    return f"ps:1:item:{{{part(item)}}}:similar"
+
+
+def bought_key(item: str) -> str:
+    """The STRING with the items bought together with this one."""
+    return f"ps:1:item:{{{part(item)}}}:bought"
+
+
+def card_key(item: str) -> str:
+    """The HASH with what a page shows of an item."""
+    return f"ps:1:item:{{{part(item)}}}:card"
+
+
+def popular_key(kind: str = "all", value: str = "") -> str:
+    """The STRING with the fallback list of a scope: all, a category or a segment.
+
+    >>> popular_key(), popular_key("category", "shoes")
+    ('ps:1:popular:{all}:24h', 'ps:1:popular:{category.shoes}:24h')
+    """
+    scope = f"{kind}.{part(value)}" if value else kind
+    return f"ps:1:popular:{{{scope}}}:24h"
+
+
+def model_key(name: str) -> str:
+    """The HASH of a model's version and metrics."""
+    return f"ps:1:model:{{{part(name)}}}"
+
+
+def changes_key(shopper: str) -> str:
+    """The STREAM that tells of this shopper's changes."""
+    return f"ps:1:changes:{{{change_stream(shopper)}}}"
+
+
+def change_stream(shopper: str) -> int:
+    """Which of the change streams tells of this shopper."""
+    return zlib.crc32(shopper.encode()) % CHANGE_STREAMS
+
+
+def meta_key() -> str:
+    """The HASH with the contract's version, the writer's and its watermark."""
+    return "ps:1:meta"
+
+
+def worker_key(worker: int) -> str:
+    """The STRING that a live worker refreshes."""
+    return f"ps:1:worker:{{{worker}}}"
