@@ -1,0 +1,75 @@
+# Everything runs in .venv, made here from the lock files. Needs make and Python 3.11 or 3.12 with venv.
+
+VENV := .venv
+BIN := $(VENV)/bin
+UV := uv==0.13.8
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint check bench quality lock clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name says; do \
+	  printf '  make %-9s %s\n' "$$name" "$$says"; done
+
+demo: $(VENV)/.runtime ## the main job on a synthetic shop, until Ctrl-C (ONCE=1: to the end of a short run)
+	@$(BIN)/penstock demo $(if $(ONCE),--once)
+
+test: $(VENV)/.dev ## the tests
+	@$(BIN)/python -m pytest -n 2
+
+lint: $(VENV)/.dev ## style, format, types and the direction of imports
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check --quiet
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+check: lint test ## lint and test: before every commit
+
+bench: $(VENV)/.dev ## speed on the canonical workload, beside the floor
+	@$(BIN)/python -m benchmarks.canonical
+
+quality: $(VENV)/.dev ## quality of lists and clusters, beside the baselines
+	@$(BIN)/python -m benchmarks.quality
+
+lock: $(BIN)/python ## lock again after a change of pyproject.toml (UPGRADE=1: to the newest releases)
+	@$(PIP) install $(UV)
+	@$(LOCK) pyproject.toml --output-file requirements.lock
+	@$(LOCK) --constraints requirements.lock --extra dev pyproject.toml --output-file requirements-dev.lock
+
+clean: ## forget .venv, builds and caches
+	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -prune -exec rm -rf {} +
+
+# Valid for both Pythons and every Linux or macOS machine. One version of a package for both Pythons,
+# so that they compute alike.
+LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
+  --custom-compile-command "make lock" --group build $(if $(UPGRADE),--upgrade)
+
+# A pyenv shim or a Debian Python without python3-venv is found by name and yet does not serve.
+SERVES := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
+
+$(BIN)/python:
+	@for python in $(or $(PYTHON),python3.12 python3.11 python3 python); do \
+	  if "$$python" -c '$(SERVES)' 2>/dev/null; then \
+	    echo "setup: $(VENV) with $$("$$python" --version)"; \
+	    exec "$$python" -m venv --clear $(VENV); \
+	  fi; \
+	done; \
+	echo "setup: no Python 3.11 or 3.12 with venv found: install one (Debian, Ubuntu: apt-get install python3-venv)" \
+	  "or name it: make PYTHON=/path/to/python3.12" >&2; exit 1
+
+$(VENV)/.runtime: requirements.lock pyproject.toml | $(BIN)/python
+	@echo "setup: locked packages of $<"
+	@$(INSTALL)
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.lock pyproject.toml | $(BIN)/python
+	@echo "setup: locked packages of $<"
+	@$(INSTALL)
+	@touch $@ $(VENV)/.runtime
+
+# The hashes hold for everything downloaded; the project itself is built by the locked hatchling.
+INSTALL = $(PIP) install --only-binary :all: --require-hashes --requirement $< \
+  && $(PIP) install --no-deps --no-build-isolation --editable .
