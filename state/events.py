@@ -43,7 +43,14 @@ PROPS_BYTES_MAX = 32 * 1024
 EVENT_ID_CHARS_MAX = 100
 SHOPPER_ID_CHARS_MAX = 128
 
+ORDER_ID_CHARS_MAX = 128
+MONEY_MAX = 1e12
+"""More than any order is worth; sums of such amounts stay exact enough and finite."""
+
 ItemId = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+Position = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
+
+NO_PROPS = msgspec.Raw(b"{}")
 
 
 class Item(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -54,8 +61,8 @@ class Item(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     brand: str | None = None
     name: str | None = None
     price: float | None = None
-    quantity: Annotated[int, msgspec.Meta(ge=1)] = 1
-    position: int | None = None
+    quantity: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1
+    position: Position | None = None
     available: bool | None = None
 
 
@@ -91,7 +98,7 @@ class Reco(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
     slot: str | None = None
     model: str | None = None
-    position: int | None = None
+    position: Position | None = None
     experiment: str | None = None
     variant: str | None = None
 
@@ -109,7 +116,7 @@ class Event(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     anonymous_id: Annotated[str, msgspec.Meta(max_length=SHOPPER_ID_CHARS_MAX)] | None = None
     user_id: Annotated[str, msgspec.Meta(max_length=SHOPPER_ID_CHARS_MAX)] | None = None
     items: tuple[Item, ...] = ()
-    order_id: str | None = None
+    order_id: Annotated[str, msgspec.Meta(max_length=ORDER_ID_CHARS_MAX)] | None = None
     value: float | None = None
     currency: str | None = None
     query: str | None = None
@@ -121,4 +128,4 @@ class Event(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     country: str | None = None
     consent: Consent | None = None
     reco: Reco | None = None
-    props: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
+    props: msgspec.Raw = NO_PROPS

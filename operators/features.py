@@ -1,0 +1,82 @@
+"""What clustering sees of a shopper: raw counters as a row, and the features made of many rows.
+
+`FEATURES` are stored by position with the clusters: a change of them restarts the clusters.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from state.shopper import DAY_MS, MICROS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from state.shopper import Shopper
+
+FEATURES = (
+    "sessions",
+    "session_minutes",
+    "depth",
+    "views",
+    "cart_rate",
+    "purchases",
+    "revenue",
+    "order_value",
+    "price_level",
+    "days_known",
+    "days_since_purchase",
+    "focus",
+)
+"""Names of the columns, in order; all but the two rates are logarithms, since counts are skewed."""
+
+
+def feature_row(shopper: Shopper, top_share: float) -> tuple[float, ...]:
+    """The counters that `feature_matrix` works on."""
+    return (
+        shopper.sessions,
+        shopper.session_ms,
+        shopper.session_events,
+        shopper.views,
+        shopper.carts,
+        shopper.purchases,
+        shopper.revenue_micros,
+        shopper.viewed_price_micros,
+        shopper.viewed_prices,
+        shopper.first_ms,
+        shopper.last_ms,
+        shopper.last_purchase_ms,
+        top_share,
+    )
+
+
+def feature_matrix(rows: Sequence[tuple[float, ...]]) -> NDArray[np.float64]:
+    """Features float64[n, len(FEATURES)] of n feature rows.
+
+    A shopper who never bought counts as one who bought on the day of the first event.
+    """
+    raw = np.asarray(rows, dtype=np.float64).reshape(len(rows), 13).T
+    sessions, session_ms, session_events, views, carts, purchases, revenue, price, prices = raw[:9]
+    first_ms, last_ms, purchase_ms, focus = raw[9:]
+    per_session = np.maximum(sessions, 1)
+    since_ms = last_ms - np.where(purchase_ms > 0, purchase_ms, first_ms)
+    return np.column_stack(
+        (
+            np.log1p(sessions),
+            np.log1p(session_ms / per_session / 60_000),
+            np.log1p(session_events / per_session),
+            np.log1p(views),
+            np.minimum(carts / np.maximum(views, 1), 1.0),
+            np.log1p(purchases),
+            np.log1p(revenue / MICROS),
+            np.log1p(revenue / MICROS / np.maximum(purchases, 1)),
+            np.log1p(price / MICROS / np.maximum(prices, 1)),
+            np.log1p((last_ms - first_ms) / DAY_MS),
+            np.log1p(np.maximum(since_ms, 0) / DAY_MS),
+            focus,
+        )
+    )

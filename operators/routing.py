@@ -1,0 +1,63 @@
+"""From a source's batch to the groups its shards fold: the clock of the source, and who gets what."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from operators.identity import device
+from operators.shards import shard_of
+from state.deadletters import DeadLetter
+from state.messages import BatchId, Group, SourceTotals
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from state.events import Event
+
+
+class SourceClock(msgspec.Struct):
+    """How far a source partition has come; stored with its offset.
+
+    `watermark_ms` is the newest event time seen less the allowed lateness, 0 before the first event.
+    """
+
+    batches: int = 0
+    watermark_ms: int = 0
+    totals: SourceTotals = msgspec.field(default_factory=SourceTotals)
+
+    def group(
+        self,
+        records: Iterable[Event | DeadLetter],
+        *,
+        partition: str,
+        shards: int,
+        allowed_lateness_ms: int,
+        last: bool = False,
+    ) -> tuple[list[Group], list[DeadLetter]]:
+        """The next batch as one group a shard, even if empty: each carries the watermark."""
+        batch = BatchId(partition, self.batches)
+        self.batches += 1
+        groups = [Group(batch, n, self.watermark_ms, [], [], [], last) for n in range(shards)]
+        rejected: list[DeadLetter] = []
+        totals, clock_ms, position = self.totals, self.watermark_ms, -1
+        by_type = totals.by_type
+        for record in records:
+            position += 1
+            if isinstance(record, DeadLetter):
+                rejected.append(record)
+                kind = record.failure_type
+                totals.rejected[kind] = totals.rejected.get(kind, 0) + 1
+                continue
+            group = groups[shard_of(device(record), shards)]
+            group.events.append(record)
+            group.position.append(position)
+            group.clock.append(clock_ms)
+            by_type[record.type] = by_type.get(record.type, 0) + 1
+            if record.event_ts - allowed_lateness_ms > clock_ms:
+                clock_ms = record.event_ts - allowed_lateness_ms
+        totals.read += position + 1
+        self.watermark_ms = clock_ms
+        groups[0].totals = SourceTotals(totals.read, dict(totals.rejected), dict(by_type))
+        return groups, rejected

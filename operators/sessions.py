@@ -1,0 +1,96 @@
+"""Sessions in event time: runs of a shopper's events with no gap above the session gap.
+
+The result for events that come late by no more than the allowed lateness equals the in-order result:
+two sessions that such an event joins become one. Whether an event is later than that is decided
+where it is read, once, so that neither batches nor workers show in the outcome.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from state.shopper import Session
+
+if TYPE_CHECKING:
+    from state.shopper import Shopper
+
+
+def enter(shopper: Shopper, at_ms: int, *, gap_ms: int, clock_ms: int) -> Session | None:
+    """The session an event at a time belongs to, opened or joined as need be.
+
+    `clock_ms` is the watermark that stood when the event came. An event older than that is late: it
+    joins a session that was still open then, but opens none; the answer may be None.
+
+    >>> from state.shopper import Shopper
+    >>> ann = Shopper(False, 0, 0)
+    >>> for at in (0, 50, 100, 151): _ = enter(ann, at, gap_ms=50, clock_ms=0)
+    >>> [(s.start_ms, s.last_ms) for s in ann.open], ann.sessions, ann.session_ms
+    ([(0, 100), (151, 151)], 2, 100)
+    """
+    sessions = shopper.open
+    if sessions:
+        newest = sessions[-1]
+        if clock_ms <= at_ms and newest.last_ms <= at_ms <= newest.last_ms + gap_ms:
+            shopper.session_ms += at_ms - newest.last_ms
+            newest.last_ms = at_ms
+            return newest
+        touched = [
+            session
+            for session in sessions
+            if session.start_ms - gap_ms <= at_ms <= session.last_ms + gap_ms
+            and session.last_ms + gap_ms >= clock_ms
+        ]
+        if touched:
+            return _join(shopper, touched, at_ms)
+    if at_ms < clock_ms:
+        return None
+    opened = Session(at_ms, at_ms)
+    shopper.sessions += 1
+    sessions.append(opened)
+    if len(sessions) > 1:
+        sessions.sort(key=_start)
+    return opened
+
+
+def _join(shopper: Shopper, touched: list[Session], at_ms: int) -> Session:
+    first = touched[0]
+    before_ms = sum(session.last_ms - session.start_ms for session in touched)
+    for other in touched[1:]:
+        first.absorb(other)
+        shopper.open.remove(other)
+        shopper.sessions -= 1
+    first.start_ms = min(first.start_ms, at_ms)
+    first.last_ms = max(first.last_ms, at_ms)
+    shopper.session_ms += first.last_ms - first.start_ms - before_ms
+    return first
+
+
+def close(shopper: Shopper, watermark_ms: int, *, gap_ms: int) -> int:
+    """Close the sessions that no event in time can reach any more; how many they were."""
+    still_open = [s for s in shopper.open if s.last_ms + gap_ms >= watermark_ms]
+    closed = len(shopper.open) - len(still_open)
+    if closed:
+        shopper.open = still_open
+    return closed
+
+
+def merge(shopper: Shopper, other: Shopper, *, gap_ms: int, clock_ms: int) -> None:
+    """Take over another shopper's sessions; those still open that are within the gap become one."""
+    shopper.sessions += other.sessions
+    shopper.session_ms += other.session_ms
+    shopper.session_events += other.session_events
+    merged: list[Session] = []
+    for session in sorted(shopper.open + other.open, key=_start):
+        near = merged and session.start_ms <= merged[-1].last_ms + gap_ms
+        if near and min(session.last_ms, merged[-1].last_ms) + gap_ms >= clock_ms:
+            apart_ms = merged[-1].last_ms - merged[-1].start_ms + session.last_ms - session.start_ms
+            merged[-1].absorb(session)
+            shopper.session_ms += merged[-1].last_ms - merged[-1].start_ms - apart_ms
+            shopper.sessions -= 1
+        else:
+            merged.append(session)
+    shopper.open = merged
+
+
+def _start(session: Session) -> int:
+    return session.start_ms

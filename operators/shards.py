@@ -1,0 +1,174 @@
+"""Shards: the keyed state of the flow, each a good many shoppers, folded a group at a time.
+
+First by device: anonymous shoppers live there, and users are recognised. Then by user. The state of
+an anonymous shopper who turns out to be a user moves from the first kind of shard to the second, so
+the flow needs no cycle.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING
+
+from operators import visit
+from state import keys
+from state.messages import Forward, Group, Move, Part, Regrouped, Totals, Visited
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from operators.identity import Links
+    from operators.visit import Rules
+    from state.messages import BatchId
+    from state.shopper import Shopper
+
+
+def shard_of(name: str, shards: int) -> int:
+    """The shard that keeps a shopper or a device. Stored: the rule must not change."""
+    return zlib.crc32(name.encode()) % shards
+
+
+class Watermark:
+    """The minimum over source partitions of how far their event time has come for sure."""
+
+    def __init__(self, partitions: dict[str, int] | None = None) -> None:
+        self.partitions = {} if partitions is None else partitions
+
+    def advance(self, partition: str, watermark_ms: int) -> int:
+        """Hear of a partition's watermark; the one over all partitions heard of."""
+        if watermark_ms > self.partitions.get(partition, -1):
+            self.partitions[partition] = watermark_ms
+        return min(self.partitions.values())
+
+
+class DeviceShard:
+    """Anonymous shoppers of one shard, and the users its devices belong to."""
+
+    def __init__(
+        self,
+        rules: Rules,
+        rows: dict[str, Shopper],
+        totals: Totals,
+        links: Links,
+        watermark: Watermark,
+    ) -> None:
+        self.shoppers = visit.Shoppers(rules, rows, totals)
+        self.links = links
+        self.watermark = watermark
+        self._alias_ttl_s = rules.alias_ttl_s
+
+    def fold(self, group: Group) -> Visited:
+        """Fold a group in order; events of users are handed on in `forwards`."""
+        shoppers, totals = self.shoppers, self.shoppers.totals
+        now_ms = self.watermark.advance(group.batch.partition, group.watermark_ms)
+        shoppers.begin(group.batch, group.shard, now_ms, last=group.last)
+        out = shoppers.out
+        for event, position, clock_ms in zip(
+            group.events, group.position, group.clock, strict=True
+        ):
+            if event.type == "item":
+                totals.accepted += 1
+                for item in event.items:
+                    out.catalogue.append((event.event_ts, item, event.currency or ""))
+                continue
+            known = self.links.resolve(event)
+            if known is None:
+                assert event.anonymous_id is not None
+                if event.type == "erase":
+                    shoppers.erase(event.anonymous_id, event.event_ts)
+                else:
+                    shoppers.fold(event.anonymous_id, event, position, clock_ms, known=False)
+                continue
+            if known.alias_due:
+                assert event.anonymous_id is not None
+                alias = keys.alias_key(event.anonymous_id)
+                out.writes.append(("SET", alias, known.user_id, "EX", self._alias_ttl_s))
+                totals.identity_conflicts += known.conflict
+                if known.newly_linked:
+                    self._move(
+                        event.anonymous_id, known.user_id, position, event.event_ts, clock_ms
+                    )
+            if event.type == "erase" and event.anonymous_id is not None:
+                self.links.users.pop(event.anonymous_id, None)
+                out.writes.append(("DEL", keys.alias_key(event.anonymous_id)))
+            out.forwards.append(Forward(position, known.user_id, event, clock_ms))
+        finished = shoppers.finish()
+        finished.totals[f"devices:{group.shard}"] = _copy(totals)
+        finished.source = group.totals
+        return finished
+
+    def _move(self, name: str, user: str, position: int, at_ms: int, clock_ms: int) -> None:
+        state = self.shoppers.give_up(name)
+        if state is not None:
+            out = self.shoppers.out
+            out.moves.append(Move(position, name, user, state, at_ms, clock_ms))
+            out.writes.append(("DEL", keys.profile_key(name), keys.session_key(name)))
+
+
+class UserShard:
+    """Known shoppers of one shard."""
+
+    def __init__(self, rules: Rules, rows: dict[str, Shopper], totals: Totals) -> None:
+        self.shoppers = visit.Shoppers(rules, rows, totals)
+
+    def fold(self, group: Regrouped) -> Part:
+        """Fold what came of users in a batch, in the order in which it was read."""
+        shoppers = self.shoppers
+        shoppers.begin(group.batch, group.shard, group.watermark_ms, last=group.last)
+        moves = {move.position: move for move in group.moves}
+        for forward in group.forwards:
+            move = moves.get(forward.position)
+            if move is not None:
+                shoppers.take_over(move)
+            event = forward.event
+            if event.type == "erase":
+                shoppers.erase(forward.shopper, event.event_ts)
+            else:
+                shoppers.fold(
+                    forward.shopper, event, forward.position, forward.clock_ms, known=True
+                )
+        finished = shoppers.finish()
+        finished.totals[f"users:{group.shard}"] = _copy(shoppers.totals)
+        return Part(group.batch, group.shard, group.parts, [*group.passed, finished])
+
+
+def regroup(arrived: Iterable[Visited], shards: int) -> list[Regrouped]:
+    """Deal what device shards made of a batch to the shards of users, one message each."""
+    batches: dict[BatchId, list[Visited]] = {}
+    for visited in arrived:
+        batches.setdefault(visited.batch, []).append(visited)
+    return [
+        message
+        for parts in batches.values()
+        for message in _deal(sorted(parts, key=_shard), shards)
+    ]
+
+
+def _deal(parts: list[Visited], shards: int) -> list[Regrouped]:
+    watermark_ms = min(part.watermark_ms for part in parts)
+    dealt = [
+        Regrouped(parts[0].batch, shard, watermark_ms, parts[0].last, len(parts), [], [], [])
+        for shard in range(shards)
+    ]
+    for part in parts:
+        for forward in part.forwards:
+            dealt[shard_of(forward.shopper, shards)].forwards.append(forward)
+        for move in part.moves:
+            dealt[shard_of(move.shopper, shards)].moves.append(move)
+        part.forwards, part.moves = [], []
+        dealt[part.shard].passed.append(part)
+    for message in dealt:
+        message.forwards.sort(key=_position)
+    return dealt
+
+
+def _shard(part: Visited) -> int:
+    return part.shard
+
+
+def _position(forward: Forward) -> int:
+    return forward.position
+
+
+def _copy(totals: Totals) -> Totals:
+    return Totals(*(getattr(totals, name) for name in totals.__struct_fields__))

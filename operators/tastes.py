@@ -1,0 +1,76 @@
+"""What a shopper likes: exponentially decayed counts of categories, in a bounded table."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from state.shopper import Shopper
+
+
+class DecayedCounts:
+    """Exponentially decayed counts whose sum does not depend on the order of arrival.
+
+    Forward decay (Cormode, Shkapenyuk, Srivastava, Xu: Forward Decay, ICDE 2009): an event at time t
+    weighs 2**(t / half_life), so nothing has to be decayed when time passes. The weight's mantissa is
+    cut to 16 bits and a shopper's counts share a power of two, so every addition is exact in a double
+    as long as its terms are within 37 half-lives of each other: any order gives the same bits.
+    """
+
+    _MANTISSA = 1 << 16
+
+    def __init__(self, half_life_ms: float, counts_max: int) -> None:
+        self._half_life_ms = half_life_ms
+        self._counts_max = counts_max
+
+    def add(self, shopper: Shopper, name: str, at_ms: int) -> None:
+        """Count one event of a name."""
+        counts = shopper.affinity
+        age = at_ms / self._half_life_ms
+        scale = math.floor(age)
+        weight = round(2.0 ** (age - scale) * self._MANTISSA) / self._MANTISSA
+        if not counts:
+            counts = shopper.affinity = {}
+            shopper.affinity_scale = scale
+        elif scale > shopper.affinity_scale:
+            self._rescale(shopper, scale)
+            counts = shopper.affinity
+        shift = scale - shopper.affinity_scale
+        counts[name] = counts.get(name, 0.0) + (math.ldexp(weight, shift) if shift else weight)
+        if len(counts) > self._counts_max:
+            del counts[min(counts, key=lambda known: (counts[known], known))]
+
+    def merge(self, into: Shopper, other: Shopper) -> None:
+        """Add another shopper's counts."""
+        if not other.affinity:
+            return
+        if not into.affinity:
+            into.affinity_scale = other.affinity_scale
+        scale = max(into.affinity_scale, other.affinity_scale)
+        self._rescale(into, scale)
+        self._rescale(other, scale)
+        merged = dict(into.affinity)
+        for name, count in other.affinity.items():
+            merged[name] = merged.get(name, 0.0) + count
+        strongest = sorted(merged.items(), key=lambda pair: (-pair[1], pair[0]))
+        into.affinity = dict(strongest[: self._counts_max])
+
+    @staticmethod
+    def _rescale(shopper: Shopper, scale: int) -> None:
+        shift = shopper.affinity_scale - scale
+        if shift:
+            shopper.affinity = {n: math.ldexp(c, shift) for n, c in shopper.affinity.items()}
+            shopper.affinity_scale = scale
+
+    @staticmethod
+    def strongest(shopper: Shopper) -> tuple[str, float]:
+        """The name with the largest count and its share of all, ("", 0.0) where there is none."""
+        counts = shopper.affinity
+        if not counts:
+            return "", 0.0
+        if len(counts) == 1:
+            return next(iter(counts)), 1.0
+        top = max(counts.values())
+        name = min(name for name, count in counts.items() if count == top)
+        return name, top / math.fsum(counts.values())

@@ -1,0 +1,210 @@
+"""The fold at the heart of the flow: one shard's events into shoppers, sessions and profiles.
+
+It runs twice: by device, where anonymous shoppers live and users are recognised, and by user. Hot: it
+changes its state in place. What it counts does not depend on how events were cut into batches.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import blake2b
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING
+
+from operators import profile, sessions
+from operators.features import feature_row
+from operators.tastes import DecayedCounts
+from state import keys
+from state.messages import BatchId, Totals, Visited
+from state.shopper import DAY_MS, Shopper
+
+if TYPE_CHECKING:
+    from state.config import Profiles, Sessions
+    from state.events import Event
+    from state.messages import Move
+
+TASTE_TYPES = frozenset({"item_view", "cart_add", "purchase", "wishlist_add"})
+"""Events that learners learn from."""
+
+_ID_BYTES = 8
+_SESSION_KEY_SPARE_MS = 60_000
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The settings of the fold, in the units it works in."""
+
+    gap_ms: int
+    remembered_bytes: int
+    remembered_orders_ms: int
+    session_ttl_ms: int
+    known_ttl_s: int
+    anonymous_ttl_s: int
+    alias_ttl_s: int
+    tastes: DecayedCounts
+
+    @classmethod
+    def of(cls, sessions: Sessions, profiles: Profiles) -> Rules:
+        """The rules that a configuration sets."""
+        return cls(
+            gap_ms=sessions.gap_ms,
+            remembered_bytes=sessions.remembered_event_ids * _ID_BYTES,
+            remembered_orders_ms=sessions.remembered_orders_days * DAY_MS,
+            session_ttl_ms=sessions.gap_ms + _SESSION_KEY_SPARE_MS,
+            known_ttl_s=profiles.known_ttl_days * 86_400,
+            anonymous_ttl_s=profiles.anonymous_ttl_days * 86_400,
+            alias_ttl_s=profiles.alias_ttl_days * 86_400,
+            tastes=DecayedCounts(
+                profiles.affinity_half_life_days * DAY_MS, profiles.affinity_categories_max
+            ),
+        )
+
+
+class Shoppers:
+    """The shoppers of one shard, and what happened to them in the batch at hand."""
+
+    def __init__(self, rules: Rules, rows: dict[str, Shopper], totals: Totals) -> None:
+        self.rules = rules
+        self.rows = rows
+        self.totals = totals
+        self._due: list[tuple[int, str]] = []
+        for name, shopper in rows.items():
+            for session in shopper.open:
+                self._due.append((session.last_ms + rules.gap_ms, name))
+        self._due.sort()
+        self._active: dict[str, Shopper] = {}
+        self.out = Visited(BatchId("", 0), 0, 0, last=False)
+
+    def begin(self, batch: BatchId, shard: int, watermark_ms: int, *, last: bool) -> None:
+        """Start on a batch: the sessions that no event in time can reach any more are closed."""
+        self.out = Visited(batch, shard, watermark_ms, last=last)
+        due = self._due
+        while due and due[0][0] < watermark_ms:
+            name = heappop(due)[1]
+            shopper = self.rows.get(name)
+            if shopper is None:
+                continue
+            closed = sessions.close(shopper, watermark_ms, gap_ms=self.rules.gap_ms)
+            self.totals.sessions_closed += closed
+            if shopper.open:
+                soonest_ms = min(session.last_ms for session in shopper.open)
+                heappush(due, (soonest_ms + self.rules.gap_ms, name))
+            elif closed:
+                self.out.writes.append(("DEL", keys.session_key(name)))
+
+    def fold(self, name: str, event: Event, position: int, clock_ms: int, *, known: bool) -> bool:
+        """Count one event of a shopper; False if it had been counted before."""
+        at_ms = event.event_ts
+        shopper = self.rows.get(name)
+        if shopper is None:
+            shopper = self.rows[name] = Shopper(known, at_ms, at_ms)
+            self.totals.shoppers += 1
+        if self._is_duplicate(shopper, event):
+            self.totals.duplicates += 1
+            return False
+        self.totals.accepted += 1
+        if at_ms < clock_ms:
+            shopper.late += 1
+            self.totals.late += 1
+        before = shopper.sessions
+        session = sessions.enter(shopper, at_ms, gap_ms=self.rules.gap_ms, clock_ms=clock_ms)
+        if shopper.sessions != before:
+            self.totals.sessions_opened += shopper.sessions - before
+            if session is not None and shopper.sessions > before:
+                heappush(self._due, (session.last_ms + self.rules.gap_ms, name))
+        profile.count(shopper, session, event, self.rules.tastes)
+        self._active[name] = shopper
+        if event.type in TASTE_TYPES:
+            clicks = self.out.clicks
+            session_ms = session.start_ms if session is not None else at_ms
+            for item in event.items:
+                clicks.position.append(position)
+                clicks.shopper.append(name)
+                clicks.item.append(item)
+                clicks.type.append(event.type)
+                clicks.at_ms.append(at_ms)
+                clicks.session_ms.append(session_ms)
+            if event.type == "purchase":
+                self.out.orders.append((name, profile.value_micros(event), at_ms))
+        return True
+
+    def take_over(self, move: Move) -> None:
+        """Add an anonymous shopper's state to the user it turned out to be."""
+        other, name = move.state, move.shopper
+        shopper = self.rows.get(name)
+        if shopper is None:
+            shopper = self.rows[name] = Shopper(True, other.first_ms, other.last_ms)
+            self.totals.shoppers += 1
+        before = shopper.sessions
+        sessions.merge(shopper, other, gap_ms=self.rules.gap_ms, clock_ms=move.clock_ms)
+        self.totals.sessions_opened += shopper.sessions - before
+        profile.merge(shopper, other, self.rules.tastes)
+        shopper.seen = (shopper.seen + other.seen)[-self.rules.remembered_bytes :]
+        shopper.orders = {**other.orders, **shopper.orders}
+        for session in shopper.open:
+            heappush(self._due, (session.last_ms + self.rules.gap_ms, name))
+        self._active[name] = shopper
+        self.totals.merges += 1
+        self.out.moved.append((move.anonymous_id, name, move.at_ms))
+
+    def give_up(self, name: str) -> Shopper | None:
+        """Remove a shopper whose state moves to another shard, with what it had added to totals."""
+        shopper = self.rows.pop(name, None)
+        if shopper is not None:
+            self._active.pop(name, None)
+            self.totals.shoppers -= 1
+            self.totals.sessions_opened -= shopper.sessions
+        return shopper
+
+    def erase(self, name: str, at_ms: int) -> None:
+        """Forget a shopper, here and in Redis."""
+        if self.rows.pop(name, None) is not None:
+            self.totals.shoppers -= 1
+        self._active.pop(name, None)
+        self.totals.accepted += 1
+        self.totals.erased += 1
+        self.out.erased.append((name, at_ms))
+        self.out.writes.append(("DEL", keys.profile_key(name), keys.session_key(name)))
+
+    def finish(self) -> Visited:
+        """End the batch: one write a key of each shopper that did something."""
+        out, rules = self.out, self.rules
+        for name, shopper in self._active.items():
+            category, share = rules.tastes.strongest(shopper)
+            write = profile.profile_write(name, shopper, category, share)
+            ttl_s = rules.known_ttl_s if shopper.known else rules.anonymous_ttl_s
+            out.writes.append(write)
+            out.writes.append(("EXPIRE", write[1], ttl_s))
+            if shopper.open:
+                key = keys.session_key(name)
+                out.writes.append(profile.session_write(name, key, shopper.open[-1]))
+                out.writes.append(("PEXPIRE", key, rules.session_ttl_ms))
+            out.active.append(name)
+            out.listed.append(shopper.consent[2] is not False)
+            out.features.append(feature_row(shopper, share))
+            out.top_category.append(category)
+        self._active = {}
+        return out
+
+    def _is_duplicate(self, shopper: Shopper, event: Event) -> bool:
+        mark = blake2b(event.event_id.encode(), digest_size=_ID_BYTES).digest()
+        seen = shopper.seen
+        found = seen.find(mark)
+        while found >= 0:
+            if found % _ID_BYTES == 0:
+                return True
+            found = seen.find(mark, found + 1)
+        if event.type == "purchase":
+            assert event.order_id is not None
+            order = blake2b(event.order_id.encode(), digest_size=_ID_BYTES).digest()
+            forgotten_ms = event.event_ts - self.rules.remembered_orders_ms
+            if shopper.orders.get(order, forgotten_ms) > forgotten_ms:
+                return True
+            if len(shopper.orders) >= 32:
+                kept = {o: at for o, at in shopper.orders.items() if at > forgotten_ms}
+                shopper.orders = kept
+            shopper.orders[order] = event.event_ts
+        if len(seen) >= self.rules.remembered_bytes:
+            seen = seen[-self.rules.remembered_bytes + _ID_BYTES :]
+        shopper.seen = seen + mark
+        return False

@@ -1,0 +1,172 @@
+"""Typed, strict configuration: read once, then passed as values. Reasons stand in `config.yaml`.
+
+Change freely: a new key with a default, described in `config.yaml` (a test compares the two).
+Never: a key that is read but not used, a secret with a default.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import yaml
+
+from state.errors import UserError
+
+Positive = Annotated[int, msgspec.Meta(gt=0)]
+NotNegative = Annotated[int, msgspec.Meta(ge=0)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+HalfLife = Annotated[float, msgspec.Meta(gt=0)]
+
+ENVIRONMENT_PREFIX = "PENSTOCK_"
+
+
+class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A part of the configuration: an unknown key in it is an error that names the key."""
+
+
+class Source(_Section, frozen=True):
+    """What is read, and how much at a time."""
+
+    batch_events: Positive = 4096
+    epoch_ms: Positive = 1000
+
+
+class Sessions(_Section, frozen=True):
+    """When a visit ends and how long a late event is waited for."""
+
+    gap_ms: Positive = 1_800_000
+    allowed_lateness_ms: NotNegative = 300_000
+    shards: Positive = 64
+    remembered_event_ids: Positive = 256
+    remembered_orders_days: Positive = 400
+
+
+class Profiles(_Section, frozen=True):
+    """Features of a shopper and how long they stay."""
+
+    affinity_half_life_days: HalfLife = 14.0
+    affinity_categories_max: Positive = 16
+    known_ttl_days: Positive = 90
+    anonymous_ttl_days: Positive = 30
+    alias_ttl_days: Positive = 180
+
+
+class Clusters(_Section, frozen=True):
+    """Segments found by mini-batch k-means."""
+
+    k: Annotated[int, msgspec.Meta(ge=2, le=64)] = 8
+    reservoir: Annotated[int, msgspec.Meta(ge=256)] = 2048
+    half_life_points: NotNegative = 0
+    seed: NotNegative = 7
+
+
+class Weights(_Section, frozen=True):
+    """How much one event says about a shopper's taste."""
+
+    item_view: float = 1.0
+    wishlist_add: float = 2.0
+    cart_add: float = 3.0
+    purchase: float = 5.0
+
+
+class Lists(_Section, frozen=True):
+    """Top-k lists of shoppers, items and scopes."""
+
+    k: Annotated[int, msgspec.Meta(gt=0, le=100)] = 20
+    allow_repeats: bool = True
+    items_every_batches: Positive = 8
+    popularity_half_life_hours: HalfLife = 24.0
+    seed: NotNegative = 7
+    weights: Weights = Weights()
+
+
+class Redis(_Section, frozen=True):
+    """Where results go. The password comes from the environment only."""
+
+    url: str = "embedded"
+    timeout_ms: Positive = 2000
+    patience_s: Positive = 600
+    change_stream_max: Positive = 1_000_000
+
+
+class Settings(_Section, frozen=True):
+    """The whole configuration."""
+
+    source: Source = Source()
+    sessions: Sessions = Sessions()
+    profiles: Profiles = Profiles()
+    clusters: Clusters = Clusters()
+    lists: Lists = Lists()
+    redis: Redis = Redis()
+
+    @property
+    def sha256(self) -> str:
+        """What identifies this configuration in a report; where Redis is does not matter."""
+        facts = msgspec.structs.replace(self, redis=Redis())
+        return hashlib.sha256(msgspec.json.encode(facts, order="deterministic")).hexdigest()
+
+
+def default_path() -> Path:
+    """`config.yaml` of the working directory, else the one that came with the installation."""
+    here = Path("config.yaml")
+    if here.exists():
+        return here
+    beside_package = Path(__file__).parent / "config.yaml"
+    return beside_package if beside_package.exists() else Path(__file__).parents[1] / "config.yaml"
+
+
+def load(
+    path: Path | None = None,
+    *,
+    overrides: tuple[str, ...] = (),
+    environment: dict[str, str] | None = None,
+) -> Settings:
+    """Read a configuration file, then the environment (`PENSTOCK_A__B`), then `a.b=c` overrides.
+
+    Raises UserError that names the file, the key and what is wrong with it.
+    """
+    chosen = path or default_path()
+    try:
+        tree = yaml.safe_load(chosen.read_bytes()) or {}
+    except OSError as error:
+        raise UserError(
+            f"{chosen}: {error.strerror}: name a configuration with --config"
+        ) from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{chosen}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(tree, dict):
+        raise UserError(
+            f"{chosen}: expected sections such as `redis:`, got a {type(tree).__name__}"
+        )
+    where = str(chosen)
+    for name, value in sorted((os.environ if environment is None else environment).items()):
+        if name.startswith(ENVIRONMENT_PREFIX) and "__" in name:
+            _set(tree, name[len(ENVIRONMENT_PREFIX) :].lower().split("__"), value, name)
+            where += f", {name}"
+    for override in overrides:
+        key, sign, value = override.partition("=")
+        if not sign:
+            raise UserError(f"--set {override}: expected a.b=c, as in --set lists.k=30")
+        _set(tree, key.split("."), value, f"--set {override}")
+        where += f", --set {override}"
+    try:
+        return msgspec.convert(tree, Settings, strict=True)
+    except msgspec.ValidationError as error:
+        raise UserError(f"{where}: {error}") from error
+
+
+def _set(tree: dict[str, Any], path: list[str], text: str, said: str) -> None:
+    node = tree
+    for name in path[:-1]:
+        child = node.setdefault(name, {})
+        if not isinstance(child, dict):
+            raise UserError(f"{said}: `{name}` is a value, not a section")
+        node = child
+    try:
+        node[path[-1]] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        node[path[-1]] = text

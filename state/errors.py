@@ -1,0 +1,7 @@
+"""Errors a person reads: few, named, and each says what to do."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """One line for the person at the terminal: what is wrong and what to do about it."""

@@ -1,0 +1,145 @@
+"""What travels between the steps of the flow: one message a shard and batch, not one an event.
+
+Never stored (an epoch is complete before its snapshot), so these may change freely; they are pickled
+between workers, so they hold columns and plain values.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from state.events import Event, Item
+from state.shopper import Shopper
+
+Write = tuple[str | int | float, ...]
+"""A Redis command and its arguments, as `state.store` sends it."""
+
+
+class BatchId(msgspec.Struct, frozen=True, order=True):
+    """Which batch of which source partition."""
+
+    partition: str
+    number: int
+
+
+class SourceTotals(msgspec.Struct):
+    """What a source partition has read since the first start."""
+
+    read: int = 0
+    rejected: dict[str, int] = {}
+    by_type: dict[str, int] = {}
+
+
+class Group(msgspec.Struct):
+    """The events of one batch that one shard is to fold.
+
+    `position` is each event's place in its batch; `clock` is the watermark that stood when it came
+    (ms): an event older than that is late. `watermark_ms` is the one before the batch.
+    """
+
+    batch: BatchId
+    shard: int
+    watermark_ms: int
+    events: list[Event]
+    position: list[int]
+    clock: list[int]
+    last: bool = False
+    totals: SourceTotals | None = None
+
+
+class Forward(msgspec.Struct):
+    """An event whose shopper is a user that another shard keeps."""
+
+    position: int
+    shopper: str
+    event: Event
+    clock_ms: int
+
+
+class Move(msgspec.Struct):
+    """An anonymous shopper's whole state on its way to the user it turned out to be."""
+
+    position: int
+    anonymous_id: str
+    shopper: str
+    state: Shopper
+    at_ms: int
+    clock_ms: int
+
+
+class Totals(msgspec.Struct):
+    """What one shard has counted since the first start."""
+
+    accepted: int = 0
+    duplicates: int = 0
+    late: int = 0
+    shoppers: int = 0
+    sessions_opened: int = 0
+    sessions_closed: int = 0
+    identity_conflicts: int = 0
+    merges: int = 0
+    erased: int = 0
+
+
+class Clicks(msgspec.Struct):
+    """What learners learn from, in columns: one row for each item of an event that shows taste."""
+
+    position: list[int] = []
+    shopper: list[str] = []
+    item: list[Item] = []
+    type: list[str] = []
+    at_ms: list[int] = []
+    session_ms: list[int] = []
+
+
+class Visited(msgspec.Struct):
+    """What one shard made of its part of a batch.
+
+    `active` names each shopper that did something, once; `features` is the row of each of them (see
+    `operators.features`), `top_category` what each likes best. `forwards` and `moves` go on to the
+    shard of the user, in this batch.
+    """
+
+    batch: BatchId
+    shard: int
+    watermark_ms: int
+    last: bool
+    active: list[str] = []
+    listed: list[bool] = []
+    features: list[tuple[float, ...]] = []
+    top_category: list[str] = []
+    clicks: Clicks = msgspec.field(default_factory=Clicks)
+    orders: list[tuple[str, int, int]] = []
+    catalogue: list[tuple[int, Item, str]] = []
+    moved: list[tuple[str, str, int]] = []
+    erased: list[tuple[str, int]] = []
+    writes: list[Write] = []
+    forwards: list[Forward] = []
+    moves: list[Move] = []
+    totals: dict[str, Totals] = {}
+    source: SourceTotals | None = None
+
+
+class Regrouped(msgspec.Struct):
+    """What one shard of users is to fold of a batch, and what the devices' shard made of it.
+
+    `parts` is how many device shards this speaks for: a batch is whole when all have spoken to all.
+    """
+
+    batch: BatchId
+    shard: int
+    watermark_ms: int
+    last: bool
+    parts: int
+    forwards: list[Forward]
+    moves: list[Move]
+    passed: list[Visited]
+
+
+class Part(msgspec.Struct):
+    """One shard's share of a batch, ready to learn from."""
+
+    batch: BatchId
+    shard: int
+    parts: int
+    visited: list[Visited]

@@ -1,0 +1,81 @@
+"""A shopper as the flow remembers one: profile counters, open sessions, what was already counted.
+
+Stored in snapshots: a new field needs a default and goes last; any other change needs a new version
+in `snapshots.py`. Money is whole millionths of the currency, so that sums do not depend on order.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+MICROS: Final = 1_000_000
+DAY_MS: Final = 86_400_000
+
+BROWSING, CONSIDERING, CART, CHECKOUT, BOUGHT = range(5)
+INTENTS: Final = ("browsing", "considering", "cart", "checkout", "bought")
+"""How far down the funnel a session has come."""
+
+
+class Session(msgspec.Struct, gc=False, array_like=True):
+    """A run of events with no gap above the session gap. Times in ms, inclusive."""
+
+    start_ms: int
+    last_ms: int
+    events: int = 0
+    views: int = 0
+    carts: int = 0
+    purchases: int = 0
+    cart_micros: int = 0
+    intent: int = BROWSING
+
+    def absorb(self, other: Session) -> None:
+        """Become the one session that both are part of."""
+        self.start_ms = min(self.start_ms, other.start_ms)
+        self.last_ms = max(self.last_ms, other.last_ms)
+        self.events += other.events
+        self.views += other.views
+        self.carts += other.carts
+        self.purchases += other.purchases
+        self.cart_micros += other.cart_micros
+        self.intent = max(self.intent, other.intent)
+
+
+class Shopper(msgspec.Struct, gc=False, array_like=True):
+    """Counters since the first event. Changed in place by `operators.visit` and `operators.profile`.
+
+    `open` are the sessions the watermark has not closed, oldest first; `sessions`, `session_ms` and
+    `session_events` count them too. `seen` holds eight bytes for each remembered event id, the newest
+    last. `affinity` is described in `operators.tastes`.
+    """
+
+    known: bool
+    first_ms: int
+    last_ms: int
+    events: int = 0
+    views: int = 0
+    carts: int = 0
+    cart_removes: int = 0
+    searches: int = 0
+    wishlists: int = 0
+    purchases: int = 0
+    units: int = 0
+    revenue_micros: int = 0
+    refunds: int = 0
+    refund_micros: int = 0
+    first_purchase_ms: int = 0
+    last_purchase_ms: int = 0
+    viewed_price_micros: int = 0
+    viewed_prices: int = 0
+    sessions: int = 0
+    session_ms: int = 0
+    session_events: int = 0
+    late: int = 0
+    open: list[Session] = []
+    seen: bytes = b""
+    orders: dict[bytes, int] = {}
+    affinity: dict[str, float] = {}
+    affinity_scale: int = 0
+    currency: str = ""
+    consent: tuple[int, bool | None, bool | None, bool | None] = (0, None, None, None)

@@ -1,0 +1,258 @@
+"""The one door to Redis: pipelined writes that wait out an outage, and plain reads.
+
+Writes are commands as tuples. They are all idempotent, so that whatever was sent and not yet
+answered when a connection breaks is sent again. Replies are read one batch later: the server works
+while the flow computes. Nothing else imports redis or hiredis.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit, urlunsplit
+
+import redis
+from hiredis import pack_command
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    BusyLoadingError,
+    ConnectionError,  # noqa: A004 - redis-py's own, raised by every broken socket
+    RedisError,
+    ResponseError,
+    TimeoutError,  # noqa: A004 - redis-py's own
+)
+from redis.retry import Retry
+
+from state import keys
+from state.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+Command = tuple[str | int | float, ...]
+"""A Redis command and its arguments."""
+
+PASSWORD_VARIABLE = "PENSTOCK_REDIS_PASSWORD"  # noqa: S105 - the name of it, not one
+
+_UNSETTLED_BYTES_MAX = 4 << 20
+_BACKOFF_S = (0.05, 0.1, 0.2, 0.5, 1.0)
+_ALREADY_WRITTEN = "equal or smaller than the target stream"
+_WAIT_FOR = {
+    "READONLY": "is read-only, perhaps a replica: point redis.url at the primary",
+    "OOM": "is full: raise its maxmemory, or give it an eviction policy that spares keys without expiry",
+    "LOADING": "is still loading its data",
+    "MISCONF": "cannot save to its disk and refuses writes: free the disk",
+    "MASTERDOWN": "has lost its primary",
+    "NOREPLICAS": "has too few replicas to accept writes",
+    "CLUSTERDOWN": "is a cluster that is down",
+    "BUSY": "is running a long script",
+}
+_log = logging.getLogger("penstock.redis")
+
+
+class _Chunk(NamedTuple):
+    packed: bytes
+    replies: int
+
+
+class _RefusedError(Exception):
+    """A reply that may turn to the better: the write is kept and sent again."""
+
+
+class Store:
+    """A connection for writes, and a client for reads, of one Redis or Valkey server.
+
+    Not for several threads. Raises UserError where waiting is no use, or was no use for
+    `patience_s`.
+    """
+
+    def __init__(self, url: str, *, timeout_ms: int, patience_s: float) -> None:
+        self.address = _without_password(url)
+        self._patience_s = patience_s
+        try:
+            self._pool = redis.ConnectionPool.from_url(
+                url,
+                **_password(url),
+                protocol=2,
+                socket_timeout=timeout_ms / 1000,
+                socket_connect_timeout=timeout_ms / 1000,
+                retry=Retry(NoBackoff(), 0),
+            )
+        except ValueError as error:
+            raise UserError(
+                f"redis.url {self.address}: expected redis://, rediss:// or unix://"
+            ) from error
+        self.client = redis.Redis(connection_pool=self._pool)
+        self._connection: Any = None
+        self._unsettled: list[_Chunk] = []
+        self._unsettled_bytes = 0
+
+    def check(self) -> None:
+        """Make sure that the server answers, lets us in and takes writes; else UserError, at once."""
+        try:
+            self.client.hset(keys.meta_key(), "contract", keys.CONTRACT)
+        except (AuthenticationError, AuthorizationError) as error:
+            raise self._locked_out(error) from error
+        except (ConnectionError, TimeoutError, RedisError) as error:
+            raise UserError(f"Redis at {self.address} {_what_to_do(error)}") from error
+
+    def send(self, commands: Iterable[Command]) -> None:
+        """Write commands in order, without waiting for their replies."""
+        packed = [pack_command(command) for command in commands]
+        if not packed:
+            return
+        chunk = _Chunk(b"".join(packed), len(packed))
+        if self._unsettled_bytes > _UNSETTLED_BYTES_MAX:
+            self.settle()
+        self._unsettled.append(chunk)
+        self._unsettled_bytes += len(chunk.packed)
+        try:
+            self._connected().send_packed_command([chunk.packed])
+        except (ConnectionError, TimeoutError) as error:
+            self._send_again(error)
+
+    def settle(self) -> None:
+        """Return when every write has been answered; what was refused has been sent again."""
+        try:
+            self._read_replies()
+        except (ConnectionError, TimeoutError, _RefusedError) as error:
+            self._send_again(error)
+
+    def close(self) -> None:
+        """Settle and let go of the server."""
+        self.settle()
+        self._pool.disconnect()
+
+    def rows(self, pattern: str = "ps:1:*") -> Iterator[tuple[str, Any]]:
+        """Every key of a pattern with its value in a canonical form, in no order."""
+        batch: list[bytes] = []
+        for key in self.client.scan_iter(match=pattern, count=5000):
+            batch.append(key)
+            if len(batch) == 2000:
+                yield from self._values(batch)
+                batch = []
+        yield from self._values(batch)
+
+    def sha256(self, rows: Iterable[tuple[str, Any]]) -> str:
+        """One digest over rows of a store, whatever their order."""
+        digests = sorted(hashlib.sha256(repr(row).encode()).digest() for row in rows)
+        return hashlib.sha256(b"".join(digests)).hexdigest()
+
+    def _values(self, keys: Sequence[bytes]) -> Iterator[tuple[str, Any]]:
+        kinds = self.client.pipeline(transaction=False)
+        for key in keys:
+            kinds.type(key)
+        reads = self.client.pipeline(transaction=False)
+        typed = list(zip(keys, kinds.execute(), strict=True))
+        for key, kind in typed:
+            match kind:
+                case b"string":
+                    reads.get(key)
+                case b"hash":
+                    reads.hgetall(key)
+                case b"zset":
+                    reads.zrange(key, 0, -1, withscores=True)
+                case b"stream":
+                    reads.xrange(key)
+                case _:  # it expired between the two reads
+                    reads.get(key)
+        for (key, _), value in zip(typed, reads.execute(), strict=True):
+            if value is not None:
+                canonical = sorted(value.items()) if isinstance(value, dict) else value
+                yield key.decode(), canonical
+
+    def _connected(self) -> Any:
+        if self._connection is None:
+            self._connection = self._pool.get_connection()
+        return self._connection
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.disconnect()
+            self._pool.release(self._connection)
+            self._connection = None
+
+    def _read_replies(self) -> None:
+        connection = self._connected()
+        while self._unsettled:
+            chunk = self._unsettled[0]
+            refused: ResponseError | None = None
+            for _ in range(chunk.replies):
+                try:
+                    connection.read_response()
+                except BusyLoadingError as error:
+                    raise _RefusedError(str(error)) from error
+                except ResponseError as error:
+                    if _ALREADY_WRITTEN not in str(error):
+                        refused = error
+            if refused is not None:
+                self._judge(refused)
+            del self._unsettled[0]
+            self._unsettled_bytes -= len(chunk.packed)
+
+    def _judge(self, refused: ResponseError) -> None:
+        """Keep the chunk for another try where the server may recover, else say what is wrong."""
+        if type(refused).__name__ == "ReadOnlyError" or str(refused).split(" ", 1)[0] in _WAIT_FOR:
+            raise _RefusedError(refused) from refused
+        raise UserError(f"Redis at {self.address} refused a write: {refused}") from refused
+
+    def _send_again(self, error: Exception) -> None:
+        began = time.monotonic()
+        attempt = 0
+        while True:
+            waited_s = time.monotonic() - began
+            if isinstance(error, AuthenticationError | AuthorizationError):
+                raise self._locked_out(error) from error
+            trouble = f"Redis at {self.address} {_what_to_do(error)}"
+            if waited_s > self._patience_s:
+                raise UserError(f"{trouble} (waited {waited_s:.0f} s)") from error
+            if attempt % 20 == 0:
+                _log.warning("%s; waiting", trouble)
+            self._disconnect()
+            time.sleep(_BACKOFF_S[min(attempt, len(_BACKOFF_S) - 1)])
+            attempt += 1
+            try:
+                connection = self._connected()
+                for chunk in self._unsettled:
+                    connection.send_packed_command([chunk.packed])
+                self._read_replies()
+            except (ConnectionError, TimeoutError, _RefusedError) as again:
+                error = again
+            else:
+                _log.warning(
+                    "Redis at %s is back after %.1f s", self.address, time.monotonic() - began
+                )
+                return
+
+    def _locked_out(self, error: Exception) -> UserError:
+        return UserError(
+            f"Redis at {self.address} refused the login ({error}): set {PASSWORD_VARIABLE}"
+        )
+
+
+def _what_to_do(error: BaseException) -> str:
+    code = str(error).split(" ", 1)[0].rstrip(":")
+    if type(error).__name__ == "ReadOnlyError" or "read only replica" in str(error):
+        code = "READONLY"
+    elif type(error).__name__ == "OutOfMemoryError" or "used memory >" in str(error):
+        code = "OOM"
+    if code in _WAIT_FOR:
+        return _WAIT_FOR[code]
+    if isinstance(error, ConnectionError | TimeoutError):
+        return "does not answer: start it, or set redis.url (--redis URL)"
+    return f"refused a command: {error}"
+
+
+def _password(url: str) -> dict[str, str]:
+    given = os.environ.get(PASSWORD_VARIABLE)
+    return {"password": given} if given and "@" not in url else {}
+
+
+def _without_password(url: str) -> str:
+    split = urlsplit(url)
+    return urlunsplit(split._replace(netloc=split.netloc.rpartition("@")[2]))
