@@ -1,0 +1,42 @@
+"""Readers of recorded logs: lines in, canonical events and dead letters out, in constant memory.
+
+To add a format: one file here with a `read`, one line in `READERS`; `docs/formats.md` shows one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from operators.readers import online_retail, penstock, rees46, retailrocket, yoochoose
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from state.deadletters import DeadLetter
+    from state.events import Event
+
+
+class Reader(Protocol):
+    """Lines, without or with their line ends, to one result for each event or bad record.
+
+    Promises: lazy and in constant memory; the same lines give the same results; no exception but
+    `UserError` where the lines are of another format. `source` goes into dead letters, `now_ms` is
+    what "too far in the future" is held against.
+    """
+
+    def __call__(
+        self, lines: Iterable[bytes], *, source: str, now_ms: int
+    ) -> Iterator[Event | DeadLetter]:
+        """Read all lines."""
+
+
+READERS: dict[str, Reader] = {
+    "penstock": penstock.read,
+    "rees46": rees46.read,
+    "retailrocket": retailrocket.read,
+    "yoochoose": yoochoose.read,
+    "online-retail": online_retail.read,
+}
+
+UNORDERED = frozenset({"retailrocket", "yoochoose"})
+"""Formats whose published files do not go by time: sort their events before replaying them."""

@@ -1,0 +1,68 @@
+"""Rows of one order to one purchase: shop logs write a row an item, an order counts once."""
+
+from __future__ import annotations
+
+from math import fsum
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from state.deadletters import DeadLetter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from state.events import Event
+
+OPEN_ORDERS_MAX = 10_000
+ORDER_ROWS_MAX = 10_000
+"""Bounds of memory, far above any real order; what is beyond leaves as an event of its own."""
+
+OrderKey = tuple[str, str | None, str | None, str | None]
+
+
+def join_orders(
+    records: Iterable[Event | DeadLetter], *, hold_ms: int
+) -> Iterator[Event | DeadLetter]:
+    """Join purchases and refunds of the same shopper and order into one event with all items.
+
+    An order is held back until the stream is more than `hold_ms` of event time away from its first
+    row, forwards or backwards; all else passes at once. The joined event has the id of the first
+    row, the earliest time, and the sum of price times quantity as `value`.
+    """
+    held: dict[OrderKey, list[Event]] = {}
+    for record in records:
+        if isinstance(record, DeadLetter):
+            yield record
+            continue
+        while held and _is_over(held, record.event_ts, hold_ms):
+            yield _joined(held.pop(next(iter(held))))
+        if record.order_id is None:
+            yield record
+            continue
+        key = (record.type, record.order_id, record.user_id, record.anonymous_id)
+        rows = held.setdefault(key, [])
+        rows.append(record)
+        if len(rows) >= ORDER_ROWS_MAX:
+            yield _joined(held.pop(key))
+    for rows in held.values():
+        yield _joined(rows)
+
+
+def _is_over(held: dict[OrderKey, list[Event]], now_ms: int, hold_ms: int) -> bool:
+    first = next(iter(held.values()))[0]
+    return abs(now_ms - first.event_ts) > hold_ms or len(held) >= OPEN_ORDERS_MAX
+
+
+def _joined(rows: list[Event]) -> Event:
+    items = tuple(item for row in rows for item in row.items)
+    amounts = [item.price * item.quantity for item in items if item.price is not None]
+    at_ms = min(row.event_ts for row in rows)
+    return replace(
+        rows[0],
+        event_ts=at_ms,
+        received_ts=at_ms,
+        items=items,
+        # Six decimals: below what any currency has, above the noise of adding binary fractions.
+        value=round(fsum(amounts), 6) if amounts else None,
+    )

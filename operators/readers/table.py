@@ -1,0 +1,221 @@
+"""Delimited text to rows: what the readers of CSV and TSV logs share.
+
+A row is one record of the table, which may go over several lines inside quotes. Every row becomes
+an event, a part of one, or a dead letter; a reader states only what its columns mean.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import deque
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from operators.decode import admit, reject, stable_event_id
+from state.errors import UserError
+from state.events import EVENT_BYTES_MAX
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from state.deadletters import DeadLetter, FailureType
+    from state.events import Event
+
+REPEATS_MAX = 8192
+"""Rows among which a repeated one is recognised as a repetition: bounds the memory of it."""
+
+PARTITION = "0"
+
+
+class BadRow(Exception):  # noqa: N818 - it says what the row is, and is caught here
+    """Raised by a reader: this row is no event, because of this column."""
+
+    def __init__(self, failure_type: FailureType, column: str, message: str) -> None:
+        super().__init__(message)
+        self.finding = (failure_type, column, message)
+
+
+@dataclass(slots=True)
+class Row:
+    """One row: its fields, the number of its first line (from 1), its bytes, and a stable id."""
+
+    fields: list[str]
+    line: int
+    raw: bytes
+    event_id: str
+
+
+def read_table(
+    lines: Iterable[bytes],
+    to_event: Callable[[Row], Event],
+    *,
+    format_name: str,
+    header: Sequence[str] | None,
+    columns: int,
+    source: str,
+    now_ms: int,
+    delimiter: str = ",",
+) -> Iterator[Event | DeadLetter]:
+    """Each row below the header through `to_event`, in order, one result a row.
+
+    `to_event` may raise `BadRow`, or `KeyError` and `ValueError` where it cannot read a value.
+    The offset of a dead letter is its line number. `header` None: the table has none.
+    """
+    source_lines = _Lines(lines)
+    if header is not None:
+        expect_header(source_lines.next_line(), header, format_name, delimiter)
+    repeats = _Repeats()
+    for number, raw, fields in _records(source_lines, columns, delimiter):
+        try:
+            if isinstance(fields, BadRow):
+                raise fields
+            row = Row(fields, number, raw, repeats.event_id(format_name, raw))
+            event = to_event(row)
+        except BadRow as bad:
+            finding = bad.finding
+        except (KeyError, ValueError) as error:
+            finding = ("schema_violation", "$", f"{type(error).__name__}: {error}")
+        else:
+            yield admit(
+                event, raw, source=source, partition=PARTITION, offset=number, now_ms=now_ms
+            )
+            continue
+        yield reject(raw, [finding], source=source, partition=PARTITION, offset=number)
+
+
+def expect_header(
+    line: bytes | None, header: Sequence[str], format_name: str, delimiter: str = ","
+) -> None:
+    """Raise `UserError` unless the first line names these columns (case does not matter)."""
+    found = (line or b"").decode("utf-8-sig", "replace").strip()
+    names = [name.strip().strip('"').lower() for name in found.split(delimiter)]
+    if names != [name.lower() for name in header]:
+        raise UserError(
+            f"not in format {format_name}: expected the header {delimiter.join(header)!r}, "
+            f"found {found[:200]!r}; choose another --format"
+        )
+
+
+def time_ms(text: str, column: str) -> int:
+    """ISO date and time, UTC unless it says otherwise, to ms since 1970.
+
+    >>> time_ms("2019-10-01 00:00:01 UTC", "event_time")
+    1569888001000
+    """
+    try:
+        at = datetime.fromisoformat(text.removesuffix(" UTC"))
+    except ValueError:
+        raise BadRow("bad_timestamp", column, f"not a date and time: {text[:40]!r}") from None
+    return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def epoch_ms(text: str, column: str, *, unit_ms: int) -> int:
+    """A number of `unit_ms` since 1970, with or without a fraction, to ms."""
+    try:
+        return round(float(text) * unit_ms) if "." in text else int(text) * unit_ms
+    except (ValueError, OverflowError):
+        raise BadRow("bad_timestamp", column, f"not a number: {text[:40]!r}") from None
+
+
+def amount(text: str, column: str) -> float | None:
+    """A price; None for an empty field. Its range is checked with the event."""
+    if not text:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise BadRow("bad_money", column, f"not a number: {text[:40]!r}") from None
+
+
+class _Lines:
+    """Lines with their numbers, and a way to hand some back."""
+
+    def __init__(self, lines: Iterable[bytes]) -> None:
+        self._lines = iter(lines)
+        self._returned: deque[bytes] = deque()
+        self.number = 0
+
+    def next_line(self) -> bytes | None:
+        line = self._returned.popleft() if self._returned else next(self._lines, None)
+        if line is not None:
+            self.number += 1
+        return line
+
+    def give_back(self, lines: list[bytes]) -> None:
+        self._returned.extendleft(reversed(lines))
+        self.number -= len(lines)
+
+
+def _records(
+    lines: _Lines, columns: int, delimiter: str
+) -> Iterator[tuple[int, bytes, list[str] | BadRow]]:
+    """Number of the first line, bytes, and fields of each row, or what is wrong with it."""
+    while (line := lines.next_line()) is not None:
+        number, raw = lines.number, line.rstrip(b"\r\n")
+        try:
+            if len(raw) > EVENT_BYTES_MAX:
+                raise BadRow("too_large", "$", f"a row of more than {EVENT_BYTES_MAX} bytes")
+            if b'"' in raw:
+                raw, fields = _quoted(raw, lines, columns, delimiter)
+            else:
+                fields = raw.decode().split(delimiter)
+            if len(fields) != columns:
+                message = f"expected {columns} columns, found {len(fields)}"
+                raise BadRow("schema_violation", "$", message)
+        except UnicodeDecodeError as error:
+            yield number, raw, BadRow("schema_violation", "$", f"not UTF-8: {error.reason}")
+        except BadRow as bad:
+            yield number, raw, bad
+        else:
+            yield number, raw, fields
+
+
+def _quoted(first: bytes, lines: _Lines, columns: int, delimiter: str) -> tuple[bytes, list[str]]:
+    """A row with quotes, over as many lines as they need.
+
+    A stray quote would swallow what follows: where the lines do not make a row, the first alone is
+    the bad row, and the others are given back.
+    """
+    taken = [first]
+
+    def texts() -> Iterator[str]:
+        yield first.decode() + "\n"
+        size = len(first)
+        while size <= EVENT_BYTES_MAX and (line := lines.next_line()) is not None:
+            taken.append(line.rstrip(b"\r\n"))
+            size += len(line)
+            yield taken[-1].decode() + "\n"
+
+    try:
+        fields = next(csv.reader(texts(), delimiter=delimiter, strict=True))
+        if len(fields) != columns:
+            raise BadRow(
+                "schema_violation", "$", f"expected {columns} columns, found {len(fields)}"
+            )
+    except (csv.Error, UnicodeDecodeError, BadRow) as error:
+        lines.give_back(taken[1:])
+        if isinstance(error, csv.Error):
+            raise BadRow("schema_violation", "$", f"quotes: {error}") from None
+        raise
+    return b"\n".join(taken), fields
+
+
+class _Repeats:
+    """Ids for rows without one: equal rows are told apart by how many were seen before.
+
+    Only the last 8,192 to 16,384 different rows are remembered, in two generations: a row that
+    comes again much later gets the id of the first, as if a file were sent twice.
+    """
+
+    def __init__(self) -> None:
+        self._young: dict[str, int] = {}
+        self._old: dict[str, int] = {}
+
+    def event_id(self, format_name: str, raw: bytes) -> str:
+        row_id = stable_event_id(format_name, raw)
+        seen = self._young.get(row_id) or self._old.get(row_id, 0)
+        if len(self._young) >= REPEATS_MAX:
+            self._old, self._young = self._young, {}
+        self._young[row_id] = seen + 1
+        return f"{row_id}-{seen}" if seen else row_id

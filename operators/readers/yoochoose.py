@@ -1,0 +1,59 @@
+"""`yoochoose`: clicks of the RecSys Challenge 2015, as prepared for session-rec or as published."""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from operators.readers.table import Row, epoch_ms, expect_header, read_table, time_ms
+from state.events import Event, Item
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from state.deadletters import DeadLetter
+
+PREPARED = ["SessionId", "ItemId", "Time"]
+PUBLISHED_COLUMNS = 4
+
+
+def read(lines: Iterable[bytes], *, source: str, now_ms: int) -> Iterator[Event | DeadLetter]:
+    """Tab-separated with a header, or the commas of `yoochoose-clicks.dat` without one.
+
+    A session id is one anonymous visitor. Rows go by session, not by time.
+    """
+    rest = iter(lines)
+    first = next(rest, b"")
+    is_published = first.count(b",") == PUBLISHED_COLUMNS - 1
+    if not is_published:
+        expect_header(first, PREPARED, "yoochoose", "\t")
+    yield from read_table(
+        chain([first], rest),
+        _published if is_published else _prepared,
+        format_name="yoochoose",
+        header=None if is_published else PREPARED,
+        columns=PUBLISHED_COLUMNS if is_published else len(PREPARED),
+        source=source,
+        now_ms=now_ms,
+        delimiter="," if is_published else "\t",
+    )
+
+
+def _prepared(row: Row) -> Event:
+    session, item, at = row.fields
+    return _click(row, session, item, epoch_ms(at, "Time", unit_ms=1000))
+
+
+def _published(row: Row) -> Event:
+    session, at, item, _ = row.fields
+    return _click(row, session, item, time_ms(at, "timestamp"))
+
+
+def _click(row: Row, session: str, item: str, event_ts: int) -> Event:
+    return Event(
+        event_id=row.event_id,
+        type="item_view",
+        event_ts=event_ts,
+        anonymous_id=session or None,
+        items=(Item(item_id=item),),
+    )
