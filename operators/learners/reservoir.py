@@ -1,0 +1,76 @@
+"""A bounded sample of a stream: uniform over all of it, or fading with age.
+
+Change freely; what is stored are `points`, `keys` and `bar`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+KEPT_WHEN_FULL = 0.75
+
+
+class Reservoir:
+    """At most `size` points [.., F] of a stream; after it once was full, at least 3/4 of that.
+
+    Every point draws a key and is held while its key is below a bar; when the room is full, the bar
+    sinks. With `half_life_points` a point that much older is half as likely to be held: the keys
+    are those of weighted sampling (Efraimidis and Spirakis 2006, algorithm A-Res) under weights
+    that grow with time, as logarithms, so that no stream is too long.
+    """
+
+    def __init__(self, size: int, n_features: int, half_life_points: float | None) -> None:
+        self.size = size
+        self.fading = 0.0 if half_life_points is None else math.log(2) / half_life_points
+        self.bar = math.inf
+        self._points = np.empty((size, n_features))
+        self._keys = np.empty(size)
+        self._held = 0
+
+    @property
+    def points(self) -> NDArray[np.float64]:
+        """The sample, float64[held, F], a view."""
+        return self._points[: self._held]
+
+    @property
+    def keys(self) -> NDArray[np.float64]:
+        """Their keys, float64[held], a view."""
+        return self._keys[: self._held]
+
+    def offer(self, points: NDArray[np.float64], seen: int, rng: np.random.Generator) -> None:
+        """Let points [n, F] compete for a place; `seen` is how many were offered before them."""
+        times = np.arange(seen, seen + len(points))
+        keys = np.log(rng.standard_exponential(len(points))) - self.fading * times
+        entering = keys < self.bar
+        points, keys = points[entering], keys[entering]
+        if self._held + len(keys) > self.size:
+            points, keys = np.concatenate([self.points, points]), np.concatenate([self.keys, keys])
+            kept = int(KEPT_WHEN_FULL * self.size)
+            lowest = np.argpartition(keys, kept)
+            self.bar = float(keys[lowest[kept]])
+            points, keys = points[lowest[:kept]], keys[lowest[:kept]]
+            self._held = 0
+        self._append(points, keys)
+
+    def widen(self, n_features: int) -> None:
+        """Make room for more features; they were 0 so far."""
+        self._points = np.pad(self._points, ((0, 0), (0, n_features - self._points.shape[1])))
+
+    def restore(self, points: NDArray[np.float64], keys: NDArray[np.float64], bar: float) -> None:
+        """Take over what another reservoir of this size held."""
+        self._points = np.empty((self.size, points.shape[1]))
+        self._held = 0
+        self._append(points, keys)
+        self.bar = bar
+
+    def _append(self, points: NDArray[np.float64], keys: NDArray[np.float64]) -> None:
+        end = self._held + len(keys)
+        self._points[self._held : end] = points
+        self._keys[self._held : end] = keys
+        self._held = end

@@ -1,0 +1,97 @@
+"""Standard scores of columns whose mean and spread are still being learned.
+
+The names of the arrays in `arrays` are stored; everything else is free.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+ROUNDING = 1e-12
+"""A spread below this share of the mean is the rounding of a constant, not a spread."""
+
+
+class OnlineScaler:
+    """Running mean and variance of n_features columns, merged by batch (Chan, Golub and LeVeque
+    1979, "Updating formulae and a pairwise algorithm for computing sample variances").
+
+    With `half_life_points` a row that old counts half. The result does not depend on how rows were
+    cut into batches, but for rounding. A constant column scales to 0.
+
+    >>> scaler = OnlineScaler(1)
+    >>> scaler.learn_array(np.array([[1.0], [3.0]]))
+    >>> scaler.transform_array(np.array([[2.0], [4.0]])).tolist()
+    [[0.0], [2.0]]
+    """
+
+    def __init__(self, n_features: int, half_life_points: float | None = None) -> None:
+        self.half_life_points = half_life_points
+        self.weight = 0.0
+        """Rows remembered."""
+        self.mean = np.zeros(n_features)
+        """float64[F]."""
+        self.std = np.zeros(n_features)
+        """Population standard deviation, float64[F], 0 for a constant column."""
+        self._per_std = np.zeros(n_features)
+        self._squares = np.zeros(n_features)
+
+    def learn_array(self, rows: NDArray[np.float64]) -> None:
+        """Learn rows [n, F], oldest first."""
+        if not len(rows):
+            return
+        weights = np.ones(len(rows))
+        if self.half_life_points is not None:
+            weights = np.exp2(-np.arange(len(rows))[::-1] / self.half_life_points)
+            faded = 0.5 ** (len(rows) / self.half_life_points)
+            self.weight *= faded
+            self._squares *= faded
+        came = float(weights.sum())
+        # Measured from the first row, so that a constant column has no rounding at all.
+        around = rows - rows[0]
+        mean = weights @ around / came
+        around -= mean
+        total = self.weight + came
+        apart = rows[0] + mean - self.mean
+        self.mean += apart * (came / total)
+        self._squares += np.einsum("n,nf,nf->f", weights, around, around)
+        self._squares += apart * apart * (self.weight * came / total)
+        self.weight = total
+        self._spread()
+
+    def transform_array(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(rows - mean) / std, rows [n, F] -> float64[n, F]."""
+        return (rows - self.mean) * self._per_std
+
+    def change_from(
+        self, mean: NDArray[np.float64], std: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(factor, shift), float64[F] each: a score z under an older mean and std is now
+        z * factor + shift."""
+        return std * self._per_std, (mean - self.mean) * self._per_std
+
+    def arrays(self) -> dict[str, NDArray[np.float64]]:
+        """The whole state as named arrays, copies."""
+        return {
+            "weight": np.array([self.weight]),
+            "mean": self.mean.copy(),
+            "squares": self._squares.copy(),
+        }
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take over a state that `arrays` gave, of a scaler made with the same arguments."""
+        self.weight = float(arrays["weight"][0])
+        self.mean, self._squares = arrays["mean"].copy(), arrays["squares"].copy()
+        self._spread()
+
+    def _spread(self) -> None:
+        std: NDArray[np.float64] = np.sqrt(self._squares / max(self.weight, 1.0))
+        std[std <= ROUNDING * np.abs(self.mean)] = 0.0
+        self.std = std
+        self._per_std = np.divide(1.0, std, out=np.zeros_like(std), where=std > 0)
