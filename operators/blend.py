@@ -1,0 +1,134 @@
+"""One list out of several learners' lists, each weighing what it proved to be worth lately.
+
+Every learner's scores are brought to one scale, summed with its weight, and the best k are kept.
+How a learner proves itself: the list it would have given stands until the shopper's next event,
+which then hits it or not (prequential evaluation, Gama, Sebastiao and Rodrigues, 2013).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from operators.captions import reason_row
+from operators.ranking import best_items
+from state.interactions import NOBODY, Lists
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from state.interactions import Interactions, Requests, Rows, Weights
+
+    Shares = NDArray[np.float64]
+
+WATCHED = 4096
+"""Shoppers whose lists are judged at a time: enough for a steady rate, small however many come."""
+
+
+class Blend:
+    """Weights of learners, `names` in order of trust: the first wins ties of reasons.
+
+    A weight is prior * hit rate ** sharpness, the hit rate over about the last `memory` events that
+    a list stood before, in all learners alike.
+
+    standing int32[WATCHED, learners, depth]   what each learner would have shown
+    watched int32[WATCHED]                     whom; a shopper may take the place of another one
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        priors: Sequence[float],
+        *,
+        depth: int = 20,
+        memory: int = 10_000,
+        sharpness: float = 1.0,
+    ) -> None:
+        if len(names) != len(priors) or not names or min(priors) <= 0:
+            raise ValueError(f"each of {list(names)} needs a prior above 0, got {list(priors)}")
+        self.names = tuple(names)
+        self.prior: Shares = np.array(priors, np.float64)
+        self.depth = depth
+        self.memory = memory
+        self.sharpness = sharpness
+        self.watched: Rows = np.full(WATCHED, NOBODY, np.int32)
+        self.standing: Rows = np.full((WATCHED, len(names), depth), NOBODY, np.int32)
+        # One imagined hit each: before the first event only the priors speak.
+        self.hits: Shares = np.ones(len(names))
+        self.judged = 1.0
+
+    def hit_rates(self) -> dict[str, float]:
+        """How often each learner's list held the next item, lately."""
+        return dict(zip(self.names, (self.hits / self.judged).tolist(), strict=True))
+
+    def weights(self) -> Shares:
+        """What each learner counts now; 1 in all, so that scores of lists are at most 1."""
+        weight = self.prior * (self.hits / self.judged) ** self.sharpness
+        return np.asarray(weight / weight.sum())
+
+    def judge(self, batch: Interactions) -> None:
+        """Compare a batch with the lists that stand; before it is learned."""
+        place = batch.shopper % WATCHED
+        stood = np.flatnonzero(self.watched[place] == batch.shopper)
+        lists, item = self.standing[place[stood]], batch.item[stood]
+        hits = (lists == item[:, None, None]).any(axis=2).sum(axis=0)
+        kept = (1 - 1 / self.memory) ** len(stood)
+        self.hits = self.hits * kept + hits
+        self.judged = self.judged * kept + len(stood)
+
+    def stand(self, requests: Requests, lists: Sequence[Lists]) -> None:
+        """Remember what each learner would show these shoppers, until they are judged."""
+        known = np.flatnonzero(requests.shopper >= 0)
+        # Of two shoppers with one place the later one has it; both columns must say so.
+        place = requests.shopper[known] % WATCHED
+        last = len(place) - 1 - np.unique(place[::-1], return_index=True)[1]
+        known, place = known[last], place[last]
+        self.watched[place] = requests.shopper[known]
+        self.standing[place] = NOBODY
+        for learner, of_learner in enumerate(lists):
+            shown = of_learner.item[known, : self.depth]
+            self.standing[place, learner, : shown.shape[1]] = shown
+
+    def mix(self, lists: Sequence[Lists], k: int, hidden: Rows | None = None) -> Lists:
+        """Sum the learners' lists, in the order of `names`, with their weights; at most k items.
+
+        `hidden` int32[n, h] holds items that must not be shown. `because` is the item that the
+        strongest learner named, or the `reason_row` of that learner where it named none.
+        """
+        score, because = [], []
+        for place, (of_learner, weight) in enumerate(zip(lists, self.weights(), strict=True)):
+            score.append(_one_scale(of_learner) * np.float32(weight))
+            because.append(np.where(of_learner.because >= 0, of_learner.because, reason_row(place)))
+        item = np.concatenate([of_learner.item for of_learner in lists], axis=1)
+        if hidden is not None:
+            for column in hidden.T:
+                item[item == column[:, None]] = NOBODY
+        return best_items(
+            item, np.concatenate(score, axis=1), np.concatenate(because, axis=1), k, len(lists)
+        )
+
+    def arrays(self) -> Mapping[str, NDArray[np.generic]]:
+        """The whole state as named arrays."""
+        return {
+            "standing": self.standing.copy(),
+            "watched": self.watched.copy(),
+            "hits": self.hits.copy(),
+            "judged": np.array([self.judged]),
+        }
+
+    def restore(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+        """Take over what `arrays` gave, of a blend of the same names."""
+        self.standing = arrays["standing"].astype(np.int32)
+        self.watched = arrays["watched"].astype(np.int32)
+        self.hits = arrays["hits"].astype(np.float64)
+        self.judged = float(arrays["judged"][0])
+
+
+def _one_scale(lists: Lists) -> Weights:
+    """Scores from 1 down to above 0: as shares of the best one, those below 0 lifted first."""
+    lift = np.minimum(np.where(lists.item >= 0, lists.score, 0).min(axis=1, keepdims=True), 0)
+    score = np.where(lists.item >= 0, lists.score - lift, 0)
+    return np.asarray(score / np.maximum(score[:, :1], np.finfo(np.float32).tiny))

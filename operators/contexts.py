@@ -1,0 +1,100 @@
+"""What each shopper looked at just now: the last items of the running session, as one table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from operators.learners.heaviest import grown, run_starts
+from state.interactions import NOBODY
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from state.interactions import Rows, Times
+
+LONG_AGO_MS = np.iinfo(np.int64).min
+
+
+class Contexts:
+    """The last `reach` items of each shopper's running session, newest first.
+
+    An item belongs to an event's session if the shopper's last event lies at or after that
+    session's start. Compared by time and not by id because a late event moves a session's start,
+    and with it the id, without ending the session.
+
+    recent int32[rows, reach], last_ms int64[rows]: 4 * reach + 8 bytes a shopper.
+    """
+
+    def __init__(self, reach: int) -> None:
+        if reach < 1:
+            raise ValueError(f"reach must be at least 1, got {reach}")
+        self.reach = reach
+        self.rows = 0
+        self.recent: Rows = np.empty((0, reach), np.int32)
+        self.last_ms: Times = np.empty(0, np.int64)
+
+    def advance(self, shopper: Rows, item: Rows, at_ms: Times, since_ms: Times) -> Rows:
+        """Add a batch in arrival order and give int32[n, reach], the items before each event.
+
+        `since_ms` is the start of each event's session. Events of one shopper see each other.
+        """
+        n, reach = len(shopper), self.reach
+        if not n:
+            return np.empty((0, reach), np.int32)
+        self._grow(int(shopper.max()) + 1)
+        order = shopper.argsort(kind="stable")
+        first = run_starts(shopper[order])
+        who = shopper[order[first]]
+        group = np.repeat(np.arange(len(first)), np.diff(first, append=n))
+
+        # One tape: for each shopper what is remembered, oldest first, then the batch's events.
+        tape = np.empty(len(first) * reach + n, np.int32)
+        tape_ms = np.empty(len(tape), np.int64)
+        place = np.arange(n) + (group + 1) * reach
+        remembered = (first + np.arange(len(first)) * reach)[:, None] + np.arange(reach)
+        tape[remembered] = self.recent[who, ::-1]
+        tape_ms[remembered] = self.last_ms[who, None]
+        tape[place], tape_ms[place] = item[order], at_ms[order]
+
+        before = place[:, None] - np.arange(1, reach + 1)
+        in_order = np.where(tape_ms[before] >= since_ms[order, None], tape[before], NOBODY)
+        last = np.append(first[1:], n) - 1
+        self.recent[who, 0] = item[order[last]]
+        self.recent[who, 1:] = in_order[last, :-1]
+        newest_ms = np.maximum.reduceat(at_ms[order], first)
+        self.last_ms[who] = np.maximum(self.last_ms[who], newest_ms)
+
+        context = np.empty((n, reach), np.int32)
+        context[order] = in_order
+        return context
+
+    def take(self, shopper: Rows) -> Rows:
+        """The recent items of shoppers, int32[n, reach]; none for NOBODY and unknown rows."""
+        if not self.rows:
+            return np.full((len(shopper), self.reach), NOBODY, np.int32)
+        known = (shopper >= 0) & (shopper < self.rows)
+        context = self.recent.take(np.where(known, shopper, 0), axis=0)
+        context[~known] = NOBODY
+        return context
+
+    def arrays(self) -> Mapping[str, NDArray[np.generic]]:
+        """The whole state as named arrays."""
+        return {
+            "recent": self.recent[: self.rows].copy(),
+            "last_ms": self.last_ms[: self.rows].copy(),
+        }
+
+    def restore(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+        """Take over what `arrays` gave."""
+        self.recent = arrays["recent"].astype(np.int32)
+        self.last_ms = arrays["last_ms"].astype(np.int64)
+        self.rows = len(self.recent)
+
+    def _grow(self, rows: int) -> None:
+        self.recent = grown(self.recent, rows, NOBODY)
+        self.last_ms = grown(self.last_ms, rows, LONG_AGO_MS)
+        self.rows = max(self.rows, rows)

@@ -1,0 +1,170 @@
+"""Order-aware co-visitation: what was looked at after, and before, the items of the session.
+
+Also what is bought together. Change the constants only with `python -m benchmarks.recommend`
+beside it: they were chosen there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from operators.contexts import Contexts
+from operators.learners.heaviest import HeaviestPartners, grown
+from operators.ranking import best_items, first_seen
+from state.interactions import NOBODY, PURCHASE, Lists
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from state.interactions import Interactions, Requests, Rows
+
+DAY_MS = 24 * 3600 * 1000
+HOUR_MS = 3600 * 1000
+
+
+class Covisitation:
+    """Item-to-item transitions inside sessions, counted with decay.
+
+    Each of the last `reach` different items of the session gains the event's weight divided by its
+    distance as "then came this one", and this one gains `backward` times that as "came from". An item
+    looked at twice in a row leads to itself: repeats are a third of all next clicks.
+    Sequential rules as in Ludewig and Jannach, "Evaluation of session-based recommendation
+    algorithms", UMUAI 2018 (SR), made incremental, with the way back added.
+
+    A list is the sum of the transition shares of the context items, the newest counting most, each
+    further one `fading` times the one before.
+    """
+
+    name = "covisitation"
+
+    def __init__(
+        self,
+        *,
+        width: int = 64,
+        half_life_ms: int = 30 * DAY_MS,
+        reach: int = 4,
+        backward: float = 0.5,
+        fading: float = 0.4,
+    ) -> None:
+        self.table = HeaviestPartners(width, half_life_ms)
+        self.reach = reach
+        self.backward = backward
+        self.fading = fading
+
+    def learn_many(self, batch: Interactions) -> None:
+        """Learn a batch, in its order."""
+        context = first_seen(batch.context[:, : self.reach])
+        event, place = np.nonzero(context >= 0)
+        before, now = context[event, place], batch.item[event]
+        weight = (batch.weight[event] / (place + 1)).astype(np.float32)
+        self.table.add(
+            np.concatenate([before, now]),
+            np.concatenate([now, before]),
+            np.concatenate([weight, weight * np.float32(self.backward)]),
+            np.tile(batch.at_ms[event], 2),
+        )
+
+    def candidates(self, requests: Requests, k: int) -> Lists:
+        """At most k items for each request; scores are shares, at most 1 in all."""
+        context = first_seen(requests.context[:, : self.reach])
+        n, reach = context.shape
+        item, weight = self.table.take(context)
+        share = np.float32(self.fading) ** np.arange(reach, dtype=np.float32)
+        share = share / share.sum() / np.maximum(weight.sum(axis=2), np.finfo(np.float32).tiny)
+        score = (weight * share[:, :, None]).astype(np.float32)
+        because = np.repeat(context, self.table.width, axis=1)
+        return best_items(item.reshape(n, -1), score.reshape(n, -1), because, k, repeats=reach)
+
+    def neighbours(self, items: Rows, k: int) -> Lists:
+        """The items that go best with each of these, itself left out; scores are shares."""
+        return _neighbours(self.table, items, k)
+
+    def take_changed(self) -> Rows:
+        """The items whose neighbours changed since last asked."""
+        return self.table.take_changed()
+
+    def arrays(self) -> Mapping[str, NDArray[np.generic]]:
+        """The whole state as named arrays."""
+        return self.table.arrays()
+
+    def restore(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+        """Take over what `arrays` gave."""
+        self.table.restore(arrays)
+
+
+class BoughtTogether:
+    """Which items the same shopper bought within `window_ms`, whichever came first.
+
+    Rows of one order reach it as purchases in a row. It remembers a basket for buyers only.
+    """
+
+    def __init__(
+        self,
+        *,
+        width: int = 32,
+        half_life_ms: int = 90 * DAY_MS,
+        window_ms: int = HOUR_MS,
+        basket: int = 16,
+    ) -> None:
+        self.table = HeaviestPartners(width, half_life_ms)
+        self.window_ms = window_ms
+        self.baskets = Contexts(basket)
+        self.buyers = 0
+        self.buyer: Rows = np.empty(0, np.int32)
+
+    def learn_many(self, batch: Interactions) -> None:
+        """Learn the purchases of a batch, in its order."""
+        bought = np.flatnonzero(batch.kind == PURCHASE)
+        if not len(bought):
+            return
+        item, at_ms = batch.item[bought], batch.at_ms[bought]
+        buyer = self._buyer_rows(batch.shopper[bought])
+        basket = first_seen(self.baskets.advance(buyer, item, at_ms, at_ms - self.window_ms))
+        basket[basket == item[:, None]] = NOBODY
+        event, place = np.nonzero(basket >= 0)
+        one, other = basket[event, place], item[event]
+        self.table.add(
+            np.concatenate([one, other]),
+            np.concatenate([other, one]),
+            np.tile(batch.weight[bought][event], 2),
+            np.tile(at_ms[event], 2),
+        )
+
+    def neighbours(self, items: Rows, k: int) -> Lists:
+        """The items most often bought with each of these; scores are shares."""
+        return _neighbours(self.table, items, k)
+
+    def take_changed(self) -> Rows:
+        """The items whose neighbours changed since last asked."""
+        return self.table.take_changed()
+
+    def arrays(self) -> Mapping[str, NDArray[np.generic]]:
+        """The whole state as named arrays."""
+        return {**self.table.arrays(), **self.baskets.arrays(), "buyer": self.buyer.copy()}
+
+    def restore(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+        """Take over what `arrays` gave."""
+        self.table.restore(arrays)
+        self.baskets.restore(arrays)
+        self.buyer = arrays["buyer"].astype(np.int32)
+        self.buyers = self.baskets.rows
+
+    def _buyer_rows(self, shopper: Rows) -> Rows:
+        """The row of each shopper among the buyers, new ones in order of shopper."""
+        self.buyer = grown(self.buyer, int(shopper.max()) + 1, NOBODY)
+        new = np.unique(shopper[self.buyer[shopper] < 0])
+        self.buyer[new] = np.arange(self.buyers, self.buyers + len(new))
+        self.buyers += len(new)
+        return self.buyer[shopper]
+
+
+def _neighbours(table: HeaviestPartners, items: Rows, k: int) -> Lists:
+    partner, weight = table.take(items)
+    weight[partner == items[:, None]] = 0
+    weight /= np.maximum(weight.sum(axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    because = np.broadcast_to(items[:, None], partner.shape)
+    return best_items(partner, weight, because, k, repeats=1)

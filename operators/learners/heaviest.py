@@ -1,0 +1,204 @@
+"""Tables that keep, for each row, its heaviest partners under exponential decay.
+
+The storage of every counting learner: an item and the items seen with it, a scope and the items
+liked in it. Nothing here knows what a row means.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from operators.ranking import descending
+from state.interactions import NOBODY
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from state.interactions import Rows, Times, Weights
+
+Cell = TypeVar("Cell", bound=np.generic)
+
+DOUBLINGS_MAX = 64
+"""Weights may grow by 2**64 before the clock is moved: float32 ends at 2**127."""
+
+
+class DecayClock:
+    """Forward decay: newer weights count for more, so that stored ones need no update.
+
+    A weight given at time t is stored times 2**((t - origin) / half_life); ratios between stored
+    weights are then those of exponentially decayed counts at any moment.
+    Source: Cormode, Shkapenyuk, Srivastava and Xu, "Forward Decay", ICDE 2009.
+    """
+
+    __slots__ = ("half_life_ms", "origin_ms")
+
+    def __init__(self, half_life_ms: int) -> None:
+        if half_life_ms < 1:
+            raise ValueError(f"half_life_ms must be at least 1, got {half_life_ms}")
+        self.half_life_ms = half_life_ms
+        self.origin_ms: int | None = None
+
+    def advance(self, at_ms: Times) -> int:
+        """Move on to a batch; by how many doublings stored weights have to be divided (mostly 0)."""
+        newest_ms = int(at_ms.max())
+        if self.origin_ms is None:
+            self.origin_ms = newest_ms
+        doublings = (newest_ms - self.origin_ms) // self.half_life_ms
+        if doublings <= DOUBLINGS_MAX:
+            return 0
+        self.origin_ms += doublings * self.half_life_ms
+        return doublings
+
+    def growth(self, at_ms: Times) -> Weights:
+        """What a weight of 1 at each time is stored as; `advance` first."""
+        age = (at_ms - (self.origin_ms or 0)) / self.half_life_ms
+        return np.exp2(age).astype(np.float32)
+
+    def arrays(self) -> NDArray[np.int64]:
+        """The origin as an array of none or one."""
+        return np.array([] if self.origin_ms is None else [self.origin_ms], np.int64)
+
+    def restore(self, origin: NDArray[np.generic]) -> None:
+        """Take over what `arrays` gave."""
+        self.origin_ms = int(origin[0]) if len(origin) else None
+
+
+def fade(weight: Weights, doublings: int) -> None:
+    """Divide in place by 2**doublings: exact, so that moving the clock changes no order."""
+    if doublings:
+        np.ldexp(weight, -min(doublings, 1000), out=weight)
+
+
+class HeaviestPartners:
+    """At most `width` partners for each of a growing number of rows.
+
+    partner int32[rows, width]   NOBODY-padded, in no order
+    weight float32[rows, width]  0 where there is no partner
+    changed bool[rows]           since `take_changed`
+
+    A full row makes room as Space-Saving does: a newcomer takes the lightest place and inherits
+    its weight, so that a partner heavier than total/width is never missed. In a batch the
+    heaviest newcomers meet the lightest places first and stop where they would push out better.
+    Source: Metwally, Agrawal and El Abbadi, "Efficient computation of frequent and top-k elements
+    in data streams", ICDT 2005.
+    """
+
+    def __init__(self, width: int, half_life_ms: int) -> None:
+        if width < 1:
+            raise ValueError(f"width must be at least 1, got {width}")
+        self.width = width
+        self.clock = DecayClock(half_life_ms)
+        self.rows = 0
+        self.partner: Rows = np.empty((0, width), np.int32)
+        self.weight: Weights = np.empty((0, width), np.float32)
+        self.changed: NDArray[np.bool_] = np.empty(0, np.bool_)
+
+    def add(self, row: Rows, partner: Rows, weight: Weights, at_ms: Times) -> None:
+        """Add a weight for each pair, n of them, rows and partners at least 0, repeats allowed."""
+        if not len(row):
+            return
+        fade(self.weight, self.clock.advance(at_ms))
+        pair = row.astype(np.int64) << 32 | partner
+        # Stable, so that equal pairs are summed in order of arrival on every machine.
+        order = pair.argsort(kind="stable")
+        pair = pair[order]
+        starts = run_starts(pair)
+        gain = np.add.reduceat((weight * self.clock.growth(at_ms))[order], starts)
+        pair = pair[starts]
+        row, partner = (pair >> 32).astype(np.int32), pair.astype(np.int32)
+        self._grow(int(row[-1]) + 1)
+        self.changed[row] = True
+        there = self.partner.take(row, axis=0) == partner[:, None]
+        place = there.argmax(axis=1)
+        known = there[np.arange(len(row)), place]
+        self.weight[row[known], place[known]] += gain[known]
+        self._admit(row[~known], partner[~known], gain[~known])
+
+    def _admit(self, row: Rows, partner: Rows, gain: Weights) -> None:
+        """Newcomers, sorted by row, each at most once a row."""
+        if not len(row):
+            return
+        order = (row.astype(np.int64) << 32 | descending(gain)).argsort(kind="stable")
+        row, partner, gain = row[order], partner[order], gain[order]
+        first = run_starts(row)
+        count = np.diff(first, append=len(row))
+        rank = np.arange(len(row)) - np.repeat(first, count)
+        asker = np.repeat(np.arange(len(first)), count)
+        fits = rank < self.width
+        row, partner, gain = row[fits], partner[fits], gain[fits]
+        rank, asker = rank[fits], asker[fits]
+
+        # Weight in the high bits, place in the low ones: one sort, and ties fall to the first place.
+        bits = self.weight.take(row[rank == 0], axis=0).view(np.uint32).astype(np.int64)
+        places = np.sort(bits << 32 | np.arange(self.width), axis=1) & 0xFFFFFFFF
+        place = places[asker, rank]
+        gain = gain + self.weight[row, places[asker, 0]]
+        better = gain > self.weight[row, place]
+        row, place = row[better], place[better]
+        self.partner[row, place] = partner[better]
+        self.weight[row, place] = gain[better]
+
+    def take(self, row: Rows) -> tuple[Rows, Weights]:
+        """Partners and weights of rows of any shape; of none for rows beyond what was learned."""
+        if not self.rows:
+            shape = (*row.shape, self.width)
+            return np.full(shape, NOBODY, np.int32), np.zeros(shape, np.float32)
+        known = (row >= 0) & (row < self.rows)
+        safe = np.where(known, row, 0)
+        partner, weight = self.partner.take(safe, axis=0), self.weight.take(safe, axis=0)
+        partner[~known] = NOBODY
+        weight[~known] = 0
+        return partner, weight
+
+    def take_changed(self) -> Rows:
+        """The rows touched since last asked, in order of row."""
+        rows = np.flatnonzero(self.changed[: self.rows]).astype(np.int32)
+        self.changed[rows] = False
+        return rows
+
+    def arrays(self) -> Mapping[str, NDArray[np.generic]]:
+        """The whole state as named arrays."""
+        return {
+            "partner": self.partner[: self.rows].copy(),
+            "weight": self.weight[: self.rows].copy(),
+            "changed": self.changed[: self.rows].copy(),
+            "origin_ms": self.clock.arrays(),
+        }
+
+    def restore(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+        """Take over what `arrays` gave."""
+        self.partner = arrays["partner"].astype(np.int32)
+        self.weight = arrays["weight"].astype(np.float32)
+        self.changed = arrays["changed"].astype(np.bool_)
+        self.rows = len(self.partner)
+        self.clock.restore(arrays["origin_ms"])
+
+    def _grow(self, rows: int) -> None:
+        """Room for so many rows; doubles, so that growth costs a constant an addition."""
+        self.partner = grown(self.partner, rows, NOBODY)
+        self.weight = grown(self.weight, rows, 0)
+        self.changed = grown(self.changed, rows, False)
+        self.rows = max(self.rows, rows)
+
+
+def grown(table: NDArray[Cell], rows: int, fill: float) -> NDArray[Cell]:
+    """The table itself if it has room for so many rows, else a copy with at least twice the room."""
+    room = len(table)
+    if rows <= room:
+        return table
+    larger = np.full((max(rows, 2 * room), *table.shape[1:]), fill, table.dtype)
+    larger[:room] = table
+    return larger
+
+
+def run_starts(values: NDArray[np.integer]) -> NDArray[np.intp]:
+    """Where a new value begins in a column that holds equal ones side by side.
+
+    >>> run_starts(np.array([4, 4, 7, 7, 7, 9])).tolist()
+    [0, 2, 5]
+    """
+    return np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]])[: len(values)])

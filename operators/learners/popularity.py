@@ -1,0 +1,122 @@
+"""Decayed popularity: what everybody looks at now, in the whole shop and in parts of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from operators.learners.heaviest import DecayClock, HeaviestPartners, fade, grown
+from operators.ranking import best_items, descending
+from state.interactions import NOBODY, Lists
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from state.interactions import Interactions, Requests, Rows, Times, Weights
+
+DAY_MS = 24 * 3600 * 1000
+
+
+class Popularity:
+    """Weights of items with exponential decay, over all of the shop.
+
+    count float32[items]; an event costs one addition whatever the half-life (`DecayClock`).
+    """
+
+    name = "popularity"
+
+    def __init__(self, *, half_life_ms: int = DAY_MS) -> None:
+        self.clock = DecayClock(half_life_ms)
+        self.items = 0
+        self.count: Weights = np.empty(0, np.float32)
+
+    def learn_many(self, batch: Interactions) -> None:
+        """Learn a batch, in its order."""
+        if not len(batch):
+            return
+        fade(self.count, self.clock.advance(batch.at_ms))
+        rows = int(batch.item.max()) + 1
+        self.count = grown(self.count, rows, 0)
+        self.items = max(self.items, rows)
+        gain = np.bincount(batch.item, batch.weight * self.clock.growth(batch.at_ms))
+        self.count[: len(gain)] += gain.astype(np.float32)
+
+    def top(self, k: int) -> Lists:
+        """One list: the k most popular items, with their share of everything."""
+        count = self.count[: self.items]
+        k_there = min(k, int(np.count_nonzero(count)))
+        if not k_there:
+            return _nothing(k)
+        threshold = np.partition(count, len(count) - k_there)[len(count) - k_there]
+        above = np.flatnonzero(count >= threshold)
+        item = above[descending(count[above]).argsort(kind="stable")][:k_there]
+        score = count[item] / count.sum()
+        padded = _nothing(k)
+        padded.item[0, :k_there], padded.score[0, :k_there] = item, score
+        return padded
+
+    def candidates(self, requests: Requests, k: int) -> Lists:
+        """The same k most popular items for every request."""
+        top = self.top(k)
+        n = len(requests)
+        return Lists(
+            np.repeat(top.item, n, axis=0),
+            np.repeat(top.score, n, axis=0),
+            np.repeat(top.because, n, axis=0),
+        )
+
+    def arrays(self) -> Mapping[str, NDArray[np.generic]]:
+        """The whole state as named arrays."""
+        return {"count": self.count[: self.items].copy(), "origin_ms": self.clock.arrays()}
+
+    def restore(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+        """Take over what `arrays` gave."""
+        self.count = arrays["count"].astype(np.float32)
+        self.items = len(self.count)
+        self.clock.restore(arrays["origin_ms"])
+
+
+class ScopedPopularity:
+    """The heaviest items of each scope (a category, a segment), scopes being rows the caller gives.
+
+    Bounded: `width` items a scope. What is kept beyond the k shown is room for the next ones to rise.
+    """
+
+    def __init__(self, *, width: int = 100, half_life_ms: int = DAY_MS) -> None:
+        self.table = HeaviestPartners(width, half_life_ms)
+
+    def learn_many(self, scope: Rows, item: Rows, weight: Weights, at_ms: Times) -> None:
+        """Learn n events, each in one scope; NOBODY where an event has none."""
+        some = scope >= 0
+        self.table.add(scope[some], item[some], weight[some], at_ms[some])
+
+    def top(self, scopes: Rows, k: int) -> Lists:
+        """A list for each scope, with each item's share of what is kept of it."""
+        item, weight = self.table.take(scopes)
+        weight /= np.maximum(weight.sum(axis=1, keepdims=True), np.finfo(np.float32).tiny)
+        return best_items(item, weight, np.full_like(item, NOBODY), k, repeats=1)
+
+    def take_changed(self) -> Rows:
+        """The scopes whose list changed since last asked."""
+        return self.table.take_changed()
+
+    def arrays(self) -> Mapping[str, NDArray[np.generic]]:
+        """The whole state as named arrays."""
+        return self.table.arrays()
+
+    def restore(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+        """Take over what `arrays` gave."""
+        self.table.restore(arrays)
+
+
+def _nothing(k: int) -> Lists:
+    """One empty list."""
+    shape = (1, k)
+    return Lists(
+        np.full(shape, NOBODY, np.int32),
+        np.zeros(shape, np.float32),
+        np.full(shape, NOBODY, np.int32),
+    )

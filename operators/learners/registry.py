@@ -1,0 +1,18 @@
+"""The list learners by name. A new one: its file, and a line here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from operators.learners.covisitation import Covisitation
+from operators.learners.popularity import Popularity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from operators.learners.base import Learner
+
+LEARNERS: Mapping[str, Callable[[], Learner]] = {
+    "covisitation": Covisitation,
+    "popularity": Popularity,
+}

@@ -1,0 +1,224 @@
+"""From events to top lists: the tables all learners share, and the order in which they work.
+
+A batch gets its contexts, judges the lists that stand, and is learned; then lists are made for
+whoever asks. Ids are strings outside and rows inside; this file is the border.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from operators.blend import Blend
+from operators.captions import Captions, RankedLists, reason_row
+from operators.contexts import Contexts
+from operators.learners.covisitation import BoughtTogether, Covisitation
+from operators.learners.popularity import Popularity, ScopedPopularity
+from operators.learners.registry import LEARNERS
+from state.interactions import NOBODY, Interactions, Requests, Vocabulary
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from operators.learners.base import Learner
+    from state.interactions import Lists, Rows
+
+    Arrays = Mapping[str, NDArray[np.generic]]
+
+PRIORS = {"covisitation": 1.0, "popularity": 0.01, "factors": 0.1}
+"""How much a learner's list weighs where all hit equally often; 1 for those not named here."""
+
+
+@dataclass(slots=True)
+class Events:
+    """A batch of what shoppers did with items, n long, in arrival order.
+
+    `kinds` VIEW, CART or PURCHASE; `weights` how much each says; `session_start_ms` of the session
+    each event belongs to; `categories` and `segments` name the scopes of popularity it counts in,
+    None for none.
+    """
+
+    shoppers: Sequence[str]
+    items: Sequence[str]
+    kinds: Sequence[int] | NDArray[np.integer]
+    weights: Sequence[float] | NDArray[np.floating]
+    at_ms: Sequence[int] | NDArray[np.integer]
+    session_start_ms: Sequence[int] | NDArray[np.integer]
+    categories: Sequence[str | None]
+    segments: Sequence[str | None]
+
+
+class Recommender:
+    """Learners beside each other, what they share, and the blend of their lists.
+
+    `others` are the learners besides the two that also fill keys of their own; by default those of
+    the registry. A list has `k` items where the shop has as many, none twice. With
+    `allow_repeats` the item just looked at and those before it may be listed, for shops where
+    people come back to what they saw; without, the last `reach` items of the running session are
+    left out.
+    """
+
+    def __init__(
+        self,
+        *,
+        covisitation: Covisitation | None = None,
+        popularity: Popularity | None = None,
+        others: Sequence[Learner] | None = None,
+        bought: BoughtTogether | None = None,
+        scoped: ScopedPopularity | None = None,
+        priors: Mapping[str, float] = PRIORS,
+        k: int = 20,
+        pool: int = 40,
+        reach: int = 10,
+        allow_repeats: bool = True,
+        memory: int = 10_000,
+        sharpness: float = 1.0,
+    ) -> None:
+        self.covisitation = covisitation or Covisitation()
+        self.popularity = popularity or Popularity()
+        own = (self.covisitation.name, self.popularity.name)
+        if others is None:
+            others = [make() for name, make in LEARNERS.items() if name not in own]
+        self.learners: tuple[Learner, ...] = (self.covisitation, *others, self.popularity)
+        self.bought = bought or BoughtTogether()
+        self.scoped = scoped or ScopedPopularity()
+
+        self.k = k
+        self.pool = max(pool, k) + (0 if allow_repeats else reach)
+        self.allow_repeats = allow_repeats
+        self.contexts = Contexts(reach)
+        names = [learner.name for learner in self.learners]
+        self.blend = Blend(
+            names,
+            [priors.get(name, 1.0) for name in names],
+            depth=k,
+            memory=memory,
+            sharpness=sharpness,
+        )
+        self.shoppers, self.items, self.scopes = Vocabulary(), Vocabulary(), Vocabulary()
+        self._captions = Captions(names)
+
+    def learn(self, events: Events) -> None:
+        """Judge the lists that stand by a batch, then learn it."""
+        if not events.items:
+            return
+        batch = self._interactions(events)
+        self.blend.judge(batch)
+        for learner in self.learners:
+            learner.learn_many(batch)
+        self.bought.learn_many(batch)
+        for kind, values in (("category", events.categories), ("segment", events.segments)):
+            scope = self._scope_rows(kind, values)
+            self.scoped.learn_many(scope, batch.item, batch.weight, batch.at_ms)
+
+    def rank(self, shoppers: Sequence[str], now_ms: int) -> RankedLists:
+        """A list for each shopper; one never seen gets what is popular.
+
+        Remembers what it showed some of them, to judge the learners by; teaches them nothing.
+        """
+        row = np.fromiter(map(self.shoppers.find, shoppers), np.int32, len(shoppers))
+        context = self.contexts.take(row)
+        requests = Requests(row, context, np.full(len(row), now_ms, np.int64))
+        lists = [learner.candidates(requests, self.pool) for learner in self.learners]
+        self.blend.stand(requests, lists)
+        hidden = None if self.allow_repeats else context
+        return self._ranked(self.blend.mix(lists, self.k, hidden), "blend")
+
+    def similar(self) -> tuple[list[str], RankedLists]:
+        """The items whose company in sessions changed since last asked, and that company."""
+        items = self.covisitation.take_changed()
+        lists = self.covisitation.neighbours(items, self.k)
+        return self._ids(items), self._ranked(lists, "covisitation")
+
+    def bought_together(self) -> tuple[list[str], RankedLists]:
+        """The items whose company in orders changed since last asked, and that company."""
+        items = self.bought.take_changed()
+        return self._ids(items), self._ranked(self.bought.neighbours(items, self.k), "bought")
+
+    def popular(self) -> RankedLists:
+        """One list: what everybody looks at."""
+        return self._popular(self.popularity.top(self.k))
+
+    def popular_scopes(self) -> tuple[list[tuple[str, str]], RankedLists]:
+        """The scopes that changed since last asked, as (kind, value), and what is popular there."""
+        scopes = self.scoped.take_changed()
+        names = [self.scopes.ids[row].partition(".") for row in scopes.tolist()]
+        lists = self.scoped.top(scopes, self.k)
+        return [(kind, value) for kind, _, value in names], self._popular(lists)
+
+    def vocabularies(self) -> dict[str, list[str]]:
+        """The ids behind the rows of `arrays`; part of a snapshot."""
+        return {
+            "shoppers": list(self.shoppers.ids),
+            "items": list(self.items.ids),
+            "scopes": list(self.scopes.ids),
+        }
+
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """The whole state but the ids, as named arrays."""
+        return {
+            f"{part}/{name}": array
+            for part, owner in self._parts().items()
+            for name, array in owner.arrays().items()
+        }
+
+    def restore(self, arrays: Arrays, vocabularies: Mapping[str, Sequence[str]]) -> None:
+        """Take over a state that `arrays` and `vocabularies` gave, of the same arguments."""
+        for part, owner in self._parts().items():
+            start = f"{part}/"
+            owner.restore(
+                {
+                    name.removeprefix(start): array
+                    for name, array in arrays.items()
+                    if name.startswith(start)
+                }
+            )
+        self.shoppers = Vocabulary(vocabularies["shoppers"])
+        self.items = Vocabulary(vocabularies["items"])
+        self.scopes = Vocabulary(vocabularies["scopes"])
+        self._captions = Captions([learner.name for learner in self.learners])
+
+    def _parts(self) -> dict[str, Learner | Contexts | Blend | BoughtTogether | ScopedPopularity]:
+        return {
+            **{learner.name: learner for learner in self.learners},
+            "bought": self.bought,
+            "scoped": self.scoped,
+            "contexts": self.contexts,
+            "blend": self.blend,
+        }
+
+    def _interactions(self, events: Events) -> Interactions:
+        n = len(events.items)
+        shopper = np.fromiter(map(self.shoppers.row, events.shoppers), np.int32, n)
+        item = np.fromiter(map(self.items.row, events.items), np.int32, n)
+        at_ms = np.asarray(events.at_ms, np.int64)
+        since_ms = np.asarray(events.session_start_ms, np.int64)
+        return Interactions(
+            shopper,
+            item,
+            np.asarray(events.kinds, np.int8),
+            np.asarray(events.weights, np.float32),
+            at_ms,
+            self.contexts.advance(shopper, item, at_ms, since_ms),
+        )
+
+    def _scope_rows(self, kind: str, values: Sequence[str | None]) -> Rows:
+        row = self.scopes.row
+        return np.array(
+            [NOBODY if value is None else row(f"{kind}.{value}") for value in values], np.int32
+        )
+
+    def _ids(self, items: Rows) -> list[str]:
+        return [self.items.ids[row] for row in items.tolist()]
+
+    def _popular(self, lists: Lists) -> RankedLists:
+        lists.because[:] = reason_row(len(self.learners) - 1)
+        return self._ranked(lists, "popularity")
+
+    def _ranked(self, lists: Lists, source: str) -> RankedLists:
+        self._captions.cover(self.items.ids)
+        return RankedLists(lists, self._captions, source)
