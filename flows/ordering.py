@@ -6,6 +6,7 @@ Sorted runs go to temporary files and are merged; nothing else is kept.
 from __future__ import annotations
 
 import heapq
+from contextlib import ExitStack
 from operator import attrgetter
 from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING
@@ -33,31 +34,24 @@ def in_time_order(
 
     Temporary files of about the size of the events as JSON live in TMPDIR until the end.
     """
-    runs: list[IO[bytes]] = []
+    runs: list[Iterator[Event]] = []
     run: list[Event] = []
-    try:
+    with ExitStack() as files:
         for record in records:
             if isinstance(record, DeadLetter):
                 yield record
                 continue
             run.append(record)
             if len(run) >= run_events:
-                runs.append(_stored(sorted(run, key=_by_time)))
+                run.sort(key=_by_time)
+                runs.append(_through(files.enter_context(TemporaryFile()), run))
                 run = []
         run.sort(key=_by_time)
-        yield from heapq.merge(*map(_events, runs), run, key=_by_time)
-    finally:
-        for file in runs:
-            file.close()
+        yield from heapq.merge(*runs, run, key=_by_time)
 
 
-def _stored(run: list[Event]) -> IO[bytes]:
-    file = TemporaryFile()
-    for event in run:
-        file.write(_encode(event) + b"\n")
+def _through(file: IO[bytes], run: list[Event]) -> Iterator[Event]:
+    """Write a run out, and read it back one by one."""
+    file.writelines(_encode(event) + b"\n" for event in run)
     file.seek(0)
-    return file
-
-
-def _events(file: IO[bytes]) -> Iterator[Event]:
     return map(_decode, file)

@@ -379,17 +379,17 @@ def _money_faults(fields: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _order_faults(fields: dict[str, Any]) -> Iterator[Finding]:
-    order = fields.get("order_id")
-    if fields.get("type") in ORDERS and (
+    order, kind = fields.get("order_id"), fields.get("type")
+    if isinstance(kind, str) and kind in ORDERS and (
         order is None or (isinstance(order, str) and not order.strip())
     ):
-        yield ("empty_order_id", "$.order_id", f"a {fields['type']} needs an order_id")
+        yield ("empty_order_id", "$.order_id", f"a {kind} needs an order_id")
 
 
 def _item_faults(fields: dict[str, Any]) -> Iterator[Finding]:
-    items = fields.get("items") or ()
-    if not items and fields.get("type") in NEEDS_ITEMS:
-        yield ("schema_violation", "$.items", f"a {fields['type']} needs at least one item")
+    items, kind = fields.get("items") or (), fields.get("type")
+    if not items and isinstance(kind, str) and kind in NEEDS_ITEMS:
+        yield ("schema_violation", "$.items", f"a {kind} needs at least one item")
     for n, item in enumerate(items if isinstance(items, list | tuple) else ()):
         name = item.get("item_id") if isinstance(item, dict) else None
         if isinstance(name, str) and not name.strip():

@@ -48,7 +48,6 @@ def read(lines: Iterable[bytes], *, source: str, now_ms: int) -> Iterator[Event 
         _event,
         format_name="online-retail",
         header=SECOND_HEADER if first.startswith(b"Invoice,") else HEADER,
-        columns=len(HEADER),
         source=source,
         now_ms=now_ms,
     )

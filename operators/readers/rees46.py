@@ -39,7 +39,6 @@ def read(lines: Iterable[bytes], *, source: str, now_ms: int) -> Iterator[Event 
         _event,
         format_name="rees46",
         header=HEADER,
-        columns=len(HEADER),
         source=source,
         now_ms=now_ms,
     )

@@ -30,7 +30,6 @@ def read(lines: Iterable[bytes], *, source: str, now_ms: int) -> Iterator[Event 
         _event,
         format_name="retailrocket",
         header=HEADER,
-        columns=len(HEADER),
         source=source,
         now_ms=now_ms,
     )

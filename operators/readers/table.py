@@ -51,22 +51,23 @@ def read_table(
     to_event: Callable[[Row], Event],
     *,
     format_name: str,
-    header: Sequence[str] | None,
-    columns: int,
+    header: Sequence[str],
     source: str,
     now_ms: int,
     delimiter: str = ",",
+    has_header: bool = True,
 ) -> Iterator[Event | DeadLetter]:
     """Each row below the header through `to_event`, in order, one result a row.
 
     `to_event` may raise `BadRow`, or `KeyError` and `ValueError` where it cannot read a value.
-    The offset of a dead letter is its line number. `header` None: the table has none.
+    The offset of a dead letter is its line number. `header` names the columns; without
+    `has_header` the first line is a row already.
     """
     source_lines = _Lines(lines)
-    if header is not None:
+    if has_header:
         expect_header(source_lines.next_line(), header, format_name, delimiter)
     repeats = _Repeats()
-    for number, raw, fields in _records(source_lines, columns, delimiter):
+    for number, raw, fields in _records(source_lines, len(header), delimiter):
         try:
             if isinstance(fields, BadRow):
                 raise fields
@@ -88,7 +89,7 @@ def expect_header(
     line: bytes | None, header: Sequence[str], format_name: str, delimiter: str = ","
 ) -> None:
     """Raise `UserError` unless the first line names these columns (case does not matter)."""
-    found = (line or b"").decode("utf-8-sig", "replace").strip()
+    found = (line or b"").decode("utf-8-sig", "replace").strip("\r\n")
     names = [name.strip().strip('"').lower() for name in found.split(delimiter)]
     if names != [name.lower() for name in header]:
         raise UserError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from operators.readers.table import Row, epoch_ms, expect_header, read_table, time_ms
+from operators.readers.table import Row, epoch_ms, read_table, time_ms
 from state.events import Event, Item
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from state.deadletters import DeadLetter
 
 PREPARED = ["SessionId", "ItemId", "Time"]
-PUBLISHED_COLUMNS = 4
+PUBLISHED = ["SessionId", "Timestamp", "ItemId", "Category"]
 
 
 def read(lines: Iterable[bytes], *, source: str, now_ms: int) -> Iterator[Event | DeadLetter]:
@@ -24,15 +24,13 @@ def read(lines: Iterable[bytes], *, source: str, now_ms: int) -> Iterator[Event 
     """
     rest = iter(lines)
     first = next(rest, b"")
-    is_published = first.count(b",") == PUBLISHED_COLUMNS - 1
-    if not is_published:
-        expect_header(first, PREPARED, "yoochoose", "\t")
+    is_published = first.count(b",") == len(PUBLISHED) - 1
     yield from read_table(
         chain([first], rest),
         _published if is_published else _prepared,
         format_name="yoochoose",
-        header=None if is_published else PREPARED,
-        columns=PUBLISHED_COLUMNS if is_published else len(PREPARED),
+        header=PUBLISHED if is_published else PREPARED,
+        has_header=not is_published,
         source=source,
         now_ms=now_ms,
         delimiter="," if is_published else "\t",
@@ -46,7 +44,7 @@ def _prepared(row: Row) -> Event:
 
 def _published(row: Row) -> Event:
     session, at, item, _ = row.fields
-    return _click(row, session, item, time_ms(at, "timestamp"))
+    return _click(row, session, item, time_ms(at, "Timestamp"))
 
 
 def _click(row: Row, session: str, item: str, event_ts: int) -> Event:

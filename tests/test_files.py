@@ -1,0 +1,181 @@
+"""Files as lines: what can be read, what is said of the rest, and how little memory it takes."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import random
+import subprocess
+import sys
+import tracemalloc
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from flows.files import LINE_BYTES_MAX, LogFile, progress_bar
+from flows.ordering import in_time_order
+from operators.readers import READERS
+from state.deadletters import DeadLetter
+from state.errors import UserError
+from state.events import Event
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def read(path: Path | str) -> list[bytes]:
+    with LogFile(str(path)) as log:
+        return list(log.lines())
+
+
+def write(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("content", "lines"),
+    [
+        (b"a\nb\n", [b"a", b"b"]),
+        (b"a\r\nb", [b"a", b"b"]),
+        (b"\n\na", [b"", b"", b"a"]),
+        (b"\xff\x00\n", [b"\xff\x00"]),
+    ],
+)
+def test_plain_and_gzip_give_the_same_lines(
+    tmp_path: Path, content: bytes, lines: list[bytes]
+) -> None:
+    assert read(write(tmp_path / "log.csv", content)) == lines
+    assert read(write(tmp_path / "log.csv.gz", gzip.compress(content))) == lines
+
+
+def test_gzip_is_known_by_its_first_bytes_and_may_have_several_members(tmp_path: Path) -> None:
+    path = write(tmp_path / "log", gzip.compress(b"a\nb") + gzip.compress(b"c\n"))
+    assert read(path) == [b"a", b"bc"]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_standard_input_is_a_dash(packed: bool) -> None:
+    script = "from flows.files import LogFile; print(list(LogFile('-').lines()))"
+    sent = gzip.compress(b"a\nb") if packed else b"a\nb"
+    done = subprocess.run(
+        [sys.executable, "-c", script], input=sent, capture_output=True, check=True
+    )
+    assert done.stdout.decode().strip() == "[b'a', b'b']"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("empty", b"", "is empty: nothing to read"),
+        ("log.gz", b"a,b\n", "is not gzip: rename it without .gz if it is plain text"),
+        ("log.zip", b"PK\x03\x04rest", "is a zip archive: unpack it and name the file inside"),
+    ],
+)
+def test_a_file_that_cannot_be_read_says_why(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    path = write(tmp_path / name, content)
+    with pytest.raises(UserError) as error:
+        read(path)
+    assert str(error.value) == f"{path} {message}"
+
+
+def test_a_missing_file_a_directory_and_a_forbidden_one_say_so(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no such file: .*absent"):
+        read(tmp_path / "absent")
+    with pytest.raises(UserError, match="is a directory: name a file in it"):
+        read(tmp_path)
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    with pytest.raises(UserError, match=r"cannot read .*loop: "):
+        read(loop)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped"])
+def test_a_damaged_gzip_gives_what_is_before_the_damage_then_an_error(
+    tmp_path: Path, damage: str
+) -> None:
+    numbers = random.Random(1)
+    lines = [b"%d" % numbers.getrandbits(64) for _ in range(50_000)]
+    packed = bytearray(gzip.compress(b"\n".join(lines), 1))
+    middle = len(packed) // 2
+    if damage == "cut":
+        del packed[middle:]
+    else:
+        packed[middle : middle + 64] = bytes(64)
+    got: list[bytes] = []
+    with (
+        LogFile(str(write(tmp_path / "log.gz", bytes(packed)))) as log,
+        pytest.raises(UserError, match=r"log\.gz is damaged after line \d+ .*fetch the file again"),
+    ):
+        got.extend(log.lines())
+    assert len(got) > 10_000
+    whole = len(got) if damage == "cut" else 10_000
+    assert got[:whole] == lines[:whole]
+
+
+def test_a_line_without_end_is_cut_and_the_next_is_whole(tmp_path: Path) -> None:
+    size = 64 * LINE_BYTES_MAX
+    path = tmp_path / "log.gz"
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        for _ in range(64):
+            file.write(b"x" * LINE_BYTES_MAX)
+        file.write(b"\nnext\n")
+    tracemalloc.start()
+    with LogFile(str(path)) as log:
+        records = list(READERS["penstock"](log.lines(), source="log", now_ms=0))
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    kinds = [record.failure_type for record in records if isinstance(record, DeadLetter)]
+    assert kinds == ["too_large", "not_json"]
+    assert peak_bytes < size // 8
+
+
+def test_a_bar_on_a_terminal_and_silence_in_a_pipe(tmp_path: Path) -> None:
+    path = write(tmp_path / "log.csv", b"a\n" * 100_000)
+    shown = {}
+    for is_terminal in (True, False):
+        console = Console(file=io.StringIO(), force_terminal=is_terminal, width=100)
+        with LogFile(str(path)) as log, progress_bar(log, console) as advanced:
+            assert sum(1 for _ in log.lines(advanced)) == 100_000
+        assert isinstance(console.file, io.StringIO)
+        shown[is_terminal] = console.file.getvalue()
+    assert "log.csv" in shown[True]
+    assert "100%" in shown[True]
+    assert "lines/s" in shown[True]
+    assert shown[False] == ""
+
+
+def test_a_pipe_has_no_size_and_still_a_rate() -> None:
+    read_end, write_end = os.pipe()
+    os.write(write_end, b"a\n")
+    os.close(write_end)
+    console = Console(file=io.StringIO(), force_terminal=True, width=100)
+    with LogFile(f"/dev/fd/{read_end}") as log, progress_bar(log, console) as advanced:
+        assert log.bytes_total is None
+        assert list(log.lines(advanced)) == [b"a"]
+    os.close(read_end)
+
+
+def seen(number: int, at_ms: int) -> Event:
+    return Event(str(number), "page_view", at_ms, at_ms, user_id="ann")
+
+
+@given(st.lists(st.integers(0, 9)), st.integers(1, 5))
+def test_events_go_by_time_and_equal_times_keep_their_order(
+    times_ms: list[int], run_events: int
+) -> None:
+    events = [seen(n, at_ms) for n, at_ms in enumerate(times_ms)]
+    ordered = list(in_time_order(events, run_events=run_events))
+    assert ordered == sorted(events, key=lambda event: event.event_ts)
+
+
+def test_dead_letters_are_not_held_back_by_ordering() -> None:
+    (letter,) = READERS["penstock"]([b"?"], source="log", now_ms=0)
+    late, early = seen(1, 8), seen(2, 7)
+    assert list(in_time_order([late, letter, early])) == [letter, early, late]
