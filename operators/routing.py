@@ -9,7 +9,7 @@ import msgspec
 from operators.identity import device
 from operators.shards import shard_of
 from state.deadletters import DeadLetter
-from state.messages import BatchId, Group, SourceTotals
+from state.messages import BatchId, Group, SourceBatch, SourceTotals
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,7 +27,7 @@ class SourceClock(msgspec.Struct):
     watermark_ms: int = 0
     totals: SourceTotals = msgspec.field(default_factory=SourceTotals)
 
-    def group(
+    def batch(
         self,
         records: Iterable[Event | DeadLetter],
         *,
@@ -35,7 +35,7 @@ class SourceClock(msgspec.Struct):
         shards: int,
         allowed_lateness_ms: int,
         last: bool = False,
-    ) -> tuple[list[Group], list[DeadLetter]]:
+    ) -> SourceBatch:
         """The next batch as one group a shard, even if empty: each carries the watermark."""
         batch = BatchId(partition, self.batches)
         self.batches += 1
@@ -60,4 +60,4 @@ class SourceClock(msgspec.Struct):
         totals.read += position + 1
         self.watermark_ms = clock_ms
         groups[0].totals = SourceTotals(totals.read, dict(totals.rejected), dict(by_type))
-        return groups, rejected
+        return SourceBatch(groups, rejected)

@@ -11,16 +11,16 @@ import zlib
 from typing import TYPE_CHECKING
 
 from operators import visit
+from operators.identity import Links
 from state import keys
 from state.messages import Forward, Group, Move, Part, Regrouped, Totals, Visited
+from state.snapshots import DEVICES, USERS, DevicesState, UsersState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from operators.identity import Links
     from operators.visit import Rules
     from state.messages import BatchId
-    from state.shopper import Shopper
 
 
 def shard_of(name: str, shards: int) -> int:
@@ -44,20 +44,23 @@ class Watermark:
 class DeviceShard:
     """Anonymous shoppers of one shard, and the users its devices belong to."""
 
-    def __init__(
-        self,
-        rules: Rules,
-        rows: dict[str, Shopper],
-        totals: Totals,
-        links: Links,
-        watermark: Watermark,
-    ) -> None:
-        self.shoppers = visit.Shoppers(rules, rows, totals)
-        self.links = links
-        self.watermark = watermark
+    def __init__(self, rules: Rules, snapshot: bytes | None = None) -> None:
+        state = DevicesState() if snapshot is None else DEVICES.decode(snapshot)
+        self.shoppers = visit.Shoppers(rules, state.rows, state.totals)
+        self.links = Links(state.links)
+        self.watermark = Watermark(state.watermarks)
         self._alias_ttl_s = rules.alias_ttl_s
 
-    def fold(self, group: Group) -> Visited:
+    def snapshot(self) -> bytes:
+        """The state as versioned bytes."""
+        shoppers = self.shoppers
+        return DEVICES.encode(
+            DevicesState(
+                shoppers.rows, self.links.users, self.watermark.partitions, shoppers.totals
+            )
+        )
+
+    def fold(self, group: Group) -> list[Visited]:
         """Fold a group in order; events of users are handed on in `forwards`."""
         shoppers, totals = self.shoppers, self.shoppers.totals
         now_ms = self.watermark.advance(group.batch.partition, group.watermark_ms)
@@ -95,7 +98,7 @@ class DeviceShard:
         finished = shoppers.finish()
         finished.totals[f"devices:{group.shard}"] = _copy(totals)
         finished.source = group.totals
-        return finished
+        return [finished]
 
     def _move(self, name: str, user: str, position: int, at_ms: int, clock_ms: int) -> None:
         state = self.shoppers.give_up(name)
@@ -108,10 +111,15 @@ class DeviceShard:
 class UserShard:
     """Known shoppers of one shard."""
 
-    def __init__(self, rules: Rules, rows: dict[str, Shopper], totals: Totals) -> None:
-        self.shoppers = visit.Shoppers(rules, rows, totals)
+    def __init__(self, rules: Rules, snapshot: bytes | None = None) -> None:
+        state = UsersState() if snapshot is None else USERS.decode(snapshot)
+        self.shoppers = visit.Shoppers(rules, state.rows, state.totals)
 
-    def fold(self, group: Regrouped) -> Part:
+    def snapshot(self) -> bytes:
+        """The state as versioned bytes."""
+        return USERS.encode(UsersState(self.shoppers.rows, self.shoppers.totals))
+
+    def fold(self, group: Regrouped) -> list[Part]:
         """Fold what came of users in a batch, in the order in which it was read."""
         shoppers = self.shoppers
         shoppers.begin(group.batch, group.shard, group.watermark_ms, last=group.last)
@@ -129,7 +137,7 @@ class UserShard:
                 )
         finished = shoppers.finish()
         finished.totals[f"users:{group.shard}"] = _copy(shoppers.totals)
-        return Part(group.batch, group.shard, group.parts, [*group.passed, finished])
+        return [Part(group.batch, group.shard, group.parts, [*group.passed, finished])]
 
 
 def regroup(arrived: Iterable[Visited], shards: int) -> list[Regrouped]:

@@ -171,18 +171,16 @@ class Shoppers:
         out, rules = self.out, self.rules
         for name, shopper in self._active.items():
             category, share = rules.tastes.strongest(shopper)
-            write = profile.profile_write(name, shopper, category, share)
-            ttl_s = rules.known_ttl_s if shopper.known else rules.anonymous_ttl_s
-            out.writes.append(write)
-            out.writes.append(("EXPIRE", write[1], ttl_s))
+            out.active.append(name)
+            out.known.append(shopper.known)
+            out.listed.append(shopper.consent[2] is not False)
+            out.features.append(feature_row(shopper, share))
+            out.profiles.append(profile.profile_write(name, shopper, category, share))
+            out.lifetimes_s.append(rules.known_ttl_s if shopper.known else rules.anonymous_ttl_s)
             if shopper.open:
                 key = keys.session_key(name)
                 out.writes.append(profile.session_write(name, key, shopper.open[-1]))
                 out.writes.append(("PEXPIRE", key, rules.session_ttl_ms))
-            out.active.append(name)
-            out.listed.append(shopper.consent[2] is not False)
-            out.features.append(feature_row(shopper, share))
-            out.top_category.append(category)
         self._active = {}
         return out
 

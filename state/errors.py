@@ -5,3 +5,7 @@ from __future__ import annotations
 
 class UserError(Exception):
     """One line for the person at the terminal: what is wrong and what to do about it."""
+
+
+class SnapshotError(UserError):
+    """Stored state that cannot be read: written by a newer release, or damaged."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 
 if TYPE_CHECKING:
@@ -53,6 +54,18 @@ class Vocabulary:
     def find(self, name: str) -> int:
         """The row of an id, or NOBODY: a read never grows the vocabulary."""
         return self.rows.get(name, NOBODY)
+
+
+class Card(msgspec.Struct, gc=False, array_like=True):
+    """What is known of an item, as of an event time. Stored."""
+
+    at_ms: int
+    name: str | None = None
+    category: tuple[str, ...] = ()
+    brand: str | None = None
+    price: float | None = None
+    currency: str = ""
+    available: bool | None = None
 
 
 @dataclass(slots=True)

@@ -29,6 +29,7 @@ import re
 import zlib
 
 CONTRACT = "1.0"
+WRITER_VERSION = "0.1.0"
 CHANGE_STREAMS = 8
 
 _UNSAFE = re.compile(r"[{}:%\x00-\x1f\x7f]")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
+from state.deadletters import DeadLetter
 from state.events import Event, Item
 from state.shopper import Shopper
 
@@ -45,6 +46,13 @@ class Group(msgspec.Struct):
     clock: list[int]
     last: bool = False
     totals: SourceTotals | None = None
+
+
+class SourceBatch(msgspec.Struct):
+    """What a source read at once: a group for every shard, and what it could not use."""
+
+    groups: list[Group]
+    rejected: list[DeadLetter]
 
 
 class Forward(msgspec.Struct):
@@ -95,8 +103,9 @@ class Clicks(msgspec.Struct):
 class Visited(msgspec.Struct):
     """What one shard made of its part of a batch.
 
-    `active` names each shopper that did something, once; `features` is the row of each of them (see
-    `operators.features`), `top_category` what each likes best. `forwards` and `moves` go on to the
+    `active` names each shopper that did something, once; `known` says whether it is a user, `listed`
+    whether it may have lists; `features` is the row of each of them (see `operators.features`),
+    `profiles` its profile as a write, `lifetimes_s` how long that is kept. `forwards` and `moves` go on to the
     shard of the user, in this batch.
     """
 
@@ -105,9 +114,11 @@ class Visited(msgspec.Struct):
     watermark_ms: int
     last: bool
     active: list[str] = []
+    known: list[bool] = []
     listed: list[bool] = []
     features: list[tuple[float, ...]] = []
-    top_category: list[str] = []
+    profiles: list[Write] = []
+    lifetimes_s: list[int] = []
     clicks: Clicks = msgspec.field(default_factory=Clicks)
     orders: list[tuple[str, int, int]] = []
     catalogue: list[tuple[int, Item, str]] = []

@@ -1,0 +1,56 @@
+"""The one bridge from a plain operator to Bytewax keyed state.
+
+A `Stage` folds messages in place and can be stored. Renaming a step id silently restarts its state
+from empty: the ids in `personalize.py` are stored names.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+import bytewax.operators as op
+from bytewax.operators import StatefulBatchLogic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from bytewax.operators import KeyedStream
+
+M = TypeVar("M")
+R = TypeVar("R")
+M_contra = TypeVar("M_contra", contravariant=True)
+R_co = TypeVar("R_co", covariant=True)
+
+
+class Stage(Protocol[M_contra, R_co]):
+    """A fold with state: what a keyed step does for one key."""
+
+    def fold(self, message: M_contra) -> Iterable[R_co]:
+        """Take one message in, give what came of it."""
+
+    def snapshot(self) -> bytes:
+        """The state as versioned bytes."""
+
+
+class _Logic(StatefulBatchLogic[M, R, bytes], Generic[M, R]):
+    def __init__(self, stage: Stage[M, R], *, stored: bool) -> None:
+        self._stage = stage
+        self._stored = stored
+
+    def on_batch(self, values: list[M]) -> tuple[Iterable[R], bool]:
+        return [result for value in values for result in self._stage.fold(value)], self.RETAIN
+
+    def snapshot(self) -> bytes:
+        # Bytewax asks at every epoch, also where nothing stores the answer.
+        return self._stage.snapshot() if self._stored else b""
+
+
+def keyed(
+    step_id: str,
+    up: KeyedStream[M],
+    make: Callable[[bytes | None], Stage[M, R]],
+    *,
+    stored: bool,
+) -> KeyedStream[R]:
+    """Fold each key's messages; `make` gives a key's stage from its snapshot, or a new one."""
+    return op.stateful_batch(step_id, up, lambda blob: _Logic(make(blob), stored=stored))

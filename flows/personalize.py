@@ -1,0 +1,72 @@
+"""The main sentence: a clickstream into profiles, segments and lists.
+
+Step ids and the flow id are stored names: a renamed one silently restarts its state from empty.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import bytewax.operators as op
+from bytewax.dataflow import Dataflow
+
+from flows.keyed import keyed
+from operators.learning import Learning
+from operators.shards import DeviceShard, UserShard, regroup
+from operators.visit import Rules
+
+if TYPE_CHECKING:
+    from bytewax.inputs import Source
+    from bytewax.outputs import Sink
+
+    from state.config import Settings
+    from state.deadletters import DeadLetter
+    from state.messages import Group, Part, Regrouped, SourceBatch, Visited, Write
+
+FLOW_ID = "personalize"
+LEARN_KEY = "all"
+
+
+def build(
+    events: Source[SourceBatch],
+    redis: Sink[list[Write]],
+    dead_letters: Sink[list[DeadLetter]],
+    settings: Settings,
+    *,
+    stored: bool,
+) -> Dataflow:
+    """events -> visit_devices -> visit_users -> learn -> redis, with dead letters on the side.
+
+    `stored` says whether a recovery store keeps the snapshots.
+    """
+    shards = settings.sessions.shards
+    rules = Rules.of(settings.sessions, settings.profiles)
+
+    def by_user(arrived: list[tuple[str, Visited]]) -> list[tuple[str, Regrouped]]:
+        dealt = regroup((visited for _, visited in arrived), shards)
+        return [(str(message.shard), message) for message in dealt]
+
+    flow = Dataflow(FLOW_ID)
+    batches = op.input("events", flow, events)
+    groups = op.flat_map("by_device", batches, _groups)
+    devices = keyed("visit_devices", groups, lambda blob: DeviceShard(rules, blob), stored=stored)
+    regrouped = op.flat_map_batch("by_user", devices, by_user)
+    users = keyed("visit_users", regrouped, lambda blob: UserShard(rules, blob), stored=stored)
+    together = op.map("together", users, _together)
+    learned = keyed("learn", together, lambda blob: Learning(settings, blob), stored=stored)
+    op.output("redis", learned, redis)
+    rejected = op.filter_map("rejected", batches, _rejected)
+    op.output("dead_letters", rejected, dead_letters)
+    return flow
+
+
+def _groups(batch: SourceBatch) -> list[tuple[str, Group]]:
+    return [(str(group.shard), group) for group in batch.groups]
+
+
+def _together(part: tuple[str, Part]) -> tuple[str, Part]:
+    return LEARN_KEY, part[1]
+
+
+def _rejected(batch: SourceBatch) -> tuple[str, list[DeadLetter]] | None:
+    return (LEARN_KEY, batch.rejected) if batch.rejected else None

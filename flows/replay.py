@@ -1,0 +1,134 @@
+"""Replay: recorded events through the very dataflow that runs live, to the end, and a report of it."""
+
+from __future__ import annotations
+
+import resource
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import msgspec
+import orjson
+from bytewax.errors import BytewaxRuntimeError
+from bytewax.testing import run_main
+
+from flows.personalize import build
+from flows.recovery import recovery
+from flows.sinks import DeadLetterSink, RedisSink
+from flows.sources import RecordedSource
+from operators.facts import facts
+from state import keys
+from state.errors import UserError
+from state.store import Store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from flows.sources import Records
+    from state.config import Settings
+
+
+class Report(msgspec.Struct, kw_only=True):
+    """What a replay did. `events` = `accepted` + all `rejected` + `duplicates`.
+
+    `state_sha256` is over all that Redis holds of the contract, `facts_sha256` over sessions,
+    profiles and counters, which neither batch size nor workers change.
+    """
+
+    events: int
+    accepted: int
+    rejected: dict[str, int]
+    duplicates: int
+    late: int
+    by_type: dict[str, int]
+    shoppers: int
+    items: int
+    sessions_opened: int
+    sessions_closed: int
+    merges: int
+    identity_conflicts: int
+    lists_written: int
+    segment_changes: int
+    wall_s: float
+    events_per_s: float
+    peak_rss_mb: float
+    watermark_ms: int
+    config_sha256: str
+    state_sha256: str
+    facts_sha256: str
+
+
+def run(
+    recordings: dict[str, Records],
+    settings: Settings,
+    *,
+    redis_url: str,
+    dead_letters: Path,
+    recovery_folder: Path | None = None,
+) -> None:
+    """Run recordings through the flow to their end, in this process, with one worker.
+
+    Raises UserError for what a person can mend: an unreachable Redis, a damaged input, a recovery
+    folder in use.
+    """
+
+    def connect() -> Store:
+        return Store(
+            redis_url,
+            timeout_ms=settings.redis.timeout_ms,
+            patience_s=settings.redis.patience_s,
+        )
+
+    connect().check()
+    source = RecordedSource(recordings, settings)
+    with recovery(recovery_folder) as store:
+        flow = build(
+            source,
+            RedisSink(connect),
+            DeadLetterSink(dead_letters),
+            settings,
+            stored=store is not None,
+        )
+        try:
+            run_main(
+                flow,
+                epoch_interval=timedelta(milliseconds=settings.source.epoch_ms),
+                recovery_config=store,
+            )
+        except BytewaxRuntimeError as error:
+            raise _cause(error) from error
+    if source.failure is not None:
+        raise source.failure
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What a person should hear of: the first UserError behind what Bytewax raised."""
+    behind: BaseException | None = error
+    while behind is not None:
+        if isinstance(behind, UserError | KeyboardInterrupt):
+            return behind
+        behind = behind.__cause__ or behind.__context__
+    return error
+
+
+def report(settings: Settings, redis_url: str, began_s: float) -> Report:
+    """The report of a replay that began at a `time.perf_counter`, from what Redis holds."""
+    wall_s = time.perf_counter() - began_s
+    store = Store(redis_url, timeout_ms=60_000, patience_s=0)
+    meta = {name.decode(): value for name, value in store.client.hgetall(keys.meta_key()).items()}
+    counts = {
+        name: orjson.loads(meta[name])
+        for name in Report.__struct_fields__
+        if name in meta and name != "watermark_ms"
+    }
+    rows = list(store.rows())
+    return Report(
+        **counts,
+        wall_s=round(wall_s, 3),
+        events_per_s=round(counts["events"] / wall_s, 1),
+        peak_rss_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        watermark_ms=int(meta["watermark_ms"]),
+        config_sha256=settings.sha256,
+        state_sha256=store.sha256(rows),
+        facts_sha256=store.sha256(facts(rows)),
+    )

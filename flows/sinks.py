@@ -1,0 +1,85 @@
+"""Where results go: Redis, and a file for dead letters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, BinaryIO
+
+import msgspec
+from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from state.deadletters import DeadLetter
+    from state.messages import Write
+    from state.store import Store
+
+
+class _RedisPartition(StatefulSinkPartition["list[Write]", None]):
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def write_batch(self, values: list[list[Write]]) -> None:
+        for writes in values:
+            self._store.send(writes)
+
+    def snapshot(self) -> None:
+        # An epoch may only be committed when all that it wrote has been answered.
+        self._store.settle()
+
+    def close(self) -> None:
+        self._store.close()
+
+
+class RedisSink(FixedPartitionedSink["list[Write]", None]):
+    """Writes commands in the order in which they come."""
+
+    def __init__(self, connect: Callable[[], Store]) -> None:
+        self._connect = connect
+
+    def list_parts(self) -> list[str]:
+        """One: what is written in order must arrive in order."""
+        return ["redis"]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> _RedisPartition:
+        """A connection of this worker's own."""
+        return _RedisPartition(self._connect())
+
+
+class _DeadLetterPartition(StatefulSinkPartition["list[DeadLetter]", int]):
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        # What was written after the snapshot comes again: a dead letter is in the file once.
+        self._file = file
+        self._file.truncate(size)
+        self._file.seek(size)
+        self._encoder = msgspec.json.Encoder()
+
+    def write_batch(self, values: list[list[DeadLetter]]) -> None:
+        letters = [letter for batch in values for letter in batch]
+        self._file.write(self._encoder.encode_lines(letters))
+
+    def snapshot(self) -> int:
+        self._file.flush()
+        return self._file.tell()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class DeadLetterSink(FixedPartitionedSink["list[DeadLetter]", int]):
+    """Appends dead letters to a file as JSON lines."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def list_parts(self) -> list[str]:
+        """One file."""
+        return ["file"]
+
+    def build_part(
+        self, step_id: str, for_part: str, resume_state: int | None
+    ) -> _DeadLetterPartition:
+        """The file, cut to where the snapshot left it."""
+        self._path.touch()
+        return _DeadLetterPartition(self._path.open("r+b"), resume_state or 0)

@@ -1,0 +1,101 @@
+"""Where events come from: a Bytewax source over any resumable run of records."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+
+from operators.routing import SourceClock
+from state.errors import UserError
+from state.messages import SourceBatch
+from state.snapshots import SOURCE, SourceState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from state.config import Settings
+    from state.deadletters import DeadLetter
+    from state.events import Event
+
+    Records = Callable[[], Iterator[Event | DeadLetter]]
+    """Opens a recording at its beginning."""
+
+
+class RecordedPartition(StatefulSourcePartition[SourceBatch, bytes]):
+    """One recording, read to its end in batches of the configured size."""
+
+    def __init__(
+        self,
+        records: Records,
+        name: str,
+        settings: Settings,
+        state: SourceState,
+        failed: Callable[[UserError], None],
+    ) -> None:
+        self._failed = failed
+        self._name = name
+        self._settings = settings
+        self._offset = state.offset
+        self._finished = state.finished
+        self._clock = SourceClock(state.batches, state.watermark_ms, state.totals)
+        self._records = iter(()) if self._finished else records()
+        # A recording cannot be entered in the middle: what was read before is read over.
+        next(islice(self._records, self._offset, self._offset), None)
+
+    def next_batch(self) -> list[SourceBatch]:
+        """The next batch; after the last one an empty one that carries the final watermark."""
+        if self._finished:
+            raise StopIteration
+        records: list[Event | DeadLetter] = []
+        try:
+            records.extend(islice(self._records, self._settings.source.batch_events))
+        except UserError as error:
+            # What was read before the damage is still worth its place in the output.
+            self._failed(error)
+        self._offset += len(records)
+        self._finished = not records
+        return [
+            self._clock.batch(
+                records,
+                partition=self._name,
+                shards=self._settings.sessions.shards,
+                allowed_lateness_ms=self._settings.sessions.allowed_lateness_ms,
+                last=self._finished,
+            )
+        ]
+
+    def snapshot(self) -> bytes:
+        """Where to go on."""
+        clock = self._clock
+        return SOURCE.encode(
+            SourceState(
+                self._offset, clock.batches, clock.watermark_ms, self._finished, clock.totals
+            )
+        )
+
+
+class RecordedSource(FixedPartitionedSource[SourceBatch, bytes]):
+    """Recordings as a source, one partition each. `failure` is what ended one before its end."""
+
+    def __init__(self, recordings: dict[str, Records], settings: Settings) -> None:
+        self._recordings = recordings
+        self._settings = settings
+        self.failure: UserError | None = None
+
+    def list_parts(self) -> list[str]:
+        """The names of the recordings."""
+        return list(self._recordings)
+
+    def build_part(
+        self, step_id: str, for_part: str, resume_state: bytes | None
+    ) -> RecordedPartition:
+        """One recording, from where its snapshot left it."""
+        state = SourceState() if resume_state is None else SOURCE.decode(resume_state)
+        return RecordedPartition(
+            self._recordings[for_part], for_part, self._settings, state, self._fail
+        )
+
+    def _fail(self, error: UserError) -> None:
+        self.failure = error

@@ -1,0 +1,247 @@
+"""Segments found by clustering: who is in which, who enters and leaves, how big each is and what it
+is worth. A shopper is in at most one of them.
+
+Memberships are the flow's own state; Redis only shows them. Times are event time.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import orjson
+
+from state import keys
+from state.interactions import NOBODY
+from state.shopper import DAY_MS, MICROS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from state.interactions import Rows, Times
+    from state.messages import Write
+
+HOUR_MS = 3_600_000
+MINUTE_MS = 60_000
+RECENT_MINUTES = 5
+SEGMENTS_TTL_S = 90 * 86_400
+
+
+class Change(NamedTuple):
+    """A shopper entered or left a segment, became another shopper, or was erased."""
+
+    kind: str
+    shopper: str
+    segment: str
+    at_ms: int
+
+
+def segment_id(cluster: int) -> str:
+    """The segment of a cluster; the id stays while the centre moves."""
+    return f"cluster-{cluster}"
+
+
+class Audience:
+    """Memberships of shoppers, by row of the recommender's vocabulary.
+
+    cluster int16[rows], known bool[rows], last_ms int64[rows], order_ms int64[rows].
+    """
+
+    def __init__(self, segments: int) -> None:
+        self.segments = segments
+        self.cluster: NDArray[np.int16] = np.empty(0, np.int16)
+        self.known: NDArray[np.bool_] = np.empty(0, np.bool_)
+        self.last_ms: Times = np.empty(0, np.int64)
+        self.order_ms: Times = np.empty(0, np.int64)
+        # Columns: minute or hour, then a number for each segment.
+        self._entered: dict[int, NDArray[np.int64]] = {}
+        self._left: dict[int, NDArray[np.int64]] = {}
+        self._revenue_micros: dict[int, NDArray[np.int64]] = {}
+        self._orders: dict[int, NDArray[np.int64]] = {}
+
+    def assign(
+        self,
+        shoppers: Sequence[str],
+        rows: Rows,
+        known: Sequence[bool],
+        cluster: NDArray[np.int16],
+        at_ms: Times,
+    ) -> tuple[list[Write], list[Change]]:
+        """Put each shopper into the segment of its cluster; what to write, and who moved."""
+        self._grow(int(rows.max(initial=-1)) + 1)
+        before = self.cluster[rows]
+        moved = np.flatnonzero((before != cluster) & (cluster != NOBODY))
+        refresh = np.flatnonzero(
+            (before == cluster)
+            & (cluster != NOBODY)
+            & (at_ms // DAY_MS > self.last_ms[rows] // DAY_MS)
+        )
+        writes: list[Write] = [
+            ("EXPIRE", keys.segments_key(shoppers[i]), SEGMENTS_TTL_S) for i in refresh.tolist()
+        ]
+        changes: list[Change] = []
+        for i in moved.tolist():
+            name, entered_ms, new = shoppers[i], int(at_ms[i]), segment_id(int(cluster[i]))
+            key = keys.segments_key(name)
+            if before[i] != NOBODY:
+                old = segment_id(int(before[i]))
+                writes += [("HDEL", key, old), ("ZREM", keys.members_key(old), name)]
+                changes.append(Change("leave", name, old, entered_ms))
+                self._bump(self._left, entered_ms // MINUTE_MS, int(before[i]), 1)
+            writes += [
+                ("HSET", key, new, entered_ms),
+                ("EXPIRE", key, SEGMENTS_TTL_S),
+                ("ZADD", keys.members_key(new), entered_ms, name),
+            ]
+            changes.append(Change("enter", name, new, entered_ms))
+            self._bump(self._entered, entered_ms // MINUTE_MS, int(cluster[i]), 1)
+        self.cluster[rows[moved]] = cluster[moved]
+        self.known[rows] = known
+        self.last_ms[rows] = np.maximum(self.last_ms[rows], at_ms)
+        return writes, changes
+
+    def segments_of(self, rows: Sequence[int]) -> list[str | None]:
+        """The segment of each row, None where it is in none."""
+        names: list[str | None] = [segment_id(cluster) for cluster in range(self.segments)]
+        names.append(None)
+        there = len(self.cluster)
+        cluster = [int(self.cluster[row]) if row < there else NOBODY for row in rows]
+        return [names[c] for c in cluster]
+
+    def order(self, row: int, micros: int, at_ms: int) -> None:
+        """Count a purchase for the segment its shopper is in."""
+        if row >= len(self.cluster):
+            self._grow(row + 1)
+        self.order_ms[row] = max(self.order_ms[row], at_ms)
+        segment = int(self.cluster[row])
+        if segment != NOBODY:
+            self._bump(self._revenue_micros, at_ms // HOUR_MS, segment, micros)
+            self._bump(self._orders, at_ms // HOUR_MS, segment, 1)
+
+    def drop(self, row: int, shopper: str, at_ms: int) -> tuple[list[Write], list[Change]]:
+        """Take a shopper that is no more out of its segment."""
+        if row >= len(self.cluster) or self.cluster[row] == NOBODY:
+            return [], []
+        cluster = int(self.cluster[row])
+        self.cluster[row] = NOBODY
+        self._bump(self._left, at_ms // MINUTE_MS, cluster, 1)
+        segment = segment_id(cluster)
+        return [("ZREM", keys.members_key(segment), shopper)], [
+            Change("leave", shopper, segment, at_ms)
+        ]
+
+    def stats(self, now_ms: int, watermark_ms: int) -> list[Write]:
+        """Each segment's size and worth as a HASH.
+
+        conversion_1d: share of the members active within a day who bought within a day.
+        """
+        since_ms = now_ms - DAY_MS
+        placed = self.cluster != NOBODY
+        sizes = self._count(placed)
+        identified = self._count(placed & self.known)
+        active = self._count(placed & (self.last_ms >= since_ms))
+        buyers = self._count(placed & (self.order_ms >= since_ms))
+        minute, hour = now_ms // MINUTE_MS - RECENT_MINUTES, now_ms // HOUR_MS - 24
+        entered, left = self._since(self._entered, minute), self._since(self._left, minute)
+        revenue = self._since(self._revenue_micros, hour)
+        orders = self._since(self._orders, hour)
+        return [
+            (
+                "HSET",
+                keys.stats_key(segment_id(s)),
+                "size",
+                int(sizes[s]),
+                "identified",
+                int(identified[s]),
+                "entered_5m",
+                int(entered[s]),
+                "left_5m",
+                int(left[s]),
+                "conversion_1d",
+                f"{buyers[s] / active[s]:.4f}" if active[s] else "0.0000",
+                "revenue_1d",
+                f"{revenue[s] / MICROS:.2f}",
+                "aov_1d",
+                f"{revenue[s] / MICROS / orders[s]:.2f}" if orders[s] else "0.00",
+                "watermark_ms",
+                watermark_ms,
+                "at",
+                now_ms,
+            )
+            for s in range(self.segments)
+        ]
+
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """The whole state as named arrays."""
+        tables = {"entered": self._entered, "left": self._left}
+        tables |= {"revenue_micros": self._revenue_micros, "orders": self._orders}
+        return {
+            "cluster": self.cluster,
+            "known": self.known,
+            "last_ms": self.last_ms,
+            "order_ms": self.order_ms,
+            **{f"{name}.at": np.array(list(table), np.int64) for name, table in tables.items()},
+            **{
+                f"{name}.counts": np.array(list(table.values()), np.int64).reshape(
+                    -1, self.segments
+                )
+                for name, table in tables.items()
+            },
+        }
+
+    def restore(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+        """Take over a state that `arrays` gave."""
+        self.cluster = arrays["cluster"].astype(np.int16)
+        self.known = arrays["known"].astype(np.bool_)
+        self.last_ms = arrays["last_ms"].astype(np.int64)
+        self.order_ms = arrays["order_ms"].astype(np.int64)
+        self._entered = _table(arrays, "entered")
+        self._left = _table(arrays, "left")
+        self._revenue_micros = _table(arrays, "revenue_micros")
+        self._orders = _table(arrays, "orders")
+
+    def _grow(self, rows: int) -> None:
+        extra = rows - len(self.cluster)
+        if extra > 0:
+            extra = max(extra, len(self.cluster) // 4, 1024)
+            self.cluster = np.append(self.cluster, np.full(extra, NOBODY, np.int16))
+            self.known = np.append(self.known, np.zeros(extra, np.bool_))
+            self.last_ms = np.append(self.last_ms, np.zeros(extra, np.int64))
+            self.order_ms = np.append(self.order_ms, np.zeros(extra, np.int64))
+
+    def _bump(self, table: dict[int, NDArray[np.int64]], at: int, segment: int, by: int) -> None:
+        row = table.get(at)
+        if row is None:
+            row = table[at] = np.zeros(self.segments, np.int64)
+        row[segment] += by
+
+    def _count(self, members: NDArray[np.bool_]) -> NDArray[np.int64]:
+        return np.bincount(self.cluster[members], minlength=self.segments)
+
+    def _since(self, table: dict[int, NDArray[np.int64]], first: int) -> NDArray[np.int64]:
+        for at in [at for at in table if at <= first]:
+            del table[at]
+        return np.sum(list(table.values()), axis=0) if table else np.zeros(self.segments, np.int64)
+
+
+def definitions(defined: Mapping[int, tuple[str, int]], updated_ms: int) -> list[Write]:
+    """What each segment is, by name and version, and its line in the registry of all of them."""
+    writes: list[Write] = []
+    for cluster, (name, version) in sorted(defined.items()):
+        sid = segment_id(cluster)
+        summary = {"kind": "cluster", "version": version, "status": "live", "name": name}
+        fields: Write = ("HSET", keys.definition_key(sid), "name", name, "kind", "cluster")
+        fields += ("description", "Shoppers alike in how they visit and buy, found by clustering.")
+        fields += ("version", version, "status", "live", "rule", "nearest centre")
+        writes += [
+            (*fields, "updated_ms", updated_ms),
+            ("HSET", keys.registry_key(), sid, orjson.dumps(summary).decode()),
+        ]
+    return writes
+
+
+def _table(arrays: Mapping[str, NDArray[np.generic]], name: str) -> dict[int, NDArray[np.int64]]:
+    counts = arrays[f"{name}.counts"].astype(np.int64)
+    return {int(at): counts[i] for i, at in enumerate(arrays[f"{name}.at"])}

@@ -1,0 +1,70 @@
+"""Item cards: what a page shows of an item, as last told by a view or by the catalogue."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from state import keys
+from state.interactions import Card
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from state.events import Item
+    from state.messages import Write
+
+CARD_TTL_S = 30 * 86_400
+
+
+class Cards:
+    """Cards by item id, and which of them changed since they were last written."""
+
+    def __init__(
+        self, rows: dict[str, Card] | None = None, changed: set[str] | None = None
+    ) -> None:
+        self.rows = {} if rows is None else rows
+        self.changed = set() if changed is None else changed
+
+    def learn(self, told: Iterable[tuple[int, Item, str]]) -> None:
+        """Hear of items: event time, item, currency. What is newer replaces what is older."""
+        rows = self.rows
+        for at_ms, item, currency in told:
+            card = rows.get(item.item_id)
+            if card is None:
+                card = rows[item.item_id] = Card(at_ms)
+            elif at_ms < card.at_ms or (
+                card.price == item.price
+                and card.category == item.category
+                and card.name == item.name
+                and card.brand == item.brand
+                and card.available == item.available
+            ):
+                continue
+            card.at_ms = at_ms
+            card.name = item.name or card.name
+            card.category = item.category or card.category
+            card.brand = item.brand or card.brand
+            card.price = card.price if item.price is None else item.price
+            card.currency = currency or card.currency
+            card.available = card.available if item.available is None else item.available
+            self.changed.add(item.item_id)
+
+    def writes(self) -> list[Write]:
+        """The changed cards as HASHes, each once."""
+        changed, self.changed = sorted(self.changed), set()
+        writes: list[Write] = []
+        for name in changed:
+            key, card = keys.card_key(name), self.rows[name]
+            fields: Write = ("HSET", key, "available", int(card.available is not False))
+            if card.name:
+                fields += ("name", card.name)
+            if card.category:
+                fields += ("category", "/".join(card.category))
+            if card.brand:
+                fields += ("brand", card.brand)
+            if card.price is not None:
+                fields += ("price", f"{card.price:.2f}")
+            if card.currency:
+                fields += ("currency", card.currency)
+            writes += [fields, ("EXPIRE", key, CARD_TTL_S)]
+        return writes

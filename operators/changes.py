@@ -1,0 +1,61 @@
+"""The change stream: who entered, left, was merged or erased, each with an id of its own.
+
+Ids come from event time and a counter that is stored with the flow, so a replay writes the same ones
+and Redis refuses what it already has.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from state import keys
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from operators.audience import Change
+    from state.messages import Write
+
+
+class ChangeLog:
+    """The last id of each stream, as (ms, count within it)."""
+
+    def __init__(self, entries_max: int) -> None:
+        self.ids: dict[int, tuple[int, int]] = {}
+        self._entries_max = entries_max
+
+    def writes(self, changes: Iterable[Change]) -> list[Write]:
+        """Append changes to the streams of their shoppers.
+
+        >>> from operators.audience import Change
+        >>> log = ChangeLog(1000)
+        >>> [write[5] for write in log.writes([Change("enter", "ann", "x", 7)] * 2)]
+        ['7-0', '7-1']
+        """
+        writes: list[Write] = []
+        for change in changes:
+            stream = keys.change_stream(change.shopper)
+            ms, count = self.ids.get(stream, (0, -1))
+            now = (change.at_ms, 0) if change.at_ms > ms else (ms, count + 1)
+            self.ids[stream] = now
+            writes.append(
+                (
+                    "XADD",
+                    keys.changes_key(change.shopper),
+                    "MAXLEN",
+                    "~",
+                    self._entries_max,
+                    f"{now[0]}-{now[1]}",
+                    "kind",
+                    change.kind,
+                    "shopper",
+                    change.shopper,
+                    "segment",
+                    change.segment,
+                    "version",
+                    1,
+                    "event_ts",
+                    change.at_ms,
+                )
+            )
+        return writes

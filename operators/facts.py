@@ -1,0 +1,30 @@
+"""What of the store are facts: sessions, profiles, counters and identities.
+
+Facts depend on the events alone. What is learned (clusters, lists, models) depends also on how events
+were cut into batches, and is left out here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from state.messages import Totals
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_LEARNED_FIELDS = frozenset({b"cluster", b"cluster_distance"})
+_COUNTERS = frozenset(
+    name.encode() for name in (*Totals.__struct_fields__, "events", "rejected", "by_type")
+)
+
+
+def facts(rows: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """Rows of the store, reduced to the facts in them."""
+    for key, value in rows:
+        if key.startswith("ps:1:shopper:") and key.endswith("}:profile"):
+            yield key, [pair for pair in value if pair[0] not in _LEARNED_FIELDS]
+        elif key.startswith("ps:1:alias:") or key.endswith("}:session"):
+            yield key, value
+        elif key == "ps:1:meta":
+            yield key, [pair for pair in value if pair[0] in _COUNTERS]

@@ -1,0 +1,323 @@
+"""The step that sees every shopper: clusters, lists and what is derived from them, batch by batch.
+
+It waits until all shards have handed in their part of a batch, so that batches are learned whole and
+in one order, and then writes, in this order, what the shards wrote and what it made of it. Within an
+epoch all parts arrive: nothing is pending in a snapshot.
+"""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import numpy as np
+import orjson
+
+from operators.audience import Audience, Change, definitions, segment_id
+from operators.cards import Cards
+from operators.changes import ChangeLog
+from operators.clusters import Clusters
+from operators.features import FEATURES, feature_matrix
+from operators.learners.popularity import Popularity, ScopedPopularity
+from operators.profile import category_path
+from operators.recommend import Events, Recommender
+from operators.totals import Ledger
+from state import keys
+from state.interactions import CART, NOBODY, PURCHASE, VIEW
+from state.snapshots import LEARNED, LearnedState, pack_arrays, unpack_arrays
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from operators.recommend import RankedLists
+    from state.config import Lists, Settings
+    from state.messages import BatchId, Part, Visited, Write
+
+SLOT = "home"
+LIST_TTL_S = 86_400
+ITEM_LIST_TTL_S = 7 * 86_400
+POPULAR_TTL_S = 2 * 86_400
+
+_KIND_OF = {"item_view": VIEW, "wishlist_add": VIEW, "cart_add": CART, "purchase": PURCHASE}
+_LAST_MS = 10
+"""Where a feature row has the time of the shopper's last event."""
+
+
+class Learning:
+    """Everything learned over all shoppers. Changes its state in place."""
+
+    def __init__(self, settings: Settings, snapshot: bytes | None = None) -> None:
+        self._settings = settings
+        self._whole = settings.sessions.shards**2
+        self._pending: dict[BatchId, list[Part]] = {}
+        self._recommender = _recommender(settings.lists)
+        self._clusters = Clusters(
+            settings.clusters.k,
+            len(FEATURES),
+            half_life_points=settings.clusters.half_life_points or None,
+            seed=settings.clusters.seed,
+        )
+        self._audience = Audience(settings.clusters.k)
+        self._cards = Cards()
+        self._changes = ChangeLog(settings.redis.change_stream_max)
+        self._ledger = Ledger()
+        self._defined: dict[int, tuple[str, int]] = {}
+        self._weights = {
+            name: getattr(settings.lists.weights, name)
+            for name in settings.lists.weights.__struct_fields__
+        }
+        self._since_items = 0
+        self._now_ms = 0
+        if snapshot is not None:
+            self._restore(LEARNED.decode(snapshot))
+
+    def fold(self, part: Part) -> list[list[Write]]:
+        """Take in one shard's part; when its batch is whole, all that it leads to."""
+        parts = self._pending.setdefault(part.batch, [])
+        parts.append(part)
+        if sum(part.parts for part in parts) < self._whole:
+            return []
+        del self._pending[part.batch]
+        parts.sort(key=lambda part: part.shard)
+        return [self._learn([visited for part in parts for visited in part.visited])]
+
+    def _learn(self, visited: list[Visited]) -> list[Write]:
+        """Learn a whole batch."""
+        watermark_ms, last = visited[0].watermark_ms, any(one.last for one in visited)
+        for one in visited:
+            self._ledger.hear(one)
+        writes = list(chain.from_iterable(one.writes for one in visited))
+        active = list(chain.from_iterable(one.active for one in visited))
+        changes = self._leave(visited, writes)
+        clicks = self._clicks(visited)
+        if active:
+            changes += self._segments(visited, active, writes)
+        self._recommender.learn(clicks)
+        for one in visited:
+            for shopper, micros, at_ms in one.orders:
+                self._audience.order(self._recommender.shoppers.row(shopper), micros, at_ms)
+        if active:
+            self._lists(visited, active, writes)
+        writes += self._changes.writes(changes)
+        self._ledger.segment_changes += sum(c.kind in ("enter", "leave") for c in changes)
+        self._since_items += 1
+        if last or self._since_items >= self._settings.lists.items_every_batches:
+            self._since_items = 0
+            self._slow(watermark_ms, writes)
+        writes.append(self._ledger.write(watermark_ms, len(self._recommender.items)))
+        return writes
+
+    def _leave(self, visited: list[Visited], writes: list[Write]) -> list[Change]:
+        """Shoppers that are no more: merged into a user, or erased."""
+        changes: list[Change] = []
+        gone = [(a, at, Change("merge", a, user, at)) for v in visited for a, user, at in v.moved]
+        gone += [
+            (name, at, Change("erase", name, "", at)) for v in visited for name, at in v.erased
+        ]
+        for name, at_ms, change in gone:
+            row = self._recommender.shoppers.find(name)
+            if row != NOBODY:
+                left, changed = self._audience.drop(row, name, at_ms)
+                writes += left
+                changes += changed
+            writes.append(("DEL", keys.segments_key(name), keys.top_key(name, SLOT)))
+            changes.append(change)
+        return changes
+
+    def _clicks(self, visited: list[Visited]) -> Events:
+        """What shoppers did with items, over all shards, in the order in which it was read."""
+        position = [p for v in visited for p in v.clicks.position]
+        order = np.argsort(position, kind="stable").tolist()
+        items = [i for v in visited for i in v.clicks.item]
+        types = [t for v in visited for t in v.clicks.type]
+        shoppers = [s for v in visited for s in v.clicks.shopper]
+        at_ms = [a for v in visited for a in v.clicks.at_ms]
+        session_ms = [s for v in visited for s in v.clicks.session_ms]
+        catalogue = [entry for v in visited for entry in v.catalogue]
+        self._cards.learn((at_ms[i], items[i], "") for i in order if types[i] == "item_view")
+        self._cards.learn(catalogue)
+        self._now_ms = max(self._now_ms, max(at_ms, default=0))
+        rows = [self._recommender.shoppers.row(shoppers[i]) for i in order]
+        segments = self._audience.segments_of(rows)
+        return Events(
+            [shoppers[i] for i in order],
+            [items[i].item_id for i in order],
+            [_KIND_OF[types[i]] for i in order],
+            [self._weights[types[i]] for i in order],
+            [at_ms[i] for i in order],
+            [session_ms[i] for i in order],
+            [category_path(items[i]) or None for i in order],
+            segments,
+        )
+
+    def _segments(
+        self, visited: list[Visited], active: list[str], writes: list[Write]
+    ) -> list[Change]:
+        """Learn clusters, assign whoever was active, and write their profiles with it."""
+        features = [row for v in visited for row in v.features]
+        matrix = feature_matrix(features)
+        self._clusters.learn(matrix)
+        cluster, distance = self._clusters.assign(matrix)
+        at_ms = np.array([row[_LAST_MS] for row in features], np.int64)
+        self._now_ms = max(self._now_ms, int(at_ms.max()))
+        profiles = list(chain.from_iterable(v.profiles for v in visited))
+        lifetimes_s = list(chain.from_iterable(v.lifetimes_s for v in visited))
+        _write_profiles(profiles, lifetimes_s, cluster, distance, writes)
+        vocabulary = self._recommender.shoppers
+        rows = np.fromiter(map(vocabulary.row, active), np.int32, len(active))
+        known = list(chain.from_iterable(v.known for v in visited))
+        moved, changes = self._audience.assign(active, rows, known, cluster, at_ms)
+        writes += moved
+        return changes
+
+    def _lists(self, visited: list[Visited], active: list[str], writes: list[Write]) -> None:
+        """A list for whoever was active, unless they said no to that."""
+        listed = list(chain.from_iterable(v.listed for v in visited))
+        if not all(listed):
+            for name, wanted in zip(active, listed, strict=True):
+                if not wanted:
+                    writes.append(("DEL", keys.top_key(name, SLOT)))
+            active = [name for name, wanted in zip(active, listed, strict=True) if wanted]
+        ranked = self._recommender.rank(active, self._now_ms)
+        for name, entries in zip(active, ranked.entries(), strict=True):
+            if entries:
+                key = keys.top_key(name, SLOT)
+                writes.append(("SET", key, self._json(ranked, entries), "EX", LIST_TTL_S))
+                self._ledger.lists_written += 1
+
+    def _slow(self, watermark_ms: int, writes: list[Write]) -> None:
+        """What moves slowly: lists of items and scopes, cards, segments' figures, models."""
+        recommender = self._recommender
+        for (names, ranked), key_of in (
+            (recommender.similar(), keys.similar_key),
+            (recommender.bought_together(), keys.bought_key),
+        ):
+            for name, entries in zip(names, ranked.entries(), strict=True):
+                if entries:
+                    text = self._json(ranked, entries)
+                    writes.append(("SET", key_of(name), text, "EX", ITEM_LIST_TTL_S))
+        scopes, ranked = recommender.popular_scopes()
+        popular = [*zip(scopes, ranked.entries(), strict=True)]
+        popular += [(("all", ""), entries) for entries in recommender.popular().entries()]
+        for (kind, value), entries in popular:
+            if entries:
+                text = self._json(ranked, entries)
+                writes.append(("SET", keys.popular_key(kind, value), text, "EX", POPULAR_TTL_S))
+        writes += self._cards.writes()
+        if self._clusters.started:
+            self._define(writes)
+            writes += self._audience.stats(self._now_ms, watermark_ms)
+        writes += self._models()
+
+    def _define(self, writes: list[Write]) -> None:
+        versions = self._clusters.reseeded.tolist()
+        names = self._clusters.describe(FEATURES)
+        fresh = {c: (name, 1 + int(versions[c])) for c, name in names.items()}
+        changed = {c: one for c, one in fresh.items() if self._defined.get(c) != one}
+        self._defined |= changed
+        writes += definitions(changed, self._now_ms)
+
+    def _models(self) -> list[Write]:
+        quality = self._clusters.quality()
+        clusters: Write = (
+            "HSET",
+            keys.model_key("clusters"),
+            "version",
+            1,
+            "algorithm",
+            "mini-batch k-means",
+            "trained_ms",
+            self._now_ms,
+            "k",
+            self._settings.clusters.k,
+            "inertia",
+            f"{quality.inertia:.4f}",
+            "silhouette",
+            f"{quality.silhouette:.4f}",
+            "davies_bouldin",
+            f"{quality.davies_bouldin:.4f}",
+        )
+        blend = self._recommender.blend
+        rates, weights = blend.hit_rates(), blend.weights().tolist()
+        lists: list[Write] = [
+            (
+                "HSET",
+                keys.model_key(name),
+                "version",
+                1,
+                "algorithm",
+                name,
+                "trained_ms",
+                self._now_ms,
+                "hit_rate",
+                f"{rate:.4f}",
+                "weight",
+                f"{weight:.4f}",
+            )
+            for (name, rate), weight in zip(rates.items(), weights, strict=True)
+        ]
+        return [clusters, *lists]
+
+    def _json(self, ranked: RankedLists, entries: Sequence[object]) -> bytes:
+        return orjson.dumps(
+            {"at": self._now_ms, "model": "1", "source": ranked.source, "items": entries}
+        )
+
+    def snapshot(self) -> bytes:
+        """The state as versioned bytes."""
+        return LEARNED.encode(
+            LearnedState(
+                vocabularies=self._recommender.vocabularies(),
+                recommender=pack_arrays(self._recommender.arrays()),
+                clusters=pack_arrays(self._clusters.arrays()),
+                audience=pack_arrays(self._audience.arrays()),
+                cards=self._cards.rows,
+                changed_cards=sorted(self._cards.changed),
+                change_ids=self._changes.ids,
+                ledger=self._ledger.state(),
+                defined=self._defined,
+                since_items=self._since_items,
+                now_ms=self._now_ms,
+            )
+        )
+
+    def _restore(self, state: LearnedState) -> None:
+        self._recommender.restore(unpack_arrays(state.recommender), state.vocabularies)
+        self._clusters.restore(unpack_arrays(state.clusters))
+        self._audience.restore(unpack_arrays(state.audience))
+        self._cards = Cards(state.cards, set(state.changed_cards))
+        self._changes.ids = state.change_ids
+        self._ledger = Ledger.of(state.ledger)
+        self._defined = state.defined
+        self._since_items = state.since_items
+        self._now_ms = state.now_ms
+
+
+def _recommender(lists: Lists) -> Recommender:
+    half_life_ms = round(lists.popularity_half_life_hours * 3_600_000)
+    return Recommender(
+        popularity=Popularity(half_life_ms=half_life_ms),
+        scoped=ScopedPopularity(half_life_ms=half_life_ms),
+        k=lists.k,
+        allow_repeats=lists.allow_repeats,
+    )
+
+
+def _write_profiles(
+    profiles: list[Write],
+    lifetimes_s: list[int],
+    cluster: NDArray[np.int16],
+    distance: NDArray[np.float32],
+    writes: list[Write],
+) -> None:
+    names = [segment_id(c) for c in range(int(cluster.max(initial=0)) + 1)]
+    for profile, ttl_s, c, d in zip(
+        profiles, lifetimes_s, cluster.tolist(), distance.tolist(), strict=True
+    ):
+        if c == NOBODY:
+            writes.append(profile)
+        else:
+            writes.append((*profile, "cluster", names[c], "cluster_distance", f"{d:.3f}"))
+        writes.append(("EXPIRE", profile[1], ttl_s))

@@ -1,0 +1,85 @@
+"""The ledger: what went in and what came out, over all partitions and shards, since the first start.
+
+Every part of the flow counts in its own stored state and tells its sums with each batch; the ledger
+adds up what it last heard from each. In the end events read = accepted + rejected + duplicates.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import orjson
+
+from state import keys
+from state.messages import SourceTotals, Totals
+from state.snapshots import LedgerState
+
+if TYPE_CHECKING:
+    from state.messages import Visited, Write
+
+
+class Ledger:
+    """Sums of sums. `lists_written` and `segment_changes` are counted by the learning step itself."""
+
+    def __init__(self) -> None:
+        self.lists_written = 0
+        self.segment_changes = 0
+        self._sources: dict[str, SourceTotals] = {}
+        self._shards: dict[str, Totals] = {}
+
+    def hear(self, visited: Visited) -> None:
+        """Note the newest sums of a shard and of a source partition."""
+        self._shards |= visited.totals
+        if visited.source is not None:
+            self._sources[visited.batch.partition] = visited.source
+
+    def figures(self) -> dict[str, int | dict[str, int]]:
+        """All counts by name."""
+        rejected: dict[str, int] = {}
+        by_type: dict[str, int] = {}
+        for source in self._sources.values():
+            for into, counts in ((rejected, source.rejected), (by_type, source.by_type)):
+                for name, count in counts.items():
+                    into[name] = into.get(name, 0) + count
+        shards = {
+            name: sum(getattr(totals, name) for totals in self._shards.values())
+            for name in Totals.__struct_fields__
+        }
+        return {
+            "events": sum(source.read for source in self._sources.values()),
+            "rejected": dict(sorted(rejected.items())),
+            "by_type": dict(sorted(by_type.items())),
+            **shards,
+            "lists_written": self.lists_written,
+            "segment_changes": self.segment_changes,
+        }
+
+    def write(self, watermark_ms: int, items: int) -> Write:
+        """The figures as fields of the meta HASH; counts by name as JSON."""
+        fields: Write = ("HSET", keys.meta_key(), "contract", keys.CONTRACT)
+        fields += (
+            "writer_version",
+            keys.WRITER_VERSION,
+            "watermark_ms",
+            watermark_ms,
+            "items",
+            items,
+        )
+        for name, value in self.figures().items():
+            text = orjson.dumps(value).decode() if isinstance(value, dict) else value
+            fields += (name, text)
+        return fields
+
+    def state(self) -> LedgerState:
+        """What is stored."""
+        return LedgerState(self._sources, self._shards, self.lists_written, self.segment_changes)
+
+    @classmethod
+    def of(cls, state: LedgerState) -> Ledger:
+        """The ledger that `state` gave."""
+        ledger = cls()
+        ledger.lists_written = state.lists_written
+        ledger.segment_changes = state.segment_changes
+        ledger._sources = state.sources
+        ledger._shards = state.shards
+        return ledger

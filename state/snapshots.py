@@ -1,0 +1,144 @@
+"""Snapshots: versioned bytes of every stored state, and the shapes in them.
+
+The first byte is the version of the shape. A changed shape gets a new version and an upgrade from the
+one before; golden files of every version are in `tests/golden`. Bytes never change once handed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from state.errors import SnapshotError
+from state.interactions import Card
+from state.messages import SourceTotals, Totals
+from state.shopper import Shopper
+
+S = TypeVar("S")
+Upgrade = Callable[[Any], Any]
+"""From the plain fields of one version to those of the next."""
+
+
+@dataclass(frozen=True)
+class SnapshotCodec(Generic[S]):
+    """Encodes one kind of state; decodes what this or an older release encoded."""
+
+    kind: type[S]
+    version: int
+    upgrades: Mapping[int, Upgrade] = field(default_factory=dict)
+
+    def encode(self, state: S) -> bytes:
+        """The version, then the fields."""
+        return bytes([self.version]) + msgspec.msgpack.encode(state)
+
+    def decode(self, blob: bytes) -> S:
+        """Read a snapshot of this or an older version; SnapshotError for any other bytes."""
+        name = self.kind.__name__
+        if not blob:
+            raise SnapshotError(f"{name}: an empty snapshot: restore the recovery folder")
+        version = blob[0]
+        if version > self.version:
+            raise SnapshotError(
+                f"{name}: version {version}, this release reads up to {self.version}: "
+                "roll forward, or start from an empty recovery folder"
+            )
+        try:
+            if version == self.version:
+                return msgspec.msgpack.decode(blob[1:], type=self.kind)
+            fields = msgspec.msgpack.decode(blob[1:])
+            for old in range(version, self.version):
+                fields = self.upgrades[old](fields)
+            return msgspec.convert(fields, self.kind)
+        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+            raise SnapshotError(
+                f"{name}: damaged ({error}): restore the recovery folder from its backup"
+            ) from error
+
+
+class Array(msgspec.Struct, array_like=True):
+    """A numpy array at rest: its dtype, its shape and its bytes in C order."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    data: bytes
+
+    @classmethod
+    def of(cls, array: NDArray[Any]) -> Array:
+        """The array, to be stored."""
+        return cls(array.dtype.str, array.shape, np.ascontiguousarray(array).tobytes())
+
+    def array(self) -> NDArray[Any]:
+        """The array, to be worked on: a copy that may be written to."""
+        return np.frombuffer(self.data, np.dtype(self.dtype)).reshape(self.shape).copy()
+
+
+def pack_arrays(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Array]:
+    """Named arrays, to be stored."""
+    return {name: Array.of(array) for name, array in arrays.items()}
+
+
+def unpack_arrays(stored: Mapping[str, Array]) -> dict[str, NDArray[Any]]:
+    """Named arrays, to be worked on."""
+    return {name: array.array() for name, array in stored.items()}
+
+
+class SourceState(msgspec.Struct):
+    """How far a source partition has been read: `offset` is the next record's number."""
+
+    offset: int = 0
+    batches: int = 0
+    watermark_ms: int = 0
+    finished: bool = False
+    totals: SourceTotals = msgspec.field(default_factory=SourceTotals)
+
+
+class DevicesState(msgspec.Struct):
+    """One shard of devices: anonymous shoppers, links to users, watermarks of the sources."""
+
+    rows: dict[str, Shopper] = {}
+    links: dict[str, tuple[str, int]] = {}
+    watermarks: dict[str, int] = {}
+    totals: Totals = msgspec.field(default_factory=Totals)
+
+
+class UsersState(msgspec.Struct):
+    """One shard of users."""
+
+    rows: dict[str, Shopper] = {}
+    totals: Totals = msgspec.field(default_factory=Totals)
+
+
+class LedgerState(msgspec.Struct):
+    """What was last heard from each source partition and shard."""
+
+    sources: dict[str, SourceTotals]
+    shards: dict[str, Totals]
+    lists_written: int
+    segment_changes: int
+
+
+class LearnedState(msgspec.Struct):
+    """All that is learned over all shoppers."""
+
+    vocabularies: dict[str, list[str]]
+    recommender: dict[str, Array]
+    clusters: dict[str, Array]
+    audience: dict[str, Array]
+    cards: dict[str, Card]
+    changed_cards: list[str]
+    change_ids: dict[int, tuple[int, int]]
+    ledger: LedgerState
+    defined: dict[int, tuple[str, int]]
+    since_items: int
+    now_ms: int
+
+
+SOURCE = SnapshotCodec(SourceState, version=1)
+DEVICES = SnapshotCodec(DevicesState, version=1)
+USERS = SnapshotCodec(UsersState, version=1)
+LEARNED = SnapshotCodec(LearnedState, version=1)
