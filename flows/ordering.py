@@ -19,8 +19,8 @@ from state.events import Event
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-RUN_EVENTS = 200_000
-"""Events in memory at once (some 150 MB); a file of 40 million makes 200 runs."""
+RUN_EVENTS = 100_000
+"""Events in memory at once (some 60 MB); a log of 40 million makes 400 runs."""
 
 _decode = msgspec.json.Decoder(Event).decode
 _encode = msgspec.json.Encoder().encode

@@ -138,49 +138,53 @@ def settle(event: Event, now_ms: int) -> bool:
 
 
 def _settle_ids(event: Event) -> bool:
-    trimmed = event.event_id.strip()
-    if not trimmed:
-        return False
-    if trimmed is not event.event_id:
+    event_id, user, anonymous = event.event_id, event.user_id, event.anonymous_id
+    trimmed = event_id.strip()
+    if trimmed is not event_id:
         force_setattr(event, "event_id", trimmed)
-    user, anonymous = event.user_id, event.anonymous_id
-    good_user = usable_id(user) if user is not None else None
-    good_anonymous = usable_id(anonymous) if anonymous is not None else None
-    if good_user is not user:
-        force_setattr(event, "user_id", good_user)
-    if good_anonymous is not anonymous:
-        force_setattr(event, "anonymous_id", good_anonymous)
-    return good_user is not None or good_anonymous is not None
+    if user is not None:
+        given, user = user, usable_id(user)
+        if user is not given:
+            force_setattr(event, "user_id", user)
+    if anonymous is not None:
+        given, anonymous = anonymous, usable_id(anonymous)
+        if anonymous is not given:
+            force_setattr(event, "anonymous_id", anonymous)
+    return trimmed != "" and (user is not None or anonymous is not None)
 
 
 def _settle_times(event: Event, now_ms: int) -> bool:
-    sent, received = event.event_ts, event.received_ts
+    sent, received, latest = event.event_ts, event.received_ts, now_ms + FUTURE_MS
     if received == 0:
         force_setattr(event, "received_ts", sent)
-    elif not EARLIEST_MS <= received <= now_ms + FUTURE_MS:
+    elif not EARLIEST_MS <= received <= latest:
         return False
     elif sent > received + CLOCK_SKEW_MS:
         sent = received + CLOCK_SKEW_MS
         force_setattr(event, "event_ts", sent)
-    return EARLIEST_MS <= sent <= now_ms + FUTURE_MS
+    return EARLIEST_MS <= sent <= latest
 
 
 def _settle_items(event: Event) -> bool:
-    for item in event.items:
-        trimmed = item.item_id.strip()
-        if not trimmed or not (item.price is None or 0 <= item.price <= MONEY_MAX):
+    items = event.items
+    for item in items:
+        item_id, price = item.item_id, item.price
+        trimmed = item_id.strip()
+        if not trimmed or not (price is None or 0 <= price <= MONEY_MAX):
             return False
-        if trimmed is not item.item_id:
+        if trimmed is not item_id:
             force_setattr(item, "item_id", trimmed)
-    return bool(event.items) or event.type not in NEEDS_ITEMS
+    return items != () or event.type not in NEEDS_ITEMS
 
 
 def _settle_order(event: Event) -> bool:
-    if event.order_id is not None:
-        force_setattr(event, "order_id", event.order_id.strip() or None)
-    if event.order_id is None and event.type in ORDERS:
+    order, value = event.order_id, event.value
+    if order is not None:
+        order = order.strip() or None
+        force_setattr(event, "order_id", order)
+    if order is None and event.type in ORDERS:
         return False
-    return event.value is None or 0 <= event.value <= MONEY_MAX
+    return value is None or 0 <= value <= MONEY_MAX
 
 
 def _good(raw: bytes, now_ms: int) -> Event | None:
@@ -380,8 +384,10 @@ def _money_faults(fields: dict[str, Any]) -> Iterator[Finding]:
 
 def _order_faults(fields: dict[str, Any]) -> Iterator[Finding]:
     order, kind = fields.get("order_id"), fields.get("type")
-    if isinstance(kind, str) and kind in ORDERS and (
-        order is None or (isinstance(order, str) and not order.strip())
+    if (
+        isinstance(kind, str)
+        and kind in ORDERS
+        and (order is None or (isinstance(order, str) and not order.strip()))
     ):
         yield ("empty_order_id", "$.order_id", f"a {kind} needs an order_id")
 

@@ -270,7 +270,7 @@ def test_decode_of_encode_is_the_event(event: Event) -> None:
     assert read(msgspec.json.encode(event)) == event
 
 
-values = st.sampled_from(
+values: st.SearchStrategy[Any] = st.sampled_from(
     [
         None,
         True,
