@@ -1,0 +1,56 @@
+"""Rows of numbers that grow at the end. Change freely: by how much they grow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike, NDArray
+
+Scalar = TypeVar("Scalar", bound=np.generic)
+
+ROWS_MIN = 64
+
+
+class Growing(Generic[Scalar]):
+    """A table whose rows are appended, at an amortised constant price, and changed in place.
+
+    `rows` is a view of what was appended, scalar[n, *shape]: take it anew after `append`.
+    """
+
+    __slots__ = ("_store", "rows")
+
+    def __init__(self, shape: tuple[int, ...], dtype: type[Scalar] | DTypeLike) -> None:
+        self._store: NDArray[Scalar] = np.zeros((ROWS_MIN, *shape), dtype)
+        self.rows: NDArray[Scalar] = self._store[:0]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def append(self, new: NDArray[Scalar]) -> None:
+        """Add rows at the end, scalar[m, *shape]."""
+        n = len(self.rows)
+        need = n + len(new)
+        if need > len(self._store):
+            store = np.zeros((max(need, 2 * len(self._store)), *new.shape[1:]), self._store.dtype)
+            store[:n] = self.rows
+            self._store = store
+        self._store[n:need] = new
+        self.rows = self._store[:need]
+
+    def replace(self, rows: NDArray[Any]) -> None:
+        """Hold a copy of these rows instead."""
+        self._store = np.zeros((max(ROWS_MIN, len(rows)), *rows.shape[1:]), self._store.dtype)
+        self.rows = self._store[:0]
+        self.append(rows)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _restored, (self.rows.copy(),)
+
+
+def _restored(rows: NDArray[Scalar]) -> Growing[Scalar]:
+    table: Growing[Scalar] = Growing(rows.shape[1:], rows.dtype)
+    table.replace(rows)
+    return table
