@@ -23,7 +23,7 @@ lint: $(VENV)/.dev ## style, format, types and the direction of imports
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check --quiet
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 check: lint test ## lint and test: before every commit
 
