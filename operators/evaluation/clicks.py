@@ -1,0 +1,147 @@
+"""The stream that is evaluated: clicks as columns in time order, and the sessions they make."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+import numpy as np
+
+from state.interactions import VIEW, Vocabulary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from numpy.typing import NDArray
+
+SESSION_GAP_MS = 30 * 60 * 1000
+
+Number = TypeVar("Number", int, float)
+
+
+class RawClick(NamedTuple):
+    """One line of a file: who, what, when (ms), VIEW, CART or PURCHASE, and how much it says."""
+
+    shopper: str
+    item: str
+    at_ms: int
+    kind: int = VIEW
+    weight: float = 1.0
+
+
+class Click(NamedTuple):
+    """A click with its shopper and item as rows of the stream's vocabularies."""
+
+    shopper: int
+    item: int
+    at_ms: int
+    kind: int = VIEW
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Clicks:
+    """A stream in time order; clicks of one time stand as they came. 21 bytes a click, and the ids.
+
+    `starts` are the numbers of the first clicks of its parts.
+    """
+
+    shoppers: Vocabulary
+    items: Vocabulary
+    shopper: array[int]
+    item: array[int]
+    at_ms: array[int]
+    kind: array[int]
+    weight: array[float]
+    starts: list[int]
+
+    def __len__(self) -> int:
+        return len(self.item)
+
+    @property
+    def scored_kind(self) -> int:
+        """What cases are made of: views, or where a stream has none, carts, else purchases."""
+        return min(set(self.kind), default=VIEW)
+
+    def __iter__(self) -> Iterator[Click]:
+        columns = zip(self.shopper, self.item, self.at_ms, self.kind, self.weight, strict=True)
+        return map(Click._make, columns)
+
+
+def collect(*parts: Iterable[RawClick]) -> Clicks:
+    """Columns of the parts, one part after another, each sorted by time if it was not.
+
+    >>> late, early = RawClick("ann", "mug", at_ms=2), RawClick("bob", "cup", at_ms=1)
+    >>> [click.at_ms for click in collect([late, early])]
+    [1, 2]
+    >>> collect([late], [early]).starts
+    [0, 1]
+    """
+    shoppers, items = Vocabulary(), Vocabulary()
+    shopper, item, at_ms = array("i"), array("i"), array("q")
+    kind, weight = array("b"), array("f")
+    starts: list[int] = []
+    for part in parts:
+        starts.append(len(item))
+        for click in part:
+            shopper.append(shoppers.row(click.shopper))
+            item.append(items.row(click.item))
+            at_ms.append(click.at_ms)
+            kind.append(click.kind)
+            weight.append(click.weight)
+    part_of = np.searchsorted(starts, np.arange(len(item)), side="right")
+    order = np.lexsort((np.asarray(at_ms), part_of))
+    return Clicks(
+        shoppers,
+        items,
+        _in_order(shopper, order),
+        _in_order(item, order),
+        _in_order(at_ms, order),
+        _in_order(kind, order),
+        _in_order(weight, order),
+        starts,
+    )
+
+
+def _in_order(column: array[Number], order: NDArray[np.intp]) -> array[Number]:
+    ordered = column[:0]
+    ordered.frombytes(np.asarray(column)[order].tobytes())
+    return ordered
+
+
+@dataclass(slots=True)
+class Session:
+    """A shopper's session so far: when it began, and its items, oldest first."""
+
+    start_ms: int
+    items: list[int] = field(default_factory=list)
+
+
+class Sessions:
+    """The running session of each shopper.
+
+    A session ends after more than `gap_ms` without a click; with None a shopper is one session.
+
+    >>> sessions = Sessions(gap_ms=100)
+    >>> for at_ms in [0, 100, 201]:
+    ...     session = sessions.running(Click(shopper=1, item=7, at_ms=at_ms))
+    ...     session.items.append(7)
+    ...     print(session)
+    Session(start_ms=0, items=[7])
+    Session(start_ms=0, items=[7, 7])
+    Session(start_ms=201, items=[7])
+    """
+
+    def __init__(self, gap_ms: int | None) -> None:
+        self._gap_ms = float("inf") if gap_ms is None else gap_ms
+        self._sessions: dict[int, Session] = {}
+        self._last_ms: dict[int, int] = {}
+
+    def running(self, click: Click) -> Session:
+        """The session that a click belongs to; the caller adds the item to it when it was learned."""
+        session = self._sessions.get(click.shopper)
+        if session is None or click.at_ms - self._last_ms[click.shopper] > self._gap_ms:
+            session = self._sessions[click.shopper] = Session(click.at_ms)
+        self._last_ms[click.shopper] = click.at_ms
+        return session

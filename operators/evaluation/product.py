@@ -1,0 +1,122 @@
+"""The product itself as a rival: the recommender's learners and their blend, as the flow runs them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from operators.evaluation.protocols import BLEND
+from operators.evaluation.reference import REFERENCES
+from operators.recommend import Events
+from state.interactions import NOBODY, Requests
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence, Set
+
+    from operators.evaluation.clicks import Click, Clicks, Session
+    from operators.evaluation.protocols import Request
+    from operators.recommend import Recommender
+    from state.interactions import Rows
+
+BATCH_CLICKS = 4096
+"""Clicks learned at once where no list is asked for in between: the flow's own batch."""
+
+
+class Product:
+    """A recommender that learns `clicks`.
+
+    Clicks are learned when the next list is asked for, or in batches as the flow does, each followed
+    by lists for its shoppers, on which the blend's weights are judged.
+    """
+
+    def __init__(self, recommender: Recommender, clicks: Clicks) -> None:
+        self._recommender = recommender
+        self._clicks = clicks
+        self._waiting: list[tuple[Click, int]] = []
+        self._to_stream: list[int] = []
+        self._names = [
+            # The plain reference keeps its name: it is what others' figures are compared with.
+            f"live-{learner.name}" if learner.name in REFERENCES else learner.name
+            for learner in recommender.learners
+        ]
+
+    def learn(self, click: Click, session: Session) -> None:
+        """Take a click in."""
+        self._waiting.append((click, session.start_ms))
+        if len(self._waiting) >= BATCH_CLICKS:
+            now_ms = click.at_ms
+            shoppers = dict.fromkeys(click.shopper for click, _ in self._waiting)
+            self._learn_waiting()
+            self._recommender.rank([self._clicks.shoppers.ids[row] for row in shoppers], now_ms)
+
+    def top(self, requests: Sequence[Request], k: int) -> list[Mapping[str, list[int]]]:
+        """For each request the learners' own lists and the blend."""
+        self._learn_waiting()
+        recommender = self._recommender
+        asked = self._asked(requests)
+        hidden = self._hidden([request.without for request in requests])
+        # So many that enough are left when all that must not be listed is gone.
+        pool = recommender.pool + hidden.shape[1]
+        lists = [learner.candidates(asked, pool) for learner in recommender.learners]
+        recommender.blend.stand(asked, lists)
+        blend = recommender.blend.mix(lists, k, hidden)
+        answers: list[Mapping[str, list[int]]] = []
+        for place, request in enumerate(requests):
+            named = zip([*self._names, BLEND], [*lists, blend], strict=True)
+            answers.append(
+                {name: self._listed(of.item[place], request.without, k) for name, of in named}
+            )
+        return answers
+
+    def _learn_waiting(self) -> None:
+        if not self._waiting:
+            return
+        shopper_ids, item_ids = self._clicks.shoppers.ids, self._clicks.items.ids
+        clicks = [click for click, _ in self._waiting]
+        self._recommender.learn(
+            Events(
+                shoppers=[shopper_ids[click.shopper] for click in clicks],
+                items=[item_ids[click.item] for click in clicks],
+                kinds=[click.kind for click in clicks],
+                weights=[click.weight for click in clicks],
+                at_ms=[click.at_ms for click in clicks],
+                session_start_ms=[start_ms for _, start_ms in self._waiting],
+                categories=[None] * len(clicks),
+                segments=[None] * len(clicks),
+            )
+        )
+        self._waiting.clear()
+        new = self._recommender.items.ids[len(self._to_stream) :]
+        self._to_stream.extend(map(self._clicks.items.find, new))
+
+    def _asked(self, requests: Sequence[Request]) -> Requests:
+        """Shoppers with their own contexts; strangers with the session they come with."""
+        recommender = self._recommender
+        find, reach = recommender.shoppers.find, recommender.contexts.reach
+        ids = self._clicks.shoppers.ids
+        shopper = np.array(
+            [NOBODY if r.shopper == NOBODY else find(ids[r.shopper]) for r in requests], np.int32
+        )
+        context = recommender.contexts.take(shopper)
+        for place, request in enumerate(requests):
+            if request.shopper == NOBODY:
+                newest_first = self._own_rows(request.session[: -reach - 1 : -1])
+                context[place, : len(newest_first)] = newest_first
+        return Requests(shopper, context, np.array([r.now_ms for r in requests], np.int64))
+
+    def _hidden(self, without: Sequence[Set[int]]) -> Rows:
+        """What must not be listed, one row a request, NOBODY-padded."""
+        hidden = np.full((len(without), max(map(len, without))), NOBODY, np.int32)
+        for place, items in enumerate(without):
+            hidden[place, : len(items)] = self._own_rows(sorted(items))
+        return hidden
+
+    def _own_rows(self, items: Sequence[int]) -> list[int]:
+        """Rows of the stream to rows of the recommender; NOBODY stays."""
+        ids, find = self._clicks.items.ids, self._recommender.items.find
+        return [NOBODY if item == NOBODY else find(ids[item]) for item in items]
+
+    def _listed(self, row: Rows, without: Set[int], k: int) -> list[int]:
+        listed = [self._to_stream[item] for item in row.tolist() if item != NOBODY]
+        return [item for item in listed if item not in without][:k]

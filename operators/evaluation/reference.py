@@ -1,0 +1,188 @@
+"""Reference learners: plain exact tables, there to be compared with and never served.
+
+Popularity, Markov, sequential rules (SR) and association rules (AR) as in session-rec (Ludewig and
+Jannach 2018, https://arxiv.org/abs/1803.09587; github.com/rn5l/session-rec, `algorithms/baselines`),
+which scores from the last item alone and keeps every item, the last one too, in the list. Without
+its pruning to the 20 best: at k = 20 that changes nothing. Rules of equal score keep the order in
+which they were first learned; items of equal popularity stand in no order of meaning.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence, Set
+
+    from operators.evaluation.clicks import Click, Session
+    from operators.evaluation.protocols import Request
+
+    Context = Sequence[int]
+
+SR_STEPS = 10
+"""How far back sequential rules look: session-rec's default."""
+
+
+class ReferenceLearner(Protocol):
+    """Learns one click at a time. `context` is the session's items before it, oldest first."""
+
+    def learn(self, context: Context, item: int) -> None:
+        """Learn that the session went on with this item."""
+
+    def top(self, context: Context, k: int, without: Set[int]) -> list[int]:
+        """At most k items to follow the context, best first, none of `without` among them."""
+
+
+class Popularity:
+    """The items with most clicks so far, the same for everybody.
+
+    >>> learner = Popularity()
+    >>> for item in [4, 5, 5]:
+    ...     learner.learn([], item)
+    >>> learner.top([], 2, set())
+    [5, 4]
+    """
+
+    def __init__(self) -> None:
+        self._clicks: dict[int, int] = {}
+        self._order: list[int] = []
+        self._place: dict[int, int] = {}
+        self._first_with: dict[int, int] = {}
+
+    def learn(self, context: Context, item: int) -> None:
+        """Count the click; the item changes places with the first of those it was equal to."""
+        clicks = self._clicks.get(item, 0)
+        if not clicks:
+            self._place[item] = len(self._order)
+            self._order.append(item)
+            self._first_with.setdefault(1, self._place[item])
+        else:
+            self._overtake(item, clicks)
+        self._clicks[item] = clicks + 1
+
+    def _overtake(self, item: int, clicks: int) -> None:
+        """One click more moves an item before all equals and no further, so no sorting is needed."""
+        place, first = self._place[item], self._first_with[clicks]
+        other = self._order[first]
+        self._order[first], self._order[place] = item, other
+        self._place[item], self._place[other] = first, place
+        self._first_with.setdefault(clicks + 1, first)
+        next_one = first + 1
+        if next_one < len(self._order) and self._clicks[self._order[next_one]] == clicks:
+            self._first_with[clicks] = next_one
+        else:
+            del self._first_with[clicks]
+
+    def top(self, context: Context, k: int, without: Set[int]) -> list[int]:
+        """The k most clicked items, whatever the context."""
+        if not without:
+            return self._order[:k]
+        listed: list[int] = []
+        for item in self._order:
+            if item not in without:
+                listed.append(item)
+                if len(listed) == k:
+                    break
+        return listed
+
+
+class _Rules(ABC):
+    """Scores of items to follow an item: `self.after[last][item]`."""
+
+    def __init__(self) -> None:
+        self.after: defaultdict[int, defaultdict[int, float]] = defaultdict(
+            lambda: defaultdict(float)
+        )
+        self._ranked: dict[int, list[int]] = {}
+
+    def learn(self, context: Context, item: int) -> None:
+        """Add what a click says to the rules."""
+        self._ranked.clear()
+        self._add(context, item)
+
+    @abstractmethod
+    def _add(self, context: Context, item: int) -> None:
+        """Add one click to the scores."""
+
+    def top(self, context: Context, k: int, without: Set[int]) -> list[int]:
+        """The k items with the best rules from the last item of the context."""
+        if not context:
+            return []
+        ranked = self._ranked.get(context[-1])
+        if ranked is None:
+            scores: dict[int, float] = self.after.get(context[-1], {})
+            ranked = sorted(scores, key=scores.__getitem__, reverse=True)
+            self._ranked[context[-1]] = ranked
+        if without:
+            ranked = [item for item in ranked if item not in without]
+        return ranked[:k]
+
+
+class Markov(_Rules):
+    """How often an item came right after another.
+
+    >>> learner = Markov(); learner.learn([1, 2], 3); learner.top([2], 20, set())
+    [3]
+    """
+
+    def _add(self, context: Context, item: int) -> None:
+        """One transition more from the last item."""
+        if context:
+            self.after[context[-1]][item] += 1
+
+
+class SequentialRules(_Rules):
+    """How often and how soon an item came after another in a session: 1/distance, 10 steps back.
+
+    >>> learner = SequentialRules(); learner.learn([1, 2], 3); dict(learner.after[1])
+    {3: 0.5}
+    """
+
+    def _add(self, context: Context, item: int) -> None:
+        """A rule from each of the last items to this one."""
+        for distance, earlier in enumerate(reversed(context[-SR_STEPS:]), start=1):
+            self.after[earlier][item] += 1 / distance
+
+
+class AssociationRules(_Rules):
+    """How often two items were in one session, whichever came first.
+
+    >>> learner = AssociationRules(); learner.learn([1], 3); learner.top([3], 20, set())
+    [1]
+    """
+
+    def _add(self, context: Context, item: int) -> None:
+        """A rule from and to each item of the session so far."""
+        for earlier in context:
+            self.after[item][earlier] += 1
+            self.after[earlier][item] += 1
+
+
+REFERENCES: Mapping[str, Callable[[], ReferenceLearner]] = {
+    "popularity": Popularity,
+    "markov": Markov,
+    "sr": SequentialRules,
+    "ar": AssociationRules,
+}
+"""The reference learners by the names they have in a report."""
+
+
+class Reference:
+    """A reference learner as a rival: learns from clicks of the scored kind alone."""
+
+    def __init__(self, name: str, kind: int) -> None:
+        self._name = name
+        self._kind = kind
+        self._learner = REFERENCES[name]()
+
+    def learn(self, click: Click, session: Session) -> None:
+        """Learn a click of the scored kind."""
+        if click.kind == self._kind:
+            self._learner.learn(session.items, click.item)
+
+    def top(self, requests: Sequence[Request], k: int) -> list[dict[str, list[int]]]:
+        """For each request this learner's list."""
+        top, name = self._learner.top, self._name
+        return [{name: top(request.session, k, request.without)} for request in requests]

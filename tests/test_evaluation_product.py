@@ -1,0 +1,94 @@
+"""The product under evaluation is the product: after the same events, the same lists."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from operators.evaluation.clicks import RawClick, Sessions, collect
+from operators.evaluation.formats import RawCase
+from operators.evaluation.product import Product
+from operators.evaluation.protocols import Request, Rules, prequential, split
+from operators.recommend import Events, Recommender
+from state.interactions import NOBODY, VIEW
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from operators.evaluation.clicks import Clicks
+
+VISITS = ["mug cup pot", "mug cup", "pot mug cup", "cup pot", "mug pot lid", "lid cup mug"] * 3
+RAW = [
+    RawClick(f"s{shopper}", item, at_ms=1_000_000 * shopper + 1000 * place)
+    for shopper, visit in enumerate(VISITS)
+    for place, item in enumerate(visit.split())
+]
+START_MS = {click.shopper: click.at_ms for click in reversed(RAW)}
+
+
+def product_that_learned(clicks: Clicks) -> Product:
+    product, sessions = Product(Recommender(k=5), clicks), Sessions(gap_ms=None)
+    for click in clicks:
+        session = sessions.running(click)
+        product.learn(click, session)
+        session.items.append(click.item)
+    return product
+
+
+def recommender_that_learned(raw: list[RawClick]) -> Recommender:
+    recommender = Recommender(k=5)
+    recommender.learn(
+        Events(
+            shoppers=[click.shopper for click in raw],
+            items=[click.item for click in raw],
+            kinds=[VIEW] * len(raw),
+            weights=[1.0] * len(raw),
+            at_ms=[click.at_ms for click in raw],
+            session_start_ms=[START_MS[click.shopper] for click in raw],
+            categories=[None] * len(raw),
+            segments=[None] * len(raw),
+        )
+    )
+    return recommender
+
+
+def ids(clicks: Clicks, listed: Iterable[int]) -> list[str]:
+    return [clicks.items.ids[item] for item in listed]
+
+
+def test_the_blend_is_the_list_a_storefront_would_read() -> None:
+    clicks, now_ms = collect(RAW), RAW[-1].at_ms
+    product, recommender = product_that_learned(clicks), recommender_that_learned(RAW)
+    for name in ["s0", "s2", "s4", "s17"]:
+        request = Request(clicks.shoppers.find(name), (), now_ms, frozenset())
+        shown = recommender.rank([name], now_ms).entries()[0]
+        assert ids(clicks, product.top([request], 5)[0]["blend"]) == [item for item, _, _ in shown]
+
+
+def test_a_stranger_with_a_session_gets_what_a_shopper_with_that_session_gets() -> None:
+    clicks, now_ms = collect(RAW), RAW[-1].at_ms
+    product = product_that_learned(clicks)
+    shopper = Request(clicks.shoppers.find("s17"), (), now_ms, frozenset())
+    session = [clicks.items.find(item) for item in ["lid", "cup", "mug"]]
+    stranger = Request(NOBODY, session, now_ms, frozenset())
+    answers = product.top([shopper, stranger], 5)
+    assert answers[0]["covisitation"] == answers[1]["covisitation"] != []
+
+
+def test_what_must_not_be_listed_is_not_and_the_rest_moves_up() -> None:
+    clicks, now_ms = collect(RAW), RAW[-1].at_ms
+    product = product_that_learned(clicks)
+    had = frozenset({clicks.items.find("mug"), clicks.items.find("cup")})
+    lists = product.top([Request(clicks.shoppers.find("s17"), (), now_ms, had)], 2)[0]
+    assert {name: sorted(ids(clicks, listed)) for name, listed in lists.items()} == {
+        name: ["lid", "pot"] for name in lists
+    }
+    assert {"blend", "live-popularity", "covisitation"} <= set(lists)
+
+
+def test_both_protocols_score_every_learner_on_every_case() -> None:
+    clicks = collect(RAW)
+    live = prequential(clicks, [Product(Recommender(k=5), clicks)], Rules(k=5, known=True))
+    assert {len(hits) for hits in live.hits.values()} == {len(RAW) - len(VISITS)}
+    cases = [RawCase(("mug",), "cup"), RawCase(("never", "seen"), "cup"), RawCase((), "pot")]
+    fixed = split(clicks, cases, [Product(Recommender(k=5), clicks)], Rules(k=5))
+    assert {len(hits) for hits in fixed.hits.values()} == {3}

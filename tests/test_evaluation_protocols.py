@@ -1,0 +1,208 @@
+"""Which cases are scored and on which list: whole transcripts and whole reports of tiny streams."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from operators.evaluation.clicks import RawClick, collect
+from operators.evaluation.formats import RawCase
+from operators.evaluation.protocols import Rules, prequential, split
+from operators.evaluation.reference import Reference
+from state.interactions import CART, PURCHASE, VIEW
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from operators.evaluation.clicks import Click, Clicks, Session
+    from operators.evaluation.protocols import Request
+
+MINUTE_MS = 60_000
+
+
+def stream(text: str, minutes: int = 1) -> list[RawClick]:
+    """`ann:mug bob:cup` as clicks, one after another."""
+    who_and_what = [word.split(":") for word in text.split()]
+    return [
+        RawClick(who, what, n * minutes * MINUTE_MS) for n, (who, what) in enumerate(who_and_what)
+    ]
+
+
+class Transcript:
+    """A rival that writes down, in words, all it is asked and told."""
+
+    def __init__(self, clicks: Clicks) -> None:
+        self.clicks = clicks
+        self.lines: list[str] = []
+
+    def learn(self, click: Click, session: Session) -> None:
+        self.lines.append(
+            f"learn {self.who(click.shopper)} {self.ids([click.item])} after {self.ids(session.items)}"
+        )
+
+    def top(self, requests: Sequence[Request], k: int) -> list[dict[str, list[int]]]:
+        for request in requests:
+            without = f" without {self.ids(sorted(request.without))}" if request.without else ""
+            self.lines.append(
+                f"list {self.who(request.shopper)} {self.ids(request.session)}{without}"
+            )
+        return [{"transcript": []} for _ in requests]
+
+    def who(self, shopper: int) -> str:
+        return "stranger" if shopper < 0 else self.clicks.shoppers.ids[shopper]
+
+    def ids(self, items: Iterable[int]) -> str:
+        return (
+            "+".join("?" if item < 0 else self.clicks.items.ids[item] for item in items)
+            or "nothing"
+        )
+
+
+def transcript(text: str, rules: Rules, minutes: int = 1) -> tuple[list[str], int]:
+    clicks = collect(stream(text, minutes))
+    rival = Transcript(clicks)
+    outcome = prequential(clicks, [rival], rules)
+    return rival.lines, len(outcome)
+
+
+def test_a_list_is_made_after_a_click_and_scored_on_the_shoppers_next() -> None:
+    assert transcript("ann:mug bob:cup ann:pot", Rules(known=True)) == (
+        [
+            "learn ann mug after nothing",
+            "list ann mug",
+            "learn bob cup after nothing",
+            "learn ann pot after mug",
+        ],
+        1,
+    )
+
+
+def test_a_new_shopper_is_scored_on_the_list_of_a_stranger() -> None:
+    assert transcript("ann:mug bob:cup", Rules()) == (
+        [
+            "list stranger nothing",
+            "learn ann mug after nothing",
+            "list stranger nothing",
+            "learn bob cup after nothing",
+        ],
+        2,
+    )
+
+
+def test_a_pause_begins_a_new_session_but_the_old_list_still_stands() -> None:
+    assert transcript("ann:mug ann:cup", Rules(known=True), minutes=31) == (
+        ["learn ann mug after nothing", "list ann mug", "learn ann cup after nothing"],
+        1,
+    )
+    lines, _ = transcript("ann:mug ann:cup", Rules(known=True), minutes=30)
+    assert lines[-1] == "learn ann cup after mug"
+    lines, _ = transcript("ann:mug ann:cup", Rules(known=True, session_gap_ms=None), minutes=31)
+    assert lines[-1] == "learn ann cup after mug"
+
+
+def test_unseen_leaves_out_what_the_shopper_had_and_does_not_score_it() -> None:
+    lines, cases = transcript("ann:mug ann:mug ann:cup", Rules(known=True, unseen=True))
+    assert [line for line in lines if line.startswith("list")] == [
+        "list ann mug without mug",
+        "list ann mug+mug without mug",
+    ]
+    assert cases == 1
+
+
+def test_a_target_is_missed_by_a_list_made_before_it_was_learned() -> None:
+    clicks = collect(stream("ann:mug ann:cup bob:mug bob:cup"))
+    outcome = prequential(clicks, [Reference("markov", VIEW)], Rules(known=True))
+    assert outcome.hits == {"markov": bytearray([0, 1])}
+
+
+def test_carts_and_purchases_are_learned_and_not_scored() -> None:
+    raw = [
+        RawClick("ann", "mug", 0),
+        RawClick("ann", "mug", 1, CART),
+        RawClick("ann", "mug", 2, PURCHASE),
+        RawClick("ann", "cup", 3),
+    ]
+    clicks = collect(raw)
+    rival = Transcript(clicks)
+    assert len(prequential(clicks, [rival], Rules(known=True))) == 1
+    assert rival.lines == [
+        "learn ann mug after nothing",
+        "learn ann mug after mug",
+        "learn ann mug after mug",
+        "list ann mug",
+        "learn ann cup after mug",
+    ]
+
+
+def test_without_views_purchases_are_scored() -> None:
+    raw = [RawClick("ann", item, at_ms, PURCHASE) for at_ms, item in enumerate(["mug", "cup"])]
+    outcome = prequential(collect(raw), [Reference("markov", PURCHASE)], Rules(known=True))
+    assert len(outcome) == 1
+
+
+def test_all_parts_but_the_last_are_only_learned() -> None:
+    clicks = collect(stream("ann:mug ann:cup"), stream("ann:pot ann:mug"))
+    rival = Transcript(clicks)
+    outcome = prequential(clicks, [rival], Rules(known=True))
+    assert [line for line in rival.lines if line.startswith("list")] == [
+        "list ann mug+cup",
+        "list ann mug+cup+pot",
+    ]
+    assert len(outcome) == 2
+
+
+def test_clicks_are_put_in_order_of_time_and_ties_stay_as_they_came() -> None:
+    raw = [RawClick("ann", "b", 5), RawClick("bob", "c", 5), RawClick("cid", "a", 1)]
+    clicks = collect(raw)
+    assert [clicks.items.ids[click.item] for click in clicks] == ["a", "b", "c"]
+
+
+def test_the_whole_report_of_a_prequential_run() -> None:
+    clicks = collect(stream("ann:mug ann:cup bob:mug bob:cup cid:mug cid:pot"))
+    rivals = [Reference("popularity", VIEW), Reference("markov", VIEW)]
+    outcome = prequential(clicks, rivals, Rules(k=2, known=True))
+    # Standing lists: after ann's mug, after bob's mug, after cid's mug.
+    # popularity: [mug] misses cup; [mug, cup] hits second; [mug, cup] misses pot.
+    # markov:     []    misses cup; [cup]      hits first;  [cup]      misses pot.
+    assert outcome.scores(catalogue=3) == {
+        "popularity": {
+            "hr@2": 0.333333,
+            "mrr@2": 0.166667,
+            "ndcg@2": 0.21031,
+            "map@2": 0.166667,
+            "coverage@2": 0.666667,
+            "novelty@2": 0.845764,
+        },
+        "markov": {
+            "hr@2": 0.333333,
+            "mrr@2": 0.333333,
+            "ndcg@2": 0.333333,
+            "map@2": 0.333333,
+            "coverage@2": 0.333333,
+            "novelty@2": 1.453445,
+        },
+    }
+
+
+def test_split_scores_prefixes_and_learns_nothing_from_them() -> None:
+    clicks = collect(stream("s1:mug s1:cup"))
+    rival = Transcript(clicks)
+    cases = [RawCase(("mug",), "cup"), RawCase(("mug", "new"), "cup"), RawCase((), "mug")]
+    outcome = split(clicks, cases, [rival, Reference("markov", VIEW)], Rules())
+    assert rival.lines == [
+        "learn s1 mug after nothing",
+        "learn s1 cup after mug",
+        "list stranger mug",
+        "list stranger mug+?",
+        "list stranger nothing",
+    ]
+    assert outcome.hits["markov"] == bytearray([1, 0, 0])
+
+
+def test_split_under_known_and_unseen() -> None:
+    clicks = collect(stream("s1:mug s1:cup"))
+    cases = [RawCase((), "mug"), RawCase(("mug",), "mug"), RawCase(("mug",), "cup")]
+    assert len(split(clicks, cases, [Reference("markov", VIEW)], Rules(known=True))) == 2
+    assert len(split(clicks, cases, [Reference("markov", VIEW)], Rules(unseen=True))) == 2
+    assert (
+        len(split(clicks, cases, [Reference("markov", VIEW)], Rules(known=True, unseen=True))) == 1
+    )
