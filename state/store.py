@@ -15,23 +15,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
 import redis
-from hiredis import pack_command
+from hiredis import Reader, pack_command
 from redis.backoff import NoBackoff
-from redis.exceptions import (
-    AuthenticationError,
-    AuthorizationError,
-    BusyLoadingError,
-    ConnectionError,  # noqa: A004 - redis-py's own, raised by every broken socket
-    RedisError,
-    ResponseError,
-    TimeoutError,  # noqa: A004 - redis-py's own
-)
+from redis.exceptions import AuthenticationError, AuthorizationError, RedisError
 from redis.retry import Retry
 
 from state import keys
 from state.errors import UserError
+from state.sending import Sender
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterable, Iterator, Sequence
 
 Command = tuple[str | int | float, ...]
@@ -39,7 +33,8 @@ Command = tuple[str | int | float, ...]
 
 PASSWORD_VARIABLE = "PENSTOCK_REDIS_PASSWORD"  # noqa: S105 - the name of it, not one
 
-_UNSETTLED_BYTES_MAX = 4 << 20
+_UNSETTLED_BYTES_MAX = 8 << 20
+_RECEIVE_BYTES = 1 << 16
 _BACKOFF_S = (0.05, 0.1, 0.2, 0.5, 1.0)
 _ALREADY_WRITTEN = "equal or smaller than the target stream"
 _WAIT_FOR = {
@@ -89,6 +84,7 @@ class Store:
             ) from error
         self.client = redis.Redis(connection_pool=self._pool)
         self._connection: Any = None
+        self._sender = Sender()
         self._unsettled: list[_Chunk] = []
         self._unsettled_bytes = 0
 
@@ -98,7 +94,7 @@ class Store:
             self.client.hset(keys.meta_key(), "contract", keys.CONTRACT)
         except (AuthenticationError, AuthorizationError) as error:
             raise self._locked_out(error) from error
-        except (ConnectionError, TimeoutError, RedisError) as error:
+        except RedisError as error:
             raise UserError(f"Redis at {self.address} {_what_to_do(error)}") from error
 
     def send(self, commands: Iterable[Command]) -> None:
@@ -106,26 +102,25 @@ class Store:
         packed = [pack_command(command) for command in commands]
         if not packed:
             return
-        chunk = _Chunk(b"".join(packed), len(packed))
         if self._unsettled_bytes > _UNSETTLED_BYTES_MAX:
             self.settle()
+        chunk = _Chunk(b"".join(packed), len(packed))
         self._unsettled.append(chunk)
         self._unsettled_bytes += len(chunk.packed)
-        try:
-            self._connected().send_packed_command([chunk.packed])
-        except (ConnectionError, TimeoutError) as error:
-            self._send_again(error)
+        self._sender.send(chunk.packed, self._connected)
 
     def settle(self) -> None:
         """Return when every write has been answered; what was refused has been sent again."""
         try:
+            self._sender.wait()
             self._read_replies()
-        except (ConnectionError, TimeoutError, _RefusedError) as error:
+        except (OSError, RedisError, _RefusedError) as error:
             self._send_again(error)
 
     def close(self) -> None:
         """Settle and let go of the server."""
         self.settle()
+        self._sender.stop()
         self._pool.disconnect()
 
     def rows(self, pattern: str = "ps:1:*") -> Iterator[tuple[str, Any]]:
@@ -166,10 +161,13 @@ class Store:
                 canonical = sorted(value.items()) if isinstance(value, dict) else value
                 yield key.decode(), canonical
 
-    def _connected(self) -> Any:
+    def _connected(self) -> socket.socket:
+        """The socket of a connection that redis-py has opened, secured and logged in."""
         if self._connection is None:
             self._connection = self._pool.get_connection()
-        return self._connection
+            self._reader = Reader()
+        opened: socket.socket = self._connection._sock
+        return opened
 
     def _disconnect(self) -> None:
         if self._connection is not None:
@@ -178,28 +176,36 @@ class Store:
             self._connection = None
 
     def _read_replies(self) -> None:
-        connection = self._connected()
         while self._unsettled:
             chunk = self._unsettled[0]
-            refused: ResponseError | None = None
-            for _ in range(chunk.replies):
-                try:
-                    connection.read_response()
-                except BusyLoadingError as error:
-                    raise _RefusedError(str(error)) from error
-                except ResponseError as error:
-                    if _ALREADY_WRITTEN not in str(error):
-                        refused = error
-            if refused is not None:
-                self._judge(refused)
+            refused = [error for error in self._errors(chunk.replies) if not _is_written(error)]
+            for error in refused:
+                self._judge(error)
             del self._unsettled[0]
             self._unsettled_bytes -= len(chunk.packed)
 
-    def _judge(self, refused: ResponseError) -> None:
+    def _errors(self, replies: int) -> list[str]:
+        """Read so many replies; those that are errors, as text."""
+        opened, reader = self._connected(), self._reader
+        errors: list[str] = []
+        while replies:
+            reply = reader.gets()
+            if reply is False:
+                received = opened.recv(_RECEIVE_BYTES)
+                if not received:
+                    raise ConnectionError("the server closed the connection")
+                reader.feed(received)
+                continue
+            replies -= 1
+            if isinstance(reply, Exception):
+                errors.append(str(reply))
+        return errors
+
+    def _judge(self, refused: str) -> None:
         """Keep the chunk for another try where the server may recover, else say what is wrong."""
-        if type(refused).__name__ == "ReadOnlyError" or str(refused).split(" ", 1)[0] in _WAIT_FOR:
-            raise _RefusedError(refused) from refused
-        raise UserError(f"Redis at {self.address} refused a write: {refused}") from refused
+        if refused.split(" ", 1)[0] in _WAIT_FOR:
+            raise _RefusedError(refused)
+        raise UserError(f"Redis at {self.address} refused a write: {refused}")
 
     def _send_again(self, error: Exception) -> None:
         began = time.monotonic()
@@ -217,11 +223,11 @@ class Store:
             time.sleep(_BACKOFF_S[min(attempt, len(_BACKOFF_S) - 1)])
             attempt += 1
             try:
-                connection = self._connected()
                 for chunk in self._unsettled:
-                    connection.send_packed_command([chunk.packed])
+                    self._sender.send(chunk.packed, self._connected)
+                self._sender.wait()
                 self._read_replies()
-            except (ConnectionError, TimeoutError, _RefusedError) as again:
+            except (OSError, RedisError, _RefusedError) as again:
                 error = again
             else:
                 _log.warning(
@@ -243,9 +249,14 @@ def _what_to_do(error: BaseException) -> str:
         code = "OOM"
     if code in _WAIT_FOR:
         return _WAIT_FOR[code]
-    if isinstance(error, ConnectionError | TimeoutError):
+    if isinstance(error, OSError | redis.ConnectionError | redis.TimeoutError):
         return "does not answer: start it, or set redis.url (--redis URL)"
     return f"refused a command: {error}"
+
+
+def _is_written(error: str) -> bool:
+    """Whether an entry of a stream was refused because a former try had written it."""
+    return _ALREADY_WRITTEN in error
 
 
 def _password(url: str) -> dict[str, str]:
