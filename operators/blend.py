@@ -1,6 +1,5 @@
 """One list out of several learners' lists, each weighing what it proved to be worth lately.
 
-Every learner's scores are brought to one scale, summed with its weight, and the best k are kept.
 How a learner proves itself: the list it would have given stands until the shopper's next event,
 which then hits it or not (prequential evaluation, Gama, Sebastiao and Rodrigues, 2013).
 """
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from state.interactions import Interactions, Requests, Rows, Weights
+    from state.interactions import Interactions, Requests, Rows
 
     Shares = NDArray[np.float64]
 
@@ -28,11 +27,18 @@ WATCHED = 4096
 """Shoppers whose lists are judged at a time: enough for a steady rate, small however many come."""
 
 
-class Blend:
-    """Weights of learners, `names` in order of trust: the first wins ties of reasons.
+WEIGHT_MIN = 1e-6
+"""No learner falls silent: popularity may never hit and still has to fill up short lists."""
 
-    A weight is prior * hit rate ** sharpness, the hit rate over about the last `memory` events that
-    a list stood before, in all learners alike.
+
+class Blend:
+    """Reciprocal ranks summed with weights: scores of different learners have no common scale.
+
+    The item at place p of a learner's list adds weight / (p + 1). A weight is the learner's prior
+    times its hit rate to the power of `sharpness` (0: priors alone), taken over about the last
+    `memory` events that had a list before them.
+    After Cormack, Clarke and Buettcher, "Reciprocal rank fusion", SIGIR 2009, with weights and
+    without its constant of 60, which lists of 20 do not need.
 
     standing int32[WATCHED, learners, depth]   what each learner would have shown
     watched int32[WATCHED]                     whom; a shopper may take the place of another one
@@ -45,7 +51,7 @@ class Blend:
         *,
         depth: int = 20,
         memory: int = 10_000,
-        sharpness: float = 1.0,
+        sharpness: float = 8.0,
     ) -> None:
         if len(names) != len(priors) or not names or min(priors) <= 0:
             raise ValueError(f"each of {list(names)} needs a prior above 0, got {list(priors)}")
@@ -67,6 +73,7 @@ class Blend:
     def weights(self) -> Shares:
         """What each learner counts now; 1 in all, so that scores of lists are at most 1."""
         weight = self.prior * (self.hits / self.judged) ** self.sharpness
+        weight = np.maximum(weight / weight.max(), WEIGHT_MIN)
         return np.asarray(weight / weight.sum())
 
     def judge(self, batch: Interactions) -> None:
@@ -100,14 +107,19 @@ class Blend:
         """
         score, because = [], []
         for place, (of_learner, weight) in enumerate(zip(lists, self.weights(), strict=True)):
-            score.append(_one_scale(of_learner) * np.float32(weight))
+            n, width = of_learner.item.shape
+            score.append(np.broadcast_to(weight / np.arange(1, width + 1), (n, width)))
             because.append(np.where(of_learner.because >= 0, of_learner.because, reason_row(place)))
         item = np.concatenate([of_learner.item for of_learner in lists], axis=1)
         if hidden is not None:
             for column in hidden.T:
                 item[item == column[:, None]] = NOBODY
         return best_items(
-            item, np.concatenate(score, axis=1), np.concatenate(because, axis=1), k, len(lists)
+            item,
+            np.concatenate(score, axis=1, dtype=np.float32, casting="same_kind"),
+            np.concatenate(because, axis=1),
+            k,
+            repeats=len(lists),
         )
 
     def arrays(self) -> Mapping[str, NDArray[np.generic]]:
@@ -125,10 +137,3 @@ class Blend:
         self.watched = arrays["watched"].astype(np.int32)
         self.hits = arrays["hits"].astype(np.float64)
         self.judged = float(arrays["judged"][0])
-
-
-def _one_scale(lists: Lists) -> Weights:
-    """Scores from 1 down to above 0: as shares of the best one, those below 0 lifted first."""
-    lift = np.minimum(np.where(lists.item >= 0, lists.score, 0).min(axis=1, keepdims=True), 0)
-    score = np.where(lists.item >= 0, lists.score - lift, 0)
-    return np.asarray(score / np.maximum(score[:, :1], np.finfo(np.float32).tiny))

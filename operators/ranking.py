@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from state.interactions import NOBODY, Lists
+from state.interactions import NOBODY, empty_lists
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from state.interactions import Rows, Weights
+    from state.interactions import Lists, Rows, Weights
 
-_NOWHERE = np.iinfo(np.int32).max
+ROWS_AT_ONCE = 256
+"""Rows worked on together: the columns in between then stay in the cache, at half the time."""
+
+_NO_ITEM = np.int64(np.iinfo(np.int32).max)
 _LAST = np.iinfo(np.int64).max
 
 
@@ -29,42 +32,54 @@ def best_items(item: Rows, score: Weights, because: Rows, k: int, repeats: int) 
     score float32[n, w] is at least 0, because int32[n, w] is kept from each item's largest score.
     The answer has exactly k columns.
     """
+    lists = empty_lists(len(item), k)
+    if item.size:
+        for start in range(0, len(item), ROWS_AT_ONCE):
+            part = slice(start, start + ROWS_AT_ONCE)
+            _best_into(lists, part, (item[part], score[part], because[part]), repeats)
+    return lists
+
+
+def _best_into(
+    lists: Lists, part: slice, candidates: tuple[Rows, Weights, Rows], repeats: int
+) -> None:
+    """Fill a part of the lists."""
+    item, score, because = candidates
     n, width = item.shape
-    if not item.size:
-        return _pad(item, score, because, k)
     bits = (width - 1).bit_length()
     column = np.arange(width)
-    key = np.where(item < 0, _NOWHERE, item).astype(np.int64) << bits | column
+    first = np.arange(n)[:, None] * width
+
+    key = np.where(item < 0, _NO_ITEM, item) << bits | column
     key.sort(axis=1)
     item = (key >> bits).astype(np.int32)
-    source = (key & ((1 << bits) - 1)) + (np.arange(n) * width)[:, None]
-    score = score.ravel().take(source)
+    source = (key & ((1 << bits) - 1)) + first
+    score = score.take(source)
 
-    head = item != _NOWHERE
+    head = item != _NO_ITEM
     head[:, 1:] &= item[:, 1:] != item[:, :-1]
     total = score.copy()
     for shift in range(1, min(repeats, width)):
-        same = item[:, shift:] == item[:, :-shift]
-        total[:, :-shift] += score[:, shift:] * same
-    best = descending(total) << 32 | column
-    best[~(head & (total > 0))] = _LAST
-    best.sort(axis=1)
-    best = best[:, :k]
+        total[:, :-shift] += score[:, shift:] * (item[:, shift:] == item[:, :-shift])
+    order = np.where(head & (total > 0), descending(total) << 32 | column, _LAST)
+    order.sort(axis=1)
+    order = order[:, : lists.item.shape[1]]
 
-    missing = best == _LAST
-    at = (best & 0xFFFFFFFF) * ~missing
-    row = np.arange(n)[:, None]
-    top, part = at, score[row, at]
+    found = order != _LAST
+    column = np.where(found, order & 0xFFFFFFFF, 0)
+    best = column + first
+    top, top_score, listed = best, score.take(best), item.take(best)
     for shift in range(1, min(repeats, width)):
-        other = np.minimum(at + shift, width - 1)
-        larger = (item[row, other] == item[row, at]) & (score[row, other] > part)
-        top, part = np.where(larger, other, top), np.where(larger, score[row, other], part)
-    return _pad(
-        np.where(missing, NOBODY, item[row, at]).astype(np.int32),
-        np.where(missing, 0, total[row, at]).astype(np.float32),
-        np.where(missing, NOBODY, because.ravel()[source[row, top]]).astype(np.int32),
-        k,
-    )
+        other = np.where(column < width - shift, best + shift, best)
+        larger = (item.take(other) == listed) & (score.take(other) > top_score)
+        top, top_score = (
+            np.where(larger, other, top),
+            np.where(larger, score.take(other), top_score),
+        )
+    shown = (part, slice(0, order.shape[1]))
+    lists.item[shown] = np.where(found, listed, NOBODY)
+    lists.score[shown] = np.where(found, total.take(best), 0)
+    lists.because[shown] = np.where(found, because.take(source.take(top)), NOBODY)
 
 
 def descending(score: Weights) -> NDArray[np.int64]:
@@ -87,15 +102,3 @@ def first_seen(context: Rows) -> Rows:
         again = (context[:, :place] == context[:, place : place + 1]).any(axis=1)
         kept[again, place] = NOBODY
     return kept
-
-
-def _pad(item: Rows, score: Weights, because: Rows, k: int) -> Lists:
-    """Fill up to k columns."""
-    extra = ((0, 0), (0, k - item.shape[1]))
-    if extra[1][1] <= 0:
-        return Lists(item[:, :k], score[:, :k], because[:, :k])
-    return Lists(
-        np.pad(item, extra, constant_values=NOBODY),
-        np.pad(score, extra),
-        np.pad(because, extra, constant_values=NOBODY),
-    )

@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 
     Arrays = Mapping[str, NDArray[np.generic]]
 
-PRIORS = {"covisitation": 1.0, "popularity": 0.01, "factors": 0.1}
-"""How much a learner's list weighs where all hit equally often; 1 for those not named here."""
-
 
 @dataclass(slots=True)
 class Events:
@@ -56,7 +53,8 @@ class Recommender:
     """Learners beside each other, what they share, and the blend of their lists.
 
     `others` are the learners besides the two that also fill keys of their own; by default those of
-    the registry. A list has `k` items where the shop has as many, none twice. With
+    the registry. `priors` weighs them by name, 1 where it is silent; see `Blend` for `memory` and
+    `sharpness`. A list has `k` items where the shop has as many, none twice. With
     `allow_repeats` the item just looked at and those before it may be listed, for shops where
     people come back to what they saw; without, the last `reach` items of the running session are
     left out.
@@ -70,13 +68,13 @@ class Recommender:
         others: Sequence[Learner] | None = None,
         bought: BoughtTogether | None = None,
         scoped: ScopedPopularity | None = None,
-        priors: Mapping[str, float] = PRIORS,
+        priors: Mapping[str, float] | None = None,
         k: int = 20,
         pool: int = 40,
         reach: int = 10,
         allow_repeats: bool = True,
         memory: int = 10_000,
-        sharpness: float = 1.0,
+        sharpness: float = 8.0,
     ) -> None:
         self.covisitation = covisitation or Covisitation()
         self.popularity = popularity or Popularity()
@@ -94,7 +92,7 @@ class Recommender:
         names = [learner.name for learner in self.learners]
         self.blend = Blend(
             names,
-            [priors.get(name, 1.0) for name in names],
+            [(priors or {}).get(name, 1.0) for name in names],
             depth=k,
             memory=memory,
             sharpness=sharpness,
@@ -118,15 +116,22 @@ class Recommender:
     def rank(self, shoppers: Sequence[str], now_ms: int) -> RankedLists:
         """A list for each shopper; one never seen gets what is popular.
 
-        Remembers what it showed some of them, to judge the learners by; teaches them nothing.
+        It teaches the learners nothing; the blend remembers some lists, to judge them by.
         """
-        row = np.fromiter(map(self.shoppers.find, shoppers), np.int32, len(shoppers))
-        context = self.contexts.take(row)
-        requests = Requests(row, context, np.full(len(row), now_ms, np.int64))
-        lists = [learner.candidates(requests, self.pool) for learner in self.learners]
+        requests, lists = self._candidates(shoppers, now_ms)
         self.blend.stand(requests, lists)
-        hidden = None if self.allow_repeats else context
-        return self._ranked(self.blend.mix(lists, self.k, hidden), "blend")
+        return self._blended(requests, lists)
+
+    def rank_apart(self, shoppers: Sequence[str], now_ms: int) -> dict[str, RankedLists]:
+        """The lists that `rank` would give, under "blend", and beside them each learner's own."""
+        requests, lists = self._candidates(shoppers, now_ms)
+        return {
+            "blend": self._blended(requests, lists),
+            **{
+                learner.name: self._ranked(best, learner.name)
+                for learner, best in zip(self.learners, lists, strict=True)
+            },
+        }
 
     def similar(self) -> tuple[list[str], RankedLists]:
         """The items whose company in sessions changed since last asked, and that company."""
@@ -190,6 +195,16 @@ class Recommender:
             "contexts": self.contexts,
             "blend": self.blend,
         }
+
+    def _candidates(self, shoppers: Sequence[str], now_ms: int) -> tuple[Requests, list[Lists]]:
+        row = np.fromiter(map(self.shoppers.find, shoppers), np.int32, len(shoppers))
+        times = np.full(len(row), now_ms, np.int64)
+        requests = Requests(row, self.contexts.take(row), times)
+        return requests, [learner.candidates(requests, self.pool) for learner in self.learners]
+
+    def _blended(self, requests: Requests, lists: Sequence[Lists]) -> RankedLists:
+        hidden = None if self.allow_repeats else requests.context
+        return self._ranked(self.blend.mix(lists, self.k, hidden), "blend")
 
     def _interactions(self, events: Events) -> Interactions:
         n = len(events.items)

@@ -77,7 +77,8 @@ class Covisitation:
         share = share / share.sum() / np.maximum(weight.sum(axis=2), np.finfo(np.float32).tiny)
         score = (weight * share[:, :, None]).astype(np.float32)
         because = np.repeat(context, self.table.width, axis=1)
-        return best_items(item.reshape(n, -1), score.reshape(n, -1), because, k, repeats=reach)
+        wide = (n, reach * self.table.width)
+        return best_items(item.reshape(wide), score.reshape(wide), because, k, repeats=reach)
 
     def neighbours(self, items: Rows, k: int) -> Lists:
         """The items that go best with each of these, itself left out; scores are shares."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from operators.learners.covisitation import Covisitation
+from operators.learners.factors import FactorsLearner
 from operators.learners.popularity import Popularity
 
 if TYPE_CHECKING:
@@ -14,5 +15,6 @@ if TYPE_CHECKING:
 
 LEARNERS: Mapping[str, Callable[[], Learner]] = {
     "covisitation": Covisitation,
+    "factors": FactorsLearner,
     "popularity": Popularity,
 }

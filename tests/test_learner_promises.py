@@ -1,0 +1,214 @@
+"""The promises of `operators.learners.base`, kept by every learner of the registry."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from operators.contexts import Contexts
+from operators.learners.base import Learner
+from operators.learners.registry import LEARNERS
+from state.interactions import NOBODY, Interactions, Lists, Requests
+
+Make = Callable[[], Learner]
+Stream = Sequence[Sequence[tuple[float, ...]]]
+Columns = Interactions | Requests | Lists
+Arrays = Mapping[str, NDArray[np.generic]]
+
+NOW_MS = 1_700_000_000_000
+SHOPPERS, ITEMS, REACH, K = 6, 9, 5, 4
+FEW = settings(max_examples=25, deadline=None)
+DAY_MS = 24 * 3600 * 1000
+
+every_learner = pytest.mark.parametrize("make", LEARNERS.values(), ids=LEARNERS.keys())
+
+events = st.tuples(
+    st.integers(0, SHOPPERS - 1),
+    st.integers(0, ITEMS - 1),
+    st.integers(0, 2),
+    st.sampled_from([0.5, 1.0, 3.0]),
+    st.sampled_from([0, 1, 60_000, DAY_MS, 400 * DAY_MS]),
+)
+streams = st.lists(st.lists(events, max_size=12), min_size=1, max_size=5)
+
+
+def batches(stream: Stream) -> list[Interactions]:
+    """Batches of interactions in which time goes on and the contexts are true ones."""
+    contexts, at = Contexts(REACH), NOW_MS
+    learned = []
+    for rows in stream:
+        columns = np.array(rows, np.float64).reshape(-1, 5).T
+        at_ms = at + columns[4].cumsum().astype(np.int64)
+        at = int(at_ms[-1]) if len(at_ms) else at
+        shopper, item = columns[0].astype(np.int32), columns[1].astype(np.int32)
+        context = contexts.advance(shopper, item, at_ms, at_ms - 1_800_000)
+        kind, weight = columns[2].astype(np.int8), columns[3].astype(np.float32)
+        learned.append(Interactions(shopper, item, kind, weight, at_ms, context))
+    return learned
+
+
+def taught(make: Make, stream: Stream) -> Learner:
+    learner = make()
+    for batch in batches(stream):
+        learner.learn_many(batch)
+    return learner
+
+
+def requests(beyond: int = 0) -> Requests:
+    """Every shopper, known or not, each with another context; rows `beyond` what can be known."""
+    shopper = np.arange(NOBODY, SHOPPERS, dtype=np.int32) + np.int32(beyond)
+    context = (np.add.outer(shopper, np.arange(REACH)) % ITEMS).astype(np.int32) + beyond
+    for row in range(len(shopper)):
+        context[row, row:] = NOBODY
+    return Requests(shopper, context.astype(np.int32), np.full(len(shopper), NOW_MS))
+
+
+def same(one: Columns, other: Columns) -> bool:
+    return all(
+        np.array_equal(getattr(one, column.name), getattr(other, column.name))
+        for column in fields(one)
+    )
+
+
+def same_arrays(one: Arrays, other: Arrays) -> bool:
+    assert one.keys() == other.keys()
+    return all(
+        one[name].dtype == other[name].dtype and one[name].tobytes() == other[name].tobytes()
+        for name in one
+    )
+
+
+@every_learner
+def test_it_has_the_shape_of_a_learner_and_the_name_it_is_registered_under(make: Make) -> None:
+    assert isinstance(make(), Learner)
+    assert LEARNERS[make().name] is make
+
+
+@every_learner
+def test_before_the_first_batch_it_names_nothing(make: Make) -> None:
+    lists = make().candidates(requests(), K)
+    assert lists.item.shape == lists.score.shape == lists.because.shape == (SHOPPERS + 1, K)
+    assert (lists.item == NOBODY).all()
+
+
+@every_learner
+def test_an_empty_batch_and_no_requests_are_nothing_special(make: Make) -> None:
+    learner = taught(make, [[], [(0, 1, 0, 1.0, 0)], []])
+    nobody = Requests(np.empty(0, np.int32), np.empty((0, REACH), np.int32), np.empty(0, np.int64))
+    assert len(learner.candidates(nobody, K).item) == 0
+
+
+@every_learner
+@FEW
+@given(streams)
+def test_a_list_is_well_formed(make: Make, stream: Stream) -> None:
+    learned = {item for rows in stream for _, item, *_ in rows}
+    asked = requests()
+    lists = taught(make, stream).candidates(asked, K)
+    assert [lists.item.dtype, lists.score.dtype, lists.because.dtype] == ["i4", "f4", "i4"]
+    for items, scores, because, context in zip(
+        lists.item.tolist(),
+        lists.score.tolist(),
+        lists.because.tolist(),
+        asked.context,
+        strict=True,
+    ):
+        there = items.index(NOBODY) if NOBODY in items else K
+        assert items[there:] == because[there:] == [NOBODY] * (K - there)
+        assert len(set(items[:there])) == there
+        assert set(items[:there]) <= learned
+        assert np.isfinite(scores).all()
+        assert scores[:there] == sorted(scores[:there], reverse=True)
+        assert set(because) <= {*context.tolist(), NOBODY}
+
+
+@every_learner
+@FEW
+@given(streams)
+def test_a_read_changes_nothing_now_or_later(make: Make, stream: Stream) -> None:
+    silent, asked = make(), make()
+    for batch in batches(stream):
+        silent.learn_many(batch)
+        asked.learn_many(batch)
+        before = copy.deepcopy(dict(asked.arrays()))
+        first = asked.candidates(requests(), K)
+        assert same(first, asked.candidates(requests(), K))
+        asked.candidates(requests(beyond=1000), K)
+        assert same_arrays(before, asked.arrays())
+    assert same_arrays(silent.arrays(), asked.arrays())
+
+
+@every_learner
+@FEW
+@given(streams)
+def test_the_same_batches_give_the_same_arrays_and_are_left_as_they_were(
+    make: Make, stream: Stream
+) -> None:
+    given_batches = batches(stream)
+    kept = copy.deepcopy(given_batches)
+    learner = make()
+    for batch in given_batches:
+        learner.learn_many(batch)
+    assert same_arrays(learner.arrays(), taught(make, stream).arrays())
+    assert all(same(batch, before) for batch, before in zip(given_batches, kept, strict=True))
+
+
+@every_learner
+@FEW
+@given(streams)
+def test_rows_beyond_what_was_learned_are_answered(make: Make, stream: Stream) -> None:
+    learner = taught(make, stream)
+    unknown = requests(beyond=1000)
+    nothing_to_go_by = Requests(
+        np.full_like(unknown.shopper, NOBODY), np.full_like(unknown.context, NOBODY), unknown.now_ms
+    )
+    lists, default = learner.candidates(unknown, K), learner.candidates(nothing_to_go_by, K)
+    assert np.array_equal(lists.item, default.item)
+
+
+@every_learner
+@FEW
+@given(streams, streams)
+def test_a_restored_learner_answers_and_learns_on_alike(
+    make: Make, before: Stream, after: Stream
+) -> None:
+    learner = taught(make, before)
+    snapshot = learner.arrays()
+    kept = copy.deepcopy(dict(snapshot))
+    restored = make()
+    restored.restore(snapshot)
+    assert same(learner.candidates(requests(), K), restored.candidates(requests(), K))
+    for batch in batches(after):
+        learner.learn_many(batch)
+        restored.learn_many(batch)
+    assert same_arrays(learner.arrays(), restored.arrays())
+    assert same_arrays(snapshot, kept), "a snapshot must not change after it is handed over"
+
+
+@every_learner
+def test_memory_does_not_grow_with_events(make: Make) -> None:
+    rng = np.random.default_rng(1)
+    everyone = [(n % SHOPPERS, n % ITEMS, 0, 1.0, 0) for n in range(SHOPPERS * ITEMS)]
+    learner = taught(make, [everyone])
+    held = [sum(array.nbytes for array in learner.arrays().values())]
+    for _ in range(20):
+        pairs = zip(rng.integers(0, SHOPPERS, 200), rng.integers(0, ITEMS, 200), strict=True)
+        rows = [(shopper, item, 0, 1.0, 1) for shopper, item in pairs]
+        for batch in batches([rows]):
+            learner.learn_many(batch)
+        held.append(sum(array.nbytes for array in learner.arrays().values()))
+    assert held[-1] == held[0]
+
+
+@every_learner
+def test_fewer_items_than_asked_for_leave_the_end_of_a_list_empty(make: Make) -> None:
+    lists: Lists = taught(make, [[(0, 0, 0, 1.0, 0), (0, 1, 0, 1.0, 1)]]).candidates(requests(), 50)
+    assert lists.item.shape[1] == 50
+    assert (lists.item[:, 2:] == NOBODY).all()
