@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import ArrayLike
 
 from operators.learners.base import Learner
 from operators.learners.descent import NORM_MAX
@@ -16,8 +17,13 @@ DAY_MS = 86_400_000
 START_MS = 1_700_000_000_000
 
 
-def interactions(shopper, item, at_ms=None, context=None):
-    n = len(item)
+def interactions(
+    shopper: ArrayLike,
+    item: ArrayLike,
+    at_ms: ArrayLike | None = None,
+    context: ArrayLike | None = None,
+) -> Interactions:
+    n = np.size(item)
     return Interactions(
         np.array(shopper, np.int32),
         np.array(item, np.int32),
@@ -28,7 +34,7 @@ def interactions(shopper, item, at_ms=None, context=None):
     )
 
 
-def requests(shopper, context, now_ms=START_MS):
+def requests(shopper: list[int], context: ArrayLike, now_ms: int = START_MS) -> Requests:
     return Requests(
         np.array(shopper, np.int32),
         np.array(context, np.int32),
@@ -36,7 +42,7 @@ def requests(shopper, context, now_ms=START_MS):
     )
 
 
-def two_tastes(n=8000, seed=2, at_ms=None):
+def two_tastes(n: int = 8000, seed: int = 2, at_ms: ArrayLike | None = None) -> Interactions:
     """Even shoppers walk among items 0..9, odd ones among 10..19, with what they saw before."""
     rng = np.random.default_rng(seed)
     shopper = rng.integers(0, 30, n)
@@ -45,46 +51,48 @@ def two_tastes(n=8000, seed=2, at_ms=None):
     return interactions(shopper, item, at_ms, context)
 
 
-def snapshot(learner):
+def snapshot(learner: FactorsLearner) -> dict[str, bytes]:
     return {name: array.tobytes() for name, array in learner.arrays().items()}
 
 
 @pytest.fixture
-def learner():
+def learner() -> FactorsLearner:
     learner = FactorsLearner(Settings(n_factors=8))
     learner.learn_many(two_tastes())
     return learner
 
 
-def test_it_is_a_learner():
+def test_it_is_a_learner() -> None:
     assert isinstance(FactorsLearner(), Learner)
 
 
-def test_before_the_first_batch_lists_are_empty():
+def test_before_the_first_batch_lists_are_empty() -> None:
     lists = FactorsLearner().candidates(requests([0, NOBODY], [[1, 2], [NOBODY, 3]]), 4)
     assert lists.item.tolist() == [[NOBODY] * 4] * 2
     assert lists.because.tolist() == [[NOBODY] * 4] * 2
 
 
-def test_a_shopper_gets_the_items_of_their_taste(learner):
+def test_a_shopper_gets_the_items_of_their_taste(learner: FactorsLearner) -> None:
     items = learner.candidates(requests([4, 5], [[NOBODY], [NOBODY]]), 8).item
     assert (items // 10).tolist() == [[0] * 8, [1] * 8]
 
 
-def test_a_shopper_never_seen_gets_the_items_of_their_session(learner):
+def test_a_shopper_never_seen_gets_the_items_of_their_session(learner: FactorsLearner) -> None:
     lists = learner.candidates(requests([NOBODY, 99], [[13, 17], [2, 3]]), 8)
     assert (lists.item // 10).tolist() == [[1] * 8, [0] * 8]
     assert set(lists.because[0]) <= {13, 17}
     assert set(lists.because[1]) <= {2, 3}
 
 
-def test_of_whom_nothing_is_known_nothing_is_listed(learner):
+def test_of_whom_nothing_is_known_nothing_is_listed(learner: FactorsLearner) -> None:
     lists = learner.candidates(requests([NOBODY, 99], [[NOBODY], [777]]), 3)
     assert lists.item.tolist() == [[NOBODY] * 3] * 2
     assert lists.score.tolist() == [[0.0] * 3] * 2
 
 
-def test_lists_fall_by_score_hold_no_item_twice_and_say_what_score_says(learner):
+def test_lists_fall_by_score_hold_no_item_twice_and_say_what_score_says(
+    learner: FactorsLearner,
+) -> None:
     asked = requests([4, NOBODY, 7], [[3, NOBODY], [12, 15], [NOBODY, NOBODY]])
     lists = learner.candidates(asked, 30)
     assert (lists.item[:, 20:] == NOBODY).all()
@@ -95,20 +103,20 @@ def test_lists_fall_by_score_hold_no_item_twice_and_say_what_score_says(learner)
     )
 
 
-def test_an_item_never_learned_scores_nothing(learner):
+def test_an_item_never_learned_scores_nothing(learner: FactorsLearner) -> None:
     asked = requests([4], [[3]])
     assert learner.score(asked, np.array([[NOBODY, 20, 1_000_000]], np.int32)).tolist() == [[0] * 3]
     assert FactorsLearner().score(asked, np.array([[3]], np.int32)).tolist() == [[0]]
 
 
-def test_reads_leave_no_trace(learner):
+def test_reads_leave_no_trace(learner: FactorsLearner) -> None:
     before = snapshot(learner)
     learner.candidates(requests([4, 99, NOBODY], [[3], [50], [NOBODY]]), 5)
     learner.score(requests([99], [[50]]), np.array([[3, 70]], np.int32))
     assert snapshot(learner) == before
 
 
-def test_a_snapshot_goes_on_bit_for_bit(learner):
+def test_a_snapshot_goes_on_bit_for_bit(learner: FactorsLearner) -> None:
     restored = FactorsLearner(Settings(n_factors=8), seed=12345)
     restored.restore(learner.arrays())
     for seed in range(3):
@@ -117,25 +125,25 @@ def test_a_snapshot_goes_on_bit_for_bit(learner):
     assert snapshot(restored) == snapshot(learner)
 
 
-def test_a_snapshot_does_not_change_while_its_learner_goes_on(learner):
+def test_a_snapshot_does_not_change_while_its_learner_goes_on(learner: FactorsLearner) -> None:
     arrays = learner.arrays()
     before = {name: array.tobytes() for name, array in arrays.items()}
     learner.learn_many(two_tastes(700, 9))
     assert {name: array.tobytes() for name, array in arrays.items()} == before
 
 
-def test_a_snapshot_of_other_settings_is_refused(learner):
+def test_a_snapshot_of_other_settings_is_refused(learner: FactorsLearner) -> None:
     with pytest.raises(ValueError, match="holds 8 factors, the settings ask for 32"):
         FactorsLearner().restore(learner.arrays())
 
 
-def test_the_same_seed_and_batches_give_the_same_arrays(learner):
+def test_the_same_seed_and_batches_give_the_same_arrays(learner: FactorsLearner) -> None:
     again = FactorsLearner(Settings(n_factors=8))
     again.learn_many(two_tastes())
     assert snapshot(again) == snapshot(learner)
 
 
-def test_a_shoppers_own_taste_halves_with_the_half_life():
+def test_a_shoppers_own_taste_halves_with_the_half_life() -> None:
     learner = FactorsLearner(Settings(n_factors=8, half_life_days=10))
     learner.learn_many(two_tastes(at_ms=np.full(8000, START_MS)))
     nothing = [[NOBODY]] * 3
@@ -146,7 +154,7 @@ def test_a_shoppers_own_taste_halves_with_the_half_life():
     np.testing.assert_allclose(quarter, now / 4, rtol=1e-5)
 
 
-def test_what_was_popular_leaves_the_pool_for_what_is():
+def test_what_was_popular_leaves_the_pool_for_what_is() -> None:
     live = LiveItems(half_life_ms=DAY_MS, pool_max=2, power=0.5)
     live.grow(4)
     live.count(np.array([0] * 8 + [1] * 4 + [2], np.int32), np.full(13, START_MS))
@@ -155,7 +163,7 @@ def test_what_was_popular_leaves_the_pool_for_what_is():
     assert live.pool.tolist() == [2, 3]
 
 
-def test_years_without_an_event_leave_popularity_finite():
+def test_years_without_an_event_leave_popularity_finite() -> None:
     live = LiveItems(half_life_ms=DAY_MS, pool_max=2, power=0.5)
     live.grow(2)
     for years in (0, 1, 2, 30):
@@ -169,7 +177,9 @@ def test_years_without_an_event_leave_popularity_finite():
     st.integers(0, 2**32),
     st.sampled_from([0.0, 0.5, 1.0]),
 )
-def test_a_negative_is_a_live_item_and_never_the_positive(items, seed, power):
+def test_a_negative_is_a_live_item_and_never_the_positive(
+    items: list[int], seed: int, power: float
+) -> None:
     live = LiveItems(half_life_ms=DAY_MS, pool_max=4, power=power)
     live.grow(9)
     rows = np.array(items, np.int32)
@@ -183,7 +193,7 @@ def test_a_negative_is_a_live_item_and_never_the_positive(items, seed, power):
 @pytest.mark.parametrize(
     ("shopper", "item"), [(0, None), (None, 0), (0, 0)], ids=["robot", "one item", "both"]
 )
-def test_vectors_stay_short_whatever_comes(shopper, item):
+def test_vectors_stay_short_whatever_comes(shopper: int | None, item: int | None) -> None:
     rng = np.random.default_rng(1)
     learner = FactorsLearner()
     for _ in range(4):
@@ -196,7 +206,7 @@ def test_vectors_stay_short_whatever_comes(shopper, item):
         assert np.linalg.norm(arrays[name], axis=1).max() <= NORM_MAX * 1.001
 
 
-def test_blocks_hide_the_size_of_the_callers_batches():
+def test_blocks_hide_the_size_of_the_callers_batches() -> None:
     batch = two_tastes(1024)
     whole, parts = FactorsLearner(), FactorsLearner()
     whole.learn_many(batch)
@@ -211,7 +221,7 @@ def test_blocks_hide_the_size_of_the_callers_batches():
     assert snapshot(parts) == snapshot(whole)
 
 
-def test_an_empty_batch_and_no_requests_are_answered(learner):
+def test_an_empty_batch_and_no_requests_are_answered(learner: FactorsLearner) -> None:
     before = snapshot(learner)
     learner.learn_many(interactions([], []))
     assert snapshot(learner) == before
@@ -220,7 +230,7 @@ def test_an_empty_batch_and_no_requests_are_answered(learner):
 
 @pytest.mark.parametrize("columns", [5, 256, 1024, 1500, 2048])
 @pytest.mark.parametrize("k", [1, 20, 200])
-def test_the_best_are_the_best_of_a_full_sort(columns, k):
+def test_the_best_are_the_best_of_a_full_sort(columns: int, k: int) -> None:
     scores = np.random.default_rng(columns + k).standard_normal((40, columns), dtype=np.float32)
     places, values = best(scores, k)
     in_order = np.argsort(-scores, axis=1)[:, :k]

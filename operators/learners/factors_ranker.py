@@ -7,7 +7,7 @@ since River clones by them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from river.reco.base import Ranker
@@ -17,8 +17,6 @@ from state.interactions import NOBODY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
-
-    from river.reco.base import Reward
 
 
 class Factors(Ranker):
@@ -97,13 +95,13 @@ class Factors(Ranker):
         self._items: dict[Hashable, int] = {}
 
     def learn_one(
-        self, user: Hashable, item: Hashable, y: Reward, x: dict[str, Any] | None = None
+        self, user: Hashable, item: Hashable, y: Any, x: dict[str, Any] | None = None
     ) -> None:
         """Learn one rating."""
         self.tables.learn_one(
             _row(self._users, user, self.tables.add_user),
             _row(self._items, item, self.tables.add_item),
-            float(cast("float", y)),
+            float(y),
         )
 
     def learn_many(

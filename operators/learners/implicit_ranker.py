@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Sequence
 
     from numpy.typing import NDArray
-    from river.reco.base import Reward
 
 
 class ImplicitFactors(Ranker):
@@ -95,7 +94,7 @@ class ImplicitFactors(Ranker):
         self._items: dict[Hashable, int] = {}
 
     def learn_one(
-        self, user: Hashable, item: Hashable, y: Reward, x: dict[str, Any] | None = None
+        self, user: Hashable, item: Hashable, y: Any, x: dict[str, Any] | None = None
     ) -> None:
         """Learn that the user took the item, if `y` is true."""
         self.learn_many([user], [item], [y], [x or {}])
@@ -104,7 +103,7 @@ class ImplicitFactors(Ranker):
         self,
         users: Sequence[Hashable],
         items: Sequence[Hashable],
-        ys: Sequence[Reward],
+        ys: Sequence[Any],
         xs: Sequence[dict[str, Any]] | None = None,
     ) -> None:
         """Learn many at once; changes of one row in a block are summed."""
