@@ -25,6 +25,7 @@ def silhouette(points: NDArray[np.float64], labels: NDArray[np.integer]) -> floa
         return math.nan
     squares = np.einsum("nf,nf->n", points, points)
     gaps = squares[:, None] + squares - 2.0 * (points @ points.T)
+    np.fill_diagonal(gaps, 0.0)
     members = (own == np.arange(k)[:, None]).astype(np.float64)
     to_cluster = np.sqrt(np.maximum(gaps, 0.0)) @ members.T
     rows = np.arange(len(points))

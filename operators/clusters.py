@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from operators import cluster_quality
-from operators.learners.block_kmeans import LARGEST, BlockKMeans
+from operators.learners.block_kmeans import BlockKMeans, check
 from operators.learners.kmeans import squared_distances
 from operators.learners.scaling import OnlineScaler
 
@@ -75,9 +75,8 @@ class Clusters:
         return self._model.generation.copy()
 
     def learn(self, features: NDArray[np.float64]) -> None:
-        """Learn rows [n, F] in their order. ValueError where a value is not finite."""
-        if not (np.abs(features) < LARGEST).all():
-            raise ValueError(f"features must be finite numbers below {LARGEST}")
+        """Learn rows [n, F] in their order. ValueError for another F, or a value not finite."""
+        check(features, self._model.n_features)
         mean, std = self._scaler.mean.copy(), self._scaler.std
         self._scaler.learn_array(features)
         # What the model remembers moves with the scale, so that old and new points stay comparable.

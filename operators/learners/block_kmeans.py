@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 LARGEST = 1e100
 """Features must be smaller than this in size, so that their squares have room."""
 
+ROUNDING = 1e-24
+"""A squared distance below this share of a point's own square is the rounding of a mean."""
+
 REMEMBERS_AT_LEAST = 0.5
 """A centre that remembers fewer points than this (after forgetting) is dead and wins none."""
 
@@ -31,10 +34,17 @@ REVIEW_GROWTH = 1.5
 REVIEW_EVERY_SAMPLES = 32
 RESTARTS = 3
 ROUNDS_MAX = 20
-POLISH_BETTER = 0.99
-FRESH_BETTER = 0.97
-"""What a review may leave of the sample's inertia to be adopted: polished centres against those
-that stand, centres from a fresh start against the polished ones (ids may change their group)."""
+CLEARLY_BETTER = 0.99
+"""A review adopts centres that leave less than this share of the sample's inertia: first those that
+stand, polished, then fresh ones, which may give ids to other groups, against the polished ones."""
+
+
+def check(points: NDArray[np.float64], n_features: int) -> None:
+    """ValueError where points are not [n, n_features] or a value is not finite."""
+    if points.shape[1:] != (n_features,):
+        raise ValueError(f"expected {n_features} features, got an array {points.shape}")
+    if not (np.abs(points) < LARGEST).all():
+        raise ValueError(f"features must be finite numbers below {LARGEST:g}")
 
 
 class BlockKMeans:
@@ -101,10 +111,7 @@ class BlockKMeans:
 
     def learn(self, points: NDArray[np.float64]) -> None:
         """Learn points [n, F] in their order. ValueError for another F, or a value not finite."""
-        if points.shape[1] != self.n_features:
-            raise ValueError(f"expected {self.n_features} features, got {points.shape[1]}")
-        if not (np.abs(points) < LARGEST).all():
-            raise ValueError(f"features must be finite numbers below {LARGEST}")
+        check(points, self.n_features)
         start = 0
         while start < len(points):
             if not self._waits and len(points) - start >= self.block_points:
@@ -212,7 +219,9 @@ class BlockKMeans:
         sample = self._sample.points
         for dead in np.flatnonzero(self.counts < REMEMBERS_AT_LEAST):
             targets = self.centres[self.predict(sample)]
-            edges = np.cumsum(kmeans.squared_distances(sample, targets))
+            gaps = kmeans.squared_distances(sample, targets)
+            gaps[gaps <= ROUNDING * np.einsum("nf,nf->n", sample, sample)] = 0.0
+            edges = np.cumsum(gaps)
             if edges[-1] == 0.0:  # fewer distinct points than centres: it stays dead
                 return
             at = np.searchsorted(edges, rng.random() * edges[-1], side="right")
@@ -227,17 +236,12 @@ class BlockKMeans:
         old = self.predict(sample)
         best = float(kmeans.squared_distances(sample, self.centres[old]).sum())
         found = None
-        for centres, share in self._proposals(rng):
+        for centres in (kmeans.lloyd(sample, self.centres, ROUNDS_MAX), *self._fresh(rng)):
             left = kmeans.inertia(sample, centres)
-            if left < share * best:
+            if left < CLEARLY_BETTER * best:
                 best, found = left, centres
         if found is not None:
             self._adopt(found, old)
-
-    def _proposals(self, rng: np.random.Generator) -> Iterator[tuple[NDArray[np.float64], float]]:
-        yield kmeans.lloyd(self._sample.points, self.centres, ROUNDS_MAX), POLISH_BETTER
-        for centres in self._fresh(rng):
-            yield centres, FRESH_BETTER
 
     def _adopt(self, centres: NDArray[np.float64], old: NDArray[np.intp]) -> None:
         """Take centres over, ids by the labels `old` the points of the sample had so far."""

@@ -1,0 +1,173 @@
+"""Mini-batch k-means on arrays: blocks, ids that stay, close to batch in one pass."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+
+from benchmarks.clusters import batch_inertia, one_pass_inertia, rfm, shoppers
+from operators.learners import kmeans
+from operators.learners.block_kmeans import BlockKMeans
+from operators.learners.minibatch_kmeans import MiniBatchKMeans
+from tests.shared import shared_data
+
+Table = NDArray[np.float64]
+
+GROUPS = np.array([[0.0, 0.0], [20.0, 0.0], [0.0, 20.0], [20.0, 20.0]])
+
+
+def around(places: Table, n: int, seed: int = 0) -> tuple[Table, NDArray[np.intp]]:
+    """n points scattered about the places in turn, and the index of each one's place."""
+    rng = np.random.default_rng(seed)
+    which = np.arange(n) % len(places)
+    return places[which] + rng.normal(size=(n, places.shape[1])), which
+
+
+def state(model: BlockKMeans | MiniBatchKMeans) -> dict[str, list[object]]:
+    return {name: array.tolist() for name, array in model.arrays().items()}
+
+
+# -- blocks
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(0, 700), max_size=6), st.sampled_from([None, 200.0]))
+def test_how_points_are_cut_into_calls_does_not_show(
+    cuts: list[int], half_life: float | None
+) -> None:
+    points, _ = around(GROUPS, 700)
+    at_once, in_parts = BlockKMeans(4, 2, half_life, 64), BlockKMeans(4, 2, half_life, 64)
+    at_once.learn(points)
+    for part in np.split(points, sorted(cuts)):
+        in_parts.learn(part)
+    assert state(at_once) == state(in_parts)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 700), st.sampled_from([None, 200.0]))
+def test_a_restored_model_learns_on_alike(crash_at: int, half_life: float | None) -> None:
+    points, _ = around(GROUPS, 700)
+    model, restored = BlockKMeans(4, 2, half_life, 64), BlockKMeans(4, 2, half_life, 64)
+    model.learn(points[:crash_at])
+    restored.restore(model.arrays())
+    for one in (model, restored):
+        one.learn(points[crash_at:])
+    assert str(state(model)) == str(state(restored))  # as text: nan is not equal to itself
+
+
+def test_a_snapshot_does_not_change_when_learning_goes_on() -> None:
+    points, _ = around(GROUPS, 600)
+    model = BlockKMeans(4, 2, block_points=64)
+    model.learn(points[:300])
+    taken = model.arrays()
+    before = {name: array.tolist() for name, array in taken.items()}
+    model.learn(points[300:])
+    model.rescale(np.array([2.0, 2.0]), np.array([1.0, 1.0]))
+    assert {name: array.tolist() for name, array in taken.items()} == before
+
+
+def test_a_state_of_another_number_of_clusters_is_refused() -> None:
+    with pytest.raises(ValueError, match="a state of 3 clusters, not 4"):
+        BlockKMeans(4, 2).restore(BlockKMeans(3, 2).arrays())
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e200])
+def test_a_value_that_is_not_finite_is_refused_and_nothing_learned(bad: float) -> None:
+    model = BlockKMeans(2, 1, block_points=2)
+    model.learn(np.array([[1.0], [2.0], [3.0]]))
+    before = state(model)
+    with pytest.raises(ValueError, match="features must be finite numbers"):
+        model.learn(np.array([[4.0], [bad]]))
+    with pytest.raises(ValueError, match="expected 1 features"):
+        model.learn(np.ones((1, 2)))
+    assert state(model) == before
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    arrays(np.float64, st.tuples(st.integers(1, 60), st.just(2)), elements=st.integers(-2, 2)),
+    st.integers(1, 8),
+    st.sampled_from([None, 5.0]),
+)
+def test_few_distinct_points_are_assigned_to_living_centres(
+    rows: Table, k: int, half_life: float | None
+) -> None:
+    model = BlockKMeans(k, 2, half_life, block_points=8)
+    model.learn(rows.astype(np.float64))
+    assert np.isfinite(model.centres).all()
+    assigned = set(model.predict(rows.astype(np.float64)).tolist())
+    assert assigned <= set(model.living.tolist() if model.started else [-1])
+
+
+def test_equal_points_never_reseed() -> None:
+    model = BlockKMeans(5, 2, block_points=16)
+    for _ in range(50):
+        model.learn(np.full((16, 2), 0.1))
+    assert (len(model.living), model.generation.tolist()) == (1, [0] * 5)
+
+
+def test_memory_is_bounded() -> None:
+    model = BlockKMeans(4, 2, block_points=64, sample_points=500)
+    sizes = []
+    for seed in range(30):
+        model.learn(around(GROUPS, 500, seed)[0])
+        sizes.append(len(model.arrays()["sample"]))
+    assert max(sizes) <= 500
+    assert min(sizes[1:]) >= 375
+
+
+# -- ids
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 1000), st.integers(0, 2**16))
+def test_ids_stay_with_their_groups_while_the_groups_move(data_seed: int, seed: int) -> None:
+    model = BlockKMeans(4, 2, half_life_points=400.0, block_points=64, seed=seed)
+    model.learn(around(GROUPS, 512, data_seed)[0])
+    before, generation = model.predict(GROUPS), model.generation.copy()
+    assert sorted(before) == [0, 1, 2, 3]
+    drift = np.array([0.05, 0.03])
+    for step in range(200):
+        model.learn(around(GROUPS + step * drift, 64, data_seed + step)[0])
+    assert model.predict(GROUPS + 200 * drift).tolist() == before.tolist()
+    assert model.generation.tolist() == generation.tolist()
+
+
+def test_a_group_that_dies_frees_its_id_for_one_that_appears_and_says_so() -> None:
+    model = BlockKMeans(4, 2, half_life_points=300.0, block_points=64)
+    model.learn(around(GROUPS, 1024)[0])
+    before = model.predict(GROUPS)
+    new = np.array([*GROUPS[:3], [60.0, 60.0]])
+    for seed in range(60):
+        model.learn(around(new, 256, seed)[0])
+    after = model.predict(new)
+    assert after.tolist() == before.tolist()
+    assert model.generation[before].tolist() == [0, 0, 0, 1]
+
+
+def test_ids_of_a_better_clustering_follow_most_of_the_points() -> None:
+    old = np.repeat([0, 1, 2], 100)
+    new = np.concatenate([np.full(100, 2), np.full(90, 0), np.full(10, 1), np.full(100, 1)])
+    order, same = kmeans.matched(old, new, 3)
+    assert (order.tolist(), same.tolist()) == ([2, 0, 1], [True, True, True])
+
+
+# -- close to batch
+
+
+@pytest.mark.parametrize(
+    ("name", "table"),
+    [
+        ("online_shoppers_odd.csv.gz", shoppers),
+        ("online_retail_2010-12_2011-07.csv.gz", rfm),
+    ],
+)
+def test_one_pass_comes_within_a_tenth_of_batch(name: str, table: Callable[[Path], Table]) -> None:
+    points = table(shared_data(name))
+    ratios = {k: one_pass_inertia(points, k, seed=1) / batch_inertia(points, k) for k in (3, 5, 8)}
+    assert {k: ratio for k, ratio in ratios.items() if ratio > 1.10} == {}

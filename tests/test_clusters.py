@@ -1,0 +1,179 @@
+"""Clusters as the flow uses them: learn, assign, quality and names."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from sklearn.metrics import davies_bouldin_score, silhouette_score
+
+from operators.cluster_quality import davies_bouldin, names, silhouette
+from operators.clusters import Clusters
+
+Table = NDArray[np.float64]
+
+UNITS = np.array([1e6, 1e-3, 1.0])
+
+
+def shop(n: int, seed: int = 0) -> tuple[Table, NDArray[np.intp]]:
+    """Three kinds of shoppers in features of very different units, and the kind of each."""
+    rng = np.random.default_rng(seed)
+    kinds = np.arange(n) % 3
+    places = np.array([[0.0, 0.0, 5.0], [9.0, 0.0, 5.0], [0.0, 9.0, 5.0]])
+    return (places[kinds] + rng.normal(size=(n, 3)) * [1, 1, 0]) * UNITS, kinds
+
+
+def test_nobody_is_assigned_before_the_first_block() -> None:
+    clusters = Clusters(3, 3)
+    rows, _ = shop(300)
+    clusters.learn(rows[:255])
+    cluster, distance = clusters.assign(rows[:2])
+    assert not clusters.started
+    assert cluster.tolist() == [-1, -1]
+    assert np.isnan(distance).all()
+    assert (str(cluster.dtype), str(distance.dtype)) == ("int16", "float32")
+    clusters.learn(rows[255:])
+    assert clusters.started
+
+
+def test_kinds_of_shoppers_are_told_apart_whatever_the_units() -> None:
+    clusters = Clusters(3, 3)
+    rows, kinds = shop(1000)
+    for part in np.array_split(rows, 7):
+        clusters.learn(part)
+    cluster, distance = clusters.assign(rows)
+    assert len({*zip(kinds.tolist(), cluster.tolist(), strict=True)}) == 3
+    own = np.array([rows[cluster == c].mean(axis=0) for c in range(3)])
+    scores = (rows - own[cluster]) / np.where(rows.std(axis=0) > 1e-9, rows.std(axis=0), np.inf)
+    np.testing.assert_allclose(distance, np.linalg.norm(scores, axis=1), atol=0.05)
+
+
+def test_what_was_learned_early_counts_in_the_scale_of_later() -> None:
+    """The first rows look alike only until the scale of all is known."""
+    rng = np.random.default_rng(0)
+    near, far = rng.normal(size=(300, 1)), 1000 + rng.normal(size=(300, 1))
+    clusters = Clusters(2, 1)
+    clusters.learn(near)
+    clusters.learn(far)
+    clusters.learn(rng.permutation(np.concatenate([near, far])))
+    cluster, distance = clusters.assign(np.concatenate([near, far]))
+    assert len(set(cluster[:300])) == len(set(cluster[300:])) == 1
+    assert cluster[0] != cluster[-1]
+    assert distance.max() < 0.02
+
+
+def test_assigning_learns_nothing() -> None:
+    clusters = Clusters(3, 3)
+    rows, _ = shop(600)
+    clusters.learn(rows[:500])
+    before = str(clusters.arrays())
+    clusters.assign(rows[500:])
+    clusters.quality()
+    assert str(clusters.arrays()) == before
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 8), st.sampled_from([None, 300.0]))
+def test_restored_clusters_learn_on_alike(crash_after: int, half_life: float | None) -> None:
+    parts = np.array_split(shop(900)[0], 9)
+    clusters, restored = (Clusters(3, 3, half_life) for _ in range(2))
+    for part in parts[:crash_after]:
+        clusters.learn(part)
+    restored.restore(clusters.arrays())
+    for part in parts[crash_after:]:
+        clusters.learn(part)
+        restored.learn(part)
+    ours, theirs = clusters.arrays(), restored.arrays()
+    assert {n: a.tobytes() for n, a in ours.items()} == {n: a.tobytes() for n, a in theirs.items()}
+
+
+def test_a_row_that_is_not_finite_is_refused_and_nothing_learned() -> None:
+    clusters = Clusters(3, 3)
+    before = str(clusters.arrays())
+    with pytest.raises(ValueError, match="features must be finite numbers"):
+        clusters.learn(np.array([[1.0, 2.0, 3.0], [1.0, np.nan, 3.0]]))
+    with pytest.raises(ValueError, match="expected 3 features"):
+        clusters.learn(np.ones((4, 1)))
+    assert str(clusters.arrays()) == before
+
+
+def test_a_batch_without_rows_is_nothing() -> None:
+    clusters = Clusters(3, 3)
+    clusters.learn(np.empty((0, 3)))
+    assert [a.tolist() for a in clusters.assign(np.empty((0, 3)))] == [[], []]
+
+
+# -- quality
+
+
+def test_quality_is_of_recent_points_and_nan_before_the_start() -> None:
+    clusters = Clusters(3, 3)
+    rows, kinds = shop(2048)
+    clusters.learn(rows[:10])
+    first = clusters.quality()
+    assert np.isnan([first.inertia, first.silhouette, first.davies_bouldin]).all()
+    clusters.learn(rows[10:])
+    quality = clusters.quality()
+    scores = rows[-1024:, :2] / rows[:, :2].std(axis=0)
+    assert quality.silhouette == pytest.approx(silhouette_score(scores, kinds[-1024:]))
+    assert quality.davies_bouldin == pytest.approx(davies_bouldin_score(scores, kinds[-1024:]))
+    assert sorted(quality.counts.round()) == [682, 683, 683]
+    centres = np.array([scores[kinds[-1024:] == kind].mean(axis=0) for kind in range(3)])
+    inertia = ((scores - centres[kinds[-1024:]]) ** 2).sum(axis=1).mean()
+    assert quality.inertia == pytest.approx(inertia, rel=0.1)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 1000), st.integers(3, 60), st.integers(2, 6))
+def test_silhouette_and_davies_bouldin_are_scikit_learns(seed: int, n: int, k: int) -> None:
+    rng = np.random.default_rng(seed)
+    points = rng.normal(size=(n, 3)).round(1)
+    labels = np.append(rng.integers(0, k, n - 2), [0, 1]) * 3
+    if len(set(labels)) < n:  # theirs refuses a cluster for every point
+        assert silhouette(points, labels) == pytest.approx(
+            silhouette_score(points, labels), abs=1e-6
+        )
+        assert davies_bouldin(points, labels) == pytest.approx(
+            davies_bouldin_score(points, labels), abs=1e-6
+        )
+
+
+# -- names
+
+
+def test_names_say_what_stands_out() -> None:
+    features = ["revenue", "sessions", "recency_days", "mean_session_length_s"]
+    assert names(
+        {
+            0: np.array([1.0, 2.0, 0.0, 0.1]),
+            1: np.array([-0.4, -0.5, 1.6, 0.0]),
+            2: np.array([0.1, 0.0, 0.0, -0.9]),
+            4: np.array([0.1, 0.0, 0.2, 0.0]),
+        },
+        features,
+    ) == {
+        0: "very many sessions, high revenue",
+        1: "very high recency, few sessions",
+        2: "low mean session length",
+        4: "average",
+    }
+
+
+@given(st.lists(st.lists(st.floats(-3, 3), min_size=2, max_size=2), min_size=1, max_size=9))
+def test_names_are_distinct_and_always_the_same(centres: list[list[float]]) -> None:
+    deviations = {j: np.array(centre) for j, centre in enumerate(centres)}
+    found = names(deviations, ["revenue", "sessions"])
+    assert len(set(found.values())) == len(centres)
+    assert names(dict(reversed(deviations.items())), ["revenue", "sessions"]) == found
+
+
+def test_clusters_describe_themselves() -> None:
+    clusters = Clusters(3, 3)
+    assert clusters.describe(["revenue", "sessions", "depth"]) == {}
+    clusters.learn(shop(1024)[0])
+    described = clusters.describe(["revenue", "sessions", "depth"])
+    assert {frozenset(name.split(", ")) for name in described.values()} == {
+        frozenset({"high revenue", "few sessions"}),
+        frozenset({"low revenue", "few sessions"}),
+        frozenset({"low revenue", "many sessions"}),
+    }
