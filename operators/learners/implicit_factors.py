@@ -38,11 +38,7 @@ DAY_MS = 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to learn. Rates are steps of gradient descent.
-
-    `alone` is the share of events learned without their context: without any, a shopper's own
-    vector learns only what the context leaves over, and misleads where there is no context yet.
-    """
+    """How to learn. Rates are steps of gradient descent."""
 
     n_factors: int = 32
     item_rate: float = 0.07
@@ -53,7 +49,6 @@ class Settings:
     negative_power: float = 0.5
     context_max: int = 5
     context_decay: float = 0.5
-    alone: float = 0.1
     half_life_days: float = 30.0
     pool_max: int = 2048
 
@@ -106,7 +101,6 @@ class ImplicitFactors:
         others = self.live.negatives(self._rng, items, settings.negatives)
 
         share, near = self._shares(context)
-        share[self._rng.random(len(share)) < settings.alone] = 0.0
         own, liked = self._users.rows[shoppers], self.items[items]
         disliked = self.items[others]
         taste = own + np.einsum("nr,nrf->nf", share, self.items[near])
