@@ -93,19 +93,19 @@ def quality(folder: Path, recommender: Recommender) -> dict[str, tuple[float, fl
     """HR@20, MRR@20 and the number of cases, of the blend and of each learner alone."""
     sessions = Sessions()
     learned = sorted(read(folder, "train") + read(folder, "valid"), key=itemgetter(0))
-    for batch in parted(learned, 256):
+    for start in range(0, len(learned), BATCH):
+        batch = learned[start : start + BATCH]
         recommender.learn(sessions.views(batch))
-        recommender.rank([who for _, who, _ in batch], batch[-1][0])
+        recommender.rank(list(dict.fromkeys(who for _, who, _ in batch)), batch[-1][0])
 
     ranks: dict[str, list[int]] = defaultdict(list)
     standing: dict[str, dict[str, list[str]]] = {}
-    for batch in parted(read(folder, "test"), 64):
+    for batch in parted(read(folder, "test"), 256):
         for _, who, item in batch:
             for name, listed in standing.get(who, {}).items():
                 ranks[name].append(listed.index(item) + 1 if item in listed else 0)
         recommender.learn(sessions.views(batch))
         shoppers = [who for _, who, _ in batch]
-        recommender.rank(shoppers, batch[-1][0])
         for name, lists in recommender.rank_apart(shoppers, batch[-1][0]).items():
             for who, entries in zip(shoppers, lists.entries(), strict=True):
                 standing.setdefault(who, {})[name] = [item for item, _, _ in entries[:20]]

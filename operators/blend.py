@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 
 WATCHED = 4096
 """Shoppers whose lists are judged at a time: enough for a steady rate, small however many come."""
+IMAGINED = 20
+"""How many events the beliefs weigh as: little, so that evidence soon replaces them."""
 
-
+RATE_MIN = 1e-9
 WEIGHT_MIN = 1e-6
 """No learner falls silent: popularity may never hit and still has to fill up short lists."""
 
@@ -34,9 +36,9 @@ WEIGHT_MIN = 1e-6
 class Blend:
     """Reciprocal ranks summed with weights: scores of different learners have no common scale.
 
-    The item at place p of a learner's list adds weight / (p + 1). A weight is the learner's prior
-    times its hit rate to the power of `sharpness` (0: priors alone), taken over about the last
-    `memory` events that had a list before them.
+    The item at place p of a learner's list adds weight / (p + 1). A weight is the learner's hit rate
+    to the power of `sharpness` (0: all alike), taken over about the last `memory` events that had a
+    list before them; `beliefs` are the hit rates to begin with, above 0.
     After Cormack, Clarke and Buettcher, "Reciprocal rank fusion", SIGIR 2009, with weights and
     without its constant of 60, which lists of 20 do not need.
 
@@ -47,34 +49,35 @@ class Blend:
     def __init__(
         self,
         names: Sequence[str],
-        priors: Sequence[float],
+        beliefs: Sequence[float],
         *,
         depth: int = 20,
         memory: int = 10_000,
         sharpness: float = 8.0,
     ) -> None:
-        if len(names) != len(priors) or not names or min(priors) <= 0:
-            raise ValueError(f"each of {list(names)} needs a prior above 0, got {list(priors)}")
+        if len(names) != len(beliefs) or not names or min(beliefs) <= 0:
+            raise ValueError(f"each of {list(names)} needs a belief above 0, got {list(beliefs)}")
         self.names = tuple(names)
-        self.prior: Shares = np.array(priors, np.float64)
         self.depth = depth
         self.memory = memory
         self.sharpness = sharpness
         self.watched: Rows = np.full(WATCHED, NOBODY, np.int32)
         self.standing: Rows = np.full((WATCHED, len(names), depth), NOBODY, np.int32)
-        # One imagined hit each: before the first event only the priors speak.
-        self.hits: Shares = np.ones(len(names))
-        self.judged = 1.0
+        self.hits: Shares = np.array(beliefs) * IMAGINED
+        self.judged = float(IMAGINED)
 
     def hit_rates(self) -> dict[str, float]:
         """How often each learner's list held the next item, lately."""
-        return dict(zip(self.names, (self.hits / self.judged).tolist(), strict=True))
+        return dict(zip(self.names, self._rates().tolist(), strict=True))
 
     def weights(self) -> Shares:
         """What each learner counts now; 1 in all, so that scores of lists are at most 1."""
-        weight = self.prior * (self.hits / self.judged) ** self.sharpness
-        weight = np.maximum(weight / weight.max(), WEIGHT_MIN)
+        rate = self._rates()
+        weight = np.maximum((rate / rate.max()) ** self.sharpness, WEIGHT_MIN)
         return np.asarray(weight / weight.sum())
+
+    def _rates(self) -> Shares:
+        return np.maximum(self.hits / self.judged, RATE_MIN)
 
     def judge(self, batch: Interactions) -> None:
         """Compare a batch with the lists that stand; before it is learned."""

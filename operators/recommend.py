@@ -17,7 +17,7 @@ from operators.contexts import Contexts
 from operators.learners.covisitation import BoughtTogether, Covisitation
 from operators.learners.popularity import Popularity, ScopedPopularity
 from operators.learners.registry import LEARNERS
-from state.interactions import NOBODY, Interactions, Requests, Vocabulary
+from state.interactions import NOBODY, Interactions, Lists, Requests, Vocabulary
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,9 +25,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from operators.learners.base import Learner
-    from state.interactions import Lists, Rows
+    from state.interactions import Rows
 
     Arrays = Mapping[str, NDArray[np.generic]]
+
+BELIEFS: Mapping[str, float] = {"covisitation": 0.5, "factors": 0.4, "popularity": 0.2}
+UNTRIED = 0.1
+"""Hit rates to begin with; `UNTRIED` for a learner not named here."""
 
 
 @dataclass(slots=True)
@@ -53,11 +57,11 @@ class Recommender:
     """Learners beside each other, what they share, and the blend of their lists.
 
     `others` are the learners besides the two that also fill keys of their own; by default those of
-    the registry. `priors` weighs them by name, 1 where it is silent; see `Blend` for `memory` and
-    `sharpness`. A list has `k` items where the shop has as many, none twice. With
-    `allow_repeats` the item just looked at and those before it may be listed, for shops where
-    people come back to what they saw; without, the last `reach` items of the running session are
-    left out.
+    the registry. `beliefs`, by name, `memory` and `sharpness` are those of `Blend`.
+
+    A list has `k` items where the shop has as many, none twice. With `allow_repeats` the item just
+    looked at and those before it may be listed, for shops where people come back to what they saw;
+    without, the last `reach` items of the running session are left out.
     """
 
     def __init__(
@@ -68,7 +72,7 @@ class Recommender:
         others: Sequence[Learner] | None = None,
         bought: BoughtTogether | None = None,
         scoped: ScopedPopularity | None = None,
-        priors: Mapping[str, float] | None = None,
+        beliefs: Mapping[str, float] = BELIEFS,
         k: int = 20,
         pool: int = 40,
         reach: int = 10,
@@ -92,7 +96,7 @@ class Recommender:
         names = [learner.name for learner in self.learners]
         self.blend = Blend(
             names,
-            [(priors or {}).get(name, 1.0) for name in names],
+            [beliefs.get(name, UNTRIED) for name in names],
             depth=k,
             memory=memory,
             sharpness=sharpness,
@@ -118,18 +122,16 @@ class Recommender:
 
         It teaches the learners nothing; the blend remembers some lists, to judge them by.
         """
-        requests, lists = self._candidates(shoppers, now_ms)
-        self.blend.stand(requests, lists)
-        return self._blended(requests, lists)
+        return self._blended(*self._candidates(shoppers, now_ms))
 
     def rank_apart(self, shoppers: Sequence[str], now_ms: int) -> dict[str, RankedLists]:
-        """The lists that `rank` would give, under "blend", and beside them each learner's own."""
+        """What `rank` gives, under "blend", and beside it each learner's own lists."""
         requests, lists = self._candidates(shoppers, now_ms)
         return {
             "blend": self._blended(requests, lists),
             **{
-                learner.name: self._ranked(best, learner.name)
-                for learner, best in zip(self.learners, lists, strict=True)
+                name: self._own(name, best)
+                for name, best in zip(self.blend.names, lists, strict=True)
             },
         }
 
@@ -146,14 +148,14 @@ class Recommender:
 
     def popular(self) -> RankedLists:
         """One list: what everybody looks at."""
-        return self._popular(self.popularity.top(self.k))
+        return self._own(self.popularity.name, self.popularity.top(self.k))
 
     def popular_scopes(self) -> tuple[list[tuple[str, str]], RankedLists]:
         """The scopes that changed since last asked, as (kind, value), and what is popular there."""
         scopes = self.scoped.take_changed()
         names = [self.scopes.ids[row].partition(".") for row in scopes.tolist()]
         lists = self.scoped.top(scopes, self.k)
-        return [(kind, value) for kind, _, value in names], self._popular(lists)
+        return [(kind, value) for kind, _, value in names], self._own(self.popularity.name, lists)
 
     def vocabularies(self) -> dict[str, list[str]]:
         """The ids behind the rows of `arrays`; part of a snapshot."""
@@ -203,8 +205,15 @@ class Recommender:
         return requests, [learner.candidates(requests, self.pool) for learner in self.learners]
 
     def _blended(self, requests: Requests, lists: Sequence[Lists]) -> RankedLists:
+        self.blend.stand(requests, lists)
         hidden = None if self.allow_repeats else requests.context
         return self._ranked(self.blend.mix(lists, self.k, hidden), "blend")
+
+    def _own(self, name: str, lists: Lists) -> RankedLists:
+        """A learner's lists; where it names no item as the reason, it is the reason."""
+        place = self.blend.names.index(name)
+        because = np.where(lists.because >= 0, lists.because, reason_row(place))
+        return self._ranked(Lists(lists.item, lists.score, because), name)
 
     def _interactions(self, events: Events) -> Interactions:
         n = len(events.items)
@@ -229,10 +238,6 @@ class Recommender:
 
     def _ids(self, items: Rows) -> list[str]:
         return [self.items.ids[row] for row in items.tolist()]
-
-    def _popular(self, lists: Lists) -> RankedLists:
-        lists.because[:] = reason_row(len(self.learners) - 1)
-        return self._ranked(lists, "popularity")
 
     def _ranked(self, lists: Lists, source: str) -> RankedLists:
         self._captions.cover(self.items.ids)

@@ -1,0 +1,214 @@
+"""Co-visitation: what leads to what, and what is bought together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from operators.learners.covisitation import BoughtTogether, Covisitation
+from operators.learners.heaviest import HeaviestPartners
+from state.interactions import NOBODY, PURCHASE, VIEW, Interactions, Lists, Requests
+
+if TYPE_CHECKING:
+    from state.interactions import Rows
+
+DAY_MS = 24 * 3600 * 1000
+MUG, CUP, POT, PAN = range(4)
+Listed = list[tuple[int, float, int]]
+
+
+def views(*rows: tuple[int, list[int]], at_ms: int = 0) -> Interactions:
+    """Views of an item after others, the newest of which stands first."""
+    context = np.full((len(rows), 5), NOBODY, np.int32)
+    for row, (_, before) in enumerate(rows):
+        context[row, : len(before)] = before
+    n = len(rows)
+    return Interactions(
+        np.zeros(n, np.int32),
+        np.array([item for item, _ in rows], np.int32),
+        np.full(n, VIEW, np.int8),
+        np.ones(n, np.float32),
+        np.full(n, at_ms, np.int64),
+        context,
+    )
+
+
+def purchases(*rows: tuple[int, int, int]) -> Interactions:
+    """(shopper, item, at_ms) bought."""
+    shopper, item, at_ms = np.array(rows).T
+    return Interactions(
+        shopper.astype(np.int32),
+        item.astype(np.int32),
+        np.full(len(rows), PURCHASE, np.int8),
+        np.ones(len(rows), np.float32),
+        at_ms.astype(np.int64),
+        np.full((len(rows), 5), NOBODY, np.int32),
+    )
+
+
+def after(*context: int) -> Requests:
+    return Requests(
+        np.zeros(1, np.int32), np.array([context], np.int32).reshape(1, -1), np.zeros(1, np.int64)
+    )
+
+
+def entries(lists: Lists, row: int = 0) -> Listed:
+    columns = (lists.item[row], lists.score[row], lists.because[row])
+    return [
+        (item, round(score, 3), because)
+        for item, score, because in zip(*(column.tolist() for column in columns), strict=True)
+        if item != NOBODY
+    ]
+
+
+def rows(values: list[int]) -> Rows:
+    return np.array(values, np.int32)
+
+
+def test_what_came_after_counts_more_than_what_came_before() -> None:
+    learner = Covisitation(backward=0.5)
+    learner.learn_many(views((CUP, [MUG]), (POT, [CUP])))
+    assert entries(learner.candidates(after(CUP), 5)) == [(POT, 0.667, CUP), (MUG, 0.333, CUP)]
+
+
+def test_a_neighbour_at_distance_two_counts_half() -> None:
+    learner = Covisitation()
+    learner.learn_many(views((POT, [CUP, MUG]), (CUP, [MUG])))
+    assert entries(learner.candidates(after(MUG), 5)) == [(CUP, 0.667, MUG), (POT, 0.333, MUG)]
+
+
+def test_an_item_looked_at_twice_leads_to_itself() -> None:
+    learner = Covisitation()
+    learner.learn_many(views((MUG, [MUG])))
+    assert entries(learner.candidates(after(MUG), 5)) == [(MUG, 1.0, MUG)]
+
+
+def test_all_of_the_context_has_a_say_the_newest_the_most_and_the_reason_is_the_strongest() -> None:
+    learner = Covisitation(fading=0.5, backward=0.0)
+    learner.learn_many(views((POT, [MUG]), (POT, [CUP]), (PAN, [CUP])))
+    assert entries(learner.candidates(after(MUG, CUP), 5)) == [
+        (POT, 0.833, MUG),
+        (PAN, 0.167, CUP),
+    ]
+
+
+def test_an_item_that_comes_again_in_a_context_is_asked_once() -> None:
+    learner = Covisitation()
+    learner.learn_many(views((CUP, [MUG])))
+    assert entries(learner.candidates(after(MUG, MUG), 1))[0][0] == CUP
+    assert entries(learner.candidates(after(MUG, MUG), 1)) == [(CUP, 0.714, MUG)]
+
+
+def test_ties_go_to_the_item_seen_first() -> None:
+    learner = Covisitation()
+    learner.learn_many(views((PAN, [MUG]), (CUP, [MUG]), (POT, [MUG])))
+    assert [item for item, *_ in entries(learner.candidates(after(MUG), 2))] == [CUP, POT]
+
+
+def test_old_company_fades_by_half_in_a_half_life() -> None:
+    learner = Covisitation(half_life_ms=DAY_MS, backward=0.0)
+    learner.learn_many(views((CUP, [MUG])))
+    learner.learn_many(views((POT, [MUG]), at_ms=DAY_MS))
+    assert entries(learner.candidates(after(MUG), 5)) == [(POT, 0.667, MUG), (CUP, 0.333, MUG)]
+
+
+def test_similar_items_leave_out_the_item_and_only_changed_ones_are_told() -> None:
+    learner = Covisitation()
+    learner.learn_many(views((MUG, [MUG]), (POT, [MUG])))
+    assert learner.take_changed().tolist() == [MUG, POT]
+    assert entries(learner.neighbours(rows([MUG, PAN]), 5), 0) == [(POT, 1.0, MUG)]
+    assert entries(learner.neighbours(rows([MUG, PAN]), 5), 1) == []
+    assert learner.take_changed().tolist() == []
+    learner.learn_many(views((PAN, [POT])))
+    assert learner.take_changed().tolist() == [POT, PAN]
+
+
+def test_what_a_shopper_buys_within_the_window_goes_together_both_ways() -> None:
+    learner = BoughtTogether(window_ms=1000)
+    learner.learn_many(purchases((1, MUG, 0), (2, PAN, 0), (1, CUP, 0)))
+    learner.learn_many(purchases((1, POT, 1000), (1, POT, 1000), (2, POT, 5000)))
+    company = learner.neighbours(rows([MUG, CUP, POT, PAN]), 5)
+    assert [[item for item, *_ in entries(company, row)] for row in range(4)] == [
+        [POT, CUP],
+        [POT, MUG],
+        [MUG, CUP],
+        [],
+    ]
+
+
+def test_views_are_not_purchases() -> None:
+    learner = BoughtTogether()
+    learner.learn_many(views((CUP, [MUG]), (POT, [CUP])))
+    assert learner.take_changed().tolist() == []
+
+
+def test_a_restored_basket_goes_on() -> None:
+    learner, restored = BoughtTogether(), BoughtTogether()
+    learner.learn_many(purchases((7, MUG, 0)))
+    restored.restore(learner.arrays())
+    for one in (learner, restored):
+        one.learn_many(purchases((7, CUP, 10), (3, POT, 10)))
+    assert all(
+        np.array_equal(array, restored.arrays()[name]) for name, array in learner.arrays().items()
+    )
+    assert entries(restored.neighbours(rows([MUG]), 5)) == [(CUP, 1.0, MUG)]
+
+
+pairs = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 7)), max_size=60)
+
+
+@settings(max_examples=60, deadline=None)
+@given(pairs, st.integers(1, 20))
+def test_while_a_row_has_room_counts_are_exact_however_the_batches_are_cut(
+    seen: list[tuple[int, int]], size: int
+) -> None:
+    table = HeaviestPartners(8, DAY_MS)
+    counted = np.zeros((5, 8))
+    for start in range(0, len(seen), size):
+        row, partner = np.array(seen[start : start + size], np.int32).T
+        table.add(row, partner, np.ones(len(row), np.float32), np.zeros(len(row), np.int64))
+        np.add.at(counted, (row, partner), 1)
+    partner, weight = table.take(np.arange(5, dtype=np.int32))
+    for row in range(5):
+        kept = {p: w for p, w in zip(partner[row].tolist(), weight[row].tolist(), strict=True) if w}
+        assert kept == {p: w for p, w in enumerate(counted[row].tolist()) if w}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=200))
+def test_a_full_row_never_misses_a_partner_with_more_than_its_share(seen: list[int]) -> None:
+    table = HeaviestPartners(4, DAY_MS)
+    for one in seen:
+        table.add(rows([0]), rows([one]), np.ones(1, np.float32), np.zeros(1, np.int64))
+    partner, weight = table.take(rows([0]))
+    heavy = {one for one in seen if seen.count(one) > len(seen) / 4}
+    assert heavy <= set(partner[0].tolist())
+    assert weight.sum() == len(seen)
+
+
+def test_a_batch_full_of_newcomers_leaves_the_heavy_ones_in_place() -> None:
+    table = HeaviestPartners(4, DAY_MS)
+    heavy = np.repeat(rows([100, 101]), 50)
+    table.add(np.zeros(100, np.int32), heavy, np.ones(100, np.float32), np.zeros(100, np.int64))
+    strangers = np.arange(90, dtype=np.int32)
+    table.add(np.zeros(90, np.int32), strangers, np.ones(90, np.float32), np.zeros(90, np.int64))
+    assert sorted(table.partner[0].tolist()) == [0, 1, 100, 101]
+
+
+def test_years_apart_nothing_overflows() -> None:
+    table = HeaviestPartners(2, DAY_MS)
+    for year in (0, 1, 50, 3):
+        at_ms = np.array([year * 365 * DAY_MS])
+        table.add(rows([0]), rows([year]), np.ones(1, np.float32), at_ms)
+    assert np.isfinite(table.weight).all()
+    assert 50 in table.partner[0].tolist()
+
+
+@pytest.mark.parametrize("wrong", [{"width": 0}, {"half_life_ms": 0}])
+def test_a_table_without_room_or_time_is_refused(wrong: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Covisitation(**{"width": 4, "half_life_ms": 1, **wrong})

@@ -1,0 +1,249 @@
+"""From events to lists: contexts, the recommender as a whole, and its lists on real clicks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmarks.recommend import quality
+from operators.contexts import Contexts
+from operators.recommend import Events, Recommender
+from state.interactions import NOBODY, PURCHASE, VIEW
+from tests.shared import shared_data
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from state.interactions import Rows, Times
+
+NOW_MS = 1_700_000_000_000
+GAP_MS = 30 * 60 * 1000
+Row = tuple[str, str, int]
+
+
+def views(rows: Sequence[Row], *, kind: int = VIEW, category: str | None = None) -> Events:
+    """(shopper, item, ms after the start), each shopper in one session since the start."""
+    n = len(rows)
+    return Events(
+        [shopper for shopper, _, _ in rows],
+        [item for _, item, _ in rows],
+        [kind] * n,
+        [1.0] * n,
+        [NOW_MS + after_ms for _, _, after_ms in rows],
+        [NOW_MS] * n,
+        [category] * n,
+        [None] * n,
+    )
+
+
+def shop(*, allow_repeats: bool = True) -> Recommender:
+    """A shop of 30 items where visitors looked at each of them and then at the next two."""
+    recommender = Recommender(allow_repeats=allow_repeats)
+    rows = [
+        (f"visitor{n}", f"item{(n + step) % 30}", n * 1000 + step)
+        for n in range(30)
+        for step in range(3)
+    ]
+    recommender.learn(views(rows))
+    return recommender
+
+
+def items_of(recommender: Recommender, shopper: str) -> list[str]:
+    return [item for item, _, _ in recommender.rank([shopper], NOW_MS).entries()[0]]
+
+
+def test_events_of_one_batch_see_each_other_in_order_and_what_came_before() -> None:
+    contexts = Contexts(3)
+    contexts.advance(*columns((0, 9, 0), (1, 8, 0)))
+    before = contexts.advance(*columns((0, 5, 1), (1, 6, 1), (0, 6, 2), (0, 5, 3), (0, 4, 4)))
+    assert before.tolist() == [
+        [9, NOBODY, NOBODY],
+        [8, NOBODY, NOBODY],
+        [5, 9, NOBODY],
+        [6, 5, 9],
+        [5, 6, 5],
+    ]
+    assert contexts.take(np.array([0, 1, 2, NOBODY], np.int32)).tolist() == [
+        [4, 5, 6],
+        [6, 8, NOBODY],
+        [NOBODY] * 3,
+        [NOBODY] * 3,
+    ]
+
+
+def columns(*rows: tuple[int, ...]) -> tuple[Rows, Rows, Times, Times]:
+    """(shopper, item, at_ms, and the session's start, 0 if not told)."""
+    shopper, item, at_ms, since_ms = np.array([(*row, 0)[:4] for row in rows]).T
+    return shopper.astype(np.int32), item.astype(np.int32), at_ms, since_ms
+
+
+def test_a_new_session_begins_with_an_empty_context() -> None:
+    contexts = Contexts(3)
+    contexts.advance(*columns((0, 1, 10, 10), (0, 2, 20, 10)))
+    assert contexts.advance(*columns((0, 3, 30, 30), (0, 4, 40, 30))).tolist() == [
+        [NOBODY] * 3,
+        [3, NOBODY, NOBODY],
+    ]
+    assert contexts.take(np.zeros(1, np.int32)).tolist() == [[4, 3, NOBODY]]
+
+
+def test_a_late_event_that_moves_the_start_of_a_session_does_not_end_it() -> None:
+    contexts = Contexts(3)
+    contexts.advance(*columns((0, 1, 10, 10)))
+    assert contexts.advance(*columns((0, 2, 5, 5), (0, 3, 20, 5))).tolist() == [
+        [1, NOBODY, NOBODY],
+        [2, 1, NOBODY],
+    ]
+
+
+stream = st.lists(
+    st.tuples(st.integers(0, 3), st.integers(0, 5), st.sampled_from([0, 1, 100])), max_size=40
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(stream, st.integers(1, 40))
+def test_how_a_stream_is_cut_into_batches_does_not_show_in_contexts(
+    steps: list[tuple[int, int, int]], size: int
+) -> None:
+    """A pause of 100 begins a new session."""
+    start: dict[int, int] = {}
+    last: dict[int, int] = {}
+    rows, at = [], 0
+    for shopper, item, pause in steps:
+        at += pause
+        if at - last.get(shopper, -1000) >= 100:
+            start[shopper] = at
+        last[shopper] = at
+        rows.append((shopper, item, at, start[shopper]))
+    whole, cut = Contexts(4), Contexts(4)
+    at_once = whole.advance(*columns(*rows)).tolist() if rows else []
+    pieces = [cut.advance(*columns(*rows[n : n + size])) for n in range(0, len(rows), size)]
+    assert [row for piece in pieces for row in piece.tolist()] == at_once
+    everyone = np.arange(4, dtype=np.int32)
+    assert np.array_equal(whole.take(everyone), cut.take(everyone))
+
+
+def test_one_event_is_enough_for_a_full_list() -> None:
+    recommender = shop()
+    recommender.learn(views([("ann", "item3", 0)]))
+    listed = items_of(recommender, "ann")
+    assert len(listed) == len(set(listed)) == 20
+    assert listed[0] == "item4"
+    assert "item5" in listed[:3]
+
+
+def test_a_shopper_never_seen_gets_what_is_popular_and_stays_unknown() -> None:
+    recommender = shop()
+    recommender.learn(views([("ann", "item9", 0), ("ann", "item9", 1)]))
+    entries = recommender.rank(["nobody"], NOW_MS).entries()[0]
+    assert len(entries) == 20
+    assert entries[0][0] == "item9"
+    assert {reason for *_, reason in entries} == {"popular"}
+    assert recommender.shoppers.find("nobody") == NOBODY
+
+
+def test_before_the_first_event_lists_are_empty() -> None:
+    recommender = Recommender()
+    assert recommender.rank(["ann"], NOW_MS).entries() == [[]]
+    assert recommender.rank([], NOW_MS).entries() == []
+    assert recommender.popular().entries() == [[]]
+    assert recommender.similar()[0] == []
+
+
+def test_every_reason_names_an_item_of_the_session_or_a_learner() -> None:
+    recommender = shop()
+    recommender.learn(views([("ann", "item3", 0), ("ann", "item12", 1)]))
+    entries = recommender.rank(["ann"], NOW_MS).entries()[0]
+    reasons = {reason for *_, reason in entries}
+    assert reasons <= {"because:item3", "because:item12", "popular", "factors"}
+    assert entries[0][2] == "because:item12"
+    scores = [score for _, score, _ in entries]
+    assert scores == sorted(scores, reverse=True)
+    assert scores == [round(score, 4) for score in scores]
+
+
+@pytest.mark.parametrize("allow_repeats", [True, False])
+def test_what_was_looked_at_is_listed_again_only_where_that_is_allowed(
+    allow_repeats: bool,
+) -> None:
+    recommender = shop(allow_repeats=allow_repeats)
+    recommender.learn(views([("ann", "item3", 0), ("ann", "item3", 1), ("ann", "item4", 2)]))
+    listed = items_of(recommender, "ann")
+    assert len(listed) == 20
+    assert ({"item3", "item4"} <= set(listed)) == allow_repeats
+    assert ("item3" in listed) == allow_repeats
+
+
+def test_a_shop_with_few_items_gets_short_lists() -> None:
+    recommender = Recommender()
+    recommender.learn(views([("ann", "item1", 0), ("bob", "item2", 0)]))
+    assert sorted(items_of(recommender, "ann")) == ["item1", "item2"]
+
+
+def test_lists_of_many_shoppers_at_once_are_those_of_each_alone() -> None:
+    recommender = shop()
+    everyone = [f"visitor{n}" for n in range(30)] + ["nobody", "visitor1"]
+    together = recommender.rank(everyone, NOW_MS).entries()
+    assert together == [recommender.rank([one], NOW_MS).entries()[0] for one in everyone]
+
+
+def test_lists_apart_are_the_blend_and_one_of_each_learner() -> None:
+    recommender = shop()
+    apart = recommender.rank_apart(["visitor3"], NOW_MS)
+    assert apart.keys() == {"blend", "covisitation", "factors", "popularity"}
+    assert apart["blend"].entries() == recommender.rank(["visitor3"], NOW_MS).entries()
+    assert apart["popularity"].entries()[0][0][2] == "popular"
+    assert apart["covisitation"].source == "covisitation"
+
+
+def test_keys_beside_the_lists_are_told_once_after_they_changed() -> None:
+    recommender = Recommender()
+    recommender.learn(views([("ann", "mug", 0), ("ann", "cup", 1)], category="kitchen"))
+    recommender.learn(views([("bob", "pot", 0), ("bob", "pan", 1)], kind=PURCHASE))
+    items, similar = recommender.similar()
+    assert dict(zip(items, similar.entries(), strict=True)) == {
+        "mug": [("cup", 1.0, "because:mug")],
+        "cup": [("mug", 1.0, "because:cup")],
+        "pot": [("pan", 1.0, "because:pot")],
+        "pan": [("pot", 1.0, "because:pan")],
+    }
+    items, bought = recommender.bought_together()
+    assert dict(zip(items, bought.entries(), strict=True)) == {
+        "pot": [("pan", 1.0, "because:pot")],
+        "pan": [("pot", 1.0, "because:pan")],
+    }
+    scopes, popular = recommender.popular_scopes()
+    assert scopes == [("category", "kitchen")]
+    assert popular.entries() == [[("mug", 0.5, "popular"), ("cup", 0.5, "popular")]]
+    assert len(recommender.popular().entries()[0]) == 4
+    assert recommender.similar()[0] == recommender.bought_together()[0] == []
+    assert recommender.popular_scopes()[0] == []
+
+
+def test_a_restored_recommender_goes_on_bit_for_bit() -> None:
+    recommender, restored = shop(), Recommender()
+    recommender.rank(["visitor1", "visitor2"], NOW_MS)
+    restored.restore(recommender.arrays(), recommender.vocabularies())
+    more = views([("visitor1", "item7", 90), ("new", "new item", 91), ("visitor2", "item1", 92)])
+    shoppers = ["visitor1", "visitor2", "new", "nobody"]
+    for one in (recommender, restored):
+        one.learn(more)
+    assert restored.rank(shoppers, NOW_MS).entries() == recommender.rank(shoppers, NOW_MS).entries()
+    assert restored.vocabularies() == recommender.vocabularies()
+    kept, again = recommender.arrays(), restored.arrays()
+    assert kept.keys() == again.keys()
+    assert all(array.tobytes() == again[name].tobytes() for name, array in kept.items())
+
+
+def test_next_clicks_of_a_real_shop_are_on_the_list_that_stands_before_them() -> None:
+    figures = quality(shared_data("yoochoose_week"), Recommender())
+    hit_rate, reciprocal_rank, cases = figures["blend"]
+    assert cases == 10_152
+    assert hit_rate >= 0.69
+    assert reciprocal_rank >= 0.37
+    assert hit_rate > max(figures["factors"][0], figures["popularity"][0])
