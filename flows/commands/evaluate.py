@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from operators.evaluation.clicks import Click, Clicks, RawClick, Session
     from operators.evaluation.formats import RawCase
-    from operators.evaluation.protocols import Request, Rival
+    from operators.evaluation.protocols import Outcome, Request, Rival
     from state.config import Settings
     from state.deadletters import DeadLetter
 
@@ -98,18 +99,12 @@ def run(args: argparse.Namespace) -> int:
     """Read, score, print, write. Raises UserError."""
     _check(args)
     settings = config.load(args.config, overrides=tuple(args.set))
-    files = [_clicks(path, args.format, settings) for path in (*args.warm, args.file)]
-    clicks = collect(*files)
-    gap_ms = None if args.format in ONE_SESSION_A_SHOPPER else settings.sessions.gap_ms
-    rules = Rules(k=args.k, unseen=args.unseen, known=args.known, session_gap_ms=gap_ms)
-    rivals = _rivals(args, clicks, settings)
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        rivals.append(_Watcher(bar, len(clicks)))
-        if args.protocol == "prequential":
-            outcome = prequential(clicks, rivals, rules)
-        else:
-            outcome = split(clicks, _cases(args.cases), rivals, rules)
+    # Opened first: a wrong name is told before minutes of learning.
+    with LogFile(args.cases) if args.cases else nullcontext() as case_file:
+        clicks = collect(
+            *(_clicks(path, args.format, settings) for path in (*args.warm, args.file))
+        )
+        outcome = _outcome(args, settings, clicks, case_file)
     if not len(outcome):
         raise UserError(f"{args.file}: nothing to score: it holds no second click of a shopper")
     scores = outcome.scores(catalogue=len(clicks.items))
@@ -126,6 +121,21 @@ def run(args: argparse.Namespace) -> int:
     Console().print(_table(scores))
     Console().print(f"{len(outcome):,} cases, lists of {args.k} of {len(clicks.items):,} items")
     return 0
+
+
+def _outcome(
+    args: argparse.Namespace, settings: Settings, clicks: Clicks, case_file: LogFile | None
+) -> Outcome:
+    gap_ms = None if args.format in ONE_SESSION_A_SHOPPER else settings.sessions.gap_ms
+    rules = Rules(k=args.k, unseen=args.unseen, known=args.known, session_gap_ms=gap_ms)
+    rivals = _rivals(args, clicks, settings)
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        rivals.append(_Watcher(bar, len(clicks)))
+        if case_file is None:
+            return prequential(clicks, rivals, rules)
+        named_cases = _naming(case_file.name, cases(case_file.lines()))
+        return split(clicks, named_cases, rivals, rules)
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -184,11 +194,6 @@ def _clicks(path: str, format_name: str, settings: Settings) -> Iterator[RawClic
             f" {first.offset}: {first.failure_type}, {first.errors[0].message}",
             file=sys.stderr,
         )
-
-
-def _cases(path: str) -> Iterator[RawCase]:
-    with LogFile(path) as file:
-        yield from _naming(file.name, cases(file.lines()))
 
 
 def _naming(name: str, parsed: Iterator[Parsed]) -> Iterator[Parsed]:

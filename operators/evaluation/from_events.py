@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from operators.evaluation.clicks import RawClick
+from operators.identity import Links
 from state.deadletters import DeadLetter
 from state.interactions import CART, PURCHASE, VIEW
 
@@ -20,15 +21,21 @@ KINDS = {"item_view": VIEW, "wishlist_add": CART, "cart_add": CART, "purchase": 
 def from_events(
     records: Iterable[Event | DeadLetter], weights: Weights, set_aside: Callable[[DeadLetter], None]
 ) -> Iterator[RawClick]:
-    """A click for each item of each event that says something about taste; the rest is passed over."""
+    """A click for each item of each event that says something about taste; the rest is passed over.
+
+    A shopper is the user once identified; clicks before that stay with the anonymous id.
+    """
+    links = Links()
     for record in records:
         if isinstance(record, DeadLetter):
             set_aside(record)
             continue
+        # Before the type is looked at: an `identify` speaks of no item, but says who is who.
+        known = links.resolve(record)
+        shopper = known.user_id if known else record.anonymous_id or ""
         kind = KINDS.get(record.type)
         if kind is None:
             continue
         weight: float = getattr(weights, record.type)
-        shopper = record.user_id or record.anonymous_id or ""
         for item in record.items:
             yield RawClick(shopper, item.item_id, record.event_ts, kind, weight)

@@ -9,10 +9,10 @@ import numpy as np
 from operators.evaluation.protocols import BLEND
 from operators.evaluation.reference import REFERENCES
 from operators.recommend import Events
-from state.interactions import NOBODY, Requests
+from state.interactions import NOBODY, Lists, Requests
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence, Set
+    from collections.abc import Sequence
 
     from operators.evaluation.clicks import Click, Clicks, Session
     from operators.evaluation.protocols import Request
@@ -50,24 +50,24 @@ class Product:
             self._learn_waiting()
             self._recommender.rank([self._clicks.shoppers.ids[row] for row in shoppers], now_ms)
 
-    def top(self, requests: Sequence[Request], k: int) -> list[Mapping[str, list[int]]]:
+    def top(self, requests: Sequence[Request], k: int) -> list[dict[str, list[int]]]:
         """For each request the learners' own lists and the blend."""
         self._learn_waiting()
         recommender = self._recommender
         asked = self._asked(requests)
-        hidden = self._hidden([request.without for request in requests])
+        without = [self._own_rows(sorted(request.without)) for request in requests]
         # So many that enough are left when all that must not be listed is gone.
-        pool = recommender.pool + hidden.shape[1]
+        pool = recommender.pool + max(map(len, without))
         lists = [learner.candidates(asked, pool) for learner in recommender.learners]
+        if any(without):
+            lists = [_left(of, without, recommender.pool, len(recommender.items)) for of in lists]
         recommender.blend.stand(asked, lists)
-        blend = recommender.blend.mix(lists, k, hidden)
-        answers: list[Mapping[str, list[int]]] = []
-        for place, request in enumerate(requests):
-            named = zip([*self._names, BLEND], [*lists, blend], strict=True)
-            answers.append(
-                {name: self._listed(of.item[place], request.without, k) for name, of in named}
-            )
-        return answers
+        named = dict(zip(self._names, lists, strict=True))
+        named[BLEND] = recommender.blend.mix(lists, k)
+        return [
+            {name: self._listed(of.item[place, :k]) for name, of in named.items()}
+            for place in range(len(requests))
+        ]
 
     def _learn_waiting(self) -> None:
         if not self._waiting:
@@ -105,18 +105,25 @@ class Product:
                 context[place, : len(newest_first)] = newest_first
         return Requests(shopper, context, np.array([r.now_ms for r in requests], np.int64))
 
-    def _hidden(self, without: Sequence[Set[int]]) -> Rows:
-        """What must not be listed, one row a request, NOBODY-padded."""
-        hidden = np.full((len(without), max(map(len, without))), NOBODY, np.int32)
-        for place, items in enumerate(without):
-            hidden[place, : len(items)] = self._own_rows(sorted(items))
-        return hidden
-
     def _own_rows(self, items: Sequence[int]) -> list[int]:
         """Rows of the stream to rows of the recommender; NOBODY stays."""
         ids, find = self._clicks.items.ids, self._recommender.items.find
         return [NOBODY if item == NOBODY else find(ids[item]) for item in items]
 
-    def _listed(self, row: Rows, without: Set[int], k: int) -> list[int]:
-        listed = [self._to_stream[item] for item in row.tolist() if item != NOBODY]
-        return [item for item in listed if item not in without][:k]
+    def _listed(self, row: Rows) -> list[int]:
+        return [self._to_stream[item] for item in row.tolist() if item != NOBODY]
+
+
+def _left(lists: Lists, without: Sequence[list[int]], pool: int, items: int) -> Lists:
+    """The best `pool` of each row without what must not be listed."""
+    gone = np.empty(lists.item.shape, np.bool_)
+    # One place more than there are items: NOBODY, at the end, is banned like any other or not at all.
+    banned = np.zeros(items + 1, np.bool_)
+    for place, out in enumerate(without):
+        banned[out] = True
+        gone[place] = banned[lists.item[place]]
+        banned[out] = False
+    kept = gone.argsort(axis=1, kind="stable")[:, :pool]
+    row = np.arange(len(kept))[:, None]
+    item = np.where(gone, NOBODY, lists.item)
+    return Lists(item[row, kept], lists.score[row, kept], lists.because[row, kept])
