@@ -133,8 +133,8 @@ def test_bad_records_of_a_shops_log_are_told_and_the_rest_is_scored(
     argv = ("--format", "yoochoose", "--known", "--learners", "markov")
     assert report_of(tmp_path, log, *argv)["n"] == 1
     assert capsys.readouterr().err == (
-        f"penstock: {log}: set aside 1 of its records, the first at line 3:"
-        " schema_violation, expected 3 columns, found 2\n"
+        f"penstock: {log}: set aside 1 of its records"
+        " (schema_violation, expected 3 columns, found 2, line 3)\n"
     )
 
 
@@ -174,6 +174,7 @@ SPLIT = [*SEQUENCES, "--protocol", "split"]
         ),
         ("user_id,item_id,timestamp\nann\n", ["--format", "interactions"], "{log}: line 2"),
         ("{{}}\n", ["--format", "rees46"], "{log}: not in format rees46"),
+        ("mug cup\n", ["--format", "penstock"], "{log}: set aside 1 of its records (not_json, "),
         (SESSIONS, [*SPLIT, "--cases", "{log}"], "{log}: line 1 is no case"),
         (SESSIONS, [*SPLIT, "--cases", "nowhere"], "no such file: nowhere"),
         (SESSIONS, SPLIT, "--protocol split and --cases FILE need each other"),

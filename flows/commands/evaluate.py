@@ -6,6 +6,7 @@ import argparse
 import sys
 import time
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -17,6 +18,7 @@ from rich.table import Column, Table
 
 from flows.evaluation_plot import plot, require_matplotlib
 from flows.files import LogFile
+from flows.options import add_settings, settings_of
 from operators.evaluation.clicks import collect
 from operators.evaluation.formats import FORMATS, cases
 from operators.evaluation.from_events import from_events
@@ -26,7 +28,6 @@ from operators.evaluation.reference import REFERENCES, Reference
 from operators.learners.popularity import Popularity
 from operators.readers import READERS
 from operators.recommend import Recommender
-from state import config
 from state.errors import UserError
 
 if TYPE_CHECKING:
@@ -79,8 +80,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     add("--report", metavar="FILE", type=Path, help="write the figures as JSON")
     add("--plot", metavar="FILE.png", type=Path, help="draw the hit rate over time")
-    add("--config", metavar="FILE", type=Path, help="configuration (default config.yaml)")
-    add("--set", metavar="A.B=C", action="append", default=[], help="set one configuration key")
+    add_settings(parser)
     parser.set_defaults(run=run)
 
 
@@ -98,7 +98,7 @@ def main(argv: Sequence[str]) -> int:
 def run(args: argparse.Namespace) -> int:
     """Read, score, print, write. Raises UserError."""
     _check(args)
-    settings = config.load(args.config, overrides=tuple(args.set))
+    settings = settings_of(args)
     # Opened first: a wrong name is told before minutes of learning.
     with LogFile(args.cases) if args.cases else nullcontext() as case_file:
         clicks = collect(
@@ -178,22 +178,39 @@ def _rivals(args: argparse.Namespace, clicks: Clicks, settings: Settings) -> lis
 
 def _clicks(path: str, format_name: str, settings: Settings) -> Iterator[RawClick]:
     """The clicks of a file. What its reader sets aside is told on standard error."""
-    set_aside: list[DeadLetter] = []
+    set_aside, has_clicks = _SetAside(), False
     with LogFile(path) as file:
         if format_name in FORMATS:
             parsed = FORMATS[format_name](file.lines())
         else:
             now_ms = time.time_ns() // 1_000_000
             records = READERS[format_name](file.lines(), source=file.name, now_ms=now_ms)
-            parsed = from_events(records, settings.lists.weights, set_aside.append)
-        yield from _naming(file.name, parsed)
-    if set_aside:
-        first = set_aside[0]
-        print(
-            f"penstock: {first.source}: set aside {len(set_aside):,} of its records, the first at line"
-            f" {first.offset}: {first.failure_type}, {first.errors[0].message}",
-            file=sys.stderr,
+            parsed = from_events(records, settings.lists.weights, set_aside.add)
+        for click in _naming(file.name, parsed):
+            has_clicks = True
+            yield click
+    if set_aside.records and not has_clicks:
+        raise UserError(
+            f"{file.name}: {set_aside.told()} and found no click in the rest: is --format right?"
         )
+    if set_aside.records:
+        print(f"penstock: {file.name}: {set_aside.told()}", file=sys.stderr)
+
+
+@dataclass
+class _SetAside:
+    """What a reader rejected: how many records, and what was wrong with the first."""
+
+    records: int = 0
+    first: str = ""
+
+    def add(self, letter: DeadLetter) -> None:
+        if not self.records:
+            self.first = f"{letter.failure_type}, {letter.errors[0].message}, line {letter.offset}"
+        self.records += 1
+
+    def told(self) -> str:
+        return f"set aside {self.records:,} of its records ({self.first})"
 
 
 def _naming(name: str, parsed: Iterator[Parsed]) -> Iterator[Parsed]:
