@@ -29,8 +29,8 @@ LEARN_KEY = "all"
 
 def build(
     events: Source[SourceBatch],
-    redis: Sink[list[Write]],
-    dead_letters: Sink[list[DeadLetter]],
+    redis: Sink[tuple[str, list[Write]]],
+    dead_letters: Sink[tuple[str, list[DeadLetter]]],
     settings: Settings,
     *,
     stored: bool,

@@ -102,13 +102,12 @@ class Audience:
         self.last_ms[rows] = np.maximum(self.last_ms[rows], at_ms)
         return writes, changes
 
-    def segments_of(self, rows: Sequence[int]) -> list[str | None]:
+    def segments_of(self, rows: Rows) -> list[str | None]:
         """The segment of each row, None where it is in none."""
+        self._grow(int(rows.max(initial=-1)) + 1)
         names: list[str | None] = [segment_id(cluster) for cluster in range(self.segments)]
         names.append(None)
-        there = len(self.cluster)
-        cluster = [int(self.cluster[row]) if row < there else NOBODY for row in rows]
-        return [names[c] for c in cluster]
+        return [names[cluster] for cluster in self.cluster[rows].tolist()]
 
     def order(self, row: int, micros: int, at_ms: int) -> None:
         """Count a purchase for the segment its shopper is in."""

@@ -34,6 +34,9 @@ FEATURES = (
 )
 """Names of the columns, in order; all but the two rates are logarithms, since counts are skewed."""
 
+LAST_MS = 10
+"""Where a feature row has the time of the shopper's last event."""
+
 
 def feature_row(shopper: Shopper, top_share: float) -> tuple[float, ...]:
     """The counters that `feature_matrix` works on."""

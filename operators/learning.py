@@ -8,6 +8,7 @@ epoch all parts arrive: nothing is pending in a snapshot.
 from __future__ import annotations
 
 from itertools import chain
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +18,7 @@ from operators.audience import Audience, Change, definitions, segment_id
 from operators.cards import Cards
 from operators.changes import ChangeLog
 from operators.clusters import Clusters
-from operators.features import FEATURES, feature_matrix
+from operators.features import FEATURES, LAST_MS, feature_matrix
 from operators.learners.popularity import Popularity, ScopedPopularity
 from operators.profile import category_path
 from operators.recommend import Events, Recommender
@@ -29,11 +30,9 @@ from state.snapshots import LEARNED, LearnedState, pack_arrays, unpack_arrays
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
-    from operators.recommend import RankedLists
+    from operators.captions import RankedLists
     from state.config import Lists, Settings
-    from state.messages import BatchId, Part, Visited, Write
+    from state.messages import Active, BatchId, Part, Visited, Write
 
 SLOT = "home"
 LIST_TTL_S = 86_400
@@ -41,8 +40,6 @@ ITEM_LIST_TTL_S = 7 * 86_400
 POPULAR_TTL_S = 2 * 86_400
 
 _KIND_OF = {"item_view": VIEW, "wishlist_add": VIEW, "cart_add": CART, "purchase": PURCHASE}
-_LAST_MS = 10
-"""Where a feature row has the time of the shopper's last event."""
 
 
 class Learning:
@@ -93,13 +90,13 @@ class Learning:
         changes = self._leave(visited, writes)
         clicks = self._clicks(visited)
         if active:
-            changes += self._segments(visited, active, writes)
+            changes += self._segments(active, writes)
         self._recommender.learn(clicks)
         for one in visited:
             for shopper, micros, at_ms in one.orders:
                 self._audience.order(self._recommender.shoppers.row(shopper), micros, at_ms)
         if active:
-            self._lists(visited, active, writes)
+            self._lists(active, writes)
         writes += self._changes.writes(changes)
         self._ledger.segment_changes += sum(c.kind in ("enter", "leave") for c in changes)
         self._since_items += 1
@@ -128,60 +125,57 @@ class Learning:
 
     def _clicks(self, visited: list[Visited]) -> Events:
         """What shoppers did with items, over all shards, in the order in which it was read."""
-        position = [p for v in visited for p in v.clicks.position]
-        order = np.argsort(position, kind="stable").tolist()
-        items = [i for v in visited for i in v.clicks.item]
-        types = [t for v in visited for t in v.clicks.type]
-        shoppers = [s for v in visited for s in v.clicks.shopper]
-        at_ms = [a for v in visited for a in v.clicks.at_ms]
-        session_ms = [s for v in visited for s in v.clicks.session_ms]
-        catalogue = [entry for v in visited for entry in v.catalogue]
-        self._cards.learn((at_ms[i], items[i], "") for i in order if types[i] == "item_view")
-        self._cards.learn(catalogue)
-        self._now_ms = max(self._now_ms, max(at_ms, default=0))
-        rows = [self._recommender.shoppers.row(shoppers[i]) for i in order]
-        segments = self._audience.segments_of(rows)
+        clicks = list(chain.from_iterable(one.clicks for one in visited))
+        clicks.sort(key=itemgetter(0))
+        self._cards.learn(chain.from_iterable(one.catalogue for one in visited))
+        self._cards.learn((click[4], click[2], "") for click in clicks if click[3] == "item_view")
+        if not clicks:
+            return Events([], [], [], [], [], [], [], [])
+        _, shoppers, items, types, at_ms, session_ms = zip(*clicks, strict=True)
+        self._now_ms = max(self._now_ms, max(at_ms))
+        rows = np.fromiter(map(self._recommender.shoppers.row, shoppers), np.int32, len(shoppers))
         return Events(
-            [shoppers[i] for i in order],
-            [items[i].item_id for i in order],
-            [_KIND_OF[types[i]] for i in order],
-            [self._weights[types[i]] for i in order],
-            [at_ms[i] for i in order],
-            [session_ms[i] for i in order],
-            [category_path(items[i]) or None for i in order],
-            segments,
+            shoppers,
+            [item.item_id for item in items],
+            [_KIND_OF[kind] for kind in types],
+            [self._weights[kind] for kind in types],
+            at_ms,
+            session_ms,
+            [category_path(item) or None for item in items],
+            self._audience.segments_of(rows),
         )
 
-    def _segments(
-        self, visited: list[Visited], active: list[str], writes: list[Write]
-    ) -> list[Change]:
+    def _segments(self, active: list[Active], writes: list[Write]) -> list[Change]:
         """Learn clusters, assign whoever was active, and write their profiles with it."""
-        features = [row for v in visited for row in v.features]
+        names, known, _, features, profiles, lifetimes_s = zip(*active, strict=True)
         matrix = feature_matrix(features)
         self._clusters.learn(matrix)
         cluster, distance = self._clusters.assign(matrix)
-        at_ms = np.array([row[_LAST_MS] for row in features], np.int64)
+        at_ms = np.array([row[LAST_MS] for row in features], np.int64)
         self._now_ms = max(self._now_ms, int(at_ms.max()))
-        profiles = list(chain.from_iterable(v.profiles for v in visited))
-        lifetimes_s = list(chain.from_iterable(v.lifetimes_s for v in visited))
-        _write_profiles(profiles, lifetimes_s, cluster, distance, writes)
-        vocabulary = self._recommender.shoppers
-        rows = np.fromiter(map(vocabulary.row, active), np.int32, len(active))
-        known = list(chain.from_iterable(v.known for v in visited))
-        moved, changes = self._audience.assign(active, rows, known, cluster, at_ms)
+        sids = [*map(segment_id, range(self._settings.clusters.k))]
+        for profile, ttl_s, c, d in zip(
+            profiles, lifetimes_s, cluster.tolist(), distance.tolist(), strict=True
+        ):
+            if c == NOBODY:
+                writes.append(profile)
+            else:
+                writes.append((*profile, "cluster", sids[c], "cluster_distance", f"{d:.3f}"))
+            writes.append(("EXPIRE", profile[1], ttl_s))
+        rows = np.fromiter(map(self._recommender.shoppers.row, names), np.int32, len(names))
+        moved, changes = self._audience.assign(names, rows, known, cluster, at_ms)
         writes += moved
         return changes
 
-    def _lists(self, visited: list[Visited], active: list[str], writes: list[Write]) -> None:
+    def _lists(self, active: list[Active], writes: list[Write]) -> None:
         """A list for whoever was active, unless they said no to that."""
-        listed = list(chain.from_iterable(v.listed for v in visited))
-        if not all(listed):
-            for name, wanted in zip(active, listed, strict=True):
-                if not wanted:
-                    writes.append(("DEL", keys.top_key(name, SLOT)))
-            active = [name for name, wanted in zip(active, listed, strict=True) if wanted]
-        ranked = self._recommender.rank(active, self._now_ms)
-        for name, entries in zip(active, ranked.entries(), strict=True):
+        listed = [name for name, _, wanted, *_ in active if wanted]
+        if len(listed) < len(active):
+            writes += [("DEL", keys.top_key(who[0], SLOT)) for who in active if not who[2]]
+        if not listed:
+            return
+        ranked = self._recommender.rank(listed, self._now_ms)
+        for name, entries in zip(listed, ranked.entries(), strict=True):
             if entries:
                 key = keys.top_key(name, SLOT)
                 writes.append(("SET", key, self._json(ranked, entries), "EX", LIST_TTL_S))
@@ -303,21 +297,3 @@ def _recommender(lists: Lists) -> Recommender:
         k=lists.k,
         allow_repeats=lists.allow_repeats,
     )
-
-
-def _write_profiles(
-    profiles: list[Write],
-    lifetimes_s: list[int],
-    cluster: NDArray[np.int16],
-    distance: NDArray[np.float32],
-    writes: list[Write],
-) -> None:
-    names = [segment_id(c) for c in range(int(cluster.max(initial=0)) + 1)]
-    for profile, ttl_s, c, d in zip(
-        profiles, lifetimes_s, cluster.tolist(), distance.tolist(), strict=True
-    ):
-        if c == NOBODY:
-            writes.append(profile)
-        else:
-            writes.append((*profile, "cluster", names[c], "cluster_distance", f"{d:.3f}"))
-        writes.append(("EXPIRE", profile[1], ttl_s))

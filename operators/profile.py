@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from state import keys
 from state.shopper import (
     BOUGHT,
     BROWSING,
@@ -165,12 +164,12 @@ def money(micros: int) -> str:
     return f"{micros / MICROS:.2f}"
 
 
-def profile_write(shopper_id: str, shopper: Shopper, category: str, share: float) -> Write:
+def profile_write(key: str, shopper: Shopper, category: str, share: float) -> Write:
     """The profile as a HASH: whole values, counters as ints, money and shares as decimals."""
     sessions = shopper.sessions
     fields: Write = (
         "HSET",
-        keys.profile_key(shopper_id),
+        key,
         "known",
         int(shopper.known),
         "first_ms",

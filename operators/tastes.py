@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from state.shopper import Shopper
 
+_HOUR_MS = 3_600_000
+
 
 class DecayedCounts:
     """Exponentially decayed counts whose sum does not depend on the order of arrival.
@@ -23,23 +25,43 @@ class DecayedCounts:
     def __init__(self, half_life_ms: float, counts_max: int) -> None:
         self._half_life_ms = half_life_ms
         self._counts_max = counts_max
+        self._hour = -1
+        self._of_hour = (0, 0.0)
 
     def add(self, shopper: Shopper, name: str, at_ms: int) -> None:
-        """Count one event of a name."""
+        """Count one event of a name. Its age is taken to the hour."""
+        hour = at_ms // _HOUR_MS
+        if hour != self._hour:
+            self._hour = hour
+            self._of_hour = self._weight(hour * _HOUR_MS)
+        scale, weight = self._of_hour
         counts = shopper.affinity
+        if scale != shopper.affinity_scale:
+            if not counts:
+                shopper.affinity_scale = scale
+            elif scale > shopper.affinity_scale:
+                self._rescale(shopper, scale)
+                counts = shopper.affinity
+            else:
+                weight = math.ldexp(weight, scale - shopper.affinity_scale)
+        known = counts.get(name)
+        if known is not None:
+            counts[name] = known + weight
+            return
+        counts[name] = weight
+        # A new name starts as the weakest: without room to grow in, none could ever rise.
+        if len(counts) > 2 * self._counts_max:
+            shopper.affinity = self._kept(counts)
+
+    def _weight(self, at_ms: int) -> tuple[int, float]:
+        """The power of two and the mantissa of an event's weight."""
         age = at_ms / self._half_life_ms
         scale = math.floor(age)
-        weight = round(2.0 ** (age - scale) * self._MANTISSA) / self._MANTISSA
-        if not counts:
-            counts = shopper.affinity = {}
-            shopper.affinity_scale = scale
-        elif scale > shopper.affinity_scale:
-            self._rescale(shopper, scale)
-            counts = shopper.affinity
-        shift = scale - shopper.affinity_scale
-        counts[name] = counts.get(name, 0.0) + (math.ldexp(weight, shift) if shift else weight)
-        if len(counts) > self._counts_max:
-            del counts[min(counts, key=lambda known: (counts[known], known))]
+        return scale, round(2.0 ** (age - scale) * self._MANTISSA) / self._MANTISSA
+
+    def _kept(self, counts: dict[str, float]) -> dict[str, float]:
+        strongest = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+        return dict(strongest[: self._counts_max])
 
     def merge(self, into: Shopper, other: Shopper) -> None:
         """Add another shopper's counts."""
@@ -53,8 +75,7 @@ class DecayedCounts:
         merged = dict(into.affinity)
         for name, count in other.affinity.items():
             merged[name] = merged.get(name, 0.0) + count
-        strongest = sorted(merged.items(), key=lambda pair: (-pair[1], pair[0]))
-        into.affinity = dict(strongest[: self._counts_max])
+        into.affinity = merged if len(merged) <= 2 * self._counts_max else self._kept(merged)
 
     @staticmethod
     def _rescale(shopper: Shopper, scale: int) -> None:
@@ -71,6 +92,9 @@ class DecayedCounts:
             return "", 0.0
         if len(counts) == 1:
             return next(iter(counts)), 1.0
-        top = max(counts.values())
-        name = min(name for name, count in counts.items() if count == top)
-        return name, top / math.fsum(counts.values())
+        best, top, total = "", 0.0, 0.0
+        for name, count in counts.items():
+            total += count
+            if count > top or (count == top and name < best):
+                best, top = name, count
+        return best, top / total

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from state.config import Profiles, Sessions
     from state.events import Event
     from state.messages import Move
+    from state.shopper import Session
 
 TASTE_TYPES = frozenset({"item_view", "cart_add", "purchase", "wishlist_add"})
 """Events that learners learn from."""
@@ -78,23 +79,22 @@ class Shoppers:
     def begin(self, batch: BatchId, shard: int, watermark_ms: int, *, last: bool) -> None:
         """Start on a batch: the sessions that no event in time can reach any more are closed."""
         self.out = Visited(batch, shard, watermark_ms, last=last)
-        due = self._due
+        due, gap_ms = self._due, self.rules.gap_ms
         while due and due[0][0] < watermark_ms:
             name = heappop(due)[1]
             shopper = self.rows.get(name)
-            if shopper is None:
+            if shopper is None or not shopper.open:
                 continue
-            closed = sessions.close(shopper, watermark_ms, gap_ms=self.rules.gap_ms)
-            self.totals.sessions_closed += closed
+            self.totals.sessions_closed += sessions.close(shopper, watermark_ms, gap_ms=gap_ms)
             if shopper.open:
                 soonest_ms = min(session.last_ms for session in shopper.open)
-                heappush(due, (soonest_ms + self.rules.gap_ms, name))
-            elif closed:
+                heappush(due, (soonest_ms + gap_ms, name))
+            else:
                 self.out.writes.append(("DEL", keys.session_key(name)))
 
     def fold(self, name: str, event: Event, position: int, clock_ms: int, *, known: bool) -> bool:
         """Count one event of a shopper; False if it had been counted before."""
-        at_ms = event.event_ts
+        at_ms, kind = event.event_ts, event.type
         shopper = self.rows.get(name)
         if shopper is None:
             shopper = self.rows[name] = Shopper(known, at_ms, at_ms)
@@ -103,6 +103,32 @@ class Shoppers:
             self.totals.duplicates += 1
             return False
         self.totals.accepted += 1
+        self._active[name] = shopper
+        running = shopper.open
+        # What nearly every event is: in time, and the next one of the newest session.
+        if (
+            at_ms >= clock_ms
+            and running
+            and (session := running[-1]).last_ms <= at_ms <= session.last_ms + self.rules.gap_ms
+        ):
+            shopper.session_ms += at_ms - session.last_ms
+            session.last_ms = at_ms
+            profile.count(shopper, session, event, self.rules.tastes)
+            session_ms = session.start_ms
+        else:
+            entered = self._enter(name, shopper, at_ms, clock_ms)
+            profile.count(shopper, entered, event, self.rules.tastes)
+            session_ms = at_ms if entered is None else entered.start_ms
+        if kind in TASTE_TYPES:
+            clicks = self.out.clicks
+            for item in event.items:
+                clicks.append((position, name, item, kind, at_ms, session_ms))
+            if kind == "purchase":
+                self.out.orders.append((name, profile.value_micros(event), at_ms))
+        return True
+
+    def _enter(self, name: str, shopper: Shopper, at_ms: int, clock_ms: int) -> Session | None:
+        """Enter a session that is not just the next event of the newest one."""
         if at_ms < clock_ms:
             shopper.late += 1
             self.totals.late += 1
@@ -112,21 +138,7 @@ class Shoppers:
             self.totals.sessions_opened += shopper.sessions - before
             if session is not None and shopper.sessions > before:
                 heappush(self._due, (session.last_ms + self.rules.gap_ms, name))
-        profile.count(shopper, session, event, self.rules.tastes)
-        self._active[name] = shopper
-        if event.type in TASTE_TYPES:
-            clicks = self.out.clicks
-            session_ms = session.start_ms if session is not None else at_ms
-            for item in event.items:
-                clicks.position.append(position)
-                clicks.shopper.append(name)
-                clicks.item.append(item)
-                clicks.type.append(event.type)
-                clicks.at_ms.append(at_ms)
-                clicks.session_ms.append(session_ms)
-            if event.type == "purchase":
-                self.out.orders.append((name, profile.value_micros(event), at_ms))
-        return True
+        return session
 
     def take_over(self, move: Move) -> None:
         """Add an anonymous shopper's state to the user it turned out to be."""
@@ -171,14 +183,19 @@ class Shoppers:
         out, rules = self.out, self.rules
         for name, shopper in self._active.items():
             category, share = rules.tastes.strongest(shopper)
-            out.active.append(name)
-            out.known.append(shopper.known)
-            out.listed.append(shopper.consent[2] is not False)
-            out.features.append(feature_row(shopper, share))
-            out.profiles.append(profile.profile_write(name, shopper, category, share))
-            out.lifetimes_s.append(rules.known_ttl_s if shopper.known else rules.anonymous_ttl_s)
+            key = keys.shopper_key(name)
+            out.active.append(
+                (
+                    name,
+                    shopper.known,
+                    shopper.consent[2] is not False,
+                    feature_row(shopper, share),
+                    profile.profile_write(key + "profile", shopper, category, share),
+                    rules.known_ttl_s if shopper.known else rules.anonymous_ttl_s,
+                )
+            )
             if shopper.open:
-                key = keys.session_key(name)
+                key += "session"
                 out.writes.append(profile.session_write(name, key, shopper.open[-1]))
                 out.writes.append(("PEXPIRE", key, rules.session_ttl_ms))
         self._active = {}

@@ -31,7 +31,7 @@ class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 class Source(_Section, frozen=True):
     """What is read, and how much at a time."""
 
-    batch_events: Positive = 4096
+    batch_events: Positive = 8192
     epoch_ms: Positive = 1000
 
 

@@ -43,27 +43,34 @@ def part(text: str) -> str:
     """
     if not text:
         raise ValueError("an empty id cannot be part of a key")
+    if text.isalnum():
+        return text
     return _UNSAFE.sub(lambda found: f"%{ord(found[0]):02X}", text)
+
+
+def shopper_key(shopper: str) -> str:
+    """What every key of a shopper begins with."""
+    return f"ps:1:shopper:{{{part(shopper)}}}:"
 
 
 def profile_key(shopper: str) -> str:
     """The HASH of a shopper's counters and features."""
-    return f"ps:1:shopper:{{{part(shopper)}}}:profile"
+    return shopper_key(shopper) + "profile"
 
 
 def segments_key(shopper: str) -> str:
     """The HASH of the segments a shopper is in, with the time of entering each (ms)."""
-    return f"ps:1:shopper:{{{part(shopper)}}}:segments"
+    return shopper_key(shopper) + "segments"
 
 
 def top_key(shopper: str, slot: str) -> str:
     """The STRING with a shopper's list for one page slot."""
-    return f"ps:1:shopper:{{{part(shopper)}}}:top:{part(slot)}"
+    return f"{shopper_key(shopper)}top:{part(slot)}"
 
 
 def session_key(shopper: str) -> str:
     """The HASH of a shopper's running session."""
-    return f"ps:1:shopper:{{{part(shopper)}}}:session"
+    return shopper_key(shopper) + "session"
 
 
 def alias_key(anonymous_id: str) -> str:

@@ -12,7 +12,7 @@ from state.deadletters import DeadLetter
 from state.events import Event, Item
 from state.shopper import Shopper
 
-Write = tuple[str | int | float, ...]
+Write = tuple[str | bytes | int | float, ...]
 """A Redis command and its arguments, as `state.store` sends it."""
 
 
@@ -89,37 +89,29 @@ class Totals(msgspec.Struct):
     erased: int = 0
 
 
-class Clicks(msgspec.Struct):
-    """What learners learn from, in columns: one row for each item of an event that shows taste."""
+Click = tuple[int, str, Item, str, int, int]
+"""One item of an event that shows taste: position in the batch, shopper, item, event type, event time
+(ms), start of the session it belongs to (ms)."""
 
-    position: list[int] = []
-    shopper: list[str] = []
-    item: list[Item] = []
-    type: list[str] = []
-    at_ms: list[int] = []
-    session_ms: list[int] = []
+Active = tuple[str, bool, bool, tuple[float, ...], Write, int]
+"""A shopper that did something, once a batch: id, whether it is a user, whether it may have lists, its
+feature row (`operators.features`), its profile as a write, how long that is kept (s)."""
 
 
 class Visited(msgspec.Struct):
     """What one shard made of its part of a batch.
 
-    `active` names each shopper that did something, once; `known` says whether it is a user, `listed`
-    whether it may have lists; `features` is the row of each of them (see `operators.features`),
-    `profiles` its profile as a write, `lifetimes_s` how long that is kept. `forwards` and `moves` go on to the
-    shard of the user, in this batch.
+    `forwards` and `moves` go on to the shard of the user, in this batch. `orders` are (shopper, worth
+    in millionths, time), `catalogue` (time, item, currency), `moved` (anonymous id, user, time),
+    `erased` (shopper, time); times in ms.
     """
 
     batch: BatchId
     shard: int
     watermark_ms: int
     last: bool
-    active: list[str] = []
-    known: list[bool] = []
-    listed: list[bool] = []
-    features: list[tuple[float, ...]] = []
-    profiles: list[Write] = []
-    lifetimes_s: list[int] = []
-    clicks: Clicks = msgspec.field(default_factory=Clicks)
+    active: list[Active] = []
+    clicks: list[Click] = []
     orders: list[tuple[str, int, int]] = []
     catalogue: list[tuple[int, Item, str]] = []
     moved: list[tuple[str, str, int]] = []

@@ -11,7 +11,7 @@ import hashlib
 import logging
 import os
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import urlsplit, urlunsplit
 
 import redis
@@ -26,13 +26,14 @@ from state.sending import Sender
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-Command = tuple[str | int | float, ...]
+Command = tuple[str | bytes | int | float, ...]
 """A Redis command and its arguments."""
 
 PASSWORD_VARIABLE = "PENSTOCK_REDIS_PASSWORD"  # noqa: S105 - the name of it, not one
 
+_pack = cast("Callable[[Command], bytes]", pack_command)
 _UNSETTLED_BYTES_MAX = 8 << 20
 _RECEIVE_BYTES = 1 << 16
 _BACKOFF_S = (0.05, 0.1, 0.2, 0.5, 1.0)
@@ -82,7 +83,8 @@ class Store:
             raise UserError(
                 f"redis.url {self.address}: expected redis://, rediss:// or unix://"
             ) from error
-        self.client = redis.Redis(connection_pool=self._pool)
+        # Any: redis-py types every reply as all that any setting could make of it.
+        self.client: Any = redis.Redis(connection_pool=self._pool)
         self._connection: Any = None
         self._sender = Sender()
         self._unsettled: list[_Chunk] = []
@@ -99,7 +101,7 @@ class Store:
 
     def send(self, commands: Iterable[Command]) -> None:
         """Write commands in order, without waiting for their replies."""
-        packed = [pack_command(command) for command in commands]
+        packed = list(map(_pack, commands))
         if not packed:
             return
         if self._unsettled_bytes > _UNSETTLED_BYTES_MAX:

@@ -1,0 +1,172 @@
+"""How many events a second does one worker carry from a file to Redis, everything on, beside the floor?
+
+The floor has the same source and sink and does what no stream processor could leave out: decode, group
+by shard, write one value for each active shopper and batch; nothing is remembered or learned. Both run
+on the canonical workload (`workload.py`) into a Redis of their own, one after the other.
+
+`python -m benchmarks.canonical` prints the rates, their ratio, and what a shopper costs in memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import bytewax.operators as op
+from bytewax.dataflow import Dataflow
+from bytewax.testing import run_main
+
+from benchmarks.workload import Workload, cached
+from flows import replay
+from flows.embedded import EmbeddedRedis
+from flows.files import LogFile
+from flows.sinks import RedisSink
+from flows.sources import RecordedSource
+from operators.identity import device
+from operators.readers import READERS
+from state import keys
+from state.config import Settings
+from state.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from state.deadletters import DeadLetter
+    from state.events import Event
+    from state.messages import SourceBatch, Write
+
+LIFETIME_S = 86_400
+
+
+class Figures(NamedTuple):
+    """What one run took. Rate in events/s, memory in MB above the start of the run."""
+
+    events: int
+    shoppers: int
+    wall_s: float
+    rss_mb: float
+    redis_mb: float
+
+    @property
+    def rate(self) -> float:
+        """Events a second."""
+        return self.events / self.wall_s
+
+
+def floor(source: RecordedSource, sink: RedisSink) -> Dataflow:
+    """events -> by_shard -> redis: one value for each active device, shard and batch."""
+
+    def write(batch: SourceBatch) -> list[tuple[str, list[Write]]]:
+        return [(str(group.shard), _values(group.events)) for group in batch.groups if group.events]
+
+    flow = Dataflow("floor")
+    batches = op.input("events", flow, source)
+    op.output("redis", op.flat_map("by_shard", batches, write), sink)
+    return flow
+
+
+def _values(events: list[Event]) -> list[Write]:
+    last = {device(event): event.event_ts for event in events}
+    return [
+        ("SET", keys.profile_key(name), at_ms, "EX", LIFETIME_S) for name, at_ms in last.items()
+    ]
+
+
+def measure(kind: str, workload: Workload) -> Figures:
+    """Run the floor or the flow over a workload in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.canonical", "--run", kind]
+    for name in ("events", "shoppers", "items"):
+        command += [f"--{name}", str(getattr(workload, name))]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return Figures(**json.loads(printed.splitlines()[-1]))
+
+
+def run(kind: str, workload: Workload) -> Figures:
+    """Run the floor or the flow over a workload in this process."""
+    path, settings = str(cached(workload)), Settings()
+
+    def records() -> Iterator[Event | DeadLetter]:
+        return READERS["penstock"](LogFile(path).lines(), source=path, now_ms=2**62)
+
+    with EmbeddedRedis() as redis, tempfile.TemporaryDirectory() as folder:
+        store = Store(redis.url, timeout_ms=5000, patience_s=10)
+        before_mb, redis_before = _rss_mb(), _redis_mb(store)
+        began = time.perf_counter()
+        if kind == "floor":
+            source = RecordedSource({"file": records}, settings)
+            sink = RedisSink(lambda: Store(redis.url, timeout_ms=5000, patience_s=10))
+            replay.quiet_garbage_collector()
+            run_main(floor(source, sink), epoch_interval=timedelta(seconds=1))
+        else:
+            replay.run(
+                {"file": records},
+                settings,
+                redis_url=redis.url,
+                dead_letters=Path(folder) / "dead.jsonl",
+            )
+        wall_s = time.perf_counter() - began
+        return Figures(
+            workload.events,
+            workload.shoppers,
+            wall_s,
+            _rss_mb() - before_mb,
+            _redis_mb(store) - redis_before,
+        )
+
+
+def _rss_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _redis_mb(store: Store) -> float:
+    return float(store.client.info("memory")["used_memory"]) / 2**20
+
+
+def main() -> None:
+    """Print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--run", choices=("floor", "flow"), help="one run, as JSON")
+    parser.add_argument("--events", type=int, default=Workload().events)
+    parser.add_argument("--shoppers", type=int, default=Workload().shoppers)
+    parser.add_argument("--items", type=int, default=Workload().items)
+    parser.add_argument("--scale", action="store_true", help="10 k, 100 k and 1 M shoppers too")
+    asked = parser.parse_args()
+    workload = Workload(events=asked.events, shoppers=asked.shoppers, items=asked.items)
+    if asked.run:
+        print(json.dumps(run(asked.run, workload)._asdict()))
+        return
+    cached(workload)
+    least, flow = measure("floor", workload), measure("flow", workload)
+    print(f"floor_events_per_s={least.rate:,.0f} flow_events_per_s={flow.rate:,.0f}")
+    print(f"ratio={flow.rate / least.rate:.3f} (at least .2)")
+    print(f"peak_worker_mb={flow.rss_mb:.0f} redis_mb={flow.redis_mb:.0f}")
+    print(
+        f"bytes_a_shopper: worker={flow.rss_mb * 2**20 / flow.shoppers:.0f} "
+        f"redis={flow.redis_mb * 2**20 / flow.shoppers:.0f}"
+    )
+    if asked.scale:
+        scale(asked.events, asked.items)
+
+
+def scale(events: int, items: int) -> None:
+    """The rate at 10 k, 100 k and 1 M shoppers, as a share of the first."""
+    rates = []
+    for shoppers in (10_000, 100_000, 1_000_000):
+        workload = Workload(events=max(events, shoppers), shoppers=shoppers, items=items)
+        cached(workload)
+        rates.append(measure("flow", workload).rate)
+        print(
+            f"shoppers={shoppers:,} events_per_s={rates[-1]:,.0f} of_first={rates[-1] / rates[0]:.2f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
