@@ -81,6 +81,18 @@ class Contexts:
         context[~known] = NOBODY
         return context
 
+    def leave(self, shopper: int, heir: int = NOBODY) -> None:
+        """Clear a shopper's row; the heir, if any, goes on with it unless their own is newer."""
+        if not 0 <= shopper < self.rows or shopper == heir:
+            return
+        if heir != NOBODY:
+            self._grow(heir + 1)
+            if self.last_ms[heir] < self.last_ms[shopper]:
+                self.recent[heir] = self.recent[shopper]
+                self.last_ms[heir] = self.last_ms[shopper]
+        self.recent[shopper] = NOBODY
+        self.last_ms[shopper] = LONG_AGO_MS
+
     def arrays(self) -> Mapping[str, NDArray[np.generic]]:
         """The whole state as named arrays."""
         return {

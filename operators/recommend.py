@@ -135,6 +135,11 @@ class Recommender:
             },
         }
 
+    def leave(self, shopper: str, user: str = "") -> None:
+        """A shopper is no more: merged into a user, who goes on with their session, or erased."""
+        heir = self.shoppers.row(user) if user else NOBODY
+        self.contexts.leave(self.shoppers.find(shopper), heir)
+
     def similar(self) -> tuple[list[str], RankedLists]:
         """The items whose company in sessions changed since last asked, and that company."""
         items = self.covisitation.take_changed()

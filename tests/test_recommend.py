@@ -201,6 +201,26 @@ def test_lists_apart_are_the_blend_and_one_of_each_learner() -> None:
     assert apart["covisitation"].source == "covisitation"
 
 
+def test_who_logs_in_goes_on_with_the_session_and_who_is_erased_starts_anew() -> None:
+    recommender = shop()
+    recommender.learn(views([("cookie", "item3", 0), ("ann", "item20", 0)]))
+    before = items_of(recommender, "cookie")
+    recommender.leave("cookie", "user")
+    recommender.leave("ann")
+    recommender.leave("nobody", "ann")
+    assert items_of(recommender, "user")[0] == before[0] == "item4"
+    nothing = [NOBODY] * recommender.contexts.reach
+    rows = [recommender.shoppers.find(name) for name in ("cookie", "ann")]
+    assert recommender.contexts.take(np.array(rows, np.int32)).tolist() == [nothing, nothing]
+
+
+def test_of_two_sessions_that_become_one_the_newer_context_stays() -> None:
+    contexts = Contexts(2)
+    contexts.advance(*columns((0, 9, 10), (1, 8, 20)))
+    contexts.leave(0, heir=1)
+    assert contexts.take(np.arange(2, dtype=np.int32)).tolist() == [[NOBODY] * 2, [8, NOBODY]]
+
+
 def test_keys_beside_the_lists_are_told_once_after_they_changed() -> None:
     recommender = Recommender()
     recommender.learn(views([("ann", "mug", 0), ("ann", "cup", 1)], category="kitchen"))
