@@ -6,6 +6,7 @@ Everything that can be wrong with a file is a `UserError` that names it and says
 from __future__ import annotations
 
 import gzip
+import os
 import sys
 import zlib
 from contextlib import contextmanager
@@ -48,7 +49,8 @@ class LogFile:
         if path.endswith(".gz") and not is_gzip:
             raise UserError(f"{path} is not gzip: rename it without .gz if it is plain text")
         self._plain = gzip.GzipFile(fileobj=self._stored) if is_gzip else self._stored
-        self.bytes_total = Path(path).stat().st_size if self._stored.seekable() else None
+        is_file = self._stored.seekable()
+        self.bytes_total = os.fstat(self._stored.fileno()).st_size if is_file else None
 
     def __enter__(self) -> Self:
         return self

@@ -1,0 +1,97 @@
+"""The command line: one file a subcommand in `flows/commands/`, and what they have in common.
+
+Whatever goes wrong is one line on standard error and an exit code: 2 for what the person at the
+terminal can mend, 130 for Ctrl-C, 1 for the rest. To add a subcommand: one file, one line in `COMMANDS`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flows.commands import demo, evaluate, replay
+from state.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COMMANDS = (demo, replay, evaluate)
+
+FAILED, USER_ERROR, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `penstock ARGV`; returns the exit code."""
+    args = _parser().parse_args(argv)
+    _add_common(args)
+    logging.basicConfig(format="penstock: %(message)s", level=logging.WARNING, stream=sys.stderr)
+    try:
+        code: int = args.run(args)
+        sys.stdout.flush()
+    except UserError as error:
+        return _fail(USER_ERROR, " ".join(str(error).split()), debug=args.debug)
+    except KeyboardInterrupt:
+        goes_on = ": the same command goes on where it was" if _is_resumable(args) else ""
+        return _fail(INTERRUPTED, f"stopped{goes_on}", debug=False)
+    except BrokenPipeError:
+        # Who read the output has gone; what is still buffered must not complain at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except Exception as error:
+        where = "" if args.debug else f"; details are in {_details()}"
+        return _fail(FAILED, f"unforeseen {_one_line(error)}{where}", debug=args.debug)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="penstock",
+        description="A shop's clickstream into live segments and top-k lists in Redis.",
+    )
+    add = parser.add_argument
+    add("--config", dest="common_config", metavar="FILE", type=Path, help="a configuration file")
+    add("--set", dest="common_set", metavar="A.B=C", action="append", default=[],
+        help="set one configuration key; may be given again")  # fmt: skip
+    add("--redis", dest="common_redis", metavar="URL", help="where Redis is (default redis.url)")
+    add("--debug", action="store_true", help="show where an error came from")
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        command.add_parser(subparsers)
+    return parser
+
+
+def _add_common(args: argparse.Namespace) -> None:
+    """Options may stand before the subcommand or after it; the later ones win."""
+    args.config = args.config or args.common_config
+    args.set = [*args.common_set, *args.set]
+    if "redis" in args:
+        args.redis = args.redis or args.common_redis
+
+
+def _is_resumable(args: argparse.Namespace) -> bool:
+    return getattr(args, "recovery", None) is not None
+
+
+def _fail(code: int, message: str, *, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    print(f"penstock: {message}", file=sys.stderr)
+    return code
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _details() -> str:
+    """Keep the traceback in a file: a run of hours is not repeated to see it."""
+    handle, path = tempfile.mkstemp(prefix="penstock-", suffix=".log")
+    with open(handle, "w") as file:
+        traceback.print_exc(file=file)
+    return path

@@ -1,0 +1,89 @@
+"""`penstock demo`: the main job on a synthetic shop, with a Redis of its own."""
+
+from __future__ import annotations
+
+import signal
+import tempfile
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from flows.embedded import EmbeddedRedis
+from flows.live import LiveSource
+from flows.options import add_settings, settings_of
+from flows.replay import report, run_source
+from flows.summary import summary
+from operators.synthetic import shop
+from state.errors import UserError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+EVENTS = 200_000
+HISTORY = 60_000
+EVENTS_PER_S = 300
+SPEED = 15
+"""How much faster the shop's time goes than ours: a visit of two minutes is over in eight seconds."""
+SHOPPERS = 10_000
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the subcommand."""
+    parser = subparsers.add_parser(
+        "demo",
+        help="the main job on a synthetic shop, with a Redis of its own",
+        description="Run the flow on a synthetic shop and watch it, until Ctrl-C.",
+    )
+    add = parser.add_argument
+    add("--once", action="store_true", help="a short run that ends by itself")
+    add("--events", metavar="N", type=int, help=f"end after N events (--once: {EVENTS:,})")
+    add_settings(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the shop through the flow. Raises UserError."""
+    if args.events is not None and args.events < 1:
+        raise UserError(f"--events {args.events}: name at least 1")
+    settings = settings_of(args)
+    stop = threading.Event()
+    events = args.events or (EVENTS if args.once else None)
+    visits = shop(shoppers=SHOPPERS, events=events, events_per_s=EVENTS_PER_S / SPEED)
+    source = LiveSource(
+        visits,
+        settings,
+        stop,
+        history=events if args.once and events else HISTORY,
+        events_per_s=EVENTS_PER_S,
+    )
+    began_s = time.perf_counter()
+    console = Console(highlight=False)
+    some = f"{events:,} events" if events else "events"
+    console.print(f"{some} of a synthetic shop, through the flow, into a Redis of its own")
+    with EmbeddedRedis() as server, tempfile.TemporaryDirectory(prefix="penstock-demo-") as folder:
+        dead_letters = Path(folder) / "dead-letters.jsonl"
+        with _stopping_on_interrupt(stop):
+            run_source(source, settings, redis_url=server.url, dead_letters=dead_letters)
+        figures = report(settings, server.url, began_s)
+        summary(console, figures, server.url, dead_letters)
+    return 0
+
+
+@contextmanager
+def _stopping_on_interrupt(stop: threading.Event) -> Iterator[None]:
+    """Ctrl-C ends the source, and the flow writes what it holds; a second one ends at once."""
+
+    def once(number: int, _: object) -> None:
+        stop.set()
+        signal.signal(number, before)
+
+    before = signal.signal(signal.SIGINT, once)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,151 @@
+"""`penstock replay`: a recorded file through the flow to its end, as fast as it goes."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import track
+
+from flows.files import LogFile, progress_bar
+from flows.options import EMBEDDED, add_redis, add_settings, redis_of, redis_url, settings_of
+from flows.ordering import in_time_order
+from flows.replay import report, run_source
+from flows.resuming import check_same_replay
+from flows.sources import RecordedSource
+from flows.summary import summary, unaccounted, write_report
+from operators.readers import READERS, UNORDERED
+from state.errors import UserError
+from state.events import Event
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Generator, Iterator
+
+    from state.deadletters import DeadLetter
+
+STANDARD_INPUT = "-"
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the subcommand."""
+    parser = subparsers.add_parser(
+        "replay",
+        help="a recorded file through the flow to its end",
+        description="Run a recorded file through the flow to its end, as fast as it goes.",
+    )
+    add = parser.add_argument
+    add("file", metavar="FILE", help="the recorded file: plain, .gz, or - for standard input")
+    add("--format", required=True, choices=READERS, help="what FILE holds")
+    add("--report", metavar="FILE", type=Path, help="write the figures as JSON")
+    add(
+        "--recovery",
+        metavar="DIR",
+        type=Path,
+        help="keep snapshots here: a replay that was stopped goes on where it was",
+    )
+    add(
+        "--dead-letters",
+        metavar="FILE",
+        type=Path,
+        help="where rejected records go (default: NAME.dead-letters.jsonl here, if there are any)",
+    )
+    add_redis(parser)
+    add_settings(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Replay, report, summarize. Raises UserError."""
+    settings = settings_of(args)
+    if args.report and not args.report.parent.is_dir():
+        raise UserError(
+            f"cannot write {args.report}: make the directory {args.report.parent} first"
+        )
+    if args.recovery:
+        _check_resumable(args, redis_url(args, settings))
+    dead_letters = args.dead_letters or _dead_letters_beside(args.file)
+    began_s = time.perf_counter()
+    with (
+        LogFile(args.file) as log,
+        closing(_records(log, args.format)) as records,
+        redis_of(args, settings) as url,
+    ):
+        if args.recovery:
+            check_same_replay(args.recovery, log.name, args.format, settings)
+        source = RecordedSource({Path(log.name).name: lambda: records}, settings)
+        run_source(
+            source,
+            settings,
+            redis_url=url,
+            dead_letters=dead_letters,
+            recovery_folder=args.recovery,
+        )
+        figures = report(settings, url, began_s)
+        if figures.events or source.failure is None:
+            if args.report:
+                write_report(args.report, figures)
+            summary(Console(highlight=False), figures, url, dead_letters)
+    if source.failure is not None:
+        raise source.failure
+    if missing := unaccounted(figures):
+        print(f"penstock: {missing:,} events are neither accepted nor rejected", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _check_resumable(args: argparse.Namespace, url: str) -> None:
+    if args.file == STANDARD_INPUT:
+        raise UserError("standard input cannot be read again: --recovery needs a FILE")
+    if url == EMBEDDED:
+        raise UserError(
+            "the embedded Redis is empty after a restart: with --recovery, name one that stays "
+            "with --redis URL"
+        )
+
+
+def _dead_letters_beside(file: str) -> Path:
+    name = "standard-input" if file == STANDARD_INPUT else Path(file).name
+    return Path(f"{name}.dead-letters.jsonl")
+
+
+def _records(log: LogFile, format_name: str) -> Generator[Event | DeadLetter, None, None]:
+    """What the file holds, in an order that can be replayed, with a bar on the terminal."""
+    if format_name in UNORDERED:
+        return _sorted(_read(log, format_name))
+    return _read(log, format_name)
+
+
+def _read(log: LogFile, format_name: str) -> Generator[Event | DeadLetter, None, None]:
+    now_ms = time.time_ns() // 1_000_000
+    with progress_bar(log) as advanced:
+        yield from READERS[format_name](log.lines(advanced), source=log.name, now_ms=now_ms)
+
+
+def _sorted(records: Iterator[Event | DeadLetter]) -> Generator[Event | DeadLetter, None, None]:
+    """By time, with a second bar: the first one has ended when the first event comes."""
+    events = 0
+
+    def counted() -> Iterator[Event | DeadLetter]:
+        nonlocal events
+        for record in records:
+            events += isinstance(record, Event)
+            yield record
+
+    in_order = in_time_order(counted())
+    for record in in_order:
+        yield record
+        if isinstance(record, Event):
+            break
+    console = Console(stderr=True)
+    yield from track(
+        in_order,
+        "replayed by time",
+        total=events - 1,
+        console=console,
+        disable=not console.is_terminal,
+    )

@@ -1,0 +1,49 @@
+"""Which replay a recovery folder belongs to: going on with another input would mix two."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from state.errors import UserError
+
+if TYPE_CHECKING:
+    from state.config import Settings
+
+FILE_NAME = "replay.json"
+
+
+class Replayed(msgspec.Struct, frozen=True):
+    """What has to stay the same from start to resume."""
+
+    file: str
+    format: str
+    config_sha256: str
+
+
+def check_same_replay(folder: Path, file: str, format_name: str, settings: Settings) -> None:
+    """Note in a new recovery folder what is replayed; in an old one, make sure that it is the same.
+
+    Raises UserError.
+    """
+    asked = Replayed(Path(file).name, format_name, settings.sha256)
+    noted = folder / FILE_NAME
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not noted.exists():
+            noted.write_bytes(msgspec.json.encode(asked))
+        begun = msgspec.json.decode(noted.read_bytes(), type=Replayed)
+    except OSError as error:
+        raise UserError(
+            f"recovery folder {folder}: {error.strerror}: name one that can be written to"
+        ) from error
+    except msgspec.DecodeError as error:
+        raise UserError(f"{noted} is damaged ({error}): name another --recovery folder") from error
+    for name in asked.__struct_fields__:
+        if getattr(begun, name) != getattr(asked, name):
+            raise UserError(
+                f"recovery folder {folder} is of another replay (its {name.replace('_', ' ')} was "
+                f"{getattr(begun, name)}, not {getattr(asked, name)}): name another folder"
+            )

@@ -1,0 +1,131 @@
+"""What a storefront reads, by the key contract and nothing else. It never writes.
+
+`docs/storefront.md` has the same in a few lines of plain Python and JavaScript.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import orjson
+
+from state import keys
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from state.store import Store
+
+SLOT = "home"
+
+
+class Entry(NamedTuple):
+    """One place of a list; `reason` is `because:<item id>`, or the word of who put it there."""
+
+    item: str
+    score: float
+    reason: str
+
+
+class TopList(NamedTuple):
+    """A list as it stands; `key` is where it was found, `at_ms` the event time it was made."""
+
+    key: str
+    at_ms: int
+    source: str
+    entries: list[Entry]
+
+
+class Segment(NamedTuple):
+    """A segment and how many are in it."""
+
+    sid: str
+    name: str
+    size: int
+
+
+class Storefront:
+    """Reads by shopper, item and segment. Every answer is one round trip, or says how many."""
+
+    def __init__(self, store: Store) -> None:
+        # Its type says bytes or str; this client always answers bytes.
+        self._client: Any = store.client
+
+    def resolve(self, some_id: str) -> str:
+        """The shopper an id stands for: an anonymous id may have become a user."""
+        became: bytes | None = self._client.get(keys.alias_key(some_id))
+        return became.decode() if became else some_id
+
+    def profile(self, shopper: str) -> dict[str, str]:
+        """Counters and features; empty for a shopper nobody knows."""
+        return self._hash(keys.profile_key(shopper))
+
+    def session(self, shopper: str) -> dict[str, str]:
+        """The running session; empty when the shopper is not here."""
+        return self._hash(keys.session_key(shopper))
+
+    def segments_of(self, shopper: str) -> dict[str, int]:
+        """The segments a shopper is in, with when each was entered (ms)."""
+        entered = self._hash(keys.segments_key(shopper))
+        return {sid: int(at_ms) for sid, at_ms in entered.items()}
+
+    def top(self, shopper: str, slot: str = SLOT) -> TopList | None:
+        """The shopper's own list."""
+        return self._list(keys.top_key(shopper, slot))
+
+    def list_for(self, shopper: str, slot: str = SLOT) -> TopList | None:
+        """The list to show: the shopper's own, else what is popular with those alike, in the
+        category the shopper likes best, or with everybody. None: the shop's own list.
+
+        One round trip for a shopper with a list, three more reads at most without.
+        """
+        return next(filter(None, map(self._list, self._places(shopper, slot))), None)
+
+    def names(self, items: Iterable[str]) -> dict[str, str]:
+        """What to call each item: the name on its card, else its id. One round trip."""
+        wanted = list(dict.fromkeys(items))
+        reads = self._client.pipeline(transaction=False)
+        for item in wanted:
+            reads.hget(keys.card_key(item), "name")
+        found = zip(wanted, reads.execute(), strict=True)
+        return {item: name.decode() if name else item for item, name in found}
+
+    def segments(self) -> list[Segment]:
+        """All segments with their sizes, biggest first. Two round trips."""
+        registry = self._hash(keys.registry_key())
+        reads = self._client.pipeline(transaction=False)
+        for sid in registry:
+            reads.zcard(keys.members_key(sid))
+        segments = [
+            Segment(sid, orjson.loads(about)["name"], size)
+            for (sid, about), size in zip(registry.items(), reads.execute(), strict=True)
+        ]
+        return sorted(segments, key=lambda segment: (-segment.size, segment.sid))
+
+    def newest_members(self, sid: str, n: int) -> list[str]:
+        """The shoppers that entered a segment last."""
+        return [name.decode() for name in self._client.zrevrange(keys.members_key(sid), 0, n - 1)]
+
+    def figures(self) -> dict[str, str]:
+        """What the flow has counted so far."""
+        return self._hash(keys.meta_key())
+
+    def _places(self, shopper: str, slot: str) -> Iterator[str]:
+        """Where a list may be, in the order of the contract."""
+        yield keys.top_key(shopper, slot)
+        for sid in self.segments_of(shopper):
+            yield keys.popular_key("segment", sid)
+        if category := self.profile(shopper).get("top_category"):
+            yield keys.popular_key("category", category)
+        yield keys.popular_key()
+
+    def _hash(self, key: str) -> dict[str, str]:
+        return {n.decode(): v.decode() for n, v in self._client.hgetall(key).items()}
+
+    def _list(self, key: str) -> TopList | None:
+        text: bytes | None = self._client.get(key)
+        if text is None:
+            return None
+        stored = orjson.loads(text)
+        entries = [Entry(*entry) for entry in stored["items"]]
+        return TopList(key, stored["at"], stored["source"], entries)
