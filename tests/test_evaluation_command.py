@@ -173,6 +173,21 @@ SPLIT = [*SEQUENCES, "--protocol", "split"]
             "{log}: line 2 cannot be read (event_type sneeze is not known)",
         ),
         ("user_id,item_id,timestamp\nann\n", ["--format", "interactions"], "{log}: line 2"),
+        (
+            "user_id,item_id,timestamp,rating\nann,mug,1,nan\n",
+            ["--format", "interactions"],
+            "{log}: line 2 cannot be read (rating nan is not a number from 0 up)",
+        ),
+        (
+            "user_id,item_id,timestamp\nann,mug,1396860669277000\n",
+            ["--format", "interactions"],
+            "{log}: line 2 cannot be read (timestamp 1396860669277000 is not in seconds)",
+        ),
+        (
+            f"user_id,item_id,timestamp\nann,{'m' * 200_000},1\n",
+            ["--format", "interactions"],
+            "{log}: line 2 cannot be read (field larger than field limit (131072))",
+        ),
         ("{{}}\n", ["--format", "rees46"], "{log}: not in format rees46"),
         ("mug cup\n", ["--format", "penstock"], "{log}: set aside 1 of its records (not_json, "),
         (SESSIONS, [*SPLIT, "--cases", "{log}"], "{log}: line 1 is no case"),

@@ -6,8 +6,12 @@ from typing import TYPE_CHECKING
 
 from operators.evaluation.clicks import RawClick, collect
 from operators.evaluation.formats import RawCase
+from operators.evaluation.from_events import from_events
 from operators.evaluation.protocols import Rules, prequential, split
 from operators.evaluation.reference import Reference
+from state.config import Weights
+from state.deadletters import DeadLetter
+from state.events import Event, Item
 from state.interactions import CART, PURCHASE, VIEW
 
 if TYPE_CHECKING:
@@ -15,6 +19,7 @@ if TYPE_CHECKING:
 
     from operators.evaluation.clicks import Click, Clicks, Session
     from operators.evaluation.protocols import Request
+    from state.events import EventType
 
 MINUTE_MS = 60_000
 
@@ -154,6 +159,35 @@ def test_clicks_are_put_in_order_of_time_and_ties_stay_as_they_came() -> None:
     raw = [RawClick("ann", "b", 5), RawClick("bob", "c", 5), RawClick("cid", "a", 1)]
     clicks = collect(raw)
     assert [clicks.items.ids[click.item] for click in clicks] == ["a", "b", "c"]
+
+
+def test_of_a_shops_events_those_count_that_speak_of_taste() -> None:
+    def event(
+        kind: EventType, at_ms: int, item: str, device: str | None, user: str | None
+    ) -> Event:
+        items = (Item(item_id=item),) if item else ()
+        return Event(str(at_ms), kind, at_ms, anonymous_id=device, user_id=user, items=items)
+
+    letter = DeadLetter(
+        failure_type="not_json", errors=(), source="log", partition="0", offset=1, raw=""
+    )
+    records: list[Event | DeadLetter] = [
+        event("item_view", 1, "mug", "a1", None),
+        letter,
+        event("search", 2, "", "a1", None),
+        event("identify", 3, "", "a1", "ann"),
+        event("cart_add", 4, "mug", "a1", None),
+        event("purchase", 5, "mug", None, "ann"),
+        event("refund", 6, "mug", None, "ann"),
+    ]
+    set_aside: list[DeadLetter] = []
+    clicks = list(from_events(records, Weights(), set_aside.append))
+    assert clicks == [
+        RawClick("a1", "mug", 1, VIEW, 1.0),
+        RawClick("ann", "mug", 4, CART, 3.0),
+        RawClick("ann", "mug", 5, PURCHASE, 5.0),
+    ]
+    assert set_aside == [letter]
 
 
 def test_the_whole_report_of_a_prequential_run() -> None:

@@ -10,6 +10,7 @@ over a part of such a file would not be comparable with anybody's.
 from __future__ import annotations
 
 import csv
+from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 from operators.evaluation.clicks import RawClick
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 CLICK_MS = 1000
 """`sequences` has no times: clicks are taken as one a second, so that what decays has a clock."""
+
+AT_MS_MAX = 10**14
+"""The year 5138: what is later was written in ms or µs."""
 
 KINDS = {
     "": VIEW,
@@ -69,19 +73,20 @@ def interactions(lines: Iterable[bytes]) -> Iterator[RawClick]:
     [RawClick(shopper='ann', item='mug', at_ms=1500, kind=0, weight=1.0)]
     """
     rows = csv.DictReader(_texts(lines))
-    missing = {"user_id", "item_id", "timestamp"} - set(rows.fieldnames or ())
-    if missing:
-        raise UserError(
-            f"the first line lacks {', '.join(sorted(missing))}: `interactions` begins with"
-            " a header like user_id,item_id,timestamp; add it, or give the file's own --format"
-        )
-    for row in rows:
-        try:
-            yield _interaction(row)
-        except (KeyError, OverflowError, TypeError, ValueError) as error:
+    try:
+        missing = {"user_id", "item_id", "timestamp"} - set(rows.fieldnames or ())
+        if missing:
             raise UserError(
-                f"line {rows.line_num} cannot be read ({error}): correct it or take it out"
-            ) from None
+                f"the first line lacks {', '.join(sorted(missing))}: `interactions` begins with"
+                " a header like user_id,item_id,timestamp; add it, or give the file's own --format"
+            )
+        yield from map(_interaction, rows)
+    except (csv.Error, OverflowError, TypeError, ValueError) as error:
+        # The csv module counts a line when it has parsed it.
+        number = rows.line_num + isinstance(error, csv.Error)
+        raise UserError(
+            f"line {number} cannot be read ({error}): correct it or take it out"
+        ) from None
 
 
 def _interaction(row: Mapping[str, str]) -> RawClick:
@@ -92,7 +97,12 @@ def _interaction(row: Mapping[str, str]) -> RawClick:
     if kind is None:
         raise ValueError(f"event_type {row['event_type']} is not known")
     at_ms = round(float(row["timestamp"]) * 1000)
-    return RawClick(shopper, item, at_ms, kind, float(row.get("rating") or 1))
+    if abs(at_ms) > AT_MS_MAX:
+        raise ValueError(f"timestamp {row['timestamp']} is not in seconds")
+    weight = float(row.get("rating") or 1)
+    if not 0 <= weight < inf:
+        raise ValueError(f"rating {row['rating']} is not a number from 0 up")
+    return RawClick(shopper, item, at_ms, kind, weight)
 
 
 def cases(lines: Iterable[bytes]) -> Iterator[RawCase]:
@@ -102,6 +112,8 @@ def cases(lines: Iterable[bytes]) -> Iterator[RawCase]:
     [RawCase(prefix=('mug', 'cup'), target='pot')]
     """
     for number, line in enumerate(_texts(lines), start=1):
+        if not line.strip():
+            continue
         prefix, tab, target = line.partition("\t")
         if not tab or len(target.split()) != 1:
             raise UserError(
