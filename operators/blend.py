@@ -102,11 +102,11 @@ class Blend:
             shown = of_learner.item[known, : self.depth]
             self.standing[place, learner, : shown.shape[1]] = shown
 
-    def mix(self, lists: Sequence[Lists], k: int, hidden: Rows | None = None) -> Lists:
+    def mix(self, lists: Sequence[Lists], k: int) -> Lists:
         """Sum the learners' lists, in the order of `names`, with their weights; at most k items.
 
-        `hidden` int32[n, h] holds items that must not be shown. `because` is the item that the
-        strongest learner named, or the `reason_row` of that learner where it named none.
+        `because` is the item that the strongest learner named, or the `reason_row` of that learner
+        where it named none.
         """
         score, because = [], []
         for place, (of_learner, weight) in enumerate(zip(lists, self.weights(), strict=True)):
@@ -114,9 +114,6 @@ class Blend:
             score.append(np.broadcast_to(weight / np.arange(1, width + 1), (n, width)))
             because.append(np.where(of_learner.because >= 0, of_learner.because, reason_row(place)))
         item = np.concatenate([of_learner.item for of_learner in lists], axis=1)
-        if hidden is not None:
-            for column in hidden.T:
-                item[item == column[:, None]] = NOBODY
         return best_items(
             item,
             np.concatenate(score, axis=1, dtype=np.float32, casting="same_kind"),

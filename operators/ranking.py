@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from state.interactions import NOBODY, empty_lists
+from state.interactions import NOBODY, Lists, empty_lists
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from state.interactions import Lists, Rows, Weights
+    from state.interactions import Rows, Weights
 
 ROWS_AT_ONCE = 256
 """Rows worked on together: the columns in between then stay in the cache, at half the time."""
@@ -80,6 +80,25 @@ def _best_into(
     lists.item[shown] = np.where(found, listed, NOBODY)
     lists.score[shown] = np.where(found, total.take(best), 0)
     lists.because[shown] = np.where(found, because.take(source.take(top)), NOBODY)
+
+
+def without(lists: Lists, hidden: Rows) -> Lists:
+    """The lists without the items of hidden int32[n, h], in the same order, padded at the end.
+
+    >>> two = Lists(*(np.array([[4, 7]], np.int32) for _ in range(3)))
+    >>> without(two, np.array([[4, NOBODY]], np.int32)).item.tolist()
+    [[7, -1]]
+    """
+    gone = lists.item < 0
+    for column in hidden.T:
+        gone |= lists.item == column[:, None]
+    kept = gone.argsort(axis=1, kind="stable")
+    row = np.arange(len(kept))[:, None]
+    return Lists(
+        np.where(gone, NOBODY, lists.item)[row, kept],
+        np.where(gone, 0, lists.score)[row, kept].astype(np.float32),
+        np.where(gone, NOBODY, lists.because)[row, kept],
+    )
 
 
 def descending(score: Weights) -> NDArray[np.int64]:

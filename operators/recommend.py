@@ -17,6 +17,7 @@ from operators.contexts import Contexts
 from operators.learners.covisitation import BoughtTogether, Covisitation
 from operators.learners.popularity import Popularity, ScopedPopularity
 from operators.learners.registry import LEARNERS
+from operators.ranking import without
 from state.interactions import NOBODY, Interactions, Lists, Requests, Vocabulary
 
 if TYPE_CHECKING:
@@ -207,12 +208,14 @@ class Recommender:
         row = np.fromiter(map(self.shoppers.find, shoppers), np.int32, len(shoppers))
         times = np.full(len(row), now_ms, np.int64)
         requests = Requests(row, self.contexts.take(row), times)
-        return requests, [learner.candidates(requests, self.pool) for learner in self.learners]
+        lists = [learner.candidates(requests, self.pool) for learner in self.learners]
+        if not self.allow_repeats:
+            lists = [without(of_learner, requests.context) for of_learner in lists]
+        return requests, lists
 
     def _blended(self, requests: Requests, lists: Sequence[Lists]) -> RankedLists:
         self.blend.stand(requests, lists)
-        hidden = None if self.allow_repeats else requests.context
-        return self._ranked(self.blend.mix(lists, self.k, hidden), "blend")
+        return self._ranked(self.blend.mix(lists, self.k), "blend")
 
     def _own(self, name: str, lists: Lists) -> RankedLists:
         """A learner's lists; where it names no item as the reason, it is the reason."""

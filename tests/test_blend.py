@@ -7,7 +7,7 @@ import pytest
 
 from operators.blend import WATCHED, Blend
 from operators.captions import reason_row
-from operators.ranking import best_items
+from operators.ranking import best_items, without
 from state.interactions import NOBODY, Interactions, Lists, Requests, empty_lists
 
 A, B, C, D, E = range(5)
@@ -69,10 +69,13 @@ def test_the_reason_is_that_of_the_list_that_added_most() -> None:
     assert [(item, because) for item, _, because in entries(mixed)] == [(A, E), (B, E), (C, D)]
 
 
-def test_hidden_items_are_not_shown() -> None:
+def test_hidden_items_leave_no_gap() -> None:
     hidden = np.array([[B, NOBODY]], np.int32)
-    mixed = two().mix([listed([A, B]), listed([B, C])], 2, hidden)
-    assert [item for item, *_ in entries(mixed)] == [A, C]
+    assert entries(without(listed([A, B, C], because=E), hidden)) == [
+        (A, 3.0, E),
+        (C, 1.0, E),
+        (NOBODY, 0.0, NOBODY),
+    ]
 
 
 def test_who_hits_leads() -> None:
