@@ -12,7 +12,11 @@ if TYPE_CHECKING:
 
 
 class Sender:
-    """Sends what it is given, in order. An error stops it and is raised by the next `wait`."""
+    """Sends what it is given, in order, for one thread. An error stops it until `wait` raises it.
+
+    After an error nothing more goes out: the server may hold the first half of a command, and would
+    take what comes next for the other half.
+    """
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[bytes, Callable[[], socket.socket]]] = deque()
@@ -25,11 +29,13 @@ class Sender:
     def send(self, data: bytes, connected: Callable[[], socket.socket]) -> None:
         """Hand over bytes; `connected` gives the socket when their turn comes."""
         if self._thread is None:
+            self._stopped = False
             self._thread = threading.Thread(target=self._run, name="redis-sender", daemon=True)
             self._thread.start()
         with self._changed:
-            self._waiting.append((data, connected))
-            self._changed.notify_all()
+            if self._error is None:
+                self._waiting.append((data, connected))
+                self._changed.notify_all()
 
     def wait(self) -> None:
         """Return when all is sent; raises what stopped it, once, after which it starts afresh."""
@@ -40,10 +46,14 @@ class Sender:
             raise error
 
     def stop(self) -> None:
-        """End the thread; what is not sent yet is dropped."""
+        """End the thread; what is not sent yet is dropped. A later `send` starts another one."""
         with self._changed:
             self._stopped = True
+            self._waiting.clear()
             self._changed.notify_all()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
 
     def _run(self) -> None:
         while True:
@@ -53,15 +63,14 @@ class Sender:
                     return
                 data, connected = self._waiting.popleft()
                 self._busy = True
+            failed: Exception | None = None
             try:
                 connected().sendall(data)
             except Exception as error:  # raised again where it can be handled, in `wait`
-                self._fail(error)
+                failed = error
             with self._changed:
                 self._busy = False
+                if failed is not None:
+                    self._error = failed
+                    self._waiting.clear()
                 self._changed.notify_all()
-
-    def _fail(self, error: Exception) -> None:
-        with self._changed:
-            self._error = self._error or error
-            self._waiting.clear()

@@ -10,14 +10,21 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import redis
-from hiredis import Reader, pack_command
+from hiredis import HiredisError, Reader, pack_command
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, AuthorizationError, RedisError
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    NoPermissionError,
+    RedisError,
+)
 from redis.retry import Retry
 
 from state import keys
@@ -48,6 +55,8 @@ _WAIT_FOR = {
     "CLUSTERDOWN": "is a cluster that is down",
     "BUSY": "is running a long script",
 }
+_LOCKED_OUT = {"NOAUTH", "WRONGPASS", "NOPERM"}
+_LOCKED_OUT_ERRORS = (AuthenticationError, AuthorizationError, NoPermissionError)
 _log = logging.getLogger("penstock.redis")
 
 
@@ -60,6 +69,9 @@ class _RefusedError(Exception):
     """A reply that may turn to the better: the write is kept and sent again."""
 
 
+_TROUBLES = (OSError, RedisError, HiredisError, _RefusedError)
+
+
 class Store:
     """A connection for writes, and a client for reads, of one Redis or Valkey server.
 
@@ -68,12 +80,13 @@ class Store:
     """
 
     def __init__(self, url: str, *, timeout_ms: int, patience_s: float) -> None:
-        self.address = _without_password(url)
+        self.address = url
         self._patience_s = patience_s
         try:
+            self.address = _without_password(url)
             self._pool = redis.ConnectionPool.from_url(
                 url,
-                **_password(url),
+                **_password(),
                 protocol=2,
                 socket_timeout=timeout_ms / 1000,
                 socket_connect_timeout=timeout_ms / 1000,
@@ -92,12 +105,20 @@ class Store:
 
     def check(self) -> None:
         """Make sure that the server answers, lets us in and takes writes; else UserError, at once."""
-        try:
+        with self.in_words():
             self.client.hset(keys.meta_key(), "contract", keys.CONTRACT)
-        except (AuthenticationError, AuthorizationError) as error:
+
+    @contextmanager
+    def in_words(self) -> Iterator[None]:
+        """Whatever goes wrong with a read inside is a UserError that says what to do."""
+        try:
+            yield
+        except _LOCKED_OUT_ERRORS as error:
             raise self._locked_out(error) from error
         except RedisError as error:
-            raise UserError(f"Redis at {self.address} {_what_to_do(error)}") from error
+            raise UserError(
+                f"Redis at {self.address} {_what_to_do(error, keys.meta_key())}"
+            ) from error
 
     def send(self, commands: Iterable[Command]) -> None:
         """Write commands in order, without waiting for their replies."""
@@ -116,14 +137,17 @@ class Store:
         try:
             self._sender.wait()
             self._read_replies()
-        except (OSError, RedisError, _RefusedError) as error:
+        except _TROUBLES as error:
             self._send_again(error)
 
     def close(self) -> None:
         """Settle and let go of the server."""
-        self.settle()
-        self._sender.stop()
-        self._pool.disconnect()
+        try:
+            self.settle()
+        finally:
+            self._sender.stop()
+            self._disconnect()
+            self._pool.disconnect()
 
     def rows(self, pattern: str = "ps:1:*") -> Iterator[tuple[str, Any]]:
         """Every key of a pattern with its value in a canonical form, in no order."""
@@ -136,9 +160,9 @@ class Store:
         yield from self._values(batch)
 
     def sha256(self, rows: Iterable[tuple[str, Any]]) -> str:
-        """One digest over rows of a store, whatever their order."""
-        digests = sorted(hashlib.sha256(repr(row).encode()).digest() for row in rows)
-        return hashlib.sha256(b"".join(digests)).hexdigest()
+        """One digest over rows of a store, whatever their order; a scan may give a row twice."""
+        digests = {hashlib.sha256(repr(row).encode()).digest() for row in rows}
+        return hashlib.sha256(b"".join(sorted(digests))).hexdigest()
 
     def _values(self, keys: Sequence[bytes]) -> Iterator[tuple[str, Any]]:
         kinds = self.client.pipeline(transaction=False)
@@ -180,17 +204,18 @@ class Store:
     def _read_replies(self) -> None:
         while self._unsettled:
             chunk = self._unsettled[0]
-            refused = [error for error in self._errors(chunk.replies) if not _is_written(error)]
-            for error in refused:
-                self._judge(error)
+            for number, error in self._errors(chunk.replies):
+                if not _is_written(error):
+                    self._judge(error, chunk, number)
             del self._unsettled[0]
             self._unsettled_bytes -= len(chunk.packed)
 
-    def _errors(self, replies: int) -> list[str]:
-        """Read so many replies; those that are errors, as text."""
+    def _errors(self, replies: int) -> list[tuple[int, str]]:
+        """Read so many replies; those that are errors, by number and as text."""
         opened, reader = self._connected(), self._reader
-        errors: list[str] = []
-        while replies:
+        errors: list[tuple[int, str]] = []
+        number = 0
+        while number < replies:
             reply = reader.gets()
             if reply is False:
                 received = opened.recv(_RECEIVE_BYTES)
@@ -198,23 +223,27 @@ class Store:
                     raise ConnectionError("the server closed the connection")
                 reader.feed(received)
                 continue
-            replies -= 1
             if isinstance(reply, Exception):
-                errors.append(str(reply))
+                errors.append((number, str(reply)))
+            number += 1
         return errors
 
-    def _judge(self, refused: str) -> None:
+    def _judge(self, refused: str, chunk: _Chunk, number: int) -> None:
         """Keep the chunk for another try where the server may recover, else say what is wrong."""
-        if refused.split(" ", 1)[0] in _WAIT_FOR:
+        code = refused.split(" ", 1)[0]
+        if code in _WAIT_FOR:
             raise _RefusedError(refused)
-        raise UserError(f"Redis at {self.address} refused a write: {refused}")
+        if code in _LOCKED_OUT:
+            raise self._locked_out(refused)
+        key = _command(chunk, number)[1].decode(errors="replace")
+        raise UserError(f"Redis at {self.address} {_what_to_do(_RefusedError(refused), key)}")
 
     def _send_again(self, error: Exception) -> None:
         began = time.monotonic()
         attempt = 0
         while True:
             waited_s = time.monotonic() - began
-            if isinstance(error, AuthenticationError | AuthorizationError):
+            if isinstance(error, _LOCKED_OUT_ERRORS):
                 raise self._locked_out(error) from error
             trouble = f"Redis at {self.address} {_what_to_do(error)}"
             if waited_s > self._patience_s:
@@ -229,7 +258,7 @@ class Store:
                     self._sender.send(chunk.packed, self._connected)
                 self._sender.wait()
                 self._read_replies()
-            except (OSError, RedisError, _RefusedError) as again:
+            except _TROUBLES as again:
                 error = again
             else:
                 _log.warning(
@@ -237,23 +266,41 @@ class Store:
                 )
                 return
 
-    def _locked_out(self, error: Exception) -> UserError:
+    def _locked_out(self, error: Exception | str) -> UserError:
         return UserError(
             f"Redis at {self.address} refused the login ({error}): set {PASSWORD_VARIABLE}"
         )
 
 
-def _what_to_do(error: BaseException) -> str:
-    code = str(error).split(" ", 1)[0].rstrip(":")
-    if type(error).__name__ == "ReadOnlyError" or "read only replica" in str(error):
+def _what_to_do(error: BaseException, key: str = "") -> str:
+    """What is wrong, and what a person can do about it; `key` is the one that was written."""
+    text = str(error)
+    code = text.split(" ", 1)[0].rstrip(":")
+    if isinstance(error, redis.ReadOnlyError):
         code = "READONLY"
-    elif type(error).__name__ == "OutOfMemoryError" or "used memory >" in str(error):
+    elif isinstance(error, redis.OutOfMemoryError):
         code = "OOM"
+    elif isinstance(error, redis.BusyLoadingError):
+        code = "LOADING"
     if code in _WAIT_FOR:
         return _WAIT_FOR[code]
+    if code == "WRONGTYPE":
+        return f"holds another program's value at {key}: delete that key, or use another database"
+    if isinstance(error, HiredisError | redis.InvalidResponse):
+        return "does not speak as Redis does: set redis.url (--redis URL)"
     if isinstance(error, OSError | redis.ConnectionError | redis.TimeoutError):
         return "does not answer: start it, or set redis.url (--redis URL)"
-    return f"refused a command: {error}"
+    return f"refused to write {key}: {text}: expected Redis 6.2 or later, or Valkey, and no cluster"
+
+
+def _command(chunk: _Chunk, number: int) -> list[bytes]:
+    """A command of a chunk, taken out of its bytes again."""
+    packed = Reader()
+    packed.feed(chunk.packed)
+    for _ in range(number):
+        packed.gets()
+    command: list[bytes] = packed.gets()
+    return command
 
 
 def _is_written(error: str) -> bool:
@@ -261,11 +308,13 @@ def _is_written(error: str) -> bool:
     return _ALREADY_WRITTEN in error
 
 
-def _password(url: str) -> dict[str, str]:
+def _password() -> dict[str, str]:
+    """The password for a URL that holds none: one in the URL goes before it."""
     given = os.environ.get(PASSWORD_VARIABLE)
-    return {"password": given} if given and "@" not in url else {}
+    return {"password": given} if given else {}
 
 
 def _without_password(url: str) -> str:
-    split = urlsplit(url)
-    return urlunsplit(split._replace(netloc=split.netloc.rpartition("@")[2]))
+    """As it may be shown."""
+    login, at, _ = urlsplit(url).netloc.rpartition("@")
+    return re.sub(r"(?<=password=)[^&]*", "...", url.replace(login + at, "", 1))

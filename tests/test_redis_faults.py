@@ -1,0 +1,306 @@
+"""What a Redis that is absent, locked, full, read-only, restarted or asleep does to a run: one line
+that says what to do, or a wait after which everything is there."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flows.embedded import EmbeddedRedis
+from state import keys
+from state.errors import UserError
+from state.sending import Sender
+from state.store import PASSWORD_VARIABLE, Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from state.store import Command
+
+TIMEOUT_MS = 200
+PATIENCE_S = 2
+
+
+@pytest.fixture
+def server() -> Iterator[EmbeddedRedis]:
+    with EmbeddedRedis() as running:
+        yield running
+
+
+def store(server: EmbeddedRedis, url: str = "", patience_s: float = PATIENCE_S) -> Store:
+    return Store(url or server.url, timeout_ms=TIMEOUT_MS, patience_s=patience_s)
+
+
+def said(failing: Callable[[], object]) -> str:
+    with pytest.raises(UserError) as caught:
+        failing()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def once_waiting(caplog: pytest.LogCaptureFixture, then: Callable[[], object]) -> threading.Thread:
+    """Does `then` when the store has said that it waits."""
+    waiting = threading.Event()
+
+    class Heard(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "waiting" in record.getMessage():
+                waiting.set()
+
+    heard = Heard()
+    logging.getLogger("penstock.redis").addHandler(heard)
+
+    def act() -> None:
+        assert waiting.wait(10)
+        logging.getLogger("penstock.redis").removeHandler(heard)
+        then()
+
+    thread = threading.Thread(target=act)
+    thread.start()
+    return thread
+
+
+def names(count: int) -> list[Command]:
+    return [("SET", f"ps:1:{n}", "x" * 100) for n in range(count)]
+
+
+class TestAtTheStart:
+    def test_no_server(self, tmp_path: Path) -> None:
+        nobody = Store(f"unix://{tmp_path}/no.sock", timeout_ms=TIMEOUT_MS, patience_s=PATIENCE_S)
+        assert said(nobody.check) == (
+            f"Redis at unix://{tmp_path}/no.sock does not answer: "
+            "start it, or set redis.url (--redis URL)"
+        )
+
+    def test_something_else_listens(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as web:
+            port = web.getsockname()[1]
+
+            def answer() -> None:
+                line, _ = web.accept()
+                with line:
+                    line.recv(100)
+                    line.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+            thread = threading.Thread(target=answer)
+            thread.start()
+            url = f"redis://127.0.0.1:{port}"
+            message = said(Store(url, timeout_ms=TIMEOUT_MS, patience_s=PATIENCE_S).check)
+            thread.join()
+        assert message.startswith(f"Redis at {url} does not speak as Redis does: set redis.url")
+
+    @pytest.mark.parametrize("url", ["http://shop", "redis://host:port", "redis://[", "shop"])
+    def test_no_url_of_redis(self, url: str) -> None:
+        message = said(lambda: Store(url, timeout_ms=TIMEOUT_MS, patience_s=PATIENCE_S))
+        assert message == f"redis.url {url}: expected redis://, rediss:// or unix://"
+
+    def test_a_wrong_or_missing_password(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with EmbeddedRedis(requirepass="right") as server:
+            plain = server.url.replace(":right@", "")
+            for given in (None, "wrong"):
+                if given:
+                    monkeypatch.setenv(PASSWORD_VARIABLE, given)
+                message = said(store(server, plain).check)
+                assert message.startswith(f"Redis at {plain} refused the login (")
+                assert message.endswith(f": set {PASSWORD_VARIABLE}")
+            monkeypatch.setenv(PASSWORD_VARIABLE, "right")
+            store(server, plain).check()
+            monkeypatch.setenv(PASSWORD_VARIABLE, "wrong")
+            store(server).check()  # the one in the URL goes first
+
+    def test_a_password_is_never_shown(self) -> None:
+        with EmbeddedRedis(requirepass="right") as server:
+            assert "secret" not in said(store(server, server.url.replace("right", "secret")).check)
+
+    def test_a_replica_that_takes_no_writes(self) -> None:
+        with EmbeddedRedis(replicaof="127.0.0.1 1") as server:
+            assert said(store(server).check) == (
+                f"Redis at {server.url} is read-only, perhaps a replica: "
+                "point redis.url at the primary"
+            )
+
+    def test_a_full_server(self) -> None:
+        with EmbeddedRedis(maxmemory="1") as server:
+            assert said(store(server).check) == (
+                f"Redis at {server.url} is full: raise its maxmemory, "
+                "or give it an eviction policy that spares keys without expiry"
+            )
+
+    def test_another_programs_value(self, server: EmbeddedRedis) -> None:
+        server.ask(f"SET {keys.meta_key()} theirs")
+        assert said(store(server).check) == (
+            f"Redis at {server.url} holds another program's value at {keys.meta_key()}: "
+            "delete that key, or use another database"
+        )
+
+    def test_a_user_who_may_not_write(self, server: EmbeddedRedis) -> None:
+        server.ask("ACL SETUSER reader on nopass ~* +@read +@connection")
+        url = server.url.replace("unix://", "unix://reader:x@")
+        assert "no permissions" in said(store(server, url).check)
+
+
+class TestInTheMiddle:
+    @pytest.mark.parametrize(
+        ("breaking", "mending", "message"),
+        [
+            ("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0", "is full"),
+            ("REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE", "is read-only"),
+        ],
+    )
+    def test_a_server_that_refuses_writes_for_a_while(
+        self,
+        server: EmbeddedRedis,
+        caplog: pytest.LogCaptureFixture,
+        breaking: str,
+        mending: str,
+        message: str,
+    ) -> None:
+        writing = store(server, patience_s=60)
+        writing.send(names(10))
+        writing.settle()
+        server.ask(breaking)
+        writing.send(names(20))
+        mends = once_waiting(caplog, lambda: server.ask(mending))
+        writing.settle()
+        mends.join()
+        assert server.ask("DBSIZE") == ":20"
+        assert message in caplog.text
+
+    @pytest.mark.parametrize("breaking", ["CONFIG SET maxmemory 1", "REPLICAOF 127.0.0.1 1"])
+    def test_a_server_that_keeps_refusing(self, server: EmbeddedRedis, breaking: str) -> None:
+        writing = store(server, patience_s=0.1)
+        server.ask(breaking)
+        writing.send(names(20))
+        assert "(waited " in said(writing.settle)
+
+    def test_another_programs_value(self, server: EmbeddedRedis) -> None:
+        writing = store(server)
+        server.ask("SET ps:1:card theirs")
+        writing.send(
+            [("SET", "ps:1:a", 1), ("HSET", "ps:1:card", "price", 1), ("SET", "ps:1:b", 1)]
+        )
+        assert said(writing.settle) == (
+            f"Redis at {server.url} holds another program's value at ps:1:card: "
+            "delete that key, or use another database"
+        )
+
+    def test_a_password_that_was_changed(self, server: EmbeddedRedis) -> None:
+        writing = store(server)
+        writing.send(names(1))
+        writing.settle()
+        server.ask("CONFIG SET requirepass new")
+        socket_path = server.url.removeprefix("unix://")
+        with socket.socket(socket.AF_UNIX) as line:
+            line.connect(socket_path)
+            line.sendall(b"AUTH new\r\nCLIENT KILL TYPE normal SKIPME yes\r\n")
+            line.recv(100)
+            writing.send(names(1))
+            assert "refused the login" in said(writing.settle)
+
+    def test_a_server_that_went_away_for_good(self, server: EmbeddedRedis) -> None:
+        writing = store(server, patience_s=0.1)
+        writing.send(names(1))
+        writing.settle()
+        server.stop()
+        writing.send(names(1))
+        message = said(writing.settle)
+        assert message.startswith(f"Redis at {server.url} does not answer: start it")
+        assert "(waited " in message
+
+    def test_a_server_that_came_back_empty_gets_what_was_not_answered(
+        self, server: EmbeddedRedis, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        writing = store(server, patience_s=60)
+        writing.send(names(10))
+        writing.settle()
+        server.stop()
+        starts = once_waiting(caplog, server.start)
+        for n in range(20):
+            writing.send([("SET", f"ps:1:later:{n}", n)])
+        writing.close()
+        starts.join()
+        assert [row[0] for row in sorted(store(server).rows())] == sorted(
+            f"ps:1:later:{n}" for n in range(20)
+        )
+
+    def test_a_server_that_slept_has_everything_in_order(
+        self, server: EmbeddedRedis, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Asleep for longer than the timeout, while more is sent than its socket holds."""
+        writing = store(server, patience_s=60)
+        pid = int((Path(server.url.removeprefix("unix://")).parent / "pid").read_text())
+        writing.send(names(10))
+        writing.settle()
+        os.kill(pid, signal.SIGSTOP)
+        wakes = once_waiting(caplog, lambda: os.kill(pid, signal.SIGCONT))
+        for n in range(400):
+            writing.send(
+                [
+                    ("SET", f"ps:1:{n % 7}", f"{n}" * 500),
+                    ("XADD", "ps:1:changes", f"{n + 1}-0", "n", n),
+                ]
+            )
+        writing.close()
+        wakes.join()
+        rows = dict(store(server, patience_s=60).rows())
+        assert [int(fields[b"n"]) for _, fields in rows["ps:1:changes"]] == list(range(400))
+        assert [rows[f"ps:1:{n % 7}"] for n in range(393, 400)] == [
+            (f"{n}" * 500).encode() for n in range(393, 400)
+        ]
+
+
+class TestTheSender:
+    """It sends in order; after an error nothing goes out until the error was heard."""
+
+    def test_everything_goes_out_once_and_in_order(self) -> None:
+        ours, theirs = socket.socketpair()
+        sender = Sender()
+        with ours, theirs:
+            for n in range(100):
+                sender.send(b"%d," % n, lambda: ours)
+            sender.wait()
+            sender.stop()
+            ours.close()
+            received = theirs.makefile("rb").read()
+        assert received == b"".join(b"%d," % n for n in range(100))
+
+    def test_nothing_follows_half_a_command(self) -> None:
+        ours, theirs = socket.socketpair()
+        sender = Sender()
+        broken = ConnectionError("gone")
+
+        def fails() -> socket.socket:
+            raise broken
+
+        with ours, theirs:
+            sender.send(b"one", fails)
+            with sender._changed:
+                sender._changed.wait_for(lambda: sender._error is not None)
+            sender.send(b"two", lambda: ours)
+            with pytest.raises(ConnectionError) as caught:
+                sender.wait()
+            assert caught.value is broken
+            sender.send(b"one,", lambda: ours)
+            sender.send(b"two", lambda: ours)
+            sender.wait()
+            sender.stop()
+            ours.close()
+            assert theirs.makefile("rb").read() == b"one,two"
+
+    def test_it_starts_again_after_a_stop(self) -> None:
+        ours, theirs = socket.socketpair()
+        sender = Sender()
+        with ours, theirs:
+            for text in (b"one", b"two"):
+                sender.send(text, lambda: ours)
+                sender.wait()
+                sender.stop()
+            ours.close()
+            assert theirs.makefile("rb").read() == b"onetwo"
