@@ -19,7 +19,6 @@ from operators.cards import Cards
 from operators.changes import ChangeLog
 from operators.clusters import Clusters
 from operators.features import FEATURES, LAST_MS, feature_matrix
-from operators.learners.popularity import Popularity, ScopedPopularity
 from operators.profile import category_path
 from operators.recommend import Events, Recommender
 from operators.totals import Ledger
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from operators.captions import RankedLists
-    from state.config import Lists, Settings
+    from state.config import Settings
     from state.messages import Active, BatchId, Part, Visited, Write
 
 SLOT = "home"
@@ -49,7 +48,7 @@ class Learning:
         self._settings = settings
         self._whole = settings.sessions.shards**2
         self._pending: dict[BatchId, list[Part]] = {}
-        self._recommender = _recommender(settings.lists)
+        self._recommender = Recommender.of(settings.lists)
         self._clusters = Clusters(
             settings.clusters.k,
             len(FEATURES),
@@ -109,14 +108,13 @@ class Learning:
     def _leave(self, visited: list[Visited], writes: list[Write]) -> list[Change]:
         """Shoppers that are no more: merged into a user, or erased."""
         changes: list[Change] = []
-        gone = [(a, at, Change("merge", a, user, at)) for v in visited for a, user, at in v.moved]
-        gone += [
-            (name, at, Change("erase", name, "", at)) for v in visited for name, at in v.erased
-        ]
-        for name, at_ms, change in gone:
+        gone = [(a, user, Change("merge", a, user, at)) for v in visited for a, user, at in v.moved]
+        gone += [(who, "", Change("erase", who, "", at)) for v in visited for who, at in v.erased]
+        for name, user, change in gone:
+            self._recommender.leave(name, user)
             row = self._recommender.shoppers.find(name)
             if row != NOBODY:
-                left, changed = self._audience.drop(row, name, at_ms)
+                left, changed = self._audience.drop(row, name, change.at_ms)
                 writes += left
                 changes += changed
             writes.append(("DEL", keys.segments_key(name), keys.top_key(name, SLOT)))
@@ -287,13 +285,3 @@ class Learning:
         self._defined = state.defined
         self._since_items = state.since_items
         self._now_ms = state.now_ms
-
-
-def _recommender(lists: Lists) -> Recommender:
-    half_life_ms = round(lists.popularity_half_life_hours * 3_600_000)
-    return Recommender(
-        popularity=Popularity(half_life_ms=half_life_ms),
-        scoped=ScopedPopularity(half_life_ms=half_life_ms),
-        k=lists.k,
-        allow_repeats=lists.allow_repeats,
-    )

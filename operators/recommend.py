@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from operators.learners.base import Learner
+    from state import config
     from state.interactions import Rows
 
     Arrays = Mapping[str, NDArray[np.generic]]
 
+HOUR_MS = 3_600_000
 BELIEFS: Mapping[str, float] = {"covisitation": 0.5, "factors": 0.4, "popularity": 0.2}
 UNTRIED = 0.1
 """Hit rates to begin with; `UNTRIED` for a learner not named here."""
@@ -75,7 +77,7 @@ class Recommender:
         scoped: ScopedPopularity | None = None,
         beliefs: Mapping[str, float] = BELIEFS,
         k: int = 20,
-        pool: int = 40,
+        pool: int = 24,
         reach: int = 10,
         allow_repeats: bool = True,
         memory: int = 10_000,
@@ -104,6 +106,17 @@ class Recommender:
         )
         self.shoppers, self.items, self.scopes = Vocabulary(), Vocabulary(), Vocabulary()
         self._captions = Captions(names)
+
+    @classmethod
+    def of(cls, lists: config.Lists) -> Recommender:
+        """The recommender that a configuration asks for."""
+        half_life_ms = round(lists.popularity_half_life_hours * HOUR_MS)
+        return cls(
+            popularity=Popularity(half_life_ms=half_life_ms),
+            scoped=ScopedPopularity(half_life_ms=half_life_ms),
+            k=lists.k,
+            allow_repeats=lists.allow_repeats,
+        )
 
     def learn(self, events: Events) -> None:
         """Judge the lists that stand by a batch, then learn it."""

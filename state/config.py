@@ -59,7 +59,6 @@ class Clusters(_Section, frozen=True):
     """Segments found by mini-batch k-means."""
 
     k: Annotated[int, msgspec.Meta(ge=2, le=64)] = 8
-    reservoir: Annotated[int, msgspec.Meta(ge=256)] = 2048
     half_life_points: NotNegative = 0
     seed: NotNegative = 7
 
@@ -80,7 +79,6 @@ class Lists(_Section, frozen=True):
     allow_repeats: bool = True
     items_every_batches: Positive = 8
     popularity_half_life_hours: HalfLife = 24.0
-    seed: NotNegative = 7
     weights: Weights = Weights()
 
 

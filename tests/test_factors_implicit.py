@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from operators.learners.base import Learner
 from operators.learners.descent import NORM_MAX
 from operators.learners.factors import FactorsLearner, best
-from operators.learners.implicit_factors import Settings
+from operators.learners.implicit_factors import BLOCK, Settings
 from operators.learners.live_items import LiveItems
 from state.interactions import NOBODY, Interactions, Requests
 
@@ -207,11 +207,11 @@ def test_vectors_stay_short_whatever_comes(shopper: int | None, item: int | None
 
 
 def test_blocks_hide_the_size_of_the_callers_batches() -> None:
-    batch = two_tastes(1024)
+    batch = two_tastes(4 * BLOCK)
     whole, parts = FactorsLearner(), FactorsLearner()
     whole.learn_many(batch)
-    for start in range(0, 1024, 512):
-        at = slice(start, start + 512)
+    for start in range(0, 4 * BLOCK, 2 * BLOCK):
+        at = slice(start, start + 2 * BLOCK)
         parts.learn_many(
             Interactions(
                 batch.shopper[at], batch.item[at], batch.kind[at],

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+import msgspec
 import orjson
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -25,7 +26,6 @@ from operators.evaluation.from_events import from_events
 from operators.evaluation.product import Product
 from operators.evaluation.protocols import BLEND, Rules, prequential, split
 from operators.evaluation.reference import REFERENCES, Reference
-from operators.learners.popularity import Popularity
 from operators.readers import READERS
 from operators.recommend import Recommender
 from state.errors import UserError
@@ -45,7 +45,6 @@ K_MAX = 100
 """As many as a list of the key contract may hold."""
 
 PROGRESS_CLICKS = 500
-HOUR_MS = 3600 * 1000
 ONE_SESSION_A_SHOPPER = frozenset({"sequences", "yoochoose"})
 """Formats whose shopper ids are session ids: a pause does not split them."""
 
@@ -169,10 +168,8 @@ def _rivals(args: argparse.Namespace, clicks: Clicks, settings: Settings) -> lis
         Reference(name, clicks.scored_kind) for name in names if name in REFERENCES
     ]
     if BLEND in names:
-        popularity = Popularity(
-            half_life_ms=round(settings.lists.popularity_half_life_hours * HOUR_MS)
-        )
-        rivals.append(Product(Recommender(popularity=popularity, k=args.k), clicks))
+        lists = msgspec.structs.replace(settings.lists, k=args.k, allow_repeats=True)
+        rivals.append(Product(Recommender.of(lists), clicks))
     return rivals
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from state.interactions import Rows, Times, Weights
 
-BLOCK = 256
+BLOCK = 1024
 """Events learned at once. The caller's batches may have any length; see `descent` for blocks."""
 MARGIN_MAX = 30.0
 DAY_MS = 86_400_000
