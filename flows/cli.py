@@ -15,13 +15,13 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.commands import demo, evaluate, replay
+from flows.commands import check, demo, evaluate, replay, show
 from state.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-COMMANDS = (demo, replay, evaluate)
+COMMANDS = (demo, replay, evaluate, show, check)
 
 FAILED, USER_ERROR, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
 
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run `penstock ARGV`; returns the exit code."""
     args = _parser().parse_args(argv)
     _add_common(args)
-    logging.basicConfig(format="penstock: %(message)s", level=logging.WARNING, stream=sys.stderr)
+    logging.getLogger("penstock").handlers = [_OneLine()]
     try:
         code: int = args.run(args)
         sys.stdout.flush()
@@ -43,10 +43,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Who read the output has gone; what is still buffered must not complain at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
-    except Exception as error:
+    except BaseException as error:  # a panic of Bytewax is not an Exception
         where = "" if args.debug else f"; details are in {_details()}"
         return _fail(FAILED, f"unforeseen {_one_line(error)}{where}", debug=args.debug)
     return code
+
+
+class _OneLine(logging.Handler):
+    """Warnings as lines on standard error, wherever that is at the time."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(f"penstock: {record.getMessage()}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -85,7 +92,7 @@ def _fail(code: int, message: str, *, debug: bool) -> int:
     return code
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 

@@ -13,6 +13,7 @@ import orjson
 from bytewax.errors import BytewaxRuntimeError
 from bytewax.testing import run_main
 
+from flows.panics import panics_as_notes
 from flows.personalize import build
 from flows.recovery import recovery
 from flows.sinks import DeadLetterSink, RedisSink
@@ -125,11 +126,12 @@ def run_source(
             stored=store is not None,
         )
         try:
-            run_main(
-                flow,
-                epoch_interval=timedelta(milliseconds=settings.source.epoch_ms),
-                recovery_config=store,
-            )
+            with panics_as_notes():
+                run_main(
+                    flow,
+                    epoch_interval=timedelta(milliseconds=settings.source.epoch_ms),
+                    recovery_config=store,
+                )
         except BytewaxRuntimeError as error:
             raise _cause(error) from error
 

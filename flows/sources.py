@@ -32,9 +32,11 @@ class RecordedPartition(StatefulSourcePartition[SourceBatch, bytes]):
         name: str,
         settings: Settings,
         state: SourceState,
+        partitions: int,
         failed: Callable[[UserError], None],
     ) -> None:
         self._failed = failed
+        self._partitions = partitions
         self._name = name
         self._settings = settings
         self._offset = state.offset
@@ -62,6 +64,7 @@ class RecordedPartition(StatefulSourcePartition[SourceBatch, bytes]):
                 partition=self._name,
                 shards=self._settings.sessions.shards,
                 allowed_lateness_ms=self._settings.sessions.allowed_lateness_ms,
+                partitions=self._partitions,
                 last=self._finished,
             )
         ]
@@ -94,7 +97,12 @@ class RecordedSource(FixedPartitionedSource[SourceBatch, bytes]):
         """One recording, from where its snapshot left it."""
         state = SourceState() if resume_state is None else SOURCE.decode(resume_state)
         return RecordedPartition(
-            self._recordings[for_part], for_part, self._settings, state, self._fail
+            self._recordings[for_part],
+            for_part,
+            self._settings,
+            state,
+            len(self._recordings),
+            self._fail,
         )
 
     def _fail(self, error: UserError) -> None:

@@ -129,7 +129,10 @@ class Learning:
         self._cards.learn((click[4], click[2], "") for click in clicks if click[3] == "item_view")
         if not clicks:
             return Events([], [], [], [], [], [], [], [])
-        _, shoppers, items, types, at_ms, session_ms = zip(*clicks, strict=True)
+        shoppers = [click[1] for click in clicks]
+        items = [click[2] for click in clicks]
+        types = [click[3] for click in clicks]
+        at_ms = [click[4] for click in clicks]
         self._now_ms = max(self._now_ms, max(at_ms))
         rows = np.fromiter(map(self._recommender.shoppers.row, shoppers), np.int32, len(shoppers))
         return Events(
@@ -138,7 +141,7 @@ class Learning:
             [_KIND_OF[kind] for kind in types],
             [self._weights[kind] for kind in types],
             at_ms,
-            session_ms,
+            [click[5] for click in clicks],
             [category_path(item) or None for item in items],
             self._audience.segments_of(rows),
         )

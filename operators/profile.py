@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from operators.tastes import DecayedCounts
     from state.events import Event, Item
     from state.messages import Write
-    from state.shopper import Shopper
+    from state.shopper import Consents, Shopper
 
 _INTENT_OF = {
     "item_view": CONSIDERING,
@@ -116,8 +116,25 @@ def _count_rest(shopper: Shopper, session: Session, event: Event) -> None:
     if event.consent is not None:
         asked = event.consent
         stated = (event.event_ts, asked.analytics, asked.personalization, asked.ads)
-        if stated[0] >= shopper.consent[0]:
-            shopper.consent = stated
+        shopper.consent = _newer(shopper.consent, stated)
+
+
+def _newer(one: Consents, other: Consents) -> Consents:
+    """The newer of two statements; of two at the same time, for each purpose a no before a yes."""
+    if one[0] != other[0]:
+        return max(one, other, key=_stated_ms)
+    analytics, personalization, ads = map(_stricter, one[1:], other[1:])
+    return one[0], analytics, personalization, ads
+
+
+def _stated_ms(consents: Consents) -> int:
+    return consents[0]
+
+
+def _stricter(one: bool | None, other: bool | None) -> bool | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return one and other
 
 
 def merge(shopper: Shopper, other: Shopper, tastes: DecayedCounts) -> None:
@@ -132,8 +149,7 @@ def merge(shopper: Shopper, other: Shopper, tastes: DecayedCounts) -> None:
         other.first_purchase_ms or shopper.first_purchase_ms,
     )
     shopper.currency = max(shopper.currency, other.currency)
-    if other.consent[0] > shopper.consent[0]:
-        shopper.consent = other.consent
+    shopper.consent = _newer(shopper.consent, other.consent)
     tastes.merge(shopper, other)
 
 

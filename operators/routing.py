@@ -34,12 +34,13 @@ class SourceClock(msgspec.Struct):
         partition: str,
         shards: int,
         allowed_lateness_ms: int,
+        partitions: int = 1,
         last: bool = False,
     ) -> SourceBatch:
         """The next batch as one group a shard, even if empty: each carries the watermark."""
-        batch = BatchId(partition, self.batches)
+        batch = BatchId(partition, self.batches, self.watermark_ms, last, partitions)
         self.batches += 1
-        groups = [Group(batch, n, self.watermark_ms, [], [], [], last) for n in range(shards)]
+        groups = [Group(batch, n, [], [], []) for n in range(shards)]
         rejected: list[DeadLetter] = []
         totals, clock_ms, position = self.totals, self.watermark_ms, -1
         by_type = totals.by_type

@@ -48,7 +48,7 @@ def enter(shopper: Shopper, at_ms: int, *, gap_ms: int, clock_ms: int) -> Sessio
     shopper.sessions += 1
     sessions.append(opened)
     if len(sessions) > 1:
-        sessions.sort(key=_start)
+        sessions.sort(key=_last)
     return opened
 
 
@@ -74,23 +74,33 @@ def close(shopper: Shopper, watermark_ms: int, *, gap_ms: int) -> int:
     return closed
 
 
-def merge(shopper: Shopper, other: Shopper, *, gap_ms: int, clock_ms: int) -> None:
-    """Take over another shopper's sessions; those still open that are within the gap become one."""
+def merge(shopper: Shopper, other: Shopper, *, gap_ms: int, at_ms: int) -> None:
+    """Take over another shopper's sessions; those within the gap of each other become one.
+
+    `at_ms` is when it turned out that the two are one, or the watermark where that is later: sessions
+    that had ended by then stay as they are, whether or not they have been closed yet.
+    """
     shopper.sessions += other.sessions
     shopper.session_ms += other.session_ms
     shopper.session_events += other.session_events
+    ended: list[Session] = []
     merged: list[Session] = []
     for session in sorted(shopper.open + other.open, key=_start):
-        near = merged and session.start_ms <= merged[-1].last_ms + gap_ms
-        if near and min(session.last_ms, merged[-1].last_ms) + gap_ms >= clock_ms:
+        if session.last_ms + gap_ms < at_ms:
+            ended.append(session)
+        elif merged and session.start_ms <= merged[-1].last_ms + gap_ms:
             apart_ms = merged[-1].last_ms - merged[-1].start_ms + session.last_ms - session.start_ms
             merged[-1].absorb(session)
             shopper.session_ms += merged[-1].last_ms - merged[-1].start_ms - apart_ms
             shopper.sessions -= 1
         else:
             merged.append(session)
-    shopper.open = merged
+    shopper.open = sorted(ended + merged, key=_last)
 
 
 def _start(session: Session) -> int:
     return session.start_ms
+
+
+def _last(session: Session) -> int:
+    return session.last_ms

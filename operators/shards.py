@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING
 from operators import visit
 from operators.identity import Links
 from state import keys
-from state.messages import Forward, Group, Move, Part, Regrouped, Totals, Visited
+from state.messages import BatchId, Forward, Group, Move, Part, Regrouped, Totals, Visited
 from state.snapshots import DEVICES, USERS, DevicesState, UsersState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from operators.visit import Rules
-    from state.messages import BatchId
 
 
 def shard_of(name: str, shards: int) -> int:
@@ -29,16 +28,30 @@ def shard_of(name: str, shards: int) -> int:
 
 
 class Watermark:
-    """The minimum over source partitions of how far their event time has come for sure."""
+    """How far event time has come for sure over all partitions of the source.
 
-    def __init__(self, partitions: dict[str, int] | None = None) -> None:
-        self.partitions = {} if partitions is None else partitions
+    `partitions` maps each to its own watermark (ms) and whether it was read to its end.
+    """
 
-    def advance(self, partition: str, watermark_ms: int) -> int:
-        """Hear of a partition's watermark; the one over all partitions heard of."""
-        if watermark_ms > self.partitions.get(partition, -1):
-            self.partitions[partition] = watermark_ms
-        return min(self.partitions.values())
+    def __init__(self, partitions: dict[str, tuple[int, bool]]) -> None:
+        self.partitions = partitions
+
+    def advance(self, batch: BatchId) -> int:
+        """Hear of a partition; the minimum over those that go on, 0 until all have been heard of.
+
+        A partition that was read to its end holds nothing back: at the end of all it is the maximum.
+
+        >>> watermark = Watermark({})
+        >>> [watermark.advance(BatchId(*heard)) for heard in (
+        ...     ("a", 0, 5, False, 2), ("b", 0, 3, False, 2), ("b", 1, 4, True, 2), ("a", 1, 9, True, 2)
+        ... )]
+        [0, 3, 5, 9]
+        """
+        self.partitions[batch.partition] = (batch.watermark_ms, batch.last)
+        if len(self.partitions) < batch.partitions:
+            return 0
+        going_on = [ms for ms, ended in self.partitions.values() if not ended]
+        return min(going_on) if going_on else max(ms for ms, _ in self.partitions.values())
 
 
 class DeviceShard:
@@ -63,8 +76,8 @@ class DeviceShard:
     def fold(self, group: Group) -> list[Visited]:
         """Fold a group in order; events of users are handed on in `forwards`."""
         shoppers, totals = self.shoppers, self.shoppers.totals
-        now_ms = self.watermark.advance(group.batch.partition, group.watermark_ms)
-        shoppers.begin(group.batch, group.shard, now_ms, last=group.last)
+        now_ms = self.watermark.advance(group.batch)
+        shoppers.begin(group.batch, group.shard, now_ms, last=group.batch.last)
         out = shoppers.out
         for event, position, clock_ms in zip(
             group.events, group.position, group.clock, strict=True
@@ -114,17 +127,31 @@ class UserShard:
     def __init__(self, rules: Rules, snapshot: bytes | None = None) -> None:
         state = UsersState() if snapshot is None else USERS.decode(snapshot)
         self.shoppers = visit.Shoppers(rules, state.rows, state.totals)
+        self.watermark = Watermark(state.watermarks)
+        self._waiting: dict[BatchId, list[Regrouped]] = {}
 
     def snapshot(self) -> bytes:
         """The state as versioned bytes."""
-        return USERS.encode(UsersState(self.shoppers.rows, self.shoppers.totals))
+        shoppers = self.shoppers
+        return USERS.encode(UsersState(shoppers.rows, self.watermark.partitions, shoppers.totals))
 
     def fold(self, group: Regrouped) -> list[Part]:
-        """Fold what came of users in a batch, in the order in which it was read."""
+        """Fold what came of users in a batch, when it is whole, in the order in which it was read.
+
+        The devices of one user may be kept by different workers, which say their part each.
+        """
+        parts = self._waiting.setdefault(group.batch, [])
+        parts.append(group)
+        if sum(part.parts for part in parts) < group.shards:
+            return []
+        del self._waiting[group.batch]
         shoppers = self.shoppers
-        shoppers.begin(group.batch, group.shard, group.watermark_ms, last=group.last)
-        moves = {move.position: move for move in group.moves}
-        for forward in group.forwards:
+        now_ms = self.watermark.advance(group.batch)
+        shoppers.begin(group.batch, group.shard, now_ms, last=group.batch.last)
+        moves = {move.position: move for part in parts for move in part.moves}
+        forwards = [forward for part in parts for forward in part.forwards]
+        forwards.sort(key=_position)
+        for forward in forwards:
             move = moves.get(forward.position)
             if move is not None:
                 shoppers.take_over(move)
@@ -137,7 +164,8 @@ class UserShard:
                 )
         finished = shoppers.finish()
         finished.totals[f"users:{group.shard}"] = _copy(shoppers.totals)
-        return [Part(group.batch, group.shard, group.parts, [*group.passed, finished])]
+        passed = [visited for part in parts for visited in part.passed]
+        return [Part(group.batch, group.shard, group.shards, [*passed, finished])]
 
 
 def regroup(arrived: Iterable[Visited], shards: int) -> list[Regrouped]:
@@ -145,19 +173,12 @@ def regroup(arrived: Iterable[Visited], shards: int) -> list[Regrouped]:
     batches: dict[BatchId, list[Visited]] = {}
     for visited in arrived:
         batches.setdefault(visited.batch, []).append(visited)
-    return [
-        message
-        for parts in batches.values()
-        for message in _deal(sorted(parts, key=_shard), shards)
-    ]
+    return [message for parts in batches.values() for message in _deal(parts, shards)]
 
 
 def _deal(parts: list[Visited], shards: int) -> list[Regrouped]:
-    watermark_ms = min(part.watermark_ms for part in parts)
-    dealt = [
-        Regrouped(parts[0].batch, shard, watermark_ms, parts[0].last, len(parts), [], [], [])
-        for shard in range(shards)
-    ]
+    batch = parts[0].batch
+    dealt = [Regrouped(batch, shard, len(parts), shards, [], [], []) for shard in range(shards)]
     for part in parts:
         for forward in part.forwards:
             dealt[shard_of(forward.shopper, shards)].forwards.append(forward)
@@ -165,13 +186,7 @@ def _deal(parts: list[Visited], shards: int) -> list[Regrouped]:
             dealt[shard_of(move.shopper, shards)].moves.append(move)
         part.forwards, part.moves = [], []
         dealt[part.shard].passed.append(part)
-    for message in dealt:
-        message.forwards.sort(key=_position)
     return dealt
-
-
-def _shard(part: Visited) -> int:
-    return part.shard
 
 
 def _position(forward: Forward) -> int:

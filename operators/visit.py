@@ -147,8 +147,8 @@ class Shoppers:
         if shopper is None:
             shopper = self.rows[name] = Shopper(True, other.first_ms, other.last_ms)
             self.totals.shoppers += 1
-        before = shopper.sessions
-        sessions.merge(shopper, other, gap_ms=self.rules.gap_ms, clock_ms=move.clock_ms)
+        before, joined_ms = shopper.sessions, max(move.at_ms, move.clock_ms)
+        sessions.merge(shopper, other, gap_ms=self.rules.gap_ms, at_ms=joined_ms)
         self.totals.sessions_opened += shopper.sessions - before
         profile.merge(shopper, other, self.rules.tastes)
         shopper.seen = (shopper.seen + other.seen)[-self.rules.remembered_bytes :]

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from serving.reader import SLOT
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -32,8 +36,64 @@ def in_words(entry: Entry, names: Mapping[str, str]) -> str:
     return f"because you looked at {names.get(cause, cause)}"
 
 
-def explained(shop: Storefront, entries: Sequence[Entry]) -> list[tuple[str, str]]:
-    """For each entry the item's name and why it is there."""
+class Membership(msgspec.Struct):
+    """A segment a shopper is in, and since when (event time, ms)."""
+
+    segment: str
+    name: str
+    since_ms: int
+
+
+class Shown(msgspec.Struct):
+    """One place of a list, with why it is there."""
+
+    item: str
+    name: str
+    score: float
+    reason: str
+    in_words: str
+
+
+class Offer(msgspec.Struct):
+    """The list a storefront would show: what it is (`place`), its key, and its items."""
+
+    place: str
+    key: str
+    at_ms: int
+    items: list[Shown]
+
+
+class Explanation(msgspec.Struct):
+    """All that a storefront reads of a shopper. `offer` None: it shows the shop's own list."""
+
+    asked: str
+    shopper: str
+    profile: dict[str, str]
+    session: dict[str, str]
+    segments: list[Membership]
+    offer: Offer | None
+
+
+def explained(shop: Storefront, entries: Sequence[Entry]) -> list[Shown]:
+    """The entries with names and reasons in words. One round trip."""
     causes = [e.reason.removeprefix(BECAUSE) for e in entries if e.reason.startswith(BECAUSE)]
     names = shop.names([*(entry.item for entry in entries), *causes])
-    return [(names[entry.item], in_words(entry, names)) for entry in entries]
+    return [Shown(e.item, names[e.item], e.score, e.reason, in_words(e, names)) for e in entries]
+
+
+def explain(shop: Storefront, some_id: str, slot: str = SLOT) -> Explanation | None:
+    """What a storefront would read for an id, or None where nothing was written for it."""
+    shopper = shop.resolve(some_id)
+    profile, session = shop.profile(shopper), shop.session(shopper)
+    if not profile and not session:
+        return None
+    names = {segment.sid: segment.name for segment in shop.segments()}
+    segments = [
+        Membership(sid, names.get(sid, sid), since_ms)
+        for sid, since_ms in shop.segments_of(shopper).items()
+    ]
+    found = shop.list_for(shopper, slot)
+    offer = None
+    if found is not None:
+        offer = Offer(found.place, found.key, found.at_ms, explained(shop, found.entries))
+    return Explanation(some_id, shopper, profile, session, segments, offer)

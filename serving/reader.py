@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from state.store import Store
 
 SLOT = "home"
+OWN = "own list"
 
 
 class Entry(NamedTuple):
@@ -28,8 +29,9 @@ class Entry(NamedTuple):
 
 
 class TopList(NamedTuple):
-    """A list as it stands; `key` is where it was found, `at_ms` the event time it was made."""
+    """A list as it stands: what it is, the key it was found under, the event time it was made."""
 
+    place: str
     key: str
     at_ms: int
     source: str
@@ -71,7 +73,7 @@ class Storefront:
 
     def top(self, shopper: str, slot: str = SLOT) -> TopList | None:
         """The shopper's own list."""
-        return self._list(keys.top_key(shopper, slot))
+        return self._list(OWN, keys.top_key(shopper, slot))
 
     def list_for(self, shopper: str, slot: str = SLOT) -> TopList | None:
         """The list to show: the shopper's own, else what is popular with those alike, in the
@@ -79,7 +81,8 @@ class Storefront:
 
         One round trip for a shopper with a list, three more reads at most without.
         """
-        return next(filter(None, map(self._list, self._places(shopper, slot))), None)
+        found = (self._list(place, key) for place, key in self._places(shopper, slot))
+        return next(filter(None, found), None)
 
     def names(self, items: Iterable[str]) -> dict[str, str]:
         """What to call each item: the name on its card, else its id. One round trip."""
@@ -110,22 +113,22 @@ class Storefront:
         """What the flow has counted so far."""
         return self._hash(keys.meta_key())
 
-    def _places(self, shopper: str, slot: str) -> Iterator[str]:
-        """Where a list may be, in the order of the contract."""
-        yield keys.top_key(shopper, slot)
+    def _places(self, shopper: str, slot: str) -> Iterator[tuple[str, str]]:
+        """Where a list may be and what that is, in the order of the contract."""
+        yield OWN, keys.top_key(shopper, slot)
         for sid in self.segments_of(shopper):
-            yield keys.popular_key("segment", sid)
+            yield f"popular in the segment {sid}", keys.popular_key("segment", sid)
         if category := self.profile(shopper).get("top_category"):
-            yield keys.popular_key("category", category)
-        yield keys.popular_key()
+            yield f"popular in the category {category}", keys.popular_key("category", category)
+        yield "popular in the whole shop", keys.popular_key()
 
     def _hash(self, key: str) -> dict[str, str]:
         return {n.decode(): v.decode() for n, v in self._client.hgetall(key).items()}
 
-    def _list(self, key: str) -> TopList | None:
+    def _list(self, place: str, key: str) -> TopList | None:
         text: bytes | None = self._client.get(key)
         if text is None:
             return None
         stored = orjson.loads(text)
         entries = [Entry(*entry) for entry in stored["items"]]
-        return TopList(key, stored["at"], stored["source"], entries)
+        return TopList(place, key, stored["at"], stored["source"], entries)

@@ -17,10 +17,16 @@ Write = tuple[str | bytes | int | float, ...]
 
 
 class BatchId(msgspec.Struct, frozen=True, order=True):
-    """Which batch of which source partition."""
+    """Which batch of which source partition, how far that had come before it, whether it ends it.
+
+    `partitions` is how many the source has. Time in ms.
+    """
 
     partition: str
     number: int
+    watermark_ms: int = 0
+    last: bool = False
+    partitions: int = 1
 
 
 class SourceTotals(msgspec.Struct):
@@ -35,16 +41,14 @@ class Group(msgspec.Struct):
     """The events of one batch that one shard is to fold.
 
     `position` is each event's place in its batch; `clock` is the watermark that stood when it came
-    (ms): an event older than that is late. `watermark_ms` is the one before the batch.
+    (ms): an event older than that is late.
     """
 
     batch: BatchId
     shard: int
-    watermark_ms: int
     events: list[Event]
     position: list[int]
     clock: list[int]
-    last: bool = False
     totals: SourceTotals | None = None
 
 
@@ -126,14 +130,14 @@ class Visited(msgspec.Struct):
 class Regrouped(msgspec.Struct):
     """What one shard of users is to fold of a batch, and what the devices' shard made of it.
 
-    `parts` is how many device shards this speaks for: a batch is whole when all have spoken to all.
+    `parts` is how many of all `shards` of devices this speaks for: a batch is whole when all have
+    spoken to all.
     """
 
     batch: BatchId
     shard: int
-    watermark_ms: int
-    last: bool
     parts: int
+    shards: int
     forwards: list[Forward]
     moves: list[Move]
     passed: list[Visited]

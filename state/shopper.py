@@ -18,6 +18,10 @@ INTENTS: Final = ("browsing", "considering", "cart", "checkout", "bought")
 """How far down the funnel a session has come."""
 
 
+Consents = tuple[int, bool | None, bool | None, bool | None]
+"""When it was said (ms), and the answers for analytics, personalization and ads; None is not asked."""
+
+
 class Session(msgspec.Struct, gc=False, array_like=True):
     """A run of events with no gap above the session gap. Times in ms, inclusive."""
 
@@ -78,4 +82,4 @@ class Shopper(msgspec.Struct, gc=False, array_like=True):
     affinity: dict[str, float] = {}
     affinity_scale: int = 0
     currency: str = ""
-    consent: tuple[int, bool | None, bool | None, bool | None] = (0, None, None, None)
+    consent: Consents = (0, None, None, None)

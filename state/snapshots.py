@@ -1,6 +1,6 @@
 """Snapshots: versioned bytes of every stored state, and the shapes in them.
 
-The first byte is the version of the shape. A changed shape gets a new version and an upgrade from the
+The first byte is the version of the shape, the next four are a checksum. A changed shape gets a new version and an upgrade from the
 one before; golden files of every version are in `tests/golden`. Bytes never change once handed over.
 """
 
@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+import zlib
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,8 @@ from state.errors import SnapshotError
 from state.interactions import Card
 from state.messages import SourceTotals, Totals
 from state.shopper import Shopper
+
+_CHECKSUM_BYTES = 4
 
 S = TypeVar("S")
 Upgrade = Callable[[Any], Any]
@@ -33,31 +37,39 @@ class SnapshotCodec(Generic[S]):
     upgrades: Mapping[int, Upgrade] = field(default_factory=dict)
 
     def encode(self, state: S) -> bytes:
-        """The version, then the fields."""
-        return bytes([self.version]) + msgspec.msgpack.encode(state)
+        """The version, a checksum (CRC-32 of version and fields), then the fields."""
+        fields, version = msgspec.msgpack.encode(state), bytes([self.version])
+        return version + _checksum(version, fields) + fields
 
     def decode(self, blob: bytes) -> S:
         """Read a snapshot of this or an older version; SnapshotError for any other bytes."""
         name = self.kind.__name__
         if not blob:
             raise SnapshotError(f"{name}: an empty snapshot: restore the recovery folder")
-        version = blob[0]
+        version, fields = blob[0], memoryview(blob)[1 + _CHECKSUM_BYTES :]
         if version > self.version:
             raise SnapshotError(
                 f"{name}: version {version}, this release reads up to {self.version}: "
                 "roll forward, or start from an empty recovery folder"
             )
+        if blob[1 : 1 + _CHECKSUM_BYTES] != _checksum(blob[:1], fields):
+            raise SnapshotError(f"{name}: damaged: restore the recovery folder from its backup")
         try:
             if version == self.version:
-                return msgspec.msgpack.decode(blob[1:], type=self.kind)
-            fields = msgspec.msgpack.decode(blob[1:])
+                return msgspec.msgpack.decode(fields, type=self.kind)
+            plain = msgspec.msgpack.decode(fields)
             for old in range(version, self.version):
-                fields = self.upgrades[old](fields)
-            return msgspec.convert(fields, self.kind)
-        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+                plain = self.upgrades[old](plain)
+            return msgspec.convert(plain, self.kind)
+        except (msgspec.DecodeError, msgspec.ValidationError, LookupError) as error:
             raise SnapshotError(
-                f"{name}: damaged ({error}): restore the recovery folder from its backup"
+                f"{name}: version {version} cannot be read ({error!r}): "
+                "use the release that wrote it, or start from an empty recovery folder"
             ) from error
+
+
+def _checksum(version: bytes, fields: bytes | memoryview) -> bytes:
+    return zlib.crc32(fields, zlib.crc32(version)).to_bytes(_CHECKSUM_BYTES, "big")
 
 
 class Array(msgspec.Struct, array_like=True):
@@ -102,14 +114,15 @@ class DevicesState(msgspec.Struct):
 
     rows: dict[str, Shopper] = {}
     links: dict[str, tuple[str, int]] = {}
-    watermarks: dict[str, int] = {}
+    watermarks: dict[str, tuple[int, bool]] = {}
     totals: Totals = msgspec.field(default_factory=Totals)
 
 
 class UsersState(msgspec.Struct):
-    """One shard of users."""
+    """One shard of users, and watermarks of the sources."""
 
     rows: dict[str, Shopper] = {}
+    watermarks: dict[str, tuple[int, bool]] = {}
     totals: Totals = msgspec.field(default_factory=Totals)
 
 

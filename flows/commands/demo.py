@@ -6,7 +6,7 @@ import signal
 import tempfile
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from flows.live import LiveSource
 from flows.options import add_settings, settings_of
 from flows.replay import report, run_source
 from flows.summary import summary
+from flows.terminal import live_view
 from operators.synthetic import shop
 from state.errors import UserError
 
@@ -64,10 +65,12 @@ def run(args: argparse.Namespace) -> int:
     began_s = time.perf_counter()
     console = Console(highlight=False)
     some = f"{events:,} events" if events else "events"
-    console.print(f"{some} of a synthetic shop, through the flow, into a Redis of its own")
+    pace = "" if args.once else f"; a second here is {SPEED} s in the shop"
+    console.print(f"{some} of a synthetic shop, through the flow, into a Redis of its own{pace}")
     with EmbeddedRedis() as server, tempfile.TemporaryDirectory(prefix="penstock-demo-") as folder:
         dead_letters = Path(folder) / "dead-letters.jsonl"
-        with _stopping_on_interrupt(stop):
+        view = nullcontext() if args.once else live_view(console, server.url)
+        with _stopping_on_interrupt(stop), view:
             run_source(source, settings, redis_url=server.url, dead_letters=dead_letters)
         figures = report(settings, server.url, began_s)
         summary(console, figures, server.url, dead_letters)
