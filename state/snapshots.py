@@ -1,25 +1,27 @@
 """Snapshots: versioned bytes of every stored state, and the shapes in them.
 
-The first byte is the version of the shape, the next four are a checksum. A changed shape gets a new version and an upgrade from the
-one before; golden files of every version are in `tests/golden`. Bytes never change once handed over.
+The first byte is the version of the shape, the next four are a checksum. A changed shape gets a new
+version and an upgrade from the one before; golden files of every version are in `tests/golden`.
+Bytes never change once handed over.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
-
-import zlib
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from state.errors import SnapshotError
 from state.interactions import Card
 from state.messages import SourceTotals, Totals
 from state.shopper import Shopper
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _CHECKSUM_BYTES = 4
 
