@@ -41,9 +41,13 @@ def check_same_replay(folder: Path, file: str, format_name: str, settings: Setti
         ) from error
     except msgspec.DecodeError as error:
         raise UserError(f"{noted} is damaged ({error}): name another --recovery folder") from error
-    for name in asked.__struct_fields__:
-        if getattr(begun, name) != getattr(asked, name):
-            raise UserError(
-                f"recovery folder {folder} is of another replay (its {name.replace('_', ' ')} was "
-                f"{getattr(begun, name)}, not {getattr(asked, name)}): name another folder"
-            )
+    if (begun.file, begun.format) != (asked.file, asked.format):
+        raise UserError(
+            f"recovery folder {folder} belongs to a replay of {begun.file} (--format "
+            f"{begun.format}): name another for this one"
+        )
+    if begun.config_sha256 != asked.config_sha256:
+        raise UserError(
+            f"recovery folder {folder} was made with another configuration: go back to that, or "
+            "name a new folder and start again"
+        )

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, BinaryIO
 import msgspec
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
+from state.errors import UserError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -19,17 +21,23 @@ if TYPE_CHECKING:
 class _RedisPartition(StatefulSinkPartition["list[Write]", None]):
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._is_settled = True
 
     def write_batch(self, values: list[list[Write]]) -> None:
+        self._is_settled = False
         for writes in values:
             self._store.send(writes)
 
     def snapshot(self) -> None:
         # An epoch may only be committed when all that it wrote has been answered.
         self._store.settle()
+        self._is_settled = True
 
     def close(self) -> None:
-        self._store.close()
+        # With writes open an error is on its way: to wait for Redis once more would end in a
+        # second one, and that aborts the process.
+        if self._is_settled:
+            self._store.close()
 
 
 class RedisSink(FixedPartitionedSink["list[Write]", None]):
@@ -81,5 +89,12 @@ class DeadLetterSink(FixedPartitionedSink["list[DeadLetter]", int]):
         self, step_id: str, for_part: str, resume_state: int | None
     ) -> _DeadLetterPartition:
         """The file, cut to where the snapshot left it."""
-        self._path.touch()
-        return _DeadLetterPartition(self._path.open("r+b"), resume_state or 0)
+        try:
+            self._path.touch()
+            file = self._path.open("r+b")
+        except OSError as error:
+            raise UserError(
+                f"cannot write rejected records to {self._path}: {error.strerror}: "
+                "name another file with --dead-letters"
+            ) from error
+        return _DeadLetterPartition(file, resume_state or 0)

@@ -1,0 +1,113 @@
+"""`penstock show`: what a storefront would read of a shopper, and why each item is there."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from flows.options import add_redis, add_settings, lasting_redis_url, settings_of
+from serving.explain import explain
+from serving.reader import SLOT, Storefront
+from state.store import Store
+
+if TYPE_CHECKING:
+    import argparse
+
+    from serving.explain import Explanation, Offer
+
+UNKNOWN = 1
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the subcommand."""
+    parser = subparsers.add_parser(
+        "show",
+        help="what a storefront would read of a shopper, and why",
+        description="Show what a storefront would read of a shopper, and why each item is there.",
+    )
+    add = parser.add_argument
+    add("shopper", metavar="SHOPPER", help="a user id or an anonymous id")
+    add("--slot", default=SLOT, help="the page slot of the list (default %(default)s)")
+    add("--json", action="store_true", help="print it as JSON")
+    add_redis(parser)
+    add_settings(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read and print. Returns 1 for a shopper of whom nothing is known. Raises UserError."""
+    settings = settings_of(args)
+    url = lasting_redis_url(args, settings)
+    store = Store(url, timeout_ms=settings.redis.timeout_ms, patience_s=0)
+    with store.in_words():
+        explanation = explain(Storefront(store), args.shopper, args.slot) if args.shopper else None
+    if explanation is None:
+        print(
+            f"penstock: Redis at {store.address} knows no shopper {args.shopper!r}: never seen, "
+            "erased, or expired",
+            file=sys.stderr,
+        )
+        return UNKNOWN
+    if args.json:
+        print(msgspec.json.format(msgspec.json.encode(explanation)).decode())
+    else:
+        _print(Console(highlight=False), explanation)
+    return 0
+
+
+def _print(console: Console, shown: Explanation) -> None:
+    also = f", as whom {shown.asked} is known" if shown.asked != shown.shopper else ""
+    lines = [f"shopper   {shown.shopper}{also}"]
+    lines += [f"profile   {line}" for line in _profile(shown.profile)]
+    lines.append(f"session   {_session(shown.session)}")
+    lines += [
+        f"segment   {one.name} ({one.segment}), since {_time(one.since_ms)}"
+        for one in shown.segments
+    ]
+    lines.append(f"list      {_offer(shown.offer)}")
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)
+    if shown.offer:
+        table = Table.grid(padding=(0, 2, 0, 0))
+        for place, item in enumerate(shown.offer.items, 1):
+            table.add_row(f"{place:>10}", item.name, item.item, item.in_words)
+        console.print(table, markup=False)
+
+
+def _profile(profile: dict[str, str]) -> list[str]:
+    if not profile:
+        return ["none yet"]
+    kind = "known by a user id" if profile.get("known") == "1" else "anonymous"
+    first, last = _time(profile["first_ms"]), _time(profile["last_ms"])
+    lines = [
+        f"{kind}, first seen {first}, last seen {last}",
+        f"sessions {profile['sessions']}, views {profile['views']}, put in cart {profile['carts']}, "
+        f"orders {profile['purchases']}, revenue {profile['revenue']}",
+    ]
+    if liked := profile.get("top_category"):
+        lines.append(f"likes {liked} best")
+    return lines
+
+
+def _session(session: dict[str, str]) -> str:
+    if not session:
+        return "not in the shop now"
+    return (
+        f"here since {_time(session['start_ms'])}, events {session['events']}, cart worth "
+        f"{session['cart_value']}, {session['intent']}"
+    )
+
+
+def _offer(offer: Offer | None) -> str:
+    if offer is None:
+        return "none, so a storefront shows the shop's own list"
+    return f"{offer.place} as of {_time(offer.at_ms)}, from {offer.key}"
+
+
+def _time(ms: str | int) -> str:
+    return datetime.fromtimestamp(int(ms) / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -1,0 +1,129 @@
+"""The demo on the terminal: a view that follows the flow through Redis, as a storefront would.
+
+On a terminal it is redrawn twice a second; elsewhere there is a plain line now and then.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Group
+from rich.live import Live
+from rich.table import Column, Table
+from rich.text import Text
+
+from serving.reader import Storefront
+from serving.watch import Watch
+from state.errors import UserError
+from state.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from rich.console import Console, RenderableType
+
+    from serving.reader import Segment
+    from serving.watch import Frame, Watched
+
+FRAME_S = 0.5
+LINE_S = 5.0
+READ_MS_MAX = 5000
+ITEMS_SHOWN = 7
+BAR_CHARS = 20
+
+
+@contextmanager
+def live_view(console: Console, redis_url: str) -> Iterator[None]:
+    """Show what is in Redis while inside, from a thread with a connection of its own."""
+    if not console.is_terminal:
+        with _every(LINE_S, redis_url, lambda frame: console.print(figures(frame))):
+            yield
+        return
+    with (
+        Live(console=console, auto_refresh=False, transient=True) as live,
+        _every(FRAME_S, redis_url, lambda frame: live.update(view(frame, redis_url), refresh=True)),
+    ):
+        yield
+
+
+@contextmanager
+def _every(interval_s: float, redis_url: str, show: Callable[[Frame], None]) -> Iterator[None]:
+    over = threading.Event()
+    store = Store(redis_url, timeout_ms=READ_MS_MAX, patience_s=0)
+    watch = Watch(Storefront(store))
+
+    def look() -> None:
+        while not over.wait(interval_s):
+            try:
+                with store.in_words():
+                    frame = watch.frame(time.monotonic())
+            except UserError:
+                continue  # the flow itself says what is wrong with Redis, and waits for it
+            show(frame)
+
+    thread = threading.Thread(target=look, name="view", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def figures(frame: Frame) -> str:
+    """All figures on one line."""
+    return (
+        f"{_clock(frame.shop_ms)}  {frame.events:,} events, {frame.events_per_s:,.0f}/s, "
+        f"{frame.active_sessions:,} active sessions, {frame.shoppers:,} shoppers, "
+        f"{frame.lists_written:,} lists written"
+    )
+
+
+def view(frame: Frame, redis_url: str) -> RenderableType:
+    """A whole frame: figures, segments, one shopper's list, and how to see more."""
+    parts: list[RenderableType] = [Text(figures(frame)), Text(), _segments(frame.segments)]
+    if watched := frame.watched:
+        look = f"{_penstock()} show {watched.shopper} --redis {redis_url}"
+        parts += [Text(), *_watched(watched), Text(), Text(f"More: {look}", style="dim")]
+    return Group(*parts, Text("Ctrl-C ends.", style="dim"))
+
+
+def _segments(segments: list[Segment]) -> Table:
+    most = max((segment.size for segment in segments), default=0) or 1
+    table = Table(
+        Column("segment", no_wrap=True), Column("shoppers", justify="right"), "", box=None
+    )
+    for segment in segments:
+        bar = "█" * round(BAR_CHARS * segment.size / most)
+        table.add_row(Text(segment.name), f"{segment.size:,}", Text(bar, style="cyan"))
+    return table
+
+
+def _watched(watched: Watched) -> list[RenderableType]:
+    session = watched.session
+    head = Text.assemble(
+        (watched.shopper, "bold"),
+        f" is here: {session['events']} events, cart worth {session['cart_value']}, "
+        f"{session['intent']}; would see now",
+    )
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for place, item in enumerate(watched.items[:ITEMS_SHOWN], 1):
+        style = "green" if item.item in watched.fresh else ""
+        table.add_row(f"{place:>3}", Text(item.name, style), item.item, Text(item.in_words, "dim"))
+    return [head, table]
+
+
+def _clock(shop_ms: int) -> str:
+    return datetime.fromtimestamp(shop_ms / 1000, UTC).strftime("%a %H:%M:%S")
+
+
+def _penstock() -> str:
+    """How this program was called, for a command that can be copied."""
+    called = Path(sys.argv[0])
+    return str(called) if called.name == "penstock" else f"{Path(sys.executable)} -m flows"
