@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -98,13 +97,13 @@ def run(kind: str, workload: Workload) -> Figures:
 
     with EmbeddedRedis() as redis, tempfile.TemporaryDirectory() as folder:
         store = Store(redis.url, timeout_ms=5000, patience_s=10)
-        before_mb, redis_before = _rss_mb(), _redis_mb(store)
+        before_mb, redis_before = _peak_mb(), _redis_mb(store)
         began = time.perf_counter()
         if kind == "floor":
             source = RecordedSource({"file": records}, settings)
             sink = RedisSink(lambda: Store(redis.url, timeout_ms=5000, patience_s=10))
-            replay.quiet_garbage_collector()
-            run_main(floor(source, sink), epoch_interval=timedelta(seconds=1))
+            with replay.without_cycle_collector():
+                run_main(floor(source, sink), epoch_interval=timedelta(seconds=1))
         else:
             replay.run(
                 {"file": records},
@@ -117,13 +116,15 @@ def run(kind: str, workload: Workload) -> Figures:
             workload.events,
             workload.shoppers,
             wall_s,
-            _rss_mb() - before_mb,
+            _peak_mb() - before_mb,
             _redis_mb(store) - redis_before,
         )
 
 
-def _rss_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def _peak_mb() -> float:
+    """The most memory this process has had. Not `ru_maxrss`: that begins with the parent's."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 def _redis_mb(store: Store) -> float:
