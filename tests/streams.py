@@ -1,0 +1,229 @@
+"""Random streams of a shop, and the flow without its frame: the folds of all shards, batch by batch.
+
+`fold` runs source clock, device shards, regrouping and user shards as `flows/personalize.py` wires
+them. Its answer is everything the shards remember, so two streams that should come to the same are
+compared as a whole.
+"""
+
+from __future__ import annotations
+
+import random
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+from hypothesis import strategies as st
+
+from operators.routing import SourceClock
+from operators.shards import DeviceShard, UserShard, regroup
+from operators.visit import Rules
+from state.config import Profiles, Sessions
+from state.events import Consent, Event, Item
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from state.events import EventType
+    from state.messages import Regrouped, Visited
+    from state.shopper import Shopper
+
+START_MS = 1_600_000_000_000
+MINUTE_MS = 60_000
+GAP_MS = 30 * MINUTE_MS
+LATENESS_MS = 5 * MINUTE_MS
+SHARDS = 4
+RULES = Rules.of(Sessions(shards=SHARDS), Profiles())
+
+ITEMS = tuple(
+    Item(f"item {n}", category=("wear", f"kind {n % 5}"), price=[None, 9.99, 0.1, 120.0][n % 4])
+    for n in range(9)
+)
+
+
+class Outcome(NamedTuple):
+    """What the shards know in the end, and what they handed on."""
+
+    shoppers: dict[str, Shopper]
+    links: dict[str, str]
+    totals: dict[str, int]
+    rejected: int
+    read: int
+    visited: list[Visited]
+
+
+def view(event_id: object, at_ms: int, anonymous_id: str = "ann", **more: Any) -> Event:
+    """An item view; times count from `START_MS`."""
+    return event("item_view", event_id, at_ms, anonymous_id, items=(ITEMS[1],), **more)
+
+
+def event(
+    kind: EventType,
+    event_id: object,
+    at_ms: int,
+    anonymous_id: str | None = "ann",
+    user_id: str | None = None,
+    **more: Any,
+) -> Event:
+    """Any event; times count from `START_MS`."""
+    return Event(
+        str(event_id), kind, START_MS + at_ms, START_MS + at_ms, anonymous_id, user_id, **more
+    )
+
+
+class Flow:
+    """All shards of a flow, fed with batches; `resumed` gives one that goes on from snapshots."""
+
+    def __init__(self, snapshots: Sequence[tuple[bytes, bytes]] | None = None) -> None:
+        blobs = snapshots or [(None, None)] * SHARDS
+        self.devices = [DeviceShard(RULES, blob) for blob, _ in blobs]
+        self.users = [UserShard(RULES, blob) for _, blob in blobs]
+        self.clocks: dict[str, SourceClock] = {}
+        self.visited: list[Visited] = []
+        self.rejected = 0
+
+    def feed(
+        self,
+        records: Iterable[Event],
+        *,
+        partition: str = "0",
+        partitions: int = 1,
+        last: bool = False,
+        workers: int = 1,
+    ) -> None:
+        """One batch; with several workers each regroups the shards that are its own."""
+        clock = self.clocks.setdefault(partition, SourceClock())
+        batch = clock.batch(
+            records,
+            partition=partition,
+            shards=SHARDS,
+            allowed_lateness_ms=LATENESS_MS,
+            partitions=partitions,
+            last=last,
+        )
+        self.rejected += len(batch.rejected)
+        arrived = [self.devices[group.shard].fold(group)[0] for group in batch.groups]
+        dealt: list[Regrouped] = []
+        for worker in range(workers):
+            dealt += regroup(arrived[worker::workers], SHARDS)
+        for message in dealt:
+            for part in self.users[message.shard].fold(message):
+                self.visited += part.visited
+
+    def resumed(self) -> Flow:
+        """Another flow, made of what this one would have stored."""
+        pairs = zip(self.devices, self.users, strict=True)
+        other = Flow([(device.snapshot(), user.snapshot()) for device, user in pairs])
+        other.clocks = {
+            name: msgspec.convert(msgspec.to_builtins(clock), SourceClock)
+            for name, clock in self.clocks.items()
+        }
+        other.visited, other.rejected = self.visited, self.rejected
+        return other
+
+    def outcome(self) -> Outcome:
+        """What it came to; rings of event ids as sets, since they are kept as they came."""
+        shoppers = {}
+        for shard in (*self.devices, *self.users):
+            for name, shopper in shard.shoppers.rows.items():
+                assert name not in shoppers
+                shoppers[name] = shopper
+        totals: dict[str, int] = {}
+        for shard in (*self.devices, *self.users):
+            for name, count in msgspec.structs.asdict(shard.shoppers.totals).items():
+                totals[name] = totals.get(name, 0) + count
+        links = {a: user for d in self.devices for a, (user, _) in d.links.users.items()}
+        read = sum(clock.totals.read for clock in self.clocks.values())
+        return Outcome(shoppers, links, totals, self.rejected, read, self.visited)
+
+
+def fold(stream: Sequence[Event], *, batch_events: int = 4096, workers: int = 1) -> Outcome:
+    """A whole stream through a new flow, and the last, empty batch that tells the end."""
+    flow = Flow()
+    rest = iter(stream)
+    while batch := list(islice(rest, batch_events)):
+        flow.feed(batch, workers=workers)
+    flow.feed([], last=True, workers=workers)
+    return flow.outcome()
+
+
+def facts(outcome: Outcome) -> tuple[dict[str, Any], dict[str, str], dict[str, int]]:
+    """What may depend on nothing but the events: all but the order in which ids were remembered."""
+    shoppers = {}
+    for name, shopper in outcome.shoppers.items():
+        fields = msgspec.structs.asdict(shopper)
+        seen = fields.pop("seen")
+        fields["seen"] = {seen[n : n + 8] for n in range(0, len(seen), 8)}
+        fields["open"] = sorted(msgspec.structs.astuple(session) for session in shopper.open)
+        shoppers[name] = fields
+    return shoppers, outcome.links, outcome.totals
+
+
+def shuffled_within(stream: Sequence[Event], most_ms: int, seed: int) -> list[Event]:
+    """The stream as it might arrive where no event waits longer than `most_ms`."""
+    rng = random.Random(seed)
+    return sorted(stream, key=lambda e: (e.event_ts + rng.random() * most_ms, e.event_id))
+
+
+KINDS: tuple[EventType, ...] = (
+    "page_view",
+    "search",
+    "item_view",
+    "cart_add",
+    "cart_remove",
+    "checkout_start",
+    "purchase",
+    "refund",
+    "wishlist_add",
+    "consent",
+)
+
+
+@st.composite
+def streams(
+    draw: st.DrawFn,
+    *,
+    devices: int = 3,
+    users: int = 2,
+    max_events: int = 40,
+    step_ms: int = 40 * MINUTE_MS,
+    orders_repeat: bool = False,
+) -> list[Event]:
+    """Events in time order, up to `step_ms` apart, many of them at the edges that matter.
+
+    A device is of one user for good (or of nobody), so that no order can lead to a conflict.
+    """
+    edges = [0, 1, LATENESS_MS, GAP_MS - 1, GAP_MS, GAP_MS + 1]
+    steps = st.one_of(
+        st.integers(0, min(step_ms, 3 * MINUTE_MS)),
+        st.integers(0, step_ms),
+        st.sampled_from([edge for edge in edges if edge <= step_ms]),
+    )
+    owners = [f"user {n % users}" if users and n else None for n in range(devices)]
+    at_ms, stream = 0, []
+    for number in range(draw(st.integers(1, max_events))):
+        at_ms += draw(steps)
+        device = draw(st.integers(0, devices - 1))
+        kind = draw(st.sampled_from(KINDS))
+        owner = owners[device]
+        who = draw(st.sampled_from(["device", "both", "user"])) if owner else "device"
+        more: dict[str, Any] = {}
+        if kind not in ("page_view", "search", "checkout_start", "consent"):
+            picked = draw(st.lists(st.sampled_from(ITEMS), min_size=1, max_size=3))
+            more["items"] = tuple(picked)
+        if kind in ("purchase", "refund"):
+            order = draw(st.integers(0, 3)) if orders_repeat else number
+            more["order_id"] = f"order {order} of {owner or device}"
+        if kind == "consent":
+            answers = st.sampled_from([True, False, None])
+            more["consent"] = Consent(draw(answers), draw(answers), draw(answers))
+        stream.append(
+            event(
+                "identify" if who == "both" and draw(st.booleans()) else kind,
+                number,
+                at_ms,
+                None if who == "user" else f"device {device}",
+                None if who == "device" else owner,
+                **more,
+            )
+        )
+    return stream
