@@ -28,7 +28,7 @@ FAILED, USER_ERROR, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `penstock ARGV`; returns the exit code."""
-    args = _parser().parse_args(argv)
+    args = parser().parse_args(argv)
     _add_common(args)
     logging.getLogger("penstock").handlers = [_OneLine()]
     try:
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         goes_on = ": the same command goes on where it was" if _is_resumable(args) else ""
         return _fail(INTERRUPTED, f"stopped{goes_on}", debug=False)
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):  # rich makes the second of the first
         # Who read the output has gone; what is still buffered must not complain at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
@@ -56,21 +56,22 @@ class _OneLine(logging.Handler):
         print(f"penstock: {record.getMessage()}", file=sys.stderr)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
+    top = argparse.ArgumentParser(
         prog="penstock",
         description="A shop's clickstream into live segments and top-k lists in Redis.",
     )
-    add = parser.add_argument
+    add = top.add_argument
     add("--config", dest="common_config", metavar="FILE", type=Path, help="a configuration file")
     add("--set", dest="common_set", metavar="A.B=C", action="append", default=[],
         help="set one configuration key; may be given again")  # fmt: skip
     add("--redis", dest="common_redis", metavar="URL", help="where Redis is (default redis.url)")
     add("--debug", action="store_true", help="show where an error came from")
-    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    subparsers = top.add_subparsers(metavar="COMMAND", required=True)
     for command in COMMANDS:
         command.add_parser(subparsers)
-    return parser
+    return top
 
 
 def _add_common(args: argparse.Namespace) -> None:
