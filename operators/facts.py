@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _LEARNED_FIELDS = frozenset({b"cluster", b"cluster_distance"})
+# Whether a device had been seen before it was identified depends on what came first.
 _COUNTERS = frozenset(
-    name.encode() for name in (*Totals.__struct_fields__, "events", "rejected", "by_type")
+    name.encode()
+    for name in (*Totals.__struct_fields__, "events", "rejected", "by_type")
+    if name != "merges"
 )
 
 

@@ -19,7 +19,6 @@ from operators.cards import Cards
 from operators.changes import ChangeLog
 from operators.clusters import Clusters
 from operators.features import FEATURES, LAST_MS, feature_matrix
-from operators.profile import category_path
 from operators.recommend import Events, Recommender
 from operators.totals import Ledger
 from state import keys
@@ -126,7 +125,8 @@ class Learning:
         clicks = list(chain.from_iterable(one.clicks for one in visited))
         clicks.sort(key=itemgetter(0))
         self._cards.learn(chain.from_iterable(one.catalogue for one in visited))
-        self._cards.learn((click[4], click[2], "") for click in clicks if click[3] == "item_view")
+        viewed = {c[2].item_id: (c[4], c[2], "") for c in clicks if c[3] == "item_view"}
+        self._cards.learn(viewed.values())
         if not clicks:
             return Events([], [], [], [], [], [], [], [])
         shoppers = [click[1] for click in clicks]
@@ -134,7 +134,7 @@ class Learning:
         types = [click[3] for click in clicks]
         at_ms = [click[4] for click in clicks]
         self._now_ms = max(self._now_ms, max(at_ms))
-        rows = np.fromiter(map(self._recommender.shoppers.row, shoppers), np.int32, len(shoppers))
+        rows = self._recommender.shoppers.take(shoppers)
         return Events(
             shoppers,
             [item.item_id for item in items],
@@ -142,7 +142,7 @@ class Learning:
             [self._weights[kind] for kind in types],
             at_ms,
             [click[5] for click in clicks],
-            [category_path(item) or None for item in items],
+            [click[6] or None for click in clicks],
             self._audience.segments_of(rows),
         )
 
@@ -163,7 +163,7 @@ class Learning:
             else:
                 writes.append((*profile, "cluster", sids[c], "cluster_distance", f"{d:.3f}"))
             writes.append(("EXPIRE", profile[1], ttl_s))
-        rows = np.fromiter(map(self._recommender.shoppers.row, names), np.int32, len(names))
+        rows = self._recommender.shoppers.take(names)
         moved, changes = self._audience.assign(names, rows, known, cluster, at_ms)
         writes += moved
         return changes

@@ -32,11 +32,6 @@ _INTENT_OF = {
 }
 
 
-def category_path(item: Item) -> str:
-    """An item's category as one name, "" where it has none: `shoes/running`."""
-    return "/".join(item.category)
-
-
 def value_micros(event: Event) -> int:
     """What an order is worth: its value, else the sum over its items."""
     if event.value is not None:
@@ -49,7 +44,7 @@ def items_micros(items: tuple[Item, ...]) -> int:
     return sum(round(item.price * MICROS) * item.quantity for item in items if item.price)
 
 
-def count(shopper: Shopper, session: Session | None, event: Event, tastes: DecayedCounts) -> None:
+def count(shopper: Shopper, session: Session | None, event: Event) -> None:
     """Add one event to a profile and to its session.
 
     All of it is sums, firsts and lasts, so that the order of arrival does not show.
@@ -73,15 +68,10 @@ def count(shopper: Shopper, session: Session | None, event: Event, tastes: Decay
             if item.price is not None:
                 shopper.viewed_price_micros += round(item.price * MICROS)
                 shopper.viewed_prices += 1
-            if item.category:
-                tastes.add(shopper, category_path(item), at_ms)
     elif kind == "cart_add":
         shopper.carts += 1
         session.carts += 1
         session.cart_micros += items_micros(event.items)
-        for item in event.items:
-            if item.category:
-                tastes.add(shopper, category_path(item), at_ms)
     elif kind == "purchase":
         _count_purchase(shopper, session, event)
     else:

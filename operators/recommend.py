@@ -237,9 +237,8 @@ class Recommender:
         return self._ranked(Lists(lists.item, lists.score, because), name)
 
     def _interactions(self, events: Events) -> Interactions:
-        n = len(events.items)
-        shopper = np.fromiter(map(self.shoppers.row, events.shoppers), np.int32, n)
-        item = np.fromiter(map(self.items.row, events.items), np.int32, n)
+        shopper = self.shoppers.take(events.shoppers)
+        item = self.items.take(events.items)
         at_ms = np.asarray(events.at_ms, np.int64)
         since_ms = np.asarray(events.session_start_ms, np.int64)
         return Interactions(

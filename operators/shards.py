@@ -8,12 +8,13 @@ the flow needs no cycle.
 from __future__ import annotations
 
 import zlib
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from operators import visit
 from operators.identity import Links
 from state import keys
-from state.messages import BatchId, Forward, Group, Move, Part, Regrouped, Totals, Visited
+from state.messages import BatchId, Group, Move, Part, Regrouped, Totals, Visited
 from state.snapshots import DEVICES, USERS, DevicesState, UsersState
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class DeviceShard:
         now_ms = self.watermark.advance(group.batch)
         shoppers.begin(group.batch, group.shard, now_ms, last=group.batch.last)
         out = shoppers.out
+        forwards = out.forwards
         for event, position, clock_ms in zip(
             group.events, group.position, group.clock, strict=True
         ):
@@ -86,6 +88,9 @@ class DeviceShard:
                 totals.accepted += 1
                 for item in event.items:
                     out.catalogue.append((event.event_ts, item, event.currency or ""))
+                continue
+            if event.anonymous_id is None and event.user_id is not None:
+                forwards.append((position, event.user_id, event, clock_ms))
                 continue
             known = self.links.resolve(event)
             if known is None:
@@ -107,7 +112,7 @@ class DeviceShard:
             if event.type == "erase" and event.anonymous_id is not None:
                 self.links.users.pop(event.anonymous_id, None)
                 out.writes.append(("DEL", keys.alias_key(event.anonymous_id)))
-            out.forwards.append(Forward(position, known.user_id, event, clock_ms))
+            forwards.append((position, known.user_id, event, clock_ms))
         finished = shoppers.finish()
         finished.totals[f"devices:{group.shard}"] = _copy(totals)
         finished.source = group.totals
@@ -150,18 +155,14 @@ class UserShard:
         shoppers.begin(group.batch, group.shard, now_ms, last=group.batch.last)
         moves = {move.position: move for part in parts for move in part.moves}
         forwards = [forward for part in parts for forward in part.forwards]
-        forwards.sort(key=_position)
-        for forward in forwards:
-            move = moves.get(forward.position)
-            if move is not None:
-                shoppers.take_over(move)
-            event = forward.event
+        forwards.sort(key=itemgetter(0))
+        for position, shopper, event, clock_ms in forwards:
+            if position in moves:
+                shoppers.take_over(moves[position])
             if event.type == "erase":
-                shoppers.erase(forward.shopper, event.event_ts)
+                shoppers.erase(shopper, event.event_ts)
             else:
-                shoppers.fold(
-                    forward.shopper, event, forward.position, forward.clock_ms, known=True
-                )
+                shoppers.fold(shopper, event, position, clock_ms, known=True)
         finished = shoppers.finish()
         finished.totals[f"users:{group.shard}"] = _copy(shoppers.totals)
         passed = [visited for part in parts for visited in part.passed]
@@ -181,16 +182,12 @@ def _deal(parts: list[Visited], shards: int) -> list[Regrouped]:
     dealt = [Regrouped(batch, shard, len(parts), shards, [], [], []) for shard in range(shards)]
     for part in parts:
         for forward in part.forwards:
-            dealt[shard_of(forward.shopper, shards)].forwards.append(forward)
+            dealt[shard_of(forward[1], shards)].forwards.append(forward)
         for move in part.moves:
             dealt[shard_of(move.shopper, shards)].moves.append(move)
         part.forwards, part.moves = [], []
         dealt[part.shard].passed.append(part)
     return dealt
-
-
-def _position(forward: Forward) -> int:
-    return forward.position
 
 
 def _copy(totals: Totals) -> Totals:

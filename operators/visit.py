@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from hashlib import blake2b
-from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
 from operators import profile, sessions
 from operators.features import feature_row
 from operators.tastes import DecayedCounts
+from operators.timers import Timers
 from state import keys
 from state.messages import BatchId, Totals, Visited
 from state.shopper import DAY_MS, Shopper
@@ -68,27 +68,25 @@ class Shoppers:
         self.rules = rules
         self.rows = rows
         self.totals = totals
-        self._due: list[tuple[int, str]] = []
+        self._due = Timers()
         for name, shopper in rows.items():
             for session in shopper.open:
-                self._due.append((session.last_ms + rules.gap_ms, name))
-        self._due.sort()
+                self._due.add(session.last_ms + rules.gap_ms, name)
         self._active: dict[str, Shopper] = {}
         self.out = Visited(BatchId("", 0), 0, 0, last=False)
 
     def begin(self, batch: BatchId, shard: int, watermark_ms: int, *, last: bool) -> None:
         """Start on a batch: the sessions that no event in time can reach any more are closed."""
         self.out = Visited(batch, shard, watermark_ms, last=last)
-        due, gap_ms = self._due, self.rules.gap_ms
-        while due and due[0][0] < watermark_ms:
-            name = heappop(due)[1]
+        gap_ms = self.rules.gap_ms
+        for name in self._due.due(watermark_ms):
             shopper = self.rows.get(name)
             if shopper is None or not shopper.open:
                 continue
             self.totals.sessions_closed += sessions.close(shopper, watermark_ms, gap_ms=gap_ms)
             if shopper.open:
                 soonest_ms = min(session.last_ms for session in shopper.open)
-                heappush(due, (soonest_ms + gap_ms, name))
+                self._due.add(soonest_ms + gap_ms, name)
             else:
                 self.out.writes.append(("DEL", keys.session_key(name)))
 
@@ -113,16 +111,19 @@ class Shoppers:
         ):
             shopper.session_ms += at_ms - session.last_ms
             session.last_ms = at_ms
-            profile.count(shopper, session, event, self.rules.tastes)
+            profile.count(shopper, session, event)
             session_ms = session.start_ms
         else:
             entered = self._enter(name, shopper, at_ms, clock_ms)
-            profile.count(shopper, entered, event, self.rules.tastes)
+            profile.count(shopper, entered, event)
             session_ms = at_ms if entered is None else entered.start_ms
         if kind in TASTE_TYPES:
-            clicks = self.out.clicks
+            clicks, tastes = self.out.clicks, self.rules.tastes
             for item in event.items:
-                clicks.append((position, name, item, kind, at_ms, session_ms))
+                category = "/".join(item.category)
+                clicks.append((position, name, item, kind, at_ms, session_ms, category))
+                if category:
+                    tastes.add(shopper, category, at_ms)
             if kind == "purchase":
                 self.out.orders.append((name, profile.value_micros(event), at_ms))
         return True
@@ -137,7 +138,7 @@ class Shoppers:
         if shopper.sessions != before:
             self.totals.sessions_opened += shopper.sessions - before
             if session is not None and shopper.sessions > before:
-                heappush(self._due, (session.last_ms + self.rules.gap_ms, name))
+                self._due.add(session.last_ms + self.rules.gap_ms, name)
         return session
 
     def take_over(self, move: Move) -> None:
@@ -154,7 +155,7 @@ class Shoppers:
         shopper.seen = (shopper.seen + other.seen)[-self.rules.remembered_bytes :]
         shopper.orders = {**other.orders, **shopper.orders}
         for session in shopper.open:
-            heappush(self._due, (session.last_ms + self.rules.gap_ms, name))
+            self._due.add(session.last_ms + self.rules.gap_ms, name)
         self._active[name] = shopper
         self.totals.merges += 1
         self.out.moved.append((move.anonymous_id, name, move.at_ms))

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -50,6 +50,13 @@ class Vocabulary:
             row = self.rows[name] = len(self.ids)
             self.ids.append(name)
         return row
+
+    def take(self, names: Sequence[str]) -> Rows:
+        """The rows of many ids, int32[n], new ones for those never seen."""
+        rows = list(map(self.rows.get, names))
+        if None in rows:
+            return np.fromiter(map(self.row, names), np.int32, len(names))
+        return np.array(rows, np.int32)
 
     def find(self, name: str) -> int:
         """The row of an id, or NOBODY: a read never grows the vocabulary."""

@@ -59,15 +59,6 @@ class SourceBatch(msgspec.Struct):
     rejected: list[DeadLetter]
 
 
-class Forward(msgspec.Struct):
-    """An event whose shopper is a user that another shard keeps."""
-
-    position: int
-    shopper: str
-    event: Event
-    clock_ms: int
-
-
 class Move(msgspec.Struct):
     """An anonymous shopper's whole state on its way to the user it turned out to be."""
 
@@ -93,9 +84,13 @@ class Totals(msgspec.Struct):
     erased: int = 0
 
 
-Click = tuple[int, str, Item, str, int, int]
+Click = tuple[int, str, Item, str, int, int, str]
 """One item of an event that shows taste: position in the batch, shopper, item, event type, event time
-(ms), start of the session it belongs to (ms)."""
+(ms), start of the session it belongs to (ms), category as one name (`shoes/running`) or ""."""
+
+Forward = tuple[int, str, Event, int]
+"""An event whose shopper is a user that another shard keeps: position in the batch, shopper, event, the
+watermark that stood when it came (ms)."""
 
 Active = tuple[str, bool, bool, tuple[float, ...], Write, int]
 """A shopper that did something, once a batch: id, whether it is a user, whether it may have lists, its
