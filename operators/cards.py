@@ -26,21 +26,28 @@ class Cards:
         self.changed = set() if changed is None else changed
 
     def learn(self, told: Iterable[tuple[int, Item, str]]) -> None:
-        """Hear of items: event time, item, currency. What is newer replaces what is older."""
+        """Hear of items: event time, item, currency. What is newer replaces what is older.
+
+        What is not told of an item stays as it was.
+        """
         rows = self.rows
         for at_ms, item, currency in told:
             card = rows.get(item.item_id)
             if card is None:
                 card = rows[item.item_id] = Card(at_ms)
-            elif at_ms < card.at_ms or (
-                card.price == item.price
-                and card.category == item.category
-                and card.name == item.name
-                and card.brand == item.brand
-                and card.available == item.available
-            ):
+            elif at_ms < card.at_ms:
                 continue
-            card.at_ms = at_ms
+            else:
+                card.at_ms = at_ms
+                if (
+                    (item.price is None or item.price == card.price)
+                    and (not item.category or item.category == card.category)
+                    and (not item.name or item.name == card.name)
+                    and (not item.brand or item.brand == card.brand)
+                    and (item.available is None or item.available == card.available)
+                    and (not currency or currency == card.currency)
+                ):
+                    continue
             card.name = item.name or card.name
             card.category = item.category or card.category
             card.brand = item.brand or card.brand

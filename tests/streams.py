@@ -51,7 +51,7 @@ class Outcome(NamedTuple):
     visited: list[Visited]
 
 
-def view(event_id: object, at_ms: int, anonymous_id: str = "ann", **more: Any) -> Event:
+def view(event_id: object, at_ms: int, anonymous_id: str | None = "ann", **more: Any) -> Event:
     """An item view; times count from `START_MS`."""
     return event("item_view", event_id, at_ms, anonymous_id, items=(ITEMS[1],), **more)
 
@@ -74,6 +74,7 @@ class Flow:
     """All shards of a flow, fed with batches; `resumed` gives one that goes on from snapshots."""
 
     def __init__(self, snapshots: Sequence[tuple[bytes, bytes]] | None = None) -> None:
+        blobs: Sequence[tuple[bytes | None, bytes | None]]
         blobs = snapshots or [(None, None)] * SHARDS
         self.devices = [DeviceShard(RULES, blob) for blob, _ in blobs]
         self.users = [UserShard(RULES, blob) for _, blob in blobs]
@@ -122,13 +123,14 @@ class Flow:
 
     def outcome(self) -> Outcome:
         """What it came to; rings of event ids as sets, since they are kept as they came."""
-        shoppers = {}
-        for shard in (*self.devices, *self.users):
+        shoppers: dict[str, Shopper] = {}
+        shards: list[DeviceShard | UserShard] = [*self.devices, *self.users]
+        for shard in shards:
             for name, shopper in shard.shoppers.rows.items():
                 assert name not in shoppers
                 shoppers[name] = shopper
         totals: dict[str, int] = {}
-        for shard in (*self.devices, *self.users):
+        for shard in shards:
             for name, count in msgspec.structs.asdict(shard.shoppers.totals).items():
                 totals[name] = totals.get(name, 0) + count
         links = {a: user for d in self.devices for a, (user, _) in d.links.users.items()}
@@ -221,7 +223,7 @@ def streams(
                 "identify" if who == "both" and draw(st.booleans()) else kind,
                 number,
                 at_ms,
-                None if who == "user" else f"device {device}",
+                None if who == "user" else f"device {device + 3}",
                 None if who == "device" else owner,
                 **more,
             )

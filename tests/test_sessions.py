@@ -104,7 +104,7 @@ def test_order_within_the_lateness_does_not_matter(
 def test_a_gap_of_exactly_half_an_hour_does_not_split() -> None:
     (ann,) = fold(of_ann(0, 30, 60)).shoppers.values()
     assert (ann.sessions, ann.session_ms) == (1, 60 * MINUTE_MS)
-    (ann,) = fold(of_ann(0, 30, 60) + [view("x", 90 * MINUTE_MS + 1)]).shoppers.values()
+    (ann,) = fold([*of_ann(0, 30, 60), view("x", 90 * MINUTE_MS + 1)]).shoppers.values()
     assert (ann.sessions, ann.session_ms) == (2, 60 * MINUTE_MS)
 
 

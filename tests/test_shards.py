@@ -1,0 +1,173 @@
+"""Shards: who keeps whom, when a batch is whole, and that a stored flow goes on where it was."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from operators.routing import SourceClock
+from operators.shards import Watermark, shard_of
+from state.deadletters import DeadLetter
+from state.messages import BatchId
+from tests.streams import (
+    GAP_MS,
+    LATENESS_MS,
+    MINUTE_MS,
+    SHARDS,
+    START_MS,
+    Flow,
+    facts,
+    fold,
+    shuffled_within,
+    streams,
+    view,
+)
+
+if TYPE_CHECKING:
+    from state.events import Event
+    from state.messages import Visited
+
+
+def test_who_keeps_whom_is_frozen() -> None:
+    """Stored state is found by it."""
+    assert [shard_of(name, 64) for name in ("ann", "bob", "☃", "a" * 128)] == [51, 0, 20, 12]
+
+
+class TestSourceClock:
+    def clock(self, *records: Event | DeadLetter) -> tuple[SourceClock, list[tuple[int, int]]]:
+        clock = SourceClock()
+        batch = clock.batch(records, partition="p", shards=SHARDS, allowed_lateness_ms=LATENESS_MS)
+        told = [pair for g in batch.groups for pair in zip(g.position, g.clock, strict=True)]
+        return clock, sorted(told)
+
+    def test_an_event_is_held_against_the_newest_before_it(self) -> None:
+        clock, told = self.clock(view(1, 0), view(2, 10, "bob"), view(3, 5, "cat"))
+        base_ms = START_MS - LATENESS_MS
+        assert told == [(0, 0), (1, base_ms), (2, base_ms + 10)]
+        assert clock.watermark_ms == base_ms + 10
+
+    def test_every_shard_hears_of_every_batch(self) -> None:
+        clock = SourceClock()
+        for n in range(2):
+            batch = clock.batch([view(n, n)], partition="p", shards=SHARDS, allowed_lateness_ms=0)
+            assert [group.shard for group in batch.groups] == list(range(SHARDS))
+            assert {group.batch for group in batch.groups} == {
+                BatchId("p", n, START_MS if n else 0, False, 1)
+            }
+
+    def test_what_was_read_is_told_by_type_and_by_failure(self) -> None:
+        letter = DeadLetter(
+            failure_type="not_json", errors=(), source="s", partition="p", offset=0, raw=""
+        )
+        clock, told = self.clock(view(1, 0), letter, view(2, 1))
+        assert [position for position, _ in told] == [0, 2]
+        totals = clock.totals
+        assert (totals.read, totals.rejected, totals.by_type) == (
+            3,
+            {"not_json": 1},
+            {"item_view": 2},
+        )
+
+
+class TestWatermark:
+    def test_it_is_the_minimum_over_all_partitions_once_all_are_heard_of(self) -> None:
+        watermark = Watermark({})
+        heard = [("a", 50), ("a", 60), ("b", 20), ("b", 70), ("a", 90)]
+        assert [watermark.advance(BatchId(p, 0, ms, False, 2)) for p, ms in heard] == [
+            0,
+            0,
+            20,
+            60,
+            70,
+        ]
+
+    def test_a_partition_at_its_end_holds_nothing_back(self) -> None:
+        watermark = Watermark({})
+        heard = [("a", 50, False), ("b", 20, True), ("a", 60, False), ("a", 90, True)]
+        assert [watermark.advance(BatchId(p, 0, ms, last, 2)) for p, ms, last in heard] == [
+            0,
+            50,
+            60,
+            90,
+        ]
+
+
+@given(streams(), st.sampled_from([1, 7, 100]), st.sampled_from([1, 2]))
+def test_neither_batches_nor_workers_show(
+    stream: list[Event], batch_events: int, workers: int
+) -> None:
+    outcome = fold(stream, batch_events=batch_events, workers=workers)
+    assert facts(outcome) == facts(fold(stream))
+
+
+@given(streams(users=0, devices=4), st.data())
+def test_one_file_in_several_partitions_comes_to_the_same(
+    stream: list[Event], data: st.DataObject
+) -> None:
+    """Each partition in order, and read at any pace beside the others; the same ids in the same one.
+
+    Only where no device becomes a user: what a user did elsewhere may not have been read yet.
+    """
+    dealt: dict[str, list[Event]] = {"0": [], "1": [], "2": []}
+    for one in stream:
+        dealt[str(shard_of(one.anonymous_id or "", 3))].append(one)
+    flow = Flow()
+    paces = {name: data.draw(st.integers(1, 9)) for name in dealt}
+    going = dict.fromkeys(dealt, 0)
+    while going:
+        name = data.draw(st.sampled_from(sorted(going)))
+        batch = dealt[name][going[name] : going[name] + paces[name]]
+        flow.feed(batch, partition=name, partitions=3, last=not batch)
+        going[name] += len(batch)
+        if not batch:
+            del going[name]
+    assert facts(flow.outcome()) == facts(fold(stream))
+
+
+@given(streams(), st.integers(0, 9), st.sampled_from([1, 3, 7]), st.integers(0, 50))
+def test_a_flow_that_is_stored_and_resumed_anywhere_goes_on_as_if_it_were_not(
+    stream: list[Event], seed: int, batch_events: int, stop_after: int
+) -> None:
+    arrived = shuffled_within(stream, GAP_MS, seed)
+    batches = [arrived[n : n + batch_events] for n in range(0, len(arrived), batch_events)]
+    flow = Flow()
+    for n, batch in enumerate(batches):
+        if n == stop_after:
+            flow = flow.resumed()
+        flow.feed(batch)
+    flow.feed([], last=True)
+    outcome, undisturbed = flow.outcome(), fold(arrived, batch_events=batch_events)
+    assert outcome.shoppers == undisturbed.shoppers
+    assert (outcome.links, outcome.totals) == (undisturbed.links, undisturbed.totals)
+    assert told(outcome.visited) == told(undisturbed.visited)
+
+
+def told(visited: list[Visited]) -> list[tuple[object, ...]]:
+    """What goes on to learning and to Redis; sessions that end in one batch do so in any order."""
+    return [
+        (
+            v.batch,
+            v.shard,
+            v.active,
+            v.clicks,
+            v.orders,
+            v.moved,
+            v.erased,
+            sorted(map(str, v.writes)),
+        )
+        for v in visited
+    ]
+
+
+def test_half_a_batch_waits_for_the_other_half() -> None:
+    """Two devices of one user, kept by two workers: what comes first was read first."""
+    phone, laptop = "device 3", "device 4"
+    assert shard_of(phone, SHARDS) % 2 != shard_of(laptop, SHARDS) % 2
+    stream = [view(1, 0, phone, user_id="u")]
+    stream += [view(n, n * GAP_MS // 2, laptop, user_id="u") for n in range(2, 9)]
+    stream += [view("x", GAP_MS // 2, phone), view("y", 9 * MINUTE_MS, laptop)]
+    for batch_events in (1, 3, 100):
+        outcome = fold(stream, batch_events=batch_events, workers=2)
+        assert facts(outcome) == facts(fold(stream))

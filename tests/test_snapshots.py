@@ -1,0 +1,238 @@
+"""Snapshots: what is stored comes back, old bytes stay readable, other bytes say what to do.
+
+`tests/golden/<state>-v<version>.bin` are snapshots of every version that was ever released. A new
+version of a state needs an upgrade in `state/snapshots.py` and new bytes beside the old, written by
+`python -m tests.test_snapshots`, which never writes over any.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from operators.learning import Learning
+from operators.shards import DeviceShard, UserShard
+from state import snapshots
+from state.config import Settings
+from state.errors import SnapshotError
+from state.interactions import Card
+from state.messages import SourceTotals, Totals
+from state.shopper import Consents, Session, Shopper
+from state.snapshots import (
+    DEVICES,
+    USERS,
+    Array,
+    DevicesState,
+    LearnedState,
+    LedgerState,
+    SnapshotCodec,
+    SourceState,
+    UsersState,
+    pack_arrays,
+    unpack_arrays,
+)
+from tests.streams import RULES
+
+GOLDEN = Path(__file__).parent / "golden"
+CODECS: dict[str, SnapshotCodec[Any]] = {
+    name.lower(): codec
+    for name, codec in vars(snapshots).items()
+    if isinstance(codec, SnapshotCodec)
+}
+
+SHOPPER = Shopper(
+    known=True,
+    first_ms=1_600_000_000_000,
+    last_ms=1_600_000_900_000,
+    events=9,
+    views=3,
+    revenue_micros=12_340_000,
+    sessions=2,
+    open=[Session(1_600_000_800_000, 1_600_000_900_000, 4, 2, 1, 0, 5_000_000, 2)],
+    seen=bytes(range(16)),
+    orders={b"12345678": 1_600_000_000_000},
+    affinity={"wear/shoes": 1.5, "ünder": 0.25},
+    affinity_scale=1322,
+    currency="EUR",
+    consent=(1_600_000_000_001, True, False, None),
+)
+TOTALS = Totals(9, 1, 2, 1, 2, 1, 0, 1, 0)
+READ = SourceTotals(12, {"not_json": 2}, {"item_view": 3})
+WATERMARKS = {"shop": (1_600_000_600_000, False), "other": (5, True)}
+SAMPLES: dict[str, Any] = {
+    "source": SourceState(12, 3, 1_600_000_600_000, True, READ),
+    "devices": DevicesState({"ann": SHOPPER}, {"ann": ("u", 18_518)}, WATERMARKS, TOTALS),
+    "users": UsersState({"u": SHOPPER}, WATERMARKS, TOTALS),
+    "learned": LearnedState(
+        vocabularies={"items": ["mug", "cup"]},
+        recommender=pack_arrays({"table": np.arange(6, dtype=np.float32).reshape(2, 3)}),
+        clusters=pack_arrays({"none": np.empty((0, 3)), "flag": np.array([True])}),
+        audience={},
+        cards={"mug": Card(5, "Mug", ("home",), None, 9.5, "EUR", True)},
+        changed_cards=["mug"],
+        change_ids={3: (5, 0)},
+        ledger=LedgerState({"shop": READ}, {"users:0": TOTALS}, 4, 2),
+        defined={0: ("keen", 1)},
+        since_items=3,
+        now_ms=1_600_000_900_000,
+    ),
+}
+
+
+def write_golden() -> None:
+    """Write the bytes of versions that have none yet."""
+    for name, codec in CODECS.items():
+        path = GOLDEN / f"{name}-v{codec.version}.bin"
+        if not path.exists():
+            path.write_bytes(codec.encode(SAMPLES[name]))
+
+
+def test_every_codec_has_a_sample_with_no_field_left_at_its_default() -> None:
+    assert CODECS.keys() == SAMPLES.keys()
+    empty = {"audience"}
+    for sample in SAMPLES.values():
+        for field in msgspec.structs.fields(type(sample)):
+            assert getattr(sample, field.name) or field.name in empty
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_what_is_stored_comes_back(name: str) -> None:
+    codec, sample = CODECS[name], SAMPLES[name]
+    assert codec.decode(codec.encode(sample)) == sample
+
+
+whole = st.integers(-(2**62), 2**62)
+answers = st.none() | st.booleans()
+OF_TYPE: dict[Any, st.SearchStrategy[Any]] = {
+    bool: st.booleans(),
+    int: whole,
+    str: st.text(max_size=5),
+    bytes: st.binary(max_size=16),
+    dict[bytes, int]: st.dictionaries(st.binary(max_size=8), whole, max_size=2),
+    dict[str, float]: st.dictionaries(st.text(max_size=5), st.floats(allow_nan=False), max_size=2),
+    Consents: st.tuples(whole, answers, answers, answers),
+}
+
+
+def any_of(kind: type[Any]) -> st.SearchStrategy[Any]:
+    return st.builds(kind, **{f.name: OF_TYPE[f.type] for f in msgspec.structs.fields(kind)})
+
+
+OF_TYPE[list[Session]] = st.lists(any_of(Session), max_size=2)
+
+
+@given(st.dictionaries(st.text(max_size=5), any_of(Shopper), max_size=2), any_of(Totals))
+def test_any_shopper_comes_back(rows: dict[str, Shopper], totals: Totals) -> None:
+    state = UsersState(rows, WATERMARKS, totals)
+    assert USERS.decode(USERS.encode(state)) == state
+    devices = DevicesState(rows, {"a": ("u", 1)}, WATERMARKS, totals)
+    assert DEVICES.decode(DEVICES.encode(devices)) == devices
+
+
+@pytest.mark.parametrize("dtype", ["<i2", "<i4", "<i8", "<f4", "<f8", "|b1", "|i1", "|u1"])
+@pytest.mark.parametrize("shape", [(0,), (3,), (0, 4), (2, 3), (2, 3, 4)])
+def test_arrays_come_back_and_may_be_written_to(dtype: str, shape: tuple[int, ...]) -> None:
+    array = np.arange(np.prod(shape)).reshape(shape).astype(dtype)
+    turned = array.T
+    stored = msgspec.msgpack.decode(
+        msgspec.msgpack.encode(pack_arrays({"a": array, "b": turned})), type=dict[str, Array]
+    )
+    back = unpack_arrays(stored)
+    for before, after in ((array, back["a"]), (turned, back["b"])):
+        assert (after.dtype, after.shape) == (before.dtype, before.shape)
+        assert after.tobytes() == np.ascontiguousarray(before).tobytes()
+        assert after.flags.writeable
+
+
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.bin")), ids=lambda path: path.stem)
+def test_bytes_of_every_version_stay_readable(path: Path) -> None:
+    name, _, version = path.stem.partition("-v")
+    codec = CODECS[name]
+    assert codec.decode(path.read_bytes()) == SAMPLES[name]
+    if int(version) == codec.version:
+        assert codec.encode(SAMPLES[name]) == path.read_bytes()
+
+
+def test_every_version_has_its_bytes() -> None:
+    assert {path.name for path in GOLDEN.glob("*.bin")} == {
+        f"{name}-v{version}.bin"
+        for name, codec in CODECS.items()
+        for version in range(1, codec.version + 1)
+    }
+
+
+@given(st.sampled_from(sorted(CODECS)), st.data())
+def test_a_damaged_snapshot_says_what_to_do(name: str, data: st.DataObject) -> None:
+    blob = bytearray(CODECS[name].encode(SAMPLES[name]))
+    if data.draw(st.booleans()):
+        blob = blob[: data.draw(st.integers(0, len(blob) - 1))]
+    else:
+        blob[data.draw(st.integers(0, len(blob) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    with pytest.raises(SnapshotError, match=r"restore the recovery folder|roll forward"):
+        CODECS[name].decode(bytes(blob))
+
+
+@given(st.binary())
+def test_no_other_bytes_are_a_snapshot(blob: bytes) -> None:
+    for codec in CODECS.values():
+        with pytest.raises(SnapshotError):
+            codec.decode(blob)
+
+
+class Old(msgspec.Struct):
+    """Version 1: a name."""
+
+    name: str
+
+
+class New(msgspec.Struct):
+    """Version 2: first and last name."""
+
+    first: str
+    last: str
+
+
+class TestVersions:
+    def upgraded(self, fields: dict[str, str]) -> dict[str, str]:
+        first, _, last = fields["name"].partition(" ")
+        return {"first": first, "last": last}
+
+    def test_an_older_version_is_upgraded(self) -> None:
+        blob = SnapshotCodec(Old, version=1).encode(Old("Ann Lee"))
+        codec = SnapshotCodec(New, version=2, upgrades={1: self.upgraded})
+        assert codec.decode(blob) == New("Ann", "Lee")
+
+    def test_a_newer_version_says_to_roll_forward(self) -> None:
+        blob = SnapshotCodec(New, version=2).encode(New("Ann", "Lee"))
+        with pytest.raises(
+            SnapshotError, match=r"version 2, this release reads up to 1: roll forw"
+        ):
+            SnapshotCodec(Old, version=1).decode(blob)
+
+    def test_a_version_without_an_upgrade_says_which_release_to_use(self) -> None:
+        blob = SnapshotCodec(Old, version=1).encode(Old("Ann Lee"))
+        with pytest.raises(SnapshotError, match="use the release that wrote it"):
+            SnapshotCodec(New, version=2).decode(blob)
+
+    def test_bytes_of_another_kind_of_state_are_refused(self) -> None:
+        with pytest.raises(SnapshotError):
+            SnapshotCodec(New, version=1).decode(SnapshotCodec(Old, version=1).encode(Old("x")))
+
+
+def test_a_new_flow_and_one_restored_from_it_store_the_same() -> None:
+    device, user = DeviceShard(RULES), UserShard(RULES)
+    assert DeviceShard(RULES, device.snapshot()).snapshot() == device.snapshot()
+    assert UserShard(RULES, user.snapshot()).snapshot() == user.snapshot()
+    settings = Settings()
+    learning = Learning(settings)
+    assert Learning(settings, learning.snapshot()).snapshot() == learning.snapshot()
+
+
+if __name__ == "__main__":
+    write_golden()

@@ -1,0 +1,189 @@
+"""The fold of events into shoppers: what counts once, what is told to Redis, what erase leaves."""
+
+from __future__ import annotations
+
+import gc
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from operators.visit import TASTE_TYPES, Rules
+from state import keys
+from state.config import Profiles, Sessions
+from state.shopper import DAY_MS
+from tests.streams import (
+    ITEMS,
+    LATENESS_MS,
+    MINUTE_MS,
+    START_MS,
+    Flow,
+    event,
+    facts,
+    fold,
+    shuffled_within,
+    streams,
+    view,
+)
+
+if TYPE_CHECKING:
+    from state.events import Event
+    from state.messages import Visited, Write
+
+
+def order(event_id: object, at_ms: int, order_id: str = "7") -> Event:
+    return event("purchase", event_id, at_ms, order_id=order_id, value=5.0, items=(ITEMS[1],))
+
+
+def writes(visited: list[Visited]) -> list[Write]:
+    return [write for one in visited for write in one.writes]
+
+
+def test_an_event_counts_once() -> None:
+    outcome = fold([view(1, 0), view(2, 1), view(1, 0), view(2, 1)], batch_events=3)
+    assert outcome.shoppers["ann"].views == 2
+    assert (outcome.totals["accepted"], outcome.totals["duplicates"]) == (2, 2)
+
+
+def test_the_same_event_id_of_another_shopper_is_another_event() -> None:
+    outcome = fold([view(1, 0), view(1, 0, "bob")])
+    assert outcome.totals["accepted"] == 2
+
+
+@pytest.mark.parametrize(("others", "views"), [(255, 1), (256, 2)])
+def test_the_last_256_event_ids_are_remembered(others: int, views: int) -> None:
+    between = [event("search", f"s{n}", 1) for n in range(others)]
+    assert fold([view(1, 0), *between, view(1, 0)]).shoppers["ann"].views == views
+
+
+def test_an_order_counts_once_under_any_event_id() -> None:
+    outcome = fold([order(1, 0), order(2, 1), order(3, 2, "8")])
+    assert outcome.shoppers["ann"].purchases == 2
+    assert outcome.totals["duplicates"] == 1
+
+
+def test_an_order_id_is_remembered_for_400_days() -> None:
+    for days, purchases in ((399, 1), (401, 2)):
+        outcome = fold([order(1, 0), order(2, days * DAY_MS)])
+        assert outcome.shoppers["ann"].purchases == purchases
+
+
+@given(streams(orders_repeat=True), st.data())
+def test_every_event_read_is_accepted_or_a_duplicate(
+    stream: list[Event], data: st.DataObject
+) -> None:
+    again = data.draw(st.lists(st.sampled_from(stream), max_size=10))
+    arrived = shuffled_within([*stream, *again], 3 * LATENESS_MS, 1)
+    outcome = fold(arrived, batch_events=data.draw(st.integers(1, 9)))
+    assert outcome.read == len(arrived)
+    assert outcome.read == outcome.totals["accepted"] + outcome.totals["duplicates"]
+    assert outcome.totals["duplicates"] >= len(again)
+
+
+@given(streams(), st.data())
+def test_what_comes_twice_changes_nothing(stream: list[Event], data: st.DataObject) -> None:
+    """The second copy comes somewhere within the lateness."""
+    again = data.draw(st.lists(st.sampled_from(stream), max_size=10))
+    arrived = sorted([*stream, *again], key=lambda one: one.event_ts)
+    shoppers, links, totals = facts(fold(arrived, batch_events=data.draw(st.integers(1, 9))))
+    once = facts(fold(stream))
+    assert totals.pop("duplicates") == len(again) + once[2].pop("duplicates")
+    assert (shoppers, links, totals) == once
+
+
+class TestWrites:
+    def test_one_profile_and_one_session_a_shopper_and_batch(self) -> None:
+        flow = Flow()
+        flow.feed([view(1, 0), view(2, 1), view(3, 2), view(4, 3, "bob")])
+        active = [one for visited in flow.visited for one in visited.active]
+        assert sorted(who[0] for who in active) == ["ann", "bob"]
+        assert [write[1] for write in writes(flow.visited) if write[0] == "HSET"].count(
+            keys.session_key("ann")
+        ) == 1
+        flow.visited.clear()
+        flow.feed([view(5, 4, "bob")])
+        assert [who[0] for visited in flow.visited for who in visited.active] == ["bob"]
+
+    def test_a_known_shopper_is_kept_for_longer(self) -> None:
+        flow = Flow()
+        flow.feed([view(1, 0), view(2, 0, None, user_id="u")])
+        kept = {who[0]: (who[1], who[5]) for visited in flow.visited for who in visited.active}
+        assert kept == {"ann": (False, 30 * 86_400), "u": (True, 90 * 86_400)}
+
+    def test_a_session_that_is_over_leaves_redis(self) -> None:
+        flow = Flow()
+        flow.feed([view(1, 0)])
+        flow.feed([view(2, 60 * MINUTE_MS, "bob")])
+        assert ("DEL", keys.session_key("ann")) not in writes(flow.visited)
+        flow.feed([])
+        assert writes(flow.visited).count(("DEL", keys.session_key("ann"))) == 1
+
+    def test_who_said_no_is_not_to_be_listed(self) -> None:
+        from state.events import Consent
+
+        flow = Flow()
+        no = Consent(personalization=False)
+        flow.feed([view(1, 0), event("consent", 2, 0, "bob", consent=no)])
+        listed = {who[0]: who[2] for visited in flow.visited for who in visited.active}
+        assert listed == {"ann": True, "bob": False}
+
+    def test_what_shows_taste_is_handed_on_item_by_item(self) -> None:
+        flow = Flow()
+        flow.feed([event("page_view", 1, 0), order(2, 1), view(3, 5)])
+        clicks = sorted(click[:6] for visited in flow.visited for click in visited.clicks)
+        assert clicks == [
+            (1, "ann", ITEMS[1], "purchase", START_MS + 1, START_MS),
+            (2, "ann", ITEMS[1], "item_view", START_MS + 5, START_MS),
+        ]
+        assert {"item_view", "cart_add", "purchase", "wishlist_add"} == TASTE_TYPES
+
+
+class TestErase:
+    @pytest.mark.parametrize("known", [False, True])
+    def test_everything_of_a_shopper_goes(self, known: bool) -> None:
+        user, name = ("u", "u") if known else (None, "ann")
+        flow = Flow()
+        flow.feed([view(1, 0, user_id=user)])
+        flow.feed([event("erase", 2, 1, user_id=user)])
+        outcome = flow.outcome()
+        assert (outcome.shoppers, outcome.links) == ({}, {})
+        assert (outcome.totals["shoppers"], outcome.totals["erased"]) == (0, 1)
+        assert outcome.totals["accepted"] == 2
+        assert [one for v in flow.visited for one in v.erased] == [(name, START_MS + 1)]
+        gone = ("DEL", keys.profile_key(name), keys.session_key(name))
+        assert gone in writes(flow.visited)
+        alias = ("DEL", keys.alias_key("ann"))
+        assert (alias in writes(flow.visited)) == known
+
+    def test_who_comes_again_is_new(self) -> None:
+        outcome = fold([view(1, 0), event("erase", 2, 1), view(1, 2)])
+        ann = outcome.shoppers["ann"]
+        assert (ann.first_ms - START_MS, ann.views, ann.sessions) == (2, 1, 1)
+
+    def test_in_the_batch_of_the_erasure_nothing_is_written_for_them(self) -> None:
+        flow = Flow()
+        flow.feed([view(1, 0), event("erase", 2, 1)])
+        assert [who for visited in flow.visited for who in visited.active] == []
+
+
+def test_the_rules_are_in_the_units_of_the_fold() -> None:
+    rules = Rules.of(Sessions(gap_ms=1000, remembered_event_ids=3), Profiles(known_ttl_days=2))
+    assert (rules.gap_ms, rules.remembered_bytes, rules.known_ttl_s) == (1000, 24, 172_800)
+    assert rules.session_ttl_ms == 61_000
+
+
+def test_folding_makes_no_garbage_that_only_a_collector_finds() -> None:
+    """`flows/replay.py` turns the cycle collector off."""
+    stream = [view(n, n * MINUTE_MS, f"device {n % 20}") for n in range(2000)]
+    stream += [event("identify", f"i{n}", 3000, f"device {n}", f"user {n}") for n in range(10)]
+    flow = Flow()
+    gc.collect()
+    gc.disable()
+    try:
+        for n in range(0, len(stream), 100):
+            flow.feed(stream[n : n + 100])
+        flow.visited.clear()
+        assert gc.collect() < 100
+    finally:
+        gc.enable()
