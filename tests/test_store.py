@@ -1,0 +1,118 @@
+"""The one door to Redis: what is sent arrives, in order, and what is there is read in one form."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from state import keys
+from state.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from flows.embedded import EmbeddedRedis
+
+
+@pytest.fixture
+def store(redis_url: str) -> Iterator[Store]:
+    opened = Store(redis_url, timeout_ms=2000, patience_s=2)
+    yield opened
+    opened.close()
+
+
+def rows(store: Store) -> dict[str, Any]:
+    return dict(store.rows())
+
+
+def test_commands_arrive_in_order(store: Store) -> None:
+    store.send([("SET", "ps:1:a", n) for n in range(100)])
+    store.send([("SET", "ps:1:a", "last"), ("SET", "ps:1:b", 0.5)])
+    store.settle()
+    assert rows(store) == {"ps:1:a": b"last", "ps:1:b": b"0.5"}
+
+
+def test_text_of_every_kind_arrives(store: Store) -> None:
+    told = ["", "ü 🛒", "a\r\nb", "\x00", "x" * 100_000]
+    store.send([("HSET", "ps:1:h", str(n), text) for n, text in enumerate(told)])
+    store.send([("HSET", "ps:1:h", "bytes", b"\xff\x00")])
+    store.settle()
+    assert rows(store) == {
+        "ps:1:h": [(str(n).encode(), text.encode()) for n, text in enumerate(told)]
+        + [(b"bytes", b"\xff\x00")]
+    }
+
+
+def test_more_than_the_server_answers_at_once(store: Store) -> None:
+    """Several times what may wait for its replies."""
+    for n in range(30):
+        store.send([("SET", f"ps:1:{n}:{m}", b"x" * 10_000) for m in range(100)])
+    store.settle()
+    assert store.client.dbsize() == 3000
+
+
+def test_settling_with_nothing_to_settle_is_no_work(store: Store) -> None:
+    store.settle()
+    store.send([])
+    store.settle()
+    assert rows(store) == {}
+
+
+def test_an_entry_of_a_stream_that_is_there_is_not_written_again(store: Store) -> None:
+    entries = [("XADD", "ps:1:s", f"{n}-0", "n", n) for n in (1, 2)]
+    for _ in range(2):
+        store.send(entries)
+        store.settle()
+    assert rows(store) == {"ps:1:s": [(b"1-0", {b"n": b"1"}), (b"2-0", {b"n": b"2"})]}
+
+
+def test_every_type_is_read_in_one_form_whatever_the_order_of_writing(store: Store) -> None:
+    store.send([("HSET", "ps:1:h", "b", 2), ("HSET", "ps:1:h", "a", 1), ("SET", "ps:1:s", "x")])
+    store.send([("ZADD", "ps:1:z", 2, "b", 1, "a"), ("SET", "other", "x")])
+    store.settle()
+    expected = {
+        "ps:1:h": [(b"a", b"1"), (b"b", b"2")],
+        "ps:1:s": b"x",
+        "ps:1:z": [(b"a", 1.0), (b"b", 2.0)],
+    }
+    assert rows(store) == expected
+    digest = store.sha256(store.rows())
+    assert digest == store.sha256(reversed(list(expected.items())))
+    assert digest == store.sha256([*expected.items(), *expected.items()])
+    assert digest != store.sha256(list(expected.items())[1:])
+    assert store.sha256([]) == hashlib.sha256(b"").hexdigest()
+
+
+def test_many_keys_are_all_read(store: Store) -> None:
+    store.send([("SET", f"ps:1:{n}", n) for n in range(5001)])
+    store.settle()
+    assert rows(store) == {f"ps:1:{n}": str(n).encode() for n in range(5001)}
+
+
+def test_the_check_leaves_the_contract_and_nothing_else(store: Store) -> None:
+    store.check()
+    assert rows(store) == {keys.meta_key(): [(b"contract", keys.CONTRACT.encode())]}
+
+
+def test_a_store_that_was_closed_opens_again(store: Store) -> None:
+    for n in range(2):
+        store.send([("SET", f"ps:1:{n}", n)])
+        store.close()
+    assert rows(store) == {"ps:1:0": b"0", "ps:1:1": b"1"}
+
+
+def test_closing_leaves_no_connection(redis_server: EmbeddedRedis, redis_url: str) -> None:
+    def connected() -> int:
+        with Store(redis_url, timeout_ms=2000, patience_s=2).client as client:
+            return len(client.client_list())
+
+    before = connected()
+    store = Store(redis_url, timeout_ms=2000, patience_s=2)
+    store.check()
+    store.send([("SET", "ps:1:a", 1)])
+    store.settle()
+    assert connected() > before
+    store.close()
+    assert connected() == before
