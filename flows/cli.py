@@ -94,6 +94,9 @@ def _fail(code: int, message: str, *, debug: bool) -> int:
 
 
 def _one_line(error: BaseException) -> str:
+    """What began it: Bytewax wraps whatever a step raises."""
+    while error.__cause__ is not None:
+        error = error.__cause__
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 

@@ -141,17 +141,17 @@ def run_source(
                     recovery_config=store,
                 )
         except BytewaxRuntimeError as error:
-            raise _cause(error) from error
+            if said := _said_by_us(error):
+                raise said from None
+            raise
 
 
-def _cause(error: BaseException) -> BaseException:
-    """What a person should hear of: the first UserError behind what Bytewax raised."""
+def _said_by_us(error: BaseException) -> BaseException | None:
+    """What a person should hear of, behind what Bytewax raised."""
     behind: BaseException | None = error
-    while behind is not None:
-        if isinstance(behind, UserError | KeyboardInterrupt):
-            return behind
+    while behind is not None and not isinstance(behind, UserError | KeyboardInterrupt):
         behind = behind.__cause__ or behind.__context__
-    return error
+    return behind
 
 
 def report(settings: Settings, redis_url: str, began_s: float) -> Report:

@@ -65,7 +65,8 @@ def _redis(url: str, settings: Settings) -> str:
 def _recovery(folder: Path | None) -> str:
     if folder is None:
         return "none named: a run that is stopped starts again from the beginning"
-    if not folder.exists() and os.access(folder.parent, os.W_OK):
+    parent = folder.parent
+    if not folder.exists() and parent.is_dir() and os.access(parent, os.W_OK):
         return f"{folder} is new"
     with recovery(folder):
         return f"{folder} is free"

@@ -93,7 +93,11 @@ def run(args: argparse.Namespace) -> int:
     if source.failure is not None:
         raise source.failure
     if missing := unaccounted(figures):
-        print(f"penstock: {missing:,} events are neither accepted nor rejected", file=sys.stderr)
+        print(
+            f"penstock: {missing:,} events are neither accepted nor rejected nor duplicates: "
+            "a bug of Penstock's",
+            file=sys.stderr,
+        )
         return 1
     return 0
 
