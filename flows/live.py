@@ -13,7 +13,7 @@ from operators.routing import SourceClock
 from state.messages import SourceBatch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from threading import Event as Flag
 
     from state.config import Settings
@@ -31,16 +31,19 @@ class LivePartition(StatelessSourcePartition[SourceBatch]):
         events: Iterator[Event],
         settings: Settings,
         stop: Flag,
+        *,
         history: int,
         events_per_s: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._now_s = clock
         self._events = events
         self._settings = settings
         self._stop = stop
         self._history = history
         self._events_per_s = events_per_s
         self._read = 0
-        self._began_s = 0.0
+        self._began_s: float | None = None
         self._clock = SourceClock()
         self._finished = False
 
@@ -72,8 +75,9 @@ class LivePartition(StatelessSourcePartition[SourceBatch]):
         batch = self._settings.source.batch_events
         if self._read < self._history:
             return min(batch, self._history - self._read)
-        now_s = time.monotonic()
-        self._began_s = self._began_s or now_s
+        now_s = self._now_s()
+        if self._began_s is None:
+            self._began_s = now_s
         due = self._history + (now_s - self._began_s) * self._events_per_s - self._read
         return max(1, min(batch, round(due)))
 
@@ -90,7 +94,9 @@ class LiveSource(DynamicSource[SourceBatch]):
         history: int,
         events_per_s: float,
     ) -> None:
-        self._partition = LivePartition(events, settings, stop, history, events_per_s)
+        self._partition = LivePartition(
+            events, settings, stop, history=history, events_per_s=events_per_s
+        )
 
     def build(self, step_id: str, worker_index: int, worker_count: int) -> LivePartition:
         """The one partition there is."""

@@ -1,0 +1,151 @@
+"""The demo: the flow on a synthetic shop, at a pace, watched through Redis, ended by Ctrl-C."""
+
+from __future__ import annotations
+
+import re
+import signal
+import threading
+from io import StringIO
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import pytest
+from rich.console import Console
+
+from flows.cli import main
+from flows.commands import demo
+from flows.live import LivePartition
+from flows.replay import run
+from flows.terminal import figures, view
+from operators.synthetic import shop
+from serving.reader import Storefront
+from serving.watch import STILL_S_MAX, Watch
+from state.config import Settings, Source
+from state.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from state.events import Event
+    from state.messages import SourceBatch
+
+
+def size(batches: list[SourceBatch]) -> int:
+    return sum(len(group.events) for batch in batches for group in batch.groups)
+
+
+def test_a_short_run_ends_by_itself_with_a_summary(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--once", "--events", "3000"]) == 0
+    said = capsys.readouterr()
+    out = said.out.splitlines()
+    assert said.err == ""
+    assert out[0] == "3,000 events of a synthetic shop, through the flow, into a Redis of its own"
+    assert out[1].startswith("events    3,000 in ")
+    assert out[2:5] == [
+        "accepted  3,000, of them 0 late",
+        "rejected  0",
+        "twice     0, counted once",
+    ]
+
+
+def test_ctrl_c_ends_the_live_demo_well(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def visits(**wanted: float) -> Iterator[Event]:
+        events = shop(shoppers=100, items=50)
+        yield from islice(events, 1100)
+        signal.raise_signal(signal.SIGINT)
+        yield from events
+
+    monkeypatch.setattr(demo, "HISTORY", 1000)
+    monkeypatch.setattr(demo, "shop", visits)
+    before = signal.getsignal(signal.SIGINT)
+    assert main(["demo"]) == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert re.search(r"^events    1,1\d\d in ", said.out, re.MULTILINE)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_history_goes_at_once_and_then_events_at_a_pace() -> None:
+    now_s = 0.0
+    partition = LivePartition(
+        shop(events=1000, items=10),
+        Settings(source=Source(batch_events=250)),
+        threading.Event(),
+        history=600,
+        events_per_s=100.0,
+        clock=lambda: now_s,
+    )
+    told = [size(partition.next_batch()) for _ in range(3)]
+    first = size(partition.next_batch())
+    now_s = 2.0
+    second = size(partition.next_batch())
+    now_s = 60.0
+    rest = [size(partition.next_batch()) for _ in range(2)]
+    assert (told, first, second, rest) == ([250, 250, 100], 1, 199, [200, 0])
+
+
+def test_a_stop_ends_it_after_an_empty_batch() -> None:
+    stop = threading.Event()
+    partition = LivePartition(
+        shop(items=10), Settings(), stop, history=100, events_per_s=1.0, clock=lambda: 0.0
+    )
+    assert size(partition.next_batch()) == 100
+    stop.set()
+    assert size(partition.next_batch()) == 0
+    with pytest.raises(StopIteration):
+        partition.next_batch()
+
+
+def replayed(redis_url: str, events: int, letters: Path) -> None:
+    def visits() -> Iterator[Event]:
+        return shop(events=events, shoppers=400, items=60)
+
+    settings = Settings(source=Source(batch_events=512))
+    run({"shop": visits}, settings, redis_url=redis_url, dead_letters=letters)
+
+
+def test_a_frame_tells_what_stands_in_redis(redis_url: str, tmp_path: Path) -> None:
+    watch = Watch(Storefront(Store(redis_url, timeout_ms=2000, patience_s=0)))
+    before = watch.frame(0.0)
+    assert (before.events, before.segments, before.watched) == (0, [], None)
+    replayed(redis_url, 8000, tmp_path / "letters")
+    frame = watch.frame(4.0)
+    assert (frame.events, frame.events_per_s) == (8000, 2000.0)
+    assert frame.active_sessions == frame.shoppers > 0
+    # Whoever came before the first centres were placed, and has not come back, is in none.
+    assert 0 < sum(segment.size for segment in frame.segments) <= frame.shoppers
+    assert frame.watched
+    assert frame.watched.items
+    assert frame.watched.fresh == set()
+
+
+def test_a_shopper_who_stays_still_is_left_for_the_newest(redis_url: str, tmp_path: Path) -> None:
+    store = Store(redis_url, timeout_ms=2000, patience_s=0)
+    replayed(redis_url, 8000, tmp_path / "letters")
+    watch = Watch(Storefront(store))
+    first = watch.frame(0.0).watched
+    assert first
+    replayed(redis_url, 9000, tmp_path / "letters")
+    patient, impatient = watch.frame(1.0).watched, watch.frame(2.0 + STILL_S_MAX).watched
+    assert patient
+    assert impatient
+    assert patient.shopper == first.shopper
+    assert impatient.shopper != first.shopper
+
+
+def test_the_view_shows_figures_segments_and_one_list(redis_url: str, tmp_path: Path) -> None:
+    replayed(redis_url, 8000, tmp_path / "letters")
+    watch = Watch(Storefront(Store(redis_url, timeout_ms=2000, patience_s=0)))
+    frame = watch.frame(0.0)
+    console = Console(file=StringIO(), width=120)
+    console.print(view(frame, redis_url))
+    assert isinstance(console.file, StringIO)
+    drawn = console.file.getvalue()
+    assert frame.watched
+    wanted = [figures(frame), *(segment.name for segment in frame.segments)]
+    wanted += [frame.watched.shopper, frame.watched.items[0].name]
+    assert [text for text in wanted if text not in drawn] == []
+    assert f"show {frame.watched.shopper} --redis {redis_url}" in drawn.replace("\n", "")
