@@ -2,7 +2,7 @@
 
 `fold` runs source clock, device shards, regrouping and user shards as `flows/personalize.py` wires
 them. Its answer is everything the shards remember, so two streams that should come to the same are
-compared as a whole.
+compared as a whole. `run_flow` is the real flow into a real Redis.
 """
 
 from __future__ import annotations
@@ -14,15 +14,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 from hypothesis import strategies as st
 
+from flows.replay import run
 from operators.routing import SourceClock
 from operators.shards import DeviceShard, UserShard, regroup
 from operators.visit import Rules
-from state.config import Profiles, Sessions
+from state.config import Lists, Profiles, Redis, Sessions, Settings, Source
 from state.events import Consent, Event, Item
+from state.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
+    from state.deadletters import DeadLetter
     from state.events import EventType
     from state.messages import Regrouped, Visited
     from state.shopper import Shopper
@@ -229,3 +233,42 @@ def streams(
             )
         )
     return stream
+
+
+def flow_settings(**more: Any) -> Settings:
+    """A flow with few shards, whose clusters and lists start early and are written often."""
+    source = Source(batch_events=more.pop("batch_events", 100), epoch_ms=more.pop("epoch_ms", 1))
+    return Settings(
+        source=source,
+        sessions=Sessions(shards=SHARDS),
+        lists=Lists(items_every_batches=3),
+        redis=Redis(timeout_ms=2000, patience_s=30),
+        **more,
+    )
+
+
+def run_flow(
+    events: Sequence[Event | DeadLetter],
+    redis_url: str,
+    folder: Path,
+    *,
+    settings: Settings | None = None,
+    recovery_folder: Path | None = None,
+) -> dict[str, Any]:
+    """The whole flow over one recording with one worker, and all that Redis holds then."""
+    run(
+        {"shop": lambda: iter(events)},
+        settings or flow_settings(),
+        redis_url=redis_url,
+        dead_letters=folder / "dead_letters.jsonl",
+        recovery_folder=recovery_folder,
+    )
+    return content(redis_url)
+
+
+def content(redis_url: str) -> dict[str, Any]:
+    """All keys of the contract with their values."""
+    store = Store(redis_url, timeout_ms=2000, patience_s=2)
+    rows = dict(store.rows())
+    store.close()
+    return rows
