@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
+import orjson
 
 from state.interactions import NOBODY
 
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 REASONS = {"popularity": "popular"}
 """What a list says of a learner that named no single item, where that is not its own name."""
-SCORE_DECIMALS = 4
+TICKS = 10_000
+"""Scores are shown in ten thousandths."""
 
 
 def reason_row(place: int) -> int:
@@ -28,22 +30,32 @@ def reason_row(place: int) -> int:
 
 
 class Captions:
-    """Ids and reasons by row, as object arrays: a whole batch is captioned by three look-ups."""
+    """Ids and reasons by row, as object arrays: a whole batch is captioned by three look-ups.
+
+    Beside each id and reason stands its part of a list's JSON, so that making lists of a batch is
+    joining strings that are there already: a quarter of the time of encoding them.
+    """
 
     def __init__(self, learners: Sequence[str]) -> None:
         self._heads = len(learners) + 1
-        self._ids = np.empty(0, np.object_)
-        heads = ["", *(REASONS.get(name, name) for name in learners)]
-        self._reasons: NDArray[np.object_] = np.array(heads[::-1], np.object_)
+        self._ids = _objects([])
+        self._id_parts = _objects([])
+        heads = ["", *(REASONS.get(name, name) for name in learners)][::-1]
+        self._reasons = _objects(heads)
+        self._reason_parts = _objects([f"{_json(reason)}]," for reason in heads])
 
     def cover(self, ids: Sequence[str]) -> None:
         """Take over the ids that are new at the end of the vocabulary."""
         known = len(self._ids)
-        if known < len(ids):
-            new = ids[known:]
-            because = [f"because:{name}" for name in new]
-            self._ids = np.concatenate([self._ids, np.array(new, np.object_)])
-            self._reasons = np.concatenate([self._reasons, np.array(because, np.object_)])
+        if known == len(ids):
+            return
+        new = ids[known:]
+        because = [f"because:{name}" for name in new]
+        self._ids = np.append(self._ids, _objects(new))
+        self._id_parts = np.append(self._id_parts, _objects([f"[{_json(name)}," for name in new]))
+        self._reasons = np.append(self._reasons, _objects(because))
+        reason_parts = _objects([f"{_json(reason)}]," for reason in because])
+        self._reason_parts = np.append(self._reason_parts, reason_parts)
 
     def ids(self, item: Rows) -> list[str]:
         """The ids of rows."""
@@ -54,6 +66,15 @@ class Captions:
         """`because:<id>` of a row, the learner's word of a `reason_row`, nothing of NOBODY."""
         names: list[str] = self._reasons[because + self._heads].tolist()
         return names
+
+    def json_parts(self, item: Rows, ticks: Rows, because: Rows) -> list[str]:
+        """Three parts of JSON for each of n entries, which joined make `["sku",0.91,"reason"],`."""
+        parts = np.empty((len(item), 3), np.object_)
+        parts[:, 0] = self._id_parts[item]
+        parts[:, 1] = _scores(ticks)
+        parts[:, 2] = self._reason_parts[because + self._heads]
+        flat: list[str] = parts.ravel().tolist()
+        return flat
 
 
 @dataclass(slots=True)
@@ -69,11 +90,44 @@ class RankedLists:
 
     def entries(self) -> list[list[tuple[str, float, str]]]:
         """For each request its (item id, score, reason), best first, as the key contract has it."""
-        known = self.lists.item >= 0
-        score = self.lists.score[known].astype(np.float64).round(SCORE_DECIMALS).tolist()
-        item, because = self.lists.item[known], self.lists.because[known]
+        item, ticks, because, ends = self._flat()
+        score = (ticks / TICKS).tolist()
         flat = list(
             zip(self.captions.ids(item), score, self.captions.reasons(because), strict=True)
         )
-        ends = [0, *known.sum(axis=1).cumsum().tolist()]
         return [flat[start:end] for start, end in pairwise(ends)]
+
+    def json(self, at_ms: int, model: str) -> list[str]:
+        """Each list as the JSON of the key contract, "" where there is nothing in it."""
+        item, ticks, because, ends = self._flat()
+        parts = self.captions.json_parts(item, ticks, because)
+        head = f'{{"at":{at_ms},"model":{_json(model)},"source":{_json(self.source)},"items":['
+        return [
+            f"{head}{''.join(parts[3 * start : 3 * end])[:-1]}]}}" if end > start else ""
+            for start, end in pairwise(ends)
+        ]
+
+    def _flat(self) -> tuple[Rows, Rows, Rows, list[int]]:
+        """Items, scores in ticks and reasons of all lists after each other, and where each ends."""
+        known = self.lists.item >= 0
+        ticks = np.rint(self.lists.score[known] * np.float32(TICKS)).astype(np.int32)
+        ends = [0, *known.sum(axis=1).cumsum().tolist()]
+        return self.lists.item[known], ticks, self.lists.because[known], ends
+
+
+def _scores(ticks: Rows) -> NDArray[np.object_]:
+    """Scores as JSON; nearly all lie between 0 and 1, and so in the table."""
+    if len(ticks) and (ticks.min() < 0 or ticks.max() > TICKS):
+        return _objects([f"{tick / TICKS!r}," for tick in ticks.tolist()])
+    return _SCORES[ticks]
+
+
+def _json(text: str) -> str:
+    return orjson.dumps(text).decode()
+
+
+def _objects(texts: Sequence[str]) -> NDArray[np.object_]:
+    return np.array(texts, np.object_)
+
+
+_SCORES = _objects([f"{tick / TICKS!r}," for tick in range(TICKS + 1)])

@@ -12,7 +12,6 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
-import orjson
 
 from operators.audience import Audience, Change, definitions, segment_id
 from operators.cards import Cards
@@ -26,13 +25,11 @@ from state.interactions import CART, NOBODY, PURCHASE, VIEW
 from state.snapshots import LEARNED, LearnedState, pack_arrays, unpack_arrays
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from operators.captions import RankedLists
     from state.config import Settings
     from state.messages import Active, BatchId, Part, Visited, Write
 
 SLOT = "home"
+MODEL = "1"
 LIST_TTL_S = 86_400
 ITEM_LIST_TTL_S = 7 * 86_400
 POPULAR_TTL_S = 2 * 86_400
@@ -176,10 +173,9 @@ class Learning:
         if not listed:
             return
         ranked = self._recommender.rank(listed, self._now_ms)
-        for name, entries in zip(listed, ranked.entries(), strict=True):
-            if entries:
-                key = keys.top_key(name, SLOT)
-                writes.append(("SET", key, self._json(ranked, entries), "EX", LIST_TTL_S))
+        for name, text in zip(listed, ranked.json(self._now_ms, MODEL), strict=True):
+            if text:
+                writes.append(("SET", keys.top_key(name, SLOT), text, "EX", LIST_TTL_S))
                 self._ledger.lists_written += 1
 
     def _slow(self, watermark_ms: int, writes: list[Write]) -> None:
@@ -189,16 +185,14 @@ class Learning:
             (recommender.similar(), keys.similar_key),
             (recommender.bought_together(), keys.bought_key),
         ):
-            for name, entries in zip(names, ranked.entries(), strict=True):
-                if entries:
-                    text = self._json(ranked, entries)
+            for name, text in zip(names, ranked.json(self._now_ms, MODEL), strict=True):
+                if text:
                     writes.append(("SET", key_of(name), text, "EX", ITEM_LIST_TTL_S))
         scopes, ranked = recommender.popular_scopes()
-        popular = [*zip(scopes, ranked.entries(), strict=True)]
-        popular += [(("all", ""), entries) for entries in recommender.popular().entries()]
-        for (kind, value), entries in popular:
-            if entries:
-                text = self._json(ranked, entries)
+        popular = [*zip(scopes, ranked.json(self._now_ms, MODEL), strict=True)]
+        popular += [(("all", ""), text) for text in recommender.popular().json(self._now_ms, MODEL)]
+        for (kind, value), text in popular:
+            if text:
                 writes.append(("SET", keys.popular_key(kind, value), text, "EX", POPULAR_TTL_S))
         writes += self._cards.writes()
         if self._clusters.started:
@@ -254,11 +248,6 @@ class Learning:
             for (name, rate), weight in zip(rates.items(), weights, strict=True)
         ]
         return [clusters, *lists]
-
-    def _json(self, ranked: RankedLists, entries: Sequence[object]) -> bytes:
-        return orjson.dumps(
-            {"at": self._now_ms, "model": "1", "source": ranked.source, "items": entries}
-        )
 
     def snapshot(self) -> bytes:
         """The state as versioned bytes."""

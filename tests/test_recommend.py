@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -267,3 +268,18 @@ def test_next_clicks_of_a_real_shop_are_on_the_list_that_stands_before_them() ->
     assert hit_rate >= 0.69
     assert reciprocal_rank >= 0.37
     assert hit_rate > max(figures["factors"][0], figures["popularity"][0])
+
+
+def test_a_list_as_json_is_what_any_encoder_would_make_of_its_entries() -> None:
+    recommender = Recommender(k=5)
+    odd = ['quo"te', "back\\slash", "emoji \U0001f6d2", "{a:b}%", "plain"]
+    n = len(odd)
+    recommender.learn(
+        Events(["ann"] * n, odd, [VIEW] * n, [1.0] * n, range(n), [0] * n, [None] * n, [None] * n)
+    )
+    ranked = recommender.rank(["ann", "bob"], NOW_MS)
+    assert [json.loads(text) for text in ranked.json(NOW_MS, "1")] == [
+        {"at": NOW_MS, "model": "1", "source": "blend", "items": [list(e) for e in entries]}
+        for entries in ranked.entries()
+    ]
+    assert all(" " not in text.replace("emoji ", "") for text in ranked.json(NOW_MS, "1"))
