@@ -67,7 +67,7 @@ def summary(console: Console, report: Report, redis_url: str, dead_letters: Path
         if shown := shop.top(shopper):
             lines.append(f"list      what {shopper} would see:")
             best = explained(shop, shown.entries[:ITEMS_SHOWN])
-            lines += [f"          {item.name}, {item.in_words}" for item in best]
+            lines += [f"          {one.title}, {one.in_words}" for one in best]
             break
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)

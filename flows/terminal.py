@@ -115,7 +115,7 @@ def _watched(watched: Watched) -> list[RenderableType]:
     table = Table.grid(padding=(0, 2, 0, 0))
     for place, item in enumerate(watched.items[:ITEMS_SHOWN], 1):
         style = "green" if item.item in watched.fresh else ""
-        table.add_row(f"{place:>3}", Text(item.name, style), item.item, Text(item.in_words, "dim"))
+        table.add_row(f"{place:>3}", Text(item.title, style), Text(item.in_words, "dim"))
     return [head, table]
 
 

@@ -53,6 +53,11 @@ class Shown(msgspec.Struct):
     reason: str
     in_words: str
 
+    @property
+    def title(self) -> str:
+        """Name and id, or the id alone where there is no name."""
+        return self.item if self.name == self.item else f"{self.name} ({self.item})"
+
 
 class Offer(msgspec.Struct):
     """The list a storefront would show: what it is (`place`), its key, and its items."""

@@ -85,13 +85,15 @@ class Storefront:
         return next(filter(None, found), None)
 
     def names(self, items: Iterable[str]) -> dict[str, str]:
-        """What to call each item: the name on its card, else its id. One round trip."""
+        """What to call each item: its name, else brand and kind, else its id. One round trip."""
         wanted = list(dict.fromkeys(items))
         reads = self._client.pipeline(transaction=False)
         for item in wanted:
-            reads.hget(keys.card_key(item), "name")
-        found = zip(wanted, reads.execute(), strict=True)
-        return {item: name.decode() if name else item for item, name in found}
+            reads.hmget(keys.card_key(item), "name", "brand", "category")
+        cards = zip(wanted, reads.execute(), strict=True)
+        return {
+            item: _called(item, *(text and text.decode() for text in card)) for item, card in cards
+        }
 
     def segments(self) -> list[Segment]:
         """All segments with their sizes, biggest first. Two round trips."""
@@ -132,3 +134,12 @@ class Storefront:
         stored = orjson.loads(text)
         entries = [Entry(*entry) for entry in stored["items"]]
         return TopList(place, key, stored["at"], stored["source"], entries)
+
+
+def _called(item: str, name: str | None, brand: str | None, category: str | None) -> str:
+    """
+    >>> _called("7", None, "Bee", "kitchen/mug"), _called("7", None, None, None)
+    ('Bee mug', '7')
+    """
+    kind = category.rpartition("/")[2] if category else None
+    return name or " ".join(filter(None, (brand, kind))) or item

@@ -80,11 +80,11 @@ def test_all_that_is_known_and_a_list_with_reasons_in_words(
         "shopper   ann",
         *HEAD,
         "list      own list as of 2026-01-01 00:00:00 UTC, from ps:1:shopper:{ann}:top:home",
-        "         1  Grey mug  mug-1  because you looked at it",
-        "         2  cup-1     cup-1  because you looked at Grey mug",
-        "         3  pot-1     pot-1  popular right now",
-        "         4  pan-1     pan-1  shoppers of similar taste like it",
-        "         5  lid-1     lid-1  suggested by newcomer",
+        "         1  Grey mug (mug-1)  because you looked at it",
+        "         2  cup-1             because you looked at Grey mug",
+        "         3  pot-1             popular right now",
+        "         4  pan-1             shoppers of similar taste like it",
+        "         5  lid-1             suggested by newcomer",
     ]
 
 
@@ -109,7 +109,7 @@ def test_without_a_list_the_fallback_is_shown_and_named(
     client.set(key, a_list(("mug-1", 1.0, "popular")))
     assert show(redis_url, capsys, "ann")[6:] == [
         f"list      {place} as of 2026-01-01 00:00:00 UTC, from {key}",
-        "         1  Grey mug  mug-1  popular right now",
+        "         1  Grey mug (mug-1)  popular right now",
     ]
 
 

@@ -75,7 +75,7 @@ def _print(console: Console, shown: Explanation) -> None:
     if shown.offer:
         table = Table.grid(padding=(0, 2, 0, 0))
         for place, item in enumerate(shown.offer.items, 1):
-            table.add_row(f"{place:>10}", item.name, item.item, item.in_words)
+            table.add_row(f"{place:>10}", item.title, item.in_words)
         console.print(table, markup=False)
 
 
