@@ -34,14 +34,16 @@ if TYPE_CHECKING:
 FRAME_S = 0.5
 LINE_S = 5.0
 READ_MS_MAX = 5000
-ITEMS_SHOWN = 7
-BAR_CHARS = 20
+# With eight segments it all fits into a terminal of 80 by 24.
+ITEMS_SHOWN = 6
+BAR_CHARS = 14
 
 
 @contextmanager
 def live_view(console: Console, redis_url: str) -> Iterator[None]:
     """Show what is in Redis while inside, from a thread with a connection of its own."""
     if not console.is_terminal:
+        console.print(f"To look at a shopper: {_show('SHOPPER', redis_url)}", markup=False)
         with _every(LINE_S, redis_url, lambda frame: console.print(figures(frame))):
             yield
         return
@@ -80,18 +82,17 @@ def figures(frame: Frame) -> str:
     """All figures on one line."""
     return (
         f"{_clock(frame.shop_ms)}  {frame.events:,} events, {frame.events_per_s:,.0f}/s, "
-        f"{frame.active_sessions:,} active sessions, {frame.shoppers:,} shoppers, "
-        f"{frame.lists_written:,} lists written"
+        f"{frame.active_sessions:,} active sessions, {frame.shoppers:,} shoppers"
     )
 
 
 def view(frame: Frame, redis_url: str) -> RenderableType:
-    """A whole frame: figures, segments, one shopper's list, and how to see more."""
+    """A whole frame: figures, segments, one shopper's list, and the command that shows more."""
     parts: list[RenderableType] = [Text(figures(frame)), Text(), _segments(frame.segments)]
     if watched := frame.watched:
-        look = f"{_penstock()} show {watched.shopper} --redis {redis_url}"
-        parts += [Text(), *_watched(watched), Text(), Text(f"More: {look}", style="dim")]
-    return Group(*parts, Text("Ctrl-C ends.", style="dim"))
+        look = Text(_show(watched.shopper, redis_url), style="dim")
+        parts += [Text(), *_watched(watched), Text(), look]
+    return Group(*parts)
 
 
 def _segments(segments: list[Segment]) -> Table:
@@ -123,7 +124,8 @@ def _clock(shop_ms: int) -> str:
     return datetime.fromtimestamp(shop_ms / 1000, UTC).strftime("%a %H:%M:%S")
 
 
-def _penstock() -> str:
-    """How this program was called, for a command that can be copied."""
+def _show(shopper: str, redis_url: str) -> str:
+    """The command that shows a shopper, called as this program was."""
     called = Path(sys.argv[0])
-    return str(called) if called.name == "penstock" else f"{Path(sys.executable)} -m flows"
+    penstock = called if called.name == "penstock" else f"{sys.executable} -m flows"
+    return f"{penstock} show {shopper} --redis {redis_url}"

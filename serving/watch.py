@@ -33,7 +33,6 @@ class Frame(NamedTuple):
     events_per_s: float
     active_sessions: int
     shoppers: int
-    lists_written: int
     shop_ms: int
     segments: list[Segment]
     watched: Watched | None
@@ -63,7 +62,6 @@ class Watch:
             events_per_s=(events - first_events) / passed_s if passed_s else 0.0,
             active_sessions=counted.get("sessions_opened", 0) - counted.get("sessions_closed", 0),
             shoppers=counted.get("shoppers", 0),
-            lists_written=counted.get("lists_written", 0),
             shop_ms=counted.get("watermark_ms", 0),
             segments=segments,
             watched=self._watch(segments, now_s),

@@ -64,8 +64,8 @@ def run(args: argparse.Namespace) -> int:
     )
     began_s = time.perf_counter()
     console = Console(highlight=False)
-    some = f"{events:,} events" if events else "events"
-    pace = "" if args.once else f"; a second here is {SPEED} s in the shop"
+    some = f"{events:,} events" if events else "Events"
+    pace = "" if args.once else f"\nA second here is {SPEED} s in the shop. Ctrl-C ends it."
     console.print(f"{some} of a synthetic shop, through the flow, into a Redis of its own{pace}")
     with EmbeddedRedis() as server, tempfile.TemporaryDirectory(prefix="penstock-demo-") as folder:
         dead_letters = Path(folder) / "dead-letters.jsonl"
