@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,7 +43,8 @@ BAR_CHARS = 14
 def live_view(console: Console, redis_url: str) -> Iterator[None]:
     """Show what is in Redis while inside, from a thread with a connection of its own."""
     if not console.is_terminal:
-        console.print(f"To look at a shopper: {_show('SHOPPER', redis_url)}", markup=False)
+        look = _show("SHOPPER", redis_url)
+        console.print(f"To look at a shopper: {look}", markup=False, soft_wrap=True)
         with _every(LINE_S, redis_url, lambda frame: console.print(figures(frame))):
             yield
         return
@@ -61,13 +62,12 @@ def _every(interval_s: float, redis_url: str, show: Callable[[Frame], None]) -> 
     watch = Watch(Storefront(store))
 
     def look() -> None:
-        while not over.wait(interval_s):
-            try:
-                with store.in_words():
-                    frame = watch.frame(time.monotonic())
-            except UserError:
-                continue  # the flow itself says what is wrong with Redis, and waits for it
-            show(frame)
+        is_over = False
+        while not is_over:
+            # What is wrong with Redis the flow itself says, and waits for it.
+            with suppress(UserError), store.in_words():
+                show(watch.frame(time.monotonic()))
+            is_over = over.wait(interval_s)
 
     thread = threading.Thread(target=look, name="view", daemon=True)
     thread.start()
