@@ -9,19 +9,25 @@ import signal
 import socket
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
+import msgspec
 import pytest
 
 from flows.embedded import EmbeddedRedis
+from flows.replay import run
+from operators.synthetic import shop
 from state import keys
+from state.config import Redis
 from state.errors import UserError
 from state.sending import Sender
 from state.store import PASSWORD_VARIABLE, Store
+from tests.streams import content, flow_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from state.events import Event
     from state.store import Command
 
 TIMEOUT_MS = 200
@@ -45,7 +51,11 @@ def said(failing: Callable[[], object]) -> str:
     return str(caught.value)
 
 
-def once_waiting(caplog: pytest.LogCaptureFixture, then: Callable[[], object]) -> threading.Thread:
+def server_pid(server: EmbeddedRedis) -> int:
+    return int((Path(server.url.removeprefix("unix://")).parent / "pid").read_text())
+
+
+def once_waiting(then: Callable[[], object]) -> threading.Thread:
     """Does `then` when the store has said that it waits."""
     waiting = threading.Event()
 
@@ -167,7 +177,7 @@ class TestInTheMiddle:
         writing.settle()
         server.ask(breaking)
         writing.send(names(20))
-        mends = once_waiting(caplog, lambda: server.ask(mending))
+        mends = once_waiting(lambda: server.ask(mending))
         writing.settle()
         mends.join()
         assert server.ask("DBSIZE") == ":20"
@@ -215,13 +225,13 @@ class TestInTheMiddle:
         assert "(waited " in message
 
     def test_a_server_that_came_back_empty_gets_what_was_not_answered(
-        self, server: EmbeddedRedis, caplog: pytest.LogCaptureFixture
+        self, server: EmbeddedRedis
     ) -> None:
         writing = store(server, patience_s=60)
         writing.send(names(10))
         writing.settle()
         server.stop()
-        starts = once_waiting(caplog, server.start)
+        starts = once_waiting(server.start)
         for n in range(20):
             writing.send([("SET", f"ps:1:later:{n}", n)])
         writing.close()
@@ -230,16 +240,14 @@ class TestInTheMiddle:
             f"ps:1:later:{n}" for n in range(20)
         )
 
-    def test_a_server_that_slept_has_everything_in_order(
-        self, server: EmbeddedRedis, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    def test_a_server_that_slept_has_everything_in_order(self, server: EmbeddedRedis) -> None:
         """Asleep for longer than the timeout, while more is sent than its socket holds."""
         writing = store(server, patience_s=60)
-        pid = int((Path(server.url.removeprefix("unix://")).parent / "pid").read_text())
+        pid = server_pid(server)
         writing.send(names(10))
         writing.settle()
         os.kill(pid, signal.SIGSTOP)
-        wakes = once_waiting(caplog, lambda: os.kill(pid, signal.SIGCONT))
+        wakes = once_waiting(lambda: os.kill(pid, signal.SIGCONT))
         for n in range(400):
             writing.send(
                 [
@@ -304,3 +312,56 @@ class TestTheSender:
                 sender.stop()
             ours.close()
             assert theirs.makefile("rb").read() == b"onetwo"
+
+
+class TestAFlow:
+    """What a replay leaves where its Redis was away in the middle of it."""
+
+    SHOP: ClassVar[list[Event]] = list(shop(events=1500, shoppers=200, items=50))
+    CHOSEN = msgspec.structs.replace(
+        flow_settings(epoch_ms=20), redis=Redis(timeout_ms=TIMEOUT_MS, patience_s=60)
+    )
+
+    def replay(
+        self, server: EmbeddedRedis, folder: Path, middle: Callable[[], object] = lambda: None
+    ) -> dict[str, Any]:
+        """`middle` is done when half of the shop was read."""
+
+        def recording() -> Iterator[Event]:
+            yield from self.SHOP[:750]
+            middle()
+            yield from self.SHOP[750:]
+
+        run(
+            {"shop": recording},
+            self.CHOSEN,
+            redis_url=server.url,
+            dead_letters=folder / "dead_letters.jsonl",
+        )
+        return content(server.url)
+
+    def test_one_that_slept_holds_what_it_would_have_held(
+        self, server: EmbeddedRedis, tmp_path: Path
+    ) -> None:
+        undisturbed = self.replay(server, tmp_path)
+        server.ask("FLUSHALL")
+        pid = server_pid(server)
+        wakes = once_waiting(lambda: os.kill(pid, signal.SIGCONT))
+        rows = self.replay(server, tmp_path, lambda: os.kill(pid, signal.SIGSTOP))
+        wakes.join()
+        assert rows == undisturbed
+
+    def test_one_that_came_back_empty_holds_what_was_written_since(
+        self, server: EmbeddedRedis, tmp_path: Path
+    ) -> None:
+        """Whole values: each of its shoppers' profiles, sessions and lists is as it would have been."""
+        undisturbed = self.replay(server, tmp_path)
+        server.ask("FLUSHALL")
+        starts = once_waiting(server.start)
+        rows = self.replay(server, tmp_path, server.stop)
+        starts.join()
+        whole = {key for key in rows if key.endswith(("}:profile", "}:session", "}:top:home"))}
+        whole.add(keys.meta_key())
+        assert {key: rows[key] for key in whole} == {key: undisturbed[key] for key in whole}
+        last = [one for one in self.SHOP[-300:] if one.user_id]
+        assert {keys.profile_key(one.user_id or "") for one in last} <= whole
