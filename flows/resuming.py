@@ -23,16 +23,17 @@ class Replayed(msgspec.Struct, frozen=True):
     config_sha256: str
 
 
-def check_same_replay(folder: Path, file: str, format_name: str, settings: Settings) -> None:
+def check_same_replay(folder: Path, file: str, format_name: str, settings: Settings) -> bool:
     """Note in a new recovery folder what is replayed; in an old one, make sure that it is the same.
 
-    Raises UserError.
+    Returns whether it is an old one. Raises UserError.
     """
     asked = Replayed(Path(file).name, format_name, settings.sha256)
     noted = folder / FILE_NAME
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not noted.exists():
+        is_old = noted.exists()
+        if not is_old:
             noted.write_bytes(msgspec.json.encode(asked))
         begun = msgspec.json.decode(noted.read_bytes(), type=Replayed)
     except OSError as error:
@@ -51,3 +52,4 @@ def check_same_replay(folder: Path, file: str, format_name: str, settings: Setti
             f"recovery folder {folder} was made with another configuration: go back to that, or "
             "name a new folder and start again"
         )
+    return is_old

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from serving.explain import Shown
     from serving.reader import Segment, Storefront
 
-RATE_FRAMES = 8
+RATE_S = 4.0
+"""A rate is over the frames of so many seconds."""
 STILL_S_MAX = 4.0
 """A shopper who does nothing for so long is left for one who does."""
 CANDIDATES_A_SEGMENT = 3
@@ -43,7 +44,7 @@ class Watch:
 
     def __init__(self, shop: Storefront) -> None:
         self._shop = shop
-        self._seen: deque[tuple[float, int]] = deque(maxlen=RATE_FRAMES)
+        self._seen: deque[tuple[float, int]] = deque()
         self._followed: str | None = None
         self._last_ms = ""
         self._moved_s = 0.0
@@ -54,6 +55,8 @@ class Watch:
         counted = {name: int(text) for name, text in self._shop.figures().items() if text.isdigit()}
         events = counted.get("events", 0)
         self._seen.append((now_s, events))
+        while len(self._seen) > 2 and now_s - self._seen[0][0] > RATE_S:
+            self._seen.popleft()
         first_s, first_events = self._seen[0]
         passed_s = now_s - first_s
         segments = self._shop.segments()

@@ -312,6 +312,23 @@ def test_a_stopped_replay_goes_on_where_it_was(
     }
 
 
+def test_a_redis_that_holds_another_runs_results_is_told_of(
+    terminal: Terminal, log: Path, redis_url: str
+) -> None:
+    words = ["replay", str(log), "--format", "penstock", "--redis", redis_url]
+    assert terminal.run(*words, "--recovery", "recovery").err == []
+    again = terminal.run(*words, "--recovery", "recovery")
+    assert (again.out[0], again.err) == (f"goes on with the replay of {log}", [])
+    anew = terminal.run(*words)
+    assert (anew.code, anew.err) == (
+        0,
+        [
+            f"penstock: Redis at {Store(redis_url, timeout_ms=1, patience_s=0).address} holds the "
+            "results of an earlier run: those that this one does not overwrite stay"
+        ],
+    )
+
+
 def test_a_recovery_folder_is_for_one_file_and_one_configuration(
     terminal: Terminal, log: Path, redis_url: str, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from contextlib import closing
@@ -19,16 +20,20 @@ from flows.resuming import check_same_replay
 from flows.sources import RecordedSource
 from flows.summary import summary, unaccounted, write_report
 from operators.readers import READERS, UNORDERED
+from serving.reader import Storefront
 from state.errors import UserError
 from state.events import Event
+from state.store import Store
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Generator, Iterator
 
+    from state.config import Settings
     from state.deadletters import DeadLetter
 
 STANDARD_INPUT = "-"
+_log = logging.getLogger("penstock.replay")
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -75,8 +80,10 @@ def run(args: argparse.Namespace) -> int:
         closing(_records(log, args.format)) as records,
         redis_of(args, settings) as url,
     ):
-        if args.recovery:
-            check_same_replay(args.recovery, log.name, args.format, settings)
+        if args.recovery and check_same_replay(args.recovery, log.name, args.format, settings):
+            print(f"goes on with the replay of {log.name}")
+        else:
+            _warn_of_old_results(url, settings)
         source = RecordedSource({Path(log.name).name: lambda: records}, settings)
         run_source(
             source,
@@ -109,6 +116,18 @@ def _check_resumable(args: argparse.Namespace, url: str) -> None:
         raise UserError(
             "the embedded Redis is empty after a restart: with --recovery, name one that stays "
             "with --redis URL"
+        )
+
+
+def _warn_of_old_results(url: str, settings: Settings) -> None:
+    store = Store(url, timeout_ms=settings.redis.timeout_ms, patience_s=0)
+    with store.in_words():
+        holds = Storefront(store).figures().get("events")
+    if holds:
+        _log.warning(
+            "Redis at %s holds the results of an earlier run: those that this one does not "
+            "overwrite stay",
+            store.address,
         )
 
 
