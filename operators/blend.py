@@ -32,6 +32,9 @@ RATE_MIN = 1e-9
 WEIGHT_MIN = 1e-6
 """No learner falls silent: popularity may never hit and still has to fill up short lists."""
 
+FAINT = 0.02
+"""A share of the blend below which a learner moves no list that a person would notice."""
+
 
 class Blend:
     """Reciprocal ranks summed with weights: scores of different learners have no common scale.
@@ -76,6 +79,10 @@ class Blend:
         weight = np.maximum((rate / rate.max()) ** self.sharpness, WEIGHT_MIN)
         return np.asarray(weight / weight.sum())
 
+    def faint(self) -> list[bool]:
+        """Which learners hardly count now: they are asked only where lists are judged."""
+        return [weight < FAINT for weight in self.weights().tolist()]
+
     def _rates(self) -> Shares:
         return np.maximum(self.hits / self.judged, RATE_MIN)
 
@@ -89,9 +96,21 @@ class Blend:
         self.hits = self.hits * kept + hits
         self.judged = self.judged * kept + len(stood)
 
-    def stand(self, requests: Requests, lists: Sequence[Lists]) -> None:
-        """Remember what each learner would show these shoppers, until they are judged."""
-        known = np.flatnonzero(requests.shopper >= 0)
+    def stand(
+        self,
+        requests: Requests,
+        lists: Sequence[Lists],
+        asked: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Remember what each learner would show these shoppers, until they are judged.
+
+        `asked` bool[n] says for whom all learners were asked; the others cannot be judged by.
+        """
+        judged = requests.shopper >= 0
+        if asked is not None:
+            self.watched[requests.shopper[judged & ~asked] % WATCHED] = NOBODY
+            judged &= asked
+        known = np.flatnonzero(judged)
         # Of two shoppers with one place the later one has it; both columns must say so.
         place = requests.shopper[known] % WATCHED
         last = len(place) - 1 - np.unique(place[::-1], return_index=True)[1]

@@ -82,6 +82,16 @@ def _best_into(
     lists.because[shown] = np.where(found, because.take(source.take(top)), NOBODY)
 
 
+def where(kept: NDArray[np.bool_], lists: Lists) -> Lists:
+    """The lists of the requests kept, bool[n]; nothing for the others."""
+    rows = kept[:, None]
+    return Lists(
+        np.where(rows, lists.item, NOBODY).astype(np.int32),
+        np.where(rows, lists.score, 0).astype(np.float32),
+        np.where(rows, lists.because, NOBODY).astype(np.int32),
+    )
+
+
 def without(lists: Lists, hidden: Rows) -> Lists:
     """The lists without the items of hidden int32[n, h], in the same order, padded at the end.
 

@@ -17,8 +17,8 @@ from operators.contexts import Contexts
 from operators.learners.covisitation import BoughtTogether, Covisitation
 from operators.learners.popularity import Popularity, ScopedPopularity
 from operators.learners.registry import LEARNERS
-from operators.ranking import without
-from state.interactions import NOBODY, Interactions, Lists, Requests, Vocabulary
+from operators.ranking import where, without
+from state.interactions import NOBODY, Interactions, Lists, Requests, Vocabulary, empty_lists
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     Arrays = Mapping[str, NDArray[np.generic]]
 
 HOUR_MS = 3_600_000
+JUDGED_EVERY = 8
+"""Of so many shoppers one has lists of all learners while some of them hardly count."""
 BELIEFS: Mapping[str, float] = {"covisitation": 0.5, "factors": 0.4, "popularity": 0.2}
 UNTRIED = 0.1
 """Hit rates to begin with; `UNTRIED` for a learner not named here."""
@@ -136,18 +138,33 @@ class Recommender:
 
         It teaches the learners nothing; the blend remembers some lists, to judge them by.
         """
-        return self._blended(*self._candidates(shoppers, now_ms))
+        requests = self._requests(shoppers, now_ms)
+        asked = self.asked(requests)
+        lists = [
+            self._of(learner, requests) if every else self._of_some(learner, requests, asked)
+            for learner, every in zip(self.learners, self.heard(), strict=True)
+        ]
+        return self._blended(requests, lists, asked)
 
     def rank_apart(self, shoppers: Sequence[str], now_ms: int) -> dict[str, RankedLists]:
         """What `rank` gives, under "blend", and beside it each learner's own lists."""
-        requests, lists = self._candidates(shoppers, now_ms)
+        requests = self._requests(shoppers, now_ms)
+        asked = self.asked(requests)
+        lists = [self._of(learner, requests) for learner in self.learners]
         return {
-            "blend": self._blended(requests, lists),
+            "blend": self._blended(requests, self.hush(lists, asked), asked),
             **{
                 name: self._own(name, best)
                 for name, best in zip(self.blend.names, lists, strict=True)
             },
         }
+
+    def hush(self, lists: Sequence[Lists], asked: NDArray[np.bool_]) -> list[Lists]:
+        """Lists of all learners, cut to what `rank` would have asked for."""
+        return [
+            of_learner if every else where(asked, of_learner)
+            for of_learner, every in zip(lists, self.heard(), strict=True)
+        ]
 
     def leave(self, shopper: str, user: str = "") -> None:
         """A shopper is no more: merged into a user, who goes on with their session, or erased."""
@@ -217,17 +234,37 @@ class Recommender:
             "blend": self.blend,
         }
 
-    def _candidates(self, shoppers: Sequence[str], now_ms: int) -> tuple[Requests, list[Lists]]:
+    def _requests(self, shoppers: Sequence[str], now_ms: int) -> Requests:
         row = np.fromiter(map(self.shoppers.find, shoppers), np.int32, len(shoppers))
-        times = np.full(len(row), now_ms, np.int64)
-        requests = Requests(row, self.contexts.take(row), times)
-        lists = [learner.candidates(requests, self.pool) for learner in self.learners]
-        if not self.allow_repeats:
-            lists = [without(of_learner, requests.context) for of_learner in lists]
-        return requests, lists
+        return Requests(row, self.contexts.take(row), np.full(len(row), now_ms, np.int64))
 
-    def _blended(self, requests: Requests, lists: Sequence[Lists]) -> RankedLists:
-        self.blend.stand(requests, lists)
+    def heard(self) -> list[bool]:
+        """Whether each learner is asked for every list: a faint one is not, unless it costs nothing."""
+        faint = zip(self.learners, self.blend.faint(), strict=True)
+        return [not is_faint or learner is self.popularity for learner, is_faint in faint]
+
+    def asked(self, requests: Requests) -> NDArray[np.bool_]:
+        """For whom all learners are asked: everyone, or a sample of shoppers while some are faint."""
+        if all(self.heard()):
+            return np.ones(len(requests), np.bool_)
+        return np.asarray(requests.shopper % JUDGED_EVERY == 0)
+
+    def _of(self, learner: Learner, requests: Requests) -> Lists:
+        lists = learner.candidates(requests, self.pool)
+        return lists if self.allow_repeats else without(lists, requests.context)
+
+    def _of_some(self, learner: Learner, requests: Requests, asked: NDArray[np.bool_]) -> Lists:
+        """A learner's lists for those asked for, nothing for the others."""
+        some = Requests(requests.shopper[asked], requests.context[asked], requests.now_ms[asked])
+        lists, of_some = empty_lists(len(requests), self.pool), self._of(learner, some)
+        lists.item[asked], lists.score[asked] = of_some.item, of_some.score
+        lists.because[asked] = of_some.because
+        return lists
+
+    def _blended(
+        self, requests: Requests, lists: Sequence[Lists], asked: NDArray[np.bool_]
+    ) -> RankedLists:
+        self.blend.stand(requests, lists, asked)
         return self._ranked(self.blend.mix(lists, self.k), "blend")
 
     def _own(self, name: str, lists: Lists) -> RankedLists:

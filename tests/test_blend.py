@@ -138,3 +138,18 @@ def test_scores_of_an_item_are_summed_and_ties_go_to_the_lower_row() -> None:
         (D, 1.0, 10),
         (NOBODY, 0.0, NOBODY),
     ]
+
+
+def test_a_learner_that_hardly_counts_is_judged_by_a_sample_and_can_come_back() -> None:
+    blend = Blend(("first", "second"), (0.6, 0.2), depth=3, sharpness=8.0, memory=200)
+    everyone = asked(7, 8)
+    for _ in range(300):
+        blend.stand(everyone, [listed([A], [A]), listed([D], [D])])
+        blend.judge(clicks((7, A), (8, A)))
+    assert blend.faint() == [False, True]
+    blend.stand(everyone, [listed([A], [A]), listed([D], [])], np.array([True, False]))
+    assert blend.watched[[7, 8]].tolist() == [7, NOBODY]
+    for _ in range(300):
+        blend.stand(everyone, [listed([A], [A]), listed([D], [])], np.array([True, False]))
+        blend.judge(clicks((7, D), (8, D)))
+    assert blend.faint() == [True, False]

@@ -61,9 +61,11 @@ class Product:
         lists = [learner.candidates(asked, pool) for learner in recommender.learners]
         if any(without):
             lists = [_left(of, without, recommender.pool, len(recommender.items)) for of in lists]
-        recommender.blend.stand(asked, lists)
+        everything = recommender.asked(asked)
+        heard = recommender.hush(lists, everything)
+        recommender.blend.stand(asked, heard, everything)
         named = dict(zip(self._names, lists, strict=True))
-        named[BLEND] = recommender.blend.mix(lists, k)
+        named[BLEND] = recommender.blend.mix(heard, k)
         return [
             {name: self._listed(of.item[place, :k]) for name, of in named.items()}
             for place in range(len(requests))
