@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -18,11 +19,14 @@ PARTS = 4
 """Files of a recovery folder: fixed when it is made, and the most workers that can share the load."""
 
 
+_SQLITE = b"SQLite format 3\0"
+
+
 @contextmanager
 def recovery(folder: Path | None) -> Iterator[RecoveryConfig | None]:
     """The recovery store in a folder, locked while inside; None where no folder is wanted.
 
-    Raises UserError where another run holds it or it cannot be written.
+    Raises UserError where another run holds it, it cannot be written or it is damaged.
     """
     if folder is None:
         yield None
@@ -41,6 +45,28 @@ def recovery(folder: Path | None) -> Iterator[RecoveryConfig | None]:
             raise UserError(
                 f"recovery folder {folder} is in use by another run: stop it, or name another"
             ) from error
-        if not any(folder.glob("part-*.sqlite3")):
-            init_db_dir(folder, PARTS)
-        yield RecoveryConfig(str(folder))
+        yield RecoveryConfig(str(_store(folder)))
+
+
+def _store(folder: Path) -> Path:
+    """The files of the store in a folder, made whole or not at all; UserError if some are unfit."""
+    store = folder / "store"
+    if not store.exists():
+        begun = folder / "begun"
+        shutil.rmtree(begun, ignore_errors=True)
+        begun.mkdir()
+        init_db_dir(begun, PARTS)
+        begun.rename(store)
+    for number in range(PARTS):
+        part = store / f"part-{number}.sqlite3"
+        if not part.exists() or _start(part) != _SQLITE:
+            raise UserError(
+                f"recovery folder {folder} is damaged ({part.name}): "
+                "restore it from its backup, or name an empty one"
+            )
+    return store
+
+
+def _start(part: Path) -> bytes:
+    with part.open("rb") as file:
+        return file.read(len(_SQLITE))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
@@ -57,10 +58,11 @@ class RedisSink(FixedPartitionedSink["list[Write]", None]):
 
 class _DeadLetterPartition(StatefulSinkPartition["list[DeadLetter]", int]):
     def __init__(self, file: BinaryIO, size: int) -> None:
-        # What was written after the snapshot comes again: a dead letter is in the file once.
+        # What was written after the snapshot comes again: a dead letter is in the file once. A file
+        # that someone emptied in between is not filled up to where it was.
         self._file = file
-        self._file.truncate(size)
-        self._file.seek(size)
+        self._file.truncate(min(size, self._file.seek(0, os.SEEK_END)))
+        self._file.seek(0, os.SEEK_END)
         self._encoder = msgspec.json.Encoder()
 
     def write_batch(self, values: list[list[DeadLetter]]) -> None:

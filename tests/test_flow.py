@@ -254,6 +254,17 @@ def test_a_recovery_folder_is_for_one_run_at_a_time(redis_url: str, tmp_path: Pa
     folder = tmp_path / "recovery"
     with recovery(folder), pytest.raises(UserError, match="in use by another run: stop it"):
         run_flow([view(1, 0)], redis_url, tmp_path, recovery_folder=folder)
+    (folder / "store" / "part-2.sqlite3").write_bytes(b"something else")
+    with pytest.raises(UserError, match=r"damaged \(part-2.sqlite3\): restore it from its backup"):
+        run_flow([view(1, 0)], redis_url, tmp_path, recovery_folder=folder)
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="name one that can be written to"):
         run_flow([view(1, 0)], redis_url, tmp_path, recovery_folder=tmp_path / "file")
+
+
+def test_dead_letters_that_someone_took_away_are_not_made_up(tmp_path: Path) -> None:
+    path = tmp_path / "dead_letters.jsonl"
+    path.write_bytes(b"12345")
+    for size, kept in ((3, b"123"), (9, b"123"), (0, b"")):
+        DeadLetterSink(path).build_part("dead_letters", "file", size).close()
+        assert path.read_bytes() == kept
