@@ -41,12 +41,12 @@ class Ran(NamedTuple):
 class Terminal:
     """Runs commands in a folder of its own."""
 
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self._capsys = capsys
+    def __init__(self, capfd: pytest.CaptureFixture[str]) -> None:
+        self._capfd = capfd
 
     def run(self, *words: str | Path) -> Ran:
         code = main([str(word) for word in words])
-        said = self._capsys.readouterr()
+        said = self._capfd.readouterr()
         return Ran(code, said.out.splitlines(), said.err.splitlines())
 
     def report(self, *words: str | Path) -> dict[str, Any]:
@@ -59,10 +59,10 @@ class Terminal:
 
 @pytest.fixture
 def terminal(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Terminal:
     monkeypatch.chdir(tmp_path)
-    return Terminal(capsys)
+    return Terminal(capfd)
 
 
 @pytest.fixture(scope="module")
@@ -76,10 +76,10 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_help_names_every_command(terminal: Terminal, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_names_every_command(terminal: Terminal, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
-    offered = re.findall(r"^    (\w+)  ", capsys.readouterr().out, re.MULTILINE)
+    offered = re.findall(r"^    (\w+)  ", capfd.readouterr().out, re.MULTILINE)
     assert offered == ["demo", "replay", "evaluate", "show", "check"]
 
 
