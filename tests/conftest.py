@@ -1,15 +1,27 @@
-"""Fixtures that several rooms' tests share."""
+"""Fixtures that several rooms' tests share, and how far property tests look.
+
+`pytest` tries the same examples every time; `pytest --hypothesis-profile=deep` many others.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from flows.embedded import EmbeddedRedis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+# A machine that is busy is no reason to fail.
+settings.register_profile("quick", deadline=None, derandomize=True)
+settings.register_profile(
+    "deep", deadline=None, max_examples=2000, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("quick")
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from state.events import Event
     from state.store import Command
 
-TIMEOUT_MS = 200
+TIMEOUT_MS = 500
 PATIENCE_S = 2
 
 
