@@ -27,11 +27,16 @@ lint: $(VENV)/.dev ## style, format, types and the direction of imports
 
 check: lint test ## lint and test: before every commit
 
-bench: $(VENV)/.dev ## speed on the canonical workload, beside the floor
-	@$(BIN)/python -m benchmarks.canonical
+bench: $(VENV)/.dev ## speed and memory on the canonical workload beside the floor, reading, each part
+	@$(BIN)/python -m benchmarks.canonical --scale
+	@$(BIN)/python -m benchmarks.reading
+	@$(BIN)/python -m benchmarks.decode
+	@$(BIN)/python -m benchmarks.recommend
 
 quality: $(VENV)/.dev ## quality of lists and clusters, beside the baselines
 	@$(BIN)/python -m benchmarks.quality
+	@$(BIN)/python -m benchmarks.clusters
+	@$(BIN)/python -m benchmarks.factors
 
 lock: $(BIN)/python ## lock again after a change of pyproject.toml (UPGRADE=1: to the newest releases)
 	@$(PIP) install $(UV)
