@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 # A machine that is busy is no reason to fail.
-settings.register_profile("quick", deadline=None, derandomize=True)
+settings.register_profile("quick", deadline=None, derandomize=True, max_examples=50)
 settings.register_profile(
     "deep", deadline=None, max_examples=2000, suppress_health_check=[HealthCheck.too_slow]
 )
