@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from state.shopper import Shopper
 
 FEATURES = (
-    "sessions",
-    "session_minutes",
-    "depth",
+    "visits",
+    "visit_length_min",
+    "visit_depth",
     "views",
     "cart_rate",
     "purchases",
     "revenue",
     "order_value",
     "price_level",
-    "days_known",
-    "days_since_purchase",
-    "focus",
+    "tenure_days",
+    "purchase_gap_days",
+    "category_share",
 )
 """Names of the columns, in order; all but the two rates are logarithms, since counts are skewed."""
 

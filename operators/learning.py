@@ -122,8 +122,7 @@ class Learning:
         clicks = list(chain.from_iterable(one.clicks for one in visited))
         clicks.sort(key=itemgetter(0))
         self._cards.learn(chain.from_iterable(one.catalogue for one in visited))
-        viewed = {c[2].item_id: (c[4], c[2], "") for c in clicks if c[3] == "item_view"}
-        self._cards.learn(viewed.values())
+        self._cards.learn({c[2].item_id: (c[4], c[2], c[7]) for c in clicks}.values())
         if not clicks:
             return Events([], [], [], [], [], [], [], [])
         shoppers = [click[1] for click in clicks]

@@ -118,10 +118,10 @@ class Shoppers:
             profile.count(shopper, entered, event)
             session_ms = at_ms if entered is None else entered.start_ms
         if kind in TASTE_TYPES:
-            clicks, tastes = self.out.clicks, self.rules.tastes
+            clicks, tastes, currency = self.out.clicks, self.rules.tastes, event.currency or ""
             for item in event.items:
                 category = "/".join(item.category)
-                clicks.append((position, name, item, kind, at_ms, session_ms, category))
+                clicks.append((position, name, item, kind, at_ms, session_ms, category, currency))
                 if category:
                     tastes.add(shopper, category, at_ms)
             if kind == "purchase":

@@ -84,9 +84,10 @@ class Totals(msgspec.Struct):
     erased: int = 0
 
 
-Click = tuple[int, str, Item, str, int, int, str]
+Click = tuple[int, str, Item, str, int, int, str, str]
 """One item of an event that shows taste: position in the batch, shopper, item, event type, event time
-(ms), start of the session it belongs to (ms), category as one name (`shoes/running`) or ""."""
+(ms), start of the session it belongs to (ms), category as one name (`shoes/running`) or "", currency or
+""."""
 
 Forward = tuple[int, str, Event, int]
 """An event whose shopper is a user that another shard keeps: position in the batch, shopper, event, the
