@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.commands import check, demo, evaluate, replay, show
+from flows.panics import panics_as_notes
 from state.errors import UserError
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     _add_common(args)
     logging.getLogger("penstock").handlers = [_OneLine()]
     try:
-        code: int = args.run(args)
+        with panics_as_notes():
+            code: int = args.run(args)
         sys.stdout.flush()
     except UserError as error:
         return _fail(USER_ERROR, " ".join(str(error).split()), debug=args.debug)

@@ -14,7 +14,6 @@ import orjson
 from bytewax.errors import BytewaxRuntimeError
 from bytewax.testing import run_main
 
-from flows.panics import panics_as_notes
 from flows.personalize import build
 from flows.recovery import recovery
 from flows.sinks import DeadLetterSink, RedisSink
@@ -134,7 +133,7 @@ def run_source(
             stored=store is not None,
         )
         try:
-            with panics_as_notes(), without_cycle_collector():
+            with without_cycle_collector():
                 run_main(
                     flow,
                     epoch_interval=timedelta(milliseconds=settings.source.epoch_ms),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
+from threading import Event as Flag
 from typing import TYPE_CHECKING
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
@@ -34,8 +35,10 @@ class RecordedPartition(StatefulSourcePartition[SourceBatch, bytes]):
         state: SourceState,
         partitions: int,
         failed: Callable[[UserError], None],
+        stop: Flag,
     ) -> None:
         self._failed = failed
+        self._stop = stop
         self._partitions = partitions
         self._name = name
         self._settings = settings
@@ -56,6 +59,9 @@ class RecordedPartition(StatefulSourcePartition[SourceBatch, bytes]):
         except UserError as error:
             # What was read before the damage is still worth its place in the output.
             self._failed(error)
+        if self._stop.is_set():
+            # What was just read is read again: nothing of it went on.
+            raise StopIteration
         self._offset += len(records)
         self._finished = not records
         return [
@@ -80,11 +86,17 @@ class RecordedPartition(StatefulSourcePartition[SourceBatch, bytes]):
 
 
 class RecordedSource(FixedPartitionedSource[SourceBatch, bytes]):
-    """Recordings as a source, one partition each. `failure` is what ended one before its end."""
+    """Recordings as a source, one partition each. `failure` is what ended one before its end.
 
-    def __init__(self, recordings: dict[str, Records], settings: Settings) -> None:
+    When `stop` is set, they end between two batches, and a snapshot knows where.
+    """
+
+    def __init__(
+        self, recordings: dict[str, Records], settings: Settings, stop: Flag | None = None
+    ) -> None:
         self._recordings = recordings
         self._settings = settings
+        self._stop = stop or Flag()
         self.failure: UserError | None = None
 
     def list_parts(self) -> list[str]:
@@ -103,6 +115,7 @@ class RecordedSource(FixedPartitionedSource[SourceBatch, bytes]):
             state,
             len(self._recordings),
             self._fail,
+            self._stop,
         )
 
     def _fail(self, error: UserError) -> None:

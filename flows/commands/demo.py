@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 import tempfile
-import threading
 import time
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +14,7 @@ from flows.embedded import EmbeddedRedis
 from flows.live import LiveSource
 from flows.options import add_settings, settings_of
 from flows.replay import report, run_source
+from flows.stopping import stop_on_signal
 from flows.summary import summary
 from flows.terminal import live_view
 from operators.synthetic import shop
@@ -23,7 +22,6 @@ from state.errors import UserError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
 
 EVENTS = 200_000
 HISTORY = 60_000
@@ -52,16 +50,9 @@ def run(args: argparse.Namespace) -> int:
     if args.events is not None and args.events < 1:
         raise UserError(f"--events {args.events}: name at least 1")
     settings = settings_of(args)
-    stop = threading.Event()
     events = args.events or (EVENTS if args.once else None)
+    history = events if args.once and events else HISTORY
     visits = shop(shoppers=SHOPPERS, events=events, events_per_s=EVENTS_PER_S / SPEED)
-    source = LiveSource(
-        visits,
-        settings,
-        stop,
-        history=events if args.once and events else HISTORY,
-        events_per_s=EVENTS_PER_S,
-    )
     began_s = time.perf_counter()
     console = Console(highlight=False)
     some = f"{events:,} events" if events else "Events"
@@ -70,23 +61,9 @@ def run(args: argparse.Namespace) -> int:
     with EmbeddedRedis() as server, tempfile.TemporaryDirectory(prefix="penstock-demo-") as folder:
         dead_letters = Path(folder) / "dead-letters.jsonl"
         view = nullcontext() if args.once else live_view(console, server.url)
-        with _stopping_on_interrupt(stop), view:
+        with stop_on_signal() as stop, view:
+            source = LiveSource(visits, settings, stop, history=history, events_per_s=EVENTS_PER_S)
             run_source(source, settings, redis_url=server.url, dead_letters=dead_letters)
         figures = report(settings, server.url, began_s)
         summary(console, figures, server.url, dead_letters)
     return 0
-
-
-@contextmanager
-def _stopping_on_interrupt(stop: threading.Event) -> Iterator[None]:
-    """Ctrl-C ends the source, and the flow writes what it holds; a second one ends at once."""
-
-    def once(number: int, _: object) -> None:
-        stop.set()
-        signal.signal(number, before)
-
-    before = signal.signal(signal.SIGINT, once)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -6,6 +6,7 @@ import logging
 import sys
 import time
 from contextlib import closing
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from flows.ordering import in_time_order
 from flows.replay import report, run_source
 from flows.resuming import check_same_replay
 from flows.sources import RecordedSource
+from flows.stopping import stop_on_signal
 from flows.summary import summary, unaccounted, write_report
 from operators.readers import READERS, UNORDERED
 from serving.reader import Storefront
@@ -28,6 +30,7 @@ from state.store import Store
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Generator, Iterator
+    from threading import Event as Flag
 
     from state.config import Settings
     from state.deadletters import DeadLetter
@@ -77,21 +80,23 @@ def run(args: argparse.Namespace) -> int:
     began_s = time.perf_counter()
     with (
         LogFile(args.file) as log,
-        closing(_records(log, args.format)) as records,
         redis_of(args, settings) as url,
     ):
         if args.recovery and check_same_replay(args.recovery, log.name, args.format, settings):
             print(f"goes on with the replay of {log.name}")
         else:
             _warn_of_old_results(url, settings)
-        source = RecordedSource({Path(log.name).name: lambda: records}, settings)
-        run_source(
-            source,
-            settings,
-            redis_url=url,
-            dead_letters=dead_letters,
-            recovery_folder=args.recovery,
-        )
+        with stop_on_signal() as stop, closing(_records(log, args.format, stop)) as records:
+            source = RecordedSource({Path(log.name).name: lambda: records}, settings, stop)
+            run_source(
+                source,
+                settings,
+                redis_url=url,
+                dead_letters=dead_letters,
+                recovery_folder=args.recovery,
+            )
+        if stop.is_set():
+            raise KeyboardInterrupt
         figures = report(settings, url, began_s)
         if figures.events or source.failure is None:
             if args.report:
@@ -136,17 +141,20 @@ def _dead_letters_beside(file: str) -> Path:
     return Path(f"{name}.dead-letters.jsonl")
 
 
-def _records(log: LogFile, format_name: str) -> Generator[Event | DeadLetter, None, None]:
+def _records(
+    log: LogFile, format_name: str, stop: Flag
+) -> Generator[Event | DeadLetter, None, None]:
     """What the file holds, in an order that can be replayed, with a bar on the terminal."""
     if format_name in UNORDERED:
-        return _sorted(_read(log, format_name))
-    return _read(log, format_name)
+        return _sorted(_read(log, format_name, stop))
+    return _read(log, format_name, stop)
 
 
-def _read(log: LogFile, format_name: str) -> Generator[Event | DeadLetter, None, None]:
+def _read(log: LogFile, format_name: str, stop: Flag) -> Generator[Event | DeadLetter, None, None]:
     now_ms = time.time_ns() // 1_000_000
     with progress_bar(log) as advanced:
-        yield from READERS[format_name](log.lines(advanced), source=log.name, now_ms=now_ms)
+        lines = takewhile(lambda _: not stop.is_set(), log.lines(advanced))
+        yield from READERS[format_name](lines, source=log.name, now_ms=now_ms)
 
 
 def _sorted(records: Iterator[Event | DeadLetter]) -> Generator[Event | DeadLetter, None, None]:

@@ -1,0 +1,42 @@
+"""Ctrl-C as a request: the source ends between two batches, and the flow writes what it holds.
+
+An exception out of a signal handler would unwind through Bytewax wherever it is at that moment, and
+now and then that is a segmentation fault.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from contextlib import contextmanager
+from threading import Event
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+STOPPED = 130
+
+
+@contextmanager
+def stop_on_signal() -> Iterator[Event]:
+    """A flag that Ctrl-C or SIGTERM sets while inside; a second one ends the process at once.
+
+    At once is like a crash: a recovery folder stands it.
+    """
+    stop = Event()
+
+    def heard(number: int, frame: object) -> None:
+        if stop.is_set():
+            print("penstock: stopped at once", file=sys.stderr, flush=True)
+            os._exit(STOPPED)
+        stop.set()
+
+    before = {number: signal.signal(number, heard) for number in SIGNALS}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
