@@ -119,7 +119,7 @@ class DeviceShard:
         return [finished]
 
     def _move(self, name: str, user: str, position: int, at_ms: int, clock_ms: int) -> None:
-        state = self.shoppers.give_up(name)
+        state = self.shoppers.give_up(name, user)
         if state is not None:
             out = self.shoppers.out
             out.moves.append(Move(position, name, user, state, at_ms, clock_ms))

@@ -160,24 +160,38 @@ class Shoppers:
         self.totals.merges += 1
         self.out.moved.append((move.anonymous_id, name, move.at_ms))
 
-    def give_up(self, name: str) -> Shopper | None:
-        """Remove a shopper whose state moves to another shard, with what it had added to totals."""
+    def give_up(self, name: str, user: str) -> Shopper | None:
+        """Remove a shopper whose state moves to a user's shard, with what it had added to totals.
+
+        What it did in this batch is told as the user's: nobody should learn of who is no more.
+        """
         shopper = self.rows.pop(name, None)
         if shopper is not None:
-            self._active.pop(name, None)
             self.totals.shoppers -= 1
             self.totals.sessions_opened -= shopper.sessions
+            if self._active.pop(name, None) is not None:
+                out = self.out
+                out.clicks = [
+                    (click[0], user, *click[2:]) if click[1] == name else click
+                    for click in out.clicks
+                ]
+                out.orders = [
+                    (user, *order[1:]) if order[0] == name else order for order in out.orders
+                ]
         return shopper
 
     def erase(self, name: str, at_ms: int) -> None:
         """Forget a shopper, here and in Redis."""
         if self.rows.pop(name, None) is not None:
             self.totals.shoppers -= 1
-        self._active.pop(name, None)
+        out = self.out
+        if self._active.pop(name, None) is not None:
+            out.clicks = [click for click in out.clicks if click[1] != name]
+            out.orders = [order for order in out.orders if order[0] != name]
         self.totals.accepted += 1
         self.totals.erased += 1
-        self.out.erased.append((name, at_ms))
-        self.out.writes.append(("DEL", keys.profile_key(name), keys.session_key(name)))
+        out.erased.append((name, at_ms))
+        out.writes.append(("DEL", keys.profile_key(name), keys.session_key(name)))
 
     def finish(self) -> Visited:
         """End the batch: one write a key of each shopper that did something."""

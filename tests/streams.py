@@ -7,6 +7,7 @@ compared as a whole. `run_flow` is the real flow into a real Redis.
 
 from __future__ import annotations
 
+import pickle
 import random
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -95,7 +96,7 @@ class Flow:
         last: bool = False,
         workers: int = 1,
     ) -> None:
-        """One batch; with several workers each regroups the shards that are its own."""
+        """One batch; of several workers each regroups its own shards and sends what it pickled."""
         clock = self.clocks.setdefault(partition, SourceClock())
         batch = clock.batch(
             records,
@@ -110,6 +111,8 @@ class Flow:
         dealt: list[Regrouped] = []
         for worker in range(workers):
             dealt += regroup(arrived[worker::workers], SHARDS)
+        if workers > 1:
+            dealt = pickle.loads(pickle.dumps(dealt))
         for message in dealt:
             for part in self.users[message.shard].fold(message):
                 self.visited += part.visited

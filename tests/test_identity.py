@@ -12,6 +12,7 @@ from operators.identity import DAY_MS, Links
 from state import keys
 from tests.streams import (
     GAP_MS,
+    ITEMS,
     LATENESS_MS,
     MINUTE_MS,
     START_MS,
@@ -64,6 +65,16 @@ def test_the_keys_of_the_device_go_and_an_alias_comes() -> None:
     assert ("DEL", keys.profile_key("ann"), keys.session_key("ann")) in commands
     assert ("SET", keys.alias_key("ann"), "u", "EX", 180 * 86_400) in commands
     assert [one for v in flow.visited for one in v.moved] == [("ann", "u", START_MS + MINUTE_MS)]
+
+
+def test_what_the_device_did_in_the_same_batch_is_told_as_the_users() -> None:
+    """So that nobody learns from clicks of a shopper that is no more."""
+    flow = Flow()
+    bought = event("purchase", 2, 1, items=(ITEMS[1],), order_id="7", value=5.0)
+    flow.feed([view(1, 0), bought, view(3, 2, "bob"), identify(4, 3)])
+    clicks = sorted(click[:2] for visited in flow.visited for click in visited.clicks)
+    assert clicks == [(0, "u"), (1, "u"), (2, "bob")]
+    assert [one[0] for visited in flow.visited for one in visited.orders] == ["u"]
 
 
 def test_later_events_of_the_device_are_the_users() -> None:

@@ -161,10 +161,12 @@ class TestErase:
         ann = outcome.shoppers["ann"]
         assert (ann.first_ms - START_MS, ann.views, ann.sessions) == (2, 1, 1)
 
-    def test_in_the_batch_of_the_erasure_nothing_is_written_for_them(self) -> None:
+    def test_in_the_batch_of_the_erasure_nothing_is_told_of_them(self) -> None:
         flow = Flow()
-        flow.feed([view(1, 0), event("erase", 2, 1)])
-        assert [who for visited in flow.visited for who in visited.active] == []
+        flow.feed([view(1, 0), order(2, 0), view(3, 0, "bob"), event("erase", 4, 1)])
+        told = [one for v in flow.visited for of in (v.active, v.orders) for one in of]
+        assert {str(one[0]) for one in told} == {"bob"}
+        assert [click[1] for v in flow.visited for click in v.clicks] == ["bob"]
 
 
 def test_the_rules_are_in_the_units_of_the_fold() -> None:
