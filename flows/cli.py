@@ -12,24 +12,28 @@ import os
 import sys
 import tempfile
 import traceback
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.commands import check, demo, evaluate, replay, show
 from flows.panics import panics_as_notes
 from state.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-COMMANDS = (demo, replay, evaluate, show, check)
+COMMANDS = ("demo", "replay", "evaluate", "show", "check")
 
 FAILED, USER_ERROR, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `penstock ARGV`; returns the exit code."""
-    args = parser().parse_args(argv)
+    try:
+        # Here and not above, since a second of imports is time enough for Ctrl-C.
+        args = parser().parse_args(argv)
+    except KeyboardInterrupt:
+        return _fail(INTERRUPTED, "stopped", debug=False)
     _add_common(args)
     logging.getLogger("penstock").handlers = [_OneLine()]
     try:
@@ -72,7 +76,7 @@ def parser() -> argparse.ArgumentParser:
     add("--debug", action="store_true", help="show where an error came from")
     subparsers = top.add_subparsers(metavar="COMMAND", required=True)
     for command in COMMANDS:
-        command.add_parser(subparsers)
+        import_module(f"flows.commands.{command}").add_parser(subparsers)
     return top
 
 
