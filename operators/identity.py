@@ -33,12 +33,14 @@ class Links:
         self.users = {} if users is None else users
 
     def resolve(self, event: Event) -> Known | None:
-        """The user of an event that has an anonymous id, or None where that is the shopper itself.
+        """The user of an event, or None where the shopper is the anonymous id itself.
 
         The alias key in Redis expires; it is due again on the first event of each day.
         """
         anonymous_id, user_id = event.anonymous_id, event.user_id
-        assert anonymous_id is not None
+        if anonymous_id is None:
+            assert user_id is not None
+            return Known(user_id, newly_linked=False, conflict=False, alias_due=False)
         link = self.users.get(anonymous_id)
         if user_id is None:
             if link is None:
