@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-SHARED_DATA = Path(os.environ.get("PENSTOCK_SHARED_DATA", Path(__file__).parents[2] / "shared/data"))
+SHARED_DATA = Path(
+    os.environ.get("PENSTOCK_SHARED_DATA", Path(__file__).parents[2] / "shared/data")
+)
 
 
 def shared_data(name: str) -> Path:
