@@ -181,9 +181,11 @@ class Shoppers:
         return shopper
 
     def erase(self, name: str, at_ms: int) -> None:
-        """Forget a shopper, here and in Redis."""
-        if self.rows.pop(name, None) is not None:
+        """Forget a shopper, here and in Redis; sessions that go on end with it."""
+        shopper = self.rows.pop(name, None)
+        if shopper is not None:
             self.totals.shoppers -= 1
+            self.totals.sessions_closed += len(shopper.open)
         out = self.out
         if self._active.pop(name, None) is not None:
             out.clicks = [click for click in out.clicks if click[1] != name]

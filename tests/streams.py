@@ -196,10 +196,12 @@ def streams(
     max_events: int = 40,
     step_ms: int = 40 * MINUTE_MS,
     orders_repeat: bool = False,
+    settled: bool = True,
 ) -> list[Event]:
     """Events in time order, up to `step_ms` apart, many of them at the edges that matter.
 
-    A device is of one user for good (or of nobody), so that no order can lead to a conflict.
+    A device is of one user for good (or of nobody), so that no order can lead to a conflict; unless
+    not `settled`: then users share devices, and some shoppers are erased.
     """
     edges = [0, 1, LATENESS_MS, GAP_MS - 1, GAP_MS, GAP_MS + 1]
     steps = st.one_of(
@@ -212,11 +214,11 @@ def streams(
     for number in range(draw(st.integers(1, max_events))):
         at_ms += draw(steps)
         device = draw(st.integers(0, devices - 1))
-        kind = draw(st.sampled_from(KINDS))
-        owner = owners[device]
+        kind = draw(st.sampled_from(KINDS if settled else (*KINDS, "erase")))
+        owner = owners[device] if settled else draw(st.sampled_from(["user 0", "user 1"]))
         who = draw(st.sampled_from(["device", "both", "user"])) if owner else "device"
         more: dict[str, Any] = {}
-        if kind not in ("page_view", "search", "checkout_start", "consent"):
+        if kind not in ("page_view", "search", "checkout_start", "consent", "erase"):
             picked = draw(st.lists(st.sampled_from(ITEMS), min_size=1, max_size=3))
             more["items"] = tuple(picked)
         if kind in ("purchase", "refund"):

@@ -102,6 +102,22 @@ def test_neither_batches_nor_workers_show(
     assert facts(outcome) == facts(fold(stream))
 
 
+@given(
+    streams(settled=False, orders_repeat=True),
+    st.sampled_from([0, LATENESS_MS, 3 * GAP_MS]),
+    st.sampled_from([1, 3, 7]),
+    st.sampled_from([1, 2]),
+)
+def test_not_even_where_users_share_devices_and_some_are_erased(
+    stream: list[Event], disorder_ms: int, batch_events: int, workers: int
+) -> None:
+    arrived = shuffled_within(stream, disorder_ms, 1)
+    outcome = fold(arrived, batch_events=batch_events, workers=workers)
+    assert facts(outcome) == facts(fold(arrived))
+    assert outcome.read == outcome.totals["accepted"] + outcome.totals["duplicates"]
+    assert outcome.totals["shoppers"] == len(outcome.shoppers)
+
+
 @given(streams(users=0, devices=4), st.data())
 def test_one_file_in_several_partitions_comes_to_the_same(
     stream: list[Event], data: st.DataObject
@@ -126,7 +142,12 @@ def test_one_file_in_several_partitions_comes_to_the_same(
     assert facts(flow.outcome()) == facts(fold(stream))
 
 
-@given(streams(), st.integers(0, 9), st.sampled_from([1, 3, 7]), st.integers(0, 50))
+@given(
+    st.booleans().flatmap(lambda settled: streams(settled=settled)),
+    st.integers(0, 9),
+    st.sampled_from([1, 3, 7]),
+    st.integers(0, 50),
+)
 def test_a_flow_that_is_stored_and_resumed_anywhere_goes_on_as_if_it_were_not(
     stream: list[Event], seed: int, batch_events: int, stop_after: int
 ) -> None:

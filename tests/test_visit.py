@@ -150,6 +150,7 @@ class TestErase:
         assert (outcome.shoppers, outcome.links) == ({}, {})
         assert (outcome.totals["shoppers"], outcome.totals["erased"]) == (0, 1)
         assert outcome.totals["accepted"] == 2
+        assert outcome.totals["sessions_closed"] == outcome.totals["sessions_opened"] == 1
         assert [one for v in flow.visited for one in v.erased] == [(name, START_MS + 1)]
         gone = ("DEL", keys.profile_key(name), keys.session_key(name))
         assert gone in writes(flow.visited)
