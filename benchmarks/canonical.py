@@ -23,7 +23,7 @@ import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 from bytewax.testing import run_main
 
-from benchmarks.workload import Workload, cached
+from benchmarks.workload import Workload, cached, identity_of
 from flows import replay
 from flows.embedded import EmbeddedRedis
 from flows.files import LogFile
@@ -33,16 +33,18 @@ from operators.identity import device
 from operators.readers import READERS
 from state import keys
 from state.config import Settings
+from state.events import Event, Item
 from state.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from state.deadletters import DeadLetter
-    from state.events import Event
     from state.messages import SourceBatch, Write
 
 LIFETIME_S = 86_400
+DAY_MS = 86_400_000
+SCALE_EVENTS = 500_000
 
 
 class Figures(NamedTuple):
@@ -84,21 +86,26 @@ def measure(kind: str, workload: Workload) -> Figures:
     command = [sys.executable, "-m", "benchmarks.canonical", "--run", kind]
     for name in ("events", "shoppers", "items"):
         command += [f"--{name}", str(getattr(workload, name))]
+    if workload.by_visit:
+        command.append("--by-visit")
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return Figures(**json.loads(printed.splitlines()[-1]))
 
 
 def run(kind: str, workload: Workload) -> Figures:
-    """Run the floor or the flow over a workload in this process."""
-    path, settings = str(cached(workload)), Settings()
+    """Run the floor, the flow, or the flow with all shoppers known beforehand, in this process."""
+    path, settings, began_s = str(cached(workload)), Settings(), 0.0
 
     def records() -> Iterator[Event | DeadLetter]:
-        return READERS["penstock"](LogFile(path).lines(), source=path, now_ms=2**62)
+        nonlocal began_s
+        if kind == "known":
+            yield from first_visits(workload)
+        began_s = time.perf_counter()
+        yield from READERS["penstock"](LogFile(path).lines(), source=path, now_ms=2**62)
 
     with EmbeddedRedis() as redis, tempfile.TemporaryDirectory() as folder:
         store = Store(redis.url, timeout_ms=5000, patience_s=10)
         before_mb, redis_before = _peak_mb(), _redis_mb(store)
-        began = time.perf_counter()
         if kind == "floor":
             source = RecordedSource({"file": records}, settings)
             sink = RedisSink(lambda: Store(redis.url, timeout_ms=5000, patience_s=10))
@@ -111,13 +118,27 @@ def run(kind: str, workload: Workload) -> Figures:
                 redis_url=redis.url,
                 dead_letters=Path(folder) / "dead.jsonl",
             )
-        wall_s = time.perf_counter() - began
+        wall_s = time.perf_counter() - began_s
         return Figures(
             workload.events,
             workload.shoppers,
             wall_s,
             _peak_mb() - before_mb,
             _redis_mb(store) - redis_before,
+        )
+
+
+def first_visits(workload: Workload) -> Iterator[Event]:
+    """One view of each shopper, in the day before the workload."""
+    apart_ms = DAY_MS / workload.shoppers
+    for shopper in range(workload.shoppers):
+        identity, name = identity_of(shopper)
+        at_ms = workload.start_ms - DAY_MS + round(shopper * apart_ms)
+        item = Item(item_id=f"item-{shopper * 7919 % workload.items:06d}")
+        user_id = name if identity == "user_id" else None
+        anonymous_id = None if user_id else name
+        yield Event(
+            f"first-{shopper}", "item_view", at_ms, at_ms, anonymous_id, user_id, items=(item,)
         )
 
 
@@ -134,13 +155,16 @@ def _redis_mb(store: Store) -> float:
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--run", choices=("floor", "flow"), help="one run, as JSON")
+    parser.add_argument("--run", choices=("floor", "flow", "known"), help="one run, as JSON")
     parser.add_argument("--events", type=int, default=Workload().events)
     parser.add_argument("--shoppers", type=int, default=Workload().shoppers)
     parser.add_argument("--items", type=int, default=Workload().items)
     parser.add_argument("--scale", action="store_true", help="10 k, 100 k and 1 M shoppers too")
+    parser.add_argument("--by-visit", action="store_true", help="see `benchmarks.workload`")
     asked = parser.parse_args()
-    workload = Workload(events=asked.events, shoppers=asked.shoppers, items=asked.items)
+    workload = Workload(
+        events=asked.events, shoppers=asked.shoppers, items=asked.items, by_visit=asked.by_visit
+    )
     if asked.run:
         print(json.dumps(run(asked.run, workload)._asdict()))
         return
@@ -154,18 +178,22 @@ def main() -> None:
         f"redis={flow.redis_mb * 2**20 / flow.shoppers:.0f}"
     )
     if asked.scale:
-        scale(asked.events, asked.items)
+        scale(asked.items)
 
 
-def scale(events: int, items: int) -> None:
-    """The rate at 10 k, 100 k and 1 M shoppers, as a share of the first."""
+def scale(items: int) -> None:
+    """The rate at which visits are taken in when so many shoppers are known already."""
     rates = []
     for shoppers in (10_000, 100_000, 1_000_000):
-        workload = Workload(events=max(events, shoppers), shoppers=shoppers, items=items)
+        workload = Workload(events=SCALE_EVENTS, shoppers=shoppers, items=items, by_visit=True)
         cached(workload)
-        rates.append(measure("flow", workload).rate)
+        figures = measure("known", workload)
+        rates.append(figures.rate)
         print(
-            f"shoppers={shoppers:,} events_per_s={rates[-1]:,.0f} of_first={rates[-1] / rates[0]:.2f}"
+            f"shoppers={shoppers:,} events_per_s={rates[-1]:,.0f} of_first={rates[-1] / rates[0]:.2f} "
+            f"bytes_a_shopper: worker={figures.rss_mb * 2**20 / shoppers:.0f} "
+            f"redis={figures.redis_mb * 2**20 / shoppers:.0f}",
+            flush=True,
         )
 
 

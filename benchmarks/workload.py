@@ -62,6 +62,9 @@ class Workload:
     span_ms: int = 36 * HOUR_MS
     start_ms: int = 1_767_225_600_000
     seed: int = 7
+    by_visit: bool = False
+    """Draw whole visits of shoppers by Zipf's law instead of events, and leave out who is not drawn: as
+    many shoppers as one likes then come in visits of the same length."""
 
 
 def cached(workload: Workload = Workload(), folder: Path = CACHE) -> Path:
@@ -104,6 +107,10 @@ def chunks(workload: Workload) -> Iterator[bytes]:
 
 def _visits(workload: Workload, rng: np.random.Generator) -> tuple[Rows, Rows]:
     """Who does each event, and in which visit; events of a visit stand together, in order."""
+    if workload.by_visit:
+        lengths = rng.geometric(1 / VISIT_EVENTS_MEAN, workload.events)
+        visit = np.repeat(np.arange(workload.events), lengths)[: workload.events]
+        return _zipf(workload.shoppers, int(visit[-1]) + 1, rng)[visit], visit
     if workload.events < workload.shoppers:
         raise ValueError(f"{workload.shoppers} shoppers need at least as many events")
     others = _zipf(workload.shoppers, workload.events - workload.shoppers, rng)
@@ -163,12 +170,10 @@ def _line(
     goods: list[str],
     prices: list[float],
 ) -> str:
-    # Multiplied by an odd number, ids look random and stay distinct; 0 would be a blocked id.
-    scrambled = (shopper + 1) * 0x9E3779B97F4A7C15 % 2**64
-    identity = "anonymous_id" if scrambled < ANONYMOUS_SHARE * 2**64 else "user_id"
+    identity, name = identity_of(shopper)
     begin = (
         f'{{"event_id":"{number:08x}-{event_ts:x}","type":"{TYPES[kind]}","event_ts":{event_ts},'
-        f'"received_ts":{received_ts},"{identity}":"{scrambled:016x}"'
+        f'"received_ts":{received_ts},"{identity}":"{name}"'
     )
     if kind == PURCHASE:
         bought = [(item + 7 * n) % len(goods) for n in range(several)]
@@ -183,6 +188,14 @@ def _line(
     if kind == PAGE_VIEW:
         return f'{begin},"page":{{"path":"/shelf-{item % 240}"}},"device":"mobile"}}\n'
     return f'{begin},"query":"shelf {item % 240}","device":"desktop"}}\n'
+
+
+def identity_of(shopper: int) -> tuple[str, str]:
+    """The field that names a shopper, and the name."""
+    # Multiplied by an odd number, ids look random and stay distinct; 0 would be a blocked id.
+    scrambled = (shopper + 1) * 0x9E3779B97F4A7C15 % 2**64
+    identity = "anonymous_id" if scrambled < ANONYMOUS_SHARE * 2**64 else "user_id"
+    return identity, f"{scrambled:016x}"
 
 
 def main() -> None:
