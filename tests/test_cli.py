@@ -165,6 +165,19 @@ def test_a_format_that_does_not_go_by_time_is_sorted_first(
     assert reports[0]["facts_sha256"] == reports[1]["facts_sha256"]
 
 
+def test_an_order_whose_rows_stand_far_apart_is_whole_again(terminal: Terminal) -> None:
+    order = [f"143300000000{n},7,transaction,{n},900" for n in range(2)]
+    days_later = "1433900000000,8,view,5,"
+    log = Path("events.csv")
+    log.write_text(
+        "timestamp,visitorid,event,itemid,transactionid\n"
+        + "\n".join([order[1], days_later, order[0]])
+    )
+    report = terminal.report(log, "--format", "retailrocket")
+    assert (report["by_type"], report["duplicates"]) == ({"item_view": 1, "purchase": 1}, 0)
+    assert report["items"] == 3
+
+
 def test_what_is_readable_of_a_damaged_file_is_replayed_and_reported(
     terminal: Terminal, log: Path, tmp_path: Path
 ) -> None:

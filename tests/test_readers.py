@@ -286,6 +286,14 @@ def test_readers_are_lazy(format_name: str) -> None:
     assert len(list(islice(records, 100))) == 100
 
 
+def test_the_rows_of_an_order_that_stand_twice_in_the_log_are_not_joined_twice() -> None:
+    order = [f"143322133211{item},7,transaction,{item},900" for item in range(3)]
+    between = [f"1433221332117,{visitor},view,1," for visitor in range(1, 17_001)]
+    found = events(read("retailrocket", RETAILROCKET, *order, *between, *order))
+    bought = [[item.item_id for item in event.items] for event in found if event.order_id]
+    assert bought == [["0"], ["1"], ["2"], ["0", "1", "2"]]
+
+
 def test_an_endless_order_is_cut_before_it_fills_the_memory() -> None:
     row = b"1433221332117,7,transaction,1,900"
 

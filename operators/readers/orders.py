@@ -28,9 +28,10 @@ def join_orders(
 
     An order is held back until the stream is more than `hold_ms` of event time away from its first
     row, forwards or backwards; all else passes at once. The joined event has the id of the first
-    row, the earliest time, and the sum of price times quantity as `value`.
+    row, the earliest time, and the sum of price times quantity as `value`. A row that
+    stands twice in the log (the same `event_id`) is not joined twice: the second one passes as it is.
     """
-    held: dict[OrderKey, list[Event]] = {}
+    held: dict[OrderKey, dict[str, Event]] = {}
     for record in records:
         if isinstance(record, DeadLetter):
             yield record
@@ -41,20 +42,25 @@ def join_orders(
             yield record
             continue
         key = (record.type, record.order_id, record.user_id, record.anonymous_id)
-        rows = held.setdefault(key, [])
-        rows.append(record)
+        rows = held.setdefault(key, {})
+        if record.event_id in rows:
+            yield record
+            continue
+        rows[record.event_id] = record
         if len(rows) >= ORDER_ROWS_MAX:
             yield _joined(held.pop(key))
     for rows in held.values():
         yield _joined(rows)
 
 
-def _is_over(held: dict[OrderKey, list[Event]], now_ms: int, hold_ms: int) -> bool:
-    first = next(iter(held.values()))[0]
+def _is_over(held: dict[OrderKey, dict[str, Event]], now_ms: int, hold_ms: int) -> bool:
+    oldest = next(iter(held.values()))
+    first = next(iter(oldest.values()))
     return abs(now_ms - first.event_ts) > hold_ms or len(held) >= OPEN_ORDERS_MAX
 
 
-def _joined(rows: list[Event]) -> Event:
+def _joined(by_id: dict[str, Event]) -> Event:
+    rows = list(by_id.values())
     items = tuple(item for row in rows for item in row.items)
     amounts = [item.price * item.quantity for item in items if item.price is not None]
     at_ms = min(row.event_ts for row in rows)
