@@ -22,6 +22,7 @@ from flows.sources import RecordedSource
 from flows.stopping import stop_on_signal
 from flows.summary import summary, unaccounted, write_report
 from operators.readers import READERS, UNORDERED
+from operators.readers.orders import join_orders
 from serving.reader import Storefront
 from state.errors import UserError
 from state.events import Event
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from state.deadletters import DeadLetter
 
 STANDARD_INPUT = "-"
+ORDER_MS = 60_000
+"""What is left of an order whose rows stood far apart in the file is together again by time."""
+
 _log = logging.getLogger("penstock.replay")
 
 
@@ -111,6 +115,13 @@ def run(args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 1
+    if not figures.events:
+        raise UserError(f"{log.name} holds no events: nothing to replay")
+    if not figures.accepted:
+        raise UserError(
+            f"nothing in {log.name} is an event of format {args.format}: choose another --format, "
+            f"or see {dead_letters} for what is wrong"
+        )
     return 0
 
 
@@ -158,7 +169,10 @@ def _read(log: LogFile, format_name: str, stop: Flag) -> Generator[Event | DeadL
 
 
 def _sorted(records: Iterator[Event | DeadLetter]) -> Generator[Event | DeadLetter, None, None]:
-    """By time, with a second bar: the first one has ended when the first event comes."""
+    """By time, with a second bar: the first one has ended when the first event comes.
+
+    An order comes up to `ORDER_MS` after its time, which is far within the lateness that is allowed.
+    """
     events = 0
 
     def counted() -> Iterator[Event | DeadLetter]:
@@ -167,7 +181,7 @@ def _sorted(records: Iterator[Event | DeadLetter]) -> Generator[Event | DeadLett
             events += isinstance(record, Event)
             yield record
 
-    in_order = in_time_order(counted())
+    in_order = join_orders(in_time_order(counted()), hold_ms=ORDER_MS)
     for record in in_order:
         yield record
         if isinstance(record, Event):
