@@ -11,6 +11,8 @@ import hashlib
 import logging
 import os
 import re
+import socket
+import struct
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -32,7 +34,6 @@ from state.errors import UserError
 from state.sending import Sender
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
 Command = tuple[str | bytes | int | float, ...]
@@ -82,6 +83,7 @@ class Store:
     def __init__(self, url: str, *, timeout_ms: int, patience_s: float) -> None:
         self.address = url
         self._patience_s = patience_s
+        self._timeout = struct.pack("ll", timeout_ms // 1000, timeout_ms % 1000 * 1000)
         try:
             self.address = _without_password(url)
             self._pool = redis.ConnectionPool.from_url(
@@ -188,10 +190,18 @@ class Store:
                 yield key.decode(), canonical
 
     def _connected(self) -> socket.socket:
-        """The socket of a connection that redis-py has opened, secured and logged in."""
+        """The socket of a connection that redis-py has opened, secured and logged in.
+
+        The kernel times it out, not Python: a blocking send goes out whole, while under a Python
+        timeout each part that the socket's buffer takes waits for its turn at the interpreter.
+        """
         if self._connection is None:
             self._connection = self._pool.get_connection()
             self._reader = Reader()
+            fresh: socket.socket = self._connection._sock
+            fresh.settimeout(None)
+            fresh.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, self._timeout)
+            fresh.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, self._timeout)
         opened: socket.socket = self._connection._sock
         return opened
 
