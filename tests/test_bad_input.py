@@ -13,7 +13,7 @@ import pytest
 from flows.cli import USER_ERROR, main
 from flows.embedded import EmbeddedRedis
 from serving.reader import Storefront
-from state.store import PASSWORD_VARIABLE, Store
+from state.store import LOGIN_VARIABLE, Store
 
 AT_MS = 1_700_000_000_000
 
@@ -151,7 +151,7 @@ def test_a_byte_order_mark_and_windows_line_ends_are_no_fault(
     [
         (
             {"requirepass": "right"},
-            f"refused the login (Authentication required.): set {PASSWORD_VARIABLE}",
+            f"refused the login (Authentication required.): set {LOGIN_VARIABLE}",
         ),
         ({"maxmemory": "1"}, "is full: raise its maxmemory"),
         ({"replicaof": "127.0.0.1 1"}, "is read-only, perhaps a replica: point redis.url at"),

@@ -21,7 +21,7 @@ from state import keys
 from state.config import Redis
 from state.errors import UserError
 from state.sending import Sender
-from state.store import PASSWORD_VARIABLE, Store
+from state.store import LOGIN_VARIABLE, Store
 from tests.streams import content, flow_settings
 
 if TYPE_CHECKING:
@@ -116,13 +116,13 @@ class TestAtTheStart:
             plain = server.url.replace(":right@", "")
             for given in (None, "wrong"):
                 if given:
-                    monkeypatch.setenv(PASSWORD_VARIABLE, given)
+                    monkeypatch.setenv(LOGIN_VARIABLE, given)
                 message = said(store(server, plain).check)
                 assert message.startswith(f"Redis at {plain} refused the login (")
-                assert message.endswith(f": set {PASSWORD_VARIABLE}")
-            monkeypatch.setenv(PASSWORD_VARIABLE, "right")
+                assert message.endswith(f": set {LOGIN_VARIABLE}")
+            monkeypatch.setenv(LOGIN_VARIABLE, "right")
             store(server, plain).check()
-            monkeypatch.setenv(PASSWORD_VARIABLE, "wrong")
+            monkeypatch.setenv(LOGIN_VARIABLE, "wrong")
             store(server).check()  # the one in the URL goes first
 
     def test_a_password_is_never_shown(self) -> None:

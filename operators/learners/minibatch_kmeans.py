@@ -90,13 +90,13 @@ class MiniBatchKMeans(base.Clusterer):
         """The id of the nearest centre; unknown features are ignored."""
         return int(self._model.predict(self._point(x))[0])
 
-    def learn_many(self, X: IntoDataFrame) -> None:  # noqa: N803 (River passes it by this name)
+    def learn_many(self, X: IntoDataFrame) -> None:
         """Learn the rows of a dataframe (pandas, polars, ...), columns by name."""
         frame = dataframe.into_frame(X)
         self._name(frame.columns)
         self._model.learn(self._arranged(dataframe.to_numpy(frame), frame.columns))
 
-    def predict_many(self, X: IntoDataFrame) -> IntoSeries:  # noqa: N803 (as above)
+    def predict_many(self, X: IntoDataFrame) -> IntoSeries:
         """The ids for the rows of a dataframe, as a series of the same kind."""
         frame = dataframe.into_frame(X)
         points = self._arranged(dataframe.to_numpy(frame), frame.columns)

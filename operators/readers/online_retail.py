@@ -7,7 +7,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from operators.readers.orders import join_orders
-from operators.readers.table import BadRow, Row, amount, read_table, time_ms
+from operators.readers.table import BadRowError, Row, amount, read_table, time_ms
 from state.events import Event, Item
 
 if TYPE_CHECKING:
@@ -69,11 +69,11 @@ def _event(row: Row) -> Event:
     invoice, code, description, quantity, at, price, customer, country = row.fields
     is_refund = invoice.upper().startswith("C")
     if not customer:
-        raise BadRow("no_identity", "CustomerID", "empty")
+        raise BadRowError("no_identity", "CustomerID", "empty")
     pieces = -int(quantity) if is_refund else int(quantity)
     if pieces < 1:
         kind = "a cancellation" if is_refund else "a sale"
-        raise BadRow("schema_violation", "Quantity", f"{quantity} in {kind}")
+        raise BadRowError("schema_violation", "Quantity", f"{quantity} in {kind}")
     return Event(
         event_id=row.event_id,
         type="refund" if is_refund else "purchase",
@@ -100,7 +100,7 @@ def _invoice_ms(text: str) -> int:
     try:
         at = datetime.strptime(text, "%m/%d/%Y %H:%M").replace(tzinfo=UTC)
     except ValueError:
-        raise BadRow(
+        raise BadRowError(
             "bad_timestamp", "InvoiceDate", f"not a date and time: {text[:40]!r}"
         ) from None
     return round(at.timestamp() * 1000)

@@ -28,7 +28,7 @@ REPEATS_MAX = 8192
 PARTITION = "0"
 
 
-class BadRow(Exception):  # noqa: N818 - it says what the row is, and is caught here
+class BadRowError(Exception):
     """Raised by a reader: this row is no event, because of this column."""
 
     def __init__(self, failure_type: FailureType, column: str, message: str) -> None:
@@ -59,7 +59,7 @@ def read_table(
 ) -> Iterator[Event | DeadLetter]:
     """Each row below the header through `to_event`, in order, one result a row.
 
-    `to_event` may raise `BadRow`, or `KeyError` and `ValueError` where it cannot read a value.
+    `to_event` may raise `BadRowError`, or `KeyError` and `ValueError` where it cannot read a value.
     The offset of a dead letter is its line number. `header` names the columns; without
     `has_header` the first line is a row already.
     """
@@ -69,11 +69,11 @@ def read_table(
     repeats = _Repeats()
     for number, raw, fields in _records(source_lines, len(header), delimiter):
         try:
-            if isinstance(fields, BadRow):
+            if isinstance(fields, BadRowError):
                 raise fields
             row = Row(fields, number, raw, repeats.event_id(format_name, raw))
             event = to_event(row)
-        except BadRow as bad:
+        except BadRowError as bad:
             finding = bad.finding
         except (KeyError, ValueError) as error:
             finding = ("schema_violation", "$", f"{type(error).__name__}: {error}")
@@ -107,7 +107,7 @@ def time_ms(text: str, column: str) -> int:
     try:
         at = datetime.fromisoformat(text.removesuffix(" UTC"))
     except ValueError:
-        raise BadRow("bad_timestamp", column, f"not a date and time: {text[:40]!r}") from None
+        raise BadRowError("bad_timestamp", column, f"not a date and time: {text[:40]!r}") from None
     return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
@@ -116,7 +116,7 @@ def epoch_ms(text: str, column: str, *, unit_ms: int) -> int:
     try:
         return round(float(text) * unit_ms) if "." in text else int(text) * unit_ms
     except (ValueError, OverflowError):
-        raise BadRow("bad_timestamp", column, f"not a number: {text[:40]!r}") from None
+        raise BadRowError("bad_timestamp", column, f"not a number: {text[:40]!r}") from None
 
 
 def amount(text: str, column: str) -> float | None:
@@ -126,7 +126,7 @@ def amount(text: str, column: str) -> float | None:
     try:
         return float(text)
     except ValueError:
-        raise BadRow("bad_money", column, f"not a number: {text[:40]!r}") from None
+        raise BadRowError("bad_money", column, f"not a number: {text[:40]!r}") from None
 
 
 class _Lines:
@@ -150,23 +150,23 @@ class _Lines:
 
 def _records(
     lines: _Lines, columns: int, delimiter: str
-) -> Iterator[tuple[int, bytes, list[str] | BadRow]]:
+) -> Iterator[tuple[int, bytes, list[str] | BadRowError]]:
     """Number of the first line, bytes, and fields of each row, or what is wrong with it."""
     while (line := lines.next_line()) is not None:
         number, raw = lines.number, line.rstrip(b"\r\n")
         try:
             if len(raw) > EVENT_BYTES_MAX:
-                raise BadRow("too_large", "$", f"a row of more than {EVENT_BYTES_MAX} bytes")
+                raise BadRowError("too_large", "$", f"a row of more than {EVENT_BYTES_MAX} bytes")
             if b'"' in raw:
                 raw, fields = _quoted(raw, lines, columns, delimiter)
             else:
                 fields = raw.decode().split(delimiter)
             if len(fields) != columns:
                 message = f"expected {columns} columns, found {len(fields)}"
-                raise BadRow("schema_violation", "$", message)
+                raise BadRowError("schema_violation", "$", message)
         except UnicodeDecodeError as error:
-            yield number, raw, BadRow("schema_violation", "$", f"not UTF-8: {error.reason}")
-        except BadRow as bad:
+            yield number, raw, BadRowError("schema_violation", "$", f"not UTF-8: {error.reason}")
+        except BadRowError as bad:
             yield number, raw, bad
         else:
             yield number, raw, fields
@@ -191,13 +191,13 @@ def _quoted(first: bytes, lines: _Lines, columns: int, delimiter: str) -> tuple[
     try:
         fields = next(csv.reader(texts(), delimiter=delimiter, strict=True))
         if len(fields) != columns:
-            raise BadRow(
+            raise BadRowError(
                 "schema_violation", "$", f"expected {columns} columns, found {len(fields)}"
             )
-    except (csv.Error, UnicodeDecodeError, BadRow) as error:
+    except (csv.Error, UnicodeDecodeError, BadRowError) as error:
         lines.give_back(taken[1:])
         if isinstance(error, csv.Error):
-            raise BadRow("schema_violation", "$", f"quotes: {error}") from None
+            raise BadRowError("schema_violation", "$", f"quotes: {error}") from None
         raise
     return b"\n".join(taken), fields
 
