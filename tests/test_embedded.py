@@ -34,8 +34,9 @@ def test_it_answers_at_its_url_and_leaves_nothing_behind() -> None:
 
 
 def test_it_listens_on_no_port_and_writes_nothing(redis_server: EmbeddedRedis) -> None:
-    settings = connect(redis_server.url).config_get("port", "save", "appendonly")
-    assert settings == {"port": "0", "save": "", "appendonly": "no"}
+    names = ("port", "save", "appendonly")  # one at a time: Redis 6.2 takes no more
+    settings = [connect(redis_server.url).config_get(name) for name in names]
+    assert settings == [{"port": "0"}, {"save": ""}, {"appendonly": "no"}]
 
 
 def test_every_test_starts_with_an_empty_redis(redis_url: str) -> None:
@@ -88,8 +89,8 @@ OWNER = """
 import sys
 from flows.embedded import EmbeddedRedis
 with EmbeddedRedis() as server:
-    print(server.url, flush=True)
     try:
+        print(server.url, flush=True)
         sys.stdin.read()
     except KeyboardInterrupt:
         print(server.ask("PING"), flush=True)
