@@ -3,7 +3,7 @@
 `penstock evaluate` on two public data sets, with what it is held against beside it:
 1. the ruler: `yoochoose1_64` in the split protocol, reference learners against published figures;
 2. the lists: `yoochoose_week`, train and valid learned, test scored click by click (10,152 cases,
-   every click of a SessionId but its first, repeats allowed), against what issue and design ask.
+   every click of a SessionId but its first, repeats allowed), against the least that will do.
 
 `python -m benchmarks.quality`; the data is looked for in ../shared/data or `PENSTOCK_SHARED_DATA`.
 All is seeded: a figure that changed means that the code did.

@@ -30,7 +30,7 @@ TICKS = 6
 def require_matplotlib() -> None:
     """Raise UserError where there is none: better before the work than after."""
     if find_spec("matplotlib") is None:
-        raise UserError("--plot needs matplotlib: pip install penstock[plots]")
+        raise UserError("--plot needs matplotlib: pip install matplotlib")
 
 
 def hit_rates(hits: bytearray, points: int) -> NDArray[np.float64]:

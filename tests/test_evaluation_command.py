@@ -226,5 +226,5 @@ def test_without_matplotlib_the_extra_is_named_before_any_work(
 ) -> None:
     monkeypatch.setattr(evaluation_plot, "find_spec", lambda name: None)
     assert main(["nowhere.csv", *SEQUENCES, "--plot", str(tmp_path / "p.png")]) == 2
-    said = "penstock: --plot needs matplotlib: pip install penstock[plots]\n"
+    said = "penstock: --plot needs matplotlib: pip install matplotlib\n"
     assert capsys.readouterr().err == said
