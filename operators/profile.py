@@ -47,7 +47,8 @@ def items_micros(items: tuple[Item, ...]) -> int:
 def count(shopper: Shopper, session: Session | None, event: Event) -> None:
     """Add one event to a profile and to its session.
 
-    All of it is sums, firsts and lasts, so that the order of arrival does not show.
+    All of it is sums, firsts and lasts, so that the order of arrival does not show. What its items
+    say of tastes and prices is counted where they are told to the learners, in `operators.visit`.
     """
     at_ms, kind = event.event_ts, event.type
     shopper.events += 1
@@ -64,10 +65,6 @@ def count(shopper: Shopper, session: Session | None, event: Event) -> None:
     if kind == "item_view":
         shopper.views += 1
         session.views += 1
-        for item in event.items:
-            if item.price is not None:
-                shopper.viewed_price_micros += round(item.price * MICROS)
-                shopper.viewed_prices += 1
     elif kind == "cart_add":
         shopper.carts += 1
         session.carts += 1

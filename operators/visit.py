@@ -16,7 +16,7 @@ from operators.tastes import DecayedCounts
 from operators.timers import Timers
 from state import keys
 from state.messages import BatchId, Totals, Visited
-from state.shopper import DAY_MS, Shopper
+from state.shopper import DAY_MS, MICROS, Shopper
 
 if TYPE_CHECKING:
     from state.config import Profiles, Sessions
@@ -97,9 +97,14 @@ class Shoppers:
         if shopper is None:
             shopper = self.rows[name] = Shopper(known, at_ms, at_ms)
             self.totals.shoppers += 1
-        if self._is_duplicate(shopper, event):
+        mark, seen = blake2b(event.event_id.encode(), digest_size=_ID_BYTES).digest(), shopper.seen
+        if mark in seen and _is_marked(mark, seen):
             self.totals.duplicates += 1
             return False
+        if kind == "purchase" and self._is_known_order(shopper, event):
+            self.totals.duplicates += 1
+            return False
+        shopper.seen = (seen + mark)[-self.rules.remembered_bytes :]
         self.totals.accepted += 1
         self._active[name] = shopper
         running = shopper.open
@@ -124,6 +129,9 @@ class Shoppers:
                 clicks.append((position, name, item, kind, at_ms, session_ms, category, currency))
                 if category:
                     tastes.add(shopper, category, at_ms)
+                if item.price is not None and kind == "item_view":
+                    shopper.viewed_price_micros += round(item.price * MICROS)
+                    shopper.viewed_prices += 1
             if kind == "purchase":
                 self.out.orders.append((name, profile.value_micros(event), at_ms))
         return True
@@ -218,25 +226,22 @@ class Shoppers:
         self._active = {}
         return out
 
-    def _is_duplicate(self, shopper: Shopper, event: Event) -> bool:
-        mark = blake2b(event.event_id.encode(), digest_size=_ID_BYTES).digest()
-        seen = shopper.seen
-        found = seen.find(mark)
-        while found >= 0:
-            if found % _ID_BYTES == 0:
-                return True
-            found = seen.find(mark, found + 1)
-        if event.type == "purchase":
-            assert event.order_id is not None
-            order = blake2b(event.order_id.encode(), digest_size=_ID_BYTES).digest()
-            forgotten_ms = event.event_ts - self.rules.remembered_orders_ms
-            if shopper.orders.get(order, forgotten_ms) > forgotten_ms:
-                return True
-            if len(shopper.orders) >= 32:
-                kept = {o: at for o, at in shopper.orders.items() if at > forgotten_ms}
-                shopper.orders = kept
-            shopper.orders[order] = event.event_ts
-        if len(seen) >= self.rules.remembered_bytes:
-            seen = seen[-self.rules.remembered_bytes + _ID_BYTES :]
-        shopper.seen = seen + mark
+    def _is_known_order(self, shopper: Shopper, event: Event) -> bool:
+        """Whether the order was counted before; it is remembered if not."""
+        assert event.order_id is not None
+        order = blake2b(event.order_id.encode(), digest_size=_ID_BYTES).digest()
+        forgotten_ms = event.event_ts - self.rules.remembered_orders_ms
+        if shopper.orders.get(order, forgotten_ms) > forgotten_ms:
+            return True
+        if len(shopper.orders) >= 32:
+            shopper.orders = {o: at for o, at in shopper.orders.items() if at > forgotten_ms}
+        shopper.orders[order] = event.event_ts
         return False
+
+
+def _is_marked(mark: bytes, seen: bytes) -> bool:
+    """Whether one of the marks is this one, and not parts of two that happen to read the same."""
+    found = seen.find(mark)
+    while found >= 0 and found % _ID_BYTES:
+        found = seen.find(mark, found + 1)
+    return found >= 0
