@@ -13,6 +13,7 @@ import msgspec
 import orjson
 from bytewax.errors import BytewaxRuntimeError
 from bytewax.testing import run_main
+from threadpoolctl import threadpool_limits
 
 from flows.personalize import build
 from flows.recovery import recovery
@@ -133,7 +134,8 @@ def run_source(
             stored=store is not None,
         )
         try:
-            with without_cycle_collector():
+            # The matrices are small: more threads of BLAS would only take the core Redis works on.
+            with without_cycle_collector(), threadpool_limits(1):
                 run_main(
                     flow,
                     epoch_interval=timedelta(milliseconds=settings.source.epoch_ms),

@@ -16,6 +16,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Column, Table
+from threadpoolctl import threadpool_limits
 
 from flows.evaluation_plot import plot, require_matplotlib
 from flows.files import LogFile
@@ -103,7 +104,8 @@ def run(args: argparse.Namespace) -> int:
         clicks = collect(
             *(_clicks(path, args.format, settings) for path in (*args.warm, args.file))
         )
-        outcome = _outcome(args, settings, clicks, case_file)
+        with threadpool_limits(1):  # as the flow does: the matrices are small
+            outcome = _outcome(args, settings, clicks, case_file)
     if not len(outcome):
         raise UserError(f"{args.file}: nothing to score: it holds no second click of a shopper")
     scores = outcome.scores(catalogue=len(clicks.items))
