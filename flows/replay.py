@@ -155,8 +155,11 @@ def _said_by_us(error: BaseException) -> BaseException | None:
     return behind
 
 
-def report(settings: Settings, redis_url: str, began_s: float) -> Report:
-    """The report of a replay that began at a `time.perf_counter`, from what Redis holds."""
+def report(settings: Settings, redis_url: str, began_s: float, resumed_events: int = 0) -> Report:
+    """The report of a replay that began at a `time.perf_counter`, from what Redis holds.
+
+    `resumed_events` were read in former runs: they count in everything but the rate.
+    """
     wall_s = time.perf_counter() - began_s
     store = Store(redis_url, timeout_ms=60_000, patience_s=0)
     meta = {name.decode(): value for name, value in store.client.hgetall(keys.meta_key()).items()}
@@ -169,7 +172,7 @@ def report(settings: Settings, redis_url: str, began_s: float) -> Report:
     return Report(
         **counts,
         wall_s=round(wall_s, 3),
-        events_per_s=round(counts["events"] / wall_s, 1),
+        events_per_s=round((counts["events"] - resumed_events) / wall_s, 1),
         peak_rss_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         watermark_ms=int(meta["watermark_ms"]),
         config_sha256=settings.sha256,

@@ -86,7 +86,8 @@ class RecordedPartition(StatefulSourcePartition[SourceBatch, bytes]):
 
 
 class RecordedSource(FixedPartitionedSource[SourceBatch, bytes]):
-    """Recordings as a source, one partition each. `failure` is what ended one before its end.
+    """Recordings as a source, one partition each. `failure` is what ended one before its end,
+    `resumed_events` how many were read in former runs.
 
     When `stop` is set, they end between two batches, and a snapshot knows where.
     """
@@ -98,6 +99,7 @@ class RecordedSource(FixedPartitionedSource[SourceBatch, bytes]):
         self._settings = settings
         self._stop = stop or Flag()
         self.failure: UserError | None = None
+        self.resumed_events = 0
 
     def list_parts(self) -> list[str]:
         """The names of the recordings."""
@@ -108,6 +110,7 @@ class RecordedSource(FixedPartitionedSource[SourceBatch, bytes]):
     ) -> RecordedPartition:
         """One recording, from where its snapshot left it."""
         state = SourceState() if resume_state is None else SOURCE.decode(resume_state)
+        self.resumed_events += state.offset
         return RecordedPartition(
             self._recordings[for_part],
             for_part,

@@ -208,7 +208,7 @@ class Learning:
         writes += definitions(changed, self._now_ms)
 
     def _models(self) -> list[Write]:
-        quality = self._clusters.quality()
+        quality, events = self._clusters.quality(), self._ledger.accepted
         clusters: Write = (
             "HSET",
             keys.model_key("clusters"),
@@ -218,6 +218,8 @@ class Learning:
             "mini-batch k-means",
             "trained_ms",
             self._now_ms,
+            "events",
+            events,
             "k",
             self._settings.clusters.k,
             "inertia",
@@ -239,6 +241,8 @@ class Learning:
                 name,
                 "trained_ms",
                 self._now_ms,
+                "events",
+                events,
                 "hit_rate",
                 f"{rate:.4f}",
                 "weight",

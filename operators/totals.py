@@ -33,6 +33,11 @@ class Ledger:
         if visited.source is not None:
             self._sources[visited.batch.partition] = visited.source
 
+    @property
+    def accepted(self) -> int:
+        """How many events were counted."""
+        return sum(totals.accepted for totals in self._shards.values())
+
     def figures(self) -> dict[str, int | dict[str, int]]:
         """All counts by name."""
         rejected: dict[str, int] = {}

@@ -32,6 +32,7 @@ from redis.retry import Retry
 from state import keys
 from state.errors import UserError
 from state.sending import Sender
+from state.streams import give_way
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -214,9 +215,14 @@ class Store:
     def _read_replies(self) -> None:
         while self._unsettled:
             chunk = self._unsettled[0]
+            written: list[list[bytes]] = []
             for number, error in self._errors(chunk.replies):
-                if not _is_written(error):
+                if _ALREADY_WRITTEN in error:
+                    written.append(_command(chunk, number))
+                else:
                     self._judge(error, chunk, number)
+            if written and give_way(self.client, written):
+                raise _RefusedError("refused entries of a stream before it took later ones")
             del self._unsettled[0]
             self._unsettled_bytes -= len(chunk.packed)
 
@@ -311,11 +317,6 @@ def _command(chunk: _Chunk, number: int) -> list[bytes]:
         packed.gets()
     command: list[bytes] = packed.gets()
     return command
-
-
-def _is_written(error: str) -> bool:
-    """Whether an entry of a stream was refused because a former try had written it."""
-    return _ALREADY_WRITTEN in error
 
 
 def _password() -> dict[str, str]:

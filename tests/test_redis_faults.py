@@ -365,3 +365,16 @@ class TestAFlow:
         assert {key: rows[key] for key in whole} == {key: undisturbed[key] for key in whole}
         last = [one for one in self.SHOP[-300:] if one.user_id]
         assert {keys.profile_key(one.user_id or "") for one in last} <= whole
+
+
+def test_a_refused_entry_of_a_stream_is_there_although_a_later_one_was_taken() -> None:
+    with EmbeddedRedis() as server:
+        writing, other = (Store(server.url, timeout_ms=500, patience_s=2) for _ in range(2))
+        server.ask("CONFIG SET maxmemory 1")
+        writing.send([("XADD", "ps:1:changes", "1-0", "n", 1)])
+        while "errorstat_OOM" not in other.client.info("errorstats"):
+            pass
+        server.ask("CONFIG SET maxmemory 0")
+        writing.send([("XADD", "ps:1:changes", "2-0", "n", 2)])
+        writing.close()
+        assert [entry for entry, _ in other.client.xrange("ps:1:changes")] == [b"1-0", b"2-0"]

@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
             )
         if stop.is_set():
             raise KeyboardInterrupt
-        figures = report(settings, url, began_s)
+        figures = report(settings, url, began_s, source.resumed_events)
         if figures.events or source.failure is None:
             if args.report:
                 write_report(args.report, figures)

@@ -1,0 +1,64 @@
+"""Streams in which every entry has an id of its own, given by whoever writes it.
+
+Redis refuses an entry that is not newer than the newest. Sent again, that means it is there already,
+unless it was refused for another reason (a full server) while a later one was taken: then the later
+ones have to give way first, since a stream only grows at its end.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+_ID = re.compile(rb"(\d+)-(\d+)")
+_SEQUENCE_MAX = 2**64 - 1
+
+
+def give_way(client: Any, refused: list[list[bytes]]) -> bool:
+    """Whether an entry of refused XADD commands is not there; what is newer is then taken out again.
+
+    Whoever asks must then send everything from the first of the commands again. An entry older than
+    all that a full stream keeps counts as there: it was trimmed.
+    """
+    reads = client.pipeline(transaction=False)
+    for command in refused:
+        reads.xrange(command[1], _entry_id(command), _entry_id(command))
+        reads.xlen(command[1])
+    found = reads.execute()
+    gave_way: set[bytes] = set()
+    for command, entry, length in zip(refused, found[::2], found[1::2], strict=True):
+        key, wanted = command[1], _entry_id(command)
+        if entry or key in gave_way or _is_trimmed(client, command, length):
+            continue
+        newer = [entry_id for entry_id, _ in client.xrange(key, min=b"(" + wanted)]
+        if newer:
+            client.xdel(key, *newer)
+        client.execute_command("XSETID", key, _before(wanted))
+        gave_way.add(key)
+    return bool(gave_way)
+
+
+def _entry_id(command: list[bytes]) -> bytes:
+    return next(word for word in command[2:] if _ID.fullmatch(word))
+
+
+def _is_trimmed(client: Any, command: list[bytes], length: int) -> bool:
+    if b"MAXLEN" not in command or length < int(command[command.index(b"MAXLEN") + 2]):
+        return False
+    oldest = client.xrange(command[1], count=1)
+    return bool(_parts(_entry_id(command)) < _parts(oldest[0][0]))
+
+
+def _parts(entry_id: bytes) -> tuple[int, int]:
+    milliseconds, _, count = entry_id.partition(b"-")
+    return int(milliseconds), int(count)
+
+
+def _before(entry_id: bytes) -> str:
+    """The id just before one.
+
+    >>> _before(b"7-2"), _before(b"7-0")
+    ('7-1', '6-18446744073709551615')
+    """
+    milliseconds, count = _parts(entry_id)
+    return f"{milliseconds}-{count - 1}" if count else f"{milliseconds - 1}-{_SEQUENCE_MAX}"
