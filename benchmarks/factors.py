@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from river import optim, reco
+from threadpoolctl import threadpool_limits
 
 from operators.learners.factors import FactorsLearner
 from operators.learners.factors_ranker import Factors
@@ -253,4 +254,5 @@ if __name__ == "__main__":
     movielens(folder)
     films(folder)
     clicks(folder)
-    speed()
+    with threadpool_limits(1):  # as the flow runs
+        speed()

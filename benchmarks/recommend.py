@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import orjson
+from threadpoolctl import threadpool_limits
 
 from benchmarks.workload import Workload, chunks
 from operators.recommend import Events, Recommender
@@ -207,4 +208,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with threadpool_limits(1):  # as the flow runs
+        main()
