@@ -29,6 +29,7 @@ def enter(shopper: Shopper, at_ms: int, *, gap_ms: int, clock_ms: int) -> Sessio
     """
     sessions = shopper.open
     if sessions:
+        # What nearly every event is: in time, and the next one of the newest session.
         newest = sessions[-1]
         if clock_ms <= at_ms and newest.last_ms <= at_ms <= newest.last_ms + gap_ms:
             shopper.session_ms += at_ms - newest.last_ms

@@ -89,6 +89,7 @@ class DeviceShard:
                 for item in event.items:
                     out.catalogue.append((event.event_ts, item, event.currency or ""))
                 continue
+            # Nothing to look up: `resolve` would say the same, more slowly.
             if event.anonymous_id is None and event.user_id is not None:
                 forwards.append((position, event.user_id, event, clock_ms))
                 continue

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from state.config import Profiles, Sessions
     from state.events import Event
     from state.messages import Move
-    from state.shopper import Session
 
 TASTE_TYPES = frozenset({"item_view", "cart_add", "purchase", "wishlist_add"})
 """Events that learners learn from."""
@@ -107,21 +106,17 @@ class Shoppers:
         shopper.seen = (seen + mark)[-self.rules.remembered_bytes :]
         self.totals.accepted += 1
         self._active[name] = shopper
-        running = shopper.open
-        # What nearly every event is: in time, and the next one of the newest session.
-        if (
-            at_ms >= clock_ms
-            and running
-            and (session := running[-1]).last_ms <= at_ms <= session.last_ms + self.rules.gap_ms
-        ):
-            shopper.session_ms += at_ms - session.last_ms
-            session.last_ms = at_ms
-            profile.count(shopper, session, event)
-            session_ms = session.start_ms
-        else:
-            entered = self._enter(name, shopper, at_ms, clock_ms)
-            profile.count(shopper, entered, event)
-            session_ms = at_ms if entered is None else entered.start_ms
+        if at_ms < clock_ms:
+            shopper.late += 1
+            self.totals.late += 1
+        before = shopper.sessions
+        session = sessions.enter(shopper, at_ms, gap_ms=self.rules.gap_ms, clock_ms=clock_ms)
+        if shopper.sessions != before:
+            self.totals.sessions_opened += shopper.sessions - before
+            if session is not None and shopper.sessions > before:
+                self._due.add(session.last_ms + self.rules.gap_ms, name)
+        profile.count(shopper, session, event)
+        session_ms = at_ms if session is None else session.start_ms
         if kind in TASTE_TYPES:
             clicks, tastes, currency = self.out.clicks, self.rules.tastes, event.currency or ""
             for item in event.items:
@@ -135,19 +130,6 @@ class Shoppers:
             if kind == "purchase":
                 self.out.orders.append((name, profile.value_micros(event), at_ms))
         return True
-
-    def _enter(self, name: str, shopper: Shopper, at_ms: int, clock_ms: int) -> Session | None:
-        """Enter a session that is not just the next event of the newest one."""
-        if at_ms < clock_ms:
-            shopper.late += 1
-            self.totals.late += 1
-        before = shopper.sessions
-        session = sessions.enter(shopper, at_ms, gap_ms=self.rules.gap_ms, clock_ms=clock_ms)
-        if shopper.sessions != before:
-            self.totals.sessions_opened += shopper.sessions - before
-            if session is not None and shopper.sessions > before:
-                self._due.add(session.last_ms + self.rules.gap_ms, name)
-        return session
 
     def take_over(self, move: Move) -> None:
         """Add an anonymous shopper's state to the user it turned out to be."""
