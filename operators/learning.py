@@ -11,6 +11,7 @@ from itertools import chain
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 
 from operators.audience import Audience, Change, definitions, segment_id
@@ -56,10 +57,7 @@ class Learning:
         self._changes = ChangeLog(settings.redis.change_stream_max)
         self._ledger = Ledger()
         self._defined: dict[int, tuple[str, int]] = {}
-        self._weights = {
-            name: getattr(settings.lists.weights, name)
-            for name in settings.lists.weights.__struct_fields__
-        }
+        self._weights = msgspec.structs.asdict(settings.lists.weights)
         self._since_items = 0
         self._now_ms = 0
         if snapshot is not None:

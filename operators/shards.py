@@ -8,13 +8,14 @@ the flow needs no cycle.
 from __future__ import annotations
 
 import zlib
+from copy import copy
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from operators import visit
 from operators.identity import Links
 from state import keys
-from state.messages import BatchId, Group, Move, Part, Regrouped, Totals, Visited
+from state.messages import BatchId, Group, Move, Part, Regrouped, Visited
 from state.snapshots import DEVICES, USERS, DevicesState, UsersState
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class DeviceShard:
                 out.writes.append(("DEL", keys.alias_key(event.anonymous_id)))
             forwards.append((position, known.user_id, event, clock_ms))
         finished = shoppers.finish()
-        finished.totals[f"devices:{group.shard}"] = _copy(totals)
+        finished.totals[f"devices:{group.shard}"] = copy(totals)
         finished.source = group.totals
         return [finished]
 
@@ -165,7 +166,7 @@ class UserShard:
             else:
                 shoppers.fold(shopper, event, position, clock_ms, known=True)
         finished = shoppers.finish()
-        finished.totals[f"users:{group.shard}"] = _copy(shoppers.totals)
+        finished.totals[f"users:{group.shard}"] = copy(shoppers.totals)
         passed = [visited for part in parts for visited in part.passed]
         return [Part(group.batch, group.shard, group.shards, [*passed, finished])]
 
@@ -189,7 +190,3 @@ def _deal(parts: list[Visited], shards: int) -> list[Regrouped]:
         part.forwards, part.moves = [], []
         dealt[part.shard].passed.append(part)
     return dealt
-
-
-def _copy(totals: Totals) -> Totals:
-    return Totals(*(getattr(totals, name) for name in totals.__struct_fields__))

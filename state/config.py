@@ -18,7 +18,6 @@ from state.errors import UserError
 
 Positive = Annotated[int, msgspec.Meta(gt=0)]
 NotNegative = Annotated[int, msgspec.Meta(ge=0)]
-Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 HalfLife = Annotated[float, msgspec.Meta(gt=0)]
 
 ENVIRONMENT_PREFIX = "PENSTOCK_"

@@ -32,17 +32,10 @@ EventType = Literal[
 ]
 EVENT_TYPES: frozenset[str] = frozenset(get_args(EventType))
 
-ITEM_TYPES: frozenset[str] = frozenset(
-    {"list_view", "item_view", "cart_add", "cart_remove", "purchase", "refund", "wishlist_add"}
-    | {"reco_view", "reco_click", "item"}
-)
-"""Event types that speak of items."""
-
 EVENT_BYTES_MAX = 64 * 1024
 PROPS_BYTES_MAX = 32 * 1024
 EVENT_ID_CHARS_MAX = 100
 SHOPPER_ID_CHARS_MAX = 128
-
 ORDER_ID_CHARS_MAX = 128
 MONEY_MAX = 1e12
 """More than any order is worth; sums of such amounts stay exact enough and finite."""
