@@ -35,6 +35,7 @@ from state import keys
 from state.config import Settings
 from state.events import Event, Item
 from state.store import Store
+from state.times import DAY_MS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from state.messages import SourceBatch, Write
 
 LIFETIME_S = 86_400
-DAY_MS = 86_400_000
 SCALE_EVENTS = 500_000
 
 

@@ -30,6 +30,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from state.times import HOUR_MS
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
     Rows = NDArray[np.int64]
 
 CACHE = Path(".bench")
-HOUR_MS = 3_600_000
 VISIT_EVENTS_MEAN = 6
 GAP_MS_MEAN = 30_000
 THEME_ITEMS = 20

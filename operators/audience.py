@@ -13,7 +13,8 @@ import orjson
 
 from state import keys
 from state.interactions import NOBODY
-from state.shopper import DAY_MS, MICROS
+from state.shopper import MICROS
+from state.times import DAY_MS, HOUR_MS, MINUTE_MS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from state.interactions import Rows, Times
     from state.messages import Write
 
-HOUR_MS = 3_600_000
-MINUTE_MS = 60_000
 RECENT_MINUTES = 5
 SEGMENTS_TTL_S = 90 * 86_400
 

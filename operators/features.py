@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from state.shopper import DAY_MS, MICROS
+from state.shopper import MICROS
+from state.times import DAY_MS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

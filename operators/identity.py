@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from state.times import DAY_MS
+
 if TYPE_CHECKING:
     from state.events import Event
-
-DAY_MS = 86_400_000
 
 
 class Known(NamedTuple):

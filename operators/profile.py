@@ -10,11 +10,11 @@ from state.shopper import (
     CART,
     CHECKOUT,
     CONSIDERING,
-    DAY_MS,
     INTENTS,
     MICROS,
     Session,
 )
+from state.times import DAY_MS
 
 if TYPE_CHECKING:
     from operators.tastes import DecayedCounts

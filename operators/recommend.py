@@ -19,6 +19,7 @@ from operators.learners.popularity import Popularity, ScopedPopularity
 from operators.learners.registry import LEARNERS
 from operators.ranking import where, without
 from state.interactions import NOBODY, Interactions, Lists, Requests, Vocabulary, empty_lists
+from state.times import HOUR_MS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
     Arrays = Mapping[str, NDArray[np.generic]]
 
-HOUR_MS = 3_600_000
 JUDGED_EVERY = 8
 """Of so many shoppers one has lists of all learners while some of them hardly count."""
 BELIEFS: Mapping[str, float] = {"covisitation": 0.5, "factors": 0.4, "popularity": 0.2}

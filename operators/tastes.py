@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from state.times import HOUR_MS
+
 if TYPE_CHECKING:
     from state.shopper import Shopper
-
-_HOUR_MS = 3_600_000
 
 
 class DecayedCounts:
@@ -30,10 +30,10 @@ class DecayedCounts:
 
     def add(self, shopper: Shopper, name: str, at_ms: int) -> None:
         """Count one event of a name. Its age is taken to the hour."""
-        hour = at_ms // _HOUR_MS
+        hour = at_ms // HOUR_MS
         if hour != self._hour:
             self._hour = hour
-            self._of_hour = self._weight(hour * _HOUR_MS)
+            self._of_hour = self._weight(hour * HOUR_MS)
         scale, weight = self._of_hour
         counts = shopper.affinity
         if scale != shopper.affinity_scale:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from state.times import MINUTE_MS
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-_MINUTE_MS = 60_000
 
 
 class Timers:
@@ -30,7 +30,7 @@ class Timers:
 
     def add(self, due_ms: int, name: str) -> None:
         """Note that a name is due at a time."""
-        minute = due_ms // _MINUTE_MS
+        minute = due_ms // MINUTE_MS
         names = self._minutes.get(minute)
         if names is None:
             self._minutes[minute] = [(due_ms, name)]
@@ -43,7 +43,7 @@ class Timers:
 
         Whoever asks may add names while being told.
         """
-        now = now_ms // _MINUTE_MS
+        now = now_ms // MINUTE_MS
         if not self._minutes or now < self._next:
             return
         for minute in sorted(minute for minute in self._minutes if minute <= now):

@@ -16,7 +16,8 @@ from operators.tastes import DecayedCounts
 from operators.timers import Timers
 from state import keys
 from state.messages import BatchId, Totals, Visited
-from state.shopper import DAY_MS, MICROS, Shopper
+from state.shopper import MICROS, Shopper
+from state.times import DAY_MS
 
 if TYPE_CHECKING:
     from state.config import Profiles, Sessions

@@ -11,7 +11,6 @@ from typing import Final
 import msgspec
 
 MICROS: Final = 1_000_000
-DAY_MS: Final = 86_400_000
 
 BROWSING, CONSIDERING, CART, CHECKOUT, BOUGHT = range(5)
 INTENTS: Final = ("browsing", "considering", "cart", "checkout", "bought")

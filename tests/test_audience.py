@@ -8,13 +8,14 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.audience import HOUR_MS, MINUTE_MS, Audience, Change, definitions
+from operators.audience import Audience, Change, definitions
 from operators.cards import Cards
 from operators.changes import ChangeLog
 from state import keys
 from state.events import Item
 from state.interactions import NOBODY
-from state.shopper import DAY_MS, MICROS
+from state.shopper import MICROS
+from state.times import DAY_MS, HOUR_MS, MINUTE_MS
 
 if TYPE_CHECKING:
     from state.messages import Write

@@ -8,8 +8,9 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.identity import DAY_MS, Links
+from operators.identity import Links
 from state import keys
+from state.times import DAY_MS
 from tests.streams import (
     GAP_MS,
     ITEMS,

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from operators import profile
 from state import keys
 from state.events import Consent, Event, Item
-from state.shopper import DAY_MS, Shopper
+from state.shopper import Shopper
+from state.times import DAY_MS
 from tests.streams import (
     LATENESS_MS,
     MINUTE_MS,

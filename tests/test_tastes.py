@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.tastes import DecayedCounts
-from state.shopper import DAY_MS, Shopper
+from state.shopper import Shopper
+from state.times import DAY_MS
 
 if TYPE_CHECKING:
     from random import Random

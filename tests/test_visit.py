@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from operators.visit import TASTE_TYPES, Rules
 from state import keys
 from state.config import Profiles, Sessions
-from state.shopper import DAY_MS
+from state.times import DAY_MS
 from tests.streams import (
     ITEMS,
     LATENESS_MS,

@@ -14,6 +14,7 @@ from operators.contexts import Contexts
 from operators.learners.heaviest import HeaviestPartners, grown
 from operators.ranking import best_items, first_seen
 from state.interactions import NOBODY, PURCHASE, Lists
+from state.times import DAY_MS, HOUR_MS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from state.interactions import Interactions, Requests, Rows
-
-DAY_MS = 24 * 3600 * 1000
-HOUR_MS = 3600 * 1000
 
 
 class Covisitation:

@@ -22,6 +22,7 @@ from operators.learners.descent import descend
 from operators.learners.growing import Growing
 from operators.learners.live_items import LiveItems
 from operators.learners.rng_state import rng_array, rng_from
+from state.times import DAY_MS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 BLOCK = 1024
 """Events learned at once. The caller's batches may have any length; see `descent` for blocks."""
 MARGIN_MAX = 30.0
-DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import numpy as np
 from operators.learners.heaviest import DecayClock, HeaviestPartners, fade, grown
 from operators.ranking import best_items, descending
 from state.interactions import NOBODY, Lists
+from state.times import DAY_MS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from state.interactions import Interactions, Requests, Rows, Times, Weights
-
-DAY_MS = 24 * 3600 * 1000
 
 
 class Popularity:
