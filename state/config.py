@@ -90,10 +90,21 @@ class Redis(_Section, frozen=True):
     change_stream_max: Positive = 1_000_000
 
 
+class Kafka(_Section, frozen=True):
+    """Where a live run reads events. User and password come from the environment only."""
+
+    bootstrap_servers: str = "localhost:9092"
+    topic: str = "events"
+    group: str = "penstock"
+    start: str = "earliest"
+    format: str = "penstock"
+
+
 class Settings(_Section, frozen=True):
     """The whole configuration."""
 
     source: Source = Source()
+    kafka: Kafka = Kafka()
     sessions: Sessions = Sessions()
     profiles: Profiles = Profiles()
     clusters: Clusters = Clusters()

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from flows.embedded import EmbeddedRedis
+from tests.kafka_broker import KafkaBroker, why_not
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,3 +38,14 @@ def redis_url(redis_server: EmbeddedRedis) -> str:
     """Where an empty Redis listens."""
     redis_server.ask("FLUSHALL")
     return redis_server.url
+
+
+@pytest.fixture(scope="session")
+def kafka_broker() -> Iterator[KafkaBroker]:
+    """A real Kafka broker that a test may kill and start again; each pytest worker has its own."""
+    if missing := why_not():
+        if os.environ.get("REQUIRE_KAFKA"):
+            pytest.fail(f"REQUIRE_KAFKA is set, and there is {missing}")
+        pytest.skip(missing)
+    with KafkaBroker() as broker:
+        yield broker
