@@ -113,8 +113,8 @@ class Settings(_Section, frozen=True):
 
     @property
     def sha256(self) -> str:
-        """What identifies this configuration in a report; where Redis is does not matter."""
-        facts = msgspec.structs.replace(self, redis=Redis())
+        """What identifies this configuration in a report; where Kafka and Redis are does not matter."""
+        facts = msgspec.structs.replace(self, kafka=Kafka(), redis=Redis())
         return hashlib.sha256(msgspec.json.encode(facts, order="deterministic")).hexdigest()
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING
 from kafka import KafkaAdminClient
 
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Mapping
 
 JARS = Path(__file__).parents[1] / ".cache" / "kafka"
