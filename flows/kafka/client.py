@@ -1,0 +1,73 @@
+"""How every client of ours connects, and Kafka's errors in words."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError, KafkaTimeoutError
+
+from state.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from state.config import Kafka
+
+BOOTSTRAP_MS = 10_000
+"""How long the first answer of a broker may take."""
+REQUEST_MS = 10_000
+RECONNECT_MS = 1000
+"""At most so long between attempts to come back to a broker that is away."""
+
+
+def connection(kafka: Kafka) -> dict[str, Any]:
+    """The arguments that every client takes."""
+    return {
+        "bootstrap_servers": [server.strip() for server in kafka.bootstrap_servers.split(",")],
+        "client_id": "penstock",
+        "bootstrap_timeout_ms": BOOTSTRAP_MS,
+        "reconnect_backoff_max_ms": RECONNECT_MS,
+        "allow_auto_create_topics": False,
+        "metrics_enabled": False,
+    }
+
+
+@contextmanager
+def in_words(kafka: Kafka) -> Iterator[None]:
+    """Raise UserError for what Kafka raises while inside."""
+    try:
+        yield
+    except KafkaTimeoutError as error:
+        raise UserError(
+            f"Kafka at {kafka.bootstrap_servers} does not answer: start it, or set "
+            "kafka.bootstrap_servers"
+        ) from error
+    except KafkaError as error:
+        raise UserError(
+            f"Kafka at {kafka.bootstrap_servers}: {type(error).__name__}: {error}"
+        ) from error
+
+
+def consumer(kafka: Kafka, **options: Any) -> KafkaConsumer:
+    """A consumer that never moves and never commits by itself. Raises UserError without a broker."""
+    with in_words(kafka):
+        return KafkaConsumer(
+            **connection(kafka),
+            auto_offset_reset="none",
+            enable_auto_commit=False,
+            **options,
+        )
+
+
+def partitions_of(client: KafkaConsumer, kafka: Kafka) -> list[TopicPartition]:
+    """The partitions of the events topic, by number. Raises UserError where it does not exist."""
+    with in_words(kafka):
+        found = client.partitions_for_topic(kafka.topic)
+    if not found:
+        raise UserError(
+            f"Kafka at {kafka.bootstrap_servers} has no topic {kafka.topic}: create it, or set "
+            "kafka.topic"
+        )
+    return [TopicPartition(kafka.topic, number) for number in sorted(found)]

@@ -1,0 +1,80 @@
+"""One consumer for all partitions that a process reads, dealt out to queues of their own.
+
+A consumer each would be a thread and a connection each. Not for several threads at once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from flows.kafka.client import REQUEST_MS, consumer, in_words
+
+if TYPE_CHECKING:
+    from kafka import TopicPartition
+    from kafka.consumer.fetcher import ConsumerRecord
+
+    from state.config import Kafka
+
+POLL_MS = 5
+"""How long to leave an empty consumer alone: a poll costs a tenth of a millisecond."""
+QUEUED_BATCHES = 2
+"""A partition with so many batches in its queue is paused at the broker."""
+FETCH_BYTES = 4 * 1024 * 1024
+
+
+class Hub:
+    """Records by partition, in order."""
+
+    def __init__(self, kafka: Kafka, batch_events: int) -> None:
+        self._kafka = kafka
+        self._batch_events = batch_events
+        self._queues: dict[TopicPartition, deque[ConsumerRecord]] = {}
+        self._paused: set[TopicPartition] = set()
+        self._poll_again_s = 0.0
+        self.client = consumer(
+            kafka,
+            max_partition_fetch_bytes=FETCH_BYTES,
+            request_timeout_ms=REQUEST_MS,
+        )
+
+    def read_from(self, partition: TopicPartition, offset: int) -> None:
+        """Read a further partition, beginning with the record at `offset`."""
+        self._queues[partition] = deque()
+        with in_words(self._kafka):
+            self.client.assign(list(self._queues))
+            self.client.seek(partition, offset)
+
+    def take(self, partition: TopicPartition) -> list[ConsumerRecord]:
+        """What has come of a partition, at most a batch; nothing is waited for."""
+        queue = self._queues[partition]
+        if len(queue) < self._batch_events:
+            self._poll()
+        taken = list(islice(queue, self._batch_events))
+        for _ in taken:
+            queue.popleft()
+        if partition in self._paused and len(queue) < self._batch_events:
+            self._paused.remove(partition)
+            self.client.resume(partition)
+        return taken
+
+    def _poll(self) -> None:
+        now_s = time.monotonic()
+        if now_s < self._poll_again_s:
+            return
+        with in_words(self._kafka):
+            arrived = self.client.poll(timeout_ms=0, max_records=self._batch_events)
+        if not arrived:
+            self._poll_again_s = now_s + POLL_MS / 1000
+        for partition, records in arrived.items():
+            queue = self._queues[partition]
+            queue.extend(records)
+            if len(queue) >= QUEUED_BATCHES * self._batch_events:
+                self._paused.add(partition)
+                self.client.pause(partition)
+
+    def close(self) -> None:
+        """Let go of the broker."""
+        self.client.close()
