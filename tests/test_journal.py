@@ -1,0 +1,168 @@
+"""Journals: what was appended comes back, up to the handle; any damage is found and named."""
+
+from __future__ import annotations
+
+import resource
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from state.errors import SnapshotError, UserError
+from state.journal import Handle, Journal, Journals, Pace, files, read
+
+payloads = st.lists(st.binary(max_size=40), max_size=4)
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("append"), st.binary(max_size=40)),
+        st.tuples(st.just("rewrite"), payloads),
+        st.tuples(st.just("crash"), st.integers(0, 9), st.binary(max_size=20)),
+    ),
+    max_size=20,
+)
+
+
+@given(steps)
+def test_any_handle_gives_back_what_it_stood_for(taken: list[tuple[object, ...]]) -> None:
+    """A crash goes back to any handle of the file in use, and leaves torn bytes after it."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        journal = Journal(folder, "x")
+        contents: list[bytes] = []
+        known = [(journal.handle, contents)]
+        for kind, *what in taken:
+            if kind == "append":
+                contents = [*contents, what[0]]  # type: ignore[list-item]
+                known.append((journal.append(what[0]), contents))  # type: ignore[arg-type]
+            elif kind == "rewrite":
+                contents = list(what[0])  # type: ignore[call-overload]
+                known = [(journal.rewrite(iter(contents)), contents)]
+            else:
+                del known[len(known) - what[0] % len(known) :]  # type: ignore[operator]
+                if not known:
+                    journal = Journal(folder, "x")
+                    contents = []
+                    known = [(journal.handle, contents)]
+                handle, contents = known[-1]
+                with (folder / handle.file).open("ab") as file:
+                    file.write(what[1])  # type: ignore[arg-type]
+                journal, rows = Journal.open(folder, handle)
+                assert list(rows) == contents
+                assert (folder / handle.file).stat().st_size == handle.length
+            for handle, rows_then in known:
+                assert list(read(folder, handle)) == rows_then
+
+
+@pytest.fixture
+def handle(tmp_path: Path) -> Handle:
+    """A journal of a base and two changes."""
+    journal = Journal(tmp_path, "devices-17")
+    journal.rewrite([b"one", b"two"])
+    journal.append(b"three")
+    return journal.append(b"")
+
+
+def test_every_flipped_byte_is_found_and_named(tmp_path: Path, handle: Handle) -> None:
+    path = tmp_path / handle.file
+    sound = path.read_bytes()
+    assert len(sound) == handle.length
+    for place in range(len(sound)):
+        for flip in (1, 0x80):
+            flipped = bytearray(sound)
+            flipped[place] ^= flip
+            path.write_bytes(flipped)
+            with pytest.raises(SnapshotError, match=r"devices-17\.2\.rows: byte \d+: .*restore"):
+                list(Journal.open(tmp_path, handle)[1])
+
+
+def test_every_cut_is_found_and_named(tmp_path: Path, handle: Handle) -> None:
+    path = tmp_path / handle.file
+    sound = path.read_bytes()
+    for place in range(len(sound)):
+        path.write_bytes(sound[:place])
+        with pytest.raises(SnapshotError, match=rf"devices-17\.2\.rows: byte {place}: it ends"):
+            Journal.open(tmp_path, handle)
+        with pytest.raises(SnapshotError, match=r"devices-17\.2\.rows: byte \d+: "):
+            list(read(tmp_path, handle))
+    path.unlink()
+    with pytest.raises(SnapshotError, match=r"devices-17\.2\.rows: byte 0: the file is missing"):
+        Journal.open(tmp_path, handle)
+
+
+def test_a_file_in_the_place_of_another_is_found(tmp_path: Path) -> None:
+    handles = []
+    for name in ("a", "b"):
+        journal = Journal(tmp_path, name)
+        handles.append(journal.append(b"same"))
+    (tmp_path / handles[0].file).replace(tmp_path / handles[1].file)
+    with pytest.raises(SnapshotError, match=r"b\.1\.rows: byte 8"):
+        list(read(tmp_path, handles[1]))
+
+
+def test_another_content_of_the_same_length_is_found(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, "a")
+    began = journal.handle
+    lost = journal.append(b"one")
+    Journal.open(tmp_path, began)[0].append(b"two")
+    with pytest.raises(SnapshotError, match="not what the snapshot refers to"):
+        list(read(tmp_path, lost))
+
+
+def test_a_new_generation_is_one_that_never_was(tmp_path: Path) -> None:
+    first = Journal(tmp_path, "a").handle
+    lost = Journal.open(tmp_path, first)[0].rewrite([b"lost"])
+    again = Journal.open(tmp_path, first)[0].rewrite([b"again"])
+    assert [first.generation, lost.generation, again.generation] == [1, 2, 3]
+    assert Journal(tmp_path, "a").handle.generation == 4
+    assert sorted(path.name for path, _, _ in files(tmp_path)) == [
+        f"a.{n}.rows" for n in range(1, 5)
+    ]
+
+
+def test_a_rewrite_is_due_when_changes_outweigh_the_base(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, "a", ratio=2.0)
+    journal.rewrite([bytes(100_000)])
+    journal.append(bytes(199_000))
+    assert not journal.is_due
+    journal.append(bytes(2_000))
+    assert journal.is_due
+    assert Journal.open(tmp_path, journal.handle, ratio=2.0)[0].is_due
+    journal.rewrite([bytes(100_000)])
+    assert not journal.is_due
+
+
+def test_rewrites_of_many_journals_wait_for_each_other(tmp_path: Path) -> None:
+    journals = Journals(tmp_path, ratio=1.0)
+    first, second = journals.new("a"), journals.new("b")
+    for journal in (first, second):
+        journal.append(bytes(100_000))
+        assert journal.is_due
+    first.rewrite([bytes(100_000)])
+    assert not second.is_due
+    first.append(bytes(60_000))
+    assert second.is_due
+
+
+def test_what_is_owed_is_not_saved_up() -> None:
+    pace = Pace()
+    pace.pay(1_000_000)
+    pace.owe(10)
+    assert not pace.is_free
+
+
+def test_a_full_disk_is_a_plain_line_and_nothing_before_it_is_lost(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, "a")
+    handle = journal.append(bytes(1000))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1500, hard))
+    try:
+        with pytest.raises(UserError, match=r"a\.1\.rows: File too large: make room"):
+            journal.append(bytes(1000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    opened, rows = Journal.open(tmp_path, handle)
+    assert list(rows) == [bytes(1000)]
+    opened.append(b"more")
+    assert list(read(tmp_path, opened.handle)) == [bytes(1000), b"more"]
