@@ -34,6 +34,7 @@ from operators.readers import READERS
 from state import keys
 from state.config import Settings
 from state.events import Event, Item
+from state.messages import Output
 from state.store import Store
 from state.times import DAY_MS
 
@@ -65,8 +66,12 @@ class Figures(NamedTuple):
 def floor(source: RecordedSource, sink: RedisSink) -> Dataflow:
     """events -> by_shard -> redis: one value for each active device, shard and batch."""
 
-    def write(batch: SourceBatch) -> list[tuple[str, list[Write]]]:
-        return [(str(group.shard), _values(group.events)) for group in batch.groups if group.events]
+    def write(batch: SourceBatch) -> list[tuple[str, Output]]:
+        return [
+            (str(group.shard), Output(_values(group.events)))
+            for group in batch.groups
+            if group.events
+        ]
 
     flow = Dataflow("floor")
     batches = op.input("events", flow, source)

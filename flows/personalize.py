@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from state.config import Settings
     from state.deadletters import DeadLetter
-    from state.messages import Group, Part, Regrouped, SourceBatch, Visited, Write
+    from state.messages import Group, Output, Part, Regrouped, SourceBatch, Visited
 
 FLOW_ID = "personalize"
 LEARN_KEY = "all"
@@ -29,7 +29,7 @@ LEARN_KEY = "all"
 
 def build(
     events: Source[SourceBatch],
-    redis: Sink[tuple[str, list[Write]]],
+    redis: Sink[tuple[str, Output]],
     dead_letters: Sink[tuple[str, list[DeadLetter]]],
     settings: Settings,
     *,

@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from state.deadletters import DeadLetter
-    from state.messages import Write
+    from state.messages import Output
     from state.store import Store
 
 
-class _RedisPartition(StatefulSinkPartition["list[Write]", None]):
+class _RedisPartition(StatefulSinkPartition["Output", None]):
     def __init__(self, store: Store) -> None:
         self._store = store
         self._is_settled = True
 
-    def write_batch(self, values: list[list[Write]]) -> None:
+    def write_batch(self, values: list[Output]) -> None:
         self._is_settled = False
-        for writes in values:
-            self._store.send(writes)
+        for output in values:
+            self._store.send(output.writes)
 
     def snapshot(self) -> None:
         # An epoch may only be committed when all that it wrote has been answered.
@@ -41,7 +41,7 @@ class _RedisPartition(StatefulSinkPartition["list[Write]", None]):
             self._store.close()
 
 
-class RedisSink(FixedPartitionedSink["list[Write]", None]):
+class RedisSink(FixedPartitionedSink["Output", None]):
     """Writes commands in the order in which they come."""
 
     def __init__(self, connect: Callable[[], Store]) -> None:

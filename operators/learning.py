@@ -23,6 +23,7 @@ from operators.recommend import Events, Recommender
 from operators.totals import Ledger
 from state import keys
 from state.interactions import CART, NOBODY, PURCHASE, VIEW
+from state.messages import Output
 from state.snapshots import LEARNED, LearnedState, pack_arrays, unpack_arrays
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Learning:
         if snapshot is not None:
             self._restore(LEARNED.decode(snapshot))
 
-    def fold(self, part: Part) -> list[list[Write]]:
+    def fold(self, part: Part) -> list[Output]:
         """Take in one shard's part; when its batch is whole, all that it leads to."""
         parts = self._pending.setdefault(part.batch, [])
         parts.append(part)
@@ -73,7 +74,7 @@ class Learning:
         parts.sort(key=lambda part: part.shard)
         return [self._learn([visited for part in parts for visited in part.visited])]
 
-    def _learn(self, visited: list[Visited]) -> list[Write]:
+    def _learn(self, visited: list[Visited]) -> Output:
         """Learn a whole batch."""
         watermark_ms, last = visited[0].watermark_ms, any(one.last for one in visited)
         for one in visited:
@@ -97,7 +98,7 @@ class Learning:
             self._since_items = 0
             self._slow(watermark_ms, writes)
         writes.append(self._ledger.write(watermark_ms, len(self._recommender.items)))
-        return writes
+        return Output(writes, b"".join(one.received_ms for one in visited))
 
     def _leave(self, visited: list[Visited], writes: list[Write]) -> list[Change]:
         """Shoppers that are no more: merged into a user, or erased."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -42,12 +43,14 @@ class SourceClock(msgspec.Struct):
         self.batches += 1
         groups = [Group(batch, n, [], [], []) for n in range(shards)]
         rejected: list[DeadLetter] = []
+        received_ms = array("q")
         totals, clock_ms, position = self.totals, self.watermark_ms, -1
         by_type = totals.by_type
         for record in records:
             position += 1
             if isinstance(record, DeadLetter):
                 rejected.append(record)
+                received_ms.append(0)
                 kind = record.failure_type
                 totals.rejected[kind] = totals.rejected.get(kind, 0) + 1
                 continue
@@ -55,10 +58,12 @@ class SourceClock(msgspec.Struct):
             group.events.append(record)
             group.position.append(position)
             group.clock.append(clock_ms)
+            received_ms.append(record.received_ts)
             by_type[record.type] = by_type.get(record.type, 0) + 1
             if record.event_ts - allowed_lateness_ms > clock_ms:
                 clock_ms = record.event_ts - allowed_lateness_ms
         totals.read += position + 1
         self.watermark_ms = clock_ms
         groups[0].totals = SourceTotals(totals.read, dict(totals.rejected), dict(by_type))
+        groups[0].received_ms = received_ms.tobytes()
         return SourceBatch(groups, rejected)

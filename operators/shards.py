@@ -118,6 +118,7 @@ class DeviceShard:
         finished = shoppers.finish()
         finished.totals[f"devices:{group.shard}"] = copy(totals)
         finished.source = group.totals
+        finished.received_ms = group.received_ms
         return [finished]
 
     def _move(self, name: str, user: str, position: int, at_ms: int, clock_ms: int) -> None:

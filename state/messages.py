@@ -41,7 +41,8 @@ class Group(msgspec.Struct):
     """The events of one batch that one shard is to fold.
 
     `position` is each event's place in its batch; `clock` is the watermark that stood when it came
-    (ms): an event older than that is late.
+    (ms): an event older than that is late. The first group of a batch speaks for all of it: `totals`,
+    and `received_ms`, 8 bytes a place in the batch, when the event was received, 0 for what is none.
     """
 
     batch: BatchId
@@ -50,6 +51,7 @@ class Group(msgspec.Struct):
     position: list[int]
     clock: list[int]
     totals: SourceTotals | None = None
+    received_ms: bytes = b""
 
 
 class SourceBatch(msgspec.Struct):
@@ -121,6 +123,7 @@ class Visited(msgspec.Struct):
     moves: list[Move] = []
     totals: dict[str, Totals] = {}
     source: SourceTotals | None = None
+    received_ms: bytes = b""
 
 
 class Regrouped(msgspec.Struct):
@@ -146,3 +149,13 @@ class Part(msgspec.Struct):
     shard: int
     parts: int
     visited: list[Visited]
+
+
+class Output(msgspec.Struct):
+    """What a batch leads to in Redis, in order, and when its events were received.
+
+    `received_ms` as in `Group`: with it the sink knows how fresh a key is when it can be read.
+    """
+
+    writes: list[Write]
+    received_ms: bytes = b""
