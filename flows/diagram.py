@@ -28,7 +28,7 @@ def diagram() -> str:
         RedisSink(lambda: Store("redis://", timeout_ms=1, patience_s=0)),
         DeadLetterSink(Path("dead-letters.jsonl")),
         settings,
-        stored=False,
+        journals=None,
     )
     lines = ["flowchart LR"]
     for line in to_mermaid(flow).splitlines():

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from bytewax.operators import KeyedStream
 
+    from state.journal import Journals
+
 M = TypeVar("M")
 R = TypeVar("R")
 M_contra = TypeVar("M_contra", contravariant=True)
@@ -33,9 +35,9 @@ class Stage(Protocol[M_contra, R_co]):
 
 
 class _Logic(StatefulBatchLogic[M, R, bytes], Generic[M, R]):
-    def __init__(self, stage: Stage[M, R], *, stored: bool) -> None:
+    def __init__(self, stage: Stage[M, R], journals: Journals | None) -> None:
         self._stage = stage
-        self._stored = stored
+        self._stored = journals is not None
 
     def on_batch(self, values: list[M]) -> tuple[Iterable[R], bool]:
         return [result for value in values for result in self._stage.fold(value)], self.RETAIN
@@ -49,8 +51,10 @@ def keyed(
     step_id: str,
     up: KeyedStream[M],
     make: Callable[[bytes | None], Stage[M, R]],
-    *,
-    stored: bool,
+    journals: Journals | None,
 ) -> KeyedStream[R]:
-    """Fold each key's messages; `make` gives a key's stage from its snapshot, or a new one."""
-    return op.stateful_batch(step_id, up, lambda blob: _Logic(make(blob), stored=stored))
+    """Fold each key's messages; `make` gives a key's stage from its snapshot, or a new one.
+
+    Without `journals` nothing is stored.
+    """
+    return op.stateful_batch(step_id, up, lambda blob: _Logic(make(blob), journals))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from state.config import Settings
     from state.deadletters import DeadLetter
+    from state.journal import Journals
     from state.messages import Group, Output, Part, Regrouped, SourceBatch, Visited
 
 FLOW_ID = "personalize"
@@ -32,12 +33,11 @@ def build(
     redis: Sink[tuple[str, Output]],
     dead_letters: Sink[tuple[str, list[DeadLetter]]],
     settings: Settings,
-    *,
-    stored: bool,
+    journals: Journals | None,
 ) -> Dataflow:
     """events -> visit_devices -> visit_users -> learn -> redis, with dead letters on the side.
 
-    `stored` says whether a recovery store keeps the snapshots.
+    `journals` are those of the recovery folder that keeps the snapshots, if one does.
     """
     shards = settings.sessions.shards
     rules = Rules.of(settings.sessions, settings.profiles)
@@ -49,11 +49,13 @@ def build(
     flow = Dataflow(FLOW_ID)
     batches = op.input("events", flow, events)
     groups = op.flat_map("by_device", batches, _groups)
-    devices = keyed("visit_devices", groups, lambda blob: DeviceShard(rules, blob), stored=stored)
+    devices = keyed(
+        "visit_devices", groups, lambda blob: DeviceShard(rules, blob, journals), journals
+    )
     regrouped = op.flat_map_batch("by_user", devices, by_user)
-    users = keyed("visit_users", regrouped, lambda blob: UserShard(rules, blob), stored=stored)
+    users = keyed("visit_users", regrouped, lambda blob: UserShard(rules, blob, journals), journals)
     together = op.map("together", users, _together)
-    learned = keyed("learn", together, lambda blob: Learning(settings, blob), stored=stored)
+    learned = keyed("learn", together, lambda blob: Learning(settings, blob), journals)
     op.output("redis", learned, redis)
     rejected = op.filter_map("rejected", batches, _rejected)
     op.output("dead_letters", rejected, dead_letters)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import fcntl
 import shutil
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bytewax.recovery import RecoveryConfig, init_db_dir
 
 from state.errors import UserError
+from state.journal import Journals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,9 +24,17 @@ PARTS = 4
 _SQLITE = b"SQLite format 3\0"
 
 
+@dataclass(frozen=True)
+class Stored:
+    """Where a flow keeps its state: small snapshots in Bytewax's store, rows in journals."""
+
+    config: RecoveryConfig
+    journals: Journals
+
+
 @contextmanager
-def recovery(folder: Path | None) -> Iterator[RecoveryConfig | None]:
-    """The recovery store in a folder, locked while inside; None where no folder is wanted.
+def recovery(folder: Path | None) -> Iterator[Stored | None]:
+    """What is stored in a folder, locked while inside; None where no folder is wanted.
 
     Raises UserError where another run holds it, it cannot be written or it is damaged.
     """
@@ -45,7 +55,10 @@ def recovery(folder: Path | None) -> Iterator[RecoveryConfig | None]:
             raise UserError(
                 f"recovery folder {folder} is in use by another run: stop it, or name another"
             ) from error
-        yield RecoveryConfig(str(_store(folder)))
+        store = _store(folder)
+        rows = folder / "rows"
+        rows.mkdir(exist_ok=True)
+        yield Stored(RecoveryConfig(str(store)), Journals(rows, ratio=1.0))
 
 
 def _store(folder: Path) -> Path:

@@ -125,13 +125,13 @@ def run_source(
         )
 
     connect().check()
-    with recovery(recovery_folder) as store:
+    with recovery(recovery_folder) as stored:
         flow = build(
             source,
             RedisSink(connect),
             DeadLetterSink(dead_letters),
             settings,
-            stored=store is not None,
+            journals=stored.journals if stored else None,
         )
         try:
             # The matrices are small: more threads of BLAS would only take the core Redis works on.
@@ -139,7 +139,7 @@ def run_source(
                 run_main(
                     flow,
                     epoch_interval=timedelta(milliseconds=settings.source.epoch_ms),
-                    recovery_config=store,
+                    recovery_config=stored.config if stored else None,
                 )
         except BytewaxRuntimeError as error:
             if said := _said_by_us(error):

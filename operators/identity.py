@@ -25,12 +25,19 @@ class Known(NamedTuple):
 
 
 class Links:
-    """Anonymous ids and the users they became. `users` maps one to `(user id, day of last alias)`."""
+    """Anonymous ids and the users they became. `users` maps one to `(user id, day of last alias)`.
 
-    __slots__ = ("users",)
+    `changed` are the anonymous ids whose link a snapshot has to write, where links are `tracked`.
+    """
 
-    def __init__(self, users: dict[str, tuple[str, int]] | None = None) -> None:
+    __slots__ = ("_tracked", "changed", "users")
+
+    def __init__(
+        self, users: dict[str, tuple[str, int]] | None = None, *, tracked: bool = False
+    ) -> None:
         self.users = {} if users is None else users
+        self.changed: set[str] = set()
+        self._tracked = tracked
 
     def resolve(self, event: Event) -> Known | None:
         """The user of an event, or None where the shopper is the anonymous id itself.
@@ -50,10 +57,21 @@ class Links:
         if link is not None and link[0] == user_id:
             due = day > link[1]
             if due:
-                self.users[anonymous_id] = (user_id, day)
+                self._link(anonymous_id, user_id, day)
             return Known(user_id, newly_linked=False, conflict=False, alias_due=due)
-        self.users[anonymous_id] = (user_id, day)
+        self._link(anonymous_id, user_id, day)
         return Known(user_id, newly_linked=link is None, conflict=link is not None, alias_due=True)
+
+    def forget(self, anonymous_id: str) -> None:
+        """Remove a link, if there is one."""
+        self.users.pop(anonymous_id, None)
+        if self._tracked:
+            self.changed.add(anonymous_id)
+
+    def _link(self, anonymous_id: str, user_id: str, day: int) -> None:
+        self.users[anonymous_id] = (user_id, day)
+        if self._tracked:
+            self.changed.add(anonymous_id)
 
 
 def device(event: Event) -> str:

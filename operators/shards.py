@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from operators import visit
 from operators.identity import Links
+from operators.rows import StoredRows
 from state import keys
 from state.messages import BatchId, Group, Move, Part, Regrouped, Visited
 from state.snapshots import DEVICES, USERS, DevicesState, UsersState
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from operators.visit import Rules
+    from state.journal import Journals
 
 
 def shard_of(name: str, shards: int) -> int:
@@ -32,11 +34,15 @@ def shard_of(name: str, shards: int) -> int:
 class Watermark:
     """How far event time has come for sure over all partitions of the source.
 
-    `partitions` maps each to its own watermark (ms) and whether it was read to its end.
+    `partitions` maps each to its own watermark (ms) and whether it was read to its end, `batches` to
+    how many batches have come from it.
     """
 
-    def __init__(self, partitions: dict[str, tuple[int, bool]]) -> None:
+    def __init__(
+        self, partitions: dict[str, tuple[int, bool]], batches: dict[str, int] | None = None
+    ) -> None:
         self.partitions = partitions
+        self.batches = {} if batches is None else batches
 
     def advance(self, batch: BatchId) -> int:
         """Hear of a partition; the minimum over those that go on, 0 until all have been heard of.
@@ -50,6 +56,7 @@ class Watermark:
         [0, 3, 5, 9]
         """
         self.partitions[batch.partition] = (batch.watermark_ms, batch.last)
+        self.batches[batch.partition] = batch.number + 1
         if len(self.partitions) < batch.partitions:
             return 0
         going_on = [ms for ms, ended in self.partitions.values() if not ended]
@@ -57,27 +64,35 @@ class Watermark:
 
 
 class DeviceShard:
-    """Anonymous shoppers of one shard, and the users its devices belong to."""
+    """Anonymous shoppers of one shard, and the users its devices belong to.
 
-    def __init__(self, rules: Rules, snapshot: bytes | None = None) -> None:
+    Its rows are stored in `journals`; without any, a snapshot holds them all.
+    """
+
+    def __init__(
+        self, rules: Rules, snapshot: bytes | None = None, journals: Journals | None = None
+    ) -> None:
         state = DevicesState() if snapshot is None else DEVICES.decode(snapshot)
-        self.shoppers = visit.Shoppers(rules, state.rows, state.totals)
-        self.links = Links(state.links)
-        self.watermark = Watermark(state.watermarks)
+        self._stored = StoredRows("devices", journals)
+        rows, links = self._stored.load(state.journal, state.rows, state.links)
+        self.shoppers = visit.Shoppers(rules, rows, state.totals, tracked=journals is not None)
+        self.links = Links(links, tracked=journals is not None)
+        self.watermark = Watermark(state.watermarks, state.batches)
         self._alias_ttl_s = rules.alias_ttl_s
 
     def snapshot(self) -> bytes:
         """The state as versioned bytes."""
-        shoppers = self.shoppers
-        return DEVICES.encode(
-            DevicesState(
-                shoppers.rows, self.links.users, self.watermark.partitions, shoppers.totals
-            )
-        )
+        shoppers, watermark = self.shoppers, self.watermark
+        state = DevicesState({}, {}, watermark.partitions, shoppers.totals, None, watermark.batches)
+        state.journal = self._stored.store(shoppers, self.links)
+        if state.journal is None:
+            state.rows, state.links = shoppers.rows, self.links.users
+        return DEVICES.encode(state)
 
     def fold(self, group: Group) -> list[Visited]:
         """Fold a group in order; events of users are handed on in `forwards`."""
         shoppers, totals = self.shoppers, self.shoppers.totals
+        self._stored.shard = group.shard
         now_ms = self.watermark.advance(group.batch)
         shoppers.begin(group.batch, group.shard, now_ms, last=group.batch.last)
         out = shoppers.out
@@ -112,7 +127,7 @@ class DeviceShard:
                         event.anonymous_id, known.user_id, position, event.event_ts, clock_ms
                     )
             if event.type == "erase" and event.anonymous_id is not None:
-                self.links.users.pop(event.anonymous_id, None)
+                self.links.forget(event.anonymous_id)
                 out.writes.append(("DEL", keys.alias_key(event.anonymous_id)))
             forwards.append((position, known.user_id, event, clock_ms))
         finished = shoppers.finish()
@@ -130,18 +145,26 @@ class DeviceShard:
 
 
 class UserShard:
-    """Known shoppers of one shard."""
+    """Known shoppers of one shard, stored like those of `DeviceShard`."""
 
-    def __init__(self, rules: Rules, snapshot: bytes | None = None) -> None:
+    def __init__(
+        self, rules: Rules, snapshot: bytes | None = None, journals: Journals | None = None
+    ) -> None:
         state = UsersState() if snapshot is None else USERS.decode(snapshot)
-        self.shoppers = visit.Shoppers(rules, state.rows, state.totals)
-        self.watermark = Watermark(state.watermarks)
+        self._stored = StoredRows("users", journals)
+        rows, _ = self._stored.load(state.journal, state.rows, {})
+        self.shoppers = visit.Shoppers(rules, rows, state.totals, tracked=journals is not None)
+        self.watermark = Watermark(state.watermarks, state.batches)
         self._waiting: dict[BatchId, list[Regrouped]] = {}
 
     def snapshot(self) -> bytes:
         """The state as versioned bytes."""
-        shoppers = self.shoppers
-        return USERS.encode(UsersState(shoppers.rows, self.watermark.partitions, shoppers.totals))
+        shoppers, watermark = self.shoppers, self.watermark
+        state = UsersState({}, watermark.partitions, shoppers.totals, None, watermark.batches)
+        state.journal = self._stored.store(shoppers)
+        if state.journal is None:
+            state.rows = shoppers.rows
+        return USERS.encode(state)
 
     def fold(self, group: Regrouped) -> list[Part]:
         """Fold what came of users in a batch, when it is whole, in the order in which it was read.
@@ -153,6 +176,7 @@ class UserShard:
         if sum(part.parts for part in parts) < group.shards:
             return []
         del self._waiting[group.batch]
+        self._stored.shard = group.shard
         shoppers = self.shoppers
         now_ms = self.watermark.advance(group.batch)
         shoppers.begin(group.batch, group.shard, now_ms, last=group.batch.last)

@@ -62,9 +62,16 @@ class Rules:
 
 
 class Shoppers:
-    """The shoppers of one shard, and what happened to them in the batch at hand."""
+    """The shoppers of one shard, and what happened to them in the batch at hand.
 
-    def __init__(self, rules: Rules, rows: dict[str, Shopper], totals: Totals) -> None:
+    `changed` are the names whose rows a snapshot has to write or take out, where rows are `tracked`.
+    """
+
+    def __init__(
+        self, rules: Rules, rows: dict[str, Shopper], totals: Totals, *, tracked: bool = False
+    ) -> None:
+        self.changed: set[str] = set()
+        self._tracked = tracked
         self.rules = rules
         self.rows = rows
         self.totals = totals
@@ -84,6 +91,7 @@ class Shoppers:
             if shopper is None or not shopper.open:
                 continue
             self.totals.sessions_closed += sessions.close(shopper, watermark_ms, gap_ms=gap_ms)
+            self._note(name)
             if shopper.open:
                 soonest_ms = min(session.last_ms for session in shopper.open)
                 self._due.add(soonest_ms + gap_ms, name)
@@ -158,6 +166,7 @@ class Shoppers:
         """
         shopper = self.rows.pop(name, None)
         if shopper is not None:
+            self._note(name)
             self.totals.shoppers -= 1
             self.totals.sessions_opened -= shopper.sessions
             if self._active.pop(name, None) is not None:
@@ -175,6 +184,7 @@ class Shoppers:
         """Forget a shopper, here and in Redis; sessions that go on end with it."""
         shopper = self.rows.pop(name, None)
         if shopper is not None:
+            self._note(name)
             self.totals.shoppers -= 1
             self.totals.sessions_closed += len(shopper.open)
         out = self.out
@@ -206,8 +216,14 @@ class Shoppers:
                 key += "session"
                 out.writes.append(profile.session_write(name, key, shopper.open[-1]))
                 out.writes.append(("PEXPIRE", key, rules.session_ttl_ms))
+        if self._tracked:
+            self.changed.update(self._active)
         self._active = {}
         return out
+
+    def _note(self, name: str) -> None:
+        if self._tracked:
+            self.changed.add(name)
 
     def _is_known_order(self, shopper: Shopper, event: Event) -> bool:
         """Whether the order was counted before; it is remembered if not."""

@@ -136,7 +136,8 @@ class Journal:
 
     def rewrite(self, payloads: Iterable[bytes]) -> Handle:
         """Begin the next generation with all that there is."""
-        self._begin()
+        if self._length > len(_MAGIC):
+            self._begin()
         records: list[bytes] = []
         waiting = 0
         for payload in payloads:

@@ -17,6 +17,7 @@ import numpy as np
 
 from state.errors import SnapshotError
 from state.interactions import Card
+from state.journal import Handle
 from state.messages import SourceTotals, Totals
 from state.shopper import Shopper
 
@@ -112,20 +113,37 @@ class SourceState(msgspec.Struct):
 
 
 class DevicesState(msgspec.Struct):
-    """One shard of devices: anonymous shoppers, links to users, watermarks of the sources."""
+    """One shard of devices: anonymous shoppers, links to users, watermarks of the sources.
+
+    Rows and links are in the `journal`, where there is one. `batches` is how many have come from each
+    source partition: all parts of one cut agree on it.
+    """
 
     rows: dict[str, Shopper] = {}
     links: dict[str, tuple[str, int]] = {}
     watermarks: dict[str, tuple[int, bool]] = {}
     totals: Totals = msgspec.field(default_factory=Totals)
+    journal: Handle | None = None
+    batches: dict[str, int] = {}
 
 
 class UsersState(msgspec.Struct):
-    """One shard of users, and watermarks of the sources."""
+    """One shard of users, and watermarks of the sources; `journal` and `batches` as for devices."""
 
     rows: dict[str, Shopper] = {}
     watermarks: dict[str, tuple[int, bool]] = {}
     totals: Totals = msgspec.field(default_factory=Totals)
+    journal: Handle | None = None
+    batches: dict[str, int] = {}
+
+
+class RowsState(msgspec.Struct):
+    """One record of a shard's journal: rows and links that are new or changed, and those that went."""
+
+    rows: dict[str, Shopper] = {}
+    gone: list[str] = []
+    links: dict[str, tuple[str, int]] = {}
+    unlinked: list[str] = []
 
 
 class LedgerState(msgspec.Struct):
@@ -153,7 +171,12 @@ class LearnedState(msgspec.Struct):
     now_ms: int
 
 
+def _with_new_fields(plain: Any) -> Any:
+    return plain
+
+
 SOURCE = SnapshotCodec(SourceState, version=1)
-DEVICES = SnapshotCodec(DevicesState, version=1)
-USERS = SnapshotCodec(UsersState, version=1)
+DEVICES = SnapshotCodec(DevicesState, version=2, upgrades={1: _with_new_fields})
+USERS = SnapshotCodec(UsersState, version=2, upgrades={1: _with_new_fields})
+ROWS = SnapshotCodec(RowsState, version=1)
 LEARNED = SnapshotCodec(LearnedState, version=1)

@@ -75,7 +75,7 @@ def test_the_names_of_what_is_stored_are_frozen() -> None:
         RedisSink(lambda: Store("redis://x", timeout_ms=1, patience_s=0)),
         DeadLetterSink(Path("x")),
         flow_settings(),
-        stored=True,
+        journals=None,
     )
     assert flow.flow_id == "personalize"
     assert [step.step_id for step in flow.substeps] == [
@@ -135,7 +135,7 @@ def run_cluster(recordings: dict[str, Records], redis_url: str, folder: Path) ->
         RedisSink(lambda: Store(redis_url, timeout_ms=2000, patience_s=2)),
         DeadLetterSink(folder / "dead_letters.jsonl"),
         settings,
-        stored=False,
+        journals=None,
     )
     epoch = timedelta(milliseconds=settings.source.epoch_ms)
     cluster_main(flow, [], 0, epoch_interval=epoch, worker_count_per_proc=2)

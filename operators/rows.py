@@ -1,0 +1,92 @@
+"""What a shard stores of its rows: those that changed since the last snapshot, in its journal.
+
+Where there is no journal the snapshot holds all rows itself, as in the first release; such a one is
+read too, and the next begins a journal.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from state.snapshots import ROWS, RowsState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from operators.identity import Links
+    from operators.visit import Shoppers
+    from state.journal import Handle, Journal, Journals
+    from state.shopper import Shopper
+
+_ROWS_A_RECORD = 1000
+
+
+class StoredRows:
+    """The journal of one shard's shoppers and links, if there are `journals`.
+
+    `shard` names the file; it is known from the first message on.
+    """
+
+    def __init__(self, kind: str, journals: Journals | None) -> None:
+        self.shard: int | None = None
+        self._kind = kind
+        self._journals = journals
+        self._journal: Journal | None = None
+
+    def load(
+        self,
+        handle: Handle | None,
+        rows: dict[str, Shopper],
+        links: dict[str, tuple[str, int]],
+    ) -> tuple[dict[str, Shopper], dict[str, tuple[str, int]]]:
+        """Shoppers and links of a snapshot; SnapshotError where the journal is damaged."""
+        if handle is None:
+            return rows, links
+        assert self._journals is not None
+        self._journal, records = self._journals.open(handle)
+        for record in records:
+            change = ROWS.decode(record)
+            rows.update(change.rows)
+            links.update(change.links)
+            for name in change.gone:
+                rows.pop(name, None)
+            for name in change.unlinked:
+                links.pop(name, None)
+        return rows, links
+
+    def store(self, shoppers: Shoppers, links: Links | None = None) -> Handle | None:
+        """Write what changed, or everything where the changes outweigh it; None without journals."""
+        if self._journal is None:
+            if self._journals is None or self.shard is None:
+                return None
+            self._journal = self._journals.new(f"{self._kind}-{self.shard}")
+            self._journal.rewrite(_everything(shoppers, links))
+        elif self._journal.is_due:
+            self._journal.rewrite(_everything(shoppers, links))
+        elif shoppers.changed or (links and links.changed):
+            self._journal.append(ROWS.encode(_changes(shoppers, links)))
+        shoppers.changed.clear()
+        if links is not None:
+            links.changed.clear()
+        return self._journal.handle
+
+
+def _changes(shoppers: Shoppers, links: Links | None) -> RowsState:
+    rows, changed = shoppers.rows, shoppers.changed
+    users, linked = ({}, set()) if links is None else (links.users, links.changed)
+    return RowsState(
+        {name: rows[name] for name in changed if name in rows},
+        [name for name in changed if name not in rows],
+        {name: users[name] for name in linked if name in users},
+        [name for name in linked if name not in users],
+    )
+
+
+def _everything(shoppers: Shoppers, links: Links | None) -> Iterator[bytes]:
+    rows = iter(shoppers.rows.items())
+    while some := dict(islice(rows, _ROWS_A_RECORD)):
+        yield ROWS.encode(RowsState(rows=some))
+    users = iter({} if links is None else links.users.items())
+    while linked := dict(islice(users, _ROWS_A_RECORD)):
+        yield ROWS.encode(RowsState(links=linked))
