@@ -85,9 +85,16 @@ def _good(raw: bytes, now_ms: int) -> Event | None:
 
 
 def _is_well_sized(raw: bytes, event: Event) -> bool:
-    if raw.count(b"{") + raw.count(b"[") > NESTING_MAX and _nesting(raw) > NESTING_MAX:
+    if nesting_fault(raw) is not None:
         return False
     return len(raw) <= PROPS_BYTES_MAX or len(bytes(event.props)) <= PROPS_BYTES_MAX
+
+
+def nesting_fault(raw: bytes) -> Finding | None:
+    """What is wrong with JSON that would drive a parser too deep."""
+    if raw.count(b"{") + raw.count(b"[") <= NESTING_MAX or _nesting(raw) <= NESTING_MAX:
+        return None
+    return ("not_json", "$", f"nested more than {NESTING_MAX} levels deep")
 
 
 def _nesting(raw: bytes) -> int:
@@ -161,8 +168,8 @@ def _explain(raw: bytes, now_ms: int) -> tuple[list[Finding], dict[str, Any]]:
         text = raw.decode()
     except UnicodeDecodeError as error:
         return [("not_json", "$", f"not UTF-8 at byte {error.start}")], {}
-    if raw.count(b"{") + raw.count(b"[") > NESTING_MAX and _nesting(raw) > NESTING_MAX:
-        return [("not_json", "$", f"nested more than {NESTING_MAX} levels deep")], {}
+    if (fault := nesting_fault(raw)) is not None:
+        return [fault], {}
     try:
         fields = json.loads(text)
     except ValueError as error:

@@ -73,6 +73,10 @@ def count(shopper: Shopper, session: Session | None, event: Event) -> None:
         _count_purchase(shopper, session, event)
     else:
         _count_rest(shopper, session, event)
+    if event.consent is not None:
+        asked = event.consent
+        stated = (event.event_ts, asked.analytics, asked.personalization, asked.ads)
+        shopper.consent = _newer(shopper.consent, stated)
 
 
 def _count_purchase(shopper: Shopper, session: Session, event: Event) -> None:
@@ -100,10 +104,6 @@ def _count_rest(shopper: Shopper, session: Session, event: Event) -> None:
             shopper.searches += 1
         case "wishlist_add":
             shopper.wishlists += 1
-    if event.consent is not None:
-        asked = event.consent
-        stated = (event.event_ts, asked.analytics, asked.personalization, asked.ads)
-        shopper.consent = _newer(shopper.consent, stated)
 
 
 def _newer(one: Consents, other: Consents) -> Consents:

@@ -145,6 +145,11 @@ def test_the_newest_consent_holds_and_of_two_at_once_the_stricter() -> None:
     assert "consent" not in written([view(1, 0)])
 
 
+def test_consent_may_ride_on_any_event() -> None:
+    told = written([view(1, 0, consent=Consent(analytics=True, ads=False))])
+    assert told["consent"] == "analytics=1,personalization=?,ads=0"
+
+
 @given(streams(users=0), st.integers(0, 9))
 def test_what_a_profile_holds_does_not_depend_on_the_order(stream: list[Event], seed: int) -> None:
     arrived = shuffled_within(stream, LATENESS_MS, seed)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from operators.readers import READERS, UNORDERED
+from operators.readers.records import RECORDS
 from state.deadletters import DeadLetter
 from state.errors import UserError
 from state.events import Event, Item
@@ -267,7 +268,7 @@ def test_rows_that_are_too_long_or_not_text_are_set_aside() -> None:
 @pytest.mark.parametrize("format_name", sorted(READERS))
 def test_readers_are_lazy(format_name: str) -> None:
     samples = {
-        "penstock": "?",
+        **dict.fromkeys(RECORDS, "?"),
         "rees46": "2019-10-01 00:00:01 UTC,view,1,2,,,1,{n},s",
         "retailrocket": "1433221332117,{n},view,3,",
         "yoochoose": "{n}\t214716935\t1396437466.94",

@@ -1,6 +1,7 @@
 """Readers of recorded logs: lines in, canonical events and dead letters out, in constant memory.
 
-To add a format: one file here with a `read`, one line in `READERS`; `docs/formats.md` shows one.
+To add a format of tables: one file here with a `read`, one line in `READERS`; `docs/formats.md` shows
+one. Of JSON records: see `operators.readers.records`, they are all read as lines here too.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from operators.readers import online_retail, penstock, rees46, retailrocket, yoochoose
+from operators.readers.records import RECORDS, lines_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -31,6 +33,7 @@ class Reader(Protocol):
 
 
 READERS: dict[str, Reader] = {
+    **{name: lines_of(events_of) for name, events_of in RECORDS.items()},
     "penstock": penstock.read,
     "rees46": rees46.read,
     "retailrocket": retailrocket.read,

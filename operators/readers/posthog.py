@@ -1,0 +1,100 @@
+"""PostHog's capture, which shares the e-commerce names of the Segment spec but not its envelope."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from operators.readers.ecommerce import of_shop, type_of
+from operators.readers.fields import (
+    BadFieldError,
+    Fields,
+    campaign,
+    checked_ms,
+    custom_props,
+    lower,
+    page,
+    upper,
+    who,
+)
+from state.events import NO_PROPS, Event, EventType
+
+if TYPE_CHECKING:
+    from operators.readers.fields import Told
+
+CALLS: dict[str, EventType] = {
+    "$pageview": "page_view",
+    "$screen": "page_view",
+    "$identify": "identify",
+    "$create_alias": "identify",
+    "$merge_dangerously": "identify",
+}
+_ANONYMOUS_OF = {
+    "$identify": "$anon_distinct_id",
+    "$create_alias": "alias",
+    "$merge_dangerously": "alias",
+}
+
+
+def is_capture(fields: Fields) -> bool:
+    """Whether a record is PostHog's: nobody else has a `distinct_id`."""
+    return "distinct_id" in fields.values or "distinct_id" in fields.inner("properties").values
+
+
+def event(fields: Fields, told: Told) -> Event:
+    """One captured event."""
+    properties = fields.inner("properties")
+    name = fields.text("event")
+    if name is None:
+        raise BadFieldError("schema_violation", "$.event", "a capture needs the event's name")
+    kind = CALLS.get(name.lower()) or type_of(name, properties)
+    anonymous_id, user_id = _who(name.lower(), fields, properties)
+    return Event(
+        event_id=told.id_of(fields, "uuid", "messageId"),
+        type=kind,
+        event_ts=_event_ms(fields, told),
+        anonymous_id=anonymous_id,
+        user_id=user_id,
+        **of_shop(kind, properties),
+        page=page(
+            properties,
+            url="$current_url",
+            path="$pathname",
+            referrer="$referrer",
+            title=("title", "$screen_name"),
+        ),
+        campaign=campaign(properties, prefix="utm_", name="utm_campaign"),
+        device=lower(properties.text("$device_type")),
+        country=upper(properties.text("$geoip_country_code")),
+        props=custom_props(name) if kind == "custom" else NO_PROPS,
+    )
+
+
+def _who(name: str, fields: Fields, properties: Fields) -> tuple[str | None, str | None]:
+    """`distinct_id` is a user unless the event says that it is a device's.
+
+    The browser's library says so: an anonymous `distinct_id` is the `$device_id`.
+    """
+    outer = fields if "distinct_id" in fields.values else properties
+    if name in _ANONYMOUS_OF:
+        return who([(properties, _ANONYMOUS_OF[name])], [(outer, "distinct_id")])
+    is_anonymous = (
+        properties.flag("$is_identified") is False
+        or properties.flag("$process_person_profile") is False
+        or outer.identifier("distinct_id") == properties.identifier("$device_id")
+    )
+    if is_anonymous:
+        return who([(outer, "distinct_id")], [(properties, "$user_id")])
+    return who([(properties, "$device_id")], [(properties, "$user_id"), (outer, "distinct_id")])
+
+
+def _event_ms(fields: Fields, told: Told) -> int:
+    """`timestamp`, else `offset` ms before `sent_at`, else when it was received."""
+    at_ms = fields.iso_ms("timestamp")
+    if at_ms is None:
+        sent_ms = fields.iso_ms("sent_at")
+        sent_ms = told.received_ms if sent_ms is None else sent_ms
+        offset = fields.values.get("offset")
+        at_ms = sent_ms - (offset if type(offset) is int else 0)
+    if not at_ms:
+        raise BadFieldError("bad_timestamp", fields.at("timestamp"), "no time is told")
+    return checked_ms(at_ms, fields.at("timestamp"), told.now_ms)
