@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from state.interactions import Rows, Times
-    from state.messages import Write
+    from state.messages import Arguments, Write
 
 RECENT_MINUTES = 5
 SEGMENTS_TTL_S = 90 * 86_400
@@ -230,7 +230,7 @@ def definitions(defined: Mapping[int, tuple[str, int]], updated_ms: int) -> list
     for cluster, (name, version) in sorted(defined.items()):
         sid = segment_id(cluster)
         summary = {"kind": "cluster", "version": version, "status": "live", "name": name}
-        fields: Write = ("HSET", keys.definition_key(sid), "name", name, "kind", "cluster")
+        fields: Arguments = ("HSET", keys.definition_key(sid), "name", name, "kind", "cluster")
         fields += ("description", "Shoppers alike in how they visit and buy, found by clustering.")
         fields += ("version", version, "status", "live", "rule", "nearest centre")
         writes += [

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from state.events import Item
-    from state.messages import Write
+    from state.messages import Arguments, Write
 
 CARD_TTL_S = 30 * 86_400
 
@@ -62,7 +62,7 @@ class Cards:
         writes: list[Write] = []
         for name in changed:
             key, card = keys.card_key(name), self.rows[name]
-            fields: Write = ("HSET", key, "available", int(card.available is not False))
+            fields: Arguments = ("HSET", key, "available", int(card.available is not False))
             if card.name:
                 fields += ("name", card.name)
             if card.category:

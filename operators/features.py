@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +14,7 @@ from state.shopper import MICROS
 from state.times import DAY_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
@@ -38,10 +39,12 @@ FEATURES = (
 LAST_MS = 10
 """Where a feature row has the time of the shopper's last event."""
 
+_row = struct.Struct("13d").pack
 
-def feature_row(shopper: Shopper, top_share: float) -> tuple[float, ...]:
-    """The counters that `feature_matrix` works on."""
-    return (
+
+def feature_row(shopper: Shopper, top_share: float) -> bytes:
+    """The counters that `feature_matrix` works on, as doubles: ready to be stacked."""
+    return _row(
         shopper.sessions,
         shopper.session_ms,
         shopper.session_events,
@@ -58,12 +61,17 @@ def feature_row(shopper: Shopper, top_share: float) -> tuple[float, ...]:
     )
 
 
-def feature_matrix(rows: Sequence[tuple[float, ...]]) -> NDArray[np.float64]:
+def feature_rows(rows: Iterable[bytes]) -> NDArray[np.float64]:
+    """Feature rows under each other, float64[n, 13]."""
+    return np.frombuffer(b"".join(rows)).reshape(-1, 13)
+
+
+def feature_matrix(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     """Features float64[n, len(FEATURES)] of n feature rows.
 
     A shopper who never bought counts as one who bought on the day of the first event.
     """
-    raw = np.asarray(rows, dtype=np.float64).reshape(len(rows), 13).T
+    raw = rows.T
     sessions, session_ms, session_events, views, carts, purchases, revenue, price, prices = raw[:9]
     first_ms, last_ms, purchase_ms, focus = raw[9:]
     per_session = np.maximum(sessions, 1)

@@ -18,12 +18,13 @@ from operators.audience import Audience, Change, definitions, segment_id
 from operators.cards import Cards
 from operators.changes import ChangeLog
 from operators.clusters import Clusters
-from operators.features import FEATURES, LAST_MS, feature_matrix
+from operators.features import FEATURES, LAST_MS, feature_matrix, feature_rows
 from operators.recommend import Events, Recommender
 from operators.totals import Ledger
 from state import keys
 from state.interactions import CART, NOBODY, PURCHASE, VIEW
 from state.messages import Output
+from state.resp import bulk, command, number
 from state.snapshots import LEARNED, LearnedState, pack_arrays, unpack_arrays
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ LIST_TTL_S = 86_400
 ITEM_LIST_TTL_S = 7 * 86_400
 POPULAR_TTL_S = 2 * 86_400
 
+_SET = bulk("SET")
+_LIST_TTL = bulk("EX") + number(LIST_TTL_S)
 _KIND_OF = {"item_view": VIEW, "wishlist_add": VIEW, "cart_add": CART, "purchase": PURCHASE}
 
 
@@ -58,6 +61,10 @@ class Learning:
         self._changes = ChangeLog(settings.redis.change_stream_max)
         self._ledger = Ledger()
         self._defined: dict[int, tuple[str, int]] = {}
+        self._tails = [
+            bulk("cluster") + bulk(segment_id(c)) + bulk("cluster_distance")
+            for c in range(settings.clusters.k)
+        ]
         self._weights = msgspec.structs.asdict(settings.lists.weights)
         self._since_items = 0
         self._now_ms = 0
@@ -91,6 +98,7 @@ class Learning:
                 self._audience.order(self._recommender.shoppers.row(shopper), micros, at_ms)
         if active:
             self._lists(active, writes)
+        writes += chain.from_iterable(one.lifetimes for one in visited)
         writes += self._changes.writes(changes)
         self._ledger.segment_changes += sum(c.kind in ("enter", "leave") for c in changes)
         self._since_items += 1
@@ -118,46 +126,40 @@ class Learning:
 
     def _clicks(self, visited: list[Visited]) -> Events:
         """What shoppers did with items, over all shards, in the order in which it was read."""
-        clicks = list(chain.from_iterable(one.clicks for one in visited))
-        clicks.sort(key=itemgetter(0))
         self._cards.learn(chain.from_iterable(one.catalogue for one in visited))
-        self._cards.learn({c[2].item_id: (c[4], c[2], c[7]) for c in clicks}.values())
+        clicks = sorted(chain.from_iterable(one.clicks for one in visited), key=itemgetter(0))
         if not clicks:
             return Events([], [], [], [], [], [], [], [])
-        shoppers = [click[1] for click in clicks]
-        items = [click[2] for click in clicks]
-        types = [click[3] for click in clicks]
-        at_ms = [click[4] for click in clicks]
+        _, shoppers, items, types, at_ms, session_ms, categories = zip(*clicks, strict=True)
         self._now_ms = max(self._now_ms, max(at_ms))
         rows = self._recommender.shoppers.take(shoppers)
         return Events(
             shoppers,
-            [item.item_id for item in items],
+            items,
             [_KIND_OF[kind] for kind in types],
             [self._weights[kind] for kind in types],
             at_ms,
-            [click[5] for click in clicks],
-            [click[6] or None for click in clicks],
+            session_ms,
+            [category or None for category in categories],
             self._audience.segments_of(rows),
         )
 
     def _segments(self, active: list[Active], writes: list[Write]) -> list[Change]:
         """Learn clusters, assign whoever was active, and write their profiles with it."""
-        names, known, _, features, profiles, lifetimes_s = zip(*active, strict=True)
-        matrix = feature_matrix(features)
+        names, known, _, features, profiles, counts = zip(*active, strict=True)
+        raw = feature_rows(features)
+        matrix = feature_matrix(raw)
         self._clusters.learn(matrix)
         cluster, distance = self._clusters.assign(matrix)
-        at_ms = np.array([row[LAST_MS] for row in features], np.int64)
+        at_ms = raw[:, LAST_MS].astype(np.int64)
         self._now_ms = max(self._now_ms, int(at_ms.max()))
-        sids = [*map(segment_id, range(self._settings.clusters.k))]
-        for profile, ttl_s, c, d in zip(
-            profiles, lifetimes_s, cluster.tolist(), distance.tolist(), strict=True
+        for profile, count, c, d in zip(
+            profiles, counts, cluster.tolist(), distance.tolist(), strict=True
         ):
             if c == NOBODY:
-                writes.append(profile)
+                writes.append(command(profile, count))
             else:
-                writes.append((*profile, "cluster", sids[c], "cluster_distance", f"{d:.3f}"))
-            writes.append(("EXPIRE", profile[1], ttl_s))
+                writes.append(command(f"{profile}{self._tails[c]}{bulk(f'{d:.3f}')}", count + 4))
         rows = self._recommender.shoppers.take(names)
         moved, changes = self._audience.assign(names, rows, known, cluster, at_ms)
         writes += moved
@@ -173,7 +175,8 @@ class Learning:
         ranked = self._recommender.rank(listed, self._now_ms)
         for name, text in zip(listed, ranked.json(self._now_ms, MODEL), strict=True):
             if text:
-                writes.append(("SET", keys.top_key(name, SLOT), text, "EX", LIST_TTL_S))
+                key = bulk(keys.top_key(name, SLOT))
+                writes.append(command(f"{_SET}{key}{bulk(text)}{_LIST_TTL}", 5))
                 self._ledger.lists_written += 1
 
     def _slow(self, watermark_ms: int, writes: list[Write]) -> None:

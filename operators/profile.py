@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from state.resp import bulk, command, number
 from state.shopper import (
     BOUGHT,
     BROWSING,
@@ -19,7 +20,6 @@ from state.times import DAY_MS
 if TYPE_CHECKING:
     from operators.tastes import DecayedCounts
     from state.events import Event, Item
-    from state.messages import Write
     from state.shopper import Consents, Shopper
 
 _INTENT_OF = {
@@ -167,62 +167,60 @@ def money(micros: int) -> str:
     return f"{micros / MICROS:.2f}"
 
 
-def profile_write(key: str, shopper: Shopper, category: str, share: float) -> Write:
-    """The profile as a HASH: whole values, counters as ints, money and shares as decimals."""
-    sessions = shopper.sessions
-    fields: Write = (
-        "HSET",
-        key,
-        "known",
-        int(shopper.known),
-        "first_ms",
-        shopper.first_ms,
-        "last_ms",
-        shopper.last_ms,
-        "events",
-        shopper.events,
-        "sessions",
-        sessions,
-        "session_s_mean",
-        f"{shopper.session_ms / 1000 / sessions:.1f}" if sessions else 0,
-        "depth",
-        f"{shopper.session_events / sessions:.2f}" if sessions else 0,
-        "views",
-        shopper.views,
-        "carts",
-        shopper.carts,
-        "cart_rate",
-        f"{shopper.carts / shopper.views:.4f}" if shopper.views else 0,
-        "purchases",
-        shopper.purchases,
-        "revenue",
-        money(shopper.revenue_micros),
+def profile_arguments(key: str, shopper: Shopper, category: str, share: float) -> tuple[str, int]:
+    """The command that writes the profile, packed but for its head, and how many arguments it has.
+
+    A HASH of whole values: counters as ints, money and shares as decimals.
+    """
+    sessions, views = shopper.sessions, shopper.views
+    length_s = f"{shopper.session_ms / 1000 / sessions:.1f}" if sessions else "0"
+    depth = f"{shopper.session_events / sessions:.2f}" if sessions else "0"
+    cart_rate = f"{shopper.carts / views:.4f}" if views else "0"
+    text = (
+        f"{_HSET}{bulk(key)}"
+        f"{_KNOWN}{number(shopper.known)}"
+        f"{_FIRST_MS}{number(shopper.first_ms)}"
+        f"{_LAST_MS}{number(shopper.last_ms)}"
+        f"{_EVENTS}{number(shopper.events)}"
+        f"{_SESSIONS}{number(sessions)}"
+        f"{_SESSION_S_MEAN}{bulk(length_s)}"
+        f"{_DEPTH}{bulk(depth)}"
+        f"{_VIEWS}{number(views)}"
+        f"{_CARTS}{number(shopper.carts)}"
+        f"{_CART_RATE}{bulk(cart_rate)}"
+        f"{_PURCHASES}{number(shopper.purchases)}"
+        f"{_REVENUE}{bulk(money(shopper.revenue_micros))}"
     )
+    count = 26
     if shopper.viewed_prices:
         price_level = money(shopper.viewed_price_micros // shopper.viewed_prices)
-        fields += ("price_level", price_level)
+        text += _PRICE_LEVEL + bulk(price_level)
+        count += 2
     if category:
-        fields += ("top_category", category, "top_category_share", f"{share:.4f}")
+        text += f"{_TOP_CATEGORY}{bulk(category)}{_TOP_CATEGORY_SHARE}{bulk(f'{share:.4f}')}"
+        count += 4
     if shopper.purchases:
-        fields += (
-            "units",
-            shopper.units,
-            "aov",
-            money(shopper.revenue_micros // shopper.purchases),
-            "recency_days",
-            f"{max(0, shopper.last_ms - shopper.last_purchase_ms) / DAY_MS:.3f}",
-            "last_purchase_ms",
-            shopper.last_purchase_ms,
-            "currency",
-            shopper.currency,
-        )
+        recency_ms = max(0, shopper.last_ms - shopper.last_purchase_ms)
+        fields = {
+            "units": str(shopper.units),
+            "aov": money(shopper.revenue_micros // shopper.purchases),
+            "recency_days": f"{recency_ms / DAY_MS:.3f}",
+            "last_purchase_ms": str(shopper.last_purchase_ms),
+            "currency": shopper.currency,
+        }
+        text += "".join(bulk(name) + bulk(value) for name, value in fields.items())
+        count += 2 * len(fields)
     if shopper.refunds:
-        fields += ("refunds", shopper.refunds, "refunded", money(shopper.refund_micros))
+        refunded = bulk(money(shopper.refund_micros))
+        text += f"{bulk('refunds')}{number(shopper.refunds)}{bulk('refunded')}{refunded}"
+        count += 4
     if shopper.open:
-        fields += ("intent", INTENTS[shopper.open[-1].intent])
+        text += _INTENT + _INTENTS[shopper.open[-1].intent]
+        count += 2
     if shopper.consent[0]:
-        fields += ("consent", consent_text(shopper))
-    return fields
+        text += bulk("consent") + bulk(consent_text(shopper))
+        count += 2
+    return text, count
 
 
 def consent_text(shopper: Shopper) -> str:
@@ -232,27 +230,31 @@ def consent_text(shopper: Shopper) -> str:
     return ",".join(f"{name}={answer}" for name, answer in zip(names, answers, strict=True))
 
 
-def session_write(shopper_id: str, key: str, session: Session) -> Write:
+def session_write(shopper_id: str, key: str, session: Session) -> bytes:
     """The running session as a HASH. Its id is the same on every replay."""
-    return (
-        "HSET",
-        key,
-        "id",
-        f"{shopper_id}:{session.start_ms}",
-        "start_ms",
-        session.start_ms,
-        "last_ms",
-        session.last_ms,
-        "events",
-        session.events,
-        "views",
-        session.views,
-        "carts",
-        session.carts,
-        "purchases",
-        session.purchases,
-        "cart_value",
-        money(max(0, session.cart_micros)),
-        "intent",
-        INTENTS[session.intent],
+    return command(
+        f"{_HSET}{bulk(key)}"
+        f"{_ID}{bulk(f'{shopper_id}:{session.start_ms}')}"
+        f"{_START_MS}{number(session.start_ms)}"
+        f"{_LAST_MS}{number(session.last_ms)}"
+        f"{_EVENTS}{number(session.events)}"
+        f"{_VIEWS}{number(session.views)}"
+        f"{_CARTS}{number(session.carts)}"
+        f"{_PURCHASES}{number(session.purchases)}"
+        f"{_CART_VALUE}{bulk(money(max(0, session.cart_micros)))}"
+        f"{_INTENT}{_INTENTS[session.intent]}",
+        20,
     )
+
+
+_HSET = bulk("HSET")
+_KNOWN, _FIRST_MS, _LAST_MS, _START_MS, _ID = map(
+    bulk, ("known", "first_ms", "last_ms", "start_ms", "id")
+)
+_EVENTS, _SESSIONS, _SESSION_S_MEAN, _DEPTH = map(
+    bulk, ("events", "sessions", "session_s_mean", "depth")
+)
+_VIEWS, _CARTS, _CART_RATE, _PURCHASES = map(bulk, ("views", "carts", "cart_rate", "purchases"))
+_REVENUE, _PRICE_LEVEL, _CART_VALUE = map(bulk, ("revenue", "price_level", "cart_value"))
+_TOP_CATEGORY, _TOP_CATEGORY_SHARE = bulk("top_category"), bulk("top_category_share")
+_INTENT, _INTENTS = bulk("intent"), tuple(map(bulk, INTENTS))

@@ -10,6 +10,7 @@ import msgspec
 from operators.identity import device
 from operators.shards import shard_of
 from state.deadletters import DeadLetter
+from state.events import NO_PROPS
 from state.messages import BatchId, Group, SourceBatch, SourceTotals
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class SourceClock(msgspec.Struct):
                 totals.rejected[kind] = totals.rejected.get(kind, 0) + 1
                 continue
             group = groups[shard_of(device(record), shards)]
+            if record.props is not NO_PROPS:
+                record = msgspec.structs.replace(record, props=NO_PROPS)
             group.events.append(record)
             group.position.append(position)
             group.clock.append(clock_ms)

@@ -15,7 +15,7 @@ from state.messages import SourceTotals, Totals
 from state.snapshots import LedgerState
 
 if TYPE_CHECKING:
-    from state.messages import Visited, Write
+    from state.messages import Arguments, Visited, Write
 
 
 class Ledger:
@@ -61,7 +61,7 @@ class Ledger:
 
     def write(self, watermark_ms: int, items: int) -> Write:
         """The figures as fields of the meta HASH; counts by name as JSON."""
-        fields: Write = ("HSET", keys.meta_key(), "contract", keys.CONTRACT)
+        fields: Arguments = ("HSET", keys.meta_key(), "contract", keys.CONTRACT)
         fields += (
             "writer_version",
             keys.WRITER_VERSION,

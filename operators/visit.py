@@ -14,7 +14,7 @@ from operators import profile, sessions
 from operators.features import feature_row
 from operators.tastes import DecayedCounts
 from operators.timers import Timers
-from state import keys
+from state import keys, resp
 from state.messages import BatchId, Totals, Visited
 from state.shopper import MICROS, Shopper
 from state.times import DAY_MS
@@ -22,13 +22,14 @@ from state.times import DAY_MS
 if TYPE_CHECKING:
     from state.config import Profiles, Sessions
     from state.events import Event
-    from state.messages import Move
+    from state.messages import Move, Told
 
 TASTE_TYPES = frozenset({"item_view", "cart_add", "purchase", "wishlist_add"})
 """Events that learners learn from."""
 
 _ID_BYTES = 8
 _SESSION_KEY_SPARE_MS = 60_000
+_PEXPIRE = resp.bulk("PEXPIRE")
 
 
 @dataclass(frozen=True)
@@ -75,11 +76,14 @@ class Shoppers:
         self.rules = rules
         self.rows = rows
         self.totals = totals
+        self._session_ttl = resp.number(rules.session_ttl_ms)
         self._due = Timers()
         for name, shopper in rows.items():
             for session in shopper.open:
                 self._due.add(session.last_ms + rules.gap_ms, name)
-        self._active: dict[str, Shopper] = {}
+        # With the day each was last seen on before the batch, in event time; -1 for who is new.
+        self._active: dict[str, int] = {}
+        self._told: dict[str, Told] = {}
         self.out = Visited(BatchId("", 0), 0, 0, last=False)
 
     def begin(self, batch: BatchId, shard: int, watermark_ms: int, *, last: bool) -> None:
@@ -105,6 +109,7 @@ class Shoppers:
         if shopper is None:
             shopper = self.rows[name] = Shopper(known, at_ms, at_ms)
             self.totals.shoppers += 1
+            self._active[name] = -1
         mark, seen = blake2b(event.event_id.encode(), digest_size=_ID_BYTES).digest(), shopper.seen
         if mark in seen and _is_marked(mark, seen):
             self.totals.duplicates += 1
@@ -114,7 +119,7 @@ class Shoppers:
             return False
         shopper.seen = (seen + mark)[-self.rules.remembered_bytes :]
         self.totals.accepted += 1
-        self._active[name] = shopper
+        self._active.setdefault(name, shopper.last_ms // DAY_MS)
         if at_ms < clock_ms:
             shopper.late += 1
             self.totals.late += 1
@@ -130,7 +135,8 @@ class Shoppers:
             clicks, tastes, currency = self.out.clicks, self.rules.tastes, event.currency or ""
             for item in event.items:
                 category = "/".join(item.category)
-                clicks.append((position, name, item, kind, at_ms, session_ms, category, currency))
+                clicks.append((position, name, item.item_id, kind, at_ms, session_ms, category))
+                self._told[item.item_id] = (at_ms, item, currency)
                 if category:
                     tastes.add(shopper, category, at_ms)
                 if item.price is not None and kind == "item_view":
@@ -147,6 +153,8 @@ class Shoppers:
         if shopper is None:
             shopper = self.rows[name] = Shopper(True, other.first_ms, other.last_ms)
             self.totals.shoppers += 1
+            self._active[name] = -1
+        self._active.setdefault(name, shopper.last_ms // DAY_MS)
         before, joined_ms = shopper.sessions, max(move.at_ms, move.clock_ms)
         sessions.merge(shopper, other, gap_ms=self.rules.gap_ms, at_ms=joined_ms)
         self.totals.sessions_opened += shopper.sessions - before
@@ -155,7 +163,6 @@ class Shoppers:
         shopper.orders = {**other.orders, **shopper.orders}
         for session in shopper.open:
             self._due.add(session.last_ms + self.rules.gap_ms, name)
-        self._active[name] = shopper
         self.totals.merges += 1
         self.out.moved.append((move.anonymous_id, name, move.at_ms))
 
@@ -198,27 +205,35 @@ class Shoppers:
 
     def finish(self) -> Visited:
         """End the batch: one write a key of each shopper that did something."""
-        out, rules = self.out, self.rules
-        for name, shopper in self._active.items():
+        out, rules, rows = self.out, self.rules, self.rows
+        tell, write = out.active.append, out.writes.append
+        for name, day in self._active.items():
+            shopper = rows[name]
             category, share = rules.tastes.strongest(shopper)
             key = keys.shopper_key(name)
-            out.active.append(
+            profile_key, session_key = key + "profile", key + "session"
+            arguments, count = profile.profile_arguments(profile_key, shopper, category, share)
+            tell(
                 (
                     name,
                     shopper.known,
                     shopper.consent[2] is not False,
                     feature_row(shopper, share),
-                    profile.profile_write(key + "profile", shopper, category, share),
-                    rules.known_ttl_s if shopper.known else rules.anonymous_ttl_s,
+                    arguments,
+                    count,
                 )
             )
             if shopper.open:
-                key += "session"
-                out.writes.append(profile.session_write(name, key, shopper.open[-1]))
-                out.writes.append(("PEXPIRE", key, rules.session_ttl_ms))
+                write(profile.session_write(name, session_key, shopper.open[-1]))
+                write(resp.command(_PEXPIRE + resp.bulk(session_key) + self._session_ttl, 3))
+            # Profiles live for weeks: to put that off once a day of event time is enough.
+            if shopper.last_ms // DAY_MS > day:
+                ttl_s = rules.known_ttl_s if shopper.known else rules.anonymous_ttl_s
+                out.lifetimes.append(("EXPIRE", profile_key, ttl_s))
         if self._tracked:
             self.changed.update(self._active)
-        self._active = {}
+        out.catalogue += self._told.values()
+        self._active, self._told = {}, {}
         return out
 
     def _note(self, name: str) -> None:

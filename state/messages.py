@@ -1,10 +1,13 @@
 """What travels between the steps of the flow: one message a shard and batch, not one an event.
 
-Never stored (an epoch is complete before its snapshot), so these may change freely; they are pickled
-between workers, so they hold columns and plain values.
+Never stored (an epoch is complete before its snapshot), so these may change freely. Bytewax pickles
+what goes to another process: a `Message` is then its MessagePack, which takes half the time to make,
+so every field must be typed as msgspec decodes it.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import msgspec
 
@@ -12,11 +15,19 @@ from state.deadletters import DeadLetter
 from state.events import Event, Item
 from state.shopper import Shopper
 
-Write = tuple[str | bytes | int | float, ...]
-"""A Redis command and its arguments, as `state.store` sends it."""
+Arguments = tuple[str | int | float, ...]
+Write = Arguments | bytes
+"""A Redis command for `state.store`: its arguments, or one that `state.resp` packed already."""
 
 
-class BatchId(msgspec.Struct, frozen=True, order=True):
+class Message(msgspec.Struct, array_like=True, gc=False):
+    """What a keyed step is sent."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpacked, (type(self).__name__, _pack(self))
+
+
+class BatchId(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):
     """Which batch of which source partition, how far that had come before it, whether it ends it.
 
     `partitions` is how many the source has. Time in ms.
@@ -37,8 +48,8 @@ class SourceTotals(msgspec.Struct):
     by_type: dict[str, int] = {}
 
 
-class Group(msgspec.Struct):
-    """The events of one batch that one shard is to fold.
+class Group(Message):
+    """The events of one batch that one shard is to fold, without their `props`: no step reads them.
 
     `position` is each event's place in its batch; `clock` is the watermark that stood when it came
     (ms): an event older than that is late. The first group of a batch speaks for all of it: `totals`,
@@ -61,7 +72,7 @@ class SourceBatch(msgspec.Struct):
     rejected: list[DeadLetter]
 
 
-class Move(msgspec.Struct):
+class Move(msgspec.Struct, array_like=True):
     """An anonymous shopper's whole state on its way to the user it turned out to be."""
 
     position: int
@@ -86,26 +97,29 @@ class Totals(msgspec.Struct):
     erased: int = 0
 
 
-Click = tuple[int, str, Item, str, int, int, str, str]
+Click = tuple[int, str, str, str, int, int, str]
 """One item of an event that shows taste: position in the batch, shopper, item, event type, event time
-(ms), start of the session it belongs to (ms), category as one name (`shoes/running`) or "", currency or
-""."""
+(ms), start of the session it belongs to (ms), category as one name (`shoes/running`) or ""."""
+
+Told = tuple[int, Item, str]
+"""What an event or the catalogue says of an item: event time (ms), item, currency or ""."""
 
 Forward = tuple[int, str, Event, int]
 """An event whose shopper is a user that another shard keeps: position in the batch, shopper, event, the
 watermark that stood when it came (ms)."""
 
-Active = tuple[str, bool, bool, tuple[float, ...], Write, int]
+Active = tuple[str, bool, bool, bytes, str, int]
 """A shopper that did something, once a batch: id, whether it is a user, whether it may have lists, its
-feature row (`operators.features`), its profile as a write, how long that is kept (s)."""
+feature row (`operators.features`), the command that writes its profile, packed but for its head, and
+how many arguments that has."""
 
 
-class Visited(msgspec.Struct):
+class Visited(Message):
     """What one shard made of its part of a batch.
 
-    `forwards` and `moves` go on to the shard of the user, in this batch. `orders` are (shopper, worth
-    in millionths, time), `catalogue` (time, item, currency), `moved` (anonymous id, user, time),
-    `erased` (shopper, time); times in ms.
+    `forwards` and `moves` go on to the shard of the user, in this batch. `catalogue` is what it
+    heard of items, `orders` are (shopper, worth in millionths, time), `moved` (anonymous id, user,
+    time), `erased` (shopper, time); times in ms. `lifetimes` are for after the profiles.
     """
 
     batch: BatchId
@@ -115,10 +129,11 @@ class Visited(msgspec.Struct):
     active: list[Active] = []
     clicks: list[Click] = []
     orders: list[tuple[str, int, int]] = []
-    catalogue: list[tuple[int, Item, str]] = []
+    catalogue: list[Told] = []
     moved: list[tuple[str, str, int]] = []
     erased: list[tuple[str, int]] = []
     writes: list[Write] = []
+    lifetimes: list[Write] = []
     forwards: list[Forward] = []
     moves: list[Move] = []
     totals: dict[str, Totals] = {}
@@ -126,7 +141,7 @@ class Visited(msgspec.Struct):
     received_ms: bytes = b""
 
 
-class Regrouped(msgspec.Struct):
+class Regrouped(Message):
     """What one shard of users is to fold of a batch, and what the devices' shard made of it.
 
     `parts` is how many of all `shards` of devices this speaks for: a batch is whole when all have
@@ -142,7 +157,7 @@ class Regrouped(msgspec.Struct):
     passed: list[Visited]
 
 
-class Part(msgspec.Struct):
+class Part(Message):
     """One shard's share of a batch, ready to learn from."""
 
     batch: BatchId
@@ -151,7 +166,7 @@ class Part(msgspec.Struct):
     visited: list[Visited]
 
 
-class Output(msgspec.Struct):
+class Output(Message):
     """What a batch leads to in Redis, in order, and when its events were received.
 
     `received_ms` as in `Group`: with it the sink knows how fresh a key is when it can be read.
@@ -159,3 +174,14 @@ class Output(msgspec.Struct):
 
     writes: list[Write]
     received_ms: bytes = b""
+
+
+_pack = msgspec.msgpack.Encoder().encode
+_UNPACK = {
+    kind.__name__: msgspec.msgpack.Decoder(kind).decode
+    for kind in (Group, Visited, Regrouped, Part, Output)
+}
+
+
+def _unpacked(kind: str, packed: bytes) -> Message:
+    return _UNPACK[kind](packed)

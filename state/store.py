@@ -37,12 +37,12 @@ from state.streams import give_way
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-Command = tuple[str | bytes | int | float, ...]
-"""A Redis command and its arguments."""
+Command = tuple[str | bytes | int | float, ...] | bytes
+"""A Redis command and its arguments, or one packed already (`state.resp`)."""
 
 LOGIN_VARIABLE = "PENSTOCK_REDIS_PASSWORD"
 
-_pack = cast("Callable[[Command], bytes]", pack_command)
+_pack = cast("Callable[[tuple[str | bytes | int | float, ...]], bytes]", pack_command)
 _UNSETTLED_BYTES_MAX = 8 << 20
 _RECEIVE_BYTES = 1 << 16
 _BACKOFF_S = (0.05, 0.1, 0.2, 0.5, 1.0)
@@ -125,7 +125,7 @@ class Store:
 
     def send(self, commands: Iterable[Command]) -> None:
         """Write commands in order, without waiting for their replies."""
-        packed = list(map(_pack, commands))
+        packed = [one if isinstance(one, bytes) else _pack(one) for one in commands]
         if not packed:
             return
         if self._unsettled_bytes > _UNSETTLED_BYTES_MAX:

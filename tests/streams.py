@@ -13,6 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
+from hiredis import Reader
 from hypothesis import strategies as st
 
 from flows.replay import run
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from state.deadletters import DeadLetter
     from state.events import EventType
-    from state.messages import Regrouped, Visited
+    from state.messages import Arguments, Regrouped, Visited, Write
     from state.shopper import Shopper
 
 START_MS = 1_600_000_000_000
@@ -238,6 +239,17 @@ def streams(
             )
         )
     return stream
+
+
+def arguments(write: Write) -> Arguments:
+    """A command's arguments, of one packed already as texts."""
+    if isinstance(write, tuple):
+        return write
+    reader = Reader()
+    reader.feed(write)
+    taken = tuple(argument.decode() for argument in reader.gets())
+    assert reader.gets() is False, "a command and nothing more"
+    return taken
 
 
 def flow_settings(**more: Any) -> Settings:

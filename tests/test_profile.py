@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from operators import profile
 from state import keys
 from state.events import Consent, Event, Item
+from state.resp import command
 from state.shopper import Shopper
 from state.times import DAY_MS
 from tests.streams import (
@@ -18,6 +19,7 @@ from tests.streams import (
     MINUTE_MS,
     RULES,
     START_MS,
+    arguments,
     event,
     facts,
     fold,
@@ -36,15 +38,20 @@ SOCK = Item("sock", category=("wear", "socks"), price=0.1, quantity=3)
 def written(stream: list[Event]) -> dict[str, str]:
     """The profile of the only shopper as its readers see it."""
     ((name, shopper),) = fold(stream).shoppers.items()
-    fields = profile.profile_write(keys.profile_key(name), shopper, "", 0.0)[2:]
-    return {str(k): str(v) for k, v in zip(fields[::2], fields[1::2], strict=True)}
+    packed, count = profile.profile_arguments(keys.profile_key(name), shopper, "", 0.0)
+    return fields(command(packed, count))
 
 
 def session(stream: list[Event]) -> dict[str, str]:
     """The newest session of the only shopper as its readers see it."""
     ((name, shopper),) = fold(stream).shoppers.items()
-    fields = profile.session_write(name, keys.session_key(name), shopper.open[-1])[2:]
-    return {str(k): str(v) for k, v in zip(fields[::2], fields[1::2], strict=True)}
+    return fields(profile.session_write(name, keys.session_key(name), shopper.open[-1]))
+
+
+def fields(packed: bytes) -> dict[str, str]:
+    """Of a HASH that a command writes."""
+    _, _, *pairs = arguments(packed)
+    return dict(zip(map(str, pairs[::2]), map(str, pairs[1::2]), strict=True))
 
 
 def day(kind: EventType, number: int, days: float, *items: Item, **more: Any) -> Event:

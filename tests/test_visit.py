@@ -19,6 +19,7 @@ from tests.streams import (
     MINUTE_MS,
     START_MS,
     Flow,
+    arguments,
     event,
     facts,
     fold,
@@ -29,15 +30,19 @@ from tests.streams import (
 
 if TYPE_CHECKING:
     from state.events import Event
-    from state.messages import Visited, Write
+    from state.messages import Arguments, Visited, Write
 
 
 def order(event_id: object, at_ms: int, order_id: str = "7") -> Event:
     return event("purchase", event_id, at_ms, order_id=order_id, value=5.0, items=(ITEMS[1],))
 
 
-def writes(visited: list[Visited]) -> list[Write]:
-    return [write for one in visited for write in one.writes]
+def writes(visited: list[Visited]) -> list[Arguments]:
+    return [arguments(write) for one in visited for write in one.writes]
+
+
+def lifetimes(visited: list[Visited]) -> set[Write]:
+    return {write for one in visited for write in one.lifetimes}
 
 
 def test_an_event_counts_once() -> None:
@@ -108,8 +113,21 @@ class TestWrites:
     def test_a_known_shopper_is_kept_for_longer(self) -> None:
         flow = Flow()
         flow.feed([view(1, 0), view(2, 0, None, user_id="u")])
-        kept = {who[0]: (who[1], who[5]) for visited in flow.visited for who in visited.active}
-        assert kept == {"ann": (False, 30 * 86_400), "u": (True, 90 * 86_400)}
+        assert lifetimes(flow.visited) == {
+            ("EXPIRE", keys.profile_key("ann"), 30 * 86_400),
+            ("EXPIRE", keys.profile_key("u"), 90 * 86_400),
+        }
+
+    def test_the_life_of_a_profile_is_drawn_out_once_a_day(self) -> None:
+        """Also of a user whose newest event came with the device that turned out to be theirs."""
+        flow, days = Flow(), []
+        for at_ms in (0, MINUTE_MS, DAY_MS, DAY_MS + 1, 3 * DAY_MS):
+            flow.feed([view(at_ms, at_ms)])
+            days.append(len(lifetimes(flow.visited)))
+            flow.visited.clear()
+        assert days == [1, 0, 1, 0, 1]
+        flow.feed([event("identify", "i", 3 * DAY_MS + 1, "ann", "u")])
+        assert [write[1] for write in lifetimes(flow.visited)] == [keys.profile_key("u")]
 
     def test_a_session_that_is_over_leaves_redis(self) -> None:
         flow = Flow()
@@ -133,8 +151,8 @@ class TestWrites:
         flow.feed([event("page_view", 1, 0), order(2, 1), view(3, 5)])
         clicks = sorted(click[:6] for visited in flow.visited for click in visited.clicks)
         assert clicks == [
-            (1, "ann", ITEMS[1], "purchase", START_MS + 1, START_MS),
-            (2, "ann", ITEMS[1], "item_view", START_MS + 5, START_MS),
+            (1, "ann", ITEMS[1].item_id, "purchase", START_MS + 1, START_MS),
+            (2, "ann", ITEMS[1].item_id, "item_view", START_MS + 5, START_MS),
         ]
         assert {"item_view", "cart_add", "purchase", "wishlist_add"} == TASTE_TYPES
 

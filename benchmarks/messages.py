@@ -1,0 +1,83 @@
+"""What does it cost to send an event's messages to another process, beside a plain pickle of them?
+
+Bytewax pickles each message that leaves its worker; with two workers half of the groups, half of
+what goes on to users and half of the parts do. `python -m benchmarks.messages` folds 100,000 events
+of the canonical workload and prints microseconds an event and hop, there and back, best of three.
+"""
+
+from __future__ import annotations
+
+import pickle
+from itertools import islice
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.workload import Workload, cached
+from flows.files import LogFile
+from operators.readers import READERS
+from operators.routing import SourceClock
+from operators.shards import DeviceShard, UserShard, regroup
+from operators.visit import Rules
+from state.config import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+EVENTS = 100_000
+BATCHES = (8192, 512)
+"""Events a batch: of a replay, and of a busy live run."""
+
+
+def hops(batch_events: int) -> dict[str, list[Any]]:
+    """The messages of each hop between workers."""
+    settings = Settings()
+    shards, rules = settings.sessions.shards, Rules.of(settings.sessions, settings.profiles)
+    devices = [DeviceShard(rules) for _ in range(shards)]
+    users = [UserShard(rules) for _ in range(shards)]
+    path = str(cached(Workload(events=200_000)))
+    records = READERS["penstock"](LogFile(path).lines(), source=path, now_ms=2**62)
+    clock = SourceClock()
+    sent: dict[str, list[Any]] = {"by_device": [], "by_user": [], "together": []}
+    for _ in range(EVENTS // batch_events):
+        groups = clock.batch(
+            islice(records, batch_events),
+            partition="file",
+            shards=shards,
+            allowed_lateness_ms=settings.sessions.allowed_lateness_ms,
+        ).groups
+        sent["by_device"] += groups
+        dealt = regroup([v for g in groups for v in devices[g.shard].fold(g)], shards)
+        sent["by_user"] += dealt
+        sent["together"] += [part for m in dealt for part in users[m.shard].fold(m)]
+    return sent
+
+
+def best_us(messages: Sequence[Any]) -> tuple[float, float, int]:
+    """Microseconds an event to pickle messages and to have them again, and bytes an event."""
+    there_s, back_s = [], []
+    for _ in range(3):
+        began_s = perf_counter()
+        blobs = [*map(pickle.dumps, messages)]
+        there_s.append(perf_counter() - began_s)
+        began_s = perf_counter()
+        for blob in blobs:
+            pickle.loads(blob)
+        back_s.append(perf_counter() - began_s)
+    size = sum(map(len, blobs))
+    return min(there_s) / EVENTS * 1e6, min(back_s) / EVENTS * 1e6, size // EVENTS
+
+
+def main() -> None:
+    """Print a line for each hop and batch size."""
+    for batch_events in BATCHES:
+        for hop, messages in hops(batch_events).items():
+            there, back, size = best_us(messages)
+            print(
+                f"batch={batch_events} hop={hop} there_us={there:.2f} back_us={back:.2f} "
+                f"bytes={size}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
