@@ -7,6 +7,7 @@ letters by what is wrong.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.readers import READERS
-from operators.readers.records import RECORDS, record_reader
+from operators.readers import READERS, ecommerce, ga4, posthog, segment, snowplow
+from operators.readers.fields import plain
+from operators.readers.records import RECORDS, adapter, record_reader
 from state import keys
 from state.deadletters import DeadLetter
 from state.errors import UserError
@@ -484,6 +486,44 @@ def test_one_visit_comes_to_the_same_profile_whoever_tells_of_it(
     meta = dict(rows[keys.meta_key()])
     assert (meta[b"events"], meta[b"accepted"], meta[b"duplicates"]) == (b"8", b"6", b"1")
     assert json.loads(meta[b"rejected"]) == {"empty_order_id": 1}
+
+
+DOCS = (Path(__file__).parents[1] / "docs/adapters.md").read_text()
+
+
+def test_the_tables_of_the_docs_name_every_event_that_has_a_type() -> None:
+    named = {plain(word) for word in re.split(r"[|,;`]", DOCS)}
+    known = {*ecommerce.TRACKED, *ecommerce.RECOMMENDED}
+    known |= {
+        plain(name) for name in (*ga4.TYPES, *snowplow.ACTIONS, *posthog.CALLS, *segment.CALLS)
+    }
+    assert known - named == set()
+    assert [name for name in ADAPTERS if f"| `{name}` |" not in DOCS] == []
+
+
+def test_the_adapter_in_the_docs_reads() -> None:
+    example: dict[str, Any] = {}
+    exec(DOCS.split("```python\n")[1].split("```")[0], example)
+    till = adapter("till", example["split"], example["event"])
+
+    def sold(*sales: Any) -> list[Any]:
+        raw = json.dumps({"at": "2026-03-01T10:00:00Z", "sales": sales}).encode()
+        results = till(raw, source="log", partition="0", offset=1, now_ms=NOW_MS)
+        return [
+            r.value if isinstance(r, Event) else (r.failure_type, r.errors[0].path) for r in results
+        ]
+
+    assert sold({"number": 7, "card": "ann", "gross": 12, "tax": 2}) == [10]
+    assert sold({"number": 7, "card": "ann"}, {"card": "ann"}) == [
+        None,
+        ("empty_order_id", "$.sales[0].number"),
+    ]
+    (letter,) = till(b"{}", source="log", partition="0", offset=1, now_ms=NOW_MS)
+    assert isinstance(letter, DeadLetter)
+    assert (letter.failure_type, letter.errors[0].message) == (
+        "processing_error",
+        "KeyError: 'sales'",
+    )
 
 
 def test_the_catalogue_example_of_the_docs_fills_a_card(redis_url: str, tmp_path: Path) -> None:

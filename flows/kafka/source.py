@@ -103,7 +103,14 @@ class KafkaPartition(StatefulSourcePartition[SourceBatch, bytes]):
             # future: a producer's clock may be ahead.
             at_ms = record.timestamp if 0 <= record.timestamp < now_ms else now_ms
             raw = record.value or b""  # a tombstone says no more than an empty record
-            events += read(raw, source=source, partition=number, offset=record.offset, now_ms=at_ms)
+            events += read(
+                raw,
+                source=source,
+                partition=number,
+                offset=record.offset,
+                now_ms=at_ms,
+                received_ms=at_ms,
+            )
         return events
 
     def next_awake(self) -> datetime | None:

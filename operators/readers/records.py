@@ -21,6 +21,7 @@ from state.events import EVENT_BYTES_MAX
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from operators.faults import Finding
     from operators.readers import Reader
     from state.deadletters import DeadLetter
     from state.events import Event
@@ -87,10 +88,8 @@ def adapter(
                     # Equal records that tell neither an id nor a time are as many events.
                     again = stable_event_id(name, told.event_id, str(received_ms))
                     event = replace(event, event_id=again)
-            except BadFieldError as bad:
-                finding = bad.finding
             except Exception as error:
-                finding = ("processing_error", "$", f"{type(error).__name__}: {error}"[:300])
+                finding = _finding(error)
             else:
                 return admit(
                     event, piece, source=source, partition=partition, offset=offset, now_ms=now_ms
@@ -99,13 +98,20 @@ def adapter(
 
         try:
             parts = split(_parsed(raw))
-        except BadFieldError as bad:
-            return [reject(raw, [bad.finding], source=source, partition=partition, offset=offset)]
+        except Exception as error:
+            finding = _finding(error)
+            return [reject(raw, [finding], source=source, partition=partition, offset=offset)]
         if len(parts) == 1:
             return [one(parts[0], raw, 0)]
         return [one(part, msgspec.json.encode(part), index) for index, part in enumerate(parts)]
 
     return events_of
+
+
+def _finding(error: Exception) -> Finding:
+    if isinstance(error, BadFieldError):
+        return error.finding
+    return ("processing_error", "$", f"{type(error).__name__}: {error}"[:300])
 
 
 def _parsed(raw: bytes) -> dict[str, Any]:
