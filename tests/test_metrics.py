@@ -30,7 +30,7 @@ def test_when_each_event_was_received_arrives_with_what_it_led_to(tmp_path: Path
             TestingSink(outputs),
             DeadLetterSink(tmp_path / "dead"),
             settings,
-            stored=False,
+            journals=None,
         )
     )
     received = [array("q", output.received_ms).tolist() for _, output in outputs]
