@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import yaml
@@ -21,6 +21,15 @@ NotNegative = Annotated[int, msgspec.Meta(ge=0)]
 HalfLife = Annotated[float, msgspec.Meta(gt=0)]
 
 ENVIRONMENT_PREFIX = "PENSTOCK_"
+
+
+class _Yaml(yaml.SafeLoader):
+    """YAML whose times stay text: what a time is for, its key says."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012
+        first: [one for one in resolvers if one[0] != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -96,8 +105,10 @@ class Kafka(_Section, frozen=True):
     bootstrap_servers: str = "localhost:9092"
     topic: str = "events"
     group: str = "penstock"
-    start: str = "earliest"
+    start: str | int = "earliest"
+    out_of_range: Literal["fail", "earliest", "latest"] = "fail"
     format: str = "penstock"
+    refresh_s: Positive = 60
 
 
 class Settings(_Section, frozen=True):
@@ -139,7 +150,7 @@ def load(
     """
     chosen = path or default_path()
     try:
-        tree = yaml.safe_load(chosen.read_bytes()) or {}
+        tree = yaml.load(chosen.read_bytes(), _Yaml) or {}  # noqa: S506  it is a SafeLoader
     except OSError as error:
         raise UserError(
             f"{chosen}: {error.strerror}: name a configuration with --config"
@@ -175,6 +186,6 @@ def _set(tree: dict[str, Any], path: list[str], text: str, said: str) -> None:
             raise UserError(f"{said}: `{name}` is a value, not a section")
         node = child
     try:
-        node[path[-1]] = yaml.safe_load(text)
+        node[path[-1]] = yaml.load(text, _Yaml)  # noqa: S506
     except yaml.YAMLError:
         node[path[-1]] = text

@@ -12,11 +12,12 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from flows.embedded import EmbeddedRedis
-from tests.kafka_broker import KafkaBroker, why_not
+from tests.kafka_broker import AnyBroker, KafkaBroker, why_not
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+OWN_KAFKA = "KAFKA_BOOTSTRAP_SERVERS"
 
 # A machine that is busy is no reason to fail.
 settings.register_profile("quick", deadline=None, derandomize=True, max_examples=50)
@@ -41,11 +42,22 @@ def redis_url(redis_server: EmbeddedRedis) -> str:
 
 
 @pytest.fixture(scope="session")
-def kafka_broker() -> Iterator[KafkaBroker]:
-    """A real Kafka broker that a test may kill and start again; each pytest worker has its own."""
+def kafka_broker() -> Iterator[AnyBroker]:
+    """A real Kafka broker: one of our own, or the one that KAFKA_BOOTSTRAP_SERVERS names."""
+    if address := os.environ.get(OWN_KAFKA):
+        yield AnyBroker(address)
+        return
     if missing := why_not():
         if os.environ.get("REQUIRE_KAFKA"):
             pytest.fail(f"REQUIRE_KAFKA is set, and there is {missing}")
         pytest.skip(missing)
     with KafkaBroker() as broker:
         yield broker
+
+
+@pytest.fixture
+def killable_kafka_broker(kafka_broker: AnyBroker) -> KafkaBroker:
+    """A broker that a test may kill and start again; without one the test is skipped."""
+    if not isinstance(kafka_broker, KafkaBroker):
+        pytest.skip(f"{OWN_KAFKA} names a broker that is not ours to kill")
+    return kafka_broker

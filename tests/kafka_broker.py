@@ -14,7 +14,7 @@ import tempfile
 import time
 import uuid
 from base64 import urlsafe_b64encode
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,7 +67,33 @@ def free_port() -> int:
         return port
 
 
-class KafkaBroker:
+class AnyBroker:
+    """A broker that is there, whoever runs it."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    def create_topic(self, name: str, partitions: int = 4, **configs: str) -> str:
+        """A new topic, with settings such as retention_ms="1000"; returns its name.
+
+        The name is made unique: a broker may keep topics from one run of the tests to the next.
+        """
+        topic = f"penstock-{name}-{uuid.uuid4().hex[:8]}"
+        config = {
+            "num_partitions": partitions,
+            "replication_factor": 1,
+            "configs": {key.replace("_", "."): value for key, value in configs.items()},
+        }
+        with closing(self.admin()) as admin:
+            admin.create_topics({topic: config}, wait_for_metadata=True)
+        return topic
+
+    def admin(self) -> KafkaAdminClient:
+        """A client for what else a test changes; close it."""
+        return KafkaAdminClient(bootstrap_servers=self.address)
+
+
+class KafkaBroker(AnyBroker):
     """One node; `properties` are added to its configuration. A context manager."""
 
     def __init__(
@@ -76,7 +102,7 @@ class KafkaBroker:
         self.folder = folder or Path(tempfile.mkdtemp(prefix="kafka-"))
         self._is_own = folder is None
         self.port = free_port()
-        self.address = f"127.0.0.1:{self.port}"
+        super().__init__(f"127.0.0.1:{self.port}")
         self.log = self.folder / "broker.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._configure(properties or {})
@@ -109,6 +135,9 @@ class KafkaBroker:
             "share.coordinator.state.topic.replication.factor": "1",
             "share.coordinator.state.topic.min.isr": "1",
             "group.initial.rebalance.delay.ms": "0",
+            # A node that was killed is taken back when its old session has run out.
+            "broker.session.timeout.ms": "2000",
+            "broker.heartbeat.interval.ms": "500",
             "auto.create.topics.enable": "false",
             "num.partitions": "4",
         }
@@ -143,20 +172,6 @@ class KafkaBroker:
         with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 0.2):
             return True
         return False
-
-    def create_topic(self, name: str, partitions: int = 4, **configs: str) -> str:
-        """A new topic, with settings such as retention_ms="1000"; returns its name."""
-        admin = KafkaAdminClient(bootstrap_servers=self.address)
-        topic = {
-            "num_partitions": partitions,
-            "replication_factor": 1,
-            "configs": {key.replace("_", "."): value for key, value in configs.items()},
-        }
-        try:
-            admin.create_topics({name: topic}, wait_for_metadata=True)
-        finally:
-            admin.close()
-        return name
 
     def signal(self, number: signal.Signals) -> None:
         """Send the process a signal, as SIGSTOP and SIGCONT for a broker that hangs."""

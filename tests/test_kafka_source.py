@@ -2,105 +2,39 @@
 
 from __future__ import annotations
 
-import threading
+import pickle
+import sqlite3
 import time
-from datetime import timedelta
+from contextlib import closing
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import bytewax.operators as op
-import msgspec
-from bytewax.dataflow import Dataflow
-from bytewax.recovery import RecoveryConfig, init_db_dir
-from bytewax.testing import TestingSink, run_main
-from kafka import KafkaProducer
+import pytest
+from bytewax.errors import BytewaxRuntimeError
+from kafka import TopicPartition
 
-from flows.kafka.source import KafkaSource
-from state import config
+from flows.kafka.source import KafkaSource, part_name
+from flows.kafka.watch import Watch
+from state.errors import UserError
+from state.snapshots import SOURCE
+from tests.kafka_runs import Run, committed, event, send
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from state.messages import SourceBatch
-    from tests.kafka_broker import KafkaBroker
-
-NOW_MS = 1_790_000_000_000
+    from tests.kafka_broker import AnyBroker, KafkaBroker
 
 
-def event(number: int, at_ms: int = NOW_MS) -> bytes:
-    fields = {
-        "event_id": str(number),
-        "type": "page_view",
-        "event_ts": at_ms,
-        "anonymous_id": f"visitor-{number % 50}",
-    }
-    return msgspec.json.encode(fields)
-
-
-def send(broker: KafkaBroker, topic: str, values: Iterable[bytes | None], **how: object) -> None:
-    producer = KafkaProducer(bootstrap_servers=broker.address, linger_ms=5)
-    for number, value in enumerate(values):
-        producer.send(topic, value, key=str(number).encode(), **how)
-    producer.flush()
-    producer.close()
-
-
-class Run:
-    """Runs of one topic through a source, and what came out of them."""
-
-    def __init__(self, broker: KafkaBroker, topic: str, folder: Path, **kafka: object) -> None:
-        self.settings = config.load(
-            overrides=(
-                f"kafka.bootstrap_servers={broker.address}",
-                f"kafka.topic={topic}",
-                f"kafka.group={topic}",
-                *(f"kafka.{key}={value}" for key, value in kafka.items()),
-            ),
-            environment={},
-        )
-        self.recovery = folder / "recovery"
-        self.recovery.mkdir()
-        init_db_dir(self.recovery, 1)
-        self.batches: list[SourceBatch] = []
-
-    @property
-    def ids(self) -> list[int]:
-        groups = (group for batch in self.batches for group in batch.groups)
-        return sorted(int(event.event_id) for group in groups for event in group.events)
-
-    def until(self, is_enough: Callable[[], bool], *, patience_s: float = 20) -> None:
-        """Run until enough has come, then stop cleanly."""
-        stop = threading.Event()
-        gave_up: list[bool] = []
-
-        def watch() -> None:
-            end_s = time.monotonic() + patience_s
-            while not is_enough() and not stop.is_set():
-                if time.monotonic() > end_s:
-                    gave_up.append(True)
-                    break
-                time.sleep(0.01)
-            stop.set()
-
-        watcher = threading.Thread(target=watch)
-        watcher.start()
-        try:
-            flow = Dataflow("test")
-            batches = op.input("events", flow, KafkaSource(self.settings, stop))
-            op.output("out", batches, TestingSink(self.batches))
-            run_main(
-                flow,
-                epoch_interval=timedelta(milliseconds=100),
-                recovery_config=RecoveryConfig(str(self.recovery)),
-            )
-        finally:
-            stop.set()
-            watcher.join()
-        assert not gave_up, f"only {len(self.ids)} events came"
+def said(error: BaseException) -> str:
+    """What a person hears of an error behind Bytewax's."""
+    behind: BaseException | None = error
+    while behind is not None and not isinstance(behind, UserError):
+        behind = behind.__cause__ or behind.__context__
+    return str(behind)
 
 
 def test_every_record_comes_once_and_a_second_run_goes_on(
-    kafka_broker: KafkaBroker, tmp_path: Path
+    kafka_broker: AnyBroker, tmp_path: Path
 ) -> None:
     topic = kafka_broker.create_topic("once")
     send(kafka_broker, topic, map(event, range(20_000)))
@@ -110,3 +44,214 @@ def test_every_record_comes_once_and_a_second_run_goes_on(
     send(kafka_broker, topic, map(event, range(20_000, 20_010)))
     run.until(lambda: len(run.ids) >= 20_010)
     assert run.ids == list(range(20_010))
+
+
+def test_a_clean_stop_shows_the_group_where_the_next_run_goes_on(
+    kafka_broker: AnyBroker, tmp_path: Path
+) -> None:
+    topic = kafka_broker.create_topic("lag", partitions=2)
+    send(kafka_broker, topic, map(event, range(100)))
+    run = Run(kafka_broker, topic, tmp_path)
+    source = run.until(lambda: len(run.ids) >= 100)
+    offsets = committed(kafka_broker, topic, topic, 2)
+    assert sum(offset or 0 for offset in offsets) == 100
+    assert dict(enumerate(offsets)) == {one.partition: n for one, n in source.covered.items()}
+
+
+def test_the_lag_counts_what_waits(kafka_broker: AnyBroker, tmp_path: Path) -> None:
+    topic = kafka_broker.create_topic("waits", partitions=1)
+    run = Run(kafka_broker, topic, tmp_path)
+    send(kafka_broker, topic, map(event, range(10)))
+    seen: list[dict[str, int]] = []
+
+    def is_seen() -> bool:
+        if run.source is not None and run.source.lag:
+            seen.append(run.source.lag)
+        return bool(seen)
+
+    run.until(is_seen)
+    assert seen[0] == {f"0-{topic}": 0}
+
+
+def test_an_offset_is_committed_when_the_recovery_store_holds_it(
+    kafka_broker: AnyBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = kafka_broker.create_topic("covered", partitions=2)
+    run = Run(kafka_broker, topic, tmp_path)
+    ahead: list[tuple[int, int]] = []
+    commits: list[int] = []
+
+    def stored(partition: TopicPartition) -> int:
+        with closing(sqlite3.connect(run.recovery / "part-0.sqlite3")) as database:
+            found = database.execute(
+                "SELECT ser_change FROM snaps WHERE state_key = ? AND snap_epoch < "
+                "(SELECT max(worker_frontier) FROM fronts) ORDER BY snap_epoch DESC LIMIT 1",
+                (part_name(partition),),
+            ).fetchone()
+        return SOURCE.decode(pickle.loads(found[0])).offset if found else -1
+
+    def commit(self: Watch, partition: TopicPartition, offset: int) -> None:
+        commits.append(offset)
+        if stored(partition) < offset:
+            ahead.append((stored(partition), offset))
+
+    monkeypatch.setattr(Watch, "commit", commit)
+    for first in range(0, 2000, 1000):
+        send(kafka_broker, topic, map(event, range(first, first + 1000)))
+        commits.clear()
+        run.until(lambda: len(commits) > 10)
+    assert ahead == []
+
+
+@pytest.mark.parametrize(("start", "first"), [("earliest", 0), ("latest", 20), ("time", 10)])
+def test_the_first_run_starts_where_it_is_told(
+    kafka_broker: AnyBroker, tmp_path: Path, start: str, first: int
+) -> None:
+    topic = kafka_broker.create_topic("start", partitions=1, retention_ms="-1")
+    for tens, at_ms in enumerate((1_600_000_000_000, 1_700_000_000_000)):
+        events = (event(number, at_ms) for number in range(10 * tens, 10 * tens + 10))
+        send(kafka_broker, topic, events, timestamp_ms=at_ms)
+    if start == "time":
+        start = datetime.fromtimestamp(1_650_000_000, UTC).isoformat()
+    run = Run(kafka_broker, topic, tmp_path, start=start)
+    # Without an event, the place is in the first snapshot.
+    run.until(lambda: len(run.ids) >= 20 - first and bool(run.source and run.source.covered))
+    send(kafka_broker, topic, map(event, range(20, 30)))
+    run.until(lambda: len(run.ids) >= 30 - first)
+    assert run.ids == list(range(first, 30))
+
+
+def test_a_time_beyond_the_newest_record_is_the_end(
+    kafka_broker: AnyBroker, tmp_path: Path
+) -> None:
+    topic = kafka_broker.create_topic("beyond", partitions=1, retention_ms="-1")
+    send(kafka_broker, topic, map(event, range(10)), timestamp_ms=1_600_000_000_000)
+    run = Run(kafka_broker, topic, tmp_path, start="2026-01-01")
+    source = run.until(lambda: bool(run.source and run.source.covered))
+    assert list(source.covered.values()) == [10]
+
+
+def test_a_first_run_may_start_where_the_group_is(kafka_broker: AnyBroker, tmp_path: Path) -> None:
+    topic = kafka_broker.create_topic("group", partitions=1)
+    send(kafka_broker, topic, map(event, range(10)))
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+    run = Run(kafka_broker, topic, tmp_path / "one", start="group")
+    run.until(lambda: len(run.ids) >= 10)
+    send(kafka_broker, topic, map(event, range(10, 15)))
+    run = Run(kafka_broker, topic, tmp_path / "two", start="group")
+    run.until(lambda: len(run.ids) >= 5)
+    assert run.ids == list(range(10, 15))
+
+
+def test_what_is_no_event_is_a_dead_letter_with_its_place(
+    kafka_broker: AnyBroker, tmp_path: Path
+) -> None:
+    topic = kafka_broker.create_topic("letters", partitions=1)
+    send(kafka_broker, topic, [event(1), None, b"", event(2) + b"\n" + event(3), b"\xff", event(4)])
+    run = Run(kafka_broker, topic, tmp_path)
+    run.until(lambda: len(run.ids) >= 2)
+    assert run.ids == [1, 4]
+    assert [(one.source, one.partition, one.offset) for one in run.letters] == [
+        (topic, "0", offset) for offset in (1, 2, 3, 4)
+    ]
+
+
+def test_a_deleted_place_ends_the_run_and_says_what_to_do(
+    kafka_broker: AnyBroker, tmp_path: Path
+) -> None:
+    topic = kafka_broker.create_topic("deleted", partitions=1)
+    send(kafka_broker, topic, map(event, range(10)))
+    run = Run(kafka_broker, topic, tmp_path)
+    run.until(lambda: len(run.ids) >= 10)
+    send(kafka_broker, topic, map(event, range(10, 20)))
+    with closing(kafka_broker.admin()) as admin:
+        admin.delete_records({TopicPartition(topic, 0): 15})
+    with pytest.raises(BytewaxRuntimeError) as raised:
+        run.until(lambda: len(run.ids) >= 20)
+    assert f"partition 0 of topic {topic} has offsets 15 to 20, not 10" in said(raised.value)
+    assert "kafka.out_of_range=earliest" in said(raised.value)
+    run = Run(kafka_broker, topic, tmp_path, out_of_range="earliest")
+    run.until(lambda: len(run.ids) >= 5)
+    assert run.ids == [15, 16, 17, 18, 19]
+
+
+def test_a_topic_made_anew_ends_the_run(kafka_broker: AnyBroker, tmp_path: Path) -> None:
+    topic = kafka_broker.create_topic("anew", partitions=1)
+    send(kafka_broker, topic, map(event, range(10)))
+    run = Run(kafka_broker, topic, tmp_path)
+    run.until(lambda: len(run.ids) >= 10)
+    with closing(kafka_broker.admin()) as admin:
+        admin.delete_topics([topic])
+        time.sleep(0.5)
+        admin.create_topics(
+            {topic: {"num_partitions": 1, "replication_factor": 1}}, wait_for_metadata=True
+        )
+    with pytest.raises(BytewaxRuntimeError) as raised:
+        run.until(lambda: False, patience_s=5)
+    assert "has offsets 0 to 0, not 10" in said(raised.value)
+
+
+def test_a_new_partition_ends_the_run_and_the_next_reads_it_whole(
+    kafka_broker: AnyBroker, tmp_path: Path
+) -> None:
+    topic = kafka_broker.create_topic("grown", partitions=1)
+    run = Run(kafka_broker, topic, tmp_path, refresh_s=1, start="latest")
+    is_grown = False
+
+    def grow() -> bool:
+        nonlocal is_grown
+        if not is_grown and run.source is not None and run.source.covered:
+            with closing(kafka_broker.admin()) as admin:
+                admin.create_partitions({topic: 2})
+            send(kafka_broker, topic, map(event, range(10)), partition=1)
+            is_grown = True
+        return False
+
+    assert run.until(grow).repartitioned
+    run.until(lambda: len(run.ids) >= 10)
+    assert run.ids == list(range(10))
+
+
+def test_a_partition_that_is_gone_is_said_before_the_run(
+    kafka_broker: AnyBroker, tmp_path: Path
+) -> None:
+    topic = kafka_broker.create_topic("gone", partitions=1)
+    run = Run(kafka_broker, topic, tmp_path)
+    source = KafkaSource(run.settings, run.stop, stored={f"0-{topic}", f"1-{topic}"})
+    with pytest.raises(UserError, match=rf"does not have: 1-{topic}:"):
+        source.list_parts()
+    source.close()
+
+
+def test_a_topic_that_is_not_there_is_said(kafka_broker: AnyBroker, tmp_path: Path) -> None:
+    run = Run(kafka_broker, "penstock-nowhere", tmp_path)
+    with pytest.raises(UserError, match="has no topic penstock-nowhere: create it"):
+        KafkaSource(run.settings, run.stop).list_parts()
+
+
+def test_a_broker_that_is_killed_is_waited_for(
+    killable_kafka_broker: KafkaBroker, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = killable_kafka_broker
+    topic = broker.create_topic("killed", partitions=2)
+    send(broker, topic, map(event, range(1000)))
+    run = Run(broker, topic, tmp_path)
+    step = 0
+
+    def play() -> bool:
+        nonlocal step
+        if step == 0 and len(run.ids) >= 1000:
+            broker.kill()
+            step = 1
+        if step == 1 and run.source is not None and not run.source.is_up:
+            broker.start()
+            send(broker, topic, map(event, range(1000, 2000)))
+            step = 2
+        return len(run.ids) >= 2000 and run.source is not None and run.source.is_up
+
+    run.until(play, patience_s=60)
+    assert run.ids == list(range(2000))
+    told = [one.getMessage().split(": ")[0] for one in caplog.records if "penstock" in one.name]
+    where = f"Kafka at {broker.address}"
+    assert told == [f"{where} does not answer", f"{where} is back"]

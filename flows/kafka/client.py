@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from state.config import Kafka
+
+# It says every attempt to connect, at level ERROR; `flows.kafka.watch` says what it comes to, once.
+logging.getLogger("kafka").setLevel(logging.CRITICAL)
 
 BOOTSTRAP_MS = 10_000
 """How long the first answer of a broker may take."""
@@ -54,10 +58,12 @@ def consumer(kafka: Kafka, **options: Any) -> KafkaConsumer:
     """A consumer that never moves and never commits by itself. Raises UserError without a broker."""
     with in_words(kafka):
         return KafkaConsumer(
-            **connection(kafka),
-            auto_offset_reset="none",
-            enable_auto_commit=False,
-            **options,
+            **{
+                **connection(kafka),
+                "auto_offset_reset": "none",
+                "enable_auto_commit": False,
+                **options,
+            }
         )
 
 

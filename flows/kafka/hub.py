@@ -10,7 +10,11 @@ from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from kafka.errors import OffsetOutOfRangeError
+
 from flows.kafka.client import REQUEST_MS, consumer, in_words
+from flows.kafka.start import held, within
+from state.errors import UserError
 
 if TYPE_CHECKING:
     from kafka import TopicPartition
@@ -22,6 +26,7 @@ POLL_MS = 5
 """How long to leave an empty consumer alone: a poll costs a tenth of a millisecond."""
 QUEUED_BATCHES = 2
 """A partition with so many batches in its queue is paused at the broker."""
+CLOSE_MS = 1000
 FETCH_BYTES = 4 * 1024 * 1024
 
 
@@ -64,8 +69,12 @@ class Hub:
         now_s = time.monotonic()
         if now_s < self._poll_again_s:
             return
-        with in_words(self._kafka):
-            arrived = self.client.poll(timeout_ms=0, max_records=self._batch_events)
+        try:
+            with in_words(self._kafka):
+                arrived = self.client.poll(timeout_ms=0, max_records=self._batch_events)
+        except UserError as error:
+            self._find_again(error)
+            return
         if not arrived:
             self._poll_again_s = now_s + POLL_MS / 1000
         for partition, records in arrived.items():
@@ -75,6 +84,14 @@ class Hub:
                 self._paused.add(partition)
                 self.client.pause(partition)
 
+    def _find_again(self, error: UserError) -> None:
+        """Go on where `kafka.out_of_range` says; anything but an offset out of range goes up."""
+        if not isinstance(error.__cause__, OffsetOutOfRangeError):
+            raise error
+        for partition, offset in error.__cause__.args[0].items():
+            found = held(self.client, [partition], self._kafka)[partition]
+            self.client.seek(partition, within(found, partition, offset, self._kafka))
+
     def close(self) -> None:
         """Let go of the broker."""
-        self.client.close()
+        self.client.close(timeout_ms=CLOSE_MS)

@@ -6,22 +6,27 @@ the group's committed offsets say.
 
 from __future__ import annotations
 
+import logging
 import time
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from kafka import TopicPartition
 
-from flows.kafka.client import partitions_of
+from flows.kafka.client import consumer, in_words, partitions_of
 from flows.kafka.hub import POLL_MS, Hub
-from flows.kafka.start import first_offset
+from flows.kafka.start import Held, first_offsets, held, within
+from flows.kafka.watch import ANSWER_MS, Watch, commit
 from operators.readers.records import record_reader
 from operators.routing import SourceClock
+from state.errors import UserError
 from state.messages import SourceBatch
 from state.snapshots import SOURCE, SourceState
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from threading import Event as Flag
 
     from kafka.consumer.fetcher import ConsumerRecord
@@ -29,6 +34,8 @@ if TYPE_CHECKING:
     from state.config import Settings
     from state.deadletters import DeadLetter
     from state.events import Event
+
+_log = logging.getLogger("penstock.kafka")
 
 
 def part_name(partition: TopicPartition) -> str:
@@ -57,12 +64,14 @@ class KafkaPartition(StatefulSourcePartition[SourceBatch, bytes]):
         self,
         source: KafkaSource,
         hub: Hub,
+        watch: Watch,
         partition: TopicPartition,
         state: SourceState,
         partitions: int,
     ) -> None:
         self._source = source
         self._hub = hub
+        self._watch = watch
         self._partition = partition
         self._partitions = partitions
         self._name = part_name(partition)
@@ -71,11 +80,14 @@ class KafkaPartition(StatefulSourcePartition[SourceBatch, bytes]):
         self._clock = SourceClock(state.batches, state.watermark_ms, state.totals)
         self._is_heard_of = False
         self._is_waiting = False
+        self._covered: int | None = None
         hub.read_from(partition, state.offset)
+        watch.add(partition)
 
     def next_batch(self) -> list[SourceBatch]:
         """What has come. The first batch may be empty: it tells the shards of this partition."""
-        if self._source.stop.is_set():
+        self._commit()
+        if self._source.is_ending:
             raise StopIteration
         records = self._hub.take(self._partition)
         self._is_waiting = not records
@@ -84,6 +96,7 @@ class KafkaPartition(StatefulSourcePartition[SourceBatch, bytes]):
         self._is_heard_of = True
         if records:
             self._offset = records[-1].offset + 1
+            self._source.offsets[self._partition] = self._offset
         return [
             self._clock.batch(
                 self._events(records),
@@ -93,6 +106,12 @@ class KafkaPartition(StatefulSourcePartition[SourceBatch, bytes]):
                 partitions=self._partitions,
             )
         ]
+
+    def _commit(self) -> None:
+        # Bytewax asks for the first batch of an epoch when the one before is in the recovery store.
+        if self._covered is not None:
+            self._watch.commit(self._partition, self._covered)
+            self._covered = None
 
     def _events(self, records: list[ConsumerRecord]) -> list[Event | DeadLetter]:
         read, source, number = self._read, self._partition.topic, str(self._partition.partition)
@@ -121,6 +140,7 @@ class KafkaPartition(StatefulSourcePartition[SourceBatch, bytes]):
 
     def snapshot(self) -> bytes:
         """Where to go on."""
+        self._covered = self._source.covered[self._partition] = self._offset
         clock = self._clock
         state = SourceState(self._offset, clock.batches, clock.watermark_ms, False, clock.totals)
         return SOURCE.encode(state)
@@ -131,43 +151,125 @@ class KafkaPartition(StatefulSourcePartition[SourceBatch, bytes]):
 
 
 class KafkaSource(FixedPartitionedSource[SourceBatch, bytes]):
-    """The events topic. When `stop` is set, every partition ends between two batches.
+    """The events topic, for one worker. When `stop` is set, every partition ends between two batches.
 
-    A process with `lists=False` lists no partitions: others read for it. One worker a process.
+    With `lists=False` the process lists no partitions: others read for it. `stored` are the names of
+    the partitions that the recovery store knows (`flows.kafka.stored`). `covered` is what the last
+    snapshots cover, `offsets` the next record to read.
     """
 
-    def __init__(self, settings: Settings, stop: Flag, *, lists: bool = True) -> None:
+    def __init__(
+        self, settings: Settings, stop: Flag, *, lists: bool = True, stored: Collection[str] = ()
+    ) -> None:
         self.settings = settings
-        self.stop = stop
+        self.offsets: dict[TopicPartition, int] = {}
+        self.covered: dict[TopicPartition, int] = {}
+        self._stop = stop
         self._lists = lists
+        self._stored = stored
         self._hub: Hub | None = None
+        self._watch: Watch | None = None
+        self._held: dict[TopicPartition, Held] = {}
+        self._starts: dict[TopicPartition, int] = {}
         self._open: set[TopicPartition] = set()
+        self.repartitioned = False
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether to end now: asked to, or because a run cannot take on partitions (`repartitioned`)."""
+        if self._watch is not None and self._watch.has_more_partitions:
+            self.repartitioned = True
+        return self._stop.is_set() or self.repartitioned
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the broker answered when it was asked last, which is every second or so."""
+        return self._watch is None or self._watch.is_up
+
+    @property
+    def heard_s(self) -> float | None:
+        """When the broker answered last (`time.monotonic`); None before it was asked."""
+        return None if self._watch is None else self._watch.heard_s
+
+    @property
+    def lag(self) -> dict[str, int]:
+        """How many records of each partition wait to be read, by its name."""
+        if self._watch is None:
+            return {}
+        ends = self._watch.ends
+        return {
+            part_name(one): max(0, ends[one][0] - offset)
+            for one, offset in self.offsets.items()
+            if one in ends
+        }
 
     def list_parts(self) -> list[str]:
-        """The names of the partitions there are. Raises UserError: no broker, no topic."""
-        return [part_name(one) for one in self._partitions()] if self._lists else []
+        """The names of the partitions there are.
+
+        Raises UserError: no broker, no topic, or a topic that has lost partitions.
+        """
+        if not self._lists:
+            return []
+        self._connect()
+        names = [part_name(one) for one in self._held]
+        if missing := sorted(set(self._stored).difference(names)):
+            self.close()
+            raise UserError(
+                f"the recovery folder knows partitions that Kafka does not have: "
+                f"{', '.join(missing)}: set kafka.topic back, or start again with an empty "
+                "recovery folder"
+            )
+        return names
 
     def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> KafkaPartition:
         """One partition, from where its snapshot left it, else from where `kafka.start` says."""
-        hub, partition = self._connected(), partition_named(for_part)
+        hub, watch = self._connect()
+        partition = partition_named(for_part)
         if resume_state is None:
-            state = SourceState(offset=first_offset(hub.client, partition, self.settings.kafka))
+            state = SourceState(offset=self._starts[partition])
         else:
             state = SOURCE.decode(resume_state)
+        state.offset = within(self._held[partition], partition, state.offset, self.settings.kafka)
+        self.offsets[partition] = state.offset
         self._open.add(partition)
-        return KafkaPartition(self, hub, partition, state, len(self._partitions()))
+        return KafkaPartition(self, hub, watch, partition, state, len(self._held))
 
-    def _partitions(self) -> list[TopicPartition]:
-        return partitions_of(self._connected().client, self.settings.kafka)
-
-    def _connected(self) -> Hub:
-        if self._hub is None:
-            self._hub = Hub(self.settings.kafka, self.settings.source.batch_events)
-        return self._hub
+    def _connect(self) -> tuple[Hub, Watch]:
+        if self._hub is None or self._watch is None:
+            kafka = self.settings.kafka
+            hub = Hub(kafka, self.settings.source.batch_events)
+            try:
+                self._held = held(hub.client, partitions_of(hub.client, kafka), kafka)
+                # A partition that came while the run went on is read whole.
+                start = "earliest" if self._stored else kafka.start
+                self._starts = first_offsets(hub.client, self._held, kafka, start)
+            except UserError:
+                hub.close()
+                raise
+            self._hub, self._watch = hub, Watch(kafka, len(self._held))
+        return self._hub, self._watch
 
     def closed(self, partition: TopicPartition) -> None:
         """Hear that a partition has ended."""
         self._open.discard(partition)
-        if not self._open and self._hub is not None:
+        if not self._open:
+            self.close()
+
+    def close(self) -> None:
+        """Let go of the broker."""
+        if self._hub is not None and self._watch is not None:
             self._hub.close()
+            self._watch.close()
             self._hub = None
+
+    def finish(self) -> None:
+        """After the flow has ended in peace: show the group how far its last snapshots go."""
+        if not self.covered:
+            return
+        kafka = self.settings.kafka
+        try:
+            client = consumer(kafka, group_id=kafka.group, bootstrap_timeout_ms=ANSWER_MS)
+            with closing(client), in_words(kafka):
+                commit(client, self.covered)
+        except UserError as error:
+            _log.warning("the offsets of group %s stay behind: %s", kafka.group, error)
