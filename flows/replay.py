@@ -142,12 +142,12 @@ def run_source(
                     recovery_config=stored.config if stored else None,
                 )
         except BytewaxRuntimeError as error:
-            if said := _said_by_us(error):
+            if said := said_by_us(error):
                 raise said from None
             raise
 
 
-def _said_by_us(error: BaseException) -> BaseException | None:
+def said_by_us(error: BaseException) -> BaseException | None:
     """What a person should hear of, behind what Bytewax raised."""
     behind: BaseException | None = error
     while behind is not None and not isinstance(behind, UserError | KeyboardInterrupt):
