@@ -28,6 +28,7 @@ from state.resp import bulk, command, number
 from state.snapshots import LEARNED, LearnedState, pack_arrays, unpack_arrays
 
 if TYPE_CHECKING:
+    from operators.clusters import Quality
     from state.config import Settings
     from state.messages import Active, BatchId, Part, Visited, Write
 
@@ -36,6 +37,12 @@ MODEL = "1"
 LIST_TTL_S = 86_400
 ITEM_LIST_TTL_S = 7 * 86_400
 POPULAR_TTL_S = 2 * 86_400
+EVENTS_AN_ITEM = 16
+ITEMS_MIN = 32
+"""A batch rewrites one changed list of an item for so many events, or `ITEMS_MIN`: they move slowly,
+and what a batch costs should follow what is in it."""
+QUALITY_EVERY_EVENTS = 65_536
+"""How good the clusters are takes 20 ms to say."""
 
 _SET = bulk("SET")
 _LIST_TTL = bulk("EX") + number(LIST_TTL_S)
@@ -66,8 +73,9 @@ class Learning:
             for c in range(settings.clusters.k)
         ]
         self._weights = msgspec.structs.asdict(settings.lists.weights)
-        self._since_items = 0
+        self._figures_ms = 0
         self._now_ms = 0
+        self._quality: tuple[int, Quality] | None = None
         if snapshot is not None:
             self._restore(LEARNED.decode(snapshot))
 
@@ -101,10 +109,10 @@ class Learning:
         writes += chain.from_iterable(one.lifetimes for one in visited)
         writes += self._changes.writes(changes)
         self._ledger.segment_changes += sum(c.kind in ("enter", "leave") for c in changes)
-        self._since_items += 1
-        if last or self._since_items >= self._settings.lists.items_every_batches:
-            self._since_items = 0
-            self._slow(watermark_ms, writes)
+        self._items(None if last else max(ITEMS_MIN, len(clicks.items) // EVENTS_AN_ITEM), writes)
+        if last or self._now_ms - self._figures_ms >= self._settings.lists.figures_every_ms:
+            self._figures_ms = self._now_ms
+            self._figures(watermark_ms, writes, last=last)
         writes.append(self._ledger.write(watermark_ms, len(self._recommender.items)))
         return Output(writes, b"".join(one.received_ms for one in visited))
 
@@ -179,27 +187,31 @@ class Learning:
                 writes.append(command(f"{_SET}{key}{bulk(text)}{_LIST_TTL}", 5))
                 self._ledger.lists_written += 1
 
-    def _slow(self, watermark_ms: int, writes: list[Write]) -> None:
-        """What moves slowly: lists of items and scopes, cards, segments' figures, models."""
+    def _items(self, most: int | None, writes: list[Write]) -> None:
+        """Cards that changed, and at most so many lists of each kind that did, all in turn."""
         recommender = self._recommender
         for (names, ranked), key_of in (
-            (recommender.similar(), keys.similar_key),
-            (recommender.bought_together(), keys.bought_key),
+            (recommender.similar(most), keys.similar_key),
+            (recommender.bought_together(most), keys.bought_key),
         ):
             for name, text in zip(names, ranked.json(self._now_ms, MODEL), strict=True):
                 if text:
                     writes.append(("SET", key_of(name), text, "EX", ITEM_LIST_TTL_S))
+        writes += self._cards.writes()
+
+    def _figures(self, watermark_ms: int, writes: list[Write], *, last: bool) -> None:
+        """What is true of many: lists of scopes, segments' figures, models."""
+        recommender = self._recommender
         scopes, ranked = recommender.popular_scopes()
         popular = [*zip(scopes, ranked.json(self._now_ms, MODEL), strict=True)]
         popular += [(("all", ""), text) for text in recommender.popular().json(self._now_ms, MODEL)]
         for (kind, value), text in popular:
             if text:
                 writes.append(("SET", keys.popular_key(kind, value), text, "EX", POPULAR_TTL_S))
-        writes += self._cards.writes()
         if self._clusters.started:
             self._define(writes)
             writes += self._audience.stats(self._now_ms, watermark_ms)
-        writes += self._models()
+        writes += self._models(last=last)
 
     def _define(self, writes: list[Write]) -> None:
         versions = self._clusters.reseeded.tolist()
@@ -209,8 +221,11 @@ class Learning:
         self._defined |= changed
         writes += definitions(changed, self._now_ms)
 
-    def _models(self) -> list[Write]:
-        quality, events = self._clusters.quality(), self._ledger.accepted
+    def _models(self, *, last: bool) -> list[Write]:
+        events = self._ledger.accepted
+        if self._quality is None or last or events >= self._quality[0] + QUALITY_EVERY_EVENTS:
+            self._quality = events, self._clusters.quality()
+        quality = self._quality[1]
         clusters: Write = (
             "HSET",
             keys.model_key("clusters"),
@@ -267,8 +282,9 @@ class Learning:
                 change_ids=self._changes.ids,
                 ledger=self._ledger.state(),
                 defined=self._defined,
-                since_items=self._since_items,
                 now_ms=self._now_ms,
+                figures_ms=self._figures_ms,
+                told=self._recommender.told,
             )
         )
 
@@ -280,5 +296,6 @@ class Learning:
         self._changes.ids = state.change_ids
         self._ledger = Ledger.of(state.ledger)
         self._defined = state.defined
-        self._since_items = state.since_items
         self._now_ms = state.now_ms
+        self._figures_ms = state.figures_ms
+        self._recommender.told = state.told

@@ -108,6 +108,8 @@ class Recommender:
         )
         self.shoppers, self.items, self.scopes = Vocabulary(), Vocabulary(), Vocabulary()
         self._captions = Captions(names)
+        self.told = (0, 0)
+        """The items that `similar` and `bought_together` go on with; part of a snapshot."""
 
     @classmethod
     def of(cls, lists: config.Lists) -> Recommender:
@@ -171,15 +173,20 @@ class Recommender:
         heir = self.shoppers.row(user) if user else NOBODY
         self.contexts.leave(self.shoppers.find(shopper), heir)
 
-    def similar(self) -> tuple[list[str], RankedLists]:
-        """The items whose company in sessions changed since last asked, and that company."""
-        items = self.covisitation.take_changed()
+    def similar(self, most: int | None = None) -> tuple[list[str], RankedLists]:
+        """Items whose company in sessions changed since last told, and that company.
+
+        All of them, or at most so many, beginning where the time before ended.
+        """
+        items = self.covisitation.take_changed(most, self.told[0])
+        self.told = (_behind(items, self.told[0]), self.told[1])
         lists = self.covisitation.neighbours(items, self.k)
         return self._ids(items), self._ranked(lists, "covisitation")
 
-    def bought_together(self) -> tuple[list[str], RankedLists]:
-        """The items whose company in orders changed since last asked, and that company."""
-        items = self.bought.take_changed()
+    def bought_together(self, most: int | None = None) -> tuple[list[str], RankedLists]:
+        """Items whose company in orders changed since last told, and that company, as in `similar`."""
+        items = self.bought.take_changed(most, self.told[1])
+        self.told = (self.told[0], _behind(items, self.told[1]))
         return self._ids(items), self._ranked(self.bought.neighbours(items, self.k), "bought")
 
     def popular(self) -> RankedLists:
@@ -299,3 +306,8 @@ class Recommender:
     def _ranked(self, lists: Lists, source: str) -> RankedLists:
         self._captions.cover(self.items.ids)
         return RankedLists(lists, self._captions, source)
+
+
+def _behind(items: Rows, before: int) -> int:
+    """The row behind the last one."""
+    return int(items[-1]) + 1 if len(items) else before

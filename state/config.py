@@ -85,7 +85,7 @@ class Lists(_Section, frozen=True):
 
     k: Annotated[int, msgspec.Meta(gt=0, le=100)] = 20
     allow_repeats: bool = True
-    items_every_batches: Positive = 32
+    figures_every_ms: Positive = 1000
     popularity_half_life_hours: HalfLife = 24.0
     weights: Weights = Weights()
 

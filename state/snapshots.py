@@ -167,8 +167,9 @@ class LearnedState(msgspec.Struct):
     change_ids: dict[int, tuple[int, int]]
     ledger: LedgerState
     defined: dict[int, tuple[str, int]]
-    since_items: int
     now_ms: int
+    figures_ms: int = 0
+    told: tuple[int, int] = (0, 0)
 
 
 def _with_new_fields(plain: Any) -> Any:
@@ -179,4 +180,4 @@ SOURCE = SnapshotCodec(SourceState, version=1)
 DEVICES = SnapshotCodec(DevicesState, version=2, upgrades={1: _with_new_fields})
 USERS = SnapshotCodec(UsersState, version=2, upgrades={1: _with_new_fields})
 ROWS = SnapshotCodec(RowsState, version=1)
-LEARNED = SnapshotCodec(LearnedState, version=1)
+LEARNED = SnapshotCodec(LearnedState, version=2, upgrades={1: _with_new_fields})

@@ -258,7 +258,7 @@ def flow_settings(**more: Any) -> Settings:
     return Settings(
         source=source,
         sessions=Sessions(shards=SHARDS),
-        lists=Lists(items_every_batches=3),
+        lists=Lists(figures_every_ms=60_000),
         redis=Redis(timeout_ms=2000, patience_s=30),
         **more,
     )

@@ -127,6 +127,25 @@ def test_similar_items_leave_out_the_item_and_only_changed_ones_are_told() -> No
     assert learner.take_changed().tolist() == [POT, PAN]
 
 
+@given(st.lists(st.sets(st.integers(0, 20), max_size=9), max_size=12), st.integers(1, 5))
+def test_changed_rows_are_taken_in_turn_and_none_is_lost(
+    touched: list[set[int]], most: int
+) -> None:
+    table = HeaviestPartners(4, 1000)
+    waiting: set[int] = set()
+    start = 0
+    for rows in touched:
+        one = np.array(sorted(rows), np.int32)
+        table.add(one, one, np.ones(len(one), np.float32), np.zeros(len(one), np.int64))
+        waiting |= rows
+        taken = table.take_changed(most, start).tolist()
+        in_turn = sorted(waiting, key=lambda row: (row < start, row))
+        assert sorted(taken) == sorted(in_turn[:most])
+        waiting -= set(taken)
+        start = taken[-1] + 1 if taken else start
+    assert table.take_changed().tolist() == sorted(waiting)
+
+
 def test_what_a_shopper_buys_within_the_window_goes_together_both_ways() -> None:
     learner = BoughtTogether(window_ms=1000)
     learner.learn_many(purchases((1, MUG, 0), (2, PAN, 0), (1, CUP, 0)))

@@ -127,6 +127,27 @@ def test_batch_size_does_not_show_in_the_facts(
     assert facts_of(rows) == facts_of(run_flow(SHOP[:1500], redis_url, tmp_path))
 
 
+def item_lists(rows: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: orjson.loads(value)["items"]
+        for key, value in rows.items()
+        if key.endswith(("}:similar", "}:bought"))
+    }
+
+
+@pytest.mark.parametrize("most", [1, 10_000])
+def test_how_many_item_lists_a_batch_rewrites_does_not_show_in_the_end(
+    whole: dict[str, Any],
+    redis_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    most: int,
+) -> None:
+    monkeypatch.setattr("operators.learning.ITEMS_MIN", most)
+    monkeypatch.setattr("operators.learning.EVENTS_AN_ITEM", 1_000_000)
+    assert item_lists(run_flow(SHOP, redis_url, tmp_path)) == item_lists(whole)
+
+
 def run_cluster(recordings: dict[str, Records], redis_url: str, folder: Path) -> dict[str, Any]:
     """Two workers of one process, into one Redis."""
     settings = flow_settings()

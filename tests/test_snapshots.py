@@ -85,8 +85,9 @@ SAMPLES: dict[str, Any] = {
         change_ids={3: (5, 0)},
         ledger=LedgerState({"shop": READ}, {"users:0": TOTALS}, 4, 2),
         defined={0: ("keen", 1)},
-        since_items=3,
         now_ms=1_600_000_900_000,
+        figures_ms=1_600_000_800_000,
+        told=(7, 9),
     ),
 }
 
@@ -94,6 +95,7 @@ SAMPLES: dict[str, Any] = {
 FORMER: dict[str, Any] = {
     "devices-v1": DevicesState({"ann": SHOPPER}, {"ann": ("u", 18_518)}, WATERMARKS, TOTALS),
     "users-v1": UsersState({"u": SHOPPER}, WATERMARKS, TOTALS),
+    "learned-v1": msgspec.structs.replace(SAMPLES["learned"], figures_ms=0, told=(0, 0)),
 }
 """What bytes of a former version hold, where the sample of today has more."""
 

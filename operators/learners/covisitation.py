@@ -82,9 +82,9 @@ class Covisitation:
         """The items that go best with each of these, itself left out; scores are shares."""
         return _neighbours(self.table, items, k)
 
-    def take_changed(self) -> Rows:
-        """The items whose neighbours changed since last asked."""
-        return self.table.take_changed()
+    def take_changed(self, most: int | None = None, start: int = 0) -> Rows:
+        """The items whose neighbours changed since they were taken, as `HeaviestPartners` has it."""
+        return self.table.take_changed(most, start)
 
     def arrays(self) -> Mapping[str, NDArray[np.generic]]:
         """The whole state as named arrays."""
@@ -137,9 +137,9 @@ class BoughtTogether:
         """The items most often bought with each of these; scores are shares."""
         return _neighbours(self.table, items, k)
 
-    def take_changed(self) -> Rows:
-        """The items whose neighbours changed since last asked."""
-        return self.table.take_changed()
+    def take_changed(self, most: int | None = None, start: int = 0) -> Rows:
+        """The items whose neighbours changed since they were taken, as `HeaviestPartners` has it."""
+        return self.table.take_changed(most, start)
 
     def arrays(self) -> Mapping[str, NDArray[np.generic]]:
         """The whole state as named arrays."""

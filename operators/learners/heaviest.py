@@ -154,9 +154,15 @@ class HeaviestPartners:
         weight[~known] = 0
         return partner, weight
 
-    def take_changed(self) -> Rows:
-        """The rows touched since last asked, in order of row."""
+    def take_changed(self, most: int | None = None, start: int = 0) -> Rows:
+        """The rows touched since they were last taken, all or at most so many, in order of row.
+
+        The first is the one that follows `start`, and after the last row comes row 0: whoever goes on
+        behind the last one taken comes to all of them.
+        """
         rows = np.flatnonzero(self.changed[: self.rows]).astype(np.int32)
+        if most is not None and len(rows) > most:
+            rows = np.roll(rows, -int(np.searchsorted(rows, start)))[:most]
         self.changed[rows] = False
         return rows
 
