@@ -38,9 +38,15 @@ class SourceClock(msgspec.Struct):
         allowed_lateness_ms: int,
         partitions: int = 1,
         last: bool = False,
+        idle_ms: int = 0,
     ) -> SourceBatch:
-        """The next batch as one group a shard, even if empty: each carries the watermark."""
-        batch = BatchId(partition, self.batches, self.watermark_ms, last, partitions)
+        """The next batch as one group a shard, even if empty: each carries the watermark.
+
+        Where nothing has come for `idle_ms`, the partition says that it holds nothing back and that so
+        much time has passed; the clock itself, which is stored, knows of events only.
+        """
+        now_ms = self.watermark_ms and self.watermark_ms + idle_ms
+        batch = BatchId(partition, self.batches, now_ms, last, partitions, idle_ms > 0)
         self.batches += 1
         groups = [Group(batch, n, [], [], []) for n in range(shards)]
         rejected: list[DeadLetter] = []

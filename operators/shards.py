@@ -34,8 +34,8 @@ def shard_of(name: str, shards: int) -> int:
 class Watermark:
     """How far event time has come for sure over all partitions of the source.
 
-    `partitions` maps each to its own watermark (ms) and whether it was read to its end, `batches` to
-    how many batches have come from it.
+    `partitions` maps each to its own watermark (ms) and whether it holds nothing back: it was read to
+    its end, or is idle; `batches` to how many batches have come from it.
     """
 
     def __init__(
@@ -47,19 +47,30 @@ class Watermark:
     def advance(self, batch: BatchId) -> int:
         """Hear of a partition; the minimum over those that go on, 0 until all have been heard of.
 
-        A partition that was read to its end holds nothing back: at the end of all it is the maximum.
+        Where none goes on, it is the maximum. It never goes back: a partition that was idle comes back
+        to what was reached without it.
 
         >>> watermark = Watermark({})
         >>> [watermark.advance(BatchId(*heard)) for heard in (
         ...     ("a", 0, 5, False, 2), ("b", 0, 3, False, 2), ("b", 1, 4, True, 2), ("a", 1, 9, True, 2)
         ... )]
         [0, 3, 5, 9]
+        >>> watermark = Watermark({"a": (5, False), "b": (3, False)})
+        >>> [watermark.advance(BatchId(*heard)) for heard in (
+        ...     ("b", 0, 4, False, 2, True), ("b", 1, 4, False, 2), ("a", 0, 9, False, 2)
+        ... )]
+        [5, 5, 5]
         """
-        self.partitions[batch.partition] = (batch.watermark_ms, batch.last)
+        reached_ms = self._reached(batch.partitions)
+        own_ms = max(batch.watermark_ms, reached_ms)
+        self.partitions[batch.partition] = (own_ms, batch.last or batch.idle)
         self.batches[batch.partition] = batch.number + 1
-        if len(self.partitions) < batch.partitions:
+        return self._reached(batch.partitions)
+
+    def _reached(self, partitions: int) -> int:
+        if len(self.partitions) < partitions:
             return 0
-        going_on = [ms for ms, ended in self.partitions.values() if not ended]
+        going_on = [ms for ms, holds_nothing in self.partitions.values() if not holds_nothing]
         return min(going_on) if going_on else max(ms for ms, _ in self.partitions.values())
 
 
@@ -98,7 +109,7 @@ class DeviceShard:
         out = shoppers.out
         forwards = out.forwards
         for event, position, clock_ms in zip(
-            group.events, group.position, group.clock, strict=True
+            group.events, group.position, _not_before(now_ms, group), strict=True
         ):
             if event.type == "item":
                 totals.accepted += 1
@@ -184,6 +195,8 @@ class UserShard:
         forwards = [forward for part in parts for forward in part.forwards]
         forwards.sort(key=itemgetter(0))
         for position, shopper, event, clock_ms in forwards:
+            if clock_ms < now_ms:
+                clock_ms = now_ms
             if position in moves:
                 shoppers.take_over(moves[position])
             if event.type == "erase":
@@ -194,6 +207,13 @@ class UserShard:
         finished.totals[f"users:{group.shard}"] = copy(shoppers.totals)
         passed = [visited for part in parts for visited in part.passed]
         return [Part(group.batch, group.shard, group.shards, [*passed, finished])]
+
+
+def _not_before(now_ms: int, group: Group) -> list[int]:
+    """The watermark at each event; the others' where they went on while this partition was idle."""
+    if now_ms <= group.batch.watermark_ms:
+        return group.clock
+    return [max(clock_ms, now_ms) for clock_ms in group.clock]
 
 
 def regroup(arrived: Iterable[Visited], shards: int) -> list[Regrouped]:

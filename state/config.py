@@ -109,6 +109,7 @@ class Kafka(_Section, frozen=True):
     out_of_range: Literal["fail", "earliest", "latest"] = "fail"
     format: str = "penstock"
     refresh_s: Positive = 60
+    idle_ms: Positive = 30_000
 
 
 class Settings(_Section, frozen=True):

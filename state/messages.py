@@ -30,7 +30,8 @@ class Message(msgspec.Struct, array_like=True, gc=False):
 class BatchId(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):
     """Which batch of which source partition, how far that had come before it, whether it ends it.
 
-    `partitions` is how many the source has. Time in ms.
+    `partitions` is how many the source has. An `idle` one, of which nothing has come for a while, does
+    not hold the others back. Time in ms.
     """
 
     partition: str
@@ -38,6 +39,7 @@ class BatchId(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False
     watermark_ms: int = 0
     last: bool = False
     partitions: int = 1
+    idle: bool = False
 
 
 class SourceTotals(msgspec.Struct):

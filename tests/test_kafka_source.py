@@ -15,9 +15,10 @@ from kafka import TopicPartition
 
 from flows.kafka.source import KafkaSource, part_name
 from flows.kafka.watch import Watch
+from operators.shards import Watermark
 from state.errors import UserError
 from state.snapshots import SOURCE
-from tests.kafka_runs import Run, committed, event, send
+from tests.kafka_runs import NOW_MS, Run, committed, event, send
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -155,6 +156,43 @@ def test_what_is_no_event_is_a_dead_letter_with_its_place(
     assert [(one.source, one.partition, one.offset) for one in run.letters] == [
         (topic, "0", offset) for offset in (1, 2, 3, 4)
     ]
+
+
+def test_an_idle_partition_holds_nothing_back_until_something_comes(
+    kafka_broker: AnyBroker, tmp_path: Path
+) -> None:
+    topic = kafka_broker.create_topic("idle", partitions=2)
+    run = Run(kafka_broker, topic, tmp_path, idle_ms=300)
+    watermark = Watermark({})
+    seen: list[int] = []
+
+    def reached_ms() -> int:
+        seen.extend(watermark.advance(one.groups[0].batch) for one in run.batches[len(seen) :])
+        return max(seen, default=0)
+
+    send(kafka_broker, topic, [event(1, NOW_MS)], partition=0)
+    lateness_ms = run.settings.sessions.allowed_lateness_ms
+    run.until(lambda: reached_ms() >= NOW_MS - lateness_ms)
+    assert not any(batch.groups[0].batch.idle for batch in run.batches if batch.groups[0].events)
+    assert seen == sorted(seen)
+
+
+def test_with_everything_idle_time_goes_on_but_is_not_stored(
+    kafka_broker: AnyBroker, tmp_path: Path
+) -> None:
+    topic = kafka_broker.create_topic("night", partitions=1)
+    run = Run(kafka_broker, topic, tmp_path, idle_ms=200)
+    send(kafka_broker, topic, [event(1, NOW_MS)])
+    own_ms = NOW_MS - run.settings.sessions.allowed_lateness_ms
+
+    def heard_ms() -> list[int]:
+        return [batch.groups[0].batch.watermark_ms for batch in run.batches]
+
+    run.until(lambda: max(heard_ms(), default=0) >= own_ms + 400)
+    before = len(run.batches)
+    send(kafka_broker, topic, [event(2, NOW_MS)])
+    run.until(lambda: len(run.ids) >= 2)
+    assert heard_ms()[before] == own_ms
 
 
 def test_a_deleted_place_ends_the_run_and_says_what_to_do(

@@ -18,7 +18,7 @@ from kafka import TopicPartition
 from flows.kafka.client import consumer, in_words, partitions_of
 from flows.kafka.hub import POLL_MS, Hub
 from flows.kafka.start import Held, first_offsets, held, within
-from flows.kafka.watch import ANSWER_MS, Watch, commit
+from flows.kafka.watch import ANSWER_MS, EVERY_S, Watch, commit
 from operators.readers.records import record_reader
 from operators.routing import SourceClock
 from state.errors import UserError
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from state.config import Settings
     from state.deadletters import DeadLetter
     from state.events import Event
+
+STALE_S = 2 * EVERY_S + ANSWER_MS / 1000
+"""An answer of the broker that is older says nothing of now."""
 
 _log = logging.getLogger("penstock.kafka")
 
@@ -80,6 +83,8 @@ class KafkaPartition(StatefulSourcePartition[SourceBatch, bytes]):
         self._clock = SourceClock(state.batches, state.watermark_ms, state.totals)
         self._is_heard_of = False
         self._is_waiting = False
+        self._quiet_since_s = time.monotonic()
+        self._quiet_ms = 0
         self._covered: int | None = None
         hub.read_from(partition, state.offset)
         watch.add(partition)
@@ -91,12 +96,14 @@ class KafkaPartition(StatefulSourcePartition[SourceBatch, bytes]):
             raise StopIteration
         records = self._hub.take(self._partition)
         self._is_waiting = not records
-        if self._is_waiting and self._is_heard_of:
+        idle_ms = 0 if records else self._idle_ms()
+        if self._is_waiting and self._is_heard_of and not idle_ms:
             return []
         self._is_heard_of = True
         if records:
             self._offset = records[-1].offset + 1
             self._source.offsets[self._partition] = self._offset
+            self._quiet_since_s, self._quiet_ms = time.monotonic(), 0
         return [
             self._clock.batch(
                 self._events(records),
@@ -104,8 +111,25 @@ class KafkaPartition(StatefulSourcePartition[SourceBatch, bytes]):
                 shards=self._source.settings.sessions.shards,
                 allowed_lateness_ms=self._source.settings.sessions.allowed_lateness_ms,
                 partitions=self._partitions,
+                idle_ms=idle_ms,
             )
         ]
+
+    def _idle_ms(self) -> int:
+        """How long nothing has come, where that has to be told again, else 0.
+
+        Only while the broker says that there is nothing: while it is away, or records wait, time stands.
+        """
+        now_s, limit_ms = time.monotonic(), self._source.settings.kafka.idle_ms
+        passed_ms = round((now_s - self._quiet_since_s) * 1000)
+        if passed_ms < limit_ms:
+            return 0
+        self._quiet_since_s = now_s
+        end, asked_s = self._watch.ends.get(self._partition, (0, 0.0))
+        if end > self._offset or now_s - asked_s > STALE_S:
+            return 0
+        self._quiet_ms += passed_ms
+        return self._quiet_ms
 
     def _commit(self) -> None:
         # Bytewax asks for the first batch of an epoch when the one before is in the recovery store.
