@@ -1,27 +1,44 @@
-"""The recovery folder: made on first use, and used by one run at a time."""
+"""The recovery folder: made on first use, verified at every start, used by one run at a time.
+
+<recovery>/store/      Bytewax's recovery store: small snapshots, and how far each epoch came
+<recovery>/rows/       journals: the rows those snapshots refer to
+<recovery>/previous/   a copy of both, made now and then (`flows.checkpoint`)
+<recovery>/damaged-<n>/  what was found damaged and gave way to the copy
+"""
 
 from __future__ import annotations
 
 import fcntl
+import logging
 import shutil
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from bytewax.recovery import RecoveryConfig, init_db_dir
 
-from state.errors import UserError
+from flows import checkpoint, cuts
+from flows.keeper import Keeper
+from state import journal
+from state.errors import DamageError, UserError
 from state.journal import Journals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from typing import TextIO
 
-PARTS = 4
-"""Files of a recovery folder: fixed when it is made, and the most workers that can share the load."""
+    from state.config import Settings
 
+_log = logging.getLogger("penstock.recovery")
 
-_SQLITE = b"SQLite format 3\0"
+_KEPT_EPOCHS = 2
+"""Epochs whose snapshots stay in the store: copies of its files, made one after the other, overlap."""
+
+_PATIENCE_S = 10
+"""How long what a killed run left behind may take to notice it."""
 
 
 @dataclass(frozen=True)
@@ -33,53 +50,120 @@ class Stored:
 
 
 @contextmanager
-def recovery(folder: Path | None) -> Iterator[Stored | None]:
-    """What is stored in a folder, locked while inside; None where no folder is wanted.
+def recovery(folder: Path | None, settings: Settings) -> Iterator[Stored | None]:
+    """What is stored in a folder, locked and copied now and then while inside; None without a folder.
 
-    Raises UserError where another run holds it, it cannot be written or it is damaged.
+    What is damaged gives way to the previous snapshot, with a warning. Raises UserError where another
+    run holds the folder, it cannot be written, or it is damaged and the previous snapshot too.
     """
     if folder is None:
         yield None
         return
+    with _locked(folder):
+        _make_ready(folder, settings)
+        with Keeper(folder, settings):
+            yield _stored(folder, settings)
+        checkpoint.make(folder, shards=settings.sessions.shards)
+
+
+@contextmanager
+def joined(folder: Path, settings: Settings) -> Iterator[Stored]:
+    """The same for a process that another one, which is inside `recovery`, has started to work."""
+    with _lock(folder / "lock-workers", fcntl.LOCK_SH):
+        yield _stored(folder, settings)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / "lock").open("w")
     except OSError as error:
-        raise UserError(
-            f"recovery folder {folder}: {error.strerror}: name one that can be written to"
-        ) from error
-    with lock:
+        raise _unwritable(folder, error) from error
+    with _lock(folder / "lock", fcntl.LOCK_EX):
+        # What a killed run had started may take a moment to see that it is gone.
+        for name in ("lock-workers", "lock-keeper"):
+            _lock(folder / name, fcntl.LOCK_EX, patience_s=_PATIENCE_S).close()
+        yield
+
+
+def _lock(path: Path, how: int, *, patience_s: float = 0) -> TextIO:
+    try:
+        file = path.open("w")
+    except OSError as error:
+        raise _unwritable(path.parent, error) from error
+    until = time.monotonic() + patience_s
+    while True:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, how | fcntl.LOCK_NB)
         except OSError as error:
-            raise UserError(
-                f"recovery folder {folder} is in use by another run: stop it, or name another"
-            ) from error
-        store = _store(folder)
+            if time.monotonic() > until:
+                file.close()
+                raise UserError(
+                    f"recovery folder {path.parent} is in use by another run: "
+                    "stop it, or name another"
+                ) from error
+            time.sleep(0.05)
+        else:
+            return file
+
+
+def _unwritable(folder: Path, error: OSError) -> UserError:
+    return UserError(f"recovery folder {folder}: {error.strerror}: name one that can be written to")
+
+
+def _stored(folder: Path, settings: Settings) -> Stored:
+    kept = timedelta(milliseconds=_KEPT_EPOCHS * settings.source.epoch_ms)
+    return Stored(
+        RecoveryConfig(str(folder / "store"), kept),
+        Journals(folder / "rows", ratio=settings.recovery.rewrite_ratio),
+    )
+
+
+def _make_ready(folder: Path, settings: Settings) -> None:
+    """A new folder, or one whose every byte that counts is as it was written."""
+    shards = settings.sessions.shards
+    try:
+        shutil.rmtree(folder / "begun", ignore_errors=True)
         rows = folder / "rows"
         rows.mkdir(exist_ok=True)
-        yield Stored(RecoveryConfig(str(store)), Journals(rows, ratio=1.0))
+        _make_store(folder)
+        try:
+            cut = verify(folder, shards=shards)
+        except DamageError as error:
+            aside = _fall_back(folder, error, shards=shards)
+            _log.warning("%s: going on from the previous snapshot; it is now in %s", error, aside)
+            cut = verify(folder, shards=shards)
+        cuts.forget_after(folder / "store", cut.epoch)
+        cuts.sweep(rows, cuts.referenced(folder / "store"), newer=True)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
 
 
-def _store(folder: Path) -> Path:
-    """The files of the store in a folder, made whole or not at all; UserError if some are unfit."""
+def verify(folder: Path, *, shards: int) -> cuts.Cut:
+    """What a run would go on with, every byte of it read; DamageError where that is not sound."""
+    cut = cuts.read_cut(folder / "store", shards=shards)
+    previous = checkpoint.current(folder)
+    if previous is not None and cuts.epoch_of(previous) > cut.epoch:
+        raise cuts.damage(folder / "store", "it is older than the copy of it")
+    cuts.check_journals(folder / "rows", cut)
+    return cut
+
+
+def _make_store(folder: Path) -> None:
+    """A store in a folder that has none and never had; made whole or not at all."""
     store = folder / "store"
-    if not store.exists():
-        begun = folder / "begun"
-        shutil.rmtree(begun, ignore_errors=True)
-        begun.mkdir()
-        init_db_dir(begun, PARTS)
-        begun.rename(store)
-    for number in range(PARTS):
-        part = store / f"part-{number}.sqlite3"
-        if not part.exists() or _start(part) != _SQLITE:
-            raise UserError(
-                f"recovery folder {folder} is damaged ({part.name}): "
-                "restore it from its backup, or name an empty one"
-            )
-    return store
+    if store.exists() or (folder / "previous").exists() or journal.files(folder / "rows"):
+        return
+    begun = folder / "begun"
+    begun.mkdir()
+    init_db_dir(begun, cuts.PARTS)
+    begun.rename(store)
 
 
-def _start(part: Path) -> bytes:
-    with part.open("rb") as file:
-        return file.read(len(_SQLITE))
+def _fall_back(folder: Path, found: DamageError, *, shards: int) -> Path:
+    if checkpoint.current(folder) is None:
+        raise UserError(f"{found} (no previous snapshot has been made)") from found
+    try:
+        return checkpoint.put_back(folder, shards=shards)
+    except DamageError as error:
+        raise UserError(f"{found} (and so is the previous snapshot: {error})") from error

@@ -125,7 +125,7 @@ def run_source(
         )
 
     connect().check()
-    with recovery(recovery_folder) as stored:
+    with recovery(recovery_folder, settings) as stored:
         flow = build(
             source,
             RedisSink(connect),

@@ -112,6 +112,13 @@ class Kafka(_Section, frozen=True):
     idle_ms: Positive = 30_000
 
 
+class Recovery(_Section, frozen=True):
+    """What is stored so that a run can go on."""
+
+    checkpoint_s: Positive = 300
+    rewrite_ratio: Annotated[float, msgspec.Meta(gt=0)] = 1.0
+
+
 class Settings(_Section, frozen=True):
     """The whole configuration."""
 
@@ -122,11 +129,12 @@ class Settings(_Section, frozen=True):
     clusters: Clusters = Clusters()
     lists: Lists = Lists()
     redis: Redis = Redis()
+    recovery: Recovery = Recovery()
 
     @property
     def sha256(self) -> str:
         """What identifies this configuration in a report; where Kafka and Redis are does not matter."""
-        facts = msgspec.structs.replace(self, kafka=Kafka(), redis=Redis())
+        facts = msgspec.structs.replace(self, kafka=Kafka(), redis=Redis(), recovery=Recovery())
         return hashlib.sha256(msgspec.json.encode(facts, order="deterministic")).hexdigest()
 
 

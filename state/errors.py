@@ -9,3 +9,7 @@ class UserError(Exception):
 
 class SnapshotError(UserError):
     """Stored state that cannot be read: written by a newer release, or damaged."""
+
+
+class DamageError(SnapshotError):
+    """Stored state whose bytes are not those that were written."""

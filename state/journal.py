@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from state.errors import SnapshotError, UserError
+from state.errors import DamageError, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -98,7 +98,7 @@ class Journal:
     ) -> tuple[Journal, Iterator[bytes]]:
         """The journal as the handle knows it, and its payloads; what came after is cut off.
 
-        Raises SnapshotError, also while payloads are read, where the file is not what it was.
+        Raises DamageError, also while payloads are read, where the file is not what it was.
         """
         self = cls.__new__(cls)
         self._folder, self._name = folder, handle.name
@@ -207,14 +207,20 @@ class Journals:
         return Journal.open(self._folder, handle, ratio=self._ratio, pace=self._pace)
 
 
-def read(folder: Path, handle: Handle) -> Iterator[bytes]:
-    """The payloads that a handle covers; SnapshotError names file and byte where they are damaged."""
+def read(folder: Path, handle: Handle, *, known: Handle | None = None) -> Iterator[bytes]:
+    """The payloads that a handle covers; DamageError names file and byte where they are damaged.
+
+    With an earlier handle of the same file, those that came after it.
+    """
     path = folder / handle.file
     try:
         with path.open("rb") as file:
             at, checksum = len(_MAGIC), _seed(handle.name, handle.generation)
             if file.read(at) != _MAGIC:
                 raise _damaged(path, 0, "not the start of a journal")
+            if known is not None:
+                at, checksum = known.length, known.checksum
+                file.seek(at)
             while at < handle.length:
                 head = file.read(_HEAD_BYTES)
                 length = int.from_bytes(head[:4], "big")
@@ -232,6 +238,30 @@ def read(folder: Path, handle: Handle) -> Iterator[bytes]:
         raise _damaged(path, handle.length, "not what the snapshot refers to")
 
 
+def copy(folder: Path, handle: Handle, to: Path, known: Handle | None) -> None:
+    """Copy what a handle covers to another folder, and wait for the disk.
+
+    Of what is `known` to be there from an earlier copy only the growth. Raises DamageError where it is
+    not what was written, OSError where the copy cannot be.
+    """
+    path = to / handle.file
+    if known is None or not path.exists() or path.stat().st_size < known.length:
+        known = None
+    elif known == handle:
+        return
+    for _ in read(folder, handle, known=known):
+        pass
+    at, mode = (0, "wb") if known is None else (known.length, "r+b")
+    with (folder / handle.file).open("rb") as source, path.open(mode) as target:
+        source.seek(at)
+        target.seek(at)
+        while at < handle.length:
+            at += target.write(source.read(min(_WRITE_BYTES, handle.length - at)))
+        target.truncate()
+        target.flush()
+        os.fsync(target.fileno())
+
+
 def files(folder: Path) -> list[tuple[Path, str, int]]:
     """The journals in a folder: path, name, generation."""
     found = ((entry, _FILE.fullmatch(entry.name)) for entry in folder.iterdir())
@@ -246,8 +276,8 @@ def _seed(name: str, generation: int) -> int:
     return zlib.crc32(_file(name, generation).encode())
 
 
-def _damaged(path: Path, at: int, what: str) -> SnapshotError:
-    return SnapshotError(
+def _damaged(path: Path, at: int, what: str) -> DamageError:
+    return DamageError(
         f"{path}: byte {at}: {what}: restore the recovery folder from its backup, "
         "or start from an empty one"
     )

@@ -8,14 +8,14 @@ Bytes never change once handed over.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 import numpy as np
 
-from state.errors import SnapshotError
+from state.errors import DamageError, SnapshotError
 from state.interactions import Card
 from state.journal import Handle
 from state.messages import SourceTotals, Totals
@@ -48,15 +48,15 @@ class SnapshotCodec(Generic[S]):
         """Read a snapshot of this or an older version; SnapshotError for any other bytes."""
         name = self.kind.__name__
         if not blob:
-            raise SnapshotError(f"{name}: an empty snapshot: restore the recovery folder")
+            raise DamageError(f"{name}: an empty snapshot: restore the recovery folder")
         version, fields = blob[0], memoryview(blob)[1 + _CHECKSUM_BYTES :]
+        if blob[1 : 1 + _CHECKSUM_BYTES] != _checksum(blob[:1], fields):
+            raise DamageError(f"{name}: damaged: restore the recovery folder from its backup")
         if version > self.version:
             raise SnapshotError(
                 f"{name}: version {version}, this release reads up to {self.version}: "
                 "roll forward, or start from an empty recovery folder"
             )
-        if blob[1 : 1 + _CHECKSUM_BYTES] != _checksum(blob[:1], fields):
-            raise SnapshotError(f"{name}: damaged: restore the recovery folder from its backup")
         try:
             if version == self.version:
                 return msgspec.msgpack.decode(fields, type=self.kind)
@@ -181,3 +181,21 @@ DEVICES = SnapshotCodec(DevicesState, version=2, upgrades={1: _with_new_fields})
 USERS = SnapshotCodec(UsersState, version=2, upgrades={1: _with_new_fields})
 ROWS = SnapshotCodec(RowsState, version=1)
 LEARNED = SnapshotCodec(LearnedState, version=2, upgrades={1: _with_new_fields})
+
+BY_STEP: dict[str, SnapshotCodec[Any]] = {
+    "events": SOURCE,
+    "visit_devices": DEVICES,
+    "visit_users": USERS,
+    "learn": LEARNED,
+}
+"""What each step of the flow stores; the names are stored too."""
+
+
+def handles_of(state: Any) -> Iterator[Handle]:
+    """The journals that a stored state refers to: fields that are handles, or hold them by name."""
+    if isinstance(state, msgspec.Struct):
+        for value in msgspec.structs.astuple(state):
+            if isinstance(value, Handle):
+                yield value
+            elif isinstance(value, dict):
+                yield from (one for one in value.values() if isinstance(one, Handle))

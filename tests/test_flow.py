@@ -273,10 +273,13 @@ def test_what_could_be_read_of_a_damaged_recording_is_there(redis_url: str, tmp_
 
 def test_a_recovery_folder_is_for_one_run_at_a_time(redis_url: str, tmp_path: Path) -> None:
     folder = tmp_path / "recovery"
-    with recovery(folder), pytest.raises(UserError, match="in use by another run: stop it"):
+    with (
+        recovery(folder, flow_settings()),
+        pytest.raises(UserError, match="in use by another run: stop it"),
+    ):
         run_flow([view(1, 0)], redis_url, tmp_path, recovery_folder=folder)
     (folder / "store" / "part-2.sqlite3").write_bytes(b"something else")
-    with pytest.raises(UserError, match=r"damaged \(part-2.sqlite3\): restore it from its backup"):
+    with pytest.raises(UserError, match=r"part-2.sqlite3: file is not a database: restore"):
         run_flow([view(1, 0)], redis_url, tmp_path, recovery_folder=folder)
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="name one that can be written to"):

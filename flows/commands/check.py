@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"configuration  good ({settings.sha256[:12]})")
     checks: dict[str, Callable[[], str]] = {
         "redis": lambda: _redis(redis_url(args, settings), settings),
-        "recovery": lambda: _recovery(args.recovery),
+        "recovery": lambda: _recovery(args.recovery, settings),
     }
     return max([_verdict(name, check) for name, check in checks.items()])
 
@@ -62,11 +62,11 @@ def _redis(url: str, settings: Settings) -> str:
     return f"{store.address} takes writes"
 
 
-def _recovery(folder: Path | None) -> str:
+def _recovery(folder: Path | None, settings: Settings) -> str:
     if folder is None:
         return "none named: a run that is stopped starts again from the beginning"
     parent = folder.parent
     if not folder.exists() and parent.is_dir() and os.access(parent, os.W_OK):
         return f"{folder} is new"
-    with recovery(folder):
-        return f"{folder} is free"
+    with recovery(folder, settings):
+        return f"{folder} is free and sound"

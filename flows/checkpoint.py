@@ -1,0 +1,137 @@
+"""The previous snapshot: a copy of everything stored, apart from it and made sure of.
+
+    <recovery>/previous/store-<n>/part-*.sqlite3   the store as it was at one moment
+    <recovery>/previous/rows/*.rows                the journals it refers to, at least that far
+
+A copy is made beside the one before and takes its place by a rename, so there is always a whole one.
+Journals only grow: of those copied before only the growth is copied. SQLite's rule of `flows.cuts`
+holds here too: not in a process that runs the flow.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import time
+from contextlib import ExitStack, closing
+from typing import TYPE_CHECKING
+
+from flows import cuts
+from state import journal
+from state.errors import UserError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from state.journal import Handle
+
+_TRIES = 200
+_COMMITS = "SELECT commit_epoch FROM commits"
+
+
+def current(folder: Path) -> Path | None:
+    """The store of the copy in a recovery folder, if there is one."""
+    stores = (folder / "previous").glob("store-*")
+    return max(stores, key=lambda store: int(store.name.removeprefix("store-")), default=None)
+
+
+def make(folder: Path, *, shards: int) -> bool:
+    """Copy what is stored now, also while a flow writes it; False where nothing is yet.
+
+    Raises DamageError where what is stored is damaged, UserError where it cannot be written; the copy
+    before stays in both cases.
+    """
+    previous = folder / "previous"
+    rows = previous / "rows"
+    begun = previous / "begun"
+    try:
+        shutil.rmtree(begun, ignore_errors=True)
+        begun.mkdir(parents=True)
+        rows.mkdir(exist_ok=True)
+        _copy_store(folder / "store", begun)
+        cut = cuts.read_cut(begun, shards=shards)
+        if not cut.states:
+            return False
+        before = current(folder)
+        known: dict[str, Handle] = {}
+        if before is not None:
+            former = cuts.read_cut(before, shards=shards)
+            if former.epoch == cut.epoch:
+                return True
+            if former.epoch > cut.epoch:
+                raise cuts.damage(folder / "store", "it is older than the copy of it")
+            known = {handle.file: handle for handle in former.handles}
+        for handle in cut.handles:
+            journal.copy(folder / "rows", handle, rows, known.get(handle.file))
+        for part in cuts.part_paths(begun):
+            _make_sure(part)
+        for directory in (begun, rows):
+            _make_sure(directory)
+        number = 1 if before is None else int(before.name.removeprefix("store-")) + 1
+        begun.rename(previous / f"store-{number}")
+        _make_sure(previous)
+        if before is not None:
+            shutil.rmtree(before)
+        cuts.sweep(rows, set(cut.handles), newer=True)
+    except OSError as error:
+        raise UserError(f"{previous}: {error.strerror}: make room or mend the disk") from error
+    return True
+
+
+def put_back(folder: Path, *, shards: int) -> Path:
+    """Put the copy in the place of what is stored; returns where the damaged files went.
+
+    Raises DamageError where the copy is damaged too. A crash on the way leaves a store
+    that is missing or whole.
+    """
+    store = current(folder)
+    assert store is not None
+    begun = folder / "begun"
+    try:
+        shutil.rmtree(begun, ignore_errors=True)
+        shutil.copytree(store, begun / "store")
+        shutil.copytree(folder / "previous" / "rows", begun / "rows")
+        cuts.check_journals(begun / "rows", cuts.read_cut(begun / "store", shards=shards))
+        number = sum(1 for _ in folder.glob("damaged-*")) + 1
+        aside = folder / f"damaged-{number}"
+        aside.mkdir()
+        for name in ("store", "rows"):
+            if (folder / name).exists():
+                (folder / name).rename(aside / name)
+        for name in ("rows", "store"):
+            (begun / name).rename(folder / name)
+    except OSError as error:
+        raise UserError(f"{folder}: {error.strerror}: make room or mend the disk") from error
+    return aside
+
+
+def _copy_store(store: Path, to: Path) -> None:
+    """All files of a store as they are at one moment: it is pinned, and tried again if it moved on."""
+    for _ in range(_TRIES):
+        with ExitStack() as stack:
+            parts = [stack.enter_context(cuts.opened(part)) for part in cuts.part_paths(store)]
+            epoch = cuts.resume_epoch([row for part in parts for row in cuts.progress_of(part)])
+            for part in parts:
+                part.execute("BEGIN")
+            commits = [row for part in parts for row in part.execute(_COMMITS)]
+            # What is older than a commit may be gone already from a file that was pinned later.
+            if all(commit < max(epoch, 1) for (commit,) in commits):
+                for part, path in zip(parts, cuts.part_paths(to), strict=True):
+                    with closing(sqlite3.connect(path, isolation_level=None)) as copy:
+                        part.backup(copy)
+                        copy.execute(
+                            "UPDATE fronts SET worker_frontier = min(worker_frontier, ?)", (epoch,)
+                        )
+                cuts.forget_after(to, epoch)
+                return
+        time.sleep(0.02)
+    raise UserError(f"{store}: it moved on {_TRIES} times while it was copied")
+
+
+def _make_sure(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
