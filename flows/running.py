@@ -45,7 +45,7 @@ def run_live(
         )
 
     connect().check()
-    with recovery(recovery_folder) as stored:
+    with recovery(recovery_folder, settings) as stored:
         known = (
             stored_partitions(recovery_folder / "store", f"{FLOW_ID}.events")
             if recovery_folder
