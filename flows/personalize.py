@@ -55,7 +55,7 @@ def build(
     regrouped = op.flat_map_batch("by_user", devices, by_user)
     users = keyed("visit_users", regrouped, lambda blob: UserShard(rules, blob, journals), journals)
     together = op.map("together", users, _together)
-    learned = keyed("learn", together, lambda blob: Learning(settings, blob), journals)
+    learned = keyed("learn", together, lambda blob: Learning(settings, blob, journals), journals)
     op.output("redis", learned, redis)
     rejected = op.filter_map("rejected", batches, _rejected)
     op.output("dead_letters", rejected, dead_letters)

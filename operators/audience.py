@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import orjson
 
+from operators.learners.heaviest import grown
+from operators.learners.table import Kept, Table
 from state import keys
 from state.interactions import NOBODY
+from state.marks import Marks
 from state.shopper import MICROS
 from state.times import DAY_MS, HOUR_MS, MINUTE_MS
 
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from operators.learners.table import Arrays
     from state.interactions import Rows, Times
     from state.messages import Arguments, Write
 
@@ -42,7 +46,7 @@ def segment_id(cluster: int) -> str:
     return f"cluster-{cluster}"
 
 
-class Audience:
+class Audience(Kept):
     """Memberships of shoppers, by row of the recommender's vocabulary.
 
     cluster int16[rows], known bool[rows], last_ms int64[rows], order_ms int64[rows].
@@ -50,10 +54,12 @@ class Audience:
 
     def __init__(self, segments: int) -> None:
         self.segments = segments
+        self.rows = 0
         self.cluster: NDArray[np.int16] = np.empty(0, np.int16)
         self.known: NDArray[np.bool_] = np.empty(0, np.bool_)
         self.last_ms: Times = np.empty(0, np.int64)
         self.order_ms: Times = np.empty(0, np.int64)
+        self._marks = Marks()
         # Columns: minute or hour, then a number for each segment.
         self._entered: dict[int, NDArray[np.int64]] = {}
         self._left: dict[int, NDArray[np.int64]] = {}
@@ -99,6 +105,7 @@ class Audience:
         self.cluster[rows[moved]] = cluster[moved]
         self.known[rows] = known
         self.last_ms[rows] = np.maximum(self.last_ms[rows], at_ms)
+        self._marks.mark(rows)
         return writes, changes
 
     def segments_of(self, rows: Rows) -> list[str | None]:
@@ -110,8 +117,8 @@ class Audience:
 
     def order(self, row: int, micros: int, at_ms: int) -> None:
         """Count a purchase for the segment its shopper is in."""
-        if row >= len(self.cluster):
-            self._grow(row + 1)
+        self._grow(row + 1)
+        self._marks.mark(row)
         self.order_ms[row] = max(self.order_ms[row], at_ms)
         segment = int(self.cluster[row])
         if segment != NOBODY:
@@ -120,10 +127,11 @@ class Audience:
 
     def drop(self, row: int, shopper: str, at_ms: int) -> tuple[list[Write], list[Change]]:
         """Take a shopper that is no more out of its segment."""
-        if row >= len(self.cluster) or self.cluster[row] == NOBODY:
+        if row >= self.rows or self.cluster[row] == NOBODY:
             return [], []
         cluster = int(self.cluster[row])
         self.cluster[row] = NOBODY
+        self._marks.mark(row)
         self._bump(self._left, at_ms // MINUTE_MS, cluster, 1)
         segment = segment_id(cluster)
         return [("ZREM", keys.members_key(segment), shopper)], [
@@ -171,15 +179,21 @@ class Audience:
             for s in range(self.segments)
         ]
 
-    def arrays(self) -> dict[str, NDArray[np.generic]]:
-        """The whole state as named arrays."""
-        tables = {"entered": self._entered, "left": self._left}
-        tables |= {"revenue_micros": self._revenue_micros, "orders": self._orders}
-        return {
+    def tables(self) -> Sequence[Table]:
+        """What is known of each shopper."""
+        columns: Arrays = {
             "cluster": self.cluster,
             "known": self.known,
             "last_ms": self.last_ms,
             "order_ms": self.order_ms,
+        }
+        return [Table({name: rows[: self.rows] for name, rows in columns.items()}, self._marks)]
+
+    def small(self) -> Arrays:
+        """Counts by minute or hour and segment."""
+        tables = {"entered": self._entered, "left": self._left}
+        tables |= {"revenue_micros": self._revenue_micros, "orders": self._orders}
+        return {
             **{f"{name}.at": np.array(list(table), np.int64) for name, table in tables.items()},
             **{
                 f"{name}.counts": np.array(list(table.values()), np.int64).reshape(
@@ -195,19 +209,21 @@ class Audience:
         self.known = arrays["known"].astype(np.bool_)
         self.last_ms = arrays["last_ms"].astype(np.int64)
         self.order_ms = arrays["order_ms"].astype(np.int64)
+        self.rows = len(self.cluster)
+        self._marks = Marks(self.rows)
         self._entered = _table(arrays, "entered")
         self._left = _table(arrays, "left")
         self._revenue_micros = _table(arrays, "revenue_micros")
         self._orders = _table(arrays, "orders")
 
     def _grow(self, rows: int) -> None:
-        extra = rows - len(self.cluster)
-        if extra > 0:
-            extra = max(extra, len(self.cluster) // 4, 1024)
-            self.cluster = np.append(self.cluster, np.full(extra, NOBODY, np.int16))
-            self.known = np.append(self.known, np.zeros(extra, np.bool_))
-            self.last_ms = np.append(self.last_ms, np.zeros(extra, np.int64))
-            self.order_ms = np.append(self.order_ms, np.zeros(extra, np.int64))
+        if rows > self.rows:
+            self.cluster = grown(self.cluster, rows, NOBODY)
+            self.known = grown(self.known, rows, False)
+            self.last_ms = grown(self.last_ms, rows, 0)
+            self.order_ms = grown(self.order_ms, rows, 0)
+            self._marks.reach(rows)
+            self.rows = rows
 
     def _bump(self, table: dict[int, NDArray[np.int64]], at: int, segment: int, by: int) -> None:
         row = table.get(at)

@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from operators.captions import reason_row
+from operators.learners.table import Kept, Table
 from operators.ranking import best_items
 from state.interactions import NOBODY, Lists
+from state.marks import Marks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from operators.learners.table import Arrays
     from state.interactions import Interactions, Requests, Rows
 
     Shares = NDArray[np.float64]
@@ -36,7 +39,7 @@ FAINT = 0.02
 """A share of the blend below which a learner moves no list that a person would notice."""
 
 
-class Blend:
+class Blend(Kept):
     """Reciprocal ranks summed with weights: scores of different learners have no common scale.
 
     The item at place p of a learner's list adds weight / (p + 1). A weight is the learner's hit rate
@@ -68,6 +71,7 @@ class Blend:
         self.standing: Rows = np.full((WATCHED, len(names), depth), NOBODY, np.int32)
         self.hits: Shares = np.array(beliefs) * IMAGINED
         self.judged = float(IMAGINED)
+        self._marks = Marks(WATCHED)
 
     def hit_rates(self) -> dict[str, float]:
         """How often each learner's list held the next item, lately."""
@@ -108,13 +112,16 @@ class Blend:
         """
         judged = requests.shopper >= 0
         if asked is not None:
-            self.watched[requests.shopper[judged & ~asked] % WATCHED] = NOBODY
+            unjudged = requests.shopper[judged & ~asked] % WATCHED
+            self.watched[unjudged] = NOBODY
+            self._marks.mark(unjudged)
             judged &= asked
         known = np.flatnonzero(judged)
         # Of two shoppers with one place the later one has it; both columns must say so.
         place = requests.shopper[known] % WATCHED
         last = len(place) - 1 - np.unique(place[::-1], return_index=True)[1]
         known, place = known[last], place[last]
+        self._marks.mark(place)
         self.watched[place] = requests.shopper[known]
         self.standing[place] = NOBODY
         for learner, of_learner in enumerate(lists):
@@ -141,18 +148,18 @@ class Blend:
             repeats=len(lists),
         )
 
-    def arrays(self) -> Mapping[str, NDArray[np.generic]]:
-        """The whole state as named arrays."""
-        return {
-            "standing": self.standing.copy(),
-            "watched": self.watched.copy(),
-            "hits": self.hits.copy(),
-            "judged": np.array([self.judged]),
-        }
+    def tables(self) -> Sequence[Table]:
+        """The lists that stand."""
+        return [Table({"standing": self.standing, "watched": self.watched}, self._marks)]
 
-    def restore(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+    def small(self) -> Arrays:
+        """What the learners proved to be worth."""
+        return {"hits": self.hits.copy(), "judged": np.array([self.judged])}
+
+    def restore(self, arrays: Arrays) -> None:
         """Take over what `arrays` gave, of a blend of the same names."""
         self.standing = arrays["standing"].astype(np.int32)
         self.watched = arrays["watched"].astype(np.int32)
         self.hits = arrays["hits"].astype(np.float64)
         self.judged = float(arrays["judged"][0])
+        self._marks.mark_all()

@@ -17,13 +17,15 @@ CARD_TTL_S = 30 * 86_400
 
 
 class Cards:
-    """Cards by item id, and which of them changed since they were last written."""
+    """Cards by item id, which of them changed since they were last written, and which since they
+    were last stored."""
 
     def __init__(
         self, rows: dict[str, Card] | None = None, changed: set[str] | None = None
     ) -> None:
         self.rows = {} if rows is None else rows
         self.changed = set() if changed is None else changed
+        self.unstored: set[str] = set()
 
     def learn(self, told: Iterable[tuple[int, Item, str]]) -> None:
         """Hear of items: event time, item, currency. What is newer replaces what is older.
@@ -35,10 +37,12 @@ class Cards:
             card = rows.get(item.item_id)
             if card is None:
                 card = rows[item.item_id] = Card(at_ms)
+                self.unstored.add(item.item_id)
             elif at_ms < card.at_ms:
                 continue
             else:
                 card.at_ms = at_ms
+                self.unstored.add(item.item_id)
                 if (
                     (item.price is None or item.price == card.price)
                     and (not item.category or item.category == card.category)

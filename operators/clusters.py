@@ -15,11 +15,14 @@ from operators import cluster_quality
 from operators.learners.block_kmeans import BlockKMeans, check
 from operators.learners.kmeans import squared_distances
 from operators.learners.scaling import OnlineScaler
+from operators.learners.table import Kept, Table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
+
+    from operators.learners.table import Arrays
 
 RECENT_POINTS = 1024
 
@@ -39,7 +42,7 @@ class Quality:
     counts: NDArray[np.float64]
 
 
-class Clusters:
+class Clusters(Kept):
     """Online scaling and mini-batch k-means for rows of features, float64[n, F], all finite.
 
     >>> clusters = Clusters(n_clusters=2, n_features=1)
@@ -114,12 +117,16 @@ class Clusters:
         centres = {int(j): self._model.centres[j] for j in self._model.living}
         return cluster_quality.names(centres, feature_names)
 
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """The whole state as named arrays, copies, for a snapshot."""
+    def tables(self) -> Sequence[Table]:
+        """Points that are remembered: they move with the scale, so all of them change."""
+        sample = {f"model.{name}": array for name, array in self._model.sample().items()}
+        return [Table(sample, None), Table({"recent": self._recent}, None)]
+
+    def small(self) -> Arrays:
+        """Scale and centres."""
         return {
             **{f"scaler.{name}": array for name, array in self._scaler.arrays().items()},
-            **{f"model.{name}": array for name, array in self._model.arrays().items()},
-            "recent": self._recent.copy(),
+            **{f"model.{name}": array for name, array in self._model.small().items()},
         }
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:

@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from operators.learners.heaviest import grown, run_starts
+from operators.learners.table import Kept, Table
 from state.interactions import NOBODY
+from state.marks import Marks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
+    from operators.learners.table import Arrays
     from state.interactions import Rows, Times
 
 LONG_AGO_MS = np.iinfo(np.int64).min
 
 
-class Contexts:
+class Contexts(Kept):
     """The last `reach` items of each shopper's running session, newest first.
 
     An item belongs to an event's session if the shopper's last event lies at or after that
@@ -36,6 +37,7 @@ class Contexts:
         self.rows = 0
         self.recent: Rows = np.empty((0, reach), np.int32)
         self.last_ms: Times = np.empty(0, np.int64)
+        self._marks = Marks()
 
     def advance(self, shopper: Rows, item: Rows, at_ms: Times, since_ms: Times) -> Rows:
         """Add a batch in arrival order and give int32[n, reach], the items before each event.
@@ -67,6 +69,7 @@ class Contexts:
         self.recent[who, 1:] = in_order[last, :-1]
         newest_ms = np.maximum.reduceat(at_ms[order], first)
         self.last_ms[who] = np.maximum(self.last_ms[who], newest_ms)
+        self._marks.mark(who)
 
         context = np.empty((n, reach), np.int32)
         context[order] = in_order
@@ -90,23 +93,25 @@ class Contexts:
             if self.last_ms[heir] < self.last_ms[shopper]:
                 self.recent[heir] = self.recent[shopper]
                 self.last_ms[heir] = self.last_ms[shopper]
+                self._marks.mark(heir)
         self.recent[shopper] = NOBODY
         self.last_ms[shopper] = LONG_AGO_MS
+        self._marks.mark(shopper)
 
-    def arrays(self) -> Mapping[str, NDArray[np.generic]]:
-        """The whole state as named arrays."""
-        return {
-            "recent": self.recent[: self.rows].copy(),
-            "last_ms": self.last_ms[: self.rows].copy(),
-        }
+    def tables(self) -> Sequence[Table]:
+        """What each shopper looked at, and when last."""
+        columns: Arrays = {"recent": self.recent[: self.rows], "last_ms": self.last_ms[: self.rows]}
+        return [Table(columns, self._marks)]
 
-    def restore(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+    def restore(self, arrays: Arrays) -> None:
         """Take over what `arrays` gave."""
         self.recent = arrays["recent"].astype(np.int32)
         self.last_ms = arrays["last_ms"].astype(np.int64)
         self.rows = len(self.recent)
+        self._marks = Marks(self.rows)
 
     def _grow(self, rows: int) -> None:
         self.recent = grown(self.recent, rows, NOBODY)
         self.last_ms = grown(self.last_ms, rows, LONG_AGO_MS)
+        self._marks.reach(rows)
         self.rows = max(self.rows, rows)

@@ -20,6 +20,7 @@ from operators.changes import ChangeLog
 from operators.clusters import Clusters
 from operators.features import FEATURES, LAST_MS, feature_matrix, feature_rows
 from operators.recommend import Events, Recommender
+from operators.stored_tables import Loaded, StoredTables, Tables
 from operators.totals import Ledger
 from state import keys
 from state.interactions import CART, NOBODY, PURCHASE, VIEW
@@ -30,6 +31,7 @@ from state.snapshots import LEARNED, LearnedState, pack_arrays, unpack_arrays
 if TYPE_CHECKING:
     from operators.clusters import Quality
     from state.config import Settings
+    from state.journal import Journals
     from state.messages import Active, BatchId, Part, Visited, Write
 
 SLOT = "home"
@@ -50,9 +52,17 @@ _KIND_OF = {"item_view": VIEW, "wishlist_add": VIEW, "cart_add": CART, "purchase
 
 
 class Learning:
-    """Everything learned over all shoppers. Changes its state in place."""
+    """Everything learned over all shoppers. Changes its state in place.
 
-    def __init__(self, settings: Settings, snapshot: bytes | None = None) -> None:
+    What grows is stored in `journals`; without any, a snapshot holds it all.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        snapshot: bytes | None = None,
+        journals: Journals | None = None,
+    ) -> None:
         self._settings = settings
         self._whole = settings.sessions.shards**2
         self._pending: dict[BatchId, list[Part]] = {}
@@ -76,6 +86,8 @@ class Learning:
         self._figures_ms = 0
         self._now_ms = 0
         self._quality: tuple[int, Quality] | None = None
+        self._batches: dict[str, int] = {}
+        self._stored = StoredTables(journals)
         if snapshot is not None:
             self._restore(LEARNED.decode(snapshot))
 
@@ -86,6 +98,7 @@ class Learning:
         if sum(part.parts for part in parts) < self._whole:
             return []
         del self._pending[part.batch]
+        self._batches[part.batch.partition] = part.batch.number + 1
         parts.sort(key=lambda part: part.shard)
         return [self._learn([visited for part in parts for visited in part.visited])]
 
@@ -271,31 +284,58 @@ class Learning:
 
     def snapshot(self) -> bytes:
         """The state as versioned bytes."""
-        return LEARNED.encode(
-            LearnedState(
-                vocabularies=self._recommender.vocabularies(),
-                recommender=pack_arrays(self._recommender.arrays()),
-                clusters=pack_arrays(self._clusters.arrays()),
-                audience=pack_arrays(self._audience.arrays()),
-                cards=self._cards.rows,
-                changed_cards=sorted(self._cards.changed),
-                change_ids=self._changes.ids,
-                ledger=self._ledger.state(),
-                defined=self._defined,
-                now_ms=self._now_ms,
-                figures_ms=self._figures_ms,
-                told=self._recommender.told,
-            )
+        tables = self._tables()
+        state = LearnedState(
+            vocabularies={},
+            recommender=pack_arrays(self._recommender.small()),
+            clusters=pack_arrays(self._clusters.small()),
+            audience=pack_arrays(self._audience.small()),
+            cards={},
+            changed_cards=sorted(self._cards.changed),
+            change_ids=self._changes.ids,
+            ledger=self._ledger.state(),
+            defined=self._defined,
+            now_ms=self._now_ms,
+            figures_ms=self._figures_ms,
+            told=self._recommender.told,
+            journal=self._stored.store(tables),
+            batches=self._batches,
         )
+        if state.journal is None:
+            state.vocabularies = {name: v.ids for name, v in tables.vocabularies.items()}
+            state.recommender = pack_arrays(self._recommender.arrays())
+            state.clusters = pack_arrays(self._clusters.arrays())
+            state.audience = pack_arrays(self._audience.arrays())
+            state.cards = self._cards.rows
+        return LEARNED.encode(state)
 
     def _restore(self, state: LearnedState) -> None:
-        self._recommender.restore(unpack_arrays(state.recommender), state.vocabularies)
-        self._clusters.restore(unpack_arrays(state.clusters))
-        self._audience.restore(unpack_arrays(state.audience))
-        self._cards = Cards(state.cards, set(state.changed_cards))
+        stored = {
+            "recommender": unpack_arrays(state.recommender),
+            "clusters": unpack_arrays(state.clusters),
+            "audience": unpack_arrays(state.audience),
+        }
+        loaded = Loaded(stored, state.vocabularies, state.cards)
+        self._stored.load(state.journal, loaded)
+        self._recommender.restore(stored["recommender"], loaded.ids)
+        self._clusters.restore(stored["clusters"])
+        self._audience.restore(stored["audience"])
+        self._cards = Cards(loaded.cards, set(state.changed_cards))
+        if state.journal is not None:
+            self._tables().settle()
         self._changes.ids = state.change_ids
         self._ledger = Ledger.of(state.ledger)
         self._defined = state.defined
         self._now_ms = state.now_ms
         self._figures_ms = state.figures_ms
         self._recommender.told = state.told
+        self._batches = state.batches
+
+    def _tables(self) -> Tables:
+        """What is stored by rows."""
+        parts = {
+            "recommender": self._recommender,
+            "clusters": self._clusters,
+            "audience": self._audience,
+        }
+        return Tables(parts, self._recommender.vocabularies(), self._cards)

@@ -17,6 +17,7 @@ from operators.contexts import Contexts
 from operators.learners.covisitation import BoughtTogether, Covisitation
 from operators.learners.popularity import Popularity, ScopedPopularity
 from operators.learners.registry import LEARNERS
+from operators.learners.table import Kept, Table
 from operators.ranking import where, without
 from state.interactions import NOBODY, Interactions, Lists, Requests, Vocabulary, empty_lists
 from state.times import HOUR_MS
@@ -27,10 +28,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from operators.learners.base import Learner
+    from operators.learners.table import Arrays
     from state import config
     from state.interactions import Rows
-
-    Arrays = Mapping[str, NDArray[np.generic]]
 
 JUDGED_EVERY = 8
 """Of so many shoppers one has lists of all learners while some of them hardly count."""
@@ -58,7 +58,7 @@ class Events:
     segments: Sequence[str | None]
 
 
-class Recommender:
+class Recommender(Kept):
     """Learners beside each other, what they share, and the blend of their lists.
 
     `others` are the learners besides the two that also fill keys of their own; by default those of
@@ -200,24 +200,28 @@ class Recommender:
         lists = self.scoped.top(scopes, self.k)
         return [(kind, value) for kind, _, value in names], self._own(self.popularity.name, lists)
 
-    def vocabularies(self) -> dict[str, list[str]]:
+    def vocabularies(self) -> dict[str, Vocabulary]:
         """The ids behind the rows of `arrays`; part of a snapshot."""
-        return {
-            "shoppers": list(self.shoppers.ids),
-            "items": list(self.items.ids),
-            "scopes": list(self.scopes.ids),
-        }
+        return {"shoppers": self.shoppers, "items": self.items, "scopes": self.scopes}
 
-    def arrays(self) -> dict[str, NDArray[np.generic]]:
-        """The whole state but the ids, as named arrays."""
+    def tables(self) -> list[Table]:
+        """The tables of all parts."""
+        return [
+            table.named(f"{part}/")
+            for part, owner in self._parts().items()
+            for table in owner.tables()
+        ]
+
+    def small(self) -> Arrays:
+        """What is small of all parts."""
         return {
             f"{part}/{name}": array
             for part, owner in self._parts().items()
-            for name, array in owner.arrays().items()
+            for name, array in owner.small().items()
         }
 
     def restore(self, arrays: Arrays, vocabularies: Mapping[str, Sequence[str]]) -> None:
-        """Take over a state that `arrays` and `vocabularies` gave, of the same arguments."""
+        """Take over what `arrays` and the ids of `vocabularies` were, of the same arguments."""
         for part, owner in self._parts().items():
             start = f"{part}/"
             owner.restore(

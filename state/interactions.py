@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from state.marks import Marks
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -34,11 +36,12 @@ class Vocabulary:
     (0, 1, 0, -1)
     """
 
-    __slots__ = ("ids", "rows")
+    __slots__ = ("ids", "marks", "rows")
 
     def __init__(self, ids: Iterable[str] = ()) -> None:
         self.ids: list[str] = list(ids)
         self.rows: dict[str, int] = {name: row for row, name in enumerate(self.ids)}
+        self.marks = Marks(len(self.ids))
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -156,7 +156,11 @@ class LedgerState(msgspec.Struct):
 
 
 class LearnedState(msgspec.Struct):
-    """All that is learned over all shoppers."""
+    """All that is learned over all shoppers.
+
+    What grows with shoppers or items (vocabularies, cards, most arrays) is in the `journal`, where
+    there is one; `batches` as for devices.
+    """
 
     vocabularies: dict[str, list[str]]
     recommender: dict[str, Array]
@@ -170,6 +174,23 @@ class LearnedState(msgspec.Struct):
     now_ms: int
     figures_ms: int = 0
     told: tuple[int, int] = (0, 0)
+    journal: Handle | None = None
+    batches: dict[str, int] = {}
+
+
+class TableState(msgspec.Struct):
+    """One record of the learning step's journal.
+
+    `rows` (int32, as bytes) of a table that is now `length` long, and what stands in them: `columns`
+    of one `part`, by array name, or the `names` of a vocabulary. Else `cards` that changed.
+    """
+
+    part: str = ""
+    length: int = 0
+    rows: bytes = b""
+    columns: dict[str, Array] = {}
+    names: list[str] = []
+    cards: dict[str, Card] = {}
 
 
 def _with_new_fields(plain: Any) -> Any:
@@ -181,6 +202,7 @@ DEVICES = SnapshotCodec(DevicesState, version=2, upgrades={1: _with_new_fields})
 USERS = SnapshotCodec(UsersState, version=2, upgrades={1: _with_new_fields})
 ROWS = SnapshotCodec(RowsState, version=1)
 LEARNED = SnapshotCodec(LearnedState, version=2, upgrades={1: _with_new_fields})
+TABLE = SnapshotCodec(TableState, version=1)
 
 BY_STEP: dict[str, SnapshotCodec[Any]] = {
     "events": SOURCE,

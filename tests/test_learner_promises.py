@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
+from typing import Any
 
 import numpy as np
 import pytest
@@ -190,6 +191,35 @@ def test_a_restored_learner_answers_and_learns_on_alike(
         restored.learn_many(batch)
     assert same_arrays(learner.arrays(), restored.arrays())
     assert same_arrays(snapshot, kept), "a snapshot must not change after it is handed over"
+
+
+@every_learner
+@FEW
+@given(streams, st.data())
+def test_changed_rows_over_an_older_copy_are_the_arrays_of_now(
+    make: Make, stream: Stream, data: st.DataObject
+) -> None:
+    learner = make()
+    copied: dict[str, NDArray[Any]] = {}
+    for batch in batches(stream):
+        learner.learn_many(batch)
+        if data.draw(st.booleans()):
+            write_changes(learner, copied)
+    write_changes(learner, copied)
+    assert same_arrays(copied, learner.arrays())
+
+
+def write_changes(learner: Learner, over: dict[str, NDArray[Any]]) -> None:
+    over.update(learner.small())
+    for table in learner.tables():
+        for name, rows in table.columns.items():
+            older = over.get(name, rows[:0])[: len(rows)]
+            over[name] = np.zeros_like(rows)
+            over[name][: len(older)] = older
+        length = len(next(iter(table.columns.values())))
+        changed = slice(None) if table.marks is None else table.marks.take(length)
+        for name, rows in table.columns.items():
+            over[name][changed] = rows[changed]
 
 
 @every_learner

@@ -35,6 +35,7 @@ from state.snapshots import (
     RowsState,
     SnapshotCodec,
     SourceState,
+    TableState,
     UsersState,
     pack_arrays,
     unpack_arrays,
@@ -88,6 +89,16 @@ SAMPLES: dict[str, Any] = {
         now_ms=1_600_000_900_000,
         figures_ms=1_600_000_800_000,
         told=(7, 9),
+        journal=HANDLE,
+        batches={"shop": 3},
+    ),
+    "table": TableState(
+        "recommender",
+        5,
+        np.array([1, 4], np.int32).tobytes(),
+        pack_arrays({"table": np.arange(6, dtype=np.float32).reshape(2, 3)}),
+        ["mug", "cup"],
+        {"mug": Card(5, "Mug", ("home",), None, 9.5, "EUR", True)},
     ),
 }
 
@@ -95,7 +106,9 @@ SAMPLES: dict[str, Any] = {
 FORMER: dict[str, Any] = {
     "devices-v1": DevicesState({"ann": SHOPPER}, {"ann": ("u", 18_518)}, WATERMARKS, TOTALS),
     "users-v1": UsersState({"u": SHOPPER}, WATERMARKS, TOTALS),
-    "learned-v1": msgspec.structs.replace(SAMPLES["learned"], figures_ms=0, told=(0, 0)),
+    "learned-v1": msgspec.structs.replace(
+        SAMPLES["learned"], figures_ms=0, told=(0, 0), journal=None, batches={}
+    ),
 }
 """What bytes of a former version hold, where the sample of today has more."""
 

@@ -8,11 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
-    import numpy as np
-    from numpy.typing import NDArray
-
+    from operators.learners.table import Arrays, Table
     from state.interactions import Interactions, Lists, Requests
 
 
@@ -24,7 +22,9 @@ class Learner(Protocol):
     changes what a later call answers (reads do not learn, and do not grow state); the same seed and
     the same batches give the same arrays; rows beyond what was learned are answered, not raised;
     a list never holds an item twice; memory is bounded by the numbers of items and shoppers times
-    a constant from the constructor; `from_arrays(arrays())` answers alike and learns on alike.
+    a constant from the constructor; one that was restored from `arrays` answers alike and learns on
+    alike; the changed rows of `tables` and what is `small`, written over an older copy of `arrays`,
+    give the `arrays` of now. `operators.learners.table.Kept` makes `arrays` of the other two.
     """
 
     name: str
@@ -35,8 +35,14 @@ class Learner(Protocol):
     def candidates(self, requests: Requests, k: int) -> Lists:
         """At most k items for each request, best first."""
 
-    def arrays(self) -> Mapping[str, NDArray[np.generic]]:
-        """The whole state as named arrays, for a snapshot. Not to be changed by the caller."""
+    def tables(self) -> Sequence[Table]:
+        """What grows with shoppers or items: views, and which rows changed."""
 
-    def restore(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+    def small(self) -> Arrays:
+        """The rest of the state as named arrays, copied."""
+
+    def arrays(self) -> Arrays:
+        """The whole state as named arrays, copied."""
+
+    def restore(self, arrays: Arrays) -> None:
         """Take over a state that `arrays` gave, of a learner made with the same arguments."""

@@ -150,13 +150,19 @@ class BlockKMeans:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The whole state as named arrays, copies, for a snapshot."""
+        return {**{name: rows.copy() for name, rows in self.sample().items()}, **self.small()}
+
+    def sample(self) -> dict[str, NDArray[Any]]:
+        """The part of `arrays` that is the sample, as views."""
+        return {"sample": self._sample.points, "sample_keys": self._sample.keys}
+
+    def small(self) -> dict[str, NDArray[Any]]:
+        """The rest of `arrays`, copies."""
         return {
             "waiting": self._waiting[: self._waits].copy(),
             "centres": self.centres.copy(),
             "counts": self.counts.copy(),
             "generation": self.generation.copy(),
-            "sample": self._sample.points.copy(),
-            "sample_keys": self._sample.keys.copy(),
             "sample_bar": np.array([self._sample.bar]),
             "clock": np.array([self.seen, self._review_at]),
             "inertia": np.array([self.inertia]),

@@ -12,19 +12,20 @@ import numpy as np
 
 from operators.contexts import Contexts
 from operators.learners.heaviest import HeaviestPartners, grown
+from operators.learners.table import Kept, Table
 from operators.ranking import best_items, first_seen
 from state.interactions import NOBODY, PURCHASE, Lists
+from state.marks import Marks
 from state.times import DAY_MS, HOUR_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
+    from operators.learners.table import Arrays
     from state.interactions import Interactions, Requests, Rows
 
 
-class Covisitation:
+class Covisitation(Kept):
     """Item-to-item transitions inside sessions, counted with decay.
 
     Each of the last `reach` different items of the session gains the event's weight divided by its
@@ -86,16 +87,20 @@ class Covisitation:
         """The items whose neighbours changed since they were taken, as `HeaviestPartners` has it."""
         return self.table.take_changed(most, start)
 
-    def arrays(self) -> Mapping[str, NDArray[np.generic]]:
-        """The whole state as named arrays."""
-        return self.table.arrays()
+    def tables(self) -> Sequence[Table]:
+        """The transitions of each item."""
+        return self.table.tables()
 
-    def restore(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+    def small(self) -> Arrays:
+        """The clock."""
+        return self.table.small()
+
+    def restore(self, arrays: Arrays) -> None:
         """Take over what `arrays` gave."""
         self.table.restore(arrays)
 
 
-class BoughtTogether:
+class BoughtTogether(Kept):
     """Which items the same shopper bought within `window_ms`, whichever came first.
 
     Rows of one order reach it as purchases in a row. It remembers a basket for buyers only.
@@ -114,6 +119,7 @@ class BoughtTogether:
         self.baskets = Contexts(basket)
         self.buyers = 0
         self.buyer: Rows = np.empty(0, np.int32)
+        self._marks = Marks()
 
     def learn_many(self, batch: Interactions) -> None:
         """Learn the purchases of a batch, in its order."""
@@ -141,22 +147,30 @@ class BoughtTogether:
         """The items whose neighbours changed since they were taken, as `HeaviestPartners` has it."""
         return self.table.take_changed(most, start)
 
-    def arrays(self) -> Mapping[str, NDArray[np.generic]]:
-        """The whole state as named arrays."""
-        return {**self.table.arrays(), **self.baskets.arrays(), "buyer": self.buyer.copy()}
+    def tables(self) -> Sequence[Table]:
+        """The company of each item, the basket of each buyer, the buyer of each shopper."""
+        buyers = Table({"buyer": self.buyer}, self._marks)
+        return [*self.table.tables(), *self.baskets.tables(), buyers]
 
-    def restore(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+    def small(self) -> Arrays:
+        """The clock."""
+        return self.table.small()
+
+    def restore(self, arrays: Arrays) -> None:
         """Take over what `arrays` gave."""
         self.table.restore(arrays)
         self.baskets.restore(arrays)
         self.buyer = arrays["buyer"].astype(np.int32)
         self.buyers = self.baskets.rows
+        self._marks = Marks(len(self.buyer))
 
     def _buyer_rows(self, shopper: Rows) -> Rows:
         """The row of each shopper among the buyers, new ones in order of shopper."""
         self.buyer = grown(self.buyer, int(shopper.max()) + 1, NOBODY)
+        self._marks.reach(len(self.buyer))
         new = np.unique(shopper[self.buyer[shopper] < 0])
         self.buyer[new] = np.arange(self.buyers, self.buyers + len(new))
+        self._marks.mark(new)
         self.buyers += len(new)
         return self.buyer[shopper]
 

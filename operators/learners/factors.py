@@ -6,18 +6,20 @@ answers for any item.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from operators.learners.implicit_factors import ImplicitFactors, Settings
+from operators.learners.table import Kept, Table
 from state.interactions import NOBODY, empty_lists
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from operators.learners.table import Arrays
     from state.interactions import Interactions, Lists, Requests, Rows, Weights
 
 REQUESTS_AT_ONCE = 256
@@ -25,7 +27,7 @@ REQUESTS_AT_ONCE = 256
 GROUPS = 256
 
 
-class FactorsLearner:
+class FactorsLearner(Kept):
     """Incremental matrix factorization of implicit feedback; a `Learner`.
 
     A request of whom nothing is known, neither shopper nor context, gets an empty list: popularity
@@ -84,11 +86,15 @@ class FactorsLearner:
         because = np.take_along_axis(near, most, axis=1)
         return np.where(adds.max(axis=2) > 0, because, NOBODY).astype(np.int32)
 
-    def arrays(self) -> Mapping[str, NDArray[Any]]:
-        """The whole state as named arrays, copied."""
-        return self.model.arrays()
+    def tables(self) -> Sequence[Table]:
+        """Vectors of shoppers, vectors of items, and which items live."""
+        return self.model.tables()
 
-    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+    def small(self) -> Arrays:
+        """Chance, the clock and the pool."""
+        return self.model.small()
+
+    def restore(self, arrays: Arrays) -> None:
         """Take over a state that `arrays` gave, of a learner made with the same settings."""
         self.model.restore(arrays)
 

@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from operators.learners.table import Kept, Table
 from operators.ranking import descending
 from state.interactions import NOBODY
+from state.marks import Marks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from operators.learners.table import Arrays
     from state.interactions import Rows, Times, Weights
 
 Cell = TypeVar("Cell", bound=np.generic)
@@ -69,11 +72,10 @@ class DecayClock:
 
 def fade(weight: Weights, doublings: int) -> None:
     """Divide in place by 2**doublings: exact, so that moving the clock changes no order."""
-    if doublings:
-        np.ldexp(weight, -min(doublings, 1000), out=weight)
+    np.ldexp(weight, -min(doublings, 1000), out=weight)
 
 
-class HeaviestPartners:
+class HeaviestPartners(Kept):
     """At most `width` partners for each of a growing number of rows.
 
     partner int32[rows, width]   NOBODY-padded, in no order
@@ -96,12 +98,15 @@ class HeaviestPartners:
         self.partner: Rows = np.empty((0, width), np.int32)
         self.weight: Weights = np.empty((0, width), np.float32)
         self.changed: NDArray[np.bool_] = np.empty(0, np.bool_)
+        self._marks = Marks()
 
     def add(self, row: Rows, partner: Rows, weight: Weights, at_ms: Times) -> None:
         """Add a weight for each pair, n of them, rows and partners at least 0, repeats allowed."""
         if not len(row):
             return
-        fade(self.weight, self.clock.advance(at_ms))
+        if doublings := self.clock.advance(at_ms):
+            fade(self.weight, doublings)
+            self._marks.mark_all()
         pair = row.astype(np.int64) << 32 | partner
         # Stable, so that equal pairs are summed in order of arrival on every machine.
         order = pair.argsort(kind="stable")
@@ -112,6 +117,7 @@ class HeaviestPartners:
         row, partner = (pair >> 32).astype(np.int32), pair.astype(np.int32)
         self._grow(int(row[-1]) + 1)
         self.changed[row] = True
+        self._marks.mark(row)
         there = self.partner.take(row, axis=0) == partner[:, None]
         place = there.argmax(axis=1)
         known = there[np.arange(len(row)), place]
@@ -164,30 +170,33 @@ class HeaviestPartners:
         if most is not None and len(rows) > most:
             rows = np.roll(rows, -int(np.searchsorted(rows, start)))[:most]
         self.changed[rows] = False
+        self._marks.mark(rows)
         return rows
 
-    def arrays(self) -> Mapping[str, NDArray[np.generic]]:
-        """The whole state as named arrays."""
-        return {
-            "partner": self.partner[: self.rows].copy(),
-            "weight": self.weight[: self.rows].copy(),
-            "changed": self.changed[: self.rows].copy(),
-            "origin_ms": self.clock.arrays(),
-        }
+    def tables(self) -> Sequence[Table]:
+        """Partners and their weights, by row."""
+        columns = {"partner": self.partner, "weight": self.weight, "changed": self.changed}
+        return [Table({name: rows[: self.rows] for name, rows in columns.items()}, self._marks)]
 
-    def restore(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+    def small(self) -> Arrays:
+        """The clock."""
+        return {"origin_ms": self.clock.arrays()}
+
+    def restore(self, arrays: Arrays) -> None:
         """Take over what `arrays` gave."""
         self.partner = arrays["partner"].astype(np.int32)
         self.weight = arrays["weight"].astype(np.float32)
         self.changed = arrays["changed"].astype(np.bool_)
         self.rows = len(self.partner)
         self.clock.restore(arrays["origin_ms"])
+        self._marks = Marks(self.rows)
 
     def _grow(self, rows: int) -> None:
         """Room for so many rows; doubles, so that growth costs a constant an addition."""
         self.partner = grown(self.partner, rows, NOBODY)
         self.weight = grown(self.weight, rows, 0)
         self.changed = grown(self.changed, rows, False)
+        self._marks.reach(rows)
         self.rows = max(self.rows, rows)
 
 

@@ -14,7 +14,7 @@ negatives are drawn, halves alike. `benchmarks/factors.py` measures what the con
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,13 +22,16 @@ from operators.learners.descent import descend
 from operators.learners.growing import Growing
 from operators.learners.live_items import LiveItems
 from operators.learners.rng_state import rng_array, rng_from
+from operators.learners.table import Kept, Table
+from state.marks import Marks
 from state.times import DAY_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from operators.learners.table import Arrays
     from state.interactions import Rows, Times, Weights
 
 BLOCK = 1024
@@ -53,7 +56,7 @@ class Settings:
     pool_max: int = 2048
 
 
-class ImplicitFactors:
+class ImplicitFactors(Kept):
     """Vectors of shoppers and items on integer rows, learned from blocks of events."""
 
     def __init__(self, settings: Settings, seed: int) -> None:
@@ -68,6 +71,7 @@ class ImplicitFactors:
         self._users: Growing[np.float32] = Growing((settings.n_factors,), np.float32)
         self._users_ms: Growing[np.int64] = Growing((), np.int64)
         self._items: Growing[np.float32] = Growing((settings.n_factors,), np.float32)
+        self._user_marks, self._item_marks = Marks(), Marks()
         positions = np.arange(settings.context_max)
         self._decay = (settings.context_decay**positions).astype(np.float32)
 
@@ -117,10 +121,13 @@ class ImplicitFactors:
         away = away.reshape(-1, taste.shape[1])
         has_context = share > 0
         through = share[has_context, None] * towards[has_context.nonzero()[0]]
+        moved = np.concatenate([items, others.reshape(-1), near[has_context]])
+        self._user_marks.mark(shoppers)
+        self._item_marks.mark(moved)
         descend(self._users.rows, shoppers, settings.user_rate * (towards - l2 * own))
         descend(
             self.items,
-            np.concatenate([items, others.reshape(-1), near[has_context]]),
+            moved,
             np.float32(rate) * np.concatenate([pull * taste - l2 * liked, away, through]),
         )
 
@@ -133,6 +140,8 @@ class ImplicitFactors:
         drawn = self._rng.standard_normal(size, dtype=np.float32)
         self._items.append(np.float32(self.settings.sigma) * drawn)
         self.live.grow(n_items)
+        self._user_marks.reach(n_shoppers)
+        self._item_marks.reach(n_items)
 
     def _fade(self, shoppers: Rows, at_ms: Times) -> None:
         rows = np.unique(shoppers)
@@ -175,17 +184,17 @@ class ImplicitFactors:
         taste[known] += kept[:, None] * self._users.rows[rows]
         return taste, share, near
 
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """The whole state, copied."""
-        return {
-            "users": self._users.rows.copy(),
-            "users_ms": self._users_ms.rows.copy(),
-            "items": self.items.copy(),
-            "rng": rng_array(self._rng),
-            **self.live.arrays(),
-        }
+    def tables(self) -> Sequence[Table]:
+        """Vectors of shoppers, vectors of items, and which items live."""
+        users: Arrays = {"users": self._users.rows, "users_ms": self._users_ms.rows}
+        items = Table({"items": self.items}, self._item_marks)
+        return [Table(users, self._user_marks), items, *self.live.tables()]
 
-    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+    def small(self) -> Arrays:
+        """Chance, the clock and the pool."""
+        return {"rng": rng_array(self._rng), **self.live.small()}
+
+    def restore(self, arrays: Arrays) -> None:
         """Take over what `arrays` gave, of a model with the same settings."""
         n_factors = arrays["items"].shape[1]
         if n_factors != self.settings.n_factors:
@@ -201,3 +210,4 @@ class ImplicitFactors:
             table.replace(arrays[name])
         self._rng = rng_from(arrays["rng"])
         self.live.restore(arrays)
+        self._user_marks, self._item_marks = Marks(self.n_shoppers), Marks(len(self.items))

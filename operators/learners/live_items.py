@@ -8,24 +8,27 @@ their price an event does not grow with the shop.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from operators.learners.growing import Growing
+from operators.learners.table import Kept, Table
+from state.marks import Marks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from operators.learners.table import Arrays
     from state.interactions import Rows, Times
 
 HALF_LIVES_MAX = 100.0
 """How far the landmark may lie behind before it moves: far from overflow, rare."""
 
 
-class LiveItems:
+class LiveItems(Kept):
     """Decayed popularity of item rows.
 
     pool int32[m]           rows of the most popular items, m at most `pool_max`, ascending
@@ -38,6 +41,7 @@ class LiveItems:
         self.power = power
         self.pool: Rows = np.zeros(0, np.int32)
         self._popularity: Growing[np.float64] = Growing((), np.float64)
+        self._marks = Marks()
         self._landmark_ms = 0
         self._unseen_events = 0
         self._sampled: Rows = np.zeros(0, np.int32)
@@ -51,6 +55,7 @@ class LiveItems:
     def grow(self, n: int) -> None:
         """Make room for rows below n."""
         self._popularity.append(np.zeros(max(0, n - len(self._popularity))))
+        self._marks.reach(n)
 
     def count(self, items: Rows, at_ms: Times) -> None:
         """Count a block of events; its rows must have room."""
@@ -58,6 +63,8 @@ class LiveItems:
         if (newest_ms - self._landmark_ms) / self.half_life_ms > HALF_LIVES_MAX:
             self.popularity[:] *= np.exp2((self._landmark_ms - newest_ms) / self.half_life_ms)
             self._landmark_ms = newest_ms
+            self._marks.mark_all()
+        self._marks.mark(items)
         np.add.at(self.popularity, items, np.exp2((at_ms - self._landmark_ms) / self.half_life_ms))
         self._unseen_events += len(items)
         if self._unseen_events >= len(self._popularity) // 8:
@@ -88,20 +95,23 @@ class LiveItems:
         sampled: Rows = self._sampled[at]
         return sampled
 
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """The whole state, copied."""
+    def tables(self) -> Sequence[Table]:
+        """Popularity, and what is sampled from: made anew as often as all items changed."""
+        sampled: Arrays = {"sampled": self._sampled, "sampled_cumulative": self._cumulative}
+        return [Table({"popularity": self.popularity}, self._marks), Table(sampled, None)]
+
+    def small(self) -> Arrays:
+        """The clock and the pool."""
         return {
-            "popularity": self.popularity.copy(),
             "popularity_clock": np.array([self._landmark_ms, self._unseen_events], np.int64),
-            "pool": self.pool,
-            "sampled": self._sampled,
-            "sampled_cumulative": self._cumulative,
+            "pool": self.pool.copy(),
         }
 
-    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+    def restore(self, arrays: Arrays) -> None:
         """Take over what `arrays` gave."""
         self._popularity.replace(arrays["popularity"])
         self._landmark_ms, self._unseen_events = (int(x) for x in arrays["popularity_clock"])
-        self.pool = arrays["pool"].copy()
-        self._sampled = arrays["sampled"].copy()
-        self._cumulative = arrays["sampled_cumulative"].copy()
+        self.pool = arrays["pool"].astype(np.int32)
+        self._sampled = arrays["sampled"].astype(np.int32)
+        self._cumulative = arrays["sampled_cumulative"].astype(np.float64)
+        self._marks = Marks(len(self.popularity))

@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from operators.learners.heaviest import DecayClock, HeaviestPartners, fade, grown
+from operators.learners.table import Kept, Table
 from operators.ranking import best_items, descending
 from state.interactions import NOBODY, Lists
+from state.marks import Marks
 from state.times import DAY_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
+    from operators.learners.table import Arrays
     from state.interactions import Interactions, Requests, Rows, Times, Weights
 
 
-class Popularity:
+class Popularity(Kept):
     """Weights of items with exponential decay, over all of the shop.
 
     count float32[items]; an event costs one addition whatever the half-life (`DecayClock`).
@@ -31,15 +32,20 @@ class Popularity:
         self.clock = DecayClock(half_life_ms)
         self.items = 0
         self.count: Weights = np.empty(0, np.float32)
+        self._marks = Marks()
 
     def learn_many(self, batch: Interactions) -> None:
         """Learn a batch, in its order."""
         if not len(batch):
             return
-        fade(self.count, self.clock.advance(batch.at_ms))
+        if doublings := self.clock.advance(batch.at_ms):
+            fade(self.count, doublings)
+            self._marks.mark_all()
         rows = int(batch.item.max()) + 1
         self.count = grown(self.count, rows, 0)
         self.items = max(self.items, rows)
+        self._marks.reach(rows)
+        self._marks.mark(batch.item)
         gain = np.bincount(batch.item, batch.weight * self.clock.growth(batch.at_ms))
         self.count[: len(gain)] += gain.astype(np.float32)
 
@@ -67,18 +73,23 @@ class Popularity:
             np.repeat(top.because, n, axis=0),
         )
 
-    def arrays(self) -> Mapping[str, NDArray[np.generic]]:
-        """The whole state as named arrays."""
-        return {"count": self.count[: self.items].copy(), "origin_ms": self.clock.arrays()}
+    def tables(self) -> Sequence[Table]:
+        """The weight of each item."""
+        return [Table({"count": self.count[: self.items]}, self._marks)]
 
-    def restore(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+    def small(self) -> Arrays:
+        """The clock."""
+        return {"origin_ms": self.clock.arrays()}
+
+    def restore(self, arrays: Arrays) -> None:
         """Take over what `arrays` gave."""
         self.count = arrays["count"].astype(np.float32)
         self.items = len(self.count)
         self.clock.restore(arrays["origin_ms"])
+        self._marks = Marks(self.items)
 
 
-class ScopedPopularity:
+class ScopedPopularity(Kept):
     """The heaviest items of each scope (a category, a segment), scopes being rows the caller gives.
 
     Bounded: `width` items a scope. What is kept beyond the k shown is room for the next ones to rise.
@@ -102,11 +113,15 @@ class ScopedPopularity:
         """The scopes whose list changed since last asked."""
         return self.table.take_changed()
 
-    def arrays(self) -> Mapping[str, NDArray[np.generic]]:
-        """The whole state as named arrays."""
-        return self.table.arrays()
+    def tables(self) -> Sequence[Table]:
+        """The items of each scope."""
+        return self.table.tables()
 
-    def restore(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+    def small(self) -> Arrays:
+        """The clock."""
+        return self.table.small()
+
+    def restore(self, arrays: Arrays) -> None:
         """Take over what `arrays` gave."""
         self.table.restore(arrays)
 

@@ -1,0 +1,51 @@
+"""How state is kept in rows, so that a snapshot can hand over the changed ones alone.
+
+Everything that is stored says which of its arrays are tables, whose rows change one by one, and which
+are small and handed over whole.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from state.marks import Marks
+
+    Arrays = Mapping[str, NDArray[Any]]
+
+
+class Table(NamedTuple):
+    """Columns of one length by array name, as views, and the marks of their rows.
+
+    Without marks all rows are handed over each time; only then may a table get shorter.
+    """
+
+    columns: Arrays
+    marks: Marks | None
+
+    def named(self, prefix: str) -> Table:
+        """The same table, with a prefix to the names of its columns."""
+        return Table({f"{prefix}{name}": rows for name, rows in self.columns.items()}, self.marks)
+
+
+class Kept:
+    """State as named arrays: the columns of `tables`, and the rest, which is `small`."""
+
+    def tables(self) -> Sequence[Table]:
+        """Tables whose changed rows are handed over; views, not to be changed by the caller."""
+        return ()
+
+    def small(self) -> Arrays:
+        """What is handed over whole, copied."""
+        return {}
+
+    def arrays(self) -> Arrays:
+        """The whole state as named arrays, copied."""
+        columns = {
+            name: rows.copy() for table in self.tables() for name, rows in table.columns.items()
+        }
+        return {**columns, **self.small()}

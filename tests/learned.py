@@ -1,0 +1,47 @@
+"""Batches of a synthetic shop as the learning step gets them, cut as a test likes."""
+
+from __future__ import annotations
+
+from functools import cache
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from operators.decode import decode_lines
+from operators.routing import SourceClock
+from operators.shards import DeviceShard, UserShard, regroup
+from operators.synthetic import lines, shop
+from state.config import Settings, load
+from state.events import Event
+from tests.streams import LATENESS_MS, RULES, SHARDS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from state.messages import Part
+
+SETTINGS: Settings = load(
+    environment={}, overrides=(f"sessions.shards={SHARDS}", "lists.figures_every_ms=60000")
+)
+
+
+@cache
+def batches(
+    events: int = 1200, *, size: int = 60, shoppers: int = 250, items: int = 50
+) -> Sequence[Sequence[Part]]:
+    """The parts of each batch of a shop's stream."""
+    told = lines(shop(events=events, shoppers=shoppers, items=items, events_per_s=0.15))
+    decoded = decode_lines(
+        told, source="shop", partition="0", first_offset=0, now_ms=1_900_000_000_000
+    )
+    records = (event for event in decoded if isinstance(event, Event))
+    devices = [DeviceShard(RULES) for _ in range(SHARDS)]
+    users = [UserShard(RULES) for _ in range(SHARDS)]
+    clock = SourceClock()
+    found = []
+    while some := list(islice(records, size)):
+        batch = clock.batch(
+            some, partition="0", shards=SHARDS, allowed_lateness_ms=LATENESS_MS, partitions=1
+        )
+        arrived = [devices[group.shard].fold(group)[0] for group in batch.groups]
+        found.append([part for m in regroup(arrived, SHARDS) for part in users[m.shard].fold(m)])
+    return found

@@ -1,0 +1,107 @@
+"""What is learned is stored by changed rows: a snapshot costs what changed, and what comes back is
+what was there, bit for bit."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from operators.learning import Learning
+from state.errors import SnapshotError
+from state.journal import Journals, files
+from state.snapshots import LEARNED, LearnedState
+from tests.learned import SETTINGS, batches
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from state.messages import Part, Write
+
+
+def learn(learning: Learning, batch: Sequence[Part]) -> list[Write]:
+    return [write for part in batch for out in learning.fold(part) for write in out.writes]
+
+
+def whole(learning: Learning) -> LearnedState:
+    """Everything that is learned, as one that stores nothing by rows would hold it."""
+    state = LEARNED.decode(learning.snapshot())
+    assert state.journal is None
+    return state
+
+
+def unstored(learning: Learning, folder: Path) -> LearnedState:
+    """The same of one that has a journal, by way of what it stored."""
+    learning = Learning(SETTINGS, learning.snapshot(), Journals(folder, ratio=1.0))
+    learning._stored._journals = None
+    return msgspec.structs.replace(whole(learning), journal=None)
+
+
+@settings(max_examples=15)
+@given(st.lists(st.sampled_from(["go on", "snapshot", "resume", "lose"]), min_size=20, max_size=20))
+def test_a_resume_anywhere_changes_nothing(then: list[str]) -> None:
+    """Also where a run went on from a snapshot, stored more, and was lost."""
+    plain = Learning(SETTINGS)
+    with tempfile.TemporaryDirectory() as name:
+        journals = Journals(Path(name), ratio=1.0)
+        learning = Learning(SETTINGS, None, journals)
+        for n, (batch, action) in enumerate(zip(batches(), then, strict=True)):
+            assert learn(learning, batch) == learn(plain, batch)
+            if action == "snapshot":
+                learning.snapshot()
+            elif action != "go on":
+                blob = learning.snapshot()
+                if action == "lose":
+                    for lost in batches()[n + 1 :][:3]:
+                        learn(learning, lost)
+                        learning.snapshot()
+                learning = Learning(SETTINGS, blob, Journals(Path(name), ratio=1.0))
+        assert unstored(learning, Path(name)) == whole(plain)
+
+
+def size(folder: Path) -> int:
+    return sum(path.stat().st_size for path, _, _ in files(folder))
+
+
+def test_a_snapshot_of_the_first_release_is_read_and_begins_a_journal(tmp_path: Path) -> None:
+    plain = Learning(SETTINGS)
+    for batch in batches()[:10]:
+        learn(plain, batch)
+    stored = Learning(SETTINGS, plain.snapshot(), Journals(tmp_path, ratio=1.0))
+    state = LEARNED.decode(stored.snapshot())
+    assert state.journal is not None
+    assert not state.vocabularies
+    assert not state.cards
+    resumed = Learning(SETTINGS, stored.snapshot(), Journals(tmp_path, ratio=1.0))
+    for batch in batches()[10:]:
+        assert learn(resumed, batch) == learn(plain, batch)
+
+
+def test_a_snapshot_costs_what_changed(tmp_path: Path) -> None:
+    many = batches(6000, size=3000, shoppers=3000, items=600)
+    learning = Learning(SETTINGS, None, Journals(tmp_path, ratio=1.0))
+    for batch in many:
+        learn(learning, batch)
+    learning.snapshot()
+    base = size(tmp_path)
+    learn(learning, batches(10, size=10)[0])
+    blob = learning.snapshot()
+    assert 0 < size(tmp_path) - base < base / 5
+    assert len(blob) < 50_000
+
+
+def test_a_damaged_journal_is_not_read(tmp_path: Path) -> None:
+    learning = Learning(SETTINGS, None, Journals(tmp_path, ratio=1.0))
+    learn(learning, batches()[0])
+    blob = learning.snapshot()
+    [(path, _, _)] = files(tmp_path)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(SnapshotError, match=path.name):
+        Learning(SETTINGS, blob, Journals(tmp_path, ratio=1.0))
