@@ -12,7 +12,7 @@ import bytewax.operators as op
 from bytewax.operators import StatefulBatchLogic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from bytewax.operators import KeyedStream
 
@@ -27,8 +27,8 @@ R_co = TypeVar("R_co", covariant=True)
 class Stage(Protocol[M_contra, R_co]):
     """A fold with state: what a keyed step does for one key."""
 
-    def fold(self, message: M_contra) -> Iterable[R_co]:
-        """Take one message in, give what came of it."""
+    def fold_all(self, messages: Sequence[M_contra]) -> Iterable[R_co]:
+        """Take in the messages that came at once, give what came of them."""
 
     def snapshot(self) -> bytes:
         """The state as versioned bytes."""
@@ -40,7 +40,7 @@ class _Logic(StatefulBatchLogic[M, R, bytes], Generic[M, R]):
         self._stored = journals is not None
 
     def on_batch(self, values: list[M]) -> tuple[Iterable[R], bool]:
-        return [result for value in values for result in self._stage.fold(value)], self.RETAIN
+        return self._stage.fold_all(values), self.RETAIN
 
     def snapshot(self) -> bytes:
         # Bytewax asks at every epoch, also where nothing stores the answer.

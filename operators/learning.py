@@ -21,6 +21,7 @@ from operators.clusters import Clusters
 from operators.features import FEATURES, LAST_MS, feature_matrix, feature_rows
 from operators.recommend import Events, Recommender
 from operators.stored_tables import Loaded, StoredTables, Tables
+from operators.together import told_as_one
 from operators.totals import Ledger
 from state import keys
 from state.interactions import CART, NOBODY, PURCHASE, VIEW
@@ -29,10 +30,12 @@ from state.resp import bulk, command, number
 from state.snapshots import LEARNED, LearnedState, pack_arrays, unpack_arrays
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from operators.clusters import Quality
     from state.config import Settings
     from state.journal import Journals
-    from state.messages import Active, BatchId, Part, Visited, Write
+    from state.messages import Active, BatchId, Click, Part, Visited, Write
 
 SLOT = "home"
 MODEL = "1"
@@ -91,26 +94,44 @@ class Learning:
         if snapshot is not None:
             self._restore(LEARNED.decode(snapshot))
 
-    def fold(self, part: Part) -> list[Output]:
-        """Take in one shard's part; when its batch is whole, all that it leads to."""
-        parts = self._pending.setdefault(part.batch, [])
-        parts.append(part)
-        if sum(part.parts for part in parts) < self._whole:
-            return []
-        del self._pending[part.batch]
-        self._batches[part.batch.partition] = part.batch.number + 1
-        parts.sort(key=lambda part: part.shard)
-        return [self._learn([visited for part in parts for visited in part.visited])]
+    def fold_all(self, parts: Sequence[Part]) -> list[Output]:
+        """Take in shards' parts; of each batch that is whole now, all that it leads to.
 
-    def _learn(self, visited: list[Visited]) -> Output:
-        """Learn a whole batch."""
-        watermark_ms, last = visited[0].watermark_ms, any(one.last for one in visited)
+        Live batches that are whole at once are learned as one: half of what a small batch costs
+        does not depend on what is in it. Recorded ones are not, so that a replay comes out the same.
+        """
+        outputs, live = [], []
+        for part in parts:
+            waiting = self._pending.setdefault(part.batch, [])
+            waiting.append(part)
+            if sum(part.parts for part in waiting) < self._whole:
+                continue
+            del self._pending[part.batch]
+            self._batches[part.batch.partition] = part.batch.number + 1
+            waiting.sort(key=lambda part: part.shard)
+            batch = [visited for part in waiting for visited in part.visited]
+            if part.batch.live:
+                live.append(batch)
+            else:
+                outputs.append(self._learn([batch]))
+        if live:
+            outputs.append(self._learn(live))
+        return outputs
+
+    def _learn(self, batches: list[list[Visited]]) -> Output:
+        """Learn whole batches in one go, in their order."""
+        visited = list(chain.from_iterable(batches))
+        watermark_ms = max(one.watermark_ms for one in visited)
+        last = any(one.last for one in visited)
         for one in visited:
             self._ledger.hear(one)
+        if len(batches) > 1:
+            told_as_one(batches)
         writes = list(chain.from_iterable(one.writes for one in visited))
-        active = list(chain.from_iterable(one.active for one in visited))
+        # Of a shopper that several batches tell of, the newest.
+        active = list({one[0]: one for v in visited for one in v.active}.values())
         changes = self._leave(visited, writes)
-        clicks = self._clicks(visited)
+        clicks = self._clicks(batches)
         if active:
             changes += self._segments(active, writes)
         self._recommender.learn(clicks)
@@ -145,10 +166,12 @@ class Learning:
             changes.append(change)
         return changes
 
-    def _clicks(self, visited: list[Visited]) -> Events:
+    def _clicks(self, batches: list[list[Visited]]) -> Events:
         """What shoppers did with items, over all shards, in the order in which it was read."""
-        self._cards.learn(chain.from_iterable(one.catalogue for one in visited))
-        clicks = sorted(chain.from_iterable(one.clicks for one in visited), key=itemgetter(0))
+        clicks: list[Click] = []
+        for visited in batches:
+            self._cards.learn(chain.from_iterable(one.catalogue for one in visited))
+            clicks += sorted(chain.from_iterable(one.clicks for one in visited), key=itemgetter(0))
         if not clicks:
             return Events([], [], [], [], [], [], [], [])
         _, shoppers, items, types, at_ms, session_ms, categories = zip(*clicks, strict=True)

@@ -39,6 +39,7 @@ class SourceClock(msgspec.Struct):
         partitions: int = 1,
         last: bool = False,
         idle_ms: int = 0,
+        live: bool = False,
     ) -> SourceBatch:
         """The next batch as one group a shard, even if empty: each carries the watermark.
 
@@ -46,7 +47,8 @@ class SourceClock(msgspec.Struct):
         much time has passed; the clock itself, which is stored, knows of events only.
         """
         now_ms = self.watermark_ms and self.watermark_ms + idle_ms
-        batch = BatchId(partition, self.batches, now_ms, last, partitions, idle_ms > 0)
+        idle = idle_ms > 0
+        batch = BatchId(partition, self.batches, now_ms, last, partitions, idle, live)
         self.batches += 1
         groups = [Group(batch, n, [], [], []) for n in range(shards)]
         rejected: list[DeadLetter] = []

@@ -100,6 +100,10 @@ class DeviceShard:
             state.rows, state.links = shoppers.rows, self.links.users
         return DEVICES.encode(state)
 
+    def fold_all(self, groups: Iterable[Group]) -> list[Visited]:
+        """Fold groups one by one."""
+        return [visited for group in groups for visited in self.fold(group)]
+
     def fold(self, group: Group) -> list[Visited]:
         """Fold a group in order; events of users are handed on in `forwards`."""
         shoppers, totals = self.shoppers, self.shoppers.totals
@@ -176,6 +180,10 @@ class UserShard:
         if state.journal is None:
             state.rows = shoppers.rows
         return USERS.encode(state)
+
+    def fold_all(self, groups: Iterable[Regrouped]) -> list[Part]:
+        """Fold groups one by one."""
+        return [part for group in groups for part in self.fold(group)]
 
     def fold(self, group: Regrouped) -> list[Part]:
         """Fold what came of users in a batch, when it is whole, in the order in which it was read.

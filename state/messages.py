@@ -31,7 +31,8 @@ class BatchId(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False
     """Which batch of which source partition, how far that had come before it, whether it ends it.
 
     `partitions` is how many the source has. An `idle` one, of which nothing has come for a while, does
-    not hold the others back. Time in ms.
+    not hold the others back. Of a `live` one the time at which records came decided what is in the
+    batch: it may be learned in one go with others. Time in ms.
     """
 
     partition: str
@@ -40,6 +41,7 @@ class BatchId(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False
     last: bool = False
     partitions: int = 1
     idle: bool = False
+    live: bool = False
 
 
 class SourceTotals(msgspec.Struct):

@@ -112,6 +112,7 @@ class KafkaPartition(StatefulSourcePartition[SourceBatch, bytes]):
                 allowed_lateness_ms=self._source.settings.sessions.allowed_lateness_ms,
                 partitions=self._partitions,
                 idle_ms=idle_ms,
+                live=True,
             )
         ]
 

@@ -1,0 +1,35 @@
+"""Batches learned in one go: what an earlier one tells of a shopper that a later one parts with.
+
+In a batch of its own a shopper is learned, and then leaves; in one go it would leave first and then
+come back. So what it did is told as the user's that it turned out to be, or not at all if it was
+erased: just as its shard tells what happened within one batch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from state.messages import Visited
+
+
+def told_as_one(batches: Sequence[Sequence[Visited]]) -> None:
+    """Rewrite batches, in their order, for whoever left in a later one. Changes them in place."""
+    heirs: dict[str, str] = {}
+    for visited in reversed(batches):
+        if heirs:
+            for one in visited:
+                _rewrite(one, heirs)
+        for one in visited:
+            heirs |= {name: heirs.get(user, user) for name, user, _ in one.moved}
+            heirs |= {name: "" for name, _ in one.erased}
+
+
+def _rewrite(visited: Visited, heirs: dict[str, str]) -> None:
+    visited.active = [one for one in visited.active if one[0] not in heirs]
+    told = [(heirs.get(click[1], click[1]), click) for click in visited.clicks]
+    visited.clicks = [(click[0], name, *click[2:]) for name, click in told if name]
+    orders = [(heirs.get(order[0], order[0]), order) for order in visited.orders]
+    visited.orders = [(name, *order[1:]) for name, order in orders if name]
