@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from state.journal import Journals
 
 
+ORDERING_SHARD = 0
+"""The shard of devices whose order of batches is everybody's: batches of several partitions come to each
+shard in an order of their own, but what shards tell of one shopper must come out in one."""
+
+
 def shard_of(name: str, shards: int) -> int:
     """The shard that keeps a shopper or a device. Stored: the rule must not change."""
     return zlib.crc32(name.encode()) % shards
@@ -90,6 +95,7 @@ class DeviceShard:
         self.links = Links(links, tracked=journals is not None)
         self.watermark = Watermark(state.watermarks, state.batches)
         self._alias_ttl_s = rules.alias_ttl_s
+        self._folded = 0
 
     def snapshot(self) -> bytes:
         """The state as versioned bytes."""
@@ -149,6 +155,9 @@ class DeviceShard:
         finished.totals[f"devices:{group.shard}"] = copy(totals)
         finished.source = group.totals
         finished.received_ms = group.received_ms
+        if group.shard == ORDERING_SHARD:
+            finished.turn = self._folded
+        self._folded += 1
         return [finished]
 
     def _move(self, name: str, user: str, position: int, at_ms: int, clock_ms: int) -> None:
@@ -170,7 +179,11 @@ class UserShard:
         rows, _ = self._stored.load(state.journal, state.rows, {})
         self.shoppers = visit.Shoppers(rules, rows, state.totals, tracked=journals is not None)
         self.watermark = Watermark(state.watermarks, state.batches)
+        # What has come of batches that are not whole, whose turn it is, and how many have been folded.
+        # Counted anew after a resume, by all shards: an epoch is complete before its snapshot.
         self._waiting: dict[BatchId, list[Regrouped]] = {}
+        self._turns: dict[int, BatchId] = {}
+        self._folded = 0
 
     def snapshot(self) -> bytes:
         """The state as versioned bytes."""
@@ -188,13 +201,23 @@ class UserShard:
     def fold(self, group: Regrouped) -> list[Part]:
         """Fold what came of users in a batch, when it is whole, in the order in which it was read.
 
-        The devices of one user may be kept by different workers, which say their part each.
+        The devices of one user may be kept by different workers, which say their part each. Batches
+        take turns, the same everywhere: what is told of a user last is what is true of it.
         """
-        parts = self._waiting.setdefault(group.batch, [])
-        parts.append(group)
-        if sum(part.parts for part in parts) < group.shards:
-            return []
-        del self._waiting[group.batch]
+        self._waiting.setdefault(group.batch, []).append(group)
+        if group.turn is not None:
+            self._turns[group.turn] = group.batch
+        folded: list[Part] = []
+        while (batch := self._turns.get(self._folded)) is not None:
+            if sum(part.parts for part in self._waiting[batch]) < group.shards:
+                break
+            del self._turns[self._folded]
+            self._folded += 1
+            folded.append(self._fold(self._waiting.pop(batch)))
+        return folded
+
+    def _fold(self, parts: list[Regrouped]) -> Part:
+        group = parts[0]
         self._stored.shard = group.shard
         shoppers = self.shoppers
         now_ms = self.watermark.advance(group.batch)
@@ -214,7 +237,7 @@ class UserShard:
         finished = shoppers.finish()
         finished.totals[f"users:{group.shard}"] = copy(shoppers.totals)
         passed = [visited for part in parts for visited in part.passed]
-        return [Part(group.batch, group.shard, group.shards, [*passed, finished])]
+        return Part(group.batch, group.shard, group.shards, [*passed, finished])
 
 
 def _not_before(now_ms: int, group: Group) -> list[int]:
@@ -242,4 +265,7 @@ def _deal(parts: list[Visited], shards: int) -> list[Regrouped]:
             dealt[shard_of(move.shopper, shards)].moves.append(move)
         part.forwards, part.moves = [], []
         dealt[part.shard].passed.append(part)
+        if part.turn is not None:
+            for message in dealt:
+                message.turn = part.turn
     return dealt

@@ -29,7 +29,11 @@ class Ledger:
 
     def hear(self, visited: Visited) -> None:
         """Note the newest sums of a shard and of a source partition."""
-        self._shards |= visited.totals
+        for name, totals in visited.totals.items():
+            # Batches of two partitions may have come to a shard in another order than they come here.
+            before = self._shards.get(name)
+            if before is None or _progress(before) <= _progress(totals):
+                self._shards[name] = totals
         if visited.source is not None:
             self._sources[visited.batch.partition] = visited.source
 
@@ -88,3 +92,8 @@ class Ledger:
         ledger._sources = state.sources
         ledger._shards = state.shards
         return ledger
+
+
+def _progress(totals: Totals) -> tuple[int, int]:
+    """What of a shard's sums only grows, and with each batch that did anything."""
+    return totals.accepted + totals.duplicates, totals.sessions_closed

@@ -123,7 +123,8 @@ class Visited(Message):
 
     `forwards` and `moves` go on to the shard of the user, in this batch. `catalogue` is what it
     heard of items, `orders` are (shopper, worth in millionths, time), `moved` (anonymous id, user,
-    time), `erased` (shopper, time); times in ms. `lifetimes` are for after the profiles.
+    time), `erased` (shopper, time); times in ms. `lifetimes` are for after the profiles. `turn` is the
+    place of the batch among all, from the shard that orders them.
     """
 
     batch: BatchId
@@ -143,13 +144,15 @@ class Visited(Message):
     totals: dict[str, Totals] = {}
     source: SourceTotals | None = None
     received_ms: bytes = b""
+    turn: int | None = None
 
 
 class Regrouped(Message):
     """What one shard of users is to fold of a batch, and what the devices' shard made of it.
 
     `parts` is how many of all `shards` of devices this speaks for: a batch is whole when all have
-    spoken to all.
+    spoken to all. `turn` is the place of the batch among all, where this speaks for the shard that
+    orders them.
     """
 
     batch: BatchId
@@ -159,6 +162,7 @@ class Regrouped(Message):
     forwards: list[Forward]
     moves: list[Move]
     passed: list[Visited]
+    turn: int | None = None
 
 
 class Part(Message):

@@ -1,0 +1,227 @@
+"""Several partitions read by several workers: what they tell of a shopper comes out in one order.
+
+`Cluster` runs the shards of a flow and hands their messages on as a cluster may: those between two
+shards come in the order they were sent in, but which of the others comes first is chance.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from bytewax.testing import cluster_main
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flows.personalize import build
+from flows.sinks import DeadLetterSink, RedisSink
+from flows.sources import RecordedSource
+from operators import profile
+from operators.facts import facts
+from operators.routing import SourceClock
+from operators.shards import DeviceShard, UserShard, regroup, shard_of
+from operators.totals import Ledger
+from state import keys
+from state.store import Store
+from tests.streams import (
+    ITEMS,
+    LATENESS_MS,
+    MINUTE_MS,
+    RULES,
+    SHARDS,
+    content,
+    event,
+    flow_settings,
+    fold,
+    run_flow,
+    streams,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from state.events import Event, EventType
+    from state.messages import Group, Part, Regrouped, Visited
+    from state.shopper import Shopper
+
+
+class Cluster:
+    """The shards of a flow on some workers, and the messages between them that have not come yet."""
+
+    def __init__(self, workers: int, seed: int) -> None:
+        self.devices = [DeviceShard(RULES) for _ in range(SHARDS)]
+        self.users = [UserShard(RULES) for _ in range(SHARDS)]
+        self.workers, self.rng = workers, random.Random(seed)
+        self.groups: dict[tuple[str, int], deque[Group]] = {}
+        self.visited: dict[int, list[Visited]] = {}
+        self.regrouped: dict[tuple[int, int], deque[Regrouped]] = {}
+        self.parts: dict[int, deque[Part]] = {}
+        self.learned: list[list[Visited]] = []
+        self.pending: dict[object, list[Part]] = {}
+
+    def read(self, partitions: dict[str, list[list[Event]]]) -> None:
+        """Every batch of every partition, and the empty one that ends it."""
+        for name, chunks in partitions.items():
+            clock = SourceClock()
+            for number, chunk in enumerate([*chunks, []]):
+                batch = clock.batch(
+                    chunk,
+                    partition=name,
+                    shards=SHARDS,
+                    allowed_lateness_ms=LATENESS_MS,
+                    partitions=len(partitions),
+                    last=number == len(chunks),
+                )
+                for group in batch.groups:
+                    self.groups.setdefault((name, group.shard), deque()).append(group)
+        while moves := self.possible():
+            kind, key = self.rng.choice(moves)
+            getattr(self, f"deliver_{kind}")(key)
+
+    def possible(self) -> list[tuple[str, Any]]:
+        return [
+            (kind, key)
+            for kind in ("groups", "visited", "regrouped", "parts")
+            for key, waiting in getattr(self, kind).items()
+            if waiting
+        ]
+
+    def deliver_groups(self, key: tuple[str, int]) -> None:
+        visited = self.devices[key[1]].fold(self.groups[key].popleft())
+        self.visited.setdefault(key[1] % self.workers, []).extend(visited)
+
+    def deliver_visited(self, worker: int) -> None:
+        arrived, self.visited[worker] = self.visited[worker], []
+        for message in regroup(arrived, SHARDS):
+            self.regrouped.setdefault((worker, message.shard), deque()).append(message)
+
+    def deliver_regrouped(self, key: tuple[int, int]) -> None:
+        parts = self.users[key[1]].fold(self.regrouped[key].popleft())
+        self.parts.setdefault(key[1], deque()).extend(parts)
+
+    def deliver_parts(self, shard: int) -> None:
+        part = self.parts[shard].popleft()
+        parts = self.pending.setdefault(part.batch, [])
+        parts.append(part)
+        if len(parts) == SHARDS:
+            parts = sorted(self.pending.pop(part.batch), key=lambda part: part.shard)
+            self.learned.append([visited for part in parts for visited in part.visited])
+
+    def told(self) -> dict[str, Any]:
+        """The profile of each shopper as it was last told, without those that were merged."""
+        told: dict[str, Any] = {}
+        for batch in self.learned:
+            for anonymous_id, _, _ in (moved for visited in batch for moved in visited.moved):
+                told.pop(anonymous_id, None)
+            told |= {one[0]: fields(one[4]) for visited in batch for one in visited.active}
+        return told
+
+    def known(self) -> dict[str, Any]:
+        """The profile of each shopper as the shards know it."""
+        rows: dict[str, Shopper] = {}
+        for device in self.devices:
+            rows |= device.shoppers.rows
+        for user in self.users:
+            rows |= user.shoppers.rows
+        strongest = RULES.tastes.strongest
+        return {
+            name: fields(profile.profile_arguments("key", shopper, *strongest(shopper))[0])
+            for name, shopper in rows.items()
+        }
+
+    def counted(self) -> dict[str, int]:
+        ledger = Ledger()
+        for visited in (one for batch in self.learned for one in batch):
+            ledger.hear(visited)
+        return {"accepted": ledger.accepted}
+
+
+def fields(arguments: str) -> dict[str, str]:
+    """A packed profile, without what the end of a session changes but does not tell."""
+    words = arguments.split("\r\n")[1::2]
+    told = dict(zip(words[2::2], words[3::2], strict=True))
+    return {name: told[name] for name in told if name != "intent"}
+
+
+def dealt(
+    stream: Sequence[Event], partitions: int, batch_events: int
+) -> dict[str, list[list[Event]]]:
+    """A stream in partitions, keyed as Kafka's records are, cut into batches."""
+    by_partition: dict[str, list[Event]] = {str(n): [] for n in range(partitions)}
+    for one in stream:
+        key = one.anonymous_id or one.user_id or ""
+        by_partition[str(shard_of(key + "'s partition", partitions))].append(one)
+    return {
+        name: [events[n : n + batch_events] for n in range(0, len(events), batch_events)]
+        for name, events in by_partition.items()
+    }
+
+
+@given(streams(devices=6), st.integers(1, 3), st.integers(1, 3), st.integers(1, 4), st.integers(0))
+def test_what_is_told_last_of_a_shopper_is_what_is_known(
+    stream: list[Event], workers: int, partitions: int, batch_events: int, seed: int
+) -> None:
+    cluster = Cluster(workers, seed)
+    cluster.read(dealt(stream, partitions, batch_events))
+    assert not cluster.pending
+    assert cluster.told() == cluster.known()
+    assert cluster.counted() == {"accepted": fold(stream).totals["accepted"]}
+
+
+def users_with_two_devices(users: int = 12) -> list[Event]:
+    """Each looks around on both, without a name and with one, and buys; all within one session."""
+    stream: list[Event] = []
+
+    def happens(kind: EventType, n: int, minute: int, device: str | None, **more: Any) -> None:
+        at_ms = minute * MINUTE_MS + n * 100
+        stream.append(event(kind, f"{kind} {minute} {n} {device}", at_ms, device, **more))
+
+    for n in range(users):
+        phone, laptop, user = f"phone {n}", f"laptop {n}", f"user {n}"
+        for minute, device in enumerate([phone, laptop] * 3):
+            happens("item_view", n, minute, device, items=(ITEMS[n % 9],))
+        for device in (phone, laptop):
+            happens("identify", n, 7, device, user_id=user)
+            happens("item_view", n, 8, device, items=(ITEMS[n % 9],))
+        happens("purchase", n, 9, laptop, user_id=user, order_id=f"o {n}", value=10.0)
+        happens("refund", n, 10, None, user_id=user, order_id=f"o {n}", value=2.5)
+    return sorted(stream, key=lambda one: one.event_ts)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_two_devices_of_a_user_are_merged_whoever_reads_them(
+    workers: int, redis_url: str, tmp_path: Path
+) -> None:
+    """Each device in a partition of its own, and what the user did elsewhere in a third."""
+    stream = users_with_two_devices()
+    whole = dict(facts(run_flow(stream, redis_url, tmp_path).items()))
+    Store(redis_url, timeout_ms=2000, patience_s=2).client.flushall()
+    names = ("phone", "laptop", "None")
+
+    def partition(name: str) -> Iterator[Event]:
+        return (one for one in stream if str(one.anonymous_id).startswith(name))
+
+    settings = flow_settings(batch_events=5)
+    flow = build(
+        RecordedSource({name: partial(partition, name) for name in names}, settings),
+        RedisSink(lambda: Store(redis_url, timeout_ms=2000, patience_s=2)),
+        DeadLetterSink(tmp_path / "dead_letters.jsonl"),
+        settings,
+        journals=None,
+    )
+    epoch = timedelta(milliseconds=settings.source.epoch_ms)
+    cluster_main(flow, [], 0, epoch_interval=epoch, worker_count_per_proc=workers)
+    rows = content(redis_url)
+    assert dict(facts(rows.items())) == whole
+    for n in range(12):
+        profile_of = dict(rows[keys.profile_key(f"user {n}")])
+        told = (b"views", b"purchases", b"revenue", b"refunded", b"sessions")
+        assert [profile_of[name] for name in told] == [b"8", b"1", b"10.00", b"2.50", b"1"]
+        for device in (f"phone {n}", f"laptop {n}"):
+            assert rows[keys.alias_key(device)] == f"user {n}".encode()
+            assert not [key for key in rows if key.startswith(keys.shopper_key(device))]
