@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def learn(learning: Learning, batch: Sequence[Part]) -> list[Write]:
-    return [write for part in batch for out in learning.fold(part) for write in out.writes]
+    return [write for part in batch for out in learning.fold_all([part]) for write in out.writes]
 
 
 def whole(learning: Learning) -> LearnedState:
