@@ -1,0 +1,113 @@
+"""The keeper: copies what a flow stores while it stores it, clears away, and ends with its run."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from flows import checkpoint, cuts, keeper
+from flows.recovery import recovery
+from flows.replay import run_source
+from flows.sources import RecordedSource
+from state import journal
+from state.config import Recovery
+from tests.streams import SHARDS, content, flow_settings, run_flow
+from tests.test_crash import SHOP, CrashingPartition, CrashingSource
+from tests.test_recovery_damage import MEMORY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SETTINGS = msgspec.structs.replace(
+    flow_settings(batch_events=30, epoch_ms=5),
+    recovery=Recovery(checkpoint_s=1, rewrite_ratio=0.01),
+)
+
+
+@pytest.fixture
+def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A keeper that starts at once, and journals that are soon written anew."""
+    monkeypatch.setattr(keeper, "_FIRST_AFTER_S", 0.0)
+    monkeypatch.setattr(journal, "_SMALL_BYTES", 1000)
+    with tempfile.TemporaryDirectory(dir=MEMORY) as name:
+        yield Path(name)
+
+
+class SlowPartition(CrashingPartition):
+    """Waits before each batch, and keeps aside what the keeper has copied meanwhile."""
+
+    def __init__(self, of: Any, folder: Path) -> None:
+        super().__init__(of, [])
+        self._folder = folder
+
+    def next_batch(self) -> Any:
+        time.sleep(0.1)
+        if checkpoint.current(self._folder / "recovery") and not (self._folder / "aside").exists():
+            shutil.copytree(
+                self._folder / "recovery" / "previous", self._folder / "aside" / "previous"
+            )
+        return super().next_batch()
+
+
+class SlowSource(CrashingSource):
+    folder: Path
+
+    def build_part(self, *args: Any) -> SlowPartition:
+        return SlowPartition(self._of.build_part(*args), self.folder)
+
+
+def test_a_copy_made_while_the_flow_writes_is_of_one_moment(redis_url: str, folder: Path) -> None:
+    source = SlowSource(RecordedSource({"shop": lambda: iter(SHOP)}, SETTINGS), [])
+    source.folder = folder
+    run_source(
+        source,
+        SETTINGS,
+        redis_url=redis_url,
+        dead_letters=folder / "dead_letters.jsonl",
+        recovery_folder=folder / "recovery",
+    )
+    rows = content(redis_url)
+    store = checkpoint.current(folder / "aside")
+    assert store is not None
+    cut = cuts.read_cut(store, shards=SHARDS)
+    assert 0 < cut.states["personalize.events", "shop"].batches < len(SHOP) // 30
+    for handle in cut.handles:
+        assert list(journal.read(store.parent / "rows", handle))
+    left = journal.files(folder / "recovery" / "rows")
+    assert max(generation for _, _, generation in left) > len(left) / (2 * SHARDS)
+    (folder / "whole").mkdir()
+    assert run_flow(SHOP, redis_url, folder / "whole", settings=SETTINGS) == rows
+
+
+def test_it_ends_with_a_run_that_is_killed_and_the_next_may_start(folder: Path) -> None:
+    words = (
+        "import sys, time, pathlib, flows.keeper\n"
+        "from tests.test_keeper import SETTINGS\nfrom flows.recovery import recovery\n"
+        "flows.keeper._FIRST_AFTER_S = 0.0\n"
+        "with recovery(pathlib.Path(sys.argv[1]), SETTINGS): print('in', flush=True); time.sleep(60)"
+    )
+    run = subprocess.Popen([sys.executable, "-c", words, str(folder)], stdout=subprocess.PIPE)
+    assert run.stdout is not None
+    assert run.stdout.readline() == b"in\n"
+    while not (folder / "lock-keeper").exists() or not keepers(folder):
+        time.sleep(0.05)
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    run.stdout.close()
+    with recovery(folder, SETTINGS):
+        assert len(keepers(folder)) <= 1
+    assert not keepers(folder)
+
+
+def keepers(folder: Path) -> list[str]:
+    lines = (path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists())
+    return [line.decode() for line in lines if f"flows.keeper\0{folder}\0".encode() in line]
