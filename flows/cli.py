@@ -22,7 +22,7 @@ from state.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-COMMANDS = ("demo", "run", "replay", "evaluate", "show", "check")
+COMMANDS = ("demo", "run", "replay", "evaluate", "show", "redrive", "check")
 
 FAILED, USER_ERROR, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
 

@@ -11,6 +11,7 @@ import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
 from flows.keyed import keyed
+from operators.changes import changes_among
 from operators.learning import Learning
 from operators.shards import DeviceShard, UserShard, regroup
 from operators.visit import Rules
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from bytewax.inputs import Source
     from bytewax.outputs import Sink
 
+    from operators.changes import ChangeFields
     from state.config import Settings
     from state.deadletters import DeadLetter
     from state.journal import Journals
@@ -34,10 +36,12 @@ def build(
     dead_letters: Sink[tuple[str, list[DeadLetter]]],
     settings: Settings,
     journals: Journals | None,
+    changes: Sink[tuple[str, list[ChangeFields]]] | None = None,
 ) -> Dataflow:
     """events -> visit_devices -> visit_users -> learn -> redis, with dead letters on the side.
 
-    `journals` are those of the recovery folder that keeps the snapshots, if one does.
+    `journals` are those of the recovery folder that keeps the snapshots, if one does; `changes` takes
+    what goes into the change stream too.
     """
     shards = settings.sessions.shards
     rules = Rules.of(settings.sessions, settings.profiles)
@@ -57,6 +61,8 @@ def build(
     together = op.map("together", users, _together)
     learned = keyed("learn", together, lambda blob: Learning(settings, blob, journals), journals)
     op.output("redis", learned, redis)
+    if changes is not None:
+        op.output("changes", op.filter_map("changed", learned, _changed), changes)
     rejected = op.filter_map("rejected", batches, _rejected)
     op.output("dead_letters", rejected, dead_letters)
     return flow
@@ -68,6 +74,11 @@ def _groups(batch: SourceBatch) -> list[tuple[str, Group]]:
 
 def _together(part: tuple[str, Part]) -> tuple[str, Part]:
     return LEARN_KEY, part[1]
+
+
+def _changed(learned: tuple[str, Output]) -> tuple[str, list[ChangeFields]] | None:
+    changes = changes_among(learned[1].writes)
+    return (LEARN_KEY, changes) if changes else None
 
 
 def _rejected(batch: SourceBatch) -> tuple[str, list[DeadLetter]] | None:

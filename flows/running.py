@@ -9,6 +9,7 @@ from bytewax._bytewax import cli_main
 from bytewax.errors import BytewaxRuntimeError
 from threadpoolctl import threadpool_limits
 
+from flows.kafka.sinks import change_topic, dead_letter_topic
 from flows.kafka.source import KafkaSource
 from flows.kafka.stored import stored_partitions
 from flows.personalize import FLOW_ID, build
@@ -44,6 +45,7 @@ def run_live(
             patience_s=settings.redis.patience_s,
         )
 
+    kafka = settings.kafka
     connect().check()
     with recovery(recovery_folder, settings) as stored:
         known = (
@@ -55,9 +57,10 @@ def run_live(
         flow = build(
             source,
             RedisSink(connect),
-            DeadLetterSink(dead_letters),
+            dead_letter_topic(kafka) if kafka.dead_letters else DeadLetterSink(dead_letters),
             settings,
             journals=stored.journals if stored else None,
+            changes=change_topic(kafka) if kafka.changes else None,
         )
         try:
             with without_cycle_collector(), threadpool_limits(1):

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from state.messages import Output
     from state.store import Store
 
+DEAD_LETTERS_PART = "file"
+"""The stored name of the one partition of dead letters, wherever they go."""
+
 
 class _RedisPartition(StatefulSinkPartition["Output", None]):
     def __init__(self, store: Store) -> None:
@@ -85,7 +88,7 @@ class DeadLetterSink(FixedPartitionedSink["list[DeadLetter]", int]):
 
     def list_parts(self) -> list[str]:
         """One file."""
-        return ["file"]
+        return [DEAD_LETTERS_PART]
 
     def build_part(
         self, step_id: str, for_part: str, resume_state: int | None

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from operators.audience import Change
     from state.messages import Write
 
+ChangeFields = dict[str, str | int]
+"""An entry of a change stream: `id kind shopper segment version event_ts`."""
+
 
 class ChangeLog:
     """The last id of each stream, as (ms, count within it)."""
@@ -59,3 +62,21 @@ class ChangeLog:
                 )
             )
         return writes
+
+
+def changes_among(writes: Iterable[Write]) -> list[ChangeFields]:
+    """What goes into the change stream of Redis, out of all that goes to Redis.
+
+    >>> changes_among([("DEL", "k"), ("XADD", "s", "MAXLEN", "~", 9, "7-0", "kind", "enter")])
+    [{'id': '7-0', 'kind': 'enter'}]
+    """
+    changes: list[ChangeFields] = []
+    for write in writes:
+        if isinstance(write, tuple) and write[0] == "XADD" and write[6] == "kind":
+            named = zip(map(str, write[6::2]), map(_plain, write[7::2]), strict=True)
+            changes.append({"id": str(write[5]), **dict(named)})
+    return changes
+
+
+def _plain(value: str | float) -> str | int:
+    return value if isinstance(value, str) else int(value)

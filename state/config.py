@@ -110,6 +110,8 @@ class Kafka(_Section, frozen=True):
     format: str = "penstock"
     refresh_s: Positive = 60
     idle_ms: Positive = 30_000
+    dead_letters: str = ""
+    changes: str = ""
 
 
 class Recovery(_Section, frozen=True):
@@ -195,6 +197,6 @@ def _set(tree: dict[str, Any], path: list[str], text: str, said: str) -> None:
             raise UserError(f"{said}: `{name}` is a value, not a section")
         node = child
     try:
-        node[path[-1]] = yaml.load(text, _Yaml)  # noqa: S506
+        node[path[-1]] = yaml.load(text, _Yaml) if text else ""  # noqa: S506
     except yaml.YAMLError:
         node[path[-1]] = text

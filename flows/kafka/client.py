@@ -67,13 +67,13 @@ def consumer(kafka: Kafka, **options: Any) -> KafkaConsumer:
         )
 
 
-def partitions_of(client: KafkaConsumer, kafka: Kafka) -> list[TopicPartition]:
-    """The partitions of the events topic, by number. Raises UserError where it does not exist."""
+def partitions_of(client: KafkaConsumer, kafka: Kafka, topic: str) -> list[TopicPartition]:
+    """The partitions of a topic, by number. Raises UserError where it does not exist."""
     with in_words(kafka):
-        found = client.partitions_for_topic(kafka.topic)
+        found = client.partitions_for_topic(topic)
     if not found:
         raise UserError(
-            f"Kafka at {kafka.bootstrap_servers} has no topic {kafka.topic}: create it, or set "
-            "kafka.topic"
+            f"Kafka at {kafka.bootstrap_servers} has no topic {topic}: create it, or name "
+            "another in the configuration"
         )
-    return [TopicPartition(kafka.topic, number) for number in sorted(found)]
+    return [TopicPartition(topic, number) for number in sorted(found)]

@@ -264,7 +264,7 @@ class KafkaSource(FixedPartitionedSource[SourceBatch, bytes]):
             kafka = self.settings.kafka
             hub = Hub(kafka, self.settings.source.batch_events)
             try:
-                self._held = held(hub.client, partitions_of(hub.client, kafka), kafka)
+                self._held = held(hub.client, partitions_of(hub.client, kafka, kafka.topic), kafka)
                 # A partition that came while the run went on is read whole.
                 start = "earliest" if self._stored else kafka.start
                 self._starts = first_offsets(hub.client, self._held, kafka, start)

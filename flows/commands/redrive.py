@@ -1,0 +1,149 @@
+"""`penstock redrive`: dead letters back into the events topic, once what rejected them is mended."""
+
+from __future__ import annotations
+
+import base64
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from flows.kafka.letters import in_topic
+from flows.kafka.producer import Producer
+from flows.kafka.start import start_ms
+from flows.options import add_settings, settings_of
+from operators.readers.records import record_reader
+from state.deadletters import FAILURE_TYPES, RAW_BYTES_MAX, DeadLetter
+from state.errors import UserError
+from state.events import Event
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from state.config import Settings
+
+TimedLetter = tuple[DeadLetter, int]
+"""A dead letter and when it was set aside (ms); in a file the time of its event, 0 if not known."""
+
+MARK = "penstock-redriven"
+"""Header of a redriven record: where its letter came from, `source/partition/offset`."""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the subcommand."""
+    parser = subparsers.add_parser(
+        "redrive",
+        help="dead letters back into the events topic",
+        description="Send rejected records to the events topic again. An event that counted already "
+        "counts once: its event_id is known.",
+    )
+    add = parser.add_argument
+    add("--type", choices=FAILURE_TYPES, help="only letters of this failure type")
+    add("--since", metavar="T", help="only of this time or later: 2026-11-21T12:00:00Z, or ms")
+    add("--until", metavar="T", help="only from before this time")
+    add("--dry-run", action="store_true", help="count, and send nothing")
+    add(
+        "--from",
+        dest="origin",
+        metavar="FILE|TOPIC",
+        help="where the letters are (default kafka.dead_letters)",
+    )
+    add_settings(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Redrive and count. Raises UserError."""
+    settings = settings_of(args)
+    since_ms, until_ms = _time_ms(args.since, 0), _time_ms(args.until, 1 << 62)
+    counts: Counter[str] = Counter()
+    chosen = _chosen(_letters(args.origin, settings), args.type, since_ms, until_ms, counts)
+    if args.dry_run:
+        counts["redriven"] = sum(1 for _ in chosen)
+    else:
+        with closing(Producer(settings.kafka, settings.kafka.topic)) as producer:
+            for letter, raw in chosen:
+                mark = f"{letter.source}/{letter.partition}/{letter.offset}".encode()
+                producer.send(_key(letter, raw, settings), raw, [(MARK, mark)])
+                counts["redriven"] += 1
+            producer.settle()
+    would = "would be " if args.dry_run else ""
+    print(
+        f"{counts['redriven']:,} letters {would}sent to topic {settings.kafka.topic}, "
+        f"{counts['truncated']:,} not (too large to be kept whole), "
+        f"{counts['repeated']:,} stood there twice, {counts['other']:,} of another type or time"
+    )
+    return 0
+
+
+def _time_ms(text: str | None, otherwise: int) -> int:
+    if text is None:
+        return otherwise
+    return start_ms(int(text) if text.isdecimal() else text)
+
+
+def _letters(origin: str | None, settings: Settings) -> Iterator[TimedLetter]:
+    origin = origin or settings.kafka.dead_letters
+    if not origin:
+        raise UserError(
+            "name the dead letters with --from FILE, or their topic: kafka.dead_letters"
+        )
+    path = Path(origin)
+    return _in_file(path) if path.exists() else in_topic(settings.kafka, origin)
+
+
+def _in_file(path: Path) -> Iterator[TimedLetter]:
+    decode = msgspec.json.Decoder(DeadLetter).decode
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                letter = decode(line)
+            except msgspec.DecodeError as error:
+                raise UserError(f"{path}, line {number} is no dead letter: {error}") from error
+            yield letter, letter.at
+
+
+def _chosen(
+    letters: Iterator[TimedLetter],
+    failure_type: str | None,
+    since_ms: int,
+    until_ms: int,
+    counts: Counter[str],
+) -> Iterator[tuple[DeadLetter, bytes]]:
+    """The letters to send, each with its bytes, each once; the others are counted."""
+    seen: set[tuple[str, str, int]] = set()
+    for letter, at_ms in letters:
+        place = (letter.source, letter.partition, letter.offset)
+        if failure_type not in (None, letter.failure_type) or (
+            at_ms and not since_ms <= at_ms < until_ms
+        ):
+            counts["other"] += 1
+        elif (raw := _raw(letter)) is None:
+            counts["truncated"] += 1
+        elif place in seen:
+            counts["repeated"] += 1
+        else:
+            seen.add(place)
+            yield letter, raw
+
+
+def _raw(letter: DeadLetter) -> bytes | None:
+    """The record as it was; None where a letter holds its beginning only."""
+    if letter.base64:
+        raw = base64.b64decode(letter.raw)
+        return None if len(raw) >= RAW_BYTES_MAX * 3 // 4 else raw
+    raw = letter.raw.encode()
+    is_cut = len(raw) >= RAW_BYTES_MAX and letter.failure_type == "too_large"
+    return None if is_cut else raw
+
+
+def _key(letter: DeadLetter, raw: bytes, settings: Settings) -> bytes | None:
+    """The key that a producer would give it: whose event it is, if it can be read by now."""
+    read = record_reader(settings.kafka.format)
+    for event in read(raw, source=letter.source, partition="0", offset=0, now_ms=1 << 62):
+        if isinstance(event, Event):
+            return (event.anonymous_id or event.user_id or "").encode()
+    return None
