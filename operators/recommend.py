@@ -221,7 +221,10 @@ class Recommender(Kept):
         }
 
     def restore(self, arrays: Arrays, vocabularies: Mapping[str, Sequence[str]]) -> None:
-        """Take over what `arrays` and the ids of `vocabularies` were, of the same arguments."""
+        """Take over what `arrays` and the ids of `vocabularies` were, of the same arguments.
+
+        Of a vocabulary that was empty nothing is stored.
+        """
         for part, owner in self._parts().items():
             start = f"{part}/"
             owner.restore(
@@ -231,9 +234,9 @@ class Recommender(Kept):
                     if name.startswith(start)
                 }
             )
-        self.shoppers = Vocabulary(vocabularies["shoppers"])
-        self.items = Vocabulary(vocabularies["items"])
-        self.scopes = Vocabulary(vocabularies["scopes"])
+        self.shoppers = Vocabulary(vocabularies.get("shoppers", ()))
+        self.items = Vocabulary(vocabularies.get("items", ()))
+        self.scopes = Vocabulary(vocabularies.get("scopes", ()))
         self._captions = Captions([learner.name for learner in self.learners])
 
     def _parts(self) -> dict[str, Learner | Contexts | Blend | BoughtTogether | ScopedPopularity]:

@@ -175,7 +175,7 @@ def load(
     where = str(chosen)
     for name, value in sorted((os.environ if environment is None else environment).items()):
         if name.startswith(ENVIRONMENT_PREFIX) and "__" in name:
-            _set(tree, name[len(ENVIRONMENT_PREFIX) :].lower().split("__"), value, name)
+            _set(tree, name[len(ENVIRONMENT_PREFIX) :].lower().split("__"), value or "''", name)
             where += f", {name}"
     for override in overrides:
         key, sign, value = override.partition("=")
@@ -197,6 +197,6 @@ def _set(tree: dict[str, Any], path: list[str], text: str, said: str) -> None:
             raise UserError(f"{said}: `{name}` is a value, not a section")
         node = child
     try:
-        node[path[-1]] = yaml.load(text, _Yaml) if text else ""  # noqa: S506
+        node[path[-1]] = yaml.load(text, _Yaml)  # noqa: S506
     except yaml.YAMLError:
         node[path[-1]] = text

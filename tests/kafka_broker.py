@@ -154,7 +154,9 @@ class KafkaBroker(AnyBroker):
         if not (self.folder / "data" / "meta.properties").exists():
             cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
             command = self._java("kafka.tools.StorageTool", "format", "-t", cluster, "-c", config)
-            subprocess.run(command, check=True, capture_output=True)
+            formatted = subprocess.run(command, check=False, capture_output=True, text=True)
+            if formatted.returncode:
+                raise RuntimeError(f"Kafka's disk: {formatted.stdout}{formatted.stderr}")
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._java("kafka.Kafka", config),

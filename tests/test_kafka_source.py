@@ -195,6 +195,17 @@ def test_with_everything_idle_time_goes_on_but_is_not_stored(
     assert heard_ms()[before] == own_ms
 
 
+@pytest.mark.parametrize("compression", [None, "gzip", "snappy", "lz4", "zstd"])
+def test_every_compression_is_read(
+    kafka_broker: AnyBroker, tmp_path: Path, compression: str | None
+) -> None:
+    topic = kafka_broker.create_topic("packed", partitions=1)
+    send(kafka_broker, topic, map(event, range(100)), compression_type=compression)
+    run = Run(kafka_broker, topic, tmp_path)
+    run.until(lambda: len(run.ids) >= 100)
+    assert run.ids == list(range(100))
+
+
 def test_a_deleted_place_ends_the_run_and_says_what_to_do(
     kafka_broker: AnyBroker, tmp_path: Path
 ) -> None:
