@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -23,7 +23,11 @@ from state import keys
 from state.deadletters import DeadLetter
 from state.errors import UserError
 from state.events import Event
+from tests.kafka_runs import Run, send
 from tests.streams import run_flow
+
+if TYPE_CHECKING:
+    from tests.kafka_broker import AnyBroker
 
 NOW_MS = 1_790_000_000_000
 GOLDEN = Path(__file__).parent / "adapters"
@@ -334,6 +338,24 @@ def at(minute: int) -> dict[str, str]:
     }
 
 
+@pytest.mark.parametrize(
+    ("previous", "merges", "aliases"),
+    [("v", 1, {"v": "ann"}), ("anonymous", 0, {}), ("00000000-0000", 0, {}), (None, 0, {})],
+)
+def test_an_alias_merges_an_anonymous_shopper_and_never_one_that_stands_for_nobody(
+    previous: str | None, merges: int, aliases: dict[str, str], redis_url: str, tmp_path: Path
+) -> None:
+    alias = {"type": "alias", "messageId": "2", "previousId": previous, "userId": "ann", **at(1)}
+    looked = tracked("Product Viewed", {"product_id": "mug"}, anonymousId="v", **at(0))
+    records = [*read("segment", looked), *read("segment", alias)]
+    rows = run_flow(records, redis_url, tmp_path)
+    assert json.loads(dict(rows[keys.meta_key()])[b"merges"]) == merges
+    found = {key: value.decode() for key, value in rows.items() if key.startswith("ps:1:alias:")}
+    assert found == {keys.alias_key(device): user for device, user in aliases.items()}
+    views = dict(rows[keys.profile_key("ann")])[b"views"]
+    assert views == str(merges).encode()
+
+
 def segment_visit() -> list[Any]:
     mug = {"product_id": "mug", "price": 18.99, "category": "Kitchen/Mugs", "quantity": 2}
     order = {"order_id": "o", "total": 49.48, "tax": 7, "shipping": 4.5, "products": [mug]}
@@ -486,6 +508,38 @@ def test_one_visit_comes_to_the_same_profile_whoever_tells_of_it(
     meta = dict(rows[keys.meta_key()])
     assert (meta[b"events"], meta[b"accepted"], meta[b"duplicates"]) == (b"8", b"6", b"1")
     assert json.loads(meta[b"rejected"]) == {"empty_order_id": 1}
+
+
+def test_a_kafka_record_of_many_events_is_read_whole_and_once(
+    kafka_broker: AnyBroker, tmp_path: Path
+) -> None:
+    """Offsets count records: the second run goes on behind the last, whatever they held."""
+    topic = kafka_broker.create_topic("batches", partitions=1)
+
+    def batch(*ids: int) -> bytes:
+        events = [tracked("Product Viewed", {"product_id": "mug"}, messageId=str(n)) for n in ids]
+        return json.dumps({"batch": [*events, {**events[0], "anonymousId": "null"}]}).encode()
+
+    run = Run(kafka_broker, topic, tmp_path, format="segment")
+    for ids in ([1, 2, 3], [4, 5]):
+        send(kafka_broker, topic, [batch(*ids)])
+        run.until(lambda last=ids[-1]: last in run.ids)  # type: ignore[misc]
+    assert run.ids == [1, 2, 3, 4, 5]
+    assert [(one.offset, one.failure_type) for one in run.letters] == [
+        (0, "blocked_id"),
+        (1, "blocked_id"),
+    ]
+    (tmp_path / "ga4").mkdir()
+    topic = kafka_broker.create_topic("untimed", partitions=1)
+    run = Run(kafka_broker, topic, tmp_path / "ga4", format="ga4")
+    request = {"client_id": "1.2", "events": [{"name": "page_view"}, {"name": "scroll"}]}
+    send(kafka_broker, topic, [json.dumps(request).encode()], timestamp_ms=TEN_MS)
+    run.until(lambda: any(group.events for batch in run.batches for group in batch.groups))
+    found = [e for batch in run.batches for group in batch.groups for e in group.events]
+    assert [(event.type, event.event_ts) for event in found] == [
+        ("page_view", TEN_MS),
+        ("custom", TEN_MS),
+    ]
 
 
 DOCS = (Path(__file__).parents[1] / "docs/adapters.md").read_text()

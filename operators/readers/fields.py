@@ -195,6 +195,8 @@ class Fields:
         parts: list[str] = []
         for name in names:
             value = self.values.get(name)
+            if value is None:
+                continue
             texts = value if isinstance(value, list) else [value]
             for text in texts:
                 if isinstance(text, str):
@@ -356,6 +358,8 @@ def custom_props(name: str) -> msgspec.Raw:
 
 def page(*told: Fields, url: str, path: str, referrer: str, title: Sequence[str]) -> Page | None:
     """Where it happened, each part from the first that tells it."""
+    if not any(one.values for one in told):
+        return None
 
     def first(*names: str) -> str | None:
         return next((found for one in told if (found := one.text(*names))), None)
@@ -366,6 +370,8 @@ def page(*told: Fields, url: str, path: str, referrer: str, title: Sequence[str]
 
 def campaign(told: Fields, *, prefix: str = "", name: str = "name") -> Campaign | None:
     """What brought the shopper, from names that begin with `prefix`; its own is called `name`."""
+    if not told.values:
+        return None
     found = Campaign(
         source=told.text(f"{prefix}source"),
         medium=told.text(f"{prefix}medium"),
