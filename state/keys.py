@@ -18,6 +18,8 @@ ps:1:model:{name}                  HASH    version, algorithm, metrics          
 ps:1:changes:{p}                   STREAM  enter, leave, merge, erase                about 1 M entries
 ps:1:meta                          HASH    contract, writer version, watermark       none
 ps:1:worker:{n}                    STRING  heartbeat                                 15 s
+ps:1:lease:{name}                  STRING  which run writes, as JSON                 its ttl
+ps:1:lease:{name}:token            STRING  the newest run's token                    none
 
 One hash tag a key, so that a cluster can hold them. A storefront reads them all; only flows write.
 A breaking change writes `ps:2:` beside these.
@@ -146,3 +148,13 @@ def meta_key() -> str:
 def worker_key(worker: int) -> str:
     """The STRING that a live worker refreshes."""
     return f"ps:1:worker:{{{worker}}}"
+
+
+def lease_key(name: str) -> str:
+    """The STRING that says which run writes."""
+    return f"ps:1:lease:{{{part(name)}}}"
+
+
+def lease_token_key(name: str) -> str:
+    """The STRING with the newest token that a run was given."""
+    return lease_key(name) + ":token"

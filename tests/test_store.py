@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -105,7 +106,7 @@ def test_a_store_that_was_closed_opens_again(store: Store) -> None:
 
 def test_closing_leaves_no_connection(redis_server: EmbeddedRedis, redis_url: str) -> None:
     def connected() -> int:
-        with Store(redis_url, timeout_ms=2000, patience_s=2).client as client:
+        with closing(Store(redis_url, timeout_ms=2000, patience_s=2).client) as client:
             return len(client.client_list())
 
     before = connected()

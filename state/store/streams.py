@@ -10,16 +10,19 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from hiredis import Reader
+
 _ID = re.compile(rb"(\d+)-(\d+)")
 _SEQUENCE_MAX = 2**64 - 1
 
 
-def give_way(client: Any, refused: list[list[bytes]]) -> bool:
+def give_way(client: Any, packed: list[bytes]) -> bool:
     """Whether an entry of refused XADD commands is not there; what is newer is then taken out again.
 
     Whoever asks must then send everything from the first of the commands again. An entry older than
     all that a full stream keeps counts as there: it was trimmed.
     """
+    refused = list(map(_words, packed))
     reads = client.pipeline(transaction=False)
     for command in refused:
         reads.xrange(command[1], _entry_id(command), _entry_id(command))
@@ -36,6 +39,13 @@ def give_way(client: Any, refused: list[list[bytes]]) -> bool:
         client.execute_command("XSETID", key, _before(wanted))
         gave_way.add(key)
     return bool(gave_way)
+
+
+def _words(packed: bytes) -> list[bytes]:
+    reader = Reader()
+    reader.feed(packed)
+    words: list[bytes] = reader.gets()
+    return words
 
 
 def _entry_id(command: list[bytes]) -> bytes:

@@ -1,0 +1,95 @@
+"""What a `redis.url` stands for: one server, a Sentinel's primary or a cluster, and who logs in.
+
+Nothing here connects. Change freely; every form is described in docs/redis.md and config.yaml.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any, Literal, NamedTuple
+from urllib.parse import urlsplit
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from state.errors import UserError
+
+LOGIN_VARIABLE = "PENSTOCK_REDIS_PASSWORD"
+USER_VARIABLE = "PENSTOCK_REDIS_USERNAME"
+
+Kind = Literal["server", "sentinel", "cluster"]
+Place = tuple[str, int]
+"""Host and port of a node."""
+
+
+class Address(NamedTuple):
+    """Where Redis is, how to log in; `seeds` are the nodes to ask, `service` a Sentinel's name.
+
+    `shown` is the URL without its login.
+    """
+
+    shown: str
+    kind: Kind
+    seeds: list[Place]
+    service: str
+    connect: type[Any]
+    options: dict[str, Any]
+
+    def connection(self, place: Place | None = None) -> Any:
+        """A connection of redis-py to a node, not opened yet; None: the server of the URL."""
+        where = {} if place is None else {"host": place[0], "port": place[1]}
+        return self.connect(**{**self.options, **where})
+
+
+def parse(url: str, timeout_ms: int) -> Address:
+    """Read a URL; a login in it goes before the environment's. Raises UserError on any other form."""
+    shown = url
+    try:
+        shown = _without_login(url)
+        parts = urlsplit(url)
+        scheme, _, form = parts.scheme.partition("+")
+        if form not in ("", "sentinel", "cluster"):
+            raise ValueError(form)
+        login, at, hosts = parts.netloc.rpartition("@")
+        names, path, service = hosts.split(","), parts.path, ""
+        if form == "sentinel":
+            service, _, database = path.lstrip("/").partition("/")
+            path = f"/{database}"
+            if not service:
+                raise ValueError("no service")
+        first = parts._replace(scheme=scheme, netloc=login + at + names[0], path=path)
+        plain = first.geturl() if form else url
+        pool = redis.ConnectionPool.from_url(plain, **_login(), protocol=2)
+        seeds = [_place(name, 26379 if form == "sentinel" else 6379) for name in names if form]
+    except ValueError as error:
+        raise UserError(
+            f"redis.url {shown}: expected redis://, rediss://, unix://, redis+cluster://host,host "
+            "or redis+sentinel://host,host/service"
+        ) from error
+    timeout_s = timeout_ms / 1000
+    options = pool.connection_kwargs | {
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s,
+        "retry": Retry(NoBackoff(), 0),
+    }
+    kind: Kind = form or "server"  # type: ignore[assignment]
+    return Address(shown, kind, seeds, service, pool.connection_class, options)
+
+
+def _place(name: str, port: int) -> Place:
+    parts = urlsplit(f"//{name}")
+    if not parts.hostname:
+        raise ValueError(name)
+    return parts.hostname, parts.port or port
+
+
+def _login() -> dict[str, str]:
+    given = {"username": os.environ.get(USER_VARIABLE), "password": os.environ.get(LOGIN_VARIABLE)}
+    return {name: value for name, value in given.items() if value}
+
+
+def _without_login(url: str) -> str:
+    login, at, _ = urlsplit(url).netloc.rpartition("@")
+    return re.sub(r"(?<=password=)[^&]*", "...", url.replace(login + at, "", 1))

@@ -1,0 +1,83 @@
+"""Keeps an old writer out after a new one took over.
+
+A run that holds a lease has a token, greater than every token before it. A writer first names its
+connection after its token, then reads the newest token, and only then writes. Whoever takes over
+first raises the token, then ends every connection that is named after an older one. So either the
+old writer named its connection before that sweep, and is ended by it, with all that the server had
+not read yet; or it did so after, and then reads the raised token and stops. No order of the two lets
+an old write through.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote
+
+from state import keys
+from state.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from state.store.links import Link
+
+_log = logging.getLogger("penstock.redis")
+
+
+class Fence(NamedTuple):
+    """What a writer may write under: the name of a lease and the token it was taken with."""
+
+    name: str
+    token: int
+
+    @property
+    def prefix(self) -> str:
+        """What the names of this writer's connections begin with."""
+        return f"{_named(self.name)}{self.token}"
+
+    @property
+    def token_key(self) -> str:
+        """Where the newest token stands."""
+        return keys.lease_token_key(self.name)
+
+    def verify(self, newest: Any) -> None:
+        """Raises UserError if a newer token was given out."""
+        if isinstance(newest, Exception):
+            raise newest
+        if newest is not None and int(newest) > self.token:
+            raise UserError(
+                f"another run took over {self.name} (token {int(newest)} after {self.token}): "
+                "stop this one"
+            )
+
+
+def sweep(link: Link, fence: Fence) -> None:
+    """End every connection to a node that a writer with an older token has named."""
+
+    def is_old(name: str) -> bool:
+        if not name.startswith(_named(fence.name)):
+            return False
+        return int(name.removeprefix(_named(fence.name)).split("-")[0]) < fence.token
+
+    kill(link, is_old)
+
+
+def kill(link: Link, is_meant: Callable[[str], bool]) -> None:
+    """End the other connections to a node whose names are meant."""
+    own, listed = link.ask(("CLIENT", "ID"), ("CLIENT", "LIST"))
+    if isinstance(own, Exception) or isinstance(listed, Exception):
+        _log.warning(
+            "Redis does not let us list connections (%s): an old writer is kept out only when it "
+            "connects again; allow +client|id, +client|list and +client|kill",
+            own if isinstance(own, Exception) else listed,
+        )
+        return
+    for line in listed.decode().splitlines():
+        fields = dict(part.partition("=")[::2] for part in line.split(" "))
+        if int(fields["id"]) != own and is_meant(fields.get("name", "")):
+            link.ask(("CLIENT", "KILL", "ID", fields["id"]))
+
+
+def _named(lease: str) -> str:
+    return f"penstock-{quote(lease, safe='').replace('-', '%2D')}-"

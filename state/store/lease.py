@@ -1,0 +1,172 @@
+"""A lease: at most one run writes under a name, and whoever takes over gets a greater token.
+
+Kept in Redis as `ps:1:lease:{name}` (who holds it, expires) and `ps:1:lease:{name}:token` (the newest
+token, never expires). `fence` says how an old holder is kept out. That Redis is away does not lose a
+lease: nobody else could take it meanwhile. It is lost when a newer token was given out. A failover
+that forgets the newest writes may forget a token: tokens are at least the time in ms when they were
+taken, so a forgotten one is not given out twice.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from typing import Any
+
+import msgspec
+from redis.exceptions import RedisError
+
+from state import keys
+from state.errors import UserError
+from state.store import words
+from state.store.addresses import parse
+from state.store.fence import Fence, sweep
+from state.store.links import Links
+from state.store.store import Client
+
+TIMEOUT_MS = 2000
+
+_TAKE = """
+local held = redis.call('GET', KEYS[1])
+if held and cjson.decode(held).holder ~= ARGV[1] then
+  return {0, held, redis.call('PTTL', KEYS[1])}
+end
+local newest = tonumber(redis.call('GET', KEYS[2]) or '0')
+local token = math.max(newest + 1, tonumber(ARGV[4]))
+local text = string.format('%.0f', token)
+redis.call('SET', KEYS[2], text)
+redis.call('SET', KEYS[1], cjson.encode(
+  {token = text, holder = ARGV[1], who = ARGV[2], since_ms = ARGV[4]}), 'PX', ARGV[3])
+return {token}
+"""
+
+# Expired or forgotten, and nobody came: it is still ours.
+_RENEW = """
+local newest = tonumber(redis.call('GET', KEYS[2]) or '0')
+if newest > tonumber(ARGV[1]) then return 0 end
+redis.call('SET', KEYS[2], ARGV[1])
+redis.call('SET', KEYS[1], cjson.encode(
+  {token = ARGV[1], holder = ARGV[2], who = ARGV[3], since_ms = ARGV[5]}), 'PX', ARGV[4])
+return 1
+"""
+
+_RELEASE = """
+local held = redis.call('GET', KEYS[1])
+if held and cjson.decode(held).token == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+return 0
+"""
+
+
+class _Held(msgspec.Struct):
+    token: str
+    holder: str
+    who: str
+    since_ms: str
+
+
+class Lease:
+    """The right to write under a name, renewed by a thread until `release`.
+
+    `holder` is the same for a run and its restart: that takes over at once. `lost` is set when
+    another holder took over.
+    """
+
+    def __init__(
+        self, url: str, name: str, holder: str, ttl_s: float, *, timeout_ms: int = TIMEOUT_MS
+    ) -> None:
+        self._address = parse(url, timeout_ms)
+        self._timeout_ms = timeout_ms
+        self._client: Any = Client(self._address)
+        self._name = name
+        self._holder = holder
+        self._who = f"{socket.gethostname()} process {os.getpid()}"
+        self._ttl_ms = round(ttl_s * 1000)
+        self._keys = (keys.lease_key(name), keys.lease_token_key(name))
+        self._since_ms = 0
+        self._token = 0
+        self.lost = threading.Event()
+        self._released = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def take(self) -> int:
+        """Take it and end the connections of older holders; the token.
+
+        Raises UserError if another holder has it, or Redis cannot be asked.
+        """
+        self._since_ms = time.time_ns() // 1_000_000
+        try:
+            token, *other = self._client.eval(
+                _TAKE, 2, *self._keys, self._holder, self._who, self._ttl_ms, self._since_ms
+            )
+        except (RedisError, OSError, words.RefusedError) as error:
+            raise words.failure(self._address.shown, error, self._keys[0], "EVAL") from error
+        if other:
+            raise UserError(self._taken(*other))
+        self._token = int(token)
+        self.lost.clear()
+        self._released.clear()
+        self._sweep()
+        self._thread = threading.Thread(target=self._renew, name="redis-lease", daemon=True)
+        self._thread.start()
+        return self._token
+
+    def release(self) -> None:
+        """Give it back, so that another holder need not wait until it expires."""
+        self._released.set()
+        if self._thread is None:
+            return
+        self._thread.join()
+        self._thread = None
+        try:
+            self._client.eval(_RELEASE, 2, *self._keys, self._token)
+        except (RedisError, OSError, words.RefusedError):
+            pass  # it expires
+        finally:
+            self._client.close()
+
+    @property
+    def fence(self) -> Fence:
+        """What a writer writes under."""
+        return Fence(self._name, self._token)
+
+    def _sweep(self) -> None:
+        links = Links(self._address, self._timeout_ms, self.fence)
+        try:
+            links.open()
+            for link in links.all():
+                sweep(link, self.fence)
+        except words.TROUBLES as error:
+            raise words.failure(self._address.shown, error, self._keys[0], "CLIENT") from error
+        finally:
+            links.close()
+
+    def _renew(self) -> None:
+        pause_s = self._ttl_ms / 3000
+        while not self._released.wait(pause_s):
+            try:
+                is_ours = self._client.eval(
+                    _RENEW,
+                    2,
+                    *self._keys,
+                    self._token,
+                    self._holder,
+                    self._who,
+                    self._ttl_ms,
+                    self._since_ms,
+                )
+            except (RedisError, OSError, words.RefusedError):
+                self._client.close()
+                continue
+            if not is_ours:
+                self.lost.set()
+                return
+
+    def _taken(self, held: bytes, left_ms: int) -> str:
+        by = msgspec.json.decode(held, type=_Held)
+        held_s = max(0, self._since_ms - int(by.since_ms)) // 1000
+        return (
+            f"{self._name} is run by {by.who} already, for {held_s} s: stop that one first, or wait "
+            f"{max(0, left_ms) // 1000 + 1} s if it is gone"
+        )

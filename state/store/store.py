@@ -1,0 +1,195 @@
+"""The store as a flow sees it: writes that wait out an outage, and plain reads."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import redis
+from redis.cluster import ClusterNode, RedisCluster
+from redis.exceptions import RedisError
+
+from state import keys
+from state.store import words
+from state.store.addresses import parse
+from state.store.courier import Courier
+from state.store.links import Links, pack, primary
+from state.store.streams import give_way
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from state.store.addresses import Address
+    from state.store.fence import Fence
+
+Command = tuple[str | bytes | int | float, ...] | bytes
+"""A Redis command and its arguments, or one packed already (`state.resp`). Its key comes first."""
+
+_OPERATIONAL = re.compile(r"ps:1:(lease|worker)\b")
+
+
+class Store:
+    """Writes to, and a client for reads of, a Redis or Valkey server, Sentinel's primary or cluster.
+
+    Not for several threads. Raises UserError where waiting is no use, or was no use for
+    `patience_s`. `replicas` is how many replicas of each primary must have a write before it is
+    settled. `waiting` is called at every retry while Redis is away; what it raises ends the wait.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_ms: int,
+        patience_s: float,
+        replicas: int = 0,
+        fence: Fence | None = None,
+        waiting: Callable[[], None] | None = None,
+    ) -> None:
+        address = parse(url, timeout_ms)
+        self.address = address.shown
+        # Any: redis-py types every reply as all that any setting could make of it.
+        self.client: Any = Client(address)
+        self._waiting = waiting
+        self._courier = Courier(
+            Links(address, timeout_ms, fence),
+            address.shown,
+            timeout_ms=timeout_ms,
+            patience_s=patience_s,
+            replicas=replicas,
+            missing=self._is_missing,
+        )
+
+    def check(self) -> None:
+        """Make sure that the server answers, lets us in and takes writes; else UserError, at once."""
+        with self.in_words():
+            self.client.hset(keys.meta_key(), "contract", keys.CONTRACT)
+
+    @contextmanager
+    def in_words(self) -> Iterator[None]:
+        """Whatever goes wrong with a read inside is a UserError that says what to do."""
+        try:
+            yield
+        except (RedisError, words.RefusedError) as error:
+            raise words.failure(self.address, error, keys.meta_key()) from error
+
+    def send(
+        self, commands: Iterable[Command], done: Callable[[float], None] | None = None
+    ) -> None:
+        """Write commands in order, without waiting for their replies.
+
+        `done` is called, in a thread of the store's own, when all of them are answered, with how
+        many seconds that took since they were sent.
+        """
+        packed = [one if isinstance(one, bytes) else pack(one) for one in commands]
+        if packed:
+            self._courier.send(packed, done, self._waiting)
+
+    def settle(self) -> None:
+        """Return when every write has been answered, and is on as many replicas as asked for."""
+        self._courier.settle(self._waiting)
+
+    def close(self) -> None:
+        """Settle and let go of the server."""
+        try:
+            self.settle()
+        finally:
+            self._courier.stop()
+            self.client.close()
+
+    def rows(self, pattern: str = "ps:1:*") -> Iterator[tuple[str, Any]]:
+        """Every key of a pattern with its value in a canonical form, in no order.
+
+        But for what only says which process runs: leases and heartbeats.
+        """
+        batch: list[bytes] = []
+        for key in self.client.scan_iter(match=pattern, count=5000):
+            if _OPERATIONAL.match(key.decode()):
+                continue
+            batch.append(key)
+            if len(batch) == 2000:
+                yield from self._values(batch)
+                batch = []
+        yield from self._values(batch)
+
+    def sha256(self, rows: Iterable[tuple[str, Any]]) -> str:
+        """One digest over rows of a store, whatever their order; a scan may give a row twice."""
+        digests = {hashlib.sha256(repr(row).encode()).digest() for row in rows}
+        return hashlib.sha256(b"".join(sorted(digests))).hexdigest()
+
+    def _values(self, keys: Sequence[bytes]) -> Iterator[tuple[str, Any]]:
+        kinds = self.client.pipeline(transaction=False)
+        for key in keys:
+            kinds.type(key)
+        reads = self.client.pipeline(transaction=False)
+        typed = list(zip(keys, kinds.execute(), strict=True))
+        for key, kind in typed:
+            match kind:
+                case b"string":
+                    reads.get(key)
+                case b"hash":
+                    reads.hgetall(key)
+                case b"zset":
+                    reads.zrange(key, 0, -1, withscores=True)
+                case b"stream":
+                    reads.xrange(key)
+                case _:  # it expired between the two reads
+                    reads.get(key)
+        for (key, _), value in zip(typed, reads.execute(), strict=True):
+            if value is not None:
+                canonical = sorted(value.items()) if isinstance(value, dict) else value
+                yield key.decode(), canonical
+
+    def _is_missing(self, commands: list[bytes]) -> bool:
+        return give_way(self.client, commands)
+
+
+class Client:
+    """redis-py's client for an address; made at the first use, since what it talks to is asked then."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._client: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        if self._client is None:
+            self._client = self._open()
+        return getattr(self._client, name)
+
+    def close(self) -> None:
+        """Let go of the server; the next use connects again."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    def _open(self) -> Any:
+        address = self._address
+        if address.kind == "cluster":
+            return self._cluster()
+        at = primary(address) if address.kind == "sentinel" else None
+        where = {} if at is None else {"host": at[0], "port": at[1]}
+        pool = redis.ConnectionPool(address.connect, **(address.options | where))
+        single = redis.Redis(connection_pool=pool)
+        single.close = pool.disconnect  # type: ignore[method-assign]
+        try:
+            is_cluster = single.info("cluster").get("cluster_enabled") == 1
+        except redis.exceptions.NoPermissionError:
+            is_cluster = False
+        if not is_cluster or "path" in address.options:
+            return single
+        pool.disconnect()
+        return self._cluster()
+
+    def _cluster(self) -> Any:
+        options = dict(self._address.options)
+        seeds = self._address.seeds or [
+            (options.get("host", "localhost"), options.get("port", 6379))
+        ]
+        for name in ("host", "port", "db", "retry"):
+            options.pop(name, None)
+        if issubclass(self._address.connect, redis.SSLConnection):
+            options["ssl"] = True
+        nodes = [ClusterNode(host, port) for host, port in seeds]  # type: ignore[no-untyped-call]
+        return RedisCluster(startup_nodes=nodes, **options)

@@ -1,0 +1,111 @@
+"""What Redis refuses or how it fails, in words: what is wrong and what a person can do about it."""
+
+from __future__ import annotations
+
+import ssl
+
+import redis
+from hiredis import HiredisError
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    NoPermissionError,
+    RedisError,
+)
+
+from state.errors import UserError
+from state.store.addresses import LOGIN_VARIABLE, USER_VARIABLE
+
+
+class RefusedError(Exception):
+    """A reply that may turn to the better: the write is kept and sent again."""
+
+
+TROUBLES = (OSError, RedisError, HiredisError, RefusedError)
+"""Errors after which a new connection may help."""
+
+_WAIT_FOR = {
+    "READONLY": "is read-only, perhaps a replica: point redis.url at the primary",
+    "OOM": "is full: raise its maxmemory, or give it an eviction policy that spares keys without expiry",
+    "LOADING": "is still loading its data",
+    "MISCONF": "cannot save to its disk and refuses writes: free the disk",
+    "MASTERDOWN": "has lost its primary",
+    "NOREPLICAS": "has too few replicas: start them, or lower redis.replicas",
+    "CLUSTERDOWN": "is a cluster that is down",
+    "MOVED": "has moved some keys to another node",
+    "ASK": "is moving some keys to another node",
+    "TRYAGAIN": "is moving some keys to another node",
+    "BUSY": "is running a long script",
+    "UNKILLABLE": "is running a long script",
+}
+_LOCKED_OUT = {"NOAUTH", "WRONGPASS"}
+
+
+def is_for_ever(error: BaseException) -> bool:
+    """Whether waiting is no use: a login that is refused, a certificate nobody trusts."""
+    if isinstance(error, NoPermissionError):
+        return True
+    return isinstance(error, AuthenticationError | AuthorizationError) or _certificate(error) != ""
+
+
+def failure(address: str, error: BaseException, key: str = "", command: str = "") -> UserError:
+    """One line about an error; `key` is the one that was written, `command` with what."""
+    return UserError(f"Redis at {address} {what_to_do(error, key, command)}")
+
+
+def refused(address: str, reply: str, key: str, command: str) -> Exception:
+    """What a reply with an error means for a write: RefusedError if it may be taken later."""
+    if reply.split(" ", 1)[0] in _WAIT_FOR:
+        return RefusedError(reply)
+    return failure(address, RefusedError(reply), key, command)
+
+
+def what_to_do(error: BaseException, key: str = "", command: str = "") -> str:
+    """What is wrong, and what a person can do about it."""
+    text = " ".join(str(error).split())
+    code = _code(error, text)
+    if code in _WAIT_FOR:
+        return _WAIT_FOR[code]
+    if code == "NOPERM" or isinstance(error, NoPermissionError):
+        asked = f"{command} on {key}" if command else "a command"
+        return f"refused the user {asked} ({text}): give it the rights that docs/redis.md lists"
+    if code in _LOCKED_OUT or isinstance(error, AuthenticationError | AuthorizationError):
+        return f"refused the login ({text}): set {LOGIN_VARIABLE} (and {USER_VARIABLE}, if it has users)"
+    if code == "WRONGTYPE":
+        return f"holds another program's value at {key}: delete that key, or use another database"
+    if certificate := _certificate(error):
+        return (
+            f"shows a certificate that is not trusted ({certificate}): "
+            "name its authority with ?ssl_ca_certs=FILE in redis.url"
+        )
+    if isinstance(error, HiredisError | redis.InvalidResponse):
+        return "does not speak as Redis does: set redis.url (--redis URL)"
+    if isinstance(error, OSError | redis.ConnectionError | redis.TimeoutError):
+        return "does not answer: start it, or set redis.url (--redis URL)"
+    return f"refused to write {key}: {text}: expected Redis 6.2 or later, or Valkey"
+
+
+def _code(error: BaseException, text: str) -> str:
+    """redis-py takes the code off some of its errors."""
+    kinds = {
+        redis.ReadOnlyError: "READONLY",
+        redis.OutOfMemoryError: "OOM",
+        redis.BusyLoadingError: "LOADING",
+        redis.exceptions.MasterDownError: "MASTERDOWN",
+        redis.exceptions.ClusterDownError: "CLUSTERDOWN",
+    }
+    for kind, code in kinds.items():
+        if isinstance(error, kind):
+            return code
+    return text.split(" ", 1)[0].rstrip(":")
+
+
+def _certificate(error: BaseException | None) -> str:
+    """Why a certificate is not trusted, if that is what is behind an error."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return error.verify_message
+        if "certificate verify failed" in str(error):
+            return "certificate verify failed"
+        error = error.__cause__ or error.__context__
+    return ""

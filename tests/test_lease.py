@@ -1,0 +1,139 @@
+"""One run writes under a name: a second is told who does, and one that was taken over writes no more."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from state import keys
+from state.errors import UserError
+from state.store import Fence, Lease, Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from flows.embedded import EmbeddedRedis
+
+NAME = "shop"
+
+
+@pytest.fixture
+def leases(redis_url: str) -> Iterator[list[Lease]]:
+    taken: list[Lease] = []
+    yield taken
+    for lease in taken:
+        lease.release()
+
+
+def writer(url: str, token: int) -> Store:
+    return Store(url, timeout_ms=2000, patience_s=2, fence=Fence(NAME, token))
+
+
+def test_a_second_holder_is_told_who_holds_it(redis_url: str, leases: list[Lease]) -> None:
+    leases += [Lease(redis_url, NAME, holder, 10) for holder in "ab"]
+    leases[0].take()
+    with pytest.raises(UserError) as caught:
+        leases[1].take()
+    assert str(caught.value).startswith(f"{NAME} is run by ")
+    assert f"process {os.getpid()} already" in str(caught.value)
+    leases[0].release()
+    leases[1].take()
+
+
+def test_the_same_holder_takes_over_at_once_with_a_greater_token(
+    redis_url: str, leases: list[Lease]
+) -> None:
+    leases += [Lease(redis_url, NAME, "a", 0.3) for _ in range(2)]
+    first = leases[0].take()
+    assert leases[1].take() > first
+    assert leases[0].lost.wait(5)
+    assert not leases[1].lost.is_set()
+
+
+def test_a_lease_is_renewed_and_expires_with_its_holder(
+    redis_url: str, leases: list[Lease]
+) -> None:
+    leases += [Lease(redis_url, NAME, holder, 0.3) for holder in "ab"]
+    leases[0].take()
+    with Store(redis_url, timeout_ms=2000, patience_s=0).in_words():
+        assert not leases[0].lost.wait(0.7)
+    with pytest.raises(UserError):
+        leases[1].take()
+    leases[0]._released.set()  # as if its process had died
+    for _ in range(100):
+        try:
+            leases[1].take()
+            break
+        except UserError:
+            leases[0].lost.wait(0.02)
+    else:
+        pytest.fail("it never expired")
+
+
+def test_a_lease_that_redis_forgot_is_kept(redis_url: str, leases: list[Lease]) -> None:
+    leases += [Lease(redis_url, NAME, holder, 0.3) for holder in "ab"]
+    token = leases[0].take()
+    reader = Store(redis_url, timeout_ms=2000, patience_s=0)
+    reader.client.flushall()
+    while reader.client.get(keys.lease_token_key(NAME)) != str(token).encode():
+        assert not leases[0].lost.wait(0.02)
+    with pytest.raises(UserError):
+        leases[1].take()
+    reader.close()
+
+
+def test_a_writer_that_was_taken_over_writes_no_more(redis_url: str, leases: list[Lease]) -> None:
+    leases += [Lease(redis_url, NAME, "a", 10) for _ in range(2)]
+    old = writer(redis_url, leases[0].take())
+    old.send([("SET", "ps:1:a", "old")])
+    old.settle()
+    new = writer(redis_url, leases[1].take())
+    new.send([("SET", "ps:1:a", "new")])
+    new.settle()
+    old.send([("SET", "ps:1:a", "old")])
+    with pytest.raises(UserError, match="another run took over shop"):
+        old.settle()
+    assert dict(new.rows()) == {"ps:1:a": b"new"}
+    new.close()
+
+
+_ZOMBIE = """
+import sys
+from state.store import Fence, Store
+store = Store(sys.argv[1], timeout_ms=2000, patience_s=2, fence=Fence("shop", int(sys.argv[2])))
+n = 0
+while True:
+    n += 1
+    store.send([("SET", "ps:1:zombie", n)] * 100)
+    store.settle()
+    if n == 10:
+        print("writes", flush=True)
+"""
+
+
+def test_a_process_that_was_stopped_meanwhile_writes_no_more(
+    redis_server: EmbeddedRedis, redis_url: str, leases: list[Lease]
+) -> None:
+    leases += [Lease(redis_url, NAME, "a", 10) for _ in range(2)]
+    token = leases[0].take()
+    with subprocess.Popen(
+        [sys.executable, "-c", _ZOMBIE, redis_url, str(token)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as zombie:
+        assert zombie.stdout is not None
+        assert zombie.stderr is not None
+        assert zombie.stdout.readline() == b"writes\n"
+        zombie.send_signal(signal.SIGSTOP)
+        new = writer(redis_url, leases[1].take())
+        new.send([("SET", "ps:1:zombie", "new")])
+        new.settle()
+        zombie.send_signal(signal.SIGCONT)
+        assert b"another run took over shop" in zombie.stderr.read()
+    assert dict(new.rows()) == {"ps:1:zombie": b"new"}
+    new.close()
