@@ -27,11 +27,13 @@ lint: $(VENV)/.dev ## style, format, types and the direction of imports
 
 check: lint test ## lint and test: before every commit
 
-bench: $(VENV)/.dev ## speed and memory on the canonical workload beside the floor, reading, each part
+bench: $(VENV)/.dev ## speed and memory beside the floor, each part, and live: rate, freshness, restart
 	@$(BIN)/python -m benchmarks.canonical --scale
 	@$(BIN)/python -m benchmarks.reading
 	@$(BIN)/python -m benchmarks.decode
 	@$(BIN)/python -m benchmarks.recommend
+	@$(BIN)/python -m benchmarks.messages
+	@$(BIN)/python -m benchmarks.live
 
 quality: $(VENV)/.dev ## quality of lists and clusters, beside the baselines
 	@$(BIN)/python -m benchmarks.quality
