@@ -29,7 +29,13 @@ if TYPE_CHECKING:
     from state.messages import Arguments, Write
 
 RECENT_MINUTES = 5
+UNTOLD_VISITS = 2_000_000
+"""After a resume: visits in which shoppers who are new here may have been seen by the run before, of
+which nothing is stored. Far more than the seconds between two snapshots can hold."""
 SEGMENTS_TTL_S = 90 * 86_400
+
+
+_ALL_TOLD = -1
 
 
 class Change(NamedTuple):
@@ -49,7 +55,12 @@ def segment_id(cluster: int) -> str:
 class Audience(Kept):
     """Memberships of shoppers, by row of the recommender's vocabulary.
 
-    cluster int16[rows], known bool[rows], last_ms int64[rows], order_ms int64[rows].
+    cluster int16[rows], known bool[rows], last_ms int64[rows], order_ms int64[rows],
+    entered_ms int64[rows] (0 where an older release did not store it).
+
+    told bool[rows], not stored: whether Redis is sure to say so. After a resume it may still say what
+    a run that was lost had come to; so the first time a shopper is active its membership is written
+    whole, also where it did not change.
     """
 
     def __init__(self, segments: int) -> None:
@@ -59,6 +70,10 @@ class Audience(Kept):
         self.known: NDArray[np.bool_] = np.empty(0, np.bool_)
         self.last_ms: Times = np.empty(0, np.int64)
         self.order_ms: Times = np.empty(0, np.int64)
+        self.entered_ms: Times = np.empty(0, np.int64)
+        self.told: NDArray[np.bool_] = np.empty(0, np.bool_)
+        self._untold_visits = 0
+        self._retold = _ALL_TOLD
         self._marks = Marks()
         # Columns: minute or hour, then a number for each segment.
         self._entered: dict[int, NDArray[np.int64]] = {}
@@ -78,6 +93,7 @@ class Audience(Kept):
         self._grow(int(rows.max(initial=-1)) + 1)
         before = self.cluster[rows]
         moved = np.flatnonzero((before != cluster) & (cluster != NOBODY))
+        untold = ~self.told[rows] & (cluster != NOBODY)
         refresh = np.flatnonzero(
             (before == cluster)
             & (cluster != NOBODY)
@@ -92,17 +108,24 @@ class Audience(Kept):
             key = keys.segments_key(name)
             if before[i] != NOBODY:
                 old = segment_id(int(before[i]))
-                writes += [("HDEL", key, old), ("ZREM", keys.members_key(old), name)]
+                if not untold[i]:
+                    writes += [("HDEL", key, old), ("ZREM", keys.members_key(old), name)]
                 changes.append(Change("leave", name, old, entered_ms))
                 self._bump(self._left, entered_ms // MINUTE_MS, int(before[i]), 1)
-            writes += [
-                ("HSET", key, new, entered_ms),
-                ("EXPIRE", key, SEGMENTS_TTL_S),
-                ("ZADD", keys.members_key(new), entered_ms, name),
-            ]
+            if not untold[i]:
+                writes += [
+                    ("HSET", key, new, entered_ms),
+                    ("EXPIRE", key, SEGMENTS_TTL_S),
+                    ("ZADD", keys.members_key(new), entered_ms, name),
+                ]
             changes.append(Change("enter", name, new, entered_ms))
             self._bump(self._entered, entered_ms // MINUTE_MS, int(cluster[i]), 1)
         self.cluster[rows[moved]] = cluster[moved]
+        self.entered_ms[rows[moved]] = at_ms[moved]
+        for i in np.flatnonzero(untold).tolist():
+            writes += self._membership(shoppers[i], int(rows[i]))
+        self.told[rows] |= untold
+        self._untold_visits = max(0, self._untold_visits - len(rows))
         self.known[rows] = known
         self.last_ms[rows] = np.maximum(self.last_ms[rows], at_ms)
         self._marks.mark(rows)
@@ -126,16 +149,59 @@ class Audience(Kept):
             self._bump(self._orders, at_ms // HOUR_MS, segment, 1)
 
     def drop(self, row: int, shopper: str, at_ms: int) -> tuple[list[Write], list[Change]]:
-        """Take a shopper that is no more out of its segment."""
-        if row >= self.rows or self.cluster[row] == NOBODY:
-            return [], []
+        """Take a shopper that is no more out of its segment; `row` is NOBODY for one never seen."""
+        there = 0 <= row < self.rows
+        if self.told[row] if there else not self._untold_visits:
+            clusters = self.cluster[row : row + 1].tolist() if there else []
+        else:
+            clusters = [*range(self.segments)]
+        writes: list[Write] = [
+            ("ZREM", keys.members_key(segment_id(c)), shopper) for c in clusters if c != NOBODY
+        ]
+        if not there or self.cluster[row] == NOBODY:
+            return writes, []
         cluster = int(self.cluster[row])
         self.cluster[row] = NOBODY
         self._marks.mark(row)
         self._bump(self._left, at_ms // MINUTE_MS, cluster, 1)
-        segment = segment_id(cluster)
-        return [("ZREM", keys.members_key(segment), shopper)], [
-            Change("leave", shopper, segment, at_ms)
+        return writes, [Change("leave", shopper, segment_id(cluster), at_ms)]
+
+    def tell_all(self) -> None:
+        """Redis lost what it was told: `retell` says it again."""
+        self.told[:] = False
+        self._retold = 0
+
+    def retell(self, shoppers: Sequence[str], most: int) -> list[Write]:
+        """Memberships that have to be told again, at most so many; `shoppers` are all, by row."""
+        if self._retold == _ALL_TOLD:
+            return []
+        rest = slice(self._retold, self.rows)
+        rows = np.flatnonzero(~self.told[rest] & (self.cluster[rest] != NOBODY))[:most]
+        rows += self._retold
+        self.told[rows] = True
+        self._retold = int(rows[-1]) + 1 if len(rows) == most else _ALL_TOLD
+        return [write for row in rows.tolist() for write in self._membership(shoppers[row], row)]
+
+    def _membership(self, shopper: str, row: int) -> list[Write]:
+        """The whole membership of a shopper, whatever Redis says of it."""
+        key, cluster = keys.segments_key(shopper), int(self.cluster[row])
+        others = [segment_id(c) for c in range(self.segments) if c != cluster]
+        own, entered_ms = segment_id(cluster), int(self.entered_ms[row])
+        entered: list[Write] = [
+            ("HSET", key, own, entered_ms),
+            ("ZADD", keys.members_key(own), entered_ms, shopper),
+        ]
+        if not entered_ms:
+            last_ms = int(self.last_ms[row])
+            entered = [
+                ("HSETNX", key, own, last_ms),
+                ("ZADD", keys.members_key(own), "NX", last_ms, shopper),
+            ]
+        return [
+            ("HDEL", key, *others),
+            *(("ZREM", keys.members_key(other), shopper) for other in others),
+            *entered,
+            ("EXPIRE", key, SEGMENTS_TTL_S),
         ]
 
     def stats(self, now_ms: int, watermark_ms: int) -> list[Write]:
@@ -186,6 +252,7 @@ class Audience(Kept):
             "known": self.known,
             "last_ms": self.last_ms,
             "order_ms": self.order_ms,
+            "entered_ms": self.entered_ms,
         }
         return [Table({name: rows[: self.rows] for name, rows in columns.items()}, self._marks)]
 
@@ -194,6 +261,7 @@ class Audience(Kept):
         tables = {"entered": self._entered, "left": self._left}
         tables |= {"revenue_micros": self._revenue_micros, "orders": self._orders}
         return {
+            "retold": np.array([self._retold]),
             **{f"{name}.at": np.array(list(table), np.int64) for name, table in tables.items()},
             **{
                 f"{name}.counts": np.array(list(table.values()), np.int64).reshape(
@@ -210,6 +278,12 @@ class Audience(Kept):
         self.last_ms = arrays["last_ms"].astype(np.int64)
         self.order_ms = arrays["order_ms"].astype(np.int64)
         self.rows = len(self.cluster)
+        self.entered_ms = np.zeros(self.rows, np.int64)
+        if "entered_ms" in arrays:  # not in the first release
+            self.entered_ms[:] = arrays["entered_ms"]
+            self._retold = int(arrays["retold"][0])
+        self.told = np.zeros(self.rows, np.bool_)
+        self._untold_visits = UNTOLD_VISITS
         self._marks = Marks(self.rows)
         self._entered = _table(arrays, "entered")
         self._left = _table(arrays, "left")
@@ -222,6 +296,9 @@ class Audience(Kept):
             self.known = grown(self.known, rows, False)
             self.last_ms = grown(self.last_ms, rows, 0)
             self.order_ms = grown(self.order_ms, rows, 0)
+            self.entered_ms = grown(self.entered_ms, rows, 0)
+            self.told = grown(self.told, rows, False)
+            self.told[self.rows : rows] = not self._untold_visits
             self._marks.reach(rows)
             self.rows = rows
 
@@ -240,8 +317,13 @@ class Audience(Kept):
         return np.sum(list(table.values()), axis=0) if table else np.zeros(self.segments, np.int64)
 
 
-def definitions(defined: Mapping[int, tuple[str, int]], updated_ms: int) -> list[Write]:
-    """What each segment is, by name and version, and its line in the registry of all of them."""
+def definitions(
+    defined: Mapping[int, tuple[str, int]], updated_ms: int | None = None
+) -> list[Write]:
+    """What each segment is, by name and version, and its line in the registry of all of them.
+
+    `updated_ms` is when that changed; None where it is told again.
+    """
     writes: list[Write] = []
     for cluster, (name, version) in sorted(defined.items()):
         sid = segment_id(cluster)
@@ -249,8 +331,10 @@ def definitions(defined: Mapping[int, tuple[str, int]], updated_ms: int) -> list
         fields: Arguments = ("HSET", keys.definition_key(sid), "name", name, "kind", "cluster")
         fields += ("description", "Shoppers alike in how they visit and buy, found by clustering.")
         fields += ("version", version, "status", "live", "rule", "nearest centre")
+        if updated_ms is not None:
+            fields += ("updated_ms", updated_ms)
         writes += [
-            (*fields, "updated_ms", updated_ms),
+            fields,
             ("HSET", keys.registry_key(), sid, orjson.dumps(summary).decode()),
         ]
     return writes

@@ -1,11 +1,13 @@
 """The change stream: who entered, left, was merged or erased, each with an id of its own.
 
-Ids come from event time and a counter that is stored with the flow, so a replay writes the same ones
-and Redis refuses what it already has.
+Ids come from event time, a counter that is stored with the flow, and what the change says. A replay
+of the same batches writes the same ids, and Redis refuses what it already has; a run that goes on
+after a crash with other batches may come to other changes, and these have other ids.
 """
 
 from __future__ import annotations
 
+import zlib
 from typing import TYPE_CHECKING
 
 from state import keys
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
 
 ChangeFields = dict[str, str | int]
 """An entry of a change stream: `id kind shopper segment version event_ts`."""
+
+
+CONTENT_BITS = 32
+"""Of the second part of an id: the lower half says what the change is, the upper one counts."""
 
 
 class ChangeLog:
@@ -33,7 +39,7 @@ class ChangeLog:
         >>> from operators.audience import Change
         >>> log = ChangeLog(1000)
         >>> [write[5] for write in log.writes([Change("enter", "ann", "x", 7)] * 2)]
-        ['7-0', '7-1']
+        ['7-1829306549', '7-6124273845']
         """
         writes: list[Write] = []
         for change in changes:
@@ -41,6 +47,8 @@ class ChangeLog:
             ms, count = self.ids.get(stream, (0, -1))
             now = (change.at_ms, 0) if change.at_ms > ms else (ms, count + 1)
             self.ids[stream] = now
+            text = f"{change.kind} {change.shopper} {change.segment} {change.at_ms}"
+            content = zlib.crc32(text.encode())
             writes.append(
                 (
                     "XADD",
@@ -48,7 +56,7 @@ class ChangeLog:
                     "MAXLEN",
                     "~",
                     self._entries_max,
-                    f"{now[0]}-{now[1]}",
+                    f"{now[0]}-{now[1] << CONTENT_BITS | content}",
                     "kind",
                     change.kind,
                     "shopper",

@@ -42,6 +42,8 @@ MODEL = "1"
 LIST_TTL_S = 86_400
 ITEM_LIST_TTL_S = 7 * 86_400
 POPULAR_TTL_S = 2 * 86_400
+RETOLD_A_BATCH = 256
+"""Memberships told again with each batch, to a Redis that came back empty."""
 EVENTS_AN_ITEM = 16
 ITEMS_MIN = 32
 """A batch rewrites one changed list of an item for so many events, or `ITEMS_MIN`: they move slowly,
@@ -90,6 +92,7 @@ class Learning:
         self._now_ms = 0
         self._quality: tuple[int, Quality] | None = None
         self._batches: dict[str, int] = {}
+        self._told_definitions = True
         self._stored = StoredTables(journals)
         if snapshot is not None:
             self._restore(LEARNED.decode(snapshot))
@@ -147,6 +150,7 @@ class Learning:
         if last or self._now_ms - self._figures_ms >= self._settings.lists.figures_every_ms:
             self._figures_ms = self._now_ms
             self._figures(watermark_ms, writes, last=last)
+        writes += self._audience.retell(self._recommender.shoppers.ids, RETOLD_A_BATCH)
         writes.append(self._ledger.write(watermark_ms, len(self._recommender.items)))
         return Output(writes, b"".join(one.received_ms for one in visited))
 
@@ -158,10 +162,9 @@ class Learning:
         for name, user, change in gone:
             self._recommender.leave(name, user)
             row = self._recommender.shoppers.find(name)
-            if row != NOBODY:
-                left, changed = self._audience.drop(row, name, change.at_ms)
-                writes += left
-                changes += changed
+            left, changed = self._audience.drop(row, name, change.at_ms)
+            writes += left
+            changes += changed
             writes.append(("DEL", keys.segments_key(name), keys.top_key(name, SLOT)))
             changes.append(change)
         return changes
@@ -255,6 +258,9 @@ class Learning:
         fresh = {c: (name, 1 + int(versions[c])) for c, name in names.items()}
         changed = {c: one for c, one in fresh.items() if self._defined.get(c) != one}
         self._defined |= changed
+        if not self._told_definitions:
+            writes += definitions(self._defined)
+            self._told_definitions = True
         writes += definitions(changed, self._now_ms)
 
     def _models(self, *, last: bool) -> list[Write]:
@@ -305,6 +311,16 @@ class Learning:
         ]
         return [clusters, *lists]
 
+    def tell_all(self) -> None:
+        """Redis came back empty: say everything again, a share with each batch to come.
+
+        What the shards write of a shopper comes back when the shopper does.
+        """
+        self._audience.tell_all()
+        self._recommender.tell_all()
+        self._cards.changed.update(self._cards.rows)
+        self._told_definitions = False
+
     def snapshot(self) -> bytes:
         """The state as versioned bytes."""
         tables = self._tables()
@@ -349,6 +365,7 @@ class Learning:
         self._changes.ids = state.change_ids
         self._ledger = Ledger.of(state.ledger)
         self._defined = state.defined
+        self._told_definitions = False
         self._now_ms = state.now_ms
         self._figures_ms = state.figures_ms
         self._recommender.told = state.told

@@ -189,6 +189,11 @@ class Recommender(Kept):
         self.told = (self.told[0], _behind(items, self.told[1]))
         return self._ids(items), self._ranked(self.bought.neighbours(items, self.k), "bought")
 
+    def tell_all(self) -> None:
+        """Count every list of an item or a scope as changed."""
+        for part in (self.covisitation, self.bought, self.scoped):
+            part.table.change_all()
+
     def popular(self) -> RankedLists:
         """One list: what everybody looks at."""
         return self._own(self.popularity.name, self.popularity.top(self.k))

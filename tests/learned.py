@@ -26,7 +26,7 @@ SETTINGS: Settings = load(
 
 @cache
 def batches(
-    events: int = 1200, *, size: int = 60, shoppers: int = 250, items: int = 50
+    events: int = 3000, *, size: int = 150, shoppers: int = 250, items: int = 50
 ) -> Sequence[Sequence[Part]]:
     """The parts of each batch of a shop's stream."""
     told = lines(shop(events=events, shoppers=shoppers, items=items, events_per_s=0.15))

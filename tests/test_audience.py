@@ -196,9 +196,19 @@ class TestChanges:
         (write,) = ChangeLog(9).writes([Change("enter", "ann", "cluster-1", 5)])
         said = ("kind", "enter", "shopper", "ann", "segment", "cluster-1", "version", 1)
         assert write == (
-            *("XADD", keys.changes_key("ann"), "MAXLEN", "~", 9, "5-0"),
+            *("XADD", keys.changes_key("ann"), "MAXLEN", "~", 9, write[5]),
             *(*said, "event_ts", 5),
         )
+        assert str(write[5]).startswith("5-")
+
+    def test_the_same_change_told_again_has_the_same_id_and_another_one_another(self) -> None:
+        entered = Change("enter", "ann", "cluster-1", 5)
+        for other in (
+            entered._replace(kind="leave"),
+            entered._replace(segment="cluster-2"),
+        ):
+            ids = [ChangeLog(9).writes([change])[0][5] for change in (entered, entered, other)]
+            assert ids[0] == ids[1] != ids[2]
 
     @given(st.lists(st.tuples(st.sampled_from(NAMES), st.integers(1, 5)), max_size=20))
     def test_ids_of_a_stream_rise_even_where_time_does_not(

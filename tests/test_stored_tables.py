@@ -28,6 +28,13 @@ def learn(learning: Learning, batch: Sequence[Part]) -> list[Write]:
     return [write for part in batch for out in learning.fold_all([part]) for write in out.writes]
 
 
+def lists(writes: list[Write]) -> list[Write]:
+    """Without memberships and definitions, told again after a resume (test_telling), and without how
+    good the clusters are, which is looked at anew."""
+    anew = (":segment", ":model:{clusters}")
+    return [w for w in writes if not (isinstance(w, tuple) and any(k in str(w[1]) for k in anew))]
+
+
 def whole(learning: Learning) -> LearnedState:
     """Everything that is learned, as one that stores nothing by rows would hold it."""
     state = LEARNED.decode(learning.snapshot())
@@ -51,7 +58,7 @@ def test_a_resume_anywhere_changes_nothing(then: list[str]) -> None:
         journals = Journals(Path(name), ratio=1.0)
         learning = Learning(SETTINGS, None, journals)
         for n, (batch, action) in enumerate(zip(batches(), then, strict=True)):
-            assert learn(learning, batch) == learn(plain, batch)
+            assert lists(learn(learning, batch)) == lists(learn(plain, batch))
             if action == "snapshot":
                 learning.snapshot()
             elif action != "go on":
@@ -79,7 +86,7 @@ def test_a_snapshot_of_the_first_release_is_read_and_begins_a_journal(tmp_path: 
     assert not state.cards
     resumed = Learning(SETTINGS, stored.snapshot(), Journals(tmp_path, ratio=1.0))
     for batch in batches()[10:]:
-        assert learn(resumed, batch) == learn(plain, batch)
+        assert lists(learn(resumed, batch)) == lists(learn(plain, batch))
 
 
 def test_a_snapshot_costs_what_changed(tmp_path: Path) -> None:

@@ -173,6 +173,11 @@ class HeaviestPartners(Kept):
         self._marks.mark(rows)
         return rows
 
+    def change_all(self) -> None:
+        """Count every row that has partners as touched."""
+        self.changed[: self.rows] = (self.partner[: self.rows] != NOBODY).any(axis=1)
+        self._marks.mark_all()
+
     def tables(self) -> Sequence[Table]:
         """Partners and their weights, by row."""
         columns = {"partner": self.partner, "weight": self.weight, "changed": self.changed}

@@ -1,0 +1,107 @@
+"""What Redis says of memberships is what the flow knows, also after a run whose end was lost, or a
+Redis that came back empty."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from operators.audience import segment_id
+from operators.learning import Learning
+from state import keys
+from state.interactions import NOBODY
+from state.store import Store
+from tests.learned import SETTINGS, batches
+from tests.test_stored_tables import learn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from state.messages import Part
+
+Members = dict[str, dict[str, int]]
+
+
+class Telling:
+    """A learning step that writes to Redis."""
+
+    def __init__(self, store: Store, snapshot: bytes | None = None) -> None:
+        self.learning = Learning(SETTINGS, snapshot)
+        self.store = store
+
+    def learn(self, some: Sequence[Sequence[Part]]) -> Telling:
+        for batch in some:
+            self.store.send(learn(self.learning, batch))
+        self.store.settle()
+        return self
+
+    def known(self) -> Members:
+        """Who is in which segment since when."""
+        audience, shoppers = self.learning._audience, self.learning._recommender.shoppers
+        members: Members = {segment_id(c): {} for c in range(audience.segments)}
+        for row in np.flatnonzero(audience.cluster[: audience.rows] != NOBODY).tolist():
+            of = members[segment_id(int(audience.cluster[row]))]
+            of[shoppers.ids[row]] = int(audience.entered_ms[row])
+        return members
+
+    def said(self) -> Members:
+        """The same as Redis says it."""
+        client = self.store.client
+        return {
+            segment: {
+                name.decode(): int(at_ms)
+                for name, at_ms in client.zrange(keys.members_key(segment), 0, -1, withscores=True)
+            }
+            for segment in self.known()
+        }
+
+    def said_of_shoppers(self) -> Members:
+        """The same by the keys of the shoppers."""
+        members: Members = {segment: {} for segment in self.known()}
+        for name in self.learning._recommender.shoppers.ids:
+            for segment, at_ms in self.store.client.hgetall(keys.segments_key(name)).items():
+                members[segment.decode()][name] = int(at_ms)
+        return members
+
+
+def connect(redis_url: str) -> Store:
+    store = Store(redis_url, timeout_ms=2000, patience_s=5)
+    store.client.flushall()
+    return store
+
+
+def test_what_a_lost_run_said_of_memberships_does_not_stay(redis_url: str) -> None:
+    """It had read the same events, but cut into other batches."""
+    store = connect(redis_url)
+    snapshot = Telling(store).learn(batches()[:10]).learning.snapshot()
+    lost = Telling(store, snapshot).learn(batches(size=100)[15:])
+    resumed = Telling(store, snapshot).learn(batches()[10:])
+    assert lost.known() != resumed.known()
+    assert resumed.said() == resumed.said_of_shoppers() == resumed.known()
+    store.close()
+
+
+def test_shoppers_only_the_lost_run_had_placed_before_they_were_merged(redis_url: str) -> None:
+    store = connect(redis_url)
+    snapshot = Telling(store).learn(batches()[:10]).learning.snapshot()
+    Telling(store, snapshot).learn(batches(size=50)[30:])
+    resumed = Telling(store, snapshot).learn(batches(size=1500)[1:])
+    assert resumed.said() == resumed.known()
+    store.close()
+
+
+def test_a_redis_that_came_back_empty_is_told_everything_again(redis_url: str) -> None:
+    store = connect(redis_url)
+    telling = Telling(store).learn(batches()[:18])
+    before = {
+        pattern: dict(store.rows(pattern))
+        for pattern in ("ps:1:segment:*:definition", "ps:1:item:*", "ps:1:popular:*")
+    }
+    store.client.flushall()
+    telling.learning.tell_all()
+    telling.learn(batches()[18:])
+    assert telling.said() == telling.said_of_shoppers() == telling.known()
+    for pattern, rows in before.items():
+        assert rows.keys() <= dict(store.rows(pattern)).keys()
+    store.close()
