@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 POLL_MS = 5
 """How long to leave an empty consumer alone: a poll costs a tenth of a millisecond."""
 QUEUED_BATCHES = 2
-"""A partition with so many batches in its queue is paused at the broker."""
+"""With so many batches in the queues nothing more is fetched until some are taken.
+
+Not by pausing partitions: kafka-python 3.0.12 may keep what it had fetched of one for ever
+(`Fetcher._paused_partition_records`), and the end of the partition is not read.
+"""
 CLOSE_MS = 1000
 FETCH_BYTES = 4 * 1024 * 1024
 
@@ -37,7 +41,7 @@ class Hub:
         self._kafka = kafka
         self._batch_events = batch_events
         self._queues: dict[TopicPartition, deque[ConsumerRecord]] = {}
-        self._paused: set[TopicPartition] = set()
+        self._queued = 0
         self._poll_again_s = 0.0
         self.client = consumer(
             kafka,
@@ -60,14 +64,12 @@ class Hub:
         taken = list(islice(queue, self._batch_events))
         for _ in taken:
             queue.popleft()
-        if partition in self._paused and len(queue) < self._batch_events:
-            self._paused.remove(partition)
-            self.client.resume(partition)
+        self._queued -= len(taken)
         return taken
 
     def _poll(self) -> None:
         now_s = time.monotonic()
-        if now_s < self._poll_again_s:
+        if now_s < self._poll_again_s or self._queued >= QUEUED_BATCHES * self._batch_events:
             return
         try:
             with in_words(self._kafka):
@@ -78,11 +80,8 @@ class Hub:
         if not arrived:
             self._poll_again_s = now_s + POLL_MS / 1000
         for partition, records in arrived.items():
-            queue = self._queues[partition]
-            queue.extend(records)
-            if len(queue) >= QUEUED_BATCHES * self._batch_events:
-                self._paused.add(partition)
-                self.client.pause(partition)
+            self._queues[partition].extend(records)
+            self._queued += len(records)
 
     def _find_again(self, error: UserError) -> None:
         """Go on where `kafka.out_of_range` says; anything but an offset out of range goes up."""
