@@ -16,6 +16,7 @@ from flows.personalize import FLOW_ID, build
 from flows.recovery import recovery
 from flows.replay import said_by_us, without_cycle_collector
 from flows.sinks import DeadLetterSink, RedisSink
+from flows.stopping import ends_soon
 from state.store import Store
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ def run_live(
             changes=change_topic(kafka) if kafka.changes else None,
         )
         try:
-            with without_cycle_collector(), threadpool_limits(1):
+            # The matrices are small: more threads of BLAS would only take the core Redis works on.
+            with ends_soon(stop), without_cycle_collector(), threadpool_limits(1):
                 cli_main(
                     flow,
                     epoch_interval=timedelta(milliseconds=settings.source.epoch_ms),

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from contextlib import contextmanager
-from threading import Event
+from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 STOPPED = 130
+FAILED = 1
+STOP_S = 8.0
+"""Who stops a service kills it after ten seconds."""
 
 
 @contextmanager
@@ -40,3 +43,26 @@ def stop_on_signal() -> Iterator[Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def ends_soon(stop: Event, within_s: float = STOP_S) -> Iterator[None]:
+    """What runs inside has so long to end once `stop` is set; else the process ends, as in a crash."""
+    is_over = Event()
+
+    def watch() -> None:
+        stop.wait()
+        if not is_over.wait(within_s):
+            print(
+                f"penstock: could not write everything within {within_s:g} s, perhaps since Redis or "
+                "Kafka is away: what came since the last snapshot is read again at the next start",
+                file=sys.stderr,
+                flush=True,
+            )
+            os._exit(FAILED)
+
+    Thread(target=watch, name="ends-soon", daemon=True).start()
+    try:
+        yield
+    finally:
+        is_over.set()
