@@ -49,11 +49,11 @@ class Live:
         self._encode = msgspec.json.Encoder().encode
 
     def send(self, events: int) -> None:
-        """Further events, those of a shopper in one partition."""
+        """Further events, those of a device in one partition."""
         producer = KafkaProducer(bootstrap_servers=self.broker.address, linger_ms=5)
         for _ in range(events):
             event = next(self._shop)
-            key = (event.user_id or event.anonymous_id or "").encode()
+            key = (event.anonymous_id or event.user_id or "").encode()
             producer.send(self.topic, self._encode(event), key=key)
         producer.flush()
         producer.close()
