@@ -68,7 +68,9 @@ def opened(part: Path) -> Iterator[sqlite3.Connection]:
             yield connection
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
-            raise UserError(f"{part}: {error}: make room, then start again") from error
+            raise UserError(
+                f"{part}: {error}: make room or mend the disk, then start again"
+            ) from error
         raise damage(part, str(error)) from error
     except sqlite3.DatabaseError as error:
         raise damage(part, str(error)) from error

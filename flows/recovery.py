@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import re
 import shutil
 import time
 from contextlib import contextmanager
@@ -59,7 +60,7 @@ def recovery(folder: Path | None, settings: Settings) -> Iterator[Stored | None]
     if folder is None:
         yield None
         return
-    with _locked(folder):
+    with _locked(folder), _full_disk_said(folder):
         _make_ready(folder, settings)
         with Keeper(folder, settings):
             yield _stored(folder, settings)
@@ -71,6 +72,21 @@ def joined(folder: Path, settings: Settings) -> Iterator[Stored]:
     """The same for a process that another one, which is inside `recovery`, has started to work."""
     with _lock(folder / "lock-workers", fcntl.LOCK_SH):
         yield _stored(folder, settings)
+
+
+@contextmanager
+def _full_disk_said(folder: Path) -> Iterator[None]:
+    """Bytewax panics where SQLite cannot write: one line of it is for a person."""
+    try:
+        yield
+    except BaseException as error:
+        if "SqliteFailure" not in str(error):
+            raise
+        said = re.search(r'Some\("(.*?)"\)', str(error))
+        raise UserError(
+            f"recovery folder {folder}: {said[1] if said else 'SQLite cannot write'}: "
+            "make room or mend the disk, then start again"
+        ) from error
 
 
 @contextmanager

@@ -228,12 +228,27 @@ def test_an_older_store_put_back_by_hand_is_found(shop: Shop, folder: Path) -> N
     assert go_on(shop, folder) == shop.undisturbed
 
 
-def test_a_full_disk_is_a_plain_line_and_the_run_goes_on_after_it(shop: Shop, folder: Path) -> None:
+@pytest.mark.parametrize("most_bytes", [14_000, 60_000])
+def test_a_full_disk_is_a_plain_line_and_the_run_goes_on_after_it(
+    shop: Shop, folder: Path, most_bytes: int
+) -> None:
+    """Whether a journal cannot grow or Bytewax's store, which panics."""
+    if most_bytes == 60_000:
+        shutil.rmtree(folder / "recovery")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (14_000, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, hard))
     try:
         with pytest.raises(UserError, match="make room"):
             go_on(shop, folder)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert go_on(shop, folder) == shop.undisturbed
+
+
+def test_a_backup_of_the_previous_snapshot_is_all_a_new_folder_needs(
+    shop: Shop, folder: Path
+) -> None:
+    (folder / "recovery").rename(folder / "lost")
+    (folder / "recovery").mkdir()
+    shutil.copytree(folder / "lost" / "previous", folder / "recovery" / "previous")
     assert go_on(shop, folder) == shop.undisturbed
