@@ -112,6 +112,11 @@ class Kafka(_Section, frozen=True):
     idle_ms: Positive = 30_000
     dead_letters: str = ""
     changes: str = ""
+    security: Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"] = "plaintext"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    ca_file: str = ""
+    certificate_file: str = ""
+    key_file: str = ""
 
 
 class Recovery(_Section, frozen=True):

@@ -47,12 +47,24 @@ def kafka_broker() -> Iterator[AnyBroker]:
     if address := os.environ.get(OWN_KAFKA):
         yield AnyBroker(address)
         return
+    _need_kafka()
+    with KafkaBroker() as broker:
+        yield broker
+
+
+def _need_kafka() -> None:
     if missing := why_not():
         if os.environ.get("REQUIRE_KAFKA"):
             pytest.fail(f"REQUIRE_KAFKA is set, and there is {missing}")
         pytest.skip(missing)
-    with KafkaBroker() as broker:
-        yield broker
+
+
+@pytest.fixture(scope="session")
+def own_kafka() -> None:
+    """A test that starts brokers of its own: skipped where that cannot be."""
+    if os.environ.get(OWN_KAFKA):
+        pytest.skip(f"{OWN_KAFKA} names a broker: none other is started")
+    _need_kafka()
 
 
 @pytest.fixture

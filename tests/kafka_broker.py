@@ -94,15 +94,23 @@ class AnyBroker:
 
 
 class KafkaBroker(AnyBroker):
-    """One node; `properties` are added to its configuration. A context manager."""
+    """One node; `properties` are added to its configuration. A context manager.
+
+    With `secure`, it listens with SASL_SSL too, at `secure_address`.
+    """
 
     def __init__(
-        self, folder: Path | None = None, properties: Mapping[str, str] | None = None
+        self,
+        folder: Path | None = None,
+        properties: Mapping[str, str] | None = None,
+        *,
+        secure: bool = False,
     ) -> None:
         self.folder = folder or Path(tempfile.mkdtemp(prefix="kafka-"))
         self._is_own = folder is None
         self.port = free_port()
         super().__init__(f"127.0.0.1:{self.port}")
+        self.secure_address = f"127.0.0.1:{free_port()}" if secure else None
         self.log = self.folder / "broker.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._configure(properties or {})
@@ -118,13 +126,18 @@ class KafkaBroker(AnyBroker):
 
     def _configure(self, properties: Mapping[str, str]) -> None:
         controller = free_port()
+        public = f"PLAINTEXT://{self.address}"
+        if self.secure_address:
+            public += f",SASL_SSL://{self.secure_address}"
         settings = {
             "process.roles": "broker,controller",
             "node.id": "1",
             "controller.quorum.voters": f"1@127.0.0.1:{controller}",
-            "listeners": f"PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{controller}",
-            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self.port}",
-            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "listeners": f"{public},CONTROLLER://127.0.0.1:{controller}",
+            "advertised.listeners": public,
+            "listener.security.protocol.map": (
+                "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_SSL:SASL_SSL"
+            ),
             "controller.listener.names": "CONTROLLER",
             "inter.broker.listener.name": "PLAINTEXT",
             "log.dirs": str(self.folder / "data"),

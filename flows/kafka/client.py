@@ -10,6 +10,7 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError, KafkaTimeoutError
 from kafka.record.util import crc32c_c
 
+from flows.kafka.security import PASSWORD, USERNAME, security
 from state.errors import UserError
 
 if TYPE_CHECKING:
@@ -17,8 +18,30 @@ if TYPE_CHECKING:
 
     from state.config import Kafka
 
-# It says every attempt to connect, at level ERROR; `flows.kafka.watch` says what it comes to, once.
+
+class _LastRefusal(logging.Handler):
+    """Why a connection failed last: kafka-python logs that and raises a timeout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        why = record.args[-1] if isinstance(record.args, tuple) and record.args else None
+        # Of a timeout, or a closed socket, the cause was logged before.
+        if isinstance(why, Exception) and not isinstance(why, KafkaTimeoutError):
+            said = " ".join(str(why).split())
+            if "socket disconnected" not in said or not self.said:
+                self.said = said
+
+
+# It logs every attempt to connect as an error; `flows.kafka.watch` says what that comes to, once.
 logging.getLogger("kafka").setLevel(logging.CRITICAL)
+_refusal = _LastRefusal()
+for _room in ("kafka.net.manager", "kafka.net.connection"):
+    logging.getLogger(_room).setLevel(logging.ERROR)
+    logging.getLogger(_room).propagate = False
+    logging.getLogger(_room).addHandler(_refusal)
 
 BOOTSTRAP_MS = 10_000
 """How long the first answer of a broker may take."""
@@ -41,6 +64,7 @@ def connection(kafka: Kafka) -> dict[str, Any]:
         "reconnect_backoff_max_ms": RECONNECT_MS,
         "allow_auto_create_topics": False,
         "metrics_enabled": False,
+        **security(kafka),
     }
 
 
@@ -50,14 +74,22 @@ def in_words(kafka: Kafka) -> Iterator[None]:
     try:
         yield
     except KafkaTimeoutError as error:
+        why = f" ({_refusal.said})" if _refusal.said else ""
         raise UserError(
-            f"Kafka at {kafka.bootstrap_servers} does not answer: start it, or set "
-            "kafka.bootstrap_servers"
+            f"Kafka at {kafka.bootstrap_servers} does not answer{why}: {_advice(_refusal.said)}"
         ) from error
     except KafkaError as error:
         raise UserError(
             f"Kafka at {kafka.bootstrap_servers}: {type(error).__name__}: {error}"
         ) from error
+
+
+def _advice(refusal: str) -> str:
+    if "certificate" in refusal.lower():
+        return "set kafka.ca_file to what signed its certificate"
+    if "authentication" in refusal.lower():
+        return f"set {USERNAME}, {PASSWORD} and kafka.sasl_mechanism"
+    return "start it, or set kafka.bootstrap_servers"
 
 
 def consumer(kafka: Kafka, **options: Any) -> KafkaConsumer:
