@@ -23,6 +23,7 @@ from tests.kafka_runs import NOW_MS, Run, committed, event, send
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from state.messages import SourceBatch
     from tests.kafka_broker import AnyBroker, KafkaBroker
 
 
@@ -175,6 +176,22 @@ def test_an_idle_partition_holds_nothing_back_until_something_comes(
     run.until(lambda: reached_ms() >= NOW_MS - lateness_ms)
     assert not any(batch.groups[0].batch.idle for batch in run.batches if batch.groups[0].events)
     assert seen == sorted(seen)
+
+
+def test_what_the_last_records_did_to_the_watermark_is_told_when_it_is_quiet(
+    kafka_broker: AnyBroker, tmp_path: Path
+) -> None:
+    topic = kafka_broker.create_topic("quiet", partitions=1)
+    run = Run(kafka_broker, topic, tmp_path, idle_ms=3_600_000)
+    send(kafka_broker, topic, [event(1, NOW_MS)])
+    reached_ms = NOW_MS - run.settings.sessions.allowed_lateness_ms
+
+    def told() -> list[SourceBatch]:
+        return [one for one in run.batches if one.groups[0].batch.watermark_ms == reached_ms]
+
+    run.until(lambda: bool(told()))
+    assert len(told()) == 1
+    assert not told()[0].groups[0].batch.idle
 
 
 def test_with_everything_idle_time_goes_on_but_is_not_stored(

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from state.deadletters import DeadLetter
     from state.events import Event
 
+TELL_S = 0.5
+"""After so long without records the shards hear how far the last ones moved the watermark."""
 STALE_S = 2 * EVERY_S + ANSWER_MS / 1000
 """An answer of the broker that is older says nothing of now."""
 
@@ -83,6 +85,7 @@ class KafkaPartition(StatefulSourcePartition[SourceBatch, bytes]):
         self._clock = SourceClock(state.batches, state.watermark_ms, state.totals)
         self._is_heard_of = False
         self._is_waiting = False
+        self._told_ms = 0
         self._quiet_since_s = time.monotonic()
         self._quiet_ms = 0
         self._covered: int | None = None
@@ -97,13 +100,14 @@ class KafkaPartition(StatefulSourcePartition[SourceBatch, bytes]):
         records = self._hub.take(self._partition)
         self._is_waiting = not records
         idle_ms = 0 if records else self._idle_ms()
-        if self._is_waiting and self._is_heard_of and not idle_ms:
+        if self._is_waiting and self._is_heard_of and not idle_ms and not self._owes_a_watermark():
             return []
         self._is_heard_of = True
         if records:
             self._offset = records[-1].offset + 1
             self._source.offsets[self._partition] = self._offset
             self._quiet_since_s, self._quiet_ms = time.monotonic(), 0
+        self._told_ms = self._clock.watermark_ms
         return [
             self._clock.batch(
                 self._events(records),
@@ -115,6 +119,11 @@ class KafkaPartition(StatefulSourcePartition[SourceBatch, bytes]):
                 live=True,
             )
         ]
+
+    def _owes_a_watermark(self) -> bool:
+        """Whether the last records moved the watermark and no batch came after them to say so."""
+        quiet_s = time.monotonic() - self._quiet_since_s
+        return self._told_ms < self._clock.watermark_ms and quiet_s >= TELL_S
 
     def _idle_ms(self) -> int:
         """How long nothing has come, where that has to be told again, else 0.
