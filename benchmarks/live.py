@@ -131,6 +131,8 @@ class Rig:
             if began is None and heard >= events / 10:
                 began = now_s, heard
             if began is not None and heard >= events:
+                if heard == began[1]:
+                    raise SystemExit(f"{events} events are too few to take a rate of")
                 return (heard - began[1]) / (now_s - began[0])
             if now_s - progress_s > STUCK_S or (process.poll() and heard < events):
                 raise SystemExit(f"{heard} of {events} events, then nothing: {self.said()}")

@@ -114,7 +114,7 @@ class DeviceShard:
         """Fold a group in order; events of users are handed on in `forwards`."""
         shoppers, totals = self.shoppers, self.shoppers.totals
         self._stored.shard = group.shard
-        now_ms = self.watermark.advance(group.batch)
+        now_ms, closed = self.watermark.advance(group.batch), totals.sessions_closed
         shoppers.begin(group.batch, group.shard, now_ms, last=group.batch.last)
         out = shoppers.out
         forwards = out.forwards
@@ -152,7 +152,8 @@ class DeviceShard:
                 out.writes.append(("DEL", keys.alias_key(event.anonymous_id)))
             forwards.append((position, known.user_id, event, clock_ms))
         finished = shoppers.finish()
-        finished.totals[f"devices:{group.shard}"] = copy(totals)
+        if group.events or totals.sessions_closed != closed:
+            finished.totals[f"devices:{group.shard}"] = copy(totals)
         finished.source = group.totals
         finished.received_ms = group.received_ms
         if group.shard == ORDERING_SHARD:
@@ -220,7 +221,7 @@ class UserShard:
         group = parts[0]
         self._stored.shard = group.shard
         shoppers = self.shoppers
-        now_ms = self.watermark.advance(group.batch)
+        now_ms, closed = self.watermark.advance(group.batch), shoppers.totals.sessions_closed
         shoppers.begin(group.batch, group.shard, now_ms, last=group.batch.last)
         moves = {move.position: move for part in parts for move in part.moves}
         forwards = [forward for part in parts for forward in part.forwards]
@@ -235,9 +236,12 @@ class UserShard:
             else:
                 shoppers.fold(shopper, event, position, clock_ms, known=True)
         finished = shoppers.finish()
-        finished.totals[f"users:{group.shard}"] = copy(shoppers.totals)
-        passed = [visited for part in parts for visited in part.passed]
-        return Part(group.batch, group.shard, group.shards, [*passed, finished])
+        told = [visited for part in parts for visited in part.passed]
+        # Of a small batch most shards of users have nothing to tell.
+        if forwards or shoppers.totals.sessions_closed != closed:
+            finished.totals[f"users:{group.shard}"] = copy(shoppers.totals)
+            told.append(finished)
+        return Part(group.batch, group.shard, group.shards, told)
 
 
 def _not_before(now_ms: int, group: Group) -> list[int]:
