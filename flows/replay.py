@@ -122,6 +122,7 @@ def run_source(
             redis_url,
             timeout_ms=settings.redis.timeout_ms,
             patience_s=settings.redis.patience_s,
+            replicas=settings.redis.replicas,
         )
 
     connect().check()

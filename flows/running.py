@@ -44,6 +44,7 @@ def run_live(
             redis_url,
             timeout_ms=settings.redis.timeout_ms,
             patience_s=settings.redis.patience_s,
+            replicas=settings.redis.replicas,
         )
 
     kafka = settings.kafka

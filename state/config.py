@@ -96,6 +96,7 @@ class Redis(_Section, frozen=True):
     url: str = "embedded"
     timeout_ms: Positive = 2000
     patience_s: Positive = 600
+    replicas: NotNegative = 0
     change_stream_max: Positive = 1_000_000
 
 
