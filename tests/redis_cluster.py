@@ -8,8 +8,9 @@ import socket
 import subprocess
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import redis
 
@@ -31,7 +32,7 @@ class Node:
         self.port = port
         self._folder = folder / str(port)
         self._folder.mkdir()
-        self.client = redis.Redis(port=port, socket_timeout=5)
+        self.client: Any = redis.Redis(port=port, socket_timeout=5)
         self.start()
 
     def start(self) -> None:
@@ -99,10 +100,10 @@ class RedisCluster:
         until(lambda: all(_known(node) == len(self.nodes) for node in self.nodes))
         for number, node in enumerate(self.nodes[PRIMARIES:]):
             of = primaries[number % PRIMARIES]
-            until(lambda node=node, of=of: _replicates(node, of.id))
+            until(partial(_replicates, node, of.id))
         until(lambda: all(_is_up(node) for node in self.nodes))
         for node in self.nodes[PRIMARIES:]:
-            until(lambda node=node: node.client.info("replication")["master_link_status"] == "up")
+            until(partial(_has_primary, node))
 
     def __enter__(self) -> RedisCluster:
         return self
@@ -164,6 +165,10 @@ def _replicates(node: Node, primary_id: str) -> bool:
     except redis.ResponseError:
         return False
     return True
+
+
+def _has_primary(node: Node) -> bool:
+    return bool(node.client.info("replication")["master_link_status"] == "up")
 
 
 def _is_up(node: Node) -> bool:
