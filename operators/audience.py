@@ -166,6 +166,14 @@ class Audience(Kept):
         self._bump(self._left, at_ms // MINUTE_MS, cluster, 1)
         return writes, [Change("leave", shopper, segment_id(cluster), at_ms)]
 
+    def forget(self, rows: Rows) -> None:
+        """These shoppers, who were dropped before, were never seen."""
+        rows = rows[rows < self.rows]
+        self.known[rows], self.last_ms[rows], self.order_ms[rows] = False, 0, 0
+        self.entered_ms[rows] = 0
+        self.told[rows] = not self._untold_visits
+        self._marks.mark(rows)
+
     def tell_all(self) -> None:
         """Redis lost what it was told: `retell` says it again."""
         self.told[:] = False

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from operators.captions import reason_row
+from operators.learners.heaviest import among
 from operators.learners.table import Kept, Table
 from operators.ranking import best_items
 from state.interactions import NOBODY, Lists
@@ -147,6 +148,18 @@ class Blend(Kept):
             k,
             repeats=len(lists),
         )
+
+    def forget_shoppers(self, rows: Rows) -> None:
+        """No list stands for these shoppers."""
+        place = rows[self.watched[rows % WATCHED] == rows] % WATCHED
+        self.watched[place], self.standing[place] = NOBODY, NOBODY
+        self._marks.mark(place)
+
+    def forget_items(self, rows: Rows) -> None:
+        """These items stand in no list."""
+        gone = among(self.standing, rows)
+        self.standing[gone] = NOBODY
+        self._marks.mark(np.flatnonzero(gone.any(axis=(1, 2))))
 
     def tables(self) -> Sequence[Table]:
         """The lists that stand."""

@@ -44,6 +44,16 @@ class Captions:
         self._reasons = _objects(heads)
         self._reason_parts = _objects([f"{_json(reason)}]," for reason in heads])
 
+    def rename(self, rows: Sequence[int], ids: Sequence[str]) -> None:
+        """Take over what these rows are called now; `ids` are all of the vocabulary."""
+        for row in rows:
+            if row < len(self._ids):
+                name = ids[row]
+                self._ids[row] = name
+                self._id_parts[row] = f"[{_json(name)},"
+                self._reasons[row + self._heads] = f"because:{name}"
+                self._reason_parts[row + self._heads] = f"{_json(f'because:{name}')}],"
+
     def cover(self, ids: Sequence[str]) -> None:
         """Take over the ids that are new at the end of the vocabulary."""
         known = len(self._ids)

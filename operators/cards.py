@@ -60,6 +60,13 @@ class Cards:
             card.available = card.available if item.available is None else item.available
             self.changed.add(item.item_id)
 
+    def forget(self, names: Iterable[str]) -> None:
+        """These items were never told of; what Redis shows of them expires."""
+        for name in names:
+            if self.rows.pop(name, None) is not None:
+                self.changed.discard(name)
+                self.unstored.add(name)
+
     def writes(self) -> list[Write]:
         """The changed cards as HASHes, each once."""
         changed, self.changed = sorted(self.changed), set()

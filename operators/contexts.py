@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.learners.heaviest import grown, run_starts
+from operators.learners.heaviest import among, grown, run_starts
 from operators.learners.table import Kept, Table
 from state.interactions import NOBODY
 from state.marks import Marks
@@ -97,6 +97,19 @@ class Contexts(Kept):
         self.recent[shopper] = NOBODY
         self.last_ms[shopper] = LONG_AGO_MS
         self._marks.mark(shopper)
+
+    def forget_shoppers(self, rows: Rows) -> None:
+        """These shoppers never looked at anything."""
+        rows = rows[rows < self.rows]
+        self.recent[rows], self.last_ms[rows] = NOBODY, LONG_AGO_MS
+        self._marks.mark(rows)
+
+    def forget_items(self, rows: Rows) -> None:
+        """Nobody ever looked at these items."""
+        recent = self.recent[: self.rows]
+        gone = among(recent, rows)
+        recent[gone] = NOBODY
+        self._marks.mark(np.flatnonzero(gone.any(axis=1)))
 
     def tables(self) -> Sequence[Table]:
         """What each shopper looked at, and when last."""

@@ -19,6 +19,7 @@ from operators.cards import Cards
 from operators.changes import ChangeLog
 from operators.clusters import Clusters
 from operators.features import FEATURES, LAST_MS, feature_matrix, feature_rows
+from operators.last_seen import longest_unseen
 from operators.recommend import Events, Recommender
 from operators.stored_tables import Loaded, StoredTables, Tables
 from operators.together import told_as_one
@@ -30,7 +31,7 @@ from state.resp import bulk, command, number
 from state.snapshots import LEARNED, LearnedState, pack_arrays, unpack_arrays
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from operators.clusters import Quality
     from state.config import Settings
@@ -144,6 +145,7 @@ class Learning:
         if active:
             self._lists(active, writes)
         writes += chain.from_iterable(one.lifetimes for one in visited)
+        changes += self._bound(writes)
         writes += self._changes.writes(changes)
         self._ledger.segment_changes += sum(c.kind in ("enter", "leave") for c in changes)
         self._items(None if last else max(ITEMS_MIN, len(clicks.items) // EVENTS_AN_ITEM), writes)
@@ -151,7 +153,7 @@ class Learning:
             self._figures_ms = self._now_ms
             self._figures(watermark_ms, writes, last=last)
         writes += self._audience.retell(self._recommender.shoppers.ids, RETOLD_A_BATCH)
-        writes.append(self._ledger.write(watermark_ms, len(self._recommender.items)))
+        writes.append(self._ledger.write(watermark_ms, len(self._recommender.items.rows)))
         return Output(writes, b"".join(one.received_ms for one in visited))
 
     def _leave(self, visited: list[Visited], writes: list[Write]) -> list[Change]:
@@ -167,6 +169,43 @@ class Learning:
             changes += changed
             writes.append(("DEL", keys.segments_key(name), keys.top_key(name, SLOT)))
             changes.append(change)
+        return changes
+
+    def _bound(self, writes: list[Write]) -> list[Change]:
+        """Where there are more shoppers or items than may be, those longest unseen give way."""
+        bounds, recommender = self._settings.state, self._recommender
+        changes: list[Change] = []
+        if len(recommender.shoppers.rows) > bounds.shoppers_max:
+            live, last_ms = recommender.shoppers.live(), self._audience.last_ms
+            rows = longest_unseen(live, last_ms[: self._audience.rows], bounds.shoppers_max)
+            names = [recommender.shoppers.ids[row] for row in rows.tolist()]
+            changes = self._forget([(name, self._now_ms) for name in names], writes)
+        if len(recommender.items.rows) > bounds.items_max:
+            items = longest_unseen(
+                recommender.items.live(), recommender.seen.at_ms, bounds.items_max
+            )
+            self._cards.forget([recommender.items.ids[row] for row in items.tolist()])
+            recommender.forget_items(items)
+        return changes
+
+    def _forget(self, evicted: Iterable[tuple[str, int]], writes: list[Write]) -> list[Change]:
+        """Forget shoppers, by id and event time; those never seen are nothing special.
+
+        They leave their segments; their other keys expire.
+        """
+        changes: list[Change] = []
+        rows: list[int] = []
+        for name, at_ms in evicted:
+            row = self._recommender.shoppers.find(name)
+            left, changed = self._audience.drop(row, name, at_ms)
+            writes += left
+            changes += changed
+            writes.append(("DEL", keys.segments_key(name)))
+            if row != NOBODY:
+                rows.append(row)
+        gone = np.unique(np.array(rows, np.int32))
+        self._audience.forget(gone)
+        self._recommender.forget_shoppers(gone)
         return changes
 
     def _clicks(self, batches: list[list[Visited]]) -> Events:

@@ -14,6 +14,7 @@ import numpy as np
 from operators.blend import Blend
 from operators.captions import Captions, RankedLists, reason_row
 from operators.contexts import Contexts
+from operators.last_seen import LastSeen
 from operators.learners.covisitation import BoughtTogether, Covisitation
 from operators.learners.popularity import Popularity, ScopedPopularity
 from operators.learners.registry import LEARNERS
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from operators.learners.table import Arrays
     from state import config
     from state.interactions import Rows
+
+    _Part = Learner | Contexts | Blend | BoughtTogether | ScopedPopularity | LastSeen
 
 JUDGED_EVERY = 8
 """Of so many shoppers one has lists of all learners while some of them hardly count."""
@@ -98,6 +101,7 @@ class Recommender(Kept):
         self.pool = max(pool, k) + (0 if allow_repeats else reach)
         self.allow_repeats = allow_repeats
         self.contexts = Contexts(reach)
+        self.seen = LastSeen()
         names = [learner.name for learner in self.learners]
         self.blend = Blend(
             names,
@@ -128,6 +132,7 @@ class Recommender(Kept):
             return
         batch = self._interactions(events)
         self.blend.judge(batch)
+        self.seen.see(batch.item, batch.at_ms)
         for learner in self.learners:
             learner.learn_many(batch)
         self.bought.learn_many(batch)
@@ -172,6 +177,26 @@ class Recommender(Kept):
         """A shopper is no more: merged into a user, who goes on with their session, or erased."""
         heir = self.shoppers.row(user) if user else NOBODY
         self.contexts.leave(self.shoppers.find(shopper), heir)
+
+    def forget_shoppers(self, rows: Rows) -> None:
+        """These shoppers were never seen; their rows are free."""
+        for learner in self.learners:
+            learner.forget_shoppers(rows)
+        self.bought.forget_shoppers(rows)
+        self.contexts.forget_shoppers(rows)
+        self.blend.forget_shoppers(rows)
+        self.shoppers.forget(rows)
+
+    def forget_items(self, rows: Rows) -> None:
+        """These items were never seen; their rows are free."""
+        for learner in self.learners:
+            learner.forget_items(rows)
+        self.bought.forget_items(rows)
+        self.scoped.forget_items(rows)
+        self.contexts.forget_items(rows)
+        self.blend.forget_items(rows)
+        self.seen.forget(rows)
+        self.items.forget(rows)
 
     def similar(self, most: int | None = None) -> tuple[list[str], RankedLists]:
         """Items whose company in sessions changed since last told, and that company.
@@ -244,13 +269,14 @@ class Recommender(Kept):
         self.scopes = Vocabulary(vocabularies.get("scopes", ()))
         self._captions = Captions([learner.name for learner in self.learners])
 
-    def _parts(self) -> dict[str, Learner | Contexts | Blend | BoughtTogether | ScopedPopularity]:
+    def _parts(self) -> dict[str, _Part]:
         return {
             **{learner.name: learner for learner in self.learners},
             "bought": self.bought,
             "scoped": self.scoped,
             "contexts": self.contexts,
             "blend": self.blend,
+            "seen": self.seen,
         }
 
     def _requests(self, shoppers: Sequence[str], now_ms: int) -> Requests:
@@ -316,6 +342,7 @@ class Recommender(Kept):
         return [self.items.ids[row] for row in items.tolist()]
 
     def _ranked(self, lists: Lists, source: str) -> RankedLists:
+        self._captions.rename(self.items.take_renamed(), self.items.ids)
         self._captions.cover(self.items.ids)
         return RankedLists(lists, self._captions, source)
 

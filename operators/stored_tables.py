@@ -73,7 +73,11 @@ class Loaded:
             ids += [""] * (record.length - len(ids))
             for row, name in zip(rows.tolist(), record.names, strict=True):
                 ids[row] = name
-        self.cards.update(record.cards)
+        for name, card in record.cards.items():
+            if card is None:
+                self.cards.pop(name, None)
+            else:
+                self.cards[name] = card
 
     def finish(self) -> None:
         """Cut off the room that was left for growth."""
@@ -125,7 +129,7 @@ def _everything(tables: Tables) -> Iterator[bytes]:
         yield from _of_ids(name, vocabulary, np.arange(len(vocabulary), dtype=np.int32))
     cards = iter(tables.cards.rows.items())
     while some := dict(islice(cards, _ROWS_A_RECORD)):
-        yield TABLE.encode(TableState(cards=some))
+        yield TABLE.encode(TableState(cards={**some}))
 
 
 def _changes(tables: Tables) -> Iterator[bytes]:
@@ -140,7 +144,9 @@ def _changes(tables: Tables) -> Iterator[bytes]:
         yield from _of_ids(name, vocabulary, vocabulary.marks.take(len(vocabulary)))
     cards = tables.cards
     if cards.unstored:
-        yield TABLE.encode(TableState(cards={name: cards.rows[name] for name in cards.unstored}))
+        yield TABLE.encode(
+            TableState(cards={name: cards.rows.get(name) for name in cards.unstored})
+        )
 
 
 def _of_table(part: str, table: Table, rows: Rows, length: int) -> Iterator[bytes]:

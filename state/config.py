@@ -90,6 +90,13 @@ class Lists(_Section, frozen=True):
     weights: Weights = Weights()
 
 
+class State(_Section, frozen=True):
+    """How much is remembered: where there is more, what was not seen for longest gives way."""
+
+    shoppers_max: Positive = 1_000_000
+    items_max: Positive = 200_000
+
+
 class Redis(_Section, frozen=True):
     """Where results go. The password comes from the environment only."""
 
@@ -136,6 +143,7 @@ class Settings(_Section, frozen=True):
     profiles: Profiles = Profiles()
     clusters: Clusters = Clusters()
     lists: Lists = Lists()
+    state: State = State()
     redis: Redis = Redis()
     recovery: Recovery = Recovery()
 

@@ -30,29 +30,60 @@ NOBODY = -1
 
 
 class Vocabulary:
-    """Ids to dense rows and back; rows are given in order of first sight and never reused.
+    """Ids to dense rows and back; rows are given in order of first sight.
+
+    A row whose id was forgotten is free: "" stands in `ids`, and the next new id gets the lowest.
 
     >>> v = Vocabulary(); v.row("mug"), v.row("cup"), v.row("mug"), v.find("pot")
     (0, 1, 0, -1)
+    >>> v.forget(np.array([0])); v.row("pot"), v.find("mug"), v.take_renamed()
+    (0, -1, [0])
     """
 
-    __slots__ = ("ids", "marks", "rows")
+    __slots__ = ("_free", "_renamed", "ids", "marks", "rows")
 
     def __init__(self, ids: Iterable[str] = ()) -> None:
         self.ids: list[str] = list(ids)
-        self.rows: dict[str, int] = {name: row for row, name in enumerate(self.ids)}
+        self.rows: dict[str, int] = {name: row for row, name in enumerate(self.ids) if name}
         self.marks = Marks(len(self.ids))
+        self._free = [row for row, name in enumerate(self.ids) if not name][::-1]
+        self._renamed: list[int] = []
 
     def __len__(self) -> int:
+        """How many rows there are, free ones too."""
         return len(self.ids)
 
     def row(self, name: str) -> int:
         """The row of an id, a new one if it was never seen."""
         row = self.rows.get(name)
         if row is None:
-            row = self.rows[name] = len(self.ids)
-            self.ids.append(name)
+            if self._free:
+                row = self.rows[name] = self._free.pop()
+                self.ids[row] = name
+                self.marks.mark(row)
+                self._renamed.append(row)
+            else:
+                row = self.rows[name] = len(self.ids)
+                self.ids.append(name)
         return row
+
+    def forget(self, rows: Rows) -> None:
+        """Free the rows of these ids, each once."""
+        for row in rows.tolist():
+            del self.rows[self.ids[row]]
+            self.ids[row] = ""
+        self._free = sorted([*self._free, *rows.tolist()], reverse=True)
+        self.marks.reach(len(self.ids))
+        self.marks.mark(rows)
+
+    def live(self) -> Rows:
+        """The rows that have an id, ascending."""
+        return np.sort(np.fromiter(self.rows.values(), np.int32, len(self.rows)))
+
+    def take_renamed(self) -> list[int]:
+        """The free rows that were given to another id since last asked."""
+        renamed, self._renamed = self._renamed, []
+        return renamed
 
     def take(self, names: Sequence[str]) -> Rows:
         """The rows of many ids, int32[n], new ones for those never seen."""

@@ -36,7 +36,7 @@ class Marks:
             larger[:room] = self._marked
             self._marked = larger
 
-    def mark(self, rows: Rows | int) -> None:
+    def mark(self, rows: NDArray[np.integer] | int) -> None:
         """These rows changed; there must be room for them."""
         self._marked[rows] = True
 

@@ -182,7 +182,8 @@ class TableState(msgspec.Struct):
     """One record of the learning step's journal.
 
     `rows` (int32, as bytes) of a table that is now `length` long, and what stands in them: `columns`
-    of one `part`, by array name, or the `names` of a vocabulary. Else `cards` that changed.
+    of one `part`, by array name, or the `names` of a vocabulary, "" for a free row. Else `cards` that
+    changed, None for one that is no more.
     """
 
     part: str = ""
@@ -190,7 +191,7 @@ class TableState(msgspec.Struct):
     rows: bytes = b""
     columns: dict[str, Array] = {}
     names: list[str] = []
-    cards: dict[str, Card] = {}
+    cards: dict[str, Card | None] = {}
 
 
 def _with_new_fields(plain: Any) -> Any:

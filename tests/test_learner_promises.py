@@ -223,6 +223,42 @@ def write_changes(learner: Learner, over: dict[str, NDArray[Any]]) -> None:
 
 
 @every_learner
+@FEW
+@given(streams, st.sets(st.integers(0, ITEMS)), st.sets(st.integers(0, SHOPPERS)))
+def test_what_was_forgotten_is_as_if_it_had_never_been_learned(
+    make: Make, stream: Stream, items: set[int], shoppers: set[int]
+) -> None:
+    learner = taught(make, stream)
+    learner.forget_items(np.array(sorted(items), np.int32))
+    learner.forget_shoppers(np.array(sorted(shoppers), np.int32))
+    asked = requests()
+    lists = learner.candidates(asked, K)
+    assert not items & set(lists.item.ravel().tolist())
+    assert not items & set(lists.because.ravel().tolist())
+    # Whoever was forgotten gets what anyone unknown with the same context gets.
+    unknown = Requests(asked.shopper.copy(), asked.context, asked.now_ms)
+    unknown.shopper[np.isin(asked.shopper, sorted(shoppers))] = NOBODY
+    assert same(lists, learner.candidates(unknown, K))
+    learner.forget_items(np.array(sorted(set(range(ITEMS)) - items), np.int32))
+    assert (learner.candidates(asked, K).item == NOBODY).all()
+
+
+@every_learner
+def test_memory_does_not_grow_with_ever_new_shoppers_and_items(make: Make) -> None:
+    """Rows that were forgotten are given again."""
+    learner = make()
+    held = set()
+    for day in range(12):
+        rows = [(n % SHOPPERS, n % ITEMS, 2, 1.0, 1 + day) for n in range(SHOPPERS * ITEMS)]
+        for batch in batches([rows]):
+            learner.learn_many(batch)
+        held.add(sum(array.nbytes for array in learner.arrays().values()))
+        learner.forget_items(np.arange(ITEMS, dtype=np.int32))
+        learner.forget_shoppers(np.arange(SHOPPERS, dtype=np.int32))
+    assert len(held) == 1
+
+
+@every_learner
 def test_memory_does_not_grow_with_events(make: Make) -> None:
     rng = np.random.default_rng(1)
     everyone = [(n % SHOPPERS, n % ITEMS, 0, 1.0, 0) for n in range(SHOPPERS * ITEMS)]

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from operators.learners.table import Arrays, Table
-    from state.interactions import Interactions, Lists, Requests
+    from state.interactions import Interactions, Lists, Requests, Rows
 
 
 @runtime_checkable
@@ -24,7 +24,8 @@ class Learner(Protocol):
     a list never holds an item twice; memory is bounded by the numbers of items and shoppers times
     a constant from the constructor; one that was restored from `arrays` answers alike and learns on
     alike; the changed rows of `tables` and what is `small`, written over an older copy of `arrays`,
-    give the `arrays` of now. `operators.learners.table.Kept` makes `arrays` of the other two.
+    give the `arrays` of now; forgotten rows answer as if they had never been learned, and one that is
+    given again inherits nothing. `operators.learners.table.Kept` makes `arrays` of the other two.
     """
 
     name: str
@@ -34,6 +35,12 @@ class Learner(Protocol):
 
     def candidates(self, requests: Requests, k: int) -> Lists:
         """At most k items for each request, best first."""
+
+    def forget_shoppers(self, rows: Rows) -> None:
+        """These shoppers, each once, are no more; rows may lie beyond what was learned."""
+
+    def forget_items(self, rows: Rows) -> None:
+        """These items, each once, are no more, nor is anything that points to them."""
 
     def tables(self) -> Sequence[Table]:
         """What grows with shoppers or items: views, and which rows changed."""

@@ -87,6 +87,14 @@ class Covisitation(Kept):
         """The items whose neighbours changed since they were taken, as `HeaviestPartners` has it."""
         return self.table.take_changed(most, start)
 
+    def forget_shoppers(self, rows: Rows) -> None:
+        """Nothing here is about a shopper."""
+
+    def forget_items(self, rows: Rows) -> None:
+        """These items were never seen."""
+        self.table.forget_rows(rows)
+        self.table.forget_partners(rows)
+
     def tables(self) -> Sequence[Table]:
         """The transitions of each item."""
         return self.table.tables()
@@ -119,6 +127,7 @@ class BoughtTogether(Kept):
         self.baskets = Contexts(basket)
         self.buyers = 0
         self.buyer: Rows = np.empty(0, np.int32)
+        self._free: Rows = np.empty(0, np.int32)
         self._marks = Marks()
 
     def learn_many(self, batch: Interactions) -> None:
@@ -147,6 +156,21 @@ class BoughtTogether(Kept):
         """The items whose neighbours changed since they were taken, as `HeaviestPartners` has it."""
         return self.table.take_changed(most, start)
 
+    def forget_shoppers(self, rows: Rows) -> None:
+        """These shoppers never bought; their places among the buyers are free."""
+        rows = rows[rows < len(self.buyer)]
+        rows = rows[self.buyer[rows] >= 0]
+        self.baskets.forget_shoppers(self.buyer[rows])
+        self._free = np.sort(np.concatenate([self._free, self.buyer[rows]]))
+        self.buyer[rows] = NOBODY
+        self._marks.mark(rows)
+
+    def forget_items(self, rows: Rows) -> None:
+        """These items were never bought."""
+        self.table.forget_rows(rows)
+        self.table.forget_partners(rows)
+        self.baskets.forget_items(rows)
+
     def tables(self) -> Sequence[Table]:
         """The company of each item, the basket of each buyer, the buyer of each shopper."""
         buyers = Table({"buyer": self.buyer}, self._marks)
@@ -162,16 +186,20 @@ class BoughtTogether(Kept):
         self.baskets.restore(arrays)
         self.buyer = arrays["buyer"].astype(np.int32)
         self.buyers = self.baskets.rows
+        taken = self.buyer[self.buyer >= 0]
+        self._free = np.setdiff1d(np.arange(self.buyers, dtype=np.int32), taken)
         self._marks = Marks(len(self.buyer))
 
     def _buyer_rows(self, shopper: Rows) -> Rows:
-        """The row of each shopper among the buyers, new ones in order of shopper."""
+        """The row of each shopper among the buyers: new ones, in order of shopper, get a free one."""
         self.buyer = grown(self.buyer, int(shopper.max()) + 1, NOBODY)
         self._marks.reach(len(self.buyer))
         new = np.unique(shopper[self.buyer[shopper] < 0])
-        self.buyer[new] = np.arange(self.buyers, self.buyers + len(new))
+        again, self._free = self._free[: len(new)], self._free[len(new) :]
+        more = len(new) - len(again)
+        self.buyer[new] = np.append(again, np.arange(self.buyers, self.buyers + more))
         self._marks.mark(new)
-        self.buyers += len(new)
+        self.buyers += more
         return self.buyer[shopper]
 
 

@@ -86,6 +86,14 @@ class FactorsLearner(Kept):
         because = np.take_along_axis(near, most, axis=1)
         return np.where(adds.max(axis=2) > 0, because, NOBODY).astype(np.int32)
 
+    def forget_shoppers(self, rows: Rows) -> None:
+        """These shoppers never did anything."""
+        self.model.forget_shoppers(rows)
+
+    def forget_items(self, rows: Rows) -> None:
+        """These items were never learned."""
+        self.model.forget_items(rows)
+
     def tables(self) -> Sequence[Table]:
         """Vectors of shoppers, vectors of items, and which items live."""
         return self.model.tables()

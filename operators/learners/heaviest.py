@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 Cell = TypeVar("Cell", bound=np.generic)
 
+ROWS_AT_ONCE = 16_384
+"""Rows swept together: a few MB in between, however long the table."""
 DOUBLINGS_MAX = 64
 """Weights may grow by 2**64 before the clock is moved: float32 ends at 2**127."""
 
@@ -173,6 +175,20 @@ class HeaviestPartners(Kept):
         self._marks.mark(rows)
         return rows
 
+    def forget_rows(self, rows: Rows) -> None:
+        """These rows never had a partner."""
+        rows = rows[rows < self.rows]
+        self.partner[rows], self.weight[rows], self.changed[rows] = NOBODY, 0, False
+        self._marks.mark(rows)
+
+    def forget_partners(self, partners: Rows) -> None:
+        """These were never anyone's partner: a sweep over the whole table."""
+        for start in range(0, self.rows, ROWS_AT_ONCE):
+            part = slice(start, min(start + ROWS_AT_ONCE, self.rows))
+            gone = among(self.partner[part], partners)
+            self.partner[part][gone], self.weight[part][gone] = NOBODY, 0
+            self._marks.mark(start + np.flatnonzero(gone.any(axis=1)))
+
     def change_all(self) -> None:
         """Count every row that has partners as touched."""
         self.changed[: self.rows] = (self.partner[: self.rows] != NOBODY).any(axis=1)
@@ -203,6 +219,18 @@ class HeaviestPartners(Kept):
         self.changed = grown(self.changed, rows, False)
         self._marks.reach(rows)
         self.rows = max(self.rows, rows)
+
+
+def among(values: Rows, rows: Rows) -> NDArray[np.bool_]:
+    """Which values, of any shape, are one of these rows.
+
+    >>> among(np.array([[4, NOBODY], [7, 99]]), np.array([7])).tolist()
+    [[False, False], [True, False]]
+    """
+    # One place more, which NOBODY and everything beyond the rows falls into.
+    wanted = np.zeros(int(rows.max(initial=0)) + 2, np.bool_)
+    wanted[rows] = True
+    return wanted[np.where(values < 0, -1, np.minimum(values, len(wanted) - 1))]
 
 
 def grown(table: NDArray[Cell], rows: int, fill: float) -> NDArray[Cell]:

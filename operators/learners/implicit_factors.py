@@ -143,6 +143,22 @@ class ImplicitFactors(Kept):
         self._user_marks.reach(n_shoppers)
         self._item_marks.reach(n_items)
 
+    def forget_shoppers(self, rows: Rows) -> None:
+        """These shoppers never did anything."""
+        rows = rows[rows < self.n_shoppers]
+        self._users.rows[rows], self._users_ms.rows[rows] = 0, 0
+        self._user_marks.mark(rows)
+
+    def forget_items(self, rows: Rows) -> None:
+        """These items were never learned: they have new vectors to start from."""
+        rows = rows[rows < len(self.items)]
+        if not len(rows):
+            return
+        drawn = self._rng.standard_normal((len(rows), self.settings.n_factors), dtype=np.float32)
+        self.items[rows] = np.float32(self.settings.sigma) * drawn
+        self._item_marks.mark(rows)
+        self.live.forget(rows)
+
     def _fade(self, shoppers: Rows, at_ms: Times) -> None:
         rows = np.unique(shoppers)
         before_ms = self._users_ms.rows[rows]

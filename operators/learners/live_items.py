@@ -80,6 +80,12 @@ class LiveItems(Kept):
             live = live[np.sort(top)]
         self.pool = live.astype(np.int32)
 
+    def forget(self, rows: Rows) -> None:
+        """These items were never counted."""
+        self.popularity[rows] = 0
+        self._marks.mark(rows)
+        self._look()
+
     def negatives(self, rng: np.random.Generator, items: Rows, each: int) -> Rows:
         """For each item `each` others, int32[n, each], drawn by popularity to the power given.
 

@@ -73,6 +73,15 @@ class Popularity(Kept):
             np.repeat(top.because, n, axis=0),
         )
 
+    def forget_shoppers(self, rows: Rows) -> None:
+        """Nothing here is about a shopper."""
+
+    def forget_items(self, rows: Rows) -> None:
+        """These items were never seen."""
+        rows = rows[rows < self.items]
+        self.count[rows] = 0
+        self._marks.mark(rows)
+
     def tables(self) -> Sequence[Table]:
         """The weight of each item."""
         return [Table({"count": self.count[: self.items]}, self._marks)]
@@ -112,6 +121,10 @@ class ScopedPopularity(Kept):
     def take_changed(self) -> Rows:
         """The scopes whose list changed since last asked."""
         return self.table.take_changed()
+
+    def forget_items(self, rows: Rows) -> None:
+        """These items were never seen."""
+        self.table.forget_partners(rows)
 
     def tables(self) -> Sequence[Table]:
         """The items of each scope."""
