@@ -14,6 +14,8 @@ from tests.redis_cluster import free_port, until
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pytest
+
 
 def answers(port: int) -> bool:
     try:
@@ -23,7 +25,7 @@ def answers(port: int) -> bool:
         return False
 
 
-def test_a_failover_is_followed(tmp_path: Path) -> None:
+def test_a_failover_is_followed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     ports = [free_port() for _ in range(3)]
     config = tmp_path / "sentinel.conf"
     config.write_text(
@@ -55,5 +57,6 @@ def test_a_failover_is_followed(tmp_path: Path) -> None:
         store.send([("SET", "ps:1:a", 2), ("SET", "ps:1:b", 2)])
         store.settle()
         assert second.mget("ps:1:a", "ps:1:b") == [b"2", b"2"]
+        assert "has failed over: its newest writes may be lost" in caplog.text
         store.close()
         sentinel.kill()

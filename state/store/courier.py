@@ -161,7 +161,7 @@ class Courier:
         return bool(self._kept) and (self._is_settling or self._bytes > UNSETTLED_BYTES_MAX // 2)
 
     def _send_next(self, chunk: Chunk) -> None:
-        self._links.open()
+        self._open()
         self._sent += 1
         chunk.sent_s = time.monotonic()
         chunk.spread = self._links.spread(chunk.commands)
@@ -169,6 +169,16 @@ class Courier:
             whole = len(numbers) == len(chunk.commands)
             link.send(b"".join(chunk.commands if whole else [chunk.commands[n] for n in numbers]))
             self._dirty.add(link)
+
+    def _open(self) -> None:
+        self._links.open()
+        if self._links.failed_over and not self._replicas:
+            _log.warning(
+                "Redis at %s has failed over: its newest writes may be lost until the same shoppers "
+                "are active again; redis.replicas: 1 prevents that",
+                self._address,
+            )
+        self._links.failed_over = set()
 
     def _answer(self, chunk: Chunk) -> None:
         refused: list[tuple[int, str]] = []

@@ -108,8 +108,12 @@ class Links:
         self._links: dict[Place | None, Link] = {}
         self._asking: dict[Place, Link] = {}
         self._slots: list[Place | None] = []
+        self._primary: Place | None = None
         self._known = list(address.seeds)
         self._was_open = False
+        self._primaries: set[Place] = set()
+        self.failed_over: set[Place] = set()
+        """Primaries before the last `open` that are none after it."""
 
     def open(self) -> None:
         """Connect to every primary, if not connected."""
@@ -117,6 +121,8 @@ class Links:
             return
         try:
             self._find()
+            found = {place for place in (*self._slots, self._primary) if place is not None}
+            self.failed_over, self._primaries = self._primaries - found, found
             for link in self._links.values():
                 link.ask(("CLIENT", "SETNAME", self._name))
                 if self._was_open:
@@ -171,6 +177,7 @@ class Links:
             self._find_cluster()
             return
         place = primary(self._address) if self._address.kind == "sentinel" else None
+        self._primary = place
         link = Link(self._address.connection(place), self._timeout_ms)
         self._links[None] = link
         if self._address.kind == "server" and is_cluster(link.ask(("INFO", "cluster"))[0]):
