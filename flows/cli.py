@@ -16,6 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows import logs
 from flows.panics import panics_as_notes
 from state.errors import UserError
 
@@ -24,18 +25,20 @@ if TYPE_CHECKING:
 
 COMMANDS = ("demo", "run", "replay", "evaluate", "show", "redrive", "check")
 
+_log = logging.getLogger(logs.OURS)
+
 FAILED, USER_ERROR, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `penstock ARGV`; returns the exit code."""
+    logs.set_up()
     try:
         # Here and not above, since a second of imports is time enough for Ctrl-C.
         args = parser().parse_args(argv)
     except KeyboardInterrupt:
         return _fail(INTERRUPTED, "stopped", debug=False)
     _add_common(args)
-    logging.getLogger("penstock").handlers = [_OneLine()]
     try:
         with panics_as_notes():
             code: int = args.run(args)
@@ -53,13 +56,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         where = "" if args.debug else f"; details are in {_details()}"
         return _fail(FAILED, f"unforeseen {_one_line(error)}{where}", debug=args.debug)
     return code
-
-
-class _OneLine(logging.Handler):
-    """Warnings as lines on standard error, wherever that is at the time."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        print(f"penstock: {record.getMessage()}", file=sys.stderr)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -93,9 +89,7 @@ def _is_resumable(args: argparse.Namespace) -> bool:
 
 
 def _fail(code: int, message: str, *, debug: bool) -> int:
-    if debug:
-        traceback.print_exc()
-    print(f"penstock: {message}", file=sys.stderr)
+    _log.error(message, exc_info=debug, extra={"event": "failed", "code": code})
     return code
 
 

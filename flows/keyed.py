@@ -6,10 +6,13 @@ from empty: the ids in `personalize.py` are stored names.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import bytewax.operators as op
 from bytewax.operators import StatefulBatchLogic
+
+from flows import metrics, pulse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -33,18 +36,30 @@ class Stage(Protocol[M_contra, R_co]):
     def snapshot(self) -> bytes:
         """The state as versioned bytes."""
 
+    @property
+    def rows_held(self) -> int:
+        """How many rows of state are in memory."""
+
 
 class _Logic(StatefulBatchLogic[M, R, bytes], Generic[M, R]):
-    def __init__(self, stage: Stage[M, R], journals: Journals | None) -> None:
+    def __init__(self, step_id: str, stage: Stage[M, R], journals: Journals | None) -> None:
         self._stage = stage
         self._stored = journals is not None
+        self._snapshot_s = metrics.SNAPSHOT.labels(step_id)
+        metrics.STATE_ROWS.watch(step_id, stage)
 
     def on_batch(self, values: list[M]) -> tuple[Iterable[R], bool]:
+        pulse.beat()
         return self._stage.fold_all(values), self.RETAIN
 
     def snapshot(self) -> bytes:
         # Bytewax asks at every epoch, also where nothing stores the answer.
-        return self._stage.snapshot() if self._stored else b""
+        if not self._stored:
+            return b""
+        began_s = time.perf_counter()
+        snapshot = self._stage.snapshot()
+        self._snapshot_s.inc(time.perf_counter() - began_s)
+        return snapshot
 
 
 def keyed(
@@ -57,4 +72,4 @@ def keyed(
 
     Without `journals` nothing is stored.
     """
-    return op.stateful_batch(step_id, up, lambda blob: _Logic(make(blob), journals))
+    return op.stateful_batch(step_id, up, lambda blob: _Logic(step_id, make(blob), journals))

@@ -3,39 +3,63 @@
 from __future__ import annotations
 
 import os
+import time
+from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
+from flows import metrics, pulse
 from state.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from state.deadletters import DeadLetter
-    from state.messages import Output
+    from state.messages import Branch, Output, Write
     from state.store import Store
 
 DEAD_LETTERS_PART = "file"
 """The stored name of the one partition of dead letters, wherever they go."""
 
 
+APART_WRITES = 1000
+"""A batch with so many writes is sent branch by branch."""
+
+
 class _RedisPartition(StatefulSinkPartition["Output", None]):
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, measured: bool) -> None:
         self._store = store
+        self._measured = measured
         self._is_settled = True
+        self._ended_s: float | None = None
 
     def write_batch(self, values: list[Output]) -> None:
         self._is_settled = False
         for output in values:
-            self._store.send(output.writes)
+            if self._measured:
+                self._measure(output)
+            else:
+                self._store.send(output.writes)
+
+    def _measure(self, output: Output) -> None:
+        """Send what becomes visible together in one go, and note when it did."""
+        metrics.learned(output)
+        for branches, writes in _together(output):
+            metrics.WRITES_QUEUED.inc(len(writes))
+            self._store.send(writes, partial(_visible, branches, len(writes)))
 
     def snapshot(self) -> None:
         # An epoch may only be committed when all that it wrote has been answered.
         self._store.settle()
         self._is_settled = True
+        pulse.beat()
+        now_s = time.monotonic()
+        if self._ended_s is not None:
+            metrics.EPOCH.observe(now_s - self._ended_s)
+        self._ended_s = now_s
 
     def close(self) -> None:
         # With writes open an error is on its way: to wait for Redis once more would end in a
@@ -44,11 +68,32 @@ class _RedisPartition(StatefulSinkPartition["Output", None]):
             self._store.close()
 
 
-class RedisSink(FixedPartitionedSink["Output", None]):
-    """Writes commands in the order in which they come."""
+def _together(output: Output) -> Iterator[tuple[list[Branch], list[Write]]]:
+    """What is sent in one go: of a small batch all, since to part it would cost more than it tells."""
+    branches, begin = output.branches, 0
+    if len(output.writes) >= APART_WRITES:
+        for branch in branches[:-1]:
+            if branch.end > begin:
+                yield [branch], output.writes[begin : branch.end]
+                begin = branch.end
+        branches = branches[-1:]
+    yield branches, output.writes[begin:]
 
-    def __init__(self, connect: Callable[[], Store]) -> None:
+
+def _visible(branches: list[Branch], writes: int, seconds: float) -> None:
+    metrics.WRITES_QUEUED.dec(writes)
+    metrics.REDIS.observe(seconds)
+    metrics.REDIS_AWAY.set(0)
+    for branch in branches:
+        metrics.visible(branch.name, branch.received_ms)
+
+
+class RedisSink(FixedPartitionedSink["Output", None]):
+    """Writes commands in the order in which they come; if `measured`, `flows.metrics` tells of them."""
+
+    def __init__(self, connect: Callable[[], Store], *, measured: bool = False) -> None:
         self._connect = connect
+        self._measured = measured
 
     def list_parts(self) -> list[str]:
         """One: what is written in order must arrive in order."""
@@ -56,7 +101,7 @@ class RedisSink(FixedPartitionedSink["Output", None]):
 
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> _RedisPartition:
         """A connection of this worker's own."""
-        return _RedisPartition(self._connect())
+        return _RedisPartition(self._connect(), measured=self._measured)
 
 
 class _DeadLetterPartition(StatefulSinkPartition["list[DeadLetter]", int]):

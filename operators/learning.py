@@ -26,7 +26,7 @@ from operators.together import told_as_one
 from operators.totals import Ledger
 from state import keys
 from state.interactions import CART, NOBODY, PURCHASE, VIEW
-from state.messages import Output
+from state.messages import Branch, Output
 from state.resp import bulk, command, number
 from state.snapshots import LEARNED, LearnedState, pack_arrays, unpack_arrays
 
@@ -136,14 +136,23 @@ class Learning:
         active = list({one[0]: one for v in visited for one in v.active}.values())
         changes = self._leave(visited, writes)
         clicks = self._clicks(batches)
+        received_ms = b"".join(one.received_ms for one in visited)
+        profiles_end = len(writes)
         if active:
-            changes += self._segments(active, writes)
+            profiles_end, changed = self._segments(active, writes)
+            changes += changed
+        segments_end = len(writes)
         self._recommender.learn(clicks)
         for one in visited:
             for shopper, micros, at_ms in one.orders:
                 self._audience.order(self._recommender.shoppers.row(shopper), micros, at_ms)
         if active:
             self._lists(active, writes)
+        branches = [
+            Branch("profile", profiles_end, received_ms),
+            Branch("segments", segments_end, received_ms),
+            Branch("list", len(writes), received_ms),
+        ]
         writes += chain.from_iterable(one.lifetimes for one in visited)
         changes += self._bound(writes)
         writes += self._changes.writes(changes)
@@ -154,7 +163,7 @@ class Learning:
             self._figures(watermark_ms, writes, last=last)
         writes += self._audience.retell(self._recommender.shoppers.ids, RETOLD_A_BATCH)
         writes.append(self._ledger.write(watermark_ms, len(self._recommender.items.rows)))
-        return Output(writes, b"".join(one.received_ms for one in visited))
+        return Output(writes, branches, self._ledger.growth(), watermark_ms)
 
     def _leave(self, visited: list[Visited], writes: list[Write]) -> list[Change]:
         """Shoppers that are no more: merged into a user, or erased."""
@@ -230,8 +239,11 @@ class Learning:
             self._audience.segments_of(rows),
         )
 
-    def _segments(self, active: list[Active], writes: list[Write]) -> list[Change]:
-        """Learn clusters, assign whoever was active, and write their profiles with it."""
+    def _segments(self, active: list[Active], writes: list[Write]) -> tuple[int, list[Change]]:
+        """Learn clusters, assign whoever was active, and write their profiles with it.
+
+        Gives where the profiles end, and what changed.
+        """
         names, known, _, features, profiles, counts = zip(*active, strict=True)
         raw = feature_rows(features)
         matrix = feature_matrix(raw)
@@ -247,9 +259,10 @@ class Learning:
             else:
                 writes.append(command(f"{profile}{self._tails[c]}{bulk(f'{d:.3f}')}", count + 4))
         rows = self._recommender.shoppers.take(names)
+        profiles_end = len(writes)
         moved, changes = self._audience.assign(names, rows, known, cluster, at_ms)
         writes += moved
-        return changes
+        return profiles_end, changes
 
     def _lists(self, active: list[Active], writes: list[Write]) -> None:
         """A list for whoever was active, unless they said no to that."""
@@ -359,6 +372,11 @@ class Learning:
         self._recommender.tell_all()
         self._cards.changed.update(self._cards.rows)
         self._told_definitions = False
+
+    @property
+    def rows_held(self) -> int:
+        """Shoppers and items there are rows for."""
+        return len(self._recommender.shoppers.rows) + len(self._recommender.items.rows)
 
     def snapshot(self) -> bytes:
         """The state as versioned bytes."""

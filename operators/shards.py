@@ -97,6 +97,11 @@ class DeviceShard:
         self._alias_ttl_s = rules.alias_ttl_s
         self._folded = 0
 
+    @property
+    def rows_held(self) -> int:
+        """Shoppers in memory."""
+        return len(self.shoppers.rows)
+
     def snapshot(self) -> bytes:
         """The state as versioned bytes."""
         shoppers, watermark = self.shoppers, self.watermark
@@ -185,6 +190,11 @@ class UserShard:
         self._waiting: dict[BatchId, list[Regrouped]] = {}
         self._turns: dict[int, BatchId] = {}
         self._folded = 0
+
+    @property
+    def rows_held(self) -> int:
+        """Shoppers in memory."""
+        return len(self.shoppers.rows)
 
     def snapshot(self) -> bytes:
         """The state as versioned bytes."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from state import keys
-from state.messages import SourceTotals, Totals
+from state.messages import Counted, SourceTotals, Totals
 from state.snapshots import LedgerState
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ class Ledger:
         self.segment_changes = 0
         self._sources: dict[str, SourceTotals] = {}
         self._shards: dict[str, Totals] = {}
+        self._told = Counted()
 
     def hear(self, visited: Visited) -> None:
         """Note the newest sums of a shard and of a source partition."""
@@ -63,6 +64,25 @@ class Ledger:
             "segment_changes": self.segment_changes,
         }
 
+    def growth(self) -> Counted:
+        """By how much the counts grew since this was asked last, or since they were restored."""
+        before, self._told = self._told, self._counted()
+        now = self._told
+        return Counted(
+            _growth(before.sums, now.sums),
+            _growth(before.rejected, now.rejected),
+            _growth(before.by_type, now.by_type),
+        )
+
+    def _counted(self) -> Counted:
+        counted = Counted({}, {}, {})
+        for name, value in self.figures().items():
+            if isinstance(value, int):
+                counted.sums[name] = value
+            else:
+                setattr(counted, name, value)
+        return counted
+
     def write(self, watermark_ms: int, items: int) -> Write:
         """The figures as fields of the meta HASH; counts by name as JSON."""
         fields: Arguments = ("HSET", keys.meta_key(), "contract", keys.CONTRACT)
@@ -91,9 +111,14 @@ class Ledger:
         ledger.segment_changes = state.segment_changes
         ledger._sources = state.sources
         ledger._shards = state.shards
+        ledger._told = ledger._counted()
         return ledger
 
 
 def _progress(totals: Totals) -> tuple[int, int]:
     """What of a shard's sums only grows, and with each batch that did anything."""
     return totals.accepted + totals.duplicates, totals.sessions_closed
+
+
+def _growth(before: dict[str, int], now: dict[str, int]) -> dict[str, int]:
+    return {name: count - before.get(name, 0) for name, count in now.items()}

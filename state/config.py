@@ -134,6 +134,20 @@ class Recovery(_Section, frozen=True):
     rewrite_ratio: Annotated[float, msgspec.Meta(gt=0)] = 1.0
 
 
+class Metrics(_Section, frozen=True):
+    """What a live run answers over HTTP."""
+
+    listen: str = "127.0.0.1:9464"
+    ready_lag_max: NotNegative = 100_000
+
+
+class Log(_Section, frozen=True):
+    """What a live run says on standard error."""
+
+    format: Literal["text", "json"] = "text"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
 class Settings(_Section, frozen=True):
     """The whole configuration."""
 
@@ -146,11 +160,20 @@ class Settings(_Section, frozen=True):
     state: State = State()
     redis: Redis = Redis()
     recovery: Recovery = Recovery()
+    metrics: Metrics = Metrics()
+    log: Log = Log()
 
     @property
     def sha256(self) -> str:
-        """What identifies this configuration in a report; where Kafka and Redis are does not matter."""
-        facts = msgspec.structs.replace(self, kafka=Kafka(), redis=Redis(), recovery=Recovery())
+        """What identifies this configuration in a report: all that results depend on."""
+        facts = msgspec.structs.replace(
+            self,
+            kafka=Kafka(),
+            redis=Redis(),
+            recovery=Recovery(),
+            metrics=Metrics(),
+            log=Log(),
+        )
         return hashlib.sha256(msgspec.json.encode(facts, order="deterministic")).hexdigest()
 
 

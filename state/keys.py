@@ -33,6 +33,7 @@ import zlib
 CONTRACT = "1.0"
 WRITER_VERSION = "0.1.0"
 CHANGE_STREAMS = 8
+WORKERS = "ps:1:worker:"
 
 _UNSAFE = re.compile(r"[{}:%\x00-\x1f\x7f]")
 
@@ -147,7 +148,7 @@ def meta_key() -> str:
 
 def worker_key(worker: int) -> str:
     """The STRING that a live worker refreshes."""
-    return f"ps:1:worker:{{{worker}}}"
+    return f"{WORKERS}{{{worker}}}"
 
 
 def lease_key(name: str) -> str:

@@ -174,14 +174,32 @@ class Part(Message):
     visited: list[Visited]
 
 
-class Output(Message):
-    """What a batch leads to in Redis, in order, and when its events were received.
+class Counted(msgspec.Struct, array_like=True, gc=False):
+    """By how much the ledger's counts grew."""
 
-    `received_ms` as in `Group`: with it the sink knows how fresh a key is when it can be read.
+    sums: dict[str, int] = {}
+    rejected: dict[str, int] = {}
+    by_type: dict[str, int] = {}
+
+
+class Branch(msgspec.Struct, array_like=True, gc=False):
+    """A part of the writes of a batch, up to the one at `end`, that becomes visible together.
+
+    `received_ms` as in `Group`: when the events were received that led to it.
     """
 
+    name: str
+    end: int
+    received_ms: bytes
+
+
+class Output(Message):
+    """What a batch leads to in Redis, in order, and what is told of it outside."""
+
     writes: list[Write]
-    received_ms: bytes = b""
+    branches: list[Branch] = []
+    counted: Counted = msgspec.field(default_factory=Counted)
+    watermark_ms: int = 0
 
 
 _pack = msgspec.msgpack.Encoder().encode

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+import time
 from array import array
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import msgspec
+import numpy as np
+import orjson
+import pytest
 from bytewax.testing import TestingSink, run_main
+from prometheus_client import CollectorRegistry
 
+from flows import metrics
+from flows.collectors import ArrayHistogram, FolderMetrics, StateRows
 from flows.personalize import build
-from flows.sinks import DeadLetterSink
+from flows.recovery import recovery
+from flows.sinks import DeadLetterSink, RedisSink
 from flows.sources import RecordedSource
 from operators.decode import decode_lines
+from operators.synthetic import shop
+from serving.reader import Storefront
+from state.store import Store
 from tests.streams import START_MS, flow_settings, view
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from state.deadletters import DeadLetter
+    from state.events import Event
     from state.messages import Output
 
 
@@ -30,8 +46,150 @@ def test_when_each_event_was_received_arrives_with_what_it_led_to(tmp_path: Path
             TestingSink(outputs),
             DeadLetterSink(tmp_path / "dead"),
             settings,
-            journals=None,
+            None,
         )
     )
-    received = [array("q", output.received_ms).tolist() for _, output in outputs]
-    assert received == [[START_MS, 0, START_MS + 2], [START_MS + 3], []]
+    received = [
+        {branch.name: array("q", branch.received_ms).tolist() for branch in output.branches}
+        for _, output in outputs
+    ]
+    first, second = [START_MS, 0, START_MS + 2], [START_MS + 3]
+    assert received == [
+        {"profile": first, "segments": first, "list": first},
+        {"profile": second, "segments": second, "list": second},
+        {"profile": [], "segments": [], "list": []},
+    ]
+
+
+def counted(name: str) -> dict[str, float]:
+    """All samples of a metric by its one label, or by nothing."""
+    return {
+        next(iter(sample.labels.values()), ""): sample.value
+        for metric in metrics.REGISTRY.collect()
+        for sample in metric.samples
+        if sample.name == name
+    }
+
+
+def grown(name: str, before: dict[str, float]) -> dict[str, float]:
+    """What was counted since, without what was not."""
+    grown = {label: value - before.get(label, 0) for label, value in counted(name).items()}
+    return {label: value for label, value in grown.items() if value}
+
+
+TOLD = {"by_type", "rejected", "accepted", "duplicates", "late", "lists_written", "watermark_ms"}
+COUNTERS = ("events", "rejected", "accepted", "duplicates", "late", "lists_written")
+
+
+def run_measured(
+    stream: Sequence[Event | DeadLetter], redis_url: str, folder: Path, *, stored: bool = False
+) -> None:
+    """The flow as a live run measures it."""
+    settings = flow_settings()
+    with recovery(folder / "recovery" if stored else None, settings) as kept:
+        flow = build(
+            RecordedSource({"shop": lambda: iter(stream)}, settings),
+            RedisSink(lambda: Store(redis_url, timeout_ms=2000, patience_s=2), measured=True),
+            DeadLetterSink(folder / "dead_letters"),
+            settings,
+            journals=kept.journals if kept else None,
+        )
+        run_main(
+            flow,
+            epoch_interval=timedelta(milliseconds=settings.source.epoch_ms),
+            recovery_config=kept.config if kept else None,
+        )
+
+
+def stream(events: int) -> list[Event | DeadLetter]:
+    """A shop's events, some twice, and some that are none."""
+    lines = [msgspec.json.encode(one) for one in shop(events=events, shoppers=40, items=20)]
+    lines += [*lines[-7:], b"{", b"\xff", b"{}"]
+    return [*decode_lines(lines, source="shop", partition="0", first_offset=0, now_ms=2**62)]
+
+
+def test_what_is_counted_is_what_redis_says(redis_url: str, tmp_path: Path) -> None:
+    before = {name: counted(f"penstock_{name}_total") for name in COUNTERS}
+    run_measured(stream(1500), redis_url, tmp_path)
+    figures = Storefront(Store(redis_url, timeout_ms=2000, patience_s=2)).figures()
+    told = {name: orjson.loads(value) for name, value in figures.items() if name in TOLD}
+    now = {name: grown(f"penstock_{name}_total", before[name]) for name in COUNTERS}
+    assert now["events"] == told["by_type"]
+    assert now["rejected"] == told["rejected"] == {"not_json": 2, "no_identity": 1}
+    for name in COUNTERS[2:]:
+        assert sum(now[name].values()) == told[name], name
+    assert now["duplicates"] == {"": 7}
+    assert counted("penstock_watermark_seconds") == {"": told["watermark_ms"] / 1000}
+
+
+def test_every_event_is_in_the_histogram_of_every_branch(redis_url: str, tmp_path: Path) -> None:
+    before = counted("penstock_freshness_seconds_count")
+    run_measured(stream(1500), redis_url, tmp_path)
+    seen = grown("penstock_freshness_seconds_count", before)
+    assert seen == dict.fromkeys(("profile", "segments", "list"), 1507)
+    assert counted("penstock_writes_queued") == {"": 0}
+
+
+def test_counters_of_a_run_that_goes_on_begin_at_nothing(redis_url: str, tmp_path: Path) -> None:
+    """Else a restart would look like a flood."""
+    events = stream(600)
+    run_measured(events[:400], redis_url, tmp_path, stored=True)
+    before = counted("penstock_accepted_total")
+    run_measured(events[:400], redis_url, tmp_path, stored=True)
+    assert grown("penstock_accepted_total", before) == {}
+
+
+def test_freshness_is_counted_in_the_right_bucket() -> None:
+    histogram = ArrayHistogram("some_seconds", "Some", "branch", (0.1, 1.0), CollectorRegistry())
+    histogram.observe("list", np.array([0.05, 0.1, 0.2, 1.0, 1.1]))
+    histogram.observe("list", np.array([2.5]))
+    (family,) = histogram.collect()
+    by_bound = {s.labels.get("le", s.name): s.value for s in family.samples}
+    assert by_bound == {
+        "0.1": 2,
+        "1.0": 4,
+        "+Inf": 6,
+        "some_seconds_count": 6,
+        "some_seconds_sum": pytest.approx(4.95),
+    }
+
+
+def test_a_key_is_as_fresh_as_its_event_is_old() -> None:
+    now_ms = time.time_ns() // 1_000_000
+    before = counted("penstock_freshness_seconds_sum")
+    # Received a second ago, not received at all, received by a clock that is ahead of ours.
+    metrics.visible("age", array("q", [now_ms - 1000, 0, now_ms + 5000]).tobytes())
+    assert grown("penstock_freshness_seconds_sum", before)["age"] == pytest.approx(1.0, abs=0.5)
+    assert counted("penstock_freshness_seconds_count")["age"] == 2
+
+
+def test_the_recovery_folder_is_measured(redis_url: str, tmp_path: Path) -> None:
+    began_s = time.time()
+    run_measured(stream(300), redis_url, tmp_path, stored=True)
+    folder = tmp_path / "recovery"
+    held, committed = FolderMetrics(folder).collect()
+    sizes = {sample.labels["part"]: sample.value for sample in held.samples}
+    assert {"rows", "store"} <= set(sizes)
+    for name, size in sizes.items():
+        assert size == sum(f.stat().st_size for f in (folder / name).rglob("*") if f.is_file())
+    assert committed.samples[0].value >= began_s - 1
+    assert set(counted("penstock_snapshot_seconds_total")) == {
+        "visit_devices",
+        "visit_users",
+        "learn",
+    }
+
+
+class Shards:
+    rows_held = 5
+
+
+def test_rows_are_counted_as_long_as_they_are_held() -> None:
+    rows = StateRows(CollectorRegistry())
+    held = [Shards(), Shards()]
+    for one in held:
+        rows.watch("visit", one)
+    assert [sample.value for metric in rows.collect() for sample in metric.samples] == [10]
+    held.clear()
+    del one
+    assert [sample.value for metric in rows.collect() for sample in metric.samples] == [0]

@@ -1,0 +1,86 @@
+"""What a command says on standard error: plain lines for a person, JSON lines for a machine.
+
+A message may carry fields: `_log.warning("..", extra={"event": "redis_away"})`. Secrets of the
+environment never come out, whoever wrote the message.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+if TYPE_CHECKING:
+    from state.config import Log
+
+OURS = "penstock"
+LOGGERS = (OURS, "kafka")
+"""What is logged: our own, and what kafka-python has to say from a warning on."""
+
+_SECRET_NAMES = ("PASSWORD", "SECRET", "TOKEN")
+_KNOWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "taskName"}
+
+
+class OneLine(logging.Handler):
+    """Messages as lines on standard error, wherever that is at the time."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print it."""
+        if record.exc_info:
+            print(without_secrets(_trace(record)), file=sys.stderr, end="")
+        said = " ".join(without_secrets(record.getMessage()).split())
+        print(f"penstock: {said}", file=sys.stderr, flush=True)
+
+
+class JsonLines(logging.Handler):
+    """Messages as JSON objects, one a line, with `fields` that all of them have."""
+
+    def __init__(self, **fields: object) -> None:
+        super().__init__()
+        self._fields = fields
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print it."""
+        at = datetime.fromtimestamp(record.created, UTC)
+        told: dict[str, Any] = {
+            "ts": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **self._fields,
+            **{name: value for name, value in vars(record).items() if name not in _KNOWN},
+        }
+        if record.exc_info:
+            told["trace"] = _trace(record)
+        line = orjson.dumps(told, default=str).decode()
+        print(without_secrets(line), file=sys.stderr, flush=True)
+
+
+def set_up(log: Log | None = None, **fields: object) -> None:
+    """Say from now on what `log` wants, as it wants it; without one, warnings as plain lines."""
+    is_json = log is not None and log.format == "json"
+    handler = JsonLines(**fields) if is_json else OneLine()
+    level = logging.getLevelName(log.level.upper()) if log else logging.WARNING
+    for name in LOGGERS:
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        # What a library does in peace is for who asked to see everything.
+        at_least = logging.NOTSET if name == OURS or level == logging.DEBUG else logging.WARNING
+        logger.setLevel(max(level, at_least))
+
+
+def without_secrets(text: str) -> str:
+    """A text without the values of variables that hold secrets."""
+    for name, value in os.environ.items():
+        if value and name.startswith("PENSTOCK_") and name.endswith(_SECRET_NAMES):
+            text = text.replace(value, "...")
+    return text
+
+
+def _trace(record: logging.LogRecord) -> str:
+    return "".join(traceback.format_exception(*record.exc_info)) if record.exc_info else ""

@@ -1,0 +1,153 @@
+"""What a process tells Prometheus of itself, all in a registry of our own.
+
+Counters begin at 0 with the process; what went on before is in Redis (`ps:1:meta`). Anybody may count;
+`flows.health` serves it. To add a metric: one line here, one in docs/operations.md (a test compares
+them), and for a graph or an alert `deploy/`.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import numpy as np
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+    disable_created_metrics,
+)
+
+from flows import pulse
+from flows.collectors import ArrayHistogram, StateRows
+from state import keys
+
+if TYPE_CHECKING:
+    from state.messages import Output
+
+FRESHNESS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.4, 0.6, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+REDIS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 60.0)
+EPOCH_S = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 15.0, 60.0)
+BATCH_EVENTS = (1, 4, 16, 64, 256, 1024, 4096, 8192, 16384)
+
+disable_created_metrics()
+REGISTRY = CollectorRegistry(auto_describe=True)
+
+EVENTS = Counter("penstock_events", "Events read that are events", ["type"], registry=REGISTRY)
+REJECTED = Counter("penstock_rejected", "Records set aside", ["reason"], registry=REGISTRY)
+_SUMS = {
+    name: Counter(f"penstock_{name}", text, registry=REGISTRY)
+    for name, text in (
+        ("accepted", "Events counted"),
+        ("duplicates", "Events that had been counted before"),
+        ("late", "Accepted events that came after the allowed lateness"),
+        ("sessions_opened", "Sessions begun"),
+        ("sessions_closed", "Sessions ended by the watermark"),
+        ("identity_conflicts", "Devices of one user that named another"),
+        ("lists_written", "Lists of shoppers written"),
+        ("segment_changes", "Times a shopper entered or left a segment"),
+    )
+}
+BATCH = Histogram(
+    "penstock_batch_events",
+    "Events a batch that was learned",
+    buckets=BATCH_EVENTS,
+    registry=REGISTRY,
+)
+FRESHNESS = ArrayHistogram(
+    "penstock_freshness_seconds",
+    "From an event received to its keys in Redis",
+    "branch",
+    FRESHNESS_S,
+    REGISTRY,
+)
+WATERMARK = Gauge("penstock_watermark_seconds", "Event time that is complete", registry=REGISTRY)
+WATERMARK_LAG = Gauge(
+    "penstock_watermark_lag_seconds", "How far the watermark is behind now", registry=REGISTRY
+)
+WRITES_QUEUED = Gauge(
+    "penstock_writes_queued", "Commands that Redis has not acknowledged", registry=REGISTRY
+)
+REDIS = Histogram(
+    "penstock_redis_seconds",
+    "From a batch of writes sent to its last reply",
+    buckets=REDIS_S,
+    registry=REGISTRY,
+)
+REDIS_AWAY = Gauge("penstock_redis_away", "1 while the worker waits for Redis", registry=REGISTRY)
+REDIS_RETRIES = Counter("penstock_redis_retries", "Tries to reach Redis again", registry=REGISTRY)
+EPOCH = Histogram(
+    "penstock_epoch_seconds", "From one epoch's end to the next", buckets=EPOCH_S, registry=REGISTRY
+)
+SNAPSHOT = Counter(
+    "penstock_snapshot_seconds", "Time spent on taking snapshots", ["step"], registry=REGISTRY
+)
+RESTARTS = Counter("penstock_restarts", "Times the supervisor restarted us", registry=REGISTRY)
+PULSE = Gauge("penstock_pulse_age_seconds", "Since the worker last moved", registry=REGISTRY)
+PULSE.set_function(pulse.age_s)
+STATE_ROWS = StateRows(REGISTRY)
+ProcessCollector(registry=REGISTRY)
+Info("penstock_build", "What runs here", registry=REGISTRY).info(
+    {
+        "version": keys.WRITER_VERSION,
+        "contract": keys.CONTRACT,
+        "bytewax": version("bytewax"),
+        "python": platform.python_version(),
+    }
+)
+
+_watermark_ms = 0
+
+
+def learned(output: Output) -> None:
+    """Count what went through with a batch."""
+    global _watermark_ms
+    counted = output.counted
+    for kind, events in counted.by_type.items():
+        EVENTS.labels(kind).inc(events)
+    for reason, records in counted.rejected.items():
+        REJECTED.labels(reason).inc(records)
+    for name, events in counted.sums.items():
+        if name in _SUMS:
+            _SUMS[name].inc(events)
+    BATCH.observe(counted.sums["events"])
+    _watermark_ms = max(_watermark_ms, output.watermark_ms)
+    WATERMARK.set(_watermark_ms / 1000)
+
+
+def visible(branch: str, received_ms: bytes) -> None:
+    """Note that all that some events led to on a branch can be read now."""
+    received = np.frombuffer(received_ms, np.int64)
+    received = received[received > 0]
+    if len(received):
+        # A collector's clock may be ahead of ours.
+        waited_ms = np.maximum(time.time_ns() // 1_000_000 - received, 0)
+        FRESHNESS.observe(branch, waited_ms / 1000)
+
+
+def redis_waits() -> None:
+    """Note that Redis is away and asked once more."""
+    REDIS_AWAY.set(1)
+    REDIS_RETRIES.inc()
+
+
+def figures() -> dict[str, int]:
+    """What a heartbeat tells: events that went through here, and the watermark (ms)."""
+    events = sum(
+        sample.value
+        for metric in (*EVENTS.collect(), *REJECTED.collect())
+        for sample in metric.samples
+    )
+    return {"events": int(events), "watermark_ms": _watermark_ms}
+
+
+def _watermark_lag_s() -> float:
+    return time.time() - _watermark_ms / 1000 if _watermark_ms else 0.0
+
+
+WATERMARK_LAG.set_function(_watermark_lag_s)

@@ -1,0 +1,178 @@
+"""Alive, ready, and what a process answers, asked over real HTTP."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import orjson
+import pytest
+
+from flows import pulse
+from flows.health import Health, served
+from flows.heartbeat import TTL_S, Heartbeat
+from flows.outside import seen_from_outside
+from state import keys
+from state.config import Metrics, Settings
+from state.errors import UserError
+from state.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from flows.embedded import EmbeddedRedis
+
+ANYWHERE = "127.0.0.1:0"
+STUCK_S = 0.2
+
+
+class Topic:
+    """A topic of two partitions."""
+
+    def __init__(self) -> None:
+        self.lag = {"0-events": 3, "1-events": 4}
+        self.is_up = True
+
+
+@contextmanager
+def outside(redis_url: str, topic: Topic, *, lag_max: int = 10) -> Iterator[str]:
+    settings = Settings(metrics=Metrics(listen=ANYWHERE, ready_lag_max=lag_max))
+    with seen_from_outside(
+        settings, stuck_s=STUCK_S, redis_url=redis_url, topic=topic, recovery_folder=None
+    ) as address:
+        yield address
+
+
+def ask(address: str, path: str) -> tuple[int, Any]:
+    """Status and answer."""
+    try:
+        with urlopen(f"http://{address}{path}", timeout=10) as answer:
+            return answer.status, json.loads(answer.read())
+    except HTTPError as refused:
+        return refused.code, json.loads(refused.read())
+
+
+def test_a_worker_that_moves_is_alive_and_one_that_does_not_is_not(redis_url: str) -> None:
+    with outside(redis_url, Topic()) as address:
+        pulse.beat()
+        status, told = ask(address, "/healthz")
+        assert (status, told["status"]) == (200, "ok")
+        time.sleep(STUCK_S + 0.1)
+        status, told = ask(address, "/healthz")
+        assert (status, told["status"]) == (503, "stuck")
+        assert re.fullmatch(
+            r"the worker has not moved for \d+ s \(run.stuck_s is 0.2\)", told["reason"]
+        )
+        assert ask(address, "/readyz")[1]["worker"] == told["reason"]
+        pulse.beat()
+        assert ask(address, "/healthz")[0] == 200
+
+
+def test_ready_is_when_every_part_is(redis_server: EmbeddedRedis) -> None:
+    topic = Topic()
+    with outside(redis_server.url, topic) as address:
+        pulse.beat()
+        fine = dict.fromkeys(("status", "worker", "state", "redis", "kafka", "lag"), "ok")
+        assert ask(address, "/readyz") == (200, fine)
+        topic.lag["1-events"] = 8
+        status, told = ask(address, "/readyz")
+        assert status == 503
+        assert told == fine | {
+            "status": "not ready",
+            "lag": "11 records behind, more than metrics.ready_lag_max (10)",
+        }
+        topic.lag, topic.is_up = {}, False
+        assert ask(address, "/readyz")[1]["kafka"] == "does not answer"
+        topic.is_up = True
+        redis_server.stop()
+        try:
+            pulse.beat()
+            status, told = ask(address, "/readyz")
+            assert (status, ask(address, "/healthz")[0]) == (503, 200)
+            assert re.match(r"Redis at unix:.* does not answer: start it", told["redis"])
+        finally:
+            redis_server.start()
+        pulse.beat()
+        assert ask(address, "/readyz")[0] == 200
+
+
+def test_before_the_first_beat_the_state_is_being_resumed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulse, "_has_begun", False)
+    health = Health(STUCK_S, lambda: None, Topic())
+    assert health.ready()[1]["state"] == "is being resumed"
+
+
+def test_metrics_are_as_prometheus_reads_them(redis_url: str) -> None:
+    with outside(redis_url, Topic()) as address:
+        with urlopen(f"http://{address}/metrics", timeout=10) as answer:
+            text = answer.read().decode()
+            assert answer.headers["Content-Type"].startswith("text/plain")
+        assert 'penstock_kafka_lag{partition="1-events"} 4.0' in text
+        assert re.search(r"^penstock_pulse_age_seconds \d", text, re.MULTILINE)
+        assert "_created" not in text
+        newer = Request(f"http://{address}/metrics")
+        newer.add_header("Accept", "application/openmetrics-text; version=1.0.0")
+        with urlopen(newer, timeout=10) as answer:
+            assert answer.read().endswith(b"# EOF\n")
+        with pytest.raises(HTTPError, match="404"):
+            urlopen(f"http://{address}/", timeout=10)
+
+
+def test_an_address_that_cannot_be_had_is_said_in_one_line(redis_url: str) -> None:
+    health = Health(STUCK_S, lambda: None, Topic())
+    with served(health, ANYWHERE) as address:
+        said = rf"metrics.listen {address}: cannot listen on port \d+: Address already in use: set"
+        with pytest.raises(UserError, match=said), served(health, address):
+            pass
+    for listen, said in (
+        ("9464", 'expected host:port, or "" for none'),
+        ("127.0.0.1:http", "expected host:port"),
+        ("127.0.0.1:99999", "cannot listen on port 99999"),
+        ("no.such.host.invalid:0", "cannot listen"),
+    ):
+        with pytest.raises(UserError, match=re.escape(said)), served(health, listen):
+            pass
+    with served(health, "") as address:
+        assert address == ""
+
+
+def test_each_process_has_a_port_of_its_own() -> None:
+    health = Health(STUCK_S, lambda: None, Topic())
+    with served(health, ANYWHERE) as address:
+        host, _, port = address.rpartition(":")
+        with served(health, address, worker=1) as other:
+            assert other == f"{host}:{int(port) + 1}"
+    with served(health, "[::1]:0") as address:
+        pulse.beat()
+        assert ask(address, "/healthz")[0] == 200
+
+
+def test_a_sign_of_life_is_in_redis_for_a_while(redis_url: str) -> None:
+    store = Store(redis_url, timeout_ms=2000, patience_s=0)
+    first, second = (Heartbeat(store, Topic(), worker, 2) for worker in (0, 1))
+    second.beat()
+    first.beat()
+    told = orjson.loads(store.client.get(keys.worker_key(1)))
+    assert set(told) == {
+        *("at", "pid", "host", "events", "events_per_s", "watermark_ms", "lag", "version")
+    }
+    assert told["lag"] == 7
+    assert 0 < store.client.ttl(keys.worker_key(1)) <= TTL_S
+    assert store.client.hget(keys.meta_key(), "lag") == b"14"
+    second.end()
+    assert not store.client.exists(keys.worker_key(1))
+
+
+def test_signs_of_life_are_written_while_a_run_is_seen(redis_url: str) -> None:
+    store = Store(redis_url, timeout_ms=2000, patience_s=0)
+    with outside(redis_url, Topic()):
+        give_up_s = time.monotonic() + 10
+        while not store.client.exists(keys.worker_key(0)) and time.monotonic() < give_up_s:
+            time.sleep(0.01)
+        assert store.client.exists(keys.worker_key(0))
+    assert not store.client.exists(keys.worker_key(0))

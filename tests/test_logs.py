@@ -1,0 +1,87 @@
+"""What stands on standard error: a line a message, for a person or for a machine, and no secret."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from flows import logs
+from state.config import Log
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Capture = pytest.CaptureFixture[str]
+_log = logging.getLogger("penstock.redis")
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    yield
+    logs.set_up()
+
+
+def told(capsys: Capture) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+
+
+def test_a_message_is_a_json_object_with_its_fields(capsys: Capture) -> None:
+    logs.set_up(Log(format="json"), worker=1)
+    _log.warning("Redis at %s\nis away", "unix://x", extra={"event": "redis_away", "attempt": 3})
+    (line,) = told(capsys)
+    assert line.pop("ts").endswith("Z")
+    assert line == {
+        "level": "warning",
+        "logger": "penstock.redis",
+        "message": "Redis at unix://x\nis away",
+        "worker": 1,
+        "event": "redis_away",
+        "attempt": 3,
+    }
+
+
+def test_a_message_is_a_plain_line_for_a_person(capsys: Capture) -> None:
+    logs.set_up(Log(format="text"))
+    _log.warning("Redis is away\n again", extra={"event": "redis_away"})
+    assert capsys.readouterr().err == "penstock: Redis is away again\n"
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_the_level_says_what_is_left_out(form: Any, capsys: Capture) -> None:
+    for level, lines in (("debug", 4), ("info", 3), ("warning", 2), ("error", 1)):
+        logs.set_up(Log(format=form, level=level))  # type: ignore[arg-type]
+        for say in (_log.debug, _log.info, _log.warning, _log.error):
+            say("something")
+        assert len(capsys.readouterr().err.splitlines()) == lines
+
+
+def test_what_kafka_says_is_in_the_same_form_and_only_if_it_matters(capsys: Capture) -> None:
+    logs.set_up(Log(format="json", level="info"))
+    logging.getLogger("kafka.conn").info("connecting")
+    logging.getLogger("kafka.conn").warning("refused")
+    assert [line["message"] for line in told(capsys)] == ["refused"]
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_secrets_do_not_come_out(
+    form: Any, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PENSTOCK_REDIS_PASSWORD", "open sesame")
+    logs.set_up(Log(format=form))
+    try:
+        raise ValueError("no login with open sesame")
+    except ValueError:
+        _log.exception("refused: open sesame", extra={"url": "redis://:open sesame@host"})
+    said = capsys.readouterr().err
+    assert "sesame" not in said
+    assert "refused: ..." in said
+
+
+def test_commands_say_warnings_as_plain_lines(capsys: Capture) -> None:
+    logs.set_up()
+    _log.info("nothing to see")
+    _log.warning("Redis holds 100% of it")
+    assert capsys.readouterr().err == "penstock: Redis holds 100% of it\n"
