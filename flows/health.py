@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from flows.collectors import Topic
 
 OK = "ok"
+STUCK_S = 30.0
+"""A worker that has not moved for so long is stuck: an epoch takes a second, a snapshot less."""
 CLIENT_S_MAX = 5.0
 
 
@@ -50,7 +52,7 @@ class Health:
         told = {"status": OK, "pulse_age_s": round(age_s, 3)}
         if age_s <= self.stuck_s:
             return True, told
-        reason = f"the worker has not moved for {age_s:.0f} s (run.stuck_s is {self.stuck_s:g})"
+        reason = f"the worker has not moved for {age_s:.0f} s (at most {self.stuck_s:g})"
         return False, told | {"status": "stuck", "reason": reason}
 
     def ready(self) -> tuple[bool, dict[str, Any]]:

@@ -131,7 +131,8 @@ def visible(branch: str, received_ms: bytes) -> None:
 
 
 def redis_waits() -> None:
-    """Note that Redis is away and asked once more."""
+    """Note that Redis is away and asked once more: who waits for it is not stuck."""
+    pulse.beat()
     REDIS_AWAY.set(1)
     REDIS_RETRIES.inc()
 

@@ -9,9 +9,12 @@ from bytewax._bytewax import cli_main
 from bytewax.errors import BytewaxRuntimeError
 from threadpoolctl import threadpool_limits
 
+from flows import metrics
+from flows.health import STUCK_S
 from flows.kafka.sinks import change_topic, dead_letter_topic
 from flows.kafka.source import KafkaSource
 from flows.kafka.stored import stored_partitions
+from flows.outside import seen_from_outside
 from flows.personalize import FLOW_ID, build
 from flows.recovery import recovery
 from flows.replay import said_by_us, without_cycle_collector
@@ -45,6 +48,7 @@ def run_live(
             timeout_ms=settings.redis.timeout_ms,
             patience_s=settings.redis.patience_s,
             replicas=settings.redis.replicas,
+            waiting=metrics.redis_waits,
         )
 
     kafka = settings.kafka
@@ -58,7 +62,7 @@ def run_live(
         source = KafkaSource(settings, stop, stored=known)
         flow = build(
             source,
-            RedisSink(connect),
+            RedisSink(connect, measured=True),
             dead_letter_topic(kafka) if kafka.dead_letters else DeadLetterSink(dead_letters),
             settings,
             journals=stored.journals if stored else None,
@@ -66,7 +70,18 @@ def run_live(
         )
         try:
             # The matrices are small: more threads of BLAS would only take the core Redis works on.
-            with ends_soon(stop), without_cycle_collector(), threadpool_limits(1):
+            with (
+                seen_from_outside(
+                    settings,
+                    stuck_s=STUCK_S,
+                    redis_url=redis_url,
+                    topic=source,
+                    recovery_folder=recovery_folder,
+                ),
+                ends_soon(stop),
+                without_cycle_collector(),
+                threadpool_limits(1),
+            ):
                 cli_main(
                     flow,
                     epoch_interval=timedelta(milliseconds=settings.source.epoch_ms),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows import logs
 from flows.options import add_redis, add_settings, lasting_redis_url, settings_of
 from flows.running import run_live
 from flows.stopping import stop_on_signal
@@ -42,6 +43,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Run until a signal. Raises UserError."""
     settings = settings_of(args)
+    logs.set_up(settings.log)
     redis_url = lasting_redis_url(args, settings)
     with stop_on_signal() as stop:
         run_live(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from kafka import TopicPartition
 
+from flows import pulse
 from flows.kafka.client import consumer, in_words, partitions_of
 from flows.kafka.hub import POLL_MS, Hub
 from flows.kafka.start import Held, first_offsets, held, within
@@ -94,6 +95,7 @@ class KafkaPartition(StatefulSourcePartition[SourceBatch, bytes]):
 
     def next_batch(self) -> list[SourceBatch]:
         """What has come. The first batch may be empty: it tells the shards of this partition."""
+        pulse.beat()
         self._commit()
         if self._source.is_ending:
             raise StopIteration

@@ -1,0 +1,84 @@
+"""What is delivered beside the code names only what the code has."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from flows import metrics
+from flows.collectors import FolderMetrics, TopicMetrics
+
+ROOT = Path(__file__).parents[1]
+DASHBOARD = ROOT / "deploy/grafana/penstock.json"
+ALERTS = ROOT / "deploy/prometheus/alerts.yaml"
+OPERATIONS = ROOT / "docs/operations.md"
+
+
+class Topic:
+    def __init__(self) -> None:
+        self.lag = {"0-events": 0}
+        self.is_up = True
+
+
+@pytest.fixture
+def there(tmp_path: Path) -> dict[str, set[str]]:
+    """Every metric, and the names under which Prometheus knows its samples."""
+    families = [*metrics.REGISTRY.collect()]
+    families += [*TopicMetrics(Topic()).collect(), *FolderMetrics(tmp_path).collect()]
+    endings = {
+        "counter": ("_total",),
+        "histogram": ("_bucket", "_sum", "_count"),
+        "info": ("_info",),
+    }
+    return {
+        one.name: {one.name + ending for ending in endings.get(one.type, ("",))} for one in families
+    }
+
+
+def named(text: str) -> set[str]:
+    return set(re.findall(r"\b(?:penstock|process)_[a-z_]+[a-z]\b", text))
+
+
+def expressions(tree: Any) -> list[str]:
+    if isinstance(tree, dict):
+        own = [tree["expr"]] if "expr" in tree else []
+        return own + [one for value in tree.values() for one in expressions(value)]
+    return [one for value in tree for one in expressions(value)] if isinstance(tree, list) else []
+
+
+@pytest.mark.parametrize("path", [DASHBOARD, ALERTS], ids=lambda path: path.name)
+def test_graphs_and_alerts_ask_for_metrics_there_are(
+    there: dict[str, set[str]], path: Path
+) -> None:
+    asked = expressions(yaml.safe_load(path.read_text()))
+    assert len(asked) > 8
+    samples = set().union(*there.values())
+    assert {name for text in asked for name in named(text)} - samples == set()
+
+
+def test_every_metric_is_in_the_docs_and_no_other(there: dict[str, set[str]]) -> None:
+    section = OPERATIONS.read_text().partition("## Metrics")[2].partition("\n## ")[0]
+    told = named(section)
+    ours = {name: samples for name, samples in there.items() if name.startswith("penstock_")}
+    assert [name for name, samples in ours.items() if not told & {name, *samples}] == []
+    assert {name for name in told if name.startswith("penstock_")} <= {*ours}.union(*ours.values())
+
+
+def test_every_alert_says_what_to_do() -> None:
+    rules = yaml.safe_load(ALERTS.read_text())["groups"][0]["rules"]
+    table = OPERATIONS.read_text().partition("## Alerts")[2]
+    assert re.findall(r"^\| (Penstock\w+) \|", table, re.MULTILINE) == [r["alert"] for r in rules]
+
+
+def test_the_dashboard_asks_for_its_source() -> None:
+    dashboard = json.loads(DASHBOARD.read_text())
+    assert [one["type"] for one in dashboard["templating"]["list"]] == ["datasource"]
+    graphs = [panel for panel in dashboard["panels"] if panel["type"] != "row"]
+    assert {panel["datasource"]["uid"] for panel in graphs} == {"${datasource}"}
+    ids = [panel["id"] for panel in dashboard["panels"]]
+    assert len(ids) == len(set(ids))
