@@ -107,7 +107,7 @@ class Shop:
             for part in self.tables().parts.values()
             for table in part.tables()
             for column in table.columns.values()
-            if rows <= len(column) <= 2 * rows
+            if 0.8 * rows <= len(column) <= 2 * rows
         )
 
 
