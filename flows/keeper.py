@@ -80,8 +80,8 @@ def _end_with_parent() -> None:
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(10)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     here = Path(sys.argv[1])
     with (here / "lock-keeper").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        threading.Thread(target=_end_with_parent, daemon=True).start()
         keep(here, int(sys.argv[2]), int(sys.argv[3]))

@@ -40,7 +40,8 @@ class Watermark:
     """How far event time has come for sure over all partitions of the source.
 
     `partitions` maps each to its own watermark (ms) and whether it holds nothing back: it was read to
-    its end, or is idle; `batches` to how many batches have come from it.
+    its end, or is idle; `batches` to how many batches have come from it: every batch comes to
+    every shard, be it empty, and a start relies on that (`flows.cuts`).
     """
 
     def __init__(

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,10 +105,17 @@ def test_it_ends_with_a_run_that_is_killed_and_the_next_may_start(folder: Path) 
     run.wait()
     run.stdout.close()
     with recovery(folder, SETTINGS):
-        assert len(keepers(folder)) <= 1
+        pass
+    for _ in range(100):
+        if not keepers(folder):
+            break
+        time.sleep(0.1)
     assert not keepers(folder)
 
 
 def keepers(folder: Path) -> list[str]:
-    lines = (path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists())
-    return [line.decode() for line in lines if f"flows.keeper\0{folder}\0".encode() in line]
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            found.append(path.read_bytes().decode(errors="replace"))
+    return [line for line in found if f"flows.keeper\0{folder}\0" in line]
