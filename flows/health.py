@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from flows.collectors import Topic
 
 OK = "ok"
-STUCK_S = 30.0
-"""A worker that has not moved for so long is stuck: an epoch takes a second, a snapshot less."""
 CLIENT_S_MAX = 5.0
 
 

@@ -5,27 +5,33 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import bytewax.operators as op
 from bytewax._bytewax import cli_main
 from bytewax.errors import BytewaxRuntimeError
 from threadpoolctl import threadpool_limits
 
 from flows import metrics
-from flows.health import STUCK_S
 from flows.kafka.sinks import change_topic, dead_letter_topic
 from flows.kafka.source import KafkaSource
 from flows.kafka.stored import stored_partitions
 from flows.outside import seen_from_outside
 from flows.personalize import FLOW_ID, build
-from flows.recovery import recovery
+from flows.placement import ALONE, elsewhere
+from flows.pulse import Ticks
+from flows.recovery import joined, recovery
 from flows.replay import said_by_us, without_cycle_collector
 from flows.sinks import DeadLetterSink, RedisSink
 from flows.stopping import ends_soon
+from flows.supervised import is_supervised
 from state.store import Store
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from pathlib import Path
     from threading import Event as Flag
 
+    from flows.placement import Place
+    from flows.recovery import Stored
     from state.config import Settings
 
 
@@ -33,11 +39,14 @@ def run_live(
     settings: Settings,
     stop: Flag,
     *,
+    place: Place = ALONE,
     redis_url: str,
     dead_letters: Path,
     recovery_folder: Path | None,
 ) -> None:
-    """Run until `stop` is set, then end between two batches with everything written.
+    """Run one process until `stop` is set, then end between two batches with everything written.
+
+    It ends by itself too when the topic has got more partitions.
 
     Raises UserError for what a person can mend.
     """
@@ -53,30 +62,37 @@ def run_live(
 
     kafka = settings.kafka
     connect().check()
-    with recovery(recovery_folder, settings) as stored:
+    with _stored(recovery_folder, settings) as stored:
         known = (
             stored_partitions(recovery_folder / "store", f"{FLOW_ID}.events")
             if recovery_folder
             else ()
         )
-        source = KafkaSource(settings, stop, stored=known)
+        source = KafkaSource(settings, stop, lists=place.reads, stored=known)
+        # What is wrong with Kafka ends this process before it is part of a cluster, which would wait.
+        source.list_parts()
+        letters = dead_letter_topic(kafka) if kafka.dead_letters else DeadLetterSink(dead_letters)
+        redis = RedisSink(connect, measured=True)
         flow = build(
             source,
-            RedisSink(connect, measured=True),
-            dead_letter_topic(kafka) if kafka.dead_letters else DeadLetterSink(dead_letters),
+            redis if place.learns else elsewhere(redis),
+            letters if place.learns else elsewhere(letters),
             settings,
             journals=stored.journals if stored else None,
             changes=change_topic(kafka) if kafka.changes else None,
         )
+        op.input("pulse", flow, Ticks())
         try:
             # The matrices are small: more threads of BLAS would only take the core Redis works on.
             with (
                 seen_from_outside(
                     settings,
-                    stuck_s=STUCK_S,
+                    stuck_s=settings.run.stuck_s,
                     redis_url=redis_url,
                     topic=source,
                     recovery_folder=recovery_folder,
+                    worker=place.process,
+                    workers=place.processes,
                 ),
                 ends_soon(stop),
                 without_cycle_collector(),
@@ -84,6 +100,8 @@ def run_live(
             ):
                 cli_main(
                     flow,
+                    process_id=place.process if place.addresses else None,
+                    addresses=list(place.addresses) or None,
                     epoch_interval=timedelta(milliseconds=settings.source.epoch_ms),
                     recovery_config=stored.config if stored else None,
                 )
@@ -92,3 +110,9 @@ def run_live(
                 raise said from None
             raise
         source.finish()
+
+
+def _stored(folder: Path | None, settings: Settings) -> AbstractContextManager[Stored | None]:
+    if folder is not None and is_supervised():
+        return joined(folder, settings)
+    return recovery(folder, settings)

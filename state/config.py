@@ -148,6 +148,12 @@ class Log(_Section, frozen=True):
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
+class Run(_Section, frozen=True):
+    """How a live run is watched."""
+
+    stuck_s: Annotated[float, msgspec.Meta(gt=0)] = 30.0
+
+
 class Settings(_Section, frozen=True):
     """The whole configuration."""
 
@@ -162,6 +168,7 @@ class Settings(_Section, frozen=True):
     recovery: Recovery = Recovery()
     metrics: Metrics = Metrics()
     log: Log = Log()
+    run: Run = Run()
 
     @property
     def sha256(self) -> str:
@@ -173,6 +180,7 @@ class Settings(_Section, frozen=True):
             recovery=Recovery(),
             metrics=Metrics(),
             log=Log(),
+            run=Run(),
         )
         return hashlib.sha256(msgspec.json.encode(facts, order="deterministic")).hexdigest()
 

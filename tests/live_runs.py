@@ -67,6 +67,8 @@ class Live:
             "kafka.topic": self.topic,
             "kafka.group": self.topic,
             "source.batch_events": 200,
+            "metrics.listen": "''",
+            "log.level": "warning",
             "source.epoch_ms": 100,
         } | {name.replace("__", "."): value for name, value in settings.items()}
         process = Process(
@@ -186,6 +188,17 @@ class Process:
         """Wait for its end; exit code and what it said."""
         said, _ = self.popen.communicate(timeout=PATIENCE_S)
         return self.popen.returncode, said
+
+    def workers(self) -> list[int]:
+        """The ids of the processes that a supervisor has started; the keeper is none of them."""
+        found = subprocess.run(
+            ["ps", "-o", "pid=,args=", "--ppid", str(self.popen.pid)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        lines = [line.split(None, 1) for line in found.stdout.splitlines()]
+        return [int(pid) for pid, words in lines if " run " in words]
 
     def kill(self) -> str:
         """kill -9."""

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows import logs
 from flows.options import add_redis, add_settings, lasting_redis_url, settings_of
+from flows.placement import Place
 from flows.running import run_live
 from flows.stopping import stop_on_signal
+from flows.supervised import is_supervised, join_supervisor
+from flows.supervisor import supervise
+from state.errors import UserError
 
 if TYPE_CHECKING:
     import argparse
+
+PROCESSES_MAX = 64
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -35,6 +42,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         default=Path("penstock.dead-letters.jsonl"),
         help="where rejected records go (default: %(default)s)",
     )
+    add(
+        "--processes",
+        metavar="N",
+        type=int,
+        help="a cluster of N processes on this host, started again when one ends or is stuck",
+    )
+    add("-i", "--process-id", metavar="I", type=int, default=0, help="which process of a cluster")
+    add("-a", "--addresses", metavar="A;B", default="", help="where all of its processes listen")
     add_redis(parser)
     add_settings(parser)
     parser.set_defaults(run=run)
@@ -45,12 +60,44 @@ def run(args: argparse.Namespace) -> int:
     settings = settings_of(args)
     logs.set_up(settings.log)
     redis_url = lasting_redis_url(args, settings)
+    place = _place(args)
+    if is_supervised():
+        join_supervisor()
     with stop_on_signal() as stop:
-        run_live(
-            settings,
-            stop,
-            redis_url=redis_url,
-            dead_letters=args.dead_letters,
-            recovery_folder=args.recovery,
-        )
+        if args.processes and not place.addresses:
+            return supervise(
+                sys.argv[1:],
+                settings,
+                stop,
+                processes=args.processes,
+                recovery_folder=_needed(args.recovery),
+            )
+        while not stop.is_set():
+            run_live(
+                settings,
+                stop,
+                place=place,
+                redis_url=redis_url,
+                dead_letters=args.dead_letters,
+                recovery_folder=args.recovery,
+            )
+            if place.addresses:
+                break  # whoever started the cluster starts it again as a whole
     return 0
+
+
+def _place(args: argparse.Namespace) -> Place:
+    if args.processes is not None and not 1 <= args.processes <= PROCESSES_MAX:
+        raise UserError(f"--processes {args.processes}: name 1 to {PROCESSES_MAX}")
+    addresses = tuple(one for one in args.addresses.split(";") if one)
+    if not 0 <= args.process_id < max(1, len(addresses)):
+        raise UserError(
+            f"-i {args.process_id}: -a names {len(addresses)} processes, counted from 0"
+        )
+    return Place(args.process_id, addresses)
+
+
+def _needed(folder: Path | None) -> Path:
+    if folder is None:
+        raise UserError("--processes needs a folder to start again from: name one with --recovery")
+    return folder

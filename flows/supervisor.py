@@ -1,0 +1,143 @@
+"""The supervisor: the processes of a cluster on this host are started, watched and stopped together.
+
+A Bytewax cluster stands or falls as one: when a process ends, or does not move any more, all are killed
+and started again, and go on from the recovery folder.
+"""
+
+from __future__ import annotations
+
+import logging
+import mmap
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from flows import pulse
+from flows.recovery import recovery
+from flows.stopping import STOP_S
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from threading import Event as Flag
+
+    from state.config import Settings
+
+PULSE_VARIABLE = "PENSTOCK_PULSE"
+"""Tells a process that it is supervised, and by which file descriptor it shows its pulse."""
+
+WATCH_S = 0.1
+BEGIN_S = 120.0
+"""How long a process may take to its first beat: it resumes what is stored."""
+BACKOFF_S = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
+CALM_S = 60.0
+"""After so long without a restart the next one comes at once again."""
+
+FAILED, USER_ERROR = 1, 2
+
+_log = logging.getLogger("penstock.supervisor")
+
+
+class Child:
+    """A process of the cluster."""
+
+    def __init__(self, number: int, addresses: str, words: list[str]) -> None:
+        self.number = number
+        descriptor = os.memfd_create("penstock-pulse")
+        os.ftruncate(descriptor, mmap.PAGESIZE)
+        self._pulse = mmap.mmap(descriptor, mmap.PAGESIZE)
+        self._began_s = time.monotonic()
+        command = [sys.executable, "-m", "flows", *words, "-i", str(number), "-a", addresses]
+        # A session of its own: the terminal's Ctrl-C is for the supervisor, which passes it on.
+        self.process = subprocess.Popen(  # noqa: S603 the words that we were started with
+            command,
+            env={**os.environ, PULSE_VARIABLE: str(descriptor)},
+            pass_fds=[descriptor],
+            stdout=subprocess.DEVNULL,  # Bytewax tells there of every try to reach a peer
+            stderr=sys.stderr,  # descriptor 2 is kept aside for panics
+            start_new_session=True,
+        )
+        os.close(descriptor)
+
+    def trouble(self, stuck_s: float) -> str:
+        """What is wrong with it, "" if nothing is."""
+        if (code := self.process.poll()) is not None:
+            how = f"by signal {-code}" if code < 0 else f"with code {code}"
+            return f"process {self.number} ended {how}"
+        beat_s, now_s = pulse.read(self._pulse), time.monotonic()
+        if not beat_s and now_s - self._began_s <= max(BEGIN_S, stuck_s):
+            return ""
+        quiet_s = now_s - (beat_s or self._began_s)
+        return f"process {self.number} has not moved for {quiet_s:.0f} s" * (quiet_s > stuck_s)
+
+
+def supervise(
+    words: list[str], settings: Settings, stop: Flag, *, processes: int, recovery_folder: Path
+) -> int:
+    """Run `penstock WORDS` as a cluster until `stop`; returns the exit code.
+
+    Raises UserError where the recovery folder cannot be had.
+    """
+    restarts, began_s = 0, time.monotonic()
+    while not stop.is_set():
+        with recovery(recovery_folder, settings), ExitStack() as until_the_end:
+            addresses = ";".join(f"127.0.0.1:{port}" for port in _free_ports(processes))
+            children: list[Child] = []
+            until_the_end.callback(_kill, children)
+            for number in range(processes):
+                children.append(Child(number, addresses, words))  # noqa: PERF401 all are killed
+            trouble = _watch(children, stop, settings.run.stuck_s)
+            if stop.is_set():
+                return _stopped(children)
+            if any(child.process.poll() == USER_ERROR for child in children):
+                return USER_ERROR
+        if time.monotonic() - began_s > CALM_S:
+            restarts = 0
+        wait_s = BACKOFF_S[min(restarts, len(BACKOFF_S) - 1)]
+        restarts, began_s = restarts + 1, time.monotonic()
+        _log.warning("%s: all %d start again in %g s", trouble, processes, wait_s)
+        stop.wait(wait_s)
+    return 0
+
+
+def _watch(children: list[Child], stop: Flag, stuck_s: float) -> str:
+    while not stop.wait(WATCH_S):
+        for child in children:
+            if trouble := child.trouble(stuck_s):
+                return trouble
+    return ""
+
+
+def _stopped(children: list[Child]) -> int:
+    """Pass the request on to all, and give them time to write what they hold."""
+    for child in children:
+        if child.process.poll() is None:
+            child.process.send_signal(signal.SIGTERM)
+    until_s = time.monotonic() + STOP_S + 1
+    for child in children:
+        try:
+            child.process.wait(max(0.0, until_s - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            _log.warning("process %d did not stop in time: killed", child.number)
+            return FAILED
+    codes = [child.process.wait() for child in children]
+    return max(abs(code) for code in codes)
+
+
+def _kill(children: list[Child]) -> None:
+    for child in children:
+        if child.process.poll() is None:
+            child.process.kill()
+        child.process.wait()
+
+
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as until_the_end:
+        probes = [until_the_end.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]

@@ -1,0 +1,54 @@
+"""Where Bytewax really puts the key that learns, in clusters of every size that is likely."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import bytewax.operators as op
+import pytest
+from bytewax.dataflow import Dataflow
+from bytewax.operators import StatefulBatchLogic
+from bytewax.outputs import DynamicSink, StatelessSinkPartition
+from bytewax.testing import TestingSource, cluster_main
+
+from flows.placement import worker_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+KEYS = ("all", "0", "7", "63", "a key of more than eight bytes", "ключ")
+
+
+class Pass(StatefulBatchLogic[int, int, None]):
+    def on_batch(self, values: list[int]) -> tuple[Iterable[int], bool]:
+        return values, False
+
+    def snapshot(self) -> None:
+        return None
+
+
+class Noting(StatelessSinkPartition[Any]):
+    def __init__(self, worker: int, seen: dict[str, int]) -> None:
+        self._worker, self._seen = worker, seen
+
+    def write_batch(self, items: list[Any]) -> None:
+        for key, _ in items:
+            self._seen[key] = self._worker
+
+
+class NotingSink(DynamicSink[Any]):
+    def __init__(self, seen: dict[str, int]) -> None:
+        self._seen = seen
+
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> Noting:
+        return Noting(worker_index, self._seen)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 4, 5])
+def test_a_key_is_where_bytewax_puts_it(workers: int) -> None:
+    seen: dict[str, int] = {}
+    flow = Dataflow("placed")
+    keyed = op.input("keys", flow, TestingSource([(key, 1) for key in KEYS]))
+    op.output("seen", op.stateful_batch("where", keyed, lambda _: Pass()), NotingSink(seen))
+    cluster_main(flow, [], 0, worker_count_per_proc=workers)
+    assert seen == {key: worker_of(key, workers) for key in KEYS}

@@ -1,0 +1,76 @@
+"""A cluster under its supervisor: whichever process fails, nothing is lost and nothing counted twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.live_runs import Live, Process, undisturbed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.kafka_broker import AnyBroker
+
+
+@pytest.fixture
+def live(kafka_broker: AnyBroker, redis_url: str, tmp_path: Path) -> Iterator[Live]:
+    with Live(kafka_broker, "cluster", redis_url, tmp_path) as found:
+        yield found
+
+
+def has_other_workers(run: Process, than: list[int]) -> bool:
+    now = run.workers()
+    return len(now) == len(than) and not set(now) & set(than)
+
+
+def test_one_of_two_killed_and_then_one_stopped(live: Live) -> None:
+    live.send(1500)
+    run = live.start("--processes", "2", run__stuck_s=3)
+    run.until(live.caught_up)
+    for number, how in ((0, signal.SIGKILL), (1, signal.SIGSTOP)):
+        workers = run.workers()
+        live.send(500)
+        os.kill(workers[number], how)
+        run.until(lambda workers=workers: has_other_workers(run, workers))  # type: ignore[misc]
+        run.until(live.caught_up)
+    code, said = run.stop()
+    assert code == 0
+    assert "ended by signal 9: all 2 start again" in said
+    assert "has not moved for" in said
+    assert "Traceback" not in said
+    assert live.committed() == live.sent
+    assert live.to_the_end() == undisturbed(live)
+
+
+def test_the_same_state_with_two_then_three_then_one_process(live: Live) -> None:
+    for processes in (2, 3, 1):
+        live.send(700)
+        run = live.start("--processes", str(processes))
+        run.until(live.caught_up)
+        assert run.stop() == (0, "")
+        assert live.committed() == live.sent
+    assert live.to_the_end() == undisturbed(live)
+
+
+def test_what_no_restart_can_mend_ends_the_cluster(live: Live) -> None:
+    code, said = live.start("--processes", "2", kafka__topic="no-such-topic").ended()
+    assert code == 2
+    assert "has no topic no-such-topic" in said
+
+
+def test_processes_do_not_outlive_their_supervisor(live: Live) -> None:
+    live.send(100)
+    run = live.start("--processes", "2")
+    run.until(live.caught_up)
+    workers = run.workers()
+    run.kill()
+    until_s = time.monotonic() + 10
+    while any(os.path.exists(f"/proc/{pid}") for pid in workers):
+        assert time.monotonic() < until_s
+        time.sleep(0.05)
