@@ -71,8 +71,12 @@ class SourceClock(msgspec.Struct):
             group.clock.append(clock_ms)
             received_ms.append(record.received_ts)
             by_type[record.type] = by_type.get(record.type, 0) + 1
-            if record.event_ts - allowed_lateness_ms > clock_ms:
-                clock_ms = record.event_ts - allowed_lateness_ms
+            # Nothing happens after it was received: a clock that is ahead makes nobody late.
+            seen_ms = record.event_ts
+            if record.received_ts < seen_ms:
+                seen_ms = record.received_ts
+            if seen_ms - allowed_lateness_ms > clock_ms:
+                clock_ms = seen_ms - allowed_lateness_ms
         totals.read += position + 1
         self.watermark_ms = clock_ms
         groups[0].totals = SourceTotals(totals.read, dict(totals.rejected), dict(by_type))

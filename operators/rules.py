@@ -97,10 +97,13 @@ def _settle_ids(event: Event) -> bool:
 def _settle_times(event: Event, now_ms: int) -> bool:
     sent, received, latest = event.event_ts, event.received_ts, now_ms + FUTURE_MS
     if received == 0:
-        force_setattr(event, "received_ts", sent)
+        if not EARLIEST_MS <= sent <= latest:
+            return False
+        received = sent if sent < now_ms else now_ms
+        force_setattr(event, "received_ts", received)
     elif not EARLIEST_MS <= received <= latest:
         return False
-    elif sent > received + CLOCK_SKEW_MS:
+    if sent > received + CLOCK_SKEW_MS:
         sent = received + CLOCK_SKEW_MS
         force_setattr(event, "event_ts", sent)
     return EARLIEST_MS <= sent <= latest

@@ -196,6 +196,12 @@ def test_a_time_ahead_of_its_arrival_is_clamped_to_five_minutes() -> None:
     assert (event.event_ts, event.received_ts) == (AT_MS + 300_000, AT_MS)
 
 
+def test_a_time_ahead_of_now_is_clamped_too_where_nobody_says_when_it_arrived() -> None:
+    ahead = read(record(event_ts=NOW_MS + 3_600_000))
+    assert isinstance(ahead, Event)
+    assert (ahead.received_ts, ahead.event_ts) == (NOW_MS, NOW_MS + 300_000)
+
+
 def test_unknown_fields_are_ignored_and_props_pass_through() -> None:
     event = read(record(colour="red", props={"a": [1, {"b": None}]}))
     assert isinstance(event, Event)
