@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bytewax.inputs import Source
     from bytewax.outputs import Sink
 
-    from operators.changes import ChangeFields
+    from operators.changes import Before, ChangeFields
     from state.config import Settings
     from state.deadletters import DeadLetter
     from state.journal import Journals
@@ -37,11 +37,14 @@ def build(
     settings: Settings,
     journals: Journals | None,
     changes: Sink[tuple[str, list[ChangeFields]]] | None = None,
+    *,
+    before: Before | None = None,
 ) -> Dataflow:
     """events -> visit_devices -> visit_users -> learn -> redis, with dead letters on the side.
 
     `journals` are those of the recovery folder that keeps the snapshots, if one does; `changes` takes
-    what goes into the change stream too.
+    what goes into the change stream too. `before` says, in a live run, what
+    former runs left in Redis.
     """
     shards = settings.sessions.shards
     rules = Rules.of(settings.sessions, settings.profiles)
@@ -59,7 +62,9 @@ def build(
     regrouped = op.flat_map_batch("by_user", devices, by_user)
     users = keyed("visit_users", regrouped, lambda blob: UserShard(rules, blob, journals), journals)
     together = op.map("together", users, _together)
-    learned = keyed("learn", together, lambda blob: Learning(settings, blob, journals), journals)
+    learned = keyed(
+        "learn", together, lambda blob: Learning(settings, blob, journals, before=before), journals
+    )
     op.output("redis", learned, redis)
     if changes is not None:
         op.output("changes", op.filter_map("changed", learned, _changed), changes)

@@ -11,6 +11,7 @@ from bytewax.errors import BytewaxRuntimeError
 from threadpoolctl import threadpool_limits
 
 from flows import metrics
+from flows.before import RedisBefore
 from flows.kafka.sinks import change_topic, dead_letter_topic
 from flows.kafka.source import KafkaSource
 from flows.kafka.stored import stored_partitions
@@ -80,6 +81,7 @@ def run_live(
             settings,
             journals=stored.journals if stored else None,
             changes=change_topic(kafka) if kafka.changes else None,
+            before=RedisBefore(connect()),
         )
         op.input("pulse", flow, Ticks())
         try:

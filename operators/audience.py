@@ -20,7 +20,7 @@ from state.shopper import MICROS
 from state.times import DAY_MS, HOUR_MS, MINUTE_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -174,6 +174,31 @@ class Audience(Kept):
         self.told[rows] = not self._untold_visits
         self._marks.mark(rows)
 
+    def set_right(
+        self, lost: Iterable[Change], row_of: Callable[[str], int]
+    ) -> tuple[list[Write], list[Change]]:
+        """Take back what a run that was lost told of memberships and that does not hold.
+
+        `lost` is what the change streams said last of each, `row_of` gives a shopper's row or NOBODY.
+        """
+        writes: list[Write] = []
+        changes: list[Change] = []
+        for change in lost:
+            row, name, sid = row_of(change.shopper), change.shopper, change.segment
+            cluster = int(self.cluster[row]) if 0 <= row < self.rows else NOBODY
+            is_member = cluster != NOBODY and segment_id(cluster) == sid
+            if is_member == (change.kind == "enter"):
+                continue
+            if is_member:
+                writes += self._membership(name, row)
+            else:
+                writes += [
+                    ("HDEL", keys.segments_key(name), sid),
+                    ("ZREM", keys.members_key(sid), name),
+                ]
+            changes.append(change._replace(kind="enter" if is_member else "leave"))
+        return writes, changes
+
     def tell_all(self) -> None:
         """Redis lost what it was told: `retell` says it again."""
         self.told[:] = False
@@ -290,13 +315,17 @@ class Audience(Kept):
         if "entered_ms" in arrays:  # not in the first release
             self.entered_ms[:] = arrays["entered_ms"]
             self._retold = int(arrays["retold"][0])
-        self.told = np.zeros(self.rows, np.bool_)
-        self._untold_visits = UNTOLD_VISITS
+        self.doubt()
         self._marks = Marks(self.rows)
         self._entered = _table(arrays, "entered")
         self._left = _table(arrays, "left")
         self._revenue_micros = _table(arrays, "revenue_micros")
         self._orders = _table(arrays, "orders")
+
+    def doubt(self) -> None:
+        """Redis may say of any shopper what a run that was lost had come to."""
+        self.told = np.zeros(self.rows, np.bool_)
+        self._untold_visits = UNTOLD_VISITS
 
     def _grow(self, rows: int) -> None:
         if rows > self.rows:

@@ -1,14 +1,15 @@
 """The change stream: who entered, left, was merged or erased, each with an id of its own.
 
 Ids come from event time, a counter that is stored with the flow, and what the change says. A replay
-of the same batches writes the same ids, and Redis refuses what it already has; a run that goes on
-after a crash with other batches may come to other changes, and these have other ids.
+of the same batches writes the same ids, and Redis refuses what it already has. A live run goes on
+with other batches after a crash: it writes after what the lost run wrote, and takes back
+what of that does not hold (`operators.audience`).
 """
 
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from state import keys
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
     from operators.audience import Change
     from state.messages import Write
+
+Ids = dict[int, tuple[int, int]]
+"""By stream, the last id written: ms, and the count within it."""
 
 ChangeFields = dict[str, str | int]
 """An entry of a change stream: `id kind shopper segment version event_ts`."""
@@ -30,7 +34,7 @@ class ChangeLog:
     """The last id of each stream, as (ms, count within it)."""
 
     def __init__(self, entries_max: int) -> None:
-        self.ids: dict[int, tuple[int, int]] = {}
+        self.ids: Ids = {}
         self._entries_max = entries_max
 
     def writes(self, changes: Iterable[Change]) -> list[Write]:
@@ -70,6 +74,32 @@ class ChangeLog:
                 )
             )
         return writes
+
+
+class Lost(NamedTuple):
+    """What the streams say of each membership last, after the ids of a snapshot; their last ids."""
+
+    changes: list[Change]
+    ids: Ids
+
+
+class Before(Protocol):
+    """What former runs left in Redis."""
+
+    holds_results: bool
+
+    def changes_after(self, ids: Ids) -> Lost:
+        """What stands in the change streams after these ids."""
+
+
+def stream_id(entry_id: str) -> tuple[int, int]:
+    """Time and count of an entry's id.
+
+    >>> stream_id("7-6124273845")
+    (7, 1)
+    """
+    ms, _, sequence = entry_id.partition("-")
+    return int(ms), int(sequence) >> CONTENT_BITS
 
 
 def changes_among(writes: Iterable[Write]) -> list[ChangeFields]:

@@ -33,6 +33,7 @@ from state.snapshots import LEARNED, LearnedState, pack_arrays, unpack_arrays
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from operators.changes import Before
     from operators.clusters import Quality
     from state.config import Settings
     from state.journal import Journals
@@ -60,7 +61,8 @@ _KIND_OF = {"item_view": VIEW, "wishlist_add": VIEW, "cart_add": CART, "purchase
 class Learning:
     """Everything learned over all shoppers. Changes its state in place.
 
-    What grows is stored in `journals`; without any, a snapshot holds it all.
+    What grows is stored in `journals`; without any, a snapshot holds it all. `before` says, in a
+    live run, what former runs left in Redis.
     """
 
     def __init__(
@@ -68,6 +70,8 @@ class Learning:
         settings: Settings,
         snapshot: bytes | None = None,
         journals: Journals | None = None,
+        *,
+        before: Before | None = None,
     ) -> None:
         self._settings = settings
         self._whole = settings.sessions.shards**2
@@ -97,6 +101,11 @@ class Learning:
         self._stored = StoredTables(journals)
         if snapshot is not None:
             self._restore(LEARNED.decode(snapshot))
+        elif before is not None and before.holds_results:
+            self._audience.doubt()
+        self._lost: list[Change] = []
+        if before is not None:
+            self._lost, self._changes.ids = before.changes_after(self._changes.ids)
 
     def fold_all(self, parts: Sequence[Part]) -> list[Output]:
         """Take in shards' parts; of each batch that is whole now, all that it leads to.
@@ -134,7 +143,10 @@ class Learning:
         writes = list(chain.from_iterable(one.writes for one in visited))
         # Of a shopper that several batches tell of, the newest.
         active = list({one[0]: one for v in visited for one in v.active}.values())
-        changes = self._leave(visited, writes)
+        righted, changes = self._audience.set_right(self._lost, self._recommender.shoppers.find)
+        writes += righted
+        self._lost = []
+        changes += self._leave(visited, writes)
         clicks = self._clicks(batches)
         received_ms = b"".join(one.received_ms for one in visited)
         profiles_end = len(writes)

@@ -133,7 +133,12 @@ def model_key(name: str) -> str:
 
 def changes_key(shopper: str) -> str:
     """The STREAM that tells of this shopper's changes."""
-    return f"ps:1:changes:{{{change_stream(shopper)}}}"
+    return change_stream_key(change_stream(shopper))
+
+
+def change_stream_key(stream: int) -> str:
+    """The STREAM of this number."""
+    return f"ps:1:changes:{{{stream}}}"
 
 
 def change_stream(shopper: str) -> int:

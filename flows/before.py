@@ -1,0 +1,57 @@
+"""What former runs left in Redis: a live run goes on after it, and takes back what does not hold.
+
+After a crash the log is read again in other batches, so what was learned from it may come out otherwise.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from operators.audience import Change
+from operators.changes import CONTENT_BITS, Lost, stream_id
+from serving.reader import Storefront
+from state import keys
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from operators.changes import Ids
+    from state.store import Store
+
+PAGE_ENTRIES = 10_000
+
+
+class RedisBefore:
+    """Asks a store. Its methods raise UserError where that does not answer."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        with store.in_words():
+            self.holds_results = bool(Storefront(store).figures().get("events"))
+
+    def changes_after(self, ids: Ids) -> Lost:
+        """The last word of the change streams on each membership, after these ids."""
+        last = dict(ids)
+        lost: dict[tuple[bytes, bytes], Change] = {}
+        for stream in range(keys.CHANGE_STREAMS):
+            for entry_id, fields in self._entries(stream, ids.get(stream)):
+                last[stream] = stream_id(entry_id.decode())
+                kind, shopper, segment = fields[b"kind"], fields[b"shopper"], fields[b"segment"]
+                if kind in (b"enter", b"leave"):
+                    lost[shopper, segment] = Change(
+                        kind.decode(), shopper.decode(), segment.decode(), int(fields[b"event_ts"])
+                    )
+        return Lost([*lost.values()], last)
+
+    def _entries(
+        self, stream: int, after: tuple[int, int] | None
+    ) -> Iterator[tuple[bytes, dict[bytes, bytes]]]:
+        key = keys.change_stream_key(stream)
+        start = "-" if after is None else f"{after[0]}-{(after[1] + 1) << CONTENT_BITS}"
+        while True:
+            with self._store.in_words():
+                page = self._store.client.xrange(key, min=start, count=PAGE_ENTRIES)
+            yield from page
+            if len(page) < PAGE_ENTRIES:
+                return
+            start = b"(" + page[-1][0]

@@ -1,0 +1,95 @@
+"""A live run goes on after what a lost run wrote, and takes back what of that does not hold."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from flows.before import RedisBefore
+from operators.audience import Audience, Change
+from operators.changes import ChangeLog
+from state import keys
+from state.interactions import NOBODY
+from state.store import Store
+
+NAMES = ["ann", "bob", "cleo"]
+LOST = [
+    Change("enter", "ann", "cluster-0", 1000),
+    Change("leave", "ann", "cluster-0", 2000),
+    Change("enter", "ann", "cluster-1", 2000),
+    Change("enter", "bob", "cluster-1", 3000),
+]
+
+
+def written(url: str, changes: list[Change], log: ChangeLog | None = None) -> ChangeLog:
+    log = log or ChangeLog(1000)
+    store = Store(url, timeout_ms=2000, patience_s=0)
+    store.send(log.writes(changes))
+    store.close()
+    return log
+
+
+def entries(url: str) -> list[tuple[bytes, bytes, bytes]]:
+    client = Store(url, timeout_ms=2000, patience_s=0).client
+    return [
+        (fields[b"kind"], fields[b"shopper"], fields[b"segment"])
+        for name in NAMES
+        for _, fields in client.xrange(keys.changes_key(name))
+        if fields[b"shopper"] == name.encode()
+    ]
+
+
+def test_what_was_written_after_a_snapshot_is_found_and_gone_on_after(redis_url: str) -> None:
+    log = written(redis_url, LOST[:1])
+    snapshot = dict(log.ids)
+    written(redis_url, LOST[1:], log)
+    lost, ids = RedisBefore(Store(redis_url, timeout_ms=2000, patience_s=0)).changes_after(snapshot)
+    assert sorted(lost) == sorted(LOST[1:])
+    assert ids == log.ids
+    resumed = ChangeLog(1000)
+    resumed.ids = ids
+    # An older time than the last entry's: it is in the stream all the same.
+    written(redis_url, [Change("enter", "ann", "cluster-2", 500)], resumed)
+    assert entries(redis_url)[3] == (b"enter", b"ann", b"cluster-2")
+
+
+def test_an_empty_redis_has_nothing_to_take_back(redis_url: str) -> None:
+    before = RedisBefore(Store(redis_url, timeout_ms=2000, patience_s=0))
+    assert not before.holds_results
+    assert before.changes_after({3: (7, 1)}) == ([], {3: (7, 1)})
+
+
+def test_memberships_and_the_stream_are_those_of_the_state_again(redis_url: str) -> None:
+    # The state knows ann in cluster 0; a lost run had moved her on, and let bob in.
+    audience = Audience(3)
+    at_ms, cluster = np.array([1000], np.int64), np.array([0], np.int16)
+    writes, changes = audience.assign(["ann"], np.array([0], np.int32), [True], cluster, at_ms)
+    store = Store(redis_url, timeout_ms=2000, patience_s=0)
+    log = ChangeLog(1000)
+    store.send([*writes, *log.writes(changes)])
+    store.settle()
+    expected = dict(store.rows("ps:1:s*"))
+    snapshot = dict(log.ids)
+    for name in ("ann", "bob"):
+        store.send([("ZADD", keys.members_key("cluster-1"), 2000, name)])
+        store.send([("HSET", keys.segments_key(name), "cluster-1", 2000)])
+    store.send(
+        [
+            ("ZREM", keys.members_key("cluster-0"), "ann"),
+            ("HDEL", keys.segments_key("ann"), "cluster-0"),
+        ]
+    )
+    store.settle()
+    written(redis_url, LOST[1:], log)
+
+    lost, log.ids = RedisBefore(store).changes_after(snapshot)
+    righted, told = audience.set_right(lost, lambda name: 0 if name == "ann" else NOBODY)
+    store.send([*righted, *log.writes(told)])
+    store.settle()
+
+    assert dict(store.rows("ps:1:s*")) == expected
+    last = {(shopper, segment): kind for kind, shopper, segment in entries(redis_url)}
+    assert last == {
+        (b"ann", b"cluster-0"): b"enter",
+        (b"ann", b"cluster-1"): b"leave",
+        (b"bob", b"cluster-1"): b"leave",
+    }
