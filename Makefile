@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint check bench quality lock clean
+.PHONY: help demo test lint check bench quality chaos soak lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name says; do \
@@ -34,6 +34,12 @@ bench: $(VENV)/.dev ## speed and memory beside the floor, each part, and live: r
 	@$(BIN)/python -m benchmarks.recommend
 	@$(BIN)/python -m benchmarks.messages
 	@$(BIN)/python -m benchmarks.live
+
+chaos: $(VENV)/.dev ## kill, pause, cut and fill up everything, and compare with an undisturbed run (20 min)
+	@$(BIN)/python -m tests.chaos --write docs/chaos.md
+
+soak: $(VENV)/.dev ## 30 minutes at half of the highest rate, ever new shoppers: memory, rate, freshness
+	@$(BIN)/python -m benchmarks.soak
 
 quality: $(VENV)/.dev ## quality of lists and clusters, beside the baselines
 	@$(BIN)/python -m benchmarks.quality

@@ -96,7 +96,8 @@ class AnyBroker:
 class KafkaBroker(AnyBroker):
     """One node; `properties` are added to its configuration. A context manager.
 
-    With `secure`, it listens with SASL_SSL too, at `secure_address`.
+    With `secure`, it listens with SASL_SSL too, at `secure_address`. With `relay_port`, also on
+    `relayed_port`, and tells who comes that way that its address is the relay's.
     """
 
     def __init__(
@@ -105,12 +106,14 @@ class KafkaBroker(AnyBroker):
         properties: Mapping[str, str] | None = None,
         *,
         secure: bool = False,
+        relay_port: int | None = None,
     ) -> None:
         self.folder = folder or Path(tempfile.mkdtemp(prefix="kafka-"))
         self._is_own = folder is None
         self.port = free_port()
         super().__init__(f"127.0.0.1:{self.port}")
         self.secure_address = f"127.0.0.1:{free_port()}" if secure else None
+        self.relay_port, self.relayed_port = relay_port, free_port()
         self.log = self.folder / "broker.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._configure(properties or {})
@@ -129,14 +132,18 @@ class KafkaBroker(AnyBroker):
         public = f"PLAINTEXT://{self.address}"
         if self.secure_address:
             public += f",SASL_SSL://{self.secure_address}"
+        bound = advertised = public
+        if self.relay_port:
+            bound += f",RELAY://127.0.0.1:{self.relayed_port}"
+            advertised += f",RELAY://127.0.0.1:{self.relay_port}"
         settings = {
             "process.roles": "broker,controller",
             "node.id": "1",
             "controller.quorum.voters": f"1@127.0.0.1:{controller}",
-            "listeners": f"{public},CONTROLLER://127.0.0.1:{controller}",
-            "advertised.listeners": public,
+            "listeners": f"{bound},CONTROLLER://127.0.0.1:{controller}",
+            "advertised.listeners": advertised,
             "listener.security.protocol.map": (
-                "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_SSL:SASL_SSL"
+                "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,RELAY:PLAINTEXT,SASL_SSL:SASL_SSL"
             ),
             "controller.listener.names": "CONTROLLER",
             "inter.broker.listener.name": "PLAINTEXT",
