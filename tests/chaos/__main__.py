@@ -14,14 +14,13 @@ from pathlib import Path
 from tests.chaos.scenarios import SCENARIOS, Size
 from tests.chaos.world import World
 
-
 PAGE = """# What was broken, and what came of it
 
 `make chaos` breaks a live run in each of these ways and compares what is in Redis afterwards with an
-undisturbed run of the same records: profiles, sessions, aliases and counters have to be the same, byte for
-byte, and memberships, change streams and counts must not contradict each other (`tests/chaos/outcome.py`).
-A real Kafka broker, a real Redis with an append-only file, a synthetic shop of {events:,} events, seed {seed},
-{date}. Two of them run with the tests, small.
+undisturbed run of the same records: profiles, sessions, aliases and counters have to be the same, byte
+for byte, and memberships, change streams and counts must not contradict each other
+(`tests/chaos/outcome.py`). A real Kafka broker, a real Redis with an append-only file, a synthetic shop
+of {events:,} events, seed {seed}, {date}. Two of them run with the tests, small.
 
 {table}"""
 
