@@ -117,7 +117,7 @@ class Learning:
         for part in parts:
             waiting = self._pending.setdefault(part.batch, [])
             waiting.append(part)
-            if sum(part.parts for part in waiting) < self._whole:
+            if len(waiting) * part.parts < self._whole:
                 continue
             del self._pending[part.batch]
             self._batches[part.batch.partition] = part.batch.number + 1

@@ -49,6 +49,7 @@ class Watermark:
     ) -> None:
         self.partitions = partitions
         self.batches = {} if batches is None else batches
+        self._reached_ms: int | None = None
 
     def advance(self, batch: BatchId) -> int:
         """Hear of a partition; the minimum over those that go on, 0 until all have been heard of.
@@ -67,11 +68,14 @@ class Watermark:
         ... )]
         [5, 5, 5]
         """
-        reached_ms = self._reached(batch.partitions)
+        reached_ms = self._reached_ms
+        if reached_ms is None:
+            reached_ms = self._reached(batch.partitions)
         own_ms = max(batch.watermark_ms, reached_ms)
         self.partitions[batch.partition] = (own_ms, batch.last or batch.idle)
         self.batches[batch.partition] = batch.number + 1
-        return self._reached(batch.partitions)
+        self._reached_ms = self._reached(batch.partitions)
+        return self._reached_ms
 
     def _reached(self, partitions: int) -> int:
         if len(self.partitions) < partitions:

@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 
 POLL_MS = 5
 """How long to leave an empty consumer alone: a poll costs a tenth of a millisecond."""
+NEWEST_MS = 3
+"""How long to wait, once something came, for the answer to the next fetch.
+
+What a poll gives was fetched at the last one, a round of all partitions ago, and the answer to the fetch
+that it sends is about to come: without it events are a round older than they need to be.
+"""
 QUEUED_BATCHES = 2
 """With so many batches in the queues nothing more is fetched until some are taken.
 
@@ -43,6 +49,8 @@ class Hub:
         self._queues: dict[TopicPartition, deque[ConsumerRecord]] = {}
         self._queued = 0
         self._poll_again_s = 0.0
+        self._is_behind = False
+        self._taken: set[TopicPartition] = set()
         self.client = consumer(
             kafka,
             max_partition_fetch_bytes=FETCH_BYTES,
@@ -57,10 +65,14 @@ class Hub:
             self.client.seek(partition, offset)
 
     def take(self, partition: TopicPartition) -> list[ConsumerRecord]:
-        """What has come of a partition, at most a batch; nothing is waited for."""
+        """What has come of a partition, at most a batch; waits `NEWEST_MS` at most."""
         queue = self._queues[partition]
-        if len(queue) < self._batch_events:
-            self._poll()
+        # One poll serves a round of all partitions, unless so much waits that one cannot.
+        if self._is_behind or not self._taken or partition in self._taken:
+            self._taken.clear()
+            if len(queue) < self._batch_events:
+                self._poll()
+        self._taken.add(partition)
         taken = list(islice(queue, self._batch_events))
         for _ in taken:
             queue.popleft()
@@ -71,17 +83,27 @@ class Hub:
         now_s = time.monotonic()
         if now_s < self._poll_again_s or self._queued >= QUEUED_BATCHES * self._batch_events:
             return
+        count = self._fetched(0)
+        self._is_behind = count >= self._batch_events
+        if count and not self._is_behind:
+            self._fetched(NEWEST_MS)
+        elif not count:
+            self._poll_again_s = now_s + POLL_MS / 1000
+
+    def _fetched(self, timeout_ms: int) -> int:
+        """Queue what has come, and say how much that was."""
         try:
             with in_words(self._kafka):
-                arrived = self.client.poll(timeout_ms=0, max_records=self._batch_events)
+                arrived = self.client.poll(timeout_ms=timeout_ms, max_records=self._batch_events)
         except UserError as error:
             self._find_again(error)
-            return
-        if not arrived:
-            self._poll_again_s = now_s + POLL_MS / 1000
+            return 0
+        count = 0
         for partition, records in arrived.items():
             self._queues[partition].extend(records)
-            self._queued += len(records)
+            count += len(records)
+        self._queued += count
+        return count
 
     def _find_again(self, error: UserError) -> None:
         """Go on where `kafka.out_of_range` says; anything but an offset out of range goes up."""
