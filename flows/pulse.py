@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _SECONDS = struct.Struct("d")
+VARIABLE = "PENSTOCK_PULSE"
+"""Tells a process that it is supervised, and by which file descriptor it shows its pulse."""
 TICK = timedelta(milliseconds=250)
 
 _beat_s = time.monotonic()

@@ -4,6 +4,7 @@
 <recovery>/rows/       journals: the rows those snapshots refer to
 <recovery>/previous/   a copy of both, made now and then (`flows.checkpoint`)
 <recovery>/damaged-<n>/  what was found damaged and gave way to the copy
+<recovery>/holder, fence.json  who writes (`flows.tenure`)
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -24,9 +25,11 @@ from flows.replay import said_by_us, without_cycle_collector
 from flows.sinks import DeadLetterSink, RedisSink
 from flows.stopping import ends_soon
 from flows.supervised import is_supervised
+from flows.tenure import end_when_lost, fence_in, tenure
 from state.store import Store
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from contextlib import AbstractContextManager
     from pathlib import Path
     from threading import Event as Flag
@@ -34,6 +37,19 @@ if TYPE_CHECKING:
     from flows.placement import Place
     from flows.recovery import Stored
     from state.config import Settings
+    from state.store import Fence
+
+
+def connect(redis_url: str, settings: Settings, fence: Fence | None = None) -> Store:
+    """The Redis of a live run; `fence` is what is written under."""
+    return Store(
+        redis_url,
+        timeout_ms=settings.redis.timeout_ms,
+        patience_s=settings.redis.patience_s,
+        replicas=settings.redis.replicas,
+        fence=fence,
+        waiting=metrics.redis_waits,
+    )
 
 
 def run_live(
@@ -51,19 +67,12 @@ def run_live(
 
     Raises UserError for what a person can mend.
     """
-
-    def connect() -> Store:
-        return Store(
-            redis_url,
-            timeout_ms=settings.redis.timeout_ms,
-            patience_s=settings.redis.patience_s,
-            replicas=settings.redis.replicas,
-            waiting=metrics.redis_waits,
-        )
-
     kafka = settings.kafka
-    connect().check()
-    with _stored(recovery_folder, settings) as stored:
+    connect(redis_url, settings).check()
+    with (
+        _stored(recovery_folder, settings) as stored,
+        _fence(redis_url, settings, recovery_folder) as fence,
+    ):
         known = (
             stored_partitions(recovery_folder / "store", f"{FLOW_ID}.events")
             if recovery_folder
@@ -73,7 +82,7 @@ def run_live(
         # What is wrong with Kafka ends this process before it is part of a cluster, which would wait.
         source.list_parts()
         letters = dead_letter_topic(kafka) if kafka.dead_letters else DeadLetterSink(dead_letters)
-        redis = RedisSink(connect, measured=True)
+        redis = RedisSink(lambda: connect(redis_url, settings, fence), measured=True)
         flow = build(
             source,
             redis if place.learns else elsewhere(redis),
@@ -81,7 +90,7 @@ def run_live(
             settings,
             journals=stored.journals if stored else None,
             changes=change_topic(kafka) if kafka.changes else None,
-            before=RedisBefore(connect()),
+            before=RedisBefore(connect(redis_url, settings)),
         )
         op.input("pulse", flow, Ticks())
         try:
@@ -118,3 +127,14 @@ def _stored(folder: Path | None, settings: Settings) -> AbstractContextManager[S
     if folder is not None and is_supervised():
         return joined(folder, settings)
     return recovery(folder, settings)
+
+
+@contextmanager
+def _fence(redis_url: str, settings: Settings, folder: Path | None) -> Iterator[Fence]:
+    """What this process writes under: its own lease, or its supervisor's."""
+    if folder is not None and is_supervised():
+        yield fence_in(folder)
+        return
+    with tenure(redis_url, settings, folder) as lease:
+        end_when_lost(lease)
+        yield lease.fence

@@ -7,17 +7,16 @@ import os
 import signal
 
 from flows import pulse
-from flows.supervisor import PULSE_VARIABLE
 
 _PR_SET_PDEATHSIG = 1
 
 
 def is_supervised() -> bool:
     """Whether a supervisor started this process."""
-    return PULSE_VARIABLE in os.environ
+    return pulse.VARIABLE in os.environ
 
 
 def join_supervisor() -> None:
     """Show the pulse, and die with the supervisor, however that ends."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    pulse.share(int(os.environ[PULSE_VARIABLE]))
+    pulse.share(int(os.environ[pulse.VARIABLE]))

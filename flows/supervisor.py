@@ -19,16 +19,16 @@ from typing import TYPE_CHECKING
 
 from flows import pulse
 from flows.recovery import recovery
+from flows.running import connect
 from flows.stopping import STOP_S
+from flows.tenure import USER_ERROR, lost, tenure
 
 if TYPE_CHECKING:
     from pathlib import Path
     from threading import Event as Flag
 
     from state.config import Settings
-
-PULSE_VARIABLE = "PENSTOCK_PULSE"
-"""Tells a process that it is supervised, and by which file descriptor it shows its pulse."""
+    from state.store import Lease
 
 WATCH_S = 0.1
 BEGIN_S = 120.0
@@ -37,7 +37,7 @@ BACKOFF_S = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
 CALM_S = 60.0
 """After so long without a restart the next one comes at once again."""
 
-FAILED, USER_ERROR = 1, 2
+FAILED = 1
 
 _log = logging.getLogger("penstock.supervisor")
 
@@ -55,7 +55,7 @@ class Child:
         # A session of its own: the terminal's Ctrl-C is for the supervisor, which passes it on.
         self.process = subprocess.Popen(  # noqa: S603 the words that we were started with
             command,
-            env={**os.environ, PULSE_VARIABLE: str(descriptor)},
+            env={**os.environ, pulse.VARIABLE: str(descriptor)},
             pass_fds=[descriptor],
             stdout=subprocess.DEVNULL,  # Bytewax tells there of every try to reach a peer
             stderr=sys.stderr,  # descriptor 2 is kept aside for panics
@@ -76,25 +76,37 @@ class Child:
 
 
 def supervise(
-    words: list[str], settings: Settings, stop: Flag, *, processes: int, recovery_folder: Path
+    words: list[str],
+    settings: Settings,
+    stop: Flag,
+    *,
+    processes: int,
+    redis_url: str,
+    recovery_folder: Path,
 ) -> int:
     """Run `penstock WORDS` as a cluster until `stop`; returns the exit code.
 
-    Raises UserError where the recovery folder cannot be had.
+    Raises UserError where the recovery folder or the lease cannot be had, or another run took over.
     """
     restarts, began_s = 0, time.monotonic()
     while not stop.is_set():
-        with recovery(recovery_folder, settings), ExitStack() as until_the_end:
+        connect(redis_url, settings).check()
+        with (
+            recovery(recovery_folder, settings),
+            tenure(redis_url, settings, recovery_folder) as lease,
+            ExitStack() as until_the_end,
+        ):
             addresses = ";".join(f"127.0.0.1:{port}" for port in _free_ports(processes))
             children: list[Child] = []
             until_the_end.callback(_kill, children)
             for number in range(processes):
                 children.append(Child(number, addresses, words))  # noqa: PERF401 all are killed
-            trouble = _watch(children, stop, settings.run.stuck_s)
+            trouble = _watch(children, stop, lease, settings.run.stuck_s)
             if stop.is_set():
                 return _stopped(children)
             if any(child.process.poll() == USER_ERROR for child in children):
                 return USER_ERROR
+            lease.leave()
         if time.monotonic() - began_s > CALM_S:
             restarts = 0
         wait_s = BACKOFF_S[min(restarts, len(BACKOFF_S) - 1)]
@@ -104,8 +116,10 @@ def supervise(
     return 0
 
 
-def _watch(children: list[Child], stop: Flag, stuck_s: float) -> str:
+def _watch(children: list[Child], stop: Flag, lease: Lease, stuck_s: float) -> str:
     while not stop.wait(WATCH_S):
+        if lease.lost.is_set():
+            raise lost(lease)
         for child in children:
             if trouble := child.trouble(stuck_s):
                 return trouble

@@ -152,6 +152,7 @@ class Run(_Section, frozen=True):
     """How a live run is watched."""
 
     stuck_s: Annotated[float, msgspec.Meta(gt=0)] = 30.0
+    lease_s: Annotated[float, msgspec.Meta(gt=0)] = 15.0
 
 
 class Settings(_Section, frozen=True):

@@ -70,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
                 settings,
                 stop,
                 processes=args.processes,
+                redis_url=redis_url,
                 recovery_folder=_needed(args.recovery),
             )
         while not stop.is_set():

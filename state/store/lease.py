@@ -112,13 +112,18 @@ class Lease:
         self._thread.start()
         return self._token
 
+    def leave(self) -> None:
+        """Renew it no more: it expires, unless the same holder takes it again."""
+        self._released.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
     def release(self) -> None:
         """Give it back, so that another holder need not wait until it expires."""
-        self._released.set()
         if self._thread is None:
             return
-        self._thread.join()
-        self._thread = None
+        self.leave()
         try:
             self._client.eval(_RELEASE, 2, *self._keys, self._token)
         except (RedisError, OSError, words.RefusedError):

@@ -1,0 +1,81 @@
+"""One run at a time writes under a consumer group's name, whatever folder or host it is on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from state import keys
+from state.store import Lease, Store
+from tests.live_runs import Live
+from tests.streams import content
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.kafka_broker import AnyBroker
+
+LEASE_S = 1
+
+
+@pytest.fixture
+def live(kafka_broker: AnyBroker, redis_url: str, tmp_path: Path) -> Iterator[Live]:
+    with Live(kafka_broker, "tenure", redis_url, tmp_path) as found:
+        yield found
+
+
+def test_a_second_run_is_told_who_runs_and_the_folder_of_a_killed_one_goes_on_at_once(
+    live: Live,
+) -> None:
+    live.send(200)
+    run = live.start(run__lease_s=600)
+    run.until(live.caught_up)
+    code, said = live.start(recovery="another").ended()
+    assert code == 2
+    assert f"{live.topic} is run by " in said
+    assert f"process {run.popen.pid} already, for " in said
+    assert len(said.splitlines()) == 1
+    run.kill()
+    live.send(200)
+    again = live.start(run__lease_s=600)
+    again.until(live.caught_up)
+    assert again.stop()[0] == 0
+    Lease(live.redis_url, live.topic, "another", 1).take()
+
+
+def forget_what_was_written(live: Live) -> None:
+    """But not who may write."""
+    store = Store(live.redis_url, timeout_ms=2000, patience_s=0)
+    store.client.delete(*(name for name, _ in store.rows()))
+    store.close()
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_run_that_slept_while_another_took_over_writes_nothing_more(
+    live: Live, processes: int
+) -> None:
+    more = ("--processes", str(processes)) if processes > 1 else ()
+    live.send(3000)
+    sleeper = live.start(*more, run__lease_s=LEASE_S, source__batch_events=20)
+    sleeper.until(lambda: live.has_counted(20))
+    all_of_it = [sleeper.popen.pid, *sleeper.workers()]
+    for pid in all_of_it:
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(LEASE_S)
+    forget_what_was_written(live)
+    other = live.start(recovery="another", source__batch_events=1000)
+    other.until(live.caught_up)
+    assert other.stop()[0] == 0
+    forget_what_was_written(live)
+    for pid in all_of_it:
+        os.kill(pid, signal.SIGCONT)
+    code, said = sleeper.ended()
+    assert code == 2
+    assert "another run took over" in said
+    assert "Traceback" not in said
+    assert set(content(live.redis_url)) <= {keys.meta_key()}  # a heartbeat tells of the lag there
