@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from state.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from state.config import Settings
 
 FILE_NAME = "replay.json"
@@ -20,7 +22,8 @@ class Replayed(msgspec.Struct, frozen=True):
 
     file: str
     format: str
-    config_sha256: str
+    settings: dict[str, dict[str, Any]] = {}
+    """By section, as far as results depend on them; the first release noted none."""
 
 
 def check_same_replay(folder: Path, file: str, format_name: str, settings: Settings) -> bool:
@@ -28,7 +31,7 @@ def check_same_replay(folder: Path, file: str, format_name: str, settings: Setti
 
     Returns whether it is an old one. Raises UserError.
     """
-    asked = Replayed(Path(file).name, format_name, settings.sha256)
+    asked = Replayed(Path(file).name, format_name, msgspec.to_builtins(settings.facts))
     noted = folder / FILE_NAME
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -47,9 +50,18 @@ def check_same_replay(folder: Path, file: str, format_name: str, settings: Setti
             f"recovery folder {folder} belongs to a replay of {begun.file} (--format "
             f"{begun.format}): name another for this one"
         )
-    if begun.config_sha256 != asked.config_sha256:
+    if changed := sorted(_changed(begun, asked)):
         raise UserError(
-            f"recovery folder {folder} was made with another configuration: go back to that, or "
-            "name a new folder and start again"
+            f"recovery folder {folder} was made with another configuration ({', '.join(changed)}): go "
+            "back to that, or name a new folder and start again"
         )
     return is_old
+
+
+def _changed(begun: Replayed, asked: Replayed) -> Iterator[str]:
+    """The keys whose values differ; those that only one of two releases has do not count."""
+    for section, before in begun.settings.items():
+        now = asked.settings.get(section, {})
+        yield from (
+            f"{section}.{key}" for key in before.keys() & now.keys() if before[key] != now[key]
+        )

@@ -172,9 +172,9 @@ class Settings(_Section, frozen=True):
     run: Run = Run()
 
     @property
-    def sha256(self) -> str:
-        """What identifies this configuration in a report: all that results depend on."""
-        facts = msgspec.structs.replace(
+    def facts(self) -> Settings:
+        """This configuration as far as results depend on it: all else as it is by default."""
+        return msgspec.structs.replace(
             self,
             kafka=Kafka(),
             redis=Redis(),
@@ -183,7 +183,12 @@ class Settings(_Section, frozen=True):
             log=Log(),
             run=Run(),
         )
-        return hashlib.sha256(msgspec.json.encode(facts, order="deterministic")).hexdigest()
+
+    @property
+    def sha256(self) -> str:
+        """What identifies this configuration in a report: all that results depend on."""
+        facts = msgspec.json.encode(self.facts, order="deterministic")
+        return hashlib.sha256(facts).hexdigest()
 
 
 def default_path() -> Path:

@@ -214,7 +214,7 @@ REPLAY = ("replay", "LOG", "--format", "penstock")
             (*REPLAY, "--redis", "redis://localhost:1"),
             "does not answer: start it, or set redis.url",
         ),
-        ((*REPLAY, "--redis", "http://x"), "expected redis://, rediss:// or unix://"),
+        ((*REPLAY, "--redis", "http://x"), "expected redis://, rediss://, unix://"),
         ((*REPLAY, "--set", "lists.many=3"), "Object contains unknown field `many` - at `$.lists`"),
         ((*REPLAY, "--config", "nope.yaml"), "nope.yaml: No such file or directory: name a conf"),
         ((*REPLAY, "--report", "nope/report.json"), "make the directory nope first"),
@@ -361,8 +361,8 @@ def test_a_recovery_folder_is_for_one_file_and_one_configuration(
         USER_ERROR,
         [],
         [
-            "penstock: recovery folder recovery was made with another configuration: go back to that,"
-            " or name a new folder and start again"
+            "penstock: recovery folder recovery was made with another configuration (sessions.gap_ms):"
+            " go back to that, or name a new folder and start again"
         ],
     )
 

@@ -21,6 +21,7 @@ from tests.chaos import shop
 from tests.chaos.outcome import Outcome, assert_same, outcome
 from tests.chaos.proxy import Proxy
 from tests.kafka_broker import free_port
+from tests.redis_cluster import RedisCluster, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -180,6 +181,28 @@ def restart_redis(world: World, size: Size) -> str:
     world.finish(len(sent))
     assert_same(expected, outcome(world.store()))
     return "away for 2 s, back with its append-only file"
+
+
+@scenario("Redis failed over in a cluster")
+def fail_over(world: World, size: Size) -> str:
+    sent = _shop(size)
+    expected = undisturbed(world, sent)
+    with RedisCluster(replicas=1) as cluster:
+        world.redis_url = cluster.url
+        sending = world.sending(sent, per_s=size.per_s)
+        world.start("--set", "redis.replicas=1").wait_ready()
+        time.sleep(size.lasts_s / 4)
+        primary, replica = cluster.nodes[0], cluster.nodes[3]
+        primary.kill()
+        until(lambda: replica.client.info("replication")["role"] == "master")
+        # Back before its replica had taken over, it would serve as the primary, and be empty.
+        primary.start()
+        sending.join()
+        world.finish(len(sent))
+        got = outcome(world.store())
+    world.redis_url = world.redis.url
+    assert_same(expected, got)
+    return "a primary killed, its replica took over; redis.replicas is 1"
 
 
 @scenario("Redis slow")
@@ -343,7 +366,8 @@ def upgrade(world: World, size: Size) -> str:
         cwd=ROOT, check=True, capture_output=True,
     )  # fmt: skip
     try:
-        replay = ["replay", str(log), "--redis", world.redis_url, "--dead-letters", "dead.jsonl"]
+        replay = ["replay", str(log), "--format", "penstock", "--redis", world.redis_url]
+        replay += ["--dead-letters", str(folder / "dead.jsonl")]
         small = ["--set", "source.batch_events=500", "--set", "source.epoch_ms=100"]
         recovery = ["--recovery", str(world.recovery)]
         subprocess.run(
