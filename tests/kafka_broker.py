@@ -127,6 +127,12 @@ class KafkaBroker(AnyBroker):
         if self._is_own and failed[0] is None:
             shutil.rmtree(self.folder, ignore_errors=True)
 
+    @property
+    def pid(self) -> int:
+        """The process of a broker that has been started."""
+        assert self._process is not None
+        return self._process.pid
+
     def _configure(self, properties: Mapping[str, str]) -> None:
         controller = free_port()
         public = f"PLAINTEXT://{self.address}"
