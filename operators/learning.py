@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from state.journal import Journals
     from state.messages import Active, BatchId, Click, Part, Visited, Write
 
-SLOT = "home"
 MODEL = "1"
 LIST_TTL_S = 86_400
 ITEM_LIST_TTL_S = 7 * 86_400
@@ -188,7 +187,7 @@ class Learning:
             left, changed = self._audience.drop(row, name, change.at_ms)
             writes += left
             changes += changed
-            writes.append(("DEL", keys.segments_key(name), keys.top_key(name, SLOT)))
+            writes.append(("DEL", keys.segments_key(name), keys.top_key(name, keys.SLOT)))
             changes.append(change)
         return changes
 
@@ -280,13 +279,13 @@ class Learning:
         """A list for whoever was active, unless they said no to that."""
         listed = [name for name, _, wanted, *_ in active if wanted]
         if len(listed) < len(active):
-            writes += [("DEL", keys.top_key(who[0], SLOT)) for who in active if not who[2]]
+            writes += [("DEL", keys.top_key(who[0], keys.SLOT)) for who in active if not who[2]]
         if not listed:
             return
         ranked = self._recommender.rank(listed, self._now_ms)
         for name, text in zip(listed, ranked.json(self._now_ms, MODEL), strict=True):
             if text:
-                key = bulk(keys.top_key(name, SLOT))
+                key = bulk(keys.top_key(name, keys.SLOT))
                 writes.append(command(f"{_SET}{key}{bulk(text)}{_LIST_TTL}", 5))
                 self._ledger.lists_written += 1
 

@@ -172,11 +172,14 @@ class DeviceShard:
         return [finished]
 
     def _move(self, name: str, user: str, position: int, at_ms: int, clock_ms: int) -> None:
+        out = self.shoppers.out
         state = self.shoppers.give_up(name, user)
         if state is not None:
-            out = self.shoppers.out
             out.moves.append(Move(position, name, user, state, at_ms, clock_ms))
-            out.writes.append(("DEL", keys.profile_key(name), keys.session_key(name)))
+        # Also where nobody was: with the identification in another partition, a run that was killed may
+        # have read what came before it first, and told Redis of a shopper whom this one never knew.
+        gone = keys.profile_key, keys.session_key, keys.segments_key
+        out.writes.append(("DEL", *(key(name) for key in gone), keys.top_key(name, keys.SLOT)))
 
 
 class UserShard:

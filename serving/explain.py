@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from serving.reader import SLOT
+from state import keys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -86,7 +86,7 @@ def explained(shop: Storefront, entries: Sequence[Entry]) -> list[Shown]:
     return [Shown(e.item, names[e.item], e.score, e.reason, in_words(e, names)) for e in entries]
 
 
-def explain(shop: Storefront, some_id: str, slot: str = SLOT) -> Explanation | None:
+def explain(shop: Storefront, some_id: str, slot: str = keys.SLOT) -> Explanation | None:
     """What a storefront would read for an id, or None where nothing was written for it."""
     shopper = shop.resolve(some_id)
     profile, session = shop.profile(shopper), shop.session(shopper)

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from state.store import Store
 
-SLOT = "home"
 OWN = "own list"
 
 
@@ -71,11 +70,11 @@ class Storefront:
         entered = self._hash(keys.segments_key(shopper))
         return {sid: int(at_ms) for sid, at_ms in entered.items()}
 
-    def top(self, shopper: str, slot: str = SLOT) -> TopList | None:
+    def top(self, shopper: str, slot: str = keys.SLOT) -> TopList | None:
         """The shopper's own list."""
         return self._list(OWN, keys.top_key(shopper, slot))
 
-    def list_for(self, shopper: str, slot: str = SLOT) -> TopList | None:
+    def list_for(self, shopper: str, slot: str = keys.SLOT) -> TopList | None:
         """The list to show: the shopper's own, else what is popular with those alike, in the
         category the shopper likes best, or with everybody. None: the shop's own list.
 

@@ -66,6 +66,10 @@ def segments_key(shopper: str) -> str:
     return shopper_key(shopper) + "segments"
 
 
+SLOT = "home"
+"""The page slot that lists are written for."""
+
+
 def top_key(shopper: str, slot: str) -> str:
     """The STRING with a shopper's list for one page slot."""
     return f"{shopper_key(shopper)}top:{part(slot)}"

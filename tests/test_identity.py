@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +19,7 @@ from tests.streams import (
     MINUTE_MS,
     START_MS,
     Flow,
+    arguments,
     event,
     facts,
     fold,
@@ -63,9 +65,29 @@ def test_the_keys_of_the_device_go_and_an_alias_comes() -> None:
     flow.feed([view(1, 0)])
     flow.feed([identify(2, MINUTE_MS)])
     commands = writes(flow)
-    assert ("DEL", keys.profile_key("ann"), keys.session_key("ann")) in commands
+    assert ("DEL", *own_keys("ann")) in commands
     assert ("SET", keys.alias_key("ann"), "u", "EX", 180 * 86_400) in commands
     assert [one for v in flow.visited for one in v.moved] == [("ann", "u", START_MS + MINUTE_MS)]
+
+
+def own_keys(name: str) -> list[str]:
+    return [key(name) for key in (keys.profile_key, keys.session_key, keys.segments_key)] + [
+        keys.top_key(name, keys.SLOT)
+    ]
+
+
+@pytest.mark.parametrize("partition_of_identify", ["0", "1"])
+def test_what_a_killed_run_told_of_the_device_goes_whichever_partition_comes_first(
+    partition_of_identify: str,
+) -> None:
+    """The killed run read the visit first; this one the identification, and never knew the visitor."""
+    flow = Flow()
+    flow.feed([identify(2, MINUTE_MS)], partition=partition_of_identify, partitions=2)
+    flow.feed([view(1, 0)], partition="0", partitions=2)
+    told = [arguments(write) for write in writes(flow)]
+    assert ("DEL", *own_keys("ann")) in told
+    assert not {key for command, key, *_ in told if command != "DEL"} & set(own_keys("ann"))
+    assert flow.outcome().shoppers.keys() == {"u"}
 
 
 def test_what_the_device_did_in_the_same_batch_is_told_as_the_users() -> None:

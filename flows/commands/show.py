@@ -12,7 +12,8 @@ from rich.table import Table
 
 from flows.options import add_redis, add_settings, lasting_redis_url, settings_of
 from serving.explain import explain
-from serving.reader import SLOT, Storefront
+from serving.reader import Storefront
+from state import keys
 from state.store import Store
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     add = parser.add_argument
     add("shopper", metavar="SHOPPER", help="a user id or an anonymous id")
-    add("--slot", default=SLOT, help="the page slot of the list (default %(default)s)")
+    add("--slot", default=keys.SLOT, help="the page slot of the list (default %(default)s)")
     add("--json", action="store_true", help="print it as JSON")
     add_redis(parser)
     add_settings(parser)
