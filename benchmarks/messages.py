@@ -37,7 +37,10 @@ BATCHES = (8192, 512)
 def hops(batch_events: int) -> dict[str, list[Any]]:
     """The messages of each hop between workers."""
     settings = Settings()
-    shards, rules = settings.sessions.shards, Rules.of(settings.sessions, settings.profiles)
+    shards, rules = (
+        settings.sessions.shards,
+        Rules.of(settings.sessions, settings.profiles, settings.state),
+    )
     devices = [DeviceShard(rules) for _ in range(shards)]
     users = [UserShard(rules) for _ in range(shards)]
     path = str(cached(Workload(events=200_000)))

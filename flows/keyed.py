@@ -34,7 +34,10 @@ class Stage(Protocol[M_contra, R_co]):
         """Take in the messages that came at once, give what came of them."""
 
     def snapshot(self) -> bytes:
-        """The state as versioned bytes."""
+        """The state as versioned bytes, at the end of an epoch."""
+
+    def end_epoch(self) -> None:
+        """An epoch ends, and nothing stores the state."""
 
     @property
     def rows_held(self) -> int:
@@ -55,6 +58,7 @@ class _Logic(StatefulBatchLogic[M, R, bytes], Generic[M, R]):
     def snapshot(self) -> bytes:
         # Bytewax asks at every epoch, also where nothing stores the answer.
         if not self._stored:
+            self._stage.end_epoch()
             return b""
         began_s = time.perf_counter()
         snapshot = self._stage.snapshot()

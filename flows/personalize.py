@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bytewax.outputs import Sink
 
     from operators.changes import Before, ChangeFields
+    from operators.shelf import Archive
     from state.config import Settings
     from state.deadletters import DeadLetter
     from state.journal import Journals
@@ -39,15 +40,17 @@ def build(
     changes: Sink[tuple[str, list[ChangeFields]]] | None = None,
     *,
     before: Before | None = None,
+    archive: Archive | None = None,
 ) -> Dataflow:
     """events -> visit_devices -> visit_users -> learn -> redis, with dead letters on the side.
 
     `journals` are those of the recovery folder that keeps the snapshots, if one does; `changes` takes
-    what goes into the change stream too. `before` says, in a live run, what
-    former runs left in Redis.
+    what goes into the change stream too. `before` says, in a live run, what former runs left in Redis.
+    Shoppers that are too many for memory wait in the `archive`, which reads what goes to `redis`;
+    without one, all stay.
     """
     shards = settings.sessions.shards
-    rules = Rules.of(settings.sessions, settings.profiles)
+    rules = Rules.of(settings.sessions, settings.profiles, settings.state)
 
     def by_user(arrived: list[tuple[str, Visited]]) -> list[tuple[str, Regrouped]]:
         dealt = regroup((visited for _, visited in arrived), shards)
@@ -57,10 +60,12 @@ def build(
     batches = op.input("events", flow, events)
     groups = op.flat_map("by_device", batches, _groups)
     devices = keyed(
-        "visit_devices", groups, lambda blob: DeviceShard(rules, blob, journals), journals
+        "visit_devices", groups, lambda blob: DeviceShard(rules, blob, journals, archive), journals
     )
     regrouped = op.flat_map_batch("by_user", devices, by_user)
-    users = keyed("visit_users", regrouped, lambda blob: UserShard(rules, blob, journals), journals)
+    users = keyed(
+        "visit_users", regrouped, lambda blob: UserShard(rules, blob, journals, archive), journals
+    )
     together = op.map("together", users, _together)
     learned = keyed(
         "learn", together, lambda blob: Learning(settings, blob, journals, before=before), journals

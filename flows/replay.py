@@ -15,6 +15,7 @@ from bytewax.errors import BytewaxRuntimeError
 from bytewax.testing import run_main
 from threadpoolctl import threadpool_limits
 
+from flows.archive import RedisArchive
 from flows.personalize import build
 from flows.recovery import recovery
 from flows.sinks import DeadLetterSink, RedisSink
@@ -53,6 +54,8 @@ class Report(msgspec.Struct, kw_only=True):
     sessions_opened: int
     sessions_closed: int
     merges: int
+    evicted: int
+    returned: int
     identity_conflicts: int
     lists_written: int
     segment_changes: int
@@ -133,6 +136,7 @@ def run_source(
             DeadLetterSink(dead_letters),
             settings,
             journals=stored.journals if stored else None,
+            archive=RedisArchive(connect),
         )
         try:
             # The matrices are small: more threads of BLAS would only take the core Redis works on.

@@ -12,6 +12,7 @@ from bytewax.errors import BytewaxRuntimeError
 from threadpoolctl import threadpool_limits
 
 from flows import metrics
+from flows.archive import RedisArchive
 from flows.before import RedisBefore
 from flows.kafka.sinks import change_topic, dead_letter_topic
 from flows.kafka.source import KafkaSource
@@ -89,6 +90,7 @@ def run_live(
             letters if place.learns else elsewhere(letters),
             settings,
             journals=stored.journals if stored else None,
+            archive=RedisArchive(lambda: connect(redis_url, settings)),
             changes=change_topic(kafka) if kafka.changes else None,
             before=RedisBefore(connect(redis_url, settings)),
         )

@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _LEARNED_FIELDS = frozenset({b"cluster", b"cluster_distance"})
-# Whether a device had been seen before it was identified depends on what came first.
+# Whether a device had been seen before it was identified depends on what came first; who is in
+# memory, and who in Redis, on how much there is of it.
 _COUNTERS = frozenset(
     name.encode()
     for name in (*Totals.__struct_fields__, "events", "rejected", "by_type")
-    if name != "merges"
+    if name not in ("merges", "evicted", "returned")
 )
 
 

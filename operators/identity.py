@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from operators.idle import Idle
 from state.times import DAY_MS
 
 if TYPE_CHECKING:
@@ -27,17 +28,17 @@ class Known(NamedTuple):
 class Links:
     """Anonymous ids and the users they became. `users` maps one to `(user id, day of last alias)`.
 
-    `changed` are the anonymous ids whose link a snapshot has to write, where links are `tracked`.
+    `changed` are the anonymous ids whose link a snapshot has to write.
     """
 
-    __slots__ = ("_tracked", "changed", "users")
+    __slots__ = ("changed", "idle", "users")
 
-    def __init__(
-        self, users: dict[str, tuple[str, int]] | None = None, *, tracked: bool = False
-    ) -> None:
+    def __init__(self, users: dict[str, tuple[str, int]] | None = None) -> None:
         self.users = {} if users is None else users
         self.changed: set[str] = set()
-        self._tracked = tracked
+        self.idle = Idle(DAY_MS)
+        for name, (_, day) in self.users.items():
+            self.idle.add(name, day * DAY_MS)
 
     def resolve(self, event: Event) -> Known | None:
         """The user of an event, or None where the shopper is the anonymous id itself.
@@ -65,13 +66,21 @@ class Links:
     def forget(self, anonymous_id: str) -> None:
         """Remove a link, if there is one."""
         self.users.pop(anonymous_id, None)
-        if self._tracked:
-            self.changed.add(anonymous_id)
+        self.changed.add(anonymous_id)
+
+    def take_back(self, anonymous_id: str, link: tuple[str, int]) -> None:
+        """Go on with a link that was put away."""
+        self._link(anonymous_id, *link)
+
+    def last_ms(self, anonymous_id: str) -> int | None:
+        """The day its device was last seen on, if there is a link."""
+        link = self.users.get(anonymous_id)
+        return None if link is None else link[1] * DAY_MS
 
     def _link(self, anonymous_id: str, user_id: str, day: int) -> None:
         self.users[anonymous_id] = (user_id, day)
-        if self._tracked:
-            self.changed.add(anonymous_id)
+        self.idle.add(anonymous_id, day * DAY_MS)
+        self.changed.add(anonymous_id)
 
 
 def device(event: Event) -> str:

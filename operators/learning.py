@@ -165,7 +165,7 @@ class Learning:
             Branch("list", len(writes), received_ms),
         ]
         writes += chain.from_iterable(one.lifetimes for one in visited)
-        changes += self._bound(writes)
+        changes += self._forget(_evicted(visited, active), writes) + self._bound(writes)
         writes += self._changes.writes(changes)
         self._ledger.segment_changes += sum(c.kind in ("enter", "leave") for c in changes)
         self._items(None if last else max(ITEMS_MIN, len(clicks.items) // EVENTS_AN_ITEM), writes)
@@ -389,6 +389,9 @@ class Learning:
         """Shoppers and items there are rows for."""
         return len(self._recommender.shoppers.rows) + len(self._recommender.items.rows)
 
+    def end_epoch(self) -> None:
+        """Nothing waits for that here."""
+
     def snapshot(self) -> bytes:
         """The state as versioned bytes."""
         tables = self._tables()
@@ -447,3 +450,10 @@ class Learning:
             "audience": self._audience,
         }
         return Tables(parts, self._recommender.vocabularies(), self._cards)
+
+
+def _evicted(visited: list[Visited], active: list[Active]) -> list[tuple[str, int]]:
+    """Who is no longer in memory, but for those who are back already."""
+    evicted = [one for v in visited for one in v.evicted]
+    back = {one[0] for one in active} if evicted else set()
+    return [one for one in evicted if one[0] not in back]

@@ -56,7 +56,10 @@ class StoredRows:
         return rows, links
 
     def store(self, shoppers: Shoppers, links: Links | None = None) -> Handle | None:
-        """Write what changed, or everything where the changes outweigh it; None without journals."""
+        """Write what changed, or everything where the changes outweigh it; None without journals.
+
+        Whoever asks forgets then what had changed.
+        """
         if self._journal is None:
             if self._journals is None or self.shard is None:
                 return None
@@ -66,9 +69,6 @@ class StoredRows:
             self._journal.rewrite(_everything(shoppers, links))
         elif shoppers.changed or (links and links.changed):
             self._journal.append(ROWS.encode(_changes(shoppers, links)))
-        shoppers.changed.clear()
-        if links is not None:
-            links.changed.clear()
         return self._journal.handle
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from operators import visit
 from operators.identity import Links
 from operators.rows import StoredRows
+from operators.shelf import Shelf
 from state import keys
 from state.messages import BatchId, Group, Move, Part, Regrouped, Visited
 from state.snapshots import DEVICES, USERS, DevicesState, UsersState
@@ -22,6 +23,7 @@ from state.snapshots import DEVICES, USERS, DevicesState, UsersState
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from operators.shelf import Archive
     from operators.visit import Rules
     from state.journal import Journals
 
@@ -87,17 +89,31 @@ class Watermark:
 class DeviceShard:
     """Anonymous shoppers of one shard, and the users its devices belong to.
 
-    Its rows are stored in `journals`; without any, a snapshot holds them all.
+    Its rows are stored in `journals`; without any, a snapshot holds them all. Those too many go to the
+    `archive`; without one, none are.
     """
 
     def __init__(
-        self, rules: Rules, snapshot: bytes | None = None, journals: Journals | None = None
+        self,
+        rules: Rules,
+        snapshot: bytes | None = None,
+        journals: Journals | None = None,
+        archive: Archive | None = None,
     ) -> None:
         state = DevicesState() if snapshot is None else DEVICES.decode(snapshot)
         self._stored = StoredRows("devices", journals)
         rows, links = self._stored.load(state.journal, state.rows, state.links)
-        self.shoppers = visit.Shoppers(rules, rows, state.totals, tracked=journals is not None)
-        self.links = Links(links, tracked=journals is not None)
+        self.shoppers = visit.Shoppers(rules, rows, state.totals)
+        self.links = Links(links)
+        self.shelf = Shelf(
+            keys.device_row_key,
+            rules,
+            archive,
+            self.shoppers,
+            self.links,
+            lineage=state.lineage,
+            gone=state.gone,
+        )
         self.watermark = Watermark(state.watermarks, state.batches)
         self._alias_ttl_s = rules.alias_ttl_s
         self._folded = 0
@@ -111,10 +127,16 @@ class DeviceShard:
         """The state as versioned bytes."""
         shoppers, watermark = self.shoppers, self.watermark
         state = DevicesState({}, {}, watermark.partitions, shoppers.totals, None, watermark.batches)
+        state.lineage, state.gone = self.shelf.lineage, self.shelf.gone
         state.journal = self._stored.store(shoppers, self.links)
         if state.journal is None:
             state.rows, state.links = shoppers.rows, self.links.users
+        self.end_epoch()
         return DEVICES.encode(state)
+
+    def end_epoch(self) -> None:
+        """What was folded until now will not be folded again."""
+        self.shelf.end_epoch()
 
     def fold_all(self, groups: Iterable[Group]) -> list[Visited]:
         """Fold groups one by one."""
@@ -125,6 +147,9 @@ class DeviceShard:
         shoppers, totals = self.shoppers, self.shoppers.totals
         self._stored.shard = group.shard
         now_ms, closed = self.watermark.advance(group.batch), totals.sessions_closed
+        self.shelf.bring_back(
+            event.anonymous_id for event in group.events if event.anonymous_id is not None
+        )
         shoppers.begin(group.batch, group.shard, now_ms, last=group.batch.last)
         out = shoppers.out
         forwards = out.forwards
@@ -145,6 +170,7 @@ class DeviceShard:
                 assert event.anonymous_id is not None
                 if event.type == "erase":
                     shoppers.erase(event.anonymous_id, event.event_ts)
+                    self.shelf.forget(event.anonymous_id, erased=True)
                 else:
                     shoppers.fold(event.anonymous_id, event, position, clock_ms, known=False)
                 continue
@@ -159,10 +185,12 @@ class DeviceShard:
                     )
             if event.type == "erase" and event.anonymous_id is not None:
                 self.links.forget(event.anonymous_id)
+                self.shelf.forget(event.anonymous_id, erased=True)
                 out.writes.append(("DEL", keys.alias_key(event.anonymous_id)))
             forwards.append((position, known.user_id, event, clock_ms))
         finished = shoppers.finish()
-        if group.events or totals.sessions_closed != closed:
+        self.shelf.put_away(finished)
+        if group.events or finished.writes or totals.sessions_closed != closed:
             finished.totals[f"devices:{group.shard}"] = copy(totals)
         finished.source = group.totals
         finished.received_ms = group.received_ms
@@ -176,6 +204,8 @@ class DeviceShard:
         state = self.shoppers.give_up(name, user)
         if state is not None:
             out.moves.append(Move(position, name, user, state, at_ms, clock_ms))
+            if self.shoppers.totals.evicted:
+                self.shelf.forget(name, erased=False)
         # Also where nobody was: with the identification in another partition, a run that was killed may
         # have read what came before it first, and told Redis of a shopper whom this one never knew.
         gone = keys.profile_key, keys.session_key, keys.segments_key
@@ -186,12 +216,19 @@ class UserShard:
     """Known shoppers of one shard, stored like those of `DeviceShard`."""
 
     def __init__(
-        self, rules: Rules, snapshot: bytes | None = None, journals: Journals | None = None
+        self,
+        rules: Rules,
+        snapshot: bytes | None = None,
+        journals: Journals | None = None,
+        archive: Archive | None = None,
     ) -> None:
         state = UsersState() if snapshot is None else USERS.decode(snapshot)
         self._stored = StoredRows("users", journals)
         rows, _ = self._stored.load(state.journal, state.rows, {})
-        self.shoppers = visit.Shoppers(rules, rows, state.totals, tracked=journals is not None)
+        self.shoppers = visit.Shoppers(rules, rows, state.totals)
+        self.shelf = Shelf(
+            keys.row_key, rules, archive, self.shoppers, lineage=state.lineage, gone=state.gone
+        )
         self.watermark = Watermark(state.watermarks, state.batches)
         # What has come of batches that are not whole, whose turn it is, and how many have been folded.
         # Counted anew after a resume, by all shards: an epoch is complete before its snapshot.
@@ -208,10 +245,16 @@ class UserShard:
         """The state as versioned bytes."""
         shoppers, watermark = self.shoppers, self.watermark
         state = UsersState({}, watermark.partitions, shoppers.totals, None, watermark.batches)
+        state.lineage, state.gone = self.shelf.lineage, self.shelf.gone
         state.journal = self._stored.store(shoppers)
         if state.journal is None:
             state.rows = shoppers.rows
+        self.end_epoch()
         return USERS.encode(state)
+
+    def end_epoch(self) -> None:
+        """As for devices."""
+        self.shelf.end_epoch()
 
     def fold_all(self, groups: Iterable[Regrouped]) -> list[Part]:
         """Fold groups one by one."""
@@ -244,6 +287,7 @@ class UserShard:
         moves = {move.position: move for part in parts for move in part.moves}
         forwards = [forward for part in parts for forward in part.forwards]
         forwards.sort(key=itemgetter(0))
+        self.shelf.bring_back(forward[1] for forward in forwards)
         for position, shopper, event, clock_ms in forwards:
             if clock_ms < now_ms:
                 clock_ms = now_ms
@@ -251,12 +295,14 @@ class UserShard:
                 shoppers.take_over(moves[position])
             if event.type == "erase":
                 shoppers.erase(shopper, event.event_ts)
+                self.shelf.forget(shopper, erased=True)
             else:
                 shoppers.fold(shopper, event, position, clock_ms, known=True)
         finished = shoppers.finish()
+        self.shelf.put_away(finished)
         told = [visited for part in parts for visited in part.passed]
         # Of a small batch most shards of users have nothing to tell.
-        if forwards or shoppers.totals.sessions_closed != closed:
+        if forwards or finished.writes or shoppers.totals.sessions_closed != closed:
             finished.totals[f"users:{group.shard}"] = copy(shoppers.totals)
             told.append(finished)
         return Part(group.batch, group.shard, group.shards, told)

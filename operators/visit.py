@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING
 
 from operators import profile, sessions
 from operators.features import feature_row
+from operators.idle import Idle
 from operators.tastes import DecayedCounts
 from operators.timers import Timers
 from state import keys, resp
 from state.messages import BatchId, Totals, Visited
 from state.shopper import MICROS, Shopper
-from state.times import DAY_MS
+from state.times import DAY_MS, HOUR_MS
 
 if TYPE_CHECKING:
-    from state.config import Profiles, Sessions
+    from state.config import Profiles, Sessions, State
     from state.events import Event
     from state.messages import Move, Told
 
@@ -43,10 +44,12 @@ class Rules:
     known_ttl_s: int
     anonymous_ttl_s: int
     alias_ttl_s: int
+    rows_max: int
+    idle_ms: int
     tastes: DecayedCounts
 
     @classmethod
-    def of(cls, sessions: Sessions, profiles: Profiles) -> Rules:
+    def of(cls, sessions: Sessions, profiles: Profiles, state: State) -> Rules:
         """The rules that a configuration sets."""
         return cls(
             gap_ms=sessions.gap_ms,
@@ -56,6 +59,8 @@ class Rules:
             known_ttl_s=profiles.known_ttl_days * 86_400,
             anonymous_ttl_s=profiles.anonymous_ttl_days * 86_400,
             alias_ttl_s=profiles.alias_ttl_days * 86_400,
+            rows_max=max(1, state.shoppers_max // sessions.shards),
+            idle_ms=state.idle_days * DAY_MS,
             tastes=DecayedCounts(
                 profiles.affinity_half_life_days * DAY_MS, profiles.affinity_categories_max
             ),
@@ -65,23 +70,22 @@ class Rules:
 class Shoppers:
     """The shoppers of one shard, and what happened to them in the batch at hand.
 
-    `changed` are the names whose rows a snapshot has to write or take out, where rows are `tracked`.
+    `changed` are the names whose rows a snapshot has to write or take out.
     """
 
-    def __init__(
-        self, rules: Rules, rows: dict[str, Shopper], totals: Totals, *, tracked: bool = False
-    ) -> None:
+    def __init__(self, rules: Rules, rows: dict[str, Shopper], totals: Totals) -> None:
         self.changed: set[str] = set()
-        self._tracked = tracked
+        self.idle = Idle(HOUR_MS)
         self.rules = rules
         self.rows = rows
         self.totals = totals
         self._session_ttl = resp.number(rules.session_ttl_ms)
         self._due = Timers()
         for name, shopper in rows.items():
+            self.idle.add(name, shopper.last_ms)
             for session in shopper.open:
                 self._due.add(session.last_ms + rules.gap_ms, name)
-        # With the day each was last seen on before the batch, in event time; -1 for who is new.
+        # With the time each was last seen at before the batch; -1 for who is new.
         self._active: dict[str, int] = {}
         self._told: dict[str, Told] = {}
         self.out = Visited(BatchId("", 0), 0, 0, last=False)
@@ -95,7 +99,7 @@ class Shoppers:
             if shopper is None or not shopper.open:
                 continue
             self.totals.sessions_closed += sessions.close(shopper, watermark_ms, gap_ms=gap_ms)
-            self._note(name)
+            self.changed.add(name)
             if shopper.open:
                 soonest_ms = min(session.last_ms for session in shopper.open)
                 self._due.add(soonest_ms + gap_ms, name)
@@ -119,7 +123,7 @@ class Shoppers:
             return False
         shopper.seen = (seen + mark)[-self.rules.remembered_bytes :]
         self.totals.accepted += 1
-        self._active.setdefault(name, shopper.last_ms // DAY_MS)
+        self._active.setdefault(name, shopper.last_ms)
         if at_ms < clock_ms:
             shopper.late += 1
             self.totals.late += 1
@@ -154,7 +158,7 @@ class Shoppers:
             shopper = self.rows[name] = Shopper(True, other.first_ms, other.last_ms)
             self.totals.shoppers += 1
             self._active[name] = -1
-        self._active.setdefault(name, shopper.last_ms // DAY_MS)
+        self._active.setdefault(name, shopper.last_ms)
         before, joined_ms = shopper.sessions, max(move.at_ms, move.clock_ms)
         sessions.merge(shopper, other, gap_ms=self.rules.gap_ms, at_ms=joined_ms)
         self.totals.sessions_opened += shopper.sessions - before
@@ -173,7 +177,7 @@ class Shoppers:
         """
         shopper = self.rows.pop(name, None)
         if shopper is not None:
-            self._note(name)
+            self.changed.add(name)
             self.totals.shoppers -= 1
             self.totals.sessions_opened -= shopper.sessions
             if self._active.pop(name, None) is not None:
@@ -191,7 +195,7 @@ class Shoppers:
         """Forget a shopper, here and in Redis; sessions that go on end with it."""
         shopper = self.rows.pop(name, None)
         if shopper is not None:
-            self._note(name)
+            self.changed.add(name)
             self.totals.shoppers -= 1
             self.totals.sessions_closed += len(shopper.open)
         out = self.out
@@ -203,11 +207,22 @@ class Shoppers:
         out.erased.append((name, at_ms))
         out.writes.append(("DEL", keys.profile_key(name), keys.session_key(name)))
 
+    def take_back(self, name: str, shopper: Shopper) -> None:
+        """Go on with a shopper that was put away; it counts as none of what is new."""
+        self.rows[name] = shopper
+        self.idle.add(name, shopper.last_ms)
+        self.changed.add(name)
+
+    def last_ms(self, name: str) -> int | None:
+        """When a shopper was last seen, if it is here."""
+        shopper = self.rows.get(name)
+        return None if shopper is None else shopper.last_ms
+
     def finish(self) -> Visited:
         """End the batch: one write a key of each shopper that did something."""
         out, rules, rows = self.out, self.rules, self.rows
         tell, write = out.active.append, out.writes.append
-        for name, day in self._active.items():
+        for name, before_ms in self._active.items():
             shopper = rows[name]
             category, share = rules.tastes.strongest(shopper)
             key = keys.shopper_key(name)
@@ -227,18 +242,15 @@ class Shoppers:
                 write(profile.session_write(name, session_key, shopper.open[-1]))
                 write(resp.command(_PEXPIRE + resp.bulk(session_key) + self._session_ttl, 3))
             # Profiles live for weeks: to put that off once a day of event time is enough.
-            if shopper.last_ms // DAY_MS > day:
+            if shopper.last_ms // DAY_MS > before_ms // DAY_MS:
                 ttl_s = rules.known_ttl_s if shopper.known else rules.anonymous_ttl_s
                 out.lifetimes.append(("EXPIRE", profile_key, ttl_s))
-        if self._tracked:
-            self.changed.update(self._active)
+            if shopper.last_ms // HOUR_MS > before_ms // HOUR_MS:
+                self.idle.add(name, shopper.last_ms)
+        self.changed.update(self._active)
         out.catalogue += self._told.values()
         self._active, self._told = {}, {}
         return out
-
-    def _note(self, name: str) -> None:
-        if self._tracked:
-            self.changed.add(name)
 
     def _is_known_order(self, shopper: Shopper, event: Event) -> bool:
         """Whether the order was counted before; it is remembered if not."""

@@ -91,10 +91,11 @@ class Lists(_Section, frozen=True):
 
 
 class State(_Section, frozen=True):
-    """How much is remembered: where there is more, what was not seen for longest gives way."""
+    """How much is in memory: where there is more, what was not seen for longest gives way."""
 
     shoppers_max: Positive = 1_000_000
     items_max: Positive = 200_000
+    idle_days: Positive = 30
 
 
 class Redis(_Section, frozen=True):

@@ -18,10 +18,13 @@ ps:1:model:{name}                  HASH    version, algorithm, metrics          
 ps:1:changes:{p}                   STREAM  enter, leave, merge, erase                about 1 M entries
 ps:1:meta                          HASH    contract, writer version, watermark       none
 ps:1:worker:{n}                    STRING  heartbeat                                 15 s
+ps:1:shopper:{id}:row              STRING  a user's state that was put away          90 d
+ps:1:device:{id}:row               STRING  an anonymous shopper's, or a link         30 d, 180 d
 ps:1:lease:{name}                  STRING  which run writes, as JSON                 its ttl
 ps:1:lease:{name}:token            STRING  the newest run's token                    none
 
-One hash tag a key, so that a cluster can hold them. A storefront reads them all; only flows write.
+One hash tag a key, so that a cluster can hold them. A storefront reads them all but `row`, which is
+the flow's own and changes without notice; only flows write.
 A breaking change writes `ps:2:` beside these.
 """
 
@@ -78,6 +81,16 @@ def top_key(shopper: str, slot: str) -> str:
 def session_key(shopper: str) -> str:
     """The HASH of a shopper's running session."""
     return shopper_key(shopper) + "session"
+
+
+def row_key(shopper: str) -> str:
+    """The STRING with the state of a user who was put away; not for storefronts."""
+    return shopper_key(shopper) + "row"
+
+
+def device_row_key(anonymous_id: str) -> str:
+    """The STRING with an anonymous shopper who was put away, or the link of one; not for storefronts."""
+    return f"ps:1:device:{{{part(anonymous_id)}}}:row"
 
 
 def alias_key(anonymous_id: str) -> str:

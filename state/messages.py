@@ -88,7 +88,11 @@ class Move(msgspec.Struct, array_like=True):
 
 
 class Totals(msgspec.Struct):
-    """What one shard has counted since the first start."""
+    """What one shard has counted since the first start.
+
+    `evicted` are rows and links that were put away, `returned` those that came back; they change no
+    other sum.
+    """
 
     accepted: int = 0
     duplicates: int = 0
@@ -99,6 +103,8 @@ class Totals(msgspec.Struct):
     identity_conflicts: int = 0
     merges: int = 0
     erased: int = 0
+    evicted: int = 0
+    returned: int = 0
 
 
 Click = tuple[int, str, str, str, int, int, str]
@@ -123,7 +129,8 @@ class Visited(Message):
 
     `forwards` and `moves` go on to the shard of the user, in this batch. `catalogue` is what it
     heard of items, `orders` are (shopper, worth in millionths, time), `moved` (anonymous id, user,
-    time), `erased` (shopper, time); times in ms. `lifetimes` are for after the profiles. `turn` is the
+    time), `erased` (shopper, time); times in ms. `evicted` (shopper, time) are
+    no longer in memory. `lifetimes` are for after the profiles. `turn` is the
     place of the batch among all, from the shard that orders them.
     """
 
@@ -137,6 +144,7 @@ class Visited(Message):
     catalogue: list[Told] = []
     moved: list[tuple[str, str, int]] = []
     erased: list[tuple[str, int]] = []
+    evicted: list[tuple[str, int]] = []
     writes: list[Write] = []
     lifetimes: list[Write] = []
     forwards: list[Forward] = []

@@ -33,6 +33,16 @@ def number(value: int) -> str:
     return bulk(str(value))
 
 
+def set_bytes(key: str, value: bytes, ttl_s: int) -> bytes:
+    """`SET` of a value that is no text, and when it expires.
+
+    >>> set_bytes("a", b"\\xff", 60)
+    b'*5\\r\\n$3\\r\\nSET\\r\\n$1\\r\\na\\r\\n$1\\r\\n\\xff\\r\\n$2\\r\\nEX\\r\\n$2\\r\\n60\\r\\n'
+    """
+    head = f"*5\r\n{_SET}{bulk(key)}${len(value)}\r\n".encode()
+    return b"".join((head, value, f"\r\n{_EX}{number(ttl_s)}".encode()))
+
+
 def command(arguments: str, count: int) -> bytes:
     """A command of so many arguments, which are packed already.
 
@@ -40,3 +50,6 @@ def command(arguments: str, count: int) -> bytes:
     b'*2\\r\\n$3\\r\\nDEL\\r\\n$1\\r\\na\\r\\n'
     """
     return f"*{count}\r\n{arguments}".encode()
+
+
+_SET, _EX = bulk("SET"), bulk("EX")

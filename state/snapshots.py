@@ -116,7 +116,8 @@ class DevicesState(msgspec.Struct):
     """One shard of devices: anonymous shoppers, links to users, watermarks of the sources.
 
     Rows and links are in the `journal`, where there is one. `batches` is how many have come from each
-    source partition: all parts of one cut agree on it.
+    source partition: all parts of one cut agree on it. `lineage` and `gone` are those of
+    `operators.shelf`.
     """
 
     rows: dict[str, Shopper] = {}
@@ -125,16 +126,20 @@ class DevicesState(msgspec.Struct):
     totals: Totals = msgspec.field(default_factory=Totals)
     journal: Handle | None = None
     batches: dict[str, int] = {}
+    lineage: bytes = b""
+    gone: dict[str, bool] = {}
 
 
 class UsersState(msgspec.Struct):
-    """One shard of users, and watermarks of the sources; `journal` and `batches` as for devices."""
+    """One shard of users, and watermarks of the sources; other fields as for devices."""
 
     rows: dict[str, Shopper] = {}
     watermarks: dict[str, tuple[int, bool]] = {}
     totals: Totals = msgspec.field(default_factory=Totals)
     journal: Handle | None = None
     batches: dict[str, int] = {}
+    lineage: bytes = b""
+    gone: dict[str, bool] = {}
 
 
 class RowsState(msgspec.Struct):
@@ -199,10 +204,14 @@ def _with_new_fields(plain: Any) -> Any:
 
 
 SOURCE = SnapshotCodec(SourceState, version=1)
-DEVICES = SnapshotCodec(DevicesState, version=2, upgrades={1: _with_new_fields})
-USERS = SnapshotCodec(UsersState, version=2, upgrades={1: _with_new_fields})
+DEVICES = SnapshotCodec(
+    DevicesState, version=3, upgrades={1: _with_new_fields, 2: _with_new_fields}
+)
+USERS = SnapshotCodec(UsersState, version=3, upgrades={1: _with_new_fields, 2: _with_new_fields})
 ROWS = SnapshotCodec(RowsState, version=1)
-LEARNED = SnapshotCodec(LearnedState, version=2, upgrades={1: _with_new_fields})
+LEARNED = SnapshotCodec(
+    LearnedState, version=3, upgrades={1: _with_new_fields, 2: _with_new_fields}
+)
 TABLE = SnapshotCodec(TableState, version=1)
 
 BY_STEP: dict[str, SnapshotCodec[Any]] = {

@@ -20,7 +20,7 @@ from flows.replay import run
 from operators.routing import SourceClock
 from operators.shards import DeviceShard, UserShard, regroup
 from operators.visit import Rules
-from state.config import Lists, Profiles, Redis, Sessions, Settings, Source
+from state.config import Lists, Profiles, Redis, Sessions, Settings, Source, State
 from state.events import Consent, Event, Item
 from state.store import Store
 
@@ -38,7 +38,7 @@ MINUTE_MS = 60_000
 GAP_MS = 30 * MINUTE_MS
 LATENESS_MS = 5 * MINUTE_MS
 SHARDS = 4
-RULES = Rules.of(Sessions(shards=SHARDS), Profiles())
+RULES = Rules.of(Sessions(shards=SHARDS), Profiles(), State())
 
 ITEMS = tuple(
     Item(f"item {n}", category=("wear", f"kind {n % 5}"), price=[None, 9.99, 0.1, 120.0][n % 4])
@@ -122,12 +122,16 @@ class Flow:
         """Another flow, made of what this one would have stored."""
         pairs = zip(self.devices, self.users, strict=True)
         other = Flow([(device.snapshot(), user.snapshot()) for device, user in pairs])
-        other.clocks = {
+        other.clocks = self.stored_clocks()
+        other.visited, other.rejected = self.visited, self.rejected
+        return other
+
+    def stored_clocks(self) -> dict[str, SourceClock]:
+        """What the sources would have stored."""
+        return {
             name: msgspec.convert(msgspec.to_builtins(clock), SourceClock)
             for name, clock in self.clocks.items()
         }
-        other.visited, other.rejected = self.visited, self.rejected
-        return other
 
     def outcome(self) -> Outcome:
         """What it came to; rings of event ids as sets, since they are kept as they came."""
@@ -157,7 +161,9 @@ def fold(stream: Sequence[Event], *, batch_events: int = 4096, workers: int = 1)
 
 
 def facts(outcome: Outcome) -> tuple[dict[str, Any], dict[str, str], dict[str, int]]:
-    """What may depend on nothing but the events: all but the order in which ids were remembered."""
+    """What may depend on nothing but the events: all but the order in which ids were remembered, and
+    what has been put away in between.
+    """
     shoppers = {}
     for name, shopper in outcome.shoppers.items():
         fields = msgspec.structs.asdict(shopper)
@@ -165,7 +171,8 @@ def facts(outcome: Outcome) -> tuple[dict[str, Any], dict[str, str], dict[str, i
         fields["seen"] = {seen[n : n + 8] for n in range(0, len(seen), 8)}
         fields["open"] = sorted(msgspec.structs.astuple(session) for session in shopper.open)
         shoppers[name] = fields
-    return shoppers, outcome.links, outcome.totals
+    totals = outcome.totals | {"evicted": 0, "returned": 0}
+    return shoppers, outcome.links, totals
 
 
 def shuffled_within(stream: Sequence[Event], most_ms: int, seed: int) -> list[Event]:

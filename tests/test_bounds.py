@@ -1,97 +1,109 @@
-"""What is learned stays bounded however many shoppers and items come, and who comes back is new."""
+"""The whole flow with room for few shoppers, into a real Redis: facts are those of one that has room."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import msgspec
-import numpy as np
+import pytest
 
-from operators.learning import Learning
-from state.config import Settings, State
-from state.interactions import NOBODY, Vocabulary
-from state.journal import Journals
-from tests.learned import SETTINGS, batches
-from tests.test_stored_tables import learn, lists
+from flows.replay import run_source
+from flows.sources import RecordedSource
+from operators.facts import facts
+from state import keys
+from state.config import State
+from state.store import Store
+from tests.streams import START_MS, content, event, flow_settings, run_flow, view
+from tests.test_crash import SHOP, CrashingSource
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from state.messages import Write
+    from state.config import Settings
+    from state.events import Event
 
-SHOPPERS_MAX, ITEMS_MAX = 60, 20
-BOUNDED: Settings = msgspec.structs.replace(
-    SETTINGS, state=State(shoppers_max=SHOPPERS_MAX, items_max=ITEMS_MAX)
-)
+MINUTE_MS, DAY_MS = 60_000, 86_400_000
+HAS_ROOM = flow_settings(batch_events=60)
 
 
-def held(learning: Learning) -> int:
-    """Bytes in tables that grow."""
-    return sum(
-        column.nbytes
-        for name, part in learning._tables().parts.items()
-        for table in part.tables()
-        for column in table.columns.values()
-        if name != "clusters"
+def few(shoppers_max: int = 8, idle_days: int = 30, **more: Any) -> Settings:
+    return flow_settings(
+        batch_events=60, state=State(shoppers_max=shoppers_max, idle_days=idle_days), **more
     )
 
 
-def test_there_are_never_more_than_the_configuration_allows() -> None:
-    learning, unbounded = Learning(BOUNDED), Learning(SETTINGS)
-    for batch in batches():
-        learn(learning, batch)
-        learn(unbounded, batch)
-        assert len(learning._recommender.shoppers.rows) <= SHOPPERS_MAX
-        assert len(learning._recommender.items.rows) <= ITEMS_MAX
-    assert len(unbounded._recommender.shoppers.rows) > 2 * SHOPPERS_MAX
-    assert held(learning) < held(unbounded)
+def figures(rows: dict[str, Any]) -> dict[str, int]:
+    meta = dict(rows[keys.meta_key()])
+    return {name: int(meta[name.encode()]) for name in ("evicted", "returned", "shoppers")}
 
 
-def test_rows_are_reused_and_tell_so_after_a_resume(tmp_path: Path) -> None:
-    plain, stored = Learning(BOUNDED), Learning(BOUNDED, None, Journals(tmp_path, ratio=1.0))
-    for batch in batches():
-        assert lists(learn(stored, batch)) == lists(learn(plain, batch))
-        stored = Learning(BOUNDED, stored.snapshot(), Journals(tmp_path, ratio=1.0))
-    kept, again = plain._recommender.arrays(), stored._recommender.arrays()
-    assert all(array.tobytes() == again[name].tobytes() for name, array in kept.items())
-    assert plain._cards.rows == stored._cards.rows
+def rows_put_away(redis_url: str) -> set[str]:
+    client = Store(redis_url, timeout_ms=2000, patience_s=2).client
+    return {key.decode() for key in client.scan_iter(match="ps:1:*}:row")}
 
 
-def test_who_gives_way_leaves_the_segments() -> None:
-    learning = Learning(BOUNDED)
-    members: set[str] = set()
-    for batch in batches():
-        for write in learn(learning, batch):
-            follow(write, members)
-    audience, shoppers = learning._audience, learning._recommender.shoppers
-    placed = np.flatnonzero(audience.cluster[: audience.rows] != NOBODY).tolist()
-    assert members
-    assert members == {shoppers.ids[row] for row in placed}
+@pytest.mark.parametrize("crashes", [[], [7, 3], [12, 12, 15]])
+def test_few_in_memory_come_to_the_same_facts(
+    redis_url: str, tmp_path: Path, crashes: list[int]
+) -> None:
+    whole = run_flow(SHOP, redis_url, tmp_path, settings=HAS_ROOM)
+    assert figures(whole)["evicted"] == 0
+    assert not rows_put_away(redis_url)
+    Store(redis_url, timeout_ms=2000, patience_s=2).client.flushall()
+    settings, to_come = few(), list(crashes)
+    for _ in range(len(crashes) + 1):
+        run_source(
+            CrashingSource(RecordedSource({"shop": lambda: iter(SHOP)}, settings), to_come),
+            settings,
+            redis_url=redis_url,
+            dead_letters=tmp_path / "letters",
+            recovery_folder=tmp_path / "recovery" if crashes else None,
+        )
+    bounded = content(redis_url)
+    assert figures(bounded)["evicted"] > 50
+    assert figures(bounded)["returned"] > 5
+    assert dict(facts(bounded.items())) == dict(facts(whole.items()))
 
 
-def follow(write: Write, members: set[str]) -> None:
-    if isinstance(write, tuple) and str(write[1]).endswith(":members"):
-        change = members.add if write[0] == "ZADD" else members.discard
-        change(str(write[-1]))
+def test_a_shopper_put_away_is_not_read_by_another_beginning(
+    redis_url: str, tmp_path: Path
+) -> None:
+    """A replay into a Redis that a former one filled comes to the same."""
+    first = run_flow(SHOP, redis_url, tmp_path, settings=few())
+    second = run_flow(SHOP, redis_url, tmp_path, settings=few())
+    assert dict(facts(second.items())) == dict(facts(first.items()))
 
 
-def test_lists_name_no_item_that_gave_way() -> None:
-    learning = Learning(BOUNDED)
-    for batch in batches():
-        learn(learning, batch)
-    recommender = learning._recommender
-    live = {*recommender.items.rows}
-    ranked = recommender.rank([*recommender.shoppers.rows], learning._now_ms)
-    listed = {item for entries in ranked.entries() for item, _, _ in entries}
-    assert listed
-    assert listed <= live
-    assert {*learning._cards.rows} <= live
+def visits(*of: tuple[int, Event]) -> list[Event]:
+    """Events among those of other shoppers, five a minute."""
+    crowd = [view(f"other {n}", n * 12_000, f"other {n}") for n in range(1500)]
+    return sorted([*crowd, *(one for _, one in of)], key=lambda e: e.event_ts)
 
 
-def test_a_free_row_is_given_again_under_another_name() -> None:
-    vocabulary = Vocabulary(["mug", "cup", "pot"])
-    vocabulary.forget(np.array([0, 2], np.int32))
-    restored = Vocabulary(vocabulary.ids)
-    for one in (vocabulary, restored):
-        assert [one.row(name) for name in ("pan", "mug", "lid")] == [0, 2, 3]
-        assert one.ids == ["pan", "cup", "mug", "lid"]
+def at(minute: int, kind: Any = "item_view", **more: Any) -> tuple[int, Event]:
+    return minute, event(kind, f"{kind} {minute}", minute * MINUTE_MS, **more)
+
+
+def test_an_erased_shopper_who_was_put_away_is_gone_from_redis(
+    redis_url: str, tmp_path: Path
+) -> None:
+    run_flow(visits(at(1)), redis_url, tmp_path, settings=few())
+    assert keys.device_row_key("ann") in rows_put_away(redis_url)
+    rows = run_flow(visits(at(1), at(290, "erase")), redis_url, tmp_path, settings=few())
+    assert figures(rows)["shoppers"] == 1500
+    assert keys.device_row_key("ann") not in rows_put_away(redis_url)
+
+
+def test_a_device_that_was_put_away_becomes_a_user_with_its_past(
+    redis_url: str, tmp_path: Path
+) -> None:
+    stream = visits(at(1), at(290, "identify", user_id="Ann"))
+    rows = run_flow(stream, redis_url, tmp_path, settings=few())
+    profile = dict(rows[keys.profile_key("Ann")])
+    assert profile[b"events"] == b"2"
+    assert int(profile[b"first_ms"]) == START_MS + MINUTE_MS
+
+
+def test_age_alone_puts_shoppers_away(redis_url: str, tmp_path: Path) -> None:
+    stream = [view(n, n * DAY_MS // 100, f"ann {n}") for n in range(1000)]
+    rows = run_flow(stream, redis_url, tmp_path, settings=few(100_000, idle_days=2))
+    assert 700 < figures(rows)["evicted"] < 900

@@ -65,16 +65,26 @@ SHOPPER = Shopper(
     currency="EUR",
     consent=(1_600_000_000_001, True, False, None),
 )
-TOTALS = Totals(9, 1, 2, 1, 2, 1, 0, 1, 0)
+TOTALS = Totals(9, 1, 2, 1, 2, 1, 0, 1, 0, 5, 3)
+TOTALS_V2 = msgspec.structs.replace(TOTALS, evicted=0, returned=0)
 READ = SourceTotals(12, {"not_json": 2}, {"item_view": 3})
 HANDLE = Handle("devices-17", 3, 5000, 4000, 123_456)
 WATERMARKS = {"shop": (1_600_000_600_000, False), "other": (5, True)}
 SAMPLES: dict[str, Any] = {
     "source": SourceState(12, 3, 1_600_000_600_000, True, READ),
     "devices": DevicesState(
-        {"ann": SHOPPER}, {"ann": ("u", 18_518)}, WATERMARKS, TOTALS, HANDLE, {"shop": 3}
+        {"ann": SHOPPER},
+        {"ann": ("u", 18_518)},
+        WATERMARKS,
+        TOTALS,
+        HANDLE,
+        {"shop": 3},
+        b"lineage.",
+        {"eve": True},
     ),
-    "users": UsersState({"u": SHOPPER}, WATERMARKS, TOTALS, HANDLE, {"shop": 3}),
+    "users": UsersState(
+        {"u": SHOPPER}, WATERMARKS, TOTALS, HANDLE, {"shop": 3}, b"lineage.", {"eve": True}
+    ),
     "rows": RowsState({"ann": SHOPPER}, ["bob"], {"ann": ("u", 18_518)}, ["eve"]),
     "learned": LearnedState(
         vocabularies={"items": ["mug", "cup"]},
@@ -103,12 +113,23 @@ SAMPLES: dict[str, Any] = {
 }
 
 
+LEDGER_V2 = LedgerState({"shop": READ}, {"users:0": TOTALS_V2}, 4, 2)
 FORMER: dict[str, Any] = {
-    "devices-v1": DevicesState({"ann": SHOPPER}, {"ann": ("u", 18_518)}, WATERMARKS, TOTALS),
-    "users-v1": UsersState({"u": SHOPPER}, WATERMARKS, TOTALS),
-    "learned-v1": msgspec.structs.replace(
-        SAMPLES["learned"], figures_ms=0, told=(0, 0), journal=None, batches={}
+    "devices-v1": DevicesState({"ann": SHOPPER}, {"ann": ("u", 18_518)}, WATERMARKS, TOTALS_V2),
+    "devices-v2": DevicesState(
+        {"ann": SHOPPER}, {"ann": ("u", 18_518)}, WATERMARKS, TOTALS_V2, HANDLE, {"shop": 3}
     ),
+    "users-v1": UsersState({"u": SHOPPER}, WATERMARKS, TOTALS_V2),
+    "users-v2": UsersState({"u": SHOPPER}, WATERMARKS, TOTALS_V2, HANDLE, {"shop": 3}),
+    "learned-v1": msgspec.structs.replace(
+        SAMPLES["learned"],
+        figures_ms=0,
+        told=(0, 0),
+        journal=None,
+        batches={},
+        ledger=LEDGER_V2,
+    ),
+    "learned-v2": msgspec.structs.replace(SAMPLES["learned"], ledger=LEDGER_V2),
 }
 """What bytes of a former version hold, where the sample of today has more."""
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,7 @@ from redis.exceptions import RedisError
 from state import keys
 from state.store import words
 from state.store.addresses import parse
-from state.store.courier import Courier
+from state.store.courier import BACKOFF_S_MAX, BACKOFF_S_MIN, Courier
 from state.store.links import Links, pack, primary
 from state.store.streams import give_way
 
@@ -27,7 +29,8 @@ if TYPE_CHECKING:
 Command = tuple[str | bytes | int | float, ...] | bytes
 """A Redis command and its arguments, or one packed already (`state.resp`). Its key comes first."""
 
-_OPERATIONAL = re.compile(r"ps:1:(lease|worker)\b")
+_log = logging.getLogger("penstock.redis")
+_OPERATIONAL = re.compile(r"ps:1:(lease|worker)\b|.*}:row$", re.DOTALL)
 
 
 class Store:
@@ -53,6 +56,7 @@ class Store:
         # Any: redis-py types every reply as all that any setting could make of it.
         self.client: Any = Client(address)
         self._waiting = waiting
+        self._patience_s = patience_s
         self._courier = Courier(
             Links(address, timeout_ms, fence),
             address.shown,
@@ -91,6 +95,27 @@ class Store:
         """Return when every write has been answered, and is on as many replicas as asked for."""
         self._courier.settle(self._waiting)
 
+    def values(self, names: Sequence[str]) -> list[bytes | None]:
+        """What STRING keys hold, None where there is none; waits where Redis is away, as writes do."""
+        began_s, attempt = time.monotonic(), 0
+        while True:
+            try:
+                reads = self.client.pipeline(transaction=False)
+                for name in names:
+                    reads.get(name)
+                return list(reads.execute())
+            except words.TROUBLES as error:
+                waited_s = time.monotonic() - began_s
+                if words.is_for_ever(error) or waited_s > self._patience_s:
+                    raise words.failure(self.address, error, names[0]) from error
+                if attempt == 0:
+                    _log.warning("%s; waiting", words.failure(self.address, error, names[0]))
+                self.client.close()
+            if self._waiting is not None:
+                self._waiting()
+            time.sleep(min(BACKOFF_S_MAX, BACKOFF_S_MIN * 2 ** min(attempt, 10)))
+            attempt += 1
+
     def close(self) -> None:
         """Settle and let go of the server."""
         try:
@@ -102,7 +127,7 @@ class Store:
     def rows(self, pattern: str = "ps:1:*") -> Iterator[tuple[str, Any]]:
         """Every key of a pattern with its value in a canonical form, in no order.
 
-        But for what only says which process runs: leases and heartbeats.
+        But for what only says which process runs (leases, heartbeats), and what it has put away.
         """
         batch: list[bytes] = []
         for key in self.client.scan_iter(match=pattern, count=5000):
