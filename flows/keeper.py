@@ -7,6 +7,7 @@ the flow has its own copy. It ends when the process that started it does, howeve
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import signal
 import subprocess
@@ -25,37 +26,47 @@ if TYPE_CHECKING:
 _FIRST_AFTER_S = 5.0
 """A run that is over before that needs no keeper."""
 
+_LOOK_S = 0.2
+_END_S = 5.0
+
 _SWEEP_S = 10.0
 """Between two looks at what is not needed any more: that long it takes its place on the disk."""
 
+_log = logging.getLogger("penstock.keeper")
+
 
 class Keeper:
-    """Keeps a recovery folder while inside."""
+    """Keeps a recovery folder while inside: the process is started again should it end."""
 
     def __init__(self, folder: Path, settings: Settings) -> None:
-        self._words = [folder, settings.recovery.checkpoint_s, settings.sessions.shards]
-        self._process: subprocess.Popen[bytes] | None = None
-        self._timer = threading.Timer(_FIRST_AFTER_S, self._start)
-        self._timer.daemon = True
+        words = [folder, settings.recovery.checkpoint_s, settings.sessions.shards]
+        self._command = [sys.executable, "-m", "flows.keeper", *map(str, words)]
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="keeper", daemon=True)
 
     def __enter__(self) -> Self:
         """Start it, after a moment."""
-        self._timer.start()
+        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Stop it, whatever it is doing."""
-        self._timer.cancel()
-        self._timer.join()
-        if self._process is not None:
-            self._process.communicate()
+        self._over.set()
+        self._thread.join()
 
-    def _start(self) -> None:
-        words = [str(word) for word in self._words]
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "flows.keeper", *words],
-            stdin=subprocess.PIPE,
-        )
+    def _watch(self) -> None:
+        while not self._over.wait(_FIRST_AFTER_S):
+            process = subprocess.Popen(self._command, stdin=subprocess.PIPE)
+            while process.poll() is None and not self._over.wait(_LOOK_S):
+                pass
+            if process.returncode is not None:
+                _log.warning("the keeper of the recovery folder ended: it starts again")
+                continue
+            try:
+                process.communicate(timeout=_END_S)
+            except subprocess.TimeoutExpired:  # it was stopped, or waits for a disk
+                process.kill()
+                process.communicate()
 
 
 def keep(folder: Path, checkpoint_s: int, shards: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -113,9 +114,31 @@ def test_it_ends_with_a_run_that_is_killed_and_the_next_may_start(folder: Path) 
     assert not keepers(folder)
 
 
-def keepers(folder: Path) -> list[str]:
+def keepers(folder: Path) -> list[int]:
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):
-            found.append(path.read_bytes().decode(errors="replace"))
-    return [line for line in found if f"flows.keeper\0{folder}\0" in line]
+            if f"flows.keeper\0{folder}\0".encode() in path.read_bytes():
+                found.append(int(path.parent.name))
+    return found
+
+
+def test_a_keeper_that_ends_is_replaced_and_one_that_hangs_holds_nothing_up(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "_END_S", 0.1)
+    with recovery(folder, SETTINGS):
+        first = wait_for_a_keeper(folder, but=0)
+        os.kill(first, signal.SIGKILL)
+        second = wait_for_a_keeper(folder, but=first)
+        os.kill(second, signal.SIGSTOP)
+    assert keepers(folder) == []
+
+
+def wait_for_a_keeper(folder: Path, *, but: int) -> int:
+    for _ in range(1000):
+        for pid in keepers(folder):
+            if pid != but:
+                return pid
+        time.sleep(0.01)
+    raise AssertionError("no keeper")

@@ -83,10 +83,11 @@ def _shop(size: Size) -> list[Record]:
 def kill_worker(world: World, size: Size) -> str:
     sent, rng = _shop(size), random.Random(size.seed)
     expected = undisturbed(world, sent)
-    sending = world.sending(sent, per_s=size.per_s)
+    # As slowly as it takes for the last kill to come before the last event.
+    sending = world.sending(sent, per_s=min(size.per_s, len(sent) / (4 * size.kills)))
     worker, downs = world.start(), []
     for _ in range(size.kills):
-        time.sleep(rng.uniform(0.2, 2 * size.lasts_s / size.kills))
+        time.sleep(rng.uniform(0.2, 3))
         worker.kill()
         before, began_s = world.counted(), time.monotonic()
         worker = world.start()

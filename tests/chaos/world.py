@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import shutil
 import signal
 import subprocess
@@ -67,14 +66,19 @@ class Worker:
         return self._log.read_text(errors="replace")
 
     def children(self) -> list[int]:
-        """The processes a supervisor has started."""
-        listed = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
-        return [int(pid) for pid in listed.split()]
+        """The processes of the cluster that a supervisor has started, by number."""
+        mine = Path(f"/proc/{self.process.pid}/task").glob("*/children")
+        pids = [int(pid) for task in mine for pid in task.read_text().split()]
+        words = {pid: Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0") for pid in pids}
+        workers = {
+            int(said[said.index(b"-i") + 1]): pid for pid, said in words.items() if b"-i" in said
+        }
+        return [workers[number] for number in sorted(workers)]
 
     def kill(self) -> None:
         """kill -9, with all that it started."""
-        for pid in [self.process.pid, *self.children()] if self.is_alive else []:
-            os.kill(pid, signal.SIGKILL)
+        # What it has started sees that it is gone, and ends.
+        self.process.kill()
         self.process.wait()
 
     @property
