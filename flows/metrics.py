@@ -87,6 +87,8 @@ EPOCH = Histogram(
 SNAPSHOT = Counter(
     "penstock_snapshot_seconds", "Time spent on taking snapshots", ["step"], registry=REGISTRY
 )
+RESTARTS_VARIABLE = "PENSTOCK_RESTARTS"
+"""Tells a process how often its supervisor has started the cluster again."""
 RESTARTS = Counter("penstock_restarts", "Times the supervisor restarted us", registry=REGISTRY)
 PULSE = Gauge("penstock_pulse_age_seconds", "Since the worker last moved", registry=REGISTRY)
 PULSE.set_function(pulse.age_s)

@@ -1,9 +1,10 @@
-"""Which replay a recovery folder belongs to: going on with another input would mix two."""
+"""Which input a recovery folder belongs to: going on with another would mix two."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from state.config import Settings
 
 FILE_NAME = "replay.json"
+LIVE_NAME = "live.json"
+
+
+_Note = TypeVar("_Note")
 
 
 class Replayed(msgspec.Struct, frozen=True):
@@ -26,30 +31,42 @@ class Replayed(msgspec.Struct, frozen=True):
     """By section, as far as results depend on them; the first release noted none."""
 
 
+class Ran(msgspec.Struct, frozen=True):
+    """What has to stay the same from start to resume of a live run, by its key."""
+
+    settings: dict[str, str | int]
+
+
+def check_same_run(folder: Path, settings: Settings) -> None:
+    """Note in a new recovery folder what a live run must not change; in an old one, compare.
+
+    Raises UserError.
+    """
+    if (folder / FILE_NAME).exists():
+        raise _others(folder, "a replay")
+    asked: dict[str, str | int] = {
+        "kafka.topic": settings.kafka.topic,
+        "kafka.format": settings.kafka.format,
+        "clusters.k": settings.clusters.k,
+    }
+    noted, _ = _noted(folder / LIVE_NAME, Ran(asked))
+    begun = noted.settings
+    changed = [f"{key}={begun[key]}" for key in asked if begun.get(key, asked[key]) != asked[key]]
+    if changed:
+        raise _others(folder, f"a run with {', '.join(changed)}")
+
+
 def check_same_replay(folder: Path, file: str, format_name: str, settings: Settings) -> bool:
     """Note in a new recovery folder what is replayed; in an old one, make sure that it is the same.
 
     Returns whether it is an old one. Raises UserError.
     """
     asked = Replayed(Path(file).name, format_name, msgspec.to_builtins(settings.facts))
-    noted = folder / FILE_NAME
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        is_old = noted.exists()
-        if not is_old:
-            noted.write_bytes(msgspec.json.encode(asked))
-        begun = msgspec.json.decode(noted.read_bytes(), type=Replayed)
-    except OSError as error:
-        raise UserError(
-            f"recovery folder {folder}: {error.strerror}: name one that can be written to"
-        ) from error
-    except msgspec.DecodeError as error:
-        raise UserError(f"{noted} is damaged ({error}): name another --recovery folder") from error
+    if (folder / LIVE_NAME).exists():
+        raise _others(folder, "a live run")
+    begun, is_old = _noted(folder / FILE_NAME, asked)
     if (begun.file, begun.format) != (asked.file, asked.format):
-        raise UserError(
-            f"recovery folder {folder} belongs to a replay of {begun.file} (--format "
-            f"{begun.format}): name another for this one"
-        )
+        raise _others(folder, f"a replay of {begun.file} (--format {begun.format})")
     if changed := sorted(_changed(begun, asked)):
         raise UserError(
             f"recovery folder {folder} was made with another configuration ({', '.join(changed)}): go "
@@ -65,3 +82,26 @@ def _changed(begun: Replayed, asked: Replayed) -> Iterator[str]:
         yield from (
             f"{section}.{key}" for key in before.keys() & now.keys() if before[key] != now[key]
         )
+
+
+def _noted(path: Path, asked: _Note) -> tuple[_Note, bool]:
+    """What a folder notes, and whether it did before; else `asked`, noted now."""
+    folder = path.parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        is_old = path.exists()
+        if not is_old:
+            begun = path.with_suffix(f".{os.getpid()}")
+            begun.write_bytes(msgspec.json.encode(asked))
+            begun.replace(path)
+        return msgspec.json.decode(path.read_bytes(), type=type(asked)), is_old
+    except OSError as error:
+        raise UserError(
+            f"recovery folder {folder}: {error.strerror}: name one that can be written to"
+        ) from error
+    except msgspec.DecodeError as error:
+        raise UserError(f"{path} is damaged ({error}): name another --recovery folder") from error
+
+
+def _others(folder: Path, whose: str) -> UserError:
+    return UserError(f"recovery folder {folder} belongs to {whose}: name another for this one")

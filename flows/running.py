@@ -23,6 +23,7 @@ from flows.placement import ALONE, elsewhere
 from flows.pulse import Ticks
 from flows.recovery import joined, recovery
 from flows.replay import said_by_us, without_cycle_collector
+from flows.resuming import check_same_run
 from flows.sinks import DeadLetterSink, RedisSink
 from flows.stopping import ends_soon
 from flows.supervised import is_supervised
@@ -74,6 +75,8 @@ def run_live(
         _stored(recovery_folder, settings) as stored,
         _fence(redis_url, settings, recovery_folder) as fence,
     ):
+        if recovery_folder:
+            check_same_run(recovery_folder, settings)
         known = (
             stored_partitions(recovery_folder / "store", f"{FLOW_ID}.events")
             if recovery_folder

@@ -6,7 +6,7 @@ import ctypes
 import os
 import signal
 
-from flows import pulse
+from flows import metrics, pulse
 
 _PR_SET_PDEATHSIG = 1
 
@@ -19,4 +19,5 @@ def is_supervised() -> bool:
 def join_supervisor() -> None:
     """Show the pulse, and die with the supervisor, however that ends."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    metrics.RESTARTS.inc(int(os.environ[metrics.RESTARTS_VARIABLE]))
     pulse.share(int(os.environ[pulse.VARIABLE]))

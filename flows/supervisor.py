@@ -17,7 +17,7 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from flows import pulse
+from flows import metrics, pulse
 from flows.recovery import recovery
 from flows.running import connect
 from flows.stopping import STOP_S
@@ -45,7 +45,7 @@ _log = logging.getLogger("penstock.supervisor")
 class Child:
     """A process of the cluster."""
 
-    def __init__(self, number: int, addresses: str, words: list[str]) -> None:
+    def __init__(self, number: int, addresses: str, words: list[str], restarts: int) -> None:
         self.number = number
         descriptor = os.memfd_create("penstock-pulse")
         os.ftruncate(descriptor, mmap.PAGESIZE)
@@ -55,7 +55,11 @@ class Child:
         # A session of its own: the terminal's Ctrl-C is for the supervisor, which passes it on.
         self.process = subprocess.Popen(  # noqa: S603 the words that we were started with
             command,
-            env={**os.environ, pulse.VARIABLE: str(descriptor)},
+            env={
+                **os.environ,
+                pulse.VARIABLE: str(descriptor),
+                metrics.RESTARTS_VARIABLE: str(restarts),
+            },
             pass_fds=[descriptor],
             stdout=subprocess.DEVNULL,  # Bytewax tells there of every try to reach a peer
             stderr=sys.stderr,  # descriptor 2 is kept aside for panics
@@ -88,7 +92,7 @@ def supervise(
 
     Raises UserError where the recovery folder or the lease cannot be had, or another run took over.
     """
-    restarts, began_s = 0, time.monotonic()
+    restarts, in_a_row, began_s = 0, 0, time.monotonic()
     while not stop.is_set():
         connect(redis_url, settings).check()
         with (
@@ -100,7 +104,7 @@ def supervise(
             children: list[Child] = []
             until_the_end.callback(_kill, children)
             for number in range(processes):
-                children.append(Child(number, addresses, words))  # noqa: PERF401 all are killed
+                children.append(Child(number, addresses, words, restarts))  # noqa: PERF401 all are killed
             trouble = _watch(children, stop, lease, settings.run.stuck_s)
             if stop.is_set():
                 return _stopped(children)
@@ -108,9 +112,9 @@ def supervise(
                 return USER_ERROR
             lease.leave()
         if time.monotonic() - began_s > CALM_S:
-            restarts = 0
-        wait_s = BACKOFF_S[min(restarts, len(BACKOFF_S) - 1)]
-        restarts, began_s = restarts + 1, time.monotonic()
+            in_a_row = 0
+        wait_s = BACKOFF_S[min(in_a_row, len(BACKOFF_S) - 1)]
+        restarts, in_a_row, began_s = restarts + 1, in_a_row + 1, time.monotonic()
         _log.warning("%s: all %d start again in %g s", trouble, processes, wait_s)
         stop.wait(wait_s)
     return 0

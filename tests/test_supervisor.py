@@ -6,9 +6,11 @@ import os
 import signal
 import time
 from typing import TYPE_CHECKING
+from urllib.request import urlopen
 
 import pytest
 
+from tests.kafka_broker import free_port
 from tests.live_runs import Live, Process, undisturbed
 
 if TYPE_CHECKING:
@@ -31,7 +33,8 @@ def has_other_workers(run: Process, than: list[int]) -> bool:
 
 def test_one_of_two_killed_and_then_one_stopped(live: Live) -> None:
     live.send(1500)
-    run = live.start("--processes", "2", run__stuck_s=3)
+    port = free_port()
+    run = live.start("--processes", "2", run__stuck_s=3, metrics__listen=f"127.0.0.1:{port}")
     run.until(live.caught_up)
     for number, how in ((0, signal.SIGKILL), (1, signal.SIGSTOP)):
         workers = run.workers()
@@ -39,6 +42,8 @@ def test_one_of_two_killed_and_then_one_stopped(live: Live) -> None:
         os.kill(workers[number], how)
         run.until(lambda workers=workers: has_other_workers(run, workers))  # type: ignore[misc]
         run.until(live.caught_up)
+    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        assert b"penstock_restarts_total 2.0" in answer.read()
     code, said = run.stop()
     assert code == 0
     assert "ended by signal 9: all 2 start again" in said

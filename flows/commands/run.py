@@ -58,9 +58,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Run until a signal. Raises UserError."""
     settings = settings_of(args)
-    logs.set_up(settings.log)
-    redis_url = lasting_redis_url(args, settings)
     place = _place(args)
+    logs.set_up(settings.log, **({"worker": place.process} if place.addresses else {}))
+    redis_url = lasting_redis_url(args, settings)
     if is_supervised():
         join_supervisor()
     with stop_on_signal() as stop:
