@@ -27,12 +27,12 @@ _has_begun = False
 _shared: mmap.mmap | None = None
 
 
-def beat() -> None:
-    """Called from the worker's own loop, never from a thread beside it."""
+def beat(*, has_begun: bool = True) -> None:
+    """Called from the worker's own loop, never from a thread beside it, or before there is one."""
     global _beat_s, _has_begun
     _beat_s = time.monotonic()
-    _has_begun = True
-    if _shared is not None:
+    _has_begun = has_begun
+    if has_begun and _shared is not None:
         _SECONDS.pack_into(_shared, 0, _beat_s)
 
 
@@ -42,7 +42,7 @@ def age_s() -> float:
 
 
 def has_begun() -> bool:
-    """Whether there was a beat at all."""
+    """Whether the worker has begun, after whatever it had to wait for."""
     return _has_begun
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 import bytewax.operators as op
@@ -11,9 +12,9 @@ from bytewax._bytewax import cli_main
 from bytewax.errors import BytewaxRuntimeError
 from threadpoolctl import threadpool_limits
 
-from flows import metrics
 from flows.archive import RedisArchive
 from flows.before import RedisBefore
+from flows.beginning import connect, kafka_answers, redis_answers, redis_is_whole
 from flows.kafka.sinks import change_topic, dead_letter_topic
 from flows.kafka.source import KafkaSource
 from flows.kafka.stored import stored_partitions
@@ -24,11 +25,11 @@ from flows.pulse import Ticks
 from flows.recovery import joined, recovery
 from flows.replay import said_by_us, without_cycle_collector
 from flows.resuming import check_same_run
+from flows.retelling import watched
 from flows.sinks import DeadLetterSink, RedisSink
-from flows.stopping import ends_soon
+from flows.stopping import end_process, ends_soon
 from flows.supervised import is_supervised
 from flows.tenure import end_when_lost, fence_in, tenure
-from state.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,18 +43,6 @@ if TYPE_CHECKING:
     from state.store import Fence
 
 
-def connect(redis_url: str, settings: Settings, fence: Fence | None = None) -> Store:
-    """The Redis of a live run; `fence` is what is written under."""
-    return Store(
-        redis_url,
-        timeout_ms=settings.redis.timeout_ms,
-        patience_s=settings.redis.patience_s,
-        replicas=settings.redis.replicas,
-        fence=fence,
-        waiting=metrics.redis_waits,
-    )
-
-
 def run_live(
     settings: Settings,
     stop: Flag,
@@ -65,28 +54,40 @@ def run_live(
 ) -> None:
     """Run one process until `stop` is set, then end between two batches with everything written.
 
-    It ends by itself too when the topic has got more partitions.
+    It ends by itself too when the topic has got more partitions, or Redis has lost what was written.
+    A Redis or Kafka that is away at the start is waited for.
 
     Raises UserError for what a person can mend.
     """
-    kafka = settings.kafka
-    connect(redis_url, settings).check()
-    with (
-        _stored(recovery_folder, settings) as stored,
-        _fence(redis_url, settings, recovery_folder) as fence,
-    ):
-        if recovery_folder:
-            check_same_run(recovery_folder, settings)
-        known = (
-            stored_partitions(recovery_folder / "store", f"{FLOW_ID}.events")
-            if recovery_folder
-            else ()
-        )
+    kafka, folder = settings.kafka, recovery_folder
+    with _stored(folder, settings) as stored, ExitStack() as until_the_end:
+        if folder:
+            check_same_run(folder, settings)
+        known = stored_partitions(folder / "store", f"{FLOW_ID}.events") if folder else ()
         source = KafkaSource(settings, stop, lists=place.reads, stored=known)
+        enter = until_the_end.enter_context
+        enter(
+            seen_from_outside(
+                settings,
+                stuck_s=settings.run.stuck_s,
+                redis_url=redis_url,
+                topic=source,
+                recovery_folder=folder,
+                worker=place.process,
+                workers=place.processes,
+            )
+        )
+        enter(ends_soon(stop))
         # What is wrong with Kafka ends this process before it is part of a cluster, which would wait.
-        source.list_parts()
+        if not (redis_answers(redis_url, settings, stop) and kafka_answers(source, stop)):
+            return
+        fence = enter(_fence(redis_url, settings, folder))
+        if not is_supervised() and not redis_is_whole(
+            redis_url, settings, stop, folder, stored, fence
+        ):
+            return
         letters = dead_letter_topic(kafka) if kafka.dead_letters else DeadLetterSink(dead_letters)
-        redis = RedisSink(lambda: connect(redis_url, settings, fence), measured=True)
+        redis = RedisSink(partial(connect, redis_url, settings, fence), measured=True)
         flow = build(
             source,
             redis if place.learns else elsewhere(redis),
@@ -98,22 +99,12 @@ def run_live(
             before=RedisBefore(connect(redis_url, settings)),
         )
         op.input("pulse", flow, Ticks())
+        if folder is not None and place.learns:
+            lost = end_process if place.addresses else source.end
+            enter(watched(connect(redis_url, settings), folder, lost))
         try:
             # The matrices are small: more threads of BLAS would only take the core Redis works on.
-            with (
-                seen_from_outside(
-                    settings,
-                    stuck_s=settings.run.stuck_s,
-                    redis_url=redis_url,
-                    topic=source,
-                    recovery_folder=recovery_folder,
-                    worker=place.process,
-                    workers=place.processes,
-                ),
-                ends_soon(stop),
-                without_cycle_collector(),
-                threadpool_limits(1),
-            ):
+            with without_cycle_collector(), threadpool_limits(1):
                 cli_main(
                     flow,
                     process_id=place.process if place.addresses else None,

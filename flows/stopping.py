@@ -45,6 +45,11 @@ def stop_on_signal() -> Iterator[Event]:
             signal.signal(number, handler)
 
 
+def end_process() -> None:
+    """End as in a crash: who started a cluster starts all of it again."""
+    os._exit(FAILED)
+
+
 @contextmanager
 def ends_soon(stop: Event, within_s: float = STOP_S) -> Iterator[None]:
     """What runs inside has so long to end once `stop` is set; else the process ends, as in a crash."""

@@ -14,13 +14,14 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
 from flows import metrics, pulse
+from flows.beginning import kafka_answers, redis_answers, redis_is_whole
+from flows.kafka.source import KafkaSource
 from flows.recovery import recovery
-from flows.running import connect
-from flows.stopping import STOP_S
+from flows.stopping import STOP_S, ends_soon
 from flows.tenure import USER_ERROR, lost, tenure
 
 if TYPE_CHECKING:
@@ -90,16 +91,21 @@ def supervise(
 ) -> int:
     """Run `penstock WORDS` as a cluster until `stop`; returns the exit code.
 
-    Raises UserError where the recovery folder or the lease cannot be had, or another run took over.
+    Before each start it waits for Redis and Kafka. Raises UserError where the recovery folder or the
+    lease cannot be had, or another run took over.
     """
     restarts, in_a_row, began_s = 0, 0, time.monotonic()
     while not stop.is_set():
-        connect(redis_url, settings).check()
-        with (
-            recovery(recovery_folder, settings),
-            tenure(redis_url, settings, recovery_folder) as lease,
-            ExitStack() as until_the_end,
-        ):
+        with recovery(recovery_folder, settings) as stored, ExitStack() as until_the_end:
+            with ends_soon(stop), closing(KafkaSource(settings, stop)) as source:
+                if not (redis_answers(redis_url, settings, stop) and kafka_answers(source, stop)):
+                    return 0
+            lease = until_the_end.enter_context(tenure(redis_url, settings, recovery_folder))
+            with ends_soon(stop):
+                if not redis_is_whole(
+                    redis_url, settings, stop, recovery_folder, stored, lease.fence
+                ):
+                    return 0
             addresses = ";".join(f"127.0.0.1:{port}" for port in _free_ports(processes))
             children: list[Child] = []
             until_the_end.callback(_kill, children)

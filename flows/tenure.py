@@ -47,7 +47,7 @@ def tenure(redis_url: str, settings: Settings, folder: Path | None) -> Iterator[
     lease.take()
     try:
         if folder is not None:
-            _write(folder / FENCE, msgspec.json.encode(lease.fence))
+            write(folder / FENCE, msgspec.json.encode(lease.fence))
         yield lease
     finally:
         lease.release()
@@ -57,7 +57,7 @@ def holder_of(folder: Path) -> str:
     """The id of a recovery folder, made where it has none."""
     path = folder / HOLDER
     if not path.exists():
-        _write(path, uuid.uuid4().hex.encode())
+        write(path, uuid.uuid4().hex.encode())
     return path.read_text()
 
 
@@ -84,7 +84,8 @@ def lost(lease: Lease) -> UserError:
     )
 
 
-def _write(path: Path, content: bytes) -> None:
+def write(path: Path, content: bytes) -> None:
+    """A small file of a recovery folder, written whole or not at all. Raises UserError."""
     begun = path.with_suffix(".begun")
     try:
         begun.write_bytes(content)

@@ -138,6 +138,10 @@ class Audience(Kept):
         names.append(None)
         return [names[cluster] for cluster in self.cluster[rows].tolist()]
 
+    def cluster_of(self, row: int) -> int:
+        """The cluster of a row, NOBODY where it has none."""
+        return int(self.cluster[row]) if 0 <= row < self.rows else NOBODY
+
     def order(self, row: int, micros: int, at_ms: int) -> None:
         """Count a purchase for the segment its shopper is in."""
         self._grow(row + 1)

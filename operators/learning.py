@@ -7,7 +7,7 @@ epoch all parts arrive: nothing is pending in a snapshot.
 
 from __future__ import annotations
 
-from itertools import chain
+from itertools import chain, islice
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
@@ -31,7 +31,7 @@ from state.resp import bulk, command, number
 from state.snapshots import LEARNED, LearnedState, pack_arrays, unpack_arrays
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from operators.changes import Before
     from operators.clusters import Quality
@@ -383,6 +383,67 @@ class Learning:
         self._recommender.tell_all()
         self._cards.changed.update(self._cards.rows)
         self._told_definitions = False
+
+    def profiles_again(self, active: Sequence[Active]) -> list[Write]:
+        """The profiles of shoppers, with the cluster each was last put into."""
+        names, _, _, features, profiles, counts = zip(*active, strict=True)
+        nearest, distance = self._clusters.assign(feature_matrix(feature_rows(features)))
+        writes: list[Write] = []
+        for name, profile, count, at, d in zip(
+            names, profiles, counts, nearest.tolist(), distance.tolist(), strict=True
+        ):
+            own = self._audience.cluster_of(self._recommender.shoppers.find(name))
+            if own == NOBODY:
+                writes.append(command(profile, count))
+            elif own == at:
+                writes.append(command(f"{profile}{self._tails[own]}{bulk(f'{d:.3f}')}", count + 4))
+            else:  # the centres have moved on since
+                cluster = bulk("cluster") + bulk(segment_id(own))
+                writes.append(command(f"{profile}{cluster}", count + 2))
+        return writes
+
+    def lists_again(self, active: Sequence[Active]) -> list[Write]:
+        """Lists of those among shoppers who were active so lately that theirs had not expired."""
+        since_ms = self._now_ms - LIST_TTL_S * 1000
+        last_ms = feature_rows(one[3] for one in active)[:, LAST_MS]
+        recent = [one for one, at_ms in zip(active, last_ms, strict=True) if at_ms >= since_ms]
+        writes: list[Write] = []
+        if recent:
+            self._lists(recent, writes)
+        return writes
+
+    def rest_again(self, watermark_ms: int, most: int) -> Iterator[list[Write]]:
+        """All but what is a shopper's own, at most so many keys at once."""
+        recommender, cards = self._recommender, self._cards
+        yield [self._ledger.write(watermark_ms, len(recommender.items.rows))]
+        self.tell_all()
+        # A Redis that came back as it was before may name members who have left since.
+        segments = range(self._audience.segments)
+        yield [("DEL", keys.members_key(segment_id(segment))) for segment in segments]
+        while memberships := self._audience.retell(recommender.shoppers.ids, most):
+            yield memberships
+        figures: list[Write] = []
+        self._figures(watermark_ms, figures, last=True)
+        yield figures
+        yield [
+            ("HSETNX", keys.definition_key(segment_id(cluster)), "updated_ms", self._now_ms)
+            for cluster in self._defined
+        ]
+        changed = iter(sorted(cards.changed))
+        while some := set(islice(changed, most)):
+            cards.changed = some
+            yield cards.writes()
+        for take, key_of in (
+            (recommender.similar, keys.similar_key),
+            (recommender.bought_together, keys.bought_key),
+        ):
+            while (found := take(most))[0]:
+                texts = found[1].json(self._now_ms, MODEL)
+                yield [
+                    ("SET", key_of(name), text, "EX", ITEM_LIST_TTL_S)
+                    for name, text in zip(found[0], texts, strict=True)
+                    if text
+                ]
 
     @property
     def rows_held(self) -> int:

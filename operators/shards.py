@@ -79,6 +79,11 @@ class Watermark:
         self._reached_ms = self._reached(batch.partitions)
         return self._reached_ms
 
+    @property
+    def reached_ms(self) -> int:
+        """How far event time has come over those heard of."""
+        return self._reached(len(self.partitions)) if self.partitions else 0
+
     def _reached(self, partitions: int) -> int:
         if len(self.partitions) < partitions:
             return 0

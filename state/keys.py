@@ -22,6 +22,7 @@ ps:1:shopper:{id}:row              STRING  a user's state that was put away     
 ps:1:device:{id}:row               STRING  an anonymous shopper's, or a link         30 d, 180 d
 ps:1:lease:{name}                  STRING  which run writes, as JSON                 its ttl
 ps:1:lease:{name}:token            STRING  the newest run's token                    none
+ps:1:told                          STRING  whose state is whole here, and a count    none
 
 One hash tag a key, so that a cluster can hold them. A storefront reads them all but `row`, which is
 the flow's own and changes without notice; only flows write.
@@ -181,3 +182,8 @@ def lease_key(name: str) -> str:
 def lease_token_key(name: str) -> str:
     """The STRING with the newest token that a run was given."""
     return lease_key(name) + ":token"
+
+
+def told_key() -> str:
+    """The STRING that says whose state has been written here whole (`state.store.marker`)."""
+    return "ps:1:told"

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from state.config import Kafka
 
 
+class NoAnswerError(UserError):
+    """The broker does not answer, and may later: it has refused nobody."""
+
+
 class _LastRefusal(logging.Handler):
     """Why a connection failed last: kafka-python logs that and raises a timeout."""
 
@@ -43,6 +47,7 @@ for _room in ("kafka.net.manager", "kafka.net.connection"):
     logging.getLogger(_room).propagate = False
     logging.getLogger(_room).addHandler(_refusal)
 
+_START_IT = "start it, or set kafka.bootstrap_servers"
 BOOTSTRAP_MS = 10_000
 """How long the first answer of a broker may take."""
 REQUEST_MS = 10_000
@@ -75,9 +80,9 @@ def in_words(kafka: Kafka) -> Iterator[None]:
         yield
     except KafkaTimeoutError as error:
         why = f" ({_refusal.said})" if _refusal.said else ""
-        raise UserError(
-            f"Kafka at {kafka.bootstrap_servers} does not answer{why}: {_advice(_refusal.said)}"
-        ) from error
+        advice = _advice(_refusal.said)
+        kind = NoAnswerError if advice == _START_IT else UserError
+        raise kind(f"Kafka at {kafka.bootstrap_servers} does not answer{why}: {advice}") from error
     except KafkaError as error:
         raise UserError(
             f"Kafka at {kafka.bootstrap_servers}: {type(error).__name__}: {error}"
@@ -89,7 +94,7 @@ def _advice(refusal: str) -> str:
         return "set kafka.ca_file to what signed its certificate"
     if "authentication" in refusal.lower():
         return f"set {USERNAME}, {PASSWORD} and kafka.sasl_mechanism"
-    return "start it, or set kafka.bootstrap_servers"
+    return _START_IT
 
 
 def consumer(kafka: Kafka, **options: Any) -> KafkaConsumer:

@@ -209,13 +209,18 @@ class KafkaSource(FixedPartitionedSource[SourceBatch, bytes]):
         self._starts: dict[TopicPartition, int] = {}
         self._open: set[TopicPartition] = set()
         self.repartitioned = False
+        self._is_ended = False
+
+    def end(self) -> None:
+        """End every partition between two batches, so that the run begins again; from any thread."""
+        self._is_ended = True
 
     @property
     def is_ending(self) -> bool:
         """Whether to end now: asked to, or because a run cannot take on partitions (`repartitioned`)."""
         if self._watch is not None and self._watch.has_more_partitions:
             self.repartitioned = True
-        return self._stop.is_set() or self.repartitioned
+        return self._stop.is_set() or self._is_ended or self.repartitioned
 
     @property
     def is_up(self) -> bool:

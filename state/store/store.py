@@ -30,7 +30,7 @@ Command = tuple[str | bytes | int | float, ...] | bytes
 """A Redis command and its arguments, or one packed already (`state.resp`). Its key comes first."""
 
 _log = logging.getLogger("penstock.redis")
-_OPERATIONAL = re.compile(r"ps:1:(lease|worker)\b|.*}:row$", re.DOTALL)
+_OPERATIONAL = re.compile(r"ps:1:(lease|worker|told)\b|.*}:row$", re.DOTALL)
 
 
 class Store:
@@ -70,6 +70,11 @@ class Store:
         """Make sure that the server answers, lets us in and takes writes; else UserError, at once."""
         with self.in_words():
             self.client.hset(keys.meta_key(), "contract", keys.CONTRACT)
+
+    def wait(self) -> None:
+        """Wait until the server takes writes, as a write does. Raises UserError."""
+        self.send([("HSET", keys.meta_key(), "contract", keys.CONTRACT)])
+        self.settle()
 
     @contextmanager
     def in_words(self) -> Iterator[None]:
@@ -127,7 +132,8 @@ class Store:
     def rows(self, pattern: str = "ps:1:*") -> Iterator[tuple[str, Any]]:
         """Every key of a pattern with its value in a canonical form, in no order.
 
-        But for what only says which process runs (leases, heartbeats), and what it has put away.
+        But for what only says which process runs and what it has told (leases, heartbeats, the
+        marker), and what it has put away.
         """
         batch: list[bytes] = []
         for key in self.client.scan_iter(match=pattern, count=5000):

@@ -1,0 +1,41 @@
+"""Says in Redis that all a flow's state knows is written there: whose it is, and a growing count.
+
+Missing, Redis came back empty or is a new one; with a smaller count than was last seen, it came back
+as it was before. In both cases the flow tells everything again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from state import keys
+
+if TYPE_CHECKING:
+    from state.store.store import Store
+
+_TELLING = "telling"
+
+
+class Marker:
+    """The marker of one `holder`, the id of a recovery folder. All methods raise UserError."""
+
+    def __init__(self, store: Store, holder: str) -> None:
+        self._store = store
+        self._holder = holder
+
+    def read(self) -> int | None:
+        """The count, None where there is no marker, another's, or the telling was not finished."""
+        with self._store.in_words():
+            found = self._store.client.get(keys.told_key())
+        holder, _, count = (found or b"").decode(errors="replace").partition(" ")
+        return int(count) if holder == self._holder and count.isdecimal() else None
+
+    def begin(self) -> None:
+        """From now until `write` everything is being told."""
+        with self._store.in_words():
+            self._store.client.set(keys.told_key(), f"{self._holder} {_TELLING}")
+
+    def write(self, count: int) -> bool:
+        """Say that everything is here; False, and nothing said, where Redis was emptied since."""
+        with self._store.in_words():
+            return bool(self._store.client.set(keys.told_key(), f"{self._holder} {count}", xx=True))
