@@ -375,10 +375,7 @@ class Learning:
         return [clusters, *lists]
 
     def tell_all(self) -> None:
-        """Redis came back empty: say everything again, a share with each batch to come.
-
-        What the shards write of a shopper comes back when the shopper does.
-        """
+        """Count everything as not told: `rest_again` says it at once, batches to come a share each."""
         self._audience.tell_all()
         self._recommender.tell_all()
         self._cards.changed.update(self._cards.rows)

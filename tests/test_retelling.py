@@ -11,8 +11,10 @@ from flows.embedded import EmbeddedRedis
 from operators.facts import facts
 from state import keys
 from state.store import Store
+from tests.kafka_broker import free_port
 from tests.live_runs import Live, Process, undisturbed
 from tests.streams import content
+from tests.test_health import ask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -189,3 +191,22 @@ class TestAtTheStart:
         server.start()
         run.until(live.caught_up)
         assert run.stop()[0] == 0
+
+
+def test_who_waits_longer_than_one_may_be_stuck_is_alive_and_not_ready(
+    live: Live, server: EmbeddedRedis
+) -> None:
+    live.send(500)
+    address = f"127.0.0.1:{free_port()}"
+    run = live.start(metrics__listen=address, run__stuck_s=2)
+    run.until(live.caught_up)
+    server.stop()
+    live.send(100)
+    until_s = time.monotonic() + 3
+    while time.monotonic() < until_s:
+        assert ask(address, "/healthz")[0] == 200
+        time.sleep(0.2)
+    assert ask(address, "/readyz")[0] == 503
+    server.start()
+    run.until(lambda: is_whole(server.url) and live.caught_up())
+    assert run.stop()[0] == 0

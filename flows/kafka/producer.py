@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 from kafka import KafkaProducer
+from kafka.errors import KafkaTimeoutError
 
+from flows import pulse
 from flows.kafka.client import connection, consumer, in_words, partitions_of
 
 if TYPE_CHECKING:
@@ -19,6 +22,7 @@ PATIENCE_MS = 600_000
 TOPIC_MS = 10_000
 LINGER_MS = 5
 CLOSE_S = 2.0
+BEAT_S = 1.0
 
 Headers = list[tuple[str, bytes]]
 
@@ -54,9 +58,21 @@ class Producer:
         if not sent:
             return
         with in_words(self._kafka):
-            self._client.flush(timeout=PATIENCE_MS / 1000)
+            self._flush()
             for future in sent:
                 future.get(timeout=0)
+
+    def _flush(self) -> None:
+        until_s = time.monotonic() + PATIENCE_MS / 1000
+        while True:
+            pulse.beat()  # who waits for a broker is not stuck
+            try:
+                self._client.flush(timeout=BEAT_S)
+            except KafkaTimeoutError:
+                if time.monotonic() > until_s:
+                    raise
+            else:
+                return
 
     def close(self) -> None:
         """Let go of the broker, without waiting for what is not settled."""
