@@ -68,6 +68,27 @@ def recovery(folder: Path | None, settings: Settings) -> Iterator[Stored | None]
         checkpoint.make(folder, shards=settings.sessions.shards)
 
 
+def look(folder: Path, settings: Settings) -> str:
+    """What a start would find in a folder, which is read and not changed.
+
+    Raises UserError where another run holds it, or it is damaged.
+    """
+    try:
+        is_new = not any(folder.iterdir())
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    if is_new:
+        return f"{folder} is new"
+    with _lock(folder / "lock", fcntl.LOCK_EX):
+        try:
+            verify(folder, shards=settings.sessions.shards)
+        except DamageError as error:
+            has_copy = checkpoint.current(folder) is not None
+            then = "a start goes on from the previous snapshot" if has_copy else "there is no other"
+            raise UserError(f"{error}: {then}") from error
+    return f"{folder} is free and sound"
+
+
 @contextmanager
 def joined(folder: Path, settings: Settings) -> Iterator[Stored]:
     """The same for a process that another one, which is inside `recovery`, has started to work."""

@@ -19,7 +19,7 @@ import flows.replay
 from flows.cli import BROKEN_PIPE, FAILED, INTERRUPTED, USER_ERROR, main
 from operators import readers
 from operators.synthetic import lines, shop
-from state.store import Store
+from state.store import Lease, Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -404,13 +404,18 @@ def test_check_gives_a_verdict_on_each(terminal: Terminal, redis_url: str) -> No
     good = terminal.run("check", "--redis", redis_url, "--recovery", "recovery")
     assert (good.code, [line.split("(")[0] for line in good.out]) == (
         0,
-        ["configuration  good ", "redis          good ", "recovery       good "],
+        [f"{name:<13}  good " for name in ("configuration", "kafka", "redis", "recovery", "lease")],
     )
     assert not Path("recovery").exists()
+    lease = Lease(redis_url, "penstock", "a", 10)
+    lease.take()
+    held = terminal.run("check", "--redis", redis_url)
+    lease.release()
+    assert f"process {os.getpid()} for " in held.out[-1]
     Path("file").touch()
     bad = terminal.run("check", "--redis", "redis://localhost:1", "--recovery", "file/below")
     assert bad.code == FAILED
-    assert bad.out[1:] == [
+    assert bad.out[2:4] == [
         "redis          NOT GOOD: Redis at redis://localhost:1 does not answer: start it, or set "
         "redis.url (--redis URL)",
         "recovery       NOT GOOD: recovery folder file/below: Not a directory: name one that can be "

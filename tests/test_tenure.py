@@ -11,7 +11,7 @@ import pytest
 
 from state import keys
 from state.store import Lease, Store
-from tests.live_runs import Live
+from tests.live_runs import Live, Process
 from tests.streams import content
 
 if TYPE_CHECKING:
@@ -48,6 +48,14 @@ def test_a_second_run_is_told_who_runs_and_the_folder_of_a_killed_one_goes_on_at
     again = live.start(run__lease_s=600)
     again.until(live.caught_up)
     assert again.stop()[0] == 0
+    where = f"kafka.bootstrap_servers={live.broker.address}"
+    names = (f"kafka.topic={live.topic}", f"kafka.group={live.topic}")
+    sets = [word for one in (where, *names) for word in ("--set", one)]
+    _, verdicts = Process(["check", "--redis", live.redis_url, *sets]).ended()
+    assert (
+        f"topic {live.topic} has 3 partitions; group {live.topic} is 0 records behind" in verdicts
+    )
+    assert f"{live.topic} is free" in verdicts
     Lease(live.redis_url, live.topic, "another", 1).take()
 
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import socket
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.embedded import find_server
+from flows.kafka.client import consumer, partitions_of
+from flows.kafka.start import first_offsets, held
 from flows.options import EMBEDDED, add_redis, add_settings, redis_url, settings_of
-from flows.recovery import recovery
+from flows.recovery import look
+from state.config import Kafka
 from state.errors import UserError
-from state.store import Store
+from state.store import Lease, Store
 
 if TYPE_CHECKING:
     import argparse
@@ -23,8 +28,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Declare the subcommand."""
     parser = subparsers.add_parser(
         "check",
-        help="whether configuration, Redis and recovery folder are fit for a run",
-        description="Say of configuration, Redis and recovery folder whether they are fit for a run.",
+        help="whether configuration, Kafka, Redis, recovery folder and lease are fit for a run",
+        description="Say of each thing that a run needs whether it is fit for one.",
     )
     parser.add_argument(
         "--recovery", metavar="DIR", type=Path, help="the recovery folder of the run"
@@ -39,8 +44,10 @@ def run(args: argparse.Namespace) -> int:
     settings = settings_of(args)
     print(f"configuration  good ({settings.sha256[:12]})")
     checks: dict[str, Callable[[], str]] = {
+        "kafka": lambda: _kafka(settings),
         "redis": lambda: _redis(redis_url(args, settings), settings),
         "recovery": lambda: _recovery(args.recovery, settings),
+        "lease": lambda: _lease(redis_url(args, settings), settings),
     }
     return max([_verdict(name, check) for name, check in checks.items()])
 
@@ -68,5 +75,36 @@ def _recovery(folder: Path | None, settings: Settings) -> str:
     parent = folder.parent
     if not folder.exists() and parent.is_dir() and os.access(parent, os.W_OK):
         return f"{folder} is new"
-    with recovery(folder, settings):
-        return f"{folder} is free and sound"
+    return look(folder, settings)
+
+
+def _kafka(settings: Settings) -> str:
+    kafka = settings.kafka
+    if kafka == Kafka() and not _listens(kafka.bootstrap_servers):
+        return "nothing is configured, and nothing listens at the default: not needed by a replay"
+    with closing(consumer(kafka, group_id=kafka.group)) as client:
+        partitions = partitions_of(client, kafka, kafka.topic)
+        there = held(client, partitions, kafka)
+        offsets = first_offsets(client, there, kafka, "group")
+    lag = sum(found.end - offsets[one] for one, found in there.items())
+    return (
+        f"topic {kafka.topic} has {len(partitions)} partitions; group {kafka.group} is {lag} "
+        "records behind"
+    )
+
+
+def _listens(server: str) -> bool:
+    host, _, port = server.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _lease(url: str, settings: Settings) -> str:
+    if url == EMBEDDED:
+        return "embedded: nobody else writes"
+    group = settings.kafka.group
+    held_by = Lease(url, group, "", 1, timeout_ms=settings.redis.timeout_ms).held()
+    return f"{group} is {held_by or 'free'}"

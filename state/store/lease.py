@@ -136,6 +136,19 @@ class Lease:
         """What a writer writes under."""
         return Fence(self._name, self._token)
 
+    def held(self) -> str:
+        """By whom it is held and since when, in words; "" where it is free. Raises UserError."""
+        try:
+            found = self._client.get(self._keys[0])
+        except (RedisError, OSError, words.RefusedError) as error:
+            raise words.failure(self._address.shown, error, self._keys[0], "GET") from error
+        finally:
+            self._client.close()
+        if found is None:
+            return ""
+        by = msgspec.json.decode(found, type=_Held)
+        return f"held by {by.who} for {_seconds_since(by, time.time_ns() // 1_000_000)} s"
+
     def _sweep(self) -> None:
         links = Links(self._address, self._timeout_ms, self.fence)
         try:
@@ -170,8 +183,12 @@ class Lease:
 
     def _taken(self, held: bytes, left_ms: int) -> str:
         by = msgspec.json.decode(held, type=_Held)
-        held_s = max(0, self._since_ms - int(by.since_ms)) // 1000
+        held_s = _seconds_since(by, self._since_ms)
         return (
             f"{self._name} is run by {by.who} already, for {held_s} s: stop that one first, or wait "
             f"{max(0, left_ms) // 1000 + 1} s if it is gone"
         )
+
+
+def _seconds_since(by: _Held, now_ms: int) -> int:
+    return max(0, now_ms - int(by.since_ms)) // 1000
