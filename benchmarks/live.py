@@ -29,6 +29,7 @@ import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from kafka import KafkaProducer
@@ -41,7 +42,7 @@ from state.store import Store
 from tests.kafka_broker import KafkaBroker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 PARTITIONS = 4
 PROBE_EVERY_S = 0.05
@@ -89,11 +90,18 @@ class Rig:
 
     @contextmanager
     def running(
-        self, topic: str, *, processes: int = 1, recovery: Path | None = None
+        self,
+        topic: str,
+        *,
+        processes: int = 1,
+        recovery: Path | None = None,
+        settings: Mapping[str, object] = MappingProxyType({}),
     ) -> Iterator[subprocess.Popen[bytes]]:
         """`penstock run` on a topic, ended at the end."""
         options = ["--set", f"kafka.bootstrap_servers={self.broker.address}"]
         options += ["--set", f"kafka.topic={topic}", "--set", f"kafka.group={topic}"]
+        for key, value in settings.items():
+            options += ["--set", f"{key}={value}"]
         if processes > 1:
             options += ["--processes", str(processes)]
             recovery = recovery or self.recovery()

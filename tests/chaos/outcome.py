@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
@@ -29,16 +30,17 @@ class Outcome(NamedTuple):
         """The flow's own counters."""
         return {name.decode(): orjson.loads(value) for name, value in self.facts["ps:1:meta"]}
 
-    def total(self, field: str) -> float:
-        """The sum of a profile field over all shoppers."""
+    def total(self, field: str) -> Decimal:
+        """The sum of a profile field over all shoppers, exact."""
         name = field.encode()
-        return sum(
-            float(value)
+        parts = (
+            Decimal(value.decode())
             for key, pairs in self.facts.items()
             if key.endswith("}:profile")
             for found, value in pairs
             if found == name
         )
+        return sum(parts, Decimal(0))
 
 
 def outcome(store: Store) -> Outcome:
