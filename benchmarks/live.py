@@ -100,6 +100,7 @@ class Rig:
         """`penstock run` on a topic, ended at the end."""
         options = ["--set", f"kafka.bootstrap_servers={self.broker.address}"]
         options += ["--set", f"kafka.topic={topic}", "--set", f"kafka.group={topic}"]
+        options += ["--set", 'metrics.listen=""']  # another run may have the port
         for key, value in settings.items():
             options += ["--set", f"{key}={value}"]
         if processes > 1:
