@@ -93,3 +93,12 @@ def _changed(learned: tuple[str, Output]) -> tuple[str, list[ChangeFields]] | No
 
 def _rejected(batch: SourceBatch) -> tuple[str, list[DeadLetter]] | None:
     return (LEARN_KEY, batch.rejected) if batch.rejected else None
+
+
+def __getattr__(name: str) -> Dataflow:
+    """`flow`, for `python -m bytewax.run flows.personalize:flow`."""
+    if name != "flow":
+        raise AttributeError(name)
+    from flows.under_bytewax import flow_for_bytewax  # which needs this module
+
+    return flow_for_bytewax()

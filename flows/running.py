@@ -37,9 +37,12 @@ if TYPE_CHECKING:
     from pathlib import Path
     from threading import Event as Flag
 
+    from bytewax.dataflow import Dataflow
+
     from flows.placement import Place
     from flows.recovery import Stored
     from state.config import Settings
+    from state.journal import Journals
     from state.store import Fence
 
 
@@ -59,7 +62,7 @@ def run_live(
 
     Raises UserError for what a person can mend.
     """
-    kafka, folder = settings.kafka, recovery_folder
+    folder = recovery_folder
     with _stored(folder, settings) as stored, ExitStack() as until_the_end:
         if folder:
             check_same_run(folder, settings)
@@ -86,19 +89,15 @@ def run_live(
             redis_url, settings, stop, folder, stored, fence
         ):
             return
-        letters = dead_letter_topic(kafka) if kafka.dead_letters else DeadLetterSink(dead_letters)
-        redis = RedisSink(partial(connect, redis_url, settings, fence), measured=True)
-        flow = build(
+        flow = live_flow(
             source,
-            redis if place.learns else elsewhere(redis),
-            letters if place.learns else elsewhere(letters),
             settings,
+            place=place,
+            redis_url=redis_url,
+            dead_letters=dead_letters,
             journals=stored.journals if stored else None,
-            archive=RedisArchive(lambda: connect(redis_url, settings)),
-            changes=change_topic(kafka) if kafka.changes else None,
-            before=RedisBefore(connect(redis_url, settings)),
+            fence=fence,
         )
-        op.input("pulse", flow, Ticks())
         if folder is not None and place.learns:
             lost = end_process if place.addresses else source.end
             enter(watched(connect(redis_url, settings), folder, lost))
@@ -117,6 +116,34 @@ def run_live(
                 raise said from None
             raise
         source.finish()
+
+
+def live_flow(
+    source: KafkaSource,
+    settings: Settings,
+    *,
+    place: Place,
+    redis_url: str,
+    dead_letters: Path,
+    journals: Journals | None,
+    fence: Fence | None,
+) -> Dataflow:
+    """The flow from Kafka to Redis, as one process of a run has it."""
+    kafka = settings.kafka
+    letters = dead_letter_topic(kafka) if kafka.dead_letters else DeadLetterSink(dead_letters)
+    redis = RedisSink(partial(connect, redis_url, settings, fence), measured=True)
+    flow = build(
+        source,
+        redis if place.learns else elsewhere(redis),
+        letters if place.learns else elsewhere(letters),
+        settings,
+        journals=journals,
+        archive=RedisArchive(lambda: connect(redis_url, settings)),
+        changes=change_topic(kafka) if kafka.changes else None,
+        before=RedisBefore(connect(redis_url, settings)),
+    )
+    op.input("pulse", flow, Ticks())
+    return flow
 
 
 def _stored(folder: Path | None, settings: Settings) -> AbstractContextManager[Stored | None]:

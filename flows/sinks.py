@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
@@ -15,12 +16,13 @@ from state.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from state.deadletters import DeadLetter
     from state.messages import Branch, Output, Write
     from state.store import Store
 
+DEAD_LETTERS_FILE = Path("penstock.dead-letters.jsonl")
+"""Where dead letters of a run go that names nothing else."""
 DEAD_LETTERS_PART = "file"
 """The stored name of the one partition of dead letters, wherever they go."""
 

@@ -10,6 +10,7 @@ from flows import logs
 from flows.options import add_redis, add_settings, lasting_redis_url, settings_of
 from flows.placement import Place
 from flows.running import run_live
+from flows.sinks import DEAD_LETTERS_FILE
 from flows.stopping import stop_on_signal
 from flows.supervised import is_supervised, join_supervisor
 from flows.supervisor import supervise
@@ -39,7 +40,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--dead-letters",
         metavar="FILE",
         type=Path,
-        default=Path("penstock.dead-letters.jsonl"),
+        default=DEAD_LETTERS_FILE,
         help="where rejected records go (default: %(default)s)",
     )
     add(
