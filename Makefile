@@ -7,17 +7,20 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint check bench quality chaos soak lock clean
+.PHONY: help demo test test-slow lint check bench quality chaos soak lock clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name says; do \
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name says; do \
 	  printf '  make %-9s %s\n' "$$name" "$$says"; done
 
 demo: $(VENV)/.runtime ## the main job on a synthetic shop, until Ctrl-C (ONCE=1: to the end of a short run)
 	@$(BIN)/penstock demo $(if $(ONCE),--once)
 
-test: $(VENV)/.dev ## the tests
-	@$(BIN)/python -m pytest -n 2
+test: $(VENV)/.dev ## the quick tests
+	@$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-slow: $(VENV)/.dev ## the slow tests: processes that are killed, stopped and taken over, long learning
+	@$(BIN)/python -m pytest -n 2 -m slow
 
 lint: $(VENV)/.dev ## style, format, types and the direction of imports
 	@$(BIN)/ruff check
@@ -25,7 +28,7 @@ lint: $(VENV)/.dev ## style, format, types and the direction of imports
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 
-check: lint test ## lint and test: before every commit
+check: lint test ## lint and the quick tests: before every commit
 
 bench: $(VENV)/.dev ## speed and memory beside the floor, each part, and live: rate, freshness, restart
 	@$(BIN)/python -m benchmarks.canonical --scale

@@ -160,6 +160,7 @@ def test_ids_of_a_better_clustering_follow_most_of_the_points() -> None:
 # -- close to batch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "table"),
     [

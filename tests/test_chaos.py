@@ -13,6 +13,7 @@ from tests.kafka_broker import why_not
 SMALL = Size(events=6000, per_s=1000, kills=2, pause_s=3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["kill -9 a worker at random moments", "1 % poison messages"])
 def test_the_facts_are_those_of_an_undisturbed_run(name: str) -> None:
     if missing := why_not():

@@ -90,7 +90,8 @@ class Live:
         watcher.start()
         run_live(
             config.load(
-                overrides=(*self.sets(), "source.epoch_ms=100", *overrides), environment={}
+                overrides=(*self.sets(), "source.epoch_ms=100", "metrics.listen=''", *overrides),
+                environment={},
             ),
             stop,
             redis_url=self.redis_url,

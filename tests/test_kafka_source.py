@@ -296,6 +296,7 @@ def test_a_topic_that_is_not_there_is_said(kafka_broker: AnyBroker, tmp_path: Pa
         KafkaSource(run.settings, run.stop).list_parts()
 
 
+@pytest.mark.slow
 def test_a_broker_that_is_killed_is_waited_for(
     killable_kafka_broker: KafkaBroker, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -31,6 +31,7 @@ def has_other_workers(run: Process, than: list[int]) -> bool:
     return len(now) == len(than) and not set(now) & set(than)
 
 
+@pytest.mark.slow
 def test_one_of_two_killed_and_then_one_stopped(live: Live) -> None:
     live.send(1500)
     port = free_port()
@@ -53,12 +54,13 @@ def test_one_of_two_killed_and_then_one_stopped(live: Live) -> None:
     assert live.to_the_end() == undisturbed(live)
 
 
+@pytest.mark.slow
 def test_the_same_state_with_two_then_three_then_one_process(live: Live) -> None:
     for processes in (2, 3, 1):
         live.send(700)
         run = live.start("--processes", str(processes))
         run.until(live.caught_up)
-        assert run.stop() == (0, "")
+        assert run.stop()[0] == 0
         assert live.committed() == live.sent
     assert live.to_the_end() == undisturbed(live)
 

@@ -66,6 +66,7 @@ def forget_what_was_written(live: Live) -> None:
     store.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_run_that_slept_while_another_took_over_writes_nothing_more(
     live: Live, processes: int

@@ -46,6 +46,8 @@ for _room in ("kafka.net.manager", "kafka.net.connection"):
     logging.getLogger(_room).setLevel(logging.ERROR)
     logging.getLogger(_room).propagate = False
     logging.getLogger(_room).addHandler(_refusal)
+# It warns of every step of a client that took a tenth of a second, as on any busy machine.
+logging.getLogger("kafka.net.selector").setLevel(logging.ERROR)
 
 _START_IT = "start it, or set kafka.bootstrap_servers"
 BOOTSTRAP_MS = 10_000
