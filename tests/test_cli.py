@@ -17,6 +17,7 @@ import pytest
 
 import flows.replay
 from flows.cli import BROKEN_PIPE, FAILED, INTERRUPTED, USER_ERROR, main
+from flows.embedded import EmbeddedRedis
 from operators import readers
 from operators.synthetic import lines, shop
 from state.store import Lease, Store
@@ -421,3 +422,31 @@ def test_check_gives_a_verdict_on_each(terminal: Terminal, redis_url: str) -> No
         "recovery       NOT GOOD: recovery folder file/below: Not a directory: name one that can be "
         "written to",
     ]
+
+
+def test_processes_started_by_hand_are_refused(
+    terminal: Terminal, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = ("run", "--redis", redis_url)
+    refused = terminal.run(*run, "-i", "1", "-a", "localhost:1;localhost:2")
+    assert refused.code == USER_ERROR
+    assert "use --processes N" in refused.err[0]
+    monkeypatch.setenv("BYTEWAX_PROCESS_ID", "1")
+    monkeypatch.setenv("BYTEWAX_ADDRESSES", "localhost:1;localhost:2")
+    assert terminal.run(*run) == refused
+
+
+def test_check_tells_what_redis_it_is_and_warns_of_one_that_evicts_what_must_stay(
+    terminal: Terminal,
+) -> None:
+    with EmbeddedRedis(maxmemory_policy="allkeys-lru") as server:
+        assert "allkeys-lru" in _redis_line(terminal, server)
+        assert "good (server redis " in _redis_line(terminal, server)
+    with EmbeddedRedis(maxmemory_policy="volatile-lru") as server:
+        assert "evicts" not in _redis_line(terminal, server)
+
+
+def _redis_line(terminal: Terminal, server: EmbeddedRedis) -> str:
+    return next(
+        line for line in terminal.run("check", "--redis", server.url).out if line[:5] == "redis"
+    )

@@ -70,6 +70,13 @@ def test_a_plain_url_of_one_node_is_enough(cluster: RedisCluster) -> None:
     store.close()
 
 
+def test_a_cluster_says_that_it_is_one(cluster: RedisCluster) -> None:
+    about = opened(cluster, f"redis://127.0.0.1:{cluster.nodes[0].port}").about()
+    assert about.kind == "cluster"
+    assert about.version
+    assert not about.is_too_old
+
+
 def test_a_slot_that_moves_takes_its_keys_along(cluster: RedisCluster) -> None:
     """First asked of the node it goes to, key by key; in the end moved there."""
     store = opened(cluster)

@@ -66,7 +66,19 @@ def _redis(url: str, settings: Settings) -> str:
         return f"embedded, a server of the run's own: {find_server()}"
     store = Store(url, timeout_ms=settings.redis.timeout_ms, patience_s=0)
     store.check()
-    return f"{store.address} takes writes"
+    about = store.about()
+    if about.is_too_old:
+        raise UserError(
+            f"{store.address} is {about.name} {about.version}: expected Redis 6.2 or later, or Valkey"
+        )
+    what = f"{about.kind} {about.name} {about.version or 'of a version it does not tell'}"
+    said = f"{what} at {store.address} takes writes"
+    if about.evicts_what_must_stay:
+        said += (
+            f"; WARNING: maxmemory-policy {about.policy} evicts segments and streams too: "
+            "set volatile-lru or noeviction"
+        )
+    return said
 
 
 def _recovery(folder: Path | None, settings: Settings) -> str:

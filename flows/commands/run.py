@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,8 +50,21 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         type=int,
         help="a cluster of N processes on this host, started again when one ends or is stuck",
     )
-    add("-i", "--process-id", metavar="I", type=int, default=0, help="which process of a cluster")
-    add("-a", "--addresses", metavar="A;B", default="", help="where all of its processes listen")
+    add(
+        "-i",
+        "--process-id",
+        metavar="I",
+        type=int,
+        default=os.environ.get("BYTEWAX_PROCESS_ID", "0"),
+        help="which process of a cluster: --processes sets it",
+    )
+    add(
+        "-a",
+        "--addresses",
+        metavar="A;B",
+        default=os.environ.get("BYTEWAX_ADDRESSES", ""),
+        help="where all of its processes listen: --processes sets it",
+    )
     add_redis(parser)
     add_settings(parser)
     parser.set_defaults(run=run)
@@ -95,6 +109,11 @@ def _place(args: argparse.Namespace) -> Place:
     if not 0 <= args.process_id < max(1, len(addresses)):
         raise UserError(
             f"-i {args.process_id}: -a names {len(addresses)} processes, counted from 0"
+        )
+    if addresses and not is_supervised():
+        raise UserError(
+            "processes started by hand cannot share one lease and recovery folder: "
+            "leave -i and -a (BYTEWAX_PROCESS_ID, BYTEWAX_ADDRESSES) out and use --processes N"
         )
     return Place(args.process_id, addresses)
 

@@ -3,7 +3,8 @@
 Nothing else imports redis or hiredis. `addresses` says what a URL stands for, `links` holds the
 connections for writing and knows which node a key is on, `courier` is the thread that sends, `streams`
 knows what sending an entry again means, `words` puts errors into words, `lease` and `fence` keep a
-second writer out, `marker` says whether what was written is still there. Writes must be idempotent,
+second writer out, `marker` says whether what was written is still there, `about` what Redis tells of
+itself. Writes must be idempotent,
 with their key as the first argument.
 """
 

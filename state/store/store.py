@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import redis
 from redis.cluster import ClusterNode, RedisCluster
-from redis.exceptions import RedisError
+from redis.exceptions import NoPermissionError, RedisError
 
 from state import keys
 from state.store import words
+from state.store.about import About
 from state.store.addresses import parse
 from state.store.courier import BACKOFF_S_MAX, BACKOFF_S_MIN, Courier
 from state.store.links import Links, pack, primary
@@ -23,7 +24,7 @@ from state.store.streams import give_way
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from state.store.addresses import Address
+    from state.store.addresses import Address, Kind
     from state.store.fence import Fence
 
 Command = tuple[str | bytes | int | float, ...] | bytes
@@ -70,6 +71,17 @@ class Store:
         """Make sure that the server answers, lets us in and takes writes; else UserError, at once."""
         with self.in_words():
             self.client.hset(keys.meta_key(), "contract", keys.CONTRACT)
+
+    def about(self) -> About:
+        """What it is that we talk to. Raises UserError."""
+        with self.in_words():
+            try:
+                told = self.client.execute_command("INFO", **self.client.any_node)
+            except NoPermissionError:
+                told = {}
+        name = told.get("server_name", "redis")
+        version = str(told.get(f"{name}_version", ""))
+        return About(self.client.kind, name, version, str(told.get("maxmemory_policy", "")))
 
     def wait(self) -> None:
         """Wait until the server takes writes, as a write does. Raises UserError."""
@@ -188,6 +200,20 @@ class Client:
         if self._client is None:
             self._client = self._open()
         return getattr(self._client, name)
+
+    @property
+    def kind(self) -> Kind:
+        """What it is, also where the URL does not say that it is a cluster."""
+        return "cluster" if self.any_node else self._address.kind
+
+    @property
+    def any_node(self) -> dict[str, str]:
+        """Where a command without a key goes."""
+        if self._client is None:
+            self._client = self._open()
+        return (
+            {"target_nodes": RedisCluster.RANDOM} if isinstance(self._client, RedisCluster) else {}
+        )
 
     def close(self) -> None:
         """Let go of the server; the next use connects again."""
