@@ -24,7 +24,7 @@ from bytewax.dataflow import Dataflow
 from bytewax.testing import run_main
 
 from benchmarks.workload import Workload, cached, identity_of
-from flows import replay
+from flows import cycles, replay
 from flows.embedded import EmbeddedRedis
 from flows.files import LogFile
 from flows.sinks import RedisSink
@@ -114,7 +114,7 @@ def run(kind: str, workload: Workload) -> Figures:
         if kind == "floor":
             source = RecordedSource({"file": records}, settings)
             sink = RedisSink(lambda: Store(redis.url, timeout_ms=5000, patience_s=10))
-            with replay.without_cycle_collector():
+            with cycles.without_cycle_collector():
                 run_main(floor(source, sink), epoch_interval=timedelta(seconds=1))
         else:
             replay.run(

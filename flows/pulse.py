@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 from bytewax.inputs import DynamicSource, StatelessSourcePartition
 
+from flows.cycles import collect_young
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -61,6 +63,7 @@ def read(shared: mmap.mmap) -> float:
 class _Tick(StatelessSourcePartition[None]):
     def next_batch(self) -> Iterable[None]:
         beat()
+        collect_young()
         return ()
 
     def next_awake(self) -> datetime:
@@ -68,7 +71,7 @@ class _Tick(StatelessSourcePartition[None]):
 
 
 class Ticks(DynamicSource[None]):
-    """An input of every worker that gives nothing and beats, also where nothing else happens.
+    """An input of every worker that gives nothing, beats and sweeps, also where nothing else happens.
 
     Nothing hangs on it, so it neither holds up an epoch nor the end of the flow.
     """

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import resource
 import time
-from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -16,6 +14,7 @@ from bytewax.testing import run_main
 from threadpoolctl import threadpool_limits
 
 from flows.archive import RedisArchive
+from flows.cycles import without_cycle_collector
 from flows.personalize import build
 from flows.recovery import recovery
 from flows.sinks import DeadLetterSink, RedisSink
@@ -26,7 +25,6 @@ from state.errors import UserError
 from state.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from bytewax.inputs import Source
@@ -66,23 +64,6 @@ class Report(msgspec.Struct, kw_only=True):
     config_sha256: str
     state_sha256: str
     facts_sha256: str
-
-
-@contextmanager
-def without_cycle_collector() -> Iterator[None]:
-    """Keep the cycle collector off a heap of millions of live objects while inside.
-
-    What runs for every event makes no cycles (`tests/test_flow.py` holds it to that), so a pass would
-    walk all of them to free nothing: a fifth of the run, measured.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-        gc.unfreeze()
 
 
 def run(

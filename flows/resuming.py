@@ -46,7 +46,6 @@ def check_same_run(folder: Path, settings: Settings) -> None:
         raise _others(folder, "a replay")
     asked: dict[str, str | int] = {
         "kafka.topic": settings.kafka.topic,
-        "kafka.format": settings.kafka.format,
         "clusters.k": settings.clusters.k,
     }
     noted, _ = _noted(folder / LIVE_NAME, Ran(asked))

@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 from flows.archive import RedisArchive
 from flows.before import RedisBefore
 from flows.beginning import connect, kafka_answers, redis_answers, redis_is_whole
+from flows.cycles import without_cycle_collector
 from flows.kafka.sinks import change_topic, dead_letter_topic
 from flows.kafka.source import KafkaSource
 from flows.kafka.stored import stored_partitions
@@ -23,7 +24,7 @@ from flows.personalize import FLOW_ID, build
 from flows.placement import ALONE, elsewhere
 from flows.pulse import Ticks
 from flows.recovery import joined, recovery
-from flows.replay import said_by_us, without_cycle_collector
+from flows.replay import said_by_us
 from flows.resuming import check_same_run
 from flows.retelling import watched
 from flows.sinks import DeadLetterSink, RedisSink

@@ -249,6 +249,7 @@ def _set(tree: dict[str, Any], path: list[str], text: str, said: str) -> None:
             raise UserError(f"{said}: `{name}` is a value, not a section")
         node = child
     try:
-        node[path[-1]] = yaml.load(text, _Yaml)  # noqa: S506
+        # No text at all is an empty one: to YAML it would be null.
+        node[path[-1]] = yaml.load(text, _Yaml) if text else ""  # noqa: S506
     except yaml.YAMLError:
         node[path[-1]] = text

@@ -47,7 +47,7 @@ class Vocabulary:
         self.rows: dict[str, int] = {name: row for row, name in enumerate(self.ids) if name}
         self.marks = Marks(len(self.ids))
         self._free = [row for row, name in enumerate(self.ids) if not name][::-1]
-        self._renamed: list[int] = []
+        self._renamed: set[int] = set()
 
     def __len__(self) -> int:
         """How many rows there are, free ones too."""
@@ -61,7 +61,7 @@ class Vocabulary:
                 row = self.rows[name] = self._free.pop()
                 self.ids[row] = name
                 self.marks.mark(row)
-                self._renamed.append(row)
+                self._renamed.add(row)
             else:
                 row = self.rows[name] = len(self.ids)
                 self.ids.append(name)
@@ -82,8 +82,8 @@ class Vocabulary:
 
     def take_renamed(self) -> list[int]:
         """The free rows that were given to another id since last asked."""
-        renamed, self._renamed = self._renamed, []
-        return renamed
+        renamed, self._renamed = self._renamed, set()
+        return sorted(renamed)
 
     def take(self, names: Sequence[str]) -> Rows:
         """The rows of many ids, int32[n], new ones for those never seen."""

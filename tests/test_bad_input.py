@@ -176,7 +176,7 @@ def test_a_redis_that_cannot_be_written_is_one_line(
         ("lists.weights.gift=1", "unknown field `gift` - at `$.lists.weights`"),
         ("sessions.gap_ms=long", "Expected `int`, got `str` - at `$.sessions.gap_ms`"),
         ("sessions.gap_ms=1.5", "Expected `int`, got `float` - at `$.sessions.gap_ms`"),
-        ("sessions.gap_ms=", "Expected `int`, got `null` - at `$.sessions.gap_ms`"),
+        ("sessions.gap_ms=", "Expected `int`, got `str` - at `$.sessions.gap_ms`"),
         ("sessions=3", "Expected `object`, got `int` - at `$.sessions`"),
         ("lists.k=101", "Expected `int` <= 100 - at `$.lists.k`"),
         ("gap", "--set gap: expected a.b=c, as in --set lists.k=30"),

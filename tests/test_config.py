@@ -125,7 +125,7 @@ def test_a_bad_file_is_refused_by_key(text: str, said: str, tmp_path: Path) -> N
         ("lists.k.deep=3", "--set lists.k.deep=3: `k` is a value, not a section"),
         ("lists.many=3", "some.yaml, --set lists.many=3: Object contains unknown field `many`"),
         ("lists.k=ten", "some.yaml, --set lists.k=ten: Expected `int`, got `str` - at `$.lists.k`"),
-        ("lists.k=", "some.yaml, --set lists.k=: Expected `int`, got `null` - at `$.lists.k`"),
+        ("lists.k=", "some.yaml, --set lists.k=: Expected `int`, got `str` - at `$.lists.k`"),
         ("=3", "some.yaml, --set =3: Object contains unknown field ``"),
     ],
 )
