@@ -12,6 +12,8 @@ import yaml
 
 from flows import metrics
 from flows.collectors import FolderMetrics, TopicMetrics
+from flows.supervisor import BACKOFF_S, BEGIN_S
+from state import config
 
 ROOT = Path(__file__).parents[1]
 DASHBOARD = ROOT / "deploy/grafana/penstock.json"
@@ -82,3 +84,13 @@ def test_the_dashboard_asks_for_its_source() -> None:
     assert {panel["datasource"]["uid"] for panel in graphs} == {"${datasource}"}
     ids = [panel["id"] for panel in dashboard["panels"]]
     assert len(ids) == len(set(ids))
+
+
+def test_a_probe_of_one_process_is_more_patient_than_the_supervisor() -> None:
+    manifests = yaml.safe_load_all((ROOT / "deploy/kubernetes/penstock.yaml").read_text())
+    pod = next(one for one in manifests if one["kind"] == "StatefulSet")["spec"]["template"]["spec"]
+    stuck_s = config.load(environment={}).run.stuck_s
+    for name in ("startupProbe", "livenessProbe"):
+        probe = pod["containers"][0][name]
+        patience_s = probe["periodSeconds"] * probe["failureThreshold"]
+        assert patience_s > 2 * BEGIN_S + stuck_s + max(BACKOFF_S)
