@@ -247,14 +247,13 @@ def disk_full(world: World, size: Size) -> str:
     with limited(resource.RLIMIT_FSIZE, 1 << 20):
         worker = world.start()
         code = worker.process.wait(60)
-    said = worker.said.strip().splitlines()[-1]
     assert code != 0, "it went on without a disk"
     assert "Traceback" not in worker.said, worker.said[-2000:]
     world.send(sent[len(sent) // 2 :])
     world.start()
     world.finish(len(sent))
     assert_same(expected, outcome(world.store()))
-    return f"exit {code}, {said[:60]!r}; went on when there was room"
+    return f"exit {code} and one line; went on when there was room"
 
 
 @scenario("1 % poison messages")
