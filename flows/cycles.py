@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+YOUNG_EVERY_S = 10.0
+ALL_EVERY_S = 3600.0
 _YOUNG = 1
 
 
@@ -30,6 +32,21 @@ def without_cycle_collector() -> Iterator[None]:
         gc.unfreeze()
 
 
-def collect_young() -> None:
-    """Free the cycles among what is new since the last call; what outlived that is left alone."""
-    gc.collect(_YOUNG)
+class Sweeper:
+    """Frees cycles in a run that lasts; call `sweep` now and then with `time.monotonic`.
+
+    What was made since the last time is looked at often, which costs what is new. A poll under way at
+    that moment is no garbage yet and counts as old from then on: all is looked at once an hour.
+    """
+
+    def __init__(self, now_s: float) -> None:
+        self._young_s = self._all_s = now_s
+
+    def sweep(self, now_s: float) -> None:
+        """Collect what is due."""
+        if now_s - self._all_s >= ALL_EVERY_S:
+            self._all_s = self._young_s = now_s
+            gc.collect()
+        elif now_s - self._young_s >= YOUNG_EVERY_S:
+            self._young_s = now_s
+            gc.collect(_YOUNG)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from bytewax.inputs import DynamicSource, StatelessSourcePartition
 
-from flows.cycles import collect_young
+from flows.cycles import Sweeper
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,9 +61,12 @@ def read(shared: mmap.mmap) -> float:
 
 
 class _Tick(StatelessSourcePartition[None]):
+    def __init__(self) -> None:
+        self._sweeper = Sweeper(time.monotonic())
+
     def next_batch(self) -> Iterable[None]:
         beat()
-        collect_young()
+        self._sweeper.sweep(time.monotonic())
         return ()
 
     def next_awake(self) -> datetime:
