@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
 import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -12,11 +11,13 @@ from typing import TYPE_CHECKING
 import orjson
 
 from flows import metrics
+from flows.beside import beside
 from state import keys
 from state.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from threading import Event
 
     from flows.collectors import Topic
     from state.store import Store
@@ -69,9 +70,8 @@ class Heartbeat:
 @contextmanager
 def beating(heartbeat: Heartbeat) -> Iterator[None]:
     """Write signs of life from a thread while inside; that Redis is away the worker itself says."""
-    over = threading.Event()
 
-    def beat() -> None:
+    def beat(over: Event) -> None:
         is_over = False
         while not is_over:
             with suppress(UserError):
@@ -80,10 +80,5 @@ def beating(heartbeat: Heartbeat) -> Iterator[None]:
         with suppress(UserError):
             heartbeat.end()
 
-    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
-    thread.start()
-    try:
+    with beside("heartbeat", beat):
         yield
-    finally:
-        over.set()
-        thread.join()

@@ -9,11 +9,11 @@ stored is told before it goes on.
 from __future__ import annotations
 
 import logging
-import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from flows import cuts
+from flows.beside import beside
 from flows.tenure import holder_of, write
 from operators.retelling import retold
 from operators.visit import Rules
@@ -24,6 +24,7 @@ from state.store import Marker
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+    from threading import Event
 
     from state.config import Settings
     from state.journal import Journals
@@ -76,9 +77,8 @@ def make_whole(
 @contextmanager
 def watched(store: Store, folder: Path, lost: Callable[[], None]) -> Iterator[None]:
     """Look every second, in a thread, whether Redis still holds what was written; `lost` if not."""
-    over = threading.Event()
 
-    def watch() -> None:
+    def watch(over: Event) -> None:
         told = _count(folder)
         marker = Marker(store, holder_of(folder))
         while not over.wait(EVERY_S):
@@ -92,13 +92,10 @@ def watched(store: Store, folder: Path, lost: Callable[[], None]) -> Iterator[No
                 told = found + 1
                 write(folder / FILE, str(told).encode())
 
-    thread = threading.Thread(target=watch, name="redis-marker", daemon=True)
-    thread.start()
     try:
-        yield
+        with beside("redis-marker", watch):
+            yield
     finally:
-        over.set()
-        thread.join()
         store.client.close()
 
 

@@ -6,7 +6,6 @@ On a terminal it is redrawn twice a second; elsewhere there is a plain line now 
 from __future__ import annotations
 
 import sys
-import threading
 import time
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ from rich.live import Live
 from rich.table import Column, Table
 from rich.text import Text
 
+from flows.beside import beside
 from serving.reader import Storefront
 from serving.watch import Watch
 from state.errors import UserError
@@ -25,6 +25,7 @@ from state.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from threading import Event
 
     from rich.console import Console, RenderableType
 
@@ -57,11 +58,10 @@ def live_view(console: Console, redis_url: str) -> Iterator[None]:
 
 @contextmanager
 def _every(interval_s: float, redis_url: str, show: Callable[[Frame], None]) -> Iterator[None]:
-    over = threading.Event()
     store = Store(redis_url, timeout_ms=READ_MS_MAX, patience_s=0)
     watch = Watch(Storefront(store))
 
-    def look() -> None:
+    def look(over: Event) -> None:
         is_over = False
         while not is_over:
             # What is wrong with Redis the flow itself says, and waits for it.
@@ -69,13 +69,8 @@ def _every(interval_s: float, redis_url: str, show: Callable[[Frame], None]) -> 
                 show(watch.frame(time.monotonic()))
             is_over = over.wait(interval_s)
 
-    thread = threading.Thread(target=look, name="view", daemon=True)
-    thread.start()
-    try:
+    with beside("view", look):
         yield
-    finally:
-        over.set()
-        thread.join()
 
 
 def figures(frame: Frame) -> str:

@@ -148,7 +148,7 @@ class World:
             self.bootstrap = f"127.0.0.1:{line.port}"
             yield line
 
-    def start(self, *options: str, processes: int = 1, **limits: int) -> Worker:
+    def start(self, *options: str, processes: int = 1) -> Worker:
         """Start `penstock run` on this scenario's topic and recovery folder."""
         port = free_port()
         settings = {
@@ -160,7 +160,7 @@ class World:
             "source.epoch_ms": EPOCH_MS,
             "metrics.listen": f"127.0.0.1:{port}",
             "run.stuck_s": 10,
-        } | limits
+        }
         arguments = [
             word for key, value in settings.items() for word in ("--set", f"{key}={value}")
         ]
