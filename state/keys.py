@@ -9,7 +9,18 @@ ps:1:alias:{anonymous_id}          STRING  shopper id                           
 ps:1:segment:{sid}:members         ZSET    shopper, score = entered ms               none
 ps:1:segment:{sid}:definition      HASH    name description kind version status ...  none
 ps:1:segment:{sid}:stats           HASH    size and what it is worth, now            none
+ps:1:segment:{sid}:history         STREAM  size and worth, an entry a minute         8 d
+ps:1:segment:{sid}:history:hours   STREAM  the same, an entry an hour                400 d
+ps:1:segment:{sid}:lifts           STRING  what sets its members apart, as JSON      none
+ps:1:segment:{sid}:overlap         HASH    other segment id -> shoppers in both      none
+ps:1:segment:{sid}:versions        HASH    version -> rule, from when, size as JSON  none
 ps:1:segments                      HASH    segment id -> summary as JSON             none
+ps:1:clusters:map                  STRING  shoppers and centres in the plane, JSON   none
+ps:1:shop:now                      HASH    figures over the whole shop, now          none
+ps:1:shop:history                  STREAM  the same, an entry a minute               8 d
+ps:1:shop:history:hours            STREAM  the same, an entry an hour                400 d
+ps:1:quality                       HASH    what was read, rejected, late, twice      none
+ps:1:recent                        STREAM  the newest events, an entry a batch       about 1 k entries
 ps:1:item:{iid}:similar            STRING  list as JSON                              7 d
 ps:1:item:{iid}:bought             STRING  list as JSON                              7 d
 ps:1:item:{iid}:card               HASH    name category brand price currency ...    30 d
@@ -112,6 +123,61 @@ def definition_key(segment: str) -> str:
 def stats_key(segment: str) -> str:
     """The HASH of a segment's size and worth."""
     return f"ps:1:segment:{{{part(segment)}}}:stats"
+
+
+def history_key(segment: str) -> str:
+    """The STREAM of a segment's size and worth, with an entry a minute."""
+    return f"ps:1:segment:{{{part(segment)}}}:history"
+
+
+def history_hours_key(segment: str) -> str:
+    """The same with an entry an hour."""
+    return history_key(segment) + ":hours"
+
+
+def lifts_key(segment: str) -> str:
+    """The STRING that says which categories and items a segment's members prefer."""
+    return f"ps:1:segment:{{{part(segment)}}}:lifts"
+
+
+def overlap_key(segment: str) -> str:
+    """The HASH of how many of a segment's shoppers are in each other segment too."""
+    return f"ps:1:segment:{{{part(segment)}}}:overlap"
+
+
+def versions_key(segment: str) -> str:
+    """The HASH of all versions of a segment's rule."""
+    return f"ps:1:segment:{{{part(segment)}}}:versions"
+
+
+def clusters_map_key() -> str:
+    """The STRING with shoppers and cluster centres in the plane."""
+    return "ps:1:clusters:map"
+
+
+def shop_now_key() -> str:
+    """The HASH of figures over the whole shop."""
+    return "ps:1:shop:now"
+
+
+def shop_history_key() -> str:
+    """The STREAM of figures over the whole shop, with an entry a minute."""
+    return "ps:1:shop:history"
+
+
+def shop_history_hours_key() -> str:
+    """The same with an entry an hour."""
+    return shop_history_key() + ":hours"
+
+
+def quality_key() -> str:
+    """The HASH of what was read since the first start, and what was wrong with it."""
+    return "ps:1:quality"
+
+
+def recent_key() -> str:
+    """The STREAM of the newest events, an entry a batch."""
+    return "ps:1:recent"
 
 
 def registry_key() -> str:
