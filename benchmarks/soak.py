@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
-from benchmarks.live import Probes, Rig, lines_of, producing
+from benchmarks.live import Probes, Rig, lines_of, producing, send
 from benchmarks.workload import Workload, cached
 from flows.embedded import EmbeddedRedis
 from state import keys
@@ -38,7 +38,12 @@ KINDS = (b"item_view", b"item_view", b"item_view", b"cart_add")
 BACK_SHARE = 0.2
 ITEMS = 5000
 GROWTH_MAX = 1.1
-"""What the last third may have of the memory, the freshness or the folder of the first one."""
+"""What the last third may have of the memory or the folder of the first one.
+
+The folder grows until a part of it is written anew: its largest size is what a disk has to have.
+"""
+STALER_MAX = 1.5
+"""And of the freshness, which other work on the machine moves."""
 SLOWER_MAX = 0.9
 BOUNDS = {
     "state.shoppers_max": SHOPPERS_MAX,
@@ -90,8 +95,9 @@ def feed(address: str, topic: str, rate: float) -> None:
                 coming.append(next(events))
             line = coming.pop(rng.randrange(len(coming)))
             key = line.split(b'_id":"', 2)[2].split(b'"', 1)[0]
-            producer.send(topic, line % (time.time_ns() // 1_000_000), key=key)
+            send(producer, topic, line % (time.time_ns() // 1_000_000), key)
             sent += 1
+        producer.poll(0)
         time.sleep(0.005)
 
 
@@ -126,17 +132,17 @@ def _rss_mb(pid: int) -> float:
 def held_against(first: Sequence[Sample], last: Sequence[Sample]) -> tuple[list[str], bool]:
     """Rows of a table, and whether the last third is as the first one."""
     rows, is_same = ["| | after warm-up | at the end | ratio | |", "|---|---|---|---|---|"], True
-    for name, field, bound in (
-        ("memory of the worker, MB", "rss_mb", GROWTH_MAX),
-        ("events a second", "events_per_s", SLOWER_MAX),
-        ("freshness p50, ms", "p50_ms", None),
-        ("freshness p99 in 10 s, ms", "p99_ms", None),
-        ("recovery folder, MB", "folder_mb", GROWTH_MAX),
-        ("open files", "files", GROWTH_MAX),
-        ("shoppers held", "held", GROWTH_MAX),
-        ("memory of Redis, MB", "redis_mb", None),
+    for name, field, of_many, bound in (
+        ("memory of the worker, MB", "rss_mb", median, GROWTH_MAX),
+        ("events a second", "events_per_s", median, SLOWER_MAX),
+        ("freshness p50, ms", "p50_ms", median, STALER_MAX),
+        ("freshness p99 in 10 s, ms", "p99_ms", median, None),
+        ("recovery folder at its largest, MB", "folder_mb", max, GROWTH_MAX),
+        ("open files", "files", median, GROWTH_MAX),
+        ("shoppers held", "held", median, GROWTH_MAX),
+        ("memory of Redis, MB", "redis_mb", median, None),
     ):
-        one, other = (median(getattr(row, field) for row in rows_) for rows_ in (first, last))
+        one, other = (of_many([getattr(row, field) for row in rows_]) for rows_ in (first, last))
         ratio = other / one
         if bound is None:
             said = ""
