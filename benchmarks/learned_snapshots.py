@@ -29,6 +29,7 @@ from operators.stored_tables import Loaded, StoredTables, Tables
 from state.events import Item
 from state.interactions import PURCHASE, VIEW
 from state.journal import Journals, files
+from state.segments import cluster_id
 from state.snapshots import pack_arrays
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Shop:
         self.now_ms = 1_700_000_000_000
         self.recommender = Recommender()
         self.clusters = Clusters(K, len(FEATURES))
-        self.audience = Audience(K)
+        self.audience = Audience(map(cluster_id, range(K)))
         self.cards = Cards()
         self.shoppers = shoppers
         for start in range(0, shoppers, BATCH):
@@ -74,7 +75,7 @@ class Shop:
         self.now_ms += n * 10
         at_ms = [self.now_ms] * n
         kinds = np.where(self.rng.random(n) < 0.05, PURCHASE, VIEW)
-        segments = [f"cluster-{row % K}" for row in who.tolist()]
+        segments = [cluster_id(row % K) for row in who.tolist()]
         start_ms = [self.now_ms - GAP_MS] * n
         categories = [f"category-{row % 200}" for row in what]
         self.recommender.learn(
@@ -84,7 +85,9 @@ class Shop:
         self.clusters.learn(self.rng.normal(size=(n, len(FEATURES))))
         rows = self.recommender.shoppers.take(names)
         cluster = (rows % K).astype(np.int16)
-        self.audience.assign(names, rows, [True] * n, cluster, np.array(at_ms, np.int64))
+        seen_ms = np.array(at_ms, np.int64)
+        self.audience.see(rows, [True] * n, seen_ms)
+        self.audience.put("cluster", names, rows, cluster, seen_ms)
         self.cards.learn((self.now_ms, Item(item), "EUR") for item in items)
 
     def more(self) -> None:

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from operators.audience import Change
-from operators.changes import CONTENT_BITS, Lost, stream_id
+from operators.changes import CONTENT_BITS, Change, Lost, stream_id
 from serving.reader import Storefront
 from state import keys
 

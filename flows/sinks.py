@@ -44,14 +44,16 @@ class _RedisPartition(StatefulSinkPartition["Output", None]):
             if self._measured:
                 self._measure(output)
             else:
-                self._store.send(output.writes)
+                self._store.send(output.writes, first=output.first)
 
     def _measure(self, output: Output) -> None:
         """Send what becomes visible together in one go, and note when it did."""
         metrics.learned(output)
+        first = output.first
         for branches, writes in _together(output):
             metrics.WRITES_QUEUED.inc(len(writes))
-            self._store.send(writes, partial(_visible, branches, len(writes)))
+            self._store.send(writes, partial(_visible, branches, len(writes)), first=first)
+            first = 0
 
     def snapshot(self) -> None:
         # An epoch may only be committed when all that it wrote has been answered.

@@ -16,7 +16,6 @@ from state import keys
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from operators.audience import Change
     from state.messages import Write
 
 Ids = dict[int, tuple[int, int]]
@@ -24,6 +23,15 @@ Ids = dict[int, tuple[int, int]]
 
 ChangeFields = dict[str, str | int]
 """An entry of a change stream: `id kind shopper segment version event_ts`."""
+
+
+class Change(NamedTuple):
+    """A shopper entered or left a segment, changed stage, became another shopper, or was erased."""
+
+    kind: str
+    shopper: str
+    segment: str
+    at_ms: int
 
 
 CONTENT_BITS = 32
@@ -40,7 +48,6 @@ class ChangeLog:
     def writes(self, changes: Iterable[Change]) -> list[Write]:
         """Append changes to the streams of their shoppers.
 
-        >>> from operators.audience import Change
         >>> log = ChangeLog(1000)
         >>> [write[5] for write in log.writes([Change("enter", "ann", "x", 7)] * 2)]
         ['7-1829306549', '7-6124273845']

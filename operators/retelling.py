@@ -10,16 +10,19 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from operators import profile
-from operators.features import feature_row
-from operators.learning import Learning
+from operators import lists, profile, published, telling
+from operators.features import LAST_MS, feature_matrix, feature_row, feature_rows
+from operators.learned import Learned
 from operators.rows import StoredRows
 from operators.shards import Watermark
 from state import keys
+from state.interactions import NOBODY
+from state.resp import bulk, command
+from state.segments import cluster_id
 from state.snapshots import LEARNED, DevicesState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from operators.visit import Rules
     from state.config import Settings
@@ -40,10 +43,10 @@ def retold(
     journals: Journals,
 ) -> Iterator[list[Write]]:
     """All writes, in portions. What is told of many comes before the lists of each shopper."""
-    learning = Learning(settings, LEARNED.encode(learned), journals)
+    parts = Learned(settings, LEARNED.encode(learned), journals)
     shards = list(shards)
     reached_ms = max((Watermark(one.watermarks).reached_ms for one in shards), default=0)
-    yield from learning.rest_again(reached_ms, PORTION)
+    yield from rest(parts, reached_ms, PORTION)
     for state in shards:
         kind, stored_links = (
             ("devices", state.links) if isinstance(state, DevicesState) else ("users", {})
@@ -52,7 +55,7 @@ def retold(
         rows, links = stored.load(state.journal, state.rows, stored_links)
         shoppers = iter(rows.items())
         while some := list(islice(shoppers, PORTION)):
-            yield _shoppers(some, learning, rules, reached_ms)
+            yield _shoppers(some, parts, rules, reached_ms)
         linked = iter(links.items())
         while found := list(islice(linked, PORTION)):
             yield [
@@ -62,7 +65,7 @@ def retold(
 
 
 def _shoppers(
-    some: list[tuple[str, Shopper]], learning: Learning, rules: Rules, now_ms: int
+    some: list[tuple[str, Shopper]], learned: Learned, rules: Rules, now_ms: int
 ) -> list[Write]:
     """Profiles with the life they have left, running sessions, lists."""
     active: list[Active] = []
@@ -85,4 +88,72 @@ def _shoppers(
             writes.append(("PEXPIRE", session, rules.session_ttl_ms))
     if not active:
         return []
-    return learning.profiles_again(active) + writes + learning.lists_again(active)
+    return _profiles(active, learned) + writes + _lists(active, learned)
+
+
+def _profiles(active: Sequence[Active], learned: Learned) -> list[Write]:
+    """The profiles of shoppers, with the cluster each was last put into."""
+    names, _, _, features, profiles, counts = zip(*active, strict=True)
+    nearest, distance = learned.clusters.assign(feature_matrix(feature_rows(features)))
+    writes: list[Write] = []
+    for name, head, count, at, d in zip(
+        names, profiles, counts, nearest.tolist(), distance.tolist(), strict=True
+    ):
+        own = learned.audience.segment_of("cluster", learned.recommender.shoppers.find(name))
+        if own == NOBODY:
+            writes.append(command(head, count))
+        elif own == at:
+            writes.append(command(f"{head}{learned.tails[own]}{bulk(f'{d:.3f}')}", count + 4))
+        else:  # the centres have moved on since
+            cluster = bulk("cluster") + bulk(learned.audience.roster.ids[own])
+            writes.append(command(f"{head}{cluster}", count + 2))
+    return writes
+
+
+def _lists(active: Sequence[Active], learned: Learned) -> list[Write]:
+    """Lists of those among shoppers who were active so lately that theirs had not expired."""
+    since_ms = learned.now_ms - lists.LIST_TTL_S * 1000
+    last_ms = feature_rows(one[3] for one in active)[:, LAST_MS]
+    recent = [one for one, at_ms in zip(active, last_ms, strict=True) if at_ms >= since_ms]
+    writes: list[Write] = []
+    lists.write(learned, recent, writes)
+    return writes
+
+
+def rest(learned: Learned, watermark_ms: int, most: int) -> Iterator[list[Write]]:
+    """All but what is a shopper's own, at most so many keys at once."""
+    recommender, cards, audience = learned.recommender, learned.cards, learned.audience
+    yield [learned.ledger.write(watermark_ms, len(recommender.items.rows))]
+    recommender.tell_all()
+    cards.changed.update(cards.rows)
+    learned.told_definitions = False
+    # A Redis that came back as it was before may name members who have left since.
+    yield [("DEL", keys.members_key(sid)) for sid in audience.roster.ids]
+    shoppers = iter(recommender.shoppers.rows.items())
+    while named := list(islice(shoppers, most)):
+        yield [
+            write
+            for name, row in named
+            if (memberships := audience.of(row))
+            for write in telling.whole(name, memberships)
+        ]
+    yield published.figures(learned, watermark_ms, last=True)
+    yield [
+        ("HSETNX", keys.definition_key(cluster_id(c)), "updated_ms", learned.now_ms)
+        for c in learned.defined
+    ]
+    changed = iter(sorted(cards.changed))
+    while some := set(islice(changed, most)):
+        cards.changed = some
+        yield cards.writes()
+    for take, key_of in (
+        (recommender.similar, keys.similar_key),
+        (recommender.bought_together, keys.bought_key),
+    ):
+        while (found := take(most))[0]:
+            texts = found[1].json(learned.now_ms, published.MODEL)
+            yield [
+                ("SET", key_of(name), text, "EX", published.ITEM_LIST_TTL_S)
+                for name, text in zip(found[0], texts, strict=True)
+                if text
+            ]

@@ -32,4 +32,5 @@ def _rewrite(visited: Visited, heirs: dict[str, str]) -> None:
     told = [(heirs.get(click[1], click[1]), click) for click in visited.clicks]
     visited.clicks = [(click[0], name, *click[2:]) for name, click in told if name]
     orders = [(heirs.get(order[0], order[0]), order) for order in visited.orders]
+    visited.transitions = [one for one in visited.transitions if one[0] not in heirs]
     visited.orders = [(name, *order[1:]) for name, order in orders if name]

@@ -123,6 +123,9 @@ Active = tuple[str, bool, bool, bytes, str, int]
 feature row (`operators.features`), the command that writes its profile, packed but for its head, and
 how many arguments that has."""
 
+Transition = tuple[str, str, bool, int]
+"""A shopper entered a segment or left it: shopper, segment id, whether entered, event time (ms)."""
+
 
 class Visited(Message):
     """What one shard made of its part of a batch.
@@ -131,7 +134,8 @@ class Visited(Message):
     heard of items, `orders` are (shopper, worth in millionths, time), `moved` (anonymous id, user,
     time), `erased` (shopper, time); times in ms. `evicted` (shopper, time) are
     no longer in memory. `lifetimes` are for after the profiles. `turn` is the
-    place of the batch among all, from the shard that orders them.
+    place of the batch among all, from the shard that orders them. `transitions` are those of segments
+    that are decided here.
     """
 
     batch: BatchId
@@ -153,6 +157,7 @@ class Visited(Message):
     source: SourceTotals | None = None
     received_ms: bytes = b""
     turn: int | None = None
+    transitions: list[Transition] = []
 
 
 class Regrouped(Message):
@@ -202,12 +207,17 @@ class Branch(msgspec.Struct, array_like=True, gc=False):
 
 
 class Output(Message):
-    """What a batch leads to in Redis, in order, and what is told of it outside."""
+    """What a batch leads to in Redis, in order, and what is told of it outside.
+
+    The `first` so many of the writes are the change streams: they are in Redis before what they tell
+    of, so that a run that goes on after a lost one knows of all that this wrote.
+    """
 
     writes: list[Write]
     branches: list[Branch] = []
     counted: Counted = msgspec.field(default_factory=Counted)
     watermark_ms: int = 0
+    first: int = 0
 
 
 _pack = msgspec.msgpack.Encoder().encode

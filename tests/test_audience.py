@@ -8,39 +8,53 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.audience import Audience, Change, definitions
+from operators import segment_figures, telling
+from operators.audience import DIMENSIONS, Audience
 from operators.cards import Cards
-from operators.changes import ChangeLog
+from operators.changes import Change, ChangeLog
 from state import keys
 from state.events import Item
 from state.interactions import NOBODY
+from state.segments import cluster_definition, definition_writes
 from state.shopper import MICROS
 from state.times import DAY_MS, HOUR_MS, MINUTE_MS
+from tests.streams import arguments
 
 if TYPE_CHECKING:
-    from state.messages import Write
+    from state.messages import Arguments, Transition, Write
 
 NAMES = ["ann", "bob", "cat"]
+CLUSTERS = [f"cluster-{n}" for n in range(3)]
+STAGES = ["lifecycle-new", "lifecycle-active"]
+RULES = ["vip", "cart-left", "deal-hunter"]
+EXPIRE = ("EXPIRE", keys.segments_key("ann"), str(90 * 86_400))
 
 
-def assign(
-    audience: Audience, clusters: dict[str, int], at_ms: int = 0
-) -> tuple[list[Write], list[Change]]:
-    names = list(clusters)
-    return audience.assign(
-        names,
-        np.array([NAMES.index(name) for name in names], np.int32),
-        [name == "bob" for name in names],
-        np.array(list(clusters.values()), np.int16),
-        np.full(len(names), at_ms, np.int64),
-    )
+def put(
+    audience: Audience, segments: dict[str, int], at_ms: int = 0, kind: str = "cluster"
+) -> list[Change]:
+    names = list(segments)
+    rows = np.array([NAMES.index(name) for name in names], np.int32)
+    seen_ms = np.full(len(names), at_ms, np.int64)
+    audience.see(rows, [name == "bob" for name in names], seen_ms)
+    places = np.array(list(segments.values()), np.int16)
+    return audience.put(kind, names, rows, places, seen_ms)
 
 
-def stats(audience: Audience, now_ms: int) -> list[dict[str, Any]]:
-    found = []
-    for n, write in enumerate(audience.stats(now_ms, 7)):
-        assert write[:2] == ("HSET", keys.stats_key(f"cluster-{n}"))
-        found.append(fields(write))
+def apply(audience: Audience, *transitions: Transition) -> list[Change]:
+    return audience.apply(transitions, NAMES.index)
+
+
+def told(changes: list[Change]) -> list[Arguments]:
+    return [arguments(write) for write in telling.changed(changes)]
+
+
+def stats(audience: Audience, now_ms: int) -> dict[str, dict[str, Any]]:
+    found = {}
+    writes = segment_figures.stats(audience, now_ms, 7)
+    for sid, write in zip(audience.roster.ids, writes, strict=True):
+        assert write[:2] == ("HSET", keys.stats_key(sid))
+        found[sid] = fields(write)
     return found
 
 
@@ -49,134 +63,154 @@ def fields(write: Write) -> dict[str, Any]:
     return {str(name): value for name, value in zip(write[2::2], write[3::2], strict=True)}
 
 
-def test_a_shopper_enters_a_segment() -> None:
-    writes, changes = assign(Audience(2), {"ann": 1}, at_ms=5)
-    assert changes == [Change("enter", "ann", "cluster-1", 5)]
-    assert writes == [
-        ("HSET", keys.segments_key("ann"), "cluster-1", 5),
-        ("EXPIRE", keys.segments_key("ann"), 90 * 86_400),
-        ("ZADD", keys.members_key("cluster-1"), 5, "ann"),
-    ]
+class TestExclusiveKinds:
+    def test_a_shopper_enters_a_segment(self) -> None:
+        changes = put(Audience(CLUSTERS), {"ann": 1}, at_ms=5)
+        assert changes == [Change("enter", "ann", "cluster-1", 5)]
+        assert told(changes) == [
+            ("HSET", keys.segments_key("ann"), "cluster-1", "5"),
+            ("ZADD", keys.members_key("cluster-1"), "5", "ann"),
+            EXPIRE,
+        ]
+
+    def test_a_shopper_leaves_one_segment_for_another(self) -> None:
+        audience = Audience(CLUSTERS)
+        put(audience, {"ann": 1, "bob": 0}, at_ms=5)
+        changes = put(audience, {"ann": 0, "bob": 0}, at_ms=9)
+        assert changes == [
+            Change("leave", "ann", "cluster-1", 9),
+            Change("enter", "ann", "cluster-0", 9),
+        ]
+        assert told(changes) == [
+            ("HDEL", keys.segments_key("ann"), "cluster-1"),
+            ("ZREM", keys.members_key("cluster-1"), "ann"),
+            ("HSET", keys.segments_key("ann"), "cluster-0", "9"),
+            ("ZADD", keys.members_key("cluster-0"), "9", "ann"),
+            EXPIRE,
+        ]
+
+    def test_kinds_do_not_mind_each_other(self) -> None:
+        audience = Audience([*CLUSTERS, *STAGES])
+        put(audience, {"ann": 1}, at_ms=5)
+        put(audience, {"ann": 3}, at_ms=6, kind="lifecycle")
+        assert audience.of(0) == [("cluster-1", 5), ("lifecycle-new", 6)]
+        assert put(audience, {"ann": NOBODY}, at_ms=7, kind="lifecycle") == [
+            Change("leave", "ann", "lifecycle-new", 7)
+        ]
+        assert audience.of(0) == [("cluster-1", 5)]
+
+    def test_whoever_is_in_no_segment_is_in_none(self) -> None:
+        audience = Audience(CLUSTERS)
+        assert put(audience, {"ann": NOBODY}) == []
+        assert audience.segments_of("cluster", np.array([0, 99], np.int32)) == [None, None]
 
 
-def test_a_shopper_leaves_one_segment_for_another() -> None:
-    audience = Audience(2)
-    assign(audience, {"ann": 1, "bob": 0}, at_ms=5)
-    writes, changes = assign(audience, {"ann": 0, "bob": 0}, at_ms=9)
-    assert changes == [
-        Change("leave", "ann", "cluster-1", 9),
-        Change("enter", "ann", "cluster-0", 9),
-    ]
-    assert writes == [
-        ("HDEL", keys.segments_key("ann"), "cluster-1"),
-        ("ZREM", keys.members_key("cluster-1"), "ann"),
-        ("HSET", keys.segments_key("ann"), "cluster-0", 9),
-        ("EXPIRE", keys.segments_key("ann"), 90 * 86_400),
-        ("ZADD", keys.members_key("cluster-0"), 9, "ann"),
-    ]
+class TestOtherKinds:
+    def test_a_shopper_may_be_in_many(self) -> None:
+        audience = Audience(CLUSTERS)
+        changes = apply(audience, ("ann", "vip", True, 5), ("ann", "cart-left", True, 6))
+        assert changes == [
+            Change("enter", "ann", "vip", 5),
+            Change("enter", "ann", "cart-left", 6),
+        ]
+        assert apply(audience, ("ann", "vip", False, 7)) == [Change("leave", "ann", "vip", 7)]
+        assert audience.of(0) == [("cart-left", 6)]
+
+    def test_what_is_so_already_is_no_change(self) -> None:
+        audience = Audience()
+        entered, left = ("ann", "vip", True, 5), ("ann", "vip", False, 6)
+        assert len(apply(audience, entered, entered, left, left)) == 2
 
 
-def test_who_stays_is_written_once_a_day_so_that_the_key_lives() -> None:
-    audience = Audience(2)
-    assign(audience, {"ann": 1})
-    assert assign(audience, {"ann": 1}, at_ms=DAY_MS - 1) == ([], [])
-    expire = ("EXPIRE", keys.segments_key("ann"), 90 * 86_400)
-    assert assign(audience, {"ann": 1}, at_ms=DAY_MS) == ([expire], [])
-
-
-def test_before_the_clusters_start_nobody_is_in_any() -> None:
-    audience = Audience(2)
-    assert assign(audience, {"ann": NOBODY}) == ([], [])
-    assert audience.segments_of(np.array([0, 99], np.int32)) == [None, None]
+def test_who_stays_is_told_once_a_day_so_that_the_key_lives() -> None:
+    audience = Audience(CLUSTERS)
+    put(audience, {"ann": 1})
+    ann, known = np.array([0], np.int32), [False]
+    for at_ms, first in ((DAY_MS - 1, []), (DAY_MS, [0]), (DAY_MS + 1, [])):
+        assert audience.see(ann, known, np.array([at_ms], np.int64)).tolist() == first
+    assert [arguments(write) for write in telling.refreshed(["ann"])] == [EXPIRE]
 
 
 def test_who_is_no_more_leaves() -> None:
-    audience = Audience(2)
-    assign(audience, {"ann": 1})
-    assert audience.drop(0, "ann", 9) == (
-        [("ZREM", keys.members_key("cluster-1"), "ann")],
-        [Change("leave", "ann", "cluster-1", 9)],
-    )
-    assert audience.drop(0, "ann", 9) == audience.drop(99, "dan", 9) == ([], [])
-    assert [one["size"] for one in stats(audience, 9)] == [0, 0]
+    audience = Audience(CLUSTERS)
+    put(audience, {"ann": 1})
+    apply(audience, ("ann", "vip", True, 5))
+    assert audience.drop(0, "ann", 9) == [
+        Change("leave", "ann", "cluster-1", 9),
+        Change("leave", "ann", "vip", 9),
+    ]
+    assert audience.drop(0, "ann", 9) == audience.drop(99, "dan", 9) == []
+    assert audience.sizes().tolist() == [0, 0, 0, 0]
 
 
 def test_the_figures_of_a_segment() -> None:
-    audience = Audience(2)
+    audience = Audience(CLUSTERS[:2])
     now_ms = 30 * DAY_MS
-    assign(audience, {"cat": 0}, at_ms=now_ms - 2 * DAY_MS)
-    assign(audience, {"ann": 0, "bob": 0}, at_ms=now_ms - MINUTE_MS)
+    put(audience, {"cat": 0}, at_ms=now_ms - 2 * DAY_MS)
+    put(audience, {"ann": 0, "bob": 0}, at_ms=now_ms - MINUTE_MS)
+    apply(audience, ("bob", "vip", True, now_ms - MINUTE_MS))
     audience.order(1, 30 * MICROS, now_ms - HOUR_MS)
     audience.order(1, 5 * MICROS, now_ms)
     audience.order(2, 99 * MICROS, now_ms - 2 * DAY_MS)
-    assign(audience, {"ann": 1}, at_ms=now_ms)
-    assert stats(audience, now_ms) == [
-        {
-            "size": 2,
-            "identified": 1,
-            "entered_5m": 2,
-            "left_5m": 1,
-            "conversion_1d": "1.0000",
-            "revenue_1d": "35.00",
-            "aov_1d": "17.50",
-            "watermark_ms": 7,
-            "at": now_ms,
-        },
-        {
-            "size": 1,
-            "identified": 0,
-            "entered_5m": 1,
-            "left_5m": 0,
-            "conversion_1d": "0.0000",
-            "revenue_1d": "0.00",
-            "aov_1d": "0.00",
-            "watermark_ms": 7,
-            "at": now_ms,
-        },
-    ]
+    put(audience, {"ann": 1}, at_ms=now_ms)
+    worth = {"conversion_1d": "1.0000", "revenue_1d": "35.00", "aov_1d": "17.50"}
+    nothing = {"conversion_1d": "0.0000", "revenue_1d": "0.00", "aov_1d": "0.00"}
+    when = {"watermark_ms": 7, "at": now_ms}
+    assert stats(audience, now_ms) == {
+        "cluster-0": {"size": 2, "identified": 1, "entered_5m": 2, "left_5m": 1} | worth | when,
+        "cluster-1": {"size": 1, "identified": 0, "entered_5m": 1, "left_5m": 0} | nothing | when,
+        "vip": {"size": 1, "identified": 1, "entered_5m": 1, "left_5m": 0} | worth | when,
+    }
 
 
 steps = st.lists(
     st.tuples(
-        st.dictionaries(st.sampled_from(NAMES), st.integers(0, 2), min_size=1),
+        st.dictionaries(st.sampled_from(NAMES), st.integers(NOBODY, 2), min_size=1),
         st.integers(0, 3 * HOUR_MS),
-        st.sampled_from(["assign", "drop", "order"]),
+        st.sampled_from(["cluster", "lifecycle", "rules", "drop", "order"]),
     ),
-    max_size=12,
+    max_size=20,
 )
 
 
-@given(steps, st.integers(0, 12))
-def test_memberships_are_what_the_writes_say_and_survive_a_restart(
+@given(steps, st.integers(0, 20))
+def test_memberships_are_what_the_changes_say_and_survive_a_restart(
     taken: list[tuple[dict[str, int], int, str]], restart_at: int
 ) -> None:
-    audience, members, at_ms = Audience(3), dict[str, str](), 0
-    for n, (clusters, later_ms, what) in enumerate(taken):
+    """Of all kinds at once."""
+    audience, at_ms = Audience([*CLUSTERS, *STAGES]), 0
+    members: dict[tuple[str, str], int] = {}
+    for n, (chosen, later_ms, what) in enumerate(taken):
         at_ms += later_ms
         if n == restart_at:
-            stored, audience = audience.arrays(), Audience(3)
+            stored, audience = audience.arrays(), Audience([*CLUSTERS, *STAGES])
             audience.restore(stored)
         changes: list[Change] = []
-        for name in clusters:
+        for name, choice in chosen.items():
             if what == "drop":
-                changes += audience.drop(NAMES.index(name), name, at_ms)[1]
+                changes += audience.drop(NAMES.index(name), name, at_ms)
             elif what == "order":
                 audience.order(NAMES.index(name), MICROS, at_ms)
-        if what == "assign":
-            changes += assign(audience, clusters, at_ms)[1]
+            elif what == "rules":
+                changes += apply(audience, (name, RULES[choice], n % 3 > 0, at_ms))
+        if what in DIMENSIONS:
+            places = {"cluster": (0, 1, 2, NOBODY), "lifecycle": (3, 4, NOBODY, NOBODY)}[what]
+            placed = {name: places[choice] for name, choice in chosen.items()}
+            changes = put(audience, placed, at_ms, what)
         for change in changes:
             if change.kind == "leave":
-                assert members.pop(change.shopper) == change.segment
+                del members[change.shopper, change.segment]
             else:
-                assert members.setdefault(change.shopper, change.segment) == change.segment
-    sizes = [one["size"] for one in stats(audience, at_ms)]
-    assert sizes == [list(members.values()).count(f"cluster-{n}") for n in range(3)]
-    rows = np.arange(len(NAMES), dtype=np.int32)
-    assert audience.segments_of(rows) == [members.get(name) for name in NAMES]
+                assert (change.shopper, change.segment) not in members
+                members[change.shopper, change.segment] = change.at_ms
+    held = {(name, sid): since for row, name in enumerate(NAMES) for sid, since in audience.of(row)}
+    assert held == {pair: since or held[pair] for pair, since in members.items()}
+    of_segment = [sid for _, sid in members]
+    assert audience.sizes().tolist() == [of_segment.count(sid) for sid in audience.roster.ids]
 
 
 def test_a_segment_says_what_it_is() -> None:
-    (definition, entry) = definitions({1: ("keen", 2)}, 9)
+    (definition, entry) = definition_writes([cluster_definition(1, "keen", 2)], 9)
     assert definition[:2] == ("HSET", keys.definition_key("cluster-1"))
     assert fields(definition) == {
         "name": "keen",

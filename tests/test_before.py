@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from flows.before import RedisBefore
-from operators.audience import Audience, Change
-from operators.changes import ChangeLog
+from operators import telling
+from operators.audience import Audience
+from operators.changes import Change, ChangeLog
 from state import keys
 from state.interactions import NOBODY
 from state.store import Store
@@ -60,12 +61,12 @@ def test_an_empty_redis_has_nothing_to_take_back(redis_url: str) -> None:
 
 def test_memberships_and_the_stream_are_those_of_the_state_again(redis_url: str) -> None:
     # The state knows ann in cluster 0; a lost run had moved her on, and let bob in.
-    audience = Audience(3)
+    audience = Audience([f"cluster-{n}" for n in range(3)])
     at_ms, cluster = np.array([1000], np.int64), np.array([0], np.int16)
-    writes, changes = audience.assign(["ann"], np.array([0], np.int32), [True], cluster, at_ms)
+    changes = audience.put("cluster", ["ann"], np.array([0], np.int32), cluster, at_ms)
     store = Store(redis_url, timeout_ms=2000, patience_s=0)
     log = ChangeLog(1000)
-    store.send([*writes, *log.writes(changes)])
+    store.send([*log.writes(changes), *telling.changed(changes)])
     store.settle()
     expected = dict(store.rows("ps:1:s*"))
     snapshot = dict(log.ids)
@@ -82,8 +83,8 @@ def test_memberships_and_the_stream_are_those_of_the_state_again(redis_url: str)
     written(redis_url, LOST[1:], log)
 
     lost, log.ids = RedisBefore(store).changes_after(snapshot)
-    righted, told = audience.set_right(lost, lambda name: 0 if name == "ann" else NOBODY)
-    store.send([*righted, *log.writes(told)])
+    righted = audience.set_right(lost, lambda name: 0 if name == "ann" else NOBODY)
+    store.send([*log.writes(righted), *telling.changed(righted)])
     store.settle()
 
     assert dict(store.rows("ps:1:s*")) == expected

@@ -45,7 +45,7 @@ def whole(learning: Learning) -> LearnedState:
 def unstored(learning: Learning, folder: Path) -> LearnedState:
     """The same of one that has a journal, by way of what it stored."""
     learning = Learning(SETTINGS, learning.snapshot(), Journals(folder, ratio=1.0))
-    learning._stored._journals = None
+    learning.learned._stored._journals = None
     return msgspec.structs.replace(whole(learning), journal=None)
 
 

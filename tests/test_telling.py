@@ -5,12 +5,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from operators.audience import segment_id
+from flows.before import RedisBefore
 from operators.learning import Learning
+from operators.retelling import rest
 from state import keys
-from state.interactions import NOBODY
 from state.store import Store
 from tests.learned import SETTINGS, batches
 from tests.test_stored_tables import learn
@@ -27,7 +25,7 @@ class Telling:
     """A learning step that writes to Redis."""
 
     def __init__(self, store: Store, snapshot: bytes | None = None) -> None:
-        self.learning = Learning(SETTINGS, snapshot)
+        self.learning = Learning(SETTINGS, snapshot, before=RedisBefore(store))
         self.store = store
 
     def learn(self, some: Sequence[Sequence[Part]]) -> Telling:
@@ -38,11 +36,11 @@ class Telling:
 
     def known(self) -> Members:
         """Who is in which segment since when."""
-        audience, shoppers = self.learning._audience, self.learning._recommender.shoppers
-        members: Members = {segment_id(c): {} for c in range(audience.segments)}
-        for row in np.flatnonzero(audience.cluster[: audience.rows] != NOBODY).tolist():
-            of = members[segment_id(int(audience.cluster[row]))]
-            of[shoppers.ids[row]] = int(audience.entered_ms[row])
+        learned = self.learning.learned
+        members: Members = {segment: {} for segment in learned.audience.roster.ids}
+        for name, row in learned.recommender.shoppers.rows.items():
+            for segment, since_ms in learned.audience.of(row):
+                members[segment][name] = since_ms
         return members
 
     def said(self) -> Members:
@@ -59,7 +57,7 @@ class Telling:
     def said_of_shoppers(self) -> Members:
         """The same by the keys of the shoppers."""
         members: Members = {segment: {} for segment in self.known()}
-        for name in self.learning._recommender.shoppers.ids:
+        for name in self.learning.learned.recommender.shoppers.ids:
             for segment, at_ms in self.store.client.hgetall(keys.segments_key(name)).items():
                 members[segment.decode()][name] = int(at_ms)
         return members
@@ -99,7 +97,8 @@ def test_a_redis_that_came_back_empty_is_told_everything_again(redis_url: str) -
         for pattern in ("ps:1:segment:*:definition", "ps:1:item:*", "ps:1:popular:*")
     }
     store.client.flushall()
-    telling.learning.tell_all()
+    for writes in rest(telling.learning.learned, 0, 100):
+        store.send(writes)
     telling.learn(batches()[18:])
     assert telling.said() == telling.said_of_shoppers() == telling.known()
     for pattern, rows in before.items():

@@ -34,11 +34,12 @@ _log = logging.getLogger("penstock.redis")
 
 @dataclass(eq=False, slots=True)
 class Chunk:
-    """Commands that were handed over together."""
+    """Commands that were handed over together. What follows a `is_first` one waits for its answers."""
 
     commands: list[bytes]
     done: Callable[[float], None] | None
     size: int
+    is_first: bool = False
     is_answered: bool = False
     sent_s: float = 0.0
     spread: dict[Link, Sequence[int]] = field(default_factory=dict)
@@ -88,17 +89,29 @@ class Courier:
         commands: list[bytes],
         done: Callable[[float], None] | None,
         waiting: Callable[[], None] | None,
+        *,
+        first: int = 0,
     ) -> None:
-        """Hand over a chunk; waits while too much is not settled."""
+        """Hand over a chunk; waits while too much is not settled.
+
+        Of many nodes each has an order of its own: so many of the commands are answered first.
+        """
         if self._thread is None:
             self._is_stopped = False
             self._thread = threading.Thread(target=self._run, name="redis-courier", daemon=True)
             self._thread.start()
         self._wait_until(lambda: self._bytes <= UNSETTLED_BYTES_MAX, waiting)
-        chunk = Chunk(commands, done, sum(map(len, commands)))
+        chunks = [Chunk(commands, done, sum(map(len, commands)))]
+        if 0 < first < len(commands) and self._links.are_many:
+            ahead, rest = commands[:first], commands[first:]
+            chunks = [
+                Chunk(ahead, None, sum(map(len, ahead)), is_first=True),
+                Chunk(rest, done, sum(map(len, rest))),
+            ]
         with self._changed:
-            self._chunks.append(chunk)
-            self._bytes += chunk.size
+            for chunk in chunks:
+                self._chunks.append(chunk)
+                self._bytes += chunk.size
             self._changed.notify_all()
 
     def settle(self, waiting: Callable[[], None] | None) -> None:
@@ -143,6 +156,8 @@ class Courier:
                     return
                 ahead = self._kept + self._sent
                 is_next = ahead < len(self._chunks) and self._sent < _SENT_AHEAD
+                if self._sent and self._chunks[ahead - 1].is_first:
+                    is_next = False
             try:
                 if is_next:
                     self._send_next(self._chunks[ahead])

@@ -144,6 +144,11 @@ class Links:
         self._links.clear()
         self._asking.clear()
 
+    @property
+    def are_many(self) -> bool:
+        """Whether there is more than one node, each with an order of its own."""
+        return self._address.kind == "cluster" or bool(self._slots)
+
     def all(self) -> list[Link]:
         """One connection to each primary."""
         return list(self._links.values())

@@ -97,16 +97,21 @@ class Store:
             raise words.failure(self.address, error, keys.meta_key()) from error
 
     def send(
-        self, commands: Iterable[Command], done: Callable[[float], None] | None = None
+        self,
+        commands: Iterable[Command],
+        done: Callable[[float], None] | None = None,
+        *,
+        first: int = 0,
     ) -> None:
-        """Write commands in order, without waiting for their replies.
+        """Write commands in order, without waiting for their replies; to each node of a cluster in
+        an order of its own, but for the `first` so many, which come before the others.
 
         `done` is called, in a thread of the store's own, when all of them are answered, with how
         many seconds that took since they were sent.
         """
         packed = [one if isinstance(one, bytes) else pack(one) for one in commands]
         if packed:
-            self._courier.send(packed, done, self._waiting)
+            self._courier.send(packed, done, self._waiting, first=first)
 
     def settle(self) -> None:
         """Return when every write has been answered, and is on as many replicas as asked for."""

@@ -1,0 +1,132 @@
+"""Everything that is learned over all shoppers, as one state: its parts, and how it is stored.
+
+What grows is stored in journals; without any, a snapshot holds it all.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from operators.audience import Audience
+from operators.cards import Cards
+from operators.changes import ChangeLog
+from operators.clusters import Clusters
+from operators.features import FEATURES
+from operators.recommend import Recommender
+from operators.stored_tables import Loaded, StoredTables, Tables
+from operators.totals import Ledger
+from state.resp import bulk
+from state.segments import cluster_id
+from state.snapshots import LEARNED, LearnedState, pack_arrays, unpack_arrays
+
+if TYPE_CHECKING:
+    from operators.clusters import Quality
+    from state.config import Settings
+    from state.journal import Journals
+
+
+class Learned:
+    """The parts. `now_ms` is the newest event time seen, `batches` how many came of each partition.
+
+    `defined` are name and version of each cluster. Not stored: `told_definitions`, whether Redis is
+    sure to have them, and `quality`, as of how many events.
+    """
+
+    def __init__(
+        self, settings: Settings, snapshot: bytes | None = None, journals: Journals | None = None
+    ) -> None:
+        self.settings = settings
+        clusters = settings.clusters
+        self.recommender = Recommender.of(settings.lists)
+        self.clusters = Clusters(
+            clusters.k,
+            len(FEATURES),
+            half_life_points=clusters.half_life_points or None,
+            seed=clusters.seed,
+        )
+        ids = [cluster_id(c) for c in range(clusters.k)]
+        self.audience = Audience(ids)
+        self.cards = Cards()
+        self.changes = ChangeLog(settings.redis.change_stream_max)
+        self.ledger = Ledger()
+        self.defined: dict[int, tuple[str, int]] = {}
+        self.told_definitions = True
+        self.quality: tuple[int, Quality] | None = None
+        self.figures_ms = 0
+        self.now_ms = 0
+        self.batches: dict[str, int] = {}
+        self.tails = [bulk("cluster") + bulk(sid) + bulk("cluster_distance") for sid in ids]
+        """What a profile says of each cluster, packed but for the distance."""
+        self._stored = StoredTables(journals)
+        if snapshot is not None:
+            self._restore(LEARNED.decode(snapshot))
+
+    @property
+    def rows_held(self) -> int:
+        """Shoppers and items there are rows for."""
+        return len(self.recommender.shoppers.rows) + len(self.recommender.items.rows)
+
+    def snapshot(self) -> bytes:
+        """The state as versioned bytes."""
+        tables = self._tables()
+        state = LearnedState(
+            vocabularies={},
+            recommender=pack_arrays(self.recommender.small()),
+            clusters=pack_arrays(self.clusters.small()),
+            audience=pack_arrays(self.audience.small()),
+            cards={},
+            changed_cards=sorted(self.cards.changed),
+            change_ids=self.changes.ids,
+            ledger=self.ledger.state(),
+            defined=self.defined,
+            now_ms=self.now_ms,
+            figures_ms=self.figures_ms,
+            told=self.recommender.told,
+            journal=self._stored.store(tables),
+            batches=self.batches,
+        )
+        if state.journal is None:
+            state = msgspec.structs.replace(
+                state,
+                vocabularies={name: v.ids for name, v in tables.vocabularies.items()},
+                recommender=pack_arrays(self.recommender.arrays()),
+                clusters=pack_arrays(self.clusters.arrays()),
+                audience=pack_arrays(self.audience.arrays()),
+                cards=self.cards.rows,
+            )
+        return LEARNED.encode(state)
+
+    def _restore(self, state: LearnedState) -> None:
+        stored = {
+            "recommender": unpack_arrays(state.recommender),
+            "clusters": unpack_arrays(state.clusters),
+            "audience": unpack_arrays(state.audience),
+        }
+        loaded = Loaded(stored, state.vocabularies, state.cards)
+        self._stored.load(state.journal, loaded)
+        self.recommender.restore(stored["recommender"], loaded.ids)
+        self.clusters.restore(stored["clusters"])
+        self.audience.restore(stored["audience"])
+        self.cards = Cards(loaded.cards, set(state.changed_cards))
+        if state.journal is not None:
+            self._tables().settle()
+            self.audience.settled()
+        self.changes.ids = state.change_ids
+        self.ledger = Ledger.of(state.ledger)
+        self.defined = state.defined
+        self.told_definitions = False
+        self.now_ms = state.now_ms
+        self.figures_ms = state.figures_ms
+        self.recommender.told = state.told
+        self.batches = state.batches
+
+    def _tables(self) -> Tables:
+        """What is stored by rows."""
+        parts = {
+            "recommender": self.recommender,
+            "clusters": self.clusters,
+            "audience": self.audience,
+        }
+        return Tables(parts, self.recommender.vocabularies(), self.cards)

@@ -1,0 +1,80 @@
+"""Shoppers and items that are no more: merged, erased, put away, or too many.
+
+Each gives the changes of memberships that follow, and appends what else Redis is told.
+"""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from operators.changes import Change
+from operators.last_seen import longest_unseen
+from state import keys
+from state.interactions import NOBODY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from operators.learned import Learned
+    from state.messages import Active, Visited, Write
+
+
+def leave(learned: Learned, visited: list[Visited], writes: list[Write]) -> list[Change]:
+    """Shoppers that are no more: merged into a user, or erased."""
+    changes: list[Change] = []
+    shoppers = learned.recommender.shoppers
+    gone = [(a, user, Change("merge", a, user, at)) for v in visited for a, user, at in v.moved]
+    gone += [(who, "", Change("erase", who, "", at)) for v in visited for who, at in v.erased]
+    for name, user, change in gone:
+        learned.recommender.leave(name, user)
+        changes += learned.audience.drop(shoppers.find(name), name, change.at_ms)
+        writes.append(("DEL", keys.segments_key(name), keys.top_key(name, keys.SLOT)))
+        changes.append(change)
+    return changes
+
+
+def forget(
+    learned: Learned, evicted: Iterable[tuple[str, int]], writes: list[Write]
+) -> list[Change]:
+    """Forget shoppers, by id and event time; those never seen are nothing special.
+
+    They leave their segments; their other keys expire.
+    """
+    changes: list[Change] = []
+    rows: list[int] = []
+    for name, at_ms in evicted:
+        row = learned.recommender.shoppers.find(name)
+        changes += learned.audience.drop(row, name, at_ms)
+        writes.append(("DEL", keys.segments_key(name)))
+        if row != NOBODY:
+            rows.append(row)
+    gone = np.unique(np.array(rows, np.int32))
+    learned.audience.forget(gone)
+    learned.recommender.forget_shoppers(gone)
+    return changes
+
+
+def bound(learned: Learned, writes: list[Write]) -> list[Change]:
+    """Where there are more shoppers or items than may be, those longest unseen give way."""
+    bounds, recommender = learned.settings.state, learned.recommender
+    changes: list[Change] = []
+    if len(recommender.shoppers.rows) > bounds.shoppers_max:
+        live, audience = recommender.shoppers.live(), learned.audience
+        rows = longest_unseen(live, audience.last_ms[: audience.rows], bounds.shoppers_max)
+        names = [recommender.shoppers.ids[row] for row in rows.tolist()]
+        changes = forget(learned, [(name, learned.now_ms) for name in names], writes)
+    if len(recommender.items.rows) > bounds.items_max:
+        items = longest_unseen(recommender.items.live(), recommender.seen.at_ms, bounds.items_max)
+        learned.cards.forget([recommender.items.ids[row] for row in items.tolist()])
+        recommender.forget_items(items)
+    return changes
+
+
+def evicted(visited: list[Visited], active: list[Active]) -> list[tuple[str, int]]:
+    """Who is no longer in memory, but for those who are back already."""
+    found = list(chain.from_iterable(v.evicted for v in visited))
+    back = {one[0] for one in active} if found else set()
+    return [one for one in found if one[0] not in back]

@@ -1,0 +1,36 @@
+"""The list of each shopper who did something, written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from operators.published import MODEL
+from state import keys
+from state.resp import bulk, command, number
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from operators.learned import Learned
+    from state.messages import Active, Write
+
+LIST_TTL_S = 86_400
+
+_SET = bulk("SET")
+_LIST_TTL = bulk("EX") + number(LIST_TTL_S)
+
+
+def write(learned: Learned, active: Sequence[Active], writes: list[Write]) -> int:
+    """A list for whoever was active, unless they said no to that; how many were written."""
+    listed = [name for name, _, wanted, *_ in active if wanted]
+    if len(listed) < len(active):
+        writes += [("DEL", keys.top_key(who[0], keys.SLOT)) for who in active if not who[2]]
+    if not listed:
+        return 0
+    ranked = learned.recommender.rank(listed, learned.now_ms)
+    before = len(writes)
+    for name, text in zip(listed, ranked.json(learned.now_ms, MODEL), strict=True):
+        if text:
+            key = bulk(keys.top_key(name, keys.SLOT))
+            writes.append(command(f"{_SET}{key}{bulk(text)}{_LIST_TTL}", 5))
+    return len(writes) - before

@@ -1,0 +1,202 @@
+"""Who is in which segment since when, by shopper's row: as columns, of all kinds of segment.
+
+Of an exclusive kind (clusters, RFM, lifecycle) a shopper is in one segment at most: a column each. Of
+the others (rules, propensity) a shopper is in few of many: a pool of memberships. A segment is its
+place in the roster.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from operators.learners.heaviest import grown
+from operators.learners.table import Table
+from state.interactions import NOBODY
+from state.marks import Marks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from numpy.typing import NDArray
+
+    from operators.learners.table import Arrays
+    from state.interactions import Rows, Times
+
+    Segments = NDArray[np.int16]
+
+
+class Roster:
+    """Segment ids to places and back; a place is never given away again.
+
+    >>> roster = Roster(["cluster-0"]); roster.place("vip"), roster.place("cluster-0"), roster.ids
+    (1, 0, ['cluster-0', 'vip'])
+    """
+
+    __slots__ = ("_places", "ids")
+
+    def __init__(self, ids: Iterable[str] = ()) -> None:
+        self.ids = list(ids)
+        self._places = {sid: place for place, sid in enumerate(self.ids)}
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def place(self, sid: str) -> int:
+        """The place of a segment, a new one if there was none."""
+        place = self._places.get(sid)
+        if place is None:
+            place = self._places[sid] = len(self.ids)
+            self.ids.append(sid)
+        return place
+
+    def find(self, sid: str) -> int:
+        """The place of a segment, or NOBODY."""
+        return self._places.get(sid, NOBODY)
+
+
+class Dimension:
+    """An exclusive kind: segment int16[rows], NOBODY where in none; since_ms int64[rows].
+
+    10 bytes a shopper. `columns` are the stored names of the two.
+    """
+
+    def __init__(self, columns: tuple[str, str]) -> None:
+        self.columns = columns
+        self.segment: Segments = np.empty(0, np.int16)
+        self.since_ms: Times = np.empty(0, np.int64)
+
+    def reach(self, rows: int) -> None:
+        """Make room for so many rows."""
+        self.segment = grown(self.segment, rows, NOBODY)
+        self.since_ms = grown(self.since_ms, rows, 0)
+
+    def named(self, rows: int) -> Arrays:
+        """The columns, to be stored."""
+        segment, since_ms = self.columns
+        return {segment: self.segment[:rows], since_ms: self.since_ms[:rows]}
+
+    def restore(self, arrays: Mapping[str, NDArray[np.generic]], rows: int) -> bool:
+        """Take over what `named` gave; False where an older release stored none."""
+        segment, since_ms = self.columns
+        self.segment = np.full(rows, NOBODY, np.int16)
+        self.since_ms = np.zeros(rows, np.int64)
+        if segment in arrays:
+            self.segment[:] = arrays[segment]
+        if since_ms in arrays:
+            self.since_ms[:] = arrays[since_ms]
+        return segment in arrays and since_ms in arrays
+
+
+class Flags:
+    """Memberships that exclude no others, as a pool; those of a shopper are a chain in it.
+
+    owner int32[n] (NOBODY where free), segment int16[n], since_ms int64[n]: stored. Chains are made
+    from these. 18 bytes a membership and 4 a shopper.
+    """
+
+    def __init__(self) -> None:
+        self.owner: Rows = np.empty(0, np.int32)
+        self.segment: Segments = np.empty(0, np.int16)
+        self.since_ms: Times = np.empty(0, np.int64)
+        self.length = 0
+        self._next: Rows = np.empty(0, np.int32)
+        self._head: Rows = np.empty(0, np.int32)
+        self._free: list[int] = []
+        self._marks = Marks()
+
+    def reach(self, rows: int) -> None:
+        """Make room for so many shoppers."""
+        self._head = grown(self._head, rows, NOBODY)
+
+    def find(self, row: int, segment: int) -> int:
+        """The place of a membership in the pool, or NOBODY."""
+        for place in self._chain(row):
+            if self.segment[place] == segment:
+                return place
+        return NOBODY
+
+    def of(self, row: int) -> list[tuple[int, int]]:
+        """Segment and since when (ms), of one shopper, by segment."""
+        return sorted((int(self.segment[p]), int(self.since_ms[p])) for p in self._chain(row))
+
+    def are_in_any(self, rows: Rows) -> NDArray[np.bool_]:
+        """Whether each row has any membership."""
+        found: NDArray[np.bool_] = self._head[rows] != NOBODY
+        return found
+
+    def add(self, row: int, segment: int, at_ms: int) -> None:
+        """A membership that was not there."""
+        if self._free:
+            place = self._free.pop()
+        else:
+            place, self.length = self.length, self.length + 1
+            self.owner = grown(self.owner, self.length, NOBODY)
+            self.segment = grown(self.segment, self.length, NOBODY)
+            self.since_ms = grown(self.since_ms, self.length, 0)
+            self._next = grown(self._next, self.length, NOBODY)
+            self._marks.reach(self.length)
+        self.owner[place], self.segment[place], self.since_ms[place] = row, segment, at_ms
+        self._next[place], self._head[row] = self._head[row], place
+        self._marks.mark(place)
+
+    def remove(self, row: int, segment: int) -> None:
+        """A membership that is there."""
+        before = NOBODY
+        for place in self._chain(row):
+            if self.segment[place] == segment:
+                if before == NOBODY:
+                    self._head[row] = self._next[place]
+                else:
+                    self._next[before] = self._next[place]
+                self.owner[place] = NOBODY
+                self._free.append(place)
+                self._marks.mark(place)
+                return
+            before = place
+
+    def rows_of(self, segment: int) -> Rows:
+        """The shoppers of one segment."""
+        owner: Rows = self.owner[: self.length]
+        members: Rows = owner[(self.segment[: self.length] == segment) & (owner != NOBODY)]
+        return members
+
+    def counts(self, segments: int) -> NDArray[np.int64]:
+        """How many shoppers are in each segment."""
+        live = self.owner[: self.length] != NOBODY
+        return np.bincount(self.segment[: self.length][live], minlength=segments)
+
+    def table(self) -> Table:
+        """The pool."""
+        columns: Arrays = {
+            "flag.owner": self.owner[: self.length],
+            "flag.segment": self.segment[: self.length],
+            "flag.since_ms": self.since_ms[: self.length],
+        }
+        return Table(columns, self._marks)
+
+    def restore(self, arrays: Mapping[str, NDArray[np.generic]], rows: int) -> None:
+        """Take over what `table` gave; an older release stored none."""
+        none = np.empty(0)
+        self.owner = arrays.get("flag.owner", none).astype(np.int32)
+        self.segment = arrays.get("flag.segment", none).astype(np.int16)
+        self.since_ms = arrays.get("flag.since_ms", none).astype(np.int64)
+        self.length = len(self.owner)
+        self._marks = Marks(self.length)
+        self._free = np.flatnonzero(self.owner == NOBODY)[::-1].tolist()
+        self._head = np.full(rows, NOBODY, np.int32)
+        self._next = np.full(self.length, NOBODY, np.int32)
+        live = np.flatnonzero(self.owner != NOBODY).astype(np.int32)
+        order = live[self.owner[live].argsort(kind="stable")]
+        same = self.owner[order[1:]] == self.owner[order[:-1]]
+        self._next[order[:-1][same]] = order[1:][same]
+        first = order[np.concatenate([[True], ~same])[: len(order)]]
+        self._head[self.owner[first]] = first
+
+    def _chain(self, row: int) -> Iterator[int]:
+        place = int(self._head[row])
+        while place != NOBODY:
+            following = int(self._next[place])
+            yield place
+            place = following

@@ -1,0 +1,117 @@
+"""What is told of many, now and then: lists of items and scopes, segments' figures, models."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from operators import segment_figures
+from operators.features import FEATURES
+from state import keys
+from state.segments import cluster_definition, definition_writes
+
+if TYPE_CHECKING:
+    from operators.learned import Learned
+    from state.messages import Write
+    from state.segments import Definition
+
+MODEL = "1"
+ITEM_LIST_TTL_S = 7 * 86_400
+POPULAR_TTL_S = 2 * 86_400
+QUALITY_EVERY_EVENTS = 65_536
+"""How good the clusters are takes 20 ms to say."""
+
+
+def items(learned: Learned, most: int | None) -> list[Write]:
+    """Cards that changed, and at most so many lists of each kind that did, all in turn."""
+    writes: list[Write] = []
+    recommender = learned.recommender
+    for (names, ranked), key_of in (
+        (recommender.similar(most), keys.similar_key),
+        (recommender.bought_together(most), keys.bought_key),
+    ):
+        for name, text in zip(names, ranked.json(learned.now_ms, MODEL), strict=True):
+            if text:
+                writes.append(("SET", key_of(name), text, "EX", ITEM_LIST_TTL_S))
+    return writes + learned.cards.writes()
+
+
+def figures(learned: Learned, watermark_ms: int, *, last: bool) -> list[Write]:
+    """Lists of scopes, segments' figures, models."""
+    writes: list[Write] = []
+    recommender, now_ms = learned.recommender, learned.now_ms
+    scopes, ranked = recommender.popular_scopes()
+    popular = [*zip(scopes, ranked.json(now_ms, MODEL), strict=True)]
+    popular += [(("all", ""), text) for text in recommender.popular().json(now_ms, MODEL)]
+    for (kind, value), text in popular:
+        if text:
+            writes.append(("SET", keys.popular_key(kind, value), text, "EX", POPULAR_TTL_S))
+    if learned.clusters.started:
+        writes += _definitions(learned)
+        writes += segment_figures.stats(learned.audience, now_ms, watermark_ms)
+    return writes + _models(learned, last=last)
+
+
+def _definitions(learned: Learned) -> list[Write]:
+    writes: list[Write] = []
+    versions = learned.clusters.reseeded.tolist()
+    names = learned.clusters.describe(FEATURES)
+    fresh = {c: (name, 1 + int(versions[c])) for c, name in names.items()}
+    changed = {c: one for c, one in fresh.items() if learned.defined.get(c) != one}
+    learned.defined |= changed
+    if not learned.told_definitions:
+        writes += definition_writes(_clusters(learned.defined))
+        learned.told_definitions = True
+    return writes + definition_writes(_clusters(changed), learned.now_ms)
+
+
+def _clusters(defined: dict[int, tuple[str, int]]) -> list[Definition]:
+    return [cluster_definition(c, *said) for c, said in sorted(defined.items())]
+
+
+def _models(learned: Learned, *, last: bool) -> list[Write]:
+    events, now_ms = learned.ledger.accepted, learned.now_ms
+    if learned.quality is None or last or events >= learned.quality[0] + QUALITY_EVERY_EVENTS:
+        learned.quality = events, learned.clusters.quality()
+    quality = learned.quality[1]
+    clusters: Write = (
+        "HSET",
+        keys.model_key("clusters"),
+        "version",
+        1,
+        "algorithm",
+        "mini-batch k-means",
+        "trained_ms",
+        now_ms,
+        "events",
+        events,
+        "k",
+        learned.settings.clusters.k,
+        "inertia",
+        f"{quality.inertia:.4f}",
+        "silhouette",
+        f"{quality.silhouette:.4f}",
+        "davies_bouldin",
+        f"{quality.davies_bouldin:.4f}",
+    )
+    blend = learned.recommender.blend
+    rates, weights = blend.hit_rates(), blend.weights().tolist()
+    lists: list[Write] = [
+        (
+            "HSET",
+            keys.model_key(name),
+            "version",
+            1,
+            "algorithm",
+            name,
+            "trained_ms",
+            now_ms,
+            "events",
+            events,
+            "hit_rate",
+            f"{rate:.4f}",
+            "weight",
+            f"{weight:.4f}",
+        )
+        for (name, rate), weight in zip(rates.items(), weights, strict=True)
+    ]
+    return [clusters, *lists]
