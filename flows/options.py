@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.embedded import EmbeddedRedis
+from operators.segments.compiling import rule_segments
 from state import config
 from state.errors import UserError
 
@@ -35,7 +36,9 @@ def add_redis(parser: argparse.ArgumentParser) -> None:
 
 def settings_of(args: argparse.Namespace) -> Settings:
     """The configuration that the options name. Raises UserError."""
-    return config.load(args.config, overrides=tuple(args.set))
+    settings = config.load(args.config, overrides=tuple(args.set))
+    rule_segments(settings)  # what is wrong with them is said before anything begins
+    return settings
 
 
 def redis_url(args: argparse.Namespace, settings: Settings) -> str:

@@ -13,6 +13,7 @@ from bytewax.dataflow import Dataflow
 from flows.keyed import keyed
 from operators.changes import changes_among
 from operators.learning import Learning
+from operators.segments.compiling import rule_segments
 from operators.shards import DeviceShard, UserShard, regroup
 from operators.visit import Rules
 
@@ -50,7 +51,7 @@ def build(
     without one, all stay.
     """
     shards = settings.sessions.shards
-    rules = Rules.of(settings.sessions, settings.profiles, settings.state)
+    rules = Rules.of(settings.sessions, settings.profiles, settings.state, rule_segments(settings))
 
     def by_user(arrived: list[tuple[str, Visited]]) -> list[tuple[str, Regrouped]]:
         dealt = regroup((visited for _, visited in arrived), shards)

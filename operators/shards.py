@@ -108,7 +108,7 @@ class DeviceShard:
         state = DevicesState() if snapshot is None else DEVICES.decode(snapshot)
         self._stored = StoredRows("devices", journals)
         rows, links = self._stored.load(state.journal, state.rows, state.links)
-        self.shoppers = visit.Shoppers(rules, rows, state.totals)
+        self.shoppers = visit.Shoppers(rules, rows, state.totals, state.rules)
         self.links = Links(links)
         self.shelf = Shelf(
             keys.device_row_key,
@@ -133,6 +133,7 @@ class DeviceShard:
         shoppers, watermark = self.shoppers, self.watermark
         state = DevicesState({}, {}, watermark.partitions, shoppers.totals, None, watermark.batches)
         state.lineage, state.gone = self.shelf.lineage, self.shelf.gone
+        state.rules = shoppers.stored_rules()
         state.journal = self._stored.store(shoppers, self.links)
         if state.journal is None:
             state.rows, state.links = shoppers.rows, self.links.users
@@ -230,7 +231,7 @@ class UserShard:
         state = UsersState() if snapshot is None else USERS.decode(snapshot)
         self._stored = StoredRows("users", journals)
         rows, _ = self._stored.load(state.journal, state.rows, {})
-        self.shoppers = visit.Shoppers(rules, rows, state.totals)
+        self.shoppers = visit.Shoppers(rules, rows, state.totals, state.rules)
         self.shelf = Shelf(
             keys.row_key, rules, archive, self.shoppers, lineage=state.lineage, gone=state.gone
         )
@@ -251,6 +252,7 @@ class UserShard:
         shoppers, watermark = self.shoppers, self.watermark
         state = UsersState({}, watermark.partitions, shoppers.totals, None, watermark.batches)
         state.lineage, state.gone = self.shelf.lineage, self.shelf.gone
+        state.rules = shoppers.stored_rules()
         state.journal = self._stored.store(shoppers)
         if state.journal is None:
             state.rows = shoppers.rows
@@ -307,7 +309,8 @@ class UserShard:
         self.shelf.put_away(finished)
         told = [visited for part in parts for visited in part.passed]
         # Of a small batch most shards of users have nothing to tell.
-        if forwards or finished.writes or shoppers.totals.sessions_closed != closed:
+        is_told = forwards or finished.writes or finished.transitions
+        if is_told or shoppers.totals.sessions_closed != closed:
             finished.totals[f"users:{group.shard}"] = copy(shoppers.totals)
             told.append(finished)
         return Part(group.batch, group.shard, group.shards, told)

@@ -127,7 +127,7 @@ class Shelf:
         if count > self._full or before_ms > 0:
             too_many = self._too_many(count, self._full)
             for name in shoppers.idle.longest(too_many, before_ms, shoppers.last_ms, self._is_kept):
-                self._put_away(name, shoppers.rows.pop(name), out)
+                self._put_away(name, shoppers.let_go(name), out)
             self._full = self._next(len(shoppers.rows))
         count = 0 if links is None else len(links.users)
         if links is not None and (count > self._full_links or before_ms > 0):
@@ -158,7 +158,6 @@ class Shelf:
 
     def _put_away(self, name: str, shopper: Shopper, out: Visited) -> None:
         rules = self._rules
-        self._shoppers.changed.add(name)
         ttl_s = rules.known_ttl_s if shopper.known else rules.anonymous_ttl_s
         self._write(name, RowsState(rows={name: shopper}), ttl_s, out)
         out.evicted.append((name, out.watermark_ms))

@@ -13,17 +13,21 @@ from typing import TYPE_CHECKING
 from operators import profile, sessions
 from operators.features import feature_row
 from operators.idle import Idle
+from operators.segments.engine import engine_of
 from operators.tastes import DecayedCounts
 from operators.timers import Timers
 from state import keys, resp
 from state.messages import BatchId, Totals, Visited
 from state.shopper import MICROS, Shopper
+from state.snapshots import RulesState
 from state.times import DAY_MS, HOUR_MS
 
 if TYPE_CHECKING:
+    from operators.segments.compiling import RuleSet
     from state.config import Profiles, Sessions, State
     from state.events import Event
     from state.messages import Move, Told
+    from state.shopper import Session
 
 TASTE_TYPES = frozenset({"item_view", "cart_add", "purchase", "wishlist_add"})
 """Events that learners learn from."""
@@ -38,6 +42,7 @@ class Rules:
     """The settings of the fold, in the units it works in."""
 
     gap_ms: int
+    lateness_ms: int
     remembered_bytes: int
     remembered_orders_ms: int
     session_ttl_ms: int
@@ -47,12 +52,20 @@ class Rules:
     rows_max: int
     idle_ms: int
     tastes: DecayedCounts
+    segments: RuleSet | None
 
     @classmethod
-    def of(cls, sessions: Sessions, profiles: Profiles, state: State) -> Rules:
-        """The rules that a configuration sets."""
+    def of(
+        cls,
+        sessions: Sessions,
+        profiles: Profiles,
+        state: State,
+        segments: RuleSet | None = None,
+    ) -> Rules:
+        """The rules that a configuration sets, and `segments` that are decided by rule."""
         return cls(
             gap_ms=sessions.gap_ms,
+            lateness_ms=sessions.allowed_lateness_ms,
             remembered_bytes=sessions.remembered_event_ids * _ID_BYTES,
             remembered_orders_ms=sessions.remembered_orders_days * DAY_MS,
             session_ttl_ms=sessions.gap_ms + _SESSION_KEY_SPARE_MS,
@@ -64,6 +77,7 @@ class Rules:
             tastes=DecayedCounts(
                 profiles.affinity_half_life_days * DAY_MS, profiles.affinity_categories_max
             ),
+            segments=segments,
         )
 
 
@@ -73,7 +87,13 @@ class Shoppers:
     `changed` are the names whose rows a snapshot has to write or take out.
     """
 
-    def __init__(self, rules: Rules, rows: dict[str, Shopper], totals: Totals) -> None:
+    def __init__(
+        self,
+        rules: Rules,
+        rows: dict[str, Shopper],
+        totals: Totals,
+        stored: RulesState | None = None,
+    ) -> None:
         self.changed: set[str] = set()
         self.idle = Idle(HOUR_MS)
         self.rules = rules
@@ -81,19 +101,33 @@ class Shoppers:
         self.totals = totals
         self._session_ttl = resp.number(rules.session_ttl_ms)
         self._due = Timers()
+        self.segments = engine_of(rules.segments, stored or RulesState())
+        self._is_only = False
+        self._now_ms = 0
         for name, shopper in rows.items():
             self.idle.add(name, shopper.last_ms)
+            if self.segments is not None:
+                self.segments.follow(name, shopper)
             for session in shopper.open:
                 self._due.add(session.last_ms + rules.gap_ms, name)
         # With the time each was last seen at before the batch; -1 for who is new.
         self._active: dict[str, int] = {}
         self._told: dict[str, Told] = {}
+        self._back: list[str] = []
         self.out = Visited(BatchId("", 0), 0, 0, last=False)
 
     def begin(self, batch: BatchId, shard: int, watermark_ms: int, *, last: bool) -> None:
         """Start on a batch: the sessions that no event in time can reach any more are closed."""
         self.out = Visited(batch, shard, watermark_ms, last=last)
         gap_ms = self.rules.gap_ms
+        if self.segments is not None:
+            self._is_only, self._now_ms = batch.partitions == 1, watermark_ms
+            self.segments.transitions = self.out.transitions
+            # Before sessions are closed: what was so at a time, was so while they were open.
+            now_ms = self._clock(watermark_ms)
+            if self.segments.settle(self.rows, now_ms):
+                self.changed.update(self.rows)
+            self.changed.update(self.segments.due(self.rows, now_ms))
         for name in self._due.due(watermark_ms):
             shopper = self.rows.get(name)
             if shopper is None or not shopper.open:
@@ -124,6 +158,8 @@ class Shoppers:
         shopper.seen = (seen + mark)[-self.rules.remembered_bytes :]
         self.totals.accepted += 1
         self._active.setdefault(name, shopper.last_ms)
+        if self.segments is not None:
+            self.segments.advance(name, shopper, max(self._clock(clock_ms), at_ms - 1))
         if at_ms < clock_ms:
             shopper.late += 1
             self.totals.late += 1
@@ -134,21 +170,39 @@ class Shoppers:
             if session is not None and shopper.sessions > before:
                 self._due.add(session.last_ms + self.rules.gap_ms, name)
         profile.count(shopper, session, event)
-        session_ms = at_ms if session is None else session.start_ms
         if kind in TASTE_TYPES:
-            clicks, tastes, currency = self.out.clicks, self.rules.tastes, event.currency or ""
-            for item in event.items:
-                category = "/".join(item.category)
-                clicks.append((position, name, item.item_id, kind, at_ms, session_ms, category))
-                self._told[item.item_id] = (at_ms, item, currency)
-                if category:
-                    tastes.add(shopper, category, at_ms)
-                if item.price is not None and kind == "item_view":
-                    shopper.viewed_price_micros += round(item.price * MICROS)
-                    shopper.viewed_prices += 1
-            if kind == "purchase":
-                self.out.orders.append((name, profile.value_micros(event), at_ms))
+            self._tell(name, shopper, event, position, session)
+        if self.segments is not None:
+            self.segments.count(name, shopper, event, self._clock(clock_ms))
         return True
+
+    def _tell(
+        self, name: str, shopper: Shopper, event: Event, position: int, session: Session | None
+    ) -> None:
+        """Tell what an event says of tastes, prices and items."""
+        at_ms, kind = event.event_ts, event.type
+        session_ms = at_ms if session is None else session.start_ms
+        clicks, tastes, currency = self.out.clicks, self.rules.tastes, event.currency or ""
+        for item in event.items:
+            category = "/".join(item.category)
+            clicks.append((position, name, item.item_id, kind, at_ms, session_ms, category))
+            self._told[item.item_id] = (at_ms, item, currency)
+            if category:
+                tastes.add(shopper, category, at_ms)
+            if item.price is not None and kind == "item_view":
+                shopper.viewed_price_micros += round(item.price * MICROS)
+                shopper.viewed_prices += 1
+        if kind == "purchase":
+            self.out.orders.append((name, profile.value_micros(event), at_ms))
+
+    def _clock(self, watermark_ms: int) -> int:
+        """The newest event time that all have reached, where that of one event is known.
+
+        Of several partitions one may be ahead of the others: only what all have reached counts.
+        """
+        if not self._is_only:
+            watermark_ms = self._now_ms
+        return watermark_ms and watermark_ms + self.rules.lateness_ms
 
     def take_over(self, move: Move) -> None:
         """Add an anonymous shopper's state to the user it turned out to be."""
@@ -159,6 +213,9 @@ class Shoppers:
             self.totals.shoppers += 1
             self._active[name] = -1
         self._active.setdefault(name, shopper.last_ms)
+        segments, now_ms = self.segments, self._clock(move.clock_ms)
+        if segments is not None:
+            segments.advance(name, shopper, max(now_ms, other.last_ms - 1))
         before, joined_ms = shopper.sessions, max(move.at_ms, move.clock_ms)
         sessions.merge(shopper, other, gap_ms=self.rules.gap_ms, at_ms=joined_ms)
         self.totals.sessions_opened += shopper.sessions - before
@@ -167,6 +224,8 @@ class Shoppers:
         shopper.orders = {**other.orders, **shopper.orders}
         for session in shopper.open:
             self._due.add(session.last_ms + self.rules.gap_ms, name)
+        if segments is not None:
+            segments.merge(name, shopper, other, now_ms)
         self.totals.merges += 1
         self.out.moved.append((move.anonymous_id, name, move.at_ms))
 
@@ -178,6 +237,7 @@ class Shoppers:
         shopper = self.rows.pop(name, None)
         if shopper is not None:
             self.changed.add(name)
+            self._part_with(name, shopper)
             self.totals.shoppers -= 1
             self.totals.sessions_opened -= shopper.sessions
             if self._active.pop(name, None) is not None:
@@ -196,6 +256,7 @@ class Shoppers:
         shopper = self.rows.pop(name, None)
         if shopper is not None:
             self.changed.add(name)
+            self._part_with(name, shopper)
             self.totals.shoppers -= 1
             self.totals.sessions_closed += len(shopper.open)
         out = self.out
@@ -207,11 +268,39 @@ class Shoppers:
         out.erased.append((name, at_ms))
         out.writes.append(("DEL", keys.profile_key(name), keys.session_key(name)))
 
+    def _part_with(self, name: str, shopper: Shopper) -> None:
+        """Nothing more is told of a shopper: whoever hears that it is no more takes it out of all."""
+        if self.segments is not None and shopper.rules is not None:
+            self.segments.part_with(name, shopper.rules)
+
+    def let_go(self, name: str) -> Shopper:
+        """Take out a shopper that is put away: nobody lets time pass for it."""
+        shopper = self.rows.pop(name)
+        self.changed.add(name)
+        if self.segments is not None:
+            now_ms = max(self._clock(self.out.watermark_ms), shopper.last_ms)
+            self.segments.leave_all(name, shopper, now_ms)
+        return shopper
+
     def take_back(self, name: str, shopper: Shopper) -> None:
         """Go on with a shopper that was put away; it counts as none of what is new."""
         self.rows[name] = shopper
         self.idle.add(name, shopper.last_ms)
         self.changed.add(name)
+        self._back.append(name)
+
+    def _ask_who_is_back(self) -> None:
+        """A shopper that was away is in no segment before its first event: that may be a duplicate."""
+        for name in self._back:
+            shopper = self.rows.get(name)
+            if self.segments is not None and shopper is not None:
+                now_ms = max(self._clock(self.out.watermark_ms), shopper.last_ms)
+                self.segments.ask_unsure(name, shopper, now_ms)
+        self._back.clear()
+
+    def stored_rules(self) -> RulesState:
+        """What a snapshot holds of segments by rule, beside the rows."""
+        return RulesState() if self.segments is None else self.segments.stored()
 
     def last_ms(self, name: str) -> int | None:
         """When a shopper was last seen, if it is here."""
@@ -221,6 +310,8 @@ class Shoppers:
     def finish(self) -> Visited:
         """End the batch: one write a key of each shopper that did something."""
         out, rules, rows = self.out, self.rules, self.rows
+        if self._back:
+            self._ask_who_is_back()
         tell, write = out.active.append, out.writes.append
         for name, before_ms in self._active.items():
             shopper = rows[name]

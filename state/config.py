@@ -21,6 +21,7 @@ NotNegative = Annotated[int, msgspec.Meta(ge=0)]
 HalfLife = Annotated[float, msgspec.Meta(gt=0)]
 
 ENVIRONMENT_PREFIX = "PENSTOCK_"
+DEFINITIONS = "definitions"
 
 
 class _Yaml(yaml.SafeLoader):
@@ -69,6 +70,12 @@ class Clusters(_Section, frozen=True):
     k: Annotated[int, msgspec.Meta(ge=2, le=64)] = 8
     half_life_points: NotNegative = 0
     seed: NotNegative = 7
+
+
+class Segments(_Section, frozen=True):
+    """Segments by rule."""
+
+    file: str = "segments.yaml"
 
 
 class Weights(_Section, frozen=True):
@@ -157,13 +164,17 @@ class Run(_Section, frozen=True):
 
 
 class Settings(_Section, frozen=True):
-    """The whole configuration."""
+    """The whole configuration.
+
+    `definitions` is no key: it is what `segments.file` holds, read with the configuration.
+    """
 
     source: Source = Source()
     kafka: Kafka = Kafka()
     sessions: Sessions = Sessions()
     profiles: Profiles = Profiles()
     clusters: Clusters = Clusters()
+    segments: Segments = Segments()
     lists: Lists = Lists()
     state: State = State()
     redis: Redis = Redis()
@@ -171,12 +182,14 @@ class Settings(_Section, frozen=True):
     metrics: Metrics = Metrics()
     log: Log = Log()
     run: Run = Run()
+    definitions: str = ""
 
     @property
     def facts(self) -> Settings:
         """This configuration as far as results depend on it: all else as it is by default."""
         return msgspec.structs.replace(
             self,
+            segments=Segments(),
             kafka=Kafka(),
             redis=Redis(),
             recovery=Recovery(),
@@ -235,10 +248,28 @@ def load(
             raise UserError(f"--set {override}: expected a.b=c, as in --set lists.k=30")
         _set(tree, key.split("."), value, f"--set {override}")
         where += f", --set {override}"
+    if DEFINITIONS in tree:
+        raise UserError(f"{where}: Object contains unknown field `{DEFINITIONS}`")
     try:
-        return msgspec.convert(tree, Settings, strict=True)
+        settings = msgspec.convert(tree, Settings, strict=True)
     except msgspec.ValidationError as error:
         raise UserError(f"{where}: {error}") from error
+    return msgspec.structs.replace(settings, definitions=_definitions(settings, chosen))
+
+
+def _definitions(settings: Settings, beside: Path) -> str:
+    """The text of `segments.file`, "" where there is none: only one that was asked for must be there."""
+    path = beside.parent / settings.segments.file
+    try:
+        return path.read_text()
+    except FileNotFoundError as error:
+        if settings.segments == Segments():
+            return ""
+        raise UserError(
+            f"{path}: {error.strerror}: write it, or leave segments.file out"
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as text: {error}") from error
 
 
 def _set(tree: dict[str, Any], path: list[str], text: str, said: str) -> None:

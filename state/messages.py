@@ -134,8 +134,8 @@ class Visited(Message):
     heard of items, `orders` are (shopper, worth in millionths, time), `moved` (anonymous id, user,
     time), `erased` (shopper, time); times in ms. `evicted` (shopper, time) are
     no longer in memory. `lifetimes` are for after the profiles. `turn` is the
-    place of the batch among all, from the shard that orders them. `transitions` are those of segments
-    that are decided here.
+    place of the batch among all, from the shard that orders them. `transitions` are those of
+    segments by rule, each shopper's in order; who is no more has left all.
     """
 
     batch: BatchId

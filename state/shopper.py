@@ -45,12 +45,31 @@ class Session(msgspec.Struct, gc=False, array_like=True):
         self.intent = max(self.intent, other.intent)
 
 
+class RuleState(msgspec.Struct, gc=False, array_like=True):
+    """What segments by rule keep of a shopper. Times in ms.
+
+    `members` is since when it is in which segment; `windows` are those of `operators.segments.windows`
+    by the digest of what they hold; `latest` is what was said last of device, country and campaign, and
+    when. `dues` is when a rule (by digest) has to be looked at again without an event, `due_ms` the
+    first of them, 0 for none; `UNSURE` if all have to be, as soon as may be.
+    """
+
+    members: dict[str, int] = {}
+    windows: dict[int, bytes] = {}
+    latest: dict[str, tuple[int, str]] = {}
+    dues: dict[int, int] = {}
+    due_ms: int = 0
+
+
+UNSURE: Final = -1
+
+
 class Shopper(msgspec.Struct, gc=False, array_like=True):
     """Counters since the first event. Changed in place by `operators.visit` and `operators.profile`.
 
     `open` are the sessions the watermark has not closed, oldest first; `sessions`, `session_ms` and
     `session_events` count them too. `seen` holds eight bytes for each remembered event id, the newest
-    last. `affinity` is described in `operators.tastes`.
+    last. `affinity` is described in `operators.tastes`, `rules` is None where there are none.
     """
 
     known: bool
@@ -82,3 +101,4 @@ class Shopper(msgspec.Struct, gc=False, array_like=True):
     affinity_scale: int = 0
     currency: str = ""
     consent: Consents = (0, None, None, None)
+    rules: RuleState | None = None

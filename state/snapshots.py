@@ -112,6 +112,17 @@ class SourceState(msgspec.Struct):
     totals: SourceTotals = msgspec.field(default_factory=SourceTotals)
 
 
+class RulesState(msgspec.Struct):
+    """What one shard knows of segments by rule.
+
+    `digests` names, by segment, the rule that memberships answer to. `windows` says, by digest, since
+    when a window holds every event (ms, 0 for always), and how many of a shopper's are enough.
+    """
+
+    digests: dict[str, int] = {}
+    windows: dict[int, tuple[int, int]] = {}
+
+
 class DevicesState(msgspec.Struct):
     """One shard of devices: anonymous shoppers, links to users, watermarks of the sources.
 
@@ -128,6 +139,7 @@ class DevicesState(msgspec.Struct):
     batches: dict[str, int] = {}
     lineage: bytes = b""
     gone: dict[str, bool] = {}
+    rules: RulesState = msgspec.field(default_factory=RulesState)
 
 
 class UsersState(msgspec.Struct):
@@ -140,6 +152,7 @@ class UsersState(msgspec.Struct):
     batches: dict[str, int] = {}
     lineage: bytes = b""
     gone: dict[str, bool] = {}
+    rules: RulesState = msgspec.field(default_factory=RulesState)
 
 
 class RowsState(msgspec.Struct):
@@ -205,10 +218,10 @@ def _with_new_fields(plain: Any) -> Any:
 
 SOURCE = SnapshotCodec(SourceState, version=1)
 DEVICES = SnapshotCodec(
-    DevicesState, version=3, upgrades={1: _with_new_fields, 2: _with_new_fields}
+    DevicesState, version=4, upgrades=dict.fromkeys((1, 2, 3), _with_new_fields)
 )
-USERS = SnapshotCodec(UsersState, version=3, upgrades={1: _with_new_fields, 2: _with_new_fields})
-ROWS = SnapshotCodec(RowsState, version=1)
+USERS = SnapshotCodec(UsersState, version=4, upgrades=dict.fromkeys((1, 2, 3), _with_new_fields))
+ROWS = SnapshotCodec(RowsState, version=2, upgrades={1: _with_new_fields})
 LEARNED = SnapshotCodec(
     LearnedState, version=3, upgrades={1: _with_new_fields, 2: _with_new_fields}
 )

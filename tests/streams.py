@@ -79,11 +79,14 @@ def event(
 class Flow:
     """All shards of a flow, fed with batches; `resumed` gives one that goes on from snapshots."""
 
-    def __init__(self, snapshots: Sequence[tuple[bytes, bytes]] | None = None) -> None:
+    def __init__(
+        self, snapshots: Sequence[tuple[bytes, bytes]] | None = None, rules: Rules = RULES
+    ) -> None:
         blobs: Sequence[tuple[bytes | None, bytes | None]]
         blobs = snapshots or [(None, None)] * SHARDS
-        self.devices = [DeviceShard(RULES, blob) for blob, _ in blobs]
-        self.users = [UserShard(RULES, blob) for _, blob in blobs]
+        self.rules = rules
+        self.devices = [DeviceShard(rules, blob) for blob, _ in blobs]
+        self.users = [UserShard(rules, blob) for _, blob in blobs]
         self.clocks: dict[str, SourceClock] = {}
         self.visited: list[Visited] = []
         self.rejected = 0
@@ -118,10 +121,11 @@ class Flow:
             for part in self.users[message.shard].fold(message):
                 self.visited += part.visited
 
-    def resumed(self) -> Flow:
-        """Another flow, made of what this one would have stored."""
+    def resumed(self, rules: Rules | None = None) -> Flow:
+        """Another flow, made of what this one would have stored; it may have other rules."""
         pairs = zip(self.devices, self.users, strict=True)
-        other = Flow([(device.snapshot(), user.snapshot()) for device, user in pairs])
+        stored = [(device.snapshot(), user.snapshot()) for device, user in pairs]
+        other = Flow(stored, rules or self.rules)
         other.clocks = self.stored_clocks()
         other.visited, other.rejected = self.visited, self.rejected
         return other

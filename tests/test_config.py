@@ -30,7 +30,9 @@ def leaves(
             yield (*path, name), value
 
 
-LEAVES = dict(leaves(msgspec.to_builtins(Settings())))
+KEYS = msgspec.to_builtins(Settings())
+del KEYS["definitions"]  # which is no key, but what a file holds
+LEAVES = dict(leaves(KEYS))
 
 
 def load(text: str = "", *overrides: str, folder: Path, **environment: str) -> Settings:
@@ -47,8 +49,9 @@ def refusal(text: str = "", *overrides: str, folder: Path, **environment: str) -
 
 
 def test_the_shipped_file_says_what_the_code_defaults_to() -> None:
-    assert yaml.safe_load(SHIPPED.read_text()) == msgspec.to_builtins(Settings())
-    assert config.load(SHIPPED, environment={}) == Settings()
+    assert yaml.safe_load(SHIPPED.read_text()) == KEYS
+    loaded = config.load(SHIPPED, environment={})
+    assert msgspec.structs.replace(loaded, definitions="") == Settings()
 
 
 def test_every_key_of_the_shipped_file_has_a_reason() -> None:
@@ -151,6 +154,23 @@ def test_a_file_that_cannot_be_read_is_said(tmp_path: Path) -> None:
 
 
 def test_the_digest_is_of_what_changes_results_and_not_of_where_redis_is() -> None:
+    there = config.load(SHIPPED, environment={})
     here = config.load(SHIPPED, overrides=("redis.url=redis://elsewhere",), environment={})
     longer = config.load(SHIPPED, overrides=("lists.k=30",), environment={})
-    assert here.sha256 == Settings().sha256 != longer.sha256
+    assert here.sha256 == there.sha256 != longer.sha256
+
+
+def test_rules_are_read_from_beside_the_configuration(tmp_path: Path) -> None:
+    assert load(folder=tmp_path).definitions == ""
+    (tmp_path / "segments.yaml").write_text("buyers: {when: purchases >= 1}")
+    ours = load(folder=tmp_path)
+    assert ours.definitions == "buyers: {when: purchases >= 1}"
+    (tmp_path / "other.yaml").write_text("buyers: {when: purchases >= 1}")
+    assert load("segments: {file: other.yaml}", folder=tmp_path).sha256 == ours.sha256
+    assert load(folder=tmp_path).sha256 != Settings().sha256
+    assert refusal("segments: {file: nope.yaml}", folder=tmp_path) == (
+        "nope.yaml: No such file or directory: write it, or leave segments.file out"
+    )
+    assert refusal("definitions: x", folder=tmp_path) == (
+        "some.yaml: Object contains unknown field `definitions`"
+    )

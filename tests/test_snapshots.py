@@ -24,7 +24,7 @@ from state.errors import SnapshotError
 from state.interactions import Card
 from state.journal import Handle
 from state.messages import SourceTotals, Totals
-from state.shopper import Consents, Session, Shopper
+from state.shopper import Consents, RuleState, Session, Shopper
 from state.snapshots import (
     DEVICES,
     USERS,
@@ -33,6 +33,7 @@ from state.snapshots import (
     LearnedState,
     LedgerState,
     RowsState,
+    RulesState,
     SnapshotCodec,
     SourceState,
     TableState,
@@ -65,6 +66,17 @@ SHOPPER = Shopper(
     currency="EUR",
     consent=(1_600_000_000_001, True, False, None),
 )
+RULED = msgspec.structs.replace(
+    SHOPPER,
+    rules=RuleState(
+        {"keen": 1_600_000_900_000},
+        {2**62 + 1: bytes(range(8))},
+        {"device": (1_600_000_900_000, "phone")},
+        {5: 1_600_001_000_000},
+        1_600_001_000_000,
+    ),
+)
+RULES_KEPT = RulesState({"keen": 5}, {2**62 + 1: (1_600_000_000_000, 3)})
 TOTALS = Totals(9, 1, 2, 1, 2, 1, 0, 1, 0, 5, 3)
 TOTALS_V2 = msgspec.structs.replace(TOTALS, evicted=0, returned=0)
 READ = SourceTotals(12, {"not_json": 2}, {"item_view": 3})
@@ -73,7 +85,7 @@ WATERMARKS = {"shop": (1_600_000_600_000, False), "other": (5, True)}
 SAMPLES: dict[str, Any] = {
     "source": SourceState(12, 3, 1_600_000_600_000, True, READ),
     "devices": DevicesState(
-        {"ann": SHOPPER},
+        {"ann": RULED},
         {"ann": ("u", 18_518)},
         WATERMARKS,
         TOTALS,
@@ -81,11 +93,19 @@ SAMPLES: dict[str, Any] = {
         {"shop": 3},
         b"lineage.",
         {"eve": True},
+        RULES_KEPT,
     ),
     "users": UsersState(
-        {"u": SHOPPER}, WATERMARKS, TOTALS, HANDLE, {"shop": 3}, b"lineage.", {"eve": True}
+        {"u": RULED},
+        WATERMARKS,
+        TOTALS,
+        HANDLE,
+        {"shop": 3},
+        b"lineage.",
+        {"eve": True},
+        RULES_KEPT,
     ),
-    "rows": RowsState({"ann": SHOPPER}, ["bob"], {"ann": ("u", 18_518)}, ["eve"]),
+    "rows": RowsState({"ann": RULED}, ["bob"], {"ann": ("u", 18_518)}, ["eve"]),
     "learned": LearnedState(
         vocabularies={"items": ["mug", "cup"]},
         recommender=pack_arrays({"table": np.arange(6, dtype=np.float32).reshape(2, 3)}),
@@ -119,6 +139,11 @@ FORMER: dict[str, Any] = {
     "devices-v2": DevicesState(
         {"ann": SHOPPER}, {"ann": ("u", 18_518)}, WATERMARKS, TOTALS_V2, HANDLE, {"shop": 3}
     ),
+    "devices-v3": msgspec.structs.replace(
+        SAMPLES["devices"], rows={"ann": SHOPPER}, rules=RulesState()
+    ),
+    "users-v3": msgspec.structs.replace(SAMPLES["users"], rows={"u": SHOPPER}, rules=RulesState()),
+    "rows-v1": msgspec.structs.replace(SAMPLES["rows"], rows={"ann": SHOPPER}),
     "users-v1": UsersState({"u": SHOPPER}, WATERMARKS, TOTALS_V2),
     "users-v2": UsersState({"u": SHOPPER}, WATERMARKS, TOTALS_V2, HANDLE, {"shop": 3}),
     "learned-v1": msgspec.structs.replace(
@@ -173,6 +198,15 @@ def any_of(kind: type[Any]) -> st.SearchStrategy[Any]:
     return st.builds(kind, **{f.name: OF_TYPE[f.type] for f in msgspec.structs.fields(kind)})
 
 
+OF_TYPE |= {
+    dict[str, int]: st.dictionaries(st.text(max_size=5), whole, max_size=2),
+    dict[int, int]: st.dictionaries(whole, whole, max_size=2),
+    dict[int, bytes]: st.dictionaries(whole, st.binary(max_size=16), max_size=2),
+    dict[str, tuple[int, str]]: st.dictionaries(
+        st.text(max_size=5), st.tuples(whole, st.text(max_size=5)), max_size=2
+    ),
+}
+OF_TYPE[RuleState | None] = st.none() | any_of(RuleState)
 OF_TYPE[list[Session]] = st.lists(any_of(Session), max_size=2)
 
 

@@ -1,0 +1,195 @@
+"""All rules of a file as one machine: which of them an event may change, and how each is answered."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from msgspec.structs import replace
+
+from operators.segments import features, windows
+from operators.segments.conditions import condition
+from operators.segments.features import ANY, LATEST, NUMBERS, SESSION, SINCE, TEXTS
+from operators.segments.filters import LATEST as LATEST_OF
+from operators.segments.filters import amount_in, event_test, keys_in
+from operators.segments.language import digest
+from operators.segments.reading import read
+from operators.segments.store import features_in, kinds_in
+from state.errors import UserError
+from state.events import EVENT_TYPES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from operators.segments.conditions import Condition
+    from operators.segments.filters import Test
+    from operators.segments.language import Rule
+    from operators.segments.store import Kind
+    from state.config import Settings
+    from state.events import Event
+    from state.shopper import RuleState
+
+    Note = Callable[[RuleState, Event, int, int], None]
+    """Notes an event that happened at a time, at the shopper's clock (both ms)."""
+
+
+class Compiled(NamedTuple):
+    """A rule, ready to be asked."""
+
+    id: str
+    digest: int
+    ask: Condition
+
+
+class Listener(NamedTuple):
+    """Takes events of a type that pass a test into a window, and which rules may change by that."""
+
+    test: Test | None
+    note: Note
+    rules: int
+
+
+class RuleSet:
+    """The rules of a file, compiled. Sets of rules are bits of a number, the first rule's the lowest."""
+
+    def __init__(self, rules: tuple[Rule, ...], *, gap_ms: int) -> None:
+        self.rules = rules
+        self.compiled = tuple(
+            Compiled(rule.id, rule.digest, condition(rule.when, gap_ms)) for rule in rules
+        )
+        self.by_digest = {one.digest: n for n, one in enumerate(self.compiled)}
+        self.digests = {one.id: one.digest for one in self.compiled}
+        self.all = (1 << len(rules)) - 1
+        self.kinds: dict[int, Kind] = {}
+        needs: dict[int, int] = {}
+        self._touched: dict[str, int] = dict.fromkeys(EVENT_TYPES, 0)
+        self.consent = 0
+        self.latest: dict[str, int] = {}
+        for n, rule in enumerate(rules):
+            for kind in kinds_in(rule.when):
+                known = self.kinds.get(kind.key, kind)
+                self.kinds[kind.key] = replace(kind, most=max(kind.most, known.most))
+                needs[kind.key] = needs.get(kind.key, 0) | 1 << n
+            for feature in features_in(rule.when):
+                self._listen(feature, 1 << n)
+        self.listeners: dict[str, tuple[Listener, ...]] = {
+            name: tuple(self._listeners(name, needs)) for name in EVENT_TYPES
+        }
+        self._members: dict[int, tuple[Compiled, ...]] = {}
+
+    @classmethod
+    def of(cls, text: str, source: str, *, gap_ms: int) -> RuleSet | None:
+        """The rules in a text, None where there are none. Raises UserError."""
+        rules = read(text, source)
+        digests: dict[int, str] = {}
+        for rule in rules:
+            if other := digests.get(rule.digest):
+                raise UserError(
+                    f"{source}: `{rule.id}` and `{other}` are the same segment: take one out"
+                )
+            digests[rule.digest] = rule.id
+        return cls(rules, gap_ms=gap_ms) if rules else None
+
+    def needs(self) -> dict[int, int]:
+        """What has to be kept of a shopper, by digest, and how many entries of it."""
+        latest = dict.fromkeys(map(latest_key, self.latest), 1)
+        return {key: kind.most for key, kind in self.kinds.items()} | latest
+
+    def needs_of(self, sid: str) -> set[int]:
+        """What has to be kept for one rule."""
+        when = next(rule.when for rule in self.rules if rule.id == sid)
+        latest = {latest_key(name) for name in features_in(when) if name in LATEST}
+        return {kind.key for kind in kinds_in(when)} | latest
+
+    def touched_by(self, event_type: str) -> int:
+        """Rules that an event of a type may change by what it does to the profile."""
+        return self._touched[event_type]
+
+    def of_bits(self, bits: int) -> tuple[Compiled, ...]:
+        """The rules of a set."""
+        found = self._members.get(bits)
+        if found is None:
+            if len(self._members) > 4096:
+                self._members.clear()
+            found = tuple(one for n, one in enumerate(self.compiled) if bits >> n & 1)
+            self._members[bits] = found
+        return found
+
+    def _listen(self, feature: str, rule: int) -> None:
+        if feature in LATEST:
+            self.latest[feature] = self.latest.get(feature, 0) | rule
+            return
+        if feature in SESSION:
+            touched: Iterable[str] = (ANY,)
+        elif feature in SINCE:
+            touched = SINCE[feature].touched
+        elif feature in NUMBERS:
+            touched = NUMBERS[feature].touched
+        else:
+            touched = TEXTS[feature].touched
+        if touched == ("consent",):  # which any event may carry
+            self.consent |= rule
+            return
+        for name in EVENT_TYPES if ANY in touched else touched:
+            self._touched[name] |= rule
+
+    def _listeners(self, event_type: str, needs: dict[int, int]) -> Iterable[Listener]:
+        for key, kind in self.kinds.items():
+            if event_type in kind.events.types or ANY in kind.events.types:
+                yield Listener(event_test(kind.events), _noting(kind), needs[key])
+
+
+def rule_segments(settings: Settings) -> RuleSet | None:
+    """The rules of a configuration, None where there are none. Raises UserError."""
+    gap_ms = settings.sessions.gap_ms
+    return RuleSet.of(settings.definitions, settings.segments.file, gap_ms=gap_ms)
+
+
+def _noting(kind: Kind) -> Note:
+    key, most, within_ms = kind.key, kind.most, kind.within_ms
+    if kind.form == "times":
+        add_time, size = windows.add_time, most * windows.TIME_BYTES
+
+        def note_time(state: RuleState, event: Event, at_ms: int, now_ms: int) -> None:
+            window = state.windows.get(key, b"")
+            entry = at_ms.to_bytes(8, "big")
+            if entry >= window[-8:]:
+                state.windows[key] = (window + entry)[-size:]
+            else:
+                state.windows[key] = add_time(window, at_ms, most)
+
+        return note_time
+    if kind.form == "keyed":
+        keys_of = keys_in(kind.events, kind.what)
+
+        def note_keys(state: RuleState, event: Event, at_ms: int, now_ms: int) -> None:
+            window = state.windows.get(key, b"")
+            for name in keys_of(event):
+                window = windows.add_key(window, at_ms, windows.key_of(name), most)
+            state.windows[key] = window
+
+        return note_keys
+    amount_of = amount_in(kind.events, kind.what)
+
+    def note_amount(state: RuleState, event: Event, at_ms: int, now_ms: int) -> None:
+        window = state.windows.get(key, b"")
+        amount = amount_of(event)
+        state.windows[key] = windows.add_amount(window, at_ms, amount, within_ms, now_ms)
+
+    return note_amount
+
+
+def latest_key(feature: str) -> int:
+    """What names the newest text of a feature."""
+    return digest("latest", feature)
+
+
+def merge_window(kind: Kind, one: bytes, other: bytes, now_ms: int) -> bytes:
+    """What two shoppers who are one have of a window."""
+    if kind.form == "times":
+        return windows.merge_times(one, other, kind.most)
+    if kind.form == "keyed":
+        return windows.merge_keys(one, other, kind.most)
+    return windows.merge_amounts(one, other, kind.within_ms, now_ms)
+
+
+__all__ = ["LATEST_OF", "Compiled", "Listener", "RuleSet", "features", "merge_window"]

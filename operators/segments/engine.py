@@ -1,0 +1,234 @@
+"""Memberships of one shard's shoppers in segments by rule, right at every moment of their clock.
+
+A shopper's clock is how far event time has come for everybody, at least its own newest event. An answer
+that changes with time alone is a timer; its change is dated when it was due, however late the batch.
+Hot: it changes the shoppers' state in place.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from operators.segments.compiling import LATEST_OF, RuleSet, merge_window
+from operators.segments.conditions import EVER
+from operators.timers import Timers
+from state.shopper import UNSURE, RuleState
+from state.snapshots import RulesState
+
+if TYPE_CHECKING:
+    from operators.segments.compiling import Compiled
+    from state.events import Event
+    from state.messages import Transition
+    from state.shopper import Shopper
+
+
+class Engine:
+    """Asks the rules when there is reason to; `transitions` are those of the batch at hand."""
+
+    def __init__(self, rules: RuleSet, stored: RulesState) -> None:
+        self.rules = rules
+        self.transitions: list[Transition] = []
+        self._timers = Timers()
+        self._stored = stored
+        self._is_new = stored.digests != rules.digests
+
+    def settle(self, rows: dict[str, Shopper], clock_ms: int) -> bool:
+        """Go over to these rules from those that were stored, if they differ: whether that was so.
+
+        Rules that are new or changed are asked of everybody, from what there is; who is in a segment
+        before and after has been in it since it entered.
+        """
+        if not self._is_new:
+            return False
+        rules, stored = self.rules, self._stored
+        self._is_new = False
+        changed = 0
+        for n, one in enumerate(rules.compiled):
+            if stored.digests.get(one.id) != one.digest:
+                changed |= 1 << n
+        gone = stored.digests.keys() - rules.digests.keys()
+        windows = {
+            key: _filled(stored.windows.get(key), most, clock_ms)
+            for key, most in rules.needs().items()
+        }
+        self._stored = RulesState(rules.digests, windows)
+        for name, shopper in rows.items():
+            state = shopper.rules
+            now_ms = max(clock_ms, shopper.last_ms)
+            if state is None or state.due_ms == UNSURE:
+                self.ask_all(name, shopper, now_ms)
+                continue
+            for sid in sorted(gone & state.members.keys()):
+                del state.members[sid]
+                self.transitions.append((name, sid, False, now_ms))
+            state.windows = {key: w for key, w in state.windows.items() if key in rules.kinds}
+            state.latest = {key: w for key, w in state.latest.items() if key in rules.latest}
+            state.dues = {key: ms for key, ms in state.dues.items() if key in rules.by_digest}
+            state.due_ms = min(state.dues.values(), default=0)
+            if state.due_ms:
+                self._timers.add(state.due_ms, name)
+            self._ask(rules.of_bits(changed), name, shopper, state, now_ms)
+        return True
+
+    def stored(self) -> RulesState:
+        """What a snapshot holds beside the shoppers."""
+        return self._stored
+
+    def filled_ms(self, sid: str) -> int:
+        """Since when (ms) all that a segment's rule looks at has been kept; 0 if it always was."""
+        needed = self.rules.needs_of(sid)
+        return max((self._stored.windows[key][0] for key in needed), default=0)
+
+    def follow(self, name: str, shopper: Shopper) -> None:
+        """Go on with the timers of a shopper that was stored."""
+        state = shopper.rules
+        if state is not None and state.due_ms > 0:
+            self._timers.add(state.due_ms, name)
+
+    def due(self, rows: dict[str, Shopper], clock_ms: int) -> list[str]:
+        """Let time pass for all; who changed."""
+        changed: list[str] = []
+        for name in self._timers.due(clock_ms + 1):
+            shopper = rows.get(name)
+            state = None if shopper is None else shopper.rules
+            if shopper is None or state is None or not 0 < state.due_ms <= clock_ms:
+                continue
+            before = len(self.transitions)
+            self._pass(name, shopper, state, clock_ms)
+            if len(self.transitions) > before:
+                changed.append(name)
+        return changed
+
+    def advance(self, name: str, shopper: Shopper, clock_ms: int) -> None:
+        """Let time pass for one shopper, before anything is changed at that time."""
+        state = shopper.rules
+        if state is not None and 0 < state.due_ms <= clock_ms:
+            self._pass(name, shopper, state, clock_ms)
+
+    def count(self, name: str, shopper: Shopper, event: Event, clock_ms: int) -> None:
+        """Take in an event that the profile counts already."""
+        rules, at_ms = self.rules, event.event_ts
+        now_ms = max(clock_ms, shopper.last_ms)
+        state = shopper.rules
+        if state is None:
+            state = shopper.rules = RuleState(due_ms=UNSURE)
+        touched = rules.touched_by(event.type)
+        for test, note, bits in rules.listeners[event.type]:
+            if test is None or test(event):
+                note(state, event, at_ms, now_ms)
+                touched |= bits
+        if event.consent is not None:
+            touched |= rules.consent
+        for feature, bits in rules.latest.items():
+            if text := LATEST_OF[feature](event):
+                if state.latest.get(feature, (0, "")) < (at_ms, text):
+                    state.latest[feature] = (at_ms, text)
+                touched |= bits
+        if state.due_ms == UNSURE:
+            self.ask_all(name, shopper, now_ms)
+        elif touched:
+            self._ask(rules.of_bits(touched), name, shopper, state, now_ms)
+
+    def ask_all(self, name: str, shopper: Shopper, now_ms: int) -> None:
+        """Ask every rule, whatever was known."""
+        state = shopper.rules
+        if state is None:
+            state = shopper.rules = RuleState()
+        state.dues, state.due_ms = {}, 0
+        self._ask(self.rules.compiled, name, shopper, state, now_ms)
+
+    def ask_unsure(self, name: str, shopper: Shopper, now_ms: int) -> None:
+        """Ask every rule about a shopper of whom nothing is sure."""
+        if shopper.rules is None or shopper.rules.due_ms == UNSURE:
+            self.ask_all(name, shopper, now_ms)
+
+    def merge(self, name: str, shopper: Shopper, other: Shopper, clock_ms: int) -> None:
+        """Take over what rules keep of another shopper; the profiles are one already."""
+        theirs, kinds = other.rules, self.rules.kinds
+        now_ms = max(clock_ms, shopper.last_ms)
+        state = shopper.rules
+        if state is None:
+            state = shopper.rules = RuleState()
+        if theirs is not None:
+            for key, window in theirs.windows.items():
+                own = state.windows.get(key)
+                if own is None:
+                    state.windows[key] = window
+                elif key in kinds:
+                    state.windows[key] = merge_window(kinds[key], own, window, now_ms)
+            for feature, said in theirs.latest.items():
+                state.latest[feature] = max(said, state.latest.get(feature, said))
+        self.ask_all(name, shopper, now_ms)
+
+    def leave_all(self, name: str, shopper: Shopper, now_ms: int) -> None:
+        """Take a shopper that is no longer here out of every segment."""
+        self.advance(name, shopper, now_ms)
+        state = shopper.rules
+        if state is not None:
+            self.transitions += [(name, sid, False, now_ms) for sid in state.members]
+            state.members, state.dues, state.due_ms = {}, {}, UNSURE
+
+    def part_with(self, name: str, state: RuleState) -> None:
+        """A shopper is no more: what was told of it in this batch is taken back."""
+        self.transitions[:] = [one for one in self.transitions if one[0] != name]
+        state.members, state.dues, state.due_ms = {}, {}, UNSURE
+
+    def _pass(self, name: str, shopper: Shopper, state: RuleState, clock_ms: int) -> None:
+        rules = self.rules
+        while 0 < state.due_ms <= clock_ms:
+            now_ms, dues = state.due_ms, state.dues
+            bits = 0
+            for digest in [digest for digest, due_ms in dues.items() if due_ms <= now_ms]:
+                del dues[digest]
+                bits |= 1 << rules.by_digest[digest]
+            state.due_ms = min(dues.values(), default=0)
+            self._ask(rules.of_bits(bits), name, shopper, state, now_ms, is_passing=True)
+        if state.due_ms:
+            self._timers.add(state.due_ms, name)
+
+    def _ask(
+        self,
+        asked: tuple[Compiled, ...],
+        name: str,
+        shopper: Shopper,
+        state: RuleState,
+        now_ms: int,
+        *,
+        is_passing: bool = False,
+    ) -> None:
+        members, dues = state.members, state.dues
+        for sid, digest, ask in asked:
+            until_ms = ask(name, shopper, state, now_ms)
+            if until_ms > 0:
+                if sid not in members:
+                    members[sid] = now_ms
+                    self.transitions.append((name, sid, True, now_ms))
+            else:
+                until_ms = -until_ms
+                if sid in members:
+                    del members[sid]
+                    self.transitions.append((name, sid, False, now_ms))
+            if until_ms != EVER:
+                due_ms = dues.get(digest)
+                # A timer that is too early does no harm: it asks, and is set anew.
+                if due_ms is None or until_ms < due_ms:
+                    dues[digest] = until_ms
+                    if until_ms < state.due_ms or state.due_ms <= 0:
+                        state.due_ms = until_ms
+                        if not is_passing:
+                            self._timers.add(until_ms, name)
+
+
+def engine_of(rules: RuleSet | None, stored: RulesState) -> Engine | None:
+    """The engine of a shard, None where there are no rules and were none."""
+    if rules is None and not stored.digests:
+        return None
+    return Engine(rules or RuleSet((), gap_ms=0), stored)
+
+
+def _filled(stored: tuple[int, int] | None, most: int, clock_ms: int) -> tuple[int, int]:
+    """Since when a window is full: one that was kept with fewer entries may have lost what is needed."""
+    if stored is None:
+        return clock_ms, most
+    since_ms, kept = stored
+    return (since_ms if kept >= most else clock_ms), most

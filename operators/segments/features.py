@@ -1,0 +1,168 @@
+"""What rules may say of a shopper's profile and of the session that goes on.
+
+Numbers are whole: counts, millionths of money and shares, ms. To add one: a line in the table here, one
+in docs/segments.md.
+"""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import TYPE_CHECKING, NamedTuple
+
+from operators.segments.amounts import COUNT, MINUTES, MONEY, SHARE
+from operators.tastes import DecayedCounts
+from state.shopper import INTENTS, MICROS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from state.shopper import Session, Shopper
+
+ANY = "any"
+"""Stands for every type of event."""
+TASTES = ("item_view", "cart_add", "purchase", "wishlist_add")
+
+
+class Number(NamedTuple):
+    """A number of a shopper, None where there is none; `touched` are the events that may change it."""
+
+    unit: int
+    of: Callable[[Shopper], int | None]
+    touched: tuple[str, ...]
+    words: str
+
+
+class Since(NamedTuple):
+    """A time (ms) of a shopper, 0 where there is none; rules are about how long ago it is, in days."""
+
+    of: Callable[[Shopper], int]
+    touched: tuple[str, ...]
+    words: str
+
+
+class OfSession(NamedTuple):
+    """A number of the session that goes on; there is none between two sessions."""
+
+    unit: int
+    of: Callable[[Session], int]
+    words: str
+
+
+class Text(NamedTuple):
+    """A text of a shopper, "" where there is none. `values` are all there can be, if they are known."""
+
+    of: Callable[[Shopper], str]
+    touched: tuple[str, ...]
+    words: str
+    values: tuple[str, ...] = ()
+    is_path: bool = False
+
+
+def _aov(shopper: Shopper) -> int | None:
+    return shopper.revenue_micros // shopper.purchases if shopper.purchases else None
+
+
+def _price_level(shopper: Shopper) -> int | None:
+    prices = shopper.viewed_prices
+    return shopper.viewed_price_micros // prices if prices else None
+
+
+def _cart_rate(shopper: Shopper) -> int | None:
+    return shopper.carts * MICROS // shopper.views if shopper.views else None
+
+
+def _net_revenue(shopper: Shopper) -> int:
+    return shopper.revenue_micros - shopper.refund_micros
+
+
+def _top_category(shopper: Shopper) -> str:
+    return DecayedCounts.strongest(shopper)[0]
+
+
+def _top_category_share(shopper: Shopper) -> int | None:
+    category, share = DecayedCounts.strongest(shopper)
+    return round(share * MICROS) if category else None
+
+
+def _known(shopper: Shopper) -> str:
+    return "yes" if shopper.known else "no"
+
+
+def _consent(purpose: int) -> Callable[[Shopper], str]:
+    def of(shopper: Shopper) -> str:
+        answer = shopper.consent[purpose]
+        return "not asked" if answer is None else "yes" if answer else "no"
+
+    return of
+
+
+def _latest(name: str) -> Callable[[Shopper], str]:
+    def of(shopper: Shopper) -> str:
+        state = shopper.rules
+        return "" if state is None else state.latest.get(name, (0, ""))[1]
+
+    return of
+
+
+def _counter(field: str, touched: str, words: str, unit: int = COUNT) -> Number:
+    return Number(unit, attrgetter(field), (touched,), words)
+
+
+NUMBERS: dict[str, Number] = {
+    "events": _counter("events", ANY, "events"),
+    "views": _counter("views", "item_view", "items viewed"),
+    "carts": _counter("carts", "cart_add", "items put into the cart"),
+    "cart_removes": _counter("cart_removes", "cart_remove", "items taken out of the cart"),
+    "searches": _counter("searches", "search", "searches"),
+    "wishlists": _counter("wishlists", "wishlist_add", "items wished for"),
+    "purchases": _counter("purchases", "purchase", "purchases"),
+    "units": _counter("units", "purchase", "pieces bought"),
+    "refunds": _counter("refunds", "refund", "refunds"),
+    "sessions": _counter("sessions", ANY, "sessions"),
+    "revenue": _counter("revenue_micros", "purchase", "revenue", MONEY),
+    "refunded": _counter("refund_micros", "refund", "refunded", MONEY),
+    "net_revenue": Number(MONEY, _net_revenue, ("purchase", "refund"), "revenue less refunds"),
+    "aov": Number(MONEY, _aov, ("purchase",), "average order value"),
+    "price_level": Number(MONEY, _price_level, ("item_view",), "mean price of items viewed"),
+    "cart_rate": Number(SHARE, _cart_rate, ("item_view", "cart_add"), "carts a view"),
+    "top_category_share": Number(SHARE, _top_category_share, TASTES, "share of the top category"),
+}
+
+SINCE: dict[str, Since] = {
+    "first_seen_days": Since(attrgetter("first_ms"), (ANY,), "first seen"),
+    "last_seen_days": Since(attrgetter("last_ms"), (ANY,), "last seen"),
+    "recency_days": Since(attrgetter("last_purchase_ms"), ("purchase",), "last purchase"),
+    "first_purchase_days": Since(attrgetter("first_purchase_ms"), ("purchase",), "first purchase"),
+}
+
+SESSION: dict[str, OfSession] = {
+    "session_minutes": OfSession(MINUTES, lambda s: s.last_ms - s.start_ms, "minutes in session"),
+    "session_events": OfSession(COUNT, attrgetter("events"), "events in this session"),
+    "session_views": OfSession(COUNT, attrgetter("views"), "items viewed in this session"),
+    "session_carts": OfSession(COUNT, attrgetter("carts"), "put into the cart in this session"),
+    "session_purchases": OfSession(COUNT, attrgetter("purchases"), "purchases in this session"),
+    "session_cart_value": OfSession(
+        MONEY, lambda s: max(0, s.cart_micros), "worth of the cart in this session"
+    ),
+}
+
+INTENT = "intent"
+YES_NO = ("yes", "no")
+ANSWERS = ("yes", "no", "not asked")
+LATEST = ("device", "country", "campaign_source", "campaign_medium", "campaign_name")
+"""Texts that an event may say; the newest stands. Kept only where a rule asks."""
+
+TEXTS: dict[str, Text] = {
+    "known": Text(_known, (), "signed in", YES_NO),
+    "top_category": Text(_top_category, TASTES, "top category", is_path=True),
+    "currency": Text(attrgetter("currency"), ("purchase",), "currency"),
+    "consent.analytics": Text(_consent(1), ("consent",), "consent to analytics", ANSWERS),
+    "consent.personalization": Text(
+        _consent(2), ("consent",), "consent to personalization", ANSWERS
+    ),
+    "consent.ads": Text(_consent(3), ("consent",), "consent to ads", ANSWERS),
+    INTENT: Text(lambda _: "", (ANY,), "intent of this session", INTENTS),
+    **{name: Text(_latest(name), (), name.replace("_", " ")) for name in LATEST},
+}
+
+NAMES = (*NUMBERS, *SINCE, *SESSION, *TEXTS)

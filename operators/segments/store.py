@@ -1,0 +1,91 @@
+"""What rules have to remember of events: one window for all conditions that look at the same."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from operators.segments.language import (
+    NUMBERS_MAX,
+    STEP_EVENTS_MAX,
+    All,
+    Any,
+    Filter,
+    Not,
+    Number,
+    Sequence,
+    Text,
+    Window,
+    digest,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from operators.segments.language import Node
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """A window: its key in the shopper's state, which events go into it and as what.
+
+    `form` is `times`, `keyed` or `sums`; `most` is how many entries are needed. Sums are kept for
+    `within_ms`, None for ever.
+    """
+
+    key: int
+    events: Filter
+    form: str
+    what: str
+    most: int
+    within_ms: int | None = None
+
+
+def kind_of(node: Window) -> Kind:
+    """The window that a condition needs."""
+    events, measure = node.events, node.measure
+    low, high = node.bounds.low or 0, node.bounds.high
+    most = max(low, 0 if high is None else high + 1, 1)
+    if measure.startswith("distinct "):
+        what = measure.removeprefix("distinct ")
+        return Kind(digest("keyed", events, what), events, "keyed", what, most)
+    if measure == "count" and most <= NUMBERS_MAX:
+        return Kind(digest("times", events), events, "times", "count", most)
+    what = measure.removeprefix("sum of ")
+    key = digest("sums", events, what, node.within_ms)
+    return Kind(key, events, "sums", what, 0, node.within_ms)
+
+
+def step_key(events: Filter) -> int:
+    """The window of a step of a sequence."""
+    return digest("times", events)
+
+
+def kinds_in(node: Node) -> Iterable[Kind]:
+    """All windows that a condition needs."""
+    match node:
+        case All(parts) | Any(parts):
+            for part in parts:
+                yield from kinds_in(part)
+        case Not(part):
+            yield from kinds_in(part)
+        case Window():
+            yield kind_of(node)
+        case Sequence(steps, absent, _):
+            for step in steps:
+                key = step_key(step.events)
+                yield Kind(key, step.events, "times", "count", STEP_EVENTS_MAX)
+            if absent is not None:
+                yield Kind(step_key(absent.events), absent.events, "times", "count", 1)
+
+
+def features_in(node: Node) -> Iterable[str]:
+    """All features that a condition asks for."""
+    match node:
+        case All(parts) | Any(parts):
+            for part in parts:
+                yield from features_in(part)
+        case Not(part):
+            yield from features_in(part)
+        case Number(feature) | Text(feature):
+            yield feature
