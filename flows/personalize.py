@@ -51,7 +51,13 @@ def build(
     without one, all stay.
     """
     shards = settings.sessions.shards
-    rules = Rules.of(settings.sessions, settings.profiles, settings.state, rule_segments(settings))
+    rules = Rules.of(
+        settings.sessions,
+        settings.profiles,
+        settings.state,
+        rule_segments(settings),
+        settings.propensity.sampled_share,
+    )
 
     def by_user(arrived: list[tuple[str, Visited]]) -> list[tuple[str, Regrouped]]:
         dealt = regroup((visited for _, visited in arrived), shards)

@@ -63,7 +63,12 @@ def make_whole(
                 "one, or another run's): it is told everything again",
                 store.address,
             )
-            rules = Rules.of(settings.sessions, settings.profiles, settings.state)
+            rules = Rules.of(
+                settings.sessions,
+                settings.profiles,
+                settings.state,
+                decided_share=settings.propensity.sampled_share,
+            )
             for writes in retold(settings, rules, learned[0], shards, journals):
                 going_on()
                 store.send(writes)

@@ -1,4 +1,5 @@
-"""What clustering sees of a shopper: raw counters as a row, and the features made of many rows.
+"""What is learned about a shopper: raw counters as a row, and the features that clustering makes of
+many rows.
 
 `FEATURES` are stored by position with the clusters: a change of them restarts the clusters.
 """
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from state.shopper import MICROS
+from state.shopper import MICROS, Session
 from state.times import DAY_MS
 
 if TYPE_CHECKING:
@@ -36,14 +37,20 @@ FEATURES = (
 )
 """Names of the columns, in order; all but the two rates are logarithms, since counts are skewed."""
 
+_NO_SESSION = Session(0, 0)
+
 LAST_MS = 10
 """Where a feature row has the time of the shopper's last event."""
 
-_row = struct.Struct("13d").pack
+COLUMNS = 21
+_row = struct.Struct(f"{COLUMNS}d").pack
 
 
-def feature_row(shopper: Shopper, top_share: float) -> bytes:
-    """The counters that `feature_matrix` works on, as doubles: ready to be stacked."""
+def feature_row(shopper: Shopper, top_share: float, session: Session | None) -> bytes:
+    """What models work on, as doubles, ready to be stacked: counters of the shopper, and of a running
+    session, if there is one."""
+    if session is None:
+        session = _NO_SESSION
     return _row(
         shopper.sessions,
         shopper.session_ms,
@@ -58,12 +65,20 @@ def feature_row(shopper: Shopper, top_share: float) -> bytes:
         shopper.last_ms,
         shopper.last_purchase_ms,
         top_share,
+        shopper.carts - shopper.cart_removes,
+        session.start_ms,
+        session.last_ms,
+        session.events,
+        session.views,
+        session.carts,
+        session.purchases,
+        session.cart_micros,
     )
 
 
 def feature_rows(rows: Iterable[bytes]) -> NDArray[np.float64]:
-    """Feature rows under each other, float64[n, 13]."""
-    return np.frombuffer(b"".join(rows)).reshape(-1, 13)
+    """Feature rows under each other, float64[n, COLUMNS]."""
+    return np.frombuffer(b"".join(rows)).reshape(-1, COLUMNS)
 
 
 def feature_matrix(rows: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -73,7 +88,7 @@ def feature_matrix(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     """
     raw = rows.T
     sessions, session_ms, session_events, views, carts, purchases, revenue, price, prices = raw[:9]
-    first_ms, last_ms, purchase_ms, focus = raw[9:]
+    first_ms, last_ms, purchase_ms, focus = raw[9:13]
     per_session = np.maximum(sessions, 1)
     since_ms = last_ms - np.where(purchase_ms > 0, purchase_ms, first_ms)
     return np.column_stack(

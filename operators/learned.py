@@ -14,6 +14,7 @@ from operators.cards import Cards
 from operators.changes import ChangeLog
 from operators.clusters import Clusters
 from operators.features import FEATURES
+from operators.propensity.propensity import Propensity
 from operators.recommend import Recommender
 from operators.stored_tables import Loaded, StoredTables, Tables
 from operators.totals import Ledger
@@ -48,6 +49,7 @@ class Learned:
         )
         ids = [cluster_id(c) for c in range(clusters.k)]
         self.audience = Audience(ids)
+        self.propensity = Propensity(settings.propensity)
         self.cards = Cards()
         self.changes = ChangeLog(settings.redis.change_stream_max)
         self.ledger = Ledger()
@@ -86,6 +88,7 @@ class Learned:
             told=self.recommender.told,
             journal=self._stored.store(tables),
             batches=self.batches,
+            propensity=pack_arrays(self.propensity.small()),
         )
         if state.journal is None:
             state = msgspec.structs.replace(
@@ -94,6 +97,7 @@ class Learned:
                 recommender=pack_arrays(self.recommender.arrays()),
                 clusters=pack_arrays(self.clusters.arrays()),
                 audience=pack_arrays(self.audience.arrays()),
+                propensity=pack_arrays(self.propensity.arrays()),
                 cards=self.cards.rows,
             )
         return LEARNED.encode(state)
@@ -103,12 +107,14 @@ class Learned:
             "recommender": unpack_arrays(state.recommender),
             "clusters": unpack_arrays(state.clusters),
             "audience": unpack_arrays(state.audience),
+            "propensity": unpack_arrays(state.propensity),
         }
         loaded = Loaded(stored, state.vocabularies, state.cards)
         self._stored.load(state.journal, loaded)
         self.recommender.restore(stored["recommender"], loaded.ids)
         self.clusters.restore(stored["clusters"])
         self.audience.restore(stored["audience"])
+        self.propensity.restore(stored["propensity"])
         self.cards = Cards(loaded.cards, set(state.changed_cards))
         if state.journal is not None:
             self._tables().settle()
@@ -128,5 +134,6 @@ class Learned:
             "recommender": self.recommender,
             "clusters": self.clusters,
             "audience": self.audience,
+            "propensity": self.propensity,
         }
         return Tables(parts, self.recommender.vocabularies(), self.cards)

@@ -115,6 +115,7 @@ class Learning:
         writes += telling.changed(changes)
         segments_end = len(writes)
         recommender.learn(clicks)
+        learned.propensity.learn(visited)
         for one in visited:
             for shopper, micros, at_ms in one.orders:
                 audience.order(recommender.shoppers.row(shopper), micros, at_ms)
@@ -177,8 +178,9 @@ class Learning:
         cluster, distance = learned.clusters.assign(matrix)
         at_ms = raw[:, LAST_MS].astype(np.int64)
         learned.now_ms = max(learned.now_ms, int(at_ms.max()))
+        heads, numbers = learned.propensity.told(profiles, counts, raw)
         for profile, count, c, d in zip(
-            profiles, counts, cluster.tolist(), distance.tolist(), strict=True
+            heads, numbers, cluster.tolist(), distance.tolist(), strict=True
         ):
             if c == NOBODY:
                 writes.append(command(profile, count))

@@ -48,6 +48,7 @@ def figures(learned: Learned, watermark_ms: int, *, last: bool) -> list[Write]:
     if learned.clusters.started:
         writes += _definitions(learned)
         writes += segment_figures.stats(learned.audience, now_ms, watermark_ms)
+    writes += learned.propensity.models(now_ms)
     return writes + _models(learned, last=last)
 
 

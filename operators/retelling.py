@@ -79,7 +79,7 @@ def _shoppers(
         key = keys.profile_key(name)
         arguments, count = profile.profile_arguments(key, shopper, category, share)
         wants_lists = shopper.consent[2] is not False
-        features = feature_row(shopper, share)
+        features = feature_row(shopper, share, shopper.open[-1] if shopper.open else None)
         active.append((name, shopper.known, wants_lists, features, arguments, count))
         writes.append(("EXPIRE", key, ttl_s))
         if shopper.open:
@@ -94,10 +94,12 @@ def _shoppers(
 def _profiles(active: Sequence[Active], learned: Learned) -> list[Write]:
     """The profiles of shoppers, with the cluster each was last put into."""
     names, _, _, features, profiles, counts = zip(*active, strict=True)
-    nearest, distance = learned.clusters.assign(feature_matrix(feature_rows(features)))
+    raw = feature_rows(features)
+    nearest, distance = learned.clusters.assign(feature_matrix(raw))
+    heads, numbers = learned.propensity.told(profiles, counts, raw)
     writes: list[Write] = []
     for name, head, count, at, d in zip(
-        names, profiles, counts, nearest.tolist(), distance.tolist(), strict=True
+        names, heads, numbers, nearest.tolist(), distance.tolist(), strict=True
     ):
         own = learned.audience.segment_of("cluster", learned.recommender.shoppers.find(name))
         if own == NOBODY:

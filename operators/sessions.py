@@ -66,12 +66,11 @@ def _join(shopper: Shopper, touched: list[Session], at_ms: int) -> Session:
     return first
 
 
-def close(shopper: Shopper, watermark_ms: int, *, gap_ms: int) -> int:
-    """Close the sessions that no event in time can reach any more; how many they were."""
-    still_open = [s for s in shopper.open if s.last_ms + gap_ms >= watermark_ms]
-    closed = len(shopper.open) - len(still_open)
+def close(shopper: Shopper, watermark_ms: int, *, gap_ms: int) -> list[Session]:
+    """Close the sessions that no event in time can reach any more; which they were."""
+    closed = [s for s in shopper.open if s.last_ms + gap_ms < watermark_ms]
     if closed:
-        shopper.open = still_open
+        shopper.open = [s for s in shopper.open if s.last_ms + gap_ms >= watermark_ms]
     return closed
 
 

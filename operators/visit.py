@@ -53,6 +53,7 @@ class Rules:
     idle_ms: int
     tastes: DecayedCounts
     segments: RuleSet | None
+    decided_of_256: int
 
     @classmethod
     def of(
@@ -61,8 +62,12 @@ class Rules:
         profiles: Profiles,
         state: State,
         segments: RuleSet | None = None,
+        decided_share: float = 0.0,
     ) -> Rules:
-        """The rules that a configuration sets, and `segments` that are decided by rule."""
+        """The rules that a configuration sets, and `segments` that are decided by rule.
+
+        Of so large a share of events models are to say what will come of the session.
+        """
         return cls(
             gap_ms=sessions.gap_ms,
             lateness_ms=sessions.allowed_lateness_ms,
@@ -78,6 +83,7 @@ class Rules:
                 profiles.affinity_half_life_days * DAY_MS, profiles.affinity_categories_max
             ),
             segments=segments,
+            decided_of_256=round(decided_share * 256),
         )
 
 
@@ -132,7 +138,9 @@ class Shoppers:
             shopper = self.rows.get(name)
             if shopper is None or not shopper.open:
                 continue
-            self.totals.sessions_closed += sessions.close(shopper, watermark_ms, gap_ms=gap_ms)
+            closed = sessions.close(shopper, watermark_ms, gap_ms=gap_ms)
+            self.totals.sessions_closed += len(closed)
+            self.out.outcomes += [session.outcomes() for session in closed if session.decided]
             self.changed.add(name)
             if shopper.open:
                 soonest_ms = min(session.last_ms for session in shopper.open)
@@ -149,10 +157,9 @@ class Shoppers:
             self.totals.shoppers += 1
             self._active[name] = -1
         mark, seen = blake2b(event.event_id.encode(), digest_size=_ID_BYTES).digest(), shopper.seen
-        if mark in seen and _is_marked(mark, seen):
-            self.totals.duplicates += 1
-            return False
-        if kind == "purchase" and self._is_known_order(shopper, event):
+        if (mark in seen and _is_marked(mark, seen)) or (
+            kind == "purchase" and self._is_known_order(shopper, event)
+        ):
             self.totals.duplicates += 1
             return False
         shopper.seen = (seen + mark)[-self.rules.remembered_bytes :]
@@ -170,6 +177,8 @@ class Shoppers:
             if session is not None and shopper.sessions > before:
                 self._due.add(session.last_ms + self.rules.gap_ms, name)
         profile.count(shopper, session, event)
+        if mark[0] < self.rules.decided_of_256:
+            self._decide(mark, shopper, session)
         if kind in TASTE_TYPES:
             self._tell(name, shopper, event, position, session)
         if self.segments is not None:
@@ -324,7 +333,7 @@ class Shoppers:
                     name,
                     shopper.known,
                     shopper.consent[2] is not False,
-                    feature_row(shopper, share),
+                    feature_row(shopper, share, shopper.open[-1] if shopper.open else None),
                     arguments,
                     count,
                 )
@@ -342,6 +351,13 @@ class Shoppers:
         out.catalogue += self._told.values()
         self._active, self._told = {}, {}
         return out
+
+    def _decide(self, mark: bytes, shopper: Shopper, session: Session | None) -> None:
+        """Have the models say at this event what will come of the session."""
+        if session is not None:
+            session.decide(mark)
+            share = self.rules.tastes.strongest(shopper)[1]
+            self.out.decided.append(mark + feature_row(shopper, share, session))
 
     def _is_known_order(self, shopper: Shopper, event: Event) -> bool:
         """Whether the order was counted before; it is remembered if not."""

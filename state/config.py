@@ -78,6 +78,13 @@ class Segments(_Section, frozen=True):
     file: str = "segments.yaml"
 
 
+class Propensity(_Section, frozen=True):
+    """What shoppers are likely to do next."""
+
+    sampled_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.125
+    labels_min: Positive = 100
+
+
 class Weights(_Section, frozen=True):
     """How much one event says about a shopper's taste."""
 
@@ -175,6 +182,7 @@ class Settings(_Section, frozen=True):
     profiles: Profiles = Profiles()
     clusters: Clusters = Clusters()
     segments: Segments = Segments()
+    propensity: Propensity = Propensity()
     lists: Lists = Lists()
     state: State = State()
     redis: Redis = Redis()

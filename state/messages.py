@@ -136,6 +136,11 @@ class Visited(Message):
     no longer in memory. `lifetimes` are for after the profiles. `turn` is the
     place of the batch among all, from the shard that orders them. `transitions` are those of
     segments by rule, each shopper's in order; who is no more has left all.
+    place of the batch among all, from the shard that orders them. `transitions` are those of segments
+    that are decided here.
+    place of the batch among all, from the shard that orders them. `decided` are decisions of models: the
+    mark of the event, 8 bytes, and the feature row after it; `outcomes` what came of them, as told by
+    `Session.outcomes`.
     """
 
     batch: BatchId
@@ -158,6 +163,8 @@ class Visited(Message):
     received_ms: bytes = b""
     turn: int | None = None
     transitions: list[Transition] = []
+    decided: list[bytes] = []
+    outcomes: list[bytes] = []
 
 
 class Regrouped(Message):

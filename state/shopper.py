@@ -17,12 +17,20 @@ INTENTS: Final = ("browsing", "considering", "cart", "checkout", "bought")
 """How far down the funnel a session has come."""
 
 
+DECISION_BYTES: Final = 9
+DECISIONS_A_SESSION: Final = 8
+_YES, _NO = b"\1", b"\0"
+
 Consents = tuple[int, bool | None, bool | None, bool | None]
 """When it was said (ms), and the answers for analytics, personalization and ads; None is not asked."""
 
 
 class Session(msgspec.Struct, gc=False, array_like=True):
-    """A run of events with no gap above the session gap. Times in ms, inclusive."""
+    """A run of events with no gap above the session gap. Times in ms, inclusive.
+
+    `decided` holds nine bytes for each decision taken in it, whose outcome its end will tell: the
+    mark of the event, and how many purchases there had been by then.
+    """
 
     start_ms: int
     last_ms: int
@@ -32,9 +40,29 @@ class Session(msgspec.Struct, gc=False, array_like=True):
     purchases: int = 0
     cart_micros: int = 0
     intent: int = BROWSING
+    decided: bytes = b""
+
+    def decide(self, mark: bytes) -> None:
+        """Remember that a decision was taken; the first few of a session are enough."""
+        if len(self.decided) < DECISIONS_A_SESSION * DECISION_BYTES:
+            self.decided += mark + bytes((min(self.purchases, 255),))
+
+    def outcomes(self) -> bytes:
+        """Of each decision the mark, and 1 if a purchase came after it, else 0."""
+        bought = self.purchases
+        return b"".join(
+            self.decided[at : at + DECISION_BYTES - 1]
+            + (_YES if bought > self.decided[at + DECISION_BYTES - 1] else _NO)
+            for at in range(0, len(self.decided), DECISION_BYTES)
+        )
 
     def absorb(self, other: Session) -> None:
-        """Become the one session that both are part of."""
+        """Become the one session that both are part of; the other is the later one."""
+        if other.decided:
+            later = bytearray(other.decided)
+            for at in range(DECISION_BYTES - 1, len(later), DECISION_BYTES):
+                later[at] = min(later[at] + self.purchases, 255)
+            self.decided += later
         self.start_ms = min(self.start_ms, other.start_ms)
         self.last_ms = max(self.last_ms, other.last_ms)
         self.events += other.events

@@ -194,6 +194,7 @@ class LearnedState(msgspec.Struct):
     told: tuple[int, int] = (0, 0)
     journal: Handle | None = None
     batches: dict[str, int] = {}
+    propensity: dict[str, Array] = {}
 
 
 class TableState(msgspec.Struct):
@@ -223,7 +224,7 @@ DEVICES = SnapshotCodec(
 USERS = SnapshotCodec(UsersState, version=4, upgrades=dict.fromkeys((1, 2, 3), _with_new_fields))
 ROWS = SnapshotCodec(RowsState, version=2, upgrades={1: _with_new_fields})
 LEARNED = SnapshotCodec(
-    LearnedState, version=3, upgrades={1: _with_new_fields, 2: _with_new_fields}
+    LearnedState, version=4, upgrades=dict.fromkeys((1, 2, 3), _with_new_fields)
 )
 TABLE = SnapshotCodec(TableState, version=1)
 

@@ -68,6 +68,7 @@ SHOPPER = Shopper(
 )
 RULED = msgspec.structs.replace(
     SHOPPER,
+    open=[msgspec.structs.replace(SHOPPER.open[0], decided=b"12345678\0")],
     rules=RuleState(
         {"keen": 1_600_000_900_000},
         {2**62 + 1: bytes(range(8))},
@@ -121,6 +122,7 @@ SAMPLES: dict[str, Any] = {
         told=(7, 9),
         journal=HANDLE,
         batches={"shop": 3},
+        propensity=pack_arrays({"session.labels": np.array([3, 1])}),
     ),
     "table": TableState(
         "recommender",
@@ -153,8 +155,10 @@ FORMER: dict[str, Any] = {
         journal=None,
         batches={},
         ledger=LEDGER_V2,
+        propensity={},
     ),
-    "learned-v2": msgspec.structs.replace(SAMPLES["learned"], ledger=LEDGER_V2),
+    "learned-v2": msgspec.structs.replace(SAMPLES["learned"], ledger=LEDGER_V2, propensity={}),
+    "learned-v3": msgspec.structs.replace(SAMPLES["learned"], propensity={}),
 }
 """What bytes of a former version hold, where the sample of today has more."""
 

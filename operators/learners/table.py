@@ -49,3 +49,17 @@ class Kept:
             name: rows.copy() for table in self.tables() for name, rows in table.columns.items()
         }
         return {**columns, **self.small()}
+
+
+def with_prefix(prefix: str, arrays: Arrays) -> dict[str, NDArray[Any]]:
+    """The arrays under longer names."""
+    return {f"{prefix}{name}": array for name, array in arrays.items()}
+
+
+def without_prefix(prefix: str, arrays: Arrays) -> dict[str, NDArray[Any]]:
+    """Those of the arrays whose names have the prefix, without it."""
+    return {
+        name.removeprefix(prefix): array
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }

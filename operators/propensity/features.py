@@ -1,0 +1,73 @@
+"""What the models see: float64 columns made of feature rows (`operators.features`).
+
+Stored by position with the models: a change of the columns restarts them (`VERSION`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from operators.features import COLUMNS
+from state.shopper import MICROS
+from state.times import DAY_MS, MINUTE_MS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+VERSION = 1
+
+SESSION_FEATURES = (
+    "session_events",
+    "session_views",
+    "session_carts",
+    "session_has_cart",
+    "session_purchases",
+    "session_minutes",
+    "session_pace",
+    "session_cart_value",
+    "sessions",
+    "purchases",
+    "purchases_a_session",
+    "days_since_purchase",
+    "price_level",
+    "category_share",
+)
+
+SESSION_EVENTS = 16
+"""The column of a feature row that is 0 where there is no session."""
+
+assert COLUMNS == 21
+
+
+def session_matrix(raw: Floats) -> Floats:
+    """What the chance that a session buys is made of: feature rows [n, COLUMNS] -> [n, 14].
+
+    Counts are logarithms. Who never bought counts as one who bought at the first event.
+    """
+    column = raw.T
+    sessions, purchases, price, prices = column[0], column[5], column[7], column[8]
+    first_ms, last_ms, purchase_ms, focus = column[9:13]
+    start_ms, end_ms, events, views, carts, bought, cart_micros = column[14:21]
+    minutes = (end_ms - start_ms) / MINUTE_MS
+    since_ms = last_ms - np.where(purchase_ms > 0, purchase_ms, first_ms)
+    found = np.empty((len(raw), len(SESSION_FEATURES)))
+    found[:, 0] = events
+    found[:, 1] = views
+    found[:, 2] = carts
+    found[:, 3] = carts > 0
+    found[:, 4] = bought
+    found[:, 5] = minutes
+    found[:, 6] = minutes / np.maximum(events, 1)
+    found[:, 7] = cart_micros / MICROS
+    found[:, 8] = sessions
+    found[:, 9] = purchases
+    found[:, 10] = purchases / np.maximum(sessions, 1)
+    found[:, 11] = np.maximum(since_ms, 0) / DAY_MS
+    found[:, 12] = price / MICROS / np.maximum(prices, 1)
+    found[:, 13] = focus
+    np.log1p(np.maximum(found[:, :13], 0.0), out=found[:, :13])
+    return found
