@@ -1,16 +1,15 @@
 """`python -m flows` is `penstock`."""
 
-import os
-import sys
-
 from flows.cli import main
-from flows.supervised import is_supervised
+
+
+def penstock() -> None:
+    """Run the command line, and end with its exit code."""
+    code = main()
+    from flows.stopping import end  # not above: a second of imports is time enough for Ctrl-C
+
+    end(code)
+
 
 if __name__ == "__main__":
-    code = main()
-    if is_supervised():
-        # Threads of a cluster outlive its flow, and the interpreter cannot end in order under them.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    sys.exit(code)
+    penstock()

@@ -35,8 +35,11 @@ def seen_from_outside(
     recovery_folder: Path | None,
     worker: int = 0,
     workers: int = 1,
+    share_a_host: bool = False,
 ) -> Iterator[str]:
     """Metrics, health and heartbeat of one process of `workers`; gives the address, "" if none.
+
+    Those that share a host share `metrics.listen`, each a port further on.
 
     Raises UserError where `metrics.listen` cannot be had.
     """
@@ -58,6 +61,6 @@ def seen_from_outside(
         for collector in collectors:
             metrics.REGISTRY.register(collector)
             until_the_end.callback(metrics.REGISTRY.unregister, collector)
-        address = enter(served(health, settings.metrics.listen, worker))
+        address = enter(served(health, settings.metrics.listen, worker if share_a_host else 0))
         enter(beating(Heartbeat(beats, topic, worker, workers)))
         yield address

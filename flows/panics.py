@@ -14,6 +14,13 @@ if TYPE_CHECKING:
 
 STANDARD_ERROR = 2
 
+_LOST_PEER = ("Send thread panic", "Recv thread panic")
+
+
+def is_lost_peer(error: BaseException) -> bool:
+    """Whether a panic of Bytewax says that another process of the cluster hung up."""
+    return any(words in str(error) for words in _LOST_PEER)
+
 
 @contextmanager
 def panics_as_notes() -> Iterator[None]:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _SECONDS = struct.Struct("d")
 VARIABLE = "PENSTOCK_PULSE"
 """Tells a process that it is supervised, and by which file descriptor it shows its pulse."""
+BEGIN_S = 120.0
+"""How long a process may take to its first beat: it resumes what is stored."""
 TICK = timedelta(milliseconds=250)
 
 _beat_s = time.monotonic()

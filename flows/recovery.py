@@ -17,6 +17,8 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from bytewax.recovery import RecoveryConfig, init_db_dir
@@ -29,7 +31,6 @@ from state.journal import Journals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
     from typing import TextIO
 
     from state.config import Settings
@@ -64,7 +65,7 @@ def recovery(folder: Path | None, settings: Settings) -> Iterator[Stored | None]
     with _locked(folder), _full_disk_said(folder):
         _make_ready(folder, settings)
         with Keeper(folder, settings):
-            yield _stored(folder, settings)
+            yield _stored(folder / "store", folder, settings)
         checkpoint.make(folder, shards=settings.sessions.shards)
 
 
@@ -91,9 +92,22 @@ def look(folder: Path, settings: Settings) -> str:
 
 @contextmanager
 def joined(folder: Path, settings: Settings) -> Iterator[Stored]:
-    """The same for a process that another one, which is inside `recovery`, has started to work."""
+    """The same for a process that works while another one of this host is inside `recovery`."""
     with _lock(folder / "lock-workers", fcntl.LOCK_SH):
-        yield _stored(folder, settings)
+        yield _stored(folder / "store", folder, settings)
+
+
+@contextmanager
+def joined_from_afar(folder: Path, settings: Settings) -> Iterator[Stored]:
+    """The same where that one is on another host: SQLite's files cannot be shared, so it has them all.
+
+    Bytewax sends snapshots to whoever has files; an empty folder says that here are none.
+    """
+    with (
+        _lock(folder / "lock-workers", fcntl.LOCK_SH),
+        TemporaryDirectory(prefix="penstock-") as empty,
+    ):
+        yield _stored(Path(empty), folder, settings)
 
 
 @contextmanager
@@ -149,10 +163,10 @@ def _unwritable(folder: Path, error: OSError) -> UserError:
     return UserError(f"recovery folder {folder}: {error.strerror}: name one that can be written to")
 
 
-def _stored(folder: Path, settings: Settings) -> Stored:
+def _stored(store: Path, folder: Path, settings: Settings) -> Stored:
     kept = timedelta(milliseconds=_KEPT_EPOCHS * settings.source.epoch_ms)
     return Stored(
-        RecoveryConfig(str(folder / "store"), kept),
+        RecoveryConfig(str(store), kept),
         Journals(folder / "rows", ratio=settings.recovery.rewrite_ratio),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from functools import partial
@@ -16,10 +17,13 @@ from flows.archive import RedisArchive
 from flows.before import RedisBefore
 from flows.beginning import connect, kafka_answers, redis_answers, redis_is_whole
 from flows.cycles import without_cycle_collector
+from flows.following import following
 from flows.kafka.sinks import change_topic, dead_letter_topic
 from flows.kafka.source import KafkaSource
 from flows.kafka.stored import stored_partitions
+from flows.meeting import Meeting
 from flows.outside import seen_from_outside
+from flows.panics import is_lost_peer
 from flows.personalize import FLOW_ID, build
 from flows.placement import ALONE, elsewhere
 from flows.pulse import Ticks
@@ -28,7 +32,7 @@ from flows.replay import said_by_us
 from flows.resuming import check_same_run
 from flows.retelling import watched
 from flows.sinks import DeadLetterSink, RedisSink
-from flows.stopping import end_process, ends_soon
+from flows.stopping import end_process, ends_before_it_begins, ends_soon, threads_stay
 from flows.supervised import is_supervised
 from flows.tenure import end_when_lost, fence_in, tenure
 
@@ -45,6 +49,8 @@ if TYPE_CHECKING:
     from state.config import Settings
     from state.journal import Journals
     from state.store import Fence
+
+_log = logging.getLogger("penstock.meeting")
 
 
 def run_live(
@@ -64,32 +70,37 @@ def run_live(
     Raises UserError for what a person can mend.
     """
     folder = recovery_folder
-    with _stored(folder, settings) as stored, ExitStack() as until_the_end:
-        if folder:
-            check_same_run(folder, settings)
-        known = stored_partitions(folder / "store", f"{FLOW_ID}.events") if folder else ()
-        source = KafkaSource(settings, stop, lists=place.reads, stored=known)
+    across_hosts = bool(place.addresses) and not is_supervised()
+    with ExitStack() as until_the_end:
         enter = until_the_end.enter_context
+        source = KafkaSource(settings, stop, lists=place.reads)
+        stored: Stored | None = None
+        is_first = not (across_hosts and place.process)
+        if is_first:
+            stored = enter(_stored(folder, settings))
+            if folder:
+                check_same_run(folder, settings)
+                source.stored = stored_partitions(folder / "store", f"{FLOW_ID}.events")
         enter(
             seen_from_outside(
                 settings,
                 stuck_s=settings.run.stuck_s,
                 redis_url=redis_url,
                 topic=source,
-                recovery_folder=folder,
+                recovery_folder=folder if is_first else None,
                 worker=place.process,
                 workers=place.processes,
+                share_a_host=is_supervised(),
             )
         )
         enter(ends_soon(stop))
-        # What is wrong with Kafka ends this process before it is part of a cluster, which would wait.
-        if not (redis_answers(redis_url, settings, stop) and kafka_answers(source, stop)):
+        if not redis_answers(redis_url, settings, stop):
             return
-        fence = enter(_fence(redis_url, settings, folder))
-        if not is_supervised() and not redis_is_whole(
-            redis_url, settings, stop, folder, stored, fence
-        ):
+        meeting = enter(Meeting(redis_url, settings, place, stop)) if across_hosts else None
+        part = enter(_part(source, settings, stop, redis_url, folder, stored, meeting))
+        if part is None:
             return
+        stored, fence = part
         flow = live_flow(
             source,
             settings,
@@ -102,21 +113,41 @@ def run_live(
         if folder is not None and place.learns:
             lost = end_process if place.addresses else source.end
             enter(watched(connect(redis_url, settings), folder, lost))
-        try:
-            # The matrices are small: more threads of BLAS would only take the core Redis works on.
-            with without_cycle_collector(), threadpool_limits(1):
-                cli_main(
-                    flow,
-                    process_id=place.process if place.addresses else None,
-                    addresses=list(place.addresses) or None,
-                    epoch_interval=timedelta(milliseconds=settings.source.epoch_ms),
-                    recovery_config=stored.config if stored else None,
-                )
-        except BytewaxRuntimeError as error:
-            if said := said_by_us(error):
-                raise said from None
-            raise
+        if meeting:
+            enter(meeting.kept(source))
+        if place.addresses:
+            threads_stay()
+            enter(ends_before_it_begins(stop))
+        _run(flow, settings, place, stored, across_hosts=across_hosts)
         source.finish()
+        if meeting and not stop.is_set():
+            _log.warning(
+                "the run ends in peace, asked for elsewhere: this process is to start again"
+            )
+
+
+def _run(
+    flow: Dataflow, settings: Settings, place: Place, stored: Stored | None, *, across_hosts: bool
+) -> None:
+    try:
+        # The matrices are small: more threads of BLAS would only take the core Redis works on.
+        with without_cycle_collector(), threadpool_limits(1):
+            cli_main(
+                flow,
+                process_id=place.process if place.addresses else None,
+                addresses=list(place.addresses) or None,
+                epoch_interval=timedelta(milliseconds=settings.source.epoch_ms),
+                recovery_config=stored.config if stored else None,
+            )
+    except BytewaxRuntimeError as error:
+        if said := said_by_us(error):
+            raise said from None
+        raise
+    except BaseException as error:  # a panic of Bytewax is not an Exception
+        if across_hosts and is_lost_peer(error):
+            _log.error("another process hung up: this one ends, to start and meet again")
+            end_process()
+        raise
 
 
 def live_flow(
@@ -154,11 +185,31 @@ def _stored(folder: Path | None, settings: Settings) -> AbstractContextManager[S
 
 
 @contextmanager
-def _fence(redis_url: str, settings: Settings, folder: Path | None) -> Iterator[Fence]:
-    """What this process writes under: its own lease, or its supervisor's."""
-    if folder is not None and is_supervised():
-        yield fence_in(folder)
-        return
-    with tenure(redis_url, settings, folder) as lease:
-        end_when_lost(lease)
-        yield lease.fence
+def _part(
+    source: KafkaSource,
+    settings: Settings,
+    stop: Flag,
+    redis_url: str,
+    folder: Path | None,
+    stored: Stored | None,
+    meeting: Meeting | None,
+) -> Iterator[tuple[Stored | None, Fence] | None]:
+    """What this process resumes, and what it writes under: its own lease, or that of who began it.
+
+    None: `stop` came first. What is wrong with Kafka ends the process here, before it is part of a
+    cluster, which would wait for it.
+    """
+    if folder and meeting and not meeting.leads:
+        with following(meeting, source, settings, stop, folder) as found:
+            yield found
+    elif not kafka_answers(source, stop):
+        yield None
+    elif folder and is_supervised():
+        yield stored, fence_in(folder)
+    else:
+        with tenure(redis_url, settings, folder) as lease:
+            end_when_lost(lease)
+            is_ready = redis_is_whole(redis_url, settings, stop, folder, stored, lease.fence) and (
+                meeting is None or meeting.lead(lease.fence.token, tuple(source.stored))
+            )
+            yield (stored, lease.fence) if is_ready else None

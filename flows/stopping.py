@@ -11,7 +11,9 @@ import signal
 import sys
 from contextlib import contextmanager
 from threading import Event, Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
+
+from flows import pulse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +23,10 @@ STOPPED = 130
 FAILED = 1
 STOP_S = 8.0
 """Who stops a service kills it after ten seconds."""
+
+_OVER = 0
+
+_threads_stay = Event()
 
 
 @contextmanager
@@ -45,9 +51,56 @@ def stop_on_signal() -> Iterator[Event]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def ends_before_it_begins(stop: Event) -> Iterator[None]:
+    """The process ends at once when asked to before the flow moves: Bytewax waits for its peers then.
+
+    It runs no handler meanwhile, so a thread hears the signals. Nothing has been read yet: nothing is
+    lost, and the exit code is 0.
+    """
+    reads, writes = os.pipe()
+    os.set_blocking(writes, False)
+
+    def hear() -> None:
+        while (number := os.read(reads, 1)[0]) != _OVER:
+            if number in SIGNALS and not pulse.has_begun():
+                os._exit(0)
+
+    thread = Thread(target=hear, name="ends-before", daemon=True)
+    thread.start()
+    to_before = signal.set_wakeup_fd(writes, warn_on_full_buffer=False)
+    try:
+        if stop.is_set():
+            os._exit(0)
+        yield
+    finally:
+        signal.set_wakeup_fd(to_before)
+        os.write(writes, bytes([_OVER]))
+        thread.join()
+        os.close(reads)
+        os.close(writes)
+
+
 def end_process() -> None:
     """End as in a crash: who started a cluster starts all of it again."""
     os._exit(FAILED)
+
+
+def end(code: int) -> NoReturn:
+    """End with an exit code: at once where threads of a cluster have outlived its flow.
+
+    The interpreter cannot end in order under them.
+    """
+    if _threads_stay.is_set():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def threads_stay() -> None:
+    """Hear that a flow begins in a cluster."""
+    _threads_stay.set()
 
 
 @contextmanager

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from state.store import Lease
 
 WATCH_S = 0.1
-BEGIN_S = 120.0
-"""How long a process may take to its first beat: it resumes what is stored."""
 BACKOFF_S = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
 CALM_S = 60.0
 """After so long without a restart the next one comes at once again."""
@@ -74,7 +72,7 @@ class Child:
             how = f"by signal {-code}" if code < 0 else f"with code {code}"
             return f"process {self.number} ended {how}"
         beat_s, now_s = pulse.read(self._pulse), time.monotonic()
-        if not beat_s and now_s - self._began_s <= max(BEGIN_S, stuck_s):
+        if not beat_s and now_s - self._began_s <= max(pulse.BEGIN_S, stuck_s):
             return ""
         quiet_s = now_s - (beat_s or self._began_s)
         return f"process {self.number} has not moved for {quiet_s:.0f} s" * (quiet_s > stuck_s)

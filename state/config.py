@@ -168,6 +168,7 @@ class Run(_Section, frozen=True):
 
     stuck_s: Annotated[float, msgspec.Meta(gt=0)] = 30.0
     lease_s: Annotated[float, msgspec.Meta(gt=0)] = 15.0
+    meet_s: Annotated[float, msgspec.Meta(gt=0)] = 300.0
 
 
 class Settings(_Section, frozen=True):

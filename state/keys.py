@@ -33,6 +33,7 @@ ps:1:shopper:{id}:row              STRING  a user's state that was put away     
 ps:1:device:{id}:row               STRING  an anonymous shopper's, or a link         30 d, 180 d
 ps:1:lease:{name}                  STRING  which run writes, as JSON                 its ttl
 ps:1:lease:{name}:token            STRING  the newest run's token                    none
+ps:1:lease:{name}:process:{n}      STRING  a process of a run across hosts, as JSON  its lease's ttl
 ps:1:told                          STRING  whose state is whole here, and a count    none
 
 One hash tag a key, so that a cluster can hold them. A storefront reads them all but `row`, which is
@@ -248,6 +249,11 @@ def lease_key(name: str) -> str:
 def lease_token_key(name: str) -> str:
     """The STRING with the newest token that a run was given."""
     return lease_key(name) + ":token"
+
+
+def member_key(name: str, process: int) -> str:
+    """The STRING in which a process of a run across hosts says that it is there."""
+    return f"{lease_key(name)}:process:{process}"
 
 
 def told_key() -> str:

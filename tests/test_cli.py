@@ -424,16 +424,26 @@ def test_check_gives_a_verdict_on_each(terminal: Terminal, redis_url: str) -> No
     ]
 
 
-def test_processes_started_by_hand_are_refused(
+def test_processes_that_cannot_be_a_cluster_are_refused(
     terminal: Terminal, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = ("run", "--redis", redis_url)
-    refused = terminal.run(*run, "-i", "1", "-a", "localhost:1;localhost:2")
-    assert refused.code == USER_ERROR
-    assert "use --processes N" in refused.err[0]
-    monkeypatch.setenv("BYTEWAX_PROCESS_ID", "1")
+    def said(*words: str) -> str:
+        refused = terminal.run("run", "--redis", redis_url, *words)
+        assert refused.code == USER_ERROR
+        assert len(refused.err) == 1
+        return refused.err[0]
+
+    two = ("-a", "localhost:1", "-a", "localhost:2")
+    assert "name one with --recovery" in said("-i", "1", *two)
+    recovery = ("--recovery", "recovery")
+    assert "-i 2: -a names 2 processes, counted from 0" in said(*recovery, *two, "-i", "2")
+    assert "-a host: name a host and a port" in said(*recovery, "-a", "host")
+    assert "different addresses" in said(*recovery, *two, "-a", "localhost:1")
+    assert "leave one of them out" in said(*recovery, *two, "--processes", "2")
+    monkeypatch.setenv("BYTEWAX_PROCESS_ID", "2")
     monkeypatch.setenv("BYTEWAX_ADDRESSES", "localhost:1;localhost:2")
-    assert terminal.run(*run) == refused
+    assert "-i 2: -a names 2 processes" in said(*recovery)
+    assert not Path("recovery").exists()
 
 
 def test_check_tells_what_redis_it_is_and_warns_of_one_that_evicts_what_must_stay(

@@ -12,7 +12,8 @@ import yaml
 
 from flows import metrics
 from flows.collectors import FolderMetrics, TopicMetrics
-from flows.supervisor import BACKOFF_S, BEGIN_S
+from flows.pulse import BEGIN_S
+from flows.supervisor import BACKOFF_S
 from state import config
 
 ROOT = Path(__file__).parents[1]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import argparse
 
 PROCESSES_MAX = 64
+FAILED = 1
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -56,14 +57,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="I",
         type=int,
         default=os.environ.get("BYTEWAX_PROCESS_ID", "0"),
-        help="which process of a cluster: --processes sets it",
+        help="which process of a run across hosts this is, counted from 0",
     )
     add(
         "-a",
         "--addresses",
-        metavar="A;B",
-        default=os.environ.get("BYTEWAX_ADDRESSES", ""),
-        help="where all of its processes listen: --processes sets it",
+        metavar="HOST:PORT",
+        action="append",
+        default=[],
+        help="where its processes listen for each other: of all of them, in the same order everywhere",
     )
     add_redis(parser)
     add_settings(parser)
@@ -79,14 +81,14 @@ def run(args: argparse.Namespace) -> int:
     if is_supervised():
         join_supervisor()
     with stop_on_signal() as stop:
-        if args.processes and not place.addresses:
+        if args.processes:
             return supervise(
                 sys.argv[1:],
                 settings,
                 stop,
                 processes=args.processes,
                 redis_url=redis_url,
-                recovery_folder=_needed(args.recovery),
+                recovery_folder=args.recovery,
             )
         while not stop.is_set():
             run_live(
@@ -97,28 +99,33 @@ def run(args: argparse.Namespace) -> int:
                 dead_letters=args.dead_letters,
                 recovery_folder=args.recovery,
             )
-            if place.addresses:
-                break  # whoever started the cluster starts it again as a whole
+            if place.addresses and not stop.is_set():
+                return FAILED  # whoever started the cluster starts it again as a whole
     return 0
 
 
 def _place(args: argparse.Namespace) -> Place:
+    given = args.addresses or [os.environ.get("BYTEWAX_ADDRESSES", "")]
+    addresses = tuple(one for some in given for one in some.split(";") if one)
+    if is_supervised():
+        args.processes = None
+        return Place(args.process_id, addresses)
     if args.processes is not None and not 1 <= args.processes <= PROCESSES_MAX:
         raise UserError(f"--processes {args.processes}: name 1 to {PROCESSES_MAX}")
-    addresses = tuple(one for one in args.addresses.split(";") if one)
+    if args.processes and addresses:
+        raise UserError("--processes is for one host and -a for several: leave one of them out")
+    if (args.processes or addresses) and args.recovery is None:
+        raise UserError(
+            "several processes need a folder to start again from, which all of them see: name one "
+            "with --recovery"
+        )
+    for one in addresses:
+        if not one.rpartition(":")[0] or not one.rpartition(":")[2].isdigit():
+            raise UserError(f"-a {one}: name a host and a port, as in -a host-a:9500")
+    if len(set(addresses)) < len(addresses) or len(addresses) > PROCESSES_MAX:
+        raise UserError(f"-a: name 1 to {PROCESSES_MAX} different addresses")
     if not 0 <= args.process_id < max(1, len(addresses)):
         raise UserError(
             f"-i {args.process_id}: -a names {len(addresses)} processes, counted from 0"
         )
-    if addresses and not is_supervised():
-        raise UserError(
-            "processes started by hand cannot share one lease and recovery folder: "
-            "leave -i and -a (BYTEWAX_PROCESS_ID, BYTEWAX_ADDRESSES) out and use --processes N"
-        )
     return Place(args.process_id, addresses)
-
-
-def _needed(folder: Path | None) -> Path:
-    if folder is None:
-        raise UserError("--processes needs a folder to start again from: name one with --recovery")
-    return folder

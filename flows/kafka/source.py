@@ -190,19 +190,19 @@ class KafkaSource(FixedPartitionedSource[SourceBatch, bytes]):
     """The events topic, for one worker. When `stop` is set, every partition ends between two batches.
 
     With `lists=False` the process lists no partitions: others read for it. `stored` are the names of
-    the partitions that the recovery store knows (`flows.kafka.stored`). `covered` is what the last
-    snapshots cover, `offsets` the next record to read.
+    the partitions that the recovery store knows (`flows.kafka.stored`), set before any is asked for.
+    `covered` is what the last snapshots cover, `offsets` the next record to read.
     """
 
     def __init__(
         self, settings: Settings, stop: Flag, *, lists: bool = True, stored: Collection[str] = ()
     ) -> None:
         self.settings = settings
+        self.stored = stored
         self.offsets: dict[TopicPartition, int] = {}
         self.covered: dict[TopicPartition, int] = {}
         self._stop = stop
         self._lists = lists
-        self._stored = stored
         self._hub: Hub | None = None
         self._watch: Watch | None = None
         self._held: dict[TopicPartition, Held] = {}
@@ -253,7 +253,7 @@ class KafkaSource(FixedPartitionedSource[SourceBatch, bytes]):
             return []
         self._connect()
         names = [part_name(one) for one in self._held]
-        if missing := sorted(set(self._stored).difference(names)):
+        if missing := sorted(set(self.stored).difference(names)):
             self.close()
             raise UserError(
                 f"the recovery folder knows partitions that Kafka does not have: "
@@ -282,7 +282,7 @@ class KafkaSource(FixedPartitionedSource[SourceBatch, bytes]):
             try:
                 self._held = held(hub.client, partitions_of(hub.client, kafka, kafka.topic), kafka)
                 # A partition that came while the run went on is read whole.
-                start = "earliest" if self._stored else kafka.start
+                start = "earliest" if self.stored else kafka.start
                 self._starts = first_offsets(hub.client, self._held, kafka, start)
             except UserError:
                 hub.close()
