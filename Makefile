@@ -51,7 +51,7 @@ quality: $(VENV)/.dev ## quality of lists and clusters, beside the baselines
 
 lock: $(BIN)/python ## lock again after a change of pyproject.toml (UPGRADE=1: to the newest releases)
 	@$(PIP) install $(UV)
-	@$(LOCK) pyproject.toml --output-file requirements.lock
+	@$(LOCK) --extra dashboard pyproject.toml --output-file requirements.lock
 	@$(LOCK) --constraints requirements.lock --extra dev pyproject.toml --output-file requirements-dev.lock
 
 clean: ## forget .venv, builds and caches

@@ -171,6 +171,14 @@ class Run(_Section, frozen=True):
     meet_s: Annotated[float, msgspec.Meta(gt=0)] = 300.0
 
 
+class Serving(_Section, frozen=True):
+    """The page for marketers. The token comes from the environment only."""
+
+    listen: str = "127.0.0.1:8600"
+    proxy_header: str = ""
+    tabs_max: Positive = 200
+
+
 class Settings(_Section, frozen=True):
     """The whole configuration.
 
@@ -191,6 +199,7 @@ class Settings(_Section, frozen=True):
     metrics: Metrics = Metrics()
     log: Log = Log()
     run: Run = Run()
+    serving: Serving = Serving()
     definitions: str = ""
 
     @property
@@ -205,6 +214,7 @@ class Settings(_Section, frozen=True):
             metrics=Metrics(),
             log=Log(),
             run=Run(),
+            serving=Serving(),
         )
 
     @property

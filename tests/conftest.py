@@ -13,9 +13,12 @@ from hypothesis import HealthCheck, settings
 
 from flows.embedded import EmbeddedRedis
 from tests.kafka_broker import AnyBroker, KafkaBroker, why_not
+from tests.pages import Watched, chromium
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from playwright.sync_api import Browser
 
 OWN_KAFKA = "KAFKA_BOOTSTRAP_SERVERS"
 
@@ -73,3 +76,24 @@ def killable_kafka_broker(kafka_broker: AnyBroker) -> KafkaBroker:
     if not isinstance(kafka_broker, KafkaBroker):
         pytest.skip(f"{OWN_KAFKA} names a broker that is not ours to kill")
     return kafka_broker
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium, once for all tests."""
+    program = chromium()
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(browser: Browser) -> Iterator[Watched]:
+    """A page that must not complain of anything."""
+    watched = Watched(browser)
+    yield watched
+    watched.close()
+    assert watched.complaints == []

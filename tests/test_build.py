@@ -33,7 +33,9 @@ def wanted(*extras: str) -> list[Requirement]:
 
 
 @pytest.mark.parametrize(
-    ("lock", "extras"), [(RUNTIME, ()), (DEV, ("plots", "dev"))], ids=["runtime", "dev"]
+    ("lock", "extras"),
+    [(RUNTIME, ("dashboard",)), (DEV, ("dashboard", "plots", "dev"))],
+    ids=["runtime", "dev"],
 )
 def test_the_lock_holds_what_the_project_asks_for(lock: Path, extras: tuple[str, ...]) -> None:
     versions = locked(lock)

@@ -81,7 +81,16 @@ def test_help_names_every_command(terminal: Terminal, capfd: pytest.CaptureFixtu
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
     offered = re.findall(r"^    (\w+)  ", capfd.readouterr().out, re.MULTILINE)
-    assert offered == ["demo", "run", "replay", "evaluate", "show", "redrive", "check"]
+    assert offered == [
+        "demo",
+        "run",
+        "replay",
+        "evaluate",
+        "show",
+        "dashboard",
+        "redrive",
+        "check",
+    ]
 
 
 def test_the_module_is_the_command(log: Path, tmp_path: Path) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import tempfile
 import time
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from flows.beside import beside
+from flows.commands.dashboard import server as page_server
 from flows.embedded import EmbeddedRedis
 from flows.live import LiveSource
 from flows.options import add_settings, settings_of
@@ -60,8 +62,12 @@ def run(args: argparse.Namespace) -> int:
     console.print(f"{some} of a synthetic shop, through the flow, into a Redis of its own{pace}")
     with EmbeddedRedis() as server, tempfile.TemporaryDirectory(prefix="penstock-demo-") as folder:
         dead_letters = Path(folder) / "dead-letters.jsonl"
-        view = nullcontext() if args.once else live_view(console, server.url)
-        with stop_on_signal() as stop, view:
+        with stop_on_signal() as stop, ExitStack() as shown:
+            if not args.once:
+                page = page_server(settings, server.url, any_port=True)
+                console.print(f"Open {page.url} to watch the shop and its segments.")
+                shown.enter_context(beside("page", page.serve))
+                shown.enter_context(live_view(console, server.url))
             source = LiveSource(visits, settings, stop, history=history, events_per_s=EVENTS_PER_S)
             run_source(source, settings, redis_url=server.url, dead_letters=dead_letters)
         figures = report(settings, server.url, began_s)

@@ -1,5 +1,7 @@
 """The one door to Redis: pipelined writes that wait out an outage, plain reads, and a lease.
 
+`reads` is for a server that answers many at once; all else is for a flow.
+
 Nothing else imports redis or hiredis. `addresses` says what a URL stands for, `links` holds the
 connections for writing and knows which node a key is on, `courier` is the thread that sends, `streams`
 knows what sending an entry again means, `words` puts errors into words, `lease` and `fence` keep a
@@ -12,6 +14,7 @@ from state.store.addresses import LOGIN_VARIABLE, USER_VARIABLE
 from state.store.fence import Fence
 from state.store.lease import Lease
 from state.store.marker import Marker
+from state.store.reads import Read, Reads
 from state.store.roster import Member, Roster
 from state.store.store import Command, Store
 
@@ -23,6 +26,8 @@ __all__ = [
     "Lease",
     "Marker",
     "Member",
+    "Read",
+    "Reads",
     "Roster",
     "Store",
 ]

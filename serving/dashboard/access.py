@@ -1,0 +1,196 @@
+"""Who may look: everybody on this machine, whoever knows the token, or whom a proxy lets through.
+
+On a loopback address without a token only the name of the host is held against what we are called,
+so that no other site can have a browser read the page. Elsewhere a token (`Authorization: Bearer`, or a
+cookie that the login form sets) or a header that a proxy sets is needed. No secret is ever part of an
+address.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import time
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+
+from state.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.datastructures import Headers
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+TOKEN_VARIABLE = "PENSTOCK_DASHBOARD_TOKEN"  # noqa: S105  the name of the variable
+TOKEN_CHARS_MIN = 16
+COOKIE = "penstock"
+COOKIE_S = 12 * 3600
+FORM_BYTES_MAX = 4096
+FAILURES_MAX = 10
+FAILURES_S = 60.0
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+OPEN_PATHS = ("/login", "/static/page.css", "/static/favicon.svg", "/static/theme.js", "/healthz")
+
+SECURITY_HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "manifest-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+}
+
+
+class Access:
+    """What lets somebody look. Raises UserError where `host` is open to others and nothing would."""
+
+    def __init__(self, host: str, proxy_header: str, token: str | None = None) -> None:
+        self.token = os.environ.get(TOKEN_VARIABLE, "") if token is None else token
+        self.proxy_header = proxy_header
+        self.is_loopback = host in LOOPBACK
+        if self.token and len(self.token) < TOKEN_CHARS_MIN:
+            raise UserError(
+                f"{TOKEN_VARIABLE} is too short: at least {TOKEN_CHARS_MIN} characters, such as "
+                "`openssl rand -hex 24` gives"
+            )
+        if not (self.is_loopback or self.token or proxy_header):
+            raise UserError(
+                f"serving.listen {host} is open to others: set {TOKEN_VARIABLE}, or name in "
+                "serving.proxy_header the header in which a proxy says who asks"
+            )
+        self._failures: list[float] = []
+
+    @property
+    def needs_login(self) -> bool:
+        """Whether there is a token to know."""
+        return self.token != ""
+
+    def may_look(self, headers: Headers, cookies: dict[str, str], now_s: float) -> bool:
+        """Whether a request is let through."""
+        if self.proxy_header and headers.get(self.proxy_header):
+            return True
+        if not self.token:
+            return self.is_loopback and not self.proxy_header
+        kind, _, given = headers.get("authorization", "").partition(" ")
+        if kind.lower() == "bearer" and self.is_token(given.strip()):
+            return True
+        until, _, signature = cookies.get(COOKIE, "").partition(".")
+        if not (until.isascii() and until.isdigit()) or int(until) < now_s:
+            return False
+        return hmac.compare_digest(self._signature(until).encode(), signature.encode())
+
+    def is_our_name(self, host: str) -> bool:
+        """Whether a browser asked for us by a name of this machine, where that is all there is."""
+        if not self.is_loopback or self.token or self.proxy_header:
+            return True
+        name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
+        return name.strip("[]") in LOOPBACK
+
+    def is_token(self, given: str) -> bool:
+        """In the same time whatever was given."""
+        return hmac.compare_digest(given.encode(), self.token.encode())
+
+    def cookie(self, now_s: float) -> str:
+        """What a browser keeps: until when, signed; the token is not in it."""
+        until = str(int(now_s) + COOKIE_S)
+        return f"{until}.{self._signature(until)}"
+
+    def failed(self, now_s: float) -> None:
+        """Somebody gave a wrong token."""
+        self._failures.append(now_s)
+
+    def is_locked(self, now_s: float) -> bool:
+        """Whether too many wrong tokens were given lately."""
+        self._failures = [at_s for at_s in self._failures if now_s - at_s < FAILURES_S]
+        return len(self._failures) >= FAILURES_MAX
+
+    def _signature(self, until: str) -> str:
+        key = hashlib.sha256(b"penstock dashboard" + self.token.encode()).digest()
+        return hmac.new(key, until.encode(), hashlib.sha256).hexdigest()
+
+
+class Guard:
+    """Lets nobody through who may not look, and gives every answer the headers that browsers heed."""
+
+    def __init__(
+        self, app: ASGIApp, access: Access, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._app = app
+        self._access = access
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [
+                    *message["headers"],
+                    *((name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items()),
+                ]
+            await send(message)
+
+        refusal = self._refusal(Request(scope))
+        await (refusal or self._app)(scope, receive, send_with_headers)
+
+    def _refusal(self, request: Request) -> Response | None:
+        path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+        if not self._access.is_our_name(request.headers.get("host", "")):
+            return PlainTextResponse(
+                "Open this page as http://127.0.0.1 or http://localhost.\n",
+                HTTPStatus.MISDIRECTED_REQUEST,
+            )
+        if path in OPEN_PATHS or path.startswith("/static/vendor/"):
+            return None
+        if self._access.may_look(request.headers, request.cookies, self._clock()):
+            return None
+        if path == "/" and self._access.needs_login:
+            return RedirectResponse("login", HTTPStatus.SEE_OTHER)
+        said = "Log in first.\n" if self._access.needs_login else "Come through the proxy.\n"
+        return PlainTextResponse(said, HTTPStatus.UNAUTHORIZED)
+
+
+async def log_in(request: Request, access: Access, form: str, now_s: float) -> Response:
+    """Answer the login form: a cookie for who knows the token."""
+    if access.is_locked(now_s):
+        return Response(
+            form.replace("<!-- said -->", "Too many wrong tokens: wait a minute."),
+            HTTPStatus.TOO_MANY_REQUESTS,
+            media_type="text/html",
+        )
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > FORM_BYTES_MAX:
+            return PlainTextResponse("too long\n", HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+    given = parse_qs(body.decode(errors="replace")).get("token", [""])[0]
+    if not (access.needs_login and access.is_token(given)):
+        access.failed(now_s)
+        return Response(
+            form.replace("<!-- said -->", "That is not the token."),
+            HTTPStatus.FORBIDDEN,
+            media_type="text/html",
+        )
+    answer = RedirectResponse("./", HTTPStatus.SEE_OTHER)
+    answer.set_cookie(
+        COOKIE,
+        access.cookie(now_s),
+        max_age=COOKIE_S,
+        httponly=True,
+        samesite="strict",
+        secure=request.url.scheme == "https",
+    )
+    return answer

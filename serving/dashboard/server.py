@@ -1,0 +1,98 @@
+"""Listens and answers, in this thread until told to stop, or beside something else."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from serving.dashboard.access import Access
+from serving.dashboard.app import app
+from state.errors import UserError
+from state.store import Reads
+
+if TYPE_CHECKING:
+    import threading
+
+    from state.config import Settings
+
+STOP_S = 2
+STREAM_BACKLOG = 128
+
+
+class Server:
+    """The page at an address. Listens as soon as it is made. Raises UserError where it cannot."""
+
+    def __init__(self, settings: Settings, redis_url: str, *, any_port: bool = False) -> None:
+        serving = settings.serving
+        host, port = address(serving.listen)
+        self._access = Access(host, serving.proxy_header)
+        self._tabs_max = serving.tabs_max
+        self._reads = Reads(redis_url, timeout_ms=settings.redis.timeout_ms)
+        self._socket = _listen(host, port, serving.listen, any_port=any_port)
+        shown = f"[{host}]" if ":" in host else host
+        self.url = f"http://{shown}:{self._socket.getsockname()[1]}"
+
+    def serve(self, stop: threading.Event) -> None:
+        """Answer until `stop` is set."""
+        asyncio.run(self._serve(stop))
+
+    async def _serve(self, stop: threading.Event) -> None:
+        application, hub = app(self._reads, self._access, tabs_max=self._tabs_max)
+        config = uvicorn.Config(
+            application,
+            log_level="error",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=STOP_S,
+            h11_max_incomplete_event_size=16_384,
+            limit_concurrency=2 * self._tabs_max + 50,
+        )
+        server = uvicorn.Server(config)
+
+        async def watch() -> None:
+            while not stop.is_set():
+                await asyncio.sleep(0.1)
+            hub.end()
+            server.should_exit = True
+
+        # Signals are the caller's: `serve` of uvicorn would take them over.
+        watching = asyncio.create_task(watch())
+        try:
+            await server._serve([self._socket])
+        finally:
+            watching.cancel()
+            self._socket.close()
+
+
+def address(listen: str) -> tuple[str, int]:
+    """Host and port. Raises UserError.
+
+    >>> address("127.0.0.1:8600"), address("[::1]:0")
+    (('127.0.0.1', 8600), ('::1', 0))
+    """
+    host, colon, port = listen.rpartition(":")
+    if not (colon and host and port.isascii() and port.isdigit() and int(port) < 65536):
+        raise UserError(f"serving.listen {listen}: expected host:port, as in 127.0.0.1:8600")
+    return host.strip("[]"), int(port)
+
+
+def _listen(host: str, port: int, listen: str, *, any_port: bool) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for wanted in (port, 0) if any_port else (port,):
+        listening = socket.socket(family)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((host, wanted))
+        except OSError as error:
+            listening.close()
+            failure = UserError(
+                f"serving.listen {listen}: {error.strerror}: name another with --listen HOST:PORT"
+            )
+            failure.__cause__ = error
+        else:
+            listening.listen(STREAM_BACKLOG)
+            return listening
+    raise failure

@@ -1,0 +1,200 @@
+"""What every tab looks at: figures of the shop, all segments, the last changes, data quality.
+
+Values by name: `now`, `workers`, `quality`, and of each segment `segment/<id>` and `spark/<id>`. Tails:
+`changes`, `events`. What nobody has written is left out, and the page says so.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from serving.dashboard.document import Reading
+from serving.dashboard.plain import figures, json, text
+from serving.dashboard.streams import Follower, changes, events, minutes
+from state import keys
+from state.times import HOUR_MS, MINUTE_MS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from serving.dashboard.plain import Number
+    from serving.dashboard.streams import Entry
+    from state.store import Read, Reads
+
+SEGMENTS_MAX = 1000
+WORKERS_MAX = 64
+CHANGES_FIRST, CHANGES_MOST = 25, 50
+EVENTS_FIRST, EVENTS_MOST = 4, 4
+EVENTS_A_TURN = 25
+SPARK_MINUTES = 60
+RATE_S = 5.0
+SLOW_S = 1.0
+"""What changes once a second is read once a second."""
+SHOP_FIELDS = ("events", "sessions", "active", "carts", "purchases", "revenue")
+
+Registry = dict[str, dict[str, Any]]
+
+
+class Shop:
+    """Looks at the whole shop; two round trips, one more where a minute of history is new."""
+
+    def __init__(self, reads: Reads, clock: Callable[[], float] = time.monotonic) -> None:
+        self._reads = reads
+        self._clock = clock
+        self._changes = Follower(
+            [keys.change_stream_key(stream) for stream in range(keys.CHANGE_STREAMS)],
+            first=CHANGES_FIRST,
+            most=CHANGES_MOST,
+        )
+        self._events = Follower([keys.recent_key()], first=EVENTS_FIRST, most=EVENTS_MOST)
+        self._counted: deque[tuple[float, Number]] = deque()
+        self._written: tuple[object, float] | None = None
+        self._slow_s = float("-inf")
+        self._slow: dict[str, Any] = {}
+        self._minute: dict[str, bytes] = {}
+        self._stats: dict[str, dict[str, Number]] = {}
+        self._lines: dict[str, dict[str, Any] | None] = {}
+        self._is_anew = True
+
+    async def look(self) -> Reading:
+        """Read everything. Raises UserError."""
+        now_s = self._clock()
+        try:
+            return await self._look(now_s)
+        except BaseException:
+            # Nobody knows what the Redis that answers next has of what we saw.
+            self._changes.begin_anew()
+            self._events.begin_anew()
+            self._minute.clear()
+            self._slow_s = float("-inf")
+            self._is_anew = True
+            raise
+
+    async def _look(self, now_s: float) -> Reading:
+        first: list[Read] = [
+            ("HGETALL", keys.meta_key()),
+            ("HGETALL", keys.shop_now_key()),
+            ("HGETALL", keys.registry_key()),
+        ]
+        of_changes, of_events = self._changes.reads(), self._events.reads()
+        meta, now, registered, *rest = await self._reads.many([*first, *of_changes, *of_events])
+        came, emptied = self._changes.take(rest[: len(of_changes)])
+        told, emptied_too = self._events.take(rest[len(of_changes) :])
+        registry: Registry = {
+            text(sid): json(about) or {} for sid, about in sorted(registered.items())[:SEGMENTS_MAX]
+        }
+        sizes = await self._sizes(registry)
+        if now_s - self._slow_s >= SLOW_S or registry.keys() != self._stats.keys():
+            self._slow_s = now_s
+            await self._read_slow(registry)
+        values: dict[str, Any] = {"now": self._now(figures(meta), figures(now), now_s)}
+        values |= self._slow
+        for sid, about in registry.items():
+            values[f"segment/{sid}"] = about | self._stats[sid] | {"id": sid, "size": sizes[sid]}
+            values[f"spark/{sid}"] = self._lines.get(sid)
+        is_anew, self._is_anew = self._is_anew or emptied or emptied_too, False
+        return Reading(
+            values,
+            {"changes": changes(came), "events": events(told)[-EVENTS_A_TURN:]},
+            self._still_ms((meta, now), now_s),
+            anew=is_anew,
+        )
+
+    async def _sizes(self, registry: Registry) -> dict[str, int]:
+        """How many are in each segment: counted where the members are, so that it is what it says."""
+        counts = await self._reads.many([("ZCARD", keys.members_key(sid)) for sid in registry])
+        return dict(zip(registry, counts, strict=True))
+
+    async def _read_slow(self, registry: Registry) -> None:
+        shop: list[Read] = [
+            ("HGETALL", keys.quality_key()),
+            ("XREVRANGE", keys.shop_history_key(), "+", "-", "COUNT", SPARK_MINUTES),
+            *(("GET", keys.worker_key(n)) for n in range(WORKERS_MAX)),
+        ]
+        of_segments: list[Read] = []
+        for sid in registry:
+            of_segments += [
+                ("HGETALL", keys.stats_key(sid)),
+                ("XREVRANGE", keys.history_key(sid), "+", "-", "COUNT", 1),
+            ]
+        replies = await self._reads.many([*shop, *of_segments])
+        quality, history, *beats = replies[: len(shop)]
+        self._slow = {
+            "quality": figures(quality),
+            "workers": [_worker(n, beat) for n, beat in enumerate(beats) if beat],
+            "minutes": minutes((history or [])[::-1], SHOP_FIELDS),
+        }
+        stats, newest = replies[len(shop) :: 2], replies[len(shop) + 1 :: 2]
+        await self._read_sparks(dict(zip(registry, newest, strict=True)))
+        self._stats = {sid: figures(one) for sid, one in zip(registry, stats, strict=True)}
+
+    async def _read_sparks(self, newest: Mapping[str, list[Entry] | None]) -> None:
+        minute = {sid: found[0][0] for sid, found in newest.items() if found}
+        changed = [sid for sid, entry in minute.items() if self._minute.get(sid) != entry]
+        self._minute = minute
+        self._lines = {sid: line for sid, line in self._lines.items() if sid in minute}
+        replies = await self._reads.many(
+            ("XREVRANGE", keys.history_key(sid), "+", "-", "COUNT", SPARK_MINUTES + 1)
+            for sid in changed
+        )
+        for sid, found in zip(changed, replies, strict=True):
+            self._lines[sid] = spark(minutes((found or [])[::-1], ("size",)))
+
+    def _now(
+        self, meta: Mapping[str, Number], now: Mapping[str, Number], now_s: float
+    ) -> dict[str, Number | None]:
+        """The figures of `ps:1:shop:now`, and what of them the flow's counts tell where it is absent."""
+        events_read = meta.get("events", 0)
+        self._counted.append((now_s, events_read))
+        while len(self._counted) > 2 and now_s - self._counted[0][0] > RATE_S:
+            self._counted.popleft()
+        first_s, first_events = self._counted[0]
+        passed_s = now_s - first_s
+        rate = (events_read - first_events) / passed_s if passed_s >= 1 else None
+        opened, closed = meta.get("sessions_opened"), meta.get("sessions_closed", 0)
+        counted: dict[str, Number | None] = {
+            "events": meta.get("events"),
+            "events_per_s": None if rate is None or rate < 0 else round(rate, 1),
+            "shoppers": meta.get("shoppers"),
+            "sessions_open": None if opened is None else opened - closed,
+            "watermark_ms": meta.get("watermark_ms"),
+            "late": meta.get("late"),
+            "duplicates": meta.get("duplicates"),
+            "lag": meta.get("lag"),
+            "items": meta.get("items"),
+        }
+        return counted | dict(now)
+
+    def _still_ms(self, written: object, now_s: float) -> int | None:
+        """How long ago what the flow writes with each batch changed; None before we saw that once."""
+        if self._written is None:
+            self._written = (written, float("-inf"))
+        elif self._written[0] != written:
+            self._written = (written, now_s)
+        changed_s = self._written[1]
+        return None if changed_s == float("-inf") else round((now_s - changed_s) * 1000)
+
+
+def spark(history: Sequence[Sequence[float | None]]) -> dict[str, Any] | None:
+    """The sizes of a segment in its last hour, and by how many it grew in that hour.
+
+    >>> spark([[0, 5.0], [60_000, 9.0]])
+    {'sizes': [5.0, 9.0], 'hour': 4.0, 'minutes': 1}
+    """
+    if not history:
+        return None
+    last_ms = history[-1][0] or 0
+    hour = [(at, size) for at, size in history if at is not None and at >= last_ms - HOUR_MS]
+    sizes = [size or 0.0 for _, size in hour]
+    spanned = (last_ms - (hour[0][0] or 0)) / MINUTE_MS
+    return {"sizes": sizes, "hour": sizes[-1] - sizes[0], "minutes": int(spanned)}
+
+
+def _worker(number: int, beat: bytes) -> dict[str, Any]:
+    told = json(beat) or {}
+    age_ms = max(0, time.time_ns() // 1_000_000 - int(told.get("at", 0)))
+    shown = {name: told.get(name) for name in ("host", "events_per_s", "lag", "version")}
+    # Told anew every 5 s: to the second it would only be news.
+    return {"n": number, "age_s": age_ms // 5000 * 5, **shown}

@@ -1,0 +1,77 @@
+// Small pieces that several views are made of.
+
+import { html, useRef, useState } from "./vendor/preact-htm.module.js";
+import { KINDS, NONE, ago, signed } from "./format.js";
+import { shopNow, told } from "./stream.js";
+
+export const to = {
+  segment: (id) => `#/segment/${encodeURIComponent(id)}`,
+  shopper: (id) => `#/shopper/${encodeURIComponent(id)}`,
+};
+
+const PATHS = {
+  enter: "M5 12h12M12 6l6 6-6 6", leave: "M19 12H7M12 6l-6 6 6 6",
+  up: "M12 19V6M6 12l6-6 6 6", down: "M12 5v13M6 12l6 6 6-6",
+  pause: "M8 5v14M16 5v14", play: "M8 5l11 7-11 7z", search: "M11 4a7 7 0 1 1 0 14 7 7 0 0 1 0-14M16 16l4 4",
+  moon: "M20 14.5A8.5 8.5 0 0 1 9.5 4a8.5 8.5 0 1 0 10.5 10.5z", sun: "M12 8a4 4 0 1 1 0 8 4 4 0 0 1 0-8M12 2v2M12 20v2M2 12h2M20 12h2M5 5l1.5 1.5M17.5 17.5L19 19M5 19l1.5-1.5M17.5 6.5L19 5",
+  save: "M12 4v11M7 11l5 5 5-5M5 20h14", back: "M15 5l-7 7 7 7", merge: "M6 4v6a6 6 0 0 0 6 6h7M15 12l4 4-4 4", erase: "M6 6l12 12M18 6L6 18",
+  cart: "M3 4h3l2 11h10l2-8H7M9 19.5h.01M17 19.5h.01", view: "M2 12s4-7 10-7 10 7 10 7-4 7-10 7-10-7-10-7M12 9a3 3 0 1 1 0 6 3 3 0 0 1 0-6",
+  bag: "M6 8h12l1 12H5zM9 8a3 3 0 0 1 6 0", page: "M6 3h9l4 4v14H6zM15 3v4h4", user: "M12 4a4 4 0 1 1 0 8 4 4 0 0 1 0-8M4 21a8 8 0 0 1 16 0",
+};
+export const Icon = ({ name }) => html`<svg class="icon" viewBox="0 0 24 24" aria-hidden="true"><path d=${PATHS[name] ?? PATHS.page} /></svg>`;
+
+export const Card = ({ title, aside, children, kind = "" }) => html`
+  <section class="card ${kind}" aria-label=${title}>
+    <header class="card-head"><h2>${title}</h2>${aside}</header>
+    ${children}
+  </section>`;
+
+export const Tile = ({ label, value, sub, hint, children }) => html`
+  <div class="tile" title=${hint ?? ""}>
+    <dt>${label}</dt>
+    <dd><span class="value ${value === NONE ? "none" : ""}">${value}</span>${sub && html`<span class="sub">${sub}</span>`}</dd>
+    ${children}
+  </div>`;
+
+export const Empty = ({ title, children }) => html`<div class="empty"><strong>${title}</strong><p>${children}</p></div>`;
+
+export const Kind = ({ kind }) => html`<span class="kind ${kind}">${KINDS[kind] ?? kind}</span>`;
+
+/** A number that went up or down: a sign, and a colour for those who see it. */
+export const Delta = ({ value }) => html`<span class="delta ${value > 0 ? "in" : value < 0 ? "out" : ""}">${signed(value)}</span>`;
+
+export const Ago = ({ ms }) => html`<time class="quiet" datetime=${ms ? new Date(ms).toISOString() : ""}>${ago(ms, shopNow())}</time>`;
+
+export const Share = ({ of, tone = "" }) => html`<span class="share ${tone}" aria-hidden="true"><span style=${{ width: `${Math.max(0, Math.min(100, 100 * (of || 0)))}%` }}></span></span>`;
+
+/** At most one new version a second, and none under the pointer: rows hold still to be read and clicked. */
+export function Calm({ children }) {
+  const kept = useRef({ at: 0, held: false, shown: children });
+  const [, draw] = useState(0);
+  const now = performance.now();
+  if (!kept.current.held && now - kept.current.at >= CALM_MS) Object.assign(kept.current, { at: now, shown: children });
+  const hold = (held) => () => { kept.current.held = held; if (!held) draw((n) => n + 1); };
+  return html`<div onMouseEnter=${hold(true)} onMouseLeave=${hold(false)} onFocusIn=${hold(true)} onFocusOut=${hold(false)}>${kept.current.shown}</div>`;
+}
+const CALM_MS = 1000;
+
+export const titled = (name) => name.charAt(0).toUpperCase() + name.slice(1);
+export const nameOf = (segment) => titled(told.shop.values.get(`segment/${segment}`)?.name ?? segment);
+
+const MOVES = { enter: ["enter", "in", "entered"], leave: ["leave", "out", "left"], merge: ["merge", "", "became"], erase: ["erase", "", "was erased"] };
+
+/** Who entered or left what. */
+export const Change = ({ change, of }) => {
+  const [kind, shopper, segment, ms] = change;
+  const [icon, tone, word] = MOVES[kind] ?? MOVES.merge;
+  return html`<li class="change">
+    <span class="move ${tone}"><${Icon} name=${icon} /></span>
+    <span class="what">
+      ${of !== shopper && html`<a class="who" href=${to.shopper(shopper)}>${shopper}</a> `}
+      <span class="quiet">${word}</span>${" "}
+      ${segment && of !== segment && (told.shop.values.has(`segment/${segment}`)
+        ? html`<a href=${to.segment(segment)}>${nameOf(segment)}</a>` : html`<span>${segment}</span>`)}
+    </span>
+    <${Ago} ms=${ms} />
+  </li>`;
+};

@@ -1,0 +1,3 @@
+// Before anything is drawn: the theme that was chosen here, else what the system says.
+const chosen = localStorage.getItem("theme");
+if (chosen === "light" || chosen === "dark") document.documentElement.dataset.theme = chosen;

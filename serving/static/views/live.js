@@ -1,0 +1,91 @@
+// The shop as it is now.
+
+import { html, useState } from "../vendor/preact-htm.module.js";
+import { Spark, TimeChart } from "../charts.js";
+import { NONE, at, brief, count, event, money, percent, rate, span } from "../format.js";
+import { Ago, Calm, Card, Change, Empty, Icon, Share, Tile, titled, to } from "../parts.js";
+import { named, shopNow, told } from "../stream.js";
+
+const FIELDS = { events: 1, sessions: 2, active: 3, carts: 4, purchases: 5, revenue: 6 };
+const METRICS = [["events", "Events", brief], ["active", "Active shoppers", brief], ["carts", "Carts", brief], ["purchases", "Purchases", brief], ["revenue", "Revenue", money]];
+const ROWS = 12;
+
+export function Live() {
+  const { values, tails } = told.shop;
+  const now = values.get("now") ?? {};
+  const minutes = values.get("minutes") ?? [];
+  const line = (field) => minutes.map((m) => m[FIELDS[field]] ?? 0);
+  const active = now.active_shoppers ?? now.sessions_open;
+  if (now.events === undefined || now.events === null) return html`<h1 class="hidden">Live</h1><${Empty} title="No events yet">Start the flow with <code>penstock run</code>, or try <code>penstock demo</code>: figures appear here within a second.<//>`;
+  return html`
+    <h1 class="hidden">Live</h1>
+    <dl class="tiles">
+      <${Tile} label="Events a second" value=${rate(now.events_per_s)} sub="${brief(now.events)} in all"><${Spark} values=${line("events")} label="Events by minute in the last hour" /><//>
+      <${Tile} label="Shoppers active now" value=${count(active)} sub="${brief(now.sessions_open)} open sessions"><${Spark} values=${line("active")} label="Active shoppers by minute in the last hour" /><//>
+      <${Tile} label="Conversion, 24 h" value=${percent(now.conversion_1d)} sub="of active shoppers bought"><${Spark} values=${line("purchases")} label="Purchases by minute in the last hour" /><//>
+      <${Tile} label="Revenue today" value=${money(now.revenue_today)} sub="${count(now.orders_today)} orders"><${Spark} values=${line("revenue")} label="Revenue by minute in the last hour" /><//>
+      <${Tile} label="Average order today" value=${money(now.aov_today)} sub="${brief(now.shoppers)} shoppers known"><${Spark} values=${line("carts")} label="Carts by minute in the last hour" /><//>
+    </dl>
+    <div class="columns wide-left">
+      <${Hour} minutes=${minutes} />
+      <${Card} title="Last changes">
+        ${tails.changes?.length
+          ? html`<${Calm}><ul class="feed">${tails.changes.slice(-ROWS).reverse().map((change) => html`<${Change} key=${change.join()} change=${change} />`)}</ul><//>`
+          : html`<${Empty} title="Nobody moved yet">Whoever enters or leaves a segment appears here at once.<//>`}
+      <//>
+    </div>
+    <div class="columns three">
+      <${Movers} />
+      <${Doing} events=${tails.events} />
+      <${Health} now=${now} />
+    </div>`;
+}
+
+function Hour({ minutes }) {
+  const [metric, choose] = useState("events");
+  const [, label, format] = METRICS.find(([name]) => name === metric);
+  const x = minutes.map((m) => m[0]), values = minutes.map((m) => m[FIELDS[metric]] ?? null);
+  const aside = html`<div class="choice" role="group" aria-label="What the chart shows">${METRICS.map(([name, title]) => html`<button aria-pressed=${name === metric} onClick=${() => choose(name)}>${title}</button>`)}</div>`;
+  return html`<${Card} title="The last hour" aside=${aside}>
+    ${minutes.length > 1
+      ? html`<${TimeChart} key=${metric} x=${x} height=${300} spanMs=${3_600_000} label="${label} by minute in the last hour, now ${format(values[values.length - 1])}"
+          series=${[{ label, values, format, colour: "--accent", bars: metric === "purchases" || metric === "carts" }]} />`
+      : html`<${Empty} title="No history yet">It grows by a point each minute while the flow runs.<//>`}
+  <//>`;
+}
+
+function Movers() {
+  const segments = [...named(told.shop.values, "segment/")].map(([, s]) => s).filter((s) => s.entered_5m || s.left_5m);
+  segments.sort((a, b) => b.entered_5m + b.left_5m - a.entered_5m - a.left_5m || (a.id < b.id ? -1 : 1));
+  const most = Math.max(1, ...segments.map((s) => Math.max(s.entered_5m, s.left_5m)));
+  return html`<${Card} title="Segments on the move" aside=${html`<span class="quiet">left · entered in 5 min</span>`}>
+    ${segments.length ? html`<ul class="movers">${segments.slice(0, 7).map((s) => html`<li key=${s.id}>
+      <a href=${to.segment(s.id)}>${titled(s.name)}</a>
+      <span class="flow"><span class="n out">${brief(s.left_5m)}</span><${Share} of=${s.left_5m / most} tone="out back" /><${Share} of=${s.entered_5m / most} tone="in" /><span class="n in">${brief(s.entered_5m)}</span></span>
+    </li>`)}</ul>` : html`<${Empty} title="All quiet">No segment gained or lost anybody in the last five minutes.<//>`}
+  <//>`;
+}
+
+const ICONS = { item_view: "view", cart_add: "cart", cart_remove: "cart", purchase: "bag", checkout_start: "bag", search: "search", identify: "user" };
+
+function Doing({ events }) {
+  return html`<${Card} title="In the shop right now">
+    ${events?.length ? html`<${Calm}><ul class="feed">${events.slice(-8).reverse().map(([shopper, type, item, ms], i) => html`<li class="change" key=${`${shopper}${type}${item}${ms}${i}`}>
+      <span class="move ${type === "purchase" ? "in" : ""}"><${Icon} name=${ICONS[type] ?? "page"} /></span>
+      <span class="what"><a class="who" href=${to.shopper(shopper)}>${shopper}</a> <span class="quiet">${event(type)}</span> ${item}</span><${Ago} ms=${ms} />
+    </li>`)}</ul><//>` : html`<${Empty} title="No clicks to show">The newest clicks appear here while the flow runs.<//>`}
+  <//>`;
+}
+
+function Health({ now }) {
+  const workers = told.shop.values.get("workers") ?? [];
+  const behind = shopNow() && now.watermark_ms ? shopNow() - now.watermark_ms : null;
+  const rows = [
+    ["Freshness", now.freshness_p99_ms === undefined ? NONE : `${span(now.freshness_p50_ms)} · 99 % in ${span(now.freshness_p99_ms)}`, now.freshness_p99_ms > 5000, "from a click to Redis"],
+    ["Behind the topic", now.lag === null || now.lag === undefined ? NONE : `${count(now.lag)} events`, now.lag > 10_000, "events waiting in Kafka"],
+    ["Watermark", now.watermark_ms ? `${at(now.watermark_ms)}` : NONE, false, behind === null ? "" : `${span(behind)} behind the newest event`],
+    ["Workers up", workers.length ? count(workers.length) : NONE, false, workers.length ? workers.map((w) => w.host).join(", ") : "none says that it lives"],
+    ["Bots", percent(now.bot_share), now.bot_share > 0.3, "of all events"],
+  ];
+  return html`<${Card} title="Health"><dl class="facts">${rows.map(([name, value, bad, hint]) => html`<div key=${name}><dt>${name}<small>${hint}</small></dt><dd class=${bad ? "bad" : ""}>${value}</dd></div>`)}</dl><//>`;
+}

@@ -1,0 +1,93 @@
+"""The page: what the server answers, and what a real browser shows of it."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from serving.dashboard.app import STATIC
+from state import keys
+from state.store import Store
+from tests.pages import Answer, Watched, fill, served, stream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from flows.embedded import EmbeddedRedis
+
+JAVASCRIPT_BYTES_MAX = 60 * 1024
+
+
+@pytest.fixture(scope="module")
+def shop_url(redis_server: EmbeddedRedis, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A Redis that the real flow filled with a synthetic shop; tests only read it."""
+    redis_server.ask("FLUSHALL")
+    fill(redis_server.url, tmp_path_factory.mktemp("letters"))
+    return redis_server.url
+
+
+@pytest.fixture(scope="module")
+def page_url(shop_url: str) -> Iterator[str]:
+    """A server of the page of that shop."""
+    with served(shop_url) as url:
+        yield url
+
+
+def sizes(redis_url: str) -> dict[str, int]:
+    client = Store(redis_url, timeout_ms=2000, patience_s=0).client
+    registry = client.hkeys(keys.registry_key())
+    return {sid.decode(): client.zcard(keys.members_key(sid.decode())) for sid in registry}
+
+
+def test_all_javascript_is_at_most_60_kb_gzipped() -> None:
+    scripts = sorted(STATIC.rglob("*.js"))
+    assert sum(len(gzip.compress(one.read_bytes())) for one in scripts) <= JAVASCRIPT_BYTES_MAX
+
+
+def test_nothing_is_loaded_from_elsewhere() -> None:
+    ours = [one for one in STATIC.rglob("*") if one.suffix in (".js", ".css", ".html")]
+    named = {one.name: re.findall(r"https?://[\w./]+", one.read_text()) for one in ours}
+    assert {name: found for name, found in named.items() if found} == {
+        "preact-htm.module.js": ["http://www.w3.org/2000/svg"],  # a name
+        "uPlot.iife.min.js": ["https://github.com/leeoniya/uPlot"],  # a comment
+    }
+
+
+def test_a_stream_tells_all_there_is_and_then_what_changed(shop_url: str, page_url: str) -> None:
+    with stream(page_url) as messages:
+        (first,) = next(messages)
+        assert first["whole"]
+        told = {n[8:]: v["size"] for n, v in first["set"].items() if n.startswith("segment/")}
+        assert told == sizes(shop_url) != {}
+        assert first["set"]["now"]["events"] == 6000
+        client = Store(shop_url, timeout_ms=2000, patience_s=0).client
+        client.zadd(keys.members_key("cluster-0"), {"a new one": 7})
+        changed = next(m[0]["set"] for m in messages if "segment/cluster-0" in m[0].get("set", {}))
+        client.zrem(keys.members_key("cluster-0"), "a new one")
+        assert changed["segment/cluster-0"]["size"] == told["cluster-0"] + 1
+
+
+@pytest.mark.parametrize("path", ["/", "/static/app.js", "/api/nothing", "/login"])
+def test_every_answer_has_the_headers_that_browsers_heed(page_url: str, path: str) -> None:
+    headers = Answer(page_url, path).headers
+    policy = headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+
+
+def test_segments_are_shown_with_as_many_shoppers_as_they_have(
+    shop_url: str, page_url: str, opened: Watched
+) -> None:
+    page = opened.page
+    page.goto(f"{page_url}/#/segments")
+    page.wait_for_selector("table.segments")
+    shown = page.locator(".segments .c-size .n").all_inner_texts()
+    assert sorted(map(int, shown)) == sorted(sizes(shop_url).values())
+    page.goto(f"{page_url}/#/")
+    active = page.get_by_text("Shoppers active now").locator("..").locator(".value")
+    assert int(active.inner_text().replace(",", "")) > 0
