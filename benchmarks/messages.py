@@ -39,7 +39,7 @@ def hops(batch_events: int) -> dict[str, list[Any]]:
     settings = Settings()
     shards, rules = (
         settings.sessions.shards,
-        Rules.of(settings.sessions, settings.profiles, settings.state),
+        Rules.of(settings.sessions, settings.profiles, settings.state, settings.lifecycle),
     )
     devices = [DeviceShard(rules) for _ in range(shards)]
     users = [UserShard(rules) for _ in range(shards)]

@@ -27,13 +27,13 @@ import msgspec
 
 from operators.shards import DeviceShard, shard_of
 from operators.visit import Rules
-from state.config import Profiles, Sessions, State
+from state.config import Lifecycle, Profiles, Sessions, State
 from state.journal import Journals, files
 from state.shopper import Session, Shopper
 from state.snapshots import DEVICES
 
 SHARDS = 64
-RULES = Rules.of(Sessions(), Profiles(), State())
+RULES = Rules.of(Sessions(), Profiles(), State(), Lifecycle())
 START_MS = 1_700_000_000_000
 CHANGED = (0.01, 0.1)
 EPOCHS = {10_000: 60, 100_000: 30, 1_000_000: 12}

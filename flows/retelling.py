@@ -67,6 +67,7 @@ def make_whole(
                 settings.sessions,
                 settings.profiles,
                 settings.state,
+                settings.lifecycle,
                 decided_share=settings.propensity.sampled_share,
             )
             for writes in retold(settings, rules, learned[0], shards, journals):

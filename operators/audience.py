@@ -125,21 +125,26 @@ class Audience(Kept):
         self.known[rows], self.last_ms[rows], self.order_ms[rows] = False, 0, 0
         self._marks.mark(rows)
 
-    def set_right(self, lost: Iterable[Change], row_of: Callable[[str], int]) -> list[Change]:
+    def set_right(
+        self, lost: Iterable[Change], row_of: Callable[[str], int]
+    ) -> tuple[list[Change], list[Change]]:
         """What takes back what a run that was lost told of memberships and that does not hold.
 
         `lost` is what the change streams said last of each, `row_of` gives a shopper's row or NOBODY.
+        Gives changes that have to be told, and memberships that were only entered at another time.
         """
         changes: list[Change] = []
+        entered: list[Change] = []
         for change in lost:
-            entered_ms = dict(self.of(row_of(change.shopper))).get(change.segment)
-            if (entered_ms is not None) == (change.kind == "enter"):
-                continue
-            if entered_ms is None:
-                changes.append(change._replace(kind="leave"))
-            else:
-                changes.append(change._replace(kind="enter", at_ms=entered_ms))
-        return changes
+            since_ms = dict(self.of(row_of(change.shopper))).get(change.segment)
+            if since_ms is None:
+                if change.kind == "enter":
+                    changes.append(change._replace(kind="leave"))
+            elif change.kind == "leave":
+                changes.append(change._replace(kind="enter", at_ms=since_ms))
+            elif since_ms != change.at_ms:
+                entered.append(change._replace(at_ms=since_ms))
+        return changes, entered
 
     def order(self, row: int, micros: int, at_ms: int) -> None:
         """Count a purchase for the segments its shopper is in."""
@@ -199,7 +204,8 @@ class Audience(Kept):
 
     def small(self) -> Arrays:
         """The roster and counts."""
-        return {"roster": np.array(self.roster.ids, np.str_), **self.counts.small()}
+        ids = "\n".join(self.roster.ids).encode()
+        return {"roster": np.frombuffer(ids, np.uint8), **self.counts.small()}
 
     def restore(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
         """Take over a state that `arrays` gave. Former releases knew only clusters."""
@@ -208,8 +214,8 @@ class Audience(Kept):
         self.order_ms = arrays["order_ms"].astype(np.int64)
         self.rows = len(self.known)
         if "roster" in arrays:
-            added = [sid for sid in self.roster.ids if sid not in arrays["roster"]]
-            self.roster = Roster([*arrays["roster"].tolist(), *added])
+            stored = arrays["roster"].tobytes().decode().split("\n")
+            self.roster = Roster(dict.fromkeys([*stored, *self.roster.ids]))
         complete = [one.restore(arrays, self.rows) for one in self.dimensions.values()]
         self._is_older = not all(complete)
         self.flags.restore(arrays, self.rows)

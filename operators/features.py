@@ -41,8 +41,12 @@ _NO_SESSION = Session(0, 0)
 
 LAST_MS = 10
 """Where a feature row has the time of the shopper's last event."""
+SEEN = [9, LAST_MS, 21, 22]
+"""Where it has when the shopper was seen first and last, went away and came back (ms)."""
+BOUGHT = [11, 5, 6]
+"""Where it has the last purchase (ms), the number of orders and what they are worth (millionths)."""
 
-COLUMNS = 21
+COLUMNS = 23
 _row = struct.Struct(f"{COLUMNS}d").pack
 
 
@@ -73,6 +77,8 @@ def feature_row(shopper: Shopper, top_share: float, session: Session | None) -> 
         session.carts,
         session.purchases,
         session.cart_micros,
+        shopper.away_ms,
+        shopper.returned_ms,
     )
 
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from operators.audience import Audience
 from operators.cards import Cards
 from operators.changes import ChangeLog
 from operators.clusters import Clusters
 from operators.features import FEATURES
 from operators.propensity.propensity import Propensity
 from operators.recommend import Recommender
+from operators.standing import Standing
 from operators.stored_tables import Loaded, StoredTables, Tables
 from operators.totals import Ledger
 from state.resp import bulk
@@ -23,13 +23,15 @@ from state.segments import cluster_id
 from state.snapshots import LEARNED, LearnedState, pack_arrays, unpack_arrays
 
 if TYPE_CHECKING:
+    from operators.audience import Audience
     from operators.clusters import Quality
     from state.config import Settings
     from state.journal import Journals
 
 
 class Learned:
-    """The parts. `now_ms` is the newest event time seen, `batches` how many came of each partition.
+    """The parts. `now_ms` is the newest event time seen, `clock_ms` the newest that all of the source
+    has reached, by which time passes for segments; `batches` how many came of each partition.
 
     `defined` are name and version of each cluster. Not stored: `told_definitions`, whether Redis is
     sure to have them, and `quality`, as of how many events.
@@ -47,28 +49,42 @@ class Learned:
             half_life_points=clusters.half_life_points or None,
             seed=clusters.seed,
         )
-        ids = [cluster_id(c) for c in range(clusters.k)]
-        self.audience = Audience(ids)
+        self.standing = Standing(settings)
         self.propensity = Propensity(settings.propensity)
         self.cards = Cards()
         self.changes = ChangeLog(settings.redis.change_stream_max)
         self.ledger = Ledger()
         self.defined: dict[int, tuple[str, int]] = {}
-        self.told_definitions = True
+        self.told_definitions = False
         self.quality: tuple[int, Quality] | None = None
         self.figures_ms = 0
         self.now_ms = 0
+        self.clock_ms = 0
         self.batches: dict[str, int] = {}
-        self.tails = [bulk("cluster") + bulk(sid) + bulk("cluster_distance") for sid in ids]
+        self.tails = [
+            bulk("cluster") + bulk(cluster_id(c)) + bulk("cluster_distance")
+            for c in range(clusters.k)
+        ]
         """What a profile says of each cluster, packed but for the distance."""
         self._stored = StoredTables(journals)
         if snapshot is not None:
             self._restore(LEARNED.decode(snapshot))
 
     @property
+    def audience(self) -> Audience:
+        """Who is in which segment."""
+        return self.standing.audience
+
+    @property
     def rows_held(self) -> int:
         """Shoppers and items there are rows for."""
         return len(self.recommender.shoppers.rows) + len(self.recommender.items.rows)
+
+    def hear(self, watermark_ms: int) -> None:
+        """How far the source has come: events may be so much older than what it has reached."""
+        if watermark_ms > 0:
+            reached_ms = watermark_ms + self.settings.sessions.allowed_lateness_ms
+            self.clock_ms = max(self.clock_ms, reached_ms)
 
     def snapshot(self) -> bytes:
         """The state as versioned bytes."""
@@ -77,7 +93,7 @@ class Learned:
             vocabularies={},
             recommender=pack_arrays(self.recommender.small()),
             clusters=pack_arrays(self.clusters.small()),
-            audience=pack_arrays(self.audience.small()),
+            audience=pack_arrays(self.standing.small()),
             cards={},
             changed_cards=sorted(self.cards.changed),
             change_ids=self.changes.ids,
@@ -85,6 +101,7 @@ class Learned:
             defined=self.defined,
             now_ms=self.now_ms,
             figures_ms=self.figures_ms,
+            clock_ms=self.clock_ms,
             told=self.recommender.told,
             journal=self._stored.store(tables),
             batches=self.batches,
@@ -96,7 +113,7 @@ class Learned:
                 vocabularies={name: v.ids for name, v in tables.vocabularies.items()},
                 recommender=pack_arrays(self.recommender.arrays()),
                 clusters=pack_arrays(self.clusters.arrays()),
-                audience=pack_arrays(self.audience.arrays()),
+                audience=pack_arrays(self.standing.arrays()),
                 propensity=pack_arrays(self.propensity.arrays()),
                 cards=self.cards.rows,
             )
@@ -111,9 +128,10 @@ class Learned:
         }
         loaded = Loaded(stored, state.vocabularies, state.cards)
         self._stored.load(state.journal, loaded)
+        self.clock_ms = state.clock_ms
         self.recommender.restore(stored["recommender"], loaded.ids)
         self.clusters.restore(stored["clusters"])
-        self.audience.restore(stored["audience"])
+        self.standing.restore(stored["audience"], self.clock_ms)
         self.propensity.restore(stored["propensity"])
         self.cards = Cards(loaded.cards, set(state.changed_cards))
         if state.journal is not None:
@@ -122,7 +140,6 @@ class Learned:
         self.changes.ids = state.change_ids
         self.ledger = Ledger.of(state.ledger)
         self.defined = state.defined
-        self.told_definitions = False
         self.now_ms = state.now_ms
         self.figures_ms = state.figures_ms
         self.recommender.told = state.told
@@ -133,7 +150,7 @@ class Learned:
         parts = {
             "recommender": self.recommender,
             "clusters": self.clusters,
-            "audience": self.audience,
+            "audience": self.standing,
             "propensity": self.propensity,
         }
         return Tables(parts, self.recommender.vocabularies(), self.cards)

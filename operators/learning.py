@@ -76,8 +76,7 @@ class Learning:
             if len(waiting) * part.parts < self._whole:
                 continue
             del self._pending[part.batch]
-            for one in (part.batch, *part.batch.joined):
-                self.learned.batches[one.partition] = one.number + 1
+            self.learned.batches[part.batch.partition] = part.batch.number + 1
             waiting.sort(key=lambda part: part.shard)
             batch = [visited for part in waiting for visited in part.visited]
             if part.batch.live:
@@ -102,8 +101,10 @@ class Learning:
         writes = list(chain.from_iterable(one.writes for one in visited))
         # Of a shopper that several batches tell of, the newest.
         active = list({one[0]: one for v in visited for one in v.active}.values())
-        changes = audience.set_right(self._lost, recommender.shoppers.find)
+        changes, entered = audience.set_right(self._lost, recommender.shoppers.find)
+        writes += telling.changed(entered)
         self._lost = []
+        learned.hear(watermark_ms)
         changes += leaving.leave(learned, visited, writes)
         clicks = self._clicks(batches)
         received_ms = b"".join(one.received_ms for one in visited)
@@ -111,6 +112,9 @@ class Learning:
         if active:
             profiles_end, changed = self._segments(active, writes)
             changes += changed
+        moved, aged = learned.standing.advance(recommender.shoppers.ids, learned.clock_ms)
+        changes += moved
+        writes += aged
         for one in visited:
             changes += audience.apply(one.transitions, recommender.shoppers.row)
         writes += telling.changed(changes)
@@ -179,19 +183,26 @@ class Learning:
         cluster, distance = learned.clusters.assign(matrix)
         at_ms = raw[:, LAST_MS].astype(np.int64)
         learned.now_ms = max(learned.now_ms, int(at_ms.max()))
-        heads, numbers = learned.propensity.told(profiles, counts, raw)
-        for profile, count, c, d in zip(
-            heads, numbers, cluster.tolist(), distance.tolist(), strict=True
-        ):
-            if c == NOBODY:
-                writes.append(command(profile, count))
-            else:
-                writes.append(command(f"{profile}{tails[c]}{bulk(f'{d:.3f}')}", count + 4))
-        profiles_end = len(writes)
         rows = learned.recommender.shoppers.take(names)
         stay = learned.audience.see(rows, known, at_ms)
+        changes = learned.standing.see(names, rows, raw, cluster, learned.clock_ms)
+        heads, numbers = learned.propensity.told(profiles, counts, raw)
+        for profile, count, c, d, (tail, more) in zip(
+            heads,
+            numbers,
+            cluster.tolist(),
+            distance.tolist(),
+            learned.standing.tails(rows),
+            strict=True,
+        ):
+            if c == NOBODY:
+                writes.append(command(profile + tail, count + more))
+            else:
+                own = f"{profile}{tails[c]}{bulk(f'{d:.3f}')}{tail}"
+                writes.append(command(own, count + more + 4))
+        profiles_end = len(writes)
         writes += telling.refreshed(learned.recommender.shoppers.ids[row] for row in stay.tolist())
-        return profiles_end, learned.audience.put("cluster", names, rows, cluster, at_ms)
+        return profiles_end, changes
 
     @property
     def rows_held(self) -> int:

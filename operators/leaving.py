@@ -30,7 +30,7 @@ def leave(learned: Learned, visited: list[Visited], writes: list[Write]) -> list
     gone += [(who, "", Change("erase", who, "", at)) for v in visited for who, at in v.erased]
     for name, user, change in gone:
         learned.recommender.leave(name, user)
-        changes += learned.audience.drop(shoppers.find(name), name, change.at_ms)
+        changes += learned.standing.drop(shoppers.find(name), name, change.at_ms)
         writes.append(("DEL", keys.segments_key(name), keys.top_key(name, keys.SLOT)))
         changes.append(change)
     return changes
@@ -47,12 +47,12 @@ def forget(
     rows: list[int] = []
     for name, at_ms in evicted:
         row = learned.recommender.shoppers.find(name)
-        changes += learned.audience.drop(row, name, at_ms)
+        changes += learned.standing.drop(row, name, at_ms)
         writes.append(("DEL", keys.segments_key(name)))
         if row != NOBODY:
             rows.append(row)
     gone = np.unique(np.array(rows, np.int32))
-    learned.audience.forget(gone)
+    learned.standing.forget(gone)
     learned.recommender.forget_shoppers(gone)
     return changes
 

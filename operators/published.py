@@ -45,8 +45,8 @@ def figures(learned: Learned, watermark_ms: int, *, last: bool) -> list[Write]:
     for (kind, value), text in popular:
         if text:
             writes.append(("SET", keys.popular_key(kind, value), text, "EX", POPULAR_TTL_S))
-    if learned.clusters.started:
-        writes += _definitions(learned)
+    writes += _definitions(learned)
+    if learned.audience.rows:
         writes += segment_figures.stats(learned.audience, now_ms, watermark_ms)
     writes += learned.propensity.models(now_ms)
     return writes + _models(learned, last=last)
@@ -55,12 +55,16 @@ def figures(learned: Learned, watermark_ms: int, *, last: bool) -> list[Write]:
 def _definitions(learned: Learned) -> list[Write]:
     writes: list[Write] = []
     versions = learned.clusters.reseeded.tolist()
-    names = learned.clusters.describe(FEATURES)
+    names = learned.clusters.describe(FEATURES) if learned.clusters.started else {}
     fresh = {c: (name, 1 + int(versions[c])) for c, name in names.items()}
     changed = {c: one for c, one in fresh.items() if learned.defined.get(c) != one}
     learned.defined |= changed
     if not learned.told_definitions:
-        writes += definition_writes(_clusters(learned.defined))
+        writes += definition_writes([*_clusters(learned.defined), *learned.standing.definitions])
+        writes += [
+            ("HSETNX", keys.definition_key(one.id), "updated_ms", learned.now_ms)
+            for one in learned.standing.definitions
+        ]
         learned.told_definitions = True
     return writes + definition_writes(_clusters(changed), learned.now_ms)
 

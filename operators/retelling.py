@@ -10,6 +10,8 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from operators import lists, profile, published, telling
 from operators.features import LAST_MS, feature_matrix, feature_row, feature_rows
 from operators.learned import Learned
@@ -98,10 +100,15 @@ def _profiles(active: Sequence[Active], learned: Learned) -> list[Write]:
     nearest, distance = learned.clusters.assign(feature_matrix(raw))
     heads, numbers = learned.propensity.told(profiles, counts, raw)
     writes: list[Write] = []
+    find = learned.recommender.shoppers.find
     for name, head, count, at, d in zip(
         names, heads, numbers, nearest.tolist(), distance.tolist(), strict=True
     ):
-        own = learned.audience.segment_of("cluster", learned.recommender.shoppers.find(name))
+        row = find(name)
+        if row != NOBODY:
+            (tail, more) = learned.standing.tails(np.array([row]))[0]
+            head, count = head + tail, count + more
+        own = learned.audience.segment_of("cluster", row)
         if own == NOBODY:
             writes.append(command(head, count))
         elif own == at:

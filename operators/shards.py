@@ -54,25 +54,18 @@ class Watermark:
         self._reached_ms: int | None = None
 
     def advance(self, batch: BatchId) -> int:
-        """Hear of a batch and of those joined with it; how far event time has come then."""
-        reached_ms = self._hear(batch)
-        for joined in batch.joined:
-            reached_ms = self._hear(joined)
-        return reached_ms
-
-    def _hear(self, batch: BatchId) -> int:
         """Hear of a partition; the minimum over those that go on, 0 until all have been heard of.
 
         Where none goes on, it is the maximum. It never goes back: a partition that was idle comes back
         to what was reached without it.
 
         >>> watermark = Watermark({})
-        >>> [watermark._hear(BatchId(*heard)) for heard in (
+        >>> [watermark.advance(BatchId(*heard)) for heard in (
         ...     ("a", 0, 5, False, 2), ("b", 0, 3, False, 2), ("b", 1, 4, True, 2), ("a", 1, 9, True, 2)
         ... )]
         [0, 3, 5, 9]
         >>> watermark = Watermark({"a": (5, False), "b": (3, False)})
-        >>> [watermark._hear(BatchId(*heard)) for heard in (
+        >>> [watermark.advance(BatchId(*heard)) for heard in (
         ...     ("b", 0, 4, False, 2, True), ("b", 1, 4, False, 2), ("a", 0, 9, False, 2)
         ... )]
         [5, 5, 5]
@@ -123,6 +116,7 @@ class DeviceShard:
             archive,
             self.shoppers,
             self.links,
+            idle_ms=rules.idle_ms,
             lineage=state.lineage,
             gone=state.gone,
         )
@@ -205,7 +199,7 @@ class DeviceShard:
         self.shelf.put_away(finished)
         if group.events or finished.writes or totals.sessions_closed != closed:
             finished.totals[f"devices:{group.shard}"] = copy(totals)
-        finished.sources = group.totals
+        finished.source = group.totals
         finished.received_ms = group.received_ms
         if group.shard == ORDERING_SHARD:
             finished.turn = self._folded
@@ -240,7 +234,13 @@ class UserShard:
         rows, _ = self._stored.load(state.journal, state.rows, {})
         self.shoppers = visit.Shoppers(rules, rows, state.totals, state.rules)
         self.shelf = Shelf(
-            keys.row_key, rules, archive, self.shoppers, lineage=state.lineage, gone=state.gone
+            keys.row_key,
+            rules,
+            archive,
+            self.shoppers,
+            idle_ms=rules.known_idle_ms,
+            lineage=state.lineage,
+            gone=state.gone,
         )
         self.watermark = Watermark(state.watermarks, state.batches)
         # What has come of batches that are not whole, whose turn it is, and how many have been folded.
@@ -325,8 +325,7 @@ class UserShard:
 
 def _not_before(now_ms: int, group: Group) -> list[int]:
     """The watermark at each event; the others' where they went on while this partition was idle."""
-    batch = group.batch
-    if now_ms <= batch.watermark_ms and all(now_ms <= one.watermark_ms for one in batch.joined):
+    if now_ms <= group.batch.watermark_ms:
         return group.clock
     return [max(clock_ms, now_ms) for clock_ms in group.clock]
 

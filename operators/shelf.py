@@ -53,6 +53,7 @@ class Shelf:
         shoppers: Shoppers,
         links: Links | None = None,
         *,
+        idle_ms: int,
         lineage: bytes = b"",
         gone: dict[str, bool] | None = None,
     ) -> None:
@@ -60,6 +61,7 @@ class Shelf:
         self.gone = {} if gone is None else gone
         self._key_of = key_of
         self._rules = rules
+        self._idle_ms = idle_ms
         self._archive = archive
         self._shoppers = shoppers
         self._links = links
@@ -118,7 +120,7 @@ class Shelf:
         now_ms = out.watermark_ms
         before_ms = 0
         if now_ms - self._swept_ms >= HOUR_MS:
-            self._swept_ms, before_ms = now_ms, now_ms - self._rules.idle_ms
+            self._swept_ms, before_ms = now_ms, now_ms - self._idle_ms
         if now_ms - self._tried_ms >= MINUTE_MS:
             self._tried_ms = now_ms
             self._full = self._full_links = self._rules.rows_max

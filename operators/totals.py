@@ -35,7 +35,8 @@ class Ledger:
             before = self._shards.get(name)
             if before is None or _progress(before) <= _progress(totals):
                 self._shards[name] = totals
-        self._sources.update(visited.sources)
+        if visited.source is not None:
+            self._sources[visited.batch.partition] = visited.source
 
     @property
     def accepted(self) -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-from operators import profile, sessions
+from operators import absence, profile, sessions
 from operators.features import feature_row
 from operators.idle import Idle
 from operators.segments.engine import engine_of
@@ -24,7 +24,7 @@ from state.times import DAY_MS, HOUR_MS
 
 if TYPE_CHECKING:
     from operators.segments.compiling import RuleSet
-    from state.config import Profiles, Sessions, State
+    from state.config import Lifecycle, Profiles, Sessions, State
     from state.events import Event
     from state.messages import Move, Told
     from state.shopper import Session
@@ -51,6 +51,8 @@ class Rules:
     alias_ttl_s: int
     rows_max: int
     idle_ms: int
+    known_idle_ms: int
+    absence_ms: int
     tastes: DecayedCounts
     segments: RuleSet | None
     decided_of_256: int
@@ -61,6 +63,7 @@ class Rules:
         sessions: Sessions,
         profiles: Profiles,
         state: State,
+        lifecycle: Lifecycle,
         segments: RuleSet | None = None,
         decided_share: float = 0.0,
     ) -> Rules:
@@ -79,6 +82,8 @@ class Rules:
             alias_ttl_s=profiles.alias_ttl_days * 86_400,
             rows_max=max(1, state.shoppers_max // sessions.shards),
             idle_ms=state.idle_days * DAY_MS,
+            known_idle_ms=state.known_idle_days * DAY_MS,
+            absence_ms=lifecycle.dormant_days * DAY_MS,
             tastes=DecayedCounts(
                 profiles.affinity_half_life_days * DAY_MS, profiles.affinity_categories_max
             ),
@@ -170,6 +175,7 @@ class Shoppers:
         if at_ms < clock_ms:
             shopper.late += 1
             self.totals.late += 1
+        absence.hear(shopper, at_ms, self.rules.absence_ms)
         before = shopper.sessions
         session = sessions.enter(shopper, at_ms, gap_ms=self.rules.gap_ms, clock_ms=clock_ms)
         if shopper.sessions != before:
@@ -219,12 +225,14 @@ class Shoppers:
         shopper = self.rows.get(name)
         if shopper is None:
             shopper = self.rows[name] = Shopper(True, other.first_ms, other.last_ms)
+            shopper.away_ms, shopper.returned_ms = other.away_ms, other.returned_ms
             self.totals.shoppers += 1
             self._active[name] = -1
         self._active.setdefault(name, shopper.last_ms)
         segments, now_ms = self.segments, self._clock(move.clock_ms)
         if segments is not None:
             segments.advance(name, shopper, max(now_ms, other.last_ms - 1))
+        absence.merge(shopper, other, self.rules.absence_ms)
         before, joined_ms = shopper.sessions, max(move.at_ms, move.clock_ms)
         sessions.merge(shopper, other, gap_ms=self.rules.gap_ms, at_ms=joined_ms)
         self.totals.sessions_opened += shopper.sessions - before

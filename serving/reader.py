@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from state.store import Store
 
+CLUSTERS = "cluster-"
+"""What the ids of segments begin with that have lists of their own."""
 OWN = "own list"
 
 
@@ -118,6 +120,8 @@ class Storefront:
         """Where a list may be and what that is, in the order of the contract."""
         yield OWN, keys.top_key(shopper, slot)
         for sid in self.segments_of(shopper):
+            if not sid.startswith(CLUSTERS):
+                continue
             yield f"popular in the segment {sid}", keys.popular_key("segment", sid)
         if category := self.profile(shopper).get("top_category"):
             yield f"popular in the category {category}", keys.popular_key("category", category)

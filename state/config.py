@@ -85,6 +85,31 @@ class Propensity(_Section, frozen=True):
     labels_min: Positive = 100
 
 
+class Rfm(_Section, frozen=True):
+    """Segments by how lately, how often and for how much shoppers buy."""
+
+    enabled: bool = True
+    scheme: Literal["quintiles", "top-bottom"] = "quintiles"
+    every_min: Positive = 60
+
+
+class Lifecycle(_Section, frozen=True):
+    """Segments by how long ago shoppers were seen."""
+
+    enabled: bool = True
+    new_days: Positive = 7
+    dormant_days: Positive = 30
+    reengaged_days: Positive = 7
+    lost_days: Positive = 90
+
+    def __post_init__(self) -> None:
+        """Refuse spans that contradict each other."""
+        if not max(self.new_days, self.reengaged_days) <= self.dormant_days < self.lost_days:
+            raise ValueError(
+                "new_days and reengaged_days must be at most dormant_days, and that below lost_days"
+            )
+
+
 class Weights(_Section, frozen=True):
     """How much one event says about a shopper's taste."""
 
@@ -110,6 +135,7 @@ class State(_Section, frozen=True):
     shoppers_max: Positive = 1_000_000
     items_max: Positive = 200_000
     idle_days: Positive = 30
+    known_idle_days: Positive = 400
 
 
 class Redis(_Section, frozen=True):
@@ -192,6 +218,8 @@ class Settings(_Section, frozen=True):
     clusters: Clusters = Clusters()
     segments: Segments = Segments()
     propensity: Propensity = Propensity()
+    rfm: Rfm = Rfm()
+    lifecycle: Lifecycle = Lifecycle()
     lists: Lists = Lists()
     state: State = State()
     redis: Redis = Redis()

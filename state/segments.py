@@ -37,6 +37,16 @@ def cluster_id(cluster: int) -> str:
     return f"cluster-{cluster}"
 
 
+def rfm_id(name: str) -> str:
+    """The segment of one of `RFM_NAMES`."""
+    return f"rfm-{name}"
+
+
+def lifecycle_id(stage: str) -> str:
+    """The segment of one of `STAGES`."""
+    return f"lifecycle-{stage}"
+
+
 def cluster_definition(cluster: int, name: str, version: int) -> Definition:
     """The segment of a cluster, as it is called now."""
     description = "Shoppers alike in how they visit and buy, found by clustering."
@@ -65,3 +75,68 @@ def definition_writes(
             fields += ("updated_ms", updated_ms)
         writes += [fields, ("HSET", keys.registry_key(), one.id, orjson.dumps(summary).decode())]
     return writes
+
+
+RFM_NAMES = {
+    "champions": ("Champions", "Bought lately, often, and for much."),
+    "loyal": ("Loyal", "Buy often, not only just now."),
+    "potential-loyalist": ("Potential loyalist", "Bought lately, more than once."),
+    "new": ("New", "Bought for the first time just now."),
+    "promising": ("Promising", "Bought for the first time lately."),
+    "need-attention": ("Need attention", "In the middle in everything."),
+    "about-to-sleep": ("About to sleep", "Seldom, and some time ago: nearly gone."),
+    "at-risk": ("At risk", "Bought often, but long ago."),
+    "cannot-lose": ("Cannot lose", "Among the best, but long ago."),
+    "hibernating": ("Hibernating", "Seldom, for little, long ago."),
+    "lost": ("Lost", "The least of all, longest ago."),
+}
+"""By id: name, and who they are."""
+
+RFM_GRID = (
+    ("new", "potential-loyalist", "potential-loyalist", "champions", "champions"),
+    ("promising", "potential-loyalist", "potential-loyalist", "loyal", "loyal"),
+    ("about-to-sleep", "about-to-sleep", "need-attention", "loyal", "loyal"),
+    ("hibernating", "hibernating", "at-risk", "at-risk", "cannot-lose"),
+    ("lost", "hibernating", "at-risk", "at-risk", "cannot-lose"),
+)
+"""Names by recency (5 first) and by frequency and money (1 first).
+
+The eleven names are those of Putler, "RFM Analysis for Successful Customer Segmentation", whose ranges
+overlap; which cell has which name is the grid of recency by frequency that is in common use, with
+"lost" taken out of the corner of "hibernating", and frequency and money taken as one.
+"""
+
+STAGES = {
+    "new": ("New", "Seen for the first time less than {new_days} days ago."),
+    "active": ("Active", "Seen less than {dormant_days} days ago."),
+    "dormant": ("Dormant", "Not seen for {dormant_days} days."),
+    "re-engaged": ("Re-engaged", "Back for less than {reengaged_days} days after being dormant."),
+    "lost": ("Lost", "Not seen for {lost_days} days."),
+}
+"""By id: name, and who they are; in the order of `operators.lifecycle`."""
+
+
+def rfm_definitions() -> list[Definition]:
+    """The segments of RFM."""
+    return [
+        Definition(rfm_id(sid), "rfm", name, description, _cells(sid))
+        for sid, (name, description) in RFM_NAMES.items()
+    ]
+
+
+def lifecycle_definitions(days: dict[str, int]) -> list[Definition]:
+    """The segments of the lifecycle, for spans by name."""
+    return [
+        Definition(lifecycle_id(sid), "lifecycle", name, text.format(**days), text.format(**days))
+        for sid, (name, text) in STAGES.items()
+    ]
+
+
+def _cells(sid: str) -> str:
+    cells = [
+        f"R {5 - row}, F and M {column + 1}"
+        for row, names in enumerate(RFM_GRID)
+        for column, name in enumerate(names)
+        if name == sid
+    ]
+    return "; ".join(cells)

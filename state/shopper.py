@@ -97,7 +97,8 @@ class Shopper(msgspec.Struct, gc=False, array_like=True):
 
     `open` are the sessions the watermark has not closed, oldest first; `sessions`, `session_ms` and
     `session_events` count them too. `seen` holds eight bytes for each remembered event id, the newest
-    last. `affinity` is described in `operators.tastes`, `rules` is None where there are none.
+    last. `affinity` is described in `operators.tastes`, `rules` is None where there are none; `away_ms`
+    and `returned_ms` are the last event before the last long absence and the first after it, 0 for none.
     """
 
     known: bool
@@ -130,3 +131,5 @@ class Shopper(msgspec.Struct, gc=False, array_like=True):
     currency: str = ""
     consent: Consents = (0, None, None, None)
     rules: RuleState | None = None
+    away_ms: int = 0
+    returned_ms: int = 0

@@ -195,6 +195,7 @@ class LearnedState(msgspec.Struct):
     journal: Handle | None = None
     batches: dict[str, int] = {}
     propensity: dict[str, Array] = {}
+    clock_ms: int = 0
 
 
 class TableState(msgspec.Struct):
@@ -219,12 +220,12 @@ def _with_new_fields(plain: Any) -> Any:
 
 SOURCE = SnapshotCodec(SourceState, version=1)
 DEVICES = SnapshotCodec(
-    DevicesState, version=4, upgrades=dict.fromkeys((1, 2, 3), _with_new_fields)
+    DevicesState, version=5, upgrades=dict.fromkeys((1, 2, 3, 4), _with_new_fields)
 )
-USERS = SnapshotCodec(UsersState, version=4, upgrades=dict.fromkeys((1, 2, 3), _with_new_fields))
-ROWS = SnapshotCodec(RowsState, version=2, upgrades={1: _with_new_fields})
+USERS = SnapshotCodec(UsersState, version=5, upgrades=dict.fromkeys((1, 2, 3, 4), _with_new_fields))
+ROWS = SnapshotCodec(RowsState, version=3, upgrades=dict.fromkeys((1, 2), _with_new_fields))
 LEARNED = SnapshotCodec(
-    LearnedState, version=4, upgrades=dict.fromkeys((1, 2, 3), _with_new_fields)
+    LearnedState, version=5, upgrades=dict.fromkeys((1, 2, 3, 4), _with_new_fields)
 )
 TABLE = SnapshotCodec(TableState, version=1)
 

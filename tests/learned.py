@@ -6,6 +6,7 @@ from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from operators.changes import changes_among
 from operators.decode import decode_lines
 from operators.routing import SourceClock
 from operators.shards import DeviceShard, UserShard, regroup
@@ -17,6 +18,8 @@ from tests.streams import LATENESS_MS, RULES, SHARDS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from operators.changes import ChangeFields
+    from operators.learning import Learning
     from state.messages import Part
 
 SETTINGS: Settings = load(
@@ -45,3 +48,33 @@ def batches(
         arrived = [devices[group.shard].fold(group)[0] for group in batch.groups]
         found.append([part for m in regroup(arrived, SHARDS) for part in users[m.shard].fold(m)])
     return found
+
+
+def fed(
+    learning: Learning, events: Sequence[Event], *, size: int, until_ms: int = 0
+) -> list[ChangeFields]:
+    """What the change streams say of events, so many a batch; then nothing comes until a time."""
+    devices = [DeviceShard(RULES) for _ in range(SHARDS)]
+    users = [UserShard(RULES) for _ in range(SHARDS)]
+    clock = SourceClock()
+    changes: list[ChangeFields] = []
+
+    def feed(some: Sequence[Event], idle_ms: int = 0) -> None:
+        batch = clock.batch(
+            some,
+            partition="0",
+            shards=SHARDS,
+            allowed_lateness_ms=LATENESS_MS,
+            idle_ms=idle_ms,
+            live=True,
+        )
+        arrived = [devices[group.shard].fold(group)[0] for group in batch.groups]
+        parts = [part for m in regroup(arrived, SHARDS) for part in users[m.shard].fold(m)]
+        for output in learning.fold_all(parts):
+            changes.extend(changes_among(output.writes))
+
+    for start in range(0, len(events), size):
+        feed(events[start : start + size])
+    if until_ms:
+        feed([], until_ms - LATENESS_MS - clock.watermark_ms)
+    return changes

@@ -17,15 +17,15 @@ from hiredis import Reader
 from hypothesis import strategies as st
 
 from flows.replay import run
-from operators.routing import SourceClock, joined
+from operators.routing import SourceClock
 from operators.shards import DeviceShard, UserShard, regroup
 from operators.visit import Rules
-from state.config import Lists, Profiles, Redis, Sessions, Settings, Source, State
+from state.config import Lifecycle, Lists, Profiles, Redis, Sessions, Settings, Source, State
 from state.events import Consent, Event, Item
 from state.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from state.deadletters import DeadLetter
@@ -38,7 +38,7 @@ MINUTE_MS = 60_000
 GAP_MS = 30 * MINUTE_MS
 LATENESS_MS = 5 * MINUTE_MS
 SHARDS = 4
-RULES = Rules.of(Sessions(shards=SHARDS), Profiles(), State())
+RULES = Rules.of(Sessions(shards=SHARDS), Profiles(), State(), Lifecycle())
 
 ITEMS = tuple(
     Item(f"item {n}", category=("wear", f"kind {n % 5}"), price=[None, 9.99, 0.1, 120.0][n % 4])
@@ -101,35 +101,17 @@ class Flow:
         workers: int = 1,
     ) -> None:
         """One batch; of several workers each regroups its own shards and sends what it pickled."""
-        self.feed_at_once(
-            {partition: records}, partitions=partitions, last=last, workers=workers, live=False
+        clock = self.clocks.setdefault(partition, SourceClock())
+        batch = clock.batch(
+            records,
+            partition=partition,
+            shards=SHARDS,
+            allowed_lateness_ms=LATENESS_MS,
+            partitions=partitions,
+            last=last,
         )
-
-    def feed_at_once(
-        self,
-        records: Mapping[str, Iterable[Event]],
-        *,
-        partitions: int,
-        last: bool = False,
-        workers: int = 1,
-        live: bool = True,
-    ) -> None:
-        """A batch of each of some partitions, which are folded as one if they are live."""
-        batches = []
-        for partition, of_partition in records.items():
-            clock = self.clocks.setdefault(partition, SourceClock())
-            batch = clock.batch(
-                of_partition,
-                partition=partition,
-                shards=SHARDS,
-                allowed_lateness_ms=LATENESS_MS,
-                partitions=partitions,
-                last=last,
-                live=live,
-            )
-            self.rejected += len(batch.rejected)
-            batches.append(batch)
-        arrived = [self.devices[group.shard].fold(group)[0] for group in joined(batches)]
+        self.rejected += len(batch.rejected)
+        arrived = [self.devices[group.shard].fold(group)[0] for group in batch.groups]
         dealt: list[Regrouped] = []
         for worker in range(workers):
             dealt += regroup(arrived[worker::workers], SHARDS)

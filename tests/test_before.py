@@ -83,7 +83,7 @@ def test_memberships_and_the_stream_are_those_of_the_state_again(redis_url: str)
     written(redis_url, LOST[1:], log)
 
     lost, log.ids = RedisBefore(store).changes_after(snapshot)
-    righted = audience.set_right(lost, lambda name: 0 if name == "ann" else NOBODY)
+    righted, _ = audience.set_right(lost, lambda name: 0 if name == "ann" else NOBODY)
     store.send([*log.writes(righted), *telling.changed(righted)])
     store.settle()
 

@@ -13,8 +13,7 @@ import pytest
 from bytewax.errors import BytewaxRuntimeError
 from kafka import TopicPartition
 
-from flows.kafka.client import part_name
-from flows.kafka.source import KafkaSource
+from flows.kafka.source import KafkaSource, part_name
 from flows.kafka.watch import Watch
 from operators.shards import Watermark
 from state.errors import UserError

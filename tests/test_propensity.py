@@ -15,7 +15,7 @@ from operators.learners.online_glm import Link, OnlineGlm
 from operators.propensity.progressive import Progressive
 from operators.propensity.waiting import ALL, Waiting
 from operators.visit import Rules, Shoppers
-from state.config import Profiles, Sessions, State
+from state.config import Lifecycle, Profiles, Sessions, State
 from state.events import Event, Item
 from state.messages import BatchId, Totals
 from state.shopper import Session
@@ -117,7 +117,7 @@ def purchase(event_id: str, at_ms: int) -> Event:
 
 
 def shoppers_that_decide_at_each_event() -> Shoppers:
-    rules = Rules.of(Sessions(), Profiles(), State(), decided_share=1.0)
+    rules = Rules.of(Sessions(), Profiles(), State(), Lifecycle(), decided_share=1.0)
     return Shoppers(rules, {}, Totals())
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from operators.segments.compiling import RuleSet
 from operators.visit import Rules
-from state.config import Profiles, Sessions, State
+from state.config import Lifecycle, Profiles, Sessions, State
 from tests.streams import (
     GAP_MS,
     ITEMS,
@@ -47,7 +47,7 @@ here: {when: session_events >= 2}
 
 def rules_of(text: str) -> Rules:
     compiled = RuleSet.of(text, "segments.yaml", gap_ms=GAP_MS)
-    return Rules.of(Sessions(shards=SHARDS), Profiles(), State(), compiled)
+    return Rules.of(Sessions(shards=SHARDS), Profiles(), State(), Lifecycle(), compiled)
 
 
 def transitions(flow: Flow) -> dict[str, list[Transition]]:

@@ -65,6 +65,8 @@ SHOPPER = Shopper(
     affinity_scale=1322,
     currency="EUR",
     consent=(1_600_000_000_001, True, False, None),
+    away_ms=1_600_000_000_002,
+    returned_ms=1_600_000_000_003,
 )
 RULED = msgspec.structs.replace(
     SHOPPER,
@@ -78,6 +80,8 @@ RULED = msgspec.structs.replace(
     ),
 )
 RULES_KEPT = RulesState({"keen": 5}, {2**62 + 1: (1_600_000_000_000, 3)})
+RULED_V4 = msgspec.structs.replace(RULED, away_ms=0, returned_ms=0)
+SHOPPER_V3 = msgspec.structs.replace(SHOPPER, away_ms=0, returned_ms=0)
 TOTALS = Totals(9, 1, 2, 1, 2, 1, 0, 1, 0, 5, 3)
 TOTALS_V2 = msgspec.structs.replace(TOTALS, evicted=0, returned=0)
 READ = SourceTotals(12, {"not_json": 2}, {"item_view": 3})
@@ -123,6 +127,7 @@ SAMPLES: dict[str, Any] = {
         journal=HANDLE,
         batches={"shop": 3},
         propensity=pack_arrays({"session.labels": np.array([3, 1])}),
+        clock_ms=1_600_000_700_000,
     ),
     "table": TableState(
         "recommender",
@@ -137,28 +142,37 @@ SAMPLES: dict[str, Any] = {
 
 LEDGER_V2 = LedgerState({"shop": READ}, {"users:0": TOTALS_V2}, 4, 2)
 FORMER: dict[str, Any] = {
-    "devices-v1": DevicesState({"ann": SHOPPER}, {"ann": ("u", 18_518)}, WATERMARKS, TOTALS_V2),
+    "devices-v1": DevicesState({"ann": SHOPPER_V3}, {"ann": ("u", 18_518)}, WATERMARKS, TOTALS_V2),
     "devices-v2": DevicesState(
-        {"ann": SHOPPER}, {"ann": ("u", 18_518)}, WATERMARKS, TOTALS_V2, HANDLE, {"shop": 3}
+        {"ann": SHOPPER_V3}, {"ann": ("u", 18_518)}, WATERMARKS, TOTALS_V2, HANDLE, {"shop": 3}
     ),
     "devices-v3": msgspec.structs.replace(
-        SAMPLES["devices"], rows={"ann": SHOPPER}, rules=RulesState()
+        SAMPLES["devices"], rows={"ann": SHOPPER_V3}, rules=RulesState()
     ),
-    "users-v3": msgspec.structs.replace(SAMPLES["users"], rows={"u": SHOPPER}, rules=RulesState()),
-    "rows-v1": msgspec.structs.replace(SAMPLES["rows"], rows={"ann": SHOPPER}),
-    "users-v1": UsersState({"u": SHOPPER}, WATERMARKS, TOTALS_V2),
-    "users-v2": UsersState({"u": SHOPPER}, WATERMARKS, TOTALS_V2, HANDLE, {"shop": 3}),
+    "devices-v4": msgspec.structs.replace(SAMPLES["devices"], rows={"ann": RULED_V4}),
+    "users-v1": UsersState({"u": SHOPPER_V3}, WATERMARKS, TOTALS_V2),
+    "users-v2": UsersState({"u": SHOPPER_V3}, WATERMARKS, TOTALS_V2, HANDLE, {"shop": 3}),
+    "users-v3": msgspec.structs.replace(
+        SAMPLES["users"], rows={"u": SHOPPER_V3}, rules=RulesState()
+    ),
+    "users-v4": msgspec.structs.replace(SAMPLES["users"], rows={"u": RULED_V4}),
+    "rows-v1": msgspec.structs.replace(SAMPLES["rows"], rows={"ann": SHOPPER_V3}),
+    "rows-v2": msgspec.structs.replace(SAMPLES["rows"], rows={"ann": RULED_V4}),
     "learned-v1": msgspec.structs.replace(
         SAMPLES["learned"],
         figures_ms=0,
         told=(0, 0),
         journal=None,
         batches={},
+        clock_ms=0,
         ledger=LEDGER_V2,
         propensity={},
     ),
-    "learned-v2": msgspec.structs.replace(SAMPLES["learned"], ledger=LEDGER_V2, propensity={}),
-    "learned-v3": msgspec.structs.replace(SAMPLES["learned"], propensity={}),
+    "learned-v2": msgspec.structs.replace(
+        SAMPLES["learned"], ledger=LEDGER_V2, propensity={}, clock_ms=0
+    ),
+    "learned-v3": msgspec.structs.replace(SAMPLES["learned"], propensity={}, clock_ms=0),
+    "learned-v4": msgspec.structs.replace(SAMPLES["learned"], clock_ms=0),
 }
 """What bytes of a former version hold, where the sample of today has more."""
 

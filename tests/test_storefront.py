@@ -60,7 +60,8 @@ def filled(redis_server: EmbeddedRedis, tmp_path_factory: pytest.TempPathFactory
     run(visits, settings, redis_url=redis_server.url, dead_letters=letters)
     store = Store(redis_server.url, timeout_ms=2000, patience_s=0)
     storefront = Storefront(store)
-    crowd = max(storefront.segments(), key=lambda segment: segment.size)
+    clusters = [one for one in storefront.segments() if one.sid.startswith("cluster-")]
+    crowd = max(clusters, key=lambda segment: segment.size)
     members = storefront.newest_members(crowd.sid, 100)
     liking = [name for name in members if "top_category" in storefront.profile(name)]
     own, in_segment, in_category, forgotten = liking[:4]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from operators.visit import TASTE_TYPES, Rules
 from state import keys
-from state.config import Profiles, Sessions, State
+from state.config import Lifecycle, Profiles, Sessions, State
 from state.times import DAY_MS
 from tests.streams import (
     ITEMS,
@@ -190,7 +190,10 @@ class TestErase:
 
 def test_the_rules_are_in_the_units_of_the_fold() -> None:
     rules = Rules.of(
-        Sessions(gap_ms=1000, remembered_event_ids=3), Profiles(known_ttl_days=2), State()
+        Sessions(gap_ms=1000, remembered_event_ids=3),
+        Profiles(known_ttl_days=2),
+        State(),
+        Lifecycle(),
     )
     assert (rules.gap_ms, rules.remembered_bytes, rules.known_ttl_s) == (1000, 24, 172_800)
     assert rules.session_ttl_ms == 61_000

@@ -40,7 +40,7 @@ SESSION_FEATURES = (
 SESSION_EVENTS = 16
 """The column of a feature row that is 0 where there is no session."""
 
-assert COLUMNS == 21
+assert COLUMNS >= 21
 
 
 def session_matrix(raw: Floats) -> Floats:

@@ -1,0 +1,260 @@
+"""Where each shopper stands: cluster, RFM and lifecycle decided, and applied to the audience.
+
+Whoever was active is decided at once; for the others time passes in `advance`, some at a time.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from operators.audience import Audience
+from operators.features import BOUGHT, SEEN
+from operators.learners.table import Kept
+from operators.lifecycle import Lifecycle
+from operators.rfm import Rfm
+from operators.segments.compiling import rule_segments
+from state import keys
+from state.interactions import NOBODY
+from state.resp import bulk
+from state.segments import (
+    RFM_NAMES,
+    STAGES,
+    Definition,
+    cluster_id,
+    lifecycle_definitions,
+    lifecycle_id,
+    rfm_definitions,
+    rfm_id,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from operators.changes import Change
+    from operators.learners.table import Arrays, Table
+    from operators.lifecycle import Steps
+    from operators.memberships import Segments
+    from state.config import Settings
+    from state.interactions import Rows, Times
+    from state.messages import Write
+
+
+class Standing(Kept):
+    """The audience, and what RFM and the lifecycle know of it; either is None where turned off.
+
+    `definitions` are those of the segments that are always the same.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.rfm = Rfm(settings.rfm) if settings.rfm.enabled else None
+        self.lifecycle = Lifecycle(settings.lifecycle) if settings.lifecycle.enabled else None
+        self.definitions: list[Definition] = []
+        if self.rfm is not None:
+            self.definitions += rfm_definitions()
+        if self.lifecycle is not None:
+            self.definitions += lifecycle_definitions(msgspec.structs.asdict(settings.lifecycle))
+        rules = rule_segments(settings)
+        if rules is not None:
+            self.definitions += [
+                Definition(one.id, "rule", one.name, one.description, one.words)
+                for one in rules.rules
+            ]
+        fixed = [cluster_id(c) for c in range(settings.clusters.k)]
+        self.audience = Audience([*fixed, *(one.id for one in self.definitions)])
+        self._known_ttl_s = settings.profiles.known_ttl_days * 86_400
+        self._anonymous_ttl_s = settings.profiles.anonymous_ttl_days * 86_400
+        self._tails: dict[tuple[int, int], tuple[str, int]] = {}
+        self._find_places()
+
+    def see(
+        self,
+        shoppers: Sequence[str],
+        rows: Rows,
+        raw: NDArray[np.float64],
+        cluster: Segments,
+        now_ms: int,
+    ) -> list[Change]:
+        """Decide for shoppers who were active, by their feature rows; `audience.see` comes first."""
+        at_ms = raw[:, SEEN[1]].astype(np.int64)
+        changes = self.audience.put("cluster", shoppers, rows, cluster, at_ms)
+        if self.lifecycle is not None:
+            times = raw[:, SEEN].astype(np.int64)
+            moves = self._return(shoppers, rows, times)
+            self.lifecycle.see(rows, times)
+            changes += _with_stages(moves + self._live(shoppers, rows, now_ms))
+        if self.rfm is not None:
+            self.rfm.see(rows, raw[:, BOUGHT].astype(np.int64))
+            changes += self._rate(shoppers, rows, at_ms)
+        return changes
+
+    def advance(self, shoppers: Sequence[str], now_ms: int) -> tuple[list[Change], list[Write]]:
+        """Let time pass for those who are not active; `shoppers` are all names, by row.
+
+        Who moved, and what changes of their profiles.
+        """
+        changes: list[Change] = []
+        writes: list[Write] = []
+        if self.lifecycle is not None:
+            rows = self.lifecycle.due(now_ms)
+            if len(rows):
+                moves = self._live([shoppers[row] for row in rows.tolist()], rows, now_ms)
+                changes += _with_stages(moves)
+                writes += self._profiles(shoppers, rows, now_ms)
+        if self.rfm is not None:
+            self.rfm.round(now_ms)
+            rows = self.rfm.moved()
+            if len(rows):
+                names = [shoppers[row] for row in rows.tolist()]
+                at_ms = np.maximum(now_ms, self.audience.last_ms[rows])
+                changes += self._rate(names, rows, at_ms)
+                writes += self._profiles(shoppers, rows, now_ms)
+        return changes, writes
+
+    def drop(self, row: int, shopper: str, at_ms: int) -> list[Change]:
+        """Take a shopper that is no more out of all segments; `row` is NOBODY for one never seen."""
+        if row != NOBODY:
+            self._forget(np.array([row], np.int32))
+        return self.audience.drop(row, shopper, at_ms)
+
+    def forget(self, rows: Rows) -> None:
+        """These shoppers, who were dropped before, were never seen."""
+        self.audience.forget(rows)
+
+    def tails(self, rows: Rows) -> list[tuple[str, int]]:
+        """What a profile says of RFM and stage, packed, and of how many arguments; for each row."""
+        score = np.zeros(len(rows), np.int16) if self.rfm is None else self.rfm.scores(rows)
+        stage = self.audience.dimensions["lifecycle"].segment[rows]
+        pairs = zip(score.tolist(), stage.tolist(), strict=True)
+        return [self._tails.get(pair) or self._tail(*pair) for pair in pairs]
+
+    def tables(self) -> Sequence[Table]:
+        """Those of all parts."""
+        return [
+            *self.audience.tables(),
+            *(
+                table.named(f"{name}/")
+                for name, part in self._parts().items()
+                for table in part.tables()
+            ),
+        ]
+
+    def small(self) -> Arrays:
+        """What is small of all parts."""
+        small = dict(self.audience.small())
+        for name, part in self._parts().items():
+            small |= {f"{name}/{key}": array for key, array in part.small().items()}
+        return small
+
+    def restore(self, arrays: Mapping[str, NDArray[np.generic]], now_ms: int) -> None:
+        """Take over a state that `arrays` gave, at an event time."""
+        self.audience.restore({name: one for name, one in arrays.items() if "/" not in name})
+        if self.lifecycle is not None:
+            self.lifecycle.restore(_part(arrays, "lifecycle/"), now_ms)
+            self.lifecycle.reach(self.audience.rows)
+        if self.rfm is not None:
+            self.rfm.restore(_part(arrays, "rfm/"))
+            self.rfm.reach(self.audience.rows)
+        self._find_places()
+
+    def _parts(self) -> dict[str, Kept]:
+        parts = {"rfm": self.rfm, "lifecycle": self.lifecycle}
+        return {name: part for name, part in parts.items() if part is not None}
+
+    def _live(self, shoppers: Sequence[str], rows: Rows, now_ms: int) -> list[Change]:
+        """Put shoppers into their stages."""
+        assert self.lifecycle is not None
+        reached_ms = np.maximum(now_ms, self.lifecycle.last_ms(rows))
+        steps = self.lifecycle.steps(rows, now_ms)
+        moves = self._step(shoppers, rows, steps, reached_ms)
+        # What came late may have changed what was: it is put right from now on.
+        place = self._stages[steps.stage(reached_ms)]
+        return moves + self.audience.put("lifecycle", shoppers, rows, place, reached_ms)
+
+    def _return(self, shoppers: Sequence[str], rows: Rows, times: Times) -> list[Change]:
+        """What shoppers who come back became before they did."""
+        assert self.lifecycle is not None
+        back, steps, returned_ms = self.lifecycle.returned(rows, times)
+        return self._step([shoppers[i] for i in back.tolist()], rows[back], steps, returned_ms - 1)
+
+    def _step(
+        self, shoppers: Sequence[str], rows: Rows, steps: Steps, until_ms: Times
+    ) -> list[Change]:
+        """Stages one after the other, each at its own time, from the one that a shopper is in."""
+        audience, dimension = self.audience, self.audience.dimensions["lifecycle"]
+        since_ms = np.where(dimension.segment[rows] == NOBODY, -1, dimension.since_ms[rows])
+        moves: list[Change] = []
+        for stage, who, at_ms in steps.between(since_ms, until_ms):
+            place = np.full(len(who), self._stages[stage], np.int16)
+            names = [shoppers[i] for i in who.tolist()]
+            moves += audience.put("lifecycle", names, rows[who], place, at_ms)
+        return moves
+
+    def _rate(self, shoppers: Sequence[str], rows: Rows, at_ms: Times) -> list[Change]:
+        assert self.rfm is not None
+        return self.audience.put("rfm", shoppers, rows, self._names[self.rfm.places(rows)], at_ms)
+
+    def _profiles(self, shoppers: Sequence[str], rows: Rows, now_ms: int) -> list[Write]:
+        """RFM and stage of shoppers who did nothing, as long as their profiles live."""
+        audience = self.audience
+        ttl_s = np.where(audience.known[rows], self._known_ttl_s, self._anonymous_ttl_s)
+        ttl_s -= np.maximum(0, now_ms - audience.last_ms[rows]) // 1000
+        writes: list[Write] = []
+        for row, left_s in zip(rows.tolist(), ttl_s.tolist(), strict=True):
+            if left_s > 0:
+                key = keys.profile_key(shoppers[row])
+                fields: list[str | int] = []
+                if self.rfm is not None and self.rfm.score[row : row + 1].any():
+                    fields += ["rfm", int(self.rfm.score[row])]
+                stage = audience.segment_of("lifecycle", row)
+                if stage != NOBODY:
+                    fields += ["stage", self._stage_names[stage]]
+                writes += [("HSET", key, *fields), ("EXPIRE", key, left_s)]
+        return writes
+
+    def _tail(self, score: int, stage: int) -> tuple[str, int]:
+        text, count = "", 0
+        if score:
+            text, count = bulk("rfm") + bulk(str(score)), 2
+        if stage != NOBODY:
+            text, count = text + bulk("stage") + bulk(self._stage_names[stage]), count + 2
+        self._tails[score, stage] = text, count
+        return text, count
+
+    def _forget(self, rows: Rows) -> None:
+        if self.lifecycle is not None:
+            self.lifecycle.forget(rows)
+        if self.rfm is not None:
+            self.rfm.forget(rows)
+
+    def _find_places(self) -> None:
+        """Where the fixed segments stand in the roster."""
+        find = self.audience.roster.find
+        self._names = np.array([*(find(rfm_id(name)) for name in RFM_NAMES), NOBODY], np.int16)
+        self._stages = np.array([find(lifecycle_id(name)) for name in STAGES], np.int16)
+        self._stage_names = {find(lifecycle_id(name)): name for name in STAGES}
+        self._tails.clear()
+
+
+def _part(arrays: Mapping[str, NDArray[np.generic]], prefix: str) -> dict[str, NDArray[np.generic]]:
+    return {
+        name.removeprefix(prefix): array
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }
+
+
+def _with_stages(moves: Sequence[Change]) -> list[Change]:
+    """Moves from stage to stage, told as that too."""
+    changes: list[Change] = []
+    left = ""
+    for move in moves:
+        changes.append(move)
+        if move.kind == "enter" and left == move.shopper:
+            changes.append(move._replace(kind="stage"))
+        left = move.shopper if move.kind == "leave" else ""
+    return changes

@@ -1,0 +1,182 @@
+"""Lifecycle: stages change at exact times, without an event, however events are cut into batches."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from operators.absence import hear
+from operators.learning import Learning
+from operators.lifecycle import ACTIVE, DORMANT, LOST, NEW, REENGAGED, Lifecycle
+from operators.row_timers import RowTimers
+from state import config
+from state.errors import UserError
+from state.segments import STAGES
+from state.shopper import Shopper
+from state.times import DAY_MS, HOUR_MS
+from tests.learned import fed
+from tests.streams import START_MS, flow_settings, view
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from state.events import Event
+
+SPANS = config.Lifecycle()
+SPAN_MS = {
+    "new": SPANS.new_days * DAY_MS,
+    "dormant": SPANS.dormant_days * DAY_MS,
+    "re-engaged": SPANS.reengaged_days * DAY_MS,
+    "lost": SPANS.lost_days * DAY_MS,
+}
+NAMES = list(STAGES)
+
+
+def stages(seen_ms: Iterable[int], until_ms: int) -> list[tuple[int, str]]:
+    """What a shopper was when, from all times it was seen: by the words of the stages alone."""
+    seen = sorted(set(seen_ms))
+    told = [(seen[0], "new"), (seen[0] + SPAN_MS["new"], "active")]
+    for before, after in zip(seen, [*seen[1:], None], strict=True):
+        told += [
+            (before + SPAN_MS[stage], stage)
+            for stage in ("dormant", "lost")
+            if after is None or after >= before + SPAN_MS[stage]
+        ]
+        if after is not None and after >= before + SPAN_MS["dormant"]:
+            told += [(after, "re-engaged"), (after + SPAN_MS["re-engaged"], "active")]
+    return [one for one in sorted(told, key=lambda one: one[0]) if one[0] <= until_ms]
+
+
+def absent(seen_ms: Sequence[int]) -> tuple[int, int]:
+    """The last long absence between times, (0, 0) for none."""
+    seen = sorted(seen_ms)
+    gaps = [pair for pair in pairwise(seen) if pair[1] - pair[0] >= 30 * DAY_MS]
+    return gaps[-1] if gaps else (0, 0)
+
+
+@given(st.lists(st.integers(0, 12), min_size=1, max_size=12))
+def test_in_order_the_last_long_absence_is_known(steps: list[int]) -> None:
+    shopper: Shopper | None = None
+    at_ms, seen = START_MS, []
+    for step in steps:
+        at_ms += step * 5 * DAY_MS
+        seen.append(at_ms)
+        if shopper is None:
+            shopper = Shopper(False, at_ms, at_ms)
+        hear(shopper, at_ms, 30 * DAY_MS)
+        shopper.last_ms = at_ms
+    assert shopper is not None
+    assert (shopper.away_ms, shopper.returned_ms) == absent(seen)
+
+
+def test_an_event_that_comes_late_into_an_absence_makes_it_shorter_or_none() -> None:
+    def heard(*days: int) -> tuple[int, int]:
+        shopper = Shopper(False, START_MS, START_MS)
+        for day in days:
+            at_ms = START_MS + day * DAY_MS
+            hear(shopper, at_ms, 30 * DAY_MS)
+            shopper.last_ms = max(shopper.last_ms, at_ms)
+            shopper.first_ms = min(shopper.first_ms, at_ms)
+        away_ms, returned_ms = shopper.away_ms, shopper.returned_ms
+        return (away_ms - START_MS) // DAY_MS, (returned_ms - START_MS) // DAY_MS
+
+    assert heard(0, 50) == (0, 50)
+    assert heard(0, 50, 5) == (5, 50)
+    assert heard(0, 50, 45) == (0, 45)
+    assert heard(0, 35, 20)[1] < 0
+    assert heard(0, -40) == (-40, 0)
+
+
+class TestTimers:
+    @given(
+        st.lists(st.tuples(st.integers(0, 9), st.integers(0, 5 * HOUR_MS)), max_size=30),
+        st.lists(st.integers(0, 6 * HOUR_MS), max_size=5),
+        st.sampled_from([1, 3, 99]),
+    )
+    def test_each_row_is_due_at_the_soonest_time_that_was_asked_for(
+        self, added: list[tuple[int, int]], asked: list[int], most: int
+    ) -> None:
+        timers, due = RowTimers(), dict[int, int]()
+        for row, at_ms in added:
+            timers.add(np.array([row], np.int32), np.array([at_ms]))
+            due[row] = min(due.get(row, at_ms), at_ms)
+        for now_ms in sorted(asked):
+            expected = {row for row, at_ms in due.items() if at_ms <= now_ms}
+            found: list[int] = []
+            while len(some := timers.due(now_ms, most)):
+                assert len(some) <= most
+                found += some.tolist()
+            assert sorted(found) == sorted(expected)
+            due = {row: at_ms for row, at_ms in due.items() if row not in expected}
+
+
+def told(
+    learning: Learning, events: Sequence[Event], size: int, until_ms: int
+) -> dict[str, list[tuple[int, str]]]:
+    """Stages of each shopper as the change streams tell them."""
+    changes: dict[str, list[tuple[int, str]]] = {}
+    for change in fed(learning, events, size=size, until_ms=until_ms):
+        if change["kind"] == "enter" and str(change["segment"]).startswith("lifecycle-"):
+            stage = str(change["segment"]).removeprefix("lifecycle-")
+            changes.setdefault(str(change["shopper"]), []).append((int(change["event_ts"]), stage))
+    return changes
+
+
+@pytest.mark.parametrize("size", [1, 5])
+@given(
+    st.lists(st.tuples(st.sampled_from(["ann", "bob"]), st.integers(0, 60)), min_size=1, max_size=9)
+)
+def test_every_stage_is_told_at_its_own_time(size: int, steps: list[tuple[str, int]]) -> None:
+    """Against the same made from all events, also where nothing happens any more."""
+    at_ms, events, seen = 0, [], dict[str, list[int]]()
+    for number, (who, days) in enumerate(steps):
+        at_ms += days * DAY_MS + HOUR_MS
+        events.append(view(number, at_ms, who))
+        seen.setdefault(who, []).append(START_MS + at_ms)
+    until_ms = START_MS + at_ms + 200 * DAY_MS
+    found = told(Learning(flow_settings()), events, size, until_ms)
+    for who, times in seen.items():
+        if size == 1:
+            assert found[who] == stages(times, until_ms)
+        else:  # of two absences within a batch the first is not told of
+            assert found[who][-1] == stages(times, until_ms)[-1]
+
+
+def test_a_stage_that_changes_is_told_as_such_too() -> None:
+    events = [view(1, 0), view(2, 40 * DAY_MS)]
+    changes = fed(Learning(flow_settings()), events, size=1, until_ms=START_MS + 41 * DAY_MS)
+    of_stages = [(c["kind"], c["segment"]) for c in changes if "lifecycle" in str(c["segment"])]
+    assert of_stages == [
+        ("enter", "lifecycle-new"),
+        *(
+            (kind, f"lifecycle-{stage}")
+            for before, after in zip(
+                ("new", "active", "dormant"), ("active", "dormant", "re-engaged"), strict=True
+            )
+            for kind, stage in (("leave", before), ("enter", after), ("stage", after))
+        ),
+    ]
+
+
+def test_stages_by_the_age_of_events() -> None:
+    lifecycle = Lifecycle(SPANS)
+    day = DAY_MS
+    lifecycle.reach(1)
+    for now, stage in ((0, NEW), (6, NEW), (7, ACTIVE), (29, ACTIVE), (30, DORMANT), (90, LOST)):
+        rows = np.array([0], np.int32)
+        lifecycle.see(rows, np.array([[day, day, 0, 0]]))
+        assert lifecycle.steps(rows, 0).stage(np.array([day + now * day])).tolist() == [stage]
+    lifecycle.see(rows, np.array([[day, 50 * day, 2 * day, 50 * day]]))
+    steps = lifecycle.steps(rows, 0)
+    for now, stage in ((31, ACTIVE), (32, DORMANT), (50, REENGAGED), (57, ACTIVE), (80, DORMANT)):
+        assert steps.stage(np.array([now * day])).tolist() == [stage]
+
+
+def test_spans_that_contradict_each_other_are_refused() -> None:
+    with pytest.raises(UserError, match="below lost_days"):
+        config.load(environment={}, overrides=("lifecycle.lost_days=30",))
