@@ -303,13 +303,14 @@ def freshness(rig: Rig, path: Path, asked: argparse.Namespace) -> None:
     half = rig.run_rate(topic, len(lines), processes=asked.processes, recovery=rig.recovery()) / 2
     rig.store.client.flushall()
     topic = rig.filled([])
-    seconds = asked.seconds + 15
+    seconds = asked.seconds + 30
     with (
         rig.running(topic, processes=asked.processes, recovery=rig.recovery()) as process,
         fed(rig, topic, half, seconds, path) as feeder,
     ):
         probes = Probes(rig, topic)
-        warm_s = time.perf_counter() + 10
+        caught_up(probes)  # with what came while it started
+        warm_s = time.perf_counter() + 5
         probes.until(warm_s)
         spent = Cores({"run": process.pid, "feeder": feeder.pid, **rig.beside()})
         took = sorted(probes.until(warm_s + asked.seconds))

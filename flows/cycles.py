@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-YOUNG_EVERY_S = 10.0
+YOUNG_EVERY_S = 2.0
 ALL_EVERY_S = 3600.0
 _YOUNG = 1
 

@@ -48,6 +48,7 @@ _OWN = (
     "kafka.ca_file",
     "kafka.certificate_file",
     "kafka.key_file",
+    "segments.file",
 )
 """What a host may have of its own: how it is watched, and how it reaches the same Redis and Kafka."""
 

@@ -13,6 +13,7 @@ from bytewax.dataflow import Dataflow
 from flows.keyed import keyed
 from operators.changes import changes_among
 from operators.learning import Learning
+from operators.routing import joined
 from operators.segments.compiling import rule_segments
 from operators.shards import DeviceShard, UserShard, regroup
 from operators.visit import Rules
@@ -66,7 +67,7 @@ def build(
 
     flow = Dataflow(FLOW_ID)
     batches = op.input("events", flow, events)
-    groups = op.flat_map("by_device", batches, _groups)
+    groups = op.flat_map_batch("by_device", batches, _groups)
     devices = keyed(
         "visit_devices", groups, lambda blob: DeviceShard(rules, blob, journals, archive), journals
     )
@@ -86,8 +87,8 @@ def build(
     return flow
 
 
-def _groups(batch: SourceBatch) -> list[tuple[str, Group]]:
-    return [(str(group.shard), group) for group in batch.groups]
+def _groups(batches: list[SourceBatch]) -> list[tuple[str, Group]]:
+    return [(str(group.shard), group) for group in joined(batches)]
 
 
 def _together(part: tuple[str, Part]) -> tuple[str, Part]:

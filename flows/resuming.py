@@ -27,8 +27,11 @@ class Replayed(msgspec.Struct, frozen=True):
 
     file: str
     format: str
-    settings: dict[str, dict[str, Any]] = {}
-    """By section, as far as results depend on them; the first release noted none."""
+    settings: dict[str, dict[str, Any] | str] = {}
+    """By section, as far as results depend on them; the first release noted none.
+
+    The rules of segments are one text.
+    """
 
 
 class Ran(msgspec.Struct, frozen=True):
@@ -77,10 +80,13 @@ def check_same_replay(folder: Path, file: str, format_name: str, settings: Setti
 def _changed(begun: Replayed, asked: Replayed) -> Iterator[str]:
     """The keys whose values differ; those that only one of two releases has do not count."""
     for section, before in begun.settings.items():
-        now = asked.settings.get(section, {})
-        yield from (
-            f"{section}.{key}" for key in before.keys() & now.keys() if before[key] != now[key]
-        )
+        now = asked.settings.get(section)
+        if isinstance(before, dict) and isinstance(now, dict):
+            yield from (
+                f"{section}.{key}" for key in before.keys() & now.keys() if before[key] != now[key]
+            )
+        elif now is not None and before != now:
+            yield section
 
 
 def _noted(path: Path, asked: _Note) -> tuple[_Note, bool]:

@@ -76,7 +76,8 @@ class Learning:
             if len(waiting) * part.parts < self._whole:
                 continue
             del self._pending[part.batch]
-            self.learned.batches[part.batch.partition] = part.batch.number + 1
+            for one in (part.batch, *part.batch.joined):
+                self.learned.batches[one.partition] = one.number + 1
             waiting.sort(key=lambda part: part.shard)
             batch = [visited for part in waiting for visited in part.visited]
             if part.batch.live:

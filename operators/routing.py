@@ -14,9 +14,11 @@ from state.events import NO_PROPS
 from state.messages import BatchId, Group, SourceBatch, SourceTotals
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from state.events import Event
+
+_RECEIVED_BYTES = 8
 
 
 class SourceClock(msgspec.Struct):
@@ -79,6 +81,45 @@ class SourceClock(msgspec.Struct):
                 clock_ms = seen_ms - allowed_lateness_ms
         totals.read += position + 1
         self.watermark_ms = clock_ms
-        groups[0].totals = SourceTotals(totals.read, dict(totals.rejected), dict(by_type))
+        told = SourceTotals(totals.read, dict(totals.rejected), dict(by_type))
+        groups[0].totals = {partition: told}
         groups[0].received_ms = received_ms.tobytes()
         return SourceBatch(groups, rejected)
+
+
+def joined(batches: Iterable[SourceBatch]) -> Iterator[Group]:
+    """The groups of batches that came at once; live ones of several partitions as those of one batch.
+
+    Half of what a small batch costs does not depend on what is in it. Recorded batches stay as they
+    are, so that a replay comes out the same.
+    """
+    live: list[list[Group]] = []
+    for batch in batches:
+        if batch.groups[0].batch.live:
+            live.append(batch.groups)
+        else:
+            yield from batch.groups
+    if live:
+        yield from _as_one(live)
+
+
+def _as_one(batches: list[list[Group]]) -> list[Group]:
+    first, *others = batches
+    if not others:
+        return first
+    ids = [groups[0].batch for groups in others]
+    batch = msgspec.structs.replace(first[0].batch, joined=tuple(ids))
+    before = len(first[0].received_ms) // _RECEIVED_BYTES
+    for into in first:
+        into.batch = batch
+    for groups in others:
+        head = groups[0]
+        first[0].totals |= head.totals
+        first[0].received_ms += head.received_ms
+        for into, group in zip(first, groups, strict=True):
+            if group.events:
+                into.events += group.events
+                into.position += [before + position for position in group.position]
+                into.clock += group.clock
+        before += len(head.received_ms) // _RECEIVED_BYTES
+    return first

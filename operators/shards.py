@@ -54,18 +54,25 @@ class Watermark:
         self._reached_ms: int | None = None
 
     def advance(self, batch: BatchId) -> int:
+        """Hear of a batch and of those joined with it; how far event time has come then."""
+        reached_ms = self._hear(batch)
+        for joined in batch.joined:
+            reached_ms = self._hear(joined)
+        return reached_ms
+
+    def _hear(self, batch: BatchId) -> int:
         """Hear of a partition; the minimum over those that go on, 0 until all have been heard of.
 
         Where none goes on, it is the maximum. It never goes back: a partition that was idle comes back
         to what was reached without it.
 
         >>> watermark = Watermark({})
-        >>> [watermark.advance(BatchId(*heard)) for heard in (
+        >>> [watermark._hear(BatchId(*heard)) for heard in (
         ...     ("a", 0, 5, False, 2), ("b", 0, 3, False, 2), ("b", 1, 4, True, 2), ("a", 1, 9, True, 2)
         ... )]
         [0, 3, 5, 9]
         >>> watermark = Watermark({"a": (5, False), "b": (3, False)})
-        >>> [watermark.advance(BatchId(*heard)) for heard in (
+        >>> [watermark._hear(BatchId(*heard)) for heard in (
         ...     ("b", 0, 4, False, 2, True), ("b", 1, 4, False, 2), ("a", 0, 9, False, 2)
         ... )]
         [5, 5, 5]
@@ -199,7 +206,7 @@ class DeviceShard:
         self.shelf.put_away(finished)
         if group.events or finished.writes or totals.sessions_closed != closed:
             finished.totals[f"devices:{group.shard}"] = copy(totals)
-        finished.source = group.totals
+        finished.sources = group.totals
         finished.received_ms = group.received_ms
         if group.shard == ORDERING_SHARD:
             finished.turn = self._folded
@@ -325,7 +332,8 @@ class UserShard:
 
 def _not_before(now_ms: int, group: Group) -> list[int]:
     """The watermark at each event; the others' where they went on while this partition was idle."""
-    if now_ms <= group.batch.watermark_ms:
+    batch = group.batch
+    if now_ms <= batch.watermark_ms and all(now_ms <= one.watermark_ms for one in batch.joined):
         return group.clock
     return [max(clock_ms, now_ms) for clock_ms in group.clock]
 

@@ -35,8 +35,7 @@ class Ledger:
             before = self._shards.get(name)
             if before is None or _progress(before) <= _progress(totals):
                 self._shards[name] = totals
-        if visited.source is not None:
-            self._sources[visited.batch.partition] = visited.source
+        self._sources.update(visited.sources)
 
     @property
     def accepted(self) -> int:

@@ -31,8 +31,9 @@ class BatchId(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False
     """Which batch of which source partition, how far that had come before it, whether it ends it.
 
     `partitions` is how many the source has. An `idle` one, of which nothing has come for a while, does
-    not hold the others back. Of a `live` one the time at which records came decided what is in the
-    batch: it may be learned in one go with others. Time in ms.
+    not hold the others back. Of a `live` one the time at which records came decided what is in it: it
+    may be folded and learned in one go with others, and the first of them speaks for those `joined`
+    too. Time in ms.
     """
 
     partition: str
@@ -42,6 +43,7 @@ class BatchId(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False
     partitions: int = 1
     idle: bool = False
     live: bool = False
+    joined: tuple[BatchId, ...] = ()
 
 
 class SourceTotals(msgspec.Struct):
@@ -56,8 +58,9 @@ class Group(Message):
     """The events of one batch that one shard is to fold, without their `props`: no step reads them.
 
     `position` is each event's place in its batch; `clock` is the watermark that stood when it came
-    (ms): an event older than that is late. The first group of a batch speaks for all of it: `totals`,
-    and `received_ms`, 8 bytes a place in the batch, when the event was received, 0 for what is none.
+    (ms): an event older than that is late. The first group of a batch speaks for all of it: `totals`
+    by partition, and `received_ms`, 8 bytes a place in the batch, when the event was received, 0 for
+    what is none.
     """
 
     batch: BatchId
@@ -65,7 +68,7 @@ class Group(Message):
     events: list[Event]
     position: list[int]
     clock: list[int]
-    totals: SourceTotals | None = None
+    totals: dict[str, SourceTotals] = {}
     received_ms: bytes = b""
 
 
@@ -159,7 +162,7 @@ class Visited(Message):
     forwards: list[Forward] = []
     moves: list[Move] = []
     totals: dict[str, Totals] = {}
-    source: SourceTotals | None = None
+    sources: dict[str, SourceTotals] = {}
     received_ms: bytes = b""
     turn: int | None = None
     transitions: list[Transition] = []

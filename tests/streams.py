@@ -17,7 +17,7 @@ from hiredis import Reader
 from hypothesis import strategies as st
 
 from flows.replay import run
-from operators.routing import SourceClock
+from operators.routing import SourceClock, joined
 from operators.shards import DeviceShard, UserShard, regroup
 from operators.visit import Rules
 from state.config import Lifecycle, Lists, Profiles, Redis, Sessions, Settings, Source, State
@@ -25,7 +25,7 @@ from state.events import Consent, Event, Item
 from state.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from state.deadletters import DeadLetter
@@ -101,17 +101,35 @@ class Flow:
         workers: int = 1,
     ) -> None:
         """One batch; of several workers each regroups its own shards and sends what it pickled."""
-        clock = self.clocks.setdefault(partition, SourceClock())
-        batch = clock.batch(
-            records,
-            partition=partition,
-            shards=SHARDS,
-            allowed_lateness_ms=LATENESS_MS,
-            partitions=partitions,
-            last=last,
+        self.feed_at_once(
+            {partition: records}, partitions=partitions, last=last, workers=workers, live=False
         )
-        self.rejected += len(batch.rejected)
-        arrived = [self.devices[group.shard].fold(group)[0] for group in batch.groups]
+
+    def feed_at_once(
+        self,
+        records: Mapping[str, Iterable[Event]],
+        *,
+        partitions: int,
+        last: bool = False,
+        workers: int = 1,
+        live: bool = True,
+    ) -> None:
+        """A batch of each of some partitions, which are folded as one if they are live."""
+        batches = []
+        for partition, of_partition in records.items():
+            clock = self.clocks.setdefault(partition, SourceClock())
+            batch = clock.batch(
+                of_partition,
+                partition=partition,
+                shards=SHARDS,
+                allowed_lateness_ms=LATENESS_MS,
+                partitions=partitions,
+                last=last,
+                live=live,
+            )
+            self.rejected += len(batch.rejected)
+            batches.append(batch)
+        arrived = [self.devices[group.shard].fold(group)[0] for group in joined(batches)]
         dealt: list[Regrouped] = []
         for worker in range(workers):
             dealt += regroup(arrived[worker::workers], SHARDS)

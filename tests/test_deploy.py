@@ -87,11 +87,30 @@ def test_the_dashboard_asks_for_its_source() -> None:
     assert len(ids) == len(set(ids))
 
 
-def test_a_probe_of_one_process_is_more_patient_than_the_supervisor() -> None:
-    manifests = yaml.safe_load_all((ROOT / "deploy/kubernetes/penstock.yaml").read_text())
-    pod = next(one for one in manifests if one["kind"] == "StatefulSet")["spec"]["template"]["spec"]
+def _stateful_set(name: str) -> Any:
+    manifests = yaml.safe_load_all((ROOT / "deploy/kubernetes" / name).read_text())
+    return next(one for one in manifests if one["kind"] == "StatefulSet")["spec"]
+
+
+@pytest.mark.parametrize("name", ["penstock.yaml", "hosts.yaml"])
+def test_a_probe_of_one_process_is_more_patient_than_what_starts_it_again(name: str) -> None:
+    pod = _stateful_set(name)["template"]["spec"]
     stuck_s = config.load(environment={}).run.stuck_s
     for name in ("startupProbe", "livenessProbe"):
         probe = pod["containers"][0][name]
         patience_s = probe["periodSeconds"] * probe["failureThreshold"]
         assert patience_s > 2 * BEGIN_S + stuck_s + max(BACKOFF_S)
+
+
+def test_pods_of_one_run_are_as_many_as_their_addresses_and_share_a_volume() -> None:
+    wanted = _stateful_set("hosts.yaml")
+    pod = wanted["template"]["spec"]
+    environment = {one["name"]: one.get("value") for one in pod["containers"][0]["env"]}
+    addresses = environment["BYTEWAX_ADDRESSES"].split(";")
+    name = wanted["serviceName"]
+    assert addresses == [f"{name}-{i}.{name}:9500" for i in range(wanted["replicas"])]
+    assert "BYTEWAX_PROCESS_ID" in environment
+    assert {"name": "recovery", "persistentVolumeClaim": {"claimName": "penstock-recovery"}} in pod[
+        "volumes"
+    ]
+    assert "volumeClaimTemplates" not in wanted

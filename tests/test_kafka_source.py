@@ -13,7 +13,8 @@ import pytest
 from bytewax.errors import BytewaxRuntimeError
 from kafka import TopicPartition
 
-from flows.kafka.source import KafkaSource, part_name
+from flows.kafka.client import part_name
+from flows.kafka.source import KafkaSource
 from flows.kafka.watch import Watch
 from operators.shards import Watermark
 from state.errors import UserError

@@ -17,7 +17,8 @@ from state.snapshots import LedgerState
 def visited(
     partition: str, shard: str, totals: Totals, source: SourceTotals | None = None
 ) -> Visited:
-    return Visited(BatchId(partition, 0), 0, 0, last=False, totals={shard: totals}, source=source)
+    sources = {} if source is None else {partition: source}
+    return Visited(BatchId(partition, 0), 0, 0, last=False, totals={shard: totals}, sources=sources)
 
 
 def test_the_newest_sums_of_each_shard_and_partition_are_added_up() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 from hypothesis import given
@@ -140,6 +141,30 @@ def test_one_file_in_several_partitions_comes_to_the_same(
         if not batch:
             del going[name]
     assert facts(flow.outcome()) == facts(fold(stream))
+
+
+@given(streams(users=0, devices=4), st.lists(st.integers(0, 5), min_size=3, max_size=30))
+def test_batches_of_several_partitions_folded_as_one_come_to_the_same(
+    stream: list[Event], paces: list[int]
+) -> None:
+    dealt: dict[str, list[Event]] = {"0": [], "1": [], "2": []}
+    for one in stream:
+        dealt[str(shard_of(one.anonymous_id or "", 3))].append(one)
+    flow = Flow()
+    turns = itertools.cycle([*paces, 1])
+    while any(dealt.values()):
+        taken = {name: rest[: next(turns)] for name, rest in dealt.items()}
+        flow.feed_at_once(taken, partitions=3)
+        dealt = {name: rest[len(taken[name]) :] for name, rest in dealt.items()}
+    flow.feed_at_once(dealt, partitions=3, last=True)
+    outcome = flow.outcome()
+    assert facts(outcome) == facts(fold(stream))
+    assert {one.batch.partition for one in outcome.visited} == {"0"}
+    told = {name: totals.read for one in outcome.visited for name, totals in one.sources.items()}
+    assert told == {name: clock.totals.read for name, clock in flow.clocks.items()}
+    batches = {name: clock.batches for name, clock in flow.clocks.items()}
+    assert all(device.watermark.batches == batches for device in flow.devices)
+    assert all(user.watermark.batches == batches for user in flow.users)
 
 
 @given(

@@ -122,3 +122,22 @@ def partitions_of(client: KafkaConsumer, kafka: Kafka, topic: str) -> list[Topic
             "another in the configuration"
         )
     return [TopicPartition(topic, number) for number in sorted(found)]
+
+
+def part_name(partition: TopicPartition) -> str:
+    """The stored name of a partition.
+
+    >>> part_name(TopicPartition("shop-events", 3))
+    '3-shop-events'
+    """
+    return f"{partition.partition}-{partition.topic}"
+
+
+def partition_named(name: str) -> TopicPartition:
+    """The partition of a stored name.
+
+    >>> partition_named("3-shop-events")
+    TopicPartition(topic='shop-events', partition=3)
+    """
+    number, _, topic = name.partition("-")
+    return TopicPartition(topic, int(number))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from kafka.errors import OffsetOutOfRangeError
 
-from flows.kafka.client import REQUEST_MS, consumer, in_words
+from flows.kafka.client import REQUEST_MS, consumer, in_words, part_name
 from flows.kafka.start import held, within
 from state.errors import UserError
 
@@ -25,11 +25,14 @@ if TYPE_CHECKING:
 POLL_MS = 5
 """How long to leave an empty consumer alone: a poll costs a tenth of a millisecond."""
 NEWEST_MS = 3
-"""How long to wait, once something came, for the answer to the next fetch.
+"""How long to wait for the answer to the fetch that a poll sends, while events are coming.
 
-What a poll gives was fetched at the last one, a round of all partitions ago, and the answer to the fetch
-that it sends is about to come: without it events are a round older than they need to be.
+What a poll gives at once was fetched at the last one, a round of all partitions ago, if that did not
+get it itself: without waiting, events are a round older than they need to be, or every second poll
+comes back with nothing.
 """
+COMING_S = 1.0
+"""Events are coming if the last ones came so lately."""
 QUEUED_BATCHES = 2
 """With so many batches in the queues nothing more is fetched until some are taken.
 
@@ -49,8 +52,10 @@ class Hub:
         self._queues: dict[TopicPartition, deque[ConsumerRecord]] = {}
         self._queued = 0
         self._poll_again_s = 0.0
+        self._came_s = 0.0
         self._is_behind = False
         self._taken: set[TopicPartition] = set()
+        self._first: TopicPartition | None = None
         self.client = consumer(
             kafka,
             max_partition_fetch_bytes=FETCH_BYTES,
@@ -60,6 +65,7 @@ class Hub:
     def read_from(self, partition: TopicPartition, offset: int) -> None:
         """Read a further partition, beginning with the record at `offset`."""
         self._queues[partition] = deque()
+        self._first = min(self._queues, key=part_name)
         with in_words(self._kafka):
             self.client.assign(list(self._queues))
             self.client.seek(partition, offset)
@@ -67,8 +73,9 @@ class Hub:
     def take(self, partition: TopicPartition) -> list[ConsumerRecord]:
         """What has come of a partition, at most a batch; waits `NEWEST_MS` at most."""
         queue = self._queues[partition]
-        # One poll serves a round of all partitions, unless so much waits that one cannot.
-        if self._is_behind or not self._taken or partition in self._taken:
+        # One poll serves a round of all partitions, and begins it: what a later one fetched would wait a
+        # round for the partitions before. Unless so much waits that one poll cannot serve all.
+        if partition == self._first or self._is_behind or partition in self._taken:
             self._taken.clear()
             if len(queue) < self._batch_events:
                 self._poll()
@@ -85,9 +92,11 @@ class Hub:
             return
         count = self._fetched(0)
         self._is_behind = count >= self._batch_events
-        if count and not self._is_behind:
-            self._fetched(NEWEST_MS)
-        elif not count:
+        if not self._is_behind and (count or now_s - self._came_s < COMING_S):
+            count += self._fetched(NEWEST_MS)
+        if count:
+            self._came_s = now_s
+        else:
             self._poll_again_s = now_s + POLL_MS / 1000
 
     def _fetched(self, timeout_ms: int) -> int:

@@ -13,10 +13,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
-from kafka import TopicPartition
 
 from flows import pulse
-from flows.kafka.client import consumer, in_words, partitions_of
+from flows.kafka.client import consumer, in_words, part_name, partition_named, partitions_of
 from flows.kafka.hub import POLL_MS, Hub
 from flows.kafka.start import Held, first_offsets, held, within
 from flows.kafka.watch import ANSWER_MS, EVERY_S, Watch, commit
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from threading import Event as Flag
 
+    from kafka import TopicPartition
     from kafka.consumer.fetcher import ConsumerRecord
 
     from state.config import Settings
@@ -42,25 +42,6 @@ STALE_S = 2 * EVERY_S + ANSWER_MS / 1000
 """An answer of the broker that is older says nothing of now."""
 
 _log = logging.getLogger("penstock.kafka")
-
-
-def part_name(partition: TopicPartition) -> str:
-    """The stored name of a partition.
-
-    >>> part_name(TopicPartition("shop-events", 3))
-    '3-shop-events'
-    """
-    return f"{partition.partition}-{partition.topic}"
-
-
-def partition_named(name: str) -> TopicPartition:
-    """The partition of a stored name.
-
-    >>> partition_named("3-shop-events")
-    TopicPartition(topic='shop-events', partition=3)
-    """
-    number, _, topic = name.partition("-")
-    return TopicPartition(topic, int(number))
 
 
 class KafkaPartition(StatefulSourcePartition[SourceBatch, bytes]):
