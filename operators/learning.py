@@ -116,6 +116,8 @@ class Learning:
         moved, aged = learned.standing.advance(recommender.shoppers.ids, learned.clock_ms)
         changes += moved
         writes += aged
+        likely = learned.propensity.advance(recommender.shoppers.ids, learned.clock_ms)
+        changes += audience.apply(likely, recommender.shoppers.row)
         for one in visited:
             changes += audience.apply(one.transitions, recommender.shoppers.row)
         writes += telling.changed(changes)
@@ -124,7 +126,9 @@ class Learning:
         learned.propensity.learn(visited)
         for one in visited:
             for shopper, micros, at_ms in one.orders:
-                audience.order(recommender.shoppers.row(shopper), micros, at_ms)
+                row = recommender.shoppers.row(shopper)
+                audience.order(row, micros, at_ms)
+                learned.propensity.order(row, micros, at_ms)
         if active:
             ledger.lists_written += lists.write(learned, active, writes)
         lists_end = len(writes)
@@ -187,7 +191,11 @@ class Learning:
         rows = learned.recommender.shoppers.take(names)
         stay = learned.audience.see(rows, known, at_ms)
         changes = learned.standing.see(names, rows, raw, cluster, learned.clock_ms)
-        heads, numbers = learned.propensity.told(profiles, counts, raw)
+        learned.propensity.see(rows, raw)
+        scores = learned.propensity.score(rows, raw)
+        likely = learned.propensity.decide(names, rows, scores, at_ms)
+        changes += learned.audience.apply(likely, learned.recommender.shoppers.find)
+        heads, numbers = learned.propensity.told(profiles, counts, scores)
         for profile, count, c, d, (tail, more) in zip(
             heads,
             numbers,

@@ -30,7 +30,9 @@ def leave(learned: Learned, visited: list[Visited], writes: list[Write]) -> list
     gone += [(who, "", Change("erase", who, "", at)) for v in visited for who, at in v.erased]
     for name, user, change in gone:
         learned.recommender.leave(name, user)
-        changes += learned.standing.drop(shoppers.find(name), name, change.at_ms)
+        row = shoppers.find(name)
+        learned.propensity.leave(row, shoppers.find(user))
+        changes += learned.standing.drop(row, name, change.at_ms)
         writes.append(("DEL", keys.segments_key(name), keys.top_key(name, keys.SLOT)))
         changes.append(change)
     return changes
@@ -53,6 +55,7 @@ def forget(
             rows.append(row)
     gone = np.unique(np.array(rows, np.int32))
     learned.standing.forget(gone)
+    learned.propensity.forget(gone)
     learned.recommender.forget_shoppers(gone)
     return changes
 

@@ -60,13 +60,14 @@ def _definitions(learned: Learned) -> list[Write]:
     changed = {c: one for c, one in fresh.items() if learned.defined.get(c) != one}
     learned.defined |= changed
     if not learned.told_definitions:
-        writes += definition_writes([*_clusters(learned.defined), *learned.standing.definitions])
+        fixed = [*learned.standing.definitions, *learned.propensity.definitions]
+        writes += definition_writes([*_clusters(learned.defined), *fixed])
         writes += [
-            ("HSETNX", keys.definition_key(one.id), "updated_ms", learned.now_ms)
-            for one in learned.standing.definitions
+            ("HSETNX", keys.definition_key(one.id), "updated_ms", learned.now_ms) for one in fixed
         ]
         learned.told_definitions = True
-    return writes + definition_writes(_clusters(changed), learned.now_ms)
+    redefined = [*_clusters(changed), *learned.propensity.redefined()]
+    return writes + definition_writes(redefined, learned.now_ms)
 
 
 def _clusters(defined: dict[int, tuple[str, int]]) -> list[Definition]:

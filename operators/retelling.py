@@ -98,13 +98,14 @@ def _profiles(active: Sequence[Active], learned: Learned) -> list[Write]:
     names, _, _, features, profiles, counts = zip(*active, strict=True)
     raw = feature_rows(features)
     nearest, distance = learned.clusters.assign(feature_matrix(raw))
-    heads, numbers = learned.propensity.told(profiles, counts, raw)
-    writes: list[Write] = []
     find = learned.recommender.shoppers.find
-    for name, head, count, at, d in zip(
-        names, heads, numbers, nearest.tolist(), distance.tolist(), strict=True
+    rows = np.array([find(name) for name in names], np.int32)
+    scores = learned.propensity.score(rows, raw)
+    heads, numbers = learned.propensity.told(profiles, counts, scores)
+    writes: list[Write] = []
+    for row, head, count, at, d in zip(
+        rows.tolist(), heads, numbers, nearest.tolist(), distance.tolist(), strict=True
     ):
-        row = find(name)
         if row != NOBODY:
             (tail, more) = learned.standing.tails(np.array([row]))[0]
             head, count = head + tail, count + more

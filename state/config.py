@@ -82,7 +82,11 @@ class Propensity(_Section, frozen=True):
     """What shoppers are likely to do next."""
 
     sampled_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.125
+    horizon_days: NotNegative = 30
+    churn_days: Positive = 30
+    dormant_days: Positive = 60
     labels_min: Positive = 100
+    seed: NotNegative = 7
 
 
 class Rfm(_Section, frozen=True):

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 BLOCK = 16
+LARGEST_SCORE = 3.0
+"""Standard scores are cut there: in a shop's first weeks every day brings points beyond all that were
+learned from, and a line drawn on that far says nothing."""
 LEARNING_RATE = 0.05
 """On `rees46` .02 to .1 came to the same AUC; .05 was the best calibrated after few labels."""
 
@@ -54,7 +57,7 @@ class ChanceModel(Kept):
         """The chance for each point, nan before it is ready."""
         if not self.ready:
             return np.full(len(points), np.nan)
-        return self._glm.predict(self._scaled(points))
+        return self._glm.predict(with_ones(self._scaler, points))
 
     def learn(self, points: Floats, said: Floats, outcomes: Floats, rule: Floats) -> None:
         """Outcomes [n] of points, oldest first, of which it had `said` a chance (nan: nothing).
@@ -71,7 +74,7 @@ class ChanceModel(Kept):
                 # The rate itself needs no learning.
                 no, yes = self.labels.tolist()
                 self._glm.weights[0] = math.log((yes + 0.5) / (no + 0.5))
-            self._glm.learn(self._scaled(block), truth)
+            self._glm.learn(with_ones(self._scaler, block), truth)
             yes = int(truth.sum())
             self.labels += (len(truth) - yes, yes)
 
@@ -93,8 +96,9 @@ class ChanceModel(Kept):
         self._scaler.restore(without_prefix("scaler.", arrays))
         self._glm.restore(without_prefix("glm.", arrays))
 
-    def _scaled(self, points: Floats) -> Floats:
-        """Standard scores beside a column of ones."""
-        scaled = np.ones((len(points), 1 + points.shape[1]))
-        scaled[:, 1:] = self._scaler.transform_array(points)
-        return scaled
+
+def with_ones(scaler: OnlineScaler, points: Floats) -> Floats:
+    """Standard scores beside a column of ones."""
+    scaled = np.ones((len(points), 1 + points.shape[1]))
+    scaled[:, 1:] = np.clip(scaler.transform_array(points), -LARGEST_SCORE, LARGEST_SCORE)
+    return scaled

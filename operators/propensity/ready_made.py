@@ -1,0 +1,122 @@
+"""Ready-made segments of what shoppers are likely to do, by their rank among all.
+
+Names and shares are those of the predictive audiences that customer data platforms offer (Twilio
+Segment, "Suggested Predictive Audiences"): Ready to buy, the top 20 % by chance of a purchase; Long
+shots, who bought before, between the 25th and the 65th percentile; High value, the top 10 % by expected
+value; Potential VIPs, active within two weeks, with a high value and a high chance; Dormant, not seen
+for 60 days, with a low chance. "High" is the top 20 % here, "low" the bottom 25 %.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from state.segments import Definition
+from state.times import DAY_MS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from state.interactions import Times
+
+    Floats = NDArray[np.float64]
+    Members = NDArray[np.uint8]
+
+MARGIN = 0.02
+"""Who is in stays until the rank is so far (a share of all) beyond the threshold: a score that moves to
+and fro about a threshold does not move its shopper in and out."""
+VIP_DAYS = 14
+_CHANCE_RANKS = (0.25, 0.65, 0.80)
+_VALUE_RANKS = (0.80, 0.90)
+READY, LONG_SHOT, HIGH_VALUE, VIP, DORMANT = 1, 2, 4, 8, 16
+IDS = {
+    READY: "propensity-ready-to-buy",
+    LONG_SHOT: "propensity-long-shots",
+    HIGH_VALUE: "propensity-high-value",
+    VIP: "propensity-potential-vips",
+    DORMANT: "propensity-dormant",
+}
+
+
+def definitions(dormant_days: int, status: str) -> list[Definition]:
+    """The five segments, in words."""
+    words = {
+        READY: ("Ready to buy", "Most likely to buy.", "chance of a purchase in the top 20 %"),
+        LONG_SHOT: (
+            "Long shots",
+            "Bought before, and may or may not buy again.",
+            "bought before, chance of a purchase between the 25th and the 65th percentile",
+        ),
+        HIGH_VALUE: (
+            "High value",
+            "Expected to spend the most.",
+            "expected value in the top 10 %",
+        ),
+        VIP: (
+            "Potential VIPs",
+            "Here lately, expected to buy, and for much.",
+            f"seen within {VIP_DAYS} d, expected value and chance of a purchase in the top 20 %",
+        ),
+        DORMANT: (
+            "Dormant",
+            "Away for long, and unlikely to buy.",
+            f"not seen for {dormant_days} d, chance of a purchase in the bottom 25 %",
+        ),
+    }
+    return [
+        Definition(IDS[bit], "propensity", name, description, rule, status=status)
+        for bit, (name, description, rule) in words.items()
+    ]
+
+
+class Thresholds(NamedTuple):
+    """Scores at ranks: to enter, and to stay when that is lower or higher by the margin."""
+
+    chance: Floats
+    value: Floats
+
+
+def thresholds(chance: Floats, value: Floats) -> Thresholds:
+    """From the scores of all shoppers [n], n > 0: float64[ranks, 3] each, a margin below, at, above."""
+
+    def at(scores: Floats, ranks: tuple[float, ...]) -> Floats:
+        wanted = np.add.outer(np.array(ranks), np.array([-MARGIN, 0.0, MARGIN]))
+        found: Floats = np.quantile(scores, wanted)
+        return found
+
+    return Thresholds(at(chance, _CHANCE_RANKS), at(value, _VALUE_RANKS))
+
+
+class Scored(NamedTuple):
+    """What decides, for n shoppers: chance of a purchase, expected value, how long ago each was seen and
+    whether it ever bought, and the segments each is in so far, as bits."""
+
+    chance: Floats
+    value: Floats
+    unseen_ms: Times
+    bought: NDArray[np.bool_]
+    member: Members
+
+
+def decide(by: Thresholds, of: Scored, dormant_ms: int) -> Members:
+    """The segments of each shopper, as bits uint8[n]."""
+    (low, middle, high), (valued, most_valued) = by.chance, by.value
+
+    def is_in(bit: int) -> NDArray[np.intp]:
+        """1 for members, 0 for others: where in its row their own threshold is, from above."""
+        return ((of.member & bit) > 0).astype(np.intp)
+
+    found = np.zeros(len(of.chance), np.uint8)
+    found |= READY * (of.chance > high[1 - is_in(READY)]).astype(np.uint8)
+    inside = is_in(LONG_SHOT)
+    possible = (of.chance > low[1 - inside]) & (of.chance <= middle[1 + inside])
+    found |= LONG_SHOT * (of.bought & possible).astype(np.uint8)
+    found |= HIGH_VALUE * (of.value > most_valued[1 - is_in(HIGH_VALUE)]).astype(np.uint8)
+    inside = 1 - is_in(VIP)
+    best = (of.value > valued[inside]) & (of.chance > high[inside])
+    found |= VIP * (best & (of.unseen_ms <= VIP_DAYS * DAY_MS)).astype(np.uint8)
+    unlikely = of.chance <= low[1 + is_in(DORMANT)]
+    found |= DORMANT * (unlikely & (of.unseen_ms >= dormant_ms)).astype(np.uint8)
+    return found
