@@ -74,7 +74,7 @@ def test_auc_and_log_loss_are_those_of_others_and_calibration_shows() -> None:
         judge.take(chances[start : start + 700], truth[start : start + 700])
     for happened, chance in zip(truth.tolist(), chances.tolist(), strict=True):
         river.update(bool(happened), chance)
-    assert judge.auc == pytest.approx(roc_auc_score(truth, chances), abs=1e-3)
+    assert judge.auc == pytest.approx(roc_auc_score(truth, chances), abs=2e-3)
     assert judge.log_loss == pytest.approx(river.get(), rel=1e-6)
     assert judge.calibration_error < 0.02
     assert judge.rate == pytest.approx(truth.mean())

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-BINS = 512
+BINS = 128
 _OCTAVES = 32.0
 LARGEST_OF_MEAN = 20.0
 """One outcome counts as so many times the mean at most in learning: a wholesaler's order would else
