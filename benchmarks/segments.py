@@ -1,0 +1,188 @@
+"""What do 50 segments by rule cost: events a second with them, beside the same flow without?
+
+The canonical workload (`workload.py`) through the whole flow into a Redis, everything else on. The rules
+are those a shop would write: what was looked at lately, carts left, money spent, who stays away. They
+are true of many: their transitions are printed, since most of the cost is what follows from them.
+
+`python -m benchmarks.segments` prints both rates and their ratio; with `--profile` what the shards alone
+take of a core, with and without.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.workload import Workload, cached
+from flows import cycles, replay
+from flows.embedded import EmbeddedRedis
+from flows.files import LogFile
+from operators.readers import READERS
+from operators.routing import SourceClock
+from operators.segments.compiling import rule_segments
+from operators.shards import DeviceShard, UserShard, regroup
+from operators.visit import Rules
+from state.config import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from state.deadletters import DeadLetter
+    from state.events import Event
+
+EVENTS = 300_000
+BATCH = 8192
+FLOOR = 0.6
+
+RULES_BY_SPAN = """
+looked-{n}: {{when: {{event: item_view, count: at least 5, within: {span}}}}}
+carts-{n}: {{when: {{event: cart_add, count: at least 2, within: {span}}}}}
+compares-{n}: {{when: {{event: item_view, distinct items: at least 5, within: {span}}}}}
+cart-left-{n}:
+  when:
+    sequence:
+      - event: cart_add
+      - then no: purchase
+        within: 30 min
+    within: {span}
+no-cart-{n}: {{when: {{all: [views >= 10, {{no: [cart_add, purchase], within: {span}}}]}}}}
+spent-{n}: {{when: {{event: purchase, sum of value: at least 200, within: {span}}}}}
+buyers-{n}: {{when: {{event: purchase, within: {span}}}}}
+searched-{n}: {{when: {{all: [{{event: search, within: {span}}}, {{not: {{segment: buyers-{n}}}}}]}}}}
+"""
+RULES_BY_CATEGORY = """
+fans-{n}: {{when: {{event: item_view, category: department-{n}, count: at least 3, within: 24 h}}}}
+dear-{n}:
+  when: {{event: [item_view, cart_add], category: department-{n}, price: at least 50, within: 12 h}}
+"""
+RULES = """
+big-spenders: {when: {all: [revenue >= 500, {not: {holdout: 10 %}}]}}
+high-aov: {when: {all: [aov > 150, purchases >= 2]}}
+lapsing: {when: {all: [purchases >= 1, recency_days >= 0.5]}}
+new: {when: first_seen_days < 0.25}
+returning: {when: {all: [sessions >= 2, purchases exactly 0]}}
+long-visit: {when: {all: [session_minutes >= 5, session_purchases exactly 0]}}
+deep-visit: {when: session_views >= 8}
+cart-now: {when: intent is cart}
+funnel:
+  when:
+    sequence:
+      - event: item_view
+      - then: cart_add
+        within: 10 min
+      - then: purchase
+        within: 30 min
+    within: 24 h
+faithful: {when: "top_category_share >= 0.8"}
+"""
+SPANS = ("1 h", "6 h", "24 h")
+CATEGORIES = 8
+
+
+def rules() -> str:
+    """The 50 rules."""
+    spans = [RULES_BY_SPAN.format(n=n, span=span) for n, span in enumerate(SPANS)]
+    categories = [RULES_BY_CATEGORY.format(n=n) for n in range(CATEGORIES)]
+    return "".join([*spans, *categories, RULES])
+
+
+def settings_of(*, ruled: bool) -> Settings:
+    """The default configuration, with or without the rules."""
+    return Settings(definitions=rules() if ruled else "")
+
+
+def workload(events: int) -> Workload:
+    """The canonical one, of fewer events: as many a shopper."""
+    return Workload(events=events, shoppers=events // 20)
+
+
+def records(path: str) -> Iterator[Event | DeadLetter]:
+    """The events of the file."""
+    yield from READERS["penstock"](LogFile(path).lines(), source=path, now_ms=2**62)
+
+
+def run(events: int, *, ruled: bool) -> dict[str, float]:
+    """The whole flow, once, in this process."""
+    path, settings = str(cached(workload(events))), settings_of(ruled=ruled)
+    with EmbeddedRedis() as redis, tempfile.TemporaryDirectory() as folder:
+        began_s, began_cpu_s = time.perf_counter(), time.process_time()
+        replay.run(
+            {"file": lambda: records(path)},
+            settings,
+            redis_url=redis.url,
+            dead_letters=Path(folder) / "dead.jsonl",
+        )
+        cpu_s, wall_s = time.process_time() - began_cpu_s, time.perf_counter() - began_s
+        said = replay.report(settings, redis.url, began_s)
+    return {
+        "rate": events / wall_s,
+        "cpu_us": cpu_s / events * 1e6,
+        "changes": said.segment_changes,
+    }
+
+
+def shards(events: int, *, ruled: bool) -> tuple[float, int]:
+    """Processor time an event (us) of decoding and both folds alone, and how many transitions."""
+    settings = settings_of(ruled=ruled)
+    segments = rule_segments(settings)
+    fold = Rules.of(settings.sessions, settings.profiles, settings.state, segments)
+    count = settings.sessions.shards
+    devices = [DeviceShard(fold) for _ in range(count)]
+    users = [UserShard(fold) for _ in range(count)]
+    source, clock, transitions = [*records(str(cached(workload(events))))], SourceClock(), 0
+    with cycles.without_cycle_collector():
+        began_s = time.process_time()
+        for first in range(0, len(source) + BATCH, BATCH):
+            batch = clock.batch(
+                source[first : first + BATCH],
+                partition="file",
+                shards=count,
+                allowed_lateness_ms=settings.sessions.allowed_lateness_ms,
+            )
+            arrived = [devices[group.shard].fold(group)[0] for group in batch.groups]
+            for message in regroup(arrived, count):
+                for part in users[message.shard].fold(message):
+                    transitions += sum(len(one.transitions) for one in part.visited)
+        return (time.process_time() - began_s) / events * 1e6, transitions
+
+
+def main() -> None:
+    """Print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=EVENTS)
+    parser.add_argument("--run", choices=("with", "without"), help="one run, as JSON")
+    parser.add_argument("--profile", action="store_true", help="the shards alone")
+    asked = parser.parse_args()
+    if asked.run:
+        print(json.dumps(run(asked.events, ruled=asked.run == "with")))
+        return
+    cached(workload(asked.events))
+    if asked.profile:
+        (without, _), (with_rules, transitions) = (
+            shards(asked.events, ruled=ruled) for ruled in (False, True)
+        )
+        print(f"shards_us_an_event: without={without:.1f} with={with_rules:.1f}")
+        print(f"transitions_an_event={transitions / asked.events:.2f}")
+        return
+    figures = {}
+    for kind in ("without", "with"):
+        command = [sys.executable, "-m", "benchmarks.segments", "--run", kind]
+        command += ["--events", str(asked.events)]
+        printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        figures[kind] = json.loads(printed.splitlines()[-1])
+    without, with_rules = figures["without"], figures["with"]
+    print(f"events_per_s: without={without['rate']:,.0f} with={with_rules['rate']:,.0f}")
+    print(f"cpu_us_an_event: without={without['cpu_us']:.1f} with={with_rules['cpu_us']:.1f}")
+    more = with_rules["changes"] - without["changes"]
+    print(f"rules=50 changes_an_event={more / asked.events:.2f}")
+    print(f"ratio={with_rules['rate'] / without['rate']:.3f} (at least {FLOOR})")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,396 @@
+"""What rules mean, said again as simply as can be: the whole list of a shopper's events, looked at anew
+for every moment. Written from docs/segments.md, and knows nothing of `operators.segments`.
+
+A moment can differ from the one before only where an event comes, or where as much time has passed
+since one as a rule mentions; so these are all the moments that are looked at, and some minutes more.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from state.events import Event, Item
+
+SPANS_MS = {"s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
+DAY_MS = 86_400_000
+MINUTE_MS = 60_000
+DAYS = {"recency_days", "first_seen_days", "last_seen_days", "first_purchase_days"}
+ITEM_FILTERS = ("category", "brand", "item", "price")
+Change = tuple[str, str, bool, int]
+
+
+@dataclass
+class Visit:
+    start_ms: int
+    last_ms: int
+    events: list[Event]
+
+
+@dataclass
+class Person:
+    known: bool
+    events: list[Event] = field(default_factory=list)
+    visits: list[Visit] = field(default_factory=list)
+    now_ms: int = 0
+    members: set[str] = field(default_factory=set)
+
+
+class Naive:
+    """A shop in which one event arrives after the other; `changes` are who entered and left what."""
+
+    def __init__(self, rules: str, *, gap_ms: int, lateness_ms: int) -> None:
+        self.rules: dict[str, Any] = {
+            sid: rule["when"] for sid, rule in yaml.load(rules, yaml.BaseLoader).items()
+        }
+        self.gap_ms, self.lateness_ms = gap_ms, lateness_ms
+        self.people: dict[str, Person] = {}
+        self.users: dict[str, str] = {}
+        self.changes: list[Change] = []
+        self.gone: set[str] = set()
+        self.newest_ms = 0
+        self.spans = {sid: self._spans(sid) for sid in self.rules}
+
+    def _spans(self, sid: str) -> set[int]:
+        """How long after an event a rule may come to another answer."""
+        text = str(self.rules[sid])
+        numbers = re.findall(r"(\d+(?:\.\d+)?)\s*(s|min|h|d)\b", text)
+        spans = {int(float(number) * SPANS_MS[unit]) for number, unit in numbers}
+        for said in re.findall(r"_days ([^']*)", text):
+            spans |= {int(float(number) * DAY_MS) for number in re.findall(r"[\d.]+", said)}
+        if "session_" in text:
+            spans.add(self.gap_ms)
+        for other in re.findall(r"'segment': '([^']*)'", text):
+            spans |= self._spans(other)
+        return spans | {span + 1 for span in spans}
+
+    def arrive(self, event: Event) -> None:
+        """An event is read."""
+        clock_ms, watermark_ms = self.newest_ms, max(0, self.newest_ms - self.lateness_ms)
+        self.newest_ms = max(self.newest_ms, min(event.event_ts, event.received_ts))
+        name = self._who(event, clock_ms, watermark_ms)
+        if event.type == "erase":
+            self._erase(name, event)
+            return
+        person = self.people.setdefault(name, Person(event.user_id == name))
+        same_order = {e.order_id for e in person.events if e.type == "purchase"}
+        if any(e.event_id == event.event_id for e in person.events) or (
+            event.type == "purchase" and event.order_id in same_order
+        ):
+            return
+        at_ms = event.event_ts
+        self._pass(name, max(clock_ms, at_ms - 1))
+        person.events.append(event)
+        self._visit(person, event, watermark_ms)
+        self._look(name, max(person.now_ms, clock_ms, at_ms))
+
+    def end(self) -> None:
+        """Everything has been read."""
+        for name in sorted(self.people):
+            self._pass(name, self.newest_ms)
+
+    def _who(self, event: Event, clock_ms: int, watermark_ms: int) -> str:
+        device, user = event.anonymous_id, event.user_id
+        if user is None:
+            assert device is not None
+            return self.users.get(device, device)
+        if device is not None and self.users.get(device) != user:
+            is_first = device not in self.users
+            self.users[device] = user
+            if is_first and device in self.people:
+                self._merge(device, user, max(event.event_ts, watermark_ms), clock_ms)
+        return user
+
+    def _erase(self, name: str, event: Event) -> None:
+        self.people.pop(name, None)
+        self.gone.add(name)
+        if event.anonymous_id is not None:
+            self.users.pop(event.anonymous_id, None)
+
+    def _merge(self, device: str, user: str, at_ms: int, clock_ms: int) -> None:
+        other = self.people.pop(device)
+        self.gone.add(device)
+        person = self.people.setdefault(user, Person(True))
+        last_ms = max(e.event_ts for e in other.events)
+        self._pass(user, max(clock_ms, last_ms - 1))
+        person.events += other.events
+        visits: list[Visit] = []
+        ended = []
+        for visit in sorted(person.visits + other.visits, key=lambda v: v.start_ms):
+            if visit.last_ms + self.gap_ms < at_ms:
+                ended.append(visit)
+            elif visits and visit.start_ms <= visits[-1].last_ms + self.gap_ms:
+                visits[-1].last_ms = max(visits[-1].last_ms, visit.last_ms)
+                visits[-1].events += visit.events
+            else:
+                visits.append(visit)
+        person.visits = ended + visits
+        self._look(user, max(person.now_ms, clock_ms, *(e.event_ts for e in person.events)))
+
+    def _visit(self, person: Person, event: Event, watermark_ms: int) -> None:
+        at_ms, gap_ms = event.event_ts, self.gap_ms
+        near = [
+            visit
+            for visit in person.visits
+            if visit.start_ms - gap_ms <= at_ms <= visit.last_ms + gap_ms
+            and visit.last_ms + gap_ms >= watermark_ms
+        ]
+        if not near and at_ms < watermark_ms:
+            return
+        joined = Visit(at_ms, at_ms, [event])
+        for visit in near:
+            person.visits.remove(visit)
+            joined.start_ms = min(joined.start_ms, visit.start_ms)
+            joined.last_ms = max(joined.last_ms, visit.last_ms)
+            joined.events += visit.events
+        person.visits.append(joined)
+
+    def _pass(self, name: str, to_ms: int) -> None:
+        """Time passes for one shopper."""
+        person = self.people[name]
+        if to_ms <= person.now_ms:
+            return
+        if person.events:
+            from_ms, moments = person.now_ms, set()
+            for sid, spans in self.spans.items():
+                for at_ms in {e.event_ts + span for e in person.events for span in spans}:
+                    if from_ms < at_ms <= to_ms:
+                        moments.add((at_ms, sid))
+            whole = range(from_ms // MINUTE_MS + 1, to_ms // MINUTE_MS)
+            for minute in random.Random(from_ms).sample(whole, min(len(whole), 3)):
+                moments |= {(minute * MINUTE_MS, sid) for sid in self.rules}
+            for at_ms, sid in sorted(moments):
+                self._look(name, at_ms, sid)
+        person.now_ms = to_ms
+
+    def _look(self, name: str, now_ms: int, *asked: str) -> None:
+        person = self.people[name]
+        person.now_ms = now_ms
+        for sid in asked or self.rules:
+            inside = self.holds(self.rules[sid], sid, name, person, now_ms)
+            if inside != (sid in person.members):
+                (person.members.add if inside else person.members.remove)(sid)
+                self.changes.append((name, sid, inside, now_ms))
+
+    def holds(self, when: Any, sid: str, name: str, person: Person, now_ms: int) -> bool:
+        """Whether a condition is true of a shopper at a moment."""
+        if isinstance(when, str):
+            return self._compare(when, person, now_ms)
+        if "all" in when:
+            return all(self.holds(one, sid, name, person, now_ms) for one in when["all"])
+        if "any" in when:
+            return any(self.holds(one, sid, name, person, now_ms) for one in when["any"])
+        if "not" in when:
+            return not self.holds(when["not"], sid, name, person, now_ms)
+        if "segment" in when:
+            other = when["segment"]
+            return self.holds(self.rules[other], other, name, person, now_ms)
+        if "holdout" in when:
+            salted = when.get("salt", sid).encode() + b"\0" + name.encode()
+            place = int.from_bytes(blake2b(salted, digest_size=8).digest(), "big") % 1_000_000
+            return place < float(when["holdout"].rstrip(" %")) * 10_000
+        if "no" in when:
+            return self._absent(when, person, now_ms)
+        if "sequence" in when:
+            return self._follows(when, person, now_ms)
+        return self._amount(when, person, now_ms)
+
+    def _amount(self, when: dict[str, Any], person: Person, now_ms: int) -> bool:
+        within_ms = span(when["within"]) if "within" in when else now_ms + 1
+        measure = next((m for m in when if m.startswith(("count", "distinct", "sum of"))), "")
+        kinds = when["event"]
+        if measure == "sum of net value":
+            kinds = [kinds, "refund"]
+        found = [
+            e
+            for e in person.events
+            if now_ms - within_ms < e.event_ts <= now_ms and fits(e, kinds, when)
+        ]
+        if not measure:
+            return bool(found)
+        if measure == "count":
+            number: float = len(found)
+        elif measure == "distinct days":
+            number = len({e.event_ts // DAY_MS for e in found})
+        else:
+            items = [item for e in found for item in e.items if item_fits(item, when)]
+            if measure == "distinct items":
+                number = len({item.item_id for item in items})
+            elif measure == "distinct categories":
+                number = len({item.category for item in items if item.category})
+            elif measure == "distinct brands":
+                number = len({item.brand for item in items if item.brand})
+            elif measure == "sum of quantity":
+                number = sum(item.quantity for item in items)
+            elif any(name in when for name in ITEM_FILTERS):
+                number = sum(round((item.price or 0) * 1e6) * item.quantity for item in items) / 1e6
+            else:
+                number = sum((-1 if e.type == "refund" and "net" in measure else 1) * worth(e)
+                             for e in found) / 1e6  # fmt: skip
+        return is_in(number, when[measure])
+
+    def _absent(self, when: dict[str, Any], person: Person, now_ms: int) -> bool:
+        kinds = when["no"]
+        text = when.get("within") or when.get("for")
+        since_ms = now_ms - span(text) if text else -1
+        if any(fits(e, kinds, when) and e.event_ts > since_ms for e in person.events):
+            return False
+        return "for" not in when or min(e.event_ts for e in person.events) <= since_ms
+
+    def _follows(self, when: dict[str, Any], person: Person, now_ms: int) -> bool:
+        steps = when["sequence"]
+        since_ms = now_ms - span(when["within"])
+
+        def chains(at_ms: int, rest: list[dict[str, Any]]) -> bool:
+            if not rest:
+                return True
+            step = rest[0]
+            if "then no" in step:
+                if now_ms - at_ms < span(step["within"]):
+                    return False
+                return not any(
+                    e.event_ts >= at_ms and fits(e, step["then no"], step) for e in person.events
+                )
+            latest_ms = at_ms + span(step["within"]) if "within" in step else now_ms
+            return any(
+                at_ms < e.event_ts <= latest_ms
+                and fits(e, step["then"], step)
+                and chains(e.event_ts, rest[1:])
+                for e in person.events
+            )
+
+        return any(
+            e.event_ts > since_ms
+            and fits(e, steps[0]["event"], steps[0])
+            and chains(e.event_ts, steps[1:])
+            for e in person.events
+        )
+
+    def _compare(self, text: str, person: Person, now_ms: int) -> bool:
+        name, _, said = text.partition(" ")
+        value = self._feature(name, person, now_ms)
+        if said.startswith("is "):
+            opposite = said.startswith("is not ")
+            wanted = said.removeprefix("is ").removeprefix("not ").removeprefix("one of ")
+            return (value in wanted.split(", ")) != opposite
+        return value is not None and is_in(value, said)
+
+    def _feature(self, name: str, person: Person, now_ms: int) -> Any:
+        events = person.events
+        orders = [e for e in events if e.type == "purchase"]
+        revenue = sum(worth(e) for e in orders)
+        counted = {"views": "item_view", "carts": "cart_add", "searches": "search"}
+        if name in counted:
+            return sum(e.type == counted[name] for e in events)
+        if name.startswith("session_"):
+            visit = max(person.visits, key=lambda v: v.last_ms, default=None)
+            if visit is None or visit.last_ms + self.gap_ms < now_ms:
+                return None
+            if name == "session_minutes":
+                return (visit.last_ms - visit.start_ms) / MINUTE_MS
+            kinds = {"session_views": "item_view", "session_carts": "cart_add"}
+            return sum(e.type == kinds.get(name, e.type) for e in visit.events)
+        features: dict[str, Any] = {
+            "events": len(events),
+            "purchases": len(orders),
+            "revenue": revenue / 1e6,
+            "aov": revenue // len(orders) / 1e6 if orders else None,
+            "sessions": len(person.visits),
+            "first_seen_days": (now_ms - min(e.event_ts for e in events)) / DAY_MS,
+            "last_seen_days": (now_ms - max(e.event_ts for e in events)) / DAY_MS,
+            "recency_days": (now_ms - max(e.event_ts for e in orders)) / DAY_MS if orders else None,
+            "known": "yes" if person.known else "no",
+            "consent.ads": consented(events),
+        }
+        if name in features:
+            return features[name]
+        said = [(e.event_ts, value) for e in events if (value := context(e, name))]
+        return max(said)[1] if said else ""
+
+
+def fits(event: Event, kinds: str | list[str], when: dict[str, Any]) -> bool:
+    """Whether an event is one that a condition looks at."""
+    kinds = [kinds] if isinstance(kinds, str) else kinds
+    if event.type not in kinds and "any" not in kinds:
+        return False
+    if any(name in when for name in ITEM_FILTERS) and not any(
+        item_fits(item, when) for item in event.items
+    ):
+        return False
+    if "value" in when and not is_in(worth(event) / 1e6, when["value"]):
+        return False
+    names = ("device", "country", "campaign_source", "campaign_medium", "campaign_name")
+    return all(context(event, name) in several(when[name]) for name in names if name in when)
+
+
+def item_fits(item: Item, when: dict[str, Any]) -> bool:
+    """Whether one item is what a condition looks for."""
+    if "item" in when and item.item_id not in several(when["item"]):
+        return False
+    if "brand" in when and item.brand not in several(when["brand"]):
+        return False
+    if "category" in when and not any(
+        list(item.category[: len(path.split("/"))]) == path.split("/")
+        for path in several(when["category"])
+    ):
+        return False
+    return "price" not in when or (item.price is not None and is_in(item.price, when["price"]))
+
+
+def several(said: str | list[str]) -> list[str]:
+    return [said] if isinstance(said, str) else said
+
+
+def context(event: Event, name: str) -> str | None:
+    if name.startswith("campaign_"):
+        return getattr(event.campaign, name.removeprefix("campaign_"), None)
+    found: str | None = getattr(event, name)
+    return found
+
+
+def worth(event: Event) -> int:
+    if event.value is not None:
+        return round(event.value * 1e6)
+    return sum(round((item.price or 0) * 1e6) * item.quantity for item in event.items)
+
+
+def consented(events: Iterable[Event]) -> str:
+    said = [e for e in events if e.consent is not None]
+    if not said:
+        return "not asked"
+    last_ms = max(e.event_ts for e in said)
+    answers = [e.consent.ads for e in said if e.event_ts == last_ms and e.consent]
+    if False in answers:
+        return "no"
+    return "yes" if True in answers else "not asked"
+
+
+def span(text: str) -> int:
+    number, unit = text.split()
+    return int(float(number) * SPANS_MS[unit])
+
+
+def is_in(value: float, said: str) -> bool:
+    """Whether a number is what is said of it, such as `at least 3`."""
+    numbers = [float(n) for n in re.findall(r"[\d.]+", said)]
+    if said.startswith("between"):
+        return numbers[0] <= value <= numbers[1]
+    limit = numbers[0]
+    for words, holds in (
+        (("at least", ">="), value >= limit),
+        (("at most", "<="), value <= limit),
+        (("more than", ">"), value > limit),
+        (("less than", "fewer than", "<"), value < limit),
+        (("exactly", "="), value == limit),
+    ):
+        if said.startswith(words):
+            return holds
+    raise AssertionError(said)
