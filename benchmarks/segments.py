@@ -81,7 +81,7 @@ funnel:
     within: 24 h
 faithful: {when: "top_category_share >= 0.8"}
 """
-SPANS = ("1 h", "6 h", "24 h")
+SPANS = ("2 h", "24 h", "7 d")
 CATEGORIES = 8
 
 

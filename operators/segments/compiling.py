@@ -10,10 +10,10 @@ from operators.segments import features, windows
 from operators.segments.conditions import condition
 from operators.segments.features import ANY, LATEST, NUMBERS, SESSION, SINCE, TEXTS
 from operators.segments.filters import LATEST as LATEST_OF
-from operators.segments.filters import amount_in, event_test, keys_in
+from operators.segments.filters import amount_in, event_test, is_below, keys_in
 from operators.segments.language import digest
 from operators.segments.reading import read
-from operators.segments.store import features_in, kinds_in
+from operators.segments.store import features_in, uses_in
 from state.errors import UserError
 from state.events import EVENT_TYPES
 
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     """Notes an event that happened at a time, at the shopper's clock (both ms)."""
 
 
+_PLANS_MAX = 4096
+
+
 class Compiled(NamedTuple):
     """A rule, ready to be asked."""
 
@@ -40,12 +43,31 @@ class Compiled(NamedTuple):
     ask: Condition
 
 
+class Touched(NamedTuple):
+    """Rules whose answer may change: in any case, only from no to yes, only from yes to no."""
+
+    both: int = 0
+    to_yes: int = 0
+    to_no: int = 0
+
+    def __or__(self, other: Touched) -> Touched:
+        return Touched(*(mine | theirs for mine, theirs in zip(self, other, strict=True)))
+
+
 class Listener(NamedTuple):
-    """Takes events of a type that pass a test into a window, and which rules may change by that."""
+    """Takes events of a type that pass a test into a window, and which rules may change by that.
+
+    `late` are those that change too if the event is not the shopper's newest.
+    """
 
     test: Test | None
     note: Note
-    rules: int
+    touched: Touched
+    late: Touched
+
+
+Asked = tuple[tuple[Compiled, bool | None], ...]
+"""Rules to ask; where an event can only make an answer yes (True) or no, not if that is so already."""
 
 
 class RuleSet:
@@ -60,21 +82,22 @@ class RuleSet:
         self.digests = {one.id: one.digest for one in self.compiled}
         self.all = (1 << len(rules)) - 1
         self.kinds: dict[int, Kind] = {}
-        needs: dict[int, int] = {}
         self._touched: dict[str, int] = dict.fromkeys(EVENT_TYPES, 0)
         self.consent = 0
         self.latest: dict[str, int] = {}
+        touched: dict[tuple[int, bool], Touched] = {}
         for n, rule in enumerate(rules):
-            for kind in kinds_in(rule.when):
+            for kind, makes, only_late in uses_in(rule.when):
                 known = self.kinds.get(kind.key, kind)
                 self.kinds[kind.key] = replace(kind, most=max(kind.most, known.most))
-                needs[kind.key] = needs.get(kind.key, 0) | 1 << n
+                place = kind.key, only_late
+                touched[place] = touched.get(place, Touched()) | _touched(1 << n, makes)
             for feature in features_in(rule.when):
                 self._listen(feature, 1 << n)
-        self.listeners: dict[str, tuple[Listener, ...]] = {
-            name: tuple(self._listeners(name, needs)) for name in EVENT_TYPES
+        self.listeners: dict[str, Listeners] = {
+            name: Listeners(self._listeners(name, touched)) for name in EVENT_TYPES
         }
-        self._members: dict[int, tuple[Compiled, ...]] = {}
+        self._asked: dict[tuple[int, int, int], Asked] = {}
 
     @classmethod
     def of(cls, text: str, source: str, *, gap_ms: int) -> RuleSet | None:
@@ -98,20 +121,26 @@ class RuleSet:
         """What has to be kept for one rule."""
         when = next(rule.when for rule in self.rules if rule.id == sid)
         latest = {latest_key(name) for name in features_in(when) if name in LATEST}
-        return {kind.key for kind in kinds_in(when)} | latest
+        return {use.kind.key for use in uses_in(when)} | latest
 
     def touched_by(self, event_type: str) -> int:
         """Rules that an event of a type may change by what it does to the profile."""
         return self._touched[event_type]
 
-    def of_bits(self, bits: int) -> tuple[Compiled, ...]:
-        """The rules of a set."""
-        found = self._members.get(bits)
+    def of_bits(self, both: int, to_yes: int = 0, to_no: int = 0) -> Asked:
+        """The rules to ask, those of a set by the first of these that it is in."""
+        key = both, to_yes, to_no
+        found = self._asked.get(key)
         if found is None:
-            if len(self._members) > 4096:
-                self._members.clear()
-            found = tuple(one for n, one in enumerate(self.compiled) if bits >> n & 1)
-            self._members[bits] = found
+            if len(self._asked) > _PLANS_MAX:
+                self._asked.clear()
+            mixed = both | to_yes & to_no
+            found = tuple(
+                (one, None if mixed >> n & 1 else bool(to_yes >> n & 1))
+                for n, one in enumerate(self.compiled)
+                if (both | to_yes | to_no) >> n & 1
+            )
+            self._asked[key] = found
         return found
 
     def _listen(self, feature: str, rule: int) -> None:
@@ -132,10 +161,55 @@ class RuleSet:
         for name in EVENT_TYPES if ANY in touched else touched:
             self._touched[name] |= rule
 
-    def _listeners(self, event_type: str, needs: dict[int, int]) -> Iterable[Listener]:
+    def _listeners(
+        self, event_type: str, touched: dict[tuple[int, bool], Touched]
+    ) -> Iterable[tuple[Kind, Listener]]:
         for key, kind in self.kinds.items():
             if event_type in kind.events.types or ANY in kind.events.types:
-                yield Listener(event_test(kind.events), _noting(kind), needs[key])
+                always = touched.get((key, False), Touched())
+                late = touched.get((key, True), Touched())
+                yield kind, Listener(event_test(kind.events), _noting(kind), always, late)
+
+
+class Listeners:
+    """Those of one type of event; who waits for a category is found by the item's.
+
+    `plain` are those that any such event goes to.
+    """
+
+    def __init__(self, listeners: Iterable[tuple[Kind, Listener]]) -> None:
+        self.plain: tuple[Listener, ...] = ()
+        self._waiting: list[tuple[tuple[str, ...], Listener]] = []
+        for kind, listener in listeners:
+            if kind.events.categories:
+                self._waiting.append((kind.events.categories, listener))
+            else:
+                self.plain += (listener,)
+        self._of_path: dict[tuple[str, ...], tuple[Listener, ...]] = {}
+
+    def of(self, event: Event) -> Iterable[Listener]:
+        """All that may want an event."""
+        if not self._waiting or not event.items:
+            return self.plain
+        if len(event.items) == 1:
+            return self._of(event.items[0].category)
+        return dict.fromkeys(one for item in event.items for one in self._of(item.category))
+
+    def _of(self, category: tuple[str, ...]) -> tuple[Listener, ...]:
+        found = self._of_path.get(category)
+        if found is None:
+            if len(self._of_path) > _PLANS_MAX:
+                self._of_path.clear()
+            path = "/".join(category)
+            waiting = (one for names, one in self._waiting if is_below(path, names))
+            found = self._of_path[category] = self.plain + tuple(waiting)
+        return found
+
+
+def _touched(rule: int, makes: bool | None) -> Touched:
+    if makes is None:
+        return Touched(both=rule)
+    return Touched(to_yes=rule) if makes else Touched(to_no=rule)
 
 
 def rule_segments(settings: Settings) -> RuleSet | None:

@@ -6,6 +6,7 @@ answer is no. So `and` is the least of its parts as long as none says no, and `n
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
@@ -232,32 +233,37 @@ def _sequence(node: Sequence) -> Condition:
         absent, quiet_ms = step_key(node.absent.events), node.absent.within_ms
     within_ms = node.within_ms
 
-    def sequence(name: str, shopper: Shopper, state: RuleState, now_ms: int) -> int:
-        window = state.windows.get(first)
-        if window is None:
-            return NO
-        return _chained(state, windows.times(window), now_ms)
+    needed = [first, *(key for key, _ in rest)]
 
-    def _chained(state: RuleState, begins: list[int], now_ms: int) -> int:
-        # Of each event of a step, the latest beginning of a chain that leads to it.
-        begun = {at: at for at in begins if at + within_ms > now_ms}
-        for key, span_ms in rest:
-            reached: dict[int, int] = {}
-            for at in windows.times(state.windows.get(key, b"")):
-                starts = [b for before, b in begun.items() if before < at <= before + span_ms]
-                if starts:
-                    reached[at] = max(starts)
-            begun = reached
-        if absent is not None:
-            last = state.windows.get(absent, b"")[-windows.TIME_BYTES :]
-            last_ms = int.from_bytes(last, "big") if last else -1
-            begun = {at: begin for at, begin in begun.items() if at > last_ms}
+    def sequence(name: str, shopper: Shopper, state: RuleState, now_ms: int) -> int:
+        packed = [state.windows.get(key) for key in needed]
+        steps = [windows.times(window) for window in packed if window is not None]
+        return chained(steps, state, now_ms) if len(steps) == len(needed) else NO
+
+    def chained(steps: list[list[int]], state: RuleState, now_ms: int) -> int:
+        # Of each event of a step, when the chains that lead to it began at the latest: later ones of
+        # the step before began later, and are nearer.
+        ends = steps[0][bisect_right(steps[0], now_ms - within_ms) :]
+        begins = ends
+        for (_, span_ms), events in zip(rest, steps[1:], strict=True):
+            before, begun, ends, begins = ends, begins, [], []
+            for at_ms in events:
+                place = bisect_left(before, at_ms) - 1
+                if place >= 0 and at_ms <= before[place] + span_ms:
+                    ends.append(at_ms)
+                    begins.append(begun[place])
+        if absent is None:
+            return begins[-1] + within_ms if begins else NO
+        last = state.windows.get(absent, b"")[-windows.TIME_BYTES :]
+        last_ms = int.from_bytes(last, "big") if last else -1
         yes, soonest = 0, EVER
-        for at, begin in begun.items():
-            if at + quiet_ms <= now_ms:
-                yes = max(yes, begin + within_ms)
-            elif at + quiet_ms < begin + within_ms:
-                soonest = min(soonest, at + quiet_ms)
+        for at_ms, begin_ms in zip(ends, begins, strict=True):
+            if at_ms <= last_ms:
+                continue
+            if at_ms + quiet_ms <= now_ms:
+                yes = begin_ms + within_ms
+            elif at_ms + quiet_ms < begin_ms + within_ms:
+                soonest = min(soonest, at_ms + quiet_ms)
         return yes or -soonest
 
     return sequence

@@ -16,7 +16,7 @@ from state.shopper import UNSURE, RuleState
 from state.snapshots import RulesState
 
 if TYPE_CHECKING:
-    from operators.segments.compiling import Compiled
+    from operators.segments.compiling import Asked
     from state.events import Event
     from state.messages import Transition
     from state.shopper import Shopper
@@ -112,22 +112,28 @@ class Engine:
         state = shopper.rules
         if state is None:
             state = shopper.rules = RuleState(due_ms=UNSURE)
-        touched = rules.touched_by(event.type)
-        for test, note, bits in rules.listeners[event.type]:
+        both, to_yes, to_no = rules.touched_by(event.type), 0, 0
+        is_newest = at_ms == shopper.last_ms
+        for test, note, touched, late in rules.listeners[event.type].of(event):
             if test is None or test(event):
                 note(state, event, at_ms, now_ms)
-                touched |= bits
+                to_yes |= touched.to_yes
+                to_no |= touched.to_no
+                both |= touched.both
+                if not is_newest:
+                    to_yes |= late.to_yes
+                    to_no |= late.to_no
         if event.consent is not None:
-            touched |= rules.consent
+            both |= rules.consent
         for feature, bits in rules.latest.items():
             if text := LATEST_OF[feature](event):
                 if state.latest.get(feature, (0, "")) < (at_ms, text):
                     state.latest[feature] = (at_ms, text)
-                touched |= bits
+                both |= bits
         if state.due_ms == UNSURE:
             self.ask_all(name, shopper, now_ms)
-        elif touched:
-            self._ask(rules.of_bits(touched), name, shopper, state, now_ms)
+        elif both or to_yes or to_no:
+            self._ask(rules.of_bits(both, to_yes, to_no), name, shopper, state, now_ms)
 
     def ask_all(self, name: str, shopper: Shopper, now_ms: int) -> None:
         """Ask every rule, whatever was known."""
@@ -135,7 +141,7 @@ class Engine:
         if state is None:
             state = shopper.rules = RuleState()
         state.dues, state.due_ms = {}, 0
-        self._ask(self.rules.compiled, name, shopper, state, now_ms)
+        self._ask(self.rules.of_bits(self.rules.all), name, shopper, state, now_ms)
 
     def ask_unsure(self, name: str, shopper: Shopper, now_ms: int) -> None:
         """Ask every rule about a shopper of whom nothing is sure."""
@@ -188,7 +194,7 @@ class Engine:
 
     def _ask(
         self,
-        asked: tuple[Compiled, ...],
+        asked: Asked,
         name: str,
         shopper: Shopper,
         state: RuleState,
@@ -197,7 +203,9 @@ class Engine:
         is_passing: bool = False,
     ) -> None:
         members, dues = state.members, state.dues
-        for sid, digest, ask in asked:
+        for (sid, digest, ask), makes in asked:
+            if makes is not None and (sid in members) is makes:
+                continue
             until_ms = ask(name, shopper, state, now_ms)
             if until_ms > 0:
                 if sid not in members:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -61,22 +61,42 @@ def step_key(events: Filter) -> int:
     return digest("times", events)
 
 
-def kinds_in(node: Node) -> Iterable[Kind]:
-    """All windows that a condition needs."""
+class Use(NamedTuple):
+    """A window that a condition needs, and what an event that comes into it may do to the answer.
+
+    `makes` is True where it can only make it yes, False where it can only make it no, None where both.
+    If `only_late`, one that is the shopper's newest does nothing yet.
+    """
+
+    kind: Kind
+    makes: bool | None
+    only_late: bool = False
+
+
+def uses_in(node: Node, makes: bool = True) -> Iterable[Use]:
+    """All windows that a condition needs; `makes` is False below a `not`."""
     match node:
         case All(parts) | Any(parts):
             for part in parts:
-                yield from kinds_in(part)
+                yield from uses_in(part, makes)
         case Not(part):
-            yield from kinds_in(part)
+            yield from uses_in(part, not makes)
         case Window():
-            yield kind_of(node)
+            yield _use(node, makes)
         case Sequence(steps, absent, _):
-            for step in steps:
-                key = step_key(step.events)
-                yield Kind(key, step.events, "times", "count", STEP_EVENTS_MAX)
+            for n, step in enumerate(steps):
+                kind = Kind(step_key(step.events), step.events, "times", "count", STEP_EVENTS_MAX)
+                yield Use(kind, makes, only_late=n < len(steps) - 1)
             if absent is not None:
-                yield Kind(step_key(absent.events), absent.events, "times", "count", 1)
+                kind = Kind(step_key(absent.events), absent.events, "times", "count", 1)
+                yield Use(kind, not makes)
+
+
+def _use(node: Window, makes: bool) -> Use:
+    kind, bounds = kind_of(node), node.bounds
+    if kind.what == "net value" or (bounds.low is not None and bounds.high is not None):
+        return Use(kind, None)
+    return Use(kind, makes if bounds.high is None else not makes)
 
 
 def features_in(node: Node) -> Iterable[str]:

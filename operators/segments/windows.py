@@ -8,6 +8,7 @@ how two windows that are merged had been divided.
 from __future__ import annotations
 
 from bisect import bisect_right
+from functools import lru_cache
 from hashlib import blake2b
 from struct import Struct
 from typing import TYPE_CHECKING
@@ -62,6 +63,7 @@ def pairs(window: bytes) -> list[tuple[int, int]]:
     return list(_PAIR.iter_unpack(window))
 
 
+@lru_cache(1 << 17)
 def key_of(text: str) -> int:
     """What stands for a text in a window of keys: 63 bits."""
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
@@ -75,9 +77,17 @@ def add_key(window: bytes, at_ms: int, key: int, most: int) -> bytes:
     >>> pairs(window)
     [(8, 3), (9, 2)]
     """
-    if window and window[-PAIR_BYTES:] == _PAIR.pack(at_ms, key):
-        return window
-    return _newest_keys([*_PAIR.iter_unpack(window), (at_ms, key)], most)
+    entry = at_ms.to_bytes(TIME_BYTES, "big") + key.to_bytes(TIME_BYTES, "big")
+    if window and entry[:TIME_BYTES] <= window[-PAIR_BYTES:-TIME_BYTES]:
+        return _newest_keys([*_PAIR.iter_unpack(window), (at_ms, key)], most)
+    # What nearly every event is: newer than all, of a key that is there or not.
+    own = entry[TIME_BYTES:]
+    found = window.find(own)
+    while found >= 0 and found % PAIR_BYTES != TIME_BYTES:
+        found = window.find(own, found + 1)
+    if found >= 0:
+        return window[: found - TIME_BYTES] + window[found + TIME_BYTES :] + entry
+    return (window + entry)[-most * PAIR_BYTES :]
 
 
 def merge_keys(one: bytes, other: bytes, most: int) -> bytes:
