@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from state.events import Event, Item
     from state.shopper import Consents, Shopper
 
-_INTENT_OF = {
+INTENT_OF = {
     "item_view": CONSIDERING,
     "wishlist_add": CONSIDERING,
     "reco_click": CONSIDERING,
@@ -30,6 +30,7 @@ _INTENT_OF = {
     "checkout_start": CHECKOUT,
     "purchase": BOUGHT,
 }
+"""How far an event brings its session."""
 
 
 def value_micros(event: Event) -> int:
@@ -61,7 +62,7 @@ def count(shopper: Shopper, session: Session | None, event: Event) -> None:
     else:
         shopper.session_events += 1
     session.events += 1
-    session.intent = max(session.intent, _INTENT_OF.get(kind, BROWSING))
+    session.intent = max(session.intent, INTENT_OF.get(kind, BROWSING))
     if kind == "item_view":
         shopper.views += 1
         session.views += 1

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from operators import absence, profile, sessions
 from operators.features import feature_row
 from operators.idle import Idle
+from operators.segments.conditions import session_of
 from operators.segments.engine import engine_of
 from operators.tastes import DecayedCounts
 from operators.timers import Timers
@@ -170,8 +171,12 @@ class Shoppers:
         shopper.seen = (seen + mark)[-self.rules.remembered_bytes :]
         self.totals.accepted += 1
         self._active.setdefault(name, shopper.last_ms)
+        ended = False
         if self.segments is not None:
-            self.segments.advance(name, shopper, max(self._clock(clock_ms), at_ms - 1))
+            now_ms = self._clock(clock_ms)
+            self.segments.advance(name, shopper, max(now_ms, at_ms - 1))
+            newest_ms = max(now_ms, at_ms, shopper.last_ms)
+            ended = not session_of(shopper, newest_ms, self.rules.gap_ms)
         if at_ms < clock_ms:
             shopper.late += 1
             self.totals.late += 1
@@ -188,7 +193,9 @@ class Shoppers:
         if kind in TASTE_TYPES:
             self._tell(name, shopper, event, position, session)
         if self.segments is not None:
-            self.segments.count(name, shopper, event, self._clock(clock_ms))
+            # A late event may also bring a session back that had ended.
+            begins = ended or shopper.sessions != before
+            self.segments.count(name, shopper, event, now_ms, begins=begins)
         return True
 
     def _tell(

@@ -25,6 +25,16 @@ DAY_MS = 86_400_000
 MINUTE_MS = 60_000
 DAYS = {"recency_days", "first_seen_days", "last_seen_days", "first_purchase_days"}
 ITEM_FILTERS = ("category", "brand", "item", "price")
+IN_CART = {"cart_add": 1, "cart_remove": -1, "purchase": -1}
+INTENTS = ["browsing", "considering", "cart", "checkout", "bought"]
+INTENT_OF = {
+    "item_view": 1,
+    "wishlist_add": 1,
+    "reco_click": 1,
+    "cart_add": 2,
+    "checkout_start": 3,
+    "purchase": 4,
+}
 Change = tuple[str, str, bool, int]
 
 
@@ -66,7 +76,7 @@ class Naive:
         spans = {int(float(number) * SPANS_MS[unit]) for number, unit in numbers}
         for said in re.findall(r"_days ([^']*)", text):
             spans |= {int(float(number) * DAY_MS) for number in re.findall(r"[\d.]+", said)}
-        if "session_" in text:
+        if "session_" in text or "intent" in text:
             spans.add(self.gap_ms)
         for other in re.findall(r"'segment': '([^']*)'", text):
             spans |= self._spans(other)
@@ -283,6 +293,12 @@ class Naive:
             return (value in wanted.split(", ")) != opposite
         return value is not None and is_in(value, said)
 
+    def _intent(self, person: Person, now_ms: int) -> str:
+        visit = max(person.visits, key=lambda v: v.last_ms, default=None)
+        if visit is None or visit.last_ms + self.gap_ms < now_ms:
+            return ""
+        return INTENTS[max(INTENT_OF.get(e.type, 0) for e in visit.events)]
+
     def _feature(self, name: str, person: Person, now_ms: int) -> Any:
         events = person.events
         orders = [e for e in events if e.type == "purchase"]
@@ -296,12 +312,17 @@ class Naive:
                 return None
             if name == "session_minutes":
                 return (visit.last_ms - visit.start_ms) / MINUTE_MS
+            if name == "session_cart_value":
+                return max(0, sum(IN_CART.get(e.type, 0) * in_items(e) for e in visit.events)) / 1e6
             kinds = {"session_views": "item_view", "session_carts": "cart_add"}
+            kinds["session_purchases"] = "purchase"
             return sum(e.type == kinds.get(name, e.type) for e in visit.events)
         features: dict[str, Any] = {
             "events": len(events),
             "purchases": len(orders),
             "revenue": revenue / 1e6,
+            "refunded": sum(worth(e) for e in events if e.type == "refund") / 1e6,
+            "intent": self._intent(person, now_ms),
             "aov": revenue // len(orders) / 1e6 if orders else None,
             "sessions": len(person.visits),
             "first_seen_days": (now_ms - min(e.event_ts for e in events)) / DAY_MS,
@@ -357,8 +378,10 @@ def context(event: Event, name: str) -> str | None:
 
 
 def worth(event: Event) -> int:
-    if event.value is not None:
-        return round(event.value * 1e6)
+    return in_items(event) if event.value is None else round(event.value * 1e6)
+
+
+def in_items(event: Event) -> int:
     return sum(round((item.price or 0) * 1e6) * item.quantity for item in event.items)
 
 

@@ -62,7 +62,11 @@ funnel:
       - then: [checkout_start, purchase]
     within: 3 h
 here: {when: {all: [session_minutes >= 1, session_views at least 1]}}
+carting: {when: "intent is one of cart, checkout"}
+full-cart: {when: {all: [session_cart_value >= 100, session_purchases at most 0]}}
+short: {when: session_events less than 3}
 new: {when: first_seen_days < 0.1}
+old: {when: {all: [first_seen_days at least 0.05, recency_days more than 0.02, refunded < 5]}}
 away: {when: last_seen_days >= 0.02}
 bought: {when: recency_days between 0.01 and 0.1}
 worth: {when: {any: [revenue >= 100, aov > 50, {all: [purchases >= 1, known is yes]}]}}

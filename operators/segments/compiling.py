@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from operators.segments import features, windows
 from operators.segments.conditions import condition
-from operators.segments.features import ANY, LATEST, NUMBERS, SESSION, SINCE, TEXTS
+from operators.segments.features import ANY, LATEST
 from operators.segments.filters import LATEST as LATEST_OF
 from operators.segments.filters import amount_in, event_test, is_below, keys_in
 from operators.segments.language import digest
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from operators.segments.conditions import Condition
+    from operators.segments.features import Touch
     from operators.segments.filters import Test
     from operators.segments.language import Rule
     from operators.segments.store import Kind
@@ -82,7 +83,8 @@ class RuleSet:
         self.digests = {one.id: one.digest for one in self.compiled}
         self.all = (1 << len(rules)) - 1
         self.kinds: dict[int, Kind] = {}
-        self._touched: dict[str, int] = dict.fromkeys(EVENT_TYPES, 0)
+        named = (*EVENT_TYPES, features.SESSION_BEGINS, features.FIRST)
+        self.touched: dict[str, Touched] = dict.fromkeys(named, Touched())
         self.consent = 0
         self.latest: dict[str, int] = {}
         touched: dict[tuple[int, bool], Touched] = {}
@@ -92,8 +94,8 @@ class RuleSet:
                 self.kinds[kind.key] = replace(kind, most=max(kind.most, known.most))
                 place = kind.key, only_late
                 touched[place] = touched.get(place, Touched()) | _touched(1 << n, makes)
-            for feature in features_in(rule.when):
-                self._listen(feature, 1 << n)
+            for feature, touches in features_in(rule.when):
+                self._listen(feature, 1 << n, touches)
         self.listeners: dict[str, Listeners] = {
             name: Listeners(self._listeners(name, touched)) for name in EVENT_TYPES
         }
@@ -120,12 +122,8 @@ class RuleSet:
     def needs_of(self, sid: str) -> set[int]:
         """What has to be kept for one rule."""
         when = next(rule.when for rule in self.rules if rule.id == sid)
-        latest = {latest_key(name) for name in features_in(when) if name in LATEST}
+        latest = {latest_key(name) for name, _ in features_in(when) if name in LATEST}
         return {use.kind.key for use in uses_in(when)} | latest
-
-    def touched_by(self, event_type: str) -> int:
-        """Rules that an event of a type may change by what it does to the profile."""
-        return self._touched[event_type]
 
     def of_bits(self, both: int, to_yes: int = 0, to_no: int = 0) -> Asked:
         """The rules to ask, those of a set by the first of these that it is in."""
@@ -143,23 +141,15 @@ class RuleSet:
             self._asked[key] = found
         return found
 
-    def _listen(self, feature: str, rule: int) -> None:
+    def _listen(self, feature: str, rule: int, touches: Iterable[Touch]) -> None:
         if feature in LATEST:
             self.latest[feature] = self.latest.get(feature, 0) | rule
-            return
-        if feature in SESSION:
-            touched: Iterable[str] = (ANY,)
-        elif feature in SINCE:
-            touched = SINCE[feature].touched
-        elif feature in NUMBERS:
-            touched = NUMBERS[feature].touched
-        else:
-            touched = TEXTS[feature].touched
-        if touched == ("consent",):  # which any event may carry
+        elif feature.startswith("consent."):  # which any event may carry
             self.consent |= rule
-            return
-        for name in EVENT_TYPES if ANY in touched else touched:
-            self._touched[name] |= rule
+        else:
+            for types, makes in touches:
+                for name in EVENT_TYPES if ANY in types else types:
+                    self.touched[name] |= _touched(rule, makes)
 
     def _listeners(
         self, event_type: str, touched: dict[tuple[int, bool], Touched]

@@ -10,7 +10,7 @@ from bisect import bisect_left, bisect_right
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-from operators.segments import features, windows
+from operators.segments import windows
 from operators.segments.features import INTENT, NUMBERS, SESSION, SINCE, TEXTS
 from operators.segments.filters import is_below
 from operators.segments.language import All, Any, Holdout, Not, Number, Sequence, Text
@@ -267,6 +267,3 @@ def _sequence(node: Sequence) -> Condition:
         return yes or -soonest
 
     return sequence
-
-
-__all__ = ["EVER", "NO", "YES", "Condition", "condition", "features", "session_of"]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from operators.segments.compiling import LATEST_OF, RuleSet, merge_window
 from operators.segments.conditions import EVER
+from operators.segments.features import FIRST, SESSION_BEGINS
 from operators.timers import Timers
 from state.shopper import UNSURE, RuleState
 from state.snapshots import RulesState
@@ -105,14 +106,21 @@ class Engine:
         if state is not None and 0 < state.due_ms <= clock_ms:
             self._pass(name, shopper, state, clock_ms)
 
-    def count(self, name: str, shopper: Shopper, event: Event, clock_ms: int) -> None:
-        """Take in an event that the profile counts already."""
+    def count(
+        self, name: str, shopper: Shopper, event: Event, clock_ms: int, *, begins: bool
+    ) -> None:
+        """Take in an event that the profile counts already; `begins` if a session did, or did again."""
         rules, at_ms = self.rules, event.event_ts
         now_ms = max(clock_ms, shopper.last_ms)
         state = shopper.rules
         if state is None:
             state = shopper.rules = RuleState(due_ms=UNSURE)
-        both, to_yes, to_no = rules.touched_by(event.type), 0, 0
+        both, to_yes, to_no = rules.touched[event.type]
+        if begins:
+            both |= rules.touched[SESSION_BEGINS].both
+        if at_ms == shopper.first_ms:
+            first = rules.touched[FIRST]
+            both, to_yes, to_no = both | first.both, to_yes | first.to_yes, to_no | first.to_no
         is_newest = at_ms == shopper.last_ms
         for test, note, touched, late in rules.listeners[event.type].of(event):
             if test is None or test(event):
@@ -125,15 +133,22 @@ class Engine:
                     to_no |= late.to_no
         if event.consent is not None:
             both |= rules.consent
-        for feature, bits in rules.latest.items():
-            if text := LATEST_OF[feature](event):
-                if state.latest.get(feature, (0, "")) < (at_ms, text):
-                    state.latest[feature] = (at_ms, text)
-                both |= bits
+        if rules.latest:
+            both |= self._hear(state, event)
         if state.due_ms == UNSURE:
             self.ask_all(name, shopper, now_ms)
         elif both or to_yes or to_no:
             self._ask(rules.of_bits(both, to_yes, to_no), name, shopper, state, now_ms)
+
+    def _hear(self, state: RuleState, event: Event) -> int:
+        """Note what an event says of device, country and campaign; the rules that ask for it."""
+        bits = 0
+        for feature, asking in self.rules.latest.items():
+            if text := LATEST_OF[feature](event):
+                if state.latest.get(feature, (0, "")) < (event.event_ts, text):
+                    state.latest[feature] = (event.event_ts, text)
+                bits |= asking
+        return bits
 
     def ask_all(self, name: str, shopper: Shopper, now_ms: int) -> None:
         """Ask every rule, whatever was known."""

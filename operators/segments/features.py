@@ -9,6 +9,7 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
+from operators import profile
 from operators.segments.amounts import COUNT, MINUTES, MONEY, SHARE
 from operators.tastes import DecayedCounts
 from state.shopper import INTENTS, MICROS
@@ -16,20 +17,27 @@ from state.shopper import INTENTS, MICROS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from operators.segments.language import Bounds
     from state.shopper import Session, Shopper
 
 ANY = "any"
 """Stands for every type of event."""
+SESSION_BEGINS, FIRST = "a session begins", "the first event"
+"""Stand for an event that begins a session or joins two, and for one before all others."""
 TASTES = ("item_view", "cart_add", "purchase", "wishlist_add")
 
 
 class Number(NamedTuple):
-    """A number of a shopper, None where there is none; `touched` are the events that may change it."""
+    """A number of a shopper, None where there is none; `touched` are the events that may change it.
+
+    One that `grows` never gets less.
+    """
 
     unit: int
     of: Callable[[Shopper], int | None]
     touched: tuple[str, ...]
     words: str
+    grows: bool = False
 
 
 class Since(NamedTuple):
@@ -41,11 +49,13 @@ class Since(NamedTuple):
 
 
 class OfSession(NamedTuple):
-    """A number of the session that goes on; there is none between two sessions."""
+    """A number of the session that goes on, as `Number`; there is none between two sessions."""
 
     unit: int
     of: Callable[[Session], int]
+    touched: tuple[str, ...]
     words: str
+    grows: bool = True
 
 
 class Text(NamedTuple):
@@ -105,7 +115,7 @@ def _latest(name: str) -> Callable[[Shopper], str]:
 
 
 def _counter(field: str, touched: str, words: str, unit: int = COUNT) -> Number:
-    return Number(unit, attrgetter(field), (touched,), words)
+    return Number(unit, attrgetter(field), (touched,), words, grows=True)
 
 
 NUMBERS: dict[str, Number] = {
@@ -118,7 +128,7 @@ NUMBERS: dict[str, Number] = {
     "purchases": _counter("purchases", "purchase", "purchases"),
     "units": _counter("units", "purchase", "pieces bought"),
     "refunds": _counter("refunds", "refund", "refunds"),
-    "sessions": _counter("sessions", ANY, "sessions"),
+    "sessions": Number(COUNT, attrgetter("sessions"), (SESSION_BEGINS,), "sessions"),
     "revenue": _counter("revenue_micros", "purchase", "revenue", MONEY),
     "refunded": _counter("refund_micros", "refund", "refunded", MONEY),
     "net_revenue": Number(MONEY, _net_revenue, ("purchase", "refund"), "revenue less refunds"),
@@ -129,20 +139,32 @@ NUMBERS: dict[str, Number] = {
 }
 
 SINCE: dict[str, Since] = {
-    "first_seen_days": Since(attrgetter("first_ms"), (ANY,), "first seen"),
+    "first_seen_days": Since(attrgetter("first_ms"), (FIRST,), "first seen"),
     "last_seen_days": Since(attrgetter("last_ms"), (ANY,), "last seen"),
     "recency_days": Since(attrgetter("last_purchase_ms"), ("purchase",), "last purchase"),
     "first_purchase_days": Since(attrgetter("first_purchase_ms"), ("purchase",), "first purchase"),
 }
 
 SESSION: dict[str, OfSession] = {
-    "session_minutes": OfSession(MINUTES, lambda s: s.last_ms - s.start_ms, "minutes in session"),
-    "session_events": OfSession(COUNT, attrgetter("events"), "events in this session"),
-    "session_views": OfSession(COUNT, attrgetter("views"), "items viewed in this session"),
-    "session_carts": OfSession(COUNT, attrgetter("carts"), "put into the cart in this session"),
-    "session_purchases": OfSession(COUNT, attrgetter("purchases"), "purchases in this session"),
+    "session_minutes": OfSession(
+        MINUTES, lambda s: s.last_ms - s.start_ms, (ANY,), "minutes in session"
+    ),
+    "session_events": OfSession(COUNT, attrgetter("events"), (ANY,), "events in this session"),
+    "session_views": OfSession(
+        COUNT, attrgetter("views"), ("item_view",), "items viewed in this session"
+    ),
+    "session_carts": OfSession(
+        COUNT, attrgetter("carts"), ("cart_add",), "put into the cart in this session"
+    ),
+    "session_purchases": OfSession(
+        COUNT, attrgetter("purchases"), ("purchase",), "purchases in this session"
+    ),
     "session_cart_value": OfSession(
-        MONEY, lambda s: max(0, s.cart_micros), "worth of the cart in this session"
+        MONEY,
+        lambda s: max(0, s.cart_micros),
+        ("cart_add", "cart_remove", "purchase"),
+        "worth of the cart in this session",
+        grows=False,
     ),
 }
 
@@ -161,8 +183,46 @@ TEXTS: dict[str, Text] = {
         _consent(2), ("consent",), "consent to personalization", ANSWERS
     ),
     "consent.ads": Text(_consent(3), ("consent",), "consent to ads", ANSWERS),
-    INTENT: Text(lambda _: "", (ANY,), "intent of this session", INTENTS),
+    INTENT: Text(lambda _: "", (), "intent of this session", INTENTS),
     **{name: Text(_latest(name), (), name.replace("_", " ")) for name in LATEST},
 }
 
 NAMES = (*NUMBERS, *SINCE, *SESSION, *TEXTS)
+
+
+class Touch(NamedTuple):
+    """Events that may change the answer to what is said of a feature, and to what only (None: both)."""
+
+    types: tuple[str, ...]
+    makes: bool | None
+
+
+def intent_touches(values: tuple[str, ...]) -> list[Touch]:
+    """What may change whether a session's intent, which never falls, is one of these."""
+    types = tuple(
+        name
+        for name, reached in profile.INTENT_OF.items()
+        if len({INTENTS[intent] in values for intent in range(reached + 1)}) > 1
+    )
+    return [Touch(types, None), Touch((SESSION_BEGINS,), None)]
+
+
+def touches(feature: str, bounds: Bounds | None, makes: bool) -> list[Touch]:
+    """What may change whether a feature is within bounds; `makes` is False below a `not`."""
+    grows, of_session = False, feature in SESSION
+    if feature in SINCE:
+        grows, types = feature == "first_seen_days", SINCE[feature].touched
+    elif feature in SESSION:
+        grows, types = SESSION[feature].grows, SESSION[feature].touched
+    elif feature in NUMBERS:
+        grows, types = NUMBERS[feature].grows, NUMBERS[feature].touched
+    else:
+        types = TEXTS[feature].touched
+    side: bool | None = None
+    if bounds is not None and (bounds.low is None) is not (bounds.high is None):
+        if feature == "last_seen_days":  # what has just happened is no time ago
+            side = makes is (bounds.low is None)
+        elif grows:
+            side = makes is (bounds.high is None)
+    found = [Touch(types, side)]
+    return [*found, Touch((SESSION_BEGINS,), None)] if of_session else found

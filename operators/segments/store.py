@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from operators.segments.features import INTENT, intent_touches, touches
 from operators.segments.language import (
     NUMBERS_MAX,
     STEP_EVENTS_MAX,
@@ -23,6 +24,7 @@ from operators.segments.language import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from operators.segments.features import Touch
     from operators.segments.language import Node
 
 
@@ -99,13 +101,16 @@ def _use(node: Window, makes: bool) -> Use:
     return Use(kind, makes if bounds.high is None else not makes)
 
 
-def features_in(node: Node) -> Iterable[str]:
-    """All features that a condition asks for."""
+def features_in(node: Node, makes: bool = True) -> Iterable[tuple[str, list[Touch]]]:
+    """All features that a condition asks for, and what may change them; `makes` as for windows."""
     match node:
         case All(parts) | Any(parts):
             for part in parts:
-                yield from features_in(part)
+                yield from features_in(part, makes)
         case Not(part):
-            yield from features_in(part)
-        case Number(feature) | Text(feature):
-            yield feature
+            yield from features_in(part, not makes)
+        case Number(feature, bounds):
+            yield feature, touches(feature, bounds, makes)
+        case Text(feature, values):
+            is_intent = feature == INTENT
+            yield feature, intent_touches(values) if is_intent else touches(feature, None, makes)
