@@ -36,6 +36,7 @@ bench: $(VENV)/.dev ## speed and memory beside the floor, each part, and live: r
 	@$(BIN)/python -m benchmarks.decode
 	@$(BIN)/python -m benchmarks.recommend
 	@$(BIN)/python -m benchmarks.messages
+	@$(BIN)/python -m benchmarks.segments
 	@$(BIN)/python -m benchmarks.live
 
 chaos: $(VENV)/.dev ## kill, pause, cut and fill up everything, and compare with an undisturbed run (20 min)

@@ -131,7 +131,9 @@ def shards(events: int, *, ruled: bool) -> tuple[float, int]:
     """Processor time an event (us) of decoding and both folds alone, and how many transitions."""
     settings = settings_of(ruled=ruled)
     segments = rule_segments(settings)
-    fold = Rules.of(settings.sessions, settings.profiles, settings.state, segments)
+    fold = Rules.of(
+        settings.sessions, settings.profiles, settings.state, settings.lifecycle, segments
+    )
     count = settings.sessions.shards
     devices = [DeviceShard(fold) for _ in range(count)]
     users = [UserShard(fold) for _ in range(count)]

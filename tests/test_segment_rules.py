@@ -19,7 +19,7 @@ from operators.readers import READERS
 from operators.segments.compiling import RuleSet
 from operators.shards import shard_of
 from operators.visit import Rules
-from state.config import Profiles, Sessions, State
+from state.config import Lifecycle, Profiles, Sessions, State
 from state.events import Campaign, Event
 from tests.naive_rules import Naive
 from tests.shared import shared_data
@@ -79,7 +79,7 @@ ever: {when: {event: cart_add, category: wear, count: at least 3}}
 
 def rules_of(text: str) -> Rules:
     compiled = RuleSet.of(text, "segments.yaml", gap_ms=GAP_MS)
-    return Rules.of(Sessions(shards=SHARDS), Profiles(), State(), compiled)
+    return Rules.of(Sessions(shards=SHARDS), Profiles(), State(), Lifecycle(), compiled)
 
 
 def in_shards(
