@@ -81,7 +81,7 @@ funnel:
     within: 24 h
 faithful: {when: "top_category_share >= 0.8"}
 """
-SPANS = ("2 h", "24 h", "7 d")
+SPANS = ("24 h", "7 d", "30 d")
 CATEGORIES = 8
 
 

@@ -55,6 +55,9 @@ class Touched(NamedTuple):
         return Touched(*(mine | theirs for mine, theirs in zip(self, other, strict=True)))
 
 
+NOTHING = Touched()
+
+
 class Listener(NamedTuple):
     """Takes events of a type that pass a test into a window, and which rules may change by that.
 
@@ -85,6 +88,8 @@ class RuleSet:
         self.kinds: dict[int, Kind] = {}
         named = (*EVENT_TYPES, features.SESSION_BEGINS, features.FIRST)
         self.touched: dict[str, Touched] = dict.fromkeys(named, Touched())
+        # By type of event: what counts it, and what follows when that has come to a number.
+        self.turns: dict[str, dict[str, dict[int, Touched]]] = {name: {} for name in EVENT_TYPES}
         self.consent = 0
         self.latest: dict[str, int] = {}
         touched: dict[tuple[int, bool], Touched] = {}
@@ -147,9 +152,15 @@ class RuleSet:
         elif feature.startswith("consent."):  # which any event may carry
             self.consent |= rule
         else:
-            for types, makes in touches:
+            for types, makes, turns in touches:
+                touched = _touched(rule, makes)
                 for name in EVENT_TYPES if ANY in types else types:
-                    self.touched[name] |= _touched(rule, makes)
+                    if not turns:
+                        self.touched[name] |= touched
+                        continue
+                    at = self.turns[name].setdefault(feature, {})
+                    for number in turns:
+                        at[number] = at.get(number, Touched()) | touched
 
     def _listeners(
         self, event_type: str, touched: dict[tuple[int, bool], Touched]

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from operators.segments.compiling import LATEST_OF, RuleSet, merge_window
+from operators.segments.compiling import LATEST_OF, NOTHING, RuleSet, merge_window
 from operators.segments.conditions import EVER
-from operators.segments.features import FIRST, SESSION_BEGINS
+from operators.segments.features import FIRST, SESSION_BEGINS, counted
 from operators.timers import Timers
 from state.shopper import UNSURE, RuleState
 from state.snapshots import RulesState
@@ -131,6 +131,13 @@ class Engine:
                 if not is_newest:
                     to_yes |= late.to_yes
                     to_no |= late.to_no
+        for feature, numbers in rules.turns[event.type].items():
+            touched = numbers.get(counted(feature, shopper), NOTHING)
+            both, to_yes, to_no = (
+                both | touched.both,
+                to_yes | touched.to_yes,
+                to_no | touched.to_no,
+            )
         if event.consent is not None:
             both |= rules.consent
         if rules.latest:

@@ -30,7 +30,7 @@ TASTES = ("item_view", "cart_add", "purchase", "wishlist_add")
 class Number(NamedTuple):
     """A number of a shopper, None where there is none; `touched` are the events that may change it.
 
-    One that `grows` never gets less.
+    One that `grows` never gets less; one that `counts` gets one more with each of these events.
     """
 
     unit: int
@@ -38,6 +38,7 @@ class Number(NamedTuple):
     touched: tuple[str, ...]
     words: str
     grows: bool = False
+    counts: bool = False
 
 
 class Since(NamedTuple):
@@ -56,6 +57,7 @@ class OfSession(NamedTuple):
     touched: tuple[str, ...]
     words: str
     grows: bool = True
+    counts: bool = True
 
 
 class Text(NamedTuple):
@@ -115,7 +117,9 @@ def _latest(name: str) -> Callable[[Shopper], str]:
 
 
 def _counter(field: str, touched: str, words: str, unit: int = COUNT) -> Number:
-    return Number(unit, attrgetter(field), (touched,), words, grows=True)
+    # Money and pieces are added many at a time.
+    counts = unit == COUNT and field != "units"
+    return Number(unit, attrgetter(field), (touched,), words, grows=True, counts=counts)
 
 
 NUMBERS: dict[str, Number] = {
@@ -147,7 +151,11 @@ SINCE: dict[str, Since] = {
 
 SESSION: dict[str, OfSession] = {
     "session_minutes": OfSession(
-        MINUTES, lambda s: s.last_ms - s.start_ms, (ANY,), "minutes in session"
+        MINUTES,
+        lambda s: s.last_ms - s.start_ms,
+        (ANY,),
+        "minutes in session",
+        counts=False,
     ),
     "session_events": OfSession(COUNT, attrgetter("events"), (ANY,), "events in this session"),
     "session_views": OfSession(
@@ -165,6 +173,7 @@ SESSION: dict[str, OfSession] = {
         ("cart_add", "cart_remove", "purchase"),
         "worth of the cart in this session",
         grows=False,
+        counts=False,
     ),
 }
 
@@ -191,10 +200,14 @@ NAMES = (*NUMBERS, *SINCE, *SESSION, *TEXTS)
 
 
 class Touch(NamedTuple):
-    """Events that may change the answer to what is said of a feature, and to what only (None: both)."""
+    """Events that may change the answer to what is said of a feature, and to what only (None: both).
+
+    If there are `turns`, only an event that makes the feature one of these numbers does.
+    """
 
     types: tuple[str, ...]
     makes: bool | None
+    turns: tuple[int, ...] = ()
 
 
 def intent_touches(values: tuple[str, ...]) -> list[Touch]:
@@ -209,13 +222,13 @@ def intent_touches(values: tuple[str, ...]) -> list[Touch]:
 
 def touches(feature: str, bounds: Bounds | None, makes: bool) -> list[Touch]:
     """What may change whether a feature is within bounds; `makes` is False below a `not`."""
-    grows, of_session = False, feature in SESSION
+    grows, counts, of_session = False, False, feature in SESSION
     if feature in SINCE:
         grows, types = feature == "first_seen_days", SINCE[feature].touched
     elif feature in SESSION:
-        grows, types = SESSION[feature].grows, SESSION[feature].touched
+        _, _, types, _, grows, counts = SESSION[feature]
     elif feature in NUMBERS:
-        grows, types = NUMBERS[feature].grows, NUMBERS[feature].touched
+        _, _, types, _, grows, counts = NUMBERS[feature]
     else:
         types = TEXTS[feature].touched
     side: bool | None = None
@@ -224,5 +237,16 @@ def touches(feature: str, bounds: Bounds | None, makes: bool) -> list[Touch]:
             side = makes is (bounds.low is None)
         elif grows:
             side = makes is (bounds.high is None)
-    found = [Touch(types, side)]
+    turns: tuple[int, ...] = ()
+    if counts and bounds is not None:
+        ends = (bounds.low, None if bounds.high is None else bounds.high + 1)
+        turns = tuple(end for end in ends if end is not None)
+    found = [Touch(types, side, turns)]
     return [*found, Touch((SESSION_BEGINS,), None)] if of_session else found
+
+
+def counted(feature: str, shopper: Shopper) -> int:
+    """What a feature that `counts` has come to; 0 for one of a session where none goes on."""
+    if feature in SESSION:
+        return SESSION[feature].of(shopper.open[-1]) if shopper.open else 0
+    return NUMBERS[feature].of(shopper) or 0
