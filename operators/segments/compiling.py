@@ -55,9 +55,6 @@ class Touched(NamedTuple):
         return Touched(*(mine | theirs for mine, theirs in zip(self, other, strict=True)))
 
 
-NOTHING = Touched()
-
-
 class Listener(NamedTuple):
     """Takes events of a type that pass a test into a window, and which rules may change by that.
 
@@ -88,8 +85,7 @@ class RuleSet:
         self.kinds: dict[int, Kind] = {}
         named = (*EVENT_TYPES, features.SESSION_BEGINS, features.FIRST)
         self.touched: dict[str, Touched] = dict.fromkeys(named, Touched())
-        # By type of event: what counts it, and what follows when that has come to a number.
-        self.turns: dict[str, dict[str, dict[int, Touched]]] = {name: {} for name in EVENT_TYPES}
+        turns: dict[str, dict[str, dict[int | None, Touched]]] = {name: {} for name in EVENT_TYPES}
         self.consent = 0
         self.latest: dict[str, int] = {}
         touched: dict[tuple[int, bool], Touched] = {}
@@ -100,7 +96,12 @@ class RuleSet:
                 place = kind.key, only_late
                 touched[place] = touched.get(place, Touched()) | _touched(1 << n, makes)
             for feature, touches in features_in(rule.when):
-                self._listen(feature, 1 << n, touches)
+                self._listen(feature, 1 << n, touches, turns)
+        # By type of event: what counts it, and which rules may change when that has come to a number.
+        self.turns = {
+            name: tuple((features.counter(feature), at) for feature, at in counted.items())
+            for name, counted in turns.items()
+        }
         self.listeners: dict[str, Listeners] = {
             name: Listeners(self._listeners(name, touched)) for name in EVENT_TYPES
         }
@@ -146,20 +147,26 @@ class RuleSet:
             self._asked[key] = found
         return found
 
-    def _listen(self, feature: str, rule: int, touches: Iterable[Touch]) -> None:
+    def _listen(
+        self,
+        feature: str,
+        rule: int,
+        touches: Iterable[Touch],
+        turns: dict[str, dict[str, dict[int | None, Touched]]],
+    ) -> None:
         if feature in LATEST:
             self.latest[feature] = self.latest.get(feature, 0) | rule
         elif feature.startswith("consent."):  # which any event may carry
             self.consent |= rule
         else:
-            for types, makes, turns in touches:
+            for types, makes, numbers in touches:
                 touched = _touched(rule, makes)
                 for name in EVENT_TYPES if ANY in types else types:
-                    if not turns:
+                    if not numbers:
                         self.touched[name] |= touched
                         continue
-                    at = self.turns[name].setdefault(feature, {})
-                    for number in turns:
+                    at = turns[name].setdefault(feature, {})
+                    for number in numbers:
                         at[number] = at.get(number, Touched()) | touched
 
     def _listeners(

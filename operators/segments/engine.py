@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from operators.segments.compiling import LATEST_OF, NOTHING, RuleSet, merge_window
+from operators.segments.compiling import LATEST_OF, RuleSet, merge_window
 from operators.segments.conditions import EVER
-from operators.segments.features import FIRST, SESSION_BEGINS, counted
+from operators.segments.features import FIRST, SESSION_BEGINS
 from operators.timers import Timers
 from state.shopper import UNSURE, RuleState
 from state.snapshots import RulesState
@@ -112,9 +112,7 @@ class Engine:
         """Take in an event that the profile counts already; `begins` if a session did, or did again."""
         rules, at_ms = self.rules, event.event_ts
         now_ms = max(clock_ms, shopper.last_ms)
-        state = shopper.rules
-        if state is None:
-            state = shopper.rules = RuleState(due_ms=UNSURE)
+        state = shopper.rules or _new_state(shopper)
         both, to_yes, to_no = rules.touched[event.type]
         if begins:
             both |= rules.touched[SESSION_BEGINS].both
@@ -131,13 +129,12 @@ class Engine:
                 if not is_newest:
                     to_yes |= late.to_yes
                     to_no |= late.to_no
-        for feature, numbers in rules.turns[event.type].items():
-            touched = numbers.get(counted(feature, shopper), NOTHING)
-            both, to_yes, to_no = (
-                both | touched.both,
-                to_yes | touched.to_yes,
-                to_no | touched.to_no,
-            )
+        for counted, numbers in rules.turns[event.type]:
+            turned = numbers.get(counted(shopper))
+            if turned is not None:
+                both |= turned.both
+                to_yes |= turned.to_yes
+                to_no |= turned.to_no
         if event.consent is not None:
             both |= rules.consent
         if rules.latest:
@@ -247,6 +244,11 @@ class Engine:
                         state.due_ms = until_ms
                         if not is_passing:
                             self._timers.add(until_ms, name)
+
+
+def _new_state(shopper: Shopper) -> RuleState:
+    state = shopper.rules = RuleState(due_ms=UNSURE)
+    return state
 
 
 def engine_of(rules: RuleSet | None, stored: RulesState) -> Engine | None:

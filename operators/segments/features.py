@@ -245,8 +245,9 @@ def touches(feature: str, bounds: Bounds | None, makes: bool) -> list[Touch]:
     return [*found, Touch((SESSION_BEGINS,), None)] if of_session else found
 
 
-def counted(feature: str, shopper: Shopper) -> int:
-    """What a feature that `counts` has come to; 0 for one of a session where none goes on."""
-    if feature in SESSION:
-        return SESSION[feature].of(shopper.open[-1]) if shopper.open else 0
-    return NUMBERS[feature].of(shopper) or 0
+def counter(feature: str) -> Callable[[Shopper], int | None]:
+    """What a feature that `counts` has come to; of the session that was last, be it over."""
+    if feature not in SESSION:
+        return NUMBERS[feature].of
+    of = SESSION[feature].of
+    return lambda shopper: of(shopper.open[-1]) if shopper.open else None

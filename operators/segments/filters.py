@@ -35,14 +35,17 @@ def item_test(events: Filter) -> ItemTest | None:
         return None
     categories, brands = events.categories, frozenset(events.brands)
     items, price = frozenset(events.items), events.price
+    prefixes = tuple(f"{name}/" for name in categories)
 
     def fits(item: Item) -> bool:
         if items and item.item_id not in items:
             return False
         if brands and item.brand not in brands:
             return False
-        if categories and not is_below("/".join(item.category), categories):
-            return False
+        if categories:
+            path = "/".join(item.category)
+            if path not in categories and not path.startswith(prefixes):
+                return False
         if price is None:
             return True
         return item.price is not None and within(price, round(item.price * MICROS))
