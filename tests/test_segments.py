@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.segments.compiling import RuleSet
+from operators.segments.why import why
 from operators.visit import Rules
 from state.config import Lifecycle, Profiles, Sessions, State
 from tests.streams import (
@@ -141,3 +142,98 @@ def test_neither_batches_nor_a_resume_show(stream: list[Event], cuts: int, resum
     one, other = transitions(whole), transitions(cut)
     settled = (one.keys() | other.keys()) - gone(whole)
     assert {who: one.get(who) for who in settled} == {who: other.get(who) for who in settled}
+
+
+VIEWS = "{event: item_view, count: at least 2, within: 30 min}"
+SEARCHES = "{event: search, within: 30 min}"
+
+
+def resumed(flow: Flow, text: str, at_minute: int) -> list[str]:
+    """What a start with other rules tells of ann at once."""
+    flow = flow.resumed(rules_of(text))
+    before = len(flow.visited)
+    flow.feed([passing(at_minute)])
+    flow.visited = flow.visited[before:]
+    return [f"{'+' if one[2] else '-'}{one[1]}" for one in transitions(flow).get("ann", [])]
+
+
+def shop() -> Flow:
+    """Ann views twice and searches, all within three minutes."""
+    flow = Flow(rules=rules_of(f"keen: {{when: {VIEWS}}}\nanyone: {{when: events >= 1}}"))
+    search = event("search", 3, 2 * MINUTE_MS)
+    flow.feed([view(1, 0), view(2, MINUTE_MS), search, passing(3)])
+    return flow
+
+
+def test_a_start_with_the_same_rules_tells_nothing_and_keeps_time() -> None:
+    same = f"anyone: {{name: All, when: events >= 1}}\nkeen: {{when: {VIEWS}}}"
+    assert resumed(shop(), same, 20) == []
+    flow = shop().resumed(rules_of(same))
+    flow.feed([passing(40)])
+    flow.feed([], last=True)
+    assert transitions(flow)["ann"][-1] == ("ann", "keen", False, START_MS + 30 * MINUTE_MS)
+
+
+def test_a_changed_rule_is_answered_from_what_there_is() -> None:
+    three = VIEWS.replace("2", "1")
+    text = (
+        f"keen: {{when: {three}}}\nseen: {{when: {{not: {SEARCHES}}}}}\nbig: {{when: views >= 2}}"
+    )
+    # The window of views goes on and the profile is known; searches are noted from now on.
+    assert resumed(shop(), text, 20) == ["-anyone", "+seen", "+big"]
+
+
+def test_who_is_in_a_changed_segment_before_and_after_has_not_entered_anew() -> None:
+    flow = shop().resumed(rules_of(f"keen: {{when: {{any: [{VIEWS}, views >= 9]}}}}"))
+    flow.feed([passing(20)])
+    rules = flow.outcome().shoppers["ann"].rules
+    assert rules is not None
+    assert rules.members == {"keen": START_MS + MINUTE_MS}
+
+
+def test_without_rules_all_is_left_and_nothing_kept() -> None:
+    assert resumed(shop(), "", 20) == ["-anyone", "-keen"]
+
+
+def test_how_far_back_a_rule_can_look_is_known() -> None:
+    flow = shop().resumed(rules_of(f"keen: {{when: {VIEWS}}}\nlost: {{when: {SEARCHES}}}"))
+    flow.feed([passing(20)])
+    engine = next(
+        device.shoppers.segments for device in flow.devices if "ann" in device.shoppers.rows
+    )
+    assert engine is not None
+    assert engine.filled_ms("keen") == 0
+    assert engine.filled_ms("lost") == START_MS + 3 * MINUTE_MS
+
+
+def test_who_is_put_away_leaves_and_comes_back_with_all_windows() -> None:
+    flow = shop()
+    shoppers = next(d.shoppers for d in flow.devices if "ann" in d.shoppers.rows)
+    row = shoppers.let_go("ann")
+    assert [one[1:3] for one in shoppers.out.transitions[-2:]] == [
+        ("anyone", False),
+        ("keen", False),
+    ]
+    shoppers.take_back("ann", row)
+    flow.feed([event("search", 9, 4 * MINUTE_MS), passing(40)])
+    flow.feed([], last=True)
+    assert [one[1:] for one in transitions(flow)["ann"][-3:]] == [
+        ("keen", True, START_MS + 4 * MINUTE_MS),
+        ("anyone", True, START_MS + 4 * MINUTE_MS),
+        ("keen", False, START_MS + 30 * MINUTE_MS),
+    ]
+
+
+def test_why_says_which_conditions_hold_and_until_when() -> None:
+    text = f"some: {{when: {{all: [{VIEWS}, purchases >= 1, {{no: search, within: 1 h}}]}}}}"
+    flow = Flow(rules=rules_of(text))
+    flow.feed([view(1, 0), view(2, MINUTE_MS), event("search", 3, 2 * MINUTE_MS)])
+    compiled = flow.rules.segments
+    assert compiled is not None
+    ann = flow.outcome().shoppers["ann"]
+    now_ms = START_MS + 3 * MINUTE_MS
+    whole, views, purchases, searches = why(compiled.rules[0], "ann", ann, now_ms, gap_ms=GAP_MS)
+    assert (whole.holds, whole.depth, views.depth) == (False, 0, 1)
+    assert views == (1, "item view (at least 2) within 30 min", True, START_MS + 30 * MINUTE_MS)
+    assert purchases == (1, "purchases at least 1", False, None)
+    assert searches == (1, "no search within 1 h", False, START_MS + 62 * MINUTE_MS)
