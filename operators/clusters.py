@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from operators import cluster_quality
+from operators import cluster_names, cluster_quality
+from operators.features import typical
 from operators.learners.block_kmeans import BlockKMeans, check
+from operators.learners.drift import DriftAlarm
 from operators.learners.kmeans import squared_distances
+from operators.learners.online_pca import OnlinePca, Plane
 from operators.learners.scaling import OnlineScaler
-from operators.learners.table import Kept, Table
+from operators.learners.table import Kept, Table, with_prefix, without_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from operators.learners.table import Arrays
 
 RECENT_POINTS = 1024
+MAP_POINTS = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,17 @@ class Quality:
     silhouette: float
     davies_bouldin: float
     counts: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """Recent points float64[n, 2] in the plane in which points differ most, the cluster of each, the
+    places of the living centres, by id."""
+
+    plane: Plane
+    points: NDArray[np.float64]
+    labels: NDArray[np.intp]
+    centres: dict[int, NDArray[np.float64]]
 
 
 class Clusters(Kept):
@@ -65,6 +80,9 @@ class Clusters(Kept):
         self._scaler = OnlineScaler(n_features, half_life_points)
         self._model = BlockKMeans(n_clusters, n_features, half_life_points, block_points, seed=seed)
         self._recent = np.empty((0, n_features))
+        self._pca = OnlinePca(n_features, half_life_points)
+        self.alarm = DriftAlarm()
+        """Whether points are no longer as near to their centres as they were."""
 
     @property
     def started(self) -> bool:
@@ -85,6 +103,8 @@ class Clusters(Kept):
         # What the model remembers moves with the scale, so that old and new points stay comparable.
         self._model.rescale(*self._scaler.change_from(mean, std))
         self._model.learn(self._scaler.transform_array(features))
+        self._pca.learn(features)
+        self.alarm.hear(np.log1p(self._model.take_errors()).tolist())
         self._recent = np.concatenate([self._recent, features[-RECENT_POINTS:]])[-RECENT_POINTS:]
 
     def assign(
@@ -115,7 +135,24 @@ class Clusters(Kept):
     def describe(self, feature_names: Sequence[str]) -> dict[int, str]:
         """A short, distinct name for each living cluster: how its centre differs from everybody."""
         centres = {int(j): self._model.centres[j] for j in self._model.living}
-        return cluster_quality.names(centres, feature_names)
+        return cluster_names.names(centres, feature_names)
+
+    def lifts(self, feature_names: Sequence[str]) -> dict[int, list[tuple[str, float]]]:
+        """What sets each living cluster apart most: feature, its typical value (that of the mean of the
+        logarithms, where features are those) as a multiple of everybody's."""
+        scaler, found = self._scaler, {}
+        of_all = typical(scaler.mean, feature_names)
+        for j in self._model.living.tolist():
+            own = typical(self._model.centres[j] * scaler.std + scaler.mean, feature_names)
+            found[j] = cluster_names.lifts(own, of_all, self._model.centres[j], feature_names)
+        return found
+
+    def map(self) -> Map:
+        """Where recent points and the centres are, seen from where they differ most."""
+        points = self._scaler.transform_array(self._recent[-MAP_POINTS:])
+        plane = self._pca.plane()
+        centres = {int(j): plane.axes @ self._model.centres[j] for j in self._model.living}
+        return Map(plane, points @ plane.axes.T, self._model.predict(points), centres)
 
     def tables(self) -> Sequence[Table]:
         """Points that are remembered: they move with the scale, so all of them change."""
@@ -125,20 +162,17 @@ class Clusters(Kept):
     def small(self) -> Arrays:
         """Scale and centres."""
         return {
-            **{f"scaler.{name}": array for name, array in self._scaler.arrays().items()},
-            **{f"model.{name}": array for name, array in self._model.small().items()},
+            **with_prefix("scaler.", self._scaler.arrays()),
+            **with_prefix("model.", self._model.small()),
+            **with_prefix("pca.", self._pca.small()),
+            **with_prefix("alarm.", self.alarm.small()),
         }
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Take over a state that `arrays` gave, of clusters made with the same arguments."""
-        self._scaler.restore(_part(arrays, "scaler."))
-        self._model.restore(_part(arrays, "model."))
+        self._scaler.restore(without_prefix("scaler.", arrays))
+        self._model.restore(without_prefix("model.", arrays))
+        if "pca.mean" in arrays:  # not in the first releases
+            self._pca.restore(without_prefix("pca.", arrays))
+            self.alarm.restore(without_prefix("alarm.", arrays))
         self._recent = arrays["recent"].copy()
-
-
-def _part(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
-    return {
-        name.removeprefix(prefix): array
-        for name, array in arrays.items()
-        if name.startswith(prefix)
-    }

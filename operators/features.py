@@ -15,7 +15,7 @@ from state.shopper import MICROS, Session
 from state.times import DAY_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -36,6 +36,7 @@ FEATURES = (
     "category_share",
 )
 """Names of the columns, in order; all but the two rates are logarithms, since counts are skewed."""
+RATES = ("cart_rate", "category_share")
 
 _NO_SESSION = Session(0, 0)
 
@@ -113,3 +114,9 @@ def feature_matrix(rows: NDArray[np.float64]) -> NDArray[np.float64]:
             focus,
         )
     )
+
+
+def typical(means: NDArray[np.float64], names: Sequence[str]) -> NDArray[np.float64]:
+    """What means of features float64[F] stand for: back from logarithms, but for the rates."""
+    rates = np.array([name in RATES for name in names])
+    return np.where(rates, means, np.expm1(means))

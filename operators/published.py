@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from operators import segment_figures
+from operators import cluster_figures, segment_figures
 from operators.features import FEATURES
 from state import keys
 from state.segments import cluster_definition, definition_writes
@@ -76,8 +76,11 @@ def _clusters(defined: dict[int, tuple[str, int]]) -> list[Definition]:
 
 def _models(learned: Learned, *, last: bool) -> list[Write]:
     events, now_ms = learned.ledger.accepted, learned.now_ms
+    seen: list[Write] = []
     if learned.quality is None or last or events >= learned.quality[0] + QUALITY_EVERY_EVENTS:
         learned.quality = events, learned.clusters.quality()
+        if learned.clusters.started:
+            seen = cluster_figures.figures(learned)
     quality = learned.quality[1]
     clusters: Write = (
         "HSET",
@@ -98,6 +101,10 @@ def _models(learned: Learned, *, last: bool) -> list[Write]:
         f"{quality.silhouette:.4f}",
         "davies_bouldin",
         f"{quality.davies_bouldin:.4f}",
+        "drifts",
+        learned.clusters.alarm.drifts,
+        "blocks_since_drift",
+        learned.clusters.alarm.since,
     )
     blend = learned.recommender.blend
     rates, weights = blend.hit_rates(), blend.weights().tolist()
@@ -120,4 +127,4 @@ def _models(learned: Learned, *, last: bool) -> list[Write]:
         )
         for (name, rate), weight in zip(rates.items(), weights, strict=True)
     ]
-    return [clusters, *lists]
+    return [clusters, *seen, *lists]

@@ -5,10 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from sklearn.decomposition import PCA
 from sklearn.metrics import davies_bouldin_score, silhouette_score
 
-from operators.cluster_quality import davies_bouldin, names, silhouette
-from operators.clusters import Clusters
+from operators.cluster_names import WORDS, lifts, names
+from operators.cluster_quality import davies_bouldin, silhouette
+from operators.clusters import MAP_POINTS, Clusters
+from operators.features import FEATURES
+from operators.learners.online_pca import OnlinePca
 
 Table = NDArray[np.float64]
 
@@ -141,22 +145,37 @@ def test_silhouette_and_davies_bouldin_are_scikit_learns(seed: int, n: int, k: i
 # -- names
 
 
-def test_names_say_what_stands_out() -> None:
-    features = ["revenue", "sessions", "recency_days", "mean_session_length_s"]
+def test_names_say_what_stands_out_and_not_the_same_twice() -> None:
+    features = ["revenue", "order_value", "visits", "tenure_days", "category_share"]
     assert names(
         {
-            0: np.array([1.0, 2.0, 0.0, 0.1]),
-            1: np.array([-0.4, -0.5, 1.6, 0.0]),
-            2: np.array([0.1, 0.0, 0.0, -0.9]),
-            4: np.array([0.1, 0.0, 0.2, 0.0]),
+            0: np.array([2.0, 1.9, 1.0, 0.0, 0.1]),
+            1: np.array([-0.4, -0.5, -1.6, -1.7, 0.0]),
+            2: np.array([0.1, 0.0, 0.0, 0.0, -0.9]),
+            3: np.array([2.1, 0.0, 1.1, 0.0, 0.8]),
+            4: np.array([0.1, 0.0, 0.2, 0.0, 0.0]),
         },
         features,
     ) == {
-        0: "very many sessions, high revenue",
-        1: "very high recency, few sessions",
-        2: "low mean session length",
-        4: "average",
+        0: "Big spenders, frequent visitors",
+        1: "Newcomers, small orders",
+        2: "Many categories",
+        3: "Big spenders, frequent visitors, one category",
+        4: "Average",
     }
+
+
+def test_lifts_compare_typical_values_with_everybodys() -> None:
+    found = lifts(
+        np.array([30.0, 1.0, 2.0]), np.array([10.0, 4.0, 2.0]), np.array([1.0, -2.0, 0.0]), "abc"
+    )
+    assert found == [("b", 0.25), ("a", 3.0)]
+
+
+def test_every_feature_has_words_of_its_own() -> None:
+    assert WORDS.keys() == set(FEATURES)
+    said = [word for low, high, _ in WORDS.values() for word in (low, high)]
+    assert len(set(said)) == len(said)
 
 
 @given(st.lists(st.lists(st.floats(-3, 3), min_size=2, max_size=2), min_size=1, max_size=9))
@@ -169,11 +188,61 @@ def test_names_are_distinct_and_always_the_same(centres: list[list[float]]) -> N
 
 def test_clusters_describe_themselves() -> None:
     clusters = Clusters(3, 3)
-    assert clusters.describe(["revenue", "sessions", "depth"]) == {}
+    features = ["revenue", "visits", "depth"]
+    assert clusters.describe(features) == {}
     clusters.learn(shop(1024)[0])
-    described = clusters.describe(["revenue", "sessions", "depth"])
-    assert {frozenset(name.split(", ")) for name in described.values()} == {
-        frozenset({"high revenue", "few sessions"}),
-        frozenset({"low revenue", "few sessions"}),
-        frozenset({"low revenue", "many sessions"}),
+    described = clusters.describe(features)
+    assert {frozenset(name.lower().split(", ")) for name in described.values()} == {
+        frozenset({"big spenders", "rare visitors"}),
+        frozenset({"low spend", "rare visitors"}),
+        frozenset({"low spend", "frequent visitors"}),
     }
+
+
+# -- the map and the alarm
+
+
+def test_the_map_is_that_of_batch_pca_whatever_the_batches() -> None:
+    points = shop(1024)[0] / UNITS
+    points += np.random.default_rng(9).normal(size=points.shape) * [0.1, 0.5, 2.0]
+    scaled = (points - points.mean(axis=0)) / points.std(axis=0)
+    batch = PCA(2).fit(scaled)
+    for cut in (1024, 100):
+        pca = OnlinePca(3)
+        for start in range(0, 1024, cut):
+            pca.learn(points[start : start + cut])
+        plane = pca.plane()
+        assert plane.shares == pytest.approx(batch.explained_variance_ratio_)
+        assert np.abs(plane.axes) == pytest.approx(np.abs(batch.components_))
+        # It is never mirrored: the largest part of an axis points upwards.
+        assert (plane.axes[[0, 1], np.abs(plane.axes).argmax(axis=1)] > 0).all()
+
+
+def test_the_map_shows_centres_among_their_points() -> None:
+    clusters = Clusters(3, 3)
+    clusters.learn(shop(1024)[0])
+    seen = clusters.map()
+    assert len(seen.points) == len(seen.labels) == MAP_POINTS
+    for cluster, place in seen.centres.items():
+        own = seen.points[seen.labels == cluster].mean(axis=0)
+        gaps = {other: np.linalg.norm(own - at) for other, at in seen.centres.items()}
+        assert min(gaps, key=lambda other: gaps[other]) == cluster
+        assert place == pytest.approx(seen.centres[cluster])
+
+
+def test_an_alarm_is_raised_when_shoppers_change_and_only_then() -> None:
+    clusters, rng = Clusters(3, 3), np.random.default_rng(8)
+    for _ in range(60):
+        clusters.learn(rng.normal(size=(256, 3)))
+    assert clusters.alarm.drifts == 0
+    arrays = clusters.arrays()
+    for _ in range(20):
+        clusters.learn(rng.normal(size=(256, 3)) * 6 + rng.choice([-9, 9], (256, 3)))
+    assert clusters.alarm.drifts >= 1
+
+    restored, again = Clusters(3, 3), np.random.default_rng(8)
+    again.normal(size=(60, 256, 3))
+    restored.restore(arrays)
+    for _ in range(20):
+        restored.learn(again.normal(size=(256, 3)) * 6 + again.choice([-9, 9], (256, 3)))
+    assert restored.alarm.drifts == clusters.alarm.drifts

@@ -92,6 +92,7 @@ class BlockKMeans:
         self._waiting: NDArray[np.float64] = np.empty((block_points, n_features))
         self._waits = 0
         self._review_at = 0
+        self._errors: list[float] = []
         remembered = sample_points
         if half_life_points is not None:
             remembered = min(sample_points, int(half_life_points / math.log(2)))
@@ -132,6 +133,11 @@ class BlockKMeans:
             return np.full(len(points), NOBODY, np.intp)
         living = self.living
         return living[kmeans.nearest(points, self.centres[living])]
+
+    def take_errors(self) -> list[float]:
+        """Mean squared distances to the centre of the blocks learned since this was asked last."""
+        errors, self._errors = self._errors, []
+        return errors
 
     def rescale(self, factor: NDArray[np.float64], shift: NDArray[np.float64]) -> None:
         """Express all that is remembered in other units: x becomes x * factor + shift, each [F]."""
@@ -209,6 +215,7 @@ class BlockKMeans:
     def _move(self, points: NDArray[np.float64]) -> None:
         labels = self.predict(points)
         error = float(kmeans.squared_distances(points, self.centres[labels]).mean())
+        self._errors.append(error)
         self.inertia += (error - self.inertia) / min(
             self.seen // self.block_points, INERTIA_OVER_BLOCKS
         )

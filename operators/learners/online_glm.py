@@ -39,7 +39,7 @@ class OnlineGlm(Kept):
     >>> model = OnlineGlm(1, "logistic")
     >>> for _ in range(100): model.learn(np.array([[-1.0], [1.0]]), np.array([0.0, 1.0]))
     >>> model.predict(np.array([[-1.0], [1.0]])).round(1).tolist()
-    [0.1, 0.9]
+    [0.2, 0.8]
     """
 
     def __init__(self, n_features: int, link: Link, learning_rate: float = LEARNING_RATE) -> None:
