@@ -81,6 +81,8 @@ class Clusters(Kept):
         self._model = BlockKMeans(n_clusters, n_features, half_life_points, block_points, seed=seed)
         self._recent = np.empty((0, n_features))
         self._pca = OnlinePca(n_features, half_life_points)
+        self.told_at = 0
+        """How many events there had been when the map was drawn last, 0 before the first time."""
         self.alarm = DriftAlarm()
         """Whether points are no longer as near to their centres as they were."""
 
@@ -166,6 +168,7 @@ class Clusters(Kept):
             **with_prefix("model.", self._model.small()),
             **with_prefix("pca.", self._pca.small()),
             **with_prefix("alarm.", self.alarm.small()),
+            "told_at": np.array([self.told_at]),
         }
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -175,4 +178,5 @@ class Clusters(Kept):
         if "pca.mean" in arrays:  # not in the first releases
             self._pca.restore(without_prefix("pca.", arrays))
             self.alarm.restore(without_prefix("alarm.", arrays))
+            self.told_at = int(arrays["told_at"][0])
         self._recent = arrays["recent"].copy()

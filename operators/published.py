@@ -79,9 +79,14 @@ def _models(learned: Learned, *, last: bool) -> list[Write]:
     seen: list[Write] = []
     if learned.quality is None or last or events >= learned.quality[0] + QUALITY_EVERY_EVENTS:
         learned.quality = events, learned.clusters.quality()
-        if learned.clusters.started:
-            seen = cluster_figures.figures(learned)
     quality = learned.quality[1]
+    if learned.clusters.started and (
+        last
+        or not learned.clusters.told_at
+        or events >= learned.clusters.told_at + QUALITY_EVERY_EVENTS
+    ):
+        learned.clusters.told_at = events
+        seen = cluster_figures.figures(learned)
     clusters: Write = (
         "HSET",
         keys.model_key("clusters"),

@@ -60,8 +60,9 @@ def test_it_finds_the_weights_that_river_finds(link: Link) -> None:
     for start in range(0, len(points), 16):
         block = slice(start, start + 16)
         frame = pd.DataFrame(points[block], columns=list("abcd"))
-        river.learn_many(frame, pd.Series(truth[block]))
-        ours.learn(points[block], truth[block])
+        weight = 1.0 if start % 32 else 0.25
+        river.learn_many(frame, pd.Series(truth[block]), w=weight)
+        ours.learn(points[block], truth[block], weight)
     assert ours.weights.tolist() == pytest.approx([river.weights[name] for name in "abcd"])
 
 

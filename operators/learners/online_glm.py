@@ -54,10 +54,13 @@ class OnlineGlm(Kept):
         means: Floats = np.exp(raw) if self.link == "exponential" else 1.0 / (1.0 + np.exp(-raw))
         return means
 
-    def learn(self, points: Floats, targets: Floats) -> None:
-        """One step along the mean gradient of points [n, F] with targets [n], n > 0."""
+    def learn(self, points: Floats, targets: Floats, weight: float = 1.0) -> None:
+        """One step along the mean gradient of points [n, F] with targets [n], n > 0.
+
+        Blocks of unlike size want a `weight` by size, or a point in a small one would count for more.
+        """
         # For both links the slope of the loss is the prediction less the truth, times the point.
-        slope = points.T @ (self.predict(points) - targets) / len(points)
+        slope = points.T @ (self.predict(points) - targets) * (weight / len(points))
         self._squares += slope * slope
         self.weights -= self.learning_rate * slope / np.sqrt(self._squares + _EPSILON)
 

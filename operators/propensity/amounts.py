@@ -129,7 +129,8 @@ class AmountModel(Kept):
                 continue
             scaled = with_ones(self._scaler, block)
             self._came[1] += self._glm.predict(scaled).sum()
-            self._glm.learn(scaled, np.minimum(amounts / self.mean, LARGEST_OF_MEAN))
+            capped = np.minimum(amounts / self.mean, LARGEST_OF_MEAN)
+            self._glm.learn(scaled, capped, len(block) / BLOCK)
 
     def small(self) -> Arrays:
         """The whole state."""

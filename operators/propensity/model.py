@@ -74,7 +74,7 @@ class ChanceModel(Kept):
                 # The rate itself needs no learning.
                 no, yes = self.labels.tolist()
                 self._glm.weights[0] = math.log((yes + 0.5) / (no + 0.5))
-            self._glm.learn(with_ones(self._scaler, block), truth)
+            self._glm.learn(with_ones(self._scaler, block), truth, len(block) / BLOCK)
             yes = int(truth.sum())
             self.labels += (len(truth) - yes, yes)
 

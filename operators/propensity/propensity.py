@@ -74,10 +74,10 @@ class Propensity(Kept):
     def __init__(self, settings: config.Propensity) -> None:
         self._settings = settings
         labels_min, features = settings.labels_min, len(SHOPPER_FEATURES)
-        self._session = ChanceModel(len(SESSION_FEATURES), labels_min)
-        self._buys = ChanceModel(features, labels_min)
-        self._churn = ChanceModel(features, labels_min)
-        self._value = AmountModel(features, labels_min)
+        self.session = ChanceModel(len(SESSION_FEATURES), labels_min)
+        self.buys = ChanceModel(features, labels_min)
+        self.churn = ChanceModel(features, labels_min)
+        self.value = AmountModel(features, labels_min)
         self._waiting = Waiting(SESSIONS_WAITING_MAX, len(SESSION_FEATURES))
         spend_ms = settings.horizon_days * DAY_MS
         wait_ms = max(spend_ms, settings.churn_days * DAY_MS)
@@ -97,7 +97,7 @@ class Propensity(Kept):
 
     def redefined(self) -> list[Definition]:
         """The same where they changed since they were told."""
-        status = "live" if self._thresholds is not None else told.status(self._buys)
+        status = "live" if self._thresholds is not None else told.status(self.buys)
         if status == self._status:
             return []
         self._status = status
@@ -111,10 +111,10 @@ class Propensity(Kept):
             places, points, said = self._waiting.take(outcomes["key"])
             bought = outcomes["bought"][places].astype(np.float64)
             wide = points.astype(np.float64)
-            self._session.learn(wide, said.astype(np.float64), bought, wide[:, HAS_CART])
+            self.session.learn(wide, said.astype(np.float64), bought, wide[:, HAS_CART])
         if len(decided):
             seen = session_matrix(decided["row"])
-            chances = self._session.predict(seen)
+            chances = self.session.predict(seen)
             self._waiting.add(decided["key"], seen.astype(np.float32), chances.astype(np.float32))
 
     def see(self, rows: Rows, raw: Floats) -> None:
@@ -141,11 +141,11 @@ class Propensity(Kept):
 
     def score(self, rows: Rows, raw: Floats) -> Scores:
         """What is said of shoppers as of their last event, with their feature rows; NOBODY is a row."""
-        session = self._session.predict(session_matrix(raw))
+        session = self.session.predict(session_matrix(raw))
         session[raw[:, SESSION_EVENTS] == 0] = np.nan
         later = np.full((3, len(rows)), np.nan)
         known = (rows >= 0) & (rows < self._latest.rows)
-        if self._settings.horizon_days and self._buys.ready:
+        if self._settings.horizon_days and self.buys.ready:
             later[:, known] = self._of_points(self._latest.points(rows[known], 0))
         return Scores(session, *later)
 
@@ -191,11 +191,11 @@ class Propensity(Kept):
         """How good each model is."""
         found: list[Write] = []
         if self._settings.sampled_share:
-            found.append(told.chances(SESSION, self._session, now_ms))
+            found.append(told.chances(SESSION, self.session, now_ms))
         if self._settings.horizon_days:
-            found.append(told.chances(BUYS, self._buys, now_ms))
-            found.append(told.chances(CHURN, self._churn, now_ms))
-            found.append(told.amounts(VALUE, self._value, now_ms))
+            found.append(told.chances(BUYS, self.buys, now_ms))
+            found.append(told.chances(CHURN, self.churn, now_ms))
+            found.append(told.amounts(VALUE, self.value, now_ms))
         return found
 
     def tables(self) -> Sequence[Table]:
@@ -232,20 +232,20 @@ class Propensity(Kept):
 
     def _parts(self) -> dict[str, Any]:
         return {
-            "session": self._session,
+            "session": self.session,
             "waiting": self._waiting,
-            "buys": self._buys,
-            "churn": self._churn,
-            "value": self._value,
+            "buys": self.buys,
+            "churn": self.churn,
+            "value": self.value,
             "later": self._later,
             "latest": self._latest,
         }
 
     def _of_points(self, points: Floats) -> tuple[Floats, Floats, Floats]:
         return (
-            self._buys.predict(points),
-            self._churn.predict(points),
-            self._value.predict(points),
+            self.buys.predict(points),
+            self.churn.predict(points),
+            self.value.predict(points),
         )
 
     def _learn_later(self, due: Due) -> None:
@@ -255,15 +255,15 @@ class Propensity(Kept):
         bought = (due.bought_ms > 0).astype(np.float64)
         # A plain rule each: who bought lately buys, who was away for long stays away.
         lately = points[:, HAS_PURCHASE] * np.exp(-points[:, DAYS_SINCE_PURCHASE])
-        self._buys.learn(points, said[:, 0], bought, lately)
+        self.buys.learn(points, said[:, 0], bought, lately)
         until_ms = due.at_ms + self._settings.churn_days * DAY_MS
         stayed_away = (due.came_ms == 0) | (due.came_ms > until_ms)
         away = 1.0 - np.exp(-points[:, DAYS_SINCE_SEEN])
-        self._churn.learn(points, said[:, 1], stayed_away.astype(np.float64), away)
-        self._value.learn(points, said[:, 2], due.spent_micros / MICROS)
+        self.churn.learn(points, said[:, 1], stayed_away.astype(np.float64), away)
+        self.value.learn(points, said[:, 2], due.spent_micros / MICROS)
 
     def _decide_all(self, names: Sequence[str], live: Rows, clock_ms: int) -> list[Transition]:
-        if not (self._buys.ready and self._value.ready and len(live)):
+        if not (self.buys.ready and self.value.ready and len(live)):
             return []
         cuts = range(0, len(live), ROWS_AT_ONCE)
         parts = [live[start : start + ROWS_AT_ONCE] for start in cuts]
