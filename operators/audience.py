@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from operators.learners.table import Arrays
     from operators.memberships import Segments
-    from state.interactions import Rows, Times
+    from state.interactions import Rows, Times, Vocabulary
     from state.messages import Transition
 
 DIMENSIONS = {
@@ -65,6 +65,12 @@ class Audience(Kept):
         self._marks.mark(rows)
         return first[self.are_anywhere(first)]
 
+    def last_seen(self, rows: Rows) -> Times:
+        """When each was seen last, 0 for never."""
+        self.reach(int(rows.max(initial=-1)) + 1)
+        last_ms: Times = self.last_ms[rows]
+        return last_ms
+
     def put(
         self, kind: str, shoppers: Sequence[str], rows: Rows, segment: Segments, at_ms: Times
     ) -> list[Change]:
@@ -85,13 +91,15 @@ class Audience(Kept):
         self._marks.mark(rows[moved])
         return changes
 
-    def apply(
-        self, transitions: Iterable[Transition], row_of: Callable[[str], int]
-    ) -> list[Change]:
+    def apply(self, transitions: Iterable[Transition], shoppers: Vocabulary) -> list[Change]:
         """Let shoppers enter and leave segments that exclude no others; repeats change nothing."""
         changes: list[Change] = []
         for name, sid, entered, at_ms in transitions:
-            row, segment = row_of(name), self.roster.place(sid)
+            row, segment = shoppers.find(name), self.roster.place(sid)
+            if row == NOBODY:
+                if not entered:
+                    continue
+                row = shoppers.row(name)
             self.reach(row + 1)
             if (self.flags.find(row, segment) != NOBODY) == entered:
                 continue

@@ -80,6 +80,16 @@ class Learned:
         """Shoppers and items there are rows for."""
         return len(self.recommender.shoppers.rows) + len(self.recommender.items.rows)
 
+    @property
+    def moment_ms(self) -> int:
+        """How far time has come: with the events, and in an idle shop without."""
+        return max(self.now_ms, self.clock_ms)
+
+    @property
+    def heard_ms(self) -> int:
+        """How far time has come by when events were received, by which minutes are over."""
+        return max(self.standing.shop.heard_ms, self.clock_ms)
+
     def hear(self, watermark_ms: int) -> None:
         """How far the source has come: events may be so much older than what it has reached."""
         if watermark_ms > 0:

@@ -105,10 +105,10 @@ class Learning:
         changes, entered = audience.set_right(self._lost, recommender.shoppers.find)
         writes += telling.changed(entered)
         self._lost = []
+        received_ms = b"".join(one.received_ms for one in visited)
         learned.hear(watermark_ms)
         changes += leaving.leave(learned, visited, writes)
         clicks = self._clicks(batches)
-        received_ms = b"".join(one.received_ms for one in visited)
         profiles_end = len(writes)
         if active:
             profiles_end, changed = self._segments(active, writes)
@@ -117,9 +117,9 @@ class Learning:
         changes += moved
         writes += aged
         likely = learned.propensity.advance(recommender.shoppers.ids, learned.clock_ms)
-        changes += audience.apply(likely, recommender.shoppers.row)
+        changes += audience.apply(likely, recommender.shoppers)
         for one in visited:
-            changes += audience.apply(one.transitions, recommender.shoppers.row)
+            changes += audience.apply(one.transitions, recommender.shoppers)
         writes += telling.changed(changes)
         segments_end = len(writes)
         recommender.learn(clicks)
@@ -140,8 +140,12 @@ class Learning:
         ledger.segment_changes += sum(c.kind in ("enter", "leave") for c in changes)
         items_most = None if last else max(ITEMS_MIN, len(clicks.items) // EVENTS_AN_ITEM)
         writes += published.items(learned, items_most)
-        if last or learned.now_ms - learned.figures_ms >= learned.settings.lists.figures_every_ms:
-            learned.figures_ms = learned.now_ms
+        shop, most = learned.standing.shop, learned.settings.serving.recent_events
+        shop.hear(visited, np.frombuffer(received_ms, np.int64), clicks, ledger)
+        writes += shop.recent(visited, most, learned.moment_ms)
+        every_ms = learned.settings.lists.figures_every_ms
+        if last or learned.moment_ms - learned.figures_ms >= every_ms:
+            learned.figures_ms = learned.moment_ms
             writes += published.figures(learned, watermark_ms, last=last)
         writes.append(ledger.write(watermark_ms, len(recommender.items.rows)))
         told = learned.changes.writes(changes)
@@ -189,12 +193,13 @@ class Learning:
         at_ms = raw[:, LAST_MS].astype(np.int64)
         learned.now_ms = max(learned.now_ms, int(at_ms.max()))
         rows = learned.recommender.shoppers.take(names)
+        learned.standing.shop.see(learned.audience.last_seen(rows), at_ms)
         stay = learned.audience.see(rows, known, at_ms)
         changes = learned.standing.see(names, rows, raw, cluster, learned.clock_ms)
         learned.propensity.see(rows, raw)
         scores = learned.propensity.score(rows, raw)
         likely = learned.propensity.decide(names, rows, scores, at_ms)
-        changes += learned.audience.apply(likely, learned.recommender.shoppers.find)
+        changes += learned.audience.apply(likely, learned.recommender.shoppers)
         heads, numbers = learned.propensity.told(profiles, counts, scores)
         for profile, count, c, d, (tail, more) in zip(
             heads,

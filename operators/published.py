@@ -38,7 +38,7 @@ def items(learned: Learned, most: int | None) -> list[Write]:
 def figures(learned: Learned, watermark_ms: int, *, last: bool) -> list[Write]:
     """Lists of scopes, segments' figures, models."""
     writes: list[Write] = []
-    recommender, now_ms = learned.recommender, learned.now_ms
+    recommender, now_ms = learned.recommender, learned.moment_ms
     scopes, ranked = recommender.popular_scopes()
     popular = [*zip(scopes, ranked.json(now_ms, MODEL), strict=True)]
     popular += [(("all", ""), text) for text in recommender.popular().json(now_ms, MODEL)]
@@ -47,7 +47,12 @@ def figures(learned: Learned, watermark_ms: int, *, last: bool) -> list[Write]:
             writes.append(("SET", keys.popular_key(kind, value), text, "EX", POPULAR_TTL_S))
     writes += _definitions(learned)
     if learned.audience.rows:
-        writes += segment_figures.stats(learned.audience, now_ms, watermark_ms)
+        audience, heard_ms = learned.audience, learned.heard_ms
+        writes += segment_figures.stats(audience, now_ms, heard_ms, watermark_ms)
+        conversion_1d = segment_figures.conversion(audience, now_ms)
+        writes += learned.standing.shop.figures(
+            learned.ledger, heard_ms, watermark_ms, conversion_1d
+        )
     writes += learned.propensity.models(now_ms)
     return writes + _models(learned, last=last)
 

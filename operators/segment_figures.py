@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from state.messages import Write
 
 
-def stats(audience: Audience, now_ms: int, watermark_ms: int) -> list[Write]:
-    """Each segment's size and worth as a HASH.
+def stats(audience: Audience, now_ms: int, heard_ms: int, watermark_ms: int) -> list[Write]:
+    """Each segment's size and worth as a HASH, and its history until now.
 
     conversion_1d: share of the members active within a day who bought within a day.
     """
@@ -30,9 +30,9 @@ def stats(audience: Audience, now_ms: int, watermark_ms: int) -> list[Write]:
     identified = _members(audience, audience.known[:rows])
     active = _members(audience, audience.last_ms[:rows] >= since_ms)
     buyers = _members(audience, audience.order_ms[:rows] >= since_ms)
-    audience.counts.forget(now_ms)
-    lately, day = audience.counts.since(now_ms, segments)
-    return [
+    lately = audience.counts.since("minutes", now_ms, segments)
+    day = audience.counts.since("hours", now_ms, segments)
+    writes: list[Write] = [
         (
             "HSET",
             keys.stats_key(sid),
@@ -57,6 +57,15 @@ def stats(audience: Audience, now_ms: int, watermark_ms: int) -> list[Write]:
         )
         for s, sid in enumerate(audience.roster.ids)
     ]
+    return [*audience.counts.writes(heard_ms, audience.roster.ids, sizes), *writes]
+
+
+def conversion(audience: Audience, now_ms: int) -> float:
+    """Share of all shoppers active within a day who bought within a day."""
+    since_ms, rows = now_ms - DAY_MS, audience.rows
+    active = np.count_nonzero(audience.last_ms[:rows] >= since_ms)
+    buyers = np.count_nonzero(audience.order_ms[:rows] >= since_ms)
+    return buyers / active if active else 0.0
 
 
 def _members(audience: Audience, among: NDArray[np.bool_]) -> NDArray[np.int64]:

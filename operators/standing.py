@@ -16,6 +16,7 @@ from operators.learners.table import Kept
 from operators.lifecycle import Lifecycle
 from operators.rfm import Rfm
 from operators.segments.compiling import rule_segments
+from operators.shop import Shop
 from state import keys
 from state.interactions import NOBODY
 from state.resp import bulk
@@ -58,6 +59,7 @@ class Standing(Kept):
             self.definitions += rfm_definitions()
         if self.lifecycle is not None:
             self.definitions += lifecycle_definitions(msgspec.structs.asdict(settings.lifecycle))
+        self.shop = Shop()
         rules = rule_segments(settings)
         if rules is not None:
             self.definitions += [
@@ -148,7 +150,7 @@ class Standing(Kept):
         small = dict(self.audience.small())
         for name, part in self._parts().items():
             small |= {f"{name}/{key}": array for key, array in part.small().items()}
-        return small
+        return small | {f"shop/{key}": array for key, array in self.shop.small().items()}
 
     def restore(self, arrays: Mapping[str, NDArray[np.generic]], now_ms: int) -> None:
         """Take over a state that `arrays` gave, at an event time."""
@@ -159,6 +161,7 @@ class Standing(Kept):
         if self.rfm is not None:
             self.rfm.restore(_part(arrays, "rfm/"))
             self.rfm.reach(self.audience.rows)
+        self.shop.restore(_part(arrays, "shop/"))
         self._find_places()
 
     def _parts(self) -> dict[str, Kept]:

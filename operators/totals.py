@@ -42,6 +42,10 @@ class Ledger:
         """How many events were counted."""
         return sum(totals.accepted for totals in self._shards.values())
 
+    def sum_of(self, name: str) -> int:
+        """One of the counts of shards."""
+        return sum(getattr(totals, name) for totals in self._shards.values())
+
     def figures(self) -> dict[str, int | dict[str, int]]:
         """All counts by name."""
         rejected: dict[str, int] = {}

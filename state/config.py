@@ -207,6 +207,7 @@ class Serving(_Section, frozen=True):
     listen: str = "127.0.0.1:8600"
     proxy_header: str = ""
     tabs_max: Positive = 200
+    recent_events: NotNegative = 50
 
 
 class Settings(_Section, frozen=True):

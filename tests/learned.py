@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import gzip
 from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from operators.changes import changes_among
 from operators.decode import decode_lines
+from operators.readers import online_retail
 from operators.routing import SourceClock
 from operators.shards import DeviceShard, UserShard, regroup
 from operators.synthetic import lines, shop
 from state.config import Settings, load
 from state.events import Event
+from tests.shared import shared_data
 from tests.streams import LATENESS_MS, RULES, SHARDS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from operators.changes import ChangeFields
     from operators.learning import Learning
     from state.messages import Part
 
+RETAIL = "online_retail_2010-12_2011-07.csv.gz"
 SETTINGS: Settings = load(
     environment={}, overrides=(f"sessions.shards={SHARDS}", "lists.figures_every_ms=60000")
 )
@@ -52,14 +56,13 @@ def batches(
 
 def fed(
     learning: Learning, events: Sequence[Event], *, size: int, until_ms: int = 0
-) -> list[ChangeFields]:
+) -> Iterator[list[ChangeFields]]:
     """What the change streams say of events, so many a batch; then nothing comes until a time."""
     devices = [DeviceShard(RULES) for _ in range(SHARDS)]
     users = [UserShard(RULES) for _ in range(SHARDS)]
     clock = SourceClock()
-    changes: list[ChangeFields] = []
 
-    def feed(some: Sequence[Event], idle_ms: int = 0) -> None:
+    def feed(some: Sequence[Event], idle_ms: int = 0) -> list[ChangeFields]:
         batch = clock.batch(
             some,
             partition="0",
@@ -70,11 +73,18 @@ def fed(
         )
         arrived = [devices[group.shard].fold(group)[0] for group in batch.groups]
         parts = [part for m in regroup(arrived, SHARDS) for part in users[m.shard].fold(m)]
-        for output in learning.fold_all(parts):
-            changes.extend(changes_among(output.writes))
+        return [
+            change for output in learning.fold_all(parts) for change in changes_among(output.writes)
+        ]
 
     for start in range(0, len(events), size):
-        feed(events[start : start + size])
+        yield feed(events[start : start + size])
     if until_ms:
-        feed([], until_ms - LATENESS_MS - clock.watermark_ms)
-    return changes
+        yield feed([], until_ms - LATENESS_MS - clock.watermark_ms)
+
+
+def retail(events: int) -> list[Event]:
+    """The first events of Online Retail; skips the test where that is absent."""
+    with gzip.open(shared_data(RETAIL)) as lines:
+        records = online_retail.read(lines, source="retail", now_ms=1_900_000_000_000)
+        return list(islice((one for one in records if isinstance(one, Event)), events))

@@ -14,7 +14,7 @@ from operators.cards import Cards
 from operators.changes import Change, ChangeLog
 from state import keys
 from state.events import Item
-from state.interactions import NOBODY
+from state.interactions import NOBODY, Vocabulary
 from state.segments import cluster_definition, definition_writes
 from state.shopper import MICROS
 from state.times import DAY_MS, HOUR_MS, MINUTE_MS
@@ -42,7 +42,7 @@ def put(
 
 
 def apply(audience: Audience, *transitions: Transition) -> list[Change]:
-    return audience.apply(transitions, NAMES.index)
+    return audience.apply(transitions, Vocabulary(NAMES))
 
 
 def told(changes: list[Change]) -> list[Arguments]:
@@ -51,7 +51,7 @@ def told(changes: list[Change]) -> list[Arguments]:
 
 def stats(audience: Audience, now_ms: int) -> dict[str, dict[str, Any]]:
     found = {}
-    writes = segment_figures.stats(audience, now_ms, 7)
+    writes = segment_figures.stats(audience, now_ms, 0, 7)
     for sid, write in zip(audience.roster.ids, writes, strict=True):
         assert write[:2] == ("HSET", keys.stats_key(sid))
         found[sid] = fields(write)

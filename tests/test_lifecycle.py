@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +19,7 @@ from state.errors import UserError
 from state.segments import STAGES
 from state.shopper import Shopper
 from state.times import DAY_MS, HOUR_MS
-from tests.learned import fed
+from tests.learned import fed, retail
 from tests.streams import START_MS, flow_settings, view
 
 if TYPE_CHECKING:
@@ -120,7 +120,8 @@ def told(
 ) -> dict[str, list[tuple[int, str]]]:
     """Stages of each shopper as the change streams tell them."""
     changes: dict[str, list[tuple[int, str]]] = {}
-    for change in fed(learning, events, size=size, until_ms=until_ms):
+    batches = fed(learning, events, size=size, until_ms=until_ms)
+    for change in chain.from_iterable(batches):
         if change["kind"] == "enter" and str(change["segment"]).startswith("lifecycle-"):
             stage = str(change["segment"]).removeprefix("lifecycle-")
             changes.setdefault(str(change["shopper"]), []).append((int(change["event_ts"]), stage))
@@ -147,9 +148,23 @@ def test_every_stage_is_told_at_its_own_time(size: int, steps: list[tuple[str, i
             assert found[who][-1] == stages(times, until_ms)[-1]
 
 
+def test_online_retail_comes_to_the_same_as_a_batch_computation() -> None:
+    """Stages of each customer when the last was told, from all times it was seen."""
+    events = retail(8000)
+    seen: dict[str, list[int]] = {}
+    for one in events:
+        seen.setdefault(one.user_id or one.anonymous_id or "", []).append(one.event_ts)
+    until_ms = events[-1].event_ts
+    found = told(Learning(flow_settings()), events, 500, until_ms)
+    for who, times in seen.items():
+        assert found[who] == stages(times, until_ms)
+    assert {stage for of in found.values() for _, stage in of} == set(NAMES)
+
+
 def test_a_stage_that_changes_is_told_as_such_too() -> None:
     events = [view(1, 0), view(2, 40 * DAY_MS)]
-    changes = fed(Learning(flow_settings()), events, size=1, until_ms=START_MS + 41 * DAY_MS)
+    batches = fed(Learning(flow_settings()), events, size=1, until_ms=START_MS + 41 * DAY_MS)
+    changes = chain.from_iterable(batches)
     of_stages = [(c["kind"], c["segment"]) for c in changes if "lifecycle" in str(c["segment"])]
     assert of_stages == [
         ("enter", "lifecycle-new"),
