@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from state.events import Event
     from state.shopper import RuleState
 
+    Asked = tuple[tuple[str, int, Condition, bool | None], ...]
+    """Rules to ask, by id and digest. Where an event can only make the answer yes (True) or no, one
+    whose answer is that already is passed over."""
     Note = Callable[[RuleState, Event, int, int], None]
     """Notes an event that happened at a time, at the shopper's clock (both ms)."""
 
@@ -65,10 +68,6 @@ class Listener(NamedTuple):
     note: Note
     touched: Touched
     late: Touched
-
-
-Asked = tuple[tuple[Compiled, bool | None], ...]
-"""Rules to ask; where an event can only make an answer yes (True) or no, not if that is so already."""
 
 
 class RuleSet:
@@ -140,7 +139,7 @@ class RuleSet:
                 self._asked.clear()
             mixed = both | to_yes & to_no
             found = tuple(
-                (one, None if mixed >> n & 1 else bool(to_yes >> n & 1))
+                (*one, None if mixed >> n & 1 else bool(to_yes >> n & 1))
                 for n, one in enumerate(self.compiled)
                 if (both | to_yes | to_no) >> n & 1
             )

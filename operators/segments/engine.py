@@ -222,7 +222,7 @@ class Engine:
         is_passing: bool = False,
     ) -> None:
         members, dues = state.members, state.dues
-        for (sid, digest, ask), makes in asked:
+        for sid, digest, ask, makes in asked:
             if makes is not None and (sid in members) is makes:
                 continue
             until_ms = ask(name, shopper, state, now_ms)

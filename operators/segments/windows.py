@@ -63,7 +63,7 @@ def pairs(window: bytes) -> list[tuple[int, int]]:
     return list(_PAIR.iter_unpack(window))
 
 
-@lru_cache(1 << 17)
+@lru_cache(1 << 15)
 def key_of(text: str) -> int:
     """What stands for a text in a window of keys: 63 bits."""
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
