@@ -79,10 +79,10 @@ funnel:
       - then: purchase
         within: 30 min
     within: 24 h
-faithful: {when: "top_category_share >= 0.8"}
+faithful: {when: {all: [views >= 10, top_category_share >= 0.8]}}
 """
-SPANS = ("24 h", "7 d", "30 d")
-CATEGORIES = 8
+SPANS = ("24 h", "30 d")
+CATEGORIES = 12
 
 
 def rules() -> str:

@@ -117,8 +117,9 @@ class Engine:
         if begins:
             both |= rules.touched[SESSION_BEGINS].both
         if at_ms == shopper.first_ms:
-            first = rules.touched[FIRST]
-            both, to_yes, to_no = both | first.both, to_yes | first.to_yes, to_no | first.to_no
+            to_yes |= rules.touched[FIRST].to_yes
+            to_no |= rules.touched[FIRST].to_no
+            both |= rules.touched[FIRST].both
         is_newest = at_ms == shopper.last_ms
         for test, note, touched, late in rules.listeners[event.type].of(event):
             if test is None or test(event):

@@ -108,6 +108,8 @@ def keys_in(events: Filter, what: str) -> Callable[[Event], list[str]]:
     match what:
         case "days":
             return lambda event: [str(event.event_ts // 86_400_000)]
+        case "items" if fits is None:
+            return lambda event: [item.item_id for item in event.items]
         case "items":
             of_item = lambda item: item.item_id  # noqa: E731
         case "categories":
