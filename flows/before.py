@@ -38,7 +38,11 @@ class RedisBefore:
                 kind, shopper, segment = fields[b"kind"], fields[b"shopper"], fields[b"segment"]
                 if kind in (b"enter", b"leave"):
                     lost[shopper, segment] = Change(
-                        kind.decode(), shopper.decode(), segment.decode(), int(fields[b"event_ts"])
+                        kind.decode(),
+                        shopper.decode(),
+                        segment.decode(),
+                        int(fields[b"event_ts"]),
+                        fields.get(b"known") == b"1",
                     )
         return Lost([*lost.values()], last)
 

@@ -23,7 +23,7 @@ from state.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-COMMANDS = ("demo", "run", "replay", "evaluate", "show", "dashboard", "redrive", "check")
+COMMANDS = ("demo", "run", "replay", "evaluate", "show", "dashboard", "hooks", "redrive", "check")
 
 _log = logging.getLogger(logs.OURS)
 

@@ -15,7 +15,7 @@ from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socket import AF_INET, AF_INET6, gaierror
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 from prometheus_client.exposition import choose_encoder
@@ -25,6 +25,8 @@ from state.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from prometheus_client import CollectorRegistry
 
     from flows.collectors import Topic
 
@@ -80,18 +82,29 @@ class Health:
         return f"{behind} records behind, more than metrics.ready_lag_max ({self.lag_max})"
 
 
+class Verdicts(Protocol):
+    """Says whether a process is alive, and whether it serves, and why not."""
+
+    def alive(self) -> tuple[bool, dict[str, Any]]:
+        """For `/healthz`."""
+
+    def ready(self) -> tuple[bool, dict[str, Any]]:
+        """For `/readyz`."""
+
+
 class _Handler(BaseHTTPRequestHandler):
     timeout = CLIENT_S_MAX
 
-    def __init__(self, health: Health, *args: Any) -> None:
+    def __init__(self, health: Verdicts, registry: CollectorRegistry, *args: Any) -> None:
         self._health = health
+        self._registry = registry
         super().__init__(*args)
 
     def do_GET(self) -> None:
         match self.path.partition("?")[0]:
             case "/metrics":
                 encode, content_type = choose_encoder(self.headers.get("Accept", ""))
-                self._answer(HTTPStatus.OK, encode(metrics.REGISTRY), content_type)
+                self._answer(HTTPStatus.OK, encode(self._registry), content_type)
             case "/healthz":
                 self._verdict(*self._health.alive())
             case "/readyz":
@@ -124,7 +137,13 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def served(health: Health, listen: str, worker: int = 0) -> Iterator[str]:
+def served(
+    health: Verdicts,
+    listen: str,
+    worker: int = 0,
+    *,
+    registry: CollectorRegistry = metrics.REGISTRY,
+) -> Iterator[str]:
     """Answer on `listen` (host:port) while inside, a process at a port further on for each `worker`.
 
     Gives the address; nothing is served and "" given where `listen` is empty. Raises UserError.
@@ -136,7 +155,9 @@ def served(health: Health, listen: str, worker: int = 0) -> Iterator[str]:
     family = AF_INET6 if ":" in host else AF_INET
     server_class = type("Server", (_Server,), {"address_family": family})
     try:
-        server = server_class((host, port + worker if port else 0), partial(_Handler, health))
+        server = server_class(
+            (host, port + worker if port else 0), partial(_Handler, health, registry)
+        )
     except (OSError, OverflowError) as error:
         said = error.strerror if isinstance(error, OSError | gaierror) else str(error)
         raise UserError(

@@ -83,9 +83,9 @@ class Audience(Kept):
         for i in moved.tolist():
             name, now_ms, old, new = shoppers[i], int(at_ms[i]), int(before[i]), int(segment[i])
             if old != NOBODY:
-                changes.append(self._left(name, old, now_ms))
+                changes.append(self._left(name, int(rows[i]), old, now_ms))
             if new != NOBODY:
-                changes.append(self._entered(name, new, now_ms))
+                changes.append(self._entered(name, int(rows[i]), new, now_ms))
         dimension.segment[rows[moved]] = segment[moved]
         dimension.since_ms[rows[moved]] = at_ms[moved]
         self._marks.mark(rows[moved])
@@ -105,10 +105,10 @@ class Audience(Kept):
                 continue
             if entered:
                 self.flags.add(row, segment, at_ms)
-                changes.append(self._entered(name, segment, at_ms))
+                changes.append(self._entered(name, row, segment, at_ms))
             else:
                 self.flags.remove(row, segment)
-                changes.append(self._left(name, segment, at_ms))
+                changes.append(self._left(name, row, segment, at_ms))
         return changes
 
     def drop(self, row: int, shopper: str, at_ms: int) -> list[Change]:
@@ -120,10 +120,10 @@ class Audience(Kept):
             segment = int(dimension.segment[row])
             if segment != NOBODY:
                 dimension.segment[row] = NOBODY
-                changes.append(self._left(shopper, segment, at_ms))
+                changes.append(self._left(shopper, row, segment, at_ms))
         for segment, _ in self.flags.of(row):
             self.flags.remove(row, segment)
-            changes.append(self._left(shopper, segment, at_ms))
+            changes.append(self._left(shopper, row, segment, at_ms))
         self._marks.mark(row)
         return changes
 
@@ -179,6 +179,10 @@ class Audience(Kept):
         for dimension in self.dimensions.values():
             found |= dimension.segment[rows] != NOBODY
         return found
+
+    def is_known(self, row: int) -> bool:
+        """Whether the shopper of a row, if there is one, is a user."""
+        return 0 <= row < self.rows and bool(self.known[row])
 
     def segment_of(self, kind: str, row: int) -> int:
         """The place of the segment of an exclusive kind that a row is in, or NOBODY."""
@@ -254,10 +258,12 @@ class Audience(Kept):
                 yield segment, int(dimension.since_ms[row])
         yield from self.flags.of(row)
 
-    def _entered(self, shopper: str, segment: int, at_ms: int) -> Change:
+    def _entered(self, shopper: str, row: int, segment: int, at_ms: int) -> Change:
         self.counts.bump(ENTERED, segment, at_ms)
-        return Change("enter", shopper, self.roster.ids[segment], at_ms)
+        known = bool(self.known[row])
+        return Change("enter", shopper, self.roster.ids[segment], at_ms, known)
 
-    def _left(self, shopper: str, segment: int, at_ms: int) -> Change:
+    def _left(self, shopper: str, row: int, segment: int, at_ms: int) -> Change:
         self.counts.bump(LEFT, segment, at_ms)
-        return Change("leave", shopper, self.roster.ids[segment], at_ms)
+        known = bool(self.known[row])
+        return Change("leave", shopper, self.roster.ids[segment], at_ms, known)

@@ -22,16 +22,20 @@ Ids = dict[int, tuple[int, int]]
 """By stream, the last id written: ms, and the count within it."""
 
 ChangeFields = dict[str, str | int]
-"""An entry of a change stream: `id kind shopper segment version event_ts`."""
+"""An entry of a change stream: `id kind shopper segment version event_ts known`."""
 
 
 class Change(NamedTuple):
-    """A shopper entered or left a segment, changed stage, became another shopper, or was erased."""
+    """A shopper entered or left a segment, changed stage, became another shopper, or was erased.
+
+    `known` is whether the shopper's id is a user's.
+    """
 
     kind: str
     shopper: str
     segment: str
     at_ms: int
+    known: bool = False
 
 
 CONTENT_BITS = 32
@@ -78,6 +82,8 @@ class ChangeLog:
                     1,
                     "event_ts",
                     change.at_ms,
+                    "known",
+                    int(change.known),
                 )
             )
         return writes

@@ -31,10 +31,11 @@ def leave(learned: Learned, visited: list[Visited], writes: list[Write]) -> list
     for name, user, change in gone:
         learned.recommender.leave(name, user)
         row = shoppers.find(name)
+        known = learned.audience.is_known(row)
         learned.propensity.leave(row, shoppers.find(user))
         changes += learned.standing.drop(row, name, change.at_ms)
         writes.append(("DEL", keys.segments_key(name), keys.top_key(name, keys.SLOT)))
-        changes.append(change)
+        changes.append(change._replace(known=known))
     return changes
 
 

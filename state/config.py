@@ -10,6 +10,7 @@ import hashlib
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 import yaml
@@ -210,6 +211,36 @@ class Serving(_Section, frozen=True):
     recent_events: NotNegative = 50
 
 
+class Endpoint(_Section, frozen=True):
+    """Somebody who is told of changes. The secret comes from the environment only."""
+
+    url: str
+    segments: tuple[str, ...] = ("*",)
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be posted to."""
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+            raise ValueError("url must be http:// or https:// with a host and without a login")
+
+
+EndpointName = Annotated[str, msgspec.Meta(pattern="^[a-z][a-z0-9-]{0,39}$")]
+
+
+class Hooks(_Section, frozen=True):
+    """Webhooks: who is told of changes, and how persistently."""
+
+    endpoints: dict[EndpointName, Endpoint] = {}
+    start: Literal["newest", "first"] = "newest"
+    timeout_ms: Annotated[int, msgspec.Meta(gt=0, le=7000)] = 5000
+    concurrency: Annotated[int, msgspec.Meta(gt=0, le=256)] = 8
+    tries: Positive = 16
+    backoff_first_ms: Positive = 1000
+    backoff_most_s: Positive = 600
+    dead_letters_max: Positive = 100_000
+    listen: str = "127.0.0.1:9474"
+
+
 class Settings(_Section, frozen=True):
     """The whole configuration.
 
@@ -233,6 +264,7 @@ class Settings(_Section, frozen=True):
     log: Log = Log()
     run: Run = Run()
     serving: Serving = Serving()
+    hooks: Hooks = Hooks()
     definitions: str = ""
 
     @property
@@ -248,6 +280,7 @@ class Settings(_Section, frozen=True):
             log=Log(),
             run=Run(),
             serving=Serving(),
+            hooks=Hooks(),
         )
 
     @property

@@ -27,6 +27,7 @@ ps:1:item:{iid}:card               HASH    name category brand price currency ..
 ps:1:popular:{scope}:24h           STRING  list as JSON                              48 h
 ps:1:model:{name}                  HASH    version, algorithm, metrics               none
 ps:1:changes:{p}                   STREAM  enter, leave, merge, erase                about 1 M entries
+ps:1:hooks:{name}:dead             STREAM  webhooks that an endpoint refused         about 100 k entries
 ps:1:meta                          HASH    contract, writer version, watermark       none
 ps:1:worker:{n}                    STRING  heartbeat                                 15 s
 ps:1:shopper:{id}:row              STRING  a user's state that was put away          90 d
@@ -229,6 +230,11 @@ def change_stream_key(stream: int) -> str:
 def change_stream(shopper: str) -> int:
     """Which of the change streams tells of this shopper."""
     return zlib.crc32(shopper.encode()) % CHANGE_STREAMS
+
+
+def dead_hooks_key(endpoint: str) -> str:
+    """The STREAM of webhooks that an endpoint did not take."""
+    return f"ps:1:hooks:{{{part(endpoint)}}}:dead"
 
 
 def meta_key() -> str:

@@ -227,11 +227,11 @@ def test_a_segment_says_what_it_is() -> None:
 
 class TestChanges:
     def test_an_entry_says_who_did_what_when(self) -> None:
-        (write,) = ChangeLog(9).writes([Change("enter", "ann", "cluster-1", 5)])
+        (write,) = ChangeLog(9).writes([Change("enter", "ann", "cluster-1", 5, known=True)])
         said = ("kind", "enter", "shopper", "ann", "segment", "cluster-1", "version", 1)
         assert write == (
             *("XADD", keys.changes_key("ann"), "MAXLEN", "~", 9, write[5]),
-            *(*said, "event_ts", 5),
+            *(*said, "event_ts", 5, "known", 1),
         )
         assert str(write[5]).startswith("5-")
 

@@ -88,6 +88,7 @@ def test_help_names_every_command(terminal: Terminal, capfd: pytest.CaptureFixtu
         "evaluate",
         "show",
         "dashboard",
+        "hooks",
         "redrive",
         "check",
     ]

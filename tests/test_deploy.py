@@ -12,6 +12,7 @@ import yaml
 
 from flows import metrics
 from flows.collectors import FolderMetrics, TopicMetrics
+from flows.hooks import metrics as hooks_metrics
 from flows.pulse import BEGIN_S
 from flows.supervisor import BACKOFF_S
 from state import config
@@ -31,7 +32,7 @@ class Topic:
 @pytest.fixture
 def there(tmp_path: Path) -> dict[str, set[str]]:
     """Every metric, and the names under which Prometheus knows its samples."""
-    families = [*metrics.REGISTRY.collect()]
+    families = [*metrics.REGISTRY.collect(), *hooks_metrics.REGISTRY.collect()]
     families += [*TopicMetrics(Topic()).collect(), *FolderMetrics(tmp_path).collect()]
     endings = {
         "counter": ("_total",),

@@ -4,14 +4,15 @@
 
 Nothing else imports redis or hiredis. `addresses` says what a URL stands for, `links` holds the
 connections for writing and knows which node a key is on, `courier` is the thread that sends, `streams`
-knows what sending an entry again means, `words` puts errors into words, `lease` and `fence` keep a
-second writer out, `roster` says which processes of a run are there, `marker` whether what was written
-is still there, `about` what Redis tells of itself. Writes must be idempotent, with their key as the
-first argument.
+knows what sending an entry again means, `groups` reads streams for one who acknowledges, `words` puts
+errors into words, `lease` and `fence` keep a second writer out, `roster` says which processes of a run
+are there, `marker` whether what was written is still there, `about` what Redis tells of itself. Writes
+must be idempotent, with their key as the first argument.
 """
 
 from state.store.addresses import LOGIN_VARIABLE, USER_VARIABLE
 from state.store.fence import Fence
+from state.store.groups import Entry, Group
 from state.store.lease import Lease
 from state.store.marker import Marker
 from state.store.reads import Read, Reads
@@ -22,7 +23,9 @@ __all__ = [
     "LOGIN_VARIABLE",
     "USER_VARIABLE",
     "Command",
+    "Entry",
     "Fence",
+    "Group",
     "Lease",
     "Marker",
     "Member",

@@ -1,0 +1,58 @@
+"""`penstock hooks`: tells webhooks of changes, until told to stop."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flows import logs
+from flows.hooks.delivery import secrets_of
+from flows.hooks.running import run_hooks, send_again
+from flows.options import add_redis, add_settings, lasting_redis_url, settings_of
+from flows.stopping import stop_on_signal
+from state.errors import UserError
+
+if TYPE_CHECKING:
+    import argparse
+
+SOME_LEFT = 1
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the subcommand."""
+    parser = subparsers.add_parser(
+        "hooks",
+        help="tell webhooks who enters and leaves segments",
+        description="Tell the webhooks of the configuration of every change, until told to stop.",
+    )
+    parser.add_argument(
+        "--again",
+        metavar="ENDPOINT",
+        help="send the dead letters of one endpoint again, once, and end; `all` for those of all",
+    )
+    add_redis(parser)
+    add_settings(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run until a signal, or until the dead letters were sent. Raises UserError."""
+    settings = settings_of(args)
+    logs.set_up(settings.log)
+    redis_url = lasting_redis_url(args, settings)
+    endpoints = settings.hooks.endpoints
+    if not endpoints:
+        raise UserError(
+            "there is nobody to tell: name endpoints in hooks.endpoints of the configuration"
+        )
+    for name in endpoints:
+        secrets_of(name)
+    with stop_on_signal() as stop:
+        if args.again is None:
+            run_hooks(settings, redis_url, stop)
+            return 0
+        if args.again not in (*endpoints, "all"):
+            raise UserError(f"--again {args.again}: endpoints are {', '.join(endpoints)}")
+        names = [*endpoints] if args.again == "all" else [args.again]
+        sent, left = send_again(settings, redis_url, stop, names)
+        print(f"{sent:,} dead letters were taken, {left:,} were not and stay")
+        return SOME_LEFT if left else 0

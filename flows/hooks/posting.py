@@ -1,0 +1,115 @@
+"""One request after the other to one endpoint, over a connection that is kept.
+
+On the standard library: what no client library offers is a time for the request as a whole, which
+`end_overdue` keeps from another thread.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import time
+from contextlib import suppress
+from email.utils import parsedate_to_datetime
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
+
+from state import keys
+
+if TYPE_CHECKING:
+    import ssl
+
+REFUSED = frozenset({400, 413, 415, 422})
+"""Statuses that say of a message that it will never be taken."""
+_ANSWER_BYTES_MAX = 1 << 16
+_AGENT = f"Penstock/{keys.WRITER_VERSION}"
+
+
+class Answer(NamedTuple):
+    """What came of a request: its status, 0 for none, in words, and the pause that was asked for (s)."""
+
+    status: int
+    said: str
+    retry_after_s: float = 0.0
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether the message need not be sent again."""
+        return 200 <= self.status < 300
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether it need not be tried again."""
+        return self.status in REFUSED
+
+
+class Poster:
+    """Posts to a URL. For one thread, but for `end_overdue`."""
+
+    def __init__(self, url: str, timeout_s: float, tls: ssl.SSLContext | None) -> None:
+        parts = urlsplit(url)
+        self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        self._timeout_s = timeout_s
+        self._began_s: float | None = None
+        self._is_overdue = False
+        host, port = parts.hostname or "", parts.port
+        if tls is not None:
+            self._line: HTTPConnection = HTTPSConnection(host, port, timeout=timeout_s, context=tls)
+        else:
+            self._line = HTTPConnection(host, port, timeout=timeout_s)
+
+    def post(self, body: bytes, headers: dict[str, str]) -> Answer:
+        """Send JSON and hear what is said to it. Raises nothing for what happens on the way."""
+        named = {"Content-Type": "application/json", "User-Agent": _AGENT, **headers}
+        if _is_gone(self._line.sock):
+            self._line.close()
+        self._is_overdue = False
+        self._began_s = time.monotonic()
+        try:
+            self._line.request("POST", self._path, body, named)
+            response = self._line.getresponse()
+            response.read(_ANSWER_BYTES_MAX)
+            if not response.isclosed():
+                self._line.close()
+        except (OSError, HTTPException, UnicodeError) as error:
+            self._line.close()
+            late = f"did not answer within {self._timeout_s:g} s"
+            is_late = self._is_overdue or isinstance(error, TimeoutError)
+            return Answer(0, late if is_late else f"{type(error).__name__}: {error}")
+        finally:
+            self._began_s = None
+        status, after = response.status, response.headers.get("Retry-After", "")
+        return Answer(status, f"answered {status} {response.reason}".rstrip(), _pause_s(after))
+
+    def end_overdue(self) -> None:
+        """End a request that takes too long in all, from another thread."""
+        began_s, line = self._began_s, self._line.sock
+        if began_s is None or time.monotonic() - began_s <= self._timeout_s or line is None:
+            return
+        self._is_overdue = True
+        with suppress(OSError):
+            line.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Let go of the endpoint."""
+        self._line.close()
+
+
+def _is_gone(line: socket.socket | None) -> bool:
+    """Whether the other side has closed a connection meanwhile: nobody has anything to say unasked."""
+    return line is not None and bool(select.select([line], [], [], 0)[0])
+
+
+def _pause_s(text: str) -> float:
+    """What `Retry-After` asks for, 0 where it is no such thing.
+
+    >>> _pause_s("120"), _pause_s("soon"), _pause_s("Wed, 21 Oct 2015 07:28:00 GMT")
+    (120.0, 0.0, 0.0)
+    """
+    if text.isdecimal():
+        return float(text)
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    except ValueError:
+        return 0.0

@@ -1,0 +1,74 @@
+"""A change as a webhook tells it: in the form of Segment's spec, as `Audience Entered` and `Exited`.
+
+Source of the form: Segment, "Using Engage data" (track calls of audiences), and the spec of `alias`.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from state import keys
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_AUDIENCE = {"enter": ("Audience Entered", True), "leave": ("Audience Exited", False)}
+_LIBRARY = {"name": "penstock", "version": keys.WRITER_VERSION}
+
+
+def message_id(stream: int, entry_id: bytes) -> str:
+    """What a change is known by, however often it is sent.
+
+    >>> message_id(3, b"7-6124273845")
+    'ps-3-7-6124273845'
+    """
+    return f"ps-{stream}-{entry_id.decode()}"
+
+
+def message(stream: int, entry_id: bytes, fields: Mapping[bytes, bytes], name: str) -> bytes | None:
+    """The JSON of a change, None for what is not told; `name` is the segment's.
+
+    A stage is not told apart: it is a segment too.
+    """
+    said = {name.decode(): value.decode() for name, value in fields.items()}
+    kind, shopper, segment = said["kind"], said["shopper"], said["segment"]
+    told: dict[str, Any] = {
+        "messageId": message_id(stream, entry_id),
+        "timestamp": iso(int(said["event_ts"])),
+        "context": {"library": _LIBRARY},
+    }
+    who = {"userId" if said.get("known") == "1" else "anonymousId": shopper}
+    if kind in _AUDIENCE:
+        event, is_in = _AUDIENCE[kind]
+        told |= {"type": "track", "event": event, **who}
+        told["context"]["personas"] = {
+            "computation_class": "audience",
+            "computation_id": segment,
+            "computation_key": segment,
+        }
+        told["properties"] = {
+            "audience_key": segment,
+            "audience_name": name,
+            "version": int(said["version"]),
+            segment: is_in,
+        }
+    elif kind == "merge":
+        told |= {"type": "alias", "previousId": shopper, "userId": segment}
+    elif kind == "erase":
+        told |= {"type": "track", "event": "Shopper Erased", **who, "properties": {}}
+    else:
+        return None
+    return orjson.dumps(told)
+
+
+def iso(at_ms: int) -> str:
+    """A time as JSON has it.
+
+    >>> iso(1_767_225_600_007)
+    '2026-01-01T00:00:00.007Z'
+    """
+    at = datetime.fromtimestamp(at_ms / 1000, UTC)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
