@@ -65,9 +65,11 @@ class History:
         for unit, unit_ms in UNITS_MS.items():
             table, now = self.tables[unit], clock_ms // unit_ms
             over = sorted(at for at in table if self.open[unit] <= at < now)
+            since = self._sum(unit, over[0] if over else now, things)
             for at in over:
                 counts = _widened(table[at], things)
-                yield unit, at * unit_ms, counts, self._sum(unit, at + 1, things)
+                since = since - counts
+                yield unit, at * unit_ms, counts, since
             self.open[unit] = max(now, self.open[unit])
             for at in [at for at in table if at < now - KEPT[unit]]:
                 del table[at]
