@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow lint check bench quality chaos soak lock clean
+.PHONY: help demo page screenshots test test-slow lint check bench quality chaos soak lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name says; do \
@@ -50,6 +50,12 @@ quality: $(VENV)/.dev ## quality of lists and clusters, beside the baselines
 	@$(BIN)/python -m benchmarks.clusters
 	@$(BIN)/python -m benchmarks.propensity
 	@$(BIN)/python -m benchmarks.factors
+
+page: $(VENV)/.dev ## the page under load: 50 open tabs for 5 minutes, a million members in one segment
+	@$(BIN)/python -m benchmarks.page
+
+screenshots: $(VENV)/.dev ## the pictures in docs/page anew, from the demo in a real browser
+	@$(BIN)/python -m tests.screenshots docs/page
 
 lock: $(BIN)/python ## lock again after a change of pyproject.toml (UPGRADE=1: to the newest releases)
 	@$(PIP) install $(UV)

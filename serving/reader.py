@@ -93,7 +93,7 @@ class Storefront:
             reads.hmget(keys.card_key(item), "name", "brand", "category")
         cards = zip(wanted, reads.execute(), strict=True)
         return {
-            item: _called(item, *(text and text.decode() for text in card)) for item, card in cards
+            item: called(item, *(text and text.decode() for text in card)) for item, card in cards
         }
 
     def segments(self) -> list[Segment]:
@@ -139,9 +139,10 @@ class Storefront:
         return TopList(place, key, stored["at"], stored["source"], entries)
 
 
-def _called(item: str, name: str | None, brand: str | None, category: str | None) -> str:
-    """
-    >>> _called("7", None, "Bee", "kitchen/mug"), _called("7", None, None, None)
+def called(item: str, name: str | None, brand: str | None, category: str | None) -> str:
+    """What a person calls an item.
+
+    >>> called("7", None, "Bee", "kitchen/mug"), called("7", None, None, None)
     ('Bee mug', '7')
     """
     kind = category.rpartition("/")[2] if category else None

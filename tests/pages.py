@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import os
 import shutil
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -20,7 +22,7 @@ from serving.dashboard.server import Server
 from state import config
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Coroutine, Iterator
     from pathlib import Path
 
     from playwright.sync_api import Browser, Page
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from state.events import Event
 
 PATIENCE_S = 20
+T = TypeVar("T")
 ANY_PORT = "127.0.0.1:0"
 
 
@@ -58,6 +61,12 @@ def fill(redis_url: str, folder: Path, events: int = 6000) -> None:
 
     chosen = msgspec.structs.replace(config.Settings(), source=config.Source(batch_events=512))
     run({"shop": visits}, chosen, redis_url=redis_url, dead_letters=folder / "letters.jsonl")
+
+
+def in_loop(work: Coroutine[Any, Any, T]) -> T:
+    """Run in an event loop of a thread of its own: this one has that of the browser."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, work).result()
 
 
 class Answer:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import os
 import time
 from http import HTTPStatus
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
     from starlette.datastructures import Headers
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_log = logging.getLogger("penstock.page")
 
 TOKEN_VARIABLE = "PENSTOCK_DASHBOARD_TOKEN"  # noqa: S105  the name of the variable
 TOKEN_CHARS_MIN = 16
@@ -144,7 +147,18 @@ class Guard:
             await send(message)
 
         refusal = self._refusal(Request(scope))
-        await (refusal or self._app)(scope, receive, send_with_headers)
+        try:
+            await (refusal or self._app)(scope, receive, send_with_headers)
+        except Exception as error:
+            # Only what had begun to be answered comes here: its connection is cut, so that nobody
+            # takes a part for the whole.
+            said = error.__cause__
+            _log.error(
+                "an answer was cut short: %s",
+                said or error,
+                exc_info=None if isinstance(said, UserError) else error,
+            )
+            raise
 
     def _refusal(self, request: Request) -> Response | None:
         path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))

@@ -2,32 +2,56 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 import time
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 from sse_starlette import EventSourceResponse
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import (
+    FileResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    Response,
+    StreamingResponse,
+)
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from serving.dashboard import access as access_
 from serving.dashboard.access import Access, Guard
+from serving.dashboard.export import rows
+from serving.dashboard.history import SPANS, history
 from serving.dashboard.hub import Hub
+from serving.dashboard.plain import pairs
+from serving.dashboard.segment import MEMBERS, OneSegment, described
 from serving.dashboard.shop import Shop
+from serving.dashboard.shopper import OneShopper
+from state import keys
+from state.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from starlette.requests import Request
 
+    from serving.dashboard.hub import Looks
+    from serving.dashboard.shopper import Explainer
     from state.store import Reads
 
 STATIC = Path(__file__).parents[1] / "static"
+WORD_CHARS_MAX = 256
+PLACE_DIGITS = 9
+REQUESTS_MAX = 4
+"""Requests that Redis works on at once, besides the turns and exports."""
+EXPORTS_MAX = 4
 SEND_S_MAX = 30.0
 """A tab that takes nothing for so long is gone."""
 
@@ -35,9 +59,15 @@ SEND_S_MAX = 30.0
 class Page:
     """The answers. One hub for all tabs."""
 
-    def __init__(self, reads: Reads, access: Access, *, tabs_max: int) -> None:
+    def __init__(
+        self, reads: Reads, explainer: Explainer, access: Access, *, tabs_max: int
+    ) -> None:
+        self._reads = reads
+        self._explainer = explainer
         self._access = access
         self._tabs_max = tabs_max
+        self._asked = asyncio.Semaphore(REQUESTS_MAX)
+        self._exports = 0
         self.hub = Hub(Shop(reads))
         self._login = (STATIC / "login.html").read_text()
 
@@ -65,13 +95,68 @@ class Page:
         """A snapshot, then changes, for one tab."""
         if full := self._full():
             return full
+        name, looks = self._room(request)
 
         async def messages() -> AsyncIterator[bytes]:
-            async with self.hub.tab() as tab:
+            async with self.hub.tab(name, looks) as tab:
                 async for message in tab.messages():
                     yield message
 
         return EventSourceResponse(messages(), ping=0, send_timeout=SEND_S_MAX)
+
+    async def history(self, request: Request) -> Response:
+        """Figures over time of the shop, or of a segment."""
+        span = SPANS.get(_word(request, "span"))
+        if span is None:
+            raise HTTPException(HTTPStatus.BAD_REQUEST, f"span is one of {', '.join(SPANS)}")
+        async with self._asked:
+            return _Json(await history(self._reads, _word(request, "segment"), span))
+
+    async def members(self, request: Request) -> Response:
+        """A page of members, the newest first, from a place on."""
+        sid, place = _word(request, "segment"), _word(request, "from")
+        if not (sid and place.isascii() and place.isdigit() and len(place) < PLACE_DIGITS):
+            raise HTTPException(
+                HTTPStatus.BAD_REQUEST, "expected a segment and a place to begin from"
+            )
+        first = int(place)
+        async with self._asked:
+            flat = await self._reads.one(
+                "ZREVRANGE", keys.members_key(sid), first, first + MEMBERS - 1, "WITHSCORES"
+            )
+            return _Json(await described(self._reads, pairs(flat)))
+
+    async def export(self, request: Request) -> Response:
+        """All members as CSV."""
+        sid = _word(request, "segment")
+        if not sid:
+            raise HTTPException(HTTPStatus.BAD_REQUEST, "expected a segment")
+        if self._exports >= EXPORTS_MAX:
+            busy = f"{EXPORTS_MAX} exports are running: try again when one is done"
+            raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, busy)
+
+        async def lines() -> AsyncIterator[bytes]:
+            self._exports += 1
+            try:
+                async for some in rows(self._reads, sid):
+                    yield some
+            finally:
+                self._exports -= 1
+
+        name = re.sub(r"[^\w.-]+", "-", sid, flags=re.ASCII)
+        how = {
+            "content-disposition": f'attachment; filename="{name}.csv"',
+            "cache-control": "no-store",
+        }
+        return StreamingResponse(lines(), media_type="text/csv; charset=utf-8", headers=how)
+
+    def _room(self, request: Request) -> tuple[str, Callable[[], Looks] | None]:
+        """What a tab looks at besides the shop."""
+        if sid := _word(request, "segment"):
+            return f"segment {sid}", lambda: OneSegment(self._reads, sid)
+        if shopper := _word(request, "shopper"):
+            return f"shopper {shopper}", lambda: OneShopper(self._reads, self._explainer, shopper)
+        return "", None
 
     def _full(self) -> Response | None:
         if self.hub.tabs < self._tabs_max:
@@ -82,15 +167,18 @@ class Page:
         )
 
 
-def app(reads: Reads, access: Access, *, tabs_max: int) -> tuple[Starlette, Hub]:
+def app(
+    reads: Reads, explainer: Explainer, access: Access, *, tabs_max: int
+) -> tuple[Starlette, Hub]:
     """The application and its hub, which ends the streams when the server stops."""
-    page = Page(reads, access, tabs_max=tabs_max)
+    page = Page(reads, explainer, access, tabs_max=tabs_max)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with page.hub.running():
             yield
         await reads.close()
+        explainer.close()
 
     routes = [
         Route("/", page.index),
@@ -98,11 +186,44 @@ def app(reads: Reads, access: Access, *, tabs_max: int) -> tuple[Starlette, Hub]
         Route("/healthz", page.health),
         Route("/api/hello", page.hello),
         Route("/api/stream", page.stream),
+        Route("/api/history", page.history),
+        Route("/api/members", page.members),
+        Route("/api/export", page.export),
         Mount("/static", GZipMiddleware(_Files(directory=STATIC))),
     ]
-    starlette = Starlette(routes=routes, lifespan=lifespan)
+    starlette = Starlette(
+        routes=routes,
+        lifespan=lifespan,
+        exception_handlers={HTTPException: _refused, UserError: _no_answer},
+    )
     starlette.add_middleware(Guard, access=access)
     return starlette, page.hub
+
+
+def _word(request: Request, name: str) -> str:
+    """A word of the address, "" where it is absent."""
+    found = request.query_params.get(name, "")
+    if len(found) > WORD_CHARS_MAX:
+        raise HTTPException(HTTPStatus.BAD_REQUEST, f"{name} is longer than {WORD_CHARS_MAX}")
+    return found
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return PlainTextResponse(f"{error.detail}\n", error.status_code, error.headers)
+
+
+async def _no_answer(request: Request, error: Exception) -> Response:
+    return PlainTextResponse(f"{error}\n", HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+class _Json(Response):
+    """A value as JSON, not to be kept."""
+
+    media_type = "application/json"
+
+    def __init__(self, value: object) -> None:
+        super().__init__(msgspec.json.encode(value), headers={"cache-control": "no-store"})
 
 
 class _Files(StaticFiles):

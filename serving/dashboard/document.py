@@ -45,7 +45,7 @@ class Document:
         values = {name: _encode(value) for name, value in reading.values.items()}
         changed = {n: v for n, v in values.items() if self._values.get(n) != v}
         gone = [name for name in self._values if name not in values]
-        added = {n: [_encode(e) for e in entries] for n, entries in reading.added.items()}
+        added = {n: [_encode(e) for e in new] for n, new in reading.added.items() if new}
         recovered = self._trouble != ""
         self._values, self._still_ms, self._trouble = values, reading.still_ms, ""
         if reading.anew:
@@ -53,9 +53,9 @@ class Document:
         for name, entries in added.items():
             tail = self._tails.setdefault(name, deque(maxlen=self._tail_max))
             tail.extend(entries)
-        if not (changed or gone or any(added.values()) or recovered):
+        if not (changed or gone or added or recovered):
             return None
-        added = {name: entries[-self._tail_max :] for name, entries in added.items() if entries}
+        added = {name: entries[-self._tail_max :] for name, entries in added.items()}
         return self._frame(changed, added, gone)
 
     def fail(self, trouble: str) -> bytes:

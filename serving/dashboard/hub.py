@@ -102,18 +102,21 @@ class Tab:
         self._is_over = False
 
     def offer(self, room: Room, frame: bytes) -> None:
-        """Something changed."""
+        """Something changed; it is sent with the end of the turn."""
         waiting = self._waiting.setdefault(room, [])
         if waiting is not None:
             waiting.append(frame)
             if len(waiting) > WAITING_MAX:
                 self._waiting[room] = None
-        self._is_ready.set()
 
     def renew(self, room: Room) -> None:
         """It needs a snapshot."""
         self._waiting[room] = None
-        self._is_ready.set()
+
+    def send(self) -> None:
+        """Send what waits, of all rooms in one message."""
+        if self._waiting:
+            self._is_ready.set()
 
     def end(self) -> None:
         """No more messages."""
@@ -167,6 +170,7 @@ class Hub:
                 if room.is_stale:
                     await room.turn()
                 tab.renew(room)
+            tab.send()
             self._somebody.set()
             yield tab
         finally:
@@ -183,6 +187,8 @@ class Hub:
                 self._somebody.clear()
                 await self._somebody.wait()
             await asyncio.gather(*(room.turn() for room in (self._main, *self._rooms.values())))
+            for tab in self._main.tabs:
+                tab.send()
             await asyncio.sleep(max(0.0, TURN_S - (self._clock() - began_s)))
 
     @asynccontextmanager

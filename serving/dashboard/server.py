@@ -10,6 +10,7 @@ import uvicorn
 
 from serving.dashboard.access import Access
 from serving.dashboard.app import app
+from serving.dashboard.shopper import Explainer
 from state.errors import UserError
 from state.store import Reads
 
@@ -31,6 +32,7 @@ class Server:
         self._access = Access(host, serving.proxy_header)
         self._tabs_max = serving.tabs_max
         self._reads = Reads(redis_url, timeout_ms=settings.redis.timeout_ms)
+        self._explainer = Explainer(redis_url, settings.redis.timeout_ms)
         self._socket = _listen(host, port, serving.listen, any_port=any_port)
         shown = f"[{host}]" if ":" in host else host
         self.url = f"http://{shown}:{self._socket.getsockname()[1]}"
@@ -40,10 +42,10 @@ class Server:
         asyncio.run(self._serve(stop))
 
     async def _serve(self, stop: threading.Event) -> None:
-        application, hub = app(self._reads, self._access, tabs_max=self._tabs_max)
+        application, hub = app(self._reads, self._explainer, self._access, tabs_max=self._tabs_max)
         config = uvicorn.Config(
             application,
-            log_level="error",
+            log_level="critical",  # what goes wrong `access.Guard` says
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=STOP_S,

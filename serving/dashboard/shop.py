@@ -11,6 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from serving.dashboard.document import Reading
+from serving.dashboard.history import SHOP_FIELDS
 from serving.dashboard.plain import figures, json, text
 from serving.dashboard.streams import Follower, changes, events, minutes
 from state import keys
@@ -32,7 +33,6 @@ SPARK_MINUTES = 60
 RATE_S = 5.0
 SLOW_S = 1.0
 """What changes once a second is read once a second."""
-SHOP_FIELDS = ("events", "sessions", "active", "carts", "purchases", "revenue")
 
 Registry = dict[str, dict[str, Any]]
 

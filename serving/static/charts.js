@@ -46,13 +46,13 @@ function options(series, width, height, spanMs) {
   const when = (ms) => (days ? date(ms) : hour(ms));
   return {
     width, height,
-    padding: [8, 4, 0, 0],
+    padding: [8, 8, 4, 0],
     legend: { show: false },
     cursor: { y: false, points: { size: 7 }, drag: { x: false, y: false } },
     tzDate: (s) => uPlot.tzDate(new Date(s * 1000), "Etc/UTC"),
     scales: { x: { time: true }, y: { range: (_, low, high) => [Math.min(0, low ?? 0), (high || 1) * 1.08] } },
     axes: [
-      { ...axis, grid: { show: false }, space: 64, values: (_, ticks) => ticks.map((s) => when(s * 1000)) },
+      { ...axis, grid: { show: false }, space: 64, size: 28, values: (_, ticks) => ticks.map((s) => when(s * 1000)) },
       { ...axis, size: 48, space: 36, values: (_, ticks) => ticks.map((v) => (Number.isInteger(v) || Math.abs(v) < 1 ? brief(Math.abs(v)) : "")) },
     ],
     series: [{}, ...series.map((s) => {

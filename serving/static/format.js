@@ -13,9 +13,9 @@ const given = (x) => x !== null && x !== undefined && Number.isFinite(Number(x))
 export const count = (x) => (given(x) ? whole.format(x) : NONE);
 export const brief = (x) => (!given(x) ? NONE : Math.abs(x) < 10_000 ? whole.format(x) : short.format(x));
 export const rate = (x) => (!given(x) ? NONE : x < 10 ? one.format(x) : brief(x));
-export const percent = (x) => (given(x) ? `${one.format(100 * x)} %` : NONE);
+export const percent = (x) => (!given(x) ? NONE : x > 0 && x < 0.0005 ? "< 0.1 %" : `${one.format(100 * x)} %`);
 export const times = (x) => (given(x) ? `${one.format(x)}×` : NONE);
-export const money = (x) => (!given(x) ? NONE : Math.abs(x) >= 10_000 ? short.format(x) : Math.abs(x) >= 1000 ? whole.format(x) : two.format(x));
+export const money = (x) => (!given(x) ? NONE : Number(x) === 0 ? "0" : Math.abs(x) >= 10_000 ? short.format(x) : Math.abs(x) >= 1000 ? whole.format(x) : two.format(x));
 export const signed = (x) => (!given(x) ? NONE : x > 0 ? `+${brief(x)}` : x < 0 ? `−${brief(-x)}` : "0");
 
 /** A span of time, in its greatest unit. */

@@ -29,8 +29,8 @@ export const Card = ({ title, aside, children, kind = "" }) => html`
 export const Tile = ({ label, value, sub, hint, children }) => html`
   <div class="tile" title=${hint ?? ""}>
     <dt>${label}</dt>
-    <dd><span class="value ${value === NONE ? "none" : ""}">${value}</span>${sub && html`<span class="sub">${sub}</span>`}</dd>
-    ${children}
+    <dd class="value ${value === NONE ? "none" : ""}">${value}</dd><dd class="sub">${sub || " "}</dd>
+    ${children && html`<dd class="trend">${children}</dd>`}
   </div>`;
 
 export const Empty = ({ title, children }) => html`<div class="empty"><strong>${title}</strong><p>${children}</p></div>`;

@@ -9,12 +9,14 @@ import { named, shopNow, told } from "../stream.js";
 const FIELDS = { events: 1, sessions: 2, active: 3, carts: 4, purchases: 5, revenue: 6 };
 const METRICS = [["events", "Events", brief], ["active", "Active shoppers", brief], ["carts", "Carts", brief], ["purchases", "Purchases", brief], ["revenue", "Revenue", money]];
 const ROWS = 12;
+const height = () => (innerWidth < 760 ? 220 : 380);
 
 export function Live() {
   const { values, tails } = told.shop;
   const now = values.get("now") ?? {};
   const minutes = values.get("minutes") ?? [];
   const line = (field) => minutes.map((m) => m[FIELDS[field]] ?? 0);
+  const each = (over, under) => minutes.map((m) => (m[FIELDS[under]] ? m[FIELDS[over]] / m[FIELDS[under]] : 0));
   const active = now.active_shoppers ?? now.sessions_open;
   if (now.events === undefined || now.events === null) return html`<h1 class="hidden">Live</h1><${Empty} title="No events yet">Start the flow with <code>penstock run</code>, or try <code>penstock demo</code>: figures appear here within a second.<//>`;
   return html`
@@ -22,9 +24,9 @@ export function Live() {
     <dl class="tiles">
       <${Tile} label="Events a second" value=${rate(now.events_per_s)} sub="${brief(now.events)} in all"><${Spark} values=${line("events")} label="Events by minute in the last hour" /><//>
       <${Tile} label="Shoppers active now" value=${count(active)} sub="${brief(now.sessions_open)} open sessions"><${Spark} values=${line("active")} label="Active shoppers by minute in the last hour" /><//>
-      <${Tile} label="Conversion, 24 h" value=${percent(now.conversion_1d)} sub="of active shoppers bought"><${Spark} values=${line("purchases")} label="Purchases by minute in the last hour" /><//>
+      <${Tile} label="Conversion, 24 h" value=${percent(now.conversion_1d)} sub="of active shoppers bought"><${Spark} values=${each("purchases", "active")} label="Purchases an active shopper, by minute in the last hour" /><//>
       <${Tile} label="Revenue today" value=${money(now.revenue_today)} sub="${count(now.orders_today)} orders"><${Spark} values=${line("revenue")} label="Revenue by minute in the last hour" /><//>
-      <${Tile} label="Average order today" value=${money(now.aov_today)} sub="${brief(now.shoppers)} shoppers known"><${Spark} values=${line("carts")} label="Carts by minute in the last hour" /><//>
+      <${Tile} label="Average order today" value=${money(now.aov_today)} sub="${brief(now.shoppers)} shoppers known"><${Spark} values=${each("revenue", "purchases")} label="Average order by minute in the last hour" /><//>
     </dl>
     <div class="columns wide-left">
       <${Hour} minutes=${minutes} />
@@ -48,7 +50,7 @@ function Hour({ minutes }) {
   const aside = html`<div class="choice" role="group" aria-label="What the chart shows">${METRICS.map(([name, title]) => html`<button aria-pressed=${name === metric} onClick=${() => choose(name)}>${title}</button>`)}</div>`;
   return html`<${Card} title="The last hour" aside=${aside}>
     ${minutes.length > 1
-      ? html`<${TimeChart} key=${metric} x=${x} height=${300} spanMs=${3_600_000} label="${label} by minute in the last hour, now ${format(values[values.length - 1])}"
+      ? html`<${TimeChart} key=${metric} x=${x} height=${height()} spanMs=${3_600_000} label="${label} by minute in the last hour, now ${format(values[values.length - 1])}"
           series=${[{ label, values, format, colour: "--accent", bars: metric === "purchases" || metric === "carts" }]} />`
       : html`<${Empty} title="No history yet">It grows by a point each minute while the flow runs.<//>`}
   <//>`;
@@ -84,7 +86,7 @@ function Health({ now }) {
     ["Freshness", now.freshness_p99_ms === undefined ? NONE : `${span(now.freshness_p50_ms)} · 99 % in ${span(now.freshness_p99_ms)}`, now.freshness_p99_ms > 5000, "from a click to Redis"],
     ["Behind the topic", now.lag === null || now.lag === undefined ? NONE : `${count(now.lag)} events`, now.lag > 10_000, "events waiting in Kafka"],
     ["Watermark", now.watermark_ms ? `${at(now.watermark_ms)}` : NONE, false, behind === null ? "" : `${span(behind)} behind the newest event`],
-    ["Workers up", workers.length ? count(workers.length) : NONE, false, workers.length ? workers.map((w) => w.host).join(", ") : "none says that it lives"],
+    ["Workers up", workers.length ? count(workers.length) : NONE, false, workers.length ? workers.map((w) => w.host).join(", ") : "reported by penstock run"],
     ["Bots", percent(now.bot_share), now.bot_share > 0.3, "of all events"],
   ];
   return html`<${Card} title="Health"><dl class="facts">${rows.map(([name, value, bad, hint]) => html`<div key=${name}><dt>${name}<small>${hint}</small></dt><dd class=${bad ? "bad" : ""}>${value}</dd></div>`)}</dl><//>`;

@@ -1,0 +1,254 @@
+"""The page in a real Chromium: it tells the truth, comes back by itself, and everybody can use it."""
+
+from __future__ import annotations
+
+import re
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from serving.dashboard.server import Server
+from state import keys
+from state.store import Store
+from tests.pages import Answer, Watched, fill, served, settings
+from tests.told import tell
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser, Page
+
+    from flows.embedded import EmbeddedRedis
+
+VIEWS = ("", "segments", "segment/{segment}", "shoppers", "shopper/{shopper}", "quality")
+WIDTHS = (375, 1440)
+
+
+class Shop:
+    """A Redis that holds a shop, a server of its page, and somebody in it."""
+
+    def __init__(self, redis_url: str, url: str) -> None:
+        self.url = url
+        self.client = Store(redis_url, timeout_ms=2000, patience_s=0).client
+        sids = [sid.decode() for sid in self.client.hkeys(keys.registry_key())]
+        self.segment = max(sids, key=lambda sid: int(self.client.zcard(keys.members_key(sid))))
+        self.members = keys.members_key(self.segment)
+        self.shopper = self.client.zrevrange(self.members, 0, 0)[0].decode()
+
+    def view(self, view: str) -> str:
+        """The address of a view."""
+        return f"{self.url}/#/{view.format(shopper=self.shopper, segment=self.segment)}"
+
+
+@pytest.fixture(scope="module")
+def shop(redis_server: EmbeddedRedis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    redis_server.ask("FLUSHALL")
+    fill(redis_server.url, tmp_path_factory.mktemp("letters"))
+    tell(redis_server.url)
+    with served(redis_server.url) as url:
+        yield Shop(redis_server.url, url)
+
+
+def heading(page: Page) -> str:
+    return page.locator("h1").inner_text()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_no_serious_fault_on_any_view(shop: Shop, opened: Watched, theme: str) -> None:
+    page = opened.page
+    page.emulate_media(color_scheme="dark" if theme == "dark" else "light", reduced_motion="reduce")
+    faults = {}
+    for view in VIEWS:
+        page.goto(shop.view(view))
+        page.wait_for_selector("main h1")
+        page.wait_for_selector("main .card")
+        found = Axe().run(page).response["violations"]
+        serious = [one for one in found if one["impact"] in ("serious", "critical")]
+        if serious:
+            faults[view] = [(one["id"], one["nodes"][0]["html"][:120]) for one in serious]
+    assert faults == {}
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_no_view_is_wider_than_the_window(shop: Shop, opened: Watched, width: int) -> None:
+    page = opened.page
+    page.set_viewport_size({"width": width, "height": 800})
+    wide = {}
+    for view in VIEWS:
+        page.goto(shop.view(view))
+        page.wait_for_selector("main .card")
+        wide[view] = page.evaluate("document.documentElement.scrollWidth")
+    assert {view: px for view, px in wide.items() if px > width} == {}
+
+
+def test_a_count_is_what_redis_counts_and_moves_with_it(shop: Shop, opened: Watched) -> None:
+    page, key = opened.page, shop.members
+    page.goto(shop.view("segment/{segment}"))
+    size = page.locator(".tile .value").first
+    size.wait_for()
+    assert int(size.inner_text().replace(",", "")) == shop.client.zcard(key)
+    shop.client.zadd(key, {f"guest {n}": 9e12 for n in range(25)})
+    count = shop.client.zcard(key)
+    page.wait_for_function(
+        "n => document.querySelector('.tile .value').innerText.replace(',', '') == n", arg=count
+    )
+    page.wait_for_selector(".members tbody tr:first-child >> text=guest")
+    shop.client.zrem(key, *(f"guest {n}" for n in range(25)))
+
+
+def test_members_page_by_page_lead_to_a_shopper_and_back(shop: Shop, opened: Watched) -> None:
+    page = opened.page
+    page.goto(shop.view("segment/{segment}"))
+    members = shop.client.zrevrange(shop.members, 0, 39)
+    page.get_by_role("button", name="Older").click()
+    page.wait_for_function("() => document.querySelector('.pager').innerText.includes('21')")
+    link = page.get_by_role("link", name=members[20].decode(), exact=True)
+    link.click()
+    page.wait_for_selector("text=Would be shown now")
+    assert heading(page) == members[20].decode()
+    within = shop.client.hlen(keys.segments_key(members[20].decode()))
+    assert page.locator(".belongs li").count() == within > 0
+    page.go_back()
+    page.wait_for_selector("text=Size over time")
+
+
+def test_segments_are_sorted_filtered_and_searched(shop: Shop, opened: Watched) -> None:
+    page = opened.page
+    page.goto(shop.view("segments"))
+    rows = page.locator(".segments tbody tr")
+    rows.first.wait_for()
+    sizes = [int(text) for text in page.locator(".c-size .n").all_inner_texts()]
+    assert sizes == sorted(sizes, reverse=True)
+    page.get_by_role("button", name="Segment", exact=True).click()
+    names = page.locator(".row-link").all_inner_texts()
+    assert names == sorted(names, key=str.lower)
+    assert page.locator("th[aria-sort=ascending]").inner_text().startswith("Segment")
+    page.get_by_label("Search segments").fill(names[0].lower())
+    page.wait_for_function("() => document.querySelectorAll('.segments tbody tr').length == 1")
+    page.get_by_label("Search segments").fill("nothing is called that")
+    page.get_by_role("button", name="show all").click()
+    page.wait_for_function(
+        f"document.querySelectorAll('.segments tbody tr').length == {len(names)}"
+    )
+
+
+def test_the_keyboard_is_enough(shop: Shop, opened: Watched) -> None:
+    page = opened.page
+    page.goto(shop.view(""))
+    page.wait_for_selector("main .card")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the figures"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+    page.get_by_role("link", name="Segments", exact=True).focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector("table.segments")
+    page.locator(".row-link").first.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector("text=Size over time")
+    assert page.evaluate("document.activeElement.id") == "main"
+
+
+def test_pause_holds_what_is_shown_and_says_since_when(shop: Shop, opened: Watched) -> None:
+    page, key = opened.page, shop.members
+    page.goto(shop.view("segment/{segment}"))
+    size = page.locator(".tile .value").first
+    before = size.inner_text()
+    page.get_by_role("button", name="Pause updates").click()
+    page.wait_for_selector("text=Paused at")
+    shop.client.zadd(key, {"late guest": 9e12})
+    page.wait_for_timeout(800)
+    assert size.inner_text() == before
+    page.get_by_role("button", name="Pause updates").click()
+    page.wait_for_function(f"() => document.querySelector('.tile .value').innerText != '{before}'")
+    shop.client.zrem(key, "late guest")
+
+
+def test_nobody_knows_a_shopper_who_never_came(shop: Shop, opened: Watched) -> None:
+    page = opened.page
+    page.goto(shop.view("shoppers"))
+    page.get_by_label("User id or anonymous id").fill("né {w}:50% 🛒/..")
+    page.get_by_role("button", name="Open").click()
+    page.wait_for_selector("text=Nobody is called that")
+    assert heading(page) == "né {w}:50% 🛒/.."
+
+
+def test_ids_and_names_are_text_and_never_markup(shop: Shop, opened: Watched) -> None:
+    page, evil = opened.page, "<img src=x onerror=alert(1)>"
+    shop.client.zadd(shop.members, {evil: 9e12})
+    page.goto(shop.view("segment/{segment}"))
+    page.get_by_role("link", name=evil).wait_for()
+    assert page.locator("main img").count() == 0
+    shop.client.zrem(shop.members, evil)
+
+
+def test_an_empty_redis_says_how_to_begin(redis_url: str, browser: Browser) -> None:
+    with served(redis_url) as url:
+        watched = Watched(browser)
+        watched.page.goto(url)
+        watched.page.wait_for_selector("text=penstock demo")
+        watched.page.goto(f"{url}/#/segments")
+        watched.page.wait_for_selector("text=No segments yet")
+        watched.page.goto(f"{url}/#/segment/none")
+        watched.page.wait_for_selector("text=No such segment")
+        watched.close()
+        assert watched.complaints == []
+
+
+def test_an_open_page_outlives_redis_and_its_server(
+    tmp_path_factory: pytest.TempPathFactory, browser: Browser
+) -> None:
+    from flows.embedded import EmbeddedRedis
+
+    with EmbeddedRedis() as redis:
+        fill(redis.url, tmp_path_factory.mktemp("letters"), events=3000)
+        server, stop = Server(settings(), redis.url), threading.Event()
+        thread = threading.Thread(target=server.serve, args=(stop,))
+        thread.start()
+        watched = Watched(browser)
+        page = watched.page
+        page.goto(f"{server.url}/#/segments")
+        page.wait_for_selector("table.segments")
+        redis.stop()
+        page.wait_for_selector("text=No answer from Redis")
+        assert page.locator("table.segments").count() == 1, "what was told stands"
+        page.wait_for_selector("text=does not answer: start it")
+        redis.start()
+        page.wait_for_selector("text=No segments yet")
+        fill(redis.url, tmp_path_factory.mktemp("letters"), events=3000)
+        page.wait_for_selector("table.segments")
+        stop.set()
+        thread.join()
+        page.wait_for_selector("text=Connection lost")
+        assert page.locator("table.segments").count() == 1
+        again = settings(listen=server.url.removeprefix("http://"))
+        stop.clear()
+        thread = threading.Thread(target=Server(again, redis.url).serve, args=(stop,))
+        thread.start()
+        page.wait_for_selector(".state.live")
+        stop.set()
+        thread.join()
+        watched.close()
+    refused = [one for one in watched.complaints if not re.search(r"ERR_\w+|503", one)]
+    assert refused == []
+
+
+def test_the_login_form_opens_the_page(
+    redis_url: str, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PENSTOCK_DASHBOARD_TOKEN", "a token of some length")
+    with served(redis_url) as url:
+        watched = Watched(browser)
+        page = watched.page
+        page.goto(f"{url}/#/segments")
+        page.get_by_label("Token").fill("not the token")
+        page.get_by_role("button", name="Log in").click()
+        page.wait_for_selector("text=That is not the token")
+        page.get_by_label("Token").fill("a token of some length")
+        page.get_by_role("button", name="Log in").click()
+        page.wait_for_selector("text=No events yet")
+        assert "token" not in page.url
+        watched.close()
+        assert Answer(url, "/api/hello").status == 401

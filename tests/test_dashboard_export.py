@@ -1,0 +1,101 @@
+"""The export: every member once, whoever comes and goes meanwhile, as text no spreadsheet runs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from serving.dashboard import export
+from state import keys
+from state.store import Reads, Store
+from tests.pages import Answer, in_loop, served
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SID = "rule 1"
+
+
+def exported(redis_url: str, between: Callable[[int], None] = lambda _: None) -> list[list[str]]:
+    """The rows without the header; `between` is called after each slice."""
+
+    async def read() -> bytes:
+        reads = Reads(redis_url, timeout_ms=2000)
+        parts = []
+        async for part in export.rows(reads, SID):
+            parts.append(part)
+            between(len(parts))
+        await reads.close()
+        return b"".join(parts)
+
+    header, *rows = csv.reader(io.StringIO(in_loop(read()).decode()))
+    assert header == list(export.HEADER)
+    return rows
+
+
+@pytest.fixture
+def members(redis_url: str) -> Any:
+    """A client, and 5,000 members, many of whom entered at the same moment."""
+    client = Store(redis_url, timeout_ms=2000, patience_s=0).client
+    client.zadd(keys.members_key(SID), {f"s{n:05}": 1000 + n // 2000 for n in range(5000)})
+    return client
+
+
+@pytest.mark.usefixtures("members")
+def test_all_members_stand_in_the_order_they_entered(redis_url: str) -> None:
+    assert [row[0] for row in exported(redis_url)] == [f"s{n:05}" for n in range(5000)]
+
+
+def test_who_comes_and_goes_meanwhile_neither_hides_nor_doubles_others(
+    redis_url: str, members: Any
+) -> None:
+    dice, touched = random.Random(3), set[str]()
+    key = keys.members_key(SID)
+
+    def churn(_: int) -> None:
+        newest = [name.decode() for name in members.zrange(key, 0, -1)]
+        for name in dice.sample(newest, 300):
+            members.zrem(key, name)
+            touched.add(name)
+        for name in dice.sample(sorted(touched), 50):
+            members.zadd(key, {name: 1000 + dice.randrange(5)})
+
+    names = [row[0] for row in exported(redis_url, churn)]
+    untouched = [f"s{n:05}" for n in range(5000) if f"s{n:05}" not in touched]
+    assert [name for name in names if name not in touched] == untouched
+    assert len(untouched) > 2000
+
+
+def test_the_last_member_of_a_slice_and_all_around_it_may_leave(
+    redis_url: str, members: Any
+) -> None:
+    def leave(slices: int) -> None:
+        if slices == 2:  # the header is the first
+            members.zremrangebyrank(keys.members_key(SID), 0, 699)
+
+    names = [row[0] for row in exported(redis_url, leave)]
+    assert names[:100] + names[100:] == [f"s{n:05}" for n in (*range(100), *range(700, 5000))]
+
+
+def test_a_cell_is_no_formula_and_a_strange_id_stays_whole(redis_url: str) -> None:
+    client = Store(redis_url, timeout_ms=2000, patience_s=0).client
+    names = ["=HYPERLINK(1)", "+1", "@x", 'a "b",c', "né {w}:50% 🛒", "two\nlines"]
+    client.zadd(keys.members_key(SID), {name: n for n, name in enumerate(names)})
+    client.hset(keys.profile_key("+1"), mapping={"revenue": "12.50", "last_ms": 1767225600000})
+    rows = exported(redis_url)
+    assert [row[0] for row in rows] == ["'=HYPERLINK(1)", "'+1", "'@x", *names[3:]]
+    found = dict(zip(export.HEADER, rows[1], strict=True))
+    assert (found["revenue"], found["last_seen"]) == ("12.50", "2026-01-01T00:00:00.000Z")
+
+
+@pytest.mark.usefixtures("members")
+def test_a_browser_gets_a_file_with_a_plain_name(redis_url: str) -> None:
+    with served(redis_url) as url:
+        answer = Answer(url, "/api/export?segment=rule%201")
+        assert answer.headers["content-disposition"] == 'attachment; filename="rule-1.csv"'
+        assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+        assert answer.text.count("\r\n") == 5001

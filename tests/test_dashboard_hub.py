@@ -1,0 +1,162 @@
+"""One reader for all tabs: each gets a snapshot and every change, and a slow one holds up nobody."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.dashboard.document import Document, Reading
+from serving.dashboard.hub import TURN_S, WAITING_MAX, Hub
+from state.errors import UserError
+from tests.pages import in_loop
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+TAIL_MAX = 5
+
+values = st.dictionaries(st.sampled_from("abcd"), st.integers(0, 3))
+readings = st.builds(
+    Reading,
+    values,
+    st.dictionaries(st.sampled_from(["tail"]), st.lists(st.integers(), max_size=8)),
+    st.none(),
+    st.booleans(),
+)
+
+
+class Client:
+    """What a page makes of frames, as `stream.js` does."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+        self.tails: dict[str, list[Any]] = {}
+        self.trouble = ""
+
+    def take(self, raw: bytes) -> None:
+        frame = orjson.loads(raw)
+        if frame.get("whole"):
+            self.values, self.tails = {}, {}
+        for name in frame.get("gone", []):
+            del self.values[name]
+        self.values |= frame.get("set", {})
+        for name, entries in frame.get("add", {}).items():
+            self.tails[name] = [*self.tails.get(name, []), *entries][-TAIL_MAX:]
+        self.trouble = frame["trouble"]
+
+
+@given(st.lists(readings, max_size=8))
+def test_changes_come_to_the_same_as_a_snapshot(told: list[Reading]) -> None:
+    document, follower = Document("shop", TAIL_MAX), Client()
+    follower.take(document.whole())
+    for reading in told:
+        change = document.take(reading)
+        if reading.anew:
+            follower.take(document.whole())
+        elif change is not None:
+            follower.take(change)
+        newcomer = Client()
+        newcomer.take(document.whole())
+        assert vars(newcomer) == vars(follower)
+        assert follower.values == reading.values
+
+
+class Counting:
+    """Somebody who reads: a number that grows; away as long as `is_away`."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+        self.is_away = False
+
+    async def look(self) -> Reading:
+        self.looks += 1
+        if self.is_away:
+            raise UserError("Redis does not answer: start it")
+        return Reading({"n": self.looks}, {})
+
+
+async def frames(messages: AsyncIterator[bytes]) -> list[dict[str, Any]]:
+    message = b""
+    while not message.startswith(b"data: "):
+        message = await anext(messages)
+    found: list[dict[str, Any]] = orjson.loads(message[6:])
+    return found
+
+
+def test_fifty_tabs_cost_as_many_reads_as_one() -> None:
+    async def run(tabs: int) -> int:
+        reader = Counting()
+        hub = Hub(reader)
+        async with hub.running(), AsyncExitStack() as opened:
+            for _ in range(tabs):
+                tab = await opened.enter_async_context(hub.tab())
+                assert (await frames(tab.messages()))[0]["whole"]
+            await asyncio.sleep(5 * TURN_S)
+            return reader.looks
+
+    one, fifty = in_loop(run(1)), in_loop(run(50))
+    assert abs(one - fifty) <= 2
+    assert one <= 1 + 5 + 1
+
+
+def test_a_slow_tab_holds_up_nobody_and_then_gets_a_snapshot() -> None:
+    async def run() -> None:
+        reader = Counting()
+        hub = Hub(reader)
+        async with hub.running(), hub.tab() as slow, hub.tab() as quick:
+            slow_messages, quick_messages = slow.messages(), quick.messages()
+            assert (await frames(slow_messages))[0]["whole"]
+            for _ in range(WAITING_MAX + 3):
+                heard = await frames(quick_messages)
+            (late,) = await frames(slow_messages)
+            assert late["whole"]
+            assert late["set"] == {"n": reader.looks}
+            assert heard[0]["set"]["n"] >= WAITING_MAX
+
+    in_loop(run())
+
+
+def test_nothing_is_read_without_a_tab_and_rooms_close_with_their_last() -> None:
+    async def run() -> None:
+        shop, room = Counting(), Counting()
+        hub = Hub(shop)
+        async with hub.running():
+            async with (
+                hub.tab("segment a", lambda: room),
+                hub.tab("segment a", lambda: room) as tab,
+            ):
+                told = await frames(tab.messages())
+                assert {frame["room"] for frame in told} == {"shop", "segment a"}
+            await asyncio.sleep(2 * TURN_S)
+            looked = shop.looks, room.looks
+            await asyncio.sleep(3 * TURN_S)
+            assert (shop.looks, room.looks) == looked
+            assert hub.tabs == 0
+
+    in_loop(run())
+
+
+def test_trouble_is_told_and_so_is_its_end() -> None:
+    async def run() -> None:
+        reader = Counting()
+        hub = Hub(reader)
+        async with hub.running(), hub.tab() as tab:
+            messages = tab.messages()
+            page = Client()
+            reader.is_away = True
+            while not page.trouble:
+                for frame in await frames(messages):
+                    page.take(orjson.dumps(frame))
+            assert page.trouble == "Redis does not answer: start it"
+            assert "n" in page.values, "what was told stands"
+            reader.is_away = False
+            while page.trouble:
+                for frame in await frames(messages):
+                    page.take(orjson.dumps(frame))
+
+    in_loop(run())
