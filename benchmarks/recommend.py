@@ -150,7 +150,7 @@ def speed(recommender: Recommender) -> tuple[dict[str, float], float]:
         _time(owner, "learn_many", f"  learn {type(owner).__name__}", spent_s)
     for learner in recommender.learners:
         _time(learner, "candidates", f"  rank {type(learner).__name__}", spent_s)
-    for method in ("judge", "stand", "mix"):
+    for method in ("judge", "mix"):
         _time(recommender.blend, method, f"  blend {method}", spent_s)
     _time(recommender.contexts, "advance", "  contexts", spent_s)
     _time(recommender, "learn", "learn", spent_s)

@@ -1,7 +1,7 @@
-"""One list out of several learners' lists, each weighing what it proved to be worth lately.
+"""One list out of several learners' lists, by what each proved to be worth lately.
 
-How a learner proves itself: the list it would have given stands until the shopper's next event,
-which then hits it or not (prequential evaluation, Gama, Sebastiao and Rodrigues, 2013).
+How learners prove themselves: before a batch is learned, the lists they would have shown are held
+against some of the events in it (prequential evaluation, Gama, Sebastiao and Rodrigues, 2013).
 """
 
 from __future__ import annotations
@@ -11,168 +11,121 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from operators.captions import reason_row
-from operators.learners.heaviest import among
-from operators.learners.table import Kept, Table
-from operators.ranking import best_items
-from state.interactions import NOBODY, Lists
-from state.marks import Marks
+from operators.learners.table import Kept
+from operators.mixture import PLACES, Mixture, situation
+from operators.ranking import heaviest, sums
+from state.interactions import VIEW, Lists, Requests
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
     from operators.learners.table import Arrays
-    from state.interactions import Interactions, Requests, Rows
+    from state.interactions import Interactions, Rows, Weights
 
     Shares = NDArray[np.float64]
 
-WATCHED = 4096
-"""Shoppers whose lists are judged at a time: enough for a steady rate, small however many come."""
-IMAGINED = 20
-"""How many events the beliefs weigh as: little, so that evidence soon replaces them."""
-
-RATE_MIN = 1e-9
-WEIGHT_MIN = 1e-6
-"""No learner falls silent: popularity may never hit and still has to fill up short lists."""
-
-FAINT = 0.02
-"""A share of the blend below which a learner moves no list that a person would notice."""
+ALL_FIRST = 4096
+JUDGED_EVERY = 16
+"""The first `ALL_FIRST` events are all judged, of the next as many every second one, and so on down
+to one in `JUDGED_EVERY`: a price that does not depend on how the stream is cut into batches."""
+ROWS_AT_ONCE = 256
+"""Lists mixed together: the columns in between then stay in the cache."""
 
 
 class Blend(Kept):
-    """Reciprocal ranks summed with weights: scores of different learners have no common scale.
+    """The learners' lists summed to chances by `Mixture`, which learns from what came next.
 
-    The item at place p of a learner's list adds weight / (p + 1). A weight is the learner's hit rate
-    to the power of `sharpness` (0: all alike), taken over about the last `memory` events that had a
-    list before them; `beliefs` are the hit rates to begin with, above 0.
-    After Cormack, Clarke and Buettcher, "Reciprocal rank fusion", SIGIR 2009, with weights and
-    without its constant of 60, which lists of 20 do not need.
-
-    standing int32[WATCHED, learners, depth]   what each learner would have shown
-    watched int32[WATCHED]                     whom; a shopper may take the place of another one
+    `beliefs` is what each learner's word counts to begin with, above 0; `memory` how many judged
+    events hit rates and steps of learning reach back.
     """
 
     def __init__(
-        self,
-        names: Sequence[str],
-        beliefs: Sequence[float],
-        *,
-        depth: int = 20,
-        memory: int = 10_000,
-        sharpness: float = 8.0,
+        self, names: Sequence[str], beliefs: Sequence[float], *, memory: int = 10_000
     ) -> None:
         if len(names) != len(beliefs) or not names or min(beliefs) <= 0:
             raise ValueError(f"each of {list(names)} needs a belief above 0, got {list(beliefs)}")
         self.names = tuple(names)
-        self.depth = depth
         self.memory = memory
-        self.sharpness = sharpness
-        self.watched: Rows = np.full(WATCHED, NOBODY, np.int32)
-        self.standing: Rows = np.full((WATCHED, len(names), depth), NOBODY, np.int32)
-        self.hits: Shares = np.array(beliefs) * IMAGINED
-        self.judged = float(IMAGINED)
-        self._marks = Marks(WATCHED)
+        self.mixture = Mixture(names, beliefs, memory)
+        self.hits: Shares = np.zeros(len(names))
+        self.judged = 0.0
+        self.events = 0
 
     def hit_rates(self) -> dict[str, float]:
         """How often each learner's list held the next item, lately."""
-        return dict(zip(self.names, self._rates().tolist(), strict=True))
+        rates = self.hits / max(self.judged, 1.0)
+        return dict(zip(self.names, rates.tolist(), strict=True))
 
     def weights(self) -> Shares:
-        """What each learner counts now; 1 in all, so that scores of lists are at most 1."""
-        rate = self._rates()
-        weight = np.maximum((rate / rate.max()) ** self.sharpness, WEIGHT_MIN)
-        return np.asarray(weight / weight.sum())
+        """What a learner's first item gains from it, over all situations; 1 in all."""
+        said = self.mixture.weights
+        gain = np.maximum((said[:-1].mean(axis=0) + said[-1]).sum(axis=1), 0)
+        return np.asarray(gain / max(gain.sum(), np.finfo(np.float64).tiny))
 
-    def faint(self) -> list[bool]:
-        """Which learners hardly count now: they are asked only where lists are judged."""
-        return [weight < FAINT for weight in self.weights().tolist()]
+    def judge(self, batch: Interactions, would_show: Callable[[Requests], Sequence[Lists]]) -> None:
+        """Hold learners' lists against a sample of a batch that none of them has learned yet.
 
-    def _rates(self) -> Shares:
-        return np.maximum(self.hits / self.judged, RATE_MIN)
-
-    def judge(self, batch: Interactions) -> None:
-        """Compare a batch with the lists that stand; before it is learned."""
-        place = batch.shopper % WATCHED
-        stood = np.flatnonzero(self.watched[place] == batch.shopper)
-        lists, item = self.standing[place[stood]], batch.item[stood]
-        hits = (lists == item[:, None, None]).any(axis=2).sum(axis=0)
-        kept = (1 - 1 / self.memory) ** len(stood)
-        self.hits = self.hits * kept + hits
-        self.judged = self.judged * kept + len(stood)
-
-    def stand(
-        self,
-        requests: Requests,
-        lists: Sequence[Lists],
-        asked: NDArray[np.bool_] | None = None,
-    ) -> None:
-        """Remember what each learner would show these shoppers, until they are judged.
-
-        `asked` bool[n] says for whom all learners were asked; the others cannot be judged by.
+        `would_show` gives the lists in the order of `names`. A cart or an order of what was just
+        looked at is no case: nobody needed a list for it.
         """
-        judged = requests.shopper >= 0
-        if asked is not None:
-            unjudged = requests.shopper[judged & ~asked] % WATCHED
-            self.watched[unjudged] = NOBODY
-            self._marks.mark(unjudged)
-            judged &= asked
-        known = np.flatnonzero(judged)
-        # Of two shoppers with one place the later one has it; both columns must say so.
-        place = requests.shopper[known] % WATCHED
-        last = len(place) - 1 - np.unique(place[::-1], return_index=True)[1]
-        known, place = known[last], place[last]
-        self._marks.mark(place)
-        self.watched[place] = requests.shopper[known]
-        self.standing[place] = NOBODY
-        for learner, of_learner in enumerate(lists):
-            shown = of_learner.item[known, : self.depth]
-            self.standing[place, learner, : shown.shape[1]] = shown
+        number = self.events + np.arange(len(batch))
+        self.events += len(batch)
+        is_case = number % np.minimum(1 + number // ALL_FIRST, JUDGED_EVERY) == 0
+        is_case &= (batch.kind == VIEW) | (batch.context != batch.item[:, None]).all(axis=1)
+        case = np.flatnonzero(is_case)
+        if not len(case):
+            return
+        context, came = batch.context[case], batch.item[case]
+        lists = would_show(Requests(batch.shopper[case], context, batch.at_ms[case]))
+        item = np.stack([one.item[:, :PLACES] for one in lists], axis=1)
+        score = np.stack([one.score[:, :PLACES] for one in lists], axis=1)
+        kept = (1 - 1 / self.memory) ** len(case)
+        self.hits = self.hits * kept + (item == came[:, None, None]).any(axis=2).sum(axis=0)
+        self.judged = self.judged * kept + len(case)
+        self.mixture.learn(item, score, situation(context), came)
 
-    def mix(self, lists: Sequence[Lists], k: int) -> Lists:
-        """Sum the learners' lists, in the order of `names`, with their weights; at most k items.
+    def mix(self, requests: Requests, lists: Sequence[Lists], k: int) -> Lists:
+        """The learners' lists, in the order of `names`, as one of at most k items a request.
 
-        `because` is the item that the strongest learner named, or the `reason_row` of that learner
-        where it named none.
+        A score is the chance that the item is next, of those listed by any learner. `because` is the
+        item that the learner with most to say named, or the `reason_row` of that learner where it
+        named none.
         """
-        score, because = [], []
-        for place, (of_learner, weight) in enumerate(zip(lists, self.weights(), strict=True)):
-            n, width = of_learner.item.shape
-            score.append(np.broadcast_to(weight / np.arange(1, width + 1), (n, width)))
-            because.append(np.where(of_learner.because >= 0, of_learner.because, reason_row(place)))
-        item = np.concatenate([of_learner.item for of_learner in lists], axis=1)
-        return best_items(
-            item,
-            np.concatenate(score, axis=1, dtype=np.float32, casting="same_kind"),
-            np.concatenate(because, axis=1),
-            k,
-            repeats=len(lists),
-        )
+        parts = [
+            self._mixed(requests.context[part], [_rows(one, part) for one in lists], k)
+            for at in range(0, max(len(requests), 1), ROWS_AT_ONCE)
+            for part in [slice(at, at + ROWS_AT_ONCE)]
+        ]
+        columns = zip(*((one.item, one.score, one.because) for one in parts), strict=True)
+        return Lists(*map(np.concatenate, columns))
 
-    def forget_shoppers(self, rows: Rows) -> None:
-        """No list stands for these shoppers."""
-        place = rows[self.watched[rows % WATCHED] == rows] % WATCHED
-        self.watched[place], self.standing[place] = NOBODY, NOBODY
-        self._marks.mark(place)
-
-    def forget_items(self, rows: Rows) -> None:
-        """These items stand in no list."""
-        gone = among(self.standing, rows)
-        self.standing[gone] = NOBODY
-        self._marks.mark(np.flatnonzero(gone.any(axis=(1, 2))))
-
-    def tables(self) -> Sequence[Table]:
-        """The lists that stand."""
-        return [Table({"standing": self.standing, "watched": self.watched}, self._marks)]
+    def _mixed(self, context: Rows, lists: Sequence[Lists], k: int) -> Lists:
+        item = np.stack([one.item for one in lists], axis=1)
+        score: Weights = np.stack([one.score for one in lists], axis=1)
+        reasons = [
+            np.where(one.because >= 0, one.because, reason_row(at)) for at, one in enumerate(lists)
+        ]
+        says = self.mixture.says(item, score, situation(context))
+        of = sums(item.reshape(says.shape), says)
+        because = np.stack(reasons, axis=1).ravel()[of.strongest(says)]
+        return heaviest(of, self.mixture.chances(of), because, len(context), k)
 
     def small(self) -> Arrays:
         """What the learners proved to be worth."""
-        return {"hits": self.hits.copy(), "judged": np.array([self.judged])}
+        hits = {f"hits/{name}": self.hits[[at]] for at, name in enumerate(self.names)}
+        counts = {"judged": np.array([self.judged]), "events": np.array([self.events])}
+        return {**hits, **counts, **self.mixture.small()}
 
     def restore(self, arrays: Arrays) -> None:
-        """Take over what `arrays` gave, of a blend of the same names."""
-        self.standing = arrays["standing"].astype(np.int32)
-        self.watched = arrays["watched"].astype(np.int32)
-        self.hits = arrays["hits"].astype(np.float64)
-        self.judged = float(arrays["judged"][0])
-        self._marks.mark_all()
+        """Take over what `arrays` gave; of a learner that is not in it, nothing is known."""
+        self.mixture.restore(arrays)
+        if "events" in arrays:
+            self.judged, self.events = float(arrays["judged"][0]), int(arrays["events"][0])
+        for at, name in enumerate(self.names):
+            self.hits[at] = arrays.get(f"hits/{name}", np.zeros(1))[0]
+
+
+def _rows(lists: Lists, part: slice) -> Lists:
+    return Lists(lists.item[part], lists.score[part], lists.because[part])

@@ -7,7 +7,7 @@ on every machine, ties going to the item of the lower row.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -82,14 +82,60 @@ def _best_into(
     lists.because[shown] = np.where(found, because.take(source.take(top)), NOBODY)
 
 
-def where(kept: NDArray[np.bool_], lists: Lists) -> Lists:
-    """The lists of the requests kept, bool[n]; nothing for the others."""
-    rows = kept[:, None]
-    return Lists(
-        np.where(rows, lists.item, NOBODY).astype(np.int32),
-        np.where(rows, lists.score, 0).astype(np.float32),
-        np.where(rows, lists.because, NOBODY).astype(np.int32),
-    )
+class Sums(NamedTuple):
+    """Scores of n rows summed by item: s sums in order of row, then item.
+
+    row int[s], item int32[s], score float32[s]
+    source int[w]   the scored columns of all rows, flat, in order of row and item
+    starts int[s]   where in `source` each sum begins
+    """
+
+    row: NDArray[np.intp]
+    item: Rows
+    score: Weights
+    source: NDArray[np.intp]
+    starts: NDArray[np.intp]
+
+    @property
+    def sizes(self) -> NDArray[np.intp]:
+        """How many columns each sum has."""
+        return np.diff(self.starts, append=len(self.source))
+
+    def strongest(self, score: Weights) -> NDArray[np.intp]:
+        """Of each sum the flat column with the largest score, the first of equals."""
+        scores, at = score.take(self.source), np.arange(len(self.source))
+        most = np.repeat(np.maximum.reduceat(scores, self.starts), self.sizes)
+        return self.source[np.minimum.reduceat(np.where(scores == most, at, len(at)), self.starts)]
+
+
+def sums(item: Rows, score: Weights) -> Sums:
+    """Scores [n, w] of items [n, w], NOBODY-padded anywhere, summed by row and item."""
+    n, width = item.shape
+    bits = max(1, (width - 1).bit_length())
+    key = np.where(item < 0, _NO_ITEM, item) << bits | np.arange(width)
+    key.sort(axis=1)
+    there = key < _NO_ITEM << bits
+    source = (key & ((1 << bits) - 1)) + np.arange(n)[:, None] * width
+    head = there.copy()
+    head[:, 1:] &= key[:, 1:] >> bits != key[:, :-1] >> bits
+    source, head = source[there], head[there]
+    starts = np.flatnonzero(head)
+    first = source[starts]
+    total = np.add.reduceat(score.take(source), starts) if len(starts) else score.ravel()[:0]
+    return Sums(first // width, item.take(first), total, source, starts)
+
+
+def heaviest(of: Sums, score: Weights, because: Rows, n: int, k: int) -> Lists:
+    """Lists of the k sums with most score, at least 0, in each of n rows; ties to the lower item."""
+    lists = empty_lists(n, k)
+    order = (of.row << 32 | descending(score)).argsort(kind="stable")
+    row = of.row[order]
+    rank = np.arange(len(row)) - np.searchsorted(row, np.arange(n))[row]
+    shown = rank < k
+    order, place = order[shown], (row[shown], rank[shown])
+    lists.item[place], lists.score[place] = of.item[order], score[order]
+    lists.because[place] = because[order]
+    return lists
 
 
 def without(lists: Lists, hidden: Rows) -> Lists:

@@ -1,7 +1,7 @@
 """From events to top lists: the tables all learners share, and the order in which they work.
 
-A batch gets its contexts, judges the lists that stand, and is learned; then lists are made for
-whoever asks. Ids are strings outside and rows inside; this file is the border.
+A batch gets its contexts, judges the learners by what they would have shown, and is learned; then
+lists are made for whoever asks. Ids are strings outside and rows inside; this file is the border.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from operators.last_seen import LastSeen
 from operators.learners.covisitation import BoughtTogether, Covisitation
 from operators.learners.popularity import Popularity, ScopedPopularity
 from operators.learners.registry import LEARNERS
-from operators.learners.table import Kept, Table
-from operators.ranking import where, without
-from state.interactions import NOBODY, Interactions, Lists, Requests, Vocabulary, empty_lists
+from operators.learners.table import Kept, Table, without_prefix
+from operators.ranking import without
+from state.interactions import NOBODY, Interactions, Lists, Requests, Vocabulary
 from state.times import HOUR_MS
 
 if TYPE_CHECKING:
@@ -35,11 +35,15 @@ if TYPE_CHECKING:
 
     _Part = Learner | Contexts | Blend | BoughtTogether | ScopedPopularity | LastSeen
 
-JUDGED_EVERY = 8
-"""Of so many shoppers one has lists of all learners while some of them hardly count."""
-BELIEFS: Mapping[str, float] = {"covisitation": 0.5, "factors": 0.4, "popularity": 0.2}
+BELIEFS: Mapping[str, float] = {
+    "covisitation": 0.5,
+    "sessions": 0.5,
+    "again": 0.2,
+    "factors": 0.2,
+    "popularity": 0.1,
+}
 UNTRIED = 0.1
-"""Hit rates to begin with; `UNTRIED` for a learner not named here."""
+"""What a learner's word counts to begin with; `UNTRIED` for one not named here."""
 
 
 @dataclass(slots=True)
@@ -65,7 +69,7 @@ class Recommender(Kept):
     """Learners beside each other, what they share, and the blend of their lists.
 
     `others` are the learners besides the two that also fill keys of their own; by default those of
-    the registry. `beliefs`, by name, `memory` and `sharpness` are those of `Blend`.
+    the registry. `beliefs`, by name, and `memory` are those of `Blend`.
 
     A list has `k` items where the shop has as many, none twice. With `allow_repeats` the item just
     looked at and those before it may be listed, for shops where people come back to what they saw;
@@ -86,7 +90,6 @@ class Recommender(Kept):
         reach: int = 10,
         allow_repeats: bool = True,
         memory: int = 10_000,
-        sharpness: float = 8.0,
     ) -> None:
         self.covisitation = covisitation or Covisitation()
         self.popularity = popularity or Popularity()
@@ -106,9 +109,7 @@ class Recommender(Kept):
         self.blend = Blend(
             names,
             [beliefs.get(name, UNTRIED) for name in names],
-            depth=k,
             memory=memory,
-            sharpness=sharpness,
         )
         self.shoppers, self.items, self.scopes = Vocabulary(), Vocabulary(), Vocabulary()
         self._captions = Captions(names)
@@ -127,11 +128,11 @@ class Recommender(Kept):
         )
 
     def learn(self, events: Events) -> None:
-        """Judge the lists that stand by a batch, then learn it."""
+        """Judge the learners by a batch, then learn it."""
         if not events.items:
             return
         batch = self._interactions(events)
-        self.blend.judge(batch)
+        self.blend.judge(batch, self._would_show)
         self.seen.see(batch.item, batch.at_ms)
         for learner in self.learners:
             learner.learn_many(batch)
@@ -141,37 +142,21 @@ class Recommender(Kept):
             self.scoped.learn_many(scope, batch.item, batch.weight, batch.at_ms)
 
     def rank(self, shoppers: Sequence[str], now_ms: int) -> RankedLists:
-        """A list for each shopper; one never seen gets what is popular.
-
-        It teaches the learners nothing; the blend remembers some lists, to judge them by.
-        """
+        """A list for each shopper; one never seen gets what is popular. It teaches nothing."""
         requests = self._requests(shoppers, now_ms)
-        asked = self.asked(requests)
-        lists = [
-            self._of(learner, requests) if every else self._of_some(learner, requests, asked)
-            for learner, every in zip(self.learners, self.heard(), strict=True)
-        ]
-        return self._blended(requests, lists, asked)
+        return self._blended(requests, self._would_show(requests))
 
     def rank_apart(self, shoppers: Sequence[str], now_ms: int) -> dict[str, RankedLists]:
         """What `rank` gives, under "blend", and beside it each learner's own lists."""
         requests = self._requests(shoppers, now_ms)
-        asked = self.asked(requests)
-        lists = [self._of(learner, requests) for learner in self.learners]
+        lists = self._would_show(requests)
         return {
-            "blend": self._blended(requests, self.hush(lists, asked), asked),
+            "blend": self._blended(requests, lists),
             **{
                 name: self._own(name, best)
                 for name, best in zip(self.blend.names, lists, strict=True)
             },
         }
-
-    def hush(self, lists: Sequence[Lists], asked: NDArray[np.bool_]) -> list[Lists]:
-        """Lists of all learners, cut to what `rank` would have asked for."""
-        return [
-            of_learner if every else where(asked, of_learner)
-            for of_learner, every in zip(lists, self.heard(), strict=True)
-        ]
 
     def leave(self, shopper: str, user: str = "") -> None:
         """A shopper is no more: merged into a user, who goes on with their session, or erased."""
@@ -184,7 +169,6 @@ class Recommender(Kept):
             learner.forget_shoppers(rows)
         self.bought.forget_shoppers(rows)
         self.contexts.forget_shoppers(rows)
-        self.blend.forget_shoppers(rows)
         self.shoppers.forget(rows)
 
     def forget_items(self, rows: Rows) -> None:
@@ -194,7 +178,6 @@ class Recommender(Kept):
         self.bought.forget_items(rows)
         self.scoped.forget_items(rows)
         self.contexts.forget_items(rows)
-        self.blend.forget_items(rows)
         self.seen.forget(rows)
         self.items.forget(rows)
 
@@ -256,14 +239,9 @@ class Recommender(Kept):
         Of a vocabulary that was empty nothing is stored.
         """
         for part, owner in self._parts().items():
-            start = f"{part}/"
-            owner.restore(
-                {
-                    name.removeprefix(start): array
-                    for name, array in arrays.items()
-                    if name.startswith(start)
-                }
-            )
+            of_part = without_prefix(f"{part}/", arrays)
+            if of_part:  # a learner that came later begins with nothing
+                owner.restore(of_part)
         self.shoppers = Vocabulary(vocabularies.get("shoppers", ()))
         self.items = Vocabulary(vocabularies.get("items", ()))
         self.scopes = Vocabulary(vocabularies.get("scopes", ()))
@@ -283,34 +261,15 @@ class Recommender(Kept):
         row = np.fromiter(map(self.shoppers.find, shoppers), np.int32, len(shoppers))
         return Requests(row, self.contexts.take(row), np.full(len(row), now_ms, np.int64))
 
-    def heard(self) -> list[bool]:
-        """Whether each learner is asked for every list: a faint one is not, unless it costs nothing."""
-        faint = zip(self.learners, self.blend.faint(), strict=True)
-        return [not is_faint or learner is self.popularity for learner, is_faint in faint]
+    def _would_show(self, requests: Requests) -> list[Lists]:
+        """The list of each learner."""
+        lists = [learner.candidates(requests, self.pool) for learner in self.learners]
+        if self.allow_repeats:
+            return lists
+        return [without(one, requests.context) for one in lists]
 
-    def asked(self, requests: Requests) -> NDArray[np.bool_]:
-        """For whom all learners are asked: everyone, or a sample of shoppers while some are faint."""
-        if all(self.heard()):
-            return np.ones(len(requests), np.bool_)
-        return np.asarray(requests.shopper % JUDGED_EVERY == 0)
-
-    def _of(self, learner: Learner, requests: Requests) -> Lists:
-        lists = learner.candidates(requests, self.pool)
-        return lists if self.allow_repeats else without(lists, requests.context)
-
-    def _of_some(self, learner: Learner, requests: Requests, asked: NDArray[np.bool_]) -> Lists:
-        """A learner's lists for those asked for, nothing for the others."""
-        some = Requests(requests.shopper[asked], requests.context[asked], requests.now_ms[asked])
-        lists, of_some = empty_lists(len(requests), self.pool), self._of(learner, some)
-        lists.item[asked], lists.score[asked] = of_some.item, of_some.score
-        lists.because[asked] = of_some.because
-        return lists
-
-    def _blended(
-        self, requests: Requests, lists: Sequence[Lists], asked: NDArray[np.bool_]
-    ) -> RankedLists:
-        self.blend.stand(requests, lists, asked)
-        return self._ranked(self.blend.mix(lists, self.k), "blend")
+    def _blended(self, requests: Requests, lists: Sequence[Lists]) -> RankedLists:
+        return self._ranked(self.blend.mix(requests, lists, self.k), "blend")
 
     def _own(self, name: str, lists: Lists) -> RankedLists:
         """A learner's lists; where it names no item as the reason, it is the reason."""

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import pytest
 
-from operators.blend import WATCHED, Blend
+from operators.blend import ALL_FIRST, Blend
 from operators.captions import reason_row
 from operators.ranking import best_items, without
-from state.interactions import NOBODY, Interactions, Lists, Requests, empty_lists
+from state.interactions import CART, NOBODY, VIEW, Interactions, Lists, Requests, empty_lists
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 A, B, C, D, E = range(5)
 
@@ -42,8 +47,26 @@ def clicks(*pairs: tuple[int, int]) -> Interactions:
     )
 
 
-def two(sharpness: float = 1.0, beliefs: tuple[float, float] = (0.6, 0.2)) -> Blend:
-    return Blend(("first", "second"), beliefs, depth=3, sharpness=sharpness)
+def two(memory: int = 10_000, beliefs: tuple[float, float] = (0.6, 0.2)) -> Blend:
+    return Blend(("first", "second"), beliefs, memory=memory)
+
+
+def judged(blend: Blend, first: Lists, second: Lists, *came: int, times: int = 1) -> None:
+    """The same lists for everyone, and what came next: each of `came` in a batch, time and again."""
+    n = len(came)
+    lists = [Lists(*(column.repeat(n, axis=0) for column in columns(of))) for of in (first, second)]
+    for _ in range(times):
+        blend.judge(
+            clicks(*((shopper, item) for shopper, item in enumerate(came))), lambda _: lists
+        )
+
+
+def columns(lists: Lists) -> tuple[NDArray[Any], ...]:
+    return lists.item, lists.score, lists.because
+
+
+def mixed(blend: Blend, first: Lists, second: Lists, k: int) -> Lists:
+    return blend.mix(asked(*range(len(first.item))), [first, second], k)
 
 
 def entries(lists: Lists) -> list[tuple[int, float, int]]:
@@ -54,19 +77,21 @@ def entries(lists: Lists) -> list[tuple[int, float, int]]:
     ]
 
 
-def test_an_item_adds_its_weight_over_its_place_in_each_list() -> None:
-    mixed = two().mix([listed([A, B]), listed([B, C])], k=4)
-    assert entries(mixed) == [
-        (A, 0.75, reason_row(0)),
-        (B, 0.625, reason_row(0)),
-        (C, 0.125, reason_row(1)),
-        (NOBODY, 0.0, NOBODY),
+def test_scores_are_chances_and_an_item_of_both_lists_leads() -> None:
+    listed_now = entries(mixed(two(beliefs=(0.4, 0.4)), listed([A, B]), listed([C, B]), k=4))
+    assert [item for item, *_ in listed_now] == [B, A, C, NOBODY]
+    assert sum(score for _, score, _ in listed_now) == pytest.approx(1, abs=0.01)
+
+
+def test_the_reason_is_that_of_the_list_that_said_most() -> None:
+    lists = mixed(two(), listed([A, B], because=E), listed([C, B], because=D), k=3)
+    assert sorted((item, because) for item, _, because in entries(lists)) == [
+        (A, E),
+        (B, E),
+        (C, D),
     ]
-
-
-def test_the_reason_is_that_of_the_list_that_added_most() -> None:
-    mixed = two().mix([listed([A, B], because=E), listed([C, B], because=D)], k=3)
-    assert [(item, because) for item, _, because in entries(mixed)] == [(A, E), (B, E), (C, D)]
+    lists = mixed(two(), listed([A]), listed([C]), k=3)
+    assert [because for *_, because in entries(lists)] == [reason_row(0), reason_row(1), NOBODY]
 
 
 def test_hidden_items_leave_no_gap() -> None:
@@ -79,47 +104,82 @@ def test_hidden_items_leave_no_gap() -> None:
 
 
 def test_who_hits_leads() -> None:
-    blend = two(sharpness=2.0, beliefs=(0.5, 0.5))
+    blend = two(beliefs=(0.5, 0.5), memory=100)
     assert blend.weights().tolist() == [0.5, 0.5]
-    for _ in range(500):
-        blend.stand(asked(7), [listed([A, B, C]), listed([D])])
-        blend.judge(clicks((7, D)))
+    judged(blend, listed([A, B, C]), listed([D]), D, times=500)
     assert blend.hit_rates()["first"] < 0.03 < 0.97 < blend.hit_rates()["second"]
-    assert entries(blend.mix([listed([A]), listed([D])], 2))[0][0] == D
+    assert entries(mixed(blend, listed([A]), listed([D]), 2))[0][0] == D
+    judged(blend, listed([A, B, C]), listed([D]), A, times=2000)
+    assert entries(mixed(blend, listed([A]), listed([D]), 2))[0][0] == A
+
+
+def test_who_hits_leads_in_the_situation_in_which_it_hits() -> None:
+    """After one item the first learner is right, when the newest item came back the second is."""
+    blend, lists = two(beliefs=(0.5, 0.5)), [listed([A]), listed([B])]
+    moments = {A: [[C, NOBODY, NOBODY]], B: [[C, D, C]]}
+    for _ in range(300):
+        for came, context in moments.items():
+            batch = clicks((7, came))
+            batch.context = np.array(context, np.int32)
+            blend.judge(batch, lambda _: lists)
+    for came, context in moments.items():
+        requests = Requests(np.array([7]), np.array(context, np.int32), np.array([0]))
+        assert entries(blend.mix(requests, lists, 2))[0][0] == came
 
 
 def test_no_learner_falls_silent() -> None:
-    blend = two(sharpness=50.0, beliefs=(0.5, 0.5))
-    blend.stand(asked(7), [listed([A]), listed([D])])
-    blend.judge(clicks(*[(7, A)] * 1000))
-    assert [item for item, *_ in entries(blend.mix([listed([A]), listed([D])], 2))] == [A, D]
+    blend = two(beliefs=(0.5, 0.5))
+    judged(blend, listed([A]), listed([D]), A, times=1000)
+    assert [item for item, *_ in entries(mixed(blend, listed([A]), listed([D]), 2))] == [A, D]
 
 
-def test_only_lists_that_stood_are_judged_and_nobody_leaves_none() -> None:
-    blend = two()
-    blend.stand(asked(7, NOBODY), [listed([A], [B]), listed([A], [B])])
-    before = blend.hit_rates()
-    blend.judge(clicks((8, A), (7 + WATCHED, A)))
-    assert blend.hit_rates() == before
+def test_what_is_judged_does_not_depend_on_how_the_stream_is_cut() -> None:
+    asked_for: list[list[int]] = []
+    stream = [(shopper, A) for shopper in range(2 * ALL_FIRST)]
+    for size in (2 * ALL_FIRST, 100, 7):
+        shoppers: list[int] = []
+
+        def would_show(requests: Requests, shoppers: list[int] = shoppers) -> list[Lists]:
+            shoppers += requests.shopper.tolist()
+            return [empty_lists(len(requests), 3)] * 2
+
+        blend = two()
+        for start in range(0, len(stream), size):
+            blend.judge(clicks(*stream[start : start + size]), would_show)
+        asked_for.append(shoppers)
+    assert asked_for[0] == asked_for[1] == asked_for[2]
+    assert asked_for[0][:ALL_FIRST] == list(range(ALL_FIRST))
+    assert len(asked_for[0]) == ALL_FIRST + ALL_FIRST // 2
 
 
-def test_of_two_shoppers_with_one_place_the_later_one_is_watched() -> None:
-    blend = two()
-    blend.stand(asked(7, 7 + WATCHED), [listed([A], [B]), listed([A], [B])])
-    before = blend.hit_rates()
-    blend.judge(clicks((7, B)))
-    assert blend.hit_rates() == before
-    blend.judge(clicks((7 + WATCHED, B)))
-    assert blend.hit_rates()["first"] > before["first"]
+def test_the_cart_of_what_was_just_looked_at_is_no_case() -> None:
+    blend, lists = two(), [listed([A]), listed([B])]
+    for kind, context, cases in ((CART, A, 0), (CART, B, 1), (VIEW, A, 2)):
+        batch = clicks((7, A))
+        batch.kind[:], batch.context[:] = kind, context
+        blend.judge(batch, lambda _: lists)
+        assert blend.judged == pytest.approx(cases, abs=0.01)
 
 
 def test_a_restored_blend_judges_on() -> None:
     blend, restored = two(), two()
-    blend.stand(asked(7), [listed([A]), listed([D])])
+    judged(blend, listed([A]), listed([D]), A, D, times=10)
     restored.restore(blend.arrays())
     for one in (blend, restored):
-        one.judge(clicks((7, D)))
+        judged(one, listed([A]), listed([D]), D)
     assert restored.hit_rates() == blend.hit_rates()
+    assert restored.weights().tolist() == blend.weights().tolist() != two().weights().tolist()
+
+
+def test_learners_may_come_and_go_between_runs() -> None:
+    blend = two()
+    judged(blend, listed([A]), listed([D]), D, times=50)
+    later = Blend(("third", "second"), (0.3, 0.2))
+    later.restore(blend.arrays())
+    assert later.hit_rates() == {"third": 0, "second": blend.hit_rates()["second"]}
+    first_release = Blend(("first",), (0.3,))
+    first_release.restore({"hits": np.array([3.0]), "judged": np.array([9.0])})
+    assert first_release.hit_rates() == {"first": 0}
 
 
 @pytest.mark.parametrize("beliefs", [(1, 1, 1), (1, 0), (1,)])
@@ -138,18 +198,3 @@ def test_scores_of_an_item_are_summed_and_ties_go_to_the_lower_row() -> None:
         (D, 1.0, 10),
         (NOBODY, 0.0, NOBODY),
     ]
-
-
-def test_a_learner_that_hardly_counts_is_judged_by_a_sample_and_can_come_back() -> None:
-    blend = Blend(("first", "second"), (0.6, 0.2), depth=3, sharpness=8.0, memory=200)
-    everyone = asked(7, 8)
-    for _ in range(300):
-        blend.stand(everyone, [listed([A], [A]), listed([D], [D])])
-        blend.judge(clicks((7, A), (8, A)))
-    assert blend.faint() == [False, True]
-    blend.stand(everyone, [listed([A], [A]), listed([D], [])], np.array([True, False]))
-    assert blend.watched[[7, 8]].tolist() == [7, NOBODY]
-    for _ in range(300):
-        blend.stand(everyone, [listed([A], [A]), listed([D], [])], np.array([True, False]))
-        blend.judge(clicks((7, D), (8, D)))
-    assert blend.faint() == [True, False]

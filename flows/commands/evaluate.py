@@ -170,7 +170,7 @@ def _rivals(args: argparse.Namespace, clicks: Clicks, settings: Settings) -> lis
         Reference(name, clicks.scored_kind) for name in names if name in REFERENCES
     ]
     if BLEND in names:
-        lists = msgspec.structs.replace(settings.lists, k=args.k, allow_repeats=True)
+        lists = msgspec.structs.replace(settings.lists, k=args.k, allow_repeats=not args.unseen)
         rivals.append(Product(Recommender.of(lists), clicks))
     return rivals
 

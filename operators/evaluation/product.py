@@ -26,8 +26,7 @@ BATCH_CLICKS = 4096
 class Product:
     """A recommender that learns `clicks`.
 
-    Clicks are learned when the next list is asked for, or in batches as the flow does, each followed
-    by lists for its shoppers, on which the blend's weights are judged.
+    Clicks are learned when the next list is asked for, or in batches as the flow does.
     """
 
     def __init__(self, recommender: Recommender, clicks: Clicks) -> None:
@@ -45,10 +44,7 @@ class Product:
         """Take a click in."""
         self._waiting.append((click, session.start_ms))
         if len(self._waiting) >= BATCH_CLICKS:
-            now_ms = click.at_ms
-            shoppers = dict.fromkeys(click.shopper for click, _ in self._waiting)
             self._learn_waiting()
-            self._recommender.rank([self._clicks.shoppers.ids[row] for row in shoppers], now_ms)
 
     def top(self, requests: Sequence[Request], k: int) -> list[dict[str, list[int]]]:
         """For each request the learners' own lists and the blend."""
@@ -61,11 +57,8 @@ class Product:
         lists = [learner.candidates(asked, pool) for learner in recommender.learners]
         if any(without):
             lists = [_left(of, without, recommender.pool, len(recommender.items)) for of in lists]
-        everything = recommender.asked(asked)
-        heard = recommender.hush(lists, everything)
-        recommender.blend.stand(asked, heard, everything)
         named = dict(zip(self._names, lists, strict=True))
-        named[BLEND] = recommender.blend.mix(heard, k)
+        named[BLEND] = recommender.blend.mix(asked, lists, k)
         return [
             {name: self._listed(of.item[place, :k]) for name, of in named.items()}
             for place in range(len(requests))

@@ -1,0 +1,184 @@
+"""Shoppers who lately looked at the same items, and what else they looked at: session neighbours.
+
+Change the constants only with `make quality` beside it: they were chosen there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from operators.contexts import LONG_AGO_MS, Contexts
+from operators.learners.heaviest import grown, run_starts
+from operators.learners.table import Kept, Table
+from operators.ranking import best_items, first_seen, heaviest, sums
+from state.interactions import NOBODY, Lists, empty_lists
+from state.marks import Marks
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from operators.learners.table import Arrays
+    from state.interactions import Interactions, Requests, Rows
+
+ROWS_AT_ONCE = 64
+"""Requests answered together: the columns in between then stay in the cache."""
+
+
+class Sessions(Kept):
+    """Nearest neighbours among the last `length` clicks of every shopper, found by item.
+
+    Each item knows the `recent` shoppers who came to it last. Of those of the last `reach` different
+    items of the running session, the `neighbours` who share most of it count: an item one step back
+    `fading` as much as the one after it, the n-th last shopper of an item n**-ageing. A neighbour's
+    items count `distance` less a step from the shared item, those before it `backward` of that, the
+    item itself `same`; a neighbour with many items counts less.
+
+    Vector multiplication session kNN with bounded lists of recent sessions an item: Kersbergen,
+    Sprangers and Schelter, "Serenade", SIGMOD 2022; weights by place, recency and distance: Garg et
+    al., "Sequence and time aware neighborhood" (STAN), SIGIR 2019. There is no index to be rebuilt.
+
+    visitor int32[items, recent]   who came, a ring; `visits` int64[items] how many in all
+    """
+
+    name = "sessions"
+
+    def __init__(
+        self,
+        *,
+        length: int = 16,
+        recent: int = 64,
+        neighbours: int = 64,
+        reach: int = 4,
+        fading: float = 0.4,
+        ageing: float = 0.4,
+        distance: float = 0.6,
+        backward: float = 0.4,
+        same: float = 0.2,
+    ) -> None:
+        self.recent = recent
+        self.neighbours = neighbours
+        self.reach = reach
+        self.fading = fading
+        self.clicks = Contexts(length)
+        self.items = 0
+        self.visitor: Rows = np.empty((0, recent), np.int32)
+        self.visits: NDArray[np.int64] = np.empty(0, np.int64)
+        self._marks = Marks()
+        self._by_age = (1 + np.arange(recent, dtype=np.float32)) ** np.float32(-ageing)
+        # By how many clicks an item came after the shared one, from -length to length.
+        apart = np.arange(-length, length + 1)
+        gain = np.float32(distance) ** np.maximum(np.abs(apart) - 1, 0).astype(np.float32)
+        gain[apart < 0] *= np.float32(backward)
+        gain[length] = same
+        self._by_distance = gain
+
+    def learn_many(self, batch: Interactions) -> None:
+        """Learn a batch, in its order."""
+        if not len(batch):
+            return
+        before = self.clicks.advance(
+            batch.shopper, batch.item, batch.at_ms, np.full(len(batch), LONG_AGO_MS)
+        )
+        came = ~(before == batch.item[:, None]).any(axis=1)
+        self._visit(batch.item[came], batch.shopper[came])
+
+    def _visit(self, item: Rows, shopper: Rows) -> None:
+        """Shoppers came to items, in order."""
+        if not len(item):
+            return
+        rows = int(item.max()) + 1
+        self.visitor = grown(self.visitor, rows, NOBODY)
+        self.visits = grown(self.visits, rows, 0)
+        self._marks.reach(rows)
+        self.items = max(self.items, rows)
+        order = item.argsort(kind="stable")
+        item, shopper = item[order], shopper[order]
+        first = run_starts(item)
+        count = np.diff(first, append=len(item))
+        rank = np.arange(len(item)) - np.repeat(first, count)
+        kept = rank >= np.repeat(count, count) - self.recent
+        place = (self.visits[item] + rank) % self.recent
+        self.visitor[item[kept], place[kept]] = shopper[kept]
+        self.visits[item[first]] += count
+        self._marks.mark(item)
+
+    def candidates(self, requests: Requests, k: int) -> Lists:
+        """At most k items for each request."""
+        lists = empty_lists(len(requests), k)
+        if self.items:
+            for start in range(0, len(requests), ROWS_AT_ONCE):
+                part = slice(start, start + ROWS_AT_ONCE)
+                context = first_seen(requests.context[part, : self.reach])
+                listed = self._listed(requests.shopper[part], context, k)
+                lists.item[part], lists.score[part] = listed.item, listed.score
+                lists.because[part] = listed.because
+        return lists
+
+    def _listed(self, shopper: Rows, context: Rows, k: int) -> Lists:
+        n = len(context)
+        near = self._near(shopper, context)
+        shared = np.where(near.item >= 0, near.because, NOBODY)
+        item = self.clicks.take(near.item.ravel()).reshape(n, self.neighbours, -1)
+        # The clicks are newest first: what came after the shared item stands before it. A neighbour
+        # whose row is another shopper's now shares nothing.
+        length = item.shape[2]
+        is_shared = (item == shared[:, :, None]) & (shared >= 0)[:, :, None]
+        earliest = length - 1 - is_shared[:, :, ::-1].argmax(axis=2)
+        apart = earliest[:, :, None] - np.arange(length)
+        much = np.sqrt(near.score) / np.sqrt(1 + (item >= 0).sum(axis=2))
+        much = np.where(is_shared.any(axis=2), much, 0).astype(np.float32)
+        score = much[:, :, None] * self._by_distance[apart + length]
+        listed = np.where(much[:, :, None] > 0, item, NOBODY).reshape(n, -1)
+        of = sums(listed, score.reshape(n, -1))
+        # The nearest neighbour that has an item gives the reason.
+        because = np.repeat(shared, length, axis=1).ravel()[of.source[of.starts]]
+        return heaviest(of, of.score, because, n, k)
+
+    def _near(self, shopper: Rows, context: Rows) -> Lists:
+        """The nearest shoppers, as `item`, and of each the newest item shared, as `because`."""
+        n, reach = context.shape
+        known = (context >= 0) & (context < self.items)
+        rows = np.where(known, context, 0)
+        visitor = self.visitor.take(rows, axis=0)
+        visitor[~known] = NOBODY
+        visitor[visitor == shopper[:, None, None]] = NOBODY
+        # The newest of a ring is at the place before the next one to be written.
+        age = (self.visits[rows][:, :, None] - 1 - np.arange(self.recent)) % self.recent
+        by_step = np.float32(self.fading) ** np.arange(reach, dtype=np.float32)
+        score = self._by_age[age] * by_step[:, None]
+        wide = (n, reach * self.recent)
+        because = np.repeat(context, self.recent, axis=1)
+        return best_items(
+            visitor.reshape(wide), score.reshape(wide), because, self.neighbours, repeats=reach
+        )
+
+    def forget_shoppers(self, rows: Rows) -> None:
+        """These shoppers never looked at anything."""
+        self.clicks.forget_shoppers(rows)
+
+    def forget_items(self, rows: Rows) -> None:
+        """Nobody ever came to these items."""
+        self.clicks.forget_items(rows)
+        rows = rows[rows < self.items]
+        self.visitor[rows], self.visits[rows] = NOBODY, 0
+        self._marks.mark(rows)
+
+    def tables(self) -> Sequence[Table]:
+        """The clicks of each shopper, the visitors of each item."""
+        columns: Arrays = {
+            "visitor": self.visitor[: self.items],
+            "visits": self.visits[: self.items],
+        }
+        return [*self.clicks.tables(), Table(columns, self._marks)]
+
+    def restore(self, arrays: Arrays) -> None:
+        """Take over what `arrays` gave."""
+        self.clicks.restore(arrays)
+        self.visitor = arrays["visitor"].astype(np.int32)
+        self.visits = arrays["visits"].astype(np.int64)
+        self.items = len(self.visits)
+        self._marks = Marks(self.items)

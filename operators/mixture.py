@@ -1,0 +1,147 @@
+"""How much the place and score that each learner gives an item say: a model that learns online.
+
+To be changed by measurement only: `make quality`. The names of the arrays in `small` are stored.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from operators.ranking import Sums, sums
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from state.interactions import Rows, Weights
+
+FEATURES = ("place", "log_place", "log_score", "listed")
+"""Of an item in a learner's list: 1/place, how early by the logarithm, score against the first one's
+by the logarithm, and that it is there."""
+PLACES = 24
+"""From this place on `log_place` says nothing."""
+SCORE_MIN = 1e-3
+"""A share of the best score at which `log_score` says nothing."""
+RATE = 0.1
+"""The first step of the weights; Adagrad makes the later ones smaller."""
+STEADY = 1.0
+"""Added to the squares of past gradients, so that a few cases do not move a weight by `RATE`."""
+CASES_AT_ONCE = 128
+"""Cases between two steps of the weights."""
+
+DEPTHS = (1, 2, 4)
+SITUATIONS = 2 * (len(DEPTHS) + 1)
+
+
+def situation(context: Rows) -> NDArray[np.intp]:
+    """What kind of moment it is, by contexts newest first [n, r] -> [n], below `SITUATIONS`.
+
+    How many items the session holds, 0, 1, 2 to 3, or more, and whether the newest was there before.
+
+    >>> situation(np.array([[-1, -1, -1], [7, -1, -1], [7, 5, 7]], np.int32)).tolist()
+    [0, 2, 5]
+    """
+    depth = np.searchsorted(DEPTHS, (context >= 0).sum(axis=1), side="right")
+    newest = context[:, :1]
+    came_back = ((context[:, 1:] == newest) & (newest >= 0)).any(axis=1)
+    return np.asarray(2 * depth + came_back, np.intp)
+
+
+def features(item: Rows, score: Weights) -> Weights:
+    """Lists [n, learners, places] as float32[n, learners, places, FEATURES], 0 where nothing is."""
+    place = np.arange(item.shape[2], dtype=np.float32)
+    log_place = np.maximum(1 - np.log1p(place) / np.log1p(np.float32(PLACES)), 0)
+    best = np.maximum(score[:, :, :1], np.finfo(np.float32).tiny)
+    log_score = 1 - np.log(np.maximum(score / best, SCORE_MIN)) / np.log(SCORE_MIN)
+    values = np.empty((*item.shape, len(FEATURES)), np.float32)
+    values[..., 0], values[..., 1], values[..., 2], values[..., 3] = (
+        1 / (1 + place),
+        log_place,
+        log_score,
+        1,
+    )
+    values *= (item >= 0)[..., None]
+    return values
+
+
+class Mixture:
+    """The chance that an item is next: a softmax over all listed items of what the learners say.
+
+    What a learner says of an item is a weighted sum of `FEATURES`, with weights of its own for each
+    `situation` and others for all of them. They follow the gradient of the log-likelihood of what
+    came next (multinomial logit, McFadden 1974; steps as in Duchi, Hazan and Singer, "Adaptive
+    subgradient methods", JMLR 2011), whose memory fades over `memory` cases.
+
+    weights float64[SITUATIONS + 1, learners, FEATURES], those for all situations last.
+    """
+
+    def __init__(self, names: Sequence[str], beliefs: Sequence[float], memory: int) -> None:
+        self.names = tuple(names)
+        self.memory = memory
+        self.weights = np.zeros((SITUATIONS + 1, len(names), len(FEATURES)))
+        self.weights[-1] = np.array(beliefs)[:, None]
+        self.squares = np.zeros(self.weights.shape)
+
+    def says(self, item: Rows, score: Weights, situations: NDArray[np.intp]) -> Weights:
+        """What each place of lists [n, learners, places] adds to its item's logarithmic chance.
+
+        float32[n, learners * places].
+        """
+        return self._said(features(item, score), situations)
+
+    def _said(self, values: Weights, situations: NDArray[np.intp]) -> Weights:
+        weights = (self.weights[situations] + self.weights[-1]).astype(np.float32)
+        said: Weights = np.matmul(values, weights[..., None])[..., 0]
+        return said.reshape(len(values), values.shape[1] * values.shape[2])
+
+    @staticmethod
+    def chances(of: Sums) -> Weights:
+        """The chance of each summed item among those of its row."""
+        if not len(of.row):
+            return of.score
+        first = np.flatnonzero(np.diff(of.row, prepend=-1))
+        count = np.diff(first, append=len(of.row))
+        chance = np.exp(of.score - np.repeat(np.maximum.reduceat(of.score, first), count))
+        chance /= np.repeat(np.add.reduceat(chance, first), count)
+        return np.asarray(chance, np.float32)
+
+    def learn(self, item: Rows, score: Weights, situations: NDArray[np.intp], came: Rows) -> None:
+        """Learn what came after lists [n, learners, places] that stood, in their order."""
+        for start in range(0, len(came), CASES_AT_ONCE):
+            part = slice(start, start + CASES_AT_ONCE)
+            self._step(item[part], score[part], situations[part], came[part])
+
+    def _step(self, item: Rows, score: Weights, situations: NDArray[np.intp], came: Rows) -> None:
+        n = len(came)
+        values = features(item, score)
+        of = sums(item.reshape(n, -1), self._said(values, situations))
+        is_next = of.item == came[of.row]
+        hit = np.bincount(of.row[is_next], minlength=n) > 0
+        missed = np.where(hit[of.row], is_next - self.chances(of), 0)
+        by_place = np.zeros(item.size, np.float32)
+        by_place[of.source] = np.repeat(missed, of.sizes)
+        pull = np.matmul(by_place.reshape(n, item.shape[1], 1, -1), values)[:, :, 0]
+        gradient = np.zeros(self.weights.shape)
+        np.add.at(gradient, situations, pull)
+        gradient[-1] = gradient[:-1].sum(axis=0)
+        self.squares *= (1 - 1 / self.memory) ** n
+        self.squares += gradient**2
+        self.weights += RATE * gradient / np.sqrt(self.squares + STEADY)
+
+    def small(self) -> dict[str, NDArray[Any]]:
+        """The weights and the memory of their steps, by learner, copied."""
+        return {
+            f"{what}/{name}": array[:, place].copy()
+            for what, array in (("weights", self.weights), ("squares", self.squares))
+            for place, name in enumerate(self.names)
+        }
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take over what `small` gave; a learner that is not in it keeps what it began with."""
+        for what, array in (("weights", self.weights), ("squares", self.squares)):
+            for place, name in enumerate(self.names):
+                if f"{what}/{name}" in arrays:
+                    array[:, place] = arrays[f"{what}/{name}"]
