@@ -49,7 +49,7 @@ def make(folder: Path, *, shards: int) -> bool:
         shutil.rmtree(begun, ignore_errors=True)
         begun.mkdir(parents=True)
         rows.mkdir(exist_ok=True)
-        _copy_store(folder / "store", begun)
+        copy_store(folder / "store", begun)
         cut = cuts.read_cut(begun, shards=shards)
         if not cut.states:
             return False
@@ -106,7 +106,7 @@ def put_back(folder: Path, *, shards: int) -> Path:
     return aside
 
 
-def _copy_store(store: Path, to: Path) -> None:
+def copy_store(store: Path, to: Path) -> None:
     """All files of a store as they are at one moment: it is pinned, and tried again if it moved on."""
     for _ in range(_TRIES):
         with ExitStack() as stack:

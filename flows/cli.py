@@ -23,7 +23,18 @@ from state.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-COMMANDS = ("demo", "run", "replay", "evaluate", "show", "dashboard", "hooks", "redrive", "check")
+COMMANDS = (
+    "demo",
+    "run",
+    "replay",
+    "evaluate",
+    "show",
+    "segments",
+    "dashboard",
+    "hooks",
+    "redrive",
+    "check",
+)
 
 _log = logging.getLogger(logs.OURS)
 

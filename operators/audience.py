@@ -194,6 +194,11 @@ class Audience(Kept):
         names: list[str | None] = [*self.roster.ids, None]
         return [names[segment] for segment in self.dimensions[kind].segment[rows].tolist()]
 
+    def size_of(self, sid: str) -> int:
+        """How many shoppers are in a segment."""
+        segment = self.roster.find(sid)
+        return 0 if segment == NOBODY else int(self.sizes()[segment])
+
     def sizes(self) -> NDArray[np.int64]:
         """How many shoppers are in each segment, int64[segments]."""
         segments = len(self.roster)

@@ -15,6 +15,8 @@ from operators.clusters import Clusters
 from operators.features import FEATURES
 from operators.propensity.propensity import Propensity
 from operators.recommend import Recommender
+from operators.rule_versions import RuleVersions
+from operators.segments.compiling import rule_segments
 from operators.standing import Standing
 from operators.stored_tables import Loaded, StoredTables, Tables
 from operators.totals import Ledger
@@ -51,6 +53,9 @@ class Learned:
         )
         self.standing = Standing(settings)
         self.propensity = Propensity(settings.propensity)
+        rules = rule_segments(settings)
+        self._rules = () if rules is None else rules.rules
+        self.rule_versions = RuleVersions(self._rules)
         self.cards = Cards()
         self.changes = ChangeLog(settings.redis.change_stream_max)
         self.ledger = Ledger()
@@ -116,6 +121,7 @@ class Learned:
             journal=self._stored.store(tables),
             batches=self.batches,
             propensity=pack_arrays(self.propensity.small()),
+            rules=self.rule_versions.versions,
         )
         if state.journal is None:
             state = msgspec.structs.replace(
@@ -154,6 +160,7 @@ class Learned:
         self.figures_ms = state.figures_ms
         self.recommender.told = state.told
         self.batches = state.batches
+        self.rule_versions = RuleVersions(self._rules, state.rules)
 
     def _tables(self) -> Tables:
         """What is stored by rows."""

@@ -144,7 +144,8 @@ class Learning:
         shop.hear(visited, np.frombuffer(received_ms, np.int64), clicks, ledger)
         writes += shop.recent(visited, most, learned.moment_ms)
         every_ms = learned.settings.lists.figures_every_ms
-        if last or learned.moment_ms - learned.figures_ms >= every_ms:
+        is_due = learned.moment_ms - learned.figures_ms >= every_ms
+        if last or is_due or not learned.told_definitions:
             learned.figures_ms = learned.moment_ms
             writes += published.figures(learned, watermark_ms, last=last)
         writes.append(ledger.write(watermark_ms, len(recommender.items.rows)))

@@ -65,11 +65,14 @@ def _definitions(learned: Learned) -> list[Write]:
     changed = {c: one for c, one in fresh.items() if learned.defined.get(c) != one}
     learned.defined |= changed
     if not learned.told_definitions:
+        by_rule = learned.rule_versions
+        writes += by_rule.settle(learned.now_ms, learned.audience.size_of)
         fixed = [*learned.standing.definitions, *learned.propensity.definitions]
         writes += definition_writes([*_clusters(learned.defined), *fixed])
         writes += [
             ("HSETNX", keys.definition_key(one.id), "updated_ms", learned.now_ms) for one in fixed
         ]
+        writes += by_rule.definitions()
         learned.told_definitions = True
     redefined = [*_clusters(changed), *learned.propensity.redefined()]
     return writes + definition_writes(redefined, learned.now_ms)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from state.snapshots import ROWS, RowsState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from operators.identity import Links
     from operators.visit import Shoppers
@@ -45,15 +45,7 @@ class StoredRows:
             return rows, links
         assert self._journals is not None
         self._journal, records = self._journals.open(handle)
-        for record in records:
-            change = ROWS.decode(record)
-            rows.update(change.rows)
-            links.update(change.links)
-            for name in change.gone:
-                rows.pop(name, None)
-            for name in change.unlinked:
-                links.pop(name, None)
-        return rows, links
+        return rows_of(records)
 
     def store(self, shoppers: Shoppers, links: Links | None = None) -> Handle | None:
         """Write what changed, or everything where the changes outweigh it; None without journals.
@@ -70,6 +62,23 @@ class StoredRows:
         elif shoppers.changed or (links and links.changed):
             self._journal.append(ROWS.encode(_changes(shoppers, links)))
         return self._journal.handle
+
+
+def rows_of(
+    records: Iterable[bytes],
+) -> tuple[dict[str, Shopper], dict[str, tuple[str, int]]]:
+    """The shoppers and links that a journal's records come to."""
+    rows: dict[str, Shopper] = {}
+    links: dict[str, tuple[str, int]] = {}
+    for record in records:
+        change = ROWS.decode(record)
+        rows.update(change.rows)
+        links.update(change.links)
+        for name in change.gone:
+            rows.pop(name, None)
+        for name in change.unlinked:
+            links.pop(name, None)
+    return rows, links
 
 
 def _changes(shoppers: Shoppers, links: Links | None) -> RowsState:

@@ -61,13 +61,9 @@ class Standing(Kept):
             self.definitions += lifecycle_definitions(msgspec.structs.asdict(settings.lifecycle))
         self.shop = Shop()
         rules = rule_segments(settings)
-        if rules is not None:
-            self.definitions += [
-                Definition(one.id, "rule", one.name, one.description, one.words)
-                for one in rules.rules
-            ]
+        by_rule = [] if rules is None else [rule.id for rule in rules.rules]
         fixed = [cluster_id(c) for c in range(settings.clusters.k)]
-        self.audience = Audience([*fixed, *(one.id for one in self.definitions)])
+        self.audience = Audience([*fixed, *(one.id for one in self.definitions), *by_rule])
         self._known_ttl_s = settings.profiles.known_ttl_days * 86_400
         self._anonymous_ttl_s = settings.profiles.anonymous_ttl_days * 86_400
         self._tails: dict[tuple[int, int], tuple[str, int]] = {}

@@ -173,6 +173,18 @@ class LedgerState(msgspec.Struct):
     segment_changes: int
 
 
+class RuleVersion(msgspec.Struct):
+    """Which rule a segment answers to, since when (ms), and how it is called."""
+
+    digest: int
+    version: int
+    from_ms: int
+    name: str
+    description: str
+    rule: str
+    status: str = "live"
+
+
 class LearnedState(msgspec.Struct):
     """All that is learned over all shoppers.
 
@@ -196,6 +208,7 @@ class LearnedState(msgspec.Struct):
     batches: dict[str, int] = {}
     propensity: dict[str, Array] = {}
     clock_ms: int = 0
+    rules: dict[str, RuleVersion] = {}
 
 
 class TableState(msgspec.Struct):

@@ -59,12 +59,18 @@ def fetch_jars() -> Path:
     return JARS
 
 
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """A port nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port nobody listens on now, and none that was given before."""
+    while True:
+        with closing(socket.socket()) as probe:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+        if port not in _given:
+            _given.add(port)
+            return port
 
 
 class AnyBroker:
@@ -179,7 +185,9 @@ class KafkaBroker(AnyBroker):
         config = str(self.folder / "server.properties")
         if not (self.folder / "data" / "meta.properties").exists():
             cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-            command = self._java("kafka.tools.StorageTool", "format", "-t", cluster, "-c", config)
+            command = self._java(
+                "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", config
+            )
             formatted = subprocess.run(command, check=False, capture_output=True, text=True)
             if formatted.returncode:
                 raise RuntimeError(f"Kafka's disk: {formatted.stdout}{formatted.stderr}")

@@ -87,6 +87,7 @@ def test_help_names_every_command(terminal: Terminal, capfd: pytest.CaptureFixtu
         "replay",
         "evaluate",
         "show",
+        "segments",
         "dashboard",
         "hooks",
         "redrive",

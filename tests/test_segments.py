@@ -234,6 +234,13 @@ def test_why_says_which_conditions_hold_and_until_when() -> None:
     now_ms = START_MS + 3 * MINUTE_MS
     whole, views, purchases, searches = why(compiled.rules[0], "ann", ann, now_ms, gap_ms=GAP_MS)
     assert (whole.holds, whole.depth, views.depth) == (False, 0, 1)
-    assert views == (1, "item view (at least 2) within 30 min", True, START_MS + 30 * MINUTE_MS)
-    assert purchases == (1, "purchases at least 1", False, None)
-    assert searches == (1, "no search within 1 h", False, START_MS + 62 * MINUTE_MS)
+    found = views.found, purchases.found, searches.found
+    assert found == ("2 or more", "0", "1 or more")
+    until_ms = START_MS + 30 * MINUTE_MS, None, START_MS + 62 * MINUTE_MS
+    assert (views.until_ms, purchases.until_ms, searches.until_ms) == until_ms
+    assert [one.words for one in (views, purchases, searches)] == [
+        "item view (at least 2) within 30 min",
+        "purchases at least 1",
+        "no search within 1 h",
+    ]
+    assert [one.holds for one in (views, purchases, searches)] == [True, False, False]

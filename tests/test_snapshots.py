@@ -34,6 +34,7 @@ from state.snapshots import (
     LedgerState,
     RowsState,
     RulesState,
+    RuleVersion,
     SnapshotCodec,
     SourceState,
     TableState,
@@ -128,6 +129,7 @@ SAMPLES: dict[str, Any] = {
         batches={"shop": 3},
         propensity=pack_arrays({"session.labels": np.array([3, 1])}),
         clock_ms=1_600_000_700_000,
+        rules={"vip": RuleVersion(5, 2, 1_600_000_600_000, "VIP", "The best.", "aov", "live")},
     ),
     "table": TableState(
         "recommender",
@@ -167,12 +169,13 @@ FORMER: dict[str, Any] = {
         clock_ms=0,
         ledger=LEDGER_V2,
         propensity={},
+        rules={},
     ),
     "learned-v2": msgspec.structs.replace(
-        SAMPLES["learned"], ledger=LEDGER_V2, propensity={}, clock_ms=0
+        SAMPLES["learned"], ledger=LEDGER_V2, propensity={}, clock_ms=0, rules={}
     ),
-    "learned-v3": msgspec.structs.replace(SAMPLES["learned"], propensity={}, clock_ms=0),
-    "learned-v4": msgspec.structs.replace(SAMPLES["learned"], clock_ms=0),
+    "learned-v3": msgspec.structs.replace(SAMPLES["learned"], propensity={}, clock_ms=0, rules={}),
+    "learned-v4": msgspec.structs.replace(SAMPLES["learned"], clock_ms=0, rules={}),
 }
 """What bytes of a former version hold, where the sample of today has more."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,6 +12,7 @@ from rich.table import Table
 from flows.options import add_redis, add_settings, lasting_redis_url, settings_of
 from serving.explain import explain
 from serving.reader import Storefront
+from serving.times import in_utc
 from state import keys
 from state.store import Store
 
@@ -67,7 +67,7 @@ def _print(console: Console, shown: Explanation) -> None:
     lines += [f"profile   {line}" for line in _profile(shown.profile)]
     lines.append(f"session   {_session(shown.session)}")
     lines += [
-        f"segment   {one.name} ({one.segment}), since {_time(one.since_ms)}"
+        f"segment   {one.name} ({one.segment}), since {in_utc(one.since_ms)}"
         for one in shown.segments
     ]
     lines.append(f"list      {_offer(shown.offer)}")
@@ -84,7 +84,7 @@ def _profile(profile: dict[str, str]) -> list[str]:
     if not profile:
         return ["none yet"]
     kind = "known by a user id" if profile.get("known") == "1" else "anonymous"
-    first, last = _time(profile["first_ms"]), _time(profile["last_ms"])
+    first, last = in_utc(profile["first_ms"]), in_utc(profile["last_ms"])
     lines = [
         f"{kind}, first seen {first}, last seen {last}",
         f"sessions {profile['sessions']}, views {profile['views']}, put in cart {profile['carts']}, "
@@ -99,7 +99,7 @@ def _session(session: dict[str, str]) -> str:
     if not session:
         return "not in the shop now"
     return (
-        f"here since {_time(session['start_ms'])}, events {session['events']}, cart worth "
+        f"here since {in_utc(session['start_ms'])}, events {session['events']}, cart worth "
         f"{session['cart_value']}, {session['intent']}"
     )
 
@@ -107,8 +107,4 @@ def _session(session: dict[str, str]) -> str:
 def _offer(offer: Offer | None) -> str:
     if offer is None:
         return "none, so a storefront shows the shop's own list"
-    return f"{offer.place} as of {_time(offer.at_ms)}, from {offer.key}"
-
-
-def _time(ms: str | int) -> str:
-    return datetime.fromtimestamp(int(ms) / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return f"{offer.place} as of {in_utc(offer.at_ms)}, from {offer.key}"

@@ -1,0 +1,91 @@
+"""What Redis says of segments, by the key contract and nothing else. It never writes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import orjson
+
+from serving.reader import Storefront
+from state import keys
+
+if TYPE_CHECKING:
+    from state.store import Store
+
+
+class Segment(NamedTuple):
+    """A segment as its line in the registry has it, its size now, and its figures by name."""
+
+    sid: str
+    kind: str
+    name: str
+    version: int
+    status: str
+    size: int
+    stats: dict[str, str]
+
+
+class Segments:
+    """Reads of all segments or of one."""
+
+    def __init__(self, store: Store) -> None:
+        self._client: Any = store.client
+        self._shop = Storefront(store)
+        self._in_words = store.in_words
+
+    def all(self) -> list[Segment]:
+        """All segments, biggest first. Two round trips."""
+        with self._in_words():
+            registry: dict[bytes, bytes] = self._client.hgetall(keys.registry_key())
+            reads = self._client.pipeline(transaction=False)
+            for sid in registry:
+                reads.zcard(keys.members_key(sid.decode()))
+                reads.hgetall(keys.stats_key(sid.decode()))
+            answers = iter(reads.execute())
+        found = []
+        for sid, about in registry.items():
+            said, size, stats = orjson.loads(about), next(answers), next(answers)
+            found.append(
+                Segment(
+                    sid.decode(),
+                    said["kind"],
+                    said["name"],
+                    int(said["version"]),
+                    said["status"],
+                    size,
+                    _texts(stats),
+                )
+            )
+        return sorted(found, key=lambda one: (-one.size, one.sid))
+
+    def find(self, sid: str) -> Segment | None:
+        """One segment, None where there is none of that id."""
+        return next((one for one in self.all() if one.sid == sid), None)
+
+    def definition(self, sid: str) -> dict[str, str]:
+        """What a segment is; empty for one that is not there."""
+        return self._hash(keys.definition_key(sid))
+
+    def versions(self, sid: str) -> list[tuple[int, dict[str, Any]]]:
+        """What it was before and since when (`rule`, `from_ms`), newest first."""
+        said = self._hash(keys.versions_key(sid))
+        return sorted(((int(n), orjson.loads(text)) for n, text in said.items()), reverse=True)
+
+    def members(self, sid: str, most: int) -> list[tuple[str, int]]:
+        """Shoppers and when they entered (ms), the newest first, at most so many."""
+        with self._in_words():
+            found = self._client.zrevrange(keys.members_key(sid), 0, most - 1, withscores=True)
+        return [(name.decode(), int(at_ms)) for name, at_ms in found]
+
+    def resolve(self, some_id: str) -> str:
+        """The shopper that an id stands for."""
+        with self._in_words():
+            return self._shop.resolve(some_id)
+
+    def _hash(self, key: str) -> dict[str, str]:
+        with self._in_words():
+            return _texts(self._client.hgetall(key))
+
+
+def _texts(fields: dict[bytes, bytes]) -> dict[str, str]:
+    return {name.decode(): value.decode() for name, value in fields.items()}

@@ -1,0 +1,14 @@
+"""Times as people read them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+
+def in_utc(ms: str | float) -> str:
+    """A time in ms, to the second.
+
+    >>> in_utc("1767225600000")
+    '2026-01-01 00:00:00 UTC'
+    """
+    return datetime.fromtimestamp(int(ms) / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
