@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from operators.changes import CONTENT_BITS, Change, Lost, stream_id
-from serving.reader import Storefront
 from state import keys
 
 if TYPE_CHECKING:
@@ -25,8 +24,6 @@ class RedisBefore:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        with store.in_words():
-            self.holds_results = bool(Storefront(store).figures().get("events"))
 
     def changes_after(self, ids: Ids) -> Lost:
         """The last word of the change streams on each membership, after these ids."""

@@ -99,8 +99,6 @@ class Lost(NamedTuple):
 class Before(Protocol):
     """What former runs left in Redis."""
 
-    holds_results: bool
-
     def changes_after(self, ids: Ids) -> Lost:
         """What stands in the change streams after these ids."""
 

@@ -55,7 +55,6 @@ def test_what_was_written_after_a_snapshot_is_found_and_gone_on_after(redis_url:
 
 def test_an_empty_redis_has_nothing_to_take_back(redis_url: str) -> None:
     before = RedisBefore(Store(redis_url, timeout_ms=2000, patience_s=0))
-    assert not before.holds_results
     assert before.changes_after({3: (7, 1)}) == ([], {3: (7, 1)})
 
 
