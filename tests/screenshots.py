@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from state import keys
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
 
 LOOKS = (("wide", 1440, 1000, "light"), ("narrow", 375, 1000, "dark"))
 BYTES_MAX = 150_000
-WARM_UP_S = 20
+COLOURS = 128
+WARM_UP_S = 12
 
 
 def main(folder: Path) -> None:
@@ -41,7 +44,7 @@ def main(folder: Path) -> None:
                     path = folder / f"{name}-{look}.png"
                     _shoot(browser, f"{url}/#/{view}", path, width, height, theme)
                     assert path.stat().st_size < BYTES_MAX, path
-                    print(path, path.stat().st_size)
+                    print(path, path.stat().st_size, flush=True)
             browser.close()
     finally:
         demo.terminate()
@@ -92,8 +95,10 @@ def _shoot(browser: Browser, address: str, path: Path, width: int, height: int, 
     page = context.new_page()
     page.goto(address)
     page.wait_for_selector("main .card")
+    page.wait_for_selector(".state.live")
     page.wait_for_timeout(2500)
-    page.screenshot(path=path, full_page=False)
+    with Image.open(io.BytesIO(page.screenshot())) as picture:
+        picture.convert("RGB").quantize(COLOURS).save(path, optimize=True)
     context.close()
 
 

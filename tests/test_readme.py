@@ -17,6 +17,7 @@ from state import keys
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+DASHBOARD = (ROOT / "docs" / "dashboard.md").read_text()
 STOREFRONT = (ROOT / "docs" / "storefront.md").read_text()
 
 CONTRACT_KEYS = re.findall(r"^(ps:1:\S+)", keys.__doc__ or "", re.M)
@@ -34,7 +35,13 @@ def test_the_first_commands_are_demo_and_test() -> None:
 
 @pytest.mark.parametrize(
     "line",
-    [line for block in code(README, "sh") for line in block.splitlines() if "penstock" in line],
+    [
+        line
+        for page in (README, DASHBOARD)
+        for block in code(page, "sh")
+        for line in block.splitlines()
+        if "penstock" in line
+    ],
 )
 def test_a_command_of_the_readme_is_understood(line: str) -> None:
     program, *arguments = shlex.split(line)
@@ -72,7 +79,7 @@ def test_every_learner_has_words_for_its_reason() -> None:
     )
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/storefront.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/storefront.md", "docs/dashboard.md"])
 def test_every_file_that_is_linked_or_named_is_there(page: str) -> None:
     text = (ROOT / page).read_text()
     linked = [(ROOT / page).parent / link for link in re.findall(r"\]\(([^):#]+)[^):]*\)", text)]

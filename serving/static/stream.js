@@ -2,7 +2,7 @@
 
 import { useEffect, useState } from "./vendor/preact-htm.module.js";
 
-const SILENT_MS = 6000; // the server says something every second
+const SILENT_MS = 10_000; // the server says something every second
 const HIDDEN_MS = 15_000; // a browser allows six streams to a server: tabs nobody sees give theirs back
 const TAIL_MAX = 100;
 

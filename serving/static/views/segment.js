@@ -42,7 +42,7 @@ export function Segment({ id }) {
 function Rule({ kind, rule, description }) {
   const [first, second] = kind === "cluster" ? [description] : [rule, description];
   if (!first) return "";
-  return html`<p class="rule"><span class="quiet">Who is in it</span>${titled(first)}${second && second !== first ? html`<span class="quiet"> · ${second}</span>` : ""}</p>`;
+  return html`<p class="in-words"><span class="quiet">Who is in it</span>${titled(first)}${second && second !== first ? html`<span class="quiet"> · ${second}</span>` : ""}</p>`;
 }
 
 function History({ id, minute }) {
