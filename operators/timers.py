@@ -22,15 +22,21 @@ class Timers:
     (['ann', 'eve'], [], ['bob'])
     """
 
-    __slots__ = ("_minutes", "_next")
+    __slots__ = ("_count", "_minutes", "_next")
 
     def __init__(self) -> None:
         self._minutes: dict[int, list[tuple[int, str]]] = {}
         self._next = 0
+        self._count = 0
+
+    def __len__(self) -> int:
+        """How many there are, those of names that are no more included."""
+        return self._count
 
     def add(self, due_ms: int, name: str) -> None:
         """Note that a name is due at a time."""
         minute = due_ms // MINUTE_MS
+        self._count += 1
         names = self._minutes.get(minute)
         if names is None:
             self._minutes[minute] = [(due_ms, name)]
@@ -48,6 +54,7 @@ class Timers:
             return
         for minute in sorted(minute for minute in self._minutes if minute <= now):
             names = self._minutes.pop(minute)
+            self._count -= len(names)
             for due_ms, name in names:
                 if due_ms < now_ms:
                     yield name

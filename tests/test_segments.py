@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.segments.compiling import RuleSet
+from operators.segments.engine import TIMERS_A_ROW, TIMERS_MIN
 from operators.segments.why import why
 from operators.visit import Rules
 from state.config import Lifecycle, Profiles, Sessions, State
@@ -244,3 +245,19 @@ def test_why_says_which_conditions_hold_and_until_when() -> None:
         "no search within 1 h",
     ]
     assert [one.holds for one in (views, purchases, searches)] == [True, False, False]
+
+
+def test_timers_do_not_pile_up_for_who_is_gone() -> None:
+    """Of a window of weeks a timer would wait for weeks, whoever it is for."""
+    text = "lately: {when: {event: item_view, count: at least 1, within: 30 d}}"
+    flow = Flow(rules=rules_of(text))
+    for n in range(40):
+        names = [f"shopper-{n}-{m}" for m in range(50)]
+        at_ms = n * MINUTE_MS
+        flow.feed([view(f"{name}-1", at_ms, name) for name in names])
+        flow.feed([event("erase", f"{name}-2", at_ms + 1, name) for name in names])
+    most = TIMERS_MIN + 50 * (1 + TIMERS_A_ROW)
+    for device in flow.devices:
+        engine = device.shoppers.segments
+        assert engine is not None
+        assert len(engine._timers) <= most

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from state.messages import Transition
     from state.shopper import Shopper
 
+TIMERS_A_ROW = 4
+TIMERS_MIN = 100
+"""With more timers than so many they are made anew, one a shopper, from what they are for."""
+
 
 class Engine:
     """Asks the rules when there is reason to; `transitions` are those of the batch at hand."""
@@ -88,6 +92,11 @@ class Engine:
 
     def due(self, rows: dict[str, Shopper], clock_ms: int) -> list[str]:
         """Let time pass for all; who changed."""
+        if len(self._timers) > TIMERS_A_ROW * len(rows) + TIMERS_MIN:
+            # Of those who left, and of answers that changed meanwhile, some would wait for weeks.
+            self._timers = Timers()
+            for known, row in rows.items():
+                self.follow(known, row)
         changed: list[str] = []
         for name in self._timers.due(clock_ms + 1):
             shopper = rows.get(name)
