@@ -26,10 +26,12 @@ if TYPE_CHECKING:
 
     Shares = NDArray[np.float64]
 
-ALL_FIRST = 4096
+RUN = 256
+RUNS_FIRST = 16
 JUDGED_EVERY = 16
-"""The first `ALL_FIRST` events are all judged, of the next as many every second one, and so on down
-to one in `JUDGED_EVERY`: a price that does not depend on how the stream is cut into batches."""
+"""Events are judged in runs of `RUN`: the first `RUNS_FIRST` all, of the next as many every second one,
+and so on down to one in `JUDGED_EVERY`. So it does not depend on how the stream is cut into batches, and
+most small batches have none: half of what judging a few costs is the same for many."""
 ROWS_AT_ONCE = 256
 """Lists mixed together: the columns in between then stay in the cache."""
 
@@ -70,9 +72,9 @@ class Blend(Kept):
         `would_show` gives the lists in the order of `names`. A cart or an order of what was just
         looked at is no case: nobody needed a list for it.
         """
-        number = self.events + np.arange(len(batch))
+        run = (self.events + np.arange(len(batch))) // RUN
         self.events += len(batch)
-        is_case = number % np.minimum(1 + number // ALL_FIRST, JUDGED_EVERY) == 0
+        is_case = run % np.minimum(1 + run // RUNS_FIRST, JUDGED_EVERY) == 0
         is_case &= (batch.kind == VIEW) | (batch.context != batch.item[:, None]).all(axis=1)
         case = np.flatnonzero(is_case)
         if not len(case):

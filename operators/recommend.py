@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 BELIEFS: Mapping[str, float] = {
     "covisitation": 0.5,
-    "sessions": 0.5,
+    "session_knn": 0.5,
     "again": 0.2,
     "factors": 0.2,
     "popularity": 0.1,

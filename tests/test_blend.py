@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from operators.blend import ALL_FIRST, Blend
+from operators.blend import RUN, RUNS_FIRST, Blend
 from operators.captions import reason_row
 from operators.ranking import best_items, without
 from state.interactions import CART, NOBODY, VIEW, Interactions, Lists, Requests, empty_lists
@@ -135,8 +135,9 @@ def test_no_learner_falls_silent() -> None:
 
 def test_what_is_judged_does_not_depend_on_how_the_stream_is_cut() -> None:
     asked_for: list[list[int]] = []
-    stream = [(shopper, A) for shopper in range(2 * ALL_FIRST)]
-    for size in (2 * ALL_FIRST, 100, 7):
+    all_first = RUN * RUNS_FIRST
+    stream = [(shopper, A) for shopper in range(2 * all_first)]
+    for size in (2 * all_first, 100, 7):
         shoppers: list[int] = []
 
         def would_show(requests: Requests, shoppers: list[int] = shoppers) -> list[Lists]:
@@ -148,8 +149,8 @@ def test_what_is_judged_does_not_depend_on_how_the_stream_is_cut() -> None:
             blend.judge(clicks(*stream[start : start + size]), would_show)
         asked_for.append(shoppers)
     assert asked_for[0] == asked_for[1] == asked_for[2]
-    assert asked_for[0][:ALL_FIRST] == list(range(ALL_FIRST))
-    assert len(asked_for[0]) == ALL_FIRST + ALL_FIRST // 2
+    assert asked_for[0][:all_first] == list(range(all_first))
+    assert len(asked_for[0]) == all_first + all_first // 2
 
 
 def test_the_cart_of_what_was_just_looked_at_is_no_case() -> None:

@@ -295,12 +295,12 @@ def test_a_snapshot_from_before_a_learner_was_there_is_taken_over() -> None:
     former = {
         name: array
         for name, array in recommender.arrays().items()
-        if not name.startswith(("sessions/", "again/", "blend/"))
+        if not name.startswith(("session_knn/", "again/", "blend/"))
     }
     former |= {"blend/hits": np.ones(3), "blend/standing": np.zeros((4096, 3, 20), np.int32)}
     restored = Recommender()
     restored.restore(former, ids_of(recommender))
     apart = restored.rank_apart(["visitor3"], NOW_MS)
-    assert apart["sessions"].entries() == [[]] != apart["blend"].entries()
+    assert apart["session_knn"].entries() == [[]] != apart["blend"].entries()
     restored.learn(views([("ann", "item3", 0)]))
     assert len(items_of(restored, "ann")) == 20

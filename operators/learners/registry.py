@@ -8,7 +8,7 @@ from operators.learners.again import Again
 from operators.learners.covisitation import Covisitation
 from operators.learners.factors import FactorsLearner
 from operators.learners.popularity import Popularity
-from operators.learners.sessions import Sessions
+from operators.learners.session_knn import SessionKnn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 LEARNERS: Mapping[str, Callable[[], Learner]] = {
     "covisitation": Covisitation,
-    "sessions": Sessions,
+    "session_knn": SessionKnn,
     "again": Again,
     "factors": FactorsLearner,
     "popularity": Popularity,

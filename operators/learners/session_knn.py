@@ -28,7 +28,7 @@ ROWS_AT_ONCE = 64
 """Requests answered together: the columns in between then stay in the cache."""
 
 
-class Sessions(Kept):
+class SessionKnn(Kept):
     """Nearest neighbours among the last `length` clicks of every shopper, found by item.
 
     Each item knows the `recent` shoppers who came to it last. Of those of the last `reach` different
@@ -44,14 +44,14 @@ class Sessions(Kept):
     visitor int32[items, recent]   who came, a ring; `visits` int64[items] how many in all
     """
 
-    name = "sessions"
+    name = "session_knn"
 
     def __init__(
         self,
         *,
-        length: int = 16,
-        recent: int = 64,
-        neighbours: int = 64,
+        length: int = 10,
+        recent: int = 32,
+        neighbours: int = 32,
         reach: int = 4,
         fading: float = 0.4,
         ageing: float = 0.4,
