@@ -28,20 +28,17 @@ class RedisBefore:
     def changes_after(self, ids: Ids) -> Lost:
         """The last word of the change streams on each membership, after these ids."""
         last = dict(ids)
-        lost: dict[tuple[bytes, bytes], Change] = {}
+        lost: dict[tuple[str, str], Change] = {}
+        triggers: set[Change] = set()
         for stream in range(keys.CHANGE_STREAMS):
             for entry_id, fields in self._entries(stream, ids.get(stream)):
                 last[stream] = stream_id(entry_id.decode())
-                kind, shopper, segment = fields[b"kind"], fields[b"shopper"], fields[b"segment"]
-                if kind in (b"enter", b"leave"):
-                    lost[shopper, segment] = Change(
-                        kind.decode(),
-                        shopper.decode(),
-                        segment.decode(),
-                        int(fields[b"event_ts"]),
-                        fields.get(b"known") == b"1",
-                    )
-        return Lost([*lost.values()], last)
+                change = _change(fields)
+                if change.kind in ("enter", "leave"):
+                    lost[change.shopper, change.segment] = change
+                elif change.kind == "trigger":
+                    triggers.add(change)
+        return Lost([*lost.values()], last, frozenset(triggers))
 
     def _entries(
         self, stream: int, after: tuple[int, int] | None
@@ -55,3 +52,15 @@ class RedisBefore:
             if len(page) < PAGE_ENTRIES:
                 return
             start = b"(" + page[-1][0]
+
+
+def _change(fields: dict[bytes, bytes]) -> Change:
+    said = {name.decode(): value.decode() for name, value in fields.items()}
+    return Change(
+        said["kind"],
+        said["shopper"],
+        said["segment"],
+        int(said["event_ts"]),
+        said.get("known") == "1",
+        said.get("item", ""),
+    )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from operators.triggers import turns_of
 from state import keys
 from state.interactions import Card
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from operators.triggers import Turn
     from state.events import Item
     from state.messages import Arguments, Write
 
@@ -18,14 +20,25 @@ CARD_TTL_S = 30 * 86_400
 
 class Cards:
     """Cards by item id, which of them changed since they were last written, and which since they
-    were last stored."""
+    were last stored. A price that falls by the share `drop_min` is a turn."""
 
     def __init__(
-        self, rows: dict[str, Card] | None = None, changed: set[str] | None = None
+        self,
+        rows: dict[str, Card] | None = None,
+        changed: set[str] | None = None,
+        *,
+        drop_min: float = 0.05,
     ) -> None:
         self.rows = {} if rows is None else rows
         self.changed = set() if changed is None else changed
         self.unstored: set[str] = set()
+        self._drop_min = drop_min
+        self._turns: list[Turn] = []
+
+    def take_turns(self) -> list[Turn]:
+        """What happened to items since last asked."""
+        turns, self._turns = self._turns, []
+        return turns
 
     def learn(self, told: Iterable[tuple[int, Item, str]]) -> None:
         """Hear of items: event time, item, currency. What is newer replaces what is older.
@@ -52,6 +65,7 @@ class Cards:
                     and (not currency or currency == card.currency)
                 ):
                     continue
+                self._turns += turns_of(card, item, currency, at_ms, self._drop_min)
             card.name = item.name or card.name
             card.category = item.category or card.category
             card.brand = item.brand or card.brand

@@ -22,13 +22,14 @@ Ids = dict[int, tuple[int, int]]
 """By stream, the last id written: ms, and the count within it."""
 
 ChangeFields = dict[str, str | int]
-"""An entry of a change stream: `id kind shopper segment version event_ts known`."""
+"""An entry of a change stream: `id kind shopper segment version event_ts known`, and `item`."""
 
 
 class Change(NamedTuple):
     """A shopper entered or left a segment, changed stage, became another shopper, or was erased.
 
-    `known` is whether the shopper's id is a user's.
+    Or a trigger named `segment` concerns the shopper and an `item` (`operators.triggers`). `known` is
+    whether the shopper's id is a user's.
     """
 
     kind: str
@@ -36,6 +37,7 @@ class Change(NamedTuple):
     segment: str
     at_ms: int
     known: bool = False
+    item: str = ""
 
 
 CONTENT_BITS = 32
@@ -63,7 +65,8 @@ class ChangeLog:
             now = (change.at_ms, 0) if change.at_ms > ms else (ms, count + 1)
             self.ids[stream] = now
             text = f"{change.kind} {change.shopper} {change.segment} {change.at_ms}"
-            content = zlib.crc32(text.encode())
+            more = ("item", change.item) if change.item else ()
+            content = zlib.crc32(f"{text} {change.item}".rstrip().encode())
             writes.append(
                 (
                     "XADD",
@@ -84,16 +87,21 @@ class ChangeLog:
                     change.at_ms,
                     "known",
                     int(change.known),
+                    *more,
                 )
             )
         return writes
 
 
 class Lost(NamedTuple):
-    """What the streams say of each membership last, after the ids of a snapshot; their last ids."""
+    """What the streams say of each membership last, after the ids of a snapshot; their last ids.
+
+    `triggers` are those that need not be told again.
+    """
 
     changes: list[Change]
     ids: Ids
+    triggers: frozenset[Change]
 
 
 class Before(Protocol):

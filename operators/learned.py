@@ -20,6 +20,7 @@ from operators.segments.compiling import rule_segments
 from operators.standing import Standing
 from operators.stored_tables import Loaded, StoredTables, Tables
 from operators.totals import Ledger
+from operators.views import Views
 from state.resp import bulk
 from state.segments import cluster_id
 from state.snapshots import LEARNED, LearnedState, pack_arrays, unpack_arrays
@@ -56,7 +57,8 @@ class Learned:
         rules = rule_segments(settings)
         self._rules = () if rules is None else rules.rules
         self.rule_versions = RuleVersions(self._rules)
-        self.cards = Cards()
+        self.cards = Cards(drop_min=settings.triggers.price_drop_min)
+        self.views = Views(settings.triggers.views_max)
         self.changes = ChangeLog(settings.redis.change_stream_max)
         self.ledger = Ledger()
         self.defined: dict[int, tuple[str, int]] = {}
@@ -122,6 +124,7 @@ class Learned:
             batches=self.batches,
             propensity=pack_arrays(self.propensity.small()),
             rules=self.rule_versions.versions,
+            views=pack_arrays(self.views.small()),
         )
         if state.journal is None:
             state = msgspec.structs.replace(
@@ -131,6 +134,7 @@ class Learned:
                 clusters=pack_arrays(self.clusters.arrays()),
                 audience=pack_arrays(self.standing.arrays()),
                 propensity=pack_arrays(self.propensity.arrays()),
+                views=pack_arrays(self.views.arrays()),
                 cards=self.cards.rows,
             )
         return LEARNED.encode(state)
@@ -141,6 +145,7 @@ class Learned:
             "clusters": unpack_arrays(state.clusters),
             "audience": unpack_arrays(state.audience),
             "propensity": unpack_arrays(state.propensity),
+            "views": unpack_arrays(state.views),
         }
         loaded = Loaded(stored, state.vocabularies, state.cards)
         self._stored.load(state.journal, loaded)
@@ -149,7 +154,12 @@ class Learned:
         self.clusters.restore(stored["clusters"])
         self.standing.restore(stored["audience"], self.clock_ms)
         self.propensity.restore(stored["propensity"])
-        self.cards = Cards(loaded.cards, set(state.changed_cards))
+        self.views.restore(stored["views"])
+        self.cards = Cards(
+            loaded.cards,
+            set(state.changed_cards),
+            drop_min=self.settings.triggers.price_drop_min,
+        )
         if state.journal is not None:
             self._tables().settle()
             self.audience.settled()
@@ -169,5 +179,6 @@ class Learned:
             "clusters": self.clusters,
             "audience": self.standing,
             "propensity": self.propensity,
+            "views": self.views,
         }
         return Tables(parts, self.recommender.vocabularies(), self.cards)

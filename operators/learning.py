@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from operators import leaving, lists, published, telling
+from operators import leaving, lists, published, telling, triggers
 from operators.features import LAST_MS, feature_matrix, feature_rows
 from operators.learned import Learned
 from operators.recommend import Events
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from operators.changes import Before, Change
     from state.config import Settings
+    from state.interactions import Interactions
     from state.journal import Journals
     from state.messages import Active, BatchId, Click, Part, Visited, Write
 
@@ -59,9 +60,10 @@ class Learning:
         self._pending: dict[BatchId, list[Part]] = {}
         self._weights = msgspec.structs.asdict(settings.lists.weights)
         self._lost: list[Change] = []
+        self._told: frozenset[Change] = frozenset()
         if before is not None:
             log = self.learned.changes
-            self._lost, log.ids = before.changes_after(log.ids)
+            self._lost, log.ids, self._told = before.changes_after(log.ids)
 
     def fold_all(self, parts: Sequence[Part]) -> list[Output]:
         """Take in shards' parts; of each batch that is whole now, all that it leads to.
@@ -122,7 +124,7 @@ class Learning:
             changes += audience.apply(one.transitions, recommender.shoppers)
         writes += telling.changed(changes)
         segments_end = len(writes)
-        recommender.learn(clicks)
+        changes += self._triggers(recommender.learn(clicks))
         learned.propensity.learn(visited)
         for one in visited:
             for shopper, micros, at_ms in one.orders:
@@ -157,12 +159,22 @@ class Learning:
         ]
         return Output(told + writes, branches, ledger.growth(), watermark_ms, len(told))
 
+    def _triggers(self, seen: Interactions | None) -> list[Change]:
+        """Remember who looked at what; tell whom it concerns what happened to items."""
+        learned = self.learned
+        if seen is not None:
+            learned.views.add(seen.shopper, seen.item, seen.at_ms, seen.kind == PURCHASE)
+        changes = triggers.told(learned, learned.cards.take_turns())
+        return [one for one in changes if one not in self._told]
+
     def _clicks(self, batches: list[list[Visited]]) -> Events:
         """What shoppers did with items, over all shards, in the order in which it was read."""
         learned = self.learned
         clicks: list[Click] = []
         for visited in batches:
-            learned.cards.learn(chain.from_iterable(one.catalogue for one in visited))
+            # Of an item as it happened, whichever shards heard of it.
+            told = chain.from_iterable(one.catalogue for one in visited)
+            learned.cards.learn(sorted(told, key=itemgetter(0)))
             clicks += sorted(chain.from_iterable(one.clicks for one in visited), key=itemgetter(0))
         if not clicks:
             return Events([], [], [], [], [], [], [], [])

@@ -28,6 +28,7 @@ def leave(learned: Learned, visited: list[Visited], writes: list[Write]) -> list
     shoppers = learned.recommender.shoppers
     gone = [(a, user, Change("merge", a, user, at)) for v in visited for a, user, at in v.moved]
     gone += [(who, "", Change("erase", who, "", at)) for v in visited for who, at in v.erased]
+    erased: list[int] = []
     for name, user, change in gone:
         learned.recommender.leave(name, user)
         row = shoppers.find(name)
@@ -36,6 +37,11 @@ def leave(learned: Learned, visited: list[Visited], writes: list[Write]) -> list
         changes += learned.standing.drop(row, name, change.at_ms)
         writes.append(("DEL", keys.segments_key(name), keys.top_key(name, keys.SLOT)))
         changes.append(change._replace(known=known))
+        if row != NOBODY and user:
+            learned.views.move(row, shoppers.find(user))
+        elif row != NOBODY:
+            erased.append(row)
+    learned.views.leave("shopper", np.array(erased, np.int32), learned.now_ms)
     return changes
 
 
@@ -57,6 +63,7 @@ def forget(
     gone = np.unique(np.array(rows, np.int32))
     learned.standing.forget(gone)
     learned.propensity.forget(gone)
+    learned.views.leave("shopper", gone, learned.now_ms)
     learned.recommender.forget_shoppers(gone)
     return changes
 
@@ -73,6 +80,7 @@ def bound(learned: Learned, writes: list[Write]) -> list[Change]:
     if len(recommender.items.rows) > bounds.items_max:
         items = longest_unseen(recommender.items.live(), recommender.seen.at_ms, bounds.items_max)
         learned.cards.forget([recommender.items.ids[row] for row in items.tolist()])
+        learned.views.leave("item", items, learned.now_ms)
         recommender.forget_items(items)
     return changes
 

@@ -127,10 +127,10 @@ class Recommender(Kept):
             allow_repeats=lists.allow_repeats,
         )
 
-    def learn(self, events: Events) -> None:
-        """Judge the learners by a batch, then learn it."""
+    def learn(self, events: Events) -> Interactions | None:
+        """Judge the learners by a batch, then learn it; gives its rows, if it has any."""
         if not events.items:
-            return
+            return None
         batch = self._interactions(events)
         self.blend.judge(batch, self._would_show)
         self.seen.see(batch.item, batch.at_ms)
@@ -140,6 +140,7 @@ class Recommender(Kept):
         for kind, values in (("category", events.categories), ("segment", events.segments)):
             scope = self._scope_rows(kind, values)
             self.scoped.learn_many(scope, batch.item, batch.weight, batch.at_ms)
+        return batch
 
     def rank(self, shoppers: Sequence[str], now_ms: int) -> RankedLists:
         """A list for each shopper; one never seen gets what is popular. It teaches nothing."""

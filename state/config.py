@@ -115,6 +115,15 @@ class Lifecycle(_Section, frozen=True):
             )
 
 
+class Triggers(_Section, frozen=True):
+    """What is told to those who looked at an item: it is back in stock, its price drops."""
+
+    views_max: NotNegative = 1_000_000
+    days: Positive = 30
+    shoppers_max: Positive = 1000
+    price_drop_min: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.05
+
+
 class Weights(_Section, frozen=True):
     """How much one event says about a shopper's taste."""
 
@@ -256,6 +265,7 @@ class Settings(_Section, frozen=True):
     propensity: Propensity = Propensity()
     rfm: Rfm = Rfm()
     lifecycle: Lifecycle = Lifecycle()
+    triggers: Triggers = Triggers()
     lists: Lists = Lists()
     state: State = State()
     redis: Redis = Redis()

@@ -209,6 +209,7 @@ class LearnedState(msgspec.Struct):
     propensity: dict[str, Array] = {}
     clock_ms: int = 0
     rules: dict[str, RuleVersion] = {}
+    views: dict[str, Array] = {}
 
 
 class TableState(msgspec.Struct):
@@ -238,7 +239,7 @@ DEVICES = SnapshotCodec(
 USERS = SnapshotCodec(UsersState, version=5, upgrades=dict.fromkeys((1, 2, 3, 4), _with_new_fields))
 ROWS = SnapshotCodec(RowsState, version=3, upgrades=dict.fromkeys((1, 2), _with_new_fields))
 LEARNED = SnapshotCodec(
-    LearnedState, version=5, upgrades=dict.fromkeys((1, 2, 3, 4), _with_new_fields)
+    LearnedState, version=6, upgrades=dict.fromkeys((1, 2, 3, 4, 5), _with_new_fields)
 )
 TABLE = SnapshotCodec(TableState, version=1)
 

@@ -43,7 +43,9 @@ def test_what_was_written_after_a_snapshot_is_found_and_gone_on_after(redis_url:
     log = written(redis_url, LOST[:1])
     snapshot = dict(log.ids)
     written(redis_url, LOST[1:], log)
-    lost, ids = RedisBefore(Store(redis_url, timeout_ms=2000, patience_s=0)).changes_after(snapshot)
+    lost, ids, _ = RedisBefore(Store(redis_url, timeout_ms=2000, patience_s=0)).changes_after(
+        snapshot
+    )
     assert sorted(lost) == sorted(LOST[1:])
     assert ids == log.ids
     resumed = ChangeLog(1000)
@@ -55,7 +57,7 @@ def test_what_was_written_after_a_snapshot_is_found_and_gone_on_after(redis_url:
 
 def test_an_empty_redis_has_nothing_to_take_back(redis_url: str) -> None:
     before = RedisBefore(Store(redis_url, timeout_ms=2000, patience_s=0))
-    assert before.changes_after({3: (7, 1)}) == ([], {3: (7, 1)})
+    assert before.changes_after({3: (7, 1)}) == ([], {3: (7, 1)}, frozenset())
 
 
 def test_memberships_and_the_stream_are_those_of_the_state_again(redis_url: str) -> None:
@@ -81,7 +83,7 @@ def test_memberships_and_the_stream_are_those_of_the_state_again(redis_url: str)
     store.settle()
     written(redis_url, LOST[1:], log)
 
-    lost, log.ids = RedisBefore(store).changes_after(snapshot)
+    lost, log.ids, _ = RedisBefore(store).changes_after(snapshot)
     righted, _ = audience.set_right(lost, lambda name: 0 if name == "ann" else NOBODY)
     store.send([*log.writes(righted), *telling.changed(righted)])
     store.settle()

@@ -88,10 +88,11 @@ def test_a_change_is_told_as_segment_tells_it(
         Change("leave", "ann", "vip", at_ms + 1, known=True),
         Change("merge", "device-1", "ann", at_ms + 2),
         Change("erase", "device-2", "", at_ms + 3),
+        Change("trigger", "ann", "price-drop", at_ms + 4, known=True, item="mug"),
     )
     with telling(settings(there), redis_url):
         there.until_taken(ids)
-    entered, left, merged, erased = [
+    entered, left, merged, erased, dropped = [
         next(one.json for one in there.taken if one.id == wanted) for wanted in ids
     ]
     library = {"name": "penstock", "version": keys.WRITER_VERSION}
@@ -129,6 +130,8 @@ def test_a_change_is_told_as_segment_tells_it(
         "context": {"library": library},
     }
     assert (erased["event"], erased["anonymousId"]) == ("Shopper Erased", "device-2")
+    assert (dropped["event"], dropped["userId"]) == ("Price Dropped", "ann")
+    assert dropped["properties"] == {"trigger": "price-drop", "product_id": "mug"}
     assert pending(shop) == 0
 
 

@@ -130,6 +130,7 @@ SAMPLES: dict[str, Any] = {
         propensity=pack_arrays({"session.labels": np.array([3, 1])}),
         clock_ms=1_600_000_700_000,
         rules={"vip": RuleVersion(5, 2, 1_600_000_600_000, "VIP", "The best.", "aov", "live")},
+        views=pack_arrays({"next": np.array([3])}),
     ),
     "table": TableState(
         "recommender",
@@ -170,12 +171,16 @@ FORMER: dict[str, Any] = {
         ledger=LEDGER_V2,
         propensity={},
         rules={},
+        views={},
     ),
     "learned-v2": msgspec.structs.replace(
-        SAMPLES["learned"], ledger=LEDGER_V2, propensity={}, clock_ms=0, rules={}
+        SAMPLES["learned"], ledger=LEDGER_V2, propensity={}, clock_ms=0, rules={}, views={}
     ),
-    "learned-v3": msgspec.structs.replace(SAMPLES["learned"], propensity={}, clock_ms=0, rules={}),
-    "learned-v4": msgspec.structs.replace(SAMPLES["learned"], clock_ms=0, rules={}),
+    "learned-v3": msgspec.structs.replace(
+        SAMPLES["learned"], propensity={}, clock_ms=0, rules={}, views={}
+    ),
+    "learned-v4": msgspec.structs.replace(SAMPLES["learned"], clock_ms=0, rules={}, views={}),
+    "learned-v5": msgspec.structs.replace(SAMPLES["learned"], views={}),
 }
 """What bytes of a former version hold, where the sample of today has more."""
 

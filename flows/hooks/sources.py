@@ -111,7 +111,7 @@ class Changes:
             self.vanished += 1
             return None
         kind, segment = entry.fields[b"kind"], entry.fields[b"segment"].decode()
-        if kind in (b"enter", b"leave") and not self._wants(segment):
+        if kind in (b"enter", b"leave", b"trigger") and not self._wants(segment):
             return None
         name = self._names.get(segment, segment)
         return message(entry.stream, entry.id, entry.fields, name)

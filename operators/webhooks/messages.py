@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _AUDIENCE = {"enter": ("Audience Entered", True), "leave": ("Audience Exited", False)}
+_TRIGGERS = {"back-in-stock": "Back In Stock", "price-drop": "Price Dropped"}
 _LIBRARY = {"name": "penstock", "version": keys.WRITER_VERSION}
 
 
@@ -55,6 +56,9 @@ def message(stream: int, entry_id: bytes, fields: Mapping[bytes, bytes], name: s
             "version": int(said["version"]),
             segment: is_in,
         }
+    elif kind == "trigger":
+        told |= {"type": "track", "event": _TRIGGERS[segment], **who}
+        told["properties"] = {"trigger": segment, "product_id": said["item"]}
     elif kind == "merge":
         told |= {"type": "alias", "previousId": shopper, "userId": segment}
     elif kind == "erase":
