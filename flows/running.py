@@ -164,6 +164,12 @@ def live_flow(
     kafka = settings.kafka
     letters = dead_letter_topic(kafka) if kafka.dead_letters else DeadLetterSink(dead_letters)
     redis = RedisSink(partial(connect, redis_url, settings, fence), measured=True)
+    asked = connect(redis_url, settings)
+
+    def verify() -> None:
+        if fence is not None:
+            fence.verify(asked.values([fence.token_key])[0])
+
     flow = build(
         source,
         redis if place.learns else elsewhere(redis),
@@ -171,7 +177,7 @@ def live_flow(
         settings,
         journals=journals,
         archive=RedisArchive(lambda: connect(redis_url, settings)),
-        changes=change_topic(kafka) if kafka.changes else None,
+        changes=change_topic(kafka, verify) if kafka.changes else None,
         before=RedisBefore(connect(redis_url, settings)),
     )
     op.input("pulse", flow, Ticks())

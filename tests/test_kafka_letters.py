@@ -14,12 +14,13 @@ from kafka import KafkaConsumer, TopicPartition
 
 from flows import cli
 from flows.kafka.producer import Producer
+from flows.kafka.sinks import change_topic
 from flows.running import run_live
 from serving.reader import Storefront
 from state import config
 from state.deadletters import RAW_BYTES_MAX, DeadLetter
 from state.errors import UserError
-from state.store import Store
+from state.store import Fence, Store
 from tests.kafka_runs import NOW_MS, event, send
 
 if TYPE_CHECKING:
@@ -158,6 +159,23 @@ def test_changes_are_in_their_topic_as_in_redis(live: Live) -> None:
         [{**change, "version": "1"}["id"], change["kind"]] for _, change in told
     ) == sorted([change["id"], change["kind"]] for change in in_redis)
     assert all(key.decode() == change["shopper"] for key, change in told)
+
+
+def test_a_run_that_was_overtaken_sends_no_more_changes(live: Live) -> None:
+    settings = config.load(overrides=tuple(live.sets()), environment={})
+    fence = Fence("shop", 5)
+
+    def verify() -> None:
+        fence.verify(live.store.values([fence.token_key])[0])
+
+    part = change_topic(settings.kafka, verify).build_part("changes", "topic", None)
+    part.write_batch([[{"shopper": "ann", "kind": "enter"}]])
+    part.snapshot()
+    live.store.client.set(fence.token_key, 6)
+    with pytest.raises(UserError, match="another run took over shop"):
+        part.write_batch([[{"shopper": "bob", "kind": "enter"}]])
+    part.close()
+    assert [one.key for one in records_of(live.broker, live.changes)] == [b"ann"]
 
 
 def test_a_letter_that_holds_no_whole_record_is_counted_and_stays(

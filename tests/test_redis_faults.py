@@ -21,6 +21,8 @@ from state import keys
 from state.config import Redis
 from state.errors import UserError
 from state.store import LOGIN_VARIABLE, Store
+from state.store.links import pack
+from state.store.streams import give_way
 from tests.streams import content, flow_settings
 
 if TYPE_CHECKING:
@@ -330,3 +332,16 @@ def test_a_refused_entry_of_a_stream_is_there_although_a_later_one_was_taken() -
         writing.send([("XADD", "ps:1:changes", "2-0", "n", 2)])
         writing.close()
         assert [entry for entry, _ in other.client.xrange("ps:1:changes")] == [b"1-0", b"2-0"]
+
+
+def test_a_group_of_readers_gets_what_gave_way_and_is_written_again(redis_url: str) -> None:
+    client = Store(redis_url, timeout_ms=500, patience_s=2).client
+    stream, first = "ps:1:changes", ("XADD", "ps:1:changes", "1-0", "n", 1)
+    client.xadd(stream, {"n": 2}, "2-0")
+    client.xgroup_create(stream, "readers", "0")
+    assert [len(entries) for _, entries in client.xreadgroup("readers", "a", {stream: ">"})] == [1]
+    assert give_way(client, [pack(first)])
+    for entry in (1, 2):
+        client.xadd(stream, {"n": entry}, f"{entry}-0")
+    ((_, entries),) = client.xreadgroup("readers", "a", {stream: ">"})
+    assert [entry for entry, _ in entries] == [b"1-0", b"2-0"]

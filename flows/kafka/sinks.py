@@ -25,13 +25,20 @@ T = TypeVar("T")
 
 class _TopicPartition(StatefulSinkPartition["list[T]", "int | None"], Generic[T]):
     def __init__(
-        self, producer: Producer, record: Callable[[T], Record], stored: int | None
+        self,
+        producer: Producer,
+        record: Callable[[T], Record],
+        stored: int | None,
+        verify: Callable[[], None] | None,
     ) -> None:
         self._producer = producer
+        self._verify = verify
         self._record = record
         self._stored = stored
 
     def write_batch(self, values: list[list[T]]) -> None:
+        if self._verify is not None:
+            self._verify()
         for batch in values:
             for one in batch:
                 self._producer.send(*self._record(one))
@@ -48,11 +55,21 @@ class _TopicPartition(StatefulSinkPartition["list[T]", "int | None"], Generic[T]
 class TopicSink(FixedPartitionedSink["list[T]", "int | None"], Generic[T]):
     """Lists of things into a topic, each as the record that `record` makes of it.
 
+    `verify` is asked before some are sent, and raises where another run took over.
+
     A recovery folder knows the sink by the name of its one partition, so a topic that takes the place
     of a file has the name of that, and keeps what was stored of it.
     """
 
-    def __init__(self, kafka: Kafka, topic: str, record: Callable[[T], Record], name: str) -> None:
+    def __init__(
+        self,
+        kafka: Kafka,
+        topic: str,
+        record: Callable[[T], Record],
+        name: str,
+        verify: Callable[[], None] | None = None,
+    ) -> None:
+        self._verify = verify
         self._kafka = kafka
         self._name = name
         self._topic = topic
@@ -66,7 +83,8 @@ class TopicSink(FixedPartitionedSink["list[T]", "int | None"], Generic[T]):
         self, step_id: str, for_part: str, resume_state: int | None
     ) -> _TopicPartition[T]:
         """A producer of this worker's own. Raises UserError: no broker, no topic."""
-        return _TopicPartition(Producer(self._kafka, self._topic), self._record, resume_state)
+        producer = Producer(self._kafka, self._topic)
+        return _TopicPartition(producer, self._record, resume_state, self._verify)
 
 
 def dead_letter_topic(kafka: Kafka) -> TopicSink[DeadLetter]:
@@ -74,9 +92,9 @@ def dead_letter_topic(kafka: Kafka) -> TopicSink[DeadLetter]:
     return TopicSink(kafka, kafka.dead_letters, dead_letter_record, DEAD_LETTERS_PART)
 
 
-def change_topic(kafka: Kafka) -> TopicSink[ChangeFields]:
-    """Changes to `kafka.changes`, keyed by shopper; consumers drop those whose fields they have had."""
-    return TopicSink(kafka, kafka.changes, change_record, "topic")
+def change_topic(kafka: Kafka, verify: Callable[[], None] | None = None) -> TopicSink[ChangeFields]:
+    """Changes to `kafka.changes`, keyed by shopper; consumers drop those whose `id` they have had."""
+    return TopicSink(kafka, kafka.changes, change_record, "topic", verify)
 
 
 def dead_letter_record(letter: DeadLetter) -> Record:

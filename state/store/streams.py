@@ -36,7 +36,12 @@ def give_way(client: Any, packed: list[bytes]) -> bool:
         newer = [entry_id for entry_id, _ in client.xrange(key, min=b"(" + wanted)]
         if newer:
             client.xdel(key, *newer)
-        client.execute_command("XSETID", key, _before(wanted))
+        before = _before(wanted)
+        client.execute_command("XSETID", key, before)
+        for group in client.xinfo_groups(key):
+            # It would not be given what is written again below where it has come to.
+            if _parts(group["last-delivered-id"]) >= _parts(wanted):
+                client.xgroup_setid(key, group["name"], before)
         gave_way.add(key)
     return bool(gave_way)
 
