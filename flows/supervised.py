@@ -8,6 +8,8 @@ import signal
 
 from flows import metrics, pulse
 
+SUPERVISOR = "PENSTOCK_SUPERVISOR"
+"""Environment variable with the supervisor's process id."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -19,5 +21,8 @@ def is_supervised() -> bool:
 def join_supervisor() -> None:
     """Show the pulse, and die with the supervisor, however that ends."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # It may have ended before that.
+    if os.getppid() != int(os.environ[SUPERVISOR]):
+        os.kill(os.getpid(), signal.SIGKILL)
     metrics.RESTARTS.inc(int(os.environ[metrics.RESTARTS_VARIABLE]))
     pulse.share(int(os.environ[pulse.VARIABLE]))

@@ -22,6 +22,7 @@ from flows.beginning import kafka_answers, redis_answers, redis_is_whole
 from flows.kafka.source import KafkaSource
 from flows.recovery import recovery
 from flows.stopping import STOP_S, ends_soon
+from flows.supervised import SUPERVISOR
 from flows.tenure import USER_ERROR, lost, tenure
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class Child:
             env={
                 **os.environ,
                 pulse.VARIABLE: str(descriptor),
+                SUPERVISOR: str(os.getpid()),
                 metrics.RESTARTS_VARIABLE: str(restarts),
             },
             pass_fds=[descriptor],
