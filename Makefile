@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo page screenshots test test-slow lint check bench quality chaos soak lock clean
+.PHONY: help demo page screenshots test test-slow test-long lint check bench quality chaos soak lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name says; do \
@@ -17,10 +17,13 @@ demo: $(VENV)/.runtime ## the main job on a synthetic shop, until Ctrl-C (ONCE=1
 	@$(BIN)/penstock demo $(if $(ONCE),--once)
 
 test: $(VENV)/.dev ## the quick tests
-	@$(BIN)/python -m pytest -n 2 -m "not slow"
+	@$(BIN)/python -m pytest -n 2 -m "not slow and not long"
 
 test-slow: $(VENV)/.dev ## the slow tests: processes that are killed, stopped and taken over, long learning
 	@$(BIN)/python -m pytest -n 2 -m slow
+
+test-long: $(VENV)/.dev ## what takes minutes each: whole logs by hand, a million members
+	@$(BIN)/python -m pytest -m long
 
 lint: $(VENV)/.dev ## style, format, types and the direction of imports
 	@$(BIN)/ruff check

@@ -30,7 +30,7 @@ PROMISED_MS = 1000
 
 
 @pytest.mark.parametrize(
-    ("tabs", "seconds"), [(20, 3), pytest.param(50, 60, marks=pytest.mark.slow)]
+    ("tabs", "seconds"), [(20, 3), pytest.param(50, 60, marks=pytest.mark.long)]
 )
 def test_open_tabs_take_neither_memory_nor_connections(tabs: int, seconds: float) -> None:
     with EmbeddedRedis() as redis:
@@ -42,7 +42,7 @@ def test_open_tabs_take_neither_memory_nor_connections(tabs: int, seconds: float
     assert opened.late.rss_mb <= 1.1 * opened.early.rss_mb + 2
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_million_members_are_as_quick_as_a_thousand() -> None:
     with EmbeddedRedis() as redis:
         small, big = ask(redis, 1000), ask(redis, 1_000_000)

@@ -199,7 +199,7 @@ def recorded(name: str, form: str, events: int, people: int) -> list[Event]:
 
 @pytest.mark.parametrize(
     ("events", "people"),
-    [(20_000, 6), pytest.param(20_000, 1, marks=pytest.mark.slow)],
+    [(20_000, 6), pytest.param(20_000, 1, marks=pytest.mark.long)],
 )
 def test_a_day_of_a_shop(events: int, people: int) -> None:
     stream = recorded("rees46_2019-10-01.csv.gz", "rees46", events, people)
@@ -208,7 +208,7 @@ def test_a_day_of_a_shop(events: int, people: int) -> None:
 
 @pytest.mark.parametrize(
     ("events", "people"),
-    [(4_000, 8), pytest.param(20_000, 4, marks=pytest.mark.slow)],
+    [(4_000, 8), pytest.param(20_000, 4, marks=pytest.mark.long)],
 )
 def test_months_of_a_wholesaler(events: int, people: int) -> None:
     name = "online_retail_2010-12_2011-07.csv.gz"
