@@ -1,10 +1,14 @@
-"""What do 50 segments by rule cost: events a second with them, beside the same flow without?
+"""What does each kind of segment cost an event, and what is the rate with 50 rules beside that without?
 
-The canonical workload (`workload.py`) through the whole flow into a Redis, everything else on. The rules
-are those a shop would write: what was looked at lately, carts left, money spent, who stays away. They
-are true of many: their transitions are printed, since most of the cost is what follows from them.
+The canonical workload (`workload.py`) through the whole flow into a Redis; one kind after the other is
+switched on. Clusters always are. The rules are those a shop would write: what was looked at lately,
+carts left, money spent, who stays away. They are true of many: their transitions are printed, since half
+of the cost is what follows from them.
 
-`python -m benchmarks.segments` prints both rates and their ratio; with `--profile` what the shards alone
+Processor time of the process that reads, folds, learns and sends, Redis apart: wall time says nothing on
+a machine that does something else too. One worker is bound by it, so rates are as its inverse.
+
+`python -m benchmarks.segments` prints the table and the ratio; with `--profile` what the shards alone
 take of a core, with and without.
 """
 
@@ -19,6 +23,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from benchmarks.workload import Workload, cached
 from flows import cycles, replay
 from flows.embedded import EmbeddedRedis
@@ -31,7 +37,7 @@ from operators.visit import Rules
 from state.config import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from state.deadletters import DeadLetter
     from state.events import Event
@@ -39,6 +45,9 @@ if TYPE_CHECKING:
 EVENTS = 300_000
 BATCH = 8192
 FLOOR = 0.6
+
+KINDS = ("lifecycle", "rfm", "propensity", "rules")
+"""In the order in which they are switched on."""
 
 RULES_BY_SPAN = """
 looked-{n}: {{when: {{event: item_view, count: at least 5, within: {span}}}}}
@@ -92,9 +101,19 @@ def rules() -> str:
     return "".join([*spans, *categories, RULES])
 
 
-def settings_of(*, ruled: bool) -> Settings:
-    """The default configuration, with or without the rules."""
-    return Settings(definitions=rules() if ruled else "")
+def settings_of(kinds: Sequence[str]) -> Settings:
+    """The default configuration with these kinds of segment, and clusters."""
+    default = Settings()
+    has = {kind: kind in kinds for kind in KINDS}
+    return replace(
+        default,
+        lifecycle=replace(default.lifecycle, enabled=has["lifecycle"]),
+        rfm=replace(default.rfm, enabled=has["rfm"]),
+        propensity=default.propensity
+        if has["propensity"]
+        else replace(default.propensity, sampled_share=0.0, horizon_days=0),
+        definitions=rules() if has["rules"] else "",
+    )
 
 
 def workload(events: int) -> Workload:
@@ -107,9 +126,9 @@ def records(path: str) -> Iterator[Event | DeadLetter]:
     yield from READERS["penstock"](LogFile(path).lines(), source=path, now_ms=2**62)
 
 
-def run(events: int, *, ruled: bool) -> dict[str, float]:
+def run(events: int, kinds: Sequence[str]) -> dict[str, float]:
     """The whole flow, once, in this process."""
-    path, settings = str(cached(workload(events))), settings_of(ruled=ruled)
+    path, settings = str(cached(workload(events))), settings_of(kinds)
     with EmbeddedRedis() as redis, tempfile.TemporaryDirectory() as folder:
         began_s, began_cpu_s = time.perf_counter(), time.process_time()
         replay.run(
@@ -118,18 +137,23 @@ def run(events: int, *, ruled: bool) -> dict[str, float]:
             redis_url=redis.url,
             dead_letters=Path(folder) / "dead.jsonl",
         )
-        cpu_s, wall_s = time.process_time() - began_cpu_s, time.perf_counter() - began_s
+        cpu_s = time.process_time() - began_cpu_s
         said = replay.report(settings, redis.url, began_s)
-    return {
-        "rate": events / wall_s,
-        "cpu_us": cpu_s / events * 1e6,
-        "changes": said.segment_changes,
-    }
+    return {"cpu_us": cpu_s / events * 1e6, "changes": said.segment_changes / events}
+
+
+def measure(events: int, kinds: Sequence[str]) -> dict[str, float]:
+    """`run` in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.segments", "--events", str(events)]
+    command += ["--run", *kinds]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    figures: dict[str, float] = json.loads(printed.splitlines()[-1])
+    return figures
 
 
 def shards(events: int, *, ruled: bool) -> tuple[float, int]:
     """Processor time an event (us) of decoding and both folds alone, and how many transitions."""
-    settings = settings_of(ruled=ruled)
+    settings = settings_of(KINDS if ruled else KINDS[:-1])
     segments = rule_segments(settings)
     fold = Rules.of(
         settings.sessions, settings.profiles, settings.state, settings.lifecycle, segments
@@ -158,11 +182,11 @@ def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=EVENTS)
-    parser.add_argument("--run", choices=("with", "without"), help="one run, as JSON")
+    parser.add_argument("--run", nargs="*", choices=KINDS, help="one run with these, as JSON")
     parser.add_argument("--profile", action="store_true", help="the shards alone")
     asked = parser.parse_args()
-    if asked.run:
-        print(json.dumps(run(asked.events, ruled=asked.run == "with")))
+    if asked.run is not None:
+        print(json.dumps(run(asked.events, asked.run)))
         return
     cached(workload(asked.events))
     if asked.profile:
@@ -172,18 +196,17 @@ def main() -> None:
         print(f"shards_us_an_event: without={without:.1f} with={with_rules:.1f}")
         print(f"transitions_an_event={transitions / asked.events:.2f}")
         return
-    figures = {}
-    for kind in ("without", "with"):
-        command = [sys.executable, "-m", "benchmarks.segments", "--run", kind]
-        command += ["--events", str(asked.events)]
-        printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        figures[kind] = json.loads(printed.splitlines()[-1])
-    without, with_rules = figures["without"], figures["with"]
-    print(f"events_per_s: without={without['rate']:,.0f} with={with_rules['rate']:,.0f}")
-    print(f"cpu_us_an_event: without={without['cpu_us']:.1f} with={with_rules['cpu_us']:.1f}")
-    more = with_rules["changes"] - without["changes"]
-    print(f"rules=50 changes_an_event={more / asked.events:.2f}")
-    print(f"ratio={with_rules['rate'] / without['rate']:.3f} (at least {FLOOR})")
+    steps = [measure(asked.events, KINDS[:n]) for n in range(len(KINDS) + 1)]
+    print(f"clusters: cpu_us_an_event={steps[0]['cpu_us']:.1f}")
+    for kind, before, after in zip(KINDS, steps, steps[1:], strict=False):
+        more = {name: after[name] - before[name] for name in after}
+        print(
+            f"+{kind}: cpu_us_an_event={after['cpu_us']:.1f} ({more['cpu_us']:+.1f}) "
+            f"changes_an_event={more['changes']:+.3f}"
+        )
+    bare, without, everything = (steps[n]["cpu_us"] for n in (0, -2, -1))
+    print(f"ratio: all over all but rules={without / everything:.2f} (at least {FLOOR})")
+    print(f"ratio: all over clusters only={bare / everything:.2f}")
 
 
 if __name__ == "__main__":
