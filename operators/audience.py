@@ -13,7 +13,7 @@ import numpy as np
 from operators.changes import Change
 from operators.learners.heaviest import grown
 from operators.learners.table import Kept, Table
-from operators.memberships import Dimension, Flags, Roster
+from operators.memberships import Dimension, Flags, Roster, Sizes
 from operators.segment_counts import ENTERED, LEFT, ORDERS, REVENUE_MICROS, Counts
 from state.interactions import NOBODY
 from state.marks import Marks
@@ -52,6 +52,7 @@ class Audience(Kept):
         self.roster = Roster(segments)
         self.dimensions = {kind: Dimension(columns) for kind, columns in DIMENSIONS.items()}
         self.flags = Flags()
+        self.sizes = Sizes()
         self.counts = Counts()
         self._marks = Marks()
         self._is_older = False
@@ -60,7 +61,7 @@ class Audience(Kept):
         """Shoppers were active. Gives those in segments for whom it is the first time that day."""
         self.reach(int(rows.max(initial=-1)) + 1)
         first = rows[at_ms // DAY_MS > self.last_ms[rows] // DAY_MS]
-        self.known[rows] = known
+        self._know(rows, np.asarray(known, np.bool_))
         self.last_ms[rows] = np.maximum(self.last_ms[rows], at_ms)
         self._marks.mark(rows)
         return first[self.are_anywhere(first)]
@@ -197,16 +198,7 @@ class Audience(Kept):
     def size_of(self, sid: str) -> int:
         """How many shoppers are in a segment."""
         segment = self.roster.find(sid)
-        return 0 if segment == NOBODY else int(self.sizes()[segment])
-
-    def sizes(self) -> NDArray[np.int64]:
-        """How many shoppers are in each segment, int64[segments]."""
-        segments = len(self.roster)
-        total = self.flags.counts(segments)
-        for dimension in self.dimensions.values():
-            of_kind = dimension.segment[: self.rows]
-            total = total + np.bincount(of_kind[of_kind != NOBODY], minlength=segments)
-        return total
+        return self.sizes.total[segment] if 0 <= segment < len(self.sizes.total) else 0
 
     def tables(self) -> Sequence[Table]:
         """What is known of each shopper, and memberships that exclude no others."""
@@ -237,6 +229,7 @@ class Audience(Kept):
         self._is_older = not all(complete)
         self.flags.restore(arrays, self.rows)
         self.counts.restore(arrays)
+        self._count()
         self._marks = Marks(self.rows)
 
     def settled(self) -> None:
@@ -263,12 +256,36 @@ class Audience(Kept):
                 yield segment, int(dimension.since_ms[row])
         yield from self.flags.of(row)
 
+    def _know(self, rows: Rows, known: NDArray[np.bool_]) -> None:
+        """These shoppers, each once, are users or not."""
+        for i in np.flatnonzero(self.known[rows] != known).tolist():
+            for segment, _ in self._places(int(rows[i])):
+                self.sizes.identified[segment] += 1 if known[i] else -1
+        self.known[rows] = known
+
+    def _count(self) -> None:
+        """Sizes, from memberships."""
+        self.sizes = Sizes()
+        segments = len(self.roster)
+        self.sizes.reach(segments)
+        live = self.flags.owner != NOBODY
+        found = [(self.flags.segment[live], self.flags.owner[live])]
+        for dimension in self.dimensions.values():
+            rows = np.flatnonzero(dimension.segment[: self.rows] != NOBODY)
+            found.append((dimension.segment[rows], rows))
+        segment = np.concatenate([one for one, _ in found])
+        known = self.known[np.concatenate([rows for _, rows in found])]
+        self.sizes.total = np.bincount(segment, minlength=segments).tolist()
+        self.sizes.identified = np.bincount(segment[known], minlength=segments).tolist()
+
     def _entered(self, shopper: str, row: int, segment: int, at_ms: int) -> Change:
         self.counts.bump(ENTERED, segment, at_ms)
         known = bool(self.known[row])
+        self.sizes.change(segment, 1, known=known)
         return Change("enter", shopper, self.roster.ids[segment], at_ms, known)
 
     def _left(self, shopper: str, row: int, segment: int, at_ms: int) -> Change:
         self.counts.bump(LEFT, segment, at_ms)
         known = bool(self.known[row])
+        self.sizes.change(segment, -1, known=known)
         return Change("leave", shopper, self.roster.ids[segment], at_ms, known)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from operators.cards import Cards
+from operators.census import Census
 from operators.changes import ChangeLog
 from operators.clusters import Clusters
 from operators.features import FEATURES
@@ -53,6 +54,7 @@ class Learned:
             seed=clusters.seed,
         )
         self.standing = Standing(settings)
+        self.census = Census()
         self.propensity = Propensity(settings.propensity)
         rules = rule_segments(settings)
         self._rules = () if rules is None else rules.rules

@@ -56,6 +56,28 @@ class Roster:
         return self._places.get(sid, NOBODY)
 
 
+class Sizes:
+    """How many shoppers are in each segment, and how many of them are users, by place."""
+
+    __slots__ = ("identified", "total")
+
+    def __init__(self) -> None:
+        self.total: list[int] = []
+        self.identified: list[int] = []
+
+    def reach(self, segments: int) -> None:
+        """Make room for so many segments."""
+        more = [0] * (segments - len(self.total))
+        self.total += more
+        self.identified += more
+
+    def change(self, segment: int, by: int, *, known: bool) -> None:
+        """A shopper entered (1) or left (-1)."""
+        self.reach(segment + 1)
+        self.total[segment] += by
+        self.identified[segment] += by * known
+
+
 class Dimension:
     """An exclusive kind: segment int16[rows], NOBODY where in none; since_ms int64[rows].
 
@@ -156,16 +178,19 @@ class Flags:
                 return
             before = place
 
-    def rows_of(self, segment: int) -> Rows:
-        """The shoppers of one segment."""
-        owner: Rows = self.owner[: self.length]
-        members: Rows = owner[(self.segment[: self.length] == segment) & (owner != NOBODY)]
-        return members
+    def walks(self, places: NDArray[np.intp]) -> Iterator[tuple[NDArray[np.intp], Segments]]:
+        """What else the owners of memberships are in that stands behind each in its chain.
 
-    def counts(self, segments: int) -> NDArray[np.int64]:
-        """How many shoppers are in each segment."""
-        live = self.owner[: self.length] != NOBODY
-        return np.bincount(self.segment[: self.length][live], minlength=segments)
+        A step of the chains at a time: which of `places` go on, and the segment that each comes to.
+        """
+        who, at = np.arange(len(places)), self._next[places]
+        while True:
+            goes_on = at != NOBODY
+            who, at = who[goes_on], at[goes_on]
+            if not len(who):
+                return
+            yield who, self.segment[at]
+            at = self._next[at]
 
     def table(self) -> Table:
         """The pool."""

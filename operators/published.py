@@ -48,8 +48,10 @@ def figures(learned: Learned, watermark_ms: int, *, last: bool) -> list[Write]:
     writes += _definitions(learned)
     if learned.audience.rows:
         audience, heard_ms = learned.audience, learned.heard_ms
-        writes += segment_figures.stats(audience, now_ms, heard_ms, watermark_ms)
-        conversion_1d = segment_figures.conversion(audience, now_ms)
+        found = learned.census.look(audience, now_ms, last=last)
+        writes += segment_figures.stats(audience, found, now_ms, heard_ms, watermark_ms)
+        writes += learned.census.overlap(audience, last=last)
+        conversion_1d = found.all_buyers / found.all_active if found.all_active else 0.0
         writes += learned.standing.shop.figures(
             learned.ledger, heard_ms, watermark_ms, conversion_1d
         )

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from operators import segment_figures, telling
 from operators.audience import DIMENSIONS, Audience
 from operators.cards import Cards
+from operators.census import Census
 from operators.changes import Change, ChangeLog
 from state import keys
 from state.events import Item
@@ -51,7 +52,8 @@ def told(changes: list[Change]) -> list[Arguments]:
 
 def stats(audience: Audience, now_ms: int) -> dict[str, dict[str, Any]]:
     found = {}
-    writes = segment_figures.stats(audience, now_ms, 0, 7)
+    looked = Census().look(audience, now_ms, last=False)
+    writes = segment_figures.stats(audience, looked, now_ms, 0, 7)
     for sid, write in zip(audience.roster.ids, writes, strict=True):
         assert write[:2] == ("HSET", keys.stats_key(sid))
         found[sid] = fields(write)
@@ -140,7 +142,7 @@ def test_who_is_no_more_leaves() -> None:
         Change("leave", "ann", "vip", 9),
     ]
     assert audience.drop(0, "ann", 9) == audience.drop(99, "dan", 9) == []
-    assert audience.sizes().tolist() == [0, 0, 0, 0]
+    assert audience.sizes.total == [0, 0, 0, 0]
 
 
 def test_the_figures_of_a_segment() -> None:
@@ -206,7 +208,11 @@ def test_memberships_are_what_the_changes_say_and_survive_a_restart(
     held = {(name, sid): since for row, name in enumerate(NAMES) for sid, since in audience.of(row)}
     assert held == {pair: since or held[pair] for pair, since in members.items()}
     of_segment = [sid for _, sid in members]
-    assert audience.sizes().tolist() == [of_segment.count(sid) for sid in audience.roster.ids]
+    users = [sid for name, sid in members if name == "bob"]
+    audience.sizes.reach(len(audience.roster))
+    assert audience.sizes.total == [of_segment.count(sid) for sid in audience.roster.ids]
+    if "bob" in {name for chosen, _, what in taken if what in DIMENSIONS for name in chosen}:
+        assert audience.sizes.identified == [users.count(sid) for sid in audience.roster.ids]
 
 
 def test_a_segment_says_what_it_is() -> None:

@@ -1,0 +1,111 @@
+"""The census: what is counted of segments in slices is what counting everybody at once gives."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import permutations
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from operators import census
+from operators.audience import Audience
+from operators.census import Census
+from state import keys
+from state.interactions import NOBODY, Vocabulary
+from state.times import DAY_MS
+
+if TYPE_CHECKING:
+    from state.messages import Write
+
+NOW_MS = 30 * DAY_MS
+CLUSTERS, STAGES, RULES = ["cluster-0", "cluster-1"], ["lifecycle-new"], ["a", "b", "c"]
+
+shoppers = st.lists(
+    st.tuples(
+        st.integers(NOBODY, 1),
+        st.booleans(),
+        st.sets(st.sampled_from(RULES)),
+        st.sampled_from([NOW_MS, NOW_MS - DAY_MS, NOW_MS - DAY_MS - 1]),
+        st.booleans(),
+    ),
+    max_size=40,
+)
+
+
+def shop(people: list[tuple[int, bool, set[str], int, bool]]) -> Audience:
+    audience = Audience([*CLUSTERS, *STAGES])
+    names = [f"s{n}" for n in range(len(people))]
+    rows = np.arange(len(people), dtype=np.int32)
+    at_ms = np.array([one[3] for one in people], np.int64)
+    audience.see(rows, [False] * len(people), at_ms)
+    audience.put("cluster", names, rows, np.array([one[0] for one in people], np.int16), at_ms)
+    stage = np.array([2 if one[1] else NOBODY for one in people], np.int16)
+    audience.put("lifecycle", names, rows, stage, at_ms)
+    vocabulary = Vocabulary(names)
+    for name, one in zip(names, people, strict=True):
+        audience.apply([(name, sid, True, one[3]) for sid in sorted(one[2])], vocabulary)
+    for row, one in enumerate(people):
+        if one[4]:
+            audience.order(row, 1, one[3])
+    return audience
+
+
+def naive(audience: Audience) -> tuple[dict[str, tuple[int, int]], dict[str, dict[str, int]]]:
+    """Active and buyers of each segment; shoppers in both of two."""
+    active, buyers = Counter[str](), Counter[str]()
+    both: dict[str, dict[str, int]] = {sid: {} for sid in audience.roster.ids}
+    for row in range(audience.rows):
+        mine = [sid for sid, _ in audience.of(row)]
+        active.update(mine if audience.last_ms[row] >= NOW_MS - DAY_MS else [])
+        buyers.update(mine if audience.order_ms[row] >= NOW_MS - DAY_MS else [])
+        for one, other in permutations(mine, 2):
+            both[one][other] = both[one].get(other, 0) + 1
+    return {sid: (active[sid], buyers[sid]) for sid in audience.roster.ids}, both
+
+
+def replayed(writes: list[Write], told: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
+    for verb, key, *fields in writes:
+        held = told.setdefault(str(key), {})
+        if verb == "HSET":
+            held |= dict(zip(map(str, fields[::2]), map(int, fields[1::2]), strict=True))
+        else:
+            for name in fields:
+                held.pop(str(name), None)
+    return told
+
+
+@given(shoppers, st.integers(1, 60))
+def test_slices_give_what_everybody_at_once_gives(
+    people: list[tuple[int, bool, set[str], int, bool]], slice_rows: int
+) -> None:
+    audience, taken = shop(people), Census()
+    figures, both = naive(audience)
+    nobody = shop([])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(census, "SLICE", slice_rows)
+        taken.look(nobody, NOW_MS, last=False)
+        for _ in range(max(len(people), audience.flags.length) // slice_rows + 1):
+            found = taken.look(audience, NOW_MS, last=False)
+    pairs = zip(found.active.tolist(), found.buyers.tolist(), strict=True)
+    assert dict(zip(audience.roster.ids, pairs, strict=True)) == figures
+    told: dict[str, dict[str, int]] = {}
+    for _ in audience.roster.ids:
+        replayed(taken.overlap(audience, last=False), told)
+    assert told == {keys.overlap_key(sid): others for sid, others in both.items()}
+
+
+def test_who_is_no_longer_in_both_is_told_of_too() -> None:
+    everyone = [(0, True, {"a", "b"}, NOW_MS, True)]
+    audience, taken = shop(everyone), Census()
+    taken.look(audience, NOW_MS, last=False)
+    told = replayed(taken.overlap(audience, last=True), {})
+    assert told[keys.overlap_key("a")] == {"cluster-0": 1, "lifecycle-new": 1, "b": 1}
+    audience.apply([("s0", "b", False, NOW_MS)], Vocabulary(["s0"]))
+    taken.look(audience, NOW_MS, last=False)
+    replayed(taken.overlap(audience, last=True), told)
+    assert told[keys.overlap_key("a")] == {"cluster-0": 1, "lifecycle-new": 1}
+    assert told[keys.overlap_key("b")] == {}
