@@ -200,6 +200,14 @@ class Audience(Kept):
         segment = self.roster.find(sid)
         return self.sizes.total[segment] if 0 <= segment < len(self.sizes.total) else 0
 
+    def members(self, segment: int) -> Rows:
+        """The shoppers of a segment, by its place."""
+        for dimension in self.dimensions.values():
+            rows = np.flatnonzero(dimension.segment[: self.rows] == segment)
+            if len(rows):
+                return rows.astype(np.int32)
+        return self.flags.rows_of(segment)
+
     def tables(self) -> Sequence[Table]:
         """What is known of each shopper, and memberships that exclude no others."""
         columns: dict[str, NDArray[np.generic]] = {

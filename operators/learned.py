@@ -17,6 +17,7 @@ from operators.features import FEATURES
 from operators.propensity.propensity import Propensity
 from operators.recommend import Recommender
 from operators.rule_versions import RuleVersions
+from operators.segment_lifts import Lifts
 from operators.segments.compiling import rule_segments
 from operators.standing import Standing
 from operators.stored_tables import Loaded, StoredTables, Tables
@@ -55,6 +56,7 @@ class Learned:
         )
         self.standing = Standing(settings)
         self.census = Census()
+        self.lifts = Lifts()
         self.propensity = Propensity(settings.propensity)
         rules = rule_segments(settings)
         self._rules = () if rules is None else rules.rules

@@ -178,6 +178,13 @@ class Flags:
                 return
             before = place
 
+    def rows_of(self, segment: int) -> Rows:
+        """The shoppers of one segment."""
+        places = np.flatnonzero(self.segment[: self.length] == segment)
+        owner = self.owner[places]
+        members: Rows = owner[owner != NOBODY]
+        return members
+
     def walks(self, places: NDArray[np.intp]) -> Iterator[tuple[NDArray[np.intp], Segments]]:
         """What else the owners of memberships are in that stands behind each in its chain.
 

@@ -51,6 +51,7 @@ def figures(learned: Learned, watermark_ms: int, *, last: bool) -> list[Write]:
         found = learned.census.look(audience, now_ms, last=last)
         writes += segment_figures.stats(audience, found, now_ms, heard_ms, watermark_ms)
         writes += learned.census.overlap(audience, last=last)
+        writes += learned.lifts.writes(audience, recommender, learned.cards, now_ms, last=last)
         conversion_1d = found.all_buyers / found.all_active if found.all_active else 0.0
         writes += learned.standing.shop.figures(
             learned.ledger, heard_ms, watermark_ms, conversion_1d

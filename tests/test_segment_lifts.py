@@ -1,0 +1,108 @@
+"""Lifts: what members look at more than everybody, against a naive count of a small shop."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+
+from operators.audience import Audience
+from operators.cards import Cards
+from operators.recommend import Events, Recommender
+from operators.segment_lifts import Lifts
+from state import keys
+from state.events import Item
+from state.interactions import VIEW
+
+if TYPE_CHECKING:
+    from state.messages import Write
+
+CLUSTERS = ["cluster-0", "cluster-1", "cluster-2"]
+CATEGORY = {f"i{n}": ("home", "mugs") if n < 6 else ("shoes",) for n in range(12)}
+MEMBERS = 300
+
+
+def small_shop() -> tuple[Audience, Recommender, Cards, list[tuple[str, str]]]:
+    """Members of cluster-0 like mugs, those of cluster-1 shoes, and there is nobody else."""
+    dice = random.Random(5)
+    looks = []
+    for n in range(2 * MEMBERS):
+        weights = [15] * 6 + [1] * 6 if n < MEMBERS else [1] * 6 + [5] * 6
+        looks += [(f"s{n}", f"i{item}") for item in dice.choices(range(12), weights, k=4)]
+    recommender, cards, audience = Recommender(), Cards(), Audience(CLUSTERS)
+    cards.learn((1, Item(item, category), "") for item, category in CATEGORY.items())
+    shoppers, items = zip(*looks, strict=True)
+    n = len(looks)
+    recommender.learn(
+        Events(shoppers, items, [VIEW] * n, [1.0] * n, range(n), [0] * n, [None] * n, [None] * n)
+    )
+    names = recommender.shoppers.ids
+    rows = np.arange(len(names), dtype=np.int32)
+    place = np.array([int(int(name[1:]) >= MEMBERS) for name in names], np.int16)
+    at_ms = np.ones(len(names), np.int64)
+    audience.see(rows, [False] * len(names), at_ms)
+    audience.put("cluster", names, rows, place, at_ms)
+    return audience, recommender, cards, looks
+
+
+def told(writes: list[Write]) -> dict[str, Any]:
+    return {str(key): orjson.loads(str(text)) for _, key, text in writes}
+
+
+def naive(pairs: set[tuple[str, str]], members: set[str]) -> list[list[Any]]:
+    """Name, lift, share of everything that enough members look at so much more that it is no chance."""
+    everybody, found = {who for who, _ in pairs}, []
+    for what in {what for _, what in pairs}:
+        count = sum(1 for who, one in pairs if one == what and who in members)
+        of_all = sum(1 for _, one in pairs if one == what)
+        expected = of_all * len(members) / len(everybody)
+        if count >= 10 and count > expected + 3 * expected**0.5:
+            share = count / len(members)
+            found.append([what, round(count / expected, 2), round(share, 4)])
+    return sorted(found, key=lambda one: (-one[1], one[0]))
+
+
+def test_lifts_are_those_of_a_naive_count() -> None:
+    audience, recommender, cards, looks = small_shop()
+    found = told(Lifts().writes(audience, recommender, cards, 7, last=True))
+    items = set(looks)
+    categories = {(who, "/".join(CATEGORY[item])) for who, item in looks}
+    for place, sid in enumerate(CLUSTERS[:2]):
+        members = {f"s{n + place * MEMBERS}" for n in range(MEMBERS)}
+        assert found[keys.lifts_key(sid)] == {
+            "at": 7,
+            "categories": naive(categories, members),
+            "items": naive(items, members),
+        }
+    liked = {item for item, _, _ in found[keys.lifts_key("cluster-0")]["items"]}
+    assert liked
+    assert liked <= {item for item, category in CATEGORY.items() if len(category) == 2}
+    assert found[keys.lifts_key("cluster-1")]["categories"][0][0] == "shoes"
+    assert found[keys.lifts_key("cluster-2")] == {"at": 7, "categories": [], "items": []}
+
+
+def test_a_segment_a_turn_comes_to_all_of_them() -> None:
+    audience, recommender, cards, _ = small_shop()
+    lifts = Lifts()
+    found: dict[str, Any] = {}
+    for _ in CLUSTERS:
+        one = told(lifts.writes(audience, recommender, cards, 7, last=False))
+        assert len(one) == 1
+        found |= one
+    assert found == told(Lifts().writes(audience, recommender, cards, 7, last=True))
+
+
+def test_nothing_is_told_of_what_few_look_at() -> None:
+    """Nine members whom nobody else is like say nothing yet."""
+    audience, recommender, cards, _ = small_shop()
+    names = [f"s{n}" for n in range(9)]
+    rows = np.array([recommender.shoppers.find(name) for name in names], np.int32)
+    audience.put("cluster", names, rows, np.full(9, 2, np.int16), np.ones(9, np.int64))
+    found = told(Lifts().writes(audience, recommender, cards, 7, last=True))
+    assert found[keys.lifts_key("cluster-2")] == {"at": 7, "categories": [], "items": []}
+
+
+def test_an_empty_shop_says_nothing() -> None:
+    assert Lifts().writes(Audience(), Recommender(), Cards(), 7, last=True) == []
