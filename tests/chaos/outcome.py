@@ -73,6 +73,10 @@ def _without(value: Any, ignored: set[bytes]) -> Any:
     return value
 
 
+EXCLUSIVE = ("cluster-", "rfm-", "lifecycle-")
+"""Kinds of segments of which a shopper is in one at most."""
+
+
 def _contradictions(rows: dict[str, Any]) -> Iterable[str]:
     """Memberships, changes, profiles and counters that do not agree with each other."""
     listed, stored, entered = _memberships(rows)
@@ -84,8 +88,10 @@ def _contradictions(rows: dict[str, Any]) -> Iterable[str]:
     ):
         if one - other:
             yield f"{len(one - other)} {what}, as {min(one - other)}"
-    if len({name for name, _ in stored}) < len(stored):
-        yield "a shopper is in several clusters"
+    for kind in EXCLUSIVE:
+        names = [name for name, sid in stored if sid.startswith(kind)]
+        if len(set(names)) < len(names):
+            yield f"a shopper is in several segments of {kind}*"
     profiles = {key for key in rows if key.endswith("}:profile")}
     homeless = {name for name, _ in stored if f"ps:1:shopper:{{{name}}}:profile" not in profiles}
     if homeless:
