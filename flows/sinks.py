@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from functools import partial
@@ -129,11 +130,20 @@ class _DeadLetterPartition(StatefulSinkPartition["list[DeadLetter]", int]):
         self._file.close()
 
 
+def _cannot_write(path: Path, why: str | None) -> UserError:
+    return UserError(
+        f"cannot write rejected records to {path}: {why}: name another file with --dead-letters"
+    )
+
+
 class DeadLetterSink(FixedPartitionedSink["list[DeadLetter]", int]):
-    """Appends dead letters to a file as JSON lines."""
+    """Appends dead letters to a file as JSON lines. Raises UserError where it could not be there."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        # Said here too: once the flow runs, a connection to Redis may be open, and would be heard.
+        if not path.parent.is_dir():
+            raise _cannot_write(path, os.strerror(errno.ENOENT))
 
     def list_parts(self) -> list[str]:
         """One file."""
@@ -147,8 +157,5 @@ class DeadLetterSink(FixedPartitionedSink["list[DeadLetter]", int]):
             self._path.touch()
             file = self._path.open("r+b")
         except OSError as error:
-            raise UserError(
-                f"cannot write rejected records to {self._path}: {error.strerror}: "
-                "name another file with --dead-letters"
-            ) from error
+            raise _cannot_write(self._path, error.strerror) from error
         return _DeadLetterPartition(file, resume_state or 0)

@@ -86,7 +86,8 @@ def test_without_any_server_the_error_says_what_to_do(monkeypatch: pytest.Monkey
 
 
 OWNER = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background may ignore it
 from flows.embedded import EmbeddedRedis
 with EmbeddedRedis() as server:
     try:
