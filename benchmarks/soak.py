@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
-from benchmarks.live import Probes, Rig, lines_of, producing, send
+from benchmarks.live import Probes, Rig, lines_of, producing, send, shopper_of
 from benchmarks.workload import Workload, cached
 from flows.embedded import EmbeddedRedis
 from state import keys
@@ -94,8 +94,7 @@ def feed(address: str, topic: str, rate: float) -> None:
             if len(coming) < 2000:
                 coming.append(next(events))
             line = coming.pop(rng.randrange(len(coming)))
-            key = line.split(b'_id":"', 2)[2].split(b'"', 1)[0]
-            send(producer, topic, line % (time.time_ns() // 1_000_000), key)
+            send(producer, topic, line % (time.time_ns() // 1_000_000), shopper_of(line))
             sent += 1
         producer.poll(0)
         time.sleep(0.005)

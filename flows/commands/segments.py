@@ -100,7 +100,7 @@ def _stored(parser: argparse.ArgumentParser) -> None:
 
 def _list(args: argparse.Namespace) -> int:
     rows = [("segment", "kind", "size", "in 5 min", "out 5 min", "version", "name")]
-    for one in _segments(args).all():
+    for one in _segments(args, settings_of(args)).all():
         status = "" if one.status == "live" else f" ({one.status})"
         flow = (f"+{one.stats.get('entered_5m', '?')}", f"-{one.stats.get('left_5m', '?')}")
         rows.append(
@@ -117,7 +117,7 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
-    segments = _segments(args)
+    segments = _segments(args, settings_of(args))
     one = segments.find(args.segment)
     if one is None:
         return _unknown(args.segment)
@@ -138,9 +138,10 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _diff(args: argparse.Namespace) -> int:
-    segments = _segments(args)
+    settings = settings_of(args)
+    segments = _segments(args, settings)
     live = {one.sid: one for one in segments.all() if one.kind == "rule" and one.status == "live"}
-    rules = {rule.id: rule for rule in _rules(args)}
+    rules = {rule.id: rule for rule in _rules(settings)}
     lines = []
     for sid in sorted(live.keys() | rules.keys()):
         if args.segment not in (None, sid):
@@ -160,7 +161,7 @@ def _diff(args: argparse.Namespace) -> int:
 
 
 def _members(args: argparse.Namespace) -> int:
-    segments = _segments(args)
+    segments = _segments(args, settings_of(args))
     if segments.find(args.segment) is None:
         return _unknown(args.segment)
     found = segments.members(args.segment, args.limit)
@@ -171,7 +172,7 @@ def _members(args: argparse.Namespace) -> int:
 def _why(args: argparse.Namespace) -> int:
     settings = settings_of(args)
     rule = _rule(settings, args.segment)
-    name = _segments(args).resolve(args.shopper)
+    name = _segments(args, settings).resolve(args.shopper)
     stored = stored_shopper(args.recovery, settings, name)
     shopper = stored.rows.get(name)
     if shopper is None:
@@ -224,21 +225,19 @@ def _reason(one: Reason) -> str:
     return f"{'  ' * one.depth}{'yes' if one.holds else 'no':<4}{one.words}{found}{until}"
 
 
-def _segments(args: argparse.Namespace) -> Segments:
-    settings = settings_of(args)
+def _segments(args: argparse.Namespace, settings: Settings) -> Segments:
     url = lasting_redis_url(args, settings)
     store = Store(url, timeout_ms=settings.redis.timeout_ms, patience_s=0)
     return Segments(store)
 
 
-def _rules(args: argparse.Namespace) -> tuple[Rule, ...]:
-    compiled = rule_segments(settings_of(args))
+def _rules(settings: Settings) -> tuple[Rule, ...]:
+    compiled = rule_segments(settings)
     return () if compiled is None else compiled.rules
 
 
 def _rule(settings: Settings, sid: str) -> Rule:
-    compiled = rule_segments(settings)
-    for rule in () if compiled is None else compiled.rules:
+    for rule in _rules(settings):
         if rule.id == sid:
             return rule
     raise UserError(f"{settings.segments.file}: no rule `{sid}`: name one of that file")
