@@ -42,13 +42,14 @@ class Used(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """Tabs that were open for a time: what was used, and how many messages each got."""
+    """Tabs that were open for a time: what was used, how many messages each got, and in how long."""
 
     before: Used
     early: Used
     late: Used
     after: Used
     messages: list[int]
+    passed_s: float
     cpu: float
 
 
@@ -102,6 +103,7 @@ def keep_open(redis: EmbeddedRedis, tabs: int, seconds: float) -> Opened:
             threading.Thread(target=_listen, args=(url, over, counts, n)) for n in range(tabs)
         ]
         threads.append(threading.Thread(target=_stir, args=(redis.url, over)))
+        began_s = time.perf_counter()
         for thread in threads:
             thread.start()
         time.sleep(seconds * WARM_UP)
@@ -111,10 +113,10 @@ def keep_open(redis: EmbeddedRedis, tabs: int, seconds: float) -> Opened:
         over.set()
         for thread in threads:
             thread.join()
+        passed_s = time.perf_counter() - began_s
         time.sleep(1.5)
-        return Opened(
-            before, early, late, used(pid, redis), counts, cpu_s / seconds / (1 - WARM_UP)
-        )
+        cpu = cpu_s / seconds / (1 - WARM_UP)
+        return Opened(before, early, late, used(pid, redis), counts, passed_s, cpu)
 
 
 def ask(redis: EmbeddedRedis, members: int) -> Asked:
@@ -229,7 +231,7 @@ def main() -> None:
             )
     with EmbeddedRedis() as redis:
         opened = keep_open(redis, asked.tabs, asked.seconds)
-        a_second = min(opened.messages) / asked.seconds, max(opened.messages) / asked.seconds
+        a_second = [most / opened.passed_s for most in (min(opened.messages), max(opened.messages))]
         print(
             f"tabs={asked.tabs} seconds={asked.seconds:.0f} "
             f"messages_per_s={a_second[0]:.2f}..{a_second[1]:.2f} cpu={opened.cpu:.3f}"
