@@ -53,6 +53,27 @@ _SUMS = {
         ("segment_changes", "Times a shopper entered or left a segment"),
     )
 }
+LISTS_JUDGED = Counter(
+    "penstock_lists_judged", "Written lists held against the next click", registry=REGISTRY
+)
+LISTS_HIT = Counter(
+    "penstock_lists_hit",
+    "Judged lists that held the click, by the learner that put it there",
+    ["learner"],
+    registry=REGISTRY,
+)
+LISTS_RECIPROCAL = Counter(
+    "penstock_lists_reciprocal_rank", "1/rank of the hits in judged lists", registry=REGISTRY
+)
+SEGMENT_LISTS_JUDGED = Counter(
+    "penstock_segment_lists_judged", "Judged lists of members", ["segment"], registry=REGISTRY
+)
+SEGMENT_LISTS_HIT = Counter(
+    "penstock_segment_lists_hit",
+    "Judged lists of members that held the click",
+    ["segment"],
+    registry=REGISTRY,
+)
 BATCH = Histogram(
     "penstock_batch_events",
     "Events a batch that was learned",
@@ -117,6 +138,14 @@ def learned(output: Output) -> None:
     for name, events in counted.sums.items():
         if name in _SUMS:
             _SUMS[name].inc(events)
+    judged = output.judged
+    LISTS_JUDGED.inc(judged.lists)
+    LISTS_RECIPROCAL.inc(judged.reciprocal)
+    for learner, hits in judged.by_learner.items():
+        LISTS_HIT.labels(learner).inc(hits)
+    for segment, (lists, hits) in judged.by_segment.items():
+        SEGMENT_LISTS_JUDGED.labels(segment).inc(lists)
+        SEGMENT_LISTS_HIT.labels(segment).inc(hits)
     BATCH.observe(counted.sums["events"])
     _watermark_ms = max(_watermark_ms, output.watermark_ms)
     WATERMARK.set(_watermark_ms / 1000)

@@ -14,7 +14,7 @@ from operators.captions import reason_row
 from operators.learners.table import Kept
 from operators.mixture import PLACES, Mixture, situation
 from operators.ranking import heaviest, sums
-from state.interactions import VIEW, Lists, Requests
+from state.interactions import NOBODY, VIEW, Lists, Requests
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,6 +34,15 @@ and so on down to one in `JUDGED_EVERY`. So it does not depend on how the stream
 most small batches have none: half of what judging a few costs is the same for many."""
 ROWS_AT_ONCE = 256
 """Lists mixed together: the columns in between then stay in the cache."""
+
+
+def cases(batch: Interactions) -> NDArray[np.bool_]:
+    """Which events a list is held against, bool[n].
+
+    A cart or an order of what was just looked at is none: nobody needed a list for it.
+    """
+    is_new = (batch.context != batch.item[:, None]).all(axis=1)
+    return np.asarray((batch.kind == VIEW) | is_new)
 
 
 class Blend(Kept):
@@ -69,14 +78,12 @@ class Blend(Kept):
     def judge(self, batch: Interactions, would_show: Callable[[Requests], Sequence[Lists]]) -> None:
         """Hold learners' lists against a sample of a batch that none of them has learned yet.
 
-        `would_show` gives the lists in the order of `names`. A cart or an order of what was just
-        looked at is no case: nobody needed a list for it.
+        `would_show` gives the lists in the order of `names`.
         """
         run = (self.events + np.arange(len(batch))) // RUN
         self.events += len(batch)
-        is_case = run % np.minimum(1 + run // RUNS_FIRST, JUDGED_EVERY) == 0
-        is_case &= (batch.kind == VIEW) | (batch.context != batch.item[:, None]).all(axis=1)
-        case = np.flatnonzero(is_case)
+        is_judged = run % np.minimum(1 + run // RUNS_FIRST, JUDGED_EVERY) == 0
+        case = np.flatnonzero(is_judged & cases(batch))
         if not len(case):
             return
         context, came = batch.context[case], batch.item[case]
@@ -102,6 +109,24 @@ class Blend(Kept):
         ]
         columns = zip(*((one.item, one.score, one.because) for one in parts), strict=True)
         return Lists(*map(np.concatenate, columns))
+
+    def said_by(self, context: Rows, lists: Sequence[Lists], item: Rows) -> NDArray[np.int8]:
+        """Which learner, by its place in `names`, said most of each item of n final lists.
+
+        NOBODY where none of them listed it.
+        """
+        listed = np.stack([one.item for one in lists], axis=1)
+        score: Weights = np.stack([one.score for one in lists], axis=1)
+        says = self.mixture.says(listed, score, situation(context)).reshape(listed.shape)
+        by = np.full(item.shape, NOBODY, np.int8)
+        most = np.full(item.shape, -np.inf, np.float32)
+        for place in range(len(self.names)):
+            same = listed[:, place, :, None] == item[:, None, :]
+            said = np.where(same, says[:, place, :, None], -np.inf).max(axis=1)
+            by[said > most] = place
+            np.maximum(most, said, out=most)
+        by[item < 0] = NOBODY
+        return by
 
     def _mixed(self, context: Rows, lists: Sequence[Lists], k: int) -> Lists:
         item = np.stack([one.item for one in lists], axis=1)

@@ -84,6 +84,14 @@ class Contexts(Kept):
         context[~known] = NOBODY
         return context
 
+    def newest_ms(self, shopper: Rows, otherwise_ms: int) -> Times:
+        """When each shopper's newest event was; another time for NOBODY and those without one."""
+        newest = np.full(len(shopper), otherwise_ms, np.int64)
+        known = np.flatnonzero((shopper >= 0) & (shopper < self.rows))
+        last_ms = self.last_ms[shopper[known]]
+        newest[known] = np.where(last_ms == LONG_AGO_MS, otherwise_ms, last_ms)
+        return newest
+
     def leave(self, shopper: int, heir: int = NOBODY) -> None:
         """Clear a shopper's row; the heir, if any, goes on with it unless their own is newer."""
         if not 0 <= shopper < self.rows or shopper == heir:

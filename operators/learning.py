@@ -152,20 +152,25 @@ class Learning:
             writes += published.figures(learned, watermark_ms, last=last)
         writes.append(ledger.write(watermark_ms, len(recommender.items.rows)))
         told = learned.changes.writes(changes)
+        judged = recommender.served.growth()
         branches = [
             Branch("profile", len(told) + profiles_end, received_ms),
             Branch("segments", len(told) + segments_end, received_ms),
             Branch("list", len(told) + lists_end, received_ms),
         ]
-        return Output(told + writes, branches, ledger.growth(), watermark_ms, len(told))
+        return Output(told + writes, branches, ledger.growth(), watermark_ms, len(told), judged)
 
     def _triggers(self, seen: Interactions | None) -> list[Change]:
         """Remember who looked at what; tell whom it concerns what happened to items."""
         learned = self.learned
         if seen is not None:
+            learned.recommender.served.judge(seen, self._segment_ids)
             learned.views.add(seen.shopper, seen.item, seen.at_ms, seen.kind == PURCHASE)
         changes = triggers.told(learned, learned.cards.take_turns())
         return [one for one in changes if one not in self._told]
+
+    def _segment_ids(self, row: int) -> list[str]:
+        return [segment for segment, _ in self.learned.audience.of(row)]
 
     def _clicks(self, batches: list[list[Visited]]) -> Events:
         """What shoppers did with items, over all shards, in the order in which it was read."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from operators.published import MODEL
+from operators.served import LIST_TTL_S
 from state import keys
 from state.resp import bulk, command, number
 
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
 
     from operators.learned import Learned
     from state.messages import Active, Write
-
-LIST_TTL_S = 86_400
 
 _SET = bulk("SET")
 _LIST_TTL = bulk("EX") + number(LIST_TTL_S)
@@ -27,7 +26,7 @@ def write(learned: Learned, active: Sequence[Active], writes: list[Write]) -> in
         writes += [("DEL", keys.top_key(who[0], keys.SLOT)) for who in active if not who[2]]
     if not listed:
         return 0
-    ranked = learned.recommender.rank(listed, learned.now_ms)
+    ranked = learned.recommender.serve(listed, learned.now_ms)
     before = len(writes)
     for name, text in zip(listed, ranked.json(learned.now_ms, MODEL), strict=True):
         if text:

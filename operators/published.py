@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from operators import cluster_figures, segment_figures
@@ -122,7 +123,7 @@ def _models(learned: Learned, *, last: bool) -> list[Write]:
         "blocks_since_drift",
         learned.clusters.alarm.since,
     )
-    blend = learned.recommender.blend
+    blend, served = learned.recommender.blend, learned.recommender.served
     rates, weights = blend.hit_rates(), blend.weights().tolist()
     lists: list[Write] = [
         (
@@ -140,7 +141,11 @@ def _models(learned: Learned, *, last: bool) -> list[Write]:
             f"{rate:.4f}",
             "weight",
             f"{weight:.4f}",
+            *chain.from_iterable(served.figures_of(name).items()),
         )
         for (name, rate), weight in zip(rates.items(), weights, strict=True)
     ]
-    return [clusters, *seen, *lists]
+    head = ("HSET", keys.model_key("blend"), "version", 1, "algorithm", "softmax of learners")
+    told = served.figures(learned.recommender.items).items()
+    together = (*head, "trained_ms", now_ms, "events", events, *chain.from_iterable(told))
+    return [clusters, *seen, *lists, together]

@@ -20,6 +20,8 @@ from operators.learners.popularity import Popularity, ScopedPopularity
 from operators.learners.registry import LEARNERS
 from operators.learners.table import Kept, Table, without_prefix
 from operators.ranking import without
+from operators.served import Served
+from state import config
 from state.interactions import NOBODY, Interactions, Lists, Requests, Vocabulary
 from state.times import HOUR_MS
 
@@ -30,10 +32,9 @@ if TYPE_CHECKING:
 
     from operators.learners.base import Learner
     from operators.learners.table import Arrays
-    from state import config
     from state.interactions import Rows
 
-    _Part = Learner | Contexts | Blend | BoughtTogether | ScopedPopularity | LastSeen
+    _Part = Learner | Contexts | Blend | BoughtTogether | ScopedPopularity | LastSeen | Served
 
 BELIEFS: Mapping[str, float] = {
     "covisitation": 0.5,
@@ -90,6 +91,7 @@ class Recommender(Kept):
         reach: int = 10,
         allow_repeats: bool = True,
         memory: int = 10_000,
+        served: config.Served | None = None,
     ) -> None:
         self.covisitation = covisitation or Covisitation()
         self.popularity = popularity or Popularity()
@@ -111,6 +113,7 @@ class Recommender(Kept):
             [beliefs.get(name, UNTRIED) for name in names],
             memory=memory,
         )
+        self.served = Served(names, k, served or config.Served())
         self.shoppers, self.items, self.scopes = Vocabulary(), Vocabulary(), Vocabulary()
         self._captions = Captions(names)
         self.told = (0, 0)
@@ -125,6 +128,7 @@ class Recommender(Kept):
             scoped=ScopedPopularity(half_life_ms=half_life_ms),
             k=lists.k,
             allow_repeats=lists.allow_repeats,
+            served=lists.served,
         )
 
     def learn(self, events: Events) -> Interactions | None:
@@ -147,6 +151,18 @@ class Recommender(Kept):
         requests = self._requests(shoppers, now_ms)
         return self._blended(requests, self._would_show(requests))
 
+    def serve(self, shoppers: Sequence[str], now_ms: int) -> RankedLists:
+        """What `rank` gives, to be written; of a sample it is remembered until the next click."""
+        requests = self._requests(shoppers, now_ms)
+        lists = self._would_show(requests)
+        ranked = self._blended(requests, lists)
+        kept = self.served.sample(requests.shopper)
+        shown = [Lists(one.item[kept], one.score[kept], one.because[kept]) for one in lists]
+        item, shopper = ranked.lists.item[kept], requests.shopper[kept]
+        by = self.blend.said_by(requests.context[kept], shown, item)
+        self.served.remember(shopper, item, by, self.contexts.newest_ms(shopper, now_ms))
+        return ranked
+
     def rank_apart(self, shoppers: Sequence[str], now_ms: int) -> dict[str, RankedLists]:
         """What `rank` gives, under "blend", and beside it each learner's own lists."""
         requests = self._requests(shoppers, now_ms)
@@ -162,7 +178,9 @@ class Recommender(Kept):
     def leave(self, shopper: str, user: str = "") -> None:
         """A shopper is no more: merged into a user, who goes on with their session, or erased."""
         heir = self.shoppers.row(user) if user else NOBODY
-        self.contexts.leave(self.shoppers.find(shopper), heir)
+        row = self.shoppers.find(shopper)
+        self.contexts.leave(row, heir)
+        self.served.forget_shoppers(np.array([row], np.int32))
 
     def forget_shoppers(self, rows: Rows) -> None:
         """These shoppers were never seen; their rows are free."""
@@ -170,6 +188,7 @@ class Recommender(Kept):
             learner.forget_shoppers(rows)
         self.bought.forget_shoppers(rows)
         self.contexts.forget_shoppers(rows)
+        self.served.forget_shoppers(rows)
         self.shoppers.forget(rows)
 
     def forget_items(self, rows: Rows) -> None:
@@ -179,6 +198,7 @@ class Recommender(Kept):
         self.bought.forget_items(rows)
         self.scoped.forget_items(rows)
         self.contexts.forget_items(rows)
+        self.served.forget_items(rows)
         self.seen.forget(rows)
         self.items.forget(rows)
 
@@ -256,6 +276,7 @@ class Recommender(Kept):
             "contexts": self.contexts,
             "blend": self.blend,
             "seen": self.seen,
+            "served": self.served,
         }
 
     def _requests(self, shoppers: Sequence[str], now_ms: int) -> Requests:

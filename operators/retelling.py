@@ -16,6 +16,7 @@ from operators import lists, profile, published, telling
 from operators.features import LAST_MS, feature_matrix, feature_row, feature_rows
 from operators.learned import Learned
 from operators.rows import StoredRows
+from operators.served import LIST_TTL_S
 from operators.shards import Watermark
 from state import keys
 from state.interactions import NOBODY
@@ -122,7 +123,7 @@ def _profiles(active: Sequence[Active], learned: Learned) -> list[Write]:
 
 def _lists(active: Sequence[Active], learned: Learned) -> list[Write]:
     """Lists of those among shoppers who were active so lately that theirs had not expired."""
-    since_ms = learned.now_ms - lists.LIST_TTL_S * 1000
+    since_ms = learned.now_ms - LIST_TTL_S * 1000
     last_ms = feature_rows(one[3] for one in active)[:, LAST_MS]
     recent = [one for one, at_ms in zip(active, last_ms, strict=True) if at_ms >= since_ms]
     writes: list[Write] = []

@@ -133,6 +133,14 @@ class Weights(_Section, frozen=True):
     purchase: float = 5.0
 
 
+class Served(_Section, frozen=True):
+    """Lists as they were written, held against the next click."""
+
+    share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.125
+    shoppers_max: Positive = 20_000
+    half_life_hours: HalfLife = 24.0
+
+
 class Lists(_Section, frozen=True):
     """Top-k lists of shoppers, items and scopes."""
 
@@ -141,6 +149,7 @@ class Lists(_Section, frozen=True):
     figures_every_ms: Positive = 1000
     popularity_half_life_hours: HalfLife = 24.0
     weights: Weights = Weights()
+    served: Served = Served()
 
 
 class State(_Section, frozen=True):

@@ -216,6 +216,19 @@ class Branch(msgspec.Struct, array_like=True, gc=False):
     received_ms: bytes
 
 
+class Judged(msgspec.Struct, array_like=True, gc=False):
+    """Lists held against the next click: how many, hits, 1/rank of those added up.
+
+    Hits by the learner that put the item there; lists and hits by segment.
+    """
+
+    lists: int = 0
+    hits: int = 0
+    reciprocal: float = 0.0
+    by_learner: dict[str, int] = {}
+    by_segment: dict[str, tuple[int, int]] = {}
+
+
 class Output(Message):
     """What a batch leads to in Redis, in order, and what is told of it outside.
 
@@ -228,6 +241,7 @@ class Output(Message):
     counted: Counted = msgspec.field(default_factory=Counted)
     watermark_ms: int = 0
     first: int = 0
+    judged: Judged = msgspec.field(default_factory=Judged)
 
 
 _pack = msgspec.msgpack.Encoder().encode

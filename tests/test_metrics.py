@@ -21,8 +21,10 @@ from flows.recovery import recovery
 from flows.sinks import DeadLetterSink, RedisSink
 from flows.sources import RecordedSource
 from operators.decode import decode_lines
+from operators.learners.registry import LEARNERS
 from operators.synthetic import shop
 from serving.reader import Storefront
+from state import keys
 from state.store import Store
 from tests.streams import START_MS, flow_settings, view
 
@@ -101,9 +103,9 @@ def run_measured(
         )
 
 
-def stream(events: int) -> list[Event | DeadLetter]:
+def stream(events: int, items: int = 20) -> list[Event | DeadLetter]:
     """A shop's events, some twice, and some that are none."""
-    lines = [msgspec.json.encode(one) for one in shop(events=events, shoppers=40, items=20)]
+    lines = [msgspec.json.encode(one) for one in shop(events=events, shoppers=40, items=items)]
     lines += [*lines[-7:], b"{", b"\xff", b"{}"]
     return [*decode_lines(lines, source="shop", partition="0", first_offset=0, now_ms=2**62)]
 
@@ -120,6 +122,25 @@ def test_what_is_counted_is_what_redis_says(redis_url: str, tmp_path: Path) -> N
         assert sum(now[name].values()) == told[name], name
     assert now["duplicates"] == {"": 7}
     assert counted("penstock_watermark_seconds") == {"": told["watermark_ms"] / 1000}
+
+
+def test_judged_lists_are_counted_by_learner_and_segment(redis_url: str, tmp_path: Path) -> None:
+    names = ("lists_judged", "lists_hit", "segment_lists_judged", "segment_lists_hit")
+    before = {name: counted(f"penstock_{name}_total") for name in names}
+    run_measured(stream(3000, items=80), redis_url, tmp_path)
+    now = {name: grown(f"penstock_{name}_total", before[name]) for name in names}
+    judged, hit = (sum(now[name].values()) for name in names[:2])
+    assert 0 < hit < judged
+    assert set(now["lists_hit"]) <= {*LEARNERS, "other"}
+    for segment, lists in now["segment_lists_judged"].items():
+        assert now["segment_lists_hit"].get(segment, 0) <= lists <= judged
+    stages = [lists for name, lists in now["segment_lists_judged"].items() if "lifecycle" in name]
+    assert sum(stages) == judged, "each shopper is in one stage"
+    store = Store(redis_url, timeout_ms=2000, patience_s=2)
+    told = store.client.hgetall(keys.model_key("blend"))
+    store.close()
+    # Redis has them faded, by a minute or two of a day.
+    assert float(told[b"judged"]) == pytest.approx(judged, rel=0.05)
 
 
 def test_every_event_is_in_the_histogram_of_every_branch(redis_url: str, tmp_path: Path) -> None:

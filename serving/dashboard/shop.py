@@ -1,7 +1,7 @@
 """What every tab looks at: figures of the shop, all segments, the last changes, data quality.
 
-Values by name: `now`, `workers`, `quality`, and of each segment `segment/<id>` and `spark/<id>`. Tails:
-`changes`, `events`. What nobody has written is left out, and the page says so.
+Values by name: `now`, `workers`, `quality`, `lists`, and of each segment `segment/<id>` and
+`spark/<id>`. Tails: `changes`, `events`. What nobody has written is left out, and the page says so.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ WORKERS_MAX = 64
 CHANGES_FIRST, CHANGES_MOST = 25, 50
 EVENTS_FIRST, EVENTS_MOST = 4, 4
 EVENTS_A_TURN = 25
+LISTS_SEGMENTS = 8
 SPARK_MINUTES = 60
 RATE_S = 5.0
 SLOW_S = 1.0
@@ -110,6 +111,7 @@ class Shop:
     async def _read_slow(self, registry: Registry) -> None:
         shop: list[Read] = [
             ("HGETALL", keys.quality_key()),
+            ("HGETALL", keys.model_key("blend")),
             ("XREVRANGE", keys.shop_history_key(), "+", "-", "COUNT", SPARK_MINUTES),
             *(("GET", keys.worker_key(n)) for n in range(WORKERS_MAX)),
         ]
@@ -120,9 +122,10 @@ class Shop:
                 ("XREVRANGE", keys.history_key(sid), "+", "-", "COUNT", 1),
             ]
         replies = await self._reads.many([*shop, *of_segments])
-        quality, history, *beats = replies[: len(shop)]
+        quality, blend, history, *beats = replies[: len(shop)]
         self._slow = {
             "quality": figures(quality),
+            "lists": _lists(blend),
             "workers": [_worker(n, beat) for n, beat in enumerate(beats) if beat],
             "minutes": minutes((history or [])[::-1], SHOP_FIELDS),
         }
@@ -190,6 +193,13 @@ def spark(history: Sequence[Sequence[float | None]]) -> dict[str, Any] | None:
     sizes = [size or 0.0 for _, size in hour]
     spanned = (last_ms - (hour[0][0] or 0)) / MINUTE_MS
     return {"sizes": sizes, "hour": sizes[-1] - sizes[0], "minutes": int(spanned)}
+
+
+def _lists(blend: Mapping[bytes, bytes]) -> dict[str, Any]:
+    """How good the lists are, and in the segments of which most were judged."""
+    told = json(blend.get(b"segments")) or {}
+    most = sorted(told.items(), key=lambda one: (-one[1][0], one[0]))[:LISTS_SEGMENTS]
+    return figures(blend) | {"segments": most}
 
 
 def _worker(number: int, beat: bytes) -> dict[str, Any]:

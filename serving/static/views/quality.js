@@ -2,7 +2,7 @@
 
 import { html } from "../vendor/preact-htm.module.js";
 import { NONE, brief, count, percent } from "../format.js";
-import { Card, Empty, Share, Tile } from "../parts.js";
+import { Card, Empty, Share, Tile, nameOf, to } from "../parts.js";
 import { told } from "../stream.js";
 
 const REASONS = {
@@ -46,7 +46,18 @@ export function Quality() {
         <div class="hundred" role="img" aria-label="${percent(good)} were used, ${share(value("late"))} of all were late, ${share(value("duplicates"))} came twice">${hundred(read, rejected, value("late") ?? 0, value("duplicates") ?? 0).map((kind, i) => html`<span key=${i} class=${kind}></span>`)}</div>
         <p class="legend"><span><i class="used"></i>used</span><span><i class="late"></i>late</span><span><i class="twice"></i>twice</span><span><i class="rejected"></i>rejected</span></p>
       <//>
+      <${Lists} lists=${told.shop.values.get("lists") ?? {}} />
     </div>`;
+}
+
+/** Written lists against the next click, over all and in the segments most of them were judged in. */
+function Lists({ lists }) {
+  return html`<${Card} title="Lists against the next click">
+    ${lists.judged > 0 ? html`<p class="note"><strong>${percent(lists.hit_rate)}</strong> held what was looked at next (MRR ${percent(lists.mrr)}); <strong>${percent(lists.coverage)}</strong> of the items were listed in two days.</p>
+      <ul class="bars reasons">${(lists.segments ?? []).map(([id, [judged, rate]]) => html`<li key=${id}><a class="name" href=${to.segment(id)}>${nameOf(id)}</a><${Share} of=${rate} /><span class="n">${percent(rate)}</span><span class="quiet n">${brief(judged)}</span></li>`)}</ul>
+      <p class="quiet note">Of a sample of ${brief(lists.judged)} lists, older ones counting less.</p>`
+    : html`<${Empty} title="Nothing judged yet">A list is judged by the shopper’s next click.<//>`}
+  <//>`;
 }
 
 /** A hundred squares: each kind that there is has at least one. */
