@@ -101,6 +101,7 @@ def put_back(folder: Path, *, shards: int) -> Path:
                 (folder / name).rename(aside / name)
         for name in ("rows", "store"):
             (begun / name).rename(folder / name)
+        begun.rmdir()
     except OSError as error:
         raise UserError(f"{folder}: {error.strerror}: make room or mend the disk") from error
     return aside

@@ -103,13 +103,17 @@ def unpack_arrays(stored: Mapping[str, Array]) -> dict[str, NDArray[Any]]:
 
 
 class SourceState(msgspec.Struct):
-    """How far a source partition has been read: `offset` is the next record's number."""
+    """How far a source partition has been read: `offset` is the next record's number.
+
+    `topic_id` is Kafka's id of the topic, "" of one that has none.
+    """
 
     offset: int = 0
     batches: int = 0
     watermark_ms: int = 0
     finished: bool = False
     totals: SourceTotals = msgspec.field(default_factory=SourceTotals)
+    topic_id: str = ""
 
 
 class RulesState(msgspec.Struct):
@@ -232,7 +236,7 @@ def _with_new_fields(plain: Any) -> Any:
     return plain
 
 
-SOURCE = SnapshotCodec(SourceState, version=1)
+SOURCE = SnapshotCodec(SourceState, version=2, upgrades={1: _with_new_fields})
 DEVICES = SnapshotCodec(
     DevicesState, version=5, upgrades=dict.fromkeys((1, 2, 3, 4), _with_new_fields)
 )

@@ -243,8 +243,10 @@ def test_a_deleted_place_ends_the_run_and_says_what_to_do(
     assert run.ids == [15, 16, 17, 18, 19]
 
 
-def test_a_topic_made_anew_ends_the_run(kafka_broker: AnyBroker, tmp_path: Path) -> None:
-    topic = kafka_broker.create_topic("anew", partitions=1)
+def test_a_topic_made_anew_ends_the_run_though_it_is_longer_than_the_old_place(
+    kafka_broker: AnyBroker, tmp_path: Path
+) -> None:
+    topic = kafka_broker.create_topic("grown", partitions=1)
     send(kafka_broker, topic, map(event, range(10)))
     run = Run(kafka_broker, topic, tmp_path)
     run.until(lambda: len(run.ids) >= 10)
@@ -254,9 +256,18 @@ def test_a_topic_made_anew_ends_the_run(kafka_broker: AnyBroker, tmp_path: Path)
         admin.create_topics(
             {topic: {"num_partitions": 1, "replication_factor": 1}}, wait_for_metadata=True
         )
+    send(kafka_broker, topic, map(event, range(100, 120)))
     with pytest.raises(BytewaxRuntimeError) as raised:
         run.until(lambda: False, patience_s=5)
-    assert "has offsets 0 to 0, not 10" in said(raised.value)
+    assert f"topic {topic} was deleted and made anew since this run read it" in said(raised.value)
+    assert "kafka.out_of_range=earliest" in said(raised.value)
+    run = Run(kafka_broker, topic, tmp_path, out_of_range="earliest")
+    run.until(lambda: len(run.ids) >= 20)
+    assert run.ids == list(range(100, 120))
+    run = Run(kafka_broker, topic, tmp_path)
+    send(kafka_broker, topic, [event(120)])
+    run.until(lambda: len(run.ids) >= 1)
+    assert run.ids == [120], "from then on that topic is the one that was read"
 
 
 def test_a_new_partition_ends_the_run_and_the_next_reads_it_whole(

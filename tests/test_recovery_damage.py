@@ -191,6 +191,7 @@ def test_the_previous_snapshot_serves(
     assert "going on from the previous snapshot" in line
     if path.suffix == ".rows":
         assert (folder / "recovery" / "damaged-1" / name).read_bytes() == damaged
+        assert not (folder / "recovery" / "begun").exists()
     letters = (folder / "dead_letters.jsonl").read_bytes()
     assert letters == (shop.folder / "whole.jsonl").read_bytes()
 

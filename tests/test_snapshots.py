@@ -89,7 +89,7 @@ READ = SourceTotals(12, {"not_json": 2}, {"item_view": 3})
 HANDLE = Handle("devices-17", 3, 5000, 4000, 123_456)
 WATERMARKS = {"shop": (1_600_000_600_000, False), "other": (5, True)}
 SAMPLES: dict[str, Any] = {
-    "source": SourceState(12, 3, 1_600_000_600_000, True, READ),
+    "source": SourceState(12, 3, 1_600_000_600_000, True, READ, "a-topic"),
     "devices": DevicesState(
         {"ann": RULED},
         {"ann": ("u", 18_518)},
@@ -145,6 +145,7 @@ SAMPLES: dict[str, Any] = {
 
 LEDGER_V2 = LedgerState({"shop": READ}, {"users:0": TOTALS_V2}, 4, 2)
 FORMER: dict[str, Any] = {
+    "source-v1": msgspec.structs.replace(SAMPLES["source"], topic_id=""),
     "devices-v1": DevicesState({"ann": SHOPPER_V3}, {"ann": ("u", 18_518)}, WATERMARKS, TOTALS_V2),
     "devices-v2": DevicesState(
         {"ann": SHOPPER_V3}, {"ann": ("u", 18_518)}, WATERMARKS, TOTALS_V2, HANDLE, {"shop": 3}

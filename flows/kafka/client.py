@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from kafka import KafkaConsumer, TopicPartition
-from kafka.errors import KafkaError, KafkaTimeoutError
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError, KafkaTimeoutError, RequestTimedOutError
 from kafka.record.util import crc32c_c
 
 from flows.kafka.security import PASSWORD, USERNAME, security
@@ -32,10 +32,11 @@ class _LastRefusal(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         why = record.args[-1] if isinstance(record.args, tuple) and record.args else None
-        # Of a timeout, or a closed socket, the cause was logged before.
+        # Of a timeout, or a closed socket, the cause was logged before, if there was another.
         if isinstance(why, Exception) and not isinstance(why, KafkaTimeoutError):
             said = " ".join(str(why).split())
-            if "socket disconnected" not in said or not self.said:
+            is_its_end = isinstance(why, RequestTimedOutError) or "socket disconnected" in said
+            if not is_its_end or not self.said:
                 self.said = said
 
 
@@ -58,19 +59,22 @@ RECONNECT_MS = 1000
 
 
 def connection(kafka: Kafka) -> dict[str, Any]:
-    """The arguments that every client takes. Raises UserError where checksums would be slow."""
+    """The arguments that whoever reads or writes takes. Raises UserError where checksums are slow."""
     if crc32c_c is None:
         raise UserError(
             "the package crc32c is missing, without which Kafka is read at a fifth of the speed: "
             "install it"
         )
+    return {**_reaching(kafka), "allow_auto_create_topics": False, "metrics_enabled": False}
+
+
+def _reaching(kafka: Kafka) -> dict[str, Any]:
+    """The arguments that every client takes."""
     return {
         "bootstrap_servers": [server.strip() for server in kafka.bootstrap_servers.split(",")],
         "client_id": "penstock",
         "bootstrap_timeout_ms": BOOTSTRAP_MS,
         "reconnect_backoff_max_ms": RECONNECT_MS,
-        "allow_auto_create_topics": False,
-        "metrics_enabled": False,
         **security(kafka),
     }
 
@@ -122,6 +126,16 @@ def partitions_of(client: KafkaConsumer, kafka: Kafka, topic: str) -> list[Topic
             "another in the configuration"
         )
     return [TopicPartition(topic, number) for number in sorted(found)]
+
+
+def topic_id(kafka: Kafka) -> str:
+    """Kafka's id of the topic that is read; another one after it was deleted and made anew.
+
+    "" where the broker gives none (before 2.8). Raises UserError.
+    """
+    with in_words(kafka), closing(KafkaAdminClient(**_reaching(kafka))) as client:
+        found = client.describe_topics([kafka.topic])[0].get("topic_id")
+    return str(found or "")
 
 
 def part_name(partition: TopicPartition) -> str:

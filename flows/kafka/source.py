@@ -15,9 +15,16 @@ from typing import TYPE_CHECKING
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from flows import pulse
-from flows.kafka.client import consumer, in_words, part_name, partition_named, partitions_of
+from flows.kafka.client import (
+    consumer,
+    in_words,
+    part_name,
+    partition_named,
+    partitions_of,
+    topic_id,
+)
 from flows.kafka.hub import POLL_MS, Hub
-from flows.kafka.start import Held, first_offsets, held, within
+from flows.kafka.start import Held, chosen, first_offsets, held, within
 from flows.kafka.watch import ANSWER_MS, EVERY_S, Watch, commit
 from operators.readers.records import record_reader
 from operators.routing import SourceClock
@@ -64,6 +71,7 @@ class KafkaPartition(StatefulSourcePartition[SourceBatch, bytes]):
         self._name = part_name(partition)
         self._read = record_reader(source.settings.kafka.format)
         self._offset = state.offset
+        self._topic_id = state.topic_id
         self._clock = SourceClock(state.batches, state.watermark_ms, state.totals)
         self._is_heard_of = False
         self._is_waiting = False
@@ -159,8 +167,16 @@ class KafkaPartition(StatefulSourcePartition[SourceBatch, bytes]):
         """Where to go on."""
         self._covered = self._source.covered[self._partition] = self._offset
         clock = self._clock
-        state = SourceState(self._offset, clock.batches, clock.watermark_ms, False, clock.totals)
-        return SOURCE.encode(state)
+        return SOURCE.encode(
+            SourceState(
+                self._offset,
+                clock.batches,
+                clock.watermark_ms,
+                False,
+                clock.totals,
+                self._topic_id,
+            )
+        )
 
     def close(self) -> None:
         """The last partition to end closes the connection."""
@@ -188,6 +204,7 @@ class KafkaSource(FixedPartitionedSource[SourceBatch, bytes]):
         self._watch: Watch | None = None
         self._held: dict[TopicPartition, Held] = {}
         self._starts: dict[TopicPartition, int] = {}
+        self._topic_id = ""
         self._open: set[TopicPartition] = set()
         self.repartitioned = False
         self._is_ended = False
@@ -251,10 +268,20 @@ class KafkaSource(FixedPartitionedSource[SourceBatch, bytes]):
             state = SourceState(offset=self._starts[partition])
         else:
             state = SOURCE.decode(resume_state)
-        state.offset = within(self._held[partition], partition, state.offset, self.settings.kafka)
+        state.offset = self._place(partition, state)
+        state.topic_id = self._topic_id
         self.offsets[partition] = state.offset
         self._open.add(partition)
         return KafkaPartition(self, hub, watch, partition, state, len(self._held))
+
+    def _place(self, partition: TopicPartition, state: SourceState) -> int:
+        """The offset to begin at. Raises UserError where what comes next is not there any more."""
+        found, kafka = self._held[partition], self.settings.kafka
+        if state.topic_id and state.topic_id != self._topic_id:
+            what = f"topic {partition.topic} was deleted and made anew since this run read it"
+            why = f"offset {state.offset} of partition {partition.partition} is another record now"
+            return chosen(found, kafka, what, why)
+        return within(found, partition, state.offset, kafka)
 
     def _connect(self) -> tuple[Hub, Watch]:
         if self._hub is None or self._watch is None:
@@ -265,6 +292,7 @@ class KafkaSource(FixedPartitionedSource[SourceBatch, bytes]):
                 # A partition that came while the run went on is read whole.
                 start = "earliest" if self.stored else kafka.start
                 self._starts = first_offsets(hub.client, self._held, kafka, start)
+                self._topic_id = topic_id(kafka)
             except UserError:
                 hub.close()
                 raise

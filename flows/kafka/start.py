@@ -87,15 +87,19 @@ def within(found: Held, partition: TopicPartition, offset: int, kafka: Kafka) ->
         f"partition {partition.partition} of topic {partition.topic} has offsets "
         f"{found.beginning} to {found.end}, not {offset}, where this run goes on"
     )
+    return chosen(found, kafka, what, "what was there is deleted, or the topic was made anew")
+
+
+def chosen(found: Held, kafka: Kafka, what: str, why: str) -> int:
+    """The offset that `kafka.out_of_range` says; UserError where it says to fail."""
     if kafka.out_of_range == "fail":
         raise UserError(
-            f"{what}: what was there is deleted, or the topic was made anew: go on with the oldest "
-            "record (--set kafka.out_of_range=earliest) or after the newest (=latest), or start "
-            "again with an empty recovery folder"
+            f"{what}: {why}: go on with the oldest record (--set kafka.out_of_range=earliest) or "
+            "after the newest (=latest), or start again with an empty recovery folder"
         )
-    chosen = found.beginning if kafka.out_of_range == "earliest" else found.end
-    _log.warning("%s: goes on at %d, as kafka.out_of_range says", what, chosen)
-    return chosen
+    offset = found.beginning if kafka.out_of_range == "earliest" else found.end
+    _log.warning("%s: goes on at %d, as kafka.out_of_range says", what, offset)
+    return offset
 
 
 def _committed(partitions: list[TopicPartition], kafka: Kafka) -> dict[TopicPartition, int]:
