@@ -1,4 +1,4 @@
-"""The picture of `penstock evaluate`: each learner's hit rate while the stream went by.
+"""The picture of `penstock evaluate`: each learner's hit rate while the stream went by, and by group.
 
 matplotlib is imported when a picture is wanted: a server that runs the flow does without.
 """
@@ -7,24 +7,30 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from operators.evaluation.protocols import BLEND
 from state.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
+    from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-    from operators.evaluation.protocols import Outcome
+    from operators.evaluation.outcome import Outcome
+
+    Breakdown = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 POINTS_MAX = 48
 CASES_A_POINT_MIN = 100
 """Fewer cases a point and the lines are mostly noise: 100 cases tell .6 from .7."""
 
 TICKS = 6
+FEW_GROUPS = 8
 
 
 def require_matplotlib() -> None:
@@ -33,39 +39,53 @@ def require_matplotlib() -> None:
         raise UserError("--plot needs matplotlib: pip install matplotlib")
 
 
-def hit_rates(hits: bytearray, points: int) -> NDArray[np.float64]:
+def hit_rates(hits: NDArray[np.float64], points: int) -> NDArray[np.float64]:
     """The share of hits in each of `points` runs of cases, as equal in length as can be.
 
-    >>> hit_rates(bytearray([1, 1, 0, 1]), 2).tolist()
+    >>> hit_rates(np.array([1.0, 1.0, 0.0, 1.0]), 2).tolist()
     [1.0, 0.5]
     """
-    return np.array([part.mean() for part in np.array_split(np.frombuffer(hits, np.int8), points)])
+    return np.array([part.mean() for part in np.array_split(hits, points)])
 
 
 def _time(at_ms: int) -> str:
     return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%d %b %Y\n%H:%M}"
 
 
-def plot(outcome: Outcome, path: Path, *, title: str, has_times: bool) -> None:
-    """Write a PNG with a line a learner, over the cases: shops' logs have gaps and rushes of time.
+def plot(outcome: Outcome, groups: Breakdown, path: Path, *, title: str, has_times: bool) -> None:
+    """Write a PNG: the hit rate over the cases, and below it by each grouping of them.
 
-    Raises UserError where the file cannot be written.
+    Over the cases and not over time: shops' logs have gaps and rushes. Raises UserError where the file
+    cannot be written.
     """
     from matplotlib.figure import Figure
 
+    figure = Figure(figsize=(10, 8.5 if groups else 5), layout="constrained")
+    grid = figure.add_gridspec(
+        2 if groups else 1, max(len(groups), 1), height_ratios=[3, 2][: 1 + bool(groups)]
+    )
+    _over_time(outcome, figure.add_subplot(grid[0, :]), title=title, has_times=has_times)
+    for column, (grouping, found) in enumerate(groups.items()):
+        _by_group(figure.add_subplot(grid[1, column]), grouping, found, outcome)
+    figure.legend(loc="outside right upper", title=f"HR@{outcome.k} over all", frameon=False)
+    try:
+        figure.savefig(path, format="png", dpi=120)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _over_time(outcome: Outcome, axes: Axes, *, title: str, has_times: bool) -> None:
+    """A line a learner."""
     points = max(1, min(POINTS_MAX, len(outcome) // CASES_A_POINT_MIN))
     middles = [part[len(part) // 2] for part in np.array_split(np.arange(len(outcome)), points)]
-    figure = Figure(figsize=(10, 5), layout="constrained")
-    axes = figure.add_subplot()
-    best_last = sorted(outcome.hits, key=lambda name: sum(outcome.hits[name]))
-    for name in reversed(best_last):
-        share = sum(outcome.hits[name]) / len(outcome)
+    for name in _best_first(outcome):
+        hits = outcome.hits(name)
         axes.plot(
             middles,
-            hit_rates(outcome.hits[name], points),
-            label=f"{name}  {share:.3f}",
-            linewidth=2.6 if name == "blend" else 1.4,
-            color="black" if name == "blend" else None,
+            hit_rates(hits, points),
+            label=f"{name}  {hits.mean():.3f}",
+            linewidth=2.6 if name == BLEND else 1.4,
+            color="black" if name == BLEND else None,
             marker="o" if points == 1 else None,
         )
     axes.set_title(title, loc="left")
@@ -76,8 +96,26 @@ def plot(outcome: Outcome, path: Path, *, title: str, has_times: bool) -> None:
         axes.set_xticks(ticks, [f"{tick:,}\n{_time(outcome.at_ms[tick])}" for tick in ticks])
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
-    figure.legend(loc="outside right upper", title=f"HR@{outcome.k} over all", frameon=False)
-    try:
-        figure.savefig(path, format="png", dpi=120)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _by_group(
+    axes: Axes, grouping: str, found: Mapping[str, Mapping[str, Any]], outcome: Outcome
+) -> None:
+    """A point a learner and group, and how many of the cases are in the group, as grey bars."""
+    names = list(found)
+    share = np.array([found[name]["n"] for name in names]) / len(outcome)
+    axes.bar(names, share, color="0.9", width=0.8)
+    for learner in _best_first(outcome):
+        rates = [found[name][learner][f"hr@{outcome.k}"] for name in names]
+        is_blend = learner == BLEND
+        color, size = ("black", 5) if is_blend else (None, 3)
+        axes.plot(names, rates, "o-", color=color, markersize=size, linewidth=0.5 + is_blend)
+    axes.set_title(f"by {grouping}; grey: share of cases", loc="left", fontsize="medium")
+    axes.set_ylim(bottom=0)
+    axes.tick_params(axis="x", labelsize="small", rotation=90 if len(names) > FEW_GROUPS else 0)
+    axes.grid(alpha=0.3, axis="y")
+
+
+def _best_first(outcome: Outcome) -> list[str]:
+    """The learners; drawn in one order everywhere, so that each keeps its colour."""
+    return sorted(outcome.ranks, key=lambda name: -outcome.hits(name).sum())

@@ -21,7 +21,8 @@ Write = Callable[..., str]
 Capture = pytest.CaptureFixture[str]
 
 SESSIONS = "mug cup\nmug cup pot\ncup pot\n"
-METRICS = ["hr@3", "mrr@3", "ndcg@3", "map@3", "coverage@3", "novelty@3"]
+PLAIN = ["hr", "mrr", "ndcg", "map", "coverage", "gini", "novelty", "bias", "fresh"]
+METRICS = [f"{name}@3" for name in PLAIN]
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def test_the_report_has_every_learner_and_the_blend_beside_them(
 ) -> None:
     argv = (file(SESSIONS), "--format", "sequences", "--k", "3", "--known")
     report = report_of(tmp_path, *argv)
-    assert list(report) == ["n", "learners", "blend"]
+    assert list(report) == ["n", "learners", "blend", "breakdown"]
     assert report["n"] == 4
     assert {"popularity", "markov", "sr", "ar", "covisitation"} <= set(report["learners"])
     assert "blend" not in report["learners"]
@@ -68,9 +69,13 @@ def test_the_whole_report_of_one_learner(file: Write, tmp_path: Path) -> None:
                 "ndcg@1": 0.5,
                 "map@1": 0.5,
                 "coverage@1": 0.666667,
+                "gini@1": 0.333333,
                 "novelty@1": 1.514874,
+                "bias@1": 0.0,
+                "fresh@1": 1.0,
             }
         },
+        "breakdown": {},
     }
 
 
@@ -101,6 +106,35 @@ def test_views_of_every_format_are_the_cases(
     learners = ("--learners", "popularity")
     report = report_of(tmp_path, file(content), "--format", format_name, *learners)
     assert report["n"] == cases
+
+
+def test_two_configurations_are_compared_on_the_same_cases(
+    file: Write, tmp_path: Path, capsys: Capture
+) -> None:
+    sessions = "".join(f"a{n % 7} b{n % 5} a{n % 7} c{n % 3}\n" for n in range(60))
+    argv = (file(sessions), "--format", "sequences", "--k", "5", "--learners", "markov,blend")
+    other = ("--against-set", "lists.popularity_half_life_hours=0.01")
+    report = report_of(tmp_path, *argv, *other, "--by", "depth")
+    assert list(report) == ["n", "learners", "blend", "against", "breakdown", "comparison"]
+    found = report["comparison"]
+    gain = report["blend"]["hr@5"] - report["against"]["hr@5"]
+    assert found["hr"]["mean"] == pytest.approx(gain, abs=1e-5)
+    assert (found["n"], found["owners"]) == (report["n"], 60)
+    said = capsys.readouterr().out
+    assert "against lists.popularity_half_life_hours=0.01, 240 cases of 60 shoppers:" in said
+    assert "95 % interval" in said
+    assert "McNemar's p" in said
+    assert all(name in said for name in ("depth", "against", "markov", "2-3"))
+
+
+def test_the_last_click_of_each_is_left_out(file: Write, tmp_path: Path) -> None:
+    argv = ("--format", "sequences", "--protocol", "leave-one-out", "--learners", "markov")
+    report = report_of(tmp_path, file(SESSIONS), *argv, "--k", "1")
+    # Learned: mug; mug cup; cup. Lists: after mug cup, after cup pot, never learned.
+    assert (report["n"], report["learners"]["markov"]["hr@1"]) == (
+        3,
+        pytest.approx(1 / 3, abs=1e-6),
+    )
 
 
 def test_plain_gzip_and_standard_input_are_alike(
@@ -146,6 +180,7 @@ def test_the_picture_is_a_png(file: Write, tmp_path: Path) -> None:
 
 
 SEQUENCES = ["--format", "sequences", "--learners", "markov"]
+BLEND = ["--format", "sequences", "--learners", "blend"]
 SPLIT = [*SEQUENCES, "--protocol", "split"]
 
 
@@ -196,6 +231,10 @@ SPLIT = [*SEQUENCES, "--protocol", "split"]
         (SESSIONS, [*SEQUENCES, "--cases", "{log}"], "--protocol split and --cases FILE need"),
         (SESSIONS, [*SPLIT, "--cases", "{log}", "--warm", "{log}"], "--warm is for --protocol"),
         (SESSIONS, [*SEQUENCES, "--warm", "{log}"], "--warm needs times, which `sequences` lacks"),
+        (SESSIONS, [*SEQUENCES, "--by", "moon"], "--by moon: choose from depth, shopper, item, hour"),
+        (SESSIONS, [*SEQUENCES, "--against-set", "lists.k=9"], "--against compares the blend:"),
+        (SESSIONS, [*BLEND, "--against-set", "rfm.enabled=false"], "rfm.enabled=false has the same"),
+        (SESSIONS, [*BLEND, "--against-set", "lists.weights.purchase=9"], "lists.weights cannot be"),
         (SESSIONS, [*SEQUENCES, "--k", "0"], "--k 0: a list holds 1 to 100 items"),
         (SESSIONS, [*SEQUENCES, "--learners", "oracle"], "--learners oracle: choose from popularity"),
         (SESSIONS, [*SEQUENCES, "--report", "no/where"], "cannot write no/where: make the directory"),

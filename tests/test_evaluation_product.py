@@ -88,7 +88,15 @@ def test_what_must_not_be_listed_is_not_and_the_rest_moves_up() -> None:
 def test_both_protocols_score_every_learner_on_every_case() -> None:
     clicks = collect(RAW)
     live = prequential(clicks, [Product(Recommender(k=5), clicks)], Rules(k=5, known=True))
-    assert {len(hits) for hits in live.hits.values()} == {len(RAW) - len(VISITS)}
+    assert {len(ranks) for ranks in live.ranks.values()} == {len(RAW) - len(VISITS)}
     cases = [RawCase(("mug",), "cup"), RawCase(("never", "seen"), "cup"), RawCase((), "pot")]
     fixed = split(clicks, cases, [Product(Recommender(k=5), clicks)], Rules(k=5))
-    assert {len(hits) for hits in fixed.hits.values()} == {3}
+    assert {len(ranks) for ranks in fixed.ranks.values()} == {3}
+
+
+def test_one_that_is_compared_with_gives_its_blend_alone() -> None:
+    clicks = collect(RAW)
+    rivals = [Product(Recommender(k=5), clicks), Product(Recommender(k=5), clicks, only="other")]
+    outcome = prequential(clicks, rivals, Rules(k=5))
+    assert outcome.ranks["other"] == outcome.ranks["blend"]
+    assert [name for name in outcome.ranks if name not in rivals[0]._names] == ["blend", "other"]

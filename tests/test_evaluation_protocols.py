@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from operators.evaluation.clicks import RawClick, collect
 from operators.evaluation.formats import RawCase
 from operators.evaluation.from_events import from_events
-from operators.evaluation.protocols import Rules, prequential, split
+from operators.evaluation.outcome import NEVER
+from operators.evaluation.protocols import Rules, leave_one_out, prequential, split
 from operators.evaluation.reference import Reference
 from state.config import Weights
 from state.deadletters import DeadLetter
@@ -116,7 +117,7 @@ def test_unseen_leaves_out_what_the_shopper_had_and_does_not_score_it() -> None:
 def test_a_target_is_missed_by_a_list_made_before_it_was_learned() -> None:
     clicks = collect(stream("ann:mug ann:cup bob:mug bob:cup"))
     outcome = prequential(clicks, [Reference("markov", VIEW)], Rules(known=True))
-    assert outcome.hits == {"markov": bytearray([0, 1])}
+    assert outcome.ranks == {"markov": bytearray([0, 1])}
 
 
 def test_carts_and_purchases_are_learned_and_not_scored() -> None:
@@ -204,7 +205,10 @@ def test_the_whole_report_of_a_prequential_run() -> None:
             "ndcg@2": 0.21031,
             "map@2": 0.166667,
             "coverage@2": 0.666667,
+            "gini@2": 0.4,
             "novelty@2": 0.845764,
+            "bias@2": 0.456533,
+            "fresh@2": 1.0,
         },
         "markov": {
             "hr@2": 0.333333,
@@ -212,7 +216,10 @@ def test_the_whole_report_of_a_prequential_run() -> None:
             "ndcg@2": 0.333333,
             "map@2": 0.333333,
             "coverage@2": 0.333333,
+            "gini@2": 0.666667,
             "novelty@2": 1.453445,
+            "bias@2": -0.151148,
+            "fresh@2": 1.0,
         },
     }
 
@@ -229,7 +236,7 @@ def test_split_scores_prefixes_and_learns_nothing_from_them() -> None:
         "list stranger mug+?",
         "list stranger nothing",
     ]
-    assert outcome.hits["markov"] == bytearray([1, 0, 0])
+    assert outcome.ranks["markov"] == bytearray([1, 0, 0])
 
 
 def test_split_under_known_and_unseen() -> None:
@@ -240,3 +247,42 @@ def test_split_under_known_and_unseen() -> None:
     assert (
         len(split(clicks, cases, [Reference("markov", VIEW)], Rules(known=True, unseen=True))) == 1
     )
+
+
+def test_leave_one_out_scores_the_last_click_of_each_after_all_else_was_learned() -> None:
+    raw = [
+        *stream("ann:mug bob:cup ann:pot bob:mug cid:mug"),
+        RawClick("bob", "mug", 9 * MINUTE_MS, PURCHASE),
+    ]
+    clicks = collect(raw)
+    rival = Transcript(clicks)
+    outcome = leave_one_out(clicks, [rival], Rules())
+    assert rival.lines == [
+        "learn ann mug after nothing",
+        "learn bob cup after nothing",
+        # Not ann's pot, not bob's mug nor that he bought it, not the only click of cid.
+        "list ann mug",
+        "list bob cup",
+    ]
+    assert len(outcome) == 2
+    again = collect(stream("ann:mug ann:mug ann:cup bob:pot bob:pot"))
+    assert len(leave_one_out(again, [Transcript(again)], Rules(unseen=True))) == 1
+
+
+def test_each_case_tells_what_it_was() -> None:
+    clicks = collect(stream("ann:mug ann:cup bob:mug ann:cup", minutes=29))
+    outcome = prequential(clicks, [Reference("markov", VIEW)], Rules())
+    assert outcome.depth.tolist() == [0, 1, 0, 0], "a session ended"
+    assert list(outcome.is_known) == [0, 1, 0, 1]
+    minutes = [NEVER if ms == NEVER else ms // MINUTE_MS for ms in outcome.age_ms]
+    assert minutes == [NEVER, NEVER, 58, 58]
+    assert [clicks.shoppers.ids[owner] for owner in outcome.owner] == ["ann", "ann", "bob", "ann"]
+
+
+def test_prefixes_of_one_session_have_one_owner_in_either_order() -> None:
+    clicks = collect(stream("s1:mug s1:cup"))
+    texts = ["a b:c", "a:b", "x:y", "x y:z", "q:r"]
+    pairs = [text.split(":") for text in texts]
+    cases = [RawCase(tuple(prefix.split()), target) for prefix, target in pairs]
+    outcome = split(clicks, cases, [Reference("markov", VIEW)], Rules())
+    assert outcome.owner.tolist() == [0, 0, 1, 1, 2]

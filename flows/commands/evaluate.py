@@ -11,24 +11,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
-import orjson
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Column, Table
 from threadpoolctl import threadpool_limits
 
+from flows import evaluation_tables as tables
 from flows.evaluation_plot import plot, require_matplotlib
 from flows.files import LogFile
 from flows.options import add_settings, settings_of
+from operators.evaluation.breakdown import GROUPINGS, breakdown
 from operators.evaluation.clicks import collect
+from operators.evaluation.comparison import compared
 from operators.evaluation.formats import FORMATS, cases
 from operators.evaluation.from_events import from_events
 from operators.evaluation.product import Product
-from operators.evaluation.protocols import BLEND, Rules, prequential, split
+from operators.evaluation.protocols import (
+    AGAINST,
+    BLEND,
+    Rules,
+    leave_one_out,
+    prequential,
+    split,
+)
 from operators.evaluation.reference import REFERENCES, Reference
 from operators.readers import READERS
 from operators.recommend import Recommender
+from state import config
 from state.errors import UserError
 
 if TYPE_CHECKING:
@@ -36,8 +44,9 @@ if TYPE_CHECKING:
 
     from operators.evaluation.clicks import Click, Clicks, RawClick, Session
     from operators.evaluation.formats import RawCase
-    from operators.evaluation.protocols import Outcome, Request, Rival
-    from state.config import Settings
+    from operators.evaluation.outcome import Outcome
+    from operators.evaluation.protocols import Request, Rival
+    from state.config import Lists, Settings
     from state.deadletters import DeadLetter
 
 Parsed = TypeVar("Parsed", "RawClick", "RawCase")
@@ -60,7 +69,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add = parser.add_argument
     add("file", metavar="FILE", help="the recorded file: plain, .gz, or - for standard input")
     add("--format", required=True, choices=[*READERS, *FORMATS], help="what FILE holds")
-    add("--protocol", choices=["prequential", "split"], default="prequential")
+    add("--protocol", choices=["prequential", "split", "leave-one-out"], default="prequential")
     add("--cases", metavar="FILE", help="split: what to score, a case a line: PREFIX<TAB>TARGET")
     add(
         "--warm",
@@ -78,8 +87,17 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         default=",".join([*REFERENCES, BLEND]),
         help="which to score (default %(default)s); blend stands for all learners of the product",
     )
+    add("--against", metavar="FILE", type=Path, help="compare with another configuration")
+    add(
+        "--against-set",
+        metavar="A.B=C",
+        action="append",
+        default=[],
+        help="a key that the other configuration has otherwise; may be given again",
+    )
+    add("--by", metavar="A,B", default="", help=f"part the cases by {', '.join(GROUPINGS)}")
     add("--report", metavar="FILE", type=Path, help="write the figures as JSON")
-    add("--plot", metavar="FILE.png", type=Path, help="draw the hit rate over time")
+    add("--plot", metavar="FILE.png", type=Path, help="draw the hit rate over time and by group")
     add_settings(parser)
     parser.set_defaults(run=run)
 
@@ -98,43 +116,74 @@ def main(argv: Sequence[str]) -> int:
 def run(args: argparse.Namespace) -> int:
     """Read, score, print, write. Raises UserError."""
     _check(args)
-    settings = settings_of(args)
+    settings, other = settings_of(args), _other_lists(args)
     # Opened first: a wrong name is told before minutes of learning.
     with LogFile(args.cases) if args.cases else nullcontext() as case_file:
         clicks = collect(
             *(_clicks(path, args.format, settings) for path in (*args.warm, args.file))
         )
         with threadpool_limits(1):  # as the flow does: the matrices are small
-            outcome = _outcome(args, settings, clicks, case_file)
+            outcome = _outcome(args, settings, other, clicks, case_file)
     if not len(outcome):
         raise UserError(f"{args.file}: nothing to score: it holds no second click of a shopper")
     scores = outcome.scores(catalogue=len(clicks.items))
+    has_times = args.protocol == "prequential" and args.format != "sequences"
+    groups = breakdown(outcome, has_times=has_times)
+    comparison = compared(outcome, BLEND, AGAINST) if other else None
     if args.report:
-        _write(args.report, _report(len(outcome), scores))
+        _write(args.report, tables.report(len(outcome), scores, groups, comparison))
     if args.plot:
-        has_times = args.protocol == "prequential" and args.format != "sequences"
-        plot(
-            outcome,
-            args.plot,
-            title=f"{args.protocol}, {Path(args.file).name}",
-            has_times=has_times,
-        )
-    Console().print(_table(scores))
-    Console().print(f"{len(outcome):,} cases, lists of {args.k} of {len(clicks.items):,} items")
+        title = f"{args.protocol}, {Path(args.file).name}"
+        plot(outcome, groups, args.plot, title=title, has_times=has_times)
+    console = Console()
+    console.print(tables.accuracy(scores))
+    console.print(tables.beyond(scores))
+    for grouping in _words(args.by):
+        if grouping in groups:
+            shown = tables.shown_in_groups(scores)
+            console.print(tables.group(grouping, groups[grouping], shown))
+        else:
+            console.print(f"all cases are alike by {grouping}")
+    if comparison:
+        for line in tables.comparison(comparison, args.k, _name_of_other(args)):
+            console.print(line, highlight=False)
+    console.print(f"{len(outcome):,} cases, lists of {args.k} of {len(clicks.items):,} items")
     return 0
 
 
+def _other_lists(args: argparse.Namespace) -> Lists | None:
+    """The lists of the configuration to compare with. Raises UserError where it is no other."""
+    if not (args.against or args.against_set):
+        return None
+    overrides = (*args.set, *args.against_set)
+    ours, theirs = settings_of(args), config.load(args.against or args.config, overrides=overrides)
+    if ours.lists.weights != theirs.lists.weights:
+        raise UserError("lists.weights cannot be compared in one go: evaluate each by itself")
+    if ours.lists == theirs.lists:
+        raise UserError(f"{_name_of_other(args)} has the same lists: nothing to compare")
+    return theirs.lists
+
+
+def _name_of_other(args: argparse.Namespace) -> str:
+    return " ".join([str(args.against or ""), *args.against_set]).strip()
+
+
 def _outcome(
-    args: argparse.Namespace, settings: Settings, clicks: Clicks, case_file: LogFile | None
+    args: argparse.Namespace,
+    settings: Settings,
+    other: Lists | None,
+    clicks: Clicks,
+    case_file: LogFile | None,
 ) -> Outcome:
     gap_ms = None if args.format in ONE_SESSION_A_SHOPPER else settings.sessions.gap_ms
     rules = Rules(k=args.k, unseen=args.unseen, known=args.known, session_gap_ms=gap_ms)
-    rivals = _rivals(args, clicks, settings)
+    rivals = _rivals(args, clicks, settings, other)
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         rivals.append(_Watcher(bar, len(clicks)))
         if case_file is None:
-            return prequential(clicks, rivals, rules)
+            protocol = prequential if args.protocol == "prequential" else leave_one_out
+            return protocol(clicks, rivals, rules)
         named_cases = _naming(case_file.name, cases(case_file.lines()))
         return split(clicks, named_cases, rivals, rules)
 
@@ -145,8 +194,8 @@ def _check(args: argparse.Namespace) -> None:
         raise UserError(f"--k {args.k}: a list holds 1 to {K_MAX} items")
     if (args.protocol == "split") != bool(args.cases):
         raise UserError("--protocol split and --cases FILE need each other")
-    if args.warm and args.protocol == "split":
-        raise UserError("--warm is for --protocol prequential: split learns FILE itself")
+    if args.warm and args.protocol != "prequential":
+        raise UserError(f"--warm is for --protocol prequential: {args.protocol} learns FILE itself")
     if args.warm and args.format == "sequences":
         raise UserError("--warm needs times, which `sequences` lacks: join the files instead")
     for path in (args.report, args.plot):
@@ -154,25 +203,37 @@ def _check(args: argparse.Namespace) -> None:
             raise UserError(f"cannot write {path}: make the directory {path.parent} first")
     if args.plot:
         require_matplotlib()
-    unknown = set(_names(args.learners)) - {*REFERENCES, BLEND}
-    if unknown or not _names(args.learners):
+    if set(_words(args.by)) - {*GROUPINGS}:
+        raise UserError(f"--by {args.by}: choose from {', '.join(GROUPINGS)}")
+    if (args.against or args.against_set) and BLEND not in _words(args.learners):
+        raise UserError("--against compares the blend: name it in --learners")
+    unknown = set(_words(args.learners)) - {*REFERENCES, BLEND}
+    if unknown or not _words(args.learners):
         known = ", ".join([*REFERENCES, BLEND])
         raise UserError(f"--learners {args.learners}: choose from {known}")
 
 
-def _names(learners: str) -> list[str]:
-    return [name for name in learners.split(",") if name]
+def _words(text: str) -> list[str]:
+    return [word for word in text.split(",") if word]
 
 
-def _rivals(args: argparse.Namespace, clicks: Clicks, settings: Settings) -> list[Rival]:
-    names = _names(args.learners)
+def _rivals(
+    args: argparse.Namespace, clicks: Clicks, settings: Settings, other: Lists | None
+) -> list[Rival]:
+    names = _words(args.learners)
     rivals: list[Rival] = [
         Reference(name, clicks.scored_kind) for name in names if name in REFERENCES
     ]
     if BLEND in names:
-        lists = msgspec.structs.replace(settings.lists, k=args.k, allow_repeats=not args.unseen)
-        rivals.append(Product(Recommender.of(lists), clicks))
+        rivals.append(Product(_recommender(args, settings.lists), clicks))
+    if other:
+        rivals.append(Product(_recommender(args, other), clicks, only=AGAINST))
     return rivals
+
+
+def _recommender(args: argparse.Namespace, lists: Lists) -> Recommender:
+    as_asked = msgspec.structs.replace(lists, k=args.k, allow_repeats=not args.unseen)
+    return Recommender.of(as_asked)
 
 
 def _clicks(path: str, format_name: str, settings: Settings) -> Iterator[RawClick]:
@@ -226,24 +287,6 @@ def _write(path: Path, content: bytes) -> None:
         path.write_bytes(content)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from error
-
-
-def _report(cases: int, scores: dict[str, dict[str, float]]) -> bytes:
-    """The report as design and documents promise it: the blend beside the learners."""
-    learners = {name: metrics for name, metrics in scores.items() if name != BLEND}
-    blend = {name: metrics for name, metrics in scores.items() if name == BLEND}
-    options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
-    return orjson.dumps({"n": cases, "learners": learners, **blend}, option=options)
-
-
-def _table(scores: dict[str, dict[str, float]]) -> Table:
-    """A row a learner, a column a metric."""
-    metrics = next(iter(scores.values()))
-    numbers = [Column(name.partition("@")[0], justify="right") for name in metrics]
-    table = Table("learner", *numbers, box=SIMPLE_HEAD)
-    for name, values in scores.items():
-        table.add_row(name, *(f"{value:.4f}" for value in values.values()))
-    return table
 
 
 class _Watcher:

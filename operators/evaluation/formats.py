@@ -47,6 +47,13 @@ class RawCase(NamedTuple):
     prefix: tuple[str, ...]
     target: str
 
+    def is_of_one_session(self, other: RawCase) -> bool:
+        """Whether one of two neighbours goes on where the other ended."""
+        return self.prefix == (*other.prefix, other.target) or other.prefix == (
+            *self.prefix,
+            self.target,
+        )
+
 
 def sequences(lines: Iterable[bytes]) -> Iterator[RawClick]:
     """Each line is a shopper of their own.

@@ -3,18 +3,29 @@
 With one true item a case: HR@k is the share of cases that hit (other texts: Recall@k, P@k of the
 graph-network papers); MRR@k is the mean of 1/rank, 0 beyond k; NDCG@k the mean of 1/log2(1 + rank);
 MAP@k equals MRR@k and is reported under both names because both are asked for.
-Coverage@k is the share of the catalogue that was ever listed. Novelty@k is the mean self-information
--log2 p(item) of the listed items, p their share of the clicks learned when the list was made
-(Zhou et al. 2010, https://doi.org/10.1073/pnas.1000488107).
+
+Beyond accuracy, of what was listed: Coverage@k is the share of the catalogue that was ever listed;
+Gini@k how unevenly places in lists went to the items of the catalogue, 0 (each as many) to 1 (one has
+all). Novelty@k is the mean self-information -log2 p(item), p an item's share of the clicks learned
+when the list was made (Zhou et al. 2010, https://doi.org/10.1073/pnas.1000488107); bias@k by how many
+bits the listed items are better known than the ones that were clicked. Diversity@k is the mean share of
+pairs in a list that are of different categories (Ziegler et al. 2005,
+https://doi.org/10.1145/1060745.1060754), of items whose category is known; fresh@k the share of listed
+items that were first clicked less than a day before.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from math import log2
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from state.times import DAY_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
 
 def rank_of(target: int, listed: Sequence[int]) -> int:
@@ -29,87 +40,146 @@ def rank_of(target: int, listed: Sequence[int]) -> int:
         return 0
 
 
-class SelfInformation:
-    """How surprising items are, in bits, given the clicks counted so far.
+class Clicked:
+    """What was known of items when a list was made: how often each was clicked, and since when (ms).
 
-    >>> clicks = SelfInformation()
+    >>> clicked = Clicked()
     >>> for item in [0, 0, 0, 1]:
-    ...     clicks.count(item)
-    >>> clicks.bits([1]), round(clicks.bits([0, 1]), 3)
+    ...     clicked.count(item, at_ms=5)
+    >>> clicked.bits([1]), round(clicked.bits([0, 1]), 3)
     (2.0, 2.415)
+    >>> clicked.age_ms(1, now_ms=7), clicked.age_ms(2, now_ms=7)
+    (2, None)
     """
 
-    __slots__ = ("_counts", "_log2_counts", "_total")
+    __slots__ = ("_counts", "_first_ms", "_log2_counts", "_total")
 
     def __init__(self) -> None:
         self._counts: dict[int, int] = {}
         self._log2_counts: dict[int, float] = {}
+        self._first_ms: dict[int, int] = {}
         self._total = 0
 
-    def count(self, item: int) -> None:
+    def count(self, item: int, at_ms: int) -> None:
         """Count one click of an item."""
         self._total += 1
         self._counts[item] = clicks = self._counts.get(item, 0) + 1
         self._log2_counts[item] = log2(clicks)
+        if clicks == 1:
+            self._first_ms[item] = at_ms
 
-    def bits(self, listed: Sequence[int]) -> float:
-        """The self-information of a list's items, summed. An item never clicked counts as one click."""
-        if not listed:
+    def bits(self, listed: Collection[int]) -> float:
+        """The self-information of items, summed. An item never clicked counts as one click."""
+        if not listed or not self._total:
             return 0.0
         known = self._log2_counts
         return len(listed) * log2(self._total) - sum(known.get(item, 0.0) for item in listed)
 
+    def age_ms(self, item: int, now_ms: int) -> int | None:
+        """How long ago an item was clicked first; None for one that never was."""
+        first_ms = self._first_ms.get(item)
+        return None if first_ms is None else now_ms - first_ms
+
+    def fresh(self, listed: Collection[int], now_ms: int) -> int:
+        """How many items were clicked for the first time less than a day ago."""
+        since_ms, first_ms = now_ms - DAY_MS, self._first_ms
+        return sum(first_ms.get(item, now_ms) > since_ms for item in listed)
+
+
+class Seen(NamedTuple):
+    """What a case has beside its rank: bits of the list and of the target, and fresh items listed."""
+
+    bits: float
+    target_bits: float = 0.0
+    fresh: int = 0
+
 
 class Tally:
-    """One learner's metrics at k so far.
+    """One learner's metrics at k so far. `category_of` items as far as it is known.
 
     Two cases: the target second of a list of two, then missing from a list of one.
 
-    >>> tally = Tally(k=20)
-    >>> tally.add(rank=2, listed=[5, 6], bits=3.0)
-    >>> tally.add(rank=0, listed=[5], bits=0.0)
+    >>> tally = Tally(k=20, category_of={5: 1, 6: 2})
+    >>> tally.add(rank=2, listed=[5, 6], seen=Seen(bits=3.0, target_bits=2.0, fresh=1))
+    >>> tally.add(rank=0, listed=[5], seen=Seen(bits=0.0))
     >>> tally.report(catalogue=4)  # doctest: +NORMALIZE_WHITESPACE
-    {'hr@20': 0.5, 'mrr@20': 0.25, 'ndcg@20': 0.315465, 'map@20': 0.25,
-     'coverage@20': 0.5, 'novelty@20': 1.0}
+    {'hr@20': 0.5, 'mrr@20': 0.25, 'ndcg@20': 0.315465, 'map@20': 0.25, 'coverage@20': 0.5,
+     'gini@20': 0.583333, 'novelty@20': 1.0, 'bias@20': 0.0, 'fresh@20': 0.333333,
+     'diversity@20': 1.0}
     """
 
     __slots__ = (
         "_bits",
         "_cases",
-        "_ever_listed",
+        "_category_of",
+        "_different",
+        "_fresh",
         "_gain",
         "_hits",
         "_k",
         "_listed",
+        "_lists_with_pairs",
+        "_places",
         "_reciprocal",
+        "_target_bits",
     )
 
-    def __init__(self, k: int) -> None:
+    def __init__(self, k: int, category_of: Mapping[int, int] | None = None) -> None:
         self._k = k
-        self._cases = self._hits = self._listed = 0
-        self._reciprocal = self._gain = self._bits = 0.0
-        self._ever_listed: set[int] = set()
+        self._category_of = category_of or {}
+        self._cases = self._hits = self._listed = self._fresh = self._lists_with_pairs = 0
+        self._reciprocal = self._gain = self._bits = self._target_bits = self._different = 0.0
+        self._places: Counter[int] = Counter()
 
-    def add(self, rank: int, listed: Sequence[int], bits: float) -> None:
-        """Count a case: the target's rank in the list (0: missing), the list, its summed bits."""
+    def add(self, rank: int, listed: Sequence[int], seen: Seen) -> None:
+        """Count a case: the target's rank in the list (0: missing), the list, and what it has beside."""
         self._cases += 1
         if rank:
             self._hits += 1
             self._reciprocal += 1 / rank
             self._gain += 1 / log2(1 + rank)
         self._listed += len(listed)
-        self._bits += bits
-        self._ever_listed.update(listed)
+        self._bits += seen.bits
+        self._target_bits += seen.target_bits
+        self._fresh += seen.fresh
+        self._places.update(listed)
+        if self._category_of:
+            self._differ(listed)
+
+    def _differ(self, listed: Sequence[int]) -> None:
+        category_of = self._category_of
+        categories = [category_of[item] for item in listed if item in category_of]
+        n = len(categories)
+        if n > 1:
+            same = sum(c * (c - 1) for c in Counter(categories).values())
+            self._different += 1 - same / (n * (n - 1))
+            self._lists_with_pairs += 1
 
     def report(self, catalogue: int) -> dict[str, float]:
         """The metrics by name; `catalogue` is the number of items there were to list."""
-        cases = max(self._cases, 1)
+        cases, listed = max(self._cases, 1), max(self._listed, 1)
+        novelty = self._bits / listed
         metrics = {
             "hr": self._hits / cases,
             "mrr": self._reciprocal / cases,
             "ndcg": self._gain / cases,
             "map": self._reciprocal / cases,
-            "coverage": len(self._ever_listed) / max(catalogue, 1),
-            "novelty": self._bits / max(self._listed, 1),
+            "coverage": len(self._places) / max(catalogue, 1),
+            "gini": _gini(list(self._places.values()), catalogue),
+            "novelty": novelty,
+            "bias": self._target_bits / cases - novelty if self._listed else 0.0,
+            "fresh": self._fresh / listed,
         }
+        if self._lists_with_pairs:
+            metrics["diversity"] = self._different / self._lists_with_pairs
         return {f"{name}@{self._k}": round(value, 6) for name, value in metrics.items()}
+
+
+def _gini(counts: Sequence[int], catalogue: int) -> float:
+    """How unevenly counts are spread over a catalogue, whose other items have none."""
+    total, n = sum(counts), max(catalogue, len(counts))
+    if not total:
+        return 0.0
+    ordered = np.sort(np.asarray(counts, np.float64))
+    rank = np.arange(n - len(ordered) + 1, n + 1)
+    return float((2 * rank - n - 1) @ ordered / (n * total))

@@ -26,10 +26,12 @@ BATCH_CLICKS = 4096
 class Product:
     """A recommender that learns `clicks`.
 
-    Clicks are learned when the next list is asked for, or in batches as the flow does.
+    Clicks are learned when the next list is asked for, or in batches as the flow does. Of one that is
+    `only` compared with, the blend alone is listed, under that name.
     """
 
-    def __init__(self, recommender: Recommender, clicks: Clicks) -> None:
+    def __init__(self, recommender: Recommender, clicks: Clicks, *, only: str = "") -> None:
+        self._only = only
         self._recommender = recommender
         self._clicks = clicks
         self._waiting: list[tuple[Click, int]] = []
@@ -57,8 +59,8 @@ class Product:
         lists = [learner.candidates(asked, pool) for learner in recommender.learners]
         if any(without):
             lists = [_left(of, without, recommender.pool, len(recommender.items)) for of in lists]
-        named = dict(zip(self._names, lists, strict=True))
-        named[BLEND] = recommender.blend.mix(asked, lists, k)
+        named = {} if self._only else dict(zip(self._names, lists, strict=True))
+        named[self._only or BLEND] = recommender.blend.mix(asked, lists, k)
         return [
             {name: self._listed(of.item[place, :k]) for name, of in named.items()}
             for place in range(len(requests))

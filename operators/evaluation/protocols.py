@@ -1,9 +1,13 @@
 """Which cases are scored, on which list, and what has been learned by then.
 
-prequential  In time order; the list that is scored on a click is the one made right after the
-             shopper's click before it, as a storefront would have read it. Then the click is learned.
-             Without a click before (a new shopper), the list is made for a stranger, there and then.
-split        A stream is learned once, then cases (prefix, target) are scored and never learned.
+prequential    In time order; the list that is scored on a click is the one made right after the
+               shopper's click before it, as a storefront would have read it. Then the click is
+               learned. Without a click before (a new shopper), the list is made for a stranger, there
+               and then.
+split          A stream is learned once, then cases (prefix, target) are scored and never learned.
+leave-one-out  What each shopper did before their last click is learned, then those are scored. What
+               others did later is known by then: figures are too good, but comparable with texts
+               that do so.
 
 Views are cases; carts and purchases are learned from, not scored (in a stream without views they take
 their place). Repeats count and the current item may be listed, unless `unseen`: then lists leave out
@@ -13,14 +17,14 @@ an empty prefix, is no case.
 
 from __future__ import annotations
 
-from array import array
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from operators.evaluation.clicks import SESSION_GAP_MS, Sessions
-from operators.evaluation.metrics import SelfInformation, Tally, rank_of
+from operators.evaluation.metrics import Clicked
+from operators.evaluation.outcome import Case, Outcome
 from state.interactions import NOBODY
 
 if TYPE_CHECKING:
@@ -28,11 +32,12 @@ if TYPE_CHECKING:
 
     from operators.evaluation.clicks import Click, Clicks, Session
     from operators.evaluation.formats import RawCase
-
-    Lists = Mapping[str, Sequence[int]]
+    from operators.evaluation.outcome import Lists
 
 BLEND = "blend"
 """The name under which a rival gives the list that a storefront would read."""
+AGAINST = "against"
+"""That of the list which another configuration gives."""
 
 SPLIT_BATCH = 1024
 """Cases asked for at once: nothing is learned between them, so this changes nothing but the speed."""
@@ -67,38 +72,12 @@ class Rules:
     session_gap_ms: int | None = SESSION_GAP_MS
 
 
-@dataclass
-class Outcome:
-    """The scores so far, by learner, and of each case when it was (ms) and who hit."""
-
-    k: int
-    tallies: dict[str, Tally] = field(default_factory=dict)
-    hits: dict[str, bytearray] = field(default_factory=dict)
-    at_ms: array[int] = field(default_factory=lambda: array("q"))
-
-    def __len__(self) -> int:
-        return len(self.at_ms)
-
-    def scores(self, catalogue: int) -> dict[str, dict[str, float]]:
-        """The metrics of each learner; `catalogue` is the number of items there were to list."""
-        return {name: tally.report(catalogue) for name, tally in self.tallies.items()}
-
-    def add(self, target: int, at_ms: int, lists: Lists, clicks: SelfInformation) -> None:
-        """Score a case. Every case names the same learners."""
-        self.at_ms.append(at_ms)
-        for name, listed in lists.items():
-            if name not in self.tallies:
-                self.tallies[name], self.hits[name] = Tally(self.k), bytearray()
-            rank = rank_of(target, listed)
-            self.tallies[name].add(rank, listed, clicks.bits(listed))
-            self.hits[name].append(rank > 0)
-
-
 def prequential(clicks: Clicks, rivals: Sequence[Rival], rules: Rules) -> Outcome:
     """Score, then learn, click by click; all parts of the stream but the last are only learned."""
-    outcome, learned = Outcome(rules.k), SelfInformation()
+    outcome, clicked = Outcome(rules.k), Clicked()
     sessions = Sessions(rules.session_gap_ms)
     standing: dict[int, Lists] = {}
+    known: set[int] = set()
     had: defaultdict[int, set[int]] = defaultdict(set)
     scored_kind, warm = clicks.scored_kind, clicks.starts[-1]
     awaited = _awaited(clicks, scored_kind, warm)
@@ -111,10 +90,12 @@ def prequential(clicks: Clicks, rivals: Sequence[Rival], rules: Rules) -> Outcom
         if is_scored and not (lists is None and rules.known):
             if lists is None:
                 lists = _lists(rivals, [Request(NOBODY, (), at_ms, seen)], rules.k)[0]
-            outcome.add(item, at_ms, lists, learned)
+            case = Case(item, at_ms, shopper, len(session.items), shopper in known)
+            outcome.add(case, lists, clicked)
         for rival in rivals:
             rival.learn(click, session)
-        learned.count(item)
+        clicked.count(item, at_ms)
+        known.add(shopper)
         if rules.unseen:
             seen.add(item)
         if click.kind == scored_kind:
@@ -130,31 +111,93 @@ def split(
     clicks: Clicks, cases: Iterable[RawCase], rivals: Sequence[Rival], rules: Rules
 ) -> Outcome:
     """Learn the stream, then score the cases as strangers whose session is the prefix."""
-    outcome, learned = Outcome(rules.k), SelfInformation()
+    outcome, clicked = Outcome(rules.k), Clicked()
     sessions = Sessions(rules.session_gap_ms)
-    scored_kind = clicks.scored_kind
-    for click in clicks:
-        session = sessions.running(click)
-        for rival in rivals:
-            rival.learn(click, session)
-        learned.count(click.item)
-        if click.kind == scored_kind:
-            session.items.append(click.item)
+    _learn(clicks, rivals, sessions, clicked)
     now_ms = clicks.at_ms[-1] if len(clicks) else 0
     find = clicks.items.find
-    scored = iter(cases)
+    scored, owner, last = iter(cases), 0, None
     while batch := list(islice(scored, SPLIT_BATCH)):
-        targets, requests = [], []
+        asked: list[Case] = []
+        requests: list[Request] = []
         for case in batch:
+            owner += last is not None and not case.is_of_one_session(last)
+            last = case
             prefix = [find(item) for item in case.prefix]
             seen = set(prefix) if rules.unseen else set[int]()
             if (rules.known and not prefix) or (rules.unseen and case.target in case.prefix):
                 continue
-            targets.append(find(case.target))
+            asked.append(Case(find(case.target), now_ms, owner, len(prefix), bool(prefix)))
             requests.append(Request(NOBODY, prefix, now_ms, seen))
-        for target, lists in zip(targets, _lists(rivals, requests, rules.k), strict=True):
-            outcome.add(target, now_ms, lists, learned)
+        _score(outcome, asked, requests, rivals, clicked)
     return outcome
+
+
+def leave_one_out(clicks: Clicks, rivals: Sequence[Rival], rules: Rules) -> Outcome:
+    """Learn all that each shopper did before their last click, then score that on lists of the end."""
+    outcome, clicked = Outcome(rules.k), Clicked()
+    sessions = Sessions(rules.session_gap_ms)
+    last = _last_of_each(clicks)
+    had = _learn(clicks, rivals, sessions, clicked, before=last)
+    now_ms = clicks.at_ms[-1] if len(clicks) else 0
+    held_out = sorted(number for shopper, number in last.items() if shopper in had)
+    for start in range(0, len(held_out), SPLIT_BATCH):
+        asked: list[Case] = []
+        requests: list[Request] = []
+        for number in held_out[start : start + SPLIT_BATCH]:
+            shopper, item = clicks.shopper[number], clicks.item[number]
+            seen = had[shopper] if rules.unseen else set[int]()
+            if item in seen:
+                continue
+            session = sessions.last_of(shopper)
+            asked.append(Case(item, now_ms, shopper, len(session.items), True))
+            requests.append(Request(shopper, session.items, now_ms, seen))
+        _score(outcome, asked, requests, rivals, clicked)
+    return outcome
+
+
+def _last_of_each(clicks: Clicks) -> dict[int, int]:
+    """The number of each shopper's last click of the scored kind."""
+    last: dict[int, int] = {}
+    for number, (shopper, kind) in enumerate(zip(clicks.shopper, clicks.kind, strict=True)):
+        if kind == clicks.scored_kind:
+            last[shopper] = number
+    return last
+
+
+def _learn(
+    clicks: Clicks,
+    rivals: Sequence[Rival],
+    sessions: Sessions,
+    clicked: Clicked,
+    before: Mapping[int, int] | None = None,
+) -> dict[int, set[int]]:
+    """Learn the stream, of a shopper only up to `before` a click, by number; gives what each had."""
+    had: dict[int, set[int]] = {}
+    scored_kind = clicks.scored_kind
+    for number, click in enumerate(clicks):
+        if before is not None and number >= before.get(click.shopper, number + 1):
+            continue
+        session = sessions.running(click)
+        for rival in rivals:
+            rival.learn(click, session)
+        clicked.count(click.item, click.at_ms)
+        had.setdefault(click.shopper, set()).add(click.item)
+        if click.kind == scored_kind:
+            session.items.append(click.item)
+    return had
+
+
+def _score(
+    outcome: Outcome,
+    cases: Sequence[Case],
+    requests: Sequence[Request],
+    rivals: Sequence[Rival],
+    clicked: Clicked,
+) -> None:
+    """Score cases on lists made now, one request a case."""
+    for case, lists in zip(cases, _lists(rivals, requests, outcome.k), strict=True):
+        outcome.add(case, lists, clicked)
 
 
 def _lists(rivals: Sequence[Rival], requests: Sequence[Request], k: int) -> Sequence[Lists]:

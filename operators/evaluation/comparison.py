@@ -1,0 +1,98 @@
+"""Is one list better than another on the same cases, or was it luck?
+
+Cases of one shopper are not independent, so shoppers are drawn anew, with all their cases (paired
+cluster bootstrap; Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 8; Sakai,
+"Evaluating evaluation metrics based on the bootstrap", SIGIR 2006). Beside it McNemar's exact test of
+the cases that one of both hit (McNemar 1947), which takes cases as independent.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+from scipy.stats import binomtest
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from operators.evaluation.outcome import Outcome
+
+DRAWS = 2000
+DRAWS_AT_ONCE = 50
+CONFIDENCE = 0.95
+SEED = 7
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """By how much a mean over cases is higher, and where 95 of 100 draws of the shoppers lie.
+
+    `p` is how often so much would come of two that are alike, from the draws; at least 1 / draws.
+    """
+
+    mean: float
+    low: float
+    high: float
+    p: float
+
+    @property
+    def is_gain(self) -> bool:
+        """Whether it is better beyond doubt."""
+        return self.low > 0
+
+
+class Comparison(msgspec.Struct, frozen=True):
+    """One list against another: differences of HR@k and MRR@k, cases that only one of them hit.
+
+    `mcnemar_p` is the two-sided exact p of those.
+    """
+
+    n: int
+    owners: int
+    hr: Difference
+    mrr: Difference
+    only_ours: int
+    only_theirs: int
+    mcnemar_p: float
+
+
+def compared(outcome: Outcome, ours: str, theirs: str) -> Comparison:
+    """How much better `ours` is than `theirs`, two learners that were scored on the same cases."""
+    hits = outcome.hits(ours) - outcome.hits(theirs)
+    gains = outcome.reciprocal(ours) - outcome.reciprocal(theirs)
+    owner = np.unique(np.asarray(outcome.owner), return_inverse=True)[1]
+    only_ours, only_theirs = int((hits > 0).sum()), int((hits < 0).sum())
+    differing = only_ours + only_theirs
+    hr, mrr = differences(np.stack([hits, gains]), owner)
+    return Comparison(
+        n=len(hits),
+        owners=int(owner.max(initial=-1)) + 1,
+        hr=hr,
+        mrr=mrr,
+        only_ours=only_ours,
+        only_theirs=only_theirs,
+        mcnemar_p=float(binomtest(only_ours, differing).pvalue) if differing else 1.0,
+    )
+
+
+def differences(values: NDArray[np.float64], owner: NDArray[np.intp]) -> list[Difference]:
+    """The mean of each row of values [m, cases] with its interval, drawing whole owners, 0 and up."""
+    owners = int(owner.max(initial=-1)) + 1
+    cases = np.bincount(owner, minlength=owners).astype(np.float64)
+    sums = np.stack([cases, *(np.bincount(owner, row, minlength=owners) for row in values)])
+    draw = np.random.default_rng(SEED)
+    drawn = np.empty((len(values), DRAWS))
+    for start in range(0, DRAWS, DRAWS_AT_ONCE):
+        picked = draw.integers(0, owners, (DRAWS_AT_ONCE, owners), dtype=np.int32)
+        times = np.stack([np.bincount(one, minlength=owners) for one in picked])
+        n, *totals = sums @ times.T
+        drawn[:, start : start + DRAWS_AT_ONCE] = np.array(totals) / n
+    edge = 100 * (1 - CONFIDENCE) / 2
+    found = []
+    for mean, means in zip(values.mean(axis=1).tolist(), drawn, strict=True):
+        low, high = np.percentile(means, [edge, 100 - edge]).tolist()
+        # Where the draws lie about their mean is where those of no difference lie about 0.
+        beyond = float((np.abs(means - mean) >= abs(mean)).mean())
+        found.append(Difference(mean, low, high, max(beyond, 1 / DRAWS) if mean else 1.0))
+    return found

@@ -1,0 +1,88 @@
+"""What came out of an evaluation: each learner's metrics, and of each case what it was and who hit."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from operators.evaluation.metrics import Seen, Tally, rank_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from operators.evaluation.metrics import Clicked
+
+    Lists = Mapping[str, Sequence[int]]
+
+NEVER = -1
+
+
+class Case(NamedTuple):
+    """What was clicked when, by whom, after how many items of the session.
+
+    `owner` is the same for cases that are not independent: those of a shopper, or of a session where
+    nobody knows whose it is. `is_known`: the shopper had clicked something before.
+    """
+
+    target: int
+    at_ms: int
+    owner: int
+    depth: int
+    is_known: bool
+
+
+@dataclass
+class Outcome:
+    """The scores so far, by learner, and of each case its rank by learner (0: missed) and its traits.
+
+    `age_ms` is how long ago the target had been clicked first, `NEVER` if it had not.
+    """
+
+    k: int
+    category_of: Mapping[int, int] = field(default_factory=dict)
+    tallies: dict[str, Tally] = field(default_factory=dict)
+    ranks: dict[str, bytearray] = field(default_factory=dict)
+    at_ms: array[int] = field(default_factory=lambda: array("q"))
+    owner: array[int] = field(default_factory=lambda: array("i"))
+    depth: array[int] = field(default_factory=lambda: array("i"))
+    is_known: bytearray = field(default_factory=bytearray)
+    age_ms: array[int] = field(default_factory=lambda: array("q"))
+
+    def __len__(self) -> int:
+        return len(self.at_ms)
+
+    def scores(self, catalogue: int) -> dict[str, dict[str, float]]:
+        """The metrics of each learner; `catalogue` is the number of items there were to list."""
+        return {name: tally.report(catalogue) for name, tally in self.tallies.items()}
+
+    def add(self, case: Case, lists: Lists, clicked: Clicked) -> None:
+        """Score a case. Every case names the same learners."""
+        self.at_ms.append(case.at_ms)
+        self.owner.append(case.owner)
+        self.depth.append(case.depth)
+        self.is_known.append(case.is_known)
+        age_ms = clicked.age_ms(case.target, case.at_ms)
+        self.age_ms.append(NEVER if age_ms is None else age_ms)
+        target_bits = clicked.bits([case.target])
+        for name, listed in lists.items():
+            if name not in self.tallies:
+                self.tallies[name] = Tally(self.k, self.category_of)
+                self.ranks[name] = bytearray()
+            rank = rank_of(case.target, listed)
+            seen = Seen(clicked.bits(listed), target_bits, clicked.fresh(listed, case.at_ms))
+            self.tallies[name].add(rank, listed, seen)
+            self.ranks[name].append(rank)
+
+    def hits(self, name: str) -> NDArray[np.float64]:
+        """1 for each case that a learner hit, else 0: its mean is HR@k."""
+        return (np.frombuffer(self.ranks[name], np.uint8) > 0).astype(np.float64)
+
+    def reciprocal(self, name: str) -> NDArray[np.float64]:
+        """1/rank of each case, 0 for a miss: its mean is MRR@k."""
+        rank = np.frombuffer(self.ranks[name], np.uint8)
+        return np.where(rank > 0, 1 / np.maximum(rank, 1), 0.0)
