@@ -47,10 +47,7 @@ def check_same_run(folder: Path, settings: Settings) -> None:
     """
     if (folder / FILE_NAME).exists():
         raise _others(folder, "a replay")
-    asked: dict[str, str | int] = {
-        "kafka.topic": settings.kafka.topic,
-        "clusters.k": settings.clusters.k,
-    }
+    asked: dict[str, str | int] = {"kafka.topic": settings.kafka.topic}
     noted, _ = _noted(folder / LIVE_NAME, Ran(asked))
     begun = noted.settings
     changed = [f"{key}={begun[key]}" for key in asked if begun.get(key, asked[key]) != asked[key]]

@@ -96,10 +96,11 @@ class Audience(Kept):
         """Let shoppers enter and leave segments that exclude no others; repeats change nothing."""
         changes: list[Change] = []
         for name, sid, entered, at_ms in transitions:
-            row, segment = shoppers.find(name), self.roster.place(sid)
+            row = shoppers.find(name)
+            if not entered and NOBODY in (row, self.roster.find(sid)):
+                continue
+            segment = self.roster.place(sid)
             if row == NOBODY:
-                if not entered:
-                    continue
                 row = shoppers.row(name)
             self.reach(row + 1)
             if (self.flags.find(row, segment) != NOBODY) == entered:
@@ -232,7 +233,9 @@ class Audience(Kept):
         self.rows = len(self.known)
         if "roster" in arrays:
             stored = arrays["roster"].tobytes().decode().split("\n")
-            self.roster = Roster(dict.fromkeys([*stored, *self.roster.ids]))
+            asked, self.roster = self.roster.ids, Roster(stored)
+            for sid in asked:
+                self.roster.place(sid)
         complete = [one.restore(arrays, self.rows) for one in self.dimensions.values()]
         self._is_older = not all(complete)
         self.flags.restore(arrays, self.rows)

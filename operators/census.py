@@ -78,10 +78,12 @@ class Census:
             self._told += 1
         writes: list[Write] = []
         for place in turns:
+            if not audience.roster.is_living(place):
+                continue
             both = (shared[place] + shared[:, place]).tolist()
             key, others = keys.overlap_key(ids[place]), zip(ids, both, strict=True)
             told = [part for sid, count in others if count for part in (sid, count)]
-            none = [sid for sid, count in zip(ids, both, strict=True) if not count]
+            none = [sid for sid, count in zip(ids, both, strict=True) if sid and not count]
             if told:
                 writes.append(("HSET", key, *told))
             writes.append(("HDEL", key, *none))

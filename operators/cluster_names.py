@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 STANDS_OUT = 0.3
 """Standard deviations from everybody's mean below which a feature is not worth a word."""
 
+SAYS = 5
+"""A name may speak of so many features that stand out most before it is given up."""
+
 WORDS = {
     "visits": ("rare visitors", "frequent visitors", "visits"),
     "tenure_days": ("newcomers", "known for long", "visits"),
@@ -34,21 +37,33 @@ WORDS = {
 about the same say little more than one."""
 
 
-def names(deviations: Mapping[int, Floats], feature_names: Sequence[str]) -> dict[int, str]:
+def names(
+    deviations: Mapping[int, Floats],
+    feature_names: Sequence[str],
+    before: Mapping[int, str] | None = None,
+) -> dict[int, str]:
     """A short, distinct name for each cluster from its centre in standard scores float64[F].
 
     The two features that stand out most and are about different things; a third, or others, where two
-    clusters would share a name; the cluster's number where all are used up.
+    clusters would share a name; the cluster's number where all are used up. A name from `before` stays
+    as long as all it says is among the `SAYS` features that stand out most.
 
     >>> names({0: np.array([2.0, 0.4]), 1: np.array([-0.1, -0.2])}, ["revenue", "visits"])
     {0: 'Big spenders, frequent visitors', 1: 'Average'}
+    >>> names({0: np.array([1.0, 1.2])}, ["revenue", "visits"], {0: "Big spenders, frequent visitors"})
+    {0: 'Big spenders, frequent visitors'}
     """
-    found: dict[int, str] = {}
+    found = {
+        cluster: before[cluster]
+        for cluster, scores in sorted(deviations.items())
+        if before and cluster in before and _is_true(before[cluster], scores, feature_names)
+    }
     for cluster, scores in sorted(deviations.items()):
-        taken = set(found.values())
-        found[cluster] = next(
-            name for name in _options(cluster, scores, feature_names) if name not in taken
-        )
+        if cluster not in found:
+            taken = set(found.values())
+            found[cluster] = next(
+                name for name in _options(cluster, scores, feature_names) if name not in taken
+            )
     return found
 
 
@@ -62,6 +77,15 @@ def lifts(
         for f in order.tolist()
         if abs(scores[f]) >= STANDS_OUT and of_all[f] > 0
     ][:most]
+
+
+def _is_true(name: str, scores: Floats, feature_names: Sequence[str]) -> bool:
+    """Whether a cluster would still be called so."""
+    order = np.argsort(-np.abs(scores), kind="stable")[:SAYS].tolist()
+    striking = [f for f in order if abs(scores[f]) >= STANDS_OUT]
+    said = {_phrase(feature_names[f], float(scores[f])) for f in striking} or {"average"}
+    phrases = (name[0].lower() + name[1:]).split(" (")[0].split(", ")
+    return said.issuperset(phrases)
 
 
 def _options(cluster: int, scores: Floats, feature_names: Sequence[str]) -> Iterator[str]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
 
@@ -16,15 +18,27 @@ def silhouette(points: NDArray[np.float64], labels: NDArray[np.integer]) -> floa
 
     1 is best. A point alone in its cluster counts 0. Takes n * n distances: give it a sample.
     """
+    return silhouettes(points, [labels])[0]
+
+
+def silhouettes(
+    points: NDArray[np.float64], clusterings: Iterable[NDArray[np.integer]]
+) -> list[float]:
+    """The mean silhouette of each of several clusterings of the same points."""
+    squares = np.einsum("nf,nf->n", points, points)
+    apart = squares[:, None] + squares - 2.0 * (points @ points.T)
+    np.fill_diagonal(apart, 0.0)
+    np.sqrt(np.maximum(apart, 0.0, out=apart), out=apart)
+    return [_silhouette(apart, labels) for labels in clusterings]
+
+
+def _silhouette(apart: NDArray[np.float64], labels: NDArray[np.integer]) -> float:
     own, sizes, k = _compact(labels)
     if k < 2:
         return math.nan
-    squares = np.einsum("nf,nf->n", points, points)
-    gaps = squares[:, None] + squares - 2.0 * (points @ points.T)
-    np.fill_diagonal(gaps, 0.0)
     members = (own == np.arange(k)[:, None]).astype(np.float64)
-    to_cluster = np.sqrt(np.maximum(gaps, 0.0)) @ members.T
-    rows = np.arange(len(points))
+    to_cluster = apart @ members.T
+    rows = np.arange(len(apart))
     inside = to_cluster[rows, own] / np.maximum(sizes[own] - 1, 1)
     to_cluster /= sizes
     to_cluster[rows, own] = np.inf

@@ -13,9 +13,9 @@ import numpy as np
 
 from operators import cluster_names, cluster_quality
 from operators.features import typical
-from operators.learners.block_kmeans import BlockKMeans, check
+from operators.learners.block_kmeans import BlockKMeans
+from operators.learners.clusterer import check
 from operators.learners.drift import DriftAlarm
-from operators.learners.kmeans import squared_distances
 from operators.learners.online_pca import OnlinePca, Plane
 from operators.learners.scaling import OnlineScaler
 from operators.learners.table import Kept, Table, with_prefix, without_prefix
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from operators.learners.cluster_number import Tried
+    from operators.learners.clusterer import Clusterer
     from operators.learners.table import Arrays
 
 RECENT_POINTS = 1024
@@ -37,13 +39,12 @@ class Quality:
 
     inertia: mean squared distance (standard scores) of a point to its centre before it was learned,
     over about the last 32 blocks. silhouette (1 is best), davies_bouldin (0 is best): of the last
-    1,024 points. All nan before the start. counts: points each cluster remembers, float64[k].
+    1,024 points. All nan before the start.
     """
 
     inertia: float
     silhouette: float
     davies_bouldin: float
-    counts: NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,9 @@ class Map:
 
 
 class Clusters(Kept):
-    """Online scaling and mini-batch k-means for rows of features, float64[n, F], all finite.
+    """Online scaling and clusters of rows of features, float64[n, F], all finite.
+
+    n_clusters: their number, or the least and the most.
 
     >>> clusters = Clusters(n_clusters=2, n_features=1)
     >>> clusters.assign(np.array([[5.0]]))[0].tolist()
@@ -71,20 +74,26 @@ class Clusters(Kept):
 
     def __init__(
         self,
-        n_clusters: int,
+        n_clusters: int | tuple[int, int],
         n_features: int,
         half_life_points: float | None = None,
         block_points: int = 256,
         seed: int = 0,
     ) -> None:
         self._scaler = OnlineScaler(n_features, half_life_points)
-        self._model = BlockKMeans(n_clusters, n_features, half_life_points, block_points, seed=seed)
+        self._model: Clusterer = BlockKMeans(
+            n_clusters, n_features, half_life_points, block_points, seed=seed
+        )
         self._recent = np.empty((0, n_features))
         self._pca = OnlinePca(n_features, half_life_points)
         self.told_at = 0
         """How many events there had been when the map was drawn last, 0 before the first time."""
         self.alarm = DriftAlarm()
         """Whether points are no longer as near to their centres as they were."""
+        self.ended: dict[int, int] = {}
+        """Clusters that are no more, whose shoppers have yet to leave: which one goes on for each, or
+        NOBODY."""
+        self._named = 0
 
     @property
     def started(self) -> bool:
@@ -92,10 +101,19 @@ class Clusters(Kept):
         return self._model.started
 
     @property
-    def reseeded(self) -> NDArray[np.int64]:
-        """How often each id was given to other shoppers, int64[k]: as long as this stays, the id
-        means the same group, however far its centre moved."""
-        return self._model.generation.copy()
+    def algorithm(self) -> str:
+        """What finds the clusters."""
+        return self._model.algorithm
+
+    @property
+    def numbers(self) -> list[int]:
+        """The clusters there are now."""
+        return [*self._model.places()]
+
+    @property
+    def tried(self) -> Sequence[Tried]:
+        """What other numbers of clusters would be like, where the number may be chosen."""
+        return self._model.tried
 
     def learn(self, features: NDArray[np.float64]) -> None:
         """Learn rows [n, F] in their order. ValueError for another F, or a value not finite."""
@@ -106,55 +124,62 @@ class Clusters(Kept):
         self._model.rescale(*self._scaler.change_from(mean, std))
         self._model.learn(self._scaler.transform_array(features))
         self._pca.learn(features)
+        drifts = self.alarm.drifts
         self.alarm.hear(np.log1p(self._model.take_errors()).tolist())
+        if self.alarm.drifts > drifts:
+            self._model.look_again()
+        self._end(self._model.take_ended())
         self._recent = np.concatenate([self._recent, features[-RECENT_POINTS:]])[-RECENT_POINTS:]
 
     def assign(
         self, features: NDArray[np.float64]
-    ) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
-        """Rows [n, F] -> (cluster int16[n], distance float32[n] to its centre in standard scores).
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Rows [n, F] -> (cluster int64[n], distance float32[n] to its centre in standard scores).
 
-        NOBODY and nan before the first block is full. Learns nothing.
+        NOBODY and nan before the start. Learns nothing.
         """
-        points = self._scaler.transform_array(features)
-        labels = self._model.predict(points)
-        if not self.started:
-            return labels.astype(np.int16), np.full(len(points), np.nan, np.float32)
-        distances = np.sqrt(squared_distances(points, self._model.centres[labels]))
-        return labels.astype(np.int16), distances.astype(np.float32)
+        labels, squares = self._model.assign(self._scaler.transform_array(features))
+        return labels, np.sqrt(squares).astype(np.float32)
 
     def quality(self) -> Quality:
         """Computed when asked: about 20 ms."""
         points = self._scaler.transform_array(self._recent)
-        labels = self._model.predict(points)
+        labels = self._model.assign(points)[0]
         return Quality(
             self._model.inertia,
             cluster_quality.silhouette(points, labels),
             cluster_quality.davies_bouldin(points, labels),
-            self._model.counts.copy(),
         )
 
-    def describe(self, feature_names: Sequence[str]) -> dict[int, str]:
-        """A short, distinct name for each living cluster: how its centre differs from everybody."""
-        centres = {int(j): self._model.centres[j] for j in self._model.living}
-        return cluster_names.names(centres, feature_names)
+    def describe(
+        self, feature_names: Sequence[str], before: Mapping[int, str] | None = None
+    ) -> dict[int, str]:
+        """A short, distinct name for each living cluster: how its centre differs from everybody.
+
+        Names from `before` stay but for after a review of all clusters, when they must be true still.
+        """
+        centres, before = self._model.places(), before or {}
+        if self._named == self._model.reviews and centres.keys() <= before.keys():
+            return {number: before[number] for number in centres}
+        self._named = self._model.reviews
+        return cluster_names.names(centres, feature_names, before)
 
     def lifts(self, feature_names: Sequence[str]) -> dict[int, list[tuple[str, float]]]:
         """What sets each living cluster apart most: feature, its typical value (that of the mean of the
         logarithms, where features are those) as a multiple of everybody's."""
         scaler, found = self._scaler, {}
         of_all = typical(scaler.mean, feature_names)
-        for j in self._model.living.tolist():
-            own = typical(self._model.centres[j] * scaler.std + scaler.mean, feature_names)
-            found[j] = cluster_names.lifts(own, of_all, self._model.centres[j], feature_names)
+        for number, centre in self._model.places().items():
+            own = typical(centre * scaler.std + scaler.mean, feature_names)
+            found[number] = cluster_names.lifts(own, of_all, centre, feature_names)
         return found
 
     def map(self) -> Map:
         """Where recent points and the centres are, seen from where they differ most."""
         points = self._scaler.transform_array(self._recent[-MAP_POINTS:])
         plane = self._pca.plane()
-        centres = {int(j): plane.axes @ self._model.centres[j] for j in self._model.living}
-        return Map(plane, points @ plane.axes.T, self._model.predict(points), centres)
+        centres = {number: plane.axes @ at for number, at in self._model.places().items()}
+        return Map(plane, points @ plane.axes.T, self._model.assign(points)[0], centres)
 
     def tables(self) -> Sequence[Table]:
         """Points that are remembered: they move with the scale, so all of them change."""
@@ -168,7 +193,8 @@ class Clusters(Kept):
             **with_prefix("model.", self._model.small()),
             **with_prefix("pca.", self._pca.small()),
             **with_prefix("alarm.", self.alarm.small()),
-            "told_at": np.array([self.told_at]),
+            "told_at": np.array([self.told_at, self._named]),
+            "ended": np.array([*self.ended.items()], np.int64).reshape(-1, 2),
         }
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -178,5 +204,13 @@ class Clusters(Kept):
         if "pca.mean" in arrays:  # not in the first releases
             self._pca.restore(without_prefix("pca.", arrays))
             self.alarm.restore(without_prefix("alarm.", arrays))
-            self.told_at = int(arrays["told_at"][0])
+            self.told_at, *named = arrays["told_at"].tolist()
+            self._named = named[0] if named else 0
+        self.ended = dict(arrays.get("ended", np.empty((0, 2), np.int64)).tolist())
         self._recent = arrays["recent"].copy()
+
+    def _end(self, ended: Sequence[tuple[int, int]]) -> None:
+        """Note which clusters are no more; who waited to go to one of them goes on with it."""
+        for number, heir in ended:
+            self.ended = {one: heir if to == number else to for one, to in self.ended.items()}
+            self.ended[number] = heir

@@ -55,6 +55,11 @@ class History:
             if count:
                 self.bump(column, thing, minute * MINUTE_MS, count)
 
+    def is_quiet(self, thing: int) -> bool:
+        """Whether nothing that is kept happened to it."""
+        tables = (table for unit in self.tables.values() for table in unit.values())
+        return not any(counts[thing : thing + 1].any() for counts in tables)
+
     def since(self, unit: str, now_ms: int, things: int) -> Counted:
         """Sums of the last so many minutes or hours as are kept but for one, int64[things, columns]."""
         first = now_ms // UNITS_MS[unit] - KEPT[unit] + 1

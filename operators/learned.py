@@ -16,6 +16,7 @@ from operators.clusters import Clusters
 from operators.features import FEATURES
 from operators.propensity.propensity import Propensity
 from operators.recommend import Recommender
+from operators.retiring import Retiring
 from operators.rule_versions import RuleVersions
 from operators.segment_lifts import Lifts
 from operators.segments.compiling import rule_segments
@@ -34,6 +35,13 @@ if TYPE_CHECKING:
     from state.journal import Journals
 
 
+class _Tails(dict[int, str]):
+    def __missing__(self, cluster: int) -> str:
+        text = bulk("cluster") + bulk(cluster_id(cluster)) + bulk("cluster_distance")
+        self[cluster] = text
+        return text
+
+
 class Learned:
     """The parts. `now_ms` is the newest event time seen, `clock_ms` the newest that all of the source
     has reached, by which time passes for segments; `batches` how many came of each partition.
@@ -49,7 +57,7 @@ class Learned:
         clusters = settings.clusters
         self.recommender = Recommender.of(settings.lists)
         self.clusters = Clusters(
-            clusters.k,
+            clusters.numbers,
             len(FEATURES),
             half_life_points=clusters.half_life_points or None,
             seed=clusters.seed,
@@ -59,8 +67,8 @@ class Learned:
         self.lifts = Lifts()
         self.propensity = Propensity(settings.propensity)
         rules = rule_segments(settings)
-        self._rules = () if rules is None else rules.rules
-        self.rule_versions = RuleVersions(self._rules)
+        self.rules = () if rules is None else rules.rules
+        self.rule_versions = RuleVersions(self.rules)
         self.cards = Cards(drop_min=settings.triggers.price_drop_min)
         self.views = Views(settings.triggers.views_max)
         self.changes = ChangeLog(settings.redis.change_stream_max)
@@ -72,11 +80,9 @@ class Learned:
         self.now_ms = 0
         self.clock_ms = 0
         self.batches: dict[str, int] = {}
-        self.tails = [
-            bulk("cluster") + bulk(cluster_id(c)) + bulk("cluster_distance")
-            for c in range(clusters.k)
-        ]
+        self.tails = _Tails()
         """What a profile says of each cluster, packed but for the distance."""
+        self.retiring = Retiring()
         self._stored = StoredTables(journals)
         if snapshot is not None:
             self._restore(LEARNED.decode(snapshot))
@@ -174,7 +180,7 @@ class Learned:
         self.figures_ms = state.figures_ms
         self.recommender.told = state.told
         self.batches = state.batches
-        self.rule_versions = RuleVersions(self._rules, state.rules)
+        self.rule_versions = RuleVersions(self.rules, state.rules)
 
     def _tables(self) -> Tables:
         """What is stored by rows."""

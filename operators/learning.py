@@ -122,6 +122,7 @@ class Learning:
         changes += audience.apply(likely, recommender.shoppers)
         for one in visited:
             changes += audience.apply(one.transitions, recommender.shoppers)
+        changes += learned.retiring.advance(learned, writes)
         writes += telling.changed(changes)
         segments_end = len(writes)
         changes += self._triggers(recommender.learn(clicks))

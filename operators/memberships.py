@@ -28,17 +28,22 @@ if TYPE_CHECKING:
 
 
 class Roster:
-    """Segment ids to places and back; a place is never given away again.
+    """Segment ids to places and back. A place is given away again only after its segment was let go:
+    until then "" stands there.
 
     >>> roster = Roster(["cluster-0"]); roster.place("vip"), roster.place("cluster-0"), roster.ids
     (1, 0, ['cluster-0', 'vip'])
+    >>> roster.let_go("cluster-0"); roster.ids, roster.place("new"), roster.ids
+    (['', 'vip'], 0, ['new', 'vip'])
     """
 
-    __slots__ = ("_places", "ids")
+    __slots__ = ("_closed", "_free", "_places", "ids")
 
     def __init__(self, ids: Iterable[str] = ()) -> None:
         self.ids = list(ids)
-        self._places = {sid: place for place, sid in enumerate(self.ids)}
+        self._places = {sid: place for place, sid in enumerate(self.ids) if sid}
+        self._free = [place for place, sid in enumerate(self.ids) if not sid][::-1]
+        self._closed: set[str] = set()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -47,9 +52,32 @@ class Roster:
         """The place of a segment, a new one if there was none."""
         place = self._places.get(sid)
         if place is None:
-            place = self._places[sid] = len(self.ids)
-            self.ids.append(sid)
+            if not self._free:
+                self._free.append(len(self.ids))
+                self.ids.append("")
+            place = self._places[sid] = self._free.pop()
+            self.ids[place] = sid
         return place
+
+    def close(self, sid: str) -> None:
+        """Speak no longer of a segment that nobody is in."""
+        self._closed.add(sid)
+
+    def let_go(self, sid: str) -> None:
+        """Forget a segment that nobody is in, and of which nothing is counted."""
+        place = self._places.pop(sid)
+        self.ids[place] = ""
+        self._closed.discard(sid)
+        self._free = sorted([*self._free, place], reverse=True)
+
+    def living(self) -> Iterator[tuple[int, str]]:
+        """The segments there are, each with its place; those that are closed left out."""
+        return ((place, sid) for place, sid in enumerate(self.ids) if self.is_living(place))
+
+    def is_living(self, place: int) -> bool:
+        """Whether there is a segment at a place, and not one that is closed."""
+        sid = self.ids[place]
+        return sid != "" and sid not in self._closed
 
     def find(self, sid: str) -> int:
         """The place of a segment, or NOBODY."""

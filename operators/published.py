@@ -5,13 +5,18 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING
 
+import orjson
+
 from operators import cluster_figures, segment_figures
 from operators.features import FEATURES
 from state import keys
 from state.segments import cluster_definition, definition_writes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from operators.learned import Learned
+    from operators.learners.cluster_number import Tried
     from state.messages import Write
     from state.segments import Definition
 
@@ -63,10 +68,13 @@ def figures(learned: Learned, watermark_ms: int, *, last: bool) -> list[Write]:
 
 def _definitions(learned: Learned) -> list[Write]:
     writes: list[Write] = []
-    versions = learned.clusters.reseeded.tolist()
-    names = learned.clusters.describe(FEATURES) if learned.clusters.started else {}
-    fresh = {c: (name, 1 + int(versions[c])) for c, name in names.items()}
-    changed = {c: one for c, one in fresh.items() if learned.defined.get(c) != one}
+    former = {c: name for c, (name, _) in learned.defined.items()}
+    names = learned.clusters.describe(FEATURES, former)
+    changed = {
+        c: (name, learned.defined[c][1] if c in former else 1)
+        for c, name in names.items()
+        if former.get(c) != name
+    }
     learned.defined |= changed
     if not learned.told_definitions:
         by_rule = learned.rule_versions
@@ -84,6 +92,12 @@ def _definitions(learned: Learned) -> list[Write]:
 
 def _clusters(defined: dict[int, tuple[str, int]]) -> list[Definition]:
     return [cluster_definition(c, *said) for c, said in sorted(defined.items())]
+
+
+def _tried(tried: Sequence[Tried]) -> str:
+    """Number, silhouette and inertia of each number of clusters that was tried last, as JSON."""
+    said = [(k, round(score, 4), round(left, 1)) for k, score, left in tried]
+    return orjson.dumps(said).decode()
 
 
 def _models(learned: Learned, *, last: bool) -> list[Write]:
@@ -105,13 +119,15 @@ def _models(learned: Learned, *, last: bool) -> list[Write]:
         "version",
         1,
         "algorithm",
-        "mini-batch k-means",
+        learned.clusters.algorithm,
         "trained_ms",
         now_ms,
         "events",
         events,
         "k",
-        learned.settings.clusters.k,
+        len(learned.clusters.numbers),
+        "k_tried",
+        _tried(learned.clusters.tried),
         "inertia",
         f"{quality.inertia:.4f}",
         "silhouette",

@@ -104,8 +104,9 @@ def _profiles(active: Sequence[Active], learned: Learned) -> list[Write]:
     scores = learned.propensity.score(rows, raw)
     heads, numbers = learned.propensity.told(profiles, counts, scores)
     writes: list[Write] = []
-    for row, head, count, at, d in zip(
-        rows.tolist(), heads, numbers, nearest.tolist(), distance.tolist(), strict=True
+    places = learned.standing.cluster_places(nearest).tolist()
+    for row, head, count, c, at, d in zip(
+        rows.tolist(), heads, numbers, nearest.tolist(), places, distance.tolist(), strict=True
     ):
         if row != NOBODY:
             (tail, more) = learned.standing.tails(np.array([row]))[0]
@@ -114,7 +115,7 @@ def _profiles(active: Sequence[Active], learned: Learned) -> list[Write]:
         if own == NOBODY:
             writes.append(command(head, count))
         elif own == at:
-            writes.append(command(f"{head}{learned.tails[own]}{bulk(f'{d:.3f}')}", count + 4))
+            writes.append(command(f"{head}{learned.tails[c]}{bulk(f'{d:.3f}')}", count + 4))
         else:  # the centres have moved on since
             cluster = bulk("cluster") + bulk(learned.audience.roster.ids[own])
             writes.append(command(f"{head}{cluster}", count + 2))
@@ -139,7 +140,7 @@ def rest(learned: Learned, watermark_ms: int, most: int) -> Iterator[list[Write]
     cards.changed.update(cards.rows)
     learned.told_definitions = False
     # A Redis that came back as it was before may name members who have left since.
-    yield [("DEL", keys.members_key(sid)) for sid in audience.roster.ids]
+    yield [("DEL", keys.members_key(sid)) for _, sid in audience.roster.living()]
     shoppers = iter(recommender.shoppers.rows.items())
     while named := list(islice(shoppers, most)):
         yield [

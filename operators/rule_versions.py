@@ -12,7 +12,7 @@ import msgspec
 import orjson
 
 from state import keys
-from state.segments import Definition, definition_writes
+from state.segments import RETIRED, Definition, definition_writes
 from state.snapshots import RuleVersion
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from operators.segments.language import Rule
     from state.messages import Write
-
-RETIRED = "retired"
 
 
 class RuleVersions:

@@ -54,6 +54,6 @@ def stats(
             "at",
             now_ms,
         )
-        for s, sid in enumerate(audience.roster.ids)
+        for s, sid in audience.roster.living()
     ]
     return [*audience.counts.writes(heard_ms, audience.roster.ids, np.array(sizes)), *writes]

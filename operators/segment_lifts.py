@@ -75,6 +75,8 @@ class Lifts:
         everybody_at = self._everybody
         writes: list[Write] = []
         for place in turns:
+            if not audience.roster.is_living(place):
+                continue
             own = self._looked(_spread(audience.members(place), MEMBERS_MOST), recommender)
             told: dict[str, object] = {"at": now_ms}
             for kind, names in (

@@ -25,6 +25,7 @@ from state.segments import (
     STAGES,
     Definition,
     cluster_id,
+    cluster_number,
     lifecycle_definitions,
     lifecycle_id,
     rfm_definitions,
@@ -62,11 +63,11 @@ class Standing(Kept):
         self.shop = Shop()
         rules = rule_segments(settings)
         by_rule = [] if rules is None else [rule.id for rule in rules.rules]
-        fixed = [cluster_id(c) for c in range(settings.clusters.k)]
-        self.audience = Audience([*fixed, *(one.id for one in self.definitions), *by_rule])
+        self.audience = Audience([*(one.id for one in self.definitions), *by_rule])
         self._known_ttl_s = settings.profiles.known_ttl_days * 86_400
         self._anonymous_ttl_s = settings.profiles.anonymous_ttl_days * 86_400
         self._tails: dict[tuple[int, int], tuple[str, int]] = {}
+        self._clusters: Segments = np.empty(0, np.int16)
         self._find_places()
 
     def see(
@@ -74,12 +75,13 @@ class Standing(Kept):
         shoppers: Sequence[str],
         rows: Rows,
         raw: NDArray[np.float64],
-        cluster: Segments,
+        cluster: NDArray[np.int64],
         now_ms: int,
     ) -> list[Change]:
         """Decide for shoppers who were active, by their feature rows; `audience.see` comes first."""
         at_ms = raw[:, SEEN[1]].astype(np.int64)
-        changes = self.audience.put("cluster", shoppers, rows, cluster, at_ms)
+        places = self.cluster_places(cluster)
+        changes = self.audience.put("cluster", shoppers, rows, places, at_ms)
         if self.lifecycle is not None:
             times = raw[:, SEEN].astype(np.int64)
             moves = self._return(shoppers, rows, times)
@@ -89,6 +91,17 @@ class Standing(Kept):
             self.rfm.see(rows, raw[:, BOUGHT].astype(np.int64))
             changes += self._rate(shoppers, rows, at_ms)
         return changes
+
+    def cluster_places(self, clusters: NDArray[np.int64]) -> Segments:
+        """Where the segments of clusters stand in the roster; NOBODY for NOBODY."""
+        more = int(clusters.max(initial=NOBODY)) + 2 - len(self._clusters)
+        if more > 0:
+            self._clusters = np.append(self._clusters, np.full(more, NOBODY, np.int16))
+        found = self._clusters[clusters]
+        for cluster in sorted({*clusters[(found == NOBODY) & (clusters != NOBODY)].tolist()}):
+            self._clusters[cluster] = self.audience.roster.place(cluster_id(cluster))
+            found = self._clusters[clusters]
+        return found
 
     def advance(self, shoppers: Sequence[str], now_ms: int) -> tuple[list[Change], list[Write]]:
         """Let time pass for those who are not active; `shoppers` are all names, by row.
@@ -200,10 +213,8 @@ class Standing(Kept):
     def _profiles(self, shoppers: Sequence[str], rows: Rows, now_ms: int) -> list[Write]:
         """RFM and stage of shoppers who did nothing, as long as their profiles live."""
         audience = self.audience
-        ttl_s = np.where(audience.known[rows], self._known_ttl_s, self._anonymous_ttl_s)
-        ttl_s -= np.maximum(0, now_ms - audience.last_ms[rows]) // 1000
         writes: list[Write] = []
-        for row, left_s in zip(rows.tolist(), ttl_s.tolist(), strict=True):
+        for row, left_s in zip(rows.tolist(), self.lives_s(rows, now_ms), strict=True):
             if left_s > 0:
                 key = keys.profile_key(shoppers[row])
                 fields: list[str | int] = []
@@ -214,6 +225,13 @@ class Standing(Kept):
                     fields += ["stage", self._stage_names[stage]]
                 writes += [("HSET", key, *fields), ("EXPIRE", key, left_s)]
         return writes
+
+    def lives_s(self, rows: Rows, now_ms: int) -> list[int]:
+        """How long the profile of each has yet to live (s), if shoppers do nothing; not above 0: not."""
+        audience = self.audience
+        ttl_s = np.where(audience.known[rows], self._known_ttl_s, self._anonymous_ttl_s)
+        left: list[int] = (ttl_s - np.maximum(0, now_ms - audience.last_ms[rows]) // 1000).tolist()
+        return left
 
     def _tail(self, score: int, stage: int) -> tuple[str, int]:
         text, count = "", 0
@@ -236,6 +254,11 @@ class Standing(Kept):
         self._names = np.array([*(find(rfm_id(name)) for name in RFM_NAMES), NOBODY], np.int16)
         self._stages = np.array([find(lifecycle_id(name)) for name in STAGES], np.int16)
         self._stage_names = {find(lifecycle_id(name)): name for name in STAGES}
+        numbers = ((cluster_number(sid), place) for place, sid in self.audience.roster.living())
+        clusters = {number: place for number, place in numbers if number is not None}
+        # By number; the last one stands for NOBODY.
+        self._clusters = np.full(max(clusters, default=NOBODY) + 2, NOBODY, np.int16)
+        self._clusters[list(clusters)] = list(clusters.values())
         self._tails.clear()
 
 

@@ -65,12 +65,26 @@ class Profiles(_Section, frozen=True):
     alias_ttl_days: Positive = 180
 
 
-class Clusters(_Section, frozen=True):
-    """Segments found by mini-batch k-means."""
+NumberOfClusters = Annotated[int, msgspec.Meta(ge=2, le=64)]
 
-    k: Annotated[int, msgspec.Meta(ge=2, le=64)] = 8
+
+class Clusters(_Section, frozen=True):
+    """Segments found by clustering. `k`: their number, or the least and the most."""
+
+    # msgspec 0.22 crashes on a tuple of two beside a number with bounds.
+    k: NumberOfClusters | tuple[NumberOfClusters, ...] = 8
     half_life_points: NotNegative = 0
     seed: NotNegative = 7
+
+    def __post_init__(self) -> None:
+        """Refuse a range that is none."""
+        if isinstance(self.k, tuple) and not (len(self.k) == 2 and self.k[0] < self.k[1]):
+            raise ValueError("k must be a number, or [least, most] with least below most")
+
+    @property
+    def numbers(self) -> tuple[int, int]:
+        """The least number of clusters, and the most."""
+        return (self.k, self.k) if isinstance(self.k, int) else (self.k[0], self.k[1])
 
 
 class Segments(_Section, frozen=True):

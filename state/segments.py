@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 Kind = Literal["cluster", "rfm", "lifecycle", "propensity", "rule"]
 
+RETIRED = "retired"
+"""The status of a segment that is no more."""
+
 
 class Definition(msgspec.Struct, frozen=True):
     """A segment in words. `rule` says who belongs to it; a new `version` is another group of people."""
@@ -35,6 +38,16 @@ class Definition(msgspec.Struct, frozen=True):
 def cluster_id(cluster: int) -> str:
     """The segment of a cluster; the id stays while the centre moves."""
     return f"cluster-{cluster}"
+
+
+def cluster_number(segment: str) -> int | None:
+    """The cluster of a segment, None for a segment of another kind.
+
+    >>> cluster_number("cluster-3"), cluster_number("rfm-new")
+    (3, None)
+    """
+    kind, _, number = segment.partition("-")
+    return int(number) if kind == "cluster" and number.isdecimal() else None
 
 
 def rfm_id(name: str) -> str:

@@ -16,6 +16,7 @@ from tests.test_stored_tables import learn
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from state.config import Settings
     from state.messages import Part
 
 Members = dict[str, dict[str, int]]
@@ -24,8 +25,10 @@ Members = dict[str, dict[str, int]]
 class Telling:
     """A learning step that writes to Redis."""
 
-    def __init__(self, store: Store, snapshot: bytes | None = None) -> None:
-        self.learning = Learning(SETTINGS, snapshot, before=RedisBefore(store))
+    def __init__(
+        self, store: Store, snapshot: bytes | None = None, settings: Settings = SETTINGS
+    ) -> None:
+        self.learning = Learning(settings, snapshot, before=RedisBefore(store))
         self.store = store
 
     def learn(self, some: Sequence[Sequence[Part]]) -> Telling:
@@ -37,7 +40,7 @@ class Telling:
     def known(self) -> Members:
         """Who is in which segment since when."""
         learned = self.learning.learned
-        members: Members = {segment: {} for segment in learned.audience.roster.ids}
+        members: Members = {segment: {} for _, segment in learned.audience.roster.living()}
         for name, row in learned.recommender.shoppers.rows.items():
             for segment, since_ms in learned.audience.of(row):
                 members[segment][name] = since_ms

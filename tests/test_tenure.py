@@ -41,9 +41,9 @@ def test_a_second_run_is_told_who_runs_and_the_folder_of_a_killed_one_goes_on_at
     assert f"process {run.popen.pid} already, for " in said
     assert len(said.splitlines()) == 1
     run.kill()
-    code, said = live.start("--set", "clusters.k=3").ended()
+    code, said = live.start("--set", "kafka.topic=another").ended()
     assert code == 2
-    assert "belongs to a run with clusters.k=8: name another" in said
+    assert f"belongs to a run with kafka.topic={live.topic}: name another" in said
     live.send(200)
     again = live.start(run__lease_s=600)
     again.until(live.caught_up)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from state.interactions import NOBODY
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -87,18 +89,21 @@ def lloyd(points: Points, centres: Points, rounds_max: int) -> Points:
     return centres
 
 
-def matched(old: Labels, new: Labels, k: int) -> tuple[Labels, NDArray[np.bool_]]:
-    """Which new label continues each old one, so that most points keep theirs (Hungarian method).
+def continued(old: Labels, new: Labels, k_old: int, k_new: int) -> Labels:
+    """Which old label each new one continues, NOBODY where it is a new group -> intp[k_new].
 
-    old, new: labels of the same points. Returns `order` intp[k], old label j goes on as new label
-    order[j], and `same` bool[k]: more than half of the points of either are points of both.
+    old, new: labels of the same points, numbered below k_old and k_new. Old and new are paired so that
+    most points keep theirs (Hungarian method); a pair that shares no more than half of its points (Dice
+    1945, twice the shared over the sum of both) is none. So of a group that falls in two the larger
+    part goes on, and of two that become one the larger.
 
-    >>> order, same = matched(np.array([0, 0, 1, 1]), np.array([1, 1, 0, 0]), 2)
-    >>> order.tolist(), same.tolist()
-    ([1, 0], [True, True])
+    >>> continued(np.array([0, 0, 0, 1, 1]), np.array([1, 1, 2, 0, 0]), 2, 3).tolist()
+    [1, 0, -1]
     """
-    shared = np.bincount(old * k + new, minlength=k * k).reshape(k, k)
-    order: Labels = linear_sum_assignment(shared, maximize=True)[1]
-    kept = shared[np.arange(k), order]
-    either = shared.sum(axis=1) + shared.sum(axis=0)[order] - kept
-    return order, kept * 2 > either
+    shared = np.bincount(old * k_new + new, minlength=k_old * k_new).reshape(k_old, k_new)
+    before, after = linear_sum_assignment(shared, maximize=True)
+    both = shared.sum(axis=1)[before] + shared.sum(axis=0)[after]
+    same = 4 * shared[before, after] > both
+    order = np.full(k_new, NOBODY, np.intp)
+    order[after[same]] = before[same]
+    return order

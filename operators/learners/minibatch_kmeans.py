@@ -71,15 +71,10 @@ class MiniBatchKMeans(base.Clusterer):
     @property
     def centers(self) -> dict[int, dict[Feature, float]]:
         """The centres that win points, by id, as River's metrics want them."""
-        places = self._model.centres.tolist()
         return {
-            j: dict(zip(self._columns, places[j], strict=True)) for j in self._model.living.tolist()
+            number: dict(zip(self._columns, place.tolist(), strict=True))
+            for number, place in self._model.places().items()
         }
-
-    @property
-    def generation(self) -> NDArray[np.int64]:
-        """How often each id was given to another group of points, int64[k]."""
-        return self._model.generation.copy()
 
     def learn_one(self, x: dict[Feature, Any]) -> None:
         """Learn one point; a feature left out is 0. ValueError where a value is not finite."""
@@ -108,7 +103,7 @@ class MiniBatchKMeans(base.Clusterer):
             self._name(range(points.shape[1]))
         self._model.learn(points)
 
-    def predict_array(self, points: NDArray[np.float64]) -> NDArray[np.intp]:
+    def predict_array(self, points: NDArray[np.float64]) -> NDArray[np.int64]:
         """The ids for points [n, F] -> intp[n]."""
         return self._model.predict(points)
 

@@ -74,7 +74,7 @@ class Propensity(Kept):
     def __init__(self, settings: config.Propensity) -> None:
         self._settings = settings
         labels_min, features = settings.labels_min, len(SHOPPER_FEATURES)
-        self.session = ChanceModel(len(SESSION_FEATURES), labels_min)
+        self.begin_sessions()
         self.buys = ChanceModel(features, labels_min)
         self.churn = ChanceModel(features, labels_min)
         self.value = AmountModel(features, labels_min)
@@ -87,6 +87,15 @@ class Propensity(Kept):
         self._decided_ms = 0
         self._seen = 0
         self._status = ""
+
+    def begin_sessions(self) -> None:
+        """Know nothing of sessions."""
+        self.session = ChanceModel(len(SESSION_FEATURES), self._settings.labels_min)
+
+    @property
+    def had_sessions(self) -> bool:
+        """Whether chances of sessions were told that are turned off now."""
+        return not self._settings.sampled_share and bool(self.session.labels.any())
 
     @property
     def definitions(self) -> list[Definition]:
@@ -143,6 +152,8 @@ class Propensity(Kept):
         """What is said of shoppers as of their last event, with their feature rows; NOBODY is a row."""
         session = self.session.predict(session_matrix(raw))
         session[raw[:, SESSION_EVENTS] == 0] = np.nan
+        if not self._settings.sampled_share:
+            session[:] = np.nan
         later = np.full((3, len(rows)), np.nan)
         known = (rows >= 0) & (rows < self._latest.rows)
         if self._settings.horizon_days and self.buys.ready:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from state.messages import Write
 
 SESSION, BUYS, CHURN, VALUE = "p_buy_session", "p_buy_30d", "p_churn", "value_30d"
+MODELS_OF_LATER = (BUYS, CHURN, VALUE)
+"""What says something of the weeks to come; SESSION does of the running one."""
 _STEPS_A_LOGIT = 10
 _LOGIT_MAX = 12
 _CHANCES = [

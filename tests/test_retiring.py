@@ -1,0 +1,121 @@
+"""What is no longer a segment: its shoppers leave once each, and its keys go."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import orjson
+import pytest
+
+from operators import retiring
+from state import keys
+from state.config import load
+from tests.learned import batches
+from tests.streams import SHARDS
+from tests.test_telling import Telling, connect
+
+if TYPE_CHECKING:
+    from state.config import Settings
+    from state.store import Store
+
+BASE = (f"sessions.shards={SHARDS}", "lists.figures_every_ms=60000", "propensity.labels_min=5")
+OFF = ("rfm.enabled=false", "lifecycle.enabled=false", "propensity.horizon_days=0")
+KINDS = ("rfm-", "lifecycle-", "propensity-")
+
+
+def settings(*more: str) -> Settings:
+    return load(environment={}, overrides=(*BASE, *more))
+
+
+def keys_of(store: Store, sid: str) -> set[str]:
+    """What there is of a segment, by the end of its keys."""
+    start = keys.members_key(sid).removesuffix("members")
+    return {
+        key.decode().removeprefix(start)
+        for key in store.client.scan_iter(f"{start.replace('{', '[{]')}*")
+    }
+
+
+def registered(store: Store) -> dict[str, str]:
+    """The status of each segment in the registry."""
+    found = store.client.hgetall(keys.registry_key())
+    return {sid.decode(): orjson.loads(one)["status"] for sid, one in found.items()}
+
+
+def changes(store: Store) -> Counter[tuple[str, str, str]]:
+    """How often each shopper entered and left each segment."""
+    found: Counter[tuple[str, str, str]] = Counter()
+    for stream in range(keys.CHANGE_STREAMS):
+        for _, said in store.client.xrange(keys.change_stream_key(stream)):
+            found[said[b"kind"].decode(), said[b"shopper"].decode(), said[b"segment"].decode()] += 1
+    return found
+
+
+@pytest.mark.parametrize("at_once", [100, 4096])
+def test_kinds_that_are_turned_off_leave_nothing(
+    redis_url: str, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retiring, "AT_ONCE", at_once)
+    store = connect(redis_url)
+    before = Telling(store, settings=settings()).learn(batches()[:12])
+    known = before.known()
+    gone = [sid for sid in known if sid.startswith(KINDS)]
+    assert {sid.partition("-")[0] + "-" for sid in gone if known[sid]} >= {"rfm-", "lifecycle-"}
+    told = changes(store)
+    after = Telling(store, before.learning.snapshot(), settings(*OFF)).learn(batches()[12:])
+    assert after.said() == after.said_of_shoppers() == after.known()
+    left = changes(store) - told
+    for sid in gone:
+        assert keys_of(store, sid) <= {"definition", "history", "history:hours"}
+        assert registered(store).get(sid, "retired") == "retired"
+        for shopper in known[sid]:
+            assert left["leave", shopper, sid] == 1
+    overlaps = [store.client.hgetall(key) for key in store.client.scan_iter("*:overlap")]
+    assert [sid for one in overlaps for sid in map(bytes.decode, one) if sid in gone] == []
+    for key in store.client.scan_iter("ps:1:shopper:*:profile"):
+        assert not {b"rfm", b"stage", b"p_buy_30d"} & {*store.client.hgetall(key)}
+    store.close()
+
+
+def test_what_is_turned_on_again_begins_anew(redis_url: str) -> None:
+    store = connect(redis_url)
+    first = Telling(store, settings=settings()).learn(batches()[:8])
+    off = Telling(store, first.learning.snapshot(), settings(*OFF)).learn(batches()[8:14])
+    again = Telling(store, off.learning.snapshot(), settings()).learn(batches()[14:])
+    assert again.said() == again.said_of_shoppers() == again.known()
+    stages = {sid: members for sid, members in again.known().items() if sid.startswith("lifecycle")}
+    assert any(stages.values())
+    assert {registered(store)[sid] for sid in stages} == {"live"}
+    assert all("stats" in keys_of(store, sid) for sid in stages)
+    store.close()
+
+
+def test_shoppers_of_clusters_that_end_go_at_once_to_those_that_go_on(redis_url: str) -> None:
+    store = connect(redis_url)
+    first = Telling(store, settings=settings()).learn(batches(6000)[:25])
+    known = {sid: set(one) for sid, one in first.known().items() if sid.startswith("cluster-")}
+    told = changes(store)
+    fewer = Telling(store, first.learning.snapshot(), settings("clusters.k=3"))
+    fewer.learn(batches(6000)[25:])
+    now = {sid: set(one) for sid, one in fewer.known().items() if sid.startswith("cluster-")}
+    assert fewer.said() == fewer.said_of_shoppers() == fewer.known()
+    alive = {sid for sid, members in now.items() if members}
+    assert len(known) == 8
+    assert len(alive) == 3
+    merged = {shopper for kind, shopper, _ in changes(store) if kind == "merge"}
+    assert set().union(*now.values()) >= set().union(*known.values()) - merged
+    status = registered(store)
+    assert {sid for sid in status if sid.startswith("cluster-") and status[sid] == "live"} == alive
+    for sid in known.keys() - alive:
+        assert keys_of(store, sid) <= {"definition", "history", "history:hours"}
+    names = [store.client.hget(keys.definition_key(sid), "name") for sid in sorted(alive)]
+    assert len({*names}) == 3
+    left = changes(store) - told
+    moved = [one for one in left if one[0] == "leave" and one[2] in known.keys() - alive]
+    assert moved
+    assert max(left[one] for one in moved) == 1
+    for key in store.client.scan_iter("ps:1:shopper:*:profile"):
+        said = store.client.hget(key, "cluster")
+        assert said is None or said.decode() in alive
+    store.close()
