@@ -139,7 +139,8 @@ def canonical() -> Iterator[Events]:
                     (who, item["item_id"], *kind, at_ms, start_ms, item["category"][0], None)
                 )
                 if len(rows) == BATCH:
-                    yield Events(*map(list, zip(*rows, strict=True)))
+                    whose, what, kinds, weights, at, since, of, _ = zip(*rows, strict=True)
+                    yield Events(whose, what, kinds, weights, at, since, of, [None] * BATCH)
                     rows = []
 
 

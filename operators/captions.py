@@ -20,12 +20,16 @@ if TYPE_CHECKING:
 
 REASONS = {"popularity": "popular"}
 """What a list says of a learner that named no single item, where that is not its own name."""
+OWN_BRAND = "own_brand"
+RULES = (OWN_BRAND,)
+"""What a list says of an item that a rule put where it is, after the words of the learners."""
 TICKS = 10_000
 """Scores are shown in ten thousandths."""
 
 
 def reason_row(place: int) -> int:
-    """The `because` that stands for the learner at this place instead of for an item."""
+    """The `because` that stands for the learner at this place, or for a rule at a place after those of
+    the learners, instead of for an item."""
     return NOBODY - 1 - place
 
 
@@ -37,10 +41,10 @@ class Captions:
     """
 
     def __init__(self, learners: Sequence[str]) -> None:
-        self._heads = len(learners) + 1
+        self._heads = len(learners) + len(RULES) + 1
         self._ids = _objects([])
         self._id_parts = _objects([])
-        heads = ["", *(REASONS.get(name, name) for name in learners)][::-1]
+        heads = ["", *(REASONS.get(name, name) for name in learners), *RULES][::-1]
         self._reasons = _objects(heads)
         self._reason_parts = _objects([f"{_json(reason)}]," for reason in heads])
 

@@ -32,6 +32,7 @@ class Cards:
         self.rows = {} if rows is None else rows
         self.changed = set() if changed is None else changed
         self.unstored: set[str] = set()
+        self._fresh: set[str] = set()
         self._drop_min = drop_min
         self._turns: list[Turn] = []
 
@@ -39,6 +40,11 @@ class Cards:
         """What happened to items since last asked."""
         turns, self._turns = self._turns, []
         return turns
+
+    def take_fresh(self) -> list[str]:
+        """The items whose cards changed since last asked, sorted."""
+        fresh, self._fresh = sorted(self._fresh), set()
+        return fresh
 
     def learn(self, told: Iterable[tuple[int, Item, str]]) -> None:
         """Hear of items: event time, item, currency. What is newer replaces what is older.
@@ -73,6 +79,7 @@ class Cards:
             card.currency = currency or card.currency
             card.available = card.available if item.available is None else item.available
             self.changed.add(item.item_id)
+            self._fresh.add(item.item_id)
 
     def forget(self, names: Iterable[str]) -> None:
         """These items were never told of; what Redis shows of them expires."""

@@ -170,6 +170,8 @@ class Learned:
             set(state.changed_cards),
             drop_min=self.settings.triggers.price_drop_min,
         )
+        recommender = self.recommender
+        recommender.facts.learn(recommender.items.live(), (), recommender.items, self.cards.rows)
         if state.journal is not None:
             self._tables().settle()
             self.audience.settled()

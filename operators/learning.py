@@ -182,8 +182,9 @@ class Learning:
             told = chain.from_iterable(one.catalogue for one in visited)
             learned.cards.learn(sorted(told, key=itemgetter(0)))
             clicks += sorted(chain.from_iterable(one.clicks for one in visited), key=itemgetter(0))
+        cards, changed = learned.cards.rows, learned.cards.take_fresh()
         if not clicks:
-            return Events([], [], [], [], [], [], [], [])
+            return Events([], [], [], [], [], [], [], [], cards, changed)
         _, shoppers, items, types, at_ms, session_ms, categories = zip(*clicks, strict=True)
         learned.now_ms = max(learned.now_ms, max(at_ms))
         rows = learned.recommender.shoppers.take(shoppers)
@@ -196,6 +197,8 @@ class Learning:
             session_ms,
             [category or None for category in categories],
             learned.audience.segments_of("cluster", rows),
+            cards,
+            changed,
         )
 
     def _segments(self, active: list[Active], writes: list[Write]) -> tuple[int, list[Change]]:

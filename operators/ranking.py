@@ -145,9 +145,20 @@ def without(lists: Lists, hidden: Rows) -> Lists:
     >>> without(two, np.array([[4, NOBODY]], np.int32)).item.tolist()
     [[7, -1]]
     """
-    gone = lists.item < 0
+    return dropped(lists, holds(hidden, lists.item))
+
+
+def holds(hidden: Rows, item: Rows) -> NDArray[np.bool_]:
+    """Which of the items [n, w] are in the same row of hidden [n, h]; NOBODY is in none."""
+    there = np.zeros(item.shape, np.bool_)
     for column in hidden.T:
-        gone |= lists.item == column[:, None]
+        there |= item == column[:, None]
+    return there & (item >= 0)
+
+
+def dropped(lists: Lists, gone: NDArray[np.bool_]) -> Lists:
+    """The lists without the places that are gone bool[n, w], padded at the end."""
+    gone = gone | (lists.item < 0)
     kept = gone.argsort(axis=1, kind="stable")
     row = np.arange(len(kept))[:, None]
     return Lists(
@@ -155,6 +166,41 @@ def without(lists: Lists, hidden: Rows) -> Lists:
         np.where(gone, 0, lists.score)[row, kept].astype(np.float32),
         np.where(gone, NOBODY, lists.because)[row, kept],
     )
+
+
+def reordered(lists: Lists, order: NDArray[np.intp]) -> Lists:
+    """The lists in another order of places, or some of them; what comes later has no higher score."""
+    score = np.take_along_axis(lists.score, order, axis=1)
+    return Lists(
+        np.take_along_axis(lists.item, order, axis=1),
+        np.minimum.accumulate(score, axis=1),
+        np.take_along_axis(lists.because, order, axis=1),
+    )
+
+
+def taken(lists: Lists, rows: slice | NDArray[np.integer], k: int) -> Lists:
+    """Some of the lists, copied, and the first k of each."""
+    return Lists(
+        lists.item[rows, :k].copy(), lists.score[rows, :k].copy(), lists.because[rows, :k].copy()
+    )
+
+
+def filled(lists: Lists, more: Lists, k: int) -> Lists:
+    """The first k of each list, with what they lack taken from other lists, at a score of 0.
+
+    >>> one = Lists(*(np.array([row], np.int32) for row in ([4, -1], [9, 0], [4, -1])))
+    >>> other = Lists(*(np.array([row], np.int32) for row in ([4, 7], [9, 8], [1, 1])))
+    >>> filled(one, other, 2).item.tolist()
+    [[4, 7]]
+    """
+    fresh = dropped(more, holds(lists.item, more.item))
+    both = Lists(
+        np.concatenate([lists.item, fresh.item], axis=1),
+        np.concatenate([lists.score, np.zeros_like(fresh.score)], axis=1),
+        np.concatenate([lists.because, fresh.because], axis=1),
+    )
+    whole = dropped(both, both.item < 0)
+    return taken(whole, slice(None), k)
 
 
 def descending(score: Weights) -> NDArray[np.int64]:

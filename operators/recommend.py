@@ -6,23 +6,25 @@ lists are made for whoever asks. Ids are strings outside and rows inside; this f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from operators.blend import Blend
-from operators.captions import Captions, RankedLists, reason_row
+from operators.captions import OWN_BRAND, RULES, Captions, RankedLists, reason_row
 from operators.contexts import Contexts
+from operators.item_facts import ItemFacts
 from operators.last_seen import LastSeen
 from operators.learners.covisitation import BoughtTogether, Covisitation
 from operators.learners.popularity import Popularity, ScopedPopularity
 from operators.learners.registry import LEARNERS
 from operators.learners.table import Kept, Table, without_prefix
+from operators.list_rules.rules import Rules
 from operators.ranking import without
 from operators.served import Served
 from state import config
-from state.interactions import NOBODY, Interactions, Lists, Requests, Vocabulary
+from state.interactions import NOBODY, Card, Interactions, Lists, Requests, Vocabulary
 from state.times import HOUR_MS
 
 if TYPE_CHECKING:
@@ -32,9 +34,12 @@ if TYPE_CHECKING:
 
     from operators.learners.base import Learner
     from operators.learners.table import Arrays
+    from operators.list_rules.already_bought import Bought
     from state.interactions import Rows
 
-    _Part = Learner | Contexts | Blend | BoughtTogether | ScopedPopularity | LastSeen | Served
+    _Part = (
+        Learner | Contexts | Blend | BoughtTogether | ScopedPopularity | LastSeen | Served | Bought
+    )
 
 BELIEFS: Mapping[str, float] = {
     "covisitation": 0.5,
@@ -53,7 +58,7 @@ class Events:
 
     `kinds` VIEW, CART or PURCHASE; `weights` how much each says; `session_start_ms` of the session
     each event belongs to; `categories` and `segments` name the scopes of popularity it counts in,
-    None for none.
+    None for none. `cards` are those of all items, `changed` the items whose card did.
     """
 
     shoppers: Sequence[str]
@@ -64,6 +69,8 @@ class Events:
     session_start_ms: Sequence[int] | NDArray[np.integer]
     categories: Sequence[str | None]
     segments: Sequence[str | None]
+    cards: Mapping[str, Card] = field(default_factory=dict)
+    changed: Sequence[str] = ()
 
 
 class Recommender(Kept):
@@ -92,6 +99,7 @@ class Recommender(Kept):
         allow_repeats: bool = True,
         memory: int = 10_000,
         served: config.Served | None = None,
+        rules: config.ListRules | None = None,
     ) -> None:
         self.covisitation = covisitation or Covisitation()
         self.popularity = popularity or Popularity()
@@ -116,6 +124,10 @@ class Recommender(Kept):
         self.served = Served(names, k, served or config.Served())
         self.shoppers, self.items, self.scopes = Vocabulary(), Vocabulary(), Vocabulary()
         self._captions = Captions(names)
+        self.facts = ItemFacts()
+        self.rules = Rules(
+            rules or config.ListRules(), self.facts, reason_row(len(names) + RULES.index(OWN_BRAND))
+        )
         self.told = (0, 0)
         """The items that `similar` and `bought_together` go on with; part of a snapshot."""
 
@@ -129,18 +141,22 @@ class Recommender(Kept):
             k=lists.k,
             allow_repeats=lists.allow_repeats,
             served=lists.served,
+            rules=lists.rules,
         )
 
     def learn(self, events: Events) -> Interactions | None:
         """Judge the learners by a batch, then learn it; gives its rows, if it has any."""
         if not events.items:
+            self.facts.learn(_NONE, events.changed, self.items, events.cards)
             return None
         batch = self._interactions(events)
+        self.facts.learn(batch.item, events.changed, self.items, events.cards)
         self.blend.judge(batch, self._would_show)
         self.seen.see(batch.item, batch.at_ms)
         for learner in self.learners:
             learner.learn_many(batch)
         self.bought.learn_many(batch)
+        self.rules.learn(batch)
         for kind, values in (("category", events.categories), ("segment", events.segments)):
             scope = self._scope_rows(kind, values)
             self.scoped.learn_many(scope, batch.item, batch.weight, batch.at_ms)
@@ -149,13 +165,13 @@ class Recommender(Kept):
     def rank(self, shoppers: Sequence[str], now_ms: int) -> RankedLists:
         """A list for each shopper; one never seen gets what is popular. It teaches nothing."""
         requests = self._requests(shoppers, now_ms)
-        return self._blended(requests, self._would_show(requests))
+        return self._shown(requests, self._would_show(requests))
 
     def serve(self, shoppers: Sequence[str], now_ms: int) -> RankedLists:
         """What `rank` gives, to be written; of a sample it is remembered until the next click."""
         requests = self._requests(shoppers, now_ms)
         lists = self._would_show(requests)
-        ranked = self._blended(requests, lists)
+        ranked = self._shown(requests, lists)
         kept = self.served.sample(requests.shopper)
         shown = [Lists(one.item[kept], one.score[kept], one.because[kept]) for one in lists]
         item, shopper = ranked.lists.item[kept], requests.shopper[kept]
@@ -168,7 +184,7 @@ class Recommender(Kept):
         requests = self._requests(shoppers, now_ms)
         lists = self._would_show(requests)
         return {
-            "blend": self._blended(requests, lists),
+            "blend": self._shown(requests, lists),
             **{
                 name: self._own(name, best)
                 for name, best in zip(self.blend.names, lists, strict=True)
@@ -181,6 +197,7 @@ class Recommender(Kept):
         row = self.shoppers.find(shopper)
         self.contexts.leave(row, heir)
         self.served.forget_shoppers(np.array([row], np.int32))
+        self.rules.leave(row, heir)
 
     def forget_shoppers(self, rows: Rows) -> None:
         """These shoppers were never seen; their rows are free."""
@@ -189,6 +206,7 @@ class Recommender(Kept):
         self.bought.forget_shoppers(rows)
         self.contexts.forget_shoppers(rows)
         self.served.forget_shoppers(rows)
+        self.rules.bought.forget_shoppers(rows)
         self.shoppers.forget(rows)
 
     def forget_items(self, rows: Rows) -> None:
@@ -200,6 +218,8 @@ class Recommender(Kept):
         self.contexts.forget_items(rows)
         self.served.forget_items(rows)
         self.seen.forget(rows)
+        self.rules.bought.forget_items(rows)
+        self.facts.forget(rows)
         self.items.forget(rows)
 
     def similar(self, most: int | None = None) -> tuple[list[str], RankedLists]:
@@ -225,7 +245,8 @@ class Recommender(Kept):
 
     def popular(self) -> RankedLists:
         """One list: what everybody looks at."""
-        return self._own(self.popularity.name, self.popularity.top(self.k))
+        top = self.popularity.top(self.k, self.rules.sold_out())
+        return self._own(self.popularity.name, top)
 
     def popular_scopes(self) -> tuple[list[tuple[str, str]], RankedLists]:
         """The scopes that changed since last asked, as (kind, value), and what is popular there."""
@@ -277,6 +298,7 @@ class Recommender(Kept):
             "blend": self.blend,
             "seen": self.seen,
             "served": self.served,
+            "had": self.rules.bought,
         }
 
     def _requests(self, shoppers: Sequence[str], now_ms: int) -> Requests:
@@ -290,8 +312,26 @@ class Recommender(Kept):
             return lists
         return [without(one, requests.context) for one in lists]
 
-    def _blended(self, requests: Requests, lists: Sequence[Lists]) -> RankedLists:
-        return self._ranked(self.blend.mix(requests, lists, self.k), "blend")
+    def listed(self, requests: Requests, lists: Sequence[Lists], k: int) -> Lists:
+        """The learners' lists as the one of k that is shown: blended, and by the rules."""
+        return self.rules.listed(
+            requests, lambda most: self.blend.mix(requests, lists, most), self._popular, k
+        )
+
+    def _shown(self, requests: Requests, lists: Sequence[Lists]) -> RankedLists:
+        return self._ranked(self.listed(requests, lists, self.k), "blend")
+
+    def _popular(self, requests: Requests, k: int) -> Lists:
+        """What is popular and can be had, for each request, so many at least where there are."""
+        reach = 0 if self.allow_repeats else self.contexts.reach
+        top = self.popularity.top(k + reach, self.rules.sold_out())
+        n, place = len(requests), self.blend.names.index(self.popularity.name)
+        lists = Lists(
+            np.repeat(top.item, n, axis=0),
+            np.repeat(top.score, n, axis=0),
+            np.full((n, k + reach), reason_row(place), np.int32),
+        )
+        return lists if self.allow_repeats else without(lists, requests.context)
 
     def _own(self, name: str, lists: Lists) -> RankedLists:
         """A learner's lists; where it names no item as the reason, it is the reason."""
@@ -326,6 +366,9 @@ class Recommender(Kept):
         self._captions.rename(self.items.take_renamed(), self.items.ids)
         self._captions.cover(self.items.ids)
         return RankedLists(lists, self._captions, source)
+
+
+_NONE: Rows = np.empty(0, np.int32)
 
 
 def _behind(items: Rows, before: int) -> int:

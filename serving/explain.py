@@ -17,6 +17,7 @@ BECAUSE = "because:"
 WORDS = {
     "popular": "popular right now",
     "factors": "shoppers of similar taste like it",
+    "own_brand": "a brand of the shop's own, moved up",
 }
 UNEXPLAINED = "suggested by {}"
 

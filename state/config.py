@@ -20,6 +20,7 @@ from state.errors import UserError
 Positive = Annotated[int, msgspec.Meta(gt=0)]
 NotNegative = Annotated[int, msgspec.Meta(ge=0)]
 HalfLife = Annotated[float, msgspec.Meta(gt=0)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 ENVIRONMENT_PREFIX = "PENSTOCK_"
 DEFINITIONS = "definitions"
@@ -155,6 +156,51 @@ class Served(_Section, frozen=True):
     half_life_hours: HalfLife = 24.0
 
 
+class AlreadyBought(_Section, frozen=True):
+    """What the shopper bought is not listed."""
+
+    enabled: bool = True
+    wait_min: NotNegative = 60
+    again_min: Share = 0.1
+    pairs_max: Positive = 1_000_000
+
+
+class OutOfStock(_Section, frozen=True):
+    """What cannot be had is not listed."""
+
+    enabled: bool = True
+
+
+class OwnBrand(_Section, frozen=True):
+    """Items of some brands come earlier."""
+
+    brands: tuple[str, ...] = ()
+    boost: Annotated[float, msgspec.Meta(ge=1)] = 1.5
+
+
+class Diversity(_Section, frozen=True):
+    """Items that are alike do not stand together."""
+
+    weight: Share = 0.0
+
+
+class CategoryCap(_Section, frozen=True):
+    """Not too much of one category at the beginning."""
+
+    most: NotNegative = 0
+    among: Positive = 10
+
+
+class ListRules(_Section, frozen=True):
+    """What is done to a list before it is shown, in this order."""
+
+    already_bought: AlreadyBought = AlreadyBought()
+    out_of_stock: OutOfStock = OutOfStock()
+    own_brand: OwnBrand = OwnBrand()
+    diversity: Diversity = Diversity()
+    category_cap: CategoryCap = CategoryCap()
+
+
 class Lists(_Section, frozen=True):
     """Top-k lists of shoppers, items and scopes."""
 
@@ -164,6 +210,7 @@ class Lists(_Section, frozen=True):
     popularity_half_life_hours: HalfLife = 24.0
     weights: Weights = Weights()
     served: Served = Served()
+    rules: ListRules = ListRules()
 
 
 class State(_Section, frozen=True):

@@ -30,7 +30,7 @@ def leaves(
             yield (*path, name), value
 
 
-KEYS = msgspec.to_builtins(Settings())
+KEYS = msgspec.json.decode(msgspec.json.encode(Settings()))
 del KEYS["definitions"]  # which is no key, but what a file holds
 LEAVES = dict(leaves(KEYS))
 
@@ -88,8 +88,8 @@ def test_every_key_can_be_set_and_is_typed(path: tuple[str, ...], tmp_path: Path
     variable = "PENSTOCK_" + "__".join(path).upper()
     assert load("", f"{key}={yaml.safe_dump(default)}", folder=tmp_path) == Settings()
     assert load("", folder=tmp_path, **{variable: str(default)}) == Settings()
-    said = refusal("", f"{key}=[a]", folder=tmp_path)
-    assert said.startswith(f"some.yaml, --set {key}=[a]: Expected `")
+    said = refusal("", f"{key}={{a: 1}}", folder=tmp_path)
+    assert said.startswith(f"some.yaml, --set {key}={{a: 1}}: Expected `")
     assert f" - at `$.{key}" in said
     assert "\n" not in said
 

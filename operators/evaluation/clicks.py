@@ -15,19 +15,25 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from state.events import Item
+
 SESSION_GAP_MS = 30 * 60 * 1000
 
 Number = TypeVar("Number", int, float)
 
 
 class RawClick(NamedTuple):
-    """One line of a file: who, what, when (ms), VIEW, CART or PURCHASE, and how much it says."""
+    """One line of a file: who, what, when (ms), VIEW, CART or PURCHASE, and how much it says.
+
+    `about` is what it tells of the item, if anything beside its id.
+    """
 
     shopper: str
     item: str
     at_ms: int
     kind: int = VIEW
     weight: float = 1.0
+    about: Item | None = None
 
 
 class Click(NamedTuple):
@@ -44,7 +50,8 @@ class Click(NamedTuple):
 class Clicks:
     """A stream in time order; clicks of one time stand as they came. 21 bytes a click, and the ids.
 
-    `starts` are the numbers of the first clicks of its parts.
+    `starts` are the numbers of the first clicks of its parts; `told`, by the number of the click,
+    is what was told of its item where that was new.
     """
 
     shoppers: Vocabulary
@@ -55,6 +62,7 @@ class Clicks:
     kind: array[int]
     weight: array[float]
     starts: list[int]
+    told: dict[int, Item]
 
     def __len__(self) -> int:
         return len(self.item)
@@ -82,6 +90,8 @@ def collect(*parts: Iterable[RawClick]) -> Clicks:
     shopper, item, at_ms = array("i"), array("i"), array("q")
     kind, weight = array("b"), array("f")
     starts: list[int] = []
+    told: dict[int, Item] = {}
+    last: dict[int, Item] = {}
     for part in parts:
         starts.append(len(item))
         for click in part:
@@ -90,8 +100,12 @@ def collect(*parts: Iterable[RawClick]) -> Clicks:
             at_ms.append(click.at_ms)
             kind.append(click.kind)
             weight.append(click.weight)
+            if click.about is not None and last.get(item[-1]) != click.about:
+                last[item[-1]] = told[len(item) - 1] = click.about
     part_of = np.searchsorted(starts, np.arange(len(item)), side="right")
     order = np.lexsort((np.asarray(at_ms), part_of))
+    number = np.empty(len(order), np.int64)
+    number[order] = np.arange(len(order))
     return Clicks(
         shoppers,
         items,
@@ -101,6 +115,7 @@ def collect(*parts: Iterable[RawClick]) -> Clicks:
         _in_order(kind, order),
         _in_order(weight, order),
         starts,
+        {int(number[raw]): item for raw, item in told.items()},
     )
 
 

@@ -77,7 +77,7 @@ def interactions(lines: Iterable[bytes]) -> Iterator[RawClick]:
     """Columns in any order, others ignored; a rating is the weight of its click.
 
     >>> list(interactions([b"user_id,item_id,timestamp", b"ann,mug,1.5"]))
-    [RawClick(shopper='ann', item='mug', at_ms=1500, kind=0, weight=1.0)]
+    [RawClick(shopper='ann', item='mug', at_ms=1500, kind=0, weight=1.0, about=None)]
     """
     rows = csv.DictReader(_texts(lines))
     try:

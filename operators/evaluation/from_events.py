@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from operators.evaluation.clicks import RawClick
 from operators.identity import Links
 from state.deadletters import DeadLetter
+from state.events import Item
 from state.interactions import CART, PURCHASE, VIEW
 
 if TYPE_CHECKING:
@@ -38,4 +39,6 @@ def from_events(
             continue
         weight: float = getattr(weights, record.type)
         for item in record.items:
-            yield RawClick(shopper, item.item_id, record.event_ts, kind, weight)
+            told = Item(item.item_id, item.category, item.brand, item.name, item.price)
+            about = None if told == Item(item.item_id) else told
+            yield RawClick(shopper, item.item_id, record.event_ts, kind, weight, about)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from operators.cards import Cards
 from operators.evaluation.protocols import BLEND
 from operators.evaluation.reference import REFERENCES
 from operators.recommend import Events
@@ -34,6 +35,8 @@ class Product:
         self._only = only
         self._recommender = recommender
         self._clicks = clicks
+        self._cards = Cards()
+        self._learned = 0
         self._waiting: list[tuple[Click, int]] = []
         self._to_stream: list[int] = []
         self._names = [
@@ -43,7 +46,11 @@ class Product:
         ]
 
     def learn(self, click: Click, session: Session) -> None:
-        """Take a click in."""
+        """Take a click in, and what it tells of its item."""
+        about = self._clicks.told.get(self._learned)
+        self._learned += 1
+        if about is not None:
+            self._cards.learn([(click.at_ms, about, "")])
         self._waiting.append((click, session.start_ms))
         if len(self._waiting) >= BATCH_CLICKS:
             self._learn_waiting()
@@ -60,7 +67,7 @@ class Product:
         if any(without):
             lists = [_left(of, without, recommender.pool, len(recommender.items)) for of in lists]
         named = {} if self._only else dict(zip(self._names, lists, strict=True))
-        named[self._only or BLEND] = recommender.blend.mix(asked, lists, k)
+        named[self._only or BLEND] = recommender.listed(asked, lists, k)
         return [
             {name: self._listed(of.item[place, :k]) for name, of in named.items()}
             for place in range(len(requests))
@@ -81,6 +88,8 @@ class Product:
                 session_start_ms=[start_ms for _, start_ms in self._waiting],
                 categories=[None] * len(clicks),
                 segments=[None] * len(clicks),
+                cards=self._cards.rows,
+                changed=self._cards.take_fresh(),
             )
         )
         self._waiting.clear()

@@ -49,9 +49,12 @@ class Popularity(Kept):
         gain = np.bincount(batch.item, batch.weight * self.clock.growth(batch.at_ms))
         self.count[: len(gain)] += gain.astype(np.float32)
 
-    def top(self, k: int) -> Lists:
-        """One list: the k most popular items, with their share of everything."""
+    def top(self, k: int, without: Rows | None = None) -> Lists:
+        """One list: the k most popular items but for some, with their share of everything."""
         count = self.count[: self.items]
+        if without is not None and len(without):
+            count = count.copy()
+            count[without[without < self.items]] = 0
         k_there = min(k, int(np.count_nonzero(count)))
         if not k_there:
             return _nothing(k)

@@ -1,0 +1,130 @@
+"""The rules of a list, in the order in which they are applied; each can be turned off.
+
+First goes what must not be shown, then comes what is to be earlier, then goes back what would be too
+much of one kind. What a list loses is filled up with what is popular.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from operators.list_rules import out_of_stock
+from operators.list_rules.already_bought import WAYS, Bought
+from operators.list_rules.category_cap import capped
+from operators.list_rules.diversity import diverse
+from operators.list_rules.own_brand import boosted
+from operators.ranking import dropped, filled, taken
+from state.interactions import NOBODY, Requests
+from state.times import MINUTE_MS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from operators.item_facts import Flags, ItemFacts
+    from state.config import ListRules
+    from state.interactions import Interactions, Lists, Rows
+
+WIDER = 2
+"""So many times as many candidates as are shown go into the rules."""
+
+
+class Rules:
+    """The rules that a configuration sets. `own_brand` is the `because` of what a boost moved up."""
+
+    def __init__(self, settings: ListRules, facts: ItemFacts, own_brand: int) -> None:
+        self.settings = settings
+        self.facts = facts
+        self.bought = Bought(settings.already_bought.pairs_max)
+        self._own_brand = own_brand
+
+    def learn(self, batch: Interactions) -> None:
+        """Learn who bought what."""
+        if self.settings.already_bought.enabled:
+            self.bought.learn_many(batch)
+
+    def leave(self, shopper: int, heir: int) -> None:
+        """A shopper is no more; the heir, if any, is who it turned out to be."""
+        if shopper == NOBODY:
+            return
+        if heir == NOBODY:
+            self.bought.forget_shoppers(np.array([shopper], np.int32))
+        else:
+            self.bought.pairs.move(shopper, heir)
+
+    def listed(
+        self,
+        requests: Requests,
+        mix: Callable[[int], Lists],
+        popular: Callable[[Requests, int], Lists],
+        k: int,
+    ) -> Lists:
+        """Lists of k items each: the rules applied to what `mix` makes of a length, and filled up with
+        what is `popular` for requests, of a length too."""
+        hides, moves = self._hides(), self._moves()
+        if not (hides or moves):
+            return mix(k)
+        lists = mix(WIDER * k)
+        if hides:
+            lists = dropped(lists, self._hidden(requests, lists.item))
+        if moves:
+            lists = self._moved(lists, k)
+        lists = taken(lists, slice(None), k)
+        if hides:
+            self._fill(requests, lists, popular)
+        return lists
+
+    def sold_out(self) -> Rows:
+        """Items that must not be in any list."""
+        if not self.settings.out_of_stock.enabled or not self.facts.sold_out_items:
+            return np.empty(0, np.int32)
+        return np.flatnonzero(self.facts.sold_out).astype(np.int32)
+
+    def _hides(self) -> bool:
+        """Whether there is anything that must not be shown to somebody."""
+        bought = self.settings.already_bought.enabled and len(self.bought.pairs) > 0
+        return bought or (self.settings.out_of_stock.enabled and self.facts.sold_out_items > 0)
+
+    def _moves(self) -> bool:
+        """Whether order may change."""
+        settings = self.settings
+        is_on = settings.own_brand.brands or settings.diversity.weight or settings.category_cap.most
+        return bool(is_on) and len(self.facts.category) > 0
+
+    def _hidden(self, requests: Requests, item: Rows) -> Flags:
+        settings = self.settings
+        gone = np.zeros(item.shape, np.bool_)
+        if settings.already_bought.enabled:
+            wait_ms = settings.already_bought.wait_min * MINUTE_MS
+            again_min = settings.already_bought.again_min
+            gone |= self.bought.hidden(requests, item, self.facts, wait_ms, again_min)
+        if settings.out_of_stock.enabled and self.facts.sold_out_items:
+            gone |= out_of_stock.hidden(item, self.facts)
+        return gone
+
+    def _fill(
+        self, requests: Requests, lists: Lists, popular: Callable[[Requests, int], Lists]
+    ) -> None:
+        """Fill lists that are short, in place."""
+        short, k = np.flatnonzero(lists.item[:, -1] < 0), lists.item.shape[1]
+        if not len(short):
+            return
+        asked = Requests(requests.shopper[short], requests.context[short], requests.now_ms[short])
+        more = popular(asked, k + WAYS)
+        more = dropped(more, self._hidden(asked, more.item))
+        whole = filled(taken(lists, short, k), more, k)
+        lists.item[short], lists.score[short] = whole.item, whole.score
+        lists.because[short] = whole.because
+
+    def _moved(self, lists: Lists, k: int) -> Lists:
+        settings, facts = self.settings, self.facts
+        if own := settings.own_brand.brands:
+            lists = boosted(lists, facts, own, settings.own_brand.boost, self._own_brand)
+        cap = settings.category_cap
+        if settings.diversity.weight:
+            wanted = lists.item.shape[1] if cap.most else k
+            lists = diverse(lists, facts, settings.diversity.weight, wanted)
+        if cap.most:
+            lists = capped(lists, facts, cap.most, cap.among)
+        return lists

@@ -1,0 +1,301 @@
+"""The rules of a list: what each does, and that together they keep what a list promises."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from operators.cards import Cards
+from operators.recommend import Events, Recommender
+from state import config
+from state.events import Item
+from state.interactions import PURCHASE, VIEW
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+NOW_MS = 1_700_000_000_000
+DAY_MS = 86_400_000
+HOUR_MS = 3_600_000
+
+
+class Shop:
+    """A recommender with rules, its cards, and a short way to say what happens."""
+
+    def __init__(self, k: int = 5, *, allow_repeats: bool = True, **rules: Any) -> None:
+        chosen = config.ListRules(**{"already_bought": AT_ONCE} | rules)
+        self.recommender = Recommender(k=k, allow_repeats=allow_repeats, rules=chosen)
+        self.cards = Cards()
+        self.at_ms = NOW_MS
+
+    def tell(self, *items: Item) -> None:
+        """The catalogue says something of items."""
+        self.at_ms += 1
+        self.cards.learn((self.at_ms, item, "") for item in items)
+        self._learn([], VIEW)
+
+    def see(self, *clicks: tuple[str, str], kind: int = VIEW) -> None:
+        """Shoppers look at items, or buy them."""
+        self._learn(clicks, kind)
+
+    def list_of(self, shopper: str) -> list[str]:
+        return [item for item, _, _ in self.entries(shopper)]
+
+    def entries(self, shopper: str) -> list[tuple[str, float, str]]:
+        return self.recommender.rank([shopper], self.at_ms).entries()[0]
+
+    def _learn(self, clicks: Sequence[tuple[str, str]], kind: int) -> None:
+        n = len(clicks)
+        self.at_ms += n
+        self.recommender.learn(
+            Events(
+                [who for who, _ in clicks],
+                [item for _, item in clicks],
+                [kind] * n,
+                [1.0] * n,
+                [self.at_ms - n + i for i in range(n)],
+                [NOW_MS] * n,
+                [None] * n,
+                [None] * n,
+                self.cards.rows,
+                self.cards.take_fresh(),
+            )
+        )
+
+
+def shop_of(items: int = 10, k: int = 5, **rules: Any) -> Shop:
+    """Item 0 is the most popular, then item 1, and so on."""
+    shop = Shop(k, **rules)
+    shop.see(*((f"v{n}.{item}", f"i{item}") for item in range(items) for n in range(items - item)))
+    return shop
+
+
+AT_ONCE = config.AlreadyBought(wait_min=0)
+NO_RULES: dict[str, Any] = {}
+OFF = config.AlreadyBought(enabled=False)
+
+
+def test_what_cannot_be_had_is_in_no_list_until_it_is_back() -> None:
+    shop = shop_of()
+    assert shop.list_of("ann") == ["i0", "i1", "i2", "i3", "i4"]
+    shop.tell(Item("i1", available=False), Item("i3", available=False))
+    assert shop.list_of("ann") == ["i0", "i2", "i4", "i5", "i6"]
+    assert [item for item, *_ in shop.recommender.popular().entries()[0]] == shop.list_of("ann")
+    shop.tell(Item("i1", available=True))
+    assert shop.list_of("ann") == ["i0", "i1", "i2", "i4", "i5"]
+
+
+def test_what_cannot_be_had_is_listed_where_the_rule_is_off() -> None:
+    shop = shop_of(out_of_stock=config.OutOfStock(enabled=False))
+    shop.tell(Item("i1", available=False))
+    assert "i1" in shop.list_of("ann")
+
+
+def test_of_an_item_that_comes_later_it_is_known_what_was_told_before() -> None:
+    shop = shop_of()
+    shop.tell(Item("late", available=False))
+    shop.see(*(("v", "late") for _ in range(50)))
+    assert "late" not in shop.list_of("ann")
+
+
+def test_what_was_bought_is_not_listed_for_the_buyer() -> None:
+    shop = shop_of()
+    shop.see(("ann", "i0"), ("ann", "i2"), kind=PURCHASE)
+    assert {"i0", "i2"}.isdisjoint(shop.list_of("ann"))
+    assert len(shop.list_of("ann")) == 5
+    assert "i0" in shop.list_of("bob")
+    off = shop_of(already_bought=OFF)
+    off.see(("ann", "i0"), ("ann", "i2"), kind=PURCHASE)
+    assert {"i0", "i2"} <= set(off.list_of("ann"))
+
+
+def test_what_was_just_bought_stays_for_a_while() -> None:
+    shop = shop_of(already_bought=config.AlreadyBought(wait_min=60))
+    shop.see(("ann", "i0"), kind=PURCHASE)
+    shop.at_ms += HOUR_MS - 60_000
+    assert "i0" in shop.list_of("ann")
+    shop.at_ms += 60_000
+    assert "i0" not in shop.list_of("ann")
+
+
+def test_what_many_come_back_for_is_listed_for_its_buyers_too() -> None:
+    shop = shop_of()
+    buyers = [f"b{n}" for n in range(20)]
+    shop.see(*((who, item) for who in buyers for item in ("i0", "i1")), kind=PURCHASE)
+    assert {"i0", "i1"}.isdisjoint(shop.list_of("b3"))
+    shop.at_ms += DAY_MS
+    shop.see(*((who, "i0") for who in buyers[:10]), kind=PURCHASE)
+    shop.see(("ann", "i0"), ("ann", "i1"), kind=PURCHASE)
+    assert "i0" in shop.list_of("ann")
+    assert "i1" not in shop.list_of("ann")
+
+
+def test_an_item_twice_in_one_order_was_not_bought_again() -> None:
+    shop = shop_of()
+    for _ in range(3):
+        shop.at_ms += HOUR_MS // 4
+        shop.see(*((f"b{n}", "i0") for n in range(20)), kind=PURCHASE)
+    assert "i0" not in shop.list_of("b3")
+
+
+def test_where_little_is_known_of_an_item_its_category_speaks() -> None:
+    shop = shop_of()
+    bread = [Item(f"i{n}", category=("bread",)) for n in range(4)]
+    shop.tell(*bread, Item("i4", category=("beds",)))
+    for _ in range(2):
+        shop.at_ms += DAY_MS
+        shop.see(*((f"b{n}", f"i{n % 3}") for n in range(60)), kind=PURCHASE)
+    shop.see(*((f"c{n}", "i4") for n in range(60)), kind=PURCHASE)
+    shop.see(("ann", "i3"), ("ann", "i4"), kind=PURCHASE)
+    assert "i3" in shop.list_of("ann")
+    assert "i4" not in shop.list_of("ann")
+
+
+def test_who_logs_in_has_bought_what_the_cookie_bought() -> None:
+    shop = shop_of()
+    shop.see(("cookie", "i0"), kind=PURCHASE)
+    shop.see(("user", "i1"), kind=PURCHASE)
+    shop.recommender.leave("cookie", "user")
+    assert {"i0", "i1"}.isdisjoint(shop.list_of("user"))
+    shop.recommender.leave("user")
+    assert {"i0", "i1"} <= set(shop.list_of("user"))
+
+
+def test_an_own_brand_comes_earlier_and_says_so() -> None:
+    shop = shop_of(own_brand=config.OwnBrand(brands=("Ours",), boost=1.6))
+    plain = shop.list_of("ann")
+    shop.tell(Item("i3", brand="Ours"), Item("i0", brand="Ours"), Item("i1", brand="Theirs"))
+    entries = shop.entries("ann")
+    assert [item for item, *_ in entries].index("i3") < plain.index("i3")
+    reasons = {item: reason for item, _, reason in entries}
+    assert reasons == {
+        "i0": "popular",
+        "i1": "popular",
+        "i2": "popular",
+        "i3": "own_brand",
+        "i4": "popular",
+    }
+
+
+def test_the_beginning_of_a_list_holds_at_most_so_many_of_a_category() -> None:
+    shop = shop_of(k=6, category_cap=config.CategoryCap(most=2, among=4))
+    shop.tell(
+        *(Item(f"i{n}", category=("mugs",)) for n in range(5)), Item("i6", category=("pots",))
+    )
+    assert shop.list_of("ann") == ["i0", "i1", "i5", "i6", "i2", "i3"]
+
+
+def test_where_there_is_one_category_only_the_cap_gives_way() -> None:
+    shop = shop_of(category_cap=config.CategoryCap(most=1, among=5))
+    shop.tell(*(Item(f"i{n}", category=("mugs",)) for n in range(10)))
+    assert shop.list_of("ann") == ["i0", "i1", "i2", "i3", "i4"]
+
+
+def test_a_diverse_list_puts_back_what_is_like_the_items_before_it() -> None:
+    shop = shop_of(diversity=config.Diversity(weight=0.5))
+    alike = {"category": ("mugs",), "brand": "Bee", "price": 9.0}
+    shop.tell(*(Item(f"i{n}", **alike) for n in (0, 1, 2)))  # type: ignore[arg-type]
+    assert shop.list_of("ann") == ["i0", "i3", "i4", "i5", "i6"]
+    shop.tell(Item("i3", **alike | {"price": 90.0}))  # type: ignore[arg-type]
+    assert shop.list_of("ann")[:2] == ["i0", "i4"]
+
+
+@pytest.mark.parametrize("allow_repeats", [True, False])
+def test_without_facts_and_purchases_rules_change_nothing(allow_repeats: bool) -> None:
+    turned_on: dict[str, Any] = {
+        "own_brand": config.OwnBrand(brands=("Ours",)),
+        "diversity": config.Diversity(weight=0.3),
+        "category_cap": config.CategoryCap(most=2),
+    }
+    plain, ruled = (Shop(allow_repeats=allow_repeats, **rules) for rules in (NO_RULES, turned_on))
+    clicks = [(f"v{n % 7}", f"i{n * n % 11}") for n in range(100)]
+    for shop in (plain, ruled):
+        shop.see(*clicks)
+    everyone = [f"v{n}" for n in range(7)]
+    assert [plain.list_of(one) for one in everyone] == [ruled.list_of(one) for one in everyone]
+
+
+def test_a_restored_recommender_goes_on_with_what_was_bought() -> None:
+    shop = shop_of()
+    shop.see(*((f"b{n}", f"i{n % 4}") for n in range(40)), kind=PURCHASE)
+    arrays = shop.recommender.arrays()
+    other = Shop()
+    ids = {name: one.ids for name, one in shop.recommender.vocabularies().items()}
+    other.recommender.restore(arrays, ids)
+    other.at_ms = shop.at_ms
+    for one in (shop, other):
+        one.see(("b1", "i5"), ("b9", "i2"), kind=PURCHASE)
+    everyone = [f"b{n}" for n in range(40)]
+    assert [shop.entries(one) for one in everyone] == [other.entries(one) for one in everyone]
+    again = other.recommender.arrays()
+    assert all(
+        array.tobytes() == again[n].tobytes() for n, array in shop.recommender.arrays().items()
+    )
+
+
+brands, categories = (
+    st.sampled_from([None, "Ours", "Bee"]),
+    st.sampled_from([(), ("a",), ("a", "b")]),
+)
+facts = st.builds(
+    Item,
+    st.sampled_from([f"i{n}" for n in range(12)]),
+    category=categories,
+    brand=brands,
+    price=st.sampled_from([None, 0.0, 9.0, 11.0, 90.0]),
+    available=st.sampled_from([None, True, False, False]),
+)
+clicks = st.tuples(
+    st.sampled_from(["ann", "bob", "cid"]), st.sampled_from([f"i{n}" for n in range(12)])
+)
+steps = st.lists(
+    st.one_of(facts, st.tuples(st.sampled_from([VIEW, PURCHASE]), st.lists(clicks, max_size=8))),
+    max_size=12,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(steps, st.integers(0, 2), st.floats(0, 1), st.sampled_from([(), ("Ours",)]), st.booleans())
+def test_whatever_happens_a_list_holds_what_it_may_once_and_is_full(
+    steps: list[Item | tuple[int, list[tuple[str, str]]]],
+    most: int,
+    weight: float,
+    own: tuple[str, ...],
+    allow_repeats: bool,
+) -> None:
+    """Sold out, bought or, where repeats are not allowed, just looked at: in none. All else may be."""
+    shop = Shop(
+        4,
+        allow_repeats=allow_repeats,
+        already_bought=config.AlreadyBought(wait_min=0, again_min=1),
+        category_cap=config.CategoryCap(most=most, among=3),
+        diversity=config.Diversity(weight=weight),
+        own_brand=config.OwnBrand(brands=own),
+    )
+    bought: set[tuple[str, str]] = set()
+    known: set[str] = set()
+    for step in steps:
+        if isinstance(step, Item):
+            shop.tell(step)
+            continue
+        kind, some = step
+        shop.see(*some, kind=kind)
+        known |= {item for _, item in some}
+        bought |= set(some) if kind == PURCHASE else set()
+    gone = {name for name, card in shop.cards.rows.items() if card.available is False}
+    for who in ("ann", "bob", "cid"):
+        listed = shop.list_of(who)
+        had = {item for buyer, item in bought if buyer == who}
+        context = shop.recommender.contexts.take(
+            np.array([shop.recommender.shoppers.find(who)], np.int32)
+        )[0]
+        seen = {shop.recommender.items.ids[row] for row in context if row >= 0}
+        may = known - gone - had - (set() if allow_repeats else seen)
+        assert set(listed) <= may
+        assert len(listed) == len(set(listed)) == min(4, len(may))
+        scores = [score for _, score, _ in shop.entries(who)]
+        assert scores == sorted(scores, reverse=True)
