@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from operators.evaluation.comparison import Comparison, Difference
+    from operators.evaluation.counterfactual import Counterfactual
 
     Scores = Mapping[str, Mapping[str, float]]
     Breakdown = Mapping[str, Mapping[str, Mapping[str, Any]]]
@@ -86,8 +87,28 @@ def report(cases: int, scores: Scores, groups: Breakdown, found: Comparison | No
     whole: dict[str, Any] = {"n": cases, "learners": learners, **served, "breakdown": groups}
     if found is not None:
         whole["comparison"] = found
+    return _json(whole)
+
+
+def _json(whole: Mapping[str, Any]) -> bytes:
     options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
     return orjson.dumps(whole, option=options, default=msgspec.to_builtins)
+
+
+def counterfactual(found: Mapping[str, Counterfactual]) -> Table:
+    """What each policy would have brought, by three estimates with their intervals."""
+    names = ("matched", "support", "ips", "snips", "dr", "gain")
+    table = Table("would show", *(Column(name, justify="right") for name in names), box=SIMPLE_HEAD)
+    for name, one in found.items():
+        estimates = [one.ips, one.snips, one.dr, one.gain]
+        cells = [f"{of.mean:.4f}\n{of.low:.4f} .. {of.high:.4f}" for of in estimates]
+        table.add_row(name, f"{one.matched:,}", f"{one.support.mean:.2f}", *cells)
+    return table
+
+
+def counterfactual_report(rows: int, reward: float, found: Mapping[str, Counterfactual]) -> bytes:
+    """The same as JSON."""
+    return _json({"n": rows, "reward": round(reward, 6), "policies": found})
 
 
 def _metrics(scores: Scores) -> list[str]:

@@ -87,13 +87,17 @@ class Campaign(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class Reco(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """The list an event belongs to: on `reco_view`, `reco_click` and the purchase they lead to."""
+    """The list an event belongs to: on `reco_view`, `reco_click` and the purchase they lead to.
+
+    `position` counts from 1; `propensity` is the chance with which the item stood there.
+    """
 
     slot: str | None = None
     model: str | None = None
     position: Position | None = None
     experiment: str | None = None
     variant: str | None = None
+    propensity: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
 
 
 class Event(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import msgspec
 from rich.console import Console
@@ -16,14 +14,14 @@ from rich.progress import Progress
 from threadpoolctl import threadpool_limits
 
 from flows import evaluation_tables as tables
+from flows.evaluation_files import naming, read_clicks, session_gap_ms
 from flows.evaluation_plot import plot, require_matplotlib
 from flows.files import LogFile
 from flows.options import add_settings, settings_of
 from operators.evaluation.breakdown import GROUPINGS, breakdown
-from operators.evaluation.clicks import collect
 from operators.evaluation.comparison import compared
+from operators.evaluation.counterfactual import counterfactual
 from operators.evaluation.formats import FORMATS, cases
-from operators.evaluation.from_events import from_events
 from operators.evaluation.product import Product
 from operators.evaluation.protocols import (
     AGAINST,
@@ -34,29 +32,25 @@ from operators.evaluation.protocols import (
     split,
 )
 from operators.evaluation.reference import REFERENCES, Reference
+from operators.evaluation.shown import ShownLog
 from operators.readers import READERS
 from operators.recommend import Recommender
 from state import config
 from state.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-    from operators.evaluation.clicks import Click, Clicks, RawClick, Session
-    from operators.evaluation.formats import RawCase
+    from operators.evaluation.clicks import Click, Clicks, Session
     from operators.evaluation.outcome import Outcome
     from operators.evaluation.protocols import Request, Rival
     from state.config import Lists, Settings
-    from state.deadletters import DeadLetter
-
-Parsed = TypeVar("Parsed", "RawClick", "RawCase")
 
 K_MAX = 100
 """As many as a list of the key contract may hold."""
 
 PROGRESS_CLICKS = 500
-ONE_SESSION_A_SHOPPER = frozenset({"sequences", "yoochoose"})
-"""Formats whose shopper ids are session ids: a pause does not split them."""
+PROTOCOLS = ("prequential", "split", "leave-one-out", "counterfactual")
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -69,7 +63,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add = parser.add_argument
     add("file", metavar="FILE", help="the recorded file: plain, .gz, or - for standard input")
     add("--format", required=True, choices=[*READERS, *FORMATS], help="what FILE holds")
-    add("--protocol", choices=["prequential", "split", "leave-one-out"], default="prequential")
+    add("--protocol", choices=PROTOCOLS, default="prequential")
     add("--cases", metavar="FILE", help="split: what to score, a case a line: PREFIX<TAB>TARGET")
     add(
         "--warm",
@@ -117,11 +111,11 @@ def run(args: argparse.Namespace) -> int:
     """Read, score, print, write. Raises UserError."""
     _check(args)
     settings, other = settings_of(args), _other_lists(args)
+    if args.protocol == "counterfactual":
+        return _counterfactual(args, settings, other)
     # Opened first: a wrong name is told before minutes of learning.
     with LogFile(args.cases) if args.cases else nullcontext() as case_file:
-        clicks = collect(
-            *(_clicks(path, args.format, settings) for path in (*args.warm, args.file))
-        )
+        clicks = read_clicks((*args.warm, args.file), args.format, settings)
         with threadpool_limits(1):  # as the flow does: the matrices are small
             outcome = _outcome(args, settings, other, clicks, case_file)
     if not len(outcome):
@@ -175,8 +169,7 @@ def _outcome(
     clicks: Clicks,
     case_file: LogFile | None,
 ) -> Outcome:
-    gap_ms = None if args.format in ONE_SESSION_A_SHOPPER else settings.sessions.gap_ms
-    rules = Rules(k=args.k, unseen=args.unseen, known=args.known, session_gap_ms=gap_ms)
+    rules = _rules(args, settings)
     rivals = _rivals(args, clicks, settings, other)
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
@@ -184,20 +177,50 @@ def _outcome(
         if case_file is None:
             protocol = prequential if args.protocol == "prequential" else leave_one_out
             return protocol(clicks, rivals, rules)
-        named_cases = _naming(case_file.name, cases(case_file.lines()))
+        named_cases = naming(case_file.name, cases(case_file.lines()))
         return split(clicks, named_cases, rivals, rules)
+
+
+def _rules(args: argparse.Namespace, settings: Settings) -> Rules:
+    gap_ms = session_gap_ms(args.format, settings)
+    return Rules(k=args.k, unseen=args.unseen, known=args.known, session_gap_ms=gap_ms)
+
+
+def _counterfactual(args: argparse.Namespace, settings: Settings, other: Lists | None) -> int:
+    """What each list would have brought at the places that were explored."""
+    log = ShownLog()
+    clicks = read_clicks((*args.warm, args.file), args.format, settings, log)
+    shown = log.rows()
+    if not shown:
+        raise UserError(
+            f"{args.file}: nothing to estimate from: no reco_view with reco.propensity and"
+            " reco.position; see docs/evaluate.md"
+        )
+    rivals = _rivals(args, clicks, settings, other)
+    console = Console(stderr=True)
+    with (
+        Progress(console=console, transient=True, disable=not console.is_terminal) as bar,
+        threadpool_limits(1),
+    ):
+        rivals.append(_Watcher(bar, len(clicks)))
+        found = counterfactual(clicks, shown, rivals, _rules(args, settings))
+    reward = sum(row.reward for row in shown) / len(shown)
+    if args.report:
+        _write(args.report, tables.counterfactual_report(len(shown), reward, found))
+    Console().print(tables.counterfactual(found))
+    Console().print(
+        f"{len(shown):,} items shown with a known chance; {reward:.4f} of them were clicked"
+    )
+    for name in sorted(name for name, one in found.items() if one.support.high < 1):
+        Console().print(f"{name}: much of what it names was never shown: only snips says anything")
+    return 0
 
 
 def _check(args: argparse.Namespace) -> None:
     """What argparse cannot say about options."""
     if not 1 <= args.k <= K_MAX:
         raise UserError(f"--k {args.k}: a list holds 1 to {K_MAX} items")
-    if (args.protocol == "split") != bool(args.cases):
-        raise UserError("--protocol split and --cases FILE need each other")
-    if args.warm and args.protocol != "prequential":
-        raise UserError(f"--warm is for --protocol prequential: {args.protocol} learns FILE itself")
-    if args.warm and args.format == "sequences":
-        raise UserError("--warm needs times, which `sequences` lacks: join the files instead")
+    _check_protocol(args)
     for path in (args.report, args.plot):
         if path and not path.parent.is_dir():
             raise UserError(f"cannot write {path}: make the directory {path.parent} first")
@@ -211,6 +234,19 @@ def _check(args: argparse.Namespace) -> None:
     if unknown or not _words(args.learners):
         known = ", ".join([*REFERENCES, BLEND])
         raise UserError(f"--learners {args.learners}: choose from {known}")
+
+
+def _check_protocol(args: argparse.Namespace) -> None:
+    if (args.protocol == "split") != bool(args.cases):
+        raise UserError("--protocol split and --cases FILE need each other")
+    if args.protocol == "counterfactual" and args.format in FORMATS:
+        raise UserError(f"--protocol counterfactual needs reco_view events: {args.format} has none")
+    if args.protocol == "counterfactual" and (args.plot or args.by or args.unseen or args.known):
+        raise UserError("--plot, --by, --unseen and --known are not for --protocol counterfactual")
+    if args.warm and args.protocol in ("split", "leave-one-out"):
+        raise UserError(f"--warm is for --protocol prequential: {args.protocol} learns FILE itself")
+    if args.warm and args.format == "sequences":
+        raise UserError("--warm needs times, which `sequences` lacks: join the files instead")
 
 
 def _words(text: str) -> list[str]:
@@ -234,52 +270,6 @@ def _rivals(
 def _recommender(args: argparse.Namespace, lists: Lists) -> Recommender:
     as_asked = msgspec.structs.replace(lists, k=args.k, allow_repeats=not args.unseen)
     return Recommender.of(as_asked)
-
-
-def _clicks(path: str, format_name: str, settings: Settings) -> Iterator[RawClick]:
-    """The clicks of a file. What its reader sets aside is told on standard error."""
-    set_aside, has_clicks = _SetAside(), False
-    with LogFile(path) as file:
-        if format_name in FORMATS:
-            parsed = FORMATS[format_name](file.lines())
-        else:
-            now_ms = time.time_ns() // 1_000_000
-            records = READERS[format_name](file.lines(), source=file.name, now_ms=now_ms)
-            parsed = from_events(records, settings.lists.weights, set_aside.add)
-        for click in _naming(file.name, parsed):
-            has_clicks = True
-            yield click
-    if set_aside.records and not has_clicks:
-        raise UserError(
-            f"{file.name}: {set_aside.told()} and found no click in the rest: is --format right?"
-        )
-    if set_aside.records:
-        print(f"penstock: {file.name}: {set_aside.told()}", file=sys.stderr)
-
-
-@dataclass
-class _SetAside:
-    """What a reader rejected: how many records, and what was wrong with the first."""
-
-    records: int = 0
-    first: str = ""
-
-    def add(self, letter: DeadLetter) -> None:
-        if not self.records:
-            self.first = f"{letter.failure_type}, {letter.errors[0].message}, line {letter.offset}"
-        self.records += 1
-
-    def told(self) -> str:
-        return f"set aside {self.records:,} of its records ({self.first})"
-
-
-def _naming(name: str, parsed: Iterator[Parsed]) -> Iterator[Parsed]:
-    """Say which file a bad line is in."""
-    try:
-        yield from parsed
-    except UserError as error:
-        message = str(error)
-        raise UserError(message if name in message else f"{name}: {message}") from error
 
 
 def _write(path: Path, content: bytes) -> None:

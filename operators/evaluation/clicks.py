@@ -153,9 +153,10 @@ class Sessions:
         self._sessions: dict[int, Session] = {}
         self._last_ms: dict[int, int] = {}
 
-    def last_of(self, shopper: int) -> Session:
-        """The newest session of a shopper who clicked something."""
-        return self._sessions[shopper]
+    def items_of(self, shopper: int) -> list[int]:
+        """What a shopper did in their newest session; nothing where there is none."""
+        session = self._sessions.get(shopper)
+        return session.items if session else []
 
     def running(self, click: Click) -> Session:
         """The session that a click belongs to; the caller adds the item to it when it was learned."""

@@ -78,21 +78,34 @@ def compared(outcome: Outcome, ours: str, theirs: str) -> Comparison:
 
 def differences(values: NDArray[np.float64], owner: NDArray[np.intp]) -> list[Difference]:
     """The mean of each row of values [m, cases] with its interval, drawing whole owners, 0 and up."""
-    owners = int(owner.max(initial=-1)) + 1
-    cases = np.bincount(owner, minlength=owners).astype(np.float64)
-    sums = np.stack([cases, *(np.bincount(owner, row, minlength=owners) for row in values)])
-    draw = np.random.default_rng(SEED)
-    drawn = np.empty((len(values), DRAWS))
-    for start in range(0, DRAWS, DRAWS_AT_ONCE):
-        picked = draw.integers(0, owners, (DRAWS_AT_ONCE, owners), dtype=np.int32)
-        times = np.stack([np.bincount(one, minlength=owners) for one in picked])
-        n, *totals = sums @ times.T
-        drawn[:, start : start + DRAWS_AT_ONCE] = np.array(totals) / n
-    edge = 100 * (1 - CONFIDENCE) / 2
+    sums, n = resampled(values, owner)
     found = []
-    for mean, means in zip(values.mean(axis=1).tolist(), drawn, strict=True):
-        low, high = np.percentile(means, [edge, 100 - edge]).tolist()
+    for mean, means in zip(values.mean(axis=1).tolist(), sums / n, strict=True):
+        low, high = interval(means)
         # Where the draws lie about their mean is where those of no difference lie about 0.
         beyond = float((np.abs(means - mean) >= abs(mean)).mean())
         found.append(Difference(mean, low, high, max(beyond, 1 / DRAWS) if mean else 1.0))
     return found
+
+
+def resampled(
+    values: NDArray[np.float64], owner: NDArray[np.intp]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Sums of each row of values [m, cases] in each draw of the owners [m, draws], and cases in it."""
+    owners = int(owner.max(initial=-1)) + 1
+    cases = np.bincount(owner, minlength=owners).astype(np.float64)
+    sums = np.stack([cases, *(np.bincount(owner, row, minlength=owners) for row in values)])
+    draw = np.random.default_rng(SEED)
+    drawn = np.empty((len(sums), DRAWS))
+    for start in range(0, DRAWS, DRAWS_AT_ONCE):
+        picked = draw.integers(0, owners, (DRAWS_AT_ONCE, owners), dtype=np.int32)
+        times = np.stack([np.bincount(one, minlength=owners) for one in picked])
+        drawn[:, start : start + DRAWS_AT_ONCE] = sums @ times.T
+    return drawn[1:], drawn[0]
+
+
+def interval(draws: NDArray[np.float64]) -> tuple[float, float]:
+    """Where 95 of 100 draws lie."""
+    edge = 100 * (1 - CONFIDENCE) / 2
+    low, high = np.percentile(draws, [edge, 100 - edge]).tolist()
+    return low, high

@@ -13,6 +13,7 @@ from state.interactions import CART, PURCHASE, VIEW
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from operators.evaluation.shown import ShownLog
     from state.config import Weights
     from state.events import Event
 
@@ -20,9 +21,14 @@ KINDS = {"item_view": VIEW, "wishlist_add": CART, "cart_add": CART, "purchase": 
 
 
 def from_events(
-    records: Iterable[Event | DeadLetter], weights: Weights, set_aside: Callable[[DeadLetter], None]
+    records: Iterable[Event | DeadLetter],
+    weights: Weights,
+    set_aside: Callable[[DeadLetter], None],
+    shown: ShownLog | None = None,
 ) -> Iterator[RawClick]:
     """A click for each item of each event that says something about taste; the rest is passed over.
+
+    `shown`, if any, hears all events.
 
     A shopper is the user once identified; clicks before that stay with the anonymous id.
     """
@@ -34,6 +40,8 @@ def from_events(
         # Before the type is looked at: an `identify` speaks of no item, but says who is who.
         known = links.resolve(record)
         shopper = known.user_id if known else record.anonymous_id or ""
+        if shown is not None:
+            shown.hear(record, shopper)
         kind = KINDS.get(record.type)
         if kind is None:
             continue

@@ -89,7 +89,7 @@ def prequential(clicks: Clicks, rivals: Sequence[Rival], rules: Rules) -> Outcom
         is_scored = number >= warm and click.kind == scored_kind and item not in seen
         if is_scored and not (lists is None and rules.known):
             if lists is None:
-                lists = _lists(rivals, [Request(NOBODY, (), at_ms, seen)], rules.k)[0]
+                lists = lists_of(rivals, [Request(NOBODY, (), at_ms, seen)], rules.k)[0]
             case = Case(item, at_ms, shopper, len(session.items), shopper in known)
             outcome.add(case, lists, clicked)
         for rival in rivals:
@@ -101,7 +101,7 @@ def prequential(clicks: Clicks, rivals: Sequence[Rival], rules: Rules) -> Outcom
         if click.kind == scored_kind:
             session.items.append(item)
         if awaited[number]:
-            standing[shopper] = _lists(
+            standing[shopper] = lists_of(
                 rivals, [Request(shopper, session.items, at_ms, seen)], rules.k
             )[0]
     return outcome
@@ -149,9 +149,9 @@ def leave_one_out(clicks: Clicks, rivals: Sequence[Rival], rules: Rules) -> Outc
             seen = had[shopper] if rules.unseen else set[int]()
             if item in seen:
                 continue
-            session = sessions.last_of(shopper)
-            asked.append(Case(item, now_ms, shopper, len(session.items), True))
-            requests.append(Request(shopper, session.items, now_ms, seen))
+            session = sessions.items_of(shopper)
+            asked.append(Case(item, now_ms, shopper, len(session), True))
+            requests.append(Request(shopper, session, now_ms, seen))
         _score(outcome, asked, requests, rivals, clicked)
     return outcome
 
@@ -196,11 +196,11 @@ def _score(
     clicked: Clicked,
 ) -> None:
     """Score cases on lists made now, one request a case."""
-    for case, lists in zip(cases, _lists(rivals, requests, outcome.k), strict=True):
+    for case, lists in zip(cases, lists_of(rivals, requests, outcome.k), strict=True):
         outcome.add(case, lists, clicked)
 
 
-def _lists(rivals: Sequence[Rival], requests: Sequence[Request], k: int) -> Sequence[Lists]:
+def lists_of(rivals: Sequence[Rival], requests: Sequence[Request], k: int) -> Sequence[Lists]:
     """For each request the lists of all rivals together."""
     answers = [rival.top(requests, k) for rival in rivals]
     return [

@@ -1,0 +1,161 @@
+"""What would have come of lists that were not shown, estimated from what was, by its propensities.
+
+A policy under evaluation names an item for a place; where that is the item that was shown, the reward
+is known, and weighs the more the rarer it was shown: 1 / propensity.
+
+ips    inverse propensity scoring: the mean of weight * reward. Right on average, wide.
+snips  self-normalised (Swaminathan and Joachims, NIPS 2015): divided by the mean weight. Narrower
+       where much is clicked, a little off in small logs.
+dr     doubly robust (Dudik, Langford and Li, ICML 2011): a model of the reward, corrected by what was
+       seen. The model is the mean reward so far of items by where they stood in the policy's own list.
+
+All need that what the policy names could have been shown: then the mean weight, `support`, is about 1.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from operators.evaluation.clicks import Sessions
+from operators.evaluation.comparison import interval, resampled
+from operators.evaluation.metrics import rank_of
+from operators.evaluation.protocols import Request, lists_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from operators.evaluation.clicks import Clicks
+    from operators.evaluation.outcome import Lists
+    from operators.evaluation.protocols import Rival, Rules
+    from operators.evaluation.shown import Shown
+
+PRIOR_ROWS = 20.0
+"""So many rows of the mean reward stand before the first one of each rank in the reward's model."""
+
+
+class Estimate(msgspec.Struct, frozen=True):
+    """A mean reward, and where 95 of 100 draws of the shoppers lie."""
+
+    mean: float
+    low: float
+    high: float
+
+
+class Counterfactual(msgspec.Struct, frozen=True):
+    """What one policy would have brought, over n rows of which it `matched` some.
+
+    `effective` is how many rows of equal weight would say as much (Kish 1965). `gain` is `dr` less
+    what was shown brought.
+    """
+
+    matched: int
+    effective: float
+    support: Estimate
+    ips: Estimate
+    snips: Estimate
+    dr: Estimate
+    gain: Estimate
+
+
+class Model:
+    """The mean reward so far of items by their rank in a list, 0 for those that are not in it."""
+
+    def __init__(self) -> None:
+        self._sums: defaultdict[int, float] = defaultdict(float)
+        self._rows: defaultdict[int, float] = defaultdict(float)
+        self._sum = 0.0
+        self._all = 0.0
+
+    def mean(self, rank: int) -> float:
+        """What is expected of an item of this rank."""
+        prior = self._sum / self._all if self._all else 0.0
+        return (self._sums[rank] + PRIOR_ROWS * prior) / (self._rows[rank] + PRIOR_ROWS)
+
+    def learn(self, rank: int, reward: int) -> None:
+        """An item of this rank was shown, and this came of it."""
+        self._sums[rank] += reward
+        self._rows[rank] += 1
+        self._sum += reward
+        self._all += 1
+
+
+class Logged:
+    """Rows of the log as one policy sees them."""
+
+    def __init__(self) -> None:
+        self._model = Model()
+        self.weight = array("d")
+        self.expected = array("d")
+        self.expected_of_shown = array("d")
+
+    def add(self, row: Shown, item: int, listed: Sequence[int]) -> None:
+        """A row; `item` is what was shown, as the list names items."""
+        chosen = listed[row.place - 1] if row.place <= len(listed) else None
+        rank = rank_of(item, listed)
+        self.weight.append(1 / row.propensity if chosen == item else 0.0)
+        self.expected.append(self._model.mean(row.place) if chosen is not None else 0.0)
+        self.expected_of_shown.append(self._model.mean(rank))
+        self._model.learn(rank, row.reward)
+
+
+def counterfactual(
+    clicks: Clicks, shown: Sequence[Shown], rivals: Sequence[Rival], rules: Rules
+) -> dict[str, Counterfactual]:
+    """Learn the stream, and at each row ask every policy what it would have listed then."""
+    policies: defaultdict[str, Logged] = defaultdict(Logged)
+    sessions = Sessions(rules.session_gap_ms)
+    waiting = iter(clicks)
+    click = next(waiting, None)
+    for row in shown:
+        while click is not None and click.at_ms <= row.at_ms:
+            session = sessions.running(click)
+            for rival in rivals:
+                rival.learn(click, session)
+            if click.kind == clicks.scored_kind:
+                session.items.append(click.item)
+            click = next(waiting, None)
+        shopper, item = clicks.shoppers.find(row.shopper), clicks.items.find(row.item)
+        session_items = sessions.items_of(shopper)
+        request = Request(shopper, session_items, row.at_ms, frozenset())
+        listed: Lists = lists_of(rivals, [request], rules.k)[0]
+        for name, items in listed.items():
+            policies[name].add(row, item, items)
+    reward = np.array([row.reward for row in shown], np.float64)
+    _, owner = np.unique([row.shopper for row in shown], return_inverse=True)
+    return {name: estimated(logged, reward, owner) for name, logged in policies.items()}
+
+
+def estimated(
+    logged: Logged, reward: NDArray[np.float64], owner: NDArray[np.intp]
+) -> Counterfactual:
+    """The estimates of a policy, drawing shoppers anew for the intervals."""
+    weight = np.asarray(logged.weight)
+    robust = np.asarray(logged.expected) + weight * (reward - np.asarray(logged.expected_of_shown))
+    columns = np.stack([weight, weight * reward, robust, reward])
+    sums = columns.sum(axis=1)
+    drawn, n = resampled(columns, owner)
+    total = float(weight.sum())
+    draws = drawn / n
+    means = sums / len(reward)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        normalised = np.where(drawn[0] > 0, drawn[1] / drawn[0], 0.0)
+    return Counterfactual(
+        matched=int((weight > 0).sum()),
+        effective=total**2 / max(float((weight**2).sum()), 1e-12),
+        support=_estimate(means[0], draws[0]),
+        ips=_estimate(means[1], draws[1]),
+        snips=_estimate(sums[1] / total if total else 0.0, normalised),
+        dr=_estimate(means[2], draws[2]),
+        gain=_estimate(means[2] - means[3], draws[2] - draws[3]),
+    )
+
+
+def _estimate(mean: float, draws: NDArray[np.float64]) -> Estimate:
+    return Estimate(float(mean), *interval(draws))

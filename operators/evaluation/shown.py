@@ -1,0 +1,63 @@
+"""What was recommended and came of it, with the chance that it was shown: the log of a policy.
+
+A row is a `reco_view` with `reco.propensity`. Its reward is 1 where the same shopper clicked the item in
+the list, looked at it, put it into the cart or bought it within half an hour, else 0.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from state.events import Event
+
+REWARD_MS = 30 * 60 * 1000
+REWARDS = frozenset({"reco_click", "item_view", "cart_add", "purchase"})
+
+
+class Shown(NamedTuple):
+    """An item at a place in a list, from 1, seen by a shopper at a time (ms)."""
+
+    shopper: str
+    item: str
+    place: int
+    propensity: float
+    at_ms: int
+    reward: int
+
+
+class ShownLog:
+    """Hears events in any order; `rows` are those that came with a propensity, in order of time."""
+
+    def __init__(self) -> None:
+        self._rows: list[Shown] = []
+        self._rewards: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
+
+    def hear(self, event: Event, shopper: str) -> None:
+        """Note what was shown to a shopper, or what they did with items."""
+        if event.type in REWARDS:
+            for item in event.items:
+                self._rewards[shopper, item.item_id].append(event.event_ts)
+        reco = event.reco
+        if event.type != "reco_view" or reco is None or not reco.propensity or not reco.position:
+            return
+        of_place = [item for item in event.items if item.position == reco.position]
+        items = event.items if len(event.items) == 1 else of_place
+        if len(items) == 1:
+            name = items[0].item_id
+            row = Shown(shopper, name, reco.position, reco.propensity, event.event_ts, reward=0)
+            self._rows.append(row)
+
+    def rows(self) -> list[Shown]:
+        """What was shown, with the rewards heard by now."""
+        for times in self._rewards.values():
+            times.sort()
+        found = []
+        for row in sorted(self._rows, key=lambda row: row.at_ms):
+            times = self._rewards.get((row.shopper, row.item), [])
+            after = bisect_left(times, row.at_ms)
+            rewarded = after < len(times) and times[after] < row.at_ms + REWARD_MS
+            found.append(row._replace(reward=int(rewarded)))
+        return found
