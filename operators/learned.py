@@ -175,6 +175,9 @@ class Learned:
         if state.journal is not None:
             self._tables().settle()
             self.audience.settled()
+        if not self.recommender.content.items:
+            # Stored by a release without that learner.
+            self.recommender.describe(sorted(loaded.cards), loaded.cards)
         self.changes.ids = state.change_ids
         self.ledger = Ledger.of(state.ledger)
         self.defined = state.defined

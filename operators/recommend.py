@@ -16,6 +16,7 @@ from operators.captions import OWN_BRAND, RULES, Captions, RankedLists, reason_r
 from operators.contexts import Contexts
 from operators.item_facts import ItemFacts
 from operators.last_seen import LastSeen
+from operators.learners.content import Content
 from operators.learners.covisitation import BoughtTogether, Covisitation
 from operators.learners.popularity import Popularity, ScopedPopularity
 from operators.learners.registry import LEARNERS
@@ -46,6 +47,7 @@ BELIEFS: Mapping[str, float] = {
     "session_knn": 0.5,
     "again": 0.2,
     "factors": 0.2,
+    "content": 0.2,
     "popularity": 0.1,
 }
 UNTRIED = 0.1
@@ -76,8 +78,8 @@ class Events:
 class Recommender(Kept):
     """Learners beside each other, what they share, and the blend of their lists.
 
-    `others` are the learners besides the two that also fill keys of their own; by default those of
-    the registry. `beliefs`, by name, and `memory` are those of `Blend`.
+    `others` are the learners besides the three that do more than lists; by default those of the
+    registry. `beliefs`, by name, and `memory` are those of `Blend`.
 
     A list has `k` items where the shop has as many, none twice. With `allow_repeats` the item just
     looked at and those before it may be listed, for shops where people come back to what they saw;
@@ -89,6 +91,7 @@ class Recommender(Kept):
         *,
         covisitation: Covisitation | None = None,
         popularity: Popularity | None = None,
+        content: Content | None = None,
         others: Sequence[Learner] | None = None,
         bought: BoughtTogether | None = None,
         scoped: ScopedPopularity | None = None,
@@ -103,10 +106,16 @@ class Recommender(Kept):
     ) -> None:
         self.covisitation = covisitation or Covisitation()
         self.popularity = popularity or Popularity()
-        own = (self.covisitation.name, self.popularity.name)
+        self.content = content or Content()
+        own = (self.covisitation.name, self.content.name, self.popularity.name)
         if others is None:
             others = [make() for name, make in LEARNERS.items() if name not in own]
-        self.learners: tuple[Learner, ...] = (self.covisitation, *others, self.popularity)
+        self.learners: tuple[Learner, ...] = (
+            self.covisitation,
+            *others,
+            self.content,
+            self.popularity,
+        )
         self.bought = bought or BoughtTogether()
         self.scoped = scoped or ScopedPopularity()
 
@@ -148,6 +157,7 @@ class Recommender(Kept):
         """Judge the learners by a batch, then learn it; gives its rows, if it has any."""
         if not events.items:
             self.facts.learn(_NONE, events.changed, self.items, events.cards)
+            self.describe(events.changed, events.cards)
             return None
         batch = self._interactions(events)
         self.facts.learn(batch.item, events.changed, self.items, events.cards)
@@ -160,7 +170,17 @@ class Recommender(Kept):
         for kind, values in (("category", events.categories), ("segment", events.segments)):
             scope = self._scope_rows(kind, values)
             self.scoped.learn_many(scope, batch.item, batch.weight, batch.at_ms)
+        # Last: learners are judged, and learn, by what was known of items before the batch.
+        self.describe(events.changed, events.cards)
         return batch
+
+    def describe(self, changed: Sequence[str], cards: Mapping[str, Card]) -> None:
+        """Hear what items are whose card is new or changed; a new one has a row from now on."""
+        if not changed:
+            return
+        rows, told = self.items.take(changed), [cards[name] for name in changed]
+        self.seen.see(rows, np.array([card.at_ms for card in told], np.int64))
+        self.content.describe(rows, told)
 
     def rank(self, shoppers: Sequence[str], now_ms: int) -> RankedLists:
         """A list for each shopper; one never seen gets what is popular. It teaches nothing."""

@@ -81,6 +81,7 @@ def test_what_must_not_be_listed_is_not_and_the_rest_moves_up() -> None:
     lists = product.top([Request(clicks.shoppers.find("s17"), (), now_ms, had)], 2)[0]
     listed = {name: sorted(ids(clicks, of)) for name, of in lists.items()}
     assert listed.pop("again") == ["lid"]
+    assert listed.pop("content") == []  # these clicks tell nothing of items
     assert listed == {name: ["lid", "pot"] for name in listed}
     assert {"blend", "live-popularity", "covisitation"} <= set(lists)
 

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from operators.contexts import Contexts
 from operators.learners.base import Learner
+from operators.learners.content import Content
 from operators.learners.registry import LEARNERS
-from state.interactions import NOBODY, Interactions, Lists, Requests
+from state.interactions import NOBODY, Card, Interactions, Lists, Requests
 
 Make = Callable[[], Learner]
 Stream = Sequence[Sequence[tuple[float, ...]]]
@@ -55,10 +56,24 @@ def batches(stream: Stream) -> list[Interactions]:
     return learned
 
 
+def learn(learner: Learner, batch: Interactions) -> None:
+    learner.learn_many(batch)
+    if isinstance(learner, Content):
+        rows = np.unique(batch.item)
+        learner.describe(rows, [card(row) for row in rows.tolist()])
+
+
+def card(item: int) -> Card:
+    """Some have a category, some a name, some neither."""
+    category = ("home", "mugs" if item % 2 else "cups") if item % 3 else ()
+    name = f"mug number {item}" if item % 4 else None
+    return Card(NOW_MS, name, category, "acme" if item % 3 != 1 else None, 1.0 + item)
+
+
 def taught(make: Make, stream: Stream) -> Learner:
     learner = make()
     for batch in batches(stream):
-        learner.learn_many(batch)
+        learn(learner, batch)
     return learner
 
 
@@ -136,8 +151,8 @@ def test_a_list_is_well_formed(make: Make, stream: Stream) -> None:
 def test_a_read_changes_nothing_now_or_later(make: Make, stream: Stream) -> None:
     silent, asked = make(), make()
     for batch in batches(stream):
-        silent.learn_many(batch)
-        asked.learn_many(batch)
+        learn(silent, batch)
+        learn(asked, batch)
         before = copy.deepcopy(dict(asked.arrays()))
         first = asked.candidates(requests(), K)
         assert same(first, asked.candidates(requests(), K))
@@ -156,7 +171,7 @@ def test_the_same_batches_give_the_same_arrays_and_are_left_as_they_were(
     kept = copy.deepcopy(given_batches)
     learner = make()
     for batch in given_batches:
-        learner.learn_many(batch)
+        learn(learner, batch)
     assert same_arrays(learner.arrays(), taught(make, stream).arrays())
     assert all(same(batch, before) for batch, before in zip(given_batches, kept, strict=True))
 
@@ -187,8 +202,8 @@ def test_a_restored_learner_answers_and_learns_on_alike(
     restored.restore(snapshot)
     assert same(learner.candidates(requests(), K), restored.candidates(requests(), K))
     for batch in batches(after):
-        learner.learn_many(batch)
-        restored.learn_many(batch)
+        learn(learner, batch)
+        learn(restored, batch)
     assert same_arrays(learner.arrays(), restored.arrays())
     assert same_arrays(snapshot, kept), "a snapshot must not change after it is handed over"
 
@@ -202,7 +217,7 @@ def test_changed_rows_over_an_older_copy_are_the_arrays_of_now(
     learner = make()
     copied: dict[str, NDArray[Any]] = {}
     for batch in batches(stream):
-        learner.learn_many(batch)
+        learn(learner, batch)
         if data.draw(st.booleans()):
             write_changes(learner, copied)
     write_changes(learner, copied)
@@ -251,7 +266,7 @@ def test_memory_does_not_grow_with_ever_new_shoppers_and_items(make: Make) -> No
     for day in range(12):
         rows = [(n % SHOPPERS, n % ITEMS, 2, 1.0, 1 + day) for n in range(SHOPPERS * ITEMS)]
         for batch in batches([rows]):
-            learner.learn_many(batch)
+            learn(learner, batch)
         held.add(sum(array.nbytes for array in learner.arrays().values()))
         learner.forget_items(np.arange(ITEMS, dtype=np.int32))
         learner.forget_shoppers(np.arange(SHOPPERS, dtype=np.int32))
@@ -268,7 +283,7 @@ def test_memory_does_not_grow_with_events(make: Make) -> None:
         pairs = zip(rng.integers(0, SHOPPERS, 200), rng.integers(0, ITEMS, 200), strict=True)
         rows = [(shopper, item, 0, 1.0, 1) for shopper, item in pairs]
         for batch in batches([rows]):
-            learner.learn_many(batch)
+            learn(learner, batch)
         held.append(sum(array.nbytes for array in learner.arrays().values()))
     assert held[-1] == held[0]
 

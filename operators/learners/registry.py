@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from operators.learners.again import Again
+from operators.learners.content import Content
 from operators.learners.covisitation import Covisitation
 from operators.learners.factors import FactorsLearner
 from operators.learners.popularity import Popularity
@@ -20,5 +21,6 @@ LEARNERS: Mapping[str, Callable[[], Learner]] = {
     "session_knn": SessionKnn,
     "again": Again,
     "factors": FactorsLearner,
+    "content": Content,
     "popularity": Popularity,
 }
