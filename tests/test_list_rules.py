@@ -294,8 +294,9 @@ def test_whatever_happens_a_list_holds_what_it_may_once_and_is_full(
             np.array([shop.recommender.shoppers.find(who)], np.int32)
         )[0]
         seen = {shop.recommender.items.ids[row] for row in context if row >= 0}
-        may = known - gone - had - (set() if allow_repeats else seen)
-        assert set(listed) <= may
-        assert len(listed) == len(set(listed)) == min(4, len(may))
+        must_not = gone | had | (set() if allow_repeats else seen)
+        # What nobody looked at may be listed for what its card tells, but need not.
+        assert set(listed) <= (known | {*shop.cards.rows}) - must_not
+        assert len(listed) == len(set(listed)) >= min(4, len(known - must_not))
         scores = [score for _, score, _ in shop.entries(who)]
         assert scores == sorted(scores, reverse=True)
