@@ -3,7 +3,8 @@
     python -m benchmarks.factors [DATA FOLDER]
 
 Prints, each pair in one run: the progressive error on MovieLens 100K with River's; Recall@20 on
-films (prequential, known users, items they have not had) and HR@20, MRR@20 on a shop's clicks
+films (prequential, known users, items they have not had; beside it other factorizations,
+`factor_rivals`) and HR@20, MRR@20 on a shop's clicks
 (prequential over the test part, every click of a session but its first, repeats allowed), with
 popularity; and microseconds of processor time an event and a request.
 """
@@ -22,6 +23,7 @@ import numpy as np
 from river import optim, reco
 from threadpoolctl import threadpool_limits
 
+from benchmarks.factor_rivals import Eals, Isgd
 from operators.learners.factors import FactorsLearner
 from operators.learners.factors_ranker import Factors
 from state.interactions import NOBODY, Interactions, Requests
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
+
+    from benchmarks.factor_rivals import Scoring
 
 SESSION_GAP_MS = 30 * 60 * 1000
 CONTEXT = 5
@@ -131,9 +135,16 @@ def films(data: Path) -> None:
     for step in (1, 16, 512):
         learner = FactorsLearner()
         print(f"isgd_movielens batch={step} {unseen_recall(learner, stream, step)}")
+    size = (int(stream.shopper.max()) + 1, int(stream.item.max()) + 1)
+    for name, rival in (("isgd", Isgd(*size)), ("eals", Eals(*size))):
+        began = time.process_time()
+        rival.learn_many(stream)
+        us = (time.process_time() - began) / len(stream) * 1e6
+        again = type(rival)(*size)
+        print(f"isgd_movielens {name} {unseen_recall(again, stream, 16)} us_per_event={us:.0f}")
 
 
-def unseen_recall(learner: FactorsLearner, stream: Interactions, step: int) -> str:
+def unseen_recall(learner: Scoring, stream: Interactions, step: int) -> str:
     """Score each event on the state before its batch, then learn the batch."""
     had = np.zeros((stream.shopper.max() + 1, stream.item.max() + 1), bool)
     counts = np.zeros(had.shape[1])

@@ -1,5 +1,7 @@
 """Implicit factors as a list learner: what it lists, what it forgets, what it gives to a snapshot."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -64,6 +66,15 @@ def learner() -> FactorsLearner:
 
 def test_it_is_a_learner() -> None:
     assert isinstance(FactorsLearner(), Learner)
+
+
+def test_where_all_events_weigh_alike_it_does_not_matter_how_much() -> None:
+    """A shop that sells and tells of no views: its purchases of weight 5 teach what views would."""
+    light, heavy = (FactorsLearner(Settings(n_factors=8)) for _ in range(2))
+    stream = two_tastes(2000)
+    light.learn_many(stream)
+    heavy.learn_many(replace(stream, weight=stream.weight * np.float32(5)))
+    assert np.allclose(light.model.items, heavy.model.items, atol=1e-5)
 
 
 def test_before_the_first_batch_lists_are_empty() -> None:

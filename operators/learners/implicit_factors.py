@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 BLOCK = 1024
 """Events learned at once. The caller's batches may have any length; see `descent` for blocks."""
 MARGIN_MAX = 30.0
+WEIGHED_EVENTS = 65_536
+"""Events that the mean weight reaches back over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class ImplicitFactors(Kept):
             power=settings.negative_power,
         )
         self._rng = np.random.default_rng(seed)
+        self._weighed = np.zeros(2)
         self._users: Growing[np.float32] = Growing((settings.n_factors,), np.float32)
         self._users_ms: Growing[np.int64] = Growing((), np.int64)
         self._items: Growing[np.float32] = Growing((settings.n_factors,), np.float32)
@@ -112,7 +115,7 @@ class ImplicitFactors(Kept):
             "nf,nkf->nk", taste, disliked
         )
         # The chance that the shopper would have taken the other item: the step's length.
-        wrong = weights[:, None] / (1.0 + np.exp(np.minimum(margin, MARGIN_MAX)))
+        wrong = self._relative(weights)[:, None] / (1.0 + np.exp(np.minimum(margin, MARGIN_MAX)))
         pull = wrong.sum(axis=1)[:, None]
 
         rate, l2 = settings.item_rate, settings.l2
@@ -130,6 +133,14 @@ class ImplicitFactors(Kept):
             moved,
             np.float32(rate) * np.concatenate([pull * taste - l2 * liked, away, through]),
         )
+
+    def _relative(self, weights: Weights) -> Weights:
+        """Weights over their mean lately: where all is bought, a purchase is nothing special."""
+        n = len(weights)
+        self._weighed *= (1 - 1 / WEIGHED_EVENTS) ** n
+        self._weighed += weights.sum(dtype=np.float64), n
+        total, events = self._weighed
+        return (weights * (events / total if total > 0 else 1.0)).astype(np.float32)
 
     def _grow(self, n_shoppers: int, n_items: int) -> None:
         new = max(0, n_shoppers - len(self._users))
@@ -208,7 +219,7 @@ class ImplicitFactors(Kept):
 
     def small(self) -> Arrays:
         """Chance, the clock and the pool."""
-        return {"rng": rng_array(self._rng), **self.live.small()}
+        return {"rng": rng_array(self._rng), "weighed": self._weighed.copy(), **self.live.small()}
 
     def restore(self, arrays: Arrays) -> None:
         """Take over what `arrays` gave, of a model with the same settings."""
@@ -225,5 +236,6 @@ class ImplicitFactors(Kept):
         ):
             table.replace(arrays[name])
         self._rng = rng_from(arrays["rng"])
+        self._weighed = arrays.get("weighed", np.zeros(2)).astype(np.float64)
         self.live.restore(arrays)
         self._user_marks, self._item_marks = Marks(self.n_shoppers), Marks(len(self.items))
