@@ -73,7 +73,7 @@ class Eals:
         fading: float = 0.9,
         l2: float = 0.1,
     ) -> None:
-        self.shoppers: Matrix = np.zeros((shoppers, FACTORS))
+        self.shoppers = np.zeros((shoppers, FACTORS))
         self.items: Matrix = np.random.default_rng(1).normal(0, 0.1, (items, FACTORS))
         self.counts = np.zeros(items)
         self.taken: list[list[int]] = [[] for _ in range(shoppers)]
@@ -108,7 +108,7 @@ class Eals:
         share: Matrix = np.power(self.counts, self.power)
         self.confidence: Matrix = np.multiply(share, self.missing / max(float(share.sum()), 1.0))
         self.of_items = (self.items * self.confidence[:, None]).T @ self.items
-        self.of_shoppers = self.shoppers.T @ self.shoppers
+        self.of_shoppers: Matrix = np.dot(self.shoppers.T, self.shoppers)
 
     def score(self, requests: Requests, items: Rows) -> NDArray[np.floating]:
         """Inner products."""
@@ -117,8 +117,8 @@ class Eals:
 
 def _solved(every: Matrix, rows: Matrix, weight: Matrix, more: Matrix) -> Matrix:
     """The vector whose products with rows are nearest to 1, those with all others to 0."""
-    solved: Matrix = np.linalg.solve(every + (rows * more[:, None]).T @ rows, weight @ rows)
-    return solved
+    solved = np.linalg.solve(every + (rows * more[:, None]).T @ rows, weight @ rows)
+    return np.asarray(solved, np.float64)
 
 
 def _products(taste: Matrix, table: Matrix, items: Rows) -> NDArray[np.floating]:
