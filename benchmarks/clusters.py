@@ -5,8 +5,8 @@ Quality: inertia of the final centres over the whole table, divided by that of s
 `scaled on the way` is the same pass as the flow makes it, through `Clusters`, which has to learn
 the scale too. `sample 512` shows what is left when the sample for restarts is a small part of the
 stream, as it is on a long one; `partial_fit` is scikit-learn's own one-pass learner.
-Speed: rows learned and assigned per CPU second, blocks of 1,000 rows, 12 features, k = 8, beside
-River `KMeans` on the same rows.
+Speed: rows learned and assigned per CPU second, blocks of 1,000 rows, 12 features, beside River's
+learner on the same rows: k-means with k = 8 and `KMeans`, k from 4 to 12, DBSTREAM and `DBSTREAM`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import numpy as np
 from river import base, cluster
 from sklearn.cluster import KMeans
 from sklearn.cluster import MiniBatchKMeans as SklearnMiniBatch
+from threadpoolctl import threadpool_limits
 
 from operators.clusters import Clusters
 from operators.learners.block_kmeans import BlockKMeans
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     Table = NDArray[np.float64]
 
 ORDERS = 5
+RADIUS = 1.5
 SECONDS_A_DAY = 86_400
 
 
@@ -128,25 +130,31 @@ def _print_speed() -> None:
     rng = np.random.default_rng(0)
     groups = rng.normal(size=(8, 12)) * 3
     points = groups[rng.integers(0, 8, 300_000)] + rng.normal(size=(300_000, 12))
-    clusters = Clusters(8, 12)
-    began_s = time.process_time()
-    for start in range(0, len(points), 1000):
-        clusters.learn(points[start : start + 1000])
-        clusters.assign(points[start : start + 1000])
-    ours = len(points) / (time.process_time() - began_s)
-
-    one_by_one: base.Clusterer = cluster.KMeans(n_clusters=8, seed=0)
     rows: list[dict[Hashable, float]] = [dict(enumerate(row)) for row in points[:3000].tolist()]
-    began_s = time.process_time()
-    for row in rows:
-        one_by_one.learn_one(row)
-        one_by_one.predict_one(row)
-    river = len(rows) / (time.process_time() - began_s)
-    print(f"\nlearn and assign: rows_per_cpu_s={ours:,.0f} river={river:,.0f}", end=" ")
-    print(f"ratio={ours / river:.0f}")
+    kmeans: base.Clusterer = cluster.KMeans(n_clusters=8, seed=0)
+    dbstream = cluster.DBSTREAM(clustering_threshold=RADIUS, fading_factor=0.0)
+    for name, ours, theirs in (
+        ("k = 8", Clusters(8, 12), kmeans),
+        ("k = 4..12", Clusters((4, 12), 12), None),
+        ("dbstream", Clusters(8, 12, radius=RADIUS), dbstream),
+    ):
+        began_s = time.process_time()
+        for start in range(0, len(points), 1000):
+            ours.learn(points[start : start + 1000])
+            ours.assign(points[start : start + 1000])
+        rate = len(points) / (time.process_time() - began_s)
+        print(f"\n{name}: rows_per_cpu_s={rate:,.0f}", end=" ")
+        if theirs is not None:
+            began_s = time.process_time()
+            for row in rows:
+                theirs.learn_one(row)
+            river = len(rows) / (time.process_time() - began_s)
+            print(f"river={river:,.0f} ratio={rate / river:.0f}", end="")
+    print()
 
 
 if __name__ == "__main__":
     _print_quality("Online Shoppers", shoppers(SHARED_DATA / "online_shoppers_odd.csv.gz"))
     _print_quality("RFM", rfm(SHARED_DATA / "online_retail_2010-12_2011-07.csv.gz"))
-    _print_speed()
+    with threadpool_limits(1):
+        _print_speed()

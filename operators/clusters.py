@@ -15,6 +15,7 @@ from operators import cluster_names, cluster_quality
 from operators.features import typical
 from operators.learners.block_kmeans import BlockKMeans
 from operators.learners.clusterer import check
+from operators.learners.dbstream import Dbstream
 from operators.learners.drift import DriftAlarm
 from operators.learners.online_pca import OnlinePca, Plane
 from operators.learners.scaling import OnlineScaler
@@ -61,7 +62,8 @@ class Map:
 class Clusters(Kept):
     """Online scaling and clusters of rows of features, float64[n, F], all finite.
 
-    n_clusters: their number, or the least and the most.
+    n_clusters: their number, or the least and the most. With a `radius` (standard scores) clusters are
+    what is dense, and their number comes of that.
 
     >>> clusters = Clusters(n_clusters=2, n_features=1)
     >>> clusters.assign(np.array([[5.0]]))[0].tolist()
@@ -79,11 +81,16 @@ class Clusters(Kept):
         half_life_points: float | None = None,
         block_points: int = 256,
         seed: int = 0,
+        radius: float | None = None,
     ) -> None:
         self._scaler = OnlineScaler(n_features, half_life_points)
-        self._model: Clusterer = BlockKMeans(
-            n_clusters, n_features, half_life_points, block_points, seed=seed
-        )
+        self._model: Clusterer
+        if radius is None:
+            self._model = BlockKMeans(
+                n_clusters, n_features, half_life_points, block_points, seed=seed
+            )
+        else:
+            self._model = Dbstream(n_features, radius, half_life_points, block_points, seed=seed)
         self._recent = np.empty((0, n_features))
         self._pca = OnlinePca(n_features, half_life_points)
         self.told_at = 0
@@ -194,13 +201,18 @@ class Clusters(Kept):
             **with_prefix("pca.", self._pca.small()),
             **with_prefix("alarm.", self.alarm.small()),
             "told_at": np.array([self.told_at, self._named]),
+            "algorithm": np.array([self.algorithm]),
+            "next_id": np.array([self._model.next_id]),
             "ended": np.array([*self.ended.items()], np.int64).reshape(-1, 2),
         }
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Take over a state that `arrays` gave, of clusters made with the same arguments."""
+        """Take over a state that `arrays` gave; of another algorithm, all but its clusters."""
         self._scaler.restore(without_prefix("scaler.", arrays))
-        self._model.restore(without_prefix("model.", arrays))
+        if "algorithm" not in arrays or str(arrays["algorithm"][0]) == self.algorithm:
+            self._model.restore(without_prefix("model.", arrays))
+        else:  # all begins anew, under other ids
+            self._model.next_id = int(arrays["next_id"][0])
         if "pca.mean" in arrays:  # not in the first releases
             self._pca.restore(without_prefix("pca.", arrays))
             self.alarm.restore(without_prefix("alarm.", arrays))

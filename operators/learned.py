@@ -61,6 +61,7 @@ class Learned:
             len(FEATURES),
             half_life_points=clusters.half_life_points or None,
             seed=clusters.seed,
+            radius=clusters.radius if clusters.algorithm == "dbstream" else None,
         )
         self.standing = Standing(settings)
         self.census = Census()

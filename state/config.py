@@ -72,8 +72,10 @@ NumberOfClusters = Annotated[int, msgspec.Meta(ge=2, le=64)]
 class Clusters(_Section, frozen=True):
     """Segments found by clustering. `k`: their number, or the least and the most."""
 
+    algorithm: Literal["kmeans", "dbstream"] = "kmeans"
     # msgspec 0.22 crashes on a tuple of two beside a number with bounds.
     k: NumberOfClusters | tuple[NumberOfClusters, ...] = 8
+    radius: Annotated[float, msgspec.Meta(gt=0)] = 1.5
     half_life_points: NotNegative = 0
     seed: NotNegative = 7
 

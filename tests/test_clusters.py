@@ -77,10 +77,12 @@ def test_assigning_learns_nothing() -> None:
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.integers(0, 8), st.sampled_from([None, 300.0]))
-def test_restored_clusters_learn_on_alike(crash_after: int, half_life: float | None) -> None:
-    parts = np.array_split(shop(900)[0], 9)
-    clusters, restored = (Clusters(3, 3, half_life) for _ in range(2))
+@given(st.integers(0, 8), st.sampled_from([None, 300.0]), st.sampled_from([None, 1.5]))
+def test_restored_clusters_learn_on_alike(
+    crash_after: int, half_life: float | None, radius: float | None
+) -> None:
+    parts = np.array_split(shop(1800)[0], 9)
+    clusters, restored = (Clusters((2, 4), 3, half_life, radius=radius) for _ in range(2))
     for part in parts[:crash_after]:
         clusters.learn(part)
     restored.restore(clusters.arrays())

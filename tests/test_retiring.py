@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from operators import retiring
+from operators.learners import dbstream
 from state import keys
 from state.config import load
 from tests.learned import batches
@@ -50,6 +51,26 @@ def changes(store: Store) -> Counter[tuple[str, str, str]]:
         for _, said in store.client.xrange(keys.change_stream_key(stream)):
             found[said[b"kind"].decode(), said[b"shopper"].decode(), said[b"segment"].decode()] += 1
     return found
+
+
+def test_another_algorithm_begins_anew_under_ids_that_never_were(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dbstream, "START_POINTS", 256)
+    store = connect(redis_url)
+    first = Telling(store, settings=settings()).learn(batches(6000)[:25])
+    known = {sid for sid in first.known() if sid.startswith("cluster-")}
+    other = Telling(store, first.learning.snapshot(), settings("clusters.algorithm=dbstream"))
+    other.learn(batches(6000)[25:])
+    now = {sid for sid, one in other.known().items() if sid.startswith("cluster-") and one}
+    assert other.said() == other.said_of_shoppers() == other.known()
+    assert known
+    assert now
+    assert not known & now
+    assert min(int(sid[8:]) for sid in now) > max(int(sid[8:]) for sid in known)
+    assert {sid for sid in known if registered(store)[sid] == "live"} == set()
+    assert store.client.hget(keys.model_key("clusters"), "algorithm") == b"DBSTREAM"
+    store.close()
 
 
 @pytest.mark.parametrize("at_once", [100, 4096])

@@ -259,8 +259,8 @@ class BlockKMeans:
             self.tried = self._judge(found)
             best = cluster_number.best(self.tried).k
         self.centres = found[best - self.numbers[0]]
-        self.ids = np.arange(best)
-        self.next_id = best
+        self.ids = self.next_id + np.arange(best)
+        self.next_id += best
         labels = kmeans.nearest(sample, self.centres)
         self.counts = np.bincount(labels, minlength=best).astype(np.float64)
         self.inertia = kmeans.inertia(sample, self.centres) / len(sample)

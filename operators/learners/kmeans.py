@@ -89,18 +89,25 @@ def lloyd(points: Points, centres: Points, rounds_max: int) -> Points:
     return centres
 
 
-def continued(old: Labels, new: Labels, k_old: int, k_new: int) -> Labels:
+def continued(
+    old: Labels,
+    new: Labels,
+    k_old: int,
+    k_new: int,
+    weights: NDArray[np.float64] | None = None,
+) -> Labels:
     """Which old label each new one continues, NOBODY where it is a new group -> intp[k_new].
 
-    old, new: labels of the same points, numbered below k_old and k_new. Old and new are paired so that
-    most points keep theirs (Hungarian method); a pair that shares no more than half of its points (Dice
-    1945, twice the shared over the sum of both) is none. So of a group that falls in two the larger
-    part goes on, and of two that become one the larger.
+    old, new: labels of the same points, numbered below k_old and k_new; weights: how much each point
+    counts. Old and new are paired so that most points keep theirs (Hungarian method); a pair that shares
+    no more than half of its points (Dice 1945, twice the shared over the sum of both) is none. So of a
+    group that falls in two the larger part goes on, and of two that become one the larger.
 
     >>> continued(np.array([0, 0, 0, 1, 1]), np.array([1, 1, 2, 0, 0]), 2, 3).tolist()
     [1, 0, -1]
     """
-    shared = np.bincount(old * k_new + new, minlength=k_old * k_new).reshape(k_old, k_new)
+    pairs = np.bincount(old * k_new + new, weights, minlength=k_old * k_new)
+    shared = pairs.reshape(k_old, k_new)
     before, after = linear_sum_assignment(shared, maximize=True)
     both = shared.sum(axis=1)[before] + shared.sum(axis=0)[after]
     same = 4 * shared[before, after] > both
