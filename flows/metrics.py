@@ -7,6 +7,7 @@ them), and for a graph or an alert `deploy/`.
 
 from __future__ import annotations
 
+import logging
 import platform
 import time
 from importlib.metadata import version
@@ -34,6 +35,8 @@ FRESHNESS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.4, 0.6, 1.0, 2.5, 5.
 REDIS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 60.0)
 EPOCH_S = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 15.0, 60.0)
 BATCH_EVENTS = (1, 4, 16, 64, 256, 1024, 4096, 8192, 16384)
+
+_log = logging.getLogger("penstock.clusters")
 
 disable_created_metrics()
 REGISTRY = CollectorRegistry(auto_describe=True)
@@ -72,6 +75,11 @@ SEGMENT_LISTS_HIT = Counter(
     "penstock_segment_lists_hit",
     "Judged lists of members that held the click",
     ["segment"],
+    registry=REGISTRY,
+)
+DRIFTS = Counter(
+    "penstock_cluster_drifts",
+    "Times shoppers became unlike those the clusters were made of",
     registry=REGISTRY,
 )
 BATCH = Histogram(
@@ -146,6 +154,12 @@ def learned(output: Output) -> None:
     for segment, (lists, hits) in judged.by_segment.items():
         SEGMENT_LISTS_JUDGED.labels(segment).inc(lists)
         SEGMENT_LISTS_HIT.labels(segment).inc(hits)
+    if output.drifts:
+        DRIFTS.inc(output.drifts)
+        _log.warning(
+            "shoppers are no longer like those the clusters were made of: the clusters are reviewed",
+            extra={"event": "cluster_drift"},
+        )
     BATCH.observe(counted.sums["events"])
     _watermark_ms = max(_watermark_ms, output.watermark_ms)
     WATERMARK.set(_watermark_ms / 1000)

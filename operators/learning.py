@@ -159,7 +159,10 @@ class Learning:
             Branch("segments", len(told) + segments_end, received_ms),
             Branch("list", len(told) + lists_end, received_ms),
         ]
-        return Output(told + writes, branches, ledger.growth(), watermark_ms, len(told), judged)
+        drifts = learned.clusters.alarm.growth()
+        return Output(
+            told + writes, branches, ledger.growth(), watermark_ms, len(told), judged, drifts
+        )
 
     def _triggers(self, seen: Interactions | None) -> list[Change]:
         """Remember who looked at what; tell whom it concerns what happened to items."""

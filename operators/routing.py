@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from operators.identity import device
+from operators.rules import CLOCK_SKEW_MS
 from operators.shards import shard_of
 from state.deadletters import DeadLetter
 from state.events import NO_PROPS
@@ -76,12 +77,14 @@ class SourceClock(msgspec.Struct):
             # Nothing happens after it was received: a clock that is ahead makes nobody late.
             seen_ms = record.event_ts
             if record.received_ts < seen_ms:
+                # Nothing is farther ahead: it was set back, or is just as far.
+                totals.clamped += seen_ms - record.received_ts >= CLOCK_SKEW_MS
                 seen_ms = record.received_ts
             if seen_ms - allowed_lateness_ms > clock_ms:
                 clock_ms = seen_ms - allowed_lateness_ms
         totals.read += position + 1
         self.watermark_ms = clock_ms
-        told = SourceTotals(totals.read, dict(totals.rejected), dict(by_type))
+        told = SourceTotals(totals.read, dict(totals.rejected), dict(by_type), totals.clamped)
         groups[0].totals = {partition: told}
         groups[0].received_ms = received_ms.tobytes()
         return SourceBatch(groups, rejected)

@@ -132,6 +132,7 @@ class Shop:
             "accepted": sums["accepted"],
             "late": sums["late"],
             "duplicates": sums["duplicates"],
+            "clamped_clocks": ledger.clamped_clocks,
             **{f"rejected.{reason}": count for reason, count in rejected.items()},
         }
         for key, fields in ((keys.shop_now_key(), now), (keys.quality_key(), quality)):

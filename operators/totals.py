@@ -42,6 +42,11 @@ class Ledger:
         """How many events were counted."""
         return sum(totals.accepted for totals in self._shards.values())
 
+    @property
+    def clamped_clocks(self) -> int:
+        """Events whose clock was set back."""
+        return sum(source.clamped for source in self._sources.values())
+
     def sum_of(self, name: str) -> int:
         """One of the counts of shards."""
         return sum(getattr(totals, name) for totals in self._shards.values())

@@ -47,11 +47,15 @@ class BatchId(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False
 
 
 class SourceTotals(msgspec.Struct):
-    """What a source partition has read since the first start."""
+    """What a source partition has read since the first start.
+
+    `clamped`: events whose clock was so far ahead that it was set back.
+    """
 
     read: int = 0
     rejected: dict[str, int] = {}
     by_type: dict[str, int] = {}
+    clamped: int = 0
 
 
 class Group(Message):
@@ -138,12 +142,9 @@ class Visited(Message):
     time), `erased` (shopper, time); times in ms. `evicted` (shopper, time) are
     no longer in memory. `lifetimes` are for after the profiles. `turn` is the
     place of the batch among all, from the shard that orders them. `transitions` are those of
-    segments by rule, each shopper's in order; who is no more has left all.
-    place of the batch among all, from the shard that orders them. `transitions` are those of segments
-    that are decided here.
-    place of the batch among all, from the shard that orders them. `decided` are decisions of models: the
-    mark of the event, 8 bytes, and the feature row after it; `outcomes` what came of them, as told by
-    `Session.outcomes`.
+    segments by rule, each shopper's in order; who is no more has left all. `decided` are decisions of
+    models: the mark of the event, 8 bytes, and the feature row after it; `outcomes` what came of them,
+    as told by `Session.outcomes`.
     """
 
     batch: BatchId
@@ -233,7 +234,8 @@ class Output(Message):
     """What a batch leads to in Redis, in order, and what is told of it outside.
 
     The `first` so many of the writes are the change streams: they are in Redis before what they tell
-    of, so that a run that goes on after a lost one knows of all that this wrote.
+    of, so that a run that goes on after a lost one knows of all that this wrote. `drifts`: how often
+    shoppers became unlike those the clusters were made of.
     """
 
     writes: list[Write]
@@ -242,6 +244,7 @@ class Output(Message):
     watermark_ms: int = 0
     first: int = 0
     judged: Judged = msgspec.field(default_factory=Judged)
+    drifts: int = 0
 
 
 _pack = msgspec.msgpack.Encoder().encode

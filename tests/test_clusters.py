@@ -240,10 +240,11 @@ def test_an_alarm_is_raised_when_shoppers_change_and_only_then() -> None:
     for _ in range(20):
         clusters.learn(rng.normal(size=(256, 3)) * 6 + rng.choice([-9, 9], (256, 3)))
     assert clusters.alarm.drifts >= 1
+    assert (clusters.alarm.growth(), clusters.alarm.growth()) == (clusters.alarm.drifts, 0)
 
     restored, again = Clusters(3, 3), np.random.default_rng(8)
     again.normal(size=(60, 256, 3))
     restored.restore(arrays)
     for _ in range(20):
         restored.learn(again.normal(size=(256, 3)) * 6 + again.choice([-9, 9], (256, 3)))
-    assert restored.alarm.drifts == clusters.alarm.drifts
+    assert restored.alarm.drifts == restored.alarm.growth() == clusters.alarm.drifts

@@ -422,6 +422,35 @@ def test_what_cannot_work_is_said_in_a_line(
     assert "hunter2" not in error
 
 
+def test_check_says_whether_an_endpoint_can_be_told(
+    there: Endpointer,
+    redis_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def check(url: str) -> tuple[int, list[str]]:
+        words = ["check", "--redis", redis_url, "--set", f"hooks.endpoints.crm.url={url}"]
+        code = main(words)
+        said = capsys.readouterr().out.splitlines()
+        return code, [line for line in said if line.startswith("hooks.crm")]
+
+    server = there.url.partition("//")[2].partition("/")[0]
+    assert check(there.url) == (
+        0,
+        [f"hooks.crm      good ({server} takes connections; *; there is a secret to sign with)"],
+    )
+    assert there.requests == []
+    code, (said,) = check("http://localhost:1/x")
+    assert (code, said) == (
+        1,
+        "hooks.crm      NOT GOOD: localhost:1 takes no connection: is hooks.endpoints.crm.url right?",
+    )
+    monkeypatch.delenv("PENSTOCK_HOOKS_SECRET")
+    code, (said,) = check(there.url)
+    assert code == 1
+    assert "hooks.endpoints.crm has no secret to sign with" in said
+
+
 def test_a_secret_is_not_guessed() -> None:
     with pytest.raises(UserError, match="X is no secret"):
         secrets_in("whsec_c2hvcnQ=", "X")

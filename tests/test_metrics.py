@@ -25,6 +25,7 @@ from operators.learners.registry import LEARNERS
 from operators.synthetic import shop
 from serving.reader import Storefront
 from state import keys
+from state.messages import Counted, Output
 from state.store import Store
 from tests.streams import START_MS, flow_settings, view
 
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
     from state.deadletters import DeadLetter
     from state.events import Event
-    from state.messages import Output
 
 
 def test_when_each_event_was_received_arrives_with_what_it_led_to(tmp_path: Path) -> None:
@@ -122,6 +122,16 @@ def test_what_is_counted_is_what_redis_says(redis_url: str, tmp_path: Path) -> N
         assert sum(now[name].values()) == told[name], name
     assert now["duplicates"] == {"": 7}
     assert counted("penstock_watermark_seconds") == {"": told["watermark_ms"] / 1000}
+
+
+def test_a_drift_is_counted_and_said_in_a_line(caplog: pytest.LogCaptureFixture) -> None:
+    before = counted("penstock_cluster_drifts_total")[""]
+    sums = Counted(dict.fromkeys(("events",), 0), {}, {})
+    metrics.learned(Output([], counted=sums, drifts=2))
+    metrics.learned(Output([], counted=sums))
+    assert counted("penstock_cluster_drifts_total")[""] == before + 2
+    (line,) = caplog.messages
+    assert line.startswith("shoppers are no longer like those the clusters were made of")
 
 
 def test_judged_lists_are_counted_by_learner_and_segment(redis_url: str, tmp_path: Path) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from operators.decode import decode_lines
 from operators.routing import SourceClock
+from operators.totals import Ledger
 from state.events import Event
+from state.messages import Visited
 
 MINUTE_MS = 60_000
 NOW_MS = 1_700_000_000_000
@@ -26,3 +29,19 @@ def test_a_clock_that_is_ahead_makes_nobody_late() -> None:
     clock = SourceClock()
     assert late(clock, [ahead, after, stale]) == ["stale"]
     assert clock.watermark_ms == NOW_MS - 5 * MINUTE_MS
+
+
+def test_clocks_that_were_set_back_are_counted_and_stored_with_the_offset() -> None:
+    lines = [
+        b'{"event_id":"%d","type":"page_view","user_id":"ann","event_ts":%d,"received_ts":%d}'
+        % (n, NOW_MS + ahead, NOW_MS)
+        for n, ahead in enumerate((0, 4 * MINUTE_MS, 6 * MINUTE_MS, 90 * MINUTE_MS))
+    ]
+    events = [*decode_lines(lines, source="s", partition="0", first_offset=0, now_ms=NOW_MS)]
+    clock = SourceClock()
+    batch = clock.batch(events, partition="0", shards=1, allowed_lateness_ms=MINUTE_MS)
+    assert (clock.totals.read, clock.totals.clamped) == (4, 2)
+    ledger = Ledger()
+    head = batch.groups[0]
+    ledger.hear(Visited(head.batch, 0, 0, last=False, sources=head.totals))
+    assert ledger.clamped_clocks == Ledger.of(ledger.state()).clamped_clocks == 2

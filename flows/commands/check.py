@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import socket
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from flows.embedded import find_server
+from flows.hooks.delivery import secrets_of
 from flows.kafka.client import consumer, partitions_of
 from flows.kafka.start import first_offsets, held
 from flows.options import EMBEDDED, add_redis, add_settings, redis_url, settings_of
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-    from state.config import Settings
+    from state.config import Endpoint, Settings
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -48,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
         "redis": lambda: _redis(redis_url(args, settings), settings),
         "recovery": lambda: _recovery(args.recovery, settings),
         "lease": lambda: _lease(redis_url(args, settings), settings),
+        **{f"hooks.{name}": partial(_hook, name, one) for name, one in _endpoints(settings)},
     }
     return max([_verdict(name, check) for name, check in checks.items()])
 
@@ -108,10 +112,24 @@ def _kafka(settings: Settings) -> str:
 def _listens(server: str) -> bool:
     host, _, port = server.rpartition(":")
     try:
-        socket.create_connection((host, int(port)), timeout=1).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=1).close()
     except OSError:
         return False
     return True
+
+
+def _endpoints(settings: Settings) -> list[tuple[str, Endpoint]]:
+    return sorted(settings.hooks.endpoints.items())
+
+
+def _hook(name: str, endpoint: Endpoint) -> str:
+    """Nothing is sent: whoever receives it could take it for a change."""
+    secrets_of(name)
+    parts = urlsplit(endpoint.url)
+    server = f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+    if not _listens(server):
+        raise UserError(f"{server} takes no connection: is hooks.endpoints.{name}.url right?")
+    return f"{server} takes connections; {', '.join(endpoint.segments)}; there is a secret to sign with"
 
 
 def _lease(url: str, settings: Settings) -> str:

@@ -36,6 +36,7 @@ class DriftAlarm(Kept):
         """How often there was one."""
         self.since = 0
         """Values heard since the last one, or since the start."""
+        self._told = 0
         self._values: list[float] = []
         self._detector = self._new()
 
@@ -52,6 +53,11 @@ class DriftAlarm(Kept):
             if len(self._values) >= REMEMBERED:
                 self._begin(self._values[REMEMBERED // 2 :])
 
+    def growth(self) -> int:
+        """How many drifts there were since this was asked last, or since the state was restored."""
+        told, self._told = self._told, self.drifts
+        return self.drifts - told
+
     def small(self) -> Arrays:
         """Counts, and the values."""
         return {
@@ -62,6 +68,7 @@ class DriftAlarm(Kept):
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Take over a state that `arrays` gave."""
         self.drifts, self.since = arrays["counts"].tolist()
+        self._told = self.drifts
         self._begin(arrays["values"].tolist())
 
     def _begin(self, values: list[float]) -> None:
