@@ -46,10 +46,11 @@ class BatchId(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False
     joined: tuple[BatchId, ...] = ()
 
 
-class SourceTotals(msgspec.Struct):
+class SourceTotals(msgspec.Struct, omit_defaults=True):
     """What a source partition has read since the first start.
 
-    `clamped`: events whose clock was so far ahead that it was set back.
+    `clamped`: events whose clock was so far ahead that it was set back. Stored: what is not there is
+    as by default.
     """
 
     read: int = 0
