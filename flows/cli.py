@@ -28,6 +28,7 @@ COMMANDS = (
     "run",
     "replay",
     "evaluate",
+    "tune",
     "show",
     "segments",
     "dashboard",

@@ -26,7 +26,7 @@ from operators.ranking import without
 from operators.served import Served
 from state import config
 from state.interactions import NOBODY, Card, Interactions, Lists, Requests, Vocabulary
-from state.times import HOUR_MS
+from state.times import DAY_MS, HOUR_MS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -145,11 +145,15 @@ class Recommender(Kept):
         """The recommender that a configuration asks for."""
         half_life_ms = round(lists.popularity_half_life_hours * HOUR_MS)
         return cls(
+            covisitation=Covisitation(
+                half_life_ms=round(lists.covisitation_half_life_days * DAY_MS)
+            ),
             popularity=Popularity(half_life_ms=half_life_ms),
             scoped=ScopedPopularity(half_life_ms=half_life_ms),
             k=lists.k,
             allow_repeats=lists.allow_repeats,
             served=lists.served,
+            memory=lists.blend_memory_events,
             rules=lists.rules,
         )
 

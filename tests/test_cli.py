@@ -86,6 +86,7 @@ def test_help_names_every_command(terminal: Terminal, capfd: pytest.CaptureFixtu
         "run",
         "replay",
         "evaluate",
+        "tune",
         "show",
         "segments",
         "dashboard",

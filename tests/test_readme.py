@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 DASHBOARD = (ROOT / "docs" / "dashboard.md").read_text()
 EVALUATE = (ROOT / "docs" / "evaluate.md").read_text()
+TUNE = (ROOT / "docs" / "tune.md").read_text()
 STOREFRONT = (ROOT / "docs" / "storefront.md").read_text()
 
 CONTRACT_KEYS = re.findall(r"^(ps:1:\S+)", keys.__doc__ or "", re.M)
@@ -39,7 +40,7 @@ def test_the_first_commands_are_demo_and_test() -> None:
     "line",
     [
         line
-        for page in (README, DASHBOARD, EVALUATE)
+        for page in (README, DASHBOARD, EVALUATE, TUNE)
         for block in code(page, "sh")
         for line in block.splitlines()
         if "penstock" in line

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from state.interactions import VIEW, Vocabulary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -37,13 +37,14 @@ class RawClick(NamedTuple):
 
 
 class Click(NamedTuple):
-    """A click with its shopper and item as rows of the stream's vocabularies."""
+    """A click with its shopper and item as rows of the stream's vocabularies, and its place there."""
 
     shopper: int
     item: int
     at_ms: int
     kind: int = VIEW
     weight: float = 1.0
+    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,42 @@ class Clicks:
         return min(set(self.kind), default=VIEW)
 
     def __iter__(self) -> Iterator[Click]:
-        columns = zip(self.shopper, self.item, self.at_ms, self.kind, self.weight, strict=True)
-        return map(Click._make, columns)
+        numbers = range(len(self))
+        columns = (self.shopper, self.item, self.at_ms, self.kind, self.weight, numbers)
+        return map(Click._make, zip(*columns, strict=True))
+
+    @property
+    def category_of(self) -> dict[int, int]:
+        """Of items whose category was told, by row, a number that stands for it: the last told."""
+        numbers: dict[tuple[str, ...], int] = {}
+        return {
+            self.item[number]: numbers.setdefault(about.category, len(numbers))
+            for number, about in sorted(self.told.items())
+            if about.category
+        }
+
+    def taken(self, numbers: NDArray[np.intp]) -> Clicks:
+        """Some of the clicks, in the order of their numbers here, as one part."""
+        place = dict(zip(numbers.tolist(), range(len(numbers)), strict=True))
+        return replace(
+            self,
+            shopper=_in_order(self.shopper, numbers),
+            item=_in_order(self.item, numbers),
+            at_ms=_in_order(self.at_ms, numbers),
+            kind=_in_order(self.kind, numbers),
+            weight=_in_order(self.weight, numbers),
+            starts=[0],
+            told={place[number]: one for number, one in self.told.items() if number in place},
+        )
+
+    def until(self, end: int, scored_from: int) -> Clicks:
+        """The first `end` clicks; those before `scored_from` are a part of their own, only learned."""
+        return replace(self.taken(np.arange(end)), starts=[0, scored_from])
+
+    def weighted(self, weights: Sequence[float]) -> Clicks:
+        """The same, where the weights in it are the places of others in `weights`."""
+        column = np.asarray(weights, np.float32)[np.asarray(self.weight).astype(np.intp)]
+        return replace(self, weight=array("f", column.tobytes()))
 
 
 def collect(*parts: Iterable[RawClick]) -> Clicks:

@@ -31,12 +31,14 @@ class Product:
     `only` compared with, the blend alone is listed, under that name.
     """
 
-    def __init__(self, recommender: Recommender, clicks: Clicks, *, only: str = "") -> None:
+    def __init__(
+        self, recommender: Recommender, clicks: Clicks, *, only: str = "", batch: int = BATCH_CLICKS
+    ) -> None:
         self._only = only
+        self._batch = batch
         self._recommender = recommender
         self._clicks = clicks
         self._cards = Cards()
-        self._learned = 0
         self._waiting: list[tuple[Click, int]] = []
         self._to_stream: list[int] = []
         self._names = [
@@ -47,12 +49,11 @@ class Product:
 
     def learn(self, click: Click, session: Session) -> None:
         """Take a click in, and what it tells of its item."""
-        about = self._clicks.told.get(self._learned)
-        self._learned += 1
+        about = self._clicks.told.get(click.number)
         if about is not None:
             self._cards.learn([(click.at_ms, about, "")])
         self._waiting.append((click, session.start_ms))
-        if len(self._waiting) >= BATCH_CLICKS:
+        if len(self._waiting) >= self._batch:
             self._learn_waiting()
 
     def top(self, requests: Sequence[Request], k: int) -> list[dict[str, list[int]]]:
@@ -83,7 +84,7 @@ class Product:
                 shoppers=[shopper_ids[click.shopper] for click in clicks],
                 items=[item_ids[click.item] for click in clicks],
                 kinds=[click.kind for click in clicks],
-                weights=[click.weight for click in clicks],
+                weights=[self._clicks.weight[click.number] for click in clicks],
                 at_ms=[click.at_ms for click in clicks],
                 session_start_ms=[start_ms for _, start_ms in self._waiting],
                 categories=[None] * len(clicks),

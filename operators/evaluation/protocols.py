@@ -64,19 +64,23 @@ class Rival(Protocol):
 
 @dataclass(frozen=True)
 class Rules:
-    """What is a case and what may be listed."""
+    """What is a case and what may be listed.
+
+    `at_once` lists are made together, which is faster: all of them before the clicks they are scored on.
+    """
 
     k: int = 20
     unseen: bool = False
     known: bool = False
     session_gap_ms: int | None = SESSION_GAP_MS
+    at_once: int = 1
 
 
 def prequential(clicks: Clicks, rivals: Sequence[Rival], rules: Rules) -> Outcome:
     """Score, then learn, click by click; all parts of the stream but the last are only learned."""
-    outcome, clicked = Outcome(rules.k), Clicked()
+    outcome, clicked = Outcome(rules.k, clicks.category_of), Clicked()
     sessions = Sessions(rules.session_gap_ms)
-    standing: dict[int, Lists] = {}
+    standing = _Standing(rivals, rules)
     known: set[int] = set()
     had: defaultdict[int, set[int]] = defaultdict(set)
     scored_kind, warm = clicks.scored_kind, clicks.starts[-1]
@@ -85,11 +89,11 @@ def prequential(clicks: Clicks, rivals: Sequence[Rival], rules: Rules) -> Outcom
         shopper, item, at_ms = click.shopper, click.item, click.at_ms
         session = sessions.running(click)
         seen = had[shopper] if rules.unseen else set[int]()
-        lists = standing.pop(shopper, None)
+        lists = standing.take(shopper)
         is_scored = number >= warm and click.kind == scored_kind and item not in seen
         if is_scored and not (lists is None and rules.known):
             if lists is None:
-                lists = lists_of(rivals, [Request(NOBODY, (), at_ms, seen)], rules.k)[0]
+                lists = standing.of_stranger(at_ms)
             case = Case(item, at_ms, shopper, len(session.items), shopper in known)
             outcome.add(case, lists, clicked)
         for rival in rivals:
@@ -101,17 +105,53 @@ def prequential(clicks: Clicks, rivals: Sequence[Rival], rules: Rules) -> Outcom
         if click.kind == scored_kind:
             session.items.append(item)
         if awaited[number]:
-            standing[shopper] = lists_of(
-                rivals, [Request(shopper, session.items, at_ms, seen)], rules.k
-            )[0]
+            standing.ask(Request(shopper, session.items, at_ms, seen))
     return outcome
+
+
+class _Standing:
+    """Lists by shopper: `at_once` are made together, or as soon as one of them is looked at."""
+
+    def __init__(self, rivals: Sequence[Rival], rules: Rules) -> None:
+        self._rivals = rivals
+        self._rules = rules
+        self._asked: dict[int, Request] = {}
+        self._made: dict[int, Lists] = {}
+        self._of_stranger: Lists = {}
+        self._strangers = 0
+
+    def ask(self, request: Request) -> None:
+        """A shopper's next list is wanted."""
+        self._asked[request.shopper] = request
+        if len(self._asked) >= self._rules.at_once:
+            self._make()
+
+    def take(self, shopper: int) -> Lists | None:
+        """The list that stands, if there is one; it is looked at once."""
+        if shopper in self._asked:
+            self._make()
+        return self._made.pop(shopper, None)
+
+    def of_stranger(self, now_ms: int) -> Lists:
+        """What somebody sees who was never seen; it stands for `at_once` of them."""
+        if self._strangers % self._rules.at_once == 0:
+            request = Request(NOBODY, (), now_ms, frozenset())
+            self._of_stranger = lists_of(self._rivals, [request], self._rules.k)[0]
+        self._strangers += 1
+        return self._of_stranger
+
+    def _make(self) -> None:
+        requests = list(self._asked.values())
+        lists = lists_of(self._rivals, requests, self._rules.k)
+        self._made |= zip(self._asked, lists, strict=True)
+        self._asked.clear()
 
 
 def split(
     clicks: Clicks, cases: Iterable[RawCase], rivals: Sequence[Rival], rules: Rules
 ) -> Outcome:
     """Learn the stream, then score the cases as strangers whose session is the prefix."""
-    outcome, clicked = Outcome(rules.k), Clicked()
+    outcome, clicked = Outcome(rules.k, clicks.category_of), Clicked()
     sessions = Sessions(rules.session_gap_ms)
     _learn(clicks, rivals, sessions, clicked)
     now_ms = clicks.at_ms[-1] if len(clicks) else 0
@@ -135,7 +175,7 @@ def split(
 
 def leave_one_out(clicks: Clicks, rivals: Sequence[Rival], rules: Rules) -> Outcome:
     """Learn all that each shopper did before their last click, then score that on lists of the end."""
-    outcome, clicked = Outcome(rules.k), Clicked()
+    outcome, clicked = Outcome(rules.k, clicks.category_of), Clicked()
     sessions = Sessions(rules.session_gap_ms)
     last = _last_of_each(clicks)
     had = _learn(clicks, rivals, sessions, clicked, before=last)

@@ -1,0 +1,36 @@
+"""Which keys of the configuration `penstock tune` may search, and in which range: the one place for it.
+
+Only keys that decide which lists are good, not what a shop wants (own brands, category caps, diversity)
+and not what costs memory or time. To add one: a line here. The ranges hold the defaults.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+EVENT_TYPES = ("item_view", "wishlist_add", "cart_add", "purchase")
+"""As `lists.weights` has them."""
+
+
+class Range(NamedTuple):
+    """From `low` to `high`, evenly by ratio; a `whole` number; of use where `event_type` occurs."""
+
+    low: float
+    high: float
+    whole: bool = False
+    event_type: str = ""
+
+
+SPACE: Mapping[str, Range] = {
+    "lists.popularity_half_life_hours": Range(0.5, 720.0),
+    "lists.covisitation_half_life_days": Range(0.5, 365.0),
+    "lists.blend_memory_events": Range(1000, 200_000, whole=True),
+    "lists.weights.wishlist_add": Range(0.5, 10.0, event_type="wishlist_add"),
+    "lists.weights.cart_add": Range(0.5, 10.0, event_type="cart_add"),
+    "lists.weights.purchase": Range(0.5, 20.0, event_type="purchase"),
+    "lists.rules.already_bought.wait_min": Range(5, 1440, whole=True, event_type="purchase"),
+    "lists.rules.already_bought.again_min": Range(0.02, 0.5, event_type="purchase"),
+}

@@ -1,0 +1,124 @@
+"""`penstock tune`: what it finds holds on days it never saw, and what does not hold is not written."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flows import cli
+from flows.commands import tune
+from operators.evaluation.space import EVENT_TYPES, SPACE
+from state import config
+from state.config import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+Capture = pytest.CaptureFixture[str]
+HOUR_S = 3600
+
+
+def said(capsys: Capture, *argv: str) -> tuple[int, str]:
+    code = cli.main(["tune", *argv, "--format", "interactions"])
+    captured = capsys.readouterr()
+    return code, captured.out + captured.err
+
+
+def log(folder: Path, hours: int, *, drifts: bool) -> str:
+    """A shop where everybody comes for what is in fashion; with `drifts` that changes."""
+    draw = random.Random(4)
+    lines = ["user_id,item_id,timestamp"]
+    for hour in range(hours):
+        hot = [f"hot {(7 * hour if drifts else 0) + n}" for n in range(3)]
+        for n in range(40):
+            at_s = hour * HOUR_S + n * 80
+            lines.append(f"s{hour}-{n},entry {draw.randrange(8)},{at_s}")
+            lines.append(f"s{hour}-{n},{draw.choice(hot)},{at_s + 250}")
+    path = folder / "clicks.csv"
+    path.write_text("\n".join(lines))
+    return str(path)
+
+
+def test_every_key_of_the_space_is_one_of_the_configuration_with_its_default_inside() -> None:
+    for key, of in SPACE.items():
+        value: object = Settings()
+        for name in key.split("."):
+            value = getattr(value, name)
+        assert isinstance(value, int if of.whole else float), key
+        assert of.low < value < of.high, key
+        assert of.event_type in (*EVENT_TYPES, "")
+        for edge in (of.low, of.high):
+            config.load(overrides=(f"{key}={int(edge) if of.whole else edge}",), environment={})
+
+
+@pytest.mark.slow
+def test_what_is_better_on_the_rest_is_written_and_can_be_read(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    found = tmp_path / "found.yaml"
+    argv = [log(tmp_path, 60, drifts=True), "--k", "4", "--trials", "10", "--write", str(found)]
+    code, text = said(capsys, *argv)
+    assert code == 0, text
+    assert "better beyond chance" in text
+    tuned = config.load(found, environment={}).lists
+    assert tuned.popularity_half_life_hours < Settings().lists.popularity_half_life_hours
+    assert tuned.weights == Settings().lists.weights, "a key that can not matter is not searched"
+
+
+@pytest.mark.slow
+def test_where_nothing_can_be_better_nothing_is_written(tmp_path: Path, capsys: Capture) -> None:
+    found = tmp_path / "found.yaml"
+    argv = [log(tmp_path, 30, drifts=False), "--k", "4", "--trials", "4", "--write", str(found)]
+    code, text = said(capsys, *argv)
+    assert code == 1
+    assert "nothing that was tried is better" in text or "nothing is written" in text
+    assert not found.exists()
+
+
+def test_a_search_goes_on_where_it_ended_and_only_there(tmp_path: Path, capsys: Capture) -> None:
+    study = ("--study", str(tmp_path / "study"))
+    clicks = log(tmp_path, 12, drifts=False)
+    _, first = said(capsys, clicks, "--trials", "1", *study)
+    assert "1 mrr@20" in first
+    _, second = said(capsys, clicks, "--trials", "2", *study)
+    assert "2 mrr@20" in second
+    assert "1 mrr@20" not in second
+    _, third = said(capsys, clicks, "--trials", "2", *study)
+    assert "mrr@20 0" not in third.replace("MRR@20", ""), "there is nothing left to try"
+    code, other = said(capsys, clicks, "--trials", "3", "--metric", "hr", *study)
+    assert code == 2
+    assert "holds the trials of another file, configuration or option" in other
+
+
+@pytest.mark.parametrize(
+    ("argv", "error"),
+    [
+        (("--trials", "0"), "--trials 0: at least 1"),
+        (("--confirm", "1"), "--confirm 1.0: a share from 0.05 to 0.9"),
+        (("--k", "0"), "--k 0: a list holds 1 to 100 items"),
+        (("--write", "no/where.yaml"), "cannot write no/where.yaml: make the directory no first"),
+        ((), "6 cases to search on, 200 are the least"),
+    ],
+)
+def test_what_is_wrong_is_told_in_one_line(
+    tmp_path: Path, capsys: Capture, argv: Sequence[str], error: str
+) -> None:
+    few = tmp_path / "few.csv"
+    few.write_text("user_id,item_id,timestamp\n" + "".join(f"a,i{n % 3},{n}\n" for n in range(12)))
+    code, text = said(capsys, str(few), *argv)
+    assert code == 2
+    assert error in text
+
+
+def test_without_optuna_the_extra_is_named(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tune, "find_spec", lambda name: None)
+    code, text = said(capsys, "nowhere.csv")
+    assert (code, text) == (
+        2,
+        "penstock: penstock tune needs optuna: pip install 'penstock[tune]'\n",
+    )
