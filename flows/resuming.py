@@ -60,7 +60,9 @@ def check_same_replay(folder: Path, file: str, format_name: str, settings: Setti
 
     Returns whether it is an old one. Raises UserError.
     """
-    asked = Replayed(Path(file).name, format_name, msgspec.to_builtins(settings.facts))
+    # As it is read again: JSON has no tuples.
+    facts = msgspec.json.decode(msgspec.json.encode(settings.facts))
+    asked = Replayed(Path(file).name, format_name, facts)
     if (folder / LIVE_NAME).exists():
         raise _others(folder, "a live run")
     begun, is_old = _noted(folder / FILE_NAME, asked)
