@@ -35,6 +35,7 @@ class ItemFacts:
             name: np.empty(0, _TYPES.get(name, np.bool_)) for name in _FILLS
         }
         self.sold_out_items = 0
+        self._turned: dict[int, bool] = {}
 
     @property
     def category(self) -> Rows:
@@ -82,6 +83,13 @@ class ItemFacts:
             if row != NOBODY and card is not None:
                 self._take(row, card)
 
+    def take_turned(self) -> tuple[Rows, Rows]:
+        """The items that are sold out, and those that are back, since last asked."""
+        turned, self._turned = self._turned, {}
+        rows = np.array(sorted(turned), np.int32)
+        is_gone = np.array([turned[row] for row in rows.tolist()], np.bool_)
+        return rows[is_gone], rows[~is_gone]
+
     def forget(self, rows: Rows) -> None:
         """These items were never seen."""
         self.reach(int(rows.max(initial=-1)) + 1)
@@ -97,5 +105,6 @@ class ItemFacts:
         if card.price is not None:
             self.price[row] = card.price
         is_gone = card.available is False
-        self.sold_out_items += is_gone - int(self.sold_out[row])
-        self.sold_out[row] = is_gone
+        if is_gone != self.sold_out[row]:
+            self.sold_out_items += 1 if is_gone else -1
+            self.sold_out[row] = self._turned[row] = is_gone

@@ -173,6 +173,7 @@ class Learned:
         )
         recommender = self.recommender
         recommender.facts.learn(recommender.items.live(), (), recommender.items, self.cards.rows)
+        recommender.facts.take_turned()
         if state.journal is not None:
             self._tables().settle()
             self.audience.settled()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from operators import leaving, lists, published, telling, triggers
+from operators import leaving, lists, published, sold_out, telling, triggers
 from operators.features import LAST_MS, feature_matrix, feature_rows
 from operators.learned import Learned
 from operators.recommend import Events
@@ -134,6 +134,7 @@ class Learning:
                 learned.propensity.order(row, micros, at_ms)
         if active:
             ledger.lists_written += lists.write(learned, active, writes)
+        writes += sold_out.writes(learned)
         lists_end = len(writes)
         writes += chain.from_iterable(one.lifetimes for one in visited)
         gone = leaving.forget(learned, leaving.evicted(visited, active), writes)

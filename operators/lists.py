@@ -23,13 +23,21 @@ def write(learned: Learned, active: Sequence[Active], writes: list[Write]) -> in
     """A list for whoever was active, unless they said no to that; how many were written."""
     listed = [name for name, _, wanted, *_ in active if wanted]
     if len(listed) < len(active):
+        refused = learned.recommender.shoppers.take([who[0] for who in active if not who[2]])
+        learned.recommender.written.forget(refused)
         writes += [("DEL", keys.top_key(who[0], keys.SLOT)) for who in active if not who[2]]
-    if not listed:
-        return 0
-    ranked = learned.recommender.serve(listed, learned.now_ms)
-    before = len(writes)
-    for name, text in zip(listed, ranked.json(learned.now_ms, MODEL), strict=True):
-        if text:
-            key = bulk(keys.top_key(name, keys.SLOT))
-            writes.append(command(f"{_SET}{key}{bulk(text)}{_LIST_TTL}", 5))
-    return len(writes) - before
+    new = of(learned, listed)
+    writes += new
+    return len(new)
+
+
+def of(learned: Learned, names: Sequence[str]) -> list[Write]:
+    """The lists of some shoppers as they are now; of one who has none, nothing."""
+    if not names:
+        return []
+    ranked = learned.recommender.serve(names, learned.now_ms)
+    return [
+        command(f"{_SET}{bulk(keys.top_key(name, keys.SLOT))}{bulk(text)}{_LIST_TTL}", 5)
+        for name, text in zip(names, ranked.json(learned.now_ms, MODEL), strict=True)
+        if text
+    ]

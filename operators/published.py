@@ -9,19 +9,20 @@ import orjson
 
 from operators import cluster_figures, segment_figures
 from operators.features import FEATURES
+from operators.written import ITEM_LIST_TTL_S
 from state import keys
 from state.segments import cluster_definition, definition_writes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from operators.captions import RankedLists
     from operators.learned import Learned
     from operators.learners.cluster_number import Tried
     from state.messages import Write
     from state.segments import Definition
 
 MODEL = "1"
-ITEM_LIST_TTL_S = 7 * 86_400
 POPULAR_TTL_S = 2 * 86_400
 QUALITY_EVERY_EVENTS = 65_536
 """How good the clusters are takes 20 ms to say."""
@@ -29,28 +30,27 @@ QUALITY_EVERY_EVENTS = 65_536
 
 def items(learned: Learned, most: int | None) -> list[Write]:
     """Cards that changed, and at most so many lists of each kind that did, all in turn."""
+    recommender, now_ms = learned.recommender, learned.now_ms
+    similar = of_items(recommender.similar(now_ms, most), keys.similar_key, now_ms)
+    bought = of_items(recommender.bought_together(now_ms, most), keys.bought_key, now_ms)
+    return similar + bought + learned.cards.writes()
+
+
+def of_items(
+    told: tuple[list[str], RankedLists], key_of: Callable[[str], str], now_ms: int
+) -> list[Write]:
+    """Lists of items; one that holds nothing any more is taken back."""
     writes: list[Write] = []
-    recommender = learned.recommender
-    for (names, ranked), key_of in (
-        (recommender.similar(most), keys.similar_key),
-        (recommender.bought_together(most), keys.bought_key),
-    ):
-        for name, text in zip(names, ranked.json(learned.now_ms, MODEL), strict=True):
-            if text:
-                writes.append(("SET", key_of(name), text, "EX", ITEM_LIST_TTL_S))
-    return writes + learned.cards.writes()
+    for name, text in zip(told[0], told[1].json(now_ms, MODEL), strict=True):
+        key = key_of(name)
+        writes.append(("SET", key, text, "EX", ITEM_LIST_TTL_S) if text else ("DEL", key))
+    return writes
 
 
 def figures(learned: Learned, watermark_ms: int, *, last: bool) -> list[Write]:
     """Lists of scopes, segments' figures, models."""
-    writes: list[Write] = []
     recommender, now_ms = learned.recommender, learned.moment_ms
-    scopes, ranked = recommender.popular_scopes()
-    popular = [*zip(scopes, ranked.json(now_ms, MODEL), strict=True)]
-    popular += [(("all", ""), text) for text in recommender.popular().json(now_ms, MODEL)]
-    for (kind, value), text in popular:
-        if text:
-            writes.append(("SET", keys.popular_key(kind, value), text, "EX", POPULAR_TTL_S))
+    writes = popular(learned)
     writes += _definitions(learned)
     if learned.audience.rows:
         audience, heard_ms = learned.audience, learned.heard_ms
@@ -64,6 +64,19 @@ def figures(learned: Learned, watermark_ms: int, *, last: bool) -> list[Write]:
         )
     writes += learned.propensity.models(now_ms)
     return writes + _models(learned, last=last)
+
+
+def popular(learned: Learned) -> list[Write]:
+    """What is popular in the shop, and in scopes where that changed; nothing there: taken back."""
+    recommender, now_ms = learned.recommender, learned.moment_ms
+    scopes, ranked = recommender.popular_scopes()
+    told = [*zip(scopes, ranked.json(now_ms, MODEL), strict=True)]
+    told += [(("all", ""), text) for text in recommender.popular().json(now_ms, MODEL)]
+    writes: list[Write] = []
+    for (kind, value), text in told:
+        key = keys.popular_key(kind, value)
+        writes.append(("SET", key, text, "EX", POPULAR_TTL_S) if text else ("DEL", key))
+    return writes
 
 
 def _definitions(learned: Learned) -> list[Write]:

@@ -23,7 +23,8 @@ from operators.learners.registry import LEARNERS
 from operators.learners.table import Kept, Table, without_prefix
 from operators.list_rules.rules import Rules
 from operators.ranking import without
-from operators.served import Served
+from operators.served import LIST_TTL_S, Served
+from operators.written import ITEM_LIST_TTL_S, Written
 from state import config
 from state.interactions import NOBODY, Card, Interactions, Lists, Requests, Vocabulary
 from state.times import DAY_MS, HOUR_MS
@@ -39,7 +40,15 @@ if TYPE_CHECKING:
     from state.interactions import Rows
 
     _Part = (
-        Learner | Contexts | Blend | BoughtTogether | ScopedPopularity | LastSeen | Served | Bought
+        Learner
+        | Contexts
+        | Blend
+        | BoughtTogether
+        | ScopedPopularity
+        | LastSeen
+        | Served
+        | Bought
+        | Written
     )
 
 BELIEFS: Mapping[str, float] = {
@@ -137,6 +146,9 @@ class Recommender(Kept):
         self.rules = Rules(
             rules or config.ListRules(), self.facts, reason_row(len(names) + RULES.index(OWN_BRAND))
         )
+        self.written = Written(k, LIST_TTL_S)
+        self.written_similar = Written(k, ITEM_LIST_TTL_S)
+        self.written_bought = Written(k, ITEM_LIST_TTL_S)
         self.told = (0, 0)
         """The items that `similar` and `bought_together` go on with; part of a snapshot."""
 
@@ -196,6 +208,8 @@ class Recommender(Kept):
         requests = self._requests(shoppers, now_ms)
         lists = self._would_show(requests)
         ranked = self._shown(requests, lists)
+        known = requests.shopper >= 0
+        self.written.remember(requests.shopper[known], ranked.lists.item[known], now_ms)
         kept = self.served.sample(requests.shopper)
         shown = [Lists(one.item[kept], one.score[kept], one.because[kept]) for one in lists]
         item, shopper = ranked.lists.item[kept], requests.shopper[kept]
@@ -221,6 +235,7 @@ class Recommender(Kept):
         row = self.shoppers.find(shopper)
         self.contexts.leave(row, heir)
         self.served.forget_shoppers(np.array([row], np.int32))
+        self.written.forget(np.array([row], np.int32))
         self.rules.leave(row, heir)
 
     def forget_shoppers(self, rows: Rows) -> None:
@@ -231,6 +246,7 @@ class Recommender(Kept):
         self.contexts.forget_shoppers(rows)
         self.served.forget_shoppers(rows)
         self.rules.bought.forget_shoppers(rows)
+        self.written.forget(rows)
         self.shoppers.forget(rows)
 
     def forget_items(self, rows: Rows) -> None:
@@ -243,24 +259,44 @@ class Recommender(Kept):
         self.served.forget_items(rows)
         self.seen.forget(rows)
         self.rules.bought.forget_items(rows)
+        self.written_similar.forget(rows)
+        self.written_bought.forget(rows)
         self.facts.forget(rows)
         self.items.forget(rows)
 
-    def similar(self, most: int | None = None) -> tuple[list[str], RankedLists]:
+    def similar(self, now_ms: int, most: int | None = None) -> tuple[list[str], RankedLists]:
         """Items whose company in sessions changed since last told, and that company.
 
         All of them, or at most so many, beginning where the time before ended.
         """
         items = self.covisitation.take_changed(most, self.told[0])
         self.told = (_behind(items, self.told[0]), self.told[1])
-        lists = self.covisitation.neighbours(items, self.k)
+        return self.similar_of(items, now_ms)
+
+    def similar_of(self, items: Rows, now_ms: int) -> tuple[list[str], RankedLists]:
+        """The company of items in sessions, to be written."""
+        lists = self.covisitation.neighbours(items, self.k, self.rules.sold_out_flags)
+        self.written_similar.remember(items, lists.item, now_ms)
         return self._ids(items), self._ranked(lists, "covisitation")
 
-    def bought_together(self, most: int | None = None) -> tuple[list[str], RankedLists]:
+    def bought_together(
+        self, now_ms: int, most: int | None = None
+    ) -> tuple[list[str], RankedLists]:
         """Items whose company in orders changed since last told, and that company, as in `similar`."""
         items = self.bought.take_changed(most, self.told[1])
         self.told = (self.told[0], _behind(items, self.told[1]))
-        return self._ids(items), self._ranked(self.bought.neighbours(items, self.k), "bought")
+        return self.bought_with(items, now_ms)
+
+    def bought_with(self, items: Rows, now_ms: int) -> tuple[list[str], RankedLists]:
+        """The company of items in orders, to be written."""
+        lists = self.bought.neighbours(items, self.k, self.rules.sold_out_flags)
+        self.written_bought.remember(items, lists.item, now_ms)
+        return self._ids(items), self._ranked(lists, "bought")
+
+    def change_holding(self, items: Rows) -> None:
+        """Count every list of an item or a scope that these belong to as changed."""
+        for part in (self.covisitation, self.bought, self.scoped):
+            part.table.change_holding(items)
 
     def tell_all(self) -> None:
         """Count every list of an item or a scope as changed."""
@@ -276,7 +312,7 @@ class Recommender(Kept):
         """The scopes that changed since last asked, as (kind, value), and what is popular there."""
         scopes = self.scoped.take_changed()
         names = [self.scopes.ids[row].partition(".") for row in scopes.tolist()]
-        lists = self.scoped.top(scopes, self.k)
+        lists = self.scoped.top(scopes, self.k, self.rules.sold_out_flags)
         return [(kind, value) for kind, _, value in names], self._own(self.popularity.name, lists)
 
     def vocabularies(self) -> dict[str, Vocabulary]:
@@ -323,6 +359,9 @@ class Recommender(Kept):
             "seen": self.seen,
             "served": self.served,
             "had": self.rules.bought,
+            "written": self.written,
+            "written_similar": self.written_similar,
+            "written_bought": self.written_bought,
         }
 
     def _requests(self, shoppers: Sequence[str], now_ms: int) -> Requests:

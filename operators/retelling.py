@@ -162,10 +162,5 @@ def rest(learned: Learned, watermark_ms: int, most: int) -> Iterator[list[Write]
         (recommender.similar, keys.similar_key),
         (recommender.bought_together, keys.bought_key),
     ):
-        while (found := take(most))[0]:
-            texts = found[1].json(learned.now_ms, published.MODEL)
-            yield [
-                ("SET", key_of(name), text, "EX", published.ITEM_LIST_TTL_S)
-                for name, text in zip(found[0], texts, strict=True)
-                if text
-            ]
+        while (found := take(learned.now_ms, most))[0]:
+            yield published.of_items(found, key_of, learned.now_ms)

@@ -171,6 +171,7 @@ class OutOfStock(_Section, frozen=True):
     """What cannot be had is not listed."""
 
     enabled: bool = True
+    rewrite_max: NotNegative = 2000
 
 
 class OwnBrand(_Section, frozen=True):

@@ -154,7 +154,7 @@ def test_before_the_first_event_lists_are_empty() -> None:
     assert recommender.rank(["ann"], NOW_MS).entries() == [[]]
     assert recommender.rank([], NOW_MS).entries() == []
     assert recommender.popular().entries() == [[]]
-    assert recommender.similar()[0] == []
+    assert recommender.similar(NOW_MS)[0] == []
 
 
 def test_every_reason_names_an_item_of_the_session_or_a_learner() -> None:
@@ -227,14 +227,14 @@ def test_keys_beside_the_lists_are_told_once_after_they_changed() -> None:
     recommender = Recommender()
     recommender.learn(views([("ann", "mug", 0), ("ann", "cup", 1)], category="kitchen"))
     recommender.learn(views([("bob", "pot", 0), ("bob", "pan", 1)], kind=PURCHASE))
-    items, similar = recommender.similar()
+    items, similar = recommender.similar(NOW_MS)
     assert dict(zip(items, similar.entries(), strict=True)) == {
         "mug": [("cup", 1.0, "because:mug")],
         "cup": [("mug", 1.0, "because:cup")],
         "pot": [("pan", 1.0, "because:pot")],
         "pan": [("pot", 1.0, "because:pan")],
     }
-    items, bought = recommender.bought_together()
+    items, bought = recommender.bought_together(NOW_MS)
     assert dict(zip(items, bought.entries(), strict=True)) == {
         "pot": [("pan", 1.0, "because:pot")],
         "pan": [("pot", 1.0, "because:pan")],
@@ -243,7 +243,7 @@ def test_keys_beside_the_lists_are_told_once_after_they_changed() -> None:
     assert scopes == [("category", "kitchen")]
     assert popular.entries() == [[("mug", 0.5, "popular"), ("cup", 0.5, "popular")]]
     assert len(recommender.popular().entries()[0]) == 4
-    assert recommender.similar()[0] == recommender.bought_together()[0] == []
+    assert recommender.similar(NOW_MS)[0] == recommender.bought_together(NOW_MS)[0] == []
     assert recommender.popular_scopes()[0] == []
 
 

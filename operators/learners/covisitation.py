@@ -21,6 +21,7 @@ from state.times import DAY_MS, HOUR_MS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from operators.item_facts import Flags
     from operators.learners.table import Arrays
     from state.interactions import Interactions, Requests, Rows
 
@@ -79,9 +80,10 @@ class Covisitation(Kept):
         wide = (n, reach * self.table.width)
         return best_items(item.reshape(wide), score.reshape(wide), because, k, repeats=reach)
 
-    def neighbours(self, items: Rows, k: int) -> Lists:
-        """The items that go best with each of these, itself left out; scores are shares."""
-        return _neighbours(self.table, items, k)
+    def neighbours(self, items: Rows, k: int, sold_out: Flags | None = None) -> Lists:
+        """The items that go best with each of these, itself left out and what cannot be had; scores are
+        shares."""
+        return _neighbours(self.table, items, k, sold_out)
 
     def take_changed(self, most: int | None = None, start: int = 0) -> Rows:
         """The items whose neighbours changed since they were taken, as `HeaviestPartners` has it."""
@@ -148,9 +150,10 @@ class BoughtTogether(Kept):
             np.tile(at_ms[event], 2),
         )
 
-    def neighbours(self, items: Rows, k: int) -> Lists:
-        """The items most often bought with each of these; scores are shares."""
-        return _neighbours(self.table, items, k)
+    def neighbours(self, items: Rows, k: int, sold_out: Flags | None = None) -> Lists:
+        """The items most often bought with each of these, but for what cannot be had; scores are
+        shares."""
+        return _neighbours(self.table, items, k, sold_out)
 
     def take_changed(self, most: int | None = None, start: int = 0) -> Rows:
         """The items whose neighbours changed since they were taken, as `HeaviestPartners` has it."""
@@ -203,9 +206,11 @@ class BoughtTogether(Kept):
         return self.buyer[shopper]
 
 
-def _neighbours(table: HeaviestPartners, items: Rows, k: int) -> Lists:
+def _neighbours(table: HeaviestPartners, items: Rows, k: int, sold_out: Flags | None) -> Lists:
     partner, weight = table.take(items)
     weight[partner == items[:, None]] = 0
+    if sold_out is not None:
+        weight[sold_out[partner]] = 0
     weight /= np.maximum(weight.sum(axis=1, keepdims=True), np.finfo(np.float32).tiny)
     because = np.broadcast_to(items[:, None], partner.shape)
     return best_items(partner, weight, because, k, repeats=1)

@@ -189,6 +189,14 @@ class HeaviestPartners(Kept):
             self.partner[part][gone], self.weight[part][gone] = NOBODY, 0
             self._marks.mark(start + np.flatnonzero(gone.any(axis=1)))
 
+    def change_holding(self, partners: Rows) -> None:
+        """Count every row that has one of these as touched: a sweep over the whole table."""
+        for start in range(0, self.rows, ROWS_AT_ONCE):
+            part = slice(start, min(start + ROWS_AT_ONCE, self.rows))
+            rows = start + np.flatnonzero(among(self.partner[part], partners).any(axis=1))
+            self.changed[rows] = True
+            self._marks.mark(rows)
+
     def change_all(self) -> None:
         """Count every row that has partners as touched."""
         self.changed[: self.rows] = (self.partner[: self.rows] != NOBODY).any(axis=1)

@@ -16,6 +16,7 @@ from state.times import DAY_MS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from operators.item_facts import Flags
     from operators.learners.table import Arrays
     from state.interactions import Interactions, Requests, Rows, Times, Weights
 
@@ -115,9 +116,11 @@ class ScopedPopularity(Kept):
         some = scope >= 0
         self.table.add(scope[some], item[some], weight[some], at_ms[some])
 
-    def top(self, scopes: Rows, k: int) -> Lists:
-        """A list for each scope, with each item's share of what is kept of it."""
+    def top(self, scopes: Rows, k: int, sold_out: Flags | None = None) -> Lists:
+        """A list for each scope without what cannot be had, with each item's share of what is kept."""
         item, weight = self.table.take(scopes)
+        if sold_out is not None:
+            weight[sold_out[item]] = 0
         weight /= np.maximum(weight.sum(axis=1, keepdims=True), np.finfo(np.float32).tiny)
         return best_items(item, weight, np.full_like(item, NOBODY), k, repeats=1)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from operators.item_facts import Flags, ItemFacts
+    from operators.item_facts import Flags
     from state.interactions import Rows
 
 
-def hidden(item: Rows, facts: ItemFacts) -> Flags:
-    """Which places of lists [n, w] hold an item that is out of stock."""
-    return facts.sold_out[item] & (item >= 0)
+def hidden(item: Rows, sold_out: Flags) -> Flags:
+    """Which places of lists [n, w] hold an item that is out of stock, by flags of items."""
+    return sold_out[item] & (item >= 0)

@@ -77,14 +77,19 @@ class Rules:
 
     def sold_out(self) -> Rows:
         """Items that must not be in any list."""
-        if not self.settings.out_of_stock.enabled or not self.facts.sold_out_items:
-            return np.empty(0, np.int32)
-        return np.flatnonzero(self.facts.sold_out).astype(np.int32)
+        flags = self.sold_out_flags
+        return np.empty(0, np.int32) if flags is None else np.flatnonzero(flags).astype(np.int32)
+
+    @property
+    def sold_out_flags(self) -> Flags | None:
+        """The same by row, None where there are none."""
+        is_on = self.settings.out_of_stock.enabled and self.facts.sold_out_items
+        return self.facts.sold_out if is_on else None
 
     def _hides(self) -> bool:
         """Whether there is anything that must not be shown to somebody."""
         bought = self.settings.already_bought.enabled and len(self.bought.pairs) > 0
-        return bought or (self.settings.out_of_stock.enabled and self.facts.sold_out_items > 0)
+        return bought or self.sold_out_flags is not None
 
     def _moves(self) -> bool:
         """Whether order may change."""
@@ -99,8 +104,8 @@ class Rules:
             wait_ms = settings.already_bought.wait_min * MINUTE_MS
             again_min = settings.already_bought.again_min
             gone |= self.bought.hidden(requests, item, self.facts, wait_ms, again_min)
-        if settings.out_of_stock.enabled and self.facts.sold_out_items:
-            gone |= out_of_stock.hidden(item, self.facts)
+        if (sold_out := self.sold_out_flags) is not None:
+            gone |= out_of_stock.hidden(item, sold_out)
         return gone
 
     def _fill(

@@ -1,0 +1,65 @@
+"""An item sells out: the lists in Redis that hold it are made anew, within the batch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from operators import lists, published
+from state import keys
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from operators.captions import RankedLists
+    from operators.learned import Learned
+    from operators.written import Written
+    from state.interactions import Rows
+    from state.messages import Write
+
+
+def writes(learned: Learned) -> list[Write]:
+    """What follows from items that sold out or came back, after the lists of who was active.
+
+    Of each kind `rewrite_max` lists that hold a sold-out item are made anew, those written last. The
+    others are taken back: a storefront falls back on what is popular until they are made again, which
+    for a shopper is the next event. What is back comes into lists when they are made.
+    """
+    recommender, now_ms = learned.recommender, learned.now_ms
+    rule = learned.settings.lists.rules.out_of_stock
+    gone, back = recommender.facts.take_turned()
+    if not rule.enabled or not (len(gone) or len(back)):
+        return []
+    told: list[Write] = []
+    if len(gone):
+        ids = recommender.shoppers.ids
+        rows = recommender.written.holding(gone, now_ms)
+        again, others = rows[: rule.rewrite_max], rows[rule.rewrite_max :]
+        told += lists.of(learned, [ids[row] for row in again.tolist()])
+        told += [("DEL", keys.top_key(ids[row], keys.SLOT)) for row in others.tolist()]
+        recommender.written.forget(others)
+        told += _of_items(
+            learned, gone, recommender.written_similar, recommender.similar_of, keys.similar_key
+        )
+        told += _of_items(
+            learned, gone, recommender.written_bought, recommender.bought_with, keys.bought_key
+        )
+        recommender.scoped.table.change_holding(gone)
+    if len(back):
+        recommender.change_holding(back)
+    return told + published.popular(learned)
+
+
+def _of_items(
+    learned: Learned,
+    gone: Rows,
+    written: Written,
+    made: Callable[[Rows, int], tuple[list[str], RankedLists]],
+    key_of: Callable[[str], str],
+) -> list[Write]:
+    now_ms, most = learned.now_ms, learned.settings.lists.rules.out_of_stock.rewrite_max
+    rows = written.holding(gone, now_ms)
+    again, others = rows[:most], rows[most:]
+    written.forget(others)
+    ids = learned.recommender.items.ids
+    told = published.of_items(made(again, now_ms), key_of, now_ms)
+    return told + [("DEL", key_of(ids[row])) for row in others.tolist()]
