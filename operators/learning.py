@@ -189,7 +189,9 @@ class Learning:
         cards, changed = learned.cards.rows, learned.cards.take_fresh()
         if not clicks:
             return Events([], [], [], [], [], [], [], [], cards, changed)
-        _, shoppers, items, types, at_ms, session_ms, categories = zip(*clicks, strict=True)
+        _, shoppers, items, types, at_ms, session_ms, categories, countries = zip(
+            *clicks, strict=True
+        )
         learned.now_ms = max(learned.now_ms, max(at_ms))
         rows = learned.recommender.shoppers.take(shoppers)
         return Events(
@@ -203,6 +205,7 @@ class Learning:
             learned.audience.segments_of("cluster", rows),
             cards,
             changed,
+            [country or None for country in countries],
         )
 
     def _segments(self, active: list[Active], writes: list[Write]) -> tuple[int, list[Change]]:

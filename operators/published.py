@@ -72,6 +72,8 @@ def popular(learned: Learned) -> list[Write]:
     scopes, ranked = recommender.popular_scopes()
     told = [*zip(scopes, ranked.json(now_ms, MODEL), strict=True)]
     told += [(("all", ""), text) for text in recommender.popular().json(now_ms, MODEL)]
+    trending = recommender.trending_now(now_ms).json(now_ms, MODEL)
+    told += [(("trending", ""), text) for text in trending]
     writes: list[Write] = []
     for (kind, value), text in told:
         key = keys.popular_key(kind, value)

@@ -21,7 +21,9 @@ from operators.learners.covisitation import BoughtTogether, Covisitation
 from operators.learners.popularity import Popularity, ScopedPopularity
 from operators.learners.registry import LEARNERS
 from operators.learners.table import Kept, Table, without_prefix
+from operators.learners.trending import Trending
 from operators.list_rules.rules import Rules
+from operators.price_levels import levels
 from operators.ranking import without
 from operators.served import LIST_TTL_S, Served
 from operators.written import ITEM_LIST_TTL_S, Written
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
         | Served
         | Bought
         | Written
+        | Trending
     )
 
 BELIEFS: Mapping[str, float] = {
@@ -68,8 +71,8 @@ class Events:
     """A batch of what shoppers did with items, n long, in arrival order.
 
     `kinds` VIEW, CART or PURCHASE; `weights` how much each says; `session_start_ms` of the session
-    each event belongs to; `categories` and `segments` name the scopes of popularity it counts in,
-    None for none. `cards` are those of all items, `changed` the items whose card did.
+    each event belongs to; `categories`, `segments` and `countries` name the scopes of popularity it
+    counts in, None for none. `cards` are those of all items, `changed` the items whose card did.
     """
 
     shoppers: Sequence[str]
@@ -82,6 +85,7 @@ class Events:
     segments: Sequence[str | None]
     cards: Mapping[str, Card] = field(default_factory=dict)
     changed: Sequence[str] = ()
+    countries: Sequence[str | None] = ()
 
 
 class Recommender(Kept):
@@ -127,6 +131,7 @@ class Recommender(Kept):
         )
         self.bought = bought or BoughtTogether()
         self.scoped = scoped or ScopedPopularity()
+        self.trending = Trending(usual_half_life_ms=self.popularity.clock.half_life_ms)
 
         self.k = k
         self.pool = max(pool, k) + (0 if allow_repeats else reach)
@@ -183,9 +188,16 @@ class Recommender(Kept):
             learner.learn_many(batch)
         self.bought.learn_many(batch)
         self.rules.learn(batch)
-        for kind, values in (("category", events.categories), ("segment", events.segments)):
-            scope = self._scope_rows(kind, values)
-            self.scoped.learn_many(scope, batch.item, batch.weight, batch.at_ms)
+        self.trending.learn_many(batch)
+        for kind, values in (
+            ("category", events.categories),
+            ("segment", events.segments),
+            ("country", events.countries),
+            ("price", levels(self.facts.price[batch.item])),
+        ):
+            if values:
+                scope = self._scope_rows(kind, values)
+                self.scoped.learn_many(scope, batch.item, batch.weight, batch.at_ms)
         # Last: learners are judged, and learn, by what was known of items before the batch.
         self.describe(events.changed, events.cards)
         return batch
@@ -255,6 +267,7 @@ class Recommender(Kept):
             learner.forget_items(rows)
         self.bought.forget_items(rows)
         self.scoped.forget_items(rows)
+        self.trending.forget_items(rows)
         self.contexts.forget_items(rows)
         self.served.forget_items(rows)
         self.seen.forget(rows)
@@ -306,6 +319,11 @@ class Recommender(Kept):
     def popular(self) -> RankedLists:
         """One list: what everybody looks at."""
         top = self.popularity.top(self.k, self.rules.sold_out())
+        return self._own(self.popularity.name, top)
+
+    def trending_now(self, now_ms: int) -> RankedLists:
+        """One list: what is looked at more than usual; the score is how many times as much."""
+        top = self.trending.top(self.popularity, now_ms, self.k, self.rules.sold_out())
         return self._own(self.popularity.name, top)
 
     def popular_scopes(self) -> tuple[list[tuple[str, str]], RankedLists]:
@@ -362,6 +380,7 @@ class Recommender(Kept):
             "written": self.written,
             "written_similar": self.written_similar,
             "written_bought": self.written_bought,
+            "trending": self.trending,
         }
 
     def _requests(self, shoppers: Sequence[str], now_ms: int) -> Requests:
@@ -418,9 +437,8 @@ class Recommender(Kept):
 
     def _scope_rows(self, kind: str, values: Sequence[str | None]) -> Rows:
         row = self.scopes.row
-        return np.array(
-            [NOBODY if value is None else row(f"{kind}.{value}") for value in values], np.int32
-        )
+        rows = {v: NOBODY if v is None else row(f"{kind}.{v}") for v in dict.fromkeys(values)}
+        return np.fromiter(map(rows.__getitem__, values), np.int32, len(values))
 
     def _ids(self, items: Rows) -> list[str]:
         return [self.items.ids[row] for row in items.tolist()]

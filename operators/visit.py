@@ -205,9 +205,12 @@ class Shoppers:
         at_ms, kind = event.event_ts, event.type
         session_ms = at_ms if session is None else session.start_ms
         clicks, tastes, currency = self.out.clicks, self.rules.tastes, event.currency or ""
+        country = event.country or ""
         for item in event.items:
             category = "/".join(item.category)
-            clicks.append((position, name, item.item_id, kind, at_ms, session_ms, category))
+            clicks.append(
+                (position, name, item.item_id, kind, at_ms, session_ms, category, country)
+            )
             self._told[item.item_id] = (at_ms, item, currency)
             if category:
                 tastes.add(shopper, category, at_ms)

@@ -203,7 +203,7 @@ def card_key(item: str) -> str:
 
 
 def popular_key(kind: str = "all", value: str = "") -> str:
-    """The STRING with the fallback list of a scope: all, a category or a segment.
+    """The STRING with the list of a scope: all, trending, a category, segment, country, price level.
 
     >>> popular_key(), popular_key("category", "shoes")
     ('ps:1:popular:{all}:24h', 'ps:1:popular:{category.shoes}:24h')

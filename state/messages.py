@@ -115,9 +115,10 @@ class Totals(msgspec.Struct):
     returned: int = 0
 
 
-Click = tuple[int, str, str, str, int, int, str]
+Click = tuple[int, str, str, str, int, int, str, str]
 """One item of an event that shows taste: position in the batch, shopper, item, event type, event time
-(ms), start of the session it belongs to (ms), category as one name (`shoes/running`) or ""."""
+(ms), start of the session it belongs to (ms), category as one name (`shoes/running`) or "", country or
+""."""
 
 Told = tuple[int, Item, str]
 """What an event or the catalogue says of an item: event time (ms), item, currency or ""."""

@@ -63,6 +63,10 @@ class DecayClock:
         age = (at_ms - (self.origin_ms or 0)) / self.half_life_ms
         return np.exp2(age).astype(np.float32)
 
+    def left(self, now_ms: int) -> float:
+        """What a stored weight of 1 counts at a time."""
+        return float(2.0 ** (((self.origin_ms or 0) - now_ms) / self.half_life_ms))
+
     def arrays(self) -> NDArray[np.int64]:
         """The origin as an array of none or one."""
         return np.array([] if self.origin_ms is None else [self.origin_ms], np.int64)

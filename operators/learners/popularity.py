@@ -9,7 +9,7 @@ import numpy as np
 from operators.learners.heaviest import DecayClock, HeaviestPartners, fade, grown
 from operators.learners.table import Kept, Table
 from operators.ranking import best_items, descending
-from state.interactions import NOBODY, Lists
+from state.interactions import NOBODY, Lists, empty_lists
 from state.marks import Marks
 from state.times import DAY_MS
 
@@ -56,16 +56,7 @@ class Popularity(Kept):
         if without is not None and len(without):
             count = count.copy()
             count[without[without < self.items]] = 0
-        k_there = min(k, int(np.count_nonzero(count)))
-        if not k_there:
-            return _nothing(k)
-        threshold = np.partition(count, len(count) - k_there)[len(count) - k_there]
-        above = np.flatnonzero(count >= threshold)
-        item = above[descending(count[above]).argsort(kind="stable")][:k_there]
-        score = count[item] / count.sum()
-        padded = _nothing(k)
-        padded.item[0, :k_there], padded.score[0, :k_there] = item, score
-        return padded
+        return highest(count / np.maximum(count.sum(), np.finfo(np.float32).tiny), k)
 
     def candidates(self, requests: Requests, k: int) -> Lists:
         """The same k most popular items for every request."""
@@ -145,11 +136,13 @@ class ScopedPopularity(Kept):
         self.table.restore(arrays)
 
 
-def _nothing(k: int) -> Lists:
-    """One empty list."""
-    shape = (1, k)
-    return Lists(
-        np.full(shape, NOBODY, np.int32),
-        np.zeros(shape, np.float32),
-        np.full(shape, NOBODY, np.int32),
-    )
+def highest(score: Weights, k: int) -> Lists:
+    """One list: the k items with the highest scores above 0."""
+    lists = empty_lists(1, k)
+    k_there = min(k, int(np.count_nonzero(score)))
+    if k_there:
+        threshold = np.partition(score, len(score) - k_there)[len(score) - k_there]
+        above = np.flatnonzero(score >= threshold)
+        item = above[descending(score[above]).argsort(kind="stable")][:k_there]
+        lists.item[0, :k_there], lists.score[0, :k_there] = item, score[item]
+    return lists
