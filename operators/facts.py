@@ -1,19 +1,23 @@
 """What of the store are facts: sessions, profiles, counters and identities.
 
-Facts depend on the events alone. What is learned (clusters, RFM, lists, models) depends also on how
-events were cut into batches, and is left out here.
+Facts depend on the events alone. What is learned (clusters, RFM, chances, lists, models) depends also
+on how events were cut into batches, and is left out here.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from operators.propensity import told
 from state.messages import Totals
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_LEARNED_FIELDS = frozenset({b"cluster", b"cluster_distance", b"rfm"})
+_LEARNED_FIELDS = frozenset(
+    {b"cluster", b"cluster_distance", b"rfm"}
+    | {name.encode() for name in (told.SESSION, *told.MODELS_OF_LATER)}
+)
 # Whether a device had been seen before it was identified depends on what came first; who is in
 # memory, and who in Redis, on how much there is of it.
 _COUNTERS = frozenset(

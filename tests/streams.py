@@ -20,7 +20,17 @@ from flows.replay import run
 from operators.routing import SourceClock, joined
 from operators.shards import DeviceShard, UserShard, regroup
 from operators.visit import Rules
-from state.config import Lifecycle, Lists, Profiles, Redis, Sessions, Settings, Source, State
+from state.config import (
+    Lifecycle,
+    Lists,
+    Profiles,
+    Propensity,
+    Redis,
+    Sessions,
+    Settings,
+    Source,
+    State,
+)
 from state.events import Consent, Event, Item
 from state.store import Store
 
@@ -282,12 +292,13 @@ def arguments(write: Write) -> Arguments:
 
 
 def flow_settings(**more: Any) -> Settings:
-    """A flow with few shards, whose clusters and lists start early and are written often."""
+    """A flow with few shards, whose clusters, chances and lists start early and are written often."""
     source = Source(batch_events=more.pop("batch_events", 100), epoch_ms=more.pop("epoch_ms", 1))
     return Settings(
         source=source,
         sessions=Sessions(shards=SHARDS),
         lists=Lists(figures_every_ms=60_000),
+        propensity=Propensity(sampled_share=0.5, labels_min=5),
         redis=Redis(timeout_ms=2000, patience_s=30),
         **more,
     )

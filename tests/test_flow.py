@@ -94,6 +94,8 @@ def test_the_names_of_what_is_stored_are_frozen() -> None:
 
 def test_every_key_of_the_contract_is_filled(whole: dict[str, Any]) -> None:
     kinds = {key.rpartition("}:")[2] if "}:" in key else key.split("{")[0] for key in whole}
+    fields = {name for key in whole if key.endswith("}:profile") for name, _ in whole[key]}
+    assert {b"p_buy_session", b"cluster", b"rfm", b"stage"} <= fields
     assert kinds >= {
         *("profile", "segments", "top:home", "session", "members", "definition", "stats"),
         *("similar", "bought", "card", "24h", "ps:1:alias:", "ps:1:model:", "ps:1:changes:"),
