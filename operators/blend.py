@@ -14,6 +14,7 @@ from operators.captions import reason_row
 from operators.learners.table import Kept
 from operators.mixture import PLACES, Mixture, situation
 from operators.ranking import heaviest, sums
+from operators.signals import BELIEFS
 from state.interactions import NOBODY, VIEW, Lists, Requests
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from operators.learners.table import Arrays
+    from operators.mixture import SignsOf
+    from operators.signals import Against
     from state.interactions import Interactions, Rows, Weights
 
     Shares = NDArray[np.float64]
@@ -49,17 +52,23 @@ class Blend(Kept):
     """The learners' lists summed to chances by `Mixture`, which learns from what came next.
 
     `beliefs` is what each learner's word counts to begin with, above 0; `memory` how many judged
-    events hit rates and steps of learning reach back.
+    events hit rates and steps of learning reach back; `against` says what speaks against items.
     """
 
     def __init__(
-        self, names: Sequence[str], beliefs: Sequence[float], *, memory: int = 10_000
+        self,
+        names: Sequence[str],
+        beliefs: Sequence[float],
+        *,
+        memory: int = 10_000,
+        against: Against | None = None,
     ) -> None:
         if len(names) != len(beliefs) or not names or min(beliefs) <= 0:
             raise ValueError(f"each of {list(names)} needs a belief above 0, got {list(beliefs)}")
         self.names = tuple(names)
         self.memory = memory
-        self.mixture = Mixture(names, beliefs, memory)
+        self._against = against
+        self.mixture = Mixture(names, beliefs, memory, BELIEFS if against else ())
         self.hits: Shares = np.zeros(len(names))
         self.judged = 0.0
         self.events = 0
@@ -87,13 +96,16 @@ class Blend(Kept):
         if not len(case):
             return
         context, came = batch.context[case], batch.item[case]
-        lists = would_show(Requests(batch.shopper[case], context, batch.at_ms[case]))
+        requests = Requests(batch.shopper[case], context, batch.at_ms[case])
+        lists = would_show(requests)
         item = np.stack([one.item[:, :PLACES] for one in lists], axis=1)
         score = np.stack([one.score[:, :PLACES] for one in lists], axis=1)
         kept = (1 - 1 / self.memory) ** len(case)
         self.hits = self.hits * kept + (item == came[:, None, None]).any(axis=2).sum(axis=0)
         self.judged = self.judged * kept + len(case)
-        self.mixture.learn(item, score, situation(context), came)
+        self.mixture.learn(
+            item, score, situation(context), came, lambda part: self._signs_of(requests.part(part))
+        )
 
     def mix(self, requests: Requests, lists: Sequence[Lists], k: int) -> Lists:
         """The learners' lists, in the order of `names`, as one of at most k items a request.
@@ -103,7 +115,7 @@ class Blend(Kept):
         named none.
         """
         parts = [
-            self._mixed(requests.context[part], [_rows(one, part) for one in lists], k)
+            self._mixed(requests.part(part), [_rows(one, part) for one in lists], k)
             for at in range(0, max(len(requests), 1), ROWS_AT_ONCE)
             for part in [slice(at, at + ROWS_AT_ONCE)]
         ]
@@ -128,16 +140,26 @@ class Blend(Kept):
         by[item < 0] = NOBODY
         return by
 
-    def _mixed(self, context: Rows, lists: Sequence[Lists], k: int) -> Lists:
+    def _signs_of(self, requests: Requests) -> SignsOf | None:
+        """How signs of items are told, if anything is known of any."""
+        against = self._against
+        if against is None or against.is_empty:
+            return None
+        return lambda row, item: against.signs(requests, row, item)
+
+    def _mixed(self, requests: Requests, lists: Sequence[Lists], k: int) -> Lists:
         item = np.stack([one.item for one in lists], axis=1)
         score: Weights = np.stack([one.score for one in lists], axis=1)
         reasons = [
             np.where(one.because >= 0, one.because, reason_row(at)) for at, one in enumerate(lists)
         ]
-        says = self.mixture.says(item, score, situation(context))
+        says = self.mixture.says(item, score, situation(requests.context))
         of = sums(item.reshape(says.shape), says)
         because = np.stack(reasons, axis=1).ravel()[of.strongest(says)]
-        return heaviest(of, self.mixture.chances(of), because, len(context), k)
+        signs_of = self._signs_of(requests)
+        if signs_of is not None:
+            of = self.mixture.with_signs(of, signs_of(of.row, of.item))
+        return heaviest(of, self.mixture.chances(of), because, len(requests), k)
 
     def small(self) -> Arrays:
         """What the learners proved to be worth."""

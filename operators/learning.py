@@ -18,6 +18,7 @@ from operators import leaving, lists, published, sold_out, telling, triggers
 from operators.features import LAST_MS, feature_matrix, feature_rows
 from operators.learned import Learned
 from operators.recommend import Events
+from operators.signals import KIND_OF, Signals
 from operators.together import told_as_one
 from state.interactions import CART, NOBODY, PURCHASE, VIEW
 from state.messages import Branch, Output
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from state.config import Settings
     from state.interactions import Interactions
     from state.journal import Journals
-    from state.messages import Active, BatchId, Click, Part, Visited, Write
+    from state.messages import Active, BatchId, Click, Part, Signal, Visited, Write
 
 EVENTS_AN_ITEM = 16
 ITEMS_MIN = 32
@@ -125,6 +126,7 @@ class Learning:
         changes += learned.retiring.advance(learned, writes)
         writes += telling.changed(changes)
         segments_end = len(writes)
+        recommender.hear(self._signals(batches))
         changes += self._triggers(recommender.learn(clicks))
         learned.propensity.learn(visited)
         for one in visited:
@@ -206,6 +208,22 @@ class Learning:
             cards,
             changed,
             [country or None for country in countries],
+        )
+
+    def _signals(self, batches: list[list[Visited]]) -> Signals:
+        """What came of items, in the order in which it was read; of those that are known."""
+        recommender = self.learned.recommender
+        told: list[Signal] = []
+        for visited in batches:
+            told += sorted(chain.from_iterable(one.signals for one in visited), key=itemgetter(0))
+        rows = [(recommender.shoppers.find(one[1]), recommender.items.find(one[2])) for one in told]
+        known = [(*pair, one) for pair, one in zip(rows, told, strict=True) if min(pair) != NOBODY]
+        return Signals(
+            np.array([shopper for shopper, _, _ in known], np.int32),
+            np.array([item for _, item, _ in known], np.int32),
+            np.array([KIND_OF[one[3]] for _, _, one in known], np.int8),
+            np.array([one[4] for _, _, one in known], np.int64),
+            np.array([one[5] for _, _, one in known], np.int32),
         )
 
     def _segments(self, active: list[Active], writes: list[Write]) -> tuple[int, list[Change]]:

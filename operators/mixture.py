@@ -12,11 +12,14 @@ import numpy as np
 from operators.ranking import Sums, sums
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from state.interactions import Rows, Weights
+
+    SignsOf = Callable[[NDArray[np.intp], Rows], Weights]
+    """Signs of items, float32[n, signs], by the rows they are listed in; both ascend together."""
 
 FEATURES = ("place", "log_place", "log_score", "listed")
 """Of an item in a learner's list: 1/place, how early by the logarithm, score against the first one's
@@ -75,15 +78,30 @@ class Mixture:
     came next (multinomial logit, McFadden 1974; steps as in Duchi, Hazan and Singer, "Adaptive
     subgradient methods", JMLR 2011), whose memory fades over `memory` cases.
 
-    weights float64[SITUATIONS + 1, learners, FEATURES], those for all situations last.
+    weights float64[SITUATIONS + 1, learners, FEATURES], those for all situations last. Beside them are
+    weights of `signs`, what is told of an item whoever listed it; the same for all situations.
     """
 
-    def __init__(self, names: Sequence[str], beliefs: Sequence[float], memory: int) -> None:
+    def __init__(
+        self,
+        names: Sequence[str],
+        beliefs: Sequence[float],
+        memory: int,
+        signs: Sequence[float] = (),
+    ) -> None:
         self.names = tuple(names)
         self.memory = memory
         self.weights = np.zeros((SITUATIONS + 1, len(names), len(FEATURES)))
         self.weights[-1] = np.array(beliefs)[:, None]
         self.squares = np.zeros(self.weights.shape)
+        self.sign_weights = np.array(signs, np.float64)
+        self.sign_squares = np.zeros(len(signs))
+
+    def with_signs(self, of: Sums, signs: Weights | None) -> Sums:
+        """Sums with what signs of their items say added."""
+        if signs is None or not len(of.item):
+            return of
+        return of._replace(score=of.score + signs @ self.sign_weights.astype(np.float32))
 
     def says(self, item: Rows, score: Weights, situations: NDArray[np.intp]) -> Weights:
         """What each place of lists [n, learners, places] adds to its item's logarithmic chance.
@@ -108,16 +126,32 @@ class Mixture:
         chance /= np.repeat(np.add.reduceat(chance, first), count)
         return np.asarray(chance, np.float32)
 
-    def learn(self, item: Rows, score: Weights, situations: NDArray[np.intp], came: Rows) -> None:
+    def learn(
+        self,
+        item: Rows,
+        score: Weights,
+        situations: NDArray[np.intp],
+        came: Rows,
+        signs_of: Callable[[slice], SignsOf | None] = lambda part: None,
+    ) -> None:
         """Learn what came after lists [n, learners, places] that stood, in their order."""
         for start in range(0, len(came), CASES_AT_ONCE):
             part = slice(start, start + CASES_AT_ONCE)
-            self._step(item[part], score[part], situations[part], came[part])
+            self._step(item[part], score[part], situations[part], came[part], signs_of(part))
 
-    def _step(self, item: Rows, score: Weights, situations: NDArray[np.intp], came: Rows) -> None:
+    def _step(
+        self,
+        item: Rows,
+        score: Weights,
+        situations: NDArray[np.intp],
+        came: Rows,
+        signs_of: SignsOf | None,
+    ) -> None:
         n = len(came)
         values = features(item, score)
         of = sums(item.reshape(n, -1), self._said(values, situations))
+        signs = None if signs_of is None else signs_of(of.row, of.item)
+        of = self.with_signs(of, signs)
         is_next = of.item == came[of.row]
         hit = np.bincount(of.row[is_next], minlength=n) > 0
         missed = np.where(hit[of.row], is_next - self.chances(of), 0)
@@ -130,14 +164,21 @@ class Mixture:
         self.squares *= (1 - 1 / self.memory) ** n
         self.squares += gradient**2
         self.weights += RATE * gradient / np.sqrt(self.squares + STEADY)
+        if signs is not None:
+            of_signs = missed @ signs
+            self.sign_squares *= (1 - 1 / self.memory) ** n
+            self.sign_squares += of_signs**2
+            self.sign_weights += RATE * of_signs / np.sqrt(self.sign_squares + STEADY)
 
     def small(self) -> dict[str, NDArray[Any]]:
         """The weights and the memory of their steps, by learner, copied."""
-        return {
+        of_learners = {
             f"{what}/{name}": array[:, place].copy()
             for what, array in (("weights", self.weights), ("squares", self.squares))
             for place, name in enumerate(self.names)
         }
+        signs = {"sign_weights": self.sign_weights, "sign_squares": self.sign_squares}
+        return {**of_learners, **{name: array.copy() for name, array in signs.items()}}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Take over what `small` gave; a learner that is not in it keeps what it began with."""
@@ -145,3 +186,6 @@ class Mixture:
             for place, name in enumerate(self.names):
                 if f"{what}/{name}" in arrays:
                     array[:, place] = arrays[f"{what}/{name}"]
+        if len(arrays.get("sign_weights", ())) == len(self.sign_weights):
+            self.sign_weights = arrays["sign_weights"].astype(np.float64)
+            self.sign_squares = arrays["sign_squares"].astype(np.float64)

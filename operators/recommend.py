@@ -26,6 +26,7 @@ from operators.list_rules.rules import Rules
 from operators.price_levels import levels
 from operators.ranking import without
 from operators.served import LIST_TTL_S, Served
+from operators.signals import TURNED_DOWN, Against, Signals
 from operators.written import ITEM_LIST_TTL_S, Written
 from state import config
 from state.interactions import NOBODY, Card, Interactions, Lists, Requests, Vocabulary
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
         | Bought
         | Written
         | Trending
+        | Against
     )
 
 BELIEFS: Mapping[str, float] = {
@@ -139,10 +141,12 @@ class Recommender(Kept):
         self.contexts = Contexts(reach)
         self.seen = LastSeen()
         names = [learner.name for learner in self.learners]
+        self.against = Against()
         self.blend = Blend(
             names,
             [beliefs.get(name, UNTRIED) for name in names],
             memory=memory,
+            against=self.against,
         )
         self.served = Served(names, k, served or config.Served())
         self.shoppers, self.items, self.scopes = Vocabulary(), Vocabulary(), Vocabulary()
@@ -188,6 +192,7 @@ class Recommender(Kept):
             learner.learn_many(batch)
         self.bought.learn_many(batch)
         self.rules.learn(batch)
+        self.against.learn(batch)
         self.trending.learn_many(batch)
         for kind, values in (
             ("category", events.categories),
@@ -209,6 +214,13 @@ class Recommender(Kept):
         rows, told = self.items.take(changed), [cards[name] for name in changed]
         self.seen.see(rows, np.array([card.at_ms for card in told], np.int64))
         self.content.describe(rows, told)
+
+    def hear(self, signals: Signals) -> None:
+        """Learn what came of items: given back, shown, clicked in a list."""
+        if len(signals.item):
+            self.against.hear(signals)
+            refunded = signals.of_kind(TURNED_DOWN)
+            self.rules.bought.pairs.drop(refunded.shopper, refunded.item)
 
     def rank(self, shoppers: Sequence[str], now_ms: int) -> RankedLists:
         """A list for each shopper; one never seen gets what is popular. It teaches nothing."""
@@ -249,6 +261,7 @@ class Recommender(Kept):
         self.served.forget_shoppers(np.array([row], np.int32))
         self.written.forget(np.array([row], np.int32))
         self.rules.leave(row, heir)
+        self.against.leave(row, heir)
 
     def forget_shoppers(self, rows: Rows) -> None:
         """These shoppers were never seen; their rows are free."""
@@ -258,6 +271,7 @@ class Recommender(Kept):
         self.contexts.forget_shoppers(rows)
         self.served.forget_shoppers(rows)
         self.rules.bought.forget_shoppers(rows)
+        self.against.forget_shoppers(rows)
         self.written.forget(rows)
         self.shoppers.forget(rows)
 
@@ -272,6 +286,7 @@ class Recommender(Kept):
         self.served.forget_items(rows)
         self.seen.forget(rows)
         self.rules.bought.forget_items(rows)
+        self.against.forget_items(rows)
         self.written_similar.forget(rows)
         self.written_bought.forget(rows)
         self.facts.forget(rows)
@@ -377,6 +392,7 @@ class Recommender(Kept):
             "seen": self.seen,
             "served": self.served,
             "had": self.rules.bought,
+            "against": self.against,
             "written": self.written,
             "written_similar": self.written_similar,
             "written_bought": self.written_bought,

@@ -31,6 +31,8 @@ def _rewrite(visited: Visited, heirs: dict[str, str]) -> None:
     visited.active = [one for one in visited.active if one[0] not in heirs]
     told = [(heirs.get(click[1], click[1]), click) for click in visited.clicks]
     visited.clicks = [(click[0], name, *click[2:]) for name, click in told if name]
+    signals = [(heirs.get(one[1], one[1]), one) for one in visited.signals]
+    visited.signals = [(one[0], name, *one[2:]) for name, one in signals if name]
     orders = [(heirs.get(order[0], order[0]), order) for order in visited.orders]
     visited.transitions = [one for one in visited.transitions if one[0] not in heirs]
     visited.orders = [(name, *order[1:]) for name, order in orders if name]

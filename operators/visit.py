@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 TASTE_TYPES = frozenset({"item_view", "cart_add", "purchase", "wishlist_add"})
 """Events that learners learn from."""
 
+SIGNAL_TYPES = frozenset({"cart_remove", "refund", "reco_view", "reco_click"})
+"""Events that say what came of items."""
+
 _ID_BYTES = 8
 _SESSION_KEY_SPARE_MS = 60_000
 _PEXPIRE = resp.bulk("PEXPIRE")
@@ -192,6 +195,8 @@ class Shoppers:
             self._decide(mark, shopper, session)
         if kind in TASTE_TYPES:
             self._tell(name, shopper, event, position, session)
+        elif kind in SIGNAL_TYPES:
+            self._signal(name, event, position)
         if self.segments is not None:
             # A late event may also bring a session back that had ended.
             begins = ended or shopper.sessions != before
@@ -219,6 +224,15 @@ class Shoppers:
                 shopper.viewed_prices += 1
         if kind == "purchase":
             self.out.orders.append((name, profile.value_micros(event), at_ms))
+
+    def _signal(self, name: str, event: Event, position: int) -> None:
+        """Tell what came of items: given back, shown, clicked in a list."""
+        of_list = event.reco and event.reco.position
+        for number, item in enumerate(event.items, start=1):
+            place = item.position or (of_list if len(event.items) == 1 else None) or number
+            self.out.signals.append(
+                (position, name, item.item_id, event.type, event.event_ts, place - 1)
+            )
 
     def _clock(self, watermark_ms: int) -> int:
         """The newest event time that all have reached, where that of one event is known.
@@ -273,6 +287,9 @@ class Shoppers:
                     (click[0], user, *click[2:]) if click[1] == name else click
                     for click in out.clicks
                 ]
+                out.signals = [
+                    (one[0], user, *one[2:]) if one[1] == name else one for one in out.signals
+                ]
                 out.orders = [
                     (user, *order[1:]) if order[0] == name else order for order in out.orders
                 ]
@@ -289,6 +306,7 @@ class Shoppers:
         out = self.out
         if self._active.pop(name, None) is not None:
             out.clicks = [click for click in out.clicks if click[1] != name]
+            out.signals = [one for one in out.signals if one[1] != name]
             out.orders = [order for order in out.orders if order[0] != name]
         self.totals.accepted += 1
         self.totals.erased += 1

@@ -148,6 +148,10 @@ class Requests:
     def __len__(self) -> int:
         return len(self.shopper)
 
+    def part(self, rows: slice | NDArray[np.integer]) -> Requests:
+        """Some of them."""
+        return Requests(self.shopper[rows], self.context[rows], self.now_ms[rows])
+
 
 @dataclass(slots=True)
 class Lists:

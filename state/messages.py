@@ -120,6 +120,10 @@ Click = tuple[int, str, str, str, int, int, str, str]
 (ms), start of the session it belongs to (ms), category as one name (`shoes/running`) or "", country or
 ""."""
 
+Signal = tuple[int, str, str, str, int, int]
+"""One item of an event that says what came of it: position in the batch, shopper, item, event type,
+event time (ms), place in the list it was shown in from 0."""
+
 Told = tuple[int, Item, str]
 """What an event or the catalogue says of an item: event time (ms), item, currency or ""."""
 
@@ -155,6 +159,7 @@ class Visited(Message):
     last: bool
     active: list[Active] = []
     clicks: list[Click] = []
+    signals: list[Signal] = []
     orders: list[tuple[str, int, int]] = []
     catalogue: list[Told] = []
     moved: list[tuple[str, str, int]] = []

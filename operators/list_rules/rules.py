@@ -16,7 +16,7 @@ from operators.list_rules.category_cap import capped
 from operators.list_rules.diversity import diverse
 from operators.list_rules.own_brand import boosted
 from operators.ranking import dropped, filled, taken
-from state.interactions import NOBODY, Requests
+from state.interactions import NOBODY
 from state.times import MINUTE_MS
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from operators.item_facts import Flags, ItemFacts
     from state.config import ListRules
-    from state.interactions import Interactions, Lists, Rows
+    from state.interactions import Interactions, Lists, Requests, Rows
 
 WIDER = 2
 """So many times as many candidates as are shown go into the rules."""
@@ -115,7 +115,7 @@ class Rules:
         short, k = np.flatnonzero(lists.item[:, -1] < 0), lists.item.shape[1]
         if not len(short):
             return
-        asked = Requests(requests.shopper[short], requests.context[short], requests.now_ms[short])
+        asked = requests.part(short)
         more = popular(asked, k + WAYS)
         more = dropped(more, self._hidden(asked, more.item))
         whole = filled(taken(lists, short, k), more, k)
