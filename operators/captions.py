@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from operators.exploration import Explored
     from state.interactions import Lists, Rows
 
 REASONS = {"popularity": "popular"}
 """What a list says of a learner that named no single item, where that is not its own name."""
-OWN_BRAND = "own_brand"
-RULES = (OWN_BRAND,)
+OWN_BRAND, EXPLORED = "own_brand", "explored"
+RULES = (OWN_BRAND, EXPLORED)
 """What a list says of an item that a rule put where it is, after the words of the learners."""
 TICKS = 10_000
 """Scores are shown in ten thousandths."""
@@ -93,11 +94,12 @@ class Captions:
 
 @dataclass(slots=True)
 class RankedLists:
-    """Lists as they are shown: n rows, and who made them."""
+    """Lists as they are shown: n rows, who made them, and what is explored in them."""
 
     lists: Lists
     captions: Captions
     source: str
+    explored: Explored | None = None
 
     def __len__(self) -> int:
         return len(self.lists.item)
@@ -116,9 +118,22 @@ class RankedLists:
         item, ticks, because, ends = self._flat()
         parts = self.captions.json_parts(item, ticks, because)
         head = f'{{"at":{at_ms},"model":{_json(model)},"source":{_json(self.source)},"items":['
+        tails = ["]}"] * len(self) if self.explored is None else self._tails(self.explored)
         return [
-            f"{head}{''.join(parts[3 * start : 3 * end])[:-1]}]}}" if end > start else ""
-            for start, end in pairwise(ends)
+            f"{head}{''.join(parts[3 * start : 3 * end])[:-1]}{tail}" if end > start else ""
+            for (start, end), tail in zip(pairwise(ends), tails, strict=True)
+        ]
+
+    def _tails(self, explored: Explored) -> list[str]:
+        """The end of each list, with what is explored in it."""
+        names = self.captions.ids(np.maximum(explored.item, 0))
+        return [
+            "]}"
+            if item < 0
+            else f'],"explore":{{"item":{_json(name)},"propensity":{chance:.6g}}}}}'
+            for item, name, chance in zip(
+                explored.item.tolist(), names, explored.chance.tolist(), strict=True
+            )
         ]
 
     def _flat(self) -> tuple[Rows, Rows, Rows, list[int]]:

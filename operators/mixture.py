@@ -186,6 +186,6 @@ class Mixture:
             for place, name in enumerate(self.names):
                 if f"{what}/{name}" in arrays:
                     array[:, place] = arrays[f"{what}/{name}"]
-        if len(arrays.get("sign_weights", ())) == len(self.sign_weights):
+        if "sign_weights" in arrays and len(arrays["sign_weights"]) == len(self.sign_weights):
             self.sign_weights = arrays["sign_weights"].astype(np.float64)
             self.sign_squares = arrays["sign_squares"].astype(np.float64)

@@ -108,6 +108,7 @@ class Pairs(Kept):
 
     def forget_shoppers(self, rows: Rows) -> None:
         """Nothing is remembered of these shoppers."""
+        rows = rows[rows >= 0]
         row = self._row(rows)
         place, way = np.nonzero(self._columns["shopper"][row] == rows[:, None])
         self._clear(row[place], way)
@@ -188,9 +189,11 @@ class Pairs(Kept):
                 self._columns[name][to, rank] = column[row[order], way[order]]
 
     def _clear(self, row: NDArray[np.intp], way: NDArray[np.intp]) -> None:
+        # A pair may come twice, and an empty place too.
+        place = np.unique(row * self.ways + way)
+        self._count -= int(np.count_nonzero(self._columns["shopper"].ravel()[place] >= 0))
         for name, column in self._columns.items():
             column[row, way] = _FILLS[name]
-        self._count -= len(row)
         self._marks.mark(row)
 
     def _row(self, shopper: Rows) -> NDArray[np.intp]:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from operators.blend import Blend
-from operators.captions import OWN_BRAND, RULES, Captions, RankedLists, reason_row
+from operators.captions import EXPLORED, OWN_BRAND, RULES, Captions, RankedLists, reason_row
 from operators.contexts import Contexts
+from operators.exploration import Exploration
 from operators.item_facts import ItemFacts
 from operators.last_seen import LastSeen
 from operators.learners.content import Content
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from operators.exploration import Explored
     from operators.learners.base import Learner
     from operators.learners.table import Arrays
     from operators.list_rules.already_bought import Bought
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
         | Written
         | Trending
         | Against
+        | Exploration
     )
 
 BELIEFS: Mapping[str, float] = {
@@ -118,6 +121,7 @@ class Recommender(Kept):
         memory: int = 10_000,
         served: config.Served | None = None,
         rules: config.ListRules | None = None,
+        exploration: config.Exploration | None = None,
     ) -> None:
         self.covisitation = covisitation or Covisitation()
         self.popularity = popularity or Popularity()
@@ -155,6 +159,8 @@ class Recommender(Kept):
         self.rules = Rules(
             rules or config.ListRules(), self.facts, reason_row(len(names) + RULES.index(OWN_BRAND))
         )
+        explored = reason_row(len(names) + RULES.index(EXPLORED))
+        self.exploration = Exploration(names, exploration or config.Exploration(), explored)
         self.written = Written(k, LIST_TTL_S)
         self.written_similar = Written(k, ITEM_LIST_TTL_S)
         self.written_bought = Written(k, ITEM_LIST_TTL_S)
@@ -176,6 +182,7 @@ class Recommender(Kept):
             served=lists.served,
             memory=lists.blend_memory_events,
             rules=lists.rules,
+            exploration=lists.exploration,
         )
 
     def learn(self, events: Events) -> Interactions | None:
@@ -193,6 +200,7 @@ class Recommender(Kept):
         self.bought.learn_many(batch)
         self.rules.learn(batch)
         self.against.learn(batch)
+        self.exploration.learn(batch)
         self.trending.learn_many(batch)
         for kind, values in (
             ("category", events.categories),
@@ -219,6 +227,7 @@ class Recommender(Kept):
         """Learn what came of items: given back, shown, clicked in a list."""
         if len(signals.item):
             self.against.hear(signals)
+            self.exploration.hear(signals)
             refunded = signals.of_kind(TURNED_DOWN)
             self.rules.bought.pairs.drop(refunded.shopper, refunded.item)
 
@@ -232,6 +241,8 @@ class Recommender(Kept):
         requests = self._requests(shoppers, now_ms)
         lists = self._would_show(requests)
         ranked = self._shown(requests, lists)
+        if ranked.explored is not None:
+            self.exploration.remember(requests, ranked.explored)
         known = requests.shopper >= 0
         self.written.remember(requests.shopper[known], ranked.lists.item[known], now_ms)
         kept = self.served.sample(requests.shopper)
@@ -262,6 +273,7 @@ class Recommender(Kept):
         self.written.forget(np.array([row], np.int32))
         self.rules.leave(row, heir)
         self.against.leave(row, heir)
+        self.exploration.forget_shoppers(np.array([row], np.int32))
 
     def forget_shoppers(self, rows: Rows) -> None:
         """These shoppers were never seen; their rows are free."""
@@ -272,6 +284,7 @@ class Recommender(Kept):
         self.served.forget_shoppers(rows)
         self.rules.bought.forget_shoppers(rows)
         self.against.forget_shoppers(rows)
+        self.exploration.forget_shoppers(rows)
         self.written.forget(rows)
         self.shoppers.forget(rows)
 
@@ -287,6 +300,7 @@ class Recommender(Kept):
         self.seen.forget(rows)
         self.rules.bought.forget_items(rows)
         self.against.forget_items(rows)
+        self.exploration.forget_items(rows)
         self.written_similar.forget(rows)
         self.written_bought.forget(rows)
         self.facts.forget(rows)
@@ -393,6 +407,7 @@ class Recommender(Kept):
             "served": self.served,
             "had": self.rules.bought,
             "against": self.against,
+            "exploration": self.exploration,
             "written": self.written,
             "written_similar": self.written_similar,
             "written_bought": self.written_bought,
@@ -411,13 +426,24 @@ class Recommender(Kept):
         return [without(one, requests.context) for one in lists]
 
     def listed(self, requests: Requests, lists: Sequence[Lists], k: int) -> Lists:
-        """The learners' lists as the one of k that is shown: blended, and by the rules."""
-        return self.rules.listed(
+        """The learners' lists as the one of k that is shown: blended, by the rules, a place explored."""
+        return self._listed(requests, lists, k)[0]
+
+    def _listed(
+        self, requests: Requests, lists: Sequence[Lists], k: int
+    ) -> tuple[Lists, Explored | None]:
+        shown = self.rules.listed(
             requests, lambda most: self.blend.mix(requests, lists, most), self._popular, k
         )
+        if not self.exploration.is_on:
+            return shown, None
+        return self.exploration.shown(requests, lists, shown, self.rules.hidden)
 
     def _shown(self, requests: Requests, lists: Sequence[Lists]) -> RankedLists:
-        return self._ranked(self.listed(requests, lists, self.k), "blend")
+        shown, explored = self._listed(requests, lists, self.k)
+        ranked = self._ranked(shown, "blend")
+        ranked.explored = explored
+        return ranked
 
     def _popular(self, requests: Requests, k: int) -> Lists:
         """What is popular and can be had, for each request, so many at least where there are."""

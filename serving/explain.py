@@ -18,6 +18,7 @@ WORDS = {
     "popular": "popular right now",
     "factors": "shoppers of similar taste like it",
     "own_brand": "a brand of the shop's own, moved up",
+    "explored": "tried out, to learn whether it is liked",
 }
 UNEXPLAINED = "suggested by {}"
 

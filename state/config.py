@@ -204,6 +204,14 @@ class ListRules(_Section, frozen=True):
     category_cap: CategoryCap = CategoryCap()
 
 
+class Exploration(_Section, frozen=True):
+    """One place of some lists, to try what a single learner would put there."""
+
+    share: Share = 0.0
+    position: Positive = 12
+    seed: NotNegative = 7
+
+
 class Lists(_Section, frozen=True):
     """Top-k lists of shoppers, items and scopes."""
 
@@ -216,6 +224,15 @@ class Lists(_Section, frozen=True):
     weights: Weights = Weights()
     served: Served = Served()
     rules: ListRules = ListRules()
+    exploration: Exploration = Exploration()
+
+    def __post_init__(self) -> None:
+        """Refuse a place to explore that is not there, or that a rule has promised to others."""
+        place, cap = self.exploration.position, self.rules.category_cap
+        if self.exploration.share and place > self.k:
+            raise ValueError("exploration.position must be at most k")
+        if self.exploration.share and cap.most and place <= cap.among:
+            raise ValueError("exploration.position must be above rules.category_cap.among")
 
 
 class State(_Section, frozen=True):

@@ -67,7 +67,7 @@ class Rules:
             return mix(k)
         lists = mix(WIDER * k)
         if hides:
-            lists = dropped(lists, self._hidden(requests, lists.item))
+            lists = dropped(lists, self.hidden(requests, lists.item))
         if moves:
             lists = self._moved(lists, k)
         lists = taken(lists, slice(None), k)
@@ -97,7 +97,8 @@ class Rules:
         is_on = settings.own_brand.brands or settings.diversity.weight or settings.category_cap.most
         return bool(is_on) and len(self.facts.category) > 0
 
-    def _hidden(self, requests: Requests, item: Rows) -> Flags:
+    def hidden(self, requests: Requests, item: Rows) -> Flags:
+        """Which places of lists [n, w] hold what must not be shown to their shoppers."""
         settings = self.settings
         gone = np.zeros(item.shape, np.bool_)
         if settings.already_bought.enabled:
@@ -117,7 +118,7 @@ class Rules:
             return
         asked = requests.part(short)
         more = popular(asked, k + WAYS)
-        more = dropped(more, self._hidden(asked, more.item))
+        more = dropped(more, self.hidden(asked, more.item))
         whole = filled(taken(lists, short, k), more, k)
         lists.item[short], lists.score[short] = whole.item, whole.score
         lists.because[short] = whole.because
