@@ -54,12 +54,14 @@ def served(redis_url: str, **serving: Any) -> Iterator[str]:
 
 
 def fill(redis_url: str, folder: Path, events: int = 6000) -> None:
-    """A synthetic shop, through the real flow."""
+    """Some hours of a synthetic shop, through the real flow, with all kinds of segments."""
 
     def visits() -> Iterator[Event]:
-        return shop(events=events, shoppers=400, items=60)
+        return shop(events=events, shoppers=400, items=60, events_per_s=0.5)
 
-    chosen = msgspec.structs.replace(config.Settings(), source=config.Source(batch_events=512))
+    chosen = msgspec.structs.replace(
+        config.load(environment={}), source=config.Source(batch_events=512)
+    )
     run({"shop": visits}, chosen, redis_url=redis_url, dead_letters=folder / "letters.jsonl")
 
 

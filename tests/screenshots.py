@@ -16,7 +16,6 @@ from playwright.sync_api import sync_playwright
 from state import keys
 from state.store import Store
 from tests.pages import chromium
-from tests.told import tell
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -36,7 +35,6 @@ def main(folder: Path) -> None:
     try:
         url, redis_url = _addresses(demo)
         time.sleep(WARM_UP_S)
-        tell(redis_url)
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium())
             for look, width, height, theme in LOOKS:

@@ -9,18 +9,21 @@ from typing import TYPE_CHECKING
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
+from operators.changes import Change, ChangeLog
 from serving.dashboard.server import Server
 from state import keys
 from state.store import Store
+from tests.live_runs import Live
 from tests.pages import Answer, Watched, fill, served, settings
-from tests.told import tell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from playwright.sync_api import Browser, Page
 
     from flows.embedded import EmbeddedRedis
+    from tests.kafka_broker import AnyBroker
 
 VIEWS = ("", "segments", "segment/{segment}", "shoppers", "shopper/{shopper}", "quality")
 WIDTHS = (375, 1440)
@@ -46,7 +49,6 @@ class Shop:
 def shop(redis_server: EmbeddedRedis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     redis_server.ask("FLUSHALL")
     fill(redis_server.url, tmp_path_factory.mktemp("letters"))
-    tell(redis_server.url)
     with served(redis_server.url) as url:
         yield Shop(redis_server.url, url)
 
@@ -233,6 +235,82 @@ def test_an_open_page_outlives_redis_and_its_server(
         watched.close()
     refused = [one for one in watched.complaints if not re.search(r"ERR_\w+|503", one)]
     assert refused == []
+
+
+WORKERS_UP = """said => [...document.querySelectorAll('.facts div')]
+    .find((row) => row.innerText.startsWith('Workers up'))?.querySelector('dd').innerText == said"""
+SIZE = "said => document.querySelector('.tile .value')?.innerText.replace(',', '') == said"
+NOBODY_UP = "\u2013"
+
+
+@pytest.mark.slow
+def test_an_open_page_outlives_a_worker_that_is_killed(
+    kafka_broker: AnyBroker, redis_url: str, tmp_path: Path, browser: Browser
+) -> None:
+    """What was told stands, that nobody works is said, and counts go on with the next worker."""
+    key = keys.members_key("lifecycle-new")
+    client = Store(redis_url, timeout_ms=2000, patience_s=0).client
+    with Live(kafka_broker, "page", redis_url, tmp_path) as live, served(redis_url) as url:
+        live.send(1500)
+        run = live.start()
+        run.until(live.caught_up)
+        shop, segment = Watched(browser), Watched(browser)
+        shop.page.goto(f"{url}/#/")
+        segment.page.goto(f"{url}/#/segment/lifecycle-new")
+        shop.page.wait_for_function(WORKERS_UP, arg="1")
+        before = client.zcard(key)
+        segment.page.wait_for_function(SIZE, arg=str(before))
+        run.kill()
+        live.send(1500)
+        shop.page.wait_for_function(WORKERS_UP, arg=NOBODY_UP, timeout=40_000)
+        assert segment.page.evaluate(SIZE, str(before))
+        again = live.start()
+        again.until(live.caught_up)
+        shop.page.wait_for_function(WORKERS_UP, arg="1")
+        after = client.zcard(key)
+        assert after > before
+        segment.page.wait_for_function(SIZE, arg=str(after))
+        assert again.stop()[0] == 0
+        shop.close()
+        segment.close()
+    assert shop.complaints == segment.complaints == []
+
+
+def test_changes_of_every_kind_are_told_in_words(shop: Shop, opened: Watched) -> None:
+    page = opened.page
+    page.goto(shop.view(""))
+    page.get_by_text("Last changes").wait_for()
+    newest = int(shop.client.hget(keys.meta_key(), "watermark_ms")) + 10**9
+    log = ChangeLog(1000)
+    for n, (change, said) in enumerate(
+        (
+            (Change("enter", "zoe", shop.segment, 0), "zoe entered"),
+            (Change("leave", "zoe", shop.segment, 0), "zoe left"),
+            (Change("stage", "zoe", "lifecycle-dormant", 0), "zoe went on to Dormant"),
+            (Change("trigger", "zoe", "back-in-stock", 0, item="mug-1"), "mug-1 is back in stock"),
+            (Change("trigger", "zoe", "price-drop", 0, item="mug-2"), "mug-2 costs less"),
+            (Change("merge", "zoe", "ann", 0), "zoe became ann"),
+            (Change("erase", "zoe", "", 0), "zoe was erased"),
+        )
+    ):
+        for write in log.writes([change._replace(at_ms=newest + n)]):
+            shop.client.execute_command(*write)
+        page.wait_for_function(
+            "said => document.querySelector('main').innerText.replace(/\\s+/g, ' ').includes(said)",
+            arg=said,
+        )
+
+
+def test_a_segment_that_is_no_more_is_there_for_those_who_ask(shop: Shop, opened: Watched) -> None:
+    page = opened.page
+    gone = '{"kind":"rule","version":1,"status":"retired","name":"Old campaign"}'
+    shop.client.hset(keys.registry_key(), "old-campaign", gone)
+    page.goto(shop.view("segments"))
+    page.wait_for_selector("table.segments")
+    assert page.get_by_text("Old campaign").count() == 0
+    page.get_by_label("Search segments").fill("retired")
+    page.get_by_text("Old campaign").wait_for()
+    shop.client.hdel(keys.registry_key(), "old-campaign")
 
 
 def test_the_login_form_opens_the_page(

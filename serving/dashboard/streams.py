@@ -59,12 +59,14 @@ class Follower:
 
 
 class Change(NamedTuple):
-    """Somebody entered or left a segment, became another shopper or was erased; event time, ms."""
+    """Somebody entered or left a segment, went on to a stage, became another shopper or was erased, or
+    is concerned by what happened to an item (`segment` says what); event time, ms."""
 
     kind: str
     shopper: str
     segment: str
     at_ms: int
+    item: str = ""
 
 
 def changes(entries: Iterable[Entry]) -> list[Change]:
@@ -75,6 +77,7 @@ def changes(entries: Iterable[Entry]) -> list[Change]:
             text(fields.get(b"shopper")),
             text(fields.get(b"segment")),
             int(fields.get(b"event_ts", b"0")),
+            text(fields.get(b"item")),
         )
         for _, fields in entries
     ]

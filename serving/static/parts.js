@@ -16,6 +16,7 @@ const PATHS = {
   moon: "M20 14.5A8.5 8.5 0 0 1 9.5 4a8.5 8.5 0 1 0 10.5 10.5z", sun: "M12 8a4 4 0 1 1 0 8 4 4 0 0 1 0-8M12 2v2M12 20v2M2 12h2M20 12h2M5 5l1.5 1.5M17.5 17.5L19 19M5 19l1.5-1.5M17.5 6.5L19 5",
   save: "M12 4v11M7 11l5 5 5-5M5 20h14", back: "M15 5l-7 7 7 7", merge: "M6 4v6a6 6 0 0 0 6 6h7M15 12l4 4-4 4", erase: "M6 6l12 12M18 6L6 18",
   cart: "M3 4h3l2 11h10l2-8H7M9 19.5h.01M17 19.5h.01", view: "M2 12s4-7 10-7 10 7 10 7-4 7-10 7-10-7-10-7M12 9a3 3 0 1 1 0 6 3 3 0 0 1 0-6",
+  stage: "M4 18h5v-5h5V8h6", bell: "M6 16v-5a6 6 0 0 1 12 0v5l2 2H4zM10 21h4",
   bag: "M6 8h12l1 12H5zM9 8a3 3 0 0 1 6 0", page: "M6 3h9l4 4v14H6zM15 3v4h4", user: "M12 4a4 4 0 1 1 0 8 4 4 0 0 1 0-8M4 21a8 8 0 0 1 16 0",
 };
 export const Icon = ({ name }) => html`<svg class="icon" viewBox="0 0 24 24" aria-hidden="true"><path d=${PATHS[name] ?? PATHS.page} /></svg>`;
@@ -58,18 +59,22 @@ const CALM_MS = 1000;
 export const titled = (name) => name.charAt(0).toUpperCase() + name.slice(1);
 export const nameOf = (segment) => titled(told.shop.values.get(`segment/${segment}`)?.name ?? segment);
 
-const MOVES = { enter: ["enter", "in", "entered"], leave: ["leave", "out", "left"], merge: ["merge", "", "became"], erase: ["erase", "", "was erased"] };
+const MOVES = {
+  enter: ["enter", "in", "entered"], leave: ["leave", "out", "left"], stage: ["stage", "", "went on to"], trigger: ["bell", "", "may be told:"],
+  merge: ["merge", "", "became"], erase: ["erase", "", "was erased"],
+};
+const TRIGGERS = { "back-in-stock": "is back in stock", "price-drop": "costs less" };
 
 /** Who entered or left what. */
 export const Change = ({ change, of }) => {
-  const [kind, shopper, segment, ms] = change;
-  const [icon, tone, word] = MOVES[kind] ?? MOVES.merge;
+  const [kind, shopper, segment, ms, item] = change;
+  const [icon, tone, word] = MOVES[kind] ?? ["page", "", kind];
   return html`<li class="change">
     <span class="move ${tone}"><${Icon} name=${icon} /></span>
     <span class="what">
       ${of !== shopper && html`<a class="who" href=${to.shopper(shopper)}>${shopper}</a> `}
       <span class="quiet">${word}</span>${" "}
-      ${segment && of !== segment && (told.shop.values.has(`segment/${segment}`)
+      ${kind === "trigger" ? html`<span>${item} ${TRIGGERS[segment] ?? segment}</span>` : segment && of !== segment && (told.shop.values.has(`segment/${segment}`)
         ? html`<a href=${to.segment(segment)}>${nameOf(segment)}</a>` : html`<span>${segment}</span>`)}
     </span>
     <${Ago} ms=${ms} />

@@ -27,7 +27,8 @@ export function Segments() {
   if (!all.length) return html`<h1>Segments</h1><${Empty} title="No segments yet">Clusters are found once a few hundred shoppers were seen; rules come from <code>segments.yaml</code>.<//>`;
   const kinds = [...new Set(all.map((s) => s.kind))].sort();
   const words = kept.words.trim().toLowerCase().split(/\s+/).filter(Boolean);
-  const found = all.filter((s) => (!kept.kind || s.kind === kept.kind) && words.every((w) => `${s.name} ${s.id} ${s.description ?? ""}`.toLowerCase().includes(w)));
+  // What is no more is there for those who ask for it.
+  const found = all.filter((s) => (s.status !== "retired" || words.includes("retired")) && (!kept.kind || s.kind === kept.kind) && words.every((w) => `${s.name} ${s.id} ${s.description ?? ""} ${s.status ?? ""}`.toLowerCase().includes(w)));
   const [, , by] = COLUMNS.find(([name]) => name === kept.sort);
   const order = kept.up ? 1 : -1;
   found.sort((a, b) => {
