@@ -235,6 +235,20 @@ def test_a_restored_model_takes_the_same_number_at_the_same_time(crash_at: int) 
     assert str(state(whole)) == str(state(restored))
 
 
+def test_the_state_of_a_release_that_numbered_its_centres_goes_on_under_these_numbers() -> None:
+    model, former = BlockKMeans(4, 2, block_points=64), BlockKMeans(4, 2, block_points=64)
+    model.learn(around(GROUPS, 256)[0])
+    arrays = model.arrays()
+    arrays["clock"] = arrays["clock"][:2]
+    for name in ("ids", "patience", "tried"):
+        del arrays[name]
+    former.restore(arrays | {"generation": np.array([0, 2, 0, 0])})
+    for one in (model, former):
+        one.learn(around(GROUPS, 256, 1)[0])
+    assert former.predict(GROUPS).tolist() == model.predict(GROUPS).tolist()
+    assert former.next_id == 4
+
+
 def test_a_stored_number_that_may_no_longer_be_is_changed_with_the_next_block() -> None:
     model, fewer = BlockKMeans(4, 2, block_points=64), BlockKMeans(3, 2, block_points=64)
     model.learn(around(GROUPS, 256)[0])

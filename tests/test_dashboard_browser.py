@@ -136,6 +136,43 @@ def test_segments_are_sorted_filtered_and_searched(shop: Shop, opened: Watched) 
     )
 
 
+def test_changes_of_every_kind_are_told_in_words(shop: Shop, opened: Watched) -> None:
+    page = opened.page
+    page.goto(shop.view(""))
+    page.get_by_text("Last changes").wait_for()
+    newest = int(shop.client.hget(keys.meta_key(), "watermark_ms")) + 10**9
+    log = ChangeLog(1000)
+    for n, (change, said) in enumerate(
+        (
+            (Change("enter", "zoe", shop.segment, 0), "zoe entered"),
+            (Change("leave", "zoe", shop.segment, 0), "zoe left"),
+            (Change("stage", "zoe", "lifecycle-dormant", 0), "zoe went on to Dormant"),
+            (Change("trigger", "zoe", "back-in-stock", 0, item="mug-1"), "mug-1 is back in stock"),
+            (Change("trigger", "zoe", "price-drop", 0, item="mug-2"), "mug-2 costs less"),
+            (Change("merge", "zoe", "ann", 0), "zoe became ann"),
+            (Change("erase", "zoe", "", 0), "zoe was erased"),
+        )
+    ):
+        for write in log.writes([change._replace(at_ms=newest + n)]):
+            shop.client.execute_command(*write)
+        page.wait_for_function(
+            "said => document.querySelector('main').innerText.replace(/\\s+/g, ' ').includes(said)",
+            arg=said,
+        )
+
+
+def test_a_segment_that_is_no_more_is_there_for_those_who_ask(shop: Shop, opened: Watched) -> None:
+    page = opened.page
+    gone = '{"kind":"rule","version":1,"status":"retired","name":"Old campaign"}'
+    shop.client.hset(keys.registry_key(), "old-campaign", gone)
+    page.goto(shop.view("segments"))
+    page.wait_for_selector("table.segments")
+    assert page.get_by_text("Old campaign").count() == 0
+    page.get_by_label("Search segments").fill("retired")
+    page.get_by_text("Old campaign").wait_for()
+    shop.client.hdel(keys.registry_key(), "old-campaign")
+
+
 def test_the_keyboard_is_enough(shop: Shop, opened: Watched) -> None:
     page = opened.page
     page.goto(shop.view(""))
@@ -274,43 +311,6 @@ def test_an_open_page_outlives_a_worker_that_is_killed(
         shop.close()
         segment.close()
     assert shop.complaints == segment.complaints == []
-
-
-def test_changes_of_every_kind_are_told_in_words(shop: Shop, opened: Watched) -> None:
-    page = opened.page
-    page.goto(shop.view(""))
-    page.get_by_text("Last changes").wait_for()
-    newest = int(shop.client.hget(keys.meta_key(), "watermark_ms")) + 10**9
-    log = ChangeLog(1000)
-    for n, (change, said) in enumerate(
-        (
-            (Change("enter", "zoe", shop.segment, 0), "zoe entered"),
-            (Change("leave", "zoe", shop.segment, 0), "zoe left"),
-            (Change("stage", "zoe", "lifecycle-dormant", 0), "zoe went on to Dormant"),
-            (Change("trigger", "zoe", "back-in-stock", 0, item="mug-1"), "mug-1 is back in stock"),
-            (Change("trigger", "zoe", "price-drop", 0, item="mug-2"), "mug-2 costs less"),
-            (Change("merge", "zoe", "ann", 0), "zoe became ann"),
-            (Change("erase", "zoe", "", 0), "zoe was erased"),
-        )
-    ):
-        for write in log.writes([change._replace(at_ms=newest + n)]):
-            shop.client.execute_command(*write)
-        page.wait_for_function(
-            "said => document.querySelector('main').innerText.replace(/\\s+/g, ' ').includes(said)",
-            arg=said,
-        )
-
-
-def test_a_segment_that_is_no_more_is_there_for_those_who_ask(shop: Shop, opened: Watched) -> None:
-    page = opened.page
-    gone = '{"kind":"rule","version":1,"status":"retired","name":"Old campaign"}'
-    shop.client.hset(keys.registry_key(), "old-campaign", gone)
-    page.goto(shop.view("segments"))
-    page.wait_for_selector("table.segments")
-    assert page.get_by_text("Old campaign").count() == 0
-    page.get_by_label("Search segments").fill("retired")
-    page.get_by_text("Old campaign").wait_for()
-    shop.client.hdel(keys.registry_key(), "old-campaign")
 
 
 def test_the_login_form_opens_the_page(

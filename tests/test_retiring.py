@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import orjson
 import pytest
 
-from operators import retiring
+from operators import retiring, telling
 from operators.learners import dbstream
 from state import keys
 from state.config import load
@@ -17,6 +17,8 @@ from tests.streams import SHARDS
 from tests.test_telling import Telling, connect
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from state.config import Settings
     from state.store import Store
 
@@ -96,6 +98,32 @@ def test_kinds_that_are_turned_off_leave_nothing(
     assert [sid for one in overlaps for sid in map(bytes.decode, one) if sid in gone] == []
     for key in store.client.scan_iter("ps:1:shopper:*:profile"):
         assert not {b"rfm", b"stage", b"p_buy_30d"} & {*store.client.hgetall(key)}
+    store.close()
+
+
+def test_a_rule_that_is_taken_out_leaves_nothing_though_its_shoppers_do_not_come_again(
+    redis_url: str, tmp_path: Path
+) -> None:
+    store = connect(redis_url)
+    draft = tmp_path / "one.yaml"
+    draft.write_text("keen:\n  name: Keen\n  when: views >= 3\n")
+    first = Telling(store, settings=settings(f"segments.file={draft}")).learn(batches()[:6])
+    learned = first.learning.learned
+    some = [name for name in learned.recommender.shoppers.ids if learned.audience.of(0)][:30]
+    entered = [(name, "keen", True, learned.now_ms) for name in some]
+    changed = learned.audience.apply(entered, learned.recommender.shoppers)
+    store.send(telling.changed(changed))
+    first.learn(batches()[6:8])
+    keen = first.said()["keen"].keys()
+    assert keen <= {*some}
+    assert len(keen) > 20
+    assert "stats" in keys_of(store, "keen")
+    draft.write_text("other:\n  name: Other\n  when: views >= 5\n")
+    changed_rules = settings(f"segments.file={draft}")
+    after = Telling(store, first.learning.snapshot(), changed_rules).learn(batches()[8:])
+    assert after.said() == after.said_of_shoppers() == after.known()
+    assert keys_of(store, "keen") <= {"definition", "versions", "history", "history:hours"}
+    assert registered(store)["keen"] == "retired"
     store.close()
 
 

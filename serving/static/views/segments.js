@@ -23,12 +23,13 @@ const kept = { sort: "size", up: false, kind: "", words: "" };
 export function Segments() {
   const [, draw] = useState(0);
   const set = (changes) => { Object.assign(kept, changes); draw((n) => n + 1); };
-  const all = [...named(told.shop.values, "segment/")].map(([id, s]) => ({ ...s, name: titled(s.name ?? id), spark: told.shop.values.get(`spark/${id}`) }));
-  if (!all.length) return html`<h1>Segments</h1><${Empty} title="No segments yet">Clusters are found once a few hundred shoppers were seen; rules come from <code>segments.yaml</code>.<//>`;
-  const kinds = [...new Set(all.map((s) => s.kind))].sort();
   const words = kept.words.trim().toLowerCase().split(/\s+/).filter(Boolean);
   // What is no more is there for those who ask for it.
-  const found = all.filter((s) => (s.status !== "retired" || words.includes("retired")) && (!kept.kind || s.kind === kept.kind) && words.every((w) => `${s.name} ${s.id} ${s.description ?? ""} ${s.status ?? ""}`.toLowerCase().includes(w)));
+  const all = [...named(told.shop.values, "segment/")].map(([id, s]) => ({ ...s, name: titled(s.name ?? id), spark: told.shop.values.get(`spark/${id}`) }))
+    .filter((s) => s.status !== "retired" || words.includes("retired"));
+  if (!all.length) return html`<h1>Segments</h1><${Empty} title="No segments yet">Clusters are found once a few hundred shoppers were seen; rules come from <code>segments.yaml</code>.<//>`;
+  const kinds = [...new Set(all.map((s) => s.kind))].sort();
+  const found = all.filter((s) => (!kept.kind || s.kind === kept.kind) && words.every((w) => `${s.name} ${s.id} ${s.description ?? ""} ${s.status ?? ""}`.toLowerCase().includes(w)));
   const [, , by] = COLUMNS.find(([name]) => name === kept.sort);
   const order = kept.up ? 1 : -1;
   found.sort((a, b) => {
