@@ -6,7 +6,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter, defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from hypothesis import given, settings
@@ -36,11 +36,11 @@ KINDS = ("cluster-", "rfm-", "lifecycle-", "propensity-")
 RULES = (Path(__file__).parents[1] / "segments.yaml").read_text()
 
 
-def all_on(epoch_ms: int = 10_000) -> Settings:
+def all_on(epoch_ms: int = 10_000, algorithm: Literal["kmeans", "dbstream"] = "kmeans") -> Settings:
     return flow_settings(
         batch_events=BATCH,
         epoch_ms=epoch_ms,
-        clusters=Clusters(k=(2, 6), half_life_points=400),
+        clusters=Clusters(algorithm=algorithm, k=(2, 6), half_life_points=400),
         lifecycle=Lifecycle(new_days=1, dormant_days=2, reengaged_days=1, lost_days=5),
         propensity=Propensity(
             sampled_share=1.0, horizon_days=2, churn_days=2, dormant_days=2, labels_min=10
@@ -175,9 +175,9 @@ def test_the_history_of_the_shop_is_what_its_events_come_to(undisturbed: Said) -
         assert worth == pytest.approx(sum(one.value or 0.0 for one in over), abs=0.01 * len(over))
 
 
-def crashed(url: str, crashes: list[int], epoch_ms: int) -> Said:
+def crashed(url: str, crashes: list[int], chosen: Settings) -> Said:
     """The same over crashes before some batches."""
-    chosen, to_come = all_on(epoch_ms), sorted(crashes)
+    to_come = sorted(crashes)
     with tempfile.TemporaryDirectory() as name:
         for _ in range(len(crashes) + 1):
             run_source(
@@ -192,7 +192,7 @@ def crashed(url: str, crashes: list[int], epoch_ms: int) -> Said:
 
 def test_a_crash_in_the_middle_changes_nothing(server: EmbeddedRedis, undisturbed: Said) -> None:
     server.ask("FLUSHALL")
-    said = crashed(server.url, [BATCHES // 2], 5)
+    said = crashed(server.url, [BATCHES // 2], all_on(5))
     assert_fits_together(said)
     assert said.everything == undisturbed.everything
 
@@ -207,6 +207,21 @@ def test_crashes_at_any_moment_change_nothing(
     server: EmbeddedRedis, undisturbed: Said, crashes: list[int], epoch_ms: int
 ) -> None:
     server.ask("FLUSHALL")
-    said = crashed(server.url, crashes, epoch_ms)
+    said = crashed(server.url, crashes, all_on(epoch_ms))
+    assert_fits_together(said)
+    assert said.everything == undisturbed.everything
+
+
+@pytest.mark.slow
+def test_neither_does_one_where_clusters_are_what_is_dense(
+    server: EmbeddedRedis, tmp_path: Path
+) -> None:
+    server.ask("FLUSHALL")
+    run_flow(EVENTS, server.url, tmp_path, settings=all_on(algorithm="dbstream"))
+    undisturbed = Said(server.url)
+    clusters = {sid for sid, members in undisturbed.members.items() if members}
+    assert [sid for sid in clusters if sid.startswith("cluster-")]
+    server.ask("FLUSHALL")
+    said = crashed(server.url, [BATCHES // 3, BATCHES * 2 // 3], all_on(5, "dbstream"))
     assert_fits_together(said)
     assert said.everything == undisturbed.everything
