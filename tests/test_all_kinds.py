@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -37,9 +38,8 @@ RULES = (Path(__file__).parents[1] / "segments.yaml").read_text()
 
 
 def all_on(epoch_ms: int = 10_000, algorithm: Literal["kmeans", "dbstream"] = "kmeans") -> Settings:
-    return flow_settings(
-        batch_events=BATCH,
-        epoch_ms=epoch_ms,
+    return msgspec.structs.replace(
+        flow_settings(batch_events=BATCH, epoch_ms=epoch_ms),
         clusters=Clusters(algorithm=algorithm, k=(2, 6), half_life_points=400),
         lifecycle=Lifecycle(new_days=1, dormant_days=2, reengaged_days=1, lost_days=5),
         propensity=Propensity(
