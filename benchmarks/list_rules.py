@@ -1,0 +1,109 @@
+"""What do the rules of a list cost, and what each of them?
+
+The canonical workload in batches of 4096, categories, brands and prices made up for its items: the mean
+processor time of the last batches, in microseconds an event, beyond that of mixing the learners' lists.
+`python -m benchmarks.list_rules [CASE ...]`.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import defaultdict
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import msgspec
+from threadpoolctl import threadpool_limits
+
+from benchmarks.recommend import canonical
+from operators.recommend import Events, Recommender
+from state import config
+from state.interactions import Card
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+BATCHES, MEASURED = 40, 12
+EVERYTHING = config.ListRules(
+    own_brand=config.OwnBrand(brands=("b0",)),
+    diversity=config.Diversity(weight=0.1),
+    category_cap=config.CategoryCap(most=3),
+)
+ON = config.ListRules()
+NOTHING = config.ListRules(
+    already_bought=config.AlreadyBought(enabled=False),
+    out_of_stock=config.OutOfStock(enabled=False),
+)
+CASES = {
+    "none": config.Lists(rules=NOTHING),
+    "by default": config.Lists(),
+    "by default, items sold out": config.Lists(),
+    "own_brand too": config.Lists(
+        rules=msgspec.structs.replace(ON, own_brand=EVERYTHING.own_brand)
+    ),
+    "diversity too": config.Lists(
+        rules=msgspec.structs.replace(ON, diversity=EVERYTHING.diversity)
+    ),
+    "category_cap too": config.Lists(
+        rules=msgspec.structs.replace(ON, category_cap=EVERYTHING.category_cap)
+    ),
+    "all": config.Lists(rules=EVERYTHING),
+    "exploration of every 20th list": config.Lists(exploration=config.Exploration(share=0.05)),
+}
+
+
+def main() -> None:
+    """Print the figures."""
+    batches = list(islice(canonical(), BATCHES))
+    for name in sys.argv[1:] or CASES:
+        lists = CASES[name]
+        spent = cost_us(batches, lists, sells_out="sold out" in name)
+        print(name, *(f"{what}={us:.2f}" for what, us in spent.items()), flush=True)
+
+
+def cost_us(batches: list[Events], lists: config.Lists, *, sells_out: bool) -> dict[str, float]:
+    """Microseconds an event by part."""
+    recommender, spent_s = Recommender.of(lists), defaultdict[str, float](float)
+    cards: dict[str, Card] = {}
+    _time(recommender.blend, "mix", spent_s)
+    _time(recommender, "_listed", spent_s)
+    _time(recommender.rules, "learn", spent_s)
+    _time(recommender.against, "learn", spent_s, "signals")
+    _time(recommender.written, "remember", spent_s, "written")
+    events = 0
+    for number, batch in enumerate(batches):
+        if number == BATCHES - MEASURED:
+            spent_s.clear()
+            events = 0
+        new = [item for item in dict.fromkeys(batch.items) if item not in cards]
+        for item in new:
+            n = len(cards)
+            is_gone = False if sells_out and n % 100 == 0 else None
+            cards[item] = Card(1, item, (f"c{n % 50}",), f"b{n % 20}", 1.0 + n % 90, "", is_gone)
+        batch.cards, batch.changed = cards, new
+        recommender.learn(batch)
+        recommender.serve(list(dict.fromkeys(batch.shoppers)), max(batch.at_ms))
+        events += len(batch.items)
+    us = {name: 1e6 * s / events for name, s in spent_s.items()}
+    us["rules"] = us.pop("_listed") - us["mix"]
+    return us
+
+
+def _time(owner: object, method: str, spent_s: dict[str, float], name: str = "") -> None:
+    """Count the processor time spent in a method of an object."""
+    timed: Callable[..., object] = getattr(owner, method)
+
+    def measured(*args: object) -> object:
+        began_s = time.process_time()
+        try:
+            return timed(*args)
+        finally:
+            spent_s[name or method] += time.process_time() - began_s
+
+    setattr(owner, method, measured)
+
+
+if __name__ == "__main__":
+    with threadpool_limits(1):  # as the flow runs
+        main()
