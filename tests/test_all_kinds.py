@@ -190,6 +190,7 @@ def crashed(url: str, crashes: list[int], chosen: Settings) -> Said:
     return Said(url)
 
 
+@pytest.mark.slow
 def test_a_crash_in_the_middle_changes_nothing(server: EmbeddedRedis, undisturbed: Said) -> None:
     server.ask("FLUSHALL")
     said = crashed(server.url, [BATCHES // 2], all_on(5))

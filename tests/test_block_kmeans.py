@@ -182,7 +182,7 @@ def learned(model: BlockKMeans, places: Table, blocks: int, seed: int = 0) -> li
 
 
 def test_the_number_that_fits_is_found_at_the_start() -> None:
-    for k in (2, 3, 4, 6):
+    for k in (3, 6):
         model = BlockKMeans((2, 8), 2, block_points=64)
         assert set(learned(model, SIX[:k], 20)) == {k}
         assert model.ids.tolist() == [*range(k)]
@@ -218,13 +218,13 @@ def test_a_number_that_is_only_a_little_better_or_not_for_long_is_not_taken() ->
     assert sum(a != b for a, b in itertools.pairwise(numbers)) <= 2
 
 
-@settings(max_examples=5, deadline=None)
-@given(st.integers(0, 100))
+@settings(max_examples=3, deadline=None)
+@given(st.integers(0, 60))
 def test_a_restored_model_takes_the_same_number_at_the_same_time(crash_at: int) -> None:
     def model() -> BlockKMeans:
         return BlockKMeans((2, 8), 2, 300.0, block_points=64, sample_points=512)
 
-    points = [around(SIX[: 4 if n < 20 else 6], 64, n)[0] for n in range(100)]
+    points = [around(SIX[: 4 if n < 20 else 6], 64, n)[0] for n in range(60)]
     whole, restored = model(), model()
     for part in points[:crash_at]:
         whole.learn(part)

@@ -79,7 +79,7 @@ def test_the_number_follows_the_stream_and_groups_that_go_on_keep_their_ids() ->
     assert {*ended.values()} <= {*range(model.next_id)}
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(st.integers(0, 60), st.sampled_from([None, 500.0]))
 def test_a_restored_model_learns_on_alike(crash_at: int, half_life: float | None) -> None:
     def model() -> Dbstream:

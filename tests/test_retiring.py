@@ -55,6 +55,7 @@ def changes(store: Store) -> Counter[tuple[str, str, str]]:
     return found
 
 
+@pytest.mark.slow
 def test_another_algorithm_begins_anew_under_ids_that_never_were(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -75,11 +76,10 @@ def test_another_algorithm_begins_anew_under_ids_that_never_were(
     store.close()
 
 
-@pytest.mark.parametrize("at_once", [100, 4096])
 def test_kinds_that_are_turned_off_leave_nothing(
-    redis_url: str, at_once: int, monkeypatch: pytest.MonkeyPatch
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retiring, "AT_ONCE", at_once)
+    monkeypatch.setattr(retiring, "AT_ONCE", 100)
     store = connect(redis_url)
     before = Telling(store, settings=settings()).learn(batches()[:12])
     known = before.known()
