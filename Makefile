@@ -50,6 +50,7 @@ soak: $(VENV)/.dev ## 30 minutes at half of the highest rate, ever new shoppers:
 
 quality: $(VENV)/.dev ## quality of lists and clusters, beside the baselines
 	@$(BIN)/python -m benchmarks.quality
+	@$(BIN)/python -m benchmarks.stability
 	@$(BIN)/python -m benchmarks.clusters
 	@$(BIN)/python -m benchmarks.propensity
 	@$(BIN)/python -m benchmarks.factors

@@ -90,15 +90,15 @@ def estimates(seed: int) -> tuple[dict[str, Counterfactual], dict[str, float]]:
 def test_intervals_hold_what_would_have_come() -> None:
     held = dict.fromkeys(("ips", "snips", "dr", "support"), 0)
     widths = dict.fromkeys(held, 0.0)
-    for seed in range(20):
+    for seed in range(12):
         found, true = estimates(seed)
         for name, value in true.items():
             for estimator in held:
                 one = getattr(found[name], estimator)
                 held[estimator] += one.low <= (1 if estimator == "support" else value) <= one.high
                 widths[estimator] += (one.high - one.low) * (name == "best")
-    # Of 60, 57 are expected; fewer than 48 come once in ten thousand.
-    assert min(held.values()) >= 48, held
+    # Of 36, 34 are expected; fewer than 27 come once in ten thousand.
+    assert min(held.values()) >= 27, held
     # Where much is clicked the plain estimate is the widest.
     assert max(widths["dr"], widths["snips"]) < widths["ips"]
 
