@@ -4,9 +4,11 @@ Quality: `yoochoose_week` read from the folder given; train and valid are learne
 gone through click by click: every click of a session but its first is looked for in the list that
 was made after the click before it, then learned (10,152 cases, repeats allowed, ties in time in
 order of file). Speed: the canonical workload in batches of 4096, one list of 20 for each shopper
-active in a batch, after 200,000 events to fill the tables.
+active in a batch, after each item was looked at once and 200,000 events more filled the tables; with
+20,000 items, as it is, and with 200,000. Memory: bytes a row of what is stored, tables of less than
+a kilobyte left out.
 
-`python -m benchmarks.recommend [--data FOLDER]` prints both; the blend beside each learner alone.
+`python -m benchmarks.recommend [--data FOLDER]` prints all; the blend beside each learner alone.
 """
 
 from __future__ import annotations
@@ -21,12 +23,16 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import orjson
 from threadpoolctl import threadpool_limits
 
 from benchmarks.workload import Workload, chunks
+from operators.cards import Cards
 from operators.recommend import Events, Recommender
+from state.events import Item
 from state.interactions import CART, PURCHASE, VIEW
+from state.times import HOUR_MS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -118,14 +124,24 @@ def _figures(ranks: list[int]) -> tuple[float, float, int]:
     return len(found) / len(ranks), sum(1 / rank for rank in found) / len(ranks), len(ranks)
 
 
-def canonical() -> Iterator[Events]:
+def introduced(items: int) -> Iterator[Events]:
+    """Batches in which every item is looked at once, before the workload begins."""
+    at_ms = Workload.start_ms - HOUR_MS
+    for start in range(0, items, BATCH):
+        names = [f"item-{n:06d}" for n in range(start, min(start + BATCH, items))]
+        whose, n = [f"first-{n % 997}" for n in range(len(names))], len(names)
+        times, none = [at_ms] * n, [None] * n
+        yield Events(whose, names, [VIEW] * n, [1.0] * n, times, times, none, none)
+
+
+def canonical(items: int) -> Iterator[Events]:
     """Batches of the interactions in the canonical workload, at its density in time."""
     full = Workload()
     events = LEARNED_FIRST + MEASURED
     span_ms = full.span_ms * events // full.events
-    sessions = Sessions()
+    sessions, cards = Sessions(), Cards()
     rows: list[tuple[str, str, int, float, int, int, str | None, None]] = []
-    for chunk in chunks(Workload(events=events, span_ms=span_ms)):
+    for chunk in chunks(Workload(events=events, items=items, span_ms=span_ms)):
         for line in chunk.splitlines():
             event = orjson.loads(line)
             if event["type"] not in KINDS:
@@ -134,17 +150,22 @@ def canonical() -> Iterator[Events]:
             at_ms = event["event_ts"]
             start_ms = sessions.start(who, at_ms)
             for item in event["items"]:
+                cards.learn([(at_ms, msgspec.convert(item, Item), "")])
                 kind = KINDS[event["type"]]
                 rows.append(
                     (who, item["item_id"], *kind, at_ms, start_ms, item["category"][0], None)
                 )
                 if len(rows) == BATCH:
                     whose, what, kinds, weights, at, since, of, _ = zip(*rows, strict=True)
-                    yield Events(whose, what, kinds, weights, at, since, of, [None] * BATCH)
+                    yield Events(
+                        *(whose, what, kinds, weights, at, since, of, [None] * BATCH),
+                        cards=cards.rows,
+                        changed=cards.take_fresh(),
+                    )
                     rows = []
 
 
-def speed(recommender: Recommender) -> tuple[dict[str, float], float]:
+def speed(recommender: Recommender, items: int) -> tuple[dict[str, float], float]:
     """Microseconds an event in each part once the tables are full, and lists a batch."""
     spent_s: dict[str, float] = defaultdict(float)
     for owner in (*recommender.learners, recommender.bought, recommender.scoped):
@@ -157,8 +178,10 @@ def speed(recommender: Recommender) -> tuple[dict[str, float], float]:
     _time(recommender, "learn", "learn", spent_s)
     _time(recommender, "rank", "rank", spent_s)
 
+    for batch in introduced(items):
+        recommender.learn(batch)
     events = lists = 0
-    for number, batch in enumerate(canonical()):
+    for number, batch in enumerate(canonical(items)):
         if number == LEARNED_FIRST // BATCH:
             spent_s.clear()
             events = lists = 0
@@ -200,12 +223,22 @@ def main() -> None:
         print("weights", *(f"{name}={weight:.3g}" for name, weight in weights))
     else:
         print(f"quality: not measured, no data at {folder}")
-    cost_us, lists = speed(Recommender())
-    print(f"speed, microseconds an event at batches of {BATCH} events, {lists:.0f} lists each:")
-    for name, spent_us in cost_us.items():
-        print(f"{name} {spent_us:.2f}")
-    total_us = cost_us["learn"] + cost_us["rank"] + cost_us["entries"]
-    print(f"all {total_us:.2f}, {1e6 / total_us:.0f} events/s")
+    for items in (20_000, 200_000):
+        recommender = Recommender()
+        cost_us, lists = speed(recommender, items)
+        print(f"speed, {items} items, microseconds an event, {lists:.0f} lists for {BATCH}:")
+        for name, spent_us in sorted(cost_us.items()):
+            print(f"{name} {spent_us:.2f}")
+        total_us = cost_us["learn"] + cost_us["rank"] + cost_us["entries"]
+        print(f"all {total_us:.2f}, {1e6 / total_us:.0f} events/s")
+    print("memory, bytes a row:")
+    for table in recommender.tables():
+        rows, size = (
+            len(next(iter(table.columns.values()))),
+            sum(column.nbytes for column in table.columns.values()),
+        )
+        if size >= 1024:
+            print(f"  {' '.join(table.columns)}: {size / rows:.0f} of {rows} rows")
 
 
 if __name__ == "__main__":
