@@ -28,7 +28,7 @@ PLACES = 24
 """From this place on `log_place` says nothing."""
 SCORE_MIN = 1e-3
 """A share of the best score at which `log_score` says nothing."""
-RATE = 0.1
+RATE = 0.2
 """The first step of the weights; Adagrad makes the later ones smaller."""
 STEADY = 1.0
 """Added to the squares of past gradients, so that a few cases do not move a weight by `RATE`."""
