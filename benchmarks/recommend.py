@@ -134,7 +134,7 @@ def introduced(items: int) -> Iterator[Events]:
         yield Events(whose, names, [VIEW] * n, [1.0] * n, times, times, none, none)
 
 
-def canonical(items: int) -> Iterator[Events]:
+def canonical(items: int = Workload.items) -> Iterator[Events]:
     """Batches of the interactions in the canonical workload, at its density in time."""
     full = Workload()
     events = LEARNED_FIRST + MEASURED
