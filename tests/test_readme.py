@@ -11,7 +11,7 @@ import pytest
 
 from flows.cli import parser
 from flows.diagram import diagram
-from operators.captions import OWN_BRAND
+from operators.captions import EXPLORED, OWN_BRAND
 from operators.learners.registry import LEARNERS
 from serving.explain import WORDS
 from state import keys
@@ -78,7 +78,7 @@ def test_the_storefront_page_explains_every_key() -> None:
 def test_every_learner_and_rule_has_words_for_its_reason() -> None:
     # These always name an item; popularity's word is `popular`.
     learners = set(LEARNERS) - {"covisitation", "session_knn", "again", "content", "popularity"}
-    assert learners | {"popular", OWN_BRAND} == set(WORDS)
+    assert learners | {"popular", OWN_BRAND, EXPLORED} == set(WORDS)
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/storefront.md", "docs/dashboard.md"])
