@@ -17,6 +17,7 @@ from operators.memberships import Dimension, Flags, Roster, Sizes
 from operators.segment_counts import ENTERED, LEFT, ORDERS, REVENUE_MICROS, Counts
 from state.interactions import NOBODY
 from state.marks import Marks
+from state.segments import cluster_id
 from state.times import DAY_MS
 
 if TYPE_CHECKING:
@@ -231,17 +232,24 @@ class Audience(Kept):
         self.last_ms = arrays["last_ms"].astype(np.int64)
         self.order_ms = arrays["order_ms"].astype(np.int64)
         self.rows = len(self.known)
-        if "roster" in arrays:
-            stored = arrays["roster"].tobytes().decode().split("\n")
-            asked, self.roster = self.roster.ids, Roster(stored)
-            for sid in asked:
-                self.roster.place(sid)
+        asked, self.roster = self.roster.ids, Roster(self._stored_roster(arrays))
+        for sid in asked:
+            self.roster.place(sid)
         complete = [one.restore(arrays, self.rows) for one in self.dimensions.values()]
         self._is_older = not all(complete)
         self.flags.restore(arrays, self.rows)
         self.counts.restore(arrays)
         self._count()
         self._marks = Marks(self.rows)
+
+    def _stored_roster(self, arrays: Mapping[str, NDArray[np.generic]]) -> list[str]:
+        """The ids by place; in former releases, which stored none, a place was a cluster's number."""
+        if "roster" in arrays:
+            return arrays["roster"].tobytes().decode().split("\n")
+        column, _ = self.dimensions["cluster"].columns
+        clusters = int(arrays[column].max(initial=NOBODY)) + 1
+        counted = [one.shape[-1] for name, one in arrays.items() if name.endswith(".counts")]
+        return [cluster_id(number) for number in range(max(clusters, *counted, 0))]
 
     def settled(self) -> None:
         """Hear that all is stored: what an older release did not know of is not."""

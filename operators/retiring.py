@@ -58,6 +58,10 @@ class Retiring:
         ended = learned.clusters.ended
         if self._leaving is None:
             self._leaving = _unwanted(learned)
+            self._gone = sorted(sid for sid in self._leaving if _was_closed(learned, sid))
+            self._leaving.difference_update(self._gone)
+            for sid in self._gone:
+                learned.audience.roster.close(sid)
             self._fields = tuple(_fields(learned, self._leaving))
             models = [name for name in self._fields if name in (SESSION, *MODELS_OF_LATER)]
             writes += [("DEL", keys.model_key(name)) for name in models]
@@ -98,6 +102,14 @@ def _unwanted(learned: Learned) -> set[str]:
     wanted |= {one.id for one in learned.rules}
     wanted |= {cluster_id(number) for number in learned.clusters.numbers}
     return {sid for _, sid in learned.audience.roster.living() if sid not in wanted}
+
+
+def _was_closed(learned: Learned, sid: str) -> bool:
+    """Whether the run before closed it: what was said of it then stands."""
+    number = cluster_number(sid)
+    if number is None or number in learned.defined or number in learned.clusters.ended:
+        return False
+    return not learned.audience.size_of(sid)
 
 
 def _fields(learned: Learned, leaving: set[str]) -> Iterator[str]:

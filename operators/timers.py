@@ -55,7 +55,8 @@ class Timers:
         for minute in sorted(minute for minute in self._minutes if minute <= now):
             names = self._minutes.pop(minute)
             self._count -= len(names)
-            for due_ms, name in names:
+            # In an order that a resume, which adds them anew, does not change.
+            for due_ms, name in sorted(names):
                 if due_ms < now_ms:
                     yield name
                 else:

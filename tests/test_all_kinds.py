@@ -232,8 +232,9 @@ def test_crashes_at_any_moment_change_nothing(
 
 @pytest.mark.slow
 def test_neither_does_one_where_clusters_are_what_is_dense(
-    server: EmbeddedRedis, tmp_path: Path
+    server: EmbeddedRedis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("operators.learners.dbstream.START_POINTS", 100)
     server.ask("FLUSHALL")
     run_flow(EVENTS, server.url, tmp_path, settings=all_on(algorithm="dbstream"))
     undisturbed = Said(server.url)

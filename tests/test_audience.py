@@ -46,6 +46,17 @@ def apply(audience: Audience, *transitions: Transition) -> list[Change]:
     return audience.apply(transitions, Vocabulary(NAMES))
 
 
+def test_what_former_releases_stored_by_the_number_of_a_cluster_stays_in_it() -> None:
+    former = Audience(CLUSTERS)
+    put(former, {"ann": 2, "bob": 0})
+    arrays = {name: one for name, one in former.arrays().items() if name != "roster"}
+    now = Audience([*STAGES, *RULES])
+    now.restore(arrays)
+    ids = now.roster.ids
+    assert [ids[now.segment_of("cluster", row)] for row in (0, 1)] == ["cluster-2", "cluster-0"]
+    assert {*STAGES, *RULES} < {*ids}
+
+
 def told(changes: list[Change]) -> list[Arguments]:
     return [arguments(write) for write in telling.changed(changes)]
 

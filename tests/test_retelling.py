@@ -171,8 +171,11 @@ class TestAtTheStart:
         holder = store.client.get(keys.told_key()).split()[0]
         store.client.set(keys.told_key(), holder + b" -1")
         store.client.delete(*(name for name in before if name.endswith(("}:profile", "}:stats"))))
-        store.client.zadd(keys.members_key("cluster-0"), {"who left since": 1})
+        members = min(name for name in before if name.endswith("}:members"))
+        store.client.zadd(members, {"who left since": 1})
         run = live.start()
+        run.until(lambda: not store.client.get(keys.told_key()).endswith(b" -1"))
+        run.until(lambda: is_whole(server.url))
         run.until(lambda: held(server.url) == before)
         assert AGAIN in run.stop()[1]
         store.close()

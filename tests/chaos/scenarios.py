@@ -384,9 +384,11 @@ def upgrade(world: World, size: Size) -> str:
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         while world.counted() < size.events // 4:
-            assert old.poll() is None, "the former release ended before it could be killed"
+            assert old.poll() is None, "the former release ended before it could be stopped"
             time.sleep(0.02)
-        old.kill()
+        # As docs/operations.md has it: what it wrote after its last snapshot another release, whose
+        # clusters are others, would not write again.
+        old.terminate()
         old.wait()
         resumed_at = world.counted()
         subprocess.run(
@@ -398,8 +400,9 @@ def upgrade(world: World, size: Size) -> str:
             ["git", "worktree", "remove", "--force", str(before)],
             cwd=ROOT, check=True, capture_output=True,
         )  # fmt: skip
-    assert_same(expected, outcome(world.store()))
-    return f"commit {BEFORE} killed after {resumed_at:,} events, this one went on"
+    # It knew no stages: who does not come again after it has none.
+    assert_same(expected, outcome(world.store()), ignore=("stage",))
+    return f"commit {BEFORE} stopped after {resumed_at:,} events, this one went on"
 
 
 def _killed_once(world: World, sent: list[Record], size: Size) -> None:
