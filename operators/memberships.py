@@ -33,7 +33,7 @@ class Roster:
 
     >>> roster = Roster(["cluster-0"]); roster.place("vip"), roster.place("cluster-0"), roster.ids
     (1, 0, ['cluster-0', 'vip'])
-    >>> roster.let_go("cluster-0"); roster.ids, roster.place("new"), roster.ids
+    >>> roster.let_go("cluster-0"); list(roster.ids), roster.place("new"), roster.ids
     (['', 'vip'], 0, ['new', 'vip'])
     """
 

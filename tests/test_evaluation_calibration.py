@@ -17,6 +17,7 @@ from tests.shared import shared_data
 PUBLISHED = {"markov": (0.647, 0.297), "sr": (0.670, 0.301), "ar": (0.661, 0.285)}
 
 
+@pytest.mark.slow
 def test_yoochoose_1_64_as_session_rec() -> None:
     train, test = (shared_data(f"yoochoose1_64/{n}.txt.gz") for n in ("train_seq", "test_cases"))
     with gzip.open(train) as sessions, gzip.open(test) as lines:

@@ -69,6 +69,7 @@ def live(kafka_broker: AnyBroker, redis_url: str, tmp_path: Path) -> Iterator[Li
         yield found
 
 
+@pytest.mark.slow
 def test_two_processes_started_by_hand_give_what_one_gives(live: Live) -> None:
     live.send(1000)
     hosts = Hosts(live)
@@ -80,6 +81,7 @@ def test_two_processes_started_by_hand_give_what_one_gives(live: Live) -> None:
     assert live.to_the_end() == undisturbed(live)
 
 
+@pytest.mark.slow
 def test_one_that_waits_for_the_others_says_so_and_ends_at_once_when_asked(live: Live) -> None:
     words = addresses(3)
     waiting = [live.start("-i", str(number), *words) for number in (0, 1)]

@@ -266,6 +266,7 @@ def test_a_restored_recommender_goes_on_bit_for_bit() -> None:
     assert all(array.tobytes() == again[name].tobytes() for name, array in kept.items())
 
 
+@pytest.mark.slow
 def test_next_clicks_of_a_real_shop_are_on_the_list_that_stands_before_them() -> None:
     figures = quality(shared_data("yoochoose_week"), Recommender())
     hit_rate, reciprocal_rank, cases = figures["blend"]

@@ -24,6 +24,7 @@ def live(kafka_broker: AnyBroker, redis_url: str, tmp_path: Path) -> Iterator[Li
         yield found
 
 
+@pytest.mark.slow
 def test_a_stopped_run_reads_nothing_twice(live: Live) -> None:
     live.send(3000)
     for how in (signal.SIGTERM, signal.SIGINT):

@@ -86,6 +86,7 @@ def previewed(text: str) -> tuple[int, int, int]:
     return numbers[0], numbers[1], numbers[2]
 
 
+@pytest.mark.slow
 def test_a_preview_says_what_a_changed_rule_then_does(
     live: Live, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -71,6 +71,7 @@ def test_what_no_restart_can_mend_ends_the_cluster(live: Live) -> None:
     assert "has no topic no-such-topic" in said
 
 
+@pytest.mark.slow
 def test_processes_do_not_outlive_their_supervisor(live: Live) -> None:
     live.send(100)
     run = live.start("--processes", "2")

@@ -29,6 +29,7 @@ def live(kafka_broker: AnyBroker, redis_url: str, tmp_path: Path) -> Iterator[Li
         yield found
 
 
+@pytest.mark.slow
 def test_a_second_run_is_told_who_runs_and_the_folder_of_a_killed_one_goes_on_at_once(
     live: Live,
 ) -> None:
