@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from operators.changes import Before, Change
     from state.config import Settings
-    from state.interactions import Interactions
     from state.journal import Journals
     from state.messages import Active, BatchId, Click, Part, Signal, Visited, Write
 
@@ -127,7 +126,12 @@ class Learning:
         writes += telling.changed(changes)
         segments_end = len(writes)
         recommender.hear(self._signals(batches))
-        changes += self._triggers(recommender.learn(clicks))
+        seen = recommender.learn(clicks)
+        if seen is not None:
+            recommender.served.judge(seen, self._segment_ids)
+            learned.views.add(seen.shopper, seen.item, seen.at_ms, seen.kind == PURCHASE)
+        happened = triggers.told(learned, learned.cards.take_turns())
+        changes += [one for one in happened if one not in self._told]
         learned.propensity.learn(visited)
         for one in visited:
             for shopper, micros, at_ms in one.orders:
@@ -166,15 +170,6 @@ class Learning:
         return Output(
             told + writes, branches, ledger.growth(), watermark_ms, len(told), judged, drifts
         )
-
-    def _triggers(self, seen: Interactions | None) -> list[Change]:
-        """Remember who looked at what; tell whom it concerns what happened to items."""
-        learned = self.learned
-        if seen is not None:
-            learned.recommender.served.judge(seen, self._segment_ids)
-            learned.views.add(seen.shopper, seen.item, seen.at_ms, seen.kind == PURCHASE)
-        changes = triggers.told(learned, learned.cards.take_turns())
-        return [one for one in changes if one not in self._told]
 
     def _segment_ids(self, row: int) -> list[str]:
         return [segment for segment, _ in self.learned.audience.of(row)]

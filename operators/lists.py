@@ -22,10 +22,9 @@ _LIST_TTL = bulk("EX") + number(LIST_TTL_S)
 def write(learned: Learned, active: Sequence[Active], writes: list[Write]) -> int:
     """A list for whoever was active, unless they said no to that; how many were written."""
     listed = [name for name, _, wanted, *_ in active if wanted]
-    if len(listed) < len(active):
-        refused = learned.recommender.shoppers.take([who[0] for who in active if not who[2]])
-        learned.recommender.written.forget(refused)
-        writes += [("DEL", keys.top_key(who[0], keys.SLOT)) for who in active if not who[2]]
+    if refused := [name for name, _, wanted, *_ in active if not wanted]:
+        learned.recommender.written.forget(learned.recommender.shoppers.take(refused))
+        writes += [("DEL", keys.top_key(name, keys.SLOT)) for name in refused]
     new = of(learned, listed)
     writes += new
     return len(new)

@@ -98,13 +98,14 @@ class Pairs(Kept):
         there, way = self._find(row, shopper, item)
         self._clear(row[there], way[there])
 
-    def move(self, shopper: int, heir: int) -> None:
-        """What is remembered of a shopper is remembered of another."""
+    def leave(self, shopper: int, heir: int) -> None:
+        """A shopper is no more: what is remembered of it is remembered of the heir, if there is one."""
         who = np.array([shopper], np.int32)
         found = self._of(who)
         self.forget_shoppers(who)
-        heirs = np.full(len(found.item), heir, np.int32)
-        self.add(heirs, found.item, found.weight, found.at_ms)
+        if heir != NOBODY:
+            heirs = np.full(len(found.item), heir, np.int32)
+            self.add(heirs, found.item, found.weight, found.at_ms)
 
     def forget_shoppers(self, rows: Rows) -> None:
         """Nothing is remembered of these shoppers."""

@@ -147,13 +147,9 @@ class Against(Kept):
 
     def leave(self, shopper: int, heir: int) -> None:
         """A shopper is no more; the heir, if any, is who it turned out to be."""
-        if shopper == NOBODY:
-            return
-        for pairs in (self.turned_down, self.shown):
-            if heir == NOBODY:
-                pairs.forget_shoppers(np.array([shopper], np.int32))
-            else:
-                pairs.move(shopper, heir)
+        if shopper != NOBODY:
+            self.turned_down.leave(shopper, heir)
+            self.shown.leave(shopper, heir)
 
     def tables(self) -> Sequence[Table]:
         """The pairs, and what is known of items."""

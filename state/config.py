@@ -99,7 +99,7 @@ class Segments(_Section, frozen=True):
 class Propensity(_Section, frozen=True):
     """What shoppers are likely to do next."""
 
-    sampled_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.125
+    sampled_share: Share = 0.125
     horizon_days: NotNegative = 30
     churn_days: Positive = 30
     dormant_days: Positive = 60
@@ -153,7 +153,7 @@ class Weights(_Section, frozen=True):
 class Served(_Section, frozen=True):
     """Lists as they were written, held against the next click."""
 
-    share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.125
+    share: Share = 0.125
     shoppers_max: Positive = 20_000
     half_life_hours: HalfLife = 24.0
 

@@ -48,7 +48,7 @@ def test_it_remembers_what_a_dictionary_would(
             table.forget_items(item)
             naive = {one: times for one, times in naive.items() if one[1] not in item}
         elif some[0][0] != 5:
-            table.move(some[0][0], 5)
+            table.leave(some[0][0], 5)
             for one in [one for one in naive if one[0] == some[0][0]]:
                 naive.setdefault((5, one[1]), []).extend(naive.pop(one))
         restored = Pairs(1000, half_life_ms=HOUR_MS)

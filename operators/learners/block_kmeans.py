@@ -13,6 +13,7 @@ import numpy as np
 
 from operators import cluster_quality
 from operators.learners import cluster_number, kmeans
+from operators.learners.blocks import Blocks
 from operators.learners.cluster_number import Patience, Tried
 from operators.learners.clusterer import check
 from operators.learners.reservoir import Reservoir
@@ -102,8 +103,7 @@ class BlockKMeans:
         """What the last review said of each number of centres that may be."""
         self._patience = Patience()
         self._ended: list[tuple[int, int]] = []
-        self._waiting: Points = np.empty((block_points, n_features))
-        self._waits = 0
+        self._blocks = Blocks(block_points, n_features)
         self._review_at = 0
         self._errors: list[float] = []
         remembered = sample_points
@@ -124,19 +124,8 @@ class BlockKMeans:
     def learn(self, points: Points) -> None:
         """Learn points [n, F] in their order. ValueError for another F, or a value not finite."""
         check(points, self.n_features)
-        start = 0
-        while start < len(points):
-            if not self._waits and len(points) - start >= self.block_points:
-                self._learn_block(points[start : start + self.block_points])
-                start += self.block_points
-                continue
-            taken = points[start : start + self.block_points - self._waits]
-            self._waiting[self._waits : self._waits + len(taken)] = taken
-            self._waits += len(taken)
-            start += len(taken)
-            if self._waits == self.block_points:
-                self._waits = 0
-                self._learn_block(self._waiting)
+        for block in self._blocks.take(points):
+            self._learn_block(block)
 
     def predict(self, points: Points) -> NDArray[np.int64]:
         """The id of the nearest centre for points [n, F] -> int64[n], NOBODY before the start."""
@@ -165,7 +154,7 @@ class BlockKMeans:
 
     def rescale(self, factor: Points, shift: Points) -> None:
         """Express all that is remembered in other units: x becomes x * factor + shift, each [F]."""
-        for points in (self.centres, self._sample.points, self._waiting[: self._waits]):
+        for points in (self.centres, self._sample.points, self._blocks.waiting):
             points *= factor
             points += shift
 
@@ -173,7 +162,7 @@ class BlockKMeans:
         """Make room for more features; they were 0 so far."""
         if n_features > self.n_features:
             more = ((0, 0), (0, n_features - self.n_features))
-            self._waiting = np.pad(self._waiting, more)
+            self._blocks.widen(n_features)
             self.centres = np.pad(self.centres, more)
             self._sample.widen(n_features)
             self.n_features = n_features
@@ -189,7 +178,7 @@ class BlockKMeans:
     def small(self) -> dict[str, NDArray[Any]]:
         """The rest of `arrays`, copies."""
         return {
-            "waiting": self._waiting[: self._waits].copy(),
+            "waiting": self._blocks.waiting.copy(),
             "centres": self.centres.copy(),
             "counts": self.counts.copy(),
             "ids": self.ids.copy(),
@@ -208,9 +197,7 @@ class BlockKMeans:
         self.centres = arrays["centres"].copy()
         self.n_features = self.centres.shape[1]
         self.counts = arrays["counts"].copy()
-        self._waiting = np.empty((self.block_points, self.n_features))
-        self._waits = len(arrays["waiting"])
-        self._waiting[: self._waits] = arrays["waiting"]
+        self._blocks.restore(arrays["waiting"])
         self._sample.restore(
             arrays["sample"], arrays["sample_keys"], float(arrays["sample_bar"][0])
         )

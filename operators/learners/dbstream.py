@@ -14,6 +14,7 @@ import numpy as np
 from scipy.sparse.csgraph import connected_components
 
 from operators.learners import kmeans
+from operators.learners.blocks import Blocks
 from operators.learners.cluster_number import Patience, Tried
 from operators.learners.clusterer import check
 from state.interactions import NOBODY
@@ -95,8 +96,7 @@ class Dbstream:
         self._patience = Patience()
         self._places: dict[int, Points] = {}
         self._ended: list[tuple[int, int]] = []
-        self._waiting: Points = np.empty((block_points, n_features))
-        self._waits = 0
+        self._blocks = Blocks(block_points, n_features)
         self._review_at = START_POINTS
         self._errors: list[float] = []
 
@@ -112,15 +112,8 @@ class Dbstream:
     def learn(self, points: Points) -> None:
         """Learn points [n, F] in their order. ValueError for another F, or a value not finite."""
         check(points, self.n_features)
-        start = 0
-        while start < len(points):
-            taken = points[start : start + self.block_points - self._waits]
-            self._waiting[self._waits : self._waits + len(taken)] = taken
-            self._waits += len(taken)
-            start += len(taken)
-            if self._waits == self.block_points:
-                self._waits = 0
-                self._learn_block(self._waiting)
+        for block in self._blocks.take(points):
+            self._learn_block(block)
 
     def assign(self, points: Points) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """The group of each point's nearest micro-cluster, int64[n], and the squared distance to the
@@ -149,7 +142,7 @@ class Dbstream:
 
     def rescale(self, factor: Points, shift: Points) -> None:
         """Express all that is remembered in other units: x becomes x * factor + shift, each [F]."""
-        for points in (self.centres, self._waiting[: self._waits]):
+        for points in (self.centres, self._blocks.waiting):
             points *= factor
             points += shift
         self._locate()
@@ -170,7 +163,7 @@ class Dbstream:
             "shared.pairs": np.column_stack((one, other)).astype(np.int16),
             "shared": self.shared[one, other],
             "shared.at": self._shared_at[one, other],
-            "waiting": self._waiting[: self._waits].copy(),
+            "waiting": self._blocks.waiting.copy(),
             "clock": np.array([self.seen, self._review_at, self.reviews, self.next_id, self._time]),
             "inertia": np.array([self.inertia]),
             "tried": np.array(self.tried).reshape(-1, 3),
@@ -185,8 +178,7 @@ class Dbstream:
         self.shared, self._shared_at = np.zeros((2, len(self.centres), len(self.centres)))
         one, other = arrays["shared.pairs"].astype(np.intp).T
         self.shared[one, other], self._shared_at[one, other] = arrays["shared"], arrays["shared.at"]
-        self._waits = len(arrays["waiting"])
-        self._waiting[: self._waits] = arrays["waiting"]
+        self._blocks.restore(arrays["waiting"])
         self.seen, self._review_at, self.reviews, self.next_id, self._time = arrays[
             "clock"
         ].tolist()

@@ -46,12 +46,8 @@ class Rules:
 
     def leave(self, shopper: int, heir: int) -> None:
         """A shopper is no more; the heir, if any, is who it turned out to be."""
-        if shopper == NOBODY:
-            return
-        if heir == NOBODY:
-            self.bought.forget_shoppers(np.array([shopper], np.int32))
-        else:
-            self.bought.pairs.move(shopper, heir)
+        if shopper != NOBODY:
+            self.bought.pairs.leave(shopper, heir)
 
     def listed(
         self,
