@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logs.set_up()
     try:
         # Here and not above, since a second of imports is time enough for Ctrl-C.
-        args = parser().parse_args(argv)
+        args = parser(sys.argv[1:] if argv is None else argv).parse_args(argv)
     except KeyboardInterrupt:
         return _fail(INTERRUPTED, "stopped", debug=False)
     _add_common(args)
@@ -70,8 +70,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def parser() -> argparse.ArgumentParser:
-    """What the command line takes."""
+def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """What the command line takes: the subcommands that `argv` may mean, all if it names none.
+
+    Only these are imported: who looks at a list need not wait for the learners.
+    """
     top = argparse.ArgumentParser(
         prog="penstock",
         description="A shop's clickstream into live segments and top-k lists in Redis.",
@@ -83,7 +86,7 @@ def parser() -> argparse.ArgumentParser:
     add("--redis", dest="common_redis", metavar="URL", help="where Redis is (default redis.url)")
     add("--debug", action="store_true", help="show where an error came from")
     subparsers = top.add_subparsers(metavar="COMMAND", required=True)
-    for command in COMMANDS:
+    for command in [one for one in COMMANDS if one in argv] or COMMANDS:
         import_module(f"flows.commands.{command}").add_parser(subparsers)
     return top
 

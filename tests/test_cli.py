@@ -109,6 +109,16 @@ def test_the_module_is_the_command(log: Path, tmp_path: Path) -> None:
     assert ran.stdout.startswith("events    3,0")
 
 
+def test_who_looks_at_a_list_does_not_wait_for_the_learners() -> None:
+    asks = "import sys; from flows.cli import parser; parser(sys.argv[1:]); print(*sys.modules)"
+    loaded = {
+        command: subprocess.check_output([sys.executable, "-c", asks, command], text=True).split()
+        for command in ("show", "replay")
+    }
+    assert "river" in loaded["replay"]
+    assert not {"river", "scipy", "bytewax"} & set(loaded["show"])
+
+
 def test_every_event_is_accounted_for(terminal: Terminal, log: Path) -> None:
     report = terminal.report(log, "--format", "penstock")
     sent = log.read_bytes().splitlines()
