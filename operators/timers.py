@@ -5,12 +5,7 @@ A heap of the same costs ten comparisons a timer and a cache miss each; a minute
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from state.times import MINUTE_MS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 class Timers:
@@ -44,21 +39,26 @@ class Timers:
         else:
             names.append((due_ms, name))
 
-    def due(self, now_ms: int) -> Iterator[str]:
-        """The names due before a time, each once for each time it was added; they are then forgotten.
+    def due(self, now_ms: int) -> set[str]:
+        """The names that were added for a time before this one, which is then forgotten.
 
-        Whoever asks may add names while being told.
+        Of a name that was put off meanwhile an outdated time is among them, and a resume knows no
+        outdated ones: whoever asks goes by what is so, in an order of its own.
         """
         now = now_ms // MINUTE_MS
+        found: set[str] = set()
         if not self._minutes or now < self._next:
-            return
-        for minute in sorted(minute for minute in self._minutes if minute <= now):
+            return found
+        for minute in [minute for minute in self._minutes if minute <= now]:
             names = self._minutes.pop(minute)
+            if minute == now:
+                later = [one for one in names if one[0] >= now_ms]
+                if later:
+                    self._minutes[minute] = later
+                found.update(name for due_ms, name in names if due_ms < now_ms)
+                self._count += len(later)
+            else:
+                found.update(name for _, name in names)
             self._count -= len(names)
-            # In an order that a resume, which adds them anew, does not change.
-            for due_ms, name in sorted(names):
-                if due_ms < now_ms:
-                    yield name
-                else:
-                    self.add(due_ms, name)
         self._next = min(self._minutes, default=0)
+        return found

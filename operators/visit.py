@@ -143,19 +143,29 @@ class Shoppers:
             if self.segments.settle(self.rows, now_ms):
                 self.changed.update(self.rows)
             self.changed.update(self.segments.due(self.rows, now_ms))
+        ended: list[tuple[int, str, Shopper]] = []
         for name in self._due.due(watermark_ms):
             shopper = self.rows.get(name)
-            if shopper is None or not shopper.open:
-                continue
+            if shopper is not None and shopper.open:
+                ends_ms = self._first_end_ms(shopper)
+                if ends_ms < watermark_ms:
+                    ended.append((ends_ms, name, shopper))
+                else:
+                    self._due.add(ends_ms, name)
+        ended.sort()
+        for _, name, shopper in ended:
             closed = sessions.close(shopper, watermark_ms, gap_ms=gap_ms)
             self.totals.sessions_closed += len(closed)
             self.out.outcomes += [session.outcomes() for session in closed if session.decided]
             self.changed.add(name)
             if shopper.open:
-                soonest_ms = min(session.last_ms for session in shopper.open)
-                self._due.add(soonest_ms + gap_ms, name)
+                self._due.add(self._first_end_ms(shopper), name)
             else:
                 self.out.writes.append(("DEL", keys.session_key(name)))
+
+    def _first_end_ms(self, shopper: Shopper) -> int:
+        """The last time at which an event would still belong to the one that ends first."""
+        return min(session.last_ms for session in shopper.open) + self.rules.gap_ms
 
     def fold(self, name: str, event: Event, position: int, clock_ms: int, *, known: bool) -> bool:
         """Count one event of a shopper; False if it had been counted before."""

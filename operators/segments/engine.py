@@ -57,7 +57,8 @@ class Engine:
             for key, most in rules.needs().items()
         }
         self._stored = RulesState(rules.digests, windows)
-        for name, shopper in rows.items():
+        # In an order of its own: that of the rows depends on when they were stored.
+        for name, shopper in sorted(rows.items()):
             state = shopper.rules
             now_ms = max(clock_ms, shopper.last_ms)
             if state is None or state.due_ms == UNSURE:
@@ -97,12 +98,15 @@ class Engine:
             self._timers = Timers()
             for known, row in rows.items():
                 self.follow(known, row)
-        changed: list[str] = []
+        waiting: list[tuple[int, str, Shopper, RuleState]] = []
         for name in self._timers.due(clock_ms + 1):
             shopper = rows.get(name)
             state = None if shopper is None else shopper.rules
-            if shopper is None or state is None or not 0 < state.due_ms <= clock_ms:
-                continue
+            if shopper is not None and state is not None and 0 < state.due_ms <= clock_ms:
+                waiting.append((state.due_ms, name, shopper, state))
+        waiting.sort()
+        changed: list[str] = []
+        for _, name, shopper, state in waiting:
             before = len(self.transitions)
             self._pass(name, shopper, state, clock_ms)
             if len(self.transitions) > before:
