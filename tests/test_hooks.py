@@ -334,7 +334,7 @@ def test_nothing_arrives_after_sigterm_and_nothing_is_lost(
 
     there.answer = slow
     ids = shop.moves(300)
-    run = process(settings(there), redis_url)
+    run = process(settings(there, timeout_ms=7000), redis_url)
     run.until(lambda: len(there.taken) > 20)
     code, said = run.stop()
     arrived = len(there.requests)

@@ -58,14 +58,14 @@ def test_the_same_holder_takes_over_at_once_with_a_greater_token(
 def test_a_lease_is_renewed_and_expires_with_its_holder(
     redis_url: str, leases: list[Lease]
 ) -> None:
-    leases += [Lease(redis_url, NAME, holder, 0.3) for holder in "ab"]
+    leases += [Lease(redis_url, NAME, holder, 1.5) for holder in "ab"]
     leases[0].take()
     with Store(redis_url, timeout_ms=2000, patience_s=0).in_words():
-        assert not leases[0].lost.wait(0.7)
+        assert not leases[0].lost.wait(2.0)
     with pytest.raises(UserError):
         leases[1].take()
     leases[0]._released.set()  # as if its process had died
-    for _ in range(100):
+    for _ in range(500):
         try:
             leases[1].take()
             break
@@ -76,7 +76,7 @@ def test_a_lease_is_renewed_and_expires_with_its_holder(
 
 
 def test_a_lease_that_redis_forgot_is_kept(redis_url: str, leases: list[Lease]) -> None:
-    leases += [Lease(redis_url, NAME, holder, 0.3) for holder in "ab"]
+    leases += [Lease(redis_url, NAME, holder, 1.5) for holder in "ab"]
     token = leases[0].take()
     reader = Store(redis_url, timeout_ms=2000, patience_s=0)
     reader.client.flushall()

@@ -13,6 +13,8 @@ from sklearn.metrics import roc_auc_score
 
 from operators.features import feature_row, feature_rows
 from operators.learners.online_glm import Link, OnlineGlm
+from operators.propensity.amounts import AmountModel
+from operators.propensity.model import ChanceModel
 from operators.propensity.progressive import Progressive
 from operators.propensity.propensity import Propensity
 from operators.propensity.ready_made import READY, Scored, decide, thresholds
@@ -259,6 +261,19 @@ class Month:
 
     def of(self, sid: str) -> set[str]:
         return {name for name, other in self.members if other == sid}
+
+
+def test_chances_and_amounts_are_at_the_level_of_recent_outcomes() -> None:
+    rng = np.random.default_rng(1)
+    chance, amount = ChanceModel(2, 100), AmountModel(2, 100)
+    for rate in (0.5,) * 20 + (0.1,) * 20:
+        points = rng.normal(size=(500, 2))
+        came = (rng.random(500) < rate).astype(np.float64)
+        chance.learn(points, chance.predict(points), came, came)
+        amount.learn(points, amount.predict(points), 40.0 * came)
+    points = rng.normal(size=(500, 2))
+    assert chance.predict(points).mean() == pytest.approx(0.1, abs=0.02)
+    assert amount.predict(points).mean() == pytest.approx(4.0, abs=1.5)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import numpy as np
 from operators.learners.online_glm import OnlineGlm
 from operators.learners.scaling import OnlineScaler
 from operators.learners.table import Kept, with_prefix, without_prefix
-from operators.propensity.model import BLOCK, LEARNING_RATE, with_ones
+from operators.propensity.model import BLOCK, LEARNING_RATE, RECENT_LABELS, with_ones
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -92,7 +92,8 @@ class AmountModel(Kept):
         self.judge = AmountJudge()
         self.labels = np.zeros(2, np.int64)
         """Outcomes learned: those of nothing, those above."""
-        # What came in all, and what the model, which counts in means, makes of the same shoppers.
+        self._total = np.zeros(1)
+        # What came lately, and what the model, which counts in means, makes of the same shoppers.
         self._came = np.zeros(2)
         self._scaler = OnlineScaler(n_features)
         self._glm = OnlineGlm(1 + n_features, "exponential", LEARNING_RATE)
@@ -105,7 +106,7 @@ class AmountModel(Kept):
     @property
     def mean(self) -> float:
         """What came on average."""
-        return float(self._came[0] / max(self.labels.sum(), 1))
+        return float(self._total[0] / max(self.labels.sum(), 1))
 
     def predict(self, points: Floats) -> Floats:
         """The amount for each point, nan before it is ready."""
@@ -124,6 +125,8 @@ class AmountModel(Kept):
             self._scaler.learn_array(block)
             some = int((amounts > 0.0).sum())
             self.labels += (len(block) - some, some)
+            self._total += amounts.sum()
+            self._came *= 0.5 ** (len(block) / RECENT_LABELS)
             self._came[0] += amounts.sum()
             if not self.mean:
                 continue
@@ -136,6 +139,7 @@ class AmountModel(Kept):
         """The whole state."""
         return {
             "labels": self.labels.copy(),
+            "total": self._total.copy(),
             "came": self._came.copy(),
             **with_prefix("judge.", self.judge.small()),
             **with_prefix("scaler.", self._scaler.arrays()),
@@ -145,6 +149,8 @@ class AmountModel(Kept):
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Take over a state that `arrays` gave, of a model made with the same arguments."""
         self.labels, self._came = arrays["labels"].copy(), arrays["came"].copy()
+        # Former releases did not let what came fade.
+        self._total = arrays.get("total", self._came[:1]).copy()
         self.judge.restore(without_prefix("judge.", arrays))
         self._scaler.restore(without_prefix("scaler.", arrays))
         self._glm.restore(without_prefix("glm.", arrays))
