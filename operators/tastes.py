@@ -92,9 +92,6 @@ class DecayedCounts:
             return "", 0.0
         if len(counts) == 1:
             return next(iter(counts)), 1.0
-        best, top, total = "", 0.0, 0.0
-        for name, count in counts.items():
-            total += count
-            if count > top or (count == top and name < best):
-                best, top = name, count
-        return best, top / total
+        values = counts.values()
+        top = max(values)
+        return min([name for name, count in counts.items() if count == top]), top / sum(values)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from operators.segments.compiling import LATEST_OF, RuleSet, merge_window
 from operators.segments.conditions import EVER
 from operators.segments.features import FIRST, SESSION_BEGINS
+from operators.segments.windows import add_time
 from operators.timers import Timers
 from state.shopper import UNSURE, RuleState
 from state.snapshots import RulesState
@@ -50,7 +51,7 @@ class Engine:
         changed = 0
         for n, one in enumerate(rules.compiled):
             if stored.digests.get(one.id) != one.digest:
-                changed |= 1 << n
+                changed |= rules.bits(n)
         gone = stored.digests.keys() - rules.digests.keys()
         windows = {
             key: _filled(stored.windows.get(key), most, clock_ms)
@@ -123,44 +124,40 @@ class Engine:
         self, name: str, shopper: Shopper, event: Event, clock_ms: int, *, begins: bool
     ) -> None:
         """Take in an event that the profile counts already; `begins` if a session did, or did again."""
-        rules, at_ms = self.rules, event.event_ts
-        now_ms = max(clock_ms, shopper.last_ms)
+        rules, at_ms, last_ms = self.rules, event.event_ts, shopper.last_ms
+        now_ms = clock_ms if clock_ms > last_ms else last_ms
         state = shopper.rules or _new_state(shopper)
-        both, to_yes, to_no = rules.touched[event.type]
+        touched, late, times, notes, tested, turns = rules.plans[event.type].of(event)
+        is_newest, kept, packed = at_ms == last_ms, state.windows, at_ms.to_bytes(8, "big")
+        if not is_newest:
+            touched = late
+        for key, size in times:
+            window = kept.get(key, b"")
+            # All that is kept of the shopper is as old as its newest event, or older.
+            kept[key] = (window + packed)[-size:] if is_newest else add_time(window, packed, size)
+        for note in notes:
+            note(kept, event, packed, now_ms)
+        for test, note, touches, touches_late in tested:
+            if test(event):
+                note(kept, event, packed, now_ms)
+                touched |= touches if is_newest else touches_late
+        for counted, numbers in turns:
+            touched |= numbers.get(counted(shopper), 0)
         if begins:
-            both |= rules.touched[SESSION_BEGINS].both
+            touched |= rules.touched[SESSION_BEGINS]
         if at_ms == shopper.first_ms:
-            to_yes |= rules.touched[FIRST].to_yes
-            to_no |= rules.touched[FIRST].to_no
-            both |= rules.touched[FIRST].both
-        is_newest = at_ms == shopper.last_ms
-        for test, note, touched, late in rules.listeners[event.type].of(event):
-            if test is None or test(event):
-                note(state, event, at_ms, now_ms)
-                to_yes |= touched.to_yes
-                to_no |= touched.to_no
-                both |= touched.both
-                if not is_newest:
-                    to_yes |= late.to_yes
-                    to_no |= late.to_no
-        for counted, numbers in rules.turns[event.type]:
-            turned = numbers.get(counted(shopper))
-            if turned is not None:
-                both |= turned.both
-                to_yes |= turned.to_yes
-                to_no |= turned.to_no
-        if event.consent is not None:
-            both |= rules.consent
-        if rules.latest:
-            both |= self._hear(state, event)
+            touched |= rules.touched[FIRST]
+        if rules.hears:
+            touched |= self._hear(state, event)
         if state.due_ms == UNSURE:
             self.ask_all(name, shopper, now_ms)
-        elif both or to_yes or to_no:
-            self._ask(rules.of_bits(both, to_yes, to_no), name, shopper, state, now_ms)
+        elif touched:
+            self._ask(rules.of_bits(touched), name, shopper, state, now_ms)
 
     def _hear(self, state: RuleState, event: Event) -> int:
-        """Note what an event says of device, country and campaign; the rules that ask for it."""
-        bits = 0
+        """Note what an event says of device, country and campaign; the rules that ask for it, and
+        for what it says of consent."""
+        bits = 0 if event.consent is None else self.rules.consent
         for feature, asking in self.rules.latest.items():
             if text := LATEST_OF[feature](event):
                 if state.latest.get(feature, (0, "")) < (event.event_ts, text):
@@ -219,7 +216,7 @@ class Engine:
             bits = 0
             for digest in [digest for digest, due_ms in dues.items() if due_ms <= now_ms]:
                 del dues[digest]
-                bits |= 1 << rules.by_digest[digest]
+                bits |= rules.bits(rules.by_digest[digest])
             state.due_ms = min(dues.values(), default=0)
             self._ask(rules.of_bits(bits), name, shopper, state, now_ms, is_passing=True)
         if state.due_ms:
@@ -237,16 +234,17 @@ class Engine:
     ) -> None:
         members, dues = state.members, state.dues
         for sid, digest, ask, makes in asked:
-            if makes is not None and (sid in members) is makes:
+            is_in = sid in members
+            if is_in is makes:
                 continue
             until_ms = ask(name, shopper, state, now_ms)
             if until_ms > 0:
-                if sid not in members:
+                if not is_in:
                     members[sid] = now_ms
                     self.transitions.append((name, sid, True, now_ms))
             else:
                 until_ms = -until_ms
-                if sid in members:
+                if is_in:
                     del members[sid]
                     self.transitions.append((name, sid, False, now_ms))
             if until_ms != EVER:

@@ -20,6 +20,7 @@ from operators.segments.language import (
     Window,
     digest,
 )
+from operators.segments.windows import PAIR_BYTES, TIME_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,6 +42,11 @@ class Kind(msgspec.Struct, frozen=True):
     what: str
     most: int
     within_ms: int | None = None
+
+    @property
+    def bytes_max(self) -> int:
+        """How long the window may be, but for sums."""
+        return self.most * (TIME_BYTES if self.form == "times" else PAIR_BYTES)
 
 
 def kind_of(node: Window) -> Kind:

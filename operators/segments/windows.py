@@ -22,40 +22,32 @@ SUMS_EXACT = 256
 """Of sums the newest so many entries are kept one by one, older ones by bucket."""
 _SUMS_MAX = 384
 BUCKETS = 64
-_PAIR = Struct(">qq")
+_TIME, _PAIR = Struct(">q"), Struct(">qq")
 
 
 def times(window: bytes) -> list[int]:
     """The times of a window without keys, oldest first."""
-    return [
-        int.from_bytes(window[at : at + TIME_BYTES], "big")
-        for at in range(0, len(window), TIME_BYTES)
-    ]
+    return [at_ms for (at_ms,) in _TIME.iter_unpack(window)]
 
 
-def add_time(window: bytes, at_ms: int, most: int) -> bytes:
-    """Note an event; the newest `most` are kept.
+def add_time(window: bytes, packed: bytes, size: int) -> bytes:
+    """Note an event at a time, which is packed; the newest `size` bytes are kept.
 
     >>> window = b""
-    >>> for at in (5, 9, 7, 1): window = add_time(window, at, 3)
+    >>> for at in (5, 9, 7, 1): window = add_time(window, at.to_bytes(8, "big"), 3 * TIME_BYTES)
     >>> times(window)
     [5, 7, 9]
     """
-    entry = at_ms.to_bytes(TIME_BYTES, "big")
-    if entry >= window[-TIME_BYTES:]:
-        window += entry
-    else:
-        there = times(window)
-        place = bisect_right(there, at_ms) * TIME_BYTES
-        window = window[:place] + entry + window[place:]
-    excess = len(window) - most * TIME_BYTES
-    return window[excess:] if excess > 0 else window
+    if packed >= window[-TIME_BYTES:]:
+        return (window + packed)[-size:]
+    place = bisect_right(times(window), int.from_bytes(packed, "big")) * TIME_BYTES
+    return (window[:place] + packed + window[place:])[-size:]
 
 
-def merge_times(one: bytes, other: bytes, most: int) -> bytes:
-    """The newest `most` of two windows."""
-    merged = sorted(times(one) + times(other))[-most:]
-    return b"".join(at.to_bytes(TIME_BYTES, "big") for at in merged)
+def merge_times(one: bytes, other: bytes, size: int) -> bytes:
+    """The newest times of two windows, `size` bytes at most."""
+    merged = sorted(times(one) + times(other))
+    return b"".join(at.to_bytes(TIME_BYTES, "big") for at in merged)[-size:]
 
 
 def pairs(window: bytes) -> list[tuple[int, int]]:
@@ -64,48 +56,51 @@ def pairs(window: bytes) -> list[tuple[int, int]]:
 
 
 @lru_cache(1 << 15)
-def key_of(text: str) -> int:
+def key_of(text: str) -> bytes:
     """What stands for a text in a window of keys: 63 bits."""
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+    digest = blake2b(text.encode(), digest_size=8).digest()
+    return (int.from_bytes(digest, "big") >> 1).to_bytes(8, "big")
 
 
-def add_key(window: bytes, at_ms: int, key: int, most: int) -> bytes:
-    """Note when a key was last seen; the newest `most` keys are kept.
+def add_key(window: bytes, packed: bytes, key: bytes, size: int) -> bytes:
+    """Note when a key was last seen, which is packed; the newest `size` bytes are kept.
 
-    >>> window = b""
-    >>> for at, key in ((5, 1), (9, 2), (7, 1), (6, 2), (8, 3)): window = add_key(window, at, key, 2)
+    >>> window, pack = b"", lambda number: number.to_bytes(8, "big")
+    >>> for at, key in ((5, 1), (9, 2), (7, 1), (6, 2), (8, 3)):
+    ...     window = add_key(window, pack(at), pack(key), 2 * PAIR_BYTES)
     >>> pairs(window)
     [(8, 3), (9, 2)]
     """
-    entry = at_ms.to_bytes(TIME_BYTES, "big") + key.to_bytes(TIME_BYTES, "big")
-    if window and entry[:TIME_BYTES] <= window[-PAIR_BYTES:-TIME_BYTES]:
-        return _newest_keys([*_PAIR.iter_unpack(window), (at_ms, key)], most)
+    if packed <= window[-PAIR_BYTES:-TIME_BYTES]:
+        return _newest_keys([*_PAIR.iter_unpack(window), *_PAIR.iter_unpack(packed + key)], size)
     # What nearly every event is: newer than all, of a key that is there or not.
-    own = entry[TIME_BYTES:]
-    found = window.find(own)
+    found = window.find(key)
     while found >= 0 and found % PAIR_BYTES != TIME_BYTES:
-        found = window.find(own, found + 1)
+        found = window.find(key, found + 1)
     if found >= 0:
-        return window[: found - TIME_BYTES] + window[found + TIME_BYTES :] + entry
-    return (window + entry)[-most * PAIR_BYTES :]
+        return window[: found - TIME_BYTES] + window[found + TIME_BYTES :] + packed + key
+    return (window + packed + key)[-size:]
 
 
-def merge_keys(one: bytes, other: bytes, most: int) -> bytes:
-    """The newest `most` keys of two windows."""
-    return _newest_keys([*_PAIR.iter_unpack(one), *_PAIR.iter_unpack(other)], most)
+def merge_keys(one: bytes, other: bytes, size: int) -> bytes:
+    """The newest keys of two windows, `size` bytes at most."""
+    return _newest_keys([*_PAIR.iter_unpack(one), *_PAIR.iter_unpack(other)], size)
 
 
-def _newest_keys(seen: Iterable[tuple[int, int]], most: int) -> bytes:
+def _newest_keys(seen: Iterable[tuple[int, int]], size: int) -> bytes:
     last: dict[int, int] = {}
     for at_ms, key in seen:
         if last.get(key, -1) < at_ms:
             last[key] = at_ms
-    newest = sorted((at_ms, key) for key, at_ms in last.items())[-most:]
-    return b"".join(_PAIR.pack(*pair) for pair in newest)
+    newest = sorted((at_ms, key) for key, at_ms in last.items())
+    return b"".join(_PAIR.pack(*pair) for pair in newest)[-size:]
 
 
-def add_amount(window: bytes, at_ms: int, amount: int, within_ms: int | None, now_ms: int) -> bytes:
-    """Note an amount; what has left the window is forgotten."""
+def add_amount(
+    window: bytes, packed: bytes, amount: int, within_ms: int | None, now_ms: int
+) -> bytes:
+    """Note an amount at a time, which is packed; what has left the window is forgotten."""
+    at_ms = int.from_bytes(packed, "big")
     return _amounts([*_PAIR.iter_unpack(window), (at_ms, amount)], within_ms, now_ms)
 
 
