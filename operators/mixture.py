@@ -5,6 +5,7 @@ To be changed by measurement only: `make quality`. The names of the arrays in `s
 
 from __future__ import annotations
 
+from itertools import combinations_with_replacement
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from operators.ranking import Sums, sums
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -31,7 +32,7 @@ SCORE_MIN = 1e-3
 RATE = 0.2
 """The first step of the weights; Adagrad makes the later ones smaller."""
 STEADY = 1.0
-"""Added to the squares of past gradients, so that a few cases do not move a weight by `RATE`."""
+"""Added to the moments of past gradients, so that a few cases do not move a weight by `RATE`."""
 CASES_AT_ONCE = 128
 """Cases between two steps of the weights."""
 
@@ -76,10 +77,12 @@ class Mixture:
     What a learner says of an item is a weighted sum of `FEATURES`, with weights of its own for each
     `situation` and others for all of them. They follow the gradient of the log-likelihood of what
     came next (multinomial logit, McFadden 1974; steps as in Duchi, Hazan and Singer, "Adaptive
-    subgradient methods", JMLR 2011), whose memory fades over `memory` cases.
+    subgradient methods", JMLR 2011, with full matrices: learners and features say much the same, and
+    without them what sets two apart is learned last), whose memory fades over `memory` cases.
 
-    weights float64[SITUATIONS + 1, learners, FEATURES], those for all situations last. Beside them are
-    weights of `signs`, what is told of an item whoever listed it; the same for all situations.
+    weights float64[SITUATIONS + 1, learners, FEATURES], those for all situations last; `moments`
+    float32[SITUATIONS + 1, learners, FEATURES, learners, FEATURES], of the gradients of cases. Beside
+    them are weights of `signs`, what is told of an item whoever listed it; the same for all situations.
     """
 
     def __init__(
@@ -93,7 +96,7 @@ class Mixture:
         self.memory = memory
         self.weights = np.zeros((SITUATIONS + 1, len(names), len(FEATURES)))
         self.weights[-1] = np.array(beliefs)[:, None]
-        self.squares = np.zeros(self.weights.shape)
+        self.moments = np.zeros((*self.weights.shape, *self.weights.shape[1:]), np.float32)
         self.sign_weights = np.array(signs, np.float64)
         self.sign_squares = np.zeros(len(signs))
 
@@ -158,34 +161,58 @@ class Mixture:
         by_place = np.zeros(item.size, np.float32)
         by_place[of.source] = np.repeat(missed, of.sizes)
         pull = np.matmul(by_place.reshape(n, item.shape[1], 1, -1), values)[:, :, 0]
-        gradient = np.zeros(self.weights.shape)
-        np.add.at(gradient, situations, pull)
-        gradient[-1] = gradient[:-1].sum(axis=0)
-        self.squares *= (1 - 1 / self.memory) ** n
-        self.squares += gradient**2
-        self.weights += RATE * gradient / np.sqrt(self.squares + STEADY)
+        self._follow(pull.reshape(n, -1), situations)
         if signs is not None:
             of_signs = missed @ signs
             self.sign_squares *= (1 - 1 / self.memory) ** n
             self.sign_squares += of_signs**2
             self.sign_weights += RATE * of_signs / np.sqrt(self.sign_squares + STEADY)
 
+    def _follow(self, pull: Weights, situations: NDArray[np.intp]) -> None:
+        """A step along gradients float32[n, learners * FEATURES], by the moments of all so far."""
+        width = pull.shape[1]
+        weights = self.weights.reshape(-1, width)
+        moments = self.moments.reshape(-1, width, width)
+        moments *= np.float32((1 - 1 / self.memory) ** len(pull))
+        for place in (*np.unique(situations).tolist(), SITUATIONS):
+            of = pull if place == SITUATIONS else pull[situations == place]
+            moments[place] += of.T @ of
+            size, way = np.linalg.eigh(moments[place].astype(np.float64))
+            step = way.T @ of.sum(axis=0, dtype=np.float64) / np.sqrt(np.maximum(size, 0) + STEADY)
+            weights[place] += RATE * (way @ step)
+
     def small(self) -> dict[str, NDArray[Any]]:
         """The weights and the memory of their steps, by learner, copied."""
-        of_learners = {
-            f"{what}/{name}": array[:, place].copy()
-            for what, array in (("weights", self.weights), ("squares", self.squares))
+        weights = {
+            f"weights/{name}": self.weights[:, place].copy()
             for place, name in enumerate(self.names)
         }
+        moments = {f"moments/{a}/{b}": self._moments_of(a, b).copy() for a, b in self._pairs()}
         signs = {"sign_weights": self.sign_weights, "sign_squares": self.sign_squares}
-        return {**of_learners, **{name: array.copy() for name, array in signs.items()}}
+        return {**weights, **moments, **{name: array.copy() for name, array in signs.items()}}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Take over what `small` gave; a learner that is not in it keeps what it began with."""
-        for what, array in (("weights", self.weights), ("squares", self.squares)):
-            for place, name in enumerate(self.names):
-                if f"{what}/{name}" in arrays:
-                    array[:, place] = arrays[f"{what}/{name}"]
+        for place, name in enumerate(self.names):
+            self.weights[:, place] = arrays.get(f"weights/{name}", self.weights[:, place])
+            if f"squares/{name}" in arrays:  # of a release whose matrices were diagonal
+                diagonal = np.arange(len(FEATURES))
+                moments = self.moments[:, place, :, place]
+                moments[:, diagonal, diagonal] = arrays[f"squares/{name}"]
+        for a, b in self._pairs():
+            if f"moments/{a}/{b}" in arrays:
+                self._moments_of(a, b)[:] = arrays[f"moments/{a}/{b}"]
+                self._moments_of(b, a)[:] = arrays[f"moments/{a}/{b}"].transpose(0, 2, 1)
         if "sign_weights" in arrays and len(arrays["sign_weights"]) == len(self.sign_weights):
             self.sign_weights = arrays["sign_weights"].astype(np.float64)
             self.sign_squares = arrays["sign_squares"].astype(np.float64)
+
+    def _pairs(self) -> Iterator[tuple[str, str]]:
+        """Each learner with itself and those after it."""
+        return combinations_with_replacement(self.names, 2)
+
+    def _moments_of(self, one: str, other: str) -> Weights:
+        """The moments of two learners, a view of float32[SITUATIONS + 1, FEATURES, FEATURES]."""
+        place, other_place = self.names.index(one), self.names.index(other)
+        moments: Weights = self.moments[:, place, :, other_place]
+        return moments

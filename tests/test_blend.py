@@ -170,6 +170,8 @@ def test_a_restored_blend_judges_on() -> None:
         judged(one, listed([A]), listed([D]), D)
     assert restored.hit_rates() == blend.hit_rates()
     assert restored.weights().tolist() == blend.weights().tolist() != two().weights().tolist()
+    for name, array in blend.arrays().items():
+        assert np.array_equal(restored.arrays()[name], array), name
 
 
 def test_learners_may_come_and_go_between_runs() -> None:
@@ -181,6 +183,18 @@ def test_learners_may_come_and_go_between_runs() -> None:
     first_release = Blend(("first",), (0.3,))
     first_release.restore({"hits": np.array([3.0]), "judged": np.array([9.0])})
     assert first_release.hit_rates() == {"first": 0}
+
+
+def test_a_blend_of_a_release_with_steps_apart_goes_on_with_its_steps() -> None:
+    blend = two()
+    judged(blend, listed([A]), listed([D]), D, times=50)
+    now = blend.arrays()
+    squares = np.einsum("sff->sf", now["moments/second/second"])
+    then = {name: array for name, array in now.items() if not name.startswith("moments/")}
+    later = two()
+    later.restore({**then, "squares/first": 0 * squares, "squares/second": squares})
+    assert np.array_equal(np.einsum("sff->sf", later.arrays()["moments/second/second"]), squares)
+    assert later.weights().tolist() == blend.weights().tolist()
 
 
 @pytest.mark.parametrize("beliefs", [(1, 1, 1), (1, 0), (1,)])
