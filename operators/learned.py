@@ -163,7 +163,7 @@ class Learned:
         self.clock_ms = state.clock_ms
         self.recommender.restore(stored["recommender"], loaded.ids)
         self.clusters.restore(stored["clusters"])
-        self.standing.restore(stored["audience"], self.clock_ms)
+        self.standing.restore(stored["audience"])
         self.propensity.restore(stored["propensity"])
         self.views.restore(stored["views"])
         self.cards = Cards(

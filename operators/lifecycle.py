@@ -18,7 +18,7 @@ from state.marks import Marks
 from state.times import DAY_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -46,6 +46,13 @@ class Steps(NamedTuple):
         last = len(_STEPS) - 1 - reached[::-1].argmax(axis=0)
         stages: NDArray[np.int8] = np.array(_STEPS, np.int8)[last]
         return stages
+
+    def next_ms(self, since_ms: Times, stage: NDArray[np.int8]) -> Times:
+        """When each shopper, in a stage (NOBODY: in none) since a time, comes into another; NEVER_MS for
+        not at all."""
+        comes = (self.at_ms > since_ms) & (np.array(_STEPS, np.int8)[:, None] != stage)
+        next_ms: Times = np.where(comes, self.at_ms, NEVER_MS).min(axis=0, initial=NEVER_MS)
+        return next_ms
 
     def between(
         self, since_ms: Times, now_ms: Times
@@ -94,25 +101,21 @@ class Lifecycle(Kept):
         """These shoppers were never seen."""
         rows = rows[rows < self._rows]
         self._times[rows] = 0
+        self._timers.drop(rows)
         self._marks.mark(rows)
 
-    def due(self, now_ms: int) -> Rows:
-        """Shoppers whose stage may have changed by now, a number of them."""
-        rows = self._timers.due(now_ms, MOVES_A_BATCH)
-        known: Rows = rows[self._times[rows, 0] > 0]
-        return known
+    def due(self, now_ms: int, due_of: Callable[[Rows], Times]) -> Rows:
+        """Shoppers whose stage changes by now, at most `MOVES_A_BATCH`, those first who did so first;
+        `due_of` tells when that of rows changes."""
+        return self._timers.due(now_ms, MOVES_A_BATCH, due_of)
 
-    def steps(self, rows: Rows, now_ms: int) -> Steps:
-        """The steps of shoppers; each of them is looked at again when the next one comes."""
-        times = self._times[rows]
-        steps = self._steps(times)
-        reached_ms = np.maximum(now_ms, times[:, 1])
-        coming_ms = np.where(steps.at_ms > reached_ms, steps.at_ms, NEVER_MS).min(
-            axis=0, initial=NEVER_MS
-        )
-        waits = coming_ms < NEVER_MS
-        self._timers.add(rows[waits], coming_ms[waits])
-        return steps
+    def wait(self, rows: Rows, due_ms: Times) -> None:
+        """The stage of each changes at a time, NEVER_MS for never, if nothing else comes."""
+        self._timers.add(rows, due_ms)
+
+    def live(self) -> Rows:
+        """The shoppers that are known."""
+        return np.flatnonzero(self._times[: self._rows, 0] > 0).astype(np.int32)
 
     def last_ms(self, rows: Rows) -> Times:
         """When each was last seen."""
@@ -123,13 +126,12 @@ class Lifecycle(Kept):
         """The four times of each shopper."""
         return [Table({"times": self._times[: self._rows]}, self._marks)]
 
-    def restore(self, arrays: Mapping[str, NDArray[np.generic]], now_ms: int) -> None:
-        """Take over what `arrays` gave at an event time, or nothing from an older release."""
+    def restore(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+        """Take over what `arrays` gave, or nothing from an older release; nobody waits then."""
         self._times = arrays.get("times", np.zeros((0, 4))).astype(np.int64)
         self._rows = len(self._times)
         self._marks = Marks(self._rows)
         self._timers = RowTimers()
-        self.steps(np.flatnonzero(self._times[:, 0] > 0).astype(np.int32), now_ms)
 
     def reach(self, rows: int) -> None:
         """Make room for so many rows."""
@@ -137,6 +139,10 @@ class Lifecycle(Kept):
             self._times = grown(self._times, rows, 0)
             self._marks.reach(rows)
             self._rows = rows
+
+    def steps(self, rows: Rows) -> Steps:
+        """What shoppers that are known became and will become, if nothing else comes."""
+        return self._steps(self._times[rows])
 
     def _steps(self, times: Times) -> Steps:
         first_ms, last_ms, away_ms, returned_ms = times.T

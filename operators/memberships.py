@@ -207,10 +207,10 @@ class Flags:
             before = place
 
     def rows_of(self, segment: int) -> Rows:
-        """The shoppers of one segment."""
+        """The shoppers of one segment, by row: which place a membership has, nobody can rely on."""
         places = np.flatnonzero(self.segment[: self.length] == segment)
         owner = self.owner[places]
-        members: Rows = owner[owner != NOBODY]
+        members: Rows = np.sort(owner[owner != NOBODY])
         return members
 
     def walks(self, places: NDArray[np.intp]) -> Iterator[tuple[NDArray[np.intp], Segments]]:

@@ -111,7 +111,7 @@ class Standing(Kept):
         changes: list[Change] = []
         writes: list[Write] = []
         if self.lifecycle is not None:
-            rows = self.lifecycle.due(now_ms)
+            rows = self.lifecycle.due(now_ms, self._next_ms)
             if len(rows):
                 moves = self._live([shoppers[row] for row in rows.tolist()], rows, now_ms)
                 changes += _with_stages(moves)
@@ -161,17 +161,19 @@ class Standing(Kept):
             small |= {f"{name}/{key}": array for key, array in part.small().items()}
         return small | {f"shop/{key}": array for key, array in self.shop.small().items()}
 
-    def restore(self, arrays: Mapping[str, NDArray[np.generic]], now_ms: int) -> None:
-        """Take over a state that `arrays` gave, at an event time."""
+    def restore(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+        """Take over a state that `arrays` gave."""
         self.audience.restore({name: one for name, one in arrays.items() if "/" not in name})
+        self._find_places()
         if self.lifecycle is not None:
-            self.lifecycle.restore(_part(arrays, "lifecycle/"), now_ms)
+            self.lifecycle.restore(_part(arrays, "lifecycle/"))
             self.lifecycle.reach(self.audience.rows)
+            live = self.lifecycle.live()
+            self.lifecycle.wait(live, self._next_ms(live))
         if self.rfm is not None:
             self.rfm.restore(_part(arrays, "rfm/"))
             self.rfm.reach(self.audience.rows)
         self.shop.restore(_part(arrays, "shop/"))
-        self._find_places()
 
     def _parts(self) -> dict[str, Kept]:
         parts = {"rfm": self.rfm, "lifecycle": self.lifecycle}
@@ -181,11 +183,24 @@ class Standing(Kept):
         """Put shoppers into their stages."""
         assert self.lifecycle is not None
         reached_ms = np.maximum(now_ms, self.lifecycle.last_ms(rows))
-        steps = self.lifecycle.steps(rows, now_ms)
+        steps = self.lifecycle.steps(rows)
         moves = self._step(shoppers, rows, steps, reached_ms)
         # What came late may have changed what was: it is put right from now on.
         place = self._stages[steps.stage(reached_ms)]
-        return moves + self.audience.put("lifecycle", shoppers, rows, place, reached_ms)
+        moves += self.audience.put("lifecycle", shoppers, rows, place, reached_ms)
+        self.lifecycle.wait(rows, steps.next_ms(*self._stand(rows)))
+        return moves
+
+    def _next_ms(self, rows: Rows) -> Times:
+        """When the stage of each changes, NEVER_MS for never."""
+        assert self.lifecycle is not None
+        return self.lifecycle.steps(rows).next_ms(*self._stand(rows))
+
+    def _stand(self, rows: Rows) -> tuple[Times, NDArray[np.int8]]:
+        """Since when each is in which stage; -1 and NOBODY for none."""
+        dimension = self.audience.dimensions["lifecycle"]
+        stage = self._stage_at[dimension.segment[rows]]
+        return np.where(stage == NOBODY, -1, dimension.since_ms[rows]), stage
 
     def _return(self, shoppers: Sequence[str], rows: Rows, times: Times) -> list[Change]:
         """What shoppers who come back became before they did."""
@@ -197,13 +212,12 @@ class Standing(Kept):
         self, shoppers: Sequence[str], rows: Rows, steps: Steps, until_ms: Times
     ) -> list[Change]:
         """Stages one after the other, each at its own time, from the one that a shopper is in."""
-        audience, dimension = self.audience, self.audience.dimensions["lifecycle"]
-        since_ms = np.where(dimension.segment[rows] == NOBODY, -1, dimension.since_ms[rows])
+        since_ms, _ = self._stand(rows)
         moves: list[Change] = []
         for stage, who, at_ms in steps.between(since_ms, until_ms):
             place = np.full(len(who), self._stages[stage], np.int16)
             names = [shoppers[i] for i in who.tolist()]
-            moves += audience.put("lifecycle", names, rows[who], place, at_ms)
+            moves += self.audience.put("lifecycle", names, rows[who], place, at_ms)
         return moves
 
     def _rate(self, shoppers: Sequence[str], rows: Rows, at_ms: Times) -> list[Change]:
@@ -253,6 +267,10 @@ class Standing(Kept):
         find = self.audience.roster.find
         self._names = np.array([*(find(rfm_id(name)) for name in RFM_NAMES), NOBODY], np.int16)
         self._stages = np.array([find(lifecycle_id(name)) for name in STAGES], np.int16)
+        # By place; the last one stands for NOBODY.
+        self._stage_at = np.full(len(self.audience.roster) + 1, NOBODY, np.int8)
+        if self.lifecycle is not None:
+            self._stage_at[self._stages] = range(len(STAGES))
         self._stage_names = {find(lifecycle_id(name)): name for name in STAGES}
         numbers = ((cluster_number(sid), place) for place, sid in self.audience.roster.living())
         clusters = {number: place for number, place in numbers if number is not None}

@@ -117,8 +117,6 @@ class Propensity(Kept):
         outcomes = _stacked((one.outcomes for one in visited), _OUTCOME)
         decided = _stacked((one.decided for one in visited), _DECIDED)
         if len(outcomes):
-            # Which of the sessions that are over is told first is another matter after a resume.
-            outcomes = outcomes[outcomes["key"].argsort(kind="stable")]
             places, points, said = self._waiting.take(outcomes["key"])
             bought = outcomes["bought"][places].astype(np.float64)
             wide = points.astype(np.float64)
