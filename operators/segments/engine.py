@@ -7,6 +7,7 @@ Hot: it changes the shoppers' state in place.
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from operators.segments.compiling import LATEST_OF, RuleSet, merge_window
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 TIMERS_A_ROW = 4
 TIMERS_MIN = 100
 """With more timers than so many they are made anew, one a shopper, from what they are for."""
+
+_WHEN_AND_WHO = itemgetter(3, 0)
 
 
 class Engine:
@@ -99,19 +102,19 @@ class Engine:
             self._timers = Timers()
             for known, row in rows.items():
                 self.follow(known, row)
-        waiting: list[tuple[int, str, Shopper, RuleState]] = []
+        changed: list[str] = []
+        first = len(self.transitions)
         for name in self._timers.due(clock_ms + 1):
             shopper = rows.get(name)
             state = None if shopper is None else shopper.rules
-            if shopper is not None and state is not None and 0 < state.due_ms <= clock_ms:
-                waiting.append((state.due_ms, name, shopper, state))
-        waiting.sort()
-        changed: list[str] = []
-        for _, name, shopper, state in waiting:
+            if shopper is None or state is None or not 0 < state.due_ms <= clock_ms:
+                continue
             before = len(self.transitions)
             self._pass(name, shopper, state, clock_ms)
             if len(self.transitions) > before:
                 changed.append(name)
+        # By when they were due: when somebody was asked is another matter after a resume.
+        self.transitions[first:] = sorted(self.transitions[first:], key=_WHEN_AND_WHO)
         return changed
 
     def advance(self, name: str, shopper: Shopper, clock_ms: int) -> None:
