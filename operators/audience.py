@@ -96,22 +96,21 @@ class Audience(Kept):
     def apply(self, transitions: Iterable[Transition], shoppers: Vocabulary) -> list[Change]:
         """Let shoppers enter and leave segments that exclude no others; repeats change nothing."""
         changes: list[Change] = []
+        flags, roster = self.flags, self.roster
         for name, sid, entered, at_ms in transitions:
-            row = shoppers.find(name)
-            if not entered and NOBODY in (row, self.roster.find(sid)):
+            row, segment = shoppers.find(name), roster.find(sid)
+            if not entered:
+                if 0 <= row < self.rows and segment != NOBODY and flags.remove(row, segment):
+                    changes.append(self._left(name, row, segment, at_ms))
                 continue
-            segment = self.roster.place(sid)
+            if segment == NOBODY:
+                segment = roster.place(sid)
             if row == NOBODY:
                 row = shoppers.row(name)
-            self.reach(row + 1)
-            if (self.flags.find(row, segment) != NOBODY) == entered:
-                continue
-            if entered:
-                self.flags.add(row, segment, at_ms)
+            if row >= self.rows:
+                self.reach(row + 1)
+            if flags.add(row, segment, at_ms):
                 changes.append(self._entered(name, row, segment, at_ms))
-            else:
-                self.flags.remove(row, segment)
-                changes.append(self._left(name, row, segment, at_ms))
         return changes
 
     def drop(self, row: int, shopper: str, at_ms: int) -> list[Change]:
@@ -299,12 +298,12 @@ class Audience(Kept):
 
     def _entered(self, shopper: str, row: int, segment: int, at_ms: int) -> Change:
         self.counts.bump(ENTERED, segment, at_ms)
-        known = bool(self.known[row])
+        known = self.known.item(row)
         self.sizes.change(segment, 1, known=known)
         return Change("enter", shopper, self.roster.ids[segment], at_ms, known)
 
     def _left(self, shopper: str, row: int, segment: int, at_ms: int) -> Change:
         self.counts.bump(LEFT, segment, at_ms)
-        known = bool(self.known[row])
+        known = self.known.item(row)
         self.sizes.change(segment, -1, known=known)
         return Change("leave", shopper, self.roster.ids[segment], at_ms, known)

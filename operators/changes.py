@@ -12,6 +12,7 @@ import zlib
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from state import keys
+from state.resp import arguments, bulk, command, number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,48 +50,51 @@ class ChangeLog:
 
     def __init__(self, entries_max: int) -> None:
         self.ids: Ids = {}
-        self._entries_max = entries_max
+        end = bulk("MAXLEN") + bulk("~") + number(entries_max)
+        self._heads = [
+            bulk("XADD") + bulk(keys.change_stream_key(stream)) + end
+            for stream in range(keys.CHANGE_STREAMS)
+        ]
+        self._words = _Words()
 
     def writes(self, changes: Iterable[Change]) -> list[Write]:
         """Append changes to the streams of their shoppers.
 
         >>> log = ChangeLog(1000)
-        >>> [write[5] for write in log.writes([Change("enter", "ann", "x", 7)] * 2)]
+        >>> twice = log.writes([Change("enter", "ann", "x", 7)] * 2)
+        >>> [entry["id"] for entry in changes_among(twice)]
         ['7-1829306549', '7-6124273845']
         """
         writes: list[Write] = []
-        for change in changes:
-            stream = keys.change_stream(change.shopper)
-            ms, count = self.ids.get(stream, (0, -1))
-            now = (change.at_ms, 0) if change.at_ms > ms else (ms, count + 1)
-            self.ids[stream] = now
-            text = f"{change.kind} {change.shopper} {change.segment} {change.at_ms}"
-            more = ("item", change.item) if change.item else ()
-            content = zlib.crc32(f"{text} {change.item}".rstrip().encode())
-            writes.append(
-                (
-                    "XADD",
-                    keys.changes_key(change.shopper),
-                    "MAXLEN",
-                    "~",
-                    self._entries_max,
-                    f"{now[0]}-{now[1] << CONTENT_BITS | content}",
-                    "kind",
-                    change.kind,
-                    "shopper",
-                    change.shopper,
-                    "segment",
-                    change.segment,
-                    "version",
-                    1,
-                    "event_ts",
-                    change.at_ms,
-                    "known",
-                    int(change.known),
-                    *more,
-                )
-            )
+        ids, words, heads = self.ids, self._words, self._heads
+        for kind, shopper, segment, at_ms, known, item in changes:
+            stream = keys.change_stream(shopper)
+            ms, count = ids.get(stream, (0, -1))
+            ms, count = now = (at_ms, 0) if at_ms > ms else (ms, count + 1)
+            ids[stream] = now
+            text = f"{kind} {shopper} {segment} {at_ms}"
+            content = zlib.crc32((f"{text} {item}".rstrip() if item else text).encode())
+            # Of one that became a user it is the user.
+            of = bulk(segment) if kind == "merge" else words[segment]
+            said = f"{words[kind]}{_SHOPPER}{bulk(shopper)}{_SEGMENT}{of}{_VERSION}{number(at_ms)}"
+            more = f"{_ITEM}{bulk(item)}" if item else ""
+            entry_id = bulk(f"{ms}-{count << CONTENT_BITS | content}")
+            entry = f"{heads[stream]}{entry_id}{_KIND}{said}{_KNOWN[known]}{more}"
+            writes.append(command(entry, 20 if item else 18))
         return writes
+
+
+class _Words(dict[str, str]):
+    """Few texts that come again and again, each packed once."""
+
+    def __missing__(self, text: str) -> str:
+        packed = self[text] = bulk(text)
+        return packed
+
+
+_KIND, _SHOPPER, _SEGMENT, _ITEM = map(bulk, ("kind", "shopper", "segment", "item"))
+_VERSION = bulk("version") + number(1) + bulk("event_ts")
+_KNOWN = tuple(bulk("known") + number(known) for known in (0, 1))
 
 
 class Lost(NamedTuple):
@@ -124,16 +128,24 @@ def stream_id(entry_id: str) -> tuple[int, int]:
 def changes_among(writes: Iterable[Write]) -> list[ChangeFields]:
     """What goes into the change stream of Redis, out of all that goes to Redis.
 
-    >>> changes_among([("DEL", "k"), ("XADD", "s", "MAXLEN", "~", 9, "7-0", "kind", "enter")])
-    [{'id': '7-0', 'kind': 'enter'}]
+    >>> log = ChangeLog(1000)
+    >>> changes_among([("DEL", "k"), *log.writes([Change("merge", "a b", "bob", 7)])])[0]["segment"]
+    'bob'
     """
     changes: list[ChangeFields] = []
     for write in writes:
-        if isinstance(write, tuple) and write[0] == "XADD" and write[6] == "kind":
-            named = zip(map(str, write[6::2]), map(_plain, write[7::2]), strict=True)
-            changes.append({"id": str(write[5]), **dict(named)})
+        if isinstance(write, bytes) and _STREAM in write[:_HEAD_BYTES]:
+            said = arguments(write)
+            fields = zip(said[6::2], said[7::2], strict=True)
+            changes.append(
+                {
+                    "id": said[5],
+                    **{name: int(one) if name in _NUMBERS else one for name, one in fields},
+                }
+            )
     return changes
 
 
-def _plain(value: str | float) -> str | int:
-    return value if isinstance(value, str) else int(value)
+_STREAM = keys.change_stream_key(0).partition("{")[0].encode()
+_HEAD_BYTES = 48
+_NUMBERS = frozenset({"version", "event_ts", "known"})

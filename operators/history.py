@@ -37,14 +37,21 @@ class History:
 
     def __init__(self, columns: int) -> None:
         self.columns = columns
-        self.tables: dict[str, dict[int, Counted]] = {unit: {} for unit in UNITS_MS}
+        self._tables: dict[str, dict[int, Counted]] = {unit: {} for unit in UNITS_MS}
+        self._new: list[tuple[int, int, int, int]] = []
         self.open = dict.fromkeys(UNITS_MS, 0)
 
+    @property
+    def tables(self) -> dict[str, dict[int, Counted]]:
+        """All counts, by unit and its number."""
+        if self._new:
+            new, self._new = np.array(self._new, np.int64), []
+            self._count(*new.T)
+        return self._tables
+
     def bump(self, column: int, thing: int, at_ms: int, by: int = 1) -> None:
-        """Count something that happened."""
-        for unit, unit_ms in UNITS_MS.items():
-            at = max(at_ms // unit_ms, self.open[unit])
-            self._at(unit, at, thing)[thing, column] += by
+        """Count something that happened; many are added up in one go, when somebody asks."""
+        self._new.append((column, thing, at_ms, by))
 
     def bump_many(self, column: int, thing: int, at_ms: NDArray[np.int64]) -> None:
         """Count one for each of these times."""
@@ -99,8 +106,18 @@ class History:
             for at, thing, column, count in arrays.get(unit, np.zeros((0, 4))).tolist():
                 self._at(unit, int(at), int(thing))[int(thing), int(column)] = int(count)
 
+    def _count(self, column: Counted, thing: Counted, at_ms: Counted, by: Counted) -> None:
+        things, place = int(thing.max()) + 1, thing * self.columns + column
+        for unit, unit_ms in UNITS_MS.items():
+            at = np.maximum(at_ms // unit_ms, self.open[unit])
+            order = at.argsort(kind="stable")
+            found, first = np.unique(at[order], return_index=True)
+            for number, some in zip(found.tolist(), np.split(order, first[1:]), strict=True):
+                counts = self._at(unit, number, things - 1)
+                np.add.at(counts.reshape(-1), place[some], by[some])
+
     def _at(self, unit: str, at: int, thing: int) -> Counted:
-        table = self.tables[unit]
+        table = self._tables[unit]
         counts = table.get(at)
         if counts is None:
             counts = table[at] = np.zeros((thing + 1, self.columns), np.int64)

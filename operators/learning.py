@@ -120,8 +120,8 @@ class Learning:
         writes += aged
         likely = learned.propensity.advance(recommender.shoppers.ids, learned.clock_ms)
         changes += audience.apply(likely, recommender.shoppers)
-        for one in visited:
-            changes += audience.apply(one.transitions, recommender.shoppers)
+        by_rule = chain.from_iterable(one.transitions for one in visited)
+        changes += audience.apply(by_rule, recommender.shoppers)
         changes += learned.retiring.advance(learned, writes)
         writes += telling.changed(changes)
         segments_end = len(writes)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.history import History, entry
-from state import keys
+from operators.history import ENTRIES_MAX, History
+from state import keys, resp
 from state.shopper import MICROS
 
 if TYPE_CHECKING:
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 ENTERED, LEFT, ORDERS, REVENUE_MICROS = range(4)
 
 _KEYS = {"minutes": keys.history_key, "hours": keys.history_hours_key}
+_SIZE, _ENTERED, _LEFT, _PURCHASES, _REVENUE = map(
+    resp.bulk, ("size", "entered", "left", "purchases", "revenue")
+)
+_MAXLEN, _NOTHING = resp.bulk("MAXLEN") + resp.bulk("~"), resp.bulk("0.00")
 _FORMER = {
     "entered": ("minutes", ENTERED),
     "left": ("minutes", LEFT),
@@ -48,14 +53,24 @@ class Counts(History):
     ) -> Iterator[Write]:
         """Entries of the minutes and hours that are over, for segments that are so big now."""
         for unit, at_ms, counts, since in self.finish(clock_ms, len(ids)):
+            places = np.flatnonzero(counts.any(axis=1))
             then = sizes - since[:, ENTERED] + since[:, LEFT]
-            for place in np.flatnonzero(counts.any(axis=1)).tolist():
-                entered, left, orders, micros = counts[place].tolist()
-                fields: dict[str, str | int] = {
-                    "size": int(then[place]),
-                    "entered": entered,
-                    "left": left,
-                    "purchases": orders,
-                    "revenue": f"{micros / MICROS:.2f}",
-                }
-                yield entry(_KEYS[unit](ids[place]), unit, at_ms, fields)
+            entry_id = resp.bulk(f"{at_ms}-0")
+            for sid, size, (entered, left, orders, micros) in zip(
+                map(ids.__getitem__, places.tolist()),
+                then[places].tolist(),
+                counts[places].tolist(),
+                strict=True,
+            ):
+                said = f"{resp.number(size)}{_ENTERED}{resp.number(entered)}"
+                said += f"{_LEFT}{resp.number(left)}{_PURCHASES}{resp.number(orders)}"
+                revenue = resp.bulk(f"{micros / MICROS:.2f}") if micros else _NOTHING
+                text = f"{_head(unit, sid)}{entry_id}{_SIZE}{said}{_REVENUE}{revenue}"
+                yield resp.command(text, 16)
+
+
+@lru_cache(1 << 12)
+def _head(unit: str, sid: str) -> str:
+    """How an entry begins."""
+    most = resp.number(ENTRIES_MAX[unit])
+    return f"{resp.bulk('XADD')}{resp.bulk(_KEYS[unit](sid))}{_MAXLEN}{most}"

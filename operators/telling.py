@@ -12,41 +12,65 @@ from state import keys
 from state.resp import bulk, command, number
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from operators.changes import Change
     from state.messages import Write
 
 SEGMENTS_TTL_S = 90 * 86_400
+MEMBERS_A_COMMAND = 512
 
 _HSET, _HDEL, _ZADD, _ZREM = map(bulk, ("HSET", "HDEL", "ZADD", "ZREM"))
 _EXPIRE, _TTL = bulk("EXPIRE"), number(SEGMENTS_TTL_S)
 
 
 def changed(changes: Iterable[Change]) -> list[Write]:
-    """The writes of shoppers who enter and leave, in order."""
-    writes: list[Write] = []
-    entered: dict[str, None] = {}
-    heads: dict[str, tuple[str, str]] = {}
-    for change in changes:
-        if change.kind not in ("enter", "leave"):
-            continue
-        name, sid = change.shopper, change.segment
-        head = heads.get(sid)
-        if head is None:
-            head = heads[sid] = bulk(sid), bulk(keys.members_key(sid))
-        field, members = head
-        key, member = bulk(keys.segments_key(name)), bulk(name)
+    """The writes of shoppers who enter and leave: of each membership what was last.
+
+    One command a shopper and a segment, not one a change: Redis and the sender pay for commands.
+    """
+    last = {
+        (change.segment, change.shopper): change
+        for change in changes
+        if change.kind in ("enter", "leave")
+    }
+    of_shopper: dict[str, tuple[list[str], list[str]]] = {}
+    of_segment: dict[str, tuple[list[str], list[str]]] = {}
+    fields: dict[str, str] = {}
+    for (sid, name), change in last.items():
+        entered, left = of_shopper.get(name) or of_shopper.setdefault(name, ([], []))
+        joined, parted = of_segment.get(sid) or of_segment.setdefault(sid, ([], []))
+        field = fields.get(sid) or fields.setdefault(sid, bulk(sid))
         if change.kind == "enter":
             at = number(change.at_ms)
-            writes.append(command(f"{_HSET}{key}{field}{at}", 4))
-            writes.append(command(f"{_ZADD}{members}{at}{member}", 4))
-            entered[key] = None
+            entered.append(field + at)
+            joined.append(at + bulk(name))
         else:
-            writes.append(command(f"{_HDEL}{key}{field}", 3))
-            writes.append(command(f"{_ZREM}{members}{member}", 3))
-    writes += [command(f"{_EXPIRE}{key}{_TTL}", 3) for key in entered]
+            left.append(field)
+            parted.append(bulk(name))
+    writes: list[Write] = []
+    for name, (entered, left) in of_shopper.items():
+        key = bulk(keys.segments_key(name))
+        if left:
+            writes.append(command(f"{_HDEL}{key}{''.join(left)}", 2 + len(left)))
+        if entered:
+            writes.append(command(f"{_HSET}{key}{''.join(entered)}", 2 + 2 * len(entered)))
+            writes.append(command(f"{_EXPIRE}{key}{_TTL}", 3))
+    for sid, (joined, parted) in of_segment.items():
+        key = bulk(keys.members_key(sid))
+        writes += [
+            command(f"{_ZREM}{key}{''.join(some)}", 2 + len(some)) for some in _split(parted)
+        ]
+        writes += [
+            command(f"{_ZADD}{key}{''.join(some)}", 2 + 2 * len(some)) for some in _split(joined)
+        ]
     return writes
+
+
+def _split(members: list[str]) -> Iterator[list[str]]:
+    """So many at a time that Redis answers others meanwhile."""
+    for at in range(0, len(members), MEMBERS_A_COMMAND):
+        yield members[at : at + MEMBERS_A_COMMAND]
 
 
 def refreshed(shoppers: Iterable[str]) -> list[Write]:

@@ -52,4 +52,20 @@ def command(arguments: str, count: int) -> bytes:
     return f"*{count}\r\n{arguments}".encode()
 
 
+def arguments(packed: bytes) -> list[str]:
+    """What a command was packed from, as texts.
+
+    >>> arguments(command(bulk("DEL") + bulk("a\\r\\n") + number(7), 3))
+    ['DEL', 'a\\r\\n', '7']
+    """
+    found: list[str] = []
+    at = packed.index(b"\r\n") + 2
+    while at < len(packed):
+        end = packed.index(b"\r\n", at)
+        begin, size = end + 2, int(packed[at + 1 : end])
+        found.append(packed[begin : begin + size].decode())
+        at = begin + size + 2
+    return found
+
+
 _SET, _EX = bulk("SET"), bulk("EX")
