@@ -256,6 +256,9 @@ class Naive:
         return "for" not in when or min(e.event_ts for e in person.events) <= since_ms
 
     def _follows(self, when: dict[str, Any], person: Person, now_ms: int) -> bool:
+        if "same" in when:
+            items = {item.item_id for e in person.events for item in e.items}
+            return any(self._follows(of_item(when, item), person, now_ms) for item in items)
         steps = when["sequence"]
         since_ms = now_ms - span(when["within"])
 
@@ -350,6 +353,12 @@ def fits(event: Event, kinds: str | list[str], when: dict[str, Any]) -> bool:
         return False
     names = ("device", "country", "campaign_source", "campaign_medium", "campaign_name")
     return all(context(event, name) in several(when[name]) for name in names if name in when)
+
+
+def of_item(when: dict[str, Any], item: str) -> dict[str, Any]:
+    """A sequence whose every step is about one item."""
+    steps = [step | {"item": item} for step in when["sequence"]]
+    return {"sequence": steps, "within": when["within"]}
 
 
 def item_fits(item: Item, when: dict[str, Any]) -> bool:

@@ -46,6 +46,12 @@ def words(when: str) -> str:
             "item put into the cart, then no purchase for 30 min, begun in the last 3 d",
         ),
         (
+            "{sequence: [event: item_view, {then no: cart_add, within: 30 min}], same: item, "
+            "within: 3 d}",
+            "item view, then no item put into the cart for 30 min, all of the same item, "
+            "begun in the last 3 d",
+        ),
+        (
             "{all: [views >= 1, {any: [carts >= 1, {not: {holdout: 10 %}}]}]}",
             "items viewed at least 1 and (items put into the cart at least 1 or not held out (10 %))",
         ),
@@ -102,6 +108,15 @@ def test_a_rule_in_words(when: str, said: str) -> None:
         (
             "{sequence: [event: search], within: 1 h}",
             "has one step: add `- then: ...` or write it as",
+        ),
+        (
+            "{sequence: [event: item_view, then: cart_add], same: brand, within: 1 h}",
+            "segments.yaml:1: some.when.same: steps can be of the same `item` only: write `same: item`",
+        ),
+        (
+            "{sequence: [event: [search, item_view], then: cart_add], same: item, within: 1 h}",
+            "segments.yaml:1: some.when.sequence[0].event: `search` is of no item: take it out, "
+            "or `same: item`",
         ),
         (
             "{sequence: [event: search, then: purchase]}",

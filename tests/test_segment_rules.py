@@ -61,6 +61,25 @@ funnel:
         within: 20 min
       - then: [checkout_start, purchase]
     within: 3 h
+viewed-and-left:
+  when:
+    sequence:
+      - event: item_view
+      - then no: [cart_add, purchase]
+        within: 20 min
+    same: item
+    within: 2 h
+twice-and-bought:
+  when:
+    sequence:
+      - event: [item_view, wishlist_add]
+        category: wear
+      - then: [item_view, cart_add]
+        price: more than 1
+        within: 1 h
+      - then: purchase
+    same: item
+    within: 3 h
 here: {when: {all: [session_minutes >= 1, session_views at least 1]}}
 carting: {when: "intent is one of cart, checkout"}
 full-cart: {when: {all: [session_cart_value >= 100, session_purchases at most 0]}}
@@ -157,6 +176,11 @@ cart-left:
       - then no: purchase
         within: 30 min
     within: 6 h
+passed-over:
+  when:
+    sequence: [event: item_view, then: item_view, {then no: cart_add, within: 10 min}]
+    same: item
+    within: 12 h
 bought-at-once:
   when:
     sequence:

@@ -247,6 +247,41 @@ def test_why_says_which_conditions_hold_and_until_when() -> None:
     assert [one.holds for one in (views, purchases, searches)] == [True, False, False]
 
 
+def test_why_says_of_how_many_items_a_sequence_of_the_same_item_is_true() -> None:
+    passed_over = "[event: item_view, {then no: cart_add, within: 10 min}], same: item, within: 1 h"
+    flow = Flow(rules=rules_of(f"some: {{when: {{sequence: {passed_over}}}}}"))
+    looked = [event("item_view", n, n, items=(ITEMS[n],)) for n in (1, 2, 3)]
+    flow.feed([*looked, event("cart_add", 4, MINUTE_MS, items=(ITEMS[2],))])
+    compiled = flow.rules.segments
+    assert compiled is not None
+    ann = flow.outcome().shoppers["ann"]
+    told = [
+        why(compiled.rules[0], "ann", ann, START_MS + minute * MINUTE_MS, gap_ms=GAP_MS)[0]
+        for minute in (5, 11, 61)
+    ]
+    assert [(one.holds, one.found) for one in told] == [
+        (False, "of 0 items"),
+        (True, "of 2 items"),
+        (False, "of 0 items"),
+    ]
+    assert told[0].until_ms == START_MS + 1 + 10 * MINUTE_MS
+    assert told[1].until_ms == START_MS + 3 + 60 * MINUTE_MS
+
+
+def test_who_signs_in_has_looked_at_what_both_looked_at() -> None:
+    twice = "[event: item_view, then: item_view], same: item, within: 1 h"
+    flow = Flow(rules=rules_of(f"twice: {{when: {{sequence: {twice}}}}}"))
+    looked = [(0, None, "u", 1), (1, "d", None, 2), (2, "d", None, 1), (3, None, "u", 3)]
+    flow.feed(
+        event("item_view", n, n, device, user, items=(ITEMS[item],))
+        for n, device, user, item in looked
+    )
+    assert transitions(flow) == {}
+    flow.feed([event("identify", 4, 4, "d", "u")])
+    flow.feed([], last=True)
+    assert [one[1:3] for one in transitions(flow)["u"]] == [("twice", True)]
+
+
 def test_timers_do_not_pile_up_for_who_is_gone() -> None:
     """Of a window of weeks a timer would wait for weeks, whoever it is for."""
     text = "lately: {when: {event: item_view, count: at least 1, within: 30 d}}"

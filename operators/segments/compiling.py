@@ -175,6 +175,8 @@ def merge_window(kind: Kind, one: bytes, other: bytes, now_ms: int) -> bytes:
         return windows.merge_times(one, other, kind.bytes_max)
     if kind.form == "keyed":
         return windows.merge_keys(one, other, kind.bytes_max)
+    if kind.form == "items":
+        return windows.merge_items(one, other, kind.bytes_max)
     return windows.merge_amounts(one, other, kind.within_ms, now_ms)
 
 

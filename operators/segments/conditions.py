@@ -14,7 +14,7 @@ from operators.segments import windows
 from operators.segments.features import INTENT, NUMBERS, SESSION, SINCE, TEXTS
 from operators.segments.filters import is_below
 from operators.segments.language import All, Any, Holdout, Not, Number, Sequence, Text
-from operators.segments.store import Kind, kind_of, step_key
+from operators.segments.store import Kind, absent_kind, kind_of, step_kind
 from state.shopper import INTENTS, MICROS
 
 if TYPE_CHECKING:
@@ -225,37 +225,65 @@ def _sum(kind: Kind, bounds: Bounds) -> Condition:
 
 
 def _sequence(node: Sequence) -> Condition:
-    first = step_key(node.steps[0].events)
-    rest = [(step_key(step.events), step.within_ms or EVER) for step in node.steps[1:]]
-    absent, quiet_ms = None, 0
-    if node.absent is not None:
-        assert node.absent.within_ms is not None
-        absent, quiet_ms = step_key(node.absent.events), node.absent.within_ms
-    within_ms = node.within_ms
-
-    needed = [first, *(key for key, _ in rest)]
+    if node.same_item:
+        of_items = answers_by_item(node)
+        return lambda name, shopper, state, now_ms: max(of_items(state, now_ms), default=NO)
+    keys = [step_kind(step.events, same_item=False).key for step in node.steps]
+    absent = None if node.absent is None else absent_kind(node.absent.events, same_item=False).key
+    chained = _chained(node)
 
     def sequence(name: str, shopper: Shopper, state: RuleState, now_ms: int) -> int:
-        packed = [state.windows.get(key) for key in needed]
+        packed = [state.windows.get(key) for key in keys]
         steps = [windows.times(window) for window in packed if window is not None]
-        return chained(steps, state, now_ms) if len(steps) == len(needed) else NO
+        if len(steps) < len(keys):
+            return NO
+        last = b"" if absent is None else state.windows.get(absent, b"")[-windows.TIME_BYTES :]
+        return chained(steps, int.from_bytes(last, "big") if last else -1, now_ms)
 
-    def chained(steps: list[list[int]], state: RuleState, now_ms: int) -> int:
+    return sequence
+
+
+def answers_by_item(node: Sequence) -> Callable[[RuleState, int], list[int]]:
+    """The answer for each item that all steps of a sequence had, at a time (ms)."""
+    keys = [step_kind(step.events, same_item=True).key for step in node.steps]
+    needed = {key: keys.count(key) for key in keys}
+    absent = None if node.absent is None else absent_kind(node.absent.events, same_item=True).key
+    chained = _chained(node)
+
+    def answers(state: RuleState, now_ms: int) -> list[int]:
+        found = {key: windows.times_by_key(state.windows.get(key, b"")) for key in needed}
+        steps = [found[key] for key in keys]
+        last = b"" if absent is None else state.windows.get(absent, b"")
+        last_ms = {item: at_ms for at_ms, item in windows.pairs(last)}
+        return [
+            chained([step[item] for step in steps], last_ms.get(item, -1), now_ms)
+            for item in steps[0]
+            if all(len(found[key].get(item, ())) >= times for key, times in needed.items())
+        ]
+
+    return answers
+
+
+def _chained(node: Sequence) -> Callable[[list[list[int]], int, int], int]:
+    """The answer to a sequence: of the times of each step, when last came what must not, and now."""
+    spans_ms = [step.within_ms or EVER for step in node.steps[1:]]
+    quiet_ms = None if node.absent is None else node.absent.within_ms
+    within_ms = node.within_ms
+
+    def chained(steps: list[list[int]], last_ms: int, now_ms: int) -> int:
         # Of each event of a step, when the chains that lead to it began at the latest: later ones of
         # the step before began later, and are nearer.
         ends = steps[0][bisect_right(steps[0], now_ms - within_ms) :]
         begins = ends
-        for (_, span_ms), events in zip(rest, steps[1:], strict=True):
+        for span_ms, events in zip(spans_ms, steps[1:], strict=True):
             before, begun, ends, begins = ends, begins, [], []
             for at_ms in events:
                 place = bisect_left(before, at_ms) - 1
                 if place >= 0 and at_ms <= before[place] + span_ms:
                     ends.append(at_ms)
                     begins.append(begun[place])
-        if absent is None:
+        if quiet_ms is None:
             return begins[-1] + within_ms if begins else NO
-        last = state.windows.get(absent, b"")[-windows.TIME_BYTES :]
-        last_ms = int.from_bytes(last, "big") if last else -1
         yes, soonest = 0, EVER
         for at_ms, begin_ms in zip(ends, begins, strict=True):
             if at_ms <= last_ms:
@@ -266,4 +294,4 @@ def _sequence(node: Sequence) -> Condition:
                 soonest = min(soonest, at_ms + quiet_ms)
         return yes or -soonest
 
-    return sequence
+    return chained

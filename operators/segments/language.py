@@ -13,7 +13,7 @@ import msgspec
 NUMBERS_MAX = 256
 """Counts up to here are exact: of each window the newest so many events are kept."""
 STEP_EVENTS_MAX = 64
-"""Of each step of a sequence the newest so many events are kept."""
+"""Of each step of a sequence the newest so many events are kept, or items of events."""
 
 
 class Bounds(msgspec.Struct, frozen=True):
@@ -102,15 +102,17 @@ class Step(msgspec.Struct, frozen=True):
     within_ms: int | None = None
 
 
-class Sequence(msgspec.Struct, frozen=True, tag=True):
+class Sequence(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     """Events one after the other, the first of them in the last `within_ms`.
 
-    With `absent`, and `absent.within_ms` since the last of them without such an event, up to now.
+    With `absent`, and `absent.within_ms` since the last of them without such an event, up to now. With
+    `same_item` there is an item of which all that is so.
     """
 
     steps: tuple[Step, ...]
     absent: Step | None
     within_ms: int
+    same_item: bool = False
 
 
 class Holdout(msgspec.Struct, frozen=True, tag=True):

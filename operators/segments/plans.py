@@ -135,6 +135,18 @@ def _noting(kind: Kind) -> Note:
             kept[key] = window
 
         return note_keys
+    if kind.form == "items":
+        items_of, add_items, item_key = (
+            keys_in(kind.events, "items"),
+            windows.add_items,
+            windows.key_of,
+        )
+
+        def note_items(kept: dict[int, bytes], event: Event, packed: bytes, now_ms: int) -> None:
+            found = map(item_key, items_of(event))
+            kept[key] = add_items(kept.get(key, b""), packed, found, size)
+
+        return note_items
     amount_of = amount_in(kind.events, kind.what)
 
     def note_amount(kept: dict[int, bytes], event: Event, packed: bytes, now_ms: int) -> None:

@@ -39,6 +39,7 @@ _ID = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 _OTHER_KINDS = ("cluster-", "rfm-", "lifecycle-", "propensity-")
 _NO_TYPES = frozenset({"erase", "item"})
 """What shoppers do not do."""
+_WITHOUT_ITEMS = frozenset({"page_view", "search", "identify", "consent"})
 _TYPES = (*sorted(EVENT_TYPES - _NO_TYPES), features.ANY)
 
 _PATHS = ("category",)
@@ -267,11 +268,14 @@ def _no(spot: Spot, fields: dict[str, Spot]) -> Node:
 
 
 def _sequence(spot: Spot, fields: dict[str, Spot]) -> Node:
-    spot.only(fields, ("sequence", "within"), "`sequence`")
+    spot.only(fields, ("sequence", "same", "within"), "`sequence`")
     steps = fields["sequence"].items("steps, `- event: cart_add` first")
     if "within" not in fields:
         spot.refuse(f"`within:` is missing: how long ago the first step may be; {_SPANS}")
     within_ms = _span(fields["within"])
+    same_item = "same" in fields
+    if same_item and fields["same"].text("`item`") != "item":
+        fields["same"].refuse("steps can be of the same `item` only: write `same: item`")
     read: list[Step] = []
     absent: Step | None = None
     for n, step in enumerate(steps):
@@ -284,6 +288,8 @@ def _sequence(spot: Spot, fields: dict[str, Spot]) -> Node:
         step.only(said, (kind, *_FILTERS, *(("within",) if n else ())), f"`{kind}`")
         span = _span(said["within"]) if "within" in said else None
         one = Step(_filter(said, kind), span)
+        if same_item and (without := _WITHOUT_ITEMS & {*one.events.types}):
+            said[kind].refuse(f"`{min(without)}` is of no item: take it out, or `same: item`")
         if kind == "then no":
             if span is None:
                 step.refuse(f"`within:` is missing: how long nothing must have come; {_SPANS}")
@@ -296,7 +302,7 @@ def _sequence(spot: Spot, fields: dict[str, Spot]) -> Node:
         fields["within"].refuse(
             "must be longer than that of the last step, or nobody is ever in it"
         )
-    return Sequence(tuple(read), absent, within_ms)
+    return Sequence(tuple(read), absent, within_ms, same_item)
 
 
 def _filter(fields: dict[str, Spot], kind: str) -> Filter:

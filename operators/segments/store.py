@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 class Kind(msgspec.Struct, frozen=True):
     """A window: its key in the shopper's state, which events go into it and as what.
 
-    `form` is `times`, `keyed` or `sums`; `most` is how many entries are needed. Sums are kept for
-    `within_ms`, None for ever.
+    `form` is `times`, `keyed`, `items` or `sums`; `most` is how many entries are needed. Sums are kept
+    for `within_ms`, None for ever.
     """
 
     key: int
@@ -64,9 +64,17 @@ def kind_of(node: Window) -> Kind:
     return Kind(key, events, "sums", what, 0, node.within_ms)
 
 
-def step_key(events: Filter) -> int:
-    """The window of a step of a sequence."""
-    return digest("times", events)
+def step_kind(events: Filter, *, same_item: bool) -> Kind:
+    """The window of a step of a sequence, by item or not."""
+    form, what = ("items", "items") if same_item else ("times", "count")
+    return Kind(digest(form, events), events, form, what, STEP_EVENTS_MAX)
+
+
+def absent_kind(events: Filter, *, same_item: bool) -> Kind:
+    """The window of what must not have come after a sequence: the newest, of each item or of all."""
+    if same_item:
+        return Kind(digest("keyed", events, "items"), events, "keyed", "items", STEP_EVENTS_MAX)
+    return Kind(digest("times", events), events, "times", "count", 1)
 
 
 class Use(NamedTuple):
@@ -91,13 +99,12 @@ def uses_in(node: Node, makes: bool = True) -> Iterable[Use]:
             yield from uses_in(part, not makes)
         case Window():
             yield _use(node, makes)
-        case Sequence(steps, absent, _):
+        case Sequence(steps, absent, _, same_item):
             for n, step in enumerate(steps):
-                kind = Kind(step_key(step.events), step.events, "times", "count", STEP_EVENTS_MAX)
+                kind = step_kind(step.events, same_item=same_item)
                 yield Use(kind, makes, only_late=n < len(steps) - 1)
             if absent is not None:
-                kind = Kind(step_key(absent.events), absent.events, "times", "count", 1)
-                yield Use(kind, not makes)
+                yield Use(absent_kind(absent.events, same_item=same_item), not makes)
 
 
 def _use(node: Window, makes: bool) -> Use:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from operators.segments import windows
 from operators.segments.amounts import COUNT, MINUTES, MONEY
-from operators.segments.conditions import EVER, condition, session_of
+from operators.segments.conditions import EVER, answers_by_item, condition, session_of
 from operators.segments.features import INTENT, NUMBERS, SESSION, SINCE, TEXTS
-from operators.segments.language import All, Any, Not, Number, Text, Window
+from operators.segments.language import All, Any, Not, Number, Sequence, Text, Window
 from operators.segments.store import kind_of
 from operators.segments.words import in_words
 from state.shopper import INTENTS, MICROS, RuleState
@@ -78,6 +78,9 @@ def _found(node: Node, shopper: Shopper, state: RuleState, now_ms: int, gap_ms: 
             return "not in the shop now" if session is None else INTENTS[session.intent]
         case Text(feature):
             return TEXTS[feature].of(shopper) or "not known"
+        case Sequence(same_item=True):
+            items = sum(answer > 0 for answer in answers_by_item(node)(state, now_ms))
+            return f"of {items} item{'' if items == 1 else 's'}"
         case Window():
             return _in_window(node, state, now_ms)
     return ""

@@ -1,8 +1,9 @@
 """Windows of events, packed: sorted by time, the newest last.
 
-Of `times` an entry is the time (ms, 8 bytes); of `keyed` and `sums` a key or an amount (8 bytes)
-follows. Which of the newest entries are kept does not depend on the order in which they came, nor on
-how two windows that are merged had been divided.
+Of `times` an entry is the time (ms, 8 bytes); of `keyed`, `items` and `sums` a key or an amount (8
+bytes) follows; a key stands once in `keyed`, and in `items` each time. Which of the newest entries are
+kept does not depend on the order in which they came, nor on how two windows that are merged had been
+divided.
 """
 
 from __future__ import annotations
@@ -85,6 +86,35 @@ def add_key(window: bytes, packed: bytes, key: bytes, size: int) -> bytes:
 def merge_keys(one: bytes, other: bytes, size: int) -> bytes:
     """The newest keys of two windows, `size` bytes at most."""
     return _newest_keys([*_PAIR.iter_unpack(one), *_PAIR.iter_unpack(other)], size)
+
+
+def add_items(window: bytes, packed: bytes, keys: Iterable[bytes], size: int) -> bytes:
+    """Note what keys an event at a time had, which is packed; the newest `size` bytes are kept.
+
+    >>> window, pack = b"", lambda number: number.to_bytes(8, "big")
+    >>> for at, keys in ((5, [1]), (9, [2, 1]), (7, [1])):
+    ...     window = add_items(window, pack(at), map(pack, keys), 3 * PAIR_BYTES)
+    >>> pairs(window)
+    [(7, 1), (9, 1), (9, 2)]
+    """
+    entries = b"".join(packed + key for key in sorted({*keys}))
+    if packed > window[-PAIR_BYTES:-TIME_BYTES]:
+        return (window + entries)[-size:]
+    return merge_items(window, entries, size)
+
+
+def merge_items(one: bytes, other: bytes, size: int) -> bytes:
+    """The newest entries of two windows, `size` bytes at most, a key each time it was noted."""
+    merged = sorted([*_PAIR.iter_unpack(one), *_PAIR.iter_unpack(other)])
+    return b"".join(_PAIR.pack(*pair) for pair in merged)[-size:]
+
+
+def times_by_key(window: bytes) -> dict[int, list[int]]:
+    """When each key was noted, oldest first."""
+    found: dict[int, list[int]] = {}
+    for at_ms, key in _PAIR.iter_unpack(window):
+        found.setdefault(key, []).append(at_ms)
+    return found
 
 
 def _newest_keys(seen: Iterable[tuple[int, int]], size: int) -> bytes:

@@ -110,6 +110,8 @@ def _sequence(node: Sequence) -> str:
     if node.absent is not None and node.absent.within_ms is not None:
         text += f", then no {events_in_words(node.absent.events)}"
         text += f" for {span_words(node.absent.within_ms)}"
+    if node.same_item:
+        text += ", all of the same item"
     return f"{text}, begun in the last {span_words(node.within_ms)}"
 
 
