@@ -77,6 +77,15 @@ SEGMENT_LISTS_HIT = Counter(
     ["segment"],
     registry=REGISTRY,
 )
+TRIED_SEEN = Counter(
+    "penstock_tried_seen",
+    "Items tried in lists that were seen, by the learner whose word was tried",
+    ["learner"],
+    registry=REGISTRY,
+)
+TRIED_CLICKED = Counter(
+    "penstock_tried_clicked", "Those of them that were clicked", ["learner"], registry=REGISTRY
+)
 DRIFTS = Counter(
     "penstock_cluster_drifts",
     "Times shoppers became unlike those the clusters were made of",
@@ -154,6 +163,9 @@ def learned(output: Output) -> None:
     for segment, (lists, hits) in judged.by_segment.items():
         SEGMENT_LISTS_JUDGED.labels(segment).inc(lists)
         SEGMENT_LISTS_HIT.labels(segment).inc(hits)
+    for learner, (seen, clicked) in output.tried.items():
+        TRIED_SEEN.labels(learner).inc(seen)
+        TRIED_CLICKED.labels(learner).inc(clicked)
     if output.drifts:
         DRIFTS.inc(output.drifts)
         _log.warning(

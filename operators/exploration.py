@@ -66,6 +66,7 @@ class Exploration(Kept):
         self.views: Chances = np.zeros(len(names))
         self.clicks: Chances = np.zeros(len(names))
         self.tried = Pairs(PAIRS_MAX, ways=4)
+        self._grew = np.zeros((len(names), 2), np.int64)
 
     @property
     def is_on(self) -> bool:
@@ -123,6 +124,7 @@ class Exploration(Kept):
         gained = np.bincount(arm[new].astype(np.intp) - 1, minlength=len(self.names))
         kept = (1 - 1 / MEMORY) ** int(gained.sum())
         self.views, self.clicks = self.views * kept + gained, self.clicks * kept
+        self._grew[:, 0] += gained
         self.tried.add(
             shopper[new], item[new], np.full(int(new.sum()), SEEN, np.float32), at_ms[new]
         )
@@ -133,6 +135,30 @@ class Exploration(Kept):
         """Who looks at what was tried on them has clicked it."""
         if len(self.tried):
             self._click(batch.shopper, batch.item, batch.at_ms)
+
+    def growth(self) -> dict[str, tuple[int, int]]:
+        """What each learner tried that was seen, and clicked, since this was asked last."""
+        seen, clicked = self._grew.T.tolist()
+        self._grew[:] = 0
+        return {
+            name: (views, clicks)
+            for name, views, clicks in zip(self.names, seen, clicked, strict=True)
+            if views or clicks
+        }
+
+    def figures(self) -> dict[str, dict[str, str]]:
+        """Of each learner: fields of `ps:1:model:{<learner>}`, none where nothing is tried."""
+        if not self.is_on:
+            return {}
+        told = zip(self.names, self.views, self.clicks, self.chances(), strict=True)
+        return {
+            name: {
+                "tried_seen": f"{views:.0f}",
+                "tried_clicked": f"{clicks:.0f}",
+                "try_share": f"{chance:.4f}",
+            }
+            for name, views, clicks, chance in told
+        }
 
     def forget_shoppers(self, rows: Rows) -> None:
         """Nothing is tried on these shoppers."""
@@ -165,7 +191,9 @@ class Exploration(Kept):
         shopper, item, arm, _ = self._found(shopper, item, at_ms)
         seen = arm > SEEN
         places = (arm[seen] - SEEN).astype(np.intp) - 1
-        self.clicks = self.clicks + np.bincount(places, minlength=len(self.names))
+        gained = np.bincount(places, minlength=len(self.names))
+        self.clicks = self.clicks + gained
+        self._grew[:, 1] += gained
         self.tried.drop(shopper[seen], item[seen])
 
     def _found(

@@ -168,7 +168,14 @@ class Learning:
         ]
         drifts = learned.clusters.alarm.growth()
         return Output(
-            told + writes, branches, ledger.growth(), watermark_ms, len(told), judged, drifts
+            told + writes,
+            branches,
+            ledger.growth(),
+            watermark_ms,
+            len(told),
+            judged,
+            drifts,
+            recommender.exploration.growth(),
         )
 
     def _segment_ids(self, row: int) -> list[str]:

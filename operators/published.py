@@ -156,6 +156,7 @@ def _models(learned: Learned, *, last: bool) -> list[Write]:
     )
     blend, served = learned.recommender.blend, learned.recommender.served
     rates, weights = blend.hit_rates(), blend.weights().tolist()
+    tried = learned.recommender.exploration.figures()
     lists: list[Write] = [
         (
             "HSET",
@@ -172,7 +173,7 @@ def _models(learned: Learned, *, last: bool) -> list[Write]:
             f"{rate:.4f}",
             "weight",
             f"{weight:.4f}",
-            *chain.from_iterable(served.figures_of(name).items()),
+            *chain.from_iterable((served.figures_of(name) | tried.get(name, {})).items()),
         )
         for (name, rate), weight in zip(rates.items(), weights, strict=True)
     ]

@@ -242,7 +242,8 @@ class Output(Message):
 
     The `first` so many of the writes are the change streams: they are in Redis before what they tell
     of, so that a run that goes on after a lost one knows of all that this wrote. `drifts`: how often
-    shoppers became unlike those the clusters were made of.
+    shoppers became unlike those the clusters were made of. `tried`: what each learner tried that was
+    seen, and clicked.
     """
 
     writes: list[Write]
@@ -252,6 +253,7 @@ class Output(Message):
     first: int = 0
     judged: Judged = msgspec.field(default_factory=Judged)
     drifts: int = 0
+    tried: dict[str, tuple[int, int]] = {}
 
 
 _pack = msgspec.msgpack.Encoder().encode

@@ -123,6 +123,26 @@ def test_what_is_clicked_is_tried_more_often_and_a_click_counts_once() -> None:
     assert exploration.clicks[liked] <= exploration.views[liked] + 1e-9
 
 
+def test_what_each_learner_tried_and_what_was_clicked_of_it_is_told() -> None:
+    shop = Exploring(share=1)
+    exploration = shop.recommender.exploration
+    for n in range(60):
+        item = shop.served()["explore"]["item"]
+        shop.came(SHOWN, "v7", item)
+        if n % 3 == 0:
+            shop.came(CLICKED, "v7", item)
+    grew, told = exploration.growth(), exploration.figures()
+    assert sum(seen for seen, _ in grew.values()) > sum(clicks for _, clicks in grew.values()) > 0
+    assert exploration.growth() == {}
+    assert [*told] == [*exploration.names]
+    assert sum(float(one["try_share"]) for one in told.values()) == pytest.approx(1, abs=1e-3)
+    for name, (seen, clicks) in grew.items():
+        # Those told fade, by one in ten thousand views.
+        assert float(told[name]["tried_seen"]) == pytest.approx(seen, abs=1)
+        assert float(told[name]["tried_clicked"]) == pytest.approx(clicks, abs=1)
+    assert Exploring(share=0).recommender.exploration.figures() == {}
+
+
 def test_chances_are_those_with_which_river_would_choose() -> None:
     """Thompson sampling of River, whose choices are counted, after the same clicks."""
     clicks, views = np.array([30.0, 40.0, 2.0]), np.array([1000.0, 1000.0, 40.0])

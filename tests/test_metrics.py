@@ -134,6 +134,15 @@ def test_a_drift_is_counted_and_said_in_a_line(caplog: pytest.LogCaptureFixture)
     assert line.startswith("shoppers are no longer like those the clusters were made of")
 
 
+def test_what_was_tried_is_counted_by_learner() -> None:
+    names = ("penstock_tried_seen_total", "penstock_tried_clicked_total")
+    before = [counted(name) for name in names]
+    sums = Counted(dict.fromkeys(("events",), 0), {}, {})
+    metrics.learned(Output([], counted=sums, tried={"content": (3, 1)}))
+    grew = [grown(name, then) for name, then in zip(names, before, strict=True)]
+    assert grew == [{"content": 3}, {"content": 1}]
+
+
 def test_judged_lists_are_counted_by_learner_and_segment(redis_url: str, tmp_path: Path) -> None:
     names = ("lists_judged", "lists_hit", "segment_lists_judged", "segment_lists_hit")
     before = {name: counted(f"penstock_{name}_total") for name in names}

@@ -196,7 +196,8 @@ def _counterfactual(args: argparse.Namespace, settings: Settings, other: Lists |
             f"{args.file}: nothing to estimate from: no reco_view with reco.propensity and"
             " reco.position; see docs/evaluate.md"
         )
-    rivals = _rivals(args, clicks, settings, other)
+    ours = msgspec.structs.replace(settings, lists=_untried(settings.lists))
+    rivals = _rivals(args, clicks, ours, other and _untried(other))
     console = Console(stderr=True)
     with (
         Progress(console=console, transient=True, disable=not console.is_terminal) as bar,
@@ -214,6 +215,12 @@ def _counterfactual(args: argparse.Namespace, settings: Settings, other: Lists |
     for name in sorted(name for name, one in found.items() if one.support.high < 1):
         Console().print(f"{name}: much of what it names was never shown: only snips says anything")
     return 0
+
+
+def _untried(lists: Lists) -> Lists:
+    """The same lists without exploration: what is asked for is what stands where nothing is tried."""
+    exploration = msgspec.structs.replace(lists.exploration, share=0.0)
+    return msgspec.structs.replace(lists, exploration=exploration)
 
 
 def _check(args: argparse.Namespace) -> None:
