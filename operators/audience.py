@@ -96,9 +96,9 @@ class Audience(Kept):
     def apply(self, transitions: Iterable[Transition], shoppers: Vocabulary) -> list[Change]:
         """Let shoppers enter and leave segments that exclude no others; repeats change nothing."""
         changes: list[Change] = []
-        flags, roster = self.flags, self.roster
+        flags, roster, find = self.flags, self.roster, shoppers.rows.get
         for name, sid, entered, at_ms in transitions:
-            row, segment = shoppers.find(name), roster.find(sid)
+            row, segment = find(name, NOBODY), roster.find(sid)
             if not entered:
                 if 0 <= row < self.rows and segment != NOBODY and flags.remove(row, segment):
                     changes.append(self._left(name, row, segment, at_ms))

@@ -66,9 +66,10 @@ class ChangeLog:
         ['7-1829306549', '7-6124273845']
         """
         writes: list[Write] = []
-        ids, words, heads = self.ids, self._words, self._heads
+        ids, words = self.ids, self._words
+        who: dict[str, tuple[int, str, str]] = {}
         for kind, shopper, segment, at_ms, known, item in changes:
-            stream = keys.change_stream(shopper)
+            stream, head, name = who.get(shopper) or who.setdefault(shopper, self._who(shopper))
             ms, count = ids.get(stream, (0, -1))
             ms, count = now = (at_ms, 0) if at_ms > ms else (ms, count + 1)
             ids[stream] = now
@@ -76,12 +77,21 @@ class ChangeLog:
             content = zlib.crc32((f"{text} {item}".rstrip() if item else text).encode())
             # Of one that became a user it is the user.
             of = bulk(segment) if kind == "merge" else words[segment]
-            said = f"{words[kind]}{_SHOPPER}{bulk(shopper)}{_SEGMENT}{of}{_VERSION}{number(at_ms)}"
-            more = f"{_ITEM}{bulk(item)}" if item else ""
-            entry_id = bulk(f"{ms}-{count << CONTENT_BITS | content}")
-            entry = f"{heads[stream]}{entry_id}{_KIND}{said}{_KNOWN[known]}{more}"
-            writes.append(command(entry, 20 if item else 18))
+            entry_id = f"{ms}-{count << CONTENT_BITS | content}"
+            entry = (
+                f"{head}${len(entry_id)}\r\n{entry_id}\r\n{_KIND}{words[kind]}{name}{of}"
+                f"{_VERSION}{number(at_ms)}{_KNOWN[known]}"
+            )
+            if item:
+                writes.append(command(f"{entry}{_ITEM}{bulk(item)}", 20))
+            else:
+                writes.append(command(entry, 18))
         return writes
+
+    def _who(self, shopper: str) -> tuple[int, str, str]:
+        """The stream that tells of a shopper, how its entries begin, and how they name it."""
+        stream = keys.change_stream(shopper)
+        return stream, self._heads[stream], f"{_SHOPPER}{bulk(shopper)}{_SEGMENT}"
 
 
 class _Words(dict[str, str]):

@@ -92,6 +92,12 @@ class DecayedCounts:
             return "", 0.0
         if len(counts) == 1:
             return next(iter(counts)), 1.0
-        values = counts.values()
-        top = max(values)
-        return min([name for name, count in counts.items() if count == top]), top / sum(values)
+        top = max(counts.values())
+        best = min([name for name, count in counts.items() if count == top])
+        return best, top / sum(counts.values())
+
+    @staticmethod
+    def share(shopper: Shopper) -> float:
+        """The share of the name with the largest count, 0.0 where there is none."""
+        counts = shopper.affinity.values()
+        return max(counts) / sum(counts) if counts else 0.0

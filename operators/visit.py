@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from operators import absence, profile, sessions
 from operators.features import feature_row
 from operators.idle import Idle
-from operators.segments.conditions import session_of
 from operators.segments.engine import engine_of
 from operators.tastes import DecayedCounts
 from operators.timers import Timers
@@ -187,9 +186,7 @@ class Shoppers:
         ended = False
         if self.segments is not None:
             now_ms = self._clock(clock_ms)
-            self.segments.advance(name, shopper, max(now_ms, at_ms - 1))
-            newest_ms = max(now_ms, at_ms, shopper.last_ms)
-            ended = not session_of(shopper, newest_ms, self.rules.gap_ms)
+            ended = not self.segments.reach(name, shopper, now_ms, at_ms)
         if at_ms < clock_ms:
             shopper.late += 1
             self.totals.late += 1
@@ -402,7 +399,7 @@ class Shoppers:
         """Have the models say at this event what will come of the session."""
         if session is not None:
             session.decide(mark)
-            share = self.rules.tastes.strongest(shopper)[1]
+            share = self.rules.tastes.share(shopper)
             self.out.decided.append(mark + feature_row(shopper, share, session))
 
     def _is_known_order(self, shopper: Shopper, event: Event) -> bool:

@@ -51,10 +51,11 @@ class RuleSet:
 
     def __init__(self, rules: tuple[Rule, ...], *, gap_ms: int) -> None:
         self.rules = rules
+        self.gap_ms = gap_ms
         self.compiled = tuple(
             Compiled(rule.id, rule.digest, condition(rule.when, gap_ms)) for rule in rules
         )
-        self.by_digest = {one.digest: n for n, one in enumerate(self.compiled)}
+        self.bits_of = {one.digest: self.bits(n) for n, one in enumerate(self.compiled)}
         self.digests = {one.id: one.digest for one in self.compiled}
         self.all = (1 << 2 * len(rules)) - 1
         self.kinds: dict[int, Kind] = {}

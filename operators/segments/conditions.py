@@ -60,6 +60,18 @@ def _all(parts: list[Condition]) -> Condition:
     if len(parts) == 1:
         return parts[0]
 
+    if len(parts) == 2:
+        first, second = parts
+
+        def both(name: str, shopper: Shopper, state: RuleState, now_ms: int) -> int:
+            answer = first(name, shopper, state, now_ms)
+            if answer < 0:
+                return answer
+            other = second(name, shopper, state, now_ms)
+            return other if other < answer else answer
+
+        return both
+
     def all_of(name: str, shopper: Shopper, state: RuleState, now_ms: int) -> int:
         least = EVER
         for part in parts:
@@ -135,10 +147,11 @@ def session_of(shopper: Shopper, now_ms: int, gap_ms: int) -> Session | None:
 
 def _of_session(of: Callable[[Session], int], low: int, high: int, gap_ms: int) -> Condition:
     def of_session(name: str, shopper: Shopper, state: RuleState, now_ms: int) -> int:
-        session = session_of(shopper, now_ms, gap_ms)
-        if session is None or not low <= of(session) <= high:
+        if not shopper.open:
             return NO
-        return session.last_ms + gap_ms + 1
+        session = shopper.open[-1]
+        ends_ms = session.last_ms + gap_ms
+        return ends_ms + 1 if ends_ms >= now_ms and low <= of(session) <= high else NO
 
     return of_session
 
@@ -233,12 +246,13 @@ def _sequence(node: Sequence) -> Condition:
     chained = _chained(node)
 
     def sequence(name: str, shopper: Shopper, state: RuleState, now_ms: int) -> int:
-        packed = [state.windows.get(key) for key in keys]
-        steps = [windows.times(window) for window in packed if window is not None]
-        if len(steps) < len(keys):
-            return NO
+        packed = [state.windows.get(key, b"") for key in keys]
         last = b"" if absent is None else state.windows.get(absent, b"")[-windows.TIME_BYTES :]
-        return chained(steps, int.from_bytes(last, "big") if last else -1, now_ms)
+        # What came last is what must not, or a step never came.
+        if packed[-1][-windows.TIME_BYTES :] <= last or not all(packed):
+            return NO
+        last_ms = int.from_bytes(last, "big") if last else -1
+        return chained([windows.times(window) for window in packed], last_ms, now_ms)
 
     return sequence
 
@@ -284,14 +298,14 @@ def _chained(node: Sequence) -> Callable[[list[list[int]], int, int], int]:
                     begins.append(begun[place])
         if quiet_ms is None:
             return begins[-1] + within_ms if begins else NO
-        yes, soonest = 0, EVER
-        for at_ms, begin_ms in zip(ends, begins, strict=True):
+        soonest = EVER
+        for at_ms, begin_ms in zip(reversed(ends), reversed(begins), strict=True):
             if at_ms <= last_ms:
-                continue
+                break
             if at_ms + quiet_ms <= now_ms:
-                yes = begin_ms + within_ms
-            elif at_ms + quiet_ms < begin_ms + within_ms:
-                soonest = min(soonest, at_ms + quiet_ms)
-        return yes or -soonest
+                return begin_ms + within_ms
+            if at_ms + quiet_ms < begin_ms + within_ms:
+                soonest = at_ms + quiet_ms
+        return -soonest
 
     return chained

@@ -11,7 +11,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from operators.segments.compiling import LATEST_OF, RuleSet, merge_window
-from operators.segments.conditions import EVER
+from operators.segments.conditions import EVER, session_of
 from operators.segments.features import FIRST, SESSION_BEGINS
 from operators.segments.windows import add_time
 from operators.timers import Timers
@@ -73,7 +73,7 @@ class Engine:
                 self.transitions.append((name, sid, False, now_ms))
             state.windows = {key: w for key, w in state.windows.items() if key in rules.kinds}
             state.latest = {key: w for key, w in state.latest.items() if key in rules.latest}
-            state.dues = {key: ms for key, ms in state.dues.items() if key in rules.by_digest}
+            state.dues = {key: ms for key, ms in state.dues.items() if key in rules.bits_of}
             state.due_ms = min(state.dues.values(), default=0)
             if state.due_ms:
                 self._timers.add(state.due_ms, name)
@@ -122,6 +122,16 @@ class Engine:
         state = shopper.rules
         if state is not None and 0 < state.due_ms <= clock_ms:
             self._pass(name, shopper, state, clock_ms)
+
+    def reach(self, name: str, shopper: Shopper, now_ms: int, at_ms: int) -> bool:
+        """Let time pass for a shopper of whom an event came; whether a session goes on then."""
+        state = shopper.rules
+        if state is not None and state.due_ms > 0:
+            before_ms = now_ms if now_ms >= at_ms else at_ms - 1
+            if state.due_ms <= before_ms:
+                self._pass(name, shopper, state, before_ms)
+        newest_ms = max(now_ms, at_ms, shopper.last_ms)
+        return session_of(shopper, newest_ms, self.rules.gap_ms) is not None
 
     def count(
         self, name: str, shopper: Shopper, event: Event, clock_ms: int, *, begins: bool
@@ -219,7 +229,7 @@ class Engine:
             bits = 0
             for digest in [digest for digest, due_ms in dues.items() if due_ms <= now_ms]:
                 del dues[digest]
-                bits |= rules.bits(rules.by_digest[digest])
+                bits |= rules.bits_of[digest]
             state.due_ms = min(dues.values(), default=0)
             self._ask(rules.of_bits(bits), name, shopper, state, now_ms, is_passing=True)
         if state.due_ms:

@@ -92,8 +92,7 @@ def _top_category(shopper: Shopper) -> str:
 
 
 def _top_category_share(shopper: Shopper) -> int | None:
-    category, share = DecayedCounts.strongest(shopper)
-    return round(share * MICROS) if category else None
+    return round(DecayedCounts.share(shopper) * MICROS) if shopper.affinity else None
 
 
 def _known(shopper: Shopper) -> str:

@@ -36,6 +36,16 @@ def item_test(events: Filter) -> ItemTest | None:
     categories, brands = events.categories, frozenset(events.brands)
     items, price = frozenset(events.items), events.price
     prefixes = tuple(f"{name}/" for name in categories)
+    low, high = (None, None) if price is None else (price.low, price.high)
+
+    def costs(item: Item) -> bool:
+        if item.price is None:
+            return False
+        micros = round(item.price * MICROS)
+        return (low is None or micros >= low) and (high is None or micros <= high)
+
+    if not (items or brands or categories):
+        return costs
 
     def fits(item: Item) -> bool:
         if items and item.item_id not in items:
@@ -46,9 +56,7 @@ def item_test(events: Filter) -> ItemTest | None:
             path = "/".join(item.category)
             if path not in categories and not path.startswith(prefixes):
                 return False
-        if price is None:
-            return True
-        return item.price is not None and within(price, round(item.price * MICROS))
+        return price is None or costs(item)
 
     return fits
 
