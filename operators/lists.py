@@ -27,16 +27,17 @@ def write(learned: Learned, active: Sequence[Active], writes: list[Write]) -> in
         writes += [("DEL", keys.top_key(name, keys.SLOT)) for name in refused]
     new = of(learned, listed)
     writes += new
-    return len(new)
+    return sum(isinstance(one, bytes) for one in new)
 
 
 def of(learned: Learned, names: Sequence[str]) -> list[Write]:
-    """The lists of some shoppers as they are now; of one who has none, nothing."""
+    """The lists of some shoppers as they are now; one that holds nothing is taken back."""
     if not names:
         return []
     ranked = learned.recommender.serve(names, learned.now_ms)
     return [
         command(f"{_SET}{bulk(keys.top_key(name, keys.SLOT))}{bulk(text)}{_LIST_TTL}", 5)
-        for name, text in zip(names, ranked.json(learned.now_ms, MODEL), strict=True)
         if text
+        else ("DEL", keys.top_key(name, keys.SLOT))
+        for name, text in zip(names, ranked.json(learned.now_ms, MODEL), strict=True)
     ]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from operators import lists, published
 from state import keys
 
@@ -20,9 +22,10 @@ if TYPE_CHECKING:
 def writes(learned: Learned) -> list[Write]:
     """What follows from items that sold out or came back, after the lists of who was active.
 
-    Of each kind `rewrite_max` lists that hold a sold-out item are made anew, those written last. The
-    others are taken back: a storefront falls back on what is popular until they are made again, which
-    for a shopper is the next event. What is back comes into lists when they are made.
+    Of each kind `rewrite_max` lists that hold a sold-out item are made anew, those written last, but
+    none that would have expired. The others are taken back: a storefront falls back on what is popular
+    until they are made again, which for a shopper is the next event. What is back comes into lists when
+    they are made.
     """
     recommender, now_ms = learned.recommender, learned.now_ms
     rule = learned.settings.lists.rules.out_of_stock
@@ -32,8 +35,7 @@ def writes(learned: Learned) -> list[Write]:
     told: list[Write] = []
     if len(gone):
         ids = recommender.shoppers.ids
-        rows = recommender.written.holding(gone, now_ms)
-        again, others = rows[: rule.rewrite_max], rows[rule.rewrite_max :]
+        again, others = _parted(recommender.written, gone, now_ms, rule.rewrite_max)
         told += lists.of(learned, [ids[row] for row in again.tolist()])
         told += [("DEL", keys.top_key(ids[row], keys.SLOT)) for row in others.tolist()]
         recommender.written.forget(others)
@@ -57,9 +59,14 @@ def _of_items(
     key_of: Callable[[str], str],
 ) -> list[Write]:
     now_ms, most = learned.now_ms, learned.settings.lists.rules.out_of_stock.rewrite_max
-    rows = written.holding(gone, now_ms)
-    again, others = rows[:most], rows[most:]
+    again, others = _parted(written, gone, now_ms, most)
     written.forget(others)
     ids = learned.recommender.items.ids
     told = published.of_items(made(again, now_ms), key_of, now_ms)
     return told + [("DEL", key_of(ids[row])) for row in others.tolist()]
+
+
+def _parted(written: Written, gone: Rows, now_ms: int, most: int) -> tuple[Rows, Rows]:
+    """Whose lists are made anew, and whose are taken back."""
+    lives, old = written.holding(gone, now_ms)
+    return lives[:most], np.concatenate([lives[most:], old])

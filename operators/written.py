@@ -49,20 +49,23 @@ class Written(Kept):
         self._at_s[rows] = now_ms // 1000
         self._marks.mark(rows)
 
-    def holding(self, items: Rows, now_ms: int) -> Rows:
-        """The rows whose lists may hold one of some items; the list written last comes first."""
+    def holding(self, items: Rows, now_ms: int) -> tuple[Rows, Rows]:
+        """The rows whose lists may hold one of some items; the list written last comes first.
+
+        Apart from them those older than `ttl_s`: where days were read in an hour they stand yet.
+        """
         wanted = np.zeros(MARKS + 1, np.bool_)
         wanted[items % MARKS] = True
         since_s = max(0, now_ms // 1000 - self._ttl_s)
         found = []
         for start in range(0, self._rows, ROWS_AT_ONCE):
             part = slice(start, min(start + ROWS_AT_ONCE, self._rows))
-            lives = np.flatnonzero(self._at_s[part] > since_s)
-            there = wanted[self._written[part][lives]].any(axis=1)
-            found.append(start + lives[there])
-        rows = np.concatenate(found) if found else np.empty(0, np.intp)
-        newest_first = np.argsort(-self._at_s[rows].astype(np.int64), kind="stable")
-        return np.asarray(rows[newest_first], np.int32)
+            found.append(start + np.flatnonzero(wanted[self._written[part]].any(axis=1)))
+        there = np.concatenate(found) if found else np.empty(0, np.intp)
+        newest_first = np.argsort(-self._at_s[there].astype(np.int64), kind="stable")
+        rows = np.asarray(there[newest_first], np.int32)
+        lives = self._at_s[rows] > since_s
+        return rows[lives], rows[~lives]
 
     def forget(self, rows: Rows) -> None:
         """There are no lists of these rows."""

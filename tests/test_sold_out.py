@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from state.interactions import Rows
     from tests.kafka_broker import AnyBroker
 
 BOUND_S = 5.0
@@ -124,16 +125,36 @@ def test_who_holds_an_item_is_known_and_the_newest_comes_first() -> None:
     items = np.array([[5, 6, NOBODY], [7, 5, 8], [9, 1, 2]], np.int32)
     written.remember(np.array([0, 2, 4], np.int32), items, 20_000)
     written.remember(np.array([2], np.int32), items[1:2], 25_000)
-    assert written.holding(np.array([5], np.int32), 25_000).tolist() == [2, 0]
-    assert written.holding(np.array([5, 9], np.int32), 31_000).tolist() == [2]
-    assert written.holding(np.array([3], np.int32), 25_000).tolist() == []
+    assert rows_of(written.holding(np.array([5], np.int32), 25_000)) == ([2, 0], [])
+    assert rows_of(written.holding(np.array([5, 9], np.int32), 31_000)) == ([2], [0, 4])
+    assert rows_of(written.holding(np.array([3], np.int32), 25_000)) == ([], [])
     other = Written(3, ttl_s=10)
     other.restore(written.arrays())
     other.forget(np.array([2], np.int32))
-    assert other.holding(np.array([5], np.int32), 25_000).tolist() == [0]
+    assert rows_of(other.holding(np.array([5], np.int32), 25_000)) == ([0], [])
     longer = Written(4, ttl_s=10)
     longer.restore(written.arrays())
-    assert longer.holding(np.array([5], np.int32), 25_000).tolist() == []
+    assert rows_of(longer.holding(np.array([5], np.int32), 25_000)) == ([], [])
+
+
+def rows_of(found: tuple[Rows, Rows]) -> tuple[list[int], list[int]]:
+    return found[0].tolist(), found[1].tolist()
+
+
+def test_a_list_that_stands_longer_than_its_time_is_taken_back_and_so_is_one_left_empty(
+    store: Store,
+) -> None:
+    """Days of events are read in a moment: to Redis the oldest list is as new as the newest."""
+    looks = [event("item_view", f"{who}", 0, who, items=(Item("mug"),)) for who in ("ann", "bob")]
+    later = event("item_view", "later", 3 * 86_400_000, "bob", items=(Item("mug"),))
+    gone = catalogue(1, 3 * 86_400_000, Item("mug", available=False))
+    learning = Learning(flow_settings())
+    for number, parts in enumerate(batches([looks, [later], [gone]])):
+        for output in learning.fold_all(parts):
+            store.send(output.writes)
+        store.settle()
+        own = {key for key in holding(store, "mug") if ":top:" in key}
+        assert len(own) == (2, 2, 0)[number]
 
 
 @pytest.mark.slow
