@@ -149,19 +149,15 @@ def unseen_recall(learner: Scoring, stream: Interactions, step: int) -> str:
     had = np.zeros((stream.shopper.max() + 1, stream.item.max() + 1), bool)
     counts = np.zeros(had.shape[1])
     everything = np.arange(had.shape[1], dtype=np.int32)
-    hits = {"factors": 0, "own_vector_alone": 0, "popularity": 0}
+    hits = {"factors": 0, "popularity": 0}
     cases = 0
     for start in range(0, len(stream), step):
         batch = part_of(stream, slice(start, start + step))
         learned = counts > 0
         candidates = np.tile(everything, (len(batch), 1))
-        nothing = np.full_like(batch.context, NOBODY)
         scores = {
             "factors": learner.score(
                 Requests(batch.shopper, batch.context, batch.at_ms), candidates
-            ),
-            "own_vector_alone": learner.score(
-                Requests(batch.shopper, nothing, batch.at_ms), candidates
             ),
             "popularity": np.tile(counts, (len(batch), 1)),
         }
@@ -194,11 +190,12 @@ def clicks(data: Path) -> None:
     for start in range(0, len(learned), 2000):
         learner.learn_many(part_of(stream, slice(start, min(start + 2000, len(learned)))))
     counts = np.bincount(stream.item[: len(learned)], minlength=stream.item.max() + 1)
+    everything = np.arange(len(counts), dtype=np.int32)
     ranks: dict[str, list[int]] = {"factors": [], "popularity": []}
     begun: set[int] = set()
     for start in range(len(learned), len(stream), 8):
         batch = part_of(stream, slice(start, start + 8))
-        lists = learner.candidates(Requests(batch.shopper, batch.context, batch.at_ms), K)
+        lists = learner.candidates(among(batch, np.tile(everything, (len(batch), 1))), K)
         popular = np.argsort(-counts, kind="stable")[:K]
         for n, (shopper, item) in enumerate(zip(batch.shopper, batch.item, strict=True)):
             if int(shopper) in begun:
@@ -215,6 +212,11 @@ def clicks(data: Path) -> None:
         )
 
 
+def among(batch: Interactions, named: NDArray[np.int32]) -> Requests:
+    """Requests at the time of a batch, for which these items were named."""
+    return Requests(batch.shopper, batch.context, batch.at_ms, named)
+
+
 def place_of(item: np.int32, listed: NDArray[Any]) -> int:
     """1 for the first of the list, 0 for none of it."""
     at = np.flatnonzero(listed == item)
@@ -222,7 +224,7 @@ def place_of(item: np.int32, listed: NDArray[Any]) -> int:
 
 
 def speed() -> None:
-    """Zipf items (20,000) and 50,000 shoppers, five items of context, 32 factors, 4 negatives."""
+    """Zipf items (20,000) and 50,000 shoppers, five items of context, 100 items named for each."""
     rng = np.random.default_rng(0)
     learner = FactorsLearner()
 
@@ -240,12 +242,11 @@ def speed() -> None:
         batches = [batch(n) for _ in range(30)]
         us = median_us([partial(learner.learn_many, each) for each in batches]) / n
         print(f"speed learn batch={n} us_per_interaction={us:.2f}")
-    asked = batch(1500)
-    requests = Requests(asked.shopper, asked.context, asked.at_ms)
+    given = rng.integers(0, 20_000, (1500, 100)).astype(np.int32)
+    requests = among(batch(1500), given)
     for k in (20, 50, 100):
         us = median_us([partial(learner.candidates, requests, k)] * 7) / 1500
-        print(f"speed candidates k={k} pool={len(learner.model.live.pool)} us_per_request={us:.1f}")
-    given = rng.integers(0, 20_000, (1500, 100)).astype(np.int32)
+        print(f"speed candidates k={k} named=100 us_per_request={us:.1f}")
     us = median_us([partial(learner.score, requests, given)] * 7) / 1500
     print(f"speed score items=100 us_per_request={us:.1f}")
 

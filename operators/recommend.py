@@ -6,7 +6,7 @@ lists are made for whoever asks. Ids are strings outside and rows inside; this f
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -420,10 +420,21 @@ class Recommender(Kept):
 
     def _would_show(self, requests: Requests) -> list[Lists]:
         """The list of each learner."""
-        lists = [learner.candidates(requests, self.pool) for learner in self.learners]
+        lists = self.candidates(requests, self.pool)
         if self.allow_repeats:
             return lists
         return [without(one, requests.context) for one in lists]
+
+    def candidates(self, requests: Requests, k: int) -> list[Lists]:
+        """At most k items of each learner, best first, in the order of `learners`."""
+        lists = {
+            learner.name: learner.candidates(requests, k)
+            for learner in self.learners
+            if not learner.asked_last
+        }
+        named = np.concatenate([one.item for one in lists.values()], axis=1)
+        told = replace(requests, named=named)
+        return [lists.get(one.name) or one.candidates(told, k) for one in self.learners]
 
     def listed(self, requests: Requests, lists: Sequence[Lists], k: int) -> Lists:
         """The learners' lists as the one of k that is shown: blended, by the rules, a place explored."""

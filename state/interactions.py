@@ -5,7 +5,7 @@ Shoppers and items are rows of two vocabularies that all learners of a recommend
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -139,18 +139,25 @@ class Requests:
     shopper int32[n]      row, or NOBODY for one never seen
     context int32[n, r]   items of the running session, newest first, NOBODY-padded
     now_ms int64[n]       event time at which the list will stand
+    named int32[n, m]     what other learners named, an item perhaps several times, NOBODY-padded
+                          anywhere; empty for those that are asked first
     """
 
     shopper: Rows
     context: Rows
     now_ms: Times
+    named: Rows = field(default_factory=lambda: np.empty((0, 0), np.int32))
+
+    def __post_init__(self) -> None:
+        if not self.named.size:
+            self.named = np.empty((len(self.shopper), 0), np.int32)
 
     def __len__(self) -> int:
         return len(self.shopper)
 
     def part(self, rows: slice | NDArray[np.integer]) -> Requests:
         """Some of them."""
-        return Requests(self.shopper[rows], self.context[rows], self.now_ms[rows])
+        return Requests(self.shopper[rows], self.context[rows], self.now_ms[rows], self.named[rows])
 
 
 @dataclass(slots=True)

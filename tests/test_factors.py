@@ -193,7 +193,7 @@ def test_what_a_user_only_saw_teaches_nothing() -> None:
     model = ImplicitFactors()
     model.learn_one("ann", "mug", False)
     assert model.predict_one("ann", "mug") == 0.0
-    assert len(model.model.items) == 0
+    assert len(model.model.vectors) == 0
 
 
 def test_the_context_of_a_question_speaks_for_someone_never_seen() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -78,12 +78,14 @@ def taught(make: Make, stream: Stream) -> Learner:
 
 
 def requests(beyond: int = 0) -> Requests:
-    """Every shopper, known or not, each with another context; rows `beyond` what can be known."""
+    """Every shopper, known or not, each with another context and all items named; rows `beyond` what
+    can be known."""
     shopper = np.arange(NOBODY, SHOPPERS, dtype=np.int32) + np.int32(beyond)
     context = (np.add.outer(shopper, np.arange(REACH)) % ITEMS).astype(np.int32) + beyond
     for row in range(len(shopper)):
         context[row, row:] = NOBODY
-    return Requests(shopper, context.astype(np.int32), np.full(len(shopper), NOW_MS))
+    named = np.tile(np.arange(ITEMS, dtype=np.int32) + np.int32(beyond), (len(shopper), 1))
+    return Requests(shopper, context.astype(np.int32), np.full(len(shopper), NOW_MS), named)
 
 
 def same(one: Columns, other: Columns) -> bool:
@@ -251,7 +253,7 @@ def test_what_was_forgotten_is_as_if_it_had_never_been_learned(
     assert not items & set(lists.item.ravel().tolist())
     assert not items & set(lists.because.ravel().tolist())
     # Whoever was forgotten gets what anyone unknown with the same context gets.
-    unknown = Requests(asked.shopper.copy(), asked.context, asked.now_ms)
+    unknown = replace(asked, shopper=asked.shopper.copy())
     unknown.shopper[np.isin(asked.shopper, sorted(shoppers))] = NOBODY
     assert same(lists, learner.candidates(unknown, K))
     learner.forget_items(np.array(sorted(set(range(ITEMS)) - items), np.int32))

@@ -64,7 +64,7 @@ class Product:
         without = [self._own_rows(sorted(request.without)) for request in requests]
         # So many that enough are left when all that must not be listed is gone.
         pool = recommender.pool + max(map(len, without))
-        lists = [learner.candidates(asked, pool) for learner in recommender.learners]
+        lists = recommender.candidates(asked, pool)
         if any(without):
             lists = [_left(of, without, recommender.pool, len(recommender.items)) for of in lists]
         named = {} if self._only else dict(zip(self._names, lists, strict=True))

@@ -31,6 +31,7 @@ class Again(Kept):
     """
 
     name = "again"
+    asked_last = False
 
     def __init__(self, *, fading: float = 0.7) -> None:
         self.fading = fading

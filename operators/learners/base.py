@@ -29,6 +29,8 @@ class Learner(Protocol):
     """
 
     name: str
+    asked_last: bool
+    """Whether it is asked after the others, with what they named in `requests.named`."""
 
     def learn_many(self, batch: Interactions) -> None:
         """Learn a batch, in its order."""

@@ -48,6 +48,7 @@ class Content(Kept):
     """
 
     name = "content"
+    asked_last = False
 
     def __init__(
         self,

@@ -40,6 +40,7 @@ class Covisitation(Kept):
     """
 
     name = "covisitation"
+    asked_last = False
 
     def __init__(
         self,

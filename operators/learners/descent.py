@@ -1,4 +1,8 @@
-"""Many steps at once into few rows: how a block of events changes a table, and what it may not do."""
+"""Many steps at once into few rows: how a block of events moves numbers and vectors.
+
+Steps are those of Adagrad (Duchi, Hazan, Singer, "Adaptive subgradient methods", JMLR 2011), whose
+memory fades, so that a shop that changes is still followed after years.
+"""
 
 from __future__ import annotations
 
@@ -12,35 +16,52 @@ if TYPE_CHECKING:
 
     from state.interactions import Rows
 
-    Vectors = NDArray[np.float32]
+    Floats = NDArray[np.float32]
 
-STEPS_MAX = 16
-"""Steps of one row that count in full in a block; more count as this many of their mean.
-
-All steps of a block are reckoned from the same state, so many of one row overshoot: in a shop of
-20 items summing them all learns nothing, while here shops of any size learn alike."""
-NORM_MAX = 6.0
-"""No vector gets longer, whatever a stream does (one item alone, a robot): twice the longest seen
-on real shops, so it binds nowhere else."""
+KEPT = np.float32(0.9995)
+"""What is left of a row's past gradients at each of its steps: about the last 2,000 count."""
+STEADY = np.float32(0.01)
+"""Past gradients that a row begins with, so that a first small one is no large step."""
+TINY = np.float32(1e-6)
 
 
-def descend(table: Vectors, rows: Rows, steps: Vectors) -> None:
-    """Add steps[m, f] to table[rows], in place, where a row may come several times.
+def summed(rows: Rows, steps: Floats) -> tuple[Rows, Floats]:
+    """The different rows, ascending, and the sum of the steps[m, f] of each.
 
-    >>> t = np.zeros((2, 1), np.float32)
-    >>> descend(t, np.array([1, 1]), np.ones((2, 1), np.float32)); t.tolist()
-    [[0.0], [2.0]]
+    >>> rows, sums = summed(np.array([4, 1, 4]), np.ones((3, 1), np.float32))
+    >>> rows.tolist(), sums.tolist()
+    ([1, 4], [[1.0], [2.0]])
     """
     order = rows.argsort(kind="stable")
     ordered = rows[order]
     first = np.flatnonzero(np.diff(ordered, prepend=-1))
-    distinct, times = ordered[first], np.diff(first, append=len(rows))
     # Sums of rows as a sparse product: half the time of `np.add.at` over flat indices.
     ones = np.ones(len(rows), np.float32)
     which = csr_array((ones, order, np.append(first, len(rows))), (len(first), len(rows)))
-    change = which @ steps
-    change *= np.minimum(1.0, STEPS_MAX / times).astype(np.float32)[:, None]
-    change += table[distinct]
-    norm = np.sqrt(np.einsum("nf,nf->n", change, change))
-    change *= (NORM_MAX / np.maximum(norm, NORM_MAX))[:, None]
-    table[distinct] = change
+    return ordered[first], which @ steps
+
+
+def step(values: Floats, squares: Floats, rows: Rows, gradient: Floats, rate: float) -> None:
+    """Move numbers values[rows] down their gradient[m], in place; each row comes once."""
+    squares[rows] = squares[rows] * KEPT + gradient * gradient
+    values[rows] -= np.float32(rate) * gradient / np.sqrt(squares[rows] + STEADY)
+
+
+def turn(vectors: Floats, squares: Floats, rows: Rows, gradient: Floats, rate: float) -> None:
+    """Turn vectors[rows], of length 1, down their gradient[m, f], in place; each row comes once.
+
+    >>> v, s = np.array([[1, 0]], np.float32), np.zeros(1, np.float32)
+    >>> turn(v, s, np.array([0]), np.array([[5, -5]], np.float32), 1.0); (v > 0.7).tolist()
+    [[True, True]]
+    """
+    moved = vectors[rows]
+    across = gradient - moved * np.einsum("nf,nf->n", gradient, moved)[:, None]
+    squares[rows] = squares[rows] * KEPT + np.einsum("nf,nf->n", across, across)
+    across *= (np.float32(rate) / np.sqrt(squares[rows] + STEADY))[:, None]
+    vectors[rows] = unit(moved - across)[0]
+
+
+def unit(vectors: Floats) -> tuple[Floats, Floats]:
+    """The vectors at length 1, float32[n, f], and the lengths they had, float32[n, 1]; 0 stays 0."""
+    length = np.sqrt(np.einsum("nf,nf->n", vectors, vectors))[:, None] + TINY
+    return vectors / length, length

@@ -1,4 +1,4 @@
-"""What users did: implicit matrix factorization as a River ranker, for ids of any hashable type.
+"""What users did: factors of sessions and items as a River ranker, for ids of any hashable type.
 
 The learning is `implicit_factors`; here are only ids and River's shape. Constructor arguments are
 attributes of the same name, since River clones by them.
@@ -21,26 +21,26 @@ if TYPE_CHECKING:
 
 
 class ImplicitFactors(Ranker):
-    """Factors of what users did, learned against sampled items that they did not.
+    """Factors of what users did after what, learned against sampled items.
 
     The context `x` of learning and asking may say when and after what: `{"at_ms": int, "context":
-    [item, ...]}`, newest first. A true `y` is something the user did; a false one teaches nothing,
-    since the others are sampled.
+    [item, ...]}`, newest first; without it what the user did last counts. A true `y` is something the
+    user did; a false one teaches nothing, since the others are sampled.
 
     Parameters
     ----------
     n_factors
-        Numbers that describe a user, and an item.
-    item_rate
-        Step of the item vectors.
-    user_rate
-        Step of the user vectors.
-    l2
-        How strongly vectors are pulled towards 0.
-    negatives
-        Items sampled against each one taken.
+        Numbers that describe an item.
+    sharpness
+        How much more likely an item is that lies nearer to the session.
+    rate
+        First step of a vector, whose length is 1.
+    sampled
+        Items sampled against what users took.
+    context_max
+        Items that a session, or what a user did last, goes back.
     half_life_days
-        Time in which a user's vector and an item's popularity halve.
+        Time in which an item's popularity halves.
     seed
         Of first vectors and samples.
 
@@ -55,43 +55,43 @@ class ImplicitFactors(Ranker):
 
     References
     ----------
-    [^1]: Rendle, S., Freudenthaler, C., Gantner, Z., Schmidt-Thieme, L., 2009. BPR: Bayesian
-    personalized ranking from implicit feedback. UAI.
-    [^2]: Vinagre, J., Jorge, A. M., Gama, J., 2014. Fast incremental matrix factorization for
-    recommendation with positive-only feedback. UMAP.
+    [^1]: Hou, Y., Hu, B., Zhang, Z., Zhao, W. X., 2022. CORE: simple and effective session-based
+    recommendation within consistent representation space. SIGIR.
+    [^2]: Hidasi, B., Karatzoglou, A., 2018. Recurrent neural networks with top-k gains for
+    session-based recommendations. CIKM.
 
     """
 
     def __init__(
         self,
-        n_factors: int = 32,
-        item_rate: float = 0.07,
-        user_rate: float = 0.035,
-        l2: float = 0.01,
-        negatives: int = 4,
+        n_factors: int = 64,
+        sharpness: float = 9.0,
+        rate: float = 0.6,
+        sampled: int = 512,
+        context_max: int = 5,
         half_life_days: float = 30.0,
         seed: int = 7,
     ) -> None:
         super().__init__(seed=seed)
         self.n_factors = n_factors
-        self.item_rate = item_rate
-        self.user_rate = user_rate
-        self.l2 = l2
-        self.negatives = negatives
+        self.sharpness = sharpness
+        self.rate = rate
+        self.sampled = sampled
+        self.context_max = context_max
         self.half_life_days = half_life_days
         self.model = implicit.ImplicitFactors(
             implicit.Settings(
                 n_factors=n_factors,
-                item_rate=item_rate,
-                user_rate=user_rate,
-                l2=l2,
-                negatives=negatives,
+                sharpness=sharpness,
+                rate=rate,
+                sampled=sampled,
+                context_max=context_max,
                 half_life_days=half_life_days,
             ),
             seed,
         )
-        self._users: dict[Hashable, int] = {}
         self._items: dict[Hashable, int] = {}
+        self._did: dict[Hashable, list[int]] = {}
 
     def learn_one(
         self, user: Hashable, item: Hashable, y: Any, x: dict[str, Any] | None = None
@@ -107,17 +107,22 @@ class ImplicitFactors(Ranker):
         xs: Sequence[dict[str, Any]] | None = None,
     ) -> None:
         """Learn many at once; changes of one row in a block are summed."""
-        took = [n for n, y in enumerate(ys) if y]
-        if not took:
-            return
-        asked = [xs[n] if xs else {} for n in took]
-        self.model.learn(
-            np.array([self._users.setdefault(users[n], len(self._users)) for n in took], np.int32),
-            np.array([self._items.setdefault(items[n], len(self._items)) for n in took], np.int32),
-            np.ones(len(took), np.float32),
-            np.array([x.get("at_ms", 0) for x in asked], np.int64),
-            self._contexts(asked),
-        )
+        rows, contexts, times_ms = [], [], []
+        for n, (user, item, y) in enumerate(zip(users, items, ys, strict=True)):
+            if not y:
+                continue
+            x = xs[n] if xs else {}
+            contexts.append(self._context(user, x))
+            rows.append(self._items.setdefault(item, len(self._items)))
+            times_ms.append(x.get("at_ms", 0))
+            self._did[user] = [rows[-1], *self._did.get(user, ())][: self.context_max]
+        if rows:
+            self.model.learn(
+                np.array(rows, np.int32),
+                np.ones(len(rows), np.float32),
+                np.array(times_ms, np.int64),
+                np.array(contexts, np.int32),
+            )
 
     def predict_one(self, user: Hashable, item: Hashable, x: dict[str, Any] | None = None) -> Any:
         """The item's score for this user, a float: only comparisons between items mean something."""
@@ -134,20 +139,20 @@ class ImplicitFactors(Ranker):
     def _scores(
         self, user: Hashable, items: list[Hashable], x: dict[str, Any]
     ) -> NDArray[np.float32]:
-        taste, _, _ = self.model.tastes(
-            np.array([self._users.get(user, NOBODY)], np.int32),
-            np.array([x.get("at_ms", 0)], np.int64),
-            self._contexts([x]),
-        )
+        sessions, _, _ = self.model.sessions(np.array([self._context(user, x)], np.int32))
         rows = np.array([self._items.get(item, NOBODY) for item in items], np.int32)
         known = self.model.known(rows)
         scores = np.zeros(len(rows), np.float32)
-        scores[known] = self.model.items[rows[known]] @ taste[0]
+        if known.any():
+            many = np.repeat(sessions, known.sum(), axis=0)
+            scores[known] = np.exp(self.model.said(many, rows[known]))
         return scores
 
-    def _contexts(self, asked: Sequence[dict[str, Any]]) -> NDArray[np.int32]:
-        rows = [[self._items.get(item, NOBODY) for item in x.get("context", ())] for x in asked]
-        contexts = np.full((len(rows), max(map(len, rows))), NOBODY, np.int32)
-        for n, row in enumerate(rows):
-            contexts[n, : len(row)] = row
-        return contexts
+    def _context(self, user: Hashable, x: dict[str, Any]) -> list[int]:
+        """What came before, newest first, NOBODY-padded."""
+        if "context" in x:
+            before = [self._items.get(item, NOBODY) for item in x["context"]]
+        else:
+            before = self._did.get(user, [])
+        before = before[: self.context_max]
+        return before + [NOBODY] * (self.context_max - len(before))

@@ -28,6 +28,7 @@ class Popularity(Kept):
     """
 
     name = "popularity"
+    asked_last = False
 
     def __init__(self, *, half_life_ms: int = DAY_MS) -> None:
         self.clock = DecayClock(half_life_ms)

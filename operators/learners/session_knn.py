@@ -45,6 +45,7 @@ class SessionKnn(Kept):
     """
 
     name = "session_knn"
+    asked_last = False
 
     def __init__(
         self,
