@@ -7,6 +7,7 @@ its last session. Everybody is looked at once a round.
 from __future__ import annotations
 
 from math import sqrt
+from statistics import NormalDist
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -33,8 +34,8 @@ MEMBERS_MOST, EVERYBODY_MOST = 1024, 4096
 """Shoppers in a sample."""
 SUPPORT = 10
 """What fewer of a sample looked at is not told of."""
-SIGMAS = 3.0
-"""How far above what everybody's share lets expect, in standard deviations of that."""
+BY_CHANCE = 0.01
+"""So rarely is anything told of a segment that is like everybody, however much there is to look at."""
 TOLD = 10
 
 
@@ -133,10 +134,15 @@ def _apart(
     """Name, lift and share of members of what they like more than everybody, the most first."""
     found: list[tuple[str, float, float]] = []
     both = min(len(counts), len(of_all))
-    some = np.flatnonzero((counts[:both] >= SUPPORT) & (of_all[:both] >= SUPPORT))
+    known = of_all[:both] >= SUPPORT
+    some = np.flatnonzero((counts[:both] >= SUPPORT) & known)
+    # Two samples, and as many questions as there are things: Bonferroni's correction.
+    sigmas = NormalDist().inv_cdf(1 - BY_CHANCE / max(int(known.sum()), 1))
     for place in some.tolist():
-        count, expected = int(counts[place]), int(of_all[place]) / everybody * shoppers
-        if count > expected + SIGMAS * sqrt(expected):
-            lift, share = count / expected, count / shoppers
-            found.append((names[place], round(lift, 2), round(share, 4)))
+        count, others = int(counts[place]), int(of_all[place])
+        share, usual = count / shoppers, others / everybody
+        pooled = (count + others) / (shoppers + everybody)
+        deviation = sqrt(pooled * (1 - pooled) * (1 / shoppers + 1 / everybody))
+        if share > usual + sigmas * deviation:
+            found.append((names[place], round(share / usual, 2), round(share, 4)))
     return sorted(found, key=lambda one: (-one[1], one[0]))[:TOLD]

@@ -52,6 +52,10 @@ def words(when: str) -> str:
             "begun in the last 3 d",
         ),
         (
+            "{all: [{sequence: [event: search, then: purchase], within: 1 h}, views >= 3]}",
+            "(search, then purchase, begun in the last 1 h) and items viewed at least 3",
+        ),
+        (
             "{all: [views >= 1, {any: [carts >= 1, {not: {holdout: 10 %}}]}]}",
             "items viewed at least 1 and (items put into the cart at least 1 or not held out (10 %))",
         ),

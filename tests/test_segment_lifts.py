@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,13 +56,17 @@ def told(writes: list[Write]) -> dict[str, Any]:
 def naive(pairs: set[tuple[str, str]], members: set[str]) -> list[list[Any]]:
     """Name, lift, share of everything that enough members look at so much more that it is no chance."""
     everybody, found = {who for who, _ in pairs}, []
-    for what in {what for _, what in pairs}:
+    of_things = Counter(what for _, what in pairs)
+    questions = sum(of_all >= 10 for of_all in of_things.values())
+    sigmas = NormalDist().inv_cdf(1 - 0.01 / max(questions, 1))
+    for what in of_things:
         count = sum(1 for who, one in pairs if one == what and who in members)
         of_all = sum(1 for _, one in pairs if one == what)
-        expected = of_all * len(members) / len(everybody)
-        if count >= 10 and count > expected + 3 * expected**0.5:
-            share = count / len(members)
-            found.append([what, round(count / expected, 2), round(share, 4)])
+        share, usual = count / len(members), of_all / len(everybody)
+        pooled = (count + of_all) / (len(members) + len(everybody))
+        variance = pooled * (1 - pooled) * (1 / len(members) + 1 / len(everybody))
+        if count >= 10 and share > usual + sigmas * variance**0.5:
+            found.append([what, round(share / usual, 2), round(share, 4)])
     return sorted(found, key=lambda one: (-one[1], one[0]))
 
 
@@ -102,6 +108,23 @@ def test_nothing_is_told_of_what_few_look_at() -> None:
     audience.put("cluster", names, rows, np.full(9, 2, np.int16), np.ones(9, np.int64))
     found = told(Lifts().writes(audience, recommender, cards, 7, last=True))
     assert found[keys.lifts_key("cluster-2")] == {"at": 7, "categories": [], "items": []}
+
+
+def test_nothing_is_told_of_members_who_are_like_everybody() -> None:
+    """Of hundreds of items some are always looked at more often by chance."""
+    dice = random.Random(3)
+    shoppers = [f"s{n}" for n in range(4000)]
+    looks = [(who, f"i{int(dice.expovariate(0.006))}") for who in shoppers for _ in range(4)]
+    recommender, audience, n = Recommender(), Audience(CLUSTERS), len(looks)
+    who, items = zip(*looks, strict=True)
+    recommender.learn(
+        Events(who, items, [VIEW] * n, [1.0] * n, range(n), [0] * n, [None] * n, [None] * n)
+    )
+    rows = np.arange(len(shoppers), dtype=np.int32)
+    place = np.array([dice.randrange(3) for _ in shoppers], np.int16)
+    audience.put("cluster", shoppers, rows, place, np.ones(len(shoppers), np.int64))
+    found = told(Lifts().writes(audience, recommender, Cards(), 7, last=True))
+    assert [one["items"] for one in found.values()] == [[], [], []]
 
 
 def test_an_empty_shop_says_nothing() -> None:

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
 from rich.console import Console
 
 from flows.beside import beside
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 EVENTS = 200_000
 HISTORY = 60_000
+HISTORY_BATCH = 1024
+"""Less than a minute of the shop: what time alone changes is told once a batch, charts are by minute."""
 EVENTS_PER_S = 300
 SPEED = 15
 """How much faster the shop's time goes than ours: a visit of two minutes is over in eight seconds."""
@@ -54,6 +57,9 @@ def run(args: argparse.Namespace) -> int:
     settings = settings_of(args)
     events = args.events or (EVENTS if args.once else None)
     history = events if args.once and events else HISTORY
+    if not args.once:
+        batch = min(settings.source.batch_events, HISTORY_BATCH)
+        settings = replace(settings, source=replace(settings.source, batch_events=batch))
     visits = shop(shoppers=SHOPPERS, events=events, events_per_s=EVENTS_PER_S / SPEED)
     began_s = time.perf_counter()
     console = Console(highlight=False)

@@ -78,7 +78,8 @@ def in_words(node: Node) -> str:
 
 def _part(node: Node) -> str:
     words = in_words(node)
-    return f"({words})" if isinstance(node, All | Any) and len(node.parts) > 1 else words
+    is_several = isinstance(node, Sequence) or (isinstance(node, All | Any) and len(node.parts) > 1)
+    return f"({words})" if is_several else words
 
 
 def _feature(name: str) -> str:

@@ -13,7 +13,7 @@ const COLUMNS = [
   ["spark", "Last hour", null, "left"],
   ["entered_5m", "In, 5 min", (s) => s.entered_5m ?? null],
   ["left_5m", "Out, 5 min", (s) => s.left_5m ?? null],
-  ["conversion_1d", "Conversion", (s) => s.conversion_1d ?? null],
+  ["conversion_1d", "Conversion", (s) => (s.size ? s.conversion_1d ?? null : null)],
   ["aov_1d", "Avg. order", (s) => s.aov_1d ?? null],
   ["at", "Fresh", (s) => s.at ?? null],
   ["version", "Version", (s) => s.version ?? null],
@@ -62,7 +62,7 @@ export function Segments() {
         <td class="left c-spark"><${Spark} values=${s.spark?.sizes} tone=${s.spark?.hour < 0 ? "out" : s.spark?.hour > 0 ? "in" : ""} label="Size in the last hour" /></td>
         <td class="right c-entered_5m"><span class=${s.entered_5m ? "in" : "quiet"}>${brief(s.entered_5m)}</span></td>
         <td class="right c-left_5m"><span class=${s.left_5m ? "out" : "quiet"}>${brief(s.left_5m)}</span></td>
-        <td class="right c-conversion_1d">${percent(s.conversion_1d)}</td>
+        <td class="right c-conversion_1d">${percent(s.size ? s.conversion_1d : null)}</td>
         <td class="right c-aov_1d">${s.aov_1d ? money(s.aov_1d) : "–"}</td>
         <td class="right c-at quiet">${ago(s.at, shopNow())}</td>
         <td class="right c-version quiet">v${s.version ?? "?"}</td>
