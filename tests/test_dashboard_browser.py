@@ -15,6 +15,7 @@ from state import keys
 from state.store import Store
 from tests.live_runs import Live
 from tests.pages import Answer, Watched, fill, served, settings
+from tests.streams import arguments
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -123,6 +124,11 @@ def test_segments_are_sorted_filtered_and_searched(shop: Shop, opened: Watched) 
     rows.first.wait_for()
     sizes = [int(text) for text in page.locator(".c-size .n").all_inner_texts()]
     assert sizes == sorted(sizes, reverse=True)
+    worth = dict(
+        zip(sizes, page.locator(".segments td.c-conversion_1d").all_inner_texts(), strict=True)
+    )
+    assert worth[0] == "–"  # of nobody there is no share
+    assert worth[sizes[0]].endswith(" %")
     page.get_by_role("button", name="Segment", exact=True).click()
     names = page.locator(".row-link").all_inner_texts()
     assert names == sorted(names, key=str.lower)
@@ -154,7 +160,7 @@ def test_changes_of_every_kind_are_told_in_words(shop: Shop, opened: Watched) ->
         )
     ):
         for write in log.writes([change._replace(at_ms=newest + n)]):
-            shop.client.execute_command(*write)
+            shop.client.execute_command(*arguments(write))
         page.wait_for_function(
             "said => document.querySelector('main').innerText.replace(/\\s+/g, ' ').includes(said)",
             arg=said,
