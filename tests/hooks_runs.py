@@ -19,6 +19,7 @@ from operators.changes import Change, ChangeLog
 from state.config import Endpoint, Hooks, Run, Settings
 from state.store import Store
 from tests.live_runs import Process
+from tests.streams import arguments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -151,7 +152,8 @@ class Shop:
         writes = self._log.writes(changes)
         self.store.send(writes)
         self.store.settle()
-        return [f"ps-{write[1][-2]}-{write[5]}" for write in writes if isinstance(write, tuple)]  # type: ignore[index]
+        entries = map(arguments, writes)
+        return [f"ps-{str(entry[1])[-2]}-{entry[5]}" for entry in entries]
 
     def moves(self, count: int, shoppers: int = 20) -> list[str]:
         """Shoppers enter a segment and leave it, in turn."""
