@@ -7,6 +7,7 @@ same entries again, and Redis has them already.
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,8 +46,9 @@ class History:
     def tables(self) -> dict[str, dict[int, Counted]]:
         """All counts, by unit and its number."""
         if self._new:
-            new, self._new = np.array(self._new, np.int64), []
-            self._count(*new.T)
+            new, self._new = self._new, []
+            columns = np.fromiter(chain.from_iterable(new), np.int64, 4 * len(new)).reshape(-1, 4)
+            self._count(*columns.T)
         return self._tables
 
     def bump(self, column: int, thing: int, at_ms: int, by: int = 1) -> None:
