@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
 
 from operators.learners.popularity import Popularity, ScopedPopularity
 from state.interactions import NOBODY, Interactions, Lists
@@ -77,6 +78,34 @@ def test_after_years_the_order_is_the_same_and_nothing_overflows() -> None:
     for day in range(0, 3000, 30):
         learner.learn_many(views([day % 7, 8, 8], at_ms=day * DAY_MS))
     assert entries(learner.top(1)) == [(8, 0.667)]
+
+
+def test_a_run_that_goes_on_with_another_half_life_weighs_the_past_as_it_was_then() -> None:
+    before = Popularity(half_life_ms=DAY_MS)
+    for day in range(21):
+        before.learn_many(views([1, 1, 2], at_ms=day * DAY_MS))
+    for half_life_ms in (DAY_MS, 7 * DAY_MS, DAY_MS // 24):
+        after = Popularity(half_life_ms=half_life_ms)
+        after.restore(before.arrays())
+        at_ms = 20 * DAY_MS
+        assert after.clock.left(at_ms) == pytest.approx(before.clock.left(at_ms))
+        after.learn_many(views([3] * 4, at_ms=at_ms))
+        # Two a day, halved daily, are four by now.
+        counts = dict(entries(after.top(3)))
+        assert counts[1] == pytest.approx(counts[3], abs=0.001)
+        after.learn_many(views([4] * 2, at_ms=at_ms + half_life_ms))
+        counts = dict(entries(after.top(9)))
+        assert counts[1] == pytest.approx(counts[4], abs=0.001)
+
+
+def test_a_former_release_stored_no_half_life() -> None:
+    learner, restored = Popularity(), Popularity()
+    learner.learn_many(views([1, 2]))
+    arrays = dict(learner.arrays())
+    restored.restore({**arrays, "origin_ms": arrays["origin_ms"][:1]})
+    for one in (learner, restored):
+        one.learn_many(views([2], at_ms=DAY_MS))
+    assert entries(restored.top(2)) == entries(learner.top(2))
 
 
 def test_scopes_are_apart_and_an_event_without_one_counts_in_none() -> None:

@@ -39,19 +39,21 @@ class DecayClock:
     Source: Cormode, Shkapenyuk, Srivastava and Xu, "Forward Decay", ICDE 2009.
     """
 
-    __slots__ = ("half_life_ms", "origin_ms")
+    __slots__ = ("half_life_ms", "newest_ms", "origin_ms")
 
     def __init__(self, half_life_ms: int) -> None:
         if half_life_ms < 1:
             raise ValueError(f"half_life_ms must be at least 1, got {half_life_ms}")
         self.half_life_ms = half_life_ms
         self.origin_ms: int | None = None
+        self.newest_ms = 0
 
     def advance(self, at_ms: Times) -> int:
         """Move on to a batch; by how many doublings stored weights have to be divided (mostly 0)."""
         newest_ms = int(at_ms.max())
         if self.origin_ms is None:
             self.origin_ms = newest_ms
+        self.newest_ms = max(self.newest_ms, newest_ms)
         doublings = (newest_ms - self.origin_ms) // self.half_life_ms
         if doublings <= DOUBLINGS_MAX:
             return 0
@@ -68,12 +70,25 @@ class DecayClock:
         return float(2.0 ** (((self.origin_ms or 0) - now_ms) / self.half_life_ms))
 
     def arrays(self) -> NDArray[np.int64]:
-        """The origin as an array of none or one."""
-        return np.array([] if self.origin_ms is None else [self.origin_ms], np.int64)
+        """The origin, the half-life that weights were given with and the newest time of them; an empty
+        array if there are none."""
+        if self.origin_ms is None:
+            return np.array([], np.int64)
+        return np.array([self.origin_ms, self.half_life_ms, self.newest_ms], np.int64)
 
-    def restore(self, origin: NDArray[np.generic]) -> None:
-        """Take over what `arrays` gave."""
-        self.origin_ms = int(origin[0]) if len(origin) else None
+    def restore(self, stored: NDArray[np.int64]) -> None:
+        """Take over what `arrays` gave; of a former release it was the origin alone.
+
+        Where weights were given with another half-life, the origin moves: what they count at the newest
+        of their times stays, and from there on it fades as is asked for now.
+        """
+        self.origin_ms, self.newest_ms = None, 0
+        if len(stored):
+            self.origin_ms = self.newest_ms = int(stored[0])
+        if len(stored) > 1:
+            half_life_ms, self.newest_ms = int(stored[1]), int(stored[2])
+            age_ms = self.newest_ms - self.origin_ms if self.origin_ms is not None else 0
+            self.origin_ms = self.newest_ms - round(age_ms * self.half_life_ms / half_life_ms)
 
 
 def fade(weight: Weights, doublings: int) -> None:
