@@ -142,6 +142,16 @@ def test_segments_are_sorted_filtered_and_searched(shop: Shop, opened: Watched) 
     )
 
 
+def test_a_segment_that_is_like_everybody_says_so(shop: Shop, opened: Watched) -> None:
+    page = opened.page
+    key = keys.lifts_key(shop.segment)
+    shop.client.set(key, '{"at":1,"categories":[],"items":[]}')
+    page.goto(shop.view(f"segment/{shop.segment}"))
+    page.get_by_text("Nothing stands out").wait_for()
+    shop.client.delete(key)
+    page.get_by_text("Not known yet").wait_for()
+
+
 def test_changes_of_every_kind_are_told_in_words(shop: Shop, opened: Watched) -> None:
     page = opened.page
     page.goto(shop.view(""))

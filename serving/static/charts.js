@@ -46,7 +46,7 @@ function options(series, width, height, spanMs) {
   const when = (ms) => (days ? date(ms) : hour(ms));
   return {
     width, height,
-    padding: [8, 8, 4, 0],
+    padding: [8, 20, 4, 0],
     legend: { show: false },
     cursor: { y: false, points: { size: 7 }, drag: { x: false, y: false } },
     tzDate: (s) => uPlot.tzDate(new Date(s * 1000), "Etc/UTC"),

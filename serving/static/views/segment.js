@@ -75,7 +75,9 @@ function Lifts({ lifts }) {
   const list = (title, rows) => rows?.length ? html`<h3>${title}</h3><ul class="bars">${rows.map(([name, lift, share]) => html`<li key=${name}>
     <span class="name" title=${name}>${name}</span><${Share} of=${lift / Math.max(...rows.map((r) => r[1]))} tone=${lift < 1 ? "out" : ""} /><span class="n">${times(lift)}</span><span class="quiet n">${percent(share)}</span></li>`)}</ul>` : "";
   return html`<${Card} title="What they like more than others" aside=${html`<span class="quiet">times as much · share of members</span>`}>
-    ${some ? html`${list("Categories", lifts.categories?.slice(0, 6))}${list("Items", lifts.items?.slice(0, 6))}` : html`<${Empty} title="Not known yet">Once members have looked at enough items, what sets them apart stands here.<//>`}
+    ${some ? html`${list("Categories", lifts.categories?.slice(0, 6))}${list("Items", lifts.items?.slice(0, 6))}` : lifts
+      ? html`<${Empty} title="Nothing stands out">Members look at what everybody looks at, or too few of them at the same.<//>`
+      : html`<${Empty} title="Not known yet">Once members have looked at enough items, what sets them apart stands here.<//>`}
   <//>`;
 }
 
