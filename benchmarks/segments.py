@@ -2,8 +2,8 @@
 
 The canonical workload (`workload.py`) through the whole flow into a Redis; one kind after the other is
 switched on. Clusters always are. The rules are those a shop would write: what was looked at lately,
-carts left, money spent, who stays away. They are true of many: their transitions are printed, since half
-of the cost is what follows from them.
+carts left, money spent, who stays away. They are true of many: their transitions are printed, since
+a third of the cost is what follows from them.
 
 Processor time of the process that reads, folds, learns and sends, Redis apart: wall time says nothing on
 a machine that does something else too. One worker is bound by it, so rates are as its inverse.
