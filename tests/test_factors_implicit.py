@@ -114,11 +114,18 @@ def test_how_much_each_place_of_a_session_says_is_learned() -> None:
     before = rng.integers(0, 20, (8000, 2))
     learner = FactorsLearner(Settings(n_factors=32))
     learner.learn_many(interactions(before[:, 0], (before[:, 1] + 1) % 20, context=before))
-    assert np.argmax(learner.model.places) == 1
+    assert np.argmax(learner.model.places[1, :2]) == 1
     second = np.arange(20)
     asked = requests(np.stack([rng.integers(0, 20, 20), second], axis=1))
     best = learner.candidates(asked, 3).item
     assert (best == (second[:, None] + 1) % 20).any(axis=1).mean() >= 0.9
+
+
+def test_a_new_item_is_near_the_session_that_it_is_first_seen_in(learner: FactorsLearner) -> None:
+    learner.learn_many(interactions([4], [20], context=[[13, 17, NOBODY]]))
+    asked = requests([[20]])
+    lists = learner.candidates(asked, 8)
+    assert (lists.item[0] // 10).tolist().count(1) >= 7
 
 
 def test_lists_fall_by_score_hold_no_item_twice_and_say_what_score_says(

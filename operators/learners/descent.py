@@ -42,7 +42,7 @@ def summed(rows: Rows, steps: Floats) -> tuple[Rows, Floats]:
 
 
 def step(values: Floats, squares: Floats, rows: Rows, gradient: Floats, rate: float) -> None:
-    """Move numbers values[rows] down their gradient[m], in place; each row comes once."""
+    """Move numbers values[rows], of any shape, down their gradient, in place; each row comes once."""
     squares[rows] = squares[rows] * KEPT + gradient * gradient
     values[rows] -= np.float32(rate) * gradient / np.sqrt(squares[rows] + STEADY)
 

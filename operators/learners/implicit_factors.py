@@ -1,13 +1,14 @@
 """Implicit feedback: vectors of items such that what a session holds points to what comes next.
 
-A session is the weighted mean of the vectors of its last items, the weights by place learned, at
-length 1; how likely an item is next is a softmax of `sharpness` times its cosine with the session,
-plus a number of its own. One table serves both roles of an item, as in CORE (Hou, Hu, Zhang, Zhao,
-SIGIR 2022), with lengths of 1 as in NISER (Gupta et al., 2019). Each block of events is learned
-against what came in the others and sampled live items, shared by all (Hidasi and Karatzoglou, CIKM
-2018), so that a block is a few matrix products; what is likelier to be among them counts less by
-that (logQ correction: Bengio and Senecal, IEEE Trans. Neural Networks 2008). Nothing is kept of a
-shopper: who is new has a session from the first click on.
+A session is the weighted mean of the vectors of its last items, at length 1, the weights learned by
+place and by how many there are; how likely an item is next is a softmax of `sharpness` times its
+cosine with the session, plus a number of its own. One table serves both roles of an item, as in CORE
+(Hou, Hu, Zhang, Zhao, SIGIR 2022), with lengths of 1 as in NISER (Gupta et al., 2019). Each block of
+events is learned against what came in the others and sampled live items, shared by all (Hidasi and
+Karatzoglou, CIKM 2018), so that a block is a few matrix products; what is likelier to be among them
+counts less by that (logQ correction: Bengio and Senecal, IEEE Trans. Neural Networks 2008). A new
+item begins between chance and the session that it is first seen in. Nothing is kept of a shopper: who
+is new has a session from the first click on.
 
 `benchmarks/factors.py` and `make quality` measure what the constants below do.
 """
@@ -63,7 +64,8 @@ class ImplicitFactors(Kept):
     """Vectors of items on integer rows, learned from blocks of events.
 
     vectors float32[n, f] of length 1, bias float32[n]: of each item
-    places float32[r]: what the newest item of a session, the one before it ... counts, as a logarithm
+    places float32[r, r]: what the newest item of a session, the one before it ... counts, as a
+    logarithm, in sessions that hold 1, 2, ... r items
     """
 
     def __init__(self, settings: Settings, seed: int) -> None:
@@ -78,7 +80,8 @@ class ImplicitFactors(Kept):
         self._bias: Growing[np.float32] = Growing((), np.float32)
         self._bias_squares: Growing[np.float32] = Growing((), np.float32)
         self._marks = Marks()
-        self.places = (FADING * np.arange(settings.context_max)).astype(np.float32)
+        steps_back = np.tile(np.arange(settings.context_max), (settings.context_max, 1))
+        self.places = (FADING * steps_back).astype(np.float32)
         self._place_squares = np.zeros_like(self.places)
 
     @property
@@ -103,6 +106,7 @@ class ImplicitFactors(Kept):
             return
         items, weights, share, near = items[told], weights[told], share[told], near[told]
 
+        self._begin(items, share, near)
         drawn = self.live.sample(self._rng, settings.sampled)
         rows, at = np.unique(np.concatenate([items, drawn]), return_inverse=True)
         at = at[: len(items)]
@@ -134,13 +138,22 @@ class ImplicitFactors(Kept):
         self._marks.mark(moved)
         turn(self.vectors, self._squares.rows, moved, gradient, settings.rate)
         step(self._bias.rows, self._bias_squares.rows, rows, wrong.sum(axis=0), settings.bias_rate)
+        lengths, by_length = summed((there.sum(axis=1) - 1).astype(np.int32), by_place)
+        width = slice(by_length.shape[1])
         step(
-            self.places,
-            self._place_squares,
-            np.arange(by_place.shape[1], dtype=np.int32),
-            by_place.sum(axis=0),
+            self.places[:, width],
+            self._place_squares[:, width],
+            lengths,
+            by_length,
             settings.place_rate,
         )
+
+    def _begin(self, items: Rows, share: Weights, near: Rows) -> None:
+        """Items that were never learned come nearer to the sessions that they are first seen in."""
+        new = np.flatnonzero(self._squares.rows[items] == 0)
+        if len(new):
+            session = unit(np.einsum("nr,nrf->nf", share[new], self.vectors[near[new]]))[0]
+            self.vectors[items[new]] = unit(self.vectors[items[new]] + session)[0]
 
     def _relative(self, weights: Weights) -> Weights:
         """Weights over their mean lately: where all is bought, a purchase is nothing special."""
@@ -177,7 +190,9 @@ class ImplicitFactors(Kept):
         """How much each known context item counts, float32[n, r], and its row or 0, int32[n, r]."""
         context = context[:, : self.settings.context_max]
         known = self.known(context)
-        share = np.exp(self.places - self.places.max())[: context.shape[1]] * known
+        counts = np.exp(self.places - self.places.max(axis=1, keepdims=True))
+        lengths = np.maximum(known.sum(axis=1), 1)
+        share = counts[lengths - 1, : context.shape[1]] * known
         share /= np.maximum(share.sum(axis=1, keepdims=True), np.float32(1e-9))
         return share, np.where(known, context, 0)
 
