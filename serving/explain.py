@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 BECAUSE = "because:"
 WORDS = {
     "popular": "popular right now",
-    "factors": "shoppers of similar taste like it",
+    "factors": "goes with what was looked at",
     "own_brand": "a brand of the shop's own, moved up",
     "explored": "tried out, to learn whether it is liked",
 }

@@ -83,7 +83,7 @@ def test_all_that_is_known_and_a_list_with_reasons_in_words(
         "         1  Grey mug (mug-1)  because you looked at it",
         "         2  cup-1             because you looked at Grey mug",
         "         3  pot-1             popular right now",
-        "         4  pan-1             shoppers of similar taste like it",
+        "         4  pan-1             goes with what was looked at",
         "         5  lid-1             suggested by newcomer",
     ]
 
