@@ -114,15 +114,14 @@ class ImplicitFactors(Kept):
         session, length = unit(np.einsum("nr,nrf->nf", share, around))
         sharpness = np.float32(settings.sharpness)
         offset = self._bias.rows[rows] - np.log(self.live.chances(rows, len(drawn), len(items)))
-        wrong = session @ vectors.T
-        wrong *= sharpness
+        # Cosines are at most 1, so one number for all rows keeps their exponentials finite.
+        offset -= offset.max()
+        wrong = (session * sharpness) @ vectors.T
         wrong += offset
-        wrong -= wrong.max(axis=1, keepdims=True)
         np.exp(wrong, out=wrong)
-        wrong /= wrong.sum(axis=1, keepdims=True)
+        wrong *= (weights / wrong.sum(axis=1))[:, None]
         # What was thought of each, less what came: the gradient of the logarithmic loss.
-        wrong[np.arange(len(at)), at] -= 1
-        wrong *= weights[:, None]
+        wrong[np.arange(len(at)), at] -= weights
 
         pull = (wrong @ vectors) * sharpness
         pull -= session * np.einsum("nf,nf->n", pull, session)[:, None]
@@ -198,9 +197,10 @@ class ImplicitFactors(Kept):
 
     def known(self, items: Rows) -> NDArray[np.bool_]:
         """Which of these item rows were ever learned; any shape, any rows."""
-        inside = (items >= 0) & (items < len(self.vectors))
-        known: NDArray[np.bool_] = inside.copy()
-        known[inside] = self.live.popularity[items[inside]] > 0
+        if not len(self.vectors):
+            return np.zeros(items.shape, np.bool_)
+        known: NDArray[np.bool_] = self.live.popularity.take(items, mode="clip") > 0
+        known &= (items >= 0) & (items < len(self.vectors))
         return known
 
     def sessions(self, context: Rows) -> tuple[Weights, Weights, Rows]:
