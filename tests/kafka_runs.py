@@ -122,6 +122,7 @@ class Run:
         finally:
             stop.set()
             watcher.join()
+            source.close()
         assert not gave_up, f"only {len(self.ids)} events came"
         source.finish()
         return source

@@ -86,8 +86,8 @@ def in_words(kafka: Kafka) -> Iterator[None]:
         yield
     except KafkaTimeoutError as error:
         why = f" ({_refusal.said})" if _refusal.said else ""
-        advice = _advice(_refusal.said)
-        kind = NoAnswerError if advice == _START_IT else UserError
+        advice = _advice(_refusal.said, kafka)
+        kind = NoAnswerError if advice.startswith(_START_IT) else UserError
         raise kind(f"Kafka at {kafka.bootstrap_servers} does not answer{why}: {advice}") from error
     except KafkaError as error:
         raise UserError(
@@ -95,11 +95,15 @@ def in_words(kafka: Kafka) -> Iterator[None]:
         ) from error
 
 
-def _advice(refusal: str) -> str:
+def _advice(refusal: str, kafka: Kafka) -> str:
+    credentials = f"set {USERNAME}, {PASSWORD} and kafka.sasl_mechanism"
     if "certificate" in refusal.lower():
         return "set kafka.ca_file to what signed its certificate"
     if "authentication" in refusal.lower():
-        return f"set {USERNAME}, {PASSWORD} and kafka.sasl_mechanism"
+        return credentials
+    if "disconnected" in refusal and kafka.security.startswith("sasl"):
+        # What a broker says before it hangs up may be lost with the connection.
+        return f"{_START_IT}; if it runs and hangs up, {credentials}"
     return _START_IT
 
 
