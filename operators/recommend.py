@@ -442,7 +442,9 @@ class Recommender(Kept):
             name: Lists(of.item[:, :k], of.score[:, :k], of.because[:, :k])
             for name, of in wide.items()
         }
-        return [lists.get(one.name) or one.candidates(told, k) for one in self.learners]
+        return [
+            one.candidates(told, k) if one.asked_last else lists[one.name] for one in self.learners
+        ]
 
     def _named_by(self, learner: Learner, k: int) -> int:
         """How many items it names for those that are asked last; its own list has k."""

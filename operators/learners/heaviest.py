@@ -83,12 +83,15 @@ class DecayClock:
         of their times stays, and from there on it fades as is asked for now.
         """
         self.origin_ms, self.newest_ms = None, 0
-        if len(stored):
-            self.origin_ms = self.newest_ms = int(stored[0])
-        if len(stored) > 1:
-            half_life_ms, self.newest_ms = int(stored[1]), int(stored[2])
-            age_ms = self.newest_ms - self.origin_ms if self.origin_ms is not None else 0
-            self.origin_ms = self.newest_ms - round(age_ms * self.half_life_ms / half_life_ms)
+        if not len(stored):
+            return
+        origin_ms = int(stored[0])
+        if len(stored) == 1:
+            self.origin_ms = self.newest_ms = origin_ms
+            return
+        half_life_ms, self.newest_ms = int(stored[1]), int(stored[2])
+        age_ms = self.newest_ms - origin_ms
+        self.origin_ms = self.newest_ms - round(age_ms * self.half_life_ms / half_life_ms)
 
 
 def fade(weight: Weights, doublings: int) -> None:

@@ -125,11 +125,7 @@ class Engine:
 
     def reach(self, name: str, shopper: Shopper, now_ms: int, at_ms: int) -> bool:
         """Let time pass for a shopper of whom an event came; whether a session goes on then."""
-        state = shopper.rules
-        if state is not None and state.due_ms > 0:
-            before_ms = now_ms if now_ms >= at_ms else at_ms - 1
-            if state.due_ms <= before_ms:
-                self._pass(name, shopper, state, before_ms)
+        self.advance(name, shopper, max(now_ms, at_ms - 1))
         newest_ms = max(now_ms, at_ms, shopper.last_ms)
         return session_of(shopper, newest_ms, self.rules.gap_ms) is not None
 
