@@ -23,14 +23,14 @@ from flows.kafka.source import KafkaSource
 from flows.recovery import recovery
 from flows.stopping import STOP_S, ends_soon
 from flows.supervised import SUPERVISOR
-from flows.tenure import USER_ERROR, lost, tenure
+from flows.tenure import USER_ERROR, tenure
 
 if TYPE_CHECKING:
     from pathlib import Path
     from threading import Event as Flag
 
     from state.config import Settings
-    from state.store import Lease
+    from state.store import Fence, Lease
 
 WATCH_S = 0.1
 BACKOFF_S = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -95,16 +95,18 @@ def supervise(
     lease cannot be had, or another run took over.
     """
     restarts, in_a_row, began_s = 0, 0, time.monotonic()
+    fence: Fence | None = None
     while not stop.is_set():
         with recovery(recovery_folder, settings) as stored, ExitStack() as until_the_end:
             with ends_soon(stop), closing(KafkaSource(settings, stop)) as source:
                 if not (redis_answers(redis_url, settings, stop) and kafka_answers(source, stop)):
                     return 0
-            lease = until_the_end.enter_context(tenure(redis_url, settings, recovery_folder))
+            lease = until_the_end.enter_context(
+                tenure(redis_url, settings, recovery_folder, after=fence)
+            )
+            fence = lease.fence
             with ends_soon(stop):
-                if not redis_is_whole(
-                    redis_url, settings, stop, recovery_folder, stored, lease.fence
-                ):
+                if not redis_is_whole(redis_url, settings, stop, recovery_folder, stored, fence):
                     return 0
             addresses = ";".join(f"127.0.0.1:{port}" for port in _free_ports(processes))
             children: list[Child] = []
@@ -129,7 +131,7 @@ def supervise(
 def _watch(children: list[Child], stop: Flag, lease: Lease, stuck_s: float) -> str:
     while not stop.wait(WATCH_S):
         if lease.lost.is_set():
-            raise lost(lease)
+            raise lease.taken_over()
         for child in children:
             if trouble := child.trouble(stuck_s):
                 return trouble

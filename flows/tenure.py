@@ -32,10 +32,13 @@ _log = logging.getLogger("penstock.lease")
 
 
 @contextmanager
-def tenure(redis_url: str, settings: Settings, folder: Path | None) -> Iterator[Lease]:
+def tenure(
+    redis_url: str, settings: Settings, folder: Path | None, after: Fence | None = None
+) -> Iterator[Lease]:
     """The lease while inside, given back at the end; `folder` is one that this process has locked.
 
-    Raises UserError if another run holds it, or Redis cannot be asked.
+    Raises UserError if another run holds it, or did since this one wrote under `after`, or Redis
+    cannot be asked.
     """
     lease = Lease(
         redis_url,
@@ -44,7 +47,7 @@ def tenure(redis_url: str, settings: Settings, folder: Path | None) -> Iterator[
         settings.run.lease_s,
         timeout_ms=settings.redis.timeout_ms,
     )
-    lease.take()
+    lease.take(after)
     try:
         if folder is not None:
             write(folder / FENCE, msgspec.json.encode(lease.fence))
@@ -71,17 +74,10 @@ def end_when_lost(lease: Lease) -> None:
 
     def watch() -> None:
         lease.lost.wait()
-        _log.error("%s", lost(lease), extra={"event": "lease_lost"})
+        _log.error("%s", lease.taken_over(), extra={"event": "lease_lost"})
         os._exit(USER_ERROR)
 
     Thread(target=watch, name="lease-lost", daemon=True).start()
-
-
-def lost(lease: Lease) -> UserError:
-    """What is said when another run took over."""
-    return UserError(
-        f"another run took over {lease.fence.name}: this one ends and writes nothing more"
-    )
 
 
 def write(path: Path, content: bytes) -> None:

@@ -55,6 +55,21 @@ def test_the_same_holder_takes_over_at_once_with_a_greater_token(
     assert not leases[1].lost.is_set()
 
 
+def test_who_was_taken_over_while_it_began_again_does_not_take_it_back(
+    redis_url: str, leases: list[Lease]
+) -> None:
+    leases += [Lease(redis_url, NAME, holder, 10) for holder in "aba"]
+    leases[0].take()
+    leases[0].leave()
+    leases[0].take(leases[0].fence)
+    leases[0].release()
+    leases[1].take()
+    leases[1].release()
+    with pytest.raises(UserError, match="another run took over shop"):
+        leases[2].take(leases[0].fence)
+    leases[2].take()
+
+
 def test_a_lease_is_renewed_and_expires_with_its_holder(
     redis_url: str, leases: list[Lease]
 ) -> None:

@@ -27,13 +27,15 @@ from state.store.links import Links
 from state.store.store import Client
 
 TIMEOUT_MS = 2000
+_NO_BOUND = 2**53  # the greatest whole number that Lua has
 
 _TAKE = """
+local newest = tonumber(redis.call('GET', KEYS[2]) or '0')
+if newest > tonumber(ARGV[5]) then return {0} end
 local held = redis.call('GET', KEYS[1])
 if held and cjson.decode(held).holder ~= ARGV[1] then
   return {0, held, redis.call('PTTL', KEYS[1])}
 end
-local newest = tonumber(redis.call('GET', KEYS[2]) or '0')
 local token = math.max(newest + 1, tonumber(ARGV[4]))
 local text = string.format('%.0f', token)
 redis.call('SET', KEYS[2], text)
@@ -90,20 +92,24 @@ class Lease:
         self._released = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def take(self) -> int:
+    def take(self, after: Fence | None = None) -> int:
         """Take it and end the connections of older holders; the token.
 
-        Raises UserError if another holder has it, or Redis cannot be asked.
+        Raises UserError if another holder has it, or had it since this run wrote under `after`, or
+        Redis cannot be asked.
         """
+        bound = after.token if after else _NO_BOUND
         self._since_ms = time.time_ns() // 1_000_000
         try:
             token, *other = self._client.eval(
-                _TAKE, 2, *self._keys, self._holder, self._who, self._ttl_ms, self._since_ms
+                _TAKE, 2, *self._keys, self._holder, self._who, self._ttl_ms, self._since_ms, bound
             )
         except (RedisError, OSError, words.RefusedError) as error:
             raise words.failure(self._address.shown, error, self._keys[0], "EVAL") from error
         if other:
             raise UserError(self._taken(*other))
+        if not token:
+            raise self.taken_over()
         self._token = int(token)
         self.lost.clear()
         self._released.clear()
@@ -135,6 +141,12 @@ class Lease:
     def fence(self) -> Fence:
         """What a writer writes under."""
         return Fence(self._name, self._token)
+
+    def taken_over(self) -> UserError:
+        """What is said when it was lost."""
+        return UserError(
+            f"another run took over {self._name}: this one ends and writes nothing more"
+        )
 
     def held(self) -> str:
         """By whom it is held and since when, in words; "" where it is free. Raises UserError."""
