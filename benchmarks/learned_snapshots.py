@@ -24,10 +24,10 @@ from operators.audience import Audience
 from operators.cards import Cards
 from operators.clusters import Clusters
 from operators.features import FEATURES
-from operators.recommend import Events, Recommender
+from operators.recommend import Recommender
 from operators.stored_tables import Loaded, StoredTables, Tables
 from state.events import Item
-from state.interactions import PURCHASE, VIEW
+from state.interactions import PURCHASE, VIEW, Events
 from state.journal import Journals, files
 from state.segments import cluster_id
 from state.snapshots import pack_arrays

@@ -17,9 +17,9 @@ import msgspec
 from threadpoolctl import threadpool_limits
 
 from benchmarks.recommend import canonical
-from operators.recommend import Events, Recommender
+from operators.recommend import Recommender
 from state import config
-from state.interactions import Card
+from state.interactions import Card, Events
 
 if TYPE_CHECKING:
     from collections.abc import Callable

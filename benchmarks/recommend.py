@@ -29,9 +29,9 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.workload import Workload, chunks
 from operators.cards import Cards
-from operators.recommend import Events, Recommender
+from operators.recommend import Recommender
 from state.events import Item
-from state.interactions import CART, PURCHASE, VIEW
+from state.interactions import CART, PURCHASE, VIEW, Events
 from state.times import HOUR_MS
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def canonical(items: int = Workload.items) -> Iterator[Events]:
 def speed(recommender: Recommender, items: int) -> tuple[dict[str, float], float]:
     """Microseconds an event in each part once the tables are full, and lists a batch."""
     spent_s: dict[str, float] = defaultdict(float)
-    for owner in (*recommender.learners, recommender.bought, recommender.scoped):
+    for owner in (*recommender.learners, recommender.bought, recommender.of_all.scoped):
         _time(owner, "learn_many", f"  learn {type(owner).__name__}", spent_s)
     for learner in recommender.learners:
         _time(learner, "candidates", f"  rank {type(learner).__name__}", spent_s)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import orjson
 
-from state.interactions import NOBODY
+from state.interactions import NOBODY, Lists
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from operators.exploration import Explored
-    from state.interactions import Lists, Rows
+    from state.interactions import Rows, Vocabulary
 
 REASONS = {"popularity": "popular"}
 """What a list says of a learner that named no single item, where that is not its own name."""
@@ -34,14 +34,27 @@ def reason_row(place: int) -> int:
     return NOBODY - 1 - place
 
 
+def own(lists: Lists, place: int) -> Lists:
+    """Lists of the learner at this place: where it names no item as the reason, it is the reason."""
+    because = np.where(lists.because >= 0, lists.because, reason_row(place))
+    return Lists(lists.item, lists.score, because)
+
+
 class Captions:
-    """Ids and reasons by row, as object arrays: a whole batch is captioned by three look-ups.
+    """Ids and reasons by row of `items`, as object arrays: a whole batch is captioned by three look-ups.
 
     Beside each id and reason stands its part of a list's JSON, so that making lists of a batch is
     joining strings that are there already: a quarter of the time of encoding them.
     """
 
-    def __init__(self, learners: Sequence[str]) -> None:
+    def __init__(self, learners: Sequence[str], items: Vocabulary) -> None:
+        self._learners = tuple(learners)
+        self._items = items
+        self.restart()
+
+    def restart(self) -> None:
+        """Nothing is known of what items are called: they are others now."""
+        learners = self._learners
         self._heads = len(learners) + len(RULES) + 1
         self._ids = _objects([])
         self._id_parts = _objects([])
@@ -49,22 +62,27 @@ class Captions:
         self._reasons = _objects(heads)
         self._reason_parts = _objects([f"{_json(reason)}]," for reason in heads])
 
-    def rename(self, rows: Sequence[int], ids: Sequence[str]) -> None:
-        """Take over what these rows are called now; `ids` are all of the vocabulary."""
+    def of(self, lists: Lists, source: str) -> RankedLists:
+        """Lists with their words, by what items are called now."""
+        self._rename(self._items.take_renamed())
+        self._cover()
+        return RankedLists(lists, self, source)
+
+    def _rename(self, rows: Sequence[int]) -> None:
         for row in rows:
             if row < len(self._ids):
-                name = ids[row]
+                name = self._items.ids[row]
                 self._ids[row] = name
                 self._id_parts[row] = f"[{_json(name)},"
                 self._reasons[row + self._heads] = f"because:{name}"
                 self._reason_parts[row + self._heads] = f"{_json(f'because:{name}')}],"
 
-    def cover(self, ids: Sequence[str]) -> None:
+    def _cover(self) -> None:
         """Take over the ids that are new at the end of the vocabulary."""
         known = len(self._ids)
-        if known == len(ids):
+        if known == len(self._items):
             return
-        new = ids[known:]
+        new = self._items.ids[known:]
         because = [f"because:{name}" for name in new]
         self._ids = np.append(self._ids, _objects(new))
         self._id_parts = np.append(self._id_parts, _objects([f"[{_json(name)}," for name in new]))

@@ -130,7 +130,7 @@ class Learned:
             now_ms=self.now_ms,
             figures_ms=self.figures_ms,
             clock_ms=self.clock_ms,
-            told=self.recommender.told,
+            told=self.recommender.of_items.told,
             journal=self._stored.store(tables),
             batches=self.batches,
             propensity=pack_arrays(self.propensity.small()),
@@ -185,7 +185,7 @@ class Learned:
         self.defined = state.defined
         self.now_ms = state.now_ms
         self.figures_ms = state.figures_ms
-        self.recommender.told = state.told
+        self.recommender.of_items.told = state.told
         self.batches = state.batches
         self.rule_versions = RuleVersions(self.rules, state.rules)
 

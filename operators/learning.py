@@ -17,10 +17,9 @@ import numpy as np
 from operators import leaving, lists, published, sold_out, telling, triggers
 from operators.features import LAST_MS, feature_matrix, feature_rows
 from operators.learned import Learned
-from operators.recommend import Events
 from operators.signals import KIND_OF, Signals
 from operators.together import told_as_one
-from state.interactions import CART, NOBODY, PURCHASE, VIEW
+from state.interactions import CART, NOBODY, PURCHASE, VIEW, Events
 from state.messages import Branch, Output
 from state.resp import bulk, command
 

@@ -31,8 +31,8 @@ QUALITY_EVERY_EVENTS = 65_536
 def items(learned: Learned, most: int | None) -> list[Write]:
     """Cards that changed, and at most so many lists of each kind that did, all in turn."""
     recommender, now_ms = learned.recommender, learned.now_ms
-    similar = of_items(recommender.similar(now_ms, most), keys.similar_key, now_ms)
-    bought = of_items(recommender.bought_together(now_ms, most), keys.bought_key, now_ms)
+    similar = of_items(recommender.of_items.similar(now_ms, most), keys.similar_key, now_ms)
+    bought = of_items(recommender.of_items.bought_together(now_ms, most), keys.bought_key, now_ms)
     return similar + bought + learned.cards.writes()
 
 
@@ -69,10 +69,10 @@ def figures(learned: Learned, watermark_ms: int, *, last: bool) -> list[Write]:
 def popular(learned: Learned) -> list[Write]:
     """What is popular in the shop, and in scopes where that changed; nothing there: taken back."""
     recommender, now_ms = learned.recommender, learned.moment_ms
-    scopes, ranked = recommender.popular_scopes()
+    scopes, ranked = recommender.of_all.popular_scopes()
     told = [*zip(scopes, ranked.json(now_ms, MODEL), strict=True)]
-    told += [(("all", ""), text) for text in recommender.popular().json(now_ms, MODEL)]
-    trending = recommender.trending_now(now_ms).json(now_ms, MODEL)
+    told += [(("all", ""), text) for text in recommender.of_all.popular().json(now_ms, MODEL)]
+    trending = recommender.of_all.trending_now(now_ms).json(now_ms, MODEL)
     told += [(("trending", ""), text) for text in trending]
     writes: list[Write] = []
     for (kind, value), text in told:

@@ -136,7 +136,8 @@ def rest(learned: Learned, watermark_ms: int, most: int) -> Iterator[list[Write]
     """All but what is a shopper's own, at most so many keys at once."""
     recommender, cards, audience = learned.recommender, learned.cards, learned.audience
     yield [learned.ledger.write(watermark_ms, len(recommender.items.rows))]
-    recommender.tell_all()
+    recommender.of_items.change_all()
+    recommender.of_all.change_all()
     cards.changed.update(cards.rows)
     learned.told_definitions = False
     # A Redis that came back as it was before may name members who have left since.
@@ -159,8 +160,8 @@ def rest(learned: Learned, watermark_ms: int, most: int) -> Iterator[list[Write]
         cards.changed = some
         yield cards.writes()
     for take, key_of in (
-        (recommender.similar, keys.similar_key),
-        (recommender.bought_together, keys.bought_key),
+        (recommender.of_items.similar, keys.similar_key),
+        (recommender.of_items.bought_together, keys.bought_key),
     ):
         while (found := take(learned.now_ms, most))[0]:
             yield published.of_items(found, key_of, learned.now_ms)

@@ -20,9 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from operators.learners.table import Arrays
-    from operators.recommend import Events
     from operators.totals import Ledger
-    from state.interactions import Times
+    from state.interactions import Events, Times
     from state.messages import Visited, Write
 
 EVENTS, SESSIONS, ACTIVE, CARTS, PURCHASES, REVENUE_MICROS = range(6)

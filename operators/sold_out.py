@@ -28,6 +28,7 @@ def writes(learned: Learned) -> list[Write]:
     they are made.
     """
     recommender, now_ms = learned.recommender, learned.now_ms
+    of_items = recommender.of_items
     rule = learned.settings.lists.rules.out_of_stock
     gone, back = recommender.facts.take_turned()
     if not rule.enabled or not (len(gone) or len(back)):
@@ -40,14 +41,15 @@ def writes(learned: Learned) -> list[Write]:
         told += [("DEL", keys.top_key(ids[row], keys.SLOT)) for row in others.tolist()]
         recommender.written.forget(others)
         told += _of_items(
-            learned, gone, recommender.written_similar, recommender.similar_of, keys.similar_key
+            learned, gone, of_items.written_similar, of_items.similar_of, keys.similar_key
         )
         told += _of_items(
-            learned, gone, recommender.written_bought, recommender.bought_with, keys.bought_key
+            learned, gone, of_items.written_bought, of_items.bought_with, keys.bought_key
         )
-        recommender.scoped.table.change_holding(gone)
+        recommender.of_all.change_holding(gone)
     if len(back):
-        recommender.change_holding(back)
+        of_items.change_holding(back)
+        recommender.of_all.change_holding(back)
     return told + published.popular(learned)
 
 

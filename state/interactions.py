@@ -14,7 +14,7 @@ import numpy as np
 from state.marks import Marks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -43,6 +43,10 @@ class Vocabulary:
     __slots__ = ("_free", "_renamed", "ids", "marks", "rows")
 
     def __init__(self, ids: Iterable[str] = ()) -> None:
+        self.restore(ids)
+
+    def restore(self, ids: Iterable[str]) -> None:
+        """Take over what `ids` were, and nothing else."""
         self.ids: list[str] = list(ids)
         self.rows: dict[str, int] = {name: row for row, name in enumerate(self.ids) if name}
         self.marks = Marks(len(self.ids))
@@ -107,6 +111,28 @@ class Card(msgspec.Struct, gc=False, array_like=True):
     price: float | None = None
     currency: str = ""
     available: bool | None = None
+
+
+@dataclass(slots=True)
+class Events:
+    """A batch of what shoppers did with items, n long, in arrival order.
+
+    `kinds` VIEW, CART or PURCHASE; `weights` how much each says; `session_start_ms` of the session
+    each event belongs to; `categories`, `segments` and `countries` name the scopes of popularity it
+    counts in, None for none. `cards` are those of all items, `changed` the items whose card did.
+    """
+
+    shoppers: Sequence[str]
+    items: Sequence[str]
+    kinds: Sequence[int] | NDArray[np.integer]
+    weights: Sequence[float] | NDArray[np.floating]
+    at_ms: Sequence[int] | NDArray[np.integer]
+    session_start_ms: Sequence[int] | NDArray[np.integer]
+    categories: Sequence[str | None]
+    segments: Sequence[str | None]
+    cards: Mapping[str, Card] = field(default_factory=dict)
+    changed: Sequence[str] = ()
+    countries: Sequence[str | None] = ()
 
 
 @dataclass(slots=True)

@@ -8,8 +8,8 @@ import pytest
 from operators.learners.content import Content
 from operators.learners.groups import Groups
 from operators.learners.name_codes import NameCodes
-from operators.recommend import Events, Recommender
-from state.interactions import NOBODY, VIEW, Card, Interactions, Requests
+from operators.recommend import Recommender
+from state.interactions import NOBODY, VIEW, Card, Events, Interactions, Requests
 
 NOW_MS = 1_700_000_000_000
 MUG, CUP = ("home", "mugs"), ("home", "cups")

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.cards import Cards
-from operators.recommend import Events, Recommender
+from operators.recommend import Recommender
 from state import config
 from state.events import Item
-from state.interactions import PURCHASE, VIEW
+from state.interactions import PURCHASE, VIEW, Events
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,7 +84,9 @@ def test_what_cannot_be_had_is_in_no_list_until_it_is_back() -> None:
     assert shop.list_of("ann") == ["i0", "i1", "i2", "i3", "i4"]
     shop.tell(Item("i1", available=False), Item("i3", available=False))
     assert shop.list_of("ann") == ["i0", "i2", "i4", "i5", "i6"]
-    assert [item for item, *_ in shop.recommender.popular().entries()[0]] == shop.list_of("ann")
+    assert [item for item, *_ in shop.recommender.of_all.popular().entries()[0]] == shop.list_of(
+        "ann"
+    )
     shop.tell(Item("i1", available=True))
     assert shop.list_of("ann") == ["i0", "i1", "i2", "i4", "i5"]
 

@@ -65,7 +65,7 @@ def test_every_reason_is_true(
     shop = RuledShop(rules, share)
     for kind, clicks in steps:
         shop.see(*clicks, kind=kind)
-    popular = {item for item, *_ in shop.recommender.popular().entries()[0]} | {
+    popular = {item for item, *_ in shop.recommender.of_all.popular().entries()[0]} | {
         shop.recommender.items.ids[row]
         for row in shop.recommender.popularity.top(len(ITEMS)).item[0]
         if row >= 0

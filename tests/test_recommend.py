@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from benchmarks.recommend import quality
 from operators.contexts import Contexts
 from operators.learners.registry import LEARNERS
-from operators.recommend import Events, Recommender
-from state.interactions import NOBODY, PURCHASE, VIEW
+from operators.recommend import Recommender
+from state.interactions import NOBODY, PURCHASE, VIEW, Events
 from tests.shared import shared_data
 
 if TYPE_CHECKING:
@@ -153,8 +153,8 @@ def test_before_the_first_event_lists_are_empty() -> None:
     recommender = Recommender()
     assert recommender.rank(["ann"], NOW_MS).entries() == [[]]
     assert recommender.rank([], NOW_MS).entries() == []
-    assert recommender.popular().entries() == [[]]
-    assert recommender.similar(NOW_MS)[0] == []
+    assert recommender.of_all.popular().entries() == [[]]
+    assert recommender.of_items.similar(NOW_MS)[0] == []
 
 
 def test_every_reason_names_an_item_of_the_session_or_a_learner() -> None:
@@ -227,24 +227,25 @@ def test_keys_beside_the_lists_are_told_once_after_they_changed() -> None:
     recommender = Recommender()
     recommender.learn(views([("ann", "mug", 0), ("ann", "cup", 1)], category="kitchen"))
     recommender.learn(views([("bob", "pot", 0), ("bob", "pan", 1)], kind=PURCHASE))
-    items, similar = recommender.similar(NOW_MS)
+    items, similar = recommender.of_items.similar(NOW_MS)
     assert dict(zip(items, similar.entries(), strict=True)) == {
         "mug": [("cup", 1.0, "because:mug")],
         "cup": [("mug", 1.0, "because:cup")],
         "pot": [("pan", 1.0, "because:pot")],
         "pan": [("pot", 1.0, "because:pan")],
     }
-    items, bought = recommender.bought_together(NOW_MS)
+    items, bought = recommender.of_items.bought_together(NOW_MS)
     assert dict(zip(items, bought.entries(), strict=True)) == {
         "pot": [("pan", 1.0, "because:pot")],
         "pan": [("pot", 1.0, "because:pan")],
     }
-    scopes, popular = recommender.popular_scopes()
+    scopes, popular = recommender.of_all.popular_scopes()
     assert scopes == [("category", "kitchen")]
     assert popular.entries() == [[("mug", 0.5, "popular"), ("cup", 0.5, "popular")]]
-    assert len(recommender.popular().entries()[0]) == 4
-    assert recommender.similar(NOW_MS)[0] == recommender.bought_together(NOW_MS)[0] == []
-    assert recommender.popular_scopes()[0] == []
+    assert len(recommender.of_all.popular().entries()[0]) == 4
+    of_items = recommender.of_items
+    assert of_items.similar(NOW_MS)[0] == of_items.bought_together(NOW_MS)[0] == []
+    assert recommender.of_all.popular_scopes()[0] == []
 
 
 def ids_of(recommender: Recommender) -> dict[str, list[str]]:

@@ -12,11 +12,11 @@ import orjson
 
 from operators.audience import Audience
 from operators.cards import Cards
-from operators.recommend import Events, Recommender
+from operators.recommend import Recommender
 from operators.segment_lifts import Lifts
 from state import keys
 from state.events import Item
-from state.interactions import VIEW
+from state.interactions import VIEW, Events
 
 if TYPE_CHECKING:
     from state.messages import Write

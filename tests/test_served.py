@@ -9,12 +9,12 @@ import numpy as np
 import orjson
 import pytest
 
-from operators.recommend import Events, Recommender
+from operators.recommend import Recommender
 from operators.served import LIST_TTL_S
 from operators.synthetic import shop as synthetic
 from state import keys
 from state.config import Served
-from state.interactions import CART, VIEW
+from state.interactions import CART, VIEW, Events
 from tests.streams import flow_settings, run_flow
 
 if TYPE_CHECKING:
@@ -96,8 +96,8 @@ def test_the_learner_that_put_an_item_there_is_the_one_the_reason_names() -> Non
     recommender = shop()
     step(recommender, *((f"s{n}", f"i{(n + m) % 7}", n) for n in range(30) for m in range(3)))
     who = ["a stranger", *(f"s{n}" for n in range(30))]
-    requests = recommender._requests(who, NOW_MS)
-    lists = recommender._would_show(requests)
+    requests = recommender.requests(who, NOW_MS)
+    lists = recommender.asked.would_show(requests)
     final = recommender.blend.mix(requests, lists, 3)
     by = recommender.blend.said_by(requests.context, lists, final.item)
     assert (by >= 0).all()

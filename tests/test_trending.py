@@ -7,8 +7,8 @@ import numpy as np
 from operators.learners.popularity import Popularity
 from operators.learners.trending import Trending
 from operators.price_levels import levels
-from operators.recommend import Events, Recommender
-from state.interactions import NOBODY, VIEW, Card, Interactions
+from operators.recommend import Recommender
+from state.interactions import NOBODY, VIEW, Card, Events, Interactions
 from state.times import DAY_MS, HOUR_MS
 
 NOW_MS = 1_700_000_000_000
@@ -104,6 +104,6 @@ def test_what_is_popular_is_told_by_country_and_price_level_too() -> None:
             ["DE", None],
         )
     )
-    scopes, lists = recommender.popular_scopes()
+    scopes, lists = recommender.of_all.popular_scopes()
     assert scopes == [("country", "DE"), ("price", "10")]
     assert [[item for item, _, _ in of] for of in lists.entries()] == [["mug"], ["mug"]]

@@ -9,8 +9,7 @@ import numpy as np
 from operators.cards import Cards
 from operators.evaluation.protocols import BLEND
 from operators.evaluation.reference import REFERENCES
-from operators.recommend import Events
-from state.interactions import NOBODY, Lists, Requests
+from state.interactions import NOBODY, Events, Lists, Requests
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,12 +62,14 @@ class Product:
         asked = self._asked(requests)
         without = [self._own_rows(sorted(request.without)) for request in requests]
         # So many that enough are left when all that must not be listed is gone.
-        pool = recommender.pool + max(map(len, without))
-        lists = recommender.candidates(asked, pool)
+        pool = recommender.asked.pool + max(map(len, without))
+        lists = recommender.asked.candidates(asked, pool)
         if any(without):
-            lists = [_left(of, without, recommender.pool, len(recommender.items)) for of in lists]
+            lists = [
+                _left(of, without, recommender.asked.pool, len(recommender.items)) for of in lists
+            ]
         named = {} if self._only else dict(zip(self._names, lists, strict=True))
-        named[self._only or BLEND] = recommender.listed(asked, lists, k)
+        named[self._only or BLEND] = recommender.listing.listed(asked, lists, k)[0]
         return [
             {name: self._listed(of.item[place, :k]) for name, of in named.items()}
             for place in range(len(requests))

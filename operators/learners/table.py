@@ -6,7 +6,7 @@ are small and handed over whole.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,6 +30,19 @@ class Table(NamedTuple):
     def named(self, prefix: str) -> Table:
         """The same table, with a prefix to the names of its columns."""
         return Table({f"{prefix}{name}": rows for name, rows in self.columns.items()}, self.marks)
+
+
+class Stored(Protocol):
+    """What is stored, and read again, as rows of tables and what is small."""
+
+    def tables(self) -> Sequence[Table]:
+        """What grows: views, and which rows changed."""
+
+    def small(self) -> Arrays:
+        """The rest, copied."""
+
+    def restore(self, arrays: Arrays) -> None:
+        """Take over what both gave, of one made with the same arguments."""
 
 
 class Kept:

@@ -1,0 +1,91 @@
+"""Lists of items: the company they keep in sessions and in orders, and which are still to be told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from operators.written import ITEM_LIST_TTL_S, Written
+
+if TYPE_CHECKING:
+    from operators.captions import Captions, RankedLists
+    from operators.learners.covisitation import BoughtTogether, Covisitation
+    from operators.list_rules.rules import Rules
+    from state.interactions import Rows, Vocabulary
+
+
+class ItemLists:
+    """The company that items keep, k of each, without what is sold out.
+
+    `told` are the items that `similar` and `bought_together` go on with; part of a snapshot.
+    """
+
+    def __init__(
+        self,
+        covisitation: Covisitation,
+        bought: BoughtTogether,
+        rules: Rules,
+        items: Vocabulary,
+        captions: Captions,
+        k: int,
+    ) -> None:
+        self._covisitation = covisitation
+        self._bought = bought
+        self._rules = rules
+        self._items = items
+        self._captions = captions
+        self._k = k
+        self.written_similar = Written(k, ITEM_LIST_TTL_S)
+        self.written_bought = Written(k, ITEM_LIST_TTL_S)
+        self.told = (0, 0)
+
+    def similar(self, now_ms: int, most: int | None = None) -> tuple[list[str], RankedLists]:
+        """Items whose company in sessions changed since last told, and that company.
+
+        All of them, or at most so many, beginning where the time before ended.
+        """
+        items = self._covisitation.take_changed(most, self.told[0])
+        self.told = (_behind(items, self.told[0]), self.told[1])
+        return self.similar_of(items, now_ms)
+
+    def similar_of(self, items: Rows, now_ms: int) -> tuple[list[str], RankedLists]:
+        """The company of items in sessions, to be written."""
+        lists = self._covisitation.neighbours(items, self._k, self._rules.sold_out_flags)
+        self.written_similar.remember(items, lists.item, now_ms)
+        return self._ids(items), self._captions.of(lists, "covisitation")
+
+    def bought_together(
+        self, now_ms: int, most: int | None = None
+    ) -> tuple[list[str], RankedLists]:
+        """Items whose company in orders changed since last told, and that company, as in `similar`."""
+        items = self._bought.take_changed(most, self.told[1])
+        self.told = (self.told[0], _behind(items, self.told[1]))
+        return self.bought_with(items, now_ms)
+
+    def bought_with(self, items: Rows, now_ms: int) -> tuple[list[str], RankedLists]:
+        """The company of items in orders, to be written."""
+        lists = self._bought.neighbours(items, self._k, self._rules.sold_out_flags)
+        self.written_bought.remember(items, lists.item, now_ms)
+        return self._ids(items), self._captions.of(lists, "bought")
+
+    def change_holding(self, items: Rows) -> None:
+        """Count every list that these belong to as changed."""
+        self._covisitation.table.change_holding(items)
+        self._bought.table.change_holding(items)
+
+    def change_all(self) -> None:
+        """Count every list as changed."""
+        self._covisitation.table.change_all()
+        self._bought.table.change_all()
+
+    def forget(self, rows: Rows) -> None:
+        """Nothing is written of these items."""
+        self.written_similar.forget(rows)
+        self.written_bought.forget(rows)
+
+    def _ids(self, items: Rows) -> list[str]:
+        return [self._items.ids[row] for row in items.tolist()]
+
+
+def _behind(items: Rows, before: int) -> int:
+    """The row behind the last one."""
+    return int(items[-1]) + 1 if len(items) else before

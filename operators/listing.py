@@ -1,0 +1,66 @@
+"""From what the learners name to the list that is shown: blended, by the rules, a place explored."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from operators.captions import reason_row
+from operators.ranking import without
+from state.interactions import Lists
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from operators.blend import Blend
+    from operators.exploration import Exploration, Explored
+    from operators.learners.popularity import Popularity
+    from operators.list_rules.rules import Rules
+    from state.interactions import Requests
+
+
+class Listing:
+    """What is done to learners' lists. What a list lacks is filled up with what is popular.
+
+    With `allow_repeats` items of the session, the last `reach` ones, may be in it.
+    """
+
+    def __init__(
+        self,
+        blend: Blend,
+        rules: Rules,
+        exploration: Exploration,
+        popularity: Popularity,
+        *,
+        reach: int,
+        allow_repeats: bool,
+    ) -> None:
+        self._blend = blend
+        self._rules = rules
+        self._exploration = exploration
+        self._popularity = popularity
+        self._reach = 0 if allow_repeats else reach
+
+    def listed(
+        self, requests: Requests, lists: Sequence[Lists], k: int
+    ) -> tuple[Lists, Explored | None]:
+        """The learners' lists as the one of k that is shown, and what is tried in it."""
+        shown = self._rules.listed(
+            requests, lambda most: self._blend.mix(requests, lists, most), self._popular, k
+        )
+        if not self._exploration.is_on:
+            return shown, None
+        return self._exploration.shown(requests, lists, shown, self._rules.hidden)
+
+    def _popular(self, requests: Requests, k: int) -> Lists:
+        """What is popular and can be had, for each request, so many at least where there are."""
+        most = k + self._reach
+        top = self._popularity.top(most, self._rules.sold_out())
+        n, place = len(requests), self._blend.names.index(self._popularity.name)
+        lists = Lists(
+            np.repeat(top.item, n, axis=0),
+            np.repeat(top.score, n, axis=0),
+            np.full((n, most), reason_row(place), np.int32),
+        )
+        return without(lists, requests.context) if self._reach else lists
