@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.sparse import csr_array
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,43 +24,44 @@ STEADY = np.float32(0.01)
 TINY = np.float32(1e-6)
 
 
-def summed(rows: Rows, steps: Floats) -> tuple[Rows, Floats]:
-    """The different rows, ascending, and the sum of the steps[m, f] of each.
-
-    >>> rows, sums = summed(np.array([4, 1, 4]), np.ones((3, 1), np.float32))
-    >>> rows.tolist(), sums.tolist()
-    ([1, 4], [[1.0], [2.0]])
-    """
-    order = rows.argsort(kind="stable")
-    ordered = rows[order]
-    first = np.flatnonzero(np.diff(ordered, prepend=-1))
-    # Sums of rows as a sparse product: half the time of `np.add.at` over flat indices.
-    ones = np.ones(len(rows), np.float32)
-    which = csr_array((ones, order, np.append(first, len(rows))), (len(first), len(rows)))
-    return ordered[first], which @ steps
-
-
 def step(values: Floats, squares: Floats, rows: Rows, gradient: Floats, rate: float) -> None:
     """Move numbers values[rows], of any shape, down their gradient, in place; each row comes once."""
-    squares[rows] = squares[rows] * KEPT + gradient * gradient
-    values[rows] -= np.float32(rate) * gradient / np.sqrt(squares[rows] + STEADY)
+    moment = squares[rows] * KEPT + gradient * gradient
+    squares[rows] = moment
+    values[rows] -= np.float32(rate) * gradient / np.sqrt(moment + STEADY)
 
 
-def turn(vectors: Floats, squares: Floats, rows: Rows, gradient: Floats, rate: float) -> None:
+def turn(
+    vectors: Floats, squares: Floats, rows: Rows, held: Floats, gradient: Floats, rate: float
+) -> None:
     """Turn vectors[rows], of length 1, down their gradient[m, f], in place; each row comes once.
 
+    held[m, f] is a copy of them, which is overwritten, as the gradient is.
+
     >>> v, s = np.array([[1, 0]], np.float32), np.zeros(1, np.float32)
-    >>> turn(v, s, np.array([0]), np.array([[5, -5]], np.float32), 1.0); (v > 0.7).tolist()
+    >>> turn(v, s, np.array([0]), v.copy(), np.array([[5, -5]], np.float32), 1.0); (v > 0.7).tolist()
     [[True, True]]
     """
-    moved = vectors[rows]
-    across = gradient - moved * np.einsum("nf,nf->n", gradient, moved)[:, None]
-    squares[rows] = squares[rows] * KEPT + np.einsum("nf,nf->n", across, across)
-    across *= (np.float32(rate) / np.sqrt(squares[rows] + STEADY))[:, None]
-    vectors[rows] = unit(moved - across)[0]
+    # Only what of the gradient lies across a vector turns it.
+    along = np.vecdot(gradient, held)
+    across = np.maximum(np.vecdot(gradient, gradient) - along * along, 0)
+    moment = squares[rows] * KEPT + across
+    squares[rows] = moment
+    size = np.float32(rate) / np.sqrt(moment + STEADY)
+    held *= (1 + size * along)[:, None]
+    gradient *= size[:, None]
+    held -= gradient
+    held /= lengths(held)
+    vectors[rows] = held
+
+
+def lengths(vectors: Floats) -> Floats:
+    """How long vectors[n, f] are, float32[n, 1], a little above 0 at least."""
+    length: Floats = np.sqrt(np.vecdot(vectors, vectors))[:, None] + TINY
+    return length
 
 
 def unit(vectors: Floats) -> tuple[Floats, Floats]:
     """The vectors at length 1, float32[n, f], and the lengths they had, float32[n, 1]; 0 stays 0."""
-    length = np.sqrt(np.einsum("nf,nf->n", vectors, vectors))[:, None] + TINY
+    length = lengths(vectors)
     return vectors / length, length

@@ -12,15 +12,18 @@ import numpy as np
 
 from operators.learners.implicit_factors import ImplicitFactors, Settings
 from operators.learners.table import Kept, Table
-from operators.ranking import heaviest, sums
+from operators.ranking import descending
 from state.interactions import NOBODY, empty_lists
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from operators.learners.table import Arrays
     from state.interactions import Interactions, Lists, Requests, Rows, Weights
 
+_LAST = np.iinfo(np.int64).max
 REQUESTS_AT_ONCE = 128
 """Requests answered together: the columns in between then stay in the cache."""
 
@@ -56,37 +59,60 @@ class FactorsLearner(Kept):
 
     def _best(self, requests: Requests, k: int) -> Lists:
         sessions, share, near = self.model.sessions(requests.context)
-        named = np.where(self.model.known(requests.named), requests.named, NOBODY)
-        named[share.sum(axis=1) == 0] = NOBODY
-        of = sums(named, np.zeros(named.shape, np.float32))
-        n = len(requests)
-        if not len(of.row):
-            return empty_lists(n, k)
-        said = self.model.said(sessions[of.row], of.item)
-        first = np.flatnonzero(np.diff(of.row, prepend=-1))
-        most = np.repeat(np.maximum.reduceat(said, first), np.diff(first, append=len(said)))
-        lists = heaviest(of, np.exp(said - most), np.full(len(said), NOBODY, np.int32), n, k)
-        lists.because[:] = self._because(lists.item, share, near)
+        named = self._once(requests.named, share.sum(axis=1) > 0)
+        n, width = named.shape
+        lists = empty_lists(n, k)
+        if not width:
+            return lists
+        is_item = named >= 0
+        items = np.maximum(named, 0)
+        said = np.where(is_item, self.model.said(sessions, items), -np.inf)
+        most = np.maximum(said.max(axis=1, keepdims=True), np.finfo(np.float32).min)
+        score = np.exp(said - most)
+        # Items ascend along a row, so that a tie goes to the lower one.
+        order = np.where(is_item, descending(score) << 32 | np.arange(width), _LAST)
+        order.sort(axis=1)
+        order = order[:, :k]
+        place = (order & 0xFFFFFFFF) + np.arange(0, n * width, width)[:, None]
+        place[order == _LAST] = 0
+        found = order != _LAST
+        shown = slice(0, order.shape[1])
+        lists.item[:, shown] = np.where(found, items.take(place), NOBODY)
+        lists.score[:, shown] = np.where(found, score.take(place), 0)
+        lists.because[:, shown] = self._because(lists.item[:, shown], share, near)
         return lists
+
+    def _once(self, named: Rows, told: NDArray[np.bool_]) -> Rows:
+        """Each known item once, ascending, NOBODY before them; nothing where told[n] is not."""
+        named = np.sort(named, axis=1)
+        kept = self.model.known(named) & told[:, None]
+        kept[:, 1:] &= named[:, 1:] != named[:, :-1]
+        named = np.where(kept, named, NOBODY)
+        named.sort(axis=1)
+        return named[:, (named < 0).all(axis=0).sum() :]
 
     def score(self, requests: Requests, items: Rows) -> Weights:
         """How likely given items int32[n, c] are, float32[n, c], on a scale of its own for each request;
         0 for an item never learned."""
         sessions, _, _ = self.model.sessions(requests.context)
         known = self.model.known(items)
-        scores = np.zeros(items.shape, np.float32)
-        row, _ = known.nonzero()
-        if len(row):
-            scores[known] = np.exp(self.model.said(sessions[row], items[known]))
-        return scores
+        if not known.any():
+            return np.zeros(items.shape, np.float32)
+        said = self.model.said(sessions, np.where(known, items, 0))
+        return np.where(known, np.exp(said), np.float32(0))
 
     def _because(self, items: Rows, share: Weights, near: Rows) -> Rows:
         """The context item that adds most to each listed item's score, where it adds at all."""
         vectors = self.model.vectors
-        adds = vectors[items] @ (vectors[near] * share[:, :, None]).transpose(0, 2, 1)
-        most = adds.argmax(axis=2)
-        because = np.take_along_axis(near, most, axis=1)
-        return np.where((adds.max(axis=2) > 0) & (items >= 0), because, NOBODY).astype(np.int32)
+        around = vectors.take(near, axis=0) * share[:, :, None]
+        adds = np.matmul(around, vectors.take(items, axis=0, mode="clip").transpose(0, 2, 1))
+        most = np.zeros(items.shape, np.float32)
+        because = np.full(items.shape, NOBODY, np.int32)
+        for place in range(near.shape[1]):
+            more = (adds[:, place] > most) & (items >= 0)
+            because = np.where(more, near[:, place, None], because)
+            most = np.maximum(most, adds[:, place])
+        return because
 
     def forget_shoppers(self, rows: Rows) -> None:
         """Nothing here is about a shopper."""

@@ -19,12 +19,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.sparse import csr_array
 
-from operators.learners.descent import step, summed, turn, unit
+from operators.learners.descent import step, turn, unit
 from operators.learners.growing import Growing
 from operators.learners.live_items import LiveItems
 from operators.learners.rng_state import rng_array, rng_from
 from operators.learners.table import Kept, Table
+from state.interactions import NOBODY
 from state.marks import Marks
 from state.times import DAY_MS
 
@@ -79,6 +81,9 @@ class ImplicitFactors(Kept):
         self._squares: Growing[np.float32] = Growing((), np.float32)
         self._bias: Growing[np.float32] = Growing((), np.float32)
         self._bias_squares: Growing[np.float32] = Growing((), np.float32)
+        self._at: Growing[np.int32] = Growing(
+            (), np.int32
+        )  # where a row stands in a block; not state
         self._marks = Marks()
         steps_back = np.tile(np.arange(settings.context_max), (settings.context_max, 1))
         self.places = (FADING * steps_back).astype(np.float32)
@@ -108,44 +113,68 @@ class ImplicitFactors(Kept):
 
         self._begin(items, share, near)
         drawn = self.live.sample(self._rng, settings.sampled)
-        rows, at = np.unique(np.concatenate([items, drawn]), return_inverse=True)
-        at = at[: len(items)]
-        vectors, around = self.vectors[rows], self.vectors[near]
-        session, length = unit(np.einsum("nr,nrf->nf", share, around))
+        held = np.concatenate([items, drawn])
+        there = share > 0
+        rows, at, n_held = self._different(held, near[there])
+        vectors = self.vectors.take(rows, axis=0)
+        begins = np.append(0, np.cumsum(there.sum(axis=1)))
+        of_sessions = csr_array((share[there], at[len(held) :], begins), (len(items), len(rows)))
+        session, length = unit(of_sessions @ vectors)
+
+        against = vectors[:n_held]
         sharpness = np.float32(settings.sharpness)
-        offset = self._bias.rows[rows] - np.log(self.live.chances(rows, len(drawn), len(items)))
+        offset = self._bias.rows[rows[:n_held]] - np.log(
+            self.live.chances(rows[:n_held], len(drawn), len(items))
+        )
         # Cosines are at most 1, so one number for all rows keeps their exponentials finite.
         offset -= offset.max()
-        wrong = (session * sharpness) @ vectors.T
+        wrong = (session * sharpness) @ against.T
         wrong += offset
         np.exp(wrong, out=wrong)
-        wrong *= (weights / wrong.sum(axis=1))[:, None]
-        # What was thought of each, less what came: the gradient of the logarithmic loss.
-        wrong[np.arange(len(at)), at] -= weights
+        # What was thought of each, less what came: the gradient of the logarithmic loss, up to a
+        # number for each event, which is cheaper to bring in where there are fewer columns.
+        total: Weights = np.matmul(wrong, np.ones(n_held, np.float32))
+        wrong[np.arange(len(items)), at[: len(items)]] -= total
+        much = weights / total
+        by_bias: Weights = np.matmul(much, wrong)
+        much *= sharpness
 
-        pull = (wrong @ vectors) * sharpness
-        pull -= session * np.einsum("nf,nf->n", pull, session)[:, None]
+        pull: Weights = np.matmul(wrong, against)
+        pull *= much[:, None]
+        pull -= session * np.vecdot(pull, session)[:, None]
         pull /= length
-        by_place = np.einsum("nf,nrf->nr", pull, around)
-        by_place = share * (by_place - (share * by_place).sum(axis=1, keepdims=True))
-        there = share > 0
-        through = share[there, None] * pull[there.nonzero()[0]]
-        moved, gradient = summed(
-            np.concatenate([rows, near[there]]),
-            np.concatenate([(wrong.T @ session) * sharpness, through]),
-        )
-        self._marks.mark(moved)
-        turn(self.vectors, self._squares.rows, moved, gradient, settings.rate)
-        step(self._bias.rows, self._bias_squares.rows, rows, wrong.sum(axis=0), settings.bias_rate)
-        lengths, by_length = summed((there.sum(axis=1) - 1).astype(np.int32), by_place)
-        width = slice(by_length.shape[1])
+        gradient: Weights = of_sessions.T @ pull
+        gradient[:n_held] += wrong.T @ (session * much[:, None])
+        self._learn_places(pull, share, near)
+        turn(self.vectors, self._squares.rows, rows, vectors, gradient, settings.rate)
+        step(self._bias.rows, self._bias_squares.rows, rows[:n_held], by_bias, settings.bias_rate)
+        self._marks.mark(rows)
+
+    def _learn_places(self, pull: Weights, share: Weights, near: Rows) -> None:
+        """Learn what places count, in sessions of each length."""
+        by_place = share * np.matmul(self.vectors.take(near, axis=0), pull[:, :, None])[:, :, 0]
+        is_long = (share > 0).sum(axis=1)[:, None] == np.arange(1, share.shape[1] + 1)
+        of_length = is_long.astype(np.float32).T @ by_place
+        lengths = np.flatnonzero(is_long.any(axis=0)).astype(np.int32)
+        width = slice(share.shape[1])
         step(
             self.places[:, width],
             self._place_squares[:, width],
             lengths,
-            by_length,
-            settings.place_rate,
+            of_length[lengths],
+            self.settings.place_rate,
         )
+
+    def _different(self, held: Rows, near: Rows) -> tuple[Rows, Rows, int]:
+        """The different rows, those of `held` first; where each of `held` and `near` stands among them;
+        and how many of them `held` has."""
+        at = self._at.rows
+        at[near] = NOBODY
+        rows = _once(held)
+        at[rows] = np.arange(len(rows))
+        others = _once(near[at[near] < 0])
+        at[others] = np.arange(len(rows), len(rows) + len(others))
+        return np.concatenate([rows, others]), at.take(np.concatenate([held, near])), len(rows)
 
     def _begin(self, items: Rows, share: Weights, near: Rows) -> None:
         """Items that were never learned come nearer to the sessions that they are first seen in."""
@@ -163,10 +192,13 @@ class ImplicitFactors(Kept):
         return (weights * (events / total if total > 0 else 1.0)).astype(np.float32)
 
     def _grow(self, n_items: int) -> None:
-        new = max(0, n_items - len(self._vectors))
+        new = n_items - len(self._vectors)
+        if new <= 0:
+            return
         self._vectors.append(self._drawn(new))
         for column in (self._squares, self._bias, self._bias_squares):
             column.append(np.zeros(new, np.float32))
+        self._at.append(np.zeros(new, np.int32))
         self.live.grow(n_items)
         self._marks.reach(n_items)
 
@@ -211,13 +243,15 @@ class ImplicitFactors(Kept):
         share, near = self._shares(context)
         if not len(self.vectors):
             return np.zeros((len(context), self.settings.n_factors), np.float32), share, near
-        return unit(np.einsum("nr,nrf->nf", share, self.vectors[near]))[0], share, near
+        around = self.vectors.take(near, axis=0)
+        return unit(np.matmul(share[:, None], around)[:, 0])[0], share, near
 
     def said(self, sessions: Weights, items: Rows) -> Weights:
-        """Logarithms of how likely known items[n] are next in sessions[n, f], up to a constant."""
-        said: Weights = np.einsum("nf,nf->n", sessions, self.vectors[items])
+        """Logarithms of how likely known items[n, c] are next in sessions[n, f], up to a constant."""
+        vectors = self.vectors.take(items, axis=0)
+        said: Weights = np.matmul(vectors, sessions[:, :, None])[:, :, 0]
         said *= np.float32(self.settings.sharpness)
-        said += self._bias.rows[items]
+        said += self._bias.rows.take(items)
         return said
 
     def tables(self) -> Sequence[Table]:
@@ -260,9 +294,16 @@ class ImplicitFactors(Kept):
             (self._bias_squares, "bias_squares"),
         ):
             column.replace(arrays[name])
+        self._at.replace(np.zeros(len(self.vectors), np.int32))
         self._rng = rng_from(arrays["rng"])
         self._weighed = arrays["weighed"].astype(np.float64)
         self.places = arrays["places"].astype(np.float32)
         self._place_squares = arrays["place_squares"].astype(np.float32)
         self.live.restore(arrays)
         self._marks = Marks(len(self.vectors))
+
+
+def _once(rows: Rows) -> Rows:
+    """The different rows, ascending."""
+    rows = np.sort(rows)
+    return rows[np.flatnonzero(np.diff(rows, prepend=NOBODY))]

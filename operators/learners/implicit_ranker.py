@@ -144,8 +144,7 @@ class ImplicitFactors(Ranker):
         known = self.model.known(rows)
         scores = np.zeros(len(rows), np.float32)
         if known.any():
-            many = np.repeat(sessions, known.sum(), axis=0)
-            scores[known] = np.exp(self.model.said(many, rows[known]))
+            scores[known] = np.exp(self.model.said(sessions, rows[known][None])[0])
         return scores
 
     def _context(self, user: Hashable, x: dict[str, Any]) -> list[int]:

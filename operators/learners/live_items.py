@@ -84,10 +84,11 @@ class LiveItems(Kept):
         self._look()
 
     def sample(self, rng: np.random.Generator, n: int) -> Rows:
-        """So many live items, an item perhaps several times; none while nothing was counted."""
+        """So many live items, ascending, some perhaps several times; none while nothing was counted."""
         if not len(self._sampled):
             return self._sampled
         drawn = rng.random(n) * self._cumulative[-1]
+        drawn.sort()  # found in half the time
         # A product may round up to the whole sum.
         at = np.minimum(np.searchsorted(self._cumulative, drawn, "right"), len(self._sampled) - 1)
         sampled: Rows = self._sampled[at]
