@@ -6,6 +6,7 @@ import gzip
 import re
 from typing import TYPE_CHECKING
 
+import orjson
 import pytest
 
 from serving.dashboard.app import STATIC
@@ -68,6 +69,28 @@ def test_a_stream_tells_all_there_is_and_then_what_changed(shop_url: str, page_u
         changed = next(m[0]["set"] for m in messages if "segment/cluster-0" in m[0].get("set", {}))
         client.zrem(keys.members_key("cluster-0"), "a new one")
         assert changed["segment/cluster-0"]["size"] == told["cluster-0"] + 1
+
+
+def test_a_minute_of_which_nothing_is_written_is_one_in_which_nothing_happened(
+    shop_url: str, page_url: str
+) -> None:
+    client = Store(shop_url, timeout_ms=2000, patience_s=0).client
+    now_ms = int(client.hget(keys.shop_now_key(), "at"))
+    minute, key = now_ms // 60_000, keys.history_key("quiet")
+    for ago, size, entered, left in ((90, 5, 5, 0), (30, 9, 4, 0), (20, 6, 1, 4)):
+        said = {"size": size, "entered": entered, "left": left, "purchases": 0, "revenue": 0}
+        client.xadd(key, said, f"{(minute - ago) * 60_000}-0")
+    about = '{"kind":"rule","version":1,"status":"live","name":"Quiet"}'
+    client.hset(keys.registry_key(), "quiet", about)
+    rows = orjson.loads(Answer(page_url, "/api/history?segment=quiet&span=hour").body)
+    with stream(page_url) as messages:
+        told = next(messages)[0]["set"]
+    client.hdel(keys.registry_key(), "quiet")
+    client.delete(key)
+    assert [row[0] // 60_000 for row in rows] == [*range(minute - 60, minute)]
+    assert [row[1] for row in rows] == [5] * 30 + [9] * 10 + [6] * 20 == told["spark/quiet"][1:]
+    assert (sum(row[2] for row in rows), sum(row[3] for row in rows)) == (5, 4)
+    assert [row[0] // 60_000 for row in told["minutes"]] == [*range(minute - 60, minute)]
 
 
 @pytest.mark.parametrize("path", ["/", "/static/app.js", "/api/nothing", "/login"])

@@ -152,6 +152,14 @@ def test_a_segment_that_is_like_everybody_says_so(shop: Shop, opened: Watched) -
     page.get_by_text("Not known yet").wait_for()
 
 
+def test_a_chart_ends_at_the_number_above_it(shop: Shop, opened: Watched) -> None:
+    page = opened.page
+    page.goto(shop.view("segment/cluster-0"))
+    size = page.locator(".tile .value").first.inner_text()
+    page.get_by_label(f"Shoppers in the segment over hour, now {size}").wait_for()
+    page.get_by_text(re.compile("across: (more|less) .* up: (more|less) ")).wait_for()
+
+
 def test_changes_of_every_kind_are_told_in_words(shop: Shop, opened: Watched) -> None:
     page = opened.page
     page.goto(shop.view(""))

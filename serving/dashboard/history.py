@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from serving.dashboard.plain import number
 from serving.dashboard.streams import minutes, order
 from state import keys
 from state.times import DAY_MS, HOUR_MS, MINUTE_MS
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
 
 SHOP_FIELDS = ("events", "sessions", "active", "carts", "purchases", "revenue")
 SEGMENT_FIELDS = ("size", "entered", "left", "purchases", "revenue")
-LEVELS = {"size", "active", "sessions"}
-"""What is so many at a time; all else is so many in a time, and adds up."""
+LEVEL = "size"
+"""What is so many at a time, and stays; all else is so many in a time, and adds up."""
 
 Row = list[float | None]
 
@@ -38,18 +39,31 @@ SPANS = {
 
 
 async def history(reads: Reads, sid: str, span: Span) -> list[Row]:
-    """Time (ms) and figures in steps, the oldest first; `sid` is "" for the shop. Raises UserError."""
+    """Time (ms) and figures in steps up to the shop's clock, the oldest first; `sid` is "" for the shop.
+
+    Raises UserError.
+    """
     if sid:
         key = keys.history_hours_key(sid) if span.by_hour else keys.history_key(sid)
     else:
         key = keys.shop_history_hours_key() if span.by_hour else keys.shop_history_key()
-    newest = await reads.one("XREVRANGE", key, "+", "-", "COUNT", 1)
+    newest, said = await reads.many(
+        [("XREVRANGE", key, "+", "-", "COUNT", 1), ("HGET", keys.shop_now_key(), "at")]
+    )
     if not newest:
         return []
-    until_ms = order(newest[0][0])[0]
-    entries = await reads.one("XRANGE", key, max(0, until_ms - span.back_ms), "+")
+    unit_ms = HOUR_MS if span.by_hour else MINUTE_MS
+    now_ms = max(int(number(said) or 0), order(newest[0][0])[0] + unit_ms)
+    since_ms = max(0, now_ms - span.back_ms) // span.step_ms * span.step_ms
+    before, entries = await reads.many(
+        [
+            ("XREVRANGE", key, f"({since_ms}", "-", "COUNT", 1),
+            ("XRANGE", key, since_ms, "+"),
+        ]
+    )
     fields = SEGMENT_FIELDS if sid else SHOP_FIELDS
-    return stepped(minutes(entries, fields), fields, span.step_ms)
+    rows = stepped(minutes([*before, *entries], fields), fields, span.step_ms)
+    return gapless(rows, fields, span.step_ms, since_ms, now_ms)
 
 
 def stepped(rows: Sequence[Row], fields: Sequence[str], step_ms: int) -> list[Row]:
@@ -67,5 +81,34 @@ def stepped(rows: Sequence[Row], fields: Sequence[str], step_ms: int) -> list[Ro
             continue
         for i, (field, figure) in enumerate(zip(fields, figures, strict=True), 1):
             if figure is not None:
-                before[i] = figure if field in LEVELS else (before[i] or 0) + figure
+                before[i] = figure if field == LEVEL else (before[i] or 0) + figure
     return list(steps.values())
+
+
+def gapless(
+    rows: Sequence[Row], fields: Sequence[str], step_ms: int, since_ms: int, now_ms: int
+) -> list[Row]:
+    """A row for each step since `since_ms`, or the first there is; the open one if it has begun.
+
+    A history has entries of what happened: where there is none, nothing did, and a level stays.
+
+    >>> gapless([[0, 5.0, 1.0], [120_000, 7.0, 2.0]], ("size", "entered"), 60_000, 60_000, 200_000)
+    [[60000, 5.0, 0.0], [120000, 7.0, 2.0]]
+    """
+    filled: list[Row] = []
+    if not rows:
+        return filled
+    there = {int(row[0] or 0): row for row in rows}
+    first, last = min(there), max(there)
+    level = rows[0][1:]
+    until_ms = max(now_ms // step_ms * step_ms, last + step_ms)
+    for at_ms in range(max(first, since_ms), until_ms, step_ms):
+        row = there.get(at_ms)
+        if row is None:
+            row = [
+                at_ms,
+                *(was if field == LEVEL else 0.0 for field, was in zip(fields, level, strict=True)),
+            ]
+        filled.append(row)
+        level = row[1:]
+    return filled

@@ -1,6 +1,6 @@
 """What a tab with one segment looks at: its definition, who is in it, and what sets it apart.
 
-Values: `definition`, `versions`, `lifts`, `overlap`, `minute`, `map`, `members`. What nobody has
+Values: `definition`, `versions`, `lifts`, `overlap`, `map`, `members`. What nobody has
 written is absent. Size and worth stand in the shop's own room.
 """
 
@@ -59,13 +59,12 @@ class OneSegment:
 
     async def _read_slow(self, now_s: float) -> None:
         sid = self._sid
-        definition, versions, lifts, overlap, newest = await self._reads.many(
+        definition, versions, lifts, overlap = await self._reads.many(
             [
                 ("HGETALL", keys.definition_key(sid)),
                 ("HGETALL", keys.versions_key(sid)),
                 ("GET", keys.lifts_key(sid)),
                 ("HGETALL", keys.overlap_key(sid)),
-                ("XREVRANGE", keys.history_key(sid), "+", "-", "COUNT", 1),
             ]
         )
         described = texts(definition)
@@ -80,7 +79,6 @@ class OneSegment:
             "versions": _versions(versions),
             "lifts": await self._named(json(lifts)),
             "overlap": shared[:OVERLAPS_MAX],
-            "minute": text(newest[0][0]) if newest else None,
             "map": self._map,
         }
         self._slow = {name: value for name, value in told.items() if value}

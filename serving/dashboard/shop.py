@@ -11,15 +11,16 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from serving.dashboard.document import Reading
-from serving.dashboard.history import SHOP_FIELDS
+from serving.dashboard.history import SHOP_FIELDS, gapless
 from serving.dashboard.plain import figures, json, text
 from serving.dashboard.streams import Follower, changes, events, minutes
 from state import keys
-from state.times import HOUR_MS, MINUTE_MS
+from state.times import MINUTE_MS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from serving.dashboard.history import Row
     from serving.dashboard.plain import Number
     from serving.dashboard.streams import Entry
     from state.store import Read, Reads
@@ -31,6 +32,7 @@ EVENTS_FIRST, EVENTS_MOST = 4, 4
 EVENTS_A_TURN = 25
 LISTS_SEGMENTS = 8
 SPARK_MINUTES = 60
+SPARK_FIELDS = ("size", "entered", "left")
 RATE_S = 5.0
 SLOW_S = 1.0
 """What changes once a second is read once a second."""
@@ -54,9 +56,9 @@ class Shop:
         self._written: tuple[object, float] | None = None
         self._slow_s = float("-inf")
         self._slow: dict[str, Any] = {}
-        self._minute: dict[str, bytes] = {}
+        self._minute: dict[str, tuple[bytes, int]] = {}
         self._stats: dict[str, dict[str, Number]] = {}
-        self._lines: dict[str, dict[str, Any] | None] = {}
+        self._lines: dict[str, list[float | None] | None] = {}
         self._is_anew = True
 
     async def look(self) -> Reading:
@@ -89,7 +91,7 @@ class Shop:
         sizes = await self._sizes(registry)
         if now_s - self._slow_s >= SLOW_S or registry.keys() != self._stats.keys():
             self._slow_s = now_s
-            await self._read_slow(registry)
+            await self._read_slow(registry, int(figures(now).get("at", 0)))
         values: dict[str, Any] = {"now": self._now(figures(meta), figures(now), now_s)}
         values |= self._slow
         for sid, about in registry.items():
@@ -108,7 +110,7 @@ class Shop:
         counts = await self._reads.many([("ZCARD", keys.members_key(sid)) for sid in registry])
         return dict(zip(registry, counts, strict=True))
 
-    async def _read_slow(self, registry: Registry) -> None:
+    async def _read_slow(self, registry: Registry, at_ms: int) -> None:
         shop: list[Read] = [
             ("HGETALL", keys.quality_key()),
             ("HGETALL", keys.model_key("blend")),
@@ -127,14 +129,15 @@ class Shop:
             "quality": figures(quality),
             "lists": _lists(blend),
             "workers": [_worker(n, beat) for n, beat in enumerate(beats) if beat],
-            "minutes": minutes((history or [])[::-1], SHOP_FIELDS),
+            "minutes": last_hour(minutes((history or [])[::-1], SHOP_FIELDS), SHOP_FIELDS, at_ms),
         }
         stats, newest = replies[len(shop) :: 2], replies[len(shop) + 1 :: 2]
-        await self._read_sparks(dict(zip(registry, newest, strict=True)))
+        await self._read_sparks(dict(zip(registry, newest, strict=True)), at_ms)
         self._stats = {sid: figures(one) for sid, one in zip(registry, stats, strict=True)}
 
-    async def _read_sparks(self, newest: Mapping[str, list[Entry] | None]) -> None:
-        minute = {sid: found[0][0] for sid, found in newest.items() if found}
+    async def _read_sparks(self, newest: Mapping[str, list[Entry] | None], at_ms: int) -> None:
+        open_ = at_ms // MINUTE_MS
+        minute = {sid: (found[0][0], open_) for sid, found in newest.items() if found}
         changed = [sid for sid, entry in minute.items() if self._minute.get(sid) != entry]
         self._minute = minute
         self._lines = {sid: line for sid, line in self._lines.items() if sid in minute}
@@ -143,7 +146,7 @@ class Shop:
             for sid in changed
         )
         for sid, found in zip(changed, replies, strict=True):
-            self._lines[sid] = spark(minutes((found or [])[::-1], ("size",)))
+            self._lines[sid] = spark(minutes((found or [])[::-1], SPARK_FIELDS), at_ms)
 
     def _now(
         self, meta: Mapping[str, Number], now: Mapping[str, Number], now_s: float
@@ -180,19 +183,25 @@ class Shop:
         return None if changed_s == float("-inf") else round((now_s - changed_s) * 1000)
 
 
-def spark(history: Sequence[Sequence[float | None]]) -> dict[str, Any] | None:
-    """The sizes of a segment in its last hour, and by how many it grew in that hour.
+def last_hour(history: Sequence[Row], fields: Sequence[str], at_ms: int) -> list[Row]:
+    """The minutes of the hour before `at_ms`, or as many as there are, the open one left out."""
+    open_ms = at_ms // MINUTE_MS * MINUTE_MS
+    return gapless(history, fields, MINUTE_MS, open_ms - SPARK_MINUTES * MINUTE_MS, open_ms)
 
-    >>> spark([[0, 5.0], [60_000, 9.0]])
-    {'sizes': [5.0, 9.0], 'hour': 4.0, 'minutes': 1}
+
+def spark(history: Sequence[Row], at_ms: int) -> list[float | None] | None:
+    """Sizes of a segment: an hour before `at_ms`, or as it began, and after each minute since.
+
+    >>> spark([[0, 5.0, 1.0, 0.0], [60_000, 9.0, 4.0, 0.0]], 180_000)
+    [4.0, 5.0, 9.0, 9.0]
     """
     if not history:
         return None
-    last_ms = history[-1][0] or 0
-    hour = [(at, size) for at, size in history if at is not None and at >= last_ms - HOUR_MS]
-    sizes = [size or 0.0 for _, size in hour]
-    spanned = (last_ms - (hour[0][0] or 0)) / MINUTE_MS
-    return {"sizes": sizes, "hour": sizes[-1] - sizes[0], "minutes": int(spanned)}
+    hour = last_hour(history, SPARK_FIELDS, at_ms)
+    then = [row for row in history if (row[0] or 0) < (hour[0][0] or 0)]
+    _, size, entered, left = history[0]
+    began = (size or 0) - (entered or 0) + (left or 0)
+    return [then[-1][1] if then else began, *(row[1] for row in hour)]
 
 
 def _lists(blend: Mapping[bytes, bytes]) -> dict[str, Any]:

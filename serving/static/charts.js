@@ -53,7 +53,7 @@ function options(series, width, height, spanMs) {
     scales: { x: { time: true }, y: { range: (_, low, high) => [Math.min(0, low ?? 0), (high || 1) * 1.08] } },
     axes: [
       { ...axis, grid: { show: false }, space: 64, size: 28, values: (_, ticks) => ticks.map((s) => when(s * 1000)) },
-      { ...axis, size: 48, space: 36, values: (_, ticks) => ticks.map((v) => (Number.isInteger(v) || Math.abs(v) < 1 ? brief(Math.abs(v)) : "")) },
+      { ...axis, size: 48, space: 36, values: (_, ticks) => ticks.map((v) => (Number.isInteger(v) ? brief(Math.abs(v)) : "")) },
     ],
     series: [{}, ...series.map((s) => {
       const stroke = colour(s.colour);

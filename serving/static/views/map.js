@@ -1,6 +1,7 @@
 // Shoppers and cluster centres in the plane: near is alike.
 
 import { html, useEffect, useRef } from "../vendor/preact-htm.module.js";
+import { percent } from "../format.js";
 import { Card, Empty, nameOf, titled, to } from "../parts.js";
 
 const HEIGHT = 340, EDGE = 28;
@@ -18,12 +19,15 @@ export function ClusterMap({ id, map }) {
     return () => { sized.disconnect(); removeEventListener("theme", draw); };
   }, [map, id]);
   const here = centres.find(([, , sid]) => sid === id);
-  return html`<${Card} title="Where it lies among the clusters" aside=${html`<span class="quiet">${map?.axes?.length ? map.axes.join(" · ") : "near is alike"}</span>`}>
+  return html`<${Card} title="Where it lies among the clusters" aside=${html`<span class="quiet">${map?.axes?.length ? `across: ${map.axes.map(axis).join(" · up: ")}` : "near is alike"}</span>`}>
     ${map?.points?.length ? html`<div class="map"><canvas ref=${canvas} role="img" aria-label="A map of ${map.points.length} shoppers; ${here ? nameOf(id) : "this cluster"} is drawn in colour"></canvas></div>
       <ul class="map-legend">${centres.map(([, , sid, name]) => html`<li key=${sid} class=${sid === id ? "here" : ""}><a href=${to.segment(sid)}>${titled(name ?? sid)}</a></li>`)}</ul>`
       : html`<${Empty} title="No map yet">It is drawn once clusters were found among enough shoppers.<//>`}
   <//>`;
 }
+
+/** What an axis tells apart most, and how much of all that differs lies along it. */
+const axis = ({ features, share }) => `${features.slice(0, 2).map(([name, weight]) => `${weight < 0 ? "less" : "more"} ${name.replaceAll("_", " ")}`).join(", ")} (${percent(share)})`;
 
 function paint(canvas, map, id) {
   const width = canvas.parentNode.clientWidth, sharp = devicePixelRatio || 1;

@@ -6,8 +6,9 @@ import { NONE, ago, at, brief, count, money, percent, signed, times } from "../f
 import { Ago, Card, Empty, Icon, Kind, Share, Tile, nameOf, titled, to } from "../parts.js";
 import { shopNow, told } from "../stream.js";
 import { ClusterMap } from "./map.js";
+import { grown } from "./segments.js";
 
-const SPANS = [["hour", "1 hour", 3_600_000], ["day", "24 hours", 86_400_000], ["week", "8 days", 691_200_000], ["year", "400 days", 34_560_000_000]];
+const SPANS = [["hour", "1 hour", 3_600_000, 60_000], ["day", "24 hours", 86_400_000, 300_000], ["week", "8 days", 691_200_000, 3_600_000], ["year", "400 days", 34_560_000_000, 3_600_000]];
 const A_PAGE = 20;
 
 export function Segment({ id }) {
@@ -15,7 +16,7 @@ export function Segment({ id }) {
   const focus = told.focus.values;
   if (!segment) return html`<h1>${id}</h1><${Empty} title="No such segment">It may have been removed or renamed: <a class="link" href="#/segments">all segments</a>.<//>`;
   const definition = focus.get("definition") ?? {};
-  const hour = told.shop.values.get(`spark/${id}`)?.hour;
+  const hour = grown({ ...segment, spark: told.shop.values.get(`spark/${id}`) });
   const known = segment.size ? (segment.identified ?? 0) / segment.size : 0;
   return html`
     <div class="page-head">
@@ -25,13 +26,13 @@ export function Segment({ id }) {
     </div>
     <${Rule} kind=${segment.kind} rule=${definition.rule} description=${definition.description} />
     <dl class="tiles">
-      <${Tile} label="Shoppers" value=${count(segment.size)} sub=${hour === undefined || hour === null ? "" : `${signed(hour)} in an hour`} />
+      <${Tile} label="Shoppers" value=${count(segment.size)} sub=${hour === null ? "" : `${signed(hour)} in an hour`} />
       <${Tile} label="In and out, 5 min" value=${html`<span class="in">+${brief(segment.entered_5m)}</span> <span class="out">−${brief(segment.left_5m)}</span>`} />
       <${Tile} label="Known by a user id" value=${percent(segment.identified === undefined ? null : known)} sub="${brief(segment.size - (segment.identified ?? 0))} anonymous" />
       <${Tile} label="Conversion, 24 h" value=${percent(segment.size ? segment.conversion_1d : null)} sub="of its active shoppers" />
       <${Tile} label="Revenue, 24 h" value=${money(segment.revenue_1d)} sub="${segment.aov_1d ? money(segment.aov_1d) : NONE} an order" />
     </dl>
-    <${History} id=${id} minute=${focus.get("minute")} />
+    <${History} id=${id} size=${segment.size} />
     <div class="columns two"><${Lifts} lifts=${focus.get("lifts")} /><${Overlap} id=${id} size=${segment.size} overlap=${focus.get("overlap")} /></div>
     ${segment.kind === "cluster" && html`<${ClusterMap} id=${id} map=${focus.get("map")} />`}
     <${Members} id=${id} size=${segment.size} newest=${focus.get("members")} />
@@ -45,25 +46,28 @@ function Rule({ kind, rule, description }) {
   return html`<p class="in-words"><span class="quiet">Who is in it</span>${titled(first)}${second && second !== first ? html`<span class="quiet"> · ${second}</span>` : ""}</p>`;
 }
 
-function History({ id, minute }) {
+function History({ id, size }) {
   const [span, choose] = useState("hour");
   const [rows, take] = useState(null);
   const [trouble, say] = useState("");
+  const [, , spanMs, stepMs] = SPANS.find(([name]) => name === span);
+  const step = Math.floor((shopNow() ?? 0) / stepMs);
   useEffect(() => {
     const gone = new AbortController();
     fetch(`api/history?segment=${encodeURIComponent(id)}&span=${span}`, { signal: gone.signal })
       .then(async (answer) => { if (!answer.ok) throw new Error(await answer.text()); take(await answer.json()); say(""); })
-      .catch((error) => { if (error.name !== "AbortError") say("The server did not answer: it is asked again with the next minute."); });
+      .catch((error) => { if (error.name !== "AbortError") say("The server did not answer: it is asked again in a minute."); });
     return () => gone.abort();
-  }, [id, span, minute]);
-  const spanMs = SPANS.find(([name]) => name === span)[2];
-  const column = (i, sign = 1) => rows.map((row) => (row[i] === null ? null : sign * row[i]));
+  }, [id, span, step]);
+  // What stands above is the last point; who entered and left in the open minute is told when it is over.
+  const until = rows?.length ? [...rows, [Math.max(shopNow(), rows[rows.length - 1][0] + 1), size, null, null]] : [];
+  const x = until.map((row) => row[0]), column = (i, sign = 1) => until.map((row) => (row[i] === null ? null : sign * row[i]));
   const aside = html`<div class="choice" role="group" aria-label="How far back">${SPANS.map(([name, title]) => html`<button aria-pressed=${name === span} onClick=${() => choose(name)}>${title}</button>`)}</div>`;
   return html`<${Card} title="Size over time" aside=${aside}>
-    ${trouble ? html`<${Empty} title="No history just now">${trouble}<//>` : rows === null ? html`<p class="loading">Reading…</p>` : rows.length < 2 ? html`<${Empty} title="No history yet">It grows by a point each minute while the flow runs.<//>` : html`
-      <${TimeChart} x=${rows.map((r) => r[0])} spanMs=${spanMs} height=${220} label="Shoppers in the segment over ${span}, now ${count(rows[rows.length - 1][1])}" series=${[{ label: "Shoppers", values: column(1), format: count, colour: "--accent" }]} />
+    ${trouble ? html`<${Empty} title="No history just now">${trouble}<//>` : rows === null ? html`<p class="loading">Reading…</p>` : until.length < 3 ? html`<${Empty} title="No history yet">It grows by a point each minute while the flow runs.<//>` : html`
+      <${TimeChart} x=${x} spanMs=${spanMs} height=${220} label="Shoppers in the segment over ${span}, now ${count(size)}" series=${[{ label: "Shoppers", values: column(1), format: count, colour: "--accent" }]} />
       <p class="legend"><span class="in">■ entered</span> <span class="out">■ left</span></p>
-      <${TimeChart} x=${rows.map((r) => r[0])} spanMs=${spanMs} height=${130} label="Shoppers who entered and left over ${span}" series=${[
+      <${TimeChart} x=${x} spanMs=${spanMs} height=${130} label="Shoppers who entered and left over ${span}" series=${[
         { label: "Entered", values: column(2), format: count, colour: "--in", bars: true },
         { label: "Left", values: column(3, -1), format: (v) => count(v === null ? null : -v), colour: "--out", bars: true },
       ]} />`}

@@ -2,14 +2,16 @@
 
 import { html, useState } from "../vendor/preact-htm.module.js";
 import { Spark } from "../charts.js";
-import { KINDS, ago, brief, count, money, percent } from "../format.js";
+import { KINDS, NONE, ago, brief, count, money, percent } from "../format.js";
 import { Delta, Empty, Kind, Share, titled, to } from "../parts.js";
 import { named, shopNow, told } from "../stream.js";
 
+/** By how many it grew in an hour, or since it began. */
+export const grown = ({ size, spark }) => (spark ? size - spark[0] : null);
 const COLUMNS = [
   ["name", "Segment", (s) => s.name.toLowerCase(), "left"],
   ["size", "Shoppers", (s) => s.size],
-  ["hour", "1 h", (s) => s.spark?.hour ?? null],
+  ["hour", "1 h", grown],
   ["spark", "Last hour", null, "left"],
   ["entered_5m", "In, 5 min", (s) => s.entered_5m ?? null],
   ["left_5m", "Out, 5 min", (s) => s.left_5m ?? null],
@@ -58,12 +60,12 @@ export function Segments() {
       <tbody>${found.map((s) => html`<tr key=${s.id}>
         <th scope="row" class="left c-name"><a class="row-link" href=${to.segment(s.id)}>${s.name}</a><${Kind} kind=${s.kind} /></th>
         <td class="right c-size"><span class="n">${count(s.size)}</span><${Share} of=${s.size / most} /></td>
-        <td class="right c-hour">${s.spark ? html`<${Delta} value=${s.spark.hour} />` : "–"}</td>
-        <td class="left c-spark"><${Spark} values=${s.spark?.sizes} tone=${s.spark?.hour < 0 ? "out" : s.spark?.hour > 0 ? "in" : ""} label="Size in the last hour" /></td>
+        <td class="right c-hour">${s.spark ? html`<${Delta} value=${grown(s)} />` : NONE}</td>
+        <td class="left c-spark"><${Spark} values=${s.spark && [...s.spark, s.size]} tone=${grown(s) < 0 ? "out" : grown(s) > 0 ? "in" : ""} label="Size in the last hour" /></td>
         <td class="right c-entered_5m"><span class=${s.entered_5m ? "in" : "quiet"}>${brief(s.entered_5m)}</span></td>
         <td class="right c-left_5m"><span class=${s.left_5m ? "out" : "quiet"}>${brief(s.left_5m)}</span></td>
         <td class="right c-conversion_1d">${percent(s.size ? s.conversion_1d : null)}</td>
-        <td class="right c-aov_1d">${s.aov_1d ? money(s.aov_1d) : "–"}</td>
+        <td class="right c-aov_1d">${s.aov_1d ? money(s.aov_1d) : NONE}</td>
         <td class="right c-at quiet">${ago(s.at, shopNow())}</td>
         <td class="right c-version quiet">v${s.version ?? "?"}</td>
       </tr>`)}</tbody>
