@@ -50,14 +50,14 @@ _SHARE = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 
 
 def bounds(text: str, unit: int) -> Bounds | None:
-    """The range that an amount names, None where it names none.
+    """The range that an amount names, None where it names none, as half a purchase.
 
     >>> bounds("at least 3", COUNT), bounds("> 9.5", MONEY).low, bounds("three", COUNT)
     (Bounds(low=3, high=None, words='at least 3'), 9500001, None)
     """
     if found := _BETWEEN.fullmatch(text):
         low, high = (Decimal(number) * unit for number in found.groups())
-        if low > high:
+        if _up(low) > _down(high):
             return None
         words = f"between {found[1]} and {found[2]}"
         return Bounds(_up(low), _down(high), words)
@@ -75,7 +75,7 @@ def bounds(text: str, unit: int) -> Bounds | None:
             return Bounds(_down(number) + 1, None, words)
         case "less than":
             return Bounds(None, _up(number) - 1, words)
-    return Bounds(_up(number), _down(number), words)
+    return Bounds(_up(number), _down(number), words) if _up(number) == _down(number) else None
 
 
 def span_ms(text: str) -> int | None:

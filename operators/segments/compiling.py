@@ -18,7 +18,6 @@ from operators.segments.language import digest
 from operators.segments.plans import Listener, Plans, listener
 from operators.segments.reading import read
 from operators.segments.store import features_in, uses_in
-from state.errors import UserError
 from state.events import EVENT_TYPES
 
 if TYPE_CHECKING:
@@ -89,13 +88,6 @@ class RuleSet:
     def of(cls, text: str, source: str, *, gap_ms: int) -> RuleSet | None:
         """The rules in a text, None where there are none. Raises UserError."""
         rules = read(text, source)
-        digests: dict[int, str] = {}
-        for rule in rules:
-            if other := digests.get(rule.digest):
-                raise UserError(
-                    f"{source}: `{rule.id}` and `{other}` are the same segment: take one out"
-                )
-            digests[rule.digest] = rule.id
         return cls(rules, gap_ms=gap_ms) if rules else None
 
     def needs(self) -> dict[int, int]:

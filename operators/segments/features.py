@@ -141,6 +141,8 @@ NUMBERS: dict[str, Number] = {
     "top_category_share": Number(SHARE, _top_category_share, TASTES, "share of the top category"),
 }
 
+SHARES = ("cart_rate", "top_category_share")
+"""Numbers from 0 to 1, which may be written as `50 %`."""
 SINCE: dict[str, Since] = {
     "first_seen_days": Since(attrgetter("first_ms"), (FIRST,), "first seen"),
     "last_seen_days": Since(attrgetter("last_ms"), (ANY,), "last seen"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NoReturn
 
 import yaml
@@ -10,6 +11,9 @@ from state.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class Spot:
@@ -43,7 +47,10 @@ class Spot:
         """The text, without what is around it; refused if there is none, with what to write."""
         if not isinstance(self._node, yaml.ScalarNode) or not self._node.value.strip():
             self.refuse(f"expected a text: {instead}")
-        return " ".join(str(self._node.value).split())
+        text = " ".join(str(self._node.value).split())
+        if _CONTROL.search(text):
+            self.refuse("has a control character: take it out")
+        return text
 
     def items(self, instead: str) -> list[Spot]:
         """What is in the list, one at least."""
@@ -91,6 +98,8 @@ def parse(text: str, source: str) -> Spot | None:
     """The whole file; None where nothing is in it. Raises UserError for what is no YAML."""
     try:
         node = yaml.compose(text, yaml.SafeLoader)
+    except RecursionError as error:
+        raise UserError(f"{source}: lies in itself too deep: write it flatter") from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""

@@ -6,12 +6,22 @@ The language is described in docs/segments.md.
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from operators.segments import features
-from operators.segments.amounts import COUNT, DAYS, MONEY, bounds, share_micros, span_ms, span_words
+from operators.segments.amounts import (
+    COUNT,
+    DAYS,
+    MONEY,
+    SHARE,
+    bounds,
+    share_micros,
+    span_ms,
+    span_words,
+)
 from operators.segments.language import (
     NUMBERS_MAX,
     All,
@@ -67,6 +77,14 @@ _KINDS = ("all", "any", "not", "event", "no", "sequence", "segment", "holdout")
 _EXAMPLE = "`purchases >= 3` or `{event: item_view, count: at least 3, within: 24 h}`"
 _SPANS = "write `30 min`, `24 h` or `60 d`"
 _AMOUNTS = "write `at least 3`, `at most 3`, `more than 3`, `less than 3` or `between 3 and 5`"
+_OTHER_WORDS = {"and": "all", "or": "any", "none": "not", "absent": "no", "then": "sequence"}
+NAME_CHARS_MAX = 100
+DEPTH_MAX = 50
+"""How deep conditions may lie in each other, segments that are referred to included."""
+CONDITIONS_MAX = 1000
+"""How many conditions a rule may come to, those of segments it refers to included."""
+_JOINED = re.compile(r"\s(and|or|&&|\|\|)\s")
+_PERCENT = re.compile(r"(-?\d+(?:\.\d+)?)\s*%")
 _COMPARISON = re.compile(
     r"(?P<name>[a-z_.]+)\s*(?P<said>(?:>=|<=|==|!=|=|>|<|is\b|at\b|more\b|less\b|fewer\b|exactly\b"
     r"|between\b).*)"
@@ -101,11 +119,18 @@ class _Reader:
             if "when" not in fields:
                 spot.refuse(f"`when:` is missing: say who is in it, as in `when: {_EXAMPLE}`")
             self._whens[sid] = fields, fields["when"]
-        self._nodes: dict[str, Node] = {}
+        self._nodes: dict[str, tuple[Node, int]] = {}
         self._open: list[str] = []
+        self._depth = self._conditions = 0
 
     def rules(self) -> tuple[Rule, ...]:
-        return tuple(self._rule(sid) for sid in self._entries)
+        rules = tuple(self._rule(sid) for sid in self._entries)
+        known: dict[int, str] = {}
+        for rule in rules:
+            other = known.setdefault(rule.digest, rule.id)
+            if other != rule.id:
+                self._entries[rule.id].refuse(f"is the same segment as `{other}`: take one out")
+        return rules
 
     def _rule(self, sid: str) -> Rule:
         fields, _ = self._whens[sid]
@@ -113,6 +138,10 @@ class _Reader:
         name = sid.replace("-", " ").capitalize()
         if "name" in fields:
             name = fields["name"].text("the name that people see")
+            if len(name) > NAME_CHARS_MAX:
+                fields["name"].refuse(
+                    f"is longer than {NAME_CHARS_MAX} characters: say the rest in `description:`"
+                )
         description = ""
         if "description" in fields:
             description = fields["description"].text("what the segment is for")
@@ -121,17 +150,35 @@ class _Reader:
     def _node_of(self, sid: str) -> Node:
         if sid not in self._nodes:
             self._open.append(sid)
-            self._nodes[sid] = self._node(self._whens[sid][1])
+            before, self._conditions = self._conditions, 0
+            self._nodes[sid] = self._node(self._whens[sid][1]), self._conditions
+            self._conditions = before
             self._open.pop()
-        return self._nodes[sid]
+        node, conditions = self._nodes[sid]
+        self._conditions += conditions
+        return node
 
     def _node(self, spot: Spot) -> Node:
+        self._depth += 1
+        if self._depth > DEPTH_MAX:
+            spot.refuse(f"lies more than {DEPTH_MAX} conditions deep: write it flatter")
+        node = self._one(spot)
+        self._depth -= 1
+        self._conditions += 1
+        if self._conditions > CONDITIONS_MAX:
+            spot.refuse(f"comes to more than {CONDITIONS_MAX:,} conditions: make it smaller")
+        return node
+
+    def _one(self, spot: Spot) -> Node:
         if spot.is_text:
             return _comparison(spot)
         fields = spot.fields(f"a condition, as in {_EXAMPLE}")
         kinds = [kind for kind in _KINDS if kind in fields]
         if len(kinds) != 1:
             said = f"both `{kinds[0]}` and `{kinds[1]}`" if kinds else "none"
+            for word in () if kinds else fields:
+                meant = _OTHER_WORDS.get(word.lower(), word.lower())
+                said += f" (for `{word}` write `{meant}`)" if meant in _KINDS else ""
             spot.refuse(f"a condition has one of {', '.join(_KINDS)}, this has {said}")
         kind = kinds[0]
         readers: dict[str, Callable[[Spot, dict[str, Spot]], Node]] = {
@@ -179,7 +226,7 @@ class _Reader:
     def _holdout(self, spot: Spot, fields: dict[str, Spot]) -> Node:
         spot.only(fields, ("holdout", "salt"), "`holdout`")
         share = share_micros(fields["holdout"].text("a share, as in `10 %`"))
-        if share is None:
+        if not share:
             fields["holdout"].refuse("is no share: write `10 %`, at most `100 %`")
         salt = self._open[-1]
         if "salt" in fields:
@@ -198,17 +245,28 @@ def _comparison(spot: Spot) -> Node:
         spot.refuse(f"there is no feature `{name}`{close}: {', '.join(features.NAMES)}")
     if name in features.TEXTS:
         return _text(spot, name, said)
+    return _number(spot, name, said)
+
+
+def _number(spot: Spot, name: str, said: str) -> Node:
     unit = DAYS
     if name in features.NUMBERS:
         unit = features.NUMBERS[name].unit
     elif name in features.SESSION:
         unit = features.SESSION[name].unit
+    if name in features.SHARES:
+        said = _PERCENT.sub(lambda found: f"{Decimal(found[1]) / 100:f}", said)
     opposite = said.startswith(("!=", "is not "))
     if opposite:
         said = re.sub(r"^(?:!=|is not)", "=", said)
     amount = bounds(said, unit)
+    if amount is None and (joined := _JOINED.search(said)):
+        word = "all" if joined[1] in ("and", "&&") else "any"
+        spot.refuse(f"is more than one condition: write them as a list below `{word}:`")
     if amount is None:
         spot.refuse(f"`{said}` is no amount: {_AMOUNTS}, or `>=`, `<=`, `>`, `<`, `=`")
+    if name in features.SHARES and max(amount.low or 0, amount.high or 0) > SHARE:
+        spot.refuse(f"`{name}` is a share of 1: write `{name} >= 0.5` or `{name} >= 50 %`")
     if name in features.SINCE:
         if amount.low == amount.high:
             spot.refuse("is exact to the ms and so never true: write `between 3 and 4`")
@@ -249,6 +307,11 @@ def _event(spot: Spot, fields: dict[str, Spot]) -> Node:
     unit = SUMS[kind] if measure.startswith("sum") else COUNT
     amount = _amount(fields[measure], unit)
     highest = max(amount.low or 0, amount.high or 0)
+    if not measure.startswith("sum"):
+        if amount.high is None and (amount.low or 0) <= 0:
+            fields[measure].refuse("is so of everybody: write at least 1")
+        if amount.high is not None and amount.high < 0:
+            fields[measure].refuse("is so of nobody: a count is 0 or more")
     if measure.startswith("distinct") and highest >= NUMBERS_MAX:
         fields[measure].refuse(f"is kept up to {NUMBERS_MAX - 1}: write a smaller number")
     return Window(events, measure, amount, within_ms)
