@@ -8,6 +8,7 @@ import numpy as np
 
 from operators.learners.heaviest import among, grown, run_starts
 from operators.learners.table import Kept, Table
+from operators.ranking import ascending
 from state.interactions import NOBODY
 from state.marks import Marks
 
@@ -48,7 +49,7 @@ class Contexts(Kept):
         if not n:
             return np.empty((0, reach), np.int32)
         self._grow(int(shopper.max()) + 1)
-        order = shopper.argsort(kind="stable")
+        order = ascending(shopper)
         first = run_starts(shopper[order])
         who = shopper[order[first]]
         group = np.repeat(np.arange(len(first)), np.diff(first, append=n))

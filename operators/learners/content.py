@@ -131,38 +131,47 @@ class Content(Kept):
         of = np.append(np.full(reach, KIND), BRAND)
         group = np.where(like >= 0, self.group[safe, of], NOBODY)
         item, weight = self.table.take(group)
-        there = np.where(item >= 0, item, 0)
-        closeness = self._closeness(there, safe)
+        closeness, stays = self._closeness(np.maximum(item, 0), safe)
         # A place may still hold an item that has become another, or is in another group now.
-        stays = (item >= 0) & (self.group[there, of[:, None]] == group[:, :, None])
+        stays &= item >= 0
         by_step = np.float32(self.fading) ** np.append(np.arange(reach), 0).astype(np.float32)
         tiny = np.finfo(np.float32).tiny
         most = np.maximum(weight.max(axis=(1, 2), keepdims=True), tiny)
         share = np.log(np.maximum(weight / most, tiny))
         score = np.exp(closeness + share * np.float32(self.popular))
-        score *= by_step[:, None] * stays
-        because = np.repeat(like, self.table.width, axis=1)
-        wide = because.shape
+        score *= by_step[:, None]
+        wide = (len(like), -1)
         return best_items(
             np.where(stays, item, NOBODY).reshape(wide),
             score.reshape(wide),
-            because,
+            np.repeat(like, self.table.width, axis=1),
             k,
             repeats=reach + 1,
         )
 
-    def _closeness(self, item: Rows, like: Rows) -> Weights:
-        """How close items [n, r, w] are to one each [n, r], in the exponent."""
+    def _closeness(self, item: Rows, like: Rows) -> tuple[Weights, NDArray[np.bool_]]:
+        """How close items [n, r, w] are to one each [n, r], in the exponent.
+
+        And which of them are of the same kind, or in the last r of the same brand.
+        """
         kind, brand, price, text = map(np.float32, self.closeness)
-        groups, to = self.group[item], self.group[like][:, :, None]
-        same = (groups == to) & (to >= 0)
-        apart = self.price[item] - self.price[like][:, :, None]
-        near = price * np.exp(np.abs(apart) * np.float32(-2))
-        own = same[..., KIND]
-        close = kind * own + brand * np.where(own, 1, np.float32(0.5)) * same[..., BRAND]
-        close += np.where(np.isnan(near), 0, near) * own
-        close += text * self.names.alike(self.code[item], self.code[like][:, :, None])
-        return np.asarray(close, np.float32)
+        groups, to = self.group.take(item, axis=0), self.group[like][:, :, None]
+        own = groups[..., KIND] == to[..., KIND]
+        own &= to[..., KIND] >= 0
+        branded = groups[..., BRAND] == to[..., BRAND]
+        branded &= to[..., BRAND] >= 0
+        by_group = np.array([0, kind, brand * np.float32(0.5), kind + brand], np.float32)
+        close = by_group.take(own + np.uint8(2) * branded)
+        near = self.price.take(item) - self.price[like][:, :, None]
+        np.abs(near, out=near)
+        near = price * np.exp(near * np.float32(-2))
+        near[np.isnan(near)] = 0
+        close += near * own
+        codes = self.code[like][:, :, None]
+        if codes.any():
+            close += text * self.names.alike(self.code.take(item), codes)
+        own[:, -1] = branded[:, -1]
+        return close, own
 
     def forget_shoppers(self, rows: Rows) -> None:
         """Nothing here is about a shopper."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from operators.learners.table import Kept, Table
-from operators.ranking import descending
+from operators.ranking import ascending, descending
 from state.interactions import NOBODY
 from state.marks import Marks
 
@@ -131,14 +131,14 @@ class HeaviestPartners(Kept):
         if doublings := self.clock.advance(at_ms):
             fade(self.weight, doublings)
             self._marks.mark_all()
-        pair = row.astype(np.int64) << 32 | partner
+        bits = int(partner.max()).bit_length()
+        pair = row.astype(np.int64) << bits | partner
         # Stable, so that equal pairs are summed in order of arrival on every machine.
-        order = pair.argsort(kind="stable")
+        order = ascending(pair)
         pair = pair[order]
         starts = run_starts(pair)
         gain = np.add.reduceat((weight * self.clock.growth(at_ms))[order], starts)
-        pair = pair[starts]
-        row, partner = (pair >> 32).astype(np.int32), pair.astype(np.int32)
+        row, partner = row[order[starts]], partner[order[starts]]
         self._grow(int(row[-1]) + 1)
         self.changed[row] = True
         self._marks.mark(row)
@@ -152,7 +152,7 @@ class HeaviestPartners(Kept):
         """Newcomers, sorted by row, each at most once a row."""
         if not len(row):
             return
-        order = (row.astype(np.int64) << 32 | descending(gain)).argsort(kind="stable")
+        order = ascending(row.astype(np.int64) << 32 | descending(gain))
         row, partner, gain = row[order], partner[order], gain[order]
         first = run_starts(row)
         count = np.diff(first, append=len(row))

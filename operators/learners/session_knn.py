@@ -12,7 +12,7 @@ import numpy as np
 from operators.contexts import LONG_AGO_MS, Contexts
 from operators.learners.heaviest import grown, run_starts
 from operators.learners.table import Kept, Table
-from operators.ranking import best_items, first_seen, heaviest, sums
+from operators.ranking import ascending, best_items, first_seen, heaviest, sums
 from state.interactions import NOBODY, Lists, empty_lists
 from state.marks import Marks
 
@@ -96,7 +96,7 @@ class SessionKnn(Kept):
         self.visits = grown(self.visits, rows, 0)
         self._marks.reach(rows)
         self.items = max(self.items, rows)
-        order = item.argsort(kind="stable")
+        order = ascending(item)
         item, shopper = item[order], shopper[order]
         first = run_starts(item)
         count = np.diff(first, append=len(item))
@@ -147,8 +147,10 @@ class SessionKnn(Kept):
         visitor = self.visitor.take(rows, axis=0)
         visitor[~known] = NOBODY
         visitor[visitor == shopper[:, None, None]] = NOBODY
-        # The newest of a ring is at the place before the next one to be written.
-        age = (self.visits[rows][:, :, None] - 1 - np.arange(self.recent)) % self.recent
+        # The newest of a ring is at the place before the next one to be written. What is behind it was
+        # written a round ago: there a place below 0 counts from the end.
+        newest = (self.visits[rows] - 1) % self.recent
+        age = newest[:, :, None] - np.arange(self.recent)
         by_step = np.float32(self.fading) ** np.arange(reach, dtype=np.float32)
         score = self._by_age[age] * by_step[:, None]
         wide = (n, reach * self.recent)
