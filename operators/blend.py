@@ -1,7 +1,8 @@
 """One list out of several learners' lists, by what each proved to be worth lately.
 
-How learners prove themselves: before a batch is learned, the lists they would have shown are held
-against some of the events in it (prequential evaluation, Gama, Sebastiao and Rodrigues, 2013).
+How learners prove themselves: what they named when a list was made is held against its shopper's next
+click (prequential evaluation, Gama, Sebastiao and Rodrigues, 2013). Before the first list is made, what
+they would have named is held against some of the events of a batch that is not learned yet.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import numpy as np
 
 from operators.captions import reason_row
 from operators.learners.table import Kept
-from operators.mixture import PLACES, Mixture, situation
+from operators.mixture import Mixture, situation
+from operators.pending import Named, Pending, named
 from operators.ranking import heaviest, sums
 from operators.signals import BELIEFS
 from state.interactions import NOBODY, VIEW, Lists, Requests
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from operators.learners.table import Arrays
     from operators.mixture import SignsOf
     from operators.signals import Against
-    from state.interactions import Interactions, Rows, Weights
+    from state.interactions import Interactions, Rows, Times, Weights
 
     Shares = NDArray[np.float64]
 
@@ -33,8 +35,9 @@ RUN = 256
 RUNS_FIRST = 16
 JUDGED_EVERY = 16
 """Events are judged in runs of `RUN`: the first `RUNS_FIRST` all, of the next as many every second one,
-and so on down to one in `JUDGED_EVERY`. So it does not depend on how the stream is cut into batches, and
-most small batches have none: half of what judging a few costs is the same for many."""
+and so on down to one in `JUDGED_EVERY`."""
+REMEMBERED_EVERY = 8
+"""Lists that were made are remembered in like manner, down to one in so many."""
 ROWS_AT_ONCE = 256
 """Lists mixed together: the columns in between then stay in the cache."""
 
@@ -69,6 +72,7 @@ class Blend(Kept):
         self.memory = memory
         self._against = against
         self.mixture = Mixture(names, beliefs, memory, BELIEFS if against else ())
+        self.pending = Pending(names)
         self.hits: Shares = np.zeros(len(names))
         self.judged = 0.0
         self.events = 0
@@ -84,28 +88,49 @@ class Blend(Kept):
         gain = np.maximum((said[:-1].mean(axis=0) + said[-1]).sum(axis=1), 0)
         return np.asarray(gain / max(gain.sum(), np.finfo(np.float64).tiny))
 
-    def judge(self, batch: Interactions, would_show: Callable[[Requests], Sequence[Lists]]) -> None:
-        """Hold learners' lists against a sample of a batch that none of them has learned yet.
+    def remember(self, requests: Requests, lists: Sequence[Lists], at_ms: Times) -> None:
+        """Lists are made of the learners' lists: those of a sample are judged by the next click.
 
-        `would_show` gives the lists in the order of `names`.
+        `at_ms` are the newest clicks of the shoppers, each of whom comes once.
         """
-        run = (self.events + np.arange(len(batch))) // RUN
+        every = min(1 + self.events // (RUN * RUNS_FIRST), REMEMBERED_EVERY)
+        rows = self.pending.sample(requests.shopper, at_ms, every)
+        of = named(lists, situation(requests.context), rows)
+        self.pending.remember(requests.shopper[rows], of, at_ms[rows])
+
+    def judge(self, batch: Interactions, would_show: Callable[[Requests], Sequence[Lists]]) -> None:
+        """Hold learners' lists against a batch that none of them has learned yet.
+
+        `would_show` gives the lists in the order of `names`, as long as none was made to be read.
+        """
+        case, of = self._stood(batch) if self.pending.slots else self._now(batch, would_show)
         self.events += len(batch)
-        is_judged = run % np.minimum(1 + run // RUNS_FIRST, JUDGED_EVERY) == 0
-        case = np.flatnonzero(is_judged & cases(batch))
         if not len(case):
             return
-        context, came = batch.context[case], batch.item[case]
-        requests = Requests(batch.shopper[case], context, batch.at_ms[case])
-        lists = would_show(requests)
-        item = np.stack([one.item[:, :PLACES] for one in lists], axis=1)
-        score = np.stack([one.score[:, :PLACES] for one in lists], axis=1)
+        came = batch.item[case]
+        requests = Requests(batch.shopper[case], batch.context[case], batch.at_ms[case])
         kept = (1 - 1 / self.memory) ** len(case)
-        self.hits = self.hits * kept + (item == came[:, None, None]).any(axis=2).sum(axis=0)
+        hit = (of.item == came[:, None, None]).any(axis=2)
+        self.hits = self.hits * kept + hit.sum(axis=0)
         self.judged = self.judged * kept + len(case)
-        self.mixture.learn(
-            item, score, situation(context), came, lambda part: self._signs_of(requests.part(part))
-        )
+        self.mixture.learn(*of, came, lambda part: self._signs_of(requests.part(part)))
+
+    def _stood(self, batch: Interactions) -> tuple[NDArray[np.intp], Named]:
+        """The clicks that came after lists that are remembered, and those."""
+        case, of = self.pending.take(batch)
+        kept = cases(batch)[case]
+        return case[kept], Named(of.item[kept], of.score[kept], of.situation[kept])
+
+    def _now(
+        self, batch: Interactions, would_show: Callable[[Requests], Sequence[Lists]]
+    ) -> tuple[NDArray[np.intp], Named]:
+        """A sample of clicks, and lists that would have been made at that moment."""
+        run = (self.events + np.arange(len(batch))) // RUN
+        is_judged = run % np.minimum(1 + run // RUNS_FIRST, JUDGED_EVERY) == 0
+        case = np.flatnonzero(is_judged & cases(batch))
+        context = batch.context[case]
+        lists = would_show(Requests(batch.shopper[case], context, batch.at_ms[case]))
+        return case, named(lists, situation(context), np.arange(len(case)))
 
     def mix(self, requests: Requests, lists: Sequence[Lists], k: int) -> Lists:
         """The learners' lists, in the order of `names`, as one of at most k items a request.

@@ -33,8 +33,8 @@ RATE = 0.2
 """The first step of the weights; Adagrad makes the later ones smaller."""
 STEADY = 1.0
 """Added to the moments of past gradients, so that a few cases do not move a weight by `RATE`."""
-CASES_AT_ONCE = 128
-"""Cases between two steps of the weights."""
+CASES_AT_ONCE, CASES_FIRST = 128, 8
+"""Cases between two steps of the weights, however the stream is cut: the first steps have fewer."""
 
 DEPTHS = (1, 2, 4)
 SITUATIONS = 2 * (len(DEPTHS) + 1)
@@ -99,6 +99,8 @@ class Mixture:
         self.moments = np.zeros((*self.weights.shape, *self.weights.shape[1:]), np.float32)
         self.sign_weights = np.array(signs, np.float64)
         self.sign_squares = np.zeros(len(signs))
+        self.cases = 0
+        self._wait()
 
     def with_signs(self, of: Sums, signs: Weights | None) -> Sums:
         """Sums with what signs of their items say added."""
@@ -138,11 +140,22 @@ class Mixture:
         signs_of: Callable[[slice], SignsOf | None] = lambda part: None,
     ) -> None:
         """Learn what came after lists [n, learners, places] that stood, in their order."""
-        for start in range(0, len(came), CASES_AT_ONCE):
-            part = slice(start, start + CASES_AT_ONCE)
-            self._step(item[part], score[part], situations[part], came[part], signs_of(part))
+        start = 0
+        while start < len(came):
+            wanted = min(CASES_AT_ONCE, CASES_FIRST + self.cases // 8)
+            part = slice(start, start + wanted - len(self._pulls))
+            self._pull(item[part], score[part], situations[part], came[part], signs_of(part))
+            if len(self._pulls) == wanted:
+                self._step()
+            start = part.stop
 
-    def _step(
+    def _wait(self) -> None:
+        """Begin with the next step: no case waits for it."""
+        self._pulls: Weights = np.empty((0, self.weights[0].size), np.float32)
+        self._situations: NDArray[np.intp] = np.empty(0, np.intp)
+        self._sign_pull = np.zeros(len(self.sign_weights))
+
+    def _pull(
         self,
         item: Rows,
         score: Weights,
@@ -150,6 +163,7 @@ class Mixture:
         came: Rows,
         signs_of: SignsOf | None,
     ) -> None:
+        """The gradients of cases, float32[n, learners * FEATURES], which wait for a step."""
         n = len(came)
         values = features(item, score)
         of = sums(item.reshape(n, -1), self._said(values, situations))
@@ -161,12 +175,21 @@ class Mixture:
         by_place = np.zeros(item.size, np.float32)
         by_place[of.source] = np.repeat(missed, of.sizes)
         pull = np.matmul(by_place.reshape(n, item.shape[1], 1, -1), values)[:, :, 0]
-        self._follow(pull.reshape(n, -1), situations)
+        self._pulls = np.concatenate([self._pulls, pull.reshape(n, -1)])
+        self._situations = np.concatenate([self._situations, situations])
         if signs is not None:
-            of_signs = missed @ signs
+            self._sign_pull += missed @ signs
+
+    def _step(self) -> None:
+        """A step along the gradients of all cases that waited for it."""
+        n, of_signs = len(self._pulls), self._sign_pull
+        self._follow(self._pulls, self._situations)
+        if of_signs.any():
             self.sign_squares *= (1 - 1 / self.memory) ** n
             self.sign_squares += of_signs**2
             self.sign_weights += RATE * of_signs / np.sqrt(self.sign_squares + STEADY)
+        self.cases += n
+        self._wait()
 
     def _follow(self, pull: Weights, situations: NDArray[np.intp]) -> None:
         """A step along gradients float32[n, learners * FEATURES], by the moments of all so far."""
@@ -189,7 +212,18 @@ class Mixture:
         }
         moments = {f"moments/{a}/{b}": self._moments_of(a, b).copy() for a, b in self._pairs()}
         signs = {"sign_weights": self.sign_weights, "sign_squares": self.sign_squares}
-        return {**weights, **moments, **{name: array.copy() for name, array in signs.items()}}
+        width = len(FEATURES)
+        pulls = {
+            f"pulls/{name}": self._pulls[:, width * place : width * (place + 1)]
+            for place, name in enumerate(self.names)
+        }
+        waiting = {
+            "pull_situations": self._situations,
+            "sign_pull": self._sign_pull,
+            "cases": np.array([self.cases]),
+        }
+        rest = {**pulls, **waiting, **signs}
+        return {**weights, **moments, **{name: array.copy() for name, array in rest.items()}}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Take over what `small` gave; a learner that is not in it keeps what it began with."""
@@ -206,6 +240,17 @@ class Mixture:
         if "sign_weights" in arrays and len(arrays["sign_weights"]) == len(self.sign_weights):
             self.sign_weights = arrays["sign_weights"].astype(np.float64)
             self.sign_squares = arrays["sign_squares"].astype(np.float64)
+        if "cases" in arrays:
+            self._restore_waiting(arrays)
+
+    def _restore_waiting(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        self.cases = int(arrays["cases"][0])
+        self._situations = arrays["pull_situations"].astype(np.intp)
+        nothing = np.zeros((len(self._situations), len(FEATURES)), np.float32)
+        of_learners = [arrays.get(f"pulls/{name}", nothing) for name in self.names]
+        self._pulls = np.concatenate(of_learners, axis=1).astype(np.float32)
+        if len(arrays["sign_pull"]) == len(self.sign_weights):
+            self._sign_pull = arrays["sign_pull"].astype(np.float64)
 
     def _pairs(self) -> Iterator[tuple[str, str]]:
         """Each learner with itself and those after it."""

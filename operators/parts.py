@@ -159,6 +159,7 @@ class Parts(Kept):
         heir = self.shoppers.row(user) if user else NOBODY
         row = self.shoppers.find(shopper)
         self.contexts.leave(row, heir)
+        self.blend.pending.forget_shoppers(np.array([row], np.int32))
         self.served.forget_shoppers(np.array([row], np.int32))
         self.written.forget(np.array([row], np.int32))
         self.rules.leave(row, heir)
@@ -171,6 +172,7 @@ class Parts(Kept):
             learner.forget_shoppers(rows)
         self.bought.forget_shoppers(rows)
         self.contexts.forget_shoppers(rows)
+        self.blend.pending.forget_shoppers(rows)
         self.served.forget_shoppers(rows)
         self.rules.bought.forget_shoppers(rows)
         self.against.forget_shoppers(rows)
@@ -185,6 +187,7 @@ class Parts(Kept):
         self.bought.forget_items(rows)
         self.of_all.forget_items(rows)
         self.contexts.forget_items(rows)
+        self.blend.pending.forget_items(rows)
         self.served.forget_items(rows)
         self.seen.forget(rows)
         self.rules.bought.forget_items(rows)
@@ -235,6 +238,7 @@ class Parts(Kept):
             "scoped": self.of_all.scoped,
             "contexts": self.contexts,
             "blend": self.blend,
+            "pending": self.blend.pending,
             "seen": self.seen,
             "served": self.served,
             "had": self.rules.bought,

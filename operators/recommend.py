@@ -77,11 +77,13 @@ class Recommender(Parts):
             self.exploration.remember(requests, ranked.explored)
         known = requests.shopper >= 0
         self.written.remember(requests.shopper[known], ranked.lists.item[known], now_ms)
+        at_ms = self.contexts.newest_ms(requests.shopper, now_ms)
+        self.blend.remember(requests, lists, at_ms)
         kept = self.served.sample(requests.shopper)
         shown = [Lists(one.item[kept], one.score[kept], one.because[kept]) for one in lists]
         item, shopper = ranked.lists.item[kept], requests.shopper[kept]
         by = self.blend.said_by(requests.context[kept], shown, item)
-        self.served.remember(shopper, item, by, self.contexts.newest_ms(shopper, now_ms))
+        self.served.remember(shopper, item, by, at_ms[kept])
         return ranked
 
     def rank_apart(self, shoppers: Sequence[str], now_ms: int) -> dict[str, RankedLists]:

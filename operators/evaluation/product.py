@@ -68,6 +68,7 @@ class Product:
             lists = [
                 _left(of, without, recommender.asked.pool, len(recommender.items)) for of in lists
             ]
+        recommender.blend.remember(asked, lists, asked.now_ms)
         named = {} if self._only else dict(zip(self._names, lists, strict=True))
         named[self._only or BLEND] = recommender.listing.listed(asked, lists, k)[0]
         return [

@@ -1,0 +1,189 @@
+"""The blend learns from lists as they stood when they were made, once their shoppers click."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from operators.blend import REMEMBERED_EVERY, RUN, RUNS_FIRST, Blend
+from operators.pending import SLOTS, WAIT_MAX_MS, Pending
+from state.interactions import CART, NOBODY, VIEW, Interactions, Lists, Requests, empty_lists
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+A, B, C = range(3)
+ANN, BOB = range(2)
+MADE_MS = 1_700_000_000_000
+
+
+def listed(*items: int, times: int = 1) -> Lists:
+    lists = empty_lists(times, 3)
+    lists.item[:, : len(items)] = items
+    lists.score[:, : len(items)] = np.arange(len(items), 0, -1)
+    return lists
+
+
+def made(blend: Blend, shoppers: Sequence[int], first: int, second: int) -> None:
+    """Shoppers get lists; each of the two learners named one item for them."""
+    n = len(shoppers)
+    requests = Requests(
+        np.array(shoppers, np.int32), np.full((n, 1), C, np.int32), np.full(n, MADE_MS)
+    )
+    lists = [listed(first, times=n), listed(second, times=n)]
+    blend.remember(requests, lists, np.full(n, MADE_MS))
+
+
+def clicked(
+    blend: Blend, *pairs: tuple[int, int], after_ms: int = 1, kind: int = VIEW, context: int = C
+) -> None:
+    shopper, item = np.array(pairs, np.int32).T
+    n = len(pairs)
+    batch = Interactions(
+        shopper,
+        item,
+        np.full(n, kind, np.int8),
+        np.ones(n, np.float32),
+        np.full(n, MADE_MS + after_ms),
+        np.full((n, 1), context, np.int32),
+    )
+    blend.judge(batch, at_the_moment)
+
+
+def at_the_moment(requests: Requests) -> list[Lists]:
+    n = len(requests)
+    return [listed(times=n), listed(times=n)]
+
+
+def two() -> Blend:
+    return Blend(("first", "second"), (0.5, 0.5))
+
+
+def rates(blend: Blend) -> tuple[float, float, float]:
+    """How many lists were judged, and how often each learner's held the click."""
+    first, second = blend.hit_rates().values()
+    return round(blend.judged, 2), round(first, 2), round(second, 2)
+
+
+def test_a_click_is_held_against_what_was_named_when_the_list_was_made() -> None:
+    blend = two()
+    made(blend, [ANN], A, B)
+    clicked(blend, (ANN, B))
+    assert rates(blend) == (1, 0, 1)
+
+
+def test_a_list_is_judged_once() -> None:
+    blend = two()
+    made(blend, [ANN], A, B)
+    clicked(blend, (ANN, B), (ANN, A), (BOB, A))
+    clicked(blend, (ANN, A))
+    assert rates(blend) == (1, 0, 1)
+
+
+def test_the_newest_list_is_the_one_that_is_read() -> None:
+    blend = two()
+    made(blend, [ANN], A, B)
+    made(blend, [ANN], B, A)
+    clicked(blend, (ANN, B))
+    assert rates(blend) == (1, 1, 0)
+
+
+@pytest.mark.parametrize("after_ms", [-1, WAIT_MAX_MS])
+def test_a_click_before_the_list_and_one_after_it_expired_are_no_cases(after_ms: int) -> None:
+    blend = two()
+    made(blend, [ANN], A, B)
+    clicked(blend, (ANN, B), after_ms=after_ms)
+    clicked(blend, (ANN, B))
+    assert blend.judged == 0
+
+
+def test_the_cart_of_what_was_just_looked_at_is_no_case() -> None:
+    blend = two()
+    made(blend, [ANN], A, B)
+    clicked(blend, (ANN, C), kind=CART)
+    assert blend.judged == 0
+
+
+def test_before_the_first_list_the_moment_is_judged() -> None:
+    blend = two()
+    clicked(blend, (ANN, B), (ANN, A))
+    assert rates(blend) == (2, 0, 0)
+
+
+def test_who_is_right_when_lists_are_read_leads_though_wrong_at_the_moment() -> None:
+    blend = two()
+    for _ in range(300):
+        made(blend, [ANN, BOB], A, B)
+        clicked(blend, (ANN, B), (BOB, B))
+    first, second = blend.weights()
+    assert second > 0.9 > 0.1 > first
+
+
+def test_shoppers_who_are_no_more_are_not_judged_and_items_not_named() -> None:
+    blend = two()
+    made(blend, [ANN, BOB], A, B)
+    blend.pending.forget_shoppers(np.array([ANN, 7, SLOTS + BOB], np.int32))
+    blend.pending.forget_items(np.array([B], np.int32))
+    clicked(blend, (ANN, A), (BOB, B))
+    assert rates(blend) == (1, 0, 0)
+
+
+def test_lists_remembered_are_a_sample_and_bounded() -> None:
+    blend = two()
+    blend.events = RUN * RUNS_FIRST * REMEMBERED_EVERY
+    everybody = range(2 * REMEMBERED_EVERY * SLOTS)
+    for start in range(0, len(everybody), SLOTS):
+        made(blend, everybody[start : start + SLOTS], A, B)
+    assert blend.pending.slots <= SLOTS
+    shopper, at_ms = np.arange(16_000, dtype=np.int32), np.full(16_000, MADE_MS)
+    samples = [Pending.sample(shopper, at_ms + 1000 * second, 16) for second in range(16)]
+    assert {len(sample) for sample in samples} == {1000}
+    assert len(np.unique(np.concatenate(samples))) > 10_000
+
+
+def test_what_is_remembered_goes_on() -> None:
+    blend, restored, later = two(), two(), Blend(("second", "third"), (0.5, 0.5))
+    made(blend, [ANN, BOB], A, B)
+    clicked(blend, (BOB, B))
+    for one in (restored, later):
+        one.restore(blend.arrays())
+        one.pending.restore(blend.pending.arrays())
+    for one in (blend, restored, later):
+        clicked(one, (ANN, B), (BOB, B))
+    assert rates(restored) == rates(blend) == (2, 0, 1)
+    assert later.hit_rates() == {"second": 1, "third": 0}
+    for ours, theirs in ((blend, restored), (blend.pending, restored.pending)):
+        stored = theirs.arrays()
+        for name, array in ours.arrays().items():
+            assert np.array_equal(stored[name], array), name
+
+
+def test_only_what_changed_is_handed_over() -> None:
+    blend = two()
+    made(blend, range(100), A, B)
+    [table] = blend.pending.tables()
+    assert table.marks is not None
+    assert len(table.marks.take(blend.pending.slots)) == 100
+    clicked(blend, (7, B), (9, A))
+    assert table.marks.take(blend.pending.slots).tolist() == [7, 9]
+
+
+@pytest.mark.parametrize("size", [1, 7, 100])
+def test_steps_do_not_depend_on_how_clicks_are_cut(size: int) -> None:
+    draw = np.random.default_rng(3)
+    came = draw.integers(0, 3, 400).tolist()
+    whole, cut = two(), two()
+    for blend, parts in ((whole, 400), (cut, size)):
+        made(blend, range(400), A, B)
+        for start in range(0, 400, parts):
+            clicked(blend, *list(enumerate(came))[start : start + parts])
+    assert whole.weights() == pytest.approx(cut.weights(), rel=1e-5)
+    assert whole.weights().tolist() != two().weights().tolist()
+
+
+def test_nobody_is_remembered_of_whom_nothing_is_known() -> None:
+    blend = two()
+    made(blend, [NOBODY], A, B)
+    assert blend.pending.slots == 0
