@@ -172,11 +172,11 @@ def speed(recommender: Recommender, items: int) -> tuple[dict[str, float], float
         _time(owner, "learn_many", f"  learn {type(owner).__name__}", spent_s)
     for learner in recommender.learners:
         _time(learner, "candidates", f"  rank {type(learner).__name__}", spent_s)
-    for method in ("judge", "mix"):
+    for method in ("judge", "remember", "mix"):
         _time(recommender.blend, method, f"  blend {method}", spent_s)
     _time(recommender.contexts, "advance", "  contexts", spent_s)
     _time(recommender, "learn", "learn", spent_s)
-    _time(recommender, "rank", "rank", spent_s)
+    _time(recommender, "serve", "rank", spent_s)
 
     for batch in introduced(items):
         recommender.learn(batch)
@@ -187,7 +187,7 @@ def speed(recommender: Recommender, items: int) -> tuple[dict[str, float], float
             events = lists = 0
         shoppers = list(dict.fromkeys(batch.shoppers))
         recommender.learn(batch)
-        ranked = recommender.rank(shoppers, max(batch.at_ms))
+        ranked = recommender.serve(shoppers, max(batch.at_ms))
         began_s = time.process_time()
         ranked.entries()
         spent_s["entries"] += time.process_time() - began_s
