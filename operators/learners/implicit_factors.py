@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.sparse import csr_array
+from scipy.sparse import csc_array
 
 from operators.learners.descent import step, turn, unit
 from operators.learners.growing import Growing
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 BLOCK = 512
 """Events learned at once. The caller's batches may have any length."""
+WORTH_MIN = np.float32(-60.0)
+"""The least that a row is worth in a block, as a logarithm: what can be divided by."""
 WEIGHED_EVENTS = 65_536
 """Events that the mean weight reaches back over."""
 FADING = -0.7
@@ -115,45 +117,49 @@ class ImplicitFactors(Kept):
         drawn = self.live.sample(self._rng, settings.sampled)
         held = np.concatenate([items, drawn])
         there = share > 0
+        n_near = there.sum(axis=1)
         rows, at, n_held = self._different(held, near[there])
-        vectors = self.vectors.take(rows, axis=0)
-        begins = np.append(0, np.cumsum(there.sum(axis=1)))
-        of_sessions = csr_array((share[there], at[len(held) :], begins), (len(items), len(rows)))
-        session, length = unit(of_sessions @ vectors)
+        vectors, around = self.vectors.take(rows, axis=0), self.vectors.take(near, axis=0)
+        session, length = unit(np.matmul(share[:, None], around)[:, 0])
 
+        # How much each row is worth whatever the session, by bias and by how seldom it is held.
         against = vectors[:n_held]
-        sharpness = np.float32(settings.sharpness)
-        offset = self._bias.rows[rows[:n_held]] - np.log(
+        worth = self._bias.rows[rows[:n_held]] - np.log(
             self.live.chances(rows[:n_held], len(drawn), len(items))
         )
-        # Cosines are at most 1, so one number for all rows keeps their exponentials finite.
-        offset -= offset.max()
+        worth = np.exp(np.maximum(worth - worth.max(), WORTH_MIN))
+        sharpness = np.float32(settings.sharpness)
         wrong = (session * sharpness) @ against.T
-        wrong += offset
         np.exp(wrong, out=wrong)
         # What was thought of each, less what came: the gradient of the logarithmic loss, up to a
-        # number for each event, which is cheaper to bring in where there are fewer columns.
-        total: Weights = np.matmul(wrong, np.ones(n_held, np.float32))
-        wrong[np.arange(len(items)), at[: len(items)]] -= total
+        # number for each event and each row, which are cheaper to bring in where there are fewer.
+        total: Weights = np.matmul(wrong, worth)
+        came = at[: len(items)]
+        wrong[np.arange(len(items)), came] -= total / worth[came]
         much = weights / total
-        by_bias: Weights = np.matmul(much, wrong)
+        by_bias: Weights = np.matmul(much, wrong) * worth
         much *= sharpness
 
-        pull: Weights = np.matmul(wrong, against)
+        pull: Weights = np.matmul(wrong, against * worth[:, None])
         pull *= much[:, None]
         pull -= session * np.vecdot(pull, session)[:, None]
         pull /= length
-        gradient: Weights = of_sessions.T @ pull
-        gradient[:n_held] += wrong.T @ (session * much[:, None])
-        self._learn_places(pull, share, near)
+        of_near = (share[there], at[len(held) :], np.append(0, n_near.cumsum()))
+        gradient: Weights = csc_array(of_near, (len(rows), len(items))) @ pull
+        by_row: Weights = np.matmul(wrong.T, session * much[:, None])
+        by_row *= worth[:, None]
+        gradient[:n_held] += by_row
+        self._learn_places(pull, share, around, n_near)
         turn(self.vectors, self._squares.rows, rows, vectors, gradient, settings.rate)
         step(self._bias.rows, self._bias_squares.rows, rows[:n_held], by_bias, settings.bias_rate)
         self._marks.mark(rows)
 
-    def _learn_places(self, pull: Weights, share: Weights, near: Rows) -> None:
+    def _learn_places(
+        self, pull: Weights, share: Weights, around: Weights, n_near: NDArray[np.intp]
+    ) -> None:
         """Learn what places count, in sessions of each length."""
-        by_place = share * np.matmul(self.vectors.take(near, axis=0), pull[:, :, None])[:, :, 0]
-        is_long = (share > 0).sum(axis=1)[:, None] == np.arange(1, share.shape[1] + 1)
+        by_place = share * np.matmul(around, pull[:, :, None])[:, :, 0]
+        is_long = n_near[:, None] == np.arange(1, share.shape[1] + 1)
         of_length = is_long.astype(np.float32).T @ by_place
         lengths = np.flatnonzero(is_long.any(axis=0)).astype(np.int32)
         width = slice(share.shape[1])
@@ -306,4 +312,6 @@ class ImplicitFactors(Kept):
 def _once(rows: Rows) -> Rows:
     """The different rows, ascending."""
     rows = np.sort(rows)
-    return rows[np.flatnonzero(np.diff(rows, prepend=NOBODY))]
+    is_first = np.ones(len(rows), np.bool_)
+    np.not_equal(rows[1:], rows[:-1], out=is_first[1:])
+    return rows[is_first]
