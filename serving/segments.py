@@ -13,6 +13,15 @@ if TYPE_CHECKING:
     from state.store import Store
 
 
+DECIDES = {
+    "cluster": ("cluster", "cluster_distance"),
+    "rfm": ("rfm",),
+    "lifecycle": ("stage",),
+    "propensity": ("p_buy_session", "p_buy_30d", "p_churn", "value_30d"),
+}
+"""Fields of the profile by kind of segment."""
+
+
 class Segment(NamedTuple):
     """A segment as its line in the registry has it, its size now, and its figures by name."""
 
@@ -76,6 +85,20 @@ class Segments:
         with self._in_words():
             found = self._client.zrevrange(keys.members_key(sid), 0, most - 1, withscores=True)
         return [(name.decode(), int(at_ms)) for name, at_ms in found]
+
+    def since_ms(self, shopper: str, sid: str) -> int | None:
+        """Since when a shopper is in a segment, None where it is not."""
+        with self._in_words():
+            return self._shop.segments_of(shopper).get(sid)
+
+    def decided_by(self, shopper: str, kind: str) -> dict[str, str] | None:
+        """What of a profile decides of segments of a kind that are found; None of an unknown shopper."""
+        with self._in_words():
+            profile = self._shop.profile(shopper)
+        if not profile:
+            return None
+        decides = DECIDES.get(kind, ())
+        return {name: profile.get(name, "none yet") for name in decides}
 
     def resolve(self, some_id: str) -> str:
         """The shopper that an id stands for."""

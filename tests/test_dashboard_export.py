@@ -32,7 +32,7 @@ def exported(redis_url: str, between: Callable[[int], None] = lambda _: None) ->
         await reads.close()
         return b"".join(parts)
 
-    header, *rows = csv.reader(io.StringIO(in_loop(read()).decode()))
+    header, *rows = csv.reader(io.StringIO(in_loop(read()).decode("utf-8-sig")))
     assert header == list(export.HEADER)
     return rows
 
@@ -83,19 +83,22 @@ def test_the_last_member_of_a_slice_and_all_around_it_may_leave(
 
 def test_a_cell_is_no_formula_and_a_strange_id_stays_whole(redis_url: str) -> None:
     client = Store(redis_url, timeout_ms=2000, patience_s=0).client
-    names = ["=HYPERLINK(1)", "+1", "@x", 'a "b",c', "né {w}:50% 🛒", "two\nlines"]
+    names = ["=HYPERLINK(1)", "+1", "@x", "a;=1+1", 'a "b",c', "né {w}:50% 🛒", "two\nlines"]
     client.zadd(keys.members_key(SID), {name: n for n, name in enumerate(names)})
     client.hset(keys.profile_key("+1"), mapping={"revenue": "12.50", "last_ms": 1767225600000})
     rows = exported(redis_url)
-    assert [row[0] for row in rows] == ["'=HYPERLINK(1)", "'+1", "'@x", *names[3:]]
+    assert [row[0] for row in rows] == ["'=HYPERLINK(1)", "'+1", "'@x", "a;'=1+1", *names[4:]]
     found = dict(zip(export.HEADER, rows[1], strict=True))
     assert (found["revenue"], found["last_seen"]) == ("12.50", "2026-01-01T00:00:00.000Z")
 
 
-@pytest.mark.usefixtures("members")
-def test_a_browser_gets_a_file_with_a_plain_name(redis_url: str) -> None:
+def test_a_browser_gets_a_file_with_a_plain_name(redis_url: str, members: Any) -> None:
+    members.hset(keys.registry_key(), SID, "{}")
     with served(redis_url) as url:
         answer = Answer(url, "/api/export?segment=rule%201")
         assert answer.headers["content-disposition"] == 'attachment; filename="rule-1.csv"'
         assert answer.headers["content-type"] == "text/csv; charset=utf-8"
         assert answer.text.count("\r\n") == 5001
+        assert answer.body.startswith(b"\xef\xbb\xbfshopper,")
+        nobody = Answer(url, "/api/export?segment=nobody")
+        assert (nobody.status, nobody.text) == (404, "there is no segment 'nobody'\n")

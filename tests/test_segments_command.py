@@ -170,3 +170,34 @@ def test_what_is_not_there_is_said_in_one_line(
     said = Said(live, capsys)
     assert line in said(*words, rules=FIRST)
     assert said.code in (1, 2)
+
+
+def test_what_decides_of_a_segment_that_is_found_is_told(
+    redis_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = Store(redis_url, timeout_ms=2000, patience_s=2).client
+    about = {"kind": "rfm", "version": 1, "status": "live", "name": "Loyal"}
+    client.hset(keys.registry_key(), "rfm-loyal", orjson.dumps(about))
+    client.hset(keys.definition_key("rfm-loyal"), "rule", "R 4, F and M 4")
+    client.hset(keys.profile_key("ann"), mapping={"rfm": "444", "views": "3"})
+    client.hset(keys.segments_key("ann"), "rfm-loyal", "1767225600000")
+    client.zadd(keys.members_key("rfm-loyal"), {"ann": 1767225600000})
+
+    def said(*words: str) -> tuple[int, str]:
+        code = main(("segments", *words, "--redis", redis_url))
+        captured = capsys.readouterr()
+        return code, captured.out + captured.err
+
+    assert said("why", "ann", "rfm-loyal") == (
+        0,
+        "ann: in since 2026-01-01 00:00:00 UTC\n"
+        "asks              R 4, F and M 4\n"
+        "rfm               444\n",
+    )
+    code, told = said("why", "bob", "rfm-loyal")
+    assert (code, "knows no shopper 'bob'" in told) == (1, True)
+    code, told = said("why", "ann", "win-back")
+    assert (code, "name the recovery folder with --recovery DIR" in told) == (2, True)
+    assert said("members", "rfm-loyal") == (0, "2026-01-01 00:00:00 UTC  ann\n")
+    for limit in ("0", "-3"):
+        assert said("members", "rfm-loyal", "--limit", limit)[1].endswith("give 1 or more\n")

@@ -13,7 +13,7 @@ from flows.stored_shoppers import stored_shopper, stored_shoppers
 from operators.segments.compiling import rule_segments
 from operators.segments.preview import Preview, preview
 from operators.segments.why import why
-from serving.segments import Segments
+from serving.segments import Segment, Segments
 from serving.times import in_utc
 from state.errors import UserError
 from state.shopper import RuleState
@@ -62,11 +62,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     one = add(
         "why",
         help="why a shopper is in a segment, or not",
-        description="A rule of the segments file, part by part, with what is known of a shopper.",
+        description="A rule of the segments file, part by part, with what is known of a shopper; "
+        "of a segment that is found (RFM, lifecycle, propensity, clusters) what decides.",
     )
     one.add_argument("shopper", metavar="SHOPPER")
     one.add_argument("segment", metavar="SEGMENT")
-    _stored(one)
+    _stored(one, required=False)
     _common(one, _why)
     one = add(
         "preview",
@@ -78,7 +79,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     one.add_argument(
         "--sample", type=int, metavar="N", help="look at N shards only, and estimate the rest"
     )
-    _stored(one)
+    _stored(one, required=True)
     _common(one, _preview)
 
 
@@ -88,12 +89,12 @@ def _common(parser: argparse.ArgumentParser, way: object) -> None:
     parser.set_defaults(run=way)
 
 
-def _stored(parser: argparse.ArgumentParser) -> None:
+def _stored(parser: argparse.ArgumentParser, *, required: bool) -> None:
     parser.add_argument(
         "--recovery",
         metavar="DIR",
         type=Path,
-        required=True,
+        required=required,
         help="the recovery folder of the run: its state as of a second ago",
     )
 
@@ -129,12 +130,24 @@ def _show(args: argparse.Namespace) -> int:
     ]
     if text := about.get("description"):
         lines.append(f"about     {text}")
-    lines.append(f"size      {one.size:,}")
-    lines += [f"{name:<9} {value}" for name, value in one.stats.items() if name != "size"]
+    lines += [f"size      {one.size:,}", *_worth(one.stats)]
     for version, said in segments.versions(one.sid):
         lines.append(f"version   {version}, since {in_utc(said['from_ms'])}: {said['rule']}")
     _print(lines)
     return 0
+
+
+def _worth(stats: dict[str, str]) -> list[str]:
+    """The figures of a segment, none of one of which nothing was counted yet."""
+    if "at" not in stats:
+        return []
+    return [
+        f"known     {int(stats['identified']):,} of them by a user id",
+        f"moves     +{stats['entered_5m']} / -{stats['left_5m']} within 5 min",
+        f"worth     {float(stats['conversion_1d']):.1%} of its active shoppers bought within 24 h: "
+        f"{float(stats['revenue_1d']):,.2f}, {float(stats['aov_1d']):,.2f} an order",
+        f"as of     {in_utc(stats['at'])}",
+    ]
 
 
 def _diff(args: argparse.Namespace) -> int:
@@ -161,6 +174,8 @@ def _diff(args: argparse.Namespace) -> int:
 
 
 def _members(args: argparse.Namespace) -> int:
+    if args.limit < 1:
+        raise UserError("--limit is how many to show: give 1 or more")
     segments = _segments(args, settings_of(args))
     if segments.find(args.segment) is None:
         return _unknown(args.segment)
@@ -171,8 +186,14 @@ def _members(args: argparse.Namespace) -> int:
 
 def _why(args: argparse.Namespace) -> int:
     settings = settings_of(args)
+    segments = _segments(args, settings)
+    name = segments.resolve(args.shopper)
+    live = segments.find(args.segment)
+    if live is not None and live.kind != "rule":
+        return _why_found(segments, live, name)
     rule = _rule(settings, args.segment)
-    name = _segments(args, settings).resolve(args.shopper)
+    if args.recovery is None:
+        raise UserError(f"`{rule.id}` is a rule: name the recovery folder with --recovery DIR")
     stored = stored_shopper(args.recovery, settings, name)
     shopper = stored.rows.get(name)
     if shopper is None:
@@ -188,6 +209,28 @@ def _why(args: argparse.Namespace) -> int:
     since_ms = state.members.get(rule.id)
     is_in = f"in since {in_utc(since_ms)}" if since_ms is not None else "not in"
     _print([f"{name}, as of {in_utc(now_ms)}: {is_in}", *map(_reason, reasons)])
+    return 0
+
+
+def _why_found(segments: Segments, segment: Segment, name: str) -> int:
+    """Why a shopper is in a segment that looks at all shoppers: what it asks, and what is there."""
+    said = segments.decided_by(name, segment.kind)
+    if said is None:
+        print(
+            f"penstock: Redis knows no shopper {name!r}: never seen, erased, or expired",
+            file=sys.stderr,
+        )
+        return UNKNOWN
+    since_ms = segments.since_ms(name, segment.sid)
+    about = segments.definition(segment.sid)
+    is_in = f"in since {in_utc(since_ms)}" if since_ms is not None else "not in"
+    _print(
+        [
+            f"{name}: {is_in}",
+            f"{'asks':<16}  {about.get('rule', '')}",
+            *(f"{field:<16}  {value}" for field, value in said.items()),
+        ]
+    )
     return 0
 
 

@@ -131,6 +131,8 @@ class Page:
         sid = _word(request, "segment")
         if not sid:
             raise HTTPException(HTTPStatus.BAD_REQUEST, "expected a segment")
+        if not await self._reads.one("HEXISTS", keys.registry_key(), sid):
+            raise HTTPException(HTTPStatus.NOT_FOUND, f"there is no segment {sid!r}")
         if self._exports >= EXPORTS_MAX:
             busy = f"{EXPORTS_MAX} exports are running: try again when one is done"
             raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, busy)

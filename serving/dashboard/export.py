@@ -40,7 +40,10 @@ PROFILE = (
     "consent",
 )
 HEADER = ("shopper", "entered", *(name.replace("_ms", "_seen") for name in PROFILE))
-_FORMULA = re.compile(r"^[=+\-@\t\r]")
+MARK = b"\xef\xbb\xbf"
+"""Tells a spreadsheet that the file is UTF-8; programs read it as `utf-8-sig`."""
+_FORMULA = re.compile(r"(^|[;\t\r\n])(?=[=+\-@\t\r\uff1d\uff0b\uff0d\uff20])")
+"""Where a cell begins that would be run: `;` and tabs part cells too where people set them so."""
 
 PAUSES_S = (0.2, 1.0)
 
@@ -51,7 +54,7 @@ Described = tuple[Member, list[bytes | None]]
 
 async def rows(reads: Reads, sid: str) -> AsyncIterator[bytes]:
     """CSV, slice by slice. Raises UserError where Redis fails."""
-    yield _lines([HEADER])
+    yield MARK + _lines([HEADER])
     size = FIRST
     last: Member | None = None
     while slice_ := await _patiently(reads, sid, last, size):
@@ -116,10 +119,10 @@ def _row(member: Member, profile: Sequence[bytes | None]) -> list[str]:
 def _harmless(value: str) -> str:
     """A cell that a spreadsheet does not take for a formula.
 
-    >>> _harmless("=1+1"), _harmless("ann"), _harmless("-0.50")
-    ("'=1+1", 'ann', "'-0.50")
+    >>> _harmless("=1+1"), _harmless("ann"), _harmless("-0.50"), _harmless("ann;=1+1")
+    ("'=1+1", 'ann', "'-0.50", "ann;'=1+1")
     """
-    return f"'{value}" if _FORMULA.match(value) else value
+    return _FORMULA.sub(r"\1'", value)
 
 
 def _time(ms: str) -> str:

@@ -58,7 +58,7 @@ export function Segments() {
       <thead><tr>${COLUMNS.map(([name, title, by, align]) => html`<th scope="col" class="${align ?? "right"} c-${name}" aria-sort=${kept.sort === name ? (kept.up ? "ascending" : "descending") : undefined}>
         ${by ? html`<button onClick=${() => sort(name)}>${title}<span class="sort" aria-hidden="true">${kept.sort === name ? (kept.up ? "↑" : "↓") : ""}</span></button>` : title}</th>`)}</tr></thead>
       <tbody>${found.map((s) => html`<tr key=${s.id}>
-        <th scope="row" class="left c-name"><a class="row-link" href=${to.segment(s.id)}>${s.name}</a><${Kind} kind=${s.kind} /></th>
+        <th scope="row" class="left c-name"><a class="row-link" href=${to.segment(s.id)}>${s.name}</a><${Kind} kind=${s.kind} />${s.status && s.status !== "live" && html`<span class="quiet">${s.status}</span>`}</th>
         <td class="right c-size"><span class="n">${count(s.size)}</span><${Share} of=${s.size / most} /></td>
         <td class="right c-hour">${s.spark ? html`<${Delta} value=${grown(s)} />` : NONE}</td>
         <td class="left c-spark"><${Spark} values=${s.spark && [...s.spark, s.size]} tone=${grown(s) < 0 ? "out" : grown(s) > 0 ? "in" : ""} label="Size in the last hour" /></td>
