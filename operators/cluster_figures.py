@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from state.messages import Write
 
 AXIS_FEATURES = 3
+HARDLY = 0.05
+"""How many times as much as everybody is told as hardly any."""
 
 
 def figures(learned: Learned) -> list[Write]:
@@ -28,7 +30,12 @@ def figures(learned: Learned) -> list[Write]:
 def _apart(learned: Learned) -> list[Write]:
     writes: list[Write] = []
     for cluster, lifts in learned.clusters.lifts(FEATURES).items():
-        told = ", ".join(f"{name.replace('_', ' ')} {lift:.1f} x" for name, lift in lifts)
+        told = ", ".join(
+            f"{name.replace('_', ' ')} {lift:.1f} x"
+            if lift >= HARDLY
+            else f"hardly any {name.replace('_', ' ')}"
+            for name, lift in lifts
+        )
         text = f"Beside everybody: {told}." if told else "Much like everybody."
         writes.append(("HSET", keys.definition_key(cluster_id(cluster)), "description", text))
     return writes

@@ -36,13 +36,27 @@ WORDS = {
 """Of each feature: what few of it is called, what much of it is called, and what it is about: two words
 about the same say little more than one."""
 
+HARDLY = {
+    "purchases": (
+        "hardly any orders",
+        ("purchases", "revenue", "order_value", "purchase_gap_days"),
+    ),
+    "views": ("hardly any views", ("views", "price_level", "category_share")),
+}
+"""What a cluster is called in which hardly anybody has any, and of which features that is all there is
+to say: where nothing was bought, orders are neither small nor long ago."""
+HARDLY_MOST = {"purchases": 0.1, "views": 0.5}
+"""The typical number below which hardly anybody has any."""
+
 
 def names(
     deviations: Mapping[int, Floats],
     feature_names: Sequence[str],
     before: Mapping[int, str] | None = None,
+    typical: Mapping[int, Floats] | None = None,
 ) -> dict[int, str]:
-    """A short, distinct name for each cluster from its centre in standard scores float64[F].
+    """A short, distinct name for each cluster from its centre in standard scores float64[F], and the
+    typical values float64[F] of its shoppers, if they are known.
 
     The two features that stand out most and are about different things; a third, or others, where two
     clusters would share a name; the cluster's number where all are used up. A name from `before` stays
@@ -52,18 +66,22 @@ def names(
     {0: 'Big spenders, frequent visitors', 1: 'Average'}
     >>> names({0: np.array([1.0, 1.2])}, ["revenue", "visits"], {0: "Big spenders, frequent visitors"})
     {0: 'Big spenders, frequent visitors'}
+    >>> names({0: np.array([-1.0, 0.4])}, ["order_value", "purchases"], None, {0: np.array([0.0, 0.0])})
+    {0: 'Hardly any orders'}
     """
+    said = {
+        cluster: list(_said(scores, feature_names, typical[cluster] if typical else None))
+        for cluster, scores in sorted(deviations.items())
+    }
     found = {
         cluster: before[cluster]
-        for cluster, scores in sorted(deviations.items())
-        if before and cluster in before and _is_true(before[cluster], scores, feature_names)
+        for cluster, phrases in said.items()
+        if before and cluster in before and _is_true(before[cluster], phrases)
     }
-    for cluster, scores in sorted(deviations.items()):
+    for cluster, phrases in said.items():
         if cluster not in found:
             taken = set(found.values())
-            found[cluster] = next(
-                name for name in _options(cluster, scores, feature_names) if name not in taken
-            )
+            found[cluster] = next(name for name in _options(cluster, phrases) if name not in taken)
     return found
 
 
@@ -79,31 +97,39 @@ def lifts(
     ][:most]
 
 
-def _is_true(name: str, scores: Floats, feature_names: Sequence[str]) -> bool:
+def _said(
+    scores: Floats, feature_names: Sequence[str], typical: Floats | None
+) -> Iterator[tuple[str, str, bool]]:
+    """Of each feature, those that stand out most first: its phrase, what that is about, and whether it
+    stands out."""
+    hardly: dict[str, tuple[str, str]] = {}
+    for of, (phrase, features) in HARDLY.items():
+        if typical is None or of not in feature_names:
+            continue
+        if typical[feature_names.index(of)] < HARDLY_MOST[of]:
+            hardly |= dict.fromkeys(features, (phrase, WORDS[of][2]))
+    for f in np.argsort(-np.abs(scores), kind="stable").tolist():
+        name = feature_names[f]
+        phrase, about = hardly.get(name) or (_phrase(name, float(scores[f])), _about(name))
+        yield phrase, about, bool(abs(scores[f]) >= STANDS_OUT)
+
+
+def _is_true(name: str, said: Sequence[tuple[str, str, bool]]) -> bool:
     """Whether a cluster would still be called so."""
-    order = np.argsort(-np.abs(scores), kind="stable")[:SAYS].tolist()
-    striking = [f for f in order if abs(scores[f]) >= STANDS_OUT]
-    said = {_phrase(feature_names[f], float(scores[f])) for f in striking} or {"average"}
+    striking = {phrase for phrase, _, stands_out in said[:SAYS] if stands_out} or {"average"}
     phrases = (name[0].lower() + name[1:]).split(" (")[0].split(", ")
-    return said.issuperset(phrases)
+    return striking.issuperset(phrases)
 
 
-def _options(cluster: int, scores: Floats, feature_names: Sequence[str]) -> Iterator[str]:
-    order = np.argsort(-np.abs(scores), kind="stable").tolist()
-    striking = [f for f in order if abs(scores[f]) >= STANDS_OUT]
-    different: list[int] = []
-    about: set[str] = set()
-    for f in striking:
-        if _about(feature_names[f]) not in about:
-            about.add(_about(feature_names[f]))
-            different.append(f)
-    phrases = [_phrase(feature_names[f], float(scores[f])) for f in different]
+def _options(cluster: int, said: Sequence[tuple[str, str, bool]]) -> Iterator[str]:
+    different: dict[str, str] = {}
+    for phrase, about, stands_out in said:
+        if stands_out:
+            different.setdefault(about, phrase)
+    phrases = [*different.values()]
     head = phrases[:2]
     yield _joined(head)
-    for third in phrases[2:]:
-        yield _joined([*head, third])
-    rest = [_phrase(feature_names[f], float(scores[f])) for f in order if f not in different[:2]]
-    for third in rest:
+    for third in (*phrases[2:], *(phrase for phrase, _, _ in said if phrase not in head)):
         yield _joined([*head, third])
     yield f"{_joined(head)} ({cluster})"
 

@@ -169,17 +169,22 @@ class Clusters(Kept):
         if self._named == self._model.reviews and centres.keys() <= before.keys():
             return {number: before[number] for number in centres}
         self._named = self._model.reviews
-        return cluster_names.names(centres, feature_names, before)
+        return cluster_names.names(centres, feature_names, before, self._typical(feature_names))
 
     def lifts(self, feature_names: Sequence[str]) -> dict[int, list[tuple[str, float]]]:
         """What sets each living cluster apart most: feature, its typical value (that of the mean of the
         logarithms, where features are those) as a multiple of everybody's."""
-        scaler, found = self._scaler, {}
-        of_all = typical(scaler.mean, feature_names)
-        for number, centre in self._model.places().items():
-            own = typical(centre * scaler.std + scaler.mean, feature_names)
-            found[number] = cluster_names.lifts(own, of_all, centre, feature_names)
-        return found
+        of_all, own = typical(self._scaler.mean, feature_names), self._typical(feature_names)
+        return {
+            number: cluster_names.lifts(own[number], of_all, centre, feature_names)
+            for number, centre in self._model.places().items()
+        }
+
+    def _typical(self, feature_names: Sequence[str]) -> dict[int, NDArray[np.float64]]:
+        """What the shoppers of each living cluster are like."""
+        std, mean = self._scaler.std, self._scaler.mean
+        centres = self._model.places().items()
+        return {number: typical(at * std + mean, feature_names) for number, at in centres}
 
     def map(self) -> Map:
         """Where recent points and the centres are, seen from where they differ most."""

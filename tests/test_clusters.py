@@ -166,6 +166,21 @@ def test_names_say_what_stands_out_and_not_the_same_twice() -> None:
     }
 
 
+def test_where_nothing_was_bought_orders_are_neither_small_nor_long_ago() -> None:
+    features = ["purchases", "order_value", "purchase_gap_days", "tenure_days"]
+    scores = {
+        0: np.array([-0.7, -1.2, 1.5, 0.9]),
+        1: np.array([-0.6, -1.3, -0.5, 0.2]),
+        2: np.array([-0.6, -1.3, -0.5, 0.2]),
+    }
+    found = {0: np.array([0.02, 0.1, 9.0, 9.0]), 1: np.array([0.9, 3.0, 1.0, 5.0])}
+    assert names(scores, features, None, found | {2: found[0]}) == {
+        0: "Hardly any orders, known for long",
+        1: "Small orders, no long wait since an order",
+        2: "Hardly any orders",
+    }
+
+
 def test_lifts_compare_typical_values_with_everybodys() -> None:
     found = lifts(
         np.array([30.0, 1.0, 2.0]), np.array([10.0, 4.0, 2.0]), np.array([1.0, -2.0, 0.0]), "abc"

@@ -15,6 +15,7 @@ export const Spark = ({ values, label, tone = "" }) => {
 };
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const WHOLE = [...Array(13).keys()].flatMap((n) => [1, 2, 5].map((step) => step * 10 ** n));
 const FONT = "12px system-ui, sans-serif";
 
 /** Lines, areas or bars over time. `series`: label, colour (a CSS variable), bars, format. x in ms. */
@@ -53,7 +54,7 @@ function options(series, width, height, spanMs) {
     scales: { x: { time: true }, y: { range: (_, low, high) => [Math.min(0, low ?? 0), (high || 1) * 1.08] } },
     axes: [
       { ...axis, grid: { show: false }, space: 64, size: 28, values: (_, ticks) => ticks.map((s) => when(s * 1000)) },
-      { ...axis, size: 48, space: 36, values: (_, ticks) => ticks.map((v) => (Number.isInteger(v) ? brief(Math.abs(v)) : "")) },
+      { ...axis, size: 48, space: height < 160 ? 22 : 36, incrs: WHOLE, values: (_, ticks) => ticks.map((v) => brief(Math.abs(v))) },
     ],
     series: [{}, ...series.map((s) => {
       const stroke = colour(s.colour);
