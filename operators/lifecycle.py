@@ -133,6 +133,14 @@ class Lifecycle(Kept):
         self._marks = Marks(self._rows)
         self._timers = RowTimers()
 
+    def know(self, last_ms: Times) -> None:
+        """When shoppers were seen last, 0 for never, where no more is stored of them: none is new."""
+        rows = np.flatnonzero(last_ms).astype(np.int32)
+        self.reach(len(last_ms))
+        self._times[rows, 0] = np.maximum(1, last_ms[rows] - self._new_ms)
+        self._times[rows, 1] = last_ms[rows]
+        self._marks.mark(rows)
+
     def reach(self, rows: int) -> None:
         """Make room for so many rows."""
         if rows > self._rows:

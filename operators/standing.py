@@ -113,8 +113,9 @@ class Standing(Kept):
         if self.lifecycle is not None:
             rows = self.lifecycle.due(now_ms, self._next_ms)
             if len(rows):
-                moves = self._live([shoppers[row] for row in rows.tolist()], rows, now_ms)
-                changes += _with_stages(moves)
+                names = [shoppers[row] for row in rows.tolist()]
+                changes += self._place(names, rows, now_ms)
+                changes += _with_stages(self._live(names, rows, now_ms))
                 writes += self._profiles(shoppers, rows, now_ms)
         if self.rfm is not None:
             self.rfm.round(now_ms)
@@ -166,8 +167,11 @@ class Standing(Kept):
         self.audience.restore({name: one for name, one in arrays.items() if "/" not in name})
         self._find_places()
         if self.lifecycle is not None:
-            self.lifecycle.restore(_part(arrays, "lifecycle/"))
+            stored = _part(arrays, "lifecycle/")
+            self.lifecycle.restore(stored)
             self.lifecycle.reach(self.audience.rows)
+            if not stored:  # by an older release, or by a run without stages
+                self.lifecycle.know(self.audience.last_ms)
             live = self.lifecycle.live()
             self.lifecycle.wait(live, self._next_ms(live))
         if self.rfm is not None:
@@ -190,6 +194,15 @@ class Standing(Kept):
         moves += self.audience.put("lifecycle", shoppers, rows, place, reached_ms)
         self.lifecycle.wait(rows, steps.next_ms(*self._stand(rows)))
         return moves
+
+    def _place(self, shoppers: Sequence[str], rows: Rows, now_ms: int) -> list[Change]:
+        """Put those who are in no stage into theirs; which they went through before is not told."""
+        assert self.lifecycle is not None
+        nowhere = np.flatnonzero(self.audience.dimensions["lifecycle"].segment[rows] == NOBODY)
+        rows, names = rows[nowhere], [shoppers[i] for i in nowhere.tolist()]
+        reached_ms = np.maximum(now_ms, self.lifecycle.last_ms(rows))
+        place = self._stages[self.lifecycle.steps(rows).stage(reached_ms)]
+        return self.audience.put("lifecycle", names, rows, place, reached_ms)
 
     def _next_ms(self, rows: Rows) -> Times:
         """When the stage of each changes, NEVER_MS for never."""

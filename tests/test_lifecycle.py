@@ -222,6 +222,30 @@ def test_a_stage_that_changes_is_told_as_such_too() -> None:
     ]
 
 
+def test_who_is_away_when_stages_are_turned_on_has_one_at_once() -> None:
+    """Only when they were seen last is stored: nobody is new, and nothing is told of what was."""
+    first = Learning(flow_settings(lifecycle=config.Lifecycle(enabled=False)))
+    seen = (("ann", 0), ("bob", 10), ("zoe", 35), ("zoe", 36))
+    events = [view(n, day * DAY_MS, who) for n, (who, day) in enumerate(seen)]
+    before = chain.from_iterable(fed(first, events, size=1))
+    assert not [c for c in before if "lifecycle-" in str(c["segment"])]
+    on = Learning(flow_settings(), first.snapshot())
+    later = [view(f"later {day}", day * DAY_MS, "zoe") for day in (37, 42, 95, 96)]
+    changes = [c for c in chain.from_iterable(fed(on, later, size=1)) if c["kind"] != "stage"]
+    of = {
+        who: [
+            (c["kind"], str(c["segment"])[10:])
+            for c in changes
+            if c["shopper"] == who and "lifecycle-" in str(c["segment"])
+        ]
+        for who in ("ann", "bob")
+    }
+    became_lost = [("enter", "dormant"), ("leave", "dormant"), ("enter", "lost")]
+    assert of["ann"] == became_lost
+    assert of["bob"] == [("enter", "active"), ("leave", "active"), ("enter", "dormant")]
+    assert on.learned.audience.size_of("lifecycle-new") == 0
+
+
 def test_stages_by_the_age_of_events() -> None:
     lifecycle = Lifecycle(SPANS)
     day = DAY_MS
