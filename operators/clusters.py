@@ -113,6 +113,11 @@ class Clusters(Kept):
         return self._model.algorithm
 
     @property
+    def next_id(self) -> int:
+        """Above the numbers of all clusters there ever were."""
+        return self._model.next_id
+
+    @property
     def numbers(self) -> list[int]:
         """The clusters there are now."""
         return [*self._model.places()]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators import lists, profile, published, telling
+from operators import lists, profile, published, retiring, telling
 from operators.features import LAST_MS, feature_matrix, feature_row, feature_rows
 from operators.learned import Learned
 from operators.rows import StoredRows
@@ -142,6 +142,7 @@ def rest(learned: Learned, watermark_ms: int, most: int) -> Iterator[list[Write]
     learned.told_definitions = False
     # A Redis that came back as it was before may name members who have left since.
     yield [("DEL", keys.members_key(sid)) for _, sid in audience.roster.living()]
+    yield [*retiring.erased(learned)]
     shoppers = iter(recommender.shoppers.rows.items())
     while named := list(islice(shoppers, most)):
         yield [

@@ -95,12 +95,43 @@ class Retiring:
             self._fields = ()
 
 
-def _unwanted(learned: Learned) -> set[str]:
-    """What is in the roster and not a segment of this run."""
+def erased(learned: Learned) -> Iterator[Write]:
+    """Nothing of segments that are no more, for a Redis that came back as it was when they were."""
+    clusters = [cluster_id(number) for number in range(learned.clusters.next_id)]
+    others = {one.id for one in _built_in(learned)} | learned.rule_versions.versions.keys()
+    there = {sid for _, sid in learned.audience.roster.living()} | _wanted(learned)
+    gone = [sid for sid in (*clusters, *sorted(others)) if sid not in there]
+    for sid in gone:
+        yield from _emptied(sid)
+    if gone:
+        yield from (("HDEL", keys.overlap_key(other), *gone) for other in sorted(there))
+    ended = [sid for sid in clusters if sid not in there]
+    if ended:
+        yield from (("DEL", keys.definition_key(sid)) for sid in ended)
+        yield ("HDEL", keys.registry_key(), *ended)
+    retired = (one for one in _built_in(learned) if one.id not in there)
+    yield from definition_writes(msgspec.structs.replace(one, status=RETIRED) for one in retired)
+
+
+def _emptied(sid: str) -> Iterator[Write]:
+    yield ("DEL", keys.members_key(sid))
+    yield ("DEL", keys.stats_key(sid))
+    yield ("DEL", keys.lifts_key(sid))
+    yield ("DEL", keys.overlap_key(sid))
+    yield ("DEL", keys.popular_key("segment", sid))
+
+
+def _wanted(learned: Learned) -> set[str]:
+    """The segments of this run."""
     wanted = {one.id for one in learned.standing.definitions}
     wanted |= {one.id for one in learned.propensity.definitions}
     wanted |= {one.id for one in learned.rules}
-    wanted |= {cluster_id(number) for number in learned.clusters.numbers}
+    return wanted | {cluster_id(number) for number in learned.clusters.numbers}
+
+
+def _unwanted(learned: Learned) -> set[str]:
+    """What is in the roster and not a segment of this run."""
+    wanted = _wanted(learned)
     return {sid for _, sid in learned.audience.roster.living() if sid not in wanted}
 
 
@@ -159,11 +190,7 @@ def _profiles(learned: Learned, rows: Rows, cluster: str) -> Iterator[Write]:
 
 def _close(learned: Learned, sid: str) -> Iterator[Write]:
     """Nobody is in it: its keys go, its history in its time; the registry says that it is no more."""
-    yield ("DEL", keys.members_key(sid))
-    yield ("DEL", keys.stats_key(sid))
-    yield ("DEL", keys.lifts_key(sid))
-    yield ("DEL", keys.overlap_key(sid))
-    yield ("DEL", keys.popular_key("segment", sid))
+    yield from _emptied(sid)
     for _, other in learned.audience.roster.living():
         yield ("HDEL", keys.overlap_key(other), sid)
     for key_of, days in HISTORY_DAYS.items():

@@ -10,6 +10,7 @@ import pytest
 
 from operators import retiring, telling
 from operators.learners import dbstream
+from operators.retelling import rest
 from state import keys
 from state.config import load
 from tests.learned import batches
@@ -137,6 +138,41 @@ def test_what_is_turned_on_again_begins_anew(redis_url: str) -> None:
     assert any(stages.values())
     assert {registered(store)[sid] for sid in stages} == {"live"}
     assert all("stats" in keys_of(store, sid) for sid in stages)
+    store.close()
+
+
+@pytest.mark.slow
+def test_a_redis_that_came_back_as_it_was_forgets_what_ended_since(
+    redis_url: str, tmp_path: Path
+) -> None:
+    store = connect(redis_url)
+    draft = tmp_path / "one.yaml"
+    draft.write_text("keen:\n  name: Keen\n  when: views >= 3\n")
+    with_rule = settings(f"segments.file={draft}")
+    first = Telling(store, settings=with_rule).learn(batches(6000)[:25])
+    first.learning.learned.audience.roster.place("keen")
+    backup = {key: store.client.dump(key) for key in store.client.scan_iter("ps:1:segment*")}
+    some = backup[keys.members_key("lifecycle-new").encode()]
+    backup |= {keys.members_key(sid).encode(): some for sid in ("keen", "rfm-loyal")}
+    fewer = settings("clusters.k=3", "rfm.enabled=false")
+    later = Telling(store, first.learning.snapshot(), fewer).learn(batches(6000)[25:])
+    living = {sid for _, sid in later.learning.learned.audience.roster.living()}
+    ended = {sid for sid in first.known() if sid.startswith("cluster-")} - living
+    assert ended
+    for key, value in backup.items():
+        store.client.restore(key, 0, value, replace=True)
+    for writes in rest(later.learning.learned, 0, 100):
+        store.send(writes)
+    store.settle()
+    assert later.said() == later.known()
+    status = registered(store)
+    assert not ended & status.keys()
+    assert (status["keen"], status["rfm-loyal"]) == ("retired", "retired")
+    assert status["propensity-ready-to-buy"] != "retired"
+    for sid in ended:
+        assert keys_of(store, sid) <= {"history", "history:hours"}
+    for sid in ("keen", "rfm-loyal"):
+        assert keys_of(store, sid) <= {"definition", "versions", "history", "history:hours"}
     store.close()
 
 
