@@ -89,6 +89,23 @@ def test_scores_are_percentiles_of_all_who_bought(
     assert rfm.score[: len(rows)].tolist() == expected
 
 
+def test_of_many_the_limits_are_taken_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    bought = np.array([(n * 7 % 101, n % 13 + 1, n * n % 97) for n in range(101)])
+    at_once, in_turn = Rfm(config.Rfm()), Rfm(config.Rfm())
+    for rfm, most in ((at_once, 101), (in_turn, 100)):
+        monkeypatch.setattr("operators.rfm.AT_ONCE_ROWS", most)
+        rfm.see(np.arange(101, dtype=np.int32), bought)
+        rfm.round(0)
+        if rfm is in_turn:
+            for _ in range(2):
+                assert not rfm.limits.size
+                rfm.round(0)
+        rfm.moved()
+    assert in_turn.limits.tolist() == at_once.limits.tolist()
+    assert in_turn.score.tolist() == at_once.score.tolist()
+    assert in_turn.due_ms == at_once.due_ms > 0
+
+
 def test_who_buys_is_scored_at_once_and_the_others_in_the_next_round() -> None:
     rfm = Rfm(config.Rfm(every_min=60))
     rows = np.arange(5, dtype=np.int32)
