@@ -77,7 +77,7 @@ def test_a_minute_of_which_nothing_is_written_is_one_in_which_nothing_happened(
     client = Store(shop_url, timeout_ms=2000, patience_s=0).client
     now_ms = int(client.hget(keys.shop_now_key(), "at"))
     minute, key = now_ms // 60_000, keys.history_key("quiet")
-    for ago, size, entered, left in ((90, 5, 5, 0), (30, 9, 4, 0), (20, 6, 1, 4)):
+    for ago, size, entered, left in ((95, 7, 7, 0), (90, 5, 0, 2), (30, 9, 4, 0), (20, 6, 1, 4)):
         said = {"size": size, "entered": entered, "left": left, "purchases": 0, "revenue": 0}
         client.xadd(key, said, f"{(minute - ago) * 60_000}-0")
     about = '{"kind":"rule","version":1,"status":"live","name":"Quiet"}'

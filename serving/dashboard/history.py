@@ -100,7 +100,7 @@ def gapless(
         return filled
     there = {int(row[0] or 0): row for row in rows}
     first, last = min(there), max(there)
-    level = rows[0][1:]
+    level = there[max((at_ms for at_ms in there if at_ms < since_ms), default=first)][1:]
     until_ms = max(now_ms // step_ms * step_ms, last + step_ms)
     for at_ms in range(max(first, since_ms), until_ms, step_ms):
         row = there.get(at_ms)
