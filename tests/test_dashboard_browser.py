@@ -160,6 +160,15 @@ def test_a_chart_ends_at_the_number_above_it(shop: Shop, opened: Watched) -> Non
     page.get_by_text(re.compile("across: (more|less) .* up: (more|less) ")).wait_for()
 
 
+def test_two_segments_of_one_name_are_told_apart(shop: Shop, opened: Watched) -> None:
+    page = opened.page
+    page.goto(shop.view("segment/rfm-new"))
+    page.locator("h1", has_text=re.compile("^New$")).wait_for()
+    member = shop.client.zrevrange(keys.members_key("lifecycle-new"), 0, 0)[0].decode()
+    page.goto(shop.view(f"shopper/{member}"))
+    page.get_by_text("entered New (Lifecycle)").first.wait_for()
+
+
 def test_changes_of_every_kind_are_told_in_words(shop: Shop, opened: Watched) -> None:
     page = opened.page
     page.goto(shop.view(""))

@@ -2,7 +2,7 @@
 
 import { html, useRef, useState } from "./vendor/preact-htm.module.js";
 import { KINDS, NONE, ago, signed } from "./format.js";
-import { shopNow, told } from "./stream.js";
+import { named, shopNow, told } from "./stream.js";
 
 export const to = {
   segment: (id) => `#/segment/${encodeURIComponent(id)}`,
@@ -57,7 +57,18 @@ export function Calm({ children }) {
 const CALM_MS = 1000;
 
 export const titled = (name) => name.charAt(0).toUpperCase() + name.slice(1);
-export const nameOf = (segment) => titled(told.shop.values.get(`segment/${segment}`)?.name ?? segment);
+
+/** What to call a segment: with its kind where another one is called the same. */
+export function nameOf(id) {
+  if (called.version !== told.version) {
+    called = { version: told.version, names: new Map() };
+    for (const [, { name, status }] of named(told.shop.values, "segment/")) if (status !== "retired") called.names.set(name, (called.names.get(name) ?? 0) + 1);
+  }
+  const segment = told.shop.values.get(`segment/${id}`);
+  if (!segment?.name) return titled(id);
+  return called.names.get(segment.name) > 1 ? `${titled(segment.name)} (${KINDS[segment.kind] ?? segment.kind})` : titled(segment.name);
+}
+let called = { version: -1, names: new Map() };
 
 const MOVES = {
   enter: ["enter", "in", "entered"], leave: ["leave", "out", "left"], stage: ["stage", "", "went on to"], trigger: ["bell", "", "may be told:"],

@@ -3,7 +3,7 @@
 import { html, useState } from "../vendor/preact-htm.module.js";
 import { Spark, TimeChart } from "../charts.js";
 import { NONE, at, brief, count, event, money, percent, rate, span } from "../format.js";
-import { Ago, Calm, Card, Change, Empty, Icon, Share, Tile, titled, to } from "../parts.js";
+import { Ago, Calm, Card, Change, Empty, Icon, Share, Tile, nameOf, to } from "../parts.js";
 import { named, shopNow, told } from "../stream.js";
 
 const FIELDS = { events: 1, sessions: 2, active: 3, carts: 4, purchases: 5, revenue: 6 };
@@ -62,7 +62,7 @@ function Movers() {
   const most = Math.max(1, ...segments.map((s) => Math.max(s.entered_5m, s.left_5m)));
   return html`<${Card} title="Segments on the move" aside=${html`<span class="quiet">left · entered in 5 min</span>`}>
     ${segments.length ? html`<ul class="movers">${segments.slice(0, 7).map((s) => html`<li key=${s.id}>
-      <a href=${to.segment(s.id)}>${titled(s.name)}</a>
+      <a href=${to.segment(s.id)}>${nameOf(s.id)}</a>
       <span class="flow"><span class="n out">${brief(s.left_5m)}</span><${Share} of=${s.left_5m / most} tone="out back" /><${Share} of=${s.entered_5m / most} tone="in" /><span class="n in">${brief(s.entered_5m)}</span></span>
     </li>`)}</ul>` : html`<${Empty} title="All quiet">No segment gained or lost anybody in the last five minutes.<//>`}
   <//>`;

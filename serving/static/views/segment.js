@@ -17,11 +17,12 @@ export function Segment({ id }) {
   if (!segment) return html`<h1>${id}</h1><${Empty} title="No such segment">It may have been removed or renamed: <a class="link" href="#/segments">all segments</a>.<//>`;
   const definition = focus.get("definition") ?? {};
   const hour = grown({ ...segment, spark: told.shop.values.get(`spark/${id}`) });
+  const ofShop = segment.size && segment.conversion_1d / told.shop.values.get("now")?.conversion_1d;
   const known = segment.size ? (segment.identified ?? 0) / segment.size : 0;
   return html`
     <div class="page-head">
       <a class="button icon-only" href="#/segments" aria-label="All segments"><${Icon} name="back" /></a>
-      <h1>${nameOf(id)}</h1><${Kind} kind=${segment.kind} /><span class="quiet">version ${segment.version ?? "?"}${segment.status && segment.status !== "live" ? `, ${segment.status}` : ""}</span>
+      <h1>${titled(segment.name ?? id)}</h1><${Kind} kind=${segment.kind} /><span class="quiet">version ${segment.version ?? "?"}${segment.status && segment.status !== "live" ? `, ${segment.status}` : ""}</span>
       <a class="button end" href="api/export?segment=${encodeURIComponent(id)}" download><${Icon} name="save" />Export CSV</a>
     </div>
     <${Rule} kind=${segment.kind} rule=${definition.rule} description=${definition.description} />
@@ -29,7 +30,7 @@ export function Segment({ id }) {
       <${Tile} label="Shoppers" value=${count(segment.size)} sub=${hour === null ? "" : `${signed(hour)} in an hour`} />
       <${Tile} label="In and out, 5 min" value=${html`<span class="in">+${brief(segment.entered_5m)}</span> <span class="out">−${brief(segment.left_5m)}</span>`} />
       <${Tile} label="Known by a user id" value=${percent(segment.identified === undefined ? null : known)} sub="${brief(segment.size - (segment.identified ?? 0))} anonymous" />
-      <${Tile} label="Conversion, 24 h" value=${percent(segment.size ? segment.conversion_1d : null)} sub="of its active shoppers" />
+      <${Tile} label="Conversion, 24 h" value=${percent(segment.size ? segment.conversion_1d : null)} sub="of its active shoppers${ofShop ? `, ${times(ofShop)} the shop’s` : ""}" />
       <${Tile} label="Revenue, 24 h" value=${money(segment.revenue_1d)} sub="${segment.aov_1d ? money(segment.aov_1d) : NONE} an order" />
     </dl>
     <${History} id=${id} size=${segment.size} />
