@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from heapq import nlargest
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,6 +33,7 @@ RECENT_ENTRIES = 1000
 
 _KEYS = {"minutes": keys.shop_history_key, "hours": keys.shop_history_hours_key}
 _SHOP = 0
+_AT_MS = itemgetter(4)
 
 
 class Shop:
@@ -89,6 +92,8 @@ class Shop:
         clicks = [click for one in visited for click in one.clicks]
         if not clicks or not most:
             return []
+        since_ms = nlargest(most, map(_AT_MS, clicks))[-1]
+        clicks = [click for click in clicks if click[4] >= since_ms]
         clicks.sort(key=lambda click: (click[4], click[0]))
         told = [(who, kind, item, at_ms) for _, who, item, kind, at_ms, *_ in clicks[-most:]]
         ms, count = self._recent

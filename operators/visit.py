@@ -37,7 +37,7 @@ SIGNAL_TYPES = frozenset({"cart_remove", "refund", "reco_view", "reco_click"})
 
 _ID_BYTES = 8
 _SESSION_KEY_SPARE_MS = 60_000
-_PEXPIRE = resp.bulk("PEXPIRE")
+_DEL, _PEXPIRE = resp.bulk("DEL"), resp.bulk("PEXPIRE")
 
 
 @dataclass(frozen=True)
@@ -160,11 +160,13 @@ class Shoppers:
             if shopper.open:
                 self._due.add(self._first_end_ms(shopper), name)
             else:
-                self.out.writes.append(("DEL", keys.session_key(name)))
+                self.out.writes.append(resp.command(_DEL + resp.bulk(keys.session_key(name)), 2))
 
     def _first_end_ms(self, shopper: Shopper) -> int:
         """The last time at which an event would still belong to the one that ends first."""
-        return min(session.last_ms for session in shopper.open) + self.rules.gap_ms
+        first, *others = shopper.open
+        last_ms = min(first.last_ms, *[one.last_ms for one in others]) if others else first.last_ms
+        return last_ms + self.rules.gap_ms
 
     def fold(self, name: str, event: Event, position: int, clock_ms: int, *, known: bool) -> bool:
         """Count one event of a shopper; False if it had been counted before."""

@@ -93,7 +93,9 @@ class Vocabulary:
         """The rows of many ids, int32[n], new ones for those never seen."""
         rows = list(map(self.rows.get, names))
         if None in rows:
-            return np.fromiter(map(self.row, names), np.int32, len(names))
+            for at, row in enumerate(rows):
+                if row is None:
+                    rows[at] = self.row(names[at])
         return np.array(rows, np.int32)
 
     def find(self, name: str) -> int:

@@ -12,7 +12,14 @@ import numpy as np
 from operators.contexts import LONG_AGO_MS, Contexts
 from operators.learners.heaviest import grown, run_starts
 from operators.learners.table import Kept, Table
-from operators.ranking import ascending, best_items, first_seen, heaviest, sums
+from operators.ranking import (
+    ROWS_AT_ONCE,
+    ascending,
+    best_items,
+    first_seen,
+    heaviest,
+    sums,
+)
 from state.interactions import NOBODY, Lists, empty_lists
 from state.marks import Marks
 
@@ -24,8 +31,8 @@ if TYPE_CHECKING:
     from operators.learners.table import Arrays
     from state.interactions import Interactions, Requests, Rows
 
-ROWS_AT_ONCE = 64
-"""Requests answered together: the columns in between then stay in the cache."""
+_NOTHING = NOBODY - 1
+"""What a place for a shared item holds that stands in no list of clicks, not even in an empty one."""
 
 
 class SessionKnn(Kept):
@@ -70,12 +77,13 @@ class SessionKnn(Kept):
         self.visits: NDArray[np.int64] = np.empty(0, np.int64)
         self._marks = Marks()
         self._by_age = (1 + np.arange(recent, dtype=np.float32)) ** np.float32(-ageing)
-        # By how many clicks an item came after the shared one, from -length to length.
-        apart = np.arange(-length, length + 1)
+        # By the place of the shared item among the clicks and that of the other one, newest first.
+        place = np.arange(length)
+        apart = place[:, None] - place
         gain = np.float32(distance) ** np.maximum(np.abs(apart) - 1, 0).astype(np.float32)
         gain[apart < 0] *= np.float32(backward)
-        gain[length] = same
-        self._by_distance = gain
+        gain[apart == 0] = same
+        self._by_places = gain
 
     def learn_many(self, batch: Interactions) -> None:
         """Learn a batch, in its order."""
@@ -122,21 +130,21 @@ class SessionKnn(Kept):
     def _listed(self, shopper: Rows, context: Rows, k: int) -> Lists:
         n = len(context)
         near = self._near(shopper, context)
-        shared = np.where(near.item >= 0, near.because, NOBODY)
+        shared = np.where(near.item >= 0, near.because, _NOTHING)
         item = self.clicks.take(near.item.ravel()).reshape(n, self.neighbours, -1)
         # The clicks are newest first: what came after the shared item stands before it. A neighbour
         # whose row is another shopper's now shares nothing.
         length = item.shape[2]
-        is_shared = (item == shared[:, :, None]) & (shared >= 0)[:, :, None]
+        is_shared = item == shared[:, :, None]
         earliest = length - 1 - is_shared[:, :, ::-1].argmax(axis=2)
-        apart = earliest[:, :, None] - np.arange(length)
-        much = np.sqrt(near.score) / np.sqrt(1 + (item >= 0).sum(axis=2))
-        much = np.where(is_shared.any(axis=2), much, 0).astype(np.float32)
-        score = much[:, :, None] * self._by_distance[apart + length]
+        is_near = np.take_along_axis(is_shared, earliest[:, :, None], axis=2)[:, :, 0]
+        clicks = (item >= 0) @ np.ones(length)
+        much = np.where(is_near, np.sqrt(near.score) / np.sqrt(1 + clicks), 0).astype(np.float32)
+        score = much[:, :, None] * self._by_places.take(earliest, axis=0)
         listed = np.where(much[:, :, None] > 0, item, NOBODY).reshape(n, -1)
         of = sums(listed, score.reshape(n, -1))
         # The nearest neighbour that has an item gives the reason.
-        because = np.repeat(shared, length, axis=1).ravel()[of.source[of.starts]]
+        because = shared.ravel()[of.source[of.starts] // length]
         return heaviest(of, of.score, because, n, k)
 
     def _near(self, shopper: Rows, context: Rows) -> Lists:
