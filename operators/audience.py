@@ -165,6 +165,12 @@ class Audience(Kept):
             self.counts.bump(ORDERS, segment, at_ms)
             self.counts.bump(REVENUE_MICROS, segment, at_ms, micros)
 
+    def inherit(self, heir: int, row: int) -> None:
+        """What one bought counts as bought by another."""
+        self.reach(heir + 1)
+        self.order_ms[heir] = max(self.order_ms[heir], self.order_ms[row])
+        self._marks.mark(heir)
+
     def of(self, row: int) -> list[tuple[str, int]]:
         """The segments of a row and since when (ms); none of NOBODY.
 

@@ -35,6 +35,7 @@ def leave(learned: Learned, visited: list[Visited], writes: list[Write]) -> list
         known = learned.audience.is_known(row)
         learned.propensity.leave(row, shoppers.find(user))
         changes += learned.standing.drop(row, name, change.at_ms)
+        learned.standing.leave(row, shoppers.find(user))
         writes.append(("DEL", keys.segments_key(name), keys.top_key(name, keys.SLOT)))
         changes.append(change._replace(known=known))
         if row != NOBODY and user:

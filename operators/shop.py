@@ -63,6 +63,12 @@ class Shop:
         for minute in [minute for minute in self._seen if minute < newest - 2 * HERE_MINUTES]:
             del self._seen[minute]
 
+    def leave(self, last_ms: int) -> None:
+        """A shopper who was seen last at a time is no more."""
+        minute = last_ms // MINUTE_MS
+        if minute in self._seen:
+            self._seen[minute] -= 1
+
     def hear(
         self, visited: Sequence[Visited], received: Times, clicks: Events, ledger: Ledger
     ) -> None:

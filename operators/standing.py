@@ -133,6 +133,15 @@ class Standing(Kept):
             self._forget(np.array([row], np.int32))
         return self.audience.drop(row, shopper, at_ms)
 
+    def leave(self, row: int, heir: int) -> None:
+        """A shopper who was dropped is no more; what was bought counts for the heir, if there is one."""
+        if not 0 <= row < self.audience.rows:
+            return
+        self.shop.leave(int(self.audience.last_ms[row]))
+        if heir != NOBODY:
+            self.audience.inherit(heir, row)
+        self.forget(np.array([row], np.int32))
+
     def forget(self, rows: Rows) -> None:
         """These shoppers, who were dropped before, were never seen."""
         self.audience.forget(rows)

@@ -14,7 +14,7 @@ from tests.learned import SETTINGS, batches
 from tests.test_stored_tables import learn
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from state.config import Settings
     from state.messages import Part
@@ -90,6 +90,33 @@ def test_shoppers_only_the_lost_run_had_placed_before_they_were_merged(redis_url
     resumed = Telling(store, snapshot).learn(batches(size=1500)[1:])
     assert resumed.said() == resumed.known()
     store.close()
+
+
+def test_a_shop_in_which_everybody_is_new_converts_as_they_do(redis_url: str) -> None:
+    """Who was merged into a user is no shopper, and the user bought what they did."""
+    store = connect(redis_url)
+    telling = Telling(store).learn(batches())
+    assert any(one[b"kind"] == b"merge" for one in changes(store))
+    learned = telling.learning.learned
+    now_ms = learned.now_ms
+    found = learned.census.look(learned.audience, now_ms, last=True)
+    new = learned.audience.roster.find("lifecycle-new")
+    assert learned.audience.sizes.total[new] == len(telling.known()["lifecycle-new"])
+    assert (found.active[new], found.buyers[new]) == (found.all_active, found.all_buyers)
+    bought = {
+        name
+        for name, row in learned.recommender.shoppers.rows.items()
+        if learned.audience.of(row)
+        and store.client.hget(keys.profile_key(name), "purchases") not in (None, b"0")
+    }
+    assert found.all_buyers == len(bought) > 0
+    store.close()
+
+
+def changes(store: Store) -> Iterator[dict[bytes, bytes]]:
+    for stream in range(keys.CHANGE_STREAMS):
+        for _, said in store.client.xrange(keys.change_stream_key(stream)):
+            yield said
 
 
 def test_a_redis_that_came_back_empty_is_told_everything_again(redis_url: str) -> None:

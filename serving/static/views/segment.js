@@ -30,7 +30,7 @@ export function Segment({ id }) {
       <${Tile} label="Shoppers" value=${count(segment.size)} sub=${hour === null ? "" : `${signed(hour)} in an hour`} />
       <${Tile} label="In and out, 5 min" value=${html`<span class="in">+${brief(segment.entered_5m)}</span> <span class="out">−${brief(segment.left_5m)}</span>`} />
       <${Tile} label="Known by a user id" value=${percent(segment.identified === undefined ? null : known)} sub="${brief(segment.size - (segment.identified ?? 0))} anonymous" />
-      <${Tile} label="Conversion, 24 h" value=${percent(segment.size ? segment.conversion_1d : null)} sub="of its active shoppers${ofShop ? `, ${times(ofShop)} the shop’s` : ""}" />
+      <${Tile} label="Conversion, 24 h" value=${percent(segment.size ? segment.conversion_1d : null)} sub="of those active${ofShop ? `, ${times(ofShop)} the shop’s` : ""}" />
       <${Tile} label="Revenue, 24 h" value=${money(segment.revenue_1d)} sub="${segment.aov_1d ? money(segment.aov_1d) : NONE} an order" />
     </dl>
     <${History} id=${id} size=${segment.size} />
