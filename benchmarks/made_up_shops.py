@@ -128,7 +128,7 @@ def anonymous() -> Iterator[RawClick]:
     while True:
         at_ms += int(draw.expovariate(1 / (2 * MINUTE_MS)))
         sessions += 1
-        what, newest = kind(), at_ms // (6 * HOUR_MS)
+        what, newest = kind(), at_ms // HOUR_MS
         for step in range(draw.randint(2, 6)):
             item = max(0, newest - int(draw.expovariate(1 / 12)))
             yield RawClick(f"s{sessions}", f"i{what}-{item}", at_ms + step * 30_000)
