@@ -24,7 +24,7 @@ from tests.streams import arguments
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-PATIENCE_S = 30
+PATIENCE_S = 120
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 HANG, HANG_UP, DRIP = "hang", "hang up", "drip"
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tests.kafka_broker import AnyBroker
 
 NOW_MS = 1_790_000_000_000
+PATIENCE_S = 120
 
 
 def event(number: int, at_ms: int = NOW_MS) -> bytes:
@@ -90,13 +91,13 @@ class Run:
         """The dead letters that came."""
         return [letter for batch in self.batches for letter in batch.rejected]
 
-    def until(self, is_enough: Callable[[], bool], *, patience_s: float = 20) -> KafkaSource:
+    def until(self, is_enough: Callable[[], bool]) -> KafkaSource:
         """Run until enough has come or the source ends by itself, then stop cleanly."""
         stop = self.stop = threading.Event()
         gave_up: list[bool] = []
 
         def watch() -> None:
-            end_s = time.monotonic() + patience_s
+            end_s = time.monotonic() + PATIENCE_S
             try:
                 while not stop.is_set() and not is_enough():
                     if time.monotonic() > end_s:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from tests.kafka_broker import AnyBroker
 
-PATIENCE_S = 60
+PATIENCE_S = 180
 PARTITIONS = 3
 LATE_MS = 1_767_225_600_000 + 86_400_000
 """A day after the shop opened: every visit is over."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from state.events import Event
 
-PATIENCE_S = 20
+PATIENCE_S = 60
 T = TypeVar("T")
 ANY_PORT = "127.0.0.1:0"
 

@@ -23,12 +23,13 @@ from state.errors import UserError
 from state.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from flows.embedded import EmbeddedRedis
 
 ANYWHERE = "127.0.0.1:0"
-STUCK_S = 0.2
+STUCK_S = 60.0
+SOON_STUCK_S = 0.2
 
 
 class Topic:
@@ -40,12 +41,22 @@ class Topic:
 
 
 @contextmanager
-def outside(redis_url: str, topic: Topic, *, lag_max: int = 10) -> Iterator[str]:
+def outside(
+    redis_url: str, topic: Topic, *, lag_max: int = 10, stuck_s: float = STUCK_S
+) -> Iterator[str]:
     settings = Settings(metrics=Metrics(listen=ANYWHERE, ready_lag_max=lag_max))
     with seen_from_outside(
-        settings, stuck_s=STUCK_S, redis_url=redis_url, topic=topic, recovery_folder=None
+        settings, stuck_s=stuck_s, redis_url=redis_url, topic=topic, recovery_folder=None
     ) as address:
         yield address
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    """Wait for something."""
+    give_up_s = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < give_up_s
+        time.sleep(0.01)
 
 
 def ask(address: str, path: str) -> tuple[int, Any]:
@@ -58,17 +69,20 @@ def ask(address: str, path: str) -> tuple[int, Any]:
 
 
 def test_a_worker_that_moves_is_alive_and_one_that_does_not_is_not(redis_url: str) -> None:
-    with outside(redis_url, Topic()) as address:
-        pulse.beat()
-        status, told = ask(address, "/healthz")
-        assert (status, told["status"]) == (200, "ok")
-        time.sleep(STUCK_S + 0.1)
+    with outside(redis_url, Topic(), stuck_s=SOON_STUCK_S) as address:
+
+        def moves() -> tuple[int, str]:
+            pulse.beat()
+            status, told = ask(address, "/healthz")
+            return status, told["status"]
+
+        until(lambda: moves() == (200, "ok"))
+        time.sleep(SOON_STUCK_S + 0.1)
         status, told = ask(address, "/healthz")
         assert (status, told["status"]) == (503, "stuck")
         assert re.fullmatch(r"the worker has not moved for \d+ s \(at most 0.2\)", told["reason"])
         assert ask(address, "/readyz")[1]["worker"] == told["reason"]
-        pulse.beat()
-        assert ask(address, "/healthz")[0] == 200
+        until(lambda: moves() == (200, "ok"))
 
 
 def test_ready_is_when_every_part_is(redis_server: EmbeddedRedis) -> None:
@@ -169,8 +183,5 @@ def test_a_sign_of_life_is_in_redis_for_a_while(redis_url: str) -> None:
 def test_signs_of_life_are_written_while_a_run_is_seen(redis_url: str) -> None:
     store = Store(redis_url, timeout_ms=2000, patience_s=0)
     with outside(redis_url, Topic()):
-        give_up_s = time.monotonic() + 10
-        while not store.client.exists(keys.worker_key(0)) and time.monotonic() < give_up_s:
-            time.sleep(0.01)
-        assert store.client.exists(keys.worker_key(0))
+        until(lambda: bool(store.client.exists(keys.worker_key(0))))
     assert not store.client.exists(keys.worker_key(0))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.kafka_broker import free_port
-from tests.live_runs import Live, Process, undisturbed
+from tests.live_runs import PATIENCE_S, Live, Process, undisturbed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from tests.kafka_broker import AnyBroker
 
 LEASE_S = 2
-STOP_S = 10
-SOON_S = 3
 
 
 def addresses(processes: int) -> list[str]:
@@ -46,7 +44,7 @@ class Hosts:
         return self.live.start("-i", str(number), *self.addresses, *more, **self.settings)
 
     def until(self, is_so: object) -> None:
-        until_s = time.monotonic() + 60
+        until_s = time.monotonic() + PATIENCE_S
         while not is_so():  # type: ignore[operator]
             assert time.monotonic() < until_s, [one.kill() for one in self.running]
             for number, one in enumerate(self.running):
@@ -56,12 +54,9 @@ class Hosts:
             time.sleep(0.05)
 
     def stop(self) -> list[tuple[int, str]]:
-        began_s = time.monotonic()
         for one in self.running:
             one.popen.send_signal(signal.SIGTERM)
-        ends = [one.ended() for one in self.running]
-        assert time.monotonic() - began_s < STOP_S
-        return ends
+        return [one.ended() for one in self.running]
 
 
 @pytest.fixture
@@ -94,16 +89,19 @@ def test_one_that_waits_for_the_others_says_so_and_ends_at_once_when_asked(live:
         assert line.endswith(f" waits for {whom}\n")
     for one in waiting:
         one.popen.send_signal(signal.SIGTERM)
-        assert one.popen.wait(SOON_S) == 0
+        assert one.popen.wait(PATIENCE_S) == 0
 
 
 def test_bytewax_waits_for_a_peer_and_a_signal_ends_that(tmp_path: Path) -> None:
     ports = [free_port(), free_port()]
-    process = subprocess.Popen([sys.executable, "-c", WAITS, *map(str, ports)])
-    time.sleep(2)
-    assert process.poll() is None
-    process.terminate()
-    assert process.wait(SOON_S) == 0
+    words = [sys.executable, "-c", WAITS, *map(str, ports)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "waits\n"
+        time.sleep(1)
+        assert process.poll() is None
+        process.terminate()
+        assert process.wait(PATIENCE_S) == 0
 
 
 WAITS = """
@@ -117,6 +115,7 @@ from flows.stopping import ends_before_it_begins, stop_on_signal
 flow = Dataflow("waits")
 op.inspect("seen", op.input("pulse", flow, Ticks()))
 with stop_on_signal() as stop, ends_before_it_begins(stop):
+    print("waits", flush=True)
     cli_main(flow, process_id=0, addresses=[f"127.0.0.1:{port}" for port in sys.argv[1:]])
 """
 

@@ -75,7 +75,7 @@ class Live:
 
     def until(self, is_enough: Callable[[], bool], *overrides: str) -> None:
         stop = threading.Event()
-        end_s = time.monotonic() + 20
+        end_s = time.monotonic() + 120
         gave_up: list[bool] = []
 
         def watch() -> None:

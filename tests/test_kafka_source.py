@@ -258,7 +258,7 @@ def test_a_topic_made_anew_ends_the_run_though_it_is_longer_than_the_old_place(
         )
     send(kafka_broker, topic, map(event, range(100, 120)))
     with pytest.raises(BytewaxRuntimeError) as raised:
-        run.until(lambda: False, patience_s=5)
+        run.until(lambda: False)
     assert f"topic {topic} was deleted and made anew since this run read it" in said(raised.value)
     assert "kafka.out_of_range=earliest" in said(raised.value)
     run = Run(kafka_broker, topic, tmp_path, out_of_range="earliest")
@@ -329,7 +329,7 @@ def test_a_broker_that_is_killed_is_waited_for(
             step = 2
         return len(run.ids) >= 2000 and run.source is not None and run.source.is_up
 
-    run.until(play, patience_s=60)
+    run.until(play)
     assert run.ids == list(range(2000))
     told = [one.getMessage().split(": ")[0] for one in caplog.records if "penstock" in one.name]
     where = f"Kafka at {broker.address}"

@@ -69,7 +69,7 @@ def once_waiting(then: Callable[[], object]) -> threading.Thread:
     logging.getLogger("penstock.redis").addHandler(heard)
 
     def act() -> None:
-        assert waiting.wait(10)
+        assert waiting.wait(60)
         logging.getLogger("penstock.redis").removeHandler(heard)
         then()
 

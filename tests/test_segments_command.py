@@ -97,6 +97,7 @@ def test_a_preview_says_what_a_changed_rule_then_does(
     run = live.start(segments__file=file)
     run.until(live.caught_up)
     run.until(lambda: registry(live.redis_url).get("going") == (1, "live"))
+    run.until(lambda: live.committed() == live.sent)  # the snapshot, too, holds everything
     before = members(live.redis_url, "buyers")
 
     listed = said("list", rules=FIRST)

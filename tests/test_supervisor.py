@@ -11,7 +11,7 @@ from urllib.request import urlopen
 import pytest
 
 from tests.kafka_broker import free_port
-from tests.live_runs import Live, Process, undisturbed
+from tests.live_runs import PATIENCE_S, Live, Process, undisturbed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,7 +78,7 @@ def test_processes_do_not_outlive_their_supervisor(live: Live) -> None:
     run.until(live.caught_up)
     workers = run.workers()
     run.kill()
-    until_s = time.monotonic() + 10
+    until_s = time.monotonic() + PATIENCE_S
     while any(os.path.exists(f"/proc/{pid}") for pid in workers):
         assert time.monotonic() < until_s
         time.sleep(0.05)
