@@ -156,7 +156,7 @@ class Meeting:
 
     def _until(self, look: Callable[[], _Found | None], what: Callable[[], str]) -> _Found | None:
         began_s = time.monotonic()
-        is_said = False
+        said = ""
         while not self._stop.is_set():
             pulse.beat(has_begun=False)
             if self._written_s:
@@ -169,9 +169,9 @@ class Meeting:
                     f"process {self._me.process} of {self._name} has waited {waited_s:.0f} s for "
                     f"{what()}: start all with the same kafka.group, Redis, -a and recovery folder"
                 )
-            if waited_s > SAY_AFTER_S and not is_said:
-                _log.warning("process %d waits for %s", self._me.process, what())
-                is_said = True
+            if waited_s > SAY_AFTER_S and what() != said:
+                said = what()
+                _log.warning("process %d waits for %s", self._me.process, said)
             self._stop.wait(LOOK_S)
         return None
 

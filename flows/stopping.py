@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from contextlib import contextmanager
+from queue import SimpleQueue
 from threading import Event, Thread
 from typing import TYPE_CHECKING, NoReturn
 
@@ -36,19 +37,33 @@ def stop_on_signal() -> Iterator[Event]:
     At once is like a crash: a recovery folder stands it.
     """
     stop = Event()
+    # A handler runs in the middle of anything, also of `stop.wait`, whose lock `stop.set` would then
+    # wait for without end; this queue is made for that.
+    asked: SimpleQueue[bool] = SimpleQueue()
+    is_asked = False
 
-    def heard(number: int, frame: object) -> None:
-        if stop.is_set():
+    def hear(number: int, frame: object) -> None:
+        nonlocal is_asked
+        if is_asked or stop.is_set():
             print("penstock: stopped at once", file=sys.stderr, flush=True)
             os._exit(STOPPED)
-        stop.set()
+        is_asked = True
+        asked.put(True)
 
-    before = {number: signal.signal(number, heard) for number in SIGNALS}
+    def pass_on() -> None:
+        if asked.get():
+            stop.set()
+
+    thread = Thread(target=pass_on, name="stop-on-signal", daemon=True)
+    thread.start()
+    before = {number: signal.signal(number, hear) for number in SIGNALS}
     try:
         yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        asked.put(False)
+        thread.join()
 
 
 @contextmanager
