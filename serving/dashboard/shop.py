@@ -56,7 +56,9 @@ class Shop:
         self._written: tuple[object, float] | None = None
         self._slow_s = float("-inf")
         self._slow: dict[str, Any] = {}
-        self._minute: dict[str, tuple[bytes, int]] = {}
+        self._newest: dict[str, bytes] = {}
+        self._histories: dict[str, list[Row]] = {}
+        self._minute = 0
         self._stats: dict[str, dict[str, Number]] = {}
         self._lines: dict[str, list[float | None] | None] = {}
         self._is_anew = True
@@ -70,7 +72,7 @@ class Shop:
             # Nobody knows what the Redis that answers next has of what we saw.
             self._changes.begin_anew()
             self._events.begin_anew()
-            self._minute.clear()
+            self._newest.clear()
             self._slow_s = float("-inf")
             self._is_anew = True
             raise
@@ -136,17 +138,19 @@ class Shop:
         self._stats = {sid: figures(one) for sid, one in zip(registry, stats, strict=True)}
 
     async def _read_sparks(self, newest: Mapping[str, list[Entry] | None], at_ms: int) -> None:
-        open_ = at_ms // MINUTE_MS
-        minute = {sid: (found[0][0], open_) for sid, found in newest.items() if found}
-        changed = [sid for sid, entry in minute.items() if self._minute.get(sid) != entry]
-        self._minute = minute
-        self._lines = {sid: line for sid, line in self._lines.items() if sid in minute}
+        entry = {sid: found[0][0] for sid, found in newest.items() if found}
+        changed = [sid for sid in entry if self._newest.get(sid) != entry[sid]]
+        self._newest = entry
+        self._histories = {sid: rows for sid, rows in self._histories.items() if sid in entry}
         replies = await self._reads.many(
             ("XREVRANGE", keys.history_key(sid), "+", "-", "COUNT", SPARK_MINUTES + 1)
             for sid in changed
         )
         for sid, found in zip(changed, replies, strict=True):
-            self._lines[sid] = spark(minutes((found or [])[::-1], SPARK_FIELDS), at_ms)
+            self._histories[sid] = minutes((found or [])[::-1], SPARK_FIELDS)
+        if changed or at_ms // MINUTE_MS != self._minute:
+            self._minute = at_ms // MINUTE_MS
+            self._lines = {sid: spark(rows, at_ms) for sid, rows in self._histories.items()}
 
     def _now(
         self, meta: Mapping[str, Number], now: Mapping[str, Number], now_s: float
