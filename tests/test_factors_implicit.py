@@ -114,7 +114,7 @@ def test_how_much_each_place_of_a_session_says_is_learned() -> None:
     before = rng.integers(0, 20, (8000, 2))
     learner = FactorsLearner(Settings(n_factors=32))
     learner.learn_many(interactions(before[:, 0], (before[:, 1] + 1) % 20, context=before))
-    assert np.argmax(learner.model.places[1, :2]) == 1
+    assert np.argmax(learner.model.places.counts[1, :2]) == 1
     second = np.arange(20)
     asked = requests(np.stack([rng.integers(0, 20, 20), second], axis=1))
     best = learner.candidates(asked, 3).item

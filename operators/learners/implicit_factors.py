@@ -22,11 +22,12 @@ import numpy as np
 from scipy.sparse import csc_array
 
 from operators.learners.descent import step, turn, unit
+from operators.learners.different import Different
 from operators.learners.growing import Growing
 from operators.learners.live_items import LiveItems
+from operators.learners.places import Places
 from operators.learners.rng_state import rng_array, rng_from
 from operators.learners.table import Kept, Table
-from state.interactions import NOBODY
 from state.marks import Marks
 from state.times import DAY_MS
 
@@ -44,9 +45,6 @@ WORTH_MIN = np.float32(-60.0)
 """The least that a row is worth in a block, as a logarithm: what can be divided by."""
 WEIGHED_EVENTS = 65_536
 """Events that the mean weight reaches back over."""
-FADING = -0.7
-"""What an item's place in the session counts to begin with: each step back so much less, as a
-logarithm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +66,6 @@ class ImplicitFactors(Kept):
     """Vectors of items on integer rows, learned from blocks of events.
 
     vectors float32[n, f] of length 1, bias float32[n]: of each item
-    places float32[r, r]: what the newest item of a session, the one before it ... counts, as a
-    logarithm, in sessions that hold 1, 2, ... r items
     """
 
     def __init__(self, settings: Settings, seed: int) -> None:
@@ -83,13 +79,9 @@ class ImplicitFactors(Kept):
         self._squares: Growing[np.float32] = Growing((), np.float32)
         self._bias: Growing[np.float32] = Growing((), np.float32)
         self._bias_squares: Growing[np.float32] = Growing((), np.float32)
-        self._at: Growing[np.int32] = Growing(
-            (), np.int32
-        )  # where a row stands in a block; not state
+        self._different = Different()
         self._marks = Marks()
-        steps_back = np.tile(np.arange(settings.context_max), (settings.context_max, 1))
-        self.places = (FADING * steps_back).astype(np.float32)
-        self._place_squares = np.zeros_like(self.places)
+        self.places = Places(settings.context_max, settings.place_rate)
 
     @property
     def vectors(self) -> Weights:
@@ -118,7 +110,7 @@ class ImplicitFactors(Kept):
         held = np.concatenate([items, drawn])
         there = share > 0
         n_near = there.sum(axis=1)
-        rows, at, n_held = self._different(held, near[there])
+        rows, at, n_held = self._different.of(held, near[there])
         vectors, around = self.vectors.take(rows, axis=0), self.vectors.take(near, axis=0)
         session, length = unit(np.matmul(share[:, None], around)[:, 0])
 
@@ -149,38 +141,10 @@ class ImplicitFactors(Kept):
         by_row: Weights = np.matmul(wrong.T, session * much[:, None])
         by_row *= worth[:, None]
         gradient[:n_held] += by_row
-        self._learn_places(pull, share, around, n_near)
+        self.places.learn(share, np.matmul(around, pull[:, :, None])[:, :, 0], n_near)
         turn(self.vectors, self._squares.rows, rows, vectors, gradient, settings.rate)
         step(self._bias.rows, self._bias_squares.rows, rows[:n_held], by_bias, settings.bias_rate)
         self._marks.mark(rows)
-
-    def _learn_places(
-        self, pull: Weights, share: Weights, around: Weights, n_near: NDArray[np.intp]
-    ) -> None:
-        """Learn what places count, in sessions of each length."""
-        by_place = share * np.matmul(around, pull[:, :, None])[:, :, 0]
-        is_long = n_near[:, None] == np.arange(1, share.shape[1] + 1)
-        of_length = is_long.astype(np.float32).T @ by_place
-        lengths = np.flatnonzero(is_long.any(axis=0)).astype(np.int32)
-        width = slice(share.shape[1])
-        step(
-            self.places[:, width],
-            self._place_squares[:, width],
-            lengths,
-            of_length[lengths],
-            self.settings.place_rate,
-        )
-
-    def _different(self, held: Rows, near: Rows) -> tuple[Rows, Rows, int]:
-        """The different rows, those of `held` first; where each of `held` and `near` stands among them;
-        and how many of them `held` has."""
-        at = self._at.rows
-        at[near] = NOBODY
-        rows = _once(held)
-        at[rows] = np.arange(len(rows))
-        others = _once(near[at[near] < 0])
-        at[others] = np.arange(len(rows), len(rows) + len(others))
-        return np.concatenate([rows, others]), at.take(np.concatenate([held, near])), len(rows)
 
     def _begin(self, items: Rows, share: Weights, near: Rows) -> None:
         """Items that were never learned come nearer to the sessions that they are first seen in."""
@@ -204,7 +168,7 @@ class ImplicitFactors(Kept):
         self._vectors.append(self._drawn(new))
         for column in (self._squares, self._bias, self._bias_squares):
             column.append(np.zeros(new, np.float32))
-        self._at.append(np.zeros(new, np.int32))
+        self._different.grow(n_items)
         self.live.grow(n_items)
         self._marks.reach(n_items)
 
@@ -227,11 +191,7 @@ class ImplicitFactors(Kept):
         """How much each known context item counts, float32[n, r], and its row or 0, int32[n, r]."""
         context = context[:, : self.settings.context_max]
         known = self.known(context)
-        counts = np.exp(self.places - self.places.max(axis=1, keepdims=True))
-        lengths = np.maximum(known.sum(axis=1), 1)
-        share = counts[lengths - 1, : context.shape[1]] * known
-        share /= np.maximum(share.sum(axis=1, keepdims=True), np.float32(1e-9))
-        return share, np.where(known, context, 0)
+        return self.places.shares(known), np.where(known, context, 0)
 
     def known(self, items: Rows) -> NDArray[np.bool_]:
         """Which of these item rows were ever learned; any shape, any rows."""
@@ -275,8 +235,7 @@ class ImplicitFactors(Kept):
         return {
             "rng": rng_array(self._rng),
             "weighed": self._weighed.copy(),
-            "places": self.places.copy(),
-            "place_squares": self._place_squares.copy(),
+            **self.places.small(),
             **self.live.small(),
         }
 
@@ -300,18 +259,9 @@ class ImplicitFactors(Kept):
             (self._bias_squares, "bias_squares"),
         ):
             column.replace(arrays[name])
-        self._at.replace(np.zeros(len(self.vectors), np.int32))
+        self._different.grow(len(self.vectors))
         self._rng = rng_from(arrays["rng"])
         self._weighed = arrays["weighed"].astype(np.float64)
-        self.places = arrays["places"].astype(np.float32)
-        self._place_squares = arrays["place_squares"].astype(np.float32)
+        self.places.restore(arrays)
         self.live.restore(arrays)
         self._marks = Marks(len(self.vectors))
-
-
-def _once(rows: Rows) -> Rows:
-    """The different rows, ascending."""
-    rows = np.sort(rows)
-    is_first = np.ones(len(rows), np.bool_)
-    np.not_equal(rows[1:], rows[:-1], out=is_first[1:])
-    return rows[is_first]
