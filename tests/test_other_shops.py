@@ -9,8 +9,10 @@ from benchmarks.other_shops import TINY, gains, outcome
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shop", ["tiny", "tiny_grocery"])
-def test_in_a_shop_of_500_clicks_the_blend_loses_no_more_than_a_few_of_them(shop: str) -> None:
+def test_in_a_shop_of_500_clicks_the_blend_loses_no_more_than_by_chance(shop: str) -> None:
     found = outcome(shop)
     assert len(found.ranks) > 6
-    # Of some hundred cases one weighs as much as is asked for at most of thousands: .003.
-    assert min(gain.mean for gain in gains(found)) > -5 / TINY
+    for gain in gains(found):
+        assert not gain.is_loss
+        # Of some hundred cases chance has a say, but not in one of fifty.
+        assert gain.mean > -10 / TINY
