@@ -39,6 +39,7 @@ from benchmarks.workload import Workload, cached
 from flows.embedded import EmbeddedRedis
 from state import keys
 from state.store import Store
+from tests.installed import environment
 from tests.kafka_broker import KafkaBroker
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class Rig:
         command = [sys.executable, "-m", "flows", *arguments, "--redis", self.redis.url]
         command += ["--dead-letters", str(self.folder / "dead_letters.jsonl")]
         with (self.folder / "run.log").open("ab") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log)
+            process = subprocess.Popen(command, stdout=log, stderr=log, env=environment())
         try:
             yield process
         finally:

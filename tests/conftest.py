@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from flows.embedded import EmbeddedRedis
+from tests.installed import environment
 from tests.kafka_broker import AnyBroker, KafkaBroker, why_not
 from tests.pages import Watched, chromium
 
@@ -34,9 +34,7 @@ settings.load_profile("quick")
 @pytest.fixture(scope="session", autouse=True)
 def _as_installed() -> None:
     """Programs that tests start do without what only tests need."""
-    folder = str(Path(__file__).with_name("as_installed"))
-    known = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join([folder, *([known] if known else [])])
+    os.environ.update(environment())
 
 
 @pytest.fixture(scope="session")
