@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from operators.learners.heaviest import run_starts
 from operators.ranking import Sums, sums
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ class Mixture:
         """The chance of each summed item among those of its row."""
         if not len(of.row):
             return of.score
-        first = np.flatnonzero(np.diff(of.row, prepend=-1))
+        first = run_starts(of.row)
         count = np.diff(first, append=len(of.row))
         chance = np.exp(of.score - np.repeat(np.maximum.reduceat(of.score, first), count))
         chance /= np.repeat(np.add.reduceat(chance, first), count)

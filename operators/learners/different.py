@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from operators.learners.heaviest import run_starts
 from state.interactions import NOBODY
 
 if TYPE_CHECKING:
@@ -44,6 +45,4 @@ class Different:
 def _once(rows: Rows) -> Rows:
     """The different rows, ascending."""
     rows = np.sort(rows)
-    is_first = np.ones(len(rows), np.bool_)
-    np.not_equal(rows[1:], rows[:-1], out=is_first[1:])
-    return rows[is_first]
+    return rows[run_starts(rows)]
