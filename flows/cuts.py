@@ -77,10 +77,8 @@ def opened(part: Path) -> Iterator[sqlite3.Connection]:
 
 
 def damage(part: Path, what: str) -> DamageError:
-    """What is wrong with a file, and what to do."""
-    return DamageError(
-        f"{part}: {what}: restore the recovery folder from its backup, or start from an empty one"
-    )
+    """What is wrong with a file."""
+    return DamageError(f"{part}: {what}")
 
 
 def resume_epoch(progress: list[tuple[str, int, int, int]]) -> int:
@@ -117,7 +115,7 @@ def read_cut(store: Path, *, shards: int) -> Cut:
             ]:
                 raise damage(part, "not the file of this place")
             progress += progress_of(connection)
-    epoch = resume_epoch(progress)
+    epoch = _epoch_in(store, progress)
     states: dict[tuple[str, str], Any] = {}
     for part in part_paths(store):
         for step, key, blob in _newest(part, epoch):
@@ -132,7 +130,14 @@ def epoch_of(store: Path) -> int:
     for part in part_paths(store):
         with opened(part) as connection:
             progress += progress_of(connection)
-    return resume_epoch(progress)
+    return _epoch_in(store, progress)
+
+
+def _epoch_in(store: Path, progress: list[tuple[str, int, int, int]]) -> int:
+    try:
+        return resume_epoch(progress)
+    except (TypeError, ValueError) as error:  # SQLite keeps any value in any column
+        raise damage(store, f"how far it came cannot be read: {error}") from error
 
 
 def forget_after(store: Path, epoch: int) -> None:

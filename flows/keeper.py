@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from flows import checkpoint, cuts
+from state import private
 from state.errors import UserError
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ class Keeper:
             while process.poll() is None and not self._over.wait(_LOOK_S):
                 pass
             if process.returncode is not None:
+                if self._over.wait(_LOOK_S):  # the end of the run, told to both at once
+                    return
                 _log.warning("the keeper of the recovery folder ended: it starts again")
                 continue
             try:
@@ -89,10 +92,12 @@ def _end_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Both may be sent to the whole group: the flow ends it, by closing its input.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     os.nice(10)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     here = Path(sys.argv[1])
-    with (here / "lock-keeper").open("w") as lock:
+    with open(here / "lock-keeper", "w", opener=private.opener) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         keep(here, int(sys.argv[2]), int(sys.argv[3]))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import os
 import re
 import shutil
 import time
@@ -25,7 +26,7 @@ from bytewax.recovery import RecoveryConfig, init_db_dir
 
 from flows import checkpoint, cuts
 from flows.keeper import Keeper
-from state import journal
+from state import journal, private
 from state.errors import DamageError, UserError
 from state.journal import Journals
 
@@ -39,6 +40,8 @@ _log = logging.getLogger("penstock.recovery")
 
 _KEPT_EPOCHS = 2
 """Epochs whose snapshots stay in the store: copies of its files, made one after the other, overlap."""
+
+_ADVICE = "restore the recovery folder from its backup, or start from an empty one"
 
 _PATIENCE_S = 10
 """How long what a killed run left behind may take to notice it."""
@@ -62,7 +65,7 @@ def recovery(folder: Path | None, settings: Settings) -> Iterator[Stored | None]
     if folder is None:
         yield None
         return
-    with _locked(folder), _full_disk_said(folder):
+    with _locked(folder), _faults_in_words(folder):
         _make_ready(folder, settings)
         with Keeper(folder, settings):
             yield _stored(folder / "store", folder, settings)
@@ -84,10 +87,23 @@ def look(folder: Path, settings: Settings) -> str:
         try:
             verify(folder, shards=settings.sessions.shards)
         except DamageError as error:
-            has_copy = checkpoint.current(folder) is not None
-            then = "a start goes on from the previous snapshot" if has_copy else "there is no other"
-            raise UserError(f"{error}: {then}") from error
-    return f"{folder} is free and sound"
+            raise UserError(f"{error}: {_what_a_start_does(folder, settings)}") from error
+        said = f"{folder} is free and sound"
+        if checkpoint.current(folder) is not None and checkpoint.epoch_of(folder) is None:
+            said += "; WARNING: its previous snapshot is damaged: a run replaces it"
+    return said
+
+
+def _what_a_start_does(folder: Path, settings: Settings) -> str:
+    store = checkpoint.current(folder)
+    try:
+        if store is None:
+            return f"there is no previous snapshot: {_ADVICE}"
+        cut = cuts.read_cut(store, shards=settings.sessions.shards)
+        cuts.check_journals(folder / "previous" / "rows", cut)
+    except DamageError as error:
+        return f"so is the previous snapshot ({error}): {_ADVICE}"
+    return "a start goes on from the previous snapshot"
 
 
 @contextmanager
@@ -111,10 +127,14 @@ def joined_from_afar(folder: Path, settings: Settings) -> Iterator[Stored]:
 
 
 @contextmanager
-def _full_disk_said(folder: Path) -> Iterator[None]:
-    """Bytewax panics where SQLite cannot write: one line of it is for a person."""
+def _faults_in_words(folder: Path) -> Iterator[None]:
+    """Say what to do about damage found later, and where SQLite cannot write: Bytewax panics there."""
     try:
         yield
+    except DamageError as error:
+        raise UserError(
+            f"{error}: start again: what is damaged gives way to the previous snapshot, if there is one"
+        ) from error
     except BaseException as error:
         if "SqliteFailure" not in str(error):
             raise
@@ -128,7 +148,7 @@ def _full_disk_said(folder: Path) -> Iterator[None]:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        private.make_folder(folder)
     except OSError as error:
         raise _unwritable(folder, error) from error
     with _lock(folder / "lock", fcntl.LOCK_EX):
@@ -140,7 +160,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 def _lock(path: Path, how: int, *, patience_s: float = 0) -> TextIO:
     try:
-        file = path.open("w")
+        file = os.fdopen(private.opener(str(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC), "w")
     except OSError as error:
         raise _unwritable(path.parent, error) from error
     until = time.monotonic() + patience_s
@@ -176,8 +196,9 @@ def _make_ready(folder: Path, settings: Settings) -> None:
     shards = settings.sessions.shards
     try:
         shutil.rmtree(folder / "begun", ignore_errors=True)
+        private.restrict(folder)
         rows = folder / "rows"
-        rows.mkdir(exist_ok=True)
+        private.make_folder(rows)
         _make_store(folder)
         try:
             cut = verify(folder, shards=shards)
@@ -194,8 +215,8 @@ def _make_ready(folder: Path, settings: Settings) -> None:
 def verify(folder: Path, *, shards: int) -> cuts.Cut:
     """What a run would go on with, every byte of it read; DamageError where that is not sound."""
     cut = cuts.read_cut(folder / "store", shards=shards)
-    previous = checkpoint.current(folder)
-    if previous is not None and cuts.epoch_of(previous) > cut.epoch:
+    copied = checkpoint.epoch_of(folder)
+    if copied is not None and copied > cut.epoch:
         raise cuts.damage(folder / "store", "it is older than the copy of it")
     cuts.check_journals(folder / "rows", cut)
     return cut
@@ -207,15 +228,16 @@ def _make_store(folder: Path) -> None:
     if store.exists() or (folder / "previous").exists() or journal.files(folder / "rows"):
         return
     begun = folder / "begun"
-    begun.mkdir()
+    private.make_folder(begun)
     init_db_dir(begun, cuts.PARTS)
+    private.restrict(begun)
     begun.rename(store)
 
 
 def _fall_back(folder: Path, found: DamageError, *, shards: int) -> Path:
     if checkpoint.current(folder) is None:
-        raise UserError(f"{found} (no previous snapshot has been made)") from found
+        raise UserError(f"{found} (there is no previous snapshot): {_ADVICE}") from found
     try:
         return checkpoint.put_back(folder, shards=shards)
     except DamageError as error:
-        raise UserError(f"{found} (and so is the previous snapshot: {error})") from error
+        raise UserError(f"{found} (so is the previous snapshot: {error}): {_ADVICE}") from error

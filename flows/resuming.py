@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from state import private
 from state.errors import UserError
 
 if TYPE_CHECKING:
@@ -92,12 +93,11 @@ def _noted(path: Path, asked: _Note) -> tuple[_Note, bool]:
     """What a folder notes, and whether it did before; else `asked`, noted now."""
     folder = path.parent
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        private.make_folder(folder)
         is_old = path.exists()
         if not is_old:
             begun = path.with_suffix(f".{os.getpid()}")
-            begun.write_bytes(msgspec.json.encode(asked))
-            begun.replace(path)
+            private.write(path, msgspec.json.encode(asked), begun=begun)
         return msgspec.json.decode(path.read_bytes(), type=type(asked)), is_old
     except OSError as error:
         raise UserError(

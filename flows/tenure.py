@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from state import private
 from state.errors import UserError
 from state.store import Fence, Lease
 
@@ -84,8 +85,7 @@ def write(path: Path, content: bytes) -> None:
     """A small file of a recovery folder, written whole or not at all. Raises UserError."""
     begun = path.with_suffix(".begun")
     try:
-        begun.write_bytes(content)
-        begun.replace(path)
+        private.write(path, content, begun=begun)
     except OSError as error:
         raise UserError(
             f"recovery folder {path.parent}: {error.strerror}: make room, or name one that can be "

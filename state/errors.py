@@ -12,4 +12,7 @@ class SnapshotError(UserError):
 
 
 class DamageError(SnapshotError):
-    """Stored state whose bytes are not those that were written."""
+    """Stored state whose bytes are not those that were written: which, and where.
+
+    What to do about it depends on whether a copy is sound: `flows.recovery` says it.
+    """

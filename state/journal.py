@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from state import private
 from state.errors import DamageError, UserError
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ class Journal:
         generation = max(generations, default=0) + 1
         path = self._folder / _file(self._name, generation)
         try:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, private.FILE_MODE)
         except OSError as error:
             raise _unusable(path, error) from error
         self._use(fd)
@@ -252,7 +253,10 @@ def copy(folder: Path, handle: Handle, to: Path, known: Handle | None) -> None:
     for _ in read(folder, handle, known=known):
         pass
     at, mode = (0, "wb") if known is None else (known.length, "r+b")
-    with (folder / handle.file).open("rb") as source, path.open(mode) as target:
+    with (
+        (folder / handle.file).open("rb") as source,
+        open(path, mode, opener=private.opener) as target,
+    ):
         source.seek(at)
         target.seek(at)
         while at < handle.length:
@@ -277,10 +281,7 @@ def _seed(name: str, generation: int) -> int:
 
 
 def _damaged(path: Path, at: int, what: str) -> DamageError:
-    return DamageError(
-        f"{path}: byte {at}: {what}: restore the recovery folder from its backup, "
-        "or start from an empty one"
-    )
+    return DamageError(f"{path}: byte {at}: {what}")
 
 
 def _unusable(path: Path, error: OSError) -> UserError:

@@ -48,10 +48,10 @@ class SnapshotCodec(Generic[S]):
         """Read a snapshot of this or an older version; SnapshotError for any other bytes."""
         name = self.kind.__name__
         if not blob:
-            raise DamageError(f"{name}: an empty snapshot: restore the recovery folder")
+            raise DamageError(f"{name}: an empty snapshot")
         version, fields = blob[0], memoryview(blob)[1 + _CHECKSUM_BYTES :]
         if blob[1 : 1 + _CHECKSUM_BYTES] != _checksum(blob[:1], fields):
-            raise DamageError(f"{name}: damaged: restore the recovery folder from its backup")
+            raise DamageError(f"{name}: a snapshot whose checksum is wrong")
         if version > self.version:
             raise SnapshotError(
                 f"{name}: version {version}, this release reads up to {self.version}: "

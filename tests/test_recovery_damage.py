@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from flows import checkpoint
+from flows import checkpoint, cuts
 from flows.embedded import EmbeddedRedis
-from flows.recovery import verify
+from flows.recovery import look, verify
 from flows.replay import run_source
 from flows.sources import RecordedSource
 from state import journal
@@ -31,7 +31,7 @@ from tests.streams import SHARDS, content, flow_settings, run_flow
 from tests.test_crash import SHOP, CrashingPartition, CrashingSource
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 SETTINGS = flow_settings(batch_events=60, epoch_ms=5)
@@ -196,12 +196,99 @@ def test_the_previous_snapshot_serves(
     assert letters == (shop.folder / "whole.jsonl").read_bytes()
 
 
+def overwrite(path: Path) -> None:
+    path.write_bytes(b"\x00" * 64 + path.read_bytes()[64:])
+
+
+def damage_nothing(previous: Path) -> None:
+    """For comparison."""
+
+
+def lose_a_part(previous: Path) -> None:
+    next(previous.glob("store-*/part-1.sqlite3")).unlink()
+
+
+def overwrite_a_part(previous: Path) -> None:
+    overwrite(next(previous.glob("store-*/part-0.sqlite3")))
+
+
+def empty_a_part(previous: Path) -> None:
+    next(previous.glob("store-*/part-3.sqlite3")).write_bytes(b"")
+
+
+def overwrite_the_journals(previous: Path) -> None:
+    for path in (previous / "rows").iterdir():
+        overwrite(path)
+
+
+def lose_the_journals(previous: Path) -> None:
+    shutil.rmtree(previous / "rows")
+
+
+def put_a_file_in_its_place(previous: Path) -> None:
+    shutil.rmtree(previous)
+    previous.write_bytes(b"not a folder")
+
+
+def leave_other_names(previous: Path) -> None:
+    (previous / "store-old").mkdir()
+    (previous / "store-99").write_bytes(b"not a folder")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        damage_nothing,
+        lose_a_part,
+        overwrite_a_part,
+        empty_a_part,
+        overwrite_the_journals,
+        lose_the_journals,
+        put_a_file_in_its_place,
+        leave_other_names,
+    ],
+)
+def test_a_damaged_copy_hinders_no_sound_store_and_is_replaced(
+    shop: Shop, folder: Path, damage: Callable[[Path], None]
+) -> None:
+    recovery = folder / "recovery"
+    damage(recovery / "previous")
+    assert "free and sound" in look(recovery, SETTINGS)
+    assert go_on(shop, folder) == shop.undisturbed
+    # The next copy is whole where the store of the one before could not be read.
+    store = checkpoint.current(recovery)
+    assert store is not None
+    cut = cuts.read_cut(store, shards=SHARDS)
+    if damage is not overwrite_the_journals:
+        cuts.check_journals(recovery / "previous" / "rows", cut)
+
+
+def test_what_is_stored_is_private(shop: Shop, folder: Path) -> None:
+    """Also what a former release, or a copy by hand, left open to others."""
+    recovery = folder / "recovery"
+    for path in recovery.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    go_on(shop, folder)
+    modes = {path: path.stat().st_mode & 0o777 for path in recovery.rglob("*")}
+    assert {mode for path, mode in modes.items() if path.is_dir()} == {0o700}
+    assert {mode for path, mode in modes.items() if path.is_file()} == {0o600}
+    before = os.umask(0)
+    try:
+        shutil.rmtree(recovery)
+        go_on(shop, folder)
+    finally:
+        os.umask(before)
+    modes = {path: path.stat().st_mode & 0o777 for path in [recovery, *recovery.rglob("*")]}
+    assert {mode for path, mode in modes.items() if path.is_dir()} == {0o700}
+    assert {mode for path, mode in modes.items() if path.is_file()} == {0o600}
+
+
 def test_a_lost_store_is_not_taken_for_a_new_one(shop: Shop, folder: Path) -> None:
     shutil.rmtree(folder / "recovery" / "store")
     assert go_on(shop, folder) == shop.undisturbed
     shutil.rmtree(folder / "recovery" / "store")
     shutil.rmtree(folder / "recovery" / "previous")
-    with pytest.raises(UserError, match=r"part-0\.sqlite3: the file is missing: restore"):
+    with pytest.raises(UserError, match=r"part-0\.sqlite3: the file is missing .*: restore"):
         go_on(shop, folder)
 
 
