@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-from urllib.parse import urlencode
+import asyncio
+import socket
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode, urlsplit
 
 import pytest
+import uvicorn
+from starlette.responses import PlainTextResponse
 
-from serving.dashboard import access
+from serving.dashboard import access, attempts
+from serving.dashboard.app import EXPORTS_MAX
+from serving.dashboard.connections import impatient
 from serving.dashboard.server import Server
+from state import keys
 from state.errors import UserError
+from state.store import Store
 from tests.pages import Answer, served, settings, stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.types import Receive, Scope, Send
 
 TOKEN = "correct-horse-battery-staple"
 FORM = {"content-type": "application/x-www-form-urlencoded"}
@@ -71,13 +88,58 @@ def test_a_token_opens_the_page_as_a_header_or_by_the_login_form(redis_url: str)
             assert Answer(url, "/api/hello", cookie=f"{name}={forged}").status == 401
 
 
+def bearer(url: str, token: str) -> int:
+    return Answer(url, "/api/hello", authorization=f"Bearer {token}").status
+
+
+def form(url: str, token: str) -> int:
+    return log_in(url, token).status
+
+
 @pytest.mark.usefixtures("guarded")
-def test_who_guesses_tokens_is_made_to_wait(redis_url: str) -> None:
+@pytest.mark.parametrize(("ask", "wrong", "right"), [(bearer, 401, 200), (form, 403, 303)])
+def test_who_guesses_tokens_is_made_to_wait_and_the_owner_still_gets_in(
+    redis_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    ask: Callable[[str, str], int],
+    wrong: int,
+    right: int,
+) -> None:
+    monkeypatch.setattr(attempts, "EVERY_S", 0.2)
     with served(redis_url) as url:
-        said = [log_in(url, f"guess {n}").status for n in range(access.FAILURES_MAX + 1)]
-        assert said == [403] * access.FAILURES_MAX + [429]
-        assert log_in(url, TOKEN).status == 429
-        assert Answer(url, "/api/hello", authorization=f"Bearer {TOKEN}").status == 200
+        assert {ask(url, f"guess {n}") for n in range(attempts.AT_ONCE)} == {wrong}
+        with ThreadPoolExecutor(40) as guessers:
+            said = Counter(guessers.map(lambda n: ask(url, f"more {n}"), range(40)))
+        assert set(said) == {wrong, 429}
+        assert said[429] >= 40 - 2 * attempts.WAITING_MAX
+        began_s = time.monotonic()
+        assert ask(url, "one more") == wrong
+        assert time.monotonic() - began_s > 0.02, "a wrong token had to wait for its turn"
+        assert ask(url, TOKEN) == right
+
+
+def test_wrong_tokens_of_one_address_cost_others_nothing() -> None:
+    now_s = 0.0
+    tries = attempts.Attempts(lambda: now_s)
+
+    async def turns() -> list[bool]:
+        for _ in range(attempts.AT_ONCE * 3):
+            tries.failed("2001:db8::1")
+        return [await tries.turn("192.0.2.1"), await tries.turn("2001:db8:1::1")]
+
+    assert asyncio.run(asyncio.wait_for(turns(), 0.1)) == [True, True]
+    assert tries._wait_s(attempts.network("2001:db8::ffff")) > attempts.AT_ONCE
+    for n in range(attempts.ADDRESSES_MAX + 10):
+        tries.failed(f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}")
+    assert len(tries._due_s) == attempts.ADDRESSES_MAX
+
+
+@pytest.mark.usefixtures("guarded")
+@pytest.mark.parametrize("until", ["9" * 5000, "9" * 13, "\u0663", "1e9", "-1", ""])
+def test_a_cookie_of_any_shape_is_refused_and_breaks_nothing(redis_url: str, until: str) -> None:
+    with served(redis_url) as url:
+        cookie = f"penstock={until}.{'0' * 64}".encode().decode("latin-1")
+        assert Answer(url, "/api/hello", cookie=cookie).status == 401
 
 
 @pytest.mark.usefixtures("guarded")
@@ -131,6 +193,85 @@ def test_no_more_pages_than_configured(redis_url: str) -> None:
         refused = Answer(url, "/api/stream")
         assert refused.status == 503
         assert "raise serving.tabs_max" in refused.text
+
+
+def at_once(url: str, path: str, many: int) -> tuple[list[int], list[socket.socket]]:
+    """Ask for the same many times at once and read only how each answer begins."""
+    place = urlsplit(url)
+    request = f"GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n".encode()
+    lines = [socket.create_connection((place.hostname, place.port)) for _ in range(many)]
+    for line in lines:
+        line.sendall(request)
+    return [int(line.recv(1 << 12).split()[1]) for line in lines], lines
+
+
+def test_of_many_that_come_at_once_no_more_pages_open_than_configured(redis_url: str) -> None:
+    with served(redis_url, tabs_max=5) as url:
+        said, lines = at_once(url, "/api/stream", 40)
+        assert Counter(said) == {200: 5, 503: 35}
+        for line in lines:
+            line.close()
+        again, lines = at_once(url, "/api/stream", 5)
+        while again != [200] * 5:  # the server notices who has gone at its next message to them
+            for line in lines:
+                line.close()
+            again, lines = at_once(url, "/api/stream", 5)
+        for line in lines:
+            line.close()
+
+
+def test_of_many_exports_at_once_only_some_run(redis_url: str) -> None:
+    store = Store(redis_url, timeout_ms=2000, patience_s=2).client
+    store.hset(keys.registry_key(), "big", "{}")
+    names = {f"shopper-{n:06d}-{'x' * 100}": 1_600_000_000_000 + n for n in range(60_000)}
+    store.zadd(keys.members_key("big"), names)
+    with served(redis_url) as url:
+        said, lines = at_once(url, "/api/export?segment=big", 20)
+        assert Counter(said) == {200: EXPORTS_MAX, 503: 20 - EXPORTS_MAX}
+        for line in lines:
+            line.close()
+
+
+def test_requests_that_are_only_begun_keep_nobody_out(redis_url: str) -> None:
+    with served(redis_url, tabs_max=5) as url:
+        place = urlsplit(url)
+        half = [socket.create_connection((place.hostname, place.port)) for _ in range(600)]
+        for n, line in enumerate(half):
+            with suppress(ConnectionError):  # the oldest have given way
+                body = b"POST /login HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n"
+                line.sendall(body if n % 2 else b"GET / HTTP/1.1\r\nhost: loc")
+        assert [Answer(url, "/healthz").status for _ in range(5)] == [200] * 5
+        with stream(url) as messages:
+            assert next(messages)
+        for line in half:
+            line.close()
+
+
+def test_a_request_that_does_not_arrive_is_given_up() -> None:
+    async def ask() -> tuple[bytes, bytes]:
+        async def ok(scope: Scope, receive: Receive, send: Send) -> None:
+            await PlainTextResponse("ok")(scope, receive, send)
+
+        config = uvicorn.Config(ok, http=impatient(10, 0.2), lifespan="off", log_level="critical")
+        listening = socket.create_server(("127.0.0.1", 0))
+        server = uvicorn.Server(config)
+        serving = asyncio.create_task(server._serve([listening]))
+        port = listening.getsockname()[1]
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET / HTTP/1.1\r\n")
+        never = await reader.read()
+        reader, other = await asyncio.open_connection("127.0.0.1", port)
+        other.write(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        answered = await reader.readuntil(b"ok")
+        other.write(b"GET / HT")  # the next one on the same connection
+        after = await reader.read()
+        server.should_exit = True
+        await serving
+        return never + after, answered
+
+    never, answered = asyncio.run(asyncio.wait_for(ask(), 30))
+    assert never == b""
+    assert answered.startswith(b"HTTP/1.1 200")
 
 
 def test_a_redis_that_is_away_is_said_in_one_line() -> None:

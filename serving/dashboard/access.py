@@ -20,6 +20,7 @@ from urllib.parse import parse_qs
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
+from serving.dashboard.attempts import Attempts
 from state.errors import UserError
 
 if TYPE_CHECKING:
@@ -35,9 +36,9 @@ TOKEN_CHARS_MIN = 16
 COOKIE = "penstock"
 COOKIE_S = 12 * 3600
 FORM_BYTES_MAX = 4096
-FAILURES_MAX = 10
-FAILURES_S = 60.0
+UNTIL_DIGITS_MAX = 12
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+TOO_MANY = "Too many wrong tokens from your address: try again in a few seconds."
 OPEN_PATHS = ("/login", "/static/page.css", "/static/favicon.svg", "/static/theme.js", "/healthz")
 
 SECURITY_HEADERS = {
@@ -71,7 +72,7 @@ class Access:
                 f"serving.listen {host} is open to others: set {TOKEN_VARIABLE}, or name in "
                 "serving.proxy_header the header in which a proxy says who asks"
             )
-        self._failures: list[float] = []
+        self.attempts = Attempts(time.monotonic)
 
     @property
     def needs_login(self) -> bool:
@@ -79,18 +80,30 @@ class Access:
         return self.token != ""
 
     def may_look(self, headers: Headers, cookies: dict[str, str], now_s: float) -> bool:
-        """Whether a request is let through."""
+        """Whether a request is let through, without a token of its own."""
         if self.proxy_header and headers.get(self.proxy_header):
             return True
         if not self.token:
             return self.is_loopback and not self.proxy_header
-        kind, _, given = headers.get("authorization", "").partition(" ")
-        if kind.lower() == "bearer" and self.is_token(given.strip()):
-            return True
         until, _, signature = cookies.get(COOKIE, "").partition(".")
-        if not (until.isascii() and until.isdigit()) or int(until) < now_s:
+        if not (until.isascii() and until.isdigit() and len(until) <= UNTIL_DIGITS_MAX):
             return False
-        return hmac.compare_digest(self._signature(until).encode(), signature.encode())
+        is_signed = hmac.compare_digest(self._signature(until).encode(), signature.encode())
+        return is_signed and int(until) >= now_s
+
+    async def try_token(self, given: str, address: str) -> bool | None:
+        """Whether what somebody at an address gives is the token; None where too many tries wait.
+
+        Wrong ones are slow (`serving.dashboard.attempts`).
+        """
+        if not self.token:
+            return False
+        if not await self.attempts.turn(address):
+            return None
+        is_right = hmac.compare_digest(given.encode(), self.token.encode())
+        if not is_right:
+            self.attempts.failed(address)
+        return is_right
 
     def is_our_name(self, host: str) -> bool:
         """Whether a browser asked for us by a name of this machine, where that is all there is."""
@@ -99,23 +112,10 @@ class Access:
         name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
         return name.strip("[]") in LOOPBACK
 
-    def is_token(self, given: str) -> bool:
-        """In the same time whatever was given."""
-        return hmac.compare_digest(given.encode(), self.token.encode())
-
     def cookie(self, now_s: float) -> str:
         """What a browser keeps: until when, signed; the token is not in it."""
         until = str(int(now_s) + COOKIE_S)
         return f"{until}.{self._signature(until)}"
-
-    def failed(self, now_s: float) -> None:
-        """Somebody gave a wrong token."""
-        self._failures.append(now_s)
-
-    def is_locked(self, now_s: float) -> bool:
-        """Whether too many wrong tokens were given lately."""
-        self._failures = [at_s for at_s in self._failures if now_s - at_s < FAILURES_S]
-        return len(self._failures) >= FAILURES_MAX
 
     def _signature(self, until: str) -> str:
         key = hashlib.sha256(b"penstock dashboard" + self.token.encode()).digest()
@@ -146,7 +146,7 @@ class Guard:
                 ]
             await send(message)
 
-        refusal = self._refusal(Request(scope))
+        refusal = await self._refusal(Request(scope))
         try:
             await (refusal or self._app)(scope, receive, send_with_headers)
         except Exception as error:
@@ -160,7 +160,7 @@ class Guard:
             )
             raise
 
-    def _refusal(self, request: Request) -> Response | None:
+    async def _refusal(self, request: Request) -> Response | None:
         path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
         if not self._access.is_our_name(request.headers.get("host", "")):
             return PlainTextResponse(
@@ -171,28 +171,43 @@ class Guard:
             return None
         if self._access.may_look(request.headers, request.cookies, self._clock()):
             return None
+        kind, _, given = request.headers.get("authorization", "").partition(" ")
+        if kind.lower() == "bearer":
+            is_right = await self._access.try_token(given.strip(), address_of(request))
+            if is_right is None:
+                return PlainTextResponse(
+                    TOO_MANY + "\n", HTTPStatus.TOO_MANY_REQUESTS, {"retry-after": "1"}
+                )
+            if is_right:
+                return None
         if path == "/" and self._access.needs_login:
             return RedirectResponse("login", HTTPStatus.SEE_OTHER)
         said = "Log in first.\n" if self._access.needs_login else "Come through the proxy.\n"
         return PlainTextResponse(said, HTTPStatus.UNAUTHORIZED)
 
 
+def address_of(request: Request) -> str:
+    """Where a request comes from; a proxy on this machine says it in `X-Forwarded-For`."""
+    return request.client.host if request.client else ""
+
+
 async def log_in(request: Request, access: Access, form: str, now_s: float) -> Response:
     """Answer the login form: a cookie for who knows the token."""
-    if access.is_locked(now_s):
-        return Response(
-            form.replace("<!-- said -->", "Too many wrong tokens: wait a minute."),
-            HTTPStatus.TOO_MANY_REQUESTS,
-            media_type="text/html",
-        )
     body = b""
     async for part in request.stream():
         body += part
         if len(body) > FORM_BYTES_MAX:
             return PlainTextResponse("too long\n", HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
     given = parse_qs(body.decode(errors="replace")).get("token", [""])[0]
-    if not (access.needs_login and access.is_token(given)):
-        access.failed(now_s)
+    is_right = await access.try_token(given, address_of(request))
+    if is_right is None:
+        return Response(
+            form.replace("<!-- said -->", TOO_MANY),
+            HTTPStatus.TOO_MANY_REQUESTS,
+            {"retry-after": "1"},
+            media_type="text/html",
+        )
+    if not is_right:
         return Response(
             form.replace("<!-- said -->", "That is not the token."),
             HTTPStatus.FORBIDDEN,

@@ -27,6 +27,7 @@ from starlette.staticfiles import StaticFiles
 
 from serving.dashboard import access as access_
 from serving.dashboard.access import Access, Guard
+from serving.dashboard.connections import Bounded, Places
 from serving.dashboard.export import rows
 from serving.dashboard.history import SPANS, history
 from serving.dashboard.hub import Hub
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from starlette.requests import Request
+    from starlette.types import ASGIApp
 
     from serving.dashboard.hub import Looks
     from serving.dashboard.shopper import Explainer
@@ -52,6 +54,8 @@ PLACE_DIGITS = 9
 REQUESTS_MAX = 4
 """Requests that Redis works on at once, besides the turns and exports."""
 EXPORTS_MAX = 4
+REQUESTS_AT_ONCE_MAX = 100
+"""Besides the open tabs; most of them wait for their turn at Redis."""
 SEND_S_MAX = 30.0
 """A tab that takes nothing for so long is gone."""
 
@@ -65,9 +69,9 @@ class Page:
         self._reads = reads
         self._explainer = explainer
         self._access = access
-        self._tabs_max = tabs_max
         self._asked = asyncio.Semaphore(REQUESTS_MAX)
-        self._exports = 0
+        self._tabs = Places(tabs_max)
+        self._exports = Places(EXPORTS_MAX)
         self.hub = Hub(Shop(reads))
         self._login = (STATIC / "login.html").read_text()
 
@@ -91,7 +95,7 @@ class Page:
         """Whether a stream would be answered, and why not: an event stream cannot tell."""
         return self._full() or PlainTextResponse("ok\n")
 
-    async def stream(self, request: Request) -> Response:
+    async def stream(self, request: Request) -> ASGIApp:
         """A snapshot, then changes, for one tab."""
         if full := self._full():
             return full
@@ -102,7 +106,7 @@ class Page:
                 async for message in tab.messages():
                     yield message
 
-        return EventSourceResponse(messages(), ping=0, send_timeout=SEND_S_MAX)
+        return self._tabs.held_by(EventSourceResponse(messages(), ping=0, send_timeout=SEND_S_MAX))
 
     async def history(self, request: Request) -> Response:
         """Figures over time of the shop, or of a segment."""
@@ -126,31 +130,25 @@ class Page:
             )
             return _Json(await described(self._reads, pairs(flat)))
 
-    async def export(self, request: Request) -> Response:
+    async def export(self, request: Request) -> ASGIApp:
         """All members as CSV."""
         sid = _word(request, "segment")
         if not sid:
             raise HTTPException(HTTPStatus.BAD_REQUEST, "expected a segment")
         if not await self._reads.one("HEXISTS", keys.registry_key(), sid):
             raise HTTPException(HTTPStatus.NOT_FOUND, f"there is no segment {sid!r}")
-        if self._exports >= EXPORTS_MAX:
+        if self._exports.is_full:
             busy = f"{EXPORTS_MAX} exports are running: try again when one is done"
             raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, busy)
-
-        async def lines() -> AsyncIterator[bytes]:
-            self._exports += 1
-            try:
-                async for some in rows(self._reads, sid):
-                    yield some
-            finally:
-                self._exports -= 1
-
         name = re.sub(r"[^\w.-]+", "-", sid, flags=re.ASCII)
         how = {
             "content-disposition": f'attachment; filename="{name}.csv"',
             "cache-control": "no-store",
         }
-        return StreamingResponse(lines(), media_type="text/csv; charset=utf-8", headers=how)
+        answer = StreamingResponse(
+            rows(self._reads, sid), media_type="text/csv; charset=utf-8", headers=how
+        )
+        return self._exports.held_by(answer)
 
     def _room(self, request: Request) -> tuple[str, Callable[[], Looks] | None]:
         """What a tab looks at besides the shop."""
@@ -161,10 +159,10 @@ class Page:
         return "", None
 
     def _full(self) -> Response | None:
-        if self.hub.tabs < self._tabs_max:
+        if not self._tabs.is_full:
             return None
         return PlainTextResponse(
-            f"{self._tabs_max} pages are open: close one, or raise serving.tabs_max\n",
+            f"{self._tabs.most} pages are open: close one, or raise serving.tabs_max\n",
             HTTPStatus.SERVICE_UNAVAILABLE,
         )
 
@@ -199,6 +197,7 @@ def app(
         exception_handlers={HTTPException: _refused, UserError: _no_answer},
     )
     starlette.add_middleware(Guard, access=access)
+    starlette.add_middleware(Bounded, most=tabs_max + REQUESTS_AT_ONCE_MAX)
     return starlette, page.hub
 
 

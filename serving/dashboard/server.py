@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from serving.dashboard.access import Access
-from serving.dashboard.app import app
+from serving.dashboard.app import REQUESTS_AT_ONCE_MAX, app
+from serving.dashboard.connections import impatient
 from serving.dashboard.shopper import Explainer
 from state.errors import UserError
 from state.store import Reads
@@ -50,7 +51,7 @@ class Server:
             server_header=False,
             timeout_graceful_shutdown=STOP_S,
             h11_max_incomplete_event_size=16_384,
-            limit_concurrency=2 * self._tabs_max + 50,
+            http=impatient(2 * self._tabs_max + 2 * REQUESTS_AT_ONCE_MAX),
         )
         server = uvicorn.Server(config)
 

@@ -1,0 +1,84 @@
+"""Wrong tokens are slow: from one address some at once, then one a second.
+
+Who knows the token waits for a turn at most, and only where others at the same address guess: nobody
+is locked out by somebody else's guesses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from ipaddress import IPv6Address, ip_address, ip_network
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+AT_ONCE = 10
+"""Wrong tokens from one address that cost no waiting."""
+EVERY_S = 1.0
+"""Between two tries after that."""
+WAITING_MAX = 5
+"""Tries from one address that wait; beyond, they are refused at once."""
+ADDRESSES_MAX = 10_000
+_IPV6_PREFIX = 64
+
+
+class Attempts:
+    """Tries by address, each with the time at which its next one is due.
+
+    The generic cell rate algorithm (ITU-T I.371): a try is due every `EVERY_S`, and `AT_ONCE` may come
+    early.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._due_s: dict[str, float] = {}
+        self._waiting: dict[str, int] = {}
+
+    async def turn(self, address: str) -> bool:
+        """Wait until a try from an address may be looked at; False where too many wait already."""
+        who = network(address)
+        wait_s = self._wait_s(who)
+        if wait_s <= 0:
+            return True
+        waiting = self._waiting.get(who, 0)
+        if waiting >= WAITING_MAX:
+            return False
+        self._waiting[who] = waiting + 1
+        try:
+            await asyncio.sleep(wait_s + waiting * EVERY_S)
+        finally:
+            self._waiting[who] -= 1
+            if not self._waiting[who]:
+                del self._waiting[who]
+        return True
+
+    def failed(self, address: str) -> None:
+        """A try from an address was wrong."""
+        who, now_s = network(address), self._clock()
+        # Put last again: those whose try is longest ago give way.
+        due_s = max(self._due_s.pop(who, now_s), now_s) + EVERY_S
+        self._due_s[who] = due_s
+        if len(self._due_s) > ADDRESSES_MAX:
+            del self._due_s[next(iter(self._due_s))]
+
+    def _wait_s(self, who: str) -> float:
+        due_s = self._due_s.get(who)
+        if due_s is None:
+            return 0.0
+        return due_s - (AT_ONCE - 1) * EVERY_S - self._clock()
+
+
+def network(address: str) -> str:
+    """What stands for one asker: an IPv4 address, or the /64 that one IPv6 customer has.
+
+    >>> network("192.0.2.7"), network("2001:db8::1:2:3"), network("unix")
+    ('192.0.2.7', '2001:db8::/64', 'unix')
+    """
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(parsed, IPv6Address):
+        return str(ip_network((parsed, _IPV6_PREFIX), strict=False))
+    return address
