@@ -34,9 +34,9 @@ def add_redis(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def settings_of(args: argparse.Namespace) -> Settings:
-    """The configuration that the options name. Raises UserError."""
-    settings = config.load(args.config, overrides=tuple(args.set))
+def settings_of(args: argparse.Namespace, *, of_people: bool = False) -> Settings:
+    """The configuration that the options name, `of_people` as in `config.load`. Raises UserError."""
+    settings = config.load(args.config, overrides=tuple(args.set), of_people=of_people)
     rule_segments(settings)  # what is wrong with them is said before anything begins
     return settings
 

@@ -46,7 +46,7 @@ def flow_for_bytewax() -> Dataflow:
 
 
 def _flow() -> Dataflow:
-    settings = config.load()
+    settings = config.load(of_people=True)
     logs.set_up(settings.log)
     redis_url = lasting_redis_url(argparse.Namespace(redis=None), settings)
     # Bytewax runs the flow after we have returned: the flag is ours until the process ends.

@@ -24,6 +24,12 @@ Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 ENVIRONMENT_PREFIX = "PENSTOCK_"
 DEFINITIONS = "definitions"
+PURPOSES = ("analytics", "personalization", "ads")
+_IS_MISSING = (
+    "is missing, which says what visitors count as who were not asked for consent: write "
+    "privacy: {unknown: {analytics: allow, personalization: allow, ads: allow}}, or deny where "
+    "only a yes counts"
+)
 
 
 class _Yaml(yaml.SafeLoader):
@@ -244,6 +250,32 @@ class State(_Section, frozen=True):
     known_idle_days: Positive = 400
 
 
+Answer = Literal["allow", "deny"]
+
+
+class Unasked(_Section, frozen=True):
+    """What a visitor counts as who has not been asked about a purpose."""
+
+    analytics: Answer = "allow"
+    personalization: Answer = "allow"
+    ads: Answer = "allow"
+
+
+class UnaskedThere(_Section, frozen=True):
+    """Where that differs in a country; None: as everywhere."""
+
+    analytics: Answer | None = None
+    personalization: Answer | None = None
+    ads: Answer | None = None
+
+
+class Privacy(_Section, frozen=True):
+    """What consent means. Whatever keeps shoppers asks for a file that states `unknown`."""
+
+    unknown: Unasked = Unasked()
+    by_country: dict[str, UnaskedThere] = {}
+
+
 class Redis(_Section, frozen=True):
     """Where results go. The password comes from the environment only."""
 
@@ -313,16 +345,23 @@ class Serving(_Section, frozen=True):
 
 
 class Endpoint(_Section, frozen=True):
-    """Somebody who is told of changes. The secret comes from the environment only."""
+    """Who is told of changes, and for which purpose. The secret comes from the environment only."""
 
     url: str
+    purpose: str = ""
     segments: tuple[str, ...] = ("*",)
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be posted to."""
+        """Refuse what cannot be posted to, and a purpose that nobody could have consented to."""
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
             raise ValueError("url must be http:// or https:// with a host and without a login")
+        if self.purpose not in PURPOSES:
+            said = f"is {self.purpose!r}, expected" if self.purpose else "is missing: write"
+            raise ValueError(
+                f"purpose {said} analytics, personalization or ads, for which the endpoint uses "
+                "shoppers: those who refuse it are not told there"
+            )
 
 
 EndpointName = Annotated[str, msgspec.Meta(pattern="^[a-z][a-z0-9-]{0,39}$")]
@@ -360,6 +399,7 @@ class Settings(_Section, frozen=True):
     triggers: Triggers = Triggers()
     lists: Lists = Lists()
     state: State = State()
+    privacy: Privacy = Privacy()
     redis: Redis = Redis()
     recovery: Recovery = Recovery()
     metrics: Metrics = Metrics()
@@ -406,10 +446,12 @@ def load(
     *,
     overrides: tuple[str, ...] = (),
     environment: dict[str, str] | None = None,
+    of_people: bool = False,
 ) -> Settings:
     """Read a configuration file, then the environment (`PENSTOCK_A__B`), then `a.b=c` overrides.
 
-    Raises UserError that names the file, the key and what is wrong with it.
+    Raises UserError that names the file, the key and what is wrong with it; with `of_people`, for
+    whatever keeps or exports shoppers, also where `privacy.unknown` is left out.
     """
     chosen = path or default_path()
     try:
@@ -441,6 +483,9 @@ def load(
         settings = msgspec.convert(tree, Settings, strict=True)
     except msgspec.ValidationError as error:
         raise UserError(f"{where}: {error}") from error
+    stated = tree.get("privacy", {}).get("unknown", {}).keys()
+    if of_people and (unstated := [one for one in PURPOSES if one not in stated]):
+        raise UserError(f"{where}: privacy.unknown.{unstated[0]} {_IS_MISSING}")
     return msgspec.structs.replace(settings, definitions=_definitions(settings, chosen))
 
 

@@ -167,7 +167,7 @@ class Shop:
 
 def settings(*endpoints: Endpointer, **hooks: Any) -> Settings:
     """Endpoints named `a`, `b`, ..., and quick retries."""
-    named = {chr(97 + n): Endpoint(url=one.url) for n, one in enumerate(endpoints)}
+    named = {chr(97 + n): Endpoint(url=one.url, purpose="ads") for n, one in enumerate(endpoints)}
     quick: dict[str, Any] = {
         "start": "first",
         "timeout_ms": 500,

@@ -68,6 +68,63 @@ def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
     assert load(folder=tmp_path) == Settings()
 
 
+def test_whoever_keeps_shoppers_must_say_what_those_count_as_who_were_not_asked(
+    tmp_path: Path,
+) -> None:
+    allowed = "privacy: {unknown: {analytics: allow, personalization: allow, ads: allow}}"
+    file = tmp_path / "some.yaml"
+    partly = "privacy: {unknown: {analytics: deny, personalization: allow}}"
+    for text, first in (("", "analytics"), ("privacy: {}", "analytics"), (partly, "ads")):
+        file.write_text(text)
+        with pytest.raises(UserError) as refused:
+            config.load(file, environment={}, of_people=True)
+        said = str(refused.value)
+        assert said.startswith(
+            f"{file}: privacy.unknown.{first} is missing, which says what visitors"
+        )
+        assert f"write {allowed}, or deny" in said
+        assert "\n" not in said
+    file.write_text(allowed)
+    assert config.load(file, environment={}, of_people=True) == Settings()
+    assert config.load(SHIPPED, environment={}, of_people=True).privacy == Settings().privacy
+    file.write_text("")
+    denied = "privacy.unknown={analytics: deny, personalization: allow, ads: deny}"
+    stated = config.load(file, overrides=(denied,), environment={}, of_people=True)
+    assert msgspec.to_builtins(stated.privacy.unknown) == {
+        "analytics": "deny",
+        "personalization": "allow",
+        "ads": "deny",
+    }
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("unknown={sale: deny}", "Object contains unknown field `sale` - at `$.privacy.unknown`"),
+        ("unknown={analytics: no}", "Expected `str`, got `bool` - at `$.privacy.unknown.analytics"),
+        ("by_country={DE: {sale: deny}}", "Object contains unknown field `sale` - at `$.privacy"),
+        ("by_country={NO: {ads: deny}}", "Expected `str`, got `bool` - at `key` in `$.privacy.by"),
+    ],
+)
+def test_what_nobody_can_have_meant_by_consent_is_refused(
+    override: str, said: str, tmp_path: Path
+) -> None:
+    assert said in refusal("", f"privacy.{override}", folder=tmp_path)
+
+
+def test_a_webhook_has_a_purpose(tmp_path: Path) -> None:
+    crm = "hooks.endpoints.crm.url=https://crm.example/in"
+    purpose = "hooks.endpoints.crm.purpose="
+    assert "purpose is missing: write analytics, personalization or ads" in refusal(
+        "", crm, folder=tmp_path
+    )
+    assert "purpose is 'sale', expected analytics, personalization or ads" in refusal(
+        "", crm, f"{purpose}sale", folder=tmp_path
+    )
+    told = load("", crm, f"{purpose}ads", folder=tmp_path).hooks.endpoints["crm"]
+    assert (told.url, told.purpose) == ("https://crm.example/in", "ads")
+
+
 def test_environment_goes_over_the_file_and_set_over_both(tmp_path: Path) -> None:
     text = "sessions: {gap_ms: 1, shards: 2}\nlists: {k: 3}"
     settings = load(

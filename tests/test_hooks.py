@@ -287,7 +287,7 @@ def test_only_segments_that_were_asked_for_are_told(
         *(Change("enter", "ann", sid, 7) for sid in ("vip", "rfm-lost", "rfm-new", "cluster-1")),
         Change("stage", "ann", "lifecycle-new", 8),
     )
-    wanted = {"a": Endpoint(url=there.url, segments=("vip", "rfm-*"))}
+    wanted = {"a": Endpoint(url=there.url, purpose="ads", segments=("vip", "rfm-*"))}
     with telling(settings(endpoints=wanted), redis_url):
         there.until_taken(ids[:3])
         until(lambda: pending(shop) == 0)
@@ -380,17 +380,20 @@ def test_a_second_process_waits_until_the_first_is_gone(
     assert max(Counter(one.id for one in there.taken).values()) == 1
 
 
+CRM = "hooks.endpoints.crm={url: 'https://crm.example/in', purpose: ads}"
+
+
 @pytest.mark.parametrize(
     ("words", "secret", "said"),
     [
         ([], SECRET, "there is nobody to tell: name endpoints in hooks.endpoints"),
         (
-            ["--set", "hooks.endpoints.crm.url=https://crm.example/in"],
+            ["--set", CRM],
             "",
             "hooks.endpoints.crm has no secret to sign with: set PENSTOCK_HOOKS_SECRET, or",
         ),
         (
-            ["--set", "hooks.endpoints.crm.url=https://crm.example/in"],
+            ["--set", CRM],
             "hunter2",
             "PENSTOCK_HOOKS_SECRET is no secret: `whsec_` and base64 of at least 24 bytes",
         ),
@@ -400,7 +403,7 @@ def test_a_second_process_waits_until_the_first_is_gone(
             "url must be http:// or https:// with a host and without a login",
         ),
         (
-            ["--set", "hooks.endpoints.crm.url=https://crm.example/", "--again", "erp"],
+            ["--set", CRM, "--again", "erp"],
             SECRET,
             "--again erp: endpoints are crm",
         ),
@@ -429,8 +432,8 @@ def test_check_says_whether_an_endpoint_can_be_told(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     def check(url: str) -> tuple[int, list[str]]:
-        words = ["check", "--redis", redis_url, "--set", f"hooks.endpoints.crm.url={url}"]
-        code = main(words)
+        crm = f"hooks.endpoints.crm={{url: '{url}', purpose: ads}}"
+        code = main(["check", "--redis", redis_url, "--set", crm])
         said = capsys.readouterr().out.splitlines()
         return code, [line for line in said if line.startswith("hooks.crm")]
 

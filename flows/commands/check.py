@@ -44,7 +44,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Check one after the other. Returns 1 where one of them is not fit."""
-    settings = settings_of(args)
+    settings = settings_of(args, of_people=True)
     print(f"configuration  good ({settings.sha256[:12]})")
     checks: dict[str, Callable[[], str]] = {
         "kafka": lambda: _kafka(settings),

@@ -35,7 +35,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until a signal. Raises UserError."""
-    settings = settings_of(args)
+    settings = settings_of(args, of_people=True)
     if args.listen:
         serving = msgspec.structs.replace(settings.serving, listen=args.listen)
         settings = msgspec.structs.replace(settings, serving=serving)

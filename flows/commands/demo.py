@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the shop through the flow. Raises UserError."""
     if args.events is not None and args.events < 1:
         raise UserError(f"--events {args.events}: name at least 1")
-    settings = settings_of(args)
+    settings = settings_of(args, of_people=True)
     events = args.events or (EVENTS if args.once else None)
     history = events if args.once and events else HISTORY
     if not args.once:

@@ -73,7 +73,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Replay, report, summarize. Raises UserError."""
-    settings = settings_of(args)
+    settings = settings_of(args, of_people=True)
     if args.report and not args.report.parent.is_dir():
         raise UserError(
             f"cannot write {args.report}: make the directory {args.report.parent} first"

@@ -74,7 +74,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Run until a signal. Raises UserError."""
-    settings = settings_of(args)
+    settings = settings_of(args, of_people=True)
     place = _place(args)
     logs.set_up(settings.log, **({"worker": place.process} if place.addresses else {}))
     redis_url = lasting_redis_url(args, settings)
