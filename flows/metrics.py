@@ -49,6 +49,7 @@ _SUMS = {
         ("accepted", "Events counted"),
         ("duplicates", "Events that had been counted before"),
         ("late", "Accepted events that came after the allowed lateness"),
+        ("saturated", "Events after which a sum of their shopper is at the largest amount"),
         ("sessions_opened", "Sessions begun"),
         ("sessions_closed", "Sessions ended by the watermark"),
         ("identity_conflicts", "Devices of one user that named another"),

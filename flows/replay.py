@@ -54,6 +54,7 @@ class Report(msgspec.Struct, kw_only=True):
     merges: int
     evicted: int
     returned: int
+    saturated: int
     identity_conflicts: int
     lists_written: int
     segment_changes: int

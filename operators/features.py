@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from state.shopper import MICROS, Session
+from state.money import MICROS
+from state.shopper import Session
 from state.times import DAY_MS
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from state.money import add_at, add_columns
 from state.times import HOUR_MS, MINUTE_MS
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ class History:
             found, first = np.unique(at[order], return_index=True)
             for number, some in zip(found.tolist(), np.split(order, first[1:]), strict=True):
                 counts = self._at(unit, number, things - 1)
-                np.add.at(counts.reshape(-1), place[some], by[some])
+                add_at(counts.reshape(-1), place[some], by[some])
 
     def _at(self, unit: str, at: int, thing: int) -> Counted:
         table = self._tables[unit]
@@ -131,7 +132,7 @@ class History:
         total = np.zeros((things, self.columns), np.int64)
         for at, counts in self.tables[unit].items():
             if at >= first:
-                total[: len(counts)] += counts
+                total[: len(counts)] = add_columns(total[: len(counts)], counts)
         return total
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from state.money import add, decimal, held, micros
 from state.resp import bulk, command, number
 from state.shopper import (
     BOUGHT,
@@ -12,7 +13,6 @@ from state.shopper import (
     CHECKOUT,
     CONSIDERING,
     INTENTS,
-    MICROS,
     Session,
 )
 from state.times import DAY_MS
@@ -36,13 +36,13 @@ INTENT_OF = {
 def value_micros(event: Event) -> int:
     """What an order is worth: its value, else the sum over its items."""
     if event.value is not None:
-        return round(event.value * MICROS)
+        return micros(event.value)
     return items_micros(event.items)
 
 
 def items_micros(items: tuple[Item, ...]) -> int:
     """Price times quantity, over the items that have a price."""
-    return sum(round(item.price * MICROS) * item.quantity for item in items if item.price)
+    return held(sum(micros(item.price) * item.quantity for item in items if item.price))
 
 
 def count(shopper: Shopper, session: Session | None, event: Event) -> None:
@@ -69,7 +69,7 @@ def count(shopper: Shopper, session: Session | None, event: Event) -> None:
     elif kind == "cart_add":
         shopper.carts += 1
         session.carts += 1
-        session.cart_micros += items_micros(event.items)
+        session.cart_micros = add(session.cart_micros, items_micros(event.items))
     elif kind == "purchase":
         _count_purchase(shopper, session, event)
     else:
@@ -83,24 +83,24 @@ def count(shopper: Shopper, session: Session | None, event: Event) -> None:
 def _count_purchase(shopper: Shopper, session: Session, event: Event) -> None:
     at_ms = event.event_ts
     shopper.purchases += 1
-    shopper.units += sum(item.quantity for item in event.items)
-    shopper.revenue_micros += value_micros(event)
+    shopper.units = add(shopper.units, sum(item.quantity for item in event.items))
+    shopper.revenue_micros = add(shopper.revenue_micros, value_micros(event))
     shopper.last_purchase_ms = max(shopper.last_purchase_ms, at_ms)
     shopper.first_purchase_ms = min(shopper.first_purchase_ms or at_ms, at_ms)
     if event.currency:
         shopper.currency = max(shopper.currency, event.currency)
     session.purchases += 1
-    session.cart_micros -= items_micros(event.items)
+    session.cart_micros = add(session.cart_micros, -items_micros(event.items))
 
 
 def _count_rest(shopper: Shopper, session: Session, event: Event) -> None:
     match event.type:
         case "cart_remove":
             shopper.cart_removes += 1
-            session.cart_micros -= items_micros(event.items)
+            session.cart_micros = add(session.cart_micros, -items_micros(event.items))
         case "refund":
             shopper.refunds += 1
-            shopper.refund_micros += value_micros(event)
+            shopper.refund_micros = add(shopper.refund_micros, value_micros(event))
         case "search":
             shopper.searches += 1
         case "wishlist_add":
@@ -128,7 +128,7 @@ def _stricter(one: bool | None, other: bool | None) -> bool | None:
 def merge(shopper: Shopper, other: Shopper, tastes: DecayedCounts) -> None:
     """Add another shopper's profile: counters add, firsts are the first, lasts the last."""
     for name in _ADDED:
-        setattr(shopper, name, getattr(shopper, name) + getattr(other, name))
+        setattr(shopper, name, add(getattr(shopper, name), getattr(other, name)))
     shopper.first_ms = min(shopper.first_ms, other.first_ms)
     shopper.last_ms = max(shopper.last_ms, other.last_ms)
     shopper.last_purchase_ms = max(shopper.last_purchase_ms, other.last_purchase_ms)
@@ -159,15 +159,6 @@ _ADDED = (
 )
 
 
-def money(micros: int) -> str:
-    """Millionths as a decimal with cents.
-
-    >>> money(12_340_000), money(-5_000)
-    ('12.34', '-0.01')
-    """
-    return f"{micros / MICROS:.2f}"
-
-
 def profile_arguments(key: str, shopper: Shopper, category: str, share: float) -> tuple[str, int]:
     """The command that writes the profile, packed but for its head, and how many arguments it has.
 
@@ -190,11 +181,11 @@ def profile_arguments(key: str, shopper: Shopper, category: str, share: float) -
         f"{_CARTS}{number(shopper.carts)}"
         f"{_CART_RATE}{bulk(cart_rate)}"
         f"{_PURCHASES}{number(shopper.purchases)}"
-        f"{_REVENUE}{bulk(money(shopper.revenue_micros))}"
+        f"{_REVENUE}{bulk(decimal(shopper.revenue_micros))}"
     )
     count = 26
     if shopper.viewed_prices:
-        price_level = money(shopper.viewed_price_micros // shopper.viewed_prices)
+        price_level = decimal(shopper.viewed_price_micros // shopper.viewed_prices)
         text += _PRICE_LEVEL + bulk(price_level)
         count += 2
     if category:
@@ -204,7 +195,7 @@ def profile_arguments(key: str, shopper: Shopper, category: str, share: float) -
         recency_ms = max(0, shopper.last_ms - shopper.last_purchase_ms)
         fields = {
             "units": str(shopper.units),
-            "aov": money(shopper.revenue_micros // shopper.purchases),
+            "aov": decimal(shopper.revenue_micros // shopper.purchases),
             "recency_days": f"{recency_ms / DAY_MS:.3f}",
             "last_purchase_ms": str(shopper.last_purchase_ms),
             "currency": shopper.currency,
@@ -212,7 +203,7 @@ def profile_arguments(key: str, shopper: Shopper, category: str, share: float) -
         text += "".join(bulk(name) + bulk(value) for name, value in fields.items())
         count += 2 * len(fields)
     if shopper.refunds:
-        refunded = bulk(money(shopper.refund_micros))
+        refunded = bulk(decimal(shopper.refund_micros))
         text += f"{bulk('refunds')}{number(shopper.refunds)}{bulk('refunded')}{refunded}"
         count += 4
     if shopper.open:
@@ -242,7 +233,7 @@ def session_write(shopper_id: str, key: str, session: Session) -> bytes:
         f"{_VIEWS}{number(session.views)}"
         f"{_CARTS}{number(session.carts)}"
         f"{_PURCHASES}{number(session.purchases)}"
-        f"{_CART_VALUE}{bulk(money(max(0, session.cart_micros)))}"
+        f"{_CART_VALUE}{bulk(decimal(max(0, session.cart_micros)))}"
         f"{_INTENT}{_INTENTS[session.intent]}",
         20,
     )

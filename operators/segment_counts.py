@@ -9,7 +9,7 @@ import numpy as np
 
 from operators.history import ENTRIES_MAX, History
 from state import keys, resp
-from state.shopper import MICROS
+from state.money import decimal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -64,7 +64,7 @@ class Counts(History):
             ):
                 said = f"{resp.number(size)}{_ENTERED}{resp.number(entered)}"
                 said += f"{_LEFT}{resp.number(left)}{_PURCHASES}{resp.number(orders)}"
-                revenue = resp.bulk(f"{micros / MICROS:.2f}") if micros else _NOTHING
+                revenue = resp.bulk(decimal(micros)) if micros else _NOTHING
                 text = f"{_head(unit, sid)}{entry_id}{_SIZE}{said}{_REVENUE}{revenue}"
                 yield resp.command(text, 16)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from operators.segment_counts import ENTERED, LEFT, ORDERS, REVENUE_MICROS
 from state import keys
-from state.shopper import MICROS
+from state.money import decimal
 
 if TYPE_CHECKING:
     from operators.audience import Audience
@@ -46,9 +46,9 @@ def stats(
             "conversion_1d",
             f"{conversion[s]:.4f}",
             "revenue_1d",
-            f"{day[s, REVENUE_MICROS] / MICROS:.2f}",
+            decimal(day[s, REVENUE_MICROS]),
             "aov_1d",
-            f"{day[s, REVENUE_MICROS] / MICROS / day[s, ORDERS]:.2f}" if day[s, ORDERS] else "0.00",
+            decimal(day[s, REVENUE_MICROS] / max(day[s, ORDERS], 1)),
             "watermark_ms",
             watermark_ms,
             "at",

@@ -13,7 +13,7 @@ import orjson
 from operators.history import History, entry
 from state import keys
 from state.interactions import CART
-from state.shopper import MICROS
+from state.money import add, decimal
 from state.times import DAY_MS, MINUTE_MS
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Shop:
                     self._day = [day, 0, 0]
                 if day == self._day[0]:
                     self._day[1] += 1
-                    self._day[2] += micros
+                    self._day[2] = add(self._day[2], micros)
 
     def recent(self, visited: Sequence[Visited], most: int, now_ms: int) -> list[Write]:
         """The newest of what shoppers did with items in a batch."""
@@ -121,7 +121,7 @@ class Shop:
                 "active": active,
                 "carts": carts,
                 "purchases": purchases,
-                "revenue": f"{micros / MICROS:.2f}",
+                "revenue": decimal(micros),
             }
             writes.append(entry(_KEYS[unit](), unit, at_ms, over))
         counted = ledger.figures()
@@ -143,6 +143,7 @@ class Shop:
             "late": sums["late"],
             "duplicates": sums["duplicates"],
             "clamped_clocks": ledger.clamped_clocks,
+            "saturated": sums["saturated"],
             **{f"rejected.{reason}": count for reason, count in rejected.items()},
         }
         for key, fields in ((keys.shop_now_key(), now), (keys.quality_key(), quality)):
@@ -164,9 +165,9 @@ class Shop:
             "at": now_ms,
             "events_1m": round(now + before * (1 - passed)),
             "active_shoppers": sum(here),
-            "revenue_today": f"{micros / MICROS:.2f}",
+            "revenue_today": decimal(micros),
             "orders_today": orders,
-            "aov_today": f"{micros / MICROS / orders:.2f}" if orders else "0.00",
+            "aov_today": decimal(micros / max(orders, 1)),
         }
 
     def small(self) -> Arrays:

@@ -19,6 +19,7 @@ from operators.segments.compiling import rule_segments
 from operators.shop import Shop
 from state import keys
 from state.interactions import NOBODY
+from state.money import column
 from state.resp import bulk
 from state.segments import (
     RFM_NAMES,
@@ -88,7 +89,7 @@ class Standing(Kept):
             self.lifecycle.see(rows, times)
             changes += _with_stages(moves + self._live(shoppers, rows, now_ms))
         if self.rfm is not None:
-            self.rfm.see(rows, raw[:, BOUGHT].astype(np.int64))
+            self.rfm.see(rows, column(raw[:, BOUGHT]))
             changes += self._rate(shoppers, rows, at_ms)
         return changes
 

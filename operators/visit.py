@@ -18,7 +18,8 @@ from operators.tastes import DecayedCounts
 from operators.timers import Timers
 from state import keys, resp
 from state.messages import BatchId, Totals, Visited
-from state.shopper import MICROS, Shopper
+from state.money import LARGEST, is_full, micros
+from state.shopper import Shopper
 from state.snapshots import RulesState
 from state.times import DAY_MS, HOUR_MS
 
@@ -34,6 +35,9 @@ TASTE_TYPES = frozenset({"item_view", "cart_add", "purchase", "wishlist_add"})
 
 SIGNAL_TYPES = frozenset({"cart_remove", "refund", "reco_view", "reco_click"})
 """Events that say what came of items."""
+
+MONEY_TYPES = frozenset({"cart_add", "cart_remove", "purchase", "refund"})
+"""Events whose amounts are added up."""
 
 _ID_BYTES = 8
 _SESSION_KEY_SPARE_MS = 60_000
@@ -200,6 +204,8 @@ class Shoppers:
             if session is not None and shopper.sessions > before:
                 self._due.add(session.last_ms + self.rules.gap_ms, name)
         profile.count(shopper, session, event)
+        if kind in MONEY_TYPES and _is_full(shopper, session):
+            self.totals.saturated += 1
         if mark[0] < self.rules.decided_of_256:
             self._decide(mark, shopper, session)
         if kind in TASTE_TYPES:
@@ -229,7 +235,8 @@ class Shoppers:
             if category:
                 tastes.add(shopper, category, at_ms)
             if item.price is not None and kind == "item_view":
-                shopper.viewed_price_micros += round(item.price * MICROS)
+                price = shopper.viewed_price_micros + micros(item.price)
+                shopper.viewed_price_micros = price if price < LARGEST else LARGEST
                 shopper.viewed_prices += 1
         if kind == "purchase":
             self.out.orders.append((name, profile.value_micros(event), at_ms))
@@ -415,6 +422,12 @@ class Shoppers:
             shopper.orders = {o: at for o, at in shopper.orders.items() if at > forgotten_ms}
         shopper.orders[order] = event.event_ts
         return False
+
+
+def _is_full(shopper: Shopper, session: Session | None) -> bool:
+    """Whether a sum of a shopper or of its session stands at the largest amount there is."""
+    sums = shopper.revenue_micros, shopper.refund_micros, shopper.units
+    return is_full(*sums) or (session is not None and is_full(session.cart_micros))
 
 
 def _is_marked(mark: bytes, seen: bytes) -> bool:

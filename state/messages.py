@@ -99,7 +99,8 @@ class Totals(msgspec.Struct):
     """What one shard has counted since the first start.
 
     `evicted` are rows and links that were put away, `returned` those that came back; they change no
-    other sum.
+    other sum. `saturated` are events after which a sum of their shopper stands at the largest amount
+    there is (`state.money`).
     """
 
     accepted: int = 0
@@ -113,6 +114,7 @@ class Totals(msgspec.Struct):
     erased: int = 0
     evicted: int = 0
     returned: int = 0
+    saturated: int = 0
 
 
 Click = tuple[int, str, str, str, int, int, str, str]

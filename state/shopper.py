@@ -1,7 +1,8 @@
 """A shopper as the flow remembers one: profile counters, open sessions, what was already counted.
 
 Stored in snapshots: a new field needs a default and goes last; any other change needs a new version
-in `snapshots.py`. Money is whole millionths of the currency, so that sums do not depend on order.
+in `snapshots.py`. Money is as in `state.money`: whole
+millionths, so that sums do not depend on order.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-MICROS: Final = 1_000_000
+from state.money import add
 
 BROWSING, CONSIDERING, CART, CHECKOUT, BOUGHT = range(5)
 INTENTS: Final = ("browsing", "considering", "cart", "checkout", "bought")
@@ -69,7 +70,7 @@ class Session(msgspec.Struct, gc=False, array_like=True):
         self.views += other.views
         self.carts += other.carts
         self.purchases += other.purchases
-        self.cart_micros += other.cart_micros
+        self.cart_micros = add(self.cart_micros, other.cart_micros)
         self.intent = max(self.intent, other.intent)
 
 

@@ -238,12 +238,14 @@ def _with_new_fields(plain: Any) -> Any:
 
 SOURCE = SnapshotCodec(SourceState, version=2, upgrades={1: _with_new_fields})
 DEVICES = SnapshotCodec(
-    DevicesState, version=5, upgrades=dict.fromkeys((1, 2, 3, 4), _with_new_fields)
+    DevicesState, version=6, upgrades=dict.fromkeys((1, 2, 3, 4, 5), _with_new_fields)
 )
-USERS = SnapshotCodec(UsersState, version=5, upgrades=dict.fromkeys((1, 2, 3, 4), _with_new_fields))
+USERS = SnapshotCodec(
+    UsersState, version=6, upgrades=dict.fromkeys((1, 2, 3, 4, 5), _with_new_fields)
+)
 ROWS = SnapshotCodec(RowsState, version=3, upgrades=dict.fromkeys((1, 2), _with_new_fields))
 LEARNED = SnapshotCodec(
-    LearnedState, version=6, upgrades=dict.fromkeys((1, 2, 3, 4, 5), _with_new_fields)
+    LearnedState, version=7, upgrades=dict.fromkeys((1, 2, 3, 4, 5, 6), _with_new_fields)
 )
 TABLE = SnapshotCodec(TableState, version=1)
 

@@ -17,8 +17,8 @@ from operators.memberships import Flags
 from state import keys
 from state.events import Item
 from state.interactions import NOBODY, Vocabulary
+from state.money import MICROS
 from state.segments import cluster_definition, definition_writes
-from state.shopper import MICROS
 from state.times import DAY_MS, HOUR_MS, MINUTE_MS
 from tests.streams import arguments
 

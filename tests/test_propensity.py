@@ -25,7 +25,8 @@ from state import keys as state_keys
 from state.config import Lifecycle, Profiles, Sessions, State
 from state.events import Event, Item
 from state.messages import BatchId, Totals
-from state.shopper import MICROS, Session, Shopper
+from state.money import MICROS
+from state.shopper import Session, Shopper
 from state.times import DAY_MS
 from tests.streams import GAP_MS, MINUTE_MS, START_MS, event, view
 

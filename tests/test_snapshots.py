@@ -83,8 +83,9 @@ RULED = msgspec.structs.replace(
 RULES_KEPT = RulesState({"keen": 5}, {2**62 + 1: (1_600_000_000_000, 3)})
 RULED_V4 = msgspec.structs.replace(RULED, away_ms=0, returned_ms=0)
 SHOPPER_V3 = msgspec.structs.replace(SHOPPER, away_ms=0, returned_ms=0)
-TOTALS = Totals(9, 1, 2, 1, 2, 1, 0, 1, 0, 5, 3)
-TOTALS_V2 = msgspec.structs.replace(TOTALS, evicted=0, returned=0)
+TOTALS = Totals(9, 1, 2, 1, 2, 1, 0, 1, 0, 5, 3, 7)
+TOTALS_V5 = msgspec.structs.replace(TOTALS, saturated=0)
+TOTALS_V2 = msgspec.structs.replace(TOTALS_V5, evicted=0, returned=0)
 READ = SourceTotals(12, {"not_json": 2}, {"item_view": 3})
 HANDLE = Handle("devices-17", 3, 5000, 4000, 123_456)
 WATERMARKS = {"shop": (1_600_000_600_000, False), "other": (5, True)}
@@ -143,6 +144,7 @@ SAMPLES: dict[str, Any] = {
 }
 
 
+LEDGER_V6 = LedgerState({"shop": READ}, {"users:0": TOTALS_V5}, 4, 2)
 LEDGER_V2 = LedgerState({"shop": READ}, {"users:0": TOTALS_V2}, 4, 2)
 FORMER: dict[str, Any] = {
     "source-v1": msgspec.structs.replace(SAMPLES["source"], topic_id=""),
@@ -151,15 +153,19 @@ FORMER: dict[str, Any] = {
         {"ann": SHOPPER_V3}, {"ann": ("u", 18_518)}, WATERMARKS, TOTALS_V2, HANDLE, {"shop": 3}
     ),
     "devices-v3": msgspec.structs.replace(
-        SAMPLES["devices"], rows={"ann": SHOPPER_V3}, rules=RulesState()
+        SAMPLES["devices"], rows={"ann": SHOPPER_V3}, rules=RulesState(), totals=TOTALS_V5
     ),
-    "devices-v4": msgspec.structs.replace(SAMPLES["devices"], rows={"ann": RULED_V4}),
+    "devices-v4": msgspec.structs.replace(
+        SAMPLES["devices"], rows={"ann": RULED_V4}, totals=TOTALS_V5
+    ),
+    "devices-v5": msgspec.structs.replace(SAMPLES["devices"], totals=TOTALS_V5),
     "users-v1": UsersState({"u": SHOPPER_V3}, WATERMARKS, TOTALS_V2),
     "users-v2": UsersState({"u": SHOPPER_V3}, WATERMARKS, TOTALS_V2, HANDLE, {"shop": 3}),
     "users-v3": msgspec.structs.replace(
-        SAMPLES["users"], rows={"u": SHOPPER_V3}, rules=RulesState()
+        SAMPLES["users"], rows={"u": SHOPPER_V3}, rules=RulesState(), totals=TOTALS_V5
     ),
-    "users-v4": msgspec.structs.replace(SAMPLES["users"], rows={"u": RULED_V4}),
+    "users-v4": msgspec.structs.replace(SAMPLES["users"], rows={"u": RULED_V4}, totals=TOTALS_V5),
+    "users-v5": msgspec.structs.replace(SAMPLES["users"], totals=TOTALS_V5),
     "rows-v1": msgspec.structs.replace(SAMPLES["rows"], rows={"ann": SHOPPER_V3}),
     "rows-v2": msgspec.structs.replace(SAMPLES["rows"], rows={"ann": RULED_V4}),
     "learned-v1": msgspec.structs.replace(
@@ -178,10 +184,13 @@ FORMER: dict[str, Any] = {
         SAMPLES["learned"], ledger=LEDGER_V2, propensity={}, clock_ms=0, rules={}, views={}
     ),
     "learned-v3": msgspec.structs.replace(
-        SAMPLES["learned"], propensity={}, clock_ms=0, rules={}, views={}
+        SAMPLES["learned"], ledger=LEDGER_V6, propensity={}, clock_ms=0, rules={}, views={}
     ),
-    "learned-v4": msgspec.structs.replace(SAMPLES["learned"], clock_ms=0, rules={}, views={}),
-    "learned-v5": msgspec.structs.replace(SAMPLES["learned"], views={}),
+    "learned-v4": msgspec.structs.replace(
+        SAMPLES["learned"], ledger=LEDGER_V6, clock_ms=0, rules={}, views={}
+    ),
+    "learned-v5": msgspec.structs.replace(SAMPLES["learned"], ledger=LEDGER_V6, views={}),
+    "learned-v6": msgspec.structs.replace(SAMPLES["learned"], ledger=LEDGER_V6),
 }
 """What bytes of a former version hold, where the sample of today has more."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from operators.features import COLUMNS
-from state.shopper import MICROS
+from state.money import MICROS
 from state.times import DAY_MS, MINUTE_MS
 
 if TYPE_CHECKING:

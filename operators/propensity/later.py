@@ -11,6 +11,7 @@ from operators.learners.table import Kept, Table
 from operators.propensity.features import SHOPPER_FEATURES
 from state.interactions import NOBODY
 from state.marks import Marks
+from state.money import add
 from state.times import HOUR_MS
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class Later(Kept):
         if taken_ms < at_ms <= taken_ms + self.spend_ms:
             bought_ms = int(self._heard[slot, 2])
             self._heard[slot, 2] = min(bought_ms, at_ms) if bought_ms else at_ms
-            self._heard[slot, 3] += micros
+            self._heard[slot, 3] = add(int(self._heard[slot, 3]), micros)
             self._marks.mark(slot)
 
     def leave(self, row: int, to: int) -> None:

@@ -32,7 +32,7 @@ from operators.propensity.ready_made import Scored, Thresholds
 from operators.propensity.told import BUYS, CHURN, SESSION, VALUE, Shown
 from operators.propensity.waiting import Waiting
 from state.interactions import NOBODY
-from state.shopper import MICROS
+from state.money import MICROS
 from state.times import DAY_MS
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import TYPE_CHECKING
 
 from operators.segments.language import Bounds
-from state.shopper import MICROS
+from state.money import MICROS
 from state.times import DAY_MS, HOUR_MS, MINUTE_MS
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from operators.segments.features import INTENT, NUMBERS, SESSION, SINCE, TEXTS
 from operators.segments.filters import is_below
 from operators.segments.language import All, Any, Holdout, Not, Number, Sequence, Text
 from operators.segments.store import Kind, absent_kind, kind_of, step_kind
-from state.shopper import INTENTS, MICROS
+from state.money import MICROS
+from state.shopper import INTENTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from operators import profile
 from operators.segments.amounts import COUNT, MINUTES, MONEY, SHARE
 from operators.tastes import DecayedCounts
-from state.shopper import INTENTS, MICROS
+from state.money import MICROS
+from state.shopper import INTENTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

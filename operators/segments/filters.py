@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from operators import profile
-from state.shopper import MICROS
+from state.money import held, micros
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,8 +41,8 @@ def item_test(events: Filter) -> ItemTest | None:
     def costs(item: Item) -> bool:
         if item.price is None:
             return False
-        micros = round(item.price * MICROS)
-        return (low is None or micros >= low) and (high is None or micros <= high)
+        price = micros(item.price)
+        return (low is None or price >= low) and (high is None or price <= high)
 
     if not (items or brands or categories):
         return costs
@@ -140,11 +140,12 @@ def amount_in(events: Filter, what: str) -> Callable[[Event], int]:
         if what == "count":
             return 1
         if what == "quantity":
-            return sum(item.quantity for item in event.items if fits is None or fits(item))
+            fitting = (item for item in event.items if fits is None or fits(item))
+            return held(sum(item.quantity for item in fitting))
         if fits is None:
-            micros = profile.value_micros(event)
+            worth = profile.value_micros(event)
         else:
-            micros = profile.items_micros(tuple(item for item in event.items if fits(item)))
-        return -micros if what == "net value" and event.type == "refund" else micros
+            worth = profile.items_micros(tuple(item for item in event.items if fits(item)))
+        return -worth if what == "net value" and event.type == "refund" else worth
 
     return amount

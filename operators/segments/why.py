@@ -11,7 +11,8 @@ from operators.segments.features import INTENT, NUMBERS, SESSION, SINCE, TEXTS
 from operators.segments.language import All, Any, Not, Number, Sequence, Text, Window
 from operators.segments.store import kind_of
 from operators.segments.words import in_words
-from state.shopper import INTENTS, MICROS, RuleState
+from state.money import decimal
+from state.shopper import INTENTS, RuleState
 from state.times import DAY_MS, MINUTE_MS
 
 if TYPE_CHECKING:
@@ -104,4 +105,4 @@ def _amount(value: int, unit: int) -> str:
         return str(value)
     if unit == MINUTES:
         return f"{value / MINUTE_MS:.1f} min"
-    return f"{value / MICROS:.2f}"
+    return decimal(value)

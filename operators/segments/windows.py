@@ -14,6 +14,8 @@ from hashlib import blake2b
 from struct import Struct
 from typing import TYPE_CHECKING
 
+from state.money import add
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -153,6 +155,6 @@ def _amounts(entries: list[tuple[int, int]], within_ms: int | None, now_ms: int)
             if within_ms is not None:
                 bucket_ms = -(-within_ms // BUCKETS)
                 end_ms = (at_ms // bucket_ms + 1) * bucket_ms - 1
-            sums[end_ms] = sums.get(end_ms, 0) + amount
+            sums[end_ms] = add(sums.get(end_ms, 0), amount)
         entries = sorted([*sums.items(), *entries[-SUMS_EXACT:]])
     return b"".join(_PAIR.pack(*entry) for entry in entries)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from operators.segments import features
 from operators.segments.amounts import span_words
 from operators.segments.language import All, Any, Holdout, Not, Number, Sequence, Text, Window
-from state.shopper import MICROS
+from state.money import MICROS
 
 if TYPE_CHECKING:
     from operators.segments.language import Filter, Node
