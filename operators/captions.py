@@ -144,15 +144,18 @@ class RankedLists:
 
     def _tails(self, explored: Explored) -> list[str]:
         """The end of each list, with what is explored in it."""
-        names = self.captions.ids(np.maximum(explored.item, 0))
-        return [
-            "]}"
-            if item < 0
-            else f'],"explore":{{"item":{_json(name)},"propensity":{chance:.6g}}}}}'
-            for item, name, chance in zip(
-                explored.item.tolist(), names, explored.chance.tolist(), strict=True
+        there = explored.item >= 0
+        tails = np.full(len(there), "]}", np.object_)
+        tails[there] = [
+            f'],"explore":{{"item":{_json(name)},"propensity":{chance:.6g}}}}}'
+            for name, chance in zip(
+                self.captions.ids(explored.item[there]),
+                explored.chance[there].tolist(),
+                strict=True,
             )
         ]
+        told: list[str] = tails.tolist()
+        return told
 
     def _flat(self) -> tuple[Rows, Rows, Rows, list[int]]:
         """Items, scores in ticks and reasons of all lists after each other, and where each ends."""

@@ -49,7 +49,8 @@ class Cards:
     def learn(self, told: Iterable[tuple[int, Item, str]]) -> None:
         """Hear of items: event time, item, currency. What is newer replaces what is older.
 
-        What is not told of an item stays as it was.
+        What is not told of an item stays as it was; what is older tells what nothing newer did, so that
+        a catalogue may come before or after the views of its items.
         """
         rows = self.rows
         for at_ms, item, currency in told:
@@ -58,6 +59,10 @@ class Cards:
                 card = rows[item.item_id] = Card(at_ms)
                 self.unstored.add(item.item_id)
             elif at_ms < card.at_ms:
+                if self._complete(card, item, currency):
+                    self.unstored.add(item.item_id)
+                    self.changed.add(item.item_id)
+                    self._fresh.add(item.item_id)
                 continue
             else:
                 card.at_ms = at_ms
@@ -80,6 +85,26 @@ class Cards:
             card.available = card.available if item.available is None else item.available
             self.changed.add(item.item_id)
             self._fresh.add(item.item_id)
+
+    @staticmethod
+    def _complete(card: Card, item: Item, currency: str) -> bool:
+        """Take from an older word what the card does not tell; whether there was anything."""
+        before = (card.name, card.category, card.brand, card.price, card.currency, card.available)
+        card.name = card.name or item.name
+        card.category = card.category or item.category
+        card.brand = card.brand or item.brand
+        card.price = item.price if card.price is None else card.price
+        card.currency = card.currency or currency
+        if card.available is None:
+            card.available = item.available
+        return before != (
+            card.name,
+            card.category,
+            card.brand,
+            card.price,
+            card.currency,
+            card.available,
+        )
 
     def forget(self, names: Iterable[str]) -> None:
         """These items were never told of; what Redis shows of them expires."""

@@ -1,6 +1,7 @@
 """What rules and learners ask about items, as columns by row: category, brand, price, availability.
 
 Made from the cards, which are stored; so this is not. Add a column where something asks for it.
+Every column has a place for each row of the vocabulary whenever it is read, whoever gave the row.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ class ItemFacts:
     """By row of an item: `category` and `brand` int32, rows of `categories` and `brands`, NOBODY where
     not known; `price` float32, NaN where not known; `sold_out` bool. About 14 bytes an item."""
 
-    def __init__(self) -> None:
+    def __init__(self, items: Vocabulary) -> None:
+        self._items = items
         self.categories, self.brands = Vocabulary(), Vocabulary()
         self._columns: dict[str, NDArray[Any]] = {
             name: np.empty(0, _TYPES.get(name, np.bool_)) for name in _FILLS
@@ -40,44 +42,37 @@ class ItemFacts:
     @property
     def category(self) -> Rows:
         """The row of each item's category."""
-        return self._columns["category"]
+        return self._column("category")
 
     @property
     def brand(self) -> Rows:
         """The row of each item's brand."""
-        return self._columns["brand"]
+        return self._column("brand")
 
     @property
     def price(self) -> Weights:
         """What each item costs."""
-        return self._columns["price"]
+        return self._column("price")
 
     @property
     def sold_out(self) -> Flags:
         """Which items cannot be had."""
-        return self._columns["sold_out"]
+        return self._column("sold_out")
 
-    def reach(self, rows: int) -> None:
-        """Make room for so many items."""
-        if rows > len(self.category):
-            for name, column in self._columns.items():
-                self._columns[name] = grown(column, rows, _FILLS[name])
+    def _column(self, name: str) -> NDArray[Any]:
+        rows, column = len(self._items), self._columns[name]
+        if rows > len(column):
+            column = self._columns[name] = grown(column, rows, _FILLS[name])
+        return column
 
-    def learn(
-        self,
-        rows: Rows,
-        changed: Iterable[str],
-        items: Vocabulary,
-        cards: Mapping[str, Card],
-    ) -> None:
+    def learn(self, rows: Rows, changed: Iterable[str], cards: Mapping[str, Card]) -> None:
         """Take over the cards of rows that were never told of, and those that changed."""
-        self.reach(len(items))
-        told = self._columns["told"]
+        told = self._column("told")
         new = np.unique(rows[~told[rows]])
         told[new] = True
-        names = [items.ids[row] for row in new.tolist()]
+        names = [self._items.ids[row] for row in new.tolist()]
         found = [*zip(new.tolist(), names, strict=True)]
-        found += [(items.find(name), name) for name in changed]
+        found += [(self._items.find(name), name) for name in changed]
         for row, name in found:
             card = cards.get(name)
             if row != NOBODY and card is not None:
@@ -92,10 +87,9 @@ class ItemFacts:
 
     def forget(self, rows: Rows) -> None:
         """These items were never seen."""
-        self.reach(int(rows.max(initial=-1)) + 1)
         self.sold_out_items -= int(np.count_nonzero(self.sold_out[rows]))
-        for name, column in self._columns.items():
-            column[rows] = _FILLS[name]
+        for name, fill in _FILLS.items():
+            self._column(name)[rows] = fill
 
     def _take(self, row: int, card: Card) -> None:
         if card.category:

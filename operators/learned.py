@@ -172,7 +172,7 @@ class Learned:
             drop_min=self.settings.triggers.price_drop_min,
         )
         recommender = self.recommender
-        recommender.facts.learn(recommender.items.live(), (), recommender.items, self.cards.rows)
+        recommender.facts.learn(recommender.items.live(), (), self.cards.rows)
         recommender.facts.take_turned()
         if state.journal is not None:
             self._tables().settle()

@@ -140,6 +140,8 @@ class Learning:
         if active:
             ledger.lists_written += lists.write(learned, active, writes)
         writes += sold_out.writes(learned)
+        if clicks.changed:
+            writes += lists.made_up(learned)
         lists_end = len(writes)
         writes += chain.from_iterable(one.lifetimes for one in visited)
         gone = leaving.forget(learned, leaving.evicted(visited, active), writes)

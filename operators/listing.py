@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from operators.captions import reason_row
-from operators.ranking import without
+from operators.list_rules.category_cap import rank_of_kind
+from operators.ranking import reordered, taken, without
 from state.interactions import Lists
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from operators.learners.popularity import Popularity
     from operators.list_rules.rules import Rules
     from state.interactions import Requests
+
+POOL = 4096
+"""The most popular items, among which those of other categories are looked for."""
 
 
 class Listing:
@@ -53,14 +57,19 @@ class Listing:
             return shown, None
         return self._exploration.shown(requests, lists, shown, self._rules.hidden)
 
-    def _popular(self, requests: Requests, k: int) -> Lists:
-        """What is popular and can be had, for each request, so many at least where there are."""
-        most = k + self._reach
-        top = self._popularity.top(most, self._rules.sold_out())
+    def _popular(self, requests: Requests, k: int, most: int = 0) -> Lists:
+        """What is popular and can be had, for each request, so many at least where there are; if not 0,
+        first so many of each category, then as many again."""
+        wanted = k + self._reach
+        top = self._popularity.top(POOL if most else wanted, self._rules.sold_out())
+        if most:
+            turn = rank_of_kind(top.item, self._rules.facts) // most
+            order = np.argsort(np.where(top.item >= 0, turn, POOL), axis=1, kind="stable")
+            top = taken(reordered(top, order), slice(None), wanted)
         n, place = len(requests), self._blend.names.index(self._popularity.name)
         lists = Lists(
             np.repeat(top.item, n, axis=0),
             np.repeat(top.score, n, axis=0),
-            np.full((n, most), reason_row(place), np.int32),
+            np.full((n, top.item.shape[1]), reason_row(place), np.int32),
         )
         return without(lists, requests.context) if self._reach else lists

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from operators.learned import Learned
     from state.messages import Active, Write
 
+MADE_UP_MOST = 256
+"""Empty lists that are tried again with a batch that tells of new items, 50 us each."""
 _SET = bulk("SET")
 _LIST_TTL = bulk("EX") + number(LIST_TTL_S)
 
@@ -28,6 +30,13 @@ def write(learned: Learned, active: Sequence[Active], writes: list[Write]) -> in
     new = of(learned, listed)
     writes += new
     return sum(isinstance(one, bytes) for one in new)
+
+
+def made_up(learned: Learned) -> list[Write]:
+    """Lists that had to stay empty, now that there are new items; those written last, some a batch."""
+    recommender = learned.recommender
+    rows = recommender.written.empty(learned.now_ms, MADE_UP_MOST)
+    return of(learned, [recommender.shoppers.ids[row] for row in rows.tolist()])
 
 
 def of(learned: Learned, names: Sequence[str]) -> list[Write]:

@@ -105,7 +105,7 @@ class Parts(Kept):
             against=self.against,
         )
         self.served = Served(names, k, served or config.Served())
-        self.facts = ItemFacts()
+        self.facts = ItemFacts(self.items)
         self.rules = Rules(
             rules or config.ListRules(), self.facts, reason_row(len(names) + RULES.index(OWN_BRAND))
         )

@@ -195,6 +195,16 @@ def taken(lists: Lists, rows: slice | NDArray[np.integer], k: int) -> Lists:
     )
 
 
+def widened(lists: Lists, k: int) -> Lists:
+    """The lists with room for k items."""
+    more = empty_lists(len(lists.item), max(0, k - lists.item.shape[1]))
+    return Lists(
+        np.concatenate([lists.item, more.item], axis=1),
+        np.concatenate([lists.score, more.score], axis=1),
+        np.concatenate([lists.because, more.because], axis=1),
+    )
+
+
 def filled(lists: Lists, more: Lists, k: int) -> Lists:
     """The first k of each list, with what they lack taken from other lists, at a score of 0.
 

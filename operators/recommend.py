@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from operators.captions import RankedLists
     from operators.signals import Signals
-    from state.interactions import Card, Events, Rows
+    from state.interactions import Card, Events
 
 
 class Recommender(Parts):
@@ -29,11 +29,10 @@ class Recommender(Parts):
     def learn(self, events: Events) -> Interactions | None:
         """Judge the learners by a batch, then learn it; gives its rows, if it has any."""
         if not events.items:
-            self.facts.learn(_NONE, events.changed, self.items, events.cards)
             self.describe(events.changed, events.cards)
             return None
         batch = self._interactions(events)
-        self.facts.learn(batch.item, events.changed, self.items, events.cards)
+        self.facts.learn(batch.item, events.changed, events.cards)
         self.blend.judge(batch, self.asked.would_show)
         self.seen.see(batch.item, batch.at_ms)
         for learner in self.learners:
@@ -52,6 +51,7 @@ class Recommender(Parts):
         if not changed:
             return
         rows, told = self.items.take(changed), [cards[name] for name in changed]
+        self.facts.learn(rows, changed, cards)
         self.seen.see(rows, np.array([card.at_ms for card in told], np.int64))
         self.content.describe(rows, told)
 
@@ -122,6 +122,3 @@ class Recommender(Parts):
             at_ms,
             self.contexts.advance(shopper, item, at_ms, since_ms),
         )
-
-
-_NONE: Rows = np.empty(0, np.int32)

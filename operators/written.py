@@ -39,15 +39,29 @@ class Written(Kept):
         self._at_s: NDArray[np.uint32] = np.empty(0, np.uint32)
         self._rows = 0
         self._marks = Marks()
+        self._empty = 0
 
     def remember(self, rows: Rows, item: Rows, now_ms: int) -> None:
         """These rows, each at least 0, have lists of these items [n, k] now, NOBODY-padded."""
         if not len(rows):
             return
         self._reach(int(rows.max()) + 1)
+        self._empty -= self._count_empty(rows)
         self._written[rows] = np.where(item >= 0, item % MARKS, MARKS)
         self._at_s[rows] = now_ms // 1000
+        self._empty += self._count_empty(rows)
         self._marks.mark(rows)
+
+    def empty(self, now_ms: int, most: int) -> Rows:
+        """Rows whose list was empty when it was made, at most so many, the newest first."""
+        if not self._empty:
+            return np.empty(0, np.int32)
+        since_s = max(0, now_ms // 1000 - self._ttl_s)
+        there = np.flatnonzero(
+            (self._written[: self._rows, 0] == MARKS) & (self._at_s[: self._rows] > since_s)
+        )
+        newest_first = np.argsort(-self._at_s[there].astype(np.int64), kind="stable")
+        return there[newest_first[:most]].astype(np.int32)
 
     def holding(self, items: Rows, now_ms: int) -> tuple[Rows, Rows]:
         """The rows whose lists may hold one of some items; the list written last comes first.
@@ -70,6 +84,7 @@ class Written(Kept):
     def forget(self, rows: Rows) -> None:
         """There are no lists of these rows."""
         rows = rows[(rows >= 0) & (rows < self._rows)]
+        self._empty -= self._count_empty(rows)
         self._written[rows], self._at_s[rows] = MARKS, 0
         self._marks.mark(rows)
 
@@ -89,6 +104,11 @@ class Written(Kept):
         self._at_s = arrays["at_s"].astype(np.uint32)
         self._rows = len(self._at_s)
         self._marks = Marks(self._rows)
+        self._empty = self._count_empty(np.arange(self._rows, dtype=np.int32))
+
+    def _count_empty(self, rows: Rows) -> int:
+        """How many of some rows, each once, have an empty list."""
+        return int(np.count_nonzero((self._at_s[rows] > 0) & (self._written[rows, 0] == MARKS)))
 
     def _reach(self, rows: int) -> None:
         if rows > self._rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,9 +27,18 @@ HOUR_MS = 3_600_000
 class Shop:
     """A recommender with rules, its cards, and a short way to say what happens."""
 
-    def __init__(self, k: int = 5, *, allow_repeats: bool = True, **rules: Any) -> None:
+    def __init__(
+        self,
+        k: int = 5,
+        *,
+        allow_repeats: bool = True,
+        exploration: config.Exploration | None = None,
+        **rules: Any,
+    ) -> None:
         chosen = config.ListRules(**{"already_bought": AT_ONCE} | rules)
-        self.recommender = Recommender(k=k, allow_repeats=allow_repeats, rules=chosen)
+        self.recommender = Recommender(
+            k=k, allow_repeats=allow_repeats, rules=chosen, exploration=exploration
+        )
         self.cards = Cards()
         self.at_ms = NOW_MS
 
@@ -191,10 +201,25 @@ def test_the_beginning_of_a_list_holds_at_most_so_many_of_a_category() -> None:
     assert shop.list_of("ann") == ["i0", "i1", "i5", "i6", "i2", "i3"]
 
 
-def test_where_there_is_one_category_only_the_cap_gives_way() -> None:
+def test_where_there_is_one_category_only_the_list_is_shorter() -> None:
     shop = shop_of(category_cap=config.CategoryCap(most=1, among=5))
     shop.tell(*(Item(f"i{n}", category=("mugs",)) for n in range(10)))
-    assert shop.list_of("ann") == ["i0", "i1", "i2", "i3", "i4"]
+    assert shop.list_of("ann") == ["i0"]
+    shop.see(*(("bob", f"new {n}") for n in range(2)))
+    assert shop.list_of("ann") == ["i0", "new 0", "new 1"], "without a category: in nobody's way"
+
+
+def test_where_all_that_is_named_is_of_one_category_what_is_popular_in_others_comes_in() -> None:
+    """All of a learner's candidates may be of the category just looked at."""
+    shop = Shop(4, category_cap=config.CategoryCap(most=1, among=3))
+    shop.tell(*(Item(f"mug {n}", category=("mugs",)) for n in range(300)))
+    shop.tell(*(Item(f"{one} {n}", category=(one,)) for one in ("pots", "pans") for n in range(9)))
+    shop.see(*((f"v{n}", f"mug {n}") for n in range(300) for _ in range(3)))
+    shop.see(*((f"v{n}", f"{one} {n}") for n in range(9) for one in ("pots", "pans")))
+    listed = shop.list_of("v299")
+    assert [name.split()[0] for name in listed[:3]].count("mug") == 1
+    assert {name.split()[0] for name in listed[:3]} == {"mug", "pots", "pans"}
+    assert len(listed) == 4
 
 
 def test_a_diverse_list_puts_back_what_is_like_the_items_before_it() -> None:
@@ -261,20 +286,32 @@ steps = st.lists(
 
 
 @settings(max_examples=60, deadline=None)
-@given(steps, st.integers(0, 2), st.floats(0, 1), st.sampled_from([(), ("Ours",)]), st.booleans())
+@given(
+    steps,
+    st.integers(0, 2),
+    st.integers(1, 3),
+    st.floats(0, 1),
+    st.sampled_from([(), ("Ours",)]),
+    st.booleans(),
+    st.sampled_from([0.0, 1.0]),
+)
 def test_whatever_happens_a_list_holds_what_it_may_once_and_is_full(
     steps: list[Item | tuple[int, list[tuple[str, str]]]],
     most: int,
+    among: int,
     weight: float,
     own: tuple[str, ...],
     allow_repeats: bool,
+    explored: float,
 ) -> None:
-    """Sold out, bought or, where repeats are not allowed, just looked at: in none. All else may be."""
+    """Sold out, bought or, where repeats are not allowed, just looked at: in none. All else may be,
+    at most `most` of a category among the first `among`."""
     shop = Shop(
         4,
         allow_repeats=allow_repeats,
+        exploration=config.Exploration(share=explored, position=4),
         already_bought=config.AlreadyBought(wait_min=0, again_min=1),
-        category_cap=config.CategoryCap(most=most, among=3),
+        category_cap=config.CategoryCap(most=most, among=among),
         diversity=config.Diversity(weight=weight),
         own_brand=config.OwnBrand(brands=own),
     )
@@ -289,6 +326,7 @@ def test_whatever_happens_a_list_holds_what_it_may_once_and_is_full(
         known |= {item for _, item in some}
         bought |= set(some) if kind == PURCHASE else set()
     gone = {name for name, card in shop.cards.rows.items() if card.available is False}
+    category = {name: card.category for name, card in shop.cards.rows.items()}
     for who in ("ann", "bob", "cid"):
         listed = shop.list_of(who)
         had = {item for buyer, item in bought if buyer == who}
@@ -299,6 +337,14 @@ def test_whatever_happens_a_list_holds_what_it_may_once_and_is_full(
         must_not = gone | had | (set() if allow_repeats else seen)
         # What nobody looked at may be listed for what its card tells, but need not.
         assert set(listed) <= (known | {*shop.cards.rows}) - must_not
-        assert len(listed) == len(set(listed)) >= min(4, len(known - must_not))
+        may = known - must_not
+        fits = len(may)
+        if most:
+            first = Counter(category.get(item, ()) for item in listed[:among])
+            assert max([first[kind] for kind in first if kind], default=0) <= most
+            of_kind = Counter(category.get(item, ()) for item in may)
+            fits = sum(min(n, most) if kind else n for kind, n in of_kind.items())
+            fits = len(may) if fits >= among else fits
+        assert len(listed) == len(set(listed)) >= min(4, fits)
         scores = [score for _, score, _ in shop.entries(who)]
         assert scores == sorted(scores, reverse=True)

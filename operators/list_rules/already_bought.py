@@ -88,7 +88,6 @@ class Bought(Kept):
         buyers, again = (column[: self._items] for column in self._columns.values())
         if not len(item) or not self._items:
             return np.zeros(len(item), np.float32)
-        facts.reach(self._items)
         # One place more, the last, for items without a category.
         category = facts.category[: self._items]
         kinds = len(facts.categories) + 1

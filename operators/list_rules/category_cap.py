@@ -1,4 +1,8 @@
-"""The beginning of a list does not hold too much of one category."""
+"""The beginning of a list does not hold too much of one category.
+
+The cap always holds. Where too little of other categories is named, what is popular there is put in;
+where there is none of that either, the list is shorter. An item without a category is in nobody's way.
+"""
 
 from __future__ import annotations
 
@@ -6,24 +10,35 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.ranking import reordered
+from operators.ranking import dropped, reordered
+from state.interactions import NOBODY
 
 if TYPE_CHECKING:
-    from operators.item_facts import ItemFacts
+    from operators.item_facts import Flags, ItemFacts
     from state.interactions import Lists, Rows
 
 
 def capped(lists: Lists, facts: ItemFacts, most: int, among: int) -> Lists:
-    """At most so many items of one category among the first `among`; the others come after those.
+    """At most so many items of one category among the first `among`; the others come after those, or
+    not at all where those are fewer."""
+    first = leading(lists.item, facts, most, among)
+    count = first.sum(axis=1, keepdims=True)
+    ordered = reordered(lists, np.argsort(~first, axis=1, kind="stable"))
+    behind = np.arange(first.shape[1]) >= count
+    return dropped(ordered, (count < among) & behind)
 
-    An item without a category is in nobody's way. Where too little else is listed, the cap gives way.
-    """
-    item = lists.item
-    category = np.where(item >= 0, facts.category[item], -1)
-    first = (category < 0) | (_earlier_of_same(category) < most)
-    first &= item >= 0
+
+def leading(item: Rows, facts: ItemFacts, most: int, among: int) -> Flags:
+    """Which places of lists [n, w] come first: `among` of them with at most `most` of a category."""
+    first = (rank_of_kind(item, facts) < most) & (item >= 0)
     first &= first.cumsum(axis=1) <= among
-    return reordered(lists, np.argsort(~first, axis=1, kind="stable"))
+    return first
+
+
+def rank_of_kind(item: Rows, facts: ItemFacts) -> Rows:
+    """How many items of the same category come before each place of lists [n, w]; 0 without one."""
+    category = np.where(item >= 0, facts.category[item], NOBODY)
+    return np.where(category >= 0, _earlier_of_same(category), 0)
 
 
 def _earlier_of_same(values: Rows) -> Rows:

@@ -2,32 +2,40 @@
 
 First goes what must not be shown, then comes what is to be earlier, then goes back what would be too
 much of one kind. What a list loses is filled up with what is popular.
+
+The cap comes last, over all that a list may be filled up with: nothing comes in behind its back.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from operators.list_rules import out_of_stock
 from operators.list_rules.already_bought import WAYS, Bought
-from operators.list_rules.category_cap import capped
+from operators.list_rules.category_cap import capped, leading
 from operators.list_rules.diversity import diverse
 from operators.list_rules.own_brand import boosted
-from operators.ranking import dropped, filled, taken
+from operators.ranking import dropped, filled, taken, widened
 from state.interactions import NOBODY
 from state.times import MINUTE_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from numpy.typing import NDArray
 
     from operators.item_facts import Flags, ItemFacts
     from state.config import ListRules
     from state.interactions import Interactions, Lists, Requests, Rows
 
+Popular = Callable[["Requests", int, int], "Lists"]
+"""What is popular for requests: so many items at least where there are, and if not 0, first so many of
+each category."""
 WIDER = 2
 """So many times as many candidates as are shown go into the rules."""
+FILL = 4
+"""So many times as many popular items as are shown are looked through for other categories."""
 
 
 class Rules:
@@ -53,7 +61,7 @@ class Rules:
         self,
         requests: Requests,
         mix: Callable[[int], Lists],
-        popular: Callable[[Requests, int], Lists],
+        popular: Popular,
         k: int,
     ) -> Lists:
         """Lists of k items each: the rules applied to what `mix` makes of a length, and filled up with
@@ -66,9 +74,14 @@ class Rules:
             lists = dropped(lists, self.hidden(requests, lists.item))
         if moves:
             lists = self._moved(lists, k)
+        if moves and self.settings.category_cap.most:
+            return self._capped(requests, lists, popular, k)
         lists = taken(lists, slice(None), k)
         if hides:
-            self._fill(requests, lists, popular)
+            short = np.flatnonzero(lists.item[:, -1] < 0)
+            if len(short):
+                asked = requests.part(short)
+                self._fill(asked, lists, short, popular(asked, k + WAYS, 0))
         return lists
 
     def sold_out(self) -> Rows:
@@ -105,17 +118,25 @@ class Rules:
             gone |= out_of_stock.hidden(item, sold_out)
         return gone
 
-    def _fill(
-        self, requests: Requests, lists: Lists, popular: Callable[[Requests, int], Lists]
-    ) -> None:
-        """Fill lists that are short, in place."""
-        short, k = np.flatnonzero(lists.item[:, -1] < 0), lists.item.shape[1]
-        if not len(short):
-            return
-        asked = requests.part(short)
-        more = popular(asked, k + WAYS)
+    def _capped(self, requests: Requests, lists: Lists, popular: Popular, k: int) -> Lists:
+        """Lists of k under the cap; where too little is named for that, of what is popular too."""
+        cap = self.settings.category_cap
+        first = leading(lists.item, self.facts, cap.most, cap.among)
+        enough = first.sum(axis=1) >= min(cap.among, k)
+        enough &= (lists.item >= 0).sum(axis=1) >= k
+        short = np.flatnonzero(~enough)
+        if len(short):
+            asked = requests.part(short)
+            more = popular(asked, FILL * k + WAYS, cap.most)
+            # Room for all of it: the cap then takes what it may.
+            lists = widened(lists, lists.item.shape[1] + more.item.shape[1])
+            self._fill(asked, lists, short, more)
+        return taken(capped(lists, self.facts, cap.most, cap.among), slice(None), k)
+
+    def _fill(self, asked: Requests, lists: Lists, short: NDArray[np.intp], more: Lists) -> None:
+        """Fill the `short` lists, in place, with what may be shown of `more` to who `asked`."""
         more = dropped(more, self.hidden(asked, more.item))
-        whole = filled(taken(lists, short, k), more, k)
+        whole = filled(taken(lists, short, lists.item.shape[1]), more, lists.item.shape[1])
         lists.item[short], lists.score[short] = whole.item, whole.score
         lists.because[short] = whole.because
 
@@ -127,6 +148,4 @@ class Rules:
         if settings.diversity.weight:
             wanted = lists.item.shape[1] if cap.most else k
             lists = diverse(lists, facts, settings.diversity.weight, wanted)
-        if cap.most:
-            lists = capped(lists, facts, cap.most, cap.among)
         return lists
