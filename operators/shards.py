@@ -215,9 +215,11 @@ class DeviceShard:
 
     def _move(self, name: str, user: str, position: int, at_ms: int, clock_ms: int) -> None:
         out = self.shoppers.out
-        state = self.shoppers.give_up(name, user)
+        state = self.shoppers.give_up(name)
         if state is not None:
-            out.moves.append(Move(position, name, user, state, at_ms, clock_ms))
+            move = Move(position, name, user, state, at_ms, clock_ms)
+            self.shoppers.hand_on(move)
+            out.moves.append(move)
             if self.shoppers.totals.evicted:
                 self.shelf.forget(name, erased=False)
         # Also where nobody was: with the identification in another partition, a run that was killed may

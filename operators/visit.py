@@ -284,32 +284,33 @@ class Shoppers:
         if segments is not None:
             segments.merge(name, shopper, other, now_ms)
         self.totals.merges += 1
-        self.out.moved.append((move.anonymous_id, name, move.at_ms))
+        out = self.out
+        out.clicks += move.clicks
+        out.signals += move.signals
+        out.orders += move.orders
+        out.moved.append((move.anonymous_id, name, move.at_ms))
 
-    def give_up(self, name: str, user: str) -> Shopper | None:
-        """Remove a shopper whose state moves to a user's shard, with what it had added to totals.
-
-        What it did in this batch is told as the user's: nobody should learn of who is no more.
-        """
+    def give_up(self, name: str) -> Shopper | None:
+        """Remove a shopper whose state moves to a user's shard, with what it had added to totals."""
         shopper = self.rows.pop(name, None)
         if shopper is not None:
             self.changed.add(name)
             self._part_with(name, shopper)
             self.totals.shoppers -= 1
             self.totals.sessions_opened -= shopper.sessions
-            if self._active.pop(name, None) is not None:
-                out = self.out
-                out.clicks = [
-                    (click[0], user, *click[2:]) if click[1] == name else click
-                    for click in out.clicks
-                ]
-                out.signals = [
-                    (one[0], user, *one[2:]) if one[1] == name else one for one in out.signals
-                ]
-                out.orders = [
-                    (user, *order[1:]) if order[0] == name else order for order in out.orders
-                ]
         return shopper
+
+    def hand_on(self, move: Move) -> None:
+        """What a shopper that moves did in this batch, the user's shard tells: it knows if it may."""
+        name, user, out = move.anonymous_id, move.shopper, self.out
+        if self._active.pop(name, None) is None:
+            return
+        move.clicks = [(one[0], user, *one[2:]) for one in out.clicks if one[1] == name]
+        move.signals = [(one[0], user, *one[2:]) for one in out.signals if one[1] == name]
+        move.orders = [(user, *one[1:]) for one in out.orders if one[0] == name]
+        out.clicks = [one for one in out.clicks if one[1] != name]
+        out.signals = [one for one in out.signals if one[1] != name]
+        out.orders = [one for one in out.orders if one[0] != name]
 
     def erase(self, name: str, at_ms: int) -> None:
         """Forget a shopper, here and in Redis; sessions that go on end with it."""

@@ -85,7 +85,10 @@ class SourceBatch(msgspec.Struct):
 
 
 class Move(msgspec.Struct, array_like=True):
-    """An anonymous shopper's whole state on its way to the user it turned out to be."""
+    """An anonymous shopper's whole state on its way to the user it turned out to be.
+
+    With it goes, as the user's, what the batch tells of it.
+    """
 
     position: int
     anonymous_id: str
@@ -93,6 +96,9 @@ class Move(msgspec.Struct, array_like=True):
     state: Shopper
     at_ms: int
     clock_ms: int
+    clicks: list[Click] = []
+    signals: list[Signal] = []
+    orders: list[tuple[str, int, int]] = []
 
 
 class Totals(msgspec.Struct):

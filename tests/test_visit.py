@@ -37,6 +37,10 @@ def order(event_id: object, at_ms: int, order_id: str = "7") -> Event:
     return event("purchase", event_id, at_ms, order_id=order_id, value=5.0, items=(ITEMS[1],))
 
 
+def order_of(shopper: str, event_id: object, at_ms: int) -> Event:
+    return event("purchase", event_id, at_ms, shopper, order_id="8", value=5.0, items=(ITEMS[1],))
+
+
 def writes(visited: list[Visited]) -> list[Arguments]:
     return [arguments(write) for one in visited for write in one.writes]
 
@@ -72,6 +76,20 @@ def test_an_order_id_is_remembered_for_400_days() -> None:
     for days, purchases in ((399, 1), (401, 2)):
         outcome = fold([order(1, 0), order(2, days * DAY_MS)])
         assert outcome.shoppers["ann"].purchases == purchases
+
+
+def test_what_a_device_did_is_not_told_of_a_user_erased_in_the_same_batch() -> None:
+    for user, told in (("u1", 0), ("u2", 3)):
+        flow = Flow()
+        cart = event("cart_remove", 2, 1, "d", items=(ITEMS[2],))
+        became = event("identify", 4, 3, "d", "u1")
+        erasure = event("erase", 5, 4, None, user)
+        flow.feed([view(1, 0, "d"), cart, order_of("d", 3, 2), became, erasure])
+        clicks = [one for visited in flow.visited for one in visited.clicks]
+        signals = [one for visited in flow.visited for one in visited.signals]
+        orders = [one for visited in flow.visited for one in visited.orders]
+        assert len(clicks) + len(signals) + len(orders) == told + (told > 0)
+        assert {one[1] for one in clicks + signals} | {one[0] for one in orders} <= {"u1"}
 
 
 @given(streams(orders_repeat=True), st.data())
