@@ -42,7 +42,8 @@ class Audience(Kept):
     """Memberships of shoppers, by row of the recommender's vocabulary.
 
     known bool[rows], last_ms int64[rows], order_ms int64[rows], and those of `operators.memberships`:
-    47 bytes a shopper and 18 a membership of other kinds.
+    47 bytes a shopper and 18 a membership of other kinds. `is_older`: what was restored is of a release
+    that did not store all kinds.
     """
 
     def __init__(self, segments: Iterable[str] = ()) -> None:
@@ -56,7 +57,7 @@ class Audience(Kept):
         self.sizes = Sizes()
         self.counts = Counts()
         self._marks = Marks()
-        self._is_older = False
+        self.is_older = False
 
     def see(self, rows: Rows, known: Sequence[bool], at_ms: Times) -> Rows:
         """Shoppers were active. Gives those in segments for whom it is the first time that day."""
@@ -241,7 +242,7 @@ class Audience(Kept):
         for sid in asked:
             self.roster.place(sid)
         complete = [one.restore(arrays, self.rows) for one in self.dimensions.values()]
-        self._is_older = not all(complete)
+        self.is_older = not all(complete)
         self.flags.restore(arrays, self.rows)
         self.counts.restore(arrays)
         self._count()
@@ -258,7 +259,7 @@ class Audience(Kept):
 
     def settled(self) -> None:
         """Hear that all is stored: what an older release did not know of is not."""
-        if self._is_older:
+        if self.is_older:
             self._marks.mark_all()
 
     def reach(self, rows: int) -> None:

@@ -181,13 +181,25 @@ class Standing(Kept):
             self.lifecycle.restore(stored)
             self.lifecycle.reach(self.audience.rows)
             if not stored:  # by an older release, or by a run without stages
-                self.lifecycle.know(self.audience.last_ms)
+                self.lifecycle.know(self._seen_ms())
             live = self.lifecycle.live()
             self.lifecycle.wait(live, self._next_ms(live))
         if self.rfm is not None:
             self.rfm.restore(_part(arrays, "rfm/"))
             self.rfm.reach(self.audience.rows)
         self.shop.restore(_part(arrays, "shop/"))
+
+    def _seen_ms(self) -> Times:
+        """When each shopper was seen last, 0 for one that may be no more.
+
+        Releases that knew no stages kept that of shoppers who were merged or erased, and took only
+        their memberships: whoever is in no segment there gets a stage with the next event.
+        """
+        last_ms = self.audience.last_ms[: self.audience.rows]
+        if not self.audience.is_older:
+            return last_ms
+        rows = np.arange(self.audience.rows, dtype=np.int32)
+        return np.where(self.audience.are_anywhere(rows), last_ms, 0)
 
     def _parts(self) -> dict[str, Kept]:
         parts = {"rfm": self.rfm, "lifecycle": self.lifecycle}

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from operators.changes import ChangeFields
     from operators.learning import Learning
-    from state.messages import Part
+    from state.messages import Output, Part
 
 RETAIL = "online_retail_2010-12_2011-07.csv.gz"
 SETTINGS: Settings = load(
@@ -58,11 +58,19 @@ def fed(
     learning: Learning, events: Sequence[Event], *, size: int, until_ms: int = 0
 ) -> Iterator[list[ChangeFields]]:
     """What the change streams say of events, so many a batch; then nothing comes until a time."""
+    for outputs in outputs_of(learning, events, size=size, until_ms=until_ms):
+        yield [change for output in outputs for change in changes_among(output.writes)]
+
+
+def outputs_of(
+    learning: Learning, events: Sequence[Event], *, size: int, until_ms: int = 0
+) -> Iterator[list[Output]]:
+    """What is written of events, so many a batch; then nothing comes until a time."""
     devices = [DeviceShard(RULES) for _ in range(SHARDS)]
     users = [UserShard(RULES) for _ in range(SHARDS)]
     clock = SourceClock()
 
-    def feed(some: Sequence[Event], idle_ms: int = 0) -> list[ChangeFields]:
+    def feed(some: Sequence[Event], idle_ms: int = 0) -> list[Output]:
         batch = clock.batch(
             some,
             partition="0",
@@ -73,9 +81,7 @@ def fed(
         )
         arrived = [devices[group.shard].fold(group)[0] for group in batch.groups]
         parts = [part for m in regroup(arrived, SHARDS) for part in users[m.shard].fold(m)]
-        return [
-            change for output in learning.fold_all(parts) for change in changes_among(output.writes)
-        ]
+        return learning.fold_all(parts)
 
     for start in range(0, len(events), size):
         yield feed(events[start : start + size])

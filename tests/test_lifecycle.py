@@ -6,6 +6,7 @@ import random
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -16,13 +17,14 @@ from operators.learned import Learned
 from operators.learning import Learning
 from operators.lifecycle import ACTIVE, DORMANT, LOST, NEW, REENGAGED, Lifecycle
 from operators.row_timers import NEVER_MS, RowTimers
-from state import config
+from state import config, keys
 from state.errors import UserError
 from state.segments import STAGES
 from state.shopper import Shopper
+from state.snapshots import LEARNED, pack_arrays, unpack_arrays
 from state.times import DAY_MS, HOUR_MS
-from tests.learned import fed, retail
-from tests.streams import START_MS, flow_settings, view
+from tests.learned import fed, outputs_of, retail
+from tests.streams import START_MS, arguments, event, flow_settings, view
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -38,6 +40,7 @@ SPAN_MS = {
     "lost": SPANS.lost_days * DAY_MS,
 }
 NAMES = list(STAGES)
+MEMBERS_OF_DORMANT = keys.members_key("lifecycle-dormant")
 
 
 def stages(seen_ms: Iterable[int], until_ms: int) -> list[tuple[int, str]]:
@@ -244,6 +247,36 @@ def test_who_is_away_when_stages_are_turned_on_has_one_at_once() -> None:
     assert of["ann"] == became_lost
     assert of["bob"] == [("enter", "active"), ("leave", "active"), ("enter", "dormant")]
     assert on.learned.audience.size_of("lifecycle-new") == 0
+
+
+def as_before_there_were_stages(snapshot: bytes) -> bytes:
+    """What a release without RFM and stages stored: of memberships only the clusters, and of shoppers
+    who were merged or erased still when they were seen last."""
+    state = LEARNED.decode(snapshot)
+    arrays = unpack_arrays(state.audience)
+    kept = {name: arrays[name] for name in ("cluster", "known", "order_ms", "last_ms", "roster")}
+    names = state.vocabularies["shoppers"]
+    for name in ("ann", "eve"):
+        kept["last_ms"][names.index(name)] = START_MS + 2
+    # Clusters had not been found yet in so short a stream.
+    kept["cluster"][names.index("bob")] = kept["cluster"][names.index("u")] = 0
+    kept["roster"] = np.frombuffer(b"cluster-0", np.uint8)
+    return LEARNED.encode(msgspec.structs.replace(state, audience=pack_arrays(kept)))
+
+
+def test_who_was_merged_or_erased_before_there_were_stages_is_written_nowhere() -> None:
+    off = Learning(flow_settings(lifecycle=config.Lifecycle(enabled=False)))
+    events = [view(1, 0, "ann"), view(2, 1, "bob"), view(3, 2, "eve")]
+    events += [event("identify", 4, 3, "ann", "u"), event("erase", 5, 4, "eve")]
+    list(outputs_of(off, events, size=3))
+    on = Learning(flow_settings(), as_before_there_were_stages(off.snapshot()))
+    later = [view(6, 60 * DAY_MS, "zoe"), view(7, 61 * DAY_MS, "zoe")]
+    outputs = chain.from_iterable(outputs_of(on, later, size=1))
+    writes = [arguments(write) for output in outputs for write in output.writes]
+    staged = {str(write[1]) for write in writes if "stage" in write and write[0] == "HSET"}
+    assert staged == {keys.profile_key(name) for name in ("bob", "u", "zoe")}
+    entered = [write[3::2] for write in writes if write[:2] == ("ZADD", MEMBERS_OF_DORMANT)]
+    assert set(chain.from_iterable(entered)) == {"bob", "u"}
 
 
 def test_stages_by_the_age_of_events() -> None:
