@@ -105,6 +105,7 @@ class Learning:
         active = list({one[0]: one for v in visited for one in v.active}.values())
         changes, entered = audience.set_right(self._lost, recommender.shoppers.find)
         writes += telling.changed(entered)
+        writes += learned.standing.put_right([*changes, *entered], recommender.shoppers)
         self._lost = []
         received_ms = b"".join(one.received_ms for one in visited)
         learned.hear(watermark_ms)
@@ -114,7 +115,9 @@ class Learning:
         if active:
             profiles_end, changed = self._segments(active, writes)
             changes += changed
-        moved, aged = learned.standing.advance(recommender.shoppers.ids, learned.clock_ms)
+        moved, aged = learned.standing.advance(
+            recommender.shoppers.ids, learned.clock_ms, last=last
+        )
         changes += moved
         writes += aged
         likely = learned.propensity.advance(recommender.shoppers.ids, learned.clock_ms)

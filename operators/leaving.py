@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from operators import profile_fields
 from operators.changes import Change
 from operators.last_seen import longest_unseen
 from state import keys
@@ -59,6 +60,7 @@ def forget(
         row = learned.recommender.shoppers.find(name)
         changes += learned.standing.drop(row, name, at_ms)
         writes.append(("DEL", keys.segments_key(name)))
+        writes.append(profile_fields.forgotten(name))
         if row != NOBODY:
             rows.append(row)
     gone = np.unique(np.array(rows, np.int32))

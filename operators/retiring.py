@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from operators import profile_fields
 from operators.audience import DIMENSIONS
 from operators.propensity import ready_made
 from operators.propensity.told import MODELS_OF_LATER, SESSION
@@ -179,13 +180,9 @@ def _heir(learned: Learned, sid: str) -> str:
 
 def _profiles(learned: Learned, rows: Rows, cluster: str) -> Iterator[Write]:
     """Profiles say which cluster goes on, or none; how far it is they say when shoppers come again."""
-    lives_s = learned.standing.lives_s(rows, learned.moment_ms)
-    for row, left_s in zip(rows.tolist(), lives_s, strict=True):
-        key = keys.profile_key(learned.recommender.shoppers.ids[row])
-        if cluster and left_s > 0:
-            yield ("HSET", key, "cluster", cluster)
-            yield ("EXPIRE", key, left_s)
-        yield ("HDEL", key, "cluster_distance", *(() if cluster else ("cluster",)))
+    fields = {profile_fields.CLUSTER: cluster, profile_fields.DISTANCE: ""}
+    for row in rows.tolist():
+        yield from profile_fields.changed(learned.recommender.shoppers.ids[row], fields)
 
 
 def _close(learned: Learned, sid: str) -> Iterator[Write]:

@@ -1,10 +1,11 @@
 """RFM: how lately, how often and for how much each shopper bought, against all who ever did.
 
 Scores are percentiles: of the last purchase, of the number of orders, of what they are worth in all.
-The limits between them are taken exactly, of all buyers, every so often; whoever buys is scored at
-once by the limits that stand, everybody else in slices after they were taken. So a shopper who does
-nothing sinks while others buy. Where there are many, the limits of one thing are taken after those of
-the other, a batch each; a sketch would take less and not be exact.
+The limits between them are taken exactly, of all buyers: while there are few with every batch in which
+somebody bought, so that batches do not show; of many every so often. Whoever buys is scored at once,
+everybody else in slices after new limits were taken. So a shopper who does nothing sinks while others
+buy. Of very many the limits of one thing are taken after those of the other, a batch each; a sketch
+would take less and not be exact. The end of a recording scores everybody by all that was bought.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from state.segments import RFM_GRID, RFM_NAMES
 from state.times import MINUTE_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -36,6 +37,9 @@ MOVES_A_BATCH = 2048
 
 AT_ONCE_ROWS = 131_072
 """Up to so many shoppers all limits are taken with one batch."""
+
+FEW_BUYERS = 16_384
+"""Up to so many buyers (of at most `AT_ONCE_ROWS` shoppers) limits are new with every order, 1 ms."""
 
 _SCHEMES = {"quintiles": ((20, 40, 60, 80), (1, 2, 3, 4, 5)), "top-bottom": ((20, 80), (1, 3, 5))}
 """Percentiles between scores, and the scores."""
@@ -71,6 +75,7 @@ class Rfm(Kept):
         percentiles, self._points = _SCHEMES[how.scheme]
         self._percentiles = np.array(percentiles)
         self._every_ms = how.every_min * MINUTE_MS
+        self._buyers_min = how.buyers_min
         self._rows = 0
         self._bought = np.zeros((0, 3), np.int64)
         self.score: Scores = np.zeros(0, np.int16)
@@ -79,41 +84,78 @@ class Rfm(Kept):
         self._cursor = _IDLE
         self._taken: list[NDArray[np.int64]] = []
         self._marks = Marks()
+        self._is_changed = True
+        """Whether anybody bought since limits were taken. Not stored: the same limits change nothing."""
 
     def see(self, rows: Rows, bought: NDArray[np.int64]) -> None:
         """What shoppers have bought by now, int64[n, 3]; they are scored by the limits that stand."""
         self.reach(int(rows.max(initial=-1)) + 1)
+        self._is_changed = self._is_changed or bool((self._bought[rows] != bought).any())
         self._bought[rows] = bought
-        self.score[rows] = self._scored(bought)
+        self.rate(rows)
+
+    def rate(self, rows: Rows) -> None:
+        """Score these by the limits that stand."""
+        self.score[rows] = self._scored(self._bought[rows])
         self._marks.mark(rows)
 
     def forget(self, rows: Rows) -> None:
         """These shoppers were never seen."""
         rows = rows[rows < self._rows]
+        self._is_changed = self._is_changed or bool(self._bought[rows].any())
         self._bought[rows] = 0
         self.score[rows] = 0
         self._marks.mark(rows)
 
-    def round(self, now_ms: int) -> None:
-        """Take new limits if it is time."""
-        if now_ms < self.due_ms or self._cursor != _IDLE:
-            return
+    def round(self, now_ms: int, *, last: bool = False) -> bool:
+        """Take new limits if it is time, `last` in any case; whether there are."""
+        if self._cursor != _IDLE or not (last or self._is_due(now_ms)):
+            return False
         bought = self._bought[: self._rows]
         buys = bought[:, 1] > 0
         buyers = int(np.count_nonzero(buys))
-        if not buyers:
-            return
+        if buyers < self._buyers_min:
+            return self._stand([np.zeros(0, np.int64)] * bought.shape[1], now_ms)
         # The least value that so many of a hundred buyers do not exceed.
         at = np.maximum(-(-self._percentiles * buyers // 100) - 1, 0)
         first, columns = len(self._taken), bought.shape[1]
-        until = first + 1 if self._rows > AT_ONCE_ROWS else columns
+        until = first + 1 if self._rows > AT_ONCE_ROWS and not last else columns
         for column in range(first, until):
             self._taken.append(np.partition(bought[buys, column], at)[at])
-        if until < columns:
+        return until == columns and self._stand(self._taken, now_ms)
+
+    def advance(self, now_ms: int, *, last: bool = False) -> Iterator[Rows]:
+        """Shoppers who score differently now: a slice; the `last` time all, by all that was bought."""
+        self.round(now_ms)
+        if len(rows := self.moved()):
+            yield rows
+        if not last:
             return
-        self.limits, self._taken = np.stack(self._taken), []
+        yield from self._rest()
+        if self.round(now_ms, last=True):
+            yield from self._rest()
+
+    def _rest(self) -> Iterator[Rows]:
+        while self._cursor != _IDLE:
+            if len(rows := self.moved()):
+                yield rows
+
+    def _is_due(self, now_ms: int) -> bool:
+        if now_ms >= self.due_ms or self._taken:
+            return True
+        if not self._is_changed or self._rows > AT_ONCE_ROWS:
+            return False
+        return int(np.count_nonzero(self._bought[: self._rows, 1])) <= FEW_BUYERS
+
+    def _stand(self, limits: Sequence[NDArray[np.int64]], now_ms: int) -> bool:
+        """From now on these are the limits; whether they are others than before."""
+        before, self.limits, self._taken = self.limits, np.stack(limits), []
         self.due_ms = now_ms - now_ms % self._every_ms + self._every_ms
+        self._is_changed = False
+        if before.shape == self.limits.shape and (before == self.limits).all():
+            return False
         self._cursor = 0
+        return True
 
     def moved(self) -> Rows:
         """Score a slice by the new limits; whoever scores differently now."""

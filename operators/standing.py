@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from operators import profile_fields
 from operators.audience import Audience
 from operators.features import BOUGHT, SEEN
 from operators.learners.table import Kept
@@ -17,7 +18,6 @@ from operators.lifecycle import Lifecycle
 from operators.rfm import Rfm
 from operators.segments.compiling import rule_segments
 from operators.shop import Shop
-from state import keys
 from state.interactions import NOBODY
 from state.money import column
 from state.resp import bulk
@@ -34,7 +34,7 @@ from state.segments import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from operators.lifecycle import Steps
     from operators.memberships import Segments
     from state.config import Settings
-    from state.interactions import Rows, Times
+    from state.interactions import Rows, Times, Vocabulary
     from state.messages import Write
 
 
@@ -65,8 +65,6 @@ class Standing(Kept):
         rules = rule_segments(settings)
         by_rule = [] if rules is None else [rule.id for rule in rules.rules]
         self.audience = Audience([*(one.id for one in self.definitions), *by_rule])
-        self._known_ttl_s = settings.profiles.known_ttl_days * 86_400
-        self._anonymous_ttl_s = settings.profiles.anonymous_ttl_days * 86_400
         self._tails: dict[tuple[int, int], tuple[str, int]] = {}
         self._clusters: Segments = np.empty(0, np.int16)
         self._find_places()
@@ -90,6 +88,8 @@ class Standing(Kept):
             changes += _with_stages(moves + self._live(shoppers, rows, now_ms))
         if self.rfm is not None:
             self.rfm.see(rows, column(raw[:, BOUGHT]))
+            if self.rfm.round(now_ms):
+                self.rfm.rate(rows)
             changes += self._rate(shoppers, rows, at_ms)
         return changes
 
@@ -104,29 +104,35 @@ class Standing(Kept):
             found = self._clusters[clusters]
         return found
 
-    def advance(self, shoppers: Sequence[str], now_ms: int) -> tuple[list[Change], list[Write]]:
+    def advance(
+        self, shoppers: Sequence[str], now_ms: int, *, last: bool = False
+    ) -> tuple[list[Change], list[Write]]:
         """Let time pass for those who are not active; `shoppers` are all names, by row.
 
-        Who moved, and what changes of their profiles.
+        Some with each batch, all with the `last` one of a recording. Who moved, and what changes of
+        their profiles.
         """
         changes: list[Change] = []
         writes: list[Write] = []
-        if self.lifecycle is not None:
-            rows = self.lifecycle.due(now_ms, self._next_ms)
-            if len(rows):
-                names = [shoppers[row] for row in rows.tolist()]
-                changes += self._place(names, rows, now_ms)
-                changes += _with_stages(self._live(names, rows, now_ms))
-                writes += self._profiles(shoppers, rows, now_ms)
-        if self.rfm is not None:
-            self.rfm.round(now_ms)
-            rows = self.rfm.moved()
-            if len(rows):
-                names = [shoppers[row] for row in rows.tolist()]
-                at_ms = np.maximum(now_ms, self.audience.last_ms[rows])
-                changes += self._rate(names, rows, at_ms)
-                writes += self._profiles(shoppers, rows, now_ms)
+        for rows in self._due(now_ms, last=last):
+            names = [shoppers[row] for row in rows.tolist()]
+            changes += self._place(names, rows, now_ms)
+            changes += _with_stages(self._live(names, rows, now_ms))
+            writes += self.profiles(shoppers, rows)
+        for rows in () if self.rfm is None else self.rfm.advance(now_ms, last=last):
+            names = [shoppers[row] for row in rows.tolist()]
+            at_ms = np.maximum(now_ms, self.audience.last_ms[rows])
+            changes += self._rate(names, rows, at_ms)
+            writes += self.profiles(shoppers, rows)
         return changes, writes
+
+    def _due(self, now_ms: int, *, last: bool) -> Iterator[Rows]:
+        """Shoppers whose stage time alone changes: some of them, or all."""
+        if self.lifecycle is not None:
+            while len(rows := self.lifecycle.due(now_ms, self._next_ms)):
+                yield rows
+                if not last:
+                    return
 
     def drop(self, row: int, shopper: str, at_ms: int) -> list[Change]:
         """Take a shopper that is no more out of all segments; `row` is NOBODY for one never seen."""
@@ -259,28 +265,38 @@ class Standing(Kept):
         assert self.rfm is not None
         return self.audience.put("rfm", shoppers, rows, self._names[self.rfm.places(rows)], at_ms)
 
-    def _profiles(self, shoppers: Sequence[str], rows: Rows, now_ms: int) -> list[Write]:
-        """RFM and stage of shoppers who did nothing, as long as their profiles live."""
-        audience = self.audience
-        writes: list[Write] = []
-        for row, left_s in zip(rows.tolist(), self.lives_s(rows, now_ms), strict=True):
-            if left_s > 0:
-                key = keys.profile_key(shoppers[row])
-                fields: list[str | int] = []
-                if self.rfm is not None and self.rfm.score[row : row + 1].any():
-                    fields += ["rfm", int(self.rfm.score[row])]
-                stage = audience.segment_of("lifecycle", row)
-                if stage != NOBODY:
-                    fields += ["stage", self._stage_names[stage]]
-                writes += [("HSET", key, *fields), ("EXPIRE", key, left_s)]
+    def profiles(self, shoppers: Sequence[str], rows: Rows) -> list[Write]:
+        """What the profiles of shoppers say of RFM and stage now; `shoppers` are all names, by row."""
+        return [
+            write
+            for row in rows.tolist()
+            for write in profile_fields.changed(shoppers[row], self._fields(row))
+        ]
+
+    def put_right(self, changes: Iterable[Change], shoppers: Vocabulary) -> list[Write]:
+        """Profiles of shoppers of whom a run that was lost told what does not hold."""
+        found = sorted({shoppers.find(change.shopper) for change in changes} - {NOBODY})
+        writes = self.profiles(shoppers.ids, np.array(found, np.int32))
+        for row in found:
+            place = self.audience.segment_of("cluster", row)
+            if place == NOBODY:
+                writes.append(
+                    profile_fields.forgotten(shoppers.ids[row], profile_fields.OF_CLUSTER)
+                )
+            else:
+                said = {profile_fields.CLUSTER: self.audience.roster.ids[place]}
+                writes += profile_fields.changed(shoppers.ids[row], said)
         return writes
 
-    def lives_s(self, rows: Rows, now_ms: int) -> list[int]:
-        """How long the profile of each has yet to live (s), if shoppers do nothing; not above 0: not."""
-        audience = self.audience
-        ttl_s = np.where(audience.known[rows], self._known_ttl_s, self._anonymous_ttl_s)
-        left: list[int] = (ttl_s - np.maximum(0, now_ms - audience.last_ms[rows]) // 1000).tolist()
-        return left
+    def _fields(self, row: int) -> dict[str, str]:
+        fields: dict[str, str] = {}
+        if self.rfm is not None:
+            score = int(self.rfm.score[row]) if row < len(self.rfm.score) else 0
+            fields[profile_fields.RFM] = str(score) if score else ""
+        if self.lifecycle is not None:
+            stage = self.audience.segment_of("lifecycle", row)
+            fields[profile_fields.STAGE] = self._stage_names.get(stage, "")
+        return fields
 
     def _tail(self, score: int, stage: int) -> tuple[str, int]:
         text, count = "", 0

@@ -119,6 +119,7 @@ class Rfm(_Section, frozen=True):
     enabled: bool = True
     scheme: Literal["quintiles", "top-bottom"] = "quintiles"
     every_min: Positive = 60
+    buyers_min: Positive = 25
 
 
 class Lifecycle(_Section, frozen=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from itertools import product
 from typing import TYPE_CHECKING
@@ -19,10 +20,12 @@ from state.resp import bulk
 from state.segments import RFM_GRID, RFM_NAMES, rfm_definitions
 from state.times import MINUTE_MS
 from tests.learned import fed, retail
-from tests.streams import flow_settings
+from tests.streams import event, flow_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
+    from state.events import Event
 
 Bought = tuple[int, int, int]
 
@@ -80,7 +83,7 @@ amounts = st.tuples(st.integers(1, 50), st.integers(1, 6), st.integers(0, 40))
 def test_scores_are_percentiles_of_all_who_bought(
     scheme: str, shares: tuple[int, ...], points: tuple[int, ...], bought: list[Bought]
 ) -> None:
-    rfm = Rfm(config.Rfm(scheme=scheme))  # type: ignore[arg-type]
+    rfm = Rfm(config.Rfm(scheme=scheme, buyers_min=1))  # type: ignore[arg-type]
     rows = np.arange(len(bought) + 1, dtype=np.int32)
     rfm.see(rows, np.array([*bought, (0, 0, 0)]))
     rfm.round(0)
@@ -106,14 +109,17 @@ def test_of_many_the_limits_are_taken_one_after_the_other(monkeypatch: pytest.Mo
     assert in_turn.due_ms == at_once.due_ms > 0
 
 
-def test_who_buys_is_scored_at_once_and_the_others_in_the_next_round() -> None:
-    rfm = Rfm(config.Rfm(every_min=60))
+def test_who_buys_is_scored_at_once_and_of_many_the_others_in_the_next_round(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rfm = Rfm(config.Rfm(every_min=60, buyers_min=5))
     rows = np.arange(5, dtype=np.int32)
     rfm.see(rows, np.array([(n + 1, 1, 10) for n in range(5)]))
     rfm.round(0)
     assert len(rfm.moved()) == 5
     before = rfm.score[:5].tolist()
     assert before == [111, 211, 311, 411, 511]
+    monkeypatch.setattr("operators.rfm.FEW_BUYERS", 4)
     rfm.see(rows[:1], np.array([(9, 2, 20)]))
     assert rfm.score[:5].tolist() == [555, *before[1:]]
     rfm.round(59 * MINUTE_MS)
@@ -124,9 +130,9 @@ def test_who_buys_is_scored_at_once_and_the_others_in_the_next_round() -> None:
 
 
 def test_online_retail_comes_to_the_same_as_a_batch_computation_at_any_time() -> None:
-    """New limits with each batch: then everybody stands where all orders until then put them."""
+    """Of few, limits are new with each order: everybody stands where all orders until then put them."""
     events = retail(3000)
-    learning = Learning(flow_settings(rfm=config.Rfm(every_min=1)))
+    learning = Learning(flow_settings(rfm=config.Rfm(every_min=10_000, buyers_min=1)))
     standing, shoppers = learning.learned.standing, learning.learned.recommender.shoppers
     bought: dict[str, Bought] = {}
     compared = 0
@@ -143,3 +149,91 @@ def test_online_retail_comes_to_the_same_as_a_batch_computation_at_any_time() ->
             assert f"rfm-{name_of(score)}" in dict(standing.audience.of(row))
         compared += len(bought)
     assert compared > 1000
+
+
+def standing_of(learning: Learning, who: Iterable[str]) -> dict[str, str]:
+    """The segment of RFM that each is in, "" for none."""
+    shoppers, audience = learning.learned.recommender.shoppers, learning.learned.audience
+    found = {}
+    for name in who:
+        places = [sid for sid, _ in audience.of(shoppers.find(name)) if sid.startswith("rfm-")]
+        found[name] = places[0] if places else ""
+    return found
+
+
+def assert_batches_do_not_show(events: Sequence[Event], sizes: Iterable[int]) -> None:
+    buyers = {one.user_id or one.anonymous_id or "" for one in events if one.type == "purchase"}
+    found = []
+    for size in sizes:
+        learning = Learning(flow_settings())
+        for _ in fed(learning, events, size=size):
+            pass
+        found.append(standing_of(learning, buyers))
+    assert {*found[0].values()} == {f"rfm-{name}" for name in RFM_NAMES}
+    assert all(one == found[0] for one in found)
+
+
+def test_how_events_are_cut_into_batches_does_not_show() -> None:
+    """A young shop of some weeks, most of whose buyers bought once."""
+    draw = random.Random(5)
+    at_ms, events = 0, []
+    for n in range(600):
+        at_ms += draw.randint(0, 90) * MINUTE_MS
+        who, value = f"b{min(draw.randint(0, 150), draw.randint(0, 150))}", draw.randint(1, 90)
+        events.append(event("purchase", n, at_ms, who, order_id=f"o{n}", value=float(value)))
+    assert_batches_do_not_show(events, (16, 128, 1024))
+
+
+@pytest.mark.slow
+def test_how_online_retail_is_cut_into_batches_does_not_show() -> None:
+    assert_batches_do_not_show(retail(9000), (128, 1024, 8192))
+
+
+def orders(count: int, since_ms: int = 0) -> list[Event]:
+    """One order each of so many shoppers, a minute after each other."""
+    return [
+        event("purchase", n, since_ms + n * MINUTE_MS, f"b{n}", order_id=f"o{n}", value=9.0 + n)
+        for n in range(count)
+    ]
+
+
+def test_nobody_is_scored_before_there_are_enough_buyers() -> None:
+    """The only buyer of a young shop is not the least of all: there is nothing to compare with."""
+    least = config.Rfm().buyers_min
+    for count in (1, least - 1):
+        learning = Learning(flow_settings())
+        for _ in fed(learning, orders(count), size=7):
+            pass
+        assert {*standing_of(learning, [f"b{n}" for n in range(count)]).values()} == {""}
+    learning = Learning(flow_settings())
+    for _ in fed(learning, orders(least), size=7):
+        pass
+    assert "" not in standing_of(learning, [f"b{n}" for n in range(least)]).values()
+
+
+def test_scores_end_where_too_few_buyers_are_left() -> None:
+    least = config.Rfm().buyers_min
+    learning = Learning(flow_settings())
+    gone = event("erase", "gone", least * MINUTE_MS, "b3")
+    changes = [one for batch in fed(learning, [*orders(least), gone], size=least) for one in batch]
+    left = [
+        one for one in changes if one["kind"] == "leave" and str(one["segment"]).startswith("rfm-")
+    ]
+    assert {one["shopper"] for one in left} == {f"b{n}" for n in range(least)}
+    assert {*standing_of(learning, [f"b{n}" for n in range(least)]).values()} == {""}
+
+
+def test_the_end_of_a_recording_scores_everybody_whatever_is_still_to_be_moved(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("operators.rfm.MOVES_A_BATCH", 3)
+    monkeypatch.setattr("operators.rfm.AT_ONCE_ROWS", 10)
+    rfm = Rfm(config.Rfm())
+    bought = np.array([(n * 7 % 101, n % 13 + 1, n * n % 97) for n in range(101)])
+    rfm.see(np.arange(101, dtype=np.int32), bought)
+    assert [*rfm.advance(0)] == []
+    moved = np.concatenate([*rfm.advance(1, last=True)])
+    assert sorted(moved.tolist()) == list(range(101))
+    assert rfm.score[:101].tolist() == scored(
+        [*map(tuple, bought.tolist())], (20, 40, 60, 80), (1, 2, 3, 4, 5)
+    )

@@ -254,12 +254,16 @@ def primary(address: Address) -> Place:
 
 
 def key(command: bytes) -> bytes:
-    """The first argument of a packed command: every command of ours has its key there.
+    """The key of a packed command: the first argument, of a script the third.
 
     >>> key(b"*2\\r\\n$3\\r\\nGET\\r\\n$1\\r\\na\\r\\n")
     b'a'
+    >>> key(pack(("EVAL", "return 1", 1, "{a}", "b")))
+    b'{a}'
     """
-    _, _, _, length, rest = command.split(b"\r\n", 4)
+    _, _, name, length, rest = command.split(b"\r\n", 4)
+    if name == b"EVAL":
+        _, _, _, length, rest = rest.split(b"\r\n", 4)
     return rest[: int(length[1:])]
 
 
