@@ -1,8 +1,11 @@
-# Everything runs in .venv, made here from the lock files. Needs make and Python 3.11 or 3.12 with venv.
+# Everything runs in .venv, made here from the lock files. Needs make and a Python 3 with venv: where it is neither
+# 3.11 nor 3.12, the one below is fetched into .python. UV_PYTHON_DOWNLOADS_JSON_URL or UV_PYTHON_INSTALL_MIRROR
+# say where from, if not where uv has it from.
 
 VENV := .venv
 BIN := $(VENV)/bin
 UV := uv==0.13.8
+PYTHON_VERSION := 3.12.16
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
@@ -67,7 +70,7 @@ lock: $(BIN)/python ## lock again after a change of pyproject.toml (UPGRADE=1: t
 	@$(LOCK) --constraints requirements.lock --extra dev pyproject.toml --output-file requirements-dev.lock
 
 clean: ## forget .venv, builds and caches
-	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) .python build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -prune -exec rm -rf {} +
 
 # Valid for both Pythons and every Linux or macOS machine. One version of a package for both Pythons,
@@ -85,8 +88,27 @@ $(BIN)/python:
 	    exec "$$python" -m venv --clear $(VENV); \
 	  fi; \
 	done; \
+	$(if $(PYTHON),,$(FETCH);) \
 	echo "setup: no Python 3.11 or 3.12 with venv found: install one (Debian, Ubuntu: apt-get install python3-venv)" \
 	  "or name it: make PYTHON=/path/to/python3.12" >&2; exit 1
+
+# uv of the version locked above knows the checksum of the Python that it fetches; one of the machine serves as well.
+define FETCH
+echo "setup: no Python 3.11 or 3.12 with venv found: fetching Python $(PYTHON_VERSION) into .python"; \
+for python in python3 python; do \
+  "$$python" -m venv --clear .python/uv >/dev/null 2>&1 || continue; \
+  .python/uv/bin/python -m pip --quiet --disable-pip-version-check --no-input install $(UV) && break; \
+done; \
+for uv in .python/uv/bin/uv uv; do \
+  "$$uv" --version >/dev/null 2>&1 || continue; \
+  "$$uv" python install --quiet --no-bin --no-cache --no-config --install-dir .python $(PYTHON_VERSION) || continue; \
+  for python in .python/cpython-$(PYTHON_VERSION)-*/bin/python3; do \
+    rm -rf .python/uv; \
+    echo "setup: $(VENV) with $$("$$python" --version), fetched"; \
+    exec "$$python" -m venv --clear $(VENV); \
+  done; \
+done
+endef
 
 $(VENV)/.runtime: requirements.lock pyproject.toml | $(BIN)/python
 	@echo "setup: locked packages of $<"

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from flows import logs
 from flows.panics import panics_as_notes
+from state import keys
 from state.errors import UserError
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
         help="set one configuration key; may be given again")  # fmt: skip
     add("--redis", dest="common_redis", metavar="URL", help="where Redis is (default redis.url)")
     add("--debug", action="store_true", help="show where an error came from")
+    add("--version", action="version", version=f"penstock {keys.WRITER_VERSION}")
     subparsers = top.add_subparsers(metavar="COMMAND", required=True)
     for command in [one for one in COMMANDS if one in argv] or COMMANDS:
         import_module(f"flows.commands.{command}").add_parser(subparsers)

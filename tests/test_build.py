@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import platform
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from state import keys
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -54,6 +68,10 @@ def test_development_runs_on_the_versions_of_the_runtime() -> None:
 
 def test_the_locked_builder_is_the_one_the_build_asks_for() -> None:
     assert PROJECT["dependency-groups"]["build"] == PROJECT["build-system"]["requires"]
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    assert PROJECT["project"]["version"] == keys.WRITER_VERSION
 
 
 @pytest.mark.parametrize("lock", [RUNTIME, DEV], ids=["runtime", "dev"])
@@ -122,6 +140,101 @@ def test_a_python_that_is_found_but_does_not_run_is_passed_over(tmp_path: Path) 
     )
     ran = make(tmp_path, ".venv/bin/python", f"PYTHON={shim} {serving}")
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "setup: .venv with Python 3.12.1\n", "")
+
+
+@contextmanager
+def download_list(folder: Path) -> Iterator[str]:
+    """A list of Pythons to fetch, as uv reads it, on loopback: it offers a copy of this one."""
+    version, minor = platform.python_version(), f"python3.{sys.version_info.minor}"
+    prefix = Path(sys.base_prefix)
+    archive = folder / "python.tar.gz"
+
+    def without_tests(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
+        left_out = ("/site-packages/", "/test/", "/idlelib/", "/__pycache__")
+        return None if any(part in f"{entry.name}/" for part in left_out) else entry
+
+    with tarfile.open(archive, "w:gz", compresslevel=1) as made:
+        made.add(prefix / "bin" / minor, "python/bin/python3")
+        made.add(prefix / "bin" / minor, f"python/bin/{minor}")
+        for shared in (prefix / "lib").glob("libpython*.so*"):
+            made.add(shared, f"python/lib/{shared.name}")
+        made.add(prefix / "lib" / minor, f"python/lib/{minor}", filter=without_tests)
+    handler = partial(QuietFiles, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        url = f"http://127.0.0.1:{server.server_port}"
+        major, minor_number, patch = (int(part) for part in version.split("."))
+        offered = {
+            "name": "cpython",
+            "arch": {"family": platform.machine(), "variant": None},
+            "os": "linux",
+            "libc": "gnu",
+            "major": major,
+            "minor": minor_number,
+            "patch": patch,
+            "prerelease": "",
+            "url": f"{url}/{archive.name}",
+            "sha256": hashlib.sha256(archive.read_bytes()).hexdigest(),
+            "variant": None,
+        }
+        name = f"cpython-{version}-linux-{platform.machine()}-gnu"
+        (folder / "list.json").write_text(json.dumps({name: offered}))
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"{url}/list.json"
+        server.shutdown()
+
+
+def tools_but_no_python(folder: Path) -> Path:
+    """What a shell finds here, but for Python and uv."""
+    folder.mkdir()
+    for tool in (path for place in os.defpath.split(":") for path in Path(place).iterdir()):
+        if not tool.name.startswith(("python", "uv")) and not (folder / tool.name).exists():
+            (folder / tool.name).symlink_to(tool)
+    return folder
+
+
+class QuietFiles(SimpleHTTPRequestHandler):
+    def log_message(self, *args: object) -> None:
+        """Nobody reads it."""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the list offers a Python for Linux")
+def test_where_no_python_serves_one_is_fetched_into_the_folder(tmp_path: Path) -> None:
+    """As on a system whose only Python is newer than Bytewax has wheels for."""
+    home, offered = tmp_path / "home", tmp_path / "offered"
+    home.mkdir()
+    offered.mkdir()
+    newer = tools_but_no_python(tmp_path / "newer")
+    makes_venvs = f'case "$*" in *ensurepip*) exit 1;; esac; exec {sys.executable} "$@"'
+    program(newer / "python3", makes_venvs)
+    version = platform.python_version()
+    with download_list(offered) as url:
+        ran = make(
+            home,
+            ".venv/bin/python",
+            f"PYTHON_VERSION={version}",
+            PATH=str(newer),
+            HOME=str(home),
+            UV_PYTHON_DOWNLOADS_JSON_URL=url,
+            **{name: value for name, value in os.environ.items() if name.startswith("PIP_")},
+        )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.splitlines() == [
+        f"setup: no Python 3.11 or 3.12 with venv found: fetching Python {version} into .python",
+        f"setup: .venv with Python {version}, fetched",
+    ]
+    where = [str(home / ".venv/bin/python"), "-c", "import sys, ssl; print(sys.base_prefix)"]
+    prefix = subprocess.run(where, capture_output=True, text=True, check=True).stdout.strip()
+    assert Path(prefix).is_relative_to(home / ".python")
+    assert sorted(path.name for path in home.iterdir()) == [".python", ".venv", "Makefile"]
+
+
+@pytest.mark.slow
+def test_a_python_that_cannot_be_fetched_is_said(tmp_path: Path) -> None:
+    ran = make(tmp_path, ".venv/bin/python", PATH=str(tools_but_no_python(tmp_path / "tools")))
+    assert ran.returncode != 0
+    assert ran.stdout.endswith("into .python\n")
+    assert ran.stderr.startswith("setup: no Python 3.11 or 3.12 with venv found: install one")
 
 
 def test_without_a_python_that_serves_one_line_says_what_to_do(tmp_path: Path) -> None:

@@ -158,6 +158,15 @@ def test_a_proxy_says_who_asks_in_the_header_that_is_named(
         assert Answer(local, "/api/hello", x_forwarded_user="ann").status == 200
 
 
+def test_it_says_how_it_does_to_prometheus(redis_url: str) -> None:
+    with served(redis_url) as url, stream(url) as messages:
+        assert next(messages)
+        assert Answer(url, "/nowhere").status == 404
+        said = Answer(url, "/metrics").text.splitlines()
+    assert "penstock_page_tabs 1.0" in said
+    assert any(line.startswith('penstock_page_requests_total{status="404"} ') for line in said)
+
+
 def test_another_site_cannot_have_a_browser_read_the_page(redis_url: str) -> None:
     with served(redis_url) as url:
         assert Answer(url, "/api/hello", host="evil.example").status == 421

@@ -15,6 +15,7 @@ from flows.collectors import FolderMetrics, TopicMetrics
 from flows.hooks import metrics as hooks_metrics
 from flows.pulse import BEGIN_S
 from flows.supervisor import BACKOFF_S
+from serving.dashboard import metrics as page_metrics
 from state import config
 
 ROOT = Path(__file__).parents[1]
@@ -33,6 +34,7 @@ class Topic:
 def there(tmp_path: Path) -> dict[str, set[str]]:
     """Every metric, and the names under which Prometheus knows its samples."""
     families = [*metrics.REGISTRY.collect(), *hooks_metrics.REGISTRY.collect()]
+    families += [*page_metrics.REGISTRY.collect()]
     families += [*TopicMetrics(Topic()).collect(), *FolderMetrics(tmp_path).collect()]
     endings = {
         "counter": ("_total",),

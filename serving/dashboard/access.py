@@ -20,6 +20,7 @@ from urllib.parse import parse_qs
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
+from serving.dashboard import metrics
 from serving.dashboard.attempts import Attempts
 from state.errors import UserError
 
@@ -39,7 +40,14 @@ FORM_BYTES_MAX = 4096
 UNTIL_DIGITS_MAX = 12
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 TOO_MANY = "Too many wrong tokens from your address: try again in a few seconds."
-OPEN_PATHS = ("/login", "/static/page.css", "/static/favicon.svg", "/static/theme.js", "/healthz")
+OPEN_PATHS = (
+    "/login",
+    "/static/page.css",
+    "/static/favicon.svg",
+    "/static/theme.js",
+    "/healthz",
+    "/metrics",
+)
 
 SECURITY_HEADERS = {
     "content-security-policy": (
@@ -140,6 +148,7 @@ class Guard:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
+                metrics.REQUESTS.labels(message["status"]).inc()
                 message["headers"] = [
                     *message["headers"],
                     *((name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items()),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+from prometheus_client.exposition import choose_encoder
 from sse_starlette import EventSourceResponse
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -26,6 +27,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from serving.dashboard import access as access_
+from serving.dashboard import metrics
 from serving.dashboard.access import Access, Guard
 from serving.dashboard.connections import Bounded, Places
 from serving.dashboard.export import rows
@@ -90,6 +92,13 @@ class Page:
     async def health(self, request: Request) -> Response:
         """Whether the server is there."""
         return PlainTextResponse("ok\n")
+
+    async def metrics(self, request: Request) -> Response:
+        """For Prometheus."""
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        metrics.TABS.set(self._tabs.taken)
+        metrics.EXPORTS.set(self._exports.taken)
+        return Response(encode(metrics.REGISTRY), media_type=content_type)
 
     async def hello(self, request: Request) -> Response:
         """Whether a stream would be answered, and why not: an event stream cannot tell."""
@@ -184,6 +193,7 @@ def app(
         Route("/", page.index),
         Route("/login", page.login, methods=["GET", "POST"]),
         Route("/healthz", page.health),
+        Route("/metrics", page.metrics),
         Route("/api/hello", page.hello),
         Route("/api/stream", page.stream),
         Route("/api/history", page.history),
