@@ -29,7 +29,7 @@ from operators.shards import DeviceShard, shard_of
 from operators.visit import Rules
 from state.config import Lifecycle, Profiles, Sessions, State
 from state.journal import Journals, files
-from state.shopper import Session, Shopper
+from state.shopper import Order, Session, Shopper
 from state.snapshots import DEVICES
 
 SHARDS = 64
@@ -49,7 +49,7 @@ def shopper(rng: random.Random) -> Shopper:
     made.sessions, made.session_ms, made.session_events = 3, rng.randrange(10**7), 20
     made.first_purchase_ms = made.last_purchase_ms = made.last_ms
     made.seen = rng.randbytes(160)
-    made.orders = {rng.randbytes(8): made.last_ms}
+    made.orders = {rng.randbytes(8): Order(made.last_ms, made.revenue_micros, 1)}
     made.affinity = {category: rng.random() for category in rng.sample(CATEGORIES, 5)}
     made.affinity_scale, made.currency = 1322, "EUR"
     if rng.random() < 0.05:

@@ -50,6 +50,7 @@ _SUMS = {
         ("duplicates", "Events that had been counted before"),
         ("late", "Accepted events that came after the allowed lateness"),
         ("saturated", "Events after which a sum of their shopper is at the largest amount"),
+        ("repeats", "Events that two shoppers had counted who turned out to be one"),
         ("sessions_opened", "Sessions begun"),
         ("sessions_closed", "Sessions ended by the watermark"),
         ("identity_conflicts", "Devices of one user that named another"),

@@ -55,6 +55,7 @@ class Report(msgspec.Struct, kw_only=True):
     evicted: int
     returned: int
     saturated: int
+    repeats: int
     identity_conflicts: int
     lists_written: int
     segment_changes: int

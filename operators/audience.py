@@ -157,13 +157,15 @@ class Audience(Kept):
                 entered.append(change._replace(at_ms=since_ms))
         return changes, entered
 
-    def order(self, row: int, micros: int, at_ms: int) -> None:
-        """Count a purchase for the segments its shopper is in."""
+    def order(self, row: int, micros: int, at_ms: int, count: int = 1) -> None:
+        """Count a purchase for the segments its shopper is in; -1 takes back one that counted twice."""
+        if row == NOBODY:
+            return
         self.reach(row + 1)
         self._marks.mark(row)
         self.order_ms[row] = max(self.order_ms[row], at_ms)
         for segment, _ in self._places(row):
-            self.counts.bump(ORDERS, segment, at_ms)
+            self.counts.bump(ORDERS, segment, at_ms, count)
             self.counts.bump(REVENUE_MICROS, segment, at_ms, micros)
 
     def inherit(self, heir: int, row: int) -> None:

@@ -140,6 +140,10 @@ class Learning:
                 row = recommender.shoppers.row(shopper)
                 audience.order(row, micros, at_ms)
                 learned.propensity.order(row, micros, at_ms)
+            for shopper, micros, at_ms in one.repeats:
+                row = recommender.shoppers.find(shopper)
+                audience.order(row, -micros, at_ms, -1)
+                learned.propensity.order(row, -micros, at_ms)
         if active:
             ledger.lists_written += lists.write(learned, active, writes)
         writes += sold_out.writes(learned)

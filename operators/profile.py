@@ -45,11 +45,17 @@ def items_micros(items: tuple[Item, ...]) -> int:
     return held(sum(micros(item.price) * item.quantity for item in items if item.price))
 
 
+def units(items: tuple[Item, ...]) -> int:
+    """How many pieces items are."""
+    return held(sum(item.quantity for item in items))
+
+
 def count(shopper: Shopper, session: Session | None, event: Event) -> None:
     """Add one event to a profile and to its session.
 
     All of it is sums, firsts and lasts, so that the order of arrival does not show. What its items
-    say of tastes and prices is counted where they are told to the learners, in `operators.visit`.
+    say of tastes and prices is counted where they are told to the learners, in `operators.visit`;
+    what was given back, in `operators.orders`.
     """
     at_ms, kind = event.event_ts, event.type
     shopper.events += 1
@@ -83,7 +89,7 @@ def count(shopper: Shopper, session: Session | None, event: Event) -> None:
 def _count_purchase(shopper: Shopper, session: Session, event: Event) -> None:
     at_ms = event.event_ts
     shopper.purchases += 1
-    shopper.units = add(shopper.units, sum(item.quantity for item in event.items))
+    shopper.units = add(shopper.units, units(event.items))
     shopper.revenue_micros = add(shopper.revenue_micros, value_micros(event))
     shopper.last_purchase_ms = max(shopper.last_purchase_ms, at_ms)
     shopper.first_purchase_ms = min(shopper.first_purchase_ms or at_ms, at_ms)
@@ -98,9 +104,6 @@ def _count_rest(shopper: Shopper, session: Session, event: Event) -> None:
         case "cart_remove":
             shopper.cart_removes += 1
             session.cart_micros = add(session.cart_micros, -items_micros(event.items))
-        case "refund":
-            shopper.refunds += 1
-            shopper.refund_micros = add(shopper.refund_micros, value_micros(event))
         case "search":
             shopper.searches += 1
         case "wishlist_add":

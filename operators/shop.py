@@ -84,14 +84,20 @@ class Shop:
         self.history.bump_many(CARTS, _SHOP, np.asarray(clicks.at_ms, np.int64)[kinds == CART])
         for one in visited:
             for _, micros, at_ms in one.orders:
-                self.history.bump(PURCHASES, _SHOP, at_ms)
-                self.history.bump(REVENUE_MICROS, _SHOP, at_ms, micros)
-                day = at_ms // DAY_MS
-                if day > self._day[0]:
-                    self._day = [day, 0, 0]
-                if day == self._day[0]:
-                    self._day[1] += 1
-                    self._day[2] = add(self._day[2], micros)
+                self._order(1, micros, at_ms)
+            for _, micros, at_ms in one.repeats:
+                self._order(-1, -micros, at_ms)
+
+    def _order(self, count: int, micros: int, at_ms: int) -> None:
+        """Count an order; -1 takes back one that counted twice, from what is not over yet."""
+        self.history.bump(PURCHASES, _SHOP, at_ms, count)
+        self.history.bump(REVENUE_MICROS, _SHOP, at_ms, micros)
+        day = at_ms // DAY_MS
+        if day > self._day[0]:
+            self._day = [day, 0, 0]
+        if day == self._day[0]:
+            self._day[1] += count
+            self._day[2] = add(self._day[2], micros)
 
     def recent(self, visited: Sequence[Visited], most: int, now_ms: int) -> list[Write]:
         """The newest of what shoppers did with items in a batch."""

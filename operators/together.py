@@ -34,5 +34,7 @@ def _rewrite(visited: Visited, heirs: dict[str, str]) -> None:
     signals = [(heirs.get(one[1], one[1]), one) for one in visited.signals]
     visited.signals = [(one[0], name, *one[2:]) for name, one in signals if name]
     orders = [(heirs.get(order[0], order[0]), order) for order in visited.orders]
+    repeats = [(heirs.get(one[0], one[0]), one) for one in visited.repeats]
+    visited.repeats = [(name, *one[1:]) for name, one in repeats]
     visited.transitions = [one for one in visited.transitions if one[0] not in heirs]
     visited.orders = [(name, *order[1:]) for name, order in orders if name]

@@ -7,10 +7,11 @@ changes its state in place. What it counts does not depend on how events were cu
 from __future__ import annotations
 
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-from operators import absence, profile, sessions
+from msgspec.structs import replace
+
+from operators import absence, orders, profile, sessions, twice
 from operators.features import feature_row
 from operators.idle import Idle
 from operators.segments.engine import engine_of
@@ -18,7 +19,7 @@ from operators.tastes import DecayedCounts
 from operators.timers import Timers
 from state import keys, resp
 from state.messages import BatchId, Totals, Visited
-from state.money import LARGEST, is_full, micros
+from state.money import LARGEST, MICROS, is_full, micros
 from state.shopper import Shopper
 from state.snapshots import RulesState
 from state.times import DAY_MS, HOUR_MS
@@ -180,13 +181,15 @@ class Shoppers:
             shopper = self.rows[name] = Shopper(known, at_ms, at_ms)
             self.totals.shoppers += 1
             self._active[name] = -1
-        mark, seen = blake2b(event.event_id.encode(), digest_size=_ID_BYTES).digest(), shopper.seen
+        mark, seen = orders.mark_of(event.event_id), shopper.seen
         if (mark in seen and _is_marked(mark, seen)) or (
-            kind == "purchase" and self._is_known_order(shopper, event)
+            kind == "purchase" and self._is_counted(shopper, event)
         ):
             self.totals.duplicates += 1
             return False
-        shopper.seen = (seen + mark)[-self.rules.remembered_bytes :]
+        most = self.rules.remembered_bytes
+        shopper.seen = (seen + mark)[-most:]
+        shopper.seen_at = (shopper.seen_at + twice.when_and_what(at_ms, kind))[-most:]
         self.totals.accepted += 1
         self._active.setdefault(name, shopper.last_ms)
         ended = False
@@ -204,8 +207,8 @@ class Shoppers:
             if session is not None and shopper.sessions > before:
                 self._due.add(session.last_ms + self.rules.gap_ms, name)
         profile.count(shopper, session, event)
-        if kind in MONEY_TYPES and _is_full(shopper, session):
-            self.totals.saturated += 1
+        if kind in MONEY_TYPES:
+            event = self._count_money(shopper, session, event, mark)
         if mark[0] < self.rules.decided_of_256:
             self._decide(mark, shopper, session)
         if kind in TASTE_TYPES:
@@ -274,11 +277,16 @@ class Shoppers:
             segments.advance(name, shopper, max(now_ms, other.last_ms - 1))
         absence.merge(shopper, other, self.rules.absence_ms)
         before, joined_ms = shopper.sessions, max(move.at_ms, move.clock_ms)
+        kinds = {} if segments is None else segments.rules.kinds
+        repeats, count = twice.settle(shopper, other, kinds, now_ms)
+        self.out.repeats += [(name, *repeat) for repeat in repeats]
+        self.totals.repeats += count
         sessions.merge(shopper, other, gap_ms=self.rules.gap_ms, at_ms=joined_ms)
         self.totals.sessions_opened += shopper.sessions - before
         profile.merge(shopper, other, self.rules.tastes)
-        shopper.seen = (shopper.seen + other.seen)[-self.rules.remembered_bytes :]
-        shopper.orders = {**other.orders, **shopper.orders}
+        most = self.rules.remembered_bytes
+        shopper.seen = (shopper.seen + other.seen)[-most:]
+        shopper.seen_at = (shopper.seen_at + other.seen_at)[-most:]
         for session in shopper.open:
             self._due.add(session.last_ms + self.rules.gap_ms, name)
         if segments is not None:
@@ -412,17 +420,30 @@ class Shoppers:
             share = self.rules.tastes.share(shopper)
             self.out.decided.append(mark + feature_row(shopper, share, session))
 
-    def _is_known_order(self, shopper: Shopper, event: Event) -> bool:
-        """Whether the order was counted before; it is remembered if not."""
+    def _is_counted(self, shopper: Shopper, event: Event) -> bool:
+        """Whether an order was counted before."""
         assert event.order_id is not None
-        order = blake2b(event.order_id.encode(), digest_size=_ID_BYTES).digest()
-        forgotten_ms = event.event_ts - self.rules.remembered_orders_ms
-        if shopper.orders.get(order, forgotten_ms) > forgotten_ms:
-            return True
-        if len(shopper.orders) >= 32:
-            shopper.orders = {o: at for o, at in shopper.orders.items() if at > forgotten_ms}
-        shopper.orders[order] = event.event_ts
-        return False
+        mark = orders.mark_of(event.order_id)
+        order = orders.find(shopper, mark, event.event_ts, self.rules.remembered_orders_ms)
+        return order is not None and order.has_come
+
+    def _count_money(
+        self, shopper: Shopper, session: Session | None, event: Event, mark: bytes
+    ) -> Event:
+        """Count what comes of an order, and amounts that do not fit; the event, a refund with what it
+        gave back."""
+        remembered_ms = self.rules.remembered_orders_ms
+        if event.type == "purchase" and event.order_id is not None:
+            order = orders.mark_of(event.order_id)
+            change, at_ms = orders.bought(shopper, order, event, remembered_ms)
+            if change and self.segments is not None:
+                self.segments.give_back(shopper, change, at_ms)
+        elif event.type == "refund" and event.order_id is not None:
+            order = orders.mark_of(event.order_id)
+            given = orders.refunded(shopper, order, mark, event, remembered_ms)
+            event = replace(event, value=given / MICROS)
+        self.totals.saturated += _is_full(shopper, session)
+        return event
 
 
 def _is_full(shopper: Shopper, session: Session | None) -> bool:

@@ -30,6 +30,7 @@ EventType = Literal[
     "item",
     "custom",
 ]
+"""Shoppers remember a type by its place here: a new one goes last."""
 EVENT_TYPES: frozenset[str] = frozenset(get_args(EventType))
 
 EVENT_BYTES_MAX = 64 * 1024

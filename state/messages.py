@@ -106,7 +106,8 @@ class Totals(msgspec.Struct):
 
     `evicted` are rows and links that were put away, `returned` those that came back; they change no
     other sum. `saturated` are events after which a sum of their shopper stands at the largest amount
-    there is (`state.money`).
+    there is (`state.money`). `repeats` are events and orders that two shoppers had both counted when
+    they turned out to be one: they count once since.
     """
 
     accepted: int = 0
@@ -121,6 +122,7 @@ class Totals(msgspec.Struct):
     evicted: int = 0
     returned: int = 0
     saturated: int = 0
+    repeats: int = 0
 
 
 Click = tuple[int, str, str, str, int, int, str, str]
@@ -158,7 +160,7 @@ class Visited(Message):
     place of the batch among all, from the shard that orders them. `transitions` are those of
     segments by rule, each shopper's in order; who is no more has left all. `decided` are decisions of
     models: the mark of the event, 8 bytes, and the feature row after it; `outcomes` what came of them,
-    as told by `Session.outcomes`.
+    as told by `Session.outcomes`; `repeats` are orders as in `orders` that had been told twice.
     """
 
     batch: BatchId
@@ -184,6 +186,7 @@ class Visited(Message):
     transitions: list[Transition] = []
     decided: list[bytes] = []
     outcomes: list[bytes] = []
+    repeats: list[tuple[str, int, int]] = []
 
 
 class Regrouped(Message):

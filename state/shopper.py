@@ -1,8 +1,7 @@
 """A shopper as the flow remembers one: profile counters, open sessions, what was already counted.
 
 Stored in snapshots: a new field needs a default and goes last; any other change needs a new version
-in `snapshots.py`. Money is as in `state.money`: whole
-millionths, so that sums do not depend on order.
+in `snapshots.py`. Money is whole millionths (`state.money`), so that sums do not depend on order.
 """
 
 from __future__ import annotations
@@ -74,6 +73,31 @@ class Session(msgspec.Struct, gc=False, array_like=True):
         self.intent = max(self.intent, other.intent)
 
 
+NOT_COME, UNTOLD = -1, -2
+"""Stand for what an order was worth: only refunds of it came; an older release did not keep it."""
+
+
+class Order(msgspec.Struct, gc=False, array_like=True):
+    """An order that is remembered. Of one that has not come, `at_ms` is when its newest refund did.
+
+    `goods_micros` is what its items cost by their prices. `items` and `refunds` are packed as
+    `operators.orders` says; `refunds_before` of the refunds are in there as one amount.
+    """
+
+    at_ms: int
+    worth_micros: int = NOT_COME
+    units: int = 0
+    goods_micros: int = 0
+    refunds: bytes = b""
+    items: bytes = b""
+    refunds_before: int = 0
+
+    @property
+    def has_come(self) -> bool:
+        """Whether it was counted, and not only refunds of it."""
+        return self.worth_micros != NOT_COME
+
+
 class RuleState(msgspec.Struct, gc=False, array_like=True):
     """What segments by rule keep of a shopper. Times in ms.
 
@@ -98,8 +122,10 @@ class Shopper(msgspec.Struct, gc=False, array_like=True):
 
     `open` are the sessions the watermark has not closed, oldest first; `sessions`, `session_ms` and
     `session_events` count them too. `seen` holds eight bytes for each remembered event id, the newest
-    last. `affinity` is described in `operators.tastes`, `rules` is None where there are none; `away_ms`
-    and `returned_ms` are the last event before the last long absence and the first after it, 0 for none.
+    last; `seen_at`, as long or shorter by the oldest, when and what each event was (`operators.twice`).
+    `orders` are by the mark of their id (`operators.orders`). `affinity` is described in
+    `operators.tastes`, `rules` is None where there are none; `away_ms` and `returned_ms` are the last
+    event before the last long absence and the first after it, 0 for none.
     """
 
     known: bool
@@ -126,7 +152,7 @@ class Shopper(msgspec.Struct, gc=False, array_like=True):
     late: int = 0
     open: list[Session] = []
     seen: bytes = b""
-    orders: dict[bytes, int] = {}
+    orders: dict[bytes, Order] = {}
     affinity: dict[str, float] = {}
     affinity_scale: int = 0
     currency: str = ""
@@ -134,3 +160,4 @@ class Shopper(msgspec.Struct, gc=False, array_like=True):
     rules: RuleState | None = None
     away_ms: int = 0
     returned_ms: int = 0
+    seen_at: bytes = b""

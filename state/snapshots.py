@@ -19,7 +19,7 @@ from state.errors import DamageError, SnapshotError
 from state.interactions import Card
 from state.journal import Handle
 from state.messages import SourceTotals, Totals
-from state.shopper import Shopper
+from state.shopper import UNTOLD, Shopper
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -236,17 +236,22 @@ def _with_new_fields(plain: Any) -> Any:
     return plain
 
 
+def _with_order_rows(plain: Any) -> Any:
+    """Of a remembered order only its time was kept: what it was worth is not known."""
+    for row in plain["rows"].values():
+        if len(row) > _ORDERS:
+            row[_ORDERS] = {mark: [at_ms, UNTOLD] for mark, at_ms in row[_ORDERS].items()}
+    return plain
+
+
+_ORDERS = Shopper.__struct_fields__.index("orders")
+_NEW_FIELDS: Mapping[int, Upgrade] = dict.fromkeys(range(1, 10), _with_new_fields)
+
 SOURCE = SnapshotCodec(SourceState, version=2, upgrades={1: _with_new_fields})
-DEVICES = SnapshotCodec(
-    DevicesState, version=6, upgrades=dict.fromkeys((1, 2, 3, 4, 5), _with_new_fields)
-)
-USERS = SnapshotCodec(
-    UsersState, version=6, upgrades=dict.fromkeys((1, 2, 3, 4, 5), _with_new_fields)
-)
-ROWS = SnapshotCodec(RowsState, version=3, upgrades=dict.fromkeys((1, 2), _with_new_fields))
-LEARNED = SnapshotCodec(
-    LearnedState, version=7, upgrades=dict.fromkeys((1, 2, 3, 4, 5, 6), _with_new_fields)
-)
+DEVICES = SnapshotCodec(DevicesState, version=6, upgrades={**_NEW_FIELDS, 5: _with_order_rows})
+USERS = SnapshotCodec(UsersState, version=6, upgrades={**_NEW_FIELDS, 5: _with_order_rows})
+ROWS = SnapshotCodec(RowsState, version=4, upgrades={**_NEW_FIELDS, 3: _with_order_rows})
+LEARNED = SnapshotCodec(LearnedState, version=7, upgrades=_NEW_FIELDS)
 TABLE = SnapshotCodec(TableState, version=1)
 
 BY_STEP: dict[str, SnapshotCodec[Any]] = {

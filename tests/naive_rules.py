@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from state.events import Event, Item
 
@@ -52,6 +52,12 @@ class Person:
     visits: list[Visit] = field(default_factory=list)
     now_ms: int = 0
     members: set[str] = field(default_factory=set)
+    repeated: list[Event] = field(default_factory=list)
+    """What another shopper, who is the same one, had counted too: it was seen, and counts no more."""
+
+    @property
+    def seen(self) -> list[Event]:
+        return self.events + self.repeated
 
 
 class Naive:
@@ -92,7 +98,7 @@ class Naive:
             return
         person = self.people.setdefault(name, Person(event.user_id == name))
         same_order = {e.order_id for e in person.events if e.type == "purchase"}
-        if any(e.event_id == event.event_id for e in person.events) or (
+        if any(e.event_id == event.event_id for e in person.seen) or (
             event.type == "purchase" and event.order_id in same_order
         ):
             return
@@ -129,9 +135,11 @@ class Naive:
         other = self.people.pop(device)
         self.gone.add(device)
         person = self.people.setdefault(user, Person(True))
-        last_ms = max(e.event_ts for e in other.events)
+        last_ms = max(e.event_ts for e in other.seen)
         self._pass(user, max(clock_ms, last_ms - 1))
+        once(person, other)
         person.events += other.events
+        person.repeated += other.repeated
         visits: list[Visit] = []
         ended = []
         for visit in sorted(person.visits + other.visits, key=lambda v: v.start_ms):
@@ -143,7 +151,7 @@ class Naive:
             else:
                 visits.append(visit)
         person.visits = ended + visits
-        self._look(user, max(person.now_ms, clock_ms, *(e.event_ts for e in person.events)))
+        self._look(user, max(person.now_ms, clock_ms, *(e.event_ts for e in person.seen)))
 
     def _visit(self, person: Person, event: Event, watermark_ms: int) -> None:
         at_ms, gap_ms = event.event_ts, self.gap_ms
@@ -171,7 +179,7 @@ class Naive:
         if person.events:
             from_ms, moments = person.now_ms, set()
             for sid, spans in self.spans.items():
-                for at_ms in {e.event_ts + span for e in person.events for span in spans}:
+                for at_ms in {e.event_ts + span for e in person.seen for span in spans}:
                     if from_ms < at_ms <= to_ms:
                         moments.add((at_ms, sid))
             whole = range(from_ms // MINUTE_MS + 1, to_ms // MINUTE_MS)
@@ -243,8 +251,8 @@ class Naive:
             elif any(name in when for name in ITEM_FILTERS):
                 number = sum(round((item.price or 0) * 1e6) * item.quantity for item in items) / 1e6
             else:
-                number = sum((-1 if e.type == "refund" and "net" in measure else 1) * worth(e)
-                             for e in found) / 1e6  # fmt: skip
+                given = given_back(person.events)
+                number = sum(-given[id(e)] if e.type == "refund" else worth(e) for e in found) / 1e6
         return is_in(number, when[measure])
 
     def _absent(self, when: dict[str, Any], person: Person, now_ms: int) -> bool:
@@ -253,7 +261,7 @@ class Naive:
         since_ms = now_ms - span(text) if text else -1
         if any(fits(e, kinds, when) and e.event_ts > since_ms for e in person.events):
             return False
-        return "for" not in when or min(e.event_ts for e in person.events) <= since_ms
+        return "for" not in when or min(e.event_ts for e in person.seen) <= since_ms
 
     def _follows(self, when: dict[str, Any], person: Person, now_ms: int) -> bool:
         if "same" in when:
@@ -324,19 +332,19 @@ class Naive:
             "events": len(events),
             "purchases": len(orders),
             "revenue": revenue / 1e6,
-            "refunded": sum(worth(e) for e in events if e.type == "refund") / 1e6,
+            "refunded": sum(given_back(events).values()) / 1e6,
             "intent": self._intent(person, now_ms),
             "aov": revenue // len(orders) / 1e6 if orders else None,
             "sessions": len(person.visits),
-            "first_seen_days": (now_ms - min(e.event_ts for e in events)) / DAY_MS,
-            "last_seen_days": (now_ms - max(e.event_ts for e in events)) / DAY_MS,
+            "first_seen_days": (now_ms - min(e.event_ts for e in person.seen)) / DAY_MS,
+            "last_seen_days": (now_ms - max(e.event_ts for e in person.seen)) / DAY_MS,
             "recency_days": (now_ms - max(e.event_ts for e in orders)) / DAY_MS if orders else None,
             "known": "yes" if person.known else "no",
             "consent.ads": consented(events),
         }
         if name in features:
             return features[name]
-        said = [(e.event_ts, value) for e in events if (value := context(e, name))]
+        said = [(e.event_ts, value) for e in person.seen if (value := context(e, name))]
         return max(said)[1] if said else ""
 
 
@@ -388,6 +396,56 @@ def context(event: Event, name: str) -> str | None:
 
 def worth(event: Event) -> int:
     return in_items(event) if event.value is None else round(event.value * 1e6)
+
+
+def once(person: Person, other: Person) -> None:
+    """Leave of an order that both have the copy that happened first."""
+    for mine in [e for e in person.events if e.type == "purchase"]:
+        for theirs in [e for e in other.events if e.type == "purchase"]:
+            if mine.order_id == theirs.order_id:
+                later = (mine.event_ts, -worth(mine)) > (theirs.event_ts, -worth(theirs))
+                owner, lost = (person, mine) if later else (other, theirs)
+                owner.events.remove(lost)
+                owner.repeated.append(lost)
+                for visit in owner.visits:
+                    visit.events = [e for e in visit.events if e is not lost]
+                owner.visits = [visit for visit in owner.visits if visit.events]
+
+
+def given_back(events: Sequence[Event]) -> dict[int, int]:
+    """What each refund gave back of its order, by the identity of the event."""
+    orders = {e.order_id: e for e in events if e.type == "purchase"}
+    left = {name: worth(order) for name, order in orders.items()}
+    given: dict[int, int] = {}
+    for e in events:
+        if e.type != "refund":
+            continue
+        asked = asked_back(e, orders.get(e.order_id))
+        rest = left.get(e.order_id, asked)
+        given[id(e)] = min(asked, rest)
+        left[e.order_id] = rest - given[id(e)]
+        if e.order_id not in orders:
+            del left[e.order_id]
+    return given
+
+
+def asked_back(refund: Event, order: Event | None) -> int:
+    """What a refund asks for: an amount, priced items, items at what they cost, or the whole order."""
+    if refund.value is not None or any(item.price is not None for item in refund.items):
+        return worth(refund)
+    if order is None:
+        return 0
+    if not refund.items:
+        return worth(order)
+    total, goods, pieces = 0, in_items(order), sum(item.quantity for item in order.items)
+    for item in refund.items:
+        same = [one.price for one in order.items if one.item_id == item.item_id]
+        costs = [round(price * 1e6) for price in same if price is not None]
+        if costs and goods:
+            total += worth(order) * costs[0] * item.quantity // goods
+        elif pieces:
+            total += worth(order) * item.quantity // pieces
+    return total
 
 
 def in_items(event: Event) -> int:

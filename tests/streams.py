@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from state.deadletters import DeadLetter
     from state.events import EventType
     from state.messages import Arguments, Regrouped, Visited, Write
-    from state.shopper import Shopper
+    from state.shopper import Order, Shopper
 
 START_MS = 1_600_000_000_000
 MINUTE_MS = 60_000
@@ -199,12 +199,20 @@ def facts(outcome: Outcome) -> tuple[dict[str, Any], dict[str, str], dict[str, i
     shoppers = {}
     for name, shopper in outcome.shoppers.items():
         fields = msgspec.structs.asdict(shopper)
-        seen = fields.pop("seen")
-        fields["seen"] = {seen[n : n + 8] for n in range(0, len(seen), 8)}
+        seen, seen_at = fields["seen"], fields.pop("seen_at")
+        fields["seen"] = {(seen[n : n + 8], seen_at[n : n + 8]) for n in range(0, len(seen), 8)}
+        fields["orders"] = {mark: order_facts(order) for mark, order in shopper.orders.items()}
         fields["open"] = sorted(msgspec.structs.astuple(session) for session in shopper.open)
         shoppers[name] = fields
     totals = outcome.totals | {"evicted": 0, "returned": 0}
     return shoppers, outcome.links, totals
+
+
+def order_facts(order: Order) -> tuple[Any, ...]:
+    """What is remembered of an order, but for the order in which its refunds came."""
+    fields = msgspec.structs.asdict(order)
+    refunds = fields.pop("refunds")
+    return *fields.values(), sorted(refunds[n : n + 16] for n in range(0, len(refunds), 16))
 
 
 def shuffled_within(stream: Sequence[Event], most_ms: int, seed: int) -> list[Event]:

@@ -175,7 +175,7 @@ def test_two_halves_of_a_shopper_make_the_whole(stream: list[Event], cut: int) -
 
     profile.merge(merged, other, RULES.tastes)
     (expected,) = whole.shoppers.values()
-    apart = {"sessions", "session_ms", "session_events", "open", "seen", "orders"}
+    apart = {"sessions", "session_ms", "session_events", "open", "seen", "seen_at", "orders"}
     for name in set(Shopper.__struct_fields__) - apart:
         assert getattr(merged, name) == getattr(expected, name), name
 

@@ -24,7 +24,7 @@ from state.errors import SnapshotError
 from state.interactions import Card
 from state.journal import Handle
 from state.messages import SourceTotals, Totals
-from state.shopper import Consents, RuleState, Session, Shopper
+from state.shopper import UNTOLD, Consents, Order, RuleState, Session, Shopper
 from state.snapshots import (
     DEVICES,
     USERS,
@@ -51,6 +51,7 @@ CODECS: dict[str, SnapshotCodec[Any]] = {
     if isinstance(codec, SnapshotCodec)
 }
 
+ORDER = Order(1_600_000_000_000, 12_340_000, 3, 11_000_000, bytes(range(16)), bytes(16), 2)
 SHOPPER = Shopper(
     known=True,
     first_ms=1_600_000_000_000,
@@ -61,13 +62,14 @@ SHOPPER = Shopper(
     sessions=2,
     open=[Session(1_600_000_800_000, 1_600_000_900_000, 4, 2, 1, 0, 5_000_000, 2)],
     seen=bytes(range(16)),
-    orders={b"12345678": 1_600_000_000_000},
+    orders={b"12345678": ORDER, b"87654321": Order(1_600_000_000_000)},
     affinity={"wear/shoes": 1.5, "ünder": 0.25},
     affinity_scale=1322,
     currency="EUR",
     consent=(1_600_000_000_001, True, False, None),
     away_ms=1_600_000_000_002,
     returned_ms=1_600_000_000_003,
+    seen_at=bytes(range(1, 9)),
 )
 RULED = msgspec.structs.replace(
     SHOPPER,
@@ -81,10 +83,14 @@ RULED = msgspec.structs.replace(
     ),
 )
 RULES_KEPT = RulesState({"keen": 5}, {2**62 + 1: (1_600_000_000_000, 3)})
-RULED_V4 = msgspec.structs.replace(RULED, away_ms=0, returned_ms=0)
-SHOPPER_V3 = msgspec.structs.replace(SHOPPER, away_ms=0, returned_ms=0)
-TOTALS = Totals(9, 1, 2, 1, 2, 1, 0, 1, 0, 5, 3, 7)
-TOTALS_V5 = msgspec.structs.replace(TOTALS, saturated=0)
+OLD_ORDERS = {b"12345678": Order(1_600_000_000_000, UNTOLD)}
+RULED_V5 = msgspec.structs.replace(RULED, orders=OLD_ORDERS, seen_at=b"")
+RULED_V4 = msgspec.structs.replace(RULED_V5, away_ms=0, returned_ms=0)
+SHOPPER_V3 = msgspec.structs.replace(
+    SHOPPER, orders=OLD_ORDERS, seen_at=b"", away_ms=0, returned_ms=0
+)
+TOTALS = Totals(9, 1, 2, 1, 2, 1, 0, 1, 0, 5, 3, 7, 4)
+TOTALS_V5 = msgspec.structs.replace(TOTALS, saturated=0, repeats=0)
 TOTALS_V2 = msgspec.structs.replace(TOTALS_V5, evicted=0, returned=0)
 READ = SourceTotals(12, {"not_json": 2}, {"item_view": 3})
 HANDLE = Handle("devices-17", 3, 5000, 4000, 123_456)
@@ -158,16 +164,19 @@ FORMER: dict[str, Any] = {
     "devices-v4": msgspec.structs.replace(
         SAMPLES["devices"], rows={"ann": RULED_V4}, totals=TOTALS_V5
     ),
-    "devices-v5": msgspec.structs.replace(SAMPLES["devices"], totals=TOTALS_V5),
+    "devices-v5": msgspec.structs.replace(
+        SAMPLES["devices"], rows={"ann": RULED_V5}, totals=TOTALS_V5
+    ),
     "users-v1": UsersState({"u": SHOPPER_V3}, WATERMARKS, TOTALS_V2),
     "users-v2": UsersState({"u": SHOPPER_V3}, WATERMARKS, TOTALS_V2, HANDLE, {"shop": 3}),
     "users-v3": msgspec.structs.replace(
         SAMPLES["users"], rows={"u": SHOPPER_V3}, rules=RulesState(), totals=TOTALS_V5
     ),
     "users-v4": msgspec.structs.replace(SAMPLES["users"], rows={"u": RULED_V4}, totals=TOTALS_V5),
-    "users-v5": msgspec.structs.replace(SAMPLES["users"], totals=TOTALS_V5),
+    "users-v5": msgspec.structs.replace(SAMPLES["users"], rows={"u": RULED_V5}, totals=TOTALS_V5),
     "rows-v1": msgspec.structs.replace(SAMPLES["rows"], rows={"ann": SHOPPER_V3}),
     "rows-v2": msgspec.structs.replace(SAMPLES["rows"], rows={"ann": RULED_V4}),
+    "rows-v3": msgspec.structs.replace(SAMPLES["rows"], rows={"ann": RULED_V5}),
     "learned-v1": msgspec.structs.replace(
         SAMPLES["learned"],
         figures_ms=0,
@@ -224,7 +233,6 @@ OF_TYPE: dict[Any, st.SearchStrategy[Any]] = {
     int: whole,
     str: st.text(max_size=5),
     bytes: st.binary(max_size=16),
-    dict[bytes, int]: st.dictionaries(st.binary(max_size=8), whole, max_size=2),
     dict[str, float]: st.dictionaries(st.text(max_size=5), st.floats(allow_nan=False), max_size=2),
     Consents: st.tuples(whole, answers, answers, answers),
 }
@@ -243,6 +251,7 @@ OF_TYPE |= {
     ),
 }
 OF_TYPE[RuleState | None] = st.none() | any_of(RuleState)
+OF_TYPE[dict[bytes, Order]] = st.dictionaries(st.binary(max_size=8), any_of(Order), max_size=2)
 OF_TYPE[list[Session]] = st.lists(any_of(Session), max_size=2)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from operators.segments.compiling import LATEST_OF, RuleSet, merge_window
 from operators.segments.conditions import EVER, session_of
 from operators.segments.features import FIRST, SESSION_BEGINS
+from operators.segments.repeats import give_back
 from operators.segments.windows import add_time
 from operators.timers import Timers
 from state.shopper import UNSURE, RuleState
@@ -204,6 +205,14 @@ class Engine:
             for feature, said in theirs.latest.items():
                 state.latest[feature] = max(said, state.latest.get(feature, said))
         self.ask_all(name, shopper, now_ms)
+
+    def give_back(self, shopper: Shopper, amount: int, at_ms: int) -> None:
+        """An order that came, and is about to be counted, gave back so much more than its refunds told
+        before it; every rule is asked then."""
+        state = shopper.rules
+        if state is not None:
+            give_back(self.rules.kinds, state, amount, at_ms, max(at_ms, shopper.last_ms))
+            state.due_ms = UNSURE
 
     def leave_all(self, name: str, shopper: Shopper, now_ms: int) -> None:
         """Take a shopper that is no longer here out of every segment."""

@@ -158,3 +158,34 @@ def _amounts(entries: list[tuple[int, int]], within_ms: int | None, now_ms: int)
             sums[end_ms] = add(sums.get(end_ms, 0), amount)
         entries = sorted([*sums.items(), *entries[-SUMS_EXACT:]])
     return b"".join(_PAIR.pack(*entry) for entry in entries)
+
+
+def without(
+    form: str, window: bytes, kept: bytes, at_ms: tuple[int, int], amount: int | None
+) -> bytes:
+    """A window without an event that it noted at the first of two times, and another at the second.
+
+    Only if the other window, which is to be merged with it, does have it: of `sums` the same amount,
+    if it is known.
+
+    >>> one, other = add_time(b"", (5).to_bytes(8, "big"), 16), add_time(b"", bytes(8), 16)
+    >>> times(without("times", one, other, (5, 0), None)), times(without("times", one, one, (5, 0), 1))
+    ([], [5])
+    """
+    lost_ms, kept_ms = at_ms
+    if form == "times":
+        found = times(window)
+        if lost_ms in found and kept_ms in times(kept):
+            found.remove(lost_ms)
+        return b"".join(at.to_bytes(TIME_BYTES, "big") for at in found)
+    entries = pairs(window)
+    if form == "sums":
+        theirs = [by for at, by in pairs(kept) if at == kept_ms]
+        mine = [by for at, by in entries if at == lost_ms]
+        if theirs and mine:
+            likely = [by for by in mine if by == amount or by in theirs]
+            entries.remove((lost_ms, (likely or mine)[0]))
+        return b"".join(_PAIR.pack(*entry) for entry in entries)
+    theirs = [key for at, key in pairs(kept) if at == kept_ms]
+    entries = [(at, key) for at, key in entries if at != lost_ms or key not in theirs]
+    return b"".join(_PAIR.pack(*entry) for entry in entries)
