@@ -6,7 +6,6 @@ matplotlib is imported when a picture is wanted: a server that runs the flow doe
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,12 +30,6 @@ CASES_A_POINT_MIN = 100
 
 TICKS = 6
 FEW_GROUPS = 8
-
-
-def require_matplotlib() -> None:
-    """Raise UserError where there is none: better before the work than after."""
-    if find_spec("matplotlib") is None:
-        raise UserError("--plot needs matplotlib: pip install matplotlib")
 
 
 def hit_rates(hits: NDArray[np.float64], points: int) -> NDArray[np.float64]:

@@ -35,8 +35,9 @@ if TYPE_CHECKING:
 FRAME_S = 0.5
 LINE_S = 5.0
 READ_MS_MAX = 5000
-# With eight segments it all fits into a terminal of 80 by 24.
+# What is shown fits into a terminal of 80 by 24.
 ITEMS_SHOWN = 6
+SEGMENTS_SHOWN = 9
 BAR_CHARS = 14
 
 
@@ -82,12 +83,24 @@ def figures(frame: Frame) -> str:
 
 
 def view(frame: Frame, redis_url: str) -> RenderableType:
-    """A whole frame: figures, segments, one shopper's list, and the command that shows more."""
-    parts: list[RenderableType] = [Text(figures(frame)), Text(), _segments(frame.segments)]
-    if watched := frame.watched:
-        look = Text(_show(watched.shopper, redis_url), style="dim")
-        parts += [Text(), *_watched(watched), Text(), look]
+    """A whole frame: figures, one shopper's list, segments, and the command that shows more."""
+    parts: list[RenderableType] = [Text(figures(frame))]
+    watched = frame.watched
+    if watched:
+        parts += [Text(), *_watched(watched)]
+    parts += [Text(), _segments(shown_of(frame.segments))]
+    if watched:
+        parts += [Text(_show(watched.shopper, redis_url), style="dim")]
     return Group(*parts)
+
+
+def shown_of(segments: list[Segment]) -> list[Segment]:
+    """The biggest that somebody is in, one of each name."""
+    by_name: dict[str, Segment] = {}
+    for segment in segments:
+        if segment.size:
+            by_name.setdefault(segment.name, segment)
+    return list(by_name.values())[:SEGMENTS_SHOWN]
 
 
 def _segments(segments: list[Segment]) -> Table:

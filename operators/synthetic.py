@@ -40,6 +40,18 @@ KINDS = (
 """What the shop sells: noun, department, usual price. A kind's companion is the next one."""
 
 COLOURS = ("Blue", "Red", "Green", "Yellow", "White", "Black", "Grey", "Orange", "Pink")
+PATTERNS = (
+    "",
+    "striped",
+    "dotted",
+    "checked",
+    "plain",
+    "floral",
+    "quilted",
+    "speckled",
+    "woven",
+    "marbled",
+)
 BRANDS = ("Budget Bee", "Middleton", "Grand & Son")
 """By tier: the cheap, the usual and the dear third of every kind."""
 
@@ -83,7 +95,7 @@ def catalogue(items: int, seed: int = 7) -> tuple[Item, ...]:
     """The shop's items, most popular first.
 
     >>> item = catalogue(500)[420]; item.item_id, item.name, item.category, item.brand
-    ('mug-0042', 'Grey mug', ('kitchen', 'mug'), 'Budget Bee')
+    ('mug-0042', 'Grey plain mug', ('kitchen', 'mug'), 'Budget Bee')
     """
     wobble = np.random.default_rng(seed).lognormal(0.0, 0.15, items)
     return tuple(_item(row, float(wobble[row])) for row in range(items))
@@ -153,11 +165,14 @@ def _item(row: int, wobble: float) -> Item:
     noun, department, price = KINDS[row % len(KINDS)]
     number = row // len(KINDS)
     tier = number % len(BRANDS)
+    look, colour = divmod(number, len(COLOURS))
+    series, pattern = divmod(look, len(PATTERNS))
+    words = (COLOURS[colour], PATTERNS[pattern], noun, f"No. {series + 1}" if series else "")
     return Item(
         f"{noun}-{number:04d}",
         category=(department, noun),
         brand=BRANDS[tier],
-        name=f"{COLOURS[number % len(COLOURS)]} {noun}",
+        name=" ".join(filter(None, words)),
         price=round(price * TIER_PRICES[tier] * wobble, 2),
     )
 

@@ -20,6 +20,7 @@ from flows.cli import BROKEN_PIPE, FAILED, INTERRUPTED, USER_ERROR, main
 from flows.embedded import EmbeddedRedis
 from operators import readers
 from operators.synthetic import lines, shop
+from state import keys
 from state.store import Lease, Store
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from flows.replay import Report
     from state.deadletters import DeadLetter
     from state.events import Event
+    from tests.kafka_broker import AnyBroker
 
 ROOT = Path(__file__).parents[1]
 EVENTS = 3000
@@ -423,13 +425,18 @@ def test_a_reader_of_the_output_may_leave(log: Path, tmp_path: Path) -> None:
     assert (process.stderr.read(), process.wait()) == (b"", BROKEN_PIPE)
 
 
-def test_check_gives_a_verdict_on_each(terminal: Terminal, redis_url: str) -> None:
-    good = terminal.run("check", "--redis", redis_url, "--recovery", "recovery")
+def test_check_gives_a_verdict_on_each(
+    terminal: Terminal, redis_url: str, kafka_broker: AnyBroker
+) -> None:
+    topic = kafka_broker.create_topic("checked", partitions=2)
+    address = f"kafka.bootstrap_servers={kafka_broker.address}"
+    kafka = ("--set", address, "--set", f"kafka.topic={topic}")
+    good = terminal.run("check", "--redis", redis_url, "--recovery", "new/recovery", *kafka)
     assert (good.code, [line.split("(")[0] for line in good.out]) == (
         0,
         [f"{name:<13}  good " for name in ("configuration", "kafka", "redis", "recovery", "lease")],
     )
-    assert not Path("recovery").exists()
+    assert not Path("new").exists()
     lease = Lease(redis_url, "penstock", "a", 10)
     lease.take()
     held = terminal.run("check", "--redis", redis_url)
@@ -441,9 +448,40 @@ def test_check_gives_a_verdict_on_each(terminal: Terminal, redis_url: str) -> No
     assert bad.out[2:4] == [
         "redis          NOT GOOD: Redis at redis://localhost:1 does not answer: start it, or set "
         "redis.url (--redis URL)",
-        "recovery       NOT GOOD: recovery folder file/below: Not a directory: name one that can be "
-        "written to",
+        f"recovery       NOT GOOD: recovery folder file/below: {Path('file').absolute()}: "
+        "not a folder: name another",
     ]
+
+
+@pytest.mark.parametrize(
+    ("words", "verdict"),
+    [
+        ((), "redis          NOT GOOD: redis.url is embedded ("),
+        ((), "kafka          NOT GOOD: nothing listens at localhost:9092, the default: name yours"),
+        (
+            ("--recovery", "file"),
+            "recovery       NOT GOOD: recovery folder file: file: not a folder",
+        ),
+        (
+            ("--set", "kafka.format=rees46"),
+            "kafka          NOT GOOD: kafka.format 'rees46' is no format of records: choose one of ",
+        ),
+    ],
+)
+def test_check_is_not_good_where_a_run_refuses(
+    terminal: Terminal, words: tuple[str, ...], verdict: str
+) -> None:
+    Path("file").touch()
+    checked = terminal.run("check", *words)
+    assert checked.code == FAILED
+    assert [line for line in checked.out if line.startswith(verdict)]
+    assert checked.err == []
+
+
+def test_it_says_its_version(terminal: Terminal, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        terminal.run("--version")
+    assert capfd.readouterr().out == f"penstock {keys.WRITER_VERSION}\n"
 
 
 def test_processes_that_cannot_be_a_cluster_are_refused(

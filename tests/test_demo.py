@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import signal
+import subprocess
+import sys
 import threading
 from io import StringIO
 from itertools import islice
@@ -12,13 +14,13 @@ from typing import TYPE_CHECKING
 import pytest
 from rich.console import Console
 
+from flows import demonstration
 from flows.cli import main
-from flows.commands import demo
 from flows.live import LivePartition
 from flows.replay import run
-from flows.terminal import figures, view
-from operators.synthetic import shop
-from serving.reader import Storefront
+from flows.terminal import figures, shown_of, view
+from operators.synthetic import catalogue, shop
+from serving.reader import Segment, Storefront
 from serving.watch import STILL_S_MAX, Watch
 from state.config import Settings, Source
 from state.store import Store
@@ -41,8 +43,9 @@ def test_a_short_run_ends_by_itself_with_a_summary(capsys: pytest.CaptureFixture
     out = said.out.splitlines()
     assert said.err == ""
     assert out[0] == "3,000 events of a synthetic shop, through the flow, into a Redis of its own"
-    assert out[1].startswith("events    3,000 in ")
-    assert out[2:5] == [
+    summary = [line for line in out[1:] if not line.endswith(" of 3,000 events")]
+    assert summary[0].startswith("events    3,000 in ")
+    assert summary[1:4] == [
         "accepted  3,000, of them 0 late",
         "rejected  0",
         "twice     0, counted once",
@@ -58,14 +61,34 @@ def test_ctrl_c_ends_the_live_demo_well(
         signal.raise_signal(signal.SIGINT)
         yield from events
 
-    monkeypatch.setattr(demo, "HISTORY", 1000)
-    monkeypatch.setattr(demo, "shop", visits)
+    monkeypatch.setattr(demonstration, "HISTORY", 1000)
+    monkeypatch.setattr(demonstration, "shop", visits)
     before = signal.getsignal(signal.SIGINT)
     assert main(["demo"]) == 0
     said = capsys.readouterr()
     assert said.err == ""
     assert re.search(r"^events    1,1\d\d in ", said.out, re.MULTILINE)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_short_run_says_something_at_once_and_how_far_it_is() -> None:
+    """Before it imports what takes seconds, and then while it works, also where nobody sees a bar."""
+    asks = "import sys; from flows.cli import parser; parser(['demo']); print(*sys.modules)"
+    loaded = subprocess.check_output([sys.executable, "-c", asks], text=True).split()
+    assert not {"river", "scipy", "bytewax"} & set(loaded)
+    command = [sys.executable, "-m", "flows", "demo", "--once", "--events", "60000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        first = process.stdout.readline()
+        assert first.startswith("60,000 events of a synthetic shop")
+        assert re.fullmatch(r"[\d,]+ of 60,000 events\n", process.stdout.readline())
+        process.send_signal(signal.SIGINT)
+        process.stdout.read()
+
+
+def test_names_in_the_shop_are_unique() -> None:
+    for items in (500, 2000):
+        assert len({item.name for item in catalogue(items)}) == items
 
 
 def test_history_goes_at_once_and_then_events_at_a_pace() -> None:
@@ -146,7 +169,27 @@ def test_the_view_shows_figures_segments_and_one_list(redis_url: str, tmp_path: 
     assert isinstance(console.file, StringIO)
     drawn = console.file.getvalue()
     assert frame.watched
-    wanted = [figures(frame), *(segment.name for segment in frame.segments)]
+    shown = shown_of(frame.segments)
+    wanted = [figures(frame), *(segment.name for segment in shown)]
     wanted += [frame.watched.shopper, frame.watched.items[0].name]
     assert [text for text in wanted if text not in drawn] == []
     assert f"show {frame.watched.shopper} --redis {redis_url}" in drawn.replace("\n", "")
+
+
+def test_the_list_stands_above_the_segments_and_all_fits_a_small_terminal(
+    redis_url: str, tmp_path: Path
+) -> None:
+    replayed(redis_url, 8000, tmp_path / "letters")
+    watch = Watch(Storefront(Store(redis_url, timeout_ms=2000, patience_s=0)))
+    frame = watch.frame(0.0)
+    same = [Segment(f"twin-{n}", "Twins", 10_000) for n in range(3)]
+    frame = frame._replace(segments=[*same, *frame.segments, Segment("none", "Nobody", 0)])
+    console = Console(file=StringIO(), width=80, height=24, force_terminal=False)
+    console.print(view(frame, "redis://127.0.0.1:6379"))
+    assert isinstance(console.file, StringIO)
+    drawn = console.file.getvalue()
+    assert len(drawn.splitlines()) <= 23
+    assert frame.watched
+    assert drawn.index(frame.watched.items[0].title) < drawn.index("Twins")
+    assert drawn.count("Twins") == 1
+    assert "Nobody" not in drawn

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from flows import evaluation_plot
+from flows import extras
 from flows.commands.evaluate import main
 
 if TYPE_CHECKING:
@@ -263,7 +263,10 @@ def test_a_missing_file_and_a_false_gzip_are_told_in_one_line(file: Write, capsy
 def test_without_matplotlib_the_extra_is_named_before_any_work(
     tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluation_plot, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
     assert main(["nowhere.csv", *SEQUENCES, "--plot", str(tmp_path / "p.png")]) == 2
-    said = "penstock: --plot needs matplotlib: pip install matplotlib\n"
+    said = (
+        "penstock: --plot needs matplotlib, which is not installed: "
+        f"{sys.executable} -m pip install 'penstock[plots]'\n"
+    )
     assert capsys.readouterr().err == said

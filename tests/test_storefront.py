@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -124,3 +125,52 @@ def test_javascript_reads_the_same(filled: Shop, tmp_path: Path) -> None:
     )
     assert (read.stderr, read.returncode) == ("", 0)
     assert json.loads(read.stdout) == lists(filled)
+
+
+@pytest.fixture(params=["away", "silent"])
+def unwell(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The socket of a Redis that is not there, or that takes what it is asked and says nothing."""
+    path = tmp_path / "redis.sock"
+    if request.param == "away":
+        yield str(path)
+        return
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen()
+        yield str(path)
+
+
+def test_python_falls_back_to_the_shops_own_list(
+    unwell: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (reader,) = blocks("README.md", "python")
+    monkeypatch.setenv("REDIS_URL", f"unix://{unwell}")
+    room: dict[str, Any] = {}
+    exec(reader, room)
+    room["OWN_LIST"] += ["ours-1", "ours-2"]
+    assert room["items_for"]("somebody") == ["ours-1", "ours-2"]
+
+
+def test_javascript_falls_back_to_the_shops_own_list(unwell: str, tmp_path: Path) -> None:
+    (client,) = blocks("docs/storefront.md", "js")
+    (reader,) = blocks("README.md", "js")
+    script = tmp_path / "reader.mjs"
+    script.write_text(
+        f"{client}\n{reader}\n"
+        'OWN_LIST.push("ours-1", "ours-2");\n'
+        'console.log(JSON.stringify([await itemsFor("somebody"), await itemsFor("else")]));\n'
+        "socket.destroy();\n"
+    )
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("node is not installed: apt-get install nodejs")
+    read = subprocess.run(
+        [node, script],
+        env={"REDIS_SOCKET": unwell},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (read.stderr, read.returncode) == ("", 0)
+    assert json.loads(read.stdout) == [["ours-1", "ours-2"]] * 2

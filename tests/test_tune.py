@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import random
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from flows import cli
-from flows.commands import tune
+from flows import cli, extras
 from operators.evaluation.space import EVENT_TYPES, SPACE
 from state import config
 from state.config import Settings
@@ -116,9 +116,10 @@ def test_what_is_wrong_is_told_in_one_line(
 def test_without_optuna_the_extra_is_named(
     tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tune, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
     code, text = said(capsys, "nowhere.csv")
     assert (code, text) == (
         2,
-        "penstock: penstock tune needs optuna: pip install 'penstock[tune]'\n",
+        "penstock: penstock tune needs optuna, which is not installed: "
+        f"{sys.executable} -m pip install 'penstock[tune]'\n",
     )

@@ -16,6 +16,7 @@ from flows.kafka.client import consumer, partitions_of
 from flows.kafka.start import first_offsets, held
 from flows.options import EMBEDDED, add_redis, add_settings, redis_url, settings_of
 from flows.recovery import look
+from operators.readers.records import record_reader
 from state.config import Kafka
 from state.errors import UserError
 from state.store import Lease, Store
@@ -67,7 +68,10 @@ def _verdict(name: str, check: Callable[[], str]) -> int:
 
 def _redis(url: str, settings: Settings) -> str:
     if url == EMBEDDED:
-        return f"embedded, a server of the run's own: {find_server()}"
+        raise UserError(
+            f"redis.url is embedded ({find_server()}), which serves the demo and a replay: a run "
+            "needs one that outlives it, with --redis URL or redis.url"
+        )
     store = Store(url, timeout_ms=settings.redis.timeout_ms, patience_s=0)
     store.check()
     about = store.about()
@@ -88,16 +92,21 @@ def _redis(url: str, settings: Settings) -> str:
 def _recovery(folder: Path | None, settings: Settings) -> str:
     if folder is None:
         return "none named: a run that is stopped starts again from the beginning"
-    parent = folder.parent
-    if not folder.exists() and parent.is_dir() and os.access(parent, os.W_OK):
-        return f"{folder} is new"
-    return look(folder, settings)
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        what = "not a folder" if not there.is_dir() else "nothing can be written there"
+        raise UserError(f"recovery folder {folder}: {there}: {what}: name another")
+    return f"{folder} is new" if there != folder else look(folder, settings)
 
 
 def _kafka(settings: Settings) -> str:
     kafka = settings.kafka
+    record_reader(kafka.format)
     if kafka == Kafka() and not _listens(kafka.bootstrap_servers):
-        return "nothing is configured, and nothing listens at the default: not needed by a replay"
+        raise UserError(
+            f"nothing listens at {kafka.bootstrap_servers}, the default: name yours with "
+            "--set kafka.bootstrap_servers=HOST:PORT (a replay needs none)"
+        )
     with closing(consumer(kafka, group_id=kafka.group)) as client:
         partitions = partitions_of(client, kafka, kafka.topic)
         there = held(client, partitions, kafka)
@@ -134,7 +143,7 @@ def _hook(name: str, endpoint: Endpoint) -> str:
 
 def _lease(url: str, settings: Settings) -> str:
     if url == EMBEDDED:
-        return "embedded: nobody else writes"
+        return "none: it is kept in the Redis of the run"
     group = settings.kafka.group
     held_by = Lease(url, group, "", 1, timeout_ms=settings.redis.timeout_ms).held()
     return f"{group} is {held_by or 'free'}"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from flows import extras
 from flows.options import add_redis, add_settings, lasting_redis_url, settings_of
 from flows.stopping import stop_on_signal
-from state.errors import UserError
 
 if TYPE_CHECKING:
     import argparse
@@ -49,16 +48,7 @@ def run(args: argparse.Namespace) -> int:
 
 def server(settings: Settings, redis_url: str, *, any_port: bool = False) -> Server:
     """The server of the page. Raises UserError, also where what it needs is not installed."""
-    if not is_installed():
-        raise UserError(
-            "the page needs packages that are not installed: pip install 'penstock[dashboard]'"
-        )
+    extras.require("dashboard", "the page")
     from serving.dashboard.server import Server
 
     return Server(settings, redis_url, any_port=any_port)
-
-
-def is_installed() -> bool:
-    """Whether the packages of the extra `dashboard` are there."""
-    needed = ("starlette", "sse_starlette", "uvicorn")
-    return all(importlib.util.find_spec(name) for name in needed)

@@ -14,8 +14,9 @@ from rich.progress import Progress
 from threadpoolctl import threadpool_limits
 
 from flows import evaluation_tables as tables
+from flows import extras
 from flows.evaluation_files import naming, read_clicks, session_gap_ms
-from flows.evaluation_plot import plot, require_matplotlib
+from flows.evaluation_plot import plot
 from flows.files import LogFile
 from flows.options import add_settings, settings_of
 from operators.evaluation.breakdown import GROUPINGS, breakdown
@@ -232,7 +233,7 @@ def _check(args: argparse.Namespace) -> None:
         if path and not path.parent.is_dir():
             raise UserError(f"cannot write {path}: make the directory {path.parent} first")
     if args.plot:
-        require_matplotlib()
+        extras.require("plots", "--plot")
     if set(_words(args.by)) - {*GROUPINGS}:
         raise UserError(f"--by {args.by}: choose from {', '.join(GROUPINGS)}")
     if (args.against or args.against_set) and BLEND not in _words(args.learners):

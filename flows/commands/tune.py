@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from rich.console import Console
 from threadpoolctl import threadpool_limits
 
 from flows import evaluation_tables as tables
+from flows import extras
 from flows.evaluation_files import read_clicks, session_gap_ms
 from flows.options import add_settings, settings_of
 from operators.evaluation.comparison import compared
@@ -167,8 +167,7 @@ class Evaluation:
 
 
 def _check(args: argparse.Namespace) -> None:
-    if find_spec("optuna") is None:
-        raise UserError("penstock tune needs optuna: pip install 'penstock[tune]'")
+    extras.require("tune", "penstock tune")
     if args.trials < 1:
         raise UserError(f"--trials {args.trials}: at least 1")
     if not 0.05 <= args.confirm <= 0.9:
