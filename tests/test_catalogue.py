@@ -123,14 +123,15 @@ def catalogues(draw: st.DrawFn) -> list[list[Event]]:
 
 
 @settings(max_examples=120)
-@given(catalogues())
+@given(catalogues(), st.sampled_from([TINY, config.State()]))
 def test_nothing_that_a_catalogue_and_shoppers_do_ends_the_learning(
-    stream: list[list[Event]],
+    stream: list[list[Event]], state: config.State
 ) -> None:
-    held, learning = redis_after(stream, ruled())
+    held, learning = redis_after(stream, ruled(state=state))
     gone = {name for name, card in learning.learned.cards.rows.items() if card.available is False}
     lists = {key: orjson.loads(text)["items"] for key, text in held.items() if ":top:" in key}
     for key, entries in lists.items():
         shown = [item for item, _, _ in entries]
         assert len(shown) == len(set(shown)) <= 4, key
-        assert gone.isdisjoint(shown), key
+        # An item that gave way to others may come back under the eyes of an older list.
+        assert state is TINY or gone.isdisjoint(shown), key
