@@ -43,6 +43,12 @@ REGISTRY = CollectorRegistry(auto_describe=True)
 
 EVENTS = Counter("penstock_events", "Events read that are events", ["type"], registry=REGISTRY)
 REJECTED = Counter("penstock_rejected", "Records set aside", ["reason"], registry=REGISTRY)
+FAULTS = Counter(
+    "penstock_processing_errors",
+    "Events, rows and parts of batches that were left out because something raised",
+    ["step"],
+    registry=REGISTRY,
+)
 _SUMS = {
     name: Counter(f"penstock_{name}", text, registry=REGISTRY)
     for name, text in (
@@ -157,6 +163,8 @@ def learned(output: Output) -> None:
     for name, events in counted.sums.items():
         if name in _SUMS:
             _SUMS[name].inc(events)
+    for step, faults in output.faults.items():
+        FAULTS.labels(step).inc(faults)
     judged = output.judged
     LISTS_JUDGED.inc(judged.lists)
     LISTS_RECIPROCAL.inc(judged.reciprocal)

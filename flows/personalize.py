@@ -83,7 +83,8 @@ def build(
     if changes is not None:
         op.output("changes", op.filter_map("changed", learned, _changed), changes)
     rejected = op.filter_map("rejected", batches, _rejected)
-    op.output("dead_letters", rejected, dead_letters)
+    failed = op.filter_map("failed", users, _failed)
+    op.output("dead_letters", op.merge("set_aside", rejected, failed), dead_letters)
     return flow
 
 
@@ -102,6 +103,11 @@ def _changed(learned: tuple[str, Output]) -> tuple[str, list[ChangeFields]] | No
 
 def _rejected(batch: SourceBatch) -> tuple[str, list[DeadLetter]] | None:
     return (LEARN_KEY, batch.rejected) if batch.rejected else None
+
+
+def _failed(part: tuple[str, Part]) -> tuple[str, list[DeadLetter]] | None:
+    letters = [letter for visited in part[1].visited for letter in visited.failed]
+    return (LEARN_KEY, letters) if letters else None
 
 
 def __getattr__(name: str) -> Dataflow:

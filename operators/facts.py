@@ -23,7 +23,7 @@ _LEARNED_FIELDS = frozenset(
 _COUNTERS = frozenset(
     name.encode()
     for name in (*Totals.__struct_fields__, "events", "rejected", "by_type")
-    if name not in ("merges", "evicted", "returned")
+    if name not in ("merges", "evicted", "returned", "failed")
 )
 
 

@@ -15,7 +15,7 @@ from state.events import NO_PROPS
 from state.messages import BatchId, Group, SourceBatch, SourceTotals
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from state.events import Event
 
@@ -43,15 +43,20 @@ class SourceClock(msgspec.Struct):
         last: bool = False,
         idle_ms: int = 0,
         live: bool = False,
+        origin: tuple[str, str] = ("", ""),
+        offsets: Sequence[int] = (),
     ) -> SourceBatch:
         """The next batch as one group a shard, even if empty: each carries the watermark.
 
         Where nothing has come for `idle_ms`, the partition says that it holds nothing back and that so
-        much time has passed; the clock itself, which is stored, knows of events only.
+        much time has passed; the clock itself, which is stored, knows of events only. `origin` is what
+        dead letters say of the partition, `offsets` those of the records, where it has any.
         """
         now_ms = self.watermark_ms and self.watermark_ms + idle_ms
         idle = idle_ms > 0
-        batch = BatchId(partition, self.batches, now_ms, last, partitions, idle, live)
+        batch = BatchId(
+            partition, self.batches, now_ms, last, partitions, idle, live, origin=origin
+        )
         self.batches += 1
         groups = [Group(batch, n, [], [], []) for n in range(shards)]
         rejected: list[DeadLetter] = []
@@ -72,6 +77,8 @@ class SourceClock(msgspec.Struct):
             group.events.append(record)
             group.position.append(position)
             group.clock.append(clock_ms)
+            if offsets:
+                group.offset.append(offsets[position])
             received_ms.append(record.received_ts)
             by_type[record.type] = by_type.get(record.type, 0) + 1
             # Nothing happens after it was received: a clock that is ahead makes nobody late.
@@ -110,12 +117,15 @@ def _as_one(batches: list[list[Group]]) -> list[Group]:
     first, *others = batches
     if not others:
         return first
-    ids = [groups[0].batch for groups in others]
+    ids, before = [], len(first[0].received_ms) // _RECEIVED_BYTES
+    for groups in others:
+        ids.append(msgspec.structs.replace(groups[0].batch, first=before))
+        before += len(groups[0].received_ms) // _RECEIVED_BYTES
     batch = msgspec.structs.replace(first[0].batch, joined=tuple(ids))
-    before = len(first[0].received_ms) // _RECEIVED_BYTES
     for into in first:
         into.batch = batch
-    for groups in others:
+    for groups, joined_id in zip(others, ids, strict=True):
+        before = joined_id.first
         head = groups[0]
         first[0].totals |= head.totals
         first[0].received_ms += head.received_ms
@@ -124,5 +134,5 @@ def _as_one(batches: list[list[Group]]) -> list[Group]:
                 into.events += group.events
                 into.position += [before + position for position in group.position]
                 into.clock += group.clock
-        before += len(head.received_ms) // _RECEIVED_BYTES
+                into.offset += group.offset
     return first

@@ -7,9 +7,12 @@ read too, and the next begins a journal.
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from state.snapshots import ROWS, RowsState
+import msgspec
+
+from operators.visit import is_storable
+from state.snapshots import ROWS, DevicesState, RowsState, SnapshotCodec, UsersState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from state.journal import Handle, Journal, Journals
     from state.shopper import Shopper
 
+S = TypeVar("S", RowsState, DevicesState, UsersState)
 _ROWS_A_RECORD = 1000
 
 
@@ -60,7 +64,7 @@ class StoredRows:
         elif self._journal.is_due:
             self._journal.rewrite(_everything(shoppers, links))
         elif shoppers.changed or (links and links.changed):
-            self._journal.append(ROWS.encode(_changes(shoppers, links)))
+            self._journal.append(encoded(ROWS, _changes(shoppers, links), shoppers))
         return self._journal.handle
 
 
@@ -92,10 +96,29 @@ def _changes(shoppers: Shoppers, links: Links | None) -> RowsState:
     )
 
 
+def storable(shoppers: Shoppers, rows: dict[str, Shopper]) -> dict[str, Shopper]:
+    """The rows that a snapshot can hold: all, but for one that a fault of ours made unfit for it.
+
+    What was stored of such a one before stands.
+    """
+    kept = {name: one for name, one in rows.items() if is_storable(one)}
+    for name in sorted(rows.keys() - kept.keys()):
+        shoppers.faults.note("snapshot", name)
+    return kept
+
+
+def encoded(codec: SnapshotCodec[S], state: S, shoppers: Shoppers) -> bytes:
+    """The bytes of a state with `rows`, of those at least that can be stored."""
+    try:
+        return codec.encode(state)
+    except Exception:
+        return codec.encode(msgspec.structs.replace(state, rows=storable(shoppers, state.rows)))
+
+
 def _everything(shoppers: Shoppers, links: Links | None) -> Iterator[bytes]:
     rows = iter(shoppers.rows.items())
     while some := dict(islice(rows, _ROWS_A_RECORD)):
-        yield ROWS.encode(RowsState(rows=some))
+        yield encoded(ROWS, RowsState(rows=some), shoppers)
     users = iter({} if links is None else links.users.items())
     while linked := dict(islice(users, _ROWS_A_RECORD)):
         yield ROWS.encode(RowsState(links=linked))

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import zlib
 from copy import copy
+from itertools import repeat
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from operators import visit
 from operators.identity import Links
-from operators.rows import StoredRows
+from operators.isolation import NOT_KNOWN
+from operators.rows import StoredRows, encoded
 from operators.shelf import Shelf
 from state import keys
 from state.messages import BatchId, Group, Move, Part, Regrouped, Visited
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     from operators.shelf import Archive
     from operators.visit import Rules
+    from state.events import Event
     from state.journal import Journals
 
 
@@ -115,7 +118,7 @@ class DeviceShard:
         state = DevicesState() if snapshot is None else DEVICES.decode(snapshot)
         self._stored = StoredRows("devices", journals)
         rows, links = self._stored.load(state.journal, state.rows, state.links)
-        self.shoppers = visit.Shoppers(rules, rows, state.totals, state.rules)
+        self.shoppers = visit.Shoppers(rules, rows, state.totals, state.rules, step="visit_devices")
         self.links = Links(links)
         self.shelf = Shelf(
             keys.device_row_key,
@@ -146,7 +149,7 @@ class DeviceShard:
         if state.journal is None:
             state.rows, state.links = shoppers.rows, self.links.users
         self.end_epoch()
-        return DEVICES.encode(state)
+        return encoded(DEVICES, state, shoppers)
 
     def end_epoch(self) -> None:
         """What was folded until now will not be folded again."""
@@ -165,43 +168,18 @@ class DeviceShard:
             event.anonymous_id for event in group.events if event.anonymous_id is not None
         )
         shoppers.begin(group.batch, group.shard, now_ms, last=group.batch.last)
-        out = shoppers.out
-        forwards = out.forwards
-        for event, position, clock_ms in zip(
-            group.events, group.position, _not_before(now_ms, group), strict=True
+        for event, position, clock_ms, offset in zip(
+            group.events,
+            group.position,
+            _not_before(now_ms, group),
+            group.offset or repeat(NOT_KNOWN),
+            strict=False,
         ):
-            if event.type == "item":
-                totals.accepted += 1
-                for item in event.items:
-                    out.catalogue.append((event.event_ts, item, event.currency or ""))
-                continue
-            # Nothing to look up: `resolve` would say the same, more slowly.
-            if event.anonymous_id is None and event.user_id is not None:
-                forwards.append((position, event.user_id, event, clock_ms))
-                continue
-            known = self.links.resolve(event)
-            if known is None:
-                assert event.anonymous_id is not None
-                if event.type == "erase":
-                    shoppers.erase(event.anonymous_id, event.event_ts)
-                    self.shelf.forget(event.anonymous_id, erased=True)
-                else:
-                    shoppers.fold(event.anonymous_id, event, position, clock_ms, known=False)
-                continue
-            if known.alias_due:
-                assert event.anonymous_id is not None
-                alias = keys.alias_key(event.anonymous_id)
-                out.writes.append(("SET", alias, known.user_id, "EX", self._alias_ttl_s))
-                totals.identity_conflicts += known.conflict
-                if known.newly_linked:
-                    self._move(
-                        event.anonymous_id, known.user_id, position, event.event_ts, clock_ms
-                    )
-            if event.type == "erase" and event.anonymous_id is not None:
-                self.links.forget(event.anonymous_id)
-                self.shelf.forget(event.anonymous_id, erased=True)
-                out.writes.append(("DEL", keys.alias_key(event.anonymous_id)))
-            forwards.append((position, known.user_id, event, clock_ms))
+            try:
+                self._visit(event, position, clock_ms, offset)
+            except Exception as error:
+                shoppers.faults.reject(event, error, group.batch, position, offset)
+                shoppers.undo(event.anonymous_id or "", event, position)
         finished = shoppers.finish()
         self.shelf.put_away(finished)
         if group.events or finished.writes or totals.sessions_closed != closed:
@@ -212,6 +190,40 @@ class DeviceShard:
             finished.turn = self._folded
         self._folded += 1
         return [finished]
+
+    def _visit(self, event: Event, position: int, clock_ms: int, offset: int) -> None:
+        """Fold one event, or hand it on."""
+        shoppers, totals, out = self.shoppers, self.shoppers.totals, self.shoppers.out
+        if event.type == "item":
+            for item in event.items:
+                out.catalogue.append((event.event_ts, item, event.currency or ""))
+            totals.accepted += 1
+            return
+        # Nothing to look up: `resolve` would say the same, more slowly.
+        if event.anonymous_id is None and event.user_id is not None:
+            out.forwards.append((position, event.user_id, event, clock_ms, offset))
+            return
+        known = self.links.resolve(event)
+        if known is None:
+            assert event.anonymous_id is not None
+            if event.type == "erase":
+                shoppers.erase(event.anonymous_id, event.event_ts)
+                self.shelf.forget(event.anonymous_id, erased=True)
+            else:
+                shoppers.fold(event.anonymous_id, event, position, clock_ms, known=False)
+            return
+        if known.alias_due:
+            assert event.anonymous_id is not None
+            alias = keys.alias_key(event.anonymous_id)
+            out.writes.append(("SET", alias, known.user_id, "EX", self._alias_ttl_s))
+            totals.identity_conflicts += known.conflict
+            if known.newly_linked:
+                self._move(event.anonymous_id, known.user_id, position, event.event_ts, clock_ms)
+        if event.type == "erase" and event.anonymous_id is not None:
+            self.links.forget(event.anonymous_id)
+            self.shelf.forget(event.anonymous_id, erased=True)
+            out.writes.append(("DEL", keys.alias_key(event.anonymous_id)))
+        out.forwards.append((position, known.user_id, event, clock_ms, offset))
 
     def _move(self, name: str, user: str, position: int, at_ms: int, clock_ms: int) -> None:
         out = self.shoppers.out
@@ -241,7 +253,7 @@ class UserShard:
         state = UsersState() if snapshot is None else USERS.decode(snapshot)
         self._stored = StoredRows("users", journals)
         rows, _ = self._stored.load(state.journal, state.rows, {})
-        self.shoppers = visit.Shoppers(rules, rows, state.totals, state.rules)
+        self.shoppers = visit.Shoppers(rules, rows, state.totals, state.rules, step="visit_users")
         self.shelf = Shelf(
             keys.row_key,
             rules,
@@ -273,7 +285,7 @@ class UserShard:
         if state.journal is None:
             state.rows = shoppers.rows
         self.end_epoch()
-        return USERS.encode(state)
+        return encoded(USERS, state, shoppers)
 
     def end_epoch(self) -> None:
         """As for devices."""
@@ -311,21 +323,25 @@ class UserShard:
         forwards = [forward for part in parts for forward in part.forwards]
         forwards.sort(key=itemgetter(0))
         self.shelf.bring_back(forward[1] for forward in forwards)
-        for position, shopper, event, clock_ms in forwards:
+        for position, shopper, event, clock_ms, offset in forwards:
             if clock_ms < now_ms:
                 clock_ms = now_ms
             if position in moves:
-                shoppers.take_over(moves[position])
-            if event.type == "erase":
-                shoppers.erase(shopper, event.event_ts)
-                self.shelf.forget(shopper, erased=True)
-            else:
-                shoppers.fold(shopper, event, position, clock_ms, known=True)
+                shoppers.join(moves[position])
+            try:
+                if event.type == "erase":
+                    shoppers.erase(shopper, event.event_ts)
+                    self.shelf.forget(shopper, erased=True)
+                else:
+                    shoppers.fold(shopper, event, position, clock_ms, known=True)
+            except Exception as error:
+                shoppers.faults.reject(event, error, group.batch, position, offset)
+                shoppers.undo(shopper, event, position)
         finished = shoppers.finish()
         self.shelf.put_away(finished)
         told = [visited for part in parts for visited in part.passed]
         # Of a small batch most shards of users have nothing to tell.
-        is_told = forwards or finished.writes or finished.transitions
+        is_told = forwards or finished.writes or finished.transitions or finished.faults
         if is_told or shoppers.totals.sessions_closed != closed:
             finished.totals[f"users:{group.shard}"] = copy(shoppers.totals)
             told.append(finished)

@@ -63,6 +63,9 @@ class Ledger:
             name: sum(getattr(totals, name) for totals in self._shards.values())
             for name in Totals.__struct_fields__
         }
+        if failed := shards.pop("failed"):
+            kind = "processing_error"
+            rejected[kind] = rejected.get(kind, 0) + failed
         return {
             "events": sum(source.read for source in self._sources.values()),
             "rejected": dict(sorted(rejected.items())),
@@ -125,7 +128,7 @@ class Ledger:
 
 def _progress(totals: Totals) -> tuple[int, int]:
     """What of a shard's sums only grows, and with each batch that did anything."""
-    return totals.accepted + totals.duplicates, totals.sessions_closed
+    return totals.accepted + totals.duplicates + totals.failed, totals.sessions_closed
 
 
 def _growth(before: dict[str, int], now: dict[str, int]) -> dict[str, int]:

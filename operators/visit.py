@@ -9,11 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
 from msgspec.structs import replace
 
 from operators import absence, orders, profile, sessions, twice
 from operators.features import feature_row
 from operators.idle import Idle
+from operators.isolation import ENDS_THE_RUN, Faults
 from operators.segments.engine import engine_of
 from operators.tastes import DecayedCounts
 from operators.timers import Timers
@@ -112,7 +114,10 @@ class Shoppers:
         rows: dict[str, Shopper],
         totals: Totals,
         stored: RulesState | None = None,
+        *,
+        step: str = "visit",
     ) -> None:
+        self.faults = Faults(step)
         self.changed: set[str] = set()
         self.idle = Idle(HOUR_MS)
         self.rules = rules
@@ -121,6 +126,8 @@ class Shoppers:
         self._session_ttl = resp.number(rules.session_ttl_ms)
         self._due = Timers()
         self.segments = engine_of(rules.segments, stored or RulesState())
+        if self.segments is not None:
+            self.segments.faults = self.faults
         self._is_only = False
         self._now_ms = 0
         for name, shopper in rows.items():
@@ -160,7 +167,8 @@ class Shoppers:
         for _, name, shopper in ended:
             closed = sessions.close(shopper, watermark_ms, gap_ms=gap_ms)
             self.totals.sessions_closed += len(closed)
-            self.out.outcomes += [session.outcomes() for session in closed if session.decided]
+            with self.faults.apart("outcomes", name):
+                self.out.outcomes += [one.outcomes() for one in closed if one.decided]
             self.changed.add(name)
             if shopper.open:
                 self._due.add(self._first_end_ms(shopper), name)
@@ -262,6 +270,20 @@ class Shoppers:
             watermark_ms = self._now_ms
         return watermark_ms and watermark_ms + self.rules.lateness_ms
 
+    def join(self, move: Move) -> None:
+        """`take_over`, or where that raises the user as it was; one that was not there is the other."""
+        own = self.rows.get(move.shopper)
+        before = None if own is None else msgspec.msgpack.encode(own)
+        try:
+            self.take_over(move)
+        except ENDS_THE_RUN:
+            raise
+        except Exception:
+            self.faults.note("merge", move.shopper)
+            row = move.state if before is None else msgspec.msgpack.decode(before, type=Shopper)
+            row.known = True
+            self.rows[move.shopper] = row
+
     def take_over(self, move: Move) -> None:
         """Add an anonymous shopper's state to the user it turned out to be."""
         other, name = move.state, move.shopper
@@ -349,7 +371,8 @@ class Shoppers:
         self.changed.add(name)
         if self.segments is not None:
             now_ms = max(self._clock(self.out.watermark_ms), shopper.last_ms)
-            self.segments.leave_all(name, shopper, now_ms)
+            with self.faults.apart("leave", name):
+                self.segments.leave_all(name, shopper, now_ms)
         return shopper
 
     def take_back(self, name: str, shopper: Shopper) -> None:
@@ -365,7 +388,8 @@ class Shoppers:
             shopper = self.rows.get(name)
             if self.segments is not None and shopper is not None:
                 now_ms = max(self._clock(self.out.watermark_ms), shopper.last_ms)
-                self.segments.ask_unsure(name, shopper, now_ms)
+                with self.faults.apart("ask", name):
+                    self.segments.ask_unsure(name, shopper, now_ms)
         self._back.clear()
 
     def stored_rules(self) -> RulesState:
@@ -379,39 +403,78 @@ class Shoppers:
 
     def finish(self) -> Visited:
         """End the batch: one write a key of each shopper that did something."""
-        out, rules, rows = self.out, self.rules, self.rows
+        out, rows = self.out, self.rows
         if self._back:
             self._ask_who_is_back()
-        tell, write = out.active.append, out.writes.append
         for name, before_ms in self._active.items():
-            shopper = rows[name]
-            category, share = rules.tastes.strongest(shopper)
-            key = keys.shopper_key(name)
-            profile_key, session_key = key + "profile", key + "session"
-            arguments, count = profile.profile_arguments(profile_key, shopper, category, share)
-            tell(
-                (
-                    name,
-                    shopper.known,
-                    shopper.consent[2] is not False,
-                    feature_row(shopper, share, shopper.open[-1] if shopper.open else None),
-                    arguments,
-                    count,
-                )
-            )
-            if shopper.open:
-                write(profile.session_write(name, session_key, shopper.open[-1]))
-                write(resp.command(_PEXPIRE + resp.bulk(session_key) + self._session_ttl, 3))
-            # Profiles live for weeks: to put that off once a day of event time is enough.
-            if shopper.last_ms // DAY_MS > before_ms // DAY_MS:
-                ttl_s = rules.known_ttl_s if shopper.known else rules.anonymous_ttl_s
-                out.lifetimes.append(("EXPIRE", profile_key, ttl_s))
-            if shopper.last_ms // HOUR_MS > before_ms // HOUR_MS:
-                self.idle.add(name, shopper.last_ms)
+            try:
+                self._show(name, rows[name], before_ms)
+            except Exception:
+                self.faults.note("profile", name)
         self.changed.update(self._active)
         out.catalogue += self._told.values()
+        out.failed, out.faults = self.faults.take_letters(), self.faults.take_counts()
         self._active, self._told = {}, {}
         return out
+
+    def _show(self, name: str, shopper: Shopper, before_ms: int) -> None:
+        """Tell of a shopper that did something, and write what Redis shows of it."""
+        out, rules = self.out, self.rules
+        category, share = rules.tastes.strongest(shopper)
+        key = keys.shopper_key(name)
+        profile_key, session_key = key + "profile", key + "session"
+        arguments, count = profile.profile_arguments(profile_key, shopper, category, share)
+        out.active.append(
+            (
+                name,
+                shopper.known,
+                shopper.consent[2] is not False,
+                feature_row(shopper, share, shopper.open[-1] if shopper.open else None),
+                arguments,
+                count,
+            )
+        )
+        if shopper.open:
+            write = out.writes.append
+            write(profile.session_write(name, session_key, shopper.open[-1]))
+            write(resp.command(_PEXPIRE + resp.bulk(session_key) + self._session_ttl, 3))
+        # Profiles live for weeks: to put that off once a day of event time is enough.
+        if shopper.last_ms // DAY_MS > before_ms // DAY_MS:
+            ttl_s = rules.known_ttl_s if shopper.known else rules.anonymous_ttl_s
+            out.lifetimes.append(("EXPIRE", profile_key, ttl_s))
+        if shopper.last_ms // HOUR_MS > before_ms // HOUR_MS:
+            self.idle.add(name, shopper.last_ms)
+
+    def undo(self, name: str, event: Event, position: int) -> None:
+        """An event raised in the middle: it counts nowhere, and is no duplicate when it is sent again.
+
+        A shopper of whom it was the first is none; of another what was added before it raised stays.
+        """
+        self.totals.failed += 1
+        out = self.out
+        for told in (out.clicks, out.signals):
+            while told and told[-1][0] == position:
+                told.pop()
+        for item in event.items:
+            self._told.pop(item.item_id, None)
+        shopper = self.rows.get(name)
+        if shopper is None:
+            return
+        mark = orders.mark_of(event.event_id)
+        if shopper.seen.endswith(mark):
+            shopper.seen, shopper.seen_at = shopper.seen[:-_ID_BYTES], shopper.seen_at[:-_ID_BYTES]
+            self.totals.accepted -= 1
+            while out.decided and out.decided[-1].startswith(mark):
+                out.decided.pop()
+            if event.type == "purchase":
+                self._forget_order(shopper, event)
+        if not (shopper.seen or shopper.events > 1) or not is_storable(shopper):
+            self._part_with(name, shopper)
+            del self.rows[name]
+            self.changed.add(name)
+            self._active.pop(name, None)
+            self.totals.shoppers -= 1
+            self.totals.sessions_opened -= shopper.sessions
 
     def _decide(self, mark: bytes, shopper: Shopper, session: Session | None) -> None:
         """Have the models say at this event what will come of the session."""
@@ -445,11 +508,31 @@ class Shoppers:
         self.totals.saturated += _is_full(shopper, session)
         return event
 
+    def _forget_order(self, shopper: Shopper, event: Event) -> None:
+        """The order of a purchase was not counted after all."""
+        assert event.order_id is not None
+        mark = orders.mark_of(event.order_id)
+        order = shopper.orders.get(mark)
+        if order is not None and order.at_ms == event.event_ts:
+            del shopper.orders[mark]
+        told = self.out.orders
+        if told and told[-1][2] == event.event_ts:
+            told.pop()
+
 
 def _is_full(shopper: Shopper, session: Session | None) -> bool:
     """Whether a sum of a shopper or of its session stands at the largest amount there is."""
     sums = shopper.revenue_micros, shopper.refund_micros, shopper.units
     return is_full(*sums) or (session is not None and is_full(session.cart_micros))
+
+
+def is_storable(shopper: Shopper) -> bool:
+    """Whether a snapshot can hold a row."""
+    try:
+        msgspec.msgpack.encode(shopper)
+    except Exception:
+        return False
+    return True
 
 
 def _is_marked(mark: bytes, seen: bytes) -> bool:

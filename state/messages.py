@@ -30,6 +30,8 @@ class Message(msgspec.Struct, array_like=True, gc=False):
 class BatchId(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):
     """Which batch of which source partition, how far that had come before it, whether it ends it.
 
+    `origin` is what dead letters say of its events: source and partition; `first` the position of its
+    first record where it was joined to others.
     `partitions` is how many the source has. An `idle` one, of which nothing has come for a while, does
     not hold the others back. Of a `live` one the time at which records came decided what is in it: it
     may be folded and learned in one go with others, and the first of them speaks for those `joined`
@@ -44,6 +46,19 @@ class BatchId(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False
     idle: bool = False
     live: bool = False
     joined: tuple[BatchId, ...] = ()
+    origin: tuple[str, str] = ("", "")
+    first: int = 0
+
+    def origin_of(self, position: int) -> tuple[str, str]:
+        """Source and partition of the record at a position.
+
+        >>> two = BatchId("1-b", 0, origin=("b", "1"), first=10)
+        >>> one = BatchId("0-b", 0, joined=(two,), origin=("b", "0"))
+        >>> one.origin_of(9), one.origin_of(10)
+        (('b', '0'), ('b', '1'))
+        """
+        of = [one for one in (self, *self.joined) if one.first <= position][-1]
+        return of.origin if of.origin[0] else (of.partition, "0")
 
 
 class SourceTotals(msgspec.Struct, omit_defaults=True):
@@ -65,7 +80,7 @@ class Group(Message):
     `position` is each event's place in its batch; `clock` is the watermark that stood when it came
     (ms): an event older than that is late. The first group of a batch speaks for all of it: `totals`
     by partition, and `received_ms`, 8 bytes a place in the batch, when the event was received, 0 for
-    what is none.
+    what is none. `offset` is that of each event's record, empty where they have none.
     """
 
     batch: BatchId
@@ -75,6 +90,7 @@ class Group(Message):
     clock: list[int]
     totals: dict[str, SourceTotals] = {}
     received_ms: bytes = b""
+    offset: list[int] = []
 
 
 class SourceBatch(msgspec.Struct):
@@ -107,7 +123,8 @@ class Totals(msgspec.Struct):
     `evicted` are rows and links that were put away, `returned` those that came back; they change no
     other sum. `saturated` are events after which a sum of their shopper stands at the largest amount
     there is (`state.money`). `repeats` are events and orders that two shoppers had both counted when
-    they turned out to be one: they count once since.
+    they turned out to be one: they count once since. `failed` are those that a step could not process:
+    they are rejected.
     """
 
     accepted: int = 0
@@ -123,6 +140,7 @@ class Totals(msgspec.Struct):
     returned: int = 0
     saturated: int = 0
     repeats: int = 0
+    failed: int = 0
 
 
 Click = tuple[int, str, str, str, int, int, str, str]
@@ -137,9 +155,9 @@ event time (ms), place in the list it was shown in from 0."""
 Told = tuple[int, Item, str]
 """What an event or the catalogue says of an item: event time (ms), item, currency or ""."""
 
-Forward = tuple[int, str, Event, int]
+Forward = tuple[int, str, Event, int, int]
 """An event whose shopper is a user that another shard keeps: position in the batch, shopper, event, the
-watermark that stood when it came (ms)."""
+watermark that stood when it came (ms), the offset of its record or -1."""
 
 Active = tuple[str, bool, bool, bytes, str, int]
 """A shopper that did something, once a batch: id, whether it is a user, whether it may have lists, its
@@ -160,7 +178,8 @@ class Visited(Message):
     place of the batch among all, from the shard that orders them. `transitions` are those of
     segments by rule, each shopper's in order; who is no more has left all. `decided` are decisions of
     models: the mark of the event, 8 bytes, and the feature row after it; `outcomes` what came of them,
-    as told by `Session.outcomes`; `repeats` are orders as in `orders` that had been told twice.
+    as told by `Session.outcomes`; `repeats` are orders as in `orders` that had been told twice. `failed`
+    are events that raised, `faults` how often what did.
     """
 
     batch: BatchId
@@ -187,6 +206,8 @@ class Visited(Message):
     decided: list[bytes] = []
     outcomes: list[bytes] = []
     repeats: list[tuple[str, int, int]] = []
+    failed: list[DeadLetter] = []
+    faults: dict[str, int] = {}
 
 
 class Regrouped(Message):
@@ -254,7 +275,7 @@ class Output(Message):
     The `first` so many of the writes are the change streams: they are in Redis before what they tell
     of, so that a run that goes on after a lost one knows of all that this wrote. `drifts`: how often
     shoppers became unlike those the clusters were made of. `tried`: what each learner tried that was
-    seen, and clicked.
+    seen, and clicked. `faults`: how often what raised and was left out.
     """
 
     writes: list[Write]
@@ -265,6 +286,7 @@ class Output(Message):
     judged: Judged = msgspec.field(default_factory=Judged)
     drifts: int = 0
     tried: dict[str, tuple[int, int]] = {}
+    faults: dict[str, int] = {}
 
 
 _pack = msgspec.msgpack.Encoder().encode

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from flows.embedded import EmbeddedRedis
+from operators import isolation
 from tests.installed import environment
 from tests.kafka_broker import AnyBroker, KafkaBroker, why_not
 from tests.pages import Watched, chromium
@@ -35,6 +37,22 @@ settings.load_profile("quick")
 def _as_installed() -> None:
     """Programs that tests start do without what only tests need."""
     os.environ.update(environment())
+
+
+@pytest.fixture(autouse=True)
+def processing_errors() -> Iterator[list[logging.LogRecord]]:
+    """What the flow set apart because it raised: nothing, or a test takes it out."""
+    found: list[logging.LogRecord] = []
+
+    class Kept(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            found.append(record)
+
+    handler = Kept()
+    isolation.log.addHandler(handler)
+    yield found
+    isolation.log.removeHandler(handler)
+    assert [record.getMessage() for record in found] == []
 
 
 @pytest.fixture(scope="session")

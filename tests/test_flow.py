@@ -88,6 +88,8 @@ def test_the_names_of_what_is_stored_are_frozen() -> None:
         "personalize.learn",
         "personalize.redis",
         "personalize.rejected",
+        "personalize.failed",
+        "personalize.set_aside",
         "personalize.dead_letters",
     ]
 
@@ -281,7 +283,7 @@ def test_a_recovery_folder_is_for_one_run_at_a_time(redis_url: str, tmp_path: Pa
     ):
         run_flow([view(1, 0)], redis_url, tmp_path, recovery_folder=folder)
     (folder / "store" / "part-2.sqlite3").write_bytes(b"something else")
-    with pytest.raises(UserError, match=r"part-2.sqlite3: file is not a database: restore"):
+    with pytest.raises(UserError, match=r"part-2.sqlite3: file is not a database.*: restore"):
         run_flow([view(1, 0)], redis_url, tmp_path, recovery_folder=folder)
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="name one that can be written to"):

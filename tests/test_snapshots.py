@@ -89,8 +89,8 @@ RULED_V4 = msgspec.structs.replace(RULED_V5, away_ms=0, returned_ms=0)
 SHOPPER_V3 = msgspec.structs.replace(
     SHOPPER, orders=OLD_ORDERS, seen_at=b"", away_ms=0, returned_ms=0
 )
-TOTALS = Totals(9, 1, 2, 1, 2, 1, 0, 1, 0, 5, 3, 7, 4)
-TOTALS_V5 = msgspec.structs.replace(TOTALS, saturated=0, repeats=0)
+TOTALS = Totals(9, 1, 2, 1, 2, 1, 0, 1, 0, 5, 3, 7, 4, 8)
+TOTALS_V5 = msgspec.structs.replace(TOTALS, saturated=0, repeats=0, failed=0)
 TOTALS_V2 = msgspec.structs.replace(TOTALS_V5, evicted=0, returned=0)
 READ = SourceTotals(12, {"not_json": 2}, {"item_view": 3})
 HANDLE = Handle("devices-17", 3, 5000, 4000, 123_456)

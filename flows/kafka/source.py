@@ -99,15 +99,18 @@ class KafkaPartition(StatefulSourcePartition[SourceBatch, bytes]):
             self._source.offsets[self._partition] = self._offset
             self._quiet_since_s, self._quiet_ms = time.monotonic(), 0
         self._told_ms = self._clock.watermark_ms
+        events, offsets = self._events(records)
         return [
             self._clock.batch(
-                self._events(records),
+                events,
                 partition=self._name,
                 shards=self._source.settings.sessions.shards,
                 allowed_lateness_ms=self._source.settings.sessions.allowed_lateness_ms,
                 partitions=self._partitions,
                 idle_ms=idle_ms,
                 live=True,
+                origin=(self._partition.topic, str(self._partition.partition)),
+                offsets=offsets,
             )
         ]
 
@@ -138,16 +141,18 @@ class KafkaPartition(StatefulSourcePartition[SourceBatch, bytes]):
             self._watch.commit(self._partition, self._covered)
             self._covered = None
 
-    def _events(self, records: list[ConsumerRecord]) -> list[Event | DeadLetter]:
+    def _events(self, records: list[ConsumerRecord]) -> tuple[list[Event | DeadLetter], list[int]]:
+        """What records hold, and the offset of each."""
         read, source, number = self._read, self._partition.topic, str(self._partition.partition)
         now_ms = time.time_ns() // 1_000_000
         events: list[Event | DeadLetter] = []
+        offsets: list[int] = []
         for record in records:
             # A record arrived when the log says so, that a replay gives the same, but never in the
             # future: a producer's clock may be ahead.
             at_ms = record.timestamp if 0 <= record.timestamp < now_ms else now_ms
             raw = record.value or b""  # a tombstone says no more than an empty record
-            events += read(
+            told = read(
                 raw,
                 source=source,
                 partition=number,
@@ -155,7 +160,9 @@ class KafkaPartition(StatefulSourcePartition[SourceBatch, bytes]):
                 now_ms=at_ms,
                 received_ms=at_ms,
             )
-        return events
+            events += told
+            offsets += [record.offset] * len(told)
+        return events, offsets
 
     def next_awake(self) -> datetime | None:
         """At once after a batch, else after a moment."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
+from operators.isolation import Faults
 from operators.segments.compiling import LATEST_OF, RuleSet, merge_window
 from operators.segments.conditions import EVER, session_of
 from operators.segments.features import FIRST, SESSION_BEGINS
@@ -38,6 +39,7 @@ class Engine:
     def __init__(self, rules: RuleSet, stored: RulesState) -> None:
         self.rules = rules
         self.transitions: list[Transition] = []
+        self.faults = Faults("segments")
         self._timers = Timers()
         self._stored = stored
         self._is_new = stored.digests != rules.digests
@@ -64,22 +66,37 @@ class Engine:
         self._stored = RulesState(rules.digests, windows)
         # In an order of its own: that of the rows depends on when they were stored.
         for name, shopper in sorted(rows.items()):
-            state = shopper.rules
-            now_ms = max(clock_ms, shopper.last_ms)
-            if state is None or state.due_ms == UNSURE:
-                self.ask_all(name, shopper, now_ms)
-                continue
-            for sid in sorted(gone & state.members.keys()):
-                del state.members[sid]
-                self.transitions.append((name, sid, False, now_ms))
-            state.windows = {key: w for key, w in state.windows.items() if key in rules.kinds}
-            state.latest = {key: w for key, w in state.latest.items() if key in rules.latest}
-            state.dues = {key: ms for key, ms in state.dues.items() if key in rules.bits_of}
-            state.due_ms = min(state.dues.values(), default=0)
-            if state.due_ms:
-                self._timers.add(state.due_ms, name)
-            self._ask(rules.of_bits(changed), name, shopper, state, now_ms)
+            try:
+                self._go_over(name, shopper, clock_ms, gone, changed)
+            except Exception:
+                self._give_up_on("settle", name, shopper.rules)
         return True
+
+    def _go_over(
+        self, name: str, shopper: Shopper, clock_ms: int, gone: set[str], changed: int
+    ) -> None:
+        """Go over to these rules with one shopper: `gone` are segments, `changed` the bits of rules."""
+        state, rules = shopper.rules, self.rules
+        now_ms = max(clock_ms, shopper.last_ms)
+        if state is None or state.due_ms == UNSURE:
+            self.ask_all(name, shopper, now_ms)
+            return
+        for sid in sorted(gone & state.members.keys()):
+            del state.members[sid]
+            self.transitions.append((name, sid, False, now_ms))
+        state.windows = {key: w for key, w in state.windows.items() if key in rules.kinds}
+        state.latest = {key: w for key, w in state.latest.items() if key in rules.latest}
+        state.dues = {key: ms for key, ms in state.dues.items() if key in rules.bits_of}
+        state.due_ms = min(state.dues.values(), default=0)
+        if state.due_ms:
+            self._timers.add(state.due_ms, name)
+        self._ask(rules.of_bits(changed), name, shopper, state, now_ms)
+
+    def _give_up_on(self, what: str, name: str, state: RuleState | None) -> None:
+        """A rule raised where no event is to blame: its shopper is asked anew with its next event."""
+        self.faults.note(what, name)
+        if state is not None:
+            state.dues, state.due_ms = {}, UNSURE
 
     def stored(self) -> RulesState:
         """What a snapshot holds beside the shoppers."""
@@ -111,7 +128,10 @@ class Engine:
             if shopper is None or state is None or not 0 < state.due_ms <= clock_ms:
                 continue
             before = len(self.transitions)
-            self._pass(name, shopper, state, clock_ms)
+            try:
+                self._pass(name, shopper, state, clock_ms)
+            except Exception:
+                self._give_up_on("due", name, state)
             if len(self.transitions) > before:
                 changed.append(name)
         # By when they were due: when somebody was asked is another matter after a resume.

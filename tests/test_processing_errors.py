@@ -1,0 +1,169 @@
+"""What a step cannot process: a dead letter with a traceback in the log, and the rest goes on.
+
+The faults are put into real steps of the real flow: what raises is ours, not the shop's.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import orjson
+import pytest
+
+from flows.replay import run_source
+from flows.sources import RecordedSource
+from operators import profile, visit
+from operators.decode import decode
+from operators.segments.engine import Engine
+from operators.synthetic import shop
+from state.store import Store
+from tests.streams import ITEMS, Flow, content, event, flow_settings, run_flow, view
+from tests.test_crash import CrashingSource
+from tests.test_flow import figures
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Callable
+
+    from state.config import Settings
+    from state.events import Event
+
+SHOP = list(shop(events=1200, shoppers=150, items=40, events_per_s=0.3))
+RULES = (Path(__file__).parents[1] / "segments.yaml").read_text()
+
+
+def ruled(batch_events: int, epoch_ms: int = 10_000) -> Settings:
+    """A flow with segments by rule."""
+    plain = flow_settings(batch_events=batch_events, epoch_ms=epoch_ms)
+    return msgspec.structs.replace(plain, definitions=RULES)
+
+
+def poison(
+    monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, place: int, of: set[str]
+) -> None:
+    """A function of ours that raises at its end for some events, its argument at a place."""
+    real: Callable[..., Any] = getattr(owner, name)
+
+    def poisoned(*args: Any, **more: Any) -> Any:
+        done = real(*args, **more)
+        if args[place].event_id in of:
+            raise IndexError("index 7 is out of bounds")
+        return done
+
+    monkeypatch.setattr(owner, name, poisoned)
+
+
+def letters_in(folder: Path) -> list[dict[str, Any]]:
+    return [
+        orjson.loads(line) for line in (folder / "dead_letters.jsonl").read_bytes().splitlines()
+    ]
+
+
+def chosen() -> list[Event]:
+    """Events of an anonymous shopper, of a user, of a device of a user, and an order."""
+    later = SHOP[100:]
+    return [
+        next(e for e in later if e.user_id is None and e.type == "item_view"),
+        next(e for e in later if e.user_id and e.anonymous_id and e.type == "cart_add"),
+        next(e for e in later if e.type == "purchase"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "place"),
+    [(profile, "count", 2), (Engine, "count", 3)],
+    ids=["profile", "rules"],
+)
+@pytest.mark.parametrize("batch_events", [1, 100, 5000])
+def test_an_event_that_raises_is_a_dead_letter_and_all_others_count(
+    owner: Any,
+    name: str,
+    place: int,
+    batch_events: int,
+    monkeypatch: pytest.MonkeyPatch,
+    redis_url: str,
+    tmp_path: Path,
+    processing_errors: list[logging.LogRecord],
+) -> None:
+    bad = chosen()
+    ids = {one.event_id for one in bad}
+    settings = ruled(batch_events)
+    poison(monkeypatch, owner, name, place, ids)
+    told = figures(run_flow(SHOP, redis_url, tmp_path, settings=settings))
+    assert told["rejected"] == {"processing_error": len(bad)}
+    assert told["accepted"] + told["duplicates"] + len(bad) == told["events"] == len(SHOP)
+    found = letters_in(tmp_path)
+    assert {orjson.loads(letter["raw"])["event_id"] for letter in found} == ids
+    assert len(found) == len(bad)
+    for letter in found:
+        assert (letter["failure_type"], letter["source"]) == ("processing_error", "shop")
+        assert "IndexError" in letter["errors"][0]["message"]
+        again = decode(letter["raw"].encode(), source="", partition="", offset=0, now_ms=1 << 60)
+        one = next(one for one in bad if again.event_id == one.event_id)  # type: ignore[union-attr]
+        assert msgspec.structs.replace(again, props=one.props) == one
+    assert [record.exc_info is not None for record in processing_errors] == [True] * len(bad)
+    processing_errors.clear()
+
+
+def test_after_a_crash_each_dead_letter_is_there_once_and_redis_as_without_one(
+    monkeypatch: pytest.MonkeyPatch,
+    redis_url: str,
+    tmp_path: Path,
+    processing_errors: list[logging.LogRecord],
+) -> None:
+    settings = ruled(60, epoch_ms=1)
+    poison(monkeypatch, profile, "count", 2, {one.event_id for one in chosen()})
+    whole = run_flow(SHOP, redis_url, tmp_path, settings=settings)
+    letters = sorted(map(msgspec.json.encode, letters_in(tmp_path)))
+    Store(redis_url, timeout_ms=2000, patience_s=2).client.flushall()
+    crashes, folder = [3, 9, 14], tmp_path / "crashed"
+    folder.mkdir()
+    for _ in range(len(crashes) + 1):
+        run_source(
+            CrashingSource(RecordedSource({"shop": lambda: iter(SHOP)}, settings), crashes),
+            settings,
+            redis_url=redis_url,
+            dead_letters=folder / "dead_letters.jsonl",
+            recovery_folder=folder / "recovery",
+        )
+    assert sorted(map(msgspec.json.encode, letters_in(folder))) == letters
+    assert content(redis_url) == whole
+    processing_errors.clear()
+
+
+def test_an_event_that_was_set_aside_counts_when_it_is_sent_again(
+    monkeypatch: pytest.MonkeyPatch, processing_errors: list[logging.LogRecord]
+) -> None:
+    ann = [view(n, n * 1000) for n in range(3)]
+    order = event("purchase", 9, 4000, order_id="o", items=(ITEMS[1],), value=12.0)
+    flow, undisturbed = Flow(), Flow()
+    with monkeypatch.context() as patched:
+        poison(patched, visit.Shoppers, "_tell", 3, {"0", "9"})
+        flow.feed([*ann, order])
+    assert [letter.partition for one in flow.visited for letter in one.failed] == ["0", "0"]
+    flow.feed([ann[0], order, ann[1]])
+    undisturbed.feed([*ann[1:], ann[0], order, ann[1]])
+    counted, wanted = flow.outcome(), undisturbed.outcome()
+    assert counted.totals == wanted.totals | {"failed": 2, "accepted": 4, "duplicates": 1}
+    assert counted.shoppers["ann"].seen == wanted.shoppers["ann"].seen
+    assert counted.shoppers["ann"].orders == wanted.shoppers["ann"].orders
+    processing_errors.clear()
+
+
+def test_a_row_that_cannot_be_stored_hinders_no_snapshot(
+    processing_errors: list[logging.LogRecord],
+) -> None:
+    flow = Flow()
+    flow.feed([view(1, 0, "ann"), view(2, 0, "bob"), view(3, 0, None, user_id="eve")])
+    tables = [one.shoppers.rows for one in flow.devices] + [one.shoppers.rows for one in flow.users]
+    for rows in tables:
+        for name in {"ann", "eve"} & rows.keys():
+            rows[name].events = 1 << 70
+    assert [*flow.resumed().outcome().shoppers] == ["bob"]
+    assert sorted(record.getMessage().split(" ")[0] for record in processing_errors) == [
+        "visit_devices.snapshot",
+        "visit_users.snapshot",
+    ]
+    processing_errors.clear()
