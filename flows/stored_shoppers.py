@@ -81,5 +81,4 @@ def _read(folder: Path, settings: Settings, shards: Collection[int] | None) -> S
 
 
 def _rows(folder: Path, handle: journal.Handle) -> Iterator[tuple[str, Shopper]]:
-    rows, _ = rows_of(journal.read(folder / "rows", handle))
-    return iter(rows.items())
+    return iter(rows_of(journal.read(folder / "rows", handle)).rows.items())

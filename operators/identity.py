@@ -3,6 +3,12 @@
 A first identification moves what was known of the anonymous shopper into the user. An anonymous id
 that is linked to one user and identifies as another is not merged: a new link starts, and it counts
 as a conflict.
+
+One id is one shopper, whether it comes as an anonymous id or as a user id. Which of the two it is, its
+first event says, by event time among those in time: an id that came first with a device is that
+device's, and a server that sends it as a user id means the device; one that came first as a user id is
+a user's, whom no device that calls itself the same can be merged into another. Whoever was heard of
+together with another device is a user in any case.
 """
 
 from __future__ import annotations
@@ -13,6 +19,8 @@ from operators.idle import Idle
 from state.times import DAY_MS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from state.events import Event
 
 
@@ -26,33 +34,53 @@ class Known(NamedTuple):
 
 
 class Links:
-    """Anonymous ids and the users they became. `users` maps one to `(user id, day of last alias)`.
+    """Anonymous ids and the users they became; ids that are users' for sure.
 
-    `changed` are the anonymous ids whose link a snapshot has to write.
+    `users` maps an anonymous id to `(user id, day of last alias)`, `known` a user id to the day it was
+    last heard of. An id may be in both: a user's, and one by which a device of another user calls
+    itself. `changed` are the ids of which a snapshot has to write either.
     """
 
-    __slots__ = ("changed", "idle", "users")
+    __slots__ = ("changed", "idle", "known", "users")
 
-    def __init__(self, users: dict[str, tuple[str, int]] | None = None) -> None:
+    def __init__(
+        self,
+        users: dict[str, tuple[str, int]] | None = None,
+        known: dict[str, int] | None = None,
+    ) -> None:
         self.users = {} if users is None else users
+        self.known = {} if known is None else known
         self.changed: set[str] = set()
         self.idle = Idle(DAY_MS)
-        for name, (_, day) in self.users.items():
-            self.idle.add(name, day * DAY_MS)
+        for name in {*self.users, *self.known}:
+            self.idle.add(name, self.last_ms(name) or 0)
 
-    def resolve(self, event: Event) -> Known | None:
-        """The user of an event, or None where the shopper is the anonymous id itself.
+    def __contains__(self, name: str) -> bool:
+        return name in self.users or name in self.known
 
-        The alias key in Redis expires; it is due again on the first event of each day.
+    def know(self, user_id: str, at_ms: int) -> None:
+        """An id is a user's, and was heard of."""
+        day = at_ms // DAY_MS
+        if self.known.get(user_id, -1) < day:
+            self.known[user_id] = day
+            self.idle.add(user_id, day * DAY_MS)
+            self.changed.add(user_id)
+
+    def resolve(self, event: Event, *, is_user: bool = False) -> Known | None:
+        """The user of an event of a device, or None where the shopper is the anonymous id itself.
+
+        The alias key in Redis expires; it is due again on the first event of each day. An id needs none
+        for itself. `is_user` says that the anonymous id seems to be a user's, beside those `known`.
         """
         anonymous_id, user_id = event.anonymous_id, event.user_id
-        if anonymous_id is None:
-            assert user_id is not None
-            return Known(user_id, newly_linked=False, conflict=False, alias_due=False)
+        assert anonymous_id is not None
         link = self.users.get(anonymous_id)
         if user_id is None:
             if link is None:
-                return None
+                if anonymous_id not in self.known:
+                    return None
+                self.know(anonymous_id, event.event_ts)
+                return Known(anonymous_id, newly_linked=False, conflict=False, alias_due=False)
             user_id = link[0]
         day = event.event_ts // DAY_MS
         if link is not None and link[0] == user_id:
@@ -61,21 +89,32 @@ class Links:
                 self._link(anonymous_id, user_id, day)
             return Known(user_id, newly_linked=False, conflict=False, alias_due=due)
         self._link(anonymous_id, user_id, day)
-        return Known(user_id, newly_linked=link is None, conflict=link is not None, alias_due=True)
+        conflict = link is not None or is_user or anonymous_id in self.known
+        return Known(user_id, newly_linked=not conflict, conflict=conflict, alias_due=True)
 
-    def forget(self, anonymous_id: str) -> None:
-        """Remove a link, if there is one."""
-        self.users.pop(anonymous_id, None)
+    def unlink(self, anonymous_id: str) -> bool:
+        """A device is nobody's; whether it was somebody's."""
         self.changed.add(anonymous_id)
+        return self.users.pop(anonymous_id, None) is not None
 
-    def take_back(self, anonymous_id: str, link: tuple[str, int]) -> None:
-        """Go on with a link that was put away."""
-        self._link(anonymous_id, *link)
+    def put_away(self, name: str) -> tuple[tuple[str, int] | None, int | None]:
+        """Take out what is known of an id."""
+        self.changed.add(name)
+        return self.users.pop(name, None), self.known.pop(name, None)
 
-    def last_ms(self, anonymous_id: str) -> int | None:
-        """The day its device was last seen on, if there is a link."""
-        link = self.users.get(anonymous_id)
-        return None if link is None else link[1] * DAY_MS
+    def take_back(self, links: Mapping[str, tuple[str, int]], known: Mapping[str, int]) -> None:
+        """Go on with what was put away."""
+        for anonymous_id, link in links.items():
+            self._link(anonymous_id, *link)
+        for user_id, day in known.items():
+            self.know(user_id, day * DAY_MS)
+
+    def last_ms(self, name: str) -> int | None:
+        """The day an id was last heard of, if anything is known of it."""
+        link, day = self.users.get(name), self.known.get(name, -1)
+        if link is not None:
+            day = max(day, link[1])
+        return None if day < 0 else day * DAY_MS
 
     def _link(self, anonymous_id: str, user_id: str, day: int) -> None:
         self.users[anonymous_id] = (user_id, day)

@@ -55,11 +55,11 @@ def retold(
             ("devices", state.links) if isinstance(state, DevicesState) else ("users", {})
         )
         stored = StoredRows(kind, journals)
-        rows, links = stored.load(state.journal, state.rows, stored_links)
-        shoppers = iter(rows.items())
+        loaded = stored.load(state.journal, state.rows, stored_links, {})
+        shoppers = iter(loaded.rows.items())
         while some := list(islice(shoppers, PORTION)):
             yield _shoppers(some, parts, rules, reached_ms)
-        linked = iter(links.items())
+        linked = iter(loaded.links.items())
         while found := list(islice(linked, PORTION)):
             yield [
                 ("SET", keys.alias_key(anonymous_id), user, "EX", rules.alias_ttl_s)

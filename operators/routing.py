@@ -59,6 +59,7 @@ class SourceClock(msgspec.Struct):
         )
         self.batches += 1
         groups = [Group(batch, n, [], [], []) for n in range(shards)]
+        named: set[str] = set()
         rejected: list[DeadLetter] = []
         received_ms = array("q")
         totals, clock_ms, position = self.totals, self.watermark_ms, -1
@@ -80,6 +81,17 @@ class SourceClock(msgspec.Struct):
             if offsets:
                 group.offset.append(offsets[position])
             received_ms.append(record.received_ts)
+            if record.type == "erase":
+                named.clear()
+            elif (
+                (user_id := record.user_id) is not None
+                and user_id not in named
+                and record.anonymous_id not in (None, user_id)
+            ):
+                # Once a batch: the shard of that id is to know that it is a user's.
+                named.add(user_id)
+                note = (position, user_id, record.event_ts, clock_ms)
+                groups[shard_of(user_id, shards)].named.append(note)
             by_type[record.type] = by_type.get(record.type, 0) + 1
             # Nothing happens after it was received: a clock that is ahead makes nobody late.
             seen_ms = record.event_ts
@@ -135,4 +147,6 @@ def _as_one(batches: list[list[Group]]) -> list[Group]:
                 into.position += [before + position for position in group.position]
                 into.clock += group.clock
                 into.offset += group.offset
+            if group.named:
+                into.named += [(before + named[0], *named[1:]) for named in group.named]
     return first

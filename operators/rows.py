@@ -43,10 +43,11 @@ class StoredRows:
         handle: Handle | None,
         rows: dict[str, Shopper],
         links: dict[str, tuple[str, int]],
-    ) -> tuple[dict[str, Shopper], dict[str, tuple[str, int]]]:
-        """Shoppers and links of a snapshot; SnapshotError where the journal is damaged."""
+        known: dict[str, int],
+    ) -> RowsState:
+        """Shoppers, links and known users of a snapshot; SnapshotError where the journal is damaged."""
         if handle is None:
-            return rows, links
+            return RowsState(rows=rows, links=links, known=known)
         assert self._journals is not None
         self._journal, records = self._journals.open(handle)
         return rows_of(records)
@@ -68,32 +69,43 @@ class StoredRows:
         return self._journal.handle
 
 
-def rows_of(
-    records: Iterable[bytes],
-) -> tuple[dict[str, Shopper], dict[str, tuple[str, int]]]:
-    """The shoppers and links that a journal's records come to."""
+def rows_of(records: Iterable[bytes]) -> RowsState:
+    """The shoppers, links and known users that a journal's records come to."""
     rows: dict[str, Shopper] = {}
     links: dict[str, tuple[str, int]] = {}
+    known: dict[str, int] = {}
     for record in records:
         change = ROWS.decode(record)
         rows.update(change.rows)
         links.update(change.links)
+        known.update(change.known)
         for name in change.gone:
             rows.pop(name, None)
         for name in change.unlinked:
             links.pop(name, None)
-    return rows, links
+        for name in change.unknown:
+            known.pop(name, None)
+    return RowsState(rows=rows, links=links, known=known)
 
 
 def _changes(shoppers: Shoppers, links: Links | None) -> RowsState:
     rows, changed = shoppers.rows, shoppers.changed
-    users, linked = ({}, set()) if links is None else (links.users, links.changed)
-    return RowsState(
+    state = RowsState(
         {name: rows[name] for name in changed if name in rows},
         [name for name in changed if name not in rows],
-        {name: users[name] for name in linked if name in users},
-        [name for name in linked if name not in users],
     )
+    if links is not None:
+        users, known = links.users, links.known
+        for name in links.changed:
+            if name in users:
+                state.links[name] = users[name]
+            else:
+                state.unlinked.append(name)
+            if name in known:
+                state.known[name] = known[name]
+            else:
+                state.unknown.append(name)
+    return state
 
 
 def storable(shoppers: Shoppers, rows: dict[str, Shopper]) -> dict[str, Shopper]:
@@ -119,6 +131,11 @@ def _everything(shoppers: Shoppers, links: Links | None) -> Iterator[bytes]:
     rows = iter(shoppers.rows.items())
     while some := dict(islice(rows, _ROWS_A_RECORD)):
         yield encoded(ROWS, RowsState(rows=some), shoppers)
-    users = iter({} if links is None else links.users.items())
+    if links is None:
+        return
+    users = iter(links.users.items())
     while linked := dict(islice(users, _ROWS_A_RECORD)):
         yield ROWS.encode(RowsState(links=linked))
+    known = iter(links.known.items())
+    while found := dict(islice(known, _ROWS_A_RECORD)):
+        yield ROWS.encode(RowsState(known=found))

@@ -9,26 +9,28 @@ from __future__ import annotations
 
 import zlib
 from copy import copy
-from itertools import repeat
+from itertools import chain, repeat
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from operators import visit
 from operators.identity import Links
 from operators.isolation import NOT_KNOWN
+from operators.recognizing import AT_ONCE, Recognizing
 from operators.rows import StoredRows, encoded
 from operators.shelf import Shelf
 from state import keys
-from state.messages import BatchId, Group, Move, Part, Regrouped, Visited
+from state.messages import BatchId, Part, Regrouped, Visited
 from state.snapshots import DEVICES, USERS, DevicesState, UsersState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from operators.shelf import Archive
     from operators.visit import Rules
     from state.events import Event
     from state.journal import Journals
+    from state.messages import Group, Move
 
 
 ORDERING_SHARD = 0
@@ -117,9 +119,10 @@ class DeviceShard:
     ) -> None:
         state = DevicesState() if snapshot is None else DEVICES.decode(snapshot)
         self._stored = StoredRows("devices", journals)
-        rows, links = self._stored.load(state.journal, state.rows, state.links)
+        loaded = self._stored.load(state.journal, state.rows, state.links, state.known)
+        rows = loaded.rows
         self.shoppers = visit.Shoppers(rules, rows, state.totals, state.rules, step="visit_devices")
-        self.links = Links(links)
+        self.links = Links(loaded.links, loaded.known)
         self.shelf = Shelf(
             keys.device_row_key,
             rules,
@@ -131,7 +134,17 @@ class DeviceShard:
             gone=state.gone,
         )
         self.watermark = Watermark(state.watermarks, state.batches)
-        self._alias_ttl_s = rules.alias_ttl_s
+        undecided_from_ms = state.undecided_from_ms
+        if undecided_from_ms is None:
+            is_older = snapshot is not None
+            undecided_from_ms = is_older * (self.watermark.reached_ms + rules.known_idle_ms)
+        self.recognizing = Recognizing(
+            self.shoppers,
+            self.links,
+            self.shelf,
+            alias_ttl_s=rules.alias_ttl_s,
+            undecided_from_ms=undecided_from_ms,
+        )
         self._folded = 0
 
     @property
@@ -146,8 +159,10 @@ class DeviceShard:
         state.lineage, state.gone = self.shelf.lineage, self.shelf.gone
         state.rules = shoppers.stored_rules()
         state.journal = self._stored.store(shoppers, self.links)
+        state.undecided_from_ms = self.recognizing.undecided_from_ms
         if state.journal is None:
-            state.rows, state.links = shoppers.rows, self.links.users
+            state.rows = shoppers.rows
+            state.links, state.known = self.links.users, self.links.known
         self.end_epoch()
         return encoded(DEVICES, state, shoppers)
 
@@ -164,10 +179,10 @@ class DeviceShard:
         shoppers, totals = self.shoppers, self.shoppers.totals
         self._stored.shard = group.shard
         now_ms, closed = self.watermark.advance(group.batch), totals.sessions_closed
-        self.shelf.bring_back(
-            event.anonymous_id for event in group.events if event.anonymous_id is not None
-        )
+        self.shelf.bring_back(_ids(group))
         shoppers.begin(group.batch, group.shard, now_ms, last=group.batch.last)
+        self.recognizing.begin(now_ms)
+        named = group.named[::-1]
         for event, position, clock_ms, offset in zip(
             group.events,
             group.position,
@@ -175,11 +190,15 @@ class DeviceShard:
             group.offset or repeat(NOT_KNOWN),
             strict=False,
         ):
+            while named and named[-1][0] <= position:
+                self.recognizing.named(*named.pop())
             try:
                 self._visit(event, position, clock_ms, offset)
             except Exception as error:
                 shoppers.faults.reject(event, error, group.batch, position, offset)
-                shoppers.undo(event.anonymous_id or "", event, position)
+                shoppers.undo(event.anonymous_id or event.user_id or "", event, position)
+        while named:
+            self.recognizing.named(*named.pop())
         finished = shoppers.finish()
         self.shelf.put_away(finished)
         if group.events or finished.writes or totals.sessions_closed != closed:
@@ -193,51 +212,23 @@ class DeviceShard:
 
     def _visit(self, event: Event, position: int, clock_ms: int, offset: int) -> None:
         """Fold one event, or hand it on."""
-        shoppers, totals, out = self.shoppers, self.shoppers.totals, self.shoppers.out
+        shoppers, out = self.shoppers, self.shoppers.out
         if event.type == "item":
             for item in event.items:
                 out.catalogue.append((event.event_ts, item, event.currency or ""))
-            totals.accepted += 1
+            shoppers.totals.accepted += 1
             return
-        # Nothing to look up: `resolve` would say the same, more slowly.
-        if event.anonymous_id is None and event.user_id is not None:
-            out.forwards.append((position, event.user_id, event, clock_ms, offset))
-            return
-        known = self.links.resolve(event)
-        if known is None:
-            assert event.anonymous_id is not None
-            if event.type == "erase":
-                shoppers.erase(event.anonymous_id, event.event_ts)
-                self.shelf.forget(event.anonymous_id, erased=True)
-            else:
-                shoppers.fold(event.anonymous_id, event, position, clock_ms, known=False)
-            return
-        if known.alias_due:
-            assert event.anonymous_id is not None
-            alias = keys.alias_key(event.anonymous_id)
-            out.writes.append(("SET", alias, known.user_id, "EX", self._alias_ttl_s))
-            totals.identity_conflicts += known.conflict
-            if known.newly_linked:
-                self._move(event.anonymous_id, known.user_id, position, event.event_ts, clock_ms)
-        if event.type == "erase" and event.anonymous_id is not None:
-            self.links.forget(event.anonymous_id)
-            self.shelf.forget(event.anonymous_id, erased=True)
-            out.writes.append(("DEL", keys.alias_key(event.anonymous_id)))
-        out.forwards.append((position, known.user_id, event, clock_ms, offset))
-
-    def _move(self, name: str, user: str, position: int, at_ms: int, clock_ms: int) -> None:
-        out = self.shoppers.out
-        state = self.shoppers.give_up(name)
-        if state is not None:
-            move = Move(position, name, user, state, at_ms, clock_ms)
-            self.shoppers.hand_on(move)
-            out.moves.append(move)
-            if self.shoppers.totals.evicted:
-                self.shelf.forget(name, erased=False)
-        # Also where nobody was: with the identification in another partition, a run that was killed may
-        # have read what came before it first, and told Redis of a shopper whom this one never knew.
-        gone = keys.profile_key, keys.session_key, keys.segments_key
-        out.writes.append(("DEL", *(key(name) for key in gone), keys.top_key(name, keys.SLOT)))
+        if event.type == "erase":
+            user = self.recognizing.erase(event, position, clock_ms)
+        else:
+            user = self.recognizing.user_of(event, position, clock_ms)
+            if user is None:
+                name = event.anonymous_id or event.user_id
+                assert name is not None
+                is_user = event.anonymous_id is None
+                shoppers.fold(name, event, position, clock_ms, known=is_user)
+        if user is not None:
+            out.forwards.append((position, user, event, clock_ms, offset))
 
 
 class UserShard:
@@ -252,7 +243,7 @@ class UserShard:
     ) -> None:
         state = UsersState() if snapshot is None else USERS.decode(snapshot)
         self._stored = StoredRows("users", journals)
-        rows, _ = self._stored.load(state.journal, state.rows, {})
+        rows = self._stored.load(state.journal, state.rows, {}, {}).rows
         self.shoppers = visit.Shoppers(rules, rows, state.totals, state.rules, step="visit_users")
         self.shelf = Shelf(
             keys.row_key,
@@ -319,15 +310,19 @@ class UserShard:
         shoppers = self.shoppers
         now_ms, closed = self.watermark.advance(group.batch), shoppers.totals.sessions_closed
         shoppers.begin(group.batch, group.shard, now_ms, last=group.batch.last)
-        moves = {move.position: move for part in parts for move in part.moves}
+        moves = _by_position(parts)
         forwards = [forward for part in parts for forward in part.forwards]
         forwards.sort(key=itemgetter(0))
-        self.shelf.bring_back(forward[1] for forward in forwards)
+        at_once = moves.get(AT_ONCE, ())
+        self.shelf.bring_back([*map(itemgetter(1), forwards), *(one.shopper for one in at_once)])
+        for move in at_once:
+            shoppers.join(move)
         for position, shopper, event, clock_ms, offset in forwards:
             if clock_ms < now_ms:
                 clock_ms = now_ms
             if position in moves:
-                shoppers.join(moves[position])
+                for move in moves[position]:
+                    shoppers.join(move)
             try:
                 if event.type == "erase":
                     shoppers.erase(shopper, event.event_ts)
@@ -341,11 +336,33 @@ class UserShard:
         self.shelf.put_away(finished)
         told = [visited for part in parts for visited in part.passed]
         # Of a small batch most shards of users have nothing to tell.
-        is_told = forwards or finished.writes or finished.transitions or finished.faults
+        is_told = forwards or at_once or finished.writes or finished.transitions or finished.faults
         if is_told or shoppers.totals.sessions_closed != closed:
             finished.totals[f"users:{group.shard}"] = copy(shoppers.totals)
             told.append(finished)
         return Part(group.batch, group.shard, group.shards, told)
+
+
+def _ids(group: Group) -> Iterator[str]:
+    """What a group names that its shard may know of."""
+    for event in group.events:
+        if (name := event.anonymous_id or event.user_id) is not None:
+            yield name
+    for _, user_id, _, _ in group.named:
+        yield user_id
+
+
+def _by_position(parts: list[Regrouped]) -> dict[int, list[Move]]:
+    """Moves by the event that led to them, those of one event in an order of their own: the user's own
+    shopper first."""
+    found: dict[int, list[Move]] = {}
+    for move in sorted(chain.from_iterable(part.moves for part in parts), key=_whose):
+        found.setdefault(move.position, []).append(move)
+    return found
+
+
+def _whose(move: Move) -> tuple[bool, str]:
+    return move.anonymous_id != move.shopper, move.anonymous_id
 
 
 def _not_before(now_ms: int, group: Group) -> list[int]:

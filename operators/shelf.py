@@ -90,7 +90,9 @@ class Shelf:
         if self._archive is None or not shoppers.totals.evicted:
             return
         unknown = set(names).difference(shoppers.rows)
-        unknown = unknown.difference({} if links is None else links.users).difference(self.gone)
+        if links is not None:
+            unknown = unknown.difference(links.users, links.known)
+        unknown = unknown.difference(self.gone)
         asked: list[str] = []
         for name in sorted(unknown):
             for written in self._written:
@@ -131,14 +133,12 @@ class Shelf:
             for name in shoppers.idle.longest(too_many, before_ms, shoppers.last_ms, self._is_kept):
                 self._put_away(name, shoppers.let_go(name), out)
             self._full = self._next(len(shoppers.rows))
-        count = 0 if links is None else len(links.users)
+        count = 0 if links is None else max(len(links.users), len(links.known))
         if links is not None and (count > self._full_links or before_ms > 0):
             too_many = self._too_many(count, self._full_links)
-            for name in links.idle.longest(too_many, before_ms, links.last_ms, self._is_new):
-                state = RowsState(links={name: links.users.pop(name)})
-                links.changed.add(name)
-                self._write(name, state, self._rules.alias_ttl_s, out)
-            self._full_links = self._next(len(links.users))
+            for name in links.idle.longest(too_many, before_ms, links.last_ms, self._is_held):
+                self._put_link_away(name, links, out)
+            self._full_links = self._next(max(len(links.users), len(links.known)))
 
     def _too_many(self, count: int, full: int) -> int:
         most = self._rules.rows_max
@@ -149,7 +149,13 @@ class Shelf:
         return max(self._rules.rows_max, count + count // _SPARE)
 
     def _is_kept(self, name: str) -> bool:
-        return bool(self._shoppers.rows[name].open) or self._is_new(name)
+        shopper = self._shoppers.rows[name]
+        # Among devices a user is one who is not decided yet, and moves soon.
+        is_undecided = self._links is not None and shopper.known
+        return bool(shopper.open) or is_undecided or self._is_new(name)
+
+    def _is_held(self, name: str) -> bool:
+        return name in self._shoppers.rows or self._is_new(name)
 
     def _is_new(self, name: str) -> bool:
         """Whether a name changed in an epoch that may not be committed yet."""
@@ -163,6 +169,16 @@ class Shelf:
         ttl_s = rules.known_ttl_s if shopper.known else rules.anonymous_ttl_s
         self._write(name, RowsState(rows={name: shopper}), ttl_s, out)
         out.evicted.append((name, out.watermark_ms))
+
+    def _put_link_away(self, name: str, links: Links, out: Visited) -> None:
+        link, known = links.put_away(name)
+        state, ttl_s = RowsState(), self._rules.alias_ttl_s
+        if link is not None:
+            state.links[name] = link
+        if known is not None:
+            state.known[name] = known
+            ttl_s = max(ttl_s, self._rules.known_idle_ms // 1000)
+        self._write(name, state, ttl_s, out)
 
     def _write(self, name: str, state: RowsState, ttl_s: int, out: Visited) -> None:
         self._shoppers.totals.evicted += 1
@@ -188,7 +204,6 @@ class Shelf:
             return
         for name, shopper in state.rows.items():
             self._shoppers.take_back(name, shopper)
-        for name, link in state.links.items():
-            assert self._links is not None
-            self._links.take_back(name, link)
+        if self._links is not None:
+            self._links.take_back(state.links, state.known)
         self._shoppers.totals.returned += 1

@@ -287,7 +287,11 @@ class Shoppers:
     def take_over(self, move: Move) -> None:
         """Add an anonymous shopper's state to the user it turned out to be."""
         other, name = move.state, move.shopper
+        is_same = move.anonymous_id == name
         shopper = self.rows.get(name)
+        if shopper is None and is_same:
+            self._adopt(move)
+            return
         if shopper is None:
             shopper = self.rows[name] = Shopper(True, other.first_ms, other.last_ms)
             shopper.away_ms, shopper.returned_ms = other.away_ms, other.returned_ms
@@ -312,20 +316,51 @@ class Shoppers:
         for session in shopper.open:
             self._due.add(session.last_ms + self.rules.gap_ms, name)
         if segments is not None:
-            segments.merge(name, shopper, other, now_ms)
-        self.totals.merges += 1
-        out = self.out
-        out.clicks += move.clicks
-        out.signals += move.signals
-        out.orders += move.orders
-        out.moved.append((move.anonymous_id, name, move.at_ms))
+            segments.merge(name, shopper, other, now_ms, is_same=is_same)
+        self._tell_of(move)
+        if not is_same:
+            self.totals.merges += 1
+            self.out.moved.append((move.anonymous_id, name, move.at_ms))
 
-    def give_up(self, name: str) -> Shopper | None:
+    def _tell_of(self, move: Move) -> None:
+        """Tell what the batch tells of a shopper that moved."""
+        self.out.clicks += move.clicks
+        self.out.signals += move.signals
+        self.out.orders += move.orders
+
+    def _adopt(self, move: Move) -> None:
+        """Go on with a shopper of the same name, who was kept where its devices are."""
+        name, shopper = move.shopper, move.state
+        self.rows[name] = shopper
+        self.idle.add(name, shopper.last_ms)
+        self.changed.add(name)
+        self.totals.shoppers += 1
+        self.totals.sessions_opened += shopper.sessions
+        for session in shopper.open:
+            self._due.add(session.last_ms + self.rules.gap_ms, name)
+        if self.segments is not None:
+            self.segments.follow(name, shopper)
+        self._tell_of(move)
+        if move.position >= 0:
+            self._active[name] = -1
+            if not shopper.known:
+                self.recognize(name, move.clock_ms, known=True)
+
+    def recognize(self, name: str, clock_ms: int, *, known: bool) -> None:
+        """A shopper turned out to be a user, or not to be one."""
+        shopper = self.rows[name]
+        shopper.known = known
+        self._active.setdefault(name, shopper.last_ms)
+        if self.segments is not None:
+            self.segments.ask_all(name, shopper, max(self._clock(clock_ms), shopper.last_ms))
+
+    def give_up(self, name: str, user: str) -> Shopper | None:
         """Remove a shopper whose state moves to a user's shard, with what it had added to totals."""
         shopper = self.rows.pop(name, None)
         if shopper is not None:
             self.changed.add(name)
-            self._part_with(name, shopper)
+            if name != user:
+                self._part_with(name, shopper)
             self.totals.shoppers -= 1
             self.totals.sessions_opened -= shopper.sessions
         return shopper

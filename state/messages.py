@@ -74,13 +74,19 @@ class SourceTotals(msgspec.Struct, omit_defaults=True):
     clamped: int = 0
 
 
+Named = tuple[int, str, int, int]
+"""A user whom an event of a device names: position in the batch, user, event time (ms), the watermark
+that stood when it came (ms)."""
+
+
 class Group(Message):
     """The events of one batch that one shard is to fold, without their `props`: no step reads them.
 
     `position` is each event's place in its batch; `clock` is the watermark that stood when it came
     (ms): an event older than that is late. The first group of a batch speaks for all of it: `totals`
     by partition, and `received_ms`, 8 bytes a place in the batch, when the event was received, 0 for
-    what is none. `offset` is that of each event's record, empty where they have none.
+    what is none. `offset` is that of each event's record, empty where they have none. `named` are users
+    of this shard's ids whom events of other devices name.
     """
 
     batch: BatchId
@@ -91,6 +97,7 @@ class Group(Message):
     totals: dict[str, SourceTotals] = {}
     received_ms: bytes = b""
     offset: list[int] = []
+    named: list[Named] = []
 
 
 class SourceBatch(msgspec.Struct):
@@ -104,6 +111,8 @@ class Move(msgspec.Struct, array_like=True):
     """An anonymous shopper's whole state on its way to the user it turned out to be.
 
     With it goes, as the user's, what the batch tells of it.
+    The user may be called the same: the shopper then only moves. `position` is that of the event that
+    told, -1 where none did.
     """
 
     position: int

@@ -132,7 +132,8 @@ class DevicesState(msgspec.Struct):
 
     Rows and links are in the `journal`, where there is one. `batches` is how many have come from each
     source partition: all parts of one cut agree on it. `lineage` and `gone` are those of
-    `operators.shelf`.
+    `operators.shelf`, `known` is that of `operators.identity`, `undecided_from_ms` of
+    `operators.recognizing`: an older release knew neither.
     """
 
     rows: dict[str, Shopper] = {}
@@ -144,6 +145,8 @@ class DevicesState(msgspec.Struct):
     lineage: bytes = b""
     gone: dict[str, bool] = {}
     rules: RulesState = msgspec.field(default_factory=RulesState)
+    known: dict[str, int] = {}
+    undecided_from_ms: int | None = None
 
 
 class UsersState(msgspec.Struct):
@@ -160,12 +163,15 @@ class UsersState(msgspec.Struct):
 
 
 class RowsState(msgspec.Struct):
-    """One record of a shard's journal: rows and links that are new or changed, and those that went."""
+    """One record of a shard's journal: rows, links and known users that are new or changed, and those
+    that went."""
 
     rows: dict[str, Shopper] = {}
     gone: list[str] = []
     links: dict[str, tuple[str, int]] = {}
     unlinked: list[str] = []
+    known: dict[str, int] = {}
+    unknown: list[str] = []
 
 
 class LedgerState(msgspec.Struct):

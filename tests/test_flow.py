@@ -252,7 +252,8 @@ def test_who_is_erased_is_gone_from_every_key(redis_url: str, tmp_path: Path) ->
     nobody = next(one.anonymous_id for one in SHOP if one.anonymous_id not in {*known, None})
     end_ms = SHOP[-1].event_ts - START_MS
     user, device = linked.user_id, linked.anonymous_id
-    stream = [*SHOP, event("erase", "e1", end_ms, nobody), event("erase", "e2", end_ms, device)]
+    stream = [*SHOP, event("erase", "e1", end_ms, nobody)]
+    stream.append(event("erase", "e2", end_ms, device, user))
     rows = run_flow(stream, redis_url, tmp_path)
     assert figures(rows)["erased"] == 2
     assert keys.alias_key(str(device)) not in rows

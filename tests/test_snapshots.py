@@ -107,6 +107,8 @@ SAMPLES: dict[str, Any] = {
         b"lineage.",
         {"eve": True},
         RULES_KEPT,
+        {"u": 18_518},
+        1_600_000_600_001,
     ),
     "users": UsersState(
         {"u": RULED},
@@ -118,7 +120,9 @@ SAMPLES: dict[str, Any] = {
         {"eve": True},
         RULES_KEPT,
     ),
-    "rows": RowsState({"ann": RULED}, ["bob"], {"ann": ("u", 18_518)}, ["eve"]),
+    "rows": RowsState(
+        {"ann": RULED}, ["bob"], {"ann": ("u", 18_518)}, ["eve"], {"u": 18_518}, ["zoe"]
+    ),
     "learned": LearnedState(
         vocabularies={"items": ["mug", "cup"]},
         recommender=pack_arrays({"table": np.arange(6, dtype=np.float32).reshape(2, 3)}),
@@ -150,6 +154,8 @@ SAMPLES: dict[str, Any] = {
 }
 
 
+DEVICES_V5 = msgspec.structs.replace(SAMPLES["devices"], known={}, undecided_from_ms=None)
+ROWS_V3 = msgspec.structs.replace(SAMPLES["rows"], known={}, unknown=[])
 LEDGER_V6 = LedgerState({"shop": READ}, {"users:0": TOTALS_V5}, 4, 2)
 LEDGER_V2 = LedgerState({"shop": READ}, {"users:0": TOTALS_V2}, 4, 2)
 FORMER: dict[str, Any] = {
@@ -159,14 +165,10 @@ FORMER: dict[str, Any] = {
         {"ann": SHOPPER_V3}, {"ann": ("u", 18_518)}, WATERMARKS, TOTALS_V2, HANDLE, {"shop": 3}
     ),
     "devices-v3": msgspec.structs.replace(
-        SAMPLES["devices"], rows={"ann": SHOPPER_V3}, rules=RulesState(), totals=TOTALS_V5
+        DEVICES_V5, rows={"ann": SHOPPER_V3}, rules=RulesState(), totals=TOTALS_V5
     ),
-    "devices-v4": msgspec.structs.replace(
-        SAMPLES["devices"], rows={"ann": RULED_V4}, totals=TOTALS_V5
-    ),
-    "devices-v5": msgspec.structs.replace(
-        SAMPLES["devices"], rows={"ann": RULED_V5}, totals=TOTALS_V5
-    ),
+    "devices-v4": msgspec.structs.replace(DEVICES_V5, rows={"ann": RULED_V4}, totals=TOTALS_V5),
+    "devices-v5": msgspec.structs.replace(DEVICES_V5, rows={"ann": RULED_V5}, totals=TOTALS_V5),
     "users-v1": UsersState({"u": SHOPPER_V3}, WATERMARKS, TOTALS_V2),
     "users-v2": UsersState({"u": SHOPPER_V3}, WATERMARKS, TOTALS_V2, HANDLE, {"shop": 3}),
     "users-v3": msgspec.structs.replace(
@@ -174,9 +176,9 @@ FORMER: dict[str, Any] = {
     ),
     "users-v4": msgspec.structs.replace(SAMPLES["users"], rows={"u": RULED_V4}, totals=TOTALS_V5),
     "users-v5": msgspec.structs.replace(SAMPLES["users"], rows={"u": RULED_V5}, totals=TOTALS_V5),
-    "rows-v1": msgspec.structs.replace(SAMPLES["rows"], rows={"ann": SHOPPER_V3}),
-    "rows-v2": msgspec.structs.replace(SAMPLES["rows"], rows={"ann": RULED_V4}),
-    "rows-v3": msgspec.structs.replace(SAMPLES["rows"], rows={"ann": RULED_V5}),
+    "rows-v1": msgspec.structs.replace(ROWS_V3, rows={"ann": SHOPPER_V3}),
+    "rows-v2": msgspec.structs.replace(ROWS_V3, rows={"ann": RULED_V4}),
+    "rows-v3": msgspec.structs.replace(ROWS_V3, rows={"ann": RULED_V5}),
     "learned-v1": msgspec.structs.replace(
         SAMPLES["learned"],
         figures_ms=0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from operators.readers.ecommerce import of_shop, type_of
@@ -28,11 +29,11 @@ CALLS: dict[str, EventType] = {
     "$create_alias": "identify",
     "$merge_dangerously": "identify",
 }
-_ANONYMOUS_OF = {
-    "$identify": "$anon_distinct_id",
-    "$create_alias": "alias",
-    "$merge_dangerously": "alias",
-}
+_ALIASES = frozenset({"$create_alias", "$merge_dangerously"})
+_GENERATED = re.compile(
+    r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE
+)
+"""What an id looks like that a library made up."""
 
 
 def is_capture(fields: Fields) -> bool:
@@ -75,16 +76,42 @@ def _who(name: str, fields: Fields, properties: Fields) -> tuple[str | None, str
     The browser's library says so: an anonymous `distinct_id` is the `$device_id`.
     """
     outer = fields if "distinct_id" in fields.values else properties
-    if name in _ANONYMOUS_OF:
-        return who([(properties, _ANONYMOUS_OF[name])], [(outer, "distinct_id")])
-    is_anonymous = (
+    own = (outer, "distinct_id")
+    if name == "$identify":
+        return who([(properties, "$anon_distinct_id")], [own])
+    if name in _ALIASES:
+        other = (properties, "alias")
+        return who([own], [other]) if _is_device(outer, properties) else who([other], [own])
+    is_anonymous = _is_anonymous(properties) or outer.identifier(
+        "distinct_id"
+    ) == properties.identifier("$device_id")
+    if is_anonymous:
+        return who([own], [(properties, "$user_id")])
+    return who([(properties, "$device_id")], [(properties, "$user_id"), own])
+
+
+def _is_anonymous(properties: Fields) -> bool:
+    """Whether the browser's library says that nobody has identified."""
+    return (
         properties.flag("$is_identified") is False
         or properties.flag("$process_person_profile") is False
-        or outer.identifier("distinct_id") == properties.identifier("$device_id")
     )
-    if is_anonymous:
-        return who([(outer, "distinct_id")], [(properties, "$user_id")])
-    return who([(properties, "$device_id")], [(properties, "$user_id"), (outer, "distinct_id")])
+
+
+def _is_device(outer: Fields, properties: Fields) -> bool:
+    """Whether of the two ids that an alias makes one, `distinct_id` is the device.
+
+    Servers send the user's as that, and the device's as `alias`; a browser sends its own, and with it
+    whether that is the device's. Else it is the one that a library made up, if the other is not.
+    """
+    own, other = outer.identifier("distinct_id"), properties.identifier("alias")
+    device = properties.identifier("$device_id")
+    if device in (own, other):
+        return device == own
+    if _is_anonymous(properties):
+        return True
+    generated = [_GENERATED.fullmatch(one or "") is not None for one in (own, other)]
+    return generated == [True, False] and properties.flag("$is_identified") is not True
 
 
 def _event_ms(fields: Fields, told: Told) -> int:

@@ -64,8 +64,9 @@ def event(fields: Fields, told: Told) -> Event:
         name, kind = call, CALLS[call]
     else:
         raise BadFieldError("unknown_type", "$.type", f"unknown type {call[:100]!r}")
-    anonymous = "previousId" if call == "alias" else "anonymousId"
-    anonymous_id, user_id = who([(fields, anonymous)], [(fields, "userId")])
+    # Of an alias the former id is what joins the user; where it is not told, the device's own.
+    former = [(fields, "previousId")] if call == "alias" else []
+    anonymous_id, user_id = who([*former, (fields, "anonymousId")], [(fields, "userId")])
     event_ts, received_ts = event_times(
         fields,
         original="originalTimestamp" if fields.text("originalTimestamp") else "timestamp",

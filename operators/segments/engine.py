@@ -208,8 +208,13 @@ class Engine:
         if shopper.rules is None or shopper.rules.due_ms == UNSURE:
             self.ask_all(name, shopper, now_ms)
 
-    def merge(self, name: str, shopper: Shopper, other: Shopper, clock_ms: int) -> None:
-        """Take over what rules keep of another shopper; the profiles are one already."""
+    def merge(
+        self, name: str, shopper: Shopper, other: Shopper, clock_ms: int, *, is_same: bool = False
+    ) -> None:
+        """Take over what rules keep of another shopper; the profiles are one already.
+
+        Of one of the same name all is told under that name: it is in what either was in.
+        """
         theirs, kinds = other.rules, self.rules.kinds
         now_ms = max(clock_ms, shopper.last_ms)
         state = shopper.rules
@@ -224,6 +229,8 @@ class Engine:
                     state.windows[key] = merge_window(kinds[key], own, window, now_ms)
             for feature, said in theirs.latest.items():
                 state.latest[feature] = max(said, state.latest.get(feature, said))
+            if is_same:
+                state.members = theirs.members | state.members
         self.ask_all(name, shopper, now_ms)
 
     def give_back(self, shopper: Shopper, amount: int, at_ms: int) -> None:

@@ -1,0 +1,182 @@
+"""Whose an event is, as far as one shard of devices can tell: a user's, who lives elsewhere, or its own
+anonymous shopper's.
+
+The shard of an id hears of everything that names it: events of the device, events of a user alone, and
+notes of events in which another device names it as its user (`Group.named`). So what an id is, is
+decided in one place, in whatever order it is told (`operators.identity`).
+
+An id that comes first as a user's is undecided until the watermark has passed that event: an earlier
+event of a device may still arrive. Until then its shopper lives here, with `known` set. Then it moves
+to the shard of users.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from operators.timers import Timers
+from state import keys
+from state.messages import Move
+
+if TYPE_CHECKING:
+    from operators.identity import Links
+    from operators.shelf import Shelf
+    from operators.visit import Shoppers
+    from state.events import Event
+    from state.shopper import Shopper
+
+AT_ONCE = -1
+"""The position of a move that waits for no event of the batch."""
+
+
+class Recognizing:
+    """Decides for one shard whose events are; moves shoppers who turn out to be users.
+
+    Before `undecided_from_ms` a new user id is believed at once: a release that did not write down who
+    is a user stored the state this goes on from, and of whom it had stored is heard by then.
+    """
+
+    def __init__(
+        self,
+        shoppers: Shoppers,
+        links: Links,
+        shelf: Shelf,
+        *,
+        alias_ttl_s: int,
+        undecided_from_ms: int = 0,
+    ) -> None:
+        self.undecided_from_ms = undecided_from_ms
+        self._shoppers = shoppers
+        self._links = links
+        self._shelf = shelf
+        self._alias_ttl_s = alias_ttl_s
+        self._now_ms = 0
+        self._due = Timers()
+        for name, shopper in shoppers.rows.items():
+            if shopper.known:
+                self._due.add(shopper.first_ms, name)
+
+    def begin(self, now_ms: int) -> None:
+        """Start on a batch: whoever was undecided and is a user for sure by now moves on."""
+        self._now_ms = now_ms
+        for name in sorted(self._due.due(now_ms)):
+            shopper = self._shoppers.rows.get(name)
+            if shopper is not None and shopper.known:
+                self._is_user(name, AT_ONCE, shopper.last_ms, now_ms)
+
+    def named(self, position: int, user_id: str, at_ms: int, clock_ms: int) -> None:
+        """An event of another device names an id as its user."""
+        self._is_user(user_id, position, at_ms, clock_ms)
+
+    def user_of(self, event: Event, position: int, clock_ms: int) -> str | None:
+        """The user whose event this is, or None where its own id's shopper lives here."""
+        if event.anonymous_id is None:
+            return self._alone(event, clock_ms)
+        if event.anonymous_id == event.user_id:
+            self._is_user(event.user_id, position, event.event_ts, clock_ms)
+            if self._unlink(event.anonymous_id):
+                self._shoppers.totals.identity_conflicts += 1
+            return event.user_id
+        return self._of_device(event, event.anonymous_id, position, clock_ms)
+
+    def erase(self, event: Event, position: int, clock_ms: int) -> str | None:
+        """Forget an id; the user to be erased where that is not done with.
+
+        A device alone never reaches a user: it forgets what is the device's own, and whose it is.
+        """
+        anonymous_id, user_id = event.anonymous_id, event.user_id
+        if anonymous_id is not None and user_id is not None:
+            user_id = self.user_of(event, position, clock_ms)
+            self._unlink(anonymous_id)
+            self._shelf.forget(anonymous_id, erased=True)
+            return user_id
+        name = anonymous_id or user_id
+        assert name is not None
+        shopper = self._shoppers.rows.get(name)
+        if user_id is not None and shopper is None and name not in self._links.users:
+            return user_id
+        was_linked = self._unlink(name)
+        if user_id is None and self._may_be_user(name, shopper):
+            self._shoppers.totals.accepted += 1
+            self._shoppers.totals.erased += was_linked
+            return None
+        self._shoppers.erase(name, event.event_ts)
+        self._shelf.forget(name, erased=True)
+        return None
+
+    def _may_be_user(self, name: str, shopper: Shopper | None) -> bool:
+        if shopper is not None:
+            return shopper.known
+        return name in self._links.known or self._now_ms < self.undecided_from_ms
+
+    def _alone(self, event: Event, clock_ms: int) -> str | None:
+        """Of an event without a device."""
+        name, at_ms, links = event.user_id, event.event_ts, self._links
+        assert name is not None
+        if name in links.known:
+            links.know(name, at_ms)
+            return name
+        shopper = self._shoppers.rows.get(name)
+        if shopper is None:
+            if link := links.users.get(name):
+                return link[0]
+            if self._now_ms < self.undecided_from_ms:
+                links.know(name, at_ms)
+                return name
+            self._due.add(at_ms, name)
+        elif not shopper.known and clock_ms <= at_ms < shopper.first_ms:
+            self._shoppers.recognize(name, clock_ms, known=True)
+            self._due.add(at_ms, name)
+        return None
+
+    def _of_device(self, event: Event, name: str, position: int, clock_ms: int) -> str | None:
+        """Of an event of a device, which may say whose it is."""
+        shopper, links, at_ms = self._shoppers.rows.get(name), self._links, event.event_ts
+        is_undecided = shopper is not None and shopper.known
+        if shopper is not None and is_undecided and clock_ms <= at_ms <= shopper.first_ms:
+            is_undecided = False
+            self._shoppers.recognize(name, clock_ms, known=False)
+            if link := links.users.get(name):
+                # It identified when it seemed to be a user.
+                self._shoppers.totals.identity_conflicts -= 1
+                self._move(name, link[0], position, at_ms, clock_ms)
+        known = links.resolve(event, is_user=is_undecided)
+        if known is None:
+            return None
+        if known.alias_due:
+            alias = keys.alias_key(name)
+            self._shoppers.out.writes.append(("SET", alias, known.user_id, "EX", self._alias_ttl_s))
+            self._shoppers.totals.identity_conflicts += known.conflict
+            if known.newly_linked:
+                self._move(name, known.user_id, position, at_ms, clock_ms)
+        return known.user_id
+
+    def _is_user(self, name: str, position: int, at_ms: int, clock_ms: int) -> None:
+        """An id is a user's; its shopper moves to the shard of users, if it lived here."""
+        self._links.know(name, at_ms)
+        if name in self._shoppers.rows:
+            self._give_up(name, name, position, at_ms, clock_ms)
+
+    def _move(self, name: str, user: str, position: int, at_ms: int, clock_ms: int) -> None:
+        self._give_up(name, user, position, at_ms, clock_ms)
+        # Also where nobody was: with the identification in another partition, a run that was killed may
+        # have read what came before it first, and told Redis of a shopper whom this one never knew.
+        gone = keys.profile_key, keys.session_key, keys.segments_key
+        writes = self._shoppers.out.writes
+        writes.append(("DEL", *(key(name) for key in gone), keys.top_key(name, keys.SLOT)))
+
+    def _give_up(self, name: str, user: str, position: int, at_ms: int, clock_ms: int) -> None:
+        state: Shopper | None = self._shoppers.give_up(name, user)
+        if state is not None:
+            move = Move(position, name, user, state, at_ms, clock_ms)
+            self._shoppers.hand_on(move)
+            self._shoppers.out.moves.append(move)
+            if self._shoppers.totals.evicted:
+                self._shelf.forget(name, erased=False)
+
+    def _unlink(self, name: str) -> bool:
+        """A device is nobody's from now on; whether it was somebody's."""
+        if not self._links.unlink(name):
+            return False
+        self._shoppers.out.writes.append(("DEL", keys.alias_key(name)))
+        return True
