@@ -5,12 +5,13 @@
 VENV := .venv
 BIN := $(VENV)/bin
 UV := uv==0.13.8
+AUDIT := pip-audit==2.10.1
 PYTHON_VERSION := 3.12.16
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo page screenshots test test-slow test-long lint check bench quality chaos soak lock clean
+.PHONY: help demo page screenshots test test-slow test-long lint check bench quality chaos soak audit lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name says; do \
@@ -63,6 +64,11 @@ page: $(VENV)/.dev ## the page under load: 50 open tabs for 5 minutes, a million
 
 screenshots: $(VENV)/.dev ## the pictures in docs/page anew, from the demo in a real browser
 	@$(BIN)/python -m tests.screenshots docs/page
+
+audit: $(VENV)/.dev ## the locked packages against the public vulnerability database, and their licences
+	@$(BIN)/python -m venv .cache/audit
+	@.cache/audit/bin/python -m pip --quiet --disable-pip-version-check --no-input install $(AUDIT)
+	@$(BIN)/python -m tests.dependencies .cache/audit/bin/pip-audit --write docs/dependencies.md
 
 lock: $(BIN)/python ## lock again after a change of pyproject.toml (UPGRADE=1: to the newest releases)
 	@$(PIP) install $(UV)
