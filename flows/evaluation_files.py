@@ -62,7 +62,9 @@ def _clicks(
             parsed = FORMATS[format_name](file.lines())
         else:
             now_ms = time.time_ns() // 1_000_000
-            records = READERS[format_name](file.lines(), source=file.name, now_ms=now_ms)
+            limits = settings.source.limits
+            lines = file.lines(line_bytes_max=limits.event_bytes_max + 1)
+            records = READERS[format_name](lines, source=file.name, now_ms=now_ms, limits=limits)
             parsed = from_events(records, settings.lists.weights, set_aside.add, shown)
         for click in naming(file.name, parsed):
             has_clicks = True

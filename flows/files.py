@@ -17,13 +17,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from state.errors import UserError
+from state.events import EVENT_BYTES_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from io import BufferedReader
 
 CHUNK_BYTES = 256 * 1024
-LINE_BYTES_MAX = 1024 * 1024
+LINE_BYTES_MAX = EVENT_BYTES_MAX + 1
 """The rest of a longer line is skipped: every reader rejects such a line as too large anyway."""
 
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -63,15 +64,19 @@ class LogFile:
         """How much of `bytes_total` was read."""
         return self._stored.tell() if self.bytes_total is not None else 0
 
-    def lines(self, advanced: Callable[[], None] = lambda: None) -> Iterator[bytes]:
+    def lines(
+        self, advanced: Callable[[], None] = lambda: None, *, line_bytes_max: int = LINE_BYTES_MAX
+    ) -> Iterator[bytes]:
         """Lines without their ends; `advanced` is called after every chunk.
+
+        Of a line longer than `line_bytes_max` the rest is skipped.
 
         A damaged gzip gives all whole lines before the damage, then `UserError`.
         """
         rest = b""
         for read in self._chunks():
             chunk = read
-            if len(rest) >= LINE_BYTES_MAX:
+            if len(rest) >= line_bytes_max:
                 _, end, chunk = chunk.partition(b"\n")
                 if not end:
                     continue

@@ -42,6 +42,12 @@ disable_created_metrics()
 REGISTRY = CollectorRegistry(auto_describe=True)
 
 EVENTS = Counter("penstock_events", "Events read that are events", ["type"], registry=REGISTRY)
+LEFT_OUT = Counter(
+    "penstock_left_out",
+    "Fields of accepted events that could not be read",
+    ["source", "field"],
+    registry=REGISTRY,
+)
 REJECTED = Counter("penstock_rejected", "Records set aside", ["reason"], registry=REGISTRY)
 FAULTS = Counter(
     "penstock_processing_errors",
@@ -57,6 +63,8 @@ _SUMS = {
         ("late", "Accepted events that came after the allowed lateness"),
         ("saturated", "Events after which a sum of their shopper is at the largest amount"),
         ("repeats", "Events that two shoppers had counted who turned out to be one"),
+        ("held", "Events too far ahead of the others to move the watermark"),
+        ("shortened", "Events with more items than count"),
         ("sessions_opened", "Sessions begun"),
         ("sessions_closed", "Sessions ended by the watermark"),
         ("identity_conflicts", "Devices of one user that named another"),
@@ -160,6 +168,9 @@ def learned(output: Output) -> None:
         EVENTS.labels(kind).inc(events)
     for reason, records in counted.rejected.items():
         REJECTED.labels(reason).inc(records)
+    for name, fields in counted.left_out.items():
+        source, _, field = name.rpartition(" ")
+        LEFT_OUT.labels(source, field).inc(fields)
     for name, events in counted.sums.items():
         if name in _SUMS:
             _SUMS[name].inc(events)

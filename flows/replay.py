@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 class Report(msgspec.Struct, kw_only=True):
     """What a replay did. `events` = `accepted` + all `rejected` + `duplicates`.
 
+    `left_out`: fields that could not be read, by source and name, of events that count all the same;
+    `shortened`: events with more items than count; `clamped`: events with a clock ahead of the
+    collector's; `held`: events too far ahead of those after them to move the watermark.
+
     `state_sha256` is over all that Redis holds of the contract, `facts_sha256` over sessions,
     profiles and counters, which neither batch size nor workers change.
     """
@@ -47,6 +51,10 @@ class Report(msgspec.Struct, kw_only=True):
     duplicates: int
     late: int
     by_type: dict[str, int]
+    left_out: dict[str, int]
+    shortened: int
+    clamped: int
+    held: int
     shoppers: int
     items: int
     sessions_opened: int

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
-from operators.routing import SourceClock
+from operators.routing import LOOK_AHEAD, SourceClock
 from state.errors import UserError
 from state.messages import SourceBatch
 from state.snapshots import SOURCE, SourceState
@@ -46,6 +46,7 @@ class RecordedPartition(StatefulSourcePartition[SourceBatch, bytes]):
         self._finished = state.finished
         self._clock = SourceClock(state.batches, state.watermark_ms, state.totals)
         self._records = iter(()) if self._finished else records()
+        self._ahead: list[Event | DeadLetter] = []
         # A recording cannot be entered in the middle: what was read before is read over.
         next(islice(self._records, self._offset, self._offset), None)
 
@@ -53,23 +54,26 @@ class RecordedPartition(StatefulSourcePartition[SourceBatch, bytes]):
         """The next batch; after the last one an empty one that carries the final watermark."""
         if self._finished:
             raise StopIteration
-        records: list[Event | DeadLetter] = []
+        batch_events, sessions = self._settings.source.batch_events, self._settings.sessions
         try:
-            records.extend(islice(self._records, self._settings.source.batch_events))
+            self._ahead.extend(islice(self._records, batch_events + LOOK_AHEAD - len(self._ahead)))
         except UserError as error:
             # What was read before the damage is still worth its place in the output.
             self._failed(error)
         if self._stop.is_set():
             # What was just read is read again: nothing of it went on.
             raise StopIteration
+        records, self._ahead = self._ahead[:batch_events], self._ahead[batch_events:]
         self._offset += len(records)
         self._finished = not records
         return [
             self._clock.batch(
                 records,
                 partition=self._name,
-                shards=self._settings.sessions.shards,
-                allowed_lateness_ms=self._settings.sessions.allowed_lateness_ms,
+                shards=sessions.shards,
+                allowed_lateness_ms=sessions.allowed_lateness_ms,
+                jump_ms=sessions.jump_ms,
+                following=self._ahead,
                 partitions=self._partitions,
                 last=self._finished,
             )

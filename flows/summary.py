@@ -48,12 +48,28 @@ def figures(report: Report, dead_letters: Path) -> list[str]:
         f"peak memory {report.peak_rss_mb:,.0f} MB",
         f"accepted  {report.accepted:,}, of them {report.late:,} late",
         f"rejected  {rejected:,}" + (f" ({by_type}): see {dead_letters}" if rejected else ""),
+        *_left_out(report),
         f"twice     {report.duplicates:,}, counted once",
         f"shoppers  {report.shoppers:,}, sessions {report.sessions_opened:,} "
         f"({report.sessions_closed:,} ended), items {report.items:,}",
         f"lists     {report.lists_written:,} written; "
         f"{report.segment_changes:,} times a shopper entered or left a segment",
     ]
+
+
+def _left_out(report: Report) -> list[str]:
+    """What of accepted events does not count, a line for each that there is."""
+    lines = [
+        f"left out  {count:,} of {name}: could not be read, the events count without it"
+        for name, count in report.left_out.items()
+    ]
+    if report.shortened:
+        lines.append(f"shortened {report.shortened:,} events with more items than count")
+    if report.held:
+        lines.append(
+            f"held      {report.held:,} events, so far ahead of the others that they move no clock"
+        )
+    return lines
 
 
 def summary(console: Console, report: Report, redis_url: str, dead_letters: Path) -> None:

@@ -8,14 +8,18 @@ from __future__ import annotations
 import json
 import re
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import msgspec
+from msgspec.structs import replace
 
 from operators.faults import Finding, find_faults, known_time_ms
-from operators.rules import settle
+from operators.profile import items_micros
+from operators.rules import ORDERS, settle
 from state.deadletters import DeadLetter, Fault, raw_text
-from state.events import EVENT_BYTES_MAX, PROPS_BYTES_MAX, SHOPPER_ID_CHARS_MAX, Event
+from state.events import PROPS_BYTES_MAX, SHOPPER_ID_CHARS_MAX, SHORTENED, Event
+from state.limits import DEFAULT, Limits
+from state.money import MICROS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -23,13 +27,28 @@ if TYPE_CHECKING:
 NESTING_MAX = 99
 """Levels of objects and arrays; what goes deeper is no event but an attack on the parser."""
 
+
+class Place(TypedDict):
+    """Where a record stood."""
+
+    source: str
+    partition: str
+    offset: int
+
+
 _decode = msgspec.json.Decoder(Event).decode
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 def decode(
-    raw: bytes, *, source: str, partition: str, offset: int, now_ms: int
+    raw: bytes,
+    *,
+    source: str,
+    partition: str,
+    offset: int,
+    now_ms: int,
+    limits: Limits = DEFAULT,
 ) -> Event | DeadLetter:
     """One canonical JSON record. `now_ms` is the arrival time that "too far ahead" is held against.
 
@@ -37,10 +56,11 @@ def decode(
     >>> decode(line, source="s", partition="0", offset=0, now_ms=1600000000000).user_id
     'ann'
     """
-    event = _good(raw, now_ms)
+    event = good(raw, now_ms, limits)
     if event is not None:
         return event
-    return _reject(raw, source=source, partition=partition, offset=offset, now_ms=now_ms)
+    place: Place = {"source": source, "partition": partition, "offset": offset}
+    return _reject(raw, place, now_ms, limits)
 
 
 def decode_lines(
@@ -48,11 +68,7 @@ def decode_lines(
 ) -> Iterator[Event | DeadLetter]:
     """`decode` for many records with consecutive offsets; one result a record, in order."""
     for offset, raw in enumerate(lines, first_offset):
-        event = _good(raw, now_ms)
-        if event is not None:
-            yield event
-        else:
-            yield _reject(raw, source=source, partition=partition, offset=offset, now_ms=now_ms)
+        yield decode(raw, source=source, partition=partition, offset=offset, now_ms=now_ms)
 
 
 def stable_event_id(source: str, *fields: str | bytes) -> str:
@@ -69,9 +85,10 @@ def stable_event_id(source: str, *fields: str | bytes) -> str:
     return digest.hexdigest()
 
 
-def _good(raw: bytes, now_ms: int) -> Event | None:
+def good(raw: bytes, now_ms: int, limits: Limits = DEFAULT) -> Event | None:
+    """The event of a canonical record that keeps every rule, else None."""
     size = len(raw)
-    if size > EVENT_BYTES_MAX:
+    if size > limits.event_bytes_max:
         return None
     try:
         if not raw.isascii():
@@ -79,9 +96,11 @@ def _good(raw: bytes, now_ms: int) -> Event | None:
         event = _decode(raw)
         if size > 2 * NESTING_MAX and not _is_well_sized(raw, event):
             return None
-        return event if settle(event, now_ms) else None
+        if not settle(event, now_ms):
+            return None
     except Exception:
         return None
+    return event if len(event.items) <= limits.event_items_max else shortened(event, limits)
 
 
 def _is_well_sized(raw: bytes, event: Event) -> bool:
@@ -124,15 +143,31 @@ def reject(
 
 
 def admit(
-    event: Event, raw: bytes, *, source: str, partition: str, offset: int, now_ms: int
+    event: Event,
+    raw: bytes,
+    *,
+    source: str,
+    partition: str,
+    offset: int,
+    now_ms: int,
+    limits: Limits = DEFAULT,
 ) -> Event | DeadLetter:
     """An event that a reader built from `raw`, held to the same rules as a decoded one."""
     if not _is_too_long(event) and settle(event, now_ms):
-        return event
+        return event if len(event.items) <= limits.event_items_max else shortened(event, limits)
     fields = msgspec.to_builtins(event)
     findings = find_faults(fields, now_ms) or [_unforeseen("no rule explains the rejection")]
     at_ms = known_time_ms(fields, now_ms)
     return reject(raw, findings, source=source, partition=partition, offset=offset, at_ms=at_ms)
+
+
+def shortened(event: Event, limits: Limits) -> Event:
+    """The same event with the items that count; what an order is worth stays whole."""
+    value = event.value
+    if value is None and event.type in ORDERS:
+        value = items_micros(event.items) / MICROS
+    items = event.items[: limits.event_items_max]
+    return replace(event, items=items, value=value, left_out=(*event.left_out, SHORTENED))
 
 
 def _is_too_long(event: Event) -> bool:
@@ -145,24 +180,24 @@ def _is_too_long(event: Event) -> bool:
     )
 
 
-def _reject(raw: bytes, *, source: str, partition: str, offset: int, now_ms: int) -> DeadLetter:
+def _reject(raw: bytes, place: Place, now_ms: int, limits: Limits) -> DeadLetter:
     at_ms = 0
     try:
-        findings, fields = _explain(raw, now_ms)
+        findings, fields = _explain(raw, now_ms, limits)
         at_ms = known_time_ms(fields, now_ms)
     except Exception as error:
         findings = [_unforeseen(f"{type(error).__name__}: {error}")]
-    return reject(raw, findings, source=source, partition=partition, offset=offset, at_ms=at_ms)
+    return reject(raw, findings, **place, at_ms=at_ms)
 
 
 def _unforeseen(message: str) -> Finding:
     return ("processing_error", "$", message)
 
 
-def _explain(raw: bytes, now_ms: int) -> tuple[list[Finding], dict[str, Any]]:
-    """What is wrong with a record that `_good` refused, and its fields as far as it has any."""
-    if len(raw) > EVENT_BYTES_MAX:
-        message = f"{len(raw)} bytes or more; at most {EVENT_BYTES_MAX}"
+def _explain(raw: bytes, now_ms: int, limits: Limits) -> tuple[list[Finding], dict[str, Any]]:
+    """What is wrong with a record that `good` refused, and its fields as far as it has any."""
+    if len(raw) > limits.event_bytes_max:
+        message = f"{len(raw)} bytes or more; at most {limits.event_bytes_max}"
         return [("too_large", "$", message)], {}
     try:
         text = raw.decode()

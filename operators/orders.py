@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from operators import profile
-from state.money import LARGEST, add, held, micros
+from state.money import add, held, micros
 from state.shopper import NOT_COME, Order
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def _entries(refund: bytes, event: Event) -> bytes:
     if not items:
         return _ENTRY.pack(refund, _WHOLE)
     return _ENTRY.pack(refund, _BY_ITEMS) + b"".join(
-        _ENTRY.pack(_item_mark(item.item_id), _FIRST_QUANTITY - min(item.quantity, LARGEST) + 1)
+        _ENTRY.pack(_item_mark(item.item_id), _FIRST_QUANTITY - profile.units((item,)) + 1)
         for item in items[:ITEMS_MAX]
     )
 

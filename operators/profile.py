@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import TYPE_CHECKING
 
 from state.money import add, decimal, held, micros
@@ -18,6 +19,8 @@ from state.shopper import (
 from state.times import DAY_MS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from operators.tastes import DecayedCounts
     from state.events import Event, Item
     from state.shopper import Consents, Shopper
@@ -42,12 +45,19 @@ def value_micros(event: Event) -> int:
 
 def items_micros(items: tuple[Item, ...]) -> int:
     """Price times quantity, over the items that have a price."""
-    return held(sum(micros(item.price) * item.quantity for item in items if item.price))
+    return held(sum(map(_line_micros, items)))
 
 
-def units(items: tuple[Item, ...]) -> int:
-    """How many pieces items are."""
-    return held(sum(item.quantity for item in items))
+def _line_micros(item: Item) -> int:
+    if not item.price:
+        return 0
+    amount = micros(item.price) * item.quantity
+    return amount if isinstance(amount, int) else round(amount)
+
+
+def units(items: Iterable[Item]) -> int:
+    """How many pieces items are; of goods by weight every unit that was begun: .35 kg is one."""
+    return held(sum(ceil(item.quantity) for item in items))
 
 
 def count(shopper: Shopper, session: Session | None, event: Event) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -11,15 +12,16 @@ from operators.identity import device
 from operators.rules import CLOCK_SKEW_MS
 from operators.shards import shard_of
 from state.deadletters import DeadLetter
-from state.events import NO_PROPS
+from state.events import NO_PROPS, SHORTENED, Event
 from state.messages import BatchId, Group, SourceBatch, SourceTotals
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from state.events import Event
-
 _RECEIVED_BYTES = 8
+ANY_MS = 1 << 62
+LOOK_AHEAD = 100
+"""Events after one that is far ahead which say whether time has come so far."""
 
 
 class SourceClock(msgspec.Struct):
@@ -31,6 +33,7 @@ class SourceClock(msgspec.Struct):
     batches: int = 0
     watermark_ms: int = 0
     totals: SourceTotals = msgspec.field(default_factory=SourceTotals)
+    _pending: Event | None = None
 
     def batch(
         self,
@@ -39,6 +42,8 @@ class SourceClock(msgspec.Struct):
         partition: str,
         shards: int,
         allowed_lateness_ms: int,
+        jump_ms: int | None = None,
+        following: Sequence[Event | DeadLetter] = (),
         partitions: int = 1,
         last: bool = False,
         idle_ms: int = 0,
@@ -48,14 +53,21 @@ class SourceClock(msgspec.Struct):
     ) -> SourceBatch:
         """The next batch as one group a shard, even if empty: each carries the watermark.
 
+        An event more than `jump_ms` (None: however far) ahead of all before it moves the watermark
+        only if most of those after it agree: the rest of the batch, `following` (what the source
+        knows to come next), and live, where nothing is known yet, the next batch.
+
         Where nothing has come for `idle_ms`, the partition says that it holds nothing back and that so
         much time has passed; the clock itself, which is stored, knows of events only. `origin` is what
         dead letters say of the partition, `offsets` those of the records, where it has any.
         """
-        now_ms = self.watermark_ms and self.watermark_ms + idle_ms
+        records = list(records)
+        if self._pending is not None:
+            self._settle_pending(records, allowed_lateness_ms, jump_ms or 0)
+        passed_ms = self.watermark_ms and self.watermark_ms + idle_ms
         idle = idle_ms > 0
         batch = BatchId(
-            partition, self.batches, now_ms, last, partitions, idle, live, origin=origin
+            partition, self.batches, passed_ms, last, partitions, idle, live, origin=origin
         )
         self.batches += 1
         groups = [Group(batch, n, [], [], []) for n in range(shards)]
@@ -63,7 +75,9 @@ class SourceClock(msgspec.Struct):
         rejected: list[DeadLetter] = []
         received_ms = array("q")
         totals, clock_ms, position = self.totals, self.watermark_ms, -1
-        by_type = totals.by_type
+        totals.source = origin[0] or partition
+        by_type, jump_ms = totals.by_type, ANY_MS if jump_ms is None else jump_ms
+        reach_ms = clock_ms + allowed_lateness_ms + jump_ms
         for record in records:
             position += 1
             if isinstance(record, DeadLetter):
@@ -72,6 +86,8 @@ class SourceClock(msgspec.Struct):
                 kind = record.failure_type
                 totals.rejected[kind] = totals.rejected.get(kind, 0) + 1
                 continue
+            if record.left_out:
+                record = _counted(record, totals)
             group = groups[shard_of(device(record), shards)]
             if record.props is not NO_PROPS:
                 record = msgspec.structs.replace(record, props=NO_PROPS)
@@ -99,14 +115,96 @@ class SourceClock(msgspec.Struct):
                 # Nothing is farther ahead: it was set back, or is just as far.
                 totals.clamped += seen_ms - record.received_ts >= CLOCK_SKEW_MS
                 seen_ms = record.received_ts
-            if seen_ms - allowed_lateness_ms > clock_ms:
+            if seen_ms - allowed_lateness_ms > clock_ms and (
+                seen_ms <= reach_ms
+                or self._moves(
+                    records[position : position + LOOK_AHEAD + 1], following, jump_ms, live=live
+                )
+            ):
                 clock_ms = seen_ms - allowed_lateness_ms
+                reach_ms = seen_ms + jump_ms
         totals.read += position + 1
         self.watermark_ms = clock_ms
-        told = SourceTotals(totals.read, dict(totals.rejected), dict(by_type), totals.clamped)
-        groups[0].totals = {partition: told}
+        groups[0].totals = {partition: _copy(totals)}
         groups[0].received_ms = received_ms.tobytes()
         return SourceBatch(groups, rejected)
+
+    @property
+    def has_pending(self) -> bool:
+        """Whether an event waits for others to say that time has come so far."""
+        return self._pending is not None
+
+    def _moves(
+        self,
+        records: list[Event | DeadLetter],
+        following: Sequence[Event | DeadLetter],
+        jump_ms: int,
+        *,
+        live: bool,
+    ) -> bool:
+        """Whether the first event, far ahead of all before, moves time on; live, the last one waits."""
+        event, *after = records
+        assert isinstance(event, Event)
+        agreed = _agreed(event, islice(chain(after, following), LOOK_AHEAD), jump_ms)
+        if agreed is None and live:
+            self._pending = event
+            return False
+        self.totals.held += agreed is False
+        return agreed is not False
+
+    def _settle_pending(
+        self, records: list[Event | DeadLetter], allowed_lateness_ms: int, jump_ms: int
+    ) -> None:
+        """What came after the event that waited says whether it moves time on; so does silence."""
+        assert self._pending is not None
+        event, agreed = self._pending, _agreed(self._pending, records[:LOOK_AHEAD], jump_ms)
+        if agreed is None and records:
+            return
+        self._pending = None
+        if agreed is False:
+            self.totals.held += 1
+            return
+        seen_ms = min(event.event_ts, event.received_ts)
+        self.watermark_ms = max(self.watermark_ms, seen_ms - allowed_lateness_ms)
+
+
+def _agreed(event: Event, after: Iterable[Event | DeadLetter], jump_ms: int) -> bool | None:
+    """Whether most of the events after one, and most of their shoppers, are about as late as it is.
+
+    A wrong clock is alone, however many events it sends in a row; after a pause of the whole shop all
+    agree. None where nothing comes after.
+    """
+    least_ms = min(event.event_ts, event.received_ts) - jump_ms
+    sides: tuple[set[str], set[str]] = set(), {device(event)}
+    events = [0, 1]
+    for other in after:
+        if isinstance(other, DeadLetter):
+            continue
+        side = min(other.event_ts, other.received_ts) >= least_ms
+        sides[side].add(device(other))
+        events[side] += 1
+    if events == [0, 1]:
+        return None
+    return events[1] > events[0] and len(sides[1]) > len(sides[0])
+
+
+def _counted(event: Event, totals: SourceTotals) -> Event:
+    """The event without the names of what could not be read of it, which are counted."""
+    for name in event.left_out:
+        if name == SHORTENED:
+            totals.shortened += 1
+        else:
+            totals.left_out[name] = totals.left_out.get(name, 0) + 1
+    return msgspec.structs.replace(event, left_out=())
+
+
+def _copy(totals: SourceTotals) -> SourceTotals:
+    return msgspec.structs.replace(
+        totals,
+        rejected=dict(totals.rejected),
+        by_type=dict(totals.by_type),
+        left_out=dict(totals.left_out),
+    )
 
 
 def joined(batches: Iterable[SourceBatch]) -> Iterator[Group]:

@@ -6,6 +6,7 @@ each other. Change both together.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from msgspec.structs import force_setattr
@@ -13,6 +14,8 @@ from msgspec.structs import force_setattr
 from state.events import MONEY_MAX
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from state.events import Event
 
 CLOCK_SKEW_MS = 5 * 60 * 1000
@@ -22,30 +25,43 @@ FUTURE_MS = 24 * 3600 * 1000
 EARLIEST_MS = 946_684_800_000
 """2000-01-01: what is before it is a time at 0, or seconds sent for milliseconds."""
 
-BLOCKED_IDS = frozenset(
-    [
-        "-1",
-        "anonymous",
-        "distinct_id",
-        "distinctid",
-        "email",
-        "false",
-        "guest",
-        "id",
-        "nan",
-        "nil",
-        "none",
-        "not_authenticated",
-        "null",
-        "true",
-        "undefined",
-        "unknown",
-    ]
-) | {"[object object]"}
-"""Values that stand for nobody (trimmed, any case): Segment's and PostHog's lists, and ours.
-
-Besides these every id of only zeros and dashes, and the empty one, is blocked.
+_WORDS = """
+    anon anonymous anonymous_user blank default empty email false guest id missing n.a. n/a na nan
+    nil no_id nobody none not_applicable not_authenticated not_available not_defined not_found not_set
+    null true unassigned undefined unidentified unknown unset visitor void
 """
+_OWNERS = """
+    account anonymous app_instance client cookie customer device distinct domain_user external
+    external_customer ga_client guest login member network_user previous profile session shopper user
+    user_pseudo visitor
+"""
+_OTHERS = ("-1", "[object object]", "9774d56d682e549c", "02:00:00:00:00:00", "guid", "uuid", "uid")
+"""Among them the ANDROID_ID that many phones have in common, and the address that iOS tells."""
+
+
+def _as_written() -> Iterator[str]:
+    yield from _OTHERS
+    names = [*_WORDS.split(), *(f"{owner}_id" for owner in _OWNERS.split())]
+    for name in names:
+        for separator in ("_", "-", " ", "."):
+            yield name.replace("_", separator)
+        yield name.replace("_", "")
+
+
+BLOCKED_IDS = frozenset(_as_written())
+"""Values that stand for nobody (trimmed, any case): Segment's and PostHog's lists, and ours. The name of
+the field is one, as every visitor of a shop whose tracker is set up wrongly would have it.
+
+Besides these every id of only zeros, dashes and what cannot be seen is blocked, a pair of quotes or
+brackets around nothing or around one of these, and everything with a place of a template in it that
+nobody has filled: `{{ user.id }}`, `${id}`, `%USER_ID%`.
+"""
+
+_FRAMES = "\"'`()[]{}<>$%#*|~\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u00ad\u2028\u2029"
+"""What a placeholder is put in, and what nobody sees: `(null)`, `<user_id>`."""
+_INVISIBLE = "".join(char for char in _FRAMES if not char.isascii())
+_PAIRS = frozenset(['""', "''", "``", "()", "[]", "{}", "<>", "[{}]", '"{}"', '"[]"', "{{}}"])
+_TEMPLATE = re.compile(r"\{\{.*\}\}|\$\{.*\}|#\{.*\}|<%.*%>|\{%.*%\}|\[\[.*\]\]|^%[A-Za-z_.]+%$")
 
 NEEDS_ITEMS = frozenset({"item_view", "cart_add", "cart_remove", "wishlist_add", "item"})
 """A list or an order may come without its items; these say nothing without one."""
@@ -55,13 +71,23 @@ ORDERS = frozenset({"purchase", "refund"})
 def usable_id(text: str) -> str | None:
     """The trimmed id, or None where it stands for nobody.
 
-    >>> usable_id(" ann "), usable_id("NULL"), usable_id("00-00")
-    ('ann', None, None)
+    >>> usable_id(" ann "), usable_id("NULL"), usable_id("00-00"), usable_id("{{ user.id }}")
+    ('ann', None, None, None)
     """
     trimmed = text.strip()
     if not trimmed.strip("0-") or trimmed.lower() in BLOCKED_IDS:
         return None
-    return trimmed
+    # Placeholders are framed by something, or have a brace inside: most ids need no second look.
+    if trimmed[0].isalnum() and trimmed[-1].isalnum() and "{" not in trimmed:
+        return trimmed
+    return None if _is_placeholder(trimmed) else trimmed
+
+
+def _is_placeholder(text: str) -> bool:
+    bare = text.strip(_FRAMES).strip()
+    if not bare.strip("0-"):
+        return text in _PAIRS or not text.strip(_INVISIBLE).strip("0- \"'")
+    return bare.lower() in BLOCKED_IDS or _TEMPLATE.search(text) is not None
 
 
 def settle(event: Event, now_ms: int) -> bool:

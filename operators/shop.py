@@ -131,8 +131,9 @@ class Shop:
             }
             writes.append(entry(_KEYS[unit](), unit, at_ms, over))
         counted = ledger.figures()
-        rejected = counted["rejected"]
+        rejected, left_out = counted["rejected"], counted["left_out"]
         assert isinstance(rejected, dict)
+        assert isinstance(left_out, dict)
         sums = {name: count for name, count in counted.items() if isinstance(count, int)}
         now: dict[str, str | int] = {
             **self._now(now_ms),
@@ -150,6 +151,9 @@ class Shop:
             "duplicates": sums["duplicates"],
             "clamped_clocks": ledger.clamped_clocks,
             "saturated": sums["saturated"],
+            "held": sums["held"],
+            "shortened": sums["shortened"],
+            **{f"left_out.{field}": count for field, count in left_out.items()},
             **{f"rejected.{reason}": count for reason, count in rejected.items()},
         }
         for key, fields in ((keys.shop_now_key(), now), (keys.quality_key(), quality)):

@@ -55,8 +55,14 @@ class Ledger:
         """All counts by name."""
         rejected: dict[str, int] = {}
         by_type: dict[str, int] = {}
+        left_out: dict[str, int] = {}
         for source in self._sources.values():
-            for into, counts in ((rejected, source.rejected), (by_type, source.by_type)):
+            of_source = {f"{source.source} {name}": n for name, n in source.left_out.items()}
+            for into, counts in (
+                (rejected, source.rejected),
+                (by_type, source.by_type),
+                (left_out, of_source),
+            ):
                 for name, count in counts.items():
                     into[name] = into.get(name, 0) + count
         shards = {
@@ -70,6 +76,10 @@ class Ledger:
             "events": sum(source.read for source in self._sources.values()),
             "rejected": dict(sorted(rejected.items())),
             "by_type": dict(sorted(by_type.items())),
+            "left_out": dict(sorted(left_out.items())),
+            "clamped": self.clamped_clocks,
+            "held": sum(source.held for source in self._sources.values()),
+            "shortened": sum(source.shortened for source in self._sources.values()),
             **shards,
             "lists_written": self.lists_written,
             "segment_changes": self.segment_changes,
@@ -83,10 +93,11 @@ class Ledger:
             _growth(before.sums, now.sums),
             _growth(before.rejected, now.rejected),
             _growth(before.by_type, now.by_type),
+            _growth(before.left_out, now.left_out),
         )
 
     def _counted(self) -> Counted:
-        counted = Counted({}, {}, {})
+        counted = Counted()
         for name, value in self.figures().items():
             if isinstance(value, int):
                 counted.sums[name] = value

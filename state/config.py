@@ -16,6 +16,8 @@ import msgspec
 import yaml
 
 from state.errors import UserError
+from state.events import EVENT_BYTES_MAX, EVENT_ITEMS_MAX
+from state.limits import Limits
 
 Positive = Annotated[int, msgspec.Meta(gt=0)]
 NotNegative = Annotated[int, msgspec.Meta(ge=0)]
@@ -50,6 +52,13 @@ class Source(_Section, frozen=True):
 
     batch_events: Positive = 8192
     epoch_ms: Positive = 1000
+    event_bytes_max: Positive = EVENT_BYTES_MAX
+    event_items_max: Positive = EVENT_ITEMS_MAX
+
+    @property
+    def limits(self) -> Limits:
+        """How large an event may be."""
+        return Limits(self.event_bytes_max, self.event_items_max)
 
 
 class Sessions(_Section, frozen=True):
@@ -57,6 +66,7 @@ class Sessions(_Section, frozen=True):
 
     gap_ms: Positive = 1_800_000
     allowed_lateness_ms: NotNegative = 300_000
+    jump_ms: NotNegative = 3_600_000
     shards: Positive = 64
     remembered_event_ids: Positive = 256
     remembered_orders_days: Positive = 400

@@ -55,5 +55,7 @@ def raw_text(raw: bytes) -> tuple[str, bool]:
     kept = raw[:RAW_BYTES_MAX]
     try:
         return kept.decode(), False
-    except UnicodeDecodeError:
+    except UnicodeDecodeError as error:
+        if len(kept) < len(raw) and error.end == len(kept) and error.start > len(kept) - 4:
+            return kept[: error.start].decode(), False  # the cut went through a letter
         return base64.b64encode(kept[: RAW_BYTES_MAX * 3 // 4]).decode(), True

@@ -33,7 +33,10 @@ EventType = Literal[
 """Shoppers remember a type by its place here: a new one goes last."""
 EVENT_TYPES: frozenset[str] = frozenset(get_args(EventType))
 
-EVENT_BYTES_MAX = 64 * 1024
+EVENT_BYTES_MAX = 1024 * 1024
+"""What Kafka takes by default; `source.event_bytes_max` sets another limit."""
+EVENT_ITEMS_MAX = 500
+"""As many as the largest carts take; `source.event_items_max` sets another limit."""
 PROPS_BYTES_MAX = 32 * 1024
 EVENT_ID_CHARS_MAX = 100
 SHOPPER_ID_CHARS_MAX = 128
@@ -41,21 +44,30 @@ ORDER_ID_CHARS_MAX = 128
 MONEY_MAX = 1e12
 """More than any order is worth; sums of such amounts stay exact enough and finite."""
 
+QUANTITY_MAX = 1_000_000
+
 ItemId = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+Pieces = Annotated[int, msgspec.Meta(ge=1, le=QUANTITY_MAX)]
+Weight = Annotated[float, msgspec.Meta(gt=0, le=QUANTITY_MAX)]
 Position = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
 
+SHORTENED = "items beyond the limit"
+"""Stands in `left_out` of an event that had more items than count."""
 NO_PROPS = msgspec.Raw(b"{}")
 
 
 class Item(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """One item of an event. `price` is for one piece, in the event's currency."""
+    """One item of an event. `price` is for one piece, in the event's currency.
+
+    Of goods by weight or length the quantity is a part or a number with one: .35 kg.
+    """
 
     item_id: ItemId
     category: tuple[str, ...] = ()
     brand: str | None = None
     name: str | None = None
     price: float | None = None
-    quantity: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1
+    quantity: Pieces | Weight = 1
     position: Position | None = None
     available: bool | None = None
 
@@ -104,7 +116,8 @@ class Reco(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 class Event(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One thing a shopper did. Times in ms since 1970; `value` is net merchandise value.
 
-    `received_ts` 0 on the wire means "as `event_ts`"; decoding fills it in.
+    `received_ts` 0 on the wire means "as `event_ts`"; decoding fills it in. `left_out` are the fields
+    that a reader could not read, by their names in the source; it is counted and goes no further.
     """
 
     event_id: Annotated[str, msgspec.Meta(min_length=1, max_length=EVENT_ID_CHARS_MAX)]
@@ -127,3 +140,4 @@ class Event(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     consent: Consent | None = None
     reco: Reco | None = None
     props: msgspec.Raw = NO_PROPS
+    left_out: tuple[str, ...] = ()

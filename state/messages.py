@@ -64,14 +64,20 @@ class BatchId(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False
 class SourceTotals(msgspec.Struct, omit_defaults=True):
     """What a source partition has read since the first start.
 
-    `clamped`: events whose clock was so far ahead that it was set back. Stored: what is not there is
-    as by default.
+    `clamped`: events whose clock was so far ahead that it was set back; `held`: events too far ahead of
+    those after them to move the watermark; `shortened`: events with more items than count; `left_out`:
+    how often a field could not be read, by its name in the records of `source`. Stored: what is not
+    there is as by default.
     """
 
     read: int = 0
     rejected: dict[str, int] = {}
     by_type: dict[str, int] = {}
     clamped: int = 0
+    held: int = 0
+    shortened: int = 0
+    left_out: dict[str, int] = {}
+    source: str = ""
 
 
 Named = tuple[int, str, int, int]
@@ -252,6 +258,7 @@ class Counted(msgspec.Struct, array_like=True, gc=False):
     sums: dict[str, int] = {}
     rejected: dict[str, int] = {}
     by_type: dict[str, int] = {}
+    left_out: dict[str, int] = {}
 
 
 class Branch(msgspec.Struct, array_like=True, gc=False):

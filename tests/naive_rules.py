@@ -11,6 +11,7 @@ import random
 import re
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -437,19 +438,19 @@ def asked_back(refund: Event, order: Event | None) -> int:
         return 0
     if not refund.items:
         return worth(order)
-    total, goods, pieces = 0, in_items(order), sum(item.quantity for item in order.items)
+    total, goods, pieces = 0, in_items(order), sum(ceil(item.quantity) for item in order.items)
     for item in refund.items:
         same = [one.price for one in order.items if one.item_id == item.item_id]
         costs = [round(price * 1e6) for price in same if price is not None]
         if costs and goods:
-            total += worth(order) * costs[0] * item.quantity // goods
+            total += worth(order) * costs[0] * ceil(item.quantity) // goods
         elif pieces:
-            total += worth(order) * item.quantity // pieces
+            total += worth(order) * ceil(item.quantity) // pieces
     return total
 
 
 def in_items(event: Event) -> int:
-    return sum(round((item.price or 0) * 1e6) * item.quantity for item in event.items)
+    return sum(round(round((item.price or 0) * 1e6) * item.quantity) for item in event.items)
 
 
 def consented(events: Iterable[Event]) -> str:

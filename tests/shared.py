@@ -14,7 +14,17 @@ SHARED_DATA = Path(
 
 def shared_data(name: str) -> Path:
     """The path of a shared data file; without it the test is skipped, or fails where CI demands it."""
-    path = SHARED_DATA / name
+    return _there(SHARED_DATA / name)
+
+
+def shared_case(name: str) -> Path:
+    """The input of a shared case, what a shop really sent; as `shared_data` where it is absent."""
+    folder = _there(SHARED_DATA.parent / "cases" / name)
+    (path,) = folder.glob("input.*")
+    return path
+
+
+def _there(path: Path) -> Path:
     if path.exists():
         return path
     reason = f"real data not found: {path}"

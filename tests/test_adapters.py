@@ -42,12 +42,12 @@ TEN_MS = 1_772_359_200_000
 TWELVE_MS = TEN_MS + 2 * 3_600_000
 
 
-def read(format_name: str, record: Any, **more: int) -> list[Event | DeadLetter]:
+def read(format_name: str, record: Any, **more: Any) -> list[Event | DeadLetter]:
     raw = record if isinstance(record, bytes) else json.dumps(record).encode()
     return RECORDS[format_name](raw, source="log", partition="0", offset=1, now_ms=NOW_MS, **more)
 
 
-def one(format_name: str, record: Any, **more: int) -> Event:
+def one(format_name: str, record: Any, **more: Any) -> Event:
     (event,) = read(format_name, record, **more)
     assert isinstance(event, Event), event
     return event
@@ -201,24 +201,20 @@ def test_an_order_is_worth_what_it_is_without_tax_and_shipping(
             ("bad_money", "$.properties.revenue", "not a number: 'much'"),
         ),
         (
-            {"order_id": "o", "total": 5, "tax": 6},
-            ("bad_money", "$.properties.total", "-1.0 is not between 0 and 1000000000000"),
-        ),
-        (
-            {"order_id": "o", "products": [{"product_id": "a"}, {"price": 3}]},
-            ("schema_violation", "$.properties.products[1].product_id", "an item needs an id"),
-        ),
-        (
-            {"order_id": "o", "products": [{"product_id": "a", "quantity": 0}]},
+            {"order_id": "o", "revenue": 1e13},
             (
-                "schema_violation",
-                "$.properties.products[0].quantity",
-                "0 pieces; expected a whole number of at least 1",
+                "bad_money",
+                "$.properties.revenue",
+                "10000000000000.0 is not between 0 and 1000000000000",
             ),
         ),
         (
-            {"order_id": "o", "products": "a"},
-            ("schema_violation", "$.properties.products", "expected an array of objects"),
+            {"order_id": "o", "products": [{"product_id": "a", "price": "1,234"}]},
+            ("bad_money", "$.properties.products[0].price", "not a number: '1,234'"),
+        ),
+        (
+            {"order_id": "undefined"},
+            ("empty_order_id", "$.properties.order_id", "an order needs its id"),
         ),
         (
             {"order_id": "o" * 129},
@@ -236,19 +232,19 @@ def test_what_is_wrong_with_an_order_is_told_in_the_names_of_its_source(
     ("changed", "found"),
     [
         ({"anonymousId": None}, ("no_identity", "$", "neither anonymousId nor userId")),
-        ({"anonymousId": 1.5}, ("schema_violation", "$.anonymousId", "expected text")),
+        ({"anonymousId": 1.5}, ("blocked_id", "$.anonymousId", "1.5 stands for nobody")),
         ({"type": "dance"}, ("unknown_type", "$.type", "unknown type 'dance'")),
         ({"event": ""}, ("schema_violation", "$.event", "a track needs the event's name")),
         (
-            {"originalTimestamp": "soon"},
+            {"originalTimestamp": "soon", "sentAt": None, "receivedAt": None},
             ("bad_timestamp", "$.originalTimestamp", "not a date and time: 'soon'"),
         ),
         (
-            {"receivedAt": "2126-03-01T10:00:00Z"},
+            {"originalTimestamp": None, "sentAt": None, "receivedAt": "2126-03-01T10:00:00Z"},
             ("bad_timestamp", "$.receivedAt", "more than 24 h ahead of the clock"),
         ),
         (
-            {"originalTimestamp": "1970-01-01T00:00:00Z"},
+            {"originalTimestamp": "1970-01-01T00:00:00Z", "sentAt": "", "receivedAt": False},
             ("bad_timestamp", "$.originalTimestamp", "before 2000"),
         ),
     ],

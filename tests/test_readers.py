@@ -15,6 +15,7 @@ from operators.readers.records import RECORDS
 from state.deadletters import DeadLetter
 from state.errors import UserError
 from state.events import Event, Item
+from state.limits import Limits
 from tests.shared import shared_data
 
 if TYPE_CHECKING:
@@ -257,9 +258,9 @@ def test_a_stray_quote_costs_its_own_row_only(gap: int) -> None:
 
 
 def test_rows_that_are_too_long_or_not_text_are_set_aside() -> None:
-    records = read("retailrocket", RETAILROCKET, "x" * 70_000, b"\xff,1,view,3,", "")
+    records = read("retailrocket", RETAILROCKET, "x" * (2**20 + 1), b"\xff,1,view,3,", "")
     assert faults(records) == [
-        (2, "too_large", "$", "a row of more than 65536 bytes"),
+        (2, "too_large", "$", "a row of more than 1048576 bytes"),
         (3, "schema_violation", "$", "not UTF-8: invalid start byte"),
         (4, "schema_violation", "$", "expected 5 columns, found 1"),
     ]
@@ -303,14 +304,16 @@ def test_an_endless_order_is_cut_before_it_fills_the_memory() -> None:
         while True:
             yield row
 
-    first = next(READERS["retailrocket"](endless(), source="log", now_ms=NOW_MS))
+    limits = Limits(event_items_max=20_000)
+    first = next(READERS["retailrocket"](endless(), source="log", now_ms=NOW_MS, limits=limits))
     assert isinstance(first, Event)
     assert len(first.items) == 10_000
 
 
 def real(format_name: str, name: str) -> list[Event | DeadLetter]:
+    limits = Limits(event_items_max=20_000)
     with gzip.open(shared_data(name)) as lines:
-        return list(READERS[format_name](lines, source=name, now_ms=NOW_MS))
+        return list(READERS[format_name](lines, source=name, now_ms=NOW_MS, limits=limits))
 
 
 def rows(records: list[Event | DeadLetter]) -> int:

@@ -34,7 +34,7 @@ from operators.evaluation.protocols import (
 )
 from operators.evaluation.reference import REFERENCES, Reference
 from operators.evaluation.shown import ShownLog
-from operators.readers import READERS
+from operators.readers import FORMATS as LOGS
 from operators.recommend import Recommender
 from state import config
 from state.errors import UserError
@@ -63,7 +63,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     add = parser.add_argument
     add("file", metavar="FILE", help="the recorded file: plain, .gz, or - for standard input")
-    add("--format", required=True, choices=[*READERS, *FORMATS], help="what FILE holds")
+    add("--format", required=True, choices=[*LOGS, *FORMATS], help="what FILE holds")
     add("--protocol", choices=PROTOCOLS, default="prequential")
     add("--cases", metavar="FILE", help="split: what to score, a case a line: PREFIX<TAB>TARGET")
     add(

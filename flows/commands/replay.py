@@ -21,7 +21,7 @@ from flows.resuming import check_same_replay
 from flows.sources import RecordedSource
 from flows.stopping import stop_on_signal
 from flows.summary import summary, unaccounted, write_report
-from operators.readers import READERS, UNORDERED
+from operators.readers import FORMATS, READERS, UNORDERED
 from operators.readers.orders import join_orders
 from serving.reader import Storefront
 from state.errors import UserError
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from state.config import Settings
     from state.deadletters import DeadLetter
+    from state.limits import Limits
 
 STANDARD_INPUT = "-"
 ORDER_MS = 60_000
@@ -52,7 +53,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     add = parser.add_argument
     add("file", metavar="FILE", help="the recorded file: plain, .gz, or - for standard input")
-    add("--format", required=True, choices=READERS, help="what FILE holds")
+    add("--format", required=True, choices=FORMATS, help="what FILE holds")
     add("--report", metavar="FILE", type=Path, help="write the figures as JSON")
     add(
         "--recovery",
@@ -90,7 +91,10 @@ def run(args: argparse.Namespace) -> int:
             print(f"goes on with the replay of {log.name}")
         else:
             _warn_of_old_results(url, settings)
-        with stop_on_signal() as stop, closing(_records(log, args.format, stop)) as records:
+        with (
+            stop_on_signal() as stop,
+            closing(_records(log, args.format, settings.source.limits, stop)) as records,
+        ):
             source = RecordedSource({Path(log.name).name: lambda: records}, settings, stop)
             run_source(
                 source,
@@ -153,22 +157,28 @@ def _dead_letters_beside(file: str) -> Path:
 
 
 def _records(
-    log: LogFile, format_name: str, stop: Flag
+    log: LogFile, format_name: str, limits: Limits, stop: Flag
 ) -> Generator[Event | DeadLetter, None, None]:
     """What the file holds, in an order that can be replayed, with a bar on the terminal."""
     if format_name in UNORDERED:
-        return _sorted(_read(log, format_name, stop))
-    return _read(log, format_name, stop)
+        return _sorted(_read(log, format_name, limits, stop), limits)
+    return _read(log, format_name, limits, stop)
 
 
-def _read(log: LogFile, format_name: str, stop: Flag) -> Generator[Event | DeadLetter, None, None]:
+def _read(
+    log: LogFile, format_name: str, limits: Limits, stop: Flag
+) -> Generator[Event | DeadLetter, None, None]:
     now_ms = time.time_ns() // 1_000_000
     with progress_bar(log) as advanced:
-        lines = takewhile(lambda _: not stop.is_set(), log.lines(advanced))
-        yield from READERS[format_name](lines, source=log.name, now_ms=now_ms)
+        # One byte more than an event may have tells that it has more.
+        lines = log.lines(advanced, line_bytes_max=limits.event_bytes_max + 1)
+        lines = takewhile(lambda _: not stop.is_set(), lines)
+        yield from READERS[format_name](lines, source=log.name, now_ms=now_ms, limits=limits)
 
 
-def _sorted(records: Iterator[Event | DeadLetter]) -> Generator[Event | DeadLetter, None, None]:
+def _sorted(
+    records: Iterator[Event | DeadLetter], limits: Limits
+) -> Generator[Event | DeadLetter, None, None]:
     """By time, with a second bar: the first one has ended when the first event comes.
 
     An order comes up to `ORDER_MS` after its time, which is far within the lateness that is allowed.
@@ -181,7 +191,7 @@ def _sorted(records: Iterator[Event | DeadLetter]) -> Generator[Event | DeadLett
             events += isinstance(record, Event)
             yield record
 
-    in_order = join_orders(in_time_order(counted()), hold_ms=ORDER_MS)
+    in_order = join_orders(in_time_order(counted()), hold_ms=ORDER_MS, limits=limits)
     for record in in_order:
         yield record
         if isinstance(record, Event):

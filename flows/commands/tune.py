@@ -21,7 +21,7 @@ from operators.evaluation.formats import FORMATS
 from operators.evaluation.product import Product
 from operators.evaluation.protocols import AGAINST, BLEND, Rules, prequential
 from operators.evaluation.space import EVENT_TYPES, SPACE
-from operators.readers import READERS
+from operators.readers import FORMATS as LOGS
 from operators.recommend import Recommender
 from state import config
 from state.config import Weights
@@ -62,7 +62,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     add = parser.add_argument
     add("file", metavar="FILE", help="the recorded file: plain or .gz")
-    add("--format", required=True, choices=[*READERS, *FORMATS], help="what FILE holds")
+    add("--format", required=True, choices=[*LOGS, *FORMATS], help="what FILE holds")
     add("--trials", type=int, default=40, help="settings to try (default 40)")
     add("--minutes", type=float, help="stop trying after so many minutes")
     add("--metric", choices=["hr", "mrr"], default="mrr", help="what to search for (default mrr)")
@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     as_read = msgspec.structs.replace(
         present, lists=msgspec.structs.replace(present.lists, weights=CODED)
     )
-    is_log = args.format in READERS
+    is_log = args.format in LOGS
     clicks = read_clicks([args.file], args.format, as_read if is_log else present)
     keys = _searched(clicks, is_log=is_log)
     evaluation = Evaluation(args, clicks, is_log=is_log)

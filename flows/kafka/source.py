@@ -100,12 +100,14 @@ class KafkaPartition(StatefulSourcePartition[SourceBatch, bytes]):
             self._quiet_since_s, self._quiet_ms = time.monotonic(), 0
         self._told_ms = self._clock.watermark_ms
         events, offsets = self._events(records)
+        sessions = self._source.settings.sessions
         return [
             self._clock.batch(
                 events,
                 partition=self._name,
-                shards=self._source.settings.sessions.shards,
-                allowed_lateness_ms=self._source.settings.sessions.allowed_lateness_ms,
+                shards=sessions.shards,
+                allowed_lateness_ms=sessions.allowed_lateness_ms,
+                jump_ms=sessions.jump_ms,
                 partitions=self._partitions,
                 idle_ms=idle_ms,
                 live=True,
@@ -117,7 +119,8 @@ class KafkaPartition(StatefulSourcePartition[SourceBatch, bytes]):
     def _owes_a_watermark(self) -> bool:
         """Whether the last records moved the watermark and no batch came after them to say so."""
         quiet_s = time.monotonic() - self._quiet_since_s
-        return self._told_ms < self._clock.watermark_ms and quiet_s >= TELL_S
+        is_behind = self._told_ms < self._clock.watermark_ms or self._clock.has_pending
+        return is_behind and quiet_s >= TELL_S
 
     def _idle_ms(self) -> int:
         """How long nothing has come, where that has to be told again, else 0.
@@ -159,6 +162,7 @@ class KafkaPartition(StatefulSourcePartition[SourceBatch, bytes]):
                 offset=record.offset,
                 now_ms=at_ms,
                 received_ms=at_ms,
+                limits=self._source.settings.source.limits,
             )
             events += told
             offsets += [record.offset] * len(told)

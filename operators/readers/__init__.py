@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from operators.readers import online_retail, penstock, rees46, retailrocket, yoochoose
-from operators.readers.records import RECORDS, lines_of
+from operators.readers import online_retail, rees46, retailrocket, yoochoose
+from operators.readers.records import ALSO_CALLED, RECORDS, Named, canonical_lines, lines_of
+from state.limits import DEFAULT, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -22,24 +23,29 @@ class Reader(Protocol):
     """Lines, without or with their line ends, to one result for each event or bad record.
 
     Promises: lazy and in constant memory; the same lines give the same results; no exception but
-    `UserError` where the lines are of another format. `source` goes into dead letters, `now_ms` is
-    what "too far in the future" is held against.
+    `UserError` where the lines are of another format. A byte order mark is no fault. `source` goes into
+    dead letters, `now_ms` is what "too far in the future" is held against.
     """
 
     def __call__(
-        self, lines: Iterable[bytes], *, source: str, now_ms: int
+        self, lines: Iterable[bytes], *, source: str, now_ms: int, limits: Limits = DEFAULT
     ) -> Iterator[Event | DeadLetter]:
         """Read all lines."""
 
 
-READERS: dict[str, Reader] = {
-    **{name: lines_of(events_of) for name, events_of in RECORDS.items()},
-    "penstock": penstock.read,
-    "rees46": rees46.read,
-    "retailrocket": retailrocket.read,
-    "yoochoose": yoochoose.read,
-    "online-retail": online_retail.read,
-}
+READERS: dict[str, Reader] = Named(
+    {
+        **{name: lines_of(events_of) for name, events_of in RECORDS.items()},
+        "penstock": canonical_lines,
+        "rees46": rees46.read,
+        "retailrocket": retailrocket.read,
+        "yoochoose": yoochoose.read,
+        "online-retail": online_retail.read,
+    }
+)
+
+FORMATS = (*READERS, *ALSO_CALLED)
+"""All names that a person may give."""
 
 UNORDERED = frozenset({"retailrocket", "yoochoose"})
 """Formats whose published files do not go by time: sort their events before replaying them."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from operators.readers.fields import item, plain, upper
+from operators.readers.fields import plain, upper
+from operators.readers.lines import Lines, Names, read_lines, told_worth
+from operators.rules import ORDERS
 from state.events import EventType, Reco
 
 if TYPE_CHECKING:
     from operators.readers.fields import Fields
-    from state.events import Item
 
 TRACKED: dict[str, EventType] = {
     "products searched": "search",
@@ -43,13 +44,11 @@ RECOMMENDED: dict[str, EventType] = {
 }
 """What they are where `properties.reco` says that the list is a recommendation."""
 
-COUNTED = frozenset({"cart_add", "cart_remove", "purchase", "refund"})
-"""Events whose items come in pieces; elsewhere a quantity says nothing."""
 OF_ONE_ITEM = frozenset({"item_view", "cart_add", "cart_remove", "wishlist_add", "reco_click"})
 """Events whose item stands in the properties themselves."""
 
-_IDS = ("product_id", "id", "sku")
-"""Of v2, of v1, and what is left where neither is sent."""
+_LINE = Names(ids=("product_id", "id", "sku"))
+"""Ids of v2, of v1, and what is left where neither is sent."""
 
 
 def type_of(name: str, properties: Fields) -> EventType:
@@ -64,11 +63,12 @@ def of_shop(kind: EventType, properties: Fields) -> dict[str, Any]:
     """What the properties tell, as fields of the event."""
     if kind == "custom":
         return {}
-    is_order, is_list = kind in ("purchase", "refund"), kind in ("list_view", "reco_view")
+    is_order, is_list = kind in ORDERS, kind in ("list_view", "reco_view")
+    lines = _lines(kind, properties)
     return {
-        "items": _items(kind, properties),
+        "items": lines.items,
         "order_id": properties.order_id("order_id", needed=is_order),
-        "value": _net_value(properties) if is_order else None,
+        "value": _net_value(kind, properties, lines) if is_order else None,
         "currency": upper(properties.text("currency")),
         "query": properties.text("query") if kind == "search" else None,
         "list_id": properties.text("list_id", "category") if is_list else None,
@@ -77,33 +77,23 @@ def of_shop(kind: EventType, properties: Fields) -> dict[str, Any]:
     }
 
 
-def _items(kind: EventType, properties: Fields) -> tuple[Item, ...]:
+def _lines(kind: EventType, properties: Fields) -> Lines:
     products = properties.many("products")
     if not products and kind in OF_ONE_ITEM:
         products = [properties]
-    return tuple(
-        item(
-            product,
-            _IDS,
-            category=["category"],
-            brand="brand",
-            name="name",
-            price="price",
-            position="position",
-            counted=kind in COUNTED,
-        )
-        for product in products
-    )
+    return read_lines(kind, products, _LINE, properties.at("products"))
 
 
-def _net_value(properties: Fields) -> float | None:
+def _net_value(kind: EventType, properties: Fields, lines: Lines) -> float | None:
     """`revenue` and `subtotal` are without tax and shipping, `total` is with both."""
-    for name in ("revenue", "subtotal"):
-        if (found := properties.money(name)) is not None:
-            return found
-    if (found := properties.net("total", "tax", "shipping")) is not None:
-        return found
-    return properties.money("value")
+    is_refund = kind == "refund"
+    told = told_worth(
+        lambda: properties.worth("revenue", is_refund=is_refund),
+        lambda: properties.worth("subtotal", is_refund=is_refund),
+        lambda: properties.net("total", "tax", "shipping", is_refund=is_refund),
+        lambda: properties.worth("value", is_refund=is_refund),
+    )
+    return lines.order_value(told, is_refund=is_refund)
 
 
 def _reco(reco: Fields) -> Reco | None:

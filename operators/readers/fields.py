@@ -1,58 +1,35 @@
 """A JSON object as its sender laid it out, read field by field; what is wrong names its place.
 
-What an event stands on (ids, times, money, items) is strict: a wrong value is a `BadFieldError`. What
-only surrounds it (names, pages, campaigns) is lenient: a wrong value is as if it were not there.
+An order is never lost for a side detail: what cannot be read of a field is as if it were not there,
+and is noted (`left_out`), so that it is counted by field. Only what an event cannot do without
+(who, when, which order, what it is worth) is a `BadFieldError`.
 """
 
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
-from math import isfinite
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from operators.decode import stable_event_id
-from operators.rules import CLOCK_SKEW_MS, EARLIEST_MS, FUTURE_MS, usable_id
-from state.events import (
-    EVENT_ID_CHARS_MAX,
-    MONEY_MAX,
-    SHOPPER_ID_CHARS_MAX,
-    Campaign,
-    Item,
-    Page,
-)
+from operators.readers.numbers import read_number
+from operators.readers.times import number_ms, text_ms
+from operators.rules import EARLIEST_MS, FUTURE_MS, usable_id
+from state.events import MONEY_MAX, ORDER_ID_CHARS_MAX, SHOPPER_ID_CHARS_MAX
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from state.deadletters import FailureType
 
-PIECES_MAX = 1_000_000
 POSITION_MAX = 1_000_000
-NAME_CHARS_MAX = 200
+WHOLE_MAX = 2**53
+"""A number with a decimal point up to here is the whole number it says."""
 NOT_SET = frozenset({"", "(not set)", "(none)", "(direct)", "$direct"})
 """What stands for nothing in a text, besides null."""
-
-PURPOSES = {
-    "analytics": "analytics",
-    "performance": "analytics",
-    "statistics": "analytics",
-    "c0002": "analytics",
-    "personalization": "personalization",
-    "functional": "personalization",
-    "preferences": "personalization",
-    "c0003": "personalization",
-    "advertising": "ads",
-    "marketing": "ads",
-    "targeting": "ads",
-    "c0004": "ads",
-}
-"""Consent categories by name: a shop names its own, these are what consent tools begin with."""
+ANSWERS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 _CATEGORY_PARTS = re.compile(r"[/>]")
 _SPACES = re.compile(r"[\W_]+")
+_PLACES = re.compile(r"\[\d+\]")
+_DAMAGED = "\ufffd"
+"""Stands where a part of a text was lost: of an id nobody knows then which it was."""
 
 
 class BadFieldError(Exception):
@@ -64,187 +41,232 @@ class BadFieldError(Exception):
 
 
 class Fields:
-    """An object of a record and its path in it; an empty one where there is no such object."""
+    """An object of a record and its path in it; an empty one where there is no such object.
 
-    __slots__ = ("path", "values")
+    `left_out` are the paths of what could not be read, without places in arrays; all objects of a
+    record share it.
+    """
 
-    def __init__(self, values: object, path: str = "$") -> None:
+    __slots__ = ("left_out", "path", "values")
+
+    def __init__(
+        self, values: object, path: str = "$", left_out: dict[str, None] | None = None
+    ) -> None:
         self.values: dict[str, Any] = values if isinstance(values, dict) else {}
         self.path = path
+        self.left_out: dict[str, None] = {} if left_out is None else left_out
 
     def at(self, name: str) -> str:
         """The path of a field."""
         return f"{self.path}.{name}"
 
+    def leave_out(self, name: str) -> None:
+        """Note that a field, or one of an array, cannot be read."""
+        self.left_out[_PLACES.sub("[]", self.at(name))] = None
+
+    def has(self, name: str) -> bool:
+        """Whether something stands there: what PHP and forms send for nothing is nothing."""
+        value = self.values.get(name)
+        return bool(value) or type(value) in (int, float)
+
     def inner(self, name: str) -> Fields:
         """An object inside."""
-        return Fields(self.values.get(name), f"{self.path}.{name}")
+        if self.has(name) and not isinstance(self.values[name], dict):
+            self.leave_out(name)
+        return Fields(self.values.get(name), f"{self.path}.{name}", self.left_out)
 
     def first(self, name: str) -> Fields:
         """The first object of an array inside."""
-        found = self.values.get(name)
-        inside = found[0] if isinstance(found, list) and found else None
-        return Fields(inside, f"{self.path}.{name}[0]")
+        return next(iter(self.many(name)), Fields(None, f"{self.path}.{name}[0]", self.left_out))
 
     def many(self, name: str) -> list[Fields]:
-        """The objects of an array inside; none where it is absent or null."""
+        """The objects of an array inside; none where it is absent or null.
+
+        An array that came as an object is read too: with numbers for names, as PHP sends one with
+        gaps, or the only element of it.
+        """
         found = self.values.get(name)
-        if found is None:
-            return []
+        if isinstance(found, dict) and found:
+            is_array = all(key.isdigit() for key in found)
+            found = list(found.values()) if is_array else [found]
         if not isinstance(found, list):
-            raise BadFieldError("schema_violation", self.at(name), "expected an array of objects")
+            if self.has(name):
+                self.leave_out(name)
+            return []
+        inside = []
         for n, one in enumerate(found):
-            if not isinstance(one, dict):
-                raise BadFieldError(
-                    "schema_violation", f"{self.at(name)}[{n}]", "expected an object"
-                )
-        return [Fields(one, f"{self.at(name)}[{n}]") for n, one in enumerate(found)]
+            if isinstance(one, dict):
+                inside.append(Fields(one, f"{self.at(name)}[{n}]", self.left_out))
+            else:
+                self.leave_out(f"{name}[{n}]")
+        return inside
 
     def text(self, *names: str) -> str | None:
         """The first of these that says something."""
         for name in names:
-            value = self.values.get(name)
-            if type(value) is int:
-                return str(value)
-            if isinstance(value, str) and (trimmed := value.strip()) not in NOT_SET:
+            if not self.has(name):
+                continue
+            value = self.values[name]
+            if (number := _number_text(value)) is not None:
+                return number
+            if not isinstance(value, str):
+                self.leave_out(name)
+            elif (trimmed := value.strip()) not in NOT_SET:
                 return trimmed
         return None
 
     def flag(self, name: str) -> bool | None:
-        """A boolean."""
+        """A boolean, or a word or number for one."""
         value = self.values.get(name)
-        return value if isinstance(value, bool) else None
+        found = ANSWERS.get(str(value).strip().lower())
+        if found is None and self.has(name):
+            self.leave_out(name)
+        return found
 
-    def identifier(self, name: str) -> str | None:
-        """An id, text or a whole number; None where it is absent, null or says nothing."""
-        value = self.values.get(name)
-        if value is None:
+    def identifier(self, name: str, *, of_person: bool = False) -> str | None:
+        """An id, text or a whole number; None where it is absent, says nothing or cannot be one.
+
+        Of a person a number with a decimal point is none: it may have lost digits, and to be taken
+        for somebody else is worse than to be nobody.
+        """
+        if not self.has(name):
             return None
-        if type(value) is int:
-            value = str(value)
-        if not isinstance(value, str):
-            raise BadFieldError("schema_violation", self.at(name), "expected text")
-        if len(value) > SHOPPER_ID_CHARS_MAX:
-            message = f"{len(value)} characters; at most {SHOPPER_ID_CHARS_MAX}"
-            raise BadFieldError("schema_violation", self.at(name), message)
-        trimmed = value.strip()
-        return None if trimmed in NOT_SET else trimmed
+        value = self.values[name]
+        is_whole = type(value) is int or (
+            not of_person and isinstance(value, float) and value.is_integer()
+        )
+        found = value.strip() if isinstance(value, str) else _number_text(value)
+        if found is None or not (isinstance(value, str) or is_whole) or _DAMAGED in found:
+            self.leave_out(name)
+            return None
+        return None if found in NOT_SET else found
 
     def order_id(self, name: str, *, needed: bool) -> str | None:
         """The id of an order; where it is `needed`, it must say something."""
         found = self.identifier(name)
+        if found is not None and len(found) > ORDER_ID_CHARS_MAX:
+            message = f"{len(found)} characters; at most {ORDER_ID_CHARS_MAX}"
+            if needed:
+                raise BadFieldError("schema_violation", self.at(name), message)
+            self.leave_out(name)
+            return None
+        if found is not None and usable_id(found) is None:
+            found = None
         if found is None and needed:
             raise BadFieldError("empty_order_id", self.at(name), "an order needs its id")
         return found
 
+    def item_id(self, *names: str) -> str | None:
+        """The first of these ids that an item can have."""
+        for name in names:
+            found = self.identifier(name)
+            if found is not None and len(found) <= SHOPPER_ID_CHARS_MAX:
+                return found
+            if found is not None:
+                self.leave_out(name)
+        return None
+
     def number(self, name: str) -> float | None:
-        """A finite number, or text of one; None where it is absent, null or empty."""
-        value = self.values.get(name)
-        if value is None or value == "":
+        """A finite number, or text that can mean one only; None where it is absent or empty."""
+        if not self.has(name):
             return None
-        try:
-            if isinstance(value, bool):
-                raise ValueError
-            found = float(value)
-            if not isfinite(found):
-                raise ValueError
-        except (TypeError, ValueError, OverflowError):
-            raise BadFieldError(
-                "bad_money", self.at(name), f"not a number: {value!r:.40}"
-            ) from None
+        found = read_number(self.values[name])
+        if found is None:
+            message = f"not a number: {self.values[name]!r:.40}"
+            raise BadFieldError("bad_money", self.at(name), message)
         return found
 
-    def money(self, name: str) -> float | None:
-        """An amount of money, not negative."""
-        found = self.number(name)
-        return None if found is None else in_range(found, self.at(name))
+    def worth(self, name: str, *, is_refund: bool = False) -> float | None:
+        """What an order is worth, or what is given back; None where it is not told.
 
-    def net(self, gross: str, *included: str) -> float | None:
-        """An amount less what is included in it (tax, shipping); None without the amount."""
-        found = self.money(gross)
+        Less than nothing is nothing, but a refund told as a loss is a refund.
+        """
+        found = self.number(name)
+        return None if found is None else self._not_below_nothing(name, found, is_refund)
+
+    def net(self, gross: str, *included: str, is_refund: bool = False) -> float | None:
+        """The same of an amount less what is included in it (tax, shipping)."""
+        found = self.number(gross)
         if found is None:
             return None
-        rest = found - sum(self.money(name) or 0.0 for name in included)
-        return in_range(round(rest, 6), self.at(gross))
+        rest = found - sum(self._readable(name) for name in included)
+        return self._not_below_nothing(gross, round(rest, 6), is_refund)
 
-    def pieces(self, name: str) -> int:
-        """How many; 1 where it is not told."""
-        value = self.values.get(name)
-        if value is None or value == "":
-            return 1
+    def _not_below_nothing(self, name: str, amount: float, is_refund: bool) -> float:
+        if amount < 0:
+            self.leave_out(name)
+            amount = -amount if is_refund else 0.0
+        return in_range(amount, self.at(name))
+
+    def _readable(self, name: str) -> float:
+        """A number, 0 where it cannot be read."""
         try:
-            found = float(value)
-        except (TypeError, ValueError, OverflowError):
-            found = 0.0
-        if isinstance(value, bool) or not 1 <= found <= PIECES_MAX or found != int(found):
-            message = f"{value!r:.40} pieces; expected a whole number of at least 1"
-            raise BadFieldError("schema_violation", self.at(name), message)
-        return int(found)
+            return self.number(name) or 0.0
+        except BadFieldError:
+            self.leave_out(name)
+            return 0.0
 
     def position(self, name: str) -> int | None:
         """A place in a list."""
-        value = self.values.get(name)
-        try:
-            found = int(value) if isinstance(value, int | float | str) else -1
-        except (ValueError, OverflowError):
+        if not self.has(name):
             return None
-        return found if 0 <= found <= POSITION_MAX else None
+        found = read_number(self.values[name])
+        if found is None or not 0 <= found <= POSITION_MAX:
+            # `(not set)` of an export is no mistake of a sender.
+            if self.values[name] not in NOT_SET:
+                self.leave_out(name)
+            return None
+        return int(found)
 
     def category(self, *names: str) -> tuple[str, ...]:
         """A category as a path: `Home/Kitchen`, `Home > Kitchen`, an array, or a field each part."""
         parts: list[str] = []
         for name in names:
-            value = self.values.get(name)
-            if value is None:
+            if not self.has(name):
                 continue
-            texts = value if isinstance(value, list) else [value]
-            for text in texts:
-                if isinstance(text, str):
+            value = self.values[name]
+            for one in value if isinstance(value, list) else [value]:
+                text = one if isinstance(one, str) else _number_text(one)
+                if text is None:
+                    self.leave_out(name)
+                else:
                     parts += (part.strip() for part in _CATEGORY_PARTS.split(text))
         return tuple(part for part in parts if part not in NOT_SET)
 
     def iso_ms(self, name: str) -> int | None:
-        """A date and time as ISO text, UTC unless it says otherwise, in ms since 1970."""
-        value = self.values.get(name)
-        if value is None or value == "":
+        """A date and time, UTC unless it says otherwise, in ms since 1970."""
+        if not self.has(name):
             return None
-        try:
-            at = datetime.fromisoformat(value)
-            return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
-        except (TypeError, ValueError, OverflowError):
-            raise BadFieldError(
-                "bad_timestamp", self.at(name), f"not a date and time: {value!r:.40}"
-            ) from None
+        value = self.values[name]
+        found = text_ms(value) if isinstance(value, str) else None
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            found = number_ms(value)
+        if found is None:
+            message = f"not a date and time: {value!r:.40}"
+            raise BadFieldError("bad_timestamp", self.at(name), message)
+        return found
 
     def micros_ms(self, name: str) -> int | None:
         """Microseconds since 1970, a whole number or text of one, in ms."""
-        value = self.values.get(name)
-        if value is None or value == "":
+        if not self.has(name):
             return None
+        value = self.values[name]
         try:
             if isinstance(value, bool):
                 raise ValueError
             return int(value) // 1000
         except (TypeError, ValueError, OverflowError):
-            raise BadFieldError(
-                "bad_timestamp", self.at(name), f"not a whole number of microseconds: {value!r:.40}"
-            ) from None
+            message = f"not a whole number of microseconds: {value!r:.40}"
+            raise BadFieldError("bad_timestamp", self.at(name), message) from None
 
 
-class Told(NamedTuple):
-    """What is known of an event besides its own fields: an id for it if it has none, the clock, and
-    when its record came in (0: not known). Times in ms."""
-
-    event_id: str
-    now_ms: int
-    received_ms: int
-
-    def id_of(self, fields: Fields, *names: str) -> str:
-        """The first of these ids that is there, else a stable one."""
-        for name in names:
-            if (found := fields.text(name)) is not None:
-                return found if len(found) <= EVENT_ID_CHARS_MAX else stable_event_id(name, found)
-        return self.event_id
+def _number_text(value: object) -> str | None:
+    """A number as text, a whole one without its decimal point; None where it is no number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if isinstance(value, float) and value.is_integer() and abs(value) <= WHOLE_MAX:
+        value = int(value)
+    return str(value)
 
 
 def in_range(amount: float, path: str) -> float:
@@ -253,41 +275,6 @@ def in_range(amount: float, path: str) -> float:
         message = f"{amount!r:.40} is not between 0 and {MONEY_MAX:.0f}"
         raise BadFieldError("bad_money", path, message)
     return amount
-
-
-def plain(text: str) -> str:
-    """A name without regard to case and separators.
-
-    >>> plain("Product Viewed"), plain("product_viewed"), plain("$pageview")
-    ('product viewed', 'product viewed', 'pageview')
-    """
-    return _SPACES.sub(" ", text).strip().lower()
-
-
-def who(
-    anonymous: Sequence[tuple[Fields, str]], users: Sequence[tuple[Fields, str]]
-) -> tuple[str | None, str | None]:
-    """The first usable anonymous id and the first usable user id, each from fields in this order."""
-    blocked: list[tuple[str, str]] = []
-
-    def first(places: Sequence[tuple[Fields, str]]) -> str | None:
-        for fields, name in places:
-            found = fields.identifier(name)
-            if found is None:
-                continue
-            if (usable := usable_id(found)) is not None:
-                return usable
-            blocked.append((fields.at(name), found))
-        return None
-
-    anonymous_id, user_id = first(anonymous), first(users)
-    if anonymous_id is None and user_id is None:
-        if blocked:
-            path, found = blocked[0]
-            raise BadFieldError("blocked_id", path, f"{found[:100]!r} stands for nobody")
-        names = " nor ".join(name for _, name in (*anonymous, *users))
-        raise BadFieldError("no_identity", "$", f"neither {names}")
-    return anonymous_id, user_id
 
 
 def checked_ms(at_ms: int, path: str, now_ms: int) -> int:
@@ -299,87 +286,13 @@ def checked_ms(at_ms: int, path: str, now_ms: int) -> int:
     return at_ms
 
 
-def event_times(
-    fields: Fields, *, original: str, sent: str, received: str, corrected: str, told: Told
-) -> tuple[int, int]:
-    """When it happened and when it was received (0: not told), in ms, from the names of ISO fields.
+def plain(text: str) -> str:
+    """A name without regard to case and separators.
 
-    `received - (sent - original)` takes what the clock of the device is wrong out of it. Where one
-    of the three is missing it is what the collector `corrected` by itself, else what the device
-    said, else when it was received or sent, else when its record came in.
+    >>> plain("Product Viewed"), plain("product_viewed"), plain("$pageview")
+    ('product viewed', 'product viewed', 'pageview')
     """
-    received_ms, sent_ms, original_ms = map(fields.iso_ms, (received, sent, original))
-    if received_ms is not None:
-        checked_ms(received_ms, fields.at(received), told.now_ms)
-    if original_ms is not None and sent_ms is not None and received_ms is not None:
-        happened_ms = received_ms - (sent_ms - original_ms)
-    else:
-        known = (fields.iso_ms(corrected), original_ms, received_ms, sent_ms, told.received_ms)
-        happened_ms = next((ms for ms in known if ms), 0)
-    if not happened_ms:
-        raise BadFieldError("bad_timestamp", fields.at(original), "no time is told")
-    if received_ms is not None:
-        happened_ms = min(happened_ms, received_ms + CLOCK_SKEW_MS)
-    return checked_ms(happened_ms, fields.at(original), told.now_ms), received_ms or 0
-
-
-def item(
-    fields: Fields,
-    ids: Sequence[str],
-    *,
-    category: Sequence[str],
-    brand: str,
-    name: str,
-    price: str,
-    position: str,
-    counted: bool,
-    available: bool | None = None,
-) -> Item:
-    """An item from the names of its fields; its quantity only where pieces are `counted`."""
-    item_id = next((found for one in ids if (found := fields.identifier(one))), None)
-    if item_id is None:
-        raise BadFieldError("schema_violation", fields.at(ids[0]), "an item needs an id")
-    return Item(
-        item_id=item_id,
-        category=fields.category(*category),
-        brand=fields.text(brand),
-        name=fields.text(name),
-        price=fields.money(price),
-        quantity=fields.pieces("quantity") if counted else 1,
-        position=fields.position(position),
-        available=available,
-    )
-
-
-def custom_props(name: str) -> msgspec.Raw:
-    """What is kept of an event that has no type of its own: its name."""
-    return msgspec.Raw(msgspec.json.encode({"event": name[:NAME_CHARS_MAX]}))
-
-
-def page(*told: Fields, url: str, path: str, referrer: str, title: Sequence[str]) -> Page | None:
-    """Where it happened, each part from the first that tells it."""
-    if not any(one.values for one in told):
-        return None
-
-    def first(*names: str) -> str | None:
-        return next((found for one in told if (found := one.text(*names))), None)
-
-    found = Page(url=first(url), path=first(path), referrer=first(referrer), title=first(*title))
-    return None if found == Page() else found
-
-
-def campaign(told: Fields, *, prefix: str = "", name: str = "name") -> Campaign | None:
-    """What brought the shopper, from names that begin with `prefix`; its own is called `name`."""
-    if not told.values:
-        return None
-    found = Campaign(
-        source=told.text(f"{prefix}source"),
-        medium=told.text(f"{prefix}medium"),
-        name=told.text(name),
-        term=told.text(f"{prefix}term"),
-        content=told.text(f"{prefix}content"),
-    )
-    return None if found == Campaign() else found
+    return _SPACES.sub(" ", text).strip().lower()
 
 
 def lower(text: str | None) -> str | None:

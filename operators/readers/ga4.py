@@ -5,24 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from operators.decode import stable_event_id
-from operators.readers.fields import (
-    BadFieldError,
-    Fields,
-    campaign,
-    checked_ms,
-    custom_props,
-    item,
-    lower,
-    page,
-    upper,
-    who,
-)
-from operators.rules import NEEDS_ITEMS
+from operators.readers.fields import BadFieldError, Fields, lower, upper
+from operators.readers.lines import Lines, Names, read_lines, told_worth
+from operators.readers.parts import campaign, custom_props, first_time, page, who
+from operators.rules import ORDERS
 from state.events import NO_PROPS, Campaign, Consent, Event, EventType
 
 if TYPE_CHECKING:
-    from operators.readers.fields import Told
-    from state.events import Item, Page
+    from operators.readers.parts import Told
+    from state.events import Page
 
 TYPES: dict[str, EventType] = {
     "page_view": "page_view",
@@ -42,9 +33,13 @@ TYPES: dict[str, EventType] = {
 }
 """Types by event name; every other name is `custom`."""
 
-ORDERS = ("purchase", "refund")
-COUNTED = frozenset({"cart_add", "cart_remove", "purchase", "refund"})
-_CATEGORIES = ("item_category", *(f"item_category{n}" for n in range(2, 6)))
+_LINE = Names(
+    ids=("item_id", "item_name"),
+    category=("item_category", *(f"item_category{n}" for n in range(2, 6))),
+    brand="item_brand",
+    name="item_name",
+    position=("index", "item_list_index"),
+)
 _VALUES = ("string_value", "int_value", "float_value", "double_value")
 _ROW_IDS = (
     "user_pseudo_id",
@@ -73,21 +68,16 @@ def event(fields: Fields, told: Told) -> Event:
     anonymous_id, user_id = who(
         [(fields, "client_id"), (fields, "app_instance_id")], [(fields, "user_id")]
     )
-    its_own = one if "timestamp_micros" in one.values else fields
-    at_ms = its_own.micros_ms("timestamp_micros")
-    if at_ms is None:
-        at_ms = told.received_ms
-    if not at_ms:
-        raise BadFieldError("bad_timestamp", its_own.at("timestamp_micros"), "no time is told")
+    lines = read_lines(kind, _products(kind, params), _LINE, params.at("items"))
     return Event(
         event_id=told.event_id,
         type=kind,
-        event_ts=checked_ms(at_ms, its_own.at("timestamp_micros"), told.now_ms),
+        event_ts=first_time(((one, "timestamp_micros"), (fields, "timestamp_micros")), told),
         anonymous_id=anonymous_id,
         user_id=user_id,
-        **_of_shop(kind, params, params),
+        **_of_shop(kind, params, params, lines),
         order_id=params.order_id("transaction_id", needed=kind in ORDERS),
-        value=params.money("value") if kind in ORDERS else None,
+        value=_value(kind, params, lines),
         page=_page(params),
         campaign=campaign(params, name="campaign"),
         device=lower(fields.inner("device").text("category")),
@@ -107,18 +97,17 @@ def row_event(fields: Fields, told: Told) -> Event:
     name, params = _name(fields, "event_name"), _params(fields)
     kind = TYPES.get(name, "custom")
     anonymous_id, user_id = who([(fields, "user_pseudo_id")], [(fields, "user_id")])
-    at_ms = fields.micros_ms("event_timestamp")
-    if at_ms is None:
-        raise BadFieldError("bad_timestamp", "$.event_timestamp", "no time is told")
+    ecommerce = fields.inner("ecommerce")
+    lines = read_lines(kind, _products(kind, fields), _LINE, "$.items")
     return Event(
         event_id=_row_id(fields, told),
         type=kind,
-        event_ts=checked_ms(at_ms, "$.event_timestamp", told.now_ms),
+        event_ts=first_time(((fields, "event_timestamp"),), told),
         anonymous_id=anonymous_id,
         user_id=user_id,
-        **_of_shop(kind, params, fields),
-        order_id=_row_order(kind, fields.inner("ecommerce"), params),
-        value=_row_value(kind, fields.inner("ecommerce"), params),
+        **_of_shop(kind, params, fields, lines),
+        order_id=_row_order(kind, ecommerce, params),
+        value=_row_value(kind, ecommerce, params, lines),
         page=_page(params),
         campaign=_row_campaign(fields, params),
         device=lower(fields.inner("device").text("category")),
@@ -135,14 +124,15 @@ def _name(fields: Fields, name: str) -> str:
     return found.lower()
 
 
-def _of_shop(kind: EventType, params: Fields, holder: Fields) -> dict[str, Any]:
+def _products(kind: EventType, holder: Fields) -> list[Fields]:
+    return [] if kind == "custom" else holder.many("items")
+
+
+def _of_shop(kind: EventType, params: Fields, holder: Fields, lines: Lines) -> dict[str, Any]:
     """What the parameters tell, with the items of `holder`."""
     if kind == "custom":
         return {}
     products = holder.many("items")
-    items = tuple(_item(product, counted=kind in COUNTED) for product in products)
-    if not items and kind in NEEDS_ITEMS:
-        raise BadFieldError("schema_violation", holder.at("items"), f"{kind} needs an item")
     list_id = None
     if kind == "list_view":
         lists = [*products[:1], params]
@@ -150,24 +140,18 @@ def _of_shop(kind: EventType, params: Fields, holder: Fields) -> dict[str, Any]:
         list_id = next((found for found in told if found), None)
     currencies = (one.text("currency") for one in (params, *products))
     return {
-        "items": items,
+        "items": lines.items,
         "currency": upper(next((found for found in currencies if found), None)),
         "query": params.text("search_term") if kind == "search" else None,
         "list_id": list_id,
     }
 
 
-def _item(product: Fields, *, counted: bool) -> Item:
-    return item(
-        product,
-        ("item_id", "item_name"),
-        category=_CATEGORIES,
-        brand="item_brand",
-        name="item_name",
-        price="price",
-        position="index" if "index" in product.values else "item_list_index",
-        counted=counted,
-    )
+def _value(kind: EventType, params: Fields, lines: Lines) -> float | None:
+    if kind not in ORDERS:
+        return None
+    is_refund = kind == "refund"
+    return lines.order_value(params.worth("value", is_refund=is_refund), is_refund=is_refund)
 
 
 def _page(params: Fields) -> Page | None:
@@ -206,11 +190,16 @@ def _row_order(kind: EventType, ecommerce: Fields, params: Fields) -> str | None
     return found or ecommerce.order_id("transaction_id", needed=kind in ORDERS)
 
 
-def _row_value(kind: EventType, ecommerce: Fields, params: Fields) -> float | None:
+def _row_value(kind: EventType, ecommerce: Fields, params: Fields, lines: Lines) -> float | None:
     if kind not in ORDERS:
         return None
-    found = ecommerce.money("purchase_revenue" if kind == "purchase" else "refund_value")
-    return params.money("value") if found is None else found
+    is_refund = kind == "refund"
+    name = "refund_value" if is_refund else "purchase_revenue"
+    told = told_worth(
+        lambda: ecommerce.worth(name, is_refund=is_refund),
+        lambda: params.worth("value", is_refund=is_refund),
+    )
+    return lines.order_value(told, is_refund=is_refund)
 
 
 def _row_campaign(row: Fields, params: Fields) -> Campaign | None:

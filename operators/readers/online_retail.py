@@ -7,8 +7,9 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from operators.readers.orders import join_orders
-from operators.readers.table import BadRowError, Row, amount, read_table, time_ms
+from operators.readers.table import BadRowError, Row, amount, names_of, read_table, time_ms
 from state.events import Event, Item
+from state.limits import DEFAULT, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -39,7 +40,9 @@ HOLD_MS = 2 * 60 * 1000
 """36 of 14,722 invoices go over two minutes, one of them around rows of another invoice."""
 
 
-def read(lines: Iterable[bytes], *, source: str, now_ms: int) -> Iterator[Event | DeadLetter]:
+def read(
+    lines: Iterable[bytes], *, source: str, now_ms: int, limits: Limits = DEFAULT
+) -> Iterator[Event | DeadLetter]:
     """Rows of one invoice are one purchase, or one refund where its number begins with C."""
     rest = _as_utf8(lines)
     first = next(rest, b"")
@@ -47,11 +50,12 @@ def read(lines: Iterable[bytes], *, source: str, now_ms: int) -> Iterator[Event 
         chain([first], rest),
         _event,
         format_name="online-retail",
-        header=SECOND_HEADER if first.startswith(b"Invoice,") else HEADER,
+        header=SECOND_HEADER if names_of(first)[0] == "invoice" else HEADER,
         source=source,
         now_ms=now_ms,
+        limits=limits,
     )
-    yield from join_orders(records, hold_ms=HOLD_MS)
+    yield from join_orders(records, hold_ms=HOLD_MS, limits=limits)
 
 
 def _as_utf8(lines: Iterable[bytes]) -> Iterator[bytes]:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from operators.decode import shortened
 from state.deadletters import DeadLetter
+from state.limits import DEFAULT, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -22,7 +24,7 @@ OrderKey = tuple[str, str | None, str | None, str | None]
 
 
 def join_orders(
-    records: Iterable[Event | DeadLetter], *, hold_ms: int
+    records: Iterable[Event | DeadLetter], *, hold_ms: int, limits: Limits = DEFAULT
 ) -> Iterator[Event | DeadLetter]:
     """Join purchases and refunds of the same shopper and order into one event with all items.
 
@@ -31,13 +33,18 @@ def join_orders(
     row, the earliest time, and the sum of price times quantity as `value`. A row that
     stands twice in the log (the same `event_id`) is not joined twice: the second one passes as it is.
     """
+
+    def joined(rows: dict[str, Event]) -> Event:
+        order = _joined(rows)
+        return order if len(order.items) <= limits.event_items_max else shortened(order, limits)
+
     held: dict[OrderKey, dict[str, Event]] = {}
     for record in records:
         if isinstance(record, DeadLetter):
             yield record
             continue
         while held and _is_over(held, record.event_ts, hold_ms):
-            yield _joined(held.pop(next(iter(held))))
+            yield joined(held.pop(next(iter(held))))
         if record.order_id is None:
             yield record
             continue
@@ -48,9 +55,9 @@ def join_orders(
             continue
         rows[record.event_id] = record
         if len(rows) >= ORDER_ROWS_MAX:
-            yield _joined(held.pop(key))
+            yield joined(held.pop(key))
     for rows in held.values():
-        yield _joined(rows)
+        yield joined(rows)
 
 
 def _is_over(held: dict[OrderKey, dict[str, Event]], now_ms: int, hold_ms: int) -> bool:
@@ -62,6 +69,7 @@ def _is_over(held: dict[OrderKey, dict[str, Event]], now_ms: int, hold_ms: int) 
 def _joined(by_id: dict[str, Event]) -> Event:
     rows = list(by_id.values())
     items = tuple(item for row in rows for item in row.items)
+    left_out = dict.fromkeys(name for row in rows for name in row.left_out)
     amounts = [item.price * item.quantity for item in items if item.price is not None]
     at_ms = min(row.event_ts for row in rows)
     return replace(
@@ -69,6 +77,7 @@ def _joined(by_id: dict[str, Event]) -> Event:
         event_ts=at_ms,
         received_ts=at_ms,
         items=items,
+        left_out=tuple(left_out),
         # Six decimals: below what any currency has, above the noise of adding binary fractions.
         value=round(fsum(amounts), 6) if amounts else None,
     )

@@ -6,21 +6,12 @@ import re
 from typing import TYPE_CHECKING
 
 from operators.readers.ecommerce import of_shop, type_of
-from operators.readers.fields import (
-    BadFieldError,
-    Fields,
-    campaign,
-    checked_ms,
-    custom_props,
-    lower,
-    page,
-    upper,
-    who,
-)
+from operators.readers.fields import BadFieldError, Fields, checked_ms, lower, upper
+from operators.readers.parts import Times, campaign, custom_props, page, who
 from state.events import NO_PROPS, Event, EventType
 
 if TYPE_CHECKING:
-    from operators.readers.fields import Told
+    from operators.readers.parts import Told
 
 CALLS: dict[str, EventType] = {
     "$pageview": "page_view",
@@ -38,7 +29,10 @@ _GENERATED = re.compile(
 
 def is_capture(fields: Fields) -> bool:
     """Whether a record is PostHog's: nobody else has a `distinct_id`."""
-    return "distinct_id" in fields.values or "distinct_id" in fields.inner("properties").values
+    properties = fields.values.get("properties")
+    return "distinct_id" in fields.values or (
+        isinstance(properties, dict) and "distinct_id" in properties
+    )
 
 
 def event(fields: Fields, told: Told) -> Event:
@@ -75,7 +69,7 @@ def _who(name: str, fields: Fields, properties: Fields) -> tuple[str | None, str
 
     The browser's library says so: an anonymous `distinct_id` is the `$device_id`.
     """
-    outer = fields if "distinct_id" in fields.values else properties
+    outer = fields if fields.has("distinct_id") else properties
     own = (outer, "distinct_id")
     if name == "$identify":
         return who([(properties, "$anon_distinct_id")], [own])
@@ -116,12 +110,12 @@ def _is_device(outer: Fields, properties: Fields) -> bool:
 
 def _event_ms(fields: Fields, told: Told) -> int:
     """`timestamp`, else `offset` ms before `sent_at`, else when it was received."""
-    at_ms = fields.iso_ms("timestamp")
+    times = Times(fields, told.now_ms)
+    at_ms = times.checked("timestamp", times.read("timestamp"))
     if at_ms is None:
-        sent_ms = fields.iso_ms("sent_at")
-        sent_ms = told.received_ms if sent_ms is None else sent_ms
+        sent_ms = times.checked("sent_at", times.read("sent_at"))
+        if sent_ms is None:
+            sent_ms = times.when_received(told.received_ms, "timestamp")
         offset = fields.values.get("offset")
         at_ms = sent_ms - (offset if type(offset) is int else 0)
-    if not at_ms:
-        raise BadFieldError("bad_timestamp", fields.at("timestamp"), "no time is told")
     return checked_ms(at_ms, fields.at("timestamp"), told.now_ms)

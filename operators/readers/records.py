@@ -6,30 +6,37 @@ line in `RECORDS`; `docs/adapters.md` has a table of each.
 
 from __future__ import annotations
 
-from codecs import BOM_UTF8
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 from msgspec.structs import replace
 
-from operators.decode import admit, decode, nesting_fault, reject, stable_event_id
-from operators.readers import ga4, segment, snowplow
-from operators.readers.fields import BadFieldError, Fields, Told
+from operators.decode import Place, admit, decode, good, reject, stable_event_id
+from operators.readers import ga4, penstock, segment, snowplow
+from operators.readers.fields import BadFieldError, Fields
+from operators.readers.parsing import parsed
+from operators.readers.parts import Told
+from state.deadletters import DeadLetter
 from state.errors import UserError
-from state.events import EVENT_BYTES_MAX
+from state.limits import DEFAULT, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from operators.faults import Finding
     from operators.readers import Reader
-    from state.deadletters import DeadLetter
     from state.events import Event
 
-RECORD_BYTES_MAX = 1024 * 1024 - 1
-"""A record may hold many events, each of at most `EVENT_BYTES_MAX`."""
 
-_decode = msgspec.json.Decoder().decode
+ALSO_CALLED = {"rudderstack": "segment", "jitsu": "segment", "posthog": "segment"}
+"""Senders whose records a format of another name reads: the name of each is accepted too."""
+
+
+class Named(dict[str, Any]):
+    """Readers by the name of their format, and by the names of senders."""
+
+    def __missing__(self, name: str) -> Any:
+        return self[ALSO_CALLED[name]]
 
 
 class RecordReader(Protocol):
@@ -50,15 +57,46 @@ class RecordReader(Protocol):
         offset: int,
         now_ms: int,
         received_ms: int = 0,
+        limits: Limits = DEFAULT,
     ) -> list[Event | DeadLetter]:
         """Read one record."""
 
 
 def canonical(
-    raw: bytes, *, source: str, partition: str, offset: int, now_ms: int, received_ms: int = 0
+    raw: bytes,
+    *,
+    source: str,
+    partition: str,
+    offset: int,
+    now_ms: int,
+    received_ms: int = 0,
+    limits: Limits = DEFAULT,
 ) -> list[Event | DeadLetter]:
-    """`penstock`: a record is one event."""
-    return [decode(raw, source=source, partition=partition, offset=offset, now_ms=now_ms)]
+    """`penstock`: a record is one event; what is not as it should be is read as an adapter reads."""
+    event = good(raw, now_ms, limits)
+    if event is not None:
+        return [event]
+    place: Place = {"source": source, "partition": partition, "offset": offset}
+    letter = decode(raw, **place, now_ms=now_ms, limits=limits)
+    if len(raw) > limits.event_bytes_max:
+        return [letter]
+    (mended,) = _leniently(raw, **place, now_ms=now_ms, received_ms=received_ms, limits=limits)
+    is_unread = isinstance(mended, DeadLetter) and mended.failure_type == "not_json"
+    return [letter if is_unread else mended]
+
+
+def canonical_lines(
+    lines: Iterable[bytes], *, source: str, now_ms: int, limits: Limits = DEFAULT
+) -> Iterator[Event | DeadLetter]:
+    """A file of canonical records; offsets are line numbers from 1."""
+    for number, raw in enumerate(lines, 1):
+        event = good(raw, now_ms, limits)
+        if event is not None:
+            yield event
+        else:
+            yield from canonical(
+                raw, source=source, partition="0", offset=number, now_ms=now_ms, limits=limits
+            )
 
 
 def adapter(
@@ -73,34 +111,40 @@ def adapter(
     """
 
     def events_of(
-        raw: bytes, *, source: str, partition: str, offset: int, now_ms: int, received_ms: int = 0
+        raw: bytes,
+        *,
+        source: str,
+        partition: str,
+        offset: int,
+        now_ms: int,
+        received_ms: int = 0,
+        limits: Limits = DEFAULT,
     ) -> list[Event | DeadLetter]:
+        place: Place = {"source": source, "partition": partition, "offset": offset}
+
         def one(part: object, piece: bytes, index: int) -> Event | DeadLetter:
             try:
-                if len(piece) > EVENT_BYTES_MAX:
-                    message = f"{len(piece)} bytes; at most {EVENT_BYTES_MAX}"
-                    raise BadFieldError("too_large", "$", message)
                 if not isinstance(part, dict):
                     raise BadFieldError("schema_violation", "$", "expected an object")
                 told = Told(stable_event_id(name, raw, str(index)), now_ms, received_ms)
-                event = to_event(Fields(part), told)
+                fields = Fields(part)
+                event = to_event(fields, told)
                 if event.event_id is told.event_id and event.event_ts == received_ms:
                     # Equal records that tell neither an id nor a time are as many events.
                     again = stable_event_id(name, told.event_id, str(received_ms))
                     event = replace(event, event_id=again)
+                if fields.left_out:
+                    event = replace(event, left_out=tuple(fields.left_out))
             except Exception as error:
                 finding = _finding(error)
             else:
-                return admit(
-                    event, piece, source=source, partition=partition, offset=offset, now_ms=now_ms
-                )
-            return reject(piece, [finding], source=source, partition=partition, offset=offset)
+                return admit(event, piece, **place, now_ms=now_ms, limits=limits)
+            return reject(piece, [finding], **place)
 
         try:
-            parts = split(_parsed(raw))
+            parts = split(parsed(raw, limits))
         except Exception as error:
-            finding = _finding(error)
-            return [reject(raw, [finding], source=source, partition=partition, offset=offset)]
+            return [reject(raw, [_finding(error)], **place)]
         if len(parts) == 1:
             return [one(parts[0], raw, 0)]
         return [one(part, msgspec.json.encode(part), index) for index, part in enumerate(parts)]
@@ -114,28 +158,17 @@ def _finding(error: Exception) -> Finding:
     return ("processing_error", "$", f"{type(error).__name__}: {error}"[:300])
 
 
-def _parsed(raw: bytes) -> dict[str, Any]:
-    if len(raw) > RECORD_BYTES_MAX:
-        message = f"{len(raw)} bytes or more; at most {RECORD_BYTES_MAX}"
-        raise BadFieldError("too_large", "$", message)
-    if (fault := nesting_fault(raw)) is not None:
-        raise BadFieldError(*fault)
-    try:
-        record = _decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadFieldError("not_json", "$", str(error)) from None
-    if not isinstance(record, dict):
-        raise BadFieldError("schema_violation", "$", "expected an object")
-    return record
+_leniently = adapter("penstock", penstock.split, penstock.event)
 
-
-RECORDS: dict[str, RecordReader] = {
-    "penstock": canonical,
-    "segment": adapter("segment", segment.split, segment.event),
-    "ga4": adapter("ga4", ga4.split, ga4.event),
-    "ga4-bigquery": adapter("ga4-bigquery", ga4.split_row, ga4.row_event),
-    "snowplow": adapter("snowplow", snowplow.split, snowplow.event),
-}
+RECORDS: dict[str, RecordReader] = Named(
+    {
+        "penstock": canonical,
+        "segment": adapter("segment", segment.split, segment.event),
+        "ga4": adapter("ga4", ga4.split, ga4.event),
+        "ga4-bigquery": adapter("ga4-bigquery", ga4.split_row, ga4.row_event),
+        "snowplow": adapter("snowplow", snowplow.split, snowplow.event),
+    }
+)
 
 
 def record_reader(format_name: str) -> RecordReader:
@@ -145,16 +178,19 @@ def record_reader(format_name: str) -> RecordReader:
     except KeyError:
         raise UserError(
             f"kafka.format {format_name!r} is no format of records: choose one of "
-            f"{', '.join(RECORDS)}"
+            f"{', '.join([*RECORDS, *ALSO_CALLED])}"
         ) from None
 
 
 def lines_of(events_of: RecordReader) -> Reader:
     """A reader of files that hold one such record a line; offsets are line numbers from 1."""
 
-    def read(lines: Iterable[bytes], *, source: str, now_ms: int) -> Iterator[Event | DeadLetter]:
-        for number, line in enumerate(lines, 1):
-            raw = line.removeprefix(BOM_UTF8) if number == 1 else line
-            yield from events_of(raw, source=source, partition="0", offset=number, now_ms=now_ms)
+    def read(
+        lines: Iterable[bytes], *, source: str, now_ms: int, limits: Limits = DEFAULT
+    ) -> Iterator[Event | DeadLetter]:
+        for number, raw in enumerate(lines, 1):
+            yield from events_of(
+                raw, source=source, partition="0", offset=number, now_ms=now_ms, limits=limits
+            )
 
     return read

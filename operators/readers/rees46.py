@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from operators.readers.orders import join_orders
 from operators.readers.table import Row, amount, read_table, time_ms
 from state.events import Event, EventType, Item
+from state.limits import DEFAULT, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -32,7 +33,9 @@ TYPES: dict[str, EventType] = {
 }
 
 
-def read(lines: Iterable[bytes], *, source: str, now_ms: int) -> Iterator[Event | DeadLetter]:
+def read(
+    lines: Iterable[bytes], *, source: str, now_ms: int, limits: Limits = DEFAULT
+) -> Iterator[Event | DeadLetter]:
     """The log has no order ids: purchases of one `user_session` in one second are one order."""
     records = read_table(
         lines,
@@ -41,8 +44,9 @@ def read(lines: Iterable[bytes], *, source: str, now_ms: int) -> Iterator[Event 
         header=HEADER,
         source=source,
         now_ms=now_ms,
+        limits=limits,
     )
-    return join_orders(records, hold_ms=0)
+    return join_orders(records, hold_ms=0, limits=limits)
 
 
 def _event(row: Row) -> Event:

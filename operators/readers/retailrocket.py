@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from operators.readers.orders import join_orders
 from operators.readers.table import Row, epoch_ms, read_table
 from state.events import Event, EventType, Item
+from state.limits import DEFAULT, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -23,7 +24,9 @@ HOLD_MS = 2 * 3600 * 1000
 """The file is shuffled within blocks of about an hour, and the rows of an order with it."""
 
 
-def read(lines: Iterable[bytes], *, source: str, now_ms: int) -> Iterator[Event | DeadLetter]:
+def read(
+    lines: Iterable[bytes], *, source: str, now_ms: int, limits: Limits = DEFAULT
+) -> Iterator[Event | DeadLetter]:
     """Rows of one visitor with one `transactionid` are one purchase."""
     records = read_table(
         lines,
@@ -32,8 +35,9 @@ def read(lines: Iterable[bytes], *, source: str, now_ms: int) -> Iterator[Event 
         header=HEADER,
         source=source,
         now_ms=now_ms,
+        limits=limits,
     )
-    return join_orders(records, hold_ms=HOLD_MS)
+    return join_orders(records, hold_ms=HOLD_MS, limits=limits)
 
 
 def _event(row: Row) -> Event:

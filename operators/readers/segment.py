@@ -9,22 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from operators.readers import posthog
 from operators.readers.ecommerce import of_shop, type_of
-from operators.readers.fields import (
-    PURPOSES,
-    BadFieldError,
-    campaign,
-    custom_props,
-    event_times,
-    lower,
-    page,
-    plain,
-    upper,
-    who,
-)
+from operators.readers.fields import BadFieldError, lower, plain, upper
+from operators.readers.parts import PURPOSES, campaign, custom_props, event_times, page, who
 from state.events import NO_PROPS, Consent, Event, EventType
 
 if TYPE_CHECKING:
-    from operators.readers.fields import Fields, Told
+    from operators.readers.fields import Fields
+    from operators.readers.parts import Told
 
 CALLS: dict[str, EventType] = {
     "page": "page_view",
@@ -103,8 +94,9 @@ def event(fields: Fields, told: Told) -> Event:
 def _country(context: Fields) -> str | None:
     """Segment's `location`, or the `geo` that RudderStack and Jitsu look up."""
     geo = context.inner("geo")
+    is_object = isinstance(geo.values.get("country"), dict)
     return context.inner("location").text("country") or upper(
-        geo.inner("country").text("code") or geo.text("country")
+        geo.inner("country").text("code") if is_object else geo.text("country")
     )
 
 

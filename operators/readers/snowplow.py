@@ -4,27 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from operators.readers.fields import (
+from operators.readers.fields import BadFieldError, Fields, lower, plain, upper
+from operators.readers.lines import Lines, Names, read_lines
+from operators.readers.parts import (
     PURPOSES,
-    BadFieldError,
-    Fields,
+    Times,
     campaign,
-    checked_ms,
     custom_props,
     event_times,
-    item,
-    lower,
     page,
-    plain,
-    upper,
     who,
 )
-from operators.rules import NEEDS_ITEMS
 from state.events import NO_PROPS, Consent, Event, EventType
 
 if TYPE_CHECKING:
-    from operators.readers.fields import Told
-    from state.events import Item
+    from operators.readers.parts import Told
 
 _VENDOR = "com_snowplowanalytics_snowplow"
 ACTION = f"unstruct_event_{_VENDOR}_ecommerce_snowplow_ecommerce_action_1"
@@ -44,7 +38,8 @@ ACTIONS: dict[str, EventType] = {
 }
 """Types by the `type` of an e-commerce action; of `checkout_step` the first is `checkout_start`."""
 
-COUNTED = frozenset({"cart_add", "cart_remove", "purchase", "refund"})
+_LINE = Names(ids=("id",))
+_OLD_LINE = Names(ids=("sku",), price="unitPrice")
 
 ANSWERS = {"allow_all": True, "implicit_consent": True, "deny_all": False, "withdrawn": False}
 """What a statement of consent says of all purposes."""
@@ -88,12 +83,12 @@ def event(fields: Fields, told: Told) -> Event:
         corrected="derived_tstamp",
         told=told,
     )
-    if (true_ms := fields.iso_ms("true_tstamp")) is not None:
-        event_ts = checked_ms(true_ms, fields.at("true_tstamp"), told.now_ms)
+    times = Times(fields, told.now_ms)
+    true_ms = times.checked("true_tstamp", times.read("true_tstamp"))
     return Event(
         event_id=told.id_of(fields, "event_id"),
         type=kind,
-        event_ts=event_ts,
+        event_ts=event_ts if true_ms is None else true_ms,
         received_ts=received_ts,
         anonymous_id=anonymous_id,
         user_id=user_id,
@@ -130,7 +125,7 @@ def _kind(fields: Fields) -> tuple[str, EventType]:
         found = "purchase"
     else:
         for column, kind in _BY_COLUMN:
-            if column in fields.values:
+            if fields.has(column):
                 found = kind
     return (fields.text("event_name") or name) if name == "unstruct" else name, found
 
@@ -146,17 +141,14 @@ _BY_COLUMN: tuple[tuple[str, EventType], ...] = (
 def _of_shop(kind: EventType, fields: Fields) -> dict[str, Any]:
     if kind == "custom":
         return {}
-    products = fields.many(f"{ENTITY}product_1")
-    items = tuple(_item(product, counted=kind in COUNTED) for product in products)
+    products, names = fields.many(f"{ENTITY}product_1"), _LINE
     for column in (ADD, REMOVE):
         if (one := fields.inner(column)).values:
-            items, products = (_old_item(one),), [one]
-    if not items and kind in NEEDS_ITEMS:
-        path = fields.at(f"{ENTITY}product_1")
-        raise BadFieldError("schema_violation", path, f"{kind} needs a product")
+            products, names = [one], _OLD_LINE
+    lines = read_lines(kind, products, names, fields.at(f"{ENTITY}product_1"), _stock)
     action = fields.inner(ACTION)
     return {
-        "items": items,
+        "items": lines.items,
         "currency": upper(
             next((found for one in products if (found := one.text("currency"))), None)
         ),
@@ -164,53 +156,33 @@ def _of_shop(kind: EventType, fields: Fields) -> dict[str, Any]:
         "list_id": action.text("name") if kind == "list_view" else None,
         "cart_id": fields.first(f"{ENTITY}cart_1").text("cart_id"),
         "consent": _consent(fields.inner(CONSENT)),
-        **_order(kind, fields),
+        **_order(kind, fields, lines),
     }
 
 
-def _order(kind: EventType, fields: Fields) -> dict[str, Any]:
+def _order(kind: EventType, fields: Fields, lines: Lines) -> dict[str, Any]:
     """Order, its worth without tax and shipping, and its currency."""
     if kind == "refund":
-        order = fields.first(f"{ENTITY}refund_1")
-        order_id, value = "transaction_id", order.money("refund_amount")
+        order, name = fields.first(f"{ENTITY}refund_1"), "transaction_id"
+        worth = order.worth("refund_amount", is_refund=True)
     elif kind != "purchase":
         return {}
-    elif ACTION in fields.values:
-        order = fields.first(f"{ENTITY}transaction_1")
-        order_id, value = "transaction_id", order.net("revenue", "tax", "shipping")
+    elif fields.has(ACTION):
+        order, name = fields.first(f"{ENTITY}transaction_1"), "transaction_id"
+        worth = order.net("revenue", "tax", "shipping")
     else:
-        order = fields
-        order_id, value = "tr_orderid", order.net("tr_total", "tr_tax", "tr_shipping")
-    told: dict[str, Any] = {"order_id": order.order_id(order_id, needed=True), "value": value}
+        order, name = fields, "tr_orderid"
+        worth = order.net("tr_total", "tr_tax", "tr_shipping")
+    told: dict[str, Any] = {
+        "order_id": order.order_id(name, needed=True),
+        "value": lines.order_value(worth, is_refund=kind == "refund"),
+    }
     currency = order.text("currency", "tr_currency")
     return told | ({"currency": currency.upper()} if currency else {})
 
 
-def _item(product: Fields, *, counted: bool) -> Item:
-    return item(
-        product,
-        ("id",),
-        category=["category"],
-        brand="brand",
-        name="name",
-        price="price",
-        position="position",
-        counted=counted,
-        available=STOCK.get(plain(product.text("inventory_status") or "")),
-    )
-
-
-def _old_item(product: Fields) -> Item:
-    return item(
-        product,
-        ("sku",),
-        category=["category"],
-        brand="brand",
-        name="name",
-        price="unitPrice",
-        position="position",
-        counted=True,
-    )
+def _stock(product: Fields) -> bool | None:
+    return STOCK.get(plain(product.text("inventory_status") or ""))
 
 
 def _consent(statement: Fields) -> Consent | None:

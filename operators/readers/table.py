@@ -7,14 +7,16 @@ an event, a part of one, or a dead letter; a reader states only what its columns
 from __future__ import annotations
 
 import csv
+from codecs import BOM_UTF8
 from collections import deque
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from operators.decode import admit, reject, stable_event_id
+from operators.readers.numbers import read_number
+from operators.readers.times import text_ms
 from state.errors import UserError
-from state.events import EVENT_BYTES_MAX
+from state.limits import DEFAULT, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
 REPEATS_MAX = 8192
 """Rows among which a repeated one is recognised as a repetition: bounds the memory of it."""
+
+QUOTED_BYTES_MAX = 64 * 1024
+"""How far a stray quote is followed before it is one."""
 
 PARTITION = "0"
 
@@ -56,6 +61,7 @@ def read_table(
     now_ms: int,
     delimiter: str = ",",
     has_header: bool = True,
+    limits: Limits = DEFAULT,
 ) -> Iterator[Event | DeadLetter]:
     """Each row below the header through `to_event`, in order, one result a row.
 
@@ -67,7 +73,9 @@ def read_table(
     if has_header:
         expect_header(source_lines.next_line(), header, format_name, delimiter)
     repeats = _Repeats()
-    for number, raw, fields in _records(source_lines, len(header), delimiter):
+    for number, raw, fields in _records(
+        source_lines, len(header), delimiter, limits.event_bytes_max
+    ):
         try:
             if isinstance(fields, BadRowError):
                 raise fields
@@ -79,7 +87,13 @@ def read_table(
             finding = ("schema_violation", "$", f"{type(error).__name__}: {error}")
         else:
             yield admit(
-                event, raw, source=source, partition=PARTITION, offset=number, now_ms=now_ms
+                event,
+                raw,
+                source=source,
+                partition=PARTITION,
+                offset=number,
+                now_ms=now_ms,
+                limits=limits,
             )
             continue
         yield reject(raw, [finding], source=source, partition=PARTITION, offset=number)
@@ -89,26 +103,30 @@ def expect_header(
     line: bytes | None, header: Sequence[str], format_name: str, delimiter: str = ","
 ) -> None:
     """Raise `UserError` unless the first line names these columns (case does not matter)."""
-    found = (line or b"").decode("utf-8-sig", "replace").strip("\r\n")
-    names = [name.strip().strip('"').lower() for name in found.split(delimiter)]
-    if names != [name.lower() for name in header]:
+    if names_of(line or b"", delimiter) != [name.lower() for name in header]:
+        found = (line or b"").decode("utf-8-sig", "replace").strip("\r\n")
         raise UserError(
             f"not in format {format_name}: expected the header {delimiter.join(header)!r}, "
             f"found {found[:200]!r}; choose another --format"
         )
 
 
+def names_of(line: bytes, delimiter: str = ",") -> list[str]:
+    """The names in a header, in lower case, without the mark and the quotes that programs write."""
+    found = line.decode("utf-8-sig", "replace").strip("\r\n")
+    return [name.strip().strip('"').strip().lower() for name in found.split(delimiter)]
+
+
 def time_ms(text: str, column: str) -> int:
-    """ISO date and time, UTC unless it says otherwise, to ms since 1970.
+    """A date and time, UTC unless it says otherwise, to ms since 1970.
 
     >>> time_ms("2019-10-01 00:00:01 UTC", "event_time")
     1569888001000
     """
-    try:
-        at = datetime.fromisoformat(text.removesuffix(" UTC"))
-    except ValueError:
-        raise BadRowError("bad_timestamp", column, f"not a date and time: {text[:40]!r}") from None
-    return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
+    found = text_ms(text)
+    if found is None:
+        raise BadRowError("bad_timestamp", column, f"not a date and time: {text[:40]!r}")
+    return found
 
 
 def epoch_ms(text: str, column: str, *, unit_ms: int) -> int:
@@ -121,16 +139,16 @@ def epoch_ms(text: str, column: str, *, unit_ms: int) -> int:
 
 def amount(text: str, column: str) -> float | None:
     """A price; None for an empty field. Its range is checked with the event."""
-    if not text:
+    if not text.strip():
         return None
-    try:
-        return float(text)
-    except ValueError:
-        raise BadRowError("bad_money", column, f"not a number: {text[:40]!r}") from None
+    found = read_number(text)
+    if found is None:
+        raise BadRowError("bad_money", column, f"not a number: {text[:40]!r}")
+    return found
 
 
 class _Lines:
-    """Lines with their numbers, and a way to hand some back."""
+    """Lines with their numbers, the first without its byte order mark, and a way to hand some back."""
 
     def __init__(self, lines: Iterable[bytes]) -> None:
         self._lines = iter(lines)
@@ -140,6 +158,8 @@ class _Lines:
     def next_line(self) -> bytes | None:
         line = self._returned.popleft() if self._returned else next(self._lines, None)
         if line is not None:
+            if self.number == 0:
+                line = line.removeprefix(BOM_UTF8)
             self.number += 1
         return line
 
@@ -149,16 +169,16 @@ class _Lines:
 
 
 def _records(
-    lines: _Lines, columns: int, delimiter: str
+    lines: _Lines, columns: int, delimiter: str, bytes_max: int
 ) -> Iterator[tuple[int, bytes, list[str] | BadRowError]]:
     """Number of the first line, bytes, and fields of each row, or what is wrong with it."""
     while (line := lines.next_line()) is not None:
         number, raw = lines.number, line.rstrip(b"\r\n")
         try:
-            if len(raw) > EVENT_BYTES_MAX:
-                raise BadRowError("too_large", "$", f"a row of more than {EVENT_BYTES_MAX} bytes")
+            if len(raw) > bytes_max:
+                raise BadRowError("too_large", "$", f"a row of more than {bytes_max} bytes")
             if b'"' in raw:
-                raw, fields = _quoted(raw, lines, columns, delimiter)
+                raw, fields = _quoted(raw, lines, columns, delimiter, bytes_max)
             else:
                 fields = raw.decode().split(delimiter)
             if len(fields) != columns:
@@ -172,7 +192,9 @@ def _records(
             yield number, raw, fields
 
 
-def _quoted(first: bytes, lines: _Lines, columns: int, delimiter: str) -> tuple[bytes, list[str]]:
+def _quoted(
+    first: bytes, lines: _Lines, columns: int, delimiter: str, bytes_max: int
+) -> tuple[bytes, list[str]]:
     """A row with quotes, over as many lines as they need.
 
     A stray quote would swallow what follows: where the lines do not make a row, the first alone is
@@ -183,7 +205,7 @@ def _quoted(first: bytes, lines: _Lines, columns: int, delimiter: str) -> tuple[
     def texts() -> Iterator[str]:
         yield first.decode() + "\n"
         size = len(first)
-        while size <= EVENT_BYTES_MAX and (line := lines.next_line()) is not None:
+        while size <= min(bytes_max, QUOTED_BYTES_MAX) and (line := lines.next_line()) is not None:
             taken.append(line.rstrip(b"\r\n"))
             size += len(line)
             yield taken[-1].decode() + "\n"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from operators.readers.table import Row, epoch_ms, read_table, time_ms
+from operators.readers.table import Row, epoch_ms, names_of, read_table, time_ms
 from state.events import Event, Item
+from state.limits import DEFAULT, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -17,22 +18,27 @@ PREPARED = ["SessionId", "ItemId", "Time"]
 PUBLISHED = ["SessionId", "Timestamp", "ItemId", "Category"]
 
 
-def read(lines: Iterable[bytes], *, source: str, now_ms: int) -> Iterator[Event | DeadLetter]:
-    """Tab-separated with a header, or the commas of `yoochoose-clicks.dat` without one.
+def read(
+    lines: Iterable[bytes], *, source: str, now_ms: int, limits: Limits = DEFAULT
+) -> Iterator[Event | DeadLetter]:
+    """Tab-separated with a header, or the commas of `yoochoose-clicks.dat`, published without one.
 
     A session id is one anonymous visitor. Rows go by session, not by time.
     """
     rest = iter(lines)
     first = next(rest, b"")
-    is_published = first.count(b",") == len(PUBLISHED) - 1
+    names = names_of(first)
+    is_published = len(names) == len(PUBLISHED)
+    has_header = not is_published or names == [name.lower() for name in PUBLISHED]
     yield from read_table(
         chain([first], rest),
         _published if is_published else _prepared,
         format_name="yoochoose",
         header=PUBLISHED if is_published else PREPARED,
-        has_header=not is_published,
+        has_header=has_header,
         source=source,
         now_ms=now_ms,
+        limits=limits,
         delimiter="," if is_published else "\t",
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from operators import profile
-from state.money import held, micros
+from state.money import micros
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -141,7 +141,7 @@ def amount_in(events: Filter, what: str) -> Callable[[Event], int]:
             return 1
         if what == "quantity":
             fitting = (item for item in event.items if fits is None or fits(item))
-            return held(sum(item.quantity for item in fitting))
+            return profile.units(fitting)
         if fits is None:
             worth = profile.value_micros(event)
         else:

@@ -1,0 +1,64 @@
+"""Numbers as people write them: what can be read in one way only is read, everything else is not.
+
+Change freely: more ways to write a number, as long as each can mean one thing only.
+"""
+
+from __future__ import annotations
+
+import re
+from math import isfinite
+
+CHARS_MAX = 40
+
+_PLAIN = re.compile(r"[+-]?(\d+(\.\d*)?([eE][+-]?\d{1,3})?|\.\d+)", re.ASCII)
+_CURRENCY = r"(?:[A-Z]{3}|[$€£¥₹₽₺₩₫฿₪₴])?"
+_AMOUNT = re.compile(rf"(-?){_CURRENCY} ?(-?)(\d[\d.,' ]*) ?{_CURRENCY}", re.ASCII)
+_SPACES = re.compile(r"\s+")
+
+_COMMA_GROUPS = re.compile(r"\d{1,3}(,\d{2,3})*,\d{3}\.\d+|\d{1,3}(,\d{2,3})+,\d{3}", re.ASCII)
+"""Commas are thousands: a point follows, or there is more than one."""
+_POINT_GROUPS = re.compile(r"\d{1,3}(\.\d{3})+,\d+|\d{1,3}(\.\d{3}){2,}", re.ASCII)
+"""The same the other way round."""
+_SPACE_GROUPS = re.compile(r"\d{1,3}([ ']\d{3})+([.,]\d+)?", re.ASCII)
+_DECIMAL_COMMA = re.compile(r"\d+,(\d{1,2}|\d{4,})|(0\d*|\d{4,}),\d{3}", re.ASCII)
+"""A comma before three digits may be either, unless thousands are not written so."""
+
+
+def read_number(value: object) -> float | None:
+    """A finite number, or text that can mean one number only; None for everything else.
+
+    >>> [read_number(told) for told in ("4,245.42", "4.245,42", "12,5", "€ 1 234,50", 7)]
+    [4245.42, 4245.42, 12.5, 1234.5, 7.0]
+    >>> [read_number(told) for told in ("1,234", "1.2.3", "ten", True, float("inf"))]
+    [None, None, None, None, None]
+    """
+    if isinstance(value, str):
+        value = _as_a_machine_writes(value)
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        found = float(value)
+    except OverflowError:
+        return None
+    return found if isfinite(found) else None
+
+
+def _as_a_machine_writes(text: str) -> str | None:
+    text = _SPACES.sub(" ", text.replace("\u2212", "-").replace("\u2019", "'")).strip()
+    if len(text) > CHARS_MAX:
+        return None
+    if _PLAIN.fullmatch(text):
+        return text
+    found = _AMOUNT.fullmatch(text)
+    if found is None or (found[1] and found[2]):
+        return None
+    sign, digits = found[1] or found[2], found[3].strip()
+    if _PLAIN.fullmatch(digits):
+        return sign + digits
+    if _COMMA_GROUPS.fullmatch(digits):
+        return sign + digits.replace(",", "")
+    if _POINT_GROUPS.fullmatch(digits):
+        return sign + digits.replace(".", "").replace(",", ".")
+    if _SPACE_GROUPS.fullmatch(digits):
+        return sign + digits.replace(" ", "").replace("'", "").replace(",", ".")
+    return sign + digits.replace(",", ".") if _DECIMAL_COMMA.fullmatch(digits) else None
