@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from operators.ranking import without
-from state.interactions import Lists
+from state.interactions import Lists, empty_lists
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from operators.isolation import Faults
     from operators.learners.base import Learner
     from state.interactions import Requests
 
@@ -28,9 +29,16 @@ class Asked:
     """
 
     def __init__(
-        self, learners: Sequence[Learner], wide: Learner, *, pool: int, allow_repeats: bool
+        self,
+        learners: Sequence[Learner],
+        wide: Learner,
+        faults: Faults,
+        *,
+        pool: int,
+        allow_repeats: bool,
     ) -> None:
         self._learners = tuple(learners)
+        self._faults = faults
         self._wide = wide
         self.pool = pool
         self.allow_repeats = allow_repeats
@@ -45,7 +53,7 @@ class Asked:
     def candidates(self, requests: Requests, k: int) -> list[Lists]:
         """At most k items of each learner, best first, whatever the session held."""
         wide = {
-            learner.name: learner.candidates(requests, self._named_by(learner, k))
+            learner.name: self._ask(learner, requests, self._named_by(learner, k))
             for learner in self._learners
             if not learner.asked_last
         }
@@ -55,8 +63,14 @@ class Asked:
             for name, of in wide.items()
         }
         return [
-            one.candidates(told, k) if one.asked_last else lists[one.name] for one in self._learners
+            self._ask(one, told, k) if one.asked_last else lists[one.name] for one in self._learners
         ]
+
+    def _ask(self, learner: Learner, requests: Requests, k: int) -> Lists:
+        """A learner's lists; of one that raises nothing, the others go on."""
+        nothing = empty_lists(len(requests), k)
+        name = f"{learner.name}.candidates"
+        return self._faults.tried(name, nothing, learner.candidates, requests, k)
 
     def _named_by(self, learner: Learner, k: int) -> int:
         """How many items it names for those that are asked last; its own list has k."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import msgspec
 
@@ -17,7 +17,7 @@ from state.deadletters import DeadLetter, Fault, raw_text
 from state.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from state.events import Event
     from state.messages import BatchId
@@ -29,6 +29,9 @@ WHOLE_TRACEBACKS = 20
 NOT_KNOWN = -1
 """The offset in a dead letter of an event whose place in its log nobody kept."""
 _MESSAGE_CHARS_MAX = 300
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 log = logging.getLogger("penstock.processing")
 
@@ -88,6 +91,18 @@ class Faults:
             raise
         except Exception:
             self.note(what, of)
+
+    def tried(
+        self, what: str, otherwise: R, make: Callable[P, R], *args: P.args, **more: P.kwargs
+    ) -> R:
+        """What `make` gives, or where it raises what there is `otherwise`."""
+        try:
+            return make(*args, **more)
+        except ENDS_THE_RUN:
+            raise
+        except Exception:
+            self.note(what)
+            return otherwise
 
     def take_letters(self) -> list[DeadLetter]:
         """The dead letters since last asked."""

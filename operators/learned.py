@@ -56,6 +56,7 @@ class Learned:
         self.settings = settings
         clusters = settings.clusters
         self.recommender = Recommender.of(settings.lists)
+        self.faults = self.recommender.faults
         self.clusters = Clusters(
             clusters.numbers,
             len(FEATURES),

@@ -7,6 +7,7 @@ it. Within an epoch all parts arrive: nothing is pending in a snapshot.
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import chain
 from operator import itemgetter
 from typing import TYPE_CHECKING
@@ -103,69 +104,69 @@ class Learning:
         writes = list(chain.from_iterable(one.writes for one in visited))
         # Of a shopper that several batches tell of, the newest.
         active = list({one[0]: one for v in visited for one in v.active}.values())
+        tried, apart = learned.faults.tried, learned.faults.apart
         changes, entered = audience.set_right(self._lost, recommender.shoppers.find)
         writes += telling.changed(entered)
         writes += learned.standing.put_right([*changes, *entered], recommender.shoppers)
         self._lost = []
         received_ms = b"".join(one.received_ms for one in visited)
         learned.hear(watermark_ms)
-        changes += leaving.leave(learned, visited, writes)
-        clicks = self._clicks(batches)
+        changes += tried("leave", [], leaving.leave, learned, visited, writes)
+        clicks = tried("clicks", _no_clicks(), self._clicks, batches)
         profiles_end = len(writes)
         if active:
-            profiles_end, changed = self._segments(active, writes)
+            profiles_end, changed = self._segments_or_profiles(active, writes)
             changes += changed
-        moved, aged = learned.standing.advance(
-            recommender.shoppers.ids, learned.clock_ms, last=last
-        )
-        changes += moved
-        writes += aged
-        likely = learned.propensity.advance(recommender.shoppers.ids, learned.clock_ms)
-        changes += audience.apply(likely, recommender.shoppers)
-        by_rule = chain.from_iterable(one.transitions for one in visited)
-        changes += audience.apply(by_rule, recommender.shoppers)
-        changes += learned.retiring.advance(learned, writes)
+        with apart("standing"):
+            moved, aged = learned.standing.advance(
+                recommender.shoppers.ids, learned.clock_ms, last=last
+            )
+            changes += moved
+            writes += aged
+        with apart("propensity"):
+            likely = learned.propensity.advance(recommender.shoppers.ids, learned.clock_ms)
+            changes += audience.apply(likely, recommender.shoppers)
+        with apart("segments"):
+            by_rule = chain.from_iterable(one.transitions for one in visited)
+            changes += audience.apply(by_rule, recommender.shoppers)
+        changes += tried("retiring", [], learned.retiring.advance, learned, writes)
         writes += telling.changed(changes)
         segments_end = len(writes)
-        recommender.hear(self._signals(batches))
-        seen = recommender.learn(clicks)
-        if seen is not None:
-            recommender.served.judge(seen, self._segment_ids)
-            learned.views.add(seen.shopper, seen.item, seen.at_ms, seen.kind == PURCHASE)
-        happened = triggers.told(learned, learned.cards.take_turns())
+        with apart("signals"):
+            recommender.hear(self._signals(batches))
+        with apart("lists"):
+            self._interactions(clicks)
+        happened = tried("triggers", [], triggers.told, learned, learned.cards.take_turns())
         changes += [one for one in happened if one not in self._told]
-        learned.propensity.learn(visited)
-        for one in visited:
-            for shopper, micros, at_ms in one.orders:
-                row = recommender.shoppers.row(shopper)
-                audience.order(row, micros, at_ms)
-                learned.propensity.order(row, micros, at_ms)
-            for shopper, micros, at_ms in one.repeats:
-                row = recommender.shoppers.find(shopper)
-                audience.order(row, -micros, at_ms, -1)
-                learned.propensity.order(row, -micros, at_ms)
+        with apart("propensity"):
+            learned.propensity.learn(visited)
+        with apart("orders"):
+            self._orders(visited)
         if active:
-            ledger.lists_written += lists.write(learned, active, writes)
-        writes += sold_out.writes(learned)
+            ledger.lists_written += tried("lists", 0, lists.write, learned, active, writes)
+        writes += tried("sold_out", [], sold_out.writes, learned)
         if clicks.changed:
-            writes += lists.made_up(learned)
+            writes += tried("lists", [], lists.made_up, learned)
         lists_end = len(writes)
         writes += chain.from_iterable(one.lifetimes for one in visited)
-        gone = leaving.forget(learned, leaving.evicted(visited, active), writes)
-        gone += leaving.bound(learned, writes)
+        gone = tried(
+            "forget", [], leaving.forget, learned, leaving.evicted(visited, active), writes
+        )
+        gone += tried("bound", [], leaving.bound, learned, writes)
         writes += telling.changed(gone)
         changes += gone
         ledger.segment_changes += sum(c.kind in ("enter", "leave") for c in changes)
         items_most = None if last else max(ITEMS_MIN, len(clicks.items) // EVENTS_AN_ITEM)
-        writes += published.items(learned, items_most)
+        writes += tried("items", [], published.items, learned, items_most)
         shop, most = learned.standing.shop, learned.settings.serving.recent_events
-        shop.hear(visited, np.frombuffer(received_ms, np.int64), clicks, ledger)
-        writes += shop.recent(visited, most, learned.moment_ms)
+        with apart("shop"):
+            shop.hear(visited, np.frombuffer(received_ms, np.int64), clicks, ledger)
+            writes += shop.recent(visited, most, learned.moment_ms)
         every_ms = learned.settings.lists.figures_every_ms
         is_due = learned.moment_ms - learned.figures_ms >= every_ms
         if last or is_due or not learned.told_definitions:
             learned.figures_ms = learned.moment_ms
-            writes += published.figures(learned, watermark_ms, last=last)
+            writes += tried("figures", [], published.figures, learned, watermark_ms, last=last)
         writes.append(ledger.write(watermark_ms, len(recommender.items.rows)))
         told = learned.changes.writes(changes)
         judged = recommender.served.growth()
@@ -184,7 +185,37 @@ class Learning:
             judged,
             drifts,
             recommender.exploration.growth(),
+            self._faults(visited),
         )
+
+    def _faults(self, visited: list[Visited]) -> dict[str, int]:
+        """How often what raised, here and in shards."""
+        counts = Counter(self.learned.faults.take_counts())
+        for one in visited:
+            counts.update(one.faults)
+        return dict(counts)
+
+    def _interactions(self, clicks: Events) -> None:
+        """Learn what shoppers did with items."""
+        learned = self.learned
+        seen = learned.recommender.learn(clicks)
+        if seen is not None:
+            learned.recommender.served.judge(seen, self._segment_ids)
+            learned.views.add(seen.shopper, seen.item, seen.at_ms, seen.kind == PURCHASE)
+
+    def _orders(self, visited: list[Visited]) -> None:
+        """Count orders for segments and models."""
+        learned, audience = self.learned, self.learned.audience
+        shoppers = learned.recommender.shoppers
+        for one in visited:
+            for shopper, micros, at_ms in one.orders:
+                row = shoppers.row(shopper)
+                audience.order(row, micros, at_ms)
+                learned.propensity.order(row, micros, at_ms)
+            for shopper, micros, at_ms in one.repeats:
+                row = shoppers.find(shopper)
+                audience.order(row, -micros, at_ms, -1)
+                learned.propensity.order(row, -micros, at_ms)
 
     def _segment_ids(self, row: int) -> list[str]:
         return [segment for segment, _ in self.learned.audience.of(row)]
@@ -236,6 +267,17 @@ class Learning:
             np.array([one[5] for _, _, one in known], np.int32),
         )
 
+    def _segments_or_profiles(
+        self, active: list[Active], writes: list[Write]
+    ) -> tuple[int, list[Change]]:
+        """`_segments`, or where that raises the profiles without what is learned."""
+        before = len(writes)
+        found = self.learned.faults.tried("profiles", None, self._segments, active, writes)
+        if found is not None:
+            return found
+        writes[before:] = [command(profile, count) for *_, profile, count in active]
+        return len(writes), []
+
     def _segments(self, active: list[Active], writes: list[Write]) -> tuple[int, list[Change]]:
         """Learn clusters, assign whoever was active, and write their profiles with it.
 
@@ -286,3 +328,7 @@ class Learning:
     def snapshot(self) -> bytes:
         """The state as versioned bytes."""
         return self.learned.snapshot()
+
+
+def _no_clicks() -> Events:
+    return Events([], [], [], [], [], [], [], [])

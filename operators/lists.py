@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from operators.isolation import ENDS_THE_RUN
 from operators.published import MODEL
 from operators.served import LIST_TTL_S
 from state import keys
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 MADE_UP_MOST = 256
 """Empty lists that are tried again with a batch that tells of new items, 50 us each."""
+TRIES_MOST = 100
+"""So often lists of a batch are made anew where that raises: five that are to blame are found."""
 _SET = bulk("SET")
 _LIST_TTL = bulk("EX") + number(LIST_TTL_S)
 
@@ -40,9 +43,29 @@ def made_up(learned: Learned) -> list[Write]:
 
 
 def of(learned: Learned, names: Sequence[str]) -> list[Write]:
-    """The lists of some shoppers as they are now; one that holds nothing is taken back."""
-    if not names:
-        return []
+    """The lists of some shoppers as they are now; one that holds nothing is taken back.
+
+    Where making them raises, they are made by halves: all but those that are to blame are written.
+    """
+    tries = TRIES_MOST
+    waiting, made = [list(names)] if names else [], []
+    while waiting:
+        some = waiting.pop()
+        try:
+            made += _made(learned, some)
+        except ENDS_THE_RUN:
+            raise
+        except Exception:
+            tries -= 1
+            if len(some) > 1 and tries > 0:
+                middle = len(some) // 2
+                waiting += [some[middle:], some[:middle]]
+            else:
+                learned.faults.note("lists", some[0])
+    return made
+
+
+def _made(learned: Learned, names: Sequence[str]) -> list[Write]:
     ranked = learned.recommender.serve(names, learned.now_ms)
     return [
         command(f"{_SET}{bulk(keys.top_key(name, keys.SLOT))}{bulk(text)}{_LIST_TTL}", 5)

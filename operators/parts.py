@@ -14,6 +14,7 @@ from operators.blend import Blend
 from operators.captions import EXPLORED, OWN_BRAND, RULES, Captions, reason_row
 from operators.contexts import Contexts
 from operators.exploration import Exploration
+from operators.isolation import Faults
 from operators.item_facts import ItemFacts
 from operators.item_lists import ItemLists
 from operators.last_seen import LastSeen
@@ -95,6 +96,7 @@ class Parts(Kept):
         )
         names = [learner.name for learner in self.learners]
         self.shoppers, self.items = Vocabulary(), Vocabulary()
+        self.faults = Faults("learn")
         self.contexts = Contexts(reach)
         self.seen = LastSeen()
         self.against = Against()
@@ -116,6 +118,7 @@ class Parts(Kept):
         self.asked = Asked(
             self.learners,
             self.covisitation,
+            self.faults,
             pool=max(pool, k) + (0 if allow_repeats else reach),
             allow_repeats=allow_repeats,
         )

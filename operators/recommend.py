@@ -29,21 +29,32 @@ class Recommender(Parts):
     def learn(self, events: Events) -> Interactions | None:
         """Judge the learners by a batch, then learn it; gives its rows, if it has any."""
         if not events.items:
-            self.describe(events.changed, events.cards)
+            with self.faults.apart("describe"):
+                self.describe(events.changed, events.cards)
             return None
         batch = self._interactions(events)
-        self.facts.learn(batch.item, events.changed, events.cards)
-        self.blend.judge(batch, self.asked.would_show)
+        apart = self.faults.apart
+        with apart("facts"):
+            self.facts.learn(batch.item, events.changed, events.cards)
+        with apart("blend"):
+            self.blend.judge(batch, self.asked.would_show)
         self.seen.see(batch.item, batch.at_ms)
         for learner in self.learners:
-            learner.learn_many(batch)
-        self.bought.learn_many(batch)
-        self.rules.learn(batch)
-        self.against.learn(batch)
-        self.exploration.learn(batch)
-        self.of_all.learn(events, batch)
+            with apart(learner.name):
+                learner.learn_many(batch)
+        with apart("bought"):
+            self.bought.learn_many(batch)
+        with apart("rules"):
+            self.rules.learn(batch)
+        with apart("against"):
+            self.against.learn(batch)
+        with apart("exploration"):
+            self.exploration.learn(batch)
+        with apart("popular"):
+            self.of_all.learn(events, batch)
         # Last: learners are judged, and learn, by what was known of items before the batch.
-        self.describe(events.changed, events.cards)
+        with apart("describe"):
+            self.describe(events.changed, events.cards)
         return batch
 
     def describe(self, changed: Sequence[str], cards: Mapping[str, Card]) -> None:
@@ -58,10 +69,14 @@ class Recommender(Parts):
     def hear(self, signals: Signals) -> None:
         """Learn what came of items: given back, shown, clicked in a list."""
         if len(signals.item):
-            self.against.hear(signals)
-            self.exploration.hear(signals)
-            refunded = signals.of_kind(TURNED_DOWN)
-            self.rules.bought.pairs.drop(refunded.shopper, refunded.item)
+            apart = self.faults.apart
+            with apart("against"):
+                self.against.hear(signals)
+            with apart("exploration"):
+                self.exploration.hear(signals)
+            with apart("rules"):
+                refunded = signals.of_kind(TURNED_DOWN)
+                self.rules.bought.pairs.drop(refunded.shopper, refunded.item)
 
     def rank(self, shoppers: Sequence[str], now_ms: int) -> RankedLists:
         """A list for each shopper; one never seen gets what is popular. It teaches nothing."""

@@ -12,26 +12,45 @@ import msgspec
 import orjson
 import pytest
 
+from flows.embedded import EmbeddedRedis
 from flows.replay import run_source
 from flows.sources import RecordedSource
 from operators import profile, visit
+from operators.captions import Captions
+from operators.cards import Cards
+from operators.clusters import Clusters
 from operators.decode import decode
+from operators.learners.content import Content
+from operators.learners.covisitation import Covisitation
+from operators.propensity.propensity import Propensity
+from operators.recommend import Recommender
 from operators.segments.engine import Engine
+from operators.shop import Shop
+from operators.standing import Standing
 from operators.synthetic import shop
+from state import keys
 from state.store import Store
 from tests.streams import ITEMS, Flow, content, event, flow_settings, run_flow, view
 from tests.test_crash import CrashingSource
-from tests.test_flow import figures
+from tests.test_flow import facts_of, figures
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from state.config import Settings
     from state.events import Event
+    from state.interactions import Requests
 
 SHOP = list(shop(events=1200, shoppers=150, items=40, events_per_s=0.3))
 RULES = (Path(__file__).parents[1] / "segments.yaml").read_text()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the shop leaves in Redis where nothing raises."""
+    with EmbeddedRedis() as server:
+        return run_flow(SHOP, server.url, tmp_path_factory.mktemp("whole"), settings=ruled(100))
 
 
 def ruled(batch_events: int, epoch_ms: int = 10_000) -> Settings:
@@ -162,8 +181,86 @@ def test_a_row_that_cannot_be_stored_hinders_no_snapshot(
         for name in {"ann", "eve"} & rows.keys():
             rows[name].events = 1 << 70
     assert [*flow.resumed().outcome().shoppers] == ["bob"]
-    assert sorted(record.getMessage().split(" ")[0] for record in processing_errors) == [
-        "visit_devices.snapshot",
-        "visit_users.snapshot",
-    ]
+    assert all(".snapshot raised" in record.getMessage() for record in processing_errors)
+    assert len(processing_errors) == 2
+    processing_errors.clear()
+
+
+def counted_of(rows: dict[str, Any]) -> dict[str, Any]:
+    """The facts, but for the stage, which the step says that sees everybody."""
+    return {
+        key: [pair for pair in value if pair[0] != b"stage"] if isinstance(value, list) else value
+        for key, value in facts_of(rows).items()
+    }
+
+
+LEARNED = [
+    (Covisitation, "learn_many"),
+    (Covisitation, "candidates"),
+    (Content, "describe"),
+    (Captions, "of"),
+    (Clusters, "assign"),
+    (Propensity, "learn"),
+    (Propensity, "advance"),
+    (Standing, "see"),
+    (Shop, "hear"),
+    (Cards, "learn"),
+]
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"), LEARNED, ids=[f"{one.__name__}.{name}" for one, name in LEARNED]
+)
+def test_what_raises_while_a_batch_is_learned_is_left_out_and_the_facts_stand(
+    owner: Any,
+    name: str,
+    undisturbed: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    redis_url: str,
+    tmp_path: Path,
+    processing_errors: list[logging.LogRecord],
+) -> None:
+    real, calls = getattr(owner, name), []
+
+    def poisoned(*args: Any, **more: Any) -> Any:
+        calls.append(1)
+        if len(calls) % 4 == 1:
+            raise ValueError("cannot convert float NaN to integer")
+        return real(*args, **more)
+
+    monkeypatch.setattr(owner, name, poisoned)
+    recovered = run_flow(
+        SHOP, redis_url, tmp_path, settings=ruled(100, epoch_ms=1), recovery_folder=tmp_path / "r"
+    )
+    assert processing_errors
+    assert {record.exc_info is None for record in processing_errors[:20]} == {False}
+    processing_errors.clear()
+    assert counted_of(recovered) == counted_of(undisturbed)
+    assert figures(recovered)["accepted"] == figures(undisturbed)["accepted"]
+    assert not (tmp_path / "dead_letters.jsonl").exists()
+
+
+def test_lists_of_all_others_are_made_where_those_of_one_shopper_raise(
+    undisturbed: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    redis_url: str,
+    tmp_path: Path,
+    processing_errors: list[logging.LogRecord],
+) -> None:
+    bad = next(one for one in SHOP if one.type == "item_view" and not one.user_id).anonymous_id
+    real = Recommender.requests
+
+    def poisoned(self: Recommender, shoppers: Sequence[str], now_ms: int) -> Requests:
+        if bad in shoppers:
+            raise ValueError("cannot convert float NaN to integer")
+        return real(self, shoppers, now_ms)
+
+    monkeypatch.setattr(Recommender, "requests", poisoned)
+    rows = run_flow(SHOP, redis_url, tmp_path, settings=ruled(100))
+
+    def listed(of: dict[str, Any]) -> set[str]:
+        return {key for key in of if key.endswith(":top:home")}
+
+    assert listed(undisturbed) - listed(rows) == {keys.top_key(str(bad), keys.SLOT)}
+    assert processing_errors
     processing_errors.clear()
