@@ -6,7 +6,6 @@ terminal can mend, 130 for Ctrl-C, 1 for the rest. To add a subcommand: one file
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import sys
@@ -17,11 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows import logs
+from flows.arguments import Parser
 from flows.panics import panics_as_notes
 from state import keys
 from state.errors import UserError
+from state.printable import printable
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
 COMMANDS = (
@@ -76,7 +78,7 @@ def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
 
     Only these are imported: who looks at a list need not wait for the learners.
     """
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="penstock",
         description="A shop's clickstream into live segments and top-k lists in Redis.",
     )
@@ -121,5 +123,5 @@ def _details() -> str:
     """Keep the traceback in a file: a run of hours is not repeated to see it."""
     handle, path = tempfile.mkstemp(prefix="penstock-", suffix=".log")
     with open(handle, "w") as file:
-        traceback.print_exc(file=file)
+        file.write(printable(traceback.format_exc(), keep="\n\t"))
     return path

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from flows.files import LogFile
+from flows.printing import complain
 from operators.evaluation.clicks import collect
 from operators.evaluation.formats import FORMATS
 from operators.evaluation.from_events import from_events
-from operators.readers import READERS
+from operators.readers import read
 from state.errors import UserError
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def _clicks(
             now_ms = time.time_ns() // 1_000_000
             limits = settings.source.limits
             lines = file.lines(line_bytes_max=limits.event_bytes_max + 1)
-            records = READERS[format_name](lines, source=file.name, now_ms=now_ms, limits=limits)
+            records = read(format_name, lines, source=file.name, now_ms=now_ms, limits=limits)
             parsed = from_events(records, settings.lists.weights, set_aside.add, shown)
         for click in naming(file.name, parsed):
             has_clicks = True
@@ -74,7 +74,7 @@ def _clicks(
             f"{file.name}: {set_aside.told()} and found no click in the rest: is --format right?"
         )
     if set_aside.records:
-        print(f"penstock: {file.name}: {set_aside.told()}", file=sys.stderr)
+        complain(f"{file.name}: {set_aside.told()}")
 
 
 @dataclass

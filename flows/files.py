@@ -13,15 +13,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from flows.printing import console
 from state.errors import UserError
 from state.events import EVENT_BYTES_MAX
+from state.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from io import BufferedReader
+
+    from rich.console import Console
 
 CHUNK_BYTES = 256 * 1024
 LINE_BYTES_MAX = EVENT_BYTES_MAX + 1
@@ -119,15 +122,15 @@ def _open(path: str) -> BufferedReader:
 
 
 @contextmanager
-def progress_bar(log: LogFile, console: Console | None = None) -> Iterator[Callable[[], None]]:
+def progress_bar(log: LogFile, on: Console | None = None) -> Iterator[Callable[[], None]]:
     """A bar on the terminal while inside: lines per second, and the time left by stored bytes.
 
-    Gives what `LogFile.lines` takes as `advanced`. Prints nothing where `console` (default: standard
+    Gives what `LogFile.lines` takes as `advanced`. Prints nothing where `on` (default: standard
     error) is no terminal.
     """
-    shown_on = console or Console(stderr=True)
+    shown_on = on or console(stderr=True)
     bar = Progress(
-        TextColumn(Path(log.name).name, markup=False),
+        TextColumn(printable(Path(log.name).name), markup=False),
         BarColumn(),
         TaskProgressColumn(),
         TextColumn("{task.fields[lines_per_s]:,.0f} lines/s"),

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from flows import checkpoint, cuts
+from flows.printing import complain
 from state import private
 from state.errors import UserError
 
@@ -83,7 +84,7 @@ def keep(folder: Path, checkpoint_s: int, shards: int) -> None:
                 checkpoint.make(folder, shards=shards)
             cuts.sweep(folder / "rows", cuts.referenced(folder / "store"), newer=False)
         except UserError as error:
-            print(f"penstock: keeping the previous snapshot: {error}", file=sys.stderr)
+            complain(f"keeping the previous snapshot: {error}")
 
 
 def _end_with_parent() -> None:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from state.printable import printable
+
 if TYPE_CHECKING:
     from state.config import Log
 
@@ -32,9 +34,10 @@ class OneLine(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Print it."""
         if record.exc_info:
-            print(without_secrets(_trace(record)), file=sys.stderr, end="")
+            trace = printable(without_secrets(_trace(record)), keep="\n\t")
+            print(trace, file=sys.stderr, end="")
         said = " ".join(without_secrets(record.getMessage()).split())
-        print(f"penstock: {said}", file=sys.stderr, flush=True)
+        print(f"penstock: {printable(said)}", file=sys.stderr, flush=True)
 
 
 class JsonLines(logging.Handler):
@@ -58,7 +61,7 @@ class JsonLines(logging.Handler):
         if record.exc_info:
             told["trace"] = _trace(record)
         line = orjson.dumps(told, default=str).decode()
-        print(without_secrets(line), file=sys.stderr, flush=True)
+        print(printable(without_secrets(line)), file=sys.stderr, flush=True)
 
 
 def set_up(log: Log | None = None, **fields: object) -> None:

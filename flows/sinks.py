@@ -14,6 +14,7 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from flows import metrics, pulse
 from state.errors import UserError
+from state.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -120,7 +121,8 @@ class _DeadLetterPartition(StatefulSinkPartition["list[DeadLetter]", int]):
 
     def write_batch(self, values: list[list[DeadLetter]]) -> None:
         letters = [letter for batch in values for letter in batch]
-        self._file.write(self._encoder.encode_lines(letters))
+        told = self._encoder.encode_lines(letters).decode()
+        self._file.write(printable(told, keep="\n").encode())
 
     def snapshot(self) -> int:
         self._file.flush()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from flows.printing import lines as print_lines
 from serving.explain import explained
 from serving.reader import Storefront
 from state.errors import UserError
@@ -85,5 +86,4 @@ def summary(console: Console, report: Report, redis_url: str, dead_letters: Path
             best = explained(shop, shown.entries[:ITEMS_SHOWN])
             lines += [f"          {one.title}, {one.in_words}" for one in best]
             break
-    for line in lines:
-        console.print(line, markup=False, soft_wrap=True)
+    print_lines(lines, console)

@@ -5,6 +5,7 @@ On a terminal it is redrawn twice a second; elsewhere there is a plain line now 
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from contextlib import contextmanager, suppress
@@ -18,9 +19,11 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from flows.beside import beside
+from flows.printing import lines
 from serving.reader import Storefront
 from serving.watch import Watch
 from state.errors import UserError
+from state.printable import printable
 from state.store import Store
 
 if TYPE_CHECKING:
@@ -46,7 +49,7 @@ def live_view(console: Console, redis_url: str) -> Iterator[None]:
     """Show what is in Redis while inside, from a thread with a connection of its own."""
     if not console.is_terminal:
         look = _show("SHOPPER", redis_url)
-        console.print(f"To look at a shopper: {look}", markup=False, soft_wrap=True)
+        lines([f"To look at a shopper: {look}"], console)
         with _every(LINE_S, redis_url, lambda frame: console.print(figures(frame))):
             yield
         return
@@ -110,21 +113,22 @@ def _segments(segments: list[Segment]) -> Table:
     )
     for segment in segments:
         bar = "█" * round(BAR_CHARS * segment.size / most)
-        table.add_row(Text(segment.name), f"{segment.size:,}", Text(bar, style="cyan"))
+        table.add_row(Text(printable(segment.name)), f"{segment.size:,}", Text(bar, style="cyan"))
     return table
 
 
 def _watched(watched: Watched) -> list[RenderableType]:
     session = watched.session
     head = Text.assemble(
-        (watched.shopper, "bold"),
+        (printable(watched.shopper), "bold"),
         f" is here: {session['events']} events, cart worth {session['cart_value']}, "
         f"{session['intent']}; would see now",
     )
     table = Table.grid(padding=(0, 2, 0, 0))
     for place, item in enumerate(watched.items[:ITEMS_SHOWN], 1):
         style = "green" if item.item in watched.fresh else ""
-        table.add_row(f"{place:>3}", Text(item.title, style), Text(item.in_words, "dim"))
+        title, in_words = printable(item.title), printable(item.in_words)
+        table.add_row(f"{place:>3}", Text(title, style), Text(in_words, "dim"))
     return [head, table]
 
 
@@ -136,4 +140,4 @@ def _show(shopper: str, redis_url: str) -> str:
     """The command that shows a shopper, called as this program was."""
     called = Path(sys.argv[0])
     penstock = called if called.name == "penstock" else f"{sys.executable} -m flows"
-    return f"{penstock} show {shopper} --redis {redis_url}"
+    return f"{penstock} show {shlex.quote(printable(shopper))} --redis {redis_url}"

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from operators.faults import Finding, find_faults, known_time_ms
 from operators.profile import items_micros
 from operators.rules import ORDERS, settle
-from state.deadletters import DeadLetter, Fault, raw_text
+from state.deadletters import BASE64_BYTES_MAX, RAW_BYTES_MAX, DeadLetter, Fault, raw_text
 from state.events import PROPS_BYTES_MAX, SHOPPER_ID_CHARS_MAX, SHORTENED, Event
 from state.limits import DEFAULT, Limits
 from state.money import MICROS
@@ -139,6 +139,7 @@ def reject(
         raw=text,
         base64=is_base64,
         at=at_ms,
+        cut=len(raw) > RAW_BYTES_MAX or (is_base64 and len(raw) > BASE64_BYTES_MAX),
     )
 
 

@@ -21,6 +21,7 @@ FailureType = Literal[
 ]
 FAILURE_TYPES: tuple[str, ...] = get_args(FailureType)
 RAW_BYTES_MAX = 64 * 1024
+BASE64_BYTES_MAX = RAW_BYTES_MAX * 3 // 4
 
 
 class Fault(msgspec.Struct, frozen=True, gc=False):
@@ -31,7 +32,8 @@ class Fault(msgspec.Struct, frozen=True, gc=False):
 
 
 class DeadLetter(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """One rejected record. `raw` is the input as text, or base64 of it where it is not UTF-8.
+    """One rejected record. `raw` is the input as text, or base64 of it where it is not UTF-8; only the
+    beginning of it where it was `cut`.
 
     `at` is the event time of the stream when it was set aside (ms), so that a replay gives the same.
     """
@@ -44,6 +46,7 @@ class DeadLetter(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     raw: str
     base64: bool = False
     at: int = 0
+    cut: bool = False
 
 
 def raw_text(raw: bytes) -> tuple[str, bool]:
@@ -58,4 +61,4 @@ def raw_text(raw: bytes) -> tuple[str, bool]:
     except UnicodeDecodeError as error:
         if len(kept) < len(raw) and error.end == len(kept) and error.start > len(kept) - 4:
             return kept[: error.start].decode(), False  # the cut went through a letter
-        return base64.b64encode(kept[: RAW_BYTES_MAX * 3 // 4]).decode(), True
+        return base64.b64encode(kept[:BASE64_BYTES_MAX]).decode(), True

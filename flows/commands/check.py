@@ -19,6 +19,7 @@ from flows.recovery import look
 from operators.readers.records import record_reader
 from state.config import Kafka
 from state.errors import UserError
+from state.printable import printable
 from state.store import Lease, Store
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def _verdict(name: str, check: Callable[[], str]) -> int:
     try:
         print(f"{name:<13}  good ({check()})")
     except UserError as error:
-        print(f"{name:<13}  NOT GOOD: {error}")
+        print(f"{name:<13}  NOT GOOD: {printable(str(error))}")
         return 1
     return 0
 

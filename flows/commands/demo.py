@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from flows.options import add_settings, settings_of
+from flows.printing import console
 from state.errors import UserError
 
 if TYPE_CHECKING:
@@ -37,12 +36,12 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"--events {args.events}: name at least 1")
     settings = settings_of(args)
     events = args.events or (EVENTS if args.once else None)
-    console = Console(highlight=False)
+    on = console()
     some = f"{events:,} events" if events else "Events"
     pace = "" if args.once else f"\nA second here is {SPEED} s in the shop. Ctrl-C ends it."
-    console.print(f"{some} of a synthetic shop, through the flow, into a Redis of its own{pace}")
+    on.print(f"{some} of a synthetic shop, through the flow, into a Redis of its own{pace}")
     # After the first words: what the flow imports takes seconds.
     from flows import demonstration
 
-    demonstration.run(settings, console, events=events, is_live=not args.once, speed=SPEED)
+    demonstration.run(settings, on, events=events, is_live=not args.once, speed=SPEED)
     return 0

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
-from rich.console import Console
 from rich.progress import Progress
 from threadpoolctl import threadpool_limits
 
@@ -19,6 +17,7 @@ from flows.evaluation_files import naming, read_clicks, session_gap_ms
 from flows.evaluation_plot import plot
 from flows.files import LogFile
 from flows.options import add_settings, settings_of
+from flows.printing import complain, console
 from operators.evaluation.breakdown import GROUPINGS, breakdown
 from operators.evaluation.comparison import compared
 from operators.evaluation.counterfactual import counterfactual
@@ -104,7 +103,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         return run(parser.parse_args(["evaluate", *argv]))
     except UserError as error:
-        print(f"penstock: {error}", file=sys.stderr)
+        complain(str(error))
         return 2
 
 
@@ -130,19 +129,19 @@ def run(args: argparse.Namespace) -> int:
     if args.plot:
         title = f"{args.protocol}, {Path(args.file).name}"
         plot(outcome, groups, args.plot, title=title, has_times=has_times)
-    console = Console()
-    console.print(tables.accuracy(scores))
-    console.print(tables.beyond(scores))
+    on = console()
+    on.print(tables.accuracy(scores))
+    on.print(tables.beyond(scores))
     for grouping in _words(args.by):
         if grouping in groups:
             shown = tables.shown_in_groups(scores)
-            console.print(tables.group(grouping, groups[grouping], shown))
+            on.print(tables.group(grouping, groups[grouping], shown))
         else:
-            console.print(f"all cases are alike by {grouping}")
+            on.print(f"all cases are alike by {grouping}")
     if comparison:
         for line in tables.comparison(comparison, args.k, _name_of_other(args)):
-            console.print(line, highlight=False)
-    console.print(f"{len(outcome):,} cases, lists of {args.k} of {len(clicks.items):,} items")
+            on.print(line, highlight=False)
+    on.print(f"{len(outcome):,} cases, lists of {args.k} of {len(clicks.items):,} items")
     return 0
 
 
@@ -172,8 +171,8 @@ def _outcome(
 ) -> Outcome:
     rules = _rules(args, settings)
     rivals = _rivals(args, clicks, settings, other)
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+    on = console(stderr=True)
+    with Progress(console=on, transient=True, disable=not on.is_terminal) as bar:
         rivals.append(_Watcher(bar, len(clicks)))
         if case_file is None:
             protocol = prequential if args.protocol == "prequential" else leave_one_out
@@ -199,9 +198,9 @@ def _counterfactual(args: argparse.Namespace, settings: Settings, other: Lists |
         )
     ours = msgspec.structs.replace(settings, lists=_untried(settings.lists))
     rivals = _rivals(args, clicks, ours, other and _untried(other))
-    console = Console(stderr=True)
+    on = console(stderr=True)
     with (
-        Progress(console=console, transient=True, disable=not console.is_terminal) as bar,
+        Progress(console=on, transient=True, disable=not on.is_terminal) as bar,
         threadpool_limits(1),
     ):
         rivals.append(_Watcher(bar, len(clicks)))
@@ -209,12 +208,12 @@ def _counterfactual(args: argparse.Namespace, settings: Settings, other: Lists |
     reward = sum(row.reward for row in shown) / len(shown)
     if args.report:
         _write(args.report, tables.counterfactual_report(len(shown), reward, found))
-    Console().print(tables.counterfactual(found))
-    Console().print(
+    console().print(tables.counterfactual(found))
+    console().print(
         f"{len(shown):,} items shown with a known chance; {reward:.4f} of them were clicked"
     )
     for name in sorted(name for name, one in found.items() if one.support.high < 1):
-        Console().print(f"{name}: much of what it names was never shown: only snips says anything")
+        console().print(f"{name}: much of what it names was never shown: only snips says anything")
     return 0
 
 

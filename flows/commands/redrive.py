@@ -15,7 +15,7 @@ from flows.kafka.producer import Producer
 from flows.kafka.start import start_ms
 from flows.options import add_settings, settings_of
 from operators.readers.records import record_reader
-from state.deadletters import FAILURE_TYPES, RAW_BYTES_MAX, DeadLetter
+from state.deadletters import BASE64_BYTES_MAX, FAILURE_TYPES, RAW_BYTES_MAX, DeadLetter
 from state.errors import UserError
 from state.events import Event
 
@@ -132,9 +132,11 @@ def _chosen(
 
 def _raw(letter: DeadLetter) -> bytes | None:
     """The record as it was; None where a letter holds its beginning only."""
+    if letter.cut:
+        return None
     if letter.base64:
         raw = base64.b64decode(letter.raw)
-        return None if len(raw) >= RAW_BYTES_MAX * 3 // 4 else raw
+        return None if len(raw) >= BASE64_BYTES_MAX else raw
     raw = letter.raw.encode()
     is_cut = len(raw) >= RAW_BYTES_MAX and letter.failure_type == "too_large"
     return None if is_cut else raw

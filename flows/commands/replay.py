@@ -10,18 +10,18 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.progress import track
 
 from flows.files import LogFile, progress_bar
 from flows.options import EMBEDDED, add_redis, add_settings, redis_of, redis_url, settings_of
 from flows.ordering import in_time_order
+from flows.printing import console, lines
 from flows.replay import report, run_source
 from flows.resuming import check_same_replay
 from flows.sources import RecordedSource
 from flows.stopping import stop_on_signal
 from flows.summary import summary, unaccounted, write_report
-from operators.readers import FORMATS, READERS, UNORDERED
+from operators.readers import FORMATS, UNORDERED, read
 from operators.readers.orders import join_orders
 from serving.reader import Storefront
 from state.errors import UserError
@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
         redis_of(args, settings) as url,
     ):
         if args.recovery and check_same_replay(args.recovery, log.name, args.format, settings):
-            print(f"goes on with the replay of {log.name}")
+            lines([f"goes on with the replay of {log.name}"])
         else:
             _warn_of_old_results(url, settings)
         with (
@@ -109,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
         if figures.events or source.failure is None:
             if args.report:
                 write_report(args.report, figures)
-            summary(Console(highlight=False), figures, url, dead_letters)
+            summary(console(), figures, url, dead_letters)
     if source.failure is not None:
         raise source.failure
     if missing := unaccounted(figures):
@@ -171,9 +171,9 @@ def _read(
     now_ms = time.time_ns() // 1_000_000
     with progress_bar(log) as advanced:
         # One byte more than an event may have tells that it has more.
-        lines = log.lines(advanced, line_bytes_max=limits.event_bytes_max + 1)
-        lines = takewhile(lambda _: not stop.is_set(), lines)
-        yield from READERS[format_name](lines, source=log.name, now_ms=now_ms, limits=limits)
+        found = log.lines(advanced, line_bytes_max=limits.event_bytes_max + 1)
+        found = takewhile(lambda _: not stop.is_set(), found)
+        yield from read(format_name, found, source=log.name, now_ms=now_ms, limits=limits)
 
 
 def _sorted(
@@ -196,11 +196,11 @@ def _sorted(
         yield record
         if isinstance(record, Event):
             break
-    console = Console(stderr=True)
+    shown_on = console(stderr=True)
     yield from track(
         in_order,
         "replayed by time",
         total=events - 1,
-        console=console,
-        disable=not console.is_terminal,
+        console=shown_on,
+        disable=not shown_on.is_terminal,
     )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from flows.options import add_redis, add_settings, lasting_redis_url, settings_of
+from flows.printing import complain
+from flows.printing import lines as print_lines
 from flows.stored_shoppers import stored_shopper, stored_shoppers
 from operators.segments.compiling import rule_segments
 from operators.segments.preview import Preview, preview
@@ -108,7 +107,7 @@ def _list(args: argparse.Namespace) -> int:
             (one.sid, one.kind, f"{one.size:,}", *flow, str(one.version), f"{one.name}{status}")
         )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    _print(
+    print_lines(
         [
             "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
             for row in rows
@@ -133,7 +132,7 @@ def _show(args: argparse.Namespace) -> int:
     lines += [f"size      {one.size:,}", *_worth(one.stats)]
     for version, said in segments.versions(one.sid):
         lines.append(f"version   {version}, since {in_utc(said['from_ms'])}: {said['rule']}")
-    _print(lines)
+    print_lines(lines)
     return 0
 
 
@@ -169,7 +168,7 @@ def _diff(args: argparse.Namespace) -> int:
             lines += [f"{sid}: version {live[sid].version + 1}", f"  - {was}", f"  + {now}"]
     if not lines and args.segment is not None and args.segment not in live.keys() | rules.keys():
         return _unknown(args.segment)
-    _print(lines or ["the same as live"])
+    print_lines(lines or ["the same as live"])
     return 0
 
 
@@ -180,7 +179,7 @@ def _members(args: argparse.Namespace) -> int:
     if segments.find(args.segment) is None:
         return _unknown(args.segment)
     found = segments.members(args.segment, args.limit)
-    _print([f"{in_utc(at_ms)}  {shopper}" for shopper, at_ms in found])
+    print_lines([f"{in_utc(at_ms)}  {shopper}" for shopper, at_ms in found])
     return 0
 
 
@@ -197,10 +196,9 @@ def _why(args: argparse.Namespace) -> int:
     stored = stored_shopper(args.recovery, settings, name)
     shopper = stored.rows.get(name)
     if shopper is None:
-        print(
-            f"penstock: {args.recovery} holds no shopper {name!r}: never seen, erased, or put away "
-            "after a long absence",
-            file=sys.stderr,
+        complain(
+            f"{args.recovery} holds no shopper {name!r}: never seen, erased, or put away "
+            "after a long absence"
         )
         return UNKNOWN
     state = shopper.rules or RuleState()
@@ -208,7 +206,7 @@ def _why(args: argparse.Namespace) -> int:
     reasons = why(rule, name, shopper, now_ms, gap_ms=gap_ms)
     since_ms = state.members.get(rule.id)
     is_in = f"in since {in_utc(since_ms)}" if since_ms is not None else "not in"
-    _print([f"{name}, as of {in_utc(now_ms)}: {is_in}", *map(_reason, reasons)])
+    print_lines([f"{name}, as of {in_utc(now_ms)}: {is_in}", *map(_reason, reasons)])
     return 0
 
 
@@ -216,15 +214,12 @@ def _why_found(segments: Segments, segment: Segment, name: str) -> int:
     """Why a shopper is in a segment that looks at all shoppers: what it asks, and what is there."""
     said = segments.decided_by(name, segment.kind)
     if said is None:
-        print(
-            f"penstock: Redis knows no shopper {name!r}: never seen, erased, or expired",
-            file=sys.stderr,
-        )
+        complain(f"Redis knows no shopper {name!r}: never seen, erased, or expired")
         return UNKNOWN
     since_ms = segments.since_ms(name, segment.sid)
     about = segments.definition(segment.sid)
     is_in = f"in since {in_utc(since_ms)}" if since_ms is not None else "not in"
-    _print(
+    print_lines(
         [
             f"{name}: {is_in}",
             f"{'asks':<16}  {about.get('rule', '')}",
@@ -244,7 +239,7 @@ def _preview(args: argparse.Namespace) -> int:
     stored = stored_shoppers(args.recovery, settings, sample)
     seen = ((name, shopper, stored.clock_ms) for name, shopper in stored.rows.items())
     gap_ms = settings.sessions.gap_ms
-    _print(_previewed(rule, preview(rule, seen, stored.total, stored.kept, gap_ms=gap_ms)))
+    print_lines(_previewed(rule, preview(rule, seen, stored.total, stored.kept, gap_ms=gap_ms)))
     return 0
 
 
@@ -287,15 +282,5 @@ def _rule(settings: Settings, sid: str) -> Rule:
 
 
 def _unknown(segment: str) -> int:
-    print(f"penstock: no segment {segment!r}: `penstock segments list` shows all", file=sys.stderr)
+    complain(f"no segment {segment!r}: `penstock segments list` shows all")
     return UNKNOWN
-
-
-def _print(lines: list[str]) -> None:
-    console = _console()
-    for line in lines:
-        console.print(line, markup=False, soft_wrap=True)
-
-
-def _console() -> Console:
-    return Console(highlight=False)

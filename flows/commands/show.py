@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import msgspec
-from rich.console import Console
 from rich.table import Table
 
 from flows.options import add_redis, add_settings, lasting_redis_url, settings_of
+from flows.printing import complain, console
+from flows.printing import lines as print_lines
 from serving.explain import explain
 from serving.reader import Storefront
 from serving.times import in_utc
 from state import keys
+from state.printable import printable
 from state.store import Store
 
 if TYPE_CHECKING:
     import argparse
+
+    from rich.console import Console
 
     from serving.explain import Explanation, Offer
 
@@ -48,20 +51,19 @@ def run(args: argparse.Namespace) -> int:
     with store.in_words():
         explanation = explain(Storefront(store), args.shopper, args.slot) if args.shopper else None
     if explanation is None:
-        print(
-            f"penstock: Redis at {store.address} knows no shopper {args.shopper!r}: never seen, "
-            "erased, or expired",
-            file=sys.stderr,
+        complain(
+            f"Redis at {store.address} knows no shopper {args.shopper!r}: never seen, erased, or expired"
         )
         return UNKNOWN
     if args.json:
-        print(msgspec.json.format(msgspec.json.encode(explanation)).decode())
+        told = msgspec.json.format(msgspec.json.encode(explanation)).decode()
+        print(printable(told, keep="\n"))
     else:
-        _print(Console(highlight=False), explanation)
+        _print(console(), explanation)
     return 0
 
 
-def _print(console: Console, shown: Explanation) -> None:
+def _print(on: Console, shown: Explanation) -> None:
     also = f", as whom {shown.asked} is known" if shown.asked != shown.shopper else ""
     lines = [f"shopper   {shown.shopper}{also}"]
     lines += [f"profile   {line}" for line in _profile(shown.profile)]
@@ -71,13 +73,12 @@ def _print(console: Console, shown: Explanation) -> None:
         for one in shown.segments
     ]
     lines.append(f"list      {_offer(shown.offer)}")
-    for line in lines:
-        console.print(line, markup=False, soft_wrap=True)
+    print_lines(lines, on)
     if shown.offer:
         table = Table.grid(padding=(0, 2, 0, 0))
         for place, item in enumerate(shown.offer.items, 1):
-            table.add_row(f"{place:>10}", item.title, item.in_words)
-        console.print(table, markup=False)
+            table.add_row(f"{place:>10}", printable(item.title), printable(item.in_words))
+        on.print(table, markup=False)
 
 
 def _profile(profile: dict[str, str]) -> list[str]:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import orjson
 import yaml
-from rich.console import Console
 from threadpoolctl import threadpool_limits
 
 from flows import evaluation_tables as tables
 from flows import extras
 from flows.evaluation_files import read_clicks, session_gap_ms
 from flows.options import add_settings, settings_of
+from flows.printing import console
 from operators.evaluation.comparison import compared
 from operators.evaluation.formats import FORMATS
 from operators.evaluation.product import Product
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import optuna
+    from rich.console import Console
 
     from operators.evaluation.clicks import Clicks
     from operators.evaluation.comparison import Comparison
@@ -93,21 +94,21 @@ def run(args: argparse.Namespace) -> int:
     clicks = read_clicks([args.file], args.format, as_read if is_log else present)
     keys = _searched(clicks, is_log=is_log)
     evaluation = Evaluation(args, clicks, is_log=is_log)
-    console = Console(soft_wrap=True, highlight=False)
+    on = console(soft_wrap=True)
     with threadpool_limits(1):
-        choice = _search(args, evaluation, keys, console)
+        choice = _search(args, evaluation, keys, on)
         if not choice:
-            console.print("nothing that was tried is better than the present configuration")
+            on.print("nothing that was tried is better than the present configuration")
             return 1
         found = evaluation.confirm(choice)
     for line in tables.comparison(found, args.k, "the present configuration, on what came later"):
-        console.print(line)
+        on.print(line)
     ours, other = (found.hr, found.mrr) if args.metric == "hr" else (found.mrr, found.hr)
     if not ours.is_gain or other.high < 0:
-        console.print("no gain that lasts: nothing is written")
+        on.print("no gain that lasts: nothing is written")
         return 1
     text = _yaml(choice)
-    console.print(text.rstrip())
+    on.print(text.rstrip())
     if args.write:
         _write(args.write, text)
     return 0
@@ -188,7 +189,7 @@ def _searched(clicks: Clicks, *, is_log: bool) -> list[str]:
 
 
 def _search(
-    args: argparse.Namespace, evaluation: Evaluation, keys: Sequence[str], console: Console
+    args: argparse.Namespace, evaluation: Evaluation, keys: Sequence[str], on: Console
 ) -> Choice:
     """What did best, nothing where that is the present configuration."""
     import optuna
@@ -203,7 +204,7 @@ def _search(
         value = evaluation.value(choice)
         is_best = not done or value > study.best_value
         said = " ".join(f"{key.removeprefix('lists.')}={one}" for key, one in choice.items())
-        console.print(
+        on.print(
             f"{len(done) + 1:4} {args.metric}@{args.k} {value:.4f}{' *' if is_best else '  '}"
             f" {said or 'the present configuration'}"
         )

@@ -47,5 +47,16 @@ READERS: dict[str, Reader] = Named(
 FORMATS = (*READERS, *ALSO_CALLED)
 """All names that a person may give."""
 
+
+def read(
+    format_name: str, lines: Iterable[bytes], *, source: str, now_ms: int, limits: Limits
+) -> Iterator[Event | DeadLetter]:
+    """Read a log of that format; a reader that knows no limits keeps to those that are the default."""
+    reader = READERS[format_name]
+    if limits == DEFAULT:
+        return reader(lines, source=source, now_ms=now_ms)
+    return reader(lines, source=source, now_ms=now_ms, limits=limits)
+
+
 UNORDERED = frozenset({"retailrocket", "yoochoose"})
 """Formats whose published files do not go by time: sort their events before replaying them."""

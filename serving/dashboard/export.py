@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from serving.dashboard.plain import text
 from state import keys
 from state.errors import UserError
+from state.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
@@ -122,7 +123,7 @@ def _harmless(value: str) -> str:
     >>> _harmless("=1+1"), _harmless("ann"), _harmless("-0.50"), _harmless("ann;=1+1")
     ("'=1+1", 'ann', "'-0.50", "ann;'=1+1")
     """
-    return _FORMULA.sub(r"\1'", value)
+    return _FORMULA.sub(r"\1'", printable(value))
 
 
 def _time(ms: str) -> str:
