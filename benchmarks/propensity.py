@@ -55,7 +55,7 @@ def followed(path: Path, format_name: str, settings: Settings) -> Propensity:
         settings.profiles,
         settings.state,
         settings.lifecycle,
-        decided_share=settings.propensity.sampled_share,
+        propensity=settings.propensity,
     )
     learning, clock = Learning(settings), SourceClock()
     devices = [DeviceShard(rules) for _ in range(SHARDS)]
@@ -158,9 +158,9 @@ def main() -> None:
         "online-retail",
         load(environment={}, overrides=(*few, "state.idle_days=400")),
     )
-    _print("online_retail", "p_buy_30d", models.buys)
-    _print("online_retail", "p_churn", models.churn)
-    judge = models.value.judge
+    _print("online_retail", "p_buy_30d", models.weeks.buys)
+    _print("online_retail", "p_churn", models.weeks.churn)
+    judge = models.weeks.value.judge
     said, came, error, error_of_mean = judge.means
     print(
         f"online_retail   value_30d      mean said {said:.0f}, came {came:.0f}; error {error:.0f}, of a "

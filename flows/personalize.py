@@ -58,7 +58,7 @@ def build(
         settings.state,
         settings.lifecycle,
         rule_segments(settings),
-        settings.propensity.sampled_share,
+        settings.propensity,
     )
 
     def by_user(arrived: list[tuple[str, Visited]]) -> list[tuple[str, Regrouped]]:

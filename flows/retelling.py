@@ -68,7 +68,7 @@ def make_whole(
                 settings.profiles,
                 settings.state,
                 settings.lifecycle,
-                decided_share=settings.propensity.sampled_share,
+                propensity=settings.propensity,
             )
             for writes in retold(settings, rules, learned[0], shards, journals):
                 going_on()

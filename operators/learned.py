@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
+import numpy as np
 
 from operators.cards import Cards
 from operators.census import Census
@@ -27,11 +28,13 @@ from operators.views import Views
 from state.resp import bulk
 from state.segments import cluster_id
 from state.snapshots import LEARNED, LearnedState, pack_arrays, unpack_arrays
+from state.times import DAY_MS
 
 if TYPE_CHECKING:
     from operators.audience import Audience
     from operators.clusters import Quality
     from state.config import Settings
+    from state.interactions import Times
     from state.journal import Journals
 
 
@@ -108,6 +111,11 @@ class Learned:
     def heard_ms(self) -> int:
         """How far time has come by when events were received, by which minutes are over."""
         return max(self.standing.shop.heard_ms, self.clock_ms)
+
+    def idle_ms(self) -> Times:
+        """How long the shopper of each row may do nothing until it is put away."""
+        known, state = self.audience.known, self.settings.state
+        return np.where(known, state.known_idle_days * DAY_MS, state.idle_days * DAY_MS)
 
     def hear(self, watermark_ms: int) -> None:
         """How far the source has come: events may be so much older than what it has reached."""

@@ -110,6 +110,9 @@ class Learning:
         writes += learned.standing.put_right([*changes, *entered], recommender.shoppers)
         self._lost = []
         received_ms = b"".join(one.received_ms for one in visited)
+        with apart("propensity"):
+            before_ms = max(one.watermark_ms for one in batches[0])
+            learned.propensity.reach(visited, recommender.shoppers.ids, learned.idle_ms, before_ms)
         learned.hear(watermark_ms)
         changes += tried("leave", [], leaving.leave, learned, visited, writes)
         clicks = tried("clicks", _no_clicks(), self._clicks, batches)
@@ -123,9 +126,7 @@ class Learning:
             )
             changes += moved
             writes += aged
-        with apart("propensity"):
-            likely = learned.propensity.advance(recommender.shoppers.ids, learned.clock_ms)
-            changes += audience.apply(likely, recommender.shoppers)
+        changes += tried("propensity", [], self._chances, writes, last)
         with apart("segments"):
             by_rule = chain.from_iterable(one.transitions for one in visited)
             changes += audience.apply(by_rule, recommender.shoppers)
@@ -138,8 +139,6 @@ class Learning:
             self._interactions(clicks)
         happened = tried("triggers", [], triggers.told, learned, learned.cards.take_turns())
         changes += [one for one in happened if one not in self._told]
-        with apart("propensity"):
-            learned.propensity.learn(visited)
         with apart("orders"):
             self._orders(visited)
         if active:
@@ -211,11 +210,17 @@ class Learning:
             for shopper, micros, at_ms in one.orders:
                 row = shoppers.row(shopper)
                 audience.order(row, micros, at_ms)
-                learned.propensity.order(row, micros, at_ms)
             for shopper, micros, at_ms in one.repeats:
                 row = shoppers.find(shopper)
                 audience.order(row, -micros, at_ms, -1)
-                learned.propensity.order(row, -micros, at_ms)
+
+    def _chances(self, writes: list[Write], last: bool) -> list[Change]:
+        """Let time pass for what shoppers are likely to do; who moved."""
+        learned = self.learned
+        names, clock_ms = learned.recommender.shoppers.ids, learned.clock_ms
+        moved = learned.propensity.advance(names, clock_ms, last=last)
+        writes += learned.propensity.refreshed(names, clock_ms, last=last)
+        return learned.audience.apply(moved, learned.recommender.shoppers)
 
     def _segment_ids(self, row: int) -> list[str]:
         return [segment for segment, _ in self.learned.audience.of(row)]
@@ -299,7 +304,7 @@ class Learning:
         scores = learned.propensity.score(rows, raw)
         likely = learned.propensity.decide(names, rows, scores, at_ms)
         changes += learned.audience.apply(likely, learned.recommender.shoppers)
-        heads, numbers = learned.propensity.told(profiles, counts, scores)
+        heads, numbers = learned.propensity.told(profiles, counts, rows, scores)
         for profile, count, c, d, (tail, more) in zip(
             heads,
             numbers,

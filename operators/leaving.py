@@ -13,6 +13,7 @@ import numpy as np
 from operators import profile_fields
 from operators.changes import Change
 from operators.last_seen import longest_unseen
+from operators.propensity.told import MODELS_OF_LATER
 from state import keys
 from state.interactions import NOBODY
 
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
     from operators.learned import Learned
     from state.messages import Active, Visited, Write
+
+
+_FIELDS = (*profile_fields.OF_KINDS, *MODELS_OF_LATER)
+"""What a profile does not say of one who is in no segment and of whom nothing is foretold."""
 
 
 def leave(learned: Learned, visited: list[Visited], writes: list[Write]) -> list[Change]:
@@ -34,7 +39,7 @@ def leave(learned: Learned, visited: list[Visited], writes: list[Write]) -> list
         learned.recommender.leave(name, user)
         row = shoppers.find(name)
         known = learned.audience.is_known(row)
-        learned.propensity.leave(row, shoppers.find(user))
+        learned.propensity.leave(row, name, erased=not user)
         changes += learned.standing.drop(row, name, change.at_ms)
         learned.standing.leave(row, shoppers.find(user))
         writes.append(("DEL", keys.segments_key(name), keys.top_key(name, keys.SLOT)))
@@ -60,7 +65,7 @@ def forget(
         row = learned.recommender.shoppers.find(name)
         changes += learned.standing.drop(row, name, at_ms)
         writes.append(("DEL", keys.segments_key(name)))
-        writes.append(profile_fields.forgotten(name))
+        writes.append(profile_fields.forgotten(name, _FIELDS))
         if row != NOBODY:
             rows.append(row)
     gone = np.unique(np.array(rows, np.int32))

@@ -166,6 +166,8 @@ class Recognizing:
         writes.append(("DEL", *(key(name) for key in gone), keys.top_key(name, keys.SLOT)))
 
     def _give_up(self, name: str, user: str, position: int, at_ms: int, clock_ms: int) -> None:
+        if name != user:
+            self._shoppers.hear_of_move(name, at_ms, clock_ms)
         state: Shopper | None = self._shoppers.give_up(name, user)
         if state is not None:
             move = Move(position, name, user, state, at_ms, clock_ms)

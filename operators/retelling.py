@@ -101,8 +101,7 @@ def _profiles(active: Sequence[Active], learned: Learned) -> list[Write]:
     nearest, distance = learned.clusters.assign(feature_matrix(raw))
     find = learned.recommender.shoppers.find
     rows = np.array([find(name) for name in names], np.int32)
-    scores = learned.propensity.score(rows, raw)
-    heads, numbers = learned.propensity.told(profiles, counts, scores)
+    heads, numbers = learned.propensity.told_again(profiles, counts, rows, raw)
     writes: list[Write] = []
     places = learned.standing.cluster_places(nearest).tolist()
     for row, head, count, c, at, d in zip(

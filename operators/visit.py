@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
-from operators import absence, orders, profile, sessions, twice
+from operators import absence, heard, orders, profile, sessions, twice
 from operators.features import feature_row
 from operators.idle import Idle
 from operators.isolation import ENDS_THE_RUN, Faults
+from operators.propensity.hearing import ticks_between
 from operators.segments.engine import engine_of
 from operators.tastes import DecayedCounts
 from operators.timers import Timers
 from state import keys, resp
-from state.messages import BatchId, Totals, Visited
+from state.config import Propensity
+from state.messages import BatchId, Heard, Totals, Visited
 from state.money import LARGEST, MICROS, is_full, micros
 from state.shopper import Shopper
 from state.snapshots import RulesState
@@ -44,7 +46,8 @@ MONEY_TYPES = frozenset({"cart_add", "cart_remove", "purchase", "refund"})
 
 _ID_BYTES = 8
 _SESSION_KEY_SPARE_MS = 60_000
-_DEL, _PEXPIRE = resp.bulk("DEL"), resp.bulk("PEXPIRE")
+_DEL, _HDEL, _PEXPIRE = resp.bulk("DEL"), resp.bulk("HDEL"), resp.bulk("PEXPIRE")
+_CHANCE = resp.bulk("p_buy_session")
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class Rules:
     tastes: DecayedCounts
     segments: RuleSet | None
     decided_of_256: int
+    decision_ticks: int
 
     @classmethod
     def of(
@@ -75,12 +79,13 @@ class Rules:
         state: State,
         lifecycle: Lifecycle,
         segments: RuleSet | None = None,
-        decided_share: float = 0.0,
+        propensity: Propensity | None = None,
     ) -> Rules:
         """The rules that a configuration sets, and `segments` that are decided by rule.
 
-        Of so large a share of events models are to say what will come of the session.
+        `propensity` says at which events and times models are to say what will come; None: at none.
         """
+        asked = propensity or Propensity(sampled_share=0.0, horizon_days=0)
         return cls(
             gap_ms=sessions.gap_ms,
             lateness_ms=sessions.allowed_lateness_ms,
@@ -98,7 +103,8 @@ class Rules:
                 profiles.affinity_half_life_days * DAY_MS, profiles.affinity_categories_max
             ),
             segments=segments,
-            decided_of_256=round(decided_share * 256),
+            decided_of_256=round(asked.sampled_share * 256),
+            decision_ticks=ticks_between(asked),
         )
 
 
@@ -146,8 +152,8 @@ class Shoppers:
         """Start on a batch: the sessions that no event in time can reach any more are closed."""
         self.out = Visited(batch, shard, watermark_ms, last=last)
         gap_ms = self.rules.gap_ms
+        self._is_only, self._now_ms = batch.partitions == 1, watermark_ms
         if self.segments is not None:
-            self._is_only, self._now_ms = batch.partitions == 1, watermark_ms
             self.segments.transitions = self.out.transitions
             # Before sessions are closed: what was so at a time, was so while they were open.
             now_ms = self._clock(watermark_ms)
@@ -168,12 +174,17 @@ class Shoppers:
             closed = sessions.close(shopper, watermark_ms, gap_ms=gap_ms)
             self.totals.sessions_closed += len(closed)
             with self.faults.apart("outcomes", name):
-                self.out.outcomes += [one.outcomes() for one in closed if one.decided]
+                self.out.outcomes += [
+                    one.outcomes(one.last_ms + gap_ms) for one in closed if one.decided
+                ]
             self.changed.add(name)
             if shopper.open:
                 self._due.add(self._first_end_ms(shopper), name)
             else:
                 self.out.writes.append(resp.command(_DEL + resp.bulk(keys.session_key(name)), 2))
+                if self.rules.decided_of_256:
+                    profile_key = resp.bulk(keys.profile_key(name))
+                    self.out.writes.append(resp.command(f"{_HDEL}{profile_key}{_CHANCE}", 3))
 
     def _first_end_ms(self, shopper: Shopper) -> int:
         """The last time at which an event would still belong to the one that ends first."""
@@ -207,6 +218,7 @@ class Shoppers:
         if at_ms < clock_ms:
             shopper.late += 1
             self.totals.late += 1
+        self._hear(name, shopper, event, clock_ms)
         absence.hear(shopper, at_ms, self.rules.absence_ms)
         before = shopper.sessions
         session = sessions.enter(shopper, at_ms, gap_ms=self.rules.gap_ms, clock_ms=clock_ms)
@@ -218,7 +230,7 @@ class Shoppers:
         if kind in MONEY_TYPES:
             event = self._count_money(shopper, session, event, mark)
         if mark[0] < self.rules.decided_of_256:
-            self._decide(mark, shopper, session)
+            self._decide(mark, shopper, session, clock_ms)
         if kind in TASTE_TYPES:
             self._tell(name, shopper, event, position, session)
         elif kind in SIGNAL_TYPES:
@@ -262,13 +274,16 @@ class Shoppers:
             )
 
     def _clock(self, watermark_ms: int) -> int:
-        """The newest event time that all have reached, where that of one event is known.
+        """The newest event time that all have reached, where that of one event is known."""
+        watermark_ms = self._watermark(watermark_ms)
+        return watermark_ms and watermark_ms + self.rules.lateness_ms
+
+    def _watermark(self, clock_ms: int) -> int:
+        """The watermark that stood at an event.
 
         Of several partitions one may be ahead of the others: only what all have reached counts.
         """
-        if not self._is_only:
-            watermark_ms = self._now_ms
-        return watermark_ms and watermark_ms + self.rules.lateness_ms
+        return clock_ms if self._is_only else self._now_ms
 
     def join(self, move: Move) -> None:
         """`take_over`, or where that raises the user as it was; one that was not there is the other."""
@@ -298,6 +313,12 @@ class Shoppers:
             self.totals.shoppers += 1
             self._active[name] = -1
         self._active.setdefault(name, shopper.last_ms)
+        if self.rules.decision_ticks:
+            watermark_ms = self._watermark(move.clock_ms)
+            told = heard.of_move(self.rules, name, shopper, other, move.at_ms, watermark_ms)
+            heard_ms = max(move.at_ms, watermark_ms)
+            self.out.heard += [told] if told is not None else []
+            self.out.heard.append(Heard(move.anonymous_id, move.at_ms, heard_ms, heir=name))
         segments, now_ms = self.segments, self._clock(move.clock_ms)
         if segments is not None:
             segments.advance(name, shopper, max(now_ms, other.last_ms - 1))
@@ -306,6 +327,10 @@ class Shoppers:
         kinds = {} if segments is None else segments.rules.kinds
         repeats, count = twice.settle(shopper, other, kinds, now_ms)
         self.out.repeats += [(name, *repeat) for repeat in repeats]
+        if self.rules.decision_ticks:
+            self.out.heard += [
+                Heard(name, at_ms, heard_ms, worth=-worth) for worth, at_ms in repeats
+            ]
         self.totals.repeats += count
         sessions.merge(shopper, other, gap_ms=self.rules.gap_ms, at_ms=joined_ms)
         self.totals.sessions_opened += shopper.sessions - before
@@ -390,6 +415,7 @@ class Shoppers:
             out.clicks = [click for click in out.clicks if click[1] != name]
             out.signals = [one for one in out.signals if one[1] != name]
             out.orders = [order for order in out.orders if order[0] != name]
+        out.heard = [one for one in out.heard if name not in (one.shopper, one.heir)]
         self.totals.accepted += 1
         self.totals.erased += 1
         out.erased.append((name, at_ms))
@@ -499,6 +525,11 @@ class Shoppers:
         if shopper.seen.endswith(mark):
             shopper.seen, shopper.seen_at = shopper.seen[:-_ID_BYTES], shopper.seen_at[:-_ID_BYTES]
             self.totals.accepted -= 1
+            while out.heard and (out.heard[-1].shopper, out.heard[-1].at_ms) == (
+                name,
+                event.event_ts,
+            ):
+                out.heard.pop()
             while out.decided and out.decided[-1].startswith(mark):
                 out.decided.pop()
             if event.type == "purchase":
@@ -511,12 +542,37 @@ class Shoppers:
             self.totals.shoppers -= 1
             self.totals.sessions_opened -= shopper.sessions
 
-    def _decide(self, mark: bytes, shopper: Shopper, session: Session | None) -> None:
+    def _decide(
+        self, mark: bytes, shopper: Shopper, session: Session | None, clock_ms: int
+    ) -> None:
         """Have the models say at this event what will come of the session."""
         if session is not None:
             session.decide(mark)
             share = self.rules.tastes.share(shopper)
-            self.out.decided.append(mark + feature_row(shopper, share, session))
+            stood = self._watermark(clock_ms).to_bytes(_ID_BYTES, "little", signed=True)
+            self.out.decided.append(mark + stood + feature_row(shopper, share, session))
+
+    def _hear(self, name: str, shopper: Shopper, event: Event, clock_ms: int) -> None:
+        """Tell the models of the weeks to come how a shopper was before an event, and what it brings."""
+        if not self.rules.decision_ticks:
+            return
+        at_ms, watermark_ms = event.event_ts, self._watermark(clock_ms)
+        heard_ms = at_ms if at_ms > watermark_ms else watermark_ms
+        is_order = event.type == "purchase"
+        if is_order or heard.may_lie_between(shopper.last_ms, heard_ms):
+            worth = profile.value_micros(event) if is_order else None
+            told = heard.of_event(self.rules, name, shopper, at_ms, watermark_ms, worth)
+            if told is not None:
+                self.out.heard.append(told)
+
+    def hear_of_move(self, name: str, at_ms: int, clock_ms: int) -> None:
+        """Tell how an anonymous shopper was before it turned out to be a user."""
+        shopper = self.rows.get(name)
+        if shopper is not None and self.rules.decision_ticks:
+            watermark_ms = self._watermark(clock_ms)
+            told = heard.of_event(self.rules, name, shopper, at_ms, watermark_ms)
+            if told is not None:
+                self.out.heard.append(told)
 
     def _is_counted(self, shopper: Shopper, event: Event) -> bool:
         """Whether an order was counted before."""

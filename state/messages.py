@@ -183,6 +183,24 @@ Transition = tuple[str, str, bool, int]
 """A shopper entered a segment or left it: shopper, segment id, whether entered, event time (ms)."""
 
 
+class Heard(msgspec.Struct, array_like=True, gc=False):
+    """What the models of the weeks to come hear of a shopper at an event. Times in ms.
+
+    `heard_ms` is the time of the event, or the watermark that stood when it came where that is later.
+    `worth` is of an order in millionths, below 0 where one is taken back; `heir` is who it turned out
+    to be. `before` is its feature row as it was until then, where a time to decide may lie in between:
+    it stands for those before `until_ms`. Without a row the shopper was not known by then.
+    """
+
+    shopper: str
+    at_ms: int
+    heard_ms: int
+    worth: int | None = None
+    heir: str = ""
+    until_ms: int = 0
+    before: bytes = b""
+
+
 class Visited(Message):
     """What one shard made of its part of a batch.
 
@@ -192,9 +210,11 @@ class Visited(Message):
     no longer in memory. `lifetimes` are for after the profiles. `turn` is the
     place of the batch among all, from the shard that orders them. `transitions` are those of
     segments by rule, each shopper's in order; who is no more has left all. `decided` are decisions of
-    models: the mark of the event, 8 bytes, and the feature row after it; `outcomes` what came of them,
-    as told by `Session.outcomes`; `repeats` are orders as in `orders` that had been told twice. `failed`
-    are events that raised, `faults` how often what did.
+    models: the mark of the event, 8 bytes, the watermark that stood, 8 bytes, and the feature row
+    after it; `outcomes` what came of them: when the session was over, 8 bytes, before each that
+    `Session.outcomes` tells; `repeats` are orders as in `orders` that had been told twice. `failed`
+    are events that raised, `faults` how often what did. `heard` is for the models of the weeks to come,
+    in order.
     """
 
     batch: BatchId
@@ -223,6 +243,7 @@ class Visited(Message):
     repeats: list[tuple[str, int, int]] = []
     failed: list[DeadLetter] = []
     faults: dict[str, int] = {}
+    heard: list[Heard] = []
 
 
 class Regrouped(Message):

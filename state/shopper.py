@@ -47,11 +47,12 @@ class Session(msgspec.Struct, gc=False, array_like=True):
         if len(self.decided) < DECISIONS_A_SESSION * DECISION_BYTES:
             self.decided += mark + bytes((min(self.purchases, 255),))
 
-    def outcomes(self) -> bytes:
-        """Of each decision the mark, and 1 if a purchase came after it, else 0."""
-        bought = self.purchases
+    def outcomes(self, over_ms: int) -> bytes:
+        """Of each decision when the session was over, the mark, and 1 if a purchase came after it."""
+        bought, over = self.purchases, over_ms.to_bytes(8, "little", signed=True)
         return b"".join(
-            self.decided[at : at + DECISION_BYTES - 1]
+            over
+            + self.decided[at : at + DECISION_BYTES - 1]
             + (_YES if bought > self.decided[at + DECISION_BYTES - 1] else _NO)
             for at in range(0, len(self.decided), DECISION_BYTES)
         )

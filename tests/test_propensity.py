@@ -11,7 +11,6 @@ import pytest
 from river import linear_model, metrics, optim
 from sklearn.metrics import roc_auc_score
 
-from operators.features import feature_row, feature_rows
 from operators.learners.online_glm import Link, OnlineGlm
 from operators.propensity.amounts import AmountModel
 from operators.propensity.model import ChanceModel
@@ -25,17 +24,13 @@ from state import keys as state_keys
 from state.config import Lifecycle, Profiles, Sessions, State
 from state.events import Event, Item
 from state.messages import BatchId, Totals
-from state.money import MICROS
-from state.shopper import Session, Shopper
+from state.shopper import Session
 from state.times import DAY_MS
+from tests.chances import Followed, followed
 from tests.streams import GAP_MS, MINUTE_MS, START_MS, event, view
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
-
-    from state.messages import Transition
 
     Floats = NDArray[np.float64]
 
@@ -131,7 +126,8 @@ def purchase(event_id: str, at_ms: int) -> Event:
 
 
 def shoppers_that_decide_at_each_event() -> Shoppers:
-    rules = Rules.of(Sessions(), Profiles(), State(), Lifecycle(), decided_share=1.0)
+    asked = config.Propensity(sampled_share=1.0)
+    rules = Rules.of(Sessions(), Profiles(), State(), Lifecycle(), propensity=asked)
     return Shoppers(rules, {}, Totals())
 
 
@@ -145,7 +141,7 @@ def outcomes_of(*events: Event) -> list[int]:
     shoppers.finish()
     shoppers.begin(BatchId("p", 1), 0, START_MS + 400 * MINUTE_MS, last=False)
     told = b"".join(shoppers.out.outcomes)
-    found = {told[at : at + 8]: told[at + 8] for at in range(0, len(told), 9)}
+    found = {told[at + 8 : at + 16]: told[at + 16] for at in range(0, len(told), 17)}
     return [found[mark] for mark in marks]
 
 
@@ -163,7 +159,8 @@ def test_sessions_that_become_one_keep_what_was_decided_in_either() -> None:
     first.purchases = 1
     second.decide(b"2" * 8)
     first.absorb(second)
-    assert first.outcomes() == b"1" * 8 + b"\1" + b"2" * 8 + b"\0"
+    over = (7).to_bytes(8, "little")
+    assert first.outcomes(7) == over + b"1" * 8 + b"\1" + over + b"2" * 8 + b"\0"
 
 
 def sessions_learned(seed: int, sessions: int, *, shuffled: bool) -> Propensity:
@@ -173,26 +170,29 @@ def sessions_learned(seed: int, sessions: int, *, shuffled: bool) -> Propensity:
     propensity = Propensity(config.Propensity(labels_min=20, horizon_days=0))
     shoppers, at_ms, place = shoppers_that_decide_at_each_event(), 0, 0
     for batch in range(sessions):
-        shoppers.begin(BatchId("p", batch), 0, START_MS + at_ms, last=False)
+        watermark_ms = START_MS + at_ms
+        shoppers.begin(BatchId("p", batch), 0, watermark_ms, last=False)
         name, buys = f"s{batch}", rng.random() < 0.4
         views = 2 + 3 * buys
         for step in range(views):
-            shoppers.fold(name, view(f"{batch}.{step}", at_ms + step), place, 0, known=False)
+            one = view(f"{batch}.{step}", at_ms + step)
+            shoppers.fold(name, one, place, watermark_ms, known=False)
         if buys:
-            shoppers.fold(name, purchase(f"{batch}.o", at_ms + views), place, 0, known=False)
+            one = purchase(f"{batch}.o", at_ms + views)
+            shoppers.fold(name, one, place, watermark_ms, known=False)
         visited = shoppers.finish()
         if shuffled:
             told = b"".join(visited.outcomes)
             visited.outcomes = [
-                told[at : at + 8] + bytes([rng.random() < 0.3]) for at in range(0, len(told), 9)
+                told[at : at + 16] + bytes([rng.random() < 0.3]) for at in range(0, len(told), 17)
             ]
-        propensity.learn([visited])
+        propensity.reach([visited], [], lambda: np.zeros(0, np.int64), watermark_ms)
         at_ms += MINUTE_MS * 5
     return propensity
 
 
 def figures_of(propensity: Propensity, name: str) -> dict[str, float]:
-    writes = {write[1]: write for write in propensity.models(0)}
+    writes = {write[1]: write for write in propensity.models(0) if write[0] == "HSET"}
     found = dict(zip(writes[key_of(name)][2::2], writes[key_of(name)][3::2], strict=True))
     return {field: float(found[field]) for field in ("auc", "log_loss", "log_loss_of_rate")}
 
@@ -212,56 +212,36 @@ def test_what_a_session_shows_is_learned_before_its_end() -> None:
     assert figures["log_loss"] < figures["log_loss_of_rate"]
 
 
-DAYS = 120
-PEOPLE = 300
+DAYS = 90
+PEOPLE = 200
+MONTH = config.Propensity(sampled_share=0.0, labels_min=20, horizon_days=10, churn_days=5)
 
 
-class Month:
-    """People of whom a part visits and buys each day, followed by the models for `DAYS` days."""
+def month(seed: int, *, known: bool) -> list[Event]:
+    """Of people a part visits and half of these buy each day: the keen far more often; or, where they
+    are not known, others each day."""
+    rng = np.random.default_rng(seed)
+    keen = np.array([is_keen(f"p{row}") for row in range(PEOPLE)])
+    events: list[Event] = []
+    for day in range(DAYS):
+        of_day = keen if known else rng.permutation(keen)
+        visits = rng.random(PEOPLE) < np.where(of_day, 0.5, 0.05)
+        for row in np.flatnonzero(visits | (day == 0)).tolist():
+            at_ms, who = day * DAY_MS + row * MINUTE_MS, f"p{row}"
+            events.append(view(f"{day}.{row}", at_ms, None, user_id=who))
+            if rng.random() < 0.5:
+                name = f"{day}.{row}.o"
+                of = (Item("mug"),)
+                events.append(
+                    event(
+                        "purchase", name, at_ms + 1, None, who, items=of, order_id=name, value=20.0
+                    )
+                )
+    return events
 
-    def __init__(self, seed: int, *, known: bool) -> None:
-        self.rng = np.random.default_rng(seed)
-        self.propensity = Propensity(
-            config.Propensity(labels_min=20, horizon_days=10, churn_days=5)
-        )
-        self.names = [f"p{row}" for row in range(PEOPLE)]
-        self.keen = np.arange(PEOPLE) % 4 == 0
-        self.shoppers = [Shopper(True, START_MS, START_MS) for _ in self.names]
-        self.members: set[tuple[str, str]] = set()
-        self.moves = 0
-        self.known = known
 
-    def day(self, day: int) -> None:
-        at_ms = START_MS + day * DAY_MS
-        keen = self.keen if self.known else self.rng.permutation(self.keen)
-        here = np.flatnonzero(self.rng.random(PEOPLE) < np.where(keen, 0.5, 0.05)).astype(np.int32)
-        if day == 0:
-            here = np.arange(PEOPLE, dtype=np.int32)
-        propensity = self.propensity
-        for row in here.tolist():
-            shopper = self.shoppers[row]
-            shopper.last_ms = at_ms
-            shopper.sessions += 1
-            if self.rng.random() < 0.5:
-                shopper.purchases += 1
-                shopper.revenue_micros += 20 * MICROS
-                shopper.last_purchase_ms = at_ms
-                propensity.order(row, 20 * MICROS, at_ms)
-        raw = feature_rows(feature_row(self.shoppers[row], 0.0, None) for row in here.tolist())
-        propensity.see(here, raw)
-        scores = propensity.score(here, raw)
-        names = [self.names[row] for row in here.tolist()]
-        self.take(propensity.decide(names, here, scores, np.full(len(here), at_ms)))
-        self.take(propensity.advance(self.names, at_ms))
-
-    def take(self, transitions: list[Transition]) -> None:
-        for name, sid, entered, _ in transitions:
-            assert ((name, sid) in self.members) != entered
-            self.members ^= {(name, sid)}
-            self.moves += 1
-
-    def of(self, sid: str) -> set[str]:
-        return {name for name, other in self.members if other == sid}
+def is_keen(name: str) -> bool:
+    return int(name[1:]) % 4 == 0
 
 
 def test_chances_and_amounts_are_at_the_level_of_recent_outcomes() -> None:
@@ -278,62 +258,31 @@ def test_chances_and_amounts_are_at_the_level_of_recent_outcomes() -> None:
 
 
 @pytest.fixture(scope="module")
-def month() -> Month:
-    followed = Month(5, known=True)
-    assert {one.status for one in followed.propensity.redefined()} == {
-        "learning: 0 of 20 outcomes that came true"
-    }
-    for day in range(DAYS):
-        followed.day(day)
-    return followed
+def keen_month() -> Followed:
+    return followed(month(5, known=True), MONTH)
 
 
-def test_who_buys_within_days_and_who_stays_away_is_learned(month: Month) -> None:
+def test_who_buys_within_days_and_who_stays_away_is_learned(keen_month: Followed) -> None:
     for name in ("p_buy_30d", "p_churn"):
-        figures = figures_of(month.propensity, name)
+        figures = figures_of(keen_month.propensity, name)
         assert figures["auc"] > 0.7
         assert figures["log_loss"] < figures["log_loss_of_rate"]
 
 
 def test_nothing_is_foretold_where_everybody_is_alike() -> None:
-    followed = Month(6, known=False)
-    for day in range(DAYS):
-        followed.day(day)
-    assert figures_of(followed.propensity, "p_buy_30d")["auc"] == pytest.approx(0.5, abs=0.07)
+    alike = followed(month(6, known=False), MONTH)
+    assert figures_of(alike.propensity, "p_buy_30d")["auc"] == pytest.approx(0.5, abs=0.07)
 
 
-def test_ready_made_segments_are_the_shares_their_names_say(month: Month) -> None:
-    assert {one.status for one in month.propensity.redefined()} == {"live"}
-    keen = {name for name, is_keen in zip(month.names, month.keen, strict=True) if is_keen}
-    ready = month.of("propensity-ready-to-buy")
+def test_ready_made_segments_are_the_shares_their_names_say(keen_month: Followed) -> None:
+    assert {one.status for one in keen_month.propensity.redefined()} == {"live"}
+    keen = {name for name in keen_month.names if is_keen(name)}
+    ready = keen_month.of("propensity-ready-to-buy")
     assert 0.15 * PEOPLE < len(ready) < 0.27 * PEOPLE
     assert len(ready & keen) > 0.9 * len(ready)
-    assert 0.05 * PEOPLE < len(month.of("propensity-high-value")) < 0.15 * PEOPLE
-    assert month.of("propensity-potential-vips") <= ready
-    assert not ready & month.of("propensity-dormant")
-
-
-def test_a_model_that_was_restored_goes_on_alike(month: Month) -> None:
-    other = Month(7, known=True)
-    for day in range(60):
-        other.day(day)
-    arrays = dict(other.propensity.arrays())
-    twin = Month(7, known=True)
-    for day in range(60):
-        twin.day(day)
-    twin.propensity = Propensity(config.Propensity(labels_min=20, horizon_days=10, churn_days=5))
-    twin.propensity.restore(arrays)
-    for day in range(60, 90):
-        other.day(day)
-        twin.day(day)
-    assert twin.members == other.members
-    assert same(twin.propensity.arrays(), other.propensity.arrays())
-
-
-def same(one: Mapping[str, NDArray[Any]], other: Mapping[str, NDArray[Any]]) -> bool:
-    return one.keys() == other.keys() and all(
-        one[name].tobytes() == other[name].tobytes() for name in one
-    )
+    assert 0.05 * PEOPLE < len(keen_month.of("propensity-high-value")) < 0.15 * PEOPLE
+    assert keen_month.of("propensity-potential-vips") <= ready
+    assert not ready & keen_month.of("propensity-dormant")
 
 
 def test_a_score_that_moves_to_and_fro_about_a_threshold_moves_nobody() -> None:

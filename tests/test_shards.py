@@ -14,7 +14,7 @@ from operators.routing import SourceClock
 from operators.segments.compiling import RuleSet
 from operators.shards import Watermark, shard_of
 from operators.visit import Rules
-from state.config import Lifecycle, Profiles, Sessions, State
+from state.config import Lifecycle, Profiles, Propensity, Sessions, State
 from state.deadletters import DeadLetter
 from state.messages import BatchId
 from state.times import DAY_MS
@@ -47,7 +47,7 @@ WITH_SEGMENTS = Rules.of(
     State(),
     Lifecycle(),
     RuleSet.of(SEGMENTS, "segments.yaml", gap_ms=GAP_MS),
-    decided_share=1.0,
+    propensity=Propensity(sampled_share=1.0),
 )
 
 

@@ -13,7 +13,14 @@ import numpy as np
 from operators.learners.online_glm import OnlineGlm
 from operators.learners.scaling import OnlineScaler
 from operators.learners.table import Kept, with_prefix, without_prefix
-from operators.propensity.model import BLOCK, LEARNING_RATE, RECENT_LABELS, with_ones
+from operators.propensity.model import (
+    BLOCK,
+    DRIFT_LABELS,
+    DRIFT_SHARE,
+    LEARNING_RATE,
+    RECENT_LABELS,
+    with_ones,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -95,6 +102,8 @@ class AmountModel(Kept):
         self._total = np.zeros(1)
         # What came lately, and what the model, which counts in means, makes of the same shoppers.
         self._came = np.zeros(2)
+        # What came of those of whom something was said, what was said, and how many.
+        self._drift: Floats = np.zeros(3)
         self._scaler = OnlineScaler(n_features)
         self._glm = OnlineGlm(1 + n_features, "exponential", LEARNING_RATE)
 
@@ -112,14 +121,23 @@ class AmountModel(Kept):
         """The amount for each point, nan before it is ready."""
         if not self.ready:
             return np.full(len(points), np.nan)
-        per_unit = self._came[0] / max(self._came[1], 1e-9)
+        per_unit = self._came[0] / max(self._came[1], 1e-9) * self._drift_ratio**DRIFT_SHARE
         amounts: Floats = self._glm.predict(with_ones(self._scaler, points)) * per_unit
         return amounts
+
+    @property
+    def _drift_ratio(self) -> float:
+        """By how much more came lately than was said; a few outcomes count little."""
+        came, said, _ = self._drift.tolist()
+        middle = self.mean * self.labels_min
+        return float((came + middle) / (said + middle)) if middle else 1.0
 
     def learn(self, points: Floats, said: Floats, came: Floats) -> None:
         """Amounts [n] that came of points, oldest first, of which it had `said` one (nan: nothing)."""
         judged = ~np.isnan(said)
         self.judge.take(said[judged], came[judged], self.mean)
+        self._drift *= 0.5 ** (judged.sum() / DRIFT_LABELS)
+        self._drift += (came[judged].sum(), said[judged].sum(), judged.sum())
         for start in range(0, len(points), BLOCK):
             block, amounts = points[start : start + BLOCK], came[start : start + BLOCK]
             self._scaler.learn_array(block)
@@ -141,6 +159,7 @@ class AmountModel(Kept):
             "labels": self.labels.copy(),
             "total": self._total.copy(),
             "came": self._came.copy(),
+            "drift": self._drift.copy(),
             **with_prefix("judge.", self.judge.small()),
             **with_prefix("scaler.", self._scaler.arrays()),
             **with_prefix("glm.", self._glm.small()),
@@ -149,8 +168,7 @@ class AmountModel(Kept):
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Take over a state that `arrays` gave, of a model made with the same arguments."""
         self.labels, self._came = arrays["labels"].copy(), arrays["came"].copy()
-        # Former releases did not let what came fade.
-        self._total = arrays.get("total", self._came[:1]).copy()
+        self._total, self._drift = arrays["total"].copy(), arrays["drift"].copy()
         self.judge.restore(without_prefix("judge.", arrays))
         self._scaler.restore(without_prefix("scaler.", arrays))
         self._glm.restore(without_prefix("glm.", arrays))

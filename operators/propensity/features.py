@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-VERSION = 1
+VERSION = 2
+"""2: decisions at times of event time, chances that exclude each other."""
 
 SESSION_FEATURES = (
     "session_events",
@@ -104,6 +105,8 @@ def counted(raw: Floats) -> NDArray[np.float32]:
 
 
 KEPT = 7
+TIMES = [9, 10, 11]
+"""Columns of a feature row: first seen, last seen, last purchase."""
 
 
 def shopper_matrix(

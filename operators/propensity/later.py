@@ -1,4 +1,7 @@
-"""Decisions whose outcome is known weeks later: shoppers drawn by chance at every hour of event time."""
+"""Decisions whose outcome is known weeks later: what was said of shoppers, and what they did since.
+
+The names of the arrays are stored; everything else is free.
+"""
 
 from __future__ import annotations
 
@@ -9,23 +12,22 @@ import numpy as np
 from operators.learners.heaviest import grown
 from operators.learners.table import Kept, Table
 from operators.propensity.features import SHOPPER_FEATURES
-from state.interactions import NOBODY
+from operators.propensity.hearing import BOUGHT, CAME, MOVED
 from state.marks import Marks
-from state.money import add
-from state.times import HOUR_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from operators.learners.table import Arrays
-    from state.interactions import Rows, Times
+    from operators.propensity.hearing import Keys, Told
+    from state.interactions import Times
 
     Floats = NDArray[np.float64]
 
-FREE, AWAY, ERASED = -1, -2, -3
-"""Owners that are no row: none at all, one who is no longer in memory, one not to be learned from."""
+NEVER_MS = 1 << 62
+_TAKEN, _CAME, _BOUGHT, _SPENT = range(4)
 
 
 class Due(NamedTuple):
@@ -41,150 +43,125 @@ class Due(NamedTuple):
 
 
 class Later(Kept):
-    """At most `room` decisions, at most one a shopper, each waiting `wait_ms`.
+    """Decisions that wait `wait_ms` each, by the key of their shopper, be it in memory or not.
 
-    So many shoppers are drawn an hour that there is room for those of all hours to come, evenly from
-    everybody in memory: who is learned from looks like who is scored. Of one who is put away while
-    it waits, nothing more is heard.
+    Orders within `spend_ms` count. All are learned when their time is over, whatever came of them:
+    those that come true are known sooner than those that do not.
     """
 
-    def __init__(self, room: int, wait_ms: int, spend_ms: int, models: int, seed: int) -> None:
-        self.room, self.wait_ms, self.spend_ms = room, wait_ms, spend_ms
-        self._seed = seed
-        self._hour = 0
+    def __init__(self, wait_ms: int, spend_ms: int, models: int) -> None:
+        self.wait_ms, self.spend_ms = wait_ms, spend_ms
         self._length = 0
-        self._owner: Rows = np.empty(0, np.int32)
+        # 0 for a free slot.
+        self._key: Keys = np.empty(0, np.uint64)
         # Taken, came back first, bought first, spent (millionths).
         self._heard: NDArray[np.int64] = np.empty((0, 4), np.int64)
         self._points: NDArray[np.float32] = np.empty((0, len(SHOPPER_FEATURES)), np.float32)
         self._said: NDArray[np.float32] = np.empty((0, models), np.float32)
         self._marks = Marks()
-        self._slot_of: Rows = np.empty(0, np.int32)
+        self._slots: dict[int, list[int]] = {}
 
     def __len__(self) -> int:
-        return int(np.count_nonzero(self._owner[: self._length] != FREE))
+        return sum(map(len, self._slots.values()))
 
-    def see(self, rows: Rows, at_ms: Times) -> None:
-        """Shoppers were active."""
-        self._reach(int(rows.max(initial=-1)) + 1)
-        slots = self._slot_of[rows]
-        waits = slots != NOBODY
-        slots, at_ms = slots[waits], at_ms[waits]
-        first = (self._heard[slots, 1] == 0) & (at_ms > self._heard[slots, 0])
-        self._heard[slots[first], 1] = at_ms[first]
-        self._marks.mark(slots[first])
+    def hear(self, told: Iterable[Told]) -> None:
+        """What was heard of shoppers, in order."""
+        for one in told:
+            if one.kind == MOVED:
+                self._move(one.key, one.value)
+            else:
+                for slot in self._slots.get(one.key, ()):
+                    self._hear(slot, one)
 
-    def order(self, row: int, micros: int, at_ms: int) -> None:
-        """A shopper bought."""
-        slot = int(self._slot_of[row]) if 0 <= row < len(self._slot_of) else NOBODY
-        if slot == NOBODY:
+    def _hear(self, slot: int, told: Told) -> None:
+        heard, at_ms = self._heard[slot], told.at_ms
+        taken_ms = int(heard[_TAKEN])
+        if at_ms <= taken_ms:
             return
-        taken_ms = int(self._heard[slot, 0])
-        if taken_ms < at_ms <= taken_ms + self.spend_ms:
-            bought_ms = int(self._heard[slot, 2])
-            self._heard[slot, 2] = min(bought_ms, at_ms) if bought_ms else at_ms
-            self._heard[slot, 3] = add(int(self._heard[slot, 3]), micros)
-            self._marks.mark(slot)
-
-    def leave(self, row: int, to: int) -> None:
-        """A shopper is no more: it turned out to be the one of row `to`, or was erased (NOBODY)."""
-        slot = int(self._slot_of[row]) if 0 <= row < len(self._slot_of) else NOBODY
-        if slot == NOBODY:
+        column = {CAME: _CAME, BOUGHT: _BOUGHT}[told.kind]
+        if told.kind == BOUGHT and at_ms > taken_ms + self.spend_ms:
             return
-        self._slot_of[row] = NOBODY
+        heard[column] = min(int(heard[column]) or NEVER_MS, at_ms)
+        heard[_SPENT] += told.value
         self._marks.mark(slot)
-        self._owner[slot] = ERASED
-        if to != NOBODY:
-            self._reach(to + 1)
-            if self._slot_of[to] == NOBODY:
-                self._owner[slot], self._slot_of[to] = to, slot
 
-    def forget(self, rows: Rows) -> None:
-        """These are no longer in memory."""
-        rows = rows[rows < len(self._slot_of)]
-        slots = self._slot_of[rows]
-        slots = slots[slots != NOBODY]
-        self._owner[slots] = AWAY
-        self._marks.mark(slots)
-        self._slot_of[rows] = NOBODY
+    def _move(self, key: int, heir: int) -> None:
+        slots = self._slots.pop(key, [])
+        if slots:
+            self._key[slots] = heir
+            self._marks.mark(np.array(slots))
+            self._slots[heir] = sorted([*self._slots.get(heir, []), *slots])
 
-    def due(self, clock_ms: int) -> Due | None:
-        """The decisions whose time is over, oldest first; asked once an hour, else None."""
-        if clock_ms // HOUR_MS <= self._hour:
-            return None
-        owner, taken_ms = self._owner[: self._length], self._heard[: self._length, 0]
-        over = np.flatnonzero((owner != FREE) & (taken_ms + self.wait_ms <= clock_ms))
-        over = over[taken_ms[over].argsort(kind="stable")]
-        of_row = over[owner[over] >= 0]
-        self._slot_of[owner[of_row]] = NOBODY
-        told = over[owner[over] != ERASED]
+    def forget(self, key: int) -> None:
+        """A shopper was erased."""
+        self._free(np.array(self._slots.get(key, []), np.intp))
+
+    def next_due_ms(self) -> int:
+        """When the first of them is over."""
+        taken_ms = self._heard[: self._length, _TAKEN][self._key[: self._length] > 0]
+        return int(taken_ms.min()) + self.wait_ms if len(taken_ms) else NEVER_MS
+
+    def due(self, now_ms: int) -> Due:
+        """The decisions whose time is over, oldest first; they are forgotten."""
+        key, taken_ms = self._key[: self._length], self._heard[: self._length, _TAKEN]
+        over = np.flatnonzero((key > 0) & (taken_ms + self.wait_ms <= now_ms))
+        over = over[np.lexsort((key[over], taken_ms[over]))]
         found = Due(
-            self._points[told].astype(np.float64),
-            self._said[told].astype(np.float64),
-            *(self._heard[told, column] for column in range(4)),
+            self._points[over].astype(np.float64),
+            self._said[over].astype(np.float64),
+            *(self._heard[over, column] for column in range(4)),
         )
-        self._owner[over] = FREE
-        self._marks.mark(over)
+        self._free(over)
         return found
 
-    def draw(self, live: Rows, clock_ms: int) -> Rows:
-        """Shoppers of whom a decision is to be taken now; comes after `due`, then `take`."""
-        hour = clock_ms // HOUR_MS
-        hours = hour - self._hour if self._hour else 1
-        self._hour = hour
-        self._reach(int(live.max(initial=-1)) + 1)
-        live = live[self._slot_of[live] == NOBODY]
-        wanted = -(-self.room * HOUR_MS * hours // self.wait_ms)
-        wanted = min(wanted, self.room - len(self), len(live))
-        rng = np.random.default_rng((self._seed, hour))
-        drawn: Rows = np.sort(rng.choice(live, wanted, replace=False))
-        return drawn
-
-    def take(self, rows: Rows, clock_ms: int, points: Floats, said: Floats) -> None:
-        """Let decisions wait: rows [n], what the models see of each, what they say."""
-        free = np.flatnonzero(self._owner[: self._length] == FREE)[: len(rows)]
+    def take(self, keys: Keys, now_ms: int, points: Floats, said: Floats) -> None:
+        """Let decisions wait: keys [n], what the models see of each, what they say."""
+        free = np.flatnonzero(self._key[: self._length] == 0)[: len(keys)]
         slots = np.concatenate(
-            [free, np.arange(self._length, self._length + len(rows) - len(free))]
+            [free, np.arange(self._length, self._length + len(keys) - len(free))]
         )
         self._length = max(self._length, int(slots.max(initial=-1)) + 1)
-        self._owner = grown(self._owner, self._length, FREE)
+        self._key = grown(self._key, self._length, 0)
         self._heard = grown(self._heard, self._length, 0)
         self._points = grown(self._points, self._length, 0.0)
         self._said = grown(self._said, self._length, 0.0)
         self._marks.reach(self._length)
-        self._owner[slots], self._points[slots], self._said[slots] = rows, points, said
+        self._key[slots], self._points[slots], self._said[slots] = keys, points, said
         self._heard[slots] = 0
-        self._heard[slots, 0] = clock_ms
-        self._slot_of[rows] = slots
+        self._heard[slots, _TAKEN] = now_ms
         self._marks.mark(slots)
+        for key, slot in zip(keys.tolist(), slots.tolist(), strict=True):
+            self._slots.setdefault(key, []).append(slot)
 
     def tables(self) -> Sequence[Table]:
         """Slots."""
         columns: Arrays = {
-            "owner": self._owner[: self._length],
+            "key": self._key[: self._length],
             "heard": self._heard[: self._length],
             "points": self._points[: self._length],
             "said": self._said[: self._length],
         }
         return [Table(columns, self._marks)]
 
-    def small(self) -> Arrays:
-        """The hour that was drawn for."""
-        return {"hour": np.array([self._hour])}
-
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Take over a state that `arrays` gave, of one made with the same arguments."""
-        self._hour = int(arrays["hour"][0])
-        self._owner = arrays["owner"].astype(np.int32)
+        self._key = arrays["key"].astype(np.uint64)
         self._heard = arrays["heard"].astype(np.int64)
         self._points = arrays["points"].astype(np.float32)
         self._said = arrays["said"].astype(np.float32)
-        self._length = len(self._owner)
+        self._length = len(self._key)
         self._marks = Marks(self._length)
-        self._slot_of = np.empty(0, np.int32)
-        owned = np.flatnonzero(self._owner >= 0)
-        self._reach(int(self._owner[owned].max(initial=-1)) + 1)
-        self._slot_of[self._owner[owned]] = owned
+        self._slots = {}
+        for slot in np.flatnonzero(self._key).tolist():
+            self._slots.setdefault(int(self._key[slot]), []).append(slot)
 
-    def _reach(self, rows: int) -> None:
-        self._slot_of = grown(self._slot_of, rows, NOBODY)
+    def _free(self, slots: NDArray[np.intp]) -> None:
+        for slot in slots.tolist():
+            key = int(self._key[slot])
+            others = [other for other in self._slots[key] if other != slot]
+            if others:
+                self._slots[key] = others
+            else:
+                del self._slots[key]
+        self._key[slots] = 0
+        self._marks.mark(slots)

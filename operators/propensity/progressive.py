@@ -91,6 +91,12 @@ class Progressive(Kept):
         return float(self._positive.sum() / weight) if weight else math.nan
 
     @property
+    def predicted(self) -> float:
+        """The mean of what was predicted, nan before the first."""
+        weight = self._weight
+        return float(self._predicted.sum() / weight) if weight else math.nan
+
+    @property
     def log_loss(self) -> float:
         """Mean of minus the logarithm of the chance given to what happened, nan before the first."""
         weight = self._weight

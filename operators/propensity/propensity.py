@@ -5,43 +5,30 @@ It changes its state in place. The names of the arrays are stored; everything el
 
 from __future__ import annotations
 
-from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from operators.features import COLUMNS
+from operators import profile_fields
 from operators.learners.table import Kept, Table, with_prefix, without_prefix
 from operators.propensity import ready_made, told
-from operators.propensity.amounts import AmountModel
-from operators.propensity.features import (
-    DAYS_SINCE_PURCHASE,
-    DAYS_SINCE_SEEN,
-    HAS_CART,
-    HAS_PURCHASE,
-    SESSION_EVENTS,
-    SESSION_FEATURES,
-    SHOPPER_FEATURES,
-    VERSION,
-    session_matrix,
-)
-from operators.propensity.later import Later
-from operators.propensity.latest import Latest
-from operators.propensity.model import ChanceModel
+from operators.propensity.features import VERSION
+from operators.propensity.hearing import key_of
+from operators.propensity.latest import UNKNOWN, Latest
 from operators.propensity.ready_made import Scored, Thresholds
-from operators.propensity.told import BUYS, CHURN, SESSION, VALUE, Shown
-from operators.propensity.waiting import Waiting
+from operators.propensity.sessions import SessionChances
+from operators.propensity.told import BUYS, CHURN, MODELS_OF_LATER, SESSION, VALUE, Shown
+from operators.propensity.weeks import WeekChances
 from state.interactions import NOBODY
-from state.money import MICROS
-from state.times import DAY_MS
+from state.times import DAY_MS, HOUR_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from operators.learners.table import Arrays
-    from operators.propensity.later import Due
+    from operators.propensity.model import ChanceModel
     from state import config
     from state.interactions import Rows, Times
     from state.messages import Transition, Visited, Write
@@ -49,14 +36,12 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-SESSIONS_WAITING_MAX = 8_192
-SHOPPERS_WAITING_MAX = 20_000
 ROWS_AT_ONCE = 65_536
+PROFILES_AT_ONCE = 2_048
+"""Profiles looked at with a batch: what a batch costs should not depend on how many there are."""
 VISITS_A_ROW = 0.5
 """All shoppers are decided again every hour of event time, but no sooner than after so many visits for
 each of them (it costs .5 us each), and at least once a day."""
-_DECIDED = np.dtype([("key", "<u8"), ("row", "<f8", (COLUMNS,))])
-_OUTCOME = np.dtype([("key", "<u8"), ("bought", "u1")])
 
 
 class Scores(NamedTuple):
@@ -69,28 +54,30 @@ class Scores(NamedTuple):
 
 
 class Propensity(Kept):
-    """All models, the decisions that wait for their outcomes, and the ready-made segments."""
+    """All models, and the ready-made segments."""
 
     def __init__(self, settings: config.Propensity) -> None:
         self._settings = settings
-        labels_min, features = settings.labels_min, len(SHOPPER_FEATURES)
         self.begin_sessions()
-        self.buys = ChanceModel(features, labels_min)
-        self.churn = ChanceModel(features, labels_min)
-        self.value = AmountModel(features, labels_min)
-        self._waiting = Waiting(SESSIONS_WAITING_MAX, len(SESSION_FEATURES))
-        spend_ms = settings.horizon_days * DAY_MS
-        wait_ms = max(spend_ms, settings.churn_days * DAY_MS)
-        self._later = Later(SHOPPERS_WAITING_MAX, wait_ms, spend_ms, 3, settings.seed)
+        self.weeks = WeekChances(settings)
         self._latest = Latest()
         self._thresholds: Thresholds | None = None
         self._decided_ms = 0
         self._seen = 0
         self._status = ""
+        # Who is to be looked at, the last one first; not stored, since all are looked at again anyway.
+        self._stale: Rows = np.empty(0, np.int32)
+        # Of the release before: segments and what profiles say rest on models that are gone.
+        self._outdated: Rows = np.empty(0, np.int32)
 
     def begin_sessions(self) -> None:
         """Know nothing of sessions."""
-        self.session = ChanceModel(len(SESSION_FEATURES), self._settings.labels_min)
+        self.sessions = SessionChances(self._settings.labels_min)
+
+    @property
+    def session(self) -> ChanceModel:
+        """The model of sessions."""
+        return self.sessions.model
 
     @property
     def had_sessions(self) -> bool:
@@ -106,58 +93,56 @@ class Propensity(Kept):
 
     def redefined(self) -> list[Definition]:
         """The same where they changed since they were told."""
-        status = "live" if self._thresholds is not None else told.status(self.buys)
+        status = "live" if self._thresholds is not None else told.status(self.weeks.buys)
         if status == self._status:
             return []
         self._status = status
         return self.definitions
 
-    def learn(self, visited: Sequence[Visited]) -> None:
-        """Take in what shards tell of sessions: outcomes first, then the decisions of this batch."""
-        outcomes = _stacked((one.outcomes for one in visited), _OUTCOME)
-        decided = _stacked((one.decided for one in visited), _DECIDED)
-        if len(outcomes):
-            places, points, said = self._waiting.take(outcomes["key"])
-            bought = outcomes["bought"][places].astype(np.float64)
-            wide = points.astype(np.float64)
-            self.session.learn(wide, said.astype(np.float64), bought, wide[:, HAS_CART])
-        if len(decided):
-            seen = session_matrix(decided["row"])
-            chances = self.session.predict(seen)
-            self._waiting.add(decided["key"], seen.astype(np.float32), chances.astype(np.float32))
+    def reach(
+        self,
+        visited: Sequence[Visited],
+        names: Sequence[str],
+        idle_ms: Callable[[], Times],
+        watermark_ms: int,
+    ) -> None:
+        """Let time pass to the watermark that stood before a batch, and hear what the batch tells.
+
+        Comes before all else that is learned of it: shoppers are as they were before. `names` are all,
+        by row, and `idle_ms` gives how long each row may do nothing until it counts no more.
+        """
+        self.sessions.learn(visited, watermark_ms)
+        if self._settings.horizon_days:
+            self.weeks.reach(self._latest, names, idle_ms, watermark_ms)
+            for one in visited:
+                self.weeks.hear(one.heard)
 
     def see(self, rows: Rows, raw: Floats) -> None:
         """Shoppers were active, by their feature rows [n, COLUMNS]."""
         if self._settings.horizon_days:
             self._seen += len(rows)
             self._latest.see(rows, raw)
-            self._later.see(rows, raw[:, 10].astype(np.int64))
 
-    def order(self, row: int, micros: int, at_ms: int) -> None:
-        """A shopper bought."""
-        self._later.order(row, micros, at_ms)
-
-    def leave(self, row: int, to: int) -> None:
-        """A shopper is no more: it turned out to be the one of row `to`, or was erased (NOBODY)."""
+    def leave(self, row: int, name: str, *, erased: bool) -> None:
+        """A shopper is no more: it turned out to be another, or was erased."""
+        if erased:
+            self.weeks.forget(key_of(name))
         if row != NOBODY:
-            self._later.leave(row, to)
             self._latest.forget(np.array([row], np.int32))
 
     def forget(self, rows: Rows) -> None:
         """These are no longer in memory."""
-        self._later.forget(rows)
         self._latest.forget(rows)
 
     def score(self, rows: Rows, raw: Floats) -> Scores:
         """What is said of shoppers as of their last event, with their feature rows; NOBODY is a row."""
-        session = self.session.predict(session_matrix(raw))
-        session[raw[:, SESSION_EVENTS] == 0] = np.nan
+        session = self.sessions.score(raw)
         if not self._settings.sampled_share:
             session[:] = np.nan
         later = np.full((3, len(rows)), np.nan)
         known = (rows >= 0) & (rows < self._latest.rows)
-        if self._settings.horizon_days and self.buys.ready:
-            later[:, known] = self._of_points(self._latest.points(rows[known], 0))
+        if self._settings.horizon_days:
+            later[:, known] = self.weeks.of_points(self._latest.points(rows[known], 0))
         return Scores(session, *later)
 
     def decide(
@@ -168,45 +153,75 @@ class Propensity(Kept):
             return []
         return self._decide(self._thresholds, shoppers, rows, scores, at_ms)
 
-    def advance(self, names: Sequence[str], clock_ms: int) -> list[Transition]:
-        """Let time pass, to an event time: outcomes that are known now are learned, new decisions taken,
-        all shoppers decided again. `names` are all of them, by row."""
+    def advance(self, names: Sequence[str], clock_ms: int, *, last: bool) -> list[Transition]:
+        """Decide all shoppers again where it is time, or for the last time, as of an event time."""
         if not self._settings.horizon_days or clock_ms <= 0:
             return []
-        due = self._later.due(clock_ms)
-        if due is None:
+        if len(self._outdated):
+            rows = self._latest.live()
+            nowhere, at_ms = np.zeros(len(rows), np.uint8), np.full(len(rows), clock_ms)
+            return self._placed([names[row] for row in rows.tolist()], rows, nowhere, at_ms)
+        since_ms, live = clock_ms - self._decided_ms, self._latest.live()
+        is_due = clock_ms // HOUR_MS > self._decided_ms // HOUR_MS and (
+            self._seen >= VISITS_A_ROW * len(live) or since_ms >= DAY_MS
+        )
+        if not is_due and not last:
             return []
-        self._learn_later(due)
-        live = self._latest.live()
-        drawn = self._later.draw(live, clock_ms)
-        points = self._latest.points(drawn, clock_ms)
-        self._later.take(drawn, clock_ms, points, np.column_stack(self._of_points(points)))
-        since_ms = clock_ms - self._decided_ms
-        if self._seen < VISITS_A_ROW * len(live) and since_ms < DAY_MS:
-            return []
-        self._decided_ms, self._seen = clock_ms, 0
+        self._decided_ms, self._seen, self._stale = clock_ms, 0, live[::-1]
         return self._decide_all(names, live, clock_ms)
 
     def told(
-        self, profiles: Sequence[str], counts: Sequence[int], scores: Scores
+        self, profiles: Sequence[str], counts: Sequence[int], rows: Rows, scores: Scores
     ) -> tuple[Sequence[str], Sequence[int]]:
         """Packed commands that write profiles and their numbers of arguments, with the scores that
         there are."""
-        for shown, values in zip(_SHOWN, scores, strict=True):
-            if not np.isnan(values).all():
-                profiles = [*map(str.__add__, profiles, shown.texts(values))]
-                counts = [count + 2 for count in counts]
-        return profiles, counts
+        steps = [shown.steps(values) for shown, values in zip(_SHOWN, scores, strict=True)]
+        if len(rows) and self._settings.horizon_days:
+            self._latest.show(rows, np.column_stack(steps[1:]))
+        return _written(profiles, counts, steps)
+
+    def told_again(
+        self, profiles: Sequence[str], counts: Sequence[int], rows: Rows, raw: Floats
+    ) -> tuple[Sequence[str], Sequence[int]]:
+        """The same of those whose profiles are lost, as they were told last; NOBODY is a row."""
+        steps = np.full((len(rows), len(_SHOWN)), UNKNOWN, np.int16)
+        steps[:, 0] = _SHOWN[0].steps(self.score(rows, raw).session)
+        known = (rows >= 0) & (rows < self._latest.rows)
+        steps[known, 1:] = self._latest.shown[rows[known]]
+        return _written(profiles, counts, [*steps.T])
+
+    def refreshed(self, names: Sequence[str], clock_ms: int, *, last: bool) -> list[Write]:
+        """Profiles of those who do nothing, whose chances moved as time passed: some with each batch,
+        all with the `last` one of a recording."""
+        if len(outdated := self._outdated):
+            self._outdated = outdated[:0]
+            of_names = [names[row] for row in outdated.tolist() if names[row]]
+            return [profile_fields.forgotten(name, MODELS_OF_LATER) for name in of_names]
+        most = len(self._stale) if last else PROFILES_AT_ONCE
+        rows, self._stale = self._stale[-most:][::-1], self._stale[:-most]
+        rows = rows[self._latest.last_ms(rows) > 0]
+        if not len(rows) or not self.weeks.buys.ready:
+            return []
+        scores = self.weeks.of_points(self._latest.points(rows, clock_ms))
+        steps = np.column_stack([s.steps(v) for s, v in zip(_SHOWN[1:], scores, strict=True)])
+        moved = np.flatnonzero((steps != self._latest.shown[rows]).any(axis=1))
+        rows, steps = rows[moved], steps[moved]
+        self._latest.show(rows, steps)
+        writes: list[Write] = []
+        for row, shown in zip(rows.tolist(), steps.tolist(), strict=True):
+            fields = {of.field: of.value(step) for of, step in zip(_SHOWN[1:], shown, strict=True)}
+            writes += profile_fields.changed(names[row], fields)
+        return writes
 
     def models(self, now_ms: int) -> list[Write]:
         """How good each model is."""
         found: list[Write] = []
         if self._settings.sampled_share:
-            found.append(told.chances(SESSION, self.session, now_ms))
+            found += told.chances(SESSION, self.session, now_ms)
         if self._settings.horizon_days:
-            found.append(told.chances(BUYS, self.buys, now_ms))
-            found.append(told.chances(CHURN, self.churn, now_ms))
-            found.append(told.amounts(VALUE, self.value, now_ms))
+            found += told.chances(BUYS, self.weeks.buys, now_ms)
+            found += told.chances(CHURN, self.weeks.churn, now_ms)
+            found += told.amounts(VALUE, self.weeks.value, now_ms)
         return found
 
     def tables(self) -> Sequence[Table]:
@@ -231,8 +246,15 @@ class Propensity(Kept):
         return small
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Take over a state that `arrays` gave; one of other features is left behind."""
-        if "version" not in arrays or arrays["version"][0] != VERSION:
+        """Take over a state that `arrays` gave.
+
+        Of the release before, whose models meant something else, only how shoppers are is taken over.
+        """
+        version = int(arrays["version"][0]) if "version" in arrays else 0
+        if version == 1:
+            self._latest.restore(without_prefix("latest.", arrays))
+            self._outdated = self._latest.live()
+        if version != VERSION:
             return
         self._decided_ms, self._seen = arrays["decided"].tolist()
         self._status = str(arrays["status"][0])
@@ -242,43 +264,14 @@ class Propensity(Kept):
             part.restore(without_prefix(f"{name}.", arrays))
 
     def _parts(self) -> dict[str, Any]:
-        return {
-            "session": self.session,
-            "waiting": self._waiting,
-            "buys": self.buys,
-            "churn": self.churn,
-            "value": self.value,
-            "later": self._later,
-            "latest": self._latest,
-        }
-
-    def _of_points(self, points: Floats) -> tuple[Floats, Floats, Floats]:
-        return (
-            self.buys.predict(points),
-            self.churn.predict(points),
-            self.value.predict(points),
-        )
-
-    def _learn_later(self, due: Due) -> None:
-        if not len(due.points):
-            return
-        points, said = due.points, due.said
-        bought = (due.bought_ms > 0).astype(np.float64)
-        # A plain rule each: who bought lately buys, who was away for long stays away.
-        lately = points[:, HAS_PURCHASE] * np.exp(-points[:, DAYS_SINCE_PURCHASE])
-        self.buys.learn(points, said[:, 0], bought, lately)
-        until_ms = due.at_ms + self._settings.churn_days * DAY_MS
-        stayed_away = (due.came_ms == 0) | (due.came_ms > until_ms)
-        away = 1.0 - np.exp(-points[:, DAYS_SINCE_SEEN])
-        self.churn.learn(points, said[:, 1], stayed_away.astype(np.float64), away)
-        self.value.learn(points, said[:, 2], due.spent_micros / MICROS)
+        return {"sessions": self.sessions, "weeks": self.weeks, "latest": self._latest}
 
     def _decide_all(self, names: Sequence[str], live: Rows, clock_ms: int) -> list[Transition]:
-        if not (self.buys.ready and self.value.ready and len(live)):
+        if not (self.weeks.buys.ready and self.weeks.value.ready and len(live)):
             return []
         cuts = range(0, len(live), ROWS_AT_ONCE)
         parts = [live[start : start + ROWS_AT_ONCE] for start in cuts]
-        found = [self._of_points(self._latest.points(rows, clock_ms)) for rows in parts]
+        found = [self.weeks.of_points(self._latest.points(rows, clock_ms)) for rows in parts]
         buys, churn, value = (np.concatenate(column) for column in zip(*found, strict=True))
         self._thresholds = ready_made.thresholds(buys, value)
         scores = Scores(np.full(len(live), np.nan), buys, churn, value)
@@ -302,11 +295,19 @@ class Propensity(Kept):
         at_ms = np.maximum(at_ms, last_ms)
         of = Scored(scores.buys, scores.value, at_ms - last_ms, bought, before)
         after = ready_made.decide(by, of, self._settings.dormant_days * DAY_MS)
+        names = [names[row] for row in rows.tolist()] if by_row else names
+        return self._placed(names, rows, after, at_ms)
+
+    def _placed(
+        self, names: Sequence[str], rows: Rows, after: NDArray[np.uint8], at_ms: Times
+    ) -> list[Transition]:
+        """Which segments shoppers are in now, as bits, and who moved; names are those of the rows."""
+        before = self._latest.member[rows]
         moved = np.flatnonzero(after != before)
-        latest.place(rows[moved], after[moved])
+        self._latest.place(rows[moved], after[moved])
         transitions: list[Transition] = []
         for i in moved.tolist():
-            name, was, now = names[rows[i] if by_row else i], int(before[i]), int(after[i])
+            name, was, now = names[i], int(before[i]), int(after[i])
             transitions += [
                 (name, sid, bool(now & bit), int(at_ms[i]))
                 for bit, sid in ready_made.IDS.items()
@@ -318,5 +319,13 @@ class Propensity(Kept):
 _SHOWN = (Shown(SESSION), Shown(BUYS), Shown(CHURN), Shown(VALUE, amounts=True))
 
 
-def _stacked(parts: Iterable[list[bytes]], dtype: np.dtype[Any]) -> NDArray[Any]:
-    return np.frombuffer(b"".join(chain.from_iterable(parts)), dtype)
+def _written(
+    heads: Sequence[str], counts: Sequence[int], steps: Sequence[NDArray[np.int16]]
+) -> tuple[Sequence[str], Sequence[int]]:
+    """Commands with a field more for each step that says something."""
+    for shown, of_field in zip(_SHOWN, steps, strict=True):
+        there = of_field != UNKNOWN
+        if there.any():
+            heads = [*map(str.__add__, heads, shown.texts(of_field))]
+            counts = (np.array(counts) + 2 * there).tolist()
+    return heads, counts

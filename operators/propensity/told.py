@@ -6,6 +6,9 @@ so it changes in Redis only when it changed enough to matter, and packing it is 
 
 from __future__ import annotations
 
+import math
+from decimal import Decimal
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +19,8 @@ from state import keys
 from state.resp import bulk
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from operators.propensity.amounts import AmountModel
@@ -27,9 +32,14 @@ MODELS_OF_LATER = (BUYS, CHURN, VALUE)
 """What says something of the weeks to come; SESSION does of the running one."""
 _STEPS_A_LOGIT = 10
 _LOGIT_MAX = 12
-_CHANCES = [
+_UNLIKELY = [
     f"{1.0 / (1.0 + np.exp(-step / _STEPS_A_LOGIT)):.2g}"
-    for step in range(-_STEPS_A_LOGIT * _LOGIT_MAX, _STEPS_A_LOGIT * _LOGIT_MAX + 1)
+    for step in range(-_STEPS_A_LOGIT * _LOGIT_MAX, 1)
+]
+# The other half is what is left of 1: chances that add up to 1 at most do so as texts.
+_CHANCES = [
+    *(f"{Decimal(text):f}" for text in _UNLIKELY),
+    *(f"{1 - Decimal(text):f}" for text in _UNLIKELY[-2::-1]),
 ]
 _STEPS_A_FOLD = 20
 _AMOUNTS = [f"{np.exp(step / _STEPS_A_FOLD) - 1.0:.2f}" for step in range(16 * _STEPS_A_FOLD + 1)]
@@ -40,12 +50,14 @@ class Shown:
 
     def __init__(self, field: str, *, amounts: bool = False) -> None:
         name = bulk(field)
+        self.field = field
+        self.values = _AMOUNTS if amounts else _CHANCES
         self._is_amount = amounts
-        self._texts = [f"{name}{bulk(shown)}" for shown in (_AMOUNTS if amounts else _CHANCES)]
-        self._texts.append(f"{name}{bulk('0')}")
+        # The last one stands for none.
+        self._texts = [*(f"{name}{bulk(shown)}" for shown in self.values), ""]
 
-    def texts(self, values: NDArray[np.float64]) -> list[str]:
-        """Field and value of each chance or amount; nan is none at all, which is 0."""
+    def steps(self, values: NDArray[np.float64]) -> NDArray[np.int16]:
+        """The step nearest to each chance or amount; nan is none at all, which is -1."""
         none = np.isnan(values)
         if self._is_amount:
             steps = np.log1p(np.where(none, 0.0, values)) * _STEPS_A_FOLD
@@ -53,10 +65,19 @@ class Shown:
         else:
             sure = np.where(none, 0.5, np.clip(values, 1e-7, 1.0 - 1e-7))
             logits = np.clip(np.log(sure) - np.log1p(-sure), -_LOGIT_MAX, _LOGIT_MAX)
-            steps = np.rint((logits + _LOGIT_MAX) * _STEPS_A_LOGIT)
-        steps[none] = len(self._texts) - 1
+            steps = np.rint(logits * _STEPS_A_LOGIT) + _LOGIT_MAX * _STEPS_A_LOGIT
+        steps[none] = -1
+        found: NDArray[np.int16] = steps.astype(np.int16)
+        return found
+
+    def value(self, step: int) -> str:
+        """What a step says, "" for none."""
+        return "" if step < 0 else self.values[step]
+
+    def texts(self, steps: NDArray[np.int16]) -> list[str]:
+        """Field and value of each step; nothing for none."""
         texts = self._texts
-        return [texts[step] for step in steps.astype(np.intp).tolist()]
+        return [texts[step] for step in steps.tolist()]
 
 
 def status(model: ChanceModel | AmountModel) -> str:
@@ -69,60 +90,64 @@ def status(model: ChanceModel | AmountModel) -> str:
     return f"learning: {no} of {model.labels_min} outcomes that did not come true"
 
 
-def chances(name: str, model: ChanceModel, now_ms: int) -> Write:
+def chances(name: str, model: ChanceModel, now_ms: int) -> list[Write]:
     """The `model` key of one that says a chance."""
     judge = model.judge
     bins = [[one.n, round(one.predicted, 4), round(one.observed, 4)] for one in judge.reliability()]
-    return (
-        *_head(name, "logistic regression", model, now_ms),
-        "judged",
-        judge.labels,
-        "rate",
-        f"{judge.rate:.4f}",
-        "auc",
-        f"{judge.auc:.4f}",
-        "auc_of_rule",
-        f"{model.rule.auc:.4f}",
-        "log_loss",
-        f"{judge.log_loss:.4f}",
-        "log_loss_of_rate",
-        f"{judge.log_loss_of_rate:.4f}",
-        "calibration_error",
-        f"{judge.calibration_error:.4f}",
-        "calibration",
-        orjson.dumps(bins).decode(),
-    )
+    measured = {
+        "rate": judge.rate,
+        "predicted": judge.predicted,
+        "auc": judge.auc,
+        "auc_of_rule": model.rule.auc,
+        "log_loss": judge.log_loss,
+        "log_loss_of_rate": judge.log_loss_of_rate,
+        "calibration_error": judge.calibration_error,
+    }
+    more = {"judged": str(judge.labels), "calibration": orjson.dumps(bins).decode()}
+    return _writes(name, "logistic regression", model, now_ms, _texts(measured, 4) | more)
 
 
-def amounts(name: str, model: AmountModel, now_ms: int) -> Write:
+def amounts(name: str, model: AmountModel, now_ms: int) -> list[Write]:
     """The `model` key of one that says an amount."""
     said, came, error, error_of_mean = model.judge.means
-    return (
-        *_head(name, "Poisson regression", model, now_ms),
-        "mean_predicted",
-        f"{said:.2f}",
-        "mean",
-        f"{came:.2f}",
-        "mean_error",
-        f"{error:.2f}",
-        "mean_error_of_mean",
-        f"{error_of_mean:.2f}",
-        "top_tenth",
-        f"{model.judge.top_tenth:.4f}",
-    )
+    measured = {
+        "mean_predicted": said,
+        "mean": came,
+        "mean_error": error,
+        "mean_error_of_mean": error_of_mean,
+    }
+    top = _texts({"top_tenth": model.judge.top_tenth}, 4)
+    return _writes(name, "Poisson regression", model, now_ms, _texts(measured, 2) | top)
 
 
-def _head(name: str, algorithm: str, model: ChanceModel | AmountModel, now_ms: int) -> Write:
+def _texts(measured: Mapping[str, float], digits: int) -> dict[str, str]:
+    """Figures as text; "" for one that rests on nothing."""
+    return {
+        name: "" if math.isnan(value) else f"{value:.{digits}f}" for name, value in measured.items()
+    }
+
+
+def _writes(
+    name: str,
+    algorithm: str,
+    model: ChanceModel | AmountModel,
+    now_ms: int,
+    figures: Mapping[str, str],
+) -> list[Write]:
+    """What a `model` key holds, without the figures that rest on nothing."""
+    key = keys.model_key(name)
     no, yes = model.labels.tolist()
-    head = ("HSET", keys.model_key(name), "version", VERSION, "algorithm", algorithm)
-    return (
-        *head,
-        "status",
-        status(model),
-        "trained_ms",
-        now_ms,
-        "events",
-        no + yes,
-        "positives",
-        yes,
-    )
+    head: dict[str, str | int] = {
+        "version": VERSION,
+        "algorithm": algorithm,
+        "status": status(model),
+        "trained_ms": now_ms,
+        "events": no + yes,
+        "positives": yes,
+    }
+    said = [part for pair in figures.items() if pair[1] for part in pair]
+    gone = [name for name, value in figures.items() if not value]
+    writes: list[Write] = [("HSET", key, *chain.from_iterable(head.items()), *said)]
+    if gone:
+        writes.append(("HDEL", key, *gone))
+    return writes

@@ -57,6 +57,10 @@ class Waiting(Kept):
             self._keys[slot], self._points[slot], self._said[slot] = key, points[i], said[i]
             self._marks.mark(slot)
 
+    def has(self, keys: Keys) -> NDArray[np.bool_]:
+        """Which of the keys wait."""
+        return np.array([key in self._slots for key in keys.tolist()], np.bool_)
+
     def take(self, keys: Keys) -> tuple[NDArray[np.intp], Floats32, Floats32]:
         """Those of the keys that waited, by their place in `keys`; their points, what was said."""
         found = [(i, self._slots.pop(key, -1)) for i, key in enumerate(keys.tolist())]

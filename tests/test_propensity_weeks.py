@@ -1,0 +1,192 @@
+"""Chances of the next weeks: made and judged from what was known at their time, however events came."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from operators.propensity.hearing import TICK_MS, first_tick_ms, ticks_between
+from operators.propensity.told import BUYS, CHURN, Shown
+from operators.synthetic import shop
+from state.config import Propensity
+from state.times import DAY_MS
+from tests.chances import KNOWN_IDLE_MS, Followed, Recount, batches, followed, log
+from tests.streams import event, view
+
+if TYPE_CHECKING:
+    from state.events import Event
+
+ASKED = Propensity(sampled_share=0.5, horizon_days=2, churn_days=2, labels_min=10)
+SHOP = [*shop(events=3500, shoppers=120, items=40, events_per_s=0.002)]
+"""Twenty days, with devices that turn out to be users, and events out of order."""
+
+
+def learned(found: Followed) -> dict[str, bytes]:
+    """All that is learned and waits, wherever it waits."""
+    arrays = dict(found.propensity.arrays())
+    del arrays["sessions.waiting.free"]
+    for key, of_key in _TABLES.items():
+        order = arrays[key].argsort()[np.count_nonzero(arrays[key] == 0) :]
+        arrays |= {name: arrays[name][order] for name in (key, *of_key)}
+    parts = ("weeks.", "sessions.")
+    return {name: one.tobytes() for name, one in arrays.items() if name.startswith(parts)}
+
+
+_TABLES = {
+    "sessions.keys": ("sessions.points", "sessions.said"),
+    "weeks.key": ("weeks.heard", "weeks.points", "weeks.said"),
+}
+
+
+def stragglers(seed: int) -> list[Event]:
+    """The shop with events that come hours late, orders among them, and some twice."""
+    rng = random.Random(seed)
+    found: list[tuple[int, Event]] = []
+    for place, one in enumerate(SHOP):
+        delay = rng.choice((0, 0, 0, rng.randrange(400)))
+        found.append((place + delay, one))
+        if rng.random() < 0.05:
+            found.append((place + rng.randrange(900), one))
+    found.sort(key=lambda pair: pair[0])
+    return [one for _, one in found]
+
+
+@pytest.mark.parametrize("size", [1, 7, 128])
+def test_batches_show_nowhere(size: int) -> None:
+    at_once = followed(SHOP, ASKED, 8192)
+    assert at_once.propensity.weeks.buys.ready
+    assert at_once.propensity.session.ready
+    assert learned(followed(SHOP, ASKED, size)) == learned(at_once)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_nor_where_events_come_late_and_twice(seed: int) -> None:
+    events = stragglers(seed)
+    assert learned(followed(events, ASKED, 13)) == learned(followed(events, ASKED, 8192))
+
+
+def test_who_is_erased_is_not_learned_from() -> None:
+    events = [view(n, n * DAY_MS // 4, f"s{n % 30}") for n in range(60)]
+    erase = event("erase", "gone", 61 * DAY_MS // 4, "s7")
+    found = followed([*events, erase], ASKED)
+    plain = followed(events, ASKED)
+    weeks, before = found.propensity.weeks, plain.propensity.weeks
+    assert len(weeks) < len(before)
+
+
+def naive_labels(events: list[Event], until_ms: int) -> tuple[list[int], list[int], float]:
+    """Outcomes of all decisions whose time is over: who did not buy and who did, who came and who did
+    not, and what was spent."""
+    recount, period = Recount(events), ticks_between(ASKED)
+    wait_ms = max(ASKED.horizon_days, ASKED.churn_days) * DAY_MS
+    bought, away, spent = [0, 0], [0, 0], 0.0
+    for name, own in recount.of.items():
+        at_ms = first_tick_ms(name, own[0].event_ts, period)
+        while at_ms + wait_ms < until_ms:
+            last_ms = max(one.event_ts for one in own if one.event_ts <= at_ms)
+            if at_ms < last_ms + KNOWN_IDLE_MS:
+                outcome = recount.after(name, at_ms, ASKED)
+                bought[outcome.bought] += 1
+                away[outcome.stayed_away] += 1
+                spent += outcome.spent
+            at_ms += period * TICK_MS
+    return bought, away, spent
+
+
+@pytest.mark.parametrize("size", [5, 8192])
+def test_outcomes_are_those_of_a_naive_recount(size: int) -> None:
+    rng = random.Random(3)
+    at_ms, events = 0, []
+    for n in range(1500):
+        at_ms += rng.randrange(30 * 60_000)
+        who = f"u{rng.randrange(60)}"
+        if rng.random() < 0.2:
+            paid = event(
+                "purchase", n, at_ms, None, who, order_id=str(n), value=rng.randrange(1, 90)
+            )
+            events.append(paid)
+        else:
+            events.append(view(n, at_ms, None, user_id=who))
+    found = followed(events, ASKED, size)
+    weeks = found.propensity.weeks
+    bought, away, spent = naive_labels(events, found.watermark_ms)
+    assert weeks.buys.labels.tolist() == bought
+    assert weeks.churn.labels.tolist() == away
+    assert weeks.value.mean * sum(bought) == pytest.approx(spent)
+
+
+def test_a_log_shorter_than_the_horizon_says_nothing() -> None:
+    found = followed(SHOP, Propensity(labels_min=1))
+    rows = np.arange(len(found.names), dtype=np.int32)
+    raw = np.zeros((len(rows), 23))
+    assert np.isnan(found.propensity.score(rows, raw).buys).all()
+    assert found.members == set()
+    assert {one.status for one in found.propensity.redefined()} == {
+        "learning: 0 of 1 outcomes that came true"
+    }
+    told = {write[1]: write for write in found.propensity.models(0) if write[0] == "HSET"}
+    assert not {"auc", "rate", "log_loss"} & {*told["ps:1:model:{p_buy_30d}"]}
+
+
+def test_chances_that_exclude_each_other_never_add_up_to_more_than_one() -> None:
+    found = Followed(ASKED)
+    seen = 0
+    for visited in batches(SHOP, ASKED, 100):
+        found.take(visited)
+        latest = found.propensity._latest
+        buys, churn, _ = found.propensity.weeks.of_points(latest.points(latest.live(), 0))
+        assert not (buys + churn > 1.0 + 1e-12).any()
+        seen += int((~np.isnan(buys + churn)).sum())
+    assert seen > 1000
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_nor_do_they_as_shown(one: float, share: float) -> None:
+    buys, churn = Shown(BUYS), Shown(CHURN)
+    other = (1.0 - one) * share
+    texts = [
+        of.value(int(of.steps(np.array([chance]))[0]))
+        for of, chance in ((buys, one), (churn, other))
+    ]
+    assert float(texts[0]) + float(texts[1]) <= 1.0
+    assert float(texts[0]) == pytest.approx(one, abs=0.03)
+
+
+def test_a_model_that_was_restored_goes_on_alike() -> None:
+    told = [*batches(stragglers(3), ASKED, 50)]
+    found = Followed(ASKED)
+    for place, visited in enumerate(told):
+        if place == len(told) // 2:
+            other = Followed(ASKED)
+            other.propensity.restore(found.propensity.arrays())
+            other.shoppers, other.members = found.shoppers, found.members
+            other.known = found.known
+            found = other
+        found.take(visited)
+    assert learned(found) == learned(followed(stragglers(3), ASKED, 50))
+
+
+@pytest.fixture(scope="module")
+def orders() -> list[Event]:
+    return log("online_retail_2010-12_2011-07.csv.gz", "online-retail")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("month", [4, 5, 6])
+def test_chances_of_a_real_shop_are_those_of_a_recount(orders: list[Event], month: int) -> None:
+    """Of a log that ends there, by what came after."""
+    at_ms = int(datetime(2011, month, 1, tzinfo=UTC).timestamp() * 1000)
+    found = followed([one for one in orders if one.event_ts < at_ms], Propensity(), 512)
+    recount = Recount(orders)
+    names, (buys, churn, value) = found.chances()
+    came = np.array([recount.after(name, at_ms, Propensity()) for name in names])
+    assert sorted(names) == sorted(recount.known(at_ms))
+    assert buys.mean() == pytest.approx(came[:, 0].mean(), abs=0.03)
+    assert churn.mean() == pytest.approx(came[:, 1].mean(), abs=0.03)
+    assert value.mean() == pytest.approx(came[:, 2].mean(), rel=0.3)
