@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from bytewax.inputs import DynamicSource, StatelessSourcePartition
 
+from operators.currencies import Exchange
 from operators.routing import SourceClock
 from state.messages import SourceBatch
 
@@ -45,6 +46,7 @@ class LivePartition(StatelessSourcePartition[SourceBatch]):
         self._read = 0
         self._began_s: float | None = None
         self._clock = SourceClock()
+        self._exchange = Exchange(settings.money)
         self._finished = False
 
     def next_batch(self) -> list[SourceBatch]:
@@ -61,6 +63,7 @@ class LivePartition(StatelessSourcePartition[SourceBatch]):
                 shards=self._settings.sessions.shards,
                 allowed_lateness_ms=self._settings.sessions.allowed_lateness_ms,
                 last=self._finished,
+                exchange=self._exchange,
             )
         ]
 

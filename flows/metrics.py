@@ -55,6 +55,12 @@ FAULTS = Counter(
     ["step"],
     registry=REGISTRY,
 )
+UNCONVERTED = Counter(
+    "penstock_unconverted",
+    "Events whose amounts are in a currency without a rate",
+    ["currency"],
+    registry=REGISTRY,
+)
 _SUMS = {
     name: Counter(f"penstock_{name}", text, registry=REGISTRY)
     for name, text in (
@@ -171,6 +177,8 @@ def learned(output: Output) -> None:
     for name, fields in counted.left_out.items():
         source, _, field = name.rpartition(" ")
         LEFT_OUT.labels(source, field).inc(fields)
+    for currency, events in counted.unconverted.items():
+        UNCONVERTED.labels(currency).inc(events)
     for name, events in counted.sums.items():
         if name in _SUMS:
             _SUMS[name].inc(events)

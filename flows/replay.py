@@ -55,6 +55,8 @@ class Report(msgspec.Struct, kw_only=True):
     shortened: int
     clamped: int
     held: int
+    currency: str
+    unconverted: dict[str, int]
     shoppers: int
     items: int
     sessions_opened: int
@@ -168,6 +170,7 @@ def report(settings: Settings, redis_url: str, began_s: float, resumed_events: i
     rows = [row for row in store.rows() if not row[0].startswith(keys.WORKERS)]
     return Report(
         **counts,
+        currency=(store.client.hget(keys.shop_now_key(), "currency") or b"").decode(),
         wall_s=round(wall_s, 3),
         events_per_s=round((counts["events"] - resumed_events) / wall_s, 1),
         peak_rss_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),

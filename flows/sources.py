@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
+from operators.currencies import Exchange
 from operators.routing import LOOK_AHEAD, SourceClock
 from state.errors import UserError
 from state.messages import SourceBatch
@@ -36,15 +37,18 @@ class RecordedPartition(StatefulSourcePartition[SourceBatch, bytes]):
         partitions: int,
         failed: Callable[[UserError], None],
         stop: Flag,
+        exchange: Exchange,
     ) -> None:
         self._failed = failed
         self._stop = stop
         self._partitions = partitions
         self._name = name
         self._settings = settings
+        self._exchange = exchange
         self._offset = state.offset
         self._finished = state.finished
         self._clock = SourceClock(state.batches, state.watermark_ms, state.totals)
+        exchange.resume(state.totals.currency)
         self._records = iter(()) if self._finished else records()
         self._ahead: list[Event | DeadLetter] = []
         # A recording cannot be entered in the middle: what was read before is read over.
@@ -76,6 +80,7 @@ class RecordedPartition(StatefulSourcePartition[SourceBatch, bytes]):
                 following=self._ahead,
                 partitions=self._partitions,
                 last=self._finished,
+                exchange=self._exchange,
             )
         ]
 
@@ -102,6 +107,7 @@ class RecordedSource(FixedPartitionedSource[SourceBatch, bytes]):
         self._recordings = recordings
         self._settings = settings
         self._stop = stop or Flag()
+        self._exchange = Exchange(settings.money)
         self.failure: UserError | None = None
         self.resumed_events = 0
 
@@ -123,6 +129,7 @@ class RecordedSource(FixedPartitionedSource[SourceBatch, bytes]):
             len(self._recordings),
             self._fail,
             self._stop,
+            self._exchange,
         )
 
     def _fail(self, error: UserError) -> None:

@@ -22,7 +22,7 @@ _LEARNED_FIELDS = frozenset(
 # memory, and who in Redis, on how much there is of it.
 _COUNTERS = frozenset(
     name.encode()
-    for name in (*Totals.__struct_fields__, "events", "rejected", "by_type")
+    for name in (*Totals.__struct_fields__, "events", "rejected", "by_type", "unconverted")
     if name not in ("merges", "evicted", "returned", "failed")
 )
 

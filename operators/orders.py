@@ -17,10 +17,10 @@ from msgspec.structs import replace
 
 from operators import profile
 from state.money import add, held, micros
-from state.shopper import NOT_COME, Order
+from state.shopper import Order
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from state.events import Event
     from state.shopper import Shopper
@@ -38,6 +38,7 @@ _ENTRY = Struct(">8sq")
 _WHOLE, _BY_ITEMS, _FIRST_QUANTITY = -1, -2, -3
 """Stand for an amount in `Order.refunds`: all of it; by items, each of which follows with how many."""
 _MANY = bytes(MARK_BYTES)
+UNKNOWN = "?"
 
 
 def mark_of(text: str) -> bytes:
@@ -60,7 +61,7 @@ def bought(shopper: Shopper, mark: bytes, event: Event, remembered_ms: int) -> t
     at_ms = event.event_ts
     order = Order(
         at_ms,
-        profile.value_micros(event),
+        _amount(event),
         profile.units(event.items),
         profile.items_micros(event.items),
         items=b"".join(
@@ -68,36 +69,60 @@ def bought(shopper: Shopper, mark: bytes, event: Event, remembered_ms: int) -> t
             for item in event.items[:ITEMS_MAX]
             if item.price is not None
         ),
+        currency=currency_of(event) or "",
     )
-    waiting, change, refund_ms = find(shopper, mark, at_ms, remembered_ms), 0, at_ms
+    waiting = find(shopper, mark, at_ms, remembered_ms)
+    change, refund_ms = 0, at_ms
     if waiting is not None:
-        order.refunds, order.refunds_before = waiting.refunds, waiting.refunds_before
         refund_ms = waiting.at_ms
-        change = given_back(order) - given_back(waiting)
-        shopper.refund_micros = add(shopper.refund_micros, change)
+        order, counted = united(order, waiting)
+        change = give(shopper, order, counted)
     _keep(shopper, mark, order, at_ms - remembered_ms)
     return change, refund_ms
 
 
 def refunded(shopper: Shopper, mark: bytes, refund: bytes, event: Event, remembered_ms: int) -> int:
-    """Count a refund, which has a mark too; how much it gave back."""
-    at_ms = event.event_ts
+    """Count a refund, which has a mark too; how much it gave back in the shop's currency."""
+    at_ms, before_micros = event.event_ts, shopper.refund_micros
+    asked = Order(at_ms, refunds=_entries(refund, event), currency=currency_of(event))
     order = find(shopper, mark, at_ms, remembered_ms)
     if order is None:
-        order = Order(at_ms)
-        _keep(shopper, mark, order, at_ms - remembered_ms)
-    elif order.worth_micros == NOT_COME:
-        order.at_ms = max(order.at_ms, at_ms)
-    before, count = given_back(order), refunds_of(order)
-    entries = _entries(refund, event)
-    if not (_is_whole(entries) and any(map(_is_whole, dict(_groups(order.refunds)).values()))):
-        order.refunds += entries
-    if len(order.refunds) > REFUNDS_MAX * _ENTRY.size:
-        order.refunds = _as_one(order)
+        order, count = asked, 0
+        counted: list[Order] = []
+        _keep(shopper, mark, asked, at_ms - remembered_ms)
+    else:
+        count = refunds_of(order)
+        before = replace(order)
+        order, counted = united(order, asked)
+        if not counted:  # in another currency than its order: it counts by itself
+            give(shopper, asked, [])
+        counted = [before]
+        if len(order.refunds) > REFUNDS_MAX * _ENTRY.size:
+            order.refunds = _as_one(order)
+        shopper.orders[mark] = order
     shopper.refunds += refunds_of(order) - count
-    change = given_back(order) - before
-    shopper.refund_micros = add(shopper.refund_micros, change)
-    return change
+    give(shopper, order, counted)
+    return shopper.refund_micros - before_micros
+
+
+def give(shopper: Shopper, order: Order, counted: Iterable[Order]) -> int:
+    """Count what was given back of an order in place of what counted of it until now; by how much more
+    that is in the shop's currency."""
+    before_micros = shopper.refund_micros
+    for one, sign in ((order, 1), *((one, -1) for one in counted)):
+        amount = sign * given_back(one)
+        if one.currency and amount:
+            profile.add_apart(shopper, one.currency, -amount)
+        elif amount:
+            shopper.refund_micros = add(shopper.refund_micros, amount)
+    return shopper.refund_micros - before_micros
+
+
+def currency_of(event: Event) -> str | None:
+    """The currency of what an event is worth: "" for the shop's, None where it does not say."""
+    if event.apart is not None:
+        return event.currency or UNKNOWN
+    return "" if event.currency else None
 
 
 def given_back(order: Order) -> int:
@@ -126,34 +151,52 @@ def refunds_of(order: Order) -> int:
     return count + order.refunds_before + whole
 
 
-def united(one: Order, other: Order) -> Order:
-    """What two shoppers who are one know of an order: the copy that came first, all refunds of both."""
-    first, later = sorted((one, other), key=_came_first)
+def united(one: Order, other: Order) -> tuple[Order, list[Order]]:
+    """What is known of an order by two that are the same: the copy that came first, all refunds of both.
+
+    And the other one, if its refunds are among them. Of one in another currency they are not: what
+    they name stays counted by itself, and only that all is given back goes over.
+    """
+    first, later = sorted((one, other), key=came_first)
+    currency = first.currency
+    if not first.has_come and currency is None:
+        currency = later.currency
+    is_same = later.currency in (None, currency) or first.currency is None
+    theirs, before = later.refunds, first.refunds_before + later.refunds_before
+    if not is_same:
+        theirs = b"".join(group for _, group in _groups(theirs) if _is_whole(group))
+        before += refunds_of(later) - bool(theirs) - later.refunds_before
+    at_ms = first.at_ms if first.has_come else max(first.at_ms, later.at_ms)
+    order = replace(
+        first,
+        at_ms=at_ms,
+        refunds=_together(first.refunds, theirs),
+        refunds_before=before,
+        currency=currency,
+    )
+    return order, [other] if is_same else []
+
+
+def _together(*lists: bytes) -> bytes:
+    """All refunds of some lists, each once; those of all that is left are one."""
     many = 0
     groups: dict[bytes, bytes] = {}
-    for order in (first, later):
-        for mark, group in _groups(order.refunds):
+    whole = b""
+    for refunds in lists:
+        for mark, group in _groups(refunds):
             if mark == _MANY:
                 many = add(many, _ENTRY.unpack(group)[1])
+            elif _is_whole(group):
+                whole = max(whole, group)
             else:
                 groups[mark] = group
-    refunds = b"".join(groups[mark] for mark in sorted(groups))
-    if many:
-        refunds = _ENTRY.pack(_MANY, many) + refunds
-    at_ms = first.at_ms if first.has_come else max(first.at_ms, later.at_ms)
-    return Order(
-        at_ms,
-        first.worth_micros,
-        first.units,
-        first.goods_micros,
-        refunds,
-        first.items,
-        one.refunds_before + other.refunds_before,
-    )
+    head = _ENTRY.pack(_MANY, many) if many else b""
+    return head + b"".join(groups.values()) + whole
 
 
-def _came_first(order: Order) -> tuple[bool, int, int]:
-    return not order.has_come, order.at_ms, -order.worth_micros
+def came_first(order: Order) -> tuple[bool, int, int]:
+    """By what of two copies of an order the one that counts is the least."""
+    return (False, order.at_ms, -order.worth_micros) if order.has_come else (True, 0, 0)
 
 
 def _keep(shopper: Shopper, mark: bytes, order: Order, forgotten_ms: int) -> None:
@@ -166,10 +209,14 @@ def _keep(shopper: Shopper, mark: bytes, order: Order, forgotten_ms: int) -> Non
     shopper.orders[mark] = order
 
 
+def _amount(event: Event) -> int:
+    return profile.value_micros(event) if event.apart is None else micros(event.apart)
+
+
 def _entries(refund: bytes, event: Event) -> bytes:
     items = event.items
-    if event.value is not None or any(item.price is not None for item in items):
-        return _ENTRY.pack(refund, profile.value_micros(event))
+    if (event.value, event.apart) != (None, None) or any(item.price is not None for item in items):
+        return _ENTRY.pack(refund, _amount(event))
     if not items:
         return _ENTRY.pack(refund, _WHOLE)
     return _ENTRY.pack(refund, _BY_ITEMS) + b"".join(

@@ -19,11 +19,14 @@ from state.shopper import (
 from state.times import DAY_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from operators.tastes import DecayedCounts
     from state.events import Event, Item
     from state.shopper import Consents, Shopper
+
+APART_MAX = 16
+"""Currencies without a rate that a shopper may have sums in."""
 
 INTENT_OF = {
     "item_view": CONSIDERING,
@@ -53,6 +56,11 @@ def _line_micros(item: Item) -> int:
         return 0
     amount = micros(item.price) * item.quantity
     return amount if isinstance(amount, int) else round(amount)
+
+
+def price_currency(event: Event) -> str:
+    """The currency of the prices of an event, "" where it does not say or they are apart."""
+    return event.currency or "" if event.apart is None else ""
 
 
 def units(items: Iterable[Item]) -> int:
@@ -103,10 +111,27 @@ def _count_purchase(shopper: Shopper, session: Session, event: Event) -> None:
     shopper.revenue_micros = add(shopper.revenue_micros, value_micros(event))
     shopper.last_purchase_ms = max(shopper.last_purchase_ms, at_ms)
     shopper.first_purchase_ms = min(shopper.first_purchase_ms or at_ms, at_ms)
-    if event.currency:
+    if event.apart is not None:
+        shopper.apart_orders += 1
+        add_apart(shopper, event.currency or "", micros(event.apart))
+    elif event.currency:
         shopper.currency = max(shopper.currency, event.currency)
     session.purchases += 1
     session.cart_micros = add(session.cart_micros, -items_micros(event.items))
+
+
+def add_apart(shopper: Shopper, currency: str, amount: int) -> None:
+    """Add an amount in a currency that has no rate; where a shopper has many, the rest is one sum."""
+    apart = shopper.apart = {} if shopper.apart is None else shopper.apart
+    if currency not in apart and len(apart) >= APART_MAX:
+        currency = "?"
+    apart[currency] = add(apart.get(currency, 0), amount)
+
+
+def order_value(shopper: Shopper) -> int | None:
+    """What an order is worth on average, of those in the shop's currency; None without any."""
+    orders = shopper.purchases - shopper.apart_orders
+    return shopper.revenue_micros // orders if orders > 0 else None
 
 
 def _count_rest(shopper: Shopper, session: Session, event: Event) -> None:
@@ -150,6 +175,8 @@ def merge(shopper: Shopper, other: Shopper, tastes: DecayedCounts) -> None:
         other.first_purchase_ms or shopper.first_purchase_ms,
     )
     shopper.currency = max(shopper.currency, other.currency)
+    for currency, amount in sorted((other.apart or {}).items()):
+        add_apart(shopper, currency, amount)
     shopper.consent = _newer(shopper.consent, other.consent)
     tastes.merge(shopper, other)
 
@@ -169,6 +196,7 @@ _ADDED = (
     "viewed_price_micros",
     "viewed_prices",
     "late",
+    "apart_orders",
 )
 
 
@@ -208,13 +236,16 @@ def profile_arguments(key: str, shopper: Shopper, category: str, share: float) -
         recency_ms = max(0, shopper.last_ms - shopper.last_purchase_ms)
         fields = {
             "units": str(shopper.units),
-            "aov": decimal(shopper.revenue_micros // shopper.purchases),
+            "aov": decimal(order_value(shopper) or 0),
             "recency_days": f"{recency_ms / DAY_MS:.3f}",
             "last_purchase_ms": str(shopper.last_purchase_ms),
             "currency": shopper.currency,
         }
         text += "".join(bulk(name) + bulk(value) for name, value in fields.items())
         count += 2 * len(fields)
+    if shopper.apart:
+        text += f"{bulk('unconverted')}{bulk(apart_text(shopper.apart))}"
+        count += 2
     if shopper.refunds:
         refunded = bulk(decimal(shopper.refund_micros))
         text += f"{bulk('refunds')}{number(shopper.refunds)}{bulk('refunded')}{refunded}"
@@ -226,6 +257,11 @@ def profile_arguments(key: str, shopper: Shopper, category: str, share: float) -
         text += bulk("consent") + bulk(consent_text(shopper))
         count += 2
     return text, count
+
+
+def apart_text(apart: Mapping[str, int]) -> str:
+    """Amounts by currency: `JPY 10000.00, USD 5.00`."""
+    return ", ".join(f"{code} {decimal(amount)}" for code, amount in sorted(apart.items()))
 
 
 def consent_text(shopper: Shopper) -> str:

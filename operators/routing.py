@@ -7,7 +7,9 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
+from operators.currencies import Exchange
 from operators.identity import device
 from operators.rules import CLOCK_SKEW_MS
 from operators.shards import shard_of
@@ -50,6 +52,7 @@ class SourceClock(msgspec.Struct):
         live: bool = False,
         origin: tuple[str, str] = ("", ""),
         offsets: Sequence[int] = (),
+        exchange: Exchange | None = None,
     ) -> SourceBatch:
         """The next batch as one group a shard, even if empty: each carries the watermark.
 
@@ -78,6 +81,9 @@ class SourceClock(msgspec.Struct):
         totals.source = origin[0] or partition
         by_type, jump_ms = totals.by_type, ANY_MS if jump_ms is None else jump_ms
         reach_ms = clock_ms + allowed_lateness_ms + jump_ms
+        exchange = exchange or Exchange()
+        exchange.resume(totals.currency)
+        shop = exchange.shop
         for record in records:
             position += 1
             if isinstance(record, DeadLetter):
@@ -90,7 +96,11 @@ class SourceClock(msgspec.Struct):
                 record = _counted(record, totals)
             group = groups[shard_of(device(record), shards)]
             if record.props is not NO_PROPS:
-                record = msgspec.structs.replace(record, props=NO_PROPS)
+                record = replace(record, props=NO_PROPS)
+            currency = record.currency
+            if currency is not None and currency != shop:
+                record = exchange.settle(record, totals.unconverted)
+                shop = exchange.shop
             group.events.append(record)
             group.position.append(position)
             group.clock.append(clock_ms)
@@ -125,6 +135,7 @@ class SourceClock(msgspec.Struct):
                 reach_ms = seen_ms + jump_ms
         totals.read += position + 1
         self.watermark_ms = clock_ms
+        totals.currency = shop
         groups[0].totals = {partition: _copy(totals)}
         groups[0].received_ms = received_ms.tobytes()
         return SourceBatch(groups, rejected)
@@ -195,15 +206,16 @@ def _counted(event: Event, totals: SourceTotals) -> Event:
             totals.shortened += 1
         else:
             totals.left_out[name] = totals.left_out.get(name, 0) + 1
-    return msgspec.structs.replace(event, left_out=())
+    return replace(event, left_out=())
 
 
 def _copy(totals: SourceTotals) -> SourceTotals:
-    return msgspec.structs.replace(
+    return replace(
         totals,
         rejected=dict(totals.rejected),
         by_type=dict(totals.by_type),
         left_out=dict(totals.left_out),
+        unconverted=dict(totals.unconverted),
     )
 
 
@@ -229,9 +241,9 @@ def _as_one(batches: list[list[Group]]) -> list[Group]:
         return first
     ids, before = [], len(first[0].received_ms) // _RECEIVED_BYTES
     for groups in others:
-        ids.append(msgspec.structs.replace(groups[0].batch, first=before))
+        ids.append(replace(groups[0].batch, first=before))
         before += len(groups[0].received_ms) // _RECEIVED_BYTES
-    batch = msgspec.structs.replace(first[0].batch, joined=tuple(ids))
+    batch = replace(first[0].batch, joined=tuple(ids))
     for into in first:
         into.batch = batch
     for groups, joined_id in zip(others, ids, strict=True):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from operators import visit
 from operators.identity import Links
 from operators.isolation import NOT_KNOWN
+from operators.profile import price_currency
 from operators.recognizing import AT_ONCE, Recognizing
 from operators.rows import StoredRows, encoded
 from operators.shelf import Shelf
@@ -215,7 +216,7 @@ class DeviceShard:
         shoppers, out = self.shoppers, self.shoppers.out
         if event.type == "item":
             for item in event.items:
-                out.catalogue.append((event.event_ts, item, event.currency or ""))
+                out.catalogue.append((event.event_ts, item, price_currency(event)))
             shoppers.totals.accepted += 1
             return
         if event.type == "erase":

@@ -132,17 +132,22 @@ class Shop:
             writes.append(entry(_KEYS[unit](), unit, at_ms, over))
         counted = ledger.figures()
         rejected, left_out = counted["rejected"], counted["left_out"]
+        unconverted = counted["unconverted"]
         assert isinstance(rejected, dict)
         assert isinstance(left_out, dict)
+        assert isinstance(unconverted, dict)
         sums = {name: count for name, count in counted.items() if isinstance(count, int)}
+        currency = {"currency": ledger.currency} if ledger.currency else {}
         now: dict[str, str | int] = {
             **self._now(now_ms),
+            **currency,
             "sessions_open": sums["sessions_opened"] - sums["sessions_closed"],
             "conversion_1d": f"{conversion_1d:.4f}",
             "watermark_ms": watermark_ms,
             "late": sums["late"],
             "duplicates": sums["duplicates"],
             "rejected": sum(rejected.values()),
+            "unconverted": sum(unconverted.values()),
         }
         quality: dict[str, str | int] = {
             "read": sums["events"],
@@ -155,6 +160,7 @@ class Shop:
             "shortened": sums["shortened"],
             **{f"left_out.{field}": count for field, count in left_out.items()},
             **{f"rejected.{reason}": count for reason, count in rejected.items()},
+            **{f"unconverted.{code}": count for code, count in unconverted.items()},
         }
         for key, fields in ((keys.shop_now_key(), now), (keys.quality_key(), quality)):
             writes.append(("HSET", key, *(part for pair in fields.items() for part in pair)))

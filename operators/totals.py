@@ -47,6 +47,14 @@ class Ledger:
         """Events whose clock was set back."""
         return sum(source.clamped for source in self._sources.values())
 
+    @property
+    def currency(self) -> str:
+        """The currency of the shop, "" while nobody has named any.
+
+        Where none is configured, partitions that are read apart may each have begun with another one.
+        """
+        return ",".join(sorted({one.currency for one in self._sources.values() if one.currency}))
+
     def sum_of(self, name: str) -> int:
         """One of the counts of shards."""
         return sum(getattr(totals, name) for totals in self._shards.values())
@@ -56,12 +64,14 @@ class Ledger:
         rejected: dict[str, int] = {}
         by_type: dict[str, int] = {}
         left_out: dict[str, int] = {}
+        unconverted: dict[str, int] = {}
         for source in self._sources.values():
             of_source = {f"{source.source} {name}": n for name, n in source.left_out.items()}
             for into, counts in (
                 (rejected, source.rejected),
                 (by_type, source.by_type),
                 (left_out, of_source),
+                (unconverted, source.unconverted),
             ):
                 for name, count in counts.items():
                     into[name] = into.get(name, 0) + count
@@ -80,6 +90,7 @@ class Ledger:
             "clamped": self.clamped_clocks,
             "held": sum(source.held for source in self._sources.values()),
             "shortened": sum(source.shortened for source in self._sources.values()),
+            "unconverted": dict(sorted(unconverted.items())),
             **shards,
             "lists_written": self.lists_written,
             "segment_changes": self.segment_changes,
@@ -94,6 +105,7 @@ class Ledger:
             _growth(before.rejected, now.rejected),
             _growth(before.by_type, now.by_type),
             _growth(before.left_out, now.left_out),
+            _growth(before.unconverted, now.unconverted),
         )
 
     def _counted(self) -> Counted:

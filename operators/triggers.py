@@ -47,7 +47,8 @@ def turns_of(card: Card, item: Item, currency: str, at_ms: int, drop_min: float)
     is_there = item.available if item.available is not None else card.available is not False
     if item.price is None or not card.price or not is_there:
         return
-    if (currency or card.currency) == card.currency and item.price <= card.price * (1 - drop_min):
+    is_same = not currency or card.currency in ("", currency)
+    if is_same and item.price <= card.price * (1 - drop_min):
         yield Turn(PRICE_DROP, item.item_id, at_ms)
 
 

@@ -12,6 +12,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from operators import orders
+from operators.profile import add_apart
 from operators.segments import repeats
 from state.events import EventType
 from state.money import add
@@ -68,28 +69,28 @@ def settle(
 def _settle_orders(
     shopper: Shopper, other: Shopper, kinds: Mapping[int, Kind], now_ms: int
 ) -> list[Repeat]:
+    """Make the orders of both those of one; which of them had been counted twice."""
     fewer, more = sorted((other.orders, shopper.orders), key=len)
     found: list[Repeat] = []
-    for mark, theirs in fewer.items():
-        mine = more.get(mark)
-        if mine is None:
-            more[mark] = theirs
+    for mark, order in fewer.items():
+        if mark not in more:
+            more[mark] = order
             continue
         own, foreign = shopper.orders[mark], other.orders[mark]
-        one = more[mark] = orders.united(own, foreign)
+        one, merged = orders.united(own, foreign)
+        more[mark] = one
         if own.has_come and foreign.has_come:
-            is_own = (own.at_ms, -own.worth_micros) > (foreign.at_ms, -foreign.worth_micros)
+            is_own = (one.at_ms, one.worth_micros) != (own.at_ms, own.worth_micros)
             lost, side, kept = (own, shopper, other) if is_own else (foreign, other, shopper)
-            worth = max(lost.worth_micros, 0)
-            side.purchases -= 1
-            side.units = add(side.units, -lost.units)
-            side.revenue_micros = add(side.revenue_micros, -worth)
-            session = _take_out(side, "purchase", lost.at_ms)
-            if session is not None:
-                session.cart_micros = add(session.cart_micros, lost.goods_micros)
+            worth = _take_back(side, lost)
             repeats.drop(kinds, side, kept, "purchase", (lost.at_ms, one.at_ms), worth)
             found.append(Repeat(worth, lost.at_ms))
-        _settle_refunds(shopper, one, (own, foreign), kinds, now_ms)
+        counted = [own, foreign] if merged else [min((own, foreign), key=orders.came_first)]
+        change = orders.give(shopper, one, counted)
+        shopper.refunds += orders.refunds_of(one) - sum(map(orders.refunds_of, (own, foreign)))
+        if change and kinds:
+            state = shopper.rules = shopper.rules or RuleState()
+            repeats.give_back(kinds, state, change, max(own.at_ms, foreign.at_ms), now_ms)
     shopper.orders, other.orders = more, {}
     if found:
         last_ms = max(order.at_ms for order in more.values() if order.has_come)
@@ -97,21 +98,20 @@ def _settle_orders(
     return found
 
 
-def _settle_refunds(
-    shopper: Shopper,
-    one: Order,
-    before: tuple[Order, Order],
-    kinds: Mapping[int, Kind],
-    now_ms: int,
-) -> None:
-    change = orders.given_back(one) - sum(map(orders.given_back, before))
-    shopper.refunds += orders.refunds_of(one) - sum(map(orders.refunds_of, before))
-    if change:
-        shopper.refund_micros = add(shopper.refund_micros, change)
-        if kinds:
-            state = shopper.rules = shopper.rules or RuleState()
-            at_ms = max(order.at_ms for order in before)
-            repeats.give_back(kinds, state, change, at_ms, now_ms)
+def _take_back(shopper: Shopper, order: Order) -> int:
+    """Take an order out of what its shopper counts; what it was worth in the shop's currency."""
+    worth = max(order.worth_micros, 0)
+    shopper.purchases -= 1
+    shopper.units = add(shopper.units, -order.units)
+    session = _take_out(shopper, "purchase", order.at_ms)
+    if session is not None:
+        session.cart_micros = add(session.cart_micros, order.goods_micros)
+    if order.currency:
+        shopper.apart_orders -= 1
+        add_apart(shopper, order.currency, -worth)
+        return 0
+    shopper.revenue_micros = add(shopper.revenue_micros, -worth)
+    return worth
 
 
 def _settle_events(shopper: Shopper, other: Shopper, kinds: Mapping[int, Kind]) -> int:

@@ -247,14 +247,16 @@ class Shoppers:
         """Tell what an event says of tastes, prices and items."""
         at_ms, kind = event.event_ts, event.type
         session_ms = at_ms if session is None else session.start_ms
-        clicks, tastes, currency = self.out.clicks, self.rules.tastes, event.currency or ""
+        clicks, tastes, currency = self.out.clicks, self.rules.tastes, profile.price_currency(event)
         country = event.country or ""
         for item in event.items:
             category = "/".join(item.category)
             clicks.append(
                 (position, name, item.item_id, kind, at_ms, session_ms, category, country)
             )
-            self._told[item.item_id] = (at_ms, item, currency)
+            # One whose price is apart says less of the item than one before it.
+            if event.apart is None or item.item_id not in self._told:
+                self._told[item.item_id] = (at_ms, item, currency)
             if category:
                 tastes.add(shopper, category, at_ms)
             if item.price is not None and kind == "item_view":

@@ -85,6 +85,24 @@ class Profiles(_Section, frozen=True):
 NumberOfClusters = Annotated[int, msgspec.Meta(ge=2, le=64)]
 
 
+CurrencyCode = Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$")]
+Rate = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
+
+
+class Money(_Section, frozen=True):
+    """The currency of all figures. `rates`: what one of another currency is in it."""
+
+    currency: Annotated[str, msgspec.Meta(pattern="^([A-Z]{3})?$")] = ""
+    rates: dict[CurrencyCode, Rate] = {}
+
+    def __post_init__(self) -> None:
+        """Refuse rates that lead nowhere."""
+        if self.rates and not self.currency:
+            raise ValueError("rates need money.currency, which they lead to")
+        if self.currency in self.rates:
+            raise ValueError(f"rates: {self.currency} is the shop's own currency")
+
+
 class Clusters(_Section, frozen=True):
     """Segments found by clustering. `k`: their number, or the least and the most."""
 
@@ -402,6 +420,7 @@ class Settings(_Section, frozen=True):
     kafka: Kafka = Kafka()
     sessions: Sessions = Sessions()
     profiles: Profiles = Profiles()
+    money: Money = Money()
     clusters: Clusters = Clusters()
     segments: Segments = Segments()
     propensity: Propensity = Propensity()

@@ -118,6 +118,8 @@ class Event(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
     `received_ts` 0 on the wire means "as `event_ts`"; decoding fills it in. `left_out` are the fields
     that a reader could not read, by their names in the source; it is counted and goes no further.
+    `apart` is no part of what is sent: what amounts came to in a currency that is not the shop's
+    (`operators.currencies`).
     """
 
     event_id: Annotated[str, msgspec.Meta(min_length=1, max_length=EVENT_ID_CHARS_MAX)]
@@ -141,3 +143,4 @@ class Event(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     reco: Reco | None = None
     props: msgspec.Raw = NO_PROPS
     left_out: tuple[str, ...] = ()
+    apart: Annotated[float, msgspec.Meta(ge=0)] | None = msgspec.field(default=None, name="_apart")

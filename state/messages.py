@@ -66,8 +66,9 @@ class SourceTotals(msgspec.Struct, omit_defaults=True):
 
     `clamped`: events whose clock was so far ahead that it was set back; `held`: events too far ahead of
     those after them to move the watermark; `shortened`: events with more items than count; `left_out`:
-    how often a field could not be read, by its name in the records of `source`. Stored: what is not
-    there is as by default.
+    how often a field could not be read, by its name in the records of `source`. `currency` is the
+    shop's, as far as it is known; `unconverted` events by the currency of their amounts, which has no
+    rate. Stored: what is not there is as by default.
     """
 
     read: int = 0
@@ -78,6 +79,8 @@ class SourceTotals(msgspec.Struct, omit_defaults=True):
     shortened: int = 0
     left_out: dict[str, int] = {}
     source: str = ""
+    currency: str = ""
+    unconverted: dict[str, int] = {}
 
 
 Named = tuple[int, str, int, int]
@@ -280,6 +283,7 @@ class Counted(msgspec.Struct, array_like=True, gc=False):
     rejected: dict[str, int] = {}
     by_type: dict[str, int] = {}
     left_out: dict[str, int] = {}
+    unconverted: dict[str, int] = {}
 
 
 class Branch(msgspec.Struct, array_like=True, gc=False):

@@ -82,7 +82,8 @@ class Order(msgspec.Struct, gc=False, array_like=True):
     """An order that is remembered. Of one that has not come, `at_ms` is when its newest refund did.
 
     `goods_micros` is what its items cost by their prices. `items` and `refunds` are packed as
-    `operators.orders` says; `refunds_before` of the refunds are in there as one amount.
+    `operators.orders` says; `refunds_before` of the refunds are in there as one amount. `currency` is ""
+    for the shop's, None where only refunds came and none said it.
     """
 
     at_ms: int
@@ -92,6 +93,7 @@ class Order(msgspec.Struct, gc=False, array_like=True):
     refunds: bytes = b""
     items: bytes = b""
     refunds_before: int = 0
+    currency: str | None = ""
 
     @property
     def has_come(self) -> bool:
@@ -124,7 +126,8 @@ class Shopper(msgspec.Struct, gc=False, array_like=True):
     `open` are the sessions the watermark has not closed, oldest first; `sessions`, `session_ms` and
     `session_events` count them too. `seen` holds eight bytes for each remembered event id, the newest
     last; `seen_at`, as long or shorter by the oldest, when and what each event was (`operators.twice`).
-    `orders` are by the mark of their id (`operators.orders`). `affinity` is described in
+    `orders` are by the mark of their id (`operators.orders`). `apart` is what orders less refunds came
+    to by currency where it has no rate, `apart_orders` how many. `affinity` is described in
     `operators.tastes`, `rules` is None where there are none; `away_ms` and `returned_ms` are the last
     event before the last long absence and the first after it, 0 for none.
     """
@@ -162,3 +165,5 @@ class Shopper(msgspec.Struct, gc=False, array_like=True):
     away_ms: int = 0
     returned_ms: int = 0
     seen_at: bytes = b""
+    apart: dict[str, int] | None = None
+    apart_orders: int = 0

@@ -17,12 +17,14 @@ from hiredis import Reader
 from hypothesis import strategies as st
 
 from flows.replay import run
+from operators.currencies import Exchange
 from operators.routing import SourceClock, joined
 from operators.shards import DeviceShard, UserShard, regroup
 from operators.visit import Rules
 from state.config import (
     Lifecycle,
     Lists,
+    Money,
     Profiles,
     Propensity,
     Redis,
@@ -90,11 +92,16 @@ class Flow:
     """All shards of a flow, fed with batches; `resumed` gives one that goes on from snapshots."""
 
     def __init__(
-        self, snapshots: Sequence[tuple[bytes, bytes]] | None = None, rules: Rules = RULES
+        self,
+        snapshots: Sequence[tuple[bytes, bytes]] | None = None,
+        rules: Rules = RULES,
+        money: Money | None = None,
     ) -> None:
         blobs: Sequence[tuple[bytes | None, bytes | None]]
         blobs = snapshots or [(None, None)] * SHARDS
         self.rules = rules
+        self.money = money or Money()
+        self.exchange = Exchange(self.money)
         self.devices = [DeviceShard(rules, blob) for blob, _ in blobs]
         self.users = [UserShard(rules, blob) for _, blob in blobs]
         self.clocks: dict[str, SourceClock] = {}
@@ -136,6 +143,7 @@ class Flow:
                 partitions=partitions,
                 last=last,
                 live=live,
+                exchange=self.exchange,
             )
             self.rejected += len(batch.rejected)
             batches.append(batch)
@@ -153,7 +161,7 @@ class Flow:
         """Another flow, made of what this one would have stored; it may have other rules."""
         pairs = zip(self.devices, self.users, strict=True)
         stored = [(device.snapshot(), user.snapshot()) for device, user in pairs]
-        other = Flow(stored, rules or self.rules)
+        other = Flow(stored, rules or self.rules, self.money)
         other.clocks = self.stored_clocks()
         other.visited, other.rejected = self.visited, self.rejected
         return other

@@ -51,7 +51,7 @@ CODECS: dict[str, SnapshotCodec[Any]] = {
     if isinstance(codec, SnapshotCodec)
 }
 
-ORDER = Order(1_600_000_000_000, 12_340_000, 3, 11_000_000, bytes(range(16)), bytes(16), 2)
+ORDER = Order(1_600_000_000_000, 12_340_000, 3, 11_000_000, bytes(range(16)), bytes(16), 2, "JPY")
 SHOPPER = Shopper(
     known=True,
     first_ms=1_600_000_000_000,
@@ -70,6 +70,8 @@ SHOPPER = Shopper(
     away_ms=1_600_000_000_002,
     returned_ms=1_600_000_000_003,
     seen_at=bytes(range(1, 9)),
+    apart={"JPY": 5_000_000},
+    apart_orders=1,
 )
 RULED = msgspec.structs.replace(
     SHOPPER,
@@ -84,10 +86,12 @@ RULED = msgspec.structs.replace(
 )
 RULES_KEPT = RulesState({"keen": 5}, {2**62 + 1: (1_600_000_000_000, 3)})
 OLD_ORDERS = {b"12345678": Order(1_600_000_000_000, UNTOLD)}
-RULED_V5 = msgspec.structs.replace(RULED, orders=OLD_ORDERS, seen_at=b"")
+RULED_V5 = msgspec.structs.replace(
+    RULED, orders=OLD_ORDERS, seen_at=b"", apart=None, apart_orders=0
+)
 RULED_V4 = msgspec.structs.replace(RULED_V5, away_ms=0, returned_ms=0)
 SHOPPER_V3 = msgspec.structs.replace(
-    SHOPPER, orders=OLD_ORDERS, seen_at=b"", away_ms=0, returned_ms=0
+    SHOPPER, orders=OLD_ORDERS, seen_at=b"", apart=None, apart_orders=0, away_ms=0, returned_ms=0
 )
 TOTALS = Totals(9, 1, 2, 1, 2, 1, 0, 1, 0, 5, 3, 7, 4, 8)
 TOTALS_V5 = msgspec.structs.replace(TOTALS, saturated=0, repeats=0, failed=0)
@@ -236,6 +240,7 @@ OF_TYPE: dict[Any, st.SearchStrategy[Any]] = {
     str: st.text(max_size=5),
     bytes: st.binary(max_size=16),
     dict[str, float]: st.dictionaries(st.text(max_size=5), st.floats(allow_nan=False), max_size=2),
+    str | None: st.none() | st.text(max_size=5),
     Consents: st.tuples(whole, answers, answers, answers),
 }
 
@@ -252,6 +257,7 @@ OF_TYPE |= {
         st.text(max_size=5), st.tuples(whole, st.text(max_size=5)), max_size=2
     ),
 }
+OF_TYPE[dict[str, int] | None] = st.none() | OF_TYPE[dict[str, int]]
 OF_TYPE[RuleState | None] = st.none() | any_of(RuleState)
 OF_TYPE[dict[bytes, Order]] = st.dictionaries(st.binary(max_size=8), any_of(Order), max_size=2)
 OF_TYPE[list[Session]] = st.lists(any_of(Session), max_size=2)

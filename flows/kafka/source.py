@@ -26,6 +26,7 @@ from flows.kafka.client import (
 from flows.kafka.hub import POLL_MS, Hub
 from flows.kafka.start import Held, chosen, first_offsets, held, within
 from flows.kafka.watch import ANSWER_MS, EVERY_S, Watch, commit
+from operators.currencies import Exchange
 from operators.readers.records import record_reader
 from operators.routing import SourceClock
 from state.errors import UserError
@@ -73,6 +74,7 @@ class KafkaPartition(StatefulSourcePartition[SourceBatch, bytes]):
         self._offset = state.offset
         self._topic_id = state.topic_id
         self._clock = SourceClock(state.batches, state.watermark_ms, state.totals)
+        source.exchange.resume(state.totals.currency)
         self._is_heard_of = False
         self._is_waiting = False
         self._told_ms = 0
@@ -113,6 +115,7 @@ class KafkaPartition(StatefulSourcePartition[SourceBatch, bytes]):
                 live=True,
                 origin=(self._partition.topic, str(self._partition.partition)),
                 offsets=offsets,
+                exchange=self._source.exchange,
             )
         ]
 
@@ -206,6 +209,7 @@ class KafkaSource(FixedPartitionedSource[SourceBatch, bytes]):
         self, settings: Settings, stop: Flag, *, lists: bool = True, stored: Collection[str] = ()
     ) -> None:
         self.settings = settings
+        self.exchange = Exchange(settings.money)
         self.stored = stored
         self.offsets: dict[TopicPartition, int] = {}
         self.covered: dict[TopicPartition, int] = {}

@@ -72,7 +72,7 @@ class Text(NamedTuple):
 
 
 def _aov(shopper: Shopper) -> int | None:
-    return shopper.revenue_micros // shopper.purchases if shopper.purchases else None
+    return profile.order_value(shopper)
 
 
 def _price_level(shopper: Shopper) -> int | None:
@@ -94,6 +94,10 @@ def _top_category(shopper: Shopper) -> str:
 
 def _top_category_share(shopper: Shopper) -> int | None:
     return round(DecayedCounts.share(shopper) * MICROS) if shopper.affinity else None
+
+
+def _currency(shopper: Shopper) -> str:
+    return shopper.currency or min(shopper.apart or ("",))
 
 
 def _known(shopper: Shopper) -> str:
@@ -188,7 +192,7 @@ LATEST = ("device", "country", "campaign_source", "campaign_medium", "campaign_n
 TEXTS: dict[str, Text] = {
     "known": Text(_known, (), "signed in", YES_NO),
     "top_category": Text(_top_category, TASTES, "top category", is_path=True),
-    "currency": Text(attrgetter("currency"), ("purchase",), "currency"),
+    "currency": Text(_currency, ("purchase",), "currency"),
     "consent.analytics": Text(_consent(1), ("consent",), "consent to analytics", ANSWERS),
     "consent.personalization": Text(
         _consent(2), ("consent",), "consent to personalization", ANSWERS
