@@ -202,7 +202,8 @@ class DeviceShard:
             self.recognizing.named(*named.pop())
         finished = shoppers.finish()
         self.shelf.put_away(finished)
-        if group.events or finished.writes or totals.sessions_closed != closed:
+        is_told = group.events or finished.writes or finished.moves
+        if is_told or totals.sessions_closed != closed:
             finished.totals[f"devices:{group.shard}"] = copy(totals)
         finished.sources = group.totals
         finished.received_ms = group.received_ms

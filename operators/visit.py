@@ -46,7 +46,8 @@ MONEY_TYPES = frozenset({"cart_add", "cart_remove", "purchase", "refund"})
 
 _ID_BYTES = 8
 _SESSION_KEY_SPARE_MS = 60_000
-_DEL, _HDEL, _PEXPIRE = resp.bulk("DEL"), resp.bulk("HDEL"), resp.bulk("PEXPIRE")
+_DEL, _HDEL = resp.bulk("DEL"), resp.bulk("HDEL")
+_EXPIRE, _PEXPIRE = resp.bulk("EXPIRE"), resp.bulk("PEXPIRE")
 _CHANCE = resp.bulk("p_buy_session")
 
 
@@ -130,6 +131,8 @@ class Shoppers:
         self.rows = rows
         self.totals = totals
         self._session_ttl = resp.number(rules.session_ttl_ms)
+        self._known_ttl = resp.number(rules.known_ttl_s)
+        self._anonymous_ttl = resp.number(rules.anonymous_ttl_s)
         self._due = Timers()
         self.segments = engine_of(rules.segments, stored or RulesState())
         if self.segments is not None:
@@ -501,10 +504,9 @@ class Shoppers:
             write = out.writes.append
             write(profile.session_write(name, session_key, shopper.open[-1]))
             write(resp.command(_PEXPIRE + resp.bulk(session_key) + self._session_ttl, 3))
-        # Profiles live for weeks: to put that off once a day of event time is enough.
-        if shopper.last_ms // DAY_MS > before_ms // DAY_MS:
-            ttl_s = rules.known_ttl_s if shopper.known else rules.anonymous_ttl_s
-            out.lifetimes.append(("EXPIRE", profile_key, ttl_s))
+        # Each time: a key that had expired, was evicted or deleted is made anew by what is written.
+        ttl = self._known_ttl if shopper.known else self._anonymous_ttl
+        out.lifetimes.append(resp.command(_EXPIRE + resp.bulk(profile_key) + ttl, 3))
         if shopper.last_ms // HOUR_MS > before_ms // HOUR_MS:
             self.idle.add(name, shopper.last_ms)
 

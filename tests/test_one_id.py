@@ -204,6 +204,8 @@ def test_a_user_who_is_decided_moves_without_being_told_again() -> None:
     flow.feed([seen(at_ms=DAY_MS, device="clock")])
     assert sum(len(shard.shoppers.rows) for shard in flow.users) == 1
     assert {one[0] for visited in flow.visited for one in visited.active} == {"clock"}
+    told = {shard: totals for visited in flow.visited for shard, totals in visited.totals.items()}
+    assert sum(totals.shoppers for totals in told.values()) == 2, "what is not told stands"
     assert flow.outcome().totals["merges"] == 0
     flow.feed([order(at_ms=DAY_MS + MINUTE_MS, user="ann")])
     assert people(flow)["ann"] == (0, 2, 2)
