@@ -14,7 +14,7 @@ from operators.changes import Change
 from operators.learners.heaviest import grown
 from operators.learners.table import Kept, Table
 from operators.memberships import Dimension, Flags, Roster, Sizes
-from operators.segment_counts import ENTERED, LEFT, ORDERS, REVENUE_MICROS, Counts
+from operators.worth import Worth
 from state.interactions import NOBODY
 from state.marks import Marks
 from state.segments import cluster_id
@@ -55,7 +55,7 @@ class Audience(Kept):
         self.dimensions = {kind: Dimension(columns) for kind, columns in DIMENSIONS.items()}
         self.flags = Flags()
         self.sizes = Sizes()
-        self.counts = Counts()
+        self.worth = Worth(self._places)
         self._marks = Marks()
         self.is_older = False
 
@@ -80,13 +80,13 @@ class Audience(Kept):
         """Put each shopper into one segment of an exclusive kind, by its place; NOBODY: into none."""
         self.reach(int(rows.max(initial=-1)) + 1)
         dimension = self.dimensions[kind]
-        before = dimension.segment[rows]
+        before, since_ms = dimension.segment[rows], dimension.since_ms[rows]
         changes: list[Change] = []
         moved = np.flatnonzero(before != segment)
         for i in moved.tolist():
             name, now_ms, old, new = shoppers[i], int(at_ms[i]), int(before[i]), int(segment[i])
             if old != NOBODY:
-                changes.append(self._left(name, int(rows[i]), old, now_ms))
+                changes.append(self._left(name, int(rows[i]), old, now_ms, int(since_ms[i])))
             if new != NOBODY:
                 changes.append(self._entered(name, int(rows[i]), new, now_ms))
         dimension.segment[rows[moved]] = segment[moved]
@@ -101,8 +101,10 @@ class Audience(Kept):
         for name, sid, entered, at_ms in transitions:
             row, segment = find(name, NOBODY), roster.find(sid)
             if not entered:
-                if 0 <= row < self.rows and segment != NOBODY and flags.remove(row, segment):
-                    changes.append(self._left(name, row, segment, at_ms))
+                if 0 <= row < self.rows and segment != NOBODY:
+                    since_ms = flags.remove(row, segment)
+                    if since_ms is not None:
+                        changes.append(self._left(name, row, segment, at_ms, since_ms))
                 continue
             if segment == NOBODY:
                 segment = roster.place(sid)
@@ -123,16 +125,19 @@ class Audience(Kept):
             segment = int(dimension.segment[row])
             if segment != NOBODY:
                 dimension.segment[row] = NOBODY
-                changes.append(self._left(shopper, row, segment, at_ms))
-        for segment, _ in self.flags.of(row):
+                since_ms = int(dimension.since_ms[row])
+                changes.append(self._left(shopper, row, segment, at_ms, since_ms))
+        for segment, since_ms in self.flags.of(row):
             self.flags.remove(row, segment)
-            changes.append(self._left(shopper, row, segment, at_ms))
+            changes.append(self._left(shopper, row, segment, at_ms, since_ms))
         self._marks.mark(row)
         return changes
 
     def forget(self, rows: Rows) -> None:
         """These shoppers, who were dropped before, were never seen."""
         rows = rows[rows < self.rows]
+        for row, ordered_ms in zip(rows.tolist(), self.order_ms[rows].tolist(), strict=True):
+            self.worth.forget(row, ordered=ordered_ms > 0)
         self.known[rows], self.last_ms[rows], self.order_ms[rows] = False, 0, 0
         self._marks.mark(rows)
 
@@ -157,22 +162,36 @@ class Audience(Kept):
                 entered.append(change._replace(at_ms=since_ms))
         return changes, entered
 
-    def order(self, row: int, micros: int, at_ms: int, count: int = 1) -> None:
-        """Count a purchase for the segments its shopper is in; -1 takes back one that counted twice."""
-        if row == NOBODY:
-            return
+    def order(self, row: int, micros: int, at_ms: int) -> None:
+        """Count a purchase for the segments its shopper was in just before and just after it."""
         self.reach(row + 1)
         self._marks.mark(row)
         self.order_ms[row] = max(self.order_ms[row], at_ms)
-        for segment, _ in self._places(row):
-            self.counts.bump(ORDERS, segment, at_ms, count)
-            self.counts.bump(REVENUE_MICROS, segment, at_ms, micros)
+        self.worth.order(row, micros, at_ms)
 
-    def inherit(self, heir: int, row: int) -> None:
-        """What one bought counts as bought by another."""
+    def leave(self, row: int, heir: int) -> None:
+        """A shopper who was dropped turned out to be another, or (NOBODY) was erased."""
+        ordered_ms = int(self.order_ms[row])
+        if heir == NOBODY:
+            self.worth.erase(row, ordered=ordered_ms > 0)
+            return
         self.reach(heir + 1)
-        self.order_ms[heir] = max(self.order_ms[heir], self.order_ms[row])
+        heir_ordered = bool(self.order_ms[heir])
+        self.worth.move(row, heir, ordered=ordered_ms > 0, heir_ordered=heir_ordered)
+        self.order_ms[heir] = max(self.order_ms[heir], ordered_ms)
         self._marks.mark(heir)
+
+    def came(self, after_ms: int) -> NDArray[np.int64]:
+        """How many entered each segment after a time, whether they are in it still or not."""
+        segments = len(self.roster)
+        found = self.worth.stays.came(after_ms, segments)
+        for one in self.dimensions.values():
+            there = one.segment[one.since_ms > after_ms]
+            found += np.bincount(there[there != NOBODY], minlength=segments)
+        length = self.flags.length
+        new = self.flags.since_ms[:length] > after_ms
+        new &= self.flags.owner[:length] != NOBODY
+        return found + np.bincount(self.flags.segment[:length][new], minlength=segments)
 
     def of(self, row: int) -> list[tuple[str, int]]:
         """The segments of a row and since when (ms); none of NOBODY.
@@ -227,12 +246,12 @@ class Audience(Kept):
         }
         for dimension in self.dimensions.values():
             columns |= dimension.named(self.rows)
-        return [Table(columns, self._marks), self.flags.table()]
+        return [Table(columns, self._marks), self.flags.table(), *self.worth.tables()]
 
     def small(self) -> Arrays:
         """The roster and counts."""
         ids = "\n".join(self.roster.ids).encode()
-        return {"roster": np.frombuffer(ids, np.uint8), **self.counts.small()}
+        return {"roster": np.frombuffer(ids, np.uint8), **self.worth.counts.small()}
 
     def restore(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
         """Take over a state that `arrays` gave. Former releases knew only clusters."""
@@ -246,7 +265,7 @@ class Audience(Kept):
         complete = [one.restore(arrays, self.rows) for one in self.dimensions.values()]
         self.is_older = not all(complete)
         self.flags.restore(arrays, self.rows)
-        self.counts.restore(arrays)
+        self.worth.restore(arrays, self.rows)
         self._count()
         self._marks = Marks(self.rows)
 
@@ -273,6 +292,7 @@ class Audience(Kept):
             for dimension in self.dimensions.values():
                 dimension.reach(rows)
             self.flags.reach(rows)
+            self.worth.reach(rows)
             self._marks.reach(rows)
             self.rows = rows
 
@@ -306,13 +326,13 @@ class Audience(Kept):
         self.sizes.identified = np.bincount(segment[known], minlength=segments).tolist()
 
     def _entered(self, shopper: str, row: int, segment: int, at_ms: int) -> Change:
-        self.counts.bump(ENTERED, segment, at_ms)
+        self.worth.entered(row, segment, at_ms, self.order_ms.item(row))
         known = self.known.item(row)
         self.sizes.change(segment, 1, known=known)
         return Change("enter", shopper, self.roster.ids[segment], at_ms, known)
 
-    def _left(self, shopper: str, row: int, segment: int, at_ms: int) -> Change:
-        self.counts.bump(LEFT, segment, at_ms)
+    def _left(self, shopper: str, row: int, segment: int, at_ms: int, since_ms: int) -> Change:
+        self.worth.left(row, segment, since_ms, at_ms, self.order_ms.item(row))
         known = self.known.item(row)
         self.sizes.change(segment, -1, known=known)
         return Change("leave", shopper, self.roster.ids[segment], at_ms, known)

@@ -1,4 +1,4 @@
-"""Who of each segment's shoppers was here and bought within a day, and how many are in two segments.
+"""Who of each segment's shoppers was here within a day, and how many are in two segments.
 
 Time alone changes this, so it is counted anew all the time: some shoppers and memberships at each
 `step`, and what was found stands when all were. Up to `SLICE` shoppers that is at once; of a million
@@ -30,20 +30,17 @@ SLICE = 32_768
 
 
 class Found(NamedTuple):
-    """Shoppers active within a day, and those who bought, of each segment, int64[segments], and of
-    all; shoppers in two segments, int64[segments, segments], each pair at one of its two places."""
+    """Shoppers active within a day, of each segment, int64[segments], and of all; shoppers in two
+    segments, int64[segments, segments], each pair at one of its two places."""
 
     active: Counted
-    buyers: Counted
     all_active: int
-    all_buyers: int
     shared: Counted
 
     @classmethod
     def nothing(cls, segments: int) -> Found:
         """Nobody."""
-        active, buyers = np.zeros((2, segments), np.int64)
-        return cls(active, buyers, 0, 0, np.zeros((segments, segments), np.int64))
+        return cls(np.zeros(segments, np.int64), 0, np.zeros((segments, segments), np.int64))
 
 
 class Census:
@@ -98,23 +95,19 @@ class Census:
         since_ms = now_ms - DAY_MS
         former, sums = len(self._sums.active), Found.nothing(segments)
         sums.active[:former] = self._sums.active
-        sums.buyers[:former] = self._sums.buyers
         sums.shared[:former, :former] = self._sums.shared
         rows = audience.rows
-        last_ms, order_ms = audience.last_ms[:rows][at], audience.order_ms[:rows][at]
-        is_active, is_buyer = last_ms >= since_ms, order_ms >= since_ms
+        is_active = audience.last_ms[:rows][at] > since_ms
         pairs: list[Counted] = []
         of_kinds = [one.segment[:rows][at] for one in audience.dimensions.values()]
         for segment in of_kinds:
             _add(sums.active, segment[is_active])
-            _add(sums.buyers, segment[is_buyer])
         for one, other in combinations(of_kinds, 2):
             pairs.append(_pairs(one, other, segments))
         length = audience.flags.length
         places = np.flatnonzero(audience.flags.owner[:length][at] != NOBODY) + self._at
         own, owner = audience.flags.segment[places], audience.flags.owner[places]
-        _add(sums.active, own[audience.last_ms[owner] >= since_ms])
-        _add(sums.buyers, own[audience.order_ms[owner] >= since_ms])
+        _add(sums.active, own[audience.last_ms[owner] > since_ms])
         for of_kind in audience.dimensions.values():
             pairs += [_pairs(own, of_kind.segment[owner], segments)]
         for who, other in audience.flags.walks(places):
@@ -122,7 +115,6 @@ class Census:
         counted = np.bincount(np.concatenate(pairs), minlength=segments * segments)
         self._sums = sums._replace(
             all_active=self._sums.all_active + int(is_active.sum()),
-            all_buyers=self._sums.all_buyers + int(is_buyer.sum()),
             shared=sums.shared + counted.reshape(segments, segments),
         )
         self._at += SLICE

@@ -114,6 +114,8 @@ class Learning:
             before_ms = max(one.watermark_ms for one in batches[0])
             learned.propensity.reach(visited, recommender.shoppers.ids, learned.idle_ms, before_ms)
         learned.hear(watermark_ms)
+        with apart("segments"):
+            changes += leaving.come_and_go(learned, visited)
         changes += tried("leave", [], leaving.leave, learned, visited, writes)
         clicks = tried("clicks", _no_clicks(), self._clicks, batches)
         profiles_end = len(writes)
@@ -203,16 +205,15 @@ class Learning:
             learned.views.add(seen.shopper, seen.item, seen.at_ms, seen.kind == PURCHASE)
 
     def _orders(self, visited: list[Visited]) -> None:
-        """Count orders for segments and models."""
-        learned, audience = self.learned, self.learned.audience
-        shoppers = learned.recommender.shoppers
+        """Count what was ordered, and once what two had ordered who are one."""
+        audience, shoppers = self.learned.audience, self.learned.recommender.shoppers
+        audience.worth.settle()
         for one in visited:
             for shopper, micros, at_ms in one.orders:
-                row = shoppers.row(shopper)
-                audience.order(row, micros, at_ms)
+                audience.order(shoppers.row(shopper), micros, at_ms)
+        for one in visited:
             for shopper, micros, at_ms in one.repeats:
-                row = shoppers.find(shopper)
-                audience.order(row, -micros, at_ms, -1)
+                audience.worth.take_back(shoppers.find(shopper), micros, at_ms)
 
     def _chances(self, writes: list[Write], last: bool) -> list[Change]:
         """Let time pass for what shoppers are likely to do; who moved."""

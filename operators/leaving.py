@@ -28,6 +28,15 @@ _FIELDS = (*profile_fields.OF_KINDS, *MODELS_OF_LATER)
 """What a profile does not say of one who is in no segment and of whom nothing is foretold."""
 
 
+def come_and_go(learned: Learned, visited: list[Visited]) -> list[Change]:
+    """Let those who turn out to be users in this batch enter and leave what they did before that: in a
+    batch of their own they had done it, and batches do not show."""
+    erased = {name for one in visited for name, _ in one.erased}
+    moves = {name for one in visited for name, user, _ in one.moved if user not in erased}
+    former = (one for v in visited for one in v.former if one[0] in moves)
+    return learned.audience.apply(former, learned.recommender.shoppers)
+
+
 def leave(learned: Learned, visited: list[Visited], writes: list[Write]) -> list[Change]:
     """Shoppers that are no more: merged into a user, or erased."""
     changes: list[Change] = []

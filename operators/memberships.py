@@ -206,9 +206,9 @@ class Flags:
         self._marks.mark(place)
         return True
 
-    def remove(self, row: int, segment: int) -> bool:
-        """A membership ends; False if there was none."""
-        owner, segments, _, following, head = self._cells
+    def remove(self, row: int, segment: int) -> int | None:
+        """A membership ends; since when it was (ms), None if there was none."""
+        owner, segments, since_ms, following, head = self._cells
         before, place = NOBODY, head[row]
         while place != NOBODY:
             if segments[place] == segment:
@@ -219,9 +219,9 @@ class Flags:
                 owner[place] = NOBODY
                 self._free.append(place)
                 self._marks.mark(place)
-                return True
+                return int(since_ms[place])
             before, place = place, following[place]
-        return False
+        return None
 
     def rows_of(self, segment: int) -> Rows:
         """The shoppers of one segment, by row: which place a membership has, nobody can rely on."""
@@ -262,17 +262,29 @@ class Flags:
         self.length = len(self.owner)
         self._marks = Marks(self.length)
         self._free = np.flatnonzero(self.owner == NOBODY)[::-1].tolist()
-        self._head = np.full(rows, NOBODY, np.int32)
-        self._next = np.full(self.length, NOBODY, np.int32)
-        live = np.flatnonzero(self.owner != NOBODY).astype(np.int32)
-        order = live[self.owner[live].argsort(kind="stable")]
-        same = self.owner[order[1:]] == self.owner[order[:-1]]
-        self._next[order[:-1][same]] = order[1:][same]
-        first = order[np.concatenate([[True], ~same])[: len(order)]]
-        self._head[self.owner[first]] = first
+        self._head, self._next = chained(self.owner, rows, self.length)
         self._view()
 
     def _view(self) -> None:
         """Look at the columns, and not at those that they took the place of."""
         columns = self.owner, self.segment, self.since_ms, self._next, self._head
         self._cells = tuple(column.data for column in columns)
+
+
+def chained(owner: Rows, rows: int, room: int) -> tuple[Rows, Rows]:
+    """Places of a pool by owner, below 0 for nobody: the first of each of so many owners, and which
+    place follows each of so many, NOBODY for none.
+
+    >>> head, following = chained(np.array([1, -1, 0, 1], np.int32), 3, 4)
+    >>> head.tolist(), following.tolist()
+    ([2, 0, -1], [3, -1, -1, -1])
+    """
+    head = np.full(rows, NOBODY, np.int32)
+    following = np.full(room, NOBODY, np.int32)
+    live = np.flatnonzero(owner >= 0).astype(np.int32)
+    order = live[owner[live].argsort(kind="stable")]
+    same = owner[order[1:]] == owner[order[:-1]]
+    following[order[:-1][same]] = order[1:][same]
+    first = order[np.concatenate([[True], ~same])[: len(order)]]
+    head[owner[first]] = first
+    return head, following

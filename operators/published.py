@@ -12,6 +12,7 @@ from operators.features import FEATURES
 from operators.written import ITEM_LIST_TTL_S
 from state import keys
 from state.segments import cluster_definition, definition_writes
+from state.times import DAY_MS, HOUR_MS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 MODEL = "1"
 POPULAR_TTL_S = 2 * 86_400
+KEPT_MS = DAY_MS + HOUR_MS
+"""How long orders and stays that ended are kept: figures are of the last day."""
+WHOLE_SHOP = -1
 QUALITY_EVERY_EVENTS = 65_536
 """How good the clusters are takes 20 ms to say."""
 
@@ -55,12 +59,13 @@ def figures(learned: Learned, watermark_ms: int, *, last: bool) -> list[Write]:
     if learned.audience.rows:
         audience, heard_ms = learned.audience, learned.heard_ms
         found = learned.census.look(audience, now_ms, last=last)
-        writes += segment_figures.stats(audience, found, now_ms, heard_ms, watermark_ms)
+        day = segment_figures.day(audience, found, now_ms)
+        writes += segment_figures.stats(audience, day, now_ms, heard_ms, watermark_ms)
+        audience.worth.sweep(now_ms - KEPT_MS)
         writes += learned.census.overlap(audience, last=last)
         writes += learned.lifts.writes(audience, recommender, learned.cards, now_ms, last=last)
-        conversion_1d = found.all_buyers / found.all_active if found.all_active else 0.0
         writes += learned.standing.shop.figures(
-            learned.ledger, heard_ms, watermark_ms, conversion_1d
+            learned.ledger, heard_ms, watermark_ms, day.of(WHOLE_SHOP)
         )
     writes += learned.propensity.models(now_ms)
     return writes + _models(learned, last=last)

@@ -168,9 +168,9 @@ class Recognizing:
     def _give_up(self, name: str, user: str, position: int, at_ms: int, clock_ms: int) -> None:
         if name != user:
             self._shoppers.hear_of_move(name, at_ms, clock_ms)
-        state: Shopper | None = self._shoppers.give_up(name, user)
+        state, transitions = self._shoppers.give_up(name, user)
         if state is not None:
-            move = Move(position, name, user, state, at_ms, clock_ms)
+            move = Move(position, name, user, state, at_ms, clock_ms, transitions=transitions)
             self._shoppers.hand_on(move)
             self._shoppers.out.moves.append(move)
             if self._shoppers.totals.evicted:

@@ -207,7 +207,7 @@ def _let_go(learned: Learned, sid: str, writes: list[Write]) -> bool:
     """Give up its place once nothing of it is counted any longer; a cluster never comes back."""
     audience = learned.audience
     place = audience.roster.find(sid)
-    if audience.size_of(sid) or not audience.counts.is_quiet(place):
+    if audience.size_of(sid) or not audience.worth.is_quiet(place, learned.moment_ms - DAY_MS):
         return False
     audience.roster.let_go(sid)
     if cluster_number(sid) is not None:

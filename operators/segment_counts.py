@@ -1,4 +1,5 @@
-"""What happened in each segment: shoppers who entered and left, orders, revenue."""
+"""What happened in each segment by minute and hour: shoppers who entered and left, orders and revenue of
+shoppers who were in it just before, and just after."""
 
 from __future__ import annotations
 
@@ -18,12 +19,13 @@ if TYPE_CHECKING:
 
     from state.messages import Write
 
-ENTERED, LEFT, ORDERS, REVENUE_MICROS = range(4)
+ENTERED, LEFT, ORDERS, REVENUE_MICROS, ORDERS_AFTER, REVENUE_AFTER_MICROS = range(6)
 
 _KEYS = {"minutes": keys.history_key, "hours": keys.history_hours_key}
 _SIZE, _ENTERED, _LEFT, _PURCHASES, _REVENUE = map(
     resp.bulk, ("size", "entered", "left", "purchases", "revenue")
 )
+_PURCHASES_AFTER, _REVENUE_AFTER = map(resp.bulk, ("purchases_after", "revenue_after"))
 _MAXLEN, _NOTHING = resp.bulk("MAXLEN") + resp.bulk("~"), resp.bulk("0.00")
 _FORMER = {
     "entered": ("minutes", ENTERED),
@@ -37,7 +39,7 @@ class Counts(History):
     """A history of segments, by place."""
 
     def __init__(self) -> None:
-        super().__init__(4)
+        super().__init__(6)
 
     def restore(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
         """Take over what `small` gave, or what former releases did: a table for each column."""
@@ -56,7 +58,7 @@ class Counts(History):
             places = np.flatnonzero(counts.any(axis=1))
             then = sizes - since[:, ENTERED] + since[:, LEFT]
             entry_id = resp.bulk(f"{at_ms}-0")
-            for sid, size, (entered, left, orders, micros) in zip(
+            for sid, size, (entered, left, orders, micros, orders_after, micros_after) in zip(
                 map(ids.__getitem__, places.tolist()),
                 then[places].tolist(),
                 counts[places].tolist(),
@@ -64,9 +66,13 @@ class Counts(History):
             ):
                 said = f"{resp.number(size)}{_ENTERED}{resp.number(entered)}"
                 said += f"{_LEFT}{resp.number(left)}{_PURCHASES}{resp.number(orders)}"
-                revenue = resp.bulk(decimal(micros)) if micros else _NOTHING
-                text = f"{_head(unit, sid)}{entry_id}{_SIZE}{said}{_REVENUE}{revenue}"
-                yield resp.command(text, 16)
+                said += f"{_REVENUE}{_money(micros)}{_PURCHASES_AFTER}{resp.number(orders_after)}"
+                said += f"{_REVENUE_AFTER}{_money(micros_after)}"
+                yield resp.command(f"{_head(unit, sid)}{entry_id}{_SIZE}{said}", 20)
+
+
+def _money(micros: int) -> str:
+    return resp.bulk(decimal(micros)) if micros else _NOTHING
 
 
 @lru_cache(1 << 12)

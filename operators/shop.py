@@ -115,9 +115,10 @@ class Shop:
         return [("XADD", key, "MAXLEN", "~", RECENT_ENTRIES, entry_id, "events", text)]
 
     def figures(
-        self, ledger: Ledger, now_ms: int, watermark_ms: int, conversion_1d: float
+        self, ledger: Ledger, now_ms: int, watermark_ms: int, day: Mapping[str, str | int]
     ) -> list[Write]:
-        """What goes on now, the minutes and hours that are over, and how good the data is."""
+        """What goes on now, what the last `day` came to, the minutes and hours that are over, and how
+        good the data is."""
         writes: list[Write] = []
         for unit, at_ms, counts, _ in self.history.finish(now_ms, 1):
             events, sessions, active, carts, purchases, micros = counts[_SHOP].tolist()
@@ -142,7 +143,7 @@ class Shop:
             **self._now(now_ms),
             **currency,
             "sessions_open": sums["sessions_opened"] - sums["sessions_closed"],
-            "conversion_1d": f"{conversion_1d:.4f}",
+            **day,
             "watermark_ms": watermark_ms,
             "late": sums["late"],
             "duplicates": sums["duplicates"],

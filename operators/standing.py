@@ -145,8 +145,7 @@ class Standing(Kept):
         if not 0 <= row < self.audience.rows:
             return
         self.shop.leave(int(self.audience.last_ms[row]))
-        if heir != NOBODY:
-            self.audience.inherit(heir, row)
+        self.audience.leave(row, heir)
         self.forget(np.array([row], np.int32))
 
     def forget(self, rows: Rows) -> None:

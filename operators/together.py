@@ -36,5 +36,6 @@ def _rewrite(visited: Visited, heirs: dict[str, str]) -> None:
     orders = [(heirs.get(order[0], order[0]), order) for order in visited.orders]
     repeats = [(heirs.get(one[0], one[0]), one) for one in visited.repeats]
     visited.repeats = [(name, *one[1:]) for name, one in repeats]
+    visited.former += [one for one in visited.transitions if heirs.get(one[0])]
     visited.transitions = [one for one in visited.transitions if one[0] not in heirs]
     visited.orders = [(name, *order[1:]) for name, order in orders if name]

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from operators.segments.compiling import RuleSet
     from state.config import Lifecycle, Profiles, Sessions, State
     from state.events import Event
-    from state.messages import Move, Told
+    from state.messages import Move, Told, Transition
     from state.shopper import Session
 
 TASTE_TYPES = frozenset({"item_view", "cart_add", "purchase", "wishlist_add"})
@@ -357,6 +357,7 @@ class Shoppers:
         self.out.clicks += move.clicks
         self.out.signals += move.signals
         self.out.orders += move.orders
+        self.out.former += move.transitions
 
     def _adopt(self, move: Move) -> None:
         """Go on with a shopper of the same name, who was kept where its devices are."""
@@ -384,16 +385,18 @@ class Shoppers:
         if self.segments is not None:
             self.segments.ask_all(name, shopper, max(self._clock(clock_ms), shopper.last_ms))
 
-    def give_up(self, name: str, user: str) -> Shopper | None:
-        """Remove a shopper whose state moves to a user's shard, with what it had added to totals."""
+    def give_up(self, name: str, user: str) -> tuple[Shopper | None, list[Transition]]:
+        """Remove a shopper whose state moves to a user's shard, with what it had added to totals; where
+        it came and went in this batch is told from there."""
         shopper = self.rows.pop(name, None)
+        transitions: list[Transition] = []
         if shopper is not None:
             self.changed.add(name)
             if name != user:
-                self._part_with(name, shopper)
+                transitions = self._part_with(name, shopper)
             self.totals.shoppers -= 1
             self.totals.sessions_opened -= shopper.sessions
-        return shopper
+        return shopper, transitions
 
     def hand_on(self, move: Move) -> None:
         """What a shopper that moves did in this batch, the user's shard tells: it knows if it may."""
@@ -421,15 +424,19 @@ class Shoppers:
             out.signals = [one for one in out.signals if one[1] != name]
             out.orders = [order for order in out.orders if order[0] != name]
         out.heard = [one for one in out.heard if name not in (one.shopper, one.heir)]
+        merged = {one[0] for one in out.moved if one[1] == name}
+        out.former = [one for one in out.former if one[0] not in merged]
         self.totals.accepted += 1
         self.totals.erased += 1
         out.erased.append((name, at_ms))
         out.writes.append(("DEL", keys.profile_key(name), keys.session_key(name)))
 
-    def _part_with(self, name: str, shopper: Shopper) -> None:
-        """Nothing more is told of a shopper: whoever hears that it is no more takes it out of all."""
-        if self.segments is not None and shopper.rules is not None:
-            self.segments.part_with(name, shopper.rules)
+    def _part_with(self, name: str, shopper: Shopper) -> list[Transition]:
+        """Nothing more is told of a shopper: whoever hears that it is no more takes it out of all. Gives
+        what would have been told."""
+        if self.segments is None or shopper.rules is None:
+            return []
+        return self.segments.part_with(name, shopper.rules)
 
     def let_go(self, name: str) -> Shopper:
         """Take out a shopper that is put away: nobody lets time pass for it."""

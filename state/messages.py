@@ -121,7 +121,7 @@ class Move(msgspec.Struct, array_like=True):
 
     With it goes, as the user's, what the batch tells of it.
     The user may be called the same: the shopper then only moves. `position` is that of the event that
-    told, -1 where none did.
+    told, -1 where none did. `transitions` are its own, of this batch.
     """
 
     position: int
@@ -133,6 +133,7 @@ class Move(msgspec.Struct, array_like=True):
     clicks: list[Click] = []
     signals: list[Signal] = []
     orders: list[tuple[str, int, int]] = []
+    transitions: list[Transition] = []
 
 
 class Totals(msgspec.Struct):
@@ -217,7 +218,7 @@ class Visited(Message):
     after it; `outcomes` what came of them: when the session was over, 8 bytes, before each that
     `Session.outcomes` tells; `repeats` are orders as in `orders` that had been told twice. `failed`
     are events that raised, `faults` how often what did. `heard` is for the models of the weeks to come,
-    in order.
+    in order. `former` are transitions, as in `transitions`, of shoppers who have `moved` since.
     """
 
     batch: BatchId
@@ -247,6 +248,7 @@ class Visited(Message):
     failed: list[DeadLetter] = []
     faults: dict[str, int] = {}
     heard: list[Heard] = []
+    former: list[Transition] = []
 
 
 class Regrouped(Message):

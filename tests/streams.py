@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from state.deadletters import DeadLetter
     from state.events import EventType
-    from state.messages import Arguments, Regrouped, Visited, Write
+    from state.messages import Arguments, Part, Regrouped, Visited, Write
     from state.shopper import Order, Shopper
 
 START_MS = 1_600_000_000_000
@@ -106,6 +106,7 @@ class Flow:
         self.users = [UserShard(rules, blob) for _, blob in blobs]
         self.clocks: dict[str, SourceClock] = {}
         self.visited: list[Visited] = []
+        self.parts: list[Part] = []
         self.rejected = 0
 
     def feed(
@@ -156,6 +157,7 @@ class Flow:
         for message in dealt:
             for part in self.users[message.shard].fold(message):
                 self.visited += part.visited
+                self.parts.append(part)
 
     def resumed(self, rules: Rules | None = None) -> Flow:
         """Another flow, made of what this one would have stored; it may have other rules."""
@@ -163,7 +165,7 @@ class Flow:
         stored = [(device.snapshot(), user.snapshot()) for device, user in pairs]
         other = Flow(stored, rules or self.rules, self.money)
         other.clocks = self.stored_clocks()
-        other.visited, other.rejected = self.visited, self.rejected
+        other.visited, other.rejected, other.parts = self.visited, self.rejected, self.parts
         return other
 
     def stored_clocks(self) -> dict[str, SourceClock]:

@@ -65,7 +65,8 @@ def told(changes: list[Change]) -> list[Arguments]:
 def stats(audience: Audience, now_ms: int) -> dict[str, dict[str, Any]]:
     found = {}
     looked = Census().look(audience, now_ms, last=False)
-    writes = segment_figures.stats(audience, looked, now_ms, 0, 7)
+    day = segment_figures.day(audience, looked, now_ms)
+    writes = segment_figures.stats(audience, day, now_ms, 0, 7)
     for sid, write in zip(audience.roster.ids, writes, strict=True):
         assert write[:2] == ("HSET", keys.stats_key(sid))
         found[sid] = fields(write)
@@ -154,7 +155,8 @@ def test_memberships_are_those_of_a_plain_set(asked: list[tuple[int, int, bool]]
     flags.reach(4)
     for row, segment, enters in asked:
         is_new = enters is not ((row, segment) in plain)
-        assert (flags.add(row, segment, 7) if enters else flags.remove(row, segment)) is is_new
+        changed = flags.add(row, segment, 7) if enters else flags.remove(row, segment) == 7
+        assert changed is is_new
         plain = plain | {(row, segment)} if enters else plain - {(row, segment)}
         assert {(r, s) for r in range(4) for s, _ in flags.of(r)} == plain
     stored = Flags()
@@ -193,13 +195,40 @@ def test_the_figures_of_a_segment() -> None:
     audience.order(1, 5 * MICROS, now_ms)
     audience.order(2, 99 * MICROS, now_ms - 2 * DAY_MS)
     put(audience, {"ann": 1}, at_ms=now_ms)
-    worth = {"conversion_1d": "1.0000", "revenue_1d": "35.00", "aov_1d": "17.50"}
-    nothing = {"conversion_1d": "0.0000", "revenue_1d": "0.00", "aov_1d": "0.00"}
     when = {"watermark_ms": 7, "at": now_ms}
+    bought = {
+        "conversion_1d": "0.5000",
+        "revenue_1d": "5.00",
+        "aov_1d": "5.00",
+        "orders_1d": 1,
+        "buyers_1d": 1,
+        "shoppers_1d": 2,
+    }
+    nothing = dict.fromkeys(bought, 0) | {
+        "conversion_1d": "0.0000",
+        "revenue_1d": "0.00",
+        "aov_1d": "0.00",
+        "shoppers_1d": 1,
+    }
+    after, none_after = (
+        {"orders_after_1d": orders, "revenue_after_1d": revenue}
+        for orders, revenue in ((1, "5.00"), (0, "0.00"))
+    )
+    alone = {"conversion_1d": "1.0000", "shoppers_1d": 1}
     assert stats(audience, now_ms) == {
-        "cluster-0": {"size": 2, "identified": 1, "entered_5m": 2, "left_5m": 1} | worth | when,
-        "cluster-1": {"size": 1, "identified": 0, "entered_5m": 1, "left_5m": 0} | nothing | when,
-        "vip": {"size": 1, "identified": 1, "entered_5m": 1, "left_5m": 0} | worth | when,
+        "cluster-0": {"size": 2, "identified": 1, "entered_5m": 2, "left_5m": 1}
+        | bought
+        | after
+        | when,
+        "cluster-1": {"size": 1, "identified": 0, "entered_5m": 1, "left_5m": 0}
+        | nothing
+        | none_after
+        | when,
+        "vip": {"size": 1, "identified": 1, "entered_5m": 1, "left_5m": 0}
+        | bought
+        | alone
+        | after
+        | when,
     }
 
 

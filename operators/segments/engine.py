@@ -249,10 +249,13 @@ class Engine:
             self.transitions += [(name, sid, False, now_ms) for sid in state.members]
             state.members, state.dues, state.due_ms = {}, {}, UNSURE
 
-    def part_with(self, name: str, state: RuleState) -> None:
-        """A shopper is no more: what was told of it in this batch is taken back."""
-        self.transitions[:] = [one for one in self.transitions if one[0] != name]
+    def part_with(self, name: str, state: RuleState) -> list[Transition]:
+        """A shopper is no more: what was told of it in this batch is taken back, and given."""
+        told = [one for one in self.transitions if one[0] == name]
+        if told:
+            self.transitions[:] = [one for one in self.transitions if one[0] != name]
         state.members, state.dues, state.due_ms = {}, {}, UNSURE
+        return told
 
     def _pass(self, name: str, shopper: Shopper, state: RuleState, clock_ms: int) -> None:
         rules = self.rules
