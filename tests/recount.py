@@ -64,7 +64,7 @@ def orders(arrived: Sequence[Event]) -> tuple[list[Order], dict[str, str], dict[
     links: dict[str, str] = {}
     counted: set[tuple[str, str | None]] = set()
     found, seen = [], list[tuple[str, int]]()
-    for event in arrived:
+    for event in (one for one in arrived if one.type != "item"):
         device, user = event.anonymous_id, event.user_id
         if device is not None and user is not None:
             links.setdefault(device, user)
