@@ -8,6 +8,7 @@ and is noted (`left_out`), so that it is counted by field. Only what an event ca
 from __future__ import annotations
 
 import re
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from operators.readers.numbers import read_number
@@ -71,9 +72,10 @@ class Fields:
 
     def inner(self, name: str) -> Fields:
         """An object inside."""
-        if self.has(name) and not isinstance(self.values[name], dict):
+        value = self.values.get(name)
+        if value is not None and not isinstance(value, dict) and self.has(name):
             self.leave_out(name)
-        return Fields(self.values.get(name), f"{self.path}.{name}", self.left_out)
+        return Fields(value, f"{self.path}.{name}", self.left_out)
 
     def first(self, name: str) -> Fields:
         """The first object of an array inside."""
@@ -104,15 +106,14 @@ class Fields:
     def text(self, *names: str) -> str | None:
         """The first of these that says something."""
         for name in names:
-            if not self.has(name):
-                continue
-            value = self.values[name]
-            if (number := _number_text(value)) is not None:
+            value = self.values.get(name)
+            if isinstance(value, str):
+                if (trimmed := value.strip()) not in NOT_SET:
+                    return trimmed
+            elif (number := _number_text(value)) is not None:
                 return number
-            if not isinstance(value, str):
+            elif value is not None and self.has(name):
                 self.leave_out(name)
-            elif (trimmed := value.strip()) not in NOT_SET:
-                return trimmed
         return None
 
     def flag(self, name: str) -> bool | None:
@@ -129,9 +130,9 @@ class Fields:
         Of a person a number with a decimal point is none: it may have lost digits, and to be taken
         for somebody else is worse than to be nobody.
         """
-        if not self.has(name):
+        value = self.values.get(name)
+        if value is None or not self.has(name):
             return None
-        value = self.values[name]
         is_whole = type(value) is int or (
             not of_person and isinstance(value, float) and value.is_integer()
         )
@@ -168,11 +169,12 @@ class Fields:
 
     def number(self, name: str) -> float | None:
         """A finite number, or text that can mean one only; None where it is absent or empty."""
-        if not self.has(name):
+        value = self.values.get(name)
+        if value is None or not self.has(name):
             return None
-        found = read_number(self.values[name])
+        found = read_number(value)
         if found is None:
-            message = f"not a number: {self.values[name]!r:.40}"
+            message = f"not a number: {value!r:.40}"
             raise BadFieldError("bad_money", self.at(name), message)
         return found
 
@@ -208,12 +210,13 @@ class Fields:
 
     def position(self, name: str) -> int | None:
         """A place in a list."""
-        if not self.has(name):
+        value = self.values.get(name)
+        if value is None or not self.has(name):
             return None
-        found = read_number(self.values[name])
+        found = read_number(value)
         if found is None or not 0 <= found <= POSITION_MAX:
             # `(not set)` of an export is no mistake of a sender.
-            if self.values[name] not in NOT_SET:
+            if value not in NOT_SET:
                 self.leave_out(name)
             return None
         return int(found)
@@ -235,9 +238,9 @@ class Fields:
 
     def iso_ms(self, name: str) -> int | None:
         """A date and time, UTC unless it says otherwise, in ms since 1970."""
-        if not self.has(name):
+        value = self.values.get(name)
+        if value is None or not self.has(name):
             return None
-        value = self.values[name]
         found = text_ms(value) if isinstance(value, str) else None
         if isinstance(value, int | float) and not isinstance(value, bool):
             found = number_ms(value)
@@ -262,11 +265,11 @@ class Fields:
 
 def _number_text(value: object) -> str | None:
     """A number as text, a whole one without its decimal point; None where it is no number."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    if isinstance(value, float) and value.is_integer() and abs(value) <= WHOLE_MAX:
-        value = int(value)
-    return str(value)
+    if isinstance(value, float):
+        if not isfinite(value):
+            return None
+        return str(int(value) if value.is_integer() and abs(value) <= WHOLE_MAX else value)
+    return str(value) if type(value) is int else None
 
 
 def in_range(amount: float, path: str) -> float:

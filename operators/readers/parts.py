@@ -131,6 +131,8 @@ class Times:
 
     def read(self, name: str) -> int | None:
         """A time as the sender told it; one that is none is noted."""
+        if self._fields.values.get(name) is None:
+            return None
         return self._noting(name, lambda: self._fields.iso_ms(name))
 
     def checked(self, name: str, at_ms: int | None) -> int | None:

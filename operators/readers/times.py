@@ -25,13 +25,15 @@ def text_ms(text: str) -> int | None:
     (1569888001000, 1569888001000, None)
     """
     text = text.strip()
-    if _NUMBER.fullmatch(text):
+    if text[4:5] != "-" and _NUMBER.fullmatch(text):
         return number_ms(float(text) if "." in text else int(text))
-    named = _ZONE.search(text)
     try:
-        at = datetime.fromisoformat(text[: named.start()] if named else text)
+        at = datetime.fromisoformat(text)
     except ValueError:
-        return None
+        try:
+            at = datetime.fromisoformat(_ZONE.sub("", text))
+        except ValueError:
+            return None
     if at.tzinfo is None:
         at = at.replace(tzinfo=UTC)
     try:
