@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flows.commands.show import _profile
 from operators.currencies import Exchange
 from operators.visit import Rules
 from state import config
@@ -175,6 +176,9 @@ def test_figures_are_told_with_their_currency_and_what_is_not_in_them(
         profile[name] for name in (b"purchases", b"revenue", b"aov", b"currency", b"unconverted")
     ]
     assert said == [b"2", b"10.00", b"10.00", b"EUR", b"JPY 10000.00"]
+    shown = _profile({name.decode(): value.decode() for name, value in profile.items()})
+    assert shown[1].endswith("orders 2, revenue 10.00 EUR")
+    assert shown[-1] == "orders in other currencies, without a rate: JPY 10000.00"
     now, quality = dict(rows["ps:1:shop:now"]), dict(rows["ps:1:quality"])
     assert (now[b"revenue_today"], now[b"currency"], now[b"unconverted"]) == (
         b"10.00",

@@ -64,6 +64,7 @@ def test_a_stream_tells_all_there_is_and_then_what_changed(shop_url: str, page_u
         told = {n[8:]: v["size"] for n, v in first["set"].items() if n.startswith("segment/")}
         assert told == sizes(shop_url) != {}
         assert first["set"]["now"]["events"] == 6000
+        assert first["set"]["now"]["currency"] == "EUR"
         client = Store(shop_url, timeout_ms=2000, patience_s=0).client
         client.zadd(keys.members_key("cluster-0"), {"a new one": 7})
         changed = next(m[0]["set"] for m in messages if "segment/cluster-0" in m[0].get("set", {}))

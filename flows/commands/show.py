@@ -67,7 +67,7 @@ def _print(on: Console, shown: Explanation) -> None:
     also = f", as whom {shown.asked} is known" if shown.asked != shown.shopper else ""
     lines = [f"shopper   {shown.shopper}{also}"]
     lines += [f"profile   {line}" for line in _profile(shown.profile)]
-    lines.append(f"session   {_session(shown.session)}")
+    lines.append(f"session   {_session(shown.session, shown.profile)}")
     lines += [
         f"segment   {one.name} ({one.segment}), since {in_utc(one.since_ms)}"
         for one in shown.segments
@@ -89,19 +89,28 @@ def _profile(profile: dict[str, str]) -> list[str]:
     lines = [
         f"{kind}, first seen {first}, last seen {last}",
         f"sessions {profile['sessions']}, views {profile['views']}, put in cart {profile['carts']}, "
-        f"orders {profile['purchases']}, revenue {profile['revenue']}",
+        f"orders {profile['purchases']}, revenue {_money(profile, 'revenue')}",
     ]
+    if "refunded" in profile:
+        lines.append(f"refunds {profile['refunds']}, given back {_money(profile, 'refunded')}")
+    if apart := profile.get("unconverted"):
+        lines.append(f"orders in other currencies, without a rate: {printable(apart)}")
     if liked := profile.get("top_category"):
         lines.append(f"likes {liked} best")
     return lines
 
 
-def _session(session: dict[str, str]) -> str:
+def _money(fields: dict[str, str], name: str, currency: str = "") -> str:
+    """An amount with its currency, as far as that is known."""
+    return printable(f"{fields[name]} {currency or fields.get('currency', '')}".rstrip())
+
+
+def _session(session: dict[str, str], profile: dict[str, str]) -> str:
     if not session:
         return "not in the shop now"
     return (
         f"here since {in_utc(session['start_ms'])}, events {session['events']}, cart worth "
-        f"{session['cart_value']}, {session['intent']}"
+        f"{_money(session, 'cart_value', profile.get('currency', ''))}, {session['intent']}"
     )
 
 

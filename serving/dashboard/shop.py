@@ -95,6 +95,7 @@ class Shop:
             self._slow_s = now_s
             await self._read_slow(registry, int(figures(now).get("at", 0)))
         values: dict[str, Any] = {"now": self._now(figures(meta), figures(now), now_s)}
+        values["now"]["currency"] = text(now.get(b"currency"))
         values |= self._slow
         for sid, about in registry.items():
             values[f"segment/{sid}"] = about | self._stats[sid] | {"id": sid, "size": sizes[sid]}

@@ -15,7 +15,11 @@ export const brief = (x) => (!given(x) ? NONE : Math.abs(x) < 10_000 ? whole.for
 export const rate = (x) => (!given(x) ? NONE : x < 10 ? one.format(x) : brief(x));
 export const percent = (x) => (!given(x) ? NONE : x > 0 && x < 0.0005 ? "< 0.1 %" : `${one.format(100 * x)} %`);
 export const times = (x) => (given(x) ? `${one.format(x)}×` : NONE);
-export const money = (x) => (!given(x) ? NONE : Number(x) === 0 ? "0" : Math.abs(x) >= 10_000 ? short.format(x) : Math.abs(x) >= 1000 ? whole.format(x) : two.format(x));
+let currency = "";
+/** The currency of all money on the page, a code such as EUR; "" while nobody has named any. */
+export const inCurrency = (code) => { currency = code ?? ""; };
+const amount = (x) => (Number(x) === 0 ? "0" : Math.abs(x) >= 10_000 ? short.format(x) : Math.abs(x) >= 1000 ? whole.format(x) : two.format(x));
+export const money = (x) => (!given(x) ? NONE : currency ? `${amount(x)}\u00a0${currency}` : amount(x));
 export const signed = (x) => (!given(x) ? NONE : x > 0 ? `+${brief(x)}` : x < 0 ? `−${brief(-x)}` : "0");
 
 /** A span of time, in its greatest unit. */

@@ -1,5 +1,6 @@
 // What the server tells: a snapshot, then changes, over one event stream. Opens it again by itself.
 
+import { inCurrency } from "./format.js";
 import { useEffect, useState } from "./vendor/preact-htm.module.js";
 
 const SILENT_MS = 10_000; // the server says something every second
@@ -106,6 +107,7 @@ function take(frame) {
   for (const name of frame.gone ?? []) into.values.delete(name);
   for (const name in frame.set ?? {}) into.values.set(name, frame.set[name]);
   for (const name in frame.add ?? {}) into.tails[name] = [...(into.tails[name] ?? []), ...frame.add[name]].slice(-TAIL_MAX);
+  if (into === told.shop && frame.set?.now) inCurrency(frame.set.now.currency);
   into.trouble = frame.trouble;
   into.still = frame.still_ms;
   into.heard = performance.now();

@@ -34,6 +34,7 @@ export function Quality() {
       <${Tile} label="Rejected" value=${share(quality.read ? rejected : undefined)} sub="${count(quality.read ? rejected : null)} records" />
       <${Tile} label="Late" value=${share(value("late"))} sub="${brief(value("late"))}, counted in profiles only" />
       <${Tile} label="Duplicates" value=${share(value("duplicates"))} sub="${brief(value("duplicates"))}, counted once" />
+      <${Tile} label="In other currencies" value=${share(now.unconverted)} sub="${brief(now.unconverted)}, without a rate: in no figure" />
       <${Tile} label="Clocks ahead" value=${share(quality.clamped_clocks)} sub="${brief(quality.clamped_clocks)}, set back" />
     </dl>
     <div class="columns two">

@@ -35,7 +35,7 @@ export function Shopper({ id }) {
       ${who.asked !== who.id && html`<span class="quiet">also ${who.asked}</span>`}</div>
     <dl class="tiles">
       <${Tile} label="Orders" value=${count(profile.purchases)} sub=${profile.aov ? `${money(profile.aov)} each on average` : "none yet"} />
-      <${Tile} label="Revenue" value=${money(profile.revenue)} sub=${[profile.currency, profile.refunds > 0 ? `${count(profile.refunds)} refunds` : ""].filter(Boolean).join(" · ")} />
+      <${Tile} label="Revenue" value=${money(profile.revenue)} sub=${[profile.unconverted ? `and ${profile.unconverted}` : "", profile.refunds > 0 ? `${count(profile.refunds)} refunds` : ""].filter(Boolean).join(" · ")} />
       <${Tile} label="Visits" value=${count(profile.sessions)} sub=${profile.session_s_mean ? `${span(1000 * profile.session_s_mean)} each` : ""} />
       <${Tile} label="Viewed" value=${count(profile.views)} sub="${count(profile.carts)} put in cart" />
       <${Tile} label="Likes best" value=${html`<span class="text">${profile.top_category ?? NONE}</span>`} sub=${profile.top_category_share ? `${percent(profile.top_category_share)} of interest` : ""} />
