@@ -24,6 +24,7 @@ from state.deadletters import DeadLetter
 from state.errors import UserError
 from state.events import Event
 from tests.kafka_runs import Run, send
+from tests.shared import shared_case
 from tests.streams import run_flow
 
 if TYPE_CHECKING:
@@ -350,6 +351,74 @@ def test_an_alias_merges_an_anonymous_shopper_and_never_one_that_stands_for_nobo
     assert found == {keys.alias_key(device): user for device, user in aliases.items()}
     views = dict(rows[keys.profile_key("ann")])[b"views"]
     assert views == str(merges).encode()
+
+
+MADE_UP = "0190c2a1-7f00-7000-8000-00000000aa01"
+
+
+@pytest.mark.parametrize(
+    ("told", "device", "user"),
+    [
+        ({"distinct_id": "d-1", "alias": "ann", "$device_id": "d-1"}, "d-1", "ann"),
+        ({"distinct_id": "ann", "alias": "d-1", "$device_id": "d-1"}, "d-1", "ann"),
+        ({"distinct_id": "d-1", "alias": "ann", "$is_identified": False}, "d-1", "ann"),
+        ({"distinct_id": "d-1", "alias": "ann", "$process_person_profile": False}, "d-1", "ann"),
+        ({"distinct_id": MADE_UP, "alias": "ann"}, MADE_UP, "ann"),
+        ({"distinct_id": "ann", "alias": MADE_UP}, MADE_UP, "ann"),
+        ({"distinct_id": MADE_UP, "alias": "old", "$is_identified": True}, "old", MADE_UP),
+        ({"distinct_id": "ann", "alias": "d-1", "$device_id": "d-7"}, "d-1", "ann"),
+        ({"distinct_id": "ann", "alias": "d-1"}, "d-1", "ann"),
+    ],
+)
+@pytest.mark.parametrize("name", ["$create_alias", "$merge_dangerously"])
+def test_of_the_two_ids_of_a_posthog_alias_the_device_joins_the_user(
+    name: str, told: dict[str, Any], device: str, user: str
+) -> None:
+    capture = {"uuid": "1", "event": name, "timestamp": "2026-03-01T10:00:00Z", "properties": told}
+    (found,) = read("segment", {**capture, "distinct_id": told["distinct_id"]})
+    (inner,) = read("segment", capture)
+    assert isinstance(found, Event)
+    assert isinstance(inner, Event)
+    assert (found.type, found.anonymous_id, found.user_id) == ("identify", device, user)
+    assert (inner.anonymous_id, inner.user_id) == (device, user)
+
+
+@pytest.mark.parametrize(
+    ("told", "joins"),
+    [
+        ({"previousId": "old", "anonymousId": "v"}, "old"),
+        ({"anonymousId": "v"}, "v"),
+        ({"previousId": "null", "anonymousId": "v"}, "v"),
+    ],
+)
+def test_an_alias_joins_what_it_was_called_before_else_its_device(
+    told: dict[str, Any], joins: str
+) -> None:
+    (found,) = read("segment", {"type": "alias", "messageId": "1", "userId": "ann", **told, **AT})
+    assert isinstance(found, Event)
+    assert (found.anonymous_id, found.user_id) == (joins, "ann")
+
+
+@pytest.mark.parametrize(
+    ("case", "shopper", "figures"),
+    [
+        ("same-id-anonymous-and-user", "abc-1", ("3", "0", "1", "12.00")),
+        ("backend-sends-cookie-id", "ann", ("2", "0", "1", "12.00")),
+        ("posthog-alias-direction", "some_user", ("1", "1", "1", "12.00")),
+    ],
+)
+def test_one_id_is_one_person_in_what_shops_really_send(
+    case: str, shopper: str, figures: tuple[str, ...], redis_url: str, tmp_path: Path
+) -> None:
+    lines = shared_case(case).read_bytes().splitlines()
+    records = [record for line in lines for record in read("segment", line)]
+    rows = run_flow(records, redis_url, tmp_path)
+    profiles = {key: dict(row) for key, row in rows.items() if key.endswith("}:profile")}
+    profile = profiles.pop(keys.profile_key(shopper))
+    fields = ("views", "carts", "purchases", "revenue")
+    assert tuple(profile[name.encode()].decode() for name in fields) == figures
+    others = {"other"} if case == "same-id-anonymous-and-user" else set()
+    assert profiles.keys() == {keys.profile_key(name) for name in others}
 
 
 def segment_visit() -> list[Any]:

@@ -6,15 +6,18 @@ from __future__ import annotations
 from itertools import permutations
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from state import keys
+from state.snapshots import DEVICES
 from state.times import DAY_MS
 from tests.streams import ITEMS, LATENESS_MS, MINUTE_MS, SHARDS, Flow, arguments, event, view
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from operators.shards import DeviceShard, UserShard
     from state.events import Event
 
 
@@ -209,3 +212,32 @@ def test_a_user_who_is_decided_moves_without_being_told_again() -> None:
     assert flow.outcome().totals["merges"] == 0
     flow.feed([order(at_ms=DAY_MS + MINUTE_MS, user="ann")])
     assert people(flow)["ann"] == (0, 2, 2)
+
+
+def test_a_state_that_does_not_say_who_is_a_user_believes_new_ids_at_once() -> None:
+    """Of a release that did not note it: a user it had stored is one, not undecided beside itself."""
+    former = folded([order(at_ms=0, user="ann"), seen(at_ms=2 * LATENESS_MS, device="clock")])
+    former.feed([seen(at_ms=2 * LATENESS_MS + 1, device="clock")])
+    stored = [(as_before(d.snapshot()), u.snapshot()) for d, u in pairs(former)]
+    flow = Flow(stored)
+    flow.clocks = former.clocks
+    flow.feed(
+        [order(at_ms=2 * LATENESS_MS + 2, user="ann"), seen(at_ms=4 * LATENESS_MS, device="bo")]
+    )
+    assert people(flow)["ann"] == (0, 2, 1)
+    assert [len(shard.shoppers.rows) for shard in flow.users if shard.shoppers.rows] == [1]
+    erased = event("erase", "e", 4 * LATENESS_MS + 1, "ann")
+    flow = Flow(stored)
+    flow.clocks = former.stored_clocks()
+    flow.feed([erased])
+    assert people(flow)["ann"] == (0, 1, 1)
+    assert keys.profile_key("ann") not in deletions(flow)
+
+
+def pairs(flow: Flow) -> zip[tuple[DeviceShard, UserShard]]:
+    return zip(flow.devices, flow.users, strict=True)
+
+
+def as_before(snapshot: bytes) -> bytes:
+    state = DEVICES.decode(snapshot)
+    return DEVICES.encode(msgspec.structs.replace(state, known={}, undecided_from_ms=None))

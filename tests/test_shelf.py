@@ -19,6 +19,7 @@ from operators.shards import DeviceShard, UserShard, shard_of
 from operators.shelf import LINEAGE_BYTES
 from state.journal import Journals
 from state.snapshots import ROWS
+from tests.reference import persons
 from tests.streams import (
     LATENESS_MS,
     RULES,
@@ -111,7 +112,7 @@ class BoundedFlow(Flow):
                     for key, row in self.redis.rows.items()
                     if key.startswith(f"ps:1:{kind}:") and row.startswith(self.redis.lineage)
                     for state in [ROWS.decode(row[LINEAGE_BYTES:])]
-                    for name in [*state.rows, *state.links]
+                    for name in [*state.rows, *state.links, *state.known]
                     if shard_of(name, SHARDS) == number
                 )
         return super().outcome()._replace(visited=known.visited)
@@ -141,6 +142,21 @@ def lossy(draw: st.DrawFn, stream: list[Event], folder: Path) -> BoundedFlow:
     flow.feed([], last=True)
     flow.settle()
     return flow
+
+
+@settings(max_examples=20)
+@given(persons.streams(most=15, bursts=4), st.data())
+def test_nor_does_it_matter_for_who_is_one_person(
+    stream: persons.Stream, data: st.DataObject
+) -> None:
+    """Ids known as users' are put away and come back too."""
+    with tempfile.TemporaryDirectory() as name:
+        flow = data.draw(st.composite(lossy)(stream.events, Path(name)))
+        shoppers = flow.outcome().shoppers
+    assert {name: (one.events, one.purchases) for name, one in shoppers.items()} == {
+        name: (figures.events, figures.purchases)
+        for name, figures in persons.recount(stream).items()
+    }
 
 
 @settings(max_examples=40)
