@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import resource
 import time
+from contextlib import closing
 from datetime import timedelta
+from enum import Enum
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -17,21 +19,31 @@ from flows.archive import RedisArchive
 from flows.cycles import without_cycle_collector
 from flows.personalize import build
 from flows.recovery import recovery
+from flows.retelling import make_whole
 from flows.sinks import DeadLetterSink, RedisSink
 from flows.sources import RecordedSource
 from operators.facts import facts
 from state import keys
 from state.errors import UserError
-from state.store import Store
+from state.store import Digest, Store
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from bytewax.inputs import Source
 
+    from flows.recovery import Stored
     from flows.sources import Records
     from state.config import Settings
     from state.messages import SourceBatch
+
+
+class Digests(Enum):
+    """Whether a report says what all of Redis comes to."""
+
+    MADE = True
+    LEFT_OUT = False
 
 
 class Report(msgspec.Struct, kw_only=True):
@@ -42,7 +54,7 @@ class Report(msgspec.Struct, kw_only=True):
     collector's; `held`: events too far ahead of those after them to move the watermark.
 
     `state_sha256` is over all that Redis holds of the contract, `facts_sha256` over sessions,
-    profiles and counters, which neither batch size nor workers change.
+    profiles and counters, which neither batch size nor workers change; "" where nobody asked for them.
     """
 
     events: int
@@ -131,6 +143,8 @@ def run_source(
             journals=stored.journals if stored else None,
             archive=RedisArchive(connect),
         )
+        if stored and recovery_folder:
+            _make_whole(connect, settings, recovery_folder, stored)
         try:
             # The matrices are small: more threads of BLAS would only take the core Redis works on.
             with without_cycle_collector(), threadpool_limits(1):
@@ -143,6 +157,16 @@ def run_source(
             if said := said_by_us(error):
                 raise said from None
             raise
+        if stored and recovery_folder:
+            _make_whole(connect, settings, recovery_folder, stored)
+
+
+def _make_whole(
+    connect: Callable[[], Store], settings: Settings, folder: Path, stored: Stored
+) -> None:
+    """Tell Redis all that is stored where it has lost it: before going on, and while that went on."""
+    with closing(connect()) as store:
+        make_whole(store, settings, folder, stored.journals, lambda: None)
 
 
 def said_by_us(error: BaseException) -> BaseException | None:
@@ -153,10 +177,17 @@ def said_by_us(error: BaseException) -> BaseException | None:
     return behind
 
 
-def report(settings: Settings, redis_url: str, began_s: float, resumed_events: int = 0) -> Report:
+def report(
+    settings: Settings,
+    redis_url: str,
+    began_s: float,
+    resumed_events: int = 0,
+    wanted: Digests = Digests.LEFT_OUT,
+) -> Report:
     """The report of a replay that began at a `time.perf_counter`, from what Redis holds.
 
-    `resumed_events` were read in former runs: they count in everything but the rate.
+    `resumed_events` were read in former runs: they count in everything but the rate. Digests read all
+    that Redis holds: they are made where they are `wanted`.
     """
     wall_s = time.perf_counter() - began_s
     store = Store(redis_url, timeout_ms=60_000, patience_s=0)
@@ -166,8 +197,7 @@ def report(settings: Settings, redis_url: str, began_s: float, resumed_events: i
         for name in Report.__struct_fields__
         if name in meta and name != "watermark_ms"
     }
-    # A live run's sign of life is no result.
-    rows = [row for row in store.rows() if not row[0].startswith(keys.WORKERS)]
+    state_sha256, facts_sha256 = digests(store) if wanted is Digests.MADE else ("", "")
     return Report(
         **counts,
         currency=(store.client.hget(keys.shop_now_key(), "currency") or b"").decode(),
@@ -176,6 +206,19 @@ def report(settings: Settings, redis_url: str, began_s: float, resumed_events: i
         peak_rss_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         watermark_ms=int(meta["watermark_ms"]),
         config_sha256=settings.sha256,
-        state_sha256=store.sha256(rows),
-        facts_sha256=store.sha256(facts(rows)),
+        state_sha256=state_sha256,
+        facts_sha256=facts_sha256,
     )
+
+
+def digests(store: Store) -> tuple[str, str]:
+    """The digests of all rows and of the facts in them, in one pass."""
+    whole, of_facts = Digest(), Digest()
+    for row in store.rows(in_parts=True):
+        # A live run's sign of life is no result.
+        if row[0].startswith(keys.WORKERS):
+            continue
+        for fact in facts([row]):
+            of_facts.add(fact)
+        whole.add(row)
+    return whole.hexdigest(), of_facts.hexdigest()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from operators.exploration import Explored
+    from operators.item_facts import Flags
     from state.interactions import Rows, Vocabulary
 
 REASONS = {"popularity": "popular"}
@@ -100,41 +101,52 @@ class Captions:
         names: list[str] = self._reasons[because + self._heads].tolist()
         return names
 
-    def json_parts(self, item: Rows, ticks: Rows, because: Rows) -> list[str]:
+    def bought_reasons(self, because: Rows) -> list[str]:
+        """The reasons that are items which the shopper bought."""
+        return [f"bought:{name}" for name in self.ids(because)]
+
+    def json_parts(self, item: Rows, ticks: Rows, because: Rows, bought: Flags) -> list[str]:
         """Three parts of JSON for each of n entries, which joined make `["sku",0.91,"reason"],`."""
         parts = np.empty((len(item), 3), np.object_)
         parts[:, 0] = self._id_parts[item]
         parts[:, 1] = _scores(ticks)
         parts[:, 2] = self._reason_parts[because + self._heads]
+        if bought.any():
+            words = self.bought_reasons(because[bought])
+            parts[bought, 2] = [f"{_json(word)}]," for word in words]
         flat: list[str] = parts.ravel().tolist()
         return flat
 
 
 @dataclass(slots=True)
 class RankedLists:
-    """Lists as they are shown: n rows, who made them, and what is explored in them."""
+    """Lists as they are shown: n rows, who made them, and what is explored in them.
+
+    `bought` are the places bool[n, k] whose reason is an item that the shopper bought, None for none.
+    """
 
     lists: Lists
     captions: Captions
     source: str
     explored: Explored | None = None
+    bought: Flags | None = None
 
     def __len__(self) -> int:
         return len(self.lists.item)
 
     def entries(self) -> list[list[tuple[str, float, str]]]:
         """For each request its (item id, score, reason), best first, as the key contract has it."""
-        item, ticks, because, ends = self._flat()
+        item, ticks, because, bought, ends = self._flat()
         score = (ticks / TICKS).tolist()
-        flat = list(
-            zip(self.captions.ids(item), score, self.captions.reasons(because), strict=True)
-        )
+        reasons = np.array(self.captions.reasons(because), np.object_)
+        reasons[bought] = self.captions.bought_reasons(because[bought])
+        flat = list(zip(self.captions.ids(item), score, reasons.tolist(), strict=True))
         return [flat[start:end] for start, end in pairwise(ends)]
 
     def json(self, at_ms: int, model: str) -> list[str]:
         """Each list as the JSON of the key contract, "" where there is nothing in it."""
-        item, ticks, because, ends = self._flat()
-        parts = self.captions.json_parts(item, ticks, because)
+        item, ticks, because, bought, ends = self._flat()
+        parts = self.captions.json_parts(item, ticks, because, bought)
         head = f'{{"at":{at_ms},"model":{_json(model)},"source":{_json(self.source)},"items":['
         tails = ["]}"] * len(self) if self.explored is None else self._tails(self.explored)
         return [
@@ -157,12 +169,14 @@ class RankedLists:
         told: list[str] = tails.tolist()
         return told
 
-    def _flat(self) -> tuple[Rows, Rows, Rows, list[int]]:
-        """Items, scores in ticks and reasons of all lists after each other, and where each ends."""
+    def _flat(self) -> tuple[Rows, Rows, Rows, Flags, list[int]]:
+        """Items, scores in ticks and reasons of all lists after each other, which of these were bought,
+        and where each list ends."""
         known = self.lists.item >= 0
         ticks = np.rint(self.lists.score[known] * np.float32(TICKS)).astype(np.int32)
         ends = [0, *known.sum(axis=1).cumsum().tolist()]
-        return self.lists.item[known], ticks, self.lists.because[known], ends
+        bought = np.zeros(len(ticks), np.bool_) if self.bought is None else self.bought[known]
+        return self.lists.item[known], ticks, self.lists.because[known], bought, ends
 
 
 def _scores(ticks: Rows) -> NDArray[np.object_]:

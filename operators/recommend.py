@@ -108,7 +108,7 @@ class Recommender(Parts):
         return {
             "blend": self._shown(requests, lists),
             **{
-                name: self._captions.of(own(best, place), name)
+                name: self._said(requests, own(best, place), name)
                 for place, (name, best) in enumerate(zip(self.blend.names, lists, strict=True))
             },
         }
@@ -120,8 +120,14 @@ class Recommender(Parts):
 
     def _shown(self, requests: Requests, lists: Sequence[Lists]) -> RankedLists:
         shown, explored = self.listing.listed(requests, lists, self.k)
-        ranked = self._captions.of(shown, "blend")
+        ranked = self._said(requests, shown, "blend")
         ranked.explored = explored
+        return ranked
+
+    def _said(self, requests: Requests, lists: Lists, source: str) -> RankedLists:
+        """Lists with their words, which say whether what they are for was looked at or bought."""
+        ranked = self._captions.of(lists, source)
+        ranked.bought = self.rules.bought.because_bought(requests, lists.because)
         return ranked
 
     def _interactions(self, events: Events) -> Interactions:

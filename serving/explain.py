@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from serving.reader import Entry, Storefront
 
-BECAUSE = "because:"
+BECAUSE, BOUGHT = "because:", "bought:"
 WORDS = {
     "popular": "popular right now",
     "factors": "goes with what was looked at",
@@ -29,13 +29,24 @@ def in_words(entry: Entry, names: Mapping[str, str]) -> str:
     >>> from serving.reader import Entry
     >>> in_words(Entry("cup-1", 0.5, "because:mug-1"), {"mug-1": "Grey mug"})
     'because you looked at Grey mug'
+    >>> in_words(Entry("cup-1", 0.5, "bought:mug-1"), {"mug-1": "Grey mug"})
+    'because you bought Grey mug'
     """
-    if not entry.reason.startswith(BECAUSE):
+    cause = cause_of(entry)
+    if cause is None:
         return WORDS.get(entry.reason, UNEXPLAINED.format(entry.reason))
-    cause = entry.reason.removeprefix(BECAUSE)
+    did = "bought" if entry.reason.startswith(BOUGHT) else "looked at"
     if cause == entry.item:
-        return "because you looked at it"
-    return f"because you looked at {names.get(cause, cause)}"
+        return f"because you {did} it"
+    return f"because you {did} {names.get(cause, cause)}"
+
+
+def cause_of(entry: Entry) -> str | None:
+    """The item that is the reason, if one is."""
+    for prefix in (BECAUSE, BOUGHT):
+        if entry.reason.startswith(prefix):
+            return entry.reason.removeprefix(prefix)
+    return None
 
 
 class Membership(msgspec.Struct):
@@ -83,7 +94,7 @@ class Explanation(msgspec.Struct):
 
 def explained(shop: Storefront, entries: Sequence[Entry]) -> list[Shown]:
     """The entries with names and reasons in words. One round trip."""
-    causes = [e.reason.removeprefix(BECAUSE) for e in entries if e.reason.startswith(BECAUSE)]
+    causes = [cause for cause in map(cause_of, entries) if cause is not None]
     names = shop.names([*(entry.item for entry in entries), *causes])
     return [Shown(e.item, names[e.item], e.score, e.reason, in_words(e, names)) for e in entries]
 

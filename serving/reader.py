@@ -22,7 +22,7 @@ OWN = "own list"
 
 
 class Entry(NamedTuple):
-    """One place of a list; `reason` is `because:<item id>`, or the word of who put it there."""
+    """One place of a list; `reason` is `because:` or `bought:` with an item id, or who put it there."""
 
     item: str
     score: float

@@ -24,6 +24,7 @@ from flows.sources import RecordedSource
 from operators.decode import decode_lines
 from operators.synthetic import lines, shop
 from tests.streams import content, flow_settings, run_flow
+from tests.test_retelling import held, held_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -170,3 +171,41 @@ def test_a_run_that_came_to_its_end_has_nothing_more_to_do(
             SHOP, server.url, tmp_path, settings=chosen, recovery_folder=tmp_path / "recovery"
         )
         assert rows == undisturbed[0]
+
+
+@pytest.mark.parametrize("crash", [7, None])
+@pytest.mark.parametrize("lost", ["all", "some"])
+def test_a_redis_that_lost_what_was_written_is_told_it_when_the_replay_goes_on(
+    server: EmbeddedRedis,
+    undisturbed: tuple[dict[str, Any], bytes],
+    tmp_path: Path,
+    crash: int | None,
+    lost: str,
+) -> None:
+    """In the middle, and where the replay had come to its end."""
+    server.ask("FLUSHALL")
+    chosen = flow_settings(batch_events=BATCH, epoch_ms=1)
+    for _ in range(2):
+        run_source(
+            CrashingSource(
+                RecordedSource({"shop": lambda: iter(SHOP)}, chosen),
+                [] if crash is None else [crash],
+            ),
+            chosen,
+            redis_url=server.url,
+            dead_letters=tmp_path / "dead_letters.jsonl",
+            recovery_folder=tmp_path / "recovery",
+        )
+        server.ask("FLUSHALL")
+        if lost == "some":
+            # Somebody else's results are in it now.
+            server.ask("SET ps:1:told another")
+        crash = None
+    run_source(
+        RecordedSource({"shop": lambda: iter(SHOP)}, chosen),
+        chosen,
+        redis_url=server.url,
+        dead_letters=tmp_path / "dead_letters.jsonl",
+        recovery_folder=tmp_path / "recovery",
+    )
+    assert held(server.url) == held_of(undisturbed[0])

@@ -25,7 +25,7 @@ from operators.synthetic import shop
 from state import keys
 from state.deadletters import DeadLetter
 from state.errors import UserError
-from state.store import Store
+from state.store import Store, sha256
 from tests.streams import (
     LATENESS_MS,
     START_MS,
@@ -214,7 +214,7 @@ def test_the_seed_of_pythons_hashes_does_not_show(whole: dict[str, Any], tmp_pat
 
 
 def digest(rows: dict[str, Any]) -> str:
-    return Store("redis://x", timeout_ms=1, patience_s=0).sha256(rows.items())
+    return sha256(rows.items())
 
 
 def recorded(lines: Sequence[bytes]) -> list[Event | DeadLetter]:

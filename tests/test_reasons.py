@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -108,6 +109,27 @@ def test_an_own_brand_says_so_only_where_it_moved_up() -> None:
         assert (reason == "own_brand") == came_earlier
         moved += came_earlier
     assert moved
+
+
+def test_a_reason_says_bought_of_what_was_bought_and_looked_at_of_the_rest() -> None:
+    """Also where the shop knows of orders only, and where what was bought may be listed again."""
+    for enabled in (True, False):
+        rules = config.ListRules(
+            already_bought=config.AlreadyBought(enabled=enabled, wait_min=0, again_min=0.0)
+        )
+        shop = RuledShop(rules, 0)
+        for n in range(30):
+            shop.see((f"v{n}", "i0"), (f"v{n}", "i1"), (f"v{n}", "i2"), kind=PURCHASE)
+        shop.see(("ann", "i0"), kind=PURCHASE)
+        shop.see(("bob", "i0"), kind=VIEW)
+        said = {who: {reason for *_, reason in shop.entries(who)} for who in ("ann", "bob")}
+        assert "bought:i0" in said["ann"]
+        assert "because:i0" not in said["ann"]
+        assert "because:i0" in said["bob"]
+        assert not any(reason.startswith("bought:") for reason in said["bob"])
+        ranked = shop.recommender.rank(["ann"], shop.at_ms)
+        listed = orjson.loads(ranked.json(shop.at_ms, "1")[0])["items"]
+        assert [tuple(one) for one in listed] == shop.entries("ann")
 
 
 @pytest.mark.parametrize("reason", ["popular", "factors", "own_brand", "explored", "because:i1"])

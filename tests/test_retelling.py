@@ -39,7 +39,11 @@ def live(kafka_broker: AnyBroker, server: EmbeddedRedis, tmp_path: Path) -> Iter
 
 def held(url: str) -> dict[str, Any]:
     """What has to be the same: facts, segments and cards whole, of lists that they are there."""
-    rows = content(url)
+    return held_of(content(url))
+
+
+def held_of(rows: dict[str, Any]) -> dict[str, Any]:
+    """The same of rows."""
     same = dict(facts(rows.items()))
     for key, value in rows.items():
         if key.endswith(("}:segments", "}:members", "}:card")) or key == keys.registry_key():

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import tracemalloc
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from state import keys
-from state.store import Store
+from state.store import Store, sha256
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,11 +80,34 @@ def test_every_type_is_read_in_one_form_whatever_the_order_of_writing(store: Sto
         "ps:1:z": [(b"a", 1.0), (b"b", 2.0)],
     }
     assert rows(store) == expected
-    digest = store.sha256(store.rows())
-    assert digest == store.sha256(reversed(list(expected.items())))
-    assert digest == store.sha256([*expected.items(), *expected.items()])
-    assert digest != store.sha256(list(expected.items())[1:])
-    assert store.sha256([]) == hashlib.sha256(b"").hexdigest()
+    digest = sha256(store.rows())
+    assert digest == sha256(reversed(list(expected.items())))
+    assert digest == sha256([*expected.items(), *expected.items()])
+    assert digest != sha256(list(expected.items())[1:])
+    assert sha256([]) == hashlib.sha256(b"").hexdigest()
+
+
+def test_what_holds_much_has_the_same_digest_in_parts(store: Store) -> None:
+    many = range(25_000)
+    store.send([("ZADD", "ps:1:z", *(x for n in many for x in (n, f"m{n}")))])
+    store.send([("XADD", "ps:1:x", f"{n + 1}-0", "n", n) for n in many])
+    store.send([("SET", f"ps:1:{n}", n) for n in range(3000)])
+    store.settle()
+    rows = dict(store.rows())
+    by_hand = sorted(hashlib.sha256(repr(row).encode()).digest() for row in rows.items())
+    digest = hashlib.sha256(b"".join(by_hand)).hexdigest()
+    assert sha256(store.rows(in_parts=True)) == sha256(rows.items()) == digest
+
+
+def test_a_digest_takes_no_more_memory_for_more_rows() -> None:
+    def peak(rows: int) -> int:
+        tracemalloc.start()
+        sha256((f"ps:1:{n}", b"x" * 100) for n in range(rows))
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    assert peak(100_000) < 1.5 * peak(50_000)
 
 
 def test_many_keys_are_all_read(store: Store) -> None:

@@ -16,7 +16,7 @@ from flows.files import LogFile, progress_bar
 from flows.options import EMBEDDED, add_redis, add_settings, redis_of, redis_url, settings_of
 from flows.ordering import in_time_order
 from flows.printing import console, lines
-from flows.replay import report, run_source
+from flows.replay import Digests, report, run_source
 from flows.resuming import check_same_replay
 from flows.sources import RecordedSource
 from flows.stopping import stop_on_signal
@@ -105,7 +105,8 @@ def run(args: argparse.Namespace) -> int:
             )
         if stop.is_set():
             raise KeyboardInterrupt
-        figures = report(settings, url, began_s, source.resumed_events)
+        digests = Digests.MADE if args.report else Digests.LEFT_OUT
+        figures = report(settings, url, began_s, source.resumed_events, digests)
         if figures.events or source.failure is None:
             if args.report:
                 write_report(args.report, figures)

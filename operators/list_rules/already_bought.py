@@ -82,6 +82,16 @@ class Bought(Kept):
             gone[place] |= item[place] == bought
         return gone
 
+    def because_bought(self, requests: Requests, because: Rows) -> Flags | None:
+        """Which reasons [n, k] of lists are items that their shopper bought; None for none."""
+        had = self.pairs.of(requests.shopper, requests.now_ms)
+        if not len(had.item):
+            return None
+        said = np.zeros(because.shape, np.bool_)
+        for place, bought in zip(had.place.tolist(), had.item.tolist(), strict=True):
+            said[place] |= because[place] == bought
+        return said
+
     def again_share(self, item: Rows, facts: ItemFacts) -> Weights:
         """Of the buyers of items the share that bought them again; where few bought an item, more as
         its category, where few bought of that, as the shop."""

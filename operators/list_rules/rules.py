@@ -48,9 +48,8 @@ class Rules:
         self._own_brand = own_brand
 
     def learn(self, batch: Interactions) -> None:
-        """Learn who bought what."""
-        if self.settings.already_bought.enabled:
-            self.bought.learn_many(batch)
+        """Learn who bought what: reasons say so too."""
+        self.bought.learn_many(batch)
 
     def leave(self, shopper: int, heir: int) -> None:
         """A shopper is no more; the heir, if any, is who it turned out to be."""

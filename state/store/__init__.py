@@ -6,11 +6,13 @@ Nothing else imports redis or hiredis. `addresses` says what a URL stands for, `
 connections for writing and knows which node a key is on, `courier` is the thread that sends, `streams`
 knows what sending an entry again means, `groups` reads streams for one who acknowledges, `words` puts
 errors into words, `lease` and `fence` keep a second writer out, `roster` says which processes of a run
-are there, `marker` whether what was written is still there, `about` what Redis tells of itself. Writes
-must be idempotent, with their key as the first argument.
+are there, `marker` whether what was written is still there, `about` what Redis tells of itself; `scan`
+reads all that is there, `digest` makes one number of it. Writes must be idempotent, with their key as
+the first argument.
 """
 
 from state.store.addresses import LOGIN_VARIABLE, USER_VARIABLE
+from state.store.digest import Digest, sha256
 from state.store.fence import Fence
 from state.store.groups import Entry, Group
 from state.store.lease import Lease
@@ -23,6 +25,7 @@ __all__ = [
     "LOGIN_VARIABLE",
     "USER_VARIABLE",
     "Command",
+    "Digest",
     "Entry",
     "Fence",
     "Group",
@@ -33,4 +36,5 @@ __all__ = [
     "Reads",
     "Roster",
     "Store",
+    "sha256",
 ]

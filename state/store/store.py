@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import re
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -19,6 +17,7 @@ from state.store.about import About
 from state.store.addresses import parse
 from state.store.courier import BACKOFF_S_MAX, BACKOFF_S_MIN, Courier
 from state.store.links import Links, pack, primary
+from state.store.scan import Row, read_rows
 from state.store.streams import give_way
 
 if TYPE_CHECKING:
@@ -31,7 +30,6 @@ Command = tuple[str | bytes | int | float, ...] | bytes
 """A Redis command and its arguments, or one packed already (`state.resp`). Its key comes first."""
 
 _log = logging.getLogger("penstock.redis")
-_OPERATIONAL = re.compile(r"ps:1:(lease|worker|told)\b|.*}:row$", re.DOTALL)
 
 
 class Store:
@@ -146,49 +144,14 @@ class Store:
             self._courier.stop()
             self.client.close()
 
-    def rows(self, pattern: str = "ps:1:*") -> Iterator[tuple[str, Any]]:
+    def rows(self, pattern: str = "ps:1:*", *, in_parts: bool = False) -> Iterator[Row]:
         """Every key of a pattern with its value in a canonical form, in no order.
 
         But for what only says which process runs and what it has told (leases, heartbeats, the
-        marker), and what it has put away.
+        marker), and what it has put away. With `in_parts` the value of a key that holds much is an
+        iterator over it, to be gone through before the next row is taken.
         """
-        batch: list[bytes] = []
-        for key in self.client.scan_iter(match=pattern, count=5000):
-            if _OPERATIONAL.match(key.decode()):
-                continue
-            batch.append(key)
-            if len(batch) == 2000:
-                yield from self._values(batch)
-                batch = []
-        yield from self._values(batch)
-
-    def sha256(self, rows: Iterable[tuple[str, Any]]) -> str:
-        """One digest over rows of a store, whatever their order; a scan may give a row twice."""
-        digests = {hashlib.sha256(repr(row).encode()).digest() for row in rows}
-        return hashlib.sha256(b"".join(sorted(digests))).hexdigest()
-
-    def _values(self, keys: Sequence[bytes]) -> Iterator[tuple[str, Any]]:
-        kinds = self.client.pipeline(transaction=False)
-        for key in keys:
-            kinds.type(key)
-        reads = self.client.pipeline(transaction=False)
-        typed = list(zip(keys, kinds.execute(), strict=True))
-        for key, kind in typed:
-            match kind:
-                case b"string":
-                    reads.get(key)
-                case b"hash":
-                    reads.hgetall(key)
-                case b"zset":
-                    reads.zrange(key, 0, -1, withscores=True)
-                case b"stream":
-                    reads.xrange(key)
-                case _:  # it expired between the two reads
-                    reads.get(key)
-        for (key, _), value in zip(typed, reads.execute(), strict=True):
-            if value is not None:
-                canonical = sorted(value.items()) if isinstance(value, dict) else value
-                yield key.decode(), canonical
+        return read_rows(self.client, pattern, in_parts=in_parts)
 
     def _is_missing(self, commands: list[bytes]) -> bool:
         return give_way(self.client, commands)

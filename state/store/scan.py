@@ -1,0 +1,83 @@
+"""All that a store holds of the contract, row by row, with little in memory at a time."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+Row = tuple[str, Any]
+"""A key, and its value in a canonical form."""
+
+_OPERATIONAL = re.compile(r"ps:1:(lease|worker|told)\b|.*}:row$", re.DOTALL)
+_KEYS_AT_ONCE = 500
+_ENTRIES_AT_ONCE = 10_000
+"""What holds more is read in parts, where that is asked for."""
+_SIZES = {b"zset": "zcard", b"stream": "xlen"}
+
+
+def read_rows(client: Any, pattern: str, *, in_parts: bool) -> Iterator[Row]:
+    """Every key of a pattern with its value; what `in_parts` means says `Store.rows`."""
+    batch: list[bytes] = []
+    for key in client.scan_iter(match=pattern, count=5000):
+        if _OPERATIONAL.match(key.decode()):
+            continue
+        batch.append(key)
+        if len(batch) == _KEYS_AT_ONCE:
+            yield from _values(client, batch, in_parts=in_parts)
+            batch = []
+    yield from _values(client, batch, in_parts=in_parts)
+
+
+def _values(client: Any, keys: Sequence[bytes], *, in_parts: bool) -> Iterator[Row]:
+    kinds = client.pipeline(transaction=False)
+    for key in keys:
+        kinds.type(key)
+    typed = list(zip(keys, kinds.execute(), strict=True))
+    large = _large(client, typed) if in_parts else set()
+    reads = client.pipeline(transaction=False)
+    for key, kind in typed:
+        if key in large:
+            continue
+        match kind:
+            case b"hash":
+                reads.hgetall(key)
+            case b"zset":
+                reads.zrange(key, 0, -1, withscores=True)
+            case b"stream":
+                reads.xrange(key)
+            case _:  # a string, or it expired between the two reads
+                reads.get(key)
+    small = [key for key, _ in typed if key not in large]
+    for key, value in zip(small, reads.execute(), strict=True):
+        if value is not None:
+            canonical = sorted(value.items()) if isinstance(value, dict) else value
+            yield key.decode(), canonical
+    for key, kind in typed:
+        if key in large:
+            yield key.decode(), (_zset if kind == b"zset" else _stream)(client, key)
+
+
+def _large(client: Any, typed: Sequence[tuple[bytes, bytes]]) -> set[bytes]:
+    sizes = client.pipeline(transaction=False)
+    asked = [(key, kind) for key, kind in typed if kind in _SIZES]
+    for key, kind in asked:
+        getattr(sizes, _SIZES[kind])(key)
+    counted = zip(asked, sizes.execute(), strict=True)
+    return {key for (key, _), size in counted if size > _ENTRIES_AT_ONCE}
+
+
+def _zset(client: Any, key: bytes) -> Iterator[Any]:
+    start = 0
+    while some := client.zrange(key, start, start + _ENTRIES_AT_ONCE - 1, withscores=True):
+        yield from some
+        start += len(some)
+
+
+def _stream(client: Any, key: bytes) -> Iterator[Any]:
+    after = "-"
+    while some := client.xrange(key, min=after, count=_ENTRIES_AT_ONCE):
+        yield from some
+        after = "(" + some[-1][0].decode()
