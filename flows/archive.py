@@ -23,6 +23,13 @@ class RedisArchive:
 
     def fetch(self, names: Sequence[str]) -> Sequence[bytes | None]:
         """What keys hold, None where there is nothing; waits while Redis is away."""
+        return self._connected().values(names)
+
+    def members(self, names: Sequence[str]) -> Sequence[set[bytes]]:
+        """What SET keys hold; waits while Redis is away."""
+        return self._connected().sets(names)
+
+    def _connected(self) -> Store:
         if self._store is None:
             self._store = self._connect()
-        return self._store.values(names)
+        return self._store

@@ -66,6 +66,8 @@ _SUMS = {
     for name, text in (
         ("accepted", "Events counted"),
         ("duplicates", "Events that had been counted before"),
+        ("suppressed", "Events from before an erasure that came after it"),
+        ("erased", "Times a user or a device was erased"),
         ("late", "Accepted events that came after the allowed lateness"),
         ("saturated", "Events after which a sum of their shopper is at the largest amount"),
         ("repeats", "Events that two shoppers had counted who turned out to be one"),

@@ -11,6 +11,7 @@ import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
 from flows.keyed import keyed
+from flows.privacy import privacy_key
 from operators.changes import changes_among
 from operators.learning import Learning
 from operators.routing import joined
@@ -59,6 +60,9 @@ def build(
         settings.lifecycle,
         rule_segments(settings),
         settings.propensity,
+        privacy=settings.privacy,
+        recovery=settings.recovery,
+        privacy_key=privacy_key(),
     )
 
     def by_user(arrived: list[tuple[str, Visited]]) -> list[tuple[str, Regrouped]]:

@@ -47,7 +47,7 @@ class Digests(Enum):
 
 
 class Report(msgspec.Struct, kw_only=True):
-    """What a replay did. `events` = `accepted` + all `rejected` + `duplicates`.
+    """What a replay did. `events` = `accepted` + all `rejected` + `duplicates` + `suppressed`.
 
     `left_out`: fields that could not be read, by source and name, of events that count all the same;
     `shortened`: events with more items than count; `clamped`: events with a clock ahead of the
@@ -61,6 +61,8 @@ class Report(msgspec.Struct, kw_only=True):
     accepted: int
     rejected: dict[str, int]
     duplicates: int
+    suppressed: int
+    erased: int
     late: int
     by_type: dict[str, int]
     left_out: dict[str, int]

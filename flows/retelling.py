@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from flows import cuts
 from flows.beside import beside
+from flows.privacy import privacy_key
 from flows.tenure import holder_of, write
 from operators.retelling import retold
 from operators.visit import Rules
@@ -69,6 +70,8 @@ def make_whole(
                 settings.state,
                 settings.lifecycle,
                 propensity=settings.propensity,
+                privacy=settings.privacy,
+                privacy_key=privacy_key(),
             )
             for writes in retold(settings, rules, learned[0], shards, journals):
                 going_on()

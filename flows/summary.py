@@ -33,8 +33,9 @@ def write_report(path: Path, report: Report) -> None:
 
 
 def unaccounted(report: Report) -> int:
-    """Events that are neither accepted nor rejected nor duplicates: not 0 only by a mistake of ours."""
-    return report.events - report.accepted - sum(report.rejected.values()) - report.duplicates
+    """Events that count as nothing there is: not 0 only by a mistake of ours."""
+    dropped = sum(report.rejected.values()) + report.duplicates + report.suppressed
+    return report.events - report.accepted - dropped
 
 
 def figures(report: Report, dead_letters: Path) -> list[str]:
@@ -44,7 +45,7 @@ def figures(report: Report, dead_letters: Path) -> list[str]:
     """
     rejected = sum(report.rejected.values())
     by_type = ", ".join(f"{count:,} {name}" for name, count in report.rejected.items())
-    return [
+    lines = [
         f"events    {report.events:,} in {report.wall_s:,.1f} s, {report.events_per_s:,.0f}/s, "
         f"peak memory {report.peak_rss_mb:,.0f} MB",
         f"accepted  {report.accepted:,}, of them {report.late:,} late",
@@ -56,6 +57,12 @@ def figures(report: Report, dead_letters: Path) -> list[str]:
         f"lists     {report.lists_written:,} written; "
         f"{report.segment_changes:,} times a shopper entered or left a segment",
     ]
+    if report.erased:
+        lines.append(
+            f"erased    {report.erased:,} times a user or a device; {report.suppressed:,} events from "
+            "before that came later and count as nothing"
+        )
+    return lines
 
 
 def _left_out(report: Report) -> list[str]:

@@ -19,7 +19,7 @@ from operators.idle import Idle
 from state.times import DAY_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from state.events import Event
 
@@ -41,7 +41,7 @@ class Links:
     itself. `changed` are the ids of which a snapshot has to write either.
     """
 
-    __slots__ = ("changed", "idle", "known", "users")
+    __slots__ = ("_of_users", "changed", "idle", "known", "users")
 
     def __init__(
         self,
@@ -52,6 +52,7 @@ class Links:
         self.known = {} if known is None else known
         self.changed: set[str] = set()
         self.idle = Idle(DAY_MS)
+        self._of_users: dict[str, set[str]] = {}
         for name in {*self.users, *self.known}:
             self.idle.add(name, self.last_ms(name) or 0)
 
@@ -97,6 +98,24 @@ class Links:
         self.changed.add(anonymous_id)
         return self.users.pop(anonymous_id, None) is not None
 
+    def watch(self, users: Iterable[str]) -> None:
+        """Know from now on which devices these users have, and no others: one pass over all links."""
+        self._of_users = {user: set() for user in users}
+        if self._of_users:
+            for name, (user, _) in self.users.items():
+                if user in self._of_users:
+                    self._of_users[user].add(name)
+
+    def devices_of(self, user: str) -> list[str]:
+        """The devices that are linked to a watched user."""
+        found = self._of_users.get(user, ())
+        return sorted(name for name in found if self.users.get(name, ("",))[0] == user)
+
+    def forget(self, user_id: str) -> None:
+        """An id is no user's any longer."""
+        if self.known.pop(user_id, None) is not None:
+            self.changed.add(user_id)
+
     def put_away(self, name: str) -> tuple[tuple[str, int] | None, int | None]:
         """Take out what is known of an id."""
         self.changed.add(name)
@@ -118,6 +137,8 @@ class Links:
 
     def _link(self, anonymous_id: str, user_id: str, day: int) -> None:
         self.users[anonymous_id] = (user_id, day)
+        if user_id in self._of_users:
+            self._of_users[user_id].add(anonymous_id)
         self.idle.add(anonymous_id, day * DAY_MS)
         self.changed.add(anonymous_id)
 

@@ -46,8 +46,10 @@ class _Tails(dict[int, str]):
 
 
 class Learned:
-    """The parts. `now_ms` is the newest event time seen, `clock_ms` the newest that all of the source
-    has reached, by which time passes for segments; `batches` how many came of each partition.
+    """The parts. `is_unclean`: the journal names who was erased; it is written anew as soon as may be,
+    but not more often than the recovery folder is copied, or where the recording `is_over`. `now_ms` is
+    the newest event time seen, `clock_ms` the newest that all of the source has reached, by which time
+    passes for segments; `batches` how many came of each partition.
 
     `defined` are name and version of each cluster. Not stored: `told_definitions`, whether Redis is
     sure to have them, and `quality`, as of how many events.
@@ -85,6 +87,9 @@ class Learned:
         self.now_ms = 0
         self.clock_ms = 0
         self.batches: dict[str, int] = {}
+        self.is_unclean = False
+        self._cleaned_ms = 0
+        self.is_over = False
         self.tails = _Tails()
         """What a profile says of each cluster, packed but for the distance."""
         self.retiring = Retiring()
@@ -140,11 +145,12 @@ class Learned:
             figures_ms=self.figures_ms,
             clock_ms=self.clock_ms,
             told=self.recommender.of_items.told,
-            journal=self._stored.store(tables),
+            journal=self._stored.store(tables, anew=self._clean()),
             batches=self.batches,
             propensity=pack_arrays(self.propensity.small()),
             rules=self.rule_versions.versions,
             views=pack_arrays(self.views.small()),
+            is_unclean=self.is_unclean,
         )
         if state.journal is None:
             state = msgspec.structs.replace(
@@ -196,7 +202,16 @@ class Learned:
         self.figures_ms = state.figures_ms
         self.recommender.of_items.told = state.told
         self.batches = state.batches
+        self.is_unclean = state.is_unclean
         self.rule_versions = RuleVersions(self.rules, state.rules)
+
+    def _clean(self) -> bool:
+        """Whether the journal is to be written anew now because of whom it names."""
+        every_ms, now_ms = self.settings.recovery.checkpoint_s * 1000, self.moment_ms
+        if not self.is_unclean or (not self.is_over and now_ms - self._cleaned_ms < every_ms):
+            return False
+        self.is_unclean, self._cleaned_ms = False, now_ms
+        return True
 
     def _tables(self) -> Tables:
         """What is stored by rows."""

@@ -96,7 +96,7 @@ class Learning:
         recommender, audience, ledger = learned.recommender, learned.audience, learned.ledger
         visited = list(chain.from_iterable(batches))
         watermark_ms = max(one.watermark_ms for one in visited)
-        last = any(one.last for one in visited)
+        last = learned.is_over = any(one.last for one in visited)
         for one in visited:
             ledger.hear(one)
         if len(batches) > 1:

@@ -40,10 +40,10 @@ def come_and_go(learned: Learned, visited: list[Visited]) -> list[Change]:
 def leave(learned: Learned, visited: list[Visited], writes: list[Write]) -> list[Change]:
     """Shoppers that are no more: merged into a user, or erased."""
     changes: list[Change] = []
-    shoppers = learned.recommender.shoppers
+    shoppers, now_ms = learned.recommender.shoppers, learned.now_ms
     gone = [(a, user, Change("merge", a, user, at)) for v in visited for a, user, at in v.moved]
     gone += [(who, "", Change("erase", who, "", at)) for v in visited for who, at in v.erased]
-    erased: list[int] = []
+    erased: set[int] = set()
     for name, user, change in gone:
         learned.recommender.leave(name, user)
         row = shoppers.find(name)
@@ -56,8 +56,15 @@ def leave(learned: Learned, visited: list[Visited], writes: list[Write]) -> list
         if row != NOBODY and user:
             learned.views.move(row, shoppers.find(user))
         elif row != NOBODY:
-            erased.append(row)
-    learned.views.leave("shopper", np.array(erased, np.int32), learned.now_ms)
+            erased.add(row)
+    if erased:
+        # The row is another's from now on: not even the name is kept.
+        rows = np.array(sorted(erased), np.int32)
+        learned.standing.forget(rows)
+        learned.propensity.forget(rows)
+        learned.views.leave("shopper", rows, now_ms)
+        learned.recommender.forget_shoppers(rows)
+        learned.is_unclean = True
     return changes
 
 

@@ -19,11 +19,11 @@ from state import keys
 from state.messages import Move
 
 if TYPE_CHECKING:
+    from operators.erasures import Erasures
     from operators.identity import Links
     from operators.shelf import Shelf
     from operators.visit import Shoppers
     from state.events import Event
-    from state.shopper import Shopper
 
 AT_ONCE = -1
 """The position of a move that waits for no event of the batch."""
@@ -41,6 +41,7 @@ class Recognizing:
         shoppers: Shoppers,
         links: Links,
         shelf: Shelf,
+        erasures: Erasures,
         *,
         alias_ttl_s: int,
         undecided_from_ms: int = 0,
@@ -49,6 +50,7 @@ class Recognizing:
         self._shoppers = shoppers
         self._links = links
         self._shelf = shelf
+        self._erasures = erasures
         self._alias_ttl_s = alias_ttl_s
         self._now_ms = 0
         self._due = Timers()
@@ -66,7 +68,8 @@ class Recognizing:
 
     def named(self, position: int, user_id: str, at_ms: int, clock_ms: int) -> None:
         """An event of another device names an id as its user."""
-        self._is_user(user_id, position, at_ms, clock_ms)
+        if not self._erasures.cover(user_id, at_ms):
+            self._is_user(user_id, position, at_ms, clock_ms)
 
     def user_of(self, event: Event, position: int, clock_ms: int) -> str | None:
         """The user whose event this is, or None where its own id's shopper lives here."""
@@ -79,32 +82,62 @@ class Recognizing:
             return event.user_id
         return self._of_device(event, event.anonymous_id, position, clock_ms)
 
-    def erase(self, event: Event, position: int, clock_ms: int) -> str | None:
-        """Forget an id; the user to be erased where that is not done with.
+    def erase_device(self, name: str, at_ms: int, *, is_asked: bool) -> None:
+        """Forget a device. `is_asked`: the event is about it alone, and counts here.
 
-        A device alone never reaches a user: it forgets what is the device's own, and whose it is.
+        It never reaches a user: it forgets what is the device's own, and whose it is.
         """
-        anonymous_id, user_id = event.anonymous_id, event.user_id
-        if anonymous_id is not None and user_id is not None:
-            user_id = self.user_of(event, position, clock_ms)
-            self._unlink(anonymous_id)
-            self._shelf.forget(anonymous_id, erased=True)
-            return user_id
-        name = anonymous_id or user_id
-        assert name is not None
-        shopper = self._shoppers.rows.get(name)
-        if user_id is not None and shopper is None and name not in self._links.users:
-            return user_id
-        was_linked = self._unlink(name)
-        if user_id is None and self._may_be_user(name, shopper):
-            self._shoppers.totals.accepted += 1
-            self._shoppers.totals.erased += was_linked
-            return None
-        self._shoppers.erase(name, event.event_ts)
-        self._shelf.forget(name, erased=True)
-        return None
+        totals, is_new = self._shoppers.totals, not self._erasures.cover(name, at_ms)
+        is_erased = False
+        if is_new:
+            is_erased = self._unlink(name)
+            if not self._may_be_user(name):
+                self._erase(name, at_ms)
+                is_erased = True
+        if is_asked:
+            totals.accepted += is_new
+            totals.duplicates += not is_new
+            totals.erased += is_erased
 
-    def _may_be_user(self, name: str, shopper: Shopper | None) -> bool:
+    def erase_user(self, name: str, at_ms: int, *, is_own: bool) -> str | None:
+        """Forget the devices of a user; where the id is this shard's `own`, that it is a user's too.
+
+        The user to be erased where that is not done with.
+        """
+        shoppers, links, totals = self._shoppers, self._links, self._shoppers.totals
+        if self._erasures.cover(name, at_ms):
+            totals.duplicates += is_own
+            return None
+        for device in links.devices_of(name):
+            self.erase_device(device, at_ms, is_asked=False)
+        if not is_own:
+            self._erasures.add(name, at_ms)
+            return None
+        shopper = shoppers.rows.get(name)
+        is_linked = name in links.users and name not in links.known
+        is_device = is_linked if shopper is None else not shopper.known
+        self._unlink(name)
+        links.forget(name)
+        if is_device:
+            # A server that sends the id of a device as that of a user means the device.
+            self._erase(name, at_ms)
+            totals.accepted += 1
+            totals.erased += 1
+            return None
+        shoppers.forget(name)
+        self._shelf.forget(name, erased=True)
+        self._erasures.add(name, at_ms)
+        return name
+
+    def _erase(self, name: str, at_ms: int) -> None:
+        self._shoppers.erase(name, at_ms)
+        self._shelf.forget(name, erased=True)
+        writes = self._shoppers.out.writes
+        writes.append(("DEL", keys.alias_key(name)))
+        writes += self._erasures.add(name, at_ms)
+
+    def _may_be_user(self, name: str) -> bool:
+        shopper = self._shoppers.rows.get(name)
         if shopper is not None:
             return shopper.known
         return name in self._links.known or self._now_ms < self.undecided_from_ms

@@ -23,6 +23,7 @@ from state.interactions import NOBODY
 from state.resp import bulk, command
 from state.segments import cluster_id
 from state.snapshots import LEARNED, DevicesState
+from state.tombstones import Tombstones
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -50,12 +51,11 @@ def retold(
     shards = list(shards)
     reached_ms = max((Watermark(one.watermarks).reached_ms for one in shards), default=0)
     yield from rest(parts, reached_ms, PORTION)
+    erased: dict[bytes, int] = {}
     for state in shards:
-        kind, stored_links = (
-            ("devices", state.links) if isinstance(state, DevicesState) else ("users", {})
-        )
-        stored = StoredRows(kind, journals)
-        loaded = stored.load(state.journal, state.rows, stored_links, {})
+        kind = "devices" if isinstance(state, DevicesState) else "users"
+        loaded = StoredRows(kind, journals).load(state)
+        erased |= loaded.erased
         shoppers = iter(loaded.rows.items())
         while some := list(islice(shoppers, PORTION)):
             yield _shoppers(some, parts, rules, reached_ms)
@@ -65,6 +65,7 @@ def retold(
                 ("SET", keys.alias_key(anonymous_id), user, "EX", rules.alias_ttl_s)
                 for anonymous_id, (user, _) in found
             ]
+    yield Tombstones(rules.privacy_key, rules.tombstone_ms, erased).writes(reached_ms)
 
 
 def _shoppers(

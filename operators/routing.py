@@ -109,15 +109,9 @@ class SourceClock(msgspec.Struct):
             received_ms.append(record.received_ts)
             if record.type == "erase":
                 named.clear()
-            elif (
-                (user_id := record.user_id) is not None
-                and user_id not in named
-                and record.anonymous_id not in (None, user_id)
-            ):
-                # Once a batch: the shard of that id is to know that it is a user's.
-                named.add(user_id)
-                note = (position, user_id, record.event_ts, clock_ms)
-                groups[shard_of(user_id, shards)].named.append(note)
+            if record.user_id is not None and record.user_id not in named:
+                is_newest = record.event_ts - allowed_lateness_ms > clock_ms
+                _tell_others(record, groups, group, named, is_newest=is_newest)
             by_type[record.type] = by_type.get(record.type, 0) + 1
             # Nothing happens after it was received: a clock that is ahead makes nobody late.
             seen_ms = record.event_ts
@@ -219,6 +213,31 @@ def _copy(totals: SourceTotals) -> SourceTotals:
     )
 
 
+def _tell_others(
+    event: Event, groups: list[Group], own: Group, named: set[str], *, is_newest: bool
+) -> None:
+    """Tell of an event with a user who else is to know: all shards where the user is erased, else the
+    shard of the user's id that it is a user's, by an event of another device: once a batch, `named`.
+
+    What is not the newest of all before it may be from before an erasure, and tell nothing then.
+    """
+    user_id = event.user_id
+    assert user_id is not None
+    if event.type == "erase":
+        for group in groups:
+            group.erased.append(user_id)
+            if group is not own:
+                group.events.append(event)
+                group.position.append(own.position[-1])
+                group.clock.append(own.clock[-1])
+                group.offset += own.offset[-1:]
+    elif event.anonymous_id not in (None, user_id):
+        note = (own.position[-1], user_id, event.event_ts, own.clock[-1])
+        groups[shard_of(user_id, len(groups))].named.append(note)
+        if is_newest:
+            named.add(user_id)
+
+
 def joined(batches: Iterable[SourceBatch]) -> Iterator[Group]:
     """The groups of batches that came at once; live ones of several partitions as those of one batch.
 
@@ -259,4 +278,5 @@ def _as_one(batches: list[list[Group]]) -> list[Group]:
                 into.offset += group.offset
             if group.named:
                 into.named += [(before + named[0], *named[1:]) for named in group.named]
+            into.erased += group.erased
     return first

@@ -17,6 +17,7 @@ from state.snapshots import ROWS, DevicesState, RowsState, SnapshotCodec, UsersS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from operators.erasures import Erasures
     from operators.identity import Links
     from operators.visit import Shoppers
     from state.journal import Handle, Journal, Journals
@@ -38,39 +39,49 @@ class StoredRows:
         self._journals = journals
         self._journal: Journal | None = None
 
-    def load(
-        self,
-        handle: Handle | None,
-        rows: dict[str, Shopper],
-        links: dict[str, tuple[str, int]],
-        known: dict[str, int],
-    ) -> RowsState:
-        """Shoppers, links and known users of a snapshot; SnapshotError where the journal is damaged."""
+    def load(self, state: DevicesState | UsersState) -> RowsState:
+        """Shoppers, links, known users and tombstones; SnapshotError where the journal is damaged."""
+        handle = state.journal
         if handle is None:
-            return RowsState(rows=rows, links=links, known=known)
+            held = RowsState(rows=state.rows, erased=state.erased)
+            if isinstance(state, DevicesState):
+                held.links, held.known = state.links, state.known
+            return held
         assert self._journals is not None
         self._journal, records = self._journals.open(handle)
         return rows_of(records)
 
-    def store(self, shoppers: Shoppers, links: Links | None = None) -> Handle | None:
+    def store(
+        self,
+        shoppers: Shoppers,
+        erasures: Erasures,
+        links: Links | None = None,
+        *,
+        anew: bool = False,
+    ) -> Handle | None:
         """Write what changed, or everything where the changes outweigh it; None without journals.
 
-        Whoever asks forgets then what had changed.
+        `anew`: everything, since the journal names who was erased. Whoever asks forgets then what had
+        changed.
         """
+        erased = erasures.tombstones.take_changed()
         if self._journal is None:
             if self._journals is None or self.shard is None:
                 return None
             self._journal = self._journals.new(f"{self._kind}-{self.shard}")
-            self._journal.rewrite(_everything(shoppers, links))
-        elif self._journal.is_due:
-            self._journal.rewrite(_everything(shoppers, links))
-        elif shoppers.changed or (links and links.changed):
-            self._journal.append(encoded(ROWS, _changes(shoppers, links), shoppers))
+            self._journal.rewrite(_everything(shoppers, erasures, links))
+        elif anew or self._journal.is_due:
+            self._journal.rewrite(_everything(shoppers, erasures, links))
+        elif shoppers.changed or (links is not None and links.changed) or erased:
+            changes = _changes(shoppers, links)
+            changes.erased = erased
+            self._journal.append(encoded(ROWS, changes, shoppers))
         return self._journal.handle
 
 
 def rows_of(records: Iterable[bytes]) -> RowsState:
-    """The shoppers, links and known users that a journal's records come to."""
+    """The shoppers, links, known users and tombstones that a journal's records come to."""
+    erased: dict[bytes, int] = {}
     rows: dict[str, Shopper] = {}
     links: dict[str, tuple[str, int]] = {}
     known: dict[str, int] = {}
@@ -79,13 +90,15 @@ def rows_of(records: Iterable[bytes]) -> RowsState:
         rows.update(change.rows)
         links.update(change.links)
         known.update(change.known)
+        erased.update(change.erased)
         for name in change.gone:
             rows.pop(name, None)
         for name in change.unlinked:
             links.pop(name, None)
         for name in change.unknown:
             known.pop(name, None)
-    return RowsState(rows=rows, links=links, known=known)
+    live = {mark: at_ms for mark, at_ms in erased.items() if at_ms}
+    return RowsState(rows=rows, links=links, known=known, erased=live)
 
 
 def _changes(shoppers: Shoppers, links: Links | None) -> RowsState:
@@ -127,7 +140,9 @@ def encoded(codec: SnapshotCodec[S], state: S, shoppers: Shoppers) -> bytes:
         return codec.encode(msgspec.structs.replace(state, rows=storable(shoppers, state.rows)))
 
 
-def _everything(shoppers: Shoppers, links: Links | None) -> Iterator[bytes]:
+def _everything(shoppers: Shoppers, erasures: Erasures, links: Links | None) -> Iterator[bytes]:
+    if len(erasures.tombstones):
+        yield ROWS.encode(RowsState(erased=dict(erasures.tombstones.items())))
     rows = iter(shoppers.rows.items())
     while some := dict(islice(rows, _ROWS_A_RECORD)):
         yield encoded(ROWS, RowsState(rows=some), shoppers)

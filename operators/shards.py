@@ -14,10 +14,11 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from operators import visit
+from operators.erasures import Erasures
 from operators.identity import Links
 from operators.isolation import NOT_KNOWN
 from operators.profile import price_currency
-from operators.recognizing import AT_ONCE, Recognizing
+from operators.recognizing import Recognizing
 from operators.rows import StoredRows, encoded
 from operators.shelf import Shelf
 from state import keys
@@ -120,10 +121,11 @@ class DeviceShard:
     ) -> None:
         state = DevicesState() if snapshot is None else DEVICES.decode(snapshot)
         self._stored = StoredRows("devices", journals)
-        loaded = self._stored.load(state.journal, state.rows, state.links, state.known)
+        loaded = self._stored.load(state)
         rows = loaded.rows
         self.shoppers = visit.Shoppers(rules, rows, state.totals, state.rules, step="visit_devices")
         self.links = Links(loaded.links, loaded.known)
+        self.erasures = Erasures(rules, loaded.erased, is_unclean=state.is_unclean)
         self.shelf = Shelf(
             keys.device_row_key,
             rules,
@@ -143,10 +145,14 @@ class DeviceShard:
             self.shoppers,
             self.links,
             self.shelf,
+            self.erasures,
             alias_ttl_s=rules.alias_ttl_s,
             undecided_from_ms=undecided_from_ms,
         )
+        self._shards = rules.shards
+        self._was_watching = False
         self._folded = 0
+        self._is_over = False
 
     @property
     def rows_held(self) -> int:
@@ -159,11 +165,15 @@ class DeviceShard:
         state = DevicesState({}, {}, watermark.partitions, shoppers.totals, None, watermark.batches)
         state.lineage, state.gone = self.shelf.lineage, self.shelf.gone
         state.rules = shoppers.stored_rules()
-        state.journal = self._stored.store(shoppers, self.links)
+        erasures = self.erasures
+        anew = erasures.take_due(watermark.reached_ms, last=self._is_over)
+        state.journal = self._stored.store(shoppers, erasures, self.links, anew=anew)
+        state.is_unclean = erasures.is_unclean
         state.undecided_from_ms = self.recognizing.undecided_from_ms
         if state.journal is None:
             state.rows = shoppers.rows
             state.links, state.known = self.links.users, self.links.known
+            state.erased = dict(erasures.tombstones.items())
         self.end_epoch()
         return encoded(DEVICES, state, shoppers)
 
@@ -180,7 +190,7 @@ class DeviceShard:
         shoppers, totals = self.shoppers, self.shoppers.totals
         self._stored.shard = group.shard
         now_ms, closed = self.watermark.advance(group.batch), totals.sessions_closed
-        self.shelf.bring_back(_ids(group))
+        self._bring_back(group, now_ms)
         shoppers.begin(group.batch, group.shard, now_ms, last=group.batch.last)
         self.recognizing.begin(now_ms)
         named = group.named[::-1]
@@ -210,7 +220,25 @@ class DeviceShard:
         if group.shard == ORDERING_SHARD:
             finished.turn = self._folded
         self._folded += 1
+        self._is_over = group.batch.last
         return [finished]
+
+    def _bring_back(self, group: Group, now_ms: int) -> None:
+        """Have all in memory that a group is about, and know the devices of whom it erases."""
+        self.erasures.expire(now_ms)
+        names: Iterable[str] = _ids(group)
+        if group.erased:
+            users = sorted(set(group.erased))
+            self.shelf.bring_back_devices(users, self._is_own)
+            self.links.watch(users)
+            names = filter(self._is_own, [*names, *users])
+        elif self._was_watching:
+            self.links.watch(())
+        self._was_watching = bool(group.erased)
+        self.shelf.bring_back(names)
+
+    def _is_own(self, name: str) -> bool:
+        return shard_of(name, self._shards) == self._stored.shard
 
     def _visit(self, event: Event, position: int, clock_ms: int, offset: int) -> None:
         """Fold one event, or hand it on."""
@@ -221,7 +249,10 @@ class DeviceShard:
             shoppers.totals.accepted += 1
             return
         if event.type == "erase":
-            user = self.recognizing.erase(event, position, clock_ms)
+            user = self._erase(event)
+        elif event.event_ts <= self.erasures.newest_ms and self.erasures.cover_event(event):
+            shoppers.totals.suppressed += 1
+            return
         else:
             user = self.recognizing.user_of(event, position, clock_ms)
             if user is None:
@@ -231,6 +262,16 @@ class DeviceShard:
                 shoppers.fold(name, event, position, clock_ms, known=is_user)
         if user is not None:
             out.forwards.append((position, user, event, clock_ms, offset))
+
+    def _erase(self, event: Event) -> str | None:
+        """Forget whom the event names, as far as this shard keeps anything of them; the user that the
+        shard of users is to forget."""
+        device, user, at_ms = event.anonymous_id, event.user_id, event.event_ts
+        if device is not None and device != user and self._is_own(device):
+            self.recognizing.erase_device(device, at_ms, is_asked=user is None)
+        if user is None:
+            return None
+        return self.recognizing.erase_user(user, at_ms, is_own=self._is_own(user))
 
 
 class UserShard:
@@ -245,8 +286,11 @@ class UserShard:
     ) -> None:
         state = UsersState() if snapshot is None else USERS.decode(snapshot)
         self._stored = StoredRows("users", journals)
-        rows = self._stored.load(state.journal, state.rows, {}, {}).rows
+        held = self._stored.load(state)
+        rows = held.rows
         self.shoppers = visit.Shoppers(rules, rows, state.totals, state.rules, step="visit_users")
+        self.erasures = Erasures(rules, held.erased, is_unclean=state.is_unclean)
+        self._is_over = False
         self.shelf = Shelf(
             keys.row_key,
             rules,
@@ -274,9 +318,12 @@ class UserShard:
         state = UsersState({}, watermark.partitions, shoppers.totals, None, watermark.batches)
         state.lineage, state.gone = self.shelf.lineage, self.shelf.gone
         state.rules = shoppers.stored_rules()
-        state.journal = self._stored.store(shoppers)
+        erasures = self.erasures
+        anew = erasures.take_due(watermark.reached_ms, last=self._is_over)
+        state.journal = self._stored.store(shoppers, erasures, anew=anew)
+        state.is_unclean = erasures.is_unclean
         if state.journal is None:
-            state.rows = shoppers.rows
+            state.rows, state.erased = shoppers.rows, dict(erasures.tombstones.items())
         self.end_epoch()
         return encoded(USERS, state, shoppers)
 
@@ -311,38 +358,60 @@ class UserShard:
         self._stored.shard = group.shard
         shoppers = self.shoppers
         now_ms, closed = self.watermark.advance(group.batch), shoppers.totals.sessions_closed
+        self.erasures.expire(now_ms)
         shoppers.begin(group.batch, group.shard, now_ms, last=group.batch.last)
-        moves = _by_position(parts)
+        # Also those of events that are not handed on: of a device that is erased, or of none.
+        waiting = sorted(chain.from_iterable(part.moves for part in parts), key=_when)[::-1]
         forwards = [forward for part in parts for forward in part.forwards]
         forwards.sort(key=itemgetter(0))
-        at_once = moves.get(AT_ONCE, ())
-        self.shelf.bring_back([*map(itemgetter(1), forwards), *(one.shopper for one in at_once)])
-        for move in at_once:
-            shoppers.join(move)
+        moving = [move.shopper for move in waiting]
+        self.shelf.bring_back([*map(itemgetter(1), forwards), *moving])
         for position, shopper, event, clock_ms, offset in forwards:
             if clock_ms < now_ms:
                 clock_ms = now_ms
-            if position in moves:
-                for move in moves[position]:
-                    shoppers.join(move)
+            while waiting and waiting[-1].position <= position:
+                self._join(waiting.pop())
             try:
-                if event.type == "erase":
-                    shoppers.erase(shopper, event.event_ts)
-                    self.shelf.forget(shopper, erased=True)
-                else:
-                    shoppers.fold(shopper, event, position, clock_ms, known=True)
+                self._visit(shopper, event, position, clock_ms)
             except Exception as error:
                 shoppers.faults.reject(event, error, group.batch, position, offset)
                 shoppers.undo(shopper, event, position)
+        while waiting:
+            self._join(waiting.pop())
         finished = shoppers.finish()
         self.shelf.put_away(finished)
         told = [visited for part in parts for visited in part.passed]
         # Of a small batch most shards of users have nothing to tell.
-        is_told = forwards or at_once or finished.writes or finished.transitions or finished.faults
+        is_told = forwards or moving or finished.writes or finished.transitions or finished.faults
         if is_told or shoppers.totals.sessions_closed != closed:
             finished.totals[f"users:{group.shard}"] = copy(shoppers.totals)
             told.append(finished)
+        self._is_over = group.batch.last
         return Part(group.batch, group.shard, group.shards, told)
+
+    def _join(self, move: Move) -> None:
+        """Take a shopper over, but for a user who is erased: then it is erased with the user."""
+        if self.erasures.cover(move.shopper, move.at_ms):
+            self.shoppers.drop(move)
+        else:
+            self.shoppers.join(move)
+
+    def _visit(self, name: str, event: Event, position: int, clock_ms: int) -> None:
+        """Fold one event of a user, or forget the user."""
+        shoppers, totals, at_ms = self.shoppers, self.shoppers.totals, event.event_ts
+        is_erased = at_ms <= self.erasures.newest_ms and self.erasures.cover(name, at_ms)
+        if event.type == "erase":
+            totals.accepted += not is_erased
+            totals.erased += not is_erased
+            totals.duplicates += is_erased
+            if not is_erased:
+                shoppers.erase(name, at_ms)
+                self.shelf.forget(name, erased=True)
+                shoppers.out.writes += self.erasures.add(name, at_ms)
+        elif is_erased:
+            totals.suppressed += 1
+        else:
+            shoppers.fold(name, event, position, clock_ms, known=True)
 
 
 def _ids(group: Group) -> Iterator[str]:
@@ -354,17 +423,10 @@ def _ids(group: Group) -> Iterator[str]:
         yield user_id
 
 
-def _by_position(parts: list[Regrouped]) -> dict[int, list[Move]]:
+def _when(move: Move) -> tuple[int, bool, str]:
     """Moves by the event that led to them, those of one event in an order of their own: the user's own
     shopper first."""
-    found: dict[int, list[Move]] = {}
-    for move in sorted(chain.from_iterable(part.moves for part in parts), key=_whose):
-        found.setdefault(move.position, []).append(move)
-    return found
-
-
-def _whose(move: Move) -> tuple[bool, str]:
-    return move.anonymous_id != move.shopper, move.anonymous_id
+    return move.position, move.anonymous_id != move.shopper, move.anonymous_id
 
 
 def _not_before(now_ms: int, group: Group) -> list[int]:

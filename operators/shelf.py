@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from state import resp
+from state import keys, resp
 from state.snapshots import ROWS, RowsState
 from state.times import HOUR_MS, MINUTE_MS
 
@@ -35,6 +35,9 @@ class Archive(Protocol):
 
     def fetch(self, names: Sequence[str]) -> Sequence[bytes | None]:
         """What keys hold, None where there is nothing; waits while Redis is away."""
+
+    def members(self, names: Sequence[str]) -> Sequence[Iterable[bytes]]:
+        """What SET keys hold; waits too."""
 
 
 class Shelf:
@@ -106,6 +109,20 @@ class Shelf:
             for row in fetched:
                 if row is not None and row.startswith(self.lineage):
                     self._restore(ROWS.decode(row[LINEAGE_BYTES:]))
+
+    def bring_back_devices(self, users: Sequence[str], is_own: Callable[[str], bool]) -> None:
+        """Take the links of these users' devices into memory again, those that are this shard's."""
+        if self._archive is None or not self._shoppers.totals.evicted:
+            return
+        found = self._archive.members([keys.devices_key(user) for user in users])
+        names = {name.decode() for of_user in found for name in of_user}
+        names |= {
+            name
+            for written in self._written
+            for name, state in written.items()
+            if state is not None and any(user in users for user, _ in state.links.values())
+        }
+        self.bring_back(name for name in names if is_own(name))
 
     def forget(self, name: str, *, erased: bool) -> None:
         """What may be in Redis of a name must not come back, and is deleted as soon as may be."""
@@ -179,6 +196,9 @@ class Shelf:
             state.known[name] = known
             ttl_s = max(ttl_s, self._rules.known_idle_ms // 1000)
         self._write(name, state, ttl_s, out)
+        if link is not None:
+            of_user = keys.devices_key(link[0])
+            out.writes += [("SADD", of_user, name), ("EXPIRE", of_user, ttl_s)]
 
     def _write(self, name: str, state: RowsState, ttl_s: int, out: Visited) -> None:
         self._shoppers.totals.evicted += 1
@@ -198,6 +218,9 @@ class Shelf:
             del self._deletable[name], self.gone[name]
             self._written[0][name] = None
             out.writes.append(("DEL", self._key_of(name)))
+            if self._links is None:
+                # All shards of devices have committed by now what they made of it.
+                out.writes.append(("DEL", keys.devices_key(name)))
 
     def _restore(self, state: RowsState | None) -> None:
         if state is None:

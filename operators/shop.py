@@ -155,6 +155,7 @@ class Shop:
             "accepted": sums["accepted"],
             "late": sums["late"],
             "duplicates": sums["duplicates"],
+            "suppressed": sums["suppressed"],
             "clamped_clocks": ledger.clamped_clocks,
             "saturated": sums["saturated"],
             "held": sums["held"],

@@ -105,11 +105,14 @@ class StoredTables:
             into.take(TABLE.decode(record))
         into.finish()
 
-    def store(self, tables: Tables) -> Handle | None:
-        """Write what changed, or everything where the changes outweigh it; None without journals."""
+    def store(self, tables: Tables, *, anew: bool = False) -> Handle | None:
+        """Write what changed, or everything where the changes outweigh it; None without journals.
+
+        `anew`: everything, since the journal names who was erased.
+        """
         if self._journals is None:
             return None
-        if self._journal is None or self._journal.is_due:
+        if self._journal is None or anew or self._journal.is_due:
             self._journal = self._journal or self._journals.new(JOURNAL)
             self._journal.rewrite(_everything(tables))
             tables.settle()

@@ -1,7 +1,8 @@
 """The ledger: what went in and what came out, over all partitions and shards, since the first start.
 
 Every part of the flow counts in its own stored state and tells its sums with each batch; the ledger
-adds up what it last heard from each. In the end events read = accepted + rejected + duplicates.
+adds up what it last heard from each. In the end events read = accepted + rejected + duplicates +
+suppressed.
 """
 
 from __future__ import annotations
@@ -151,7 +152,8 @@ class Ledger:
 
 def _progress(totals: Totals) -> tuple[int, int]:
     """What of a shard's sums only grows, and with each batch that did anything."""
-    return totals.accepted + totals.duplicates + totals.failed, totals.sessions_closed
+    counted = totals.accepted + totals.duplicates + totals.failed + totals.suppressed
+    return counted, totals.sessions_closed
 
 
 def _growth(before: dict[str, int], now: dict[str, int]) -> dict[str, int]:

@@ -21,7 +21,7 @@ from operators.segments.engine import engine_of
 from operators.tastes import DecayedCounts
 from operators.timers import Timers
 from state import keys, resp
-from state.config import Propensity
+from state.config import Privacy, Propensity, Recovery
 from state.messages import BatchId, Heard, Totals, Visited
 from state.money import LARGEST, MICROS, is_full, micros
 from state.shopper import Shopper
@@ -71,6 +71,10 @@ class Rules:
     segments: RuleSet | None
     decided_of_256: int
     decision_ticks: int
+    shards: int
+    tombstone_ms: int
+    clean_every_ms: int
+    privacy_key: bytes
 
     @classmethod
     def of(
@@ -81,10 +85,14 @@ class Rules:
         lifecycle: Lifecycle,
         segments: RuleSet | None = None,
         propensity: Propensity | None = None,
+        privacy: Privacy | None = None,
+        recovery: Recovery | None = None,
+        privacy_key: bytes = b"",
     ) -> Rules:
         """The rules that a configuration sets, and `segments` that are decided by rule.
 
         `propensity` says at which events and times models are to say what will come; None: at none.
+        `privacy_key` is the secret under which erased ids are hashed.
         """
         asked = propensity or Propensity(sampled_share=0.0, horizon_days=0)
         return cls(
@@ -106,6 +114,10 @@ class Rules:
             segments=segments,
             decided_of_256=round(asked.sampled_share * 256),
             decision_ticks=ticks_between(asked),
+            shards=sessions.shards,
+            tombstone_ms=(privacy or Privacy()).tombstone_days * DAY_MS,
+            clean_every_ms=(recovery or Recovery()).checkpoint_s * 1000,
+            privacy_key=privacy_key,
         )
 
 
@@ -149,6 +161,8 @@ class Shoppers:
         self._active: dict[str, int] = {}
         self._told: dict[str, Told] = {}
         self._back: list[str] = []
+        # Of whom nothing is told that stands before these places of clicks, signals, orders and `heard`.
+        self._untold: dict[str, tuple[int, int, int, int]] = {}
         self.out = Visited(BatchId("", 0), 0, 0, last=False)
 
     def begin(self, batch: BatchId, shard: int, watermark_ms: int, *, last: bool) -> None:
@@ -403,6 +417,8 @@ class Shoppers:
         name, user, out = move.anonymous_id, move.shopper, self.out
         if self._active.pop(name, None) is None:
             return
+        if self._untold:
+            self._leave_untold()  # by places, which change now
         move.clicks = [(one[0], user, *one[2:]) for one in out.clicks if one[1] == name]
         move.signals = [(one[0], user, *one[2:]) for one in out.signals if one[1] == name]
         move.orders = [(user, *one[1:]) for one in out.orders if one[0] == name]
@@ -411,25 +427,60 @@ class Shoppers:
         out.orders = [one for one in out.orders if one[0] != name]
 
     def erase(self, name: str, at_ms: int) -> None:
-        """Forget a shopper, here and in Redis; sessions that go on end with it."""
+        """Forget a shopper, here and in Redis; sessions that go on end with it, and teach nothing.
+
+        The event that asks for it is not counted here.
+        """
+        self.forget(name)
+        self.out.erased.append((name, at_ms))
+        self.out.writes.append(("DEL", keys.profile_key(name), keys.session_key(name)))
+
+    def forget(self, name: str) -> None:
+        """The same where another shard tells of it."""
         shopper = self.rows.pop(name, None)
         if shopper is not None:
             self.changed.add(name)
-            self._part_with(name, shopper)
             self.totals.shoppers -= 1
             self.totals.sessions_closed += len(shopper.open)
+            self._part_with(name, shopper)
+            self._withdraw(shopper)
+        self._active.pop(name, None)
+        self._tell_nothing_of(name)
+
+    def drop(self, move: Move) -> None:
+        """Take no one over: the user that a shopper turned out to be is erased, and it with it."""
+        other = move.state
+        self.totals.sessions_opened += other.sessions
+        self.totals.sessions_closed += len(other.open)
+        self._withdraw(other)
+        if move.anonymous_id != move.shopper:
+            self.out.erased.append((move.anonymous_id, move.at_ms))
+
+    def _tell_nothing_of(self, name: str) -> None:
+        """What the batch tells of a shopper by now is not told."""
         out = self.out
-        if self._active.pop(name, None) is not None:
-            out.clicks = [click for click in out.clicks if click[1] != name]
-            out.signals = [one for one in out.signals if one[1] != name]
-            out.orders = [order for order in out.orders if order[0] != name]
-        out.heard = [one for one in out.heard if name not in (one.shopper, one.heir)]
-        merged = {one[0] for one in out.moved if one[1] == name}
-        out.former = [one for one in out.former if one[0] not in merged]
-        self.totals.accepted += 1
-        self.totals.erased += 1
-        out.erased.append((name, at_ms))
-        out.writes.append(("DEL", keys.profile_key(name), keys.session_key(name)))
+        self._untold[name] = len(out.clicks), len(out.signals), len(out.orders), len(out.heard)
+        if out.former:
+            merged = {one[0] for one in out.moved if one[1] == name}
+            out.former = [one for one in out.former if one[0] not in merged]
+
+    def _withdraw(self, shopper: Shopper) -> None:
+        """What models decided in sessions that go on is no lesson."""
+        for session in shopper.open:
+            self.out.withdrawn += session.marks()
+
+    def _leave_untold(self) -> None:
+        """Take out what the batch told of shoppers before they were erased."""
+        out, of, whole = self.out, self._untold.get, (0, 0, 0, 0)
+        out.clicks = [one for n, one in enumerate(out.clicks) if n >= of(one[1], whole)[0]]
+        out.signals = [one for n, one in enumerate(out.signals) if n >= of(one[1], whole)[1]]
+        out.orders = [one for n, one in enumerate(out.orders) if n >= of(one[0], whole)[2]]
+        out.heard = [
+            one
+            for n, one in enumerate(out.heard)
+            if n >= max(of(one.shopper, whole)[3], of(one.heir, whole)[3])
+        ]
+        self._untold.clear()
 
     def _part_with(self, name: str, shopper: Shopper) -> list[Transition]:
         """Nothing more is told of a shopper: whoever hears that it is no more takes it out of all. Gives
@@ -479,6 +530,8 @@ class Shoppers:
         out, rows = self.out, self.rows
         if self._back:
             self._ask_who_is_back()
+        if self._untold:
+            self._leave_untold()
         for name, before_ms in self._active.items():
             try:
                 self._show(name, rows[name], before_ms)

@@ -299,10 +299,12 @@ class UnaskedThere(_Section, frozen=True):
 
 
 class Privacy(_Section, frozen=True):
-    """What consent means. Whatever keeps shoppers asks for a file that states `unknown`."""
+    """What consent and erasure mean. Whatever keeps shoppers asks for a file that states `unknown`."""
 
     unknown: Unasked = Unasked()
     by_country: dict[str, UnaskedThere] = {}
+    tombstone_days: Positive = 90
+    notice_days: Positive = 7
 
 
 class Redis(_Section, frozen=True):

@@ -32,13 +32,15 @@ ps:1:meta                          HASH    contract, writer version, watermark  
 ps:1:worker:{n}                    STRING  heartbeat                                 15 s
 ps:1:shopper:{id}:row              STRING  a user's state that was put away          90 d
 ps:1:device:{id}:row               STRING  an anonymous shopper's, or a link         30 d, 180 d
+ps:1:shopper:{id}:devices          SET     a user's devices whose links are put away  180 d
+ps:1:erased:{hash}                 STRING  until when an id was erased (ms)        tombstone_days
 ps:1:lease:{name}                  STRING  which run writes, as JSON                 its ttl
 ps:1:lease:{name}:token            STRING  the newest run's token                    none
 ps:1:lease:{name}:process:{n}      STRING  a process of a run across hosts, as JSON  its lease's ttl
 ps:1:told                          STRING  whose state is whole here, and a count    none
 
-One hash tag a key, so that a cluster can hold them. A storefront reads them all but `row`, which is
-the flow's own and changes without notice; only flows write.
+One hash tag a key, so that a cluster can hold them. A storefront reads them all but `row` and `devices`,
+which are the flow's own and change without notice; only flows write.
 A breaking change writes `ps:2:` beside these.
 """
 
@@ -105,6 +107,16 @@ def row_key(shopper: str) -> str:
 def device_row_key(anonymous_id: str) -> str:
     """The STRING with an anonymous shopper who was put away, or the link of one; not for storefronts."""
     return f"ps:1:device:{{{part(anonymous_id)}}}:row"
+
+
+def devices_key(shopper: str) -> str:
+    """The SET of a user's devices whose links were put away; not for storefronts."""
+    return shopper_key(shopper) + "devices"
+
+
+def erased_key(mark: str) -> str:
+    """The STRING that says until when an id was erased (ms), by the hash of the id in hex."""
+    return f"ps:1:erased:{{{part(mark)}}}"
 
 
 def alias_key(anonymous_id: str) -> str:

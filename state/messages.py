@@ -95,7 +95,8 @@ class Group(Message):
     (ms): an event older than that is late. The first group of a batch speaks for all of it: `totals`
     by partition, and `received_ms`, 8 bytes a place in the batch, when the event was received, 0 for
     what is none. `offset` is that of each event's record, empty where they have none. `named` are users
-    of this shard's ids whom events of other devices name.
+    of this shard's ids whom events of other devices name. The erasure of a user is in every group, since
+    any shard may keep a link to it: `erased` are those users.
     """
 
     batch: BatchId
@@ -107,6 +108,7 @@ class Group(Message):
     received_ms: bytes = b""
     offset: list[int] = []
     named: list[Named] = []
+    erased: list[str] = []
 
 
 class SourceBatch(msgspec.Struct):
@@ -143,7 +145,8 @@ class Totals(msgspec.Struct):
     other sum. `saturated` are events after which a sum of their shopper stands at the largest amount
     there is (`state.money`). `repeats` are events and orders that two shoppers had both counted when
     they turned out to be one: they count once since. `failed` are those that a step could not process:
-    they are rejected.
+    they are rejected. `suppressed` are events from before an erasure that came after it: they count as
+    nothing.
     """
 
     accepted: int = 0
@@ -160,6 +163,7 @@ class Totals(msgspec.Struct):
     saturated: int = 0
     repeats: int = 0
     failed: int = 0
+    suppressed: int = 0
 
 
 Click = tuple[int, str, str, str, int, int, str, str]
@@ -219,6 +223,7 @@ class Visited(Message):
     `Session.outcomes` tells; `repeats` are orders as in `orders` that had been told twice. `failed`
     are events that raised, `faults` how often what did. `heard` is for the models of the weeks to come,
     in order. `former` are transitions, as in `transitions`, of shoppers who have `moved` since.
+    `withdrawn` are the marks of decisions that are to teach nothing.
     """
 
     batch: BatchId
@@ -249,6 +254,7 @@ class Visited(Message):
     faults: dict[str, int] = {}
     heard: list[Heard] = []
     former: list[Transition] = []
+    withdrawn: list[bytes] = []
 
 
 class Regrouped(Message):

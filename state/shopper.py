@@ -57,6 +57,13 @@ class Session(msgspec.Struct, gc=False, array_like=True):
             for at in range(0, len(self.decided), DECISION_BYTES)
         )
 
+    def marks(self) -> list[bytes]:
+        """The marks of the events that decisions were taken at."""
+        return [
+            self.decided[at : at + DECISION_BYTES - 1]
+            for at in range(0, len(self.decided), DECISION_BYTES)
+        ]
+
     def absorb(self, other: Session) -> None:
         """Become the one session that both are part of; the other is the later one."""
         if other.decided:

@@ -133,7 +133,8 @@ class DevicesState(msgspec.Struct):
     Rows and links are in the `journal`, where there is one. `batches` is how many have come from each
     source partition: all parts of one cut agree on it. `lineage` and `gone` are those of
     `operators.shelf`, `known` is that of `operators.identity`, `undecided_from_ms` of
-    `operators.recognizing`: an older release knew neither.
+    `operators.recognizing`: an older release knew neither. `erased` are tombstones by hash (ms), in the
+    journal where there is one. `is_unclean`: the journal names who was erased.
     """
 
     rows: dict[str, Shopper] = {}
@@ -147,6 +148,8 @@ class DevicesState(msgspec.Struct):
     rules: RulesState = msgspec.field(default_factory=RulesState)
     known: dict[str, int] = {}
     undecided_from_ms: int | None = None
+    erased: dict[bytes, int] = {}
+    is_unclean: bool = False
 
 
 class UsersState(msgspec.Struct):
@@ -160,11 +163,13 @@ class UsersState(msgspec.Struct):
     lineage: bytes = b""
     gone: dict[str, bool] = {}
     rules: RulesState = msgspec.field(default_factory=RulesState)
+    erased: dict[bytes, int] = {}
+    is_unclean: bool = False
 
 
 class RowsState(msgspec.Struct):
     """One record of a shard's journal: rows, links and known users that are new or changed, and those
-    that went."""
+    that went; tombstones by hash (ms), 0 for one that was dropped."""
 
     rows: dict[str, Shopper] = {}
     gone: list[str] = []
@@ -172,6 +177,7 @@ class RowsState(msgspec.Struct):
     unlinked: list[str] = []
     known: dict[str, int] = {}
     unknown: list[str] = []
+    erased: dict[bytes, int] = {}
 
 
 class LedgerState(msgspec.Struct):
@@ -220,6 +226,7 @@ class LearnedState(msgspec.Struct):
     clock_ms: int = 0
     rules: dict[str, RuleVersion] = {}
     views: dict[str, Array] = {}
+    is_unclean: bool = False
 
 
 class TableState(msgspec.Struct):

@@ -49,11 +49,15 @@ class Redis:
     def __init__(self, lineage: bytes = b"lineage.") -> None:
         self.lineage = lineage
         self.rows: dict[str, bytes] = {}
+        self.sets: dict[str, set[bytes]] = {}
         self.read: list[str] = []
 
     def fetch(self, names: Sequence[str]) -> list[bytes | None]:
         self.read += names
         return [self.rows.get(name) for name in names]
+
+    def members(self, names: Sequence[str]) -> list[set[bytes]]:
+        return [self.sets.get(name, set()) for name in names]
 
     def take(self, packed: bytes | tuple[Any, ...]) -> None:
         arguments: Any = packed
@@ -62,7 +66,11 @@ class Redis:
             reader.feed(packed)
             arguments = reader.gets()
             arguments = [arguments[0].decode(), arguments[1].decode(), *arguments[2:]]
+        if arguments[0] == "SADD":
+            self.sets.setdefault(arguments[1], set()).add(arguments[2].encode())
         for key in arguments[1:]:
+            if arguments[0] == "DEL":
+                self.sets.pop(key, None)
             if not isinstance(key, str) or not key.endswith("}:row"):
                 break
             if arguments[0] == "DEL":

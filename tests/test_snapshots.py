@@ -93,11 +93,12 @@ RULED_V4 = msgspec.structs.replace(RULED_V5, away_ms=0, returned_ms=0)
 SHOPPER_V3 = msgspec.structs.replace(
     SHOPPER, orders=OLD_ORDERS, seen_at=b"", apart=None, apart_orders=0, away_ms=0, returned_ms=0
 )
-TOTALS = Totals(9, 1, 2, 1, 2, 1, 0, 1, 0, 5, 3, 7, 4, 8)
-TOTALS_V5 = msgspec.structs.replace(TOTALS, saturated=0, repeats=0, failed=0)
+TOTALS = Totals(9, 1, 2, 1, 2, 1, 0, 1, 0, 5, 3, 7, 4, 8, 6)
+TOTALS_V5 = msgspec.structs.replace(TOTALS, saturated=0, repeats=0, failed=0, suppressed=0)
 TOTALS_V2 = msgspec.structs.replace(TOTALS_V5, evicted=0, returned=0)
 READ = SourceTotals(12, {"not_json": 2}, {"item_view": 3})
 HANDLE = Handle("devices-17", 3, 5000, 4000, 123_456)
+TOMBSTONES = {bytes(range(32)): 1_600_000_000_000}
 WATERMARKS = {"shop": (1_600_000_600_000, False), "other": (5, True)}
 SAMPLES: dict[str, Any] = {
     "source": SourceState(12, 3, 1_600_000_600_000, True, READ, "a-topic"),
@@ -113,6 +114,8 @@ SAMPLES: dict[str, Any] = {
         RULES_KEPT,
         {"u": 18_518},
         1_600_000_600_001,
+        TOMBSTONES,
+        True,
     ),
     "users": UsersState(
         {"u": RULED},
@@ -123,9 +126,17 @@ SAMPLES: dict[str, Any] = {
         b"lineage.",
         {"eve": True},
         RULES_KEPT,
+        TOMBSTONES,
+        True,
     ),
     "rows": RowsState(
-        {"ann": RULED}, ["bob"], {"ann": ("u", 18_518)}, ["eve"], {"u": 18_518}, ["zoe"]
+        {"ann": RULED},
+        ["bob"],
+        {"ann": ("u", 18_518)},
+        ["eve"],
+        {"u": 18_518},
+        ["zoe"],
+        TOMBSTONES,
     ),
     "learned": LearnedState(
         vocabularies={"items": ["mug", "cup"]},
@@ -146,6 +157,7 @@ SAMPLES: dict[str, Any] = {
         clock_ms=1_600_000_700_000,
         rules={"vip": RuleVersion(5, 2, 1_600_000_600_000, "VIP", "The best.", "aov", "live")},
         views=pack_arrays({"next": np.array([3])}),
+        is_unclean=True,
     ),
     "table": TableState(
         "recommender",
@@ -158,10 +170,20 @@ SAMPLES: dict[str, Any] = {
 }
 
 
-DEVICES_V5 = msgspec.structs.replace(SAMPLES["devices"], known={}, undecided_from_ms=None)
-ROWS_V3 = msgspec.structs.replace(SAMPLES["rows"], known={}, unknown=[])
+DEVICES_V5 = msgspec.structs.replace(
+    SAMPLES["devices"], known={}, undecided_from_ms=None, erased={}, is_unclean=False
+)
+ROWS_V3 = msgspec.structs.replace(SAMPLES["rows"], known={}, unknown=[], erased={})
 LEDGER_V6 = LedgerState({"shop": READ}, {"users:0": TOTALS_V5}, 4, 2)
 LEDGER_V2 = LedgerState({"shop": READ}, {"users:0": TOTALS_V2}, 4, 2)
+USERS_V5 = msgspec.structs.replace(
+    SAMPLES["users"], rows={"u": RULED_V5}, totals=TOTALS_V5, erased={}, is_unclean=False
+)
+LEARNED_V6 = msgspec.structs.replace(SAMPLES["learned"], ledger=LEDGER_V6, is_unclean=False)
+LEARNED_V5 = msgspec.structs.replace(LEARNED_V6, views={})
+LEARNED_V4 = msgspec.structs.replace(LEARNED_V5, clock_ms=0, rules={})
+LEARNED_V3 = msgspec.structs.replace(LEARNED_V4, propensity={})
+LEARNED_V2 = msgspec.structs.replace(LEARNED_V3, ledger=LEDGER_V2)
 FORMER: dict[str, Any] = {
     "source-v1": msgspec.structs.replace(SAMPLES["source"], topic_id=""),
     "devices-v1": DevicesState({"ann": SHOPPER_V3}, {"ann": ("u", 18_518)}, WATERMARKS, TOTALS_V2),
@@ -175,37 +197,20 @@ FORMER: dict[str, Any] = {
     "devices-v5": msgspec.structs.replace(DEVICES_V5, rows={"ann": RULED_V5}, totals=TOTALS_V5),
     "users-v1": UsersState({"u": SHOPPER_V3}, WATERMARKS, TOTALS_V2),
     "users-v2": UsersState({"u": SHOPPER_V3}, WATERMARKS, TOTALS_V2, HANDLE, {"shop": 3}),
-    "users-v3": msgspec.structs.replace(
-        SAMPLES["users"], rows={"u": SHOPPER_V3}, rules=RulesState(), totals=TOTALS_V5
-    ),
-    "users-v4": msgspec.structs.replace(SAMPLES["users"], rows={"u": RULED_V4}, totals=TOTALS_V5),
-    "users-v5": msgspec.structs.replace(SAMPLES["users"], rows={"u": RULED_V5}, totals=TOTALS_V5),
+    "users-v3": msgspec.structs.replace(USERS_V5, rows={"u": SHOPPER_V3}, rules=RulesState()),
+    "users-v4": msgspec.structs.replace(USERS_V5, rows={"u": RULED_V4}),
+    "users-v5": USERS_V5,
     "rows-v1": msgspec.structs.replace(ROWS_V3, rows={"ann": SHOPPER_V3}),
     "rows-v2": msgspec.structs.replace(ROWS_V3, rows={"ann": RULED_V4}),
     "rows-v3": msgspec.structs.replace(ROWS_V3, rows={"ann": RULED_V5}),
     "learned-v1": msgspec.structs.replace(
-        SAMPLES["learned"],
-        figures_ms=0,
-        told=(0, 0),
-        journal=None,
-        batches={},
-        clock_ms=0,
-        ledger=LEDGER_V2,
-        propensity={},
-        rules={},
-        views={},
+        LEARNED_V2, figures_ms=0, told=(0, 0), journal=None, batches={}
     ),
-    "learned-v2": msgspec.structs.replace(
-        SAMPLES["learned"], ledger=LEDGER_V2, propensity={}, clock_ms=0, rules={}, views={}
-    ),
-    "learned-v3": msgspec.structs.replace(
-        SAMPLES["learned"], ledger=LEDGER_V6, propensity={}, clock_ms=0, rules={}, views={}
-    ),
-    "learned-v4": msgspec.structs.replace(
-        SAMPLES["learned"], ledger=LEDGER_V6, clock_ms=0, rules={}, views={}
-    ),
-    "learned-v5": msgspec.structs.replace(SAMPLES["learned"], ledger=LEDGER_V6, views={}),
-    "learned-v6": msgspec.structs.replace(SAMPLES["learned"], ledger=LEDGER_V6),
+    "learned-v2": LEARNED_V2,
+    "learned-v3": LEARNED_V3,
+    "learned-v4": LEARNED_V4,
+    "learned-v5": LEARNED_V5,
+    "learned-v6": LEARNED_V6,
 }
 """What bytes of a former version hold, where the sample of today has more."""
 

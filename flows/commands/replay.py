@@ -115,8 +115,8 @@ def run(args: argparse.Namespace) -> int:
         raise source.failure
     if missing := unaccounted(figures):
         print(
-            f"penstock: {missing:,} events are neither accepted nor rejected nor duplicates: "
-            "a bug of Penstock's",
+            f"penstock: {missing:,} events are neither accepted nor rejected nor duplicates nor "
+            "suppressed: a bug of Penstock's",
             file=sys.stderr,
         )
         return 1

@@ -63,6 +63,12 @@ class SessionChances(Kept):
             decided["key"], decided["at_ms"] = told["key"], told["at_ms"]
             decided["point"] = session_matrix(told["row"])
             self._decided = np.concatenate([self._decided, decided])
+        withdrawn = np.frombuffer(
+            b"".join(chain.from_iterable(v.withdrawn for v in visited)), "<u8"
+        )
+        if len(withdrawn):
+            self._decided = self._decided[~np.isin(self._decided["key"], withdrawn)]
+            self._waiting.take(withdrawn)
         outcomes = _stacked((one.outcomes for one in visited), _OUTCOME)
         if len(outcomes):
             known = np.isin(outcomes["key"], self._decided["key"]) | self._waiting.has(

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 Row = tuple[str, Any]
 """A key, and its value in a canonical form."""
 
-_OPERATIONAL = re.compile(r"ps:1:(lease|worker|told)\b|.*}:row$", re.DOTALL)
+_OPERATIONAL = re.compile(r"ps:1:(lease|worker|told)\b|.*}:(row|devices)$", re.DOTALL)
 _KEYS_AT_ONCE = 500
 _ENTRIES_AT_ONCE = 10_000
 """What holds more is read in parts, where that is asked for."""

@@ -117,12 +117,19 @@ class Store:
 
     def values(self, names: Sequence[str]) -> list[bytes | None]:
         """What STRING keys hold, None where there is none; waits where Redis is away, as writes do."""
+        return self._read("GET", names)
+
+    def sets(self, names: Sequence[str]) -> list[set[bytes]]:
+        """What SET keys hold; waits too."""
+        return [set(found) for found in self._read("SMEMBERS", names)]
+
+    def _read(self, command: str, names: Sequence[str]) -> list[Any]:
         began_s, attempt = time.monotonic(), 0
         while True:
             try:
                 reads = self.client.pipeline(transaction=False)
                 for name in names:
-                    reads.get(name)
+                    reads.execute_command(command, name)
                 return list(reads.execute())
             except words.TROUBLES as error:
                 waited_s = time.monotonic() - began_s

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from state.store import Store
 
 SHOWN = 5
-COUNTED = ("events", "accepted", "duplicates", "rejected", "shoppers")
+COUNTED = ("events", "accepted", "duplicates", "suppressed", "rejected", "shoppers")
 
 
 class Outcome(NamedTuple):
@@ -99,9 +99,12 @@ def _contradictions(rows: dict[str, Any]) -> Iterable[str]:
     meta = dict(rows["ps:1:meta"])
     counts = {name: orjson.loads(meta[name.encode()]) for name in COUNTED}
     if counts["events"] != sum(
-        (counts["accepted"], counts["duplicates"], *counts["rejected"].values())
+        (
+            *(counts[name] for name in ("accepted", "duplicates", "suppressed")),
+            *counts["rejected"].values(),
+        )
     ):
-        yield f"read is not accepted + rejected + duplicates: {counts}"
+        yield f"read is not accepted + rejected + duplicates + suppressed: {counts}"
     if len(profiles) != counts["shoppers"]:
         yield f"{len(profiles)} profiles, {counts['shoppers']} shoppers counted"
 

@@ -1,0 +1,135 @@
+"""Who was erased, and up to when: keyed hashes instead of ids, so that nothing here names anybody.
+
+A hash is the HMAC-SHA-256 of an id under the key of the environment. Sorted columns and no dict: every
+shard of devices keeps all erased users, 40 bytes each. Stored by hash; the columns may change freely.
+"""
+
+from __future__ import annotations
+
+import hmac
+from array import array
+from bisect import bisect_left
+from typing import TYPE_CHECKING
+
+from state import keys
+from state.times import DAY_MS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from state.messages import Write
+
+_HEAD_BYTES = 8
+_TAIL_BYTES = 24
+
+
+def hashed(key: bytes, name: str) -> bytes:
+    """The hash that stands for an id.
+
+    >>> hashed(b"key", "ann").hex()[:16]
+    '9d77c3180ff81edf'
+    """
+    return hmac.digest(key, name.encode(), "sha256")
+
+
+class Tombstones:
+    """Of each erased id the newest event time (ms) that its erasure covers; older ones than `keep_ms`
+    are dropped once a day of event time.
+
+    `newest_ms` is the newest of all, so that whoever comes later need not be looked for. `changed` are
+    the hashes that a snapshot has to write.
+    """
+
+    def __init__(self, key: bytes, keep_ms: int, stored: Mapping[bytes, int] | None = None) -> None:
+        self.newest_ms = 0
+        self.changed: set[bytes] = set()
+        self._key = key
+        self._keep_ms = keep_ms
+        self._swept_ms = 0
+        self._fill(sorted((stored or {}).items()))
+
+    def __len__(self) -> int:
+        """How many are remembered."""
+        return len(self._heads)
+
+    def add(self, name: str, at_ms: int) -> None:
+        """An id was erased at an event time."""
+        mark = hashed(self._key, name)
+        place, is_there = self._place(mark)
+        if is_there:
+            self._at_ms[place] = max(self._at_ms[place], at_ms)
+        else:
+            self._heads.insert(place, int.from_bytes(mark[:_HEAD_BYTES], "big"))
+            at = place * _TAIL_BYTES
+            self._tails[at:at] = mark[_HEAD_BYTES:]
+            self._at_ms.insert(place, at_ms)
+        self.newest_ms = max(self.newest_ms, at_ms)
+        self.changed.add(mark)
+
+    def cover(self, name: str, at_ms: int) -> bool:
+        """Whether what an id did at a time was erased."""
+        if at_ms > self.newest_ms:
+            return False
+        place, is_there = self._place(hashed(self._key, name))
+        return is_there and at_ms <= self._at_ms[place]
+
+    def expire(self, now_ms: int) -> None:
+        """Drop those that have stood long enough."""
+        if now_ms - self._swept_ms < DAY_MS or not self._heads:
+            return
+        self._swept_ms = now_ms
+        live = {mark: at_ms for mark, at_ms in self.items() if at_ms > now_ms - self._keep_ms}
+        if len(live) < len(self):
+            self.changed.update(mark for mark, _ in self.items() if mark not in live)
+            self._fill(sorted(live.items()))
+
+    def items(self) -> Iterator[tuple[bytes, int]]:
+        """Hashes and times, by hash."""
+        tails = self._tails
+        for n, (head, at_ms) in enumerate(zip(self._heads, self._at_ms, strict=True)):
+            tail = tails[n * _TAIL_BYTES : (n + 1) * _TAIL_BYTES]
+            yield head.to_bytes(_HEAD_BYTES, "big") + tail, at_ms
+
+    def take_changed(self) -> dict[bytes, int]:
+        """What changed since asked last, 0 for what was dropped."""
+        changed, self.changed = self.changed, set()
+        found: dict[bytes, int] = {}
+        for mark in sorted(changed):
+            place, is_there = self._place(mark)
+            found[mark] = self._at_ms[place] if is_there else 0
+        return found
+
+    def write(self, name: str, at_ms: int) -> list[Write]:
+        """What Redis is told of an erased id; nothing where there is no key to keep the hash secret."""
+        return [] if not self._key else [self._told(hashed(self._key, name), at_ms, at_ms)]
+
+    def writes(self, now_ms: int) -> list[Write]:
+        """What Redis is told of all, with the time they have left."""
+        if not self._key:
+            return []
+        return [
+            self._told(mark, at_ms, now_ms)
+            for mark, at_ms in self.items()
+            if at_ms + self._keep_ms > now_ms
+        ]
+
+    def _told(self, mark: bytes, at_ms: int, now_ms: int) -> Write:
+        left_s = (self._keep_ms - max(0, now_ms - at_ms)) // 1000
+        return ("SET", keys.erased_key(mark.hex()), at_ms, "EX", max(1, left_s))
+
+    def _place(self, mark: bytes) -> tuple[int, bool]:
+        """Where a hash stands or belongs, and whether it is there."""
+        head, tail = int.from_bytes(mark[:_HEAD_BYTES], "big"), mark[_HEAD_BYTES:]
+        place = bisect_left(self._heads, head)
+        while place < len(self._heads) and self._heads[place] == head:
+            found = self._tails[place * _TAIL_BYTES : (place + 1) * _TAIL_BYTES]
+            if found >= tail:
+                return place, found == tail
+            place += 1
+        return place, False
+
+    def _fill(self, items: list[tuple[bytes, int]]) -> None:
+        self._heads = array("Q", [int.from_bytes(mark[:_HEAD_BYTES], "big") for mark, _ in items])
+        self._tails = bytearray(b"".join(mark[_HEAD_BYTES:] for mark, _ in items))
+        self._at_ms = array("q", [at_ms for _, at_ms in items])
+        self.newest_ms = max(self._at_ms, default=0)
