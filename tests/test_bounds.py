@@ -61,7 +61,15 @@ def test_few_in_memory_come_to_the_same_facts(
     bounded = content(redis_url)
     assert figures(bounded)["evicted"] > 50
     assert figures(bounded)["returned"] > 5
-    assert dict(facts(bounded.items())) == dict(facts(whole.items()))
+    assert without_stage(bounded) == without_stage(whole)
+
+
+def without_stage(rows: dict[str, Any]) -> dict[str, Any]:
+    """The facts but for the stage: who is put away is in no segment, and so in no stage."""
+    return {
+        key: [pair for pair in value if pair[0] != b"stage"] if key.endswith("profile") else value
+        for key, value in facts(rows.items())
+    }
 
 
 def test_a_shopper_put_away_is_not_read_by_another_beginning(

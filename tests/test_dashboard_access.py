@@ -22,7 +22,7 @@ from serving.dashboard.server import Server
 from state import keys
 from state.errors import UserError
 from state.store import Store
-from tests.pages import Answer, served, settings, stream
+from tests.pages import Answer, in_loop, served, settings, stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -127,7 +127,7 @@ def test_wrong_tokens_of_one_address_cost_others_nothing() -> None:
             tries.failed("2001:db8::1")
         return [await tries.turn("192.0.2.1"), await tries.turn("2001:db8:1::1")]
 
-    assert asyncio.run(asyncio.wait_for(turns(), 0.1)) == [True, True]
+    assert in_loop(asyncio.wait_for(turns(), 0.1)) == [True, True]
     assert tries._wait_s(attempts.network("2001:db8::ffff")) > attempts.AT_ONCE
     for n in range(attempts.ADDRESSES_MAX + 10):
         tries.failed(f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}")
@@ -278,7 +278,7 @@ def test_a_request_that_does_not_arrive_is_given_up() -> None:
         await serving
         return never + after, answered
 
-    never, answered = asyncio.run(asyncio.wait_for(ask(), 30))
+    never, answered = in_loop(asyncio.wait_for(ask(), 30))
     assert never == b""
     assert answered.startswith(b"HTTP/1.1 200")
 

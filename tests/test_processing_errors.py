@@ -200,7 +200,7 @@ LEARNED = [
     (Content, "describe"),
     (Captions, "of"),
     (Clusters, "assign"),
-    (Propensity, "learn"),
+    (Propensity, "reach"),
     (Propensity, "advance"),
     (Standing, "see"),
     (Shop, "hear"),

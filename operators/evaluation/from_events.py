@@ -38,8 +38,7 @@ def from_events(
             set_aside(record)
             continue
         # Before the type is looked at: an `identify` speaks of no item, but says who is who.
-        known = links.resolve(record)
-        shopper = known.user_id if known else record.anonymous_id or ""
+        shopper = _shopper_of(record, links)
         if shown is not None:
             shown.hear(record, shopper)
         kind = KINDS.get(record.type)
@@ -50,3 +49,12 @@ def from_events(
             told = Item(item.item_id, item.category, item.brand, item.name, item.price)
             about = None if told == Item(item.item_id) else told
             yield RawClick(shopper, item.item_id, record.event_ts, kind, weight, about)
+
+
+def _shopper_of(event: Event, links: Links) -> str:
+    if event.anonymous_id is None:
+        if event.user_id is not None:
+            links.know(event.user_id, event.event_ts)
+        return event.user_id or ""
+    known = links.resolve(event)
+    return known.user_id if known else event.anonymous_id
