@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from operators.currencies import Exchange
-from operators.routing import LOOK_AHEAD, SourceClock
+from operators.jumps import LOOK_AHEAD
+from operators.routing import SourceClock
 from state.errors import UserError
 from state.messages import SourceBatch
 from state.snapshots import SOURCE, SourceState

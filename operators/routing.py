@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
+from operators import jumps
 from operators.currencies import Exchange
 from operators.identity import device
+from operators.jumps import LOOK_AHEAD
 from operators.rules import CLOCK_SKEW_MS
 from operators.shards import shard_of
 from state.deadletters import DeadLetter
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
 
 _RECEIVED_BYTES = 8
 ANY_MS = 1 << 62
-LOOK_AHEAD = 100
-"""Events after one that is far ahead which say whether time has come so far."""
 
 
 class SourceClock(msgspec.Struct):
@@ -92,11 +92,14 @@ class SourceClock(msgspec.Struct):
                 kind = record.failure_type
                 totals.rejected[kind] = totals.rejected.get(kind, 0) + 1
                 continue
-            if record.left_out:
+            moves = True
+            if record.event_ts > reach_ms and record.received_ts > reach_ms:
+                near = records[position : position + LOOK_AHEAD + 1]
+                reached_ms = clock_ms and clock_ms + allowed_lateness_ms
+                record, moves = self._judge(near, following, reached_ms, jump_ms, live=live)
+            if record.left_out or record.props is not NO_PROPS:
                 record = _counted(record, totals)
             group = groups[shard_of(device(record), shards)]
-            if record.props is not NO_PROPS:
-                record = replace(record, props=NO_PROPS)
             currency = record.currency
             if currency is not None and currency != shop:
                 record = exchange.settle(record, totals.unconverted)
@@ -119,12 +122,7 @@ class SourceClock(msgspec.Struct):
                 # Nothing is farther ahead: it was set back, or is just as far.
                 totals.clamped += seen_ms - record.received_ts >= CLOCK_SKEW_MS
                 seen_ms = record.received_ts
-            if seen_ms - allowed_lateness_ms > clock_ms and (
-                seen_ms <= reach_ms
-                or self._moves(
-                    records[position : position + LOOK_AHEAD + 1], following, jump_ms, live=live
-                )
-            ):
+            if moves and seen_ms - allowed_lateness_ms > clock_ms:
                 clock_ms = seen_ms - allowed_lateness_ms
                 reach_ms = seen_ms + jump_ms
         totals.read += position + 1
@@ -139,68 +137,56 @@ class SourceClock(msgspec.Struct):
         """Whether an event waits for others to say that time has come so far."""
         return self._pending is not None
 
-    def _moves(
+    def _judge(
         self,
         records: list[Event | DeadLetter],
         following: Sequence[Event | DeadLetter],
+        reached_ms: int,
         jump_ms: int,
         *,
         live: bool,
-    ) -> bool:
-        """Whether the first event, far ahead of all before, moves time on; live, the last one waits."""
+    ) -> tuple[Event, bool]:
+        """The first event, far ahead of all before, and whether it moves time on; live, the last waits.
+
+        One that is alone among events in order has a wrong clock: its time is set back, as that of one
+        ahead of its collector is, so that neither profiles nor lists take it for the present.
+        """
         event, *after = records
         assert isinstance(event, Event)
-        agreed = _agreed(event, islice(chain(after, following), LOOK_AHEAD), jump_ms)
+        others = [one for one in islice(chain(after, following), LOOK_AHEAD) if type(one) is Event]
+        agreed = jumps.agreed(event, others, jump_ms)
         if agreed is None and live:
             self._pending = event
-            return False
-        self.totals.held += agreed is False
-        return agreed is not False
+        elif agreed is False:
+            self.totals.held += 1
+            if not live:
+                event = jumps.set_back(event, others, reached_ms, jump_ms)
+        return event, agreed is not False and self._pending is not event
 
     def _settle_pending(
         self, records: list[Event | DeadLetter], allowed_lateness_ms: int, jump_ms: int
     ) -> None:
         """What came after the event that waited says whether it moves time on; so does silence."""
         assert self._pending is not None
-        event, agreed = self._pending, _agreed(self._pending, records[:LOOK_AHEAD], jump_ms)
+        event = self._pending
+        agreed = jumps.agreed(event, records[:LOOK_AHEAD], jump_ms)
         if agreed is None and records:
             return
         self._pending = None
         if agreed is False:
             self.totals.held += 1
             return
-        seen_ms = min(event.event_ts, event.received_ts)
-        self.watermark_ms = max(self.watermark_ms, seen_ms - allowed_lateness_ms)
-
-
-def _agreed(event: Event, after: Iterable[Event | DeadLetter], jump_ms: int) -> bool | None:
-    """Whether most of the events after one, and most of their shoppers, are about as late as it is.
-
-    A wrong clock is alone, however many events it sends in a row; after a pause of the whole shop all
-    agree. None where nothing comes after.
-    """
-    least_ms = min(event.event_ts, event.received_ts) - jump_ms
-    sides: tuple[set[str], set[str]] = set(), {device(event)}
-    events = [0, 1]
-    for other in after:
-        if isinstance(other, DeadLetter):
-            continue
-        side = min(other.event_ts, other.received_ts) >= least_ms
-        sides[side].add(device(other))
-        events[side] += 1
-    if events == [0, 1]:
-        return None
-    return events[1] > events[0] and len(sides[1]) > len(sides[0])
+        self.watermark_ms = max(self.watermark_ms, jumps.seen_ms(event) - allowed_lateness_ms)
 
 
 def _counted(event: Event, totals: SourceTotals) -> Event:
-    """The event without the names of what could not be read of it, which are counted."""
+    """The event without `props`, and without the names of what could not be read, which are counted."""
     for name in event.left_out:
         if name == SHORTENED:
             totals.shortened += 1
         else:
             totals.left_out[name] = totals.left_out.get(name, 0) + 1
-    return replace(event, left_out=())
+    return replace(event, left_out=(), props=NO_PROPS)
 
 
 def _copy(totals: SourceTotals) -> SourceTotals:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from threading import Event as Flag
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -117,6 +118,27 @@ def test_odd_rows_make_nobody_late_and_are_told(odd: str, batch_events: int) -> 
     assert found.held == len(rows)
     assert {name: found.clocks[name] for name in without.clocks} == without.clocks
     assert found.watermark_ms == without.watermark_ms
+
+
+def test_an_odd_row_has_the_time_of_the_others_and_is_the_present_of_nobody() -> None:
+    usual = visits(60)
+    for at in (0, 20):
+        records = [*usual[:at], view("odd", "fast", 41 * DAY_MS), *usual[at:]]
+        batch = SourceClock().batch(
+            records, partition="0", shards=1, allowed_lateness_ms=LATENESS_MS, jump_ms=HOUR_MS
+        )
+        found = {event.event_id: event.event_ts for event in batch.groups[0].events}
+        assert found["odd"] == usual[max(0, at - 1)].event_ts
+        del found["odd"]
+        assert found == {event.event_id: event.event_ts for event in usual}
+
+
+def test_a_log_that_goes_by_no_order_keeps_its_times() -> None:
+    shuffled = random.Random(7).sample(visits(400, step_ms=30 * MINUTE_MS), 400)
+    batch = SourceClock().batch(
+        shuffled, partition="0", shards=1, allowed_lateness_ms=LATENESS_MS, jump_ms=HOUR_MS
+    )
+    assert [event.event_ts for event in batch.groups[0].events] == [e.event_ts for e in shuffled]
 
 
 def test_a_device_a_day_ahead_all_along_is_held_each_time() -> None:
