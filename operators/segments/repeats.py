@@ -34,6 +34,8 @@ def drop(
         kind = kinds.get(key)
         if kind is None or key not in kept:
             continue
+        if event_type == "refund" and _is_net(kind):  # put right with its order: `give_back`
+            continue
         if event_type in kind.events.types or ANY in kind.events.types:
             found = windows.without(kind.form, window, kept[key], at_ms, worth)
             shopper.rules.windows[key] = found
@@ -45,6 +47,11 @@ def give_back(
     """Note that so much more was given back at a time than the refund that came then told."""
     packed = at_ms.to_bytes(windows.TIME_BYTES, "big")
     for key, kind in kinds.items():
-        if kind.what == "net value" and event_test(kind.events) is None:
+        if _is_net(kind):
             window = state.windows.get(key, b"")
             state.windows[key] = windows.add_amount(window, packed, -amount, kind.within_ms, now_ms)
+
+
+def _is_net(kind: Kind) -> bool:
+    """Whether a window adds up orders less refunds, whatever they are of."""
+    return kind.what == "net value" and event_test(kind.events) is None
