@@ -227,6 +227,53 @@ def test_a_byte_order_mark_and_windows_line_ends_are_no_fault() -> None:
     assert [shape(event)[3] for event in events(read("retailrocket", *rows))] == [[("3", None, 1)]]
 
 
+ROWS = {
+    "rees46": "2019-10-01 00:00:01 UTC,view,1,2,,,1,51,s",
+    "retailrocket": "1433221332117,1,view,3,",
+    "yoochoose": "3\t214716935\t1396437466.94",
+    "online-retail": "1,2,NAME,1,2010-12-01 08:26:00,1.5,7,EIRE",
+}
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("format_name", sorted(HEADERS))
+def test_a_header_is_known_with_a_byte_order_mark_and_in_quotes(
+    format_name: str, mark: bytes
+) -> None:
+    header, row = HEADERS[format_name], ROWS[format_name]
+    delimiter = "\t" if "\t" in header else ","
+    quoted = delimiter.join(f'"{name}"' for name in header.split(delimiter))
+    values = delimiter.join(f'"{value}"' for value in row.split(delimiter))
+    plain = events(read(format_name, header, row))
+    assert len(plain) == 1
+    for names in (header, quoted, quoted.upper()):
+        found = read(format_name, mark + names.encode() + b"\r\n", values.encode() + b"\r\n")
+        assert [shape(event) for event in events(found)] == [shape(event) for event in plain]
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_the_second_online_retail_and_the_published_yoochoose_are_known_so_too(mark: bytes) -> None:
+    names = ONLINE_RETAIL.replace("InvoiceNo", "Invoice").replace("UnitPrice", "Price")
+    second = ",".join(f'"{name}"' for name in names.replace("CustomerID", "Customer ID").split(","))
+    assert len(events(read("online-retail", mark + second.encode(), ROWS["online-retail"]))) == 1
+    row = "3,2014-04-02T11:17:46.940Z,214716935,0"
+    for first in (row, f'"{row.replace(",", chr(34) + "," + chr(34))}"'):
+        found = events(read("yoochoose", mark + first.encode(), row))
+        assert [event.anonymous_id for event in found] == ["3", "3"]
+    titled = read("yoochoose", mark + b"SessionId,Timestamp,ItemId,Category", row)
+    assert [event.anonymous_id for event in events(titled)] == ["3"]
+
+
+def test_a_table_tells_weights_and_thousands_too() -> None:
+    at = "2010-12-01 08:26:00"
+    rows = (f'1,2,BRIE,0.35,{at},"1,018.00",7,EIRE', f'2,2,BRIE,1,{at},"1,018",7,EIRE')
+    records = read("online-retail", ONLINE_RETAIL, *rows)
+    assert [shape(event)[3:] for event in events(records)] == [
+        ([("2", 1018.0, 0.35)], "1", 356.3),
+    ]
+    assert faults(records) == [(3, "bad_money", "UnitPrice", "not a number: '1,018'")]
+
+
 def test_equal_rows_are_different_events_and_a_replay_gives_the_same_ids() -> None:
     log = (RETAILROCKET, *["1433221332117,1,view,3,"] * 3, "1433221332117,1,view,4,")
     first, again = events(read("retailrocket", *log)), events(read("retailrocket", *log))

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from operators.readers.numbers import read_number
 from operators.readers.orders import join_orders
 from operators.readers.table import BadRowError, Row, amount, names_of, read_table, time_ms
 from state.events import Event, Item
@@ -74,8 +75,8 @@ def _event(row: Row) -> Event:
     is_refund = invoice.upper().startswith("C")
     if not customer:
         raise BadRowError("no_identity", "CustomerID", "empty")
-    pieces = -int(quantity) if is_refund else int(quantity)
-    if pieces < 1:
+    pieces = -_quantity(quantity) if is_refund else _quantity(quantity)
+    if pieces <= 0:
         kind = "a cancellation" if is_refund else "a sale"
         raise BadRowError("schema_violation", "Quantity", f"{quantity} in {kind}")
     return Event(
@@ -95,6 +96,17 @@ def _event(row: Row) -> Event:
         currency="GBP",
         country=country or None,
     )
+
+
+def _quantity(text: str) -> float:
+    """Pieces, or of goods by weight how much."""
+    try:
+        return int(text)
+    except ValueError:
+        found = read_number(text)
+        if found is None:
+            raise
+        return int(found) if found.is_integer() else found
 
 
 def _invoice_ms(text: str) -> int:
