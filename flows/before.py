@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from operators.changes import CONTENT_BITS, Change, Lost, stream_id
 from state import keys
+from state.shopper import PURPOSES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,4 +64,5 @@ def _change(fields: dict[bytes, bytes]) -> Change:
         int(said["event_ts"]),
         said.get("known") == "1",
         said.get("item", ""),
+        sum(PURPOSES[name] for name in said.get("refused", "").split(",") if name in PURPOSES),
     )

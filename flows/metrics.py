@@ -61,6 +61,12 @@ UNCONVERTED = Counter(
     ["currency"],
     registry=REGISTRY,
 )
+WITHHELD = Counter(
+    "penstock_withheld",
+    "Events set aside since their shopper refuses the purpose",
+    ["purpose"],
+    registry=REGISTRY,
+)
 _SUMS = {
     name: Counter(f"penstock_{name}", text, registry=REGISTRY)
     for name, text in (
@@ -172,15 +178,17 @@ def learned(output: Output) -> None:
     """Count what went through with a batch."""
     global _watermark_ms
     counted = output.counted
-    for kind, events in counted.by_type.items():
-        EVENTS.labels(kind).inc(events)
-    for reason, records in counted.rejected.items():
-        REJECTED.labels(reason).inc(records)
+    for metric, counts in (
+        (EVENTS, counted.by_type),
+        (REJECTED, counted.rejected),
+        (UNCONVERTED, counted.unconverted),
+        (WITHHELD, counted.withheld),
+    ):
+        for label, events in counts.items():
+            metric.labels(label).inc(events)
     for name, fields in counted.left_out.items():
         source, _, field = name.rpartition(" ")
         LEFT_OUT.labels(source, field).inc(fields)
-    for currency, events in counted.unconverted.items():
-        UNCONVERTED.labels(currency).inc(events)
     for name, events in counted.sums.items():
         if name in _SUMS:
             _SUMS[name].inc(events)

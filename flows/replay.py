@@ -47,7 +47,8 @@ class Digests(Enum):
 
 
 class Report(msgspec.Struct, kw_only=True):
-    """What a replay did. `events` = `accepted` + all `rejected` + `duplicates` + `suppressed`.
+    """What a replay did. `events` = `accepted` + all `rejected` + `duplicates` + `suppressed` + all
+    `withheld`.
 
     `left_out`: fields that could not be read, by source and name, of events that count all the same;
     `shortened`: events with more items than count; `clamped`: events with a clock ahead of the
@@ -63,6 +64,7 @@ class Report(msgspec.Struct, kw_only=True):
     duplicates: int
     suppressed: int
     erased: int
+    withheld: dict[str, int]
     late: int
     by_type: dict[str, int]
     left_out: dict[str, int]

@@ -35,7 +35,7 @@ def write_report(path: Path, report: Report) -> None:
 def unaccounted(report: Report) -> int:
     """Events that count as nothing there is: not 0 only by a mistake of ours."""
     dropped = sum(report.rejected.values()) + report.duplicates + report.suppressed
-    return report.events - report.accepted - dropped
+    return report.events - report.accepted - dropped - sum(report.withheld.values())
 
 
 def figures(report: Report, dead_letters: Path) -> list[str]:
@@ -52,6 +52,10 @@ def figures(report: Report, dead_letters: Path) -> list[str]:
         f"rejected  {rejected:,}" + (f" ({by_type}): see {dead_letters}" if rejected else ""),
         *_left_out(report),
         f"twice     {report.duplicates:,}, counted once",
+        *(
+            f"withheld  {count:,} of shoppers who refuse {purpose}"
+            for purpose, count in report.withheld.items()
+        ),
         f"shoppers  {report.shoppers:,}, sessions {report.sessions_opened:,} "
         f"({report.sessions_closed:,} ended), items {report.items:,}",
         f"lists     {report.lists_written:,} written; "

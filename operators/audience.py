@@ -41,14 +41,15 @@ DIMENSIONS = {
 class Audience(Kept):
     """Memberships of shoppers, by row of the recommender's vocabulary.
 
-    known bool[rows], last_ms int64[rows], order_ms int64[rows], and those of `operators.memberships`:
-    47 bytes a shopper and 18 a membership of other kinds. `is_older`: what was restored is of a release
-    that did not store all kinds.
+    known bool[rows], refused uint8[rows] (purposes, as bits), last_ms int64[rows], order_ms int64[rows],
+    and those of `operators.memberships`: 48 bytes a shopper and 18 a membership of other kinds.
+    `is_older`: what was restored is of a release that did not store all kinds.
     """
 
     def __init__(self, segments: Iterable[str] = ()) -> None:
         self.rows = 0
         self.known: NDArray[np.bool_] = np.empty(0, np.bool_)
+        self.refused: NDArray[np.uint8] = np.empty(0, np.uint8)
         self.last_ms: Times = np.empty(0, np.int64)
         self.order_ms: Times = np.empty(0, np.int64)
         self.roster = Roster(segments)
@@ -57,7 +58,7 @@ class Audience(Kept):
         self.sizes = Sizes()
         self.worth = Worth(self._places)
         self._marks = Marks()
-        self.is_older = False
+        self.is_older = self._is_refused = False
 
     def see(self, rows: Rows, known: Sequence[bool], at_ms: Times) -> Rows:
         """Shoppers were active. Gives those in segments for whom it is the first time that day."""
@@ -67,6 +68,16 @@ class Audience(Kept):
         self.last_ms[rows] = np.maximum(self.last_ms[rows], at_ms)
         self._marks.mark(rows)
         return first[self.are_anywhere(first)]
+
+    def refuse(self, rows: Rows, refused: Sequence[int]) -> None:
+        """Shoppers who were active refuse these purposes, as bits, and no others."""
+        if self._is_refused or any(refused):
+            self._is_refused = True
+            self.refused[rows] = refused
+
+    def refused_by(self, row: int) -> int:
+        """The purposes that the shopper of a row refuses, as bits; none of NOBODY."""
+        return int(self.refused[row]) if 0 <= row < self.rows else 0
 
     def last_seen(self, rows: Rows) -> Times:
         """When each was seen last, 0 for never."""
@@ -139,6 +150,7 @@ class Audience(Kept):
         for row, ordered_ms in zip(rows.tolist(), self.order_ms[rows].tolist(), strict=True):
             self.worth.forget(row, ordered=ordered_ms > 0)
         self.known[rows], self.last_ms[rows], self.order_ms[rows] = False, 0, 0
+        self.refused[rows] = 0
         self._marks.mark(rows)
 
     def set_right(
@@ -241,6 +253,7 @@ class Audience(Kept):
         """What is known of each shopper, and memberships that exclude no others."""
         columns: dict[str, NDArray[np.generic]] = {
             "known": self.known[: self.rows],
+            "refused": self.refused[: self.rows],
             "last_ms": self.last_ms[: self.rows],
             "order_ms": self.order_ms[: self.rows],
         }
@@ -259,6 +272,10 @@ class Audience(Kept):
         self.last_ms = arrays["last_ms"].astype(np.int64)
         self.order_ms = arrays["order_ms"].astype(np.int64)
         self.rows = len(self.known)
+        self.refused = np.zeros(self.rows, np.uint8)
+        if "refused" in arrays:
+            self.refused[:] = arrays["refused"]
+            self._is_refused = bool(self.refused.any())
         asked, self.roster = self.roster.ids, Roster(self._stored_roster(arrays))
         for sid in asked:
             self.roster.place(sid)
@@ -287,6 +304,7 @@ class Audience(Kept):
         """Make room for so many rows."""
         if rows > self.rows:
             self.known = grown(self.known, rows, False)
+            self.refused = grown(self.refused, rows, 0)
             self.last_ms = grown(self.last_ms, rows, 0)
             self.order_ms = grown(self.order_ms, rows, 0)
             for dimension in self.dimensions.values():
@@ -329,10 +347,12 @@ class Audience(Kept):
         self.worth.entered(row, segment, at_ms, self.order_ms.item(row))
         known = self.known.item(row)
         self.sizes.change(segment, 1, known=known)
-        return Change("enter", shopper, self.roster.ids[segment], at_ms, known)
+        refused = self.refused.item(row)
+        return Change("enter", shopper, self.roster.ids[segment], at_ms, known, refused=refused)
 
     def _left(self, shopper: str, row: int, segment: int, at_ms: int, since_ms: int) -> Change:
         self.worth.left(row, segment, since_ms, at_ms, self.order_ms.item(row))
         known = self.known.item(row)
         self.sizes.change(segment, -1, known=known)
-        return Change("leave", shopper, self.roster.ids[segment], at_ms, known)
+        refused = self.refused.item(row)
+        return Change("leave", shopper, self.roster.ids[segment], at_ms, known, refused=refused)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from state import keys
 from state.resp import arguments, bulk, command, number
+from state.shopper import named
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,14 +24,15 @@ Ids = dict[int, tuple[int, int]]
 """By stream, the last id written: ms, and the count within it."""
 
 ChangeFields = dict[str, str | int]
-"""An entry of a change stream: `id kind shopper segment version event_ts known`, and `item`."""
+"""An entry of a change stream: `id kind shopper segment version event_ts known`, `item`, `refused`."""
 
 
 class Change(NamedTuple):
     """A shopper entered or left a segment, changed stage, became another shopper, or was erased.
 
     Or a trigger named `segment` concerns the shopper and an `item` (`operators.triggers`). `known` is
-    whether the shopper's id is a user's.
+    whether the shopper's id is a user's. A shopper who goes on being counted may withdraw the purpose
+    that `segment` names; `refused` are those that the shopper refuses, as bits: none is told for them.
     """
 
     kind: str
@@ -39,6 +41,7 @@ class Change(NamedTuple):
     at_ms: int
     known: bool = False
     item: str = ""
+    refused: int = 0
 
 
 CONTENT_BITS = 32
@@ -68,7 +71,7 @@ class ChangeLog:
         writes: list[Write] = []
         ids, words = self.ids, self._words
         who: dict[str, tuple[int, str, str]] = {}
-        for kind, shopper, segment, at_ms, known, item in changes:
+        for kind, shopper, segment, at_ms, known, item, refused in changes:
             stream, head, name = who.get(shopper) or who.setdefault(shopper, self._who(shopper))
             ms, count = ids.get(stream, (0, -1))
             ms, count = now = (at_ms, 0) if at_ms > ms else (ms, count + 1)
@@ -82,10 +85,12 @@ class ChangeLog:
                 f"{head}${len(entry_id)}\r\n{entry_id}\r\n{_KIND}{words[kind]}{name}{of}"
                 f"{_VERSION}{number(at_ms)}{_KNOWN[known]}"
             )
+            count = 18
             if item:
-                writes.append(command(f"{entry}{_ITEM}{bulk(item)}", 20))
-            else:
-                writes.append(command(entry, 18))
+                entry, count = f"{entry}{_ITEM}{bulk(item)}", count + 2
+            if refused:
+                entry, count = f"{entry}{_REFUSED}{words[named(refused)]}", count + 2
+            writes.append(command(entry, count))
         return writes
 
     def _who(self, shopper: str) -> tuple[int, str, str]:
@@ -102,7 +107,9 @@ class _Words(dict[str, str]):
         return packed
 
 
-_KIND, _SHOPPER, _SEGMENT, _ITEM = map(bulk, ("kind", "shopper", "segment", "item"))
+_KIND, _SHOPPER, _SEGMENT, _ITEM, _REFUSED = map(
+    bulk, ("kind", "shopper", "segment", "item", "refused")
+)
 _VERSION = bulk("version") + number(1) + bulk("event_ts")
 _KNOWN = tuple(bulk("known") + number(known) for known in (0, 1))
 

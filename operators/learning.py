@@ -16,13 +16,16 @@ import msgspec
 import numpy as np
 
 from operators import leaving, lists, published, sold_out, telling, triggers
+from operators.declining import decline, may_be_used, with_chances
 from operators.features import LAST_MS, feature_matrix, feature_rows
 from operators.learned import Learned
+from operators.propensity.propensity import Scores
 from operators.signals import KIND_OF, Signals
 from operators.together import told_as_one
 from state.interactions import CART, NOBODY, PURCHASE, VIEW, Events
 from state.messages import Branch, Output
 from state.resp import bulk, command
+from state.shopper import PERSONALIZATION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -117,7 +120,8 @@ class Learning:
         with apart("segments"):
             changes += leaving.come_and_go(learned, visited)
         changes += tried("leave", [], leaving.leave, learned, visited, writes)
-        clicks = tried("clicks", _no_clicks(), self._clicks, batches)
+        changes += tried("decline", [], decline, learned, visited, writes)
+        clicks, for_ads = tried("clicks", (_no_clicks(), None), self._clicks, batches)
         profiles_end = len(writes)
         if active:
             profiles_end, changed = self._segments_or_profiles(active, writes)
@@ -138,7 +142,7 @@ class Learning:
         with apart("signals"):
             recommender.hear(self._signals(batches))
         with apart("lists"):
-            self._interactions(clicks)
+            self._interactions(clicks, for_ads)
         happened = tried("triggers", [], triggers.told, learned, learned.cards.take_turns())
         changes += [one for one in happened if one not in self._told]
         with apart("orders"):
@@ -196,13 +200,19 @@ class Learning:
             counts.update(one.faults)
         return dict(counts)
 
-    def _interactions(self, clicks: Events) -> None:
-        """Learn what shoppers did with items."""
+    def _interactions(self, clicks: Events, for_ads: list[bool] | None) -> None:
+        """Learn what shoppers did with items; looks that may not serve ads are not kept for triggers."""
         learned = self.learned
         seen = learned.recommender.learn(clicks)
         if seen is not None:
             learned.recommender.served.judge(seen, self._segment_ids)
-            learned.views.add(seen.shopper, seen.item, seen.at_ms, seen.kind == PURCHASE)
+            looks = slice(None) if for_ads is None else np.array(for_ads, np.bool_)
+            learned.views.add(
+                seen.shopper[looks],
+                seen.item[looks],
+                seen.at_ms[looks],
+                seen.kind[looks] == PURCHASE,
+            )
 
     def _orders(self, visited: list[Visited]) -> None:
         """Count what was ordered, and once what two had ordered who are one."""
@@ -226,24 +236,36 @@ class Learning:
     def _segment_ids(self, row: int) -> list[str]:
         return [segment for segment, _ in self.learned.audience.of(row)]
 
-    def _clicks(self, batches: list[list[Visited]]) -> Events:
-        """What shoppers did with items, over all shards, in the order in which it was read."""
+    def _clicks(self, batches: list[list[Visited]]) -> tuple[Events, list[bool] | None]:
+        """What shoppers did with items, over all shards, in the order in which it was read.
+
+        And of each whether it may serve ads; None where all may. What may not be learned is left out.
+        """
         learned = self.learned
         clicks: list[Click] = []
+        not_for_ads: set[int] = set()
         for visited in batches:
             # Of an item as it happened, whichever shards heard of it.
             told = chain.from_iterable(one.catalogue for one in visited)
             learned.cards.learn(sorted(told, key=itemgetter(0)))
-            clicks += sorted(chain.from_iterable(one.clicks for one in visited), key=itemgetter(0))
+            limited = [
+                click
+                for one in visited
+                for refused, click in one.limited
+                if not refused & PERSONALIZATION
+            ]
+            told_all = chain(limited, *(one.clicks for one in visited))
+            not_for_ads.update(map(id, limited))
+            clicks += sorted(told_all, key=itemgetter(0))
         cards, changed = learned.cards.rows, learned.cards.take_fresh()
         if not clicks:
-            return Events([], [], [], [], [], [], [], [], cards, changed)
+            return Events([], [], [], [], [], [], [], [], cards, changed), None
         _, shoppers, items, types, at_ms, session_ms, categories, countries = zip(
             *clicks, strict=True
         )
         learned.now_ms = max(learned.now_ms, max(at_ms))
         rows = learned.recommender.shoppers.take(shoppers)
-        return Events(
+        events = Events(
             shoppers,
             items,
             [_KIND_OF[kind] for kind in types],
@@ -256,6 +278,7 @@ class Learning:
             changed,
             [country or None for country in countries],
         )
+        return events, [id(one) not in not_for_ads for one in clicks] if not_for_ads else None
 
     def _signals(self, batches: list[list[Visited]]) -> Signals:
         """What came of items, in the order in which it was read; of those that are known."""
@@ -290,22 +313,31 @@ class Learning:
         Gives where the profiles end, and who moved.
         """
         learned, tails = self.learned, self.learned.tails
-        names, known, _, features, profiles, counts = zip(*active, strict=True)
+        names, known, refused, features, profiles, counts = zip(*active, strict=True)
         raw = feature_rows(features)
+        used = may_be_used(refused)
         matrix = feature_matrix(raw)
-        learned.clusters.learn(matrix)
+        learned.clusters.learn(matrix[used])
         cluster, distance = learned.clusters.assign(matrix)
+        if len(used) < len(names):
+            cluster[np.setdiff1d(np.arange(len(names)), used)] = NOBODY
         at_ms = raw[:, LAST_MS].astype(np.int64)
         learned.now_ms = max(learned.now_ms, int(at_ms.max()))
         rows = learned.recommender.shoppers.take(names)
         learned.standing.shop.see(learned.audience.last_seen(rows), at_ms)
         stay = learned.audience.see(rows, known, at_ms)
+        learned.audience.refuse(rows, refused)
         changes = learned.standing.see(names, rows, raw, cluster, learned.clock_ms)
-        learned.propensity.see(rows, raw)
+        learned.propensity.see(rows[used], raw[used])
         scores = learned.propensity.score(rows, raw)
-        likely = learned.propensity.decide(names, rows, scores, at_ms)
+        likely = learned.propensity.decide(
+            [names[place] for place in used.tolist()],
+            rows[used],
+            Scores(*(one[used] for one in scores)),
+            at_ms[used],
+        )
         changes += learned.audience.apply(likely, learned.recommender.shoppers)
-        heads, numbers = learned.propensity.told(profiles, counts, rows, scores)
+        heads, numbers = with_chances(learned.propensity, profiles, counts, rows, scores, used)
         for profile, count, c, d, (tail, more) in zip(
             heads,
             numbers,

@@ -44,15 +44,17 @@ def leave(learned: Learned, visited: list[Visited], writes: list[Write]) -> list
     gone = [(a, user, Change("merge", a, user, at)) for v in visited for a, user, at in v.moved]
     gone += [(who, "", Change("erase", who, "", at)) for v in visited for who, at in v.erased]
     erased: set[int] = set()
+    refusing = {one[0]: one[2] for v in visited for one in v.active if one[2]}
     for name, user, change in gone:
         learned.recommender.leave(name, user)
         row = shoppers.find(name)
-        known = learned.audience.is_known(row)
+        known, refused = learned.audience.is_known(row), learned.audience.refused_by(row)
+        refused |= refusing.get(user, 0)
         learned.propensity.leave(row, name, erased=not user)
         changes += learned.standing.drop(row, name, change.at_ms)
         learned.standing.leave(row, shoppers.find(user))
         writes.append(("DEL", keys.segments_key(name), keys.top_key(name, keys.SLOT)))
-        changes.append(change._replace(known=known))
+        changes.append(change._replace(known=known, refused=refused))
         if row != NOBODY and user:
             learned.views.move(row, shoppers.find(user))
         elif row != NOBODY:

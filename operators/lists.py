@@ -9,6 +9,7 @@ from operators.published import MODEL
 from operators.served import LIST_TTL_S
 from state import keys
 from state.resp import bulk, command, number
+from state.shopper import PERSONALIZATION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,8 +27,8 @@ _LIST_TTL = bulk("EX") + number(LIST_TTL_S)
 
 def write(learned: Learned, active: Sequence[Active], writes: list[Write]) -> int:
     """A list for whoever was active, unless they said no to that; how many were written."""
-    listed = [name for name, _, wanted, *_ in active if wanted]
-    if refused := [name for name, _, wanted, *_ in active if not wanted]:
+    listed = [name for name, _, no, *_ in active if not no & PERSONALIZATION]
+    if refused := [name for name, _, no, *_ in active if no & PERSONALIZATION]:
         learned.recommender.written.forget(learned.recommender.shoppers.take(refused))
         writes += [("DEL", keys.top_key(name, keys.SLOT)) for name in refused]
     new = of(learned, listed)

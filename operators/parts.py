@@ -169,8 +169,8 @@ class Parts(Kept):
         self.against.leave(row, heir)
         self.exploration.forget_shoppers(np.array([row], np.int32))
 
-    def forget_shoppers(self, rows: Rows) -> None:
-        """These shoppers were never seen; their rows are free."""
+    def unlearn_shoppers(self, rows: Rows) -> None:
+        """These shoppers taught nothing of themselves, and were shown nothing; they keep their rows."""
         for learner in self.learners:
             learner.forget_shoppers(rows)
         self.bought.forget_shoppers(rows)
@@ -181,6 +181,10 @@ class Parts(Kept):
         self.against.forget_shoppers(rows)
         self.exploration.forget_shoppers(rows)
         self.written.forget(rows)
+
+    def forget_shoppers(self, rows: Rows) -> None:
+        """These shoppers were never seen; their rows are free."""
+        self.unlearn_shoppers(rows)
         self.shoppers.forget(rows)
 
     def forget_items(self, rows: Rows) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import ceil
 from typing import TYPE_CHECKING
 
+from operators import consent
 from state.money import add, decimal, held, micros
 from state.resp import bulk, command, number
 from state.shopper import (
@@ -14,7 +15,9 @@ from state.shopper import (
     CHECKOUT,
     CONSIDERING,
     INTENTS,
+    PURPOSES,
     Session,
+    named,
 )
 from state.times import DAY_MS
 
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
 
     from operators.tastes import DecayedCounts
     from state.events import Event, Item
-    from state.shopper import Consents, Shopper
+    from state.shopper import Shopper
 
 APART_MAX = 16
 """Currencies without a rate that a shopper may have sums in."""
@@ -98,10 +101,6 @@ def count(shopper: Shopper, session: Session | None, event: Event) -> None:
         _count_purchase(shopper, session, event)
     else:
         _count_rest(shopper, session, event)
-    if event.consent is not None:
-        asked = event.consent
-        stated = (event.event_ts, asked.analytics, asked.personalization, asked.ads)
-        shopper.consent = _newer(shopper.consent, stated)
 
 
 def _count_purchase(shopper: Shopper, session: Session, event: Event) -> None:
@@ -145,24 +144,6 @@ def _count_rest(shopper: Shopper, session: Session, event: Event) -> None:
             shopper.wishlists += 1
 
 
-def _newer(one: Consents, other: Consents) -> Consents:
-    """The newer of two statements; of two at the same time, for each purpose a no before a yes."""
-    if one[0] != other[0]:
-        return max(one, other, key=_stated_ms)
-    analytics, personalization, ads = map(_stricter, one[1:], other[1:])
-    return one[0], analytics, personalization, ads
-
-
-def _stated_ms(consents: Consents) -> int:
-    return consents[0]
-
-
-def _stricter(one: bool | None, other: bool | None) -> bool | None:
-    if one is None or other is None:
-        return other if one is None else one
-    return one and other
-
-
 def merge(shopper: Shopper, other: Shopper, tastes: DecayedCounts) -> None:
     """Add another shopper's profile: counters add, firsts are the first, lasts the last."""
     for name in _ADDED:
@@ -177,7 +158,7 @@ def merge(shopper: Shopper, other: Shopper, tastes: DecayedCounts) -> None:
     shopper.currency = max(shopper.currency, other.currency)
     for currency, amount in sorted((other.apart or {}).items()):
         add_apart(shopper, currency, amount)
-    shopper.consent = _newer(shopper.consent, other.consent)
+    consent.join(shopper, other)
     tastes.merge(shopper, other)
 
 
@@ -256,6 +237,9 @@ def profile_arguments(key: str, shopper: Shopper, category: str, share: float) -
     if shopper.consent[0]:
         text += bulk("consent") + bulk(consent_text(shopper))
         count += 2
+    if shopper.refused:
+        text += bulk("refused") + bulk(named(shopper.refused))
+        count += 2
     return text, count
 
 
@@ -266,9 +250,8 @@ def apart_text(apart: Mapping[str, int]) -> str:
 
 def consent_text(shopper: Shopper) -> str:
     """What was agreed to: `analytics=1,personalization=0,ads=?`, a question mark if not asked."""
-    names = ("analytics", "personalization", "ads")
     answers = ("?" if answer is None else int(answer) for answer in shopper.consent[1:])
-    return ",".join(f"{name}={answer}" for name, answer in zip(names, answers, strict=True))
+    return ",".join(f"{name}={answer}" for name, answer in zip(PURPOSES, answers, strict=True))
 
 
 def session_write(shopper_id: str, key: str, session: Session) -> bytes:

@@ -56,8 +56,8 @@ def figures(learned: Learned, watermark_ms: int, *, last: bool) -> list[Write]:
     recommender, now_ms = learned.recommender, learned.moment_ms
     writes = popular(learned)
     writes += _definitions(learned)
-    if learned.audience.rows:
-        audience, heard_ms = learned.audience, learned.heard_ms
+    audience, heard_ms = learned.audience, learned.heard_ms
+    if audience.rows or heard_ms > 0:
         found = learned.census.look(audience, now_ms, last=last)
         day = segment_figures.day(audience, found, now_ms)
         writes += segment_figures.stats(audience, day, now_ms, heard_ms, watermark_ms)

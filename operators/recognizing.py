@@ -179,6 +179,7 @@ class Recognizing:
         if known.alias_due:
             alias = keys.alias_key(name)
             self._shoppers.out.writes.append(("SET", alias, known.user_id, "EX", self._alias_ttl_s))
+            self._shoppers.out.aliases.append((position, known.user_id, name))
             self._shoppers.totals.identity_conflicts += known.conflict
             if known.newly_linked:
                 self._move(name, known.user_id, position, at_ms, clock_ms)

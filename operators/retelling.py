@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from operators import lists, profile, published, retiring, telling
+from operators.declining import may_be_used, with_chances_again
 from operators.features import LAST_MS, feature_matrix, feature_row, feature_rows
 from operators.learned import Learned
 from operators.rows import StoredRows
@@ -49,13 +50,16 @@ def retold(
     """All writes, in portions. What is told of many comes before the lists of each shopper."""
     parts = Learned(settings, LEARNED.encode(learned), journals)
     shards = list(shards)
+    withheld: set[str] = set()
     reached_ms = max((Watermark(one.watermarks).reached_ms for one in shards), default=0)
     yield from rest(parts, reached_ms, PORTION)
     erased: dict[bytes, int] = {}
-    for state in shards:
+    # Users first: whose devices they are is told of those only who may be told of.
+    for state in sorted(shards, key=lambda state: isinstance(state, DevicesState)):
         kind = "devices" if isinstance(state, DevicesState) else "users"
         loaded = StoredRows(kind, journals).load(state)
         erased |= loaded.erased
+        withheld.update(name for name, shopper in loaded.rows.items() if not shopper.events)
         shoppers = iter(loaded.rows.items())
         while some := list(islice(shoppers, PORTION)):
             yield _shoppers(some, parts, rules, reached_ms)
@@ -64,6 +68,7 @@ def retold(
             yield [
                 ("SET", keys.alias_key(anonymous_id), user, "EX", rules.alias_ttl_s)
                 for anonymous_id, (user, _) in found
+                if user not in withheld
             ]
     yield Tombstones(rules.privacy_key, rules.tombstone_ms, erased).writes(reached_ms)
 
@@ -77,14 +82,13 @@ def _shoppers(
     for name, shopper in some:
         ttl_s = rules.known_ttl_s if shopper.known else rules.anonymous_ttl_s
         ttl_s -= max(0, now_ms - shopper.last_ms) // 1000
-        if ttl_s <= 0:
+        if ttl_s <= 0 or not shopper.events:
             continue
         category, share = rules.tastes.strongest(shopper)
         key = keys.profile_key(name)
         arguments, count = profile.profile_arguments(key, shopper, category, share)
-        wants_lists = shopper.consent[2] is not False
         features = feature_row(shopper, share, shopper.open[-1] if shopper.open else None)
-        active.append((name, shopper.known, wants_lists, features, arguments, count))
+        active.append((name, shopper.known, shopper.refused, features, arguments, count))
         writes.append(("EXPIRE", key, ttl_s))
         if shopper.open:
             session = keys.session_key(name)
@@ -97,12 +101,13 @@ def _shoppers(
 
 def _profiles(active: Sequence[Active], learned: Learned) -> list[Write]:
     """The profiles of shoppers, with the cluster each was last put into."""
-    names, _, _, features, profiles, counts = zip(*active, strict=True)
+    names, _, refused, features, profiles, counts = zip(*active, strict=True)
     raw = feature_rows(features)
     nearest, distance = learned.clusters.assign(feature_matrix(raw))
     find = learned.recommender.shoppers.find
     rows = np.array([find(name) for name in names], np.int32)
-    heads, numbers = learned.propensity.told_again(profiles, counts, rows, raw)
+    used = may_be_used(refused)
+    heads, numbers = with_chances_again(learned.propensity, profiles, counts, rows, raw, used)
     writes: list[Write] = []
     places = learned.standing.cluster_places(nearest).tolist()
     for row, head, count, c, at, d in zip(

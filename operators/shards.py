@@ -210,6 +210,7 @@ class DeviceShard:
                 shoppers.undo(event.anonymous_id or event.user_id or "", event, position)
         while named:
             self.recognizing.named(*named.pop())
+        _forget_refusing(shoppers, self.shelf, self.erasures)
         finished = shoppers.finish()
         self.shelf.put_away(finished)
         is_told = group.events or finished.writes or finished.moves
@@ -362,6 +363,7 @@ class UserShard:
         shoppers.begin(group.batch, group.shard, now_ms, last=group.batch.last)
         # Also those of events that are not handed on: of a device that is erased, or of none.
         waiting = sorted(chain.from_iterable(part.moves for part in parts), key=_when)[::-1]
+        aliases = {position: device for part in parts for position, _, device in part.aliases}
         forwards = [forward for part in parts for forward in part.forwards]
         forwards.sort(key=itemgetter(0))
         moving = [move.shopper for move in waiting]
@@ -370,14 +372,18 @@ class UserShard:
             if clock_ms < now_ms:
                 clock_ms = now_ms
             while waiting and waiting[-1].position <= position:
-                self._join(waiting.pop())
+                move = waiting.pop()
+                self._join(move, event if move.position == position else None)
             try:
                 self._visit(shopper, event, position, clock_ms)
             except Exception as error:
                 shoppers.faults.reject(event, error, group.batch, position, offset)
                 shoppers.undo(shopper, event, position)
+            if position in aliases:
+                shoppers.note_device(shopper, aliases[position])
         while waiting:
-            self._join(waiting.pop())
+            self._join(waiting.pop(), None)
+        _forget_refusing(shoppers, self.shelf, self.erasures)
         finished = shoppers.finish()
         self.shelf.put_away(finished)
         told = [visited for part in parts for visited in part.passed]
@@ -389,12 +395,12 @@ class UserShard:
         self._is_over = group.batch.last
         return Part(group.batch, group.shard, group.shards, told)
 
-    def _join(self, move: Move) -> None:
+    def _join(self, move: Move, event: Event | None) -> None:
         """Take a shopper over, but for a user who is erased: then it is erased with the user."""
         if self.erasures.cover(move.shopper, move.at_ms):
             self.shoppers.drop(move)
         else:
-            self.shoppers.join(move)
+            self.shoppers.join(move, event)
 
     def _visit(self, name: str, event: Event, position: int, clock_ms: int) -> None:
         """Fold one event of a user, or forget the user."""
@@ -412,6 +418,12 @@ class UserShard:
             totals.suppressed += 1
         else:
             shoppers.fold(name, event, position, clock_ms, known=True)
+
+
+def _forget_refusing(shoppers: visit.Shoppers, shelf: Shelf, erasures: Erasures) -> None:
+    """What is kept elsewhere of those who refuse analytics now is forgotten too."""
+    erasures.is_unclean |= bool(shoppers.refusing)
+    shelf.forget_all(shoppers.refusing)
 
 
 def _ids(group: Group) -> Iterator[str]:
@@ -453,7 +465,9 @@ def _deal(parts: list[Visited], shards: int) -> list[Regrouped]:
             dealt[shard_of(forward[1], shards)].forwards.append(forward)
         for move in part.moves:
             dealt[shard_of(move.shopper, shards)].moves.append(move)
-        part.forwards, part.moves = [], []
+        for alias in part.aliases:
+            dealt[shard_of(alias[1], shards)].aliases.append(alias)
+        part.forwards, part.moves, part.aliases = [], [], []
         dealt[part.shard].passed.append(part)
         if part.turn is not None:
             for message in dealt:

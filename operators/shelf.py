@@ -130,6 +130,12 @@ class Shelf:
             self.gone[name] = erased
             self._deletable[name] = self._epoch + _WAIT_EPOCHS
 
+    def forget_all(self, names: list[str]) -> None:
+        """Have those erased who withdrew, and take them off the list."""
+        for name in names:
+            self.forget(name, erased=True)
+        names.clear()
+
     def put_away(self, out: Visited) -> None:
         """Put away what is too much or too old by now; the rest of a batch has been folded."""
         if self._archive is None:

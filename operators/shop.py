@@ -14,6 +14,7 @@ from operators.history import History, entry
 from state import keys
 from state.interactions import CART
 from state.money import add, decimal
+from state.shopper import PERSONALIZATION
 from state.times import DAY_MS, MINUTE_MS
 
 if TYPE_CHECKING:
@@ -83,6 +84,9 @@ class Shop:
         kinds = np.asarray(clicks.kinds, np.int8)
         self.history.bump_many(CARTS, _SHOP, np.asarray(clicks.at_ms, np.int64)[kinds == CART])
         for one in visited:
+            for refused, click in one.limited:
+                if refused & PERSONALIZATION and click[3] == "cart_add":
+                    self.history.bump(CARTS, _SHOP, click[4])
             for _, micros, at_ms in one.orders:
                 self._order(1, micros, at_ms)
             for _, micros, at_ms in one.repeats:
@@ -102,6 +106,7 @@ class Shop:
     def recent(self, visited: Sequence[Visited], most: int, now_ms: int) -> list[Write]:
         """The newest of what shoppers did with items in a batch."""
         clicks = [click for one in visited for click in one.clicks]
+        clicks += [click for one in visited for _, click in one.limited]
         if not clicks or not most:
             return []
         since_ms = nlargest(most, map(_AT_MS, clicks))[-1]
@@ -133,10 +138,11 @@ class Shop:
             writes.append(entry(_KEYS[unit](), unit, at_ms, over))
         counted = ledger.figures()
         rejected, left_out = counted["rejected"], counted["left_out"]
-        unconverted = counted["unconverted"]
+        unconverted, withheld = counted["unconverted"], counted["withheld"]
         assert isinstance(rejected, dict)
         assert isinstance(left_out, dict)
         assert isinstance(unconverted, dict)
+        assert isinstance(withheld, dict)
         sums = {name: count for name, count in counted.items() if isinstance(count, int)}
         currency = {"currency": ledger.currency} if ledger.currency else {}
         now: dict[str, str | int] = {
@@ -163,6 +169,7 @@ class Shop:
             **{f"left_out.{field}": count for field, count in left_out.items()},
             **{f"rejected.{reason}": count for reason, count in rejected.items()},
             **{f"unconverted.{code}": count for code, count in unconverted.items()},
+            **{f"withheld.{purpose}": count for purpose, count in withheld.items()},
         }
         for key, fields in ((keys.shop_now_key(), now), (keys.quality_key(), quality)):
             writes.append(("HSET", key, *(part for pair in fields.items() for part in pair)))

@@ -2,7 +2,7 @@
 
 Every part of the flow counts in its own stored state and tells its sums with each batch; the ledger
 adds up what it last heard from each. In the end events read = accepted + rejected + duplicates +
-suppressed.
+suppressed + withheld.
 """
 
 from __future__ import annotations
@@ -83,9 +83,11 @@ class Ledger:
         if failed := shards.pop("failed"):
             kind = "processing_error"
             rejected[kind] = rejected.get(kind, 0) + failed
+        withheld = shards.pop("withheld")
         return {
             "events": sum(source.read for source in self._sources.values()),
             "rejected": dict(sorted(rejected.items())),
+            "withheld": {"analytics": withheld} if withheld else {},
             "by_type": dict(sorted(by_type.items())),
             "left_out": dict(sorted(left_out.items())),
             "clamped": self.clamped_clocks,
@@ -107,6 +109,7 @@ class Ledger:
             _growth(before.by_type, now.by_type),
             _growth(before.left_out, now.left_out),
             _growth(before.unconverted, now.unconverted),
+            _growth(before.withheld, now.withheld),
         )
 
     def _counted(self) -> Counted:
@@ -153,6 +156,7 @@ class Ledger:
 def _progress(totals: Totals) -> tuple[int, int]:
     """What of a shard's sums only grows, and with each batch that did anything."""
     counted = totals.accepted + totals.duplicates + totals.failed + totals.suppressed
+    counted += totals.withheld
     return counted, totals.sessions_closed
 
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
-from operators import absence, heard, orders, profile, sessions, twice
+from operators import absence, consent, heard, orders, profile, sessions, twice
+from operators.consent import Policy
 from operators.features import feature_row
 from operators.idle import Idle
 from operators.isolation import ENDS_THE_RUN, Faults
@@ -24,7 +25,7 @@ from state import keys, resp
 from state.config import Privacy, Propensity, Recovery
 from state.messages import BatchId, Heard, Totals, Visited
 from state.money import LARGEST, MICROS, is_full, micros
-from state.shopper import Shopper
+from state.shopper import ANALYTICS, PERSONALIZATION, Shopper
 from state.snapshots import RulesState
 from state.times import DAY_MS, HOUR_MS
 
@@ -43,6 +44,11 @@ SIGNAL_TYPES = frozenset({"cart_remove", "refund", "reco_view", "reco_click"})
 
 MONEY_TYPES = frozenset({"cart_add", "cart_remove", "purchase", "refund"})
 """Events whose amounts are added up."""
+
+_TOLD_TYPES = TASTE_TYPES | SIGNAL_TYPES
+
+DEVICES_MAX = 64
+"""Devices of a user that are remembered, the newest; of others Redis forgets whose they are in time."""
 
 _ID_BYTES = 8
 _SESSION_KEY_SPARE_MS = 60_000
@@ -75,6 +81,7 @@ class Rules:
     tombstone_ms: int
     clean_every_ms: int
     privacy_key: bytes
+    consent: Policy
 
     @classmethod
     def of(
@@ -118,6 +125,7 @@ class Rules:
             tombstone_ms=(privacy or Privacy()).tombstone_days * DAY_MS,
             clean_every_ms=(recovery or Recovery()).checkpoint_s * 1000,
             privacy_key=privacy_key,
+            consent=Policy(privacy or Privacy()),
         )
 
 
@@ -163,6 +171,10 @@ class Shoppers:
         self._back: list[str] = []
         # Of whom nothing is told that stands before these places of clicks, signals, orders and `heard`.
         self._untold: dict[str, tuple[int, int, int, int]] = {}
+        self._denies = rules.consent.denies
+        self._hidden: set[str] = set()
+        self.refusing: list[str] = []
+        """Who refuses analytics now, and whose row may wait in Redis."""
         self.out = Visited(BatchId("", 0), 0, 0, last=False)
 
     def begin(self, batch: BatchId, shard: int, watermark_ms: int, *, last: bool) -> None:
@@ -210,13 +222,14 @@ class Shoppers:
         return last_ms + self.rules.gap_ms
 
     def fold(self, name: str, event: Event, position: int, clock_ms: int, *, known: bool) -> bool:
-        """Count one event of a shopper; False if it had been counted before."""
+        """Count one event of a shopper; False if it had been counted before, or is withheld."""
         at_ms, kind = event.event_ts, event.type
         shopper = self.rows.get(name)
-        if shopper is None:
-            shopper = self.rows[name] = Shopper(known, at_ms, at_ms)
-            self.totals.shoppers += 1
-            self._active[name] = -1
+        refused = 0
+        if shopper is None or shopper.consent[0] or event.consent is not None or self._denies:
+            refused, shopper = self._meet(name, shopper, event, known=known)
+            if shopper is None:
+                return False
         mark, seen = orders.mark_of(event.event_id), shopper.seen
         if (mark in seen and _is_marked(mark, seen)) or (
             kind == "purchase" and self._is_counted(shopper, event)
@@ -235,7 +248,7 @@ class Shoppers:
         if at_ms < clock_ms:
             shopper.late += 1
             self.totals.late += 1
-        self._hear(name, shopper, event, clock_ms)
+        self._hear(name, shopper, event, clock_ms, refused)
         absence.hear(shopper, at_ms, self.rules.absence_ms)
         before = shopper.sessions
         session = sessions.enter(shopper, at_ms, gap_ms=self.rules.gap_ms, clock_ms=clock_ms)
@@ -246,33 +259,61 @@ class Shoppers:
         profile.count(shopper, session, event)
         if kind in MONEY_TYPES:
             event = self._count_money(shopper, session, event, mark)
-        if mark[0] < self.rules.decided_of_256:
+        if mark[0] < self.rules.decided_of_256 and not refused & PERSONALIZATION:
             self._decide(mark, shopper, session, clock_ms)
-        if kind in TASTE_TYPES:
-            self._tell(name, shopper, event, position, session)
-        elif kind in SIGNAL_TYPES:
-            self._signal(name, event, position)
+        if kind in _TOLD_TYPES:
+            self._tell(name, shopper, event, position, session, refused)
         if self.segments is not None:
             # A late event may also bring a session back that had ended.
             begins = ended or shopper.sessions != before
             self.segments.count(name, shopper, event, now_ms, begins=begins)
         return True
 
+    def _meet(
+        self, name: str, shopper: Shopper | None, event: Event, *, known: bool
+    ) -> tuple[int, Shopper | None]:
+        """What somebody new, or who said so, refuses; None for a shopper whose event is withheld."""
+        if event.consent is None and not self._denies and shopper is None:
+            return 0, self.begin_shopper(name, event.event_ts, known=known)
+        refused = consent.heed(self, name, event, known=known)
+        return refused, None if refused & ANALYTICS else self.rows[name]
+
+    def begin_shopper(self, name: str, at_ms: int, *, known: bool) -> Shopper:
+        """Somebody new, or of whom only a refusal was known."""
+        shopper = self.rows[name] = Shopper(known, at_ms, at_ms)
+        self.totals.shoppers += 1
+        self._active[name] = -1
+        return shopper
+
     def _tell(
-        self, name: str, shopper: Shopper, event: Event, position: int, session: Session | None
+        self,
+        name: str,
+        shopper: Shopper,
+        event: Event,
+        position: int,
+        session: Session | None,
+        refused: int,
     ) -> None:
-        """Tell what an event says of tastes, prices and items."""
+        """Tell what an event says of tastes, prices and items, for what the shopper does not refuse."""
         at_ms, kind = event.event_ts, event.type
+        if kind in SIGNAL_TYPES:
+            if not refused & PERSONALIZATION:
+                self._signal(name, event, position)
+            return
         session_ms = at_ms if session is None else session.start_ms
         clicks, tastes, currency = self.out.clicks, self.rules.tastes, profile.price_currency(event)
         country = event.country or ""
         for item in event.items:
             category = "/".join(item.category)
-            clicks.append(
-                (position, name, item.item_id, kind, at_ms, session_ms, category, country)
-            )
+            click = (position, name, item.item_id, kind, at_ms, session_ms, category, country)
+            if not refused:
+                clicks.append(click)
+            else:
+                self.out.limited.append((refused, click))
             # One whose price is apart says less of the item than one before it.
-            if event.apart is None or item.item_id not in self._told:
+            if not refused & PERSONALIZATION and (
+                event.apart is None or item.item_id not in self._told
+            ):
                 self._told[item.item_id] = (at_ms, item, currency)
             if category:
                 tastes.add(shopper, category, at_ms)
@@ -304,8 +345,13 @@ class Shoppers:
         """
         return clock_ms if self._is_only else self._now_ms
 
-    def join(self, move: Move) -> None:
-        """`take_over`, or where that raises the user as it was; one that was not there is the other."""
+    def join(self, move: Move, event: Event | None = None) -> None:
+        """`take_over`, or where that raises the user as it was; one that was not there is the other.
+
+        `event` is that of the user at which it happens, which may say what the shopper refuses.
+        """
+        if not consent.may_join(self, move, event):
+            return
         own = self.rows.get(move.shopper)
         before = None if own is None else msgspec.msgpack.encode(own)
         try:
@@ -326,12 +372,14 @@ class Shoppers:
         if shopper is None and is_same:
             self._adopt(move)
             return
-        if shopper is None:
-            shopper = self.rows[name] = Shopper(True, other.first_ms, other.last_ms)
+        if shopper is None or not shopper.events:
+            said, shopper = shopper, self.begin_shopper(name, other.first_ms, known=True)
+            shopper.last_ms = other.last_ms
             shopper.away_ms, shopper.returned_ms = other.away_ms, other.returned_ms
-            self.totals.shoppers += 1
-            self._active[name] = -1
+            if said is not None:
+                consent.join(shopper, said)
         self._active.setdefault(name, shopper.last_ms)
+        both = shopper.refused & other.refused
         if self.rules.decision_ticks:
             watermark_ms = self._watermark(move.clock_ms)
             told = heard.of_move(self.rules, name, shopper, other, move.at_ms, watermark_ms)
@@ -365,6 +413,8 @@ class Shoppers:
         if not is_same:
             self.totals.merges += 1
             self.out.moved.append((move.anonymous_id, name, move.at_ms))
+        if newly := shopper.refused & ~both:
+            consent.decline(self, name, shopper, newly, move.at_ms)
 
     def _tell_of(self, move: Move) -> None:
         """Tell what the batch tells of a shopper that moved."""
@@ -372,6 +422,7 @@ class Shoppers:
         self.out.signals += move.signals
         self.out.orders += move.orders
         self.out.former += move.transitions
+        self.out.limited += move.limited
 
     def _adopt(self, move: Move) -> None:
         """Go on with a shopper of the same name, who was kept where its devices are."""
@@ -395,6 +446,9 @@ class Shoppers:
         """A shopper turned out to be a user, or not to be one."""
         shopper = self.rows[name]
         shopper.known = known
+        if not shopper.events:
+            self.changed.add(name)
+            return
         self._active.setdefault(name, shopper.last_ms)
         if self.segments is not None:
             self.segments.ask_all(name, shopper, max(self._clock(clock_ms), shopper.last_ms))
@@ -408,7 +462,7 @@ class Shoppers:
             self.changed.add(name)
             if name != user:
                 transitions = self._part_with(name, shopper)
-            self.totals.shoppers -= 1
+            self.totals.shoppers -= shopper.events > 0
             self.totals.sessions_opened -= shopper.sessions
         return shopper, transitions
 
@@ -418,13 +472,48 @@ class Shoppers:
         if self._active.pop(name, None) is None:
             return
         if self._untold:
-            self._leave_untold()  # by places, which change now
+            self.leave_untold()  # by places, which change now
         move.clicks = [(one[0], user, *one[2:]) for one in out.clicks if one[1] == name]
         move.signals = [(one[0], user, *one[2:]) for one in out.signals if one[1] == name]
         move.orders = [(user, *one[1:]) for one in out.orders if one[0] == name]
+        move.limited = [
+            (bits, (one[0], user, *one[2:])) for bits, one in out.limited if one[1] == name
+        ]
         out.clicks = [one for one in out.clicks if one[1] != name]
         out.signals = [one for one in out.signals if one[1] != name]
         out.orders = [one for one in out.orders if one[0] != name]
+        out.limited = [one for one in out.limited if one[1][1] != name]
+
+    def withdraw(self, name: str, at_ms: int) -> None:
+        """Forget a shopper who agreed to be counted, or was not asked, and refuses now."""
+        for device in self.rows[name].devices:
+            self.hide_alias(device)
+        self.erase(name, at_ms)
+        self.refusing.append(name)
+
+    def touch(self, name: str) -> None:
+        """Have a shopper told of at the end of the batch."""
+        self._active.setdefault(name, self.rows[name].last_ms)
+
+    def hide_alias(self, device: str) -> None:
+        """Redis does not tell whose a device is; its shard, which knows, may just have told it."""
+        if device not in self._hidden:
+            self._hidden.add(device)
+            self.out.lifetimes.append(("DEL", keys.alias_key(device)))
+
+    def show_alias(self, name: str, device: str) -> None:
+        """Redis tells whose a device is, who agrees to that again."""
+        self._hidden.discard(device)
+        alias, ttl_s = keys.alias_key(device), self.rules.alias_ttl_s
+        self.out.lifetimes.append(("SET", alias, name, "EX", ttl_s))
+        self.note_device(name, device)
+
+    def note_device(self, name: str, device: str) -> None:
+        """Remember that Redis tells that a device is this user's, to take it back."""
+        shopper = self.rows.get(name)
+        if shopper is not None and shopper.events and device not in shopper.devices:
+            shopper.devices = (*shopper.devices, device)[-DEVICES_MAX:]
+            self.changed.add(name)
 
     def erase(self, name: str, at_ms: int) -> None:
         """Forget a shopper, here and in Redis; sessions that go on end with it, and teach nothing.
@@ -440,7 +529,7 @@ class Shoppers:
         shopper = self.rows.pop(name, None)
         if shopper is not None:
             self.changed.add(name)
-            self.totals.shoppers -= 1
+            self.totals.shoppers -= shopper.events > 0
             self.totals.sessions_closed += len(shopper.open)
             self._part_with(name, shopper)
             self._withdraw(shopper)
@@ -460,6 +549,8 @@ class Shoppers:
         """What the batch tells of a shopper by now is not told."""
         out = self.out
         self._untold[name] = len(out.clicks), len(out.signals), len(out.orders), len(out.heard)
+        out.limited = [one for one in out.limited if one[1][1] != name]
+        out.declined = [one for one in out.declined if one[0] != name]
         if out.former:
             merged = {one[0] for one in out.moved if one[1] == name}
             out.former = [one for one in out.former if one[0] not in merged]
@@ -469,7 +560,7 @@ class Shoppers:
         for session in shopper.open:
             self.out.withdrawn += session.marks()
 
-    def _leave_untold(self) -> None:
+    def leave_untold(self) -> None:
         """Take out what the batch told of shoppers before they were erased."""
         out, of, whole = self.out, self._untold.get, (0, 0, 0, 0)
         out.clicks = [one for n, one in enumerate(out.clicks) if n >= of(one[1], whole)[0]]
@@ -504,7 +595,8 @@ class Shoppers:
         self.rows[name] = shopper
         self.idle.add(name, shopper.last_ms)
         self.changed.add(name)
-        self._back.append(name)
+        if shopper.events:
+            self._back.append(name)
 
     def _ask_who_is_back(self) -> None:
         """A shopper that was away is in no segment before its first event: that may be a duplicate."""
@@ -531,7 +623,7 @@ class Shoppers:
         if self._back:
             self._ask_who_is_back()
         if self._untold:
-            self._leave_untold()
+            self.leave_untold()
         for name, before_ms in self._active.items():
             try:
                 self._show(name, rows[name], before_ms)
@@ -541,6 +633,7 @@ class Shoppers:
         out.catalogue += self._told.values()
         out.failed, out.faults = self.faults.take_letters(), self.faults.take_counts()
         self._active, self._told = {}, {}
+        self._hidden.clear()
         return out
 
     def _show(self, name: str, shopper: Shopper, before_ms: int) -> None:
@@ -554,7 +647,7 @@ class Shoppers:
             (
                 name,
                 shopper.known,
-                shopper.consent[2] is not False,
+                shopper.refused,
                 feature_row(shopper, share, shopper.open[-1] if shopper.open else None),
                 arguments,
                 count,
@@ -580,10 +673,12 @@ class Shoppers:
         for told in (out.clicks, out.signals):
             while told and told[-1][0] == position:
                 told.pop()
+        while out.limited and out.limited[-1][1][0] == position:
+            out.limited.pop()
         for item in event.items:
             self._told.pop(item.item_id, None)
         shopper = self.rows.get(name)
-        if shopper is None:
+        if shopper is None or not (shopper.events or name in self._active):
             return
         mark = orders.mark_of(event.event_id)
         if shopper.seen.endswith(mark):
@@ -616,9 +711,9 @@ class Shoppers:
             stood = self._watermark(clock_ms).to_bytes(_ID_BYTES, "little", signed=True)
             self.out.decided.append(mark + stood + feature_row(shopper, share, session))
 
-    def _hear(self, name: str, shopper: Shopper, event: Event, clock_ms: int) -> None:
+    def _hear(self, name: str, shopper: Shopper, event: Event, clock_ms: int, refused: int) -> None:
         """Tell the models of the weeks to come how a shopper was before an event, and what it brings."""
-        if not self.rules.decision_ticks:
+        if not self.rules.decision_ticks or refused & PERSONALIZATION:
             return
         at_ms, watermark_ms = event.event_ts, self._watermark(clock_ms)
         heard_ms = at_ms if at_ms > watermark_ms else watermark_ms
@@ -632,7 +727,9 @@ class Shoppers:
     def hear_of_move(self, name: str, at_ms: int, clock_ms: int) -> None:
         """Tell how an anonymous shopper was before it turned out to be a user."""
         shopper = self.rows.get(name)
-        if shopper is not None and self.rules.decision_ticks:
+        if shopper is None or not shopper.events or shopper.refused & PERSONALIZATION:
+            return
+        if self.rules.decision_ticks:
             watermark_ms = self._watermark(clock_ms)
             told = heard.of_event(self.rules, name, shopper, at_ms, watermark_ms)
             if told is not None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
+from serving.consent import FIELDS, may_be_exported
 from serving.reader import Storefront
 from state import keys
 
@@ -85,6 +86,21 @@ class Segments:
         with self._in_words():
             found = self._client.zrevrange(keys.members_key(sid), 0, most - 1, withscores=True)
         return [(name.decode(), int(at_ms)) for name, at_ms in found]
+
+    def to_hand_on(self, sid: str, most: int, unasked: str) -> list[tuple[str, int]]:
+        """The same but for those who refuse ads; `unasked` as in `serving.consent`."""
+        found = self.members(sid, most)
+        with self._in_words():
+            reads = self._client.pipeline(transaction=False)
+            for shopper, _ in found:
+                reads.hmget(keys.profile_key(shopper), FIELDS)
+            said = [dict(zip(FIELDS, values, strict=True)) for values in reads.execute()]
+        profiles = [
+            {name: value.decode() for name, value in one.items() if value is not None}
+            for one in said
+        ]
+        pairs = zip(found, profiles, strict=True)
+        return [member for member, profile in pairs if may_be_exported(profile, unasked)]
 
     def since_ms(self, shopper: str, sid: str) -> int | None:
         """Since when a shopper is in a segment, None where it is not."""

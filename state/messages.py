@@ -136,6 +136,7 @@ class Move(msgspec.Struct, array_like=True):
     signals: list[Signal] = []
     orders: list[tuple[str, int, int]] = []
     transitions: list[Transition] = []
+    limited: list[Limited] = []
 
 
 class Totals(msgspec.Struct):
@@ -146,7 +147,7 @@ class Totals(msgspec.Struct):
     there is (`state.money`). `repeats` are events and orders that two shoppers had both counted when
     they turned out to be one: they count once since. `failed` are those that a step could not process:
     they are rejected. `suppressed` are events from before an erasure that came after it: they count as
-    nothing.
+    nothing. `withheld` are events of shoppers who refuse analytics.
     """
 
     accepted: int = 0
@@ -164,12 +165,19 @@ class Totals(msgspec.Struct):
     repeats: int = 0
     failed: int = 0
     suppressed: int = 0
+    withheld: int = 0
 
 
 Click = tuple[int, str, str, str, int, int, str, str]
 """One item of an event that shows taste: position in the batch, shopper, item, event type, event time
 (ms), start of the session it belongs to (ms), category as one name (`shoes/running`) or "", country or
 ""."""
+
+Limited = tuple[int, Click]
+"""A click of a shopper who refuses some purposes, and which, as bits."""
+
+Declined = tuple[str, int, int]
+"""A shopper withdraws purposes and goes on being counted: shopper, purposes as bits, event time (ms)."""
 
 Signal = tuple[int, str, str, str, int, int]
 """One item of an event that says what came of it: position in the batch, shopper, item, event type,
@@ -182,8 +190,8 @@ Forward = tuple[int, str, Event, int, int]
 """An event whose shopper is a user that another shard keeps: position in the batch, shopper, event, the
 watermark that stood when it came (ms), the offset of its record or -1."""
 
-Active = tuple[str, bool, bool, bytes, str, int]
-"""A shopper that did something, once a batch: id, whether it is a user, whether it may have lists, its
+Active = tuple[str, bool, int, bytes, str, int]
+"""A shopper that did something, once a batch: id, whether it is a user, the purposes it refuses, its
 feature row (`operators.features`), the command that writes its profile, packed but for its head, and
 how many arguments that has."""
 
@@ -224,6 +232,8 @@ class Visited(Message):
     are events that raised, `faults` how often what did. `heard` is for the models of the weeks to come,
     in order. `former` are transitions, as in `transitions`, of shoppers who have `moved` since.
     `withdrawn` are the marks of decisions that are to teach nothing.
+    `limited` are clicks of shoppers who refuse purposes, `declined` who withdraws some, `aliases`, for
+    the user's shard, what Redis is told of devices (position, user, device).
     """
 
     batch: BatchId
@@ -255,6 +265,9 @@ class Visited(Message):
     heard: list[Heard] = []
     former: list[Transition] = []
     withdrawn: list[bytes] = []
+    limited: list[Limited] = []
+    declined: list[Declined] = []
+    aliases: list[tuple[int, str, str]] = []
 
 
 class Regrouped(Message):
@@ -273,6 +286,7 @@ class Regrouped(Message):
     moves: list[Move]
     passed: list[Visited]
     turn: int | None = None
+    aliases: list[tuple[int, str, str]] = []
 
 
 class Part(Message):
@@ -292,6 +306,7 @@ class Counted(msgspec.Struct, array_like=True, gc=False):
     by_type: dict[str, int] = {}
     left_out: dict[str, int] = {}
     unconverted: dict[str, int] = {}
+    withheld: dict[str, int] = {}
 
 
 class Branch(msgspec.Struct, array_like=True, gc=False):

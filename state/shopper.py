@@ -24,6 +24,23 @@ _YES, _NO = b"\1", b"\0"
 Consents = tuple[int, bool | None, bool | None, bool | None]
 """When it was said (ms), and the answers for analytics, personalization and ads; None is not asked."""
 
+ANALYTICS, PERSONALIZATION, ADS = 1, 2, 4
+PURPOSES: Final = {"analytics": ANALYTICS, "personalization": PERSONALIZATION, "ads": ADS}
+"""The purposes, as bits of what is refused, in the order of a statement."""
+ALL: Final = 7
+
+Refused = tuple[int, int, int]
+"""When each purpose was refused last (ms), 0 for never."""
+
+
+def named(purposes: int) -> str:
+    """Purposes by name.
+
+    >>> named(PERSONALIZATION | ADS)
+    'personalization,ads'
+    """
+    return ",".join(name for name, bit in PURPOSES.items() if purposes & bit)
+
 
 class Session(msgspec.Struct, gc=False, array_like=True):
     """A run of events with no gap above the session gap. Times in ms, inclusive.
@@ -137,6 +154,9 @@ class Shopper(msgspec.Struct, gc=False, array_like=True):
     to by currency where it has no rate, `apart_orders` how many. `affinity` is described in
     `operators.tastes`, `rules` is None where there are none; `away_ms` and `returned_ms` are the last
     event before the last long absence and the first after it, 0 for none.
+
+    `refused` are the purposes refused as of the last event. Who refuses analytics has no `events`: only
+    the statement is kept. `devices` are those that are told in Redis to be this user's.
     """
 
     known: bool
@@ -174,3 +194,6 @@ class Shopper(msgspec.Struct, gc=False, array_like=True):
     seen_at: bytes = b""
     apart: dict[str, int] | None = None
     apart_orders: int = 0
+    refused: int = 0
+    refused_ms: Refused = (0, 0, 0)
+    devices: tuple[str, ...] = ()

@@ -283,8 +283,10 @@ def streams(
             order = draw(st.integers(0, 3)) if orders_repeat else number
             more["order_id"] = f"order {order} of {owner or device}"
         if kind == "consent":
+            # Who refuses analytics is not counted: that is for the tests of consent.
             answers = st.sampled_from([True, False, None])
-            more["consent"] = Consent(draw(answers), draw(answers), draw(answers))
+            counted = st.sampled_from([True, None])
+            more["consent"] = Consent(draw(counted), draw(answers), draw(answers))
         stream.append(
             event(
                 "identify" if who == "both" and draw(st.booleans()) else kind,

@@ -24,7 +24,7 @@ from state.errors import SnapshotError
 from state.interactions import Card
 from state.journal import Handle
 from state.messages import SourceTotals, Totals
-from state.shopper import UNTOLD, Consents, Order, RuleState, Session, Shopper
+from state.shopper import UNTOLD, Consents, Order, Refused, RuleState, Session, Shopper
 from state.snapshots import (
     DEVICES,
     USERS,
@@ -247,6 +247,8 @@ OF_TYPE: dict[Any, st.SearchStrategy[Any]] = {
     dict[str, float]: st.dictionaries(st.text(max_size=5), st.floats(allow_nan=False), max_size=2),
     str | None: st.none() | st.text(max_size=5),
     Consents: st.tuples(whole, answers, answers, answers),
+    Refused: st.tuples(whole, whole, whole),
+    tuple[str, ...]: st.lists(st.text(max_size=5), max_size=2).map(tuple),
 }
 
 

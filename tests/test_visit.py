@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from operators.visit import TASTE_TYPES, Rules
 from state import keys
 from state.config import Lifecycle, Profiles, Sessions, State
+from state.shopper import PERSONALIZATION
 from state.times import DAY_MS
 from tests.streams import (
     ITEMS,
@@ -163,8 +164,8 @@ class TestWrites:
         flow = Flow()
         no = Consent(personalization=False)
         flow.feed([view(1, 0), event("consent", 2, 0, "bob", consent=no)])
-        listed = {who[0]: who[2] for visited in flow.visited for who in visited.active}
-        assert listed == {"ann": True, "bob": False}
+        refused = {who[0]: who[2] for visited in flow.visited for who in visited.active}
+        assert refused == {"ann": 0, "bob": PERSONALIZATION}
 
     def test_what_shows_taste_is_handed_on_item_by_item(self) -> None:
         flow = Flow()

@@ -116,13 +116,13 @@ def run(args: argparse.Namespace) -> int:
     if missing := unaccounted(figures):
         print(
             f"penstock: {missing:,} events are neither accepted nor rejected nor duplicates nor "
-            "suppressed: a bug of Penstock's",
+            "suppressed nor withheld: a bug of Penstock's",
             file=sys.stderr,
         )
         return 1
     if not figures.events:
         raise UserError(f"{log.name} holds no events: nothing to replay")
-    if not figures.accepted:
+    if not (figures.accepted or figures.withheld):
         raise UserError(
             f"nothing in {log.name} is an event of format {args.format}: choose another --format, "
             f"or see {dead_letters} for what is wrong"

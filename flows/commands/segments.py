@@ -54,7 +54,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     one.add_argument("segment", metavar="SEGMENT", nargs="?")
     _common(one, _diff)
-    one = add("members", help="who is in a segment", description="Members, the newest first.")
+    one = add(
+        "members",
+        help="who is in a segment",
+        description="Members, the newest first, but for those who refuse ads.",
+    )
     one.add_argument("segment", metavar="SEGMENT")
     one.add_argument("--limit", type=int, default=MEMBERS, help="how many (default %(default)s)")
     _common(one, _members)
@@ -175,10 +179,11 @@ def _diff(args: argparse.Namespace) -> int:
 def _members(args: argparse.Namespace) -> int:
     if args.limit < 1:
         raise UserError("--limit is how many to show: give 1 or more")
-    segments = _segments(args, settings_of(args))
+    settings = settings_of(args, of_people=True)
+    segments = _segments(args, settings)
     if segments.find(args.segment) is None:
         return _unknown(args.segment)
-    found = segments.members(args.segment, args.limit)
+    found = segments.to_hand_on(args.segment, args.limit, settings.privacy.unknown.ads)
     print_lines([f"{in_utc(at_ms)}  {shopper}" for shopper, at_ms in found])
     return 0
 

@@ -98,7 +98,9 @@ def send_again(settings: Settings, redis_url: str, stop: Flag, names: list[str])
     store = Store(redis_url, timeout_ms=settings.redis.timeout_ms, patience_s=0)
     sent = failed = 0
     for name in names:
-        delivery = Delivery(name, hooks.endpoints[name], hooks, Letters(store, name), tries=1)
+        endpoint = hooks.endpoints[name]
+        letters = Letters(store, name, endpoint.purpose)
+        delivery = Delivery(name, endpoint, hooks, letters, tries=1)
         while not stop.is_set() and (delivery.pump() or delivery.waiting):
             time.sleep(POLL_S)
         delivery.end()

@@ -62,6 +62,7 @@ class Changes:
         self._dead = keys.dead_hooks_key(name)
         self._dead_most = hooks.dead_letters_max
         self._segments = endpoint.segments
+        self._purpose = endpoint.purpose
         self._wanted: dict[str, bool] = {}
         self._unwanted: list[Entry] = []
         self.vanished = 0
@@ -113,8 +114,16 @@ class Changes:
         kind, segment = entry.fields[b"kind"], entry.fields[b"segment"].decode()
         if kind in (b"enter", b"leave", b"trigger") and not self._wants(segment):
             return None
+        if not self._may_be_told(kind, segment, entry.fields.get(b"refused", b"")):
+            return None
         name = self._names.get(segment, segment)
         return message(entry.stream, entry.id, entry.fields, name)
+
+    def _may_be_told(self, kind: bytes, segment: str, refused: bytes) -> bool:
+        """Whether the shopper does not refuse what the endpoint is for; a withdrawal is told once."""
+        if kind == b"refuse":
+            return segment == self._purpose
+        return self._purpose not in refused.decode().split(",")
 
     def _wants(self, segment: str) -> bool:
         if segment not in self._wanted:
@@ -134,10 +143,14 @@ class Changes:
 
 
 class Letters:
-    """The dead letters of an endpoint: those taken now are deleted, the others stay."""
+    """The dead letters of an endpoint: those taken now are deleted, the others stay.
 
-    def __init__(self, store: Store, name: str) -> None:
+    Those of shoppers who refuse the endpoint's `purpose` by now are deleted and not sent.
+    """
+
+    def __init__(self, store: Store, name: str, purpose: str) -> None:
         self._store = store
+        self._purpose = purpose
         self._key = keys.dead_hooks_key(name)
         self._after = "-"
 
@@ -147,10 +160,23 @@ class Letters:
             found = self._store.client.xrange(self._key, min=self._after, count=most)
         if found:
             self._after = f"({found[-1][0].decode()}"
-        return [
+        parcels = [
             Parcel(entry_id, one[b"shopper"].decode(), one[b"id"].decode(), one[b"body"])
             for entry_id, one in found
         ]
+        refusing = self._refusing({one.shopper for one in parcels})
+        self.settle([one for one in parcels if one.shopper in refusing], [])
+        kept = [one for one in parcels if one.shopper not in refusing]
+        return kept if kept or not found else self.read(most)
+
+    def _refusing(self, shoppers: set[str]) -> set[str]:
+        """Who of them refuses the purpose, as of the last event."""
+        names = sorted(shoppers)
+        with self._store.in_words():
+            client = self._store.client
+            said = [client.hget(keys.profile_key(name), "refused") or b"" for name in names]
+        told = zip(names, said, strict=True)
+        return {name for name, one in told if self._purpose in one.decode().split(",")}
 
     def settle(self, taken: Sequence[Parcel], failed: Sequence[Failure]) -> None:
         """As in `Source`."""

@@ -66,6 +66,8 @@ class Engine:
         self._stored = RulesState(rules.digests, windows)
         # In an order of its own: that of the rows depends on when they were stored.
         for name, shopper in sorted(rows.items()):
+            if not shopper.events:
+                continue
             try:
                 self._go_over(name, shopper, clock_ms, gone, changed)
             except Exception:

@@ -63,6 +63,9 @@ def message(stream: int, entry_id: bytes, fields: Mapping[bytes, bytes], name: s
         told |= {"type": "alias", "previousId": shopper, "userId": segment}
     elif kind == "erase":
         told |= {"type": "track", "event": "Shopper Erased", **who, "properties": {}}
+    elif kind == "refuse":
+        told |= {"type": "track", "event": "Consent Withdrawn", **who}
+        told["properties"] = {"purpose": segment}
     else:
         return None
     return orjson.dumps(told)

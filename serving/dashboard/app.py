@@ -63,14 +63,21 @@ SEND_S_MAX = 30.0
 
 
 class Page:
-    """The answers. One hub for all tabs."""
+    """The answers. One hub for all tabs; `unasked` as in `serving.consent`."""
 
     def __init__(
-        self, reads: Reads, explainer: Explainer, access: Access, *, tabs_max: int
+        self,
+        reads: Reads,
+        explainer: Explainer,
+        access: Access,
+        *,
+        tabs_max: int,
+        unasked: str,
     ) -> None:
         self._reads = reads
         self._explainer = explainer
         self._access = access
+        self._unasked = unasked
         self._asked = asyncio.Semaphore(REQUESTS_MAX)
         self._tabs = Places(tabs_max)
         self._exports = Places(EXPORTS_MAX)
@@ -155,7 +162,7 @@ class Page:
             "cache-control": "no-store",
         }
         answer = StreamingResponse(
-            rows(self._reads, sid), media_type="text/csv; charset=utf-8", headers=how
+            rows(self._reads, sid, self._unasked), media_type="text/csv; charset=utf-8", headers=how
         )
         return self._exports.held_by(answer)
 
@@ -177,10 +184,10 @@ class Page:
 
 
 def app(
-    reads: Reads, explainer: Explainer, access: Access, *, tabs_max: int
+    reads: Reads, explainer: Explainer, access: Access, *, tabs_max: int, unasked: str
 ) -> tuple[Starlette, Hub]:
     """The application and its hub, which ends the streams when the server stops."""
-    page = Page(reads, explainer, access, tabs_max=tabs_max)
+    page = Page(reads, explainer, access, tabs_max=tabs_max, unasked=unasked)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

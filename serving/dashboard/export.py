@@ -1,4 +1,4 @@
-"""The members of a segment as CSV, of any size, a slice at a time.
+"""The members of a segment as CSV, of any size, a slice at a time; but for those who refuse ads.
 
 Members stand in the order in which they entered. Where the next slice begins is known by the last
 member and not by its place, so that who enters and leaves meanwhile neither hides nor doubles others.
@@ -13,6 +13,7 @@ import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from serving.consent import may_be_exported
 from serving.dashboard.plain import text
 from state import keys
 from state.errors import UserError
@@ -40,6 +41,8 @@ PROFILE = (
     "top_category",
     "consent",
 )
+CONSENT = ("refused",)
+"""What is read beside, to know whom to leave out."""
 HEADER = ("shopper", "entered", *(name.replace("_ms", "_seen") for name in PROFILE))
 MARK = b"\xef\xbb\xbf"
 """Tells a spreadsheet that the file is UTF-8; programs read it as `utf-8-sig`."""
@@ -53,13 +56,17 @@ Member = tuple[int, bytes]
 Described = tuple[Member, list[bytes | None]]
 
 
-async def rows(reads: Reads, sid: str) -> AsyncIterator[bytes]:
-    """CSV, slice by slice. Raises UserError where Redis fails."""
+async def rows(reads: Reads, sid: str, unasked: str = "allow") -> AsyncIterator[bytes]:
+    """CSV, slice by slice; `unasked` as in `may_be_exported`. Raises UserError where Redis fails."""
     yield MARK + _lines([HEADER])
     size = FIRST
     last: Member | None = None
     while slice_ := await _patiently(reads, sid, last, size):
-        yield _lines(_row(member, profile) for member, profile in slice_)
+        yield _lines(
+            _row(member, profile[: len(PROFILE)])
+            for member, profile in slice_
+            if may_be_exported(_said(profile), unasked)
+        )
         last, size = slice_[-1][0], SLICE
 
 
@@ -76,7 +83,7 @@ async def _patiently(reads: Reads, sid: str, last: Member | None, size: int) -> 
 async def _slice(reads: Reads, sid: str, last: Member | None, size: int) -> list[Described]:
     members = await _after(reads, sid, last, size)
     profiles = await reads.many(
-        ("HMGET", keys.profile_key(text(name)), *PROFILE) for _, name in members
+        ("HMGET", keys.profile_key(text(name)), *PROFILE, *CONSENT) for _, name in members
     )
     return list(zip(members, profiles, strict=True))
 
@@ -107,6 +114,11 @@ async def _after(reads: Reads, sid: str, last: Member | None, size: int) -> list
             return ahead
         else:
             place += size  # many entered at the same moment
+
+
+def _said(profile: Sequence[bytes | None]) -> dict[str, str]:
+    named = zip((*PROFILE, *CONSENT), profile, strict=True)
+    return {name: text(value) for name, value in named if value is not None}
 
 
 def _row(member: Member, profile: Sequence[bytes | None]) -> list[str]:

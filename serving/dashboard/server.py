@@ -32,6 +32,7 @@ class Server:
         host, port = address(serving.listen)
         self._access = Access(host, serving.proxy_header)
         self._tabs_max = serving.tabs_max
+        self._unasked = settings.privacy.unknown.ads
         self._reads = Reads(redis_url, timeout_ms=settings.redis.timeout_ms)
         self._explainer = Explainer(redis_url, settings.redis.timeout_ms)
         self._socket = _listen(host, port, serving.listen, any_port=any_port)
@@ -43,7 +44,13 @@ class Server:
         asyncio.run(self._serve(stop))
 
     async def _serve(self, stop: threading.Event) -> None:
-        application, hub = app(self._reads, self._explainer, self._access, tabs_max=self._tabs_max)
+        application, hub = app(
+            self._reads,
+            self._explainer,
+            self._access,
+            tabs_max=self._tabs_max,
+            unasked=self._unasked,
+        )
         config = uvicorn.Config(
             application,
             log_level="critical",  # what goes wrong `access.Guard` says
