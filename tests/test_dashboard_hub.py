@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 
 from serving.dashboard.document import Document, Reading
 from serving.dashboard.hub import TURN_S, WAITING_MAX, Hub
+from serving.dashboard.shop import CHANGES_FIRST, Shop
+from state import keys
 from state.errors import UserError
+from state.store import Reads, Store
 from tests.pages import in_loop
 
 if TYPE_CHECKING:
@@ -160,3 +163,41 @@ def test_trouble_is_told_and_so_is_its_end() -> None:
                     page.take(orjson.dumps(frame))
 
     in_loop(run())
+
+
+def test_a_page_opened_after_an_hour_shows_what_is_new_and_not_what_came_meanwhile(
+    redis_url: str,
+) -> None:
+    """And does not take what it had not seen for what was written now."""
+    store, key = Store(redis_url, timeout_ms=2000, patience_s=2), keys.change_stream_key(0)
+    now_s = 1000.0
+
+    def wrote(first: int, count: int) -> None:
+        for n in range(first, first + count):
+            said = {"kind": "enter", "shopper": f"s{n}", "segment": "x", "event_ts": n}
+            store.client.xadd(key, said, f"{n}-0")
+        store.client.hset(keys.meta_key(), "events", first + count)
+
+    async def run() -> None:
+        nonlocal now_s
+        reads = Reads(redis_url, timeout_ms=2000)
+        shop = Shop(reads, lambda: now_s)
+        wrote(1, 3)
+        first = await shop.look()
+        assert [change.shopper for change in first.added["changes"]] == ["s1", "s2", "s3"]
+        now_s += 1.0
+        wrote(4, 1)
+        second = await shop.look()
+        assert (second.anew, second.still_ms) == (False, 0)
+        assert [change.shopper for change in second.added["changes"]] == ["s4"]
+        now_s += 3600.0
+        wrote(5, 200)
+        later = await shop.look()
+        assert (later.anew, later.still_ms) == (True, None)
+        shown = [change.shopper for change in later.added["changes"]]
+        assert shown == [f"s{n}" for n in range(205 - CHANGES_FIRST, 205)]
+        assert later.values["now"]["events_per_s"] is None
+        await reads.close()
+
+    in_loop(run())
+    store.close()

@@ -147,7 +147,8 @@ def _worth(stats: dict[str, str]) -> list[str]:
     return [
         f"known     {int(stats['identified']):,} of them by a user id",
         f"moves     +{stats['entered_5m']} / -{stats['left_5m']} within 5 min",
-        f"worth     {float(stats['conversion_1d']):.1%} of its active shoppers bought within 24 h: "
+        f"worth     {float(stats['conversion_1d']):.1%} of {int(stats.get('shoppers_1d', 0)):,} "
+        "who were in it within 24 h ordered in it: "
         f"{float(stats['revenue_1d']):,.2f}, {float(stats['aov_1d']):,.2f} an order",
         f"as of     {in_utc(stats['at'])}",
     ]

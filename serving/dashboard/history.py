@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     from state.store import Reads
 
 SHOP_FIELDS = ("events", "sessions", "active", "carts", "purchases", "revenue")
-SEGMENT_FIELDS = ("size", "entered", "left", "purchases", "revenue")
+SEGMENT_FIELDS = (
+    "size",
+    "entered",
+    "left",
+    "purchases",
+    "revenue",
+    "purchases_after",
+    "revenue_after",
+)
 LEVEL = "size"
 """What is so many at a time, and stays; all else is so many in a time, and adds up."""
 

@@ -34,6 +34,8 @@ LISTS_SEGMENTS = 8
 SPARK_MINUTES = 60
 SPARK_FIELDS = ("size", "entered", "left")
 RATE_S = 5.0
+GAP_S = 2.0
+"""Who has not looked for so long begins anew: what came meanwhile is no news."""
 SLOW_S = 1.0
 """What changes once a second is read once a second."""
 
@@ -62,20 +64,31 @@ class Shop:
         self._stats: dict[str, dict[str, Number]] = {}
         self._lines: dict[str, list[float | None] | None] = {}
         self._is_anew = True
+        self._looked_s = float("-inf")
 
     async def look(self) -> Reading:
         """Read everything. Raises UserError."""
         now_s = self._clock()
+        if now_s - self._looked_s > GAP_S:
+            self._begin_anew()
+            # What was written meanwhile may be old by now, and the rate is of then.
+            self._written = None
+            self._counted.clear()
+        self._looked_s = now_s
         try:
             return await self._look(now_s)
         except BaseException:
             # Nobody knows what the Redis that answers next has of what we saw.
-            self._changes.begin_anew()
-            self._events.begin_anew()
-            self._newest.clear()
-            self._slow_s = float("-inf")
-            self._is_anew = True
+            self._begin_anew()
             raise
+
+    def _begin_anew(self) -> None:
+        """Know nothing of what was read before."""
+        self._changes.begin_anew()
+        self._events.begin_anew()
+        self._newest.clear()
+        self._slow_s = float("-inf")
+        self._is_anew = True
 
     async def _look(self, now_s: float) -> Reading:
         first: list[Read] = [
