@@ -25,8 +25,8 @@ export function Live() {
       <${Tile} label="Events a second" value=${rate(now.events_per_s)} sub="${brief(now.events)} in all"><${Spark} values=${line("events")} label="Events by minute in the last hour" /><//>
       <${Tile} label="Shoppers active now" value=${count(active)} sub="seen in 5 min · ${brief(now.sessions_open)} open sessions"><${Spark} values=${line("active")} label="Active shoppers by minute in the last hour" /><//>
       <${Tile} label="Conversion, 24 h" value=${percent(now.conversion_1d)} sub="of all shoppers seen in 24 h bought"><${Spark} values=${each("purchases", "active")} label="Purchases an active shopper, by minute in the last hour" /><//>
-      <${Tile} label="Revenue, 24 h" value=${money(now.revenue_1d)} sub=${[now.currency, `${count(now.orders_1d)} orders of all shoppers`].filter(Boolean).join(" · ")} hint="Since midnight UTC: ${money(now.revenue_today)}, ${count(now.orders_today)} orders"><${Spark} values=${line("revenue")} label="Revenue by minute in the last hour" /><//>
-      <${Tile} label="Average order, 24 h" value=${now.orders_1d ? money(now.aov_1d) : NONE} sub=${[now.currency, "of all shoppers"].filter(Boolean).join(" · ")}><${Spark} values=${each("revenue", "purchases")} label="Average order by minute in the last hour" /><//>
+      <${Tile} label="Revenue, 24 h" value=${money(now.revenue_1d)} sub="${count(now.orders_1d)} orders of all shoppers" hint="Since midnight UTC: ${money(now.revenue_today)}, ${count(now.orders_today)} orders"><${Spark} values=${line("revenue")} label="Revenue by minute in the last hour" /><//>
+      <${Tile} label="Average order, 24 h" value=${now.orders_1d ? money(now.aov_1d) : NONE} sub="of all shoppers"><${Spark} values=${each("revenue", "purchases")} label="Average order by minute in the last hour" /><//>
     </dl>
     <div class="columns wide-left">
       <${Hour} minutes=${minutes} />

@@ -31,7 +31,7 @@ export function Segment({ id }) {
       <${Tile} label="In and out, 5 min" value=${html`<span class="in">+${brief(segment.entered_5m)}</span> <span class="out">−${brief(segment.left_5m)}</span>`} />
       <${Tile} label="Known by a user id" value=${percent(segment.identified === undefined ? null : known)} sub="${brief(segment.size - (segment.identified ?? 0))} anonymous" />
       <${Tile} label="Conversion, 24 h" value=${percent(segment.shoppers_1d ? segment.conversion_1d : null)} sub="of ${brief(segment.shoppers_1d)} who were in it bought in it${ofShop ? ` · ${times(ofShop)} the shop’s` : ""}" hint="Of the shoppers seen within 24 h who stood in it at some moment of them, those who ordered while they stood in it" />
-      <${Tile} label="Revenue, 24 h" value=${money(segment.revenue_1d)} sub=${[told.shop.values.get("now")?.currency, `${count(segment.orders_1d)} orders by who was in it`, segment.orders_1d ? `${money(segment.aov_1d)} each` : ""].filter(Boolean).join(" · ")} hint="Orders of shoppers who stood in it just before; who stood in it just after ordered ${count(segment.orders_after_1d)} for ${money(segment.revenue_after_1d)}" />
+      <${Tile} label="Revenue, 24 h" value=${money(segment.revenue_1d)} sub="${count(segment.orders_1d)} orders by who was in it${segment.orders_1d ? ` · ${money(segment.aov_1d)} each` : ""}" hint="Orders of shoppers who stood in it just before; who stood in it just after ordered ${count(segment.orders_after_1d)} for ${money(segment.revenue_after_1d)}" />
     </dl>
     <${History} id=${id} size=${segment.size} />
     <div class="columns two"><${Lifts} lifts=${focus.get("lifts")} /><${Overlap} id=${id} size=${segment.size} overlap=${focus.get("overlap")} /></div>

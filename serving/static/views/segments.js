@@ -17,7 +17,6 @@ const COLUMNS = [
   ["left_5m", "Out, 5 min", (s) => s.left_5m ?? null],
   ["conversion_1d", "Conv., 24 h", (s) => (s.shoppers_1d ? s.conversion_1d ?? null : null)],
   ["revenue_1d", "Revenue, 24 h", (s) => s.revenue_1d ?? null],
-  ["aov_1d", "Order, 24 h", (s) => (s.orders_1d ? s.aov_1d : null)],
   ["at", "Fresh", (s) => s.at ?? null],
   ["version", "Version", (s) => s.version ?? null],
 ];
@@ -44,7 +43,7 @@ export function Segments() {
   const sort = (name) => set({ up: kept.sort === name ? !kept.up : name === "name", sort: name });
   const most = Math.max(1, ...all.map((s) => s.size));
   return html`
-    <div class="page-head"><h1>Segments</h1><span class="quiet">${count(found.length)}${found.length < all.length ? ` of ${count(all.length)}` : ""} · worth is of orders by who stood in a segment just before${told.shop.values.get("now")?.currency ? `, in ${told.shop.values.get("now").currency}` : ""}</span></div>
+    <div class="page-head"><h1>Segments</h1><span class="quiet">${count(found.length)}${found.length < all.length ? ` of ${count(all.length)}` : ""} · worth is of orders by who stood in a segment just before</span></div>
     <div class="tools">
       <label class="search"><span class="hidden">Search segments</span><input type="search" placeholder="Search segments" value=${kept.words} onInput=${(e) => set({ words: e.target.value })} /></label>
       <div class="choice" role="group" aria-label="Kind of segment">
@@ -66,8 +65,7 @@ export function Segments() {
         <td class="right c-entered_5m"><span class=${s.entered_5m ? "in" : "quiet"}>${brief(s.entered_5m)}</span></td>
         <td class="right c-left_5m"><span class=${s.left_5m ? "out" : "quiet"}>${brief(s.left_5m)}</span></td>
         <td class="right c-conversion_1d">${percent(s.shoppers_1d ? s.conversion_1d : null)}</td>
-        <td class="right c-revenue_1d">${s.revenue_1d ? money(s.revenue_1d) : NONE}</td>
-        <td class="right c-aov_1d">${s.orders_1d ? money(s.aov_1d) : NONE}</td>
+        <td class="right c-revenue_1d">${s.orders_1d ? html`${money(s.revenue_1d)}<br /><span class="quiet">${money(s.aov_1d)} each</span>` : NONE}</td>
         <td class="right c-at quiet">${ago(s.at, shopNow())}</td>
         <td class="right c-version quiet">v${s.version ?? "?"}</td>
       </tr>`)}</tbody>
