@@ -50,6 +50,7 @@ class SourceClock(msgspec.Struct):
         last: bool = False,
         idle_ms: int = 0,
         live: bool = False,
+        now_ms: int | None = None,
         origin: tuple[str, str] = ("", ""),
         offsets: Sequence[int] = (),
         exchange: Exchange | None = None,
@@ -62,11 +63,12 @@ class SourceClock(msgspec.Struct):
 
         Where nothing has come for `idle_ms`, the partition says that it holds nothing back and that so
         much time has passed; the clock itself, which is stored, knows of events only. `origin` is what
-        dead letters say of the partition, `offsets` those of the records, where it has any.
+        dead letters say of the partition, `offsets` those of the records, where it has any. `now_ms`
+        is our own clock, where it is to be asked.
         """
         records = list(records)
         if self._pending is not None:
-            self._settle_pending(records, allowed_lateness_ms, jump_ms or 0)
+            self._settle_pending(records, allowed_lateness_ms, jump_ms or 0, now_ms)
         passed_ms = self.watermark_ms and self.watermark_ms + idle_ms
         idle = idle_ms > 0
         batch = BatchId(
@@ -164,14 +166,22 @@ class SourceClock(msgspec.Struct):
         return event, agreed is not False and self._pending is not event
 
     def _settle_pending(
-        self, records: list[Event | DeadLetter], allowed_lateness_ms: int, jump_ms: int
+        self,
+        records: list[Event | DeadLetter],
+        allowed_lateness_ms: int,
+        jump_ms: int,
+        now_ms: int | None,
     ) -> None:
-        """What came after the event that waited says whether it moves time on; so does silence."""
+        """What came after the event that waited says whether it moves time on; so does silence, of what
+        is not ahead of our own clock too.
+        """
         assert self._pending is not None
         event = self._pending
         agreed = jumps.agreed(event, records[:LOOK_AHEAD], jump_ms)
         if agreed is None and records:
             return
+        if agreed is None and now_ms is not None:
+            agreed = jumps.seen_ms(event) <= now_ms + CLOCK_SKEW_MS
         self._pending = None
         if agreed is False:
             self.totals.held += 1

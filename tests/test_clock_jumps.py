@@ -242,6 +242,25 @@ def test_live_the_last_of_a_batch_waits_for_the_next_or_for_silence() -> None:
     assert (odd.held, odd.late) == (1, [])
 
 
+def test_live_silence_says_nothing_of_what_is_ahead_of_our_own_clock() -> None:
+    ahead = view("odd", "fast", 23 * HOUR_MS)
+    for now_ms, held in ((START_MS + 90_000, 1), (START_MS + DAY_MS, 0)):
+        clock = SourceClock()
+        for events in (visits(3), [ahead], []):
+            clock.batch(
+                events,
+                partition="0",
+                shards=1,
+                allowed_lateness_ms=LATENESS_MS,
+                jump_ms=HOUR_MS,
+                live=True,
+                now_ms=now_ms,
+            )
+        assert clock.totals.held == held
+        newest_ms = 40_000 if held else 23 * HOUR_MS
+        assert clock.watermark_ms == START_MS + newest_ms - LATENESS_MS
+
+
 def test_the_report_tells_how_many_were_held(redis_url: str, tmp_path: Path) -> None:
     usual = visits(60)
     odd = view("odd", "fast", 9 * DAY_MS)

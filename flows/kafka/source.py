@@ -113,6 +113,7 @@ class KafkaPartition(StatefulSourcePartition[SourceBatch, bytes]):
                 partitions=self._partitions,
                 idle_ms=idle_ms,
                 live=True,
+                now_ms=time.time_ns() // 1_000_000,
                 origin=(self._partition.topic, str(self._partition.partition)),
                 offsets=offsets,
                 exchange=self._source.exchange,
