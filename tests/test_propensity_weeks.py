@@ -178,7 +178,7 @@ def orders() -> list[Event]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("month", [4, 5, 6])
+@pytest.mark.parametrize("month", [4, 5, 6, 7])
 def test_chances_of_a_real_shop_are_those_of_a_recount(orders: list[Event], month: int) -> None:
     """Of a log that ends there, by what came after."""
     at_ms = int(datetime(2011, month, 1, tzinfo=UTC).timestamp() * 1000)

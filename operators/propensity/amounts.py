@@ -16,7 +16,6 @@ from operators.learners.table import Kept, with_prefix, without_prefix
 from operators.propensity.model import (
     BLOCK,
     DRIFT_LABELS,
-    DRIFT_SHARE,
     LEARNING_RATE,
     RECENT_LABELS,
     with_ones,
@@ -121,7 +120,7 @@ class AmountModel(Kept):
         """The amount for each point, nan before it is ready."""
         if not self.ready:
             return np.full(len(points), np.nan)
-        per_unit = self._came[0] / max(self._came[1], 1e-9) * self._drift_ratio**DRIFT_SHARE
+        per_unit = self._came[0] / max(self._came[1], 1e-9) * self._drift_ratio
         amounts: Floats = self._glm.predict(with_ones(self._scaler, points)) * per_unit
         return amounts
 

@@ -42,6 +42,14 @@ class Due(NamedTuple):
     spent_micros: NDArray[np.int64]
 
 
+class SoFar(NamedTuple):
+    """Decisions that wait: points [n, F], for how long (ms), and whether their shopper came by now."""
+
+    points: Floats
+    age_ms: Times
+    came: NDArray[np.bool_]
+
+
 class Later(Kept):
     """Decisions that wait `wait_ms` each, by the key of their shopper, be it in memory or not.
 
@@ -95,6 +103,13 @@ class Later(Kept):
     def forget(self, key: int) -> None:
         """A shopper was erased."""
         self._free(np.array(self._slots.get(key, []), np.intp))
+
+    def so_far(self, now_ms: int) -> SoFar:
+        """Those that wait, as they are at a time."""
+        waits = np.flatnonzero(self._key[: self._length])
+        heard = self._heard[waits]
+        points = self._points[waits].astype(np.float64)
+        return SoFar(points, now_ms - heard[:, _TAKEN], heard[:, _CAME] > 0)
 
     def next_due_ms(self) -> int:
         """When the first of them is over."""

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 WAITING_MAX = 20_000
+AWAY_PARTS = 60
+"""Of the days of churn, in which is counted how long those who came stayed away: half a day of 30."""
 
 
 class WeekChances(Kept):
@@ -65,6 +67,8 @@ class WeekChances(Kept):
         self._seed = settings.seed
         self._hearing = Hearing(self._period)
         self._later = Later(wait_ms, spend_ms, 3)
+        # How long those who came stayed away, in parts of the days of churn, since the first start.
+        self._away = np.zeros(AWAY_PARTS)
         self._reached_ms = 0
 
     def __len__(self) -> int:
@@ -112,6 +116,8 @@ class WeekChances(Kept):
         while (now_ms := min(next_ms, self._later.next_due_ms())) < watermark_ms:
             self._later.hear(self._hearing.take_told(now_ms))
             self._learn(self._later.due(now_ms))
+            if now_ms % DAY_MS == 0:
+                self._look(now_ms)
             if now_ms == next_ms:
                 start, end = np.searchsorted(at_ms, (now_ms, now_ms + 1))
                 self._take(latest, names, rows[start:end], now_ms)
@@ -132,6 +138,18 @@ class WeekChances(Kept):
         seen = points[chosen].astype(np.float64)
         self._later.take(keys[chosen], now_ms, seen, np.column_stack(self.of_points(seen)))
 
+    def _look(self, now_ms: int) -> None:
+        """Who has come so far says how the shop does now, long before all outcomes are known."""
+        total = self._away.sum()
+        if not total:
+            return
+        waits = self._later.so_far(now_ms)
+        part = waits.age_ms * AWAY_PARTS / self._churn_ms
+        parts = np.arange(AWAY_PARTS + 1)
+        known = np.interp(part, parts, np.append(0.0, np.cumsum(self._away) / total))
+        # The model says who stays away: who came is the other side of it.
+        self.churn.know(known - waits.came, waits.points, known)
+
     def _learn(self, due: Due) -> None:
         if not len(due.points):
             return
@@ -145,6 +163,9 @@ class WeekChances(Kept):
         came |= (due.bought_ms > 0) & (due.bought_ms <= until_ms)
         given = Given(1.0 - said[:, 1], came) if self._excludes else None
         self.buys.learn(points, said[:, 0], bought, lately, given)
+        away_ms = (due.came_ms - due.at_ms)[came & (due.came_ms > 0)]
+        parts = np.minimum(away_ms * AWAY_PARTS // self._churn_ms, AWAY_PARTS - 1)
+        self._away += np.bincount(parts, minlength=AWAY_PARTS)
         self.churn.learn(points, said[:, 1], (~came).astype(np.float64), away)
         self.value.learn(points, said[:, 2], due.spent_micros / MICROS)
 
@@ -156,6 +177,7 @@ class WeekChances(Kept):
         """Models and judges, and what was heard last."""
         return {
             "reached": np.array([self._reached_ms]),
+            "away": self._away.copy(),
             **with_prefix("hearing.", self._hearing.small()),
             **with_prefix("buys.", self.buys.small()),
             **with_prefix("churn.", self.churn.small()),
@@ -165,6 +187,7 @@ class WeekChances(Kept):
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Take over a state that `arrays` gave, of one made with the same arguments."""
         self._reached_ms = int(arrays["reached"][0])
+        self._away = arrays["away"].copy()
         self._hearing.restore(without_prefix("hearing.", arrays))
         self._later.restore({name: one for name, one in arrays.items() if "." not in name})
         self.buys.restore(without_prefix("buys.", arrays))
