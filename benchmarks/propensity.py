@@ -9,8 +9,11 @@ lately; away for long), `rate` a constant that knows the share of all outcomes b
   decide.
 - yoochoose_week: clicks only. In place of a purchase: the session goes on for three more clicks. The
   rule is how many clicks there were.
-- online_retail: eight months of orders of a gift shop; no views, so who does not come back has not
-  bought.
+- online_retail: eight months of orders of a gift shop, with the default configuration; no views, so who
+  does not come back has not bought. Besides it is cut at the first of some months: what is said of
+  everybody known then, beside a recount of what came after (`tests/chances.py`).
+
+`--plot FILE` draws how often came true what was said.
 
 The data is looked for in ../shared/data or `PENSTOCK_SHARED_DATA`.
 """
@@ -21,11 +24,15 @@ import csv
 import gzip
 import heapq
 import zlib
+from argparse import ArgumentParser
+from datetime import UTC, datetime
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from benchmarks.reliability import draw
 from operators.learning import Learning
 from operators.propensity.model import ChanceModel
 from operators.readers import READERS
@@ -34,11 +41,12 @@ from operators.shards import DeviceShard, UserShard, regroup
 from operators.visit import Rules
 from state.config import load
 from state.events import Event
+from tests.chances import Recount, log
+from tests.chances import followed as watched
 from tests.shared import SHARED_DATA
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from operators.propensity.propensity import Propensity
     from state.config import Settings
@@ -131,8 +139,29 @@ def _print(log: str, name: str, model: ChanceModel) -> None:
     )
 
 
-def main() -> None:
+def recounted() -> None:
+    """Print, at the first of some months, mean chances of everybody and what a recount finds."""
+    print("\nonline_retail cut at  known    buy   came  churn   away    value     came")
+    events = log("online_retail_2010-12_2011-07.csv.gz", "online-retail")
+    recount, asked = Recount(events), load(environment={}).propensity
+    for month in (4, 5, 6, 7):
+        day = datetime(2011, month, 1, tzinfo=UTC)
+        at_ms = int(day.timestamp() * 1000)
+        before = [one for one in events if one.event_ts < at_ms]
+        names, (buys, churn, value) = watched(before, asked).chances()
+        came = np.array([recount.after(name, at_ms, asked) for name in names])
+        bought, away, spent = came.mean(axis=0)
+        print(
+            f"{day:%Y-%m-%d}          {len(names):>7}{buys.mean():>7.3f}{bought:>7.3f}"
+            f"{churn.mean():>7.3f}{away:>7.3f}{value.mean():>9.2f}{spent:>9.2f}"
+        )
+
+
+def main(arguments: list[str] | None = None) -> None:
     """Print all figures."""
+    parser = ArgumentParser(description="How well is foretold what shoppers do.")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw said against came true")
+    plot: Path | None = parser.parse_args(arguments).plot
     print("log             model            cases   rate    AUC   rule  log loss    rate   calib.")
     few = (
         "source.batch_events=64",
@@ -145,18 +174,18 @@ def main() -> None:
         "propensity.sampled_share=1.0",
         "propensity.labels_min=30",
     )
-    models = followed(
+    of_sessions = followed(
         SHARED_DATA / "rees46_2019-10-01.csv.gz",
         "rees46",
         load(environment={}, overrides=(*few, *sessions)),
     )
-    _print("rees46", "p_buy_session", models.session)
+    _print("rees46", "p_buy_session", of_sessions.session)
     model = sessions_that_go_on(SHARED_DATA / "yoochoose_week/train.tsv.gz")
     _print("yoochoose_week", "goes on", model)
     models = followed(
         SHARED_DATA / "online_retail_2010-12_2011-07.csv.gz",
         "online-retail",
-        load(environment={}, overrides=(*few, "state.idle_days=400")),
+        load(environment={}, overrides=few),
     )
     _print("online_retail", "p_buy_30d", models.weeks.buys)
     _print("online_retail", "p_churn", models.weeks.churn)
@@ -166,6 +195,14 @@ def main() -> None:
         f"online_retail   value_30d      mean said {said:.0f}, came {came:.0f}; error {error:.0f}, of a "
         f"constant {error_of_mean:.0f}; the tenth said highest brought {judge.top_tenth:.2f}"
     )
+    if plot is not None:
+        judges = {
+            "rees46: p_buy_session": of_sessions.session.judge,
+            "online_retail: p_buy_30d": models.weeks.buys.judge,
+            "online_retail: p_churn": models.weeks.churn.judge,
+        }
+        draw(judges, plot)
+    recounted()
 
 
 if __name__ == "__main__":

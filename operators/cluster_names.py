@@ -49,14 +49,33 @@ HARDLY_MOST = {"purchases": 0.1, "views": 0.5}
 """The typical number below which hardly anybody has any."""
 
 
+RESTS_ON = dict.fromkeys(("visit_length_min", "visit_depth", "views", "price_level"), "views")
+"""What features say nothing without: where nobody looks at anything, as in a log of orders alone, no
+visit is short or deep."""
+NOBODY_MOST = 0.02
+"""Everybody's typical number below which nobody has any."""
+
+
+def says(of_all: Floats, feature_names: Sequence[str]) -> NDArray[np.bool_]:
+    """Which features [F] say something, by everybody's typical values float64[F].
+
+    >>> says(np.array([0.0, 1.2, 3.0]), ["views", "visit_depth", "purchases"]).tolist()
+    [False, False, True]
+    """
+    there = dict(zip(feature_names, (of_all >= NOBODY_MOST).tolist(), strict=True))
+    return np.array([there.get(RESTS_ON.get(name, ""), True) for name in feature_names], np.bool_)
+
+
 def names(
     deviations: Mapping[int, Floats],
     feature_names: Sequence[str],
     before: Mapping[int, str] | None = None,
     typical: Mapping[int, Floats] | None = None,
+    spoken: NDArray[np.bool_] | None = None,
 ) -> dict[int, str]:
     """A short, distinct name for each cluster from its centre in standard scores float64[F], and the
-    typical values float64[F] of its shoppers, if they are known.
+    typical values float64[F] of its shoppers, if they are known. `spoken` are the features [F] of which
+    a name may speak, by default all.
 
     The two features that stand out most and are about different things; a third, or others, where two
     clusters would share a name; the cluster's number where all are used up. A name from `before` stays
@@ -70,7 +89,7 @@ def names(
     {0: 'Hardly any orders'}
     """
     said = {
-        cluster: list(_said(scores, feature_names, typical[cluster] if typical else None))
+        cluster: list(_said(scores, feature_names, typical[cluster] if typical else None, spoken))
         for cluster, scores in sorted(deviations.items())
     }
     found = {
@@ -98,7 +117,10 @@ def lifts(
 
 
 def _said(
-    scores: Floats, feature_names: Sequence[str], typical: Floats | None
+    scores: Floats,
+    feature_names: Sequence[str],
+    typical: Floats | None,
+    spoken: NDArray[np.bool_] | None,
 ) -> Iterator[tuple[str, str, bool]]:
     """Of each feature, those that stand out most first: its phrase, what that is about, and whether it
     stands out."""
@@ -106,9 +128,13 @@ def _said(
     for of, (phrase, features) in HARDLY.items():
         if typical is None or of not in feature_names:
             continue
+        if spoken is not None and not spoken[feature_names.index(of)]:
+            continue
         if typical[feature_names.index(of)] < HARDLY_MOST[of]:
             hardly |= dict.fromkeys(features, (phrase, WORDS[of][2]))
     for f in np.argsort(-np.abs(scores), kind="stable").tolist():
+        if spoken is not None and not spoken[f]:
+            continue
         name = feature_names[f]
         phrase, about = hardly.get(name) or (_phrase(name, float(scores[f])), _about(name))
         yield phrase, about, bool(abs(scores[f]) >= STANDS_OUT)

@@ -174,15 +174,19 @@ class Clusters(Kept):
         if self._named == self._model.reviews and centres.keys() <= before.keys():
             return {number: before[number] for number in centres}
         self._named = self._model.reviews
-        return cluster_names.names(centres, feature_names, before, self._typical(feature_names))
+        spoken = cluster_names.says(typical(self._scaler.mean, feature_names), feature_names)
+        own = self._typical(feature_names)
+        return cluster_names.names(centres, feature_names, before, own, spoken)
 
     def lifts(self, feature_names: Sequence[str]) -> dict[int, list[tuple[str, float]]]:
         """What sets each living cluster apart most: feature, its typical value (that of the mean of the
         logarithms, where features are those) as a multiple of everybody's."""
         of_all, own = typical(self._scaler.mean, feature_names), self._typical(feature_names)
+        spoken = cluster_names.says(of_all, feature_names)
+        places = {number: np.where(spoken, at, 0.0) for number, at in self._model.places().items()}
         return {
-            number: cluster_names.lifts(own[number], of_all, centre, feature_names)
-            for number, centre in self._model.places().items()
+            number: cluster_names.lifts(own[number], of_all, scores, feature_names)
+            for number, scores in places.items()
         }
 
     def _typical(self, feature_names: Sequence[str]) -> dict[int, NDArray[np.float64]]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from itertools import chain
+import math
 from typing import TYPE_CHECKING
 
 import orjson
 
 from operators import cluster_figures, segment_figures
 from operators.features import FEATURES
+from operators.model_figures import figure, model
 from operators.written import ITEM_LIST_TTL_S
 from state import keys
 from state.segments import cluster_definition, definition_writes
@@ -133,56 +134,40 @@ def _models(learned: Learned, *, last: bool) -> list[Write]:
     ):
         learned.clusters.told_at = events
         seen = cluster_figures.figures(learned)
-    clusters: Write = (
-        "HSET",
-        keys.model_key("clusters"),
-        "version",
-        1,
-        "algorithm",
-        learned.clusters.algorithm,
-        "trained_ms",
-        now_ms,
-        "events",
-        events,
-        "k",
-        len(learned.clusters.numbers),
-        "k_tried",
-        _tried(learned.clusters.tried),
-        "inertia",
-        f"{quality.inertia:.4f}",
-        "silhouette",
-        f"{quality.silhouette:.4f}",
-        "davies_bouldin",
-        f"{quality.davies_bouldin:.4f}",
-        "drifts",
-        learned.clusters.alarm.drifts,
-        "blocks_since_drift",
-        learned.clusters.alarm.since,
+    clusters = model(
+        "clusters",
+        {
+            "version": 1,
+            "algorithm": learned.clusters.algorithm,
+            "trained_ms": now_ms,
+            "events": events,
+            "k": len(learned.clusters.numbers),
+            "k_tried": _tried(learned.clusters.tried),
+            "inertia": figure(quality.inertia),
+            "silhouette": figure(quality.silhouette),
+            "davies_bouldin": figure(quality.davies_bouldin),
+            "drifts": learned.clusters.alarm.drifts,
+            "blocks_since_drift": learned.clusters.alarm.since,
+        },
     )
     blend, served = learned.recommender.blend, learned.recommender.served
     rates, weights = blend.hit_rates(), blend.weights().tolist()
     tried = learned.recommender.exploration.figures()
-    lists: list[Write] = [
-        (
-            "HSET",
-            keys.model_key(name),
-            "version",
-            1,
-            "algorithm",
-            name,
-            "trained_ms",
-            now_ms,
-            "events",
-            events,
-            "hit_rate",
-            f"{rate:.4f}",
-            "weight",
-            f"{weight:.4f}",
-            *chain.from_iterable((served.figures_of(name) | tried.get(name, {})).items()),
-        )
-        for (name, rate), weight in zip(rates.items(), weights, strict=True)
-    ]
-    head = ("HSET", keys.model_key("blend"), "version", 1, "algorithm", "softmax of learners")
-    told = served.figures(learned.recommender.items).items()
-    together = (*head, "trained_ms", now_ms, "events", events, *chain.from_iterable(told))
-    return [clusters, *seen, *lists, together]
+    lists: list[Write] = []
+    for (name, rate), weight in zip(rates.items(), weights, strict=True):
+        fields: dict[str, str | int] = {
+            "version": 1,
+            "algorithm": name,
+            "trained_ms": now_ms,
+            "events": events,
+            "hit_rate": figure(rate if blend.judged else math.nan),
+            "weight": f"{weight:.4f}",
+        }
+        lists += model(name, {**fields, **served.figures_of(name), **tried.get(name, {})})
+    head: dict[str, str | int] = {
+        "version": 1,
+        "algorithm": "softmax of learners",
+        "trained_ms": now_ms,
+    }
+    told = {"events": events, **served.figures(learned.recommender.items)}
+    return [*clusters, *seen, *lists, *model("blend", {**head, **told})]

@@ -15,6 +15,7 @@ import orjson
 from operators.blend import cases
 from operators.learners.heaviest import among, grown
 from operators.learners.table import Kept, Table
+from operators.model_figures import figure, share
 from state.interactions import NOBODY
 from state.marks import Marks
 from state.messages import Judged
@@ -155,8 +156,8 @@ class Served(Kept):
         lists, hits, reciprocal = self.total.tolist()
         return {
             "judged": f"{lists:.0f}",
-            "hit_rate": f"{hits / max(lists, 1):.4f}",
-            "mrr": f"{reciprocal / max(lists, 1):.4f}",
+            "hit_rate": figure(share(hits, lists)),
+            "mrr": figure(share(reciprocal, lists)),
             "coverage": f"{self.coverage(items):.4f}",
             "segments": self._segments(),
         }
@@ -164,11 +165,11 @@ class Served(Kept):
     def figures_of(self, learner: str) -> dict[str, str | int]:
         """What of that a learner brought about: its share of the items listed and of the hits."""
         listed, hits, reciprocal = self.of_learners[self.names.index(learner)].tolist()
-        lists = max(float(self.total[LISTED]), 1)
+        lists = float(self.total[LISTED])
         return {
-            "served_share": f"{listed / max(self.of_learners[:, LISTED].sum(), 1):.4f}",
-            "served_hit_rate": f"{hits / lists:.4f}",
-            "served_mrr": f"{reciprocal / lists:.4f}",
+            "served_share": figure(share(listed, float(self.of_learners[:, LISTED].sum()))),
+            "served_hit_rate": figure(share(hits, lists)),
+            "served_mrr": figure(share(reciprocal, lists)),
         }
 
     def forget_shoppers(self, rows: Rows) -> None:

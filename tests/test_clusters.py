@@ -11,8 +11,10 @@ from sklearn.metrics import davies_bouldin_score, silhouette_score
 from operators.cluster_names import WORDS, lifts, names
 from operators.cluster_quality import davies_bouldin, silhouette
 from operators.clusters import MAP_POINTS, Clusters
-from operators.features import FEATURES
+from operators.features import FEATURES, feature_matrix, feature_row, feature_rows
 from operators.learners.online_pca import OnlinePca
+from state.shopper import Shopper
+from state.times import DAY_MS, MINUTE_MS
 
 Table = NDArray[np.float64]
 
@@ -263,3 +265,39 @@ def test_an_alarm_is_raised_when_shoppers_change_and_only_then() -> None:
     for _ in range(20):
         restored.learn(again.normal(size=(256, 3)) * 6 + again.choice([-9, 9], (256, 3)))
     assert restored.alarm.drifts == restored.alarm.growth() == clusters.alarm.drifts
+
+
+def test_a_log_of_orders_alone_has_no_browsers() -> None:
+    """What is told of clusters rests on what that log says."""
+    rng = np.random.default_rng(5)
+    clusters = Clusters(3, len(FEATURES), seed=1)
+    shoppers = [
+        Shopper(
+            True,
+            0,
+            int(day * DAY_MS),
+            sessions=int(orders),
+            session_ms=int(events * MINUTE_MS),
+            session_events=int(events),
+            purchases=int(orders),
+            revenue_micros=int(orders * 20e6),
+            last_purchase_ms=int(day * DAY_MS),
+        )
+        for day, orders, events in zip(
+            rng.integers(1, 200, 900),
+            rng.choice([1, 2, 20], 900),
+            rng.choice([1, 40], 900),
+            strict=True,
+        )
+    ]
+    matrix = feature_matrix(feature_rows(feature_row(one, 0.0, None) for one in shoppers))
+    for start in range(0, 900, 300):
+        clusters.learn(matrix[start : start + 300])
+    assert clusters.started
+    told = " ".join(clusters.describe(FEATURES).values()).lower()
+    about = {name for told in clusters.lifts(FEATURES).values() for name, _ in told}
+    of_views = ("visit_length_min", "visit_depth", "views", "price_level")
+    assert not [
+        name for name in of_views if name in about or any(w in told for w in WORDS[name][:2])
+    ]
+    assert about

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 WAITING_MAX = 8_192
-LOT_MS = 10 * MINUTE_MS
+LOT_MS = MINUTE_MS
 _TOLD = np.dtype([("key", "<u8"), ("at_ms", "<i8"), ("row", "<f8", (COLUMNS,))])
 _DECIDED = np.dtype([("at_ms", "<i8"), ("key", "<u8"), ("point", "<f4", (len(SESSION_FEATURES),))])
 _OUTCOME = np.dtype([("at_ms", "<i8"), ("key", "<u8"), ("bought", "u1")])

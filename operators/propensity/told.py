@@ -6,16 +6,15 @@ so it changes in Redis only when it changed enough to matter, and packing it is 
 
 from __future__ import annotations
 
-import math
 from decimal import Decimal
-from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
 import orjson
 
+from operators import model_figures
+from operators.model_figures import figure
 from operators.propensity.features import VERSION
-from state import keys
 from state.resp import bulk
 
 if TYPE_CHECKING:
@@ -103,28 +102,22 @@ def chances(name: str, model: ChanceModel, now_ms: int) -> list[Write]:
         "log_loss_of_rate": judge.log_loss_of_rate,
         "calibration_error": judge.calibration_error,
     }
-    more = {"judged": str(judge.labels), "calibration": orjson.dumps(bins).decode()}
-    return _writes(name, "logistic regression", model, now_ms, _texts(measured, 4) | more)
+    figures = {of: figure(value) for of, value in measured.items()}
+    more = {"judged": str(judge.labels), "calibration": orjson.dumps(bins).decode() if bins else ""}
+    return _writes(name, "logistic regression", model, now_ms, figures | more)
 
 
 def amounts(name: str, model: AmountModel, now_ms: int) -> list[Write]:
     """The `model` key of one that says an amount."""
     said, came, error, error_of_mean = model.judge.means
-    measured = {
-        "mean_predicted": said,
-        "mean": came,
-        "mean_error": error,
-        "mean_error_of_mean": error_of_mean,
+    figures = {
+        "mean_predicted": figure(said, 2),
+        "mean": figure(came, 2),
+        "mean_error": figure(error, 2),
+        "mean_error_of_mean": figure(error_of_mean, 2),
+        "top_tenth": figure(model.judge.top_tenth),
     }
-    top = _texts({"top_tenth": model.judge.top_tenth}, 4)
-    return _writes(name, "Poisson regression", model, now_ms, _texts(measured, 2) | top)
-
-
-def _texts(measured: Mapping[str, float], digits: int) -> dict[str, str]:
-    """Figures as text; "" for one that rests on nothing."""
-    return {
-        name: "" if math.isnan(value) else f"{value:.{digits}f}" for name, value in measured.items()
-    }
+    return _writes(name, "Poisson regression", model, now_ms, figures)
 
 
 def _writes(
@@ -134,8 +127,6 @@ def _writes(
     now_ms: int,
     figures: Mapping[str, str],
 ) -> list[Write]:
-    """What a `model` key holds, without the figures that rest on nothing."""
-    key = keys.model_key(name)
     no, yes = model.labels.tolist()
     head: dict[str, str | int] = {
         "version": VERSION,
@@ -145,9 +136,4 @@ def _writes(
         "events": no + yes,
         "positives": yes,
     }
-    said = [part for pair in figures.items() if pair[1] for part in pair]
-    gone = [name for name, value in figures.items() if not value]
-    writes: list[Write] = [("HSET", key, *chain.from_iterable(head.items()), *said)]
-    if gone:
-        writes.append(("HDEL", key, *gone))
-    return writes
+    return model_figures.model(name, {**head, **figures})
