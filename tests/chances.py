@@ -101,7 +101,7 @@ def batches(
     events: Iterable[Event], settings: config.Propensity, size: int
 ) -> Iterator[list[Visited]]:
     """What all shards make of events in batches of a size; an empty one ends them."""
-    rules = Rules.of(Sessions(), Profiles(), State(), Lifecycle(), propensity=settings)
+    rules = Rules.of(Sessions(shards=SHARDS), Profiles(), State(), Lifecycle(), propensity=settings)
     clock, rest = SourceClock(), iter(events)
     devices = [DeviceShard(rules) for _ in range(SHARDS)]
     users = [UserShard(rules) for _ in range(SHARDS)]

@@ -58,7 +58,9 @@ class ChanceModel(Kept):
     It says nothing (nan) before it has learned `labels_min` outcomes of either kind.
     """
 
-    def __init__(self, n_features: int, labels_min: int) -> None:
+    def __init__(self, n_features: int, labels_min: int, *, is_late: bool = False) -> None:
+        self.is_late = is_late
+        """Whether outcomes are so late that the shop has moved on by then."""
         self.labels_min = labels_min
         self.judge = Progressive()
         self.rule = Progressive()
@@ -91,7 +93,7 @@ class ChanceModel(Kept):
         """The chance for each point, whatever it rests on."""
         chances = self._glm.predict(with_ones(self._scaler, points))
         level = self._recent + SO_FAR_WEIGHT * self._so_far
-        ratio = _odds_ratio(level) * _odds_ratio(self._drift)
+        ratio = _odds_ratio(level) * (_odds_ratio(self._drift) if self.is_late else 1.0)
         weighed: Floats = chances * ratio
         weighed /= 1.0 - chances + weighed
         return weighed

@@ -57,8 +57,8 @@ class WeekChances(Kept):
         self._churn_ms = settings.churn_days * DAY_MS
         self._excludes = settings.horizon_days <= settings.churn_days
         labels_min, features = settings.labels_min, len(SHOPPER_FEATURES)
-        self.buys = ChanceModel(features, labels_min)
-        self.churn = ChanceModel(features, labels_min)
+        self.buys = ChanceModel(features, labels_min, is_late=True)
+        self.churn = ChanceModel(features, labels_min, is_late=True)
         self.value = AmountModel(features, labels_min)
         self._period = ticks_between(settings)
         spend_ms = settings.horizon_days * DAY_MS
