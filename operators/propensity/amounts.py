@@ -17,7 +17,7 @@ from operators.propensity.model import (
     BLOCK,
     DRIFT_LABELS,
     LEARNING_RATE,
-    RECENT_LABELS,
+    RECENT_LATE_LABELS,
     with_ones,
 )
 
@@ -143,7 +143,7 @@ class AmountModel(Kept):
             some = int((amounts > 0.0).sum())
             self.labels += (len(block) - some, some)
             self._total += amounts.sum()
-            self._came *= 0.5 ** (len(block) / RECENT_LABELS)
+            self._came *= 0.5 ** (len(block) / RECENT_LATE_LABELS)
             self._came[0] += amounts.sum()
             if not self.mean:
                 continue

@@ -30,9 +30,9 @@ LARGEST_SCORE = 3.0
 learned from, and a line drawn on that far says nothing."""
 LEARNING_RATE = 0.05
 """On `rees46` .02 to .1 came to the same AUC; .05 was the best calibrated after few labels."""
-RECENT_LABELS = 10_000
+RECENT_LABELS, RECENT_LATE_LABELS = 2000, 10_000
 """Half-life, in outcomes, of what sets the level of all predictions: long enough that chance moves it
-by a hundredth only, and short beside a season."""
+by a hundredth only, and short beside a season; longer where other corrections follow the shop."""
 SO_FAR_WEIGHT = 4.0
 """Outcomes that are partly known count so much more: they are of now, the others weeks old. On
 `online_retail` the largest error of the mean chance at any time of four months was .12 without them."""
@@ -135,6 +135,7 @@ class ChanceModel(Kept):
         self._fit(points, outcomes, is_young=not was_ready)
 
     def _fit(self, points: Floats, outcomes: Floats, *, is_young: bool) -> None:
+        recent = RECENT_LATE_LABELS if self.is_late else RECENT_LABELS
         for start in range(0, len(points), BLOCK):
             block, truth = points[start : start + BLOCK], outcomes[start : start + BLOCK]
             self._scaler.learn_array(block)
@@ -149,7 +150,7 @@ class ChanceModel(Kept):
             yes = int(truth.sum())
             self._given += (len(truth) - yes, yes)
             if not is_young:
-                self._recent *= 0.5 ** (len(block) / RECENT_LABELS)
+                self._recent *= 0.5 ** (len(block) / recent)
                 self._recent += (yes, expected, len(block))
 
     def small(self) -> Arrays:
