@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -197,3 +198,23 @@ def test_an_order_of_two_who_are_one_counts_once() -> None:
         assert said.figures[""]["revenue_1d"] == "8.00"
         assert said.figures["ready"]["revenue_1d"] == "8.00"
         assert said.figures["ready"]["orders_1d"] == "1"
+
+
+@pytest.mark.slow
+@given(streams(max_events=40), st.sampled_from([3, 8]), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_neither_partitions_nor_workers_show(
+    stream: list[Event], size: int, restarts: bool
+) -> None:
+    """Events of one person in two partitions, whose shards two workers keep."""
+    said, rest = Said(), iter(stream)
+    partitions: dict[str, list[Event]] = {"a": [], "b": []}
+    while batch := list(islice(rest, size)):
+        for name, some in (("a", batch[::2]), ("b", batch[1::2])):
+            partitions[name] += some
+            said.feed(some, partition=name, partitions=2, workers=2)
+        if restarts:
+            said.restart()
+    for name in partitions:
+        said.feed([], partition=name, partitions=2, last=True, workers=2)
+    assert_is_recounted(said, stream)
