@@ -14,6 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from operators.faults import Finding, find_faults, known_time_ms
+from operators.isolation import Faults
 from operators.profile import items_micros
 from operators.rules import ORDERS, settle
 from state.deadletters import BASE64_BYTES_MAX, RAW_BYTES_MAX, DeadLetter, Fault, raw_text
@@ -36,6 +37,7 @@ class Place(TypedDict):
     offset: int
 
 
+_faults = Faults("events")
 _decode = msgspec.json.Decoder(Event).decode
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
@@ -187,8 +189,14 @@ def _reject(raw: bytes, place: Place, now_ms: int, limits: Limits) -> DeadLetter
         findings, fields = _explain(raw, now_ms, limits)
         at_ms = known_time_ms(fields, now_ms)
     except Exception as error:
-        findings = [_unforeseen(f"{type(error).__name__}: {error}")]
+        findings = [unforeseen(error)]
     return reject(raw, findings, **place, at_ms=at_ms)
+
+
+def unforeseen(error: Exception) -> Finding:
+    """What raised while a record was read, where it is caught: no fault of the record."""
+    _faults.note(type(error).__name__)
+    return _unforeseen(f"{type(error).__name__}: {error}"[:300])
 
 
 def _unforeseen(message: str) -> Finding:

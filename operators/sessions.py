@@ -35,12 +35,7 @@ def enter(shopper: Shopper, at_ms: int, *, gap_ms: int, clock_ms: int) -> Sessio
             shopper.session_ms += at_ms - newest.last_ms
             newest.last_ms = at_ms
             return newest
-        touched = [
-            session
-            for session in sessions
-            if session.start_ms - gap_ms <= at_ms <= session.last_ms + gap_ms
-            and session.last_ms + gap_ms >= clock_ms
-        ]
+        touched = _touched(sessions, at_ms, gap_ms, clock_ms)
         if touched:
             return _join(shopper, touched, at_ms)
     if at_ms < clock_ms:
@@ -48,9 +43,22 @@ def enter(shopper: Shopper, at_ms: int, *, gap_ms: int, clock_ms: int) -> Sessio
     opened = Session(at_ms, at_ms)
     shopper.sessions += 1
     sessions.append(opened)
-    if len(sessions) > 1:
+    if len(sessions) > 1 and sessions[-2].last_ms > at_ms:
         sessions.sort(key=_last)
     return opened
+
+
+def _touched(sessions: list[Session], at_ms: int, gap_ms: int, clock_ms: int) -> list[Session]:
+    """Those that an event at a time belongs to, oldest first: they are among the last to end."""
+    ends_ms = max(at_ms, clock_ms) - gap_ms
+    touched = []
+    for session in reversed(sessions):
+        if session.last_ms < ends_ms:
+            break
+        if session.start_ms - gap_ms <= at_ms:
+            touched.append(session)
+    touched.reverse()
+    return touched
 
 
 def _join(shopper: Shopper, touched: list[Session], at_ms: int) -> Session:

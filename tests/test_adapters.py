@@ -28,6 +28,8 @@ from tests.shared import shared_case
 from tests.streams import run_flow
 
 if TYPE_CHECKING:
+    import logging
+
     from tests.kafka_broker import AnyBroker
 
 NOW_MS = 1_790_000_000_000
@@ -620,7 +622,7 @@ def test_the_tables_of_the_docs_name_every_event_that_has_a_type() -> None:
     assert [name for name in ADAPTERS if f"| `{name}` |" not in DOCS] == []
 
 
-def test_the_adapter_in_the_docs_reads() -> None:
+def test_the_adapter_in_the_docs_reads(processing_errors: list[logging.LogRecord]) -> None:
     example: dict[str, Any] = {}
     exec(DOCS.split("```python\n")[1].split("```")[0], example)
     till = adapter("till", example["split"], example["event"])
@@ -643,6 +645,8 @@ def test_the_adapter_in_the_docs_reads() -> None:
         "processing_error",
         "KeyError: 'sales'",
     )
+    assert [record.exc_info is not None for record in processing_errors] == [True]
+    processing_errors.clear()
 
 
 def test_the_catalogue_example_of_the_docs_fills_a_card(redis_url: str, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 from msgspec.structs import replace
 
-from operators.decode import Place, admit, decode, good, reject, stable_event_id
+from operators.decode import Place, admit, decode, good, reject, stable_event_id, unforeseen
 from operators.readers import ga4, penstock, segment, snowplow
 from operators.readers.fields import BadFieldError, Fields
 from operators.readers.parsing import parsed
@@ -135,11 +135,9 @@ def adapter(
                     event = replace(event, event_id=again)
                 if fields.left_out:
                     event = replace(event, left_out=tuple(fields.left_out))
-            except Exception as error:
-                finding = _finding(error)
-            else:
                 return admit(event, piece, **place, now_ms=now_ms, limits=limits)
-            return reject(piece, [finding], **place)
+            except Exception as error:
+                return reject(piece, [_finding(error)], **place)
 
         try:
             parts = split(parsed(raw, limits))
@@ -155,7 +153,7 @@ def adapter(
 def _finding(error: Exception) -> Finding:
     if isinstance(error, BadFieldError):
         return error.finding
-    return ("processing_error", "$", f"{type(error).__name__}: {error}"[:300])
+    return unforeseen(error)
 
 
 _leniently = adapter("penstock", penstock.split, penstock.event)

@@ -12,7 +12,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from operators.decode import admit, reject, stable_event_id
+from operators.decode import admit, reject, stable_event_id, unforeseen
 from operators.readers.numbers import read_number
 from operators.readers.times import text_ms
 from state.errors import UserError
@@ -80,14 +80,8 @@ def read_table(
             if isinstance(fields, BadRowError):
                 raise fields
             row = Row(fields, number, raw, repeats.event_id(format_name, raw))
-            event = to_event(row)
-        except BadRowError as bad:
-            finding = bad.finding
-        except (KeyError, ValueError) as error:
-            finding = ("schema_violation", "$", f"{type(error).__name__}: {error}")
-        else:
-            yield admit(
-                event,
+            told = admit(
+                to_event(row),
                 raw,
                 source=source,
                 partition=PARTITION,
@@ -95,6 +89,14 @@ def read_table(
                 now_ms=now_ms,
                 limits=limits,
             )
+        except BadRowError as bad:
+            finding = bad.finding
+        except (KeyError, ValueError) as error:
+            finding = ("schema_violation", "$", f"{type(error).__name__}: {error}")
+        except Exception as error:
+            finding = unforeseen(error)
+        else:
+            yield told
             continue
         yield reject(raw, [finding], source=source, partition=PARTITION, offset=number)
 
