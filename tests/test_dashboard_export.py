@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from serving.dashboard import export
+from serving.segments import Segments
 from state import keys
 from state.store import Reads, Store
 from tests.pages import Answer, in_loop, served
@@ -20,13 +21,15 @@ if TYPE_CHECKING:
 SID = "rule 1"
 
 
-def exported(redis_url: str, between: Callable[[int], None] = lambda _: None) -> list[list[str]]:
+def exported(
+    redis_url: str, between: Callable[[int], None] = lambda _: None, *, unasked: str = "allow"
+) -> list[list[str]]:
     """The rows without the header; `between` is called after each slice."""
 
     async def read() -> bytes:
         reads = Reads(redis_url, timeout_ms=2000)
         parts = []
-        async for part in export.rows(reads, SID):
+        async for part in export.rows(reads, SID, unasked):
             parts.append(part)
             between(len(parts))
         await reads.close()
@@ -102,3 +105,26 @@ def test_a_browser_gets_a_file_with_a_plain_name(redis_url: str, members: Any) -
         assert answer.body.startswith(b"\xef\xbb\xbfshopper,")
         nobody = Answer(url, "/api/export?segment=nobody")
         assert (nobody.status, nobody.text) == (404, "there is no segment 'nobody'\n")
+
+
+def test_who_refuses_ads_is_no_row_of_it(redis_url: str) -> None:
+    client = Store(redis_url, timeout_ms=2000, patience_s=0).client
+    profiles = {
+        "agreed": {"last_ms": 1, "consent": "analytics=1,personalization=1,ads=1"},
+        "refused": {
+            "last_ms": 1,
+            "refused": "ads",
+            "consent": "analytics=1,personalization=1,ads=0",
+        },
+        "former": {"last_ms": 1, "consent": "analytics=?,personalization=?,ads=0"},
+        "denied": {"last_ms": 1, "refused": "personalization,ads"},
+        "partly": {"last_ms": 1, "refused": "personalization"},
+    }
+    for name, fields in profiles.items():
+        client.hset(keys.profile_key(name), mapping=fields)
+    client.zadd(keys.members_key(SID), {name: n for n, name in enumerate([*profiles, "gone"])})
+    assert [row[0] for row in exported(redis_url)] == ["agreed", "partly", "gone"]
+    assert [row[0] for row in exported(redis_url, unasked="deny")] == ["agreed", "partly"]
+    segments = Segments(Store(redis_url, timeout_ms=2000, patience_s=0))
+    named = [name for name, _ in segments.to_hand_on(SID, 9, "deny")]
+    assert sorted(named) == ["agreed", "partly"]

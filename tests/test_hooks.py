@@ -21,6 +21,7 @@ from state import keys
 from state.config import Endpoint
 from state.errors import UserError
 from state.segments import Definition, definition_writes
+from state.shopper import ADS, PERSONALIZATION
 from tests.hooks_runs import (
     DRIP,
     HANG,
@@ -378,6 +379,36 @@ def test_a_second_process_waits_until_the_first_is_gone(
             there.until_taken(shop.moves(50))
             time.sleep(0.2)
     assert max(Counter(one.id for one in there.taken).values()) == 1
+
+
+def test_who_refuses_the_purpose_of_an_endpoint_is_not_told_there(
+    shop: Shop, redis_url: str
+) -> None:
+    with endpoint() as ads, endpoint() as figures:
+        named = {
+            "ads": Endpoint(url=ads.url, purpose="ads"),
+            "figures": Endpoint(url=figures.url, purpose="analytics"),
+        }
+        told = shop.tells(
+            Change("enter", "ann", "vip", 1, known=True),
+            Change("enter", "bob", "vip", 2, known=True, refused=ADS),
+            Change("refuse", "ann", "ads", 3, known=True),
+            Change("leave", "ann", "vip", 4, known=True, refused=ADS),
+            Change("erase", "bob", "", 5, known=True, refused=ADS),
+            Change("enter", "eve", "vip", 6, known=True, refused=PERSONALIZATION),
+        )
+        with telling(settings(endpoints=named), redis_url):
+            ads.until_taken([told[0], told[2], told[5]])
+            figures.until_taken([told[0], told[1], told[3], told[4], told[5]])
+            time.sleep(0.2)
+        assert len(ads.taken) == 3
+        assert len(figures.taken) == 5
+        (withdrawn,) = [one.json for one in ads.taken if one.id == told[2]]
+        assert (withdrawn["event"], withdrawn["userId"], withdrawn["properties"]) == (
+            "Consent Withdrawn",
+            "ann",
+            {"purpose": "ads"},
+        )
 
 
 CRM = "hooks.endpoints.crm={url: 'https://crm.example/in', purpose: ads}"
