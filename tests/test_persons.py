@@ -8,21 +8,25 @@ add to it.
 
 from __future__ import annotations
 
+import random
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from operators.identity import device
 from state import keys
 from state.store import Store
 from tests.reference.persons import FIELDS, RULES, SEGMENTS, recount, streams
 from tests.streams import Flow, flow_settings, run_flow
 
 if TYPE_CHECKING:
+    from state.events import Event
     from state.store import Store as Redis
     from tests.reference.persons import Stream
 
@@ -106,6 +110,28 @@ def test_however_many_fold_them_and_with_a_restart_after_each_batch(
         name: (f.events, f.sessions, f.views, f.carts, f.purchases)
         for name, f in recount(stream).items()
     }
+
+
+@given(
+    stream=streams(most=20, bursts=3, persons=4),
+    partitions=st.integers(2, 3),
+    seed=st.integers(0, 99),
+)
+def test_however_fast_the_partitions_of_a_topic_are_read(
+    stream: Stream, partitions: int, seed: int
+) -> None:
+    """What a device sends is in one of them, in the order in which it was sent."""
+    rng, flow = random.Random(seed), Flow()
+    rest: dict[str, list[Event]] = {str(number): [] for number in range(partitions)}
+    for event in stream.events:
+        rest[str(crc32(device(event).encode()) % partitions)].append(event)
+    while any(rest.values()):
+        taken = {name: rng.randint(0, 9) for name in rest}
+        batches = {name: rest[name][:count] for name, count in taken.items()}
+        rest = {name: rest[name][count:] for name, count in taken.items()}
+        flow.feed_at_once(batches, partitions=partitions, live=rng.random() < 0.5)
+    counted = {name: (s.events, s.purchases) for name, s in flow.outcome().shoppers.items()}
+    assert counted == {name: (f.events, f.purchases) for name, f in recount(stream).items()}
 
 
 @pytest.mark.slow
