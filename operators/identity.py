@@ -37,8 +37,8 @@ class Links:
     """Anonymous ids and the users they became; ids that are users' for sure.
 
     `users` maps an anonymous id to `(user id, day of last alias)`, `known` a user id to the day it was
-    last heard of. An id may be in both: a user's, and one by which a device of another user calls
-    itself. `changed` are the ids of which a snapshot has to write either.
+    last heard of. An id may be in both: a user's, by which a device of another user called itself; it
+    then leads to nobody but that user. `changed` are the ids of which a snapshot has to write either.
     """
 
     __slots__ = ("_of_users", "changed", "idle", "known", "users")
@@ -70,28 +70,32 @@ class Links:
     def resolve(self, event: Event, *, is_user: bool = False) -> Known | None:
         """The user of an event of a device, or None where the shopper is the anonymous id itself.
 
-        The alias key in Redis expires; it is due again on the first event of each day. An id needs none
-        for itself. `is_user` says that the anonymous id seems to be a user's, beside those `known`.
+        The alias key in Redis expires; it is due again on the first event of each day. An id that is a
+        user's has none: who reads by it reads that user. `is_user` says that the anonymous id seems to
+        be one, beside those `known`.
         """
         anonymous_id, user_id = event.anonymous_id, event.user_id
         assert anonymous_id is not None
         link = self.users.get(anonymous_id)
+        is_known = anonymous_id in self.known
         if user_id is None:
-            if link is None:
-                if anonymous_id not in self.known:
-                    return None
+            if is_known:
                 self.know(anonymous_id, event.event_ts)
                 return Known(anonymous_id, newly_linked=False, conflict=False, alias_due=False)
+            if link is None or is_user:
+                return None
             user_id = link[0]
+        is_user = is_user or is_known
         day = event.event_ts // DAY_MS
         if link is not None and link[0] == user_id:
             due = day > link[1]
             if due:
                 self._link(anonymous_id, user_id, day)
+            due = due and not is_user
             return Known(user_id, newly_linked=False, conflict=False, alias_due=due)
         self._link(anonymous_id, user_id, day)
-        conflict = link is not None or is_user or anonymous_id in self.known
-        return Known(user_id, newly_linked=not conflict, conflict=conflict, alias_due=True)
+        conflict = link is not None or is_user
+        return Known(user_id, newly_linked=not conflict, conflict=conflict, alias_due=not is_user)
 
     def unlink(self, anonymous_id: str) -> bool:
         """A device is nobody's; whether it was somebody's."""

@@ -172,21 +172,27 @@ class Recognizing:
             if link := links.users.get(name):
                 # It identified when it seemed to be a user.
                 self._shoppers.totals.identity_conflicts -= 1
+                self._alias(name, link[0], position)
                 self._move(name, link[0], position, at_ms, clock_ms)
         known = links.resolve(event, is_user=is_undecided)
         if known is None:
             return None
+        self._shoppers.totals.identity_conflicts += known.conflict
         if known.alias_due:
-            alias = keys.alias_key(name)
-            self._shoppers.out.writes.append(("SET", alias, known.user_id, "EX", self._alias_ttl_s))
-            self._shoppers.out.aliases.append((position, known.user_id, name))
-            self._shoppers.totals.identity_conflicts += known.conflict
-            if known.newly_linked:
-                self._move(name, known.user_id, position, at_ms, clock_ms)
+            self._alias(name, known.user_id, position)
+        if known.newly_linked:
+            self._move(name, known.user_id, position, at_ms, clock_ms)
         return known.user_id
+
+    def _alias(self, name: str, user: str, position: int) -> None:
+        write = ("SET", keys.alias_key(name), user, "EX", self._alias_ttl_s)
+        self._shoppers.out.writes.append(write)
+        self._shoppers.out.aliases.append((position, user, name))
 
     def _is_user(self, name: str, position: int, at_ms: int, clock_ms: int) -> None:
         """An id is a user's; its shopper moves to the shard of users, if it lived here."""
+        if name in self._links.users and name not in self._links.known:
+            self._shoppers.out.writes.append(("DEL", keys.alias_key(name)))
         self._links.know(name, at_ms)
         if name in self._shoppers.rows:
             self._give_up(name, name, position, at_ms, clock_ms)

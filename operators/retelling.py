@@ -63,12 +63,13 @@ def retold(
         shoppers = iter(loaded.rows.items())
         while some := list(islice(shoppers, PORTION)):
             yield _shoppers(some, parts, rules, reached_ms)
-        linked = iter(loaded.links.items())
+        # An id that is a user's, or seems to be, leads to nobody else.
+        linked = (one for one in loaded.links if one not in loaded.known and one not in loaded.rows)
         while found := list(islice(linked, PORTION)):
             yield [
-                ("SET", keys.alias_key(anonymous_id), user, "EX", rules.alias_ttl_s)
-                for anonymous_id, (user, _) in found
-                if user not in withheld
+                ("SET", keys.alias_key(one), loaded.links[one][0], "EX", rules.alias_ttl_s)
+                for one in found
+                if loaded.links[one][0] not in withheld
             ]
     yield Tombstones(rules.privacy_key, rules.tombstone_ms, erased).writes(reached_ms)
 

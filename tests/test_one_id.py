@@ -128,6 +128,7 @@ def test_a_user_who_came_first_is_merged_into_nobody(ahead_ms: int) -> None:
         assert found["mallory"][:2] == (1, 0)
         deleted = deletions(flow)
         assert not deleted & {keys.profile_key("victim"), keys.segments_key("victim")}
+        assert aliases(flow) == {}
         assert flow.outcome().totals["identity_conflicts"] == 1
 
 
@@ -136,11 +137,13 @@ def test_a_user_of_another_device_is_merged_into_nobody() -> None:
         order(at_ms=0, device="phone", user="victim"),
         seen(at_ms=1, device="victim"),
         identify(at_ms=2, device="victim", user="mallory"),
+        seen(at_ms=3, device="victim"),
     ]
     for batch_events in (1, 100):
         flow = folded(stream, batch_events)
-        assert people(flow) == {"victim": (1, 1, 1), "mallory": (0, 0, 1)}
+        assert people(flow) == {"victim": (2, 1, 1), "mallory": (0, 0, 1)}
         assert keys.profile_key("victim") not in deletions(flow)
+        assert aliases(flow) == {"phone": "victim"}
 
 
 def test_a_user_is_one_also_where_a_device_of_another_took_the_name_before() -> None:
@@ -149,10 +152,27 @@ def test_a_user_is_one_also_where_a_device_of_another_took_the_name_before() -> 
         identify(at_ms=0, device="victim", user="mallory"),
         seen(at_ms=1, device="phone", user="victim"),
         order(at_ms=2, user="victim"),
+        seen(at_ms=3, device="victim"),
+        event("erase", "e", 4, None, "victim"),
     ]
     for batch_events in (1, 100):
-        found = people(folded(stream, batch_events))
-        assert found == {"mallory": (0, 0, 1), "victim": (1, 1, 1)}
+        assert people(folded(stream, batch_events)) == {"mallory": (0, 0, 1)}
+        flow = folded(stream[:-1], batch_events)
+        assert people(flow) == {"mallory": (0, 0, 1), "victim": (2, 1, 1)}
+        assert aliases(flow) == {"phone": "victim"}
+
+
+def aliases(flow: Flow) -> dict[str, str]:
+    """By device, what Redis would hold."""
+    found: dict[str, str] = {}
+    for visited in flow.visited:
+        for command, key, *rest in map(arguments, visited.writes):
+            device = str(key).partition("{")[2].rstrip("}")
+            if str(key) == keys.alias_key(device) and command == "SET":
+                found[device] = str(rest[0])
+            elif str(key) == keys.alias_key(device):
+                found.pop(device, None)
+    return found
 
 
 def deletions(flow: Flow) -> set[str]:

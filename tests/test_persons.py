@@ -135,7 +135,7 @@ def test_however_fast_the_partitions_of_a_topic_are_read(
 
 
 @pytest.mark.slow
-@settings(QUICK, max_examples=400)
+@settings(QUICK, max_examples=150)
 @given(
     stream=streams(most=25, bursts=4, persons=5), batch_events=st.sampled_from([1, 2, 7, 30, 1000])
 )
