@@ -28,7 +28,8 @@ MINUTE_MS = 60_000
 GAP_MS = 30 * MINUTE_MS
 BURST_MS = 4 * MINUTE_MS
 """Everything in a burst may arrive in any order: it is shorter than the allowed lateness."""
-APART_MS = 3 * 60 * MINUTE_MS
+APART_MS = 50 * MINUTE_MS
+"""From one burst to the next: more than the gap of sessions, and less than a wrong clock is ahead."""
 
 Did = Literal["page_view", "item_view", "cart_add", "purchase"]
 DID: tuple[Did, ...] = ("page_view", "item_view", "cart_add", "purchase")
@@ -229,7 +230,7 @@ class _Teller:
 
 @st.composite
 def streams(draw: st.DrawFn, *, most: int = 12, bursts: int = 2, persons: int = 3) -> Stream:
-    """Bursts of acts hours apart; those of one arrive in any order."""
+    """Bursts of acts with a pause between them; those of one arrive in any order."""
     styles = draw(st.lists(st.sampled_from(STYLES), min_size=1, max_size=persons))
     people = tuple(
         Person.of(number, style, draw(st.integers(1, 2))) for number, style in enumerate(styles)
