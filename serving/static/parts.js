@@ -72,7 +72,7 @@ let called = { version: -1, names: new Map() };
 
 const MOVES = {
   enter: ["enter", "in", "entered"], leave: ["leave", "out", "left"], stage: ["stage", "", "went on to"], trigger: ["bell", "", "may be told:"],
-  merge: ["merge", "", "became"], erase: ["erase", "", "was erased"],
+  merge: ["merge", "", "became"], erase: ["erase", "", "was erased"], refuse: ["leave", "out", "refuses"],
 };
 const TRIGGERS = { "back-in-stock": "is back in stock", "price-drop": "costs less" };
 
