@@ -124,9 +124,16 @@ def _tried(tried: Sequence[Tried]) -> str:
 def _models(learned: Learned, *, last: bool) -> list[Write]:
     events, now_ms = learned.ledger.accepted, learned.now_ms
     seen: list[Write] = []
-    if learned.quality is None or last or events >= learned.quality[0] + QUALITY_EVERY_EVENTS:
-        learned.quality = events, learned.clusters.quality()
-    quality = learned.quality[1]
+    before = learned.quality
+    if (
+        before is None
+        or last
+        or events >= before[0] + QUALITY_EVERY_EVENTS
+        # What was said before there were clusters rests on none.
+        or (learned.clusters.started and math.isnan(before[1].davies_bouldin))
+    ):
+        learned.quality = before = events, learned.clusters.quality()
+    quality = before[1]
     if learned.clusters.started and (
         last
         or not learned.clusters.told_at
