@@ -18,15 +18,17 @@ from operators.routing import joined
 from operators.segments.compiling import rule_segments
 from operators.shards import DeviceShard, UserShard, regroup
 from operators.visit import Rules
+from state.deadletters import Forgotten
 
 if TYPE_CHECKING:
     from bytewax.inputs import Source
+    from bytewax.operators import KeyedStream
     from bytewax.outputs import Sink
 
     from operators.changes import Before, ChangeFields
     from operators.shelf import Archive
     from state.config import Settings
-    from state.deadletters import DeadLetter
+    from state.deadletters import Letters
     from state.journal import Journals
     from state.messages import Group, Output, Part, Regrouped, SourceBatch, Visited
 
@@ -37,7 +39,7 @@ LEARN_KEY = "all"
 def build(
     events: Source[SourceBatch],
     redis: Sink[tuple[str, Output]],
-    dead_letters: Sink[tuple[str, list[DeadLetter]]],
+    dead_letters: Sink[tuple[str, Letters]],
     settings: Settings,
     journals: Journals | None,
     changes: Sink[tuple[str, list[ChangeFields]]] | None = None,
@@ -88,7 +90,9 @@ def build(
         op.output("changes", op.filter_map("changed", learned, _changed), changes)
     rejected = op.filter_map("rejected", batches, _rejected)
     failed = op.filter_map("failed", users, _failed)
-    op.output("dead_letters", op.merge("set_aside", rejected, failed), dead_letters)
+    forgotten = op.filter_map("forgotten", learned, _forgotten)
+    letters: KeyedStream[Letters] = op.merge("set_aside", rejected, failed, forgotten)
+    op.output("dead_letters", letters, dead_letters)
     return flow
 
 
@@ -105,12 +109,17 @@ def _changed(learned: tuple[str, Output]) -> tuple[str, list[ChangeFields]] | No
     return (LEARN_KEY, changes) if changes else None
 
 
-def _rejected(batch: SourceBatch) -> tuple[str, list[DeadLetter]] | None:
-    return (LEARN_KEY, batch.rejected) if batch.rejected else None
+def _rejected(batch: SourceBatch) -> tuple[str, Letters] | None:
+    return (LEARN_KEY, [*batch.rejected]) if batch.rejected else None
 
 
-def _failed(part: tuple[str, Part]) -> tuple[str, list[DeadLetter]] | None:
-    letters = [letter for visited in part[1].visited for letter in visited.failed]
+def _forgotten(learned: tuple[str, Output]) -> tuple[str, Letters] | None:
+    erased = learned[1].erased
+    return (LEARN_KEY, [Forgotten(name) for name in erased]) if erased else None
+
+
+def _failed(part: tuple[str, Part]) -> tuple[str, Letters] | None:
+    letters: Letters = [letter for visited in part[1].visited for letter in visited.failed]
     return (LEARN_KEY, letters) if letters else None
 
 

@@ -70,6 +70,9 @@ def recovery(folder: Path | None, settings: Settings) -> Iterator[Stored | None]
         with Keeper(folder, settings):
             yield _stored(folder / "store", folder, settings)
         checkpoint.make(folder, shards=settings.sessions.shards)
+        # What is not gone on from may name who was erased since.
+        cut = cuts.read_cut(folder / "store", shards=settings.sessions.shards)
+        cuts.sweep(folder / "rows", set(cut.handles), newer=True)
 
 
 def look(folder: Path, settings: Settings) -> str:

@@ -141,7 +141,7 @@ def run_source(
     with recovery(recovery_folder, settings) as stored:
         flow = build(
             source,
-            RedisSink(connect),
+            RedisSink(connect, notice_days=settings.privacy.notice_days),
             DeadLetterSink(dead_letters),
             settings,
             journals=stored.journals if stored else None,

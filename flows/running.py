@@ -163,7 +163,11 @@ def live_flow(
     """The flow from Kafka to Redis, as one process of a run has it."""
     kafka = settings.kafka
     letters = dead_letter_topic(kafka) if kafka.dead_letters else DeadLetterSink(dead_letters)
-    redis = RedisSink(partial(connect, redis_url, settings, fence), measured=True)
+    redis = RedisSink(
+        partial(connect, redis_url, settings, fence),
+        measured=True,
+        notice_days=settings.privacy.notice_days,
+    )
     asked = connect(redis_url, settings)
 
     def verify() -> None:

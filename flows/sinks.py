@@ -13,13 +13,16 @@ import msgspec
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from flows import metrics, pulse
+from flows.letters_file import blank
+from flows.scrubbing import scrub
+from state.deadletters import DeadLetter, Forgotten
 from state.errors import UserError
 from state.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from state.deadletters import DeadLetter
+    from state.deadletters import Letters
     from state.messages import Branch, Output, Write
     from state.store import Store
 
@@ -34,8 +37,11 @@ APART_WRITES = 1000
 
 
 class _RedisPartition(StatefulSinkPartition["Output", None]):
-    def __init__(self, store: Store, *, measured: bool) -> None:
+    def __init__(self, store: Store, *, measured: bool, notice_days: int) -> None:
         self._store = store
+        self._notice_days = notice_days
+        # A run that goes on may have been killed before it was rid of somebody.
+        self._is_clean = not measured
         self._measured = measured
         self._is_settled = True
         self._ended_s: float | None = None
@@ -43,6 +49,7 @@ class _RedisPartition(StatefulSinkPartition["Output", None]):
     def write_batch(self, values: list[Output]) -> None:
         self._is_settled = False
         for output in values:
+            self._is_clean = self._is_clean and not output.erased
             if self._measured:
                 self._measure(output)
             else:
@@ -61,6 +68,9 @@ class _RedisPartition(StatefulSinkPartition["Output", None]):
         # An epoch may only be committed when all that it wrote has been answered.
         self._store.settle()
         self._is_settled = True
+        if not self._is_clean:
+            scrub(self._store, self._notice_days)
+            self._is_clean = True
         pulse.beat()
         now_s = time.monotonic()
         if self._ended_s is not None:
@@ -97,8 +107,11 @@ def _visible(branches: list[Branch], writes: int, seconds: float) -> None:
 class RedisSink(FixedPartitionedSink["Output", None]):
     """Writes commands in the order in which they come; if `measured`, `flows.metrics` tells of them."""
 
-    def __init__(self, connect: Callable[[], Store], *, measured: bool = False) -> None:
+    def __init__(
+        self, connect: Callable[[], Store], *, measured: bool = False, notice_days: int = 7
+    ) -> None:
         self._connect = connect
+        self._notice_days = notice_days
         self._measured = measured
 
     def list_parts(self) -> list[str]:
@@ -107,10 +120,12 @@ class RedisSink(FixedPartitionedSink["Output", None]):
 
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> _RedisPartition:
         """A connection of this worker's own."""
-        return _RedisPartition(self._connect(), measured=self._measured)
+        return _RedisPartition(
+            self._connect(), measured=self._measured, notice_days=self._notice_days
+        )
 
 
-class _DeadLetterPartition(StatefulSinkPartition["list[DeadLetter]", int]):
+class _DeadLetterPartition(StatefulSinkPartition["Letters", int]):
     def __init__(self, file: BinaryIO, size: int) -> None:
         # What was written after the snapshot comes again: a dead letter is in the file once. A file
         # that someone emptied in between is not filled up to where it was.
@@ -119,10 +134,15 @@ class _DeadLetterPartition(StatefulSinkPartition["list[DeadLetter]", int]):
         self._file.seek(0, os.SEEK_END)
         self._encoder = msgspec.json.Encoder()
 
-    def write_batch(self, values: list[list[DeadLetter]]) -> None:
+    def write_batch(self, values: list[Letters]) -> None:
         letters = [letter for batch in values for letter in batch]
-        told = self._encoder.encode_lines(letters).decode()
-        self._file.write(printable(told, keep="\n").encode())
+        told = self._encoder.encode_lines([one for one in letters if isinstance(one, DeadLetter)])
+        self._file.write(printable(told.decode(), keep="\n").encode())
+        forgotten = {one.name for one in letters if isinstance(one, Forgotten)}
+        if forgotten:
+            self._file.flush()
+            blank(self._file, forgotten)
+            self._file.seek(0, os.SEEK_END)
 
     def snapshot(self) -> int:
         self._file.flush()
@@ -138,7 +158,7 @@ def _cannot_write(path: Path, why: str | None) -> UserError:
     )
 
 
-class DeadLetterSink(FixedPartitionedSink["list[DeadLetter]", int]):
+class DeadLetterSink(FixedPartitionedSink["Letters", int]):
     """Appends dead letters to a file as JSON lines. Raises UserError where it could not be there."""
 
     def __init__(self, path: Path) -> None:

@@ -191,6 +191,7 @@ class Learning:
             drifts,
             recommender.exploration.growth(),
             self._faults(visited),
+            [name for one in visited for name, _ in one.erased],
         )
 
     def _faults(self, visited: list[Visited]) -> dict[str, int]:

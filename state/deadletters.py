@@ -49,6 +49,15 @@ class DeadLetter(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     cut: bool = False
 
 
+class Forgotten(msgspec.Struct, frozen=True, gc=False):
+    """Somebody was erased: letters that name them are to say nothing."""
+
+    name: str
+
+
+Letters = list["DeadLetter | Forgotten"]
+
+
 def raw_text(raw: bytes) -> tuple[str, bool]:
     """At most 64 KB of the input, as text if it is UTF-8, else base64, and which of the two.
 

@@ -340,6 +340,7 @@ class Output(Message):
     of, so that a run that goes on after a lost one knows of all that this wrote. `drifts`: how often
     shoppers became unlike those the clusters were made of. `tried`: what each learner tried that was
     seen, and clicked. `faults`: how often what raised and was left out.
+    `erased` are shoppers of whom nothing may be kept.
     """
 
     writes: list[Write]
@@ -351,6 +352,7 @@ class Output(Message):
     drifts: int = 0
     tried: dict[str, tuple[int, int]] = {}
     faults: dict[str, int] = {}
+    erased: list[str] = []
 
 
 _pack = msgspec.msgpack.Encoder().encode

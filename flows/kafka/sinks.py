@@ -9,13 +9,13 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from flows.kafka.producer import Producer
 from flows.sinks import DEAD_LETTERS_PART
+from state.deadletters import DeadLetter, Forgotten
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from operators.changes import ChangeFields
     from state.config import Kafka
-    from state.deadletters import DeadLetter
 
 Record = tuple[bytes, bytes]
 """Key and value."""
@@ -27,7 +27,7 @@ class _TopicPartition(StatefulSinkPartition["list[T]", "int | None"], Generic[T]
     def __init__(
         self,
         producer: Producer,
-        record: Callable[[T], Record],
+        record: Callable[[T], Record | None],
         stored: int | None,
         verify: Callable[[], None] | None,
     ) -> None:
@@ -41,7 +41,9 @@ class _TopicPartition(StatefulSinkPartition["list[T]", "int | None"], Generic[T]
             self._verify()
         for batch in values:
             for one in batch:
-                self._producer.send(*self._record(one))
+                record = self._record(one)
+                if record is not None:
+                    self._producer.send(*record)
 
     def snapshot(self) -> int | None:
         # An epoch may only be committed when all that it sent has arrived.
@@ -65,7 +67,7 @@ class TopicSink(FixedPartitionedSink["list[T]", "int | None"], Generic[T]):
         self,
         kafka: Kafka,
         topic: str,
-        record: Callable[[T], Record],
+        record: Callable[[T], Record | None],
         name: str,
         verify: Callable[[], None] | None = None,
     ) -> None:
@@ -87,7 +89,7 @@ class TopicSink(FixedPartitionedSink["list[T]", "int | None"], Generic[T]):
         return _TopicPartition(producer, self._record, resume_state, self._verify)
 
 
-def dead_letter_topic(kafka: Kafka) -> TopicSink[DeadLetter]:
+def dead_letter_topic(kafka: Kafka) -> TopicSink[DeadLetter | Forgotten]:
     """Dead letters to `kafka.dead_letters`, keyed by where they come from."""
     return TopicSink(kafka, kafka.dead_letters, dead_letter_record, DEAD_LETTERS_PART)
 
@@ -97,8 +99,11 @@ def change_topic(kafka: Kafka, verify: Callable[[], None] | None = None) -> Topi
     return TopicSink(kafka, kafka.changes, change_record, "topic", verify)
 
 
-def dead_letter_record(letter: DeadLetter) -> Record:
-    """A dead letter on the wire: the JSON of a line of the file."""
+def dead_letter_record(letter: DeadLetter | Forgotten) -> Record | None:
+    """A dead letter on the wire: the JSON of a line of the file. What a topic holds cannot be changed
+    where somebody was erased."""
+    if isinstance(letter, Forgotten):
+        return None
     return f"{letter.source}/{letter.partition}".encode(), msgspec.json.encode(letter)
 
 
