@@ -37,6 +37,8 @@ COMMANDS = (
     "dashboard",
     "hooks",
     "redrive",
+    "erase",
+    "export-subject",
     "check",
 )
 
@@ -91,7 +93,7 @@ def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     add("--version", action="version", version=f"penstock {keys.WRITER_VERSION}")
     subparsers = top.add_subparsers(metavar="COMMAND", required=True)
     for command in [one for one in COMMANDS if one in argv] or COMMANDS:
-        import_module(f"flows.commands.{command}").add_parser(subparsers)
+        import_module(f"flows.commands.{command.replace('-', '_')}").add_parser(subparsers)
     return top
 
 

@@ -48,6 +48,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from urllib.parse import unquote
 
 CONTRACT = "1.0"
 WRITER_VERSION = "0.1.0"
@@ -68,6 +69,20 @@ def part(text: str) -> str:
     if text.isalnum():
         return text
     return _UNSAFE.sub(lambda found: f"%{ord(found[0]):02X}", text)
+
+
+def whole(text: str) -> str:
+    """The id that `part` was made of.
+
+    >>> whole(part("a:b{c}%"))
+    'a:b{c}%'
+    """
+    return unquote(text)
+
+
+def alias_pattern() -> str:
+    """Which keys are aliases."""
+    return "ps:1:alias:*"
 
 
 def shopper_key(shopper: str) -> str:

@@ -1,0 +1,109 @@
+"""`penstock erase`: have shoppers forgotten, by events in the topic that the flow reads."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from flows.kafka.producer import Producer
+from flows.options import EMBEDDED, add_redis, add_settings, redis_url, settings_of
+from flows.printing import lines as print_lines
+from operators.readers.records import record_reader
+from state import keys
+from state.errors import UserError
+from state.events import Event
+from state.store import Store
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from state.config import Settings
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the subcommand."""
+    parser = subparsers.add_parser(
+        "erase",
+        help="have shoppers forgotten, with all their devices",
+        description="Send an `erase` event for each id to the events topic: the flow forgets the user "
+        "with all devices, or the device, and takes in nothing more from before that. An id that Redis "
+        "does not know is sent too: it may come late.",
+    )
+    add = parser.add_argument
+    add("ids", metavar="ID", nargs="*", help="a user id or an anonymous id")
+    add("--file", metavar="FILE", type=Path, help="a file with an id a line")
+    add("--dry-run", action="store_true", help="say who they are, and send nothing")
+    add_redis(parser)
+    add_settings(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Say who each is, and send the events. Raises UserError."""
+    settings = settings_of(args)
+    ids = list(dict.fromkeys(_ids(args.ids, args.file)))
+    if not ids:
+        raise UserError("nobody is named: penstock erase ID..., or --file FILE with an id a line")
+    now_ms = time.time_ns() // 1_000_000
+    records = [_record(name, now_ms, settings) for name in ids]
+    url = redis_url(args, settings)
+    if url != EMBEDDED:
+        store = Store(url, timeout_ms=settings.redis.timeout_ms, patience_s=0)
+        with store.in_words():
+            print_lines([f"{name}: {_who(store, name)}" for name in ids])
+    if not args.dry_run:
+        with closing(Producer(settings.kafka, settings.kafka.topic)) as producer:
+            for name, record in zip(ids, records, strict=True):
+                producer.send(name.encode(), record)
+            producer.settle()
+    would = "would be " if args.dry_run else ""
+    print(f"{len(ids):,} erase events {would}sent to topic {settings.kafka.topic}")
+    return 0
+
+
+def _ids(named: list[str], file: Path | None) -> Iterator[str]:
+    yield from (name for name in named if name)
+    if file is None:
+        return
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: cannot be read as text: {error}") from error
+    yield from (line.strip() for line in text.splitlines() if line.strip())
+
+
+def _record(name: str, now_ms: int, settings: Settings) -> bytes:
+    """The event, which must be one to whoever reads the topic."""
+    fields: dict[str, Any] = {
+        "event_id": f"erase-{uuid.uuid4().hex}",
+        "type": "erase",
+        "event_ts": now_ms,
+        "user_id": name,
+    }
+    record = msgspec.json.encode(fields)
+    read = record_reader(settings.kafka.format)
+    found = list(read(record, source="erase", partition="0", offset=0, now_ms=now_ms))
+    if [one.user_id for one in found if isinstance(one, Event) and one.type == "erase"] == [name]:
+        return record
+    if settings.kafka.format != "penstock":
+        raise UserError(
+            f"topic {settings.kafka.topic} is read as {settings.kafka.format}, which has no erase event "
+            "of Penstock's own: have the producer send one, or name a topic of format penstock with "
+            "--set kafka.topic=... --set kafka.format=penstock"
+        )
+    raise UserError(f"{name!r} is no id of a shopper: nothing was sent")
+
+
+def _who(store: Store, name: str) -> str:
+    client: Any = store.client
+    user = client.get(keys.alias_key(name))
+    if user is not None:
+        return f"a device of {user.decode()}, who stays; to erase both name {user.decode()}"
+    there = client.exists(keys.profile_key(name), keys.row_key(name), keys.device_row_key(name))
+    return "known" if there else "not known to Redis: never seen, erased already, or expired"

@@ -1,0 +1,67 @@
+"""`penstock export-subject` and `penstock erase`, as they are typed."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from flows.cli import main
+from flows.commands.erase import _record
+from operators.decode import decode
+from state import keys
+from state.config import Settings
+from state.events import Event
+from tests.streams import ITEMS, MINUTE_MS, event, run_flow, view
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+SHOP = [
+    *(view(f"c{n}", n * MINUTE_MS, f"crowd {n % 5}") for n in range(30)),
+    view("1", 31 * MINUTE_MS, "d:1"),
+    event("identify", "2", 32 * MINUTE_MS, "d:1", "ann"),
+    event("purchase", "3", 33 * MINUTE_MS, "d:1", "ann", order_id="o", items=ITEMS[:2]),
+]
+
+
+def test_a_subject_is_exported_whole(redis_url: str, tmp_path: Path) -> None:
+    rows = run_flow(SHOP, redis_url, tmp_path)
+    out = tmp_path / "ann.json"
+    assert main(["export-subject", "d:1", "--out", str(out), "--redis", redis_url]) == 0
+    assert out.stat().st_mode & 0o777 == 0o600
+    told = json.loads(out.read_bytes())
+    held = told["held"]
+    assert held[keys.alias_key("d:1")] == "ann"
+    profile = {n.decode(): v.decode() for n, v in rows[keys.profile_key("ann")]}
+    assert held[keys.profile_key("ann")] == profile
+    assert told["explained"]["shopper"] == "ann"
+    own = {key for key in rows if key.startswith(keys.shopper_key("ann"))}
+    assert own <= held.keys()
+    segments = dict(rows[keys.segments_key("ann")])
+    assert {keys.members_key(sid.decode()) for sid in segments} <= held.keys()
+    assert {one["kind"] for one in held[keys.changes_key("d:1")]} >= {"merge"}
+    assert "crowd" not in out.read_text()
+
+
+def test_nobody_is_exported_of_whom_nothing_is_held(
+    redis_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.json"
+    assert main(["export-subject", "nobody", "--out", str(out), "--redis", redis_url]) == 1
+    assert "knows no shopper 'nobody'" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_an_erase_event_is_one_to_the_flow() -> None:
+    record = _record("ann", 1_700_000_000_000, Settings())
+    found = decode(record, source="s", partition="0", offset=0, now_ms=1_700_000_000_000)
+    assert isinstance(found, Event)
+    assert (found.type, found.user_id, found.event_ts) == ("erase", "ann", 1_700_000_000_000)
+
+
+def test_nobody_to_erase_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["erase"]) == 2
+    assert main(["erase", "null"]) == 2
+    assert "is no id of a shopper" in capsys.readouterr().err
