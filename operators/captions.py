@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ import orjson
 from state.interactions import NOBODY, Lists
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -122,7 +122,8 @@ class Captions:
 class RankedLists:
     """Lists as they are shown: n rows, who made them, and what is explored in them.
 
-    `bought` are the places bool[n, k] whose reason is an item that the shopper bought, None for none.
+    `bought` are the places bool[n, k] whose reason is an item that the shopper bought, None for none;
+    `sources` who made the lists, by place, that `source` did not.
     """
 
     lists: Lists
@@ -130,6 +131,7 @@ class RankedLists:
     source: str
     explored: Explored | None = None
     bought: Flags | None = None
+    sources: Mapping[int, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.lists.item)
@@ -147,11 +149,14 @@ class RankedLists:
         """Each list as the JSON of the key contract, "" where there is nothing in it."""
         item, ticks, because, bought, ends = self._flat()
         parts = self.captions.json_parts(item, ticks, because, bought)
-        head = f'{{"at":{at_ms},"model":{_json(model)},"source":{_json(self.source)},"items":['
+        head = f'{{"at":{at_ms},"model":{_json(model)},"source":'
+        heads = [f'{head}{_json(self.source)},"items":['] * len(self)
+        for place, source in self.sources.items():
+            heads[place] = f'{head}{_json(source)},"items":['
         tails = ["]}"] * len(self) if self.explored is None else self._tails(self.explored)
         return [
             f"{head}{''.join(parts[3 * start : 3 * end])[:-1]}{tail}" if end > start else ""
-            for (start, end), tail in zip(pairwise(ends), tails, strict=True)
+            for head, (start, end), tail in zip(heads, pairwise(ends), tails, strict=True)
         ]
 
     def _tails(self, explored: Explored) -> list[str]:

@@ -1,13 +1,20 @@
-"""Lists of items: the company they keep in sessions and in orders, and which are still to be told."""
+"""Lists of items: the company they keep in sessions and in orders, and which are still to be told.
+
+An item that kept no company yet is listed with what is like it by its card.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from operators.written import ITEM_LIST_TTL_S, Written
+from state.interactions import NOBODY
 
 if TYPE_CHECKING:
     from operators.captions import Captions, RankedLists
+    from operators.learners.content import Content
     from operators.learners.covisitation import BoughtTogether, Covisitation
     from operators.list_rules.rules import Rules
     from state.interactions import Rows, Vocabulary
@@ -22,6 +29,7 @@ class ItemLists:
     def __init__(
         self,
         covisitation: Covisitation,
+        content: Content,
         bought: BoughtTogether,
         rules: Rules,
         items: Vocabulary,
@@ -29,6 +37,7 @@ class ItemLists:
         k: int,
     ) -> None:
         self._covisitation = covisitation
+        self._content = content
         self._bought = bought
         self._rules = rules
         self._items = items
@@ -48,10 +57,17 @@ class ItemLists:
         return self.similar_of(items, now_ms)
 
     def similar_of(self, items: Rows, now_ms: int) -> tuple[list[str], RankedLists]:
-        """The company of items in sessions, to be written."""
+        """The company of items in sessions, else what is like them, to be written."""
         lists = self._covisitation.neighbours(items, self._k, self._rules.sold_out_flags)
+        alone = np.flatnonzero(lists.item[:, 0] == NOBODY)
+        if len(alone):
+            like = self._content.neighbours(items[alone], self._k, self._rules.sold_out_flags)
+            lists.item[alone], lists.score[alone] = like.item, like.score
+            lists.because[alone] = like.because
         self.written_similar.remember(items, lists.item, now_ms)
-        return self._ids(items), self._captions.of(lists, "covisitation")
+        told = self._captions.of(lists, self._covisitation.name)
+        told.sources = dict.fromkeys(alone.tolist(), self._content.name)
+        return self._ids(items), told
 
     def bought_together(
         self, now_ms: int, most: int | None = None
@@ -67,14 +83,35 @@ class ItemLists:
         self.written_bought.remember(items, lists.item, now_ms)
         return self._ids(items), self._captions.of(lists, "bought")
 
+    def describe(self, items: Rows, former: Rows) -> None:
+        """Hear of items whose card is new or changed, and of the groups of content they were in.
+
+        Changed are their own lists and those that have room for them, where no company makes them.
+        """
+        groups = np.union1d(self._content.groups_of(items), former)
+        self._change_alone(items)
+        self._change_room_for(groups)
+
+    def _change_room_for(self, groups: Rows) -> None:
+        """Count the lists of what is in these groups as changed where they are not full."""
+        members = self._content.members_of(groups)
+        self._change_alone(members[self.written_similar.have_room(members)])
+
+    def _change_alone(self, items: Rows) -> None:
+        """Count the lists of those of some items that nobody looked at with another as changed."""
+        table = self._covisitation.table
+        table.change(items[table.are_alone(items)])
+
     def change_holding(self, items: Rows) -> None:
         """Count every list that these belong to as changed."""
+        self._change_room_for(self._content.groups_of(items))
         self._covisitation.table.change_holding(items)
         self._bought.table.change_holding(items)
 
     def change_all(self) -> None:
         """Count every list as changed."""
         self._covisitation.table.change_all()
+        self._change_alone(self._items.live())
         self._bought.table.change_all()
 
     def forget(self, rows: Rows) -> None:

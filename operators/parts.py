@@ -133,7 +133,13 @@ class Parts(Kept):
         self._captions = Captions(names, self.items)
         self.bought = bought or BoughtTogether()
         self.of_items = ItemLists(
-            self.covisitation, self.bought, self.rules, self.items, self._captions, k
+            self.covisitation,
+            self.content,
+            self.bought,
+            self.rules,
+            self.items,
+            self._captions,
+            k,
         )
         scoped = scoped or ScopedPopularity()
         place = names.index(self.popularity.name)

@@ -64,7 +64,9 @@ class Recommender(Parts):
         rows, told = self.items.take(changed), [cards[name] for name in changed]
         self.facts.learn(rows, changed, cards)
         self.seen.see(rows, np.array([card.at_ms for card in told], np.int64))
+        former = self.content.groups_of(rows)
         self.content.describe(rows, told)
+        self.of_items.describe(rows, former)
 
     def hear(self, signals: Signals) -> None:
         """Learn what came of items: given back, shown, clicked in a list."""

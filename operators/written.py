@@ -63,6 +63,15 @@ class Written(Kept):
         newest_first = np.argsort(-self._at_s[there].astype(np.int64), kind="stable")
         return there[newest_first[:most]].astype(np.int32)
 
+    def have_room(self, rows: Rows) -> NDArray[np.bool_]:
+        """Which rows have no list, or one that is shorter than it may be."""
+        known = rows < self._rows
+        return (
+            ~known | (self._written[np.where(known, rows, 0), -1] == MARKS)
+            if self._rows
+            else ~known
+        )
+
     def holding(self, items: Rows, now_ms: int) -> tuple[Rows, Rows]:
         """The rows whose lists may hold one of some items; the list written last comes first.
 

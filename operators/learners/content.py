@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from operators.learners.groups import Groups
-from operators.learners.heaviest import HeaviestPartners, grown
+from operators.learners.heaviest import HeaviestPartners, among, grown
 from operators.learners.name_codes import NameCodes
 from operators.learners.table import Kept, Table, without_prefix
 from operators.ranking import ROWS_AT_ONCE, best_items, first_seen
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from operators.item_facts import Flags
     from operators.learners.table import Arrays
     from state.interactions import Card, Interactions, Lists, Requests, Rows, Weights
 
@@ -121,6 +122,34 @@ class Content(Kept):
                 lists.item[part], lists.score[part] = listed.item, listed.score
                 lists.because[part] = listed.because
         return lists
+
+    def neighbours(self, items: Rows, k: int, sold_out: Flags | None = None) -> Lists:
+        """The items most alike to each of these, itself left out and what cannot be had; scores are
+        shares."""
+        wide = (self.reach + 1) * self.table.width
+        lists = empty_lists(len(items), k)
+        for start in range(0, len(items) if self.items else 0, ROWS_AT_ONCE):
+            part = slice(start, start + ROWS_AT_ONCE)
+            listed = self._listed(items[part, None], wide)
+            score = listed.score
+            score[listed.item == items[part, None]] = 0
+            if sold_out is not None:
+                score[sold_out[listed.item]] = 0
+            score /= np.maximum(score.sum(axis=1, keepdims=True), np.finfo(np.float32).tiny)
+            best = best_items(listed.item, score, listed.because, k, repeats=1)
+            lists.item[part], lists.score[part] = best.item, best.score
+            lists.because[part] = best.because
+        return lists
+
+    def groups_of(self, rows: Rows) -> Rows:
+        """The groups that some items are in, each once."""
+        groups = np.unique(self.group[rows[rows < self.items]])
+        return groups[groups >= 0]
+
+    def members_of(self, groups: Rows) -> Rows:
+        """The items that are in one of these groups: a sweep over all items."""
+        there = among(self.group[: self.items], groups).any(axis=1)
+        return np.flatnonzero(there).astype(np.int32)
 
     def _listed(self, context: Rows, k: int) -> Lists:
         reach = context.shape[1]

@@ -211,6 +211,17 @@ class HeaviestPartners(Kept):
             self.partner[part][gone], self.weight[part][gone] = NOBODY, 0
             self._marks.mark(start + np.flatnonzero(gone.any(axis=1)))
 
+    def change(self, rows: Rows) -> None:
+        """Count rows as touched, also such as have no partner."""
+        if len(rows):
+            self._grow(int(rows.max()) + 1)
+            self.changed[rows] = True
+            self._marks.mark(rows)
+
+    def are_alone(self, rows: Rows) -> NDArray[np.bool_]:
+        """Which rows have no partner."""
+        return (self.take(rows)[0] == NOBODY).all(axis=1)
+
     def change_holding(self, partners: Rows) -> None:
         """Count every row that has one of these as touched: a sweep over the whole table."""
         for start in range(0, self.rows, ROWS_AT_ONCE):
