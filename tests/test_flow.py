@@ -89,6 +89,7 @@ def test_the_names_of_what_is_stored_are_frozen() -> None:
         "personalize.redis",
         "personalize.rejected",
         "personalize.failed",
+        "personalize.forgotten",
         "personalize.set_aside",
         "personalize.dead_letters",
     ]

@@ -42,7 +42,7 @@ class Shop:
                 self.written.append(len(told))
                 for write in told:
                     if write[0] == "SET":
-                        self.held[str(write[1])] = orjson.loads(write[2])
+                        self.held[str(write[1])] = orjson.loads(str(write[2]))
                     else:
                         self.held.pop(str(write[1]), None)
 

@@ -220,7 +220,9 @@ class HeaviestPartners(Kept):
 
     def are_alone(self, rows: Rows) -> NDArray[np.bool_]:
         """Which rows have no partner."""
-        return (self.take(rows)[0] == NOBODY).all(axis=1)
+        partner, _ = self.take(rows)
+        alone: NDArray[np.bool_] = (partner == NOBODY).all(axis=1)
+        return alone
 
     def change_holding(self, partners: Rows) -> None:
         """Count every row that has one of these as touched: a sweep over the whole table."""
