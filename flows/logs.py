@@ -12,6 +12,7 @@ import sys
 import traceback
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import orjson
 
@@ -24,7 +25,7 @@ OURS = "penstock"
 LOGGERS = (OURS, "kafka")
 """What is logged: our own, and what kafka-python has to say from a warning on."""
 
-_SECRET_NAMES = ("PASSWORD", "SECRET", "TOKEN")
+_SECRET_NAMES = ("PASSWORD", "SECRET", "TOKEN", "PRIVACY_KEY")
 _KNOWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "taskName"}
 
 
@@ -60,7 +61,8 @@ class JsonLines(logging.Handler):
         }
         if record.exc_info:
             told["trace"] = _trace(record)
-        line = orjson.dumps(told, default=str).decode()
+        plain = {n: without_secrets(v) if isinstance(v, str) else v for n, v in told.items()}
+        line = orjson.dumps(plain, default=str).decode()
         print(printable(without_secrets(line)), file=sys.stderr, flush=True)
 
 
@@ -81,7 +83,9 @@ def without_secrets(text: str) -> str:
     """A text without the values of variables that hold secrets."""
     for name, value in os.environ.items():
         if value and name.startswith("PENSTOCK_") and name.endswith(_SECRET_NAMES):
-            text = text.replace(value, "...")
+            # In a line of JSON and in a URL it is written in other ways.
+            for form in (value, orjson.dumps(value).decode()[1:-1], quote(value, safe="")):
+                text = text.replace(form, "...")
     return text
 
 

@@ -437,7 +437,10 @@ def test_check_gives_a_verdict_on_each(
     good = terminal.run("check", "--redis", redis_url, "--recovery", "new/recovery", *kafka)
     assert (good.code, [line.split("(")[0] for line in good.out]) == (
         0,
-        [f"{name:<13}  good " for name in ("configuration", "kafka", "redis", "recovery", "lease")],
+        [
+            f"{name:<13}  good "
+            for name in ("configuration", "kafka", "redis", "recovery", "privacy", "lease")
+        ],
     )
     assert not Path("new").exists()
     lease = Lease(redis_url, "penstock", "a", 10)

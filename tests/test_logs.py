@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
 
@@ -78,6 +79,21 @@ def test_secrets_do_not_come_out(
     said = capsys.readouterr().err
     assert "sesame" not in said
     assert "refused: ..." in said
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+@pytest.mark.parametrize("name", ["PENSTOCK_PRIVACY_KEY", "PENSTOCK_HOOKS_CRM_SECRET"])
+def test_a_secret_does_not_come_out_in_other_writing(
+    form: Any, name: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = 'a "key" \\ of/ours%1'
+    monkeypatch.setenv(name, secret)
+    logs.set_up(Log(format=form))
+    for written in (secret, json.dumps(secret), quote(secret, safe="")):
+        _log.warning("it is %s", written, extra={"in_a_field": written})
+    said = capsys.readouterr().err
+    assert "key" not in said
+    assert said.count("it is") == 3
 
 
 def test_commands_say_warnings_as_plain_lines(capsys: Capture) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import pytest
+
 from flows.cli import main
 from flows.commands.erase import _record
 from operators.decode import decode
@@ -15,8 +17,6 @@ from tests.streams import ITEMS, MINUTE_MS, event, run_flow, view
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 SHOP = [
     *(view(f"c{n}", n * MINUTE_MS, f"crowd {n % 5}") for n in range(30)),
@@ -65,3 +65,27 @@ def test_nobody_to_erase_is_an_error(capsys: pytest.CaptureFixture[str]) -> None
     assert main(["erase"]) == 2
     assert main(["erase", "null"]) == 2
     assert "is no id of a shopper" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("key", "verdict"),
+    [
+        (None, "good (PENSTOCK_PRIVACY_KEY is not set: "),
+        ("0123456789abcdef", "good (PENSTOCK_PRIVACY_KEY is set)"),
+        ("too short", "NOT GOOD: PENSTOCK_PRIVACY_KEY has 9 characters"),
+    ],
+)
+def test_check_says_whether_there_is_a_key(
+    key: str | None,
+    verdict: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("PENSTOCK_PRIVACY_KEY", raising=False)
+    if key is not None:
+        monkeypatch.setenv("PENSTOCK_PRIVACY_KEY", key)
+    assert main(["check", "--redis", "redis://localhost:1"]) == 1
+    out = capsys.readouterr().out
+    (said,) = [line for line in out.splitlines() if line.startswith("privacy ")]
+    assert said.startswith(f"privacy        {verdict}")
+    assert key is None or key not in said

@@ -15,6 +15,7 @@ from flows.hooks.delivery import secrets_of
 from flows.kafka.client import consumer, partitions_of
 from flows.kafka.start import first_offsets, held
 from flows.options import EMBEDDED, add_redis, add_settings, redis_url, settings_of
+from flows.privacy import VARIABLE, privacy_key
 from flows.recovery import look
 from operators.readers.records import record_reader
 from state.config import Kafka
@@ -52,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
         "kafka": lambda: _kafka(settings),
         "redis": lambda: _redis(redis_url(args, settings), settings),
         "recovery": lambda: _recovery(args.recovery, settings),
+        "privacy": _privacy,
         "lease": lambda: _lease(redis_url(args, settings), settings),
         **{f"hooks.{name}": partial(_hook, name, one) for name, one in _endpoints(settings)},
     }
@@ -98,6 +100,16 @@ def _recovery(folder: Path | None, settings: Settings) -> str:
         what = "not a folder" if not there.is_dir() else "nothing can be written there"
         raise UserError(f"recovery folder {folder}: {there}: {what}: name another")
     return f"{folder} is new" if there != folder else look(folder, settings)
+
+
+def _privacy() -> str:
+    """Not having a key is no fault: erasure works without, and this says what does not."""
+    if privacy_key():
+        return f"{VARIABLE} is set"
+    return (
+        f"{VARIABLE} is not set: erasures hold, hashes of erased ids in the recovery folder are "
+        "unkeyed, and no ps:1:erased is written"
+    )
 
 
 def _kafka(settings: Settings) -> str:
