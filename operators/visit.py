@@ -17,6 +17,7 @@ from operators.consent import Policy
 from operators.features import feature_row
 from operators.idle import Idle
 from operators.isolation import ENDS_THE_RUN, Faults
+from operators.parting import Parting
 from operators.propensity.hearing import ticks_between
 from operators.segments.engine import engine_of
 from operators.tastes import DecayedCounts
@@ -169,8 +170,7 @@ class Shoppers:
         self._active: dict[str, int] = {}
         self._told: dict[str, Told] = {}
         self._back: list[str] = []
-        # Of whom nothing is told that stands before these places of clicks, signals, orders and `heard`.
-        self._untold: dict[str, tuple[int, int, int, int]] = {}
+        self._parting = Parting()
         self._denies = rules.consent.denies
         self._hidden: set[str] = set()
         self.refusing: list[str] = []
@@ -468,21 +468,9 @@ class Shoppers:
 
     def hand_on(self, move: Move) -> None:
         """What a shopper that moves did in this batch, the user's shard tells: it knows if it may."""
-        name, user, out = move.anonymous_id, move.shopper, self.out
-        if self._active.pop(name, None) is None:
-            return
-        if self._untold:
-            self.leave_untold()  # by places, which change now
-        move.clicks = [(one[0], user, *one[2:]) for one in out.clicks if one[1] == name]
-        move.signals = [(one[0], user, *one[2:]) for one in out.signals if one[1] == name]
-        move.orders = [(user, *one[1:]) for one in out.orders if one[0] == name]
-        move.limited = [
-            (bits, (one[0], user, *one[2:])) for bits, one in out.limited if one[1] == name
-        ]
-        out.clicks = [one for one in out.clicks if one[1] != name]
-        out.signals = [one for one in out.signals if one[1] != name]
-        out.orders = [one for one in out.orders if one[0] != name]
-        out.limited = [one for one in out.limited if one[1][1] != name]
+        name = move.anonymous_id
+        if self._active.pop(name, None) is not None:
+            self._parting.leave(self.out, name, move)
 
     def withdraw(self, name: str, at_ms: int) -> None:
         """Forget a shopper who agreed to be counted, or was not asked, and refuses now."""
@@ -548,8 +536,7 @@ class Shoppers:
     def _tell_nothing_of(self, name: str) -> None:
         """What the batch tells of a shopper by now is not told."""
         out = self.out
-        self._untold[name] = len(out.clicks), len(out.signals), len(out.orders), len(out.heard)
-        out.limited = [one for one in out.limited if one[1][1] != name]
+        self._parting.leave(out, name, None)
         out.declined = [one for one in out.declined if one[0] != name]
         if out.former:
             merged = {one[0] for one in out.moved if one[1] == name}
@@ -561,17 +548,9 @@ class Shoppers:
             self.out.withdrawn += session.marks()
 
     def leave_untold(self) -> None:
-        """Take out what the batch told of shoppers before they were erased."""
-        out, of, whole = self.out, self._untold.get, (0, 0, 0, 0)
-        out.clicks = [one for n, one in enumerate(out.clicks) if n >= of(one[1], whole)[0]]
-        out.signals = [one for n, one in enumerate(out.signals) if n >= of(one[1], whole)[1]]
-        out.orders = [one for n, one in enumerate(out.orders) if n >= of(one[0], whole)[2]]
-        out.heard = [
-            one
-            for n, one in enumerate(out.heard)
-            if n >= max(of(one.shopper, whole)[3], of(one.heir, whole)[3])
-        ]
-        self._untold.clear()
+        """Sort out what the batch told of shoppers before they left."""
+        if self._parting:
+            self._parting.settle(self.out)
 
     def _part_with(self, name: str, shopper: Shopper) -> list[Transition]:
         """Nothing more is told of a shopper: whoever hears that it is no more takes it out of all. Gives
@@ -622,8 +601,9 @@ class Shoppers:
         out, rows = self.out, self.rows
         if self._back:
             self._ask_who_is_back()
-        if self._untold:
-            self.leave_untold()
+        self.leave_untold()
+        if self.segments is not None:
+            self.segments.settle_parted()
         for name, before_ms in self._active.items():
             try:
                 self._show(name, rows[name], before_ms)

@@ -81,6 +81,20 @@ def devices(n: int) -> list[Event]:
     return looks + [view(n + k, (n + k) * 1000, f"d{k}", "ann") for k in range(n)]
 
 
+MANY = tuple(Item(f"i{k}", category=("mugs",), price=1.0) for k in range(40))
+
+
+def moves(n: int) -> list[Event]:
+    """Each device looked at many items, then identified as a user of its own."""
+    looks = [event("item_view", f"v{k}", k * 1000, f"d{k}", items=MANY) for k in range(n)]
+    return looks + [view(n + k, (n + k) * 1000, f"d{k}", f"u{k}") for k in range(n)]
+
+
+def erasures_after_looks(n: int) -> list[Event]:
+    looks = [event("item_view", f"v{k}", k * 1000, f"d{k}", items=MANY) for k in range(n)]
+    return looks + [event("erase", n + k, (n + k) * 1000, f"d{k}") for k in range(n)]
+
+
 def erasures(n: int) -> list[Event]:
     looks = [view(k, k * 1000, f"d{k}") for k in range(n)]
     return looks + [event("erase", n + k, (n + k) * 1000, f"d{k}") for k in range(n)]
@@ -94,7 +108,18 @@ def refunds(n: int) -> list[Event]:
 
 @pytest.mark.parametrize(
     "made",
-    [orders, items, categories, sessions, sessions_out_of_order, devices, erasures, refunds],
+    [
+        orders,
+        items,
+        categories,
+        sessions,
+        sessions_out_of_order,
+        devices,
+        moves,
+        erasures,
+        erasures_after_looks,
+        refunds,
+    ],
     ids=lambda made: made.__name__,
 )
 def test_twice_as_much_costs_about_twice_as_much(made: Callable[[int], list[Event]]) -> None:

@@ -7,6 +7,7 @@ Hot: it changes the shoppers' state in place.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,7 @@ class Engine:
     def __init__(self, rules: RuleSet, stored: RulesState) -> None:
         self.rules = rules
         self.transitions: list[Transition] = []
+        self._parted: dict[str, list[tuple[int, list[Transition]]]] = {}
         self.faults = Faults("segments")
         self._timers = Timers()
         self._stored = stored
@@ -252,12 +254,24 @@ class Engine:
             state.members, state.dues, state.due_ms = {}, {}, UNSURE
 
     def part_with(self, name: str, state: RuleState) -> list[Transition]:
-        """A shopper is no more: what was told of it in this batch is taken back, and given."""
-        told = [one for one in self.transitions if one[0] == name]
-        if told:
-            self.transitions[:] = [one for one in self.transitions if one[0] != name]
+        """A shopper is no more: what was told of it in this batch is taken back, and is in what this
+        gives after `settle_parted`."""
+        told: list[Transition] = []
+        self._parted.setdefault(name, []).append((len(self.transitions), told))
         state.members, state.dues, state.due_ms = {}, {}, UNSURE
         return told
+
+    def settle_parted(self) -> None:
+        """Take out what was told of shoppers before they were no more, in one pass over the batch."""
+        if not self._parted:
+            return
+        kept: list[Transition] = []
+        for n, one in enumerate(self.transitions):
+            parted = self._parted.get(one[0], ())
+            first = bisect_right(parted, n, key=itemgetter(0))
+            (parted[first][1] if first < len(parted) else kept).append(one)
+        self.transitions[:] = kept
+        self._parted.clear()
 
     def _pass(self, name: str, shopper: Shopper, state: RuleState, clock_ms: int) -> None:
         rules = self.rules
