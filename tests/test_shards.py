@@ -172,9 +172,11 @@ def test_batches_of_several_partitions_folded_as_one_come_to_the_same(
     for one in stream:
         dealt[str(shard_of(one.anonymous_id or "", 3))].append(one)
     flow = Flow()
-    turns = itertools.cycle([*paces, 1])
+    turns = itertools.cycle(paces)
     while any(dealt.values()):
         taken = {name: rest[: next(turns)] for name, rest in dealt.items()}
+        if not any(taken.values()):  # the turns of those who are left may all be of none
+            taken = {name: rest[:1] for name, rest in dealt.items()}
         flow.feed_at_once(taken, partitions=3)
         dealt = {name: rest[len(taken[name]) :] for name, rest in dealt.items()}
     flow.feed_at_once(dealt, partitions=3, last=True)
