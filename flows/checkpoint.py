@@ -175,7 +175,7 @@ def copy_store(store: Path, to: Path) -> None:
                         copy.execute(
                             "UPDATE fronts SET worker_frontier = min(worker_frontier, ?)", (epoch,)
                         )
-                cuts.forget_after(to, epoch)
+                cuts.keep_only(to, epoch)
                 return
         time.sleep(0.02)
     raise UserError(f"{store}: it moved on {_TRIES} times while it was copied")

@@ -38,6 +38,12 @@ _PROGRESS = """
     SELECT 'execution', ex_num, worker_count, resume_epoch FROM exs UNION ALL
     SELECT 'frontier', ex_num, worker_index, worker_frontier FROM fronts
 """
+_SUPERSEDED = """
+    DELETE FROM snaps WHERE EXISTS (
+        SELECT 1 FROM snaps AS later WHERE later.step_id = snaps.step_id
+        AND later.state_key = snaps.state_key AND later.snap_epoch > snaps.snap_epoch
+    )
+"""
 
 
 @dataclass(frozen=True)
@@ -140,14 +146,19 @@ def _epoch_in(store: Path, progress: list[tuple[str, int, int, int]]) -> int:
         raise damage(store, f"how far it came cannot be read: {error}") from error
 
 
-def forget_after(store: Path, epoch: int) -> None:
-    """Take out what a run wrote in an epoch it did not complete.
+def keep_only(store: Path, epoch: int) -> None:
+    """Keep the snapshots of the cut of an epoch and no byte of any other, where no flow has the store.
 
-    Bytewax leaves it, and would take it for state of a later run that comes past that epoch.
+    What a run wrote in an epoch it did not complete, Bytewax would take for state of a later run that
+    comes past that epoch. Older snapshots serve nobody any more, and may name who was erased since; so
+    may freed pages and the write-ahead log: the files are written anew without them.
     """
     for part in part_paths(store):
         with opened(part) as connection:
             connection.execute("DELETE FROM snaps WHERE snap_epoch >= ?", (epoch,))
+            connection.execute(_SUPERSEDED)
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def check_journals(rows: Path, cut: Cut) -> None:

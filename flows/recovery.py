@@ -72,6 +72,7 @@ def recovery(folder: Path | None, settings: Settings) -> Iterator[Stored | None]
         checkpoint.make(folder, shards=settings.sessions.shards)
         # What is not gone on from may name who was erased since.
         cut = cuts.read_cut(folder / "store", shards=settings.sessions.shards)
+        cuts.keep_only(folder / "store", cut.epoch)
         cuts.sweep(folder / "rows", set(cut.handles), newer=True)
 
 
@@ -209,7 +210,7 @@ def _make_ready(folder: Path, settings: Settings) -> None:
             aside = _fall_back(folder, error, shards=shards)
             _log.warning("%s: going on from the previous snapshot; it is now in %s", error, aside)
             cut = verify(folder, shards=shards)
-        cuts.forget_after(folder / "store", cut.epoch)
+        cuts.keep_only(folder / "store", cut.epoch)
         cuts.sweep(rows, cuts.referenced(folder / "store"), newer=True)
     except OSError as error:
         raise _unwritable(folder, error) from error

@@ -5,6 +5,8 @@ The notice of the erasure in the change streams is the one exception, for `priva
 
 from __future__ import annotations
 
+import shutil
+import sqlite3
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -13,9 +15,11 @@ import orjson
 import pytest
 import redis
 
+from flows import cuts
+from flows.recovery import recovery
 from operators.decode import decode
 from state.store import Store
-from tests.streams import ITEMS, MINUTE_MS, START_MS, event, flow_settings, run_flow, view
+from tests.streams import ITEMS, MINUTE_MS, SHARDS, START_MS, event, flow_settings, run_flow, view
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -142,8 +146,7 @@ def test_no_byte_names_who_is_erased(
     stream = [*shop(), ERASE, *late, *crowd(91, 30)]
     run_flow(stream, redis_url, tmp_path, settings=settings, recovery_folder=folder)
     assert named(of_redis(redis_url)) == []
-    assert named(of_folder(folder / "rows")) == []
-    assert named(of_folder(folder / "previous" / "rows")) == []
+    assert named(of_folder(folder)) == []
     letters = (tmp_path / "dead_letters.jsonl").read_bytes()
     assert named(iter([("letters", letters)])) == []
     assert letters.count(b"\n") == 3
@@ -161,3 +164,39 @@ def test_before_the_erasure_they_are_named_everywhere(redis_url: str, tmp_path: 
     assert {"users", "devices", "learned"} <= {
         where.split("-")[0].split(".")[0] for where, _ in named(of_folder(folder / "rows"))
     }
+
+
+_SNAPS = "INSERT INTO snaps (step_id, state_key, snap_epoch, ser_change)"
+
+
+def test_a_start_leaves_no_byte_of_a_killed_run_in_the_store(
+    redis_url: str, tmp_path: Path
+) -> None:
+    """Superseded snapshots, freed pages, and the write-ahead log that nobody closed."""
+    folder = tmp_path / "recovery"
+    run_flow(crowd(0), redis_url, tmp_path, recovery_folder=folder)
+    store = folder / "store"
+    before = cuts.read_cut(store, shards=SHARDS)
+    killed = [sqlite3.connect(part, isolation_level=None) for part in cuts.part_paths(store)]
+    for part in killed:
+        part.execute("CREATE TABLE freed AS SELECT ? AS name", (USER * 100,))
+        part.execute("DROP TABLE freed")
+        part.execute(
+            f"{_SNAPS} SELECT step_id, state_key, -1 - snap_epoch, ? FROM snaps",
+            ((ONE * 10).encode(),),
+        )
+        part.execute(
+            f"{_SNAPS} SELECT step_id, state_key, ? - snap_epoch, ? FROM snaps "
+            "WHERE snap_epoch < 0",
+            (before.epoch + 1, (OTHER * 10).encode()),
+        )
+    assert {name for _, name in named(of_folder(store))} == set(GONE)
+    shutil.copytree(store, tmp_path / "as it was")
+    for part in killed:
+        part.close()
+    shutil.rmtree(store)
+    (tmp_path / "as it was").rename(store)
+    with recovery(folder, flow_settings()):
+        assert named(of_folder(store)) == []
+        assert cuts.read_cut(store, shards=SHARDS) == before
+    assert named(of_folder(folder)) == []
