@@ -7,6 +7,7 @@ remembered: whatever is older than its notice goes, in a pass over the streams; 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import orjson
@@ -25,49 +26,50 @@ PAGE_ENTRIES = 10_000
 
 
 def scrub(store: Store, notice_days: int) -> None:
-    """Delete what is older than the notices. Raises UserError where Redis does not answer."""
-    with store.in_words():
-        erased, newest_ms = _notices(store)
-        if not erased:
-            return
-        before_ms = newest_ms - notice_days * DAY_MS
-        for stream in range(keys.CHANGE_STREAMS):
-            key = keys.change_stream_key(stream)
-            notices: dict[str, bytes] = {}
-            for entry_id, fields in _entries(store, key):
-                if fields[b"kind"] == b"erase":
-                    notices[fields[b"shopper"].decode()] = entry_id
-            gone = [
-                entry_id
-                for entry_id, fields in _entries(store, key)
-                if _is_old(entry_id, fields, erased, notices, before_ms)
-            ]
-            _delete(store, key, gone)
-        recent = keys.recent_key()
-        _delete(
-            store,
-            recent,
-            [
-                entry_id
-                for entry_id, fields in _entries(store, recent)
-                if any(one[3] <= erased.get(one[0], -1) for one in orjson.loads(fields[b"events"]))
-            ],
-        )
-        _webhooks(store, erased)
+    """Delete what is older than the notices; waits where Redis is away. Raises UserError as writes do.
+
+    Each stream is read twice: whom a merge in one stream names may be erased in another.
+    """
+    erased, notices, newest_ms = _notices(store)
+    if not erased:
+        return
+    before_ms = newest_ms - notice_days * DAY_MS
+    for key, of_stream in notices.items():
+        gone = [
+            entry_id
+            for entry_id, fields in _entries(store, key)
+            if _is_old(entry_id, fields, erased, of_stream, before_ms)
+        ]
+        _delete(store, key, gone)
+    recent = keys.recent_key()
+    _delete(
+        store,
+        recent,
+        [
+            entry_id
+            for entry_id, fields in _entries(store, recent)
+            if any(one[3] <= erased.get(one[0], -1) for one in orjson.loads(fields[b"events"]))
+        ],
+    )
+    _webhooks(store, erased)
 
 
-def _notices(store: Store) -> tuple[dict[str, int], int]:
-    """Until when (ms) each was erased, and the newest time of all entries."""
+def _notices(store: Store) -> tuple[dict[str, int], dict[str, dict[str, bytes]], int]:
+    """Until when (ms) each was erased, the newest notice of each by stream, the newest time of all."""
     erased: dict[str, int] = {}
+    notices: dict[str, dict[str, bytes]] = {}
     newest_ms = 0
     for stream in range(keys.CHANGE_STREAMS):
-        for _, fields in _entries(store, keys.change_stream_key(stream)):
+        key = keys.change_stream_key(stream)
+        of_stream = notices[key] = {}
+        for entry_id, fields in _entries(store, key):
             at_ms = int(fields[b"event_ts"])
             newest_ms = max(newest_ms, at_ms)
             if fields[b"kind"] == b"erase":
                 name = fields[b"shopper"].decode()
                 erased[name] = max(erased.get(name, 0), at_ms)
-    return erased, newest_ms
+                of_stream[name] = entry_id
+    return erased, notices, newest_ms
 
 
 def _is_old(
@@ -90,7 +92,10 @@ def _is_old(
 def _webhooks(store: Store, erased: dict[str, int]) -> None:
     """Dead letters of webhooks that name somebody erased, but for those that tell of the erasure."""
     names = {name: orjson.dumps(name) for name in erased}
-    for key in store.client.scan_iter(match="ps:1:hooks:*:dead", count=1000):
+    pattern = "ps:1:hooks:*:dead"
+    for key in store.patiently(
+        lambda: list(store.client.scan_iter(match=pattern, count=1000)), pattern
+    ):
         gone = [
             entry_id
             for entry_id, fields in _entries(store, key)
@@ -106,16 +111,22 @@ def _webhooks(store: Store, erased: dict[str, int]) -> None:
 def _entries(store: Store, key: str | bytes) -> Iterator[tuple[bytes, Fields]]:
     start: bytes = b"-"
     while True:
-        page = store.client.xrange(key, min=start, count=PAGE_ENTRIES)
+        page = store.patiently(partial(_page, store, key, start), str(key))
         yield from page
         if len(page) < PAGE_ENTRIES:
             return
         start = b"(" + page[-1][0]
 
 
+def _page(store: Store, key: str | bytes, start: bytes) -> list[tuple[bytes, Fields]]:
+    page: list[tuple[bytes, Fields]] = store.client.xrange(key, min=start, count=PAGE_ENTRIES)
+    return page
+
+
 def _delete(store: Store, key: str | bytes, entries: list[bytes]) -> None:
     for at in range(0, len(entries), 1000):
-        store.client.xdel(key, *entries[at : at + 1000])
+        some = entries[at : at + 1000]
+        store.patiently(lambda some=some: store.client.xdel(key, *some), str(key))  # type: ignore[misc]
 
 
 def _place(entry_id: bytes) -> tuple[int, int]:

@@ -16,6 +16,7 @@ import pytest
 
 from flows.embedded import EmbeddedRedis
 from flows.replay import run
+from flows.scrubbing import scrub
 from operators.synthetic import shop
 from state import keys
 from state.config import Redis
@@ -345,3 +346,27 @@ def test_a_group_of_readers_gets_what_gave_way_and_is_written_again(redis_url: s
         client.xadd(stream, {"n": entry}, f"{entry}-0")
     ((_, entries),) = client.xreadgroup("readers", "a", {stream: ">"})
     assert [entry for entry, _ in entries] == [b"1-0", b"2-0"]
+
+
+def test_who_is_erased_is_scrubbed_once_redis_is_back(server: EmbeddedRedis) -> None:
+    """A server that is asleep when the change streams are gone through ends nothing."""
+    patient = store(server, patience_s=60)
+    key = keys.change_stream_key(0)
+    for number, (kind, name) in enumerate(
+        [("enter", "ann"), ("enter", "bob"), ("erase", "ann")], start=1
+    ):
+        entry = {"kind": kind, "shopper": name, "segment": "vip", "event_ts": number}
+        patient.client.xadd(key, entry, id=f"{number}-1")
+    pid = server_pid(server)
+    os.kill(pid, signal.SIGSTOP)
+    waker = once_waiting(lambda: os.kill(pid, signal.SIGCONT))
+    scrub(patient, 7)
+    waker.join()
+    assert [entry_id for entry_id, _ in patient.client.xrange(key)] == [b"2-1", b"3-1"]
+    patient.close()
+    os.kill(pid, signal.SIGSTOP)
+    impatient = store(server, patience_s=0)
+    try:
+        assert "does not answer" in said(lambda: scrub(impatient, 7))
+    finally:
+        os.kill(pid, signal.SIGCONT)

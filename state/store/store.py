@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import redis
 from redis.cluster import ClusterNode, RedisCluster
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from state.store.addresses import Address, Kind
     from state.store.fence import Fence
 
+T = TypeVar("T")
 Command = tuple[str | bytes | int | float, ...] | bytes
 """A Redis command and its arguments, or one packed already (`state.resp`). Its key comes first."""
 
@@ -123,25 +124,34 @@ class Store:
         """What SET keys hold; waits too."""
         return [set(found) for found in self._read("SMEMBERS", names)]
 
-    def _read(self, command: str, names: Sequence[str]) -> list[Any]:
-        began_s, attempt = time.monotonic(), 0
+    def patiently(self, ask: Callable[[], T], key: str) -> T:
+        """What a command that may be asked again answers; waits where Redis is away, as writes do."""
+        away_s, attempt = 0.0, 0
         while True:
             try:
-                reads = self.client.pipeline(transaction=False)
-                for name in names:
-                    reads.execute_command(command, name)
-                return list(reads.execute())
+                return ask()
             except words.TROUBLES as error:
-                waited_s = time.monotonic() - began_s
-                if words.is_for_ever(error) or waited_s > self._patience_s:
-                    raise words.failure(self.address, error, names[0]) from error
+                now_s = time.monotonic()
+                away_s = away_s or now_s
+                failure = words.failure(self.address, error, key)
+                if words.is_for_ever(error) or now_s - away_s > self._patience_s:
+                    raise failure from error
                 if attempt == 0:
-                    _log.warning("%s; waiting", words.failure(self.address, error, names[0]))
+                    _log.warning("%s; waiting", failure)
                 self.client.close()
             if self._waiting is not None:
                 self._waiting()
             time.sleep(min(BACKOFF_S_MAX, BACKOFF_S_MIN * 2 ** min(attempt, 10)))
             attempt += 1
+
+    def _read(self, command: str, names: Sequence[str]) -> list[Any]:
+        def ask() -> list[Any]:
+            reads = self.client.pipeline(transaction=False)
+            for name in names:
+                reads.execute_command(command, name)
+            return list(reads.execute())
+
+        return self.patiently(ask, names[0] if names else "")
 
     def close(self) -> None:
         """Settle and let go of the server."""
