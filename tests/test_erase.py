@@ -6,12 +6,14 @@ The folds of all shards alone; what Redis and the disk hold is in `tests/test_er
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from operators.synthetic import shop
 from state import keys
 from state.times import DAY_MS
 from tests.streams import (
@@ -178,3 +180,25 @@ def test_erasures_of_a_batch_cost_what_they_are() -> None:
 
     few = min(seconds(1000) for _ in range(2))
     assert seconds(4000) < 10 * few
+
+
+@pytest.mark.parametrize("batch_events", [1, 7, 100, 4096])
+def test_everybody_else_is_as_if_who_is_erased_had_never_come(batch_events: int) -> None:
+    """Their features, orders, sessions and links; of a user and of a device that never signed in."""
+    stream = list(shop(events=800, shoppers=30, items=40, events_per_s=0.5))
+    users = Counter(one.user_id for one in stream if one.user_id)
+    user = users.most_common(1)[0][0]
+    of_user = {one.anonymous_id for one in stream if one.user_id == user and one.anonymous_id}
+    known = {one.anonymous_id for one in stream if one.user_id}
+    visits = Counter(one.anonymous_id for one in stream if one.type == "item_view")
+    device = next(name for name, _ in visits.most_common() if name and name not in known)
+    gone = {user, device, *of_user}
+    end_ms = max(one.event_ts for one in stream) - START_MS
+    erased = [*stream, erase("u", end_ms, user=user), erase("d", end_ms, device)]
+    others = [one for one in stream if one.user_id not in gone and one.anonymous_id not in gone]
+    assert len(stream) - len(others) > 40
+    found, wanted = fold(erased, batch_events=batch_events), fold(others)
+    assert facts(found)[:2] == facts(wanted)[:2]
+    assert len(found.shoppers) > 10
+    assert not gone & names(found)
+    assert found.totals["shoppers"] == wanted.totals["shoppers"] == len(wanted.shoppers)
