@@ -3,41 +3,129 @@
 The notices of erasures in the change streams say what is to be done, so nothing else has to be
 remembered: whatever is older than its notice goes, in a pass over the streams; a notice goes after
 `privacy.notice_days` of event time, by when whoever was told of the shopper has heard it.
+
+A pass reads every entry of every stream. A live run makes it in a thread beside the flow, which is not
+to wait for it; a replay makes one at its end.
 """
 
 from __future__ import annotations
 
+import logging
+import threading
+import time
 from functools import partial
 from typing import TYPE_CHECKING
 
 import orjson
 
 from state import keys
+from state.errors import UserError
 from state.times import DAY_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from state.store import Store
 
     Fields = dict[bytes, bytes]
 
-PAGE_ENTRIES = 10_000
+PAGE_ENTRIES = 1000
+JOIN_S = 10.0
+_log = logging.getLogger("penstock.privacy")
 
 
-def scrub(store: Store, notice_days: int) -> None:
+class Scrubber:
+    """Makes passes over the histories in a thread, one after the other, with a connection of its own.
+
+    It takes turns with the flow: after each page it pauses for as long as the page took.
+    """
+
+    def __init__(self, connect: Callable[[], Store], notice_days: int) -> None:
+        self._connect = connect
+        self._notice_days = notice_days
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+        self._is_due = False
+        self._thread: threading.Thread | None = None
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether a pass was made since the last one was asked for."""
+        with self._lock:
+            return not self._is_due and self._thread is None
+
+    def ask(self) -> None:
+        """Make a pass soon; one under way may have passed what is meant, so another follows."""
+        with self._lock:
+            self._is_due = True
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Begin the pass that is due, where none is under way: one before may have failed."""
+        with self._lock:
+            if self._is_due and self._thread is None and not self._over.is_set():
+                self._thread = threading.Thread(target=self._run, name="scrubber", daemon=True)
+                self._thread.start()
+
+    def end(self) -> None:
+        """Stop after the page at hand; what is not done is done after the next start."""
+        self._over.set()
+        thread = self._thread
+        if thread is not None:
+            thread.join(JOIN_S)
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                if not self._is_due or self._over.is_set():
+                    self._thread = None
+                    return
+                self._is_due = False
+            if not self._is_done():
+                with self._lock:
+                    self._is_due, self._thread = True, None
+                return
+
+    def _is_done(self) -> bool:
+        try:
+            store = self._connect()
+            try:
+                scrub(store, self._notice_days, self._pause)
+            finally:
+                store.close()
+        except _EndedError:
+            return False
+        except UserError as error:
+            _log.warning("%s: histories still name who was erased: tried again", error)
+            return False
+        return True
+
+    def _pause(self, page_s: float) -> None:
+        if self._over.wait(page_s):
+            raise _EndedError
+
+
+class _EndedError(Exception):
+    """The run ends."""
+
+
+def scrub(
+    store: Store, notice_days: int, pause: Callable[[float], None] = lambda page_s: None
+) -> None:
     """Delete what is older than the notices; waits where Redis is away. Raises UserError as writes do.
 
-    Each stream is read twice: whom a merge in one stream names may be erased in another.
+    Each stream is read twice: whom a merge in one stream names may be erased in another. `pause` is
+    called after each page with the seconds that it took.
     """
-    erased, notices, newest_ms = _notices(store)
+    pages = _Pages(store, pause)
+    erased, notices, newest_ms = _notices(pages)
     if not erased:
         return
     before_ms = newest_ms - notice_days * DAY_MS
     for key, of_stream in notices.items():
         gone = [
             entry_id
-            for entry_id, fields in _entries(store, key)
+            for entry_id, fields in pages.entries(key)
             if _is_old(entry_id, fields, erased, of_stream, before_ms)
         ]
         _delete(store, key, gone)
@@ -47,14 +135,14 @@ def scrub(store: Store, notice_days: int) -> None:
         recent,
         [
             entry_id
-            for entry_id, fields in _entries(store, recent)
+            for entry_id, fields in pages.entries(recent)
             if any(one[3] <= erased.get(one[0], -1) for one in orjson.loads(fields[b"events"]))
         ],
     )
-    _webhooks(store, erased)
+    _webhooks(store, pages, erased)
 
 
-def _notices(store: Store) -> tuple[dict[str, int], dict[str, dict[str, bytes]], int]:
+def _notices(pages: _Pages) -> tuple[dict[str, int], dict[str, dict[str, bytes]], int]:
     """Until when (ms) each was erased, the newest notice of each by stream, the newest time of all."""
     erased: dict[str, int] = {}
     notices: dict[str, dict[str, bytes]] = {}
@@ -62,7 +150,7 @@ def _notices(store: Store) -> tuple[dict[str, int], dict[str, dict[str, bytes]],
     for stream in range(keys.CHANGE_STREAMS):
         key = keys.change_stream_key(stream)
         of_stream = notices[key] = {}
-        for entry_id, fields in _entries(store, key):
+        for entry_id, fields in pages.entries(key):
             at_ms = int(fields[b"event_ts"])
             newest_ms = max(newest_ms, at_ms)
             if fields[b"kind"] == b"erase":
@@ -89,7 +177,7 @@ def _is_old(
     return is_merge and at_ms <= erased.get(fields[b"segment"].decode(), -1)
 
 
-def _webhooks(store: Store, erased: dict[str, int]) -> None:
+def _webhooks(store: Store, pages: _Pages, erased: dict[str, int]) -> None:
     """Dead letters of webhooks that name somebody erased, but for those that tell of the erasure."""
     names = {name: orjson.dumps(name) for name in erased}
     pattern = "ps:1:hooks:*:dead"
@@ -98,7 +186,7 @@ def _webhooks(store: Store, erased: dict[str, int]) -> None:
     ):
         gone = [
             entry_id
-            for entry_id, fields in _entries(store, key)
+            for entry_id, fields in pages.entries(key)
             if b"Shopper Erased" not in fields[b"body"]
             and (
                 fields[b"shopper"].decode() in erased
@@ -108,14 +196,24 @@ def _webhooks(store: Store, erased: dict[str, int]) -> None:
         _delete(store, key, gone)
 
 
-def _entries(store: Store, key: str | bytes) -> Iterator[tuple[bytes, Fields]]:
-    start: bytes = b"-"
-    while True:
-        page = store.patiently(partial(_page, store, key, start), str(key))
-        yield from page
-        if len(page) < PAGE_ENTRIES:
-            return
-        start = b"(" + page[-1][0]
+class _Pages:
+    """Reads streams page by page."""
+
+    def __init__(self, store: Store, pause: Callable[[float], None]) -> None:
+        self._store = store
+        self._pause = pause
+
+    def entries(self, key: str | bytes) -> Iterator[tuple[bytes, Fields]]:
+        """All entries of a stream."""
+        start: bytes = b"-"
+        while True:
+            began_s = time.perf_counter()
+            page = self._store.patiently(partial(_page, self._store, key, start), str(key))
+            yield from page
+            if len(page) < PAGE_ENTRIES:
+                return
+            start = b"(" + page[-1][0]
+            self._pause(time.perf_counter() - began_s)
 
 
 def _page(store: Store, key: str | bytes, start: bytes) -> list[tuple[bytes, Fields]]:

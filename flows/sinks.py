@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -14,7 +15,7 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from flows import metrics, pulse
 from flows.letters_file import blank
-from flows.scrubbing import scrub
+from flows.scrubbing import Scrubber, scrub
 from state.deadletters import DeadLetter, Forgotten
 from state.errors import UserError
 from state.printable import printable
@@ -36,12 +37,16 @@ APART_WRITES = 1000
 """A batch with so many writes is sent branch by branch."""
 
 
-class _RedisPartition(StatefulSinkPartition["Output", None]):
-    def __init__(self, store: Store, *, measured: bool, notice_days: int) -> None:
-        self._store = store
+class _RedisPartition(StatefulSinkPartition["Output", bool]):
+    """Its state is whether histories may still name who was erased, when a snapshot is made."""
+
+    def __init__(
+        self, connect: Callable[[], Store], *, measured: bool, notice_days: int, is_unclean: bool
+    ) -> None:
+        self._store = connect()
         self._notice_days = notice_days
-        # A run that goes on may have been killed before it was rid of somebody.
-        self._is_clean = not measured
+        self._scrubber = Scrubber(connect, notice_days)
+        self._is_clean = not is_unclean
         self._measured = measured
         self._is_settled = True
         self._ended_s: float | None = None
@@ -64,23 +69,29 @@ class _RedisPartition(StatefulSinkPartition["Output", None]):
             self._store.send(writes, partial(_visible, branches, len(writes)), first=first)
             first = 0
 
-    def snapshot(self) -> None:
+    def snapshot(self) -> bool:
         # An epoch may only be committed when all that it wrote has been answered.
         self._store.settle()
         self._is_settled = True
-        if not self._is_clean:
-            scrub(self._store, self._notice_days)
+        if self._measured and not self._is_clean:  # the notices are in Redis now
+            self._scrubber.ask()
             self._is_clean = True
+        self._scrubber.go_on()
         pulse.beat()
         now_s = time.monotonic()
         if self._ended_s is not None:
             metrics.EPOCH.observe(now_s - self._ended_s)
         self._ended_s = now_s
+        return not (self._is_clean and self._scrubber.is_clean)
 
     def close(self) -> None:
+        self._scrubber.end()
         # With writes open an error is on its way: to wait for Redis once more would end in a
         # second one, and that aborts the process.
         if self._is_settled:
+            if not self._is_clean:  # a replay: once for all
+                with suppress(UserError):  # the next one scrubs, as it does whatever is left undone
+                    scrub(self._store, self._notice_days)
             self._store.close()
 
 
@@ -104,7 +115,7 @@ def _visible(branches: list[Branch], writes: int, seconds: float) -> None:
         metrics.visible(branch.name, branch.received_ms)
 
 
-class RedisSink(FixedPartitionedSink["Output", None]):
+class RedisSink(FixedPartitionedSink["Output", bool]):
     """Writes commands in the order in which they come; if `measured`, `flows.metrics` tells of them."""
 
     def __init__(
@@ -118,10 +129,13 @@ class RedisSink(FixedPartitionedSink["Output", None]):
         """One: what is written in order must arrive in order."""
         return ["redis"]
 
-    def build_part(self, step_id: str, for_part: str, resume_state: None) -> _RedisPartition:
+    def build_part(self, step_id: str, for_part: str, resume_state: bool | None) -> _RedisPartition:
         """A connection of this worker's own."""
         return _RedisPartition(
-            self._connect(), measured=self._measured, notice_days=self._notice_days
+            self._connect,
+            measured=self._measured,
+            notice_days=self._notice_days,
+            is_unclean=bool(resume_state),
         )
 
 

@@ -1,0 +1,81 @@
+"""Histories are rid of whoever was erased beside a live flow, which does not wait for it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flows import scrubbing
+from flows.scrubbing import Scrubber
+from state import keys
+from state.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+KEY = keys.change_stream_key(3)
+ENTRIES = 500
+PATIENCE_S = 60
+
+
+@pytest.fixture
+def client(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    monkeypatch.setattr(scrubbing, "PAGE_ENTRIES", 50)
+    store = Store(redis_url, timeout_ms=2000, patience_s=2)
+    for number in range(1, ENTRIES + 1):
+        tell(store, number, "enter", f"shopper {number % 10}")
+    yield store
+    store.close()
+
+
+def tell(store: Store, number: int, kind: str, shopper: str) -> None:
+    entry = {"kind": kind, "shopper": shopper, "segment": "vip", "event_ts": number}
+    store.client.xadd(KEY, entry, id=f"{number}-1")
+
+
+def told_of(store: Store) -> set[tuple[str, str]]:
+    entries = store.client.xrange(KEY)
+    return {(fields[b"kind"].decode(), fields[b"shopper"].decode()) for _, fields in entries}
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    until_s = time.monotonic() + PATIENCE_S
+    while not is_so():
+        assert time.monotonic() < until_s
+        time.sleep(0.01)
+
+
+def test_a_pass_is_made_beside_the_flow_and_one_more_for_whom_it_may_have_passed(
+    client: Store, redis_url: str
+) -> None:
+    scrubber = Scrubber(lambda: Store(redis_url, timeout_ms=2000, patience_s=2), 7)
+    tell(client, ENTRIES + 1, "erase", "shopper 1")
+    scrubber.ask()
+    tell(client, ENTRIES + 2, "erase", "shopper 2")
+    scrubber.ask()
+    until(lambda: scrubber.is_clean)
+    others = {("enter", f"shopper {n}") for n in (0, 3, 4, 5, 6, 7, 8, 9)}
+    assert told_of(client) == others | {("erase", "shopper 1"), ("erase", "shopper 2")}
+    scrubber.end()
+
+
+def test_a_pass_that_is_cut_off_or_fails_is_due_until_it_is_made(
+    client: Store, redis_url: str
+) -> None:
+    tell(client, ENTRIES + 1, "erase", "shopper 1")
+    ended = Scrubber(lambda: Store(redis_url, timeout_ms=2000, patience_s=2), 7)
+    ended._over.set()
+    ended.ask()
+    ended.end()
+    assert not ended.is_clean
+    urls = iter(["unix:///nowhere/redis.sock", redis_url])
+    scrubber = Scrubber(lambda: Store(next(urls), timeout_ms=200, patience_s=0), 7)
+    scrubber.ask()
+    until(lambda: scrubber._thread is None)
+    assert not scrubber.is_clean
+    assert ("enter", "shopper 1") in told_of(client)
+    scrubber.go_on()
+    until(lambda: scrubber.is_clean)
+    assert ("enter", "shopper 1") not in told_of(client)
