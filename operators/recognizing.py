@@ -63,7 +63,8 @@ class Recognizing:
         self._now_ms = now_ms
         for name in sorted(self._due.due(now_ms)):
             shopper = self._shoppers.rows.get(name)
-            if shopper is not None and shopper.known:
+            # A time may be that of a shopper who was erased, and the one there now began later.
+            if shopper is not None and shopper.known and shopper.first_ms < now_ms:
                 self._is_user(name, AT_ONCE, shopper.last_ms, now_ms)
 
     def named(self, position: int, user_id: str, at_ms: int, clock_ms: int) -> None:

@@ -256,6 +256,7 @@ def as_before_there_were_stages(snapshot: bytes) -> bytes:
     arrays = unpack_arrays(state.audience)
     kept = {name: arrays[name] for name in ("cluster", "known", "order_ms", "last_ms", "roster")}
     names = state.vocabularies["shoppers"]
+    names[names.index("")] = "eve"
     for name in ("ann", "eve"):
         kept["last_ms"][names.index(name)] = START_MS + 2
     # Clusters had not been found yet in so short a stream.

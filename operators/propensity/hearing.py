@@ -68,7 +68,7 @@ def first_tick_ms(name: str, from_ms: int, period: int) -> int:
     own.
 
     >>> [first_tick_ms("ann", at, 4) // TICK_MS for at in (0, 1, 2 * TICK_MS, 3 * TICK_MS + 1)]
-    [0, 4, 4, 4]
+    [3, 3, 3, 7]
     """
     tick = -(-from_ms // TICK_MS)
     return (tick + (zlib.crc32(name.encode()) - tick) % period) * TICK_MS
