@@ -81,7 +81,9 @@ def test_after_an_erasure_no_byte_names_the_shopper(
         again = live.start(**SETTINGS)
         again.until(live.caught_up)
         assert not store.client.exists(keys.profile_key(USER))
-        for _ in range(20):  # what is stored names whose rows are to go until two epochs have passed
+        for _ in range(
+            20
+        ):  # what is stored names whose rows are to go until two epochs have passed
             live.send(20)
             again.until(live.caught_up)
             time.sleep(0.1)
