@@ -20,6 +20,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
+from benchmarks.code import said
 from benchmarks.live import Probes, Rig, lines_of, producing, send, shopper_of
 from benchmarks.workload import Workload, cached
 from flows.embedded import EmbeddedRedis
@@ -178,7 +179,8 @@ PAGE = """# A worker that runs for long
 
 `make soak`: {minutes:g} minutes, {rate:,.0f} events a second; {shoppers:,} shoppers came by, the state
 was bounded to {held:,} of a kind (`state.shoppers_max`), {evicted:,} evictions, {returned:,} came back.
-{date}. The warm-up (a quarter) is left out; of the rest the first third is held against the last one.
+{date}, {code}.
+The warm-up (a quarter) is left out; of the rest the first third is held against the last one.
 
 {table}
 
@@ -198,6 +200,7 @@ def main() -> int:
     asked = parser.parse_args()
     if asked.feed:
         feed(asked.feed[0], asked.feed[1], float(asked.feed[2]))
+    code = said()  # as it is when the run begins
     with (
         tempfile.TemporaryDirectory(prefix="soak-", ignore_cleanup_errors=True) as folder,
         KafkaBroker() as broker,
@@ -247,6 +250,7 @@ def main() -> int:
             evicted=int(meta[b"evicted"]),
             returned=int(meta[b"returned"]),
             date=time.strftime("%Y-%m-%d"),
+            code=code,
             table=table,
         )
         (asked.write / "soak.md").write_text(page)

@@ -11,6 +11,7 @@ import time
 import traceback
 from pathlib import Path
 
+from benchmarks.code import said
 from tests.chaos.scenarios import SCENARIOS, Size
 from tests.chaos.world import World
 
@@ -20,7 +21,8 @@ PAGE = """# What was broken, and what came of it
 undisturbed run of the same records: profiles, sessions, aliases and counters have to be the same, byte
 for byte, and memberships, change streams and counts must not contradict each other
 (`tests/chaos/outcome.py`). A real Kafka broker, a real Redis with an append-only file, a synthetic shop
-of {events:,} events, seed {seed}, {date}. Two of them run with the tests, small.
+of {events:,} events, seed {seed}, {date}, {code}. Two of them run with the tests, small;
+a test holds that this page speaks of the code beside it.
 
 {table}"""
 
@@ -33,7 +35,7 @@ def main() -> int:
     parser.add_argument("--events", type=int, default=Size().events)
     parser.add_argument("--write", type=Path, metavar="FILE", help="keep the table")
     args = parser.parse_args()
-    size = Size(events=args.events, seed=args.seed)
+    size, code = Size(events=args.events, seed=args.seed), said()  # as it is when the run begins
     rows = ["| what happens | same facts | seconds | |", "|---|---|---|---|"]
     failed = 0
     with World() as world:
@@ -53,7 +55,7 @@ def main() -> int:
     print(f"\n{table}")
     if args.write:
         today = time.strftime("%Y-%m-%d")
-        page = PAGE.format(events=size.events, seed=size.seed, date=today, table=table)
+        page = PAGE.format(events=size.events, seed=size.seed, date=today, code=code, table=table)
         args.write.write_text(page)
     return 1 if failed else 0
 
