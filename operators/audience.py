@@ -159,20 +159,24 @@ class Audience(Kept):
         """What takes back what a run that was lost told of memberships and that does not hold.
 
         `lost` is what the change streams said last of each, `row_of` gives a shopper's row or NOBODY.
-        Gives changes that have to be told, and memberships that were only entered at another time.
+        Gives changes that have to be told, and memberships to write again as they are: the streams are
+        written first, so of what they say the rest may have been cut off anywhere, between a shopper's
+        hash and the segment's members too.
         """
         changes: list[Change] = []
-        entered: list[Change] = []
+        again: list[Change] = []
         for change in lost:
             since_ms = dict(self.of(row_of(change.shopper))).get(change.segment)
             if since_ms is None:
                 if change.kind == "enter":
                     changes.append(change._replace(kind="leave"))
+                else:
+                    again.append(change)
             elif change.kind == "leave":
                 changes.append(change._replace(kind="enter", at_ms=since_ms))
-            elif since_ms != change.at_ms:
-                entered.append(change._replace(at_ms=since_ms))
-        return changes, entered
+            else:
+                again.append(change._replace(at_ms=since_ms))
+        return changes, again
 
     def order(self, row: int, micros: int, at_ms: int) -> None:
         """Count a purchase for the segments its shopper was in just before and just after it."""

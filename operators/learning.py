@@ -108,9 +108,9 @@ class Learning:
         # Of a shopper that several batches tell of, the newest.
         active = list({one[0]: one for v in visited for one in v.active}.values())
         tried, apart = learned.faults.tried, learned.faults.apart
-        changes, entered = audience.set_right(self._lost, recommender.shoppers.find)
-        writes += telling.changed(entered)
-        writes += learned.standing.put_right([*changes, *entered], recommender.shoppers)
+        changes, again = audience.set_right(self._lost, recommender.shoppers.find)
+        writes += telling.changed(again)
+        writes += learned.standing.put_right([*changes, *again], recommender.shoppers)
         self._lost = []
         received_ms = b"".join(one.received_ms for one in visited)
         with apart("propensity"):

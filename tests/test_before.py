@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from flows.before import RedisBefore
 from operators import telling
@@ -95,3 +96,73 @@ def test_memberships_and_the_stream_are_those_of_the_state_again(redis_url: str)
         (b"ann", b"cluster-1"): b"leave",
         (b"bob", b"cluster-1"): b"leave",
     }
+
+
+BEGUN = [
+    Change("enter", "ann", "cluster-0", 1000),
+    Change("enter", "bob", "cluster-0", 1000),
+    Change("enter", "cleo", "cluster-2", 1000),
+]
+LAST_BATCH = [
+    Change("leave", "ann", "cluster-0", 2000),
+    Change("enter", "ann", "cluster-1", 2000),
+    Change("leave", "bob", "cluster-0", 2000),
+    Change("enter", "cleo", "cluster-1", 2500),
+    Change("leave", "cleo", "cluster-2", 2500),
+]
+HOLDS = [
+    {},
+    {"ann": [0], "bob": [0], "cleo": [2]},
+    {"ann": [1], "cleo": [1]},
+    {"ann": [0], "bob": [2]},
+]
+"""What the run that goes on has found out of the same log, by shopper: clusters, since 900."""
+
+
+def memberships(store: Store) -> tuple[set[tuple[str, str, int]], set[tuple[str, str, int]]]:
+    """As the shoppers' hashes have them, and as the segments do."""
+    of_shoppers = {
+        (name, sid.decode(), int(at_ms))
+        for name in NAMES
+        for sid, at_ms in store.client.hgetall(keys.segments_key(name)).items()
+    }
+    of_segments = {
+        (name.decode(), sid, int(at_ms))
+        for sid in (f"cluster-{n}" for n in range(3))
+        for name, at_ms in store.client.zrange(keys.members_key(sid), 0, -1, withscores=True)
+    }
+    return of_shoppers, of_segments
+
+
+@pytest.mark.parametrize("holds", HOLDS)
+def test_a_batch_that_was_cut_off_anywhere_leaves_no_membership_in_one_place_only(
+    redis_url: str, holds: dict[str, list[int]]
+) -> None:
+    """A writer was stopped in the middle of its last batch, and another run took over."""
+    store = Store(redis_url, timeout_ms=2000, patience_s=0)
+    log = ChangeLog(1000)
+    begun = [*log.writes(BEGUN), *telling.changed(BEGUN)]
+    last = [*log.writes(LAST_BATCH), *telling.changed(LAST_BATCH)]
+    for cut in range(len(last) + 1):
+        store.client.flushall()
+        store.send([*begun, *last[:cut]])
+        store.settle()
+        audience = Audience([f"cluster-{n}" for n in range(3)])
+        for name, (cluster,) in holds.items():
+            at_ms, place = np.array([900], np.int64), np.array([cluster], np.int16)
+            row = np.array([NAMES.index(name)], np.int32)
+            audience.put("cluster", [name], row, place, at_ms)
+        resumed = ChangeLog(1000)
+        lost, resumed.ids, _ = RedisBefore(store).changes_after({})
+        righted, again = audience.set_right(lost, NAMES.index)
+        writes = [*telling.changed(again), *resumed.writes(righted), *telling.changed(righted)]
+        held = [
+            Change("enter", name, f"cluster-{cluster}", 900)
+            for name, (cluster,) in holds.items()
+            if (name, f"cluster-{cluster}") not in {(one.shopper, one.segment) for one in lost}
+        ]
+        store.send([*writes, *telling.changed(held)])
+        store.settle()
+        expected = {(name, f"cluster-{cluster}", 900) for name, (cluster,) in holds.items()}
+        assert memberships(store) == (expected, expected), cut
+    store.close()
