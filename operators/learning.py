@@ -28,7 +28,7 @@ from state.resp import bulk, command
 from state.shopper import PERSONALIZATION
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from operators.changes import Before, Change
     from state.config import Settings
@@ -104,7 +104,7 @@ class Learning:
             ledger.hear(one)
         if len(batches) > 1:
             told_as_one(batches)
-        writes = list(chain.from_iterable(one.writes for one in visited))
+        writes = list(chain.from_iterable(map(_in_order, batches)))
         # Of a shopper that several batches tell of, the newest.
         active = list({one[0]: one for v in visited for one in v.active}.values())
         tried, apart = learned.faults.tried, learned.faults.apart
@@ -371,3 +371,10 @@ class Learning:
 
 def _no_clicks() -> Events:
     return Events([], [], [], [], [], [], [], [])
+
+
+def _in_order(visited: list[Visited]) -> Iterator[Write]:
+    """What the shards of a batch write. Removals first: whoever was erased in one shard may be back in
+    another, which knows only the newer one."""
+    yield from chain.from_iterable(one.removals for one in visited)
+    yield from chain.from_iterable(one.writes for one in visited)

@@ -203,8 +203,8 @@ class Recognizing:
         # Also where nobody was: with the identification in another partition, a run that was killed may
         # have read what came before it first, and told Redis of a shopper whom this one never knew.
         gone = keys.profile_key, keys.session_key, keys.segments_key
-        writes = self._shoppers.out.writes
-        writes.append(("DEL", *(key(name) for key in gone), keys.top_key(name, keys.SLOT)))
+        removals = self._shoppers.out.removals
+        removals.append(("DEL", *(key(name) for key in gone), keys.top_key(name, keys.SLOT)))
 
     def _give_up(self, name: str, user: str, position: int, at_ms: int, clock_ms: int) -> None:
         if name != user:

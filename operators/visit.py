@@ -492,6 +492,8 @@ class Shoppers:
     def show_alias(self, name: str, device: str) -> None:
         """Redis tells whose a device is, who agrees to that again."""
         self._hidden.discard(device)
+        if device == name:
+            return  # an id needs no alias for itself
         alias, ttl_s = keys.alias_key(device), self.rules.alias_ttl_s
         self.out.lifetimes.append(("SET", alias, name, "EX", ttl_s))
         self.note_device(name, device)
@@ -510,7 +512,7 @@ class Shoppers:
         """
         self.forget(name)
         self.out.erased.append((name, at_ms))
-        self.out.writes.append(("DEL", keys.profile_key(name), keys.session_key(name)))
+        self.out.removals.append(("DEL", keys.profile_key(name), keys.session_key(name)))
 
     def forget(self, name: str) -> None:
         """The same where another shard tells of it."""

@@ -234,6 +234,7 @@ class Visited(Message):
     `withdrawn` are the marks of decisions that are to teach nothing.
     `limited` are clicks of shoppers who refuse purposes, `declined` who withdraws some, `aliases`, for
     the user's shard, what Redis is told of devices (position, user, device).
+    `removals` are of keys of whoever is no more, before the `writes` of any shard in this batch.
     """
 
     batch: BatchId
@@ -268,6 +269,7 @@ class Visited(Message):
     limited: list[Limited] = []
     declined: list[Declined] = []
     aliases: list[tuple[int, str, str]] = []
+    removals: list[Write] = []
 
 
 class Regrouped(Message):

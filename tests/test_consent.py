@@ -422,3 +422,19 @@ def test_who_is_left_and_with_what_is_as_a_naive_recount_has_it(
         elif not left[who][1]:
             assert keys.top_key(who, keys.SLOT) not in shop.left
             assert not {sid for sid in shop.segments(who) if sid.startswith(("clust", "prop"))}
+
+
+@pytest.mark.parametrize("batch_events", [1, 100])
+def test_who_comes_with_one_id_for_both_and_agrees_again_has_no_alias(
+    shop: Shop, batch_events: int
+) -> None:
+    both = {"who": "ann", "user_id": "ann"}
+    events = [
+        look(1, 0, "mug", **both),
+        said(2, 1000, NO, **both),
+        said(3, 2000, YES, **both),
+        look(4, 3000, "pen", **both),
+    ]
+    shop.run(events, batch_events=batch_events)
+    assert shop.profile("ann")["views"] == "1"
+    assert [key for key in shop.left if key.startswith("ps:1:alias:")] == []

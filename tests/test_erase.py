@@ -24,13 +24,17 @@ from tests.streams import (
     Outcome,
     event,
     facts,
+    flow_settings,
     fold,
+    run_flow,
     shuffled_within,
     streams,
     view,
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from state.events import Event
 
 
@@ -202,3 +206,19 @@ def test_everybody_else_is_as_if_who_is_erased_had_never_come(batch_events: int)
     assert len(found.shoppers) > 10
     assert not gone & names(found)
     assert found.totals["shoppers"] == wanted.totals["shoppers"] == len(wanted.shoppers)
+
+
+@pytest.mark.parametrize("batch_events", [1, 100])
+def test_a_user_who_comes_again_at_once_is_in_the_shop(
+    batch_events: int, redis_url: str, tmp_path: Path
+) -> None:
+    """What is removed of whoever was erased is not what is written of the one who came after."""
+    back = [
+        event("page_view", "before", 0, None, "u1"),
+        *(view(f"crowd {n}", n * MINUTE_MS, f"crowd {n}") for n in range(1, 30)),
+        event("erase", "gone", 30 * MINUTE_MS, None, "u1"),
+        event("page_view", "after", 31 * MINUTE_MS, None, "u1"),
+    ]
+    rows = run_flow(back, redis_url, tmp_path, settings=flow_settings(batch_events=batch_events))
+    assert dict(rows[keys.profile_key("u1")])[b"events"] == b"1"
+    assert dict(rows[keys.session_key("u1")])[b"events"] == b"1"

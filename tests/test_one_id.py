@@ -176,7 +176,11 @@ def aliases(flow: Flow) -> dict[str, str]:
 
 
 def deletions(flow: Flow) -> set[str]:
-    told = [arguments(write) for visited in flow.visited for write in visited.writes]
+    told = [
+        arguments(write)
+        for visited in flow.visited
+        for write in (*visited.removals, *visited.writes)
+    ]
     return {str(key) for command, *names in told for key in names if command == "DEL"}
 
 

@@ -43,7 +43,7 @@ def order_of(shopper: str, event_id: object, at_ms: int) -> Event:
 
 
 def writes(visited: list[Visited]) -> list[Arguments]:
-    return [arguments(write) for one in visited for write in one.writes]
+    return [arguments(write) for one in visited for write in (*one.removals, *one.writes)]
 
 
 def lifetimes(visited: list[Visited]) -> set[Write]:
