@@ -18,7 +18,7 @@ from operators.isolation import Faults
 from operators.profile import items_micros
 from operators.rules import ORDERS, settle
 from state.deadletters import BASE64_BYTES_MAX, RAW_BYTES_MAX, DeadLetter, Fault, raw_text
-from state.events import PROPS_BYTES_MAX, SHOPPER_ID_CHARS_MAX, SHORTENED, Event
+from state.events import PROPS_BYTES_MAX, QUANTITY_MAX, SHOPPER_ID_CHARS_MAX, SHORTENED, Event
 from state.limits import DEFAULT, Limits
 from state.money import MICROS
 
@@ -156,7 +156,7 @@ def admit(
     limits: Limits = DEFAULT,
 ) -> Event | DeadLetter:
     """An event that a reader built from `raw`, held to the same rules as a decoded one."""
-    if not _is_too_long(event) and settle(event, now_ms):
+    if not _is_out_of_bounds(event) and settle(event, now_ms):
         return event if len(event.items) <= limits.event_items_max else shortened(event, limits)
     fields = msgspec.to_builtins(event)
     findings = find_faults(fields, now_ms) or [_unforeseen("no rule explains the rejection")]
@@ -173,10 +173,13 @@ def shortened(event: Event, limits: Limits) -> Event:
     return replace(event, items=items, value=value, left_out=(*event.left_out, SHORTENED))
 
 
-def _is_too_long(event: Event) -> bool:
-    """Lengths that decoding checks by itself, for events that were not decoded."""
+def _is_out_of_bounds(event: Event) -> bool:
+    """What decoding checks by itself, for events that were not decoded: lengths, and quantities."""
     return (
-        any(len(item.item_id) > SHOPPER_ID_CHARS_MAX for item in event.items)
+        any(
+            len(item.item_id) > SHOPPER_ID_CHARS_MAX or not 0 < item.quantity <= QUANTITY_MAX
+            for item in event.items
+        )
         or len(event.user_id or "") > SHOPPER_ID_CHARS_MAX
         or len(event.anonymous_id or "") > SHOPPER_ID_CHARS_MAX
         or len(event.order_id or "") > SHOPPER_ID_CHARS_MAX

@@ -216,7 +216,7 @@ class Fields:
         found = read_number(value)
         if found is None or not 0 <= found <= POSITION_MAX:
             # `(not set)` of an export is no mistake of a sender.
-            if value not in NOT_SET:
+            if not (isinstance(value, str) and value.strip() in NOT_SET):
                 self.leave_out(name)
             return None
         return int(found)

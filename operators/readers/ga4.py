@@ -62,7 +62,9 @@ def split(record: dict[str, Any]) -> list[Any]:
 
 def event(fields: Fields, told: Told) -> Event:
     """A request with one event."""
-    (one,) = fields.many("events")
+    one = next(iter(fields.many("events")), None)
+    if one is None:
+        raise BadFieldError("schema_violation", "$.events[0]", "expected an object")
     name, params = _name(one, "name"), one.inner("params")
     kind = TYPES.get(name, "custom")
     anonymous_id, user_id = who(

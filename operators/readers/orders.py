@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from math import fsum
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from operators.decode import shortened
+from operators.profile import items_micros
 from state.deadletters import DeadLetter
 from state.limits import DEFAULT, Limits
+from state.money import MICROS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -70,7 +71,7 @@ def _joined(by_id: dict[str, Event]) -> Event:
     rows = list(by_id.values())
     items = tuple(item for row in rows for item in row.items)
     left_out = dict.fromkeys(name for row in rows for name in row.left_out)
-    amounts = [item.price * item.quantity for item in items if item.price is not None]
+    has_prices = any(item.price is not None for item in items)
     at_ms = min(row.event_ts for row in rows)
     return replace(
         rows[0],
@@ -78,6 +79,5 @@ def _joined(by_id: dict[str, Event]) -> Event:
         received_ts=at_ms,
         items=items,
         left_out=tuple(left_out),
-        # Six decimals: below what any currency has, above the noise of adding binary fractions.
-        value=round(fsum(amounts), 6) if amounts else None,
+        value=items_micros(items) / MICROS if has_prices else None,
     )
