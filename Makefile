@@ -46,7 +46,7 @@ bench: $(VENV)/.dev ## speed and memory beside the floor, each part, and live: r
 	@$(BIN)/python -m benchmarks.segments
 	@$(BIN)/python -m benchmarks.live
 
-chaos: $(VENV)/.dev ## kill, pause, cut and fill up everything, and compare with an undisturbed run (20 min)
+chaos: $(VENV)/.dev ## kill, pause, cut and fill up everything, and compare with an undisturbed run (10 min)
 	@$(BIN)/python -m tests.chaos --write docs/chaos.md
 
 soak: $(VENV)/.dev ## 30 minutes at half of the highest rate, ever new shoppers: memory, rate, freshness
