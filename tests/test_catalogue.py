@@ -122,6 +122,7 @@ def catalogues(draw: st.DrawFn) -> list[list[Event]]:
     return [*made, []]
 
 
+@pytest.mark.slow
 @settings(max_examples=120)
 @given(catalogues(), st.sampled_from([TINY, config.State()]))
 def test_nothing_that_a_catalogue_and_shoppers_do_ends_the_learning(

@@ -101,6 +101,7 @@ def undisturbed(
     return rows, (folder / "dead_letters.jsonl").read_bytes()
 
 
+@pytest.mark.slow
 @settings(max_examples=6)
 @given(
     crashes=st.lists(st.integers(0, 21), max_size=3), epoch_ms=st.sampled_from([1, 5, 30, 10_000])

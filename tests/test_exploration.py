@@ -60,6 +60,7 @@ def test_by_default_nothing_is_tried() -> None:
     assert config.Exploration().share == 0
 
 
+@pytest.mark.slow
 def test_an_item_stands_in_its_place_as_often_as_the_list_says() -> None:
     shop, cases = Exploring(), 3000
     seen: Counter[str] = Counter()

@@ -38,7 +38,7 @@ def identify(event_id: object, at_ms: int, device: str = "ann", user: str = "u")
 
 
 def writes(flow: Flow) -> list[Write]:
-    return [write for visited in flow.visited for write in visited.writes]
+    return [write for visited in flow.visited for write in (*visited.removals, *visited.writes)]
 
 
 def test_an_anonymous_shopper_is_its_anonymous_id() -> None:

@@ -195,6 +195,7 @@ def test_stages_that_change_at_once_are_told_in_the_same_order_after_a_resume(
         assert len(first_ms) > 5
 
 
+@pytest.mark.slow
 def test_online_retail_comes_to_the_same_as_a_batch_computation() -> None:
     """Stages of each customer when the last was told, from all times it was seen."""
     events = retail(8000)

@@ -36,6 +36,7 @@ def test_a_stopped_run_reads_nothing_twice(live: Live) -> None:
     assert live.meta()["duplicates"] == 0
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_where_it_was(live: Live) -> None:
     live.send(4000)
     for part in (500, 1500, 3000):

@@ -49,6 +49,7 @@ def unstored(learning: Learning, folder: Path) -> LearnedState:
     return msgspec.structs.replace(whole(learning), journal=None)
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(st.lists(st.sampled_from(["go on", "snapshot", "resume", "lose"]), min_size=20, max_size=20))
 def test_a_resume_anywhere_changes_nothing(then: list[str]) -> None:
