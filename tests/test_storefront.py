@@ -103,28 +103,35 @@ def test_python_reads_the_same(filled: Shop, monkeypatch: pytest.MonkeyPatch) ->
     assert {visitor: room["items_for"](visitor) for visitor in filled.visitors} == lists(filled)
 
 
-def test_javascript_reads_the_same(filled: Shop, tmp_path: Path) -> None:
+def javascript(folder: Path, then: str, redis_socket: str, *words: str) -> Any:
+    """What the reader of the documents prints as JSON, in a program that goes on with `then`."""
     (client,) = blocks("docs/storefront.md", "js")
     (reader,) = blocks("README.md", "js")
-    script = tmp_path / "reader.mjs"
-    script.write_text(
-        f"{client}\n{reader}\n"
-        "const read = process.argv.slice(2).map(async (one) => [one, await itemsFor(one)]);\n"
-        "console.log(JSON.stringify(Object.fromEntries(await Promise.all(read))));\n"
-        "socket.end();\n"
-    )
+    script = folder / "reader.mjs"
+    script.write_text(f"{client}\n{reader}\n{then}")
     node = shutil.which("node")
     if node is None:
         pytest.skip("node is not installed: apt-get install nodejs")
     read = subprocess.run(
-        [node, script, *filled.visitors],
-        env={"REDIS_SOCKET": filled.url.removeprefix("unix://")},
+        [node, script, *words],
+        env={"REDIS_SOCKET": redis_socket},
         capture_output=True,
         text=True,
+        timeout=30,
         check=False,
     )
     assert (read.stderr, read.returncode) == ("", 0)
-    assert json.loads(read.stdout) == lists(filled)
+    return json.loads(read.stdout)
+
+
+def test_javascript_reads_the_same(filled: Shop, tmp_path: Path) -> None:
+    then = (
+        "const read = process.argv.slice(2).map(async (one) => [one, await itemsFor(one)]);\n"
+        "console.log(JSON.stringify(Object.fromEntries(await Promise.all(read))));\n"
+        "socket.end();\n"
+    )
+    path = filled.url.removeprefix("unix://")
+    assert javascript(tmp_path, then, path, *filled.visitors) == lists(filled)
 
 
 @pytest.fixture(params=["away", "silent"])
@@ -152,25 +159,9 @@ def test_python_falls_back_to_the_shops_own_list(
 
 
 def test_javascript_falls_back_to_the_shops_own_list(unwell: str, tmp_path: Path) -> None:
-    (client,) = blocks("docs/storefront.md", "js")
-    (reader,) = blocks("README.md", "js")
-    script = tmp_path / "reader.mjs"
-    script.write_text(
-        f"{client}\n{reader}\n"
+    then = (
         'OWN_LIST.push("ours-1", "ours-2");\n'
         'console.log(JSON.stringify([await itemsFor("somebody"), await itemsFor("else")]));\n'
         "socket.destroy();\n"
     )
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("node is not installed: apt-get install nodejs")
-    read = subprocess.run(
-        [node, script],
-        env={"REDIS_SOCKET": unwell},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    assert (read.stderr, read.returncode) == ("", 0)
-    assert json.loads(read.stdout) == [["ours-1", "ours-2"]] * 2
+    assert javascript(tmp_path, then, unwell) == [["ours-1", "ours-2"]] * 2
