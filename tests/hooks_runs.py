@@ -70,7 +70,11 @@ class Endpointer:
                 here.lines.add(self.connection)
 
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
+                length = int(self.headers["Content-Length"])
+                body = self.rfile.read(length)
+                if len(body) < length:  # who was sending it is dead: no request came
+                    self.close_connection = True
+                    return
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 here.hear(self, Request(headers, body))
 
