@@ -24,13 +24,14 @@ from bytewax.dataflow import Dataflow
 from bytewax.testing import run_main
 
 from benchmarks.workload import Workload, cached, identity_of
-from flows import cycles, replay
-from flows.embedded import EmbeddedRedis
-from flows.files import LogFile
-from flows.sinks import RedisSink
-from flows.sources import RecordedSource
-from operators.identity import device
+from flows.process import cycles
+from flows.process.embedded import EmbeddedRedis
+from flows.runtime import replay
+from flows.sinks.sinks import RedisSink
+from flows.sources.files import LogFile
+from flows.sources.sources import RecordedSource
 from operators.readers import READERS
+from operators.shards.identity import device
 from state import keys
 from state.config import Settings
 from state.events import Event, Item

@@ -25,9 +25,9 @@ from sklearn.cluster import KMeans
 from sklearn.cluster import MiniBatchKMeans as SklearnMiniBatch
 from threadpoolctl import threadpool_limits
 
-from operators.clusters import Clusters
-from operators.learners.block_kmeans import BlockKMeans
-from operators.learners.kmeans import inertia
+from operators.models.block_kmeans import BlockKMeans
+from operators.models.kmeans import inertia
+from operators.segments.clusters.clusters import Clusters
 from tests.shared import SHARED_DATA
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from operators.decode import decode_lines
+from operators.events.decode import decode_lines
 from state.events import Event, Item
 
 if TYPE_CHECKING:

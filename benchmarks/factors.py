@@ -24,8 +24,8 @@ from river import optim, reco
 from threadpoolctl import threadpool_limits
 
 from benchmarks.factor_rivals import Eals, Isgd
-from operators.learners.factors import FactorsLearner
-from operators.learners.factors_ranker import Factors
+from operators.models.river.factors_ranker import Factors
+from operators.recommend.candidates.factors import FactorsLearner
 from state.interactions import NOBODY, Interactions, Requests
 
 if TYPE_CHECKING:

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from benchmarks.workload import Workload, cached
-from flows.files import LogFile
+from flows.sources.files import LogFile
 from operators.readers import READERS
-from operators.routing import SourceClock
-from operators.shards import DeviceShard, UserShard, regroup
-from operators.visit import Rules
+from operators.shards.routing import SourceClock
+from operators.shards.shards import DeviceShard, UserShard, regroup
+from operators.shards.visit import Rules
 from state.config import Settings
 from state.messages import Group, Part, Regrouped, Visited
 

@@ -38,7 +38,7 @@ from operators.evaluation.clicks import SESSION_GAP_MS, collect
 from operators.evaluation.product import Product
 from operators.evaluation.protocols import BLEND, Rules, prequential
 from operators.evaluation.reference import Reference
-from operators.recommend import Recommender
+from operators.recommend.recommend import Recommender
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -33,12 +33,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.reliability import draw
-from operators.learning import Learning
-from operators.propensity.model import ChanceModel
+from operators.personalize.learning import Learning
 from operators.readers import READERS
-from operators.routing import SourceClock
-from operators.shards import DeviceShard, UserShard, regroup
-from operators.visit import Rules
+from operators.segments.propensity.model import ChanceModel
+from operators.shards.routing import SourceClock
+from operators.shards.shards import DeviceShard, UserShard, regroup
+from operators.shards.visit import Rules
 from state.config import load
 from state.events import Event
 from tests.chances import Recount, log
@@ -48,7 +48,7 @@ from tests.shared import SHARED_DATA
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from operators.propensity.propensity import Propensity
+    from operators.segments.propensity.propensity import Propensity
     from state.config import Settings
 
 SHARDS = 4

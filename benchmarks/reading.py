@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flows import replay
-from flows.embedded import EmbeddedRedis
+from flows.process.embedded import EmbeddedRedis
+from flows.runtime import replay
 from operators.synthetic import shop
 from state import keys
 from state.config import Settings

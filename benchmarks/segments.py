@@ -26,14 +26,15 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from benchmarks.workload import Workload, cached
-from flows import cycles, replay
-from flows.embedded import EmbeddedRedis
-from flows.files import LogFile
+from flows.process import cycles
+from flows.process.embedded import EmbeddedRedis
+from flows.runtime import replay
+from flows.sources.files import LogFile
 from operators.readers import READERS
-from operators.routing import SourceClock
-from operators.segments.compiling import rule_segments
-from operators.shards import DeviceShard, UserShard, regroup
-from operators.visit import Rules
+from operators.segments.rules.compiling import rule_segments
+from operators.shards.routing import SourceClock
+from operators.shards.shards import DeviceShard, UserShard, regroup
+from operators.shards.visit import Rules
 from state.config import Settings
 
 if TYPE_CHECKING:

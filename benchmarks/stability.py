@@ -29,18 +29,18 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from benchmarks.quality import DATA
-from flows.evaluation_files import read_clicks, session_gap_ms
+from flows.commands.evaluation_files import read_clicks, session_gap_ms
 from operators.evaluation.product import Product
 from operators.evaluation.protocols import BLEND, Rules, prequential
-from operators.learners.registry import LEARNERS
-from operators.recommend import Recommender
+from operators.recommend.candidates.registry import LEARNERS
+from operators.recommend.recommend import Recommender
 from state.config import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from operators.evaluation.clicks import Clicks
-    from operators.learners.base import Learner
+    from operators.recommend.candidates.base import Learner
 
 MOST = 0.003
 SEEDS = (7, 1, 2, 3, 4)

@@ -1,12 +1,14 @@
 """`python -m flows` is `penstock`."""
 
-from flows.cli import main
+from flows.commands.cli import main
 
 
 def penstock() -> None:
     """Run the command line, and end with its exit code."""
     code = main()
-    from flows.stopping import end  # not above: a second of imports is time enough for Ctrl-C
+    from flows.process.stopping import (
+        end,  # not above: a second of imports is time enough for Ctrl-C
+    )
 
     end(code)
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 import bytewax.operators as op
 from bytewax.operators import StatefulBatchLogic
 
-from flows import metrics, pulse
+from flows.observability import metrics
+from flows.process import pulse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -11,13 +11,13 @@ import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
 from flows.keyed import keyed
-from flows.privacy import privacy_key
-from operators.changes import changes_among
-from operators.learning import Learning
-from operators.routing import joined
-from operators.segments.compiling import rule_segments
-from operators.shards import DeviceShard, UserShard, regroup
-from operators.visit import Rules
+from flows.process.privacy import privacy_key
+from operators.personalize.learning import Learning
+from operators.segments.changes import changes_among
+from operators.segments.rules.compiling import rule_segments
+from operators.shards.routing import joined
+from operators.shards.shards import DeviceShard, UserShard, regroup
+from operators.shards.visit import Rules
 from state.deadletters import Forgotten
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from bytewax.operators import KeyedStream
     from bytewax.outputs import Sink
 
-    from operators.changes import Before, ChangeFields
-    from operators.shelf import Archive
+    from operators.segments.changes import Before, ChangeFields
+    from operators.shards.shelf import Archive
     from state.config import Settings
     from state.deadletters import Letters
     from state.journal import Journals
@@ -127,6 +127,6 @@ def __getattr__(name: str) -> Dataflow:
     """`flow`, for `python -m bytewax.run flows.personalize:flow`."""
     if name != "flow":
         raise AttributeError(name)
-    from flows.under_bytewax import flow_for_bytewax  # which needs this module
+    from flows.commands.under_bytewax import flow_for_bytewax  # which needs this module
 
     return flow_for_bytewax()

@@ -1,7 +1,7 @@
 """The canonical event: what every reader and adapter produces and every operator consumes.
 
 Adding an optional field with a default is safe. Anything else changes the public event schema.
-Bad values are found by `operators.decode`, which turns them into dead letters; the types here say
+Bad values are found by `operators.events.decode`, which turns them into dead letters; the types here say
 what a good event looks like.
 """
 
@@ -119,7 +119,7 @@ class Event(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     `received_ts` 0 on the wire means "as `event_ts`"; decoding fills it in. `left_out` are the fields
     that a reader could not read, by their names in the source; it is counted and goes no further.
     `apart` is no part of what is sent: what amounts came to in a currency that is not the shop's
-    (`operators.currencies`).
+    (`operators.events.currencies`).
     """
 
     event_id: Annotated[str, msgspec.Meta(min_length=1, max_length=EVENT_ID_CHARS_MAX)]

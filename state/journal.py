@@ -7,7 +7,8 @@ only. What a handle covers never changes; `rewrite` starts the next generation a
 before it until nothing refers to it any more.
 
 Nothing here waits for the disk: a killed process loses nothing, after a power cut the copy that was
-made sure of serves (`flows.recovery`). The file format is stored: a change needs new magic bytes.
+made sure of serves (`flows.recovery.recovery`). The file format is stored: a change needs new
+magic bytes.
 """
 
 from __future__ import annotations

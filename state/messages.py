@@ -192,7 +192,8 @@ watermark that stood when it came (ms), the offset of its record or -1."""
 
 Active = tuple[str, bool, int, bytes, str, int]
 """A shopper that did something, once a batch: id, whether it is a user, the purposes it refuses, its
-feature row (`operators.features`), the command that writes its profile, packed but for its head, and
+feature row (`operators.shoppers.features`), the command that writes its profile, packed but for
+its head, and
 how many arguments that has."""
 
 Transition = tuple[str, str, bool, int]

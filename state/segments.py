@@ -126,7 +126,7 @@ STAGES = {
     "re-engaged": ("Re-engaged", "Back for less than {reengaged_days} days after being dormant."),
     "lost": ("Lost", "Not seen for {lost_days} days."),
 }
-"""By id: name, and who they are; in the order of `operators.lifecycle`."""
+"""By id: name, and who they are; in the order of `operators.segments.lifecycle`."""
 
 
 def rfm_definitions() -> list[Definition]:

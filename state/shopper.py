@@ -106,7 +106,8 @@ class Order(msgspec.Struct, gc=False, array_like=True):
     """An order that is remembered. Of one that has not come, `at_ms` is when its newest refund did.
 
     `goods_micros` is what its items cost by their prices. `items` and `refunds` are packed as
-    `operators.orders` says; `refunds_before` of the refunds are in there as one amount. `currency` is ""
+    `operators.shoppers.orders` says; `refunds_before` of the refunds are in there as one amount.
+    `currency` is ""
     for the shop's, None where only refunds came and none said it.
     """
 
@@ -128,7 +129,8 @@ class Order(msgspec.Struct, gc=False, array_like=True):
 class RuleState(msgspec.Struct, gc=False, array_like=True):
     """What segments by rule keep of a shopper. Times in ms.
 
-    `members` is since when it is in which segment; `windows` are those of `operators.segments.windows`
+    `members` is since when it is in which segment; `windows` are those of
+    `operators.segments.rules.windows`
     by the digest of what they hold; `latest` is what was said last of device, country and campaign, and
     when. `dues` is when a rule (by digest) has to be looked at again without an event, `due_ms` the
     first of them, 0 for none; `UNSURE` if all have to be, as soon as may be.
@@ -145,14 +147,18 @@ UNSURE: Final = -1
 
 
 class Shopper(msgspec.Struct, gc=False, array_like=True):
-    """Counters since the first event. Changed in place by `operators.visit` and `operators.profile`.
+    """Counters since the first event. Changed in place by `operators.shards.visit` and
+    `operators.shoppers.profile`.
 
     `open` are the sessions the watermark has not closed, oldest first; `sessions`, `session_ms` and
     `session_events` count them too. `seen` holds eight bytes for each remembered event id, the newest
-    last; `seen_at`, as long or shorter by the oldest, when and what each event was (`operators.twice`).
-    `orders` are by the mark of their id (`operators.orders`). `apart` is what orders less refunds came
+    last; `seen_at`, as long or shorter by the oldest, when and what each event was
+    (`operators.shards.twice`).
+    `orders` are by the mark of their id (`operators.shoppers.orders`). `apart` is what orders less
+    refunds came
     to by currency where it has no rate, `apart_orders` how many. `affinity` is described in
-    `operators.tastes`, `rules` is None where there are none; `away_ms` and `returned_ms` are the last
+    `operators.shoppers.tastes`, `rules` is None where there are none; `away_ms` and `returned_ms`
+    are the last
     event before the last long absence and the first after it, 0 for none.
 
     `refused` are the purposes refused as of the last event. Who refuses analytics has no `events`: only

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from operators import profile
-from operators.features import LAST_MS, feature_rows
-from operators.propensity.propensity import Propensity
 from operators.readers import READERS
-from operators.routing import SourceClock
-from operators.shards import DeviceShard, UserShard, regroup
-from operators.visit import Rules
+from operators.segments.propensity.propensity import Propensity
+from operators.shards.routing import SourceClock
+from operators.shards.shards import DeviceShard, UserShard, regroup
+from operators.shards.visit import Rules
+from operators.shoppers import profile
+from operators.shoppers.features import LAST_MS, feature_rows
 from state.config import Lifecycle, Profiles, Sessions, State
 from state.events import Event
 from state.interactions import Vocabulary

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
-from flows.embedded import EmbeddedRedis
-from operators import isolation
+from flows.process.embedded import EmbeddedRedis
+from operators.events import isolation
 from tests.installed import environment
 from tests.kafka_broker import AnyBroker, KafkaBroker, why_not
 from tests.pages import Watched, chromium

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import orjson
 
-from flows.hooks.running import run_hooks
-from operators.changes import Change, ChangeLog
+from flows.webhooks.running import run_hooks
+from operators.segments.changes import Change, ChangeLog
 from state.config import Endpoint, Hooks, Run, Settings
 from state.store import Store
 from tests.live_runs import Process

@@ -7,11 +7,11 @@ from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from operators.changes import changes_among
-from operators.decode import decode_lines
+from operators.events.decode import decode_lines
 from operators.readers import online_retail
-from operators.routing import SourceClock
-from operators.shards import DeviceShard, UserShard, regroup
+from operators.segments.changes import changes_among
+from operators.shards.routing import SourceClock
+from operators.shards.shards import DeviceShard, UserShard, regroup
 from operators.synthetic import lines, shop
 from state.config import Settings, load
 from state.events import Event
@@ -21,8 +21,8 @@ from tests.streams import LATENESS_MS, RULES, SHARDS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from operators.changes import ChangeFields
-    from operators.learning import Learning
+    from operators.personalize.learning import Learning
+    from operators.segments.changes import ChangeFields
     from state.messages import Output, Part
 
 RETAIL = "online_retail_2010-12_2011-07.csv.gz"

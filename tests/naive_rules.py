@@ -1,5 +1,5 @@
 """What rules mean, said again as simply as can be: the whole list of a shopper's events, looked at anew
-for every moment. Written from docs/segments.md, and knows nothing of `operators.segments`.
+for every moment. Written from docs/segments.md, and knows nothing of `operators.segments.rules`.
 
 A moment can differ from the one before only where an event comes, or where as much time has passed
 since one as a rule mentions; so these are all the moments that are looked at, and some minutes more.

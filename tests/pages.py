@@ -16,7 +16,7 @@ import msgspec
 import orjson
 import pytest
 
-from flows.replay import run
+from flows.runtime.replay import run
 from operators.synthetic import shop
 from serving.dashboard.server import Server
 from state import config

@@ -16,11 +16,11 @@ import msgspec
 from hiredis import Reader
 from hypothesis import strategies as st
 
-from flows.replay import run
-from operators.currencies import Exchange
-from operators.routing import SourceClock, joined
-from operators.shards import DeviceShard, UserShard, regroup
-from operators.visit import Rules
+from flows.runtime.replay import run
+from operators.events.currencies import Exchange
+from operators.shards.routing import SourceClock, joined
+from operators.shards.shards import DeviceShard, UserShard, regroup
+from operators.shards.visit import Rules
 from state.config import (
     Lifecycle,
     Lists,

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flows.embedded import EmbeddedRedis
-from flows.replay import run_source
-from flows.sources import RecordedSource
+from flows.process.embedded import EmbeddedRedis
+from flows.runtime.replay import run_source
+from flows.sources.sources import RecordedSource
 from operators.synthetic import shop
 from state import keys
 from state.config import Clusters, Lifecycle, Propensity
@@ -217,7 +217,7 @@ def test_crashes_at_any_moment_change_nothing(
 def test_neither_does_one_where_clusters_are_what_is_dense(
     server: EmbeddedRedis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("operators.learners.dbstream.START_POINTS", 100)
+    monkeypatch.setattr("operators.models.dbstream.START_POINTS", 100)
     server.ask("FLUSHALL")
     run_flow(EVENTS, server.url, tmp_path, settings=all_on(algorithm="dbstream"))
     undisturbed = Said(server.url)

@@ -8,12 +8,13 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators import segment_figures, telling
-from operators.audience import DIMENSIONS, Audience
-from operators.cards import Cards
-from operators.census import Census
-from operators.changes import Change, ChangeLog
-from operators.memberships import Flags
+from operators.catalogue.cards import Cards
+from operators.publish import telling
+from operators.segments import segment_figures
+from operators.segments.audience import DIMENSIONS, Audience
+from operators.segments.census import Census
+from operators.segments.changes import Change, ChangeLog
+from operators.segments.memberships import Flags
 from state import keys
 from state.events import Item
 from state.interactions import NOBODY, Vocabulary

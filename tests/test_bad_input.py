@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from flows.cli import USER_ERROR, main
-from flows.embedded import EmbeddedRedis
+from flows.commands.cli import USER_ERROR, main
+from flows.process.embedded import EmbeddedRedis
 from serving.reader import Storefront
 from state.store import LOGIN_VARIABLE, Store
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from flows.before import RedisBefore
-from operators import telling
-from operators.audience import Audience
-from operators.changes import Change, ChangeLog
+from flows.recovery.before import RedisBefore
+from operators.publish import telling
+from operators.segments.audience import Audience
+from operators.segments.changes import Change, ChangeLog
 from state import keys
 from state.interactions import NOBODY
 from state.store import Store

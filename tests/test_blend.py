@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from operators.blend import RUN, RUNS_FIRST, Blend
-from operators.captions import reason_row
-from operators.ranking import best_items, without
+from operators.recommend.blend import RUN, RUNS_FIRST, Blend
+from operators.recommend.captions import reason_row
+from operators.tables.ranking import best_items, without
 from state.interactions import CART, NOBODY, VIEW, Interactions, Lists, Requests, empty_lists
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from benchmarks.clusters import batch_inertia, one_pass_inertia, rfm, shoppers
-from operators.learners import kmeans
-from operators.learners.block_kmeans import BlockKMeans
-from operators.learners.minibatch_kmeans import MiniBatchKMeans
+from operators.models import kmeans
+from operators.models.block_kmeans import BlockKMeans
+from operators.models.river.minibatch_kmeans import MiniBatchKMeans
 from tests.shared import shared_data
 
 Table = NDArray[np.float64]

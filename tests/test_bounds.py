@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from flows.replay import run_source
-from flows.sources import RecordedSource
-from operators.facts import facts
+from flows.runtime.replay import run_source
+from flows.sources.sources import RecordedSource
+from operators.publish.facts import facts
 from state import keys
 from state.config import State
 from state.store import Store

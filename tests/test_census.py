@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators import census
-from operators.audience import Audience
-from operators.census import Census
+from operators.segments import census
+from operators.segments.audience import Audience
+from operators.segments.census import Census
 from state import keys
 from state.interactions import NOBODY, Vocabulary
 from state.times import DAY_MS

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-import flows.replay
-from flows.cli import BROKEN_PIPE, FAILED, INTERRUPTED, USER_ERROR, main
-from flows.embedded import EmbeddedRedis
+import flows.runtime.replay
+from flows.commands.cli import BROKEN_PIPE, FAILED, INTERRUPTED, USER_ERROR, main
+from flows.process.embedded import EmbeddedRedis
 from operators import readers
 from operators.synthetic import lines, shop
 from state import keys
@@ -26,7 +26,7 @@ from state.store import Lease, Store
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from flows.replay import Report
+    from flows.runtime.replay import Report
     from state.deadletters import DeadLetter
     from state.events import Event
     from tests.kafka_broker import AnyBroker
@@ -114,7 +114,7 @@ def test_the_module_is_the_command(log: Path, tmp_path: Path) -> None:
 
 
 def test_who_looks_at_a_list_does_not_wait_for_the_learners() -> None:
-    asks = "import sys; from flows.cli import parser; parser(sys.argv[1:]); print(*sys.modules)"
+    asks = "import sys; from flows.commands.cli import parser; parser(sys.argv[1:]); print(*sys.modules)"
     loaded = {
         command: subprocess.check_output([sys.executable, "-c", asks, command], text=True).split()
         for command in ("show", "replay")
@@ -402,7 +402,7 @@ def test_an_event_that_got_lost_is_an_error(
         found.accepted -= 1
         return found
 
-    true_report = flows.replay.report
+    true_report = flows.runtime.replay.report
     monkeypatch.setattr("flows.commands.replay.report", losing_one)
     ran = terminal.run("replay", log, "--format", "penstock")
     assert (ran.code, ran.err) == (

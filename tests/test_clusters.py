@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.metrics import davies_bouldin_score, silhouette_score
 
-from operators.cluster_names import WORDS, lifts, names
-from operators.cluster_quality import davies_bouldin, silhouette
-from operators.clusters import MAP_POINTS, Clusters
-from operators.features import FEATURES, feature_matrix, feature_row, feature_rows
-from operators.learners.online_pca import OnlinePca
+from operators.models.cluster_quality import davies_bouldin, silhouette
+from operators.models.online_pca import OnlinePca
+from operators.segments.clusters.cluster_names import WORDS, lifts, names
+from operators.segments.clusters.clusters import MAP_POINTS, Clusters
+from operators.shoppers.features import FEATURES, feature_matrix, feature_row, feature_rows
 from state.shopper import Shopper
 from state.times import DAY_MS, MINUTE_MS
 

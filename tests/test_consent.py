@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as given_settings
 from hypothesis import strategies as st
 
-from operators.decode import decode_lines
+from operators.events.decode import decode_lines
 from state import keys
 from state.config import Privacy, Unasked, UnaskedThere
 from state.events import Consent, Event, Item

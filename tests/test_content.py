@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from operators.learners.content import Content
-from operators.learners.groups import Groups
-from operators.learners.name_codes import NameCodes
-from operators.recommend import Recommender
+from operators.recommend.candidates.content import Content
+from operators.recommend.candidates.groups import Groups
+from operators.recommend.candidates.name_codes import NameCodes
+from operators.recommend.recommend import Recommender
 from state.interactions import NOBODY, VIEW, Card, Events, Interactions, Requests
 
 NOW_MS = 1_700_000_000_000

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.learners.covisitation import BoughtTogether, Covisitation
-from operators.learners.heaviest import HeaviestPartners
+from operators.recommend.candidates.covisitation import BoughtTogether, Covisitation
+from operators.tables.heaviest import HeaviestPartners
 from state.interactions import NOBODY, PURCHASE, VIEW, Interactions, Lists, Requests
 
 if TYPE_CHECKING:

@@ -18,10 +18,10 @@ from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourc
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flows.embedded import EmbeddedRedis
-from flows.replay import run_source
-from flows.sources import RecordedSource
-from operators.decode import decode_lines
+from flows.process.embedded import EmbeddedRedis
+from flows.runtime.replay import run_source
+from flows.sources.sources import RecordedSource
+from operators.events.decode import decode_lines
 from operators.synthetic import lines, shop
 from tests.streams import content, flow_settings, run_flow
 from tests.test_retelling import held, held_of

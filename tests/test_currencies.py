@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.commands.show import _profile
-from operators.currencies import Exchange
-from operators.visit import Rules
+from operators.events.currencies import Exchange
+from operators.shards.visit import Rules
 from state import config
 from state.config import Lifecycle, Profiles, Sessions, State
 from state.events import Event, Item

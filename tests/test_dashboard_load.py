@@ -12,7 +12,7 @@ import pytest
 from kafka import KafkaProducer
 
 from benchmarks.page import ask, keep_open
-from flows.embedded import EmbeddedRedis
+from flows.process.embedded import EmbeddedRedis
 from serving.dashboard.hub import TURN_S
 from state.store.reads import CONNECTIONS_MAX
 from tests.kafka_runs import event

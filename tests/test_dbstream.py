@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from river import cluster
 
-from operators.learners import dbstream
-from operators.learners.dbstream import MICRO_MOST, Dbstream
+from operators.models import dbstream
+from operators.models.dbstream import MICRO_MOST, Dbstream
 from tests.test_block_kmeans import GROUPS, SIX, SIX_TWO_OF_THEM_SMALL, Table, around
 
 

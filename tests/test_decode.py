@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.decode import decode, decode_lines, stable_event_id
-from operators.faults import find_faults
+from operators.events.decode import decode, decode_lines, stable_event_id
+from operators.events.faults import find_faults
 from state.deadletters import FAILURE_TYPES, DeadLetter, Fault
 from state.events import Event, EventType, Item, Reco
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import pytest
 from rich.console import Console
 
-from flows import demonstration
-from flows.cli import main
-from flows.live import LivePartition
-from flows.replay import run
-from flows.terminal import figures, shown_of, view
+from flows.commands import demonstration
+from flows.commands.cli import main
+from flows.commands.terminal import figures, shown_of, view
+from flows.runtime.replay import run
+from flows.sources.live import LivePartition
 from operators.synthetic import catalogue, shop
 from serving.reader import Segment, Storefront
 from serving.watch import STILL_S_MAX, Watch
@@ -73,7 +73,9 @@ def test_ctrl_c_ends_the_live_demo_well(
 
 def test_a_short_run_says_something_at_once_and_how_far_it_is() -> None:
     """Before it imports what takes seconds, and then while it works, also where nobody sees a bar."""
-    asks = "import sys; from flows.cli import parser; parser(['demo']); print(*sys.modules)"
+    asks = (
+        "import sys; from flows.commands.cli import parser; parser(['demo']); print(*sys.modules)"
+    )
     loaded = subprocess.check_output([sys.executable, "-c", asks], text=True).split()
     assert not {"river", "scipy", "bytewax"} & set(loaded)
     command = [sys.executable, "-m", "flows", "demo", "--once", "--events", "60000"]

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-from flows import metrics
-from flows.collectors import FolderMetrics, TopicMetrics
-from flows.hooks import metrics as hooks_metrics
-from flows.pulse import BEGIN_S
-from flows.supervisor import BACKOFF_S
+from flows.cluster.supervisor import BACKOFF_S
+from flows.observability import metrics
+from flows.observability.collectors import FolderMetrics, TopicMetrics
+from flows.process.pulse import BEGIN_S
+from flows.webhooks import metrics as hooks_metrics
 from serving.dashboard import metrics as page_metrics
 from state import config
 

@@ -15,9 +15,9 @@ import orjson
 import pytest
 import redis
 
-from flows import cuts
-from flows.recovery import recovery
-from operators.decode import decode
+from flows.recovery import cuts
+from flows.recovery.recovery import recovery
+from operators.events.decode import decode
 from state.store import Store
 from tests.streams import ITEMS, MINUTE_MS, SHARDS, START_MS, event, flow_settings, run_flow, view
 

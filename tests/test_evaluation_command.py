@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from flows import extras
+from flows.commands import extras
 from flows.commands.evaluate import main
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from operators.evaluation.clicks import RawClick, Sessions, collect
 from operators.evaluation.formats import RawCase
 from operators.evaluation.product import Product
 from operators.evaluation.protocols import Request, Rules, prequential, split
-from operators.recommend import Recommender
+from operators.recommend.recommend import Recommender
 from state.interactions import NOBODY, VIEW, Events
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ import orjson
 import pytest
 from river import bandit, proba
 
-from operators.exploration import FLOOR, best_chances
-from operators.recommend import Recommender
-from operators.signals import CLICKED, SHOWN, Signals
+from operators.recommend.exploration import FLOOR, best_chances
+from operators.recommend.recommend import Recommender
+from operators.recommend.signals import CLICKED, SHOWN, Signals
 from state import config
 from state.errors import UserError
 from tests.test_list_rules import Shop

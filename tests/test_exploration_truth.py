@@ -18,7 +18,7 @@ import pytest
 from flows.commands.evaluate import main
 from operators.evaluation.product import Product
 from operators.evaluation.protocols import AGAINST, BLEND
-from operators.recommend import Recommender
+from operators.recommend.recommend import Recommender
 from state import config
 from state.events import Event, Item, Reco
 from state.interactions import VIEW, Events

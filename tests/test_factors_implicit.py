@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import ArrayLike
 
-from operators.learners.base import Learner
-from operators.learners.factors import FactorsLearner
-from operators.learners.implicit_factors import BLOCK, Settings
-from operators.learners.live_items import LiveItems
+from operators.models.implicit_factors import BLOCK, Settings
+from operators.models.live_items import LiveItems
+from operators.recommend.candidates.base import Learner
+from operators.recommend.candidates.factors import FactorsLearner
 from state.interactions import NOBODY, Interactions, Requests
 
 DAY_MS = 86_400_000

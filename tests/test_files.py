@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from flows.files import LINE_BYTES_MAX, LogFile, progress_bar
-from flows.ordering import in_time_order
+from flows.sources.files import LINE_BYTES_MAX, LogFile, progress_bar
+from flows.sources.ordering import in_time_order
 from operators.readers import READERS
 from state.deadletters import DeadLetter
 from state.errors import UserError
@@ -60,7 +60,7 @@ def test_gzip_is_known_by_its_first_bytes_and_may_have_several_members(tmp_path:
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_standard_input_is_a_dash(packed: bool) -> None:
-    script = "from flows.files import LogFile; print(list(LogFile('-').lines()))"
+    script = "from flows.sources.files import LogFile; print(list(LogFile('-').lines()))"
     sent = gzip.compress(b"a\nb") if packed else b"a\nb"
     done = subprocess.run(
         [sys.executable, "-c", script], input=sent, capture_output=True, check=True

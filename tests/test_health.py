@@ -13,10 +13,10 @@ from urllib.request import Request, urlopen
 import orjson
 import pytest
 
-from flows import pulse
-from flows.health import Health, served
-from flows.heartbeat import TTL_S, Heartbeat
-from flows.outside import seen_from_outside
+from flows.observability.health import Health, served
+from flows.observability.heartbeat import TTL_S, Heartbeat
+from flows.observability.outside import seen_from_outside
+from flows.process import pulse
 from state import keys
 from state.config import Metrics, Settings
 from state.errors import UserError
@@ -25,7 +25,7 @@ from state.store import Store
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from flows.embedded import EmbeddedRedis
+    from flows.process.embedded import EmbeddedRedis
 
 ANYWHERE = "127.0.0.1:0"
 STUCK_S = 60.0

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from flows.cli import main, parser
-from flows.embedded import EmbeddedRedis
-from flows.hooks.running import send_again
-from operators.changes import Change
+from flows.commands.cli import main, parser
+from flows.process.embedded import EmbeddedRedis
+from flows.webhooks.running import send_again
+from operators.segments.changes import Change
 from operators.webhooks.signing import headers, secrets_in
 from state import keys
 from state.config import Endpoint

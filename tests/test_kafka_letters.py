@@ -12,10 +12,10 @@ import msgspec
 import pytest
 from kafka import KafkaConsumer, TopicPartition
 
-from flows import cli
+from flows.commands import cli
 from flows.kafka.producer import Producer
 from flows.kafka.sinks import change_topic
-from flows.running import run_live
+from flows.runtime.running import run_live
 from serving.reader import Storefront
 from state import config
 from state.deadletters import RAW_BYTES_MAX, DeadLetter

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from flows import checkpoint, cuts, keeper
-from flows.recovery import recovery
-from flows.replay import run_source
-from flows.sources import RecordedSource
+from flows.recovery import checkpoint, cuts, keeper
+from flows.recovery.recovery import recovery
+from flows.runtime.replay import run_source
+from flows.sources.sources import RecordedSource
 from state import journal
 from state.config import Recovery
 from tests.streams import SHARDS, content, flow_settings, run_flow
@@ -92,9 +92,9 @@ def test_a_copy_made_while_the_flow_writes_is_of_one_moment(redis_url: str, fold
 
 def test_it_ends_with_a_run_that_is_killed_and_the_next_may_start(folder: Path) -> None:
     words = (
-        "import sys, time, pathlib, flows.keeper\n"
-        "from tests.test_keeper import SETTINGS\nfrom flows.recovery import recovery\n"
-        "flows.keeper._FIRST_AFTER_S = 0.0\n"
+        "import sys, time, pathlib, flows.recovery.keeper\n"
+        "from tests.test_keeper import SETTINGS\nfrom flows.recovery.recovery import recovery\n"
+        "flows.recovery.keeper._FIRST_AFTER_S = 0.0\n"
         "with recovery(pathlib.Path(sys.argv[1]), SETTINGS): print('in', flush=True); time.sleep(60)"
     )
     run = subprocess.Popen([sys.executable, "-c", words, str(folder)], stdout=subprocess.PIPE)
@@ -118,7 +118,7 @@ def keepers(folder: Path) -> list[int]:
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):
-            if f"flows.keeper\0{folder}\0".encode() in path.read_bytes():
+            if f"flows.recovery.keeper\0{folder}\0".encode() in path.read_bytes():
                 found.append(int(path.parent.name))
     return found
 

@@ -1,4 +1,4 @@
-"""The promises of `operators.learners.base`, kept by every learner of the registry."""
+"""The promises of `operators.recommend.candidates.base`, kept by every learner of the registry."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from operators.contexts import Contexts
-from operators.learners.base import Learner
-from operators.learners.content import Content
-from operators.learners.registry import LEARNERS
+from operators.recommend.candidates.base import Learner
+from operators.recommend.candidates.content import Content
+from operators.recommend.candidates.registry import LEARNERS
+from operators.recommend.contexts import Contexts
 from state.interactions import NOBODY, Card, Interactions, Lists, Requests
 
 Make = Callable[[], Learner]

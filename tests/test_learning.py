@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from operators.facts import facts
-from operators.learning import Learning
-from operators.routing import SourceClock
-from operators.shards import DeviceShard, UserShard, regroup
+from operators.personalize.learning import Learning
+from operators.publish.facts import facts
+from operators.shards.routing import SourceClock
+from operators.shards.shards import DeviceShard, UserShard, regroup
 from operators.synthetic import shop
 from state import keys
 from state.store import Store

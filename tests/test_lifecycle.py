@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.absence import hear
-from operators.learned import Learned
-from operators.learning import Learning
-from operators.lifecycle import ACTIVE, DORMANT, LOST, NEW, REENGAGED, Lifecycle
-from operators.row_timers import NEVER_MS, RowTimers
+from operators.personalize.learned import Learned
+from operators.personalize.learning import Learning
+from operators.segments.lifecycle import ACTIVE, DORMANT, LOST, NEW, REENGAGED, Lifecycle
+from operators.shoppers.absence import hear
+from operators.tables.row_timers import NEVER_MS, RowTimers
 from state import config, keys
 from state.errors import UserError
 from state.segments import STAGES
@@ -177,7 +177,7 @@ def test_stages_that_change_at_once_are_told_in_the_same_order_after_a_resume(
     seed: int, moves_a_batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In that in which they changed; and those of whom there are too many for a batch are not lost."""
-    monkeypatch.setattr("operators.lifecycle.MOVES_A_BATCH", moves_a_batch)
+    monkeypatch.setattr("operators.segments.lifecycle.MOVES_A_BATCH", moves_a_batch)
     rng = random.Random(seed)
     days = sorted((rng.uniform(0, 20), f"shopper {rng.randrange(9)}") for _ in range(40))
     events = [view(n, int(day * DAY_MS), who) for n, (day, who) in enumerate(days)]

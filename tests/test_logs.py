@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
-from flows import logs
+from flows.observability import logs
 from state.config import Log
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from flows.cli import parser
+from flows.commands.cli import parser
 from state import config, keys
 
 ROOT = Path(__file__).parents[1]

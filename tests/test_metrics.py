@@ -14,14 +14,14 @@ import pytest
 from bytewax.testing import TestingSink, run_main
 from prometheus_client import CollectorRegistry
 
-from flows import metrics
-from flows.collectors import ArrayHistogram, FolderMetrics, StateRows
+from flows.observability import metrics
+from flows.observability.collectors import ArrayHistogram, FolderMetrics, StateRows
 from flows.personalize import build
-from flows.recovery import recovery
-from flows.sinks import DeadLetterSink, RedisSink
-from flows.sources import RecordedSource
-from operators.decode import decode_lines
-from operators.learners.registry import LEARNERS
+from flows.recovery.recovery import recovery
+from flows.sinks.sinks import DeadLetterSink, RedisSink
+from flows.sources.sources import RecordedSource
+from operators.events.decode import decode_lines
+from operators.recommend.candidates.registry import LEARNERS
 from operators.synthetic import shop
 from serving.reader import Storefront
 from state import keys

@@ -10,7 +10,7 @@ import pytest
 from river import checks, compose, datasets, metrics, preprocessing
 from river.checks import common
 
-from operators.learners.minibatch_kmeans import MiniBatchKMeans
+from operators.models.river.minibatch_kmeans import MiniBatchKMeans
 from tests.test_block_kmeans import GROUPS, around, state
 
 

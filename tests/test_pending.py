@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from operators.blend import REMEMBERED_EVERY, RUN, RUNS_FIRST, Blend
-from operators.pending import SLOTS, WAIT_MAX_MS, Pending
+from operators.recommend.blend import REMEMBERED_EVERY, RUN, RUNS_FIRST, Blend
+from operators.recommend.pending import SLOTS, WAIT_MAX_MS, Pending
 from state.interactions import CART, NOBODY, VIEW, Interactions, Lists, Requests, empty_lists
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from bytewax.operators import StatefulBatchLogic
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from bytewax.testing import TestingSource, cluster_main
 
-from flows.placement import worker_of
+from flows.cluster.placement import worker_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from operators.learners.popularity import Popularity, ScopedPopularity
+from operators.recommend.candidates.popularity import Popularity, ScopedPopularity
 from state.interactions import NOBODY, Interactions, Lists
 
 if TYPE_CHECKING:

@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.table import Table
 
-from flows import logs, printing
-from flows.cli import main
-from flows.terminal import view
+from flows.commands.cli import main
+from flows.commands.terminal import view
+from flows.observability import logs
+from flows.process import printing
 from serving.dashboard.export import _harmless
 from serving.reader import Storefront
 from serving.watch import Watch

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flows.cli import main
+from flows.commands.cli import main
 from flows.commands.erase import _record
-from operators.decode import decode
+from operators.events.decode import decode
 from state import keys
 from state.config import Settings
 from state.events import Event

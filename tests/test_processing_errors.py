@@ -12,21 +12,22 @@ import msgspec
 import orjson
 import pytest
 
-from flows.embedded import EmbeddedRedis
-from flows.replay import run_source
-from flows.sources import RecordedSource
-from operators import profile, visit
-from operators.captions import Captions
-from operators.cards import Cards
-from operators.clusters import Clusters
-from operators.decode import decode
-from operators.learners.content import Content
-from operators.learners.covisitation import Covisitation
-from operators.propensity.propensity import Propensity
-from operators.recommend import Recommender
-from operators.segments.engine import Engine
-from operators.shop import Shop
-from operators.standing import Standing
+from flows.process.embedded import EmbeddedRedis
+from flows.runtime.replay import run_source
+from flows.sources.sources import RecordedSource
+from operators.catalogue.cards import Cards
+from operators.events.decode import decode
+from operators.publish.shop import Shop
+from operators.recommend.candidates.content import Content
+from operators.recommend.candidates.covisitation import Covisitation
+from operators.recommend.captions import Captions
+from operators.recommend.recommend import Recommender
+from operators.segments.clusters.clusters import Clusters
+from operators.segments.propensity.propensity import Propensity
+from operators.segments.rules.engine import Engine
+from operators.segments.standing import Standing
+from operators.shards import visit
+from operators.shoppers import profile
 from operators.synthetic import shop
 from state import keys
 from state.store import Store

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators import profile
+from operators.shoppers import profile
 from state import keys
 from state.events import Consent, Event, Item
 from state.resp import command

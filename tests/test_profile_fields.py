@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from operators import profile_fields
-from operators.rfm import name_of
+from operators.publish import profile_fields
+from operators.segments.rfm import name_of
 from operators.synthetic import shop
 from state import keys
 from state.config import Clusters, Lifecycle, Propensity, State

@@ -11,14 +11,14 @@ import pytest
 from river import linear_model, metrics, optim
 from sklearn.metrics import roc_auc_score
 
-from operators.learners.online_glm import Link, OnlineGlm
-from operators.propensity.amounts import AmountModel
-from operators.propensity.model import ChanceModel
-from operators.propensity.progressive import Progressive
-from operators.propensity.propensity import Propensity
-from operators.propensity.ready_made import READY, Scored, decide, thresholds
-from operators.propensity.waiting import ALL, Waiting
-from operators.visit import Rules, Shoppers
+from operators.models.online_glm import Link, OnlineGlm
+from operators.segments.propensity.amounts import AmountModel
+from operators.segments.propensity.model import ChanceModel
+from operators.segments.propensity.progressive import Progressive
+from operators.segments.propensity.propensity import Propensity
+from operators.segments.propensity.ready_made import READY, Scored, decide, thresholds
+from operators.segments.propensity.waiting import ALL, Waiting
+from operators.shards.visit import Rules, Shoppers
 from state import config
 from state import keys as state_keys
 from state.config import Lifecycle, Profiles, Sessions, State

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli import parser
-from flows.diagram import diagram
-from operators.captions import EXPLORED, OWN_BRAND
-from operators.learners.registry import LEARNERS
+from flows.commands.cli import parser
+from flows.runtime.diagram import diagram
+from operators.recommend.candidates.registry import LEARNERS
+from operators.recommend.captions import EXPLORED, OWN_BRAND
 from serving.explain import WORDS
 from state import keys
 

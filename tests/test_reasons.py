@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.learners.registry import LEARNERS
-from operators.recommend import Recommender
+from operators.recommend.candidates.registry import LEARNERS
+from operators.recommend.recommend import Recommender
 from serving.explain import WORDS, in_words
 from serving.reader import Entry
 from state import config

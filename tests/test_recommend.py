@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.recommend import quality
-from operators.contexts import Contexts
-from operators.learners.registry import LEARNERS
-from operators.recommend import Recommender
+from operators.recommend.candidates.registry import LEARNERS
+from operators.recommend.contexts import Contexts
+from operators.recommend.recommend import Recommender
 from state.interactions import NOBODY, PURCHASE, VIEW, Events
 from tests.shared import shared_data
 

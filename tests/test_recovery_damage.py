@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from flows import checkpoint, cuts
-from flows.embedded import EmbeddedRedis
-from flows.recovery import look, verify
-from flows.replay import run_source
-from flows.sources import RecordedSource
-from operators.facts import facts
+from flows.process.embedded import EmbeddedRedis
+from flows.recovery import checkpoint, cuts
+from flows.recovery.recovery import look, verify
+from flows.runtime.replay import run_source
+from flows.sources.sources import RecordedSource
+from operators.publish.facts import facts
 from state import journal
 from state.errors import DamageError, UserError
 from state.store import Store

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import msgspec
 import pytest
 
-from flows.embedded import EmbeddedRedis
-from flows.replay import run
-from flows.scrubbing import scrub
+from flows.process.embedded import EmbeddedRedis
+from flows.runtime.replay import run
+from flows.sinks.scrubbing import scrub
 from operators.synthetic import shop
 from state import keys
 from state.config import Redis

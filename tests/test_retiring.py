@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import orjson
 import pytest
 
-from operators import retiring, telling
-from operators.learners import dbstream
-from operators.retelling import rest
+from operators.models import dbstream
+from operators.personalize.retelling import rest
+from operators.publish import telling
+from operators.segments import retiring
 from state import keys
 from state.config import load
 from tests.learned import batches

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.learning import Learning
-from operators.profile import value_micros
-from operators.rfm import Rfm, name_of
+from operators.personalize.learning import Learning
+from operators.segments.rfm import Rfm, name_of
+from operators.shoppers.profile import value_micros
 from state import config
 from state.resp import bulk
 from state.segments import RFM_GRID, RFM_NAMES, rfm_definitions
@@ -96,7 +96,7 @@ def test_of_many_the_limits_are_taken_one_after_the_other(monkeypatch: pytest.Mo
     bought = np.array([(n * 7 % 101, n % 13 + 1, n * n % 97) for n in range(101)])
     at_once, in_turn = Rfm(config.Rfm()), Rfm(config.Rfm())
     for rfm, most in ((at_once, 101), (in_turn, 100)):
-        monkeypatch.setattr("operators.rfm.AT_ONCE_ROWS", most)
+        monkeypatch.setattr("operators.segments.rfm.AT_ONCE_ROWS", most)
         rfm.see(np.arange(101, dtype=np.int32), bought)
         rfm.round(0)
         if rfm is in_turn:
@@ -119,7 +119,7 @@ def test_who_buys_is_scored_at_once_and_of_many_the_others_in_the_next_round(
     assert len(rfm.moved()) == 5
     before = rfm.score[:5].tolist()
     assert before == [111, 211, 311, 411, 511]
-    monkeypatch.setattr("operators.rfm.FEW_BUYERS", 4)
+    monkeypatch.setattr("operators.segments.rfm.FEW_BUYERS", 4)
     rfm.see(rows[:1], np.array([(9, 2, 20)]))
     assert rfm.score[:5].tolist() == [555, *before[1:]]
     rfm.round(59 * MINUTE_MS)
@@ -226,8 +226,8 @@ def test_scores_end_where_too_few_buyers_are_left() -> None:
 def test_the_end_of_a_recording_scores_everybody_whatever_is_still_to_be_moved(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("operators.rfm.MOVES_A_BATCH", 3)
-    monkeypatch.setattr("operators.rfm.AT_ONCE_ROWS", 10)
+    monkeypatch.setattr("operators.segments.rfm.MOVES_A_BATCH", 3)
+    monkeypatch.setattr("operators.segments.rfm.AT_ONCE_ROWS", 10)
     rfm = Rfm(config.Rfm())
     bought = np.array([(n * 7 % 101, n % 13 + 1, n * n % 97) for n in range(101)])
     rfm.see(np.arange(101, dtype=np.int32), bought)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from operators.decode import decode_lines
-from operators.routing import SourceClock
-from operators.totals import Ledger
+from operators.events.decode import decode_lines
+from operators.publish.totals import Ledger
+from operators.shards.routing import SourceClock
 from state.events import Event
 from state.messages import Visited
 

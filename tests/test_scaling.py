@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from river import preprocessing
 
-from operators.learners.scaling import OnlineScaler
+from operators.models.scaling import OnlineScaler
 
 Table = NDArray[np.float64]
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from operators.segments import features
-from operators.segments.compiling import RuleSet
-from operators.segments.reading import read
+from operators.segments.rules import features
+from operators.segments.rules.compiling import RuleSet
+from operators.segments.rules.reading import read
 from state.errors import UserError
 
 ROOT = Path(__file__).parents[1]

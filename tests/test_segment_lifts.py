@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
-from operators.audience import Audience
-from operators.cards import Cards
-from operators.recommend import Recommender
-from operators.segment_lifts import Lifts
+from operators.catalogue.cards import Cards
+from operators.recommend.recommend import Recommender
+from operators.segments.audience import Audience
+from operators.segments.segment_lifts import Lifts
 from state import keys
 from state.events import Item
 from state.interactions import VIEW, Events

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.files import LogFile
-from operators.identity import device
+from flows.sources.files import LogFile
 from operators.readers import READERS
-from operators.segments.compiling import RuleSet
-from operators.shards import shard_of
-from operators.visit import Rules
+from operators.segments.rules.compiling import RuleSet
+from operators.shards.identity import device
+from operators.shards.shards import shard_of
+from operators.shards.visit import Rules
 from state.config import Lifecycle, Profiles, Sessions, State
 from state.events import Campaign, Event
 from tests.naive_rules import Naive

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import orjson
 import pytest
 
-from flows.cli import main
+from flows.commands.cli import main
 from state import keys
 from state.store import Store
 from tests.live_runs import Live

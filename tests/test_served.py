@@ -9,8 +9,8 @@ import numpy as np
 import orjson
 import pytest
 
-from operators.recommend import Recommender
-from operators.served import LIST_TTL_S
+from operators.recommend.recommend import Recommender
+from operators.recommend.served import LIST_TTL_S
 from operators.synthetic import shop as synthetic
 from state import keys
 from state.config import Served

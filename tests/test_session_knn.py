@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.contexts import Contexts
-from operators.learners.again import Again
-from operators.learners.session_knn import SessionKnn
+from operators.recommend.candidates.again import Again
+from operators.recommend.candidates.session_knn import SessionKnn
+from operators.recommend.contexts import Contexts
 from state.interactions import NOBODY, Interactions, Requests
 
 if TYPE_CHECKING:
-    from operators.learners.base import Learner
+    from operators.recommend.candidates.base import Learner
 
 MUG, CUP, POT, LID, TEA, JAR = range(6)
 ANN, BOB, EVE, JOE = range(4)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators import sessions
+from operators.shoppers import sessions
 from state.shopper import Session, Shopper
 from tests.streams import (
     GAP_MS,

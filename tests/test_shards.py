@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.routing import SourceClock
-from operators.segments.compiling import RuleSet
-from operators.shards import Watermark, shard_of
-from operators.visit import Rules
+from operators.segments.rules.compiling import RuleSet
+from operators.shards.routing import SourceClock
+from operators.shards.shards import Watermark, shard_of
+from operators.shards.visit import Rules
 from state.config import Lifecycle, Profiles, Propensity, Sessions, State
 from state.deadletters import DeadLetter
 from state.messages import BatchId

@@ -15,8 +15,8 @@ from hiredis import Reader
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.shards import DeviceShard, UserShard, shard_of
-from operators.shelf import LINEAGE_BYTES
+from operators.shards.shards import DeviceShard, UserShard, shard_of
+from operators.shards.shelf import LINEAGE_BYTES
 from state.journal import Journals
 from state.snapshots import ROWS
 from tests.reference import persons

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from flows.cli import main
+from flows.commands.cli import main
 from operators.readers import READERS
 from serving.reader import Storefront
 from state.deadletters import RAW_BYTES_MAX, DeadLetter

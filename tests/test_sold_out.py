@@ -11,9 +11,9 @@ import orjson
 import pytest
 from kafka import KafkaProducer
 
-from operators.learning import Learning
+from operators.personalize.learning import Learning
+from operators.recommend.written import Written
 from operators.synthetic import shop
-from operators.written import Written
 from state import config
 from state.events import Event, Item
 from state.interactions import NOBODY

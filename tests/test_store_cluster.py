@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flows.replay import run
+from flows.runtime.replay import run
 from operators.synthetic import shop
 from state import keys
 from state.store import Fence, Lease, Store

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from flows.replay import run
+from flows.runtime.replay import run
 from operators.synthetic import shop
 from serving.reader import Storefront
 from state import config, keys
@@ -22,8 +22,8 @@ from state.store import Store
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from flows.embedded import EmbeddedRedis
-    from flows.sources import Records
+    from flows.process.embedded import EmbeddedRedis
+    from flows.sources.sources import Records
 
 ROOT = Path(__file__).parents[1]
 STRANGE = "né {w}:50% 🛒"

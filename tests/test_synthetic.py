@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from operators.decode import decode_lines
+from operators.events.decode import decode_lines
 from operators.synthetic import CATALOGUE, HABITS, catalogue, habit_of, lines, shop
 from state.events import Event
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flows.before import RedisBefore
-from operators import segment_figures
-from operators.learning import Learning
-from operators.retelling import rest
+from flows.recovery.before import RedisBefore
+from operators.personalize.learning import Learning
+from operators.personalize.retelling import rest
+from operators.segments import segment_figures
 from state import keys
 from state.store import Store
 from tests.learned import SETTINGS, batches

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from operators.learners.popularity import Popularity
-from operators.learners.trending import Trending
-from operators.price_levels import levels
-from operators.recommend import Recommender
+from operators.recommend.candidates.popularity import Popularity
+from operators.recommend.candidates.trending import Trending
+from operators.recommend.price_levels import levels
+from operators.recommend.recommend import Recommender
 from state.interactions import NOBODY, VIEW, Card, Events, Interactions
 from state.times import DAY_MS, HOUR_MS
 

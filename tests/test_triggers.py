@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from flows.before import RedisBefore
-from operators.changes import changes_among
-from operators.learning import Learning
-from operators.views import Views
+from flows.recovery.before import RedisBefore
+from operators.catalogue.views import Views
+from operators.personalize.learning import Learning
+from operators.segments.changes import changes_among
 from state.config import Triggers
 from state.events import Consent, Item
 from state.store import Store
@@ -22,7 +22,7 @@ from tests.test_segments import passing, run, told, transitions
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from operators.changes import Before
+    from operators.segments.changes import Before
     from state.events import Event
 
 DAY = 24 * 60

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flows import cli, extras
+from flows.commands import cli, extras
 from operators.evaluation.space import EVENT_TYPES, SPACE
 from state import config
 from state.config import Settings

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.visit import TASTE_TYPES, Rules
+from operators.shards.visit import TASTE_TYPES, Rules
 from state import keys
 from state.config import Lifecycle, Profiles, Sessions, State
 from state.shopper import PERSONALIZATION
@@ -222,7 +222,7 @@ def test_the_rules_are_in_the_units_of_the_fold() -> None:
 
 
 def test_folding_makes_no_garbage_that_only_a_collector_finds() -> None:
-    """`flows/replay.py` turns the cycle collector off."""
+    """`flows/runtime/replay.py` turns the cycle collector off."""
     stream = [view(n, n * MINUTE_MS, f"device {n % 20}") for n in range(2000)]
     stream += [event("identify", f"i{n}", 3000, f"device {n}", f"user {n}") for n in range(10)]
     flow = Flow()

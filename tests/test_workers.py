@@ -18,13 +18,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.personalize import build
-from flows.sinks import DeadLetterSink, RedisSink
-from flows.sources import RecordedSource
-from operators import profile
-from operators.facts import facts
-from operators.routing import SourceClock
-from operators.shards import DeviceShard, UserShard, regroup, shard_of
-from operators.totals import Ledger
+from flows.sinks.sinks import DeadLetterSink, RedisSink
+from flows.sources.sources import RecordedSource
+from operators.publish.facts import facts
+from operators.publish.totals import Ledger
+from operators.shards.routing import SourceClock
+from operators.shards.shards import DeviceShard, UserShard, regroup, shard_of
+from operators.shoppers import profile
 from state import keys
 from state.store import Store
 from tests.streams import (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from benchmarks.workload import TYPE_SHARES, TYPES, Workload, cached, chunks
-from operators.decode import decode_lines
+from operators.events.decode import decode_lines
 from state.events import Event
 
 if TYPE_CHECKING:

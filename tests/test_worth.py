@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.changes import changes_among
-from operators.learning import Learning
+from operators.personalize.learning import Learning
+from operators.segments.changes import changes_among
 from operators.synthetic import shop
 from state import config, keys
 from state.times import DAY_MS

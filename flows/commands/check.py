@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from flows.embedded import find_server
-from flows.hooks.delivery import secrets_of
+from flows.commands.options import EMBEDDED, add_redis, add_settings, redis_url, settings_of
 from flows.kafka.client import consumer, partitions_of
 from flows.kafka.start import first_offsets, held
-from flows.options import EMBEDDED, add_redis, add_settings, redis_url, settings_of
-from flows.privacy import VARIABLE, privacy_key
-from flows.recovery import look
+from flows.process.embedded import find_server
+from flows.process.privacy import VARIABLE, privacy_key
+from flows.recovery.recovery import look
+from flows.webhooks.delivery import secrets_of
 from operators.readers.records import record_reader
 from state.config import Kafka
 from state.errors import UserError

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from flows import extras
-from flows.options import add_redis, add_settings, lasting_redis_url, settings_of
-from flows.stopping import stop_on_signal
+from flows.commands import extras
+from flows.commands.options import add_redis, add_settings, lasting_redis_url, settings_of
+from flows.process.stopping import stop_on_signal
 
 if TYPE_CHECKING:
     import argparse

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flows.options import add_settings, settings_of
-from flows.printing import console
+from flows.commands.options import add_settings, settings_of
+from flows.process.printing import console
 from state.errors import UserError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     pace = "" if args.once else f"\nA second here is {SPEED} s in the shop. Ctrl-C ends it."
     on.print(f"{some} of a synthetic shop, through the flow, into a Redis of its own{pace}")
     # After the first words: what the flow imports takes seconds.
-    from flows import demonstration
+    from flows.commands import demonstration
 
     demonstration.run(settings, on, events=events, is_live=not args.once, speed=SPEED)
     return 0

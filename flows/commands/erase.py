@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from flows.commands.options import EMBEDDED, add_redis, add_settings, redis_url, settings_of
 from flows.kafka.producer import Producer
-from flows.options import EMBEDDED, add_redis, add_settings, redis_url, settings_of
-from flows.printing import lines as print_lines
+from flows.process.printing import lines as print_lines
 from operators.readers.records import record_reader
 from state import keys
 from state.errors import UserError

@@ -11,13 +11,13 @@ import msgspec
 from rich.progress import Progress
 from threadpoolctl import threadpool_limits
 
-from flows import evaluation_tables as tables
-from flows import extras
-from flows.evaluation_files import naming, read_clicks, session_gap_ms
-from flows.evaluation_plot import plot
-from flows.files import LogFile
-from flows.options import add_settings, settings_of
-from flows.printing import complain, console
+from flows.commands import evaluation_tables as tables
+from flows.commands import extras
+from flows.commands.evaluation_files import naming, read_clicks, session_gap_ms
+from flows.commands.evaluation_plot import plot
+from flows.commands.options import add_settings, settings_of
+from flows.process.printing import complain, console
+from flows.sources.files import LogFile
 from operators.evaluation.breakdown import GROUPINGS, breakdown
 from operators.evaluation.comparison import compared
 from operators.evaluation.counterfactual import counterfactual
@@ -34,7 +34,7 @@ from operators.evaluation.protocols import (
 from operators.evaluation.reference import REFERENCES, Reference
 from operators.evaluation.shown import ShownLog
 from operators.readers import FORMATS as LOGS
-from operators.recommend import Recommender
+from operators.recommend.recommend import Recommender
 from state import config
 from state.errors import UserError
 

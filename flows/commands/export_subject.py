@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import orjson
 
-from flows.options import add_redis, add_settings, lasting_redis_url, settings_of
-from flows.printing import complain
+from flows.commands.options import add_redis, add_settings, lasting_redis_url, settings_of
+from flows.process.printing import complain
 from serving.explain import explain
 from serving.reader import Storefront
 from state import keys, private

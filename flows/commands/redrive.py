@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from flows.commands.options import add_settings, settings_of
 from flows.kafka.letters import in_topic
 from flows.kafka.producer import Producer
 from flows.kafka.start import start_ms
-from flows.options import add_settings, settings_of
 from operators.readers.records import record_reader
 from state.deadletters import BASE64_BYTES_MAX, FAILURE_TYPES, RAW_BYTES_MAX, DeadLetter
 from state.errors import UserError

@@ -12,15 +12,22 @@ from typing import TYPE_CHECKING
 
 from rich.progress import track
 
-from flows.files import LogFile, progress_bar
-from flows.options import EMBEDDED, add_redis, add_settings, redis_of, redis_url, settings_of
-from flows.ordering import in_time_order
-from flows.printing import console, lines
-from flows.replay import Digests, report, run_source
-from flows.resuming import check_same_replay
-from flows.sources import RecordedSource
-from flows.stopping import stop_on_signal
-from flows.summary import summary, unaccounted, write_report
+from flows.commands.options import (
+    EMBEDDED,
+    add_redis,
+    add_settings,
+    redis_of,
+    redis_url,
+    settings_of,
+)
+from flows.commands.summary import summary, unaccounted, write_report
+from flows.process.printing import console, lines
+from flows.process.stopping import stop_on_signal
+from flows.recovery.resuming import check_same_replay
+from flows.runtime.replay import Digests, report, run_source
+from flows.sources.files import LogFile, progress_bar
+from flows.sources.ordering import in_time_order
+from flows.sources.sources import RecordedSource
 from operators.readers import FORMATS, UNORDERED, read
 from operators.readers.orders import join_orders
 from serving.reader import Storefront

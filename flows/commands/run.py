@@ -7,14 +7,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows import logs
-from flows.options import add_redis, add_settings, lasting_redis_url, settings_of
-from flows.placement import Place
-from flows.running import run_live
-from flows.sinks import DEAD_LETTERS_FILE
-from flows.stopping import stop_on_signal
-from flows.supervised import is_supervised, join_supervisor
-from flows.supervisor import supervise
+from flows.cluster.placement import Place
+from flows.cluster.supervised import is_supervised, join_supervisor
+from flows.cluster.supervisor import supervise
+from flows.commands.options import add_redis, add_settings, lasting_redis_url, settings_of
+from flows.observability import logs
+from flows.process.stopping import stop_on_signal
+from flows.runtime.running import run_live
+from flows.sinks.sinks import DEAD_LETTERS_FILE
 from state.errors import UserError
 
 if TYPE_CHECKING:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.options import add_redis, add_settings, lasting_redis_url, settings_of
-from flows.printing import complain
-from flows.printing import lines as print_lines
-from flows.stored_shoppers import stored_shopper, stored_shoppers
-from operators.segments.compiling import rule_segments
-from operators.segments.preview import Preview, preview
-from operators.segments.why import why
+from flows.commands.options import add_redis, add_settings, lasting_redis_url, settings_of
+from flows.process.printing import complain
+from flows.process.printing import lines as print_lines
+from flows.recovery.stored_shoppers import stored_shopper, stored_shoppers
+from operators.segments.rules.compiling import rule_segments
+from operators.segments.rules.preview import Preview, preview
+from operators.segments.rules.why import why
 from serving.segments import Segment, Segments
 from serving.times import in_utc
 from state.errors import UserError
@@ -21,8 +21,8 @@ from state.store import Store
 if TYPE_CHECKING:
     import argparse
 
-    from operators.segments.language import Rule
-    from operators.segments.why import Reason
+    from operators.segments.rules.language import Rule
+    from operators.segments.rules.why import Reason
     from state.config import Settings
 
 UNKNOWN = 1

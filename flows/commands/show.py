@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import msgspec
 from rich.table import Table
 
-from flows.options import add_redis, add_settings, lasting_redis_url, settings_of
-from flows.printing import complain, console
-from flows.printing import lines as print_lines
+from flows.commands.options import add_redis, add_settings, lasting_redis_url, settings_of
+from flows.process.printing import complain, console
+from flows.process.printing import lines as print_lines
 from serving.explain import explain
 from serving.reader import Storefront
 from serving.times import in_utc

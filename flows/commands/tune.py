@@ -11,18 +11,18 @@ import orjson
 import yaml
 from threadpoolctl import threadpool_limits
 
-from flows import evaluation_tables as tables
-from flows import extras
-from flows.evaluation_files import read_clicks, session_gap_ms
-from flows.options import add_settings, settings_of
-from flows.printing import console
+from flows.commands import evaluation_tables as tables
+from flows.commands import extras
+from flows.commands.evaluation_files import read_clicks, session_gap_ms
+from flows.commands.options import add_settings, settings_of
+from flows.process.printing import console
 from operators.evaluation.comparison import compared
 from operators.evaluation.formats import FORMATS
 from operators.evaluation.product import Product
 from operators.evaluation.protocols import AGAINST, BLEND, Rules, prequential
 from operators.evaluation.space import EVENT_TYPES, SPACE
 from operators.readers import FORMATS as LOGS
-from operators.recommend import Recommender
+from operators.recommend.recommend import Recommender
 from state import config
 from state.config import Weights
 from state.errors import UserError

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from kafka import KafkaProducer
 from kafka.errors import KafkaTimeoutError
 
-from flows import pulse
 from flows.kafka.client import connection, consumer, in_words, partitions_of
+from flows.process import pulse
 
 if TYPE_CHECKING:
     from kafka.producer.future import FutureRecordMetadata

@@ -8,13 +8,13 @@ import msgspec
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from flows.kafka.producer import Producer
-from flows.sinks import DEAD_LETTERS_PART
+from flows.sinks.sinks import DEAD_LETTERS_PART
 from state.deadletters import DeadLetter, Forgotten
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from operators.changes import ChangeFields
+    from operators.segments.changes import ChangeFields
     from state.config import Kafka
 
 Record = tuple[bytes, bytes]

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
-from flows import pulse
 from flows.kafka.client import (
     consumer,
     in_words,
@@ -26,9 +25,10 @@ from flows.kafka.client import (
 from flows.kafka.hub import POLL_MS, Hub
 from flows.kafka.start import Held, chosen, first_offsets, held, within
 from flows.kafka.watch import ANSWER_MS, EVERY_S, Watch, commit
-from operators.currencies import Exchange
+from flows.process import pulse
+from operators.events.currencies import Exchange
 from operators.readers.records import record_reader
-from operators.routing import SourceClock
+from operators.shards.routing import SourceClock
 from state.errors import UserError
 from state.messages import SourceBatch
 from state.snapshots import SOURCE, SourceState

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from operators.evaluation.clicks import RawClick
-from operators.identity import Links
+from operators.shards.identity import Links
 from state.deadletters import DeadLetter
 from state.events import Item
 from state.interactions import CART, PURCHASE, VIEW

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.cards import Cards
+from operators.catalogue.cards import Cards
 from operators.evaluation.protocols import BLEND
 from operators.evaluation.reference import REFERENCES
 from state.interactions import NOBODY, Events, Lists, Requests
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from operators.evaluation.clicks import Click, Clicks, Session
     from operators.evaluation.protocols import Request
-    from operators.recommend import Recommender
+    from operators.recommend.recommend import Recommender
     from state.interactions import Rows
 
 BATCH_CLICKS = 4096

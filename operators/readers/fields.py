@@ -11,9 +11,9 @@ import re
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
+from operators.events.rules import EARLIEST_MS, FUTURE_MS, usable_id
 from operators.readers.numbers import read_number
 from operators.readers.times import number_ms, text_ms
-from operators.rules import EARLIEST_MS, FUTURE_MS, usable_id
 from state.events import MONEY_MAX, ORDER_ID_CHARS_MAX, SHOPPER_ID_CHARS_MAX
 
 if TYPE_CHECKING:

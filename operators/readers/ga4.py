@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from operators.decode import stable_event_id
+from operators.events.decode import stable_event_id
+from operators.events.rules import ORDERS
 from operators.readers.fields import BadFieldError, Fields, lower, upper
 from operators.readers.lines import Lines, Names, read_lines, told_worth
 from operators.readers.parts import campaign, custom_props, first_time, page, who
-from operators.rules import ORDERS
 from state.events import NO_PROPS, Campaign, Consent, Event, EventType
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from math import fsum
 from typing import TYPE_CHECKING, NamedTuple
 
+from operators.events.rules import NEEDS_ITEMS, ORDERS
 from operators.readers.fields import BadFieldError, Fields, in_range
 from operators.readers.numbers import read_number
-from operators.rules import NEEDS_ITEMS, ORDERS
 from state.events import QUANTITY_MAX, Item
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from operators.decode import shortened
-from operators.profile import items_micros
+from operators.events.decode import shortened
+from operators.shoppers.profile import items_micros
 from state.deadletters import DeadLetter
 from state.limits import DEFAULT, Limits
 from state.money import MICROS

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from operators.decode import nesting_fault
+from operators.events.decode import nesting_fault
 from operators.readers.fields import BadFieldError
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from operators.decode import stable_event_id
+from operators.events.decode import stable_event_id
+from operators.events.rules import CLOCK_SKEW_MS, usable_id
 from operators.readers.fields import BadFieldError, Fields, checked_ms
-from operators.rules import CLOCK_SKEW_MS, usable_id
 from state.events import EVENT_ID_CHARS_MAX, SHOPPER_ID_CHARS_MAX, Campaign, Page
 
 if TYPE_CHECKING:

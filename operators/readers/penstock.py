@@ -1,6 +1,6 @@
 """`penstock`: the canonical event, read field by field where it is not as it should be.
 
-A record that keeps all rules never comes here (`operators.decode.good`).
+A record that keeps all rules never comes here (`operators.events.decode.good`).
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from operators.events.rules import CLOCK_SKEW_MS, ORDERS
 from operators.readers.fields import BadFieldError, Fields
 from operators.readers.lines import Lines, Names, read_lines
 from operators.readers.parts import Times, who
-from operators.rules import CLOCK_SKEW_MS, ORDERS
 from state.events import (
     EVENT_ID_CHARS_MAX,
     EVENT_TYPES,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 from msgspec.structs import replace
 
-from operators.decode import Place, admit, decode, good, reject, stable_event_id, unforeseen
+from operators.events.decode import Place, admit, decode, good, reject, stable_event_id, unforeseen
 from operators.readers import ga4, penstock, segment, snowplow
 from operators.readers.fields import BadFieldError, Fields
 from operators.readers.parsing import parsed
@@ -23,7 +23,7 @@ from state.limits import DEFAULT, Limits
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from operators.faults import Finding
+    from operators.events.faults import Finding
     from operators.readers import Reader
     from state.events import Event
 

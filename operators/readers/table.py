@@ -12,7 +12,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from operators.decode import admit, reject, stable_event_id, unforeseen
+from operators.events.decode import admit, reject, stable_event_id, unforeseen
 from operators.readers.numbers import read_number
 from operators.readers.times import text_ms
 from state.errors import UserError

@@ -1,7 +1,7 @@
 """A roster: which processes of a run across hosts are there, each under its number.
 
 A process renews its entry for as long as it moves; one that is gone leaves an entry that expires. Kept
-in Redis as `ps:1:lease:{name}:process:{n}`. What the entries are for: `flows.meeting`.
+in Redis as `ps:1:lease:{name}:process:{n}`. What the entries are for: `flows.cluster.meeting`.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from operators.facts import facts
+from operators.publish.facts import facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -1,0 +1,100 @@
+"""What a run did, for a person: the figures, the biggest segments, one shopper's list."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from flows.process.printing import lines as print_lines
+from serving.explain import explained
+from serving.reader import Storefront
+from state.errors import UserError
+from state.store import Store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from flows.runtime.replay import Report
+
+SEGMENTS_SHOWN = 3
+ITEMS_SHOWN = 5
+READ_MS_MAX = 5000
+
+
+def write_report(path: Path, report: Report) -> None:
+    """The figures as JSON. Raises UserError where the file cannot be written."""
+    try:
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from error
+
+
+def unaccounted(report: Report) -> int:
+    """Events that count as nothing there is: not 0 only by a mistake of ours."""
+    dropped = sum(report.rejected.values()) + report.duplicates + report.suppressed
+    return report.events - report.accepted - dropped - sum(report.withheld.values())
+
+
+def figures(report: Report, dead_letters: Path) -> list[str]:
+    """The counts, a line each for what belongs together.
+
+    `late` events are accepted: they count in profiles, not in sessions that are closed.
+    """
+    rejected = sum(report.rejected.values())
+    by_type = ", ".join(f"{count:,} {name}" for name, count in report.rejected.items())
+    lines = [
+        f"events    {report.events:,} in {report.wall_s:,.1f} s, {report.events_per_s:,.0f}/s, "
+        f"peak memory {report.peak_rss_mb:,.0f} MB",
+        f"accepted  {report.accepted:,}, of them {report.late:,} late",
+        f"rejected  {rejected:,}" + (f" ({by_type}): see {dead_letters}" if rejected else ""),
+        *_left_out(report),
+        f"twice     {report.duplicates:,}, counted once",
+        *(
+            f"withheld  {count:,} of shoppers who refuse {purpose}"
+            for purpose, count in report.withheld.items()
+        ),
+        f"shoppers  {report.shoppers:,}, sessions {report.sessions_opened:,} "
+        f"({report.sessions_closed:,} ended), items {report.items:,}",
+        f"lists     {report.lists_written:,} written; "
+        f"{report.segment_changes:,} times a shopper entered or left a segment",
+    ]
+    if report.erased:
+        lines.append(
+            f"erased    {report.erased:,} times a user or a device; {report.suppressed:,} events from "
+            "before that came later and count as nothing"
+        )
+    return lines
+
+
+def _left_out(report: Report) -> list[str]:
+    """What of accepted events does not count, a line for each that there is."""
+    lines = [
+        f"left out  {count:,} of {name}: could not be read, the events count without it"
+        for name, count in report.left_out.items()
+    ]
+    if report.shortened:
+        lines.append(f"shortened {report.shortened:,} events with more items than count")
+    if report.held:
+        lines.append(
+            f"held      {report.held:,} events, so far ahead of the others that they move no clock"
+        )
+    return lines
+
+
+def summary(console: Console, report: Report, redis_url: str, dead_letters: Path) -> None:
+    """Print the figures, and of what is in Redis what is worth a look."""
+    lines = figures(report, dead_letters)
+    shop = Storefront(Store(redis_url, timeout_ms=READ_MS_MAX, patience_s=0))
+    segments = shop.segments()[:SEGMENTS_SHOWN]
+    lines += [f"segment   {segment.size:,} shoppers: {segment.name}" for segment in segments]
+    members = (name for segment in segments for name in shop.newest_members(segment.sid, 1))
+    for shopper in members:
+        if shown := shop.top(shopper):
+            lines.append(f"list      what {shopper} would see:")
+            best = explained(shop, shown.entries[:ITEMS_SHOWN])
+            lines += [f"          {one.title}, {one.in_words}" for one in best]
+            break
+    print_lines(lines, console)

@@ -1,0 +1,185 @@
+"""What a process answers over HTTP: `/metrics`, `/healthz` (is it alive), `/readyz` (does it serve).
+
+Alive is a worker that moved lately; one that waits for Redis moves, one that hangs does not. Ready is
+one that has resumed, that Redis and Kafka answer, and that is not far behind. A stopped process does not
+answer at all, so whoever asks should wait a second or two and no longer.
+"""
+
+from __future__ import annotations
+
+import socketserver
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socket import AF_INET, AF_INET6, gaierror
+from typing import TYPE_CHECKING, Any, Protocol
+
+import orjson
+from prometheus_client.exposition import choose_encoder
+
+from flows.observability import metrics
+from flows.process import pulse
+from state.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from prometheus_client import CollectorRegistry
+
+    from flows.observability.collectors import Topic
+
+OK = "ok"
+CLIENT_S_MAX = 5.0
+
+
+@dataclass(frozen=True)
+class Health:
+    """What is asked before an answer is given. `redis` raises UserError where it does not answer.
+
+    `topic` is the source, `lag_max` how many records it may be behind; 0: that is not looked at.
+    """
+
+    stuck_s: float
+    redis: Callable[[], None]
+    topic: Topic
+    lag_max: int = 0
+
+    def alive(self) -> tuple[bool, dict[str, Any]]:
+        """Whether the worker moves, and why not."""
+        age_s = pulse.age_s()
+        told = {"status": OK, "pulse_age_s": round(age_s, 3)}
+        if age_s <= self.stuck_s:
+            return True, told
+        reason = f"the worker has not moved for {age_s:.0f} s (at most {self.stuck_s:g})"
+        return False, told | {"status": "stuck", "reason": reason}
+
+    def ready(self) -> tuple[bool, dict[str, Any]]:
+        """Whether what is in Redis is kept fresh, and the verdict on each part that this needs."""
+        is_alive, told = self.alive()
+        parts = {
+            "worker": OK if is_alive else told["reason"],
+            "state": OK if pulse.has_begun() else "is being resumed",
+            "redis": self._redis(),
+            "kafka": OK if self.topic.is_up else "does not answer",
+            "lag": self._lag(),
+        }
+        is_ready = set(parts.values()) == {OK}
+        return is_ready, {"status": OK if is_ready else "not ready", **parts}
+
+    def _redis(self) -> str:
+        try:
+            self.redis()
+        except UserError as error:
+            return str(error)
+        return OK
+
+    def _lag(self) -> str:
+        behind = sum(self.topic.lag.values())
+        if not self.lag_max or behind <= self.lag_max:
+            return OK
+        return f"{behind} records behind, more than metrics.ready_lag_max ({self.lag_max})"
+
+
+class Verdicts(Protocol):
+    """Says whether a process is alive, and whether it serves, and why not."""
+
+    def alive(self) -> tuple[bool, dict[str, Any]]:
+        """For `/healthz`."""
+
+    def ready(self) -> tuple[bool, dict[str, Any]]:
+        """For `/readyz`."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    timeout = CLIENT_S_MAX
+
+    def __init__(self, health: Verdicts, registry: CollectorRegistry, *args: Any) -> None:
+        self._health = health
+        self._registry = registry
+        super().__init__(*args)
+
+    def do_GET(self) -> None:
+        match self.path.partition("?")[0]:
+            case "/metrics":
+                encode, content_type = choose_encoder(self.headers.get("Accept", ""))
+                self._answer(HTTPStatus.OK, encode(self._registry), content_type)
+            case "/healthz":
+                self._verdict(*self._health.alive())
+            case "/readyz":
+                self._verdict(*self._health.ready())
+            case _:
+                self._answer(HTTPStatus.NOT_FOUND, b"/metrics /healthz /readyz\n", "text/plain")
+
+    def _verdict(self, is_good: bool, told: dict[str, Any]) -> None:
+        status = HTTPStatus.OK if is_good else HTTPStatus.SERVICE_UNAVAILABLE
+        self._answer(status, orjson.dumps(told) + b"\n", "application/json")
+
+    def _answer(self, status: HTTPStatus, body: bytes, content_type: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """A probe every few seconds is no news."""
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def server_bind(self) -> None:
+        # The base class asks DNS for the name of the host first, which may take seconds.
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
+
+
+@contextmanager
+def served(
+    health: Verdicts,
+    listen: str,
+    worker: int = 0,
+    *,
+    registry: CollectorRegistry = metrics.REGISTRY,
+) -> Iterator[str]:
+    """Answer on `listen` (host:port) while inside, a process at a port further on for each `worker`.
+
+    Gives the address; nothing is served and "" given where `listen` is empty. Raises UserError.
+    """
+    if not listen:
+        yield ""
+        return
+    host, port = _address(listen)
+    family = AF_INET6 if ":" in host else AF_INET
+    server_class = type("Server", (_Server,), {"address_family": family})
+    try:
+        server = server_class(
+            (host, port + worker if port else 0), partial(_Handler, health, registry)
+        )
+    except (OSError, OverflowError) as error:
+        said = error.strerror if isinstance(error, OSError | gaierror) else str(error)
+        raise UserError(
+            f"metrics.listen {listen}: cannot listen on port {port + worker}: {said}: set another, "
+            'or "" for none'
+        ) from error
+    threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
+    try:
+        yield f"{listen.rpartition(':')[0]}:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def _address(listen: str) -> tuple[str, int]:
+    """Host and port.
+
+    >>> _address("127.0.0.1:9464"), _address("[::1]:0")
+    (('127.0.0.1', 9464), ('::1', 0))
+    """
+    host, colon, port = listen.rpartition(":")
+    if not colon or not port.isdigit():
+        raise UserError(f'metrics.listen {listen}: expected host:port, or "" for none')
+    return host.strip("[]"), int(port)

@@ -1,0 +1,251 @@
+"""What a process tells Prometheus of itself, all in a registry of our own.
+
+Counters begin at 0 with the process; what went on before is in Redis (`ps:1:meta`). Anybody may count;
+`flows.observability.health` serves it. To add a metric: one line here, one in docs/operations.md
+(a test compares
+them), and for a graph or an alert `deploy/`.
+"""
+
+from __future__ import annotations
+
+import logging
+import platform
+import time
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import numpy as np
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+    disable_created_metrics,
+)
+
+from flows.observability.collectors import ArrayHistogram, StateRows
+from flows.process import pulse
+from state import keys
+
+if TYPE_CHECKING:
+    from state.messages import Output
+
+FRESHNESS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.4, 0.6, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+REDIS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 60.0)
+EPOCH_S = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 15.0, 60.0)
+BATCH_EVENTS = (1, 4, 16, 64, 256, 1024, 4096, 8192, 16384)
+
+_log = logging.getLogger("penstock.clusters")
+
+disable_created_metrics()
+REGISTRY = CollectorRegistry(auto_describe=True)
+
+EVENTS = Counter("penstock_events", "Events read that are events", ["type"], registry=REGISTRY)
+LEFT_OUT = Counter(
+    "penstock_left_out",
+    "Fields of accepted events that could not be read",
+    ["source", "field"],
+    registry=REGISTRY,
+)
+REJECTED = Counter("penstock_rejected", "Records set aside", ["reason"], registry=REGISTRY)
+FAULTS = Counter(
+    "penstock_processing_errors",
+    "Events, rows and parts of batches that were left out because something raised",
+    ["step"],
+    registry=REGISTRY,
+)
+UNCONVERTED = Counter(
+    "penstock_unconverted",
+    "Events whose amounts are in a currency without a rate",
+    ["currency"],
+    registry=REGISTRY,
+)
+WITHHELD = Counter(
+    "penstock_withheld",
+    "Events set aside since their shopper refuses the purpose",
+    ["purpose"],
+    registry=REGISTRY,
+)
+_SUMS = {
+    name: Counter(f"penstock_{name}", text, registry=REGISTRY)
+    for name, text in (
+        ("accepted", "Events counted"),
+        ("duplicates", "Events that had been counted before"),
+        ("suppressed", "Events from before an erasure that came after it"),
+        ("erased", "Times a user or a device was erased"),
+        ("late", "Accepted events that came after the allowed lateness"),
+        ("saturated", "Events after which a sum of their shopper is at the largest amount"),
+        ("repeats", "Events that two shoppers had counted who turned out to be one"),
+        ("held", "Events too far ahead of the others to move the watermark"),
+        ("shortened", "Events with more items than count"),
+        ("sessions_opened", "Sessions begun"),
+        ("sessions_closed", "Sessions ended by the watermark"),
+        ("identity_conflicts", "Devices of one user that named another"),
+        ("lists_written", "Lists of shoppers written"),
+        ("segment_changes", "Times a shopper entered or left a segment"),
+    )
+}
+LISTS_JUDGED = Counter(
+    "penstock_lists_judged", "Written lists held against the next click", registry=REGISTRY
+)
+LISTS_HIT = Counter(
+    "penstock_lists_hit",
+    "Judged lists that held the click, by the learner that put it there",
+    ["learner"],
+    registry=REGISTRY,
+)
+LISTS_RECIPROCAL = Counter(
+    "penstock_lists_reciprocal_rank", "1/rank of the hits in judged lists", registry=REGISTRY
+)
+SEGMENT_LISTS_JUDGED = Counter(
+    "penstock_segment_lists_judged", "Judged lists of members", ["segment"], registry=REGISTRY
+)
+SEGMENT_LISTS_HIT = Counter(
+    "penstock_segment_lists_hit",
+    "Judged lists of members that held the click",
+    ["segment"],
+    registry=REGISTRY,
+)
+TRIED_SEEN = Counter(
+    "penstock_tried_seen",
+    "Items tried in lists that were seen, by the learner whose word was tried",
+    ["learner"],
+    registry=REGISTRY,
+)
+TRIED_CLICKED = Counter(
+    "penstock_tried_clicked", "Those of them that were clicked", ["learner"], registry=REGISTRY
+)
+DRIFTS = Counter(
+    "penstock_cluster_drifts",
+    "Times shoppers became unlike those the clusters were made of",
+    registry=REGISTRY,
+)
+BATCH = Histogram(
+    "penstock_batch_events",
+    "Events a batch that was learned",
+    buckets=BATCH_EVENTS,
+    registry=REGISTRY,
+)
+FRESHNESS = ArrayHistogram(
+    "penstock_freshness_seconds",
+    "From an event received to its keys in Redis",
+    "branch",
+    FRESHNESS_S,
+    REGISTRY,
+)
+WATERMARK = Gauge("penstock_watermark_seconds", "Event time that is complete", registry=REGISTRY)
+WATERMARK_LAG = Gauge(
+    "penstock_watermark_lag_seconds", "How far the watermark is behind now", registry=REGISTRY
+)
+WRITES_QUEUED = Gauge(
+    "penstock_writes_queued", "Commands that Redis has not acknowledged", registry=REGISTRY
+)
+REDIS = Histogram(
+    "penstock_redis_seconds",
+    "From a batch of writes sent to its last reply",
+    buckets=REDIS_S,
+    registry=REGISTRY,
+)
+REDIS_AWAY = Gauge("penstock_redis_away", "1 while the worker waits for Redis", registry=REGISTRY)
+REDIS_RETRIES = Counter("penstock_redis_retries", "Tries to reach Redis again", registry=REGISTRY)
+EPOCH = Histogram(
+    "penstock_epoch_seconds", "From one epoch's end to the next", buckets=EPOCH_S, registry=REGISTRY
+)
+SNAPSHOT = Counter(
+    "penstock_snapshot_seconds", "Time spent on taking snapshots", ["step"], registry=REGISTRY
+)
+RESTARTS_VARIABLE = "PENSTOCK_RESTARTS"
+"""Tells a process how often its supervisor has started the cluster again."""
+RESTARTS = Counter("penstock_restarts", "Times the supervisor restarted us", registry=REGISTRY)
+PULSE = Gauge("penstock_pulse_age_seconds", "Since the worker last moved", registry=REGISTRY)
+PULSE.set_function(pulse.age_s)
+STATE_ROWS = StateRows(REGISTRY)
+ProcessCollector(registry=REGISTRY)
+Info("penstock_build", "What runs here", registry=REGISTRY).info(
+    {
+        "version": keys.WRITER_VERSION,
+        "contract": keys.CONTRACT,
+        "bytewax": version("bytewax"),
+        "python": platform.python_version(),
+    }
+)
+
+_watermark_ms = 0
+
+
+def learned(output: Output) -> None:
+    """Count what went through with a batch."""
+    global _watermark_ms
+    counted = output.counted
+    for metric, counts in (
+        (EVENTS, counted.by_type),
+        (REJECTED, counted.rejected),
+        (UNCONVERTED, counted.unconverted),
+        (WITHHELD, counted.withheld),
+    ):
+        for label, events in counts.items():
+            metric.labels(label).inc(events)
+    for name, fields in counted.left_out.items():
+        source, _, field = name.rpartition(" ")
+        LEFT_OUT.labels(source, field).inc(fields)
+    for name, events in counted.sums.items():
+        if name in _SUMS:
+            _SUMS[name].inc(events)
+    for step, faults in output.faults.items():
+        FAULTS.labels(step).inc(faults)
+    judged = output.judged
+    LISTS_JUDGED.inc(judged.lists)
+    LISTS_RECIPROCAL.inc(judged.reciprocal)
+    for learner, hits in judged.by_learner.items():
+        LISTS_HIT.labels(learner).inc(hits)
+    for segment, (lists, hits) in judged.by_segment.items():
+        SEGMENT_LISTS_JUDGED.labels(segment).inc(lists)
+        SEGMENT_LISTS_HIT.labels(segment).inc(hits)
+    for learner, (seen, clicked) in output.tried.items():
+        TRIED_SEEN.labels(learner).inc(seen)
+        TRIED_CLICKED.labels(learner).inc(clicked)
+    if output.drifts:
+        DRIFTS.inc(output.drifts)
+        _log.warning(
+            "shoppers are no longer like those the clusters were made of: the clusters are reviewed",
+            extra={"event": "cluster_drift"},
+        )
+    BATCH.observe(counted.sums["events"])
+    _watermark_ms = max(_watermark_ms, output.watermark_ms)
+    WATERMARK.set(_watermark_ms / 1000)
+
+
+def visible(branch: str, received_ms: bytes) -> None:
+    """Note that all that some events led to on a branch can be read now."""
+    received = np.frombuffer(received_ms, np.int64)
+    received = received[received > 0]
+    if len(received):
+        # A collector's clock may be ahead of ours.
+        waited_ms = np.maximum(time.time_ns() // 1_000_000 - received, 0)
+        FRESHNESS.observe(branch, waited_ms / 1000)
+
+
+def redis_waits() -> None:
+    """Note that Redis is away and asked once more: who waits for it is not stuck."""
+    pulse.beat()
+    REDIS_AWAY.set(1)
+    REDIS_RETRIES.inc()
+
+
+def figures() -> dict[str, int]:
+    """What a heartbeat tells: events that went through here, and the watermark (ms)."""
+    events = sum(
+        sample.value
+        for metric in (*EVENTS.collect(), *REJECTED.collect())
+        for sample in metric.samples
+    )
+    return {"events": int(events), "watermark_ms": _watermark_ms}
+
+
+def _watermark_lag_s() -> float:
+    return time.time() - _watermark_ms / 1000 if _watermark_ms else 0.0
+
+
+WATERMARK_LAG.set_function(_watermark_lag_s)

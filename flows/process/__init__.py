@@ -1,0 +1,4 @@
+"""What concerns one operating-system process: signals, threads, garbage collection, panics, liveness.
+
+Nothing here knows the dataflow. Change freely.
+"""

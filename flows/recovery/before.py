@@ -1,0 +1,68 @@
+"""What former runs left in Redis: a live run goes on after it, and takes back what does not hold.
+
+After a crash the log is read again in other batches, so what was learned from it may come out otherwise.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from operators.segments.changes import CONTENT_BITS, Change, Lost, stream_id
+from state import keys
+from state.shopper import PURPOSES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from operators.segments.changes import Ids
+    from state.store import Store
+
+PAGE_ENTRIES = 10_000
+
+
+class RedisBefore:
+    """Asks a store. Its methods raise UserError where that does not answer."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def changes_after(self, ids: Ids) -> Lost:
+        """The last word of the change streams on each membership, after these ids."""
+        last = dict(ids)
+        lost: dict[tuple[str, str], Change] = {}
+        triggers: set[Change] = set()
+        for stream in range(keys.CHANGE_STREAMS):
+            for entry_id, fields in self._entries(stream, ids.get(stream)):
+                last[stream] = stream_id(entry_id.decode())
+                change = _change(fields)
+                if change.kind in ("enter", "leave"):
+                    lost[change.shopper, change.segment] = change
+                elif change.kind == "trigger":
+                    triggers.add(change)
+        return Lost([*lost.values()], last, frozenset(triggers))
+
+    def _entries(
+        self, stream: int, after: tuple[int, int] | None
+    ) -> Iterator[tuple[bytes, dict[bytes, bytes]]]:
+        key = keys.change_stream_key(stream)
+        start = "-" if after is None else f"{after[0]}-{(after[1] + 1) << CONTENT_BITS}"
+        while True:
+            with self._store.in_words():
+                page = self._store.client.xrange(key, min=start, count=PAGE_ENTRIES)
+            yield from page
+            if len(page) < PAGE_ENTRIES:
+                return
+            start = b"(" + page[-1][0]
+
+
+def _change(fields: dict[bytes, bytes]) -> Change:
+    said = {name.decode(): value.decode() for name, value in fields.items()}
+    return Change(
+        said["kind"],
+        said["shopper"],
+        said["segment"],
+        int(said["event_ts"]),
+        said.get("known") == "1",
+        said.get("item", ""),
+        sum(PURPOSES[name] for name in said.get("refused", "").split(",") if name in PURPOSES),
+    )

@@ -1,0 +1,149 @@
+"""Recorded files as lines: plain, gzip or standard input, in constant memory.
+
+Everything that can be wrong with a file is a `UserError` that names it and says what to do.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import sys
+import zlib
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from flows.process.printing import console
+from state.errors import UserError
+from state.events import EVENT_BYTES_MAX
+from state.printable import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from io import BufferedReader
+
+    from rich.console import Console
+
+CHUNK_BYTES = 256 * 1024
+LINE_BYTES_MAX = EVENT_BYTES_MAX + 1
+"""The rest of a longer line is skipped: every reader rejects such a line as too large anyway."""
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_ZIP_MAGIC = b"PK\x03\x04"
+
+
+class LogFile:
+    """An open file of lines; `-` is standard input.
+
+    `bytes_total` is the size as stored, None where it is not known (a pipe).
+    """
+
+    def __init__(self, path: str) -> None:
+        self.name = "standard input" if path == "-" else path
+        self.lines_read = 0
+        self._stored = _open(path)
+        start = self._stored.peek(4)[:4]
+        if not start:
+            raise UserError(f"{self.name} is empty: nothing to read")
+        if start == _ZIP_MAGIC:
+            raise UserError(f"{self.name} is a zip archive: unpack it and name the file inside")
+        is_gzip = start.startswith(_GZIP_MAGIC)
+        if path.endswith(".gz") and not is_gzip:
+            raise UserError(f"{path} is not gzip: rename it without .gz if it is plain text")
+        self._plain = gzip.GzipFile(fileobj=self._stored) if is_gzip else self._stored
+        is_file = self._stored.seekable()
+        self.bytes_total = os.fstat(self._stored.fileno()).st_size if is_file else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stored.close()
+
+    @property
+    def bytes_read(self) -> int:
+        """How much of `bytes_total` was read."""
+        return self._stored.tell() if self.bytes_total is not None else 0
+
+    def lines(
+        self, advanced: Callable[[], None] = lambda: None, *, line_bytes_max: int = LINE_BYTES_MAX
+    ) -> Iterator[bytes]:
+        """Lines without their ends; `advanced` is called after every chunk.
+
+        Of a line longer than `line_bytes_max` the rest is skipped.
+
+        A damaged gzip gives all whole lines before the damage, then `UserError`.
+        """
+        rest = b""
+        for read in self._chunks():
+            chunk = read
+            if len(rest) >= line_bytes_max:
+                _, end, chunk = chunk.partition(b"\n")
+                if not end:
+                    continue
+                self.lines_read += 1
+                yield rest
+                rest = b""
+            *whole, rest = (rest + chunk).split(b"\n")
+            for line in whole:
+                self.lines_read += 1
+                yield line.removesuffix(b"\r")
+            advanced()
+        if rest:
+            self.lines_read += 1
+            yield rest.removesuffix(b"\r")
+
+    def _chunks(self) -> Iterator[bytes]:
+        try:
+            while chunk := self._plain.read1(CHUNK_BYTES):
+                yield chunk
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise UserError(
+                f"{self.name} is damaged after line {self.lines_read} ({error}): "
+                "the lines before were read; fetch the file again for the rest"
+            ) from error
+        except OSError as error:
+            raise UserError(f"cannot read on in {self.name}: {error.strerror}") from error
+
+
+def _open(path: str) -> BufferedReader:
+    if path == "-":
+        return open(sys.stdin.fileno(), "rb", closefd=False)
+    try:
+        return Path(path).open("rb")
+    except FileNotFoundError:
+        raise UserError(f"no such file: {path}") from None
+    except IsADirectoryError:
+        raise UserError(f"{path} is a directory: name a file in it") from None
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+
+
+@contextmanager
+def progress_bar(log: LogFile, on: Console | None = None) -> Iterator[Callable[[], None]]:
+    """A bar on the terminal while inside: lines per second, and the time left by stored bytes.
+
+    Gives what `LogFile.lines` takes as `advanced`. Prints nothing where `on` (default: standard
+    error) is no terminal.
+    """
+    shown_on = on or console(stderr=True)
+    bar = Progress(
+        TextColumn(printable(Path(log.name).name), markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[lines_per_s]:,.0f} lines/s"),
+        TimeRemainingColumn(),
+        console=shown_on,
+        disable=not shown_on.is_terminal,
+    )
+    task = bar.add_task("read", total=log.bytes_total, lines_per_s=0.0)
+
+    def advanced() -> None:
+        elapsed_s = bar.tasks[0].elapsed or 0.0
+        lines_per_s = log.lines_read / elapsed_s if elapsed_s else 0.0
+        bar.update(task, completed=log.bytes_read, lines_per_s=lines_per_s)
+
+    with bar:
+        yield advanced

@@ -1,0 +1,68 @@
+"""When each item was last seen, so that the ones longest unseen can give way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from operators.tables.heaviest import grown
+from operators.tables.table import Kept, Table
+from state.marks import Marks
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from operators.tables.table import Arrays
+    from state.interactions import Rows, Times
+
+
+class LastSeen(Kept):
+    """The newest event time of each row, at_ms int64[rows]; 0 for one never seen."""
+
+    def __init__(self) -> None:
+        self.at_ms: Times = np.empty(0, np.int64)
+        self._rows = 0
+        self._marks = Marks()
+
+    def see(self, rows: Rows, at_ms: Times) -> None:
+        """Rows were seen, n of them, repeats allowed."""
+        if not len(rows):
+            return
+        self._rows = max(self._rows, int(rows.max()) + 1)
+        self.at_ms = grown(self.at_ms, self._rows, 0)
+        self._marks.reach(self._rows)
+        self._marks.mark(rows)
+        np.maximum.at(self.at_ms, rows, at_ms)
+
+    def forget(self, rows: Rows) -> None:
+        """These rows were never seen."""
+        rows = rows[rows < self._rows]
+        self.at_ms[rows] = 0
+        self._marks.mark(rows)
+
+    def tables(self) -> Sequence[Table]:
+        """The time of each row."""
+        return [Table({"at_ms": self.at_ms[: self._rows]}, self._marks)]
+
+    def restore(self, arrays: Arrays) -> None:
+        """Take over what `arrays` gave; nothing is in those of the first release."""
+        self.at_ms = arrays.get("at_ms", np.empty(0)).astype(np.int64)
+        self._rows = len(self.at_ms)
+        self._marks = Marks(self._rows)
+
+
+def longest_unseen(live: Rows, at_ms: Times, most: int) -> Rows:
+    """Of live rows those to give way where there are more than `most`: the ones seen longest ago.
+
+    One in twenty goes beyond what has to, so that it is rare.
+
+    >>> longest_unseen(np.array([0, 1, 2]), np.array([5, 3, 9]), most=2).tolist()
+    [1]
+    """
+    if len(live) <= most:
+        return live[:0]
+    seen_ms = np.zeros(int(live.max()) + 1, np.int64)
+    seen_ms[: len(at_ms)] = at_ms[: len(seen_ms)]
+    order = seen_ms[live].argsort(kind="stable")
+    return live[order[: len(live) - most + most // 20]]

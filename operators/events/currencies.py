@@ -1,0 +1,104 @@
+"""One currency for all figures: the shop's. What is in another is converted where events are read.
+
+An event without a currency is in the shop's. Amounts in a currency that has a rate are changed into it;
+of those that have none an event keeps the sum (`Event.apart`), and no price: nothing that adds up,
+compares or averages money meets two currencies.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from operators.shoppers import profile
+from state import config
+from state.events import MONEY_MAX
+from state.money import MICROS
+
+if TYPE_CHECKING:
+    from state.events import Event, Item
+
+UNKNOWN = "?"
+"""Stands for what is written as a currency and is no code of three letters."""
+CURRENCIES_MAX = 200
+"""More than there are in use; what is beyond counts as unknown."""
+_CODE_CHARS = 3
+
+
+def code_of(text: str) -> str:
+    """A currency as its code, "" where nothing is said.
+
+    >>> code_of(" eur "), code_of("euro"), code_of("  ")
+    ('EUR', '?', '')
+    """
+    code = text.strip().upper()
+    if not code:
+        return ""
+    return code if len(code) == _CODE_CHARS and code.isascii() and code.isalpha() else UNKNOWN
+
+
+class Exchange:
+    """Brings events into the currency of the shop.
+
+    `shop` is that of the configuration; where it sets none, the first that an event names, or that a
+    partition named in a former run: "" before.
+    """
+
+    def __init__(self, money: config.Money | None = None) -> None:
+        money = money or config.Money()
+        self.shop = money.currency
+        self._rates = money.rates
+
+    def resume(self, shop: str) -> None:
+        """Go on with what a partition named in a former run."""
+        self.shop = self.shop or shop
+
+    def settle(self, event: Event, unconverted: dict[str, int] | None = None) -> Event:
+        """An event that does not name the shop's currency as it is written here.
+
+        Those whose amounts stand apart are counted in `unconverted`, by currency.
+        """
+        code = code_of(event.currency or "")
+        if event.apart is not None and event.value is None:  # of a dead letter that is read again
+            event = replace(event, value=min(event.apart, MONEY_MAX))
+        if not code:
+            return replace(event, currency=None, apart=None)
+        if not self.shop and code != UNKNOWN:
+            self.shop = code
+        if code == self.shop:
+            return replace(event, currency=code, apart=None)
+        rate = self._rates.get(code)
+        if rate is not None:
+            return _converted(event, rate, self.shop)
+        event = _apart(event, code)
+        if unconverted is not None and event.apart is not None:
+            _count(unconverted, code)
+        return event
+
+
+def _converted(event: Event, rate: float, shop: str) -> Event:
+    items = tuple(_priced(item, _at(item.price, rate)) for item in event.items)
+    return replace(event, items=items, value=_at(event.value, rate), currency=shop, apart=None)
+
+
+def _at(amount: float | None, rate: float) -> float | None:
+    return None if amount is None else min(round(amount * rate, 6), MONEY_MAX)
+
+
+def _apart(event: Event, code: str) -> Event:
+    if event.value is None and all(item.price is None for item in event.items):
+        return replace(event, currency=None, apart=None)
+    amount = profile.value_micros(event) / MICROS
+    items = tuple(_priced(item, None) for item in event.items)
+    return replace(event, items=items, value=None, currency=code, apart=amount)
+
+
+def _priced(item: Item, price: float | None) -> Item:
+    return item if item.price is None else replace(item, price=price)
+
+
+def _count(counts: dict[str, int], name: str) -> None:
+    if name not in counts and len(counts) >= CURRENCIES_MAX:
+        name = UNKNOWN
+    counts[name] = counts.get(name, 0) + 1

@@ -1,0 +1,236 @@
+"""Bytes to events: one JSON record in, an `Event` or a `DeadLetter` out, never an exception.
+
+Readers of other formats hold the events they build to the same rules through `admit`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, TypedDict
+
+import msgspec
+from msgspec.structs import replace
+
+from operators.events.faults import Finding, find_faults, known_time_ms
+from operators.events.isolation import Faults
+from operators.events.rules import ORDERS, settle
+from operators.shoppers.profile import items_micros
+from state.deadletters import BASE64_BYTES_MAX, RAW_BYTES_MAX, DeadLetter, Fault, raw_text
+from state.events import PROPS_BYTES_MAX, QUANTITY_MAX, SHOPPER_ID_CHARS_MAX, SHORTENED, Event
+from state.limits import DEFAULT, Limits
+from state.money import MICROS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+NESTING_MAX = 99
+"""Levels of objects and arrays; what goes deeper is no event but an attack on the parser."""
+
+
+class Place(TypedDict):
+    """Where a record stood."""
+
+    source: str
+    partition: str
+    offset: int
+
+
+_faults = Faults("events")
+_decode = msgspec.json.Decoder(Event).decode
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+
+
+def decode(
+    raw: bytes,
+    *,
+    source: str,
+    partition: str,
+    offset: int,
+    now_ms: int,
+    limits: Limits = DEFAULT,
+) -> Event | DeadLetter:
+    """One canonical JSON record. `now_ms` is the arrival time that "too far ahead" is held against.
+
+    >>> line = b'{"event_id":"1","type":"page_view","event_ts":1600000000000,"user_id":"ann"}'
+    >>> decode(line, source="s", partition="0", offset=0, now_ms=1600000000000).user_id
+    'ann'
+    """
+    event = good(raw, now_ms, limits)
+    if event is not None:
+        return event
+    place: Place = {"source": source, "partition": partition, "offset": offset}
+    return _reject(raw, place, now_ms, limits)
+
+
+def decode_lines(
+    lines: Iterable[bytes], *, source: str, partition: str, first_offset: int, now_ms: int
+) -> Iterator[Event | DeadLetter]:
+    """`decode` for many records with consecutive offsets; one result a record, in order."""
+    for offset, raw in enumerate(lines, first_offset):
+        yield decode(raw, source=source, partition=partition, offset=offset, now_ms=now_ms)
+
+
+def stable_event_id(source: str, *fields: str | bytes) -> str:
+    """An id for an event whose source has none: the same fields always give the same id.
+
+    >>> stable_event_id("shop", "12", "view")
+    '04106f4be9535032ee8ec7a729abea3b'
+    """
+    digest = blake2b(source.encode(), digest_size=16)
+    for field in fields:
+        data = field.encode() if isinstance(field, str) else field
+        digest.update(b"\0%d:" % len(data))
+        digest.update(data)
+    return digest.hexdigest()
+
+
+def good(raw: bytes, now_ms: int, limits: Limits = DEFAULT) -> Event | None:
+    """The event of a canonical record that keeps every rule, else None."""
+    size = len(raw)
+    if size > limits.event_bytes_max:
+        return None
+    try:
+        if not raw.isascii():
+            raw.decode()
+        event = _decode(raw)
+        if size > 2 * NESTING_MAX and not _is_well_sized(raw, event):
+            return None
+        if not settle(event, now_ms):
+            return None
+    except Exception:
+        return None
+    return event if len(event.items) <= limits.event_items_max else shortened(event, limits)
+
+
+def _is_well_sized(raw: bytes, event: Event) -> bool:
+    if nesting_fault(raw) is not None:
+        return False
+    return len(raw) <= PROPS_BYTES_MAX or len(bytes(event.props)) <= PROPS_BYTES_MAX
+
+
+def nesting_fault(raw: bytes) -> Finding | None:
+    """What is wrong with JSON that would drive a parser too deep."""
+    if raw.count(b"{") + raw.count(b"[") <= NESTING_MAX or _nesting(raw) <= NESTING_MAX:
+        return None
+    return ("not_json", "$", f"nested more than {NESTING_MAX} levels deep")
+
+
+def _nesting(raw: bytes) -> int:
+    """How deep objects and arrays go; brackets inside strings do not count."""
+    depth = deepest = 0
+    for byte in _STRING.sub(b"", raw).translate(None, delete=_NO_BRACKETS):
+        depth += 1 if byte in b"[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def reject(
+    raw: bytes, findings: list[Finding], *, source: str, partition: str, offset: int, at_ms: int = 0
+) -> DeadLetter:
+    """A dead letter of what was found; the first finding names the failure type."""
+    text, is_base64 = raw_text(raw)
+    return DeadLetter(
+        failure_type=findings[0][0],
+        errors=tuple(Fault(path, message) for _, path, message in findings),
+        source=source,
+        partition=partition,
+        offset=offset,
+        raw=text,
+        base64=is_base64,
+        at=at_ms,
+        cut=len(raw) > RAW_BYTES_MAX or (is_base64 and len(raw) > BASE64_BYTES_MAX),
+    )
+
+
+def admit(
+    event: Event,
+    raw: bytes,
+    *,
+    source: str,
+    partition: str,
+    offset: int,
+    now_ms: int,
+    limits: Limits = DEFAULT,
+) -> Event | DeadLetter:
+    """An event that a reader built from `raw`, held to the same rules as a decoded one."""
+    if not _is_out_of_bounds(event) and settle(event, now_ms):
+        return event if len(event.items) <= limits.event_items_max else shortened(event, limits)
+    fields = msgspec.to_builtins(event)
+    findings = find_faults(fields, now_ms) or [_unforeseen("no rule explains the rejection")]
+    at_ms = known_time_ms(fields, now_ms)
+    return reject(raw, findings, source=source, partition=partition, offset=offset, at_ms=at_ms)
+
+
+def shortened(event: Event, limits: Limits) -> Event:
+    """The same event with the items that count; what an order is worth stays whole."""
+    value = event.value
+    if value is None and event.type in ORDERS:
+        value = items_micros(event.items) / MICROS
+    items = event.items[: limits.event_items_max]
+    return replace(event, items=items, value=value, left_out=(*event.left_out, SHORTENED))
+
+
+def _is_out_of_bounds(event: Event) -> bool:
+    """What decoding checks by itself, for events that were not decoded: lengths, and quantities."""
+    return (
+        any(
+            len(item.item_id) > SHOPPER_ID_CHARS_MAX or not 0 < item.quantity <= QUANTITY_MAX
+            for item in event.items
+        )
+        or len(event.user_id or "") > SHOPPER_ID_CHARS_MAX
+        or len(event.anonymous_id or "") > SHOPPER_ID_CHARS_MAX
+        or len(event.order_id or "") > SHOPPER_ID_CHARS_MAX
+    )
+
+
+def _reject(raw: bytes, place: Place, now_ms: int, limits: Limits) -> DeadLetter:
+    at_ms = 0
+    try:
+        findings, fields = _explain(raw, now_ms, limits)
+        at_ms = known_time_ms(fields, now_ms)
+    except Exception as error:
+        findings = [unforeseen(error)]
+    return reject(raw, findings, **place, at_ms=at_ms)
+
+
+def unforeseen(error: Exception) -> Finding:
+    """What raised while a record was read, where it is caught: no fault of the record."""
+    _faults.note(type(error).__name__)
+    return _unforeseen(f"{type(error).__name__}: {error}"[:300])
+
+
+def _unforeseen(message: str) -> Finding:
+    return ("processing_error", "$", message)
+
+
+def _explain(raw: bytes, now_ms: int, limits: Limits) -> tuple[list[Finding], dict[str, Any]]:
+    """What is wrong with a record that `good` refused, and its fields as far as it has any."""
+    if len(raw) > limits.event_bytes_max:
+        message = f"{len(raw)} bytes or more; at most {limits.event_bytes_max}"
+        return [("too_large", "$", message)], {}
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError as error:
+        return [("not_json", "$", f"not UTF-8 at byte {error.start}")], {}
+    if (fault := nesting_fault(raw)) is not None:
+        return [fault], {}
+    try:
+        fields = json.loads(text)
+    except ValueError as error:
+        return [("not_json", "$", str(error))], {}
+    if not isinstance(fields, dict):
+        return [("schema_violation", "$", "expected an object")], {}
+    findings = find_faults(fields, now_ms)
+    try:
+        props = bytes(_decode(raw).props)
+        if len(props) > PROPS_BYTES_MAX:
+            message = f"{len(props)} bytes; at most {PROPS_BYTES_MAX}"
+            findings.insert(0, ("too_large", "$.props", message))
+    except msgspec.ValidationError:
+        pass
+    except msgspec.DecodeError as error:
+        findings = findings or [("not_json", "$", str(error))]
+    return findings or [_unforeseen("no rule explains the rejection")], fields

@@ -1,0 +1,133 @@
+"""Mini-batch k-means as a River clusterer: points and dataframes in, ids out.
+
+Names become columns here; the learning is in `block_kmeans.py`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from river import base
+from river.utils import dataframe
+
+from operators.models.block_kmeans import BlockKMeans
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Mapping
+
+    from narwhals.stable.v2.typing import IntoDataFrame, IntoSeries
+    from numpy.typing import NDArray
+
+    Feature = Hashable
+
+
+class MiniBatchKMeans(base.Clusterer):
+    """Mini-batch k-means with a memory for restarts and stable ids; see `BlockKMeans`.
+
+    Parameters
+    ----------
+    n_clusters
+        Number of centres, at most 2**15.
+    half_life_points
+        After so many points an old one counts half; None never forgets.
+    block_points
+        Points that are learned together; before the first block every id is NOBODY, -1.
+    sample_points
+        Points kept for restarts.
+    seed
+        Same seed and same points, same centres.
+
+    Examples
+    --------
+    >>> model = MiniBatchKMeans(n_clusters=2, block_points=4)
+    >>> for x in (0.0, 10.0, 1.0, 11.0):
+    ...     model.learn_one({"x": x})
+    >>> sorted(centre["x"] for centre in model.centers.values())
+    [0.5, 10.5]
+    >>> model.predict_one({"x": 2.0}) == model.predict_one({"x": -3.0})
+    True
+
+    """
+
+    def __init__(
+        self,
+        n_clusters: int = 5,
+        half_life_points: float | None = None,
+        block_points: int = 256,
+        sample_points: int = 4096,
+        seed: int = 0,
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.half_life_points = half_life_points
+        self.block_points = block_points
+        self.sample_points = sample_points
+        self.seed = seed
+        self._columns: dict[Feature, int] = {}
+        self._model = BlockKMeans(
+            n_clusters, 0, half_life_points, block_points, sample_points, seed
+        )
+
+    @property
+    def centers(self) -> dict[int, dict[Feature, float]]:
+        """The centres that win points, by id, as River's metrics want them."""
+        return {
+            number: dict(zip(self._columns, place.tolist(), strict=True))
+            for number, place in self._model.places().items()
+        }
+
+    def learn_one(self, x: dict[Feature, Any]) -> None:
+        """Learn one point; a feature left out is 0. ValueError where a value is not finite."""
+        self._name(x)
+        self._model.learn(self._point(x))
+
+    def predict_one(self, x: dict[Feature, Any]) -> int:
+        """The id of the nearest centre; unknown features are ignored."""
+        return int(self._model.predict(self._point(x))[0])
+
+    def learn_many(self, X: IntoDataFrame) -> None:
+        """Learn the rows of a dataframe (pandas, polars, ...), columns by name."""
+        frame = dataframe.into_frame(X)
+        self._name(frame.columns)
+        self._model.learn(self._arranged(dataframe.to_numpy(frame), frame.columns))
+
+    def predict_many(self, X: IntoDataFrame) -> IntoSeries:
+        """The ids for the rows of a dataframe, as a series of the same kind."""
+        frame = dataframe.into_frame(X)
+        points = self._arranged(dataframe.to_numpy(frame), frame.columns)
+        return dataframe.to_native_series(self._model.predict(points), name=None, like=frame)
+
+    def learn_array(self, points: NDArray[np.float64]) -> None:
+        """Learn points [n, F]; columns are the features in order of first sight, else 0..F-1."""
+        if not self._columns:
+            self._name(range(points.shape[1]))
+        self._model.learn(points)
+
+    def predict_array(self, points: NDArray[np.float64]) -> NDArray[np.int64]:
+        """The ids for points [n, F] -> intp[n]."""
+        return self._model.predict(points)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The whole state as named arrays, copies. Feature names are all ints or all text."""
+        return {"features": np.array(list(self._columns)), **self._model.arrays()}
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take over a state that `arrays` gave, of a model made with the same arguments."""
+        self._columns = {name: j for j, name in enumerate(arrays["features"].tolist())}
+        self._model.restore(arrays)
+
+    def _name(self, features: Iterable[Feature]) -> None:
+        for feature in features:
+            self._columns.setdefault(feature, len(self._columns))
+        self._model.widen(len(self._columns))
+
+    def _point(self, x: dict[Feature, Any]) -> NDArray[np.float64]:
+        return np.array([[x.get(name, 0.0) for name in self._columns]], np.float64)
+
+    def _arranged(self, values: NDArray[Any], names: Iterable[Feature]) -> NDArray[np.float64]:
+        """Columns in the order of first sight; a missing one is 0, an unknown one left out."""
+        points = np.zeros((len(values), len(self._columns)))
+        for source, name in enumerate(names):
+            if name in self._columns:
+                points[:, self._columns[name]] = values[:, source]
+        return points

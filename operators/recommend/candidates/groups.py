@@ -1,0 +1,89 @@
+"""Groups of items by name (a category, a brand), as rows that are given again when nobody is left."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from operators.tables.heaviest import grown
+from operators.tables.table import Kept, Table
+from state.interactions import NOBODY
+from state.marks import Marks
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from operators.tables.table import Arrays
+    from state.interactions import Rows
+
+_FREE = 0
+
+
+class Groups(Kept):
+    """Names to rows. A name is kept as 63 bits of its hash: two that share them are one group.
+
+    key int64[groups]     0 for a free row
+    members int64[groups] how many items are in it; not stored, `restore` counts them
+    """
+
+    def __init__(self) -> None:
+        self.key: NDArray[np.int64] = np.empty(0, np.int64)
+        self.members: NDArray[np.int64] = np.empty(0, np.int64)
+        self._rows: dict[int, int] = {}
+        self._free: list[int] = []
+        self._freed: list[int] = []
+        self._marks = Marks()
+
+    def row(self, name: str) -> int:
+        """The row of a name, a new one if it has none; NOBODY for ""."""
+        if not name:
+            return NOBODY
+        digest = blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        key = (int.from_bytes(digest, "little") >> 1) or 1
+        row = self._rows.get(key)
+        if row is None:
+            row = self._free.pop() if self._free else len(self._rows)
+            self._rows[key] = row
+            self.key = grown(self.key, row + 1, _FREE)
+            self.members = grown(self.members, row + 1, 0)
+            self._marks.reach(row + 1)
+            self.key[row] = key
+            self._marks.mark(row)
+        return row
+
+    def count(self, after: Rows, before: Rows) -> None:
+        """Items are in other groups than before, rows of any shape; who has none left is free."""
+        left = before[before >= 0]
+        np.add.at(self.members, after[after >= 0], 1)
+        np.subtract.at(self.members, left, 1)
+        left = np.unique(left)
+        empty = left[self.members[left] == 0]
+        for key in self.key[empty].tolist():
+            del self._rows[key]
+        self.key[empty] = _FREE
+        self._marks.mark(empty)
+        self._freed += empty.tolist()
+        self._free = sorted([*self._free, *empty.tolist()], reverse=True)
+
+    def take_freed(self) -> Rows:
+        """The rows that became free since last asked; whatever is kept of them has to go."""
+        freed, self._freed = np.array(self._freed, np.int32), []
+        return freed
+
+    def tables(self) -> Sequence[Table]:
+        """The key of each group."""
+        return [Table({"key": self.key[: len(self._rows) + len(self._free)]}, self._marks)]
+
+    def restore(self, arrays: Arrays, group: Rows) -> None:
+        """Take over what `arrays` gave, and count the groups that items are in."""
+        self.key = arrays["key"].astype(np.int64)
+        self.members = np.bincount(group[group >= 0], minlength=len(self.key))
+        rows = self.key.tolist()
+        self._rows = {key: row for row, key in enumerate(rows) if key != _FREE}
+        self._free = [row for row, key in enumerate(rows) if key == _FREE][::-1]
+        self._freed = []
+        self._marks = Marks(len(self.key))

@@ -1,0 +1,59 @@
+"""A list does not say the same thing twenty times."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from operators.tables.ranking import reordered
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from operators.catalogue.item_facts import ItemFacts
+    from state.interactions import Lists, Rows, Weights
+
+SAME_CATEGORY, SAME_BRAND, SAME_PRICE = 0.5, 0.25, 0.25
+"""How alike two items are by each: 1 in all. What is not known of an item is not alike."""
+PRICE_SPAN = 0.5
+"""Prices further apart than this, by their natural logarithm, are not alike."""
+PRICE_MIN = np.float32(0.01)
+NOTHING = -1e6
+"""The value of a place without an item: less than any item has."""
+ROWS_AT_ONCE = 256
+"""Lists worked on together: the columns in between then stay in the cache."""
+
+
+def diverse(lists: Lists, facts: ItemFacts, weight: float, k: int) -> Lists:
+    """The k items that are each likely and unlike those before them, of longer lists.
+
+    Maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998): each place goes to the item with
+    most of (1 - weight) * score, as a share of the best score, less weight * how alike it is to the
+    most alike of those before it.
+    """
+    order = np.empty((len(lists.item), min(k, lists.item.shape[1])), np.intp)
+    for start in range(0, len(order), ROWS_AT_ONCE):
+        part = slice(start, start + ROWS_AT_ONCE)
+        order[part] = _order(lists.item[part], lists.score[part], facts, weight, order.shape[1])
+    return reordered(lists, order)
+
+
+def _order(item: Rows, score: Weights, facts: ItemFacts, weight: float, k: int) -> NDArray[np.intp]:
+    category, brand = facts.category[item], facts.brand[item]
+    price = np.log(np.maximum(facts.price[item], PRICE_MIN))
+    best = np.maximum(score[:, :1], np.finfo(np.float32).tiny)
+    value = np.where(item >= 0, np.float32(1 - weight) * score / best, np.float32(NOTHING))
+    alike: Weights = np.zeros(item.shape, np.float32)
+    row = np.arange(len(item))
+    order = np.empty((len(item), k), np.intp)
+    for place in range(k):
+        chosen = (value - np.float32(weight) * alike).argmax(axis=1)
+        order[:, place] = chosen
+        value[row, chosen] = -np.inf
+        of_category, of_brand = category[row, chosen, None], brand[row, chosen, None]
+        same = SAME_CATEGORY * ((category == of_category) & (of_category >= 0))
+        same += SAME_BRAND * ((brand == of_brand) & (of_brand >= 0))
+        same += SAME_PRICE * (np.abs(price - price[row, chosen, None]) < PRICE_SPAN)
+        np.maximum(alike, same, out=alike, casting="same_kind")
+    return order

@@ -1,0 +1,161 @@
+"""Decision times, and what is heard of shoppers between them: kept until event time has passed it.
+
+Whoever learns from a batch knows how shoppers are at its end. What a decision within it may see, and
+which events come after it, is told here event by event, so that how events were cut into batches
+shows nowhere. The names of the arrays are stored; the rule of decision times may change with `VERSION`.
+"""
+
+from __future__ import annotations
+
+import zlib
+from hashlib import blake2b
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from operators.segments.propensity.features import SHOPPER_FEATURES, TIMES, counted, shopper_matrix
+from operators.shoppers.features import LAST_MS, feature_rows
+from operators.tables.table import Kept
+from state.times import DAY_MS, HOUR_MS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from numpy.typing import NDArray
+
+    from operators.tables.table import Arrays
+    from state import config
+    from state.messages import Heard
+
+    Keys = NDArray[np.uint64]
+    Point = NDArray[np.float32]
+
+TICK_MS = 6 * HOUR_MS
+"""Decisions are taken at these times of event time: outcomes of weeks need no finer ones."""
+
+CAME, MOVED, BOUGHT = range(3)
+"""What is heard of a shopper: an event after a decision time, who it turned out to be, an order. Of one
+time in this order: the event that tells who it is comes before what it bought is the user's."""
+
+
+class Told(NamedTuple):
+    """Something about a shopper: when it was heard (ms), what, when it was (ms), of whom, and worth
+    (millionths) or heir."""
+
+    heard_ms: int
+    kind: int
+    at_ms: int
+    key: int
+    value: int
+
+
+def key_of(name: str) -> int:
+    """What stands for a shopper here: 63 bits, never 0."""
+    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "little") >> 1 or 1
+
+
+def ticks_between(settings: config.Propensity) -> int:
+    """How many ticks lie between two decisions of a shopper, so that one waits for its outcome at a
+    time; 0 where there are none."""
+    if not settings.horizon_days:
+        return 0
+    return max(settings.horizon_days, settings.churn_days) * DAY_MS // TICK_MS
+
+
+def first_tick_ms(name: str, from_ms: int, period: int) -> int:
+    """The first decision time of a shopper at or after a time: every so many ticks, each shopper at its
+    own.
+
+    >>> [first_tick_ms("ann", at, 4) // TICK_MS for at in (0, 1, 2 * TICK_MS, 3 * TICK_MS + 1)]
+    [3, 3, 3, 7]
+    """
+    tick = -(-from_ms // TICK_MS)
+    return (tick + (zlib.crc32(name.encode()) - tick) % period) * TICK_MS
+
+
+class Hearing(Kept):
+    """What was heard and is not over yet: events, and how shoppers were at decision times to come.
+
+    A point of nan: the shopper was not known at that time.
+    """
+
+    def __init__(self, period: int) -> None:
+        self.period = period
+        self._told: list[Told] = []
+        # By decision time and shopper.
+        self._points: dict[int, dict[int, Point]] = {}
+
+    def hear(self, heard: Iterable[Heard], reached_ms: int) -> None:
+        """Take in what a batch tells; decisions before `reached_ms` have been taken."""
+        for one in heard:
+            key = key_of(one.shopper)
+            if one.before:
+                self._told.append(Told(one.heard_ms, CAME, one.at_ms, key, 0))
+            if one.heir:
+                self._told.append(Told(one.heard_ms, MOVED, one.at_ms, key, key_of(one.heir)))
+            if one.worth is not None:
+                self._told.append(Told(one.heard_ms, BOUGHT, one.at_ms, key, one.worth))
+            if one.until_ms > reached_ms:
+                self._stay(one, key, reached_ms)
+
+    def _stay(self, one: Heard, key: int, reached_ms: int) -> None:
+        raw = feature_rows([one.before]) if one.before else None
+        since_ms = one.at_ms if raw is None else int(raw[0, LAST_MS])
+        tick_ms = first_tick_ms(one.shopper, max(since_ms, reached_ms), self.period)
+        while tick_ms < one.until_ms:
+            point = np.full(len(SHOPPER_FEATURES), np.nan, np.float32)
+            if raw is not None:
+                times = raw[:, TIMES].astype(np.int64)
+                point[:] = shopper_matrix(counted(raw), times, np.array([float(tick_ms)]))[0]
+            # What was told of it first is how it was.
+            self._points.setdefault(tick_ms, {}).setdefault(key, point)
+            tick_ms += self.period * TICK_MS
+
+    @property
+    def ticks_ms(self) -> Iterable[int]:
+        """The decision times at which shoppers were as told."""
+        return self._points.keys()
+
+    def take_told(self, until_ms: int) -> list[Told]:
+        """What had been heard by a time, in order; it is forgotten."""
+        taken = sorted(one for one in self._told if one.heard_ms <= until_ms)
+        if taken:
+            self._told = [one for one in self._told if one.heard_ms > until_ms]
+        return taken
+
+    def take_points(self, tick_ms: int) -> dict[int, Point]:
+        """How shoppers were at a decision time."""
+        return self._points.pop(tick_ms, {})
+
+    def forget(self, key: int) -> None:
+        """A shopper was erased."""
+        self._told = [one for one in self._told if key not in (one.key, one.value)]
+        for points in self._points.values():
+            points.pop(key, None)
+
+    def small(self) -> Arrays:
+        """All of it: little more than what one batch tells."""
+        told = sorted(self._told)
+        points = [
+            (at_ms, key, point)
+            for at_ms, of_key in sorted(self._points.items())
+            for key, point in sorted(of_key.items(), key=itemgetter(0))
+        ]
+        return {
+            "told": np.array(told, np.int64).reshape(-1, len(Told._fields)),
+            "ticks": np.array([at for at, _, _ in points], np.int64),
+            "keys": np.array([key for _, key, _ in points], np.uint64),
+            "points": np.array([p for _, _, p in points], np.float32).reshape(
+                -1, len(SHOPPER_FEATURES)
+            ),
+        }
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take over a state that `arrays` gave."""
+        self._told = [Told(*one) for one in arrays["told"].tolist()]
+        self._points = {}
+        for at_ms, key, point in zip(
+            arrays["ticks"].tolist(), arrays["keys"].tolist(), arrays["points"], strict=True
+        ):
+            self._points.setdefault(at_ms, {})[key] = point.copy()

@@ -1,0 +1,166 @@
+"""How good predictions were, each judged when its outcome became known: AUC, log loss, calibration.
+
+Sums only, so that a snapshot of them is small and exact. The names of the arrays are stored.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from operators.tables.table import Kept
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from operators.tables.table import Arrays
+
+    Floats = NDArray[np.float64]
+
+BINS = 128
+LOGIT_MAX = 8.0
+"""Scores are counted by their log odds in `BINS` bins between these: two in one bin count as tied,
+which moves an AUC by a thousandth."""
+RELIABILITY_BINS = 10
+SMALLEST = 1e-7
+
+
+class Reliability(NamedTuple):
+    """A tenth of all predictions: how many, what they said on average, what came true."""
+
+    n: int
+    predicted: float
+    observed: float
+
+
+class Progressive(Kept):
+    """Judges chances against what happened. The past fades: after `half_life` labels it counts half.
+
+    >>> judge = Progressive()
+    >>> judge.take(np.array([0.1, 0.4, 0.35, 0.8]), np.array([0.0, 0.0, 1.0, 1.0]))
+    >>> judge.auc, round(judge.log_loss, 4)
+    (0.75, 0.4723)
+    """
+
+    def __init__(self, half_life: float = 65_536.0) -> None:
+        self.half_life = half_life
+        self.labels = 0
+        """Outcomes since the first start."""
+        self.positives = 0
+        # By bin of the score: outcomes that were 0, that were 1, and what was predicted.
+        self._negative: Floats = np.zeros(BINS)
+        self._positive: Floats = np.zeros(BINS)
+        self._predicted: Floats = np.zeros(BINS)
+        self._loss = 0.0
+
+    def take(self, chances: Floats, outcomes: Floats) -> None:
+        """Chances [n] that were predicted, and what became of them [n], 0 or 1."""
+        n = len(chances)
+        if not n:
+            return
+        chances = np.clip(chances, SMALLEST, 1.0 - SMALLEST)
+        faded = 0.5 ** (n / self.half_life)
+        bins = _bins(chances)
+        for sums, by in (
+            (self._negative, 1.0 - outcomes),
+            (self._positive, outcomes),
+            (self._predicted, chances),
+        ):
+            sums *= faded
+            sums += np.bincount(bins, by, BINS)
+        loss = outcomes * np.log(chances) + (1.0 - outcomes) * np.log1p(-chances)
+        self._loss = self._loss * faded - float(loss.sum())
+        self.labels += n
+        self.positives += int(outcomes.sum())
+
+    @property
+    def auc(self) -> float:
+        """The chance that one who did is scored above one who did not; nan before both were seen."""
+        below = np.cumsum(self._negative) - self._negative / 2.0
+        pairs = self._negative.sum() * self._positive.sum()
+        return float(self._positive @ below / pairs) if pairs > 0 else math.nan
+
+    @property
+    def rate(self) -> float:
+        """The share of outcomes that came true, nan before the first."""
+        weight = self._weight
+        return float(self._positive.sum() / weight) if weight else math.nan
+
+    @property
+    def predicted(self) -> float:
+        """The mean of what was predicted, nan before the first."""
+        weight = self._weight
+        return float(self._predicted.sum() / weight) if weight else math.nan
+
+    @property
+    def log_loss(self) -> float:
+        """Mean of minus the logarithm of the chance given to what happened, nan before the first."""
+        weight = self._weight
+        return self._loss / weight if weight else math.nan
+
+    @property
+    def log_loss_of_rate(self) -> float:
+        """The log loss of a constant that knew the rate of all outcomes beforehand."""
+        rate = self.rate
+        if not 0.0 < rate < 1.0:
+            return 0.0 if rate in (0.0, 1.0) else math.nan
+        return -rate * math.log(rate) - (1.0 - rate) * math.log(1.0 - rate)
+
+    @property
+    def calibration_error(self) -> float:
+        """Expected calibration error over tenths of the predictions (Naeini, Cooper and Hauskrecht
+        2015, with bins of equal size): 0 is best, nan before the first."""
+        bins = self.reliability()
+        total = sum(one.n for one in bins)
+        if not total:
+            return math.nan
+        return sum(one.n * abs(one.predicted - one.observed) for one in bins) / total
+
+    def reliability(self) -> list[Reliability]:
+        """Tenths of the predictions, the lowest first; fewer where many are alike."""
+        weights = self._negative + self._positive
+        total = weights.sum()
+        if not total:
+            return []
+        middle = np.cumsum(weights) - weights / 2.0
+        tenth = np.minimum(
+            (middle * RELIABILITY_BINS / total).astype(np.intp), RELIABILITY_BINS - 1
+        )
+        n = np.bincount(tenth, weights, RELIABILITY_BINS)
+        predicted = np.bincount(tenth, self._predicted, RELIABILITY_BINS)
+        observed = np.bincount(tenth, self._positive, RELIABILITY_BINS)
+        return [
+            Reliability(round(n[i]), float(predicted[i] / n[i]), float(observed[i] / n[i]))
+            for i in np.flatnonzero(n > 0.5)
+        ]
+
+    def small(self) -> Arrays:
+        """All sums."""
+        return {
+            "negative": self._negative.copy(),
+            "positive": self._positive.copy(),
+            "predicted": self._predicted.copy(),
+            "loss": np.array([self._loss]),
+            "labels": np.array([self.labels, self.positives]),
+        }
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take over a state that `arrays` gave."""
+        self._negative, self._positive = arrays["negative"].copy(), arrays["positive"].copy()
+        self._predicted = arrays["predicted"].copy()
+        self._loss = float(arrays["loss"][0])
+        self.labels, self.positives = arrays["labels"].tolist()
+
+    @property
+    def _weight(self) -> float:
+        return float(self._negative.sum() + self._positive.sum())
+
+
+def _bins(chances: Floats) -> NDArray[np.intp]:
+    logits = np.log(chances) - np.log1p(-chances)
+    scaled = (logits + LOGIT_MAX) * (BINS / (2.0 * LOGIT_MAX))
+    return np.clip(scaled, 0, BINS - 1).astype(np.intp)
