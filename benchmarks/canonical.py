@@ -24,14 +24,14 @@ from bytewax.dataflow import Dataflow
 from bytewax.testing import run_main
 
 from benchmarks.workload import Workload, cached, identity_of
-from flows.process import cycles
-from flows.process.embedded import EmbeddedRedis
+from flows.process import gc_control
+from flows.process.embedded_redis import EmbeddedRedis
 from flows.runtime import replay
-from flows.sinks.sinks import RedisSink
+from flows.sinks.redis import RedisSink
 from flows.sources.files import LogFile
-from flows.sources.sources import RecordedSource
+from flows.sources.recorded import RecordedSource
 from operators.readers import READERS
-from operators.shards.identity import device
+from operators.shards.identity_map import device
 from state import keys
 from state.config import Settings
 from state.events import Event, Item
@@ -42,7 +42,7 @@ from state.times import DAY_MS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from state.deadletters import DeadLetter
+    from state.dead_letters import DeadLetter
     from state.messages import SourceBatch, Write
 
 LIFETIME_S = 86_400
@@ -115,7 +115,7 @@ def run(kind: str, workload: Workload) -> Figures:
         if kind == "floor":
             source = RecordedSource({"file": records}, settings)
             sink = RedisSink(lambda: Store(redis.url, timeout_ms=5000, patience_s=10))
-            with cycles.without_cycle_collector():
+            with gc_control.without_cycle_collector():
                 run_main(floor(source, sink), epoch_interval=timedelta(seconds=1))
         else:
             replay.run(

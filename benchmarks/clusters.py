@@ -25,9 +25,9 @@ from sklearn.cluster import KMeans
 from sklearn.cluster import MiniBatchKMeans as SklearnMiniBatch
 from threadpoolctl import threadpool_limits
 
-from operators.models.block_kmeans import BlockKMeans
 from operators.models.kmeans import inertia
-from operators.segments.clusters.clusters import Clusters
+from operators.models.minibatch_kmeans import BlockKMeans
+from operators.segments.clusters.model import Clusters
 from tests.shared import SHARED_DATA
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from river import optim, reco
 from threadpoolctl import threadpool_limits
 
 from benchmarks.factor_rivals import Eals, Isgd
-from operators.models.river.factors_ranker import Factors
+from operators.models.river.mf_ranker import Factors
 from operators.recommend.candidates.factors import FactorsLearner
 from state.interactions import NOBODY, Interactions, Requests
 

@@ -20,12 +20,12 @@ import msgspec
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from operators.catalogue.cards import Cards
-from operators.recommend.recommend import Recommender
-from operators.segments.audience import Audience
-from operators.segments.clusters.clusters import Clusters
+from operators.catalogue.item_cards import Cards
+from operators.recommend.recommender import Recommender
+from operators.segments.clusters.model import Clusters
+from operators.segments.membership_index import Audience
 from operators.shoppers.features import FEATURES
-from operators.tables.stored_tables import Loaded, StoredTables, Tables
+from operators.tables.table_store import Loaded, StoredTables, Tables
 from state.events import Item
 from state.interactions import PURCHASE, VIEW, Events
 from state.journal import Journals, files

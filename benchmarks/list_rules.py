@@ -17,7 +17,7 @@ import msgspec
 from threadpoolctl import threadpool_limits
 
 from benchmarks.recommend import canonical
-from operators.recommend.recommend import Recommender
+from operators.recommend.recommender import Recommender
 from state import config
 from state.interactions import Card, Events
 

@@ -36,7 +36,7 @@ from confluent_kafka import Producer
 
 from benchmarks.cores import Cores
 from benchmarks.workload import Workload, cached
-from flows.process.embedded import EmbeddedRedis
+from flows.process.embedded_redis import EmbeddedRedis
 from state import keys
 from state.store import Store
 from tests.installed import environment

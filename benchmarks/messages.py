@@ -18,9 +18,9 @@ import msgspec
 from benchmarks.workload import Workload, cached
 from flows.sources.files import LogFile
 from operators.readers import READERS
-from operators.shards.routing import SourceClock
-from operators.shards.shards import DeviceShard, UserShard, regroup
-from operators.shards.visit import Rules
+from operators.shards.batching import SourceClock
+from operators.shards.processor import Rules
+from operators.shards.sharding import DeviceShard, UserShard, regroup
 from state.config import Settings
 from state.messages import Group, Part, Regrouped, Visited
 

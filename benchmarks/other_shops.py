@@ -34,17 +34,17 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks import made_up_shops as shops
 from benchmarks.made_up_shops import CLICKS
+from operators.evaluation.baselines import Reference
 from operators.evaluation.clicks import SESSION_GAP_MS, collect
-from operators.evaluation.product import Product
+from operators.evaluation.product_recommender import Product
 from operators.evaluation.protocols import BLEND, Rules, prequential
-from operators.evaluation.reference import Reference
-from operators.recommend.recommend import Recommender
+from operators.recommend.recommender import Recommender
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from operators.evaluation.clicks import RawClick
-    from operators.evaluation.outcome import Outcome
+    from operators.evaluation.results import Outcome
 
 TINY = 500
 MOST = 0.003

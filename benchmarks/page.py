@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-from flows.process.embedded import EmbeddedRedis
+from flows.process.embedded_redis import EmbeddedRedis
 from state import keys
 from state.store import Store
 

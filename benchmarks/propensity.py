@@ -33,12 +33,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.reliability import draw
-from operators.personalize.learning import Learning
+from operators.personalize.step import Learning
 from operators.readers import READERS
-from operators.segments.propensity.model import ChanceModel
-from operators.shards.routing import SourceClock
-from operators.shards.shards import DeviceShard, UserShard, regroup
-from operators.shards.visit import Rules
+from operators.segments.propensity.chance_model import ChanceModel
+from operators.shards.batching import SourceClock
+from operators.shards.processor import Rules
+from operators.shards.sharding import DeviceShard, UserShard, regroup
 from state.config import load
 from state.events import Event
 from tests.chances import Recount, log

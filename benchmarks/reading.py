@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flows.process.embedded import EmbeddedRedis
+from flows.process.embedded_redis import EmbeddedRedis
 from flows.runtime import replay
 from operators.synthetic import shop
 from state import keys
@@ -26,7 +26,7 @@ from state.store import Store
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from state.deadletters import DeadLetter
+    from state.dead_letters import DeadLetter
     from state.events import Event
 
 EVENTS = 20_000

@@ -28,8 +28,8 @@ import orjson
 from threadpoolctl import threadpool_limits
 
 from benchmarks.workload import Workload, chunks
-from operators.catalogue.cards import Cards
-from operators.recommend.recommend import Recommender
+from operators.catalogue.item_cards import Cards
+from operators.recommend.recommender import Recommender
 from state.events import Item
 from state.interactions import CART, PURCHASE, VIEW, Events
 from state.times import HOUR_MS

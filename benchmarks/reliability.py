@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from operators.segments.propensity.progressive import Progressive
+    from operators.segments.propensity.prequential import Progressive
 
 
 def draw(judges: Mapping[str, Progressive], path: Path) -> None:

@@ -26,21 +26,21 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from benchmarks.workload import Workload, cached
-from flows.process import cycles
-from flows.process.embedded import EmbeddedRedis
+from flows.process import gc_control
+from flows.process.embedded_redis import EmbeddedRedis
 from flows.runtime import replay
 from flows.sources.files import LogFile
 from operators.readers import READERS
-from operators.segments.rules.compiling import rule_segments
-from operators.shards.routing import SourceClock
-from operators.shards.shards import DeviceShard, UserShard, regroup
-from operators.shards.visit import Rules
+from operators.segments.rules.compiler import rule_segments
+from operators.shards.batching import SourceClock
+from operators.shards.processor import Rules
+from operators.shards.sharding import DeviceShard, UserShard, regroup
 from state.config import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from state.deadletters import DeadLetter
+    from state.dead_letters import DeadLetter
     from state.events import Event
 
 EVENTS = 300_000
@@ -163,7 +163,7 @@ def shards(events: int, *, ruled: bool) -> tuple[float, int]:
     devices = [DeviceShard(fold) for _ in range(count)]
     users = [UserShard(fold) for _ in range(count)]
     source, clock, transitions = [*records(str(cached(workload(events))))], SourceClock(), 0
-    with cycles.without_cycle_collector():
+    with gc_control.without_cycle_collector():
         began_s = time.process_time()
         for first in range(0, len(source) + BATCH, BATCH):
             batch = clock.batch(

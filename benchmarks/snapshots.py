@@ -25,8 +25,8 @@ from typing import Any
 
 import msgspec
 
-from operators.shards.shards import DeviceShard, shard_of
-from operators.shards.visit import Rules
+from operators.shards.processor import Rules
+from operators.shards.sharding import DeviceShard, shard_of
 from state.config import Lifecycle, Profiles, Sessions, State
 from state.journal import Journals, files
 from state.shopper import Order, Session, Shopper

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from benchmarks.code import said
 from benchmarks.live import Probes, Rig, lines_of, producing, send, shopper_of
 from benchmarks.workload import Workload, cached
-from flows.process.embedded import EmbeddedRedis
+from flows.process.embedded_redis import EmbeddedRedis
 from state import keys
 from tests.kafka_broker import KafkaBroker
 

@@ -20,11 +20,11 @@ import orjson
 from threadpoolctl import threadpool_limits
 
 from benchmarks.workload import Workload, chunks
-from flows.process.embedded import EmbeddedRedis
-from operators.personalize.learning import Learning
-from operators.shards.routing import SourceClock
-from operators.shards.shards import DeviceShard, UserShard, regroup
-from operators.shards.visit import Rules
+from flows.process.embedded_redis import EmbeddedRedis
+from operators.personalize.step import Learning
+from operators.shards.batching import SourceClock
+from operators.shards.processor import Rules
+from operators.shards.sharding import DeviceShard, UserShard, regroup
 from state.config import Settings
 from state.events import Event, Item
 from state.store import Store

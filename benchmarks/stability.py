@@ -30,10 +30,10 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.quality import DATA
 from flows.commands.evaluation_files import read_clicks, session_gap_ms
-from operators.evaluation.product import Product
+from operators.evaluation.product_recommender import Product
 from operators.evaluation.protocols import BLEND, Rules, prequential
 from operators.recommend.candidates.registry import LEARNERS
-from operators.recommend.recommend import Recommender
+from operators.recommend.recommender import Recommender
 from state.config import Settings
 
 if TYPE_CHECKING:

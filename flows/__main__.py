@@ -6,7 +6,7 @@ from flows.commands.cli import main
 def penstock() -> None:
     """Run the command line, and end with its exit code."""
     code = main()
-    from flows.process.stopping import (
+    from flows.process.shutdown import (
         end,  # not above: a second of imports is time enough for Ctrl-C
     )
 

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
-from flows.keyed import keyed
-from flows.process.privacy import privacy_key
-from operators.personalize.learning import Learning
+from flows.process.privacy_key import privacy_key
+from flows.stateful import keyed
+from operators.personalize.step import Learning
 from operators.segments.changes import changes_among
-from operators.segments.rules.compiling import rule_segments
-from operators.shards.routing import joined
-from operators.shards.shards import DeviceShard, UserShard, regroup
-from operators.shards.visit import Rules
-from state.deadletters import Forgotten
+from operators.segments.rules.compiler import rule_segments
+from operators.shards.batching import joined
+from operators.shards.processor import Rules
+from operators.shards.sharding import DeviceShard, UserShard, regroup
+from state.dead_letters import Forgotten
 
 if TYPE_CHECKING:
     from bytewax.inputs import Source
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from bytewax.outputs import Sink
 
     from operators.segments.changes import Before, ChangeFields
-    from operators.shards.shelf import Archive
+    from operators.shards.cold_tier import Archive
     from state.config import Settings
-    from state.deadletters import Letters
+    from state.dead_letters import Letters
     from state.journal import Journals
     from state.messages import Group, Output, Part, Regrouped, SourceBatch, Visited
 
@@ -127,6 +127,6 @@ def __getattr__(name: str) -> Dataflow:
     """`flow`, for `python -m bytewax.run flows.personalize:flow`."""
     if name != "flow":
         raise AttributeError(name)
-    from flows.commands.under_bytewax import flow_for_bytewax  # which needs this module
+    from flows.commands.bytewax_run import flow_for_bytewax  # which needs this module
 
     return flow_for_bytewax()

@@ -14,5 +14,5 @@ class SnapshotError(UserError):
 class DamageError(SnapshotError):
     """Stored state whose bytes are not those that were written: which, and where.
 
-    What to do about it depends on whether a copy is sound: `flows.recovery.recovery` says it.
+    What to do about it depends on whether a copy is sound: `flows.recovery.folder` says it.
     """

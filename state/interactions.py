@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from state.marks import Marks
+from state.dirty_rows import Marks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -7,7 +7,7 @@ only. What a handle covers never changes; `rewrite` starts the next generation a
 before it until nothing refers to it any more.
 
 Nothing here waits for the disk: a killed process loses nothing, after a power cut the copy that was
-made sure of serves (`flows.recovery.recovery`). The file format is stored: a change needs new
+made sure of serves (`flows.recovery.folder`). The file format is stored: a change needs new
 magic bytes.
 """
 
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from state import private
+from state import private_files
 from state.errors import DamageError, UserError
 
 if TYPE_CHECKING:
@@ -160,7 +160,9 @@ class Journal:
         generation = max(generations, default=0) + 1
         path = self._folder / _file(self._name, generation)
         try:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, private.FILE_MODE)
+            fd = os.open(
+                path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, private_files.FILE_MODE
+            )
         except OSError as error:
             raise _unusable(path, error) from error
         self._use(fd)
@@ -256,7 +258,7 @@ def copy(folder: Path, handle: Handle, to: Path, known: Handle | None) -> None:
     at, mode = (0, "wb") if known is None else (known.length, "r+b")
     with (
         (folder / handle.file).open("rb") as source,
-        open(path, mode, opener=private.opener) as target,
+        open(path, mode, opener=private_files.opener) as target,
     ):
         source.seek(at)
         target.seek(at)

@@ -290,5 +290,5 @@ def member_key(name: str, process: int) -> str:
 
 
 def told_key() -> str:
-    """The STRING that says whose state has been written here whole (`state.store.marker`)."""
+    """The STRING that says whose state has been written here whole (`state.store.write_marker`)."""
     return "ps:1:told"

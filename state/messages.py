@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from state.deadletters import DeadLetter
+from state.dead_letters import DeadLetter
 from state.events import Event, Item
 from state.shopper import Shopper
 

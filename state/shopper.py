@@ -147,17 +147,17 @@ UNSURE: Final = -1
 
 
 class Shopper(msgspec.Struct, gc=False, array_like=True):
-    """Counters since the first event. Changed in place by `operators.shards.visit` and
+    """Counters since the first event. Changed in place by `operators.shards.processor` and
     `operators.shoppers.profile`.
 
     `open` are the sessions the watermark has not closed, oldest first; `sessions`, `session_ms` and
     `session_events` count them too. `seen` holds eight bytes for each remembered event id, the newest
     last; `seen_at`, as long or shorter by the oldest, when and what each event was
-    (`operators.shards.twice`).
+    (`operators.shards.duplicates`).
     `orders` are by the mark of their id (`operators.shoppers.orders`). `apart` is what orders less
     refunds came
     to by currency where it has no rate, `apart_orders` how many. `affinity` is described in
-    `operators.shoppers.tastes`, `rules` is None where there are none; `away_ms` and `returned_ms`
+    `operators.shoppers.affinities`, `rules` is None where there are none; `away_ms` and `returned_ms`
     are the last
     event before the last long absence and the first after it, 0 for none.
 

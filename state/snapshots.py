@@ -132,8 +132,10 @@ class DevicesState(msgspec.Struct):
 
     Rows and links are in the `journal`, where there is one. `batches` is how many have come from each
     source partition: all parts of one cut agree on it. `lineage` and `gone` are those of
-    `operators.shards.shelf`, `known` is that of `operators.shards.identity`, `undecided_from_ms` of
-    `operators.shards.recognizing`: an older release knew neither. `erased` are tombstones by hash
+    `operators.shards.cold_tier`, `known` is that of `operators.shards.identity_map`,
+    `undecided_from_ms` of
+    `operators.shards.identity_resolution`: an older release knew neither. `erased` are tombstones
+    by hash
     (ms), in the
     journal where there is one. `is_unclean`: the journal names who was erased.
     """

@@ -12,9 +12,9 @@ import numpy as np
 
 from operators.readers import READERS
 from operators.segments.propensity.propensity import Propensity
-from operators.shards.routing import SourceClock
-from operators.shards.shards import DeviceShard, UserShard, regroup
-from operators.shards.visit import Rules
+from operators.shards.batching import SourceClock
+from operators.shards.processor import Rules
+from operators.shards.sharding import DeviceShard, UserShard, regroup
 from operators.shoppers import profile
 from operators.shoppers.features import LAST_MS, feature_rows
 from state.config import Lifecycle, Profiles, Sessions, State

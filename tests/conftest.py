@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
-from flows.process.embedded import EmbeddedRedis
-from operators.events import isolation
+from flows.process.embedded_redis import EmbeddedRedis
+from operators.events import processing_errors as faults
 from tests.installed import environment
 from tests.kafka_broker import AnyBroker, KafkaBroker, why_not
 from tests.pages import Watched, chromium
@@ -49,9 +49,9 @@ def processing_errors() -> Iterator[list[logging.LogRecord]]:
             found.append(record)
 
     handler = Kept()
-    isolation.log.addHandler(handler)
+    faults.log.addHandler(handler)
     yield found
-    isolation.log.removeHandler(handler)
+    faults.log.removeHandler(handler)
     assert [record.getMessage() for record in found] == []
 
 

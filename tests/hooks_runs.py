@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import orjson
 
-from flows.webhooks.running import run_hooks
+from flows.webhooks.process import run_hooks
 from operators.segments.changes import Change, ChangeLog
 from state.config import Endpoint, Hooks, Run, Settings
 from state.store import Store

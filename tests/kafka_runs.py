@@ -16,14 +16,14 @@ from bytewax.testing import TestingSink, run_main
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from flows.kafka.source import KafkaSource
-from flows.kafka.stored import stored_partitions
+from flows.kafka.stored_partitions import stored_partitions
 from state import config
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from state.deadletters import DeadLetter
+    from state.dead_letters import DeadLetter
     from state.messages import SourceBatch
     from tests.kafka_broker import AnyBroker
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from operators.events.decode import decode_lines
 from operators.readers import online_retail
 from operators.segments.changes import changes_among
-from operators.shards.routing import SourceClock
-from operators.shards.shards import DeviceShard, UserShard, regroup
+from operators.shards.batching import SourceClock
+from operators.shards.sharding import DeviceShard, UserShard, regroup
 from operators.synthetic import lines, shop
 from state.config import Settings, load
 from state.events import Event
@@ -21,7 +21,7 @@ from tests.streams import LATENESS_MS, RULES, SHARDS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from operators.personalize.learning import Learning
+    from operators.personalize.step import Learning
     from operators.segments.changes import ChangeFields
     from state.messages import Output, Part
 

@@ -14,7 +14,7 @@ import msgspec
 import orjson
 from kafka import KafkaProducer
 
-from operators.publish.facts import facts
+from operators.publish.digest import facts
 from operators.synthetic import shop
 from state import keys
 from state.store import Store

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import redis
 
-from flows.process.embedded import find_server
+from flows.process.embedded_redis import find_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable

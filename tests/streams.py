@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from flows.runtime.replay import run
 from operators.events.currencies import Exchange
-from operators.shards.routing import SourceClock, joined
-from operators.shards.shards import DeviceShard, UserShard, regroup
-from operators.shards.visit import Rules
+from operators.shards.batching import SourceClock, joined
+from operators.shards.processor import Rules
+from operators.shards.sharding import DeviceShard, UserShard, regroup
 from state.config import (
     Lifecycle,
     Lists,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from state.deadletters import DeadLetter
+    from state.dead_letters import DeadLetter
     from state.events import EventType
     from state.messages import Arguments, Part, Regrouped, Visited, Write
     from state.shopper import Order, Shopper

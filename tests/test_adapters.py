@@ -20,7 +20,7 @@ from operators.readers import READERS, ecommerce, ga4, posthog, segment, snowplo
 from operators.readers.fields import plain
 from operators.readers.records import RECORDS, adapter, record_reader
 from state import keys
-from state.deadletters import DeadLetter
+from state.dead_letters import DeadLetter
 from state.errors import UserError
 from state.events import Event
 from tests.kafka_runs import Run, send

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flows.process.embedded import EmbeddedRedis
+from flows.process.embedded_redis import EmbeddedRedis
 from flows.runtime.replay import run_source
-from flows.sources.sources import RecordedSource
+from flows.sources.recorded import RecordedSource
 from operators.synthetic import shop
 from state import keys
 from state.config import Clusters, Lifecycle, Propensity

@@ -8,13 +8,13 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.catalogue.cards import Cards
-from operators.publish import telling
-from operators.segments import segment_figures
-from operators.segments.audience import DIMENSIONS, Audience
-from operators.segments.census import Census
+from operators.catalogue.item_cards import Cards
+from operators.publish import memberships
+from operators.segments import stats as segment_stats
 from operators.segments.changes import Change, ChangeLog
-from operators.segments.memberships import Flags
+from operators.segments.membership_columns import Flags
+from operators.segments.membership_index import DIMENSIONS, Audience
+from operators.segments.segment_scan import Census
 from state import keys
 from state.events import Item
 from state.interactions import NOBODY, Vocabulary
@@ -60,14 +60,14 @@ def test_what_former_releases_stored_by_the_number_of_a_cluster_stays_in_it() ->
 
 
 def told(changes: list[Change]) -> list[Arguments]:
-    return [arguments(write) for write in telling.changed(changes)]
+    return [arguments(write) for write in memberships.changed(changes)]
 
 
 def stats(audience: Audience, now_ms: int) -> dict[str, dict[str, Any]]:
     found = {}
     looked = Census().look(audience, now_ms, last=False)
-    day = segment_figures.day(audience, looked, now_ms)
-    writes = segment_figures.stats(audience, day, now_ms, 0, 7)
+    day = segment_stats.day(audience, looked, now_ms)
+    writes = segment_stats.stats(audience, day, now_ms, 0, 7)
     for sid, write in zip(audience.roster.ids, writes, strict=True):
         assert write[:2] == ("HSET", keys.stats_key(sid))
         found[sid] = fields(write)
@@ -171,7 +171,7 @@ def test_who_stays_is_told_once_a_day_so_that_the_key_lives() -> None:
     ann, known = np.array([0], np.int32), [False]
     for at_ms, first in ((DAY_MS - 1, []), (DAY_MS, [0]), (DAY_MS + 1, [])):
         assert audience.see(ann, known, np.array([at_ms], np.int64)).tolist() == first
-    assert [arguments(write) for write in telling.refreshed(["ann"])] == [EXPIRE]
+    assert [arguments(write) for write in memberships.refreshed(["ann"])] == [EXPIRE]
 
 
 def test_who_is_no_more_leaves() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from flows.commands.cli import USER_ERROR, main
-from flows.process.embedded import EmbeddedRedis
+from flows.process.embedded_redis import EmbeddedRedis
 from serving.reader import Storefront
 from state.store import LOGIN_VARIABLE, Store
 

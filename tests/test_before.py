@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from flows.recovery.before import RedisBefore
-from operators.publish import telling
-from operators.segments.audience import Audience
+from flows.recovery.orphaned_changes import RedisBefore
+from operators.publish import memberships as membership_writes
 from operators.segments.changes import Change, ChangeLog
+from operators.segments.membership_index import Audience
 from state import keys
 from state.interactions import NOBODY
 from state.store import Store
@@ -68,7 +68,7 @@ def test_memberships_and_the_stream_are_those_of_the_state_again(redis_url: str)
     changes = audience.put("cluster", ["ann"], np.array([0], np.int32), cluster, at_ms)
     store = Store(redis_url, timeout_ms=2000, patience_s=0)
     log = ChangeLog(1000)
-    store.send([*log.writes(changes), *telling.changed(changes)])
+    store.send([*log.writes(changes), *membership_writes.changed(changes)])
     store.settle()
     expected = dict(store.rows("ps:1:s*"))
     snapshot = dict(log.ids)
@@ -86,7 +86,7 @@ def test_memberships_and_the_stream_are_those_of_the_state_again(redis_url: str)
 
     lost, log.ids, _ = RedisBefore(store).changes_after(snapshot)
     righted, _ = audience.set_right(lost, lambda name: 0 if name == "ann" else NOBODY)
-    store.send([*log.writes(righted), *telling.changed(righted)])
+    store.send([*log.writes(righted), *membership_writes.changed(righted)])
     store.settle()
 
     assert dict(store.rows("ps:1:s*")) == expected
@@ -141,8 +141,8 @@ def test_a_batch_that_was_cut_off_anywhere_leaves_no_membership_in_one_place_onl
     """A writer was stopped in the middle of its last batch, and another run took over."""
     store = Store(redis_url, timeout_ms=2000, patience_s=0)
     log = ChangeLog(1000)
-    begun = [*log.writes(BEGUN), *telling.changed(BEGUN)]
-    last = [*log.writes(LAST_BATCH), *telling.changed(LAST_BATCH)]
+    begun = [*log.writes(BEGUN), *membership_writes.changed(BEGUN)]
+    last = [*log.writes(LAST_BATCH), *membership_writes.changed(LAST_BATCH)]
     for cut in range(len(last) + 1):
         store.client.flushall()
         store.send([*begun, *last[:cut]])
@@ -155,13 +155,17 @@ def test_a_batch_that_was_cut_off_anywhere_leaves_no_membership_in_one_place_onl
         resumed = ChangeLog(1000)
         lost, resumed.ids, _ = RedisBefore(store).changes_after({})
         righted, again = audience.set_right(lost, NAMES.index)
-        writes = [*telling.changed(again), *resumed.writes(righted), *telling.changed(righted)]
+        writes = [
+            *membership_writes.changed(again),
+            *resumed.writes(righted),
+            *membership_writes.changed(righted),
+        ]
         held = [
             Change("enter", name, f"cluster-{cluster}", 900)
             for name, (cluster,) in holds.items()
             if (name, f"cluster-{cluster}") not in {(one.shopper, one.segment) for one in lost}
         ]
-        store.send([*writes, *telling.changed(held)])
+        store.send([*writes, *membership_writes.changed(held)])
         store.settle()
         expected = {(name, f"cluster-{cluster}", 900) for name, (cluster,) in holds.items()}
         assert memberships(store) == (expected, expected), cut

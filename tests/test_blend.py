@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from operators.recommend.blend import RUN, RUNS_FIRST, Blend
-from operators.recommend.captions import reason_row
-from operators.tables.ranking import best_items, without
+from operators.recommend.rendering import reason_row
+from operators.tables.array_ops import best_items, without
 from state.interactions import CART, NOBODY, VIEW, Interactions, Lists, Requests, empty_lists
 
 if TYPE_CHECKING:

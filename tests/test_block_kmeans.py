@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from benchmarks.clusters import batch_inertia, one_pass_inertia, rfm, shoppers
 from operators.models import kmeans
-from operators.models.block_kmeans import BlockKMeans
+from operators.models.minibatch_kmeans import BlockKMeans
 from operators.models.river.minibatch_kmeans import MiniBatchKMeans
 from tests.shared import shared_data
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from flows.runtime.replay import run_source
-from flows.sources.sources import RecordedSource
-from operators.publish.facts import facts
+from flows.sources.recorded import RecordedSource
+from operators.publish.digest import facts
 from state import keys
 from state.config import State
 from state.store import Store

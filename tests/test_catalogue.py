@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.personalize.learning import Learning
+from operators.personalize.step import Learning
 from state import config
 from state.events import Item
 from tests.streams import arguments, event, flow_settings

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.segments import census
-from operators.segments.audience import Audience
-from operators.segments.census import Census
+from operators.segments import segment_scan
+from operators.segments.membership_index import Audience
+from operators.segments.segment_scan import Census
 from state import keys
 from state.interactions import NOBODY, Vocabulary
 from state.times import DAY_MS
@@ -85,7 +85,7 @@ def test_slices_give_what_everybody_at_once_gives(
     figures, both = naive(audience)
     nobody = shop([])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(census, "SLICE", slice_rows)
+        patch.setattr(segment_scan, "SLICE", slice_rows)
         taken.look(nobody, NOW_MS, last=False)
         for _ in range(max(len(people), audience.flags.length) // slice_rows + 1):
             found = taken.look(audience, NOW_MS, last=False)

@@ -17,7 +17,7 @@ import pytest
 
 import flows.runtime.replay
 from flows.commands.cli import BROKEN_PIPE, FAILED, INTERRUPTED, USER_ERROR, main
-from flows.process.embedded import EmbeddedRedis
+from flows.process.embedded_redis import EmbeddedRedis
 from operators import readers
 from operators.synthetic import lines, shop
 from state import keys
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from flows.runtime.replay import Report
-    from state.deadletters import DeadLetter
+    from state.dead_letters import DeadLetter
     from state.events import Event
     from tests.kafka_broker import AnyBroker
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.sources.sources import RecordedPartition
+from flows.sources.recorded import RecordedPartition
 from operators.events.currencies import Exchange
-from operators.shards.routing import SourceClock
+from operators.shards.batching import SourceClock
 from state.config import Sessions, Settings, Source
 from state.events import Event
 from state.snapshots import SOURCE, SourceState

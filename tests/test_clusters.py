@@ -10,8 +10,8 @@ from sklearn.metrics import davies_bouldin_score, silhouette_score
 
 from operators.models.cluster_quality import davies_bouldin, silhouette
 from operators.models.online_pca import OnlinePca
-from operators.segments.clusters.cluster_names import WORDS, lifts, names
-from operators.segments.clusters.clusters import MAP_POINTS, Clusters
+from operators.segments.clusters.model import MAP_POINTS, Clusters
+from operators.segments.clusters.naming import WORDS, lifts, names
 from operators.shoppers.features import FEATURES, feature_matrix, feature_row, feature_rows
 from state.shopper import Shopper
 from state.times import DAY_MS, MINUTE_MS

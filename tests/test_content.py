@@ -7,8 +7,8 @@ import pytest
 
 from operators.recommend.candidates.content import Content
 from operators.recommend.candidates.groups import Groups
-from operators.recommend.candidates.name_codes import NameCodes
-from operators.recommend.recommend import Recommender
+from operators.recommend.candidates.name_hashes import NameCodes
+from operators.recommend.recommender import Recommender
 from state.interactions import NOBODY, VIEW, Card, Events, Interactions, Requests
 
 NOW_MS = 1_700_000_000_000

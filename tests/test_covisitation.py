@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.recommend.candidates.covisitation import BoughtTogether, Covisitation
-from operators.tables.heaviest import HeaviestPartners
+from operators.tables.top_partners import HeaviestPartners
 from state.interactions import NOBODY, PURCHASE, VIEW, Interactions, Lists, Requests
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourc
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flows.process.embedded import EmbeddedRedis
+from flows.process.embedded_redis import EmbeddedRedis
 from flows.runtime.replay import run_source
-from flows.sources.sources import RecordedSource
+from flows.sources.recorded import RecordedSource
 from operators.events.decode import decode_lines
 from operators.synthetic import lines, shop
 from tests.streams import content, flow_settings, run_flow
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from multiprocessing.connection import Connection
 
-    from state.deadletters import DeadLetter
+    from state.dead_letters import DeadLetter
     from state.events import Event
     from state.messages import SourceBatch
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from flows.commands.show import _profile
 from operators.events.currencies import Exchange
-from operators.shards.visit import Rules
+from operators.shards.processor import Rules
 from state import config
 from state.config import Lifecycle, Profiles, Sessions, State
 from state.events import Event, Item

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 
-from flows.process.cycles import ALL_EVERY_S, YOUNG_EVERY_S, Sweeper, without_cycle_collector
+from flows.process.gc_control import ALL_EVERY_S, YOUNG_EVERY_S, Sweeper, without_cycle_collector
 
 
 class Ring:

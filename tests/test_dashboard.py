@@ -17,7 +17,7 @@ from tests.pages import Answer, Watched, fill, served, stream
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from flows.process.embedded import EmbeddedRedis
+    from flows.process.embedded_redis import EmbeddedRedis
 
 JAVASCRIPT_BYTES_MAX = 60 * 1024
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, Page
 
-    from flows.process.embedded import EmbeddedRedis
+    from flows.process.embedded_redis import EmbeddedRedis
     from tests.kafka_broker import AnyBroker
 
 VIEWS = ("", "segments", "segment/{segment}", "shoppers", "shopper/{shopper}", "quality")
@@ -272,7 +272,7 @@ def test_an_empty_redis_says_how_to_begin(redis_url: str, browser: Browser) -> N
 def test_an_open_page_outlives_redis_and_its_server(
     tmp_path_factory: pytest.TempPathFactory, browser: Browser
 ) -> None:
-    from flows.process.embedded import EmbeddedRedis
+    from flows.process.embedded_redis import EmbeddedRedis
 
     with EmbeddedRedis() as redis:
         fill(redis.url, tmp_path_factory.mktemp("letters"), events=3000)

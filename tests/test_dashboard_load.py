@@ -12,9 +12,9 @@ import pytest
 from kafka import KafkaProducer
 
 from benchmarks.page import ask, keep_open
-from flows.process.embedded import EmbeddedRedis
+from flows.process.embedded_redis import EmbeddedRedis
 from serving.dashboard.hub import TURN_S
-from state.store.reads import CONNECTIONS_MAX
+from state.store.async_reader import CONNECTIONS_MAX
 from tests.kafka_runs import event
 from tests.live_runs import LATE_MS, Live
 from tests.pages import Watched, served

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.events.decode import decode, decode_lines, stable_event_id
-from operators.events.faults import find_faults
-from state.deadletters import FAILURE_TYPES, DeadLetter, Fault
+from operators.events.violations import find_faults
+from state.dead_letters import FAILURE_TYPES, DeadLetter, Fault
 from state.events import Event, EventType, Item, Reco
 
 NOW_MS = 1_700_000_000_000

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 import pytest
 from rich.console import Console
 
-from flows.commands import demonstration
+from flows.commands import demo_run
 from flows.commands.cli import main
-from flows.commands.terminal import figures, shown_of, view
+from flows.commands.demo_view import figures, shown_of, view
 from flows.runtime.replay import run
-from flows.sources.live import LivePartition
+from flows.sources.paced import LivePartition
 from operators.synthetic import catalogue, shop
+from serving.demo_monitor import STILL_S_MAX, Watch
 from serving.reader import Segment, Storefront
-from serving.watch import STILL_S_MAX, Watch
 from state.config import Settings, Source
 from state.store import Store
 
@@ -61,8 +61,8 @@ def test_ctrl_c_ends_the_live_demo_well(
         signal.raise_signal(signal.SIGINT)
         yield from events
 
-    monkeypatch.setattr(demonstration, "HISTORY", 1000)
-    monkeypatch.setattr(demonstration, "shop", visits)
+    monkeypatch.setattr(demo_run, "HISTORY", 1000)
+    monkeypatch.setattr(demo_run, "shop", visits)
     before = signal.getsignal(signal.SIGINT)
     assert main(["demo"]) == 0
     said = capsys.readouterr()

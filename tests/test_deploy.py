@@ -13,7 +13,7 @@ import yaml
 from flows.cluster.supervisor import BACKOFF_S
 from flows.observability import metrics
 from flows.observability.collectors import FolderMetrics, TopicMetrics
-from flows.process.pulse import BEGIN_S
+from flows.process.liveness import BEGIN_S
 from flows.webhooks import metrics as hooks_metrics
 from serving.dashboard import metrics as page_metrics
 from state import config

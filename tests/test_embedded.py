@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 from redis import Redis
 
-from flows.process.embedded import EmbeddedRedis, find_server
+from flows.process.embedded_redis import EmbeddedRedis, find_server
 from state.errors import UserError
 
 
@@ -88,7 +88,7 @@ def test_without_any_server_the_error_says_what_to_do(monkeypatch: pytest.Monkey
 OWNER = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background may ignore it
-from flows.process.embedded import EmbeddedRedis
+from flows.process.embedded_redis import EmbeddedRedis
 with EmbeddedRedis() as server:
     try:
         print(server.url, flush=True)

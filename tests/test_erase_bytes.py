@@ -15,8 +15,8 @@ import orjson
 import pytest
 import redis
 
-from flows.recovery import cuts
-from flows.recovery.recovery import recovery
+from flows.recovery import checkpoint_reader
+from flows.recovery.folder import recovery
 from operators.events.decode import decode
 from state.store import Store
 from tests.streams import ITEMS, MINUTE_MS, SHARDS, START_MS, event, flow_settings, run_flow, view
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from state.deadletters import DeadLetter
+    from state.dead_letters import DeadLetter
     from state.events import Event
 
 USER, ONE, OTHER = "zoé:kitten%7@mail", "device-of-zoé-1", "device {of} zoé 2"
@@ -176,8 +176,10 @@ def test_a_start_leaves_no_byte_of_a_killed_run_in_the_store(
     folder = tmp_path / "recovery"
     run_flow(crowd(0), redis_url, tmp_path, recovery_folder=folder)
     store = folder / "store"
-    before = cuts.read_cut(store, shards=SHARDS)
-    killed = [sqlite3.connect(part, isolation_level=None) for part in cuts.part_paths(store)]
+    before = checkpoint_reader.read_cut(store, shards=SHARDS)
+    killed = [
+        sqlite3.connect(part, isolation_level=None) for part in checkpoint_reader.part_paths(store)
+    ]
     for part in killed:
         part.execute("CREATE TABLE freed AS SELECT ? AS name", (USER * 100,))
         part.execute("DROP TABLE freed")
@@ -198,5 +200,5 @@ def test_a_start_leaves_no_byte_of_a_killed_run_in_the_store(
     (tmp_path / "as it was").rename(store)
     with recovery(folder, flow_settings()):
         assert named(of_folder(store)) == []
-        assert cuts.read_cut(store, shards=SHARDS) == before
+        assert checkpoint_reader.read_cut(store, shards=SHARDS) == before
     assert named(of_folder(folder)) == []

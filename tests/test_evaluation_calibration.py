@@ -7,10 +7,10 @@ import gzip
 
 import pytest
 
+from operators.evaluation.baselines import Reference
 from operators.evaluation.clicks import RawClick, collect
 from operators.evaluation.formats import cases, sequences
 from operators.evaluation.protocols import Rules, prequential, split
-from operators.evaluation.reference import Reference
 from state.interactions import VIEW
 from tests.shared import shared_data
 

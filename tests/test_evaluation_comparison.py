@@ -10,7 +10,7 @@ import pytest
 from operators.evaluation.breakdown import breakdown
 from operators.evaluation.comparison import compared, differences
 from operators.evaluation.metrics import Clicked
-from operators.evaluation.outcome import Case, Outcome
+from operators.evaluation.results import Case, Outcome
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

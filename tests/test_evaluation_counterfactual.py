@@ -11,8 +11,8 @@ import pytest
 from flows.commands.evaluate import main
 from operators.evaluation.clicks import Clicks, RawClick, collect
 from operators.evaluation.counterfactual import Counterfactual, counterfactual
+from operators.evaluation.impressions import REWARD_MS, Shown, ShownLog
 from operators.evaluation.protocols import Rules
-from operators.evaluation.shown import REWARD_MS, Shown, ShownLog
 from state.events import Event, Item, Reco
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from operators.evaluation.clicks import RawClick, Sessions, collect
 from operators.evaluation.formats import RawCase
-from operators.evaluation.product import Product
+from operators.evaluation.product_recommender import Product
 from operators.evaluation.protocols import Request, Rules, prequential, split
-from operators.recommend.recommend import Recommender
+from operators.recommend.recommender import Recommender
 from state.interactions import NOBODY, VIEW, Events
 
 if TYPE_CHECKING:

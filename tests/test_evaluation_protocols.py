@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from operators.evaluation.baselines import Reference
 from operators.evaluation.clicks import RawClick, collect
+from operators.evaluation.event_clicks import from_events
 from operators.evaluation.formats import RawCase
-from operators.evaluation.from_events import from_events
-from operators.evaluation.outcome import NEVER
 from operators.evaluation.protocols import Rules, leave_one_out, prequential, split
-from operators.evaluation.reference import Reference
+from operators.evaluation.results import NEVER
 from state.config import Weights
-from state.deadletters import DeadLetter
+from state.dead_letters import DeadLetter
 from state.events import Event, Item
 from state.interactions import CART, PURCHASE, VIEW
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.evaluation.reference import (
+from operators.evaluation.baselines import (
     AssociationRules,
     Markov,
     Popularity,

@@ -11,8 +11,8 @@ import pytest
 from river import bandit, proba
 
 from operators.recommend.exploration import FLOOR, best_chances
-from operators.recommend.recommend import Recommender
-from operators.recommend.signals import CLICKED, SHOWN, Signals
+from operators.recommend.negative_feedback import CLICKED, SHOWN, Signals
+from operators.recommend.recommender import Recommender
 from state import config
 from state.errors import UserError
 from tests.test_list_rules import Shop

@@ -16,9 +16,9 @@ import orjson
 import pytest
 
 from flows.commands.evaluate import main
-from operators.evaluation.product import Product
+from operators.evaluation.product_recommender import Product
 from operators.evaluation.protocols import AGAINST, BLEND
-from operators.recommend.recommend import Recommender
+from operators.recommend.recommender import Recommender
 from state import config
 from state.events import Event, Item, Reco
 from state.interactions import VIEW, Events
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from operators.evaluation.outcome import Lists
     from operators.evaluation.protocols import Request
+    from operators.evaluation.results import Lists
 
 NOW_MS = 1_700_000_000_000
 K, PLACE, SHARE = 6, 5, 0.6

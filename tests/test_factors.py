@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from river import checks, optim, reco
 from river.reco.base import Ranker
 
-from operators.models.river.factors_ranker import Factors
-from operators.models.river.implicit_ranker import ImplicitFactors
+from operators.models.river.mf_ranker import Factors
+from operators.models.river.session_factors_ranker import ImplicitFactors
 from tests.shared import shared_data
 
 Rating = tuple[Hashable, Hashable, Any]

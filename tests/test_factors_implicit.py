@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import ArrayLike
 
-from operators.models.implicit_factors import BLOCK, Settings
-from operators.models.live_items import LiveItems
+from operators.models.negative_sampler import LiveItems
+from operators.models.session_factors import BLOCK, Settings
 from operators.recommend.candidates.base import Learner
 from operators.recommend.candidates.factors import FactorsLearner
 from state.interactions import NOBODY, Interactions, Requests

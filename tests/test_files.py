@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from flows.sources.files import LINE_BYTES_MAX, LogFile, progress_bar
-from flows.sources.ordering import in_time_order
+from flows.sources.time_ordering import in_time_order
 from operators.readers import READERS
-from state.deadletters import DeadLetter
+from state.dead_letters import DeadLetter
 from state.errors import UserError
 from state.events import Event
 

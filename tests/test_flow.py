@@ -15,15 +15,15 @@ import pytest
 from bytewax.testing import cluster_main
 
 from flows.personalize import build
-from flows.recovery.recovery import recovery
+from flows.recovery.folder import recovery
 from flows.runtime.replay import run
-from flows.sinks.sinks import DeadLetterSink, RedisSink
-from flows.sources.sources import RecordedSource
+from flows.sinks.redis import DeadLetterSink, RedisSink
+from flows.sources.recorded import RecordedSource
 from operators.events.decode import decode_lines
-from operators.publish.facts import facts
+from operators.publish.digest import facts
 from operators.synthetic import shop
 from state import keys
-from state.deadletters import DeadLetter
+from state.dead_letters import DeadLetter
 from state.errors import UserError
 from state.store import Store, sha256
 from tests.streams import (
@@ -40,7 +40,7 @@ from tests.streams import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from flows.sources.sources import Records
+    from flows.sources.recorded import Records
     from state.events import Event
 
 SHOP = list(shop(events=3000, shoppers=400, items=80, events_per_s=0.3))
@@ -62,7 +62,7 @@ def facts_of(rows: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the shop leaves in Redis."""
-    from flows.process.embedded import EmbeddedRedis
+    from flows.process.embedded_redis import EmbeddedRedis
 
     with EmbeddedRedis() as server:
         return run_flow(SHOP, server.url, tmp_path_factory.mktemp("whole"))
@@ -148,8 +148,8 @@ def test_how_many_item_lists_a_batch_rewrites_does_not_show_in_the_end(
     monkeypatch: pytest.MonkeyPatch,
     most: int,
 ) -> None:
-    monkeypatch.setattr("operators.personalize.learning.ITEMS_MIN", most)
-    monkeypatch.setattr("operators.personalize.learning.EVENTS_AN_ITEM", 1_000_000)
+    monkeypatch.setattr("operators.personalize.step.ITEMS_MIN", most)
+    monkeypatch.setattr("operators.personalize.step.EVENTS_AN_ITEM", 1_000_000)
     assert item_lists(run_flow(SHOP, redis_url, tmp_path)) == item_lists(whole)
 
 
@@ -198,7 +198,7 @@ def test_order_within_the_lateness_does_not_show_in_the_facts(
 def test_the_seed_of_pythons_hashes_does_not_show(whole: dict[str, Any], tmp_path: Path) -> None:
     """Byte for byte, in a process of its own."""
     script = (
-        "import sys, pathlib; from flows.process.embedded import EmbeddedRedis; "
+        "import sys, pathlib; from flows.process.embedded_redis import EmbeddedRedis; "
         "from tests.test_flow import SHOP, digest, run_flow\n"
         "with EmbeddedRedis() as server:\n"
         "    print(digest(run_flow(SHOP, server.url, pathlib.Path(sys.argv[1]))))"

@@ -13,10 +13,10 @@ from urllib.request import Request, urlopen
 import orjson
 import pytest
 
+from flows.observability.exposition import seen_from_outside
 from flows.observability.health import Health, served
 from flows.observability.heartbeat import TTL_S, Heartbeat
-from flows.observability.outside import seen_from_outside
-from flows.process import pulse
+from flows.process import liveness
 from state import keys
 from state.config import Metrics, Settings
 from state.errors import UserError
@@ -25,7 +25,7 @@ from state.store import Store
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from flows.process.embedded import EmbeddedRedis
+    from flows.process.embedded_redis import EmbeddedRedis
 
 ANYWHERE = "127.0.0.1:0"
 STUCK_S = 60.0
@@ -72,7 +72,7 @@ def test_a_worker_that_moves_is_alive_and_one_that_does_not_is_not(redis_url: st
     with outside(redis_url, Topic(), stuck_s=SOON_STUCK_S) as address:
 
         def moves() -> tuple[int, str]:
-            pulse.beat()
+            liveness.beat()
             status, told = ask(address, "/healthz")
             return status, told["status"]
 
@@ -88,7 +88,7 @@ def test_a_worker_that_moves_is_alive_and_one_that_does_not_is_not(redis_url: st
 def test_ready_is_when_every_part_is(redis_server: EmbeddedRedis) -> None:
     topic = Topic()
     with outside(redis_server.url, topic) as address:
-        pulse.beat()
+        liveness.beat()
         fine = dict.fromkeys(("status", "worker", "state", "redis", "kafka", "lag"), "ok")
         assert ask(address, "/readyz") == (200, fine)
         topic.lag["1-events"] = 8
@@ -103,18 +103,18 @@ def test_ready_is_when_every_part_is(redis_server: EmbeddedRedis) -> None:
         topic.is_up = True
         redis_server.stop()
         try:
-            pulse.beat()
+            liveness.beat()
             status, told = ask(address, "/readyz")
             assert (status, ask(address, "/healthz")[0]) == (503, 200)
             assert re.match(r"Redis at unix:.* does not answer: start it", told["redis"])
         finally:
             redis_server.start()
-        pulse.beat()
+        liveness.beat()
         assert ask(address, "/readyz")[0] == 200
 
 
 def test_before_the_first_beat_the_state_is_being_resumed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pulse, "_has_begun", False)
+    monkeypatch.setattr(liveness, "_has_begun", False)
     health = Health(STUCK_S, lambda: None, Topic())
     assert health.ready()[1]["state"] == "is being resumed"
 
@@ -160,7 +160,7 @@ def test_each_process_has_a_port_of_its_own() -> None:
         with served(health, address, worker=1) as other:
             assert other == f"{host}:{int(port) + 1}"
     with served(health, "[::1]:0") as address:
-        pulse.beat()
+        liveness.beat()
         assert ask(address, "/healthz")[0] == 200
 
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from flows.commands.cli import main, parser
-from flows.process.embedded import EmbeddedRedis
-from flows.webhooks.running import send_again
+from flows.process.embedded_redis import EmbeddedRedis
+from flows.webhooks.process import send_again
 from operators.segments.changes import Change
 from operators.webhooks.signing import headers, secrets_in
 from state import keys

@@ -109,8 +109,8 @@ import sys
 import bytewax.operators as op
 from bytewax._bytewax import cli_main
 from bytewax.dataflow import Dataflow
-from flows.process.pulse import Ticks
-from flows.process.stopping import ends_before_it_begins, stop_on_signal
+from flows.process.liveness import Ticks
+from flows.process.shutdown import ends_before_it_begins, stop_on_signal
 
 flow = Dataflow("waits")
 op.inspect("seen", op.input("pulse", flow, Ticks()))

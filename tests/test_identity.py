@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.shards.identity import Links
+from operators.shards.identity_map import Links
 from state import keys
 from state.times import DAY_MS
 from tests.streams import (

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
-from operators.personalize.learning import ITEMS_MIN, Learning
+from operators.personalize.step import ITEMS_MIN, Learning
 from state import keys
 from state.events import Item
 from tests.streams import arguments, event, flow_settings

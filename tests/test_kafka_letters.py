@@ -15,10 +15,10 @@ from kafka import KafkaConsumer, TopicPartition
 from flows.commands import cli
 from flows.kafka.producer import Producer
 from flows.kafka.sinks import change_topic
-from flows.runtime.running import run_live
+from flows.runtime.live import run_live
 from serving.reader import Storefront
 from state import config
-from state.deadletters import RAW_BYTES_MAX, DeadLetter
+from state.dead_letters import RAW_BYTES_MAX, DeadLetter
 from state.errors import UserError
 from state.store import Fence, Store
 from tests.kafka_runs import NOW_MS, event, send

@@ -13,10 +13,10 @@ import pytest
 from bytewax.errors import BytewaxRuntimeError
 from kafka import TopicPartition
 
+from flows.kafka.broker_monitor import Watch
 from flows.kafka.client import part_name
 from flows.kafka.source import KafkaSource
-from flows.kafka.watch import Watch
-from operators.shards.shards import Watermark
+from operators.shards.sharding import Watermark
 from state.errors import UserError
 from state.snapshots import SOURCE
 from tests.kafka_runs import NOW_MS, Run, committed, event, send

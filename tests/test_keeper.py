@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from flows.recovery import checkpoint, cuts, keeper
-from flows.recovery.recovery import recovery
+from flows.recovery import backup, backup_process, checkpoint_reader
+from flows.recovery.folder import recovery
 from flows.runtime.replay import run_source
-from flows.sources.sources import RecordedSource
+from flows.sources.recorded import RecordedSource
 from state import journal
 from state.config import Recovery
 from tests.streams import SHARDS, content, flow_settings, run_flow
@@ -38,7 +38,7 @@ SETTINGS = msgspec.structs.replace(
 @pytest.fixture
 def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A keeper that starts at once, and journals that are soon written anew."""
-    monkeypatch.setattr(keeper, "_FIRST_AFTER_S", 0.0)
+    monkeypatch.setattr(backup_process, "_FIRST_AFTER_S", 0.0)
     monkeypatch.setattr(journal, "_SMALL_BYTES", 1000)
     with tempfile.TemporaryDirectory(dir=MEMORY) as name:
         yield Path(name)
@@ -53,7 +53,7 @@ class SlowPartition(CrashingPartition):
 
     def next_batch(self) -> Any:
         time.sleep(0.1)
-        if checkpoint.current(self._folder / "recovery") and not (self._folder / "aside").exists():
+        if backup.current(self._folder / "recovery") and not (self._folder / "aside").exists():
             shutil.copytree(
                 self._folder / "recovery" / "previous", self._folder / "aside" / "previous"
             )
@@ -78,9 +78,9 @@ def test_a_copy_made_while_the_flow_writes_is_of_one_moment(redis_url: str, fold
         recovery_folder=folder / "recovery",
     )
     rows = content(redis_url)
-    store = checkpoint.current(folder / "aside")
+    store = backup.current(folder / "aside")
     assert store is not None
-    cut = cuts.read_cut(store, shards=SHARDS)
+    cut = checkpoint_reader.read_cut(store, shards=SHARDS)
     assert 0 < cut.states["personalize.events", "shop"].batches < len(SHOP) // 30
     for handle in cut.handles:
         assert list(journal.read(store.parent / "rows", handle))
@@ -92,9 +92,9 @@ def test_a_copy_made_while_the_flow_writes_is_of_one_moment(redis_url: str, fold
 
 def test_it_ends_with_a_run_that_is_killed_and_the_next_may_start(folder: Path) -> None:
     words = (
-        "import sys, time, pathlib, flows.recovery.keeper\n"
-        "from tests.test_keeper import SETTINGS\nfrom flows.recovery.recovery import recovery\n"
-        "flows.recovery.keeper._FIRST_AFTER_S = 0.0\n"
+        "import sys, time, pathlib, flows.recovery.backup_process\n"
+        "from tests.test_keeper import SETTINGS\nfrom flows.recovery.folder import recovery\n"
+        "flows.recovery.backup_process._FIRST_AFTER_S = 0.0\n"
         "with recovery(pathlib.Path(sys.argv[1]), SETTINGS): print('in', flush=True); time.sleep(60)"
     )
     run = subprocess.Popen([sys.executable, "-c", words, str(folder)], stdout=subprocess.PIPE)
@@ -118,7 +118,7 @@ def keepers(folder: Path) -> list[int]:
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):
-            if f"flows.recovery.keeper\0{folder}\0".encode() in path.read_bytes():
+            if f"flows.recovery.backup_process\0{folder}\0".encode() in path.read_bytes():
                 found.append(int(path.parent.name))
     return found
 
@@ -126,7 +126,7 @@ def keepers(folder: Path) -> list[int]:
 def test_a_keeper_that_ends_is_replaced_and_one_that_hangs_holds_nothing_up(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeper, "_END_S", 0.1)
+    monkeypatch.setattr(backup_process, "_END_S", 0.1)
     with recovery(folder, SETTINGS):
         first = wait_for_a_keeper(folder, but=0)
         os.kill(first, signal.SIGKILL)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from operators.recommend.candidates.base import Learner
 from operators.recommend.candidates.content import Content
 from operators.recommend.candidates.registry import LEARNERS
-from operators.recommend.contexts import Contexts
+from operators.recommend.session_contexts import Contexts
 from state.interactions import NOBODY, Card, Interactions, Lists, Requests
 
 Make = Callable[[], Learner]

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from operators.personalize.learning import Learning
-from operators.publish.facts import facts
-from operators.shards.routing import SourceClock
-from operators.shards.shards import DeviceShard, UserShard, regroup
+from operators.personalize.step import Learning
+from operators.publish.digest import facts
+from operators.shards.batching import SourceClock
+from operators.shards.sharding import DeviceShard, UserShard, regroup
 from operators.synthetic import shop
 from state import keys
 from state.store import Store

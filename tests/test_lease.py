@@ -17,7 +17,7 @@ from state.store import Fence, Lease, Store
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from flows.process.embedded import EmbeddedRedis
+    from flows.process.embedded_redis import EmbeddedRedis
 
 NAME = "shop"
 

@@ -7,8 +7,8 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.publish.facts import facts
-from operators.publish.totals import Ledger
+from operators.publish.counters import Ledger
+from operators.publish.digest import facts
 from state import keys
 from state.messages import BatchId, SourceTotals, Totals, Visited
 from state.snapshots import LedgerState

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.personalize.learned import Learned
-from operators.personalize.learning import Learning
+from operators.personalize.state import Learned
+from operators.personalize.step import Learning
 from operators.segments.lifecycle import ACTIVE, DORMANT, LOST, NEW, REENGAGED, Lifecycle
-from operators.shoppers.absence import hear
+from operators.shoppers.inactivity import hear
 from operators.tables.row_timers import NEVER_MS, RowTimers
 from state import config, keys
 from state.errors import UserError

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.catalogue.cards import Cards
-from operators.recommend.recommend import Recommender
+from operators.catalogue.item_cards import Cards
+from operators.recommend.recommender import Recommender
 from state import config
 from state.events import Item
 from state.interactions import PURCHASE, VIEW, Events

@@ -10,8 +10,8 @@ from hiredis import pack_command
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.shards.routing import SourceClock
-from operators.shards.shards import DeviceShard, UserShard, regroup
+from operators.shards.batching import SourceClock
+from operators.shards.sharding import DeviceShard, UserShard, regroup
 from state.resp import bulk, command, number
 from tests.streams import LATENESS_MS, RULES, SHARDS, event, streams
 

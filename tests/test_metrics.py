@@ -17,9 +17,9 @@ from prometheus_client import CollectorRegistry
 from flows.observability import metrics
 from flows.observability.collectors import ArrayHistogram, FolderMetrics, StateRows
 from flows.personalize import build
-from flows.recovery.recovery import recovery
-from flows.sinks.sinks import DeadLetterSink, RedisSink
-from flows.sources.sources import RecordedSource
+from flows.recovery.folder import recovery
+from flows.sinks.redis import DeadLetterSink, RedisSink
+from flows.sources.recorded import RecordedSource
 from operators.events.decode import decode_lines
 from operators.recommend.candidates.registry import LEARNERS
 from operators.synthetic import shop
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from state.deadletters import DeadLetter
+    from state.dead_letters import DeadLetter
     from state.events import Event
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.segments.rules.compiling import RuleSet
-from operators.shards.visit import Rules
+from operators.segments.rules.compiler import RuleSet
+from operators.shards.processor import Rules
 from state import money
 from state.config import Lifecycle, Profiles, Sessions, State
 from state.events import Event, Item

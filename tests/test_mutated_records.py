@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from operators.readers import READERS
 from operators.readers.records import RECORDS
-from state.deadletters import DeadLetter
+from state.dead_letters import DeadLetter
 from state.limits import DEFAULT
 
 NOW_MS = 1_790_000_000_000

@@ -17,7 +17,7 @@ from tests.streams import ITEMS, LATENESS_MS, MINUTE_MS, SHARDS, Flow, arguments
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from operators.shards.shards import DeviceShard, UserShard
+    from operators.shards.sharding import DeviceShard, UserShard
     from state.events import Event
 
 

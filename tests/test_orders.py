@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from operators.segments.rules.compiling import RuleSet
-from operators.shards.visit import Rules
+from operators.segments.rules.compiler import RuleSet
+from operators.shards.processor import Rules
 from state.config import Lifecycle, Profiles, Sessions, State
 from state.events import Item
 from state.times import DAY_MS

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.tables.pairs import Pairs
+from operators.tables.bounded_pairs import Pairs
 from state.interactions import NOBODY
 
 HOUR_MS = 3_600_000

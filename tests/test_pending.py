@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from operators.recommend.blend import REMEMBERED_EVERY, RUN, RUNS_FIRST, Blend
-from operators.recommend.pending import SLOTS, WAIT_MAX_MS, Pending
+from operators.recommend.pending_lists import SLOTS, WAIT_MAX_MS, Pending
 from state.interactions import CART, NOBODY, VIEW, Interactions, Lists, Requests, empty_lists
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.segments.rules.compiling import RuleSet
-from operators.shards.visit import Rules
+from operators.segments.rules.compiler import RuleSet
+from operators.shards.processor import Rules
 from state.config import Lifecycle, Money, Profiles, Sessions, State
 from state.events import Item
 from tests.streams import GAP_MS, LATENESS_MS, MINUTE_MS, SHARDS, Flow, event, shuffled_within

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from operators.shards.identity import device
+from operators.shards.identity_map import device
 from state import keys
 from state.store import Store
 from tests.reference.persons import FIELDS, RULES, SEGMENTS, recount, streams

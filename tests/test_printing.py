@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from rich.table import Table
 
 from flows.commands.cli import main
-from flows.commands.terminal import view
+from flows.commands.demo_view import view
 from flows.observability import logs
 from flows.process import printing
 from serving.dashboard.export import _harmless
+from serving.demo_monitor import Watch
 from serving.reader import Storefront
-from serving.watch import Watch
 from state.config import Log
 from state.printable import printable
 from state.store import Store

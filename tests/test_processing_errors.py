@@ -12,21 +12,21 @@ import msgspec
 import orjson
 import pytest
 
-from flows.process.embedded import EmbeddedRedis
+from flows.process.embedded_redis import EmbeddedRedis
 from flows.runtime.replay import run_source
-from flows.sources.sources import RecordedSource
-from operators.catalogue.cards import Cards
+from flows.sources.recorded import RecordedSource
+from operators.catalogue.item_cards import Cards
 from operators.events.decode import decode
-from operators.publish.shop import Shop
+from operators.publish.shop_stats import Shop
 from operators.recommend.candidates.content import Content
 from operators.recommend.candidates.covisitation import Covisitation
-from operators.recommend.captions import Captions
-from operators.recommend.recommend import Recommender
-from operators.segments.clusters.clusters import Clusters
+from operators.recommend.recommender import Recommender
+from operators.recommend.rendering import Captions
+from operators.segments.assignment import Standing
+from operators.segments.clusters.model import Clusters
 from operators.segments.propensity.propensity import Propensity
 from operators.segments.rules.engine import Engine
-from operators.segments.standing import Standing
-from operators.shards import visit
+from operators.shards import processor
 from operators.shoppers import profile
 from operators.synthetic import shop
 from state import keys
@@ -160,7 +160,7 @@ def test_an_event_that_was_set_aside_counts_when_it_is_sent_again(
     order = event("purchase", 9, 4000, order_id="o", items=(ITEMS[1],), value=12.0)
     flow, undisturbed = Flow(), Flow()
     with monkeypatch.context() as patched:
-        poison(patched, visit.Shoppers, "_tell", 3, {"0", "9"})
+        poison(patched, processor.Shoppers, "_tell", 3, {"0", "9"})
         flow.feed([*ann, order])
     assert [letter.partition for one in flow.visited for letter in one.failed] == ["0", "0"]
     flow.feed([ann[0], order, ann[1]])

@@ -12,13 +12,13 @@ from river import linear_model, metrics, optim
 from sklearn.metrics import roc_auc_score
 
 from operators.models.online_glm import Link, OnlineGlm
-from operators.segments.propensity.amounts import AmountModel
-from operators.segments.propensity.model import ChanceModel
-from operators.segments.propensity.progressive import Progressive
+from operators.segments.propensity.amount_model import AmountModel
+from operators.segments.propensity.built_in_segments import READY, Scored, decide, thresholds
+from operators.segments.propensity.chance_model import ChanceModel
+from operators.segments.propensity.pending_decisions import ALL, Waiting
+from operators.segments.propensity.prequential import Progressive
 from operators.segments.propensity.propensity import Propensity
-from operators.segments.propensity.ready_made import READY, Scored, decide, thresholds
-from operators.segments.propensity.waiting import ALL, Waiting
-from operators.shards.visit import Rules, Shoppers
+from operators.shards.processor import Rules, Shoppers
 from state import config
 from state import keys as state_keys
 from state.config import Lifecycle, Profiles, Sessions, State

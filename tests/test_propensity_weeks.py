@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.segments.propensity.hearing import TICK_MS, first_tick_ms, ticks_between
-from operators.segments.propensity.told import BUYS, CHURN, Shown
+from operators.segments.propensity.decision_times import TICK_MS, first_tick_ms, ticks_between
+from operators.segments.propensity.profile_fields import BUYS, CHURN, Shown
 from operators.synthetic import shop
 from state.config import Propensity
 from state.times import DAY_MS

@@ -12,7 +12,7 @@ import pytest
 
 from operators.readers import READERS, UNORDERED
 from operators.readers.records import RECORDS
-from state.deadletters import DeadLetter
+from state.dead_letters import DeadLetter
 from state.errors import UserError
 from state.events import Event, Item
 from state.limits import Limits

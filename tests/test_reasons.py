@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.recommend.candidates.registry import LEARNERS
-from operators.recommend.recommend import Recommender
+from operators.recommend.recommender import Recommender
 from serving.explain import WORDS, in_words
 from serving.reader import Entry
 from state import config

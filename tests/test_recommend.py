@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from benchmarks.recommend import quality
 from operators.recommend.candidates.registry import LEARNERS
-from operators.recommend.contexts import Contexts
-from operators.recommend.recommend import Recommender
+from operators.recommend.recommender import Recommender
+from operators.recommend.session_contexts import Contexts
 from state.interactions import NOBODY, PURCHASE, VIEW, Events
 from tests.shared import shared_data
 

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from flows.process.embedded import EmbeddedRedis
-from flows.recovery import checkpoint, cuts
-from flows.recovery.recovery import look, verify
+from flows.process.embedded_redis import EmbeddedRedis
+from flows.recovery import backup, checkpoint_reader
+from flows.recovery.folder import look, verify
 from flows.runtime.replay import run_source
-from flows.sources.sources import RecordedSource
-from operators.publish.facts import facts
+from flows.sources.recorded import RecordedSource
+from operators.publish.digest import facts
 from state import journal
 from state.errors import DamageError, UserError
 from state.store import Store
@@ -122,7 +122,7 @@ def flip(path: Path, place: int, bits: int) -> None:
 
 
 def test_the_copy_is_older_than_what_was_stored_after_it(folder: Path) -> None:
-    before = checkpoint.current(folder / "recovery")
+    before = backup.current(folder / "recovery")
     assert before is not None
     assert [path.name for path in (folder / "recovery" / "store").glob("*-wal")]
     states, _ = all_that_is_resumed(folder / "recovery")
@@ -257,11 +257,11 @@ def test_a_damaged_copy_hinders_no_sound_store_and_is_replaced(
     assert "free and sound" in look(recovery, SETTINGS)
     assert go_on(shop, folder) == shop.undisturbed
     # The next copy is whole where the store of the one before could not be read.
-    store = checkpoint.current(recovery)
+    store = backup.current(recovery)
     assert store is not None
-    cut = cuts.read_cut(store, shards=SHARDS)
+    cut = checkpoint_reader.read_cut(store, shards=SHARDS)
     if damage is not overwrite_the_journals:
-        cuts.check_journals(recovery / "previous" / "rows", cut)
+        checkpoint_reader.check_journals(recovery / "previous" / "rows", cut)
 
 
 def test_what_is_stored_is_private(shop: Shop, folder: Path) -> None:
@@ -307,7 +307,7 @@ def test_where_the_previous_snapshot_is_damaged_too_a_line_says_so(
 
 def test_an_older_store_put_back_by_hand_is_found(shop: Shop, folder: Path) -> None:
     """One file of the store from a backup, the others of today."""
-    before = checkpoint.current(folder / "recovery")
+    before = backup.current(folder / "recovery")
     assert before is not None
     for name in ("part-0.sqlite3", "part-0.sqlite3-wal", "part-0.sqlite3-shm"):
         (folder / "recovery" / "store" / name).unlink(missing_ok=True)

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import msgspec
 import pytest
 
-from flows.process.embedded import EmbeddedRedis
+from flows.process.embedded_redis import EmbeddedRedis
 from flows.runtime.replay import run
-from flows.sinks.scrubbing import scrub
+from flows.sinks.scrubber import scrub
 from operators.synthetic import shop
 from state import keys
 from state.config import Redis
 from state.errors import UserError
 from state.store import LOGIN_VARIABLE, Store
-from state.store.links import pack
+from state.store.connections import pack
 from state.store.streams import give_way
 from tests.streams import content, flow_settings
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from bytewax.testing import cluster_main
 
 from flows.personalize import build
-from flows.recovery.recovery import recovery
-from flows.sinks.sinks import DeadLetterSink, RedisSink
-from flows.sources.sources import RecordedSource
-from operators.publish.facts import facts
+from flows.recovery.folder import recovery
+from flows.sinks.redis import DeadLetterSink, RedisSink
+from flows.sources.recorded import RecordedSource
+from operators.publish.digest import facts
 from state.store import Store
 from tests.streams import content, flow_settings, run_flow
 from tests.test_crash import SHOP, CrashingPartition, CrashingSource

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from flows.process.embedded import EmbeddedRedis
-from operators.publish.facts import facts
+from flows.process.embedded_redis import EmbeddedRedis
+from operators.publish.digest import facts
 from state import keys
 from state.store import Store
 from tests.kafka_broker import free_port

@@ -9,9 +9,9 @@ import orjson
 import pytest
 
 from operators.models import dbstream
-from operators.personalize.retelling import rest
-from operators.publish import telling
-from operators.segments import retiring
+from operators.personalize.rebuild import rest
+from operators.publish import memberships
+from operators.segments import retirement
 from state import keys
 from state.config import load
 from tests.learned import batches
@@ -81,7 +81,7 @@ def test_another_algorithm_begins_anew_under_ids_that_never_were(
 def test_kinds_that_are_turned_off_leave_nothing(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retiring, "AT_ONCE", 100)
+    monkeypatch.setattr(retirement, "AT_ONCE", 100)
     store = connect(redis_url)
     before = Telling(store, settings=settings()).learn(batches()[:12])
     known = before.known()
@@ -114,7 +114,7 @@ def test_a_rule_that_is_taken_out_leaves_nothing_though_its_shoppers_do_not_come
     some = [name for name in learned.recommender.shoppers.ids if learned.audience.of(0)][:30]
     entered = [(name, "keen", True, learned.now_ms) for name in some]
     changed = learned.audience.apply(entered, learned.recommender.shoppers)
-    store.send(telling.changed(changed))
+    store.send(memberships.changed(changed))
     first.learn(batches()[6:8])
     keen = first.said()["keen"].keys()
     assert keen <= {*some}

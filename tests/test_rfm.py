@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.personalize.learning import Learning
+from operators.personalize.step import Learning
 from operators.segments.rfm import Rfm, name_of
 from operators.shoppers.profile import value_micros
 from state import config

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from operators.events.decode import decode_lines
-from operators.publish.totals import Ledger
-from operators.shards.routing import SourceClock
+from operators.publish.counters import Ledger
+from operators.shards.batching import SourceClock
 from state.events import Event
 from state.messages import Visited
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.shards.shards import DeviceShard, UserShard
+from operators.shards.sharding import DeviceShard, UserShard
 from state.journal import Journals, files
 from state.snapshots import DEVICES, USERS
 from tests.streams import GAP_MS, RULES, SHARDS, Flow, event, facts, fold, streams, view

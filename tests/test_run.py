@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from flows.process.embedded import EmbeddedRedis
+    from flows.process.embedded_redis import EmbeddedRedis
     from tests.kafka_broker import AnyBroker
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flows.sinks import scrubbing
-from flows.sinks.scrubbing import Scrubber
+from flows.sinks import scrubber as scrubbing
+from flows.sinks.scrubber import Scrubber
 from state import keys
 from state.store import Store
 

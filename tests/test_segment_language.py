@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from operators.segments.rules import features
-from operators.segments.rules.compiling import RuleSet
-from operators.segments.rules.reading import read
+from operators.segments.rules.compiler import RuleSet
+from operators.segments.rules.parser import read
 from state.errors import UserError
 
 ROOT = Path(__file__).parents[1]

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
-from operators.catalogue.cards import Cards
-from operators.recommend.recommend import Recommender
-from operators.segments.audience import Audience
-from operators.segments.segment_lifts import Lifts
+from operators.catalogue.item_cards import Cards
+from operators.recommend.recommender import Recommender
+from operators.segments.lifts import Lifts
+from operators.segments.membership_index import Audience
 from state import keys
 from state.events import Item
 from state.interactions import VIEW, Events

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from flows.sources.files import LogFile
 from operators.readers import READERS
-from operators.segments.rules.compiling import RuleSet
-from operators.shards.identity import device
-from operators.shards.shards import shard_of
-from operators.shards.visit import Rules
+from operators.segments.rules.compiler import RuleSet
+from operators.shards.identity_map import device
+from operators.shards.processor import Rules
+from operators.shards.sharding import shard_of
 from state.config import Lifecycle, Profiles, Sessions, State
 from state.events import Campaign, Event
 from tests.naive_rules import Naive

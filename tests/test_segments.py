@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.segments.rules.compiling import RuleSet
+from operators.segments.rules.compiler import RuleSet
 from operators.segments.rules.engine import TIMERS_A_ROW, TIMERS_MIN
-from operators.segments.rules.why import why
-from operators.shards.visit import Rules
+from operators.segments.rules.explain import why
+from operators.shards.processor import Rules
 from state.config import Lifecycle, Profiles, Sessions, State
 from tests.streams import (
     GAP_MS,

@@ -9,8 +9,8 @@ import numpy as np
 import orjson
 import pytest
 
-from operators.recommend.recommend import Recommender
-from operators.recommend.served import LIST_TTL_S
+from operators.recommend.online_evaluation import LIST_TTL_S
+from operators.recommend.recommender import Recommender
 from operators.synthetic import shop as synthetic
 from state import keys
 from state.config import Served

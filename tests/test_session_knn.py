@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.recommend.candidates.again import Again
+from operators.recommend.candidates.revisits import Again
 from operators.recommend.candidates.session_knn import SessionKnn
-from operators.recommend.contexts import Contexts
+from operators.recommend.session_contexts import Contexts
 from state.interactions import NOBODY, Interactions, Requests
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.segments.rules.compiling import RuleSet
-from operators.shards.routing import SourceClock
-from operators.shards.shards import Watermark, shard_of
-from operators.shards.visit import Rules
+from operators.segments.rules.compiler import RuleSet
+from operators.shards.batching import SourceClock
+from operators.shards.processor import Rules
+from operators.shards.sharding import Watermark, shard_of
 from state.config import Lifecycle, Profiles, Propensity, Sessions, State
-from state.deadletters import DeadLetter
+from state.dead_letters import DeadLetter
 from state.messages import BatchId
 from state.times import DAY_MS
 from tests.streams import (

@@ -15,8 +15,8 @@ from hiredis import Reader
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.shards.shards import DeviceShard, UserShard, shard_of
-from operators.shards.shelf import LINEAGE_BYTES
+from operators.shards.cold_tier import LINEAGE_BYTES
+from operators.shards.sharding import DeviceShard, UserShard, shard_of
 from state.journal import Journals
 from state.snapshots import ROWS
 from tests.reference import persons

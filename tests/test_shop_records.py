@@ -10,7 +10,7 @@ import pytest
 from flows.commands.cli import main
 from operators.readers import READERS
 from serving.reader import Storefront
-from state.deadletters import RAW_BYTES_MAX, DeadLetter
+from state.dead_letters import RAW_BYTES_MAX, DeadLetter
 from state.events import Event
 from state.limits import Limits
 from state.store import Store

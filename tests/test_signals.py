@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import orjson
 
-from operators.personalize.learning import Learning
-from operators.recommend.signals import CLICKED, SHOWN, TURNED_DOWN, Signals
+from operators.personalize.step import Learning
+from operators.recommend.negative_feedback import CLICKED, SHOWN, TURNED_DOWN, Signals
 from state import keys
 from state.events import Item, Reco
 from tests.streams import arguments, event, flow_settings

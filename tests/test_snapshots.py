@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.personalize.learning import Learning
-from operators.shards.shards import DeviceShard, UserShard
+from operators.personalize.step import Learning
+from operators.shards.sharding import DeviceShard, UserShard
 from state import snapshots
 from state.config import Settings
 from state.errors import SnapshotError

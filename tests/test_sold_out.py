@@ -11,8 +11,8 @@ import orjson
 import pytest
 from kafka import KafkaProducer
 
-from operators.personalize.learning import Learning
-from operators.recommend.written import Written
+from operators.personalize.step import Learning
+from operators.recommend.published_index import Written
 from operators.synthetic import shop
 from state import config
 from state.events import Event, Item

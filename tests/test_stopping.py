@@ -9,7 +9,7 @@ PATIENCE_S = 60
 
 IN_THE_MIDDLE = """
 import signal
-from flows.process.stopping import stop_on_signal
+from flows.process.shutdown import stop_on_signal
 
 with stop_on_signal() as stop:
     with stop._cond:  # as `stop.wait` does at that moment

@@ -15,7 +15,7 @@ from state.store import Store, sha256
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from flows.process.embedded import EmbeddedRedis
+    from flows.process.embedded_redis import EmbeddedRedis
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from flows.runtime.replay import run
 from operators.synthetic import shop
 from state import keys
 from state.store import Fence, Lease, Store
-from state.store.links import slot
+from state.store.connections import slot
 from tests.redis_cluster import PRIMARIES, RedisCluster, until
 from tests.streams import content, flow_settings
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import redis
 
-from flows.process.embedded import EmbeddedRedis, find_server
+from flows.process.embedded_redis import EmbeddedRedis, find_server
 from state.store import Store
 from tests.redis_cluster import free_port, until
 

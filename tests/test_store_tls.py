@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flows.process.embedded import EmbeddedRedis
+from flows.process.embedded_redis import EmbeddedRedis
 from state import keys
 from state.errors import UserError
 from state.store import USER_VARIABLE, Fence, Lease, Store

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.personalize.learning import Learning
+from operators.personalize.step import Learning
 from state.errors import SnapshotError
 from state.journal import Journals, files
 from state.snapshots import LEARNED, LearnedState

@@ -22,8 +22,8 @@ from state.store import Store
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from flows.process.embedded import EmbeddedRedis
-    from flows.sources.sources import Records
+    from flows.process.embedded_redis import EmbeddedRedis
+    from flows.sources.recorded import Records
 
 ROOT = Path(__file__).parents[1]
 STRANGE = "né {w}:50% 🛒"

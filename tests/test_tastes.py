@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.shoppers.tastes import DecayedCounts
+from operators.shoppers.affinities import DecayedCounts
 from state.shopper import Shopper
 from state.times import DAY_MS
 

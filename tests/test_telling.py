@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flows.recovery.before import RedisBefore
-from operators.personalize.learning import Learning
-from operators.personalize.retelling import rest
-from operators.segments import segment_figures
+from flows.recovery.orphaned_changes import RedisBefore
+from operators.personalize.rebuild import rest
+from operators.personalize.step import Learning
+from operators.segments import stats
 from state import keys
 from state.store import Store
 from tests.learned import SETTINGS, batches
@@ -110,7 +110,7 @@ def test_a_shop_in_which_everybody_is_new_converts_as_they_do(redis_url: str) ->
         if learned.audience.of(row)
         and store.client.hget(keys.profile_key(name), "purchases") not in (None, b"0")
     }
-    day = segment_figures.day(learned.audience, found, now_ms)
+    day = stats.day(learned.audience, found, now_ms)
     assert day.of(-1)["buyers_1d"] == len(bought) > 0
     # Who ordered with the first event was not new before it.
     assert 0 < int(day.of(new)["buyers_1d"]) <= len(bought)

@@ -7,7 +7,7 @@ import numpy as np
 from operators.recommend.candidates.popularity import Popularity
 from operators.recommend.candidates.trending import Trending
 from operators.recommend.price_levels import levels
-from operators.recommend.recommend import Recommender
+from operators.recommend.recommender import Recommender
 from state.interactions import NOBODY, VIEW, Card, Events, Interactions
 from state.times import DAY_MS, HOUR_MS
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from flows.recovery.before import RedisBefore
-from operators.catalogue.views import Views
-from operators.personalize.learning import Learning
+from flows.recovery.orphaned_changes import RedisBefore
+from operators.catalogue.recent_views import Views
+from operators.personalize.step import Learning
 from operators.segments.changes import changes_among
 from state.config import Triggers
 from state.events import Consent, Item

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flows.commands import cli, extras
-from operators.evaluation.space import EVENT_TYPES, SPACE
+from operators.evaluation.search_space import EVENT_TYPES, SPACE
 from state import config
 from state.config import Settings
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.shards.visit import TASTE_TYPES, Rules
+from operators.shards.processor import TASTE_TYPES, Rules
 from state import keys
 from state.config import Lifecycle, Profiles, Sessions, State
 from state.shopper import PERSONALIZATION

@@ -18,12 +18,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.personalize import build
-from flows.sinks.sinks import DeadLetterSink, RedisSink
-from flows.sources.sources import RecordedSource
-from operators.publish.facts import facts
-from operators.publish.totals import Ledger
-from operators.shards.routing import SourceClock
-from operators.shards.shards import DeviceShard, UserShard, regroup, shard_of
+from flows.sinks.redis import DeadLetterSink, RedisSink
+from flows.sources.recorded import RecordedSource
+from operators.publish.counters import Ledger
+from operators.publish.digest import facts
+from operators.shards.batching import SourceClock
+from operators.shards.sharding import DeviceShard, UserShard, regroup, shard_of
 from operators.shoppers import profile
 from state import keys
 from state.store import Store

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.personalize.learning import Learning
+from operators.personalize.step import Learning
 from operators.segments.changes import changes_among
 from operators.synthetic import shop
 from state import config, keys

@@ -17,14 +17,14 @@ import time
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
-from flows.cluster.beginning import kafka_answers, redis_answers, redis_is_whole
-from flows.cluster.supervised import SUPERVISOR
-from flows.cluster.tenure import USER_ERROR, tenure
+from flows.cluster.dependencies import kafka_answers, redis_answers, redis_is_whole
+from flows.cluster.leadership import USER_ERROR, tenure
+from flows.cluster.worker_process import SUPERVISOR
 from flows.kafka.source import KafkaSource
 from flows.observability import metrics
-from flows.process import pulse
-from flows.process.stopping import STOP_S, ends_soon
-from flows.recovery.recovery import recovery
+from flows.process import liveness
+from flows.process.shutdown import STOP_S, ends_soon
+from flows.recovery.folder import recovery
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,7 +58,7 @@ class Child:
             command,
             env={
                 **os.environ,
-                pulse.VARIABLE: str(descriptor),
+                liveness.VARIABLE: str(descriptor),
                 SUPERVISOR: str(os.getpid()),
                 metrics.RESTARTS_VARIABLE: str(restarts),
             },
@@ -74,8 +74,8 @@ class Child:
         if (code := self.process.poll()) is not None:
             how = f"by signal {-code}" if code < 0 else f"with code {code}"
             return f"process {self.number} ended {how}"
-        beat_s, now_s = pulse.read(self._pulse), time.monotonic()
-        if not beat_s and now_s - self._began_s <= max(pulse.BEGIN_S, stuck_s):
+        beat_s, now_s = liveness.read(self._pulse), time.monotonic()
+        if not beat_s and now_s - self._began_s <= max(liveness.BEGIN_S, stuck_s):
             return ""
         quiet_s = now_s - (beat_s or self._began_s)
         return f"process {self.number} has not moved for {quiet_s:.0f} s" * (quiet_s > stuck_s)

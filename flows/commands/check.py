@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 
 from flows.commands.options import EMBEDDED, add_redis, add_settings, redis_url, settings_of
 from flows.kafka.client import consumer, partitions_of
-from flows.kafka.start import first_offsets, held
-from flows.process.embedded import find_server
-from flows.process.privacy import VARIABLE, privacy_key
-from flows.recovery.recovery import look
+from flows.kafka.start_offsets import first_offsets, held
+from flows.process.embedded_redis import find_server
+from flows.process.privacy_key import VARIABLE, privacy_key
+from flows.recovery.folder import look
 from flows.webhooks.delivery import secrets_of
 from operators.readers.records import record_reader
 from state.config import Kafka

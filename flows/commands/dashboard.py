@@ -8,7 +8,7 @@ import msgspec
 
 from flows.commands import extras
 from flows.commands.options import add_redis, add_settings, lasting_redis_url, settings_of
-from flows.process.stopping import stop_on_signal
+from flows.process.shutdown import stop_on_signal
 
 if TYPE_CHECKING:
     import argparse

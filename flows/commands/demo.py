@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     pace = "" if args.once else f"\nA second here is {SPEED} s in the shop. Ctrl-C ends it."
     on.print(f"{some} of a synthetic shop, through the flow, into a Redis of its own{pace}")
     # After the first words: what the flow imports takes seconds.
-    from flows.commands import demonstration
+    from flows.commands import demo_run
 
-    demonstration.run(settings, on, events=events, is_live=not args.once, speed=SPEED)
+    demo_run.run(settings, on, events=events, is_live=not args.once, speed=SPEED)
     return 0

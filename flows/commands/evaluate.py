@@ -18,11 +18,13 @@ from flows.commands.evaluation_plot import plot
 from flows.commands.options import add_settings, settings_of
 from flows.process.printing import complain, console
 from flows.sources.files import LogFile
+from operators.evaluation.baselines import REFERENCES, Reference
 from operators.evaluation.breakdown import GROUPINGS, breakdown
 from operators.evaluation.comparison import compared
 from operators.evaluation.counterfactual import counterfactual
 from operators.evaluation.formats import FORMATS, cases
-from operators.evaluation.product import Product
+from operators.evaluation.impressions import ShownLog
+from operators.evaluation.product_recommender import Product
 from operators.evaluation.protocols import (
     AGAINST,
     BLEND,
@@ -31,10 +33,8 @@ from operators.evaluation.protocols import (
     prequential,
     split,
 )
-from operators.evaluation.reference import REFERENCES, Reference
-from operators.evaluation.shown import ShownLog
 from operators.readers import FORMATS as LOGS
-from operators.recommend.recommend import Recommender
+from operators.recommend.recommender import Recommender
 from state import config
 from state.errors import UserError
 
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from operators.evaluation.clicks import Click, Clicks, Session
-    from operators.evaluation.outcome import Outcome
     from operators.evaluation.protocols import Request, Rival
+    from operators.evaluation.results import Outcome
     from state.config import Lists, Settings
 
 K_MAX = 100

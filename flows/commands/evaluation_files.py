@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 from flows.process.printing import complain
 from flows.sources.files import LogFile
 from operators.evaluation.clicks import collect
+from operators.evaluation.event_clicks import from_events
 from operators.evaluation.formats import FORMATS
-from operators.evaluation.from_events import from_events
 from operators.readers import read
 from state.errors import UserError
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from operators.evaluation.clicks import Clicks, RawClick
     from operators.evaluation.formats import RawCase
-    from operators.evaluation.shown import ShownLog
+    from operators.evaluation.impressions import ShownLog
     from state.config import Settings
-    from state.deadletters import DeadLetter
+    from state.dead_letters import DeadLetter
 
 Parsed = TypeVar("Parsed", "RawClick", "RawCase")
 

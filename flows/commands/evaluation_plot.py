@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-    from operators.evaluation.outcome import Outcome
+    from operators.evaluation.results import Outcome
 
     Breakdown = Mapping[str, Mapping[str, Mapping[str, Any]]]
 

@@ -13,7 +13,7 @@ from flows.commands.options import add_redis, add_settings, lasting_redis_url, s
 from flows.process.printing import complain
 from serving.explain import explain
 from serving.reader import Storefront
-from state import keys, private
+from state import keys, private_files
 from state.errors import UserError
 from state.store import Store
 
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     text = msgspec.json.format(msgspec.json.encode(whole)) + b"\n"
     try:
         args.out.unlink(missing_ok=True)
-        with open(args.out, "wb", opener=private.opener) as file:
+        with open(args.out, "wb", opener=private_files.opener) as file:
             file.write(text)
     except OSError as error:
         raise UserError(f"cannot write {args.out}: {error.strerror}") from error

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from flows.commands.options import add_redis, add_settings, lasting_redis_url, settings_of
 from flows.observability import logs
-from flows.process.stopping import stop_on_signal
+from flows.process.shutdown import stop_on_signal
 from flows.webhooks.delivery import secrets_of
-from flows.webhooks.running import run_hooks, send_again
+from flows.webhooks.process import run_hooks, send_again
 from state.errors import UserError
 
 if TYPE_CHECKING:

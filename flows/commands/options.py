@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.process.embedded import EmbeddedRedis
-from operators.segments.rules.compiling import rule_segments
+from flows.process.embedded_redis import EmbeddedRedis
+from operators.segments.rules.compiler import rule_segments
 from state import config
 from state.errors import UserError
 

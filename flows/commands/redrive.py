@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from flows.commands.options import add_settings, settings_of
-from flows.kafka.letters import in_topic
+from flows.kafka.dead_letters import in_topic
 from flows.kafka.producer import Producer
-from flows.kafka.start import start_ms
+from flows.kafka.start_offsets import start_ms
 from operators.readers.records import record_reader
-from state.deadletters import BASE64_BYTES_MAX, FAILURE_TYPES, RAW_BYTES_MAX, DeadLetter
+from state.dead_letters import BASE64_BYTES_MAX, FAILURE_TYPES, RAW_BYTES_MAX, DeadLetter
 from state.errors import UserError
 from state.events import Event
 

@@ -20,14 +20,14 @@ from flows.commands.options import (
     redis_url,
     settings_of,
 )
-from flows.commands.summary import summary, unaccounted, write_report
+from flows.commands.replay_summary import summary, unaccounted, write_report
 from flows.process.printing import console, lines
-from flows.process.stopping import stop_on_signal
-from flows.recovery.resuming import check_same_replay
+from flows.process.shutdown import stop_on_signal
+from flows.recovery.run_identity import check_same_replay
 from flows.runtime.replay import Digests, report, run_source
 from flows.sources.files import LogFile, progress_bar
-from flows.sources.ordering import in_time_order
-from flows.sources.sources import RecordedSource
+from flows.sources.recorded import RecordedSource
+from flows.sources.time_ordering import in_time_order
 from operators.readers import FORMATS, UNORDERED, read
 from operators.readers.orders import join_orders
 from serving.reader import Storefront
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from threading import Event as Flag
 
     from state.config import Settings
-    from state.deadletters import DeadLetter
+    from state.dead_letters import DeadLetter
     from state.limits import Limits
 
 STANDARD_INPUT = "-"

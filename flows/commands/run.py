@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.cluster.placement import Place
-from flows.cluster.supervised import is_supervised, join_supervisor
 from flows.cluster.supervisor import supervise
+from flows.cluster.worker_process import is_supervised, join_supervisor
 from flows.commands.options import add_redis, add_settings, lasting_redis_url, settings_of
 from flows.observability import logs
-from flows.process.stopping import stop_on_signal
-from flows.runtime.running import run_live
-from flows.sinks.sinks import DEAD_LETTERS_FILE
+from flows.process.shutdown import stop_on_signal
+from flows.runtime.live import run_live
+from flows.sinks.redis import DEAD_LETTERS_FILE
 from state.errors import UserError
 
 if TYPE_CHECKING:

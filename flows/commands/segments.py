@@ -9,9 +9,9 @@ from flows.commands.options import add_redis, add_settings, lasting_redis_url, s
 from flows.process.printing import complain
 from flows.process.printing import lines as print_lines
 from flows.recovery.stored_shoppers import stored_shopper, stored_shoppers
-from operators.segments.rules.compiling import rule_segments
+from operators.segments.rules.compiler import rule_segments
+from operators.segments.rules.explain import why
 from operators.segments.rules.preview import Preview, preview
-from operators.segments.rules.why import why
 from serving.segments import Segment, Segments
 from serving.times import in_utc
 from state.errors import UserError
@@ -21,8 +21,8 @@ from state.store import Store
 if TYPE_CHECKING:
     import argparse
 
-    from operators.segments.rules.language import Rule
-    from operators.segments.rules.why import Reason
+    from operators.segments.rules.ast import Rule
+    from operators.segments.rules.explain import Reason
     from state.config import Settings
 
 UNKNOWN = 1

@@ -18,11 +18,11 @@ from flows.commands.options import add_settings, settings_of
 from flows.process.printing import console
 from operators.evaluation.comparison import compared
 from operators.evaluation.formats import FORMATS
-from operators.evaluation.product import Product
+from operators.evaluation.product_recommender import Product
 from operators.evaluation.protocols import AGAINST, BLEND, Rules, prequential
-from operators.evaluation.space import EVENT_TYPES, SPACE
+from operators.evaluation.search_space import EVENT_TYPES, SPACE
 from operators.readers import FORMATS as LOGS
-from operators.recommend.recommend import Recommender
+from operators.recommend.recommender import Recommender
 from state import config
 from state.config import Weights
 from state.errors import UserError

@@ -40,7 +40,8 @@ class _LastRefusal(logging.Handler):
                 self.said = said
 
 
-# It logs every attempt to connect as an error; `flows.kafka.watch` says what that comes to, once.
+# It logs every attempt to connect as an error; `flows.kafka.broker_monitor` says what that comes
+# to, once.
 logging.getLogger("kafka").setLevel(logging.CRITICAL)
 _refusal = _LastRefusal()
 for _room in ("kafka.net.manager", "kafka.net.connection"):

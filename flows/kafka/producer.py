@@ -10,7 +10,7 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaTimeoutError
 
 from flows.kafka.client import connection, consumer, in_words, partitions_of
-from flows.process import pulse
+from flows.process import liveness
 
 if TYPE_CHECKING:
     from kafka.producer.future import FutureRecordMetadata
@@ -65,7 +65,7 @@ class Producer:
     def _flush(self) -> None:
         until_s = time.monotonic() + PATIENCE_MS / 1000
         while True:
-            pulse.beat()  # who waits for a broker is not stuck
+            liveness.beat()  # who waits for a broker is not stuck
             try:
                 self._client.flush(timeout=BEAT_S)
             except KafkaTimeoutError:

@@ -8,8 +8,8 @@ import msgspec
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from flows.kafka.producer import Producer
-from flows.sinks.sinks import DEAD_LETTERS_PART
-from state.deadletters import DeadLetter, Forgotten
+from flows.sinks.redis import DEAD_LETTERS_PART
+from state.dead_letters import DeadLetter, Forgotten
 
 if TYPE_CHECKING:
     from collections.abc import Callable

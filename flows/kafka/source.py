@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
+from flows.kafka.broker_monitor import ANSWER_MS, EVERY_S, Watch, commit
 from flows.kafka.client import (
     consumer,
     in_words,
@@ -22,13 +23,12 @@ from flows.kafka.client import (
     partitions_of,
     topic_id,
 )
-from flows.kafka.hub import POLL_MS, Hub
-from flows.kafka.start import Held, chosen, first_offsets, held, within
-from flows.kafka.watch import ANSWER_MS, EVERY_S, Watch, commit
-from flows.process import pulse
+from flows.kafka.shared_consumer import POLL_MS, Hub
+from flows.kafka.start_offsets import Held, chosen, first_offsets, held, within
+from flows.process import liveness
 from operators.events.currencies import Exchange
 from operators.readers.records import record_reader
-from operators.shards.routing import SourceClock
+from operators.shards.batching import SourceClock
 from state.errors import UserError
 from state.messages import SourceBatch
 from state.snapshots import SOURCE, SourceState
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from kafka.consumer.fetcher import ConsumerRecord
 
     from state.config import Settings
-    from state.deadletters import DeadLetter
+    from state.dead_letters import DeadLetter
     from state.events import Event
 
 TELL_S = 0.5
@@ -86,7 +86,7 @@ class KafkaPartition(StatefulSourcePartition[SourceBatch, bytes]):
 
     def next_batch(self) -> list[SourceBatch]:
         """What has come. The first batch may be empty: it tells the shards of this partition."""
-        pulse.beat()
+        liveness.beat()
         self._commit()
         if self._source.is_ending:
             raise StopIteration
@@ -202,7 +202,8 @@ class KafkaSource(FixedPartitionedSource[SourceBatch, bytes]):
     """The events topic, for one worker. When `stop` is set, every partition ends between two batches.
 
     With `lists=False` the process lists no partitions: others read for it. `stored` are the names of
-    the partitions that the recovery store knows (`flows.kafka.stored`), set before any is asked for.
+    the partitions that the recovery store knows (`flows.kafka.stored_partitions`), set before any
+    is asked for.
     `covered` is what the last snapshots cover, `offsets` the next record to read.
     """
 

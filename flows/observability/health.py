@@ -21,7 +21,7 @@ import orjson
 from prometheus_client.exposition import choose_encoder
 
 from flows.observability import metrics
-from flows.process import pulse
+from flows.process import liveness
 from state.errors import UserError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Health:
 
     def alive(self) -> tuple[bool, dict[str, Any]]:
         """Whether the worker moves, and why not."""
-        age_s = pulse.age_s()
+        age_s = liveness.age_s()
         told = {"status": OK, "pulse_age_s": round(age_s, 3)}
         if age_s <= self.stuck_s:
             return True, told
@@ -61,7 +61,7 @@ class Health:
         is_alive, told = self.alive()
         parts = {
             "worker": OK if is_alive else told["reason"],
-            "state": OK if pulse.has_begun() else "is being resumed",
+            "state": OK if liveness.has_begun() else "is being resumed",
             "redis": self._redis(),
             "kafka": OK if self.topic.is_up else "does not answer",
             "lag": self._lag(),

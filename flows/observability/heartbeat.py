@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from flows.observability import metrics
-from flows.process.beside import beside
+from flows.process.background import beside
 from state import keys
 from state.errors import UserError
 

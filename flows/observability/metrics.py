@@ -26,7 +26,7 @@ from prometheus_client import (
 )
 
 from flows.observability.collectors import ArrayHistogram, StateRows
-from flows.process import pulse
+from flows.process import liveness
 from state import keys
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ RESTARTS_VARIABLE = "PENSTOCK_RESTARTS"
 """Tells a process how often its supervisor has started the cluster again."""
 RESTARTS = Counter("penstock_restarts", "Times the supervisor restarted us", registry=REGISTRY)
 PULSE = Gauge("penstock_pulse_age_seconds", "Since the worker last moved", registry=REGISTRY)
-PULSE.set_function(pulse.age_s)
+PULSE.set_function(liveness.age_s)
 STATE_ROWS = StateRows(REGISTRY)
 ProcessCollector(registry=REGISTRY)
 Info("penstock_build", "What runs here", registry=REGISTRY).info(
@@ -229,7 +229,7 @@ def visible(branch: str, received_ms: bytes) -> None:
 
 def redis_waits() -> None:
     """Note that Redis is away and asked once more: who waits for it is not stuck."""
-    pulse.beat()
+    liveness.beat()
     REDIS_AWAY.set(1)
     REDIS_RETRIES.inc()
 

@@ -1,6 +1,7 @@
 """Shoppers as a run has stored them: read from its recovery folder, also while it goes on.
 
-A second old at most. Not in the process of the run itself: SQLite's rule of `flows.recovery.cuts`
+A second old at most. Not in the process of the run itself: SQLite's rule of
+`flows.recovery.checkpoint_reader`
 holds here too.
 """
 
@@ -11,9 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from flows.recovery import checkpoint, cuts
-from operators.shards.rows import rows_of
-from operators.shards.shards import Watermark, shard_of
+from flows.recovery import backup, checkpoint_reader
+from operators.shards.shard_state import rows_of
+from operators.shards.sharding import Watermark, shard_of
 from state import journal
 from state.errors import UserError
 from state.snapshots import DevicesState, RulesState, UsersState
@@ -63,8 +64,8 @@ def _read(folder: Path, settings: Settings, shards: Collection[int] | None) -> S
         raise UserError(f"{folder}: no recovery folder of a run: name it with --recovery DIR")
     with tempfile.TemporaryDirectory(prefix="penstock-") as name:
         copy = Path(name)
-        checkpoint.copy_store(store, copy)
-        cut = cuts.read_cut(copy, shards=settings.sessions.shards)
+        backup.copy_store(store, copy)
+        cut = checkpoint_reader.read_cut(copy, shards=settings.sessions.shards)
     rows: dict[str, Shopper] = {}
     clock_ms, kept = 0, RulesState()
     for (_, key), state in cut.states.items():

@@ -9,8 +9,8 @@ from pathlib import Path
 from bytewax.visualize import to_mermaid
 
 from flows.personalize import FLOW_ID, build
-from flows.sinks.sinks import DeadLetterSink, RedisSink
-from flows.sources.sources import RecordedSource
+from flows.sinks.redis import DeadLetterSink, RedisSink
+from flows.sources.recorded import RecordedSource
 from state.config import Settings
 from state.store import Store
 

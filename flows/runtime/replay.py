@@ -16,13 +16,13 @@ from bytewax.testing import run_main
 from threadpoolctl import threadpool_limits
 
 from flows.personalize import build
-from flows.process.cycles import without_cycle_collector
-from flows.recovery.archive import RedisArchive
-from flows.recovery.recovery import recovery
-from flows.recovery.retelling import make_whole
-from flows.sinks.sinks import DeadLetterSink, RedisSink
-from flows.sources.sources import RecordedSource
-from operators.publish.facts import facts
+from flows.process.gc_control import without_cycle_collector
+from flows.recovery.cold_store import RedisArchive
+from flows.recovery.folder import recovery
+from flows.recovery.redis_rebuild import make_whole
+from flows.sinks.redis import DeadLetterSink, RedisSink
+from flows.sources.recorded import RecordedSource
+from operators.publish.digest import facts
 from state import keys
 from state.errors import UserError
 from state.store import Digest, Store
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
     from bytewax.inputs import Source
 
-    from flows.recovery.recovery import Stored
-    from flows.sources.sources import Records
+    from flows.recovery.folder import Stored
+    from flows.sources.recorded import Records
     from state.config import Settings
     from state.messages import SourceBatch
 

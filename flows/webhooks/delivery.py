@@ -15,13 +15,13 @@ import time
 from typing import TYPE_CHECKING
 
 from flows.webhooks import metrics
-from flows.webhooks.posting import Poster
+from flows.webhooks.http_client import Poster
+from operators.webhooks.delivery_queue import Backoff, Turns
 from operators.webhooks.signing import headers, secrets_in
-from operators.webhooks.turns import Backoff, Turns
 from state.errors import UserError
 
 if TYPE_CHECKING:
-    from flows.webhooks.posting import Answer
+    from flows.webhooks.http_client import Answer
     from flows.webhooks.sources import Failure, Parcel, Source
     from state.config import Endpoint, Hooks
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.tables.heaviest import grown
 from operators.tables.table import Kept, Table
-from state.marks import Marks
+from operators.tables.top_partners import grown
+from state.dirty_rows import Marks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from operators.evaluation.outcome import NEVER
+from operators.evaluation.results import NEVER
 from state.times import DAY_MS, HOUR_MS
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from operators.evaluation.outcome import Outcome
+    from operators.evaluation.results import Outcome
 
     Places = NDArray[np.intp]
 

@@ -17,7 +17,7 @@ from scipy.stats import binomtest
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from operators.evaluation.outcome import Outcome
+    from operators.evaluation.results import Outcome
 
 DRAWS = 2000
 DRAWS_AT_ONCE = 50

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from operators.evaluation.clicks import Clicks
-    from operators.evaluation.outcome import Lists
+    from operators.evaluation.impressions import Shown
     from operators.evaluation.protocols import Rival, Rules
-    from operators.evaluation.shown import Shown
+    from operators.evaluation.results import Lists
 
 PRIOR_ROWS = 20.0
 """So many rows of the mean reward stand before the first one of each rank in the reward's model."""

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from operators.evaluation.clicks import SESSION_GAP_MS, Sessions
 from operators.evaluation.metrics import Clicked
-from operators.evaluation.outcome import Case, Outcome
+from operators.evaluation.results import Case, Outcome
 from state.interactions import NOBODY
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from operators.evaluation.clicks import Click, Clicks, Session
     from operators.evaluation.formats import RawCase
-    from operators.evaluation.outcome import Lists
+    from operators.evaluation.results import Lists
 
 BLEND = "blend"
 """The name under which a rival gives the list that a storefront would read."""

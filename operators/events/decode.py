@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import msgspec
 from msgspec.structs import replace
 
-from operators.events.faults import Finding, find_faults, known_time_ms
-from operators.events.isolation import Faults
-from operators.events.rules import ORDERS, settle
+from operators.events.processing_errors import Faults
+from operators.events.validation import ORDERS, settle
+from operators.events.violations import Finding, find_faults, known_time_ms
 from operators.shoppers.profile import items_micros
-from state.deadletters import BASE64_BYTES_MAX, RAW_BYTES_MAX, DeadLetter, Fault, raw_text
+from state.dead_letters import BASE64_BYTES_MAX, RAW_BYTES_MAX, DeadLetter, Fault, raw_text
 from state.events import PROPS_BYTES_MAX, QUANTITY_MAX, SHOPPER_ID_CHARS_MAX, SHORTENED, Event
 from state.limits import DEFAULT, Limits
 from state.money import MICROS

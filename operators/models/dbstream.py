@@ -14,9 +14,9 @@ import numpy as np
 from scipy.sparse.csgraph import connected_components
 
 from operators.models import kmeans
-from operators.models.blocks import Blocks
-from operators.models.cluster_number import Patience, Tried
-from operators.models.clusterer import check
+from operators.models.base import check
+from operators.models.block_buffer import Blocks
+from operators.models.cluster_count import Patience, Tried
 from state.interactions import NOBODY
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from operators.events.rules import ORDERS
+from operators.events.validation import ORDERS
 from operators.readers.fields import plain, upper
-from operators.readers.lines import Lines, Names, read_lines, told_worth
+from operators.readers.line_items import Lines, Names, read_lines, told_worth
 from state.events import EventType, Reco
 
 if TYPE_CHECKING:

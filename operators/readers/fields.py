@@ -11,13 +11,13 @@ import re
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from operators.events.rules import EARLIEST_MS, FUTURE_MS, usable_id
+from operators.events.validation import EARLIEST_MS, FUTURE_MS, usable_id
 from operators.readers.numbers import read_number
 from operators.readers.times import number_ms, text_ms
 from state.events import MONEY_MAX, ORDER_ID_CHARS_MAX, SHOPPER_ID_CHARS_MAX
 
 if TYPE_CHECKING:
-    from state.deadletters import FailureType
+    from state.dead_letters import FailureType
 
 POSITION_MAX = 1_000_000
 WHOLE_MAX = 2**53

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from operators.events.decode import stable_event_id
-from operators.events.rules import ORDERS
+from operators.events.validation import ORDERS
+from operators.readers.common_fields import campaign, custom_props, first_time, page, who
 from operators.readers.fields import BadFieldError, Fields, lower, upper
-from operators.readers.lines import Lines, Names, read_lines, told_worth
-from operators.readers.parts import campaign, custom_props, first_time, page, who
+from operators.readers.line_items import Lines, Names, read_lines, told_worth
 from state.events import NO_PROPS, Campaign, Consent, Event, EventType
 
 if TYPE_CHECKING:
-    from operators.readers.parts import Told
+    from operators.readers.common_fields import Told
     from state.events import Page
 
 TYPES: dict[str, EventType] = {

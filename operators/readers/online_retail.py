@@ -15,7 +15,7 @@ from state.limits import DEFAULT, Limits
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from state.deadletters import DeadLetter
+    from state.dead_letters import DeadLetter
 
 HEADER = [
     "InvoiceNo",

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from operators.events.decode import shortened
 from operators.shoppers.profile import items_micros
-from state.deadletters import DeadLetter
+from state.dead_letters import DeadLetter
 from state.limits import DEFAULT, Limits
 from state.money import MICROS
 

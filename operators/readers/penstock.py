@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from operators.events.rules import CLOCK_SKEW_MS, ORDERS
+from operators.events.validation import CLOCK_SKEW_MS, ORDERS
+from operators.readers.common_fields import Times, who
 from operators.readers.fields import BadFieldError, Fields
-from operators.readers.lines import Lines, Names, read_lines
-from operators.readers.parts import Times, who
+from operators.readers.line_items import Lines, Names, read_lines
 from state.events import (
     EVENT_ID_CHARS_MAX,
     EVENT_TYPES,
@@ -26,7 +26,7 @@ from state.events import (
 )
 
 if TYPE_CHECKING:
-    from operators.readers.parts import Told
+    from operators.readers.common_fields import Told
     from state.events import EventType
 
 _LINE = Names(ids=("item_id",))

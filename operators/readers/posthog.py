@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from operators.readers.common_fields import Times, campaign, custom_props, page, who
 from operators.readers.ecommerce import of_shop, type_of
 from operators.readers.fields import BadFieldError, Fields, checked_ms, lower, upper
-from operators.readers.parts import Times, campaign, custom_props, page, who
 from state.events import NO_PROPS, Event, EventType
 
 if TYPE_CHECKING:
-    from operators.readers.parts import Told
+    from operators.readers.common_fields import Told
 
 CALLS: dict[str, EventType] = {
     "$pageview": "page_view",

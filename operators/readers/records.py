@@ -13,17 +13,17 @@ from msgspec.structs import replace
 
 from operators.events.decode import Place, admit, decode, good, reject, stable_event_id, unforeseen
 from operators.readers import ga4, penstock, segment, snowplow
+from operators.readers.common_fields import Told
 from operators.readers.fields import BadFieldError, Fields
-from operators.readers.parsing import parsed
-from operators.readers.parts import Told
-from state.deadletters import DeadLetter
+from operators.readers.json_parsing import parsed
+from state.dead_letters import DeadLetter
 from state.errors import UserError
 from state.limits import DEFAULT, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from operators.events.faults import Finding
+    from operators.events.violations import Finding
     from operators.readers import Reader
     from state.events import Event
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from operators.readers import posthog
+from operators.readers.common_fields import PURPOSES, campaign, custom_props, event_times, page, who
 from operators.readers.ecommerce import of_shop, type_of
 from operators.readers.fields import BadFieldError, lower, plain, upper
-from operators.readers.parts import PURPOSES, campaign, custom_props, event_times, page, who
 from state.events import NO_PROPS, Consent, Event, EventType
 
 if TYPE_CHECKING:
+    from operators.readers.common_fields import Told
     from operators.readers.fields import Fields
-    from operators.readers.parts import Told
 
 CALLS: dict[str, EventType] = {
     "page": "page_view",

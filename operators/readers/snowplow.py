@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from operators.readers.fields import BadFieldError, Fields, lower, plain, upper
-from operators.readers.lines import Lines, Names, read_lines
-from operators.readers.parts import (
+from operators.readers.common_fields import (
     PURPOSES,
     Times,
     campaign,
@@ -15,10 +13,12 @@ from operators.readers.parts import (
     page,
     who,
 )
+from operators.readers.fields import BadFieldError, Fields, lower, plain, upper
+from operators.readers.line_items import Lines, Names, read_lines
 from state.events import NO_PROPS, Consent, Event, EventType
 
 if TYPE_CHECKING:
-    from operators.readers.parts import Told
+    from operators.readers.common_fields import Told
 
 _VENDOR = "com_snowplowanalytics_snowplow"
 ACTION = f"unstruct_event_{_VENDOR}_ecommerce_snowplow_ecommerce_action_1"

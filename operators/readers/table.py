@@ -21,7 +21,7 @@ from state.limits import DEFAULT, Limits
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from state.deadletters import DeadLetter, FailureType
+    from state.dead_letters import DeadLetter, FailureType
     from state.events import Event
 
 REPEATS_MAX = 8192

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.recommend.captions import reason_row
-from operators.recommend.mixture import Mixture, situation
-from operators.recommend.pending import Named, Pending, named
-from operators.recommend.signals import BELIEFS
-from operators.tables.ranking import heaviest, sums
+from operators.recommend.blend_model import Mixture, situation
+from operators.recommend.negative_feedback import BELIEFS
+from operators.recommend.pending_lists import Named, Pending, named
+from operators.recommend.rendering import reason_row
+from operators.tables.array_ops import heaviest, sums
 from operators.tables.table import Kept
 from state.interactions import NOBODY, VIEW, Lists, Requests
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from operators.recommend.mixture import SignsOf
-    from operators.recommend.signals import Against
+    from operators.recommend.blend_model import SignsOf
+    from operators.recommend.negative_feedback import Against
     from operators.tables.table import Arrays
     from state.interactions import Interactions, Rows, Times, Weights
 

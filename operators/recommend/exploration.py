@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.recommend.signals import CLICKED, SHOWN
-from operators.tables.pairs import Pairs
-from operators.tables.ranking import holds
+from operators.recommend.negative_feedback import CLICKED, SHOWN
+from operators.tables.array_ops import holds
+from operators.tables.bounded_pairs import Pairs
 from operators.tables.table import Kept, Table
 from state.interactions import Lists
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from operators.catalogue.item_facts import Flags
-    from operators.recommend.signals import Signals
+    from operators.catalogue.item_features import Flags
+    from operators.recommend.negative_feedback import Signals
     from operators.tables.table import Arrays
     from state.config import Exploration as Settings
     from state.interactions import Interactions, Requests, Rows, Times

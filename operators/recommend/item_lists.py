@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.recommend.written import ITEM_LIST_TTL_S, Written
+from operators.recommend.published_index import ITEM_LIST_TTL_S, Written
 from state.interactions import NOBODY
 
 if TYPE_CHECKING:
     from operators.recommend.candidates.content import Content
     from operators.recommend.candidates.covisitation import BoughtTogether, Covisitation
-    from operators.recommend.captions import Captions, RankedLists
+    from operators.recommend.rendering import Captions, RankedLists
     from operators.recommend.rules.rules import Rules
     from state.interactions import Rows, Vocabulary
 

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from operators.recommend.candidates.trending import Trending
-from operators.recommend.captions import own
 from operators.recommend.price_levels import levels
+from operators.recommend.rendering import own
 from state.interactions import NOBODY, Vocabulary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from operators.recommend.candidates.popularity import Popularity, ScopedPopularity
-    from operators.recommend.captions import Captions, RankedLists
+    from operators.recommend.rendering import Captions, RankedLists
     from operators.recommend.rules.rules import Rules
     from state.interactions import Events, Interactions, Lists, Rows
 

@@ -3,7 +3,7 @@
 Ids come from event time, a counter that is stored with the flow, and what the change says. A replay
 of the same batches writes the same ids, and Redis refuses what it already has. A live run goes on
 with other batches after a crash: it writes after what the lost run wrote, and takes back
-what of that does not hold (`operators.segments.audience`).
+what of that does not hold (`operators.segments.membership_index`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Change(NamedTuple):
     """A shopper entered or left a segment, changed stage, became another shopper, or was erased.
 
     Or a trigger named `segment` concerns the shopper and an `item`
-    (`operators.catalogue.triggers`). `known` is
+    (`operators.catalogue.item_alerts`). `known` is
     whether the shopper's id is a user's. A shopper who goes on being counted may withdraw the purpose
     that `segment` names; `refused` are those that the shopper refuses, as bits: none is told for them.
     """

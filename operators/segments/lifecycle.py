@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from operators.tables.heaviest import grown
 from operators.tables.row_timers import NEVER_MS, RowTimers
 from operators.tables.table import Kept, Table
-from state.marks import Marks
+from operators.tables.top_partners import grown
+from state.dirty_rows import Marks
 from state.times import DAY_MS
 
 if TYPE_CHECKING:

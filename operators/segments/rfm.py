@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.tables.heaviest import grown
 from operators.tables.table import Kept, Table
-from state.marks import Marks
+from operators.tables.top_partners import grown
+from state.dirty_rows import Marks
 from state.segments import RFM_GRID, RFM_NAMES
 from state.times import MINUTE_MS
 

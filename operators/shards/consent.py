@@ -13,7 +13,7 @@ from state.shopper import ALL, ANALYTICS, PERSONALIZATION, PURPOSES, Shopper
 from state.times import DAY_MS
 
 if TYPE_CHECKING:
-    from operators.shards.visit import Shoppers
+    from operators.shards.processor import Shoppers
     from state.config import Privacy, Unasked, UnaskedThere
     from state.events import Event
     from state.messages import Move

@@ -14,7 +14,7 @@ from state.tombstones import Tombstones
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from operators.shards.visit import Rules
+    from operators.shards.processor import Rules
     from state.events import Event
     from state.messages import Write
 

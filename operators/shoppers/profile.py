@@ -24,7 +24,7 @@ from state.times import DAY_MS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from operators.shoppers.tastes import DecayedCounts
+    from operators.shoppers.affinities import DecayedCounts
     from state.events import Event, Item
     from state.shopper import Shopper
 
@@ -75,7 +75,8 @@ def count(shopper: Shopper, session: Session | None, event: Event) -> None:
     """Add one event to a profile and to its session.
 
     All of it is sums, firsts and lasts, so that the order of arrival does not show. What its items
-    say of tastes and prices is counted where they are told to the learners, in `operators.shards.visit`;
+    say of tastes and prices is counted where they are told to the learners, in
+    `operators.shards.processor`;
     what was given back, in `operators.shoppers.orders`.
     """
     at_ms, kind = event.event_ts, event.type

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.tables.heaviest import grown, run_starts
+from operators.tables.top_partners import grown, run_starts
 from state.times import HOUR_MS
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from state.marks import Marks
+    from state.dirty_rows import Marks
 
     Arrays = Mapping[str, NDArray[Any]]
 

@@ -33,7 +33,7 @@ from serving.dashboard.connections import Bounded, Places
 from serving.dashboard.export import rows
 from serving.dashboard.history import SPANS, history
 from serving.dashboard.hub import Hub
-from serving.dashboard.plain import pairs
+from serving.dashboard.redis_values import pairs
 from serving.dashboard.segment import MEMBERS, OneSegment, described
 from serving.dashboard.shop import Shop
 from serving.dashboard.shopper import OneShopper

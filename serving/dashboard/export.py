@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from serving.consent import may_be_exported
-from serving.dashboard.plain import text
+from serving.dashboard.redis_values import text
 from state import keys
 from state.errors import UserError
 from state.printable import printable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from serving.dashboard.plain import number
+from serving.dashboard.redis_values import number
 from serving.dashboard.streams import minutes, order
 from state import keys
 from state.times import DAY_MS, HOUR_MS, MINUTE_MS

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from serving.dashboard.document import Reading
-from serving.dashboard.plain import json, number, pairs, text, texts
+from serving.dashboard.redis_values import json, number, pairs, text, texts
 from serving.reader import called
 from state import keys
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from serving.dashboard.document import Reading
 from serving.dashboard.history import SHOP_FIELDS, gapless
-from serving.dashboard.plain import figures, json, text
+from serving.dashboard.redis_values import figures, json, text
 from serving.dashboard.streams import Follower, changes, events, minutes
 from state import keys
 from state.times import MINUTE_MS
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from serving.dashboard.history import Row
-    from serving.dashboard.plain import Number
+    from serving.dashboard.redis_values import Number
     from serving.dashboard.streams import Entry
     from state.store import Read, Reads
 

@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from serving.dashboard.document import Reading
-from serving.dashboard.plain import texts
+from serving.dashboard.redis_values import texts
 from serving.dashboard.streams import Follower, changes, events
 from serving.explain import explain
 from serving.reader import Storefront

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from serving.dashboard.plain import json, text
+from serving.dashboard.redis_values import json, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -12,14 +12,14 @@ the first argument.
 """
 
 from state.store.addresses import LOGIN_VARIABLE, USER_VARIABLE
+from state.store.async_reader import Read, Reads
+from state.store.consumer_groups import Entry, Group
 from state.store.digest import Digest, sha256
 from state.store.fence import Fence
-from state.store.groups import Entry, Group
 from state.store.lease import Lease
-from state.store.marker import Marker
-from state.store.reads import Read, Reads
-from state.store.roster import Member, Roster
+from state.store.process_registry import Member, Roster
 from state.store.store import Command, Store
+from state.store.write_marker import Marker
 
 __all__ = [
     "LOGIN_VARIABLE",

@@ -20,7 +20,7 @@ from state.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from state.store.links import Link
+    from state.store.connections import Link
 
 _log = logging.getLogger("penstock.redis")
 

@@ -20,10 +20,10 @@ from redis.exceptions import RedisError
 
 from state import keys
 from state.errors import UserError
-from state.store import words
+from state.store import error_messages
 from state.store.addresses import parse
+from state.store.connections import Links
 from state.store.fence import Fence, sweep
-from state.store.links import Links
 from state.store.store import Client
 
 TIMEOUT_MS = 2000
@@ -104,8 +104,10 @@ class Lease:
             token, *other = self._client.eval(
                 _TAKE, 2, *self._keys, self._holder, self._who, self._ttl_ms, self._since_ms, bound
             )
-        except (RedisError, OSError, words.RefusedError) as error:
-            raise words.failure(self._address.shown, error, self._keys[0], "EVAL") from error
+        except (RedisError, OSError, error_messages.RefusedError) as error:
+            raise error_messages.failure(
+                self._address.shown, error, self._keys[0], "EVAL"
+            ) from error
         if other:
             raise UserError(self._taken(*other))
         if not token:
@@ -132,7 +134,7 @@ class Lease:
         self.leave()
         try:
             self._client.eval(_RELEASE, 2, *self._keys, self._token)
-        except (RedisError, OSError, words.RefusedError):
+        except (RedisError, OSError, error_messages.RefusedError):
             pass  # it expires
         finally:
             self._client.close()
@@ -152,8 +154,10 @@ class Lease:
         """By whom it is held and since when, in words; "" where it is free. Raises UserError."""
         try:
             found = self._client.get(self._keys[0])
-        except (RedisError, OSError, words.RefusedError) as error:
-            raise words.failure(self._address.shown, error, self._keys[0], "GET") from error
+        except (RedisError, OSError, error_messages.RefusedError) as error:
+            raise error_messages.failure(
+                self._address.shown, error, self._keys[0], "GET"
+            ) from error
         finally:
             self._client.close()
         if found is None:
@@ -167,8 +171,10 @@ class Lease:
             links.open()
             for link in links.all():
                 sweep(link, self.fence)
-        except words.TROUBLES as error:
-            raise words.failure(self._address.shown, error, self._keys[0], "CLIENT") from error
+        except error_messages.TROUBLES as error:
+            raise error_messages.failure(
+                self._address.shown, error, self._keys[0], "CLIENT"
+            ) from error
         finally:
             links.close()
 
@@ -186,7 +192,7 @@ class Lease:
                     self._ttl_ms,
                     self._since_ms,
                 )
-            except (RedisError, OSError, words.RefusedError):
+            except (RedisError, OSError, error_messages.RefusedError):
                 self._client.close()
                 continue
             if not is_ours:

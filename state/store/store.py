@@ -12,12 +12,12 @@ from redis.cluster import ClusterNode, RedisCluster
 from redis.exceptions import NoPermissionError, RedisError
 
 from state import keys
-from state.store import words
-from state.store.about import About
+from state.store import error_messages
 from state.store.addresses import parse
-from state.store.courier import BACKOFF_S_MAX, BACKOFF_S_MIN, Courier
-from state.store.links import Links, pack, primary
-from state.store.scan import Row, read_rows
+from state.store.connections import Links, pack, primary
+from state.store.key_scan import Row, read_rows
+from state.store.pipelined_writer import BACKOFF_S_MAX, BACKOFF_S_MIN, Courier
+from state.store.server_info import About
 from state.store.streams import give_way
 
 if TYPE_CHECKING:
@@ -92,8 +92,8 @@ class Store:
         """Whatever goes wrong with a read inside is a UserError that says what to do."""
         try:
             yield
-        except (RedisError, words.RefusedError) as error:
-            raise words.failure(self.address, error, keys.meta_key()) from error
+        except (RedisError, error_messages.RefusedError) as error:
+            raise error_messages.failure(self.address, error, keys.meta_key()) from error
 
     def send(
         self,
@@ -130,11 +130,11 @@ class Store:
         while True:
             try:
                 return ask()
-            except words.TROUBLES as error:
+            except error_messages.TROUBLES as error:
                 now_s = time.monotonic()
                 away_s = away_s or now_s
-                failure = words.failure(self.address, error, key)
-                if words.is_for_ever(error) or now_s - away_s > self._patience_s:
+                failure = error_messages.failure(self.address, error, key)
+                if error_messages.is_for_ever(error) or now_s - away_s > self._patience_s:
                     raise failure from error
                 if attempt == 0:
                     _log.warning("%s; waiting", failure)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from operators.publish.facts import facts
+from operators.publish.digest import facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from operators.shards.identity import device
+from operators.shards.identity_map import device
 from operators.synthetic import shop
 from state.times import DAY_MS, HOUR_MS
 

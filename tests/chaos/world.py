@@ -18,7 +18,7 @@ from urllib.request import urlopen
 
 from kafka import KafkaProducer
 
-from flows.process.embedded import EmbeddedRedis
+from flows.process.embedded_redis import EmbeddedRedis
 from state import keys
 from state.store import Store
 from tests.chaos.proxy import Proxy

@@ -11,7 +11,7 @@ import numpy as np
 from river import base
 from river.utils import dataframe
 
-from operators.models.block_kmeans import BlockKMeans
+from operators.models.minibatch_kmeans import BlockKMeans
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from operators.recommend.candidates.groups import Groups
-from operators.recommend.candidates.name_codes import NameCodes
-from operators.tables.heaviest import HeaviestPartners, among, grown
-from operators.tables.ranking import ROWS_AT_ONCE, best_items, first_seen
+from operators.recommend.candidates.name_hashes import NameCodes
+from operators.tables.array_ops import ROWS_AT_ONCE, best_items, first_seen
 from operators.tables.table import Kept, Table, without_prefix
+from operators.tables.top_partners import HeaviestPartners, among, grown
+from state.dirty_rows import Marks
 from state.interactions import NOBODY, empty_lists
-from state.marks import Marks
 from state.times import DAY_MS
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from operators.catalogue.item_facts import Flags
+    from operators.catalogue.item_features import Flags
     from operators.tables.table import Arrays
     from state.interactions import Card, Interactions, Lists, Requests, Rows, Weights
 

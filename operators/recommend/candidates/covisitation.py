@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.recommend.contexts import Contexts
-from operators.tables.heaviest import HeaviestPartners, grown
-from operators.tables.ranking import best_items, first_seen
+from operators.recommend.session_contexts import Contexts
+from operators.tables.array_ops import best_items, first_seen
 from operators.tables.table import Kept, Table
+from operators.tables.top_partners import HeaviestPartners, grown
+from state.dirty_rows import Marks
 from state.interactions import NOBODY, PURCHASE, Lists
-from state.marks import Marks
 from state.times import DAY_MS, HOUR_MS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from operators.catalogue.item_facts import Flags
+    from operators.catalogue.item_features import Flags
     from operators.tables.table import Arrays
     from state.interactions import Interactions, Requests, Rows
 

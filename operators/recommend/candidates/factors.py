@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.models.implicit_factors import ImplicitFactors, Settings
-from operators.tables.ranking import descending
+from operators.models.session_factors import ImplicitFactors, Settings
+from operators.tables.array_ops import descending
 from operators.tables.table import Kept, Table
 from state.interactions import NOBODY, empty_lists
 

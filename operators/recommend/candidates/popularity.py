@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.tables.heaviest import DecayClock, HeaviestPartners, fade, grown
-from operators.tables.ranking import best_items, descending
+from operators.tables.array_ops import best_items, descending
 from operators.tables.table import Kept, Table
+from operators.tables.top_partners import DecayClock, HeaviestPartners, fade, grown
+from state.dirty_rows import Marks
 from state.interactions import NOBODY, Lists, empty_lists
-from state.marks import Marks
 from state.times import DAY_MS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from operators.catalogue.item_facts import Flags
+    from operators.catalogue.item_features import Flags
     from operators.tables.table import Arrays
     from state.interactions import Interactions, Requests, Rows, Times, Weights
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from operators.recommend.candidates.again import Again
 from operators.recommend.candidates.content import Content
 from operators.recommend.candidates.covisitation import Covisitation
 from operators.recommend.candidates.factors import FactorsLearner
 from operators.recommend.candidates.popularity import Popularity
+from operators.recommend.candidates.revisits import Again
 from operators.recommend.candidates.session_knn import SessionKnn
 
 if TYPE_CHECKING:

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.recommend.contexts import LONG_AGO_MS, Contexts
-from operators.tables.heaviest import grown, run_starts
-from operators.tables.ranking import (
+from operators.recommend.session_contexts import LONG_AGO_MS, Contexts
+from operators.tables.array_ops import (
     ROWS_AT_ONCE,
     ascending,
     best_items,
@@ -20,8 +19,9 @@ from operators.tables.ranking import (
     sums,
 )
 from operators.tables.table import Kept, Table
+from operators.tables.top_partners import grown, run_starts
+from state.dirty_rows import Marks
 from state.interactions import NOBODY, Lists, empty_lists
-from state.marks import Marks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

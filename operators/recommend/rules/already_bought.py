@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.tables.heaviest import grown
-from operators.tables.pairs import Pairs
+from operators.tables.bounded_pairs import Pairs
 from operators.tables.table import Kept, Table, without_prefix
+from operators.tables.top_partners import grown
+from state.dirty_rows import Marks
 from state.interactions import PURCHASE
-from state.marks import Marks
 from state.times import HOUR_MS
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from operators.catalogue.item_facts import Flags, ItemFacts
+    from operators.catalogue.item_features import Flags, ItemFacts
     from operators.tables.table import Arrays
     from state.interactions import Interactions, Requests, Rows, Weights
 

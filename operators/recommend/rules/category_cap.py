@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.tables.ranking import dropped, reordered
+from operators.tables.array_ops import dropped, reordered
 from state.interactions import NOBODY
 
 if TYPE_CHECKING:
-    from operators.catalogue.item_facts import Flags, ItemFacts
+    from operators.catalogue.item_features import Flags, ItemFacts
     from state.interactions import Lists, Rows
 
 

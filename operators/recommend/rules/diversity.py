@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.tables.ranking import reordered
+from operators.tables.array_ops import reordered
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from operators.catalogue.item_facts import ItemFacts
+    from operators.catalogue.item_features import ItemFacts
     from state.interactions import Lists, Rows, Weights
 
 SAME_CATEGORY, SAME_BRAND, SAME_PRICE = 0.5, 0.25, 0.25

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from operators.catalogue.item_facts import Flags
+    from operators.catalogue.item_features import Flags
     from state.interactions import Rows
 
 

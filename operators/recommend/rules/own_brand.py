@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.tables.ranking import reordered
+from operators.tables.array_ops import reordered
 from state.interactions import NOBODY, Lists
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from operators.catalogue.item_facts import ItemFacts
+    from operators.catalogue.item_features import ItemFacts
 
 
 def boosted(

@@ -18,14 +18,14 @@ from operators.recommend.rules.already_bought import WAYS, Bought
 from operators.recommend.rules.category_cap import capped, leading
 from operators.recommend.rules.diversity import diverse
 from operators.recommend.rules.own_brand import boosted
-from operators.tables.ranking import dropped, filled, taken, widened
+from operators.tables.array_ops import dropped, filled, taken, widened
 from state.interactions import NOBODY
 from state.times import MINUTE_MS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from operators.catalogue.item_facts import Flags, ItemFacts
+    from operators.catalogue.item_features import Flags, ItemFacts
     from state.config import ListRules
     from state.interactions import Interactions, Lists, Requests, Rows
 

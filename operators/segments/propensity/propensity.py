@@ -10,14 +10,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from operators.publish import profile_fields
-from operators.segments.propensity import ready_made, told
+from operators.segments.propensity import built_in_segments
+from operators.segments.propensity import profile_fields as field_texts
+from operators.segments.propensity.built_in_segments import Scored, Thresholds
+from operators.segments.propensity.decision_times import key_of
+from operators.segments.propensity.feature_store import UNKNOWN, Latest
 from operators.segments.propensity.features import VERSION
-from operators.segments.propensity.hearing import key_of
-from operators.segments.propensity.latest import UNKNOWN, Latest
-from operators.segments.propensity.ready_made import Scored, Thresholds
-from operators.segments.propensity.sessions import SessionChances
-from operators.segments.propensity.told import BUYS, CHURN, MODELS_OF_LATER, SESSION, VALUE, Shown
-from operators.segments.propensity.weeks import WeekChances
+from operators.segments.propensity.profile_fields import (
+    BUYS,
+    CHURN,
+    MODELS_OF_LATER,
+    SESSION,
+    VALUE,
+    Shown,
+)
+from operators.segments.propensity.session_model import SessionChances
+from operators.segments.propensity.weekly_models import WeekChances
 from operators.tables.table import Kept, Table, with_prefix, without_prefix
 from state.interactions import NOBODY
 from state.times import DAY_MS, HOUR_MS
@@ -27,7 +35,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from operators.segments.propensity.model import ChanceModel
+    from operators.segments.propensity.chance_model import ChanceModel
     from operators.tables.table import Arrays
     from state import config
     from state.interactions import Rows, Times
@@ -89,11 +97,11 @@ class Propensity(Kept):
         """The ready-made segments as they were last told; none where they are turned off."""
         if not self._settings.horizon_days:
             return []
-        return ready_made.definitions(self._settings.dormant_days, self._status)
+        return built_in_segments.definitions(self._settings.dormant_days, self._status)
 
     def redefined(self) -> list[Definition]:
         """The same where they changed since they were told."""
-        status = "live" if self._thresholds is not None else told.status(self.weeks.buys)
+        status = "live" if self._thresholds is not None else field_texts.status(self.weeks.buys)
         if status == self._status:
             return []
         self._status = status
@@ -217,11 +225,11 @@ class Propensity(Kept):
         """How good each model is."""
         found: list[Write] = []
         if self._settings.sampled_share:
-            found += told.chances(SESSION, self.session, now_ms)
+            found += field_texts.chances(SESSION, self.session, now_ms)
         if self._settings.horizon_days:
-            found += told.chances(BUYS, self.weeks.buys, now_ms)
-            found += told.chances(CHURN, self.weeks.churn, now_ms)
-            found += told.amounts(VALUE, self.weeks.value, now_ms)
+            found += field_texts.chances(BUYS, self.weeks.buys, now_ms)
+            found += field_texts.chances(CHURN, self.weeks.churn, now_ms)
+            found += field_texts.amounts(VALUE, self.weeks.value, now_ms)
         return found
 
     def tables(self) -> Sequence[Table]:
@@ -273,7 +281,7 @@ class Propensity(Kept):
         parts = [live[start : start + ROWS_AT_ONCE] for start in cuts]
         found = [self.weeks.of_points(self._latest.points(rows, clock_ms)) for rows in parts]
         buys, churn, value = (np.concatenate(column) for column in zip(*found, strict=True))
-        self._thresholds = ready_made.thresholds(buys, value)
+        self._thresholds = built_in_segments.thresholds(buys, value)
         scores = Scores(np.full(len(live), np.nan), buys, churn, value)
         at_ms = np.full(len(live), clock_ms)
         return self._decide(self._thresholds, names, live, scores, at_ms, by_row=True)
@@ -294,7 +302,7 @@ class Propensity(Kept):
         last_ms, bought = latest.last_ms(rows), latest.has_bought(rows)
         at_ms = np.maximum(at_ms, last_ms)
         of = Scored(scores.buys, scores.value, at_ms - last_ms, bought, before)
-        after = ready_made.decide(by, of, self._settings.dormant_days * DAY_MS)
+        after = built_in_segments.decide(by, of, self._settings.dormant_days * DAY_MS)
         names = [names[row] for row in rows.tolist()] if by_row else names
         return self._placed(names, rows, after, at_ms)
 
@@ -310,7 +318,7 @@ class Propensity(Kept):
             name, was, now = names[i], int(before[i]), int(after[i])
             transitions += [
                 (name, sid, bool(now & bit), int(at_ms[i]))
-                for bit, sid in ready_made.IDS.items()
+                for bit, sid in built_in_segments.IDS.items()
                 if (was ^ now) & bit
             ]
         return transitions

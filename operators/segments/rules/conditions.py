@@ -11,17 +11,17 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from operators.segments.rules import windows
+from operators.segments.rules.ast import All, Any, Holdout, Not, Number, Sequence, Text
 from operators.segments.rules.features import INTENT, NUMBERS, SESSION, SINCE, TEXTS
 from operators.segments.rules.filters import is_below
-from operators.segments.rules.language import All, Any, Holdout, Not, Number, Sequence, Text
-from operators.segments.rules.store import Kind, absent_kind, kind_of, step_kind
+from operators.segments.rules.windows_needed import Kind, absent_kind, kind_of, step_kind
 from state.money import MICROS
 from state.shopper import INTENTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from operators.segments.rules.language import Bounds, Node, Window
+    from operators.segments.rules.ast import Bounds, Node, Window
     from state.shopper import RuleState, Session, Shopper
 
     Condition = Callable[[str, Shopper, RuleState, int], int]

@@ -11,18 +11,18 @@ from bisect import bisect_right
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from operators.events.isolation import Faults
-from operators.segments.rules.compiling import LATEST_OF, RuleSet, merge_window
+from operators.events.processing_errors import Faults
+from operators.segments.rules.compiler import LATEST_OF, RuleSet, merge_window
 from operators.segments.rules.conditions import EVER, session_of
 from operators.segments.rules.features import FIRST, SESSION_BEGINS
-from operators.segments.rules.repeats import give_back
+from operators.segments.rules.window_corrections import give_back
 from operators.segments.rules.windows import add_time
 from operators.tables.timers import Timers
 from state.shopper import UNSURE, RuleState
 from state.snapshots import RulesState
 
 if TYPE_CHECKING:
-    from operators.segments.rules.compiling import Asked
+    from operators.segments.rules.compiler import Asked
     from state.events import Event
     from state.messages import Transition
     from state.shopper import Shopper

@@ -9,16 +9,16 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
-from operators.segments.rules.amounts import COUNT, MINUTES, MONEY, SHARE
+from operators.segments.rules.quantities import COUNT, MINUTES, MONEY, SHARE
 from operators.shoppers import profile
-from operators.shoppers.tastes import DecayedCounts
+from operators.shoppers.affinities import DecayedCounts
 from state.money import MICROS
 from state.shopper import INTENTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from operators.segments.rules.language import Bounds
+    from operators.segments.rules.ast import Bounds
     from state.shopper import Session, Shopper
 
 ANY = "any"

@@ -10,7 +10,7 @@ from state.money import micros
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from operators.segments.rules.language import Bounds, Filter
+    from operators.segments.rules.ast import Bounds, Filter
     from state.events import Event, Item
 
     Test = Callable[[Event], bool]

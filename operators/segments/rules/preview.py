@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from operators.segments.rules.conditions import condition
-from operators.segments.rules.store import uses_in
-from operators.segments.rules.why import Reason, why
-from operators.segments.rules.words import events_in_words
+from operators.segments.rules.describe import events_in_words
+from operators.segments.rules.explain import Reason, why
+from operators.segments.rules.windows_needed import uses_in
 from state.shopper import RuleState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from operators.segments.rules.language import Rule
+    from operators.segments.rules.ast import Rule
     from state.shopper import Shopper
     from state.snapshots import RulesState
 

@@ -1,0 +1,200 @@
+"""Explicit feedback: biased matrix factorization on integer rows, one rating at a time or many.
+
+The model is rating = mean + user bias + item bias + <user factors, item factors>, learned by
+stochastic gradient descent on the squared error (Koren, Bell, Volinsky, "Matrix factorization
+techniques for recommender systems", IEEE Computer 2009). The steps are those of River's `BiasedMF`,
+and without biases those of its `FunkMF`: change them only together with `tests/test_factors.py`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from operators.tables.growable import Growing
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike, NDArray
+
+    Floats = NDArray[np.floating[Any]]
+    Ints = NDArray[np.integer[Any]]
+
+DRAWN_AT_ONCE = 64
+VECTORISE_FROM = 6
+"""Events of a round from which array operations beat one step after the other."""
+
+
+class InitialVectors:
+    """The row of vectors that new users and items start from, normal around 0.
+
+    Vectors can be looked at before they are taken, so that an id never seen is answered with the
+    vector it would start from, and a read takes nothing.
+    """
+
+    def __init__(self, n_factors: int, sigma: float, seed: int | None) -> None:
+        self.n_factors = n_factors
+        self.sigma = sigma
+        # River's initializer draws from this older generator: the same seed, the same vectors.
+        self._rng = np.random.RandomState(seed)
+        self._waiting = self._draw()
+        self._taken = 0
+
+    def _draw(self) -> NDArray[np.float64]:
+        return self._rng.normal(0.0, self.sigma, (DRAWN_AT_ONCE, self.n_factors))
+
+    def peek(self, ahead: int) -> NDArray[np.float64]:
+        """The vector that is taken after `ahead` others, float64[f]; `ahead` is 0 or 1."""
+        if self._taken + ahead >= len(self._waiting):
+            self._waiting = np.concatenate([self._waiting[self._taken :], self._draw()])
+            self._taken = 0
+        vector: NDArray[np.float64] = self._waiting[self._taken + ahead]
+        return vector
+
+    def take(self) -> NDArray[np.float64]:
+        """The next vector, float64[f]."""
+        vector = self.peek(0)
+        self._taken += 1
+        return vector
+
+
+class FactorTables:
+    """Factors and biases of users and items, which are rows 0.. in order of `add_user`, `add_item`.
+
+    A negative row stands for someone or something never seen: bias 0 and the vector it would start
+    from. Rates are steps of gradient descent, `l2` pull towards 0; `biased=False` leaves only the
+    product of factors.
+    """
+
+    def __init__(
+        self,
+        initial: InitialVectors,
+        *,
+        bias_rate: float,
+        factor_rate: float,
+        l2_bias: float,
+        l2_factors: float,
+        biased: bool,
+        dtype: DTypeLike,
+    ) -> None:
+        self.initial = initial
+        self.bias_rate = bias_rate
+        self.factor_rate = factor_rate
+        self.l2_bias = l2_bias
+        self.l2_factors = l2_factors
+        self.biased = biased
+        width = (initial.n_factors,)
+        self.user_factors: Growing[Any] = Growing(width, dtype)
+        self.item_factors: Growing[Any] = Growing(width, dtype)
+        self.user_bias: Growing[Any] = Growing((), dtype)
+        self.item_bias: Growing[Any] = Growing((), dtype)
+        self.mean = 0.0
+        self.learned = 0
+
+    def add_user(self) -> int:
+        """The row of a new user."""
+        return self._add(self.user_factors, self.user_bias)
+
+    def add_item(self) -> int:
+        """The row of a new item."""
+        return self._add(self.item_factors, self.item_bias)
+
+    def _add(self, factors: Growing[Any], bias: Growing[Any]) -> int:
+        factors.append(self.initial.take()[None, :])
+        bias.append(np.zeros(1))
+        return len(factors) - 1
+
+    def predict(self, user: int, item: int) -> float:
+        """The expected rating; rows may be negative."""
+        p = self.user_factors.rows[user] if user >= 0 else self.initial.peek(0)
+        q = self.item_factors.rows[item] if item >= 0 else self.initial.peek(int(user < 0))
+        rating = float(p.dot(q))
+        if self.biased:
+            rating += self.mean
+            rating += float(self.user_bias.rows[user]) if user >= 0 else 0.0
+            rating += float(self.item_bias.rows[item]) if item >= 0 else 0.0
+        return rating
+
+    def predict_items(self, user: int, items: Ints) -> Floats:
+        """The expected ratings of many items by one user, float[m], as one product."""
+        unseen_item = self.initial.peek(int(user < 0))
+        p = self.user_factors.rows[user] if user >= 0 else self.initial.peek(0)
+        known = items >= 0
+        ratings = np.full(len(items), p.dot(unseen_item), np.float64)
+        ratings[known] = self.item_factors.rows[items[known]] @ p
+        if self.biased:
+            ratings += self.mean + (float(self.user_bias.rows[user]) if user >= 0 else 0.0)
+            ratings[known] += self.item_bias.rows[items[known]]
+        return ratings
+
+    def learn_one(self, user: int, item: int, y: float) -> None:
+        """One step of gradient descent for one rating."""
+        self.learned += 1
+        self.mean += (y - self.mean) / self.learned
+        self._step(user, item, y, self.mean)
+
+    def learn_many(self, users: Ints, items: Ints, ys: Floats) -> None:
+        """The same as `learn_one` for each in turn, in rounds of which no two share a row.
+
+        An event waits only for the earlier ones of the same user or item, so what each step reads
+        is what it would have read one by one.
+        """
+        seen = self.learned + np.arange(1, len(ys) + 1)
+        means = (self.mean * self.learned + np.cumsum(ys, dtype=np.float64)) / seen
+        turn = _turns(users.tolist(), items.tolist())
+        order = np.argsort(turn, kind="stable")
+        for of_round in np.split(order, np.cumsum(np.bincount(turn))[:-1]):
+            if len(of_round) >= VECTORISE_FROM:
+                self._steps(users[of_round], items[of_round], ys[of_round], means[of_round])
+            else:
+                for n in of_round.tolist():
+                    self._step(int(users[n]), int(items[n]), float(ys[n]), float(means[n]))
+        if len(ys):
+            self.learned += len(ys)
+            self.mean = float(means[-1])
+
+    def _step(self, user: int, item: int, y: float, mean: float) -> None:
+        p, q = self.user_factors.rows[user], self.item_factors.rows[item]
+        miss = float(p.dot(q)) - y
+        if self.biased:
+            user_bias, item_bias = self.user_bias.rows, self.item_bias.rows
+            bu, bi = float(user_bias[user]), float(item_bias[item])
+            miss += mean + bu + bi
+            user_bias[user] = bu - self.bias_rate * (2.0 * miss + self.l2_bias * bu)
+            item_bias[item] = bi - self.bias_rate * (2.0 * miss + self.l2_bias * bi)
+        pull = self.factor_rate * 2.0 * miss
+        keep = 1.0 - self.factor_rate * self.l2_factors
+        p_before = p.copy()
+        p *= keep
+        p -= pull * q
+        q *= keep
+        q -= pull * p_before
+
+    def _steps(self, users: Ints, items: Ints, ys: Floats, means: Floats) -> None:
+        p, q = self.user_factors.rows[users], self.item_factors.rows[items]
+        miss = np.einsum("nf,nf->n", p, q) - ys
+        if self.biased:
+            bu, bi = self.user_bias.rows[users], self.item_bias.rows[items]
+            miss += means + bu + bi
+            self.user_bias.rows[users] = bu - self.bias_rate * (2.0 * miss + self.l2_bias * bu)
+            self.item_bias.rows[items] = bi - self.bias_rate * (2.0 * miss + self.l2_bias * bi)
+        pull = (self.factor_rate * 2.0 * miss)[:, None]
+        keep = 1.0 - self.factor_rate * self.l2_factors
+        self.user_factors.rows[users] = keep * p - pull * q
+        self.item_factors.rows[items] = keep * q - pull * p
+
+
+def _turns(users: list[int], items: list[int]) -> NDArray[np.intp]:
+    """For each event the round it is learned in: after all earlier ones that share a row with it.
+
+    >>> _turns([0, 0, 1], [5, 6, 6]).tolist()
+    [0, 1, 2]
+    """
+    user_next: dict[int, int] = {}
+    item_next: dict[int, int] = {}
+    turn = np.zeros(len(users), np.intp)
+    for n, (user, item) in enumerate(zip(users, items, strict=True)):
+        now = max(user_next.get(user, 0), item_next.get(item, 0))
+        user_next[user] = item_next[item] = now + 1
+        turn[n] = now
+    return turn

@@ -1,0 +1,82 @@
+"""What happened in each segment by minute and hour: shoppers who entered and left, orders and revenue of
+shoppers who were in it just before, and just after."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from operators.tables.time_buckets import ENTRIES_MAX, History
+from state import keys, resp
+from state.money import decimal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from state.messages import Write
+
+ENTERED, LEFT, ORDERS, REVENUE_MICROS, ORDERS_AFTER, REVENUE_AFTER_MICROS = range(6)
+
+_KEYS = {"minutes": keys.history_key, "hours": keys.history_hours_key}
+_SIZE, _ENTERED, _LEFT, _PURCHASES, _REVENUE = map(
+    resp.bulk, ("size", "entered", "left", "purchases", "revenue")
+)
+_PURCHASES_AFTER, _REVENUE_AFTER = map(resp.bulk, ("purchases_after", "revenue_after"))
+_MAXLEN, _NOTHING = resp.bulk("MAXLEN") + resp.bulk("~"), resp.bulk("0.00")
+_FORMER = {
+    "entered": ("minutes", ENTERED),
+    "left": ("minutes", LEFT),
+    "orders": ("hours", ORDERS),
+    "revenue_micros": ("hours", REVENUE_MICROS),
+}
+
+
+class Counts(History):
+    """A history of segments, by place."""
+
+    def __init__(self) -> None:
+        super().__init__(6)
+
+    def restore(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+        """Take over what `small` gave, or what former releases did: a table for each column."""
+        super().restore(arrays)
+        for name, (unit, column) in _FORMER.items():
+            for n, at in enumerate(arrays.get(f"{name}.at", ())):
+                counts = arrays[f"{name}.counts"][n].astype(np.int64)
+                if len(counts):
+                    self._at(unit, int(at), len(counts) - 1)[: len(counts), column] += counts
+
+    def writes(
+        self, clock_ms: int, ids: Sequence[str], sizes: NDArray[np.int64]
+    ) -> Iterator[Write]:
+        """Entries of the minutes and hours that are over, for segments that are so big now."""
+        for unit, at_ms, counts, since in self.finish(clock_ms, len(ids)):
+            places = np.flatnonzero(counts.any(axis=1))
+            then = sizes - since[:, ENTERED] + since[:, LEFT]
+            entry_id = resp.bulk(f"{at_ms}-0")
+            for sid, size, (entered, left, orders, micros, orders_after, micros_after) in zip(
+                map(ids.__getitem__, places.tolist()),
+                then[places].tolist(),
+                counts[places].tolist(),
+                strict=True,
+            ):
+                said = f"{resp.number(size)}{_ENTERED}{resp.number(entered)}"
+                said += f"{_LEFT}{resp.number(left)}{_PURCHASES}{resp.number(orders)}"
+                said += f"{_REVENUE}{_money(micros)}{_PURCHASES_AFTER}{resp.number(orders_after)}"
+                said += f"{_REVENUE_AFTER}{_money(micros_after)}"
+                yield resp.command(f"{_head(unit, sid)}{entry_id}{_SIZE}{said}", 20)
+
+
+def _money(micros: int) -> str:
+    return resp.bulk(decimal(micros)) if micros else _NOTHING
+
+
+@lru_cache(1 << 12)
+def _head(unit: str, sid: str) -> str:
+    """How an entry begins."""
+    most = resp.number(ENTRIES_MAX[unit])
+    return f"{resp.bulk('XADD')}{resp.bulk(_KEYS[unit](sid))}{_MAXLEN}{most}"

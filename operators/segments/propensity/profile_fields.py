@@ -1,0 +1,139 @@
+"""What the models say, as Redis is told: fields of profiles, and how good each model is.
+
+A chance is shown as the nearest of 241 steps of a tenth in log odds, an amount in steps of a twentieth:
+so it changes in Redis only when it changed enough to matter, and packing it is a look-up.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import numpy as np
+import orjson
+
+from operators.models import model_metrics
+from operators.models.model_metrics import figure
+from operators.segments.propensity.features import VERSION
+from state.resp import bulk
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from operators.segments.propensity.amount_model import AmountModel
+    from operators.segments.propensity.chance_model import ChanceModel
+    from state.messages import Write
+
+SESSION, BUYS, CHURN, VALUE = "p_buy_session", "p_buy_30d", "p_churn", "value_30d"
+MODELS_OF_LATER = (BUYS, CHURN, VALUE)
+"""What says something of the weeks to come; SESSION does of the running one."""
+_STEPS_A_LOGIT = 10
+_LOGIT_MAX = 12
+_UNLIKELY = [
+    f"{1.0 / (1.0 + np.exp(-step / _STEPS_A_LOGIT)):.2g}"
+    for step in range(-_STEPS_A_LOGIT * _LOGIT_MAX, 1)
+]
+# The other half is what is left of 1: chances that add up to 1 at most do so as texts.
+_CHANCES = [
+    *(f"{Decimal(text):f}" for text in _UNLIKELY),
+    *(f"{1 - Decimal(text):f}" for text in _UNLIKELY[-2::-1]),
+]
+_STEPS_A_FOLD = 20
+_AMOUNTS = [f"{np.exp(step / _STEPS_A_FOLD) - 1.0:.2f}" for step in range(16 * _STEPS_A_FOLD + 1)]
+
+
+class Shown:
+    """A field of the profile and its values, as they go into the command."""
+
+    def __init__(self, field: str, *, amounts: bool = False) -> None:
+        name = bulk(field)
+        self.field = field
+        self.values = _AMOUNTS if amounts else _CHANCES
+        self._is_amount = amounts
+        # The last one stands for none.
+        self._texts = [*(f"{name}{bulk(shown)}" for shown in self.values), ""]
+
+    def steps(self, values: NDArray[np.float64]) -> NDArray[np.int16]:
+        """The step nearest to each chance or amount; nan is none at all, which is -1."""
+        none = np.isnan(values)
+        if self._is_amount:
+            steps = np.log1p(np.where(none, 0.0, values)) * _STEPS_A_FOLD
+            steps = np.minimum(np.rint(steps), len(_AMOUNTS) - 1)
+        else:
+            sure = np.where(none, 0.5, np.clip(values, 1e-7, 1.0 - 1e-7))
+            logits = np.clip(np.log(sure) - np.log1p(-sure), -_LOGIT_MAX, _LOGIT_MAX)
+            steps = np.rint(logits * _STEPS_A_LOGIT) + _LOGIT_MAX * _STEPS_A_LOGIT
+        steps[none] = -1
+        found: NDArray[np.int16] = steps.astype(np.int16)
+        return found
+
+    def value(self, step: int) -> str:
+        """What a step says, "" for none."""
+        return "" if step < 0 else self.values[step]
+
+    def texts(self, steps: NDArray[np.int16]) -> list[str]:
+        """Field and value of each step; nothing for none."""
+        texts = self._texts
+        return [texts[step] for step in steps.tolist()]
+
+
+def status(model: ChanceModel | AmountModel) -> str:
+    """Whether a model says anything yet, and what it waits for."""
+    if model.ready:
+        return "live"
+    no, yes = model.labels.tolist()
+    if yes < model.labels_min:
+        return f"learning: {yes} of {model.labels_min} outcomes that came true"
+    return f"learning: {no} of {model.labels_min} outcomes that did not come true"
+
+
+def chances(name: str, model: ChanceModel, now_ms: int) -> list[Write]:
+    """The `model` key of one that says a chance."""
+    judge = model.judge
+    bins = [[one.n, round(one.predicted, 4), round(one.observed, 4)] for one in judge.reliability()]
+    measured = {
+        "rate": judge.rate,
+        "predicted": judge.predicted,
+        "auc": judge.auc,
+        "auc_of_rule": model.rule.auc,
+        "log_loss": judge.log_loss,
+        "log_loss_of_rate": judge.log_loss_of_rate,
+        "calibration_error": judge.calibration_error,
+    }
+    figures = {of: figure(value) for of, value in measured.items()}
+    more = {"judged": str(judge.labels), "calibration": orjson.dumps(bins).decode() if bins else ""}
+    return _writes(name, "logistic regression", model, now_ms, figures | more)
+
+
+def amounts(name: str, model: AmountModel, now_ms: int) -> list[Write]:
+    """The `model` key of one that says an amount."""
+    said, came, error, error_of_mean = model.judge.means
+    figures = {
+        "mean_predicted": figure(said, 2),
+        "mean": figure(came, 2),
+        "mean_error": figure(error, 2),
+        "mean_error_of_mean": figure(error_of_mean, 2),
+        "top_tenth": figure(model.judge.top_tenth),
+    }
+    return _writes(name, "Poisson regression", model, now_ms, figures)
+
+
+def _writes(
+    name: str,
+    algorithm: str,
+    model: ChanceModel | AmountModel,
+    now_ms: int,
+    figures: Mapping[str, str],
+) -> list[Write]:
+    no, yes = model.labels.tolist()
+    head: dict[str, str | int] = {
+        "version": VERSION,
+        "algorithm": algorithm,
+        "status": status(model),
+        "trained_ms": now_ms,
+        "events": no + yes,
+        "positives": yes,
+    }
+    return model_metrics.model(name, {**head, **figures})

@@ -1,0 +1,112 @@
+"""Reads for a server that answers many at once: on an event loop, over a few connections.
+
+Nothing here writes. A Redis that is away is a UserError at once; the next read connects again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import redis
+import redis.asyncio as aio
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import NoPermissionError, RedisError
+
+from state.store import error_messages
+from state.store.addresses import parse
+from state.store.connections import primary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from state.store.addresses import Address
+
+CONNECTIONS_MAX = 8
+"""However many read at once: the others wait for their turn."""
+_KINDS: dict[type[Any], type[Any]] = {
+    redis.Connection: aio.Connection,
+    redis.SSLConnection: aio.SSLConnection,
+    redis.UnixDomainSocketConnection: aio.UnixDomainSocketConnection,
+}
+
+Read = tuple[str | bytes | int | float, ...]
+"""A Redis command that only reads, and its arguments. Its key comes first."""
+
+
+class Reads:
+    """Reads of a Redis or Valkey server, Sentinel's primary or cluster. For one event loop."""
+
+    def __init__(self, url: str, *, timeout_ms: int) -> None:
+        self._where = parse(url, timeout_ms)
+        self.address = self._where.shown
+        self._client: Any = None
+        self._opening = asyncio.Lock()
+
+    async def many(self, commands: Iterable[Read]) -> list[Any]:
+        """The replies to commands, in one round trip to each node. Raises UserError."""
+        asked = list(commands)
+        if not asked:
+            return []
+        try:
+            async with self._opening:
+                if self._client is None:
+                    self._client = await self._open()
+            if isinstance(self._client, aio.RedisCluster):
+                reads: Any = self._client.pipeline()
+            else:
+                reads = self._client.pipeline(transaction=False)
+            for command in asked:
+                reads.execute_command(*command)
+            return list(await reads.execute())
+        except (RedisError, OSError, error_messages.RefusedError) as error:
+            await self.close()
+            raise error_messages.failure(
+                self.address, error, str(asked[0][1]), str(asked[0][0])
+            ) from error
+
+    async def one(self, *command: str | bytes | int | float) -> Any:
+        """The reply to one command. Raises UserError."""
+        return (await self.many([command]))[0]
+
+    async def close(self) -> None:
+        """Let go of the server; the next read connects again."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
+
+    async def _open(self) -> Any:
+        address = self._where
+        options = address.options | {"retry": Retry(NoBackoff(), 0)}
+        if address.kind == "cluster":
+            return _cluster(address, options)
+        if address.kind == "sentinel":
+            host, port = await asyncio.to_thread(primary, address)
+            options |= {"host": host, "port": port}
+        pool = aio.BlockingConnectionPool(
+            connection_class=_KINDS[address.connect],
+            max_connections=CONNECTIONS_MAX,
+            timeout=int(options["socket_timeout"]) + 1,
+            **options,
+        )
+        single = aio.Redis.from_pool(pool)
+        try:
+            told = await single.info("cluster")
+            is_cluster = told.get("cluster_enabled") == 1
+        except NoPermissionError:
+            is_cluster = False
+        if not is_cluster or "path" in options:
+            return single
+        await single.aclose()
+        return _cluster(address, options)
+
+
+def _cluster(address: Address, options: dict[str, Any]) -> Any:
+    places = address.seeds or [(options.get("host", "localhost"), options.get("port", 6379))]
+    options = {k: v for k, v in options.items() if k not in ("host", "port", "db", "retry")}
+    if issubclass(address.connect, redis.SSLConnection):
+        options["ssl"] = True
+    nodes = [ClusterNode(host, port) for host, port in places]
+    return aio.RedisCluster(startup_nodes=nodes, max_connections=CONNECTIONS_MAX, **options)
