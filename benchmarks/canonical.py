@@ -31,11 +31,11 @@ from flows.sinks.redis import RedisSink
 from flows.sources.files import LogFile
 from flows.sources.recorded import RecordedSource
 from operators.readers import READERS
-from operators.shards.identity_map import device
+from operators.shards.identity_map import device_key
 from state import keys
 from state.config import Settings
 from state.events import Event, Item
-from state.messages import Output
+from state.messages import BatchOutput
 from state.store import Store
 from state.times import DAY_MS
 
@@ -67,10 +67,10 @@ class Figures(NamedTuple):
 def floor(source: RecordedSource, sink: RedisSink) -> Dataflow:
     """events -> by_shard -> redis: one value for each active device, shard and batch."""
 
-    def write(batch: SourceBatch) -> list[tuple[str, Output]]:
+    def write(batch: SourceBatch) -> list[tuple[str, BatchOutput]]:
         return [
-            (str(group.shard), Output(_values(group.events)))
-            for group in batch.groups
+            (str(group.shard), BatchOutput(_values(group.events)))
+            for group in batch.shard_inputs
             if group.events
         ]
 
@@ -81,7 +81,7 @@ def floor(source: RecordedSource, sink: RedisSink) -> Dataflow:
 
 
 def _values(events: list[Event]) -> list[Write]:
-    last = {device(event): event.event_ts for event in events}
+    last = {device_key(event): event.event_ts for event in events}
     return [
         ("SET", keys.profile_key(name), at_ms, "EX", LIFETIME_S) for name, at_ms in last.items()
     ]
@@ -115,10 +115,10 @@ def run(kind: str, workload: Workload) -> Figures:
         if kind == "floor":
             source = RecordedSource({"file": records}, settings)
             sink = RedisSink(lambda: Store(redis.url, timeout_ms=5000, patience_s=10))
-            with gc_control.without_cycle_collector():
+            with gc_control.gc_disabled():
                 run_main(floor(source, sink), epoch_interval=timedelta(seconds=1))
         else:
-            replay.run(
+            replay.replay_recordings(
                 {"file": records},
                 settings,
                 redis_url=redis.url,

@@ -26,8 +26,8 @@ from sklearn.cluster import MiniBatchKMeans as SklearnMiniBatch
 from threadpoolctl import threadpool_limits
 
 from operators.models.kmeans import inertia
-from operators.models.minibatch_kmeans import BlockKMeans
-from operators.segments.clusters.model import Clusters
+from operators.models.minibatch_kmeans import MiniBatchKMeans
+from operators.segments.clusters.model import ClusterModel
 from tests.shared import SHARED_DATA
 
 if TYPE_CHECKING:
@@ -80,13 +80,13 @@ def batch_inertia(points: Table, k: int) -> float:
 
 def one_pass_inertia(points: Table, k: int, seed: int, sample_points: int = 4096) -> float:
     """Inertia over all points after one pass over them; seed 0 keeps their order."""
-    model = BlockKMeans(k, points.shape[1], sample_points=sample_points, seed=seed)
+    model = MiniBatchKMeans(k, points.shape[1], sample_points=sample_points, seed=seed)
     model.learn(_ordered(points, seed))
     return inertia(points, model.centres)
 
 
 def _scaled_on_the_way_inertia(points: Table, k: int, seed: int) -> float:
-    clusters = Clusters(k, points.shape[1], seed=seed)
+    clusters = ClusterModel(k, points.shape[1], seed=seed)
     for start in range(0, len(points), 1000):
         clusters.learn(_ordered(points, seed)[start : start + 1000])
     return float(np.square(clusters.assign(points)[1], dtype=np.float64).sum())
@@ -134,9 +134,9 @@ def _print_speed() -> None:
     kmeans: base.Clusterer = cluster.KMeans(n_clusters=8, seed=0)
     dbstream = cluster.DBSTREAM(clustering_threshold=RADIUS, fading_factor=0.0)
     for name, ours, theirs in (
-        ("k = 8", Clusters(8, 12), kmeans),
-        ("k = 4..12", Clusters((4, 12), 12), None),
-        ("dbstream", Clusters(8, 12, radius=RADIUS), dbstream),
+        ("k = 8", ClusterModel(8, 12), kmeans),
+        ("k = 4..12", ClusterModel((4, 12), 12), None),
+        ("dbstream", ClusterModel(8, 12, radius=RADIUS), dbstream),
     ):
         began_s = time.process_time()
         for start in range(0, len(points), 1000):

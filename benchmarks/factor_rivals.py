@@ -13,7 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from state.interactions import Interactions, Requests, Rows
+    from state.interactions import Interactions, ListRequests, Rows
 
     Matrix = NDArray[np.float64]
 
@@ -26,7 +26,7 @@ class Scoring(Protocol):
     def learn_many(self, batch: Interactions) -> None:
         """Learn a batch, in its order."""
 
-    def score(self, requests: Requests, items: Rows) -> NDArray[np.floating]:
+    def score(self, requests: ListRequests, items: Rows) -> NDArray[np.floating]:
         """Scores [n, c] of given items [n, c]."""
 
 
@@ -48,7 +48,7 @@ class Isgd:
             self.items[item] = q + self.rate * (error * p - self.l2 * q)
             self.shoppers[shopper] = moved
 
-    def score(self, requests: Requests, items: Rows) -> NDArray[np.floating]:
+    def score(self, requests: ListRequests, items: Rows) -> NDArray[np.floating]:
         """Inner products."""
         return _products(self.shoppers[requests.shopper], self.items, items)
 
@@ -110,7 +110,7 @@ class Eals:
         self.of_items = (self.items * self.confidence[:, None]).T @ self.items
         self.of_shoppers: Matrix = np.dot(self.shoppers.T, self.shoppers)
 
-    def score(self, requests: Requests, items: Rows) -> NDArray[np.floating]:
+    def score(self, requests: ListRequests, items: Rows) -> NDArray[np.floating]:
         """Inner products."""
         return _products(self.shoppers[requests.shopper], self.items, items)
 

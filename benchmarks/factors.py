@@ -24,9 +24,9 @@ from river import optim, reco
 from threadpoolctl import threadpool_limits
 
 from benchmarks.factor_rivals import Eals, Isgd
-from operators.models.river.mf_ranker import Factors
-from operators.recommend.candidates.factors import FactorsLearner
-from state.interactions import NOBODY, Interactions, Requests
+from operators.models.river.mf_ranker import MatrixFactorizationRanker
+from operators.recommend.candidates.factors import SessionFactorsReranker
+from state.interactions import NO_ROW, Interactions, ListRequests
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +52,7 @@ def movielens(data: Path) -> None:
         latent_optimizer=optim.SGD(0.05),
         latent_initializer=optim.initializers.Normal(mu=0.0, sigma=0.1, seed=73),
     )
-    ours = Factors(seed=73)
+    ours = MatrixFactorizationRanker(seed=73)
     true = np.array([y for _, _, y in ratings])
     said, seconds = {}, {}
     for name, model in (("river", rivers), ("ours", ours)):
@@ -74,7 +74,7 @@ def movielens(data: Path) -> None:
     mixed = np.random.default_rng(1).permutation(len(ratings)).tolist()
     for order, rows_in_order in (("time", range(len(ratings))), ("mixed", mixed)):
         shuffled = [ratings[n] for n in rows_in_order]
-        batched = Factors(seed=73)
+        batched = MatrixFactorizationRanker(seed=73)
         began = time.process_time()
         for start in range(0, len(shuffled), 4000):
             batched.learn_many(*zip(*shuffled[start : start + 4000], strict=True))
@@ -95,7 +95,7 @@ def columns(rows: list[tuple[str, str, int]]) -> Interactions:
     shoppers: dict[str, int] = {}
     items: dict[str, int] = {}
     before: dict[str, tuple[list[int], int]] = {}
-    context = np.full((len(rows), CONTEXT), NOBODY, np.int32)
+    context = np.full((len(rows), CONTEXT), NO_ROW, np.int32)
     pairs = np.zeros((len(rows), 2), np.int32)
     for n, (shopper, item, at_ms) in enumerate(rows):
         pairs[n] = (shoppers.setdefault(shopper, len(shoppers)), items.setdefault(item, len(items)))
@@ -133,7 +133,7 @@ def films(data: Path) -> None:
         ]
     stream = columns(sorted(rows, key=lambda row: row[2]))
     for step in (1, 16, 512):
-        learner = FactorsLearner()
+        learner = SessionFactorsReranker()
         print(f"isgd_movielens batch={step} {unseen_recall(learner, stream, step)}")
     size = (int(stream.shopper.max()) + 1, int(stream.item.max()) + 1)
     for name, rival in (("isgd", Isgd(*size)), ("eals", Eals(*size))):
@@ -157,7 +157,7 @@ def unseen_recall(learner: Scoring, stream: Interactions, step: int) -> str:
         candidates = np.tile(everything, (len(batch), 1))
         scores = {
             "factors": learner.score(
-                Requests(batch.shopper, batch.context, batch.at_ms), candidates
+                ListRequests(batch.shopper, batch.context, batch.at_ms), candidates
             ),
             "popularity": np.tile(counts, (len(batch), 1)),
         }
@@ -186,7 +186,7 @@ def clicks(data: Path) -> None:
         parts.append(sorted([(s, i, int(float(t) * 1000)) for s, i, t in rows], key=lambda r: r[2]))
     learned = sorted(parts[0] + parts[1], key=lambda row: row[2])
     stream = columns(learned + parts[2])
-    learner = FactorsLearner()
+    learner = SessionFactorsReranker()
     for start in range(0, len(learned), 2000):
         learner.learn_many(part_of(stream, slice(start, min(start + 2000, len(learned)))))
     counts = np.bincount(stream.item[: len(learned)], minlength=stream.item.max() + 1)
@@ -212,9 +212,9 @@ def clicks(data: Path) -> None:
         )
 
 
-def among(batch: Interactions, named: NDArray[np.int32]) -> Requests:
+def among(batch: Interactions, named: NDArray[np.int32]) -> ListRequests:
     """Requests at the time of a batch, for which these items were named."""
-    return Requests(batch.shopper, batch.context, batch.at_ms, named)
+    return ListRequests(batch.shopper, batch.context, batch.at_ms, named)
 
 
 def place_of(item: np.int32, listed: NDArray[Any]) -> int:
@@ -226,7 +226,7 @@ def place_of(item: np.int32, listed: NDArray[Any]) -> int:
 def speed() -> None:
     """Zipf items (20,000) and 50,000 shoppers, five items of context, 100 items named for each."""
     rng = np.random.default_rng(0)
-    learner = FactorsLearner()
+    learner = SessionFactorsReranker()
 
     def batch(n: int) -> Interactions:
         return Interactions(

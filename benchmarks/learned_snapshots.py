@@ -20,16 +20,16 @@ import msgspec
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from operators.catalogue.item_cards import Cards
+from operators.catalogue.item_cards import ItemCards
 from operators.recommend.recommender import Recommender
-from operators.segments.clusters.model import Clusters
-from operators.segments.membership_index import Audience
+from operators.segments.clusters.model import ClusterModel
+from operators.segments.membership_index import MembershipIndex
 from operators.shoppers.features import FEATURES
-from operators.tables.table_store import Loaded, StoredTables, Tables
+from operators.tables.table_store import LoadedTables, Tables, TableStore
 from state.events import Item
-from state.interactions import PURCHASE, VIEW, Events
-from state.journal import Journals, files
-from state.segments import cluster_id
+from state.interactions import PURCHASE, VIEW, EventColumns
+from state.journal import Journals, list_journals
+from state.segments import cluster_segment_id
 from state.snapshots import pack_arrays
 
 if TYPE_CHECKING:
@@ -50,9 +50,9 @@ class Shop:
         self.rng = np.random.default_rng(7)
         self.now_ms = 1_700_000_000_000
         self.recommender = Recommender()
-        self.clusters = Clusters(K, len(FEATURES))
-        self.audience = Audience(map(cluster_id, range(K)))
-        self.cards = Cards()
+        self.clusters = ClusterModel(K, len(FEATURES))
+        self.audience = MembershipIndex(map(cluster_segment_id, range(K)))
+        self.cards = ItemCards()
         self.shoppers = shoppers
         for start in range(0, shoppers, BATCH):
             self.learn(np.arange(start, min(start + BATCH, shoppers)))
@@ -75,20 +75,20 @@ class Shop:
         self.now_ms += n * 10
         at_ms = [self.now_ms] * n
         kinds = np.where(self.rng.random(n) < 0.05, PURCHASE, VIEW)
-        segments = [cluster_id(row % K) for row in who.tolist()]
+        segments = [cluster_segment_id(row % K) for row in who.tolist()]
         start_ms = [self.now_ms - GAP_MS] * n
         categories = [f"category-{row % 200}" for row in what]
         self.recommender.learn(
-            Events(names, items, kinds, [1.0] * n, at_ms, start_ms, categories, segments)
+            EventColumns(names, items, kinds, [1.0] * n, at_ms, start_ms, categories, segments)
         )
         self.recommender.rank(names, self.now_ms)
         self.clusters.learn(self.rng.normal(size=(n, len(FEATURES))))
-        rows = self.recommender.shoppers.take(names)
+        rows = self.recommender.shoppers.get_or_add_many(names)
         cluster = (rows % K).astype(np.int16)
         seen_ms = np.array(at_ms, np.int64)
-        self.audience.see(rows, [True] * n, seen_ms)
-        self.audience.put("cluster", names, rows, cluster, seen_ms)
-        self.cards.learn((self.now_ms, Item(item), "EUR") for item in items)
+        self.audience.mark_active(rows, [True] * n, seen_ms)
+        self.audience.assign("cluster", names, rows, cluster, seen_ms)
+        self.cards.update((self.now_ms, Item(item), "EUR") for item in items)
 
     def more(self) -> None:
         """`CHANGED` events of shoppers by chance."""
@@ -100,8 +100,8 @@ class Shop:
         """Everything as one blob."""
         tables = self.tables()
         arrays = {name: pack_arrays(part.arrays()) for name, part in tables.parts.items()}
-        ids = {name: vocabulary.ids for name, vocabulary in tables.vocabularies.items()}
-        return msgspec.msgpack.encode((arrays, ids, self.cards.rows))
+        ids = {name: vocabulary.ids for name, vocabulary in tables.row_indexes.items()}
+        return msgspec.msgpack.encode((arrays, ids, self.cards.by_id))
 
     def bytes_of(self, rows: int) -> float:
         """Memory of the tables that have so many rows, for each of them."""
@@ -127,18 +127,20 @@ def measure(shoppers: int) -> str:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         journals = Journals(folder, ratio=1.0)
-        stored = StoredTables(journals)
+        stored = TableStore(journals)
         base_ms = timed(lambda: stored.store(shop.tables()))
         whole_ms, changed_ms, changed_bytes = [], [], []
         for _ in range(ROUNDS):
             shop.more()
             whole_ms.append(timed(shop.whole))
-            before = sum(path.stat().st_size for path, _, _ in files(folder))
+            before = sum(path.stat().st_size for path, _, _ in list_journals(folder))
             changed_ms.append(timed(lambda: stored.store(shop.tables())))
-            changed_bytes.append(sum(p.stat().st_size for p, _, _ in files(folder)) - before)
+            changed_bytes.append(
+                sum(p.stat().st_size for p, _, _ in list_journals(folder)) - before
+            )
         handle = stored.store(shop.tables())
-        loaded = Loaded({part: {} for part in shop.tables().parts}, {}, {})
-        load_ms = timed(lambda: StoredTables(journals).load(handle, loaded))
+        loaded = LoadedTables({part: {} for part in shop.tables().parts}, {}, {})
+        load_ms = timed(lambda: TableStore(journals).load(handle, loaded))
         megabytes = len(shop.whole()) / 1e6
     whole, changed = statistics.median(whole_ms), statistics.median(changed_ms)
     written = statistics.median(changed_bytes) / 1e6

@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 from benchmarks.recommend import canonical
 from operators.recommend.recommender import Recommender
 from state import config
-from state.interactions import Card, Events
+from state.interactions import EventColumns, ItemCard
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,15 +62,17 @@ def main() -> None:
         print(name, *(f"{what}={us:.2f}" for what, us in spent.items()), flush=True)
 
 
-def cost_us(batches: list[Events], lists: config.Lists, *, sells_out: bool) -> dict[str, float]:
+def cost_us(
+    batches: list[EventColumns], lists: config.Lists, *, sells_out: bool
+) -> dict[str, float]:
     """Microseconds an event by part."""
-    recommender, spent_s = Recommender.of(lists), defaultdict[str, float](float)
-    cards: dict[str, Card] = {}
-    _time(recommender.blend, "mix", spent_s)
-    _time(recommender, "_listed", spent_s)
+    recommender, spent_s = Recommender.from_config(lists), defaultdict[str, float](float)
+    cards: dict[str, ItemCard] = {}
+    _time(recommender.blend, "blend", spent_s)
+    _time(recommender, "_assemble", spent_s)
     _time(recommender.rules, "learn", spent_s)
-    _time(recommender.against, "learn", spent_s, "signals")
-    _time(recommender.written, "remember", spent_s, "written")
+    _time(recommender.negative_feedback, "learn", spent_s, "feedback")
+    _time(recommender.published_index, "store", spent_s, "written")
     events = 0
     for number, batch in enumerate(batches):
         if number == BATCHES - MEASURED:
@@ -80,10 +82,12 @@ def cost_us(batches: list[Events], lists: config.Lists, *, sells_out: bool) -> d
         for item in new:
             n = len(cards)
             is_gone = False if sells_out and n % 100 == 0 else None
-            cards[item] = Card(1, item, (f"c{n % 50}",), f"b{n % 20}", 1.0 + n % 90, "", is_gone)
-        batch.cards, batch.changed = cards, new
+            cards[item] = ItemCard(
+                1, item, (f"c{n % 50}",), f"b{n % 20}", 1.0 + n % 90, "", is_gone
+            )
+        batch.cards, batch.changed_items = cards, new
         recommender.learn(batch)
-        recommender.serve(list(dict.fromkeys(batch.shoppers)), max(batch.at_ms))
+        recommender.recommend(list(dict.fromkeys(batch.shoppers)), max(batch.at_ms))
         events += len(batch.items)
     us = {name: 1e6 * s / events for name, s in spent_s.items()}
     us["rules"] = us.pop("_listed") - us["mix"]

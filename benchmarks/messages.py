@@ -18,11 +18,11 @@ import msgspec
 from benchmarks.workload import Workload, cached
 from flows.sources.files import LogFile
 from operators.readers import READERS
-from operators.shards.batching import SourceClock
-from operators.shards.processor import Rules
+from operators.shards.batching import SourceBatcher
+from operators.shards.processor import ProcessorConfig
 from operators.shards.sharding import DeviceShard, UserShard, regroup
 from state.config import Settings
-from state.messages import Group, Part, Regrouped, Visited
+from state.messages import DeviceShardInput, ShardOutput, ShardPart, UserShardInput
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,13 +39,15 @@ def hops(batch_events: int) -> dict[str, list[Any]]:
     settings = Settings()
     shards, rules = (
         settings.sessions.shards,
-        Rules.of(settings.sessions, settings.profiles, settings.state, settings.lifecycle),
+        ProcessorConfig.from_config(
+            settings.sessions, settings.profiles, settings.state, settings.lifecycle
+        ),
     )
     devices = [DeviceShard(rules) for _ in range(shards)]
     users = [UserShard(rules) for _ in range(shards)]
     path = str(cached(Workload(events=200_000)))
     records = READERS["penstock"](LogFile(path).lines(), source=path, now_ms=2**62)
-    clock = SourceClock()
+    clock = SourceBatcher()
     sent: dict[str, list[Any]] = {"by_device": [], "by_user": [], "together": []}
     for _ in range(EVENTS // batch_events):
         groups = clock.batch(
@@ -53,11 +55,11 @@ def hops(batch_events: int) -> dict[str, list[Any]]:
             partition="file",
             shards=shards,
             allowed_lateness_ms=settings.sessions.allowed_lateness_ms,
-        ).groups
+        ).shard_inputs
         sent["by_device"] += groups
-        dealt = regroup([v for g in groups for v in devices[g.shard].fold(g)], shards)
+        dealt = regroup([v for g in groups for v in devices[g.shard].process(g)], shards)
         sent["by_user"] += dealt
-        sent["together"] += [part for m in dealt for part in users[m.shard].fold(m)]
+        sent["together"] += [part for m in dealt for part in users[m.shard].process(m)]
     return sent
 
 
@@ -65,7 +67,9 @@ def plainly(message: Message) -> bytes:
     """Pickled field by field, as if a message did not know better."""
     into = io.BytesIO()
     pickler = pickle.Pickler(into)
-    pickler.dispatch_table = dict.fromkeys((Group, Regrouped, Visited, Part), _fields)
+    pickler.dispatch_table = dict.fromkeys(
+        (DeviceShardInput, UserShardInput, ShardOutput, ShardPart), _fields
+    )
     pickler.dump(message)
     return into.getvalue()
 

@@ -34,17 +34,17 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks import made_up_shops as shops
 from benchmarks.made_up_shops import CLICKS
-from operators.evaluation.baselines import Reference
+from operators.evaluation.baselines import BaselineCompetitor
 from operators.evaluation.clicks import SESSION_GAP_MS, collect
-from operators.evaluation.product_recommender import Product
-from operators.evaluation.protocols import BLEND, Rules, prequential
+from operators.evaluation.product_recommender import ProductRecommender
+from operators.evaluation.protocols import BLEND, ProtocolOptions, prequential
 from operators.recommend.recommender import Recommender
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from operators.evaluation.clicks import RawClick
-    from operators.evaluation.results import Outcome
+    from operators.evaluation.results import EvaluationResult
 
 TINY = 500
 MOST = 0.003
@@ -81,17 +81,17 @@ class Gain(NamedTuple):
         return self.mean < -MOST and self.mean < -2 * self.error
 
 
-def outcome(name: str) -> Outcome:
+def outcome(name: str) -> EvaluationResult:
     """The cases of a shop: the blend, each learner and the references."""
     shop, most = SHOPS[name]
     clicks = collect(sorted(islice(shop(), most), key=lambda click: click.at_ms))
-    product = Product(Recommender(), clicks, batch=AT_ONCE)
-    references = [Reference(one, clicks.scored_kind) for one in REFERENCES]
-    rules = Rules(k=20, known=True, session_gap_ms=SESSION_GAP_MS, at_once=AT_ONCE)
+    product = ProductRecommender(Recommender(), clicks, batch=AT_ONCE)
+    references = [BaselineCompetitor(one, clicks.scored_kind) for one in REFERENCES]
+    rules = ProtocolOptions(k=20, known=True, session_gap_ms=SESSION_GAP_MS, lists_at_once=AT_ONCE)
     return prequential(clicks, [product, *references], rules)
 
 
-def gains(found: Outcome) -> tuple[Gain, Gain]:
+def gains(found: EvaluationResult) -> tuple[Gain, Gain]:
     """By HR@20 and by MRR@20."""
     parts = [name for name in found.ranks if name not in (BLEND, *REFERENCES)]
     told = []

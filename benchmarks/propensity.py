@@ -33,11 +33,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.reliability import draw
-from operators.personalize.step import Learning
+from operators.personalize.step import PersonalizeStep
 from operators.readers import READERS
 from operators.segments.propensity.chance_model import ChanceModel
-from operators.shards.batching import SourceClock
-from operators.shards.processor import Rules
+from operators.shards.batching import SourceBatcher
+from operators.shards.processor import ProcessorConfig
 from operators.shards.sharding import DeviceShard, UserShard, regroup
 from state.config import load
 from state.events import Event
@@ -48,7 +48,7 @@ from tests.shared import SHARED_DATA
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from operators.segments.propensity.propensity import Propensity
+    from operators.segments.propensity.propensity import PropensityModels
     from state.config import Settings
 
 SHARDS = 4
@@ -56,16 +56,16 @@ GOES_ON_CLICKS = 3
 SESSION_GAP_S = 1800
 
 
-def followed(path: Path, format_name: str, settings: Settings) -> Propensity:
+def followed(path: Path, format_name: str, settings: Settings) -> PropensityModels:
     """The models after a whole log."""
-    rules = Rules.of(
+    rules = ProcessorConfig.from_config(
         settings.sessions,
         settings.profiles,
         settings.state,
         settings.lifecycle,
         propensity=settings.propensity,
     )
-    learning, clock = Learning(settings), SourceClock()
+    learning, clock = PersonalizeStep(settings), SourceBatcher()
     devices = [DeviceShard(rules) for _ in range(SHARDS)]
     users = [UserShard(rules) for _ in range(SHARDS)]
     records = READERS[format_name](_lines(path), source=path.name, now_ms=2_000_000_000_000)
@@ -77,9 +77,13 @@ def followed(path: Path, format_name: str, settings: Settings) -> Propensity:
             shards=SHARDS,
             allowed_lateness_ms=settings.sessions.allowed_lateness_ms,
         )
-        visited = [one for group in batch.groups for one in devices[group.shard].fold(group)]
-        learning.fold_all([p for m in regroup(visited, SHARDS) for p in users[m.shard].fold(m)])
-    return learning.learned.propensity
+        visited = [
+            one for group in batch.shard_inputs for one in devices[group.shard].process(group)
+        ]
+        learning.process_batch(
+            [p for m in regroup(visited, SHARDS) for p in users[m.shard].process(m)]
+        )
+    return learning.state.propensity
 
 
 def sessions_that_go_on(path: Path) -> ChanceModel:
@@ -131,10 +135,10 @@ def _lines(path: Path) -> Iterator[bytes]:
 
 
 def _print(log: str, name: str, model: ChanceModel) -> None:
-    judge = model.judge
+    judge = model.evaluation
     print(
         f"{log:<16}{name:<15}{judge.labels:>7}{judge.rate:>7.3f}{judge.auc:>7.3f}"
-        f"{model.rule.auc:>7.3f}{judge.log_loss:>10.4f}{judge.log_loss_of_rate:>8.4f}"
+        f"{model.rule_evaluation.auc:>7.3f}{judge.log_loss:>10.4f}{judge.log_loss_of_rate:>8.4f}"
         f"{judge.calibration_error:>8.3f}"
     )
 
@@ -187,9 +191,9 @@ def main(arguments: list[str] | None = None) -> None:
         "online-retail",
         load(environment={}, overrides=few),
     )
-    _print("online_retail", "p_buy_30d", models.weeks.buys)
-    _print("online_retail", "p_churn", models.weeks.churn)
-    judge = models.weeks.value.judge
+    _print("online_retail", "p_buy_30d", models.weekly.buys)
+    _print("online_retail", "p_churn", models.weekly.churn)
+    judge = models.weekly.value.evaluation
     said, came, error, error_of_mean = judge.means
     print(
         f"online_retail   value_30d      mean said {said:.0f}, came {came:.0f}; error {error:.0f}, of a "
@@ -197,9 +201,9 @@ def main(arguments: list[str] | None = None) -> None:
     )
     if plot is not None:
         judges = {
-            "rees46: p_buy_session": of_sessions.session.judge,
-            "online_retail: p_buy_30d": models.weeks.buys.judge,
-            "online_retail: p_churn": models.weeks.churn.judge,
+            "rees46: p_buy_session": of_sessions.session.evaluation,
+            "online_retail: p_buy_30d": models.weekly.buys.evaluation,
+            "online_retail: p_churn": models.weekly.churn.evaluation,
         }
         draw(judges, plot)
     recounted()

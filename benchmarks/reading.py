@@ -18,7 +18,7 @@ import numpy as np
 
 from flows.process.embedded_redis import EmbeddedRedis
 from flows.runtime import replay
-from operators.synthetic import shop
+from operators.synthetic import generate_events
 from state import keys
 from state.config import Settings
 from state.store import Store
@@ -38,10 +38,10 @@ def main() -> None:
     """Print the figures."""
 
     def records() -> Iterator[Event | DeadLetter]:
-        return islice(shop(seed=7, shoppers=2000, items=500, start_ms=START_MS), EVENTS)
+        return islice(generate_events(seed=7, shoppers=2000, items=500, start_ms=START_MS), EVENTS)
 
     with EmbeddedRedis() as redis, tempfile.TemporaryDirectory() as folder:
-        replay.run(
+        replay.replay_recordings(
             {"shop": records},
             Settings(),
             redis_url=redis.url,

@@ -28,10 +28,10 @@ import orjson
 from threadpoolctl import threadpool_limits
 
 from benchmarks.workload import Workload, chunks
-from operators.catalogue.item_cards import Cards
+from operators.catalogue.item_cards import ItemCards
 from operators.recommend.recommender import Recommender
 from state.events import Item
-from state.interactions import CART, PURCHASE, VIEW, Events
+from state.interactions import CART, PURCHASE, VIEW, EventColumns
 from state.times import HOUR_MS
 
 if TYPE_CHECKING:
@@ -62,10 +62,10 @@ class Sessions:
         self.last_ms[shopper] = at_ms
         return self.start_ms[shopper]
 
-    def views(self, clicks: Sequence[Click]) -> Events:
+    def views(self, clicks: Sequence[Click]) -> EventColumns:
         """Clicks as a batch of views."""
         none = [None] * len(clicks)
-        return Events(
+        return EventColumns(
             [shopper for _, shopper, _ in clicks],
             [item for _, _, item in clicks],
             [VIEW] * len(clicks),
@@ -113,7 +113,7 @@ def quality(folder: Path, recommender: Recommender) -> dict[str, tuple[float, fl
                 ranks[name].append(listed.index(item) + 1 if item in listed else 0)
         recommender.learn(sessions.views(batch))
         shoppers = [who for _, who, _ in batch]
-        for name, lists in recommender.rank_apart(shoppers, batch[-1][0]).items():
+        for name, lists in recommender.rank_per_learner(shoppers, batch[-1][0]).items():
             for who, entries in zip(shoppers, lists.entries(), strict=True):
                 standing.setdefault(who, {})[name] = [item for item, _, _ in entries[:20]]
     return {name: _figures(of_name) for name, of_name in ranks.items()}
@@ -124,22 +124,22 @@ def _figures(ranks: list[int]) -> tuple[float, float, int]:
     return len(found) / len(ranks), sum(1 / rank for rank in found) / len(ranks), len(ranks)
 
 
-def introduced(items: int) -> Iterator[Events]:
+def introduced(items: int) -> Iterator[EventColumns]:
     """Batches in which every item is looked at once, before the workload begins."""
     at_ms = Workload.start_ms - HOUR_MS
     for start in range(0, items, BATCH):
         names = [f"item-{n:06d}" for n in range(start, min(start + BATCH, items))]
         whose, n = [f"first-{n % 997}" for n in range(len(names))], len(names)
         times, none = [at_ms] * n, [None] * n
-        yield Events(whose, names, [VIEW] * n, [1.0] * n, times, times, none, none)
+        yield EventColumns(whose, names, [VIEW] * n, [1.0] * n, times, times, none, none)
 
 
-def canonical(items: int = Workload.items) -> Iterator[Events]:
+def canonical(items: int = Workload.items) -> Iterator[EventColumns]:
     """Batches of the interactions in the canonical workload, at its density in time."""
     full = Workload()
     events = LEARNED_FIRST + MEASURED
     span_ms = full.span_ms * events // full.events
-    sessions, cards = Sessions(), Cards()
+    sessions, cards = Sessions(), ItemCards()
     rows: list[tuple[str, str, int, float, int, int, str | None, None]] = []
     for chunk in chunks(Workload(events=events, items=items, span_ms=span_ms)):
         for line in chunk.splitlines():
@@ -150,17 +150,17 @@ def canonical(items: int = Workload.items) -> Iterator[Events]:
             at_ms = event["event_ts"]
             start_ms = sessions.start(who, at_ms)
             for item in event["items"]:
-                cards.learn([(at_ms, msgspec.convert(item, Item), "")])
+                cards.update([(at_ms, msgspec.convert(item, Item), "")])
                 kind = KINDS[event["type"]]
                 rows.append(
                     (who, item["item_id"], *kind, at_ms, start_ms, item["category"][0], None)
                 )
                 if len(rows) == BATCH:
                     whose, what, kinds, weights, at, since, of, _ = zip(*rows, strict=True)
-                    yield Events(
+                    yield EventColumns(
                         *(whose, what, kinds, weights, at, since, of, [None] * BATCH),
-                        cards=cards.rows,
-                        changed=cards.take_fresh(),
+                        cards=cards.by_id,
+                        changed_items=cards.take_changed(),
                     )
                     rows = []
 
@@ -168,15 +168,19 @@ def canonical(items: int = Workload.items) -> Iterator[Events]:
 def speed(recommender: Recommender, items: int) -> tuple[dict[str, float], float]:
     """Microseconds an event in each part once the tables are full, and lists a batch."""
     spent_s: dict[str, float] = defaultdict(float)
-    for owner in (*recommender.learners, recommender.bought, recommender.of_all.scoped):
+    for owner in (
+        *recommender.learners,
+        recommender.bought_together,
+        recommender.popular_lists.scoped,
+    ):
         _time(owner, "learn_many", f"  learn {type(owner).__name__}", spent_s)
     for learner in recommender.learners:
-        _time(learner, "candidates", f"  rank {type(learner).__name__}", spent_s)
+        _time(learner, "generate", f"  rank {type(learner).__name__}", spent_s)
     for method in ("judge", "remember", "mix"):
         _time(recommender.blend, method, f"  blend {method}", spent_s)
-    _time(recommender.contexts, "advance", "  contexts", spent_s)
+    _time(recommender.session_contexts, "append", "  contexts", spent_s)
     _time(recommender, "learn", "learn", spent_s)
-    _time(recommender, "serve", "rank", spent_s)
+    _time(recommender, "recommend", "rank", spent_s)
 
     for batch in introduced(items):
         recommender.learn(batch)
@@ -187,7 +191,7 @@ def speed(recommender: Recommender, items: int) -> tuple[dict[str, float], float
             events = lists = 0
         shoppers = list(dict.fromkeys(batch.shoppers))
         recommender.learn(batch)
-        ranked = recommender.serve(shoppers, max(batch.at_ms))
+        ranked = recommender.recommend(shoppers, max(batch.at_ms))
         began_s = time.process_time()
         ranked.entries()
         spent_s["entries"] += time.process_time() - began_s

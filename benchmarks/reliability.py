@@ -8,10 +8,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from operators.segments.propensity.prequential import Progressive
+    from operators.segments.propensity.prequential import PrequentialEvaluation
 
 
-def draw(judges: Mapping[str, Progressive], path: Path) -> None:
+def draw(judges: Mapping[str, PrequentialEvaluation], path: Path) -> None:
     """Tenths of the chances each model said, by what came true of them; on the line they are right."""
     from matplotlib.figure import Figure
 

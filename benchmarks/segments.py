@@ -31,9 +31,9 @@ from flows.process.embedded_redis import EmbeddedRedis
 from flows.runtime import replay
 from flows.sources.files import LogFile
 from operators.readers import READERS
-from operators.segments.rules.compiler import rule_segments
-from operators.shards.batching import SourceClock
-from operators.shards.processor import Rules
+from operators.segments.rules.compiler import load_rules
+from operators.shards.batching import SourceBatcher
+from operators.shards.processor import ProcessorConfig
 from operators.shards.sharding import DeviceShard, UserShard, regroup
 from state.config import Settings
 
@@ -132,14 +132,14 @@ def run(events: int, kinds: Sequence[str]) -> dict[str, float]:
     path, settings = str(cached(workload(events))), settings_of(kinds)
     with EmbeddedRedis() as redis, tempfile.TemporaryDirectory() as folder:
         began_s, began_cpu_s = time.perf_counter(), time.process_time()
-        replay.run(
+        replay.replay_recordings(
             {"file": lambda: records(path)},
             settings,
             redis_url=redis.url,
             dead_letters=Path(folder) / "dead.jsonl",
         )
         cpu_s = time.process_time() - began_cpu_s
-        said = replay.report(settings, redis.url, began_s)
+        said = replay.build_report(settings, redis.url, began_s)
     return {"cpu_us": cpu_s / events * 1e6, "changes": said.segment_changes / events}
 
 
@@ -155,15 +155,15 @@ def measure(events: int, kinds: Sequence[str]) -> dict[str, float]:
 def shards(events: int, *, ruled: bool) -> tuple[float, int]:
     """Processor time an event (us) of decoding and both folds alone, and how many transitions."""
     settings = settings_of(KINDS if ruled else KINDS[:-1])
-    segments = rule_segments(settings)
-    fold = Rules.of(
+    segments = load_rules(settings)
+    fold = ProcessorConfig.from_config(
         settings.sessions, settings.profiles, settings.state, settings.lifecycle, segments
     )
     count = settings.sessions.shards
     devices = [DeviceShard(fold) for _ in range(count)]
     users = [UserShard(fold) for _ in range(count)]
-    source, clock, transitions = [*records(str(cached(workload(events))))], SourceClock(), 0
-    with gc_control.without_cycle_collector():
+    source, clock, transitions = [*records(str(cached(workload(events))))], SourceBatcher(), 0
+    with gc_control.gc_disabled():
         began_s = time.process_time()
         for first in range(0, len(source) + BATCH, BATCH):
             batch = clock.batch(
@@ -172,10 +172,10 @@ def shards(events: int, *, ruled: bool) -> tuple[float, int]:
                 shards=count,
                 allowed_lateness_ms=settings.sessions.allowed_lateness_ms,
             )
-            arrived = [devices[group.shard].fold(group)[0] for group in batch.groups]
+            arrived = [devices[group.shard].process(group)[0] for group in batch.shard_inputs]
             for message in regroup(arrived, count):
-                for part in users[message.shard].fold(message):
-                    transitions += sum(len(one.transitions) for one in part.visited)
+                for part in users[message.shard].process(message):
+                    transitions += sum(len(one.transitions) for one in part.outputs)
         return (time.process_time() - began_s) / events * 1e6, transitions
 
 

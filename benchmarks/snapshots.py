@@ -25,15 +25,15 @@ from typing import Any
 
 import msgspec
 
-from operators.shards.processor import Rules
+from operators.shards.processor import ProcessorConfig
 from operators.shards.sharding import DeviceShard, shard_of
 from state.config import Lifecycle, Profiles, Sessions, State
-from state.journal import Journals, files
+from state.journal import Journals, list_journals
 from state.shopper import Order, Session, Shopper
-from state.snapshots import DEVICES
+from state.snapshots import DEVICES_CODEC
 
 SHARDS = 64
-RULES = Rules.of(Sessions(), Profiles(), State(), Lifecycle())
+RULES = ProcessorConfig.from_config(Sessions(), Profiles(), State(), Lifecycle())
 START_MS = 1_700_000_000_000
 CHANGED = (0.01, 0.1)
 EPOCHS = {10_000: 60, 100_000: 30, 1_000_000: 12}
@@ -48,12 +48,12 @@ def shopper(rng: random.Random) -> Shopper:
     made.viewed_price_micros, made.viewed_prices = rng.randrange(10**9), 14
     made.sessions, made.session_ms, made.session_events = 3, rng.randrange(10**7), 20
     made.first_purchase_ms = made.last_purchase_ms = made.last_ms
-    made.seen = rng.randbytes(160)
+    made.recent_event_hashes = rng.randbytes(160)
     made.orders = {rng.randbytes(8): Order(made.last_ms, made.revenue_micros, 1)}
     made.affinity = {category: rng.random() for category in rng.sample(CATEGORIES, 5)}
     made.affinity_scale, made.currency = 1322, "EUR"
     if rng.random() < 0.05:
-        made.open = [Session(made.last_ms - 60_000, made.last_ms, 4, 3, 1)]
+        made.open_sessions = [Session(made.last_ms - 60_000, made.last_ms, 4, 3, 1)]
     return made
 
 
@@ -81,7 +81,7 @@ class Whole(Way):
 
     def snapshot(self, shard: int) -> bytes:
         """As every way."""
-        self._shards[shard].shoppers.changed.clear()
+        self._shards[shard].shoppers.dirty_names.clear()
         return self._shards[shard].snapshot()
 
     def resume(self, blobs: list[bytes]) -> int:
@@ -98,8 +98,8 @@ class Journaled(Way):
         for number, former in enumerate(shards):
             shard = DeviceShard(RULES, None, journals)
             shard.shoppers.rows.update(former.shoppers.rows)
-            shard.shoppers.changed = former.shoppers.changed
-            shard._stored.shard = number
+            shard.shoppers.dirty_names = former.shoppers.dirty_names
+            shard._journal.shard = number
             self._shards.append(shard)
 
     def snapshot(self, shard: int) -> bytes:
@@ -109,9 +109,9 @@ class Journaled(Way):
     def epoch_over(self) -> None:
         """As every way."""
         last: dict[str, int] = {}
-        for _, name, generation in files(self._folder):
+        for _, name, generation in list_journals(self._folder):
             last[name] = max(last.get(name, 0), generation)
-        for path, name, generation in files(self._folder):
+        for path, name, generation in list_journals(self._folder):
             if generation < last[name]:
                 path.unlink()
 
@@ -134,10 +134,10 @@ class Rocks(Way):
         """As every way."""
         shoppers = self._shards[shard].shoppers
         batch = self._lib.WriteBatch(raw_mode=True)
-        for name in shoppers.changed:
+        for name in shoppers.dirty_names:
             batch.put(f"{shard}/{name}".encode(), msgspec.msgpack.encode(shoppers.rows[name]))
         self._db.write(batch)
-        shoppers.changed.clear()
+        shoppers.dirty_names.clear()
         return b"the epoch's checkpoint"
 
     def epoch_over(self) -> None:
@@ -174,7 +174,7 @@ def measure(make: type[Way], shards: list[DeviceShard], shoppers: int) -> None:
         store.execute("CREATE TABLE snaps (shard INTEGER PRIMARY KEY, blob BLOB)")
         names = [(shard_of(f"shopper {n}", SHARDS), f"shopper {n}") for n in range(shoppers)]
         for shard, one in names:
-            shards[shard].shoppers.changed.add(one)
+            shards[shard].shoppers.dirty_names.add(one)
         blobs: list[bytes] = []
 
         def epoch() -> float:
@@ -195,7 +195,7 @@ def measure(make: type[Way], shards: list[DeviceShard], shoppers: int) -> None:
             before, costs_s = written_bytes(), []
             for _ in range(epochs):
                 for shard, one in rng.sample(names, round(shoppers * share)):
-                    shards[shard].shoppers.changed.add(one)
+                    shards[shard].shoppers.dirty_names.add(one)
                 costs_s.append(epoch())
             each = (written_bytes() - before) / epochs / 1e6
             costs_s.sort()
@@ -207,7 +207,7 @@ def measure(make: type[Way], shards: list[DeviceShard], shoppers: int) -> None:
         store.close()
         disk = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
         for one_shard in shards:
-            one_shard.shoppers.changed = set()
+            one_shard.shoppers.dirty_names = set()
         began_s = perf_counter()
         count = way.resume(blobs)
         assert count == shoppers
@@ -227,7 +227,10 @@ def main() -> None:
             name = f"shopper {n}"
             shards[shard_of(name, SHARDS)].shoppers.rows[name] = shopper(rng)
         if shoppers == 10_000:
-            size = sum(len(DEVICES.encode(DEVICES.decode(s.snapshot()))) for s in shards) / shoppers
+            size = (
+                sum(len(DEVICES_CODEC.encode(DEVICES_CODEC.decode(s.snapshot()))) for s in shards)
+                / shoppers
+            )
             print(f"# {size:.0f} bytes a row")
         gc.disable()  # as the flow does
         for way in ways:

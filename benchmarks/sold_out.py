@@ -21,9 +21,9 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.workload import Workload, chunks
 from flows.process.embedded_redis import EmbeddedRedis
-from operators.personalize.step import Learning
-from operators.shards.batching import SourceClock
-from operators.shards.processor import Rules
+from operators.personalize.step import PersonalizeStep
+from operators.shards.batching import SourceBatcher
+from operators.shards.processor import ProcessorConfig
 from operators.shards.sharding import DeviceShard, UserShard, regroup
 from state.config import Settings
 from state.events import Event, Item
@@ -32,7 +32,7 @@ from state.store import Store
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from state.messages import Part
+    from state.messages import ShardPart
 
 SHOPPERS, EVENTS_A_SHOPPER = 100_000, 2
 BATCH, FEED_BATCH, FEED = 8192, 500, 5000
@@ -44,9 +44,11 @@ class Shop:
     """A flow in one process, and the Redis that it writes to."""
 
     def __init__(self, store: Store) -> None:
-        self.store, self.learning = store, Learning(SETTINGS)
-        rules = Rules.of(SETTINGS.sessions, SETTINGS.profiles, SETTINGS.state, SETTINGS.lifecycle)
-        self._clock, shards = SourceClock(), range(SETTINGS.sessions.shards)
+        self.store, self.learning = store, PersonalizeStep(SETTINGS)
+        rules = ProcessorConfig.from_config(
+            SETTINGS.sessions, SETTINGS.profiles, SETTINGS.state, SETTINGS.lifecycle
+        )
+        self._clock, shards = SourceBatcher(), range(SETTINGS.sessions.shards)
         self._devices = [DeviceShard(rules) for _ in shards]
         self._users = [UserShard(rules) for _ in shards]
         self._told = 0
@@ -54,14 +56,14 @@ class Shop:
     def feed(self, events: Sequence[Event]) -> float:
         """Seconds that a live batch takes until the last reply."""
         began_s = time.perf_counter()
-        for output in self.learning.fold_all(self._parts(events)):
+        for output in self.learning.process_batch(self._parts(events)):
             self.store.send(output.writes)
-        self.store.settle()
+        self.store.flush()
         return time.perf_counter() - began_s
 
     def sell_out(self, items: Sequence[str]) -> float:
         """The same of a batch that says that these cannot be had."""
-        now_ms = self.learning.learned.now_ms
+        now_ms = self.learning.state.newest_event_ms
         self._told += len(items)
         told = [
             Event(
@@ -76,7 +78,7 @@ class Shop:
         ]
         return self.feed(told)
 
-    def _parts(self, events: Sequence[Event]) -> list[Part]:
+    def _parts(self, events: Sequence[Event]) -> list[ShardPart]:
         shards = len(self._users)
         groups = self._clock.batch(
             events,
@@ -84,10 +86,10 @@ class Shop:
             shards=shards,
             allowed_lateness_ms=SETTINGS.sessions.allowed_lateness_ms,
             live=True,
-        ).groups
-        visited = [one for group in groups for one in self._devices[group.shard].fold(group)]
+        ).shard_inputs
+        visited = [one for group in groups for one in self._devices[group.shard].process(group)]
         regrouped = regroup(visited, shards)
-        return [part for one in regrouped for part in self._users[one.shard].fold(one)]
+        return [part for one in regrouped for part in self._users[one.shard].process(one)]
 
     def lists(self) -> list[set[str]]:
         """The items of every list in Redis."""
@@ -111,7 +113,7 @@ def main() -> None:
         for at in range(0, len(lines), BATCH):
             shop.feed([msgspec.json.decode(line, type=Event) for line in lines[at : at + BATCH]])
         written = shop.lists()
-        recommender = shop.learning.learned.recommender
+        recommender = shop.learning.state.recommender
         held: dict[str, int] = {}
         for items in written:
             for item in items:

@@ -30,8 +30,8 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.quality import DATA
 from flows.commands.evaluation_files import read_clicks, session_gap_ms
-from operators.evaluation.product_recommender import Product
-from operators.evaluation.protocols import BLEND, Rules, prequential
+from operators.evaluation.product_recommender import ProductRecommender
+from operators.evaluation.protocols import BLEND, ProtocolOptions, prequential
 from operators.recommend.candidates.registry import LEARNERS
 from operators.recommend.recommender import Recommender
 from state.config import Settings
@@ -39,8 +39,8 @@ from state.config import Settings
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from operators.evaluation.clicks import Clicks
-    from operators.recommend.candidates.base import Learner
+    from operators.evaluation.clicks import ClickStream
+    from operators.recommend.candidates.base import CandidateLearner
 
 MOST = 0.003
 SEEDS = (7, 1, 2, 3, 4)
@@ -55,7 +55,7 @@ SETTINGS = Settings()
 class Task(NamedTuple):
     """A stream, and after what pause a session ends in it."""
 
-    clicks: Clicks
+    clicks: ClickStream
     gap_ms: int | None
 
 
@@ -85,14 +85,14 @@ TASKS: Mapping[str, Callable[[], Task]] = {"rees46": rees46, "yoochoose_week": y
 
 def figures(task: Task, *, seed: int | None = None, batch: int = BATCH) -> Figures:
     """How good the lists are."""
-    recommender = Recommender(others=None if seed is None else _seeded(seed))
-    product = Product(recommender, task.clicks, only=BLEND, batch=batch)
-    rules = Rules(k=K, known=True, session_gap_ms=task.gap_ms, at_once=batch)
+    recommender = Recommender(other_learners=None if seed is None else _seeded(seed))
+    product = ProductRecommender(recommender, task.clicks, blend_name=BLEND, batch=batch)
+    rules = ProtocolOptions(k=K, known=True, session_gap_ms=task.gap_ms, lists_at_once=batch)
     outcome = prequential(task.clicks, [product], rules)
     return Figures(float(outcome.hits(BLEND).mean()), float(outcome.reciprocal(BLEND).mean()))
 
 
-def _seeded(seed: int) -> list[Learner]:
+def _seeded(seed: int) -> list[CandidateLearner]:
     """The learners beside the two that a recommender makes itself; those that draw do it anew."""
     return [
         make(**({"seed": seed} if "seed" in inspect.signature(make).parameters else {}))
@@ -110,7 +110,7 @@ def late(task: Task, seed: int) -> Task:
     arrival[shopper.argsort(kind="stable")] = arrival[np.lexsort((arrival, shopper))]
     part = np.searchsorted(clicks.starts, np.arange(len(clicks)), side="right")
     order = np.lexsort((arrival, part))
-    return task._replace(clicks=replace(clicks.taken(order), starts=clicks.starts))
+    return task._replace(clicks=replace(clicks.subset(order), starts=clicks.starts))
 
 
 def _elsewhere(name: str, hash_seed: str) -> Figures:

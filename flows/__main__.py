@@ -7,10 +7,10 @@ def penstock() -> None:
     """Run the command line, and end with its exit code."""
     code = main()
     from flows.process.shutdown import (
-        end,  # not above: a second of imports is time enough for Ctrl-C
+        exit_with,  # not above: a second of imports is time enough for Ctrl-C
     )
 
-    end(code)
+    exit_with(code)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-FIELDS = ("refused", "consent", "last_ms")
+CONSENT_FIELDS = ("refused", "consent", "last_ms")
 """What of a profile decides: what is refused as of the last event, the last statement, the profile."""
 ADS = "ads"
 
 
-def may_be_exported(profile: dict[str, str], unasked: str) -> bool:
-    """Whether a shopper does not refuse ads; `unasked` is `allow` or `deny`, for one without a profile.
+def may_be_exported(profile: dict[str, str], consent_default: str) -> bool:
+    """Whether a shopper does not refuse ads; `consent_default` is `allow` or `deny`, for one
+    without a profile.
 
     >>> may_be_exported({"refused": "ads", "consent": "analytics=1,personalization=1,ads=0"}, "allow")
     False
@@ -16,7 +17,7 @@ def may_be_exported(profile: dict[str, str], unasked: str) -> bool:
     (True, False)
     """
     if not profile:
-        return unasked == "allow"
+        return consent_default == "allow"
     # Profiles of former releases say nothing of what is refused.
     is_refused = f"{ADS}=0" in profile.get("consent", "").split(",")
     return not is_refused and ADS not in profile.get("refused", "").split(",")

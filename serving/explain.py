@@ -1,4 +1,5 @@
-"""Why an item is in a list, in words for a person. A new learner's word gets its line in `WORDS`."""
+"""Why an item is in a list, in words for a person. A new learner's word gets its line in
+`LEARNER_TEXTS`."""
 
 from __future__ import annotations
 
@@ -11,39 +12,39 @@ from state import keys
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from serving.reader import Entry, Storefront
+    from serving.reader import ListEntry, Storefront
 
-BECAUSE, BOUGHT = "because:", "bought:"
-WORDS = {
+VIEWED_PREFIX, BOUGHT_PREFIX = "because:", "bought:"
+LEARNER_TEXTS = {
     "popular": "popular right now",
     "factors": "goes with what was looked at",
     "own_brand": "a brand of the shop's own, moved up",
     "explored": "tried out, to learn whether it is liked",
 }
-UNEXPLAINED = "suggested by {}"
+OTHER_LEARNER_TEXT = "suggested by {}"
 
 
-def in_words(entry: Entry, names: Mapping[str, str]) -> str:
+def describe_reason(entry: ListEntry, names: Mapping[str, str]) -> str:
     """The reason of one entry, with items by their names.
 
-    >>> from serving.reader import Entry
-    >>> in_words(Entry("cup-1", 0.5, "because:mug-1"), {"mug-1": "Grey mug"})
+    >>> from serving.reader import ListEntry
+    >>> describe_reason(ListEntry("cup-1", 0.5, "because:mug-1"), {"mug-1": "Grey mug"})
     'because you looked at Grey mug'
-    >>> in_words(Entry("cup-1", 0.5, "bought:mug-1"), {"mug-1": "Grey mug"})
+    >>> describe_reason(ListEntry("cup-1", 0.5, "bought:mug-1"), {"mug-1": "Grey mug"})
     'because you bought Grey mug'
     """
     cause = cause_of(entry)
     if cause is None:
-        return WORDS.get(entry.reason, UNEXPLAINED.format(entry.reason))
-    did = "bought" if entry.reason.startswith(BOUGHT) else "looked at"
+        return LEARNER_TEXTS.get(entry.reason, OTHER_LEARNER_TEXT.format(entry.reason))
+    action = "bought" if entry.reason.startswith(BOUGHT_PREFIX) else "looked at"
     if cause == entry.item:
-        return f"because you {did} it"
-    return f"because you {did} {names.get(cause, cause)}"
+        return f"because you {action} it"
+    return f"because you {action} {names.get(cause, cause)}"
 
 
-def cause_of(entry: Entry) -> str | None:
+def cause_of(entry: ListEntry) -> str | None:
     """The item that is the reason, if one is."""
-    for prefix in (BECAUSE, BOUGHT):
+    for prefix in (VIEWED_PREFIX, BOUGHT_PREFIX):
         if entry.reason.startswith(prefix):
             return entry.reason.removeprefix(prefix)
     return None
@@ -57,7 +58,7 @@ class Membership(msgspec.Struct):
     since_ms: int
 
 
-class Shown(msgspec.Struct):
+class ExplainedItem(msgspec.Struct):
     """One place of a list, with why it is there."""
 
     item: str
@@ -72,13 +73,13 @@ class Shown(msgspec.Struct):
         return self.item if self.name == self.item else f"{self.name} ({self.item})"
 
 
-class Offer(msgspec.Struct):
+class ExplainedList(msgspec.Struct):
     """The list a storefront would show: what it is (`place`), its key, and its items."""
 
     place: str
     key: str
     at_ms: int
-    items: list[Shown]
+    items: list[ExplainedItem]
 
 
 class Explanation(msgspec.Struct):
@@ -89,14 +90,17 @@ class Explanation(msgspec.Struct):
     profile: dict[str, str]
     session: dict[str, str]
     segments: list[Membership]
-    offer: Offer | None
+    offer: ExplainedList | None
 
 
-def explained(shop: Storefront, entries: Sequence[Entry]) -> list[Shown]:
+def explain_entries(shop: Storefront, entries: Sequence[ListEntry]) -> list[ExplainedItem]:
     """The entries with names and reasons in words. One round trip."""
     causes = [cause for cause in map(cause_of, entries) if cause is not None]
     names = shop.names([*(entry.item for entry in entries), *causes])
-    return [Shown(e.item, names[e.item], e.score, e.reason, in_words(e, names)) for e in entries]
+    return [
+        ExplainedItem(e.item, names[e.item], e.score, e.reason, describe_reason(e, names))
+        for e in entries
+    ]
 
 
 def explain(shop: Storefront, some_id: str, slot: str = keys.SLOT) -> Explanation | None:
@@ -110,8 +114,10 @@ def explain(shop: Storefront, some_id: str, slot: str = keys.SLOT) -> Explanatio
         Membership(sid, names.get(sid, sid), since_ms)
         for sid, since_ms in shop.segments_of(shopper).items()
     ]
-    found = shop.list_for(shopper, slot)
+    top_list = shop.list_for(shopper, slot)
     offer = None
-    if found is not None:
-        offer = Offer(found.place, found.key, found.at_ms, explained(shop, found.entries))
+    if top_list is not None:
+        offer = ExplainedList(
+            top_list.origin, top_list.key, top_list.at_ms, explain_entries(shop, top_list.entries)
+        )
     return Explanation(some_id, shopper, profile, session, segments, offer)

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
     from state.store import Store
 
-CLUSTERS = "cluster-"
+CLUSTER_PREFIX = "cluster-"
 """What the ids of segments begin with that have lists of their own."""
-OWN = "own list"
+OWN_LIST = "own list"
 
 
-class Entry(NamedTuple):
+class ListEntry(NamedTuple):
     """One place of a list; `reason` is `because:` or `bought:` with an item id, or who put it there."""
 
     item: str
@@ -32,14 +32,14 @@ class Entry(NamedTuple):
 class TopList(NamedTuple):
     """A list as it stands: what it is, the key it was found under, the event time it was made."""
 
-    place: str
+    origin: str
     key: str
     at_ms: int
     source: str
-    entries: list[Entry]
+    entries: list[ListEntry]
 
 
-class Segment(NamedTuple):
+class SegmentSize(NamedTuple):
     """A segment and how many are in it."""
 
     sid: str
@@ -56,25 +56,25 @@ class Storefront:
 
     def resolve(self, some_id: str) -> str:
         """The shopper an id stands for: an anonymous id may have become a user."""
-        became: bytes | None = self._client.get(keys.alias_key(some_id))
-        return became.decode() if became else some_id
+        user_id: bytes | None = self._client.get(keys.alias_key(some_id))
+        return user_id.decode() if user_id else some_id
 
     def profile(self, shopper: str) -> dict[str, str]:
         """Counters and features; empty for a shopper nobody knows."""
-        return self._hash(keys.profile_key(shopper))
+        return self._read_hash(keys.profile_key(shopper))
 
     def session(self, shopper: str) -> dict[str, str]:
         """The running session; empty when the shopper is not here."""
-        return self._hash(keys.session_key(shopper))
+        return self._read_hash(keys.session_key(shopper))
 
     def segments_of(self, shopper: str) -> dict[str, int]:
         """The segments a shopper is in, with when each was entered (ms)."""
-        entered = self._hash(keys.segments_key(shopper))
+        entered = self._read_hash(keys.segments_key(shopper))
         return {sid: int(at_ms) for sid, at_ms in entered.items()}
 
     def top(self, shopper: str, slot: str = keys.SLOT) -> TopList | None:
         """The shopper's own list."""
-        return self._list(OWN, keys.top_key(shopper, slot))
+        return self._read_list(OWN_LIST, keys.top_key(shopper, slot))
 
     def list_for(self, shopper: str, slot: str = keys.SLOT) -> TopList | None:
         """The list to show: the shopper's own, else what is popular with those alike, in the
@@ -82,8 +82,10 @@ class Storefront:
 
         One round trip for a shopper with a list, three more reads at most without.
         """
-        found = (self._list(place, key) for place, key in self._places(shopper, slot))
-        return next(filter(None, found), None)
+        lists = (
+            self._read_list(origin, key) for origin, key in self._candidate_keys(shopper, slot)
+        )
+        return next(filter(None, lists), None)
 
     def names(self, items: Iterable[str]) -> dict[str, str]:
         """What to call each item: its name, else brand and kind, else its id. One round trip."""
@@ -93,17 +95,18 @@ class Storefront:
             reads.hmget(keys.card_key(item), "name", "brand", "category")
         cards = zip(wanted, reads.execute(), strict=True)
         return {
-            item: called(item, *(text and text.decode() for text in card)) for item, card in cards
+            item: display_name(item, *(text and text.decode() for text in card))
+            for item, card in cards
         }
 
-    def segments(self) -> list[Segment]:
+    def segments(self) -> list[SegmentSize]:
         """All segments with their sizes, biggest first. Two round trips."""
-        registry = self._hash(keys.registry_key())
+        registry = self._read_hash(keys.registry_key())
         reads = self._client.pipeline(transaction=False)
         for sid in registry:
             reads.zcard(keys.members_key(sid))
         segments = [
-            Segment(sid, orjson.loads(about)["name"], size)
+            SegmentSize(sid, orjson.loads(about)["name"], size)
             for (sid, about), size in zip(registry.items(), reads.execute(), strict=True)
         ]
         return sorted(segments, key=lambda segment: (-segment.size, segment.sid))
@@ -112,37 +115,37 @@ class Storefront:
         """The shoppers that entered a segment last."""
         return [name.decode() for name in self._client.zrevrange(keys.members_key(sid), 0, n - 1)]
 
-    def figures(self) -> dict[str, str]:
+    def counters(self) -> dict[str, str]:
         """What the flow has counted so far."""
-        return self._hash(keys.meta_key())
+        return self._read_hash(keys.meta_key())
 
-    def _places(self, shopper: str, slot: str) -> Iterator[tuple[str, str]]:
+    def _candidate_keys(self, shopper: str, slot: str) -> Iterator[tuple[str, str]]:
         """Where a list may be and what that is, in the order of the contract."""
-        yield OWN, keys.top_key(shopper, slot)
+        yield OWN_LIST, keys.top_key(shopper, slot)
         for sid in self.segments_of(shopper):
-            if not sid.startswith(CLUSTERS):
+            if not sid.startswith(CLUSTER_PREFIX):
                 continue
             yield f"popular in the segment {sid}", keys.popular_key("segment", sid)
         if category := self.profile(shopper).get("top_category"):
             yield f"popular in the category {category}", keys.popular_key("category", category)
         yield "popular in the whole shop", keys.popular_key()
 
-    def _hash(self, key: str) -> dict[str, str]:
+    def _read_hash(self, key: str) -> dict[str, str]:
         return {n.decode(): v.decode() for n, v in self._client.hgetall(key).items()}
 
-    def _list(self, place: str, key: str) -> TopList | None:
+    def _read_list(self, origin: str, key: str) -> TopList | None:
         text: bytes | None = self._client.get(key)
         if text is None:
             return None
         stored = orjson.loads(text)
-        entries = [Entry(*entry) for entry in stored["items"]]
-        return TopList(place, key, stored["at"], stored["source"], entries)
+        entries = [ListEntry(*entry) for entry in stored["items"]]
+        return TopList(origin, key, stored["at"], stored["source"], entries)
 
 
-def called(item: str, name: str | None, brand: str | None, category: str | None) -> str:
+def display_name(item: str, name: str | None, brand: str | None, category: str | None) -> str:
     """What a person calls an item.
 
-    >>> called("7", None, "Bee", "kitchen/mug"), called("7", None, None, None)
+    >>> display_name("7", None, "Bee", "kitchen/mug"), display_name("7", None, None, None)
     ('Bee mug', '7')
     """
     kind = category.rpartition("/")[2] if category else None

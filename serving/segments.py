@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from serving.consent import FIELDS, may_be_exported
+from serving.consent import CONSENT_FIELDS, may_be_exported
 from serving.reader import Storefront
 from state import keys
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from state.store import Store
 
 
-DECIDES = {
+PROFILE_FIELDS = {
     "cluster": ("cluster", "cluster_distance"),
     "rfm": ("rfm",),
     "lifecycle": ("stage",),
@@ -23,7 +23,7 @@ DECIDES = {
 """Fields of the profile by kind of segment."""
 
 
-class Segment(NamedTuple):
+class SegmentSummary(NamedTuple):
     """A segment as its line in the registry has it, its size now, and its figures by name."""
 
     sid: str
@@ -35,96 +35,98 @@ class Segment(NamedTuple):
     stats: dict[str, str]
 
 
-class Segments:
+class SegmentReader:
     """Reads of all segments or of one."""
 
     def __init__(self, store: Store) -> None:
         self._client: Any = store.client
         self._shop = Storefront(store)
-        self._in_words = store.in_words
+        self._errors_as_user_errors = store.errors_as_user_errors
 
-    def all(self) -> list[Segment]:
+    def all(self) -> list[SegmentSummary]:
         """All segments, biggest first. Two round trips."""
-        with self._in_words():
+        with self._errors_as_user_errors():
             registry: dict[bytes, bytes] = self._client.hgetall(keys.registry_key())
             reads = self._client.pipeline(transaction=False)
             for sid in registry:
                 reads.zcard(keys.members_key(sid.decode()))
                 reads.hgetall(keys.stats_key(sid.decode()))
             answers = iter(reads.execute())
-        found = []
+        summaries = []
         for sid, about in registry.items():
-            said, size, stats = orjson.loads(about), next(answers), next(answers)
-            found.append(
-                Segment(
+            registered, size, stats = orjson.loads(about), next(answers), next(answers)
+            summaries.append(
+                SegmentSummary(
                     sid.decode(),
-                    said["kind"],
-                    said["name"],
-                    int(said["version"]),
-                    said["status"],
+                    registered["kind"],
+                    registered["name"],
+                    int(registered["version"]),
+                    registered["status"],
                     size,
-                    _texts(stats),
+                    _decode_fields(stats),
                 )
             )
-        return sorted(found, key=lambda one: (-one.size, one.sid))
+        return sorted(summaries, key=lambda one: (-one.size, one.sid))
 
-    def find(self, sid: str) -> Segment | None:
+    def find(self, sid: str) -> SegmentSummary | None:
         """One segment, None where there is none of that id."""
         return next((one for one in self.all() if one.sid == sid), None)
 
     def definition(self, sid: str) -> dict[str, str]:
         """What a segment is; empty for one that is not there."""
-        return self._hash(keys.definition_key(sid))
+        return self._read_hash(keys.definition_key(sid))
 
     def versions(self, sid: str) -> list[tuple[int, dict[str, Any]]]:
         """What it was before and since when (`rule`, `from_ms`), newest first."""
-        said = self._hash(keys.versions_key(sid))
+        said = self._read_hash(keys.versions_key(sid))
         return sorted(((int(n), orjson.loads(text)) for n, text in said.items()), reverse=True)
 
-    def members(self, sid: str, most: int) -> list[tuple[str, int]]:
+    def members(self, sid: str, limit: int) -> list[tuple[str, int]]:
         """Shoppers and when they entered (ms), the newest first, at most so many."""
-        with self._in_words():
-            found = self._client.zrevrange(keys.members_key(sid), 0, most - 1, withscores=True)
-        return [(name.decode(), int(at_ms)) for name, at_ms in found]
+        with self._errors_as_user_errors():
+            members = self._client.zrevrange(keys.members_key(sid), 0, limit - 1, withscores=True)
+        return [(name.decode(), int(at_ms)) for name, at_ms in members]
 
-    def to_hand_on(self, sid: str, most: int, unasked: str) -> list[tuple[str, int]]:
-        """The same but for those who refuse ads; `unasked` as in `serving.consent`."""
-        found = self.members(sid, most)
-        with self._in_words():
+    def exportable_members(
+        self, sid: str, limit: int, consent_default: str
+    ) -> list[tuple[str, int]]:
+        """The same but for those who refuse ads; `consent_default` as in `serving.consent`."""
+        members = self.members(sid, limit)
+        with self._errors_as_user_errors():
             reads = self._client.pipeline(transaction=False)
-            for shopper, _ in found:
-                reads.hmget(keys.profile_key(shopper), FIELDS)
-            said = [dict(zip(FIELDS, values, strict=True)) for values in reads.execute()]
+            for shopper, _ in members:
+                reads.hmget(keys.profile_key(shopper), CONSENT_FIELDS)
+            stored = [dict(zip(CONSENT_FIELDS, values, strict=True)) for values in reads.execute()]
         profiles = [
             {name: value.decode() for name, value in one.items() if value is not None}
-            for one in said
+            for one in stored
         ]
-        pairs = zip(found, profiles, strict=True)
-        return [member for member, profile in pairs if may_be_exported(profile, unasked)]
+        pairs = zip(members, profiles, strict=True)
+        return [member for member, profile in pairs if may_be_exported(profile, consent_default)]
 
     def since_ms(self, shopper: str, sid: str) -> int | None:
         """Since when a shopper is in a segment, None where it is not."""
-        with self._in_words():
+        with self._errors_as_user_errors():
             return self._shop.segments_of(shopper).get(sid)
 
-    def decided_by(self, shopper: str, kind: str) -> dict[str, str] | None:
+    def profile_fields_of(self, shopper: str, kind: str) -> dict[str, str] | None:
         """What of a profile decides of segments of a kind that are found; None of an unknown shopper."""
-        with self._in_words():
+        with self._errors_as_user_errors():
             profile = self._shop.profile(shopper)
         if not profile:
             return None
-        decides = DECIDES.get(kind, ())
-        return {name: profile.get(name, "none yet") for name in decides}
+        fields = PROFILE_FIELDS.get(kind, ())
+        return {name: profile.get(name, "none yet") for name in fields}
 
     def resolve(self, some_id: str) -> str:
         """The shopper that an id stands for."""
-        with self._in_words():
+        with self._errors_as_user_errors():
             return self._shop.resolve(some_id)
 
-    def _hash(self, key: str) -> dict[str, str]:
-        with self._in_words():
-            return _texts(self._client.hgetall(key))
+    def _read_hash(self, key: str) -> dict[str, str]:
+        with self._errors_as_user_errors():
+            return _decode_fields(self._client.hgetall(key))
 
 
-def _texts(fields: dict[bytes, bytes]) -> dict[str, str]:
+def _decode_fields(fields: dict[bytes, bytes]) -> dict[str, str]:
     return {name.decode(): value.decode() for name, value in fields.items()}

@@ -27,18 +27,18 @@ Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 ENVIRONMENT_PREFIX = "PENSTOCK_"
 DEFINITIONS = "definitions"
 PURPOSES = ("analytics", "personalization", "ads")
-_IS_MISSING = (
+_UNKNOWN_CONSENT_ADVICE = (
     "is missing, which says what visitors count as who were not asked for consent: write "
     "privacy: {unknown: {analytics: allow, personalization: allow, ads: allow}}, or deny where "
     "only a yes counts"
 )
 
 
-class _Yaml(yaml.SafeLoader):
+class _TextTimeLoader(yaml.SafeLoader):
     """YAML whose times stay text: what a time is for, its key says."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012
-        first: [one for one in resolvers if one[0] != "tag:yaml.org,2002:timestamp"]
+        first: [resolver for resolver in resolvers if resolver[0] != "tag:yaml.org,2002:timestamp"]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
@@ -119,7 +119,7 @@ class Clusters(_Section, frozen=True):
             raise ValueError("k must be a number, or [least, most] with least below most")
 
     @property
-    def numbers(self) -> tuple[int, int]:
+    def k_range(self) -> tuple[int, int]:
         """The least number of clusters, and the most."""
         return (self.k, self.k) if isinstance(self.k, int) else (self.k[0], self.k[1])
 
@@ -263,10 +263,10 @@ class Lists(_Section, frozen=True):
 
     def __post_init__(self) -> None:
         """Refuse a place to explore that is not there, or that a rule has promised to others."""
-        place, cap = self.exploration.position, self.rules.category_cap
-        if self.exploration.share and place > self.k:
+        position, cap = self.exploration.position, self.rules.category_cap
+        if self.exploration.share and position > self.k:
             raise ValueError("exploration.position must be at most k")
-        if self.exploration.share and cap.most and place <= cap.among:
+        if self.exploration.share and cap.most and position <= cap.among:
             raise ValueError("exploration.position must be above rules.category_cap.among")
 
 
@@ -279,30 +279,30 @@ class State(_Section, frozen=True):
     known_idle_days: Positive = 400
 
 
-Answer = Literal["allow", "deny"]
+ConsentDefault = Literal["allow", "deny"]
 
 
-class Unasked(_Section, frozen=True):
+class UnknownConsent(_Section, frozen=True):
     """What a visitor counts as who has not been asked about a purpose."""
 
-    analytics: Answer = "allow"
-    personalization: Answer = "allow"
-    ads: Answer = "allow"
+    analytics: ConsentDefault = "allow"
+    personalization: ConsentDefault = "allow"
+    ads: ConsentDefault = "allow"
 
 
-class UnaskedThere(_Section, frozen=True):
+class UnknownConsentInCountry(_Section, frozen=True):
     """Where that differs in a country; None: as everywhere."""
 
-    analytics: Answer | None = None
-    personalization: Answer | None = None
-    ads: Answer | None = None
+    analytics: ConsentDefault | None = None
+    personalization: ConsentDefault | None = None
+    ads: ConsentDefault | None = None
 
 
 class Privacy(_Section, frozen=True):
     """What consent and erasure mean. Whatever keeps shoppers asks for a file that states `unknown`."""
 
-    unknown: Unasked = Unasked()
-    by_country: dict[str, UnaskedThere] = {}
+    unknown: UnknownConsent = UnknownConsent()
+    by_country: dict[str, UnknownConsentInCountry] = {}
     tombstone_days: Positive = 90
     notice_days: Positive = 7
 
@@ -388,9 +388,9 @@ class Endpoint(_Section, frozen=True):
         if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
             raise ValueError("url must be http:// or https:// with a host and without a login")
         if self.purpose not in PURPOSES:
-            said = f"is {self.purpose!r}, expected" if self.purpose else "is missing: write"
+            problem = f"is {self.purpose!r}, expected" if self.purpose else "is missing: write"
             raise ValueError(
-                f"purpose {said} analytics, personalization or ads, for which the endpoint uses "
+                f"purpose {problem} analytics, personalization or ads, for which the endpoint uses "
                 "shoppers: those who refuse it are not told there"
             )
 
@@ -442,7 +442,7 @@ class Settings(_Section, frozen=True):
     definitions: str = ""
 
     @property
-    def facts(self) -> Settings:
+    def without_deployment(self) -> Settings:
         """This configuration as far as results depend on it: all else as it is by default."""
         return msgspec.structs.replace(
             self,
@@ -460,17 +460,17 @@ class Settings(_Section, frozen=True):
     @property
     def sha256(self) -> str:
         """What identifies this configuration in a report: all that results depend on."""
-        facts = msgspec.json.encode(self.facts, order="deterministic")
+        facts = msgspec.json.encode(self.without_deployment, order="deterministic")
         return hashlib.sha256(facts).hexdigest()
 
 
 def default_path() -> Path:
     """`config.yaml` of the working directory, else the one that came with the installation."""
-    here = Path("config.yaml")
-    if here.exists():
-        return here
-    beside_package = Path(__file__).parent / "config.yaml"
-    return beside_package if beside_package.exists() else Path(__file__).parents[1] / "config.yaml"
+    local = Path("config.yaml")
+    if local.exists():
+        return local
+    packaged = Path(__file__).parent / "config.yaml"
+    return packaged if packaged.exists() else Path(__file__).parents[1] / "config.yaml"
 
 
 def load(
@@ -478,52 +478,55 @@ def load(
     *,
     overrides: tuple[str, ...] = (),
     environment: dict[str, str] | None = None,
-    of_people: bool = False,
+    require_consent_defaults: bool = False,
 ) -> Settings:
     """Read a configuration file, then the environment (`PENSTOCK_A__B`), then `a.b=c` overrides.
 
-    Raises UserError that names the file, the key and what is wrong with it; with `of_people`, for
+    Raises UserError that names the file, the key and what is wrong with it; with
+    `require_consent_defaults`, for
     whatever keeps or exports shoppers, also where `privacy.unknown` is left out.
     """
-    chosen = path or default_path()
+    config_path = path or default_path()
     try:
-        tree = yaml.load(chosen.read_bytes(), _Yaml) or {}  # noqa: S506  it is a SafeLoader
+        tree = yaml.load(config_path.read_bytes(), _TextTimeLoader) or {}  # noqa: S506  it is a SafeLoader
     except OSError as error:
         raise UserError(
-            f"{chosen}: {error.strerror}: name a configuration with --config"
+            f"{config_path}: {error.strerror}: name a configuration with --config"
         ) from error
     except yaml.YAMLError as error:
-        raise UserError(f"{chosen}: not YAML: {' '.join(str(error).split())}") from error
+        raise UserError(f"{config_path}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(tree, dict):
         raise UserError(
-            f"{chosen}: expected sections such as `redis:`, got a {type(tree).__name__}"
+            f"{config_path}: expected sections such as `redis:`, got a {type(tree).__name__}"
         )
-    where = str(chosen)
+    origins = str(config_path)
     for name, value in sorted((os.environ if environment is None else environment).items()):
         if name.startswith(ENVIRONMENT_PREFIX) and "__" in name:
-            _set(tree, name[len(ENVIRONMENT_PREFIX) :].lower().split("__"), value or "''", name)
-            where += f", {name}"
+            _set_key(tree, name[len(ENVIRONMENT_PREFIX) :].lower().split("__"), value or "''", name)
+            origins += f", {name}"
     for override in overrides:
         key, sign, value = override.partition("=")
         if not sign:
             raise UserError(f"--set {override}: expected a.b=c, as in --set lists.k=30")
-        _set(tree, key.split("."), value, f"--set {override}")
-        where += f", --set {override}"
+        _set_key(tree, key.split("."), value, f"--set {override}")
+        origins += f", --set {override}"
     if DEFINITIONS in tree:
-        raise UserError(f"{where}: Object contains unknown field `{DEFINITIONS}`")
+        raise UserError(f"{origins}: Object contains unknown field `{DEFINITIONS}`")
     try:
         settings = msgspec.convert(tree, Settings, strict=True)
     except msgspec.ValidationError as error:
-        raise UserError(f"{where}: {error}") from error
+        raise UserError(f"{origins}: {error}") from error
     stated = tree.get("privacy", {}).get("unknown", {}).keys()
-    if of_people and (unstated := [one for one in PURPOSES if one not in stated]):
-        raise UserError(f"{where}: privacy.unknown.{unstated[0]} {_IS_MISSING}")
-    return msgspec.structs.replace(settings, definitions=_definitions(settings, chosen))
+    if require_consent_defaults and (
+        unstated := [purpose for purpose in PURPOSES if purpose not in stated]
+    ):
+        raise UserError(f"{origins}: privacy.unknown.{unstated[0]} {_UNKNOWN_CONSENT_ADVICE}")
+    return msgspec.structs.replace(settings, definitions=_read_segment_rules(settings, config_path))
 
 
-def _definitions(settings: Settings, beside: Path) -> str:
+def _read_segment_rules(settings: Settings, config_path: Path) -> str:
     """The text of `segments.file`, "" where there is none: only one that was asked for must be there."""
-    path = beside.parent / settings.segments.file
+    path = config_path.parent / settings.segments.file
     try:
         return path.read_text()
     except FileNotFoundError as error:
@@ -536,15 +539,15 @@ def _definitions(settings: Settings, beside: Path) -> str:
         raise UserError(f"{path}: cannot be read as text: {error}") from error
 
 
-def _set(tree: dict[str, Any], path: list[str], text: str, said: str) -> None:
+def _set_key(tree: dict[str, Any], path: list[str], text: str, origin: str) -> None:
     node = tree
     for name in path[:-1]:
         child = node.setdefault(name, {})
         if not isinstance(child, dict):
-            raise UserError(f"{said}: `{name}` is a value, not a section")
+            raise UserError(f"{origin}: `{name}` is a value, not a section")
         node = child
     try:
         # No text at all is an empty one: to YAML it would be null.
-        node[path[-1]] = yaml.load(text, _Yaml) if text else ""  # noqa: S506
+        node[path[-1]] = yaml.load(text, _TextTimeLoader) if text else ""  # noqa: S506
     except yaml.YAMLError:
         node[path[-1]] = text

@@ -24,7 +24,7 @@ RAW_BYTES_MAX = 64 * 1024
 BASE64_BYTES_MAX = RAW_BYTES_MAX * 3 // 4
 
 
-class Fault(msgspec.Struct, frozen=True, gc=False):
+class FieldError(msgspec.Struct, frozen=True, gc=False):
     """Where in the event (`$.items[0].price`) and what is wrong with it, in words for a person."""
 
     path: str
@@ -39,7 +39,7 @@ class DeadLetter(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """
 
     failure_type: FailureType
-    errors: tuple[Fault, ...]
+    errors: tuple[FieldError, ...]
     source: str
     partition: str
     offset: int
@@ -49,13 +49,13 @@ class DeadLetter(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     cut: bool = False
 
 
-class Forgotten(msgspec.Struct, frozen=True, gc=False):
+class Erasure(msgspec.Struct, frozen=True, gc=False):
     """Somebody was erased: letters that name them are to say nothing."""
 
     name: str
 
 
-Letters = list["DeadLetter | Forgotten"]
+DeadLetterBatch = list["DeadLetter | Erasure"]
 
 
 def raw_text(raw: bytes) -> tuple[str, bool]:
@@ -64,10 +64,10 @@ def raw_text(raw: bytes) -> tuple[str, bool]:
     >>> raw_text(b"caf\\xc3\\xa9"), raw_text(b"\\xff")
     (('café', False), ('/w==', True))
     """
-    kept = raw[:RAW_BYTES_MAX]
+    head = raw[:RAW_BYTES_MAX]
     try:
-        return kept.decode(), False
+        return head.decode(), False
     except UnicodeDecodeError as error:
-        if len(kept) < len(raw) and error.end == len(kept) and error.start > len(kept) - 4:
-            return kept[: error.start].decode(), False  # the cut went through a letter
-        return base64.b64encode(kept[:BASE64_BYTES_MAX]).decode(), True
+        if len(head) < len(raw) and error.end == len(head) and error.start > len(head) - 4:
+            return head[: error.start].decode(), False  # the cut went through a letter
+        return base64.b64encode(head[:BASE64_BYTES_MAX]).decode(), True

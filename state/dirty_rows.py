@@ -11,42 +11,42 @@ if TYPE_CHECKING:
 
     from state.interactions import Rows
 
-_ROOM_MIN = 64
+_CAPACITY_MIN = 64
 
 
-class Marks:
+class DirtyRows:
     """Rows that changed since they were last taken; a row never taken counts as changed.
 
-    >>> marks = Marks(4); marks.take(3).tolist()
+    >>> dirty = DirtyRows(4); dirty.take_dirty(3).tolist()
     [0, 1, 2]
-    >>> marks.mark(np.array([2, 2])); marks.take(4).tolist()
+    >>> dirty.mark(np.array([2, 2])); dirty.take_dirty(4).tolist()
     [2, 3]
     """
 
-    __slots__ = ("_marked",)
+    __slots__ = ("_is_dirty",)
 
     def __init__(self, rows: int = 0) -> None:
-        self._marked: NDArray[np.bool_] = np.ones(max(rows, _ROOM_MIN), np.bool_)
+        self._is_dirty: NDArray[np.bool_] = np.ones(max(rows, _CAPACITY_MIN), np.bool_)
 
-    def reach(self, rows: int) -> None:
+    def ensure_rows(self, rows: int) -> None:
         """Make room for so many rows."""
-        room = len(self._marked)
-        if rows > room:
-            larger = np.ones(max(rows, 2 * room), np.bool_)
-            larger[:room] = self._marked
-            self._marked = larger
+        capacity = len(self._is_dirty)
+        if rows > capacity:
+            larger = np.ones(max(rows, 2 * capacity), np.bool_)
+            larger[:capacity] = self._is_dirty
+            self._is_dirty = larger
 
     def mark(self, rows: NDArray[np.integer] | int) -> None:
         """These rows changed; there must be room for them."""
-        self._marked[rows] = True
+        self._is_dirty[rows] = True
 
     def mark_all(self) -> None:
         """Every row changed."""
-        self._marked[:] = True
+        self._is_dirty[:] = True
 
-    def take(self, rows: int) -> Rows:
+    def take_dirty(self, rows: int) -> Rows:
         """The changed ones of the first so many rows, ascending; they are unmarked."""
-        self.reach(rows)
-        taken = np.flatnonzero(self._marked[:rows]).astype(np.int32)
-        self._marked[taken] = False
-        return taken
+        self.ensure_rows(rows)
+        dirty = np.flatnonzero(self._is_dirty[:rows]).astype(np.int32)
+        self._is_dirty[dirty] = False
+        return dirty

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from state.dirty_rows import Marks
+from state.dirty_rows import DirtyRows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
 VIEW, CART, PURCHASE = 0, 1, 2
 """Kinds of interaction: looked at, put into the cart, bought."""
 
-NOBODY = -1
+NO_ROW = -1
 """Padding in columns of rows: no item, no shopper."""
 
 
-class Vocabulary:
+class RowIndex:
     """Ids to dense rows and back; rows are given in order of first sight.
 
     A row whose id was forgotten is free: "" stands in `ids`, and the next new id gets the lowest.
 
-    >>> v = Vocabulary(); v.row("mug"), v.row("cup"), v.row("mug"), v.find("pot")
+    >>> v = RowIndex(); v.get_or_add("mug"), v.get_or_add("cup"), v.get_or_add("mug"), v.get("pot")
     (0, 1, 0, -1)
-    >>> v.forget(np.array([0])); v.row("pot"), v.find("mug"), v.take_renamed()
+    >>> v.remove(np.array([0])); v.get_or_add("pot"), v.get("mug"), v.take_reused_rows()
     (0, -1, [0])
     """
 
-    __slots__ = ("_free", "_renamed", "ids", "marks", "rows")
+    __slots__ = ("_free", "_reused", "dirty_rows", "ids", "row_by_id")
 
     def __init__(self, ids: Iterable[str] = ()) -> None:
         self.restore(ids)
@@ -48,62 +48,62 @@ class Vocabulary:
     def restore(self, ids: Iterable[str]) -> None:
         """Take over what `ids` were, and nothing else."""
         self.ids: list[str] = list(ids)
-        self.rows: dict[str, int] = {name: row for row, name in enumerate(self.ids) if name}
-        self.marks = Marks(len(self.ids))
+        self.row_by_id: dict[str, int] = {name: row for row, name in enumerate(self.ids) if name}
+        self.dirty_rows = DirtyRows(len(self.ids))
         self._free = [row for row, name in enumerate(self.ids) if not name][::-1]
-        self._renamed: set[int] = set()
+        self._reused: set[int] = set()
 
     def __len__(self) -> int:
         """How many rows there are, free ones too."""
         return len(self.ids)
 
-    def row(self, name: str) -> int:
+    def get_or_add(self, name: str) -> int:
         """The row of an id, a new one if it was never seen."""
-        row = self.rows.get(name)
+        row = self.row_by_id.get(name)
         if row is None:
             if self._free:
-                row = self.rows[name] = self._free.pop()
+                row = self.row_by_id[name] = self._free.pop()
                 self.ids[row] = name
-                self.marks.mark(row)
-                self._renamed.add(row)
+                self.dirty_rows.mark(row)
+                self._reused.add(row)
             else:
-                row = self.rows[name] = len(self.ids)
+                row = self.row_by_id[name] = len(self.ids)
                 self.ids.append(name)
         return row
 
-    def forget(self, rows: Rows) -> None:
+    def remove(self, rows: Rows) -> None:
         """Free the rows of these ids, each once."""
         for row in rows.tolist():
-            del self.rows[self.ids[row]]
+            del self.row_by_id[self.ids[row]]
             self.ids[row] = ""
         self._free = sorted([*self._free, *rows.tolist()], reverse=True)
-        self.marks.reach(len(self.ids))
-        self.marks.mark(rows)
+        self.dirty_rows.ensure_rows(len(self.ids))
+        self.dirty_rows.mark(rows)
 
-    def live(self) -> Rows:
+    def live_rows(self) -> Rows:
         """The rows that have an id, ascending."""
-        return np.sort(np.fromiter(self.rows.values(), np.int32, len(self.rows)))
+        return np.sort(np.fromiter(self.row_by_id.values(), np.int32, len(self.row_by_id)))
 
-    def take_renamed(self) -> list[int]:
+    def take_reused_rows(self) -> list[int]:
         """The free rows that were given to another id since last asked."""
-        renamed, self._renamed = self._renamed, set()
-        return sorted(renamed)
+        reused, self._reused = self._reused, set()
+        return sorted(reused)
 
-    def take(self, names: Sequence[str]) -> Rows:
+    def get_or_add_many(self, names: Sequence[str]) -> Rows:
         """The rows of many ids, int32[n], new ones for those never seen."""
-        rows = list(map(self.rows.get, names))
+        rows = list(map(self.row_by_id.get, names))
         if None in rows:
-            for at, row in enumerate(rows):
+            for index, row in enumerate(rows):
                 if row is None:
-                    rows[at] = self.row(names[at])
+                    rows[index] = self.get_or_add(names[index])
         return np.array(rows, np.int32)
 
-    def find(self, name: str) -> int:
-        """The row of an id, or NOBODY: a read never grows the vocabulary."""
-        return self.rows.get(name, NOBODY)
+    def get(self, name: str) -> int:
+        """The row of an id, or NO_ROW: a read never grows the vocabulary."""
+        return self.row_by_id.get(name, NO_ROW)
 
 
-class Card(msgspec.Struct, gc=False, array_like=True):
+class ItemCard(msgspec.Struct, gc=False, array_like=True):
     """What is known of an item, as of an event time. Stored."""
 
     at_ms: int
@@ -116,12 +116,12 @@ class Card(msgspec.Struct, gc=False, array_like=True):
 
 
 @dataclass(slots=True)
-class Events:
+class EventColumns:
     """A batch of what shoppers did with items, n long, in arrival order.
 
     `kinds` VIEW, CART or PURCHASE; `weights` how much each says; `session_start_ms` of the session
     each event belongs to; `categories`, `segments` and `countries` name the scopes of popularity it
-    counts in, None for none. `cards` are those of all items, `changed` the items whose card did.
+    counts in, None for none. `cards` are those of all items, `changed_items` the items whose card did.
     """
 
     shoppers: Sequence[str]
@@ -132,8 +132,8 @@ class Events:
     session_start_ms: Sequence[int] | NDArray[np.integer]
     categories: Sequence[str | None]
     segments: Sequence[str | None]
-    cards: Mapping[str, Card] = field(default_factory=dict)
-    changed: Sequence[str] = ()
+    cards: Mapping[str, ItemCard] = field(default_factory=dict)
+    changed_items: Sequence[str] = ()
     countries: Sequence[str | None] = ()
 
 
@@ -146,7 +146,7 @@ class Interactions:
     weight float32[n]                how much it says: from config, by event type
     at_ms int64[n]                   event time
     context int32[n, r]              items of the same session before this one, newest first,
-                                     NOBODY-padded; repeats of an item kept as they came
+                                     NO_ROW-padded; repeats of an item kept as they came
     """
 
     shopper: Rows
@@ -161,50 +161,52 @@ class Interactions:
 
 
 @dataclass(slots=True)
-class Requests:
+class ListRequests:
     """Shoppers for whom a list is wanted now, n rows.
 
-    shopper int32[n]      row, or NOBODY for one never seen
-    context int32[n, r]   items of the running session, newest first, NOBODY-padded
+    shopper int32[n]      row, or NO_ROW for one never seen
+    context int32[n, r]   items of the running session, newest first, NO_ROW-padded
     now_ms int64[n]       event time at which the list will stand
-    named int32[n, m]     what other learners named, an item perhaps several times, NOBODY-padded
+    named int32[n, m]     what other learners named, an item perhaps several times, NO_ROW-padded
                           anywhere; empty for those that are asked first
     """
 
     shopper: Rows
     context: Rows
     now_ms: Times
-    named: Rows = field(default_factory=lambda: np.empty((0, 0), np.int32))
+    candidates: Rows = field(default_factory=lambda: np.empty((0, 0), np.int32))
 
     def __post_init__(self) -> None:
-        if not self.named.size:
-            self.named = np.empty((len(self.shopper), 0), np.int32)
+        if not self.candidates.size:
+            self.candidates = np.empty((len(self.shopper), 0), np.int32)
 
     def __len__(self) -> int:
         return len(self.shopper)
 
-    def part(self, rows: slice | NDArray[np.integer]) -> Requests:
+    def subset(self, rows: slice | NDArray[np.integer]) -> ListRequests:
         """Some of them."""
-        return Requests(self.shopper[rows], self.context[rows], self.now_ms[rows], self.named[rows])
+        return ListRequests(
+            self.shopper[rows], self.context[rows], self.now_ms[rows], self.candidates[rows]
+        )
 
 
 @dataclass(slots=True)
-class Lists:
-    """Answers to `Requests`, best first, n rows of at most k items, NOBODY-padded at the end.
+class ScoredLists:
+    """Answers to `ListRequests`, best first, n rows of at most k items, NO_ROW-padded at the end.
 
     item int32[n, k]; score float32[n, k], not rising along a row, any scale of the learner's own;
-    because int32[n, k]: the item that put it there, or NOBODY where no single item did.
+    because int32[n, k]: the item that put it there, or NO_ROW where no single item did.
     """
 
     item: Rows
     score: Weights
-    because: Rows
+    reason_item: Rows
 
 
-def empty_lists(n: int, k: int) -> Lists:
+def empty_lists(n: int, k: int) -> ScoredLists:
     """Lists with nothing in them."""
-    return Lists(
-        np.full((n, k), NOBODY, np.int32),
+    return ScoredLists(
+        np.full((n, k), NO_ROW, np.int32),
         np.zeros((n, k), np.float32),
-        np.full((n, k), NOBODY, np.int32),
+        np.full((n, k), NO_ROW, np.int32),
     )

@@ -2,8 +2,9 @@
 
 A journal is one append-only file, `<name>.<generation>.rows`: eight bytes that say what it is, then
 records of four bytes length, four bytes checksum and a payload nobody here looks into. The checksum
-(CRC-32) goes over name, generation and all records up to this one, so a `Handle` fits one content
-only. What a handle covers never changes; `rewrite` starts the next generation and leaves the file
+(CRC-32) goes over name, generation and all records up to this one, so a `JournalPosition` fits one
+content
+only. What a handle covers never changes; `compact` starts the next generation and leaves the file
 before it until nothing refers to it any more.
 
 Nothing here waits for the disk: a killed process loses nothing, after a power cut the copy that was
@@ -31,11 +32,11 @@ if TYPE_CHECKING:
 _MAGIC = b"ps-rows\x01"
 _HEAD_BYTES = 8
 _WRITE_BYTES = 1 << 20
-_SMALL_BYTES = 1 << 16
+_COMPACT_ABOVE_BYTES = 1 << 16
 _FILE = re.compile(r"(?P<name>[a-z0-9_-]+)\.(?P<generation>\d+)\.rows")
 
 
-class Handle(msgspec.Struct, frozen=True, array_like=True):
+class JournalPosition(msgspec.Struct, frozen=True, array_like=True):
     """What a snapshot keeps of a journal: the file, how much of it counts (bytes), its checksum there.
 
     `base` is how long the file was before anything was changed.
@@ -48,12 +49,12 @@ class Handle(msgspec.Struct, frozen=True, array_like=True):
     checksum: int
 
     @property
-    def file(self) -> str:
+    def file_name(self) -> str:
         """The name of the file."""
-        return _file(self.name, self.generation)
+        return _file_name(self.name, self.generation)
 
 
-class Pace:
+class RewriteThrottle:
     """Spreads the rewriting of many journals: one is paid for by changes before the next may begin.
 
     So a snapshot never costs more than a few times what changed, though all journals fill up alike.
@@ -63,15 +64,15 @@ class Pace:
         self._owed_bytes = 0
 
     @property
-    def is_free(self) -> bool:
+    def may_rewrite(self) -> bool:
         """Whether the last rewriting has been paid for."""
         return self._owed_bytes <= 0
 
-    def pay(self, appended_bytes: int) -> None:
+    def credit(self, appended_bytes: int) -> None:
         """Count changes: twice what they are, so that no journal waits for ever."""
         self._owed_bytes = max(0, self._owed_bytes - 2 * appended_bytes)
 
-    def owe(self, written_bytes: int) -> None:
+    def debit(self, written_bytes: int) -> None:
         """Count a rewriting."""
         self._owed_bytes += written_bytes
 
@@ -79,119 +80,135 @@ class Pace:
 class Journal:
     """The rows of one piece of state; made new and empty, or with `open`.
 
-    `ratio` is how much larger than the base the changes may be before `is_due`. All methods raise
+    `ratio` is how much larger than the base the changes may be before `needs_compaction`. All
+    methods raise
     UserError where the disk takes no more.
     """
 
     def __init__(
-        self, folder: Path, name: str, *, ratio: float = 1.0, pace: Pace | None = None
+        self,
+        folder: Path,
+        name: str,
+        *,
+        ratio: float = 1.0,
+        throttle: RewriteThrottle | None = None,
     ) -> None:
         self._folder = folder
         self._name = name
         self._ratio = ratio
-        self._pace = pace or Pace()
+        self._throttle = throttle or RewriteThrottle()
         self._close: weakref.finalize[..., Journal] | None = None
-        self._begin()
+        self._start_generation()
         self._base = self._length
 
     @classmethod
     def open(
-        cls, folder: Path, handle: Handle, *, ratio: float = 1.0, pace: Pace | None = None
+        cls,
+        folder: Path,
+        position: JournalPosition,
+        *,
+        ratio: float = 1.0,
+        throttle: RewriteThrottle | None = None,
     ) -> tuple[Journal, Iterator[bytes]]:
         """The journal as the handle knows it, and its payloads; what came after is cut off.
 
         Raises DamageError, also while payloads are read, where the file is not what it was.
         """
         self = cls.__new__(cls)
-        self._folder, self._name = folder, handle.name
-        self._ratio, self._pace = ratio, pace or Pace()
+        self._folder, self._name = folder, position.name
+        self._ratio, self._throttle = ratio, throttle or RewriteThrottle()
         self._close = None
-        path = folder / handle.file
+        path = folder / position.file_name
         try:
-            self._use(os.open(path, os.O_RDWR | os.O_CLOEXEC))
-            if os.fstat(self._fd).st_size < handle.length:
-                raise _damaged(path, os.fstat(self._fd).st_size, "it ends here")
-            os.ftruncate(self._fd, handle.length)
+            self._use_file(os.open(path, os.O_RDWR | os.O_CLOEXEC))
+            if os.fstat(self._fd).st_size < position.length:
+                raise _damage_error(path, os.fstat(self._fd).st_size, "it ends here")
+            os.ftruncate(self._fd, position.length)
         except OSError as error:
-            raise _unusable(path, error) from error
-        self._generation = handle.generation
-        self._length, self._base, self._checksum = handle.length, handle.base, handle.checksum
-        return self, read(folder, handle)
+            raise _disk_error(path, error) from error
+        self._generation = position.generation
+        self._length, self._base, self._checksum = position.length, position.base, position.checksum
+        return self, read(folder, position)
 
     @property
-    def handle(self) -> Handle:
+    def position(self) -> JournalPosition:
         """What is in the journal now."""
-        return Handle(self._name, self._generation, self._length, self._base, self._checksum)
+        return JournalPosition(
+            self._name, self._generation, self._length, self._base, self._checksum
+        )
 
     @property
-    def is_due(self) -> bool:
-        """Whether changes outweigh the base, so that `rewrite` should be called instead of `append`."""
+    def needs_compaction(self) -> bool:
+        """Whether changes outweigh the base, so that `compact` should be called instead of `append`."""
         changed = self._length - self._base
-        return changed > max(_SMALL_BYTES, self._ratio * self._base) and self._pace.is_free
+        return (
+            changed > max(_COMPACT_ABOVE_BYTES, self._ratio * self._base)
+            and self._throttle.may_rewrite
+        )
 
-    def append(self, payload: bytes) -> Handle:
+    def append(self, payload: bytes) -> JournalPosition:
         """Add what changed, with one write."""
-        record = self._record(payload)
+        record = self._encode_record(payload)
         self._write(record)
-        self._pace.pay(len(record))
-        return self.handle
+        self._throttle.credit(len(record))
+        return self.position
 
-    def rewrite(self, payloads: Iterable[bytes]) -> Handle:
+    def compact(self, payloads: Iterable[bytes]) -> JournalPosition:
         """Begin the next generation with all that there is."""
         if self._length > len(_MAGIC):
-            self._begin()
+            self._start_generation()
         records: list[bytes] = []
-        waiting = 0
+        pending_bytes = 0
         for payload in payloads:
-            records.append(self._record(payload))
-            waiting += len(records[-1])
-            if waiting >= _WRITE_BYTES:
+            records.append(self._encode_record(payload))
+            pending_bytes += len(records[-1])
+            if pending_bytes >= _WRITE_BYTES:
                 self._write(b"".join(records))
-                records, waiting = [], 0
+                records, pending_bytes = [], 0
         self._write(b"".join(records))
         self._base = self._length
-        self._pace.owe(self._base)
-        return self.handle
+        self._throttle.debit(self._base)
+        return self.position
 
-    def _begin(self) -> None:
+    def _start_generation(self) -> None:
         generations = [
-            generation for _, name, generation in files(self._folder) if name == self._name
+            generation for _, name, generation in list_journals(self._folder) if name == self._name
         ]
         generation = max(generations, default=0) + 1
-        path = self._folder / _file(self._name, generation)
+        path = self._folder / _file_name(self._name, generation)
         try:
             fd = os.open(
                 path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, private_files.FILE_MODE
             )
         except OSError as error:
-            raise _unusable(path, error) from error
-        self._use(fd)
+            raise _disk_error(path, error) from error
+        self._use_file(fd)
         self._generation = generation
         self._checksum = _seed(self._name, generation)
         self._length = 0
         self._write(_MAGIC)
 
-    def _use(self, fd: int) -> None:
+    def _use_file(self, fd: int) -> None:
         if self._close is not None:
             self._close()
         self._fd = fd
         self._close = weakref.finalize(self, os.close, fd)
 
-    def _record(self, payload: bytes) -> bytes:
+    def _encode_record(self, payload: bytes) -> bytes:
         length = len(payload).to_bytes(4, "big")
         self._checksum = zlib.crc32(payload, zlib.crc32(length, self._checksum))
         return b"".join((length, self._checksum.to_bytes(4, "big"), payload))
 
     def _write(self, data: bytes) -> None:
-        rest = memoryview(data)
+        remaining = memoryview(data)
         try:
-            while rest:
-                written = os.pwrite(self._fd, rest, self._length)
+            while remaining:
+                written = os.pwrite(self._fd, remaining, self._length)
                 self._length += written
-                rest = rest[written:]
+                remaining = remaining[written:]
         except OSError as error:
-            path = self._folder / _file(self._name, self._generation)
-            raise _unusable(path, error) from error
+            path = self._folder / _file_name(self._name, self._generation)
+            raise _disk_error(path, error) from error
 
 
 class Journals:
@@ -200,94 +217,96 @@ class Journals:
     def __init__(self, folder: Path, *, ratio: float) -> None:
         self._folder = folder
         self._ratio = ratio
-        self._pace = Pace()
+        self._throttle = RewriteThrottle()
 
     def new(self, name: str) -> Journal:
         """An empty journal, of a generation that never was; names are `a-z 0-9 _ -`."""
-        return Journal(self._folder, name, ratio=self._ratio, pace=self._pace)
+        return Journal(self._folder, name, ratio=self._ratio, throttle=self._throttle)
 
-    def open(self, handle: Handle) -> tuple[Journal, Iterator[bytes]]:
+    def open(self, position: JournalPosition) -> tuple[Journal, Iterator[bytes]]:
         """A journal as a snapshot knew it, and its payloads."""
-        return Journal.open(self._folder, handle, ratio=self._ratio, pace=self._pace)
+        return Journal.open(self._folder, position, ratio=self._ratio, throttle=self._throttle)
 
 
-def read(folder: Path, handle: Handle, *, known: Handle | None = None) -> Iterator[bytes]:
+def read(
+    folder: Path, position: JournalPosition, *, since: JournalPosition | None = None
+) -> Iterator[bytes]:
     """The payloads that a handle covers; DamageError names file and byte where they are damaged.
 
     With an earlier handle of the same file, those that came after it.
     """
-    path = folder / handle.file
+    path = folder / position.file_name
     try:
-        with path.open("rb") as file:
-            at, checksum = len(_MAGIC), _seed(handle.name, handle.generation)
-            if file.read(at) != _MAGIC:
-                raise _damaged(path, 0, "not the start of a journal")
-            if known is not None:
-                at, checksum = known.length, known.checksum
-                file.seek(at)
-            while at < handle.length:
-                head = file.read(_HEAD_BYTES)
+        with path.open("rb") as file_name:
+            offset, checksum = len(_MAGIC), _seed(position.name, position.generation)
+            if file_name.read(offset) != _MAGIC:
+                raise _damage_error(path, 0, "not the start of a journal")
+            if since is not None:
+                offset, checksum = since.length, since.checksum
+                file_name.seek(offset)
+            while offset < position.length:
+                head = file_name.read(_HEAD_BYTES)
                 length = int.from_bytes(head[:4], "big")
-                if at + _HEAD_BYTES + length > handle.length:
-                    raise _damaged(path, at, "a record longer than the journal")
-                payload = file.read(length)
+                if offset + _HEAD_BYTES + length > position.length:
+                    raise _damage_error(path, offset, "a record longer than the journal")
+                payload = file_name.read(length)
                 checksum = zlib.crc32(payload, zlib.crc32(head[:4], checksum))
                 if head[4:] != checksum.to_bytes(4, "big"):
-                    raise _damaged(path, at, "a record whose checksum is wrong")
+                    raise _damage_error(path, offset, "a record whose checksum is wrong")
                 yield payload
-                at += _HEAD_BYTES + length
+                offset += _HEAD_BYTES + length
     except OSError as error:
-        raise _unusable(path, error) from error
-    if checksum != handle.checksum:
-        raise _damaged(path, handle.length, "not what the snapshot refers to")
+        raise _disk_error(path, error) from error
+    if checksum != position.checksum:
+        raise _damage_error(path, position.length, "not what the snapshot refers to")
 
 
-def copy(folder: Path, handle: Handle, to: Path, known: Handle | None) -> None:
+def copy(folder: Path, position: JournalPosition, to: Path, since: JournalPosition | None) -> None:
     """Copy what a handle covers to another folder, and wait for the disk.
 
-    Of what is `known` to be there from an earlier copy only the growth. Raises DamageError where it is
+    Of what is `since` to be there from an earlier copy only the growth. Raises DamageError where it is
     not what was written, OSError where the copy cannot be.
     """
-    path = to / handle.file
-    if known is None or not path.exists() or path.stat().st_size < known.length:
-        known = None
-    elif known == handle:
+    path = to / position.file_name
+    if since is None or not path.exists() or path.stat().st_size < since.length:
+        since = None
+    elif since == position:
         return
-    for _ in read(folder, handle, known=known):
+    for _ in read(folder, position, since=since):
         pass
-    at, mode = (0, "wb") if known is None else (known.length, "r+b")
+    offset, mode = (0, "wb") if since is None else (since.length, "r+b")
     with (
-        (folder / handle.file).open("rb") as source,
+        (folder / position.file_name).open("rb") as source,
         open(path, mode, opener=private_files.opener) as target,
     ):
-        source.seek(at)
-        target.seek(at)
-        while at < handle.length:
-            at += target.write(source.read(min(_WRITE_BYTES, handle.length - at)))
+        source.seek(offset)
+        target.seek(offset)
+        while offset < position.length:
+            offset += target.write(source.read(min(_WRITE_BYTES, position.length - offset)))
         target.truncate()
         target.flush()
         os.fsync(target.fileno())
 
 
-def files(folder: Path) -> list[tuple[Path, str, int]]:
+def list_journals(folder: Path) -> list[tuple[Path, str, int]]:
     """The journals in a folder: path, name, generation."""
-    found = ((entry, _FILE.fullmatch(entry.name)) for entry in folder.iterdir())
-    return [(path, match["name"], int(match["generation"])) for path, match in found if match]
+    entries = ((entry, _FILE.fullmatch(entry.name)) for entry in folder.iterdir())
+    return [(path, match["name"], int(match["generation"])) for path, match in entries if match]
 
 
-def _file(name: str, generation: int) -> str:
+def _file_name(name: str, generation: int) -> str:
     return f"{name}.{generation}.rows"
 
 
 def _seed(name: str, generation: int) -> int:
-    return zlib.crc32(_file(name, generation).encode())
+    return zlib.crc32(_file_name(name, generation).encode())
 
 
-def _damaged(path: Path, at: int, what: str) -> DamageError:
-    return DamageError(f"{path}: byte {at}: {what}")
+def _damage_error(path: Path, offset: int, problem: str) -> DamageError:
+    return DamageError(f"{path}: byte {offset}: {problem}")
 
 
-def _unusable(path: Path, error: OSError) -> UserError:
+def _disk_error(path: Path, error: OSError) -> UserError:
     if isinstance(error, FileNotFoundError):
-        return _damaged(path, 0, "the file is missing")
+        return _damage_error(path, 0, "the file is missing")
     return UserError(f"{path}: {error.strerror}: make room or mend the disk, then start again")

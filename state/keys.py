@@ -50,31 +50,31 @@ import re
 import zlib
 from urllib.parse import unquote
 
-CONTRACT = "1.0"
+CONTRACT_VERSION = "1.0"
 WRITER_VERSION = "0.1.0"
 CHANGE_STREAMS = 8
-WORKERS = "ps:1:worker:"
+WORKER_KEY_PREFIX = "ps:1:worker:"
 
 _UNSAFE = re.compile(r"[{}:%\x00-\x1f\x7f]")
 
 
-def part(text: str) -> str:
+def encode_part(text: str) -> str:
     """Percent-encode what would break a hash tag or a key, so that every id is a legal part of a key.
 
-    >>> part("a:b{c}%")
+    >>> encode_part("a:b{c}%")
     'a%3Ab%7Bc%7D%25'
     """
     if not text:
         raise ValueError("an empty id cannot be part of a key")
     if text.isalnum():
         return text
-    return _UNSAFE.sub(lambda found: f"%{ord(found[0]):02X}", text)
+    return _UNSAFE.sub(lambda match: f"%{ord(match[0]):02X}", text)
 
 
-def whole(text: str) -> str:
-    """The id that `part` was made of.
+def decode_part(text: str) -> str:
+    """The id that `encode_part` was made of.
 
-    >>> whole(part("a:b{c}%"))
+    >>> decode_part(encode_part("a:b{c}%"))
     'a:b{c}%'
     """
     return unquote(text)
@@ -87,7 +87,7 @@ def alias_pattern() -> str:
 
 def shopper_key(shopper: str) -> str:
     """What every key of a shopper begins with."""
-    return f"ps:1:shopper:{{{part(shopper)}}}:"
+    return f"ps:1:shopper:{{{encode_part(shopper)}}}:"
 
 
 def profile_key(shopper: str) -> str:
@@ -106,7 +106,7 @@ SLOT = "home"
 
 def top_key(shopper: str, slot: str) -> str:
     """The STRING with a shopper's list for one page slot."""
-    return f"{shopper_key(shopper)}top:{part(slot)}"
+    return f"{shopper_key(shopper)}top:{encode_part(slot)}"
 
 
 def session_key(shopper: str) -> str:
@@ -121,7 +121,7 @@ def row_key(shopper: str) -> str:
 
 def device_row_key(anonymous_id: str) -> str:
     """The STRING with an anonymous shopper who was put away, or the link of one; not for storefronts."""
-    return f"ps:1:device:{{{part(anonymous_id)}}}:row"
+    return f"ps:1:device:{{{encode_part(anonymous_id)}}}:row"
 
 
 def devices_key(shopper: str) -> str:
@@ -129,34 +129,34 @@ def devices_key(shopper: str) -> str:
     return shopper_key(shopper) + "devices"
 
 
-def erased_key(mark: str) -> str:
+def erased_key(id_hash: str) -> str:
     """The STRING that says until when an id was erased (ms), by the hash of the id in hex."""
-    return f"ps:1:erased:{{{part(mark)}}}"
+    return f"ps:1:erased:{{{encode_part(id_hash)}}}"
 
 
 def alias_key(anonymous_id: str) -> str:
     """The STRING that names the shopper an anonymous id became."""
-    return f"ps:1:alias:{{{part(anonymous_id)}}}"
+    return f"ps:1:alias:{{{encode_part(anonymous_id)}}}"
 
 
 def members_key(segment: str) -> str:
     """The ZSET of a segment's shoppers, scored by when they entered (ms)."""
-    return f"ps:1:segment:{{{part(segment)}}}:members"
+    return f"ps:1:segment:{{{encode_part(segment)}}}:members"
 
 
 def definition_key(segment: str) -> str:
     """The HASH that says what a segment is."""
-    return f"ps:1:segment:{{{part(segment)}}}:definition"
+    return f"ps:1:segment:{{{encode_part(segment)}}}:definition"
 
 
 def stats_key(segment: str) -> str:
     """The HASH of a segment's size and worth."""
-    return f"ps:1:segment:{{{part(segment)}}}:stats"
+    return f"ps:1:segment:{{{encode_part(segment)}}}:stats"
 
 
 def history_key(segment: str) -> str:
     """The STREAM of a segment's size and worth, with an entry a minute."""
-    return f"ps:1:segment:{{{part(segment)}}}:history"
+    return f"ps:1:segment:{{{encode_part(segment)}}}:history"
 
 
 def history_hours_key(segment: str) -> str:
@@ -166,17 +166,17 @@ def history_hours_key(segment: str) -> str:
 
 def lifts_key(segment: str) -> str:
     """The STRING that says which categories and items a segment's members prefer."""
-    return f"ps:1:segment:{{{part(segment)}}}:lifts"
+    return f"ps:1:segment:{{{encode_part(segment)}}}:lifts"
 
 
 def overlap_key(segment: str) -> str:
     """The HASH of how many of a segment's shoppers are in each other segment too."""
-    return f"ps:1:segment:{{{part(segment)}}}:overlap"
+    return f"ps:1:segment:{{{encode_part(segment)}}}:overlap"
 
 
 def versions_key(segment: str) -> str:
     """The HASH of all versions of a segment's rule."""
-    return f"ps:1:segment:{{{part(segment)}}}:versions"
+    return f"ps:1:segment:{{{encode_part(segment)}}}:versions"
 
 
 def clusters_map_key() -> str:
@@ -216,17 +216,17 @@ def registry_key() -> str:
 
 def similar_key(item: str) -> str:
     """The STRING with the items looked at together with this one."""
-    return f"ps:1:item:{{{part(item)}}}:similar"
+    return f"ps:1:item:{{{encode_part(item)}}}:similar"
 
 
 def bought_key(item: str) -> str:
     """The STRING with the items bought together with this one."""
-    return f"ps:1:item:{{{part(item)}}}:bought"
+    return f"ps:1:item:{{{encode_part(item)}}}:bought"
 
 
 def card_key(item: str) -> str:
     """The HASH with what a page shows of an item."""
-    return f"ps:1:item:{{{part(item)}}}:card"
+    return f"ps:1:item:{{{encode_part(item)}}}:card"
 
 
 def popular_key(kind: str = "all", value: str = "") -> str:
@@ -235,13 +235,13 @@ def popular_key(kind: str = "all", value: str = "") -> str:
     >>> popular_key(), popular_key("category", "shoes")
     ('ps:1:popular:{all}:24h', 'ps:1:popular:{category.shoes}:24h')
     """
-    scope = f"{kind}.{part(value)}" if value else kind
+    scope = f"{kind}.{encode_part(value)}" if value else kind
     return f"ps:1:popular:{{{scope}}}:24h"
 
 
 def model_key(name: str) -> str:
     """The HASH of a model's version and metrics."""
-    return f"ps:1:model:{{{part(name)}}}"
+    return f"ps:1:model:{{{encode_part(name)}}}"
 
 
 def changes_key(shopper: str) -> str:
@@ -261,7 +261,7 @@ def change_stream(shopper: str) -> int:
 
 def dead_hooks_key(endpoint: str) -> str:
     """The STREAM of webhooks that an endpoint did not take."""
-    return f"ps:1:hooks:{{{part(endpoint)}}}:dead"
+    return f"ps:1:hooks:{{{encode_part(endpoint)}}}:dead"
 
 
 def meta_key() -> str:
@@ -271,12 +271,12 @@ def meta_key() -> str:
 
 def worker_key(worker: int) -> str:
     """The STRING that a live worker refreshes."""
-    return f"{WORKERS}{{{worker}}}"
+    return f"{WORKER_KEY_PREFIX}{{{worker}}}"
 
 
 def lease_key(name: str) -> str:
     """The STRING that says which run writes."""
-    return f"ps:1:lease:{{{part(name)}}}"
+    return f"ps:1:lease:{{{encode_part(name)}}}"
 
 
 def lease_token_key(name: str) -> str:
@@ -284,11 +284,11 @@ def lease_token_key(name: str) -> str:
     return lease_key(name) + ":token"
 
 
-def member_key(name: str, process: int) -> str:
+def process_key(name: str, process: int) -> str:
     """The STRING in which a process of a run across hosts says that it is there."""
     return f"{lease_key(name)}:process:{process}"
 
 
-def told_key() -> str:
+def write_marker_key() -> str:
     """The STRING that says whose state has been written here whole (`state.store.write_marker`)."""
     return "ps:1:told"

@@ -24,7 +24,7 @@ class Message(msgspec.Struct, array_like=True, gc=False):
     """What a keyed step is sent."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _unpacked, (type(self).__name__, _pack(self))
+        return _unpack, (type(self).__name__, _pack(self))
 
 
 class BatchId(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):
@@ -47,18 +47,18 @@ class BatchId(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False
     live: bool = False
     joined: tuple[BatchId, ...] = ()
     origin: tuple[str, str] = ("", "")
-    first: int = 0
+    first_position: int = 0
 
     def origin_of(self, position: int) -> tuple[str, str]:
         """Source and partition of the record at a position.
 
-        >>> two = BatchId("1-b", 0, origin=("b", "1"), first=10)
-        >>> one = BatchId("0-b", 0, joined=(two,), origin=("b", "0"))
-        >>> one.origin_of(9), one.origin_of(10)
+        >>> two = BatchId("1-b", 0, origin=("b", "1"), first_position=10)
+        >>> batch = BatchId("0-b", 0, joined=(two,), origin=("b", "0"))
+        >>> batch.origin_of(9), batch.origin_of(10)
         (('b', '0'), ('b', '1'))
         """
-        of = [one for one in (self, *self.joined) if one.first <= position][-1]
-        return of.origin if of.origin[0] else (of.partition, "0")
+        batch = [batch for batch in (self, *self.joined) if batch.first_position <= position][-1]
+        return batch.origin if batch.origin[0] else (batch.partition, "0")
 
 
 class SourceTotals(msgspec.Struct, omit_defaults=True):
@@ -83,18 +83,20 @@ class SourceTotals(msgspec.Struct, omit_defaults=True):
     unconverted: dict[str, int] = {}
 
 
-Named = tuple[int, str, int, int]
+UserMention = tuple[int, str, int, int]
 """A user whom an event of a device names: position in the batch, user, event time (ms), the watermark
 that stood when it came (ms)."""
 
 
-class Group(Message):
+class DeviceShardInput(Message):
     """The events of one batch that one shard is to fold, without their `props`: no step reads them.
 
-    `position` is each event's place in its batch; `clock` is the watermark that stood when it came
+    `position` is each event's place in its batch; `watermarks_ms` is the watermark that stood when
+    it came
     (ms): an event older than that is late. The first group of a batch speaks for all of it: `totals`
     by partition, and `received_ms`, 8 bytes a place in the batch, when the event was received, 0 for
-    what is none. `offset` is that of each event's record, empty where they have none. `named` are users
+    what is none. `offsets` is that of each event's record, empty where they have none.
+    `user_mentions` are users
     of this shard's ids whom events of other devices name. The erasure of a user is in every group, since
     any shard may keep a link to it: `erased` are those users.
     """
@@ -102,23 +104,23 @@ class Group(Message):
     batch: BatchId
     shard: int
     events: list[Event]
-    position: list[int]
-    clock: list[int]
-    totals: dict[str, SourceTotals] = {}
+    positions: list[int]
+    watermarks_ms: list[int]
+    source_totals: dict[str, SourceTotals] = {}
     received_ms: bytes = b""
-    offset: list[int] = []
-    named: list[Named] = []
-    erased: list[str] = []
+    offsets: list[int] = []
+    user_mentions: list[UserMention] = []
+    erased_users: list[str] = []
 
 
 class SourceBatch(msgspec.Struct):
     """What a source read at once: a group for every shard, and what it could not use."""
 
-    groups: list[Group]
+    shard_inputs: list[DeviceShardInput]
     rejected: list[DeadLetter]
 
 
-class Move(msgspec.Struct, array_like=True):
+class StateTransfer(msgspec.Struct, array_like=True):
     """An anonymous shopper's whole state on its way to the user it turned out to be.
 
     With it goes, as the user's, what the batch tells of it.
@@ -131,15 +133,15 @@ class Move(msgspec.Struct, array_like=True):
     shopper: str
     state: Shopper
     at_ms: int
-    clock_ms: int
-    clicks: list[Click] = []
-    signals: list[Signal] = []
+    watermark_ms: int
+    interactions: list[Interaction] = []
+    feedback: list[Feedback] = []
     orders: list[tuple[str, int, int]] = []
     transitions: list[Transition] = []
-    limited: list[Limited] = []
+    limited_interactions: list[LimitedInteraction] = []
 
 
-class Totals(msgspec.Struct):
+class ShardTotals(msgspec.Struct):
     """What one shard has counted since the first start.
 
     `evicted` are rows and links that were put away, `returned` those that came back; they change no
@@ -168,29 +170,29 @@ class Totals(msgspec.Struct):
     withheld: int = 0
 
 
-Click = tuple[int, str, str, str, int, int, str, str]
+Interaction = tuple[int, str, str, str, int, int, str, str]
 """One item of an event that shows taste: position in the batch, shopper, item, event type, event time
 (ms), start of the session it belongs to (ms), category as one name (`shoes/running`) or "", country or
 ""."""
 
-Limited = tuple[int, Click]
+LimitedInteraction = tuple[int, Interaction]
 """A click of a shopper who refuses some purposes, and which, as bits."""
 
-Declined = tuple[str, int, int]
+ConsentWithdrawal = tuple[str, int, int]
 """A shopper withdraws purposes and goes on being counted: shopper, purposes as bits, event time (ms)."""
 
-Signal = tuple[int, str, str, str, int, int]
+Feedback = tuple[int, str, str, str, int, int]
 """One item of an event that says what came of it: position in the batch, shopper, item, event type,
 event time (ms), place in the list it was shown in from 0."""
 
-Told = tuple[int, Item, str]
+ItemUpdate = tuple[int, Item, str]
 """What an event or the catalogue says of an item: event time (ms), item, currency or ""."""
 
-Forward = tuple[int, str, Event, int, int]
+ForwardedEvent = tuple[int, str, Event, int, int]
 """An event whose shopper is a user that another shard keeps: position in the batch, shopper, event, the
 watermark that stood when it came (ms), the offset of its record or -1."""
 
-Active = tuple[str, bool, int, bytes, str, int]
+ActiveShopper = tuple[str, bool, int, bytes, str, int]
 """A shopper that did something, once a batch: id, whether it is a user, the purposes it refuses, its
 feature row (`operators.shoppers.features`), the command that writes its profile, packed but for
 its head, and
@@ -200,108 +202,116 @@ Transition = tuple[str, str, bool, int]
 """A shopper entered a segment or left it: shopper, segment id, whether entered, event time (ms)."""
 
 
-class Heard(msgspec.Struct, array_like=True, gc=False):
+class ShopperObservation(msgspec.Struct, array_like=True, gc=False):
     """What the models of the weeks to come hear of a shopper at an event. Times in ms.
 
-    `heard_ms` is the time of the event, or the watermark that stood when it came where that is later.
-    `worth` is of an order in millionths, below 0 where one is taken back; `heir` is who it turned out
-    to be. `before` is its feature row as it was until then, where a time to decide may lie in between:
-    it stands for those before `until_ms`. Without a row the shopper was not known by then.
+    `known_ms` is the time of the event, or the watermark that stood when it came where that is later.
+    `value_micros` is of an order in millionths, below 0 where one is taken back; `merged_into` is
+    who it turned out
+    to be. `features_before` is its feature row as it was until then, where a time to decide may
+    lie in between:
+    it stands for those before `features_until_ms`. Without a row the shopper was not known by then.
     """
 
     shopper: str
     at_ms: int
-    heard_ms: int
-    worth: int | None = None
-    heir: str = ""
-    until_ms: int = 0
-    before: bytes = b""
+    known_ms: int
+    value_micros: int | None = None
+    merged_into: str = ""
+    features_until_ms: int = 0
+    features_before: bytes = b""
 
 
-class Visited(Message):
+class ShardOutput(Message):
     """What one shard made of its part of a batch.
 
-    `forwards` and `moves` go on to the shard of the user, in this batch. `catalogue` is what it
-    heard of items, `orders` are (shopper, worth in millionths, time), `moved` (anonymous id, user,
+    `forwarded_events` and `state_transfers` go on to the shard of the user, in this batch.
+    `item_updates` is what it
+    heard of items, `orders` are (shopper, worth in millionths, time), `merged` (anonymous id, user,
     time), `erased` (shopper, time); times in ms. `evicted` (shopper, time) are
-    no longer in memory. `lifetimes` are for after the profiles. `turn` is the
+    no longer in memory. `expiry_writes` are for after the profiles. `sequence` is the
     place of the batch among all, from the shard that orders them. `transitions` are those of
-    segments by rule, each shopper's in order; who is no more has left all. `decided` are decisions of
+    segments by rule, each shopper's in order; who is no more has left all. `decisions` are decisions of
     models: the mark of the event, 8 bytes, the watermark that stood, 8 bytes, and the feature row
-    after it; `outcomes` what came of them: when the session was over, 8 bytes, before each that
-    `Session.outcomes` tells; `repeats` are orders as in `orders` that had been told twice. `failed`
-    are events that raised, `faults` how often what did. `heard` is for the models of the weeks to come,
-    in order. `former` are transitions, as in `transitions`, of shoppers who have `moved` since.
-    `withdrawn` are the marks of decisions that are to teach nothing.
-    `limited` are clicks of shoppers who refuse purposes, `declined` who withdraws some, `aliases`, for
+    after it; `session_outcomes` what came of them: when the session was over, 8 bytes, before each that
+    `Session.session_outcomes` tells; `repeats` are orders as in `orders` that had been told twice.
+    `failed`
+    are events that raised, `error_counts` how often what did. `observations` is for the models of
+    the weeks to come,
+    in order. `transitions_before_merge` are transitions, as in `transitions`, of shoppers who have
+    `merged` since.
+    `withdrawn_decisions` are the marks of decisions that are to teach nothing.
+    `limited_interactions` are clicks of shoppers who refuse purposes, `consent_withdrawals` who
+    withdraws some, `new_aliases`, for
     the user's shard, what Redis is told of devices (position, user, device).
-    `removals` are of keys of whoever is no more, before the `writes` of any shard in this batch.
+    `removal_writes` are of keys of whoever is no more, before the `writes` of any shard in this batch.
     """
 
     batch: BatchId
     shard: int
     watermark_ms: int
     last: bool
-    active: list[Active] = []
-    clicks: list[Click] = []
-    signals: list[Signal] = []
+    active: list[ActiveShopper] = []
+    interactions: list[Interaction] = []
+    feedback: list[Feedback] = []
     orders: list[tuple[str, int, int]] = []
-    catalogue: list[Told] = []
-    moved: list[tuple[str, str, int]] = []
+    item_updates: list[ItemUpdate] = []
+    merged: list[tuple[str, str, int]] = []
     erased: list[tuple[str, int]] = []
     evicted: list[tuple[str, int]] = []
     writes: list[Write] = []
-    lifetimes: list[Write] = []
-    forwards: list[Forward] = []
-    moves: list[Move] = []
-    totals: dict[str, Totals] = {}
-    sources: dict[str, SourceTotals] = {}
+    expiry_writes: list[Write] = []
+    forwarded_events: list[ForwardedEvent] = []
+    state_transfers: list[StateTransfer] = []
+    totals: dict[str, ShardTotals] = {}
+    source_totals: dict[str, SourceTotals] = {}
     received_ms: bytes = b""
-    turn: int | None = None
+    sequence: int | None = None
     transitions: list[Transition] = []
-    decided: list[bytes] = []
-    outcomes: list[bytes] = []
-    repeats: list[tuple[str, int, int]] = []
-    failed: list[DeadLetter] = []
-    faults: dict[str, int] = {}
-    heard: list[Heard] = []
-    former: list[Transition] = []
-    withdrawn: list[bytes] = []
-    limited: list[Limited] = []
-    declined: list[Declined] = []
-    aliases: list[tuple[int, str, str]] = []
-    removals: list[Write] = []
+    decisions: list[bytes] = []
+    session_outcomes: list[bytes] = []
+    double_counted_orders: list[tuple[str, int, int]] = []
+    dead_letters: list[DeadLetter] = []
+    error_counts: dict[str, int] = {}
+    observations: list[ShopperObservation] = []
+    transitions_before_merge: list[Transition] = []
+    withdrawn_decisions: list[bytes] = []
+    limited_interactions: list[LimitedInteraction] = []
+    consent_withdrawals: list[ConsentWithdrawal] = []
+    new_aliases: list[tuple[int, str, str]] = []
+    removal_writes: list[Write] = []
 
 
-class Regrouped(Message):
+class UserShardInput(Message):
     """What one shard of users is to fold of a batch, and what the devices' shard made of it.
 
-    `parts` is how many of all `shards` of devices this speaks for: a batch is whole when all have
-    spoken to all. `turn` is the place of the batch among all, where this speaks for the shard that
+    `device_shards` is how many of all `device_shards_total` of devices this speaks for: a batch is
+    whole when all have
+    spoken to all. `sequence` is the place of the batch among all, where this speaks for the shard that
     orders them.
     """
 
     batch: BatchId
     shard: int
-    parts: int
-    shards: int
-    forwards: list[Forward]
-    moves: list[Move]
-    passed: list[Visited]
-    turn: int | None = None
-    aliases: list[tuple[int, str, str]] = []
+    device_shards: int
+    device_shards_total: int
+    forwarded_events: list[ForwardedEvent]
+    state_transfers: list[StateTransfer]
+    device_outputs: list[ShardOutput]
+    sequence: int | None = None
+    new_aliases: list[tuple[int, str, str]] = []
 
 
-class Part(Message):
+class ShardPart(Message):
     """One shard's share of a batch, ready to learn from."""
 
     batch: BatchId
     shard: int
-    parts: int
-    visited: list[Visited]
+    device_shards: int
+    outputs: list[ShardOutput]
 
 
-class Counted(msgspec.Struct, array_like=True, gc=False):
+class CounterDeltas(msgspec.Struct, array_like=True, gc=False):
     """By how much the ledger's counts grew."""
 
     sums: dict[str, int] = {}
@@ -312,10 +322,10 @@ class Counted(msgspec.Struct, array_like=True, gc=False):
     withheld: dict[str, int] = {}
 
 
-class Branch(msgspec.Struct, array_like=True, gc=False):
+class WriteGroup(msgspec.Struct, array_like=True, gc=False):
     """A part of the writes of a batch, up to the one at `end`, that becomes visible together.
 
-    `received_ms` as in `Group`: when the events were received that led to it.
+    `received_ms` as in `DeviceShardInput`: when the events were received that led to it.
     """
 
     name: str
@@ -323,7 +333,7 @@ class Branch(msgspec.Struct, array_like=True, gc=False):
     received_ms: bytes
 
 
-class Judged(msgspec.Struct, array_like=True, gc=False):
+class OnlineMetrics(msgspec.Struct, array_like=True, gc=False):
     """Lists held against the next click: how many, hits, 1/rank of those added up.
 
     Hits by the learner that put the item there; lists and hits by segment.
@@ -331,39 +341,40 @@ class Judged(msgspec.Struct, array_like=True, gc=False):
 
     lists: int = 0
     hits: int = 0
-    reciprocal: float = 0.0
+    reciprocal_rank_sum: float = 0.0
     by_learner: dict[str, int] = {}
     by_segment: dict[str, tuple[int, int]] = {}
 
 
-class Output(Message):
+class BatchOutput(Message):
     """What a batch leads to in Redis, in order, and what is told of it outside.
 
     The `first` so many of the writes are the change streams: they are in Redis before what they tell
-    of, so that a run that goes on after a lost one knows of all that this wrote. `drifts`: how often
-    shoppers became unlike those the clusters were made of. `tried`: what each learner tried that was
-    seen, and clicked. `faults`: how often what raised and was left out.
+    of, so that a run that goes on after a lost one knows of all that this wrote. `drift_count`:
+    how often
+    shoppers became unlike those the clusters were made of. `explored`: what each learner tried that was
+    seen, and clicked. `error_counts`: how often what raised and was left out.
     `erased` are shoppers of whom nothing may be kept.
     """
 
     writes: list[Write]
-    branches: list[Branch] = []
-    counted: Counted = msgspec.field(default_factory=Counted)
+    write_groups: list[WriteGroup] = []
+    counter_deltas: CounterDeltas = msgspec.field(default_factory=CounterDeltas)
     watermark_ms: int = 0
-    first: int = 0
-    judged: Judged = msgspec.field(default_factory=Judged)
-    drifts: int = 0
-    tried: dict[str, tuple[int, int]] = {}
-    faults: dict[str, int] = {}
-    erased: list[str] = []
+    change_write_count: int = 0
+    online_metrics: OnlineMetrics = msgspec.field(default_factory=OnlineMetrics)
+    drift_count: int = 0
+    explored: dict[str, tuple[int, int]] = {}
+    error_counts: dict[str, int] = {}
+    erased_shoppers: list[str] = []
 
 
 _pack = msgspec.msgpack.Encoder().encode
-_UNPACK = {
+_DECODE = {
     kind.__name__: msgspec.msgpack.Decoder(kind).decode
-    for kind in (Group, Visited, Regrouped, Part, Output)
+    for kind in (DeviceShardInput, ShardOutput, UserShardInput, ShardPart, BatchOutput)
 }
 
 
-def _unpacked(kind: str, packed: bytes) -> Message:
-    return _UNPACK[kind](packed)
+def _unpack(kind: str, packed: bytes) -> Message:
+    return _DECODE[kind](packed)

@@ -2,7 +2,7 @@
 
 Two such amounts fit a signed 64-bit number even after they are added: columns add them first and are
 then held to the bound. Pieces and whatever else grows by what an event says add up in the same way.
-A sum that stands at the bound is one that does not fit: `is_full` says so, whoever adds counts it.
+A sum that stands at the bound is one that does not fit: `is_saturated` says so, whoever adds counts it.
 """
 
 from __future__ import annotations
@@ -16,91 +16,91 @@ if TYPE_CHECKING:
 
     Column = NDArray[np.int64]
 
-MICROS: Final = 1_000_000
-LARGEST: Final = (1 << 62) - 1
+MICROS_PER_UNIT: Final = 1_000_000
+AMOUNT_MAX: Final = (1 << 62) - 1
 """About 4.6 trillion of a currency."""
 
 
-def held(amount: int) -> int:
+def clamp(amount: int) -> int:
     """An amount within the bounds.
 
-    >>> held(5), held(1 << 80), held(-1 << 80) == -LARGEST
+    >>> clamp(5), clamp(1 << 80), clamp(-1 << 80) == -AMOUNT_MAX
     (5, 4611686018427387903, True)
     """
-    if -LARGEST <= amount <= LARGEST:
+    if -AMOUNT_MAX <= amount <= AMOUNT_MAX:
         return amount
-    return LARGEST if amount > 0 else -LARGEST
+    return AMOUNT_MAX if amount > 0 else -AMOUNT_MAX
 
 
-def add(one: int, other: int) -> int:
+def add(first: int, second: int) -> int:
     """The sum of two amounts, within the bounds."""
-    total = one + other
-    return total if -LARGEST <= total <= LARGEST else held(total)
+    total = first + second
+    return total if -AMOUNT_MAX <= total <= AMOUNT_MAX else clamp(total)
 
 
-def micros(amount: float) -> int:
+def to_micros(amount: float) -> int:
     """An amount as whole millionths; one that is no number is nothing.
 
-    >>> micros(12.34), micros(1e300) == LARGEST, micros(float("nan"))
+    >>> to_micros(12.34), to_micros(1e300) == AMOUNT_MAX, to_micros(float("nan"))
     (12340000, True, 0)
     """
-    scaled = amount * MICROS
-    if -LARGEST < scaled < LARGEST:
+    scaled = amount * MICROS_PER_UNIT
+    if -AMOUNT_MAX < scaled < AMOUNT_MAX:
         return round(scaled)
     if scaled != scaled:
         return 0
-    return LARGEST if scaled > 0 else -LARGEST
+    return AMOUNT_MAX if scaled > 0 else -AMOUNT_MAX
 
 
-def is_full(*amounts: int) -> bool:
+def is_saturated(*amounts: int) -> bool:
     """Whether one of these sums stands at a bound: it is that much, or more."""
-    return any(amount >= LARGEST or amount <= -LARGEST for amount in amounts)
+    return any(amount >= AMOUNT_MAX or amount <= -AMOUNT_MAX for amount in amounts)
 
 
-def decimal(amount: float) -> str:
+def format_decimal(amount: float) -> str:
     """Millionths as a decimal with cents.
 
-    >>> decimal(12_340_000), decimal(-5_000)
+    >>> format_decimal(12_340_000), format_decimal(-5_000)
     ('12.34', '-0.01')
     """
-    return f"{amount / MICROS:.2f}"
+    return f"{amount / MICROS_PER_UNIT:.2f}"
 
 
-def add_columns(one: Column, other: Column) -> Column:
+def add_columns(first: Column, second: Column) -> Column:
     """Sums of amounts, each within the bounds."""
-    total: Column = np.clip(one + other, -LARGEST, LARGEST)
+    total: Column = np.clip(first + second, -AMOUNT_MAX, AMOUNT_MAX)
     return total
 
 
-def add_at(into: Column, place: NDArray[np.integer[Any]], amounts: Column) -> None:
+def add_at(totals: Column, indices: NDArray[np.integer[Any]], amounts: Column) -> None:
     """Add amounts to places of a column, which may repeat; each sum stays within the bounds.
 
-    >>> column = np.array([LARGEST - 1, 5])
-    >>> add_at(column, np.array([0, 1, 0]), np.array([LARGEST, 2, LARGEST]))
-    >>> column.tolist() == [LARGEST, 7]
+    >>> to_column = np.array([AMOUNT_MAX - 1, 5])
+    >>> add_at(to_column, np.array([0, 1, 0]), np.array([AMOUNT_MAX, 2, AMOUNT_MAX]))
+    >>> to_column.tolist() == [AMOUNT_MAX, 7]
     True
     """
     if not len(amounts):
         return
     # Floats tell for sure whether the plain sums fit: their error is far below the other half.
-    most = np.abs(amounts.astype(np.float64)).sum() + np.abs(into.astype(np.float64)).max()
-    if most < LARGEST:
-        np.add.at(into, place, amounts)
+    upper_bound = np.abs(amounts.astype(np.float64)).sum() + np.abs(totals.astype(np.float64)).max()
+    if upper_bound < AMOUNT_MAX:
+        np.add.at(totals, indices, amounts)
         return
     sums: dict[int, int] = {}
-    for at, amount in zip(place.tolist(), amounts.tolist(), strict=True):
-        sums[at] = sums.get(at, 0) + amount
-    for at, amount in sums.items():
-        into[at] = held(int(into[at]) + amount)
+    for index, amount in zip(indices.tolist(), amounts.tolist(), strict=True):
+        sums[index] = sums.get(index, 0) + amount
+    for index, amount in sums.items():
+        totals[index] = clamp(int(totals[index]) + amount)
 
 
-def column(amounts: NDArray[np.floating[Any]]) -> Column:
+def to_column(amounts: NDArray[np.floating[Any]]) -> Column:
     """Floats as whole amounts within the bounds, those that are no number as nothing.
 
-    >>> column(np.array([1e300, -1e300, np.nan, 7.0])).tolist() == [LARGEST, -LARGEST, 0, 7]
+    >>> to_column(np.array([1e300, -1e300, np.nan, 7.0])).tolist() == [AMOUNT_MAX, -AMOUNT_MAX, 0, 7]
     True
     """
-    bound = float(LARGEST)
-    whole = np.clip(np.nan_to_num(amounts, nan=0.0, posinf=bound, neginf=-bound), -bound, bound)
-    found: Column = np.clip(whole.astype(np.int64), -LARGEST, LARGEST)
-    return found
+    bound = float(AMOUNT_MAX)
+    finite = np.clip(np.nan_to_num(amounts, nan=0.0, posinf=bound, neginf=-bound), -bound, bound)
+    result: Column = np.clip(finite.astype(np.int64), -AMOUNT_MAX, AMOUNT_MAX)
+    return result

@@ -20,4 +20,6 @@ def printable(text: str, *, keep: str = "") -> str:
     >>> print(printable("ann\x1b[2K\nbob"), printable("{}\n", keep="\n"), sep="|", end="")
     ann\u001b[2K\u000abob|{}
     """
-    return _CONTROLS.sub(lambda one: one[0] if one[0] in keep else f"\\u{ord(one[0]):04x}", text)
+    return _CONTROLS.sub(
+        lambda match: match[0] if match[0] in keep else f"\\u{ord(match[0]):04x}", text
+    )

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FOLDER_MODE, FILE_MODE = 0o700, 0o600
-_OTHERS = 0o077
+_OTHERS_MASK = 0o077
 
 
 def opener(path: str, flags: int) -> int:
@@ -27,11 +27,11 @@ def make_folder(folder: Path) -> None:
     folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
 
 
-def write(path: Path, content: bytes, *, begun: Path) -> None:
-    """Write a small file whole or not at all: under the name of `begun` first."""
-    with open(begun, "wb", opener=opener) as file:
+def write_atomically(path: Path, content: bytes, *, temporary: Path) -> None:
+    """Write a small file whole or not at all: under the name of `temporary` first."""
+    with open(temporary, "wb", opener=opener) as file:
         file.write(content)
-    begun.replace(path)
+    temporary.replace(path)
 
 
 def restrict(folder: Path) -> None:
@@ -40,6 +40,6 @@ def restrict(folder: Path) -> None:
     What belongs to somebody else stays as it is: a shared volume may have its own rules.
     """
     for path in folder.rglob("*"):
-        if not path.is_symlink() and (mode := path.stat().st_mode & 0o777) & _OTHERS:
+        if not path.is_symlink() and (mode := path.stat().st_mode & 0o777) & _OTHERS_MASK:
             with suppress(PermissionError):
-                path.chmod(mode & ~_OTHERS)
+                path.chmod(mode & ~_OTHERS_MASK)

@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
     from state.messages import Arguments, Write
 
-Kind = Literal["cluster", "rfm", "lifecycle", "propensity", "rule"]
+SegmentKind = Literal["cluster", "rfm", "lifecycle", "propensity", "rule"]
 
 RETIRED = "retired"
 """The status of a segment that is no more."""
 
 
-class Definition(msgspec.Struct, frozen=True):
+class SegmentDefinition(msgspec.Struct, frozen=True):
     """A segment in words. `rule` says who belongs to it; a new `version` is another group of people."""
 
     id: str
-    kind: Kind
+    kind: SegmentKind
     name: str
     description: str
     rule: str
@@ -35,58 +35,70 @@ class Definition(msgspec.Struct, frozen=True):
     status: str = "live"
 
 
-def cluster_id(cluster: int) -> str:
+def cluster_segment_id(cluster: int) -> str:
     """The segment of a cluster; the id stays while the centre moves."""
     return f"cluster-{cluster}"
 
 
-def cluster_number(segment: str) -> int | None:
+def cluster_of_segment(segment: str) -> int | None:
     """The cluster of a segment, None for a segment of another kind.
 
-    >>> cluster_number("cluster-3"), cluster_number("rfm-new")
+    >>> cluster_of_segment("cluster-3"), cluster_of_segment("rfm-new")
     (3, None)
     """
     kind, _, number = segment.partition("-")
     return int(number) if kind == "cluster" and number.isdecimal() else None
 
 
-def rfm_id(name: str) -> str:
+def rfm_segment_id(name: str) -> str:
     """The segment of one of `RFM_NAMES`."""
     return f"rfm-{name}"
 
 
-def lifecycle_id(stage: str) -> str:
+def lifecycle_segment_id(stage: str) -> str:
     """The segment of one of `STAGES`."""
     return f"lifecycle-{stage}"
 
 
-def cluster_definition(cluster: int, name: str, version: int) -> Definition:
+def cluster_definition(cluster: int, name: str, version: int) -> SegmentDefinition:
     """The segment of a cluster, as it is called now."""
     description = "Shoppers alike in how they visit and buy, found by clustering."
-    return Definition(cluster_id(cluster), "cluster", name, description, "nearest centre", version)
+    return SegmentDefinition(
+        cluster_segment_id(cluster), "cluster", name, description, "nearest centre", version
+    )
 
 
 def definition_writes(
-    definitions: Iterable[Definition], updated_ms: int | None = None
+    definitions: Iterable[SegmentDefinition], updated_ms: int | None = None
 ) -> list[Write]:
     """Each definition, and its line in the registry.
 
     `updated_ms` is when that changed; None where it is told again.
     """
     writes: list[Write] = []
-    for one in definitions:
+    for definition in definitions:
         summary = {
-            "kind": one.kind,
-            "version": one.version,
-            "status": one.status,
-            "name": one.name,
+            "kind": definition.kind,
+            "version": definition.version,
+            "status": definition.status,
+            "name": definition.name,
         }
-        fields: Arguments = ("HSET", keys.definition_key(one.id), "name", one.name)
-        fields += ("kind", one.kind, "description", one.description)
-        fields += ("version", one.version, "status", one.status, "rule", one.rule)
+        fields: Arguments = ("HSET", keys.definition_key(definition.id), "name", definition.name)
+        fields += ("kind", definition.kind, "description", definition.description)
+        fields += (
+            "version",
+            definition.version,
+            "status",
+            definition.status,
+            "rule",
+            definition.rule,
+        )
         if updated_ms is not None:
             fields += ("updated_ms", updated_ms)
-        writes += [fields, ("HSET", keys.registry_key(), one.id, orjson.dumps(summary).decode())]
+        writes += [
+            fields,
+            ("HSET", keys.registry_key(), definition.id, orjson.dumps(summary).decode()),
+        ]
     return writes
 
 
@@ -129,18 +141,20 @@ STAGES = {
 """By id: name, and who they are; in the order of `operators.segments.lifecycle`."""
 
 
-def rfm_definitions() -> list[Definition]:
+def rfm_definitions() -> list[SegmentDefinition]:
     """The segments of RFM."""
     return [
-        Definition(rfm_id(sid), "rfm", name, description, _cells(sid))
-        for sid, (name, description) in RFM_NAMES.items()
+        SegmentDefinition(rfm_segment_id(key), "rfm", name, description, _cells(key))
+        for key, (name, description) in RFM_NAMES.items()
     ]
 
 
-def lifecycle_definitions(days: dict[str, int]) -> list[Definition]:
+def lifecycle_definitions(days: dict[str, int]) -> list[SegmentDefinition]:
     """The segments of the lifecycle, for spans by name."""
     return [
-        Definition(lifecycle_id(sid), "lifecycle", name, text.format(**days), text.format(**days))
+        SegmentDefinition(
+            lifecycle_segment_id(sid), "lifecycle", name, text.format(**days), text.format(**days)
+        )
         for sid, (name, text) in STAGES.items()
     ]
 

@@ -18,25 +18,25 @@ INTENTS: Final = ("browsing", "considering", "cart", "checkout", "bought")
 
 
 DECISION_BYTES: Final = 9
-DECISIONS_A_SESSION: Final = 8
+DECISIONS_PER_SESSION: Final = 8
 _YES, _NO = b"\1", b"\0"
 
-Consents = tuple[int, bool | None, bool | None, bool | None]
+ConsentStatement = tuple[int, bool | None, bool | None, bool | None]
 """When it was said (ms), and the answers for analytics, personalization and ads; None is not asked."""
 
 ANALYTICS, PERSONALIZATION, ADS = 1, 2, 4
 PURPOSES: Final = {"analytics": ANALYTICS, "personalization": PERSONALIZATION, "ads": ADS}
 """The purposes, as bits of what is refused, in the order of a statement."""
-ALL: Final = 7
+ALL_PURPOSES: Final = 7
 
-Refused = tuple[int, int, int]
+RefusalTimes = tuple[int, int, int]
 """When each purpose was refused last (ms), 0 for never."""
 
 
-def named(purposes: int) -> str:
+def purpose_names(purposes: int) -> str:
     """Purposes by name.
 
-    >>> named(PERSONALIZATION | ADS)
+    >>> purpose_names(PERSONALIZATION | ADS)
     'personalization,ads'
     """
     return ",".join(name for name, bit in PURPOSES.items() if purposes & bit)
@@ -45,7 +45,7 @@ def named(purposes: int) -> str:
 class Session(msgspec.Struct, gc=False, array_like=True):
     """A run of events with no gap above the session gap. Times in ms, inclusive.
 
-    `decided` holds nine bytes for each decision taken in it, whose outcome its end will tell: the
+    `decisions` holds nine bytes for each decision taken in it, whose outcome its end will tell: the
     mark of the event, and how many purchases there had been by then.
     """
 
@@ -57,37 +57,37 @@ class Session(msgspec.Struct, gc=False, array_like=True):
     purchases: int = 0
     cart_micros: int = 0
     intent: int = BROWSING
-    decided: bytes = b""
+    decisions: bytes = b""
 
-    def decide(self, mark: bytes) -> None:
+    def add_decision(self, event_hash: bytes) -> None:
         """Remember that a decision was taken; the first few of a session are enough."""
-        if len(self.decided) < DECISIONS_A_SESSION * DECISION_BYTES:
-            self.decided += mark + bytes((min(self.purchases, 255),))
+        if len(self.decisions) < DECISIONS_PER_SESSION * DECISION_BYTES:
+            self.decisions += event_hash + bytes((min(self.purchases, 255),))
 
-    def outcomes(self, over_ms: int) -> bytes:
+    def decision_outcomes(self, ended_ms: int) -> bytes:
         """Of each decision when the session was over, the mark, and 1 if a purchase came after it."""
-        bought, over = self.purchases, over_ms.to_bytes(8, "little", signed=True)
+        purchases, ended = self.purchases, ended_ms.to_bytes(8, "little", signed=True)
         return b"".join(
-            over
-            + self.decided[at : at + DECISION_BYTES - 1]
-            + (_YES if bought > self.decided[at + DECISION_BYTES - 1] else _NO)
-            for at in range(0, len(self.decided), DECISION_BYTES)
+            ended
+            + self.decisions[offset : offset + DECISION_BYTES - 1]
+            + (_YES if purchases > self.decisions[offset + DECISION_BYTES - 1] else _NO)
+            for offset in range(0, len(self.decisions), DECISION_BYTES)
         )
 
-    def marks(self) -> list[bytes]:
+    def decision_hashes(self) -> list[bytes]:
         """The marks of the events that decisions were taken at."""
         return [
-            self.decided[at : at + DECISION_BYTES - 1]
-            for at in range(0, len(self.decided), DECISION_BYTES)
+            self.decisions[offset : offset + DECISION_BYTES - 1]
+            for offset in range(0, len(self.decisions), DECISION_BYTES)
         ]
 
-    def absorb(self, other: Session) -> None:
+    def merge(self, other: Session) -> None:
         """Become the one session that both are part of; the other is the later one."""
-        if other.decided:
-            later = bytearray(other.decided)
-            for at in range(DECISION_BYTES - 1, len(later), DECISION_BYTES):
-                later[at] = min(later[at] + self.purchases, 255)
-            self.decided += later
+        if other.decisions:
+            later_decisions = bytearray(other.decisions)
+            for offset in range(DECISION_BYTES - 1, len(later_decisions), DECISION_BYTES):
+                later_decisions[offset] = min(later_decisions[offset] + self.purchases, 255)
+            self.decisions += later_decisions
         self.start_ms = min(self.start_ms, other.start_ms)
         self.last_ms = max(self.last_ms, other.last_ms)
         self.events += other.events
@@ -98,7 +98,7 @@ class Session(msgspec.Struct, gc=False, array_like=True):
         self.intent = max(self.intent, other.intent)
 
 
-NOT_COME, UNTOLD = -1, -2
+ORDER_NOT_SEEN, AMOUNT_UNKNOWN = -1, -2
 """Stand for what an order was worth: only refunds of it came; an older release did not keep it."""
 
 
@@ -106,63 +106,69 @@ class Order(msgspec.Struct, gc=False, array_like=True):
     """An order that is remembered. Of one that has not come, `at_ms` is when its newest refund did.
 
     `goods_micros` is what its items cost by their prices. `items` and `refunds` are packed as
-    `operators.shoppers.orders` says; `refunds_before` of the refunds are in there as one amount.
+    `operators.shoppers.orders` says; `folded_refunds` of the refunds are in there as one amount.
     `currency` is ""
     for the shop's, None where only refunds came and none said it.
     """
 
     at_ms: int
-    worth_micros: int = NOT_COME
+    value_micros: int = ORDER_NOT_SEEN
     units: int = 0
     goods_micros: int = 0
     refunds: bytes = b""
     items: bytes = b""
-    refunds_before: int = 0
+    folded_refunds: int = 0
     currency: str | None = ""
 
     @property
-    def has_come(self) -> bool:
+    def has_arrived(self) -> bool:
         """Whether it was counted, and not only refunds of it."""
-        return self.worth_micros != NOT_COME
+        return self.value_micros != ORDER_NOT_SEEN
 
 
 class RuleState(msgspec.Struct, gc=False, array_like=True):
     """What segments by rule keep of a shopper. Times in ms.
 
     `members` is since when it is in which segment; `windows` are those of
-    `operators.segments.rules.windows`
-    by the digest of what they hold; `latest` is what was said last of device, country and campaign, and
-    when. `dues` is when a rule (by digest) has to be looked at again without an event, `due_ms` the
-    first of them, 0 for none; `UNSURE` if all have to be, as soon as may be.
+    `operators.segments.rule_state.windows`
+    by the digest of what they hold; `latest_context` is what was said last of device, country and
+    campaign, and
+    when. `next_check_ms_by_rule` is when a rule (by digest) has to be looked at again without an
+    event, `next_check_ms` the
+    first of them, 0 for none; `RECHECK_ALL` if all have to be, as soon as may be.
     """
 
     members: dict[str, int] = {}
     windows: dict[int, bytes] = {}
-    latest: dict[str, tuple[int, str]] = {}
-    dues: dict[int, int] = {}
-    due_ms: int = 0
+    latest_context: dict[str, tuple[int, str]] = {}
+    next_check_ms_by_rule: dict[int, int] = {}
+    next_check_ms: int = 0
 
 
-UNSURE: Final = -1
+RECHECK_ALL: Final = -1
 
 
 class Shopper(msgspec.Struct, gc=False, array_like=True):
     """Counters since the first event. Changed in place by `operators.shards.processor` and
     `operators.shoppers.profile`.
 
-    `open` are the sessions the watermark has not closed, oldest first; `sessions`, `session_ms` and
-    `session_events` count them too. `seen` holds eight bytes for each remembered event id, the newest
-    last; `seen_at`, as long or shorter by the oldest, when and what each event was
+    `open_sessions` are the sessions the watermark has not closed, oldest first; `sessions`,
+    `session_ms` and
+    `session_events` count them too. `recent_event_hashes` holds eight bytes for each remembered
+    event id, the newest
+    last; `recent_event_details`, as long or shorter by the oldest, when and what each event was
     (`operators.shards.duplicates`).
-    `orders` are by the mark of their id (`operators.shoppers.orders`). `apart` is what orders less
+    `orders` are by the mark of their id (`operators.shoppers.orders`). `unconverted_micros` is
+    what orders less
     refunds came
-    to by currency where it has no rate, `apart_orders` how many. `affinity` is described in
-    `operators.shoppers.affinities`, `rules` is None where there are none; `away_ms` and `returned_ms`
+    to by currency where it has no rate, `unconverted_orders` how many. `affinity` is described in
+    `operators.shoppers.affinities`, `rule_state` is None where there are none; `absence_start_ms`
+    and `returned_ms`
     are the last
     event before the last long absence and the first after it, 0 for none.
 
     `refused` are the purposes refused as of the last event. Who refuses analytics has no `events`: only
-    the statement is kept. `devices` are those that are told in Redis to be this user's.
+    the statement is kept. `published_devices` are those that are told in Redis to be this user's.
     """
 
     known: bool
@@ -187,19 +193,19 @@ class Shopper(msgspec.Struct, gc=False, array_like=True):
     session_ms: int = 0
     session_events: int = 0
     late: int = 0
-    open: list[Session] = []
-    seen: bytes = b""
+    open_sessions: list[Session] = []
+    recent_event_hashes: bytes = b""
     orders: dict[bytes, Order] = {}
     affinity: dict[str, float] = {}
     affinity_scale: int = 0
     currency: str = ""
-    consent: Consents = (0, None, None, None)
-    rules: RuleState | None = None
-    away_ms: int = 0
+    consent: ConsentStatement = (0, None, None, None)
+    rule_state: RuleState | None = None
+    absence_start_ms: int = 0
     returned_ms: int = 0
-    seen_at: bytes = b""
-    apart: dict[str, int] | None = None
-    apart_orders: int = 0
+    recent_event_details: bytes = b""
+    unconverted_micros: dict[str, int] | None = None
+    unconverted_orders: int = 0
     refused: int = 0
-    refused_ms: Refused = (0, 0, 0)
-    devices: tuple[str, ...] = ()
+    refused_ms: RefusalTimes = (0, 0, 0)
+    published_devices: tuple[str, ...] = ()

@@ -16,10 +16,10 @@ import msgspec
 import numpy as np
 
 from state.errors import DamageError, SnapshotError
-from state.interactions import Card
-from state.journal import Handle
-from state.messages import SourceTotals, Totals
-from state.shopper import UNTOLD, Shopper
+from state.interactions import ItemCard
+from state.journal import JournalPosition
+from state.messages import ShardTotals, SourceTotals
+from state.shopper import AMOUNT_UNKNOWN, Shopper
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,10 +60,10 @@ class SnapshotCodec(Generic[S]):
         try:
             if version == self.version:
                 return msgspec.msgpack.decode(fields, type=self.kind)
-            plain = msgspec.msgpack.decode(fields)
-            for old in range(version, self.version):
-                plain = self.upgrades[old](plain)
-            return msgspec.convert(plain, self.kind)
+            fields_by_name = msgspec.msgpack.decode(fields)
+            for old_version in range(version, self.version):
+                fields_by_name = self.upgrades[old_version](fields_by_name)
+            return msgspec.convert(fields_by_name, self.kind)
         except (msgspec.DecodeError, msgspec.ValidationError, LookupError) as error:
             raise SnapshotError(
                 f"{name}: version {version} cannot be read ({error!r}): "
@@ -75,7 +75,7 @@ def _checksum(version: bytes, fields: bytes | memoryview) -> bytes:
     return zlib.crc32(fields, zlib.crc32(version)).to_bytes(_CHECKSUM_BYTES, "big")
 
 
-class Array(msgspec.Struct, array_like=True):
+class StoredArray(msgspec.Struct, array_like=True):
     """A numpy array at rest: its dtype, its shape and its bytes in C order."""
 
     dtype: str
@@ -83,23 +83,23 @@ class Array(msgspec.Struct, array_like=True):
     data: bytes
 
     @classmethod
-    def of(cls, array: NDArray[Any]) -> Array:
+    def from_array(cls, array: NDArray[Any]) -> StoredArray:
         """The array, to be stored."""
         return cls(array.dtype.str, array.shape, np.ascontiguousarray(array).tobytes())
 
-    def array(self) -> NDArray[Any]:
+    def to_array(self) -> NDArray[Any]:
         """The array, to be worked on: a copy that may be written to."""
         return np.frombuffer(self.data, np.dtype(self.dtype)).reshape(self.shape).copy()
 
 
-def pack_arrays(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Array]:
+def pack_arrays(arrays: Mapping[str, NDArray[Any]]) -> dict[str, StoredArray]:
     """Named arrays, to be stored."""
-    return {name: Array.of(array) for name, array in arrays.items()}
+    return {name: StoredArray.from_array(array) for name, array in arrays.items()}
 
 
-def unpack_arrays(stored: Mapping[str, Array]) -> dict[str, NDArray[Any]]:
+def unpack_arrays(stored: Mapping[str, StoredArray]) -> dict[str, NDArray[Any]]:
     """Named arrays, to be worked on."""
-    return {name: array.array() for name, array in stored.items()}
+    return {name: array.to_array() for name, array in stored.items()}
 
 
 class SourceState(msgspec.Struct):
@@ -116,7 +116,7 @@ class SourceState(msgspec.Struct):
     topic_id: str = ""
 
 
-class RulesState(msgspec.Struct):
+class ShardRulesState(msgspec.Struct):
     """What one shard knows of segments by rule.
 
     `digests` names, by segment, the rule that memberships answer to. `windows` says, by digest, since
@@ -143,12 +143,12 @@ class DevicesState(msgspec.Struct):
     rows: dict[str, Shopper] = {}
     links: dict[str, tuple[str, int]] = {}
     watermarks: dict[str, tuple[int, bool]] = {}
-    totals: Totals = msgspec.field(default_factory=Totals)
-    journal: Handle | None = None
+    totals: ShardTotals = msgspec.field(default_factory=ShardTotals)
+    journal: JournalPosition | None = None
     batches: dict[str, int] = {}
     lineage: bytes = b""
     gone: dict[str, bool] = {}
-    rules: RulesState = msgspec.field(default_factory=RulesState)
+    rules: ShardRulesState = msgspec.field(default_factory=ShardRulesState)
     known: dict[str, int] = {}
     undecided_from_ms: int | None = None
     erased: dict[bytes, int] = {}
@@ -160,17 +160,17 @@ class UsersState(msgspec.Struct):
 
     rows: dict[str, Shopper] = {}
     watermarks: dict[str, tuple[int, bool]] = {}
-    totals: Totals = msgspec.field(default_factory=Totals)
-    journal: Handle | None = None
+    totals: ShardTotals = msgspec.field(default_factory=ShardTotals)
+    journal: JournalPosition | None = None
     batches: dict[str, int] = {}
     lineage: bytes = b""
     gone: dict[str, bool] = {}
-    rules: RulesState = msgspec.field(default_factory=RulesState)
+    rules: ShardRulesState = msgspec.field(default_factory=ShardRulesState)
     erased: dict[bytes, int] = {}
     is_unclean: bool = False
 
 
-class RowsState(msgspec.Struct):
+class ShardRecord(msgspec.Struct):
     """One record of a shard's journal: rows, links and known users that are new or changed, and those
     that went; tombstones by hash (ms), 0 for one that was dropped."""
 
@@ -183,11 +183,11 @@ class RowsState(msgspec.Struct):
     erased: dict[bytes, int] = {}
 
 
-class LedgerState(msgspec.Struct):
+class CountersState(msgspec.Struct):
     """What was last heard from each source partition and shard."""
 
     sources: dict[str, SourceTotals]
-    shards: dict[str, Totals]
+    shards: dict[str, ShardTotals]
     lists_written: int
     segment_changes: int
 
@@ -204,7 +204,7 @@ class RuleVersion(msgspec.Struct):
     status: str = "live"
 
 
-class LearnedState(msgspec.Struct):
+class LearnState(msgspec.Struct):
     """All that is learned over all shoppers.
 
     What grows with shoppers or items (vocabularies, cards, most arrays) is in the `journal`, where
@@ -212,27 +212,27 @@ class LearnedState(msgspec.Struct):
     """
 
     vocabularies: dict[str, list[str]]
-    recommender: dict[str, Array]
-    clusters: dict[str, Array]
-    audience: dict[str, Array]
-    cards: dict[str, Card]
+    recommender: dict[str, StoredArray]
+    clusters: dict[str, StoredArray]
+    audience: dict[str, StoredArray]
+    cards: dict[str, ItemCard]
     changed_cards: list[str]
     change_ids: dict[int, tuple[int, int]]
-    ledger: LedgerState
+    ledger: CountersState
     defined: dict[int, tuple[str, int]]
     now_ms: int
     figures_ms: int = 0
     told: tuple[int, int] = (0, 0)
-    journal: Handle | None = None
+    journal: JournalPosition | None = None
     batches: dict[str, int] = {}
-    propensity: dict[str, Array] = {}
+    propensity: dict[str, StoredArray] = {}
     clock_ms: int = 0
     rules: dict[str, RuleVersion] = {}
-    views: dict[str, Array] = {}
+    views: dict[str, StoredArray] = {}
     is_unclean: bool = False
 
 
-class TableState(msgspec.Struct):
+class TableRecord(msgspec.Struct):
     """One record of the learning step's journal.
 
     `rows` (int32, as bytes) of a table that is now `length` long, and what stands in them: `columns`
@@ -243,47 +243,55 @@ class TableState(msgspec.Struct):
     part: str = ""
     length: int = 0
     rows: bytes = b""
-    columns: dict[str, Array] = {}
+    columns: dict[str, StoredArray] = {}
     names: list[str] = []
-    cards: dict[str, Card | None] = {}
+    cards: dict[str, ItemCard | None] = {}
 
 
-def _with_new_fields(plain: Any) -> Any:
+def _accept_new_fields(plain: Any) -> Any:
     return plain
 
 
-def _with_order_rows(plain: Any) -> Any:
+def _upgrade_orders(plain: Any) -> Any:
     """Of a remembered order only its time was kept: what it was worth is not known."""
     for row in plain["rows"].values():
-        if len(row) > _ORDERS:
-            row[_ORDERS] = {mark: [at_ms, UNTOLD] for mark, at_ms in row[_ORDERS].items()}
+        if len(row) > _ORDERS_INDEX:
+            row[_ORDERS_INDEX] = {
+                mark: [at_ms, AMOUNT_UNKNOWN] for mark, at_ms in row[_ORDERS_INDEX].items()
+            }
     return plain
 
 
-_ORDERS = Shopper.__struct_fields__.index("orders")
-_NEW_FIELDS: Mapping[int, Upgrade] = dict.fromkeys(range(1, 10), _with_new_fields)
+_ORDERS_INDEX = Shopper.__struct_fields__.index("orders")
+_NEW_FIELDS_UPGRADES: Mapping[int, Upgrade] = dict.fromkeys(range(1, 10), _accept_new_fields)
 
-SOURCE = SnapshotCodec(SourceState, version=2, upgrades={1: _with_new_fields})
-DEVICES = SnapshotCodec(DevicesState, version=6, upgrades={**_NEW_FIELDS, 5: _with_order_rows})
-USERS = SnapshotCodec(UsersState, version=6, upgrades={**_NEW_FIELDS, 5: _with_order_rows})
-ROWS = SnapshotCodec(RowsState, version=4, upgrades={**_NEW_FIELDS, 3: _with_order_rows})
-LEARNED = SnapshotCodec(LearnedState, version=7, upgrades=_NEW_FIELDS)
-TABLE = SnapshotCodec(TableState, version=1)
+SOURCE_CODEC = SnapshotCodec(SourceState, version=2, upgrades={1: _accept_new_fields})
+DEVICES_CODEC = SnapshotCodec(
+    DevicesState, version=6, upgrades={**_NEW_FIELDS_UPGRADES, 5: _upgrade_orders}
+)
+USERS_CODEC = SnapshotCodec(
+    UsersState, version=6, upgrades={**_NEW_FIELDS_UPGRADES, 5: _upgrade_orders}
+)
+SHARD_RECORD_CODEC = SnapshotCodec(
+    ShardRecord, version=4, upgrades={**_NEW_FIELDS_UPGRADES, 3: _upgrade_orders}
+)
+LEARN_CODEC = SnapshotCodec(LearnState, version=7, upgrades=_NEW_FIELDS_UPGRADES)
+TABLE_CODEC = SnapshotCodec(TableRecord, version=1)
 
-BY_STEP: dict[str, SnapshotCodec[Any]] = {
-    "events": SOURCE,
-    "visit_devices": DEVICES,
-    "visit_users": USERS,
-    "learn": LEARNED,
+CODEC_BY_STEP: dict[str, SnapshotCodec[Any]] = {
+    "events": SOURCE_CODEC,
+    "visit_devices": DEVICES_CODEC,
+    "visit_users": USERS_CODEC,
+    "learn": LEARN_CODEC,
 }
 """What each step of the flow stores; the names are stored too."""
 
 
-def handles_of(state: Any) -> Iterator[Handle]:
+def journals_in(state: Any) -> Iterator[JournalPosition]:
     """The journals that a stored state refers to: fields that are handles, or hold them by name."""
     if isinstance(state, msgspec.Struct):
         for value in msgspec.structs.astuple(state):
-            if isinstance(value, Handle):
+            if isinstance(value, JournalPosition):
                 yield value
             elif isinstance(value, dict):
-                yield from (one for one in value.values() if isinstance(one, Handle))
+                yield from (item for item in value.values() if isinstance(item, JournalPosition))

@@ -23,10 +23,10 @@ _HEAD_BYTES = 8
 _TAIL_BYTES = 24
 
 
-def hashed(key: bytes, name: str) -> bytes:
+def hash_id(key: bytes, name: str) -> bytes:
     """The hash that stands for an id.
 
-    >>> hashed(b"key", "ann").hex()[:16]
+    >>> hash_id(b"key", "ann").hex()[:16]
     '9d77c3180ff81edf'
     """
     return hmac.digest(key, name.encode(), "sha256")
@@ -54,82 +54,90 @@ class Tombstones:
 
     def add(self, name: str, at_ms: int) -> None:
         """An id was erased at an event time."""
-        mark = hashed(self._key, name)
-        place, is_there = self._place(mark)
-        if is_there:
-            self._at_ms[place] = max(self._at_ms[place], at_ms)
+        id_hash = hash_id(self._key, name)
+        index, exists = self._find(id_hash)
+        if exists:
+            self._at_ms[index] = max(self._at_ms[index], at_ms)
         else:
-            self._heads.insert(place, int.from_bytes(mark[:_HEAD_BYTES], "big"))
-            at = place * _TAIL_BYTES
-            self._tails[at:at] = mark[_HEAD_BYTES:]
-            self._at_ms.insert(place, at_ms)
+            self._heads.insert(index, int.from_bytes(id_hash[:_HEAD_BYTES], "big"))
+            offset = index * _TAIL_BYTES
+            self._tails[offset:offset] = id_hash[_HEAD_BYTES:]
+            self._at_ms.insert(index, at_ms)
         self.newest_ms = max(self.newest_ms, at_ms)
-        self.changed.add(mark)
+        self.changed.add(id_hash)
 
-    def cover(self, name: str, at_ms: int) -> bool:
+    def covers(self, name: str, at_ms: int) -> bool:
         """Whether what an id did at a time was erased."""
         if at_ms > self.newest_ms:
             return False
-        place, is_there = self._place(hashed(self._key, name))
-        return is_there and at_ms <= self._at_ms[place]
+        index, exists = self._find(hash_id(self._key, name))
+        return exists and at_ms <= self._at_ms[index]
 
-    def expire(self, now_ms: int) -> None:
+    def drop_expired(self, now_ms: int) -> None:
         """Drop those that have stood long enough."""
         if now_ms - self._swept_ms < DAY_MS or not self._heads:
             return
         self._swept_ms = now_ms
-        live = {mark: at_ms for mark, at_ms in self.items() if at_ms > now_ms - self._keep_ms}
-        if len(live) < len(self):
-            self.changed.update(mark for mark, _ in self.items() if mark not in live)
-            self._fill(sorted(live.items()))
+        kept_until_ms = {
+            id_hash: at_ms for id_hash, at_ms in self.items() if at_ms > now_ms - self._keep_ms
+        }
+        if len(kept_until_ms) < len(self):
+            self.changed.update(
+                id_hash for id_hash, _ in self.items() if id_hash not in kept_until_ms
+            )
+            self._fill(sorted(kept_until_ms.items()))
 
     def items(self) -> Iterator[tuple[bytes, int]]:
         """Hashes and times, by hash."""
         tails = self._tails
-        for n, (head, at_ms) in enumerate(zip(self._heads, self._at_ms, strict=True)):
-            tail = tails[n * _TAIL_BYTES : (n + 1) * _TAIL_BYTES]
+        for index, (head, at_ms) in enumerate(zip(self._heads, self._at_ms, strict=True)):
+            tail = tails[index * _TAIL_BYTES : (index + 1) * _TAIL_BYTES]
             yield head.to_bytes(_HEAD_BYTES, "big") + tail, at_ms
 
     def take_changed(self) -> dict[bytes, int]:
         """What changed since asked last, 0 for what was dropped."""
         changed, self.changed = self.changed, set()
-        found: dict[bytes, int] = {}
-        for mark in sorted(changed):
-            place, is_there = self._place(mark)
-            found[mark] = self._at_ms[place] if is_there else 0
-        return found
+        newest_ms: dict[bytes, int] = {}
+        for id_hash in sorted(changed):
+            index, exists = self._find(id_hash)
+            newest_ms[id_hash] = self._at_ms[index] if exists else 0
+        return newest_ms
 
-    def write(self, name: str, at_ms: int) -> list[Write]:
+    def write_for(self, name: str, at_ms: int) -> list[Write]:
         """What Redis is told of an erased id; nothing where there is no key to keep the hash secret."""
-        return [] if not self._key else [self._told(hashed(self._key, name), at_ms, at_ms)]
+        return (
+            [] if not self._key else [self._tombstone_write(hash_id(self._key, name), at_ms, at_ms)]
+        )
 
-    def writes(self, now_ms: int) -> list[Write]:
+    def all_writes(self, now_ms: int) -> list[Write]:
         """What Redis is told of all, with the time they have left."""
         if not self._key:
             return []
         return [
-            self._told(mark, at_ms, now_ms)
-            for mark, at_ms in self.items()
+            self._tombstone_write(id_hash, at_ms, now_ms)
+            for id_hash, at_ms in self.items()
             if at_ms + self._keep_ms > now_ms
         ]
 
-    def _told(self, mark: bytes, at_ms: int, now_ms: int) -> Write:
+    def _tombstone_write(self, id_hash: bytes, at_ms: int, now_ms: int) -> Write:
         left_s = (self._keep_ms - max(0, now_ms - at_ms)) // 1000
-        return ("SET", keys.erased_key(mark.hex()), at_ms, "EX", max(1, left_s))
+        return ("SET", keys.erased_key(id_hash.hex()), at_ms, "EX", max(1, left_s))
 
-    def _place(self, mark: bytes) -> tuple[int, bool]:
+    def _find(self, id_hash: bytes) -> tuple[int, bool]:
         """Where a hash stands or belongs, and whether it is there."""
-        head, tail = int.from_bytes(mark[:_HEAD_BYTES], "big"), mark[_HEAD_BYTES:]
-        place = bisect_left(self._heads, head)
-        while place < len(self._heads) and self._heads[place] == head:
-            found = self._tails[place * _TAIL_BYTES : (place + 1) * _TAIL_BYTES]
-            if found >= tail:
-                return place, found == tail
-            place += 1
-        return place, False
+        head, tail = int.from_bytes(id_hash[:_HEAD_BYTES], "big"), id_hash[_HEAD_BYTES:]
+        index = bisect_left(self._heads, head)
+        while index < len(self._heads) and self._heads[index] == head:
+            stored_tail = self._tails[index * _TAIL_BYTES : (index + 1) * _TAIL_BYTES]
+            if stored_tail >= tail:
+                return index, stored_tail == tail
+            index += 1
+        return index, False
 
     def _fill(self, items: list[tuple[bytes, int]]) -> None:
-        self._heads = array("Q", [int.from_bytes(mark[:_HEAD_BYTES], "big") for mark, _ in items])
-        self._tails = bytearray(b"".join(mark[_HEAD_BYTES:] for mark, _ in items))
+        self._heads = array(
+            "Q", [int.from_bytes(id_hash[:_HEAD_BYTES], "big") for id_hash, _ in items]
+        )
+        self._tails = bytearray(b"".join(id_hash[_HEAD_BYTES:] for id_hash, _ in items))
         self._at_ms = array("q", [at_ms for _, at_ms in items])
         self.newest_ms = max(self._at_ms, default=0)

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from operators.readers import READERS
-from operators.segments.propensity.propensity import Propensity
-from operators.shards.batching import SourceClock
-from operators.shards.processor import Rules
+from operators.segments.propensity.propensity import PropensityModels
+from operators.shards.batching import SourceBatcher
+from operators.shards.processor import ProcessorConfig
 from operators.shards.sharding import DeviceShard, UserShard, regroup
 from operators.shoppers import profile
-from operators.shoppers.features import LAST_MS, feature_rows
+from operators.shoppers.features import LAST_MS_COLUMN, feature_rows
 from state.config import Lifecycle, Profiles, Sessions, State
 from state.events import Event
-from state.interactions import Vocabulary
-from state.money import MICROS
+from state.interactions import RowIndex
+from state.money import MICROS_PER_UNIT
 from state.times import DAY_MS
 from tests.shared import shared_data
 from tests.streams import LATENESS_MS, SHARDS
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from state import config
-    from state.messages import Transition, Visited
+    from state.messages import ShardOutput, Transition
 
 IDLE_MS = State().idle_days * DAY_MS
 KNOWN_IDLE_MS = State().known_idle_days * DAY_MS
@@ -41,8 +41,8 @@ class Followed:
     """The models, and who is in which segment, batch by batch. `names` are shoppers by row."""
 
     def __init__(self, settings: config.Propensity) -> None:
-        self.propensity = Propensity(settings)
-        self.shoppers = Vocabulary()
+        self.propensity = PropensityModels(settings)
+        self.shoppers = RowIndex()
         self.members: set[tuple[str, str]] = set()
         self.known: list[bool] = []
         self.watermark_ms = 0
@@ -52,35 +52,38 @@ class Followed:
         """Of all shoppers, by row."""
         return self.shoppers.ids
 
-    def take(self, visited: list[Visited]) -> None:
+    def take(self, visited: list[ShardOutput]) -> None:
         """Learn one batch as the learning step does."""
         propensity = self.propensity
         self.watermark_ms = max(one.watermark_ms for one in visited)
-        propensity.reach(visited, self.names, self._idle_ms, self.watermark_ms)
+        propensity.observe_batch(visited, self.names, self._idle_ms, self.watermark_ms)
         for one in visited:
-            for name, user, _ in one.moved:
-                propensity.leave(self.shoppers.find(name), name, erased=not user)
+            for name, user, _ in one.merged:
+                propensity.merge_or_erase(self.shoppers.get(name), name, erased=not user)
             for name, _ in one.erased:
-                propensity.leave(self.shoppers.find(name), name, erased=True)
+                propensity.merge_or_erase(self.shoppers.get(name), name, erased=True)
         active = list({one[0]: one for v in visited for one in v.active}.values())
         if active:
             raw = feature_rows(one[3] for one in active)
             names = [one[0] for one in active]
-            rows, at_ms = self.shoppers.take(names), raw[:, LAST_MS].astype(np.int64)
+            rows, at_ms = (
+                self.shoppers.get_or_add_many(names),
+                raw[:, LAST_MS_COLUMN].astype(np.int64),
+            )
             self.known += [False] * (len(self.names) - len(self.known))
             for row, told in zip(rows.tolist(), active, strict=True):
                 self.known[row] = told[1]
-            propensity.see(rows, raw)
-            self._move(propensity.decide(names, rows, propensity.score(rows, raw), at_ms))
+            propensity.update_features(rows, raw)
+            self._move(propensity.assign_active(names, rows, propensity.score(rows, raw), at_ms))
         clock_ms = self.watermark_ms and self.watermark_ms + LATENESS_MS
         last = any(one.last for one in visited)
         self._move(propensity.advance(self.names, clock_ms, last=last))
 
     def chances(self) -> tuple[list[str], NDArray[np.float64]]:
         """Shoppers in memory, and what is said of them now: to buy, to stay away, worth, [3, n]."""
-        latest = self.propensity._latest
-        rows = latest.live()
-        said = self.propensity.weeks.of_points(latest.points(rows, self.watermark_ms + LATENESS_MS))
+        latest = self.propensity._features
+        rows = latest.live_rows()
+        said = self.propensity.weekly.predict(latest.points(rows, self.watermark_ms + LATENESS_MS))
         return [self.names[row] for row in rows.tolist()], np.stack(said)
 
     def of(self, segment: str) -> set[str]:
@@ -99,10 +102,12 @@ class Followed:
 
 def batches(
     events: Iterable[Event], settings: config.Propensity, size: int
-) -> Iterator[list[Visited]]:
+) -> Iterator[list[ShardOutput]]:
     """What all shards make of events in batches of a size; an empty one ends them."""
-    rules = Rules.of(Sessions(shards=SHARDS), Profiles(), State(), Lifecycle(), propensity=settings)
-    clock, rest = SourceClock(), iter(events)
+    rules = ProcessorConfig.from_config(
+        Sessions(shards=SHARDS), Profiles(), State(), Lifecycle(), propensity=settings
+    )
+    clock, rest = SourceBatcher(), iter(events)
     devices = [DeviceShard(rules) for _ in range(SHARDS)]
     users = [UserShard(rules) for _ in range(SHARDS)]
     last = False
@@ -112,9 +117,9 @@ def batches(
         batch = clock.batch(
             some, partition="shop", shards=SHARDS, allowed_lateness_ms=LATENESS_MS, last=last
         )
-        told = [one for group in batch.groups for one in devices[group.shard].fold(group)]
-        parts = [part for m in regroup(told, SHARDS) for part in users[m.shard].fold(m)]
-        yield [visited for part in parts for visited in part.visited]
+        told = [one for group in batch.shard_inputs for one in devices[group.shard].process(group)]
+        parts = [part for m in regroup(told, SHARDS) for part in users[m.shard].process(m)]
+        yield [visited for part in parts for visited in part.outputs]
 
 
 def followed(events: Iterable[Event], settings: config.Propensity, size: int = 100) -> Followed:
@@ -164,6 +169,6 @@ class Recount:
         orders = [
             one for one in later if one.type == "purchase" and one.event_ts <= at_ms + horizon_ms
         ]
-        spent = sum(profile.value_micros(one) for one in orders) / MICROS
+        spent = sum(profile.value_micros(one) for one in orders) / MICROS_PER_UNIT
         came = any(one.event_ts <= at_ms + churn_ms for one in later)
         return Outcome(bool(orders), not came, spent)

@@ -65,7 +65,7 @@ def redis_server() -> Iterator[EmbeddedRedis]:
 @pytest.fixture
 def redis_url(redis_server: EmbeddedRedis) -> str:
     """Where an empty Redis listens."""
-    redis_server.ask("FLUSHALL")
+    redis_server.send_command("FLUSHALL")
     return redis_server.url
 
 

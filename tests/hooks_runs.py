@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import orjson
 
-from flows.webhooks.process import run_hooks
+from flows.webhooks.process import run_webhooks
 from operators.segments.changes import Change, ChangeLog
 from state.config import Endpoint, Hooks, Run, Settings
 from state.store import Store
@@ -155,7 +155,7 @@ class Shop:
         """Gives the message id of each."""
         writes = self._log.writes(changes)
         self.store.send(writes)
-        self.store.settle()
+        self.store.flush()
         entries = map(arguments, writes)
         return [f"ps-{str(entry[1])[-2]}-{entry[5]}" for entry in entries]
 
@@ -190,7 +190,7 @@ def telling(chosen: Settings, redis_url: str) -> Iterator[None]:
 
     def run() -> None:
         try:
-            run_hooks(chosen, redis_url, stop)
+            run_webhooks(chosen, redis_url, stop)
         except BaseException as error:
             raised.append(error)
 

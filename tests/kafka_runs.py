@@ -83,7 +83,7 @@ class Run:
     @property
     def ids(self) -> list[int]:
         """The ids of the events that came, in order."""
-        groups = (group for batch in self.batches for group in batch.groups)
+        groups = (group for batch in self.batches for group in batch.shard_inputs)
         return sorted(int(event.event_id) for group in groups for event in group.events)
 
     @property
@@ -108,7 +108,7 @@ class Run:
                 stop.set()
 
         stored = stored_partitions(self.recovery, "test.events")
-        source = self.source = KafkaSource(self.settings, stop, stored=stored)
+        source = self.source = KafkaSource(self.settings, stop, known_partitions=stored)
         watcher = threading.Thread(target=watch)
         watcher.start()
         try:
@@ -125,5 +125,5 @@ class Run:
             watcher.join()
             source.close()
         assert not gave_up, f"only {len(self.ids)} events came"
-        source.finish()
+        source.commit_final_offsets()
         return source

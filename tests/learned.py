@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from operators.events.decode import decode_lines
 from operators.readers import online_retail
-from operators.segments.changes import changes_among
-from operators.shards.batching import SourceClock
+from operators.segments.changes import changes_in
+from operators.shards.batching import SourceBatcher
 from operators.shards.sharding import DeviceShard, UserShard, regroup
-from operators.synthetic import lines, shop
+from operators.synthetic import encode_lines, generate_events
 from state.config import Settings, load
 from state.events import Event
 from tests.shared import shared_data
@@ -21,9 +21,9 @@ from tests.streams import LATENESS_MS, RULES, SHARDS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from operators.personalize.step import Learning
+    from operators.personalize.step import PersonalizeStep
     from operators.segments.changes import ChangeFields
-    from state.messages import Output, Part
+    from state.messages import BatchOutput, ShardPart
 
 RETAIL = "online_retail_2010-12_2011-07.csv.gz"
 SETTINGS: Settings = load(
@@ -34,43 +34,45 @@ SETTINGS: Settings = load(
 @cache
 def batches(
     events: int = 3000, *, size: int = 150, shoppers: int = 250, items: int = 50
-) -> Sequence[Sequence[Part]]:
+) -> Sequence[Sequence[ShardPart]]:
     """The parts of each batch of a shop's stream."""
-    told = lines(shop(events=events, shoppers=shoppers, items=items, events_per_s=0.15))
+    told = encode_lines(
+        generate_events(events=events, shoppers=shoppers, items=items, events_per_s=0.15)
+    )
     decoded = decode_lines(
         told, source="shop", partition="0", first_offset=0, now_ms=1_900_000_000_000
     )
     records = (event for event in decoded if isinstance(event, Event))
     devices = [DeviceShard(RULES) for _ in range(SHARDS)]
     users = [UserShard(RULES) for _ in range(SHARDS)]
-    clock = SourceClock()
+    clock = SourceBatcher()
     found = []
     while some := list(islice(records, size)):
         batch = clock.batch(
             some, partition="0", shards=SHARDS, allowed_lateness_ms=LATENESS_MS, partitions=1
         )
-        arrived = [devices[group.shard].fold(group)[0] for group in batch.groups]
-        found.append([part for m in regroup(arrived, SHARDS) for part in users[m.shard].fold(m)])
+        arrived = [devices[group.shard].process(group)[0] for group in batch.shard_inputs]
+        found.append([part for m in regroup(arrived, SHARDS) for part in users[m.shard].process(m)])
     return found
 
 
 def fed(
-    learning: Learning, events: Sequence[Event], *, size: int, until_ms: int = 0
+    learning: PersonalizeStep, events: Sequence[Event], *, size: int, until_ms: int = 0
 ) -> Iterator[list[ChangeFields]]:
     """What the change streams say of events, so many a batch; then nothing comes until a time."""
     for outputs in outputs_of(learning, events, size=size, until_ms=until_ms):
-        yield [change for output in outputs for change in changes_among(output.writes)]
+        yield [change for output in outputs for change in changes_in(output.writes)]
 
 
 def outputs_of(
-    learning: Learning, events: Sequence[Event], *, size: int, until_ms: int = 0
-) -> Iterator[list[Output]]:
+    learning: PersonalizeStep, events: Sequence[Event], *, size: int, until_ms: int = 0
+) -> Iterator[list[BatchOutput]]:
     """What is written of events, so many a batch; then nothing comes until a time."""
     devices = [DeviceShard(RULES) for _ in range(SHARDS)]
     users = [UserShard(RULES) for _ in range(SHARDS)]
-    clock = SourceClock()
+    clock = SourceBatcher()
 
-    def feed(some: Sequence[Event], idle_ms: int = 0) -> list[Output]:
+    def feed(some: Sequence[Event], idle_ms: int = 0) -> list[BatchOutput]:
         batch = clock.batch(
             some,
             partition="0",
@@ -79,9 +81,9 @@ def outputs_of(
             idle_ms=idle_ms,
             live=True,
         )
-        arrived = [devices[group.shard].fold(group)[0] for group in batch.groups]
-        parts = [part for m in regroup(arrived, SHARDS) for part in users[m.shard].fold(m)]
-        return learning.fold_all(parts)
+        arrived = [devices[group.shard].process(group)[0] for group in batch.shard_inputs]
+        parts = [part for m in regroup(arrived, SHARDS) for part in users[m.shard].process(m)]
+        return learning.process_batch(parts)
 
     for start in range(0, len(events), size):
         yield feed(events[start : start + size])

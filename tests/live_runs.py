@@ -14,8 +14,8 @@ import msgspec
 import orjson
 from kafka import KafkaProducer
 
-from operators.publish.digest import facts
-from operators.synthetic import shop
+from operators.publish.digest import deterministic_rows
+from operators.synthetic import generate_events
 from state import keys
 from state.store import Store
 from tests.kafka_runs import committed
@@ -45,7 +45,7 @@ class Live:
         self.folder.mkdir(exist_ok=True)
         self.sent = self.events = 0
         self.processes: list[subprocess.Popen[str]] = []
-        self._shop = shop(events=100_000, shoppers=300, items=50, events_per_s=0.5)
+        self._shop = generate_events(events=100_000, shoppers=300, items=50, events_per_s=0.5)
         self._encode = msgspec.json.Encoder().encode
 
     def send(self, events: int) -> None:
@@ -125,7 +125,7 @@ class Live:
 
     def facts(self) -> dict[str, Any]:
         """What of Redis depends on the events alone."""
-        return dict(facts(content(self.redis_url).items()))
+        return dict(deterministic_rows(content(self.redis_url).items()))
 
     def caught_up(self) -> bool:
         """Whether everything sent was counted."""

@@ -16,8 +16,8 @@ import msgspec
 import orjson
 import pytest
 
-from flows.runtime.replay import run
-from operators.synthetic import shop
+from flows.runtime.replay import replay_recordings
+from operators.synthetic import generate_events
 from serving.dashboard.server import Server
 from state import config
 
@@ -57,12 +57,14 @@ def fill(redis_url: str, folder: Path, events: int = 6000) -> None:
     """Some hours of a synthetic shop, through the real flow, with all kinds of segments."""
 
     def visits() -> Iterator[Event]:
-        return shop(events=events, shoppers=400, items=60, events_per_s=0.5)
+        return generate_events(events=events, shoppers=400, items=60, events_per_s=0.5)
 
     chosen = msgspec.structs.replace(
         config.load(environment={}), source=config.Source(batch_events=512)
     )
-    run({"shop": visits}, chosen, redis_url=redis_url, dead_letters=folder / "letters.jsonl")
+    replay_recordings(
+        {"shop": visits}, chosen, redis_url=redis_url, dead_letters=folder / "letters.jsonl"
+    )
 
 
 def in_loop(work: Coroutine[Any, Any, T]) -> T:

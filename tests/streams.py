@@ -16,10 +16,10 @@ import msgspec
 from hiredis import Reader
 from hypothesis import strategies as st
 
-from flows.runtime.replay import run
-from operators.events.currencies import Exchange
-from operators.shards.batching import SourceClock, joined
-from operators.shards.processor import Rules
+from flows.runtime.replay import replay_recordings
+from operators.events.currencies import CurrencyConverter
+from operators.shards.batching import SourceBatcher, coalesce_live
+from operators.shards.processor import ProcessorConfig
 from operators.shards.sharding import DeviceShard, UserShard, regroup
 from state.config import (
     Lifecycle,
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from state.dead_letters import DeadLetter
     from state.events import EventType
-    from state.messages import Arguments, Part, Regrouped, Visited, Write
+    from state.messages import Arguments, ShardOutput, ShardPart, UserShardInput, Write
     from state.shopper import Order, Shopper
 
 START_MS = 1_600_000_000_000
@@ -50,7 +50,7 @@ MINUTE_MS = 60_000
 GAP_MS = 30 * MINUTE_MS
 LATENESS_MS = 5 * MINUTE_MS
 SHARDS = 4
-RULES = Rules.of(Sessions(shards=SHARDS), Profiles(), State(), Lifecycle())
+RULES = ProcessorConfig.from_config(Sessions(shards=SHARDS), Profiles(), State(), Lifecycle())
 
 ITEMS = tuple(
     Item(f"item {n}", category=("wear", f"kind {n % 5}"), price=[None, 9.99, 0.1, 120.0][n % 4])
@@ -66,7 +66,7 @@ class Outcome(NamedTuple):
     totals: dict[str, int]
     rejected: int
     read: int
-    visited: list[Visited]
+    visited: list[ShardOutput]
 
 
 def view(event_id: object, at_ms: int, anonymous_id: str | None = "ann", **more: Any) -> Event:
@@ -94,19 +94,19 @@ class Flow:
     def __init__(
         self,
         snapshots: Sequence[tuple[bytes, bytes]] | None = None,
-        rules: Rules = RULES,
+        rules: ProcessorConfig = RULES,
         money: Money | None = None,
     ) -> None:
         blobs: Sequence[tuple[bytes | None, bytes | None]]
         blobs = snapshots or [(None, None)] * SHARDS
         self.rules = rules
         self.money = money or Money()
-        self.exchange = Exchange(self.money)
+        self.exchange = CurrencyConverter(self.money)
         self.devices = [DeviceShard(rules, blob) for blob, _ in blobs]
         self.users = [UserShard(rules, blob) for _, blob in blobs]
-        self.clocks: dict[str, SourceClock] = {}
-        self.visited: list[Visited] = []
-        self.parts: list[Part] = []
+        self.clocks: dict[str, SourceBatcher] = {}
+        self.visited: list[ShardOutput] = []
+        self.parts: list[ShardPart] = []
         self.rejected = 0
 
     def feed(
@@ -135,7 +135,7 @@ class Flow:
         """A batch of each of some partitions, which are folded as one if they are live."""
         batches = []
         for partition, of_partition in records.items():
-            clock = self.clocks.setdefault(partition, SourceClock())
+            clock = self.clocks.setdefault(partition, SourceBatcher())
             batch = clock.batch(
                 of_partition,
                 partition=partition,
@@ -144,22 +144,22 @@ class Flow:
                 partitions=partitions,
                 last=last,
                 live=live,
-                exchange=self.exchange,
+                converter=self.exchange,
             )
             self.rejected += len(batch.rejected)
             batches.append(batch)
-        arrived = [self.devices[group.shard].fold(group)[0] for group in joined(batches)]
-        dealt: list[Regrouped] = []
+        arrived = [self.devices[group.shard].process(group)[0] for group in coalesce_live(batches)]
+        dealt: list[UserShardInput] = []
         for worker in range(workers):
             dealt += regroup(arrived[worker::workers], SHARDS)
         if workers > 1:
             dealt = pickle.loads(pickle.dumps(dealt))
         for message in dealt:
-            for part in self.users[message.shard].fold(message):
-                self.visited += part.visited
+            for part in self.users[message.shard].process(message):
+                self.visited += part.outputs
                 self.parts.append(part)
 
-    def resumed(self, rules: Rules | None = None) -> Flow:
+    def resumed(self, rules: ProcessorConfig | None = None) -> Flow:
         """Another flow, made of what this one would have stored; it may have other rules."""
         pairs = zip(self.devices, self.users, strict=True)
         stored = [(device.snapshot(), user.snapshot()) for device, user in pairs]
@@ -168,10 +168,10 @@ class Flow:
         other.visited, other.rejected, other.parts = self.visited, self.rejected, self.parts
         return other
 
-    def stored_clocks(self) -> dict[str, SourceClock]:
+    def stored_clocks(self) -> dict[str, SourceBatcher]:
         """What the sources would have stored."""
         return {
-            name: msgspec.convert(msgspec.to_builtins(clock), SourceClock)
+            name: msgspec.convert(msgspec.to_builtins(clock), SourceBatcher)
             for name, clock in self.clocks.items()
         }
 
@@ -187,7 +187,7 @@ class Flow:
         for shard in shards:
             for name, count in msgspec.structs.asdict(shard.shoppers.totals).items():
                 totals[name] = totals.get(name, 0) + count
-        links = {a: user for d in self.devices for a, (user, _) in d.links.users.items()}
+        links = {a: user for d in self.devices for a, (user, _) in d.identity_map.links.items()}
         read = sum(clock.totals.read for clock in self.clocks.values())
         return Outcome(shoppers, links, totals, self.rejected, read, self.visited)
 
@@ -209,10 +209,14 @@ def facts(outcome: Outcome) -> tuple[dict[str, Any], dict[str, str], dict[str, i
     shoppers = {}
     for name, shopper in outcome.shoppers.items():
         fields = msgspec.structs.asdict(shopper)
-        seen, seen_at = fields["seen"], fields.pop("seen_at")
-        fields["seen"] = {(seen[n : n + 8], seen_at[n : n + 8]) for n in range(0, len(seen), 8)}
+        seen, seen_at = fields["recent_event_hashes"], fields.pop("recent_event_details")
+        fields["recent_event_hashes"] = {
+            (seen[n : n + 8], seen_at[n : n + 8]) for n in range(0, len(seen), 8)
+        }
         fields["orders"] = {mark: order_facts(order) for mark, order in shopper.orders.items()}
-        fields["open"] = sorted(msgspec.structs.astuple(session) for session in shopper.open)
+        fields["open_sessions"] = sorted(
+            msgspec.structs.astuple(session) for session in shopper.open_sessions
+        )
         shoppers[name] = fields
     totals = outcome.totals | {"evicted": 0, "returned": 0}
     return shoppers, outcome.links, totals
@@ -333,7 +337,7 @@ def run_flow(
     recovery_folder: Path | None = None,
 ) -> dict[str, Any]:
     """The whole flow over one recording with one worker, and all that Redis holds then."""
-    run(
+    replay_recordings(
         {"shop": lambda: iter(events)},
         settings or flow_settings(),
         redis_url=redis_url,

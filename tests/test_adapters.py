@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.readers import READERS, ecommerce, ga4, posthog, segment, snowplow
-from operators.readers.fields import plain
-from operators.readers.records import RECORDS, adapter, record_reader
+from operators.readers.fields import normalize_name
+from operators.readers.records import RECORD_READERS, make_record_reader, record_reader
 from state import keys
 from state.dead_letters import DeadLetter
 from state.errors import UserError
@@ -47,7 +47,9 @@ TWELVE_MS = TEN_MS + 2 * 3_600_000
 
 def read(format_name: str, record: Any, **more: Any) -> list[Event | DeadLetter]:
     raw = record if isinstance(record, bytes) else json.dumps(record).encode()
-    return RECORDS[format_name](raw, source="log", partition="0", offset=1, now_ms=NOW_MS, **more)
+    return RECORD_READERS[format_name](
+        raw, source="log", partition="0", offset=1, now_ms=NOW_MS, **more
+    )
 
 
 def one(format_name: str, record: Any, **more: Any) -> Event:
@@ -90,7 +92,7 @@ def test_a_golden_record_gives_what_stands_beside_it(path: Path) -> None:
 
 
 def test_there_are_golden_records_of_every_adapter() -> None:
-    assert {*ADAPTERS, "penstock"} == set(RECORDS)
+    assert {*ADAPTERS, "penstock"} == set(RECORD_READERS)
 
 
 def test_a_format_of_files_is_none_of_records() -> None:
@@ -98,7 +100,7 @@ def test_a_format_of_files_is_none_of_records() -> None:
         record_reader("rees46")
 
 
-@pytest.mark.parametrize("format_name", sorted(RECORDS))
+@pytest.mark.parametrize("format_name", sorted(RECORD_READERS))
 @pytest.mark.parametrize(
     ("raw", "failure_type"),
     [
@@ -601,8 +603,8 @@ def test_a_kafka_record_of_many_events_is_read_whole_and_once(
     run = Run(kafka_broker, topic, tmp_path / "ga4", format="ga4")
     request = {"client_id": "1.2", "events": [{"name": "page_view"}, {"name": "scroll"}]}
     send(kafka_broker, topic, [json.dumps(request).encode()], timestamp_ms=TEN_MS)
-    run.until(lambda: any(group.events for batch in run.batches for group in batch.groups))
-    found = [e for batch in run.batches for group in batch.groups for e in group.events]
+    run.until(lambda: any(group.events for batch in run.batches for group in batch.shard_inputs))
+    found = [e for batch in run.batches for group in batch.shard_inputs for e in group.events]
     assert [(event.type, event.event_ts) for event in found] == [
         ("page_view", TEN_MS),
         ("custom", TEN_MS),
@@ -613,10 +615,16 @@ DOCS = (Path(__file__).parents[1] / "docs/adapters.md").read_text()
 
 
 def test_the_tables_of_the_docs_name_every_event_that_has_a_type() -> None:
-    named = {plain(word) for word in re.split(r"[|,;`]", DOCS)}
-    known = {*ecommerce.TRACKED, *ecommerce.RECOMMENDED}
+    named = {normalize_name(word) for word in re.split(r"[|,;`]", DOCS)}
+    known = {*ecommerce.TRACK_TYPES, *ecommerce.RECOMMENDATION_TYPES}
     known |= {
-        plain(name) for name in (*ga4.TYPES, *snowplow.ACTIONS, *posthog.CALLS, *segment.CALLS)
+        normalize_name(name)
+        for name in (
+            *ga4.EVENT_TYPES,
+            *snowplow.ACTIONS,
+            *posthog.SYSTEM_EVENTS,
+            *segment.CALL_TYPES,
+        )
     }
     assert known - named == set()
     assert [name for name in ADAPTERS if f"| `{name}` |" not in DOCS] == []
@@ -625,7 +633,7 @@ def test_the_tables_of_the_docs_name_every_event_that_has_a_type() -> None:
 def test_the_adapter_in_the_docs_reads(processing_errors: list[logging.LogRecord]) -> None:
     example: dict[str, Any] = {}
     exec(DOCS.split("```python\n")[1].split("```")[0], example)
-    till = adapter("till", example["split"], example["event"])
+    till = make_record_reader("till", example["split"], example["event"])
 
     def sold(*sales: Any) -> list[Any]:
         raw = json.dumps({"at": "2026-03-01T10:00:00Z", "sales": sales}).encode()

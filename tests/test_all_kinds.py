@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows.process.embedded_redis import EmbeddedRedis
-from flows.runtime.replay import run_source
+from flows.runtime.replay import replay_source
 from flows.sources.recorded import RecordedSource
-from operators.synthetic import shop
+from operators.synthetic import generate_events
 from state import keys
 from state.config import Clusters, Lifecycle, Propensity
 from state.store import Store
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from state.config import Settings
 
-EVENTS = [*shop(events=3500, shoppers=120, items=40, events_per_s=0.002)]
+EVENTS = [*generate_events(events=3500, shoppers=120, items=40, events_per_s=0.002)]
 """Twenty days."""
 BATCH = 100
 BATCHES = len(EVENTS) // BATCH
@@ -180,7 +180,7 @@ def crashed(url: str, crashes: list[int], chosen: Settings) -> Said:
     to_come = sorted(crashes)
     with tempfile.TemporaryDirectory() as name:
         for _ in range(len(crashes) + 1):
-            run_source(
+            replay_source(
                 CrashingSource(RecordedSource({"shop": lambda: iter(EVENTS)}, chosen), to_come),
                 chosen,
                 redis_url=url,
@@ -192,7 +192,7 @@ def crashed(url: str, crashes: list[int], chosen: Settings) -> Said:
 
 @pytest.mark.slow
 def test_a_crash_in_the_middle_changes_nothing(server: EmbeddedRedis, undisturbed: Said) -> None:
-    server.ask("FLUSHALL")
+    server.send_command("FLUSHALL")
     said = crashed(server.url, [BATCHES // 2], all_on(5))
     assert_fits_together(said)
     assert said.everything == undisturbed.everything
@@ -207,7 +207,7 @@ def test_a_crash_in_the_middle_changes_nothing(server: EmbeddedRedis, undisturbe
 def test_crashes_at_any_moment_change_nothing(
     server: EmbeddedRedis, undisturbed: Said, crashes: list[int], epoch_ms: int
 ) -> None:
-    server.ask("FLUSHALL")
+    server.send_command("FLUSHALL")
     said = crashed(server.url, crashes, all_on(epoch_ms))
     assert_fits_together(said)
     assert said.everything == undisturbed.everything
@@ -218,12 +218,12 @@ def test_neither_does_one_where_clusters_are_what_is_dense(
     server: EmbeddedRedis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("operators.models.dbstream.START_POINTS", 100)
-    server.ask("FLUSHALL")
+    server.send_command("FLUSHALL")
     run_flow(EVENTS, server.url, tmp_path, settings=all_on(algorithm="dbstream"))
     undisturbed = Said(server.url)
     clusters = {sid for sid, members in undisturbed.members.items() if members}
     assert [sid for sid in clusters if sid.startswith("cluster-")]
-    server.ask("FLUSHALL")
+    server.send_command("FLUSHALL")
     said = crashed(server.url, [BATCHES // 3, BATCHES * 2 // 3], all_on(5, "dbstream"))
     assert_fits_together(said)
     assert said.everything == undisturbed.everything

@@ -8,17 +8,17 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.catalogue.item_cards import Cards
+from operators.catalogue.item_cards import ItemCards
 from operators.publish import memberships
 from operators.segments import stats as segment_stats
 from operators.segments.changes import Change, ChangeLog
-from operators.segments.membership_columns import Flags
-from operators.segments.membership_index import DIMENSIONS, Audience
-from operators.segments.segment_scan import Census
+from operators.segments.membership_columns import MembershipPool
+from operators.segments.membership_index import EXCLUSIVE_KINDS, MembershipIndex
+from operators.segments.segment_scan import SegmentScan
 from state import keys
 from state.events import Item
-from state.interactions import NOBODY, Vocabulary
-from state.money import MICROS
+from state.interactions import NO_ROW, RowIndex
+from state.money import MICROS_PER_UNIT
 from state.segments import cluster_definition, definition_writes
 from state.times import DAY_MS, HOUR_MS, MINUTE_MS
 from tests.streams import arguments
@@ -34,41 +34,41 @@ EXPIRE = ("EXPIRE", keys.segments_key("ann"), str(90 * 86_400))
 
 
 def put(
-    audience: Audience, segments: dict[str, int], at_ms: int = 0, kind: str = "cluster"
+    audience: MembershipIndex, segments: dict[str, int], at_ms: int = 0, kind: str = "cluster"
 ) -> list[Change]:
     names = list(segments)
     rows = np.array([NAMES.index(name) for name in names], np.int32)
     seen_ms = np.full(len(names), at_ms, np.int64)
-    audience.see(rows, [name == "bob" for name in names], seen_ms)
+    audience.mark_active(rows, [name == "bob" for name in names], seen_ms)
     places = np.array(list(segments.values()), np.int16)
-    return audience.put(kind, names, rows, places, seen_ms)
+    return audience.assign(kind, names, rows, places, seen_ms)
 
 
-def apply(audience: Audience, *transitions: Transition) -> list[Change]:
-    return audience.apply(transitions, Vocabulary(NAMES))
+def apply(audience: MembershipIndex, *transitions: Transition) -> list[Change]:
+    return audience.apply_transitions(transitions, RowIndex(NAMES))
 
 
 def test_what_former_releases_stored_by_the_number_of_a_cluster_stays_in_it() -> None:
-    former = Audience(CLUSTERS)
+    former = MembershipIndex(CLUSTERS)
     put(former, {"ann": 2, "bob": 0})
     arrays = {name: one for name, one in former.arrays().items() if name != "roster"}
-    now = Audience([*STAGES, *RULES])
+    now = MembershipIndex([*STAGES, *RULES])
     now.restore(arrays)
-    ids = now.roster.ids
+    ids = now.registry.ids
     assert [ids[now.segment_of("cluster", row)] for row in (0, 1)] == ["cluster-2", "cluster-0"]
     assert {*STAGES, *RULES} < {*ids}
 
 
 def told(changes: list[Change]) -> list[Arguments]:
-    return [arguments(write) for write in memberships.changed(changes)]
+    return [arguments(write) for write in memberships.membership_writes(changes)]
 
 
-def stats(audience: Audience, now_ms: int) -> dict[str, dict[str, Any]]:
+def stats(audience: MembershipIndex, now_ms: int) -> dict[str, dict[str, Any]]:
     found = {}
-    looked = Census().look(audience, now_ms, last=False)
-    day = segment_stats.day(audience, looked, now_ms)
-    writes = segment_stats.stats(audience, day, now_ms, 0, 7)
-    for sid, write in zip(audience.roster.ids, writes, strict=True):
+    looked = SegmentScan().scan(audience, now_ms, last=False)
+    day = segment_stats.day_stats(audience, looked, now_ms)
+    writes = segment_stats.stats_writes(audience, day, now_ms, 0, 7)
+    for sid, write in zip(audience.registry.ids, writes, strict=True):
         assert write[:2] == ("HSET", keys.stats_key(sid))
         found[sid] = fields(write)
     return found
@@ -81,7 +81,7 @@ def fields(write: Write) -> dict[str, Any]:
 
 class TestExclusiveKinds:
     def test_a_shopper_enters_a_segment(self) -> None:
-        changes = put(Audience(CLUSTERS), {"ann": 1}, at_ms=5)
+        changes = put(MembershipIndex(CLUSTERS), {"ann": 1}, at_ms=5)
         assert changes == [Change("enter", "ann", "cluster-1", 5)]
         assert told(changes) == [
             ("HSET", keys.segments_key("ann"), "cluster-1", "5"),
@@ -90,7 +90,7 @@ class TestExclusiveKinds:
         ]
 
     def test_a_shopper_leaves_one_segment_for_another(self) -> None:
-        audience = Audience(CLUSTERS)
+        audience = MembershipIndex(CLUSTERS)
         put(audience, {"ann": 1, "bob": 0}, at_ms=5)
         changes = put(audience, {"ann": 0, "bob": 0}, at_ms=9)
         assert changes == [
@@ -118,83 +118,83 @@ class TestExclusiveKinds:
         ]
 
     def test_kinds_do_not_mind_each_other(self) -> None:
-        audience = Audience([*CLUSTERS, *STAGES])
+        audience = MembershipIndex([*CLUSTERS, *STAGES])
         put(audience, {"ann": 1}, at_ms=5)
         put(audience, {"ann": 3}, at_ms=6, kind="lifecycle")
-        assert audience.of(0) == [("cluster-1", 5), ("lifecycle-new", 6)]
-        assert put(audience, {"ann": NOBODY}, at_ms=7, kind="lifecycle") == [
+        assert audience.memberships_of(0) == [("cluster-1", 5), ("lifecycle-new", 6)]
+        assert put(audience, {"ann": NO_ROW}, at_ms=7, kind="lifecycle") == [
             Change("leave", "ann", "lifecycle-new", 7)
         ]
-        assert audience.of(0) == [("cluster-1", 5)]
+        assert audience.memberships_of(0) == [("cluster-1", 5)]
 
     def test_whoever_is_in_no_segment_is_in_none(self) -> None:
-        audience = Audience(CLUSTERS)
-        assert put(audience, {"ann": NOBODY}) == []
+        audience = MembershipIndex(CLUSTERS)
+        assert put(audience, {"ann": NO_ROW}) == []
         assert audience.segments_of("cluster", np.array([0, 99], np.int32)) == [None, None]
 
 
 class TestOtherKinds:
     def test_a_shopper_may_be_in_many(self) -> None:
-        audience = Audience(CLUSTERS)
+        audience = MembershipIndex(CLUSTERS)
         changes = apply(audience, ("ann", "vip", True, 5), ("ann", "cart-left", True, 6))
         assert changes == [
             Change("enter", "ann", "vip", 5),
             Change("enter", "ann", "cart-left", 6),
         ]
         assert apply(audience, ("ann", "vip", False, 7)) == [Change("leave", "ann", "vip", 7)]
-        assert audience.of(0) == [("cart-left", 6)]
+        assert audience.memberships_of(0) == [("cart-left", 6)]
 
     def test_what_is_so_already_is_no_change(self) -> None:
-        audience = Audience()
+        audience = MembershipIndex()
         entered, left = ("ann", "vip", True, 5), ("ann", "vip", False, 6)
         assert len(apply(audience, entered, entered, left, left)) == 2
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.booleans()), max_size=40))
 def test_memberships_are_those_of_a_plain_set(asked: list[tuple[int, int, bool]]) -> None:
-    flags, plain = Flags(), set[tuple[int, int]]()
-    flags.reach(4)
+    flags, plain = MembershipPool(), set[tuple[int, int]]()
+    flags.ensure_rows(4)
     for row, segment, enters in asked:
         is_new = enters is not ((row, segment) in plain)
         changed = flags.add(row, segment, 7) if enters else flags.remove(row, segment) == 7
         assert changed is is_new
         plain = plain | {(row, segment)} if enters else plain - {(row, segment)}
-        assert {(r, s) for r in range(4) for s, _ in flags.of(r)} == plain
-    stored = Flags()
+        assert {(r, s) for r in range(4) for s, _ in flags.of_row(r)} == plain
+    stored = MembershipPool()
     stored.restore(flags.table().columns, 4)
-    assert {(r, s) for r in range(4) for s, _ in stored.of(r)} == plain
+    assert {(r, s) for r in range(4) for s, _ in stored.of_row(r)} == plain
 
 
 def test_who_stays_is_told_once_a_day_so_that_the_key_lives() -> None:
-    audience = Audience(CLUSTERS)
+    audience = MembershipIndex(CLUSTERS)
     put(audience, {"ann": 1})
     ann, known = np.array([0], np.int32), [False]
     for at_ms, first in ((DAY_MS - 1, []), (DAY_MS, [0]), (DAY_MS + 1, [])):
-        assert audience.see(ann, known, np.array([at_ms], np.int64)).tolist() == first
-    assert [arguments(write) for write in memberships.refreshed(["ann"])] == [EXPIRE]
+        assert audience.mark_active(ann, known, np.array([at_ms], np.int64)).tolist() == first
+    assert [arguments(write) for write in memberships.refresh_expiry(["ann"])] == [EXPIRE]
 
 
 def test_who_is_no_more_leaves() -> None:
-    audience = Audience(CLUSTERS)
+    audience = MembershipIndex(CLUSTERS)
     put(audience, {"ann": 1})
     apply(audience, ("ann", "vip", True, 5))
-    assert audience.drop(0, "ann", 9) == [
+    assert audience.remove_from_all(0, "ann", 9) == [
         Change("leave", "ann", "cluster-1", 9),
         Change("leave", "ann", "vip", 9),
     ]
-    assert audience.drop(0, "ann", 9) == audience.drop(99, "dan", 9) == []
+    assert audience.remove_from_all(0, "ann", 9) == audience.remove_from_all(99, "dan", 9) == []
     assert audience.sizes.total == [0, 0, 0, 0]
 
 
 def test_the_figures_of_a_segment() -> None:
-    audience = Audience(CLUSTERS[:2])
+    audience = MembershipIndex(CLUSTERS[:2])
     now_ms = 30 * DAY_MS
     put(audience, {"cat": 0}, at_ms=now_ms - 2 * DAY_MS)
     put(audience, {"ann": 0, "bob": 0}, at_ms=now_ms - MINUTE_MS)
     apply(audience, ("bob", "vip", True, now_ms - MINUTE_MS))
-    audience.order(1, 30 * MICROS, now_ms - HOUR_MS)
-    audience.order(1, 5 * MICROS, now_ms)
-    audience.order(2, 99 * MICROS, now_ms - 2 * DAY_MS)
+    audience.count_order(1, 30 * MICROS_PER_UNIT, now_ms - HOUR_MS)
+    audience.count_order(1, 5 * MICROS_PER_UNIT, now_ms)
+    audience.count_order(2, 99 * MICROS_PER_UNIT, now_ms - 2 * DAY_MS)
     put(audience, {"ann": 1}, at_ms=now_ms)
     when = {"watermark_ms": 7, "at": now_ms}
     bought = {
@@ -235,7 +235,7 @@ def test_the_figures_of_a_segment() -> None:
 
 steps = st.lists(
     st.tuples(
-        st.dictionaries(st.sampled_from(NAMES), st.integers(NOBODY, 2), min_size=1),
+        st.dictionaries(st.sampled_from(NAMES), st.integers(NO_ROW, 2), min_size=1),
         st.integers(0, 3 * HOUR_MS),
         st.sampled_from(["cluster", "lifecycle", "rules", "drop", "order"]),
     ),
@@ -248,23 +248,23 @@ def test_memberships_are_what_the_changes_say_and_survive_a_restart(
     taken: list[tuple[dict[str, int], int, str]], restart_at: int
 ) -> None:
     """Of all kinds at once."""
-    audience, at_ms = Audience([*CLUSTERS, *STAGES]), 0
+    audience, at_ms = MembershipIndex([*CLUSTERS, *STAGES]), 0
     members: dict[tuple[str, str], int] = {}
     for n, (chosen, later_ms, what) in enumerate(taken):
         at_ms += later_ms
         if n == restart_at:
-            stored, audience = audience.arrays(), Audience([*CLUSTERS, *STAGES])
+            stored, audience = audience.arrays(), MembershipIndex([*CLUSTERS, *STAGES])
             audience.restore(stored)
         changes: list[Change] = []
         for name, choice in chosen.items():
             if what == "drop":
-                changes += audience.drop(NAMES.index(name), name, at_ms)
+                changes += audience.remove_from_all(NAMES.index(name), name, at_ms)
             elif what == "order":
-                audience.order(NAMES.index(name), MICROS, at_ms)
+                audience.count_order(NAMES.index(name), MICROS_PER_UNIT, at_ms)
             elif what == "rules":
                 changes += apply(audience, (name, RULES[choice], n % 3 > 0, at_ms))
-        if what in DIMENSIONS:
-            places = {"cluster": (0, 1, 2, NOBODY), "lifecycle": (3, 4, NOBODY, NOBODY)}[what]
+        if what in EXCLUSIVE_KINDS:
+            places = {"cluster": (0, 1, 2, NO_ROW), "lifecycle": (3, 4, NO_ROW, NO_ROW)}[what]
             placed = {name: places[choice] for name, choice in chosen.items()}
             changes = put(audience, placed, at_ms, what)
         for change in changes:
@@ -273,14 +273,18 @@ def test_memberships_are_what_the_changes_say_and_survive_a_restart(
             else:
                 assert (change.shopper, change.segment) not in members
                 members[change.shopper, change.segment] = change.at_ms
-    held = {(name, sid): since for row, name in enumerate(NAMES) for sid, since in audience.of(row)}
+    held = {
+        (name, sid): since
+        for row, name in enumerate(NAMES)
+        for sid, since in audience.memberships_of(row)
+    }
     assert held == {pair: since or held[pair] for pair, since in members.items()}
     of_segment = [sid for _, sid in members]
     users = [sid for name, sid in members if name == "bob"]
-    audience.sizes.reach(len(audience.roster))
-    assert audience.sizes.total == [of_segment.count(sid) for sid in audience.roster.ids]
-    if "bob" in {name for chosen, _, what in taken if what in DIMENSIONS for name in chosen}:
-        assert audience.sizes.identified == [users.count(sid) for sid in audience.roster.ids]
+    audience.sizes.ensure_segments(len(audience.registry))
+    assert audience.sizes.total == [of_segment.count(sid) for sid in audience.registry.ids]
+    if "bob" in {name for chosen, _, what in taken if what in EXCLUSIVE_KINDS for name in chosen}:
+        assert audience.sizes.identified == [users.count(sid) for sid in audience.registry.ids]
 
 
 def test_a_segment_says_what_it_is() -> None:
@@ -337,14 +341,14 @@ class TestChanges:
 
 
 class TestCards:
-    def card(self, cards: Cards) -> dict[str, Any]:
-        (card, expire) = cards.writes()
+    def card(self, cards: ItemCards) -> dict[str, Any]:
+        (card, expire) = cards.take_writes()
         assert (card[:2], expire[0]) == (("HSET", keys.card_key("mug")), "EXPIRE")
         return fields(card)
 
     def test_a_card_is_written_when_it_changed(self) -> None:
-        cards, mug = Cards(), Item("mug", ("home", "mugs"), "Kiln", "Mug", 9.5)
-        cards.learn([(1, mug, "EUR")])
+        cards, mug = ItemCards(), Item("mug", ("home", "mugs"), "Kiln", "Mug", 9.5)
+        cards.update([(1, mug, "EUR")])
         assert self.card(cards) == {
             "available": 1,
             "name": "Mug",
@@ -353,19 +357,19 @@ class TestCards:
             "price": "9.50",
             "currency": "EUR",
         }
-        cards.learn([(2, mug, ""), (3, mug, "EUR"), (3, Item("mug"), "")])
-        assert cards.writes() == []
-        cards.learn([(4, Item("mug", available=False), "")])
+        cards.update([(2, mug, ""), (3, mug, "EUR"), (3, Item("mug"), "")])
+        assert cards.take_writes() == []
+        cards.update([(4, Item("mug", available=False), "")])
         assert self.card(cards)["available"] == 0
 
     def test_what_is_older_does_not_replace_what_is_newer(self) -> None:
-        cards = Cards()
-        cards.learn([(1, Item("mug", price=5.0), ""), (9, Item("mug", price=5.0), "")])
-        cards.learn([(7, Item("mug", price=4.0), "")])
+        cards = ItemCards()
+        cards.update([(1, Item("mug", price=5.0), ""), (9, Item("mug", price=5.0), "")])
+        cards.update([(7, Item("mug", price=4.0), "")])
         assert self.card(cards)["price"] == "5.00"
 
     def test_another_currency_is_a_change(self) -> None:
-        cards = Cards()
+        cards = ItemCards()
         for currency in ("EUR", "CHF"):
-            cards.learn([(1, Item("mug", price=5.0), currency)])
+            cards.update([(1, Item("mug", price=5.0), currency)])
             assert self.card(cards)["currency"] == currency

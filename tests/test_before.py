@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from flows.recovery.orphaned_changes import RedisBefore
+from flows.recovery.orphaned_changes import ChangeStreamReader
 from operators.publish import memberships as membership_writes
 from operators.segments.changes import Change, ChangeLog
-from operators.segments.membership_index import Audience
+from operators.segments.membership_index import MembershipIndex
 from state import keys
-from state.interactions import NOBODY
+from state.interactions import NO_ROW
 from state.store import Store
 
 NAMES = ["ann", "bob", "cleo"]
@@ -44,9 +44,9 @@ def test_what_was_written_after_a_snapshot_is_found_and_gone_on_after(redis_url:
     log = written(redis_url, LOST[:1])
     snapshot = dict(log.ids)
     written(redis_url, LOST[1:], log)
-    lost, ids, _ = RedisBefore(Store(redis_url, timeout_ms=2000, patience_s=0)).changes_after(
-        snapshot
-    )
+    lost, ids, _ = ChangeStreamReader(
+        Store(redis_url, timeout_ms=2000, patience_s=0)
+    ).orphans_after(snapshot)
     assert sorted(lost) == sorted(LOST[1:])
     assert ids == log.ids
     resumed = ChangeLog(1000)
@@ -57,19 +57,19 @@ def test_what_was_written_after_a_snapshot_is_found_and_gone_on_after(redis_url:
 
 
 def test_an_empty_redis_has_nothing_to_take_back(redis_url: str) -> None:
-    before = RedisBefore(Store(redis_url, timeout_ms=2000, patience_s=0))
-    assert before.changes_after({3: (7, 1)}) == ([], {3: (7, 1)}, frozenset())
+    before = ChangeStreamReader(Store(redis_url, timeout_ms=2000, patience_s=0))
+    assert before.orphans_after({3: (7, 1)}) == ([], {3: (7, 1)}, frozenset())
 
 
 def test_memberships_and_the_stream_are_those_of_the_state_again(redis_url: str) -> None:
     # The state knows ann in cluster 0; a lost run had moved her on, and let bob in.
-    audience = Audience([f"cluster-{n}" for n in range(3)])
+    audience = MembershipIndex([f"cluster-{n}" for n in range(3)])
     at_ms, cluster = np.array([1000], np.int64), np.array([0], np.int16)
-    changes = audience.put("cluster", ["ann"], np.array([0], np.int32), cluster, at_ms)
+    changes = audience.assign("cluster", ["ann"], np.array([0], np.int32), cluster, at_ms)
     store = Store(redis_url, timeout_ms=2000, patience_s=0)
     log = ChangeLog(1000)
-    store.send([*log.writes(changes), *membership_writes.changed(changes)])
-    store.settle()
+    store.send([*log.writes(changes), *membership_writes.membership_writes(changes)])
+    store.flush()
     expected = dict(store.rows("ps:1:s*"))
     snapshot = dict(log.ids)
     for name in ("ann", "bob"):
@@ -81,13 +81,13 @@ def test_memberships_and_the_stream_are_those_of_the_state_again(redis_url: str)
             ("HDEL", keys.segments_key("ann"), "cluster-0"),
         ]
     )
-    store.settle()
+    store.flush()
     written(redis_url, LOST[1:], log)
 
-    lost, log.ids, _ = RedisBefore(store).changes_after(snapshot)
-    righted, _ = audience.set_right(lost, lambda name: 0 if name == "ann" else NOBODY)
-    store.send([*log.writes(righted), *membership_writes.changed(righted)])
-    store.settle()
+    lost, log.ids, _ = ChangeStreamReader(store).orphans_after(snapshot)
+    righted, _ = audience.compensate(lost, lambda name: 0 if name == "ann" else NO_ROW)
+    store.send([*log.writes(righted), *membership_writes.membership_writes(righted)])
+    store.flush()
 
     assert dict(store.rows("ps:1:s*")) == expected
     last = {(shopper, segment): kind for kind, shopper, segment in entries(redis_url)}
@@ -141,32 +141,32 @@ def test_a_batch_that_was_cut_off_anywhere_leaves_no_membership_in_one_place_onl
     """A writer was stopped in the middle of its last batch, and another run took over."""
     store = Store(redis_url, timeout_ms=2000, patience_s=0)
     log = ChangeLog(1000)
-    begun = [*log.writes(BEGUN), *membership_writes.changed(BEGUN)]
-    last = [*log.writes(LAST_BATCH), *membership_writes.changed(LAST_BATCH)]
+    begun = [*log.writes(BEGUN), *membership_writes.membership_writes(BEGUN)]
+    last = [*log.writes(LAST_BATCH), *membership_writes.membership_writes(LAST_BATCH)]
     for cut in range(len(last) + 1):
         store.client.flushall()
         store.send([*begun, *last[:cut]])
-        store.settle()
-        audience = Audience([f"cluster-{n}" for n in range(3)])
+        store.flush()
+        audience = MembershipIndex([f"cluster-{n}" for n in range(3)])
         for name, (cluster,) in holds.items():
             at_ms, place = np.array([900], np.int64), np.array([cluster], np.int16)
             row = np.array([NAMES.index(name)], np.int32)
-            audience.put("cluster", [name], row, place, at_ms)
+            audience.assign("cluster", [name], row, place, at_ms)
         resumed = ChangeLog(1000)
-        lost, resumed.ids, _ = RedisBefore(store).changes_after({})
-        righted, again = audience.set_right(lost, NAMES.index)
+        lost, resumed.ids, _ = ChangeStreamReader(store).orphans_after({})
+        righted, again = audience.compensate(lost, NAMES.index)
         writes = [
-            *membership_writes.changed(again),
+            *membership_writes.membership_writes(again),
             *resumed.writes(righted),
-            *membership_writes.changed(righted),
+            *membership_writes.membership_writes(righted),
         ]
         held = [
             Change("enter", name, f"cluster-{cluster}", 900)
             for name, (cluster,) in holds.items()
             if (name, f"cluster-{cluster}") not in {(one.shopper, one.segment) for one in lost}
         ]
-        store.send([*writes, *membership_writes.changed(held)])
-        store.settle()
+        store.send([*writes, *membership_writes.membership_writes(held)])
+        store.flush()
         expected = {(name, f"cluster-{cluster}", 900) for name, (cluster,) in holds.items()}
         assert memberships(store) == (expected, expected), cut
     store.close()

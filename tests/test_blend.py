@@ -7,10 +7,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from operators.recommend.blend import RUN, RUNS_FIRST, Blend
-from operators.recommend.rendering import reason_row
-from operators.tables.array_ops import best_items, without
-from state.interactions import CART, NOBODY, VIEW, Interactions, Lists, Requests, empty_lists
+from operators.recommend.blend import EVALUATION_RUN_EVENTS, FULL_EVALUATION_RUNS, Blend
+from operators.recommend.rendering import reason_code
+from operators.tables.array_ops import best_items, exclude
+from state.interactions import (
+    CART,
+    NO_ROW,
+    VIEW,
+    Interactions,
+    ListRequests,
+    ScoredLists,
+    empty_lists,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,19 +26,19 @@ if TYPE_CHECKING:
 A, B, C, D, E = range(5)
 
 
-def listed(*rows: list[int], because: int = NOBODY) -> Lists:
+def listed(*rows: list[int], because: int = NO_ROW) -> ScoredLists:
     lists = empty_lists(len(rows), 3)
     for row, items in enumerate(rows):
         lists.item[row, : len(items)] = items
         lists.score[row, : len(items)] = np.arange(len(items), 0, -1)
-        lists.because[row, : len(items)] = because
+        lists.reason_item[row, : len(items)] = because
     return lists
 
 
-def asked(*shoppers: int) -> Requests:
+def asked(*shoppers: int) -> ListRequests:
     n = len(shoppers)
-    return Requests(
-        np.array(shoppers, np.int32), np.full((n, 1), NOBODY, np.int32), np.zeros(n, np.int64)
+    return ListRequests(
+        np.array(shoppers, np.int32), np.full((n, 1), NO_ROW, np.int32), np.zeros(n, np.int64)
     )
 
 
@@ -43,34 +51,38 @@ def clicks(*pairs: tuple[int, int]) -> Interactions:
         np.zeros(n, np.int8),
         np.ones(n, np.float32),
         np.zeros(n, np.int64),
-        np.full((n, 1), NOBODY, np.int32),
+        np.full((n, 1), NO_ROW, np.int32),
     )
 
 
 def two(memory: int = 10_000, beliefs: tuple[float, float] = (0.6, 0.2)) -> Blend:
-    return Blend(("first", "second"), beliefs, memory=memory)
+    return Blend(("first", "second"), beliefs, memory_events=memory)
 
 
-def judged(blend: Blend, first: Lists, second: Lists, *came: int, times: int = 1) -> None:
+def judged(
+    blend: Blend, first: ScoredLists, second: ScoredLists, *came: int, times: int = 1
+) -> None:
     """The same lists for everyone, and what came next: each of `came` in a batch, time and again."""
     n = len(came)
-    lists = [Lists(*(column.repeat(n, axis=0) for column in columns(of))) for of in (first, second)]
+    lists = [
+        ScoredLists(*(column.repeat(n, axis=0) for column in columns(of))) for of in (first, second)
+    ]
     for _ in range(times):
-        blend.judge(
+        blend.update_weights(
             clicks(*((shopper, item) for shopper, item in enumerate(came))), lambda _: lists
         )
 
 
-def columns(lists: Lists) -> tuple[NDArray[Any], ...]:
-    return lists.item, lists.score, lists.because
+def columns(lists: ScoredLists) -> tuple[NDArray[Any], ...]:
+    return lists.item, lists.score, lists.reason_item
 
 
-def mixed(blend: Blend, first: Lists, second: Lists, k: int) -> Lists:
-    return blend.mix(asked(*range(len(first.item))), [first, second], k)
+def mixed(blend: Blend, first: ScoredLists, second: ScoredLists, k: int) -> ScoredLists:
+    return blend.blend(asked(*range(len(first.item))), [first, second], k)
 
 
-def entries(lists: Lists) -> list[tuple[int, float, int]]:
-    columns = (lists.item[0], lists.score[0], lists.because[0])
+def entries(lists: ScoredLists) -> list[tuple[int, float, int]]:
+    columns = (lists.item[0], lists.score[0], lists.reason_item[0])
     return [
         (item, round(score, 3), because)
         for item, score, because in zip(*(column.tolist() for column in columns), strict=True)
@@ -79,7 +91,7 @@ def entries(lists: Lists) -> list[tuple[int, float, int]]:
 
 def test_scores_are_chances_and_an_item_of_both_lists_leads() -> None:
     listed_now = entries(mixed(two(beliefs=(0.4, 0.4)), listed([A, B]), listed([C, B]), k=4))
-    assert [item for item, *_ in listed_now] == [B, A, C, NOBODY]
+    assert [item for item, *_ in listed_now] == [B, A, C, NO_ROW]
     assert sum(score for _, score, _ in listed_now) == pytest.approx(1, abs=0.01)
 
 
@@ -91,15 +103,15 @@ def test_the_reason_is_that_of_the_list_that_said_most() -> None:
         (C, D),
     ]
     lists = mixed(two(), listed([A]), listed([C]), k=3)
-    assert [because for *_, because in entries(lists)] == [reason_row(0), reason_row(1), NOBODY]
+    assert [because for *_, because in entries(lists)] == [reason_code(0), reason_code(1), NO_ROW]
 
 
 def test_hidden_items_leave_no_gap() -> None:
-    hidden = np.array([[B, NOBODY]], np.int32)
-    assert entries(without(listed([A, B, C], because=E), hidden)) == [
+    hidden = np.array([[B, NO_ROW]], np.int32)
+    assert entries(exclude(listed([A, B, C], because=E), hidden)) == [
         (A, 3.0, E),
         (C, 1.0, E),
-        (NOBODY, 0.0, NOBODY),
+        (NO_ROW, 0.0, NO_ROW),
     ]
 
 
@@ -116,15 +128,15 @@ def test_who_hits_leads() -> None:
 def test_who_hits_leads_in_the_situation_in_which_it_hits() -> None:
     """After one item the first learner is right, when the newest item came back the second is."""
     blend, lists = two(beliefs=(0.5, 0.5)), [listed([A]), listed([B])]
-    moments = {A: [[C, NOBODY, NOBODY]], B: [[C, D, C]]}
+    moments = {A: [[C, NO_ROW, NO_ROW]], B: [[C, D, C]]}
     for _ in range(300):
         for came, context in moments.items():
             batch = clicks((7, came))
             batch.context = np.array(context, np.int32)
-            blend.judge(batch, lambda _: lists)
+            blend.update_weights(batch, lambda _: lists)
     for came, context in moments.items():
-        requests = Requests(np.array([7]), np.array(context, np.int32), np.array([0]))
-        assert entries(blend.mix(requests, lists, 2))[0][0] == came
+        requests = ListRequests(np.array([7]), np.array(context, np.int32), np.array([0]))
+        assert entries(blend.blend(requests, lists, 2))[0][0] == came
 
 
 def test_no_learner_falls_silent() -> None:
@@ -135,18 +147,18 @@ def test_no_learner_falls_silent() -> None:
 
 def test_what_is_judged_does_not_depend_on_how_the_stream_is_cut() -> None:
     asked_for: list[list[int]] = []
-    all_first = RUN * RUNS_FIRST
+    all_first = EVALUATION_RUN_EVENTS * FULL_EVALUATION_RUNS
     stream = [(shopper, A) for shopper in range(2 * all_first)]
     for size in (2 * all_first, 100, 7):
         shoppers: list[int] = []
 
-        def would_show(requests: Requests, shoppers: list[int] = shoppers) -> list[Lists]:
+        def would_show(requests: ListRequests, shoppers: list[int] = shoppers) -> list[ScoredLists]:
             shoppers += requests.shopper.tolist()
             return [empty_lists(len(requests), 3)] * 2
 
         blend = two()
         for start in range(0, len(stream), size):
-            blend.judge(clicks(*stream[start : start + size]), would_show)
+            blend.update_weights(clicks(*stream[start : start + size]), would_show)
         asked_for.append(shoppers)
     assert asked_for[0] == asked_for[1] == asked_for[2]
     assert asked_for[0][:all_first] == list(range(all_first))
@@ -158,8 +170,8 @@ def test_the_cart_of_what_was_just_looked_at_is_no_case() -> None:
     for kind, context, cases in ((CART, A, 0), (CART, B, 1), (VIEW, A, 2)):
         batch = clicks((7, A))
         batch.kind[:], batch.context[:] = kind, context
-        blend.judge(batch, lambda _: lists)
-        assert blend.judged == pytest.approx(cases, abs=0.01)
+        blend.update_weights(batch, lambda _: lists)
+        assert blend.evaluated == pytest.approx(cases, abs=0.01)
 
 
 def test_a_restored_blend_judges_on() -> None:
@@ -204,12 +216,12 @@ def test_each_learner_needs_a_belief_above_nothing(beliefs: tuple[float, ...]) -
 
 
 def test_scores_of_an_item_are_summed_and_ties_go_to_the_lower_row() -> None:
-    item = np.array([[D, A, B, A, NOBODY, C]], np.int32)
+    item = np.array([[D, A, B, A, NO_ROW, C]], np.int32)
     score = np.array([[1, 1, 2, 3, 9, 0]], np.float32)
     because = np.array([[10, 11, 12, 13, 14, 15]], np.int32)
     assert entries(best_items(item, score, because, 4, repeats=2)) == [
         (A, 4.0, 13),
         (B, 2.0, 12),
         (D, 1.0, 10),
-        (NOBODY, 0.0, NOBODY),
+        (NO_ROW, 0.0, NO_ROW),
     ]

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from benchmarks.clusters import batch_inertia, one_pass_inertia, rfm, shoppers
 from operators.models import kmeans
-from operators.models.minibatch_kmeans import BlockKMeans
-from operators.models.river.minibatch_kmeans import MiniBatchKMeans
+from operators.models.minibatch_kmeans import MiniBatchKMeans
+from operators.models.river.minibatch_kmeans import MiniBatchKMeansClusterer
 from tests.shared import shared_data
 
 Table = NDArray[np.float64]
@@ -29,7 +29,7 @@ def around(places: Table, n: int, seed: int = 0) -> tuple[Table, NDArray[np.intp
     return places[which] + rng.normal(size=(n, places.shape[1])), which
 
 
-def state(model: BlockKMeans | MiniBatchKMeans) -> dict[str, list[object]]:
+def state(model: MiniBatchKMeans | MiniBatchKMeansClusterer) -> dict[str, list[object]]:
     return {name: array.tolist() for name, array in model.arrays().items()}
 
 
@@ -42,7 +42,7 @@ def test_how_points_are_cut_into_calls_does_not_show(
     cuts: list[int], half_life: float | None
 ) -> None:
     points, _ = around(GROUPS, 700)
-    at_once, in_parts = BlockKMeans(4, 2, half_life, 64), BlockKMeans(4, 2, half_life, 64)
+    at_once, in_parts = MiniBatchKMeans(4, 2, half_life, 64), MiniBatchKMeans(4, 2, half_life, 64)
     at_once.learn(points)
     for part in np.split(points, sorted(cuts)):
         in_parts.learn(part)
@@ -53,7 +53,7 @@ def test_how_points_are_cut_into_calls_does_not_show(
 @given(st.integers(0, 700), st.sampled_from([None, 200.0]))
 def test_a_restored_model_learns_on_alike(crash_at: int, half_life: float | None) -> None:
     points, _ = around(GROUPS, 700)
-    model, restored = BlockKMeans(4, 2, half_life, 64), BlockKMeans(4, 2, half_life, 64)
+    model, restored = MiniBatchKMeans(4, 2, half_life, 64), MiniBatchKMeans(4, 2, half_life, 64)
     model.learn(points[:crash_at])
     restored.restore(model.arrays())
     for one in (model, restored):
@@ -63,7 +63,7 @@ def test_a_restored_model_learns_on_alike(crash_at: int, half_life: float | None
 
 def test_a_snapshot_does_not_change_when_learning_goes_on() -> None:
     points, _ = around(GROUPS, 600)
-    model = BlockKMeans(4, 2, block_points=64)
+    model = MiniBatchKMeans(4, 2, block_points=64)
     model.learn(points[:300])
     taken = model.arrays()
     before = {name: array.tolist() for name, array in taken.items()}
@@ -74,7 +74,7 @@ def test_a_snapshot_does_not_change_when_learning_goes_on() -> None:
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e200])
 def test_a_value_that_is_not_finite_is_refused_and_nothing_learned(bad: float) -> None:
-    model = BlockKMeans(2, 1, block_points=2)
+    model = MiniBatchKMeans(2, 1, block_points=2)
     model.learn(np.array([[1.0], [2.0], [3.0]]))
     before = state(model)
     with pytest.raises(ValueError, match="features must be finite numbers"):
@@ -93,22 +93,22 @@ def test_a_value_that_is_not_finite_is_refused_and_nothing_learned(bad: float) -
 def test_few_distinct_points_are_assigned_to_living_centres(
     rows: Table, k: int, half_life: float | None
 ) -> None:
-    model = BlockKMeans(k, 2, half_life, block_points=8)
+    model = MiniBatchKMeans(k, 2, half_life, block_points=8)
     model.learn(rows.astype(np.float64))
     assert np.isfinite(model.centres).all()
     assigned = set(model.predict(rows.astype(np.float64)).tolist())
-    assert assigned <= set(model.places() if model.started else [-1])
+    assert assigned <= set(model.centres_by_id() if model.started else [-1])
 
 
 def test_equal_points_never_reseed() -> None:
-    model = BlockKMeans(5, 2, block_points=16)
+    model = MiniBatchKMeans(5, 2, block_points=16)
     for _ in range(50):
         model.learn(np.full((16, 2), 0.1))
-    assert (len(model.places()), model.ids.tolist(), model.next_id) == (1, [*range(5)], 5)
+    assert (len(model.centres_by_id()), model.ids.tolist(), model.next_id) == (1, [*range(5)], 5)
 
 
 def test_memory_is_bounded() -> None:
-    model = BlockKMeans(4, 2, block_points=64, sample_points=500)
+    model = MiniBatchKMeans(4, 2, block_points=64, sample_points=500)
     sizes = []
     for seed in range(30):
         model.learn(around(GROUPS, 500, seed)[0])
@@ -123,7 +123,7 @@ def test_memory_is_bounded() -> None:
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 1000), st.integers(0, 2**16))
 def test_ids_stay_with_their_groups_while_the_groups_move(data_seed: int, seed: int) -> None:
-    model = BlockKMeans(4, 2, half_life_points=400.0, block_points=64, seed=seed)
+    model = MiniBatchKMeans(4, 2, half_life_points=400.0, block_points=64, seed=seed)
     model.learn(around(GROUPS, 512, data_seed)[0])
     before = model.predict(GROUPS)
     assert sorted(before) == [0, 1, 2, 3]
@@ -131,13 +131,13 @@ def test_ids_stay_with_their_groups_while_the_groups_move(data_seed: int, seed: 
     for step in range(200):
         model.learn(around(GROUPS + step * drift, 64, data_seed + step)[0])
     assert model.predict(GROUPS + 200 * drift).tolist() == before.tolist()
-    assert (model.take_ended(), model.next_id) == ([], 4)
+    assert (model.take_retired(), model.next_id) == ([], 4)
 
 
 def test_a_group_that_dies_takes_its_id_along_and_one_that_appears_gets_one_that_never_was() -> (
     None
 ):
-    model = BlockKMeans(4, 2, half_life_points=300.0, block_points=64)
+    model = MiniBatchKMeans(4, 2, half_life_points=300.0, block_points=64)
     model.learn(around(GROUPS, 1024)[0])
     before = model.predict(GROUPS)
     new = np.array([*GROUPS[:3], [60.0, 60.0]])
@@ -146,7 +146,7 @@ def test_a_group_that_dies_takes_its_id_along_and_one_that_appears_gets_one_that
     after = model.predict(new)
     assert after[:3].tolist() == before[:3].tolist()
     assert after[3] == model.next_id - 1 == 4
-    ((ended, heir),) = model.take_ended()
+    ((ended, heir),) = model.take_retired()
     assert ended == before[3]
     assert heir in [*before[:3].tolist(), 4]
 
@@ -154,16 +154,19 @@ def test_a_group_that_dies_takes_its_id_along_and_one_that_appears_gets_one_that
 def test_ids_of_a_better_clustering_follow_most_of_the_points() -> None:
     old = np.repeat([0, 1, 2], 100)
     new = np.concatenate([np.full(100, 2), np.full(90, 0), np.full(10, 1), np.full(100, 1)])
-    assert kmeans.continued(old, new, 3, 3).tolist() == [1, 2, 0]
+    assert kmeans.match_labels(old, new, 3, 3).tolist() == [1, 2, 0]
 
 
 def test_of_a_group_that_falls_in_two_the_larger_part_goes_on_and_of_two_that_join_the_larger() -> (
     None
 ):
     one, two = np.repeat([0, 1], [100, 60]), np.repeat([0, 1, 2], [51, 49, 60])
-    assert kmeans.continued(one, two, 2, 3).tolist() == [0, -1, 1]
-    assert kmeans.continued(two, one, 3, 2).tolist() == [0, 2]
-    assert kmeans.continued(np.repeat([0, 1], 50), np.tile([0, 1], 50), 2, 2).tolist() == [-1, -1]
+    assert kmeans.match_labels(one, two, 2, 3).tolist() == [0, -1, 1]
+    assert kmeans.match_labels(two, one, 3, 2).tolist() == [0, 2]
+    assert kmeans.match_labels(np.repeat([0, 1], 50), np.tile([0, 1], 50), 2, 2).tolist() == [
+        -1,
+        -1,
+    ]
 
 
 # -- their number
@@ -172,7 +175,7 @@ SIX = np.array([*GROUPS, [10.0, 60.0], [60.0, 10.0]])
 SIX_TWO_OF_THEM_SMALL = np.array([*GROUPS, *GROUPS, *SIX[4:]])
 
 
-def learned(model: BlockKMeans, places: Table, blocks: int, seed: int = 0) -> list[int]:
+def learned(model: MiniBatchKMeans, places: Table, blocks: int, seed: int = 0) -> list[int]:
     """Learn points about the places; the numbers of groups that there were."""
     numbers = []
     for n in range(blocks):
@@ -183,14 +186,14 @@ def learned(model: BlockKMeans, places: Table, blocks: int, seed: int = 0) -> li
 
 def test_the_number_that_fits_is_found_at_the_start() -> None:
     for k in (3, 6):
-        model = BlockKMeans((2, 8), 2, block_points=64)
+        model = MiniBatchKMeans((2, 8), 2, block_points=64)
         assert set(learned(model, SIX[:k], 20)) == {k}
         assert model.ids.tolist() == [*range(k)]
 
 
 @pytest.mark.parametrize("seed", range(2))
 def test_the_number_follows_the_stream_and_groups_that_go_on_keep_their_ids(seed: int) -> None:
-    model = BlockKMeans((2, 8), 2, 600.0, block_points=64, sample_points=512, seed=seed)
+    model = MiniBatchKMeans((2, 8), 2, 600.0, block_points=64, sample_points=512, seed=seed)
     numbers = learned(model, GROUPS, 20, seed)
     before = model.predict(GROUPS)
     numbers += learned(model, SIX_TWO_OF_THEM_SMALL, 130, seed)
@@ -203,13 +206,13 @@ def test_the_number_follows_the_stream_and_groups_that_go_on_keep_their_ids(seed
     changes = [b for a, b in itertools.pairwise(numbers) if a != b]
     assert (numbers[0], numbers[-1]) == (4, 3)
     assert len(changes) <= 4
-    ended = dict(model.take_ended())
+    ended = dict(model.take_retired())
     assert {*ended} == {*range(model.next_id)} - {*after.tolist()}
 
 
 def test_a_number_that_is_only_a_little_better_or_not_for_long_is_not_taken() -> None:
     """Points of one heap: whatever number fits best changes from time to time."""
-    model = BlockKMeans((2, 8), 4, block_points=64)
+    model = MiniBatchKMeans((2, 8), 4, block_points=64)
     rng = np.random.default_rng(0)
     numbers = []
     for _ in range(400):
@@ -221,8 +224,8 @@ def test_a_number_that_is_only_a_little_better_or_not_for_long_is_not_taken() ->
 @settings(max_examples=3, deadline=None)
 @given(st.integers(0, 60))
 def test_a_restored_model_takes_the_same_number_at_the_same_time(crash_at: int) -> None:
-    def model() -> BlockKMeans:
-        return BlockKMeans((2, 8), 2, 300.0, block_points=64, sample_points=512)
+    def model() -> MiniBatchKMeans:
+        return MiniBatchKMeans((2, 8), 2, 300.0, block_points=64, sample_points=512)
 
     points = [around(SIX[: 4 if n < 20 else 6], 64, n)[0] for n in range(60)]
     whole, restored = model(), model()
@@ -236,7 +239,7 @@ def test_a_restored_model_takes_the_same_number_at_the_same_time(crash_at: int) 
 
 
 def test_the_state_of_a_release_that_numbered_its_centres_goes_on_under_these_numbers() -> None:
-    model, former = BlockKMeans(4, 2, block_points=64), BlockKMeans(4, 2, block_points=64)
+    model, former = MiniBatchKMeans(4, 2, block_points=64), MiniBatchKMeans(4, 2, block_points=64)
     model.learn(around(GROUPS, 256)[0])
     arrays = model.arrays()
     arrays["clock"] = arrays["clock"][:2]
@@ -250,12 +253,12 @@ def test_the_state_of_a_release_that_numbered_its_centres_goes_on_under_these_nu
 
 
 def test_a_stored_number_that_may_no_longer_be_is_changed_with_the_next_block() -> None:
-    model, fewer = BlockKMeans(4, 2, block_points=64), BlockKMeans(3, 2, block_points=64)
+    model, fewer = MiniBatchKMeans(4, 2, block_points=64), MiniBatchKMeans(3, 2, block_points=64)
     model.learn(around(GROUPS, 256)[0])
     fewer.restore(model.arrays())
     fewer.learn(around(GROUPS, 64, 1)[0])
     assert len(fewer.ids) == 3
-    ((ended, heir),) = fewer.take_ended()
+    ((ended, heir),) = fewer.take_retired()
     assert {ended, *fewer.ids.tolist()} == {0, 1, 2, 3}
     assert heir in fewer.ids
 

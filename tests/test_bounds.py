@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from flows.runtime.replay import run_source
+from flows.runtime.replay import replay_source
 from flows.sources.recorded import RecordedSource
-from operators.publish.digest import facts
+from operators.publish.digest import deterministic_rows
 from state import keys
 from state.config import State
 from state.store import Store
@@ -51,7 +51,7 @@ def test_few_in_memory_come_to_the_same_facts(
     Store(redis_url, timeout_ms=2000, patience_s=2).client.flushall()
     settings, to_come = few(), list(crashes)
     for _ in range(len(crashes) + 1):
-        run_source(
+        replay_source(
             CrashingSource(RecordedSource({"shop": lambda: iter(SHOP)}, settings), to_come),
             settings,
             redis_url=redis_url,
@@ -68,7 +68,7 @@ def without_stage(rows: dict[str, Any]) -> dict[str, Any]:
     """The facts but for the stage: who is put away is in no segment, and so in no stage."""
     return {
         key: [pair for pair in value if pair[0] != b"stage"] if key.endswith("profile") else value
-        for key, value in facts(rows.items())
+        for key, value in deterministic_rows(rows.items())
     }
 
 
@@ -78,7 +78,7 @@ def test_a_shopper_put_away_is_not_read_by_another_beginning(
     """A replay into a Redis that a former one filled comes to the same."""
     first = run_flow(SHOP, redis_url, tmp_path, settings=few())
     second = run_flow(SHOP, redis_url, tmp_path, settings=few())
-    assert dict(facts(second.items())) == dict(facts(first.items()))
+    assert dict(deterministic_rows(second.items())) == dict(deterministic_rows(first.items()))
 
 
 def visits(*of: tuple[int, Event]) -> list[Event]:

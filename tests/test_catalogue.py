@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.personalize.step import Learning
+from operators.personalize.step import PersonalizeStep
 from state import config
 from state.events import Item
 from tests.streams import arguments, event, flow_settings
@@ -50,11 +50,11 @@ def ruled(lists: config.Lists = EVERY_RULE, state: config.State = TINY) -> Setti
 
 def redis_after(
     stream: Sequence[Sequence[Event]], chosen: Settings
-) -> tuple[dict[str, Any], Learning]:
+) -> tuple[dict[str, Any], PersonalizeStep]:
     """The strings that Redis holds after some batches, and what was learned."""
-    learning, held = Learning(chosen), {}
+    learning, held = PersonalizeStep(chosen), {}
     for parts in batches(stream, live=False):
-        for output in learning.fold_all(parts):
+        for output in learning.process_batch(parts):
             for write in map(arguments, output.writes):
                 if write[0] == "SET":
                     held[str(write[1])] = write[2]
@@ -62,7 +62,7 @@ def redis_after(
                     for key in write[1:]:
                         held.pop(str(key), None)
         # A snapshot never fails, and goes on alike.
-        learning = Learning(chosen, learning.snapshot())
+        learning = PersonalizeStep(chosen, learning.snapshot())
     return held, learning
 
 
@@ -129,7 +129,9 @@ def test_nothing_that_a_catalogue_and_shoppers_do_ends_the_learning(
     stream: list[list[Event]], state: config.State
 ) -> None:
     held, learning = redis_after(stream, ruled(state=state))
-    gone = {name for name, card in learning.learned.cards.rows.items() if card.available is False}
+    gone = {
+        name for name, card in learning.state.item_cards.by_id.items() if card.available is False
+    }
     lists = {key: orjson.loads(text)["items"] for key, text in held.items() if ":top:" in key}
     for key, entries in lists.items():
         shown = [item for item, _, _ in entries]

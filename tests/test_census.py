@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.segments import segment_scan
-from operators.segments.membership_index import Audience
-from operators.segments.segment_scan import Census
+from operators.segments.membership_index import MembershipIndex
+from operators.segments.segment_scan import SegmentScan
 from state import keys
-from state.interactions import NOBODY, Vocabulary
+from state.interactions import NO_ROW, RowIndex
 from state.times import DAY_MS
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ CLUSTERS, STAGES, RULES = ["cluster-0", "cluster-1"], ["lifecycle-new"], ["a", "
 
 shoppers = st.lists(
     st.tuples(
-        st.integers(NOBODY, 1),
+        st.integers(NO_ROW, 1),
         st.booleans(),
         st.sets(st.sampled_from(RULES)),
         st.sampled_from([NOW_MS, NOW_MS - DAY_MS + 1, NOW_MS - DAY_MS]),
@@ -36,34 +36,36 @@ shoppers = st.lists(
 )
 
 
-def shop(people: list[tuple[int, bool, set[str], int, bool]]) -> Audience:
-    audience = Audience([*CLUSTERS, *STAGES])
+def shop(people: list[tuple[int, bool, set[str], int, bool]]) -> MembershipIndex:
+    audience = MembershipIndex([*CLUSTERS, *STAGES])
     names = [f"s{n}" for n in range(len(people))]
     rows = np.arange(len(people), dtype=np.int32)
     at_ms = np.array([one[3] for one in people], np.int64)
-    audience.see(rows, [False] * len(people), at_ms)
-    audience.put("cluster", names, rows, np.array([one[0] for one in people], np.int16), at_ms)
-    stage = np.array([2 if one[1] else NOBODY for one in people], np.int16)
-    audience.put("lifecycle", names, rows, stage, at_ms)
-    vocabulary = Vocabulary(names)
+    audience.mark_active(rows, [False] * len(people), at_ms)
+    audience.assign("cluster", names, rows, np.array([one[0] for one in people], np.int16), at_ms)
+    stage = np.array([2 if one[1] else NO_ROW for one in people], np.int16)
+    audience.assign("lifecycle", names, rows, stage, at_ms)
+    vocabulary = RowIndex(names)
     for name, one in zip(names, people, strict=True):
-        audience.apply([(name, sid, True, one[3]) for sid in sorted(one[2])], vocabulary)
+        audience.apply_transitions(
+            [(name, sid, True, one[3]) for sid in sorted(one[2])], vocabulary
+        )
     for row, one in enumerate(people):
         if one[4]:
-            audience.order(row, 1, one[3])
+            audience.count_order(row, 1, one[3])
     return audience
 
 
-def naive(audience: Audience) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
+def naive(audience: MembershipIndex) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
     """Active shoppers of each segment; shoppers in both of two."""
     active = Counter[str]()
-    both: dict[str, dict[str, int]] = {sid: {} for sid in audience.roster.ids}
+    both: dict[str, dict[str, int]] = {sid: {} for sid in audience.registry.ids}
     for row in range(audience.rows):
-        mine = [sid for sid, _ in audience.of(row)]
+        mine = [sid for sid, _ in audience.memberships_of(row)]
         active.update(mine if audience.last_ms[row] > NOW_MS - DAY_MS else [])
         for one, other in permutations(mine, 2):
             both[one][other] = both[one].get(other, 0) + 1
-    return {sid: active[sid] for sid in audience.roster.ids}, both
+    return {sid: active[sid] for sid in audience.registry.ids}, both
 
 
 def replayed(writes: list[Write], told: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
@@ -81,29 +83,29 @@ def replayed(writes: list[Write], told: dict[str, dict[str, int]]) -> dict[str, 
 def test_slices_give_what_everybody_at_once_gives(
     people: list[tuple[int, bool, set[str], int, bool]], slice_rows: int
 ) -> None:
-    audience, taken = shop(people), Census()
+    audience, taken = shop(people), SegmentScan()
     figures, both = naive(audience)
     nobody = shop([])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(segment_scan, "SLICE", slice_rows)
-        taken.look(nobody, NOW_MS, last=False)
-        for _ in range(max(len(people), audience.flags.length) // slice_rows + 1):
-            found = taken.look(audience, NOW_MS, last=False)
-    assert dict(zip(audience.roster.ids, found.active.tolist(), strict=True)) == figures
+        patch.setattr(segment_scan, "SCAN_ROWS", slice_rows)
+        taken.scan(nobody, NOW_MS, last=False)
+        for _ in range(max(len(people), audience.overlapping.length) // slice_rows + 1):
+            found = taken.scan(audience, NOW_MS, last=False)
+    assert dict(zip(audience.registry.ids, found.active.tolist(), strict=True)) == figures
     told: dict[str, dict[str, int]] = {}
-    for _ in audience.roster.ids:
-        replayed(taken.overlap(audience, last=False), told)
+    for _ in audience.registry.ids:
+        replayed(taken.overlap_writes(audience, last=False), told)
     assert told == {keys.overlap_key(sid): others for sid, others in both.items()}
 
 
 def test_who_is_no_longer_in_both_is_told_of_too() -> None:
     everyone = [(0, True, {"a", "b"}, NOW_MS, True)]
-    audience, taken = shop(everyone), Census()
-    taken.look(audience, NOW_MS, last=False)
-    told = replayed(taken.overlap(audience, last=True), {})
+    audience, taken = shop(everyone), SegmentScan()
+    taken.scan(audience, NOW_MS, last=False)
+    told = replayed(taken.overlap_writes(audience, last=True), {})
     assert told[keys.overlap_key("a")] == {"cluster-0": 1, "lifecycle-new": 1, "b": 1}
-    audience.apply([("s0", "b", False, NOW_MS)], Vocabulary(["s0"]))
-    taken.look(audience, NOW_MS, last=False)
-    replayed(taken.overlap(audience, last=True), told)
+    audience.apply_transitions([("s0", "b", False, NOW_MS)], RowIndex(["s0"]))
+    taken.scan(audience, NOW_MS, last=False)
+    replayed(taken.overlap_writes(audience, last=True), told)
     assert told[keys.overlap_key("a")] == {"cluster-0": 1, "lifecycle-new": 1}
     assert told[keys.overlap_key("b")] == {}

@@ -19,7 +19,7 @@ import flows.runtime.replay
 from flows.commands.cli import BROKEN_PIPE, FAILED, INTERRUPTED, USER_ERROR, main
 from flows.process.embedded_redis import EmbeddedRedis
 from operators import readers
-from operators.synthetic import lines, shop
+from operators.synthetic import encode_lines, generate_events
 from state import keys
 from state.store import Lease, Store
 
@@ -72,9 +72,9 @@ def terminal(
 def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A recorded file: the shop names its items, then lines that may be cut off or come twice."""
     path = tmp_path_factory.mktemp("log") / "shop.jsonl"
-    events = shop(events=EVENTS, shoppers=300, items=50)
-    named = list(lines(islice(events, 50)))
-    sent = [*named, *lines(events, repeated=0.02, damaged=0.01)]
+    events = generate_events(events=EVENTS, shoppers=300, items=50)
+    named = list(encode_lines(islice(events, 50)))
+    sent = [*named, *encode_lines(events, repeated=0.02, damaged=0.01)]
     path.write_bytes(b"".join(b"%s\n" % line for line in sent))
     return path
 
@@ -160,7 +160,7 @@ def test_the_summary_tells_figures_segments_and_a_list(terminal: Terminal, log: 
 
 def test_a_log_without_faults_leaves_no_dead_letters(terminal: Terminal, tmp_path: Path) -> None:
     good = tmp_path / "good.jsonl"
-    good.write_bytes(b"\n".join(lines(shop(events=100, items=20))))
+    good.write_bytes(b"\n".join(encode_lines(generate_events(events=100, items=20))))
     report = terminal.report(good, "--format", "penstock")
     assert (report["accepted"], report["rejected"]) == (100, {})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["good.jsonl", "report.json"]
@@ -402,8 +402,8 @@ def test_an_event_that_got_lost_is_an_error(
         found.accepted -= 1
         return found
 
-    true_report = flows.runtime.replay.report
-    monkeypatch.setattr("flows.commands.replay.report", losing_one)
+    true_report = flows.runtime.replay.build_report
+    monkeypatch.setattr("flows.commands.replay.build_report", losing_one)
     ran = terminal.run("replay", log, "--format", "penstock")
     assert (ran.code, ran.err) == (
         FAILED,
@@ -444,7 +444,7 @@ def test_check_gives_a_verdict_on_each(
     )
     assert not Path("new").exists()
     lease = Lease(redis_url, "penstock", "a", 10)
-    lease.take()
+    lease.acquire()
     held = terminal.run("check", "--redis", redis_url)
     lease.release()
     assert f"process {os.getpid()} for " in held.out[-1]

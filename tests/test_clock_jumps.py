@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.sources.recorded import RecordedPartition
-from operators.events.currencies import Exchange
-from operators.shards.batching import SourceClock
+from operators.events.currencies import CurrencyConverter
+from operators.shards.batching import SourceBatcher
 from state.config import Sessions, Settings, Source
 from state.events import Event
-from state.snapshots import SOURCE, SourceState
+from state.snapshots import SOURCE_CODEC, SourceState
 from tests.streams import LATENESS_MS, MINUTE_MS, START_MS
 from tests.test_shop_records import replay
 
@@ -48,8 +48,8 @@ def view(number: object, shopper: str, at_ms: int, received_ms: int | None = Non
 def of(batches: list[SourceBatch], held: int, watermark_ms: int) -> Read:
     late, clocks = [], {}
     for batch in batches:
-        for group in batch.groups:
-            for event, clock_ms in zip(group.events, group.clock, strict=True):
+        for group in batch.shard_inputs:
+            for event, clock_ms in zip(group.events, group.watermarks_ms, strict=True):
                 clocks[event.event_id] = clock_ms
                 if event.event_ts < clock_ms:
                     late.append(event.event_id)
@@ -71,11 +71,11 @@ def recorded(events: list[Event], *, batch_events: int = 7, stop_after: int | No
             1,
             lambda _: None,
             Flag(),
-            Exchange(settings.money),
+            CurrencyConverter(settings.money),
         )
         while not state.finished and many != 0:
             batches += part.next_batch()
-            state = SOURCE.decode(part.snapshot())
+            state = SOURCE_CODEC.decode(part.snapshot())
             many = None if many is None else many - 1
     return of(batches, state.totals.held, state.watermark_ms)
 
@@ -124,10 +124,10 @@ def test_an_odd_row_has_the_time_of_the_others_and_is_the_present_of_nobody() ->
     usual = visits(60)
     for at in (0, 20):
         records = [*usual[:at], view("odd", "fast", 41 * DAY_MS), *usual[at:]]
-        batch = SourceClock().batch(
+        batch = SourceBatcher().batch(
             records, partition="0", shards=1, allowed_lateness_ms=LATENESS_MS, jump_ms=HOUR_MS
         )
-        found = {event.event_id: event.event_ts for event in batch.groups[0].events}
+        found = {event.event_id: event.event_ts for event in batch.shard_inputs[0].events}
         assert found["odd"] == usual[max(0, at - 1)].event_ts
         del found["odd"]
         assert found == {event.event_id: event.event_ts for event in usual}
@@ -135,10 +135,12 @@ def test_an_odd_row_has_the_time_of_the_others_and_is_the_present_of_nobody() ->
 
 def test_a_log_that_goes_by_no_order_keeps_its_times() -> None:
     shuffled = random.Random(7).sample(visits(400, step_ms=30 * MINUTE_MS), 400)
-    batch = SourceClock().batch(
+    batch = SourceBatcher().batch(
         shuffled, partition="0", shards=1, allowed_lateness_ms=LATENESS_MS, jump_ms=HOUR_MS
     )
-    assert [event.event_ts for event in batch.groups[0].events] == [e.event_ts for e in shuffled]
+    assert [event.event_ts for event in batch.shard_inputs[0].events] == [
+        e.event_ts for e in shuffled
+    ]
 
 
 def test_a_device_a_day_ahead_all_along_is_held_each_time() -> None:
@@ -200,7 +202,7 @@ def test_neither_batches_nor_a_restart_change_what_is_late(
 
 
 def live(batches: list[list[Event]]) -> Read:
-    clock = SourceClock()
+    clock = SourceBatcher()
     made = [
         clock.batch(
             events,
@@ -245,7 +247,7 @@ def test_live_the_last_of_a_batch_waits_for_the_next_or_for_silence() -> None:
 def test_live_silence_says_nothing_of_what_is_ahead_of_our_own_clock() -> None:
     ahead = view("odd", "fast", 23 * HOUR_MS)
     for now_ms, held in ((START_MS + 90_000, 1), (START_MS + DAY_MS, 0)):
-        clock = SourceClock()
+        clock = SourceBatcher()
         for events in (visits(3), [ahead], []):
             clock.batch(
                 events,

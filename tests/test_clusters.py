@@ -10,8 +10,8 @@ from sklearn.metrics import davies_bouldin_score, silhouette_score
 
 from operators.models.cluster_quality import davies_bouldin, silhouette
 from operators.models.online_pca import OnlinePca
-from operators.segments.clusters.model import MAP_POINTS, Clusters
-from operators.segments.clusters.naming import WORDS, lifts, names
+from operators.segments.clusters.model import MAP_POINTS, ClusterModel
+from operators.segments.clusters.naming import PHRASES, feature_lifts, name_clusters
 from operators.shoppers.features import FEATURES, feature_matrix, feature_row, feature_rows
 from state.shopper import Shopper
 from state.times import DAY_MS, MINUTE_MS
@@ -30,7 +30,7 @@ def shop(n: int, seed: int = 0) -> tuple[Table, NDArray[np.intp]]:
 
 
 def test_nobody_is_assigned_before_the_first_block() -> None:
-    clusters = Clusters(3, 3)
+    clusters = ClusterModel(3, 3)
     rows, _ = shop(300)
     clusters.learn(rows[:255])
     cluster, distance = clusters.assign(rows[:2])
@@ -43,7 +43,7 @@ def test_nobody_is_assigned_before_the_first_block() -> None:
 
 
 def test_kinds_of_shoppers_are_told_apart_whatever_the_units() -> None:
-    clusters = Clusters(3, 3)
+    clusters = ClusterModel(3, 3)
     rows, kinds = shop(1000)
     for part in np.array_split(rows, 7):
         clusters.learn(part)
@@ -58,7 +58,7 @@ def test_what_was_learned_early_counts_in_the_scale_of_later() -> None:
     """The first rows look alike only until the scale of all is known."""
     rng = np.random.default_rng(0)
     near, far = rng.normal(size=(300, 1)), 1000 + rng.normal(size=(300, 1))
-    clusters = Clusters(2, 1)
+    clusters = ClusterModel(2, 1)
     clusters.learn(near)
     clusters.learn(far)
     clusters.learn(rng.permutation(np.concatenate([near, far])))
@@ -69,7 +69,7 @@ def test_what_was_learned_early_counts_in_the_scale_of_later() -> None:
 
 
 def test_assigning_learns_nothing() -> None:
-    clusters = Clusters(3, 3)
+    clusters = ClusterModel(3, 3)
     rows, _ = shop(600)
     clusters.learn(rows[:500])
     before = str(clusters.arrays())
@@ -84,7 +84,7 @@ def test_restored_clusters_learn_on_alike(
     crash_after: int, half_life: float | None, radius: float | None
 ) -> None:
     parts = np.array_split(shop(1800)[0], 9)
-    clusters, restored = (Clusters((2, 4), 3, half_life, radius=radius) for _ in range(2))
+    clusters, restored = (ClusterModel((2, 4), 3, half_life, radius=radius) for _ in range(2))
     for part in parts[:crash_after]:
         clusters.learn(part)
     restored.restore(clusters.arrays())
@@ -96,7 +96,7 @@ def test_restored_clusters_learn_on_alike(
 
 
 def test_a_row_that_is_not_finite_is_refused_and_nothing_learned() -> None:
-    clusters = Clusters(3, 3)
+    clusters = ClusterModel(3, 3)
     before = str(clusters.arrays())
     with pytest.raises(ValueError, match="features must be finite numbers"):
         clusters.learn(np.array([[1.0, 2.0, 3.0], [1.0, np.nan, 3.0]]))
@@ -106,7 +106,7 @@ def test_a_row_that_is_not_finite_is_refused_and_nothing_learned() -> None:
 
 
 def test_a_batch_without_rows_is_nothing() -> None:
-    clusters = Clusters(3, 3)
+    clusters = ClusterModel(3, 3)
     clusters.learn(np.empty((0, 3)))
     assert [a.tolist() for a in clusters.assign(np.empty((0, 3)))] == [[], []]
 
@@ -115,7 +115,7 @@ def test_a_batch_without_rows_is_nothing() -> None:
 
 
 def test_quality_is_of_recent_points_and_nan_before_the_start() -> None:
-    clusters = Clusters(3, 3)
+    clusters = ClusterModel(3, 3)
     rows, kinds = shop(2048)
     clusters.learn(rows[:10])
     first = clusters.quality()
@@ -150,7 +150,7 @@ def test_silhouette_and_davies_bouldin_are_scikit_learns(seed: int, n: int, k: i
 
 def test_names_say_what_stands_out_and_not_the_same_twice() -> None:
     features = ["revenue", "order_value", "visits", "tenure_days", "category_share"]
-    assert names(
+    assert name_clusters(
         {
             0: np.array([2.0, 1.9, 1.0, 0.0, 0.1]),
             1: np.array([-0.4, -0.5, -1.6, -1.7, 0.0]),
@@ -176,7 +176,7 @@ def test_where_nothing_was_bought_orders_are_neither_small_nor_long_ago() -> Non
         2: np.array([-0.6, -1.3, -0.5, 0.2]),
     }
     found = {0: np.array([0.02, 0.1, 9.0, 9.0]), 1: np.array([0.9, 3.0, 1.0, 5.0])}
-    assert names(scores, features, None, found | {2: found[0]}) == {
+    assert name_clusters(scores, features, None, found | {2: found[0]}) == {
         0: "Hardly any orders, known for long",
         1: "Small orders, no long wait since an order",
         2: "Hardly any orders",
@@ -184,32 +184,32 @@ def test_where_nothing_was_bought_orders_are_neither_small_nor_long_ago() -> Non
 
 
 def test_lifts_compare_typical_values_with_everybodys() -> None:
-    found = lifts(
+    found = feature_lifts(
         np.array([30.0, 1.0, 2.0]), np.array([10.0, 4.0, 2.0]), np.array([1.0, -2.0, 0.0]), "abc"
     )
     assert found == [("b", 0.25), ("a", 3.0)]
 
 
 def test_every_feature_has_words_of_its_own() -> None:
-    assert WORDS.keys() == set(FEATURES)
-    said = [word for low, high, _ in WORDS.values() for word in (low, high)]
+    assert PHRASES.keys() == set(FEATURES)
+    said = [word for low, high, _ in PHRASES.values() for word in (low, high)]
     assert len(set(said)) == len(said)
 
 
 @given(st.lists(st.lists(st.floats(-3, 3), min_size=2, max_size=2), min_size=1, max_size=9))
 def test_names_are_distinct_and_always_the_same(centres: list[list[float]]) -> None:
     deviations = {j: np.array(centre) for j, centre in enumerate(centres)}
-    found = names(deviations, ["revenue", "sessions"])
+    found = name_clusters(deviations, ["revenue", "sessions"])
     assert len(set(found.values())) == len(centres)
-    assert names(dict(reversed(deviations.items())), ["revenue", "sessions"]) == found
+    assert name_clusters(dict(reversed(deviations.items())), ["revenue", "sessions"]) == found
 
 
 def test_clusters_describe_themselves() -> None:
-    clusters = Clusters(3, 3)
+    clusters = ClusterModel(3, 3)
     features = ["revenue", "visits", "depth"]
-    assert clusters.describe(features) == {}
+    assert clusters.name_clusters(features) == {}
     clusters.learn(shop(1024)[0])
-    described = clusters.describe(features)
+    described = clusters.name_clusters(features)
     assert {frozenset(name.lower().split(", ")) for name in described.values()} == {
         frozenset({"big spenders", "rare visitors"}),
         frozenset({"low spend", "rare visitors"}),
@@ -237,9 +237,9 @@ def test_the_map_is_that_of_batch_pca_whatever_the_batches() -> None:
 
 
 def test_the_map_shows_centres_among_their_points() -> None:
-    clusters = Clusters(3, 3)
+    clusters = ClusterModel(3, 3)
     clusters.learn(shop(1024)[0])
-    seen = clusters.map()
+    seen = clusters.projection()
     assert len(seen.points) == len(seen.labels) == MAP_POINTS
     for cluster, place in seen.centres.items():
         own = seen.points[seen.labels == cluster].mean(axis=0)
@@ -249,28 +249,35 @@ def test_the_map_shows_centres_among_their_points() -> None:
 
 
 def test_an_alarm_is_raised_when_shoppers_change_and_only_then() -> None:
-    clusters, rng = Clusters(3, 3), np.random.default_rng(8)
+    clusters, rng = ClusterModel(3, 3), np.random.default_rng(8)
     for _ in range(60):
         clusters.learn(rng.normal(size=(256, 3)))
-    assert clusters.alarm.drifts == 0
+    assert clusters.drift_detector.drifts == 0
     arrays = clusters.arrays()
     for _ in range(20):
         clusters.learn(rng.normal(size=(256, 3)) * 6 + rng.choice([-9, 9], (256, 3)))
-    assert clusters.alarm.drifts >= 1
-    assert (clusters.alarm.growth(), clusters.alarm.growth()) == (clusters.alarm.drifts, 0)
+    assert clusters.drift_detector.drifts >= 1
+    assert (clusters.drift_detector.take_deltas(), clusters.drift_detector.take_deltas()) == (
+        clusters.drift_detector.drifts,
+        0,
+    )
 
-    restored, again = Clusters(3, 3), np.random.default_rng(8)
+    restored, again = ClusterModel(3, 3), np.random.default_rng(8)
     again.normal(size=(60, 256, 3))
     restored.restore(arrays)
     for _ in range(20):
         restored.learn(again.normal(size=(256, 3)) * 6 + again.choice([-9, 9], (256, 3)))
-    assert restored.alarm.drifts == restored.alarm.growth() == clusters.alarm.drifts
+    assert (
+        restored.drift_detector.drifts
+        == restored.drift_detector.take_deltas()
+        == clusters.drift_detector.drifts
+    )
 
 
 def test_a_log_of_orders_alone_has_no_browsers() -> None:
     """What is told of clusters rests on what that log says."""
     rng = np.random.default_rng(5)
-    clusters = Clusters(3, len(FEATURES), seed=1)
+    clusters = ClusterModel(3, len(FEATURES), seed=1)
     shoppers = [
         Shopper(
             True,
@@ -294,10 +301,10 @@ def test_a_log_of_orders_alone_has_no_browsers() -> None:
     for start in range(0, 900, 300):
         clusters.learn(matrix[start : start + 300])
     assert clusters.started
-    told = " ".join(clusters.describe(FEATURES).values()).lower()
+    told = " ".join(clusters.name_clusters(FEATURES).values()).lower()
     about = {name for told in clusters.lifts(FEATURES).values() for name, _ in told}
     of_views = ("visit_length_min", "visit_depth", "views", "price_level")
     assert not [
-        name for name in of_views if name in about or any(w in told for w in WORDS[name][:2])
+        name for name in of_views if name in about or any(w in told for w in PHRASES[name][:2])
     ]
     assert about

@@ -77,7 +77,7 @@ def test_whoever_keeps_shoppers_must_say_what_those_count_as_who_were_not_asked(
     for text, first in (("", "analytics"), ("privacy: {}", "analytics"), (partly, "ads")):
         file.write_text(text)
         with pytest.raises(UserError) as refused:
-            config.load(file, environment={}, of_people=True)
+            config.load(file, environment={}, require_consent_defaults=True)
         said = str(refused.value)
         assert said.startswith(
             f"{file}: privacy.unknown.{first} is missing, which says what visitors"
@@ -85,11 +85,14 @@ def test_whoever_keeps_shoppers_must_say_what_those_count_as_who_were_not_asked(
         assert f"write {allowed}, or deny" in said
         assert "\n" not in said
     file.write_text(allowed)
-    assert config.load(file, environment={}, of_people=True) == Settings()
-    assert config.load(SHIPPED, environment={}, of_people=True).privacy == Settings().privacy
+    assert config.load(file, environment={}, require_consent_defaults=True) == Settings()
+    assert (
+        config.load(SHIPPED, environment={}, require_consent_defaults=True).privacy
+        == Settings().privacy
+    )
     file.write_text("")
     denied = "privacy.unknown={analytics: deny, personalization: allow, ads: deny}"
-    stated = config.load(file, overrides=(denied,), environment={}, of_people=True)
+    stated = config.load(file, overrides=(denied,), environment={}, require_consent_defaults=True)
     assert msgspec.to_builtins(stated.privacy.unknown) == {
         "analytics": "deny",
         "personalization": "allow",

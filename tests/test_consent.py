@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from operators.events.decode import decode_lines
 from state import keys
-from state.config import Privacy, Unasked, UnaskedThere
+from state.config import Privacy, UnknownConsent, UnknownConsentInCountry
 from state.events import Consent, Event, Item
 from state.store import Store
 from tests.shared import shared_case
@@ -231,13 +231,13 @@ def test_consent_rides_on_any_event_and_an_older_statement_changes_nothing(shop:
 
 
 def test_what_visitors_count_as_who_were_not_asked(shop: Shop) -> None:
-    denied = Privacy(unknown=Unasked(analytics="deny", personalization="deny", ads="deny"))
+    denied = Privacy(unknown=UnknownConsent(analytics="deny", personalization="deny", ads="deny"))
     events = [look(1, 1, "x1"), said(2, 2, YES), look(3, 3, "x1"), look(4, 4, "x1", "bob")]
     shop.run(events, privacy=denied)
     assert shop.counts() == (4, 2, {"analytics": 2})
     assert shop.profile("ann")["views"] == "1"
     assert shop.naming("bob") == set()
-    there = Privacy(by_country={"DE": UnaskedThere(analytics="deny")})
+    there = Privacy(by_country={"DE": UnknownConsentInCountry(analytics="deny")})
     events = [look(1, 1, "x1", country="de"), look(2, 2, "x1", "bob", country="FR")]
     shop.run([*events, look(3, 3, "x1", "eve")], privacy=there)
     assert shop.counts() == (3, 2, {"analytics": 1})
@@ -390,11 +390,14 @@ def naive(events: Iterable[Event], privacy: Privacy) -> tuple[dict[str, tuple[in
 PRIVACY = st.sampled_from(
     [
         Privacy(),
-        Privacy(unknown=Unasked(analytics="deny")),
+        Privacy(unknown=UnknownConsent(analytics="deny")),
         Privacy(
-            unknown=Unasked(personalization="deny"), by_country={"DE": UnaskedThere(ads="deny")}
+            unknown=UnknownConsent(personalization="deny"),
+            by_country={"DE": UnknownConsentInCountry(ads="deny")},
         ),
-        Privacy(by_country={"DE": UnaskedThere(analytics="deny", personalization="deny")}),
+        Privacy(
+            by_country={"DE": UnknownConsentInCountry(analytics="deny", personalization="deny")}
+        ),
     ]
 )
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from operators.recommend.candidates.content import Content
-from operators.recommend.candidates.groups import Groups
-from operators.recommend.candidates.name_hashes import NameCodes
+from operators.recommend.candidates.groups import GroupIndex
+from operators.recommend.candidates.name_hashes import NameHashes
 from operators.recommend.recommender import Recommender
-from state.interactions import NOBODY, VIEW, Card, Events, Interactions, Requests
+from state.interactions import NO_ROW, VIEW, EventColumns, Interactions, ItemCard, ListRequests
 
 NOW_MS = 1_700_000_000_000
 MUG, CUP = ("home", "mugs"), ("home", "cups")
@@ -23,33 +23,35 @@ def viewed(*items: int) -> Interactions:
         np.zeros(n, np.int8),
         np.ones(n, np.float32),
         np.full(n, NOW_MS),
-        np.full((n, 3), NOBODY, np.int32),
+        np.full((n, 3), NO_ROW, np.int32),
     )
 
 
 def like(learner: Content, *context: int, k: int = 10) -> list[int]:
     """What is listed for a shopper never seen who looked at these, newest first."""
-    row = np.full((1, 3), NOBODY, np.int32)
+    row = np.full((1, 3), NO_ROW, np.int32)
     row[0, : len(context)] = context
-    asked = Requests(np.array([NOBODY], np.int32), row, np.array([NOW_MS]))
+    asked = ListRequests(np.array([NO_ROW], np.int32), row, np.array([NOW_MS]))
     item = learner.candidates(asked, k).item[0]
     listed: list[int] = item[item >= 0].tolist()
     return listed
 
 
-def described(*cards: Card) -> Content:
+def described(*cards: ItemCard) -> Content:
     learner = Content()
-    learner.describe(np.arange(len(cards), dtype=np.int32), cards)
+    learner.update_items(np.arange(len(cards), dtype=np.int32), cards)
     return learner
 
 
 def test_an_item_nobody_looked_at_is_listed_with_its_kind() -> None:
-    learner = described(Card(NOW_MS, None, MUG), Card(NOW_MS, None, CUP), Card(NOW_MS, None, MUG))
+    learner = described(
+        ItemCard(NOW_MS, None, MUG), ItemCard(NOW_MS, None, CUP), ItemCard(NOW_MS, None, MUG)
+    )
     assert sorted(like(learner, 0)) == [0, 2]
 
 
 def test_of_its_kind_the_most_looked_at_come_first() -> None:
-    learner = described(*[Card(NOW_MS, None, MUG)] * 3)
+    learner = described(*[ItemCard(NOW_MS, None, MUG)] * 3)
     learner.learn_many(viewed(2, 2, 2, 1))
     assert like(learner, 0) == [2, 1, 0]
 
@@ -57,51 +59,53 @@ def test_of_its_kind_the_most_looked_at_come_first() -> None:
 @pytest.mark.parametrize(
     ("close", "far"),
     [
-        (Card(NOW_MS, None, MUG, "acme"), Card(NOW_MS, None, MUG, "other")),
-        (Card(NOW_MS, None, MUG, None, 11.0), Card(NOW_MS, None, MUG, None, 99.0)),
-        (Card(NOW_MS, "blue striped mug", MUG), Card(NOW_MS, "plain kettle", MUG)),
+        (ItemCard(NOW_MS, None, MUG, "acme"), ItemCard(NOW_MS, None, MUG, "other")),
+        (ItemCard(NOW_MS, None, MUG, None, 11.0), ItemCard(NOW_MS, None, MUG, None, 99.0)),
+        (ItemCard(NOW_MS, "blue striped mug", MUG), ItemCard(NOW_MS, "plain kettle", MUG)),
     ],
     ids=["brand", "price", "name"],
 )
-def test_what_is_closer_comes_first(close: Card, far: Card) -> None:
-    own = Card(NOW_MS, "red striped mug", MUG, "acme", 10.0)
+def test_what_is_closer_comes_first(close: ItemCard, far: ItemCard) -> None:
+    own = ItemCard(NOW_MS, "red striped mug", MUG, "acme", 10.0)
     assert like(described(far, own, close), 1) == [1, 2, 0]
     assert like(described(close, own, far), 1) == [1, 0, 2]
 
 
 def test_the_brand_leads_to_other_kinds_after_its_own() -> None:
     learner = described(
-        Card(NOW_MS, None, MUG, "acme"),
-        Card(NOW_MS, None, CUP, "acme"),
-        Card(NOW_MS, None, MUG, "other"),
+        ItemCard(NOW_MS, None, MUG, "acme"),
+        ItemCard(NOW_MS, None, CUP, "acme"),
+        ItemCard(NOW_MS, None, MUG, "other"),
     )
     assert like(learner, 0) == [0, 2, 1]
 
 
 def test_without_categories_a_word_of_the_name_leads_on() -> None:
     names = ["white holder", "red holder", "jam jar", "jar of glass", "blue holder"]
-    learner = described(*[Card(NOW_MS, name) for name in names])
+    learner = described(*[ItemCard(NOW_MS, name) for name in names])
     assert set(like(learner, 4)) == {0, 1, 4}
     assert not {0, 1, 4} & set(like(learner, 3))
 
 
 def test_a_card_that_changed_moves_the_item() -> None:
-    learner = described(Card(NOW_MS, None, MUG), Card(NOW_MS, None, MUG), Card(NOW_MS, None, CUP))
-    learner.describe(np.array([1], np.int32), [Card(NOW_MS, None, CUP)])
+    learner = described(
+        ItemCard(NOW_MS, None, MUG), ItemCard(NOW_MS, None, MUG), ItemCard(NOW_MS, None, CUP)
+    )
+    learner.update_items(np.array([1], np.int32), [ItemCard(NOW_MS, None, CUP)])
     assert like(learner, 0) == [0]
     assert sorted(like(learner, 2)) == [1, 2]
 
 
 def test_a_shop_that_tells_nothing_of_its_items_gets_no_lists_of_this_kind() -> None:
-    learner = described(Card(NOW_MS), Card(NOW_MS))
+    learner = described(ItemCard(NOW_MS), ItemCard(NOW_MS))
     learner.learn_many(viewed(0, 1))
     assert like(learner, 0) == []
 
 
 def test_a_group_nobody_is_left_in_gives_its_row_to_the_next() -> None:
-    groups = Groups()
+    groups = GroupIndex()
     mugs, cups = groups.row("mugs"), groups.row("cups")
-    groups.count(np.array([mugs, cups]), np.array([NOBODY, NOBODY]))
+    groups.count(np.array([mugs, cups]), np.array([NO_ROW, NO_ROW]))
     groups.count(np.array([cups]), np.array([mugs]))
     assert groups.take_freed().tolist() == [mugs]
     assert groups.row("pots") == mugs
@@ -109,11 +113,11 @@ def test_a_group_nobody_is_left_in_gives_its_row_to_the_next() -> None:
 
 
 def test_names_are_alike_by_the_words_that_few_have() -> None:
-    names = NameCodes()
+    names = NameHashes()
     told = [f"mug number {n}" for n in range(200)]
     told += ["mug zanzibar", "kettle zanzibar", "mug kilimanjaro"]
-    _, codes = names.take(told)
-    rare, common = names.alike(codes[200:201], codes[201:]).tolist()
+    _, codes = names.update(told)
+    rare, common = names.similarity(codes[200:201], codes[201:]).tolist()
     assert rare > common
 
 
@@ -121,16 +125,16 @@ def test_a_new_item_reaches_a_list_at_once_and_a_new_shopper_gets_one() -> None:
     """Nobody looked at the new mug yet, and Eve never came before."""
     recommender = Recommender()
     recommender.learn(views(*((f"ann{n}", f"mug{n % 15}") for n in range(300))))
-    cards = {name: Card(NOW_MS, None, MUG) for name in ("new", *(f"mug{n}" for n in range(15)))}
-    recommender.describe(sorted(cards), cards)
+    cards = {name: ItemCard(NOW_MS, None, MUG) for name in ("new", *(f"mug{n}" for n in range(15)))}
+    recommender.update_items(sorted(cards), cards)
     recommender.learn(views(("eve", "mug3")))
     listed = [item for item, _, _ in recommender.rank(["eve"], NOW_MS).entries()[0]]
     assert sorted(listed) == sorted([*(f"mug{n}" for n in range(15)), "new"])
 
 
-def views(*rows: tuple[str, str]) -> Events:
+def views(*rows: tuple[str, str]) -> EventColumns:
     shoppers, items = zip(*rows, strict=True)
     n = len(rows)
     none = [None] * n
     times = [NOW_MS] * n
-    return Events(shoppers, items, [VIEW] * n, [1.0] * n, times, times, none, none)
+    return EventColumns(shoppers, items, [VIEW] * n, [1.0] * n, times, times, none, none)

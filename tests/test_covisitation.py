@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.recommend.candidates.covisitation import BoughtTogether, Covisitation
-from operators.tables.top_partners import HeaviestPartners
-from state.interactions import NOBODY, PURCHASE, VIEW, Interactions, Lists, Requests
+from operators.tables.top_partners import TopPartners
+from state.interactions import NO_ROW, PURCHASE, VIEW, Interactions, ListRequests, ScoredLists
 
 if TYPE_CHECKING:
     from state.interactions import Rows
@@ -23,7 +23,7 @@ Listed = list[tuple[int, float, int]]
 
 def views(*rows: tuple[int, list[int]], at_ms: int = 0) -> Interactions:
     """Views of an item after others, the newest of which stands first."""
-    context = np.full((len(rows), 5), NOBODY, np.int32)
+    context = np.full((len(rows), 5), NO_ROW, np.int32)
     for row, (_, before) in enumerate(rows):
         context[row, : len(before)] = before
     n = len(rows)
@@ -46,22 +46,22 @@ def purchases(*rows: tuple[int, int, int]) -> Interactions:
         np.full(len(rows), PURCHASE, np.int8),
         np.ones(len(rows), np.float32),
         at_ms.astype(np.int64),
-        np.full((len(rows), 5), NOBODY, np.int32),
+        np.full((len(rows), 5), NO_ROW, np.int32),
     )
 
 
-def after(*context: int) -> Requests:
-    return Requests(
+def after(*context: int) -> ListRequests:
+    return ListRequests(
         np.zeros(1, np.int32), np.array([context], np.int32).reshape(1, -1), np.zeros(1, np.int64)
     )
 
 
-def entries(lists: Lists, row: int = 0) -> Listed:
-    columns = (lists.item[row], lists.score[row], lists.because[row])
+def entries(lists: ScoredLists, row: int = 0) -> Listed:
+    columns = (lists.item[row], lists.score[row], lists.reason_item[row])
     return [
         (item, round(score, 3), because)
         for item, score, because in zip(*(column.tolist() for column in columns), strict=True)
-        if item != NOBODY
+        if item != NO_ROW
     ]
 
 
@@ -70,7 +70,7 @@ def rows(values: list[int]) -> Rows:
 
 
 def test_what_came_after_counts_more_than_what_came_before() -> None:
-    learner = Covisitation(backward=0.5)
+    learner = Covisitation(backward_weight=0.5)
     learner.learn_many(views((CUP, [MUG]), (POT, [CUP])))
     assert entries(learner.candidates(after(CUP), 5)) == [(POT, 0.667, CUP), (MUG, 0.333, CUP)]
 
@@ -88,7 +88,7 @@ def test_an_item_looked_at_twice_leads_to_itself() -> None:
 
 
 def test_all_of_the_context_has_a_say_the_newest_the_most_and_the_reason_is_the_strongest() -> None:
-    learner = Covisitation(fading=0.5, backward=0.0)
+    learner = Covisitation(position_decay=0.5, backward_weight=0.0)
     learner.learn_many(views((POT, [MUG]), (POT, [CUP]), (PAN, [CUP])))
     assert entries(learner.candidates(after(MUG, CUP), 5)) == [
         (POT, 0.833, MUG),
@@ -110,7 +110,7 @@ def test_ties_go_to_the_item_seen_first() -> None:
 
 
 def test_old_company_fades_by_half_in_a_half_life() -> None:
-    learner = Covisitation(half_life_ms=DAY_MS, backward=0.0)
+    learner = Covisitation(half_life_ms=DAY_MS, backward_weight=0.0)
     learner.learn_many(views((CUP, [MUG])))
     learner.learn_many(views((POT, [MUG]), at_ms=DAY_MS))
     assert entries(learner.candidates(after(MUG), 5)) == [(POT, 0.667, MUG), (CUP, 0.333, MUG)]
@@ -131,7 +131,7 @@ def test_similar_items_leave_out_the_item_and_only_changed_ones_are_told() -> No
 def test_changed_rows_are_taken_in_turn_and_none_is_lost(
     touched: list[set[int]], most: int
 ) -> None:
-    table = HeaviestPartners(4, 1000)
+    table = TopPartners(4, 1000)
     waiting: set[int] = set()
     start = 0
     for rows in touched:
@@ -185,13 +185,13 @@ pairs = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 7)), max_size=60)
 def test_while_a_row_has_room_counts_are_exact_however_the_batches_are_cut(
     seen: list[tuple[int, int]], size: int
 ) -> None:
-    table = HeaviestPartners(8, DAY_MS)
+    table = TopPartners(8, DAY_MS)
     counted = np.zeros((5, 8))
     for start in range(0, len(seen), size):
         row, partner = np.array(seen[start : start + size], np.int32).T
         table.add(row, partner, np.ones(len(row), np.float32), np.zeros(len(row), np.int64))
         np.add.at(counted, (row, partner), 1)
-    partner, weight = table.take(np.arange(5, dtype=np.int32))
+    partner, weight = table.lookup(np.arange(5, dtype=np.int32))
     for row in range(5):
         kept = {p: w for p, w in zip(partner[row].tolist(), weight[row].tolist(), strict=True) if w}
         assert kept == {p: w for p, w in enumerate(counted[row].tolist()) if w}
@@ -200,17 +200,17 @@ def test_while_a_row_has_room_counts_are_exact_however_the_batches_are_cut(
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=200))
 def test_a_full_row_never_misses_a_partner_with_more_than_its_share(seen: list[int]) -> None:
-    table = HeaviestPartners(4, DAY_MS)
+    table = TopPartners(4, DAY_MS)
     for one in seen:
         table.add(rows([0]), rows([one]), np.ones(1, np.float32), np.zeros(1, np.int64))
-    partner, weight = table.take(rows([0]))
+    partner, weight = table.lookup(rows([0]))
     heavy = {one for one in seen if seen.count(one) > len(seen) / 4}
     assert heavy <= set(partner[0].tolist())
     assert weight.sum() == len(seen)
 
 
 def test_a_batch_full_of_newcomers_leaves_the_heavy_ones_in_place() -> None:
-    table = HeaviestPartners(4, DAY_MS)
+    table = TopPartners(4, DAY_MS)
     heavy = np.repeat(rows([100, 101]), 50)
     table.add(np.zeros(100, np.int32), heavy, np.ones(100, np.float32), np.zeros(100, np.int64))
     strangers = np.arange(90, dtype=np.int32)
@@ -219,7 +219,7 @@ def test_a_batch_full_of_newcomers_leaves_the_heavy_ones_in_place() -> None:
 
 
 def test_years_apart_nothing_overflows() -> None:
-    table = HeaviestPartners(2, DAY_MS)
+    table = TopPartners(2, DAY_MS)
     for year in (0, 1, 50, 3):
         at_ms = np.array([year * 365 * DAY_MS])
         table.add(rows([0]), rows([year]), np.ones(1, np.float32), at_ms)

@@ -19,10 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows.process.embedded_redis import EmbeddedRedis
-from flows.runtime.replay import run_source
+from flows.runtime.replay import replay_source
 from flows.sources.recorded import RecordedSource
 from operators.events.decode import decode_lines
-from operators.synthetic import lines, shop
+from operators.synthetic import encode_lines, generate_events
 from tests.streams import content, flow_settings, run_flow
 from tests.test_retelling import held, held_of
 
@@ -39,8 +39,10 @@ BATCH = 60
 
 def recorded() -> list[Event | DeadLetter]:
     """A shop some of whose lines come twice, and some cut off."""
-    rows = lines(
-        shop(events=1200, shoppers=250, items=50, events_per_s=0.15), repeated=0.02, damaged=0.01
+    rows = encode_lines(
+        generate_events(events=1200, shoppers=250, items=50, events_per_s=0.15),
+        repeated=0.02,
+        damaged=0.01,
     )
     return list(
         decode_lines(rows, source="shop", partition="0", first_offset=0, now_ms=1_900_000_000_000)
@@ -112,13 +114,13 @@ def test_a_crash_before_any_batch(
     crashes: list[int],
     epoch_ms: int,
 ) -> None:
-    server.ask("FLUSHALL")
+    server.send_command("FLUSHALL")
     chosen = flow_settings(batch_events=BATCH, epoch_ms=epoch_ms)
     to_come = list(crashes)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for _ in range(len(crashes) + 1):
-            run_source(
+            replay_source(
                 CrashingSource(RecordedSource({"shop": lambda: iter(SHOP)}, chosen), to_come),
                 chosen,
                 redis_url=server.url,
@@ -144,7 +146,7 @@ def test_a_process_killed_at_any_moment(
     server: EmbeddedRedis, undisturbed: tuple[dict[str, Any], bytes], tmp_path: Path
 ) -> None:
     """Killed again and again, by a clock that knows nothing of batches, until it comes to its end."""
-    server.ask("FLUSHALL")
+    server.send_command("FLUSHALL")
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload([__name__])
     rng = random.Random(7)
@@ -165,7 +167,7 @@ def test_a_process_killed_at_any_moment(
 def test_a_run_that_came_to_its_end_has_nothing_more_to_do(
     server: EmbeddedRedis, undisturbed: tuple[dict[str, Any], bytes], tmp_path: Path
 ) -> None:
-    server.ask("FLUSHALL")
+    server.send_command("FLUSHALL")
     chosen = flow_settings(batch_events=BATCH)
     for _ in range(2):
         rows = run_flow(
@@ -184,10 +186,10 @@ def test_a_redis_that_lost_what_was_written_is_told_it_when_the_replay_goes_on(
     lost: str,
 ) -> None:
     """In the middle, and where the replay had come to its end."""
-    server.ask("FLUSHALL")
+    server.send_command("FLUSHALL")
     chosen = flow_settings(batch_events=BATCH, epoch_ms=1)
     for _ in range(2):
-        run_source(
+        replay_source(
             CrashingSource(
                 RecordedSource({"shop": lambda: iter(SHOP)}, chosen),
                 [] if crash is None else [crash],
@@ -197,12 +199,12 @@ def test_a_redis_that_lost_what_was_written_is_told_it_when_the_replay_goes_on(
             dead_letters=tmp_path / "dead_letters.jsonl",
             recovery_folder=tmp_path / "recovery",
         )
-        server.ask("FLUSHALL")
+        server.send_command("FLUSHALL")
         if lost == "some":
             # Somebody else's results are in it now.
-            server.ask("SET ps:1:told another")
+            server.send_command("SET ps:1:told another")
         crash = None
-    run_source(
+    replay_source(
         RecordedSource({"shop": lambda: iter(SHOP)}, chosen),
         chosen,
         redis_url=server.url,

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.commands.show import _profile
-from operators.events.currencies import Exchange
-from operators.shards.processor import Rules
+from flows.commands.show import _describe_profile
+from operators.events.currencies import CurrencyConverter
+from operators.shards.processor import ProcessorConfig
 from state import config
 from state.config import Lifecycle, Profiles, Sessions, State
 from state.events import Event, Item
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from state.shopper import Shopper
 
-RULES = Rules.of(Sessions(shards=SHARDS), Profiles(), State(), Lifecycle())
+RULES = ProcessorConfig.from_config(Sessions(shards=SHARDS), Profiles(), State(), Lifecycle())
 RATES = config.Money(currency="EUR", rates={"USD": 0.5})
 MUG = Item("mug", price=30.0)
 
@@ -42,7 +42,7 @@ def shopper(stream: Sequence[Event], money: config.Money | None = None, cut: int
 
 
 def figures(one: Shopper) -> tuple[float, int, dict[str, float]]:
-    apart = {code: amount / 1e6 for code, amount in (one.apart or {}).items()}
+    apart = {code: amount / 1e6 for code, amount in (one.unconverted_micros or {}).items()}
     return one.revenue_micros / 1e6, one.purchases, apart
 
 
@@ -63,7 +63,7 @@ def test_what_is_configured_holds_whatever_comes_first() -> None:
     for arrived in permutations(stream):
         found = shopper(arrived, config.Money(currency="EUR"))
         assert figures(found) == (17.0, 3, {"JPY": 10_000.0})
-        assert (found.currency, found.apart_orders) == ("EUR", 1)
+        assert (found.currency, found.unconverted_orders) == ("EUR", 1)
 
 
 def test_what_has_a_rate_is_converted_items_and_all() -> None:
@@ -79,7 +79,7 @@ def test_what_has_a_rate_is_converted_items_and_all() -> None:
     assert figures(found) == (8.0, 2, {})
     assert found.refund_micros == 4_000_000
     assert (found.viewed_price_micros, found.viewed_prices) == (1_500_000, 1)
-    assert found.open[-1].cart_micros == 1_500_000 - 3_000_000
+    assert found.open_sessions[-1].cart_micros == 1_500_000 - 3_000_000
 
 
 @pytest.mark.parametrize("text", ["eur", " EUR ", "Eur\t", "EUR"])
@@ -107,7 +107,7 @@ def test_prices_in_another_currency_are_never_seen_beside_the_shops() -> None:
     ]
     found = shopper(stream)
     assert (found.viewed_price_micros, found.viewed_prices) == (30_000_000, 1)
-    assert (found.carts, found.open[-1].cart_micros) == (1, 0)
+    assert (found.carts, found.open_sessions[-1].cart_micros) == (1, 0)
 
 
 def test_a_refund_of_an_order_in_another_currency_is_apart_too() -> None:
@@ -139,12 +139,12 @@ def test_an_order_in_another_currency_that_two_shoppers_had_counts_once() -> Non
     ]  # fmt: skip
     found = shopper(stream, config.Money(currency="EUR"))
     assert figures(found) == (0.0, 1, {"JPY": 10_000.0})
-    assert found.apart_orders == 1
+    assert found.unconverted_orders == 1
 
 
 def test_what_an_event_says_to_be_apart_is_not_believed() -> None:
     lie = Event("1", "item_view", START_MS, items=(MUG,), anonymous_id="ann", apart=5.0)
-    assert Exchange(RATES).settle(lie).apart is None
+    assert CurrencyConverter(RATES).convert(lie).apart is None
 
 
 amounts = st.floats(0, 1e12)
@@ -154,8 +154,8 @@ codes = st.sampled_from([None, "EUR", "usd", "JPY", "??", ""])
 @given(st.lists(st.tuples(amounts, codes, st.floats(1e-9, 1e9))))
 def test_no_rate_and_no_amount_is_too_much(said: list[tuple[float, str | None, float]]) -> None:
     for number, (amount, code, rate) in enumerate(said):
-        exchange = Exchange(config.Money(currency="EUR", rates={"USD": rate}))
-        found = exchange.settle(order(number, amount, code, items=(Item("x", price=amount),)))
+        exchange = CurrencyConverter(config.Money(currency="EUR", rates={"USD": rate}))
+        found = exchange.convert(order(number, amount, code, items=(Item("x", price=amount),)))
         assert found.value is None or 0 <= found.value <= 1e12
         assert (found.apart is None) == (code in (None, "EUR", "usd", ""))
 
@@ -176,7 +176,7 @@ def test_figures_are_told_with_their_currency_and_what_is_not_in_them(
         profile[name] for name in (b"purchases", b"revenue", b"aov", b"currency", b"unconverted")
     ]
     assert said == [b"2", b"10.00", b"10.00", b"EUR", b"JPY 10000.00"]
-    shown = _profile({name.decode(): value.decode() for name, value in profile.items()})
+    shown = _describe_profile({name.decode(): value.decode() for name, value in profile.items()})
     assert shown[1].endswith("orders 2, revenue 10.00 EUR")
     assert shown[-1] == "orders in other currencies, without a rate: JPY 10000.00"
     now, quality = dict(rows["ps:1:shop:now"]), dict(rows["ps:1:quality"])
@@ -201,6 +201,9 @@ def test_figures_are_told_with_their_currency_and_what_is_not_in_them(
 
 
 def test_an_event_that_was_apart_and_is_read_again_is_worth_the_same() -> None:
-    once = Exchange(config.Money(currency="EUR")).settle(order(1, 10_000.0, "JPY"))
-    assert Exchange(config.Money(currency="EUR")).settle(once) == once
-    assert Exchange(config.Money(currency="EUR", rates={"JPY": 0.01})).settle(once).value == 100.0
+    once = CurrencyConverter(config.Money(currency="EUR")).convert(order(1, 10_000.0, "JPY"))
+    assert CurrencyConverter(config.Money(currency="EUR")).convert(once) == once
+    assert (
+        CurrencyConverter(config.Money(currency="EUR", rates={"JPY": 0.01})).convert(once).value
+        == 100.0
+    )

@@ -25,7 +25,7 @@ JAVASCRIPT_BYTES_MAX = 60 * 1024
 @pytest.fixture(scope="module")
 def shop_url(redis_server: EmbeddedRedis, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A Redis that the real flow filled with a synthetic shop; tests only read it."""
-    redis_server.ask("FLUSHALL")
+    redis_server.send_command("FLUSHALL")
     fill(redis_server.url, tmp_path_factory.mktemp("letters"))
     return redis_server.url
 

@@ -17,7 +17,7 @@ from starlette.responses import PlainTextResponse
 
 from serving.dashboard import access, attempts
 from serving.dashboard.app import EXPORTS_MAX
-from serving.dashboard.connections import impatient
+from serving.dashboard.connections import limited_protocol
 from serving.dashboard.server import Server
 from state import keys
 from state.errors import UserError
@@ -105,9 +105,9 @@ def test_who_guesses_tokens_is_made_to_wait_and_the_owner_still_gets_in(
     wrong: int,
     right: int,
 ) -> None:
-    monkeypatch.setattr(attempts, "EVERY_S", 0.2)
+    monkeypatch.setattr(attempts, "INTERVAL_S", 0.2)
     with served(redis_url) as url:
-        assert {ask(url, f"guess {n}") for n in range(attempts.AT_ONCE)} == {wrong}
+        assert {ask(url, f"guess {n}") for n in range(attempts.BURST_TRIES)} == {wrong}
         with ThreadPoolExecutor(40) as guessers:
             said = Counter(guessers.map(lambda n: ask(url, f"more {n}"), range(40)))
         assert set(said) == {wrong, 429}
@@ -120,17 +120,17 @@ def test_who_guesses_tokens_is_made_to_wait_and_the_owner_still_gets_in(
 
 def test_wrong_tokens_of_one_address_cost_others_nothing() -> None:
     now_s = 0.0
-    tries = attempts.Attempts(lambda: now_s)
+    tries = attempts.TokenAttempts(lambda: now_s)
 
     async def turns() -> list[bool]:
-        for _ in range(attempts.AT_ONCE * 3):
-            tries.failed("2001:db8::1")
-        return [await tries.turn("192.0.2.1"), await tries.turn("2001:db8:1::1")]
+        for _ in range(attempts.BURST_TRIES * 3):
+            tries.record_failure("2001:db8::1")
+        return [await tries.wait_for_turn("192.0.2.1"), await tries.wait_for_turn("2001:db8:1::1")]
 
     assert in_loop(asyncio.wait_for(turns(), 0.1)) == [True, True]
-    assert tries._wait_s(attempts.network("2001:db8::ffff")) > attempts.AT_ONCE
+    assert tries._wait_s(attempts.network("2001:db8::ffff")) > attempts.BURST_TRIES
     for n in range(attempts.ADDRESSES_MAX + 10):
-        tries.failed(f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}")
+        tries.record_failure(f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}")
     assert len(tries._due_s) == attempts.ADDRESSES_MAX
 
 
@@ -261,7 +261,9 @@ def test_a_request_that_does_not_arrive_is_given_up() -> None:
         async def ok(scope: Scope, receive: Receive, send: Send) -> None:
             await PlainTextResponse("ok")(scope, receive, send)
 
-        config = uvicorn.Config(ok, http=impatient(10, 0.2), lifespan="off", log_level="critical")
+        config = uvicorn.Config(
+            ok, http=limited_protocol(10, 0.2), lifespan="off", log_level="critical"
+        )
         listening = socket.create_server(("127.0.0.1", 0))
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server._serve([listening]))

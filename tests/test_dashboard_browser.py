@@ -48,7 +48,7 @@ class Shop:
 
 @pytest.fixture(scope="module")
 def shop(redis_server: EmbeddedRedis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    redis_server.ask("FLUSHALL")
+    redis_server.send_command("FLUSHALL")
     fill(redis_server.url, tmp_path_factory.mktemp("letters"))
     with served(redis_server.url) as url:
         yield Shop(redis_server.url, url)

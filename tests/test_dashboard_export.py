@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from serving.dashboard import export
-from serving.segments import Segments
+from serving.segments import SegmentReader
 from state import keys
-from state.store import Reads, Store
+from state.store import AsyncReader, Store
 from tests.pages import Answer, in_loop, served
 
 if TYPE_CHECKING:
@@ -27,9 +27,9 @@ def exported(
     """The rows without the header; `between` is called after each slice."""
 
     async def read() -> bytes:
-        reads = Reads(redis_url, timeout_ms=2000)
+        reads = AsyncReader(redis_url, timeout_ms=2000)
         parts = []
-        async for part in export.rows(reads, SID, unasked):
+        async for part in export.csv_rows(reads, SID, unasked):
             parts.append(part)
             between(len(parts))
         await reads.close()
@@ -126,6 +126,6 @@ def test_who_refuses_ads_is_no_row_of_it(redis_url: str) -> None:
     client.zadd(keys.members_key(SID), {name: n for n, name in enumerate([*profiles, "gone"])})
     assert [row[0] for row in exported(redis_url)] == ["agreed", "partly", "gone"]
     assert [row[0] for row in exported(redis_url, unasked="deny")] == ["agreed", "partly"]
-    segments = Segments(Store(redis_url, timeout_ms=2000, patience_s=0))
-    named = [name for name, _ in segments.to_hand_on(SID, 9, "deny")]
+    segments = SegmentReader(Store(redis_url, timeout_ms=2000, patience_s=0))
+    named = [name for name, _ in segments.exportable_members(SID, 9, "deny")]
     assert sorted(named) == ["agreed", "partly"]

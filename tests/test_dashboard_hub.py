@@ -10,12 +10,12 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.dashboard.document import Document, Reading
-from serving.dashboard.hub import TURN_S, WAITING_MAX, Hub
-from serving.dashboard.shop import CHANGES_FIRST, Shop
+from serving.dashboard.document import Document, ViewResult
+from serving.dashboard.hub import QUEUED_MAX, TICK_S, PageHub
+from serving.dashboard.shop import CHANGES_FIRST, ShopView
 from state import keys
 from state.errors import UserError
-from state.store import Reads, Store
+from state.store import AsyncReader, Store
 from tests.pages import in_loop
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ TAIL_MAX = 5
 
 values = st.dictionaries(st.sampled_from("abcd"), st.integers(0, 3))
 readings = st.builds(
-    Reading,
+    ViewResult,
     values,
     st.dictionaries(st.sampled_from(["tail"]), st.lists(st.integers(), max_size=8)),
     st.none(),
@@ -54,17 +54,17 @@ class Client:
 
 
 @given(st.lists(readings, max_size=8))
-def test_changes_come_to_the_same_as_a_snapshot(told: list[Reading]) -> None:
+def test_changes_come_to_the_same_as_a_snapshot(told: list[ViewResult]) -> None:
     document, follower = Document("shop", TAIL_MAX), Client()
-    follower.take(document.whole())
+    follower.take(document.snapshot())
     for reading in told:
-        change = document.take(reading)
-        if reading.anew:
-            follower.take(document.whole())
+        change = document.update(reading)
+        if reading.is_reset:
+            follower.take(document.snapshot())
         elif change is not None:
             follower.take(change)
         newcomer = Client()
-        newcomer.take(document.whole())
+        newcomer.take(document.snapshot())
         assert vars(newcomer) == vars(follower)
         assert follower.values == reading.values
 
@@ -76,11 +76,11 @@ class Counting:
         self.looks = 0
         self.is_away = False
 
-    async def look(self) -> Reading:
+    async def read(self) -> ViewResult:
         self.looks += 1
         if self.is_away:
             raise UserError("Redis does not answer: start it")
-        return Reading({"n": self.looks}, {})
+        return ViewResult({"n": self.looks}, {})
 
 
 async def frames(messages: AsyncIterator[bytes]) -> list[dict[str, Any]]:
@@ -94,12 +94,12 @@ async def frames(messages: AsyncIterator[bytes]) -> list[dict[str, Any]]:
 def test_fifty_tabs_cost_as_many_reads_as_one() -> None:
     async def run(tabs: int) -> int:
         reader = Counting()
-        hub = Hub(reader)
+        hub = PageHub(reader)
         async with hub.running(), AsyncExitStack() as opened:
             for _ in range(tabs):
-                tab = await opened.enter_async_context(hub.tab())
+                tab = await opened.enter_async_context(hub.subscribe())
                 assert (await frames(tab.messages()))[0]["whole"]
-            await asyncio.sleep(5 * TURN_S)
+            await asyncio.sleep(5 * TICK_S)
             return reader.looks
 
     one, fifty = in_loop(run(1)), in_loop(run(50))
@@ -110,16 +110,16 @@ def test_fifty_tabs_cost_as_many_reads_as_one() -> None:
 def test_a_slow_tab_holds_up_nobody_and_then_gets_a_snapshot() -> None:
     async def run() -> None:
         reader = Counting()
-        hub = Hub(reader)
-        async with hub.running(), hub.tab() as slow, hub.tab() as quick:
+        hub = PageHub(reader)
+        async with hub.running(), hub.subscribe() as slow, hub.subscribe() as quick:
             slow_messages, quick_messages = slow.messages(), quick.messages()
             assert (await frames(slow_messages))[0]["whole"]
-            for _ in range(WAITING_MAX + 3):
+            for _ in range(QUEUED_MAX + 3):
                 heard = await frames(quick_messages)
             (late,) = await frames(slow_messages)
             assert late["whole"]
             assert late["set"] == {"n": reader.looks}
-            assert heard[0]["set"]["n"] >= WAITING_MAX
+            assert heard[0]["set"]["n"] >= QUEUED_MAX
 
     in_loop(run())
 
@@ -127,17 +127,17 @@ def test_a_slow_tab_holds_up_nobody_and_then_gets_a_snapshot() -> None:
 def test_nothing_is_read_without_a_tab_and_rooms_close_with_their_last() -> None:
     async def run() -> None:
         shop, room = Counting(), Counting()
-        hub = Hub(shop)
+        hub = PageHub(shop)
         async with hub.running():
             async with (
-                hub.tab("segment a", lambda: room),
-                hub.tab("segment a", lambda: room) as tab,
+                hub.subscribe("segment a", lambda: room),
+                hub.subscribe("segment a", lambda: room) as tab,
             ):
                 told = await frames(tab.messages())
                 assert {frame["room"] for frame in told} == {"shop", "segment a"}
-            await asyncio.sleep(2 * TURN_S)
+            await asyncio.sleep(2 * TICK_S)
             looked = shop.looks, room.looks
-            await asyncio.sleep(3 * TURN_S)
+            await asyncio.sleep(3 * TICK_S)
             assert (shop.looks, room.looks) == looked
             assert hub.tabs == 0
 
@@ -147,8 +147,8 @@ def test_nothing_is_read_without_a_tab_and_rooms_close_with_their_last() -> None
 def test_trouble_is_told_and_so_is_its_end() -> None:
     async def run() -> None:
         reader = Counting()
-        hub = Hub(reader)
-        async with hub.running(), hub.tab() as tab:
+        hub = PageHub(reader)
+        async with hub.running(), hub.subscribe() as tab:
             messages = tab.messages()
             page = Client()
             reader.is_away = True
@@ -180,20 +180,20 @@ def test_a_page_opened_after_an_hour_shows_what_is_new_and_not_what_came_meanwhi
 
     async def run() -> None:
         nonlocal now_s
-        reads = Reads(redis_url, timeout_ms=2000)
-        shop = Shop(reads, lambda: now_s)
+        reads = AsyncReader(redis_url, timeout_ms=2000)
+        shop = ShopView(reads, lambda: now_s)
         wrote(1, 3)
-        first = await shop.look()
+        first = await shop.read()
         assert [change.shopper for change in first.added["changes"]] == ["s1", "s2", "s3"]
         now_s += 1.0
         wrote(4, 1)
-        second = await shop.look()
-        assert (second.anew, second.still_ms) == (False, 0)
+        second = await shop.read()
+        assert (second.is_reset, second.idle_ms) == (False, 0)
         assert [change.shopper for change in second.added["changes"]] == ["s4"]
         now_s += 3600.0
         wrote(5, 200)
-        later = await shop.look()
-        assert (later.anew, later.still_ms) == (True, None)
+        later = await shop.read()
+        assert (later.is_reset, later.idle_ms) == (True, None)
         shown = [change.shopper for change in later.added["changes"]]
         assert shown == [f"s{n}" for n in range(205 - CHANGES_FIRST, 205)]
         assert later.values["now"]["events_per_s"] is None

@@ -13,7 +13,7 @@ from kafka import KafkaProducer
 
 from benchmarks.page import ask, keep_open
 from flows.process.embedded_redis import EmbeddedRedis
-from serving.dashboard.hub import TURN_S
+from serving.dashboard.hub import TICK_S
 from state.store.async_reader import CONNECTIONS_MAX
 from tests.kafka_runs import event
 from tests.live_runs import LATE_MS, Live
@@ -36,7 +36,7 @@ def test_open_tabs_take_neither_memory_nor_connections(tabs: int, seconds: float
     with EmbeddedRedis() as redis:
         opened = keep_open(redis, tabs, seconds)
     assert min(opened.messages) >= seconds / 2, "every tab is told something every second at least"
-    assert max(opened.messages) <= opened.passed_s / TURN_S + 2, "and at most four times a second"
+    assert max(opened.messages) <= opened.passed_s / TICK_S + 2, "and at most four times a second"
     assert opened.late.redis_connections <= CONNECTIONS_MAX
     assert opened.after.files <= opened.before.files + CONNECTIONS_MAX
     assert opened.late.rss_mb <= 1.1 * opened.early.rss_mb + 2

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from river import cluster
 
 from operators.models import dbstream
-from operators.models.dbstream import MICRO_MOST, Dbstream
+from operators.models.dbstream import MICRO_CLUSTERS_MAX, Dbstream
 from tests.test_block_kmeans import GROUPS, SIX, SIX_TWO_OF_THEM_SMALL, Table, around
 
 
@@ -18,7 +18,7 @@ def learned(model: Dbstream, places: Table, blocks: int, seed: int = 0) -> list[
     numbers = []
     for n in range(blocks):
         model.learn(around(places, 256, seed + n)[0])
-        numbers.append(len(model.places()))
+        numbers.append(len(model.centres_by_id()))
     return numbers
 
 
@@ -29,8 +29,8 @@ def test_micro_clusters_are_those_of_river(half_life: float | None) -> None:
     theirs = cluster.DBSTREAM(
         clustering_threshold=1.5,
         fading_factor=0.0 if half_life is None else 1 / half_life,
-        cleanup_interval=dbstream.CLEAN_EVERY_POINTS,
-        intersection_factor=dbstream.SHARED_LEAST,
+        cleanup_interval=dbstream.PRUNE_EVERY_POINTS,
+        intersection_factor=dbstream.SHARED_DENSITY_MIN,
     )
     ours.learn(points)
     for x, y in points.tolist():
@@ -55,9 +55,9 @@ def test_groups_of_any_shape_are_found() -> None:
     model = Dbstream(2, 2.5)
     model.learn(points)
     labels, squares = model.assign(points)
-    assert len(model.places()) == 2
+    assert len(model.centres_by_id()) == 2
     assert len({*zip(upper.tolist(), labels.tolist(), strict=True)}) == 2
-    means = {c: points[labels == c].mean(axis=0) for c in model.places()}
+    means = {c: points[labels == c].mean(axis=0) for c in model.centres_by_id()}
     expected = ((points - np.array([means[c] for c in labels.tolist()])) ** 2).sum(axis=1)
     np.testing.assert_allclose(squares.mean(), expected.mean(), rtol=0.1)
 
@@ -74,7 +74,7 @@ def test_the_number_follows_the_stream_and_groups_that_go_on_keep_their_ids() ->
     after = model.assign(SIX[[1, 3, 5]])[0]
     assert after.tolist() == both[[1, 3, 5]].tolist()
     assert (numbers[29], numbers[-1]) == (4, 3)
-    ended = dict(model.take_ended())
+    ended = dict(model.take_retired())
     assert {*ended} == {*range(model.next_id)} - {*after.tolist()}
     assert {*ended.values()} <= {*range(model.next_id)}
 
@@ -86,7 +86,11 @@ def test_a_restored_model_learns_on_alike(crash_at: int, half_life: float | None
         return Dbstream(2, 2.5, half_life, block_points=64, learned_every=4)
 
     def state(one: Dbstream) -> str:
-        arrays = {**one.sample(), **one.small(), **{str(n): at for n, at in one.places().items()}}
+        arrays = {
+            **one.sample(),
+            **one.scalars(),
+            **{str(n): at for n, at in one.centres_by_id().items()},
+        }
         return str({name: array.tolist() for name, array in arrays.items()})
 
     parts = [around(SIX[: 4 if n < 20 else 6], 100, n)[0] for n in range(60)]
@@ -94,7 +98,7 @@ def test_a_restored_model_learns_on_alike(crash_at: int, half_life: float | None
     for part in parts[:crash_at]:
         whole.rescale(np.array([1.001, 0.999]), np.array([0.01, 0.02]))
         whole.learn(part)
-    restored.restore({**whole.sample(), **whole.small()})
+    restored.restore({**whole.sample(), **whole.scalars()})
     assert state(whole) == state(restored)
     for part in parts[crash_at:]:
         for one in (whole, restored):
@@ -109,8 +113,8 @@ def test_memory_is_bounded_and_the_lightest_gives_way() -> None:
     for _ in range(6):
         model.learn(rng.uniform(-100, 100, size=(256, 2)))
         model.learn(np.tile([[3.0, 4.0]], (256, 1)))
-    assert len(model.centres) == MICRO_MOST
-    assert model.shared.shape == (MICRO_MOST, MICRO_MOST)
+    assert len(model.centres) == MICRO_CLUSTERS_MAX
+    assert model.shared.shape == (MICRO_CLUSTERS_MAX, MICRO_CLUSTERS_MAX)
     heaviest = model.centres[model.weights.argmax()]
     np.testing.assert_allclose(heaviest, [3.0, 4.0], atol=0.1)
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.events.decode import decode, decode_lines, stable_event_id
-from operators.events.violations import find_faults
-from state.dead_letters import FAILURE_TYPES, DeadLetter, Fault
+from operators.events.violations import find_violations
+from state.dead_letters import FAILURE_TYPES, DeadLetter, FieldError
 from state.events import Event, EventType, Item, Reco
 
 NOW_MS = 1_700_000_000_000
@@ -51,7 +51,7 @@ def test_a_dead_letter_says_what_where_and_from_where() -> None:
     raw = record(items=[{"item_id": "mug", "price": -1}])
     assert read(raw) == DeadLetter(
         failure_type="bad_money",
-        errors=(Fault("$.items[0].price", "-1 is not between 0 and 1000000000000"),),
+        errors=(FieldError("$.items[0].price", "-1 is not between 0 and 1000000000000"),),
         source="clicks",
         partition="3",
         offset=7,
@@ -312,7 +312,7 @@ def test_a_mutated_event_is_good_or_explained(event: Event, changes: dict[str, A
     if isinstance(result, DeadLetter):
         assert result.failure_type != "processing_error", result.errors
     else:
-        assert find_faults(fields, NOW_MS) == []
+        assert find_violations(fields, NOW_MS) == []
 
 
 @given(st.binary() | st.text().map(str.encode))

@@ -16,12 +16,12 @@ from rich.console import Console
 
 from flows.commands import demo_run
 from flows.commands.cli import main
-from flows.commands.demo_view import figures, shown_of, view
-from flows.runtime.replay import run
-from flows.sources.paced import LivePartition
-from operators.synthetic import catalogue, shop
-from serving.demo_monitor import STILL_S_MAX, Watch
-from serving.reader import Segment, Storefront
+from flows.commands.demo_view import figures_line, render, segments_to_show
+from flows.runtime.replay import replay_recordings
+from flows.sources.paced import PacedPartition
+from operators.synthetic import build_catalogue, generate_events
+from serving.demo_monitor import IDLE_S_MAX, DemoMonitor
+from serving.reader import SegmentSize, Storefront
 from state.config import Settings, Source
 from state.store import Store
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def size(batches: list[SourceBatch]) -> int:
-    return sum(len(group.events) for batch in batches for group in batch.groups)
+    return sum(len(group.events) for batch in batches for group in batch.shard_inputs)
 
 
 def test_a_short_run_ends_by_itself_with_a_summary(capsys: pytest.CaptureFixture[str]) -> None:
@@ -56,13 +56,13 @@ def test_ctrl_c_ends_the_live_demo_well(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def visits(**wanted: float) -> Iterator[Event]:
-        events = shop(shoppers=100, items=50)
+        events = generate_events(shoppers=100, items=50)
         yield from islice(events, 1100)
         signal.raise_signal(signal.SIGINT)
         yield from events
 
-    monkeypatch.setattr(demo_run, "HISTORY", 1000)
-    monkeypatch.setattr(demo_run, "shop", visits)
+    monkeypatch.setattr(demo_run, "HISTORY_EVENTS", 1000)
+    monkeypatch.setattr(demo_run, "generate_events", visits)
     before = signal.getsignal(signal.SIGINT)
     assert main(["demo"]) == 0
     said = capsys.readouterr()
@@ -90,13 +90,13 @@ def test_a_short_run_says_something_at_once_and_how_far_it_is() -> None:
 
 def test_names_in_the_shop_are_unique() -> None:
     for items in (500, 2000):
-        assert len({item.name for item in catalogue(items)}) == items
+        assert len({item.name for item in build_catalogue(items)}) == items
 
 
 def test_history_goes_at_once_and_then_events_at_a_pace() -> None:
     now_s = 0.0
-    partition = LivePartition(
-        shop(events=1000, items=10),
+    partition = PacedPartition(
+        generate_events(events=1000, items=10),
         Settings(source=Source(batch_events=250)),
         threading.Event(),
         history=600,
@@ -114,8 +114,13 @@ def test_history_goes_at_once_and_then_events_at_a_pace() -> None:
 
 def test_a_stop_ends_it_after_an_empty_batch() -> None:
     stop = threading.Event()
-    partition = LivePartition(
-        shop(items=10), Settings(), stop, history=100, events_per_s=1.0, clock=lambda: 0.0
+    partition = PacedPartition(
+        generate_events(items=10),
+        Settings(),
+        stop,
+        history=100,
+        events_per_s=1.0,
+        clock=lambda: 0.0,
     )
     assert size(partition.next_batch()) == 100
     stop.set()
@@ -126,36 +131,36 @@ def test_a_stop_ends_it_after_an_empty_batch() -> None:
 
 def replayed(redis_url: str, events: int, letters: Path) -> None:
     def visits() -> Iterator[Event]:
-        return shop(events=events, shoppers=400, items=60)
+        return generate_events(events=events, shoppers=400, items=60)
 
     settings = Settings(source=Source(batch_events=512))
-    run({"shop": visits}, settings, redis_url=redis_url, dead_letters=letters)
+    replay_recordings({"shop": visits}, settings, redis_url=redis_url, dead_letters=letters)
 
 
 def test_a_frame_tells_what_stands_in_redis(redis_url: str, tmp_path: Path) -> None:
-    watch = Watch(Storefront(Store(redis_url, timeout_ms=2000, patience_s=0)))
-    before = watch.frame(0.0)
-    assert (before.events, before.segments, before.watched) == (0, [], None)
+    watch = DemoMonitor(Storefront(Store(redis_url, timeout_ms=2000, patience_s=0)))
+    before = watch.read_frame(0.0)
+    assert (before.events, before.segments, before.followed) == (0, [], None)
     replayed(redis_url, 8000, tmp_path / "letters")
-    frame = watch.frame(4.0)
+    frame = watch.read_frame(4.0)
     assert (frame.events, frame.events_per_s) == (8000, 2000.0)
     assert frame.active_sessions == frame.shoppers > 0
     # Whoever came before the first centres were placed, and has not come back, is in none.
     clusters = [segment.size for segment in frame.segments if segment.sid.startswith("cluster-")]
     assert 0 < sum(clusters) <= frame.shoppers
-    assert frame.watched
-    assert frame.watched.items
-    assert frame.watched.fresh == set()
+    assert frame.followed
+    assert frame.followed.items
+    assert frame.followed.new_items == set()
 
 
 def test_a_shopper_who_stays_still_is_left_for_the_newest(redis_url: str, tmp_path: Path) -> None:
     store = Store(redis_url, timeout_ms=2000, patience_s=0)
     replayed(redis_url, 8000, tmp_path / "letters")
-    watch = Watch(Storefront(store))
-    first = watch.frame(0.0).watched
+    watch = DemoMonitor(Storefront(store))
+    first = watch.read_frame(0.0).followed
     assert first
     replayed(redis_url, 9000, tmp_path / "letters")
-    patient, impatient = watch.frame(1.0).watched, watch.frame(2.0 + STILL_S_MAX).watched
+    patient, impatient = watch.read_frame(1.0).followed, watch.read_frame(2.0 + IDLE_S_MAX).followed
     assert patient
     assert impatient
     assert patient.shopper == first.shopper
@@ -164,34 +169,34 @@ def test_a_shopper_who_stays_still_is_left_for_the_newest(redis_url: str, tmp_pa
 
 def test_the_view_shows_figures_segments_and_one_list(redis_url: str, tmp_path: Path) -> None:
     replayed(redis_url, 8000, tmp_path / "letters")
-    watch = Watch(Storefront(Store(redis_url, timeout_ms=2000, patience_s=0)))
-    frame = watch.frame(0.0)
+    watch = DemoMonitor(Storefront(Store(redis_url, timeout_ms=2000, patience_s=0)))
+    frame = watch.read_frame(0.0)
     console = Console(file=StringIO(), width=120)
-    console.print(view(frame, redis_url))
+    console.print(render(frame, redis_url))
     assert isinstance(console.file, StringIO)
     drawn = console.file.getvalue()
-    assert frame.watched
-    shown = shown_of(frame.segments)
-    wanted = [figures(frame), *(segment.name for segment in shown)]
-    wanted += [frame.watched.shopper, frame.watched.items[0].name]
+    assert frame.followed
+    shown = segments_to_show(frame.segments)
+    wanted = [figures_line(frame), *(segment.name for segment in shown)]
+    wanted += [frame.followed.shopper, frame.followed.items[0].name]
     assert [text for text in wanted if text not in drawn] == []
-    assert f"show {frame.watched.shopper} --redis {redis_url}" in drawn.replace("\n", "")
+    assert f"show {frame.followed.shopper} --redis {redis_url}" in drawn.replace("\n", "")
 
 
 def test_the_list_stands_above_the_segments_and_all_fits_a_small_terminal(
     redis_url: str, tmp_path: Path
 ) -> None:
     replayed(redis_url, 8000, tmp_path / "letters")
-    watch = Watch(Storefront(Store(redis_url, timeout_ms=2000, patience_s=0)))
-    frame = watch.frame(0.0)
-    same = [Segment(f"twin-{n}", "Twins", 10_000) for n in range(3)]
-    frame = frame._replace(segments=[*same, *frame.segments, Segment("none", "Nobody", 0)])
+    watch = DemoMonitor(Storefront(Store(redis_url, timeout_ms=2000, patience_s=0)))
+    frame = watch.read_frame(0.0)
+    same = [SegmentSize(f"twin-{n}", "Twins", 10_000) for n in range(3)]
+    frame = frame._replace(segments=[*same, *frame.segments, SegmentSize("none", "Nobody", 0)])
     console = Console(file=StringIO(), width=80, height=24, force_terminal=False)
-    console.print(view(frame, "redis://127.0.0.1:6379"))
+    console.print(render(frame, "redis://127.0.0.1:6379"))
     assert isinstance(console.file, StringIO)
     drawn = console.file.getvalue()
     assert len(drawn.splitlines()) <= 23
-    assert frame.watched
-    assert drawn.index(frame.watched.items[0].title) < drawn.index("Twins")
+    assert frame.followed
+    assert drawn.index(frame.followed.items[0].title) < drawn.index("Twins")
     assert drawn.count("Twins") == 1
     assert "Nobody" not in drawn

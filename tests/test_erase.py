@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.synthetic import shop
+from operators.synthetic import generate_events
 from state import keys
 from state.times import DAY_MS
 from tests.streams import (
@@ -108,8 +108,8 @@ class TestUser:
         flow = Flow()
         flow.feed([*TWO_DEVICES, erase(5, 40, user="u1"), view(6, 50, "d2")])
         for one in flow.visited:
-            assert {click[1] for click in one.clicks} <= {"d2"}
-            assert {click[0] for click in one.clicks} <= {5}
+            assert {click[1] for click in one.interactions} <= {"d2"}
+            assert {click[0] for click in one.interactions} <= {5}
             assert {name for name, *_ in one.active} <= {"d2"}
 
 
@@ -189,7 +189,7 @@ def test_erasures_of_a_batch_cost_what_they_are() -> None:
 @pytest.mark.parametrize("batch_events", [1, 7, 100, 4096])
 def test_everybody_else_is_as_if_who_is_erased_had_never_come(batch_events: int) -> None:
     """Their features, orders, sessions and links; of a user and of a device that never signed in."""
-    stream = list(shop(events=800, shoppers=30, items=40, events_per_s=0.5))
+    stream = list(generate_events(events=800, shoppers=30, items=40, events_per_s=0.5))
     users = Counter(one.user_id for one in stream if one.user_id)
     user = users.most_common(1)[0][0]
     of_user = {one.anonymous_id for one in stream if one.user_id == user and one.anonymous_id}

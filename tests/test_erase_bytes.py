@@ -16,7 +16,7 @@ import pytest
 import redis
 
 from flows.recovery import checkpoint_reader
-from flows.recovery.folder import recovery
+from flows.recovery.folder import open_recovery
 from operators.events.decode import decode
 from state.store import Store
 from tests.streams import ITEMS, MINUTE_MS, SHARDS, START_MS, event, flow_settings, run_flow, view
@@ -176,9 +176,10 @@ def test_a_start_leaves_no_byte_of_a_killed_run_in_the_store(
     folder = tmp_path / "recovery"
     run_flow(crowd(0), redis_url, tmp_path, recovery_folder=folder)
     store = folder / "store"
-    before = checkpoint_reader.read_cut(store, shards=SHARDS)
+    before = checkpoint_reader.read_checkpoint(store, shards=SHARDS)
     killed = [
-        sqlite3.connect(part, isolation_level=None) for part in checkpoint_reader.part_paths(store)
+        sqlite3.connect(part, isolation_level=None)
+        for part in checkpoint_reader.partition_files(store)
     ]
     for part in killed:
         part.execute("CREATE TABLE freed AS SELECT ? AS name", (USER * 100,))
@@ -198,7 +199,7 @@ def test_a_start_leaves_no_byte_of_a_killed_run_in_the_store(
         part.close()
     shutil.rmtree(store)
     (tmp_path / "as it was").rename(store)
-    with recovery(folder, flow_settings()):
+    with open_recovery(folder, flow_settings()):
         assert named(of_folder(store)) == []
-        assert checkpoint_reader.read_cut(store, shards=SHARDS) == before
+        assert checkpoint_reader.read_checkpoint(store, shards=SHARDS) == before
     assert named(of_folder(folder)) == []

@@ -7,10 +7,10 @@ import gzip
 
 import pytest
 
-from operators.evaluation.baselines import Reference
+from operators.evaluation.baselines import BaselineCompetitor
 from operators.evaluation.clicks import RawClick, collect
 from operators.evaluation.formats import cases, sequences
-from operators.evaluation.protocols import Rules, prequential, split
+from operators.evaluation.protocols import ProtocolOptions, prequential, split
 from state.interactions import VIEW
 from tests.shared import shared_data
 
@@ -22,8 +22,8 @@ def test_yoochoose_1_64_as_session_rec() -> None:
     train, test = (shared_data(f"yoochoose1_64/{n}.txt.gz") for n in ("train_seq", "test_cases"))
     with gzip.open(train) as sessions, gzip.open(test) as lines:
         clicks = collect(sequences(sessions))
-        rivals = [Reference(name, VIEW) for name in PUBLISHED]
-        outcome = split(clicks, cases(lines), rivals, Rules(session_gap_ms=None))
+        rivals = [BaselineCompetitor(name, VIEW) for name in PUBLISHED]
+        outcome = split(clicks, cases(lines), rivals, ProtocolOptions(session_gap_ms=None))
     assert (len(clicks), len(clicks.items), len(outcome)) == (486_026, 17_376, 55_898)
     scores = outcome.scores(catalogue=len(clicks.items))
     got = {name: (scores[name]["hr@20"], scores[name]["mrr@20"]) for name in PUBLISHED}
@@ -36,8 +36,8 @@ def test_popular_films_not_yet_seen_as_stream_rec() -> None:
         clicks = collect(
             RawClick(row["UserID"], row["ItemID"], int(row["Timestamp"]) * 1000) for row in rows
         )
-    rules = Rules(unseen=True, known=True)
-    outcome = prequential(clicks, [Reference("popularity", VIEW)], rules)
+    rules = ProtocolOptions(unseen=True, known=True)
+    outcome = prequential(clicks, [BaselineCompetitor("popularity", VIEW)], rules)
     # Every row is a case but each user's first: no user has a film twice.
     assert len(outcome) == 50_742 - 1_427
     scores = outcome.scores(catalogue=len(clicks.items))

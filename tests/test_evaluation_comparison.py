@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from operators.evaluation.breakdown import breakdown
-from operators.evaluation.comparison import compared, differences
-from operators.evaluation.metrics import Clicked
-from operators.evaluation.results import Case, Outcome
+from operators.evaluation.comparison import compare, differences
+from operators.evaluation.metrics import ItemClickHistory
+from operators.evaluation.results import Case, EvaluationResult
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,20 +18,22 @@ if TYPE_CHECKING:
 HOUR_MS = 3_600_000
 
 
-def outcome_of(cases: list[tuple[int, int, int]]) -> Outcome:
+def outcome_of(cases: list[tuple[int, int, int]]) -> EvaluationResult:
     """(owner, rank in our list, rank in theirs), lists of 3."""
-    outcome = Outcome(k=3)
+    outcome = EvaluationResult(k=3)
     for owner, *ranks in cases:
         lists = {
             name: [9] * (rank - 1) + [7] + [9] * (3 - rank) if rank else [9, 9, 9]
             for name, rank in zip(("ours", "theirs"), ranks, strict=True)
         }
-        outcome.add(Case(7, owner * HOUR_MS, owner, owner % 3, owner > 1), lists, Clicked())
+        outcome.add(
+            Case(7, owner * HOUR_MS, owner, owner % 3, owner > 1), lists, ItemClickHistory()
+        )
     return outcome
 
 
 def test_a_comparison_counted_by_hand() -> None:
-    found = compared(outcome_of([(0, 1, 0), (0, 2, 2), (1, 0, 3), (2, 1, 0)]), "ours", "theirs")
+    found = compare(outcome_of([(0, 1, 0), (0, 2, 2), (1, 0, 3), (2, 1, 0)]), "ours", "theirs")
     assert (found.n, found.owners, found.only_ours, found.only_theirs) == (4, 3, 2, 1)
     assert found.hr.mean == pytest.approx((1 + 0 - 1 + 1) / 4)
     assert found.mrr.mean == pytest.approx((1 + 0 - 1 / 3 + 1) / 4)
@@ -40,7 +42,7 @@ def test_a_comparison_counted_by_hand() -> None:
 
 
 def test_what_is_the_same_differs_by_nothing() -> None:
-    found = compared(outcome_of([(n, n % 3, n % 3) for n in range(30)]), "ours", "theirs")
+    found = compare(outcome_of([(n, n % 3, n % 3) for n in range(30)]), "ours", "theirs")
     assert (found.hr.low, found.hr.high, found.hr.p, found.mcnemar_p) == (0, 0, 1, 1)
     assert not found.hr.is_gain
 

@@ -9,17 +9,17 @@ import orjson
 import pytest
 
 from flows.commands.evaluate import main
-from operators.evaluation.clicks import Clicks, RawClick, collect
+from operators.evaluation.clicks import ClickStream, RawClick, collect
 from operators.evaluation.counterfactual import Counterfactual, counterfactual
-from operators.evaluation.impressions import REWARD_MS, Shown, ShownLog
-from operators.evaluation.protocols import Rules
+from operators.evaluation.impressions import REWARD_MS, Impression, ImpressionLog
+from operators.evaluation.protocols import ProtocolOptions
 from state.events import Event, Item, Reco
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from operators.evaluation.clicks import Click, Session
+    from operators.evaluation.clicks import ClickSession, StreamClick
     from operators.evaluation.protocols import Request
     from state.events import EventType
 
@@ -38,14 +38,14 @@ EXPLORED = 0.3
 class Policies:
     """Lists that depend on what the shopper looked at last."""
 
-    def __init__(self, clicks: Clicks) -> None:
+    def __init__(self, clicks: ClickStream) -> None:
         self._clicks = clicks
 
-    def learn(self, click: Click, session: Session) -> None:
+    def learn(self, click: StreamClick, session: ClickSession) -> None:
         pass
 
-    def top(self, requests: Sequence[Request], k: int) -> list[dict[str, list[int]]]:
-        find, ids = self._clicks.items.find, self._clicks.items.ids
+    def recommend(self, requests: Sequence[Request], k: int) -> list[dict[str, list[int]]]:
+        find, ids = self._clicks.items.get, self._clicks.items.ids
         return [
             {
                 name: [find("lid"), find(choice[ids[request.session[-1]]])]
@@ -55,7 +55,7 @@ class Policies:
         ]
 
 
-def logged(seed: int, shoppers: int = 150, views: int = 5) -> tuple[Clicks, list[Shown]]:
+def logged(seed: int, shoppers: int = 150, views: int = 5) -> tuple[ClickStream, list[Impression]]:
     """A shop that shows one arm mostly and the others now and then; reward by chance."""
     draw = random.Random(seed)
     clicks = [RawClick("a visitor", item, 0) for item in (*ARMS, "lid")]
@@ -70,11 +70,11 @@ def logged(seed: int, shoppers: int = 150, views: int = 5) -> tuple[Clicks, list
             arm = draw.choice(ARMS) if explored else liked
             chance = EXPLORED / len(ARMS) + (1 - EXPLORED) * (arm == liked)
             reward = draw.random() < CHANCES[taste][ARMS.index(arm)]
-            shown.append(Shown(f"s{n}", arm, PLACE, chance, at_ms + 1, int(reward)))
+            shown.append(Impression(f"s{n}", arm, PLACE, chance, at_ms + 1, int(reward)))
     return collect(clicks), shown
 
 
-def truth(clicks: Clicks, choice: dict[str, str]) -> float:
+def truth(clicks: ClickStream, choice: dict[str, str]) -> float:
     """What a policy would have brought on the very same moments."""
     tastes = [ids for item in clicks.item if (ids := clicks.items.ids[item]) in CHANCES]
     means = [CHANCES[taste][ARMS.index(choice[taste])] for taste in tastes]
@@ -83,7 +83,7 @@ def truth(clicks: Clicks, choice: dict[str, str]) -> float:
 
 def estimates(seed: int) -> tuple[dict[str, Counterfactual], dict[str, float]]:
     clicks, shown = logged(seed)
-    found = counterfactual(clicks, shown, [Policies(clicks)], Rules(k=5))
+    found = counterfactual(clicks, shown, [Policies(clicks)], ProtocolOptions(k=5))
     return found, {name: truth(clicks, choice) for name, choice in POLICIES.items()}
 
 
@@ -112,7 +112,7 @@ def test_the_better_policy_is_told_from_what_was_shown() -> None:
 def test_a_policy_that_names_what_is_never_shown_has_no_support() -> None:
     clicks, shown = logged(seed=1)
     only_mug = [row for row in shown if row.item != "cup"]
-    found = counterfactual(clicks, only_mug, [Policies(clicks)], Rules(k=5))
+    found = counterfactual(clicks, only_mug, [Policies(clicks)], ProtocolOptions(k=5))
     assert found["best"].support.high < 1
     assert found["best"].matched < found["always mug"].matched
 
@@ -123,7 +123,7 @@ def event(kind: EventType, at_ms: int, *items: Item, **reco: Any) -> Event:
 
 
 def test_what_was_shown_is_a_view_with_its_chance_and_what_came_of_it() -> None:
-    log = ShownLog()
+    log = ImpressionLog()
     mug, cup = Item("mug", position=1), Item("cup", position=2)
     shown = {"position": 2, "propensity": 0.25}
     for one in (
@@ -135,10 +135,10 @@ def test_what_was_shown_is_a_view_with_its_chance_and_what_came_of_it() -> None:
         event("reco_click", 50, Item("cup")),
         event("purchase", 20 + REWARD_MS, Item("pot")),
     ):
-        log.hear(one, "ann")
+        log.observe(one, "ann")
     assert log.rows() == [
-        Shown("ann", "cup", 2, 0.25, 10, reward=1),
-        Shown("ann", "pot", 2, 0.25, 20, reward=0),
+        Impression("ann", "cup", 2, 0.25, 10, reward=1),
+        Impression("ann", "pot", 2, 0.25, 20, reward=0),
     ]
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.evaluation.metrics import Clicked, Seen, Tally, rank_of
+from operators.evaluation.metrics import CaseNovelty, ItemClickHistory, MetricAccumulator, rank_of
 from state.times import DAY_MS
 
 K = 5
@@ -18,10 +18,10 @@ CASES = st.lists(
 
 
 def test_three_cases_counted_by_hand() -> None:
-    tally = Tally(k=20)
-    tally.add(rank=1, listed=[10, 11], seen=Seen(4.0, 1.0, 2))
-    tally.add(rank=3, listed=[10, 12, 13], seen=Seen(5.0, 2.0))
-    tally.add(rank=0, listed=[], seen=Seen(0.0, 6.0))
+    tally = MetricAccumulator(k=20)
+    tally.add(rank=1, listed=[10, 11], novelty=CaseNovelty(4.0, 1.0, 2))
+    tally.add(rank=3, listed=[10, 12, 13], novelty=CaseNovelty(5.0, 2.0))
+    tally.add(rank=0, listed=[], novelty=CaseNovelty(0.0, 6.0))
     assert tally.report(catalogue=8) == {
         "hr@20": 0.666667,
         "mrr@20": 0.444444,  # (1 + 1/3 + 0) / 3
@@ -36,11 +36,11 @@ def test_three_cases_counted_by_hand() -> None:
 
 
 def test_no_case_is_no_error() -> None:
-    assert set(Tally(k=3).report(catalogue=0).values()) == {0.0}
+    assert set(MetricAccumulator(k=3).report(catalogue=0).values()) == {0.0}
 
 
 def test_self_information_is_in_bits_of_the_clicks_so_far() -> None:
-    clicks = Clicked()
+    clicks = ItemClickHistory()
     for item in [1, 1, 2, 3]:
         clicks.count(item, at_ms=0)
     assert [clicks.bits([1]), clicks.bits([2]), clicks.bits([1, 2]), clicks.bits([])] == [
@@ -59,30 +59,30 @@ def gini(counts: list[int]) -> float:
 
 
 def test_diversity_is_of_the_pairs_whose_categories_are_known() -> None:
-    tally = Tally(k=20, category_of={1: 0, 2: 0, 3: 7})
-    tally.add(0, [1, 2, 3, 99], Seen(0.0))  # two of three pairs differ
-    tally.add(0, [1, 2], Seen(0.0))  # none does
-    tally.add(0, [1, 99], Seen(0.0))  # no pair is known
+    tally = MetricAccumulator(k=20, category_of={1: 0, 2: 0, 3: 7})
+    tally.add(0, [1, 2, 3, 99], CaseNovelty(0.0))  # two of three pairs differ
+    tally.add(0, [1, 2], CaseNovelty(0.0))  # none does
+    tally.add(0, [1, 99], CaseNovelty(0.0))  # no pair is known
     assert tally.report(catalogue=4)["diversity@20"] == pytest.approx(1 / 3, abs=1e-6)
 
 
 def test_what_was_clicked_first_less_than_a_day_before_is_fresh() -> None:
-    clicks = Clicked()
+    clicks = ItemClickHistory()
     clicks.count(1, at_ms=0)
     clicks.count(2, at_ms=1)
     clicks.count(2, at_ms=DAY_MS)
-    assert clicks.fresh([1, 2, 3], now_ms=DAY_MS) == 2, "an item never clicked is fresh"
+    assert clicks.count_fresh([1, 2, 3], now_ms=DAY_MS) == 2, "an item never clicked is fresh"
     assert (clicks.age_ms(2, DAY_MS), clicks.age_ms(3, DAY_MS)) == (DAY_MS - 1, None)
 
 
 @given(CASES)
 def test_tallies_are_the_definitions(cases: list[tuple[int, list[int]]]) -> None:
-    tally = Tally(K)
+    tally = MetricAccumulator(K)
     for target, listed in cases:
         tally.add(
             rank_of(target, listed),
             listed,
-            Seen(float(sum(listed)), float(target), len(listed) // 2),
+            CaseNovelty(float(sum(listed)), float(target), len(listed) // 2),
         )
     ranks = [next((n for n, i in enumerate(ls, 1) if i == t), 0) for t, ls in cases]
     entries = [item for _, listed in cases for item in listed]
@@ -104,7 +104,7 @@ def test_tallies_are_the_definitions(cases: list[tuple[int, list[int]]]) -> None
 
 @given(st.lists(st.integers(0, 5), min_size=1), st.lists(st.integers(0, 5), unique=True))
 def test_self_information_is_minus_log2_of_the_share(clicked: list[int], listed: list[int]) -> None:
-    clicks = Clicked()
+    clicks = ItemClickHistory()
     for item in clicked:
         clicks.count(item, at_ms=0)
     shares = [max(clicked.count(item), 1) / len(clicked) for item in listed]

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from operators.evaluation.clicks import RawClick, Sessions, collect
+from operators.evaluation.clicks import RawClick, SessionTracker, collect
 from operators.evaluation.formats import RawCase
-from operators.evaluation.product_recommender import Product
-from operators.evaluation.protocols import Request, Rules, prequential, split
+from operators.evaluation.product_recommender import ProductRecommender
+from operators.evaluation.protocols import ProtocolOptions, Request, prequential, split
 from operators.recommend.recommender import Recommender
-from state.interactions import NOBODY, VIEW, Events
+from state.interactions import NO_ROW, VIEW, EventColumns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from operators.evaluation.clicks import Clicks
+    from operators.evaluation.clicks import ClickStream
 
 VISITS = ["mug cup pot", "mug cup", "pot mug cup", "cup pot", "mug pot lid", "lid cup mug"] * 3
 RAW = [
@@ -25,10 +25,10 @@ RAW = [
 START_MS = {click.shopper: click.at_ms for click in reversed(RAW)}
 
 
-def product_that_learned(clicks: Clicks) -> Product:
-    product, sessions = Product(Recommender(k=5), clicks), Sessions(gap_ms=None)
+def product_that_learned(clicks: ClickStream) -> ProductRecommender:
+    product, sessions = ProductRecommender(Recommender(k=5), clicks), SessionTracker(gap_ms=None)
     for click in clicks:
-        session = sessions.running(click)
+        session = sessions.current_session(click)
         product.learn(click, session)
         session.items.append(click.item)
     return product
@@ -37,7 +37,7 @@ def product_that_learned(clicks: Clicks) -> Product:
 def recommender_that_learned(raw: list[RawClick]) -> Recommender:
     recommender = Recommender(k=5)
     recommender.learn(
-        Events(
+        EventColumns(
             shoppers=[click.shopper for click in raw],
             items=[click.item for click in raw],
             kinds=[VIEW] * len(raw),
@@ -51,7 +51,7 @@ def recommender_that_learned(raw: list[RawClick]) -> Recommender:
     return recommender
 
 
-def ids(clicks: Clicks, listed: Iterable[int]) -> list[str]:
+def ids(clicks: ClickStream, listed: Iterable[int]) -> list[str]:
     return [clicks.items.ids[item] for item in listed]
 
 
@@ -59,26 +59,28 @@ def test_the_blend_is_the_list_a_storefront_would_read() -> None:
     clicks, now_ms = collect(RAW), RAW[-1].at_ms
     product, recommender = product_that_learned(clicks), recommender_that_learned(RAW)
     for name in ["s0", "s2", "s4", "s17"]:
-        request = Request(clicks.shoppers.find(name), (), now_ms, frozenset())
+        request = Request(clicks.shoppers.get(name), (), now_ms, frozenset())
         shown = recommender.rank([name], now_ms).entries()[0]
-        assert ids(clicks, product.top([request], 5)[0]["blend"]) == [item for item, _, _ in shown]
+        assert ids(clicks, product.recommend([request], 5)[0]["blend"]) == [
+            item for item, _, _ in shown
+        ]
 
 
 def test_a_stranger_with_a_session_gets_what_a_shopper_with_that_session_gets() -> None:
     clicks, now_ms = collect(RAW), RAW[-1].at_ms
     product = product_that_learned(clicks)
-    shopper = Request(clicks.shoppers.find("s17"), (), now_ms, frozenset())
-    session = [clicks.items.find(item) for item in ["lid", "cup", "mug"]]
-    stranger = Request(NOBODY, session, now_ms, frozenset())
-    answers = product.top([shopper, stranger], 5)
+    shopper = Request(clicks.shoppers.get("s17"), (), now_ms, frozenset())
+    session = [clicks.items.get(item) for item in ["lid", "cup", "mug"]]
+    stranger = Request(NO_ROW, session, now_ms, frozenset())
+    answers = product.recommend([shopper, stranger], 5)
     assert answers[0]["covisitation"] == answers[1]["covisitation"] != []
 
 
 def test_what_must_not_be_listed_is_not_and_the_rest_moves_up() -> None:
     clicks, now_ms = collect(RAW), RAW[-1].at_ms
     product = product_that_learned(clicks)
-    had = frozenset({clicks.items.find("mug"), clicks.items.find("cup")})
-    lists = product.top([Request(clicks.shoppers.find("s17"), (), now_ms, had)], 2)[0]
+    had = frozenset({clicks.items.get("mug"), clicks.items.get("cup")})
+    lists = product.recommend([Request(clicks.shoppers.get("s17"), (), now_ms, had)], 2)[0]
     listed = {name: sorted(ids(clicks, of)) for name, of in lists.items()}
     assert listed.pop("again") == ["lid"]
     assert listed.pop("content") == []  # these clicks tell nothing of items
@@ -88,16 +90,23 @@ def test_what_must_not_be_listed_is_not_and_the_rest_moves_up() -> None:
 
 def test_both_protocols_score_every_learner_on_every_case() -> None:
     clicks = collect(RAW)
-    live = prequential(clicks, [Product(Recommender(k=5), clicks)], Rules(k=5, known=True))
+    live = prequential(
+        clicks, [ProductRecommender(Recommender(k=5), clicks)], ProtocolOptions(k=5, known=True)
+    )
     assert {len(ranks) for ranks in live.ranks.values()} == {len(RAW) - len(VISITS)}
     cases = [RawCase(("mug",), "cup"), RawCase(("never", "seen"), "cup"), RawCase((), "pot")]
-    fixed = split(clicks, cases, [Product(Recommender(k=5), clicks)], Rules(k=5))
+    fixed = split(
+        clicks, cases, [ProductRecommender(Recommender(k=5), clicks)], ProtocolOptions(k=5)
+    )
     assert {len(ranks) for ranks in fixed.ranks.values()} == {3}
 
 
 def test_one_that_is_compared_with_gives_its_blend_alone() -> None:
     clicks = collect(RAW)
-    rivals = [Product(Recommender(k=5), clicks), Product(Recommender(k=5), clicks, only="other")]
-    outcome = prequential(clicks, rivals, Rules(k=5))
+    rivals = [
+        ProductRecommender(Recommender(k=5), clicks),
+        ProductRecommender(Recommender(k=5), clicks, blend_name="other"),
+    ]
+    outcome = prequential(clicks, rivals, ProtocolOptions(k=5))
     assert outcome.ranks["other"] == outcome.ranks["blend"]
     assert [name for name in outcome.ranks if name not in rivals[0]._names] == ["blend", "other"]

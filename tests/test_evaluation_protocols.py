@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from operators.evaluation.baselines import Reference
+from operators.evaluation.baselines import BaselineCompetitor
 from operators.evaluation.clicks import RawClick, collect
-from operators.evaluation.event_clicks import from_events
+from operators.evaluation.event_clicks import clicks_from_events
 from operators.evaluation.formats import RawCase
-from operators.evaluation.protocols import Rules, leave_one_out, prequential, split
+from operators.evaluation.protocols import ProtocolOptions, leave_one_out, prequential, split
 from operators.evaluation.results import NEVER
 from state.config import Weights
 from state.dead_letters import DeadLetter
@@ -18,7 +18,7 @@ from state.interactions import CART, PURCHASE, VIEW
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from operators.evaluation.clicks import Click, Clicks, Session
+    from operators.evaluation.clicks import ClickSession, ClickStream, StreamClick
     from operators.evaluation.protocols import Request
     from state.events import EventType
 
@@ -36,16 +36,16 @@ def stream(text: str, minutes: int = 1) -> list[RawClick]:
 class Transcript:
     """A rival that writes down, in words, all it is asked and told."""
 
-    def __init__(self, clicks: Clicks) -> None:
+    def __init__(self, clicks: ClickStream) -> None:
         self.clicks = clicks
         self.lines: list[str] = []
 
-    def learn(self, click: Click, session: Session) -> None:
+    def learn(self, click: StreamClick, session: ClickSession) -> None:
         self.lines.append(
             f"learn {self.who(click.shopper)} {self.ids([click.item])} after {self.ids(session.items)}"
         )
 
-    def top(self, requests: Sequence[Request], k: int) -> list[dict[str, list[int]]]:
+    def recommend(self, requests: Sequence[Request], k: int) -> list[dict[str, list[int]]]:
         for request in requests:
             without = f" without {self.ids(sorted(request.without))}" if request.without else ""
             self.lines.append(
@@ -63,7 +63,7 @@ class Transcript:
         )
 
 
-def transcript(text: str, rules: Rules, minutes: int = 1) -> tuple[list[str], int]:
+def transcript(text: str, rules: ProtocolOptions, minutes: int = 1) -> tuple[list[str], int]:
     clicks = collect(stream(text, minutes))
     rival = Transcript(clicks)
     outcome = prequential(clicks, [rival], rules)
@@ -71,7 +71,7 @@ def transcript(text: str, rules: Rules, minutes: int = 1) -> tuple[list[str], in
 
 
 def test_a_list_is_made_after_a_click_and_scored_on_the_shoppers_next() -> None:
-    assert transcript("ann:mug bob:cup ann:pot", Rules(known=True)) == (
+    assert transcript("ann:mug bob:cup ann:pot", ProtocolOptions(known=True)) == (
         [
             "learn ann mug after nothing",
             "list ann mug",
@@ -83,7 +83,7 @@ def test_a_list_is_made_after_a_click_and_scored_on_the_shoppers_next() -> None:
 
 
 def test_a_new_shopper_is_scored_on_the_list_of_a_stranger() -> None:
-    assert transcript("ann:mug bob:cup", Rules()) == (
+    assert transcript("ann:mug bob:cup", ProtocolOptions()) == (
         [
             "list stranger nothing",
             "learn ann mug after nothing",
@@ -95,18 +95,20 @@ def test_a_new_shopper_is_scored_on_the_list_of_a_stranger() -> None:
 
 
 def test_a_pause_begins_a_new_session_but_the_old_list_still_stands() -> None:
-    assert transcript("ann:mug ann:cup", Rules(known=True), minutes=31) == (
+    assert transcript("ann:mug ann:cup", ProtocolOptions(known=True), minutes=31) == (
         ["learn ann mug after nothing", "list ann mug", "learn ann cup after nothing"],
         1,
     )
-    lines, _ = transcript("ann:mug ann:cup", Rules(known=True), minutes=30)
+    lines, _ = transcript("ann:mug ann:cup", ProtocolOptions(known=True), minutes=30)
     assert lines[-1] == "learn ann cup after mug"
-    lines, _ = transcript("ann:mug ann:cup", Rules(known=True, session_gap_ms=None), minutes=31)
+    lines, _ = transcript(
+        "ann:mug ann:cup", ProtocolOptions(known=True, session_gap_ms=None), minutes=31
+    )
     assert lines[-1] == "learn ann cup after mug"
 
 
 def test_unseen_leaves_out_what_the_shopper_had_and_does_not_score_it() -> None:
-    lines, cases = transcript("ann:mug ann:mug ann:cup", Rules(known=True, unseen=True))
+    lines, cases = transcript("ann:mug ann:mug ann:cup", ProtocolOptions(known=True, unseen=True))
     assert [line for line in lines if line.startswith("list")] == [
         "list ann mug without mug",
         "list ann mug+mug without mug",
@@ -116,7 +118,7 @@ def test_unseen_leaves_out_what_the_shopper_had_and_does_not_score_it() -> None:
 
 def test_a_target_is_missed_by_a_list_made_before_it_was_learned() -> None:
     clicks = collect(stream("ann:mug ann:cup bob:mug bob:cup"))
-    outcome = prequential(clicks, [Reference("markov", VIEW)], Rules(known=True))
+    outcome = prequential(clicks, [BaselineCompetitor("markov", VIEW)], ProtocolOptions(known=True))
     assert outcome.ranks == {"markov": bytearray([0, 1])}
 
 
@@ -129,7 +131,7 @@ def test_carts_and_purchases_are_learned_and_not_scored() -> None:
     ]
     clicks = collect(raw)
     rival = Transcript(clicks)
-    assert len(prequential(clicks, [rival], Rules(known=True))) == 1
+    assert len(prequential(clicks, [rival], ProtocolOptions(known=True))) == 1
     assert rival.lines == [
         "learn ann mug after nothing",
         "learn ann mug after mug",
@@ -141,14 +143,16 @@ def test_carts_and_purchases_are_learned_and_not_scored() -> None:
 
 def test_without_views_purchases_are_scored() -> None:
     raw = [RawClick("ann", item, at_ms, PURCHASE) for at_ms, item in enumerate(["mug", "cup"])]
-    outcome = prequential(collect(raw), [Reference("markov", PURCHASE)], Rules(known=True))
+    outcome = prequential(
+        collect(raw), [BaselineCompetitor("markov", PURCHASE)], ProtocolOptions(known=True)
+    )
     assert len(outcome) == 1
 
 
 def test_all_parts_but_the_last_are_only_learned() -> None:
     clicks = collect(stream("ann:mug ann:cup"), stream("ann:pot ann:mug"))
     rival = Transcript(clicks)
-    outcome = prequential(clicks, [rival], Rules(known=True))
+    outcome = prequential(clicks, [rival], ProtocolOptions(known=True))
     assert [line for line in rival.lines if line.startswith("list")] == [
         "list ann mug+cup",
         "list ann mug+cup+pot",
@@ -182,7 +186,7 @@ def test_of_a_shops_events_those_count_that_speak_of_taste() -> None:
         event("refund", 6, "mug", None, "ann"),
     ]
     set_aside: list[DeadLetter] = []
-    clicks = list(from_events(records, Weights(), set_aside.append))
+    clicks = list(clicks_from_events(records, Weights(), set_aside.append))
     assert clicks == [
         RawClick("a1", "mug", 1, VIEW, 1.0),
         RawClick("ann", "mug", 4, CART, 3.0),
@@ -193,8 +197,8 @@ def test_of_a_shops_events_those_count_that_speak_of_taste() -> None:
 
 def test_the_whole_report_of_a_prequential_run() -> None:
     clicks = collect(stream("ann:mug ann:cup bob:mug bob:cup cid:mug cid:pot"))
-    rivals = [Reference("popularity", VIEW), Reference("markov", VIEW)]
-    outcome = prequential(clicks, rivals, Rules(k=2, known=True))
+    rivals = [BaselineCompetitor("popularity", VIEW), BaselineCompetitor("markov", VIEW)]
+    outcome = prequential(clicks, rivals, ProtocolOptions(k=2, known=True))
     # Standing lists: after ann's mug, after bob's mug, after cid's mug.
     # popularity: [mug] misses cup; [mug, cup] hits second; [mug, cup] misses pot.
     # markov:     []    misses cup; [cup]      hits first;  [cup]      misses pot.
@@ -228,7 +232,7 @@ def test_split_scores_prefixes_and_learns_nothing_from_them() -> None:
     clicks = collect(stream("s1:mug s1:cup"))
     rival = Transcript(clicks)
     cases = [RawCase(("mug",), "cup"), RawCase(("mug", "new"), "cup"), RawCase((), "mug")]
-    outcome = split(clicks, cases, [rival, Reference("markov", VIEW)], Rules())
+    outcome = split(clicks, cases, [rival, BaselineCompetitor("markov", VIEW)], ProtocolOptions())
     assert rival.lines == [
         "learn s1 mug after nothing",
         "learn s1 cup after mug",
@@ -242,10 +246,26 @@ def test_split_scores_prefixes_and_learns_nothing_from_them() -> None:
 def test_split_under_known_and_unseen() -> None:
     clicks = collect(stream("s1:mug s1:cup"))
     cases = [RawCase((), "mug"), RawCase(("mug",), "mug"), RawCase(("mug",), "cup")]
-    assert len(split(clicks, cases, [Reference("markov", VIEW)], Rules(known=True))) == 2
-    assert len(split(clicks, cases, [Reference("markov", VIEW)], Rules(unseen=True))) == 2
     assert (
-        len(split(clicks, cases, [Reference("markov", VIEW)], Rules(known=True, unseen=True))) == 1
+        len(split(clicks, cases, [BaselineCompetitor("markov", VIEW)], ProtocolOptions(known=True)))
+        == 2
+    )
+    assert (
+        len(
+            split(clicks, cases, [BaselineCompetitor("markov", VIEW)], ProtocolOptions(unseen=True))
+        )
+        == 2
+    )
+    assert (
+        len(
+            split(
+                clicks,
+                cases,
+                [BaselineCompetitor("markov", VIEW)],
+                ProtocolOptions(known=True, unseen=True),
+            )
+        )
+        == 1
     )
 
 
@@ -256,7 +276,7 @@ def test_leave_one_out_scores_the_last_click_of_each_after_all_else_was_learned(
     ]
     clicks = collect(raw)
     rival = Transcript(clicks)
-    outcome = leave_one_out(clicks, [rival], Rules())
+    outcome = leave_one_out(clicks, [rival], ProtocolOptions())
     assert rival.lines == [
         "learn ann mug after nothing",
         "learn bob cup after nothing",
@@ -266,12 +286,12 @@ def test_leave_one_out_scores_the_last_click_of_each_after_all_else_was_learned(
     ]
     assert len(outcome) == 2
     again = collect(stream("ann:mug ann:mug ann:cup bob:pot bob:pot"))
-    assert len(leave_one_out(again, [Transcript(again)], Rules(unseen=True))) == 1
+    assert len(leave_one_out(again, [Transcript(again)], ProtocolOptions(unseen=True))) == 1
 
 
 def test_each_case_tells_what_it_was() -> None:
     clicks = collect(stream("ann:mug ann:cup bob:mug ann:cup", minutes=29))
-    outcome = prequential(clicks, [Reference("markov", VIEW)], Rules())
+    outcome = prequential(clicks, [BaselineCompetitor("markov", VIEW)], ProtocolOptions())
     assert outcome.depth.tolist() == [0, 1, 0, 0], "a session ended"
     assert list(outcome.is_known) == [0, 1, 0, 1]
     minutes = [NEVER if ms == NEVER else ms // MINUTE_MS for ms in outcome.age_ms]
@@ -284,5 +304,5 @@ def test_prefixes_of_one_session_have_one_owner_in_either_order() -> None:
     texts = ["a b:c", "a:b", "x:y", "x y:z", "q:r"]
     pairs = [text.split(":") for text in texts]
     cases = [RawCase(tuple(prefix.split()), target) for prefix, target in pairs]
-    outcome = split(clicks, cases, [Reference("markov", VIEW)], Rules())
+    outcome = split(clicks, cases, [BaselineCompetitor("markov", VIEW)], ProtocolOptions())
     assert outcome.owner.tolist() == [0, 0, 1, 1, 2]

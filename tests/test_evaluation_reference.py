@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from operators.evaluation.baselines import (
     AssociationRules,
+    Baseline,
     Markov,
-    Popularity,
-    ReferenceLearner,
+    PopularityBaseline,
     SequentialRules,
 )
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Sessions = list[list[int]]
 
 Rules = Markov | SequentialRules | AssociationRules
-L = TypeVar("L", bound=ReferenceLearner)
+L = TypeVar("L", bound=Baseline)
 
 SESSIONS = st.lists(st.lists(st.integers(0, 6), max_size=14), max_size=6)
 
@@ -75,7 +75,7 @@ def test_association_rules_count_pairs_both_ways(sessions: Sessions) -> None:
 def test_popularity_is_the_order_of_counts_after_each_click(
     sessions: Sessions, without: set[int]
 ) -> None:
-    learner = Popularity()
+    learner = PopularityBaseline()
     counts: Counter[int] = Counter()
     for item in (item for session in sessions for item in session):
         learner.learn([], item)

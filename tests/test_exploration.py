@@ -10,8 +10,8 @@ import orjson
 import pytest
 from river import bandit, proba
 
-from operators.recommend.exploration import FLOOR, best_chances
-from operators.recommend.negative_feedback import CLICKED, SHOWN, Signals
+from operators.recommend.exploration import UNIFORM_SHARE, probability_of_best
+from operators.recommend.negative_feedback import CLICK, IMPRESSION, FeedbackEvents
 from operators.recommend.recommender import Recommender
 from state import config
 from state.errors import UserError
@@ -31,22 +31,22 @@ class Exploring(Shop):
         lists = config.Lists(
             k=K, exploration=config.Exploration(share=share, position=PLACE, seed=seed)
         )
-        self.recommender = Recommender.of(lists)
+        self.recommender = Recommender.from_config(lists)
         self.see(*((f"v{n // 4}", f"i{(n // 4 * 7 + n % 4 * n) % 30}") for n in range(400)))
 
     def served(self, shopper: str = "v7", after_ms: int = 1) -> dict[str, Any]:
         self.at_ms += after_ms
-        text = self.recommender.serve([shopper], self.at_ms).json(self.at_ms, "1")[0]
+        text = self.recommender.recommend([shopper], self.at_ms).json(self.at_ms, "1")[0]
         found: dict[str, Any] = orjson.loads(text)
         return found
 
     def came(self, kind: int, shopper: str, item: str) -> None:
         recommender = self.recommender
         self.at_ms += 1
-        recommender.hear(
-            Signals(
-                recommender.shoppers.take([shopper]),
-                recommender.items.take([item]),
+        recommender.observe_feedback(
+            FeedbackEvents(
+                recommender.shoppers.get_or_add_many([shopper]),
+                recommender.items.get_or_add_many([item]),
                 np.array([kind], np.int8),
                 np.array([self.at_ms]),
                 np.array([PLACE - 1], np.int32),
@@ -107,20 +107,20 @@ def test_the_same_seed_tries_the_same_and_another_one_does_not() -> None:
 def test_what_is_clicked_is_tried_more_often_and_a_click_counts_once() -> None:
     shop = Exploring(share=1)
     exploration = shop.recommender.exploration
-    before = exploration.chances()
+    before = exploration.learner_shares()
     liked = exploration.names.index("popularity")
     for _ in range(400):
         item = shop.served()["explore"]["item"]
-        row = shop.recommender.items.find(item)
-        who = shop.recommender.shoppers.find("v7")
-        arm, _ = exploration.tried.find(np.array([who]), np.array([row]))
-        shop.came(SHOWN, "v7", item)
-        shop.came(SHOWN, "v7", item)
+        row = shop.recommender.items.get(item)
+        who = shop.recommender.shoppers.get("v7")
+        arm, _ = exploration.explored_pairs.get(np.array([who]), np.array([row]))
+        shop.came(IMPRESSION, "v7", item)
+        shop.came(IMPRESSION, "v7", item)
         if arm[0] == liked + 1:
-            shop.came(CLICKED, "v7", item)
-            shop.came(CLICKED, "v7", item)
-    assert exploration.chances()[liked] > 0.8 > before[liked]
-    assert min(exploration.chances()) >= FLOOR / len(before)
+            shop.came(CLICK, "v7", item)
+            shop.came(CLICK, "v7", item)
+    assert exploration.learner_shares()[liked] > 0.8 > before[liked]
+    assert min(exploration.learner_shares()) >= UNIFORM_SHARE / len(before)
     assert exploration.clicks[liked] <= exploration.views[liked] + 1e-9
 
 
@@ -129,19 +129,19 @@ def test_what_each_learner_tried_and_what_was_clicked_of_it_is_told() -> None:
     exploration = shop.recommender.exploration
     for n in range(60):
         item = shop.served()["explore"]["item"]
-        shop.came(SHOWN, "v7", item)
+        shop.came(IMPRESSION, "v7", item)
         if n % 3 == 0:
-            shop.came(CLICKED, "v7", item)
-    grew, told = exploration.growth(), exploration.figures()
+            shop.came(CLICK, "v7", item)
+    grew, told = exploration.take_deltas(), exploration.metrics()
     assert sum(seen for seen, _ in grew.values()) > sum(clicks for _, clicks in grew.values()) > 0
-    assert exploration.growth() == {}
+    assert exploration.take_deltas() == {}
     assert [*told] == [*exploration.names]
     assert sum(float(one["try_share"]) for one in told.values()) == pytest.approx(1, abs=1e-3)
     for name, (seen, clicks) in grew.items():
         # Those told fade, by one in ten thousand views.
         assert float(told[name]["tried_seen"]) == pytest.approx(seen, abs=1)
         assert float(told[name]["tried_clicked"]) == pytest.approx(clicks, abs=1)
-    assert Exploring(share=0).recommender.exploration.figures() == {}
+    assert Exploring(share=0).recommender.exploration.metrics() == {}
 
 
 def test_chances_are_those_with_which_river_would_choose() -> None:
@@ -153,13 +153,13 @@ def test_chances_are_those_with_which_river_would_choose() -> None:
             policy.update(arm, n < clicks[arm])  # type: ignore[no-untyped-call]
     draws = Counter(policy.pull([0, 1, 2]) for _ in range(20_000))
     drawn = np.array([draws[arm] / 20_000 for arm in range(3)])
-    assert np.abs(best_chances(clicks, views) - drawn).max() < 0.02
+    assert np.abs(probability_of_best(clicks, views) - drawn).max() < 0.02
 
 
 def test_a_restored_exploration_goes_on_alike() -> None:
     shop, other = Exploring(), Exploring()
     for _ in range(40):
-        shop.came(SHOWN, "v7", shop.served()["explore"]["item"])
+        shop.came(IMPRESSION, "v7", shop.served()["explore"]["item"])
     ids = {name: one.ids for name, one in shop.recommender.vocabularies().items()}
     other.recommender.restore(shop.recommender.arrays(), ids)
     other.at_ms = shop.at_ms

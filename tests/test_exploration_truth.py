@@ -16,12 +16,12 @@ import orjson
 import pytest
 
 from flows.commands.evaluate import main
-from operators.evaluation.product_recommender import Product
-from operators.evaluation.protocols import AGAINST, BLEND
+from operators.evaluation.product_recommender import ProductRecommender
+from operators.evaluation.protocols import BLEND, OTHER_CONFIGURATION
 from operators.recommend.recommender import Recommender
 from state import config
 from state.events import Event, Item, Reco
-from state.interactions import VIEW, Events
+from state.interactions import VIEW, EventColumns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +48,7 @@ def log_of(seed: int) -> list[Event]:
     """Visits of two looks and a list; who clicks in the list does nothing more."""
     draw, log = random.Random(seed), list[Event]()
     exploration = config.Exploration(share=SHARE, position=PLACE, seed=seed)
-    recommender = Recommender.of(config.Lists(k=K, exploration=exploration))
+    recommender = Recommender.from_config(config.Lists(k=K, exploration=exploration))
     for visit in range(VISITS):
         looks = []
         for n in range(SHOPPERS):
@@ -62,7 +62,7 @@ def log_of(seed: int) -> list[Event]:
             log.append(_event("item_view", who, begin_ms + n, item))
         now_ms = begin_ms + 2 * SHOPPERS
         names = [who for who, _ in looks]
-        lists = recommender.serve(names, now_ms).json(now_ms, "1")
+        lists = recommender.recommend(names, now_ms).json(now_ms, "1")
         for n, ((who, items), text) in enumerate(zip(looks, lists, strict=True)):
             told = orjson.loads(text)["explore"]
             reco = Reco(position=PLACE, propensity=told["propensity"])
@@ -73,11 +73,11 @@ def log_of(seed: int) -> list[Event]:
     return log
 
 
-def _views(seen: Sequence[tuple[str, str]], begin_ms: int) -> Events:
+def _views(seen: Sequence[tuple[str, str]], begin_ms: int) -> EventColumns:
     n = len(seen)
     who, items = ([one[at] for one in seen] for at in (0, 1))
     at_ms, nothing = [begin_ms + place for place in range(n)], [None] * n
-    return Events(who, items, [VIEW] * n, [1.0] * n, at_ms, [begin_ms] * n, nothing, nothing)
+    return EventColumns(who, items, [VIEW] * n, [1.0] * n, at_ms, [begin_ms] * n, nothing, nothing)
 
 
 def _event(kind: Any, who: str, at_ms: int, item: str, reco: Reco | None = None) -> Event:
@@ -90,21 +90,21 @@ def test_the_log_of_our_own_exploration_says_what_other_lists_would_have_brought
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     truths: dict[str, list[float]] = {}
-    real = Product.top
+    real = ProductRecommender.recommend
 
-    def top(self: Product, requests: Sequence[Request], k: int) -> Sequence[Lists]:
+    def top(self: ProductRecommender, requests: Sequence[Request], k: int) -> Sequence[Lists]:
         """What each policy would have shown, and how often that is clicked."""
         answers = real(self, requests, k)
         for request, lists in zip(requests, answers, strict=True):
             ids = self._clicks.items.ids
-            for name in {BLEND, AGAINST} & set(lists):
+            for name in {BLEND, OTHER_CONFIGURATION} & set(lists):
                 chosen = ids[lists[name][PLACE - 1]]
                 truths.setdefault(name, []).append(taste(ids[request.session[-1]], chosen))
         return answers
 
-    monkeypatch.setattr(Product, "top", top)
+    monkeypatch.setattr(ProductRecommender, "recommend", top)
     held: Counter[tuple[str, str]] = Counter()
-    supports: dict[str, list[float]] = {BLEND: [], AGAINST: []}
+    supports: dict[str, list[float]] = {BLEND: [], OTHER_CONFIGURATION: []}
     for seed in range(4):
         truths.clear()
         log, report = tmp_path / f"{seed}.jsonl", tmp_path / f"{seed}.json"
@@ -125,5 +125,5 @@ def test_the_log_of_our_own_exploration_says_what_other_lists_would_have_brought
     assert min(held[BLEND, one] for one in ("ips", "snips", "dr")) >= 3
     assert sum(supports[BLEND]) / 4 == pytest.approx(1, abs=0.1)
     # Much of what the other one lists was never tried: it says so, and the normalised one still holds.
-    assert max(supports[AGAINST]) < 1
-    assert held[AGAINST, "snips"] >= 3
+    assert max(supports[OTHER_CONFIGURATION]) < 1
+    assert held[OTHER_CONFIGURATION, "snips"] >= 3

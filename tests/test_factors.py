@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from river import checks, optim, reco
 from river.reco.base import Ranker
 
-from operators.models.river.mf_ranker import Factors
-from operators.models.river.session_factors_ranker import ImplicitFactors
+from operators.models.river.mf_ranker import MatrixFactorizationRanker
+from operators.models.river.session_factors_ranker import SessionFactorsRanker
 from tests.shared import shared_data
 
 Rating = tuple[Hashable, Hashable, Any]
@@ -88,7 +88,7 @@ def test_every_prediction_of_a_stream_is_rivers(
     river_model: Callable[..., Ranker], biased: bool, settings: dict[str, Any]
 ) -> None:
     ratings = some_ratings(3000)
-    ours = progressive(Factors(biased=biased, seed=73, **settings), ratings)
+    ours = progressive(MatrixFactorizationRanker(biased=biased, seed=73, **settings), ratings)
     rivers = progressive(river_model(**settings), ratings)
     np.testing.assert_allclose(ours, rivers, rtol=0, atol=1e-9)
 
@@ -96,7 +96,7 @@ def test_every_prediction_of_a_stream_is_rivers(
 def test_on_movielens_every_prediction_is_rivers_and_the_error_is_the_published_one(
     movielens: list[Rating],
 ) -> None:
-    ours = progressive(Factors(seed=73), movielens)
+    ours = progressive(MatrixFactorizationRanker(seed=73), movielens)
     rivers = progressive(biased_mf(), movielens)
     np.testing.assert_allclose(ours, rivers, rtol=0, atol=1e-9)
     error = np.clip(ours, 1, 5) - np.array([y for _, _, y in movielens])
@@ -112,10 +112,10 @@ def test_on_movielens_every_prediction_is_rivers_and_the_error_is_the_published_
 def test_a_batch_teaches_what_its_ratings_teach_one_by_one(
     biased: bool, ratings: list[tuple[int, int, int]], size: int
 ) -> None:
-    one_by_one = Factors(n_factors=3, seed=1, biased=biased)
+    one_by_one = MatrixFactorizationRanker(n_factors=3, seed=1, biased=biased)
     for rating in ratings:
         one_by_one.learn_one(*rating)
-    batched = Factors(n_factors=3, seed=1, biased=biased)
+    batched = MatrixFactorizationRanker(n_factors=3, seed=1, biased=biased)
     for start in range(0, len(ratings), size):
         batched.learn_many(*zip(*ratings[start : start + size], strict=True))
     for name in ("user_factors", "item_factors", "user_bias", "item_bias"):
@@ -125,16 +125,22 @@ def test_a_batch_teaches_what_its_ratings_teach_one_by_one(
     assert batched.tables.mean == pytest.approx(one_by_one.tables.mean, abs=1e-12)
 
 
-@pytest.mark.parametrize("model", [Factors(), ImplicitFactors()], ids=lambda m: type(m).__name__)
+@pytest.mark.parametrize(
+    "model", [MatrixFactorizationRanker(), SessionFactorsRanker()], ids=lambda m: type(m).__name__
+)
 def test_it_keeps_the_promises_of_a_river_estimator(model: Ranker) -> None:
     checks.check_estimator(model)
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: Factors(seed=3), lambda: ImplicitFactors(seed=3)], ids=["explicit", "implicit"]
+    "make",
+    [lambda: MatrixFactorizationRanker(seed=3), lambda: SessionFactorsRanker(seed=3)],
+    ids=["explicit", "implicit"],
 )
 class TestReads:
-    def test_asking_leaves_no_trace(self, make: Callable[[], Factors | ImplicitFactors]) -> None:
+    def test_asking_leaves_no_trace(
+        self, make: Callable[[], MatrixFactorizationRanker | SessionFactorsRanker]
+    ) -> None:
         asked, not_asked = make(), make()
         for n, (user, item, y) in enumerate(some_ratings(400)):
             asked.predict_one(user, ("never", n))
@@ -149,7 +155,7 @@ class TestReads:
         assert len(pickle.dumps(asked)) == len(pickle.dumps(not_asked))
 
     def test_a_ranking_falls_by_prediction_also_for_ids_never_seen(
-        self, make: Callable[[], Factors | ImplicitFactors]
+        self, make: Callable[[], MatrixFactorizationRanker | SessionFactorsRanker]
     ) -> None:
         model = make()
         for user, item, y in some_ratings(400):
@@ -162,7 +168,7 @@ class TestReads:
             assert all(a >= b - 1e-6 for a, b in pairwise(scores))
 
     def test_a_copy_and_a_pickle_go_on_alike(
-        self, make: Callable[[], Factors | ImplicitFactors]
+        self, make: Callable[[], MatrixFactorizationRanker | SessionFactorsRanker]
     ) -> None:
         model = make()
         first, then = some_ratings(300)[:200], some_ratings(300)[200:]
@@ -174,7 +180,7 @@ class TestReads:
 
 
 def test_someone_never_seen_gets_what_is_known_of_the_item() -> None:
-    model = Factors(n_factors=2, sigma=0.0)
+    model = MatrixFactorizationRanker(n_factors=2, sigma=0.0)
     for _ in range(100):
         model.learn_one("ann", "good", 5)
         model.learn_one("ann", "bad", 1)
@@ -185,19 +191,21 @@ def test_someone_never_seen_gets_what_is_known_of_the_item() -> None:
 
 def test_single_precision_tables_say_nearly_the_same() -> None:
     ratings = some_ratings(1000)
-    single = progressive(Factors(seed=73, dtype="float32"), ratings)
-    np.testing.assert_allclose(single, progressive(Factors(seed=73), ratings), atol=1e-3)
+    single = progressive(MatrixFactorizationRanker(seed=73, dtype="float32"), ratings)
+    np.testing.assert_allclose(
+        single, progressive(MatrixFactorizationRanker(seed=73), ratings), atol=1e-3
+    )
 
 
 def test_what_a_user_only_saw_teaches_nothing() -> None:
-    model = ImplicitFactors()
+    model = SessionFactorsRanker()
     model.learn_one("ann", "mug", False)
     assert model.predict_one("ann", "mug") == 0.0
     assert len(model.model.vectors) == 0
 
 
 def test_the_context_of_a_question_speaks_for_someone_never_seen() -> None:
-    model = ImplicitFactors(seed=1)
+    model = SessionFactorsRanker(seed=1)
     for n in range(300):
         for item, before in (("cup", "mug"), ("hat", "cap")):
             model.learn_one(n, item, True, {"at_ms": n, "context": [before]})

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import ArrayLike
 
-from operators.models.negative_sampler import LiveItems
-from operators.models.session_factors import BLOCK, Settings
-from operators.recommend.candidates.base import Learner
-from operators.recommend.candidates.factors import FactorsLearner
-from state.interactions import NOBODY, Interactions, Requests
+from operators.models.negative_sampler import NegativeSampler
+from operators.models.session_factors import BLOCK_EVENTS, SessionFactorsConfig
+from operators.recommend.candidates.base import CandidateLearner
+from operators.recommend.candidates.factors import SessionFactorsReranker
+from state.interactions import NO_ROW, Interactions, ListRequests
 
 DAY_MS = 86_400_000
 START_MS = 1_700_000_000_000
@@ -31,18 +31,18 @@ def interactions(
         np.zeros(n, np.int8),
         np.ones(n, np.float32),
         np.arange(n) + START_MS if at_ms is None else np.array(at_ms, np.int64),
-        np.full((n, 3), NOBODY, np.int32) if context is None else np.array(context, np.int32),
+        np.full((n, 3), NO_ROW, np.int32) if context is None else np.array(context, np.int32),
     )
 
 
-def requests(context: ArrayLike) -> Requests:
+def requests(context: ArrayLike) -> ListRequests:
     """Strangers in sessions, for whom all items were named, some of them twice."""
     n = len(np.array(context))
-    return Requests(
-        np.full(n, NOBODY, np.int32),
+    return ListRequests(
+        np.full(n, NO_ROW, np.int32),
         np.array(context, np.int32),
         np.full(n, START_MS),
-        np.tile(np.array([*range(20), 3, 17, NOBODY, 999], np.int32), (n, 1)),
+        np.tile(np.array([*range(20), 3, 17, NO_ROW, 999], np.int32), (n, 1)),
     )
 
 
@@ -55,24 +55,24 @@ def two_tastes(n: int = 8000, seed: int = 2, at_ms: ArrayLike | None = None) -> 
     return interactions(shopper, item, at_ms, context)
 
 
-def snapshot(learner: FactorsLearner) -> dict[str, bytes]:
+def snapshot(learner: SessionFactorsReranker) -> dict[str, bytes]:
     return {name: array.tobytes() for name, array in learner.arrays().items()}
 
 
 @pytest.fixture
-def learner() -> FactorsLearner:
-    learner = FactorsLearner(Settings(n_factors=8))
+def learner() -> SessionFactorsReranker:
+    learner = SessionFactorsReranker(SessionFactorsConfig(n_factors=8))
     learner.learn_many(two_tastes())
     return learner
 
 
 def test_it_is_a_learner() -> None:
-    assert isinstance(FactorsLearner(), Learner)
+    assert isinstance(SessionFactorsReranker(), CandidateLearner)
 
 
 def test_where_all_events_weigh_alike_it_does_not_matter_how_much() -> None:
     """A shop that sells and tells of no views: its purchases of weight 5 teach what views would."""
-    light, heavy = (FactorsLearner(Settings(n_factors=8)) for _ in range(2))
+    light, heavy = (SessionFactorsReranker(SessionFactorsConfig(n_factors=8)) for _ in range(2))
     stream = two_tastes(2000)
     light.learn_many(stream)
     heavy.learn_many(replace(stream, weight=stream.weight * np.float32(5)))
@@ -80,31 +80,31 @@ def test_where_all_events_weigh_alike_it_does_not_matter_how_much() -> None:
 
 
 def test_before_the_first_batch_lists_are_empty() -> None:
-    lists = FactorsLearner().candidates(requests([[1, 2], [NOBODY, 3]]), 4)
-    assert lists.item.tolist() == [[NOBODY] * 4] * 2
-    assert lists.because.tolist() == [[NOBODY] * 4] * 2
+    lists = SessionFactorsReranker().candidates(requests([[1, 2], [NO_ROW, 3]]), 4)
+    assert lists.item.tolist() == [[NO_ROW] * 4] * 2
+    assert lists.reason_item.tolist() == [[NO_ROW] * 4] * 2
 
 
-def test_what_was_named_is_ordered_by_the_session(learner: FactorsLearner) -> None:
+def test_what_was_named_is_ordered_by_the_session(learner: SessionFactorsReranker) -> None:
     lists = learner.candidates(requests([[13, 17], [2, 3]]), 8)
     assert (lists.item // 10).tolist() == [[1] * 8, [0] * 8]
-    assert set(lists.because[0]) <= {13, 17}
-    assert set(lists.because[1]) <= {2, 3}
+    assert set(lists.reason_item[0]) <= {13, 17}
+    assert set(lists.reason_item[1]) <= {2, 3}
 
 
-def test_nothing_is_listed_that_was_not_named(learner: FactorsLearner) -> None:
+def test_nothing_is_listed_that_was_not_named(learner: SessionFactorsReranker) -> None:
     asked = requests([[13, 17]])
-    asked.named = np.array([[2, 12, NOBODY, 12, 4]], np.int32)
+    asked.candidates = np.array([[2, 12, NO_ROW, 12, 4]], np.int32)
     lists = learner.candidates(asked, 4)
     assert lists.item[0, 0] == 12
-    assert sorted(lists.item[0].tolist()) == [NOBODY, 2, 4, 12]
-    asked.named = np.empty((1, 0), np.int32)
-    assert learner.candidates(asked, 4).item.tolist() == [[NOBODY] * 4]
+    assert sorted(lists.item[0].tolist()) == [NO_ROW, 2, 4, 12]
+    asked.candidates = np.empty((1, 0), np.int32)
+    assert learner.candidates(asked, 4).item.tolist() == [[NO_ROW] * 4]
 
 
-def test_a_session_of_which_nothing_is_known_gets_nothing(learner: FactorsLearner) -> None:
-    lists = learner.candidates(requests([[NOBODY], [777]]), 3)
-    assert lists.item.tolist() == [[NOBODY] * 3] * 2
+def test_a_session_of_which_nothing_is_known_gets_nothing(learner: SessionFactorsReranker) -> None:
+    lists = learner.candidates(requests([[NO_ROW], [777]]), 3)
+    assert lists.item.tolist() == [[NO_ROW] * 3] * 2
     assert lists.score.tolist() == [[0.0] * 3] * 2
 
 
@@ -112,49 +112,51 @@ def test_how_much_each_place_of_a_session_says_is_learned() -> None:
     """Item n leads to item n + 1: the one before the newest says what is next, the others nothing."""
     rng = np.random.default_rng(3)
     before = rng.integers(0, 20, (8000, 2))
-    learner = FactorsLearner(Settings(n_factors=32))
+    learner = SessionFactorsReranker(SessionFactorsConfig(n_factors=32))
     learner.learn_many(interactions(before[:, 0], (before[:, 1] + 1) % 20, context=before))
-    assert np.argmax(learner.model.places.counts[1, :2]) == 1
+    assert np.argmax(learner.model.position_weights.log_weights[1, :2]) == 1
     second = np.arange(20)
     asked = requests(np.stack([rng.integers(0, 20, 20), second], axis=1))
     best = learner.candidates(asked, 3).item
     assert (best == (second[:, None] + 1) % 20).any(axis=1).mean() >= 0.9
 
 
-def test_a_new_item_is_near_the_session_that_it_is_first_seen_in(learner: FactorsLearner) -> None:
-    learner.learn_many(interactions([4], [20], context=[[13, 17, NOBODY]]))
+def test_a_new_item_is_near_the_session_that_it_is_first_seen_in(
+    learner: SessionFactorsReranker,
+) -> None:
+    learner.learn_many(interactions([4], [20], context=[[13, 17, NO_ROW]]))
     asked = requests([[20]])
     lists = learner.candidates(asked, 8)
     assert (lists.item[0] // 10).tolist().count(1) >= 7
 
 
 def test_lists_fall_by_score_hold_no_item_twice_and_say_what_score_says(
-    learner: FactorsLearner,
+    learner: SessionFactorsReranker,
 ) -> None:
-    asked = requests([[3, NOBODY], [12, 15]])
+    asked = requests([[3, NO_ROW], [12, 15]])
     lists = learner.candidates(asked, 30)
-    assert (lists.item[:, 20:] == NOBODY).all()
+    assert (lists.item[:, 20:] == NO_ROW).all()
     assert [len(set(row)) for row in lists.item[:, :20].tolist()] == [20] * 2
     assert (np.diff(lists.score[:, :20]) <= 0).all()
     scores = learner.score(asked, lists.item[:, :20])
     np.testing.assert_allclose(scores / scores[:, :1], lists.score[:, :20], rtol=1e-4)
 
 
-def test_an_item_never_learned_scores_nothing(learner: FactorsLearner) -> None:
+def test_an_item_never_learned_scores_nothing(learner: SessionFactorsReranker) -> None:
     asked = requests([[3]])
-    assert learner.score(asked, np.array([[NOBODY, 20, 1_000_000]], np.int32)).tolist() == [[0] * 3]
-    assert FactorsLearner().score(asked, np.array([[3]], np.int32)).tolist() == [[0]]
+    assert learner.score(asked, np.array([[NO_ROW, 20, 1_000_000]], np.int32)).tolist() == [[0] * 3]
+    assert SessionFactorsReranker().score(asked, np.array([[3]], np.int32)).tolist() == [[0]]
 
 
-def test_reads_leave_no_trace(learner: FactorsLearner) -> None:
+def test_reads_leave_no_trace(learner: SessionFactorsReranker) -> None:
     before = snapshot(learner)
-    learner.candidates(requests([[3], [50], [NOBODY]]), 5)
+    learner.candidates(requests([[3], [50], [NO_ROW]]), 5)
     learner.score(requests([[50]]), np.array([[3, 70]], np.int32))
     assert snapshot(learner) == before
 
 
-def test_a_snapshot_goes_on_bit_for_bit(learner: FactorsLearner) -> None:
-    restored = FactorsLearner(Settings(n_factors=8), seed=12345)
+def test_a_snapshot_goes_on_bit_for_bit(learner: SessionFactorsReranker) -> None:
+    restored = SessionFactorsReranker(SessionFactorsConfig(n_factors=8), seed=12345)
     restored.restore(learner.arrays())
     for seed in range(3):
         for each in (learner, restored):
@@ -162,27 +164,29 @@ def test_a_snapshot_goes_on_bit_for_bit(learner: FactorsLearner) -> None:
     assert snapshot(restored) == snapshot(learner)
 
 
-def test_a_snapshot_does_not_change_while_its_learner_goes_on(learner: FactorsLearner) -> None:
+def test_a_snapshot_does_not_change_while_its_learner_goes_on(
+    learner: SessionFactorsReranker,
+) -> None:
     arrays = learner.arrays()
     before = {name: array.tobytes() for name, array in arrays.items()}
     learner.learn_many(two_tastes(700, 9))
     assert {name: array.tobytes() for name, array in arrays.items()} == before
 
 
-def test_a_snapshot_of_other_settings_is_refused(learner: FactorsLearner) -> None:
+def test_a_snapshot_of_other_settings_is_refused(learner: SessionFactorsReranker) -> None:
     with pytest.raises(ValueError, match="holds 8 factors, the settings ask for 64"):
-        FactorsLearner().restore(learner.arrays())
+        SessionFactorsReranker().restore(learner.arrays())
 
 
-def test_the_same_seed_and_batches_give_the_same_arrays(learner: FactorsLearner) -> None:
-    again = FactorsLearner(Settings(n_factors=8))
+def test_the_same_seed_and_batches_give_the_same_arrays(learner: SessionFactorsReranker) -> None:
+    again = SessionFactorsReranker(SessionFactorsConfig(n_factors=8))
     again.learn_many(two_tastes())
     assert snapshot(again) == snapshot(learner)
 
 
-def test_what_former_releases_learned_is_left_behind(learner: FactorsLearner) -> None:
+def test_what_former_releases_learned_is_left_behind(learner: SessionFactorsReranker) -> None:
     """Their vectors were of shoppers too, and of another kind: the learner begins anew."""
-    restored = FactorsLearner(Settings(n_factors=8))
+    restored = SessionFactorsReranker(SessionFactorsConfig(n_factors=8))
     older = {"users": np.zeros((3, 32), np.float32), "items": np.ones((9, 32), np.float32)}
     restored.restore(older)
     restored.learn_many(two_tastes())
@@ -190,10 +194,10 @@ def test_what_former_releases_learned_is_left_behind(learner: FactorsLearner) ->
 
 
 def test_years_without_an_event_leave_popularity_finite() -> None:
-    live = LiveItems(half_life_ms=DAY_MS, power=0.5)
-    live.grow(2)
+    live = NegativeSampler(half_life_ms=DAY_MS, power=0.5)
+    live.ensure_rows(2)
     for years in (0, 1, 2, 30):
-        live.count(np.array([0, 1], np.int32), np.array([0, years * 365 * DAY_MS]))
+        live.observe(np.array([0, 1], np.int32), np.array([0, years * 365 * DAY_MS]))
     assert np.isfinite(live.popularity).all()
     assert live.popularity[1] > live.popularity[0]
 
@@ -206,25 +210,25 @@ def test_years_without_an_event_leave_popularity_finite() -> None:
 def test_samples_are_live_items_and_the_chance_of_each_is_told(
     items: list[int], seed: int, power: float
 ) -> None:
-    live = LiveItems(half_life_ms=DAY_MS, power=power)
-    live.grow(9)
+    live = NegativeSampler(half_life_ms=DAY_MS, power=power)
+    live.ensure_rows(9)
     rows = np.array(items, np.int32)
-    live.count(rows, np.full(len(rows), START_MS))
+    live.observe(rows, np.full(len(rows), START_MS))
     drawn = live.sample(np.random.default_rng(seed), 5)
     assert len(drawn) == 5
     assert set(drawn.tolist()) <= set(items)
-    chances = live.chances(np.unique(rows), 5, 3)
+    chances = live.probabilities(np.unique(rows), 5, 3)
     assert (chances > 0).all()
     assert (chances <= 1).all()
 
 
 def test_a_chance_to_be_sampled_is_how_often_one_is() -> None:
-    live = LiveItems(half_life_ms=DAY_MS, power=0.5)
-    live.grow(3)
-    live.count(np.array([0] * 16 + [1] * 4 + [2], np.int32), np.full(21, START_MS))
+    live = NegativeSampler(half_life_ms=DAY_MS, power=0.5)
+    live.ensure_rows(3)
+    live.observe(np.array([0] * 16 + [1] * 4 + [2], np.int32), np.full(21, START_MS))
     rng = np.random.default_rng(1)
     seen = [[row in live.sample(rng, 3) for row in range(3)] for _ in range(4000)]
-    told = live.chances(np.arange(3, dtype=np.int32), 3, 0)
+    told = live.probabilities(np.arange(3, dtype=np.int32), 3, 0)
     # As many as are expected: samples may repeat, so it is told somewhat lower than it is.
     np.testing.assert_allclose(np.mean(seen, axis=0), told, atol=0.12)
 
@@ -232,7 +236,7 @@ def test_a_chance_to_be_sampled_is_how_often_one_is() -> None:
 @pytest.mark.parametrize("robot", [False, True], ids=["shop of one item", "one session for all"])
 def test_vectors_stay_sound_whatever_comes(robot: bool) -> None:
     rng = np.random.default_rng(1)
-    learner = FactorsLearner()
+    learner = SessionFactorsReranker()
     for _ in range(4):
         rows = rng.integers(0, 50, 2000).astype(np.int32)
         items = rows if robot else np.where(rng.random(2000) < 0.9, 0, rows)
@@ -244,11 +248,11 @@ def test_vectors_stay_sound_whatever_comes(robot: bool) -> None:
 
 
 def test_blocks_hide_the_size_of_the_callers_batches() -> None:
-    batch = two_tastes(4 * BLOCK)
-    whole, parts = FactorsLearner(), FactorsLearner()
+    batch = two_tastes(4 * BLOCK_EVENTS)
+    whole, parts = SessionFactorsReranker(), SessionFactorsReranker()
     whole.learn_many(batch)
-    for start in range(0, 4 * BLOCK, 2 * BLOCK):
-        at = slice(start, start + 2 * BLOCK)
+    for start in range(0, 4 * BLOCK_EVENTS, 2 * BLOCK_EVENTS):
+        at = slice(start, start + 2 * BLOCK_EVENTS)
         parts.learn_many(
             Interactions(
                 batch.shopper[at], batch.item[at], batch.kind[at],
@@ -258,7 +262,7 @@ def test_blocks_hide_the_size_of_the_callers_batches() -> None:
     assert snapshot(parts) == snapshot(whole)
 
 
-def test_an_empty_batch_and_no_requests_are_answered(learner: FactorsLearner) -> None:
+def test_an_empty_batch_and_no_requests_are_answered(learner: SessionFactorsReranker) -> None:
     before = snapshot(learner)
     learner.learn_many(interactions([], []))
     assert snapshot(learner) == before

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from flows.sources.files import LINE_BYTES_MAX, LogFile, progress_bar
-from flows.sources.time_ordering import in_time_order
+from flows.sources.time_ordering import sort_by_time
 from operators.readers import READERS
 from state.dead_letters import DeadLetter
 from state.errors import UserError
@@ -171,11 +171,11 @@ def test_events_go_by_time_and_equal_times_keep_their_order(
     times_ms: list[int], run_events: int
 ) -> None:
     events = [seen(n, at_ms) for n, at_ms in enumerate(times_ms)]
-    ordered = list(in_time_order(events, run_events=run_events))
+    ordered = list(sort_by_time(events, run_events=run_events))
     assert ordered == sorted(events, key=lambda event: event.event_ts)
 
 
 def test_dead_letters_are_not_held_back_by_ordering() -> None:
     (letter,) = READERS["penstock"]([b"?"], source="log", now_ms=0)
     late, early = seen(1, 8), seen(2, 7)
-    assert list(in_time_order([late, letter, early])) == [letter, early, late]
+    assert list(sort_by_time([late, letter, early])) == [letter, early, late]

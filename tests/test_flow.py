@@ -15,13 +15,13 @@ import pytest
 from bytewax.testing import cluster_main
 
 from flows.personalize import build
-from flows.recovery.folder import recovery
-from flows.runtime.replay import run
+from flows.recovery.folder import open_recovery
+from flows.runtime.replay import replay_recordings
 from flows.sinks.redis import DeadLetterSink, RedisSink
 from flows.sources.recorded import RecordedSource
 from operators.events.decode import decode_lines
-from operators.publish.digest import facts
-from operators.synthetic import shop
+from operators.publish.digest import deterministic_rows
+from operators.synthetic import generate_events
 from state import keys
 from state.dead_letters import DeadLetter
 from state.errors import UserError
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from flows.sources.recorded import Records
     from state.events import Event
 
-SHOP = list(shop(events=3000, shoppers=400, items=80, events_per_s=0.3))
+SHOP = list(generate_events(events=3000, shoppers=400, items=80, events_per_s=0.3))
 """Enough for clusters, lists, merges, purchases and sessions that end: three hours of a small shop."""
 
 
@@ -56,7 +56,7 @@ def figures(rows: dict[str, Any]) -> dict[str, Any]:
 
 
 def facts_of(rows: dict[str, Any]) -> dict[str, Any]:
-    return dict(facts(rows.items()))
+    return dict(deterministic_rows(rows.items()))
 
 
 @pytest.fixture(scope="module")
@@ -148,8 +148,8 @@ def test_how_many_item_lists_a_batch_rewrites_does_not_show_in_the_end(
     monkeypatch: pytest.MonkeyPatch,
     most: int,
 ) -> None:
-    monkeypatch.setattr("operators.personalize.step.ITEMS_MIN", most)
-    monkeypatch.setattr("operators.personalize.step.EVENTS_AN_ITEM", 1_000_000)
+    monkeypatch.setattr("operators.personalize.step.ITEM_LISTS_MIN", most)
+    monkeypatch.setattr("operators.personalize.step.EVENTS_PER_ITEM_LIST", 1_000_000)
     assert item_lists(run_flow(SHOP, redis_url, tmp_path)) == item_lists(whole)
 
 
@@ -273,14 +273,16 @@ def test_what_could_be_read_of_a_damaged_recording_is_there(redis_url: str, tmp_
         raise UserError("shop.gz is damaged after line 150")
 
     with pytest.raises(UserError, match="after line 150"):
-        run({"shop": damaged}, flow_settings(), redis_url=redis_url, dead_letters=tmp_path / "d")
+        replay_recordings(
+            {"shop": damaged}, flow_settings(), redis_url=redis_url, dead_letters=tmp_path / "d"
+        )
     assert figures(content(redis_url))["accepted"] == 150
 
 
 def test_a_recovery_folder_is_for_one_run_at_a_time(redis_url: str, tmp_path: Path) -> None:
     folder = tmp_path / "recovery"
     with (
-        recovery(folder, flow_settings()),
+        open_recovery(folder, flow_settings()),
         pytest.raises(UserError, match="in use by another run: stop it"),
     ):
         run_flow([view(1, 0)], redis_url, tmp_path, recovery_folder=folder)

@@ -13,8 +13,8 @@ from urllib.request import Request, urlopen
 import orjson
 import pytest
 
-from flows.observability.exposition import seen_from_outside
-from flows.observability.health import Health, served
+from flows.observability.exposition import expose_process
+from flows.observability.health import WorkerHealth, health_server
 from flows.observability.heartbeat import TTL_S, Heartbeat
 from flows.process import liveness
 from state import keys
@@ -37,7 +37,7 @@ class Topic:
 
     def __init__(self) -> None:
         self.lag = {"0-events": 3, "1-events": 4}
-        self.is_up = True
+        self.is_reachable = True
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def outside(
     redis_url: str, topic: Topic, *, lag_max: int = 10, stuck_s: float = STUCK_S
 ) -> Iterator[str]:
     settings = Settings(metrics=Metrics(listen=ANYWHERE, ready_lag_max=lag_max))
-    with seen_from_outside(
+    with expose_process(
         settings, stuck_s=stuck_s, redis_url=redis_url, topic=topic, recovery_folder=None
     ) as address:
         yield address
@@ -72,7 +72,7 @@ def test_a_worker_that_moves_is_alive_and_one_that_does_not_is_not(redis_url: st
     with outside(redis_url, Topic(), stuck_s=SOON_STUCK_S) as address:
 
         def moves() -> tuple[int, str]:
-            liveness.beat()
+            liveness.mark_progress()
             status, told = ask(address, "/healthz")
             return status, told["status"]
 
@@ -88,7 +88,7 @@ def test_a_worker_that_moves_is_alive_and_one_that_does_not_is_not(redis_url: st
 def test_ready_is_when_every_part_is(redis_server: EmbeddedRedis) -> None:
     topic = Topic()
     with outside(redis_server.url, topic) as address:
-        liveness.beat()
+        liveness.mark_progress()
         fine = dict.fromkeys(("status", "worker", "state", "redis", "kafka", "lag"), "ok")
         assert ask(address, "/readyz") == (200, fine)
         topic.lag["1-events"] = 8
@@ -98,25 +98,25 @@ def test_ready_is_when_every_part_is(redis_server: EmbeddedRedis) -> None:
             "status": "not ready",
             "lag": "11 records behind, more than metrics.ready_lag_max (10)",
         }
-        topic.lag, topic.is_up = {}, False
+        topic.lag, topic.is_reachable = {}, False
         assert ask(address, "/readyz")[1]["kafka"] == "does not answer"
-        topic.is_up = True
+        topic.is_reachable = True
         redis_server.stop()
         try:
-            liveness.beat()
+            liveness.mark_progress()
             status, told = ask(address, "/readyz")
             assert (status, ask(address, "/healthz")[0]) == (503, 200)
             assert re.match(r"Redis at unix:.* does not answer: start it", told["redis"])
         finally:
             redis_server.start()
-        liveness.beat()
+        liveness.mark_progress()
         assert ask(address, "/readyz")[0] == 200
 
 
 def test_before_the_first_beat_the_state_is_being_resumed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(liveness, "_has_begun", False)
-    health = Health(STUCK_S, lambda: None, Topic())
-    assert health.ready()[1]["state"] == "is being resumed"
+    monkeypatch.setattr(liveness, "_has_started", False)
+    health = WorkerHealth(STUCK_S, lambda: None, Topic())
+    assert health.check_ready()[1]["state"] == "is being resumed"
 
 
 def test_metrics_are_as_prometheus_reads_them(redis_url: str) -> None:
@@ -136,10 +136,10 @@ def test_metrics_are_as_prometheus_reads_them(redis_url: str) -> None:
 
 
 def test_an_address_that_cannot_be_had_is_said_in_one_line(redis_url: str) -> None:
-    health = Health(STUCK_S, lambda: None, Topic())
-    with served(health, ANYWHERE) as address:
+    health = WorkerHealth(STUCK_S, lambda: None, Topic())
+    with health_server(health, ANYWHERE) as address:
         said = rf"metrics.listen {address}: cannot listen on port \d+: Address already in use: set"
-        with pytest.raises(UserError, match=said), served(health, address):
+        with pytest.raises(UserError, match=said), health_server(health, address):
             pass
     for listen, said in (
         ("9464", 'expected host:port, or "" for none'),
@@ -147,28 +147,28 @@ def test_an_address_that_cannot_be_had_is_said_in_one_line(redis_url: str) -> No
         ("127.0.0.1:99999", "cannot listen on port 99999"),
         ("no.such.host.invalid:0", "cannot listen"),
     ):
-        with pytest.raises(UserError, match=re.escape(said)), served(health, listen):
+        with pytest.raises(UserError, match=re.escape(said)), health_server(health, listen):
             pass
-    with served(health, "") as address:
+    with health_server(health, "") as address:
         assert address == ""
 
 
 def test_each_process_has_a_port_of_its_own() -> None:
-    health = Health(STUCK_S, lambda: None, Topic())
-    with served(health, ANYWHERE) as address:
+    health = WorkerHealth(STUCK_S, lambda: None, Topic())
+    with health_server(health, ANYWHERE) as address:
         host, _, port = address.rpartition(":")
-        with served(health, address, worker=1) as other:
+        with health_server(health, address, worker=1) as other:
             assert other == f"{host}:{int(port) + 1}"
-    with served(health, "[::1]:0") as address:
-        liveness.beat()
+    with health_server(health, "[::1]:0") as address:
+        liveness.mark_progress()
         assert ask(address, "/healthz")[0] == 200
 
 
 def test_a_sign_of_life_is_in_redis_for_a_while(redis_url: str) -> None:
     store = Store(redis_url, timeout_ms=2000, patience_s=0)
     first, second = (Heartbeat(store, Topic(), worker, 2) for worker in (0, 1))
-    second.beat()
-    first.beat()
+    second.write()
+    first.write()
     told = orjson.loads(store.client.get(keys.worker_key(1)))
     assert set(told) == {
         *("at", "pid", "host", "events", "events_per_s", "watermark_ms", "lag", "version")
@@ -176,7 +176,7 @@ def test_a_sign_of_life_is_in_redis_for_a_while(redis_url: str) -> None:
     assert told["lag"] == 7
     assert 0 < store.client.ttl(keys.worker_key(1)) <= TTL_S
     assert store.client.hget(keys.meta_key(), "lag") == b"14"
-    second.end()
+    second.remove()
     assert not store.client.exists(keys.worker_key(1))
 
 

@@ -14,13 +14,13 @@ import pytest
 
 from flows.commands.cli import main, parser
 from flows.process.embedded_redis import EmbeddedRedis
-from flows.webhooks.process import send_again
+from flows.webhooks.process import redeliver_dead
 from operators.segments.changes import Change
-from operators.webhooks.signing import headers, secrets_in
+from operators.webhooks.signing import parse_secrets, signature_headers
 from state import keys
 from state.config import Endpoint
 from state.errors import UserError
-from state.segments import Definition, definition_writes
+from state.segments import SegmentDefinition, definition_writes
 from state.shopper import ADS, PERSONALIZATION
 from tests.hooks_runs import (
     DRIP,
@@ -82,7 +82,9 @@ def assert_in_order(requests: list[Request]) -> None:
 def test_a_change_is_told_as_segment_tells_it(
     there: Endpointer, shop: Shop, redis_url: str
 ) -> None:
-    shop.store.send(definition_writes([Definition("vip", "rule", "VIPs", "", "spent a lot")]))
+    shop.store.send(
+        definition_writes([SegmentDefinition("vip", "rule", "VIPs", "", "spent a lot")])
+    )
     at_ms = 1_767_225_600_007
     ids = shop.tells(
         Change("enter", "ann", "vip", at_ms, known=True),
@@ -157,7 +159,7 @@ def test_the_signature_is_what_openssl_makes_of_the_message(
 def test_the_signature_is_that_of_the_spec() -> None:
     """The example of Standard Webhooks' own libraries."""
     message_id, body = "msg_p5jXN8AQM9LWM0D4loKWxJek", b'{"test": 2432232314}'
-    signed = headers(secrets_in(SECRET, "X"), message_id, 1614265330, body)
+    signed = signature_headers(parse_secrets(SECRET, "X"), message_id, 1614265330, body)
     assert signed["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
 
@@ -212,10 +214,10 @@ def test_a_change_that_is_refused_is_a_dead_letter_and_the_next_goes_on(
     assert len(there.requests) == 3
     # Sent again while it is still refused, it stays; else it goes, signed anew.
     stop: Any = type("Never", (), {"is_set": lambda self: False})()
-    assert send_again(chosen, redis_url, stop, ["a"]) == (0, 1)
+    assert redeliver_dead(chosen, redis_url, stop, ["a"]) == (0, 1)
     assert len(dead(shop)) == 1
     there.answer = lambda _: 204
-    assert send_again(chosen, redis_url, stop, ["a"]) == (1, 0)
+    assert redeliver_dead(chosen, redis_url, stop, ["a"]) == (1, 0)
     assert dead(shop) == []
     assert there.taken[-1].id == ids[1]
     assert there.taken[-1].body == letter[b"body"]
@@ -488,7 +490,7 @@ def test_check_says_whether_an_endpoint_can_be_told(
 
 def test_a_secret_is_not_guessed() -> None:
     with pytest.raises(UserError, match="X is no secret"):
-        secrets_in("whsec_c2hvcnQ=", "X")
+        parse_secrets("whsec_c2hvcnQ=", "X")
 
 
 def test_the_docs_check_of_a_signature_is_right(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.shards.identity_map import Links
+from operators.shards.identity_map import IdentityMap
 from state import keys
 from state.times import DAY_MS
 from tests.streams import (
@@ -38,7 +38,9 @@ def identify(event_id: object, at_ms: int, device: str = "ann", user: str = "u")
 
 
 def writes(flow: Flow) -> list[Write]:
-    return [write for visited in flow.visited for write in (*visited.removals, *visited.writes)]
+    return [
+        write for visited in flow.visited for write in (*visited.removal_writes, *visited.writes)
+    ]
 
 
 def test_an_anonymous_shopper_is_its_anonymous_id() -> None:
@@ -54,7 +56,7 @@ def test_a_first_identification_moves_what_was_known_of_the_device() -> None:
     as_user = [msgspec.structs.replace(one, user_id="u") for one in history]
     assert outcome.shoppers == fold([*as_user, identify(4, 25 * MINUTE_MS)]).shoppers
     (user,) = outcome.shoppers.values()
-    assert (user.known, user.views, user.sessions, len(user.open)) == (True, 3, 1, 1)
+    assert (user.known, user.views, user.sessions, len(user.open_sessions)) == (True, 3, 1, 1)
     assert (user.first_ms, user.last_ms) == (START_MS, START_MS + 25 * MINUTE_MS)
     assert outcome.links == {"ann": "u"}
     assert (outcome.totals["merges"], outcome.totals["shoppers"]) == (1, 1)
@@ -67,7 +69,7 @@ def test_the_keys_of_the_device_go_and_an_alias_comes() -> None:
     commands = writes(flow)
     assert ("DEL", *own_keys("ann")) in commands
     assert ("SET", keys.alias_key("ann"), "u", "EX", 180 * 86_400) in commands
-    assert [one for v in flow.visited for one in v.moved] == [("ann", "u", START_MS + MINUTE_MS)]
+    assert [one for v in flow.visited for one in v.merged] == [("ann", "u", START_MS + MINUTE_MS)]
 
 
 def own_keys(name: str) -> list[str]:
@@ -95,7 +97,7 @@ def test_what_the_device_did_in_the_same_batch_is_told_as_the_users() -> None:
     flow = Flow()
     bought = event("purchase", 2, 1, items=(ITEMS[1],), order_id="7", value=5.0)
     flow.feed([view(1, 0), bought, view(3, 2, "bob"), identify(4, 3)])
-    clicks = sorted(click[:2] for visited in flow.visited for click in visited.clicks)
+    clicks = sorted(click[:2] for visited in flow.visited for click in visited.interactions)
     assert clicks == [(0, "u"), (1, "u"), (2, "bob")]
     assert [one[0] for visited in flow.visited for one in visited.orders] == ["u"]
 
@@ -133,11 +135,16 @@ def test_an_order_or_event_counted_for_the_device_is_not_counted_again_for_the_u
 
 
 def test_the_alias_is_told_again_on_each_day_the_device_is_seen() -> None:
-    links = Links()
+    links = IdentityMap()
     at = [0, 5, DAY_MS, DAY_MS + 5]
     known = [links.resolve(identify(n, when - START_MS)) for n, when in enumerate(at)]
-    assert [one is not None and one.alias_due for one in known] == [True, False, True, False]
-    assert [one is not None and one.newly_linked for one in known] == [True, False, False, False]
+    assert [one is not None and one.alias_needs_refresh for one in known] == [
+        True,
+        False,
+        True,
+        False,
+    ]
+    assert [one is not None and one.is_new_link for one in known] == [True, False, False, False]
 
 
 @given(streams(), st.sampled_from([1, 3, 7]), st.sampled_from([1, 2, 3]))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
-from operators.personalize.step import ITEMS_MIN, Learning
+from operators.personalize.step import ITEM_LISTS_MIN, PersonalizeStep
 from state import keys
 from state.events import Item
 from tests.streams import arguments, event, flow_settings
@@ -29,7 +29,7 @@ class Shop:
     """What is learned of a shop, and the similar lists that Redis holds of it."""
 
     def __init__(self) -> None:
-        self.learning = Learning(flow_settings())
+        self.learning = PersonalizeStep(flow_settings())
         self.held: dict[str, Any] = {}
         self.written: list[int] = []
         """Similar lists written, by batch."""
@@ -37,7 +37,7 @@ class Shop:
 
     def hear(self, *of_batches: Sequence[Event]) -> None:
         for parts in batches(of_batches, live=False):
-            for output in self.learning.fold_all(parts):
+            for output in self.learning.process_batch(parts):
                 told = [write for write in map(arguments, output.writes) if self._is_similar(write)]
                 self.written.append(len(told))
                 for write in told:
@@ -141,7 +141,7 @@ def test_a_large_catalogue_is_told_in_turn_and_whole_in_the_end() -> None:
     shop = Shop()
     many = [Item(f"i{n}", category=(f"c{n % 30}",), price=1.0 + n) for n in range(10_000)]
     shop.hear(cards(*many), looks(RED, PAN), looks(RED, PAN, at_ms=2000), [])
-    assert max(shop.written[:-1]) == ITEMS_MIN
+    assert max(shop.written[:-1]) == ITEM_LISTS_MIN
     assert len([key for key in shop.held if "{i" in key]) == 10_000
     for n in (0, 4321, 9999):
         listed = [int(one[0][1:]) for one in shop.held[keys.similar_key(f"i{n}")]["items"]]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from state.errors import SnapshotError, UserError
-from state.journal import Handle, Journal, Journals, Pace, files, read
+from state.journal import Journal, JournalPosition, Journals, RewriteThrottle, list_journals, read
 
 payloads = st.lists(st.binary(max_size=40), max_size=4)
 steps = st.lists(
@@ -31,41 +31,41 @@ def test_any_handle_gives_back_what_it_stood_for(taken: list[tuple[object, ...]]
         folder = Path(name)
         journal = Journal(folder, "x")
         contents: list[bytes] = []
-        known = [(journal.handle, contents)]
+        known = [(journal.position, contents)]
         for kind, *what in taken:
             if kind == "append":
                 contents = [*contents, what[0]]  # type: ignore[list-item]
                 known.append((journal.append(what[0]), contents))  # type: ignore[arg-type]
             elif kind == "rewrite":
                 contents = list(what[0])  # type: ignore[call-overload]
-                known = [(journal.rewrite(iter(contents)), contents)]
+                known = [(journal.compact(iter(contents)), contents)]
             else:
                 del known[len(known) - what[0] % len(known) :]  # type: ignore[operator]
                 if not known:
                     journal = Journal(folder, "x")
                     contents = []
-                    known = [(journal.handle, contents)]
+                    known = [(journal.position, contents)]
                 handle, contents = known[-1]
-                with (folder / handle.file).open("ab") as file:
+                with (folder / handle.file_name).open("ab") as file:
                     file.write(what[1])  # type: ignore[arg-type]
                 journal, rows = Journal.open(folder, handle)
                 assert list(rows) == contents
-                assert (folder / handle.file).stat().st_size == handle.length
+                assert (folder / handle.file_name).stat().st_size == handle.length
             for handle, rows_then in known:
                 assert list(read(folder, handle)) == rows_then
 
 
 @pytest.fixture
-def handle(tmp_path: Path) -> Handle:
+def handle(tmp_path: Path) -> JournalPosition:
     """A journal of a base and two changes."""
     journal = Journal(tmp_path, "devices-17")
-    journal.rewrite([b"one", b"two"])
+    journal.compact([b"one", b"two"])
     journal.append(b"three")
     return journal.append(b"")
 
 
-def test_every_flipped_byte_is_found_and_named(tmp_path: Path, handle: Handle) -> None:
-    path = tmp_path / handle.file
+def test_every_flipped_byte_is_found_and_named(tmp_path: Path, handle: JournalPosition) -> None:
+    path = tmp_path / handle.file_name
     sound = path.read_bytes()
     assert len(sound) == handle.length
     for place in range(len(sound)):
@@ -77,8 +77,8 @@ def test_every_flipped_byte_is_found_and_named(tmp_path: Path, handle: Handle) -
                 list(Journal.open(tmp_path, handle)[1])
 
 
-def test_every_cut_is_found_and_named(tmp_path: Path, handle: Handle) -> None:
-    path = tmp_path / handle.file
+def test_every_cut_is_found_and_named(tmp_path: Path, handle: JournalPosition) -> None:
+    path = tmp_path / handle.file_name
     sound = path.read_bytes()
     for place in range(len(sound)):
         path.write_bytes(sound[:place])
@@ -96,14 +96,14 @@ def test_a_file_in_the_place_of_another_is_found(tmp_path: Path) -> None:
     for name in ("a", "b"):
         journal = Journal(tmp_path, name)
         handles.append(journal.append(b"same"))
-    (tmp_path / handles[0].file).replace(tmp_path / handles[1].file)
+    (tmp_path / handles[0].file_name).replace(tmp_path / handles[1].file_name)
     with pytest.raises(SnapshotError, match=r"b\.1\.rows: byte 8"):
         list(read(tmp_path, handles[1]))
 
 
 def test_another_content_of_the_same_length_is_found(tmp_path: Path) -> None:
     journal = Journal(tmp_path, "a")
-    began = journal.handle
+    began = journal.position
     lost = journal.append(b"one")
     Journal.open(tmp_path, began)[0].append(b"two")
     with pytest.raises(SnapshotError, match="not what the snapshot refers to"):
@@ -112,25 +112,25 @@ def test_another_content_of_the_same_length_is_found(tmp_path: Path) -> None:
 
 def test_a_new_generation_is_one_that_never_was(tmp_path: Path) -> None:
     first = Journal(tmp_path, "a").append(b"first")
-    lost = Journal.open(tmp_path, first)[0].rewrite([b"lost"])
-    again = Journal.open(tmp_path, first)[0].rewrite([b"again"])
+    lost = Journal.open(tmp_path, first)[0].compact([b"lost"])
+    again = Journal.open(tmp_path, first)[0].compact([b"again"])
     assert [first.generation, lost.generation, again.generation] == [1, 2, 3]
-    assert Journal(tmp_path, "a").handle.generation == 4
-    assert sorted(path.name for path, _, _ in files(tmp_path)) == [
+    assert Journal(tmp_path, "a").position.generation == 4
+    assert sorted(path.name for path, _, _ in list_journals(tmp_path)) == [
         f"a.{n}.rows" for n in range(1, 5)
     ]
 
 
 def test_a_rewrite_is_due_when_changes_outweigh_the_base(tmp_path: Path) -> None:
     journal = Journal(tmp_path, "a", ratio=2.0)
-    journal.rewrite([bytes(100_000)])
+    journal.compact([bytes(100_000)])
     journal.append(bytes(199_000))
-    assert not journal.is_due
+    assert not journal.needs_compaction
     journal.append(bytes(2_000))
-    assert journal.is_due
-    assert Journal.open(tmp_path, journal.handle, ratio=2.0)[0].is_due
-    journal.rewrite([bytes(100_000)])
-    assert not journal.is_due
+    assert journal.needs_compaction
+    assert Journal.open(tmp_path, journal.position, ratio=2.0)[0].needs_compaction
+    journal.compact([bytes(100_000)])
+    assert not journal.needs_compaction
 
 
 def test_rewrites_of_many_journals_wait_for_each_other(tmp_path: Path) -> None:
@@ -138,18 +138,18 @@ def test_rewrites_of_many_journals_wait_for_each_other(tmp_path: Path) -> None:
     first, second = journals.new("a"), journals.new("b")
     for journal in (first, second):
         journal.append(bytes(100_000))
-        assert journal.is_due
-    first.rewrite([bytes(100_000)])
-    assert not second.is_due
+        assert journal.needs_compaction
+    first.compact([bytes(100_000)])
+    assert not second.needs_compaction
     first.append(bytes(60_000))
-    assert second.is_due
+    assert second.needs_compaction
 
 
 def test_what_is_owed_is_not_saved_up() -> None:
-    pace = Pace()
-    pace.pay(1_000_000)
-    pace.owe(10)
-    assert not pace.is_free
+    pace = RewriteThrottle()
+    pace.credit(1_000_000)
+    pace.debit(10)
+    assert not pace.may_rewrite
 
 
 def test_a_full_disk_is_a_plain_line_and_nothing_before_it_is_lost(tmp_path: Path) -> None:
@@ -165,4 +165,4 @@ def test_a_full_disk_is_a_plain_line_and_nothing_before_it_is_lost(tmp_path: Pat
     opened, rows = Journal.open(tmp_path, handle)
     assert list(rows) == [bytes(1000)]
     opened.append(b"more")
-    assert list(read(tmp_path, opened.handle)) == [bytes(1000), b"more"]
+    assert list(read(tmp_path, opened.position)) == [bytes(1000), b"more"]

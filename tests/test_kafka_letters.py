@@ -71,7 +71,7 @@ class Live:
         return cli.main(["redrive", *common, *options])
 
     def figure(self, name: str) -> Any:
-        return json.loads(Storefront(self.store).figures().get(name, "0"))
+        return json.loads(Storefront(self.store).counters().get(name, "0"))
 
     def until(self, is_enough: Callable[[], bool], *overrides: str) -> None:
         stop = threading.Event()
@@ -167,7 +167,7 @@ def test_a_run_that_was_overtaken_sends_no_more_changes(live: Live) -> None:
     fence = Fence("shop", 5)
 
     def verify() -> None:
-        fence.verify(live.store.values([fence.token_key])[0])
+        fence.verify(live.store.get_strings([fence.token_key])[0])
 
     part = change_topic(settings.kafka, verify).build_part("changes", "topic", None)
     part.write_batch([[{"shopper": "ann", "kind": "enter"}]])

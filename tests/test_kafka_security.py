@@ -68,7 +68,7 @@ def secure(broker: KafkaBroker, topic: str, folder: Path, **kafka: object) -> Ru
 def known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PENSTOCK_KAFKA_USERNAME", USER)
     monkeypatch.setenv("PENSTOCK_KAFKA_PASSWORD", WORD)
-    monkeypatch.setattr(client, "BOOTSTRAP_MS", 2000)
+    monkeypatch.setattr(client, "BOOTSTRAP_TIMEOUT_MS", 2000)
 
 
 @pytest.mark.usefixtures("known")

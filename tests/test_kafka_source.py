@@ -13,12 +13,12 @@ import pytest
 from bytewax.errors import BytewaxRuntimeError
 from kafka import TopicPartition
 
-from flows.kafka.broker_monitor import Watch
-from flows.kafka.client import part_name
+from flows.kafka.broker_monitor import BrokerMonitor
+from flows.kafka.client import partition_name
 from flows.kafka.source import KafkaSource
 from operators.shards.sharding import Watermark
 from state.errors import UserError
-from state.snapshots import SOURCE
+from state.snapshots import SOURCE_CODEC
 from tests.kafka_runs import NOW_MS, Run, committed, event, send
 
 if TYPE_CHECKING:
@@ -58,7 +58,9 @@ def test_a_clean_stop_shows_the_group_where_the_next_run_goes_on(
     source = run.until(lambda: len(run.ids) >= 100)
     offsets = committed(kafka_broker, topic, topic, 2)
     assert sum(offset or 0 for offset in offsets) == 100
-    assert dict(enumerate(offsets)) == {one.partition: n for one, n in source.covered.items()}
+    assert dict(enumerate(offsets)) == {
+        one.partition: n for one, n in source.snapshot_offsets.items()
+    }
 
 
 def test_the_lag_counts_what_waits(kafka_broker: AnyBroker, tmp_path: Path) -> None:
@@ -89,16 +91,16 @@ def test_an_offset_is_committed_when_the_recovery_store_holds_it(
             found = database.execute(
                 "SELECT ser_change FROM snaps WHERE state_key = ? AND snap_epoch < "
                 "(SELECT max(worker_frontier) FROM fronts) ORDER BY snap_epoch DESC LIMIT 1",
-                (part_name(partition),),
+                (partition_name(partition),),
             ).fetchone()
-        return SOURCE.decode(pickle.loads(found[0])).offset if found else -1
+        return SOURCE_CODEC.decode(pickle.loads(found[0])).offset if found else -1
 
-    def commit(self: Watch, partition: TopicPartition, offset: int) -> None:
+    def commit(self: BrokerMonitor, partition: TopicPartition, offset: int) -> None:
         commits.append(offset)
         if stored(partition) < offset:
             ahead.append((stored(partition), offset))
 
-    monkeypatch.setattr(Watch, "commit", commit)
+    monkeypatch.setattr(BrokerMonitor, "schedule_commit", commit)
     for first in range(0, 2000, 1000):
         send(kafka_broker, topic, map(event, range(first, first + 1000)))
         commits.clear()
@@ -118,7 +120,9 @@ def test_the_first_run_starts_where_it_is_told(
         start = datetime.fromtimestamp(1_650_000_000, UTC).isoformat()
     run = Run(kafka_broker, topic, tmp_path, start=start)
     # Without an event, the place is in the first snapshot.
-    run.until(lambda: len(run.ids) >= 20 - first and bool(run.source and run.source.covered))
+    run.until(
+        lambda: len(run.ids) >= 20 - first and bool(run.source and run.source.snapshot_offsets)
+    )
     send(kafka_broker, topic, map(event, range(20, 30)))
     run.until(lambda: len(run.ids) >= 30 - first)
     assert run.ids == list(range(first, 30))
@@ -130,8 +134,8 @@ def test_a_time_beyond_the_newest_record_is_the_end(
     topic = kafka_broker.create_topic("beyond", partitions=1, retention_ms="-1")
     send(kafka_broker, topic, map(event, range(10)), timestamp_ms=1_600_000_000_000)
     run = Run(kafka_broker, topic, tmp_path, start="2026-01-01")
-    source = run.until(lambda: bool(run.source and run.source.covered))
-    assert list(source.covered.values()) == [10]
+    source = run.until(lambda: bool(run.source and run.source.snapshot_offsets))
+    assert list(source.snapshot_offsets.values()) == [10]
 
 
 def test_a_first_run_may_start_where_the_group_is(kafka_broker: AnyBroker, tmp_path: Path) -> None:
@@ -169,13 +173,15 @@ def test_an_idle_partition_holds_nothing_back_until_something_comes(
     seen: list[int] = []
 
     def reached_ms() -> int:
-        seen.extend(watermark.advance(one.groups[0].batch) for one in run.batches[len(seen) :])
+        seen.extend(watermark.update(one.shard_inputs[0].batch) for one in run.batches[len(seen) :])
         return max(seen, default=0)
 
     send(kafka_broker, topic, [event(1, NOW_MS)], partition=0)
     lateness_ms = run.settings.sessions.allowed_lateness_ms
     run.until(lambda: reached_ms() >= NOW_MS - lateness_ms)
-    assert not any(batch.groups[0].batch.idle for batch in run.batches if batch.groups[0].events)
+    assert not any(
+        batch.shard_inputs[0].batch.idle for batch in run.batches if batch.shard_inputs[0].events
+    )
     assert seen == sorted(seen)
 
 
@@ -188,11 +194,11 @@ def test_what_the_last_records_did_to_the_watermark_is_told_when_it_is_quiet(
     reached_ms = NOW_MS - run.settings.sessions.allowed_lateness_ms
 
     def told() -> list[SourceBatch]:
-        return [one for one in run.batches if one.groups[0].batch.watermark_ms == reached_ms]
+        return [one for one in run.batches if one.shard_inputs[0].batch.watermark_ms == reached_ms]
 
     run.until(lambda: bool(told()))
     assert len(told()) == 1
-    assert not told()[0].groups[0].batch.idle
+    assert not told()[0].shard_inputs[0].batch.idle
 
 
 def test_with_everything_idle_time_goes_on_but_is_not_stored(
@@ -204,7 +210,7 @@ def test_with_everything_idle_time_goes_on_but_is_not_stored(
     own_ms = NOW_MS - run.settings.sessions.allowed_lateness_ms
 
     def heard_ms() -> list[int]:
-        return [batch.groups[0].batch.watermark_ms for batch in run.batches]
+        return [batch.shard_inputs[0].batch.watermark_ms for batch in run.batches]
 
     run.until(lambda: max(heard_ms(), default=0) >= own_ms + 400)
     before = len(run.batches)
@@ -279,7 +285,7 @@ def test_a_new_partition_ends_the_run_and_the_next_reads_it_whole(
 
     def grow() -> bool:
         nonlocal is_grown
-        if not is_grown and run.source is not None and run.source.covered:
+        if not is_grown and run.source is not None and run.source.snapshot_offsets:
             with closing(kafka_broker.admin()) as admin:
                 admin.create_partitions({topic: 2})
             send(kafka_broker, topic, map(event, range(10)), partition=1)
@@ -296,7 +302,7 @@ def test_a_partition_that_is_gone_is_said_before_the_run(
 ) -> None:
     topic = kafka_broker.create_topic("gone", partitions=1)
     run = Run(kafka_broker, topic, tmp_path)
-    source = KafkaSource(run.settings, run.stop, stored={f"0-{topic}", f"1-{topic}"})
+    source = KafkaSource(run.settings, run.stop, known_partitions={f"0-{topic}", f"1-{topic}"})
     with pytest.raises(UserError, match=rf"does not have: 1-{topic}:"):
         source.list_parts()
     source.close()
@@ -323,11 +329,11 @@ def test_a_broker_that_is_killed_is_waited_for(
         if step == 0 and len(run.ids) >= 1000:
             broker.kill()
             step = 1
-        if step == 1 and run.source is not None and not run.source.is_up:
+        if step == 1 and run.source is not None and not run.source.is_reachable:
             broker.start()
             send(broker, topic, map(event, range(1000, 2000)))
             step = 2
-        return len(run.ids) >= 2000 and run.source is not None and run.source.is_up
+        return len(run.ids) >= 2000 and run.source is not None and run.source.is_reachable
 
     run.until(play)
     assert run.ids == list(range(2000))

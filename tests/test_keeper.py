@@ -17,8 +17,8 @@ import msgspec
 import pytest
 
 from flows.recovery import backup, backup_process, checkpoint_reader
-from flows.recovery.folder import recovery
-from flows.runtime.replay import run_source
+from flows.recovery.folder import open_recovery
+from flows.runtime.replay import replay_source
 from flows.sources.recorded import RecordedSource
 from state import journal
 from state.config import Recovery
@@ -38,8 +38,8 @@ SETTINGS = msgspec.structs.replace(
 @pytest.fixture
 def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A keeper that starts at once, and journals that are soon written anew."""
-    monkeypatch.setattr(backup_process, "_FIRST_AFTER_S", 0.0)
-    monkeypatch.setattr(journal, "_SMALL_BYTES", 1000)
+    monkeypatch.setattr(backup_process, "_START_DELAY_S", 0.0)
+    monkeypatch.setattr(journal, "_COMPACT_ABOVE_BYTES", 1000)
     with tempfile.TemporaryDirectory(dir=MEMORY) as name:
         yield Path(name)
 
@@ -53,7 +53,10 @@ class SlowPartition(CrashingPartition):
 
     def next_batch(self) -> Any:
         time.sleep(0.1)
-        if backup.current(self._folder / "recovery") and not (self._folder / "aside").exists():
+        if (
+            backup.latest_backup(self._folder / "recovery")
+            and not (self._folder / "aside").exists()
+        ):
             shutil.copytree(
                 self._folder / "recovery" / "previous", self._folder / "aside" / "previous"
             )
@@ -70,7 +73,7 @@ class SlowSource(CrashingSource):
 def test_a_copy_made_while_the_flow_writes_is_of_one_moment(redis_url: str, folder: Path) -> None:
     source = SlowSource(RecordedSource({"shop": lambda: iter(SHOP)}, SETTINGS), [])
     source.folder = folder
-    run_source(
+    replay_source(
         source,
         SETTINGS,
         redis_url=redis_url,
@@ -78,13 +81,13 @@ def test_a_copy_made_while_the_flow_writes_is_of_one_moment(redis_url: str, fold
         recovery_folder=folder / "recovery",
     )
     rows = content(redis_url)
-    store = backup.current(folder / "aside")
+    store = backup.latest_backup(folder / "aside")
     assert store is not None
-    cut = checkpoint_reader.read_cut(store, shards=SHARDS)
+    cut = checkpoint_reader.read_checkpoint(store, shards=SHARDS)
     assert 0 < cut.states["personalize.events", "shop"].batches < len(SHOP) // 30
-    for handle in cut.handles:
+    for handle in cut.journal_positions:
         assert list(journal.read(store.parent / "rows", handle))
-    left = journal.files(folder / "recovery" / "rows")
+    left = journal.list_journals(folder / "recovery" / "rows")
     assert max(generation for _, _, generation in left) > len(left) / (2 * SHARDS)
     (folder / "whole").mkdir()
     assert run_flow(SHOP, redis_url, folder / "whole", settings=SETTINGS) == rows
@@ -94,7 +97,7 @@ def test_it_ends_with_a_run_that_is_killed_and_the_next_may_start(folder: Path) 
     words = (
         "import sys, time, pathlib, flows.recovery.backup_process\n"
         "from tests.test_keeper import SETTINGS\nfrom flows.recovery.folder import recovery\n"
-        "flows.recovery.backup_process._FIRST_AFTER_S = 0.0\n"
+        "flows.recovery.backup_process._START_DELAY_S = 0.0\n"
         "with recovery(pathlib.Path(sys.argv[1]), SETTINGS): print('in', flush=True); time.sleep(60)"
     )
     run = subprocess.Popen([sys.executable, "-c", words, str(folder)], stdout=subprocess.PIPE)
@@ -105,7 +108,7 @@ def test_it_ends_with_a_run_that_is_killed_and_the_next_may_start(folder: Path) 
     run.send_signal(signal.SIGKILL)
     run.wait()
     run.stdout.close()
-    with recovery(folder, SETTINGS):
+    with open_recovery(folder, SETTINGS):
         pass
     for _ in range(100):
         if not keepers(folder):
@@ -126,8 +129,8 @@ def keepers(folder: Path) -> list[int]:
 def test_a_keeper_that_ends_is_replaced_and_one_that_hangs_holds_nothing_up(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backup_process, "_END_S", 0.1)
-    with recovery(folder, SETTINGS):
+    monkeypatch.setattr(backup_process, "_STOP_TIMEOUT_S", 0.1)
+    with open_recovery(folder, SETTINGS):
         first = wait_for_a_keeper(folder, but=0)
         os.kill(first, signal.SIGKILL)
         second = wait_for_a_keeper(folder, but=first)

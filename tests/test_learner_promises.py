@@ -13,15 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from operators.recommend.candidates.base import Learner
+from operators.recommend.candidates.base import CandidateLearner
 from operators.recommend.candidates.content import Content
 from operators.recommend.candidates.registry import LEARNERS
-from operators.recommend.session_contexts import Contexts
-from state.interactions import NOBODY, Card, Interactions, Lists, Requests
+from operators.recommend.session_contexts import SessionContexts
+from state.interactions import NO_ROW, Interactions, ItemCard, ListRequests, ScoredLists
 
-Make = Callable[[], Learner]
+Make = Callable[[], CandidateLearner]
 Stream = Sequence[Sequence[tuple[float, ...]]]
-Columns = Interactions | Requests | Lists
+Columns = Interactions | ListRequests | ScoredLists
 Arrays = Mapping[str, NDArray[np.generic]]
 
 NOW_MS = 1_700_000_000_000
@@ -43,49 +43,49 @@ streams = st.lists(st.lists(events, max_size=12), min_size=1, max_size=5)
 
 def batches(stream: Stream) -> list[Interactions]:
     """Batches of interactions in which time goes on and the contexts are true ones."""
-    contexts, at = Contexts(REACH), NOW_MS
+    contexts, at = SessionContexts(REACH), NOW_MS
     learned = []
     for rows in stream:
         columns = np.array(rows, np.float64).reshape(-1, 5).T
         at_ms = at + columns[4].cumsum().astype(np.int64)
         at = int(at_ms[-1]) if len(at_ms) else at
         shopper, item = columns[0].astype(np.int32), columns[1].astype(np.int32)
-        context = contexts.advance(shopper, item, at_ms, at_ms - 1_800_000)
+        context = contexts.append(shopper, item, at_ms, at_ms - 1_800_000)
         kind, weight = columns[2].astype(np.int8), columns[3].astype(np.float32)
         learned.append(Interactions(shopper, item, kind, weight, at_ms, context))
     return learned
 
 
-def learn(learner: Learner, batch: Interactions) -> None:
+def learn(learner: CandidateLearner, batch: Interactions) -> None:
     learner.learn_many(batch)
     if isinstance(learner, Content):
         rows = np.unique(batch.item)
-        learner.describe(rows, [card(row) for row in rows.tolist()])
+        learner.update_items(rows, [card(row) for row in rows.tolist()])
 
 
-def card(item: int) -> Card:
+def card(item: int) -> ItemCard:
     """Some have a category, some a name, some neither."""
     category = ("home", "mugs" if item % 2 else "cups") if item % 3 else ()
     name = f"mug number {item}" if item % 4 else None
-    return Card(NOW_MS, name, category, "acme" if item % 3 != 1 else None, 1.0 + item)
+    return ItemCard(NOW_MS, name, category, "acme" if item % 3 != 1 else None, 1.0 + item)
 
 
-def taught(make: Make, stream: Stream) -> Learner:
+def taught(make: Make, stream: Stream) -> CandidateLearner:
     learner = make()
     for batch in batches(stream):
         learn(learner, batch)
     return learner
 
 
-def requests(beyond: int = 0) -> Requests:
+def requests(beyond: int = 0) -> ListRequests:
     """Every shopper, known or not, each with another context and all items named; rows `beyond` what
     can be known."""
-    shopper = np.arange(NOBODY, SHOPPERS, dtype=np.int32) + np.int32(beyond)
+    shopper = np.arange(NO_ROW, SHOPPERS, dtype=np.int32) + np.int32(beyond)
     context = (np.add.outer(shopper, np.arange(REACH)) % ITEMS).astype(np.int32) + beyond
     for row in range(len(shopper)):
-        context[row, row:] = NOBODY
+        context[row, row:] = NO_ROW
     named = np.tile(np.arange(ITEMS, dtype=np.int32) + np.int32(beyond), (len(shopper), 1))
-    return Requests(shopper, context.astype(np.int32), np.full(len(shopper), NOW_MS), named)
+    return ListRequests(shopper, context.astype(np.int32), np.full(len(shopper), NOW_MS), named)
 
 
 def same(one: Columns, other: Columns) -> bool:
@@ -105,21 +105,23 @@ def same_arrays(one: Arrays, other: Arrays) -> bool:
 
 @every_learner
 def test_it_has_the_shape_of_a_learner_and_the_name_it_is_registered_under(make: Make) -> None:
-    assert isinstance(make(), Learner)
+    assert isinstance(make(), CandidateLearner)
     assert LEARNERS[make().name] is make
 
 
 @every_learner
 def test_before_the_first_batch_it_names_nothing(make: Make) -> None:
     lists = make().candidates(requests(), K)
-    assert lists.item.shape == lists.score.shape == lists.because.shape == (SHOPPERS + 1, K)
-    assert (lists.item == NOBODY).all()
+    assert lists.item.shape == lists.score.shape == lists.reason_item.shape == (SHOPPERS + 1, K)
+    assert (lists.item == NO_ROW).all()
 
 
 @every_learner
 def test_an_empty_batch_and_no_requests_are_nothing_special(make: Make) -> None:
     learner = taught(make, [[], [(0, 1, 0, 1.0, 0)], []])
-    nobody = Requests(np.empty(0, np.int32), np.empty((0, REACH), np.int32), np.empty(0, np.int64))
+    nobody = ListRequests(
+        np.empty(0, np.int32), np.empty((0, REACH), np.int32), np.empty(0, np.int64)
+    )
     assert len(learner.candidates(nobody, K).item) == 0
 
 
@@ -130,21 +132,21 @@ def test_a_list_is_well_formed(make: Make, stream: Stream) -> None:
     learned = {item for rows in stream for _, item, *_ in rows}
     asked = requests()
     lists = taught(make, stream).candidates(asked, K)
-    assert [lists.item.dtype, lists.score.dtype, lists.because.dtype] == ["i4", "f4", "i4"]
+    assert [lists.item.dtype, lists.score.dtype, lists.reason_item.dtype] == ["i4", "f4", "i4"]
     for items, scores, because, context in zip(
         lists.item.tolist(),
         lists.score.tolist(),
-        lists.because.tolist(),
+        lists.reason_item.tolist(),
         asked.context,
         strict=True,
     ):
-        there = items.index(NOBODY) if NOBODY in items else K
-        assert items[there:] == because[there:] == [NOBODY] * (K - there)
+        there = items.index(NO_ROW) if NO_ROW in items else K
+        assert items[there:] == because[there:] == [NO_ROW] * (K - there)
         assert len(set(items[:there])) == there
         assert set(items[:there]) <= learned
         assert np.isfinite(scores).all()
         assert scores[:there] == sorted(scores[:there], reverse=True)
-        assert set(because) <= {*context.tolist(), NOBODY}
+        assert set(because) <= {*context.tolist(), NO_ROW}
 
 
 @every_learner
@@ -184,8 +186,8 @@ def test_the_same_batches_give_the_same_arrays_and_are_left_as_they_were(
 def test_rows_beyond_what_was_learned_are_answered(make: Make, stream: Stream) -> None:
     learner = taught(make, stream)
     unknown = requests(beyond=1000)
-    nothing_to_go_by = Requests(
-        np.full_like(unknown.shopper, NOBODY), np.full_like(unknown.context, NOBODY), unknown.now_ms
+    nothing_to_go_by = ListRequests(
+        np.full_like(unknown.shopper, NO_ROW), np.full_like(unknown.context, NO_ROW), unknown.now_ms
     )
     lists, default = learner.candidates(unknown, K), learner.candidates(nothing_to_go_by, K)
     assert np.array_equal(lists.item, default.item)
@@ -226,15 +228,15 @@ def test_changed_rows_over_an_older_copy_are_the_arrays_of_now(
     assert same_arrays(copied, learner.arrays())
 
 
-def write_changes(learner: Learner, over: dict[str, NDArray[Any]]) -> None:
-    over.update(learner.small())
+def write_changes(learner: CandidateLearner, over: dict[str, NDArray[Any]]) -> None:
+    over.update(learner.scalars())
     for table in learner.tables():
         for name, rows in table.columns.items():
             older = over.get(name, rows[:0])[: len(rows)]
             over[name] = np.zeros_like(rows)
             over[name][: len(older)] = older
         length = len(next(iter(table.columns.values())))
-        changed = slice(None) if table.marks is None else table.marks.take(length)
+        changed = slice(None) if table.dirty_rows is None else table.dirty_rows.take_dirty(length)
         for name, rows in table.columns.items():
             over[name][changed] = rows[changed]
 
@@ -246,18 +248,18 @@ def test_what_was_forgotten_is_as_if_it_had_never_been_learned(
     make: Make, stream: Stream, items: set[int], shoppers: set[int]
 ) -> None:
     learner = taught(make, stream)
-    learner.forget_items(np.array(sorted(items), np.int32))
-    learner.forget_shoppers(np.array(sorted(shoppers), np.int32))
+    learner.remove_items(np.array(sorted(items), np.int32))
+    learner.remove_shoppers(np.array(sorted(shoppers), np.int32))
     asked = requests()
     lists = learner.candidates(asked, K)
     assert not items & set(lists.item.ravel().tolist())
-    assert not items & set(lists.because.ravel().tolist())
+    assert not items & set(lists.reason_item.ravel().tolist())
     # Whoever was forgotten gets what anyone unknown with the same context gets.
     unknown = replace(asked, shopper=asked.shopper.copy())
-    unknown.shopper[np.isin(asked.shopper, sorted(shoppers))] = NOBODY
+    unknown.shopper[np.isin(asked.shopper, sorted(shoppers))] = NO_ROW
     assert same(lists, learner.candidates(unknown, K))
-    learner.forget_items(np.array(sorted(set(range(ITEMS)) - items), np.int32))
-    assert (learner.candidates(asked, K).item == NOBODY).all()
+    learner.remove_items(np.array(sorted(set(range(ITEMS)) - items), np.int32))
+    assert (learner.candidates(asked, K).item == NO_ROW).all()
 
 
 @every_learner
@@ -270,8 +272,8 @@ def test_memory_does_not_grow_with_ever_new_shoppers_and_items(make: Make) -> No
         for batch in batches([rows]):
             learn(learner, batch)
         held.add(sum(array.nbytes for array in learner.arrays().values()))
-        learner.forget_items(np.arange(ITEMS, dtype=np.int32))
-        learner.forget_shoppers(np.arange(SHOPPERS, dtype=np.int32))
+        learner.remove_items(np.arange(ITEMS, dtype=np.int32))
+        learner.remove_shoppers(np.arange(SHOPPERS, dtype=np.int32))
     assert len(held) == 1
 
 
@@ -292,6 +294,8 @@ def test_memory_does_not_grow_with_events(make: Make) -> None:
 
 @every_learner
 def test_fewer_items_than_asked_for_leave_the_end_of_a_list_empty(make: Make) -> None:
-    lists: Lists = taught(make, [[(0, 0, 0, 1.0, 0), (0, 1, 0, 1.0, 1)]]).candidates(requests(), 50)
+    lists: ScoredLists = taught(make, [[(0, 0, 0, 1.0, 0), (0, 1, 0, 1.0, 1)]]).candidates(
+        requests(), 50
+    )
     assert lists.item.shape[1] == 50
-    assert (lists.item[:, 2:] == NOBODY).all()
+    assert (lists.item[:, 2:] == NO_ROW).all()

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from operators.personalize.step import Learning
-from operators.publish.digest import facts
-from operators.shards.batching import SourceClock
+from operators.personalize.step import PersonalizeStep
+from operators.publish.digest import deterministic_rows
+from operators.shards.batching import SourceBatcher
 from operators.shards.sharding import DeviceShard, UserShard, regroup
-from operators.synthetic import shop
+from operators.synthetic import generate_events
 from state import keys
 from state.store import Store
 from tests.streams import (
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from state.events import Event
-    from state.messages import Output, Part
+    from state.messages import BatchOutput, ShardPart
 
 
-def batches(streams: Sequence[Sequence[Event]], *, live: bool = True) -> list[list[Part]]:
+def batches(streams: Sequence[Sequence[Event]], *, live: bool = True) -> list[list[ShardPart]]:
     """What the shards make of each stream, as a batch."""
-    clock = SourceClock()
+    clock = SourceBatcher()
     devices = [DeviceShard(RULES) for _ in range(SHARDS)]
     users = [UserShard(RULES) for _ in range(SHARDS)]
     made = []
@@ -45,18 +45,18 @@ def batches(streams: Sequence[Sequence[Event]], *, live: bool = True) -> list[li
             allowed_lateness_ms=LATENESS_MS,
             last=stream is streams[-1],
             live=live,
-        ).groups
-        visited = [one for group in groups for one in devices[group.shard].fold(group)]
-        made.append([part for m in regroup(visited, SHARDS) for part in users[m.shard].fold(m)])
+        ).shard_inputs
+        visited = [one for group in groups for one in devices[group.shard].process(group)]
+        made.append([part for m in regroup(visited, SHARDS) for part in users[m.shard].process(m)])
     return made
 
 
-def learned(parts: Sequence[Sequence[Part]]) -> list[Output]:
-    learning = Learning(flow_settings())
-    return [output for at_once in parts for output in learning.fold_all(at_once)]
+def learned(parts: Sequence[Sequence[ShardPart]]) -> list[BatchOutput]:
+    learning = PersonalizeStep(flow_settings())
+    return [output for at_once in parts for output in learning.process_batch(at_once)]
 
 
-def in_redis(outputs: Sequence[Output], url: str) -> dict[str, Any]:
+def in_redis(outputs: Sequence[BatchOutput], url: str) -> dict[str, Any]:
     store = Store(url, timeout_ms=2000, patience_s=2)
     store.client.flushall()
     for output in outputs:
@@ -65,7 +65,7 @@ def in_redis(outputs: Sequence[Output], url: str) -> dict[str, Any]:
     return content(url)
 
 
-def at_once(parts: Sequence[Sequence[Part]], number: int) -> list[list[Part]]:
+def at_once(parts: Sequence[Sequence[ShardPart]], number: int) -> list[list[ShardPart]]:
     return [
         [part for batch in parts[start : start + number] for part in batch]
         for start in range(0, len(parts), number)
@@ -74,13 +74,15 @@ def at_once(parts: Sequence[Sequence[Part]], number: int) -> list[list[Part]]:
 
 @pytest.mark.parametrize("number", [2, 40])
 def test_learning_live_batches_at_once_comes_to_the_same_facts(redis_url: str, number: int) -> None:
-    stream = list(shop(events=2000, shoppers=200, items=60, events_per_s=0.3))
+    stream = list(generate_events(events=2000, shoppers=200, items=60, events_per_s=0.3))
     cut = [stream[start : start + 50] for start in range(0, len(stream), 50)]
     one_by_one = in_redis(learned(batches(cut)), redis_url)
     outputs = learned(at_once(batches(cut), number))
     assert len(outputs) == len(cut) // number
     together = in_redis(outputs, redis_url)
-    assert dict(facts(together.items())) == dict(facts(one_by_one.items()))
+    assert dict(deterministic_rows(together.items())) == dict(
+        deterministic_rows(one_by_one.items())
+    )
     # What is learned differs: clusters, for one, begin at another moment.
     of_shoppers = [
         {key for key in rows if key.endswith(("}:profile", "}:session", "}:top:home"))}

@@ -36,21 +36,21 @@ def writer(url: str, token: int) -> Store:
 
 def test_a_second_holder_is_told_who_holds_it(redis_url: str, leases: list[Lease]) -> None:
     leases += [Lease(redis_url, NAME, holder, 10) for holder in "ab"]
-    leases[0].take()
+    leases[0].acquire()
     with pytest.raises(UserError) as caught:
-        leases[1].take()
+        leases[1].acquire()
     assert str(caught.value).startswith(f"{NAME} is run by ")
     assert f"process {os.getpid()} already" in str(caught.value)
     leases[0].release()
-    leases[1].take()
+    leases[1].acquire()
 
 
 def test_the_same_holder_takes_over_at_once_with_a_greater_token(
     redis_url: str, leases: list[Lease]
 ) -> None:
     leases += [Lease(redis_url, NAME, "a", 0.3) for _ in range(2)]
-    first = leases[0].take()
-    assert leases[1].take() > first
+    first = leases[0].acquire()
+    assert leases[1].acquire() > first
     assert leases[0].lost.wait(60)
     assert not leases[1].lost.is_set()
 
@@ -59,30 +59,30 @@ def test_who_was_taken_over_while_it_began_again_does_not_take_it_back(
     redis_url: str, leases: list[Lease]
 ) -> None:
     leases += [Lease(redis_url, NAME, holder, 10) for holder in "aba"]
-    leases[0].take()
-    leases[0].leave()
-    leases[0].take(leases[0].fence)
+    leases[0].acquire()
+    leases[0].stop_renewing()
+    leases[0].acquire(leases[0].fence)
     leases[0].release()
-    leases[1].take()
+    leases[1].acquire()
     leases[1].release()
     with pytest.raises(UserError, match="another run took over shop"):
-        leases[2].take(leases[0].fence)
-    leases[2].take()
+        leases[2].acquire(leases[0].fence)
+    leases[2].acquire()
 
 
 def test_a_lease_is_renewed_and_expires_with_its_holder(
     redis_url: str, leases: list[Lease]
 ) -> None:
     leases += [Lease(redis_url, NAME, holder, 1.5) for holder in "ab"]
-    leases[0].take()
-    with Store(redis_url, timeout_ms=2000, patience_s=0).in_words():
+    leases[0].acquire()
+    with Store(redis_url, timeout_ms=2000, patience_s=0).errors_as_user_errors():
         assert not leases[0].lost.wait(2.0)
     with pytest.raises(UserError):
-        leases[1].take()
+        leases[1].acquire()
     leases[0]._released.set()  # as if its process had died
     for _ in range(500):
         try:
-            leases[1].take()
+            leases[1].acquire()
             break
         except UserError:
             leases[0].lost.wait(0.02)
@@ -92,27 +92,27 @@ def test_a_lease_is_renewed_and_expires_with_its_holder(
 
 def test_a_lease_that_redis_forgot_is_kept(redis_url: str, leases: list[Lease]) -> None:
     leases += [Lease(redis_url, NAME, holder, 1.5) for holder in "ab"]
-    token = leases[0].take()
+    token = leases[0].acquire()
     reader = Store(redis_url, timeout_ms=2000, patience_s=0)
     reader.client.flushall()
     while reader.client.get(keys.lease_token_key(NAME)) != str(token).encode():
         assert not leases[0].lost.wait(0.02)
     with pytest.raises(UserError):
-        leases[1].take()
+        leases[1].acquire()
     reader.close()
 
 
 def test_a_writer_that_was_taken_over_writes_no_more(redis_url: str, leases: list[Lease]) -> None:
     leases += [Lease(redis_url, NAME, "a", 10) for _ in range(2)]
-    old = writer(redis_url, leases[0].take())
+    old = writer(redis_url, leases[0].acquire())
     old.send([("SET", "ps:1:a", "old")])
-    old.settle()
-    new = writer(redis_url, leases[1].take())
+    old.flush()
+    new = writer(redis_url, leases[1].acquire())
     new.send([("SET", "ps:1:a", "new")])
-    new.settle()
+    new.flush()
     old.send([("SET", "ps:1:a", "old")])
     with pytest.raises(UserError, match="another run took over shop"):
-        old.settle()
+        old.flush()
     assert dict(new.rows()) == {"ps:1:a": b"new"}
     new.close()
 
@@ -135,7 +135,7 @@ def test_a_process_that_was_stopped_meanwhile_writes_no_more(
     redis_server: EmbeddedRedis, redis_url: str, leases: list[Lease]
 ) -> None:
     leases += [Lease(redis_url, NAME, "a", 10) for _ in range(2)]
-    token = leases[0].take()
+    token = leases[0].acquire()
     with subprocess.Popen(
         [sys.executable, "-c", _ZOMBIE, redis_url, str(token)],
         stdout=subprocess.PIPE,
@@ -145,9 +145,9 @@ def test_a_process_that_was_stopped_meanwhile_writes_no_more(
         assert zombie.stderr is not None
         assert zombie.stdout.readline() == b"writes\n"
         zombie.send_signal(signal.SIGSTOP)
-        new = writer(redis_url, leases[1].take())
+        new = writer(redis_url, leases[1].acquire())
         new.send([("SET", "ps:1:zombie", "new")])
-        new.settle()
+        new.flush()
         zombie.send_signal(signal.SIGCONT)
         assert b"another run took over shop" in zombie.stderr.read()
     assert dict(new.rows()) == {"ps:1:zombie": b"new"}

@@ -12,16 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.personalize.state import Learned
-from operators.personalize.step import Learning
+from operators.personalize.state import PersonalizationState
+from operators.personalize.step import PersonalizeStep
 from operators.segments.lifecycle import ACTIVE, DORMANT, LOST, NEW, REENGAGED, Lifecycle
-from operators.shoppers.inactivity import hear
+from operators.shoppers.inactivity import observe
 from operators.tables.row_timers import NEVER_MS, RowTimers
 from state import config, keys
 from state.errors import UserError
 from state.segments import STAGES
 from state.shopper import Shopper
-from state.snapshots import LEARNED, pack_arrays, unpack_arrays
+from state.snapshots import LEARN_CODEC, pack_arrays, unpack_arrays
 from state.times import DAY_MS, HOUR_MS
 from tests.learned import fed, outputs_of, retail
 from tests.streams import START_MS, arguments, event, flow_settings, view
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from state.events import Event
-    from state.messages import Output, Part
+    from state.messages import BatchOutput, ShardPart
 
 SPANS = config.Lifecycle()
 SPAN_MS = {
@@ -74,10 +74,10 @@ def test_in_order_the_last_long_absence_is_known(steps: list[int]) -> None:
         seen.append(at_ms)
         if shopper is None:
             shopper = Shopper(False, at_ms, at_ms)
-        hear(shopper, at_ms, 30 * DAY_MS)
+        observe(shopper, at_ms, 30 * DAY_MS)
         shopper.last_ms = at_ms
     assert shopper is not None
-    assert (shopper.away_ms, shopper.returned_ms) == absent(seen)
+    assert (shopper.absence_start_ms, shopper.returned_ms) == absent(seen)
 
 
 def test_an_event_that_comes_late_into_an_absence_makes_it_shorter_or_none() -> None:
@@ -85,10 +85,10 @@ def test_an_event_that_comes_late_into_an_absence_makes_it_shorter_or_none() -> 
         shopper = Shopper(False, START_MS, START_MS)
         for day in days:
             at_ms = START_MS + day * DAY_MS
-            hear(shopper, at_ms, 30 * DAY_MS)
+            observe(shopper, at_ms, 30 * DAY_MS)
             shopper.last_ms = max(shopper.last_ms, at_ms)
             shopper.first_ms = min(shopper.first_ms, at_ms)
-        away_ms, returned_ms = shopper.away_ms, shopper.returned_ms
+        away_ms, returned_ms = shopper.absence_start_ms, shopper.returned_ms
         return (away_ms - START_MS) // DAY_MS, (returned_ms - START_MS) // DAY_MS
 
     assert heard(0, 50) == (0, 50)
@@ -118,7 +118,7 @@ class TestTimers:
         for now_ms in sorted(asked):
             expected = sorted((at_ms, row) for row, at_ms in due.items() if at_ms <= now_ms)
             found: list[int] = []
-            while len(some := timers.due(now_ms, most, lambda rows: truth[rows])):
+            while len(some := timers.take_due(now_ms, most, lambda rows: truth[rows])):
                 assert len(some) <= most
                 found += some.tolist()
             assert found == [row for _, row in expected]
@@ -127,12 +127,12 @@ class TestTimers:
     def test_what_was_dropped_is_due_no_longer(self) -> None:
         timers, rows = RowTimers(), np.arange(3, dtype=np.int32)
         timers.add(rows, np.array([1, 2, 3]))
-        timers.drop(np.array([1, 7], np.int32))
-        assert timers.due(9, 9, lambda of: of.astype(np.int64) + 1).tolist() == [0, 2]
+        timers.cancel(np.array([1, 7], np.int32))
+        assert timers.take_due(9, 9, lambda of: of.astype(np.int64) + 1).tolist() == [0, 2]
 
 
 def told(
-    learning: Learning, events: Sequence[Event], size: int, until_ms: int
+    learning: PersonalizeStep, events: Sequence[Event], size: int, until_ms: int
 ) -> dict[str, list[tuple[int, str]]]:
     """Stages of each shopper as the change streams tell them."""
     changes: dict[str, list[tuple[int, str]]] = {}
@@ -156,7 +156,7 @@ def test_every_stage_is_told_at_its_own_time(size: int, steps: list[tuple[str, i
         events.append(view(number, at_ms, who))
         seen.setdefault(who, []).append(START_MS + at_ms)
     until_ms = START_MS + at_ms + 200 * DAY_MS
-    found = told(Learning(flow_settings()), events, size, until_ms)
+    found = told(PersonalizeStep(flow_settings()), events, size, until_ms)
     for who, times in seen.items():
         if size == 1:
             assert found[who] == stages(times, until_ms)
@@ -164,12 +164,12 @@ def test_every_stage_is_told_at_its_own_time(size: int, steps: list[tuple[str, i
             assert found[who][-1] == stages(times, until_ms)[-1]
 
 
-class Restarted(Learning):
+class Restarted(PersonalizeStep):
     """One that is stored, and made anew from that, before each batch."""
 
-    def fold_all(self, parts: Sequence[Part]) -> list[Output]:
-        self.learned = Learned(flow_settings(), self.snapshot())
-        return super().fold_all(parts)
+    def fold_all(self, parts: Sequence[ShardPart]) -> list[BatchOutput]:
+        self.learned = PersonalizationState(flow_settings(), self.snapshot())
+        return super().process_batch(parts)
 
 
 @pytest.mark.parametrize(("seed", "moves_a_batch"), [(0, 99), (1, 99), (2, 2)])
@@ -177,14 +177,14 @@ def test_stages_that_change_at_once_are_told_in_the_same_order_after_a_resume(
     seed: int, moves_a_batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In that in which they changed; and those of whom there are too many for a batch are not lost."""
-    monkeypatch.setattr("operators.segments.lifecycle.MOVES_A_BATCH", moves_a_batch)
+    monkeypatch.setattr("operators.segments.lifecycle.MOVES_PER_BATCH", moves_a_batch)
     rng = random.Random(seed)
     days = sorted((rng.uniform(0, 20), f"shopper {rng.randrange(9)}") for _ in range(40))
     events = [view(n, int(day * DAY_MS), who) for n, (day, who) in enumerate(days)]
     events += [view(f"later {n}", 200 * DAY_MS + n, "zoe") for n in range(30)]
     told, again = (
         [[c for c in changes if c["shopper"] != "zoe"] for changes in fed(learning, events, size=3)]
-        for learning in (Learning(flow_settings()), Restarted(flow_settings()))
+        for learning in (PersonalizeStep(flow_settings()), Restarted(flow_settings()))
     )
     assert told == again
     last = {str(change["shopper"]): change["segment"] for changes in told for change in changes}
@@ -203,7 +203,7 @@ def test_online_retail_comes_to_the_same_as_a_batch_computation() -> None:
     for one in events:
         seen.setdefault(one.user_id or one.anonymous_id or "", []).append(one.event_ts)
     until_ms = events[-1].event_ts
-    found = told(Learning(flow_settings()), events, 500, until_ms)
+    found = told(PersonalizeStep(flow_settings()), events, 500, until_ms)
     for who, times in seen.items():
         assert found[who] == stages(times, until_ms)
     assert {stage for of in found.values() for _, stage in of} == set(NAMES)
@@ -211,7 +211,7 @@ def test_online_retail_comes_to_the_same_as_a_batch_computation() -> None:
 
 def test_a_stage_that_changes_is_told_as_such_too() -> None:
     events = [view(1, 0), view(2, 40 * DAY_MS)]
-    batches = fed(Learning(flow_settings()), events, size=1, until_ms=START_MS + 41 * DAY_MS)
+    batches = fed(PersonalizeStep(flow_settings()), events, size=1, until_ms=START_MS + 41 * DAY_MS)
     changes = chain.from_iterable(batches)
     of_stages = [(c["kind"], c["segment"]) for c in changes if "lifecycle" in str(c["segment"])]
     assert of_stages == [
@@ -228,12 +228,12 @@ def test_a_stage_that_changes_is_told_as_such_too() -> None:
 
 def test_who_is_away_when_stages_are_turned_on_has_one_at_once() -> None:
     """Only when they were seen last is stored: nobody is new, and nothing is told of what was."""
-    first = Learning(flow_settings(lifecycle=config.Lifecycle(enabled=False)))
+    first = PersonalizeStep(flow_settings(lifecycle=config.Lifecycle(enabled=False)))
     seen = (("ann", 0), ("bob", 10), ("zoe", 35), ("zoe", 36))
     events = [view(n, day * DAY_MS, who) for n, (who, day) in enumerate(seen)]
     before = chain.from_iterable(fed(first, events, size=1))
     assert not [c for c in before if "lifecycle-" in str(c["segment"])]
-    on = Learning(flow_settings(), first.snapshot())
+    on = PersonalizeStep(flow_settings(), first.snapshot())
     later = [view(f"later {day}", day * DAY_MS, "zoe") for day in (37, 42, 95, 96)]
     changes = [c for c in chain.from_iterable(fed(on, later, size=1)) if c["kind"] != "stage"]
     of = {
@@ -247,13 +247,13 @@ def test_who_is_away_when_stages_are_turned_on_has_one_at_once() -> None:
     became_lost = [("enter", "dormant"), ("leave", "dormant"), ("enter", "lost")]
     assert of["ann"] == became_lost
     assert of["bob"] == [("enter", "active"), ("leave", "active"), ("enter", "dormant")]
-    assert on.learned.audience.size_of("lifecycle-new") == 0
+    assert on.state.memberships.size_of("lifecycle-new") == 0
 
 
 def as_before_there_were_stages(snapshot: bytes) -> bytes:
     """What a release without RFM and stages stored: of memberships only the clusters, and of shoppers
     who were merged or erased still when they were seen last."""
-    state = LEARNED.decode(snapshot)
+    state = LEARN_CODEC.decode(snapshot)
     arrays = unpack_arrays(state.audience)
     kept = {name: arrays[name] for name in ("cluster", "known", "order_ms", "last_ms", "roster")}
     names = state.vocabularies["shoppers"]
@@ -263,15 +263,15 @@ def as_before_there_were_stages(snapshot: bytes) -> bytes:
     # Clusters had not been found yet in so short a stream.
     kept["cluster"][names.index("bob")] = kept["cluster"][names.index("u")] = 0
     kept["roster"] = np.frombuffer(b"cluster-0", np.uint8)
-    return LEARNED.encode(msgspec.structs.replace(state, audience=pack_arrays(kept)))
+    return LEARN_CODEC.encode(msgspec.structs.replace(state, audience=pack_arrays(kept)))
 
 
 def test_who_was_merged_or_erased_before_there_were_stages_is_written_nowhere() -> None:
-    off = Learning(flow_settings(lifecycle=config.Lifecycle(enabled=False)))
+    off = PersonalizeStep(flow_settings(lifecycle=config.Lifecycle(enabled=False)))
     events = [view(1, 0, "ann"), view(2, 1, "bob"), view(3, 2, "eve")]
     events += [event("identify", 4, 3, "ann", "u"), event("erase", 5, 4, "eve")]
     list(outputs_of(off, events, size=3))
-    on = Learning(flow_settings(), as_before_there_were_stages(off.snapshot()))
+    on = PersonalizeStep(flow_settings(), as_before_there_were_stages(off.snapshot()))
     later = [view(6, 60 * DAY_MS, "zoe"), view(7, 61 * DAY_MS, "zoe")]
     outputs = chain.from_iterable(outputs_of(on, later, size=1))
     writes = [arguments(write) for output in outputs for write in output.writes]
@@ -285,15 +285,15 @@ def test_who_was_merged_or_erased_before_there_were_stages_is_written_nowhere() 
 def test_stages_by_the_age_of_events() -> None:
     lifecycle = Lifecycle(SPANS)
     day = DAY_MS
-    lifecycle.reach(1)
+    lifecycle.ensure_rows(1)
     for now, stage in ((0, NEW), (6, NEW), (7, ACTIVE), (29, ACTIVE), (30, DORMANT), (90, LOST)):
         rows = np.array([0], np.int32)
-        lifecycle.see(rows, np.array([[day, day, 0, 0]]))
-        assert lifecycle.steps(rows).stage(np.array([day + now * day])).tolist() == [stage]
-    lifecycle.see(rows, np.array([[day, 50 * day, 2 * day, 50 * day]]))
-    steps = lifecycle.steps(rows)
+        lifecycle.update(rows, np.array([[day, day, 0, 0]]))
+        assert lifecycle.timelines(rows).stage_at(np.array([day + now * day])).tolist() == [stage]
+    lifecycle.update(rows, np.array([[day, 50 * day, 2 * day, 50 * day]]))
+    steps = lifecycle.timelines(rows)
     for now, stage in ((31, ACTIVE), (32, DORMANT), (50, REENGAGED), (57, ACTIVE), (80, DORMANT)):
-        assert steps.stage(np.array([now * day])).tolist() == [stage]
+        assert steps.stage_at(np.array([now * day])).tolist() == [stage]
 
 
 def test_spans_that_contradict_each_other_are_refused() -> None:

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.catalogue.item_cards import Cards
+from operators.catalogue.item_cards import ItemCards
 from operators.recommend.recommender import Recommender
 from state import config
 from state.events import Item
-from state.interactions import PURCHASE, VIEW, Events
+from state.interactions import PURCHASE, VIEW, EventColumns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,13 +39,13 @@ class Shop:
         self.recommender = Recommender(
             k=k, allow_repeats=allow_repeats, rules=chosen, exploration=exploration
         )
-        self.cards = Cards()
+        self.cards = ItemCards()
         self.at_ms = NOW_MS
 
     def tell(self, *items: Item) -> None:
         """The catalogue says something of items."""
         self.at_ms += 1
-        self.cards.learn((self.at_ms, item, "") for item in items)
+        self.cards.update((self.at_ms, item, "") for item in items)
         self._learn([], VIEW)
 
     def see(self, *clicks: tuple[str, str], kind: int = VIEW) -> None:
@@ -62,7 +62,7 @@ class Shop:
         n = len(clicks)
         self.at_ms += n
         self.recommender.learn(
-            Events(
+            EventColumns(
                 [who for who, _ in clicks],
                 [item for _, item in clicks],
                 [kind] * n,
@@ -71,8 +71,8 @@ class Shop:
                 [NOW_MS] * n,
                 [None] * n,
                 [None] * n,
-                self.cards.rows,
-                self.cards.take_fresh(),
+                self.cards.by_id,
+                self.cards.take_changed(),
             )
         )
 
@@ -94,9 +94,9 @@ def test_what_cannot_be_had_is_in_no_list_until_it_is_back() -> None:
     assert shop.list_of("ann") == ["i0", "i1", "i2", "i3", "i4"]
     shop.tell(Item("i1", available=False), Item("i3", available=False))
     assert shop.list_of("ann") == ["i0", "i2", "i4", "i5", "i6"]
-    assert [item for item, *_ in shop.recommender.of_all.popular().entries()[0]] == shop.list_of(
-        "ann"
-    )
+    assert [
+        item for item, *_ in shop.recommender.popular_lists.popular_list().entries()[0]
+    ] == shop.list_of("ann")
     shop.tell(Item("i1", available=True))
     assert shop.list_of("ann") == ["i0", "i1", "i2", "i4", "i5"]
 
@@ -171,9 +171,9 @@ def test_who_logs_in_has_bought_what_the_cookie_bought() -> None:
     shop = shop_of()
     shop.see(("cookie", "i0"), kind=PURCHASE)
     shop.see(("user", "i1"), kind=PURCHASE)
-    shop.recommender.leave("cookie", "user")
+    shop.recommender.merge_or_erase("cookie", "user")
     assert {"i0", "i1"}.isdisjoint(shop.list_of("user"))
-    shop.recommender.leave("user")
+    shop.recommender.merge_or_erase("user")
     assert {"i0", "i1"} <= set(shop.list_of("user"))
 
 
@@ -325,18 +325,18 @@ def test_whatever_happens_a_list_holds_what_it_may_once_and_is_full(
         shop.see(*some, kind=kind)
         known |= {item for _, item in some}
         bought |= set(some) if kind == PURCHASE else set()
-    gone = {name for name, card in shop.cards.rows.items() if card.available is False}
-    category = {name: card.category for name, card in shop.cards.rows.items()}
+    gone = {name for name, card in shop.cards.by_id.items() if card.available is False}
+    category = {name: card.category for name, card in shop.cards.by_id.items()}
     for who in ("ann", "bob", "cid"):
         listed = shop.list_of(who)
         had = {item for buyer, item in bought if buyer == who}
-        context = shop.recommender.contexts.take(
-            np.array([shop.recommender.shoppers.find(who)], np.int32)
+        context = shop.recommender.session_contexts.lookup(
+            np.array([shop.recommender.shoppers.get(who)], np.int32)
         )[0]
         seen = {shop.recommender.items.ids[row] for row in context if row >= 0}
         must_not = gone | had | (set() if allow_repeats else seen)
         # What nobody looked at may be listed for what its card tells, but need not.
-        assert set(listed) <= (known | {*shop.cards.rows}) - must_not
+        assert set(listed) <= (known | {*shop.cards.by_id}) - must_not
         may = known - must_not
         fits = len(may)
         if most:

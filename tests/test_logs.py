@@ -22,7 +22,7 @@ _log = logging.getLogger("penstock.redis")
 @pytest.fixture(autouse=True)
 def _as_before() -> Iterator[None]:
     yield
-    logs.set_up()
+    logs.configure()
 
 
 def told(capsys: Capture) -> list[dict[str, Any]]:
@@ -30,7 +30,7 @@ def told(capsys: Capture) -> list[dict[str, Any]]:
 
 
 def test_a_message_is_a_json_object_with_its_fields(capsys: Capture) -> None:
-    logs.set_up(Log(format="json"), worker=1)
+    logs.configure(Log(format="json"), worker=1)
     _log.warning("Redis at %s\nis away", "unix://x", extra={"event": "redis_away", "attempt": 3})
     (line,) = told(capsys)
     assert line.pop("ts").endswith("Z")
@@ -45,7 +45,7 @@ def test_a_message_is_a_json_object_with_its_fields(capsys: Capture) -> None:
 
 
 def test_a_message_is_a_plain_line_for_a_person(capsys: Capture) -> None:
-    logs.set_up(Log(format="text"))
+    logs.configure(Log(format="text"))
     _log.warning("Redis is away\n again", extra={"event": "redis_away"})
     assert capsys.readouterr().err == "penstock: Redis is away again\n"
 
@@ -53,14 +53,14 @@ def test_a_message_is_a_plain_line_for_a_person(capsys: Capture) -> None:
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_the_level_says_what_is_left_out(form: Any, capsys: Capture) -> None:
     for level, lines in (("debug", 4), ("info", 3), ("warning", 2), ("error", 1)):
-        logs.set_up(Log(format=form, level=level))  # type: ignore[arg-type]
+        logs.configure(Log(format=form, level=level))  # type: ignore[arg-type]
         for say in (_log.debug, _log.info, _log.warning, _log.error):
             say("something")
         assert len(capsys.readouterr().err.splitlines()) == lines
 
 
 def test_what_kafka_says_is_in_the_same_form_and_only_if_it_matters(capsys: Capture) -> None:
-    logs.set_up(Log(format="json", level="info"))
+    logs.configure(Log(format="json", level="info"))
     logging.getLogger("kafka.conn").info("connecting")
     logging.getLogger("kafka.conn").warning("refused")
     assert [line["message"] for line in told(capsys)] == ["refused"]
@@ -71,7 +71,7 @@ def test_secrets_do_not_come_out(
     form: Any, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PENSTOCK_REDIS_PASSWORD", "open sesame")
-    logs.set_up(Log(format=form))
+    logs.configure(Log(format=form))
     try:
         raise ValueError("no login with open sesame")
     except ValueError:
@@ -88,7 +88,7 @@ def test_a_secret_does_not_come_out_in_other_writing(
 ) -> None:
     secret = 'a "key" \\ of/ours%1'
     monkeypatch.setenv(name, secret)
-    logs.set_up(Log(format=form))
+    logs.configure(Log(format=form))
     for written in (secret, json.dumps(secret), quote(secret, safe="")):
         _log.warning("it is %s", written, extra={"in_a_field": written})
     said = capsys.readouterr().err
@@ -97,7 +97,7 @@ def test_a_secret_does_not_come_out_in_other_writing(
 
 
 def test_commands_say_warnings_as_plain_lines(capsys: Capture) -> None:
-    logs.set_up()
+    logs.configure()
     _log.info("nothing to see")
     _log.warning("Redis holds 100% of it")
     assert capsys.readouterr().err == "penstock: Redis holds 100% of it\n"

@@ -78,7 +78,7 @@ def test_a_service_is_started_with_words_and_keys_there_are(name: str) -> None:
     words = service["command"]
     assert parser(words).parse_args(words)
     environment = {key: default_of(str(value)) for key, value in service["environment"].items()}
-    assert config.load(environment=environment, of_people=True)
+    assert config.load(environment=environment, require_consent_defaults=True)
 
 
 @pytest.mark.parametrize("name", pods())
@@ -88,7 +88,9 @@ def test_a_pod_is_started_with_words_and_keys_there_are(name: str) -> None:
     environment = {one["name"]: one["value"] for one in container.get("env", []) if "value" in one}
     for given in documents("penstock.yaml", "hosts.yaml"):
         if given["kind"] == "ConfigMap":
-            assert config.load(environment=environment | given["data"], of_people=True)
+            assert config.load(
+                environment=environment | given["data"], require_consent_defaults=True
+            )
     assert container["image"] == f"penstock:{keys.WRITER_VERSION}"
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pickle
 from typing import TYPE_CHECKING, Any
 
+import hiredis
 import msgspec
-from hiredis import pack_command
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.shards.batching import SourceClock
+from operators.shards.batching import SourceBatcher
 from operators.shards.sharding import DeviceShard, UserShard, regroup
-from state.resp import bulk, command, number
+from state.resp import pack_command, pack_int, pack_str
 from tests.streams import LATENESS_MS, RULES, SHARDS, event, streams
 
 if TYPE_CHECKING:
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 @given(st.lists(streams(), min_size=1, max_size=3))
 def test_every_message_of_a_flow_arrives_as_it_was_sent(batches: list[list[Event]]) -> None:
     """Each is taken apart and put together on every hop."""
-    clock = SourceClock()
+    clock = SourceBatcher()
     devices = [DeviceShard(RULES) for _ in range(SHARDS)]
     users = [UserShard(RULES) for _ in range(SHARDS)]
     for stream in batches:
         batch = clock.batch(
             stream, partition="p", shards=SHARDS, allowed_lateness_ms=LATENESS_MS, last=True
         )
-        groups = [sent_on(group) for group in batch.groups]
+        groups = [sent_on(group) for group in batch.shard_inputs]
         visited = [sent_on(one) for g in groups for one in devices[g.shard].fold(g)]
         for regrouped in regroup(visited, SHARDS):
             message = sent_on(regrouped)
@@ -47,9 +47,9 @@ def sent_on(message: Any) -> Any:
 def test_props_stay_behind() -> None:
     """No step reads them, and they may be 32 KB."""
     one = event("custom", 1, 0, props=msgspec.Raw(b'{"a":1}'))
-    batch = SourceClock().batch([one], partition="p", shards=1, allowed_lateness_ms=0)
-    assert batch.groups[0].events == [event("custom", 1, 0)]
-    sent_on(batch.groups[0])
+    batch = SourceBatcher().batch([one], partition="p", shards=1, allowed_lateness_ms=0)
+    assert batch.shard_inputs[0].events == [event("custom", 1, 0)]
+    sent_on(batch.shard_inputs[0])
 
 
 @given(
@@ -59,5 +59,5 @@ def test_props_stay_behind() -> None:
     )
 )
 def test_commands_are_packed_as_hiredis_packs_them(arguments: list[Any]) -> None:
-    packed = "".join(bulk(one) if isinstance(one, str) else number(one) for one in arguments)
-    assert command(packed, len(arguments)) == pack_command(tuple(arguments))
+    packed = "".join(pack_str(one) if isinstance(one, str) else pack_int(one) for one in arguments)
+    assert pack_command(packed, len(arguments)) == hiredis.pack_command(tuple(arguments))

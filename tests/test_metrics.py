@@ -15,17 +15,21 @@ from bytewax.testing import TestingSink, run_main
 from prometheus_client import CollectorRegistry
 
 from flows.observability import metrics
-from flows.observability.collectors import ArrayHistogram, FolderMetrics, StateRows
+from flows.observability.collectors import (
+    ArrayHistogram,
+    RecoveryFolderCollector,
+    StateRowsCollector,
+)
 from flows.personalize import build
-from flows.recovery.folder import recovery
+from flows.recovery.folder import open_recovery
 from flows.sinks.redis import DeadLetterSink, RedisSink
 from flows.sources.recorded import RecordedSource
 from operators.events.decode import decode_lines
 from operators.recommend.candidates.registry import LEARNERS
-from operators.synthetic import shop
+from operators.synthetic import generate_events
 from serving.reader import Storefront
 from state import keys
-from state.messages import Counted, Output
+from state.messages import BatchOutput, CounterDeltas
 from state.store import Store
 from tests.streams import START_MS, flow_settings, view
 
@@ -41,7 +45,7 @@ def test_when_each_event_was_received_arrives_with_what_it_led_to(tmp_path: Path
     bad = next(decode_lines([b"{"], source="shop", partition="0", first_offset=1, now_ms=START_MS))
     stream = [view(0, 0, "ann"), bad, view(2, 2, "bob"), view(3, 3, None, user_id="eve")]
     settings = flow_settings(batch_events=3)
-    outputs: list[tuple[str, Output]] = []
+    outputs: list[tuple[str, BatchOutput]] = []
     run_main(
         build(
             RecordedSource({"shop": lambda: iter(stream)}, settings),
@@ -52,7 +56,7 @@ def test_when_each_event_was_received_arrives_with_what_it_led_to(tmp_path: Path
         )
     )
     received = [
-        {branch.name: array("q", branch.received_ms).tolist() for branch in output.branches}
+        {branch.name: array("q", branch.received_ms).tolist() for branch in output.write_groups}
         for _, output in outputs
     ]
     first, second = [START_MS, 0, START_MS + 2], [START_MS + 3]
@@ -88,10 +92,10 @@ def run_measured(
 ) -> None:
     """The flow as a live run measures it."""
     settings = flow_settings()
-    with recovery(folder / "recovery" if stored else None, settings) as kept:
+    with open_recovery(folder / "recovery" if stored else None, settings) as kept:
         flow = build(
             RecordedSource({"shop": lambda: iter(stream)}, settings),
-            RedisSink(lambda: Store(redis_url, timeout_ms=2000, patience_s=2), measured=True),
+            RedisSink(lambda: Store(redis_url, timeout_ms=2000, patience_s=2), is_measured=True),
             DeadLetterSink(folder / "dead_letters"),
             settings,
             journals=kept.journals if kept else None,
@@ -105,7 +109,9 @@ def run_measured(
 
 def stream(events: int, items: int = 20) -> list[Event | DeadLetter]:
     """A shop's events, some twice, and some that are none."""
-    lines = [msgspec.json.encode(one) for one in shop(events=events, shoppers=40, items=items)]
+    lines = [
+        msgspec.json.encode(one) for one in generate_events(events=events, shoppers=40, items=items)
+    ]
     lines += [*lines[-7:], b"{", b"\xff", b"{}"]
     return [*decode_lines(lines, source="shop", partition="0", first_offset=0, now_ms=2**62)]
 
@@ -113,7 +119,7 @@ def stream(events: int, items: int = 20) -> list[Event | DeadLetter]:
 def test_what_is_counted_is_what_redis_says(redis_url: str, tmp_path: Path) -> None:
     before = {name: counted(f"penstock_{name}_total") for name in COUNTERS}
     run_measured(stream(1500), redis_url, tmp_path)
-    figures = Storefront(Store(redis_url, timeout_ms=2000, patience_s=2)).figures()
+    figures = Storefront(Store(redis_url, timeout_ms=2000, patience_s=2)).counters()
     told = {name: orjson.loads(value) for name, value in figures.items() if name in TOLD}
     now = {name: grown(f"penstock_{name}_total", before[name]) for name in COUNTERS}
     assert now["events"] == told["by_type"]
@@ -126,9 +132,9 @@ def test_what_is_counted_is_what_redis_says(redis_url: str, tmp_path: Path) -> N
 
 def test_a_drift_is_counted_and_said_in_a_line(caplog: pytest.LogCaptureFixture) -> None:
     before = counted("penstock_cluster_drifts_total")[""]
-    sums = Counted(dict.fromkeys(("events",), 0), {}, {})
-    metrics.learned(Output([], counted=sums, drifts=2))
-    metrics.learned(Output([], counted=sums))
+    sums = CounterDeltas(dict.fromkeys(("events",), 0), {}, {})
+    metrics.record_output(BatchOutput([], counter_deltas=sums, drift_count=2))
+    metrics.record_output(BatchOutput([], counter_deltas=sums))
     assert counted("penstock_cluster_drifts_total")[""] == before + 2
     (line,) = caplog.messages
     assert line.startswith("shoppers are no longer like those the clusters were made of")
@@ -137,8 +143,8 @@ def test_a_drift_is_counted_and_said_in_a_line(caplog: pytest.LogCaptureFixture)
 def test_what_was_tried_is_counted_by_learner() -> None:
     names = ("penstock_tried_seen_total", "penstock_tried_clicked_total")
     before = [counted(name) for name in names]
-    sums = Counted(dict.fromkeys(("events",), 0), {}, {})
-    metrics.learned(Output([], counted=sums, tried={"content": (3, 1)}))
+    sums = CounterDeltas(dict.fromkeys(("events",), 0), {}, {})
+    metrics.record_output(BatchOutput([], counter_deltas=sums, explored={"content": (3, 1)}))
     grew = [grown(name, then) for name, then in zip(names, before, strict=True)]
     assert grew == [{"content": 3}, {"content": 1}]
 
@@ -198,7 +204,7 @@ def test_a_key_is_as_fresh_as_its_event_is_old() -> None:
     now_ms = time.time_ns() // 1_000_000
     before = counted("penstock_freshness_seconds_sum")
     # Received a second ago, not received at all, received by a clock that is ahead of ours.
-    metrics.visible("age", array("q", [now_ms - 1000, 0, now_ms + 5000]).tobytes())
+    metrics.record_freshness("age", array("q", [now_ms - 1000, 0, now_ms + 5000]).tobytes())
     assert grown("penstock_freshness_seconds_sum", before)["age"] == pytest.approx(1.0, abs=0.5)
     assert counted("penstock_freshness_seconds_count")["age"] == 2
 
@@ -207,7 +213,7 @@ def test_the_recovery_folder_is_measured(redis_url: str, tmp_path: Path) -> None
     began_s = time.time()
     run_measured(stream(300), redis_url, tmp_path, stored=True)
     folder = tmp_path / "recovery"
-    held, committed = FolderMetrics(folder).collect()
+    held, committed = RecoveryFolderCollector(folder).collect()
     sizes = {sample.labels["part"]: sample.value for sample in held.samples}
     assert {"rows", "store"} <= set(sizes)
     for name, size in sizes.items():
@@ -221,11 +227,11 @@ def test_the_recovery_folder_is_measured(redis_url: str, tmp_path: Path) -> None
 
 
 class Shards:
-    rows_held = 5
+    row_count = 5
 
 
 def test_rows_are_counted_as_long_as_they_are_held() -> None:
-    rows = StateRows(CollectorRegistry())
+    rows = StateRowsCollector(CollectorRegistry())
     held = [Shards(), Shards()]
     for one in held:
         rows.watch("visit", one)

@@ -10,7 +10,7 @@ import pytest
 from river import checks, compose, datasets, metrics, preprocessing
 from river.checks import common
 
-from operators.models.river.minibatch_kmeans import MiniBatchKMeans
+from operators.models.river.minibatch_kmeans import MiniBatchKMeansClusterer
 from tests.test_block_kmeans import GROUPS, around, state
 
 
@@ -21,7 +21,7 @@ def pandas() -> Any:
 
 
 def test_it_passes_rivers_checks() -> None:
-    checks.check_estimator(MiniBatchKMeans(n_clusters=3, block_points=20))
+    checks.check_estimator(MiniBatchKMeansClusterer(n_clusters=3, block_points=20))
 
 
 @pytest.mark.parametrize(
@@ -42,11 +42,15 @@ def test_it_passes_rivers_checks() -> None:
 def test_it_keeps_rivers_promises_about_data(check: Callable[..., None]) -> None:
     """`check_estimator` brings no data for clusterers, so the checks get some here."""
     random.seed(0)
-    check(MiniBatchKMeans(n_clusters=3, block_points=20), list(datasets.Phishing().take(100)))
+    check(
+        MiniBatchKMeansClusterer(n_clusters=3, block_points=20), list(datasets.Phishing().take(100))
+    )
 
 
 def test_it_works_in_a_pipeline_with_rivers_metric() -> None:
-    model = compose.Pipeline(preprocessing.StandardScaler(), MiniBatchKMeans(4, block_points=64))
+    model = compose.Pipeline(
+        preprocessing.StandardScaler(), MiniBatchKMeansClusterer(4, block_points=64)
+    )
     metric = cast("Any", metrics).Silhouette()
     points, which = around(GROUPS * 100, 400)
     for point in points.tolist():
@@ -61,7 +65,7 @@ def test_it_works_in_a_pipeline_with_rivers_metric() -> None:
 
 def test_one_by_one_and_arrays_learn_the_same() -> None:
     points, _ = around(GROUPS, 300)
-    by_one, by_array = (MiniBatchKMeans(4, block_points=64) for _ in range(2))
+    by_one, by_array = (MiniBatchKMeansClusterer(4, block_points=64) for _ in range(2))
     for point in points.tolist():
         by_one.learn_one(dict(enumerate(point)))
     by_array.learn_array(points)
@@ -73,7 +77,7 @@ def test_one_by_one_and_arrays_learn_the_same() -> None:
 def test_dataframes_learn_the_same_in_any_order_of_columns(pandas: Any) -> None:
     points, _ = around(GROUPS, 300)
     table = pandas.DataFrame(points, columns=["a", "b"], index=range(7, 307))
-    by_one, by_frame = (MiniBatchKMeans(4, block_points=64) for _ in range(2))
+    by_one, by_frame = (MiniBatchKMeansClusterer(4, block_points=64) for _ in range(2))
     for point in points.tolist():
         by_one.learn_one(dict(zip("ab", point, strict=True)))
     by_frame.learn_many(table[:100])
@@ -86,7 +90,9 @@ def test_dataframes_learn_the_same_in_any_order_of_columns(pandas: Any) -> None:
 
 def test_a_pipeline_takes_dataframes(pandas: Any) -> None:
     points, which = around(GROUPS, 300)
-    model = compose.Pipeline(preprocessing.StandardScaler(), MiniBatchKMeans(4, block_points=64))
+    model = compose.Pipeline(
+        preprocessing.StandardScaler(), MiniBatchKMeansClusterer(4, block_points=64)
+    )
     table = pandas.DataFrame(points, columns=["width", "height"])
     model.learn_many(table)
     ids: Any = model.predict_many(table)
@@ -94,7 +100,7 @@ def test_a_pipeline_takes_dataframes(pandas: Any) -> None:
 
 
 def test_reads_never_change_the_state() -> None:
-    model = MiniBatchKMeans(2, block_points=8)
+    model = MiniBatchKMeansClusterer(2, block_points=8)
     model.learn_array(np.arange(24.0).reshape(12, 2))
     before = state(model)
     model.predict_one({0: 1.0, "never seen": 5.0})
@@ -103,7 +109,10 @@ def test_reads_never_change_the_state() -> None:
 
 
 def test_a_feature_seen_later_was_zero_before() -> None:
-    late, early = MiniBatchKMeans(2, block_points=4), MiniBatchKMeans(2, block_points=4)
+    late, early = (
+        MiniBatchKMeansClusterer(2, block_points=4),
+        MiniBatchKMeansClusterer(2, block_points=4),
+    )
     for i in range(10):
         late.learn_one({"a": float(i % 3)})
         early.learn_one({"a": float(i % 3), "b": 0.0})

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.segments.rules.compiler import RuleSet
-from operators.shards.processor import Rules
+from operators.shards.processor import ProcessorConfig
 from state import money
 from state.config import Lifecycle, Profiles, Sessions, State
 from state.events import Event, Item
-from state.money import LARGEST
+from state.money import AMOUNT_MAX
 from tests.streams import GAP_MS, MINUTE_MS, SHARDS, Flow, event, flow_settings, run_flow
 
 if TYPE_CHECKING:
@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     from state.events import EventType
     from state.shopper import Shopper
 
-near = st.sampled_from([0, 1, -1, LARGEST, -LARGEST, LARGEST - 1, 1 - LARGEST, LARGEST // 2 + 1])
-amounts = st.one_of(st.integers(-LARGEST, LARGEST), near)
+near = st.sampled_from(
+    [0, 1, -1, AMOUNT_MAX, -AMOUNT_MAX, AMOUNT_MAX - 1, 1 - AMOUNT_MAX, AMOUNT_MAX // 2 + 1]
+)
+amounts = st.one_of(st.integers(-AMOUNT_MAX, AMOUNT_MAX), near)
 
 
 def naive(total: int) -> int:
-    return max(-LARGEST, min(LARGEST, total))
+    return max(-AMOUNT_MAX, min(AMOUNT_MAX, total))
 
 
 @given(amounts, amounts)
@@ -55,19 +57,19 @@ def test_many_amounts_at_the_same_places_add_up_as_one_number_would(
 
 @given(st.floats(allow_nan=True, allow_infinity=True, width=64))
 def test_a_float_becomes_an_amount_that_fits(amount: float) -> None:
-    found = money.micros(amount)
-    assert -LARGEST <= found <= LARGEST
+    found = money.to_micros(amount)
+    assert -AMOUNT_MAX <= found <= AMOUNT_MAX
     if not math.isnan(amount) and abs(amount) < 1e9:
         assert abs(found - amount * 1e6) <= 0.5
-    column = money.column(np.array([amount]))
-    assert abs(int(column[0])) <= LARGEST
+    column = money.to_column(np.array([amount]))
+    assert abs(int(column[0])) <= AMOUNT_MAX
     assert int(column[0]) == (
         0 if math.isnan(amount) else naive(int(max(-1e30, min(1e30, amount))))
     )
 
 
 def test_a_sum_at_a_bound_is_full() -> None:
-    assert [money.is_full(n) for n in (LARGEST, -LARGEST, LARGEST - 1, 0)] == [
+    assert [money.is_saturated(n) for n in (AMOUNT_MAX, -AMOUNT_MAX, AMOUNT_MAX - 1, 0)] == [
         True,
         True,
         False,
@@ -81,12 +83,12 @@ net: {when: {event: purchase, sum of net value: at least 5}}
 carts: {when: {event: cart_add, sum of value: at least 5, within: 1 h}}
 pieces: {when: {event: purchase, sum of quantity: at least 5}}
 """
-RULES = Rules.of(
+RULES = ProcessorConfig.from_config(
     Sessions(shards=SHARDS),
     Profiles(),
     State(),
     Lifecycle(),
-    RuleSet.of(SUMS, "segments.yaml", gap_ms=GAP_MS),
+    RuleSet.from_text(SUMS, "segments.yaml", gap_ms=GAP_MS),
 )
 POISON = Item("x", price=25_000_000.0, quantity=999_999)
 """Within the bounds of price and quantity; their product is more than 64 bits of millionths hold."""
@@ -125,20 +127,20 @@ def resumed_after_each(events: list[Event]) -> dict[str, Shopper]:
 def test_amounts_that_no_number_holds_count_as_the_largest_and_stay_it_over_restarts() -> None:
     shopper = resumed_after_each(stream({"anonymous_id": "ann"}, 3, (POISON,)))["ann"]
     assert (shopper.purchases, shopper.units, shopper.carts) == (3, 2_999_997, 3)
-    assert shopper.revenue_micros == LARGEST
-    assert shopper.rules is not None
-    assert shopper.rules.members.keys() == {"lately", "carts", "pieces"}
+    assert shopper.revenue_micros == AMOUNT_MAX
+    assert shopper.rule_state is not None
+    assert shopper.rule_state.members.keys() == {"lately", "carts", "pieces"}
 
 
 def test_sums_over_time_and_many_items_hold_too() -> None:
     """Each amount is within all bounds; together they are not."""
     shopper = resumed_after_each(stream({"anonymous_id": "ann"}, 6, (DEAR,) * 2, value=1e12))["ann"]
-    assert (shopper.revenue_micros, shopper.viewed_price_micros) == (LARGEST, LARGEST)
+    assert (shopper.revenue_micros, shopper.viewed_price_micros) == (AMOUNT_MAX, AMOUNT_MAX)
 
 
 def test_more_leaves_the_cart_than_any_number_holds() -> None:
     events = [event("cart_remove", n, MINUTE_MS * n, "ann", items=(POISON,) * 3) for n in range(4)]
-    assert resumed_after_each(events)["ann"].open[-1].cart_micros == -LARGEST
+    assert resumed_after_each(events)["ann"].open_sessions[-1].cart_micros == -AMOUNT_MAX
 
 
 def test_two_shoppers_with_the_largest_sums_become_one() -> None:
@@ -149,7 +151,7 @@ def test_two_shoppers_with_the_largest_sums_become_one() -> None:
         event("identify", "b", 5 * MINUTE_MS, "laptop", "ann"),
     ]
     shopper = resumed_after_each(events)["ann"]
-    assert (shopper.revenue_micros, shopper.purchases, shopper.units) == (LARGEST, 6, 5_999_994)
+    assert (shopper.revenue_micros, shopper.purchases, shopper.units) == (AMOUNT_MAX, 6, 5_999_994)
 
 
 def test_one_event_of_any_amount_ends_no_run_and_is_told(redis_url: str, tmp_path: Path) -> None:

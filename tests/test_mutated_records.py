@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.readers import READERS
-from operators.readers.records import RECORDS
+from operators.readers.records import RECORD_READERS
 from state.dead_letters import DeadLetter
 from state.limits import DEFAULT
 
@@ -96,11 +96,11 @@ def with_odd(record: dict[str, Any], changes: list[tuple[tuple[Any, ...], Any]])
     return copy
 
 
-FORMATS = sorted({name for name in RECORDS if samples(name)})
+FORMATS = sorted({name for name in RECORD_READERS if samples(name)})
 
 
 def test_every_format_of_records_has_samples() -> None:
-    assert {RECORDS[name] for name in FORMATS} == set(RECORDS.values())
+    assert {RECORD_READERS[name] for name in FORMATS} == set(RECORD_READERS.values())
 
 
 @pytest.mark.parametrize("format_name", FORMATS)
@@ -122,7 +122,7 @@ def test_odd_values_at_several_places(format_name: str, data: st.DataObject) -> 
 
 def read_well(format_name: str, record: dict[str, Any]) -> None:
     raw = json.dumps(record).encode()
-    told = RECORDS[format_name](raw, source="s", partition="0", offset=1, now_ms=NOW_MS)
+    told = RECORD_READERS[format_name](raw, source="s", partition="0", offset=1, now_ms=NOW_MS)
     assert told, raw
     faults = [
         one

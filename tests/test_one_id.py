@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from state import keys
-from state.snapshots import DEVICES
+from state.snapshots import DEVICES_CODEC
 from state.times import DAY_MS
 from tests.streams import ITEMS, LATENESS_MS, MINUTE_MS, SHARDS, Flow, arguments, event, view
 
@@ -179,7 +179,7 @@ def deletions(flow: Flow) -> set[str]:
     told = [
         arguments(write)
         for visited in flow.visited
-        for write in (*visited.removals, *visited.writes)
+        for write in (*visited.removal_writes, *visited.writes)
     ]
     return {str(key) for command, *names in told for key in names if command == "DEL"}
 
@@ -263,5 +263,5 @@ def pairs(flow: Flow) -> zip[tuple[DeviceShard, UserShard]]:
 
 
 def as_before(snapshot: bytes) -> bytes:
-    state = DEVICES.decode(snapshot)
-    return DEVICES.encode(msgspec.structs.replace(state, known={}, undecided_from_ms=None))
+    state = DEVICES_CODEC.decode(snapshot)
+    return DEVICES_CODEC.encode(msgspec.structs.replace(state, known={}, undecided_from_ms=None))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from operators.segments.rules.compiler import RuleSet
-from operators.shards.processor import Rules
+from operators.shards.processor import ProcessorConfig
 from state.config import Lifecycle, Profiles, Sessions, State
 from state.events import Item
 from state.times import DAY_MS
@@ -30,12 +30,12 @@ net: {when: {event: purchase, sum of net value: at least 20}}
 returned: {when: refunded >= 50}
 pieces: {when: {event: purchase, sum of quantity: at least 4}}
 """
-RULES = Rules.of(
+RULES = ProcessorConfig.from_config(
     Sessions(shards=SHARDS),
     Profiles(),
     State(),
     Lifecycle(),
-    RuleSet.of(SEGMENTS, "segments.yaml", gap_ms=GAP_MS),
+    RuleSet.from_text(SEGMENTS, "segments.yaml", gap_ms=GAP_MS),
 )
 
 
@@ -88,12 +88,12 @@ def test_what_a_refund_gives_back_in_whatever_order_it_and_its_order_come(name: 
         (shopper,) = shoppers(arrived, batch_events=1).values()
         assert (shopper.refund_micros / 1e6, shopper.refunds) == (amount, count)
         assert (shopper.purchases, shopper.units, shopper.revenue_micros) == (1, 3, 50_000_000)
-        assert shopper.rules is not None
+        assert shopper.rule_state is not None
         is_net = 50 - amount >= 20
         expected = (
             {"once"} | ({"net"} if is_net else set()) | ({"returned"} if amount >= 50 else set())
         )
-        assert shopper.rules.members.keys() == expected
+        assert shopper.rule_state.members.keys() == expected
 
 
 def test_a_refund_of_an_order_that_nobody_knows_counts_what_it_says() -> None:
@@ -149,10 +149,10 @@ def test_an_order_counts_once_when_two_shoppers_turn_out_to_be_one(
     assert (ann.purchases, ann.units, ann.revenue_micros) == (1, 3, 50_000_000)
     assert (ann.events, ann.views, ann.sessions, ann.session_events) == (4, 1, 1, 4)
     assert ann.first_purchase_ms == ann.last_purchase_ms == stream[1].event_ts
-    (session,) = ann.open
+    (session,) = ann.open_sessions
     assert (session.events, session.purchases, session.cart_micros) == (4, 1, -50_000_000)
-    assert ann.rules is not None
-    assert ann.rules.members.keys() == {"once", "net"}
+    assert ann.rule_state is not None
+    assert ann.rule_state.members.keys() == {"once", "net"}
 
 
 @pytest.mark.parametrize("swapped", [False, True])
@@ -173,8 +173,8 @@ def test_an_order_and_its_refund_may_come_through_different_devices(
     (ann,) = shoppers([*(stream[::-1] if swapped else stream), *links], 1).values()
     assert (ann.purchases, ann.revenue_micros) == (1, 50_000_000)
     assert (ann.refunds, ann.refund_micros) == (2, 50_000_000)
-    assert ann.rules is not None
-    assert ann.rules.members.keys() == {"once", "returned"}
+    assert ann.rule_state is not None
+    assert ann.rule_state.members.keys() == {"once", "returned"}
 
 
 def test_an_event_that_two_shoppers_had_counts_once() -> None:

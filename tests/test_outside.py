@@ -15,7 +15,7 @@ from urllib.request import urlopen
 import msgspec
 import orjson
 
-from operators.synthetic import shop
+from operators.synthetic import generate_events
 from state import keys
 from state.store import Store
 from tests.kafka_broker import free_port
@@ -90,7 +90,7 @@ def until(holds: object, run: subprocess.Popen[str]) -> None:
 def test_a_run_tells_what_it_does(kafka_broker: AnyBroker, redis_url: str, tmp_path: Path) -> None:
     topic = kafka_broker.create_topic("outside", 2)
     now_ms = time.time_ns() // 1_000_000
-    events = shop(events=EVENTS, shoppers=40, items=20)
+    events = generate_events(events=EVENTS, shoppers=40, items=20)
     lines = [
         msgspec.json.encode(msgspec.structs.replace(one, event_ts=now_ms, received_ts=now_ms))
         for one in events

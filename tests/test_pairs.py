@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.tables.bounded_pairs import Pairs
-from state.interactions import NOBODY
+from operators.tables.bounded_pairs import BoundedPairs
+from state.interactions import NO_ROW
 
 HOUR_MS = 3_600_000
 
@@ -30,7 +30,11 @@ def rows(values: list[int]) -> np.ndarray[tuple[int, ...], np.dtype[np.int32]]:
 def test_it_remembers_what_a_dictionary_would(
     steps: list[tuple[str, list[tuple[int, int]]]],
 ) -> None:
-    table, naive, at_ms = Pairs(1000, half_life_ms=HOUR_MS), dict[tuple[int, int], list[int]](), 0
+    table, naive, at_ms = (
+        BoundedPairs(1000, half_life_ms=HOUR_MS),
+        dict[tuple[int, int], list[int]](),
+        0,
+    )
     for what, some in steps:
         at_ms += HOUR_MS
         shopper, item = rows([one for one, _ in some]), rows([one for _, one in some])
@@ -39,26 +43,26 @@ def test_it_remembers_what_a_dictionary_would(
             for one in some:
                 naive.setdefault(one, []).append(at_ms)
         elif what == "drop":
-            table.drop(shopper, item)
+            table.remove(shopper, item)
             naive = {one: times for one, times in naive.items() if one not in some}
         elif what == "shopper":
-            table.forget_shoppers(rows([*shopper.tolist(), NOBODY]))
+            table.remove_shoppers(rows([*shopper.tolist(), NO_ROW]))
             naive = {one: times for one, times in naive.items() if one[0] not in shopper}
         elif what == "item":
-            table.forget_items(item)
+            table.remove_items(item)
             naive = {one: times for one, times in naive.items() if one[1] not in item}
         elif some[0][0] != 5:
-            table.leave(some[0][0], 5)
+            table.merge_or_erase(some[0][0], 5)
             for one in [one for one in naive if one[0] == some[0][0]]:
                 naive.setdefault((5, one[1]), []).extend(naive.pop(one))
-        restored = Pairs(1000, half_life_ms=HOUR_MS)
+        restored = BoundedPairs(1000, half_life_ms=HOUR_MS)
         restored.restore(table.arrays())
         for like in (table, restored):
             everyone = np.arange(6, dtype=np.int32)
-            found = like.of(everyone, np.full(6, at_ms))
+            found = like.lookup(everyone, np.full(6, at_ms))
             got = dict(
                 zip(
-                    zip(found.place.tolist(), found.item.tolist(), strict=True),
+                    zip(found.query.tolist(), found.item.tolist(), strict=True),
                     found.weight,
                     strict=True,
                 )
@@ -71,9 +75,9 @@ def test_it_remembers_what_a_dictionary_would(
 
 
 def test_a_table_that_is_full_forgets_what_is_oldest_and_stays_bounded() -> None:
-    table = Pairs(256, ways=4)
+    table = BoundedPairs(256, ways=4)
     for n in range(1000):
         table.add(rows([n % 300]), rows([n]), np.ones(1, np.float32), np.array([n]))
     assert len(table) <= 256
-    assert table.find(rows([999 % 300]), rows([999]))[0].tolist() == [1]
-    assert table.find(rows([0]), rows([0]))[0].tolist() == [0]
+    assert table.get(rows([999 % 300]), rows([999]))[0].tolist() == [1]
+    assert table.get(rows([0]), rows([0]))[0].tolist() == [0]

@@ -7,9 +7,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from operators.recommend.blend import REMEMBERED_EVERY, RUN, RUNS_FIRST, Blend
-from operators.recommend.pending_lists import SLOTS, WAIT_MAX_MS, Pending
-from state.interactions import CART, NOBODY, VIEW, Interactions, Lists, Requests, empty_lists
+from operators.recommend.blend import (
+    EVALUATION_RUN_EVENTS,
+    FULL_EVALUATION_RUNS,
+    STORE_ONE_IN,
+    Blend,
+)
+from operators.recommend.pending_lists import LIST_EXPIRES_MS, SLOTS, PendingLists
+from state.interactions import (
+    CART,
+    NO_ROW,
+    VIEW,
+    Interactions,
+    ListRequests,
+    ScoredLists,
+    empty_lists,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +32,7 @@ ANN, BOB = range(2)
 MADE_MS = 1_700_000_000_000
 
 
-def listed(*items: int, times: int = 1) -> Lists:
+def listed(*items: int, times: int = 1) -> ScoredLists:
     lists = empty_lists(times, 3)
     lists.item[:, : len(items)] = items
     lists.score[:, : len(items)] = np.arange(len(items), 0, -1)
@@ -29,11 +42,11 @@ def listed(*items: int, times: int = 1) -> Lists:
 def made(blend: Blend, shoppers: Sequence[int], first: int, second: int) -> None:
     """Shoppers get lists; each of the two learners named one item for them."""
     n = len(shoppers)
-    requests = Requests(
+    requests = ListRequests(
         np.array(shoppers, np.int32), np.full((n, 1), C, np.int32), np.full(n, MADE_MS)
     )
     lists = [listed(first, times=n), listed(second, times=n)]
-    blend.remember(requests, lists, np.full(n, MADE_MS))
+    blend.store_pending(requests, lists, np.full(n, MADE_MS))
 
 
 def clicked(
@@ -49,10 +62,10 @@ def clicked(
         np.full(n, MADE_MS + after_ms),
         np.full((n, 1), context, np.int32),
     )
-    blend.judge(batch, at_the_moment)
+    blend.update_weights(batch, at_the_moment)
 
 
-def at_the_moment(requests: Requests) -> list[Lists]:
+def at_the_moment(requests: ListRequests) -> list[ScoredLists]:
     n = len(requests)
     return [listed(times=n), listed(times=n)]
 
@@ -64,7 +77,7 @@ def two() -> Blend:
 def rates(blend: Blend) -> tuple[float, float, float]:
     """How many lists were judged, and how often each learner's held the click."""
     first, second = blend.hit_rates().values()
-    return round(blend.judged, 2), round(first, 2), round(second, 2)
+    return round(blend.evaluated, 2), round(first, 2), round(second, 2)
 
 
 def test_a_click_is_held_against_what_was_named_when_the_list_was_made() -> None:
@@ -90,20 +103,20 @@ def test_the_newest_list_is_the_one_that_is_read() -> None:
     assert rates(blend) == (1, 1, 0)
 
 
-@pytest.mark.parametrize("after_ms", [-1, WAIT_MAX_MS])
+@pytest.mark.parametrize("after_ms", [-1, LIST_EXPIRES_MS])
 def test_a_click_before_the_list_and_one_after_it_expired_are_no_cases(after_ms: int) -> None:
     blend = two()
     made(blend, [ANN], A, B)
     clicked(blend, (ANN, B), after_ms=after_ms)
     clicked(blend, (ANN, B))
-    assert blend.judged == 0
+    assert blend.evaluated == 0
 
 
 def test_the_cart_of_what_was_just_looked_at_is_no_case() -> None:
     blend = two()
     made(blend, [ANN], A, B)
     clicked(blend, (ANN, C), kind=CART)
-    assert blend.judged == 0
+    assert blend.evaluated == 0
 
 
 def test_before_the_first_list_the_moment_is_judged() -> None:
@@ -124,21 +137,21 @@ def test_who_is_right_when_lists_are_read_leads_though_wrong_at_the_moment() -> 
 def test_shoppers_who_are_no_more_are_not_judged_and_items_not_named() -> None:
     blend = two()
     made(blend, [ANN, BOB], A, B)
-    blend.pending.forget_shoppers(np.array([ANN, 7, SLOTS + BOB], np.int32))
-    blend.pending.forget_items(np.array([B], np.int32))
+    blend.pending_lists.remove_shoppers(np.array([ANN, 7, SLOTS + BOB], np.int32))
+    blend.pending_lists.remove_items(np.array([B], np.int32))
     clicked(blend, (ANN, A), (BOB, B))
     assert rates(blend) == (1, 0, 0)
 
 
 def test_lists_remembered_are_a_sample_and_bounded() -> None:
     blend = two()
-    blend.events = RUN * RUNS_FIRST * REMEMBERED_EVERY
-    everybody = range(2 * REMEMBERED_EVERY * SLOTS)
+    blend.events = EVALUATION_RUN_EVENTS * FULL_EVALUATION_RUNS * STORE_ONE_IN
+    everybody = range(2 * STORE_ONE_IN * SLOTS)
     for start in range(0, len(everybody), SLOTS):
         made(blend, everybody[start : start + SLOTS], A, B)
-    assert blend.pending.slots <= SLOTS
+    assert blend.pending_lists.slots <= SLOTS
     shopper, at_ms = np.arange(16_000, dtype=np.int32), np.full(16_000, MADE_MS)
-    samples = [Pending.sample(shopper, at_ms + 1000 * second, 16) for second in range(16)]
+    samples = [PendingLists.sample(shopper, at_ms + 1000 * second, 16) for second in range(16)]
     assert {len(sample) for sample in samples} == {1000}
     assert len(np.unique(np.concatenate(samples))) > 10_000
 
@@ -149,12 +162,12 @@ def test_what_is_remembered_goes_on() -> None:
     clicked(blend, (BOB, B))
     for one in (restored, later):
         one.restore(blend.arrays())
-        one.pending.restore(blend.pending.arrays())
+        one.pending_lists.restore(blend.pending_lists.arrays())
     for one in (blend, restored, later):
         clicked(one, (ANN, B), (BOB, B))
     assert rates(restored) == rates(blend) == (2, 0, 1)
     assert later.hit_rates() == {"second": 1, "third": 0}
-    for ours, theirs in ((blend, restored), (blend.pending, restored.pending)):
+    for ours, theirs in ((blend, restored), (blend.pending_lists, restored.pending_lists)):
         stored = theirs.arrays()
         for name, array in ours.arrays().items():
             assert np.array_equal(stored[name], array), name
@@ -163,11 +176,11 @@ def test_what_is_remembered_goes_on() -> None:
 def test_only_what_changed_is_handed_over() -> None:
     blend = two()
     made(blend, range(100), A, B)
-    [table] = blend.pending.tables()
-    assert table.marks is not None
-    assert len(table.marks.take(blend.pending.slots)) == 100
+    [table] = blend.pending_lists.tables()
+    assert table.dirty_rows is not None
+    assert len(table.dirty_rows.take_dirty(blend.pending_lists.slots)) == 100
     clicked(blend, (7, B), (9, A))
-    assert table.marks.take(blend.pending.slots).tolist() == [7, 9]
+    assert table.dirty_rows.take_dirty(blend.pending_lists.slots).tolist() == [7, 9]
 
 
 @pytest.mark.parametrize("size", [1, 7, 100])
@@ -185,5 +198,5 @@ def test_steps_do_not_depend_on_how_clicks_are_cut(size: int) -> None:
 
 def test_nobody_is_remembered_of_whom_nothing_is_known() -> None:
     blend = two()
-    made(blend, [NOBODY], A, B)
-    assert blend.pending.slots == 0
+    made(blend, [NO_ROW], A, B)
+    assert blend.pending_lists.slots == 0

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.segments.rules.compiler import RuleSet
-from operators.shards.processor import Rules
+from operators.shards.processor import ProcessorConfig
 from state.config import Lifecycle, Money, Profiles, Sessions, State
 from state.events import Item
 from tests.streams import GAP_MS, LATENESS_MS, MINUTE_MS, SHARDS, Flow, event, shuffled_within
@@ -36,12 +36,12 @@ pieces: {when: {event: purchase, sum of quantity: at least 5}}
 rich: {when: {all: [revenue >= 60, aov >= 20]}}
 back: {when: refunded >= 20}
 """
-RULES = Rules.of(
+RULES = ProcessorConfig.from_config(
     Sessions(shards=SHARDS),
     Profiles(),
     State(),
     Lifecycle(),
-    RuleSet.of(SEGMENTS, "segments.yaml", gap_ms=GAP_MS),
+    RuleSet.from_text(SEGMENTS, "segments.yaml", gap_ms=GAP_MS),
 )
 GOODS = (Item("mug", price=30.0), Item("cup", price=10.0, quantity=2), Item("gift"))
 WHO = {"phone": "ann", "laptop": "ann", "tablet": "bob", "kiosk": None}
@@ -179,7 +179,7 @@ def told(shopper: Shopper) -> dict[str, Any]:
         "revenue": round(shopper.revenue_micros / 1e6, 3),
         "refunds": shopper.refunds,
         "refunded": round(shopper.refund_micros / 1e6, 3),
-        "apart": round((shopper.apart or {}).get("JPY", 0) / 1e6, 3),
+        "apart": round((shopper.unconverted_micros or {}).get("JPY", 0) / 1e6, 3),
     }
 
 
@@ -222,10 +222,12 @@ def test_figures_of_orders_equal_a_recount_of_persons(
     assert {name: told(one) for name, one in shoppers.items()} == {
         name: figures(person) for name, person in people.items()
     }
-    inside = {n: set(one.rules.members) if one.rules else set() for n, one in shoppers.items()}
+    inside = {
+        n: set(one.rule_state.members) if one.rule_state else set() for n, one in shoppers.items()
+    }
     assert inside == {name: members(person) for name, person in people.items()}
     orders = [(micros, 1) for v in flow.visited for _, micros, _ in v.orders]
-    orders += [(-micros, -1) for v in flow.visited for _, micros, _ in v.repeats]
+    orders += [(-micros, -1) for v in flow.visited for _, micros, _ in v.double_counted_orders]
     assert sum(count for _, count in orders) == sum(len(p.orders) for p in people.values())
     total = sum(figures(person)["revenue"] for person in people.values())
     assert round(sum(micros for micros, _ in orders) / 1e6, 3) == round(total, 3)

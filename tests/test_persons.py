@@ -19,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from operators.shards.identity_map import device
+from operators.shards.identity_map import device_key
 from state import keys
 from state.store import Store
 from tests.reference.persons import FIELDS, RULES, SEGMENTS, recount, streams
@@ -124,7 +124,7 @@ def test_however_fast_the_partitions_of_a_topic_are_read(
     rng, flow = random.Random(seed), Flow()
     rest: dict[str, list[Event]] = {str(number): [] for number in range(partitions)}
     for event in stream.events:
-        rest[str(crc32(device(event).encode()) % partitions)].append(event)
+        rest[str(crc32(device_key(event).encode()) % partitions)].append(event)
     while any(rest.values()):
         taken = {name: rng.randint(0, 9) for name in rest}
         batches = {name: rest[name][:count] for name, count in taken.items()}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from operators.recommend.candidates.popularity import Popularity, ScopedPopularity
-from state.interactions import NOBODY, Interactions, Lists
+from state.interactions import NO_ROW, Interactions, ScoredLists
 
 if TYPE_CHECKING:
     from state.interactions import Rows
@@ -24,13 +24,13 @@ def views(items: list[int], at_ms: int = 0, weight: float = 1.0) -> Interactions
         np.zeros(n, np.int8),
         np.full(n, weight, np.float32),
         np.full(n, at_ms, np.int64),
-        np.full((n, 1), NOBODY, np.int32),
+        np.full((n, 1), NO_ROW, np.int32),
     )
 
 
-def entries(lists: Lists, row: int = 0) -> list[tuple[int, float]]:
+def entries(lists: ScoredLists, row: int = 0) -> list[tuple[int, float]]:
     pairs = zip(lists.item[row].tolist(), lists.score[row].tolist(), strict=True)
-    return [(item, round(score, 3)) for item, score in pairs if item != NOBODY]
+    return [(item, round(score, 3)) for item, score in pairs if item != NO_ROW]
 
 
 def columns(*rows: tuple[int, int]) -> tuple[Rows, Rows]:
@@ -88,7 +88,7 @@ def test_a_run_that_goes_on_with_another_half_life_weighs_the_past_as_it_was_the
         after = Popularity(half_life_ms=half_life_ms)
         after.restore(before.arrays())
         at_ms = 20 * DAY_MS
-        assert after.clock.left(at_ms) == pytest.approx(before.clock.left(at_ms))
+        assert after.clock.decode_scale(at_ms) == pytest.approx(before.clock.decode_scale(at_ms))
         after.learn_many(views([3] * 4, at_ms=at_ms))
         # Two a day, halved daily, are four by now.
         counts = dict(entries(after.top(3)))
@@ -109,7 +109,7 @@ def test_a_former_release_stored_no_half_life() -> None:
 
 
 def test_scopes_are_apart_and_an_event_without_one_counts_in_none() -> None:
-    learner = scoped((0, 4), (0, 4), (0, 2), (1, 9), (NOBODY, 7))
+    learner = scoped((0, 4), (0, 4), (0, 2), (1, 9), (NO_ROW, 7))
     tops = learner.top(np.array([0, 1, 5], np.int32), 3)
     assert [entries(tops, row) for row in range(3)] == [[(4, 0.667), (2, 0.333)], [(9, 1.0)], []]
 

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from rich.table import Table
 
 from flows.commands.cli import main
-from flows.commands.demo_view import view
+from flows.commands.demo_view import render
 from flows.observability import logs
 from flows.process import printing
-from serving.dashboard.export import _harmless
-from serving.demo_monitor import Watch
+from serving.dashboard.export import _escape_formula
+from serving.demo_monitor import DemoMonitor
 from serving.reader import Storefront
 from state.config import Log
 from state.printable import printable
@@ -61,11 +61,11 @@ def test_a_console_shows_no_controls_of_a_text_or_a_cell(
 ) -> None:
     table = Table.grid()
     table.add_row(EVIL, "a")
-    on = printing.console()
+    on = printing.create_console()
     on.print(EVIL, markup=False)
     on.print(table, markup=False)
-    printing.lines([EVIL + "\nsecond"], on)
-    printing.complain(EVIL + "\nsecond")
+    printing.print_lines([EVIL + "\nsecond"], on)
+    printing.print_error(EVIL + "\nsecond")
     out, err = capsys.readouterr()
     assert not CONTROLS.search(out + err)
     assert out.splitlines()[0] == SEEN
@@ -118,11 +118,11 @@ def test_the_demo_shows_nothing_that_acts(redis_url: str, tmp_path: Path) -> Non
     log.write_bytes(b"\n".join([event(1, EVIL, EVIL, name=EVIL), event(2, EVIL, "cup")]))
     replayed(log, redis_url, tmp_path)
     store = Store(redis_url, timeout_ms=2000, patience_s=0)
-    frame = Watch(Storefront(store)).frame(0.0)
-    assert frame.watched is not None
-    on = printing.console()
+    frame = DemoMonitor(Storefront(store)).read_frame(0.0)
+    assert frame.followed is not None
+    on = printing.create_console()
     with on.capture() as seen:
-        on.print(view(frame, redis_url))
+        on.print(render(frame, redis_url))
     assert SEEN[:20] in seen.get()
     assert not CONTROLS.search(seen.get())
 
@@ -131,17 +131,17 @@ def test_the_demo_shows_nothing_that_acts(redis_url: str, tmp_path: Path) -> Non
 def test_a_line_of_a_log_is_one_line_without_controls(form: str) -> None:
     try:
         with redirect_stderr(io.StringIO()) as said:
-            logs.set_up(Log(format=form))  # type: ignore[arg-type]
+            logs.configure(Log(format=form))  # type: ignore[arg-type]
             logging.getLogger("penstock.x").error("%s\nsecond", EVIL, extra={"shopper": EVIL})
     finally:
-        logs.set_up()
+        logs.configure()
     assert said.getvalue().count("\n") == 1
     assert not CONTROLS.search(said.getvalue())
 
 
 def test_a_cell_of_an_export_neither_acts_nor_computes() -> None:
-    assert _harmless(EVIL) == SEEN
-    assert _harmless("=cmd\x1b") == r"'=cmd\u001b"
+    assert _escape_formula(EVIL) == SEEN
+    assert _escape_formula("=cmd\x1b") == r"'=cmd\u001b"
 
 
 DASHED = ["-Nx7abc", "-help", "-h7", "-recovery", "-i0x", "-Nx 7"]

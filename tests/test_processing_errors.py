@@ -13,22 +13,22 @@ import orjson
 import pytest
 
 from flows.process.embedded_redis import EmbeddedRedis
-from flows.runtime.replay import run_source
+from flows.runtime.replay import replay_source
 from flows.sources.recorded import RecordedSource
-from operators.catalogue.item_cards import Cards
+from operators.catalogue.item_cards import ItemCards
 from operators.events.decode import decode
-from operators.publish.shop_stats import Shop
+from operators.publish.shop_stats import ShopStats
 from operators.recommend.candidates.content import Content
 from operators.recommend.candidates.covisitation import Covisitation
 from operators.recommend.recommender import Recommender
-from operators.recommend.rendering import Captions
-from operators.segments.assignment import Standing
-from operators.segments.clusters.model import Clusters
-from operators.segments.propensity.propensity import Propensity
-from operators.segments.rules.engine import Engine
+from operators.recommend.rendering import ListRenderer
+from operators.segments.assignment import SegmentAssignment
+from operators.segments.clusters.model import ClusterModel
+from operators.segments.propensity.propensity import PropensityModels
+from operators.segments.rules.engine import RuleEngine
 from operators.shards import processor
 from operators.shoppers import profile
-from operators.synthetic import shop
+from operators.synthetic import generate_events
 from state import keys
 from state.store import Store
 from tests.streams import ITEMS, Flow, content, event, flow_settings, run_flow, view
@@ -41,9 +41,9 @@ if TYPE_CHECKING:
 
     from state.config import Settings
     from state.events import Event
-    from state.interactions import Requests
+    from state.interactions import ListRequests
 
-SHOP = list(shop(events=1200, shoppers=150, items=40, events_per_s=0.3))
+SHOP = list(generate_events(events=1200, shoppers=150, items=40, events_per_s=0.3))
 RULES = (Path(__file__).parents[1] / "segments.yaml").read_text()
 
 
@@ -93,7 +93,7 @@ def chosen() -> list[Event]:
 
 @pytest.mark.parametrize(
     ("owner", "name", "place"),
-    [(profile, "count", 2), (Engine, "count", 3)],
+    [(profile, "count", 2), (RuleEngine, "count", 3)],
     ids=["profile", "rules"],
 )
 @pytest.mark.parametrize("batch_events", [1, 100, 5000])
@@ -141,7 +141,7 @@ def test_after_a_crash_each_dead_letter_is_there_once_and_redis_as_without_one(
     crashes, folder = [3, 9, 14], tmp_path / "crashed"
     folder.mkdir()
     for _ in range(len(crashes) + 1):
-        run_source(
+        replay_source(
             CrashingSource(RecordedSource({"shop": lambda: iter(SHOP)}, settings), crashes),
             settings,
             redis_url=redis_url,
@@ -160,14 +160,14 @@ def test_an_event_that_was_set_aside_counts_when_it_is_sent_again(
     order = event("purchase", 9, 4000, order_id="o", items=(ITEMS[1],), value=12.0)
     flow, undisturbed = Flow(), Flow()
     with monkeypatch.context() as patched:
-        poison(patched, processor.Shoppers, "_tell", 3, {"0", "9"})
+        poison(patched, processor.ShopperProcessor, "_tell", 3, {"0", "9"})
         flow.feed([*ann, order])
-    assert [letter.partition for one in flow.visited for letter in one.failed] == ["0", "0"]
+    assert [letter.partition for one in flow.visited for letter in one.dead_letters] == ["0", "0"]
     flow.feed([ann[0], order, ann[1]])
     undisturbed.feed([*ann[1:], ann[0], order, ann[1]])
     counted, wanted = flow.outcome(), undisturbed.outcome()
     assert counted.totals == wanted.totals | {"failed": 2, "accepted": 4, "duplicates": 1}
-    assert counted.shoppers["ann"].seen == wanted.shoppers["ann"].seen
+    assert counted.shoppers["ann"].recent_event_hashes == wanted.shoppers["ann"].recent_event_hashes
     assert counted.shoppers["ann"].orders == wanted.shoppers["ann"].orders
     processing_errors.clear()
 
@@ -199,13 +199,13 @@ LEARNED = [
     (Covisitation, "learn_many"),
     (Covisitation, "candidates"),
     (Content, "describe"),
-    (Captions, "of"),
-    (Clusters, "assign"),
-    (Propensity, "reach"),
-    (Propensity, "advance"),
-    (Standing, "see"),
-    (Shop, "hear"),
-    (Cards, "learn"),
+    (ListRenderer, "of"),
+    (ClusterModel, "assign"),
+    (PropensityModels, "reach"),
+    (PropensityModels, "advance"),
+    (SegmentAssignment, "see"),
+    (ShopStats, "hear"),
+    (ItemCards, "learn"),
 ]
 
 
@@ -249,14 +249,14 @@ def test_lists_of_all_others_are_made_where_those_of_one_shopper_raise(
     processing_errors: list[logging.LogRecord],
 ) -> None:
     bad = next(one for one in SHOP if one.type == "item_view" and not one.user_id).anonymous_id
-    real = Recommender.requests
+    real = Recommender.requests_for
 
-    def poisoned(self: Recommender, shoppers: Sequence[str], now_ms: int) -> Requests:
+    def poisoned(self: Recommender, shoppers: Sequence[str], now_ms: int) -> ListRequests:
         if bad in shoppers:
             raise ValueError("cannot convert float NaN to integer")
         return real(self, shoppers, now_ms)
 
-    monkeypatch.setattr(Recommender, "requests", poisoned)
+    monkeypatch.setattr(Recommender, "requests_for", poisoned)
     rows = run_flow(SHOP, redis_url, tmp_path, settings=ruled(100))
 
     def listed(of: dict[str, Any]) -> set[str]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from operators.shoppers import profile
 from state import keys
 from state.events import Consent, Event, Item
-from state.resp import command
+from state.resp import pack_command
 from state.shopper import Shopper
 from state.times import DAY_MS
 from tests.streams import (
@@ -38,14 +38,14 @@ SOCK = Item("sock", category=("wear", "socks"), price=0.1, quantity=3)
 def written(stream: list[Event]) -> dict[str, str]:
     """The profile of the only shopper as its readers see it."""
     ((name, shopper),) = fold(stream).shoppers.items()
-    packed, count = profile.profile_arguments(keys.profile_key(name), shopper, "", 0.0)
-    return fields(command(packed, count))
+    packed, count = profile.profile_command(keys.profile_key(name), shopper, "", 0.0)
+    return fields(pack_command(packed, count))
 
 
 def session(stream: list[Event]) -> dict[str, str]:
     """The newest session of the only shopper as its readers see it."""
     ((name, shopper),) = fold(stream).shoppers.items()
-    return fields(profile.session_write(name, keys.session_key(name), shopper.open[-1]))
+    return fields(profile.session_command(name, keys.session_key(name), shopper.open_sessions[-1]))
 
 
 def fields(packed: bytes) -> dict[str, str]:
@@ -173,9 +173,17 @@ def test_two_halves_of_a_shopper_make_the_whole(stream: list[Event], cut: int) -
         return
     (merged,), (other,) = fold(left).shoppers.values(), fold(right).shoppers.values()
 
-    profile.merge(merged, other, RULES.tastes)
+    profile.merge(merged, other, RULES.affinities)
     (expected,) = whole.shoppers.values()
-    apart = {"sessions", "session_ms", "session_events", "open", "seen", "seen_at", "orders"}
+    apart = {
+        "sessions",
+        "session_ms",
+        "session_events",
+        "open_sessions",
+        "recent_event_hashes",
+        "recent_event_details",
+        "orders",
+    }
     for name in set(Shopper.__struct_fields__) - apart:
         assert getattr(merged, name) == getattr(expected, name), name
 

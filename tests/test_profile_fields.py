@@ -9,10 +9,10 @@ import pytest
 
 from operators.publish import profile_fields
 from operators.segments.rfm import name_of
-from operators.synthetic import shop
+from operators.synthetic import generate_events
 from state import keys
 from state.config import Clusters, Lifecycle, Propensity, State
-from state.segments import lifecycle_id, rfm_id
+from state.segments import lifecycle_segment_id, rfm_segment_id
 from state.store import Store
 from state.times import DAY_MS
 from tests.learned import retail
@@ -29,7 +29,7 @@ KINDS = {"cluster-": "cluster", "rfm-": "rfm", "lifecycle-": "stage"}
 
 def long_log() -> list[Event]:
     """A year of which most shoppers see some weeks: they sink, are lost, and some come back."""
-    events = [*shop(events=2500, shoppers=160, items=30, events_per_s=0.00008)]
+    events = [*generate_events(events=2500, shoppers=160, items=30, events_per_s=0.00008)]
     assert events[-1].event_ts - events[0].event_ts > 300 * DAY_MS
     return events
 
@@ -47,8 +47,8 @@ def told(store: Store) -> dict[str, dict[str, str]]:
         profile = profiles.get(who, {})
         named = {
             "cluster-": profile.get("cluster", ""),
-            "rfm-": rfm_id(name_of(int(profile["rfm"]))) if "rfm" in profile else "",
-            "lifecycle-": lifecycle_id(profile["stage"]) if "stage" in profile else "",
+            "rfm-": rfm_segment_id(name_of(int(profile["rfm"]))) if "rfm" in profile else "",
+            "lifecycle-": lifecycle_segment_id(profile["stage"]) if "stage" in profile else "",
         }
         for kind in KINDS:
             found[f"{who} {kind}"] = {
@@ -117,8 +117,8 @@ def test_no_profile_comes_back_by_a_field(redis_url: str) -> None:
     there, gone = keys.profile_key("ann"), keys.profile_key("bob")
     store.send([("HSET", there, "stage", "new", "rfm", "111"), ("EXPIRE", there, 1000)])
     for who in ("ann", "bob"):
-        store.send(profile_fields.changed(who, {"stage": "lost", "rfm": ""}))
-    store.settle()
+        store.send(profile_fields.set_fields(who, {"stage": "lost", "rfm": ""}))
+    store.flush()
     assert store.client.hgetall(there) == {b"stage": b"lost"}
     assert 0 < store.client.ttl(there) <= 1000
     assert not store.client.exists(gone)

@@ -13,17 +13,22 @@ from sklearn.metrics import roc_auc_score
 
 from operators.models.online_glm import Link, OnlineGlm
 from operators.segments.propensity.amount_model import AmountModel
-from operators.segments.propensity.built_in_segments import READY, Scored, decide, thresholds
+from operators.segments.propensity.built_in_segments import (
+    READY,
+    ScoredRows,
+    assign,
+    compute_thresholds,
+)
 from operators.segments.propensity.chance_model import ChanceModel
-from operators.segments.propensity.pending_decisions import ALL, Waiting
-from operators.segments.propensity.prequential import Progressive
-from operators.segments.propensity.propensity import Propensity
-from operators.shards.processor import Rules, Shoppers
+from operators.segments.propensity.pending_decisions import ALL, PendingDecisions
+from operators.segments.propensity.prequential import PrequentialEvaluation
+from operators.segments.propensity.propensity import PropensityModels
+from operators.shards.processor import ProcessorConfig, ShopperProcessor
 from state import config
 from state import keys as state_keys
 from state.config import Lifecycle, Profiles, Sessions, State
 from state.events import Event, Item
-from state.messages import BatchId, Totals
+from state.messages import BatchId, ShardTotals
 from state.shopper import Session
 from state.times import DAY_MS
 from tests.chances import Followed, followed
@@ -67,23 +72,23 @@ def test_it_finds_the_weights_that_river_finds(link: Link) -> None:
 def test_auc_and_log_loss_are_those_of_others_and_calibration_shows() -> None:
     points, truth = stream(2, 20_000)
     chances = 1 / (1 + np.exp(-points @ [-1.0, 1.5, -0.5, 0.0]))
-    judge = Progressive(half_life=1e12)
+    judge = PrequentialEvaluation(half_life=1e12)
     river: Any = metrics.LogLoss()  # type: ignore[no-untyped-call]
     for start in range(0, len(truth), 700):
-        judge.take(chances[start : start + 700], truth[start : start + 700])
+        judge.update(chances[start : start + 700], truth[start : start + 700])
     for happened, chance in zip(truth.tolist(), chances.tolist(), strict=True):
         river.update(bool(happened), chance)
     assert judge.auc == pytest.approx(roc_auc_score(truth, chances), abs=2e-3)
     assert judge.log_loss == pytest.approx(river.get(), rel=1e-6)
     assert judge.calibration_error < 0.02
     assert judge.rate == pytest.approx(truth.mean())
-    overstated = Progressive()
-    overstated.take(np.sqrt(chances), truth)
+    overstated = PrequentialEvaluation()
+    overstated.update(np.sqrt(chances), truth)
     assert overstated.calibration_error > 0.1
 
 
 def test_a_judge_that_has_heard_nothing_says_nothing() -> None:
-    judge = Progressive()
+    judge = PrequentialEvaluation()
     assert math.isnan(judge.auc)
     assert math.isnan(judge.log_loss)
     assert judge.reliability() == []
@@ -94,7 +99,7 @@ def keys(*values: int) -> NDArray[np.uint64]:
 
 
 def test_a_decision_is_found_again_once_with_what_was_said_of_it() -> None:
-    waiting = Waiting(64, 2)
+    waiting = PendingDecisions(64, 2)
     waiting.add(
         keys(7, 9), np.array([[1, 2], [3, 4]], np.float32), np.array([0.1, 0.2], np.float32)
     )
@@ -106,13 +111,13 @@ def test_a_decision_is_found_again_once_with_what_was_said_of_it() -> None:
 
 def test_with_too_many_a_share_that_chance_chose_is_followed() -> None:
     rng = np.random.default_rng(3)
-    waiting = Waiting(64, 1)
+    waiting = PendingDecisions(64, 1)
     drawn = rng.integers(1, ALL, 5000, np.uint64, endpoint=True)
     for start in range(0, 5000, 50):
         some = drawn[start : start + 50]
         waiting.add(some, np.zeros((50, 1), np.float32), np.zeros(50, np.float32))
         assert len(waiting) <= 64
-    followed = np.flatnonzero(drawn <= np.uint64(waiting.bar))
+    followed = np.flatnonzero(drawn <= np.uint64(waiting.key_max))
     assert 16 < len(followed) <= 64
     assert waiting.take(drawn)[0].tolist() == followed.tolist()
 
@@ -125,22 +130,24 @@ def purchase(event_id: str, at_ms: int) -> Event:
     return event("purchase", event_id, at_ms, items=(Item("mug"),), order_id=event_id)
 
 
-def shoppers_that_decide_at_each_event() -> Shoppers:
+def shoppers_that_decide_at_each_event() -> ShopperProcessor:
     asked = config.Propensity(sampled_share=1.0)
-    rules = Rules.of(Sessions(), Profiles(), State(), Lifecycle(), propensity=asked)
-    return Shoppers(rules, {}, Totals())
+    rules = ProcessorConfig.from_config(
+        Sessions(), Profiles(), State(), Lifecycle(), propensity=asked
+    )
+    return ShopperProcessor(rules, {}, ShardTotals())
 
 
 def outcomes_of(*events: Event) -> list[int]:
     """What came of the decision at each event, by the order of events."""
     shoppers = shoppers_that_decide_at_each_event()
-    shoppers.begin(BatchId("p", 0), 0, 0, last=False)
+    shoppers.begin_batch(BatchId("p", 0), 0, 0, last=False)
     for place, one in enumerate(events):
-        shoppers.fold("ann", one, place, 0, known=False)
-    marks = [one[:8] for one in shoppers.out.decided]
-    shoppers.finish()
-    shoppers.begin(BatchId("p", 1), 0, START_MS + 400 * MINUTE_MS, last=False)
-    told = b"".join(shoppers.out.outcomes)
+        shoppers.process_event("ann", one, place, 0, known=False)
+    marks = [one[:8] for one in shoppers.output.decisions]
+    shoppers.end_batch()
+    shoppers.begin_batch(BatchId("p", 1), 0, START_MS + 400 * MINUTE_MS, last=False)
+    told = b"".join(shoppers.output.session_outcomes)
     found = {told[at + 8 : at + 16]: told[at + 16] for at in range(0, len(told), 17)}
     return [found[mark] for mark in marks]
 
@@ -155,44 +162,44 @@ def test_the_outcome_of_a_decision_is_a_purchase_after_it_in_the_same_session() 
 
 def test_sessions_that_become_one_keep_what_was_decided_in_either() -> None:
     first, second = Session(0, 10, purchases=0), Session(20, 30, purchases=0)
-    first.decide(b"1" * 8)
+    first.add_decision(b"1" * 8)
     first.purchases = 1
-    second.decide(b"2" * 8)
-    first.absorb(second)
+    second.add_decision(b"2" * 8)
+    first.merge(second)
     over = (7).to_bytes(8, "little")
-    assert first.outcomes(7) == over + b"1" * 8 + b"\1" + over + b"2" * 8 + b"\0"
+    assert first.decision_outcomes(7) == over + b"1" * 8 + b"\1" + over + b"2" * 8 + b"\0"
 
 
-def sessions_learned(seed: int, sessions: int, *, shuffled: bool) -> Propensity:
+def sessions_learned(seed: int, sessions: int, *, shuffled: bool) -> PropensityModels:
     """Sessions of which those with many views end with a purchase; outcomes told at random, or as
     they are."""
     rng = np.random.default_rng(seed)
-    propensity = Propensity(config.Propensity(labels_min=20, horizon_days=0))
+    propensity = PropensityModels(config.Propensity(labels_min=20, horizon_days=0))
     shoppers, at_ms, place = shoppers_that_decide_at_each_event(), 0, 0
     for batch in range(sessions):
         watermark_ms = START_MS + at_ms
-        shoppers.begin(BatchId("p", batch), 0, watermark_ms, last=False)
+        shoppers.begin_batch(BatchId("p", batch), 0, watermark_ms, last=False)
         name, buys = f"s{batch}", rng.random() < 0.4
         views = 2 + 3 * buys
         for step in range(views):
             one = view(f"{batch}.{step}", at_ms + step)
-            shoppers.fold(name, one, place, watermark_ms, known=False)
+            shoppers.process_event(name, one, place, watermark_ms, known=False)
         if buys:
             one = purchase(f"{batch}.o", at_ms + views)
-            shoppers.fold(name, one, place, watermark_ms, known=False)
-        visited = shoppers.finish()
+            shoppers.process_event(name, one, place, watermark_ms, known=False)
+        visited = shoppers.end_batch()
         if shuffled:
-            told = b"".join(visited.outcomes)
-            visited.outcomes = [
+            told = b"".join(visited.session_outcomes)
+            visited.session_outcomes = [
                 told[at : at + 16] + bytes([rng.random() < 0.3]) for at in range(0, len(told), 17)
             ]
-        propensity.reach([visited], [], lambda: np.zeros(0, np.int64), watermark_ms)
+        propensity.observe_batch([visited], [], lambda: np.zeros(0, np.int64), watermark_ms)
         at_ms += MINUTE_MS * 5
     return propensity
 
 
-def figures_of(propensity: Propensity, name: str) -> dict[str, float]:
-    writes = {write[1]: write for write in propensity.models(0) if write[0] == "HSET"}
+def figures_of(propensity: PropensityModels, name: str) -> dict[str, float]:
+    writes = {write[1]: write for write in propensity.model_writes(0) if write[0] == "HSET"}
     found = dict(zip(writes[key_of(name)][2::2], writes[key_of(name)][3::2], strict=True))
     return {field: float(found[field]) for field in ("auc", "log_loss", "log_loss_of_rate")}
 
@@ -275,7 +282,7 @@ def test_nothing_is_foretold_where_everybody_is_alike() -> None:
 
 
 def test_ready_made_segments_are_the_shares_their_names_say(keen_month: Followed) -> None:
-    assert {one.status for one in keen_month.propensity.redefined()} == {"live"}
+    assert {one.status for one in keen_month.propensity.changed_definitions()} == {"live"}
     keen = {name for name in keen_month.names if is_keen(name)}
     ready = keen_month.of("propensity-ready-to-buy")
     assert 0.15 * PEOPLE < len(ready) < 0.27 * PEOPLE
@@ -287,12 +294,12 @@ def test_ready_made_segments_are_the_shares_their_names_say(keen_month: Followed
 
 def test_a_score_that_moves_to_and_fro_about_a_threshold_moves_nobody() -> None:
     chance = np.linspace(0.0, 1.0, 1001)
-    by = thresholds(chance, chance)
+    by = compute_thresholds(chance, chance)
     none, long_ago = np.zeros(1, np.uint8), np.zeros(1, np.int64)
 
     def ready(score: float, member: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        scored = Scored(np.array([score]), np.zeros(1), long_ago, np.zeros(1, np.bool_), member)
-        return decide(by, scored, DAY_MS) & np.uint8(READY)
+        scored = ScoredRows(np.array([score]), np.zeros(1), long_ago, np.zeros(1, np.bool_), member)
+        return assign(by, scored, DAY_MS) & np.uint8(READY)
 
     assert ready(0.79, none) == 0
     entered = ready(0.81, none)

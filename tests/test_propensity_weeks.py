@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.segments.propensity.decision_times import TICK_MS, first_tick_ms, ticks_between
-from operators.segments.propensity.profile_fields import BUYS, CHURN, Shown
-from operators.synthetic import shop
+from operators.segments.propensity.profile_fields import BUYS, CHURN, ProfileFieldTexts
+from operators.synthetic import generate_events
 from state.config import Propensity
 from state.times import DAY_MS
 from tests.chances import KNOWN_IDLE_MS, Followed, Recount, batches, followed, log
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from state.events import Event
 
 ASKED = Propensity(sampled_share=0.5, horizon_days=2, churn_days=2, labels_min=10)
-SHOP = [*shop(events=3500, shoppers=120, items=40, events_per_s=0.002)]
+SHOP = [*generate_events(events=3500, shoppers=120, items=40, events_per_s=0.002)]
 """Twenty days, with devices that turn out to be users, and events out of order."""
 
 
@@ -60,7 +60,7 @@ def stragglers(seed: int) -> list[Event]:
 @pytest.mark.parametrize("size", [1, 7, 128])
 def test_batches_show_nowhere(size: int) -> None:
     at_once = followed(SHOP, ASKED, 8192)
-    assert at_once.propensity.weeks.buys.ready
+    assert at_once.propensity.weekly.buys.ready
     assert at_once.propensity.session.ready
     assert learned(followed(SHOP, ASKED, size)) == learned(at_once)
 
@@ -76,7 +76,7 @@ def test_who_is_erased_is_not_learned_from() -> None:
     erase = event("erase", "gone", 61 * DAY_MS // 4, "s7")
     found = followed([*events, erase], ASKED)
     plain = followed(events, ASKED)
-    weeks, before = found.propensity.weeks, plain.propensity.weeks
+    weeks, before = found.propensity.weekly, plain.propensity.weekly
     assert len(weeks) < len(before)
 
 
@@ -114,7 +114,7 @@ def test_outcomes_are_those_of_a_naive_recount(size: int) -> None:
         else:
             events.append(view(n, at_ms, None, user_id=who))
     found = followed(events, ASKED, size)
-    weeks = found.propensity.weeks
+    weeks = found.propensity.weekly
     bought, away, spent = naive_labels(events, found.watermark_ms)
     assert weeks.buys.labels.tolist() == bought
     assert weeks.churn.labels.tolist() == away
@@ -127,10 +127,10 @@ def test_a_log_shorter_than_the_horizon_says_nothing() -> None:
     raw = np.zeros((len(rows), 23))
     assert np.isnan(found.propensity.score(rows, raw).buys).all()
     assert found.members == set()
-    assert {one.status for one in found.propensity.redefined()} == {
+    assert {one.status for one in found.propensity.changed_definitions()} == {
         "learning: 0 of 1 outcomes that came true"
     }
-    told = {write[1]: write for write in found.propensity.models(0) if write[0] == "HSET"}
+    told = {write[1]: write for write in found.propensity.model_writes(0) if write[0] == "HSET"}
     assert not {"auc", "rate", "log_loss"} & {*told["ps:1:model:{p_buy_30d}"]}
 
 
@@ -139,8 +139,8 @@ def test_chances_that_exclude_each_other_never_add_up_to_more_than_one() -> None
     seen = 0
     for visited in batches(SHOP, ASKED, 100):
         found.take(visited)
-        latest = found.propensity._latest
-        buys, churn, _ = found.propensity.weeks.of_points(latest.points(latest.live(), 0))
+        latest = found.propensity._features
+        buys, churn, _ = found.propensity.weekly.predict(latest.points(latest.live_rows(), 0))
         assert not (buys + churn > 1.0 + 1e-12).any()
         seen += int((~np.isnan(buys + churn)).sum())
     assert seen > 1000
@@ -148,7 +148,7 @@ def test_chances_that_exclude_each_other_never_add_up_to_more_than_one() -> None
 
 @given(st.floats(0, 1), st.floats(0, 1))
 def test_nor_do_they_as_shown(one: float, share: float) -> None:
-    buys, churn = Shown(BUYS), Shown(CHURN)
+    buys, churn = ProfileFieldTexts(BUYS), ProfileFieldTexts(CHURN)
     other = (1.0 - one) * share
     texts = [
         of.value(int(of.steps(np.array([chance]))[0]))

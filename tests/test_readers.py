@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from operators.readers import READERS, UNORDERED
-from operators.readers.records import RECORDS
+from operators.readers import READERS, UNSORTED_FORMATS
+from operators.readers.records import RECORD_READERS
 from state.dead_letters import DeadLetter
 from state.errors import UserError
 from state.events import Event, Item
@@ -316,7 +316,7 @@ def test_rows_that_are_too_long_or_not_text_are_set_aside() -> None:
 @pytest.mark.parametrize("format_name", sorted(READERS))
 def test_readers_are_lazy(format_name: str) -> None:
     samples = {
-        **dict.fromkeys(RECORDS, "?"),
+        **dict.fromkeys(RECORD_READERS, "?"),
         "rees46": "2019-10-01 00:00:01 UTC,view,1,2,,,1,{n},s",
         "retailrocket": "1433221332117,{n},view,3,",
         "yoochoose": "{n}\t214716935\t1396437466.94",
@@ -404,7 +404,7 @@ def test_the_real_yoochoose_week(part: str, clicks: int, sessions: int) -> None:
 
 
 def test_unordered_formats_are_formats() -> None:
-    assert set(READERS) > UNORDERED
+    assert set(READERS) > UNSORTED_FORMATS
 
 
 DOCS = (Path(__file__).parents[1] / "docs/formats.md").read_text()

@@ -13,7 +13,7 @@ from flows.commands.cli import parser
 from flows.runtime.diagram import diagram
 from operators.recommend.candidates.registry import LEARNERS
 from operators.recommend.rendering import EXPLORED, OWN_BRAND
-from serving.explain import WORDS
+from serving.explain import LEARNER_TEXTS
 from state import keys
 
 ROOT = Path(__file__).parents[1]
@@ -78,7 +78,7 @@ def test_the_storefront_page_explains_every_key() -> None:
 def test_every_learner_and_rule_has_words_for_its_reason() -> None:
     # These always name an item; popularity's word is `popular`.
     learners = set(LEARNERS) - {"covisitation", "session_knn", "again", "content", "popularity"}
-    assert learners | {"popular", OWN_BRAND, EXPLORED} == set(WORDS)
+    assert learners | {"popular", OWN_BRAND, EXPLORED} == set(LEARNER_TEXTS)
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/storefront.md", "docs/dashboard.md"])

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from operators.recommend.candidates.registry import LEARNERS
 from operators.recommend.recommender import Recommender
-from serving.explain import WORDS, in_words
-from serving.reader import Entry
+from serving.explain import LEARNER_TEXTS, describe_reason
+from serving.reader import ListEntry
 from state import config
 from state.events import Item
 from state.interactions import CART, PURCHASE, VIEW
@@ -38,7 +38,9 @@ class RuledShop(Shop):
     def __init__(self, rules: config.ListRules, share: float) -> None:
         super().__init__(K)
         exploration = config.Exploration(share=share, position=PLACE)
-        self.recommender = Recommender.of(config.Lists(k=K, rules=rules, exploration=exploration))
+        self.recommender = Recommender.from_config(
+            config.Lists(k=K, rules=rules, exploration=exploration)
+        )
         self.tell(
             *(Item(name, category=(f"c{n % 4}",)) for n, name in enumerate(ITEMS)),
             *(Item(name, brand="Ours") for name in sorted(OURS)),
@@ -66,7 +68,7 @@ def test_every_reason_is_true(
     shop = RuledShop(rules, share)
     for kind, clicks in steps:
         shop.see(*clicks, kind=kind)
-    popular = {item for item, *_ in shop.recommender.of_all.popular().entries()[0]} | {
+    popular = {item for item, *_ in shop.recommender.popular_lists.popular_list().entries()[0]} | {
         shop.recommender.items.ids[row]
         for row in shop.recommender.popularity.top(len(ITEMS)).item[0]
         if row >= 0
@@ -90,7 +92,7 @@ def test_every_reason_is_true(
 
 def _said(shop: Shop, who: str) -> set[tuple[str, str]]:
     """What each learner lists, and why."""
-    apart = shop.recommender.rank_apart([who], shop.at_ms)
+    apart = shop.recommender.rank_per_learner([who], shop.at_ms)
     return {(item, reason) for name in LEARNERS for item, _, reason in apart[name].entries()[0]}
 
 
@@ -134,11 +136,13 @@ def test_a_reason_says_bought_of_what_was_bought_and_looked_at_of_the_rest() -> 
 
 @pytest.mark.parametrize("reason", ["popular", "factors", "own_brand", "explored", "because:i1"])
 def test_every_reason_is_told_in_words(reason: str) -> None:
-    told = in_words(Entry("i2", 0.5, reason), {"i1": "Grey mug"})
+    told = describe_reason(ListEntry("i2", 0.5, reason), {"i1": "Grey mug"})
     assert "suggested by" not in told
-    assert told in WORDS.values() or told == "because you looked at Grey mug"
+    assert told in LEARNER_TEXTS.values() or told == "because you looked at Grey mug"
 
 
 def test_a_learner_without_words_of_its_own_is_named() -> None:
-    words: dict[str, Any] = {name: in_words(Entry("i", 0.5, name), {}) for name in LEARNERS}
+    words: dict[str, Any] = {
+        name: describe_reason(ListEntry("i", 0.5, name), {}) for name in LEARNERS
+    }
     assert all(words.values())

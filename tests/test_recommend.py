@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from benchmarks.recommend import quality
 from operators.recommend.candidates.registry import LEARNERS
 from operators.recommend.recommender import Recommender
-from operators.recommend.session_contexts import Contexts
-from state.interactions import NOBODY, PURCHASE, VIEW, Events
+from operators.recommend.session_contexts import SessionContexts
+from state.interactions import NO_ROW, PURCHASE, VIEW, EventColumns
 from tests.shared import shared_data
 
 if TYPE_CHECKING:
@@ -27,10 +27,10 @@ GAP_MS = 30 * 60 * 1000
 Row = tuple[str, str, int]
 
 
-def views(rows: Sequence[Row], *, kind: int = VIEW, category: str | None = None) -> Events:
+def views(rows: Sequence[Row], *, kind: int = VIEW, category: str | None = None) -> EventColumns:
     """(shopper, item, ms after the start), each shopper in one session since the start."""
     n = len(rows)
-    return Events(
+    return EventColumns(
         [shopper for shopper, _, _ in rows],
         [item for _, item, _ in rows],
         [kind] * n,
@@ -59,21 +59,21 @@ def items_of(recommender: Recommender, shopper: str) -> list[str]:
 
 
 def test_events_of_one_batch_see_each_other_in_order_and_what_came_before() -> None:
-    contexts = Contexts(3)
-    contexts.advance(*columns((0, 9, 0), (1, 8, 0)))
-    before = contexts.advance(*columns((0, 5, 1), (1, 6, 1), (0, 6, 2), (0, 5, 3), (0, 4, 4)))
+    contexts = SessionContexts(3)
+    contexts.append(*columns((0, 9, 0), (1, 8, 0)))
+    before = contexts.append(*columns((0, 5, 1), (1, 6, 1), (0, 6, 2), (0, 5, 3), (0, 4, 4)))
     assert before.tolist() == [
-        [9, NOBODY, NOBODY],
-        [8, NOBODY, NOBODY],
-        [5, 9, NOBODY],
+        [9, NO_ROW, NO_ROW],
+        [8, NO_ROW, NO_ROW],
+        [5, 9, NO_ROW],
         [6, 5, 9],
         [5, 6, 5],
     ]
-    assert contexts.take(np.array([0, 1, 2, NOBODY], np.int32)).tolist() == [
+    assert contexts.lookup(np.array([0, 1, 2, NO_ROW], np.int32)).tolist() == [
         [4, 5, 6],
-        [6, 8, NOBODY],
-        [NOBODY] * 3,
-        [NOBODY] * 3,
+        [6, 8, NO_ROW],
+        [NO_ROW] * 3,
+        [NO_ROW] * 3,
     ]
 
 
@@ -84,21 +84,21 @@ def columns(*rows: tuple[int, ...]) -> tuple[Rows, Rows, Times, Times]:
 
 
 def test_a_new_session_begins_with_an_empty_context() -> None:
-    contexts = Contexts(3)
-    contexts.advance(*columns((0, 1, 10, 10), (0, 2, 20, 10)))
-    assert contexts.advance(*columns((0, 3, 30, 30), (0, 4, 40, 30))).tolist() == [
-        [NOBODY] * 3,
-        [3, NOBODY, NOBODY],
+    contexts = SessionContexts(3)
+    contexts.append(*columns((0, 1, 10, 10), (0, 2, 20, 10)))
+    assert contexts.append(*columns((0, 3, 30, 30), (0, 4, 40, 30))).tolist() == [
+        [NO_ROW] * 3,
+        [3, NO_ROW, NO_ROW],
     ]
-    assert contexts.take(np.zeros(1, np.int32)).tolist() == [[4, 3, NOBODY]]
+    assert contexts.lookup(np.zeros(1, np.int32)).tolist() == [[4, 3, NO_ROW]]
 
 
 def test_a_late_event_that_moves_the_start_of_a_session_does_not_end_it() -> None:
-    contexts = Contexts(3)
-    contexts.advance(*columns((0, 1, 10, 10)))
-    assert contexts.advance(*columns((0, 2, 5, 5), (0, 3, 20, 5))).tolist() == [
-        [1, NOBODY, NOBODY],
-        [2, 1, NOBODY],
+    contexts = SessionContexts(3)
+    contexts.append(*columns((0, 1, 10, 10)))
+    assert contexts.append(*columns((0, 2, 5, 5), (0, 3, 20, 5))).tolist() == [
+        [1, NO_ROW, NO_ROW],
+        [2, 1, NO_ROW],
     ]
 
 
@@ -122,12 +122,12 @@ def test_how_a_stream_is_cut_into_batches_does_not_show_in_contexts(
             start[shopper] = at
         last[shopper] = at
         rows.append((shopper, item, at, start[shopper]))
-    whole, cut = Contexts(4), Contexts(4)
-    at_once = whole.advance(*columns(*rows)).tolist() if rows else []
-    pieces = [cut.advance(*columns(*rows[n : n + size])) for n in range(0, len(rows), size)]
+    whole, cut = SessionContexts(4), SessionContexts(4)
+    at_once = whole.append(*columns(*rows)).tolist() if rows else []
+    pieces = [cut.append(*columns(*rows[n : n + size])) for n in range(0, len(rows), size)]
     assert [row for piece in pieces for row in piece.tolist()] == at_once
     everyone = np.arange(4, dtype=np.int32)
-    assert np.array_equal(whole.take(everyone), cut.take(everyone))
+    assert np.array_equal(whole.lookup(everyone), cut.lookup(everyone))
 
 
 def test_one_event_is_enough_for_a_full_list() -> None:
@@ -146,15 +146,15 @@ def test_a_shopper_never_seen_gets_what_is_popular_and_stays_unknown() -> None:
     assert len(entries) == 20
     assert entries[0][0] == "item9"
     assert {reason for *_, reason in entries} == {"popular"}
-    assert recommender.shoppers.find("nobody") == NOBODY
+    assert recommender.shoppers.get("nobody") == NO_ROW
 
 
 def test_before_the_first_event_lists_are_empty() -> None:
     recommender = Recommender()
     assert recommender.rank(["ann"], NOW_MS).entries() == [[]]
     assert recommender.rank([], NOW_MS).entries() == []
-    assert recommender.of_all.popular().entries() == [[]]
-    assert recommender.of_items.similar(NOW_MS)[0] == []
+    assert recommender.popular_lists.popular_list().entries() == [[]]
+    assert recommender.item_lists.take_changed_similar(NOW_MS)[0] == []
 
 
 def test_every_reason_names_an_item_of_the_session_or_a_learner() -> None:
@@ -196,7 +196,7 @@ def test_lists_of_many_shoppers_at_once_are_those_of_each_alone() -> None:
 
 def test_lists_apart_are_the_blend_and_one_of_each_learner() -> None:
     recommender = shop()
-    apart = recommender.rank_apart(["visitor3"], NOW_MS)
+    apart = recommender.rank_per_learner(["visitor3"], NOW_MS)
     assert apart.keys() == {"blend", *LEARNERS}
     assert apart["blend"].entries() == recommender.rank(["visitor3"], NOW_MS).entries()
     assert apart["popularity"].entries()[0][0][2] == "popular"
@@ -207,45 +207,48 @@ def test_who_logs_in_goes_on_with_the_session_and_who_is_erased_starts_anew() ->
     recommender = shop()
     recommender.learn(views([("cookie", "item3", 0), ("ann", "item20", 0)]))
     before = items_of(recommender, "cookie")
-    recommender.leave("cookie", "user")
-    recommender.leave("ann")
-    recommender.leave("nobody", "ann")
+    recommender.merge_or_erase("cookie", "user")
+    recommender.merge_or_erase("ann")
+    recommender.merge_or_erase("nobody", "ann")
     assert items_of(recommender, "user")[0] == before[0] == "item4"
-    nothing = [NOBODY] * recommender.contexts.reach
-    rows = [recommender.shoppers.find(name) for name in ("cookie", "ann")]
-    assert recommender.contexts.take(np.array(rows, np.int32)).tolist() == [nothing, nothing]
+    nothing = [NO_ROW] * recommender.session_contexts.length
+    rows = [recommender.shoppers.get(name) for name in ("cookie", "ann")]
+    assert recommender.session_contexts.lookup(np.array(rows, np.int32)).tolist() == [
+        nothing,
+        nothing,
+    ]
 
 
 def test_of_two_sessions_that_become_one_the_newer_context_stays() -> None:
-    contexts = Contexts(2)
-    contexts.advance(*columns((0, 9, 10), (1, 8, 20)))
-    contexts.leave(0, heir=1)
-    assert contexts.take(np.arange(2, dtype=np.int32)).tolist() == [[NOBODY] * 2, [8, NOBODY]]
+    contexts = SessionContexts(2)
+    contexts.append(*columns((0, 9, 10), (1, 8, 20)))
+    contexts.merge_or_erase(0, merged_into=1)
+    assert contexts.lookup(np.arange(2, dtype=np.int32)).tolist() == [[NO_ROW] * 2, [8, NO_ROW]]
 
 
 def test_keys_beside_the_lists_are_told_once_after_they_changed() -> None:
     recommender = Recommender()
     recommender.learn(views([("ann", "mug", 0), ("ann", "cup", 1)], category="kitchen"))
     recommender.learn(views([("bob", "pot", 0), ("bob", "pan", 1)], kind=PURCHASE))
-    items, similar = recommender.of_items.similar(NOW_MS)
+    items, similar = recommender.item_lists.take_changed_similar(NOW_MS)
     assert dict(zip(items, similar.entries(), strict=True)) == {
         "mug": [("cup", 1.0, "because:mug")],
         "cup": [("mug", 1.0, "because:cup")],
         "pot": [("pan", 1.0, "because:pot")],
         "pan": [("pot", 1.0, "because:pan")],
     }
-    items, bought = recommender.of_items.bought_together(NOW_MS)
+    items, bought = recommender.item_lists.take_changed_bought(NOW_MS)
     assert dict(zip(items, bought.entries(), strict=True)) == {
         "pot": [("pan", 1.0, "because:pot")],
         "pan": [("pot", 1.0, "because:pan")],
     }
-    scopes, popular = recommender.of_all.popular_scopes()
+    scopes, popular = recommender.popular_lists.take_changed_scopes()
     assert scopes == [("category", "kitchen")]
     assert popular.entries() == [[("mug", 0.5, "popular"), ("cup", 0.5, "popular")]]
-    assert len(recommender.of_all.popular().entries()[0]) == 4
-    of_items = recommender.of_items
-    assert of_items.similar(NOW_MS)[0] == of_items.bought_together(NOW_MS)[0] == []
-    assert recommender.of_all.popular_scopes()[0] == []
+    assert len(recommender.popular_lists.popular_list().entries()[0]) == 4
+    of_items = recommender.item_lists
+    assert of_items.take_changed_similar(NOW_MS)[0] == of_items.take_changed_bought(NOW_MS)[0] == []
+    assert recommender.popular_lists.take_changed_scopes()[0] == []
 
 
 def ids_of(recommender: Recommender) -> dict[str, list[str]]:
@@ -282,7 +285,9 @@ def test_a_list_as_json_is_what_any_encoder_would_make_of_its_entries() -> None:
     odd = ['quo"te', "back\\slash", "emoji \U0001f6d2", "{a:b}%", "plain"]
     n = len(odd)
     recommender.learn(
-        Events(["ann"] * n, odd, [VIEW] * n, [1.0] * n, range(n), [0] * n, [None] * n, [None] * n)
+        EventColumns(
+            ["ann"] * n, odd, [VIEW] * n, [1.0] * n, range(n), [0] * n, [None] * n, [None] * n
+        )
     )
     ranked = recommender.rank(["ann", "bob"], NOW_MS)
     assert [json.loads(text) for text in ranked.json(NOW_MS, "1")] == [
@@ -302,7 +307,7 @@ def test_a_snapshot_from_before_a_learner_was_there_is_taken_over() -> None:
     former |= {"blend/hits": np.ones(3), "blend/standing": np.zeros((4096, 3, 20), np.int32)}
     restored = Recommender()
     restored.restore(former, ids_of(recommender))
-    apart = restored.rank_apart(["visitor3"], NOW_MS)
+    apart = restored.rank_per_learner(["visitor3"], NOW_MS)
     assert apart["session_knn"].entries() == [[]] != apart["blend"].entries()
     restored.learn(views([("ann", "item3", 0)]))
     assert len(items_of(restored, "ann")) == 20

@@ -21,10 +21,10 @@ import pytest
 
 from flows.process.embedded_redis import EmbeddedRedis
 from flows.recovery import backup, checkpoint_reader
-from flows.recovery.folder import look, verify
-from flows.runtime.replay import run_source
+from flows.recovery.folder import inspect_folder, verify
+from flows.runtime.replay import replay_source
 from flows.sources.recorded import RecordedSource
-from operators.publish.digest import facts
+from operators.publish.digest import deterministic_rows
 from state import journal
 from state.errors import DamageError, UserError
 from state.store import Store
@@ -51,7 +51,7 @@ class KillingSource(CrashingSource):
 
 
 def replay(redis_url: str, folder: Path, batches: list[int], source: Any = CrashingSource) -> None:
-    run_source(
+    replay_source(
         source(RecordedSource({"shop": lambda: iter(SHOP)}, SETTINGS), batches),
         SETTINGS,
         redis_url=redis_url,
@@ -75,7 +75,7 @@ def shop() -> Iterator[Shop]:
         folder = Path(name)
         undisturbed = run_flow(SHOP, server.url, folder, settings=SETTINGS)
         (folder / "dead_letters.jsonl").rename(folder / "whole.jsonl")
-        server.ask("FLUSHALL")
+        server.send_command("FLUSHALL")
         replay(server.url, folder, [8])
         process = processes.Process(target=replay, args=(server.url, folder, [7], KillingSource))
         process.start()
@@ -105,7 +105,9 @@ def stored_files(recovery: Path) -> list[Path]:
 
 def all_that_is_resumed(recovery: Path) -> tuple[dict[Any, Any], list[list[bytes]]]:
     cut = verify(recovery, shards=SHARDS)
-    return cut.states, [list(journal.read(recovery / "rows", handle)) for handle in cut.handles]
+    return cut.states, [
+        list(journal.read(recovery / "rows", handle)) for handle in cut.journal_positions
+    ]
 
 
 def batches_of(resumed: tuple[dict[Any, Any], list[list[bytes]]]) -> int:
@@ -122,7 +124,7 @@ def flip(path: Path, place: int, bits: int) -> None:
 
 
 def test_the_copy_is_older_than_what_was_stored_after_it(folder: Path) -> None:
-    before = backup.current(folder / "recovery")
+    before = backup.latest_backup(folder / "recovery")
     assert before is not None
     assert [path.name for path in (folder / "recovery" / "store").glob("*-wal")]
     states, _ = all_that_is_resumed(folder / "recovery")
@@ -254,14 +256,14 @@ def test_a_damaged_copy_hinders_no_sound_store_and_is_replaced(
 ) -> None:
     recovery = folder / "recovery"
     damage(recovery / "previous")
-    assert "free and sound" in look(recovery, SETTINGS)
+    assert "free and sound" in inspect_folder(recovery, SETTINGS)
     assert go_on(shop, folder) == shop.undisturbed
     # The next copy is whole where the store of the one before could not be read.
-    store = backup.current(recovery)
+    store = backup.latest_backup(recovery)
     assert store is not None
-    cut = checkpoint_reader.read_cut(store, shards=SHARDS)
+    cut = checkpoint_reader.read_checkpoint(store, shards=SHARDS)
     if damage is not overwrite_the_journals:
-        checkpoint_reader.check_journals(recovery / "previous" / "rows", cut)
+        checkpoint_reader.verify_journals(recovery / "previous" / "rows", cut)
 
 
 def test_what_is_stored_is_private(shop: Shop, folder: Path) -> None:
@@ -307,7 +309,7 @@ def test_where_the_previous_snapshot_is_damaged_too_a_line_says_so(
 
 def test_an_older_store_put_back_by_hand_is_found(shop: Shop, folder: Path) -> None:
     """One file of the store from a backup, the others of today."""
-    before = backup.current(folder / "recovery")
+    before = backup.latest_backup(folder / "recovery")
     assert before is not None
     for name in ("part-0.sqlite3", "part-0.sqlite3-wal", "part-0.sqlite3-shm"):
         (folder / "recovery" / "store" / name).unlink(missing_ok=True)
@@ -343,4 +345,6 @@ def test_a_backup_of_the_previous_snapshot_is_all_a_new_folder_needs(
     # A new folder is another beginning to Redis, which is told everything again: lists are made anew.
     found = go_on(shop, folder)
     assert found.keys() == shop.undisturbed.keys()
-    assert dict(facts(found.items())) == dict(facts(shop.undisturbed.items()))
+    assert dict(deterministic_rows(found.items())) == dict(
+        deterministic_rows(shop.undisturbed.items())
+    )

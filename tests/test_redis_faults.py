@@ -15,15 +15,15 @@ import msgspec
 import pytest
 
 from flows.process.embedded_redis import EmbeddedRedis
-from flows.runtime.replay import run
+from flows.runtime.replay import replay_recordings
 from flows.sinks.scrubber import scrub
-from operators.synthetic import shop
+from operators.synthetic import generate_events
 from state import keys
 from state.config import Redis
 from state.errors import UserError
 from state.store import LOGIN_VARIABLE, Store
 from state.store.connections import pack
-from state.store.streams import give_way
+from state.store.streams import remove_conflicting
 from tests.streams import content, flow_settings
 
 if TYPE_CHECKING:
@@ -149,14 +149,14 @@ class TestAtTheStart:
             )
 
     def test_another_programs_value(self, server: EmbeddedRedis) -> None:
-        server.ask(f"SET {keys.meta_key()} theirs")
+        server.send_command(f"SET {keys.meta_key()} theirs")
         assert said(store(server).check) == (
             f"Redis at {server.url} holds another program's value at {keys.meta_key()}: "
             "delete that key, or use another database"
         )
 
     def test_a_user_who_may_not_write(self, server: EmbeddedRedis) -> None:
-        server.ask("ACL SETUSER reader on nopass ~* +@read +@connection")
+        server.send_command("ACL SETUSER reader on nopass ~* +@read +@connection")
         url = server.url.replace("unix://", "unix://reader:x@")
         assert "no permissions" in said(store(server, url).check)
 
@@ -179,29 +179,29 @@ class TestInTheMiddle:
     ) -> None:
         writing = store(server, patience_s=60)
         writing.send(names(10))
-        writing.settle()
-        server.ask(breaking)
+        writing.flush()
+        server.send_command(breaking)
         writing.send(names(20))
-        mends = once_waiting(lambda: server.ask(mending))
-        writing.settle()
+        mends = once_waiting(lambda: server.send_command(mending))
+        writing.flush()
         mends.join()
-        assert server.ask("DBSIZE") == ":20"
+        assert server.send_command("DBSIZE") == ":20"
         assert message in caplog.text
 
     @pytest.mark.parametrize("breaking", ["CONFIG SET maxmemory 1", "REPLICAOF 127.0.0.1 1"])
     def test_a_server_that_keeps_refusing(self, server: EmbeddedRedis, breaking: str) -> None:
         writing = store(server, patience_s=0.1)
-        server.ask(breaking)
+        server.send_command(breaking)
         writing.send(names(20))
-        assert "(waited " in said(writing.settle)
+        assert "(waited " in said(writing.flush)
 
     def test_another_programs_value(self, server: EmbeddedRedis) -> None:
         writing = store(server)
-        server.ask("SET ps:1:card theirs")
+        server.send_command("SET ps:1:card theirs")
         writing.send(
             [("SET", "ps:1:a", 1), ("HSET", "ps:1:card", "price", 1), ("SET", "ps:1:b", 1)]
         )
-        assert said(writing.settle) == (
+        assert said(writing.flush) == (
             f"Redis at {server.url} holds another program's value at ps:1:card: "
             "delete that key, or use another database"
         )
@@ -209,23 +209,23 @@ class TestInTheMiddle:
     def test_a_password_that_was_changed(self, server: EmbeddedRedis) -> None:
         writing = store(server)
         writing.send(names(1))
-        writing.settle()
-        server.ask("CONFIG SET requirepass new")
+        writing.flush()
+        server.send_command("CONFIG SET requirepass new")
         socket_path = server.url.removeprefix("unix://")
         with socket.socket(socket.AF_UNIX) as line:
             line.connect(socket_path)
             line.sendall(b"AUTH new\r\nCLIENT KILL TYPE normal SKIPME yes\r\n")
             line.recv(100)
             writing.send(names(1))
-            assert "refused the login" in said(writing.settle)
+            assert "refused the login" in said(writing.flush)
 
     def test_a_server_that_went_away_for_good(self, server: EmbeddedRedis) -> None:
         writing = store(server, patience_s=0.1)
         writing.send(names(1))
-        writing.settle()
+        writing.flush()
         server.stop()
         writing.send(names(1))
-        message = said(writing.settle)
+        message = said(writing.flush)
         assert message.startswith(f"Redis at {server.url} does not answer: start it")
         assert "(waited " in message
 
@@ -234,7 +234,7 @@ class TestInTheMiddle:
     ) -> None:
         writing = store(server, patience_s=60)
         writing.send(names(10))
-        writing.settle()
+        writing.flush()
         server.stop()
         starts = once_waiting(server.start)
         for n in range(20):
@@ -250,7 +250,7 @@ class TestInTheMiddle:
         writing = store(server, patience_s=60)
         pid = server_pid(server)
         writing.send(names(10))
-        writing.settle()
+        writing.flush()
         os.kill(pid, signal.SIGSTOP)
         wakes = once_waiting(lambda: os.kill(pid, signal.SIGCONT))
         for n in range(400):
@@ -272,7 +272,7 @@ class TestInTheMiddle:
 class TestAFlow:
     """What a replay leaves where its Redis was away in the middle of it."""
 
-    SHOP: ClassVar[list[Event]] = list(shop(events=1500, shoppers=200, items=50))
+    SHOP: ClassVar[list[Event]] = list(generate_events(events=1500, shoppers=200, items=50))
     CHOSEN = msgspec.structs.replace(
         flow_settings(epoch_ms=20), redis=Redis(timeout_ms=TIMEOUT_MS, patience_s=60)
     )
@@ -287,7 +287,7 @@ class TestAFlow:
             middle()
             yield from self.SHOP[750:]
 
-        run(
+        replay_recordings(
             {"shop": recording},
             self.CHOSEN,
             redis_url=server.url,
@@ -299,7 +299,7 @@ class TestAFlow:
         self, server: EmbeddedRedis, tmp_path: Path
     ) -> None:
         undisturbed = self.replay(server, tmp_path)
-        server.ask("FLUSHALL")
+        server.send_command("FLUSHALL")
         pid = server_pid(server)
         wakes = once_waiting(lambda: os.kill(pid, signal.SIGCONT))
         rows = self.replay(server, tmp_path, lambda: os.kill(pid, signal.SIGSTOP))
@@ -311,7 +311,7 @@ class TestAFlow:
     ) -> None:
         """Whole values: each of its shoppers' profiles, sessions and lists is as it would have been."""
         undisturbed = self.replay(server, tmp_path)
-        server.ask("FLUSHALL")
+        server.send_command("FLUSHALL")
         starts = once_waiting(server.start)
         rows = self.replay(server, tmp_path, server.stop)
         starts.join()
@@ -325,11 +325,11 @@ class TestAFlow:
 def test_a_refused_entry_of_a_stream_is_there_although_a_later_one_was_taken() -> None:
     with EmbeddedRedis() as server:
         writing, other = (Store(server.url, timeout_ms=500, patience_s=2) for _ in range(2))
-        server.ask("CONFIG SET maxmemory 1")
+        server.send_command("CONFIG SET maxmemory 1")
         writing.send([("XADD", "ps:1:changes", "1-0", "n", 1)])
         while "errorstat_OOM" not in other.client.info("errorstats"):
             pass
-        server.ask("CONFIG SET maxmemory 0")
+        server.send_command("CONFIG SET maxmemory 0")
         writing.send([("XADD", "ps:1:changes", "2-0", "n", 2)])
         writing.close()
         assert [entry for entry, _ in other.client.xrange("ps:1:changes")] == [b"1-0", b"2-0"]
@@ -341,7 +341,7 @@ def test_a_group_of_readers_gets_what_gave_way_and_is_written_again(redis_url: s
     client.xadd(stream, {"n": 2}, "2-0")
     client.xgroup_create(stream, "readers", "0")
     assert [len(entries) for _, entries in client.xreadgroup("readers", "a", {stream: ">"})] == [1]
-    assert give_way(client, [pack(first)])
+    assert remove_conflicting(client, [pack(first)])
     for entry in (1, 2):
         client.xadd(stream, {"n": entry}, f"{entry}-0")
     ((_, entries),) = client.xreadgroup("readers", "a", {stream: ">"})

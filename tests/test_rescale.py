@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from bytewax.testing import cluster_main
 
 from flows.personalize import build
-from flows.recovery.folder import recovery
+from flows.recovery.folder import open_recovery
 from flows.sinks.redis import DeadLetterSink, RedisSink
 from flows.sources.recorded import RecordedSource
-from operators.publish.digest import facts
+from operators.publish.digest import deterministic_rows
 from state.store import Store
 from tests.streams import content, flow_settings, run_flow
 from tests.test_crash import SHOP, CrashingPartition, CrashingSource
@@ -48,7 +48,7 @@ def run(workers: int, batches: list[int], redis_url: str, folder: Path) -> None:
     stop = Flag()
     source = StoppingSource(RecordedSource({"shop": lambda: iter(SHOP)}, SETTINGS, stop), batches)
     source.stop = stop
-    with recovery(folder / "recovery", SETTINGS) as stored:
+    with open_recovery(folder / "recovery", SETTINGS) as stored:
         assert stored is not None
         flow = build(
             source,
@@ -68,7 +68,7 @@ def run(workers: int, batches: list[int], redis_url: str, folder: Path) -> None:
 
 
 def facts_of(rows: dict[str, Any]) -> dict[str, Any]:
-    return dict(facts(rows.items()))
+    return dict(deterministic_rows(rows.items()))
 
 
 def test_one_two_three_and_one_workers_come_to_what_one_comes_to(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from flows.process.embedded_redis import EmbeddedRedis
-from operators.publish.digest import facts
+from operators.publish.digest import deterministic_rows
 from state import keys
 from state.store import Store
 from tests.kafka_broker import free_port
@@ -44,7 +44,7 @@ def held(url: str) -> dict[str, Any]:
 
 def held_of(rows: dict[str, Any]) -> dict[str, Any]:
     """The same of rows."""
-    same = dict(facts(rows.items()))
+    same = dict(deterministic_rows(rows.items()))
     for key, value in rows.items():
         if key.endswith(("}:segments", "}:members", "}:card")) or key == keys.registry_key():
             same[key] = value
@@ -89,7 +89,7 @@ def said(run: Process) -> str:
 def is_whole(url: str) -> bool:
     """Whether the marker says so."""
     store = Store(url, timeout_ms=2000, patience_s=2)
-    told = store.client.get(keys.told_key()) or b""
+    told = store.client.get(keys.write_marker_key()) or b""
     store.close()
     return told.split()[-1:] not in ([], [b"telling"])
 
@@ -100,7 +100,7 @@ class TestWhileItRuns:
         run = live.start()
         run.until(live.caught_up)
         before = settled(run, server.url)
-        server.ask("FLUSHALL")
+        server.send_command("FLUSHALL")
         run.until(lambda: is_whole(server.url))
         assert held(server.url) == before
         code, said = run.stop()
@@ -128,7 +128,7 @@ class TestWhileItRuns:
         run = live.start("--processes", "2")
         run.until(live.caught_up)
         before = settled(run, server.url)
-        server.ask("FLUSHALL")
+        server.send_command("FLUSHALL")
         run.until(lambda: is_whole(server.url))
         assert held(server.url) == before
         live.send(100)
@@ -172,13 +172,13 @@ class TestAtTheStart:
     def test_one_that_came_back_as_it_was_before(self, live: Live, server: EmbeddedRedis) -> None:
         before = self.stopped(live)
         store = Store(server.url, timeout_ms=2000, patience_s=2)
-        holder = store.client.get(keys.told_key()).split()[0]
-        store.client.set(keys.told_key(), holder + b" -1")
+        holder = store.client.get(keys.write_marker_key()).split()[0]
+        store.client.set(keys.write_marker_key(), holder + b" -1")
         store.client.delete(*(name for name in before if name.endswith(("}:profile", "}:stats"))))
         members = min(name for name in before if name.endswith("}:members"))
         store.client.zadd(members, {"who left since": 1})
         run = live.start()
-        run.until(lambda: not store.client.get(keys.told_key()).endswith(b" -1"))
+        run.until(lambda: not store.client.get(keys.write_marker_key()).endswith(b" -1"))
         run.until(lambda: is_whole(server.url))
         run.until(lambda: held(server.url) == before)
         assert AGAIN in run.stop()[1]
@@ -189,10 +189,10 @@ class TestAtTheStart:
         self, live: Live, server: EmbeddedRedis
     ) -> None:
         before = self.stopped(live)
-        server.ask("FLUSHALL")
+        server.send_command("FLUSHALL")
         run = live.start()
         store = Store(server.url, timeout_ms=2000, patience_s=2)
-        run.until(lambda: bool(store.client.exists(keys.told_key())))
+        run.until(lambda: bool(store.client.exists(keys.write_marker_key())))
         run.kill()
         self.resumed(live).stop()
         assert held(server.url) == before

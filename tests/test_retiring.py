@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from operators.models import dbstream
-from operators.personalize.rebuild import rest
+from operators.personalize.rebuild import shared_writes
 from operators.publish import memberships
 from operators.segments import retirement
 from state import keys
@@ -81,7 +81,7 @@ def test_another_algorithm_begins_anew_under_ids_that_never_were(
 def test_kinds_that_are_turned_off_leave_nothing(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retirement, "AT_ONCE", 100)
+    monkeypatch.setattr(retirement, "MEMBERS_PER_BATCH", 100)
     store = connect(redis_url)
     before = Telling(store, settings=settings()).learn(batches()[:12])
     known = before.known()
@@ -110,11 +110,13 @@ def test_a_rule_that_is_taken_out_leaves_nothing_though_its_shoppers_do_not_come
     draft = tmp_path / "one.yaml"
     draft.write_text("keen:\n  name: Keen\n  when: views >= 3\n")
     first = Telling(store, settings=settings(f"segments.file={draft}")).learn(batches()[:6])
-    learned = first.learning.learned
-    some = [name for name in learned.recommender.shoppers.ids if learned.audience.of(0)][:30]
-    entered = [(name, "keen", True, learned.now_ms) for name in some]
-    changed = learned.audience.apply(entered, learned.recommender.shoppers)
-    store.send(memberships.changed(changed))
+    learned = first.learning.state
+    some = [
+        name for name in learned.recommender.shoppers.ids if learned.memberships.memberships_of(0)
+    ][:30]
+    entered = [(name, "keen", True, learned.newest_event_ms) for name in some]
+    changed = learned.memberships.apply_transitions(entered, learned.recommender.shoppers)
+    store.send(memberships.membership_writes(changed))
     first.learn(batches()[6:8])
     keen = first.said()["keen"].keys()
     assert keen <= {*some}
@@ -151,20 +153,20 @@ def test_a_redis_that_came_back_as_it_was_forgets_what_ended_since(
     draft.write_text("keen:\n  name: Keen\n  when: views >= 3\n")
     with_rule = settings(f"segments.file={draft}")
     first = Telling(store, settings=with_rule).learn(batches(6000)[:25])
-    first.learning.learned.audience.roster.place("keen")
+    first.learning.state.memberships.registry.index_of("keen")
     backup = {key: store.client.dump(key) for key in store.client.scan_iter("ps:1:segment*")}
     some = backup[keys.members_key("lifecycle-new").encode()]
     backup |= {keys.members_key(sid).encode(): some for sid in ("keen", "rfm-loyal")}
     fewer = settings("clusters.k=3", "rfm.enabled=false")
     later = Telling(store, first.learning.snapshot(), fewer).learn(batches(6000)[25:])
-    living = {sid for _, sid in later.learning.learned.audience.roster.living()}
+    living = {sid for _, sid in later.learning.state.memberships.registry.active()}
     ended = {sid for sid in first.known() if sid.startswith("cluster-")} - living
     assert ended
     for key, value in backup.items():
         store.client.restore(key, 0, value, replace=True)
-    for writes in rest(later.learning.learned, 0, 100):
+    for writes in shared_writes(later.learning.state, 0, 100):
         store.send(writes)
-    store.settle()
+    store.flush()
     assert later.said() == later.known()
     status = registered(store)
     assert not ended & status.keys()

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.personalize.step import Learning
+from operators.personalize.step import PersonalizeStep
 from operators.segments.rfm import Rfm, name_of
 from operators.shoppers.profile import value_micros
 from state import config
-from state.resp import bulk
+from state.resp import pack_str
 from state.segments import RFM_GRID, RFM_NAMES, rfm_definitions
 from state.times import MINUTE_MS
 from tests.learned import fed, retail
@@ -85,9 +85,9 @@ def test_scores_are_percentiles_of_all_who_bought(
 ) -> None:
     rfm = Rfm(config.Rfm(scheme=scheme, buyers_min=1))  # type: ignore[arg-type]
     rows = np.arange(len(bought) + 1, dtype=np.int32)
-    rfm.see(rows, np.array([*bought, (0, 0, 0)]))
-    rfm.round(0)
-    rfm.moved()
+    rfm.update(rows, np.array([*bought, (0, 0, 0)]))
+    rfm.refresh_quantiles(0)
+    rfm.rescore_slice()
     expected = [*scored(bought, shares, points), 0]  # the last one never bought
     assert rfm.score[: len(rows)].tolist() == expected
 
@@ -96,15 +96,15 @@ def test_of_many_the_limits_are_taken_one_after_the_other(monkeypatch: pytest.Mo
     bought = np.array([(n * 7 % 101, n % 13 + 1, n * n % 97) for n in range(101)])
     at_once, in_turn = Rfm(config.Rfm()), Rfm(config.Rfm())
     for rfm, most in ((at_once, 101), (in_turn, 100)):
-        monkeypatch.setattr("operators.segments.rfm.AT_ONCE_ROWS", most)
-        rfm.see(np.arange(101, dtype=np.int32), bought)
-        rfm.round(0)
+        monkeypatch.setattr("operators.segments.rfm.SINGLE_BATCH_ROWS", most)
+        rfm.update(np.arange(101, dtype=np.int32), bought)
+        rfm.refresh_quantiles(0)
         if rfm is in_turn:
             for _ in range(2):
-                assert not rfm.limits.size
-                rfm.round(0)
-        rfm.moved()
-    assert in_turn.limits.tolist() == at_once.limits.tolist()
+                assert not rfm.quantiles.size
+                rfm.refresh_quantiles(0)
+        rfm.rescore_slice()
+    assert in_turn.quantiles.tolist() == at_once.quantiles.tolist()
     assert in_turn.score.tolist() == at_once.score.tolist()
     assert in_turn.due_ms == at_once.due_ms > 0
 
@@ -114,26 +114,26 @@ def test_who_buys_is_scored_at_once_and_of_many_the_others_in_the_next_round(
 ) -> None:
     rfm = Rfm(config.Rfm(every_min=60, buyers_min=5))
     rows = np.arange(5, dtype=np.int32)
-    rfm.see(rows, np.array([(n + 1, 1, 10) for n in range(5)]))
-    rfm.round(0)
-    assert len(rfm.moved()) == 5
+    rfm.update(rows, np.array([(n + 1, 1, 10) for n in range(5)]))
+    rfm.refresh_quantiles(0)
+    assert len(rfm.rescore_slice()) == 5
     before = rfm.score[:5].tolist()
     assert before == [111, 211, 311, 411, 511]
     monkeypatch.setattr("operators.segments.rfm.FEW_BUYERS", 4)
-    rfm.see(rows[:1], np.array([(9, 2, 20)]))
+    rfm.update(rows[:1], np.array([(9, 2, 20)]))
     assert rfm.score[:5].tolist() == [555, *before[1:]]
-    rfm.round(59 * MINUTE_MS)
-    assert not len(rfm.moved())
-    rfm.round(60 * MINUTE_MS)
-    assert rfm.moved().tolist() == [1, 2, 3, 4]
+    rfm.refresh_quantiles(59 * MINUTE_MS)
+    assert not len(rfm.rescore_slice())
+    rfm.refresh_quantiles(60 * MINUTE_MS)
+    assert rfm.rescore_slice().tolist() == [1, 2, 3, 4]
     assert rfm.score[:5].tolist() == [555, 111, 211, 311, 411]
 
 
 def test_online_retail_comes_to_the_same_as_a_batch_computation_at_any_time() -> None:
     """Of few, limits are new with each order: everybody stands where all orders until then put them."""
     events = retail(3000)
-    learning = Learning(flow_settings(rfm=config.Rfm(every_min=10_000, buyers_min=1)))
-    standing, shoppers = learning.learned.standing, learning.learned.recommender.shoppers
+    learning = PersonalizeStep(flow_settings(rfm=config.Rfm(every_min=10_000, buyers_min=1)))
+    standing, shoppers = learning.state.assignment, learning.state.recommender.shoppers
     bought: dict[str, Bought] = {}
     compared = 0
     for n, _ in enumerate(fed(learning, events, size=500)):
@@ -144,19 +144,23 @@ def test_online_retail_comes_to_the_same_as_a_batch_computation_at_any_time() ->
                 bought[who] = max(last_ms, one.event_ts), orders + 1, micros + value_micros(one)
         expected = scored([*bought.values()], (20, 40, 60, 80), (1, 2, 3, 4, 5))
         for who, score in zip(bought, expected, strict=True):
-            row = shoppers.find(who)
-            assert standing.tails(np.array([row]))[0][0].startswith(bulk("rfm") + bulk(str(score)))
-            assert f"rfm-{name_of(score)}" in dict(standing.audience.of(row))
+            row = shoppers.get(who)
+            assert standing.profile_suffixes(np.array([row]))[0][0].startswith(
+                pack_str("rfm") + pack_str(str(score))
+            )
+            assert f"rfm-{name_of(score)}" in dict(standing.memberships.memberships_of(row))
         compared += len(bought)
     assert compared > 1000
 
 
-def standing_of(learning: Learning, who: Iterable[str]) -> dict[str, str]:
+def standing_of(learning: PersonalizeStep, who: Iterable[str]) -> dict[str, str]:
     """The segment of RFM that each is in, "" for none."""
-    shoppers, audience = learning.learned.recommender.shoppers, learning.learned.audience
+    shoppers, audience = learning.state.recommender.shoppers, learning.state.memberships
     found = {}
     for name in who:
-        places = [sid for sid, _ in audience.of(shoppers.find(name)) if sid.startswith("rfm-")]
+        places = [
+            sid for sid, _ in audience.memberships_of(shoppers.get(name)) if sid.startswith("rfm-")
+        ]
         found[name] = places[0] if places else ""
     return found
 
@@ -165,7 +169,7 @@ def assert_batches_do_not_show(events: Sequence[Event], sizes: Iterable[int]) ->
     buyers = {one.user_id or one.anonymous_id or "" for one in events if one.type == "purchase"}
     found = []
     for size in sizes:
-        learning = Learning(flow_settings())
+        learning = PersonalizeStep(flow_settings())
         for _ in fed(learning, events, size=size):
             pass
         found.append(standing_of(learning, buyers))
@@ -201,11 +205,11 @@ def test_nobody_is_scored_before_there_are_enough_buyers() -> None:
     """The only buyer of a young shop is not the least of all: there is nothing to compare with."""
     least = config.Rfm().buyers_min
     for count in (1, least - 1):
-        learning = Learning(flow_settings())
+        learning = PersonalizeStep(flow_settings())
         for _ in fed(learning, orders(count), size=7):
             pass
         assert {*standing_of(learning, [f"b{n}" for n in range(count)]).values()} == {""}
-    learning = Learning(flow_settings())
+    learning = PersonalizeStep(flow_settings())
     for _ in fed(learning, orders(least), size=7):
         pass
     assert "" not in standing_of(learning, [f"b{n}" for n in range(least)]).values()
@@ -213,7 +217,7 @@ def test_nobody_is_scored_before_there_are_enough_buyers() -> None:
 
 def test_scores_end_where_too_few_buyers_are_left() -> None:
     least = config.Rfm().buyers_min
-    learning = Learning(flow_settings())
+    learning = PersonalizeStep(flow_settings())
     gone = event("erase", "gone", least * MINUTE_MS, "b3")
     changes = [one for batch in fed(learning, [*orders(least), gone], size=least) for one in batch]
     left = [
@@ -226,11 +230,11 @@ def test_scores_end_where_too_few_buyers_are_left() -> None:
 def test_the_end_of_a_recording_scores_everybody_whatever_is_still_to_be_moved(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("operators.segments.rfm.MOVES_A_BATCH", 3)
-    monkeypatch.setattr("operators.segments.rfm.AT_ONCE_ROWS", 10)
+    monkeypatch.setattr("operators.segments.rfm.MOVES_PER_BATCH", 3)
+    monkeypatch.setattr("operators.segments.rfm.SINGLE_BATCH_ROWS", 10)
     rfm = Rfm(config.Rfm())
     bought = np.array([(n * 7 % 101, n % 13 + 1, n * n % 97) for n in range(101)])
-    rfm.see(np.arange(101, dtype=np.int32), bought)
+    rfm.update(np.arange(101, dtype=np.int32), bought)
     assert [*rfm.advance(0)] == []
     moved = np.concatenate([*rfm.advance(1, last=True)])
     assert sorted(moved.tolist()) == list(range(101))

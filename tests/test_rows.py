@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.shards.sharding import DeviceShard, UserShard
-from state.journal import Journals, files
-from state.snapshots import DEVICES, USERS
+from state.journal import Journals, list_journals
+from state.snapshots import DEVICES_CODEC, USERS_CODEC
 from tests.streams import GAP_MS, RULES, SHARDS, Flow, event, facts, fold, streams, view
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def test_a_resume_anywhere_changes_nothing(stream: list[Event], data: st.DataObj
 
 
 def size(folder: Path) -> int:
-    return sum(path.stat().st_size for path, _, _ in files(folder))
+    return sum(path.stat().st_size for path, _, _ in list_journals(folder))
 
 
 def test_a_snapshot_costs_what_changed(tmp_path: Path) -> None:
@@ -95,11 +95,11 @@ def test_changes_that_outweigh_the_rest_are_written_anew(tmp_path: Path) -> None
     for turn in range(12):
         flow.feed([view(f"{turn} {n}", turn, f"ann {n}") for n in range(1000)])
         flow.stored()
-    generations = [generation for _, _, generation in files(tmp_path)]
+    generations = [generation for _, _, generation in list_journals(tmp_path)]
     assert max(generations) > 1
     blobs = flow.stored()
-    used = {DEVICES.decode(device or b"").journal for device, _ in blobs}
-    used |= {USERS.decode(user or b"").journal for _, user in blobs}
+    used = {DEVICES_CODEC.decode(device or b"").journal for device, _ in blobs}
+    used |= {USERS_CODEC.decode(user or b"").journal for _, user in blobs}
     whole = Flow()
     whole.feed([view(n, 0, f"ann {n}") for n in range(1000)])
     whole_size = sum(len(device.snapshot()) for device in whole.devices)
@@ -132,5 +132,5 @@ def test_a_snapshot_that_holds_all_rows_itself_begins_a_journal(tmp_path: Path) 
     flow.clocks = whole.clocks
     flow.feed([])
     blobs = flow.stored()
-    assert all(DEVICES.decode(device or b"").rows == {} for device, _ in blobs)
+    assert all(DEVICES_CODEC.decode(device or b"").rows == {} for device, _ in blobs)
     assert facts(flow.going_on_from(blobs).outcome()) == facts(whole.outcome())

@@ -88,7 +88,7 @@ def test_old_scores_can_be_carried_into_the_new_scale(before: Table, after: Tabl
     scaler = learned(before)
     mean, std, scores = scaler.mean.copy(), scaler.std, scaler.transform_array(before)
     scaler.learn_array(after)
-    factor, shift = scaler.change_from(mean, std)
+    factor, shift = scaler.rescaling_from(mean, std)
     np.testing.assert_allclose(
         scores * factor + shift, scaler.transform_array(before), rtol=1e-6, atol=1e-6
     )

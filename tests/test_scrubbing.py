@@ -52,13 +52,13 @@ def test_a_pass_is_made_beside_the_flow_and_one_more_for_whom_it_may_have_passed
 ) -> None:
     scrubber = Scrubber(lambda: Store(redis_url, timeout_ms=2000, patience_s=2), 7)
     tell(client, ENTRIES + 1, "erase", "shopper 1")
-    scrubber.ask()
+    scrubber.request_pass()
     tell(client, ENTRIES + 2, "erase", "shopper 2")
-    scrubber.ask()
+    scrubber.request_pass()
     until(lambda: scrubber.is_clean)
     others = {("enter", f"shopper {n}") for n in (0, 3, 4, 5, 6, 7, 8, 9)}
     assert told_of(client) == others | {("erase", "shopper 1"), ("erase", "shopper 2")}
-    scrubber.end()
+    scrubber.stop()
 
 
 def test_a_pass_that_is_cut_off_or_fails_is_due_until_it_is_made(
@@ -66,16 +66,16 @@ def test_a_pass_that_is_cut_off_or_fails_is_due_until_it_is_made(
 ) -> None:
     tell(client, ENTRIES + 1, "erase", "shopper 1")
     ended = Scrubber(lambda: Store(redis_url, timeout_ms=2000, patience_s=2), 7)
-    ended._over.set()
-    ended.ask()
-    ended.end()
+    ended._stop.set()
+    ended.request_pass()
+    ended.stop()
     assert not ended.is_clean
     urls = iter(["unix:///nowhere/redis.sock", redis_url])
     scrubber = Scrubber(lambda: Store(next(urls), timeout_ms=200, patience_s=0), 7)
-    scrubber.ask()
+    scrubber.request_pass()
     until(lambda: scrubber._thread is None)
     assert not scrubber.is_clean
     assert ("enter", "shopper 1") in told_of(client)
-    scrubber.go_on()
+    scrubber.start_if_due()
     until(lambda: scrubber.is_clean)
     assert ("enter", "shopper 1") not in told_of(client)

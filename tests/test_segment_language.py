@@ -8,20 +8,20 @@ import pytest
 
 from operators.segments.rules import features
 from operators.segments.rules.compiler import RuleSet
-from operators.segments.rules.parser import read
+from operators.segments.rules.parser import parse_rules
 from state.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 
 
 def test_a_share_may_be_written_in_percent() -> None:
-    (one,) = read("a: {when: cart_rate >= 12.5 %}", "x")
-    (same,) = read("a: {when: cart_rate >= 0.125}", "x")
+    (one,) = parse_rules("a: {when: cart_rate >= 12.5 %}", "x")
+    (same,) = parse_rules("a: {when: cart_rate >= 0.125}", "x")
     assert one == same
 
 
 def words(when: str) -> str:
-    return read(f"some: {{when: {when}}}", "segments.yaml")[0].words
+    return parse_rules(f"some: {{when: {when}}}", "segments.yaml")[0].words
 
 
 @pytest.mark.parametrize(
@@ -202,28 +202,28 @@ def test_a_mistake_is_refused_with_line_and_path(when: str, said: str) -> None:
 )
 def test_a_file_with_a_mistake_is_refused(text: str, said: str) -> None:
     with pytest.raises(UserError) as refused:
-        RuleSet.of(text, "segments.yaml", gap_ms=1)
+        RuleSet.from_text(text, "segments.yaml", gap_ms=1)
     assert said in str(refused.value)
 
 
 def test_an_empty_file_has_no_rules() -> None:
-    assert RuleSet.of("# none", "segments.yaml", gap_ms=1) is None
+    assert RuleSet.from_text("# none", "segments.yaml", gap_ms=1) is None
 
 
 def test_the_shipped_file_is_sound_and_says_what_each_is_for() -> None:
-    rules = read((ROOT / "segments.yaml").read_text(), "segments.yaml")
+    rules = parse_rules((ROOT / "segments.yaml").read_text(), "segments.yaml")
     assert len(rules) > 10
     assert all(rule.description and rule.name != rule.id for rule in rules)
 
 
 def test_a_digest_is_of_what_a_rule_means_and_not_of_its_words() -> None:
-    one, other = read("a: {name: A, when: views >= 3}\nc: {when: views >= 4}", "x")
-    (same,) = read("b: {when: views at least 3}", "x")
+    one, other = parse_rules("a: {name: A, when: views >= 3}\nc: {when: views >= 4}", "x")
+    (same,) = parse_rules("b: {when: views at least 3}", "x")
     assert one.digest == same.digest != other.digest
     # Stored in snapshots: it must never change.
     assert one.digest == 2500646525249426379
 
 
-@pytest.mark.parametrize("name", features.NAMES)
+@pytest.mark.parametrize("name", features.FEATURE_NAMES)
 def test_every_feature_is_in_the_docs(name: str) -> None:
     assert name in (ROOT / "docs/segments.md").read_text()

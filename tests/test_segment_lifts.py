@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
-from operators.catalogue.item_cards import Cards
+from operators.catalogue.item_cards import ItemCards
 from operators.recommend.recommender import Recommender
-from operators.segments.lifts import Lifts
-from operators.segments.membership_index import Audience
+from operators.segments.lifts import SegmentLifts
+from operators.segments.membership_index import MembershipIndex
 from state import keys
 from state.events import Item
-from state.interactions import VIEW, Events
+from state.interactions import VIEW, EventColumns
 
 if TYPE_CHECKING:
     from state.messages import Write
@@ -26,26 +26,28 @@ CATEGORY = {f"i{n}": ("home", "mugs") if n < 6 else ("shoes",) for n in range(12
 MEMBERS = 300
 
 
-def small_shop() -> tuple[Audience, Recommender, Cards, list[tuple[str, str]]]:
+def small_shop() -> tuple[MembershipIndex, Recommender, ItemCards, list[tuple[str, str]]]:
     """Members of cluster-0 like mugs, those of cluster-1 shoes, and there is nobody else."""
     dice = random.Random(5)
     looks = []
     for n in range(2 * MEMBERS):
         weights = [15] * 6 + [1] * 6 if n < MEMBERS else [1] * 6 + [5] * 6
         looks += [(f"s{n}", f"i{item}") for item in dice.choices(range(12), weights, k=4)]
-    recommender, cards, audience = Recommender(), Cards(), Audience(CLUSTERS)
-    cards.learn((1, Item(item, category), "") for item, category in CATEGORY.items())
+    recommender, cards, audience = Recommender(), ItemCards(), MembershipIndex(CLUSTERS)
+    cards.update((1, Item(item, category), "") for item, category in CATEGORY.items())
     shoppers, items = zip(*looks, strict=True)
     n = len(looks)
     recommender.learn(
-        Events(shoppers, items, [VIEW] * n, [1.0] * n, range(n), [0] * n, [None] * n, [None] * n)
+        EventColumns(
+            shoppers, items, [VIEW] * n, [1.0] * n, range(n), [0] * n, [None] * n, [None] * n
+        )
     )
     names = recommender.shoppers.ids
     rows = np.arange(len(names), dtype=np.int32)
     place = np.array([int(int(name[1:]) >= MEMBERS) for name in names], np.int16)
     at_ms = np.ones(len(names), np.int64)
-    audience.see(rows, [False] * len(names), at_ms)
-    audience.put("cluster", names, rows, place, at_ms)
+    audience.mark_active(rows, [False] * len(names), at_ms)
+    audience.assign("cluster", names, rows, place, at_ms)
     return audience, recommender, cards, looks
 
 
@@ -72,7 +74,7 @@ def naive(pairs: set[tuple[str, str]], members: set[str]) -> list[list[Any]]:
 
 def test_lifts_are_those_of_a_naive_count() -> None:
     audience, recommender, cards, looks = small_shop()
-    found = told(Lifts().writes(audience, recommender, cards, 7, last=True))
+    found = told(SegmentLifts().writes(audience, recommender, cards, 7, last=True))
     items = set(looks)
     categories = {(who, "/".join(CATEGORY[item])) for who, item in looks}
     for place, sid in enumerate(CLUSTERS[:2]):
@@ -91,22 +93,22 @@ def test_lifts_are_those_of_a_naive_count() -> None:
 
 def test_a_segment_a_turn_comes_to_all_of_them() -> None:
     audience, recommender, cards, _ = small_shop()
-    lifts = Lifts()
+    lifts = SegmentLifts()
     found: dict[str, Any] = {}
     for _ in CLUSTERS:
         one = told(lifts.writes(audience, recommender, cards, 7, last=False))
         assert len(one) == 1
         found |= one
-    assert found == told(Lifts().writes(audience, recommender, cards, 7, last=True))
+    assert found == told(SegmentLifts().writes(audience, recommender, cards, 7, last=True))
 
 
 def test_nothing_is_told_of_what_few_look_at() -> None:
     """Nine members whom nobody else is like say nothing yet."""
     audience, recommender, cards, _ = small_shop()
     names = [f"s{n}" for n in range(9)]
-    rows = np.array([recommender.shoppers.find(name) for name in names], np.int32)
-    audience.put("cluster", names, rows, np.full(9, 2, np.int16), np.ones(9, np.int64))
-    found = told(Lifts().writes(audience, recommender, cards, 7, last=True))
+    rows = np.array([recommender.shoppers.get(name) for name in names], np.int32)
+    audience.assign("cluster", names, rows, np.full(9, 2, np.int16), np.ones(9, np.int64))
+    found = told(SegmentLifts().writes(audience, recommender, cards, 7, last=True))
     assert found[keys.lifts_key("cluster-2")] == {"at": 7, "categories": [], "items": []}
 
 
@@ -115,17 +117,17 @@ def test_nothing_is_told_of_members_who_are_like_everybody() -> None:
     dice = random.Random(3)
     shoppers = [f"s{n}" for n in range(4000)]
     looks = [(who, f"i{int(dice.expovariate(0.006))}") for who in shoppers for _ in range(4)]
-    recommender, audience, n = Recommender(), Audience(CLUSTERS), len(looks)
+    recommender, audience, n = Recommender(), MembershipIndex(CLUSTERS), len(looks)
     who, items = zip(*looks, strict=True)
     recommender.learn(
-        Events(who, items, [VIEW] * n, [1.0] * n, range(n), [0] * n, [None] * n, [None] * n)
+        EventColumns(who, items, [VIEW] * n, [1.0] * n, range(n), [0] * n, [None] * n, [None] * n)
     )
     rows = np.arange(len(shoppers), dtype=np.int32)
     place = np.array([dice.randrange(3) for _ in shoppers], np.int16)
-    audience.put("cluster", shoppers, rows, place, np.ones(len(shoppers), np.int64))
-    found = told(Lifts().writes(audience, recommender, Cards(), 7, last=True))
+    audience.assign("cluster", shoppers, rows, place, np.ones(len(shoppers), np.int64))
+    found = told(SegmentLifts().writes(audience, recommender, ItemCards(), 7, last=True))
     assert [one["items"] for one in found.values()] == [[], [], []]
 
 
 def test_an_empty_shop_says_nothing() -> None:
-    assert Lifts().writes(Audience(), Recommender(), Cards(), 7, last=True) == []
+    assert SegmentLifts().writes(MembershipIndex(), Recommender(), ItemCards(), 7, last=True) == []

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from flows.sources.files import LogFile
 from operators.readers import READERS
 from operators.segments.rules.compiler import RuleSet
-from operators.shards.identity_map import device
-from operators.shards.processor import Rules
+from operators.shards.identity_map import device_key
+from operators.shards.processor import ProcessorConfig
 from operators.shards.sharding import shard_of
 from state.config import Lifecycle, Profiles, Sessions, State
 from state.events import Campaign, Event
@@ -96,9 +96,11 @@ ever: {when: {event: cart_add, category: wear, count: at least 3}}
 """
 
 
-def rules_of(text: str) -> Rules:
-    compiled = RuleSet.of(text, "segments.yaml", gap_ms=GAP_MS)
-    return Rules.of(Sessions(shards=SHARDS), Profiles(), State(), Lifecycle(), compiled)
+def rules_of(text: str) -> ProcessorConfig:
+    compiled = RuleSet.from_text(text, "segments.yaml", gap_ms=GAP_MS)
+    return ProcessorConfig.from_config(
+        Sessions(shards=SHARDS), Profiles(), State(), Lifecycle(), compiled
+    )
 
 
 def in_shards(
@@ -111,9 +113,9 @@ def in_shards(
         flow.feed(batch)
     flow.feed([], last=True)
     members = {
-        name: set(shopper.rules.members)
+        name: set(shopper.rule_state.members)
         for name, shopper in flow.outcome().shoppers.items()
-        if shopper.rules is not None
+        if shopper.rule_state is not None
     }
     return [one for visited in flow.visited for one in visited.transitions], members
 
@@ -218,7 +220,7 @@ def recorded(name: str, form: str, events: int, people: int) -> list[Event]:
     log = LogFile(str(shared_data(name)))
     records = READERS[form](log.lines(), source=name, now_ms=2**62)
     some = (one for one in records if isinstance(one, Event) and one.type != "item")
-    return [one for one in islice(some, events) if shard_of(device(one), people) == 0]
+    return [one for one in islice(some, events) if shard_of(device_key(one), people) == 0]
 
 
 @pytest.mark.parametrize(

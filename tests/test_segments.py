@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.segments.rules.compiler import RuleSet
-from operators.segments.rules.engine import TIMERS_A_ROW, TIMERS_MIN
-from operators.segments.rules.explain import why
-from operators.shards.processor import Rules
+from operators.segments.rules.engine import TIMERS_MIN, TIMERS_PER_SHOPPER
+from operators.segments.rules.explain import explain
+from operators.shards.processor import ProcessorConfig
 from state.config import Lifecycle, Profiles, Sessions, State
 from tests.streams import (
     GAP_MS,
@@ -47,9 +47,11 @@ here: {when: session_events >= 2}
 """
 
 
-def rules_of(text: str) -> Rules:
-    compiled = RuleSet.of(text, "segments.yaml", gap_ms=GAP_MS)
-    return Rules.of(Sessions(shards=SHARDS), Profiles(), State(), Lifecycle(), compiled)
+def rules_of(text: str) -> ProcessorConfig:
+    compiled = RuleSet.from_text(text, "segments.yaml", gap_ms=GAP_MS)
+    return ProcessorConfig.from_config(
+        Sessions(shards=SHARDS), Profiles(), State(), Lifecycle(), compiled
+    )
 
 
 def transitions(flow: Flow) -> dict[str, list[Transition]]:
@@ -63,7 +65,7 @@ def transitions(flow: Flow) -> dict[str, list[Transition]]:
 
 def gone(flow: Flow) -> set[str]:
     """Who became another or was erased."""
-    moved = {one[0] for visited in flow.visited for one in visited.moved}
+    moved = {one[0] for visited in flow.visited for one in visited.merged}
     return moved | {one[0] for visited in flow.visited for one in visited.erased}
 
 
@@ -187,7 +189,7 @@ def test_a_changed_rule_is_answered_from_what_there_is() -> None:
 def test_who_is_in_a_changed_segment_before_and_after_has_not_entered_anew() -> None:
     flow = shop().resumed(rules_of(f"keen: {{when: {{any: [{VIEWS}, views >= 9]}}}}"))
     flow.feed([passing(20)])
-    rules = flow.outcome().shoppers["ann"].rules
+    rules = flow.outcome().shoppers["ann"].rule_state
     assert rules is not None
     assert rules.members == {"keen": START_MS + MINUTE_MS}
 
@@ -200,22 +202,22 @@ def test_how_far_back_a_rule_can_look_is_known() -> None:
     flow = shop().resumed(rules_of(f"keen: {{when: {VIEWS}}}\nlost: {{when: {SEARCHES}}}"))
     flow.feed([passing(20)])
     engine = next(
-        device.shoppers.segments for device in flow.devices if "ann" in device.shoppers.rows
+        device.shoppers.rule_engine for device in flow.devices if "ann" in device.shoppers.rows
     )
     assert engine is not None
-    assert engine.filled_ms("keen") == 0
-    assert engine.filled_ms("lost") == START_MS + 3 * MINUTE_MS
+    assert engine.windows_filled_ms("keen") == 0
+    assert engine.windows_filled_ms("lost") == START_MS + 3 * MINUTE_MS
 
 
 def test_who_is_put_away_leaves_and_comes_back_with_all_windows() -> None:
     flow = shop()
     shoppers = next(d.shoppers for d in flow.devices if "ann" in d.shoppers.rows)
-    row = shoppers.let_go("ann")
-    assert [one[1:3] for one in shoppers.out.transitions[-2:]] == [
+    row = shoppers.evict("ann")
+    assert [one[1:3] for one in shoppers.output.transitions[-2:]] == [
         ("anyone", False),
         ("keen", False),
     ]
-    shoppers.take_back("ann", row)
+    shoppers.restore("ann", row)
     flow.feed([event("search", 9, 4 * MINUTE_MS), passing(40)])
     flow.feed([], last=True)
     assert [one[1:] for one in transitions(flow)["ann"][-3:]] == [
@@ -229,13 +231,15 @@ def test_why_says_which_conditions_hold_and_until_when() -> None:
     text = f"some: {{when: {{all: [{VIEWS}, purchases >= 1, {{no: search, within: 1 h}}]}}}}"
     flow = Flow(rules=rules_of(text))
     flow.feed([view(1, 0), view(2, MINUTE_MS), event("search", 3, 2 * MINUTE_MS)])
-    compiled = flow.rules.segments
+    compiled = flow.rules.segment_rules
     assert compiled is not None
     ann = flow.outcome().shoppers["ann"]
     now_ms = START_MS + 3 * MINUTE_MS
-    whole, views, purchases, searches = why(compiled.rules[0], "ann", ann, now_ms, gap_ms=GAP_MS)
+    whole, views, purchases, searches = explain(
+        compiled.rules[0], "ann", ann, now_ms, gap_ms=GAP_MS
+    )
     assert (whole.holds, whole.depth, views.depth) == (False, 0, 1)
-    found = views.found, purchases.found, searches.found
+    found = views.value, purchases.value, searches.value
     assert found == ("2 or more", "0", "1 or more")
     until_ms = START_MS + 30 * MINUTE_MS, None, START_MS + 62 * MINUTE_MS
     assert (views.until_ms, purchases.until_ms, searches.until_ms) == until_ms
@@ -252,14 +256,14 @@ def test_why_says_of_how_many_items_a_sequence_of_the_same_item_is_true() -> Non
     flow = Flow(rules=rules_of(f"some: {{when: {{sequence: {passed_over}}}}}"))
     looked = [event("item_view", n, n, items=(ITEMS[n],)) for n in (1, 2, 3)]
     flow.feed([*looked, event("cart_add", 4, MINUTE_MS, items=(ITEMS[2],))])
-    compiled = flow.rules.segments
+    compiled = flow.rules.segment_rules
     assert compiled is not None
     ann = flow.outcome().shoppers["ann"]
     told = [
-        why(compiled.rules[0], "ann", ann, START_MS + minute * MINUTE_MS, gap_ms=GAP_MS)[0]
+        explain(compiled.rules[0], "ann", ann, START_MS + minute * MINUTE_MS, gap_ms=GAP_MS)[0]
         for minute in (5, 11, 61)
     ]
-    assert [(one.holds, one.found) for one in told] == [
+    assert [(one.holds, one.value) for one in told] == [
         (False, "of 0 items"),
         (True, "of 2 items"),
         (False, "of 0 items"),
@@ -291,8 +295,8 @@ def test_timers_do_not_pile_up_for_who_is_gone() -> None:
         at_ms = n * MINUTE_MS
         flow.feed([view(f"{name}-1", at_ms, name) for name in names])
         flow.feed([event("erase", f"{name}-2", at_ms + 1, name) for name in names])
-    most = TIMERS_MIN + 50 * (1 + TIMERS_A_ROW)
+    most = TIMERS_MIN + 50 * (1 + TIMERS_PER_SHOPPER)
     for device in flow.devices:
-        engine = device.shoppers.segments
+        engine = device.shoppers.rule_engine
         assert engine is not None
         assert len(engine._timers) <= most

@@ -11,10 +11,10 @@ import pytest
 
 from operators.recommend.online_evaluation import LIST_TTL_S
 from operators.recommend.recommender import Recommender
-from operators.synthetic import shop as synthetic
+from operators.synthetic import generate_events as synthetic
 from state import keys
 from state.config import Served
-from state.interactions import CART, VIEW, Events
+from state.interactions import CART, VIEW, EventColumns
 from tests.streams import flow_settings, run_flow
 
 if TYPE_CHECKING:
@@ -28,15 +28,15 @@ Row = tuple[str, str, int]
 
 
 def shop(served: Served = ALL) -> Recommender:
-    return Recommender(k=3, served=served)
+    return Recommender(k=3, online_evaluation=served)
 
 
-def clicks(rows: Sequence[Row], kind: int = VIEW) -> Events:
+def clicks(rows: Sequence[Row], kind: int = VIEW) -> EventColumns:
     """(shopper, item, ms after the start), each shopper in one session."""
     n = len(rows)
     shoppers, items, after_ms = zip(*rows, strict=True)
     at_ms = [NOW_MS + ms for ms in after_ms]
-    return Events(
+    return EventColumns(
         shoppers, items, [kind] * n, [1.0] * n, at_ms, [NOW_MS] * n, [None] * n, [None] * n
     )
 
@@ -45,14 +45,14 @@ def step(recommender: Recommender, *rows: Row, kind: int = VIEW) -> list[list[st
     """A batch as the flow takes it; the lists written to its shoppers, by the order of their names."""
     seen = recommender.learn(clicks(rows, kind))
     assert seen is not None
-    recommender.served.judge(seen, lambda row: [f"odd-{row % 2}"])
+    recommender.online_evaluation.evaluate_clicks(seen, lambda row: [f"odd-{row % 2}"])
     who = sorted({shopper for shopper, _, _ in rows})
-    ranked = recommender.serve(who, NOW_MS + max(ms for *_, ms in rows))
+    ranked = recommender.recommend(who, NOW_MS + max(ms for *_, ms in rows))
     return [[item for item, _, _ in entries] for entries in ranked.entries()]
 
 
 def judged(recommender: Recommender) -> tuple[int, int]:
-    grew = recommender.served.growth()
+    grew = recommender.online_evaluation.take_deltas()
     return grew.lists, grew.hits
 
 
@@ -75,18 +75,18 @@ def test_figures_are_those_of_a_plain_count() -> None:
         standing |= zip(sorted(first), lists, strict=True)
         listed |= {item for one in lists for item in one}
     hits = [rank for rank in ranks if rank]
-    grew = recommender.served.growth()
+    grew = recommender.online_evaluation.take_deltas()
     assert (grew.lists, grew.hits) == (len(ranks), len(hits))
     assert 20 < len(hits) < len(ranks)
-    assert grew.reciprocal == pytest.approx(sum(1 / rank for rank in hits))
+    assert grew.reciprocal_rank_sum == pytest.approx(sum(1 / rank for rank in hits))
     assert sum(grew.by_learner.values()) == len(hits)
     by_segment = grew.by_segment.values()
     assert tuple(map(sum, zip(*by_segment, strict=True))) == (len(ranks), len(hits))
     # In a quarter of an hour nearly nothing fades.
-    figures = recommender.served.figures(recommender.items)
+    figures = recommender.online_evaluation.metrics(recommender.items)
     assert float(figures["hit_rate"]) == pytest.approx(len(hits) / len(ranks), abs=0.01)
     assert figures["coverage"] == f"{len(listed) / len(recommender.items):.4f}"
-    told = [recommender.served.figures_of(name) for name in recommender.blend.names]
+    told = [recommender.online_evaluation.learner_metrics(name) for name in recommender.blend.names]
     assert sum(float(one["served_share"]) for one in told) == pytest.approx(1, abs=0.001)
     rate = sum(float(one["served_hit_rate"]) for one in told)
     assert rate == pytest.approx(float(figures["hit_rate"]), abs=0.001)
@@ -96,23 +96,23 @@ def test_the_learner_that_put_an_item_there_is_the_one_the_reason_names() -> Non
     recommender = shop()
     step(recommender, *((f"s{n}", f"i{(n + m) % 7}", n) for n in range(30) for m in range(3)))
     who = ["a stranger", *(f"s{n}" for n in range(30))]
-    requests = recommender.requests(who, NOW_MS)
-    lists = recommender.asked.would_show(requests)
-    final = recommender.blend.mix(requests, lists, 3)
-    by = recommender.blend.said_by(requests.context, lists, final.item)
+    requests = recommender.requests_for(who, NOW_MS)
+    lists = recommender.generators.candidate_lists(requests)
+    final = recommender.blend.blend(requests, lists, 3)
+    by = recommender.blend.contributions(requests.context, lists, final.item)
     assert (by >= 0).all()
-    named = final.because < -1
+    named = final.reason_item < -1
     assert named.any()
-    assert (by[named] == -2 - final.because[named]).all()
+    assert (by[named] == -2 - final.reason_item[named]).all()
     for place, one in enumerate(lists):
         of_it = (by == place) & ~named
         reasons = {
             (row, int(item), int(because))
             for row in range(len(who))
-            for item, because in zip(one.item[row], one.because[row], strict=True)
+            for item, because in zip(one.item[row], one.reason_item[row], strict=True)
         }
         for row, column in np.argwhere(of_it).tolist():
-            assert (row, final.item[row, column], final.because[row, column]) in reasons
+            assert (row, final.item[row, column], final.reason_item[row, column]) in reasons
 
 
 def test_a_second_click_in_a_batch_has_no_list_of_its_own() -> None:
@@ -143,10 +143,10 @@ def test_a_cart_of_what_was_just_looked_at_needed_no_list() -> None:
 def test_of_shoppers_and_items_that_are_no_more_nothing_is_judged() -> None:
     recommender = shop()
     step(recommender, ("ann", "mug", 0), ("bob", "cup", 0), ("eve", "pot", 0))
-    recommender.leave("ann", "user")
-    recommender.forget_shoppers(recommender.shoppers.take(["bob"]))
-    recommender.forget_items(recommender.items.take(["pot"]))
-    assert recommender.items.row("tin") == 2, "the row that was the pot's"
+    recommender.merge_or_erase("ann", "user")
+    recommender.remove_shoppers(recommender.shoppers.get_or_add_many(["bob"]))
+    recommender.remove_items(recommender.items.get_or_add_many(["pot"]))
+    assert recommender.items.get_or_add("tin") == 2, "the row that was the pot's"
     step(recommender, ("user", "mug", 1), ("new", "cup", 1), ("eve", "tin", 1))
     assert judged(recommender) == (1, 0)
 
@@ -163,7 +163,7 @@ def test_a_sample_is_bounded_and_none_is_none() -> None:
         step(recommender, *rows)
         step(recommender, *later)
         assert judged(recommender) == (lists, lists)
-        item = recommender.served.tables()[0].columns
+        item = recommender.online_evaluation.tables()[0].columns
         assert all(len(column) <= lists for column in item.values())
 
 
@@ -173,7 +173,7 @@ def test_a_judged_list_counts_half_after_its_half_life() -> None:
     step(recommender, ("ann", "mug", 1))
     step(recommender, ("bob", "cup", round(HALF_LIFE_HOURS * 3_600_000)))
     step(recommender, ("bob", "jar", round(HALF_LIFE_HOURS * 3_600_000) + 1))
-    figures = recommender.served.figures(recommender.items)
+    figures = recommender.online_evaluation.metrics(recommender.items)
     assert float(figures["hit_rate"]) == pytest.approx(0.5 / 1.5, abs=1e-4)
 
 
@@ -185,8 +185,8 @@ def test_what_was_counted_goes_on_and_lists_of_another_shape_do_not() -> None:
     for served, cases in ((ALL, 9), (Served(share=0.5), 0)):
         other = shop(served)
         other.restore(recommender.arrays(), ids)
-        before = other.served.total.copy()
-        assert before.tolist() == recommender.served.total.tolist()
+        before = other.online_evaluation.total.copy()
+        assert before.tolist() == recommender.online_evaluation.total.tolist()
         step(other, *((f"s{n}", f"i{n % 5}", 9) for n in range(9)))
         assert judged(other)[0] == cases
 

@@ -6,34 +6,34 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.recommend.candidates.revisits import Again
+from operators.recommend.candidates.revisits import Revisits
 from operators.recommend.candidates.session_knn import SessionKnn
-from operators.recommend.session_contexts import Contexts
-from state.interactions import NOBODY, Interactions, Requests
+from operators.recommend.session_contexts import SessionContexts
+from state.interactions import NO_ROW, Interactions, ListRequests
 
 if TYPE_CHECKING:
-    from operators.recommend.candidates.base import Learner
+    from operators.recommend.candidates.base import CandidateLearner
 
 MUG, CUP, POT, LID, TEA, JAR = range(6)
 ANN, BOB, EVE, JOE = range(4)
 
 
-def learned(learner: Learner, *clicks: tuple[int, int]) -> Learner:
+def learned(learner: CandidateLearner, *clicks: tuple[int, int]) -> CandidateLearner:
     """A learner that saw (shopper, item) one after another, each shopper in one session."""
     shopper, item = np.array(clicks, np.int32).T
     at_ms = np.arange(len(clicks))
-    context = Contexts(5).advance(shopper, item, at_ms, np.zeros_like(at_ms))
+    context = SessionContexts(5).append(shopper, item, at_ms, np.zeros_like(at_ms))
     kind, weight = np.zeros(len(clicks), np.int8), np.ones(len(clicks), np.float32)
     learner.learn_many(Interactions(shopper, item, kind, weight, at_ms, context))
     return learner
 
 
-def listed(learner: Learner, *session: int, shopper: int = NOBODY) -> list[int]:
+def listed(learner: CandidateLearner, *session: int, shopper: int = NO_ROW) -> list[int]:
     """The list for a session, its items oldest first."""
-    context = np.full((1, 5), NOBODY, np.int32)
+    context = np.full((1, 5), NO_ROW, np.int32)
     context[0, : len(session)] = session[::-1]
-    requests = Requests(np.array([shopper], np.int32), context, np.array([0]))
-    return [item for item in learner.candidates(requests, 6).item[0].tolist() if item != NOBODY]
+    requests = ListRequests(np.array([shopper], np.int32), context, np.array([0]))
+    return [item for item in learner.candidates(requests, 6).item[0].tolist() if item != NO_ROW]
 
 
 def test_what_neighbours_looked_at_after_the_shared_item_comes_before_what_they_did_before() -> (
@@ -64,21 +64,21 @@ def test_of_an_item_only_the_newest_visitors_are_remembered() -> None:
     clicks = [
         (who, item) for who, last in ((ANN, POT), (BOB, LID), (EVE, TEA)) for item in (MUG, last)
     ]
-    assert listed(learned(SessionKnn(recent=2), *clicks), MUG) == [TEA, LID, MUG]
+    assert listed(learned(SessionKnn(visitors_per_item=2), *clicks), MUG) == [TEA, LID, MUG]
 
 
 def test_a_row_given_to_another_shopper_brings_no_false_neighbour() -> None:
     knn = learned(SessionKnn(), (ANN, MUG), (ANN, POT))
-    knn.forget_shoppers(np.array([ANN], np.int32))
+    knn.remove_shoppers(np.array([ANN], np.int32))
     assert listed(learned(knn, (ANN, TEA), (ANN, JAR)), MUG) == []
 
 
 def test_a_step_back_is_listed_newest_first_and_once() -> None:
-    again = learned(Again(), (ANN, MUG), (ANN, CUP), (ANN, POT))
+    again = learned(Revisits(), (ANN, MUG), (ANN, CUP), (ANN, POT))
     assert listed(again, MUG, CUP, MUG, POT) == [POT, MUG, CUP]
 
 
 def test_an_item_that_is_no_more_is_no_step_back() -> None:
-    again = learned(Again(), (ANN, MUG), (ANN, CUP))
-    again.forget_items(np.array([MUG], np.int32))
+    again = learned(Revisits(), (ANN, MUG), (ANN, CUP))
+    again.remove_items(np.array([MUG], np.int32))
     assert listed(again, MUG, CUP) == [CUP]

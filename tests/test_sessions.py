@@ -71,7 +71,10 @@ def found(outcome: Outcome) -> dict[str, tuple[int, int, int, list[tuple[int, in
             shopper.sessions,
             shopper.session_ms,
             shopper.session_events,
-            [(session.start_ms, session.last_ms, session.events) for session in shopper.open],
+            [
+                (session.start_ms, session.last_ms, session.events)
+                for session in shopper.open_sessions
+            ],
         )
         for name, shopper in outcome.shoppers.items()
     }
@@ -121,7 +124,7 @@ def test_two_sessions_that_an_event_joins_become_one() -> None:
     middle = view("middle", 29 * MINUTE_MS)
     outcome = fold([apart[0], apart[1], middle], batch_events=1)
     (ann,) = outcome.shoppers.values()
-    assert [(s.start_ms, s.last_ms, s.events) for s in ann.open] == [
+    assert [(s.start_ms, s.last_ms, s.events) for s in ann.open_sessions] == [
         (START_MS, START_MS + 31 * MINUTE_MS, 3)
     ]
     assert (ann.sessions, outcome.totals["sessions_opened"]) == (1, 1)
@@ -186,7 +189,7 @@ def test_shoppers_that_become_one_have_the_sessions_of_one(
     def shopper(times: list[int]) -> Shopper:
         one = Shopper(False, 0, 0)
         for at in times:
-            session = sessions.enter(one, at, gap_ms=20, clock_ms=0)
+            session = sessions.add_event(one, at, gap_ms=20, watermark_ms=0)
             assert session is not None
             session.events += 1
         return one
@@ -201,9 +204,9 @@ def test_shoppers_that_become_one_have_the_sessions_of_one(
 def test_a_session_that_ended_before_it_was_known_whose_it_is_stays_apart(closed: bool) -> None:
     """Whether its batch has closed it yet must not show."""
     user, device = Shopper(True, 0, 0), Shopper(False, 0, 0)
-    user.open = [Session(0, 100), Session(300, 300)]
-    device.open = [] if closed else [Session(10, 20)]
+    user.open_sessions = [Session(0, 100), Session(300, 300)]
+    device.open_sessions = [] if closed else [Session(10, 20)]
     user.sessions, device.sessions = 2, 1
     sessions.merge(user, device, gap_ms=50, at_ms=140)
     assert user.sessions == 3
-    assert [s for s in user.open if s.last_ms > 20] == [Session(0, 100), Session(300, 300)]
+    assert [s for s in user.open_sessions if s.last_ms > 20] == [Session(0, 100), Session(300, 300)]

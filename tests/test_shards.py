@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.segments.rules.compiler import RuleSet
-from operators.shards.batching import SourceClock
-from operators.shards.processor import Rules
+from operators.shards.batching import SourceBatcher
+from operators.shards.processor import ProcessorConfig
 from operators.shards.sharding import Watermark, shard_of
 from state.config import Lifecycle, Profiles, Propensity, Sessions, State
 from state.dead_letters import DeadLetter
@@ -41,12 +41,12 @@ quiet: {when: {no: any, within: 20 min}}
 looks: {when: {event: item_view, count: at least 2, within: 1 h}}
 visit: {when: session_events >= 1}
 """
-WITH_SEGMENTS = Rules.of(
+WITH_SEGMENTS = ProcessorConfig.from_config(
     Sessions(shards=SHARDS),
     Profiles(),
     State(),
     Lifecycle(),
-    RuleSet.of(SEGMENTS, "segments.yaml", gap_ms=GAP_MS),
+    RuleSet.from_text(SEGMENTS, "segments.yaml", gap_ms=GAP_MS),
     propensity=Propensity(sampled_share=1.0),
 )
 
@@ -57,10 +57,14 @@ def test_who_keeps_whom_is_frozen() -> None:
 
 
 class TestSourceClock:
-    def clock(self, *records: Event | DeadLetter) -> tuple[SourceClock, list[tuple[int, int]]]:
-        clock = SourceClock()
+    def clock(self, *records: Event | DeadLetter) -> tuple[SourceBatcher, list[tuple[int, int]]]:
+        clock = SourceBatcher()
         batch = clock.batch(records, partition="p", shards=SHARDS, allowed_lateness_ms=LATENESS_MS)
-        told = [pair for g in batch.groups for pair in zip(g.position, g.clock, strict=True)]
+        told = [
+            pair
+            for g in batch.shard_inputs
+            for pair in zip(g.positions, g.watermarks_ms, strict=True)
+        ]
         return clock, sorted(told)
 
     def test_an_event_is_held_against_the_newest_before_it(self) -> None:
@@ -70,11 +74,11 @@ class TestSourceClock:
         assert clock.watermark_ms == base_ms + 10
 
     def test_every_shard_hears_of_every_batch(self) -> None:
-        clock = SourceClock()
+        clock = SourceBatcher()
         for n in range(2):
             batch = clock.batch([view(n, n)], partition="p", shards=SHARDS, allowed_lateness_ms=0)
-            assert [group.shard for group in batch.groups] == list(range(SHARDS))
-            assert {group.batch for group in batch.groups} == {
+            assert [group.shard for group in batch.shard_inputs] == list(range(SHARDS))
+            assert {group.batch for group in batch.shard_inputs} == {
                 BatchId("p", n, START_MS if n else 0, False, 1)
             }
 
@@ -96,7 +100,7 @@ class TestWatermark:
     def test_it_is_the_minimum_over_all_partitions_once_all_are_heard_of(self) -> None:
         watermark = Watermark({})
         heard = [("a", 50), ("a", 60), ("b", 20), ("b", 70), ("a", 90)]
-        assert [watermark.advance(BatchId(p, 0, ms, False, 2)) for p, ms in heard] == [
+        assert [watermark.update(BatchId(p, 0, ms, False, 2)) for p, ms in heard] == [
             0,
             0,
             20,
@@ -107,7 +111,7 @@ class TestWatermark:
     def test_a_partition_at_its_end_holds_nothing_back(self) -> None:
         watermark = Watermark({})
         heard = [("a", 50, False), ("b", 20, True), ("a", 60, False), ("a", 90, True)]
-        assert [watermark.advance(BatchId(p, 0, ms, last, 2)) for p, ms, last in heard] == [
+        assert [watermark.update(BatchId(p, 0, ms, last, 2)) for p, ms, last in heard] == [
             0,
             50,
             60,
@@ -183,7 +187,9 @@ def test_batches_of_several_partitions_folded_as_one_come_to_the_same(
     outcome = flow.outcome()
     assert facts(outcome) == facts(fold(stream))
     assert {one.batch.partition for one in outcome.visited} == {"0"}
-    told = {name: totals.read for one in outcome.visited for name, totals in one.sources.items()}
+    told = {
+        name: totals.read for one in outcome.visited for name, totals in one.source_totals.items()
+    }
     assert told == {name: clock.totals.read for name, clock in flow.clocks.items()}
     batches = {name: clock.batches for name, clock in flow.clocks.items()}
     assert all(device.watermark.batches == batches for device in flow.devices)
@@ -211,7 +217,7 @@ def test_a_flow_that_is_stored_and_resumed_anywhere_goes_on_as_if_it_were_not(
     for one in (flow, undisturbed):
         one.feed([], last=True)
         for visited in one.visited:
-            visited.turn = None  # turns are counted anew
+            visited.sequence = None  # turns are counted anew
     assert flow.outcome() == undisturbed.outcome()
 
 
@@ -234,7 +240,8 @@ def test_what_is_due_at_once_is_told_in_the_same_order_after_a_resume(seed: int)
         one.feed([view("a day later", DAY_MS)])
         one.feed([], last=True)
     told, expected = (
-        [(v.outcomes, v.transitions, v.writes) for v in one.visited] for one in (flow, undisturbed)
+        [(v.session_outcomes, v.transitions, v.writes) for v in one.visited]
+        for one in (flow, undisturbed)
     )
     assert told == expected
 

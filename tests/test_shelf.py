@@ -15,10 +15,10 @@ from hiredis import Reader
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.shards.cold_tier import LINEAGE_BYTES
+from operators.shards.cold_tier import RUN_ID_BYTES
 from operators.shards.sharding import DeviceShard, UserShard, shard_of
 from state.journal import Journals
-from state.snapshots import ROWS
+from state.snapshots import SHARD_RECORD_CODEC
 from tests.reference import persons
 from tests.streams import (
     LATENESS_MS,
@@ -46,8 +46,8 @@ Blobs = list[tuple[bytes | None, bytes | None]]
 class Redis:
     """Rows that were put away, by key; `read` are the names that were asked for."""
 
-    def __init__(self, lineage: bytes = b"lineage.") -> None:
-        self.lineage = lineage
+    def __init__(self, run_id: bytes = b"lineage.") -> None:
+        self.run_id = run_id
         self.rows: dict[str, bytes] = {}
         self.sets: dict[str, set[bytes]] = {}
         self.read: list[str] = []
@@ -115,11 +115,11 @@ class BoundedFlow(Flow):
         kept = [("device", self.devices), ("shopper", self.users)]
         for kind, shards in kept:
             for number, shard in enumerate(shards):
-                shard.shelf.bring_back(
+                shard.cold_tier.reload(
                     name
                     for key, row in self.redis.rows.items()
-                    if key.startswith(f"ps:1:{kind}:") and row.startswith(self.redis.lineage)
-                    for state in [ROWS.decode(row[LINEAGE_BYTES:])]
+                    if key.startswith(f"ps:1:{kind}:") and row.startswith(self.redis.run_id)
+                    for state in [SHARD_RECORD_CODEC.decode(row[RUN_ID_BYTES:])]
                     for name in [*state.rows, *state.links, *state.known]
                     if shard_of(name, SHARDS) == number
                 )

@@ -37,7 +37,7 @@ class Case(NamedTuple):
 
 ORDER = {"purchases": "1", "units": "1", "revenue": "40.00"}
 LINE = "$.properties.products[]"
-NOBODY = "$.userId"
+NO_ROW = "$.userId"
 
 CASES = [
     Case(
@@ -74,7 +74,7 @@ CASES = [
         9,
         {},
         {f"dev-{n}": {"events": "1", "known": "0"} for n in range(1, 10)},
-        [NOBODY],
+        [NO_ROW],
     ),
     Case(
         "event-time-null",

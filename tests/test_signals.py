@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import orjson
 
-from operators.personalize.step import Learning
-from operators.recommend.negative_feedback import CLICKED, SHOWN, TURNED_DOWN, Signals
+from operators.personalize.step import PersonalizeStep
+from operators.recommend.negative_feedback import CLICK, IMPRESSION, NEGATIVE, FeedbackEvents
 from state import keys
 from state.events import Item, Reco
 from tests.streams import arguments, event, flow_settings
@@ -26,10 +26,10 @@ def hear(shop: Shop, kind: int, *pairs: tuple[str, str]) -> None:
     """Something came of items for shoppers, who are taken to be known; in the first place of a list."""
     n, recommender = len(pairs), shop.recommender
     shop.at_ms += n
-    recommender.hear(
-        Signals(
-            recommender.shoppers.take([who for who, _ in pairs]),
-            recommender.items.take([item for _, item in pairs]),
+    recommender.observe_feedback(
+        FeedbackEvents(
+            recommender.shoppers.get_or_add_many([who for who, _ in pairs]),
+            recommender.items.get_or_add_many([item for _, item in pairs]),
             np.full(n, kind, np.int8),
             shop.at_ms - n + np.arange(n, dtype=np.int64),
             np.zeros(n, np.int32),
@@ -44,12 +44,12 @@ def place(shop: Shop, item: str, who: str = "ann") -> int:
 
 def test_what_was_put_back_comes_later_for_that_shopper_until_they_look_at_it_again() -> None:
     shop = shop_of()
-    hear(shop, TURNED_DOWN, ("ann", "i0"))
+    hear(shop, NEGATIVE, ("ann", "i0"))
     assert place(shop, "i0") > 0
     assert place(shop, "i0", "bob") == 0
     shop.at_ms += 60 * DAY_MS
     assert place(shop, "i0") == 0
-    hear(shop, TURNED_DOWN, ("ann", "i0"))
+    hear(shop, NEGATIVE, ("ann", "i0"))
     before = place(shop, "i0")
     shop.at_ms += 1000
     shop.see(("ann", "i0"))
@@ -60,22 +60,22 @@ def test_what_is_given_back_is_no_longer_bought() -> None:
     shop = shop_of()
     shop.see(("ann", "i0"), kind=2)
     assert "i0" not in shop.list_of("ann")
-    hear(shop, TURNED_DOWN, ("ann", "i0"))
+    hear(shop, NEGATIVE, ("ann", "i0"))
     assert "i0" in shop.list_of("ann")
 
 
 def test_what_a_shopper_was_shown_often_comes_later_for_them() -> None:
     shop = shop_of()
-    hear(shop, SHOWN, *[("ann", "i0")] * 30, *[("ann", "i1")] * 30)
-    hear(shop, CLICKED, ("ann", "i1"))
+    hear(shop, IMPRESSION, *[("ann", "i0")] * 30, *[("ann", "i1")] * 30)
+    hear(shop, CLICK, ("ann", "i1"))
     assert place(shop, "i0") > place(shop, "i1") == 0
 
 
 def test_what_nobody_clicks_comes_later_for_everybody() -> None:
     shop = shop_of()
     for n in range(40):
-        hear(shop, SHOWN, (f"w{n}", "i0"), (f"w{n}", "i1"), (f"w{n}", "i2"))
-        hear(shop, CLICKED, (f"w{n}", "i1"))
+        hear(shop, IMPRESSION, (f"w{n}", "i0"), (f"w{n}", "i1"), (f"w{n}", "i2"))
+        hear(shop, CLICK, (f"w{n}", "i1"))
         shop.see((f"w{n}", "i2"))
     assert place(shop, "i0", "stranger") > place(shop, "i1", "stranger")
 
@@ -83,36 +83,36 @@ def test_what_nobody_clicks_comes_later_for_everybody() -> None:
 def test_how_much_it_counts_is_learned_from_what_comes_next() -> None:
     """In this shop everybody comes back to what they put back."""
     shop = shop_of()
-    weights = shop.recommender.blend.mixture.sign_weights
+    weights = shop.recommender.blend.model.feedback_weights
     before = float(weights[0])
     for n in range(300):
         who, item = f"w{n}", f"i{n % 5}"
         shop.see((who, item))
-        hear(shop, TURNED_DOWN, (who, item))
+        hear(shop, NEGATIVE, (who, item))
         shop.see((who, item))
-    assert shop.recommender.blend.mixture.sign_weights[0] > before
+    assert shop.recommender.blend.model.feedback_weights[0] > before
 
 
 def test_without_signals_nothing_is_learned_of_them() -> None:
     shop = shop_of()
-    before = shop.recommender.blend.mixture.sign_weights.copy()
+    before = shop.recommender.blend.model.feedback_weights.copy()
     shop.see(*((f"w{n}", f"i{n * n % 10}") for n in range(500)))
-    assert np.array_equal(shop.recommender.blend.mixture.sign_weights, before)
-    assert shop.recommender.against.is_empty
+    assert np.array_equal(shop.recommender.blend.model.feedback_weights, before)
+    assert shop.recommender.negative_feedback.is_empty
 
 
 VIEWS = 36
 
 
 def lists_after(stream: Sequence[Event], who: str, *, resume: bool = False) -> list[str]:
-    learning, listed = Learning(flow_settings()), []
+    learning, listed = PersonalizeStep(flow_settings()), []
     for parts in batches([stream[:VIEWS], stream[VIEWS:-1], stream[-1:]]):
-        for output in learning.fold_all(parts):
+        for output in learning.process_batch(parts):
             for write in map(arguments, output.writes):
                 if write[:2] == ("SET", keys.top_key(who, keys.SLOT)):
                     listed = [entry[0] for entry in orjson.loads(str(write[2]))["items"]]
         if resume:
-            learning = Learning(flow_settings(), learning.snapshot())
+            learning = PersonalizeStep(flow_settings(), learning.snapshot())
     return listed
 
 

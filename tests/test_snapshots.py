@@ -16,28 +16,36 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.personalize.step import Learning
+from operators.personalize.step import PersonalizeStep
 from operators.shards.sharding import DeviceShard, UserShard
 from state import snapshots
 from state.config import Settings
 from state.errors import SnapshotError
-from state.interactions import Card
-from state.journal import Handle
-from state.messages import SourceTotals, Totals
-from state.shopper import UNTOLD, Consents, Order, Refused, RuleState, Session, Shopper
+from state.interactions import ItemCard
+from state.journal import JournalPosition
+from state.messages import ShardTotals, SourceTotals
+from state.shopper import (
+    AMOUNT_UNKNOWN,
+    ConsentStatement,
+    Order,
+    RefusalTimes,
+    RuleState,
+    Session,
+    Shopper,
+)
 from state.snapshots import (
-    DEVICES,
-    USERS,
-    Array,
+    DEVICES_CODEC,
+    USERS_CODEC,
+    CountersState,
     DevicesState,
-    LearnedState,
-    LedgerState,
-    RowsState,
-    RulesState,
+    LearnState,
     RuleVersion,
+    ShardRecord,
+    ShardRulesState,
     SnapshotCodec,
     SourceState,
-    TableState,
+    StoredArray,
+    TableRecord,
     UsersState,
     pack_arrays,
     unpack_arrays,
@@ -60,22 +68,22 @@ SHOPPER = Shopper(
     views=3,
     revenue_micros=12_340_000,
     sessions=2,
-    open=[Session(1_600_000_800_000, 1_600_000_900_000, 4, 2, 1, 0, 5_000_000, 2)],
-    seen=bytes(range(16)),
+    open_sessions=[Session(1_600_000_800_000, 1_600_000_900_000, 4, 2, 1, 0, 5_000_000, 2)],
+    recent_event_hashes=bytes(range(16)),
     orders={b"12345678": ORDER, b"87654321": Order(1_600_000_000_000)},
     affinity={"wear/shoes": 1.5, "ünder": 0.25},
     affinity_scale=1322,
     currency="EUR",
     consent=(1_600_000_000_001, True, False, None),
-    away_ms=1_600_000_000_002,
+    absence_start_ms=1_600_000_000_002,
     returned_ms=1_600_000_000_003,
-    seen_at=bytes(range(1, 9)),
-    apart={"JPY": 5_000_000},
-    apart_orders=1,
+    recent_event_details=bytes(range(1, 9)),
+    unconverted_micros={"JPY": 5_000_000},
+    unconverted_orders=1,
 )
 RULED = msgspec.structs.replace(
     SHOPPER,
-    open=[msgspec.structs.replace(SHOPPER.open[0], decided=b"12345678\0")],
+    open_sessions=[msgspec.structs.replace(SHOPPER.open_sessions[0], decisions=b"12345678\0")],
     rules=RuleState(
         {"keen": 1_600_000_900_000},
         {2**62 + 1: bytes(range(8))},
@@ -84,20 +92,30 @@ RULED = msgspec.structs.replace(
         1_600_001_000_000,
     ),
 )
-RULES_KEPT = RulesState({"keen": 5}, {2**62 + 1: (1_600_000_000_000, 3)})
-OLD_ORDERS = {b"12345678": Order(1_600_000_000_000, UNTOLD)}
+RULES_KEPT = ShardRulesState({"keen": 5}, {2**62 + 1: (1_600_000_000_000, 3)})
+OLD_ORDERS = {b"12345678": Order(1_600_000_000_000, AMOUNT_UNKNOWN)}
 RULED_V5 = msgspec.structs.replace(
-    RULED, orders=OLD_ORDERS, seen_at=b"", apart=None, apart_orders=0
+    RULED,
+    orders=OLD_ORDERS,
+    recent_event_details=b"",
+    unconverted_micros=None,
+    unconverted_orders=0,
 )
-RULED_V4 = msgspec.structs.replace(RULED_V5, away_ms=0, returned_ms=0)
+RULED_V4 = msgspec.structs.replace(RULED_V5, absence_start_ms=0, returned_ms=0)
 SHOPPER_V3 = msgspec.structs.replace(
-    SHOPPER, orders=OLD_ORDERS, seen_at=b"", apart=None, apart_orders=0, away_ms=0, returned_ms=0
+    SHOPPER,
+    orders=OLD_ORDERS,
+    recent_event_details=b"",
+    unconverted_micros=None,
+    unconverted_orders=0,
+    absence_start_ms=0,
+    returned_ms=0,
 )
-TOTALS = Totals(9, 1, 2, 1, 2, 1, 0, 1, 0, 5, 3, 7, 4, 8, 6)
+TOTALS = ShardTotals(9, 1, 2, 1, 2, 1, 0, 1, 0, 5, 3, 7, 4, 8, 6)
 TOTALS_V5 = msgspec.structs.replace(TOTALS, saturated=0, repeats=0, failed=0, suppressed=0)
 TOTALS_V2 = msgspec.structs.replace(TOTALS_V5, evicted=0, returned=0)
 READ = SourceTotals(12, {"not_json": 2}, {"item_view": 3})
-HANDLE = Handle("devices-17", 3, 5000, 4000, 123_456)
+HANDLE = JournalPosition("devices-17", 3, 5000, 4000, 123_456)
 TOMBSTONES = {bytes(range(32)): 1_600_000_000_000}
 WATERMARKS = {"shop": (1_600_000_600_000, False), "other": (5, True)}
 SAMPLES: dict[str, Any] = {
@@ -129,7 +147,7 @@ SAMPLES: dict[str, Any] = {
         TOMBSTONES,
         True,
     ),
-    "rows": RowsState(
+    "rows": ShardRecord(
         {"ann": RULED},
         ["bob"],
         {"ann": ("u", 18_518)},
@@ -138,15 +156,15 @@ SAMPLES: dict[str, Any] = {
         ["zoe"],
         TOMBSTONES,
     ),
-    "learned": LearnedState(
+    "learned": LearnState(
         vocabularies={"items": ["mug", "cup"]},
         recommender=pack_arrays({"table": np.arange(6, dtype=np.float32).reshape(2, 3)}),
         clusters=pack_arrays({"none": np.empty((0, 3)), "flag": np.array([True])}),
         audience={},
-        cards={"mug": Card(5, "Mug", ("home",), None, 9.5, "EUR", True)},
+        cards={"mug": ItemCard(5, "Mug", ("home",), None, 9.5, "EUR", True)},
         changed_cards=["mug"],
         change_ids={3: (5, 0)},
-        ledger=LedgerState({"shop": READ}, {"users:0": TOTALS}, 4, 2),
+        ledger=CountersState({"shop": READ}, {"users:0": TOTALS}, 4, 2),
         defined={0: ("keen", 1)},
         now_ms=1_600_000_900_000,
         figures_ms=1_600_000_800_000,
@@ -159,13 +177,13 @@ SAMPLES: dict[str, Any] = {
         views=pack_arrays({"next": np.array([3])}),
         is_unclean=True,
     ),
-    "table": TableState(
+    "table": TableRecord(
         "recommender",
         5,
         np.array([1, 4], np.int32).tobytes(),
         pack_arrays({"table": np.arange(6, dtype=np.float32).reshape(2, 3)}),
         ["mug", "cup"],
-        {"mug": Card(5, "Mug", ("home",), None, 9.5, "EUR", True)},
+        {"mug": ItemCard(5, "Mug", ("home",), None, 9.5, "EUR", True)},
     ),
 }
 
@@ -174,8 +192,8 @@ DEVICES_V5 = msgspec.structs.replace(
     SAMPLES["devices"], known={}, undecided_from_ms=None, erased={}, is_unclean=False
 )
 ROWS_V3 = msgspec.structs.replace(SAMPLES["rows"], known={}, unknown=[], erased={})
-LEDGER_V6 = LedgerState({"shop": READ}, {"users:0": TOTALS_V5}, 4, 2)
-LEDGER_V2 = LedgerState({"shop": READ}, {"users:0": TOTALS_V2}, 4, 2)
+LEDGER_V6 = CountersState({"shop": READ}, {"users:0": TOTALS_V5}, 4, 2)
+LEDGER_V2 = CountersState({"shop": READ}, {"users:0": TOTALS_V2}, 4, 2)
 USERS_V5 = msgspec.structs.replace(
     SAMPLES["users"], rows={"u": RULED_V5}, totals=TOTALS_V5, erased={}, is_unclean=False
 )
@@ -191,13 +209,13 @@ FORMER: dict[str, Any] = {
         {"ann": SHOPPER_V3}, {"ann": ("u", 18_518)}, WATERMARKS, TOTALS_V2, HANDLE, {"shop": 3}
     ),
     "devices-v3": msgspec.structs.replace(
-        DEVICES_V5, rows={"ann": SHOPPER_V3}, rules=RulesState(), totals=TOTALS_V5
+        DEVICES_V5, rows={"ann": SHOPPER_V3}, rules=ShardRulesState(), totals=TOTALS_V5
     ),
     "devices-v4": msgspec.structs.replace(DEVICES_V5, rows={"ann": RULED_V4}, totals=TOTALS_V5),
     "devices-v5": msgspec.structs.replace(DEVICES_V5, rows={"ann": RULED_V5}, totals=TOTALS_V5),
     "users-v1": UsersState({"u": SHOPPER_V3}, WATERMARKS, TOTALS_V2),
     "users-v2": UsersState({"u": SHOPPER_V3}, WATERMARKS, TOTALS_V2, HANDLE, {"shop": 3}),
-    "users-v3": msgspec.structs.replace(USERS_V5, rows={"u": SHOPPER_V3}, rules=RulesState()),
+    "users-v3": msgspec.structs.replace(USERS_V5, rows={"u": SHOPPER_V3}, rules=ShardRulesState()),
     "users-v4": msgspec.structs.replace(USERS_V5, rows={"u": RULED_V4}),
     "users-v5": USERS_V5,
     "rows-v1": msgspec.structs.replace(ROWS_V3, rows={"ann": SHOPPER_V3}),
@@ -246,8 +264,8 @@ OF_TYPE: dict[Any, st.SearchStrategy[Any]] = {
     bytes: st.binary(max_size=16),
     dict[str, float]: st.dictionaries(st.text(max_size=5), st.floats(allow_nan=False), max_size=2),
     str | None: st.none() | st.text(max_size=5),
-    Consents: st.tuples(whole, answers, answers, answers),
-    Refused: st.tuples(whole, whole, whole),
+    ConsentStatement: st.tuples(whole, answers, answers, answers),
+    RefusalTimes: st.tuples(whole, whole, whole),
     tuple[str, ...]: st.lists(st.text(max_size=5), max_size=2).map(tuple),
 }
 
@@ -270,12 +288,12 @@ OF_TYPE[dict[bytes, Order]] = st.dictionaries(st.binary(max_size=8), any_of(Orde
 OF_TYPE[list[Session]] = st.lists(any_of(Session), max_size=2)
 
 
-@given(st.dictionaries(st.text(max_size=5), any_of(Shopper), max_size=2), any_of(Totals))
-def test_any_shopper_comes_back(rows: dict[str, Shopper], totals: Totals) -> None:
+@given(st.dictionaries(st.text(max_size=5), any_of(Shopper), max_size=2), any_of(ShardTotals))
+def test_any_shopper_comes_back(rows: dict[str, Shopper], totals: ShardTotals) -> None:
     state = UsersState(rows, WATERMARKS, totals)
-    assert USERS.decode(USERS.encode(state)) == state
+    assert USERS_CODEC.decode(USERS_CODEC.encode(state)) == state
     devices = DevicesState(rows, {"a": ("u", 1)}, WATERMARKS, totals)
-    assert DEVICES.decode(DEVICES.encode(devices)) == devices
+    assert DEVICES_CODEC.decode(DEVICES_CODEC.encode(devices)) == devices
 
 
 @pytest.mark.parametrize("dtype", ["<i2", "<i4", "<i8", "<f4", "<f8", "|b1", "|i1", "|u1"])
@@ -284,7 +302,7 @@ def test_arrays_come_back_and_may_be_written_to(dtype: str, shape: tuple[int, ..
     array = np.arange(np.prod(shape)).reshape(shape).astype(dtype)
     turned = array.T
     stored = msgspec.msgpack.decode(
-        msgspec.msgpack.encode(pack_arrays({"a": array, "b": turned})), type=dict[str, Array]
+        msgspec.msgpack.encode(pack_arrays({"a": array, "b": turned})), type=dict[str, StoredArray]
     )
     back = unpack_arrays(stored)
     for before, after in ((array, back["a"]), (turned, back["b"])):
@@ -373,8 +391,8 @@ def test_a_new_flow_and_one_restored_from_it_store_the_same() -> None:
     assert DeviceShard(RULES, device.snapshot()).snapshot() == device.snapshot()
     assert UserShard(RULES, user.snapshot()).snapshot() == user.snapshot()
     settings = Settings()
-    learning = Learning(settings)
-    assert Learning(settings, learning.snapshot()).snapshot() == learning.snapshot()
+    learning = PersonalizeStep(settings)
+    assert PersonalizeStep(settings, learning.snapshot()).snapshot() == learning.snapshot()
 
 
 if __name__ == "__main__":

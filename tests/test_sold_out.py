@@ -11,12 +11,12 @@ import orjson
 import pytest
 from kafka import KafkaProducer
 
-from operators.personalize.step import Learning
-from operators.recommend.published_index import Written
-from operators.synthetic import shop
+from operators.personalize.step import PersonalizeStep
+from operators.recommend.published_index import PublishedIndex
+from operators.synthetic import generate_events
 from state import config
 from state.events import Event, Item
-from state.interactions import NOBODY
+from state.interactions import NO_ROW
 from state.store import Store
 from tests.live_runs import Live
 from tests.streams import START_MS, event, flow_settings
@@ -72,18 +72,18 @@ def test_what_sells_out_is_in_no_list_after_the_batch_that_says_so(
     rules = config.ListRules(out_of_stock=config.OutOfStock(rewrite_max=rewrite_max))
     lists = config.Lists(rules=rules, k=8, figures_every_ms=60_000)
     settings = msgspec.structs.replace(flow_settings(), lists=lists)
-    stream = list(shop(events=1500, shoppers=60, items=40, events_per_s=0.3))
+    stream = list(generate_events(events=1500, shoppers=60, items=40, events_per_s=0.3))
     cuts: list[Sequence[Event]] = [stream[at : at + 100] for at in range(0, 1500, 100)]
     sold_out = _most_listed(settings, cuts[:10], store)
     gone = [Item(item, available=False) for item in sold_out]
     cuts[10:10] = [[catalogue(1, LONG_AFTER_MS, *gone)]]
     cuts.append([catalogue(2, LONG_AFTER_MS, Item(sold_out[0], available=True))])
     cuts.append(stream[:100])
-    learning, lists_before = Learning(settings), 0
+    learning, lists_before = PersonalizeStep(settings), 0
     for number, parts in enumerate(batches(cuts)):
-        for output in learning.fold_all(parts):
+        for output in learning.process_batch(parts):
             store.send(output.writes)
-        store.settle()
+        store.flush()
         if number == 9:
             assert kinds_of(holding(store, sold_out[0])) >= {
                 "shoppertop",
@@ -98,7 +98,7 @@ def test_what_sells_out_is_in_no_list_after_the_batch_that_says_so(
             own = [items for key, items in items_of_lists(store).items() if ":top:" in key]
             assert all(len(items) == 8 for items in own)
         if resume:
-            learning = Learning(settings, learning.snapshot())
+            learning = PersonalizeStep(settings, learning.snapshot())
     assert holding(store, sold_out[0])
     assert not holding(store, sold_out[1])
 
@@ -107,11 +107,11 @@ def _most_listed(
     settings: config.Settings, cuts: Sequence[Sequence[Event]], store: Store
 ) -> list[str]:
     """The two items that most lists hold after a stream."""
-    learning = Learning(settings)
+    learning = PersonalizeStep(settings)
     for parts in batches(cuts):
-        for output in learning.fold_all(parts):
+        for output in learning.process_batch(parts):
             store.send(output.writes)
-    store.settle()
+    store.flush()
     counts: dict[str, int] = {}
     for items in items_of_lists(store).values():
         for item in items:
@@ -121,20 +121,20 @@ def _most_listed(
 
 
 def test_who_holds_an_item_is_known_and_the_newest_comes_first() -> None:
-    written = Written(3, ttl_s=10)
-    items = np.array([[5, 6, NOBODY], [7, 5, 8], [9, 1, 2]], np.int32)
-    written.remember(np.array([0, 2, 4], np.int32), items, 20_000)
-    written.remember(np.array([2], np.int32), items[1:2], 25_000)
-    assert rows_of(written.holding(np.array([5], np.int32), 25_000)) == ([2, 0], [])
-    assert rows_of(written.holding(np.array([5, 9], np.int32), 31_000)) == ([2], [0, 4])
-    assert rows_of(written.holding(np.array([3], np.int32), 25_000)) == ([], [])
-    other = Written(3, ttl_s=10)
+    written = PublishedIndex(3, ttl_s=10)
+    items = np.array([[5, 6, NO_ROW], [7, 5, 8], [9, 1, 2]], np.int32)
+    written.store(np.array([0, 2, 4], np.int32), items, 20_000)
+    written.store(np.array([2], np.int32), items[1:2], 25_000)
+    assert rows_of(written.rows_containing(np.array([5], np.int32), 25_000)) == ([2, 0], [])
+    assert rows_of(written.rows_containing(np.array([5, 9], np.int32), 31_000)) == ([2], [0, 4])
+    assert rows_of(written.rows_containing(np.array([3], np.int32), 25_000)) == ([], [])
+    other = PublishedIndex(3, ttl_s=10)
     other.restore(written.arrays())
-    other.forget(np.array([2], np.int32))
-    assert rows_of(other.holding(np.array([5], np.int32), 25_000)) == ([0], [])
-    longer = Written(4, ttl_s=10)
+    other.remove_rows(np.array([2], np.int32))
+    assert rows_of(other.rows_containing(np.array([5], np.int32), 25_000)) == ([0], [])
+    longer = PublishedIndex(4, ttl_s=10)
     longer.restore(written.arrays())
-    assert rows_of(longer.holding(np.array([5], np.int32), 25_000)) == ([], [])
+    assert rows_of(longer.rows_containing(np.array([5], np.int32), 25_000)) == ([], [])
 
 
 def rows_of(found: tuple[Rows, Rows]) -> tuple[list[int], list[int]]:
@@ -148,11 +148,11 @@ def test_a_list_that_stands_longer_than_its_time_is_taken_back_and_so_is_one_lef
     looks = [event("item_view", f"{who}", 0, who, items=(Item("mug"),)) for who in ("ann", "bob")]
     later = event("item_view", "later", 3 * 86_400_000, "bob", items=(Item("mug"),))
     gone = catalogue(1, 3 * 86_400_000, Item("mug", available=False))
-    learning = Learning(flow_settings())
+    learning = PersonalizeStep(flow_settings())
     for number, parts in enumerate(batches([looks, [later], [gone]])):
-        for output in learning.fold_all(parts):
+        for output in learning.process_batch(parts):
             store.send(output.writes)
-        store.settle()
+        store.flush()
         own = {key for key in holding(store, "mug") if ":top:" in key}
         assert len(own) == (2, 2, 0)[number]
 

@@ -32,7 +32,7 @@ def rows(store: Store) -> dict[str, Any]:
 def test_commands_arrive_in_order(store: Store) -> None:
     store.send([("SET", "ps:1:a", n) for n in range(100)])
     store.send([("SET", "ps:1:a", "last"), ("SET", "ps:1:b", 0.5)])
-    store.settle()
+    store.flush()
     assert rows(store) == {"ps:1:a": b"last", "ps:1:b": b"0.5"}
 
 
@@ -40,7 +40,7 @@ def test_text_of_every_kind_arrives(store: Store) -> None:
     told = ["", "ü 🛒", "a\r\nb", "\x00", "x" * 100_000]
     store.send([("HSET", "ps:1:h", str(n), text) for n, text in enumerate(told)])
     store.send([("HSET", "ps:1:h", "bytes", b"\xff\x00")])
-    store.settle()
+    store.flush()
     assert rows(store) == {
         "ps:1:h": [(str(n).encode(), text.encode()) for n, text in enumerate(told)]
         + [(b"bytes", b"\xff\x00")]
@@ -51,14 +51,14 @@ def test_more_than_the_server_answers_at_once(store: Store) -> None:
     """Several times what may wait for its replies."""
     for n in range(30):
         store.send([("SET", f"ps:1:{n}:{m}", b"x" * 10_000) for m in range(100)])
-    store.settle()
+    store.flush()
     assert store.client.dbsize() == 3000
 
 
 def test_settling_with_nothing_to_settle_is_no_work(store: Store) -> None:
-    store.settle()
+    store.flush()
     store.send([])
-    store.settle()
+    store.flush()
     assert rows(store) == {}
 
 
@@ -66,14 +66,14 @@ def test_an_entry_of_a_stream_that_is_there_is_not_written_again(store: Store) -
     entries = [("XADD", "ps:1:s", f"{n}-0", "n", n) for n in (1, 2)]
     for _ in range(2):
         store.send(entries)
-        store.settle()
+        store.flush()
     assert rows(store) == {"ps:1:s": [(b"1-0", {b"n": b"1"}), (b"2-0", {b"n": b"2"})]}
 
 
 def test_every_type_is_read_in_one_form_whatever_the_order_of_writing(store: Store) -> None:
     store.send([("HSET", "ps:1:h", "b", 2), ("HSET", "ps:1:h", "a", 1), ("SET", "ps:1:s", "x")])
     store.send([("ZADD", "ps:1:z", 2, "b", 1, "a"), ("SET", "other", "x")])
-    store.settle()
+    store.flush()
     expected = {
         "ps:1:h": [(b"a", b"1"), (b"b", b"2")],
         "ps:1:s": b"x",
@@ -92,7 +92,7 @@ def test_what_holds_much_has_the_same_digest_in_parts(store: Store) -> None:
     store.send([("ZADD", "ps:1:z", *(x for n in many for x in (n, f"m{n}")))])
     store.send([("XADD", "ps:1:x", f"{n + 1}-0", "n", n) for n in many])
     store.send([("SET", f"ps:1:{n}", n) for n in range(3000)])
-    store.settle()
+    store.flush()
     rows = dict(store.rows())
     by_hand = sorted(hashlib.sha256(repr(row).encode()).digest() for row in rows.items())
     digest = hashlib.sha256(b"".join(by_hand)).hexdigest()
@@ -112,13 +112,13 @@ def test_a_digest_takes_no_more_memory_for_more_rows() -> None:
 
 def test_many_keys_are_all_read(store: Store) -> None:
     store.send([("SET", f"ps:1:{n}", n) for n in range(5001)])
-    store.settle()
+    store.flush()
     assert rows(store) == {f"ps:1:{n}": str(n).encode() for n in range(5001)}
 
 
 def test_the_check_leaves_the_contract_and_nothing_else(store: Store) -> None:
     store.check()
-    assert rows(store) == {keys.meta_key(): [(b"contract", keys.CONTRACT.encode())]}
+    assert rows(store) == {keys.meta_key(): [(b"contract", keys.CONTRACT_VERSION.encode())]}
 
 
 def test_a_store_that_was_closed_opens_again(store: Store) -> None:
@@ -137,7 +137,7 @@ def test_closing_leaves_no_connection(redis_server: EmbeddedRedis, redis_url: st
     store = Store(redis_url, timeout_ms=2000, patience_s=2)
     store.check()
     store.send([("SET", "ps:1:a", 1)])
-    store.settle()
+    store.flush()
     assert connected() > before
     store.close()
     assert connected() == before

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flows.runtime.replay import run
-from operators.synthetic import shop
+from flows.runtime.replay import replay_recordings
+from operators.synthetic import generate_events
 from state import keys
 from state.store import Fence, Lease, Store
-from state.store.connections import slot
+from state.store.connections import key_slot
 from tests.redis_cluster import PRIMARIES, RedisCluster, until
 from tests.streams import content, flow_settings
 
@@ -55,7 +55,7 @@ def test_everything_lands_on_its_node_and_is_read(cluster: RedisCluster) -> None
     store = opened(cluster)
     store.check()
     store.send(commands(300))
-    store.settle()
+    store.flush()
     assert len(dict(store.rows())) == 300 + keys.CHANGE_STREAMS + 1
     assert all(node.client.dbsize() for node in cluster.nodes)
     store.close()
@@ -65,13 +65,13 @@ def test_a_plain_url_of_one_node_is_enough(cluster: RedisCluster) -> None:
     store = opened(cluster, f"redis://127.0.0.1:{cluster.nodes[0].port}")
     store.check()
     store.send(commands(300))
-    store.settle()
+    store.flush()
     assert len(dict(store.rows())) == 300 + keys.CHANGE_STREAMS + 1
     store.close()
 
 
 def test_a_cluster_says_that_it_is_one(cluster: RedisCluster) -> None:
-    about = opened(cluster, f"redis://127.0.0.1:{cluster.nodes[0].port}").about()
+    about = opened(cluster, f"redis://127.0.0.1:{cluster.nodes[0].port}").server_info()
     assert about.kind == "cluster"
     assert about.version
     assert not about.is_too_old
@@ -81,21 +81,21 @@ def test_a_slot_that_moves_takes_its_keys_along(cluster: RedisCluster) -> None:
     """First asked of the node it goes to, key by key; in the end moved there."""
     store = opened(cluster)
     name = keys.top_key("mover", "home")
-    number = slot(name.encode())
+    number = key_slot(name.encode())
     source = cluster.nodes[number * PRIMARIES // 16384]
     target = cluster.nodes[(number * PRIMARIES // 16384 + 1) % PRIMARIES]
     store.send([("SET", name, 1)])
-    store.settle()
+    store.flush()
     command = source.client.execute_command
     target.client.execute_command("CLUSTER", "SETSLOT", number, "IMPORTING", source.id)
     command("CLUSTER", "SETSLOT", number, "MIGRATING", target.id)
     command("MIGRATE", "127.0.0.1", target.port, name, 0, 1000)
     store.send([("SET", name, 2), ("SET", name, 3)])
-    store.settle()
+    store.flush()
     for node in cluster.nodes:
         node.client.execute_command("CLUSTER", "SETSLOT", number, "NODE", target.id)
     store.send([("SET", name, 4)])
-    store.settle()
+    store.flush()
     assert dict(store.rows()) == {name: b"4"}
     assert target.client.get(name) == b"4"
     store.close()
@@ -107,26 +107,26 @@ def test_a_slot_that_moves_takes_its_keys_along(cluster: RedisCluster) -> None:
 def test_a_node_that_sleeps_is_waited_for(cluster: RedisCluster) -> None:
     store = opened(cluster)
     store.send(commands(10))
-    store.settle()
+    store.flush()
     cluster.nodes[1].pause()
     threading.Timer(0.8, cluster.nodes[1].go_on).start()
     store.send(commands(300))
-    store.settle()
+    store.flush()
     assert len(dict(store.rows())) == 300 + keys.CHANGE_STREAMS
     store.close()
 
 
 def test_a_takeover_reaches_every_node(cluster: RedisCluster) -> None:
     leases = [Lease(cluster.url, "shop", "a", 10) for _ in range(2)]
-    old = Store(cluster.url, timeout_ms=500, patience_s=5, fence=Fence("shop", leases[0].take()))
+    old = Store(cluster.url, timeout_ms=500, patience_s=5, fence=Fence("shop", leases[0].acquire()))
     old.send(commands(30, "old"))
-    old.settle()
-    leases[1].take()
+    old.flush()
+    leases[1].acquire()
     for node in cluster.nodes:
         assert "penstock-shop" not in str(node.client.client_list())
     old.send(commands(30, "older"))
     with pytest.raises(Exception, match="another run took over shop"):
-        old.settle()
+        old.flush()
     reader = opened(cluster)
     assert "older" not in repr(dict(reader.rows()))
     reader.close()
@@ -140,7 +140,7 @@ def test_nothing_acknowledged_is_lost_with_a_primary() -> None:
         store = opened(cluster, replicas=1)
         for round_ in range(3):
             store.send(commands(100, f"{round_}"))
-            store.settle()
+            store.flush()
         lost = cluster.nodes[0]
         store.send([("SET", keys.top_key(f"u{n}", "home"), n) for n in range(500)])
         lost.kill()
@@ -148,7 +148,7 @@ def test_nothing_acknowledged_is_lost_with_a_primary() -> None:
         # The new primary has no replica: the rest is only confirmed when there is one again.
         until(lambda: any(node.client.role()[0] == b"master" for node in cluster.nodes[PRIMARIES:]))
         lost.start()
-        store.settle()
+        store.flush()
         rows = dict(store.rows())
         assert {rows[keys.top_key(f"u{n}", "home")] for n in range(1000)} == {
             b"%d" % n for n in range(1000)
@@ -160,9 +160,9 @@ def test_nothing_acknowledged_is_lost_with_a_primary() -> None:
 def test_a_replay_leaves_what_it_leaves_in_one_server(
     cluster: RedisCluster, redis_url: str, tmp_path: Path
 ) -> None:
-    events = list(shop(events=1500, shoppers=200, items=50))
+    events = list(generate_events(events=1500, shoppers=200, items=50))
     for url in (cluster.url, redis_url):
-        run(
+        replay_recordings(
             {"shop": lambda: iter(events)},
             flow_settings(epoch_ms=20),
             redis_url=url,

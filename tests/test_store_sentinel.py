@@ -52,10 +52,10 @@ def test_a_failover_is_followed(tmp_path: Path, caplog: pytest.LogCaptureFixture
         store = Store(url, timeout_ms=500, patience_s=30)
         store.check()
         store.send([("SET", "ps:1:a", 1)])
-        store.settle()
+        store.flush()
         first.stop()
         store.send([("SET", "ps:1:a", 2), ("SET", "ps:1:b", 2)])
-        store.settle()
+        store.flush()
         assert second.mget("ps:1:a", "ps:1:b") == [b"2", b"2"]
         assert "has failed over: its newest writes may be lost" in caplog.text
         store.close()

@@ -62,7 +62,7 @@ def test_writes_and_reads_are_encrypted(port: int, certificate: Path) -> None:
     store.check()
     store.send([("SET", f"ps:1:{n}", "x" * 1000) for n in range(3000)])
     store.send([("SET", f"ps:1:{n}", "y") for n in range(3000)])
-    store.settle()
+    store.flush()
     assert {value for name, value in store.rows() if name != keys.meta_key()} == {b"y"}
     store.close()
 
@@ -73,21 +73,21 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(port: int) -> None:
         store.check()
     store.send([("SET", "ps:1:a", 1)])
     with pytest.raises(UserError, match="certificate that is not trusted"):
-        store.settle()
+        store.flush()
 
 
 def test_a_user_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     with EmbeddedRedis() as server:
-        server.ask("ACL SETUSER shop on >secret ~ps:1:* +@all -hset")
+        server.send_command("ACL SETUSER shop on >secret ~ps:1:* +@all -hset")
         monkeypatch.setenv(USER_VARIABLE, "shop")
         monkeypatch.setenv("PENSTOCK_REDIS_PASSWORD", "secret")
         store = Store(server.url, timeout_ms=2000, patience_s=5)
         store.send([("SET", "ps:1:a", 1)])
-        store.settle()
-        assert server.ask("EXISTS ps:1:a") == ":1"
+        store.flush()
+        assert server.send_command("EXISTS ps:1:a") == ":1"
         store.send([("HSET", "ps:1:h", "a", 1)])
         with pytest.raises(UserError, match="refused the user HSET on ps:1:h"):
-            store.settle()
+            store.flush()
 
 
 @pytest.mark.parametrize("role", ["A writer", "A reader"])
@@ -96,19 +96,21 @@ def test_the_documented_rights_are_enough(role: str) -> None:
     found = re.search(rf"{role}: `([^`]*)`", text)
     assert found is not None
     with EmbeddedRedis() as server:
-        server.ask("HSET ps:1:h a 1")
+        server.send_command("HSET ps:1:h a 1")
         rights = " ".join(found[1].split())
-        assert server.ask(f"ACL SETUSER shop on >secret ~ps:1:* -@all {rights}") == "+OK"
+        assert server.send_command(f"ACL SETUSER shop on >secret ~ps:1:* -@all {rights}") == "+OK"
         url = server.url.replace("unix://", "unix://shop:secret@")
         store = Store(url, timeout_ms=2000, patience_s=5)
         assert dict(store.rows("ps:1:h")) == {"ps:1:h": [(b"a", b"1")]}
         if role == "A writer":
             lease = Lease(url, "shop", "a", 10)
-            writing = Store(url, timeout_ms=2000, patience_s=5, fence=Fence("shop", lease.take()))
+            writing = Store(
+                url, timeout_ms=2000, patience_s=5, fence=Fence("shop", lease.acquire())
+            )
             writing.check()
             for entry in ("2-0", "1-0"):  # refused, and looked for
                 writing.send([("XADD", "ps:1:changes:{1}", entry, "n", 1)])
-            writing.settle()
+            writing.flush()
             assert [n for n, _ in writing.client.xrange("ps:1:changes:{1}")] == [b"1-0"]
             writing.close()
             lease.release()

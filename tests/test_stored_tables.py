@@ -12,20 +12,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.personalize.step import Learning
+from operators.personalize.step import PersonalizeStep
 from state.errors import SnapshotError
-from state.journal import Journals, files
-from state.snapshots import LEARNED, LearnedState
+from state.journal import Journals, list_journals
+from state.snapshots import LEARN_CODEC, LearnState
 from tests.learned import SETTINGS, batches
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from state.messages import Part, Write
+    from state.messages import ShardPart, Write
 
 
-def learn(learning: Learning, batch: Sequence[Part]) -> list[Write]:
-    return [write for part in batch for out in learning.fold_all([part]) for write in out.writes]
+def learn(learning: PersonalizeStep, batch: Sequence[ShardPart]) -> list[Write]:
+    return [
+        write for part in batch for out in learning.process_batch([part]) for write in out.writes
+    ]
 
 
 def lists(writes: list[Write]) -> list[Write]:
@@ -35,17 +37,17 @@ def lists(writes: list[Write]) -> list[Write]:
     return [w for w in writes if not (isinstance(w, tuple) and any(k in str(w[1]) for k in anew))]
 
 
-def whole(learning: Learning) -> LearnedState:
+def whole(learning: PersonalizeStep) -> LearnState:
     """Everything that is learned, as one that stores nothing by rows would hold it."""
-    state = LEARNED.decode(learning.snapshot())
+    state = LEARN_CODEC.decode(learning.snapshot())
     assert state.journal is None
     return state
 
 
-def unstored(learning: Learning, folder: Path) -> LearnedState:
+def unstored(learning: PersonalizeStep, folder: Path) -> LearnState:
     """The same of one that has a journal, by way of what it stored."""
-    learning = Learning(SETTINGS, learning.snapshot(), Journals(folder, ratio=1.0))
-    learning.learned._stored._journals = None
+    learning = PersonalizeStep(SETTINGS, learning.snapshot(), Journals(folder, ratio=1.0))
+    learning.state._table_store._journals = None
     return msgspec.structs.replace(whole(learning), journal=None)
 
 
@@ -54,10 +56,10 @@ def unstored(learning: Learning, folder: Path) -> LearnedState:
 @given(st.lists(st.sampled_from(["go on", "snapshot", "resume", "lose"]), min_size=20, max_size=20))
 def test_a_resume_anywhere_changes_nothing(then: list[str]) -> None:
     """Also where a run went on from a snapshot, stored more, and was lost."""
-    plain = Learning(SETTINGS)
+    plain = PersonalizeStep(SETTINGS)
     with tempfile.TemporaryDirectory() as name:
         journals = Journals(Path(name), ratio=1.0)
-        learning = Learning(SETTINGS, None, journals)
+        learning = PersonalizeStep(SETTINGS, None, journals)
         for n, (batch, action) in enumerate(zip(batches(), then, strict=True)):
             assert lists(learn(learning, batch)) == lists(learn(plain, batch))
             if action == "snapshot":
@@ -68,31 +70,31 @@ def test_a_resume_anywhere_changes_nothing(then: list[str]) -> None:
                     for lost in batches()[n + 1 :][:3]:
                         learn(learning, lost)
                         learning.snapshot()
-                learning = Learning(SETTINGS, blob, Journals(Path(name), ratio=1.0))
+                learning = PersonalizeStep(SETTINGS, blob, Journals(Path(name), ratio=1.0))
         assert unstored(learning, Path(name)) == whole(plain)
 
 
 def size(folder: Path) -> int:
-    return sum(path.stat().st_size for path, _, _ in files(folder))
+    return sum(path.stat().st_size for path, _, _ in list_journals(folder))
 
 
 def test_a_snapshot_of_the_first_release_is_read_and_begins_a_journal(tmp_path: Path) -> None:
-    plain = Learning(SETTINGS)
+    plain = PersonalizeStep(SETTINGS)
     for batch in batches()[:10]:
         learn(plain, batch)
-    stored = Learning(SETTINGS, plain.snapshot(), Journals(tmp_path, ratio=1.0))
-    state = LEARNED.decode(stored.snapshot())
+    stored = PersonalizeStep(SETTINGS, plain.snapshot(), Journals(tmp_path, ratio=1.0))
+    state = LEARN_CODEC.decode(stored.snapshot())
     assert state.journal is not None
     assert not state.vocabularies
     assert not state.cards
-    resumed = Learning(SETTINGS, stored.snapshot(), Journals(tmp_path, ratio=1.0))
+    resumed = PersonalizeStep(SETTINGS, stored.snapshot(), Journals(tmp_path, ratio=1.0))
     for batch in batches()[10:]:
         assert lists(learn(resumed, batch)) == lists(learn(plain, batch))
 
 
 def test_a_snapshot_costs_what_changed(tmp_path: Path) -> None:
     many = batches(6000, size=3000, shoppers=3000, items=600)
-    learning = Learning(SETTINGS, None, Journals(tmp_path, ratio=1.0))
+    learning = PersonalizeStep(SETTINGS, None, Journals(tmp_path, ratio=1.0))
     for batch in many:
         learn(learning, batch)
     learning.snapshot()
@@ -104,12 +106,12 @@ def test_a_snapshot_costs_what_changed(tmp_path: Path) -> None:
 
 
 def test_a_damaged_journal_is_not_read(tmp_path: Path) -> None:
-    learning = Learning(SETTINGS, None, Journals(tmp_path, ratio=1.0))
+    learning = PersonalizeStep(SETTINGS, None, Journals(tmp_path, ratio=1.0))
     learn(learning, batches()[0])
     blob = learning.snapshot()
-    [(path, _, _)] = files(tmp_path)
+    [(path, _, _)] = list_journals(tmp_path)
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
     with pytest.raises(SnapshotError, match=path.name):
-        Learning(SETTINGS, blob, Journals(tmp_path, ratio=1.0))
+        PersonalizeStep(SETTINGS, blob, Journals(tmp_path, ratio=1.0))

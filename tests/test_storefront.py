@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from flows.runtime.replay import run
-from operators.synthetic import shop
+from flows.runtime.replay import replay_recordings
+from operators.synthetic import generate_events
 from serving.reader import Storefront
 from state import config, keys
 from state.events import Event, Item
@@ -51,14 +51,14 @@ class Shop(NamedTuple):
 
 @pytest.fixture(scope="module")
 def filled(redis_server: EmbeddedRedis, tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    redis_server.ask("FLUSHALL")
+    redis_server.send_command("FLUSHALL")
     letters = tmp_path_factory.mktemp("letters") / "none.jsonl"
     visits: dict[str, Records] = {
-        "shop": lambda: shop(events=9000, shoppers=400, items=60),
+        "shop": lambda: generate_events(events=9000, shoppers=400, items=60),
         "strange": strange_visit,
     }
     settings = config.Settings(source=config.Source(batch_events=512))
-    run(visits, settings, redis_url=redis_server.url, dead_letters=letters)
+    replay_recordings(visits, settings, redis_url=redis_server.url, dead_letters=letters)
     store = Store(redis_server.url, timeout_ms=2000, patience_s=0)
     storefront = Storefront(store)
     clusters = [one for one in storefront.segments() if one.sid.startswith("cluster-")]
@@ -91,7 +91,7 @@ def lists(filled: Shop) -> dict[str, list[str]]:
 
 def test_the_fallbacks_go_from_the_shopper_to_segment_category_and_everybody(filled: Shop) -> None:
     found = {v: filled.storefront.list_for(filled.storefront.resolve(v)) for v in filled.visitors}
-    assert {v: top and top.place for v, top in found.items()} == filled.visitors
+    assert {v: top and top.origin for v, top in found.items()} == filled.visitors
     assert all(lists(filled).values())
 
 

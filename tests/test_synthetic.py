@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from operators.events.decode import decode_lines
-from operators.synthetic import CATALOGUE, HABITS, catalogue, habit_of, lines, shop
+from operators.synthetic import (
+    CATALOGUE,
+    PERSONAS,
+    build_catalogue,
+    encode_lines,
+    generate_events,
+    persona_of,
+)
 from state.events import Event
 
 if TYPE_CHECKING:
@@ -21,7 +28,7 @@ DISORDER_MS = 5000
 
 @pytest.fixture(scope="module")
 def events() -> list[Event]:
-    return list(shop(shoppers=500, items=ITEMS, events=30_000, disorder_ms=DISORDER_MS))
+    return list(generate_events(shoppers=500, items=ITEMS, events=30_000, disorder_ms=DISORDER_MS))
 
 
 def shopper_of(event: Event) -> int:
@@ -29,22 +36,22 @@ def shopper_of(event: Event) -> int:
 
 
 def test_the_same_seed_gives_the_same_events() -> None:
-    first, again, other = (list(shop(seed=seed, events=5000)) for seed in (7, 7, 8))
+    first, again, other = (list(generate_events(seed=seed, events=5000)) for seed in (7, 7, 8))
     assert first == again
     assert first != other
 
 
 def test_a_longer_run_begins_like_a_shorter_one() -> None:
-    assert list(shop(events=1000)) == list(islice(shop(), 1000))
+    assert list(generate_events(events=1000)) == list(islice(generate_events(), 1000))
 
 
 def test_every_item_introduces_itself_once(events: list[Event]) -> None:
-    assert [e.items[0] for e in events if e.type == "item"] == list(catalogue(ITEMS))
+    assert [e.items[0] for e in events if e.type == "item"] == list(build_catalogue(ITEMS))
 
 
 def test_every_event_is_good_and_has_an_id_of_its_own(events: list[Event]) -> None:
     now_ms = events[-1].received_ts
-    sent = lines(iter(events))
+    sent = encode_lines(iter(events))
     found = decode_lines(sent, source="shop", partition="0", first_offset=0, now_ms=now_ms)
     assert [event for event in found if not isinstance(event, Event)] == []
     assert len({event.event_id for event in events}) == len(events)
@@ -59,12 +66,12 @@ def test_events_arrive_in_order_having_happened_out_of_order(events: list[Event]
 
 
 def test_without_disorder_events_happen_in_order() -> None:
-    happened = [event.event_ts for event in shop(events=3000, disorder_ms=0)]
+    happened = [event.event_ts for event in generate_events(events=3000, disorder_ms=0)]
     assert happened == sorted(happened)
 
 
 def test_the_rate_is_the_one_asked_for() -> None:
-    stream = list(shop(items=50, events=60_050, events_per_s=100))[50:]
+    stream = list(generate_events(items=50, events=60_050, events_per_s=100))[50:]
     seconds = (stream[-1].received_ts - stream[0].received_ts) / 1000
     assert 0.85 < len(stream) / seconds / 100 < 1.15
 
@@ -114,10 +121,10 @@ def test_the_item_before_tells_much_of_the_next(events: list[Event]) -> None:
 
 
 def test_habits_show_in_what_shoppers_do(events: list[Event]) -> None:
-    done: dict[str, Counter[str]] = {habit.name: Counter() for habit in HABITS}
+    done: dict[str, Counter[str]] = {habit.name: Counter() for habit in PERSONAS}
     for event in events:
         if event.anonymous_id != CATALOGUE:
-            done[habit_of(shopper_of(event)).name][event.type] += 1
+            done[persona_of(shopper_of(event)).name][event.type] += 1
     orders_a_view = {name: n["purchase"] / n["item_view"] for name, n in done.items()}
     assert max(orders_a_view, key=orders_a_view.__getitem__) == "loyal buyer"
     removed_a_view = {name: n["cart_remove"] / n["item_view"] for name, n in done.items()}
@@ -126,9 +133,9 @@ def test_habits_show_in_what_shoppers_do(events: list[Event]) -> None:
 
 def test_lines_are_repeated_and_damaged_in_the_shares_asked_for() -> None:
     def events() -> Iterator[Event]:
-        return shop(events=5000)
+        return generate_events(events=5000)
 
-    clean = list(lines(events()))
-    dirty = list(lines(events(), repeated=0.02, damaged=0.01))
+    clean = list(encode_lines(events()))
+    dirty = list(encode_lines(events(), repeated=0.02, damaged=0.01))
     assert 50 < len(dirty) - len(clean) < 150
     assert 25 < len(set(dirty) - set(clean)) < 100

@@ -33,16 +33,16 @@ def shopper(events: list[tuple[str, int]], tastes: DecayedCounts = TASTES) -> Sh
 def test_what_is_a_half_life_older_counts_half() -> None:
     one = shopper([("shoes", 0), ("socks", HALF_LIFE_MS), ("hats", 2 * HALF_LIFE_MS)])
     assert one.affinity == {"shoes": 0.25, "socks": 0.5, "hats": 1.0}
-    name, share = TASTES.strongest(one)
+    name, share = TASTES.top(one)
     assert (name, share) == ("hats", 1 / 1.75)
 
 
 def test_nothing_told_is_no_taste() -> None:
-    assert TASTES.strongest(shopper([])) == ("", 0.0)
+    assert TASTES.top(shopper([])) == ("", 0.0)
 
 
 def test_of_two_as_strong_the_first_by_name_is_told() -> None:
-    assert TASTES.strongest(shopper([("b", 0), ("a", 0)])) == ("a", 0.5)
+    assert TASTES.top(shopper([("b", 0), ("a", 0)])) == ("a", 0.5)
 
 
 @given(told, st.randoms(use_true_random=False))
@@ -67,7 +67,7 @@ def test_the_table_is_bounded_and_keeps_the_strongest(events: list[tuple[str, in
     often = [("often", 0)] * 300
     one = shopper([*often, *events], few)
     assert len(one.affinity) <= 8
-    assert few.strongest(one)[0] == "often"
+    assert few.top(one)[0] == "often"
 
 
 def test_of_few_names_every_order_of_arrival_keeps_all() -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flows.recovery.orphaned_changes import RedisBefore
-from operators.personalize.rebuild import rest
-from operators.personalize.step import Learning
+from flows.recovery.orphaned_changes import ChangeStreamReader
+from operators.personalize.rebuild import shared_writes
+from operators.personalize.step import PersonalizeStep
 from operators.segments import stats
 from state import keys
 from state.store import Store
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from state.config import Settings
-    from state.messages import Part
+    from state.messages import ShardPart
 
 Members = dict[str, dict[str, int]]
 
@@ -29,21 +29,23 @@ class Telling:
     def __init__(
         self, store: Store, snapshot: bytes | None = None, settings: Settings = SETTINGS
     ) -> None:
-        self.learning = Learning(settings, snapshot, before=RedisBefore(store))
+        self.learning = PersonalizeStep(
+            settings, snapshot, orphaned_changes=ChangeStreamReader(store)
+        )
         self.store = store
 
-    def learn(self, some: Sequence[Sequence[Part]]) -> Telling:
+    def learn(self, some: Sequence[Sequence[ShardPart]]) -> Telling:
         for batch in some:
             self.store.send(learn(self.learning, batch))
-        self.store.settle()
+        self.store.flush()
         return self
 
     def known(self) -> Members:
         """Who is in which segment since when."""
-        learned = self.learning.learned
-        members: Members = {segment: {} for _, segment in learned.audience.roster.living()}
-        for name, row in learned.recommender.shoppers.rows.items():
-            for segment, since_ms in learned.audience.of(row):
+        learned = self.learning.state
+        members: Members = {segment: {} for _, segment in learned.memberships.registry.active()}
+        for name, row in learned.recommender.shoppers.row_by_id.items():
+            for segment, since_ms in learned.memberships.memberships_of(row):
                 members[segment][name] = since_ms
         return members
 
@@ -61,7 +63,7 @@ class Telling:
     def said_of_shoppers(self) -> Members:
         """The same by the keys of the shoppers."""
         members: Members = {segment: {} for segment in self.known()}
-        for name in self.learning.learned.recommender.shoppers.ids:
+        for name in self.learning.state.recommender.shoppers.ids:
             for segment, at_ms in self.store.client.hgetall(keys.segments_key(name)).items():
                 members[segment.decode()][name] = int(at_ms)
         return members
@@ -98,22 +100,22 @@ def test_a_shop_in_which_everybody_is_new_converts_as_they_do(redis_url: str) ->
     store = connect(redis_url)
     telling = Telling(store).learn(batches())
     assert any(one[b"kind"] == b"merge" for one in changes(store))
-    learned = telling.learning.learned
-    now_ms = learned.now_ms
-    found = learned.census.look(learned.audience, now_ms, last=True)
-    new = learned.audience.roster.find("lifecycle-new")
-    assert learned.audience.sizes.total[new] == len(telling.known()["lifecycle-new"])
+    learned = telling.learning.state
+    now_ms = learned.newest_event_ms
+    found = learned.segment_scan.scan(learned.memberships, now_ms, last=True)
+    new = learned.memberships.registry.find("lifecycle-new")
+    assert learned.memberships.sizes.total[new] == len(telling.known()["lifecycle-new"])
     assert found.active[new] == found.all_active
     bought = {
         name
-        for name, row in learned.recommender.shoppers.rows.items()
-        if learned.audience.of(row)
+        for name, row in learned.recommender.shoppers.row_by_id.items()
+        if learned.memberships.memberships_of(row)
         and store.client.hget(keys.profile_key(name), "purchases") not in (None, b"0")
     }
-    day = stats.day(learned.audience, found, now_ms)
-    assert day.of(-1)["buyers_1d"] == len(bought) > 0
+    day = stats.day_stats(learned.memberships, found, now_ms)
+    assert day.fields_of(-1)["buyers_1d"] == len(bought) > 0
     # Who ordered with the first event was not new before it.
-    assert 0 < int(day.of(new)["buyers_1d"]) <= len(bought)
+    assert 0 < int(day.fields_of(new)["buyers_1d"]) <= len(bought)
     store.close()
 
 
@@ -131,7 +133,7 @@ def test_a_redis_that_came_back_empty_is_told_everything_again(redis_url: str) -
         for pattern in ("ps:1:segment:*:definition", "ps:1:item:*", "ps:1:popular:*")
     }
     store.client.flushall()
-    for writes in rest(telling.learning.learned, 0, 100):
+    for writes in shared_writes(telling.learning.state, 0, 100):
         store.send(writes)
     telling.learn(batches()[18:])
     assert telling.said() == telling.said_of_shoppers() == telling.known()

@@ -57,7 +57,7 @@ def test_a_second_run_is_told_who_runs_and_the_folder_of_a_killed_one_goes_on_at
         f"topic {live.topic} has 3 partitions; group {live.topic} is 0 records behind" in verdicts
     )
     assert f"{live.topic} is free" in verdicts
-    Lease(live.redis_url, live.topic, "another", 1).take()
+    Lease(live.redis_url, live.topic, "another", 1).acquire()
 
 
 def forget_what_was_written(live: Live) -> None:

@@ -6,9 +6,9 @@ import numpy as np
 
 from operators.recommend.candidates.popularity import Popularity
 from operators.recommend.candidates.trending import Trending
-from operators.recommend.price_levels import levels
+from operators.recommend.price_levels import price_bands
 from operators.recommend.recommender import Recommender
-from state.interactions import NOBODY, VIEW, Card, Events, Interactions
+from state.interactions import NO_ROW, VIEW, EventColumns, Interactions, ItemCard
 from state.times import DAY_MS, HOUR_MS
 
 NOW_MS = 1_700_000_000_000
@@ -22,7 +22,7 @@ def viewed(item: int, times: int, at_ms: int) -> Interactions:
         np.zeros(times, np.int8),
         np.ones(times, np.float32),
         np.full(times, at_ms),
-        np.full((times, 1), NOBODY, np.int32),
+        np.full((times, 1), NO_ROW, np.int32),
     )
 
 
@@ -30,7 +30,7 @@ class Shop:
     """Item 0 sells all the time; item 1 rises in the last hour; item 2 had three views."""
 
     def __init__(self) -> None:
-        self.usual, self.trending = Popularity(), Trending(usual_half_life_ms=DAY_MS)
+        self.usual, self.trending = Popularity(), Trending(long_half_life_ms=DAY_MS)
         for hour in range(72):
             self.learn(viewed(0, 50, NOW_MS + hour * HOUR_MS))
         self.now_ms = NOW_MS + 72 * HOUR_MS
@@ -74,7 +74,7 @@ def test_what_is_sold_out_is_left_out() -> None:
 def test_long_silence_is_no_error_and_a_restored_one_goes_on_alike() -> None:
     shop = Shop()
     assert shop.top(shop.now_ms + 400 * DAY_MS) == []
-    restored = Trending(usual_half_life_ms=DAY_MS)
+    restored = Trending(long_half_life_ms=DAY_MS)
     restored.restore(shop.trending.arrays())
     shop.trending = restored
     assert shop.top(shop.now_ms)[0] == 1
@@ -82,15 +82,15 @@ def test_long_silence_is_no_error_and_a_restored_one_goes_on_alike() -> None:
 
 def test_prices_fall_into_steps_and_none_into_none() -> None:
     prices = np.array([0.0, 0.99, 1.0, 4.99, 5.0, 1e12, np.nan], np.float32)
-    assert levels(prices) == ["0", "0", "1", "2", "5", "50000000", None]
+    assert price_bands(prices) == ["0", "0", "1", "2", "5", "50000000", None]
 
 
 def test_what_is_popular_is_told_by_country_and_price_level_too() -> None:
     recommender = Recommender()
-    cards = {"mug": Card(NOW_MS, None, (), None, 12.0)}
+    cards = {"mug": ItemCard(NOW_MS, None, (), None, 12.0)}
     times, none = [NOW_MS] * 2, [None] * 2
     recommender.learn(
-        Events(
+        EventColumns(
             ["ann", "bob"],
             ["mug", "cup"],
             [VIEW] * 2,
@@ -104,6 +104,6 @@ def test_what_is_popular_is_told_by_country_and_price_level_too() -> None:
             ["DE", None],
         )
     )
-    scopes, lists = recommender.of_all.popular_scopes()
+    scopes, lists = recommender.popular_lists.take_changed_scopes()
     assert scopes == [("country", "DE"), ("price", "10")]
     assert [[item for item, _, _ in of] for of in lists.entries()] == [["mug"], ["mug"]]

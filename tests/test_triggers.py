@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from flows.recovery.orphaned_changes import RedisBefore
-from operators.catalogue.recent_views import Views
-from operators.personalize.step import Learning
-from operators.segments.changes import changes_among
+from flows.recovery.orphaned_changes import ChangeStreamReader
+from operators.catalogue.recent_views import RecentViews
+from operators.personalize.step import PersonalizeStep
+from operators.segments.changes import changes_in
 from state.config import Triggers
 from state.events import Consent, Item
 from state.store import Store
@@ -22,7 +22,7 @@ from tests.test_segments import passing, run, told, transitions
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from operators.segments.changes import Before
+    from operators.segments.changes import OrphanedChangesReader
     from state.events import Event
 
 DAY = 24 * 60
@@ -47,23 +47,23 @@ def says(at_min: int, item: str = "mug", **said: Any) -> Event:
 def triggers_of(
     cuts: Sequence[Sequence[Event]],
     *,
-    before: Before | None = None,
+    before: OrphanedChangesReader | None = None,
     resume: bool = False,
     **how: Any,
 ) -> list[tuple[str, str, str, int]]:
     """Trigger, shopper, item, minute."""
     settings = flow_settings(triggers=Triggers(**how))
-    learning = Learning(settings, before=before)
+    learning = PersonalizeStep(settings, orphaned_changes=before)
     found = []
     for parts in batches([*cuts, []]):
-        for output in learning.fold_all(parts):
+        for output in learning.process_batch(parts):
             found += [
                 (one["segment"], one["shopper"], one["item"], _minute(one["event_ts"]))
-                for one in changes_among(output.writes)
+                for one in changes_in(output.writes)
                 if one["kind"] == "trigger"
             ]
         if resume:
-            learning = Learning(settings, learning.snapshot())
+            learning = PersonalizeStep(settings, learning.snapshot())
     return found  # type: ignore[return-value]
 
 
@@ -142,36 +142,36 @@ def test_only_the_newest_so_many_are_told_and_none_where_nothing_is_remembered()
 def test_a_run_that_goes_on_after_one_that_was_lost_tells_nobody_again(redis_url: str) -> None:
     stream = [[says(0, available=False), look(1, "ann"), look(1, "bob")], [says(2, available=True)]]
     store = Store(redis_url, timeout_ms=2000, patience_s=2)
-    learning = Learning(flow_settings())
+    learning = PersonalizeStep(flow_settings())
     for parts in batches([*stream, []]):
-        for output in learning.fold_all(parts):
+        for output in learning.process_batch(parts):
             store.send(output.writes)
-    store.settle()
-    assert triggers_of(stream, before=RedisBefore(store)) == []
+    store.flush()
+    assert triggers_of(stream, before=ChangeStreamReader(store)) == []
     assert len(triggers_of([*stream, [says(3, available=False), says(4, available=True)]],
-                           before=RedisBefore(store))) == 2  # fmt: skip
+                           before=ChangeStreamReader(store))) == 2  # fmt: skip
 
 
-def lookers(views: Views) -> list[int]:
-    found: list[int] = views.of(np.array([0], np.int32)).lookers(0, 0, 100, 9).tolist()
+def lookers(views: RecentViews) -> list[int]:
+    found: list[int] = views.lookup(np.array([0], np.int32)).viewers_of(0, 0, 100, 9).tolist()
     return found
 
 
 def test_a_row_that_was_given_to_another_shopper_is_not_theirs() -> None:
-    views = Views(10)
+    views = RecentViews(10)
     row, item = np.array([0], np.int32), np.array([0], np.int32)
     no = np.array([False])
     views.add(row, item, np.array([5]), no)
-    views.leave("shopper", row, 7)
+    views.release("shopper", row, 7)
     assert lookers(views) == []
     views.add(row, item, np.array([8]), no)
     assert lookers(views) == [0]
-    views.leave("item", item, 9)
+    views.release("item", item, 9)
     assert lookers(views) == []
 
 
 def test_a_ring_goes_on_where_it_was_larger_or_smaller_than_before() -> None:
-    def add(views: Views, who: int) -> None:
+    def add(views: RecentViews, who: int) -> None:
         views.add(
             np.array([who], np.int32),
             np.array([0], np.int32),
@@ -179,11 +179,11 @@ def test_a_ring_goes_on_where_it_was_larger_or_smaller_than_before() -> None:
             np.array([False]),
         )
 
-    views = Views(3)
+    views = RecentViews(3)
     for who in range(4):
         add(views, who)
     for most, kept in ((3, [4, 3, 2]), (2, [4, 3, 2]), (4, [4, 3, 2, 1])):
-        again = Views(most)
+        again = RecentViews(most)
         again.restore(views.arrays())
         add(again, 4)
         assert lookers(again) == kept

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flows.commands import cli, extras
-from operators.evaluation.search_space import EVENT_TYPES, SPACE
+from operators.evaluation.search_space import EVENT_TYPES, SEARCH_SPACE
 from state import config
 from state.config import Settings
 
@@ -43,7 +43,7 @@ def log(folder: Path, hours: int, *, drifts: bool) -> str:
 
 
 def test_every_key_of_the_space_is_one_of_the_configuration_with_its_default_inside() -> None:
-    for key, of in SPACE.items():
+    for key, of in SEARCH_SPACE.items():
         value: object = Settings()
         for name in key.split("."):
             value = getattr(value, name)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.shards.processor import TASTE_TYPES, Rules
+from operators.shards.processor import INTERACTION_TYPES, ProcessorConfig
 from state import keys
 from state.config import Lifecycle, Profiles, Sessions, State
 from state.shopper import PERSONALIZATION
@@ -31,7 +31,7 @@ from tests.streams import (
 
 if TYPE_CHECKING:
     from state.events import Event
-    from state.messages import Arguments, Visited, Write
+    from state.messages import Arguments, ShardOutput, Write
 
 
 def order(event_id: object, at_ms: int, order_id: str = "7") -> Event:
@@ -42,12 +42,12 @@ def order_of(shopper: str, event_id: object, at_ms: int) -> Event:
     return event("purchase", event_id, at_ms, shopper, order_id="8", value=5.0, items=(ITEMS[1],))
 
 
-def writes(visited: list[Visited]) -> list[Arguments]:
-    return [arguments(write) for one in visited for write in (*one.removals, *one.writes)]
+def writes(visited: list[ShardOutput]) -> list[Arguments]:
+    return [arguments(write) for one in visited for write in (*one.removal_writes, *one.writes)]
 
 
-def lifetimes(visited: list[Visited]) -> set[Write]:
-    return {arguments(write) for one in visited for write in one.lifetimes}
+def lifetimes(visited: list[ShardOutput]) -> set[Write]:
+    return {arguments(write) for one in visited for write in one.expiry_writes}
 
 
 def test_an_event_counts_once() -> None:
@@ -86,8 +86,8 @@ def test_what_a_device_did_is_not_told_of_a_user_erased_in_the_same_batch() -> N
         became = event("identify", 4, 3, "d", "u1")
         erasure = event("erase", 5, 4, None, user)
         flow.feed([view(1, 0, "d"), cart, order_of("d", 3, 2), became, erasure])
-        clicks = [one for visited in flow.visited for one in visited.clicks]
-        signals = [one for visited in flow.visited for one in visited.signals]
+        clicks = [one for visited in flow.visited for one in visited.interactions]
+        signals = [one for visited in flow.visited for one in visited.feedback]
         orders = [one for visited in flow.visited for one in visited.orders]
         assert len(clicks) + len(signals) + len(orders) == told + (told > 0)
         assert {one[1] for one in clicks + signals} | {one[0] for one in orders} <= {"u1"}
@@ -170,12 +170,12 @@ class TestWrites:
     def test_what_shows_taste_is_handed_on_item_by_item(self) -> None:
         flow = Flow()
         flow.feed([event("page_view", 1, 0), order(2, 1), view(3, 5)])
-        clicks = sorted(click[:6] for visited in flow.visited for click in visited.clicks)
+        clicks = sorted(click[:6] for visited in flow.visited for click in visited.interactions)
         assert clicks == [
             (1, "ann", ITEMS[1].item_id, "purchase", START_MS + 1, START_MS),
             (2, "ann", ITEMS[1].item_id, "item_view", START_MS + 5, START_MS),
         ]
-        assert {"item_view", "cart_add", "purchase", "wishlist_add"} == TASTE_TYPES
+        assert {"item_view", "cart_add", "purchase", "wishlist_add"} == INTERACTION_TYPES
 
 
 class TestErase:
@@ -207,17 +207,17 @@ class TestErase:
         flow.feed([view(1, 0), order(2, 0), view(3, 0, "bob"), event("erase", 4, 1)])
         told = [one for v in flow.visited for of in (v.active, v.orders) for one in of]
         assert {str(one[0]) for one in told} == {"bob"}
-        assert [click[1] for v in flow.visited for click in v.clicks] == ["bob"]
+        assert [click[1] for v in flow.visited for click in v.interactions] == ["bob"]
 
 
 def test_the_rules_are_in_the_units_of_the_fold() -> None:
-    rules = Rules.of(
+    rules = ProcessorConfig.from_config(
         Sessions(gap_ms=1000, remembered_event_ids=3),
         Profiles(known_ttl_days=2),
         State(),
         Lifecycle(),
     )
-    assert (rules.gap_ms, rules.remembered_bytes, rules.known_ttl_s) == (1000, 24, 172_800)
+    assert (rules.gap_ms, rules.event_hash_bytes_max, rules.known_ttl_s) == (1000, 24, 172_800)
     assert rules.session_ttl_ms == 61_000
 
 

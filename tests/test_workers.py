@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from flows.personalize import build
 from flows.sinks.redis import DeadLetterSink, RedisSink
 from flows.sources.recorded import RecordedSource
-from operators.publish.counters import Ledger
-from operators.publish.digest import facts
-from operators.shards.batching import SourceClock
+from operators.publish.counters import Counters
+from operators.publish.digest import deterministic_rows
+from operators.shards.batching import SourceBatcher
 from operators.shards.sharding import DeviceShard, UserShard, regroup, shard_of
 from operators.shoppers import profile
 from state import keys
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from state.events import Event, EventType
-    from state.messages import Group, Part, Regrouped, Visited
+    from state.messages import DeviceShardInput, ShardOutput, ShardPart, UserShardInput
     from state.shopper import Shopper
 
 
@@ -57,17 +57,17 @@ class Cluster:
         self.devices = [DeviceShard(RULES) for _ in range(SHARDS)]
         self.users = [UserShard(RULES) for _ in range(SHARDS)]
         self.workers, self.rng = workers, random.Random(seed)
-        self.groups: dict[tuple[str, int], deque[Group]] = {}
-        self.visited: dict[int, list[Visited]] = {}
-        self.regrouped: dict[tuple[int, int], deque[Regrouped]] = {}
-        self.parts: dict[int, deque[Part]] = {}
-        self.learned: list[list[Visited]] = []
-        self.pending: dict[object, list[Part]] = {}
+        self.groups: dict[tuple[str, int], deque[DeviceShardInput]] = {}
+        self.visited: dict[int, list[ShardOutput]] = {}
+        self.regrouped: dict[tuple[int, int], deque[UserShardInput]] = {}
+        self.parts: dict[int, deque[ShardPart]] = {}
+        self.learned: list[list[ShardOutput]] = []
+        self.pending: dict[object, list[ShardPart]] = {}
 
     def read(self, partitions: dict[str, list[list[Event]]]) -> None:
         """Every batch of every partition, and the empty one that ends it."""
         for name, chunks in partitions.items():
-            clock = SourceClock()
+            clock = SourceBatcher()
             for number, chunk in enumerate([*chunks, []]):
                 batch = clock.batch(
                     chunk,
@@ -77,7 +77,7 @@ class Cluster:
                     partitions=len(partitions),
                     last=number == len(chunks),
                 )
-                for group in batch.groups:
+                for group in batch.shard_inputs:
                     self.groups.setdefault((name, group.shard), deque()).append(group)
         while moves := self.possible():
             kind, key = self.rng.choice(moves)
@@ -92,7 +92,7 @@ class Cluster:
         ]
 
     def deliver_groups(self, key: tuple[str, int]) -> None:
-        visited = self.devices[key[1]].fold(self.groups[key].popleft())
+        visited = self.devices[key[1]].process(self.groups[key].popleft())
         self.visited.setdefault(key[1] % self.workers, []).extend(visited)
 
     def deliver_visited(self, worker: int) -> None:
@@ -101,7 +101,7 @@ class Cluster:
             self.regrouped.setdefault((worker, message.shard), deque()).append(message)
 
     def deliver_regrouped(self, key: tuple[int, int]) -> None:
-        parts = self.users[key[1]].fold(self.regrouped[key].popleft())
+        parts = self.users[key[1]].process(self.regrouped[key].popleft())
         self.parts.setdefault(key[1], deque()).extend(parts)
 
     def deliver_parts(self, shard: int) -> None:
@@ -110,13 +110,13 @@ class Cluster:
         parts.append(part)
         if len(parts) == SHARDS:
             parts = sorted(self.pending.pop(part.batch), key=lambda part: part.shard)
-            self.learned.append([visited for part in parts for visited in part.visited])
+            self.learned.append([visited for part in parts for visited in part.outputs])
 
     def told(self) -> dict[str, Any]:
         """The profile of each shopper as it was last told, without those that were merged."""
         told: dict[str, Any] = {}
         for batch in self.learned:
-            for anonymous_id, _, _ in (moved for visited in batch for moved in visited.moved):
+            for anonymous_id, _, _ in (moved for visited in batch for moved in visited.merged):
                 told.pop(anonymous_id, None)
             told |= {one[0]: fields(one[4]) for visited in batch for one in visited.active}
         return told
@@ -128,16 +128,16 @@ class Cluster:
             rows |= device.shoppers.rows
         for user in self.users:
             rows |= user.shoppers.rows
-        strongest = RULES.tastes.strongest
+        strongest = RULES.affinities.top
         return {
-            name: fields(profile.profile_arguments("key", shopper, *strongest(shopper))[0])
+            name: fields(profile.profile_command("key", shopper, *strongest(shopper))[0])
             for name, shopper in rows.items()
         }
 
     def counted(self) -> dict[str, int]:
-        ledger = Ledger()
+        ledger = Counters()
         for visited in (one for batch in self.learned for one in batch):
-            ledger.hear(visited)
+            ledger.update(visited)
         return {"accepted": ledger.accepted}
 
 
@@ -199,7 +199,7 @@ def test_two_devices_of_a_user_are_merged_whoever_reads_them(
 ) -> None:
     """Each device in a partition of its own, and what the user did elsewhere in a third."""
     stream = users_with_two_devices()
-    whole = dict(facts(run_flow(stream, redis_url, tmp_path).items()))
+    whole = dict(deterministic_rows(run_flow(stream, redis_url, tmp_path).items()))
     Store(redis_url, timeout_ms=2000, patience_s=2).client.flushall()
     names = ("phone", "laptop", "None")
 
@@ -217,7 +217,7 @@ def test_two_devices_of_a_user_are_merged_whoever_reads_them(
     epoch = timedelta(milliseconds=settings.source.epoch_ms)
     cluster_main(flow, [], 0, epoch_interval=epoch, worker_count_per_proc=workers)
     rows = content(redis_url)
-    assert dict(facts(rows.items())) == whole
+    assert dict(deterministic_rows(rows.items())) == whole
     for n in range(12):
         profile_of = dict(rows[keys.profile_key(f"user {n}")])
         told = (b"views", b"purchases", b"revenue", b"refunded", b"sessions")

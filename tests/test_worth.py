@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.personalize.step import Learning
-from operators.segments.changes import changes_among
-from operators.synthetic import shop
+from operators.personalize.step import PersonalizeStep
+from operators.segments.changes import changes_in
+from operators.synthetic import generate_events
 from state import config, keys
 from state.times import DAY_MS
 from tests import recount
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from state.events import Event
-    from state.messages import Output
+    from state.messages import BatchOutput
 
 RULES = """
 ready: {when: {sequence: [event: cart_add, {then no: purchase, within: 1 min}], within: 2 h}}
@@ -51,7 +51,7 @@ class Said:
     def __init__(self, *, settings: config.Settings = SETTINGS) -> None:
         self.settings = settings
         self.flow = Flow(rules=rules_of(settings.definitions))
-        self.learning = Learning(settings)
+        self.learning = PersonalizeStep(settings)
         self.changes: list[Any] = []
         self.figures: dict[str, dict[str, str]] = {}
 
@@ -61,12 +61,12 @@ class Said:
 
     def learn(self) -> None:
         parts, self.flow.parts[:] = list(self.flow.parts), []
-        for output in self.learning.fold_all(parts):
+        for output in self.learning.process_batch(parts):
             self.hear(output)
 
-    def hear(self, output: Output) -> None:
-        self.changes += changes_among(output.writes)
-        keys_of = {keys.stats_key(sid): sid for sid in self.learning.learned.audience.roster.ids}
+    def hear(self, output: BatchOutput) -> None:
+        self.changes += changes_in(output.writes)
+        keys_of = {keys.stats_key(sid): sid for sid in self.learning.state.memberships.registry.ids}
         keys_of[keys.shop_now_key()] = ""
         for write in output.writes:
             if isinstance(write, tuple) and write[0] == "HSET" and write[1] in keys_of:
@@ -76,11 +76,11 @@ class Said:
 
     def restart(self) -> None:
         self.flow = self.flow.resumed()
-        self.learning = Learning(self.settings, self.learning.snapshot())
+        self.learning = PersonalizeStep(self.settings, self.learning.snapshot())
 
     @property
     def moment_ms(self) -> int:
-        return self.learning.learned.moment_ms
+        return self.learning.state.reporting_time_ms
 
 
 def told(arrived: Sequence[Event], *, size: int, restarts: bool = False, workers: int = 1) -> Said:
@@ -168,7 +168,7 @@ def test_a_day_and_five_minutes_end_to_the_millisecond() -> None:
 
 def test_nobody_is_told_to_have_come_where_nobody_did() -> None:
     """After hours without a change, and after a restart."""
-    arrived = [*shop(events=300, shoppers=60, items=20, events_per_s=0.05)]
+    arrived = [*generate_events(events=300, shoppers=60, items=20, events_per_s=0.05)]
     last_ms = arrived[-1].event_ts - START_MS
     later = [
         event("page_view", f"later {n}", last_ms + minutes * MINUTE_MS, "zoe")

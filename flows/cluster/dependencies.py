@@ -7,10 +7,10 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from flows.kafka.client import NoAnswerError
+from flows.kafka.client import BrokerUnreachableError
 from flows.observability import metrics
 from flows.process import liveness
-from flows.recovery.redis_rebuild import make_whole
+from flows.recovery.redis_rebuild import rebuild_if_stale
 from state.errors import UserError
 from state.store import Store
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from threading import Event as Flag
 
     from flows.kafka.source import KafkaSource
-    from flows.recovery.folder import Stored
+    from flows.recovery.folder import RecoveryStore
     from state.config import Settings
     from state.store import Fence
 
-_PAUSE_S = 1.0
+_RETRY_PAUSE_S = 1.0
 _log = logging.getLogger("penstock.kafka")
 
 
-class _StoppedError(Exception):
+class _StopRequestedError(Exception):
     """Asked to stop while waiting."""
 
 
@@ -36,7 +36,7 @@ def connect(
     redis_url: str,
     settings: Settings,
     fence: Fence | None = None,
-    waiting: Callable[[], None] = metrics.redis_waits,
+    on_retry: Callable[[], None] = metrics.record_redis_wait,
 ) -> Store:
     """The Redis of a live run; `fence` is what is written under. Who waits for it is not stuck."""
     return Store(
@@ -45,74 +45,74 @@ def connect(
         patience_s=settings.redis.patience_s,
         replicas=settings.redis.replicas,
         fence=fence,
-        waiting=waiting,
+        on_retry=on_retry,
     )
 
 
-def redis_answers(redis_url: str, settings: Settings, stop: Flag) -> bool:
+def wait_for_redis(redis_url: str, settings: Settings, stop: Flag) -> bool:
     """Wait until Redis takes writes; False: `stop` came first.
 
     Raises UserError where waiting is no use, or was no use for `redis.patience_s`.
     """
     try:
-        with closing(connect(redis_url, settings, None, _waiting(stop))) as store:
-            store.wait()
-    except _StoppedError:
+        with closing(connect(redis_url, settings, None, _stop_check_for(stop))) as store:
+            store.wait_until_ready()
+    except _StopRequestedError:
         return False
     metrics.REDIS_AWAY.set(0)
     return True
 
 
-def redis_is_whole(
+def ensure_redis_current(
     redis_url: str,
     settings: Settings,
     stop: Flag,
     folder: Path | None,
-    stored: Stored | None,
+    recovery_store: RecoveryStore | None,
     fence: Fence,
 ) -> bool:
     """Tell Redis what is stored if it does not hold it; False: `stop` came first.
 
-    Only where no flow has the folder open. Raises UserError as `redis_answers` does.
+    Only where no flow has the folder open. Raises UserError as `wait_for_redis` does.
     """
-    if folder is None or stored is None:
+    if folder is None or recovery_store is None:
         return True
 
-    def going_on() -> None:
-        _go_on(stop)
+    def check_stop() -> None:
+        _raise_if_stopped(stop)
 
     try:
         while True:
-            with closing(connect(redis_url, settings, fence, _waiting(stop))) as store:
+            with closing(connect(redis_url, settings, fence, _stop_check_for(stop))) as store:
                 try:
-                    make_whole(store, settings, folder, stored.journals, going_on)
+                    rebuild_if_stale(store, settings, folder, recovery_store.journals, check_stop)
                 except UserError:
-                    if _is_there(store):
+                    if _is_reachable(store):
                         raise
                 else:
                     break
-                store.wait()
-    except _StoppedError:
+                store.wait_until_ready()
+    except _StopRequestedError:
         return False
     metrics.REDIS_AWAY.set(0)
     return True
 
 
-def _waiting(stop: Flag) -> Callable[[], None]:
-    def waiting() -> None:
+def _stop_check_for(stop: Flag) -> Callable[[], None]:
+    def on_retry() -> None:
         metrics.REDIS_AWAY.set(1)
-        _go_on(stop)
+        _raise_if_stopped(stop)
 
-    return waiting
+    return on_retry
 
 
-def _go_on(stop: Flag) -> None:
-    liveness.beat(has_begun=False)
+def _raise_if_stopped(stop: Flag) -> None:
+    liveness.mark_progress(has_started=False)
     if stop.is_set():
-        raise _StoppedError
+        raise _StopRequestedError
 
 
-def _is_there(store: Store) -> bool:
+def _is_reachable(store: Store) -> bool:
     try:
         store.check()
     except UserError:
@@ -120,21 +120,21 @@ def _is_there(store: Store) -> bool:
     return True
 
 
-def kafka_answers(source: KafkaSource, stop: Flag) -> bool:
+def wait_for_kafka(source: KafkaSource, stop: Flag) -> bool:
     """Wait for the broker as long as for Redis; False: `stop` came first. Raises UserError."""
-    until_s = time.monotonic() + source.settings.redis.patience_s
-    is_said = False
+    deadline_s = time.monotonic() + source.settings.redis.patience_s
+    is_logged = False
     while not stop.is_set():
         try:
             source.list_parts()
-        except NoAnswerError as error:
-            if time.monotonic() > until_s:
+        except BrokerUnreachableError as error:
+            if time.monotonic() > deadline_s:
                 raise
-            if not is_said:
+            if not is_logged:
                 _log.warning("%s; waiting", error)
-                is_said = True
-            liveness.beat(has_begun=False)
-            stop.wait(_PAUSE_S)
+                is_logged = True
+            liveness.mark_progress(has_started=False)
+            stop.wait(_RETRY_PAUSE_S)
         else:
             return True
     return False

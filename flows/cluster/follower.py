@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from flows.cluster.dependencies import kafka_answers
-from flows.cluster.leadership import fence_in
-from flows.recovery.folder import joined_from_afar
+from flows.cluster.dependencies import wait_for_kafka
+from flows.cluster.leadership import read_fence
+from flows.recovery.folder import open_shared_remote
 from state.store import Fence
 
 if TYPE_CHECKING:
@@ -18,35 +18,35 @@ if TYPE_CHECKING:
     from pathlib import Path
     from threading import Event as Flag
 
-    from flows.cluster.rendezvous import Meeting
+    from flows.cluster.rendezvous import Rendezvous
     from flows.kafka.source import KafkaSource
-    from flows.recovery.folder import Stored
+    from flows.recovery.folder import RecoveryStore
     from state.config import Settings
 
 
 @contextmanager
-def following(
-    meeting: Meeting, source: KafkaSource, settings: Settings, stop: Flag, folder: Path
-) -> Iterator[tuple[Stored, Fence] | None]:
+def follow_leader(
+    rendezvous: Rendezvous, source: KafkaSource, settings: Settings, stop: Flag, folder: Path
+) -> Iterator[tuple[RecoveryStore, Fence] | None]:
     """What process 0 has made ready, while inside; None: `stop` came first. Raises UserError."""
-    while (leader := meeting.find_leader()) is not None:
-        source.stored = leader.partitions
+    while (leader := rendezvous.find_leader()) is not None:
+        source.known_partitions = leader.partitions
         fence = Fence(settings.kafka.group, leader.token)
-        if not kafka_answers(source, stop):
+        if not wait_for_kafka(source, stop):
             break
-        if not meeting.wait_for(
-            lambda fence=fence: _shows(folder, fence),  # type: ignore[misc]
+        if not rendezvous.wait_for(
+            lambda fence=fence: _has_fence(folder, fence),  # type: ignore[misc]
             f"what process 0 wrote in recovery folder {folder}: is it one that all hosts see",
         ):
             break
-        if meeting.join(leader):
-            with joined_from_afar(folder, settings) as stored:
-                yield stored, fence
+        if rendezvous.wait_until_admitted(leader):
+            with open_shared_remote(folder, settings) as recovery_store:
+                yield recovery_store, fence
             return
     yield None
 
 
-def _shows(folder: Path, fence: Fence) -> bool:
+def _has_fence(folder: Path, fence: Fence) -> bool:
     with suppress(OSError, msgspec.DecodeError):
-        return fence_in(folder).token >= fence.token
+        return read_fence(folder).token >= fence.token
     return False

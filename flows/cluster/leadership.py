@@ -26,66 +26,67 @@ if TYPE_CHECKING:
 
     from state.config import Settings
 
-HOLDER, FENCE = "holder", "fence.json"
-USER_ERROR = 2
+OWNER_FILE, FENCE_FILE = "holder", "fence.json"
+EXIT_USER_ERROR = 2
 
 _log = logging.getLogger("penstock.lease")
 
 
 @contextmanager
-def tenure(
-    redis_url: str, settings: Settings, folder: Path | None, after: Fence | None = None
+def writer_lease(
+    redis_url: str, settings: Settings, folder: Path | None, previous_fence: Fence | None = None
 ) -> Iterator[Lease]:
     """The lease while inside, given back at the end; `folder` is one that this process has locked.
 
-    Raises UserError if another run holds it, or did since this one wrote under `after`, or Redis
+    Raises UserError if another run holds it, or did since this one wrote under `previous_fence`,
+    or Redis
     cannot be asked.
     """
     lease = Lease(
         redis_url,
         settings.kafka.group,
-        holder_of(folder) if folder else uuid.uuid4().hex,
+        owner_id(folder) if folder else uuid.uuid4().hex,
         settings.run.lease_s,
         timeout_ms=settings.redis.timeout_ms,
     )
-    lease.take(after)
+    lease.acquire(previous_fence)
     try:
         if folder is not None:
-            write(folder / FENCE, msgspec.json.encode(lease.fence))
+            write_atomically(folder / FENCE_FILE, msgspec.json.encode(lease.fence))
         yield lease
     finally:
         lease.release()
 
 
-def holder_of(folder: Path) -> str:
+def owner_id(folder: Path) -> str:
     """The id of a recovery folder, made where it has none."""
-    path = folder / HOLDER
+    path = folder / OWNER_FILE
     if not path.exists():
-        write(path, uuid.uuid4().hex.encode())
+        write_atomically(path, uuid.uuid4().hex.encode())
     return path.read_text()
 
 
-def fence_in(folder: Path) -> Fence:
+def read_fence(folder: Path) -> Fence:
     """What the processes of the run that holds a folder write under."""
-    return msgspec.json.decode((folder / FENCE).read_bytes(), type=Fence)
+    return msgspec.json.decode((folder / FENCE_FILE).read_bytes(), type=Fence)
 
 
-def end_when_lost(lease: Lease) -> None:
+def exit_on_lease_loss(lease: Lease) -> None:
     """End this process at once, as in a crash, when another run takes the lease over."""
 
     def watch() -> None:
         lease.lost.wait()
-        _log.error("%s", lease.taken_over(), extra={"event": "lease_lost"})
-        os._exit(USER_ERROR)
+        _log.error("%s", lease.lost_error(), extra={"event": "lease_lost"})
+        os._exit(EXIT_USER_ERROR)
 
     Thread(target=watch, name="lease-lost", daemon=True).start()
 
 
-def write(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes) -> None:
     """A small file of a recovery folder, written whole or not at all. Raises UserError."""
-    begun = path.with_suffix(".begun")
+    staging = path.with_suffix(".begun")
     try:
-        private_files.write(path, content, begun=begun)
+        private_files.write_atomically(path, content, temporary=staging)
     except OSError as error:
         raise UserError(
             f"recovery folder {path.parent}: {error.strerror}: make room, or name one that can be "

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from flows.personalize import LEARN_KEY
+from flows.personalize import SINGLE_KEY
 
 if TYPE_CHECKING:
     from bytewax.outputs import FixedPartitionedSink
@@ -19,32 +19,32 @@ _64 = (1 << 64) - 1
 
 
 @dataclass(frozen=True)
-class Place:
+class ClusterPosition:
     """Which process of a run this one is; `addresses` are those of all, none where it is alone."""
 
     process: int = 0
     addresses: tuple[str, ...] = ()
 
     @property
-    def processes(self) -> int:
+    def process_count(self) -> int:
         """How many there are."""
         return max(1, len(self.addresses))
 
     @property
-    def learns(self) -> bool:
+    def owns_learn_key(self) -> bool:
         """Whether the learning is here, and with it what is written."""
-        return self.process == worker_of(LEARN_KEY, self.processes)
+        return self.process == worker_of(SINGLE_KEY, self.process_count)
 
     @property
-    def reads(self) -> bool:
+    def reads_topic(self) -> bool:
         """Whether partitions of the topic are read here."""
-        return self.processes == 1 or not self.learns
+        return self.process_count == 1 or not self.owns_learn_key
 
 
-ALONE = Place()
+SINGLE_PROCESS = ClusterPosition()
 
 
-def elsewhere(sink: FixedPartitionedSink[Any, Any]) -> FixedPartitionedSink[Any, Any]:
+def without_partitions(sink: FixedPartitionedSink[Any, Any]) -> FixedPartitionedSink[Any, Any]:
     """A sink whose partitions are another process's."""
     sink.list_parts = list  # type: ignore[method-assign]
     return sink
@@ -73,8 +73,8 @@ def _siphash_1_3(data: bytes) -> int:
     )
     full = len(data) - len(data) % 8
     last = data[full:].ljust(7, b"\0") + bytes([len(data) & 0xFF])
-    for at in range(0, full + 8, 8):
-        word = int.from_bytes((data[at : at + 8] if at < full else last), "little")
+    for offset in range(0, full + 8, 8):
+        word = int.from_bytes((data[offset : offset + 8] if offset < full else last), "little")
         v3 ^= word
         v0, v1, v2, v3 = _round(v0, v1, v2, v3)
         v0 ^= word

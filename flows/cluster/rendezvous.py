@@ -23,24 +23,24 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import msgspec
 
 from flows.process import liveness
-from flows.process.background import beside
-from flows.process.shutdown import end_process
+from flows.process.background import background_thread
+from flows.process.shutdown import exit_process
 from state import keys
 from state.errors import UserError
-from state.store import Member, Roster
+from state.store import ProcessEntry, ProcessRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from threading import Event as Flag
 
-    from flows.cluster.placement import Place
+    from flows.cluster.placement import ClusterPosition
     from flows.kafka.source import KafkaSource
     from state.config import Settings
 
-LOOK_S = 0.2
-SAY_AFTER_S = 2.0
+POLL_S = 0.2
+LOG_AFTER_S = 2.0
 
-_OWN = (
+_HOST_SPECIFIC = (
     "log",
     "metrics",
     "redis.url",
@@ -52,95 +52,99 @@ _OWN = (
 )
 """What a host may have of its own: how it is watched, and how it reaches the same Redis and Kafka."""
 
-_Found = TypeVar("_Found")
+_Result = TypeVar("_Result")
 _log = logging.getLogger("penstock.meeting")
 
 
-class Meeting:
+class Rendezvous:
     """One process's part in it; `stop` ends all waiting. Methods raise UserError."""
 
-    def __init__(self, redis_url: str, settings: Settings, place: Place, stop: Flag) -> None:
+    def __init__(
+        self, redis_url: str, settings: Settings, position: ClusterPosition, stop: Flag
+    ) -> None:
         run, self._name = settings.run, settings.kafka.group
         timeout_ms = settings.redis.timeout_ms
-        self._roster = Roster(redis_url, self._name, run.lease_s, timeout_ms=timeout_ms)
+        self._registry = ProcessRegistry(redis_url, self._name, run.lease_s, timeout_ms=timeout_ms)
         self._run = run
-        self._others = range(1, place.processes) if place.process == 0 else range(1)
-        self._starts: dict[int, str] = {}
-        self._address = place.addresses[place.process]
+        self._peers = range(1, position.process_count) if position.process == 0 else range(1)
+        self._peer_starts: dict[int, str] = {}
+        self._address = position.addresses[position.process]
         self._stop = stop
-        self._written_s = 0.0
-        self._me = Member(
-            process=place.process,
+        self._registered_s = 0.0
+        self._entry = ProcessEntry(
+            process=position.process,
             start=uuid.uuid4().hex,
             host=socket.gethostname(),
             pid=os.getpid(),
-            agreed=agreed(settings, place),
+            agreed=config_digests(settings, position),
         )
 
     @property
-    def leads(self) -> bool:
+    def is_leader(self) -> bool:
         """Whether this is process 0."""
-        return self._me.process == 0
+        return self._entry.process == 0
 
-    def lead(self, token: int, partitions: tuple[str, ...]) -> bool:
+    def admit_followers(self, token: int, partitions: tuple[str, ...]) -> bool:
         """Process 0: call the others when all are there; False: `stop` came first."""
-        if not self._listens():
+        if not self._wait_for_address():
             return False
-        self._change(over=True, token=token, partitions=partitions)
-        found: dict[int, Member] = {}
+        self._update(force=True, token=token, partitions=partitions)
+        entries: dict[int, ProcessEntry] = {}
 
-        def all_are_there() -> tuple[str, ...] | None:
-            for number in self._others:
-                other = self._roster.find(number)
-                found.pop(number, None)
-                if other is not None and other.token == token:
-                    self._agree(other)
-                    found[number] = other
-            if len(found) < len(self._others):
+        def all_present() -> tuple[str, ...] | None:
+            for number in self._peers:
+                entry = self._registry.get(number)
+                entries.pop(number, None)
+                if entry is not None and entry.token == token:
+                    self._check_same_config(entry)
+                    entries[number] = entry
+            if len(entries) < len(self._peers):
                 return None
-            return (self._me.start, *(found[number].start for number in self._others))
+            return (self._entry.start, *(entries[number].start for number in self._peers))
 
-        def missing() -> str:
-            numbers = [number for number in self._others if number not in found]
+        def describe_missing() -> str:
+            numbers = [number for number in self._peers if number not in entries]
             return f"process{'es' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
 
-        called = self._until(all_are_there, missing)
-        if called is None:
+        admitted = self._wait_until(all_present, describe_missing)
+        if admitted is None:
             return False
-        self._change(called=called)
-        self._starts = dict(enumerate(called))
+        self._update(called=admitted)
+        self._peer_starts = dict(enumerate(admitted))
         return True
 
-    def find_leader(self) -> Member | None:
+    def find_leader(self) -> ProcessEntry | None:
         """Another process: what process 0 says; None: `stop` came first."""
-        if not self._written_s and not (self._listens() and self._until(self._claim, self._former)):
+        if not self._registered_s and not (
+            self._wait_for_address() and self._wait_until(self._register, self._describe_conflict)
+        ):
             return None
-        return self._until(lambda: self._roster.find(0), lambda: "process 0")
+        return self._wait_until(lambda: self._registry.get(0), lambda: "process 0")
 
-    def join(self, leader: Member) -> bool:
+    def wait_until_admitted(self, leader: ProcessEntry) -> bool:
         """Another process: be called. False: `stop` came first, or process 0 has started anew."""
-        self._change(token=leader.token)
-        self._agree(leader)
+        self._update(token=leader.token)
+        self._check_same_config(leader)
 
-        def is_called() -> bool | None:
-            now = self._roster.find(0)
-            if now is None:
+        def is_admitted() -> bool | None:
+            current = self._registry.get(0)
+            if current is None:
                 return None
-            if (now.start, now.token) != (leader.start, leader.token):
+            if (current.start, current.token) != (leader.start, leader.token):
                 return False
-            return self._me.start in now.called or None
+            return self._entry.start in current.called or None
 
-        self._starts = {0: leader.start}
-        return bool(self._until(is_called, lambda: "process 0 and all others"))
+        self._peer_starts = {0: leader.start}
+        return bool(self._wait_until(is_admitted, lambda: "process 0 and all others"))
 
-    def wait_for(self, is_so: Callable[[], bool], what: str) -> bool:
+    def wait_for(self, condition: Callable[[], bool], description: str) -> bool:
         """Wait for something else as one waits for a process; False: `stop` came first."""
-        return bool(self._until(lambda: is_so() or None, lambda: what))
+        return bool(self._wait_until(lambda: condition() or None, lambda: description))
 
     @contextmanager
-    def kept(self, source: KafkaSource) -> Iterator[None]:
+    def monitored(self, source: KafkaSource) -> Iterator[None]:
         """While the flow runs: end with the others. One that is asked to stop ends all in peace."""
-        with beside("meeting", lambda over: self._watch(over, source)):
+        with background_thread("meeting", lambda stop: self._monitor(stop, source)):
             yield
 
     def __enter__(self) -> Self:
@@ -151,150 +155,165 @@ class Meeting:
         """Take one's entry away; after an error it stays until it expires, for the others to see why."""
         if kind is None:
             with suppress(UserError):
-                self._roster.leave(self._me)
-        self._roster.close()
+                self._registry.deregister(self._entry)
+        self._registry.close()
 
-    def _until(self, look: Callable[[], _Found | None], what: Callable[[], str]) -> _Found | None:
+    def _wait_until(
+        self, condition: Callable[[], _Result | None], describe: Callable[[], str]
+    ) -> _Result | None:
         began_s = time.monotonic()
-        said = ""
+        logged = ""
         while not self._stop.is_set():
-            liveness.beat(has_begun=False)
-            if self._written_s:
+            liveness.mark_progress(has_started=False)
+            if self._registered_s:
                 self._renew()
-            if (found := look()) is not None:
-                return found
+            if (result := condition()) is not None:
+                return result
             waited_s = time.monotonic() - began_s
             if waited_s > self._run.meet_s:
                 raise UserError(
-                    f"process {self._me.process} of {self._name} has waited {waited_s:.0f} s for "
-                    f"{what()}: start all with the same kafka.group, Redis, -a and recovery folder"
+                    f"process {self._entry.process} of {self._name} has waited {waited_s:.0f} s for "
+                    f"{describe()}: start all with the same kafka.group, Redis, -a and recovery folder"
                 )
-            if waited_s > SAY_AFTER_S and what() != said:
-                said = what()
-                _log.warning("process %d waits for %s", self._me.process, said)
-            self._stop.wait(LOOK_S)
+            if waited_s > LOG_AFTER_S and describe() != logged:
+                logged = describe()
+                _log.warning("process %d waits for %s", self._entry.process, logged)
+            self._stop.wait(POLL_S)
         return None
 
-    def _listens(self) -> bool:
+    def _wait_for_address(self) -> bool:
         """Wait until this process can listen at its address, as Bytewax will."""
-        trouble = ""
+        bind_error = ""
 
         def can_listen() -> bool | None:
-            nonlocal trouble
+            nonlocal bind_error
             host, _, port = self._address.rpartition(":")
             try:
-                socket.create_server((host.strip("[]"), int(port)), family=_family(host)).close()
+                socket.create_server(
+                    (host.strip("[]"), int(port)), family=_address_family(host)
+                ).close()
             except (OSError, OverflowError) as error:
-                trouble = str(error)
+                bind_error = str(error)
                 return None
             return True
 
-        return bool(self._until(can_listen, lambda: f"its address {self._address} ({trouble})"))
+        return bool(
+            self._wait_until(can_listen, lambda: f"its address {self._address} ({bind_error})")
+        )
 
-    def _claim(self) -> bool | None:
+    def _register(self) -> bool | None:
         """Have one's number, which a killed process may seem to have until its entry expires."""
-        held = self._roster.write(self._me)
-        if held is not None and held.host == self._me.host and not _is_alive(held.pid):
-            held = self._roster.write(self._me, over=True)
-        if held is not None:
+        conflicting = self._registry.write(self._entry)
+        if (
+            conflicting is not None
+            and conflicting.host == self._entry.host
+            and not _is_alive(conflicting.pid)
+        ):
+            conflicting = self._registry.write(self._entry, force=True)
+        if conflicting is not None:
             return None
-        self._written_s = time.monotonic()
+        self._registered_s = time.monotonic()
         return True
 
-    def _former(self) -> str:
-        held = self._roster.find(self._me.process)
-        who = held.who if held else "another"
-        return f"{who}, which is process {self._me.process} too, to go"
+    def _describe_conflict(self) -> str:
+        conflicting = self._registry.get(self._entry.process)
+        label = conflicting.label if conflicting else "another"
+        return f"{label}, which is process {self._entry.process} too, to go"
 
-    def _change(self, *, over: bool = False, **changes: Any) -> None:
-        self._me = msgspec.structs.replace(self._me, **changes)
-        self._write(over=over)
+    def _update(self, *, force: bool = False, **changes: Any) -> None:
+        self._entry = msgspec.structs.replace(self._entry, **changes)
+        self._write(force=force)
 
     def _renew(self) -> None:
-        if time.monotonic() - self._written_s > self._run.lease_s / 3:
+        if time.monotonic() - self._registered_s > self._run.lease_s / 3:
             self._write()
 
-    def _write(self, *, over: bool = False) -> None:
-        held = self._roster.write(self._me, over=over)
-        if held is not None:
-            raise _OustedError(
-                f"process {self._me.process} of {self._name} runs on {held.who} too: give each "
+    def _write(self, *, force: bool = False) -> None:
+        conflicting = self._registry.write(self._entry, force=force)
+        if conflicting is not None:
+            raise _ReplacedError(
+                f"process {self._entry.process} of {self._name} runs on {conflicting.label} too: "
+                f"give each "
                 "process its own number with -i"
             )
-        self._written_s = time.monotonic()
+        self._registered_s = time.monotonic()
 
-    def _agree(self, other: Member) -> None:
-        mine, theirs = self._me.agreed, other.agreed
+    def _check_same_config(self, peer: ProcessEntry) -> None:
+        mine, theirs = self._entry.agreed, peer.agreed
         names = sorted({*mine, *theirs})
-        if different := [name for name in names if mine.get(name) != theirs.get(name)]:
+        if differing := [name for name in names if mine.get(name) != theirs.get(name)]:
             raise UserError(
-                f"process {self._me.process} and process {other.process} ({other.who}) differ in "
-                f"{', '.join(different)}: start all processes of {self._name} with the same"
+                f"process {self._entry.process} and process {peer.process} ({peer.label}) differ in "
+                f"{', '.join(differing)}: start all processes of {self._name} with the same"
             )
 
-    def _watch(self, over: Flag, source: KafkaSource) -> None:
-        seen_s = dict.fromkeys(self._others, time.monotonic())
-        while not over.wait(LOOK_S):
-            trouble = _stuck(self._run.stuck_s)
+    def _monitor(self, stop: Flag, source: KafkaSource) -> None:
+        last_seen_s = dict.fromkeys(self._peers, time.monotonic())
+        while not stop.wait(POLL_S):
+            failure = _stuck_failure(self._run.stuck_s)
             try:
-                if source.is_ending and not self._me.is_stopping:
-                    self._change(is_stopping=True)
+                if source.is_stopping and not self._entry.is_stopping:
+                    self._update(is_stopping=True)
                 self._renew()
-                for number in self._others:
-                    other = self._roster.find(number)
-                    trouble = trouble or self._trouble(number, other, seen_s, source)
-            except _OustedError as error:
-                trouble = str(error)
+                for number in self._peers:
+                    peer = self._registry.get(number)
+                    failure = failure or self._peer_failure(number, peer, last_seen_s, source)
+            except _ReplacedError as error:
+                failure = str(error)
             except UserError:  # who writes waits for a Redis that is away, and says so
-                seen_s = dict.fromkeys(self._others, time.monotonic())
-            if trouble and not over.is_set():
-                _log.error("%s: this process ends, to start and meet again", trouble)
-                end_process()
+                last_seen_s = dict.fromkeys(self._peers, time.monotonic())
+            if failure and not stop.is_set():
+                _log.error("%s: this process ends, to start and meet again", failure)
+                exit_process()
 
-    def _trouble(
-        self, number: int, other: Member | None, seen_s: dict[int, float], source: KafkaSource
+    def _peer_failure(
+        self,
+        number: int,
+        peer: ProcessEntry | None,
+        last_seen_s: dict[int, float],
+        source: KafkaSource,
     ) -> str:
-        if other is None:
-            is_gone = time.monotonic() - seen_s[number] > self._run.lease_s
-            if is_gone and not source.is_ending:
+        if peer is None:
+            is_gone = time.monotonic() - last_seen_s[number] > self._run.lease_s
+            if is_gone and not source.is_stopping:
                 return f"process {number} has said nothing for {self._run.lease_s:g} s"
             return ""
-        seen_s[number] = time.monotonic()
-        if other.start != self._starts[number]:
-            return f"process {number} has started anew ({other.who})"
-        if other.is_stopping and not source.is_ending:
-            source.end()
+        last_seen_s[number] = time.monotonic()
+        if peer.start != self._peer_starts[number]:
+            return f"process {number} has started anew ({peer.label})"
+        if peer.is_stopping and not source.is_stopping:
+            source.request_stop()
         return ""
 
 
-class _OustedError(UserError):
+class _ReplacedError(UserError):
     """Another process has the same number."""
 
 
-def agreed(settings: Settings, place: Place) -> dict[str, str]:
+def config_digests(settings: Settings, position: ClusterPosition) -> dict[str, str]:
     """A digest of each thing that must be the same in all processes of a run, by its name."""
-    found = {"-a": ";".join(place.addresses), "the release": keys.WRITER_VERSION}
+    texts = {"-a": ";".join(position.addresses), "the release": keys.WRITER_VERSION}
     for section, values in msgspec.to_builtins(settings).items():
         pairs = values.items() if isinstance(values, dict) else [("", values)]
-        named = {f"{section}.{key}".rstrip("."): value for key, value in pairs}
-        found |= {
+        by_name = {f"{section}.{key}".rstrip("."): value for key, value in pairs}
+        texts |= {
             name: str(value)
-            for name, value in named.items()
-            if section not in _OWN and name not in _OWN
+            for name, value in by_name.items()
+            if section not in _HOST_SPECIFIC and name not in _HOST_SPECIFIC
         }
     return {
         name: hashlib.blake2s(value.encode(), digest_size=6).hexdigest()
-        for name, value in found.items()
+        for name, value in texts.items()
     }
 
 
-def _stuck(stuck_s: float) -> str:
-    limit_s = stuck_s if liveness.has_begun() else max(liveness.BEGIN_S, stuck_s)
-    age_s = liveness.age_s()
+def _stuck_failure(stuck_s: float) -> str:
+    limit_s = stuck_s if liveness.has_started() else max(liveness.START_TIMEOUT_S, stuck_s)
+    age_s = liveness.progress_age_s()
     return f"this process has not moved for {age_s:.0f} s" if age_s > limit_s else ""
 
 
-def _family(host: str) -> socket.AddressFamily:
+def _address_family(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 

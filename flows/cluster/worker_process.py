@@ -9,21 +9,21 @@ import signal
 from flows.observability import metrics
 from flows.process import liveness
 
-SUPERVISOR = "PENSTOCK_SUPERVISOR"
+SUPERVISOR_VARIABLE = "PENSTOCK_SUPERVISOR"
 """Environment variable with the supervisor's process id."""
 _PR_SET_PDEATHSIG = 1
 
 
 def is_supervised() -> bool:
     """Whether a supervisor started this process."""
-    return liveness.VARIABLE in os.environ
+    return liveness.PROGRESS_VARIABLE in os.environ
 
 
-def join_supervisor() -> None:
+def attach_to_supervisor() -> None:
     """Show the pulse, and die with the supervisor, however that ends."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     # It may have ended before that.
-    if os.getppid() != int(os.environ[SUPERVISOR]):
+    if os.getppid() != int(os.environ[SUPERVISOR_VARIABLE]):
         os.kill(os.getpid(), signal.SIGKILL)
     metrics.RESTARTS.inc(int(os.environ[metrics.RESTARTS_VARIABLE]))
-    liveness.share(int(os.environ[liveness.VARIABLE]))
+    liveness.attach_shared_memory(int(os.environ[liveness.PROGRESS_VARIABLE]))

@@ -11,7 +11,7 @@ from state.printable import printable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_MAY_BE_AN_ID = re.compile(r"-[^-\s].+", re.DOTALL)
+_ID_LIKE = re.compile(r"-[^-\s].+", re.DOTALL)
 
 
 class Parser(argparse.ArgumentParser):
@@ -20,15 +20,15 @@ class Parser(argparse.ArgumentParser):
     A word with two dashes may be an option with a mistake in it: there the error says to write `--`.
     """
 
-    _words: Sequence[str] = ()
+    _arguments: Sequence[str] = ()
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse does; the words are kept for the error."""
-        self._words = args or ()
+        self._arguments = args or ()
         return super().parse_known_args(args, namespace)
 
     def _parse_optional(self, arg_string: str) -> Any:
-        if _MAY_BE_AN_ID.fullmatch(arg_string) and not self._is_option(arg_string):
+        if _ID_LIKE.fullmatch(arg_string) and not self._is_option(arg_string):
             return None
         return super()._parse_optional(arg_string)
 
@@ -40,13 +40,15 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """One line that says what is wrong, and of a word that may be an id how to say so."""
-        odd = [
+        unknown = [
             word
-            for word in self._words
+            for word in self._arguments
             if word.startswith("-") and len(word) > 1 and word.split("=")[0] not in self._options()
         ]
-        if odd:
-            message += f"; if {odd[0]} is an id, write -- before it: {self.prog} ... -- {odd[0]}"
+        if unknown:
+            message += (
+                f"; if {unknown[0]} is an id, write -- before it: {self.prog} ... -- {unknown[0]}"
+            )
         super().error(printable(message))
 
     def _options(self) -> set[str]:

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 
 from bytewax.run import _parse_args
 
-from flows.cluster.dependencies import kafka_answers, redis_answers
-from flows.cluster.leadership import USER_ERROR
-from flows.cluster.placement import ALONE
-from flows.commands.options import lasting_redis_url
+from flows.cluster.dependencies import wait_for_kafka, wait_for_redis
+from flows.cluster.leadership import EXIT_USER_ERROR
+from flows.cluster.placement import SINGLE_PROCESS
+from flows.commands.options import external_redis_url
 from flows.kafka.source import KafkaSource
 from flows.observability import logs
-from flows.process.shutdown import ends_soon, stop_on_signal
+from flows.process.shutdown import kill_after_grace, stop_on_signal
 from flows.runtime.live import live_flow
 from flows.sinks.redis import DEAD_LETTERS_FILE
 from state import config
@@ -31,36 +31,36 @@ from state.errors import UserError
 if TYPE_CHECKING:
     from bytewax.dataflow import Dataflow
 
-_log = logging.getLogger(logs.OURS)
+_log = logging.getLogger(logs.ROOT_LOGGER)
 
 
-def flow_for_bytewax() -> Dataflow:
+def build_for_bytewax_run() -> Dataflow:
     """The flow that the configuration describes. Exits with one line on what a person can mend."""
-    logs.set_up()
+    logs.configure()
     try:
-        _refuse_what_does_not_work()
-        return _flow()
+        _check_flags()
+        return _build_flow()
     except UserError as error:
         _log.error("%s", " ".join(str(error).split()), extra={"event": "failed"})
-        raise SystemExit(USER_ERROR) from error
+        raise SystemExit(EXIT_USER_ERROR) from error
 
 
-def _flow() -> Dataflow:
-    settings = config.load(of_people=True)
-    logs.set_up(settings.log)
-    redis_url = lasting_redis_url(argparse.Namespace(redis=None), settings)
+def _build_flow() -> Dataflow:
+    settings = config.load(require_consent_defaults=True)
+    logs.configure(settings.log)
+    redis_url = external_redis_url(argparse.Namespace(redis=None), settings)
     # Bytewax runs the flow after we have returned: the flag is ours until the process ends.
-    until_the_end = ExitStack()
-    atexit.register(until_the_end.close)
-    stop = until_the_end.enter_context(stop_on_signal())
-    until_the_end.enter_context(ends_soon(stop))
+    exit_stack = ExitStack()
+    atexit.register(exit_stack.close)
+    stop = exit_stack.enter_context(stop_on_signal())
+    exit_stack.enter_context(kill_after_grace(stop))
     source = KafkaSource(settings, stop)
-    if not (redis_answers(redis_url, settings, stop) and kafka_answers(source, stop)):
+    if not (wait_for_redis(redis_url, settings, stop) and wait_for_kafka(source, stop)):
         raise SystemExit(0)
     return live_flow(
         source,
         settings,
-        place=ALONE,
+        position=SINGLE_PROCESS,
         redis_url=redis_url,
         dead_letters=DEAD_LETTERS_FILE,
         journals=None,
@@ -68,7 +68,7 @@ def _flow() -> Dataflow:
     )
 
 
-def _refuse_what_does_not_work() -> None:
+def _check_flags() -> None:
     if Path(sys.argv[0]).parts[-2:] != ("bytewax", "run.py"):
         return
     args = _parse_args()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from flows.commands.arguments import Parser
 from flows.observability import logs
-from flows.process.panics import panics_as_notes
+from flows.process.panics import capture_panics
 from state import keys
 from state.errors import UserError
 from state.printable import printable
@@ -42,36 +42,36 @@ COMMANDS = (
     "check",
 )
 
-_log = logging.getLogger(logs.OURS)
+_log = logging.getLogger(logs.ROOT_LOGGER)
 
 FAILED, USER_ERROR, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `penstock ARGV`; returns the exit code."""
-    logs.set_up()
+    logs.configure()
     try:
         # Here and not above, since a second of imports is time enough for Ctrl-C.
         args = parser(sys.argv[1:] if argv is None else argv).parse_args(argv)
     except KeyboardInterrupt:
         return _fail(INTERRUPTED, "stopped", debug=False)
-    _add_common(args)
+    _merge_common_options(args)
     try:
-        with panics_as_notes():
+        with capture_panics():
             code: int = args.run(args)
         sys.stdout.flush()
     except UserError as error:
         return _fail(USER_ERROR, " ".join(str(error).split()), debug=args.debug)
     except KeyboardInterrupt:
-        goes_on = ": the same command goes on where it was" if _is_resumable(args) else ""
-        return _fail(INTERRUPTED, f"stopped{goes_on}", debug=False)
+        resume_hint = ": the same command goes on where it was" if _is_resumable(args) else ""
+        return _fail(INTERRUPTED, f"stopped{resume_hint}", debug=False)
     except (BrokenPipeError, SystemExit):  # rich makes the second of the first
         # Who read the output has gone; what is still buffered must not complain at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except BaseException as error:  # a panic of Bytewax is not an Exception
-        where = "" if args.debug else f"; details are in {_details()}"
-        return _fail(FAILED, f"unforeseen {_one_line(error)}{where}", debug=args.debug)
+        details_hint = "" if args.debug else f"; details are in {_write_traceback()}"
+        return _fail(FAILED, f"unforeseen {_one_line(error)}{details_hint}", debug=args.debug)
     return code
 
 
@@ -92,12 +92,12 @@ def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     add("--debug", action="store_true", help="show where an error came from")
     add("--version", action="version", version=f"penstock {keys.WRITER_VERSION}")
     subparsers = top.add_subparsers(metavar="COMMAND", required=True)
-    for command in [one for one in COMMANDS if one in argv] or COMMANDS:
+    for command in [name for name in COMMANDS if name in argv] or COMMANDS:
         import_module(f"flows.commands.{command.replace('-', '_')}").add_parser(subparsers)
     return top
 
 
-def _add_common(args: argparse.Namespace) -> None:
+def _merge_common_options(args: argparse.Namespace) -> None:
     """Options may stand before the subcommand or after it; the later ones win."""
     args.config = args.config or args.common_config
     args.set = [*args.common_set, *args.set]
@@ -121,7 +121,7 @@ def _one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
-def _details() -> str:
+def _write_traceback() -> str:
     """Keep the traceback in a file: a run of hours is not repeated to see it."""
     handle, path = tempfile.mkstemp(prefix="penstock-", suffix=".log")
     with open(handle, "w") as file:

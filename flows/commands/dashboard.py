@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from flows.commands import extras
-from flows.commands.options import add_redis, add_settings, lasting_redis_url, settings_of
+from flows.commands.options import add_redis, add_settings, external_redis_url, load_settings
 from flows.process.shutdown import stop_on_signal
 
 if TYPE_CHECKING:
@@ -34,19 +34,19 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until a signal. Raises UserError."""
-    settings = settings_of(args, of_people=True)
+    settings = load_settings(args, require_consent_defaults=True)
     if args.listen:
         serving = msgspec.structs.replace(settings.serving, listen=args.listen)
         settings = msgspec.structs.replace(settings, serving=serving)
-    url = lasting_redis_url(args, settings)
+    url = external_redis_url(args, settings)
     with stop_on_signal() as stop:
-        page = server(settings, url)
+        page = create_server(settings, url)
         print(f"The page is at {page.url}. Ctrl-C ends it.", flush=True)
         page.serve(stop)
     return 0
 
 
-def server(settings: Settings, redis_url: str, *, any_port: bool = False) -> Server:
+def create_server(settings: Settings, redis_url: str, *, any_port: bool = False) -> Server:
     """The server of the page. Raises UserError, also where what it needs is not installed."""
     extras.require("dashboard", "the page")
     from serving.dashboard.server import Server

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flows.commands.options import add_settings, settings_of
-from flows.process.printing import console
+from flows.commands.options import add_settings, load_settings
+from flows.process.printing import create_console
 from state.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,14 +34,16 @@ def run(args: argparse.Namespace) -> int:
     """Run the shop through the flow. Raises UserError."""
     if args.events is not None and args.events < 1:
         raise UserError(f"--events {args.events}: name at least 1")
-    settings = settings_of(args)
+    settings = load_settings(args)
     events = args.events or (EVENTS if args.once else None)
-    on = console()
-    some = f"{events:,} events" if events else "Events"
+    terminal = create_console()
+    subject = f"{events:,} events" if events else "Events"
     pace = "" if args.once else f"\nA second here is {SPEED} s in the shop. Ctrl-C ends it."
-    on.print(f"{some} of a synthetic shop, through the flow, into a Redis of its own{pace}")
+    terminal.print(
+        f"{subject} of a synthetic shop, through the flow, into a Redis of its own{pace}"
+    )
     # After the first words: what the flow imports takes seconds.
     from flows.commands import demo_run
 
-    demo_run.run(settings, on, events=events, is_live=not args.once, speed=SPEED)
+    demo_run.run(settings, terminal, events=events, is_live=not args.once, speed=SPEED)
     return 0

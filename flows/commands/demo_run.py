@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
-from flows.commands.dashboard import server as page_server
-from flows.commands.demo_view import live_view
-from flows.commands.replay_summary import summary
-from flows.process.background import beside
+from flows.commands.dashboard import create_server as page_server
+from flows.commands.demo_view import demo_screen
+from flows.commands.replay_summary import print_summary
+from flows.process.background import background_thread
 from flows.process.embedded_redis import EmbeddedRedis
 from flows.process.shutdown import stop_on_signal
-from flows.runtime.replay import report, run_source
-from flows.sources.paced import LiveSource
-from operators.synthetic import shop
+from flows.runtime.replay import build_report, replay_source
+from flows.sources.paced import PacedSource
+from operators.synthetic import generate_events
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from state.config import Settings
     from state.events import Event
 
-HISTORY = 60_000
-HISTORY_BATCH = 1024
+HISTORY_EVENTS = 60_000
+HISTORY_BATCH_EVENTS = 1024
 """Less than a minute of the shop: what time alone changes is told once a batch, charts are by minute."""
 EVENTS_PER_S = 300
 SHOPPERS = 10_000
@@ -47,45 +47,49 @@ def run(
 ) -> None:
     """Run the shop through the flow: `events` of it, or until a signal; live at a pace."""
     if is_live:
-        batch = min(settings.source.batch_events, HISTORY_BATCH)
+        batch = min(settings.source.batch_events, HISTORY_BATCH_EVENTS)
         settings = replace(settings, source=replace(settings.source, batch_events=batch))
-    visits = _Counted(shop(shoppers=SHOPPERS, events=events, events_per_s=EVENTS_PER_S / speed))
-    began_s = time.perf_counter()
+    traffic = _CountedEvents(
+        generate_events(shoppers=SHOPPERS, events=events, events_per_s=EVENTS_PER_S / speed)
+    )
+    started_s = time.perf_counter()
     with EmbeddedRedis() as server, tempfile.TemporaryDirectory(prefix="penstock-demo-") as folder:
         dead_letters = Path(folder) / "dead-letters.jsonl"
-        with stop_on_signal() as stop, ExitStack() as shown:
+        with stop_on_signal() as stop, ExitStack() as exit_stack:
             if is_live:
                 page = page_server(settings, server.url, any_port=True)
                 console.print(f"Open {page.url} to watch the shop and its segments.")
-                shown.enter_context(beside("page", page.serve))
-                shown.enter_context(live_view(console, server.url))
+                exit_stack.enter_context(background_thread("page", page.serve))
+                exit_stack.enter_context(demo_screen(console, server.url))
             elif events is not None:
-                shown.enter_context(_progress(console, visits, events))
-            history = HISTORY if is_live or events is None else events
-            source = LiveSource(visits, settings, stop, history=history, events_per_s=EVENTS_PER_S)
-            run_source(source, settings, redis_url=server.url, dead_letters=dead_letters)
-        figures = report(settings, server.url, began_s)
-        summary(console, figures, server.url, dead_letters)
+                exit_stack.enter_context(_progress(console, traffic, events))
+            history = HISTORY_EVENTS if is_live or events is None else events
+            source = PacedSource(
+                traffic, settings, stop, history=history, events_per_s=EVENTS_PER_S
+            )
+            replay_source(source, settings, redis_url=server.url, dead_letters=dead_letters)
+        figures = build_report(settings, server.url, started_s)
+        print_summary(console, figures, server.url, dead_letters)
 
 
-class _Counted:
+class _CountedEvents:
     """Events, and how many were taken."""
 
     def __init__(self, events: Iterator[Event]) -> None:
         self._events = events
-        self.taken = 0
+        self.count = 0
 
     def __iter__(self) -> Iterator[Event]:
         return self
 
     def __next__(self) -> Event:
         event = next(self._events)
-        self.taken += 1
+        self.count += 1
         return event
 
 
 @contextmanager
-def _progress(console: Console, visits: _Counted, events: int) -> Iterator[None]:
+def _progress(console: Console, traffic: _CountedEvents, events: int) -> Iterator[None]:
     """How far it is, while inside: a bar on a terminal, else a line now and then."""
     bar = Progress(
         TextColumn("{task.completed:,} of {task.total:,} events"),
@@ -97,13 +101,13 @@ def _progress(console: Console, visits: _Counted, events: int) -> Iterator[None]
     )
     task = bar.add_task("events", total=events)
 
-    def look(over: Flag) -> None:
+    def report_progress(stop: Flag) -> None:
         due_s = time.monotonic() + PROGRESS_S
-        while not over.wait(PROGRESS_S):
-            bar.update(task, completed=visits.taken)
+        while not stop.wait(PROGRESS_S):
+            bar.update(task, completed=traffic.count)
             if not console.is_terminal and time.monotonic() >= due_s:
-                console.print(f"{visits.taken:,} of {events:,} events")
+                console.print(f"{traffic.count:,} of {events:,} events")
                 due_s = time.monotonic() + PROGRESS_LINE_S
 
-    with bar, beside("progress", look):
+    with bar, background_thread("progress", report_progress):
         yield

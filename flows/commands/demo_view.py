@@ -18,9 +18,9 @@ from rich.live import Live
 from rich.table import Column, Table
 from rich.text import Text
 
-from flows.process.background import beside
-from flows.process.printing import lines
-from serving.demo_monitor import Watch
+from flows.process.background import background_thread
+from flows.process.printing import print_lines
+from serving.demo_monitor import DemoMonitor
 from serving.reader import Storefront
 from state.errors import UserError
 from state.printable import printable
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
 
     from rich.console import Console, RenderableType
 
-    from serving.demo_monitor import Frame, Watched
-    from serving.reader import Segment
+    from serving.demo_monitor import FollowedShopper, Frame
+    from serving.reader import SegmentSize
 
 FRAME_S = 0.5
 LINE_S = 5.0
-READ_MS_MAX = 5000
+READ_TIMEOUT_MS = 5000
 # What is shown fits into a terminal of 80 by 24.
 ITEMS_SHOWN = 6
 SEGMENTS_SHOWN = 9
@@ -45,99 +45,103 @@ BAR_CHARS = 14
 
 
 @contextmanager
-def live_view(console: Console, redis_url: str) -> Iterator[None]:
+def demo_screen(console: Console, redis_url: str) -> Iterator[None]:
     """Show what is in Redis while inside, from a thread with a connection of its own."""
     if not console.is_terminal:
-        look = _show("SHOPPER", redis_url)
-        lines([f"To look at a shopper: {look}"], console)
-        with _every(LINE_S, redis_url, lambda frame: console.print(figures(frame))):
+        command = _show_command("SHOPPER", redis_url)
+        print_lines([f"To look at a shopper: {command}"], console)
+        with _refresh_loop(LINE_S, redis_url, lambda frame: console.print(figures_line(frame))):
             yield
         return
     with (
         Live(console=console, auto_refresh=False, transient=True) as live,
-        _every(FRAME_S, redis_url, lambda frame: live.update(view(frame, redis_url), refresh=True)),
+        _refresh_loop(
+            FRAME_S, redis_url, lambda frame: live.update(render(frame, redis_url), refresh=True)
+        ),
     ):
         yield
 
 
 @contextmanager
-def _every(interval_s: float, redis_url: str, show: Callable[[Frame], None]) -> Iterator[None]:
-    store = Store(redis_url, timeout_ms=READ_MS_MAX, patience_s=0)
-    watch = Watch(Storefront(store))
+def _refresh_loop(
+    interval_s: float, redis_url: str, show: Callable[[Frame], None]
+) -> Iterator[None]:
+    store = Store(redis_url, timeout_ms=READ_TIMEOUT_MS, patience_s=0)
+    monitor = DemoMonitor(Storefront(store))
 
-    def look(over: Event) -> None:
-        is_over = False
-        while not is_over:
+    def refresh(stop: Event) -> None:
+        is_stopped = False
+        while not is_stopped:
             # What is wrong with Redis the flow itself says, and waits for it.
-            with suppress(UserError), store.in_words():
-                show(watch.frame(time.monotonic()))
-            is_over = over.wait(interval_s)
+            with suppress(UserError), store.errors_as_user_errors():
+                show(monitor.read_frame(time.monotonic()))
+            is_stopped = stop.wait(interval_s)
 
-    with beside("view", look):
+    with background_thread("view", refresh):
         yield
 
 
-def figures(frame: Frame) -> str:
+def figures_line(frame: Frame) -> str:
     """All figures on one line."""
     return (
-        f"{_clock(frame.shop_ms)}  {frame.events:,} events, {frame.events_per_s:,.0f}/s, "
+        f"{_clock_text(frame.shop_ms)}  {frame.events:,} events, {frame.events_per_s:,.0f}/s, "
         f"{frame.active_sessions:,} active sessions, {frame.shoppers:,} shoppers"
     )
 
 
-def view(frame: Frame, redis_url: str) -> RenderableType:
+def render(frame: Frame, redis_url: str) -> RenderableType:
     """A whole frame: figures, one shopper's list, segments, and the command that shows more."""
-    parts: list[RenderableType] = [Text(figures(frame))]
-    watched = frame.watched
-    if watched:
-        parts += [Text(), *_watched(watched)]
-    parts += [Text(), _segments(shown_of(frame.segments))]
-    if watched:
-        parts += [Text(_show(watched.shopper, redis_url), style="dim")]
+    parts: list[RenderableType] = [Text(figures_line(frame))]
+    followed = frame.followed
+    if followed:
+        parts += [Text(), *_followed_shopper(followed)]
+    parts += [Text(), _segments(segments_to_show(frame.segments))]
+    if followed:
+        parts += [Text(_show_command(followed.shopper, redis_url), style="dim")]
     return Group(*parts)
 
 
-def shown_of(segments: list[Segment]) -> list[Segment]:
+def segments_to_show(segments: list[SegmentSize]) -> list[SegmentSize]:
     """The biggest that somebody is in, one of each name."""
-    by_name: dict[str, Segment] = {}
+    by_name: dict[str, SegmentSize] = {}
     for segment in segments:
         if segment.size:
             by_name.setdefault(segment.name, segment)
     return list(by_name.values())[:SEGMENTS_SHOWN]
 
 
-def _segments(segments: list[Segment]) -> Table:
-    most = max((segment.size for segment in segments), default=0) or 1
+def _segments(segments: list[SegmentSize]) -> Table:
+    largest = max((segment.size for segment in segments), default=0) or 1
     table = Table(
         Column("segment", no_wrap=True), Column("shoppers", justify="right"), "", box=None
     )
     for segment in segments:
-        bar = "█" * round(BAR_CHARS * segment.size / most)
+        bar = "█" * round(BAR_CHARS * segment.size / largest)
         table.add_row(Text(printable(segment.name)), f"{segment.size:,}", Text(bar, style="cyan"))
     return table
 
 
-def _watched(watched: Watched) -> list[RenderableType]:
-    session = watched.session
+def _followed_shopper(followed: FollowedShopper) -> list[RenderableType]:
+    session = followed.session
     head = Text.assemble(
-        (printable(watched.shopper), "bold"),
+        (printable(followed.shopper), "bold"),
         f" is here: {session['events']} events, cart worth {session['cart_value']}, "
         f"{session['intent']}; would see now",
     )
     table = Table.grid(padding=(0, 2, 0, 0))
-    for place, item in enumerate(watched.items[:ITEMS_SHOWN], 1):
-        style = "green" if item.item in watched.fresh else ""
+    for position, item in enumerate(followed.items[:ITEMS_SHOWN], 1):
+        style = "green" if item.item in followed.new_items else ""
         title, in_words = printable(item.title), printable(item.in_words)
-        table.add_row(f"{place:>3}", Text(title, style), Text(in_words, "dim"))
+        table.add_row(f"{position:>3}", Text(title, style), Text(in_words, "dim"))
     return [head, table]
 
 
-def _clock(shop_ms: int) -> str:
+def _clock_text(shop_ms: int) -> str:
     return datetime.fromtimestamp(shop_ms / 1000, UTC).strftime("%a %H:%M:%S")
 
 
-def _show(shopper: str, redis_url: str) -> str:
+def _show_command(shopper: str, redis_url: str) -> str:
     """The command that shows a shopper, called as this program was."""
-    called = Path(sys.argv[0])
-    penstock = called if called.name == "penstock" else f"{sys.executable} -m flows"
+    program = Path(sys.argv[0])
+    penstock = program if program.name == "penstock" else f"{sys.executable} -m flows"
     return f"{penstock} show {shlex.quote(printable(shopper))} --redis {redis_url}"

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from flows.commands.options import EMBEDDED, add_redis, add_settings, redis_url, settings_of
+from flows.commands.options import EMBEDDED, add_redis, add_settings, load_settings, redis_url
 from flows.kafka.producer import Producer
-from flows.process.printing import lines as print_lines
+from flows.process.printing import print_lines as print_lines
 from operators.readers.records import record_reader
 from state import keys
 from state.errors import UserError
@@ -46,8 +46,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Say who each is, and send the events. Raises UserError."""
-    settings = settings_of(args)
-    ids = list(dict.fromkeys(_ids(args.ids, args.file)))
+    settings = load_settings(args)
+    ids = list(dict.fromkeys(_requested_ids(args.ids, args.file)))
     if not ids:
         raise UserError("nobody is named: penstock erase ID..., or --file FILE with an id a line")
     now_ms = time.time_ns() // 1_000_000
@@ -55,20 +55,20 @@ def run(args: argparse.Namespace) -> int:
     url = redis_url(args, settings)
     if url != EMBEDDED:
         store = Store(url, timeout_ms=settings.redis.timeout_ms, patience_s=0)
-        with store.in_words():
-            print_lines([f"{name}: {_who(store, name)}" for name in ids])
+        with store.errors_as_user_errors():
+            print_lines([f"{name}: {_describe_id(store, name)}" for name in ids])
     if not args.dry_run:
         with closing(Producer(settings.kafka, settings.kafka.topic)) as producer:
             for name, record in zip(ids, records, strict=True):
                 producer.send(name.encode(), record)
-            producer.settle()
+            producer.flush_and_check()
     would = "would be " if args.dry_run else ""
     print(f"{len(ids):,} erase events {would}sent to topic {settings.kafka.topic}")
     return 0
 
 
-def _ids(named: list[str], file: Path | None) -> Iterator[str]:
-    yield from (name for name in named if name)
+def _requested_ids(arguments: list[str], file: Path | None) -> Iterator[str]:
+    yield from (name for name in arguments if name)
     if file is None:
         return
     try:
@@ -88,8 +88,8 @@ def _record(name: str, now_ms: int, settings: Settings) -> bytes:
     }
     record = msgspec.json.encode(fields)
     read = record_reader(settings.kafka.format)
-    found = list(read(record, source="erase", partition="0", offset=0, now_ms=now_ms))
-    if [one.user_id for one in found if isinstance(one, Event) and one.type == "erase"] == [name]:
+    decoded = list(read(record, source="erase", partition="0", offset=0, now_ms=now_ms))
+    if [one.user_id for one in decoded if isinstance(one, Event) and one.type == "erase"] == [name]:
         return record
     if settings.kafka.format != "penstock":
         raise UserError(
@@ -100,10 +100,10 @@ def _record(name: str, now_ms: int, settings: Settings) -> bytes:
     raise UserError(f"{name!r} is no id of a shopper: nothing was sent")
 
 
-def _who(store: Store, name: str) -> str:
+def _describe_id(store: Store, name: str) -> str:
     client: Any = store.client
     user = client.get(keys.alias_key(name))
     if user is not None:
         return f"a device of {user.decode()}, who stays; to erase both name {user.decode()}"
-    there = client.exists(keys.profile_key(name), keys.row_key(name), keys.device_row_key(name))
-    return "known" if there else "not known to Redis: never seen, erased already, or expired"
+    is_known = client.exists(keys.profile_key(name), keys.row_key(name), keys.device_row_key(name))
+    return "known" if is_known else "not known to Redis: never seen, erased already, or expired"

@@ -13,22 +13,22 @@ from threadpoolctl import threadpool_limits
 
 from flows.commands import evaluation_tables as tables
 from flows.commands import extras
-from flows.commands.evaluation_files import naming, read_clicks, session_gap_ms
+from flows.commands.evaluation_files import errors_with_file_name, read_clicks, session_gap_ms
 from flows.commands.evaluation_plot import plot
-from flows.commands.options import add_settings, settings_of
-from flows.process.printing import complain, console
+from flows.commands.options import add_settings, load_settings
+from flows.process.printing import create_console, print_error
 from flows.sources.files import LogFile
-from operators.evaluation.baselines import REFERENCES, Reference
+from operators.evaluation.baselines import BASELINES, BaselineCompetitor
 from operators.evaluation.breakdown import GROUPINGS, breakdown
-from operators.evaluation.comparison import compared
+from operators.evaluation.comparison import compare
 from operators.evaluation.counterfactual import counterfactual
 from operators.evaluation.formats import FORMATS, cases
-from operators.evaluation.impressions import ShownLog
-from operators.evaluation.product_recommender import Product
+from operators.evaluation.impressions import ImpressionLog
+from operators.evaluation.product_recommender import ProductRecommender
 from operators.evaluation.protocols import (
-    AGAINST,
     BLEND,
-    Rules,
+    OTHER_CONFIGURATION,
+    ProtocolOptions,
     leave_one_out,
     prequential,
     split,
@@ -41,9 +41,9 @@ from state.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from operators.evaluation.clicks import Click, Clicks, Session
-    from operators.evaluation.protocols import Request, Rival
-    from operators.evaluation.results import Outcome
+    from operators.evaluation.clicks import ClickSession, ClickStream, StreamClick
+    from operators.evaluation.protocols import Competitor, Request
+    from operators.evaluation.results import EvaluationResult
     from state.config import Lists, Settings
 
 K_MAX = 100
@@ -78,7 +78,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add(
         "--learners",
         metavar="A,B",
-        default=",".join([*REFERENCES, BLEND]),
+        default=",".join([*BASELINES, BLEND]),
         help="which to score (default %(default)s); blend stands for all learners of the product",
     )
     add("--against", metavar="FILE", type=Path, help="compare with another configuration")
@@ -103,54 +103,57 @@ def main(argv: Sequence[str]) -> int:
     try:
         return run(parser.parse_args(["evaluate", *argv]))
     except UserError as error:
-        complain(str(error))
+        print_error(str(error))
         return 2
 
 
 def run(args: argparse.Namespace) -> int:
     """Read, score, print, write. Raises UserError."""
     _check(args)
-    settings, other = settings_of(args), _other_lists(args)
+    settings, other_lists = load_settings(args), _other_configuration(args)
     if args.protocol == "counterfactual":
-        return _counterfactual(args, settings, other)
+        return _counterfactual(args, settings, other_lists)
     # Opened first: a wrong name is told before minutes of learning.
     with LogFile(args.cases) if args.cases else nullcontext() as case_file:
         clicks = read_clicks((*args.warm, args.file), args.format, settings)
         with threadpool_limits(1):  # as the flow does: the matrices are small
-            outcome = _outcome(args, settings, other, clicks, case_file)
+            outcome = _run_protocol(args, settings, other_lists, clicks, case_file)
     if not len(outcome):
         raise UserError(f"{args.file}: nothing to score: it holds no second click of a shopper")
     scores = outcome.scores(catalogue=len(clicks.items))
     has_times = args.protocol == "prequential" and args.format != "sequences"
     groups = breakdown(outcome, has_times=has_times)
-    comparison = compared(outcome, BLEND, AGAINST) if other else None
+    comparison = compare(outcome, BLEND, OTHER_CONFIGURATION) if other_lists else None
     if args.report:
-        _write(args.report, tables.report(len(outcome), scores, groups, comparison))
+        _write(args.report, tables.evaluation_report(len(outcome), scores, groups, comparison))
     if args.plot:
         title = f"{args.protocol}, {Path(args.file).name}"
         plot(outcome, groups, args.plot, title=title, has_times=has_times)
-    on = console()
-    on.print(tables.accuracy(scores))
-    on.print(tables.beyond(scores))
-    for grouping in _words(args.by):
+    terminal = create_console()
+    terminal.print(tables.accuracy_table(scores))
+    terminal.print(tables.diversity_table(scores))
+    for grouping in _split_words(args.by):
         if grouping in groups:
-            shown = tables.shown_in_groups(scores)
-            on.print(tables.group(grouping, groups[grouping], shown))
+            learners = tables.learners_in_groups(scores)
+            terminal.print(tables.group_table(grouping, groups[grouping], learners))
         else:
-            on.print(f"all cases are alike by {grouping}")
+            terminal.print(f"all cases are alike by {grouping}")
     if comparison:
-        for line in tables.comparison(comparison, args.k, _name_of_other(args)):
-            on.print(line, highlight=False)
-    on.print(f"{len(outcome):,} cases, lists of {args.k} of {len(clicks.items):,} items")
+        for line in tables.comparison_lines(comparison, args.k, _name_of_other(args)):
+            terminal.print(line, highlight=False)
+    terminal.print(f"{len(outcome):,} cases, lists of {args.k} of {len(clicks.items):,} items")
     return 0
 
 
-def _other_lists(args: argparse.Namespace) -> Lists | None:
+def _other_configuration(args: argparse.Namespace) -> Lists | None:
     """The lists of the configuration to compare with. Raises UserError where it is no other."""
     if not (args.against or args.against_set):
         return None
     overrides = (*args.set, *args.against_set)
-    ours, theirs = settings_of(args), config.load(args.against or args.config, overrides=overrides)
+    ours, theirs = (
+        load_settings(args),
+        config.load(args.against or args.config, overrides=overrides),
+    )
     if ours.lists.weights != theirs.lists.weights:
         raise UserError("lists.weights cannot be compared in one go: evaluate each by itself")
     if ours.lists == theirs.lists:
@@ -162,62 +165,68 @@ def _name_of_other(args: argparse.Namespace) -> str:
     return " ".join([str(args.against or ""), *args.against_set]).strip()
 
 
-def _outcome(
+def _run_protocol(
     args: argparse.Namespace,
     settings: Settings,
-    other: Lists | None,
-    clicks: Clicks,
+    other_lists: Lists | None,
+    clicks: ClickStream,
     case_file: LogFile | None,
-) -> Outcome:
-    rules = _rules(args, settings)
-    rivals = _rivals(args, clicks, settings, other)
-    on = console(stderr=True)
-    with Progress(console=on, transient=True, disable=not on.is_terminal) as bar:
-        rivals.append(_Watcher(bar, len(clicks)))
+) -> EvaluationResult:
+    rules = _protocol_rules(args, settings)
+    competitors = _competitors(args, clicks, settings, other_lists)
+    terminal = create_console(stderr=True)
+    with Progress(console=terminal, transient=True, disable=not terminal.is_terminal) as bar:
+        competitors.append(_ProgressReporter(bar, len(clicks)))
         if case_file is None:
             protocol = prequential if args.protocol == "prequential" else leave_one_out
-            return protocol(clicks, rivals, rules)
-        named_cases = naming(case_file.name, cases(case_file.lines()))
-        return split(clicks, named_cases, rivals, rules)
+            return protocol(clicks, competitors, rules)
+        named_cases = errors_with_file_name(case_file.name, cases(case_file.lines()))
+        return split(clicks, named_cases, competitors, rules)
 
 
-def _rules(args: argparse.Namespace, settings: Settings) -> Rules:
+def _protocol_rules(args: argparse.Namespace, settings: Settings) -> ProtocolOptions:
     gap_ms = session_gap_ms(args.format, settings)
-    return Rules(k=args.k, unseen=args.unseen, known=args.known, session_gap_ms=gap_ms)
+    return ProtocolOptions(k=args.k, unseen=args.unseen, known=args.known, session_gap_ms=gap_ms)
 
 
-def _counterfactual(args: argparse.Namespace, settings: Settings, other: Lists | None) -> int:
+def _counterfactual(args: argparse.Namespace, settings: Settings, other_lists: Lists | None) -> int:
     """What each list would have brought at the places that were explored."""
-    log = ShownLog()
+    log = ImpressionLog()
     clicks = read_clicks((*args.warm, args.file), args.format, settings, log)
-    shown = log.rows()
-    if not shown:
+    impressions = log.rows()
+    if not impressions:
         raise UserError(
             f"{args.file}: nothing to estimate from: no reco_view with reco.propensity and"
             " reco.position; see docs/evaluate.md"
         )
-    ours = msgspec.structs.replace(settings, lists=_untried(settings.lists))
-    rivals = _rivals(args, clicks, ours, other and _untried(other))
-    on = console(stderr=True)
+    ours = msgspec.structs.replace(settings, lists=_without_exploration(settings.lists))
+    competitors = _competitors(
+        args, clicks, ours, other_lists and _without_exploration(other_lists)
+    )
+    terminal = create_console(stderr=True)
     with (
-        Progress(console=on, transient=True, disable=not on.is_terminal) as bar,
+        Progress(console=terminal, transient=True, disable=not terminal.is_terminal) as bar,
         threadpool_limits(1),
     ):
-        rivals.append(_Watcher(bar, len(clicks)))
-        found = counterfactual(clicks, shown, rivals, _rules(args, settings))
-    reward = sum(row.reward for row in shown) / len(shown)
+        competitors.append(_ProgressReporter(bar, len(clicks)))
+        estimates = counterfactual(
+            clicks, impressions, competitors, _protocol_rules(args, settings)
+        )
+    reward = sum(row.reward for row in impressions) / len(impressions)
     if args.report:
-        _write(args.report, tables.counterfactual_report(len(shown), reward, found))
-    console().print(tables.counterfactual(found))
-    console().print(
-        f"{len(shown):,} items shown with a known chance; {reward:.4f} of them were clicked"
+        _write(args.report, tables.counterfactual_report(len(impressions), reward, estimates))
+    create_console().print(tables.counterfactual_table(estimates))
+    create_console().print(
+        f"{len(impressions):,} items shown with a known chance; {reward:.4f} of them were clicked"
     )
-    for name in sorted(name for name, one in found.items() if one.support.high < 1):
-        console().print(f"{name}: much of what it names was never shown: only snips says anything")
+    for name in sorted(name for name, one in estimates.items() if one.support.high < 1):
+        create_console().print(
+            f"{name}: much of what it names was never shown: only snips says anything"
+        )
     return 0
 
 
-def _untried(lists: Lists) -> Lists:
+def _without_exploration(lists: Lists) -> Lists:
     """The same lists without exploration: what is asked for is what stands where nothing is tried."""
     exploration = msgspec.structs.replace(lists.exploration, share=0.0)
     return msgspec.structs.replace(lists, exploration=exploration)
@@ -233,13 +242,13 @@ def _check(args: argparse.Namespace) -> None:
             raise UserError(f"cannot write {path}: make the directory {path.parent} first")
     if args.plot:
         extras.require("plots", "--plot")
-    if set(_words(args.by)) - {*GROUPINGS}:
+    if set(_split_words(args.by)) - {*GROUPINGS}:
         raise UserError(f"--by {args.by}: choose from {', '.join(GROUPINGS)}")
-    if (args.against or args.against_set) and BLEND not in _words(args.learners):
+    if (args.against or args.against_set) and BLEND not in _split_words(args.learners):
         raise UserError("--against compares the blend: name it in --learners")
-    unknown = set(_words(args.learners)) - {*REFERENCES, BLEND}
-    if unknown or not _words(args.learners):
-        known = ", ".join([*REFERENCES, BLEND])
+    unknown = set(_split_words(args.learners)) - {*BASELINES, BLEND}
+    if unknown or not _split_words(args.learners):
+        known = ", ".join([*BASELINES, BLEND])
         raise UserError(f"--learners {args.learners}: choose from {known}")
 
 
@@ -256,27 +265,31 @@ def _check_protocol(args: argparse.Namespace) -> None:
         raise UserError("--warm needs times, which `sequences` lacks: join the files instead")
 
 
-def _words(text: str) -> list[str]:
+def _split_words(text: str) -> list[str]:
     return [word for word in text.split(",") if word]
 
 
-def _rivals(
-    args: argparse.Namespace, clicks: Clicks, settings: Settings, other: Lists | None
-) -> list[Rival]:
-    names = _words(args.learners)
-    rivals: list[Rival] = [
-        Reference(name, clicks.scored_kind) for name in names if name in REFERENCES
+def _competitors(
+    args: argparse.Namespace, clicks: ClickStream, settings: Settings, other_lists: Lists | None
+) -> list[Competitor]:
+    names = _split_words(args.learners)
+    competitors: list[Competitor] = [
+        BaselineCompetitor(name, clicks.scored_kind) for name in names if name in BASELINES
     ]
     if BLEND in names:
-        rivals.append(Product(_recommender(args, settings.lists), clicks))
-    if other:
-        rivals.append(Product(_recommender(args, other), clicks, only=AGAINST))
-    return rivals
+        competitors.append(ProductRecommender(_recommender(args, settings.lists), clicks))
+    if other_lists:
+        competitors.append(
+            ProductRecommender(
+                _recommender(args, other_lists), clicks, blend_name=OTHER_CONFIGURATION
+            )
+        )
+    return competitors
 
 
 def _recommender(args: argparse.Namespace, lists: Lists) -> Recommender:
-    as_asked = msgspec.structs.replace(lists, k=args.k, allow_repeats=not args.unseen)
-    return Recommender.of(as_asked)
+    adjusted = msgspec.structs.replace(lists, k=args.k, allow_repeats=not args.unseen)
+    return Recommender.from_config(adjusted)
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -286,7 +299,7 @@ def _write(path: Path, content: bytes) -> None:
         raise UserError(f"cannot write {path}: {error.strerror}") from error
 
 
-class _Watcher:
+class _ProgressReporter:
     """A rival that learns nothing and lists nothing: it shows how far the others are."""
 
     def __init__(self, bar: Progress, clicks: int) -> None:
@@ -294,10 +307,10 @@ class _Watcher:
         self._task = bar.add_task("clicks", total=clicks)
         self._learned = 0
 
-    def learn(self, click: Click, session: Session) -> None:
+    def learn(self, click: StreamClick, session: ClickSession) -> None:
         self._learned += 1
         if self._learned % PROGRESS_CLICKS == 0:
             self._bar.update(self._task, completed=self._learned)
 
-    def top(self, requests: Sequence[Request], k: int) -> list[dict[str, list[int]]]:
+    def recommend(self, requests: Sequence[Request], k: int) -> list[dict[str, list[int]]]:
         return [{} for _ in requests]

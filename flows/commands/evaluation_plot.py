@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-    from operators.evaluation.results import Outcome
+    from operators.evaluation.results import EvaluationResult
 
     Breakdown = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 POINTS_MAX = 48
-CASES_A_POINT_MIN = 100
+CASES_PER_POINT_MIN = 100
 """Fewer cases a point and the lines are mostly noise: 100 cases tell .6 from .7."""
 
 TICKS = 6
@@ -45,7 +45,9 @@ def _time(at_ms: int) -> str:
     return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%d %b %Y\n%H:%M}"
 
 
-def plot(outcome: Outcome, groups: Breakdown, path: Path, *, title: str, has_times: bool) -> None:
+def plot(
+    outcome: EvaluationResult, groups: Breakdown, path: Path, *, title: str, has_times: bool
+) -> None:
     """Write a PNG: the hit rate over the cases, and below it by each grouping of them.
 
     Over the cases and not over time: shops' logs have gaps and rushes. Raises UserError where the file
@@ -58,8 +60,8 @@ def plot(outcome: Outcome, groups: Breakdown, path: Path, *, title: str, has_tim
         2 if groups else 1, max(len(groups), 1), height_ratios=[3, 2][: 1 + bool(groups)]
     )
     _over_time(outcome, figure.add_subplot(grid[0, :]), title=title, has_times=has_times)
-    for column, (grouping, found) in enumerate(groups.items()):
-        _by_group(figure.add_subplot(grid[1, column]), grouping, found, outcome)
+    for column, (grouping, by_group) in enumerate(groups.items()):
+        _by_group(figure.add_subplot(grid[1, column]), grouping, by_group, outcome)
     figure.legend(loc="outside right upper", title=f"HR@{outcome.k} over all", frameon=False)
     try:
         figure.savefig(path, format="png", dpi=120)
@@ -67,9 +69,9 @@ def plot(outcome: Outcome, groups: Breakdown, path: Path, *, title: str, has_tim
         raise UserError(f"cannot write {path}: {error.strerror}") from error
 
 
-def _over_time(outcome: Outcome, axes: Axes, *, title: str, has_times: bool) -> None:
+def _over_time(outcome: EvaluationResult, axes: Axes, *, title: str, has_times: bool) -> None:
     """A line a learner."""
-    points = max(1, min(POINTS_MAX, len(outcome) // CASES_A_POINT_MIN))
+    points = max(1, min(POINTS_MAX, len(outcome) // CASES_PER_POINT_MIN))
     middles = [part[len(part) // 2] for part in np.array_split(np.arange(len(outcome)), points)]
     for name in _best_first(outcome):
         hits = outcome.hits(name)
@@ -92,14 +94,14 @@ def _over_time(outcome: Outcome, axes: Axes, *, title: str, has_times: bool) -> 
 
 
 def _by_group(
-    axes: Axes, grouping: str, found: Mapping[str, Mapping[str, Any]], outcome: Outcome
+    axes: Axes, grouping: str, by_group: Mapping[str, Mapping[str, Any]], outcome: EvaluationResult
 ) -> None:
     """A point a learner and group, and how many of the cases are in the group, as grey bars."""
-    names = list(found)
-    share = np.array([found[name]["n"] for name in names]) / len(outcome)
+    names = list(by_group)
+    share = np.array([by_group[name]["n"] for name in names]) / len(outcome)
     axes.bar(names, share, color="0.9", width=0.8)
     for learner in _best_first(outcome):
-        rates = [found[name][learner][f"hr@{outcome.k}"] for name in names]
+        rates = [by_group[name][learner][f"hr@{outcome.k}"] for name in names]
         is_blend = learner == BLEND
         color, size = ("black", 5) if is_blend else (None, 3)
         axes.plot(names, rates, "o-", color=color, markersize=size, linewidth=0.5 + is_blend)
@@ -109,6 +111,6 @@ def _by_group(
     axes.grid(alpha=0.3, axis="y")
 
 
-def _best_first(outcome: Outcome) -> list[str]:
+def _best_first(outcome: EvaluationResult) -> list[str]:
     """The learners; drawn in one order everywhere, so that each keeps its colour."""
     return sorted(outcome.ranks, key=lambda name: -outcome.hits(name).sum())

@@ -16,17 +16,17 @@ PACKAGES = {
 """By extra of pyproject.toml: the modules that it brings."""
 
 
-def has(extra: str) -> bool:
+def is_installed(extra: str) -> bool:
     """Whether the packages of an extra are there."""
     return all(find_spec(name) for name in PACKAGES[extra])
 
 
-def require(extra: str, what: str) -> None:
-    """Raise UserError where what `what` needs is not there: better before the work than after."""
-    if not has(extra):
+def require(extra: str, feature: str) -> None:
+    """Raise UserError where what `feature` needs is not there: better before the work than after."""
+    if not is_installed(extra):
         missing = next(name for name in PACKAGES[extra] if not find_spec(name))
         python = shlex.quote(sys.executable)
         raise UserError(
-            f"{what} needs {missing}, which is not installed: "
+            f"{feature} needs {missing}, which is not installed: "
             f"{python} -m pip install 'penstock[{extra}]'"
         )

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flows.commands.options import add_redis, add_settings, lasting_redis_url, settings_of
+from flows.commands.options import add_redis, add_settings, external_redis_url, load_settings
 from flows.observability import logs
 from flows.process.shutdown import stop_on_signal
 from flows.webhooks.delivery import secrets_of
-from flows.webhooks.process import run_hooks, send_again
+from flows.webhooks.process import redeliver_dead, run_webhooks
 from state.errors import UserError
 
 if TYPE_CHECKING:
     import argparse
 
-SOME_LEFT = 1
+EXIT_SOME_FAILED = 1
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -36,9 +36,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Run until a signal, or until the dead letters were sent. Raises UserError."""
-    settings = settings_of(args)
-    logs.set_up(settings.log)
-    redis_url = lasting_redis_url(args, settings)
+    settings = load_settings(args)
+    logs.configure(settings.log)
+    redis_url = external_redis_url(args, settings)
     endpoints = settings.hooks.endpoints
     if not endpoints:
         raise UserError(
@@ -48,11 +48,11 @@ def run(args: argparse.Namespace) -> int:
         secrets_of(name)
     with stop_on_signal() as stop:
         if args.again is None:
-            run_hooks(settings, redis_url, stop)
+            run_webhooks(settings, redis_url, stop)
             return 0
         if args.again not in (*endpoints, "all"):
             raise UserError(f"--again {args.again}: endpoints are {', '.join(endpoints)}")
         names = [*endpoints] if args.again == "all" else [args.again]
-        sent, left = send_again(settings, redis_url, stop, names)
-        print(f"{sent:,} dead letters were taken, {left:,} were not and stay")
-        return SOME_LEFT if left else 0
+        sent, failed = redeliver_dead(settings, redis_url, stop, names)
+        print(f"{sent:,} dead letters were taken, {failed:,} were not and stay")
+        return EXIT_SOME_FAILED if failed else 0

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.process.embedded_redis import EmbeddedRedis
-from operators.segments.rules.compiler import rule_segments
+from operators.segments.rules.compiler import load_rules
 from state import config
 from state.errors import UserError
 
@@ -34,10 +34,13 @@ def add_redis(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def settings_of(args: argparse.Namespace, *, of_people: bool = False) -> Settings:
-    """The configuration that the options name, `of_people` as in `config.load`. Raises UserError."""
-    settings = config.load(args.config, overrides=tuple(args.set), of_people=of_people)
-    rule_segments(settings)  # what is wrong with them is said before anything begins
+def load_settings(args: argparse.Namespace, *, require_consent_defaults: bool = False) -> Settings:
+    """The configuration that the options name, `require_consent_defaults` as in `config.load`.
+    Raises UserError."""
+    settings = config.load(
+        args.config, overrides=tuple(args.set), require_consent_defaults=require_consent_defaults
+    )
+    load_rules(settings)  # what is wrong with them is said before anything begins
     return settings
 
 
@@ -46,7 +49,7 @@ def redis_url(args: argparse.Namespace, settings: Settings) -> str:
     return args.redis or settings.redis.url
 
 
-def lasting_redis_url(args: argparse.Namespace, settings: Settings) -> str:
+def external_redis_url(args: argparse.Namespace, settings: Settings) -> str:
     """The URL of a Redis that others write to. Raises UserError where none was named."""
     url = redis_url(args, settings)
     if url == EMBEDDED:
@@ -57,7 +60,7 @@ def lasting_redis_url(args: argparse.Namespace, settings: Settings) -> str:
 
 
 @contextmanager
-def redis_of(args: argparse.Namespace, settings: Settings) -> Iterator[str]:
+def running_redis(args: argparse.Namespace, settings: Settings) -> Iterator[str]:
     """The URL of the Redis to write to, started for the time inside where it is the embedded one."""
     url = redis_url(args, settings)
     if url != EMBEDDED:

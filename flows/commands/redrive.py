@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from flows.commands.options import add_settings, settings_of
-from flows.kafka.dead_letters import in_topic
+from flows.commands.options import add_settings, load_settings
+from flows.kafka.dead_letters import read_dead_letters
 from flows.kafka.producer import Producer
 from flows.kafka.start_offsets import start_ms
 from operators.readers.records import record_reader
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 TimedLetter = tuple[DeadLetter, int]
 """A dead letter and when it was set aside (ms); in a file the time of its event, 0 if not known."""
 
-MARK = "penstock-redriven"
+REDRIVE_HEADER = "penstock-redriven"
 """Header of a redriven record: where its letter came from, `source/partition/offset`."""
 
 
@@ -57,19 +57,19 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Redrive and count. Raises UserError."""
-    settings = settings_of(args)
+    settings = load_settings(args)
     since_ms, until_ms = _time_ms(args.since, 0), _time_ms(args.until, 1 << 62)
     counts: Counter[str] = Counter()
-    chosen = _chosen(_letters(args.origin, settings), args.type, since_ms, until_ms, counts)
+    selected = _select(_read_letters(args.origin, settings), args.type, since_ms, until_ms, counts)
     if args.dry_run:
-        counts["redriven"] = sum(1 for _ in chosen)
+        counts["redriven"] = sum(1 for _ in selected)
     else:
         with closing(Producer(settings.kafka, settings.kafka.topic)) as producer:
-            for letter, raw in chosen:
-                mark = f"{letter.source}/{letter.partition}/{letter.offset}".encode()
-                producer.send(_key(letter, raw, settings), raw, [(MARK, mark)])
+            for letter, raw in selected:
+                origin = f"{letter.source}/{letter.partition}/{letter.offset}".encode()
+                producer.send(_record_key(letter, raw, settings), raw, [(REDRIVE_HEADER, origin)])
                 counts["redriven"] += 1
-            producer.settle()
+            producer.flush_and_check()
     would = "would be " if args.dry_run else ""
     print(
         f"{counts['redriven']:,} letters {would}sent to topic {settings.kafka.topic}, "
@@ -79,23 +79,23 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _time_ms(text: str | None, otherwise: int) -> int:
+def _time_ms(text: str | None, default: int) -> int:
     if text is None:
-        return otherwise
+        return default
     return start_ms(int(text) if text.isdecimal() else text)
 
 
-def _letters(origin: str | None, settings: Settings) -> Iterator[TimedLetter]:
+def _read_letters(origin: str | None, settings: Settings) -> Iterator[TimedLetter]:
     origin = origin or settings.kafka.dead_letters
     if not origin:
         raise UserError(
             "name the dead letters with --from FILE, or their topic: kafka.dead_letters"
         )
     path = Path(origin)
-    return _in_file(path) if path.exists() else in_topic(settings.kafka, origin)
+    return _read_file(path) if path.exists() else read_dead_letters(settings.kafka, origin)
 
 
-def _in_file(path: Path) -> Iterator[TimedLetter]:
+def _read_file(path: Path) -> Iterator[TimedLetter]:
     decode = msgspec.json.Decoder(DeadLetter).decode
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
@@ -106,7 +106,7 @@ def _in_file(path: Path) -> Iterator[TimedLetter]:
             yield letter, letter.at
 
 
-def _chosen(
+def _select(
     letters: Iterator[TimedLetter],
     failure_type: str | None,
     since_ms: int,
@@ -114,23 +114,23 @@ def _chosen(
     counts: Counter[str],
 ) -> Iterator[tuple[DeadLetter, bytes]]:
     """The letters to send, each with its bytes, each once; the others are counted."""
-    seen: set[tuple[str, str, int]] = set()
+    sent: set[tuple[str, str, int]] = set()
     for letter, at_ms in letters:
-        place = (letter.source, letter.partition, letter.offset)
+        position = (letter.source, letter.partition, letter.offset)
         if failure_type not in (None, letter.failure_type) or (
             at_ms and not since_ms <= at_ms < until_ms
         ):
             counts["other"] += 1
-        elif (raw := _raw(letter)) is None:
+        elif (raw := _raw_record(letter)) is None:
             counts["truncated"] += 1
-        elif place in seen:
+        elif position in sent:
             counts["repeated"] += 1
         else:
-            seen.add(place)
+            sent.add(position)
             yield letter, raw
 
 
-def _raw(letter: DeadLetter) -> bytes | None:
+def _raw_record(letter: DeadLetter) -> bytes | None:
     """The record as it was; None where a letter holds its beginning only."""
     if letter.cut:
         return None
@@ -142,7 +142,7 @@ def _raw(letter: DeadLetter) -> bytes | None:
     return None if is_cut else raw
 
 
-def _key(letter: DeadLetter, raw: bytes, settings: Settings) -> bytes | None:
+def _record_key(letter: DeadLetter, raw: bytes, settings: Settings) -> bytes | None:
     """The key that a producer would give it: whose event it is, if it can be read by now."""
     read = record_reader(settings.kafka.format)
     for event in read(raw, source=letter.source, partition="0", offset=0, now_ms=1 << 62):

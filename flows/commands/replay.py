@@ -16,19 +16,19 @@ from flows.commands.options import (
     EMBEDDED,
     add_redis,
     add_settings,
-    redis_of,
+    load_settings,
     redis_url,
-    settings_of,
+    running_redis,
 )
-from flows.commands.replay_summary import summary, unaccounted, write_report
-from flows.process.printing import console, lines
+from flows.commands.replay_summary import print_summary, unaccounted_events, write_report
+from flows.process.printing import create_console, print_lines
 from flows.process.shutdown import stop_on_signal
 from flows.recovery.run_identity import check_same_replay
-from flows.runtime.replay import Digests, report, run_source
+from flows.runtime.replay import DigestMode, build_report, replay_source
 from flows.sources.files import LogFile, progress_bar
 from flows.sources.recorded import RecordedSource
-from flows.sources.time_ordering import in_time_order
-from operators.readers import FORMATS, UNORDERED, read
+from flows.sources.time_ordering import sort_by_time
+from operators.readers import FORMATS, UNSORTED_FORMATS, read_log
 from operators.readers.orders import join_orders
 from serving.reader import Storefront
 from state.errors import UserError
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from state.limits import Limits
 
 STANDARD_INPUT = "-"
-ORDER_MS = 60_000
+ORDER_HOLD_MS = 60_000
 """What is left of an order whose rows stood far apart in the file is together again by time."""
 
 _log = logging.getLogger("penstock.replay")
@@ -81,21 +81,21 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Replay, report, summarize. Raises UserError."""
-    settings = settings_of(args, of_people=True)
+    settings = load_settings(args, require_consent_defaults=True)
     if args.report and not args.report.parent.is_dir():
         raise UserError(
             f"cannot write {args.report}: make the directory {args.report.parent} first"
         )
     if args.recovery:
         _check_resumable(args, redis_url(args, settings))
-    dead_letters = args.dead_letters or _dead_letters_beside(args.file)
-    began_s = time.perf_counter()
+    dead_letters = args.dead_letters or _default_dead_letters(args.file)
+    started_s = time.perf_counter()
     with (
         LogFile(args.file) as log,
-        redis_of(args, settings) as url,
+        running_redis(args, settings) as url,
     ):
         if args.recovery and check_same_replay(args.recovery, log.name, args.format, settings):
-            lines([f"goes on with the replay of {log.name}"])
+            print_lines([f"goes on with the replay of {log.name}"])
         else:
             _warn_of_old_results(url, settings)
         with (
@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
             closing(_records(log, args.format, settings.source.limits, stop)) as records,
         ):
             source = RecordedSource({Path(log.name).name: lambda: records}, settings, stop)
-            run_source(
+            replay_source(
                 source,
                 settings,
                 redis_url=url,
@@ -112,15 +112,15 @@ def run(args: argparse.Namespace) -> int:
             )
         if stop.is_set():
             raise KeyboardInterrupt
-        digests = Digests.MADE if args.report else Digests.LEFT_OUT
-        figures = report(settings, url, began_s, source.resumed_events, digests)
+        digests = DigestMode.COMPUTED if args.report else DigestMode.SKIPPED
+        figures = build_report(settings, url, started_s, source.resumed_events, digests)
         if figures.events or source.failure is None:
             if args.report:
                 write_report(args.report, figures)
-            summary(console(), figures, url, dead_letters)
+            print_summary(create_console(), figures, url, dead_letters)
     if source.failure is not None:
         raise source.failure
-    if missing := unaccounted(figures):
+    if missing := unaccounted_events(figures):
         print(
             f"penstock: {missing:,} events are neither accepted nor rejected nor duplicates nor "
             "suppressed nor withheld: a bug of Penstock's",
@@ -149,9 +149,9 @@ def _check_resumable(args: argparse.Namespace, url: str) -> None:
 
 def _warn_of_old_results(url: str, settings: Settings) -> None:
     store = Store(url, timeout_ms=settings.redis.timeout_ms, patience_s=0)
-    with store.in_words():
-        holds = Storefront(store).figures().get("events")
-    if holds:
+    with store.errors_as_user_errors():
+        earlier_events = Storefront(store).counters().get("events")
+    if earlier_events:
         _log.warning(
             "Redis at %s holds the results of an earlier run: those that this one does not "
             "overwrite stay",
@@ -159,7 +159,7 @@ def _warn_of_old_results(url: str, settings: Settings) -> None:
         )
 
 
-def _dead_letters_beside(file: str) -> Path:
+def _default_dead_letters(file: str) -> Path:
     name = "standard-input" if file == STANDARD_INPUT else Path(file).name
     return Path(f"{name}.dead-letters.jsonl")
 
@@ -168,8 +168,8 @@ def _records(
     log: LogFile, format_name: str, limits: Limits, stop: Flag
 ) -> Generator[Event | DeadLetter, None, None]:
     """What the file holds, in an order that can be replayed, with a bar on the terminal."""
-    if format_name in UNORDERED:
-        return _sorted(_read(log, format_name, limits, stop), limits)
+    if format_name in UNSORTED_FORMATS:
+        return _read_by_time(_read(log, format_name, limits, stop), limits)
     return _read(log, format_name, limits, stop)
 
 
@@ -177,38 +177,39 @@ def _read(
     log: LogFile, format_name: str, limits: Limits, stop: Flag
 ) -> Generator[Event | DeadLetter, None, None]:
     now_ms = time.time_ns() // 1_000_000
-    with progress_bar(log) as advanced:
+    with progress_bar(log) as on_progress:
         # One byte more than an event may have tells that it has more.
-        found = log.lines(advanced, line_bytes_max=limits.event_bytes_max + 1)
-        found = takewhile(lambda _: not stop.is_set(), found)
-        yield from read(format_name, found, source=log.name, now_ms=now_ms, limits=limits)
+        raw_lines = log.lines(on_progress, line_bytes_max=limits.event_bytes_max + 1)
+        raw_lines = takewhile(lambda _: not stop.is_set(), raw_lines)
+        yield from read_log(format_name, raw_lines, source=log.name, now_ms=now_ms, limits=limits)
 
 
-def _sorted(
+def _read_by_time(
     records: Iterator[Event | DeadLetter], limits: Limits
 ) -> Generator[Event | DeadLetter, None, None]:
     """By time, with a second bar: the first one has ended when the first event comes.
 
-    An order comes up to `ORDER_MS` after its time, which is far within the lateness that is allowed.
+    An order comes up to `ORDER_HOLD_MS` after its time, which is far within the lateness that is
+    allowed.
     """
     events = 0
 
-    def counted() -> Iterator[Event | DeadLetter]:
+    def count_events() -> Iterator[Event | DeadLetter]:
         nonlocal events
         for record in records:
             events += isinstance(record, Event)
             yield record
 
-    in_order = join_orders(in_time_order(counted()), hold_ms=ORDER_MS, limits=limits)
+    in_order = join_orders(sort_by_time(count_events()), hold_ms=ORDER_HOLD_MS, limits=limits)
     for record in in_order:
         yield record
         if isinstance(record, Event):
             break
-    shown_on = console(stderr=True)
+    terminal = create_console(stderr=True)
     yield from track(
         in_order,
         "replayed by time",
         total=events - 1,
-        console=shown_on,
-        disable=not shown_on.is_terminal,
+        console=terminal,
+        disable=not terminal.is_terminal,
     )

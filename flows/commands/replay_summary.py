@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from flows.process.printing import lines as print_lines
-from serving.explain import explained
+from flows.process.printing import print_lines as print_lines
+from serving.explain import explain_entries
 from serving.reader import Storefront
 from state.errors import UserError
 from state.store import Store
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SEGMENTS_SHOWN = 3
 ITEMS_SHOWN = 5
-READ_MS_MAX = 5000
+READ_TIMEOUT_MS = 5000
 
 
 def write_report(path: Path, report: Report) -> None:
@@ -32,13 +32,13 @@ def write_report(path: Path, report: Report) -> None:
         raise UserError(f"cannot write {path}: {error.strerror}") from error
 
 
-def unaccounted(report: Report) -> int:
+def unaccounted_events(report: Report) -> int:
     """Events that count as nothing there is: not 0 only by a mistake of ours."""
     dropped = sum(report.rejected.values()) + report.duplicates + report.suppressed
     return report.events - report.accepted - dropped - sum(report.withheld.values())
 
 
-def figures(report: Report, dead_letters: Path) -> list[str]:
+def figure_lines(report: Report, dead_letters: Path) -> list[str]:
     """The counts, a line each for what belongs together.
 
     `late` events are accepted: they count in profiles, not in sessions that are closed.
@@ -50,7 +50,7 @@ def figures(report: Report, dead_letters: Path) -> list[str]:
         f"peak memory {report.peak_rss_mb:,.0f} MB",
         f"accepted  {report.accepted:,}, of them {report.late:,} late",
         f"rejected  {rejected:,}" + (f" ({by_type}): see {dead_letters}" if rejected else ""),
-        *_left_out(report),
+        *_ignored_parts_lines(report),
         f"twice     {report.duplicates:,}, counted once",
         *(
             f"withheld  {count:,} of shoppers who refuse {purpose}"
@@ -69,7 +69,7 @@ def figures(report: Report, dead_letters: Path) -> list[str]:
     return lines
 
 
-def _left_out(report: Report) -> list[str]:
+def _ignored_parts_lines(report: Report) -> list[str]:
     """What of accepted events does not count, a line for each that there is."""
     lines = [
         f"left out  {count:,} of {name}: could not be read, the events count without it"
@@ -84,17 +84,17 @@ def _left_out(report: Report) -> list[str]:
     return lines
 
 
-def summary(console: Console, report: Report, redis_url: str, dead_letters: Path) -> None:
+def print_summary(console: Console, report: Report, redis_url: str, dead_letters: Path) -> None:
     """Print the figures, and of what is in Redis what is worth a look."""
-    lines = figures(report, dead_letters)
-    shop = Storefront(Store(redis_url, timeout_ms=READ_MS_MAX, patience_s=0))
+    lines = figure_lines(report, dead_letters)
+    shop = Storefront(Store(redis_url, timeout_ms=READ_TIMEOUT_MS, patience_s=0))
     segments = shop.segments()[:SEGMENTS_SHOWN]
     lines += [f"segment   {segment.size:,} shoppers: {segment.name}" for segment in segments]
     members = (name for segment in segments for name in shop.newest_members(segment.sid, 1))
     for shopper in members:
-        if shown := shop.top(shopper):
+        if top_list := shop.top(shopper):
             lines.append(f"list      what {shopper} would see:")
-            best = explained(shop, shown.entries[:ITEMS_SHOWN])
-            lines += [f"          {one.title}, {one.in_words}" for one in best]
+            items = explain_entries(shop, top_list.entries[:ITEMS_SHOWN])
+            lines += [f"          {item.title}, {item.in_words}" for item in items]
             break
     print_lines(lines, console)

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.cluster.placement import Place
-from flows.cluster.supervisor import supervise
-from flows.cluster.worker_process import is_supervised, join_supervisor
-from flows.commands.options import add_redis, add_settings, lasting_redis_url, settings_of
+from flows.cluster.placement import ClusterPosition
+from flows.cluster.supervisor import run_supervised
+from flows.cluster.worker_process import attach_to_supervisor, is_supervised
+from flows.commands.options import add_redis, add_settings, external_redis_url, load_settings
 from flows.observability import logs
 from flows.process.shutdown import stop_on_signal
 from flows.runtime.live import run_live
@@ -74,15 +74,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Run until a signal. Raises UserError."""
-    settings = settings_of(args, of_people=True)
-    place = _place(args)
-    logs.set_up(settings.log, **({"worker": place.process} if place.addresses else {}))
-    redis_url = lasting_redis_url(args, settings)
+    settings = load_settings(args, require_consent_defaults=True)
+    position = _cluster_position(args)
+    logs.configure(settings.log, **({"worker": position.process} if position.addresses else {}))
+    redis_url = external_redis_url(args, settings)
     if is_supervised():
-        join_supervisor()
+        attach_to_supervisor()
     with stop_on_signal() as stop:
         if args.processes:
-            return supervise(
+            return run_supervised(
                 sys.argv[1:],
                 settings,
                 stop,
@@ -94,22 +94,22 @@ def run(args: argparse.Namespace) -> int:
             run_live(
                 settings,
                 stop,
-                place=place,
+                position=position,
                 redis_url=redis_url,
                 dead_letters=args.dead_letters,
                 recovery_folder=args.recovery,
             )
-            if place.addresses and not stop.is_set():
+            if position.addresses and not stop.is_set():
                 return FAILED  # whoever started the cluster starts it again as a whole
     return 0
 
 
-def _place(args: argparse.Namespace) -> Place:
-    given = args.addresses or [os.environ.get("BYTEWAX_ADDRESSES", "")]
-    addresses = tuple(one for some in given for one in some.split(";") if one)
+def _cluster_position(args: argparse.Namespace) -> ClusterPosition:
+    options = args.addresses or [os.environ.get("BYTEWAX_ADDRESSES", "")]
+    addresses = tuple(one for some in options for one in some.split(";") if one)
     if is_supervised():
         args.processes = None
-        return Place(args.process_id, addresses)
+        return ClusterPosition(args.process_id, addresses)
     if args.processes is not None and not 1 <= args.processes <= PROCESSES_MAX:
         raise UserError(f"--processes {args.processes}: name 1 to {PROCESSES_MAX}")
     if args.processes and addresses:
@@ -128,4 +128,4 @@ def _place(args: argparse.Namespace) -> Place:
         raise UserError(
             f"-i {args.process_id}: -a names {len(addresses)} processes, counted from 0"
         )
-    return Place(args.process_id, addresses)
+    return ClusterPosition(args.process_id, addresses)

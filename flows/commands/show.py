@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import msgspec
 from rich.table import Table
 
-from flows.commands.options import add_redis, add_settings, lasting_redis_url, settings_of
-from flows.process.printing import complain, console
-from flows.process.printing import lines as print_lines
+from flows.commands.options import add_redis, add_settings, external_redis_url, load_settings
+from flows.process.printing import create_console, print_error
+from flows.process.printing import print_lines as print_lines
 from serving.explain import explain
 from serving.reader import Storefront
 from serving.times import in_utc
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from serving.explain import Explanation, Offer
+    from serving.explain import ExplainedList, Explanation
 
-UNKNOWN = 1
+EXIT_NOT_FOUND = 1
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -45,43 +45,47 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Read and print. Returns 1 for a shopper of whom nothing is known. Raises UserError."""
-    settings = settings_of(args)
-    url = lasting_redis_url(args, settings)
+    settings = load_settings(args)
+    url = external_redis_url(args, settings)
     store = Store(url, timeout_ms=settings.redis.timeout_ms, patience_s=0)
-    with store.in_words():
+    with store.errors_as_user_errors():
         explanation = explain(Storefront(store), args.shopper, args.slot) if args.shopper else None
     if explanation is None:
-        complain(
+        print_error(
             f"Redis at {store.address} knows no shopper {args.shopper!r}: never seen, erased, or expired"
         )
-        return UNKNOWN
+        return EXIT_NOT_FOUND
     if args.json:
-        told = msgspec.json.format(msgspec.json.encode(explanation)).decode()
-        print(printable(told, keep="\n"))
+        text = msgspec.json.format(msgspec.json.encode(explanation)).decode()
+        print(printable(text, keep="\n"))
     else:
-        _print(console(), explanation)
+        _print(create_console(), explanation)
     return 0
 
 
-def _print(on: Console, shown: Explanation) -> None:
-    also = f", as whom {shown.asked} is known" if shown.asked != shown.shopper else ""
-    lines = [f"shopper   {shown.shopper}{also}"]
-    lines += [f"profile   {line}" for line in _profile(shown.profile)]
-    lines.append(f"session   {_session(shown.session, shown.profile)}")
+def _print(terminal: Console, explanation: Explanation) -> None:
+    alias = (
+        f", as whom {explanation.asked} is known"
+        if explanation.asked != explanation.shopper
+        else ""
+    )
+    lines = [f"shopper   {explanation.shopper}{alias}"]
+    lines += [f"profile   {line}" for line in _describe_profile(explanation.profile)]
+    lines.append(f"session   {_describe_session(explanation.session, explanation.profile)}")
     lines += [
         f"segment   {one.name} ({one.segment}), since {in_utc(one.since_ms)}"
-        for one in shown.segments
+        for one in explanation.segments
     ]
-    lines.append(f"list      {_offer(shown.offer)}")
-    print_lines(lines, on)
-    if shown.offer:
+    lines.append(f"list      {_describe_list(explanation.offer)}")
+    print_lines(lines, terminal)
+    if explanation.offer:
         table = Table.grid(padding=(0, 2, 0, 0))
-        for place, item in enumerate(shown.offer.items, 1):
-            table.add_row(f"{place:>10}", printable(item.title), printable(item.in_words))
-        on.print(table, markup=False)
+        for position, item in enumerate(explanation.offer.items, 1):
+            table.add_row(f"{position:>10}", printable(item.title), printable(item.in_words))
+        terminal.print(table, markup=False)
 
 
-def _profile(profile: dict[str, str]) -> list[str]:
+def _describe_profile(profile: dict[str, str]) -> list[str]:
     if not profile:
         return ["none yet"]
     kind = "known by a user id" if profile.get("known") == "1" else "anonymous"
@@ -105,7 +109,7 @@ def _money(fields: dict[str, str], name: str, currency: str = "") -> str:
     return printable(f"{fields[name]} {currency or fields.get('currency', '')}".rstrip())
 
 
-def _session(session: dict[str, str], profile: dict[str, str]) -> str:
+def _describe_session(session: dict[str, str], profile: dict[str, str]) -> str:
     if not session:
         return "not in the shop now"
     return (
@@ -114,7 +118,7 @@ def _session(session: dict[str, str], profile: dict[str, str]) -> str:
     )
 
 
-def _offer(offer: Offer | None) -> str:
+def _describe_list(offer: ExplainedList | None) -> str:
     if offer is None:
         return "none, so a storefront shows the shop's own list"
     return f"{offer.place} as of {in_utc(offer.at_ms)}, from {offer.key}"

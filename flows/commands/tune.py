@@ -14,13 +14,13 @@ from threadpoolctl import threadpool_limits
 from flows.commands import evaluation_tables as tables
 from flows.commands import extras
 from flows.commands.evaluation_files import read_clicks, session_gap_ms
-from flows.commands.options import add_settings, settings_of
-from flows.process.printing import console
-from operators.evaluation.comparison import compared
+from flows.commands.options import add_settings, load_settings
+from flows.process.printing import create_console
+from operators.evaluation.comparison import compare
 from operators.evaluation.formats import FORMATS
-from operators.evaluation.product_recommender import Product
-from operators.evaluation.protocols import AGAINST, BLEND, Rules, prequential
-from operators.evaluation.search_space import EVENT_TYPES, SPACE
+from operators.evaluation.product_recommender import ProductRecommender
+from operators.evaluation.protocols import BLEND, OTHER_CONFIGURATION, ProtocolOptions, prequential
+from operators.evaluation.search_space import EVENT_TYPES, SEARCH_SPACE
 from operators.readers import FORMATS as LOGS
 from operators.recommend.recommender import Recommender
 from state import config
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
     import optuna
     from rich.console import Console
 
-    from operators.evaluation.clicks import Clicks
+    from operators.evaluation.clicks import ClickStream
     from operators.evaluation.comparison import Comparison
-    from operators.evaluation.protocols import Rival
+    from operators.evaluation.protocols import Competitor
     from state.config import Settings
 
     Choice = Mapping[str, float]
 
-AT_ONCE = 256
+LISTS_PER_BATCH = 256
 """Lists made together: ten times as fast as one by one, which moves HR by less than .003."""
 WARM_SHARE = 0.2
 """Of the clicks that are searched on: learned and not scored."""
@@ -50,7 +50,7 @@ STARTUP_TRIALS = 8
 """Tried at random before the search goes by what was good."""
 DIGITS = 3
 """Of a value that is tried: more would say more than anybody knows."""
-CODED = Weights(item_view=0, wishlist_add=1, cart_add=2, purchase=3)
+TYPE_CODES = Weights(item_view=0, wishlist_add=1, cart_add=2, purchase=3)
 """Weights that stand for the type of an event until a trial gives it one."""
 
 
@@ -86,55 +86,61 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Search, confirm, print, write. Raises UserError. 1 where nothing is better."""
     _check(args)
-    present = settings_of(args)
-    as_read = msgspec.structs.replace(
-        present, lists=msgspec.structs.replace(present.lists, weights=CODED)
+    current = load_settings(args)
+    reading_settings = msgspec.structs.replace(
+        current, lists=msgspec.structs.replace(current.lists, weights=TYPE_CODES)
     )
     is_log = args.format in LOGS
-    clicks = read_clicks([args.file], args.format, as_read if is_log else present)
-    keys = _searched(clicks, is_log=is_log)
-    evaluation = Evaluation(args, clicks, is_log=is_log)
-    on = console(soft_wrap=True)
+    clicks = read_clicks([args.file], args.format, reading_settings if is_log else current)
+    keys = _keys_to_search(clicks, is_log=is_log)
+    evaluation = TrialEvaluation(args, clicks, is_log=is_log)
+    terminal = create_console(soft_wrap=True)
     with threadpool_limits(1):
-        choice = _search(args, evaluation, keys, on)
+        choice = _search(args, evaluation, keys, terminal)
         if not choice:
-            on.print("nothing that was tried is better than the present configuration")
+            terminal.print("nothing that was tried is better than the present configuration")
             return 1
-        found = evaluation.confirm(choice)
-    for line in tables.comparison(found, args.k, "the present configuration, on what came later"):
-        on.print(line)
-    ours, other = (found.hr, found.mrr) if args.metric == "hr" else (found.mrr, found.hr)
+        comparison = evaluation.confirm(choice)
+    for line in tables.comparison_lines(
+        comparison, args.k, "the present configuration, on what came later"
+    ):
+        terminal.print(line)
+    ours, other = (
+        (comparison.hr, comparison.mrr) if args.metric == "hr" else (comparison.mrr, comparison.hr)
+    )
     if not ours.is_gain or other.high < 0:
-        on.print("no gain that lasts: nothing is written")
+        terminal.print("no gain that lasts: nothing is written")
         return 1
     text = _yaml(choice)
-    on.print(text.rstrip())
+    terminal.print(text.rstrip())
     if args.write:
         _write(args.write, text)
     return 0
 
 
-class Evaluation:
+class TrialEvaluation:
     """Settings tried on the first part of a stream, or on the rest."""
 
-    def __init__(self, args: argparse.Namespace, clicks: Clicks, *, is_log: bool) -> None:
+    def __init__(self, args: argparse.Namespace, clicks: ClickStream, *, is_log: bool) -> None:
         self._args = args
         self._is_log = is_log
-        self._present = settings_of(args)
-        self._searched = round(len(clicks) * (1 - args.confirm))
+        self._current = load_settings(args)
+        self._search_clicks = round(len(clicks) * (1 - args.confirm))
         self._clicks = clicks
-        self._rules = Rules(
+        self._rules = ProtocolOptions(
             k=args.k,
             unseen=args.unseen,
             known=True,
-            session_gap_ms=session_gap_ms(args.format, self._present),
-            at_once=AT_ONCE,
+            session_gap_ms=session_gap_ms(args.format, self._current),
+            lists_at_once=LISTS_PER_BATCH,
         )
 
-    def value(self, choice: Choice) -> float:
+    def evaluate(self, choice: Choice) -> float:
         """What some settings reach on the first part. Raises UserError where it is too small."""
-        clicks = self._clicks.until(self._searched, round(self._searched * WARM_SHARE))
-        outcome = prequential(clicks, [self._rival(clicks, choice, BLEND)], self._rules)
+        clicks = self._clicks.prefix_until(
+            self._search_clicks, round(self._search_clicks * WARM_SHARE)
+        )
+        outcome = prequential(clicks, [self._competitor(clicks, choice, BLEND)], self._rules)
         if len(outcome) < CASES_MIN:
             raise UserError(
                 f"{self._args.file}: {len(outcome)} cases to search on, {CASES_MIN} are the least"
@@ -144,27 +150,30 @@ class Evaluation:
 
     def confirm(self, choice: Choice) -> Comparison:
         """Those settings against the present ones on the rest, which nothing was chosen by."""
-        clicks = self._clicks.until(len(self._clicks), self._searched)
-        rivals = [self._rival(clicks, choice, BLEND), self._rival(clicks, {}, AGAINST)]
-        outcome = prequential(clicks, rivals, self._rules)
+        clicks = self._clicks.prefix_until(len(self._clicks), self._search_clicks)
+        competitors = [
+            self._competitor(clicks, choice, BLEND),
+            self._competitor(clicks, {}, OTHER_CONFIGURATION),
+        ]
+        outcome = prequential(clicks, competitors, self._rules)
         if len(outcome) < CASES_MIN:
             raise UserError(
                 f"{self._args.file}: {len(outcome)} cases to confirm on, {CASES_MIN} are the least:"
                 " raise --confirm"
             )
-        return compared(outcome, BLEND, AGAINST)
+        return compare(outcome, BLEND, OTHER_CONFIGURATION)
 
-    def _rival(self, clicks: Clicks, choice: Choice, name: str) -> Rival:
+    def _competitor(self, clicks: ClickStream, choice: Choice, name: str) -> Competitor:
         lists = self._settings(choice).lists
         if self._is_log:
             weights = msgspec.structs.asdict(lists.weights)
-            clicks = clicks.weighted([weights[one] for one in EVENT_TYPES])
+            clicks = clicks.with_weights([weights[one] for one in EVENT_TYPES])
         lists = msgspec.structs.replace(lists, k=self._args.k, allow_repeats=not self._args.unseen)
-        return Product(Recommender.of(lists), clicks, only=name)
+        return ProductRecommender(Recommender.from_config(lists), clicks, blend_name=name)
 
     def _settings(self, choice: Choice) -> Settings:
-        chosen = tuple(f"{key}={value}" for key, value in choice.items())
-        return config.load(self._args.config, overrides=(*self._args.set, *chosen))
+        overrides = tuple(f"{key}={value}" for key, value in choice.items())
+        return config.load(self._args.config, overrides=(*self._args.set, *overrides))
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -182,14 +191,18 @@ def _check(args: argparse.Namespace) -> None:
             raise UserError(f"cannot write {path}: make the directory {path.parent} first")
 
 
-def _searched(clicks: Clicks, *, is_log: bool) -> list[str]:
+def _keys_to_search(clicks: ClickStream, *, is_log: bool) -> list[str]:
     """The keys that can matter to a stream: by the types of events in it."""
-    there = {EVENT_TYPES[int(code)] for code in set(clicks.weight)} if is_log else set()
-    return [key for key, of in SPACE.items() if not of.event_type or of.event_type in there]
+    event_types = {EVENT_TYPES[int(code)] for code in set(clicks.weight)} if is_log else set()
+    return [
+        key
+        for key, dimension in SEARCH_SPACE.items()
+        if not dimension.event_type or dimension.event_type in event_types
+    ]
 
 
 def _search(
-    args: argparse.Namespace, evaluation: Evaluation, keys: Sequence[str], on: Console
+    args: argparse.Namespace, evaluation: TrialEvaluation, keys: Sequence[str], terminal: Console
 ) -> Choice:
     """What did best, nothing where that is the present configuration."""
     import optuna
@@ -198,24 +211,26 @@ def _search(
     study = _study(args, keys)
 
     def trial_value(trial: optuna.Trial) -> float:
-        done = study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
+        completed = study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
         # The first is what there is.
-        choice = {key: _suggested(trial, key) for key in keys} if done else {}
-        value = evaluation.value(choice)
-        is_best = not done or value > study.best_value
-        said = " ".join(f"{key.removeprefix('lists.')}={one}" for key, one in choice.items())
-        on.print(
-            f"{len(done) + 1:4} {args.metric}@{args.k} {value:.4f}{' *' if is_best else '  '}"
-            f" {said or 'the present configuration'}"
+        choice = {key: _suggest(trial, key) for key in keys} if completed else {}
+        value = evaluation.evaluate(choice)
+        is_best = not completed or value > study.best_value
+        description = " ".join(
+            f"{key.removeprefix('lists.')}={value_}" for key, value_ in choice.items()
+        )
+        terminal.print(
+            f"{len(completed) + 1:4} {args.metric}@{args.k} {value:.4f}{' *' if is_best else '  '}"
+            f" {description or 'the present configuration'}"
         )
         return value
 
-    left = args.trials - len(study.get_trials(states=(optuna.trial.TrialState.COMPLETE,)))
-    if left > 0:
+    remaining = args.trials - len(study.get_trials(states=(optuna.trial.TrialState.COMPLETE,)))
+    if remaining > 0:
         seconds = None if args.minutes is None else 60 * args.minutes
-        study.optimize(trial_value, n_trials=left, timeout=seconds)
+        study.optimize(trial_value, n_trials=remaining, timeout=seconds)
     best = study.best_trial
-    return {key: _rounded(value, key) for key, value in best.params.items()}
+    return {key: _round(value, key) for key, value in best.params.items()}
 
 
 def _study(args: argparse.Namespace, keys: Sequence[str]) -> optuna.Study:
@@ -232,42 +247,42 @@ def _study(args: argparse.Namespace, keys: Sequence[str]) -> optuna.Study:
     # One that goes on does not try the same again.
     seed = args.seed + len(study.trials)
     study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS)
-    about = _about(args, keys)
-    if study.user_attrs.get("about", about) != about:
+    description = _describe(args, keys)
+    if study.user_attrs.get("about", description) != description:
         raise UserError(
             f"{args.study} holds the trials of another file, configuration or option:"
             " name another, or remove it"
         )
-    study.set_user_attr("about", about)
+    study.set_user_attr("about", description)
     # A trial that was cut off counts for nothing, and has its number.
     for trial in study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
         study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
     return study
 
 
-def _about(args: argparse.Namespace, keys: Sequence[str]) -> str:
+def _describe(args: argparse.Namespace, keys: Sequence[str]) -> str:
     """What has to be the same for trials to be compared."""
     content = hashlib.sha256(Path(args.file).read_bytes()).hexdigest()
-    same = (
+    parts = (
         content,
         args.format,
         args.k,
         args.unseen,
         args.metric,
         args.confirm,
-        settings_of(args).sha256,
+        load_settings(args).sha256,
     )
-    return hashlib.sha256(orjson.dumps([*same, *keys])).hexdigest()
+    return hashlib.sha256(orjson.dumps([*parts, *keys])).hexdigest()
 
 
-def _suggested(trial: optuna.Trial, key: str) -> float:
-    of = SPACE[key]
-    return _rounded(trial.suggest_float(key, of.low, of.high, log=True), key)
+def _suggest(trial: optuna.Trial, key: str) -> float:
+    dimension = SEARCH_SPACE[key]
+    return _round(trial.suggest_float(key, dimension.low, dimension.high, log=True), key)
 
 
-def _rounded(value: float, key: str) -> float:
+def _round(value: float, key: str) -> float:
     rounded = float(f"{value:.{DIGITS}g}")
-    return int(rounded) if SPACE[key].whole else rounded
+    return int(rounded) if SEARCH_SPACE[key].whole else rounded
 
 
 def _yaml(choice: Choice) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from kafka.errors import KafkaError, KafkaTimeoutError
 from kafka.structs import OffsetAndMetadata
 
-from flows.kafka.client import consumer
+from flows.kafka.client import create_consumer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,30 +23,31 @@ if TYPE_CHECKING:
 
     from state.config import Kafka
 
-EVERY_S = 1.0
-ANSWER_MS = 3000
+INTERVAL_S = 1.0
+RESPONSE_TIMEOUT_MS = 3000
 """A broker that takes longer does not answer."""
 
 _log = logging.getLogger("penstock.kafka")
 
 
-class Watch:
+class BrokerMonitor:
     """Watches some partitions of the topic, of which there are `partitions_known` in all.
 
-    `is_up` and `heard_s` (`time.monotonic`) say whether and when the broker answered last, `ends` where
+    `is_reachable` and `last_response_s` (`time.monotonic`) say whether and when the broker
+    answered last, `ends` where
     partitions end and when that was asked. `has_more_partitions`: the topic has grown.
     """
 
     def __init__(self, kafka: Kafka, partitions_known: int) -> None:
-        self.is_up = True
-        self.heard_s = time.monotonic()
+        self.is_reachable = True
+        self.last_response_s = time.monotonic()
         self.ends: dict[TopicPartition, tuple[int, float]] = {}
         self.has_more_partitions = False
         self._kafka = kafka
         self._partitions_known = partitions_known
         self._partitions: list[TopicPartition] = []
-        self._due: dict[TopicPartition, int] = {}
-        self._refused = ""
+        self._scheduled: dict[TopicPartition, int] = {}
+        self._logged_refusal = ""
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="kafka-watch", daemon=True)
@@ -57,51 +58,53 @@ class Watch:
         if not self._thread.is_alive():
             self._thread.start()
 
-    def commit(self, partition: TopicPartition, offset: int) -> None:
+    def schedule_commit(self, partition: TopicPartition, offset: int) -> None:
         """Commit an offset to the group soon; returns at once."""
         with self._lock:
-            self._due[partition] = offset
+            self._scheduled[partition] = offset
 
     def close(self) -> None:
         """End the thread."""
         self._stop.set()
         if self._thread.is_alive():
-            self._thread.join(2 * ANSWER_MS / 1000)
+            self._thread.join(2 * RESPONSE_TIMEOUT_MS / 1000)
 
     def _run(self) -> None:
-        client = consumer(self._kafka, group_id=self._kafka.group)
+        client = create_consumer(self._kafka, group_id=self._kafka.group)
         refresh_at_s = time.monotonic() + self._kafka.refresh_s
         try:
-            while not self._stop.wait(EVERY_S):
+            while not self._stop.wait(INTERVAL_S):
                 try:
                     asked_s = time.monotonic()
-                    ends = client.end_offsets(self._partitions, timeout_ms=ANSWER_MS)
-                    self.ends = {one: (end, asked_s) for one, end in ends.items()}
-                    self._heard()
+                    ends = client.end_offsets(self._partitions, timeout_ms=RESPONSE_TIMEOUT_MS)
+                    self.ends = {partition: (end, asked_s) for partition, end in ends.items()}
+                    self._on_response()
                     if asked_s >= refresh_at_s:
                         refresh_at_s = asked_s + self._kafka.refresh_s
                         client.topics()
-                        self._look_for_more(len(client.partitions_for_topic(self._kafka.topic)))
+                        self._check_new_partitions(
+                            len(client.partitions_for_topic(self._kafka.topic))
+                        )
                     self._commit(client)
                 except KafkaTimeoutError:
-                    self._not_heard()
+                    self._on_timeout()
                 except KafkaError as error:
-                    self._refuse(f"{type(error).__name__}: {error}")
+                    self._log_refusal(f"{type(error).__name__}: {error}")
         finally:
-            client.close(timeout_ms=ANSWER_MS)
+            client.close(timeout_ms=RESPONSE_TIMEOUT_MS)
 
-    def _heard(self) -> None:
-        self.heard_s = time.monotonic()
-        if not self.is_up:
-            self.is_up = True
+    def _on_response(self) -> None:
+        self.last_response_s = time.monotonic()
+        if not self.is_reachable:
+            self.is_reachable = True
             _log.warning("Kafka at %s is back", self._kafka.bootstrap_servers)
 
-    def _not_heard(self) -> None:
-        if self.is_up:
-            self.is_up = False
+    def _on_timeout(self) -> None:
+        if self.is_reachable:
+            self.is_reachable = False
             _log.warning("Kafka at %s does not answer: waiting", self._kafka.bootstrap_servers)
 
-    def _look_for_more(self, partitions: int) -> None:
+    def _check_new_partitions(self, partitions: int) -> None:
         if partitions > self._partitions_known and not self.has_more_partitions:
             self.has_more_partitions = True
             _log.warning(
@@ -113,26 +116,26 @@ class Watch:
 
     def _commit(self, client: KafkaConsumer) -> None:
         with self._lock:
-            due, self._due = self._due, {}
+            scheduled, self._scheduled = self._scheduled, {}
         try:
-            commit(client, due)
+            commit_offsets(client, scheduled)
         except KafkaError:
             with self._lock:
-                self._due = due | self._due
+                self._scheduled = scheduled | self._scheduled
             raise
-        self._refused = ""
+        self._logged_refusal = ""
 
-    def _refuse(self, why: str) -> None:
+    def _log_refusal(self, reason: str) -> None:
         """Say once what Kafka refuses; the flow goes on without, since only the lag is not seen."""
-        if why != self._refused:
-            self._refused = why
-            _log.warning("Kafka at %s refuses: %s", self._kafka.bootstrap_servers, why)
+        if reason != self._logged_refusal:
+            self._logged_refusal = reason
+            _log.warning("Kafka at %s refuses: %s", self._kafka.bootstrap_servers, reason)
 
 
-def commit(client: KafkaConsumer, offsets: Mapping[TopicPartition, int]) -> None:
+def commit_offsets(client: KafkaConsumer, offsets: Mapping[TopicPartition, int]) -> None:
     """Commit offsets to the group of a client. Raises KafkaError."""
     if offsets:
         client.commit(
-            {one: OffsetAndMetadata(offset, "", -1) for one, offset in offsets.items()},
-            timeout_ms=ANSWER_MS,
+            {partition: OffsetAndMetadata(offset, "", -1) for partition, offset in offsets.items()},
+            timeout_ms=RESPONSE_TIMEOUT_MS,
         )

@@ -7,8 +7,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from flows.kafka.client import REQUEST_MS, consumer, in_words, partitions_of
-from flows.kafka.start_offsets import held
+from flows.kafka.client import (
+    REQUEST_TIMEOUT_MS,
+    create_consumer,
+    errors_as_user_errors,
+    partitions_of,
+)
+from flows.kafka.start_offsets import available_offsets
 from state.dead_letters import DeadLetter
 from state.errors import UserError
 
@@ -18,22 +23,26 @@ if TYPE_CHECKING:
     from state.config import Kafka
 
 
-def in_topic(kafka: Kafka, topic: str) -> Iterator[tuple[DeadLetter, int]]:
+def read_dead_letters(kafka: Kafka, topic: str) -> Iterator[tuple[DeadLetter, int]]:
     """Each letter and when it was set aside (ms). Raises UserError: no broker, no topic, no letter."""
     decode = msgspec.json.Decoder(DeadLetter).decode
-    with closing(consumer(kafka)) as client, in_words(kafka):
-        there = held(client, partitions_of(client, kafka, topic), kafka)
-        going_on = {one: found.end for one, found in there.items() if found.beginning < found.end}
-        client.assign(list(going_on))
-        for partition in going_on:
-            client.seek(partition, there[partition].beginning)
-        while going_on:
-            arrived = client.poll(timeout_ms=REQUEST_MS)
-            if not arrived:
+    with closing(create_consumer(kafka)) as client, errors_as_user_errors(kafka):
+        ranges = available_offsets(client, partitions_of(client, kafka, topic), kafka)
+        end_offsets = {
+            partition: offset_range.end
+            for partition, offset_range in ranges.items()
+            if offset_range.beginning < offset_range.end
+        }
+        client.assign(list(end_offsets))
+        for partition in end_offsets:
+            client.seek(partition, ranges[partition].beginning)
+        while end_offsets:
+            fetched = client.poll(timeout_ms=REQUEST_TIMEOUT_MS)
+            if not fetched:
                 raise UserError(f"Kafka at {kafka.bootstrap_servers} does not answer: try again")
-            for partition, records in arrived.items():
+            for partition, records in fetched.items():
                 for record in records:
-                    if record.offset >= going_on.get(partition, 0):
+                    if record.offset >= end_offsets.get(partition, 0):
                         continue
                     try:
                         letter = decode(record.value or b"")
@@ -43,5 +52,5 @@ def in_topic(kafka: Kafka, topic: str) -> Iterator[tuple[DeadLetter, int]]:
                             f"{record.offset} is no dead letter: {error}"
                         ) from error
                     yield letter, record.timestamp
-                if client.position(partition) >= going_on.get(partition, 0):
-                    going_on.pop(partition, None)
+                if client.position(partition) >= end_offsets.get(partition, 0):
+                    end_offsets.pop(partition, None)

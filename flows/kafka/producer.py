@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING
 from kafka import KafkaProducer
 from kafka.errors import KafkaTimeoutError
 
-from flows.kafka.client import connection, consumer, in_words, partitions_of
+from flows.kafka.client import (
+    client_arguments,
+    create_consumer,
+    errors_as_user_errors,
+    partitions_of,
+)
 from flows.process import liveness
 
 if TYPE_CHECKING:
@@ -17,12 +22,12 @@ if TYPE_CHECKING:
 
     from state.config import Kafka
 
-PATIENCE_MS = 600_000
+DELIVERY_TIMEOUT_MS = 600_000
 """How long a broker that is away is waited for, as long as for Redis (`redis.patience_s`)."""
-TOPIC_MS = 10_000
+METADATA_TIMEOUT_MS = 10_000
 LINGER_MS = 5
-CLOSE_S = 2.0
-BEAT_S = 1.0
+CLOSE_TIMEOUT_S = 2.0
+PROGRESS_INTERVAL_S = 1.0
 
 Headers = list[tuple[str, bytes]]
 
@@ -33,47 +38,49 @@ class Producer:
     def __init__(self, kafka: Kafka, topic: str) -> None:
         self.topic = topic
         self._kafka = kafka
-        self._sent: list[FutureRecordMetadata] = []
-        with closing(consumer(kafka)) as client:
+        self._unconfirmed: list[FutureRecordMetadata] = []
+        with closing(create_consumer(kafka)) as client:
             partitions_of(client, kafka, topic)
-        with in_words(kafka):
+        with errors_as_user_errors(kafka):
             self._client = KafkaProducer(
-                **connection(kafka),
+                **client_arguments(kafka),
                 acks="all",
                 enable_idempotence=True,
                 linger_ms=LINGER_MS,
-                delivery_timeout_ms=PATIENCE_MS,
-                max_block_ms=TOPIC_MS,
+                delivery_timeout_ms=DELIVERY_TIMEOUT_MS,
+                max_block_ms=METADATA_TIMEOUT_MS,
                 compression_type="gzip",
             )
 
     def send(self, key: bytes | None, value: bytes, headers: Headers | None = None) -> None:
-        """Send a record soon; `settle` says whether it arrived."""
-        with in_words(self._kafka):
-            self._sent.append(self._client.send(self.topic, value, key=key, headers=headers or []))
+        """Send a record soon; `flush_and_check` says whether it arrived."""
+        with errors_as_user_errors(self._kafka):
+            self._unconfirmed.append(
+                self._client.send(self.topic, value, key=key, headers=headers or [])
+            )
 
-    def settle(self) -> None:
+    def flush_and_check(self) -> None:
         """Return when all that was sent has arrived. Raises UserError where something cannot."""
-        sent, self._sent = self._sent, []
-        if not sent:
+        unconfirmed, self._unconfirmed = self._unconfirmed, []
+        if not unconfirmed:
             return
-        with in_words(self._kafka):
+        with errors_as_user_errors(self._kafka):
             self._flush()
-            for future in sent:
+            for future in unconfirmed:
                 future.get(timeout=0)
 
     def _flush(self) -> None:
-        until_s = time.monotonic() + PATIENCE_MS / 1000
+        deadline_s = time.monotonic() + DELIVERY_TIMEOUT_MS / 1000
         while True:
-            liveness.beat()  # who waits for a broker is not stuck
+            liveness.mark_progress()  # who waits for a broker is not stuck
             try:
-                self._client.flush(timeout=BEAT_S)
+                self._client.flush(timeout=PROGRESS_INTERVAL_S)
             except KafkaTimeoutError:
-                if time.monotonic() > until_s:
+                if time.monotonic() > deadline_s:
                     raise
             else:
                 return
 
     def close(self) -> None:
         """Let go of the broker, without waiting for what is not settled."""
-        self._client.close(timeout=CLOSE_S)
+        self._client.close(timeout=CLOSE_TIMEOUT_S)

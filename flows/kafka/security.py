@@ -11,31 +11,33 @@ from state.errors import UserError
 if TYPE_CHECKING:
     from state.config import Kafka
 
-USERNAME, PASSWORD = "PENSTOCK_KAFKA_USERNAME", "PENSTOCK_KAFKA_PASSWORD"
+USERNAME_VARIABLE, PASSWORD_VARIABLE = "PENSTOCK_KAFKA_USERNAME", "PENSTOCK_KAFKA_PASSWORD"
 
 
-def security(kafka: Kafka) -> dict[str, Any]:
+def security_arguments(kafka: Kafka) -> dict[str, Any]:
     """What a client needs to be let in. Raises UserError: no user, an unfit file."""
     arguments: dict[str, Any] = {"security_protocol": kafka.security.upper()}
     if kafka.security.endswith("ssl"):
-        arguments["ssl_context"] = _tls(kafka)
+        arguments["ssl_context"] = _tls_context(kafka)
     if kafka.security.startswith("sasl"):
-        missing = [name for name in (USERNAME, PASSWORD) if not os.environ.get(name)]
+        missing = [
+            name for name in (USERNAME_VARIABLE, PASSWORD_VARIABLE) if not os.environ.get(name)
+        ]
         if missing:
             raise UserError(f"kafka.security {kafka.security} needs {' and '.join(missing)}")
         arguments["sasl_mechanism"] = kafka.sasl_mechanism
-        arguments["sasl_plain_username"] = os.environ[USERNAME]
-        arguments["sasl_plain_password"] = os.environ[PASSWORD]
+        arguments["sasl_plain_username"] = os.environ[USERNAME_VARIABLE]
+        arguments["sasl_plain_password"] = os.environ[PASSWORD_VARIABLE]
     return arguments
 
 
-def _tls(kafka: Kafka) -> ssl.SSLContext:
-    said = "kafka.ca_file"
+def _tls_context(kafka: Kafka) -> ssl.SSLContext:
+    setting = "kafka.ca_file"
     try:
         context = ssl.create_default_context(cafile=kafka.ca_file or None)
         if kafka.certificate_file:
-            said = "kafka.certificate_file, kafka.key_file"
+            setting = "kafka.certificate_file, kafka.key_file"
             context.load_cert_chain(kafka.certificate_file, kafka.key_file or None)
     except OSError as error:  # what is wrong with a certificate is one too
-        raise UserError(f"{said}: {error.strerror or error}: name PEM files") from error
+        raise UserError(f"{setting}: {error.strerror or error}: name PEM files") from error
     return context

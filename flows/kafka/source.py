@@ -14,24 +14,35 @@ from typing import TYPE_CHECKING
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
-from flows.kafka.broker_monitor import ANSWER_MS, EVERY_S, Watch, commit
+from flows.kafka.broker_monitor import (
+    INTERVAL_S,
+    RESPONSE_TIMEOUT_MS,
+    BrokerMonitor,
+    commit_offsets,
+)
 from flows.kafka.client import (
-    consumer,
-    in_words,
-    part_name,
-    partition_named,
+    create_consumer,
+    errors_as_user_errors,
+    parse_partition_name,
+    partition_name,
     partitions_of,
     topic_id,
 )
-from flows.kafka.shared_consumer import POLL_MS, Hub
-from flows.kafka.start_offsets import Held, chosen, first_offsets, held, within
+from flows.kafka.shared_consumer import IDLE_POLL_MS, SharedConsumer
+from flows.kafka.start_offsets import (
+    OffsetRange,
+    available_offsets,
+    checked_offset,
+    fallback_offset,
+    first_offsets,
+)
 from flows.process import liveness
-from operators.events.currencies import Exchange
+from operators.events.currencies import CurrencyConverter
 from operators.readers.records import record_reader
-from operators.shards.batching import SourceClock
+from operators.shards.batching import SourceBatcher
 from state.errors import UserError
 from state.messages import SourceBatch
-from state.snapshots import SOURCE, SourceState
+from state.snapshots import SOURCE_CODEC, SourceState
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -44,9 +55,9 @@ if TYPE_CHECKING:
     from state.dead_letters import DeadLetter
     from state.events import Event
 
-TELL_S = 0.5
+WATERMARK_DELAY_S = 0.5
 """After so long without records the shards hear how far the last ones moved the watermark."""
-STALE_S = 2 * EVERY_S + ANSWER_MS / 1000
+RESPONSE_STALE_S = 2 * INTERVAL_S + RESPONSE_TIMEOUT_MS / 1000
 """An answer of the broker that is older says nothing of now."""
 
 _log = logging.getLogger("penstock.kafka")
@@ -58,53 +69,53 @@ class KafkaPartition(StatefulSourcePartition[SourceBatch, bytes]):
     def __init__(
         self,
         source: KafkaSource,
-        hub: Hub,
-        watch: Watch,
+        shared_consumer: SharedConsumer,
+        monitor: BrokerMonitor,
         partition: TopicPartition,
         state: SourceState,
         partitions: int,
     ) -> None:
         self._source = source
-        self._hub = hub
-        self._watch = watch
+        self._shared_consumer = shared_consumer
+        self._monitor = monitor
         self._partition = partition
         self._partitions = partitions
-        self._name = part_name(partition)
-        self._read = record_reader(source.settings.kafka.format)
+        self._name = partition_name(partition)
+        self._read_record = record_reader(source.settings.kafka.format)
         self._offset = state.offset
         self._topic_id = state.topic_id
-        self._clock = SourceClock(state.batches, state.watermark_ms, state.totals)
+        self._batcher = SourceBatcher(state.batches, state.watermark_ms, state.totals)
         source.exchange.resume(state.totals.currency)
-        self._is_heard_of = False
-        self._is_waiting = False
-        self._told_ms = 0
+        self._is_announced = False
+        self._is_idle = False
+        self._emitted_watermark_ms = 0
         self._quiet_since_s = time.monotonic()
         self._quiet_ms = 0
-        self._covered: int | None = None
-        hub.read_from(partition, state.offset)
-        watch.add(partition)
+        self._snapshot_offset: int | None = None
+        shared_consumer.assign(partition, state.offset)
+        monitor.add(partition)
 
     def next_batch(self) -> list[SourceBatch]:
         """What has come. The first batch may be empty: it tells the shards of this partition."""
-        liveness.beat()
+        liveness.mark_progress()
         self._commit()
-        if self._source.is_ending:
+        if self._source.is_stopping:
             raise StopIteration
-        records = self._hub.take(self._partition)
-        self._is_waiting = not records
-        idle_ms = 0 if records else self._idle_ms()
-        if self._is_waiting and self._is_heard_of and not idle_ms and not self._owes_a_watermark():
+        records = self._shared_consumer.take_records(self._partition)
+        self._is_idle = not records
+        idle_ms = 0 if records else self._idle_ms_to_report()
+        if self._is_idle and self._is_announced and not idle_ms and not self._must_emit_watermark():
             return []
-        self._is_heard_of = True
+        self._is_announced = True
         if records:
             self._offset = records[-1].offset + 1
-            self._source.offsets[self._partition] = self._offset
+            self._source.next_offsets[self._partition] = self._offset
             self._quiet_since_s, self._quiet_ms = time.monotonic(), 0
-        self._told_ms = self._clock.watermark_ms
-        events, offsets = self._events(records)
+        self._emitted_watermark_ms = self._batcher.watermark_ms
+        events, offsets = self._decode(records)
         sessions = self._source.settings.sessions
         return [
-            self._clock.batch(
+            self._batcher.batch(
                 events,
                 partition=self._name,
                 shards=sessions.shards,
@@ -116,41 +127,47 @@ class KafkaPartition(StatefulSourcePartition[SourceBatch, bytes]):
                 now_ms=time.time_ns() // 1_000_000,
                 origin=(self._partition.topic, str(self._partition.partition)),
                 offsets=offsets,
-                exchange=self._source.exchange,
+                converter=self._source.exchange,
             )
         ]
 
-    def _owes_a_watermark(self) -> bool:
+    def _must_emit_watermark(self) -> bool:
         """Whether the last records moved the watermark and no batch came after them to say so."""
         quiet_s = time.monotonic() - self._quiet_since_s
-        is_behind = self._told_ms < self._clock.watermark_ms or self._clock.has_pending
-        return is_behind and quiet_s >= TELL_S
+        is_behind = (
+            self._emitted_watermark_ms < self._batcher.watermark_ms or self._batcher.has_pending
+        )
+        return is_behind and quiet_s >= WATERMARK_DELAY_S
 
-    def _idle_ms(self) -> int:
+    def _idle_ms_to_report(self) -> int:
         """How long nothing has come, where that has to be told again, else 0.
 
         Only while the broker says that there is nothing: while it is away, or records wait, time stands.
         """
         now_s, limit_ms = time.monotonic(), self._source.settings.kafka.idle_ms
-        passed_ms = round((now_s - self._quiet_since_s) * 1000)
-        if passed_ms < limit_ms:
+        elapsed_ms = round((now_s - self._quiet_since_s) * 1000)
+        if elapsed_ms < limit_ms:
             return 0
         self._quiet_since_s = now_s
-        end, asked_s = self._watch.ends.get(self._partition, (0, 0.0))
-        if end > self._offset or now_s - asked_s > STALE_S:
+        end, checked_s = self._monitor.ends.get(self._partition, (0, 0.0))
+        if end > self._offset or now_s - checked_s > RESPONSE_STALE_S:
             return 0
-        self._quiet_ms += passed_ms
+        self._quiet_ms += elapsed_ms
         return self._quiet_ms
 
     def _commit(self) -> None:
         # Bytewax asks for the first batch of an epoch when the one before is in the recovery store.
-        if self._covered is not None:
-            self._watch.commit(self._partition, self._covered)
-            self._covered = None
+        if self._snapshot_offset is not None:
+            self._monitor.schedule_commit(self._partition, self._snapshot_offset)
+            self._snapshot_offset = None
 
-    def _events(self, records: list[ConsumerRecord]) -> tuple[list[Event | DeadLetter], list[int]]:
+    def _decode(self, records: list[ConsumerRecord]) -> tuple[list[Event | DeadLetter], list[int]]:
         """What records hold, and the offset of each."""
-        read, source, number = self._read, self._partition.topic, str(self._partition.partition)
+        read_record, source, number = (
+            self._read_record,
+            self._partition.topic,
+            str(self._partition.partition),
+        )
         now_ms = time.time_ns() // 1_000_000
         events: list[Event | DeadLetter] = []
         offsets: list[int] = []
@@ -159,7 +176,7 @@ class KafkaPartition(StatefulSourcePartition[SourceBatch, bytes]):
             # future: a producer's clock may be ahead.
             at_ms = record.timestamp if 0 <= record.timestamp < now_ms else now_ms
             raw = record.value or b""  # a tombstone says no more than an empty record
-            told = read(
+            decoded = read_record(
                 raw,
                 source=source,
                 partition=number,
@@ -168,95 +185,101 @@ class KafkaPartition(StatefulSourcePartition[SourceBatch, bytes]):
                 received_ms=at_ms,
                 limits=self._source.settings.source.limits,
             )
-            events += told
-            offsets += [record.offset] * len(told)
+            events += decoded
+            offsets += [record.offset] * len(decoded)
         return events, offsets
 
     def next_awake(self) -> datetime | None:
         """At once after a batch, else after a moment."""
-        if not self._is_waiting:
+        if not self._is_idle:
             return None
-        return datetime.now(UTC) + timedelta(milliseconds=POLL_MS)
+        return datetime.now(UTC) + timedelta(milliseconds=IDLE_POLL_MS)
 
     def snapshot(self) -> bytes:
         """Where to go on."""
-        self._covered = self._source.covered[self._partition] = self._offset
-        clock = self._clock
-        return SOURCE.encode(
+        self._snapshot_offset = self._source.snapshot_offsets[self._partition] = self._offset
+        batcher = self._batcher
+        return SOURCE_CODEC.encode(
             SourceState(
                 self._offset,
-                clock.batches,
-                clock.watermark_ms,
+                batcher.batches,
+                batcher.watermark_ms,
                 False,
-                clock.totals,
+                batcher.totals,
                 self._topic_id,
             )
         )
 
     def close(self) -> None:
         """The last partition to end closes the connection."""
-        self._source.closed(self._partition)
+        self._source.on_partition_closed(self._partition)
 
 
 class KafkaSource(FixedPartitionedSource[SourceBatch, bytes]):
     """The events topic, for one worker. When `stop` is set, every partition ends between two batches.
 
-    With `lists=False` the process lists no partitions: others read for it. `stored` are the names of
+    With `lists=False` the process lists no partitions: others read for it. `known_partitions` are
+    the names of
     the partitions that the recovery store knows (`flows.kafka.stored_partitions`), set before any
     is asked for.
-    `covered` is what the last snapshots cover, `offsets` the next record to read.
+    `snapshot_offsets` is what the last snapshots cover, `offsets` the next record to read.
     """
 
     def __init__(
-        self, settings: Settings, stop: Flag, *, lists: bool = True, stored: Collection[str] = ()
+        self,
+        settings: Settings,
+        stop: Flag,
+        *,
+        is_reader: bool = True,
+        known_partitions: Collection[str] = (),
     ) -> None:
         self.settings = settings
-        self.exchange = Exchange(settings.money)
-        self.stored = stored
-        self.offsets: dict[TopicPartition, int] = {}
-        self.covered: dict[TopicPartition, int] = {}
+        self.exchange = CurrencyConverter(settings.money)
+        self.known_partitions = known_partitions
+        self.next_offsets: dict[TopicPartition, int] = {}
+        self.snapshot_offsets: dict[TopicPartition, int] = {}
         self._stop = stop
-        self._lists = lists
-        self._hub: Hub | None = None
-        self._watch: Watch | None = None
-        self._held: dict[TopicPartition, Held] = {}
+        self._is_reader = is_reader
+        self._shared_consumer: SharedConsumer | None = None
+        self._monitor: BrokerMonitor | None = None
+        self._available: dict[TopicPartition, OffsetRange] = {}
         self._starts: dict[TopicPartition, int] = {}
         self._topic_id = ""
-        self._open: set[TopicPartition] = set()
+        self._open_partitions: set[TopicPartition] = set()
         self.repartitioned = False
-        self._is_ended = False
+        self._is_stop_requested = False
 
-    def end(self) -> None:
+    def request_stop(self) -> None:
         """End every partition between two batches, so that the run begins again; from any thread."""
-        self._is_ended = True
+        self._is_stop_requested = True
 
     @property
-    def is_ending(self) -> bool:
+    def is_stopping(self) -> bool:
         """Whether to end now: asked to, or because a run cannot take on partitions (`repartitioned`)."""
-        if self._watch is not None and self._watch.has_more_partitions:
+        if self._monitor is not None and self._monitor.has_more_partitions:
             self.repartitioned = True
-        return self._stop.is_set() or self._is_ended or self.repartitioned
+        return self._stop.is_set() or self._is_stop_requested or self.repartitioned
 
     @property
-    def is_up(self) -> bool:
+    def is_reachable(self) -> bool:
         """Whether the broker answered when it was asked last, which is every second or so."""
-        return self._watch is None or self._watch.is_up
+        return self._monitor is None or self._monitor.is_reachable
 
     @property
-    def heard_s(self) -> float | None:
+    def last_response_s(self) -> float | None:
         """When the broker answered last (`time.monotonic`); None before it was asked."""
-        return None if self._watch is None else self._watch.heard_s
+        return None if self._monitor is None else self._monitor.last_response_s
 
     @property
     def lag(self) -> dict[str, int]:
         """How many records of each partition wait to be read, by its name."""
-        if self._watch is None:
+        if self._monitor is None:
             return {}
-        ends = self._watch.ends
+        ends = self._monitor.ends
         return {
-            part_name(one): max(0, ends[one][0] - offset)
-            for one, offset in self.offsets.items()
-            if one in ends
+            partition_name(partition): max(0, ends[partition][0] - offset)
+            for partition, offset in self.next_offsets.items()
+            if partition in ends
         }
 
     def list_parts(self) -> list[str]:
@@ -264,11 +287,11 @@ class KafkaSource(FixedPartitionedSource[SourceBatch, bytes]):
 
         Raises UserError: no broker, no topic, or a topic that has lost partitions.
         """
-        if not self._lists:
+        if not self._is_reader:
             return []
         self._connect()
-        names = [part_name(one) for one in self._held]
-        if missing := sorted(set(self.stored).difference(names)):
+        names = [partition_name(partition) for partition in self._available]
+        if missing := sorted(set(self.known_partitions).difference(names)):
             self.close()
             raise UserError(
                 f"the recovery folder knows partitions that Kafka does not have: "
@@ -279,64 +302,77 @@ class KafkaSource(FixedPartitionedSource[SourceBatch, bytes]):
 
     def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> KafkaPartition:
         """One partition, from where its snapshot left it, else from where `kafka.start` says."""
-        hub, watch = self._connect()
-        partition = partition_named(for_part)
+        shared_consumer, monitor = self._connect()
+        partition = parse_partition_name(for_part)
         if resume_state is None:
             state = SourceState(offset=self._starts[partition])
         else:
-            state = SOURCE.decode(resume_state)
-        state.offset = self._place(partition, state)
+            state = SOURCE_CODEC.decode(resume_state)
+        state.offset = self._resume_offset(partition, state)
         state.topic_id = self._topic_id
-        self.offsets[partition] = state.offset
-        self._open.add(partition)
-        return KafkaPartition(self, hub, watch, partition, state, len(self._held))
+        self.next_offsets[partition] = state.offset
+        self._open_partitions.add(partition)
+        return KafkaPartition(
+            self, shared_consumer, monitor, partition, state, len(self._available)
+        )
 
-    def _place(self, partition: TopicPartition, state: SourceState) -> int:
+    def _resume_offset(self, partition: TopicPartition, state: SourceState) -> int:
         """The offset to begin at. Raises UserError where what comes next is not there any more."""
-        found, kafka = self._held[partition], self.settings.kafka
+        available, kafka = self._available[partition], self.settings.kafka
         if state.topic_id and state.topic_id != self._topic_id:
-            what = f"topic {partition.topic} was deleted and made anew since this run read it"
-            why = f"offset {state.offset} of partition {partition.partition} is another record now"
-            return chosen(found, kafka, what, why)
-        return within(found, partition, state.offset, kafka)
+            problem = f"topic {partition.topic} was deleted and made anew since this run read it"
+            cause = (
+                f"offset {state.offset} of partition {partition.partition} is another record now"
+            )
+            return fallback_offset(available, kafka, problem, cause)
+        return checked_offset(available, partition, state.offset, kafka)
 
-    def _connect(self) -> tuple[Hub, Watch]:
-        if self._hub is None or self._watch is None:
+    def _connect(self) -> tuple[SharedConsumer, BrokerMonitor]:
+        if self._shared_consumer is None or self._monitor is None:
             kafka = self.settings.kafka
-            hub = Hub(kafka, self.settings.source.batch_events)
+            shared_consumer = SharedConsumer(kafka, self.settings.source.batch_events)
             try:
-                self._held = held(hub.client, partitions_of(hub.client, kafka, kafka.topic), kafka)
+                self._available = available_offsets(
+                    shared_consumer.client,
+                    partitions_of(shared_consumer.client, kafka, kafka.topic),
+                    kafka,
+                )
                 # A partition that came while the run went on is read whole.
-                start = "earliest" if self.stored else kafka.start
-                self._starts = first_offsets(hub.client, self._held, kafka, start)
+                start = "earliest" if self.known_partitions else kafka.start
+                self._starts = first_offsets(shared_consumer.client, self._available, kafka, start)
                 self._topic_id = topic_id(kafka)
             except UserError:
-                hub.close()
+                shared_consumer.close()
                 raise
-            self._hub, self._watch = hub, Watch(kafka, len(self._held))
-        return self._hub, self._watch
+            self._shared_consumer, self._monitor = (
+                shared_consumer,
+                BrokerMonitor(kafka, len(self._available)),
+            )
+        return self._shared_consumer, self._monitor
 
-    def closed(self, partition: TopicPartition) -> None:
+    def on_partition_closed(self, partition: TopicPartition) -> None:
         """Hear that a partition has ended."""
-        self._open.discard(partition)
-        if not self._open:
+        self._open_partitions.discard(partition)
+        if not self._open_partitions:
             self.close()
 
     def close(self) -> None:
         """Let go of the broker."""
-        if self._hub is not None and self._watch is not None:
-            self._hub.close()
-            self._watch.close()
-            self._hub = None
+        if self._shared_consumer is not None and self._monitor is not None:
+            self._shared_consumer.close()
+            self._monitor.close()
+            self._shared_consumer = None
 
-    def finish(self) -> None:
+    def commit_final_offsets(self) -> None:
         """After the flow has ended in peace: show the group how far its last snapshots go."""
-        if not self.covered:
+        if not self.snapshot_offsets:
             return
         kafka = self.settings.kafka
         try:
-            client = consumer(kafka, group_id=kafka.group, bootstrap_timeout_ms=ANSWER_MS)
-            with closing(client), in_words(kafka):
-                commit(client, self.covered)
+            client = create_consumer(
+                kafka, group_id=kafka.group, bootstrap_timeout_ms=RESPONSE_TIMEOUT_MS
+            )
+            with closing(client), errors_as_user_errors(kafka):
+                commit_offsets(client, self.snapshot_offsets)
         except UserError as error:
             _log.warning("the offsets of group %s stay behind: %s", kafka.group, error)

@@ -6,7 +6,7 @@ import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from flows.kafka.client import REQUEST_MS, consumer, in_words
+from flows.kafka.client import REQUEST_TIMEOUT_MS, create_consumer, errors_as_user_errors
 from state.errors import UserError
 
 if TYPE_CHECKING:
@@ -17,25 +17,30 @@ if TYPE_CHECKING:
 _log = logging.getLogger("penstock.kafka")
 
 
-class Held(NamedTuple):
+class OffsetRange(NamedTuple):
     """What a broker holds of a partition: the offset of its oldest record, and of its next one."""
 
     beginning: int
     end: int
 
 
-def held(
+def available_offsets(
     client: KafkaConsumer, partitions: list[TopicPartition], kafka: Kafka
-) -> dict[TopicPartition, Held]:
+) -> dict[TopicPartition, OffsetRange]:
     """What the broker holds of partitions. Raises UserError."""
-    with in_words(kafka):
-        beginnings = client.beginning_offsets(partitions, timeout_ms=REQUEST_MS)
-        ends = client.end_offsets(partitions, timeout_ms=REQUEST_MS)
-    return {one: Held(beginnings[one], ends[one]) for one in partitions}
+    with errors_as_user_errors(kafka):
+        beginnings = client.beginning_offsets(partitions, timeout_ms=REQUEST_TIMEOUT_MS)
+        ends = client.end_offsets(partitions, timeout_ms=REQUEST_TIMEOUT_MS)
+    return {
+        partition: OffsetRange(beginnings[partition], ends[partition]) for partition in partitions
+    }
 
 
 def first_offsets(
-    client: KafkaConsumer, there: dict[TopicPartition, Held], kafka: Kafka, start: str | int
+    client: KafkaConsumer,
+    available: dict[TopicPartition, OffsetRange],
+    kafka: Kafka,
+    start: str | int,
 ) -> dict[TopicPartition, int]:
     """The offset at which each partition starts: earliest, latest, group or a time. Raises UserError.
 
@@ -43,17 +48,25 @@ def first_offsets(
     young as the time, it starts at the end.
     """
     if start == "earliest":
-        return {one: found.beginning for one, found in there.items()}
+        return {partition: offset_range.beginning for partition, offset_range in available.items()}
     if start == "latest":
-        return {one: found.end for one, found in there.items()}
+        return {partition: offset_range.end for partition, offset_range in available.items()}
     if start == "group":
-        committed = _committed(list(there), kafka)
-        return {one: committed.get(one, found.beginning) for one, found in there.items()}
+        committed = _committed_offsets(list(available), kafka)
+        return {
+            partition: committed.get(partition, offset_range.beginning)
+            for partition, offset_range in available.items()
+        }
     at_ms = start_ms(start)
-    with in_words(kafka):
-        found = client.offsets_for_times(dict.fromkeys(there, at_ms), timeout_ms=REQUEST_MS)
+    with errors_as_user_errors(kafka):
+        by_time = client.offsets_for_times(
+            dict.fromkeys(available, at_ms), timeout_ms=REQUEST_TIMEOUT_MS
+        )
     return {
-        one: there[one].end if found.get(one) is None else int(found[one].offset) for one in there
+        partition: available[partition].end
+        if by_time.get(partition) is None
+        else int(by_time[partition].offset)
+        for partition in available
     }
 
 
@@ -75,38 +88,45 @@ def start_ms(start: str | int) -> int:
     return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
-def within(found: Held, partition: TopicPartition, offset: int, kafka: Kafka) -> int:
+def checked_offset(
+    available: OffsetRange, partition: TopicPartition, offset: int, kafka: Kafka
+) -> int:
     """The offset to read at: the wanted one if it is there, else what `kafka.out_of_range` says.
 
     Raises UserError where that is to fail: what is missing was deleted before it was read, or the
     topic was made anew.
     """
-    if found.beginning <= offset <= found.end:
+    if available.beginning <= offset <= available.end:
         return offset
-    what = (
+    problem = (
         f"partition {partition.partition} of topic {partition.topic} has offsets "
-        f"{found.beginning} to {found.end}, not {offset}, where this run goes on"
+        f"{available.beginning} to {available.end}, not {offset}, where this run goes on"
     )
-    return chosen(found, kafka, what, "what was there is deleted, or the topic was made anew")
+    return fallback_offset(
+        available, kafka, problem, "what was there is deleted, or the topic was made anew"
+    )
 
 
-def chosen(found: Held, kafka: Kafka, what: str, why: str) -> int:
+def fallback_offset(available: OffsetRange, kafka: Kafka, problem: str, cause: str) -> int:
     """The offset that `kafka.out_of_range` says; UserError where it says to fail."""
     if kafka.out_of_range == "fail":
         raise UserError(
-            f"{what}: {why}: go on with the oldest record (--set kafka.out_of_range=earliest) or "
+            f"{problem}: {cause}: go on with the oldest record (--set kafka.out_of_range=earliest) or "
             "after the newest (=latest), or start again with an empty recovery folder"
         )
-    offset = found.beginning if kafka.out_of_range == "earliest" else found.end
-    _log.warning("%s: goes on at %d, as kafka.out_of_range says", what, offset)
+    offset = available.beginning if kafka.out_of_range == "earliest" else available.end
+    _log.warning("%s: goes on at %d, as kafka.out_of_range says", problem, offset)
     return offset
 
 
-def _committed(partitions: list[TopicPartition], kafka: Kafka) -> dict[TopicPartition, int]:
-    client = consumer(kafka, group_id=kafka.group)
+def _committed_offsets(partitions: list[TopicPartition], kafka: Kafka) -> dict[TopicPartition, int]:
+    client = create_consumer(kafka, group_id=kafka.group)
     try:
-        with in_words(kafka):
-            found = {one: client.committed(one, timeout_ms=REQUEST_MS) for one in partitions}
+        with errors_as_user_errors(kafka):
+            committed = {
+                partition: client.committed(partition, timeout_ms=REQUEST_TIMEOUT_MS)
+                for partition in partitions
+            }
     finally:
         client.close()
-    return {one: int(offset) for one, offset in found.items() if offset is not None}
+    return {partition: int(offset) for partition, offset in committed.items() if offset is not None}

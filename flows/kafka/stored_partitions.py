@@ -16,8 +16,8 @@ def stored_partitions(store: Path, step_id: str) -> set[str]:
     `step_id` is that of the input step, with the flow's id before it, as `personalize.events`.
     """
     names: set[str] = set()
-    for part in sorted(store.glob("part-*.sqlite3")):
-        with closing(sqlite3.connect(f"file:{part}?mode=ro", uri=True)) as database:
+    for partition_file in sorted(store.glob("part-*.sqlite3")):
+        with closing(sqlite3.connect(f"file:{partition_file}?mode=ro", uri=True)) as database:
             rows = database.execute(
                 "SELECT DISTINCT state_key FROM snaps WHERE step_id = ?", (step_id,)
             )

@@ -42,11 +42,11 @@ class ArrayHistogram(Collector):
         self._lock = threading.Lock()
         registry.register(self)
 
-    def observe(self, value: str, observed: NDArray[np.float64]) -> None:
+    def observe(self, value: str, observations: NDArray[np.float64]) -> None:
         """Count observations under one value of the label."""
-        bucket = np.searchsorted(self._bounds, observed)
+        bucket = np.searchsorted(self._bounds, observations)
         counts = np.bincount(bucket, minlength=len(self._bounds) + 1)
-        total = float(observed.sum())
+        total = float(observations.sum())
         with self._lock:
             self._counts[value] = self._counts.get(value, 0) + counts
             self._sums[value] = self._sums.get(value, 0.0) + total
@@ -71,34 +71,34 @@ class ArrayHistogram(Collector):
         return HistogramMetricFamily(self._name, self._documentation, labels=[self._label])
 
 
-class Holder(Protocol):
+class HasRows(Protocol):
     """Keyed state that says how much it holds."""
 
     @property
-    def rows_held(self) -> int:
+    def row_count(self) -> int:
         """How many rows."""
 
 
-class StateRows(Collector):
+class StateRowsCollector(Collector):
     """Rows of keyed state in memory by step, over all keys that live in this process."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._holders: dict[str, WeakSet[Holder]] = {}
+        self._operators: dict[str, WeakSet[HasRows]] = {}
         registry.register(self)
 
-    def watch(self, step: str, holder: Holder) -> None:
+    def watch(self, step: str, operator: HasRows) -> None:
         """Count the rows of one key of a step for as long as it lives."""
-        self._holders.setdefault(step, WeakSet()).add(holder)
+        self._operators.setdefault(step, WeakSet()).add(operator)
 
     def collect(self) -> Iterable[Metric]:
         """What Prometheus asks for."""
         rows = GaugeMetricFamily("penstock_state_rows", "Rows held in memory", labels=["step"])
-        for step, holders in list(self._holders.items()):
-            rows.add_metric([step], sum(holder.rows_held for holder in list(holders)))
+        for step, operators in list(self._operators.items()):
+            rows.add_metric([step], sum(operator.row_count for operator in list(operators)))
         yield rows
 
 
-class Topic(Protocol):
+class TopicStatus(Protocol):
     """The source, as far as it is seen from outside; partitions by name."""
 
     @property
@@ -106,14 +106,14 @@ class Topic(Protocol):
         """Records that wait to be read."""
 
     @property
-    def is_up(self) -> bool:
+    def is_reachable(self) -> bool:
         """Whether the broker answered lately."""
 
 
-class TopicMetrics(Collector):
+class TopicCollector(Collector):
     """How far the source of this process is behind."""
 
-    def __init__(self, topic: Topic) -> None:
+    def __init__(self, topic: TopicStatus) -> None:
         self._topic = topic
 
     def collect(self) -> Iterable[Metric]:
@@ -125,11 +125,11 @@ class TopicMetrics(Collector):
             lag.add_metric([partition], records)
         yield lag
         yield GaugeMetricFamily(
-            "penstock_kafka_up", "1 while the broker answers", value=self._topic.is_up
+            "penstock_kafka_up", "1 while the broker answers", value=self._topic.is_reachable
         )
 
 
-class FolderMetrics(Collector):
+class RecoveryFolderCollector(Collector):
     """What the recovery folder holds, and when a snapshot was last committed there."""
 
     def __init__(self, folder: Path) -> None:
@@ -137,16 +137,16 @@ class FolderMetrics(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """What Prometheus asks for."""
-        held = GaugeMetricFamily(
+        state_bytes = GaugeMetricFamily(
             "penstock_state_bytes", "Bytes on disk in the recovery folder", labels=["part"]
         )
         newest_s = 0.0
-        for part in sorted(one for one in self._folder.iterdir() if one.is_dir()):
-            files = _stats(part)
-            held.add_metric([part.name], sum(file.st_size for file in files))
-            if part.name == "store":
+        for subfolder in sorted(path for path in self._folder.iterdir() if path.is_dir()):
+            files = _file_stats(subfolder)
+            state_bytes.add_metric([subfolder.name], sum(file.st_size for file in files))
+            if subfolder.name == "store":
                 newest_s = max((file.st_mtime for file in files), default=0.0)
-        yield held
+        yield state_bytes
         yield GaugeMetricFamily(
             "penstock_snapshot_timestamp_seconds",
             "When a snapshot was last committed",
@@ -154,11 +154,11 @@ class FolderMetrics(Collector):
         )
 
 
-def _stats(folder: Path) -> list[os.stat_result]:
+def _file_stats(folder: Path) -> list[os.stat_result]:
     """Of the files in a folder; one may go while we look."""
-    found = []
+    stats = []
     for path, _, names in os.walk(folder):
         for name in names:
             with suppress(FileNotFoundError):
-                found.append((Path(path) / name).stat())
-    return found
+                stats.append((Path(path) / name).stat())
+    return stats

@@ -7,9 +7,9 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from flows.observability import metrics
-from flows.observability.collectors import FolderMetrics, TopicMetrics
-from flows.observability.health import Health, served
-from flows.observability.heartbeat import Heartbeat, beating
+from flows.observability.collectors import RecoveryFolderCollector, TopicCollector
+from flows.observability.health import WorkerHealth, health_server
+from flows.observability.heartbeat import Heartbeat, heartbeat_thread
 from state.store import Store
 
 if TYPE_CHECKING:
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
 
     from prometheus_client.registry import Collector
 
-    from flows.observability.collectors import Topic
+    from flows.observability.collectors import TopicStatus
     from state.config import Settings
 
-ANSWER_MS = 1000
+PROBE_TIMEOUT_MS = 1000
 """Who asks whether we are ready waits for a second or so."""
 
 
 @contextmanager
-def seen_from_outside(
+def expose_process(
     settings: Settings,
     *,
     stuck_s: float,
     redis_url: str,
-    topic: Topic,
+    topic: TopicStatus,
     recovery_folder: Path | None,
     worker: int = 0,
     workers: int = 1,
-    share_a_host: bool = False,
+    shares_host: bool = False,
 ) -> Iterator[str]:
     """Metrics, health and heartbeat of one process of `workers`; gives the address, "" if none.
 
@@ -43,24 +43,26 @@ def seen_from_outside(
 
     Raises UserError where `metrics.listen` cannot be had.
     """
-    store = Store(redis_url, timeout_ms=ANSWER_MS, patience_s=0)
-    one_at_a_time = threading.Lock()
+    probe_store = Store(redis_url, timeout_ms=PROBE_TIMEOUT_MS, patience_s=0)
+    lock = threading.Lock()
 
-    def redis_answers() -> None:
-        with one_at_a_time, store.in_words():
-            store.client.ping()
+    def ping_redis() -> None:
+        with lock, probe_store.errors_as_user_errors():
+            probe_store.client.ping()
 
-    health = Health(stuck_s, redis_answers, topic, settings.metrics.ready_lag_max)
-    beats = Store(redis_url, timeout_ms=settings.redis.timeout_ms, patience_s=0)
-    with ExitStack() as until_the_end:
-        until_the_end.callback(store.close)
-        until_the_end.callback(beats.close)
-        enter = until_the_end.enter_context
-        collectors: list[Collector] = [TopicMetrics(topic)]
-        collectors += [FolderMetrics(recovery_folder)] if recovery_folder else []
+    health = WorkerHealth(stuck_s, ping_redis, topic, settings.metrics.ready_lag_max)
+    heartbeat_store = Store(redis_url, timeout_ms=settings.redis.timeout_ms, patience_s=0)
+    with ExitStack() as exit_stack:
+        exit_stack.callback(probe_store.close)
+        exit_stack.callback(heartbeat_store.close)
+        enter_context = exit_stack.enter_context
+        collectors: list[Collector] = [TopicCollector(topic)]
+        collectors += [RecoveryFolderCollector(recovery_folder)] if recovery_folder else []
         for collector in collectors:
             metrics.REGISTRY.register(collector)
-            until_the_end.callback(metrics.REGISTRY.unregister, collector)
-        address = enter(served(health, settings.metrics.listen, worker if share_a_host else 0))
-        enter(beating(Heartbeat(beats, topic, worker, workers)))
+            exit_stack.callback(metrics.REGISTRY.unregister, collector)
+        address = enter_context(
+            health_server(health, settings.metrics.listen, worker if shares_host else 0)
+        )
+        enter_context(heartbeat_thread(Heartbeat(heartbeat_store, topic, worker, workers)))
         yield address

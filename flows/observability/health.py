@@ -29,74 +29,74 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
-    from flows.observability.collectors import Topic
+    from flows.observability.collectors import TopicStatus
 
 OK = "ok"
-CLIENT_S_MAX = 5.0
+CLIENT_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True)
-class Health:
-    """What is asked before an answer is given. `redis` raises UserError where it does not answer.
+class WorkerHealth:
+    """What is asked before an answer is given. `ping_redis` raises UserError where it does not answer.
 
     `topic` is the source, `lag_max` how many records it may be behind; 0: that is not looked at.
     """
 
     stuck_s: float
-    redis: Callable[[], None]
-    topic: Topic
+    ping_redis: Callable[[], None]
+    topic: TopicStatus
     lag_max: int = 0
 
-    def alive(self) -> tuple[bool, dict[str, Any]]:
+    def check_live(self) -> tuple[bool, dict[str, Any]]:
         """Whether the worker moves, and why not."""
-        age_s = liveness.age_s()
-        told = {"status": OK, "pulse_age_s": round(age_s, 3)}
+        age_s = liveness.progress_age_s()
+        fields = {"status": OK, "pulse_age_s": round(age_s, 3)}
         if age_s <= self.stuck_s:
-            return True, told
+            return True, fields
         reason = f"the worker has not moved for {age_s:.0f} s (at most {self.stuck_s:g})"
-        return False, told | {"status": "stuck", "reason": reason}
+        return False, fields | {"status": "stuck", "reason": reason}
 
-    def ready(self) -> tuple[bool, dict[str, Any]]:
+    def check_ready(self) -> tuple[bool, dict[str, Any]]:
         """Whether what is in Redis is kept fresh, and the verdict on each part that this needs."""
-        is_alive, told = self.alive()
-        parts = {
-            "worker": OK if is_alive else told["reason"],
-            "state": OK if liveness.has_begun() else "is being resumed",
-            "redis": self._redis(),
-            "kafka": OK if self.topic.is_up else "does not answer",
-            "lag": self._lag(),
+        is_alive, fields = self.check_live()
+        checks = {
+            "worker": OK if is_alive else fields["reason"],
+            "state": OK if liveness.has_started() else "is being resumed",
+            "redis": self._check_redis(),
+            "kafka": OK if self.topic.is_reachable else "does not answer",
+            "lag": self._check_lag(),
         }
-        is_ready = set(parts.values()) == {OK}
-        return is_ready, {"status": OK if is_ready else "not ready", **parts}
+        is_ready = set(checks.values()) == {OK}
+        return is_ready, {"status": OK if is_ready else "not ready", **checks}
 
-    def _redis(self) -> str:
+    def _check_redis(self) -> str:
         try:
-            self.redis()
+            self.ping_redis()
         except UserError as error:
             return str(error)
         return OK
 
-    def _lag(self) -> str:
-        behind = sum(self.topic.lag.values())
-        if not self.lag_max or behind <= self.lag_max:
+    def _check_lag(self) -> str:
+        lag = sum(self.topic.lag.values())
+        if not self.lag_max or lag <= self.lag_max:
             return OK
-        return f"{behind} records behind, more than metrics.ready_lag_max ({self.lag_max})"
+        return f"{lag} records behind, more than metrics.ready_lag_max ({self.lag_max})"
 
 
-class Verdicts(Protocol):
+class HealthChecks(Protocol):
     """Says whether a process is alive, and whether it serves, and why not."""
 
-    def alive(self) -> tuple[bool, dict[str, Any]]:
+    def check_live(self) -> tuple[bool, dict[str, Any]]:
         """For `/healthz`."""
 
-    def ready(self) -> tuple[bool, dict[str, Any]]:
+    def check_ready(self) -> tuple[bool, dict[str, Any]]:
         """For `/readyz`."""
 
 
 class _Handler(BaseHTTPRequestHandler):
-    timeout = CLIENT_S_MAX
+    timeout = CLIENT_TIMEOUT_S
 
-    def __init__(self, health: Verdicts, registry: CollectorRegistry, *args: Any) -> None:
+    def __init__(self, health: HealthChecks, registry: CollectorRegistry, *args: Any) -> None:
         self._health = health
         self._registry = registry
         super().__init__(*args)
@@ -105,19 +105,19 @@ class _Handler(BaseHTTPRequestHandler):
         match self.path.partition("?")[0]:
             case "/metrics":
                 encode, content_type = choose_encoder(self.headers.get("Accept", ""))
-                self._answer(HTTPStatus.OK, encode(self._registry), content_type)
+                self._respond(HTTPStatus.OK, encode(self._registry), content_type)
             case "/healthz":
-                self._verdict(*self._health.alive())
+                self._send_result(*self._health.check_live())
             case "/readyz":
-                self._verdict(*self._health.ready())
+                self._send_result(*self._health.check_ready())
             case _:
-                self._answer(HTTPStatus.NOT_FOUND, b"/metrics /healthz /readyz\n", "text/plain")
+                self._respond(HTTPStatus.NOT_FOUND, b"/metrics /healthz /readyz\n", "text/plain")
 
-    def _verdict(self, is_good: bool, told: dict[str, Any]) -> None:
-        status = HTTPStatus.OK if is_good else HTTPStatus.SERVICE_UNAVAILABLE
-        self._answer(status, orjson.dumps(told) + b"\n", "application/json")
+    def _send_result(self, is_ok: bool, fields: dict[str, Any]) -> None:
+        status = HTTPStatus.OK if is_ok else HTTPStatus.SERVICE_UNAVAILABLE
+        self._respond(status, orjson.dumps(fields) + b"\n", "application/json")
 
-    def _answer(self, status: HTTPStatus, body: bytes, content_type: str) -> None:
+    def _respond(self, status: HTTPStatus, body: bytes, content_type: str) -> None:
         self.send_response(status)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
@@ -138,8 +138,8 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def served(
-    health: Verdicts,
+def health_server(
+    health: HealthChecks,
     listen: str,
     worker: int = 0,
     *,
@@ -152,7 +152,7 @@ def served(
     if not listen:
         yield ""
         return
-    host, port = _address(listen)
+    host, port = _parse_address(listen)
     family = AF_INET6 if ":" in host else AF_INET
     server_class = type("Server", (_Server,), {"address_family": family})
     try:
@@ -160,9 +160,9 @@ def served(
             (host, port + worker if port else 0), partial(_Handler, health, registry)
         )
     except (OSError, OverflowError) as error:
-        said = error.strerror if isinstance(error, OSError | gaierror) else str(error)
+        reason = error.strerror if isinstance(error, OSError | gaierror) else str(error)
         raise UserError(
-            f"metrics.listen {listen}: cannot listen on port {port + worker}: {said}: set another, "
+            f"metrics.listen {listen}: cannot listen on port {port + worker}: {reason}: set another, "
             'or "" for none'
         ) from error
     threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
@@ -173,10 +173,10 @@ def served(
         server.server_close()
 
 
-def _address(listen: str) -> tuple[str, int]:
+def _parse_address(listen: str) -> tuple[str, int]:
     """Host and port.
 
-    >>> _address("127.0.0.1:9464"), _address("[::1]:0")
+    >>> _parse_address("127.0.0.1:9464"), _parse_address("[::1]:0")
     (('127.0.0.1', 9464), ('::1', 0))
     """
     host, colon, port = listen.rpartition(":")

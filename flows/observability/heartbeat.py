@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from flows.observability import metrics
-from flows.process.background import beside
+from flows.process.background import background_thread
 from state import keys
 from state.errors import UserError
 
@@ -19,48 +19,48 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from threading import Event
 
-    from flows.observability.collectors import Topic
+    from flows.observability.collectors import TopicStatus
     from state.store import Store
 
-EVERY_S = 5.0
+INTERVAL_S = 5.0
 TTL_S = 15
 
 
 class Heartbeat:
     """Writes the sign of life of one process of `workers`; the first of them also their common lag."""
 
-    def __init__(self, store: Store, topic: Topic, worker: int, workers: int) -> None:
+    def __init__(self, store: Store, topic: TopicStatus, worker: int, workers: int) -> None:
         self._store = store
         self._topic = topic
         self._worker = worker
         self._workers = workers
-        self._events, self._at_s = metrics.figures()["events"], time.monotonic()
+        self._events, self._at_s = metrics.heartbeat_fields()["events"], time.monotonic()
 
-    def beat(self) -> None:
+    def write(self) -> None:
         """Write once. Raises UserError where Redis does not answer."""
-        told = self._told()
-        with self._store.in_words():
+        fields = self._fields()
+        with self._store.errors_as_user_errors():
             client = self._store.client
-            client.set(keys.worker_key(self._worker), orjson.dumps(told), ex=TTL_S)
+            client.set(keys.worker_key(self._worker), orjson.dumps(fields), ex=TTL_S)
             if self._worker == 0:
-                beats = [client.get(keys.worker_key(n)) for n in range(self._workers)]
-                lag = sum(orjson.loads(one)["lag"] for one in beats if one)
+                heartbeats = [client.get(keys.worker_key(n)) for n in range(self._workers)]
+                lag = sum(orjson.loads(text)["lag"] for text in heartbeats if text)
                 client.hset(keys.meta_key(), "lag", lag)
 
-    def end(self) -> None:
+    def remove(self) -> None:
         """Take the sign away: the process ends in peace."""
-        with self._store.in_words():
+        with self._store.errors_as_user_errors():
             self._store.client.delete(keys.worker_key(self._worker))
 
-    def _told(self) -> dict[str, int | float | str]:
-        figures, now_s = metrics.figures(), time.monotonic()
-        rate = (figures["events"] - self._events) / max(now_s - self._at_s, 1e-3)
-        self._events, self._at_s = figures["events"], now_s
+    def _fields(self) -> dict[str, int | float | str]:
+        counts, now_s = metrics.heartbeat_fields(), time.monotonic()
+        rate = (counts["events"] - self._events) / max(now_s - self._at_s, 1e-3)
+        self._events, self._at_s = counts["events"], now_s
         return {
             "at": time.time_ns() // 1_000_000,
             "pid": os.getpid(),
             "host": socket.gethostname(),
-            **figures,
+            **counts,
             "events_per_s": round(rate, 1),
             "lag": sum(self._topic.lag.values()),
             "version": keys.WRITER_VERSION,
@@ -68,17 +68,17 @@ class Heartbeat:
 
 
 @contextmanager
-def beating(heartbeat: Heartbeat) -> Iterator[None]:
+def heartbeat_thread(heartbeat: Heartbeat) -> Iterator[None]:
     """Write signs of life from a thread while inside; that Redis is away the worker itself says."""
 
-    def beat(over: Event) -> None:
-        is_over = False
-        while not is_over:
+    def run(stop: Event) -> None:
+        is_stopping = False
+        while not is_stopping:
             with suppress(UserError):
-                heartbeat.beat()
-            is_over = over.wait(EVERY_S)
+                heartbeat.write()
+            is_stopping = stop.wait(INTERVAL_S)
         with suppress(UserError):
-            heartbeat.end()
+            heartbeat.remove()
 
-    with beside("heartbeat", beat):
+    with background_thread("heartbeat", run):
         yield

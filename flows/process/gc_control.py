@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-YOUNG_EVERY_S = 2.0
-ALL_EVERY_S = 3600.0
-_YOUNG = 1
+YOUNG_INTERVAL_S = 2.0
+FULL_INTERVAL_S = 3600.0
+_YOUNG_GENERATION = 1
 
 
 @contextmanager
-def without_cycle_collector() -> Iterator[None]:
+def gc_disabled() -> Iterator[None]:
     """Keep the cycle collector off while inside."""
     gc.collect()
     gc.freeze()
@@ -32,21 +32,21 @@ def without_cycle_collector() -> Iterator[None]:
         gc.unfreeze()
 
 
-class Sweeper:
-    """Frees cycles in a run that lasts; call `sweep` now and then with `time.monotonic`.
+class GcScheduler:
+    """Frees cycles in a run that lasts; call `collect_if_due` now and then with `time.monotonic`.
 
     What was made since the last time is looked at often, which costs what is new. A poll under way at
     that moment is no garbage yet and counts as old from then on: all is looked at once an hour.
     """
 
     def __init__(self, now_s: float) -> None:
-        self._young_s = self._all_s = now_s
+        self._last_young_s = self._last_full_s = now_s
 
-    def sweep(self, now_s: float) -> None:
+    def collect_if_due(self, now_s: float) -> None:
         """Collect what is due."""
-        if now_s - self._all_s >= ALL_EVERY_S:
-            self._all_s = self._young_s = now_s
+        if now_s - self._last_full_s >= FULL_INTERVAL_S:
+            self._last_full_s = self._last_young_s = now_s
             gc.collect()
-        elif now_s - self._young_s >= YOUNG_EVERY_S:
-            self._young_s = now_s
-            gc.collect(_YOUNG)
+        elif now_s - self._last_young_s >= YOUNG_INTERVAL_S:
+            self._last_young_s = now_s
+            gc.collect(_YOUNG_GENERATION)

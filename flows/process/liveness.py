@@ -14,73 +14,73 @@ from typing import TYPE_CHECKING
 
 from bytewax.inputs import DynamicSource, StatelessSourcePartition
 
-from flows.process.gc_control import Sweeper
+from flows.process.gc_control import GcScheduler
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _SECONDS = struct.Struct("d")
-VARIABLE = "PENSTOCK_PULSE"
+PROGRESS_VARIABLE = "PENSTOCK_PULSE"
 """Tells a process that it is supervised, and by which file descriptor it shows its pulse."""
-BEGIN_S = 120.0
+START_TIMEOUT_S = 120.0
 """How long a process may take to its first beat: it resumes what is stored."""
-TICK = timedelta(milliseconds=250)
+TICK_INTERVAL = timedelta(milliseconds=250)
 
-_beat_s = time.monotonic()
-_has_begun = False
+_progress_s = time.monotonic()
+_has_started = False
 _shared: mmap.mmap | None = None
 
 
-def beat(*, has_begun: bool = True) -> None:
+def mark_progress(*, has_started: bool = True) -> None:
     """Called from the worker's own loop, never from a thread beside it, or before there is one."""
-    global _beat_s, _has_begun
-    _beat_s = time.monotonic()
-    _has_begun = has_begun
-    if has_begun and _shared is not None:
-        _SECONDS.pack_into(_shared, 0, _beat_s)
+    global _progress_s, _has_started
+    _progress_s = time.monotonic()
+    _has_started = has_started
+    if has_started and _shared is not None:
+        _SECONDS.pack_into(_shared, 0, _progress_s)
 
 
-def age_s() -> float:
+def progress_age_s() -> float:
     """How long ago the last beat was; before the first one, since the process began."""
-    return time.monotonic() - _beat_s
+    return time.monotonic() - _progress_s
 
 
-def has_begun() -> bool:
+def has_started() -> bool:
     """Whether the worker has begun, after whatever it had to wait for."""
-    return _has_begun
+    return _has_started
 
 
-def share(descriptor: int) -> None:
+def attach_shared_memory(descriptor: int) -> None:
     """Let whoever has the same file see every beat."""
     global _shared
     _shared = mmap.mmap(descriptor, _SECONDS.size)
 
 
-def read(shared: mmap.mmap) -> float:
+def read_shared(shared: mmap.mmap) -> float:
     """When the last beat was (`time.monotonic` of any process of this host); 0 before the first."""
-    at_s: float = _SECONDS.unpack_from(shared, 0)[0]
-    return at_s
+    progress_s: float = _SECONDS.unpack_from(shared, 0)[0]
+    return progress_s
 
 
-class _Tick(StatelessSourcePartition[None]):
+class _TickPartition(StatelessSourcePartition[None]):
     def __init__(self) -> None:
-        self._sweeper = Sweeper(time.monotonic())
+        self._gc_scheduler = GcScheduler(time.monotonic())
 
     def next_batch(self) -> Iterable[None]:
-        beat()
-        self._sweeper.sweep(time.monotonic())
+        mark_progress()
+        self._gc_scheduler.collect_if_due(time.monotonic())
         return ()
 
     def next_awake(self) -> datetime:
-        return datetime.now(UTC) + TICK
+        return datetime.now(UTC) + TICK_INTERVAL
 
 
-class Ticks(DynamicSource[None]):
+class TickSource(DynamicSource[None]):
     """An input of every worker that gives nothing, beats and sweeps, also where nothing else happens.
 
     Nothing hangs on it, so it neither holds up an epoch nor the end of the flow.
     """
 
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> _Tick:
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> _TickPartition:
         """A worker's own."""
-        return _Tick()
+        return _TickPartition()

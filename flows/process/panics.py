@@ -12,50 +12,50 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-STANDARD_ERROR = 2
+STDERR_FD = 2
 
-_LOST_PEER = ("Send thread panic", "Recv thread panic")
+_PEER_DISCONNECT_TEXTS = ("Send thread panic", "Recv thread panic")
 
 
-def is_lost_peer(error: BaseException) -> bool:
+def is_peer_disconnect(error: BaseException) -> bool:
     """Whether a panic of Bytewax says that another process of the cluster hung up."""
-    return any(words in str(error) for words in _LOST_PEER)
+    return any(text in str(error) for text in _PEER_DISCONNECT_TEXTS)
 
 
 @contextmanager
-def panics_as_notes() -> Iterator[None]:
+def capture_panics() -> Iterator[None]:
     """What is written to file descriptor 2 while inside becomes a note of the error that ends it.
 
     `sys.stderr` goes on to where it went.
     """
-    with TemporaryFile() as aside, _python_elsewhere():
-        terminal = os.dup(STANDARD_ERROR)
-        os.dup2(aside.fileno(), STANDARD_ERROR)
+    with TemporaryFile() as captured, _redirect_stderr():
+        terminal = os.dup(STDERR_FD)
+        os.dup2(captured.fileno(), STDERR_FD)
         try:
             yield
         except BaseException as error:
-            aside.seek(0)
-            error.add_note(aside.read().decode(errors="replace"))
+            captured.seek(0)
+            error.add_note(captured.read().decode(errors="replace"))
             raise
         finally:
-            os.dup2(terminal, STANDARD_ERROR)
+            os.dup2(terminal, STDERR_FD)
             os.close(terminal)
 
 
 @contextmanager
-def _python_elsewhere() -> Iterator[None]:
+def _redirect_stderr() -> Iterator[None]:
     """Let `sys.stderr` write to a descriptor of its own, unless it does not use number 2 anyway."""
-    before = sys.stderr
+    original = sys.stderr
     try:
-        shared = before.fileno() == STANDARD_ERROR
+        is_shared = original.fileno() == STDERR_FD
     except (UnsupportedOperation, AttributeError):
-        shared = False
-    if not shared:
+        is_shared = False
+    if not is_shared:
         yield
         return
-    before.flush()
-    with open(os.dup(STANDARD_ERROR), "w", buffering=1, encoding=before.encoding) as sys.stderr:
+    original.flush()
+    with open(os.dup(STDERR_FD), "w", buffering=1, encoding=original.encoding) as sys.stderr:
         try:
             yield
         finally:
-            sys.stderr = before
+            sys.stderr = original

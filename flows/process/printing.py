@@ -1,6 +1,6 @@
 """What a command prints: lines and tables on which nothing that data holds can act as a command.
 
-All that commands show goes through a `console` or `lines`; `penstock` never prints data otherwise.
+All that commands show goes through a `console` or `print_lines`; `penstock` never prints data otherwise.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ class _Console(Console):
         return super().render_str(printable(text, keep="\n"), **style)
 
 
-def console(*, stderr: bool = False, soft_wrap: bool = False) -> Console:
+def create_console(*, stderr: bool = False, soft_wrap: bool = False) -> Console:
     """Where to print."""
     return _Console(highlight=False, stderr=stderr, soft_wrap=soft_wrap)
 
 
-def lines(told: Iterable[str], on: Console | None = None) -> None:
+def print_lines(texts: Iterable[str], target: Console | None = None) -> None:
     """Each as one line, as long as it is, whatever stands in it."""
-    on = on or console()
-    for line in told:
-        on.print(printable(line), markup=False, soft_wrap=True)
+    target = target or create_console()
+    for line in texts:
+        target.print(printable(line), markup=False, soft_wrap=True)
 
 
-def complain(message: str) -> None:
+def print_error(message: str) -> None:
     """A line on standard error."""
     print(f"penstock: {printable(message)}", file=sys.stderr, flush=True)

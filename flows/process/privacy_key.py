@@ -6,16 +6,17 @@ import os
 
 from state.errors import UserError
 
-VARIABLE = "PENSTOCK_PRIVACY_KEY"
+PRIVACY_KEY_VARIABLE = "PENSTOCK_PRIVACY_KEY"
 _CHARS_MIN = 16
 
 
-def privacy_key() -> bytes:
+def read_privacy_key() -> bytes:
     """The key, empty where none is set. Raises UserError for one that can be guessed."""
-    key = os.environ.get(VARIABLE, "")
+    key = os.environ.get(PRIVACY_KEY_VARIABLE, "")
     if key and len(key) < _CHARS_MIN:
         raise UserError(
-            f"{VARIABLE} has {len(key)} characters, of which erased ids could be guessed: set at least "
+            f"{PRIVACY_KEY_VARIABLE} has {len(key)} characters, of which erased ids could be "
+            f"guessed: set at least "
             f"{_CHARS_MIN}, the same for all processes, and keep it for privacy.tombstone_days"
         )
     return key.encode()

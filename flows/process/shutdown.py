@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-STOPPED = 130
-FAILED = 1
-STOP_S = 8.0
+EXIT_STOPPED = 130
+EXIT_FAILED = 1
+GRACE_S = 8.0
 """Who stops a service kills it after ten seconds."""
 
-_OVER = 0
+_CLOSE_BYTE = 0
 
-_threads_stay = Event()
+_has_cluster_threads = Event()
 
 
 @contextmanager
@@ -39,103 +39,103 @@ def stop_on_signal() -> Iterator[Event]:
     stop = Event()
     # A handler runs in the middle of anything, also of `stop.wait`, whose lock `stop.set` would then
     # wait for without end; this queue is made for that.
-    asked: SimpleQueue[bool] = SimpleQueue()
-    is_asked = False
+    requests: SimpleQueue[bool] = SimpleQueue()
+    is_requested = False
 
-    def hear(number: int, frame: object) -> None:
-        nonlocal is_asked
-        if is_asked or stop.is_set():
+    def on_signal(number: int, frame: object) -> None:
+        nonlocal is_requested
+        if is_requested or stop.is_set():
             print("penstock: stopped at once", file=sys.stderr, flush=True)
-            os._exit(STOPPED)
-        is_asked = True
-        asked.put(True)
+            os._exit(EXIT_STOPPED)
+        is_requested = True
+        requests.put(True)
 
-    def pass_on() -> None:
-        if asked.get():
+    def forward() -> None:
+        if requests.get():
             stop.set()
 
-    thread = Thread(target=pass_on, name="stop-on-signal", daemon=True)
+    thread = Thread(target=forward, name="stop-on-signal", daemon=True)
     thread.start()
-    before = {number: signal.signal(number, hear) for number in SIGNALS}
+    previous_handlers = {number: signal.signal(number, on_signal) for number in SIGNALS}
     try:
         yield stop
     finally:
-        for number, handler in before.items():
+        for number, handler in previous_handlers.items():
             signal.signal(number, handler)
-        asked.put(False)
+        requests.put(False)
         thread.join()
 
 
 @contextmanager
-def ends_before_it_begins(stop: Event) -> Iterator[None]:
+def exit_if_stopped_early(stop: Event) -> Iterator[None]:
     """The process ends at once when asked to before the flow moves: Bytewax waits for its peers then.
 
     It runs no handler meanwhile, so a thread hears the signals. Nothing has been read yet: nothing is
     lost, and the exit code is 0.
     """
-    reads, writes = os.pipe()
-    os.set_blocking(writes, False)
+    read_fd, write_fd = os.pipe()
+    os.set_blocking(write_fd, False)
 
-    def hear() -> None:
-        while (number := os.read(reads, 1)[0]) != _OVER:
-            if number in SIGNALS and not liveness.has_begun():
+    def watch_signals() -> None:
+        while (number := os.read(read_fd, 1)[0]) != _CLOSE_BYTE:
+            if number in SIGNALS and not liveness.has_started():
                 os._exit(0)
 
-    thread = Thread(target=hear, name="ends-before", daemon=True)
+    thread = Thread(target=watch_signals, name="ends-before", daemon=True)
     thread.start()
-    to_before = signal.set_wakeup_fd(writes, warn_on_full_buffer=False)
+    previous_fd = signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
     try:
         if stop.is_set():
             os._exit(0)
         yield
     finally:
-        signal.set_wakeup_fd(to_before)
-        os.write(writes, bytes([_OVER]))
+        signal.set_wakeup_fd(previous_fd)
+        os.write(write_fd, bytes([_CLOSE_BYTE]))
         thread.join()
-        os.close(reads)
-        os.close(writes)
+        os.close(read_fd)
+        os.close(write_fd)
 
 
-def end_process() -> None:
+def exit_process() -> None:
     """End as in a crash: who started a cluster starts all of it again."""
-    os._exit(FAILED)
+    os._exit(EXIT_FAILED)
 
 
-def end(code: int) -> NoReturn:
+def exit_with(code: int) -> NoReturn:
     """End with an exit code: at once where threads of a cluster have outlived its flow.
 
     The interpreter cannot end in order under them.
     """
-    if _threads_stay.is_set():
+    if _has_cluster_threads.is_set():
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
 
 
-def threads_stay() -> None:
+def mark_threads_running() -> None:
     """Hear that a flow begins in a cluster."""
-    _threads_stay.set()
+    _has_cluster_threads.set()
 
 
 @contextmanager
-def ends_soon(stop: Event, within_s: float = STOP_S) -> Iterator[None]:
+def kill_after_grace(stop: Event, within_s: float = GRACE_S) -> Iterator[None]:
     """What runs inside has so long to end once `stop` is set; else the process ends, as in a crash."""
-    is_over = Event()
+    has_ended = Event()
 
     def watch() -> None:
         stop.wait()
-        if not is_over.wait(within_s):
+        if not has_ended.wait(within_s):
             print(
                 f"penstock: could not write everything within {within_s:g} s, perhaps since Redis or "
                 "Kafka is away: what came since the last snapshot is read again at the next start",
                 file=sys.stderr,
                 flush=True,
             )
-            os._exit(FAILED)
+            os._exit(EXIT_FAILED)
 
     Thread(target=watch, name="ends-soon", daemon=True).start()
     try:
         yield
     finally:
-        is_over.set()
+        has_ended.set()

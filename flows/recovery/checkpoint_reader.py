@@ -17,21 +17,21 @@ from typing import TYPE_CHECKING, Any
 from state import journal
 from state.errors import DamageError, UserError
 from state.snapshots import (
-    BY_STEP,
+    CODEC_BY_STEP,
     DevicesState,
-    LearnedState,
+    LearnState,
     SourceState,
     UsersState,
-    handles_of,
+    journals_in,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from state.journal import Handle
+    from state.journal import JournalPosition
 
-PARTS = 4
+PARTITIONS = 4
 """Files of a store: fixed when it is made, and the most workers that can share the load."""
 
 _PROGRESS = """
@@ -47,44 +47,44 @@ _SUPERSEDED = """
 
 
 @dataclass(frozen=True)
-class Cut:
+class Checkpoint:
     """The state that a run would go on with: `epoch` is its first, `states` by step and key."""
 
     epoch: int
     states: dict[tuple[str, str], Any]
 
     @property
-    def handles(self) -> list[Handle]:
+    def journal_positions(self) -> list[JournalPosition]:
         """The journals that belong to it."""
-        return [handle for state in self.states.values() for handle in handles_of(state)]
+        return [position for state in self.states.values() for position in journals_in(state)]
 
 
-def part_paths(store: Path) -> list[Path]:
+def partition_files(store: Path) -> list[Path]:
     """The files of a store."""
-    return [store / f"part-{number}.sqlite3" for number in range(PARTS)]
+    return [store / f"part-{number}.sqlite3" for number in range(PARTITIONS)]
 
 
 @contextmanager
-def opened(part: Path) -> Iterator[sqlite3.Connection]:
+def open_partition(partition: Path) -> Iterator[sqlite3.Connection]:
     """A file of a store; DamageError names it where SQLite cannot make sense of it."""
-    if not part.exists():
-        raise damage(part, "the file is missing")
+    if not partition.exists():
+        raise damage_error(partition, "the file is missing")
     try:
-        with closing(sqlite3.connect(part, isolation_level=None, timeout=30)) as connection:
+        with closing(sqlite3.connect(partition, isolation_level=None, timeout=30)) as connection:
             yield connection
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
             raise UserError(
-                f"{part}: {error}: make room or mend the disk, then start again"
+                f"{partition}: {error}: make room or mend the disk, then start again"
             ) from error
-        raise damage(part, str(error)) from error
+        raise damage_error(partition, str(error)) from error
     except sqlite3.DatabaseError as error:
-        raise damage(part, str(error)) from error
+        raise damage_error(partition, str(error)) from error
 
 
-def damage(part: Path, what: str) -> DamageError:
+def damage_error(partition: Path, problem: str) -> DamageError:
     """What is wrong with a file."""
-    return DamageError(f"{part}: {what}")
+    return DamageError(f"{partition}: {problem}")
 
 
 def resume_epoch(progress: list[tuple[str, int, int, int]]) -> int:
@@ -95,47 +95,52 @@ def resume_epoch(progress: list[tuple[str, int, int, int]]) -> int:
     if not executions:
         return 0
     last = max(executions)
-    workers, began = executions[last]
-    fronts = {index: epoch for kind, ex, index, epoch in progress if kind[0] == "f" and ex == last}
-    return min(max(began, fronts.get(index, began)) for index in range(min(workers, 1 << 16)))
+    workers, start_epoch = executions[last]
+    frontiers = {
+        index: epoch for kind, ex, index, epoch in progress if kind[0] == "f" and ex == last
+    }
+    return min(
+        max(start_epoch, frontiers.get(index, start_epoch))
+        for index in range(min(workers, 1 << 16))
+    )
 
 
-def progress_of(connection: sqlite3.Connection) -> list[tuple[str, int, int, int]]:
+def read_progress(connection: sqlite3.Connection) -> list[tuple[str, int, int, int]]:
     """What one file knows of executions and how far their workers came."""
     return connection.execute(_PROGRESS).fetchall()
 
 
-def read_cut(store: Path, *, shards: int) -> Cut:
+def read_checkpoint(store: Path, *, shards: int) -> Checkpoint:
     """The cut of a store that nobody has open. Raises DamageError where it is not whole.
 
     Raises UserError where it was made with another number of shards.
     """
     progress: list[tuple[str, int, int, int]] = []
-    for number, part in enumerate(part_paths(store)):
-        with opened(part) as connection:
-            [found] = connection.execute("PRAGMA integrity_check(1)").fetchone()
-            if found != "ok":
-                raise damage(part, found)
+    for number, partition in enumerate(partition_files(store)):
+        with open_partition(partition) as connection:
+            [check_result] = connection.execute("PRAGMA integrity_check(1)").fetchone()
+            if check_result != "ok":
+                raise damage_error(partition, check_result)
             if connection.execute("SELECT part_index, part_count FROM parts").fetchall() != [
-                (number, PARTS)
+                (number, PARTITIONS)
             ]:
-                raise damage(part, "not the file of this place")
-            progress += progress_of(connection)
+                raise damage_error(partition, "not the file of this place")
+            progress += read_progress(connection)
     epoch = _epoch_in(store, progress)
     states: dict[tuple[str, str], Any] = {}
-    for part in part_paths(store):
-        for step, key, blob in _newest(part, epoch):
-            states[step, key] = _state(part, step, key, blob)
-    _check_is_whole(store, states, shards)
-    return Cut(epoch, states)
+    for partition in partition_files(store):
+        for step, key, blob in _newest_snapshots(partition, epoch):
+            states[step, key] = _decode_state(partition, step, key, blob)
+    _check_all_shards_present(store, states, shards)
+    return Checkpoint(epoch, states)
 
 
-def epoch_of(store: Path) -> int:
+def latest_epoch(store: Path) -> int:
     """The first epoch of a store's cut."""
     progress = []
-    for part in part_paths(store):
-        with opened(part) as connection:
-            progress += progress_of(connection)
+    for partition in partition_files(store):
+        with open_partition(partition) as connection:
+            progress += read_progress(connection)
     return _epoch_in(store, progress)
 
 
@@ -143,53 +148,56 @@ def _epoch_in(store: Path, progress: list[tuple[str, int, int, int]]) -> int:
     try:
         return resume_epoch(progress)
     except (TypeError, ValueError) as error:  # SQLite keeps any value in any column
-        raise damage(store, f"how far it came cannot be read: {error}") from error
+        raise damage_error(store, f"how far it came cannot be read: {error}") from error
 
 
-def keep_only(store: Path, epoch: int) -> None:
+def keep_only_epoch(store: Path, epoch: int) -> None:
     """Keep the snapshots of the cut of an epoch and no byte of any other, where no flow has the store.
 
     What a run wrote in an epoch it did not complete, Bytewax would take for state of a later run that
     comes past that epoch. Older snapshots serve nobody any more, and may name who was erased since; so
     may freed pages and the write-ahead log: the files are written anew without them.
     """
-    for part in part_paths(store):
-        with opened(part) as connection:
+    for partition in partition_files(store):
+        with open_partition(partition) as connection:
             connection.execute("DELETE FROM snaps WHERE snap_epoch >= ?", (epoch,))
             connection.execute(_SUPERSEDED)
             connection.execute("VACUUM")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-def check_journals(rows: Path, cut: Cut) -> None:
+def verify_journals(rows: Path, checkpoint: Checkpoint) -> None:
     """Read every journal of a cut; DamageError names the file and the byte."""
-    for handle in cut.handles:
-        for _ in journal.read(rows, handle):
+    for position in checkpoint.journal_positions:
+        for _ in journal.read(rows, position):
             pass
 
 
-def referenced(store: Path) -> set[Handle]:
+def referenced_journals(store: Path) -> set[JournalPosition]:
     """Every journal that any snapshot in the store refers to, also while a flow writes to it."""
-    found: set[Handle] = set()
-    for part in part_paths(store):
-        with opened(part) as connection:
+    positions: set[JournalPosition] = set()
+    for partition in partition_files(store):
+        with open_partition(partition) as connection:
             rows = connection.execute("SELECT step_id, state_key, ser_change FROM snaps").fetchall()
         for step, key, blob in rows:
-            found.update(handles_of(_state(part, step, key, blob)))
-    return found
+            positions.update(journals_in(_decode_state(partition, step, key, blob)))
+    return positions
 
 
-def sweep(rows: Path, used: set[Handle], *, newer: bool) -> None:
-    """Delete the journals that nothing refers to; with `newer` those too that were only just begun."""
-    names = {handle.file for handle in used}
-    first = {handle.name: handle.generation for handle in sorted(used, key=lambda h: -h.generation)}
-    for path, name, generation in journal.files(rows):
-        if path.name not in names and (newer or generation < first.get(name, 0)):
+def delete_unreferenced(rows: Path, used: set[JournalPosition], *, include_newer: bool) -> None:
+    """Delete the journals that nothing refers to; with `include_newer` those too that were only
+    just begun."""
+    names = {position.file_name for position in used}
+    oldest_used = {
+        position.name: position.generation for position in sorted(used, key=lambda h: -h.generation)
+    }
+    for path, name, generation in journal.list_journals(rows):
+        if path.name not in names and (include_newer or generation < oldest_used.get(name, 0)):
             path.unlink(missing_ok=True)
 
 
-def _newest(part: Path, epoch: int) -> list[tuple[str, str, bytes | None]]:
-    with opened(part) as connection:
+def _newest_snapshots(partition: Path, epoch: int) -> list[tuple[str, str, bytes | None]]:
+    with open_partition(partition) as connection:
         rows = connection.execute(
             "SELECT step_id, state_key, ser_change, MAX(snap_epoch) FROM snaps "
             "WHERE snap_epoch < ? GROUP BY step_id, state_key",
@@ -198,46 +206,49 @@ def _newest(part: Path, epoch: int) -> list[tuple[str, str, bytes | None]]:
         return [(step, key, blob) for step, key, blob, _ in rows]
 
 
-class _Plain(pickle.Unpickler):
+class _StateUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         raise pickle.UnpicklingError(f"{module}.{name} is no snapshot")
 
 
-def _state(part: Path, step: str, key: str, blob: bytes | None) -> Any:
-    codec = BY_STEP.get(step.partition(".")[2])
+def _decode_state(partition: Path, step: str, key: str, blob: bytes | None) -> Any:
+    codec = CODEC_BY_STEP.get(step.partition(".")[2])
     try:
-        value = None if blob is None else _Plain(io.BytesIO(blob)).load()
+        value = None if blob is None else _StateUnpickler(io.BytesIO(blob)).load()
         return value if codec is None or value is None else codec.decode(value)
     except DamageError as error:
-        raise damage(part, f"snapshot of {step} {key}: {error}") from error
+        raise damage_error(partition, f"snapshot of {step} {key}: {error}") from error
     except UserError:
         raise
     except Exception as error:  # a damaged pickle may raise anything
-        raise damage(part, f"snapshot of {step} {key}: {error}") from error
+        raise damage_error(partition, f"snapshot of {step} {key}: {error}") from error
 
 
-def _check_is_whole(store: Path, states: dict[tuple[str, str], Any], shards: int) -> None:
+def _check_all_shards_present(store: Path, states: dict[tuple[str, str], Any], shards: int) -> None:
     """Every shard has heard every batch that the sources have read: all comes from one moment."""
     sources = {key: s for (_, key), s in states.items() if isinstance(s, SourceState)}
     batches = {key: source.batches for key, source in sources.items() if source.batches}
     for kind in (DevicesState, UsersState):
-        found = {key: state for (_, key), state in states.items() if isinstance(state, kind)}
-        if batches and found.keys() != {str(shard) for shard in range(shards)}:
-            if found.keys() == {str(shard) for shard in range(len(found))}:
+        shard_states = {key: state for (_, key), state in states.items() if isinstance(state, kind)}
+        if batches and shard_states.keys() != {str(shard) for shard in range(shards)}:
+            if shard_states.keys() == {str(shard) for shard in range(len(shard_states))}:
                 raise UserError(
-                    f"{store} was made with sessions.shards={len(found)} and the configuration says "
+                    f"{store} was made with sessions.shards={len(shard_states)} and the "
+                    f"configuration says "
                     f"{shards}: set it back, or start from an empty recovery folder"
                 )
-            raise damage(store, f"{kind.__name__} of {shards - len(found)} shards is missing")
-        for key, state in found.items():
+            raise damage_error(
+                store, f"{kind.__name__} of {shards - len(shard_states)} shards is missing"
+            )
+        for key, state in shard_states.items():
             # The first release did not store how many batches a shard had heard.
             if state.batches != batches and (state.batches or not state.watermarks):
-                raise damage(
+                raise damage_error(
                     store, f"{kind.__name__} {key} is not of the same moment as the source"
                 )
     read = {key: source.totals.read for key, source in sources.items() if source.batches}
     for state in states.values():
-        if isinstance(state, LearnedState):
-            heard = {key: totals.read for key, totals in state.ledger.sources.items()}
-            if heard != read:
-                raise damage(store, "LearnedState is not of the same moment as the source")
+        if isinstance(state, LearnState):
+            learned_read = {key: totals.read for key, totals in state.ledger.sources.items()}
+            if learned_read != read:
+                raise damage_error(store, "LearnedState is not of the same moment as the source")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from operators.shards.cold_tier import LINEAGE_BYTES
+from operators.shards.cold_tier import RUN_ID_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
     from state.store import Store
 
 
-class RedisArchive:
+class RedisColdStore:
     """Reads what the shards of a process had put away; the connection is made at the first read."""
 
     def __init__(self, connect: Callable[[], Store]) -> None:
-        self.lineage = os.urandom(LINEAGE_BYTES)
+        self.run_id = os.urandom(RUN_ID_BYTES)
         self._connect = connect
         self._store: Store | None = None
 
     def fetch(self, names: Sequence[str]) -> Sequence[bytes | None]:
         """What keys hold, None where there is nothing; waits while Redis is away."""
-        return self._connected().values(names)
+        return self._connected().get_strings(names)
 
     def members(self, names: Sequence[str]) -> Sequence[set[bytes]]:
         """What SET keys hold; waits while Redis is away."""
-        return self._connected().sets(names)
+        return self._connected().get_sets(names)
 
     def _connected(self) -> Store:
         if self._store is None:

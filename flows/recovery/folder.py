@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from bytewax.recovery import RecoveryConfig, init_db_dir
 
 from flows.recovery import backup, checkpoint_reader
-from flows.recovery.backup_process import Keeper
+from flows.recovery.backup_process import BackupProcess
 from state import journal, private_files
 from state.errors import DamageError, UserError
 from state.journal import Journals
@@ -38,17 +38,17 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("penstock.recovery")
 
-_KEPT_EPOCHS = 2
+_RETAINED_EPOCHS = 2
 """Epochs whose snapshots stay in the store: copies of its files, made one after the other, overlap."""
 
 _ADVICE = "restore the recovery folder from its backup, or start from an empty one"
 
-_PATIENCE_S = 10
+_LOCK_TIMEOUT_S = 10
 """How long what a killed run left behind may take to notice it."""
 
 
 @dataclass(frozen=True)
-class Stored:
+class RecoveryStore:
     """Where a flow keeps its state: small snapshots in Bytewax's store, rows in journals."""
 
     config: RecoveryConfig
@@ -56,7 +56,7 @@ class Stored:
 
 
 @contextmanager
-def recovery(folder: Path | None, settings: Settings) -> Iterator[Stored | None]:
+def open_recovery(folder: Path | None, settings: Settings) -> Iterator[RecoveryStore | None]:
     """What is stored in a folder, locked and copied now and then while inside; None without a folder.
 
     What is damaged gives way to the previous snapshot, with a warning. Raises UserError where another
@@ -65,18 +65,22 @@ def recovery(folder: Path | None, settings: Settings) -> Iterator[Stored | None]
     if folder is None:
         yield None
         return
-    with _locked(folder), _faults_in_words(folder):
-        _make_ready(folder, settings)
-        with Keeper(folder, settings):
-            yield _stored(folder / "store", folder, settings)
-        backup.make(folder, shards=settings.sessions.shards)
+    with _lock_folder(folder), _explain_errors(folder):
+        _prepare(folder, settings)
+        with BackupProcess(folder, settings):
+            yield _recovery_store(folder / "store", folder, settings)
+        backup.create_backup(folder, shards=settings.sessions.shards)
         # What is not gone on from may name who was erased since.
-        cut = checkpoint_reader.read_cut(folder / "store", shards=settings.sessions.shards)
-        checkpoint_reader.keep_only(folder / "store", cut.epoch)
-        checkpoint_reader.sweep(folder / "rows", set(cut.handles), newer=True)
+        checkpoint = checkpoint_reader.read_checkpoint(
+            folder / "store", shards=settings.sessions.shards
+        )
+        checkpoint_reader.keep_only_epoch(folder / "store", checkpoint.epoch)
+        checkpoint_reader.delete_unreferenced(
+            folder / "rows", set(checkpoint.journal_positions), include_newer=True
+        )
 
 
-def look(folder: Path, settings: Settings) -> str:
+def inspect_folder(folder: Path, settings: Settings) -> str:
     """What a start would find in a folder, which is read and not changed.
 
     Raises UserError where another run holds it, or it is damaged.
@@ -84,54 +88,54 @@ def look(folder: Path, settings: Settings) -> str:
     try:
         is_new = not any(folder.iterdir())
     except OSError as error:
-        raise _unwritable(folder, error) from error
+        raise _unwritable_error(folder, error) from error
     if is_new:
         return f"{folder} is new"
-    with _lock(folder / "lock", fcntl.LOCK_EX):
+    with _lock_file(folder / "lock", fcntl.LOCK_EX):
         try:
             verify(folder, shards=settings.sessions.shards)
         except DamageError as error:
-            raise UserError(f"{error}: {_what_a_start_does(folder, settings)}") from error
-        said = f"{folder} is free and sound"
-        if backup.current(folder) is not None and backup.epoch_of(folder) is None:
-            said += "; WARNING: its previous snapshot is damaged: a run replaces it"
-    return said
+            raise UserError(f"{error}: {_explain_start(folder, settings)}") from error
+        summary = f"{folder} is free and sound"
+        if backup.latest_backup(folder) is not None and backup.backup_epoch(folder) is None:
+            summary += "; WARNING: its previous snapshot is damaged: a run replaces it"
+    return summary
 
 
-def _what_a_start_does(folder: Path, settings: Settings) -> str:
-    store = backup.current(folder)
+def _explain_start(folder: Path, settings: Settings) -> str:
+    store = backup.latest_backup(folder)
     try:
         if store is None:
             return f"there is no previous snapshot: {_ADVICE}"
-        cut = checkpoint_reader.read_cut(store, shards=settings.sessions.shards)
-        checkpoint_reader.check_journals(folder / "previous" / "rows", cut)
+        checkpoint = checkpoint_reader.read_checkpoint(store, shards=settings.sessions.shards)
+        checkpoint_reader.verify_journals(folder / "previous" / "rows", checkpoint)
     except DamageError as error:
         return f"so is the previous snapshot ({error}): {_ADVICE}"
     return "a start goes on from the previous snapshot"
 
 
 @contextmanager
-def joined(folder: Path, settings: Settings) -> Iterator[Stored]:
+def open_shared(folder: Path, settings: Settings) -> Iterator[RecoveryStore]:
     """The same for a process that works while another one of this host is inside `recovery`."""
-    with _lock(folder / "lock-workers", fcntl.LOCK_SH):
-        yield _stored(folder / "store", folder, settings)
+    with _lock_file(folder / "lock-workers", fcntl.LOCK_SH):
+        yield _recovery_store(folder / "store", folder, settings)
 
 
 @contextmanager
-def joined_from_afar(folder: Path, settings: Settings) -> Iterator[Stored]:
+def open_shared_remote(folder: Path, settings: Settings) -> Iterator[RecoveryStore]:
     """The same where that one is on another host: SQLite's files cannot be shared, so it has them all.
 
     Bytewax sends snapshots to whoever has files; an empty folder says that here are none.
     """
     with (
-        _lock(folder / "lock-workers", fcntl.LOCK_SH),
+        _lock_file(folder / "lock-workers", fcntl.LOCK_SH),
         TemporaryDirectory(prefix="penstock-") as empty,
     ):
-        yield _stored(Path(empty), folder, settings)
+        yield _recovery_store(Path(empty), folder, settings)
 
 
 @contextmanager
-def _faults_in_words(folder: Path) -> Iterator[None]:
+def _explain_errors(folder: Path) -> Iterator[None]:
     """Say what to do about damage found later, and where SQLite cannot write: Bytewax panics there."""
     try:
         yield
@@ -142,39 +146,39 @@ def _faults_in_words(folder: Path) -> Iterator[None]:
     except BaseException as error:
         if "SqliteFailure" not in str(error):
             raise
-        said = re.search(r'Some\("(.*?)"\)', str(error))
+        match = re.search(r'Some\("(.*?)"\)', str(error))
         raise UserError(
-            f"recovery folder {folder}: {said[1] if said else 'SQLite cannot write'}: "
+            f"recovery folder {folder}: {match[1] if match else 'SQLite cannot write'}: "
             "make room or mend the disk, then start again"
         ) from error
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _lock_folder(folder: Path) -> Iterator[None]:
     try:
         private_files.make_folder(folder)
     except OSError as error:
-        raise _unwritable(folder, error) from error
-    with _lock(folder / "lock", fcntl.LOCK_EX):
+        raise _unwritable_error(folder, error) from error
+    with _lock_file(folder / "lock", fcntl.LOCK_EX):
         # What a killed run had started may take a moment to see that it is gone.
         for name in ("lock-workers", "lock-keeper"):
-            _lock(folder / name, fcntl.LOCK_EX, patience_s=_PATIENCE_S).close()
+            _lock_file(folder / name, fcntl.LOCK_EX, timeout_s=_LOCK_TIMEOUT_S).close()
         yield
 
 
-def _lock(path: Path, how: int, *, patience_s: float = 0) -> TextIO:
+def _lock_file(path: Path, mode: int, *, timeout_s: float = 0) -> TextIO:
     try:
         file = os.fdopen(
             private_files.opener(str(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC), "w"
         )
     except OSError as error:
-        raise _unwritable(path.parent, error) from error
-    until = time.monotonic() + patience_s
+        raise _unwritable_error(path.parent, error) from error
+    deadline_s = time.monotonic() + timeout_s
     while True:
         try:
-            fcntl.flock(file, how | fcntl.LOCK_NB)
+            fcntl.flock(file, mode | fcntl.LOCK_NB)
         except OSError as error:
-            if time.monotonic() > until:
+            if time.monotonic() > deadline_s:
                 file.close()
                 raise UserError(
                     f"recovery folder {path.parent} is in use by another run: "
@@ -185,19 +189,19 @@ def _lock(path: Path, how: int, *, patience_s: float = 0) -> TextIO:
             return file
 
 
-def _unwritable(folder: Path, error: OSError) -> UserError:
+def _unwritable_error(folder: Path, error: OSError) -> UserError:
     return UserError(f"recovery folder {folder}: {error.strerror}: name one that can be written to")
 
 
-def _stored(store: Path, folder: Path, settings: Settings) -> Stored:
-    kept = timedelta(milliseconds=_KEPT_EPOCHS * settings.source.epoch_ms)
-    return Stored(
-        RecoveryConfig(str(store), kept),
+def _recovery_store(store: Path, folder: Path, settings: Settings) -> RecoveryStore:
+    retention = timedelta(milliseconds=_RETAINED_EPOCHS * settings.source.epoch_ms)
+    return RecoveryStore(
+        RecoveryConfig(str(store), retention),
         Journals(folder / "rows", ratio=settings.recovery.rewrite_ratio),
     )
 
 
-def _make_ready(folder: Path, settings: Settings) -> None:
+def _prepare(folder: Path, settings: Settings) -> None:
     """A new folder, or one whose every byte that counts is as it was written."""
     shards = settings.sessions.shards
     try:
@@ -205,45 +209,49 @@ def _make_ready(folder: Path, settings: Settings) -> None:
         private_files.restrict(folder)
         rows = folder / "rows"
         private_files.make_folder(rows)
-        _make_store(folder)
+        _create_store(folder)
         try:
-            cut = verify(folder, shards=shards)
+            checkpoint = verify(folder, shards=shards)
         except DamageError as error:
-            aside = _fall_back(folder, error, shards=shards)
-            _log.warning("%s: going on from the previous snapshot; it is now in %s", error, aside)
-            cut = verify(folder, shards=shards)
-        checkpoint_reader.keep_only(folder / "store", cut.epoch)
-        checkpoint_reader.sweep(rows, checkpoint_reader.referenced(folder / "store"), newer=True)
+            damaged_folder = _restore_backup(folder, error, shards=shards)
+            _log.warning(
+                "%s: going on from the previous snapshot; it is now in %s", error, damaged_folder
+            )
+            checkpoint = verify(folder, shards=shards)
+        checkpoint_reader.keep_only_epoch(folder / "store", checkpoint.epoch)
+        checkpoint_reader.delete_unreferenced(
+            rows, checkpoint_reader.referenced_journals(folder / "store"), include_newer=True
+        )
     except OSError as error:
-        raise _unwritable(folder, error) from error
+        raise _unwritable_error(folder, error) from error
 
 
-def verify(folder: Path, *, shards: int) -> checkpoint_reader.Cut:
+def verify(folder: Path, *, shards: int) -> checkpoint_reader.Checkpoint:
     """What a run would go on with, every byte of it read; DamageError where that is not sound."""
-    cut = checkpoint_reader.read_cut(folder / "store", shards=shards)
-    copied = backup.epoch_of(folder)
-    if copied is not None and copied > cut.epoch:
-        raise checkpoint_reader.damage(folder / "store", "it is older than the copy of it")
-    checkpoint_reader.check_journals(folder / "rows", cut)
-    return cut
+    checkpoint = checkpoint_reader.read_checkpoint(folder / "store", shards=shards)
+    backup_epoch = backup.backup_epoch(folder)
+    if backup_epoch is not None and backup_epoch > checkpoint.epoch:
+        raise checkpoint_reader.damage_error(folder / "store", "it is older than the copy of it")
+    checkpoint_reader.verify_journals(folder / "rows", checkpoint)
+    return checkpoint
 
 
-def _make_store(folder: Path) -> None:
+def _create_store(folder: Path) -> None:
     """A store in a folder that has none and never had; made whole or not at all."""
     store = folder / "store"
-    if store.exists() or (folder / "previous").exists() or journal.files(folder / "rows"):
+    if store.exists() or (folder / "previous").exists() or journal.list_journals(folder / "rows"):
         return
-    begun = folder / "begun"
-    private_files.make_folder(begun)
-    init_db_dir(begun, checkpoint_reader.PARTS)
-    private_files.restrict(begun)
-    begun.rename(store)
+    staging = folder / "begun"
+    private_files.make_folder(staging)
+    init_db_dir(staging, checkpoint_reader.PARTITIONS)
+    private_files.restrict(staging)
+    staging.rename(store)
 
 
-def _fall_back(folder: Path, found: DamageError, *, shards: int) -> Path:
-    if backup.current(folder) is None:
-        raise UserError(f"{found} (there is no previous snapshot): {_ADVICE}") from found
+def _restore_backup(folder: Path, damage: DamageError, *, shards: int) -> Path:
+    if backup.latest_backup(folder) is None:
+        raise UserError(f"{damage} (there is no previous snapshot): {_ADVICE}") from damage
     try:
-        return backup.put_back(folder, shards=shards)
+        return backup.restore_backup(folder, shards=shards)
     except DamageError as error:
-        raise UserError(f"{found} (so is the previous snapshot: {error}): {_ADVICE}") from error
+        raise UserError(f"{damage} (so is the previous snapshot: {error}): {_ADVICE}") from error

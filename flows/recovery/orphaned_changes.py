@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from operators.segments.changes import CONTENT_BITS, Change, Lost, stream_id
+from operators.segments.changes import CONTENT_BITS, Change, OrphanedChanges, stream_id
 from state import keys
 from state.shopper import PURPOSES
 
@@ -20,34 +20,34 @@ if TYPE_CHECKING:
 PAGE_ENTRIES = 10_000
 
 
-class RedisBefore:
+class ChangeStreamReader:
     """Asks a store. Its methods raise UserError where that does not answer."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def changes_after(self, ids: Ids) -> Lost:
+    def orphans_after(self, ids: Ids) -> OrphanedChanges:
         """The last word of the change streams on each membership, after these ids."""
-        last = dict(ids)
-        lost: dict[tuple[str, str], Change] = {}
+        last_ids = dict(ids)
+        last_changes: dict[tuple[str, str], Change] = {}
         triggers: set[Change] = set()
         for stream in range(keys.CHANGE_STREAMS):
             for entry_id, fields in self._entries(stream, ids.get(stream)):
-                last[stream] = stream_id(entry_id.decode())
-                change = _change(fields)
+                last_ids[stream] = stream_id(entry_id.decode())
+                change = _parse_change(fields)
                 if change.kind in ("enter", "leave"):
-                    lost[change.shopper, change.segment] = change
+                    last_changes[change.shopper, change.segment] = change
                 elif change.kind == "trigger":
                     triggers.add(change)
-        return Lost([*lost.values()], last, frozenset(triggers))
+        return OrphanedChanges([*last_changes.values()], last_ids, frozenset(triggers))
 
     def _entries(
-        self, stream: int, after: tuple[int, int] | None
+        self, stream: int, after_id: tuple[int, int] | None
     ) -> Iterator[tuple[bytes, dict[bytes, bytes]]]:
         key = keys.change_stream_key(stream)
-        start = "-" if after is None else f"{after[0]}-{(after[1] + 1) << CONTENT_BITS}"
+        start = "-" if after_id is None else f"{after_id[0]}-{(after_id[1] + 1) << CONTENT_BITS}"
         while True:
-            with self._store.in_words():
+            with self._store.errors_as_user_errors():
                 page = self._store.client.xrange(key, min=start, count=PAGE_ENTRIES)
             yield from page
             if len(page) < PAGE_ENTRIES:
@@ -55,14 +55,14 @@ class RedisBefore:
             start = b"(" + page[-1][0]
 
 
-def _change(fields: dict[bytes, bytes]) -> Change:
-    said = {name.decode(): value.decode() for name, value in fields.items()}
+def _parse_change(fields: dict[bytes, bytes]) -> Change:
+    texts = {name.decode(): value.decode() for name, value in fields.items()}
     return Change(
-        said["kind"],
-        said["shopper"],
-        said["segment"],
-        int(said["event_ts"]),
-        said.get("known") == "1",
-        said.get("item", ""),
-        sum(PURPOSES[name] for name in said.get("refused", "").split(",") if name in PURPOSES),
+        texts["kind"],
+        texts["shopper"],
+        texts["segment"],
+        int(texts["event_ts"]),
+        texts.get("known") == "1",
+        texts.get("item", ""),
+        sum(PURPOSES[name] for name in texts.get("refused", "").split(",") if name in PURPOSES),
     )

@@ -13,15 +13,15 @@ import logging
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from flows.cluster.leadership import holder_of, write
-from flows.process.background import beside
-from flows.process.privacy_key import privacy_key
+from flows.cluster.leadership import owner_id, write_atomically
+from flows.process.background import background_thread
+from flows.process.privacy_key import read_privacy_key
 from flows.recovery import checkpoint_reader
-from operators.personalize.rebuild import retold
-from operators.shards.processor import Rules
+from operators.personalize.rebuild import rebuild
+from operators.shards.processor import ProcessorConfig
 from state.errors import UserError
-from state.snapshots import DevicesState, LearnedState, UsersState
-from state.store import Marker
+from state.snapshots import DevicesState, LearnState, UsersState
+from state.store import WriteMarker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,86 +32,89 @@ if TYPE_CHECKING:
     from state.journal import Journals
     from state.store import Store
 
-EVERY_S = 1.0
-FILE = "told"
+INTERVAL_S = 1.0
+COUNT_FILE = "told"
 
 _log = logging.getLogger("penstock.redis")
 
 
-def make_whole(
+def rebuild_if_stale(
     store: Store,
     settings: Settings,
     folder: Path,
     journals: Journals,
-    going_on: Callable[[], None],
+    check_stop: Callable[[], None],
 ) -> None:
     """Tell Redis all that is stored, if it does not hold that; where no flow has the folder open.
 
-    `going_on` is called now and then; what it raises ends this. Raises UserError.
+    `check_stop` is called now and then; what it raises ends this. Raises UserError.
     """
-    told = _count(folder)
-    marker = Marker(store, holder_of(folder))
-    found = marker.read()
-    if found is not None and found >= told:
+    count = _read_count(folder)
+    marker = WriteMarker(store, owner_id(folder))
+    redis_count = marker.read()
+    if redis_count is not None and redis_count >= count:
         return
-    states = checkpoint_reader.read_cut(
+    states = checkpoint_reader.read_checkpoint(
         folder / "store", shards=settings.sessions.shards
     ).states.values()
-    learned = [state for state in states if isinstance(state, LearnedState)]
-    shards = [state for state in states if isinstance(state, DevicesState | UsersState)]
+    learn_states = [state for state in states if isinstance(state, LearnState)]
+    shard_states = [state for state in states if isinstance(state, DevicesState | UsersState)]
     while True:
-        marker.begin()
-        if learned:
+        marker.begin_rebuild()
+        if learn_states:
             _log.warning(
                 "Redis at %s does not hold what this run has written (emptied, set back, a new "
                 "one, or another run's): it is told everything again",
                 store.address,
             )
-            rules = Rules.of(
+            processor_config = ProcessorConfig.from_config(
                 settings.sessions,
                 settings.profiles,
                 settings.state,
                 settings.lifecycle,
                 propensity=settings.propensity,
                 privacy=settings.privacy,
-                privacy_key=privacy_key(),
+                privacy_key=read_privacy_key(),
             )
-            for writes in retold(settings, rules, learned[0], shards, journals):
-                going_on()
+            for writes in rebuild(
+                settings, processor_config, learn_states[0], shard_states, journals
+            ):
+                check_stop()
                 store.send(writes)
-            store.settle()
-        if marker.write(told):
+            store.flush()
+        if marker.write(count):
             break
-    if learned:
+    if learn_states:
         _log.warning("Redis at %s holds everything again", store.address)
 
 
 @contextmanager
-def watched(store: Store, folder: Path, lost: Callable[[], None]) -> Iterator[None]:
-    """Look every second, in a thread, whether Redis still holds what was written; `lost` if not."""
+def monitor_marker(store: Store, folder: Path, on_data_loss: Callable[[], None]) -> Iterator[None]:
+    """Look every second, in a thread, whether Redis still holds what was written; `on_data_loss`
+    if not."""
 
-    def watch(over: Event) -> None:
-        told = _count(folder)
-        marker = Marker(store, holder_of(folder))
-        while not over.wait(EVERY_S):
+    def monitor(stop: Event) -> None:
+        count = _read_count(folder)
+        marker = WriteMarker(store, owner_id(folder))
+        while not stop.wait(INTERVAL_S):
             # Whoever writes waits for a Redis that is away, and says so.
             with suppress(UserError):
-                found = marker.read()
-                if found is None or found < told or not marker.write(found + 1):
+                redis_count = marker.read()
+                if redis_count is None or redis_count < count or not marker.write(redis_count + 1):
                     _log.warning("Redis at %s has lost what was written to it", store.address)
-                    lost()
+                    on_data_loss()
                     return
-                told = found + 1
-                write(folder / FILE, str(told).encode())
+                count = redis_count + 1
+                write_atomically(folder / COUNT_FILE, str(count).encode())
 
     try:
-        with beside("redis-marker", watch):
+        with background_thread("redis-marker", monitor):
             yield
     finally:
         store.client.close()
 
 
-def _count(folder: Path) -> int:
+def _read_count(folder: Path) -> int:
     with suppress(OSError, ValueError):
-        return int((folder / FILE).read_text())
+        return int((folder / COUNT_FILE).read_text())
     return 0

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
     from state.config import Settings
 
-FILE_NAME = "replay.json"
-LIVE_NAME = "live.json"
+REPLAY_FILE = "replay.json"
+LIVE_FILE = "live.json"
 
 
-_Note = TypeVar("_Note")
+_Identity = TypeVar("_Identity")
 
 
-class Replayed(msgspec.Struct, frozen=True):
+class ReplayIdentity(msgspec.Struct, frozen=True):
     """What has to stay the same from start to resume."""
 
     file: str
@@ -35,7 +35,7 @@ class Replayed(msgspec.Struct, frozen=True):
     """
 
 
-class Ran(msgspec.Struct, frozen=True):
+class LiveIdentity(msgspec.Struct, frozen=True):
     """What has to stay the same from start to resume of a live run, by its key."""
 
     settings: dict[str, str | int]
@@ -46,14 +46,18 @@ def check_same_run(folder: Path, settings: Settings) -> None:
 
     Raises UserError.
     """
-    if (folder / FILE_NAME).exists():
-        raise _others(folder, "a replay")
-    asked: dict[str, str | int] = {"kafka.topic": settings.kafka.topic}
-    noted, _ = _noted(folder / LIVE_NAME, Ran(asked))
-    begun = noted.settings
-    changed = [f"{key}={begun[key]}" for key in asked if begun.get(key, asked[key]) != asked[key]]
+    if (folder / REPLAY_FILE).exists():
+        raise _mismatch_error(folder, "a replay")
+    current: dict[str, str | int] = {"kafka.topic": settings.kafka.topic}
+    identity, _ = _read_or_create(folder / LIVE_FILE, LiveIdentity(current))
+    recorded = identity.settings
+    changed = [
+        f"{key}={recorded[key]}"
+        for key in current
+        if recorded.get(key, current[key]) != current[key]
+    ]
     if changed:
-        raise _others(folder, f"a run with {', '.join(changed)}")
+        raise _mismatch_error(folder, f"a run with {', '.join(changed)}")
 
 
 def check_same_replay(folder: Path, file: str, format_name: str, settings: Settings) -> bool:
@@ -62,14 +66,14 @@ def check_same_replay(folder: Path, file: str, format_name: str, settings: Setti
     Returns whether it is an old one. Raises UserError.
     """
     # As it is read again: JSON has no tuples.
-    facts = msgspec.json.decode(msgspec.json.encode(settings.facts))
-    asked = Replayed(Path(file).name, format_name, facts)
-    if (folder / LIVE_NAME).exists():
-        raise _others(folder, "a live run")
-    begun, is_old = _noted(folder / FILE_NAME, asked)
-    if (begun.file, begun.format) != (asked.file, asked.format):
-        raise _others(folder, f"a replay of {begun.file} (--format {begun.format})")
-    if changed := sorted(_changed(begun, asked)):
+    facts = msgspec.json.decode(msgspec.json.encode(settings.without_deployment))
+    current = ReplayIdentity(Path(file).name, format_name, facts)
+    if (folder / LIVE_FILE).exists():
+        raise _mismatch_error(folder, "a live run")
+    recorded, is_old = _read_or_create(folder / REPLAY_FILE, current)
+    if (recorded.file, recorded.format) != (current.file, current.format):
+        raise _mismatch_error(folder, f"a replay of {recorded.file} (--format {recorded.format})")
+    if changed := sorted(_changed_keys(recorded, current)):
         raise UserError(
             f"recovery folder {folder} was made with another configuration ({', '.join(changed)}): go "
             "back to that, or name a new folder and start again"
@@ -77,28 +81,30 @@ def check_same_replay(folder: Path, file: str, format_name: str, settings: Setti
     return is_old
 
 
-def _changed(begun: Replayed, asked: Replayed) -> Iterator[str]:
+def _changed_keys(recorded: ReplayIdentity, current: ReplayIdentity) -> Iterator[str]:
     """The keys whose values differ; those that only one of two releases has do not count."""
-    for section, before in begun.settings.items():
-        now = asked.settings.get(section)
-        if isinstance(before, dict) and isinstance(now, dict):
+    for section, old_values in recorded.settings.items():
+        new_values = current.settings.get(section)
+        if isinstance(old_values, dict) and isinstance(new_values, dict):
             yield from (
-                f"{section}.{key}" for key in before.keys() & now.keys() if before[key] != now[key]
+                f"{section}.{key}"
+                for key in old_values.keys() & new_values.keys()
+                if old_values[key] != new_values[key]
             )
-        elif now is not None and before != now:
+        elif new_values is not None and old_values != new_values:
             yield section
 
 
-def _noted(path: Path, asked: _Note) -> tuple[_Note, bool]:
-    """What a folder notes, and whether it did before; else `asked`, noted now."""
+def _read_or_create(path: Path, current: _Identity) -> tuple[_Identity, bool]:
+    """What a folder notes, and whether it did before; else `current`, noted now."""
     folder = path.parent
     try:
         private_files.make_folder(folder)
         is_old = path.exists()
         if not is_old:
-            begun = path.with_suffix(f".{os.getpid()}")
-            private_files.write(path, msgspec.json.encode(asked), begun=begun)
-        return msgspec.json.decode(path.read_bytes(), type=type(asked)), is_old
+            staging = path.with_suffix(f".{os.getpid()}")
+            private_files.write_atomically(path, msgspec.json.encode(current), temporary=staging)
+        return msgspec.json.decode(path.read_bytes(), type=type(current)), is_old
     except OSError as error:
         raise UserError(
             f"recovery folder {folder}: {error.strerror}: name one that can be written to"
@@ -107,5 +113,5 @@ def _noted(path: Path, asked: _Note) -> tuple[_Note, bool]:
         raise UserError(f"{path} is damaged ({error}): name another --recovery folder") from error
 
 
-def _others(folder: Path, whose: str) -> UserError:
-    return UserError(f"recovery folder {folder} belongs to {whose}: name another for this one")
+def _mismatch_error(folder: Path, owner: str) -> UserError:
+    return UserError(f"recovery folder {folder} belongs to {owner}: name another for this one")

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from flows.recovery import backup, checkpoint_reader
-from operators.shards.shard_state import rows_of
+from operators.shards.shard_state import read_rows
 from operators.shards.sharding import Watermark, shard_of
 from state import journal
 from state.errors import UserError
-from state.snapshots import DevicesState, RulesState, UsersState
+from state.snapshots import DevicesState, ShardRulesState, UsersState
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -25,19 +25,20 @@ if TYPE_CHECKING:
     from state.config import Settings
     from state.shopper import Shopper
 
-_TRIES = 5
+_ATTEMPTS = 5
 
 
 class StoredShoppers(NamedTuple):
     """Those of some shards; `total` is how many there are in all, as the shards read have it.
 
-    `clock_ms` is how far event time has come for everybody, `kept` what rules have kept of events.
+    `event_time_ms` is how far event time has come for everybody, `rules_state` what rules have
+    kept of events.
     """
 
     rows: dict[str, Shopper]
     total: int
-    clock_ms: int
-    kept: RulesState
+    event_time_ms: int
+    rules_state: ShardRulesState
 
 
 def stored_shoppers(
@@ -47,7 +48,7 @@ def stored_shoppers(
 
     A journal may be written anew meanwhile, and the one before it deleted: then it begins again.
     """
-    for _ in range(_TRIES):
+    for _ in range(_ATTEMPTS):
         with suppress(UserError):
             return _read(folder, settings, shards)
     return _read(folder, settings, shards)
@@ -65,22 +66,22 @@ def _read(folder: Path, settings: Settings, shards: Collection[int] | None) -> S
     with tempfile.TemporaryDirectory(prefix="penstock-") as name:
         copy = Path(name)
         backup.copy_store(store, copy)
-        cut = checkpoint_reader.read_cut(copy, shards=settings.sessions.shards)
+        checkpoint = checkpoint_reader.read_checkpoint(copy, shards=settings.sessions.shards)
     rows: dict[str, Shopper] = {}
-    clock_ms, kept = 0, RulesState()
-    for (_, key), state in cut.states.items():
+    event_time_ms, rules_state = 0, ShardRulesState()
+    for (_, key), state in checkpoint.states.items():
         if not isinstance(state, DevicesState | UsersState):
             continue
-        reached_ms = Watermark(state.watermarks).reached_ms
-        if reached_ms:
-            clock_ms = max(clock_ms, reached_ms + settings.sessions.allowed_lateness_ms)
+        watermark_ms = Watermark(state.watermarks).reached_ms
+        if watermark_ms:
+            event_time_ms = max(event_time_ms, watermark_ms + settings.sessions.allowed_lateness_ms)
         if state.rules.windows:
-            kept = state.rules
+            rules_state = state.rules
         if shards is None or int(key) in shards:
-            rows |= state.rows if state.journal is None else dict(_rows(folder, state.journal))
-    of_all = 1.0 if shards is None else settings.sessions.shards / len(shards)
-    return StoredShoppers(rows, round(len(rows) * of_all), clock_ms, kept)
+            rows |= state.rows if state.journal is None else dict(_read_rows(folder, state.journal))
+    scale = 1.0 if shards is None else settings.sessions.shards / len(shards)
+    return StoredShoppers(rows, round(len(rows) * scale), event_time_ms, rules_state)
 
 
-def _rows(folder: Path, handle: journal.Handle) -> Iterator[tuple[str, Shopper]]:
-    return iter(rows_of(journal.read(folder / "rows", handle)).rows.items())
+def _read_rows(folder: Path, position: journal.JournalPosition) -> Iterator[tuple[str, Shopper]]:
+    return iter(read_rows(journal.read(folder / "rows", position)).rows.items())

@@ -13,27 +13,32 @@ from bytewax._bytewax import cli_main
 from bytewax.errors import BytewaxRuntimeError
 from threadpoolctl import threadpool_limits
 
-from flows.cluster.dependencies import connect, kafka_answers, redis_answers, redis_is_whole
-from flows.cluster.follower import following
-from flows.cluster.leadership import end_when_lost, fence_in, tenure
-from flows.cluster.placement import ALONE, elsewhere
-from flows.cluster.rendezvous import Meeting
+from flows.cluster.dependencies import connect, ensure_redis_current, wait_for_kafka, wait_for_redis
+from flows.cluster.follower import follow_leader
+from flows.cluster.leadership import exit_on_lease_loss, read_fence, writer_lease
+from flows.cluster.placement import SINGLE_PROCESS, without_partitions
+from flows.cluster.rendezvous import Rendezvous
 from flows.cluster.worker_process import is_supervised
 from flows.kafka.sinks import change_topic, dead_letter_topic
 from flows.kafka.source import KafkaSource
 from flows.kafka.stored_partitions import stored_partitions
-from flows.observability.exposition import seen_from_outside
+from flows.observability.exposition import expose_process
 from flows.personalize import FLOW_ID, build
-from flows.process.gc_control import without_cycle_collector
-from flows.process.liveness import Ticks
-from flows.process.panics import is_lost_peer
-from flows.process.shutdown import end_process, ends_before_it_begins, ends_soon, threads_stay
-from flows.recovery.cold_store import RedisArchive
-from flows.recovery.folder import joined, recovery
-from flows.recovery.orphaned_changes import RedisBefore
-from flows.recovery.redis_rebuild import watched
+from flows.process.gc_control import gc_disabled
+from flows.process.liveness import TickSource
+from flows.process.panics import is_peer_disconnect
+from flows.process.shutdown import (
+    exit_if_stopped_early,
+    exit_process,
+    kill_after_grace,
+    mark_threads_running,
+)
+from flows.recovery.cold_store import RedisColdStore
+from flows.recovery.folder import open_recovery, open_shared
+from flows.recovery.orphaned_changes import ChangeStreamReader
+from flows.recovery.redis_rebuild import monitor_marker
 from flows.recovery.run_identity import check_same_run
-from flows.runtime.replay import said_by_us
+from flows.runtime.replay import user_error_in
 from flows.sinks.redis import DeadLetterSink, RedisSink
 
 if TYPE_CHECKING:
@@ -44,8 +49,8 @@ if TYPE_CHECKING:
 
     from bytewax.dataflow import Dataflow
 
-    from flows.cluster.placement import Place
-    from flows.recovery.folder import Stored
+    from flows.cluster.placement import ClusterPosition
+    from flows.recovery.folder import RecoveryStore
     from state.config import Settings
     from state.journal import Journals
     from state.store import Fence
@@ -57,7 +62,7 @@ def run_live(
     settings: Settings,
     stop: Flag,
     *,
-    place: Place = ALONE,
+    position: ClusterPosition = SINGLE_PROCESS,
     redis_url: str,
     dead_letters: Path,
     recovery_folder: Path | None,
@@ -70,83 +75,92 @@ def run_live(
     Raises UserError for what a person can mend.
     """
     folder = recovery_folder
-    across_hosts = bool(place.addresses) and not is_supervised()
-    with ExitStack() as until_the_end:
-        enter = until_the_end.enter_context
-        source = KafkaSource(settings, stop, lists=place.reads)
-        stored: Stored | None = None
-        is_first = not (across_hosts and place.process)
-        if is_first:
-            stored = enter(_stored(folder, settings))
+    across_hosts = bool(position.addresses) and not is_supervised()
+    with ExitStack() as exit_stack:
+        enter_context = exit_stack.enter_context
+        source = KafkaSource(settings, stop, is_reader=position.reads_topic)
+        recovery_store: RecoveryStore | None = None
+        opens_recovery = not (across_hosts and position.process)
+        if opens_recovery:
+            recovery_store = enter_context(_open_store(folder, settings))
             if folder:
                 check_same_run(folder, settings)
-                source.stored = stored_partitions(folder / "store", f"{FLOW_ID}.events")
-        enter(
-            seen_from_outside(
+                source.known_partitions = stored_partitions(folder / "store", f"{FLOW_ID}.events")
+        enter_context(
+            expose_process(
                 settings,
                 stuck_s=settings.run.stuck_s,
                 redis_url=redis_url,
                 topic=source,
-                recovery_folder=folder if is_first else None,
-                worker=place.process,
-                workers=place.processes,
-                share_a_host=is_supervised(),
+                recovery_folder=folder if opens_recovery else None,
+                worker=position.process,
+                workers=position.process_count,
+                shares_host=is_supervised(),
             )
         )
-        enter(ends_soon(stop))
-        if not redis_answers(redis_url, settings, stop):
+        enter_context(kill_after_grace(stop))
+        if not wait_for_redis(redis_url, settings, stop):
             return
-        meeting = enter(Meeting(redis_url, settings, place, stop)) if across_hosts else None
-        part = enter(_part(source, settings, stop, redis_url, folder, stored, meeting))
-        if part is None:
+        rendezvous = (
+            enter_context(Rendezvous(redis_url, settings, position, stop)) if across_hosts else None
+        )
+        role = enter_context(
+            _acquire_role(source, settings, stop, redis_url, folder, recovery_store, rendezvous)
+        )
+        if role is None:
             return
-        stored, fence = part
+        recovery_store, fence = role
         flow = live_flow(
             source,
             settings,
-            place=place,
+            position=position,
             redis_url=redis_url,
             dead_letters=dead_letters,
-            journals=stored.journals if stored else None,
+            journals=recovery_store.journals if recovery_store else None,
             fence=fence,
         )
-        if folder is not None and place.learns:
-            lost = end_process if place.addresses else source.end
-            enter(watched(connect(redis_url, settings), folder, lost))
-        if meeting:
-            enter(meeting.kept(source))
-        if place.addresses:
-            threads_stay()
-            enter(ends_before_it_begins(stop))
-        _run(flow, settings, place, stored, across_hosts=across_hosts)
-        source.finish()
-        if meeting and not stop.is_set():
+        if folder is not None and position.owns_learn_key:
+            on_data_loss = exit_process if position.addresses else source.request_stop
+            enter_context(monitor_marker(connect(redis_url, settings), folder, on_data_loss))
+        if rendezvous:
+            enter_context(rendezvous.monitored(source))
+        if position.addresses:
+            mark_threads_running()
+            enter_context(exit_if_stopped_early(stop))
+        _run_flow(flow, settings, position, recovery_store, across_hosts=across_hosts)
+        source.commit_final_offsets()
+        if rendezvous and not stop.is_set():
             _log.warning(
                 "the run ends in peace, asked for elsewhere: this process is to start again"
             )
 
 
-def _run(
-    flow: Dataflow, settings: Settings, place: Place, stored: Stored | None, *, across_hosts: bool
+def _run_flow(
+    flow: Dataflow,
+    settings: Settings,
+    position: ClusterPosition,
+    recovery_store: RecoveryStore | None,
+    *,
+    across_hosts: bool,
 ) -> None:
     try:
         # The matrices are small: more threads of BLAS would only take the core Redis works on.
-        with without_cycle_collector(), threadpool_limits(1):
+        with gc_disabled(), threadpool_limits(1):
             cli_main(
                 flow,
-                process_id=place.process if place.addresses else None,
-                addresses=list(place.addresses) or None,
+                process_id=position.process if position.addresses else None,
+                addresses=list(position.addresses) or None,
                 epoch_interval=timedelta(milliseconds=settings.source.epoch_ms),
-                recovery_config=stored.config if stored else None,
+                recovery_config=recovery_store.config if recovery_store else None,
             )
     except BytewaxRuntimeError as error:
-        if said := said_by_us(error):
-            raise said from None
+        if user_error := user_error_in(error):
+            raise user_error from None
         raise
     except BaseException as error:  # a panic of Bytewax is not an Exception
-        if across_hosts and is_lost_peer(error):
+        if across_hosts and is_peer_disconnect(error):
             _log.error("another process hung up: this one ends, to start and meet again")
-            end_process()
+            exit_process()
         raise
 
 
@@ -154,7 +168,7 @@ def live_flow(
     source: KafkaSource,
     settings: Settings,
     *,
-    place: Place,
+    position: ClusterPosition,
     redis_url: str,
     dead_letters: Path,
     journals: Journals | None,
@@ -162,64 +176,71 @@ def live_flow(
 ) -> Dataflow:
     """The flow from Kafka to Redis, as one process of a run has it."""
     kafka = settings.kafka
-    letters = dead_letter_topic(kafka) if kafka.dead_letters else DeadLetterSink(dead_letters)
-    redis = RedisSink(
+    dead_letter_sink = (
+        dead_letter_topic(kafka) if kafka.dead_letters else DeadLetterSink(dead_letters)
+    )
+    redis_sink = RedisSink(
         partial(connect, redis_url, settings, fence),
-        measured=True,
+        is_measured=True,
         notice_days=settings.privacy.notice_days,
     )
-    asked = connect(redis_url, settings)
+    fence_store = connect(redis_url, settings)
 
-    def verify() -> None:
+    def verify_owner() -> None:
         if fence is not None:
-            fence.verify(asked.values([fence.token_key])[0])
+            fence.verify(fence_store.get_strings([fence.token_key])[0])
 
     flow = build(
         source,
-        redis if place.learns else elsewhere(redis),
-        letters if place.learns else elsewhere(letters),
+        redis_sink if position.owns_learn_key else without_partitions(redis_sink),
+        dead_letter_sink if position.owns_learn_key else without_partitions(dead_letter_sink),
         settings,
         journals=journals,
-        archive=RedisArchive(lambda: connect(redis_url, settings)),
-        changes=change_topic(kafka, verify) if kafka.changes else None,
-        before=RedisBefore(connect(redis_url, settings)),
+        cold_store=RedisColdStore(lambda: connect(redis_url, settings)),
+        changes=change_topic(kafka, verify_owner) if kafka.changes else None,
+        orphaned_changes=ChangeStreamReader(connect(redis_url, settings)),
     )
-    op.input("pulse", flow, Ticks())
+    op.input("pulse", flow, TickSource())
     return flow
 
 
-def _stored(folder: Path | None, settings: Settings) -> AbstractContextManager[Stored | None]:
+def _open_store(
+    folder: Path | None, settings: Settings
+) -> AbstractContextManager[RecoveryStore | None]:
     if folder is not None and is_supervised():
-        return joined(folder, settings)
-    return recovery(folder, settings)
+        return open_shared(folder, settings)
+    return open_recovery(folder, settings)
 
 
 @contextmanager
-def _part(
+def _acquire_role(
     source: KafkaSource,
     settings: Settings,
     stop: Flag,
     redis_url: str,
     folder: Path | None,
-    stored: Stored | None,
-    meeting: Meeting | None,
-) -> Iterator[tuple[Stored | None, Fence] | None]:
+    recovery_store: RecoveryStore | None,
+    rendezvous: Rendezvous | None,
+) -> Iterator[tuple[RecoveryStore | None, Fence] | None]:
     """What this process resumes, and what it writes under: its own lease, or that of who began it.
 
     None: `stop` came first. What is wrong with Kafka ends the process here, before it is part of a
     cluster, which would wait for it.
     """
-    if folder and meeting and not meeting.leads:
-        with following(meeting, source, settings, stop, folder) as found:
-            yield found
-    elif not kafka_answers(source, stop):
+    if folder and rendezvous and not rendezvous.is_leader:
+        with follow_leader(rendezvous, source, settings, stop, folder) as role:
+            yield role
+    elif not wait_for_kafka(source, stop):
         yield None
     elif folder and is_supervised():
-        yield stored, fence_in(folder)
+        yield recovery_store, read_fence(folder)
     else:
-        with tenure(redis_url, settings, folder) as lease:
-            end_when_lost(lease)
-            is_ready = redis_is_whole(redis_url, settings, stop, folder, stored, lease.fence) and (
-                meeting is None or meeting.lead(lease.fence.token, tuple(source.stored))
+        with writer_lease(redis_url, settings, folder) as lease:
+            exit_on_lease_loss(lease)
+            is_ready = ensure_redis_current(
+                redis_url, settings, stop, folder, recovery_store, lease.fence
+            ) and (
+                rendezvous is None
+                or rendezvous.admit_followers(lease.fence.token, tuple(source.known_partitions))
             )
-            yield (stored, lease.fence) if is_ready else None
+            yield (recovery_store, lease.fence) if is_ready else None

@@ -16,13 +16,13 @@ from bytewax.testing import run_main
 from threadpoolctl import threadpool_limits
 
 from flows.personalize import build
-from flows.process.gc_control import without_cycle_collector
-from flows.recovery.cold_store import RedisArchive
-from flows.recovery.folder import recovery
-from flows.recovery.redis_rebuild import make_whole
+from flows.process.gc_control import gc_disabled
+from flows.recovery.cold_store import RedisColdStore
+from flows.recovery.folder import open_recovery
+from flows.recovery.redis_rebuild import rebuild_if_stale
 from flows.sinks.redis import DeadLetterSink, RedisSink
 from flows.sources.recorded import RecordedSource
-from operators.publish.digest import facts
+from operators.publish.digest import deterministic_rows
 from state import keys
 from state.errors import UserError
 from state.store import Digest, Store
@@ -33,17 +33,17 @@ if TYPE_CHECKING:
 
     from bytewax.inputs import Source
 
-    from flows.recovery.folder import Stored
+    from flows.recovery.folder import RecoveryStore
     from flows.sources.recorded import Records
     from state.config import Settings
     from state.messages import SourceBatch
 
 
-class Digests(Enum):
+class DigestMode(Enum):
     """Whether a report says what all of Redis comes to."""
 
-    MADE = True
-    LEFT_OUT = False
+    COMPUTED = True
+    SKIPPED = False
 
 
 class Report(msgspec.Struct, kw_only=True):
@@ -94,7 +94,7 @@ class Report(msgspec.Struct, kw_only=True):
     facts_sha256: str
 
 
-def run(
+def replay_recordings(
     recordings: dict[str, Records],
     settings: Settings,
     *,
@@ -108,7 +108,7 @@ def run(
     could be read of it went through), a recovery folder in use.
     """
     source = RecordedSource(recordings, settings)
-    run_source(
+    replay_source(
         source,
         settings,
         redis_url=redis_url,
@@ -119,7 +119,7 @@ def run(
         raise source.failure
 
 
-def run_source(
+def replay_source(
     source: Source[SourceBatch],
     settings: Settings,
     *,
@@ -127,7 +127,7 @@ def run_source(
     dead_letters: Path,
     recovery_folder: Path | None = None,
 ) -> None:
-    """Run any source through the flow until it ends, as `run` does."""
+    """Run any source through the flow until it ends, as `replay_recordings` does."""
 
     def connect() -> Store:
         return Store(
@@ -138,62 +138,62 @@ def run_source(
         )
 
     connect().check()
-    with recovery(recovery_folder, settings) as stored:
+    with open_recovery(recovery_folder, settings) as recovery_store:
         flow = build(
             source,
             RedisSink(connect, notice_days=settings.privacy.notice_days),
             DeadLetterSink(dead_letters),
             settings,
-            journals=stored.journals if stored else None,
-            archive=RedisArchive(connect),
+            journals=recovery_store.journals if recovery_store else None,
+            cold_store=RedisColdStore(connect),
         )
-        if stored and recovery_folder:
-            _make_whole(connect, settings, recovery_folder, stored)
+        if recovery_store and recovery_folder:
+            _rebuild_redis(connect, settings, recovery_folder, recovery_store)
         try:
             # The matrices are small: more threads of BLAS would only take the core Redis works on.
-            with without_cycle_collector(), threadpool_limits(1):
+            with gc_disabled(), threadpool_limits(1):
                 run_main(
                     flow,
                     epoch_interval=timedelta(milliseconds=settings.source.epoch_ms),
-                    recovery_config=stored.config if stored else None,
+                    recovery_config=recovery_store.config if recovery_store else None,
                 )
         except BytewaxRuntimeError as error:
-            if said := said_by_us(error):
-                raise said from None
+            if user_error := user_error_in(error):
+                raise user_error from None
             raise
-        if stored and recovery_folder:
-            _make_whole(connect, settings, recovery_folder, stored)
+        if recovery_store and recovery_folder:
+            _rebuild_redis(connect, settings, recovery_folder, recovery_store)
 
 
-def _make_whole(
-    connect: Callable[[], Store], settings: Settings, folder: Path, stored: Stored
+def _rebuild_redis(
+    connect: Callable[[], Store], settings: Settings, folder: Path, recovery_store: RecoveryStore
 ) -> None:
     """Tell Redis all that is stored where it has lost it: before going on, and while that went on."""
     with closing(connect()) as store:
-        make_whole(store, settings, folder, stored.journals, lambda: None)
+        rebuild_if_stale(store, settings, folder, recovery_store.journals, lambda: None)
 
 
-def said_by_us(error: BaseException) -> BaseException | None:
+def user_error_in(error: BaseException) -> BaseException | None:
     """What a person should hear of, behind what Bytewax raised."""
-    behind: BaseException | None = error
-    while behind is not None and not isinstance(behind, UserError | KeyboardInterrupt):
-        behind = behind.__cause__ or behind.__context__
-    return behind
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, UserError | KeyboardInterrupt):
+        cause = cause.__cause__ or cause.__context__
+    return cause
 
 
-def report(
+def build_report(
     settings: Settings,
     redis_url: str,
-    began_s: float,
+    started_s: float,
     resumed_events: int = 0,
-    wanted: Digests = Digests.LEFT_OUT,
+    digest_mode: DigestMode = DigestMode.SKIPPED,
 ) -> Report:
     """The report of a replay that began at a `time.perf_counter`, from what Redis holds.
 
     `resumed_events` were read in former runs: they count in everything but the rate. Digests read all
-    that Redis holds: they are made where they are `wanted`.
+    that Redis holds: they are made where they are `digest_mode`.
     """
-    wall_s = time.perf_counter() - began_s
+    wall_s = time.perf_counter() - started_s
     store = Store(redis_url, timeout_ms=60_000, patience_s=0)
     meta = {name.decode(): value for name, value in store.client.hgetall(keys.meta_key()).items()}
     counts = {
@@ -201,7 +201,9 @@ def report(
         for name in Report.__struct_fields__
         if name in meta and name != "watermark_ms"
     }
-    state_sha256, facts_sha256 = digests(store) if wanted is Digests.MADE else ("", "")
+    state_sha256, facts_sha256 = (
+        compute_digests(store) if digest_mode is DigestMode.COMPUTED else ("", "")
+    )
     return Report(
         **counts,
         currency=(store.client.hget(keys.shop_now_key(), "currency") or b"").decode(),
@@ -215,14 +217,14 @@ def report(
     )
 
 
-def digests(store: Store) -> tuple[str, str]:
+def compute_digests(store: Store) -> tuple[str, str]:
     """The digests of all rows and of the facts in them, in one pass."""
-    whole, of_facts = Digest(), Digest()
+    state_digest, facts_digest = Digest(), Digest()
     for row in store.rows(in_parts=True):
         # A live run's sign of life is no result.
-        if row[0].startswith(keys.WORKERS):
+        if row[0].startswith(keys.WORKER_KEY_PREFIX):
             continue
-        for fact in facts([row]):
-            of_facts.add(fact)
-        whole.add(row)
-    return whole.hexdigest(), of_facts.hexdigest()
+        for fact in deterministic_rows([row]):
+            facts_digest.add(fact)
+        state_digest.add(row)
+    return state_digest.hexdigest(), facts_digest.hexdigest()

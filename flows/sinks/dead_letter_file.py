@@ -19,31 +19,33 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Any
 
-BLANKED = "(erased)"
+BLANKED_TEXT = "(erased)"
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(DeadLetter).decode
 
 
-def blank(file: BinaryIO, names: Iterable[str]) -> int:
+def blank_letters(file: BinaryIO, names: Iterable[str]) -> int:
     """Blank the records of letters that name one of some ids; how many they were."""
-    named = re.compile(
-        "|".join(rf"(?<![0-9A-Za-z]){re.escape(one)}(?![0-9A-Za-z])" for one in sorted(names))
+    pattern = re.compile(
+        "|".join(rf"(?<![0-9A-Za-z]){re.escape(name)}(?![0-9A-Za-z])" for name in sorted(names))
     )
     blanked = 0
     file.seek(0)
     while line := file.readline():
-        after = file.tell()
+        end = file.tell()
         letter = _decode(line)
-        if letter.raw != BLANKED and any(map(named.search, _texts(letter))):
-            errors = tuple(msgspec.structs.replace(one, message="") for one in letter.errors)
-            kept = _encode(
-                msgspec.structs.replace(letter, raw=BLANKED, errors=errors, base64=False, cut=False)
+        if letter.raw != BLANKED_TEXT and any(map(pattern.search, _texts(letter))):
+            errors = tuple(msgspec.structs.replace(error, message="") for error in letter.errors)
+            replacement = _encode(
+                msgspec.structs.replace(
+                    letter, raw=BLANKED_TEXT, errors=errors, base64=False, cut=False
+                )
             )
-            if len(kept) >= len(line):
-                kept = kept.replace(BLANKED.encode(), b"")
-            file.seek(after - len(line))
-            file.write(kept[: len(line) - 1].ljust(len(line) - 1) + b"\n")
-            file.seek(after)
+            if len(replacement) >= len(line):
+                replacement = replacement.replace(BLANKED_TEXT.encode(), b"")
+            file.seek(end - len(line))
+            file.write(replacement[: len(line) - 1].ljust(len(line) - 1) + b"\n")
+            file.seek(end)
             blanked += 1
     file.flush()
     return blanked
@@ -53,7 +55,7 @@ def _texts(letter: DeadLetter) -> Iterator[str]:
     """What may name somebody: the record as it came and as it reads, and what was said of it."""
     yield letter.raw
     yield unquote(letter.raw)
-    yield from (one.message for one in letter.errors)
+    yield from (error.message for error in letter.errors)
     with suppress(orjson.JSONDecodeError):
         yield from _strings(orjson.loads(letter.raw))
 
@@ -62,8 +64,8 @@ def _strings(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
-        for one in value.values():
-            yield from _strings(one)
+        for item in value.values():
+            yield from _strings(item)
     elif isinstance(value, list):
-        for one in value:
-            yield from _strings(one)
+        for item in value:
+            yield from _strings(item)

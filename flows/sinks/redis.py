@@ -15,17 +15,17 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from flows.observability import metrics
 from flows.process import liveness
-from flows.sinks.dead_letter_file import blank
+from flows.sinks.dead_letter_file import blank_letters
 from flows.sinks.scrubber import Scrubber, scrub
-from state.dead_letters import DeadLetter, Forgotten
+from state.dead_letters import DeadLetter, Erasure
 from state.errors import UserError
 from state.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from state.dead_letters import Letters
-    from state.messages import Branch, Output, Write
+    from state.dead_letters import DeadLetterBatch
+    from state.messages import BatchOutput, Write, WriteGroup
     from state.store import Store
 
 DEAD_LETTERS_FILE = Path("penstock.dead-letters.jsonl")
@@ -34,98 +34,105 @@ DEAD_LETTERS_PART = "file"
 """The stored name of the one partition of dead letters, wherever they go."""
 
 
-APART_WRITES = 1000
+SPLIT_ABOVE_WRITES = 1000
 """A batch with so many writes is sent branch by branch."""
 
 
-class _RedisPartition(StatefulSinkPartition["Output", bool]):
+class _RedisPartition(StatefulSinkPartition["BatchOutput", bool]):
     """Its state is whether histories may still name who was erased, when a snapshot is made."""
 
     def __init__(
-        self, connect: Callable[[], Store], *, measured: bool, notice_days: int, is_unclean: bool
+        self,
+        connect: Callable[[], Store],
+        *,
+        is_measured: bool,
+        notice_days: int,
+        needs_scrub: bool,
     ) -> None:
         self._store = connect()
         self._notice_days = notice_days
         self._scrubber = Scrubber(connect, notice_days)
-        self._is_clean = not is_unclean
-        self._measured = measured
-        self._is_settled = True
-        self._ended_s: float | None = None
+        self._is_clean = not needs_scrub
+        self._is_measured = is_measured
+        self._is_flushed = True
+        self._epoch_end_s: float | None = None
 
-    def write_batch(self, values: list[Output]) -> None:
-        self._is_settled = False
+    def write_batch(self, values: list[BatchOutput]) -> None:
+        self._is_flushed = False
         for output in values:
-            self._is_clean = self._is_clean and not output.erased
-            if self._measured:
-                self._measure(output)
+            self._is_clean = self._is_clean and not output.erased_shoppers
+            if self._is_measured:
+                self._send_measured(output)
             else:
-                self._store.send(output.writes, first=output.first)
+                self._store.send(output.writes, barrier_after=output.change_write_count)
 
-    def _measure(self, output: Output) -> None:
+    def _send_measured(self, output: BatchOutput) -> None:
         """Send what becomes visible together in one go, and note when it did."""
-        metrics.learned(output)
-        first = output.first
-        for branches, writes in _together(output):
+        metrics.record_output(output)
+        change_writes = output.change_write_count
+        for groups, writes in _write_groups(output):
             metrics.WRITES_QUEUED.inc(len(writes))
-            self._store.send(writes, partial(_visible, branches, len(writes)), first=first)
-            first = 0
+            self._store.send(
+                writes, partial(_on_written, groups, len(writes)), barrier_after=change_writes
+            )
+            change_writes = 0
 
     def snapshot(self) -> bool:
         # An epoch may only be committed when all that it wrote has been answered.
-        self._store.settle()
-        self._is_settled = True
-        if self._measured and not self._is_clean:  # the notices are in Redis now
-            self._scrubber.ask()
+        self._store.flush()
+        self._is_flushed = True
+        if self._is_measured and not self._is_clean:  # the notices are in Redis now
+            self._scrubber.request_pass()
             self._is_clean = True
-        self._scrubber.go_on()
-        liveness.beat()
+        self._scrubber.start_if_due()
+        liveness.mark_progress()
         now_s = time.monotonic()
-        if self._ended_s is not None:
-            metrics.EPOCH.observe(now_s - self._ended_s)
-        self._ended_s = now_s
+        if self._epoch_end_s is not None:
+            metrics.EPOCH.observe(now_s - self._epoch_end_s)
+        self._epoch_end_s = now_s
         return not (self._is_clean and self._scrubber.is_clean)
 
     def close(self) -> None:
-        self._scrubber.end()
+        self._scrubber.stop()
         # With writes open an error is on its way: to wait for Redis once more would end in a
         # second one, and that aborts the process.
-        if self._is_settled:
+        if self._is_flushed:
             if not self._is_clean:  # a replay: once for all
                 with suppress(UserError):  # the next one scrubs, as it does whatever is left undone
                     scrub(self._store, self._notice_days)
             self._store.close()
 
 
-def _together(output: Output) -> Iterator[tuple[list[Branch], list[Write]]]:
+def _write_groups(output: BatchOutput) -> Iterator[tuple[list[WriteGroup], list[Write]]]:
     """What is sent in one go: of a small batch all, since to part it would cost more than it tells."""
-    branches, begin = output.branches, 0
-    if len(output.writes) >= APART_WRITES:
-        for branch in branches[:-1]:
-            if branch.end > begin:
-                yield [branch], output.writes[begin : branch.end]
-                begin = branch.end
-        branches = branches[-1:]
-    yield branches, output.writes[begin:]
+    groups, start = output.write_groups, 0
+    if len(output.writes) >= SPLIT_ABOVE_WRITES:
+        for group in groups[:-1]:
+            if group.end > start:
+                yield [group], output.writes[start : group.end]
+                start = group.end
+        groups = groups[-1:]
+    yield groups, output.writes[start:]
 
 
-def _visible(branches: list[Branch], writes: int, seconds: float) -> None:
+def _on_written(groups: list[WriteGroup], writes: int, seconds: float) -> None:
     metrics.WRITES_QUEUED.dec(writes)
     metrics.REDIS.observe(seconds)
     metrics.REDIS_AWAY.set(0)
-    for branch in branches:
-        metrics.visible(branch.name, branch.received_ms)
+    for group in groups:
+        metrics.record_freshness(group.name, group.received_ms)
 
 
-class RedisSink(FixedPartitionedSink["Output", bool]):
-    """Writes commands in the order in which they come; if `measured`,
+class RedisSink(FixedPartitionedSink["BatchOutput", bool]):
+    """Writes commands in the order in which they come; if `is_measured`,
     `flows.observability.metrics` tells of them."""
 
     def __init__(
-        self, connect: Callable[[], Store], *, measured: bool = False, notice_days: int = 7
+        self, connect: Callable[[], Store], *, is_measured: bool = False, notice_days: int = 7
     ) -> None:
         self._connect = connect
         self._notice_days = notice_days
-        self._measured = measured
+        self._is_measured = is_measured
 
     def list_parts(self) -> list[str]:
         """One: what is written in order must arrive in order."""
@@ -135,13 +142,13 @@ class RedisSink(FixedPartitionedSink["Output", bool]):
         """A connection of this worker's own."""
         return _RedisPartition(
             self._connect,
-            measured=self._measured,
+            is_measured=self._is_measured,
             notice_days=self._notice_days,
-            is_unclean=bool(resume_state),
+            needs_scrub=bool(resume_state),
         )
 
 
-class _DeadLetterPartition(StatefulSinkPartition["Letters", int]):
+class _DeadLetterPartition(StatefulSinkPartition["DeadLetterBatch", int]):
     def __init__(self, file: BinaryIO, size: int) -> None:
         # What was written after the snapshot comes again: a dead letter is in the file once. A file
         # that someone emptied in between is not filled up to where it was.
@@ -150,14 +157,16 @@ class _DeadLetterPartition(StatefulSinkPartition["Letters", int]):
         self._file.seek(0, os.SEEK_END)
         self._encoder = msgspec.json.Encoder()
 
-    def write_batch(self, values: list[Letters]) -> None:
+    def write_batch(self, values: list[DeadLetterBatch]) -> None:
         letters = [letter for batch in values for letter in batch]
-        told = self._encoder.encode_lines([one for one in letters if isinstance(one, DeadLetter)])
-        self._file.write(printable(told.decode(), keep="\n").encode())
-        forgotten = {one.name for one in letters if isinstance(one, Forgotten)}
-        if forgotten:
+        lines = self._encoder.encode_lines(
+            [letter for letter in letters if isinstance(letter, DeadLetter)]
+        )
+        self._file.write(printable(lines.decode(), keep="\n").encode())
+        erased = {letter.name for letter in letters if isinstance(letter, Erasure)}
+        if erased:
             self._file.flush()
-            blank(self._file, forgotten)
+            blank_letters(self._file, erased)
             self._file.seek(0, os.SEEK_END)
 
     def snapshot(self) -> int:
@@ -168,20 +177,20 @@ class _DeadLetterPartition(StatefulSinkPartition["Letters", int]):
         self._file.close()
 
 
-def _cannot_write(path: Path, why: str | None) -> UserError:
+def _write_error(path: Path, reason: str | None) -> UserError:
     return UserError(
-        f"cannot write rejected records to {path}: {why}: name another file with --dead-letters"
+        f"cannot write rejected records to {path}: {reason}: name another file with --dead-letters"
     )
 
 
-class DeadLetterSink(FixedPartitionedSink["Letters", int]):
+class DeadLetterSink(FixedPartitionedSink["DeadLetterBatch", int]):
     """Appends dead letters to a file as JSON lines. Raises UserError where it could not be there."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         # Said here too: once the flow runs, a connection to Redis may be open, and would be heard.
         if not path.parent.is_dir():
-            raise _cannot_write(path, os.strerror(errno.ENOENT))
+            raise _write_error(path, os.strerror(errno.ENOENT))
 
     def list_parts(self) -> list[str]:
         """One file."""
@@ -195,5 +204,5 @@ class DeadLetterSink(FixedPartitionedSink["Letters", int]):
             self._path.touch()
             file = self._path.open("r+b")
         except OSError as error:
-            raise _cannot_write(self._path, error.strerror) from error
+            raise _write_error(self._path, error.strerror) from error
         return _DeadLetterPartition(file, resume_state or 0)

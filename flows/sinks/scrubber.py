@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     Fields = dict[bytes, bytes]
 
 PAGE_ENTRIES = 1000
-JOIN_S = 10.0
+STOP_TIMEOUT_S = 10.0
 _log = logging.getLogger("penstock.privacy")
 
 
@@ -44,7 +44,7 @@ class Scrubber:
         self._connect = connect
         self._notice_days = notice_days
         self._lock = threading.Lock()
-        self._over = threading.Event()
+        self._stop = threading.Event()
         self._is_due = False
         self._thread: threading.Thread | None = None
 
@@ -54,46 +54,46 @@ class Scrubber:
         with self._lock:
             return not self._is_due and self._thread is None
 
-    def ask(self) -> None:
+    def request_pass(self) -> None:
         """Make a pass soon; one under way may have passed what is meant, so another follows."""
         with self._lock:
             self._is_due = True
-        self.go_on()
+        self.start_if_due()
 
-    def go_on(self) -> None:
+    def start_if_due(self) -> None:
         """Begin the pass that is due, where none is under way: one before may have failed."""
         with self._lock:
-            if self._is_due and self._thread is None and not self._over.is_set():
+            if self._is_due and self._thread is None and not self._stop.is_set():
                 self._thread = threading.Thread(target=self._run, name="scrubber", daemon=True)
                 self._thread.start()
 
-    def end(self) -> None:
+    def stop(self) -> None:
         """Stop after the page at hand; what is not done is done after the next start."""
-        self._over.set()
+        self._stop.set()
         thread = self._thread
         if thread is not None:
-            thread.join(JOIN_S)
+            thread.join(STOP_TIMEOUT_S)
 
     def _run(self) -> None:
         while True:
             with self._lock:
-                if not self._is_due or self._over.is_set():
+                if not self._is_due or self._stop.is_set():
                     self._thread = None
                     return
                 self._is_due = False
-            if not self._is_done():
+            if not self._run_pass():
                 with self._lock:
                     self._is_due, self._thread = True, None
                 return
 
-    def _is_done(self) -> bool:
+    def _run_pass(self) -> bool:
         try:
             store = self._connect()
             try:
                 scrub(store, self._notice_days, self._pause)
             finally:
                 store.close()
-        except _EndedError:
+        except _ScrubStoppedError:
             return False
         except UserError as error:
             _log.warning("%s: histories still name who was erased: tried again", error)
@@ -101,11 +101,11 @@ class Scrubber:
         return True
 
     def _pause(self, page_s: float) -> None:
-        if self._over.wait(page_s):
-            raise _EndedError
+        if self._stop.wait(page_s):
+            raise _ScrubStoppedError
 
 
-class _EndedError(Exception):
+class _ScrubStoppedError(Exception):
     """The run ends."""
 
 
@@ -117,86 +117,88 @@ def scrub(
     Each stream is read twice: whom a merge in one stream names may be erased in another. `pause` is
     called after each page with the seconds that it took.
     """
-    pages = _Pages(store, pause)
-    erased, notices, newest_ms = _notices(pages)
+    reader = _StreamReader(store, pause)
+    erased, notices, newest_ms = _notices(reader)
     if not erased:
         return
-    before_ms = newest_ms - notice_days * DAY_MS
-    for key, of_stream in notices.items():
-        gone = [
+    notice_cutoff_ms = newest_ms - notice_days * DAY_MS
+    for key, stream_notices in notices.items():
+        entry_ids = [
             entry_id
-            for entry_id, fields in pages.entries(key)
-            if _is_old(entry_id, fields, erased, of_stream, before_ms)
+            for entry_id, fields in reader.entries(key)
+            if _must_delete(entry_id, fields, erased, stream_notices, notice_cutoff_ms)
         ]
-        _delete(store, key, gone)
+        _delete_entries(store, key, entry_ids)
     recent = keys.recent_key()
-    _delete(
+    _delete_entries(
         store,
         recent,
         [
             entry_id
-            for entry_id, fields in pages.entries(recent)
-            if any(one[3] <= erased.get(one[0], -1) for one in orjson.loads(fields[b"events"]))
+            for entry_id, fields in reader.entries(recent)
+            if any(
+                event[3] <= erased.get(event[0], -1) for event in orjson.loads(fields[b"events"])
+            )
         ],
     )
-    _webhooks(store, pages, erased)
+    _scrub_webhooks(store, reader, erased)
 
 
-def _notices(pages: _Pages) -> tuple[dict[str, int], dict[str, dict[str, bytes]], int]:
+def _notices(reader: _StreamReader) -> tuple[dict[str, int], dict[str, dict[str, bytes]], int]:
     """Until when (ms) each was erased, the newest notice of each by stream, the newest time of all."""
     erased: dict[str, int] = {}
     notices: dict[str, dict[str, bytes]] = {}
     newest_ms = 0
     for stream in range(keys.CHANGE_STREAMS):
         key = keys.change_stream_key(stream)
-        of_stream = notices[key] = {}
-        for entry_id, fields in pages.entries(key):
+        stream_notices = notices[key] = {}
+        for entry_id, fields in reader.entries(key):
             at_ms = int(fields[b"event_ts"])
             newest_ms = max(newest_ms, at_ms)
             if fields[b"kind"] == b"erase":
                 name = fields[b"shopper"].decode()
                 erased[name] = max(erased.get(name, 0), at_ms)
-                of_stream[name] = entry_id
+                stream_notices[name] = entry_id
     return erased, notices, newest_ms
 
 
-def _is_old(
+def _must_delete(
     entry_id: bytes,
     fields: Fields,
     erased: dict[str, int],
     notices: dict[str, bytes],
-    before_ms: int,
+    notice_cutoff_ms: int,
 ) -> bool:
     """Whether an entry is older than a notice about whom it names, or a notice that has stood enough."""
     name, at_ms = fields[b"shopper"].decode(), int(fields[b"event_ts"])
     if fields[b"kind"] == b"erase":
-        return at_ms < before_ms or notices[name] != entry_id
-    if name in notices and _place(entry_id) < _place(notices[name]):
+        return at_ms < notice_cutoff_ms or notices[name] != entry_id
+    if name in notices and _parse_entry_id(entry_id) < _parse_entry_id(notices[name]):
         return True
     is_merge = fields[b"kind"] == b"merge"
     return is_merge and at_ms <= erased.get(fields[b"segment"].decode(), -1)
 
 
-def _webhooks(store: Store, pages: _Pages, erased: dict[str, int]) -> None:
+def _scrub_webhooks(store: Store, reader: _StreamReader, erased: dict[str, int]) -> None:
     """Dead letters of webhooks that name somebody erased, but for those that tell of the erasure."""
     names = {name: orjson.dumps(name) for name in erased}
     pattern = "ps:1:hooks:*:dead"
-    for key in store.patiently(
+    for key in store.with_retries(
         lambda: list(store.client.scan_iter(match=pattern, count=1000)), pattern
     ):
-        gone = [
+        entry_ids = [
             entry_id
-            for entry_id, fields in pages.entries(key)
+            for entry_id, fields in reader.entries(key)
             if b"Shopper Erased" not in fields[b"body"]
             and (
                 fields[b"shopper"].decode() in erased
                 or any(quoted in fields[b"body"] for quoted in names.values())
             )
         ]
-        _delete(store, key, gone)
+        _delete_entries(store, key, entry_ids)
 
 
-class _Pages:
+class _StreamReader:
     """Reads streams page by page."""
 
     def __init__(self, store: Store, pause: Callable[[float], None]) -> None:
@@ -208,7 +210,7 @@ class _Pages:
         start: bytes = b"-"
         while True:
             began_s = time.perf_counter()
-            page = self._store.patiently(partial(_page, self._store, key, start), str(key))
+            page = self._store.with_retries(partial(_read_page, self._store, key, start), str(key))
             yield from page
             if len(page) < PAGE_ENTRIES:
                 return
@@ -216,17 +218,17 @@ class _Pages:
             self._pause(time.perf_counter() - began_s)
 
 
-def _page(store: Store, key: str | bytes, start: bytes) -> list[tuple[bytes, Fields]]:
+def _read_page(store: Store, key: str | bytes, start: bytes) -> list[tuple[bytes, Fields]]:
     page: list[tuple[bytes, Fields]] = store.client.xrange(key, min=start, count=PAGE_ENTRIES)
     return page
 
 
-def _delete(store: Store, key: str | bytes, entries: list[bytes]) -> None:
-    for at in range(0, len(entries), 1000):
-        some = entries[at : at + 1000]
-        store.patiently(lambda some=some: store.client.xdel(key, *some), str(key))  # type: ignore[misc]
+def _delete_entries(store: Store, key: str | bytes, entries: list[bytes]) -> None:
+    for start in range(0, len(entries), 1000):
+        chunk = entries[start : start + 1000]
+        store.with_retries(lambda chunk=chunk: store.client.xdel(key, *chunk), str(key))  # type: ignore[misc]
 
 
-def _place(entry_id: bytes) -> tuple[int, int]:
+def _parse_entry_id(entry_id: bytes) -> tuple[int, int]:
     ms, _, sequence = entry_id.partition(b"-")
     return int(ms), int(sequence)

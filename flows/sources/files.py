@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from flows.process.printing import console
+from flows.process.printing import create_console
 from state.errors import UserError
 from state.events import EVENT_BYTES_MAX
 from state.printable import printable
@@ -43,8 +43,8 @@ class LogFile:
     def __init__(self, path: str) -> None:
         self.name = "standard input" if path == "-" else path
         self.lines_read = 0
-        self._stored = _open(path)
-        start = self._stored.peek(4)[:4]
+        self._file = _open(path)
+        start = self._file.peek(4)[:4]
         if not start:
             raise UserError(f"{self.name} is empty: nothing to read")
         if start == _ZIP_MAGIC:
@@ -52,52 +52,55 @@ class LogFile:
         is_gzip = start.startswith(_GZIP_MAGIC)
         if path.endswith(".gz") and not is_gzip:
             raise UserError(f"{path} is not gzip: rename it without .gz if it is plain text")
-        self._plain = gzip.GzipFile(fileobj=self._stored) if is_gzip else self._stored
-        is_file = self._stored.seekable()
-        self.bytes_total = os.fstat(self._stored.fileno()).st_size if is_file else None
+        self._decompressed = gzip.GzipFile(fileobj=self._file) if is_gzip else self._file
+        is_file = self._file.seekable()
+        self.bytes_total = os.fstat(self._file.fileno()).st_size if is_file else None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stored.close()
+        self._file.close()
 
     @property
     def bytes_read(self) -> int:
         """How much of `bytes_total` was read."""
-        return self._stored.tell() if self.bytes_total is not None else 0
+        return self._file.tell() if self.bytes_total is not None else 0
 
     def lines(
-        self, advanced: Callable[[], None] = lambda: None, *, line_bytes_max: int = LINE_BYTES_MAX
+        self,
+        on_progress: Callable[[], None] = lambda: None,
+        *,
+        line_bytes_max: int = LINE_BYTES_MAX,
     ) -> Iterator[bytes]:
-        """Lines without their ends; `advanced` is called after every chunk.
+        """Lines without their ends; `on_progress` is called after every chunk.
 
         Of a line longer than `line_bytes_max` the rest is skipped.
 
         A damaged gzip gives all whole lines before the damage, then `UserError`.
         """
-        rest = b""
-        for read in self._chunks():
-            chunk = read
-            if len(rest) >= line_bytes_max:
+        remainder = b""
+        for data in self._chunks():
+            chunk = data
+            if len(remainder) >= line_bytes_max:
                 _, end, chunk = chunk.partition(b"\n")
                 if not end:
                     continue
                 self.lines_read += 1
-                yield rest
-                rest = b""
-            *whole, rest = (rest + chunk).split(b"\n")
-            for line in whole:
+                yield remainder
+                remainder = b""
+            *complete, remainder = (remainder + chunk).split(b"\n")
+            for line in complete:
                 self.lines_read += 1
                 yield line.removesuffix(b"\r")
-            advanced()
-        if rest:
+            on_progress()
+        if remainder:
             self.lines_read += 1
-            yield rest.removesuffix(b"\r")
+            yield remainder.removesuffix(b"\r")
 
     def _chunks(self) -> Iterator[bytes]:
         try:
-            while chunk := self._plain.read1(CHUNK_BYTES):
+            while chunk := self._decompressed.read1(CHUNK_BYTES):
                 yield chunk
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise UserError(
@@ -122,28 +125,28 @@ def _open(path: str) -> BufferedReader:
 
 
 @contextmanager
-def progress_bar(log: LogFile, on: Console | None = None) -> Iterator[Callable[[], None]]:
+def progress_bar(log: LogFile, target: Console | None = None) -> Iterator[Callable[[], None]]:
     """A bar on the terminal while inside: lines per second, and the time left by stored bytes.
 
-    Gives what `LogFile.lines` takes as `advanced`. Prints nothing where `on` (default: standard
+    Gives what `LogFile.lines` takes as `on_progress`. Prints nothing where `target` (default: standard
     error) is no terminal.
     """
-    shown_on = on or console(stderr=True)
+    terminal = target or create_console(stderr=True)
     bar = Progress(
         TextColumn(printable(Path(log.name).name), markup=False),
         BarColumn(),
         TaskProgressColumn(),
         TextColumn("{task.fields[lines_per_s]:,.0f} lines/s"),
         TimeRemainingColumn(),
-        console=shown_on,
-        disable=not shown_on.is_terminal,
+        console=terminal,
+        disable=not terminal.is_terminal,
     )
     task = bar.add_task("read", total=log.bytes_total, lines_per_s=0.0)
 
-    def advanced() -> None:
+    def on_progress() -> None:
         elapsed_s = bar.tasks[0].elapsed or 0.0
         lines_per_s = log.lines_read / elapsed_s if elapsed_s else 0.0
         bar.update(task, completed=log.bytes_read, lines_per_s=lines_per_s)
 
     with bar:
-        yield advanced
+        yield on_progress

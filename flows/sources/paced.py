@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from bytewax.inputs import DynamicSource, StatelessSourcePartition
 
-from operators.events.currencies import Exchange
-from operators.shards.batching import SourceClock
+from operators.events.currencies import CurrencyConverter
+from operators.shards.batching import SourceBatcher
 from state.messages import SourceBatch
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ TICK_S = 0.1
 PARTITION = "shop"
 
 
-class LivePartition(StatelessSourcePartition[SourceBatch]):
+class PacedPartition(StatelessSourcePartition[SourceBatch]):
     """Events at a pace: `history` of them at once, then `events_per_s`, with a tick between batches."""
 
     def __init__(
@@ -37,33 +37,33 @@ class LivePartition(StatelessSourcePartition[SourceBatch]):
         events_per_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._now_s = clock
+        self._monotonic_s = clock
         self._events = events
         self._settings = settings
         self._stop = stop
         self._history = history
         self._events_per_s = events_per_s
         self._read = 0
-        self._began_s: float | None = None
-        self._clock = SourceClock()
-        self._exchange = Exchange(settings.money)
+        self._paced_since_s: float | None = None
+        self._batcher = SourceBatcher()
+        self._exchange = CurrencyConverter(settings.money)
         self._finished = False
 
     def next_batch(self) -> list[SourceBatch]:
         """What is due; when stopped or out of events, an empty batch that ends the flow."""
         if self._finished:
             raise StopIteration
-        events = [] if self._stop.is_set() else list(islice(self._events, self._due()))
+        events = [] if self._stop.is_set() else list(islice(self._events, self._events_due()))
         self._read += len(events)
         self._finished = not events
         return [
-            self._clock.batch(
+            self._batcher.batch(
                 events,
                 partition=PARTITION,
                 shards=self._settings.sessions.shards,
                 allowed_lateness_ms=self._settings.sessions.allowed_lateness_ms,
                 last=self._finished,
-                exchange=self._exchange,
+                converter=self._exchange,
             )
         ]
 
@@ -73,19 +73,19 @@ class LivePartition(StatelessSourcePartition[SourceBatch]):
             return None
         return datetime.now(UTC) + timedelta(seconds=TICK_S)
 
-    def _due(self) -> int:
+    def _events_due(self) -> int:
         """How many events the pace is behind by, at least one and at most a batch."""
         batch = self._settings.source.batch_events
         if self._read < self._history:
             return min(batch, self._history - self._read)
-        now_s = self._now_s()
-        if self._began_s is None:
-            self._began_s = now_s
-        due = self._history + (now_s - self._began_s) * self._events_per_s - self._read
+        now_s = self._monotonic_s()
+        if self._paced_since_s is None:
+            self._paced_since_s = now_s
+        due = self._history + (now_s - self._paced_since_s) * self._events_per_s - self._read
         return max(1, min(batch, round(due)))
 
 
-class LiveSource(DynamicSource[SourceBatch]):
+class PacedSource(DynamicSource[SourceBatch]):
     """Events for one worker, from memory: nothing of it is kept for a restart."""
 
     def __init__(
@@ -97,10 +97,10 @@ class LiveSource(DynamicSource[SourceBatch]):
         history: int,
         events_per_s: float,
     ) -> None:
-        self._partition = LivePartition(
+        self._partition = PacedPartition(
             events, settings, stop, history=history, events_per_s=events_per_s
         )
 
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> LivePartition:
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> PacedPartition:
         """The one partition there is."""
         return self._partition

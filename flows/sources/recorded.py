@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
-from operators.events.currencies import Exchange
-from operators.shards.batching import SourceClock
-from operators.shards.clock_jumps import LOOK_AHEAD
+from operators.events.currencies import CurrencyConverter
+from operators.shards.batching import SourceBatcher
+from operators.shards.clock_jumps import LOOK_AHEAD_EVENTS
 from state.errors import UserError
 from state.messages import SourceBatch
-from state.snapshots import SOURCE, SourceState
+from state.snapshots import SOURCE_CODEC, SourceState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,11 +36,11 @@ class RecordedPartition(StatefulSourcePartition[SourceBatch, bytes]):
         settings: Settings,
         state: SourceState,
         partitions: int,
-        failed: Callable[[UserError], None],
+        on_error: Callable[[UserError], None],
         stop: Flag,
-        exchange: Exchange,
+        exchange: CurrencyConverter,
     ) -> None:
-        self._failed = failed
+        self._on_error = on_error
         self._stop = stop
         self._partitions = partitions
         self._name = name
@@ -48,10 +48,10 @@ class RecordedPartition(StatefulSourcePartition[SourceBatch, bytes]):
         self._exchange = exchange
         self._offset = state.offset
         self._finished = state.finished
-        self._clock = SourceClock(state.batches, state.watermark_ms, state.totals)
+        self._batcher = SourceBatcher(state.batches, state.watermark_ms, state.totals)
         exchange.resume(state.totals.currency)
         self._records = iter(()) if self._finished else records()
-        self._ahead: list[Event | DeadLetter] = []
+        self._lookahead: list[Event | DeadLetter] = []
         # A recording cannot be entered in the middle: what was read before is read over.
         next(islice(self._records, self._offset, self._offset), None)
 
@@ -61,36 +61,38 @@ class RecordedPartition(StatefulSourcePartition[SourceBatch, bytes]):
             raise StopIteration
         batch_events, sessions = self._settings.source.batch_events, self._settings.sessions
         try:
-            self._ahead.extend(islice(self._records, batch_events + LOOK_AHEAD - len(self._ahead)))
+            self._lookahead.extend(
+                islice(self._records, batch_events + LOOK_AHEAD_EVENTS - len(self._lookahead))
+            )
         except UserError as error:
             # What was read before the damage is still worth its place in the output.
-            self._failed(error)
+            self._on_error(error)
         if self._stop.is_set():
             # What was just read is read again: nothing of it went on.
             raise StopIteration
-        records, self._ahead = self._ahead[:batch_events], self._ahead[batch_events:]
+        records, self._lookahead = self._lookahead[:batch_events], self._lookahead[batch_events:]
         self._offset += len(records)
         self._finished = not records
         return [
-            self._clock.batch(
+            self._batcher.batch(
                 records,
                 partition=self._name,
                 shards=sessions.shards,
                 allowed_lateness_ms=sessions.allowed_lateness_ms,
                 jump_ms=sessions.jump_ms,
-                following=self._ahead,
+                upcoming=self._lookahead,
                 partitions=self._partitions,
                 last=self._finished,
-                exchange=self._exchange,
+                converter=self._exchange,
             )
         ]
 
     def snapshot(self) -> bytes:
         """Where to go on."""
-        clock = self._clock
-        return SOURCE.encode(
+        batcher = self._batcher
+        return SOURCE_CODEC.encode(
             SourceState(
-                self._offset, clock.batches, clock.watermark_ms, self._finished, clock.totals
+                self._offset, batcher.batches, batcher.watermark_ms, self._finished, batcher.totals
             )
         )
 
@@ -108,7 +110,7 @@ class RecordedSource(FixedPartitionedSource[SourceBatch, bytes]):
         self._recordings = recordings
         self._settings = settings
         self._stop = stop or Flag()
-        self._exchange = Exchange(settings.money)
+        self._exchange = CurrencyConverter(settings.money)
         self.failure: UserError | None = None
         self.resumed_events = 0
 
@@ -120,7 +122,7 @@ class RecordedSource(FixedPartitionedSource[SourceBatch, bytes]):
         self, step_id: str, for_part: str, resume_state: bytes | None
     ) -> RecordedPartition:
         """One recording, from where its snapshot left it."""
-        state = SourceState() if resume_state is None else SOURCE.decode(resume_state)
+        state = SourceState() if resume_state is None else SOURCE_CODEC.decode(resume_state)
         self.resumed_events += state.offset
         return RecordedPartition(
             self._recordings[for_part],

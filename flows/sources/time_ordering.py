@@ -19,7 +19,7 @@ from state.events import Event
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-RUN_EVENTS = 100_000
+SORT_RUN_EVENTS = 100_000
 """Events in memory at once (some 60 MB); a log of 40 million makes 400 runs."""
 
 _decode = msgspec.json.Decoder(Event).decode
@@ -27,8 +27,8 @@ _encode = msgspec.json.Encoder().encode
 _by_time = attrgetter("event_ts")
 
 
-def in_time_order(
-    records: Iterable[Event | DeadLetter], *, run_events: int = RUN_EVENTS
+def sort_by_time(
+    records: Iterable[Event | DeadLetter], *, run_events: int = SORT_RUN_EVENTS
 ) -> Iterator[Event | DeadLetter]:
     """Dead letters as they come, then all events by `event_ts`; equal times keep their order.
 
@@ -44,13 +44,13 @@ def in_time_order(
             run.append(record)
             if len(run) >= run_events:
                 run.sort(key=_by_time)
-                runs.append(_through(files.enter_context(TemporaryFile()), run))
+                runs.append(_spill(files.enter_context(TemporaryFile()), run))
                 run = []
         run.sort(key=_by_time)
         yield from heapq.merge(*runs, run, key=_by_time)
 
 
-def _through(file: IO[bytes], run: list[Event]) -> Iterator[Event]:
+def _spill(file: IO[bytes], run: list[Event]) -> Iterator[Event]:
     """Write a run out, and read it back one by one."""
     file.writelines(_encode(event) + b"\n" for event in run)
     file.seek(0)

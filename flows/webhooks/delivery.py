@@ -1,7 +1,7 @@
 """One endpoint: messages out of its source, over as many requests at once as it may have.
 
 A shopper's messages go one after the other, and one that is tried again holds back only that shopper's
-others. The threads only post; Redis is asked by whoever calls `pump`.
+others. The threads only post; Redis is asked by whoever calls `poll`.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ import time
 from typing import TYPE_CHECKING
 
 from flows.webhooks import metrics
-from flows.webhooks.http_client import Poster
-from operators.webhooks.delivery_queue import Backoff, Turns
-from operators.webhooks.signing import headers, secrets_in
+from flows.webhooks.http_client import HttpClient
+from operators.webhooks.delivery_queue import Backoff, OrderedDeliveryQueue
+from operators.webhooks.signing import parse_secrets, signature_headers
 from state.errors import UserError
 
 if TYPE_CHECKING:
-    from flows.webhooks.http_client import Answer
-    from flows.webhooks.sources import Failure, Parcel, Source
+    from flows.webhooks.http_client import HttpResponse
+    from flows.webhooks.sources import FailedMessage, MessageSource, OutboundMessage
     from state.config import Endpoint, Hooks
 
-WINDOW = 1000
+MESSAGES_IN_MEMORY_MAX = 1000
 """However many messages of an endpoint are in memory: the streams keep the others."""
 SECRET_VARIABLE = "PENSTOCK_HOOKS_SECRET"  # noqa: S105  the name of a variable
-_SAY_EVERY_S = 60.0
-_GRACE_S = 0.5
+_LOG_INTERVAL_S = 60.0
+_STOP_GRACE_S = 0.5
 _log = logging.getLogger("penstock.hooks")
 
 
@@ -40,7 +40,7 @@ def secrets_of(name: str) -> list[bytes]:
     """
     own = f"PENSTOCK_HOOKS_{name.upper().replace('-', '_')}_SECRET"
     variable = own if os.environ.get(own) else SECRET_VARIABLE
-    secrets = secrets_in(os.environ.get(variable, ""), variable)
+    secrets = parse_secrets(os.environ.get(variable, ""), variable)
     if not secrets:
         raise UserError(
             f"hooks.endpoints.{name} has no secret to sign with: set {SECRET_VARIABLE}, or {own}; "
@@ -56,7 +56,7 @@ class Delivery:
     """
 
     def __init__(
-        self, name: str, endpoint: Endpoint, hooks: Hooks, source: Source, *, tries: int
+        self, name: str, endpoint: Endpoint, hooks: Hooks, source: MessageSource, *, tries: int
     ) -> None:
         self.name = name
         self._source = source
@@ -64,52 +64,52 @@ class Delivery:
         self._tries = tries
         self._timeout_s = hooks.timeout_ms / 1000
         self._backoff = Backoff(hooks.backoff_first_ms / 1000, hooks.backoff_most_s, random.random)
-        self._turns: Turns[Parcel] = Turns()
+        self._queue: OrderedDeliveryQueue[OutboundMessage] = OrderedDeliveryQueue()
         self._changed = threading.Condition()
         self._is_stopped = False
-        self._under_way = 0
-        self._taken: list[Parcel] = []
-        self._failed: list[Failure] = []
-        self._is_refusing = False
-        self._said_s = -_SAY_EVERY_S
+        self._in_flight = 0
+        self._delivered: list[OutboundMessage] = []
+        self._failed: list[FailedMessage] = []
+        self._is_failing = False
+        self._logged_s = -_LOG_INTERVAL_S
         self.sent = self.failed = 0
         tls = ssl.create_default_context() if endpoint.url.startswith("https:") else None
-        self._posters = [
-            Poster(endpoint.url, self._timeout_s, tls) for _ in range(hooks.concurrency)
+        self._clients = [
+            HttpClient(endpoint.url, self._timeout_s, tls) for _ in range(hooks.concurrency)
         ]
-        for poster in self._posters:
+        for client in self._clients:
             threading.Thread(
-                target=self._work, args=(poster,), name=f"hooks-{name}", daemon=True
+                target=self._worker, args=(client,), name=f"hooks-{name}", daemon=True
             ).start()
 
-    def pump(self) -> int:
+    def poll(self) -> int:
         """Tell the source what became of messages and take in more; how many came.
 
         Raises UserError where Redis does not answer: call it again.
         """
-        self._end_overdue()
+        self._abort_overdue()
         with self._changed:
-            taken, failed = self._taken[:], self._failed[:]
-        if taken or failed:
-            self._source.settle(taken, failed)
+            delivered, failed = self._delivered[:], self._failed[:]
+        if delivered or failed:
+            self._source.acknowledge(delivered, failed)
             with self._changed:
-                del self._taken[: len(taken)], self._failed[: len(failed)]
-        came: list[Parcel] = []
-        room = WINDOW - self.waiting
-        if room > 0 and not self._is_stopped:
-            came = self._source.read(room)
+                del self._delivered[: len(delivered)], self._failed[: len(failed)]
+        messages: list[OutboundMessage] = []
+        capacity = MESSAGES_IN_MEMORY_MAX - self.backlog
+        if capacity > 0 and not self._is_stopped:
+            messages = self._source.read(capacity)
             with self._changed:
-                for parcel in came:
-                    self._turns.add(parcel.shopper, parcel, time.monotonic())
-                self._changed.notify(len(came))
-        metrics.WAITING.labels(self.name).set(self.waiting)
-        return len(came)
+                for message in messages:
+                    self._queue.add(message.shopper, message, time.monotonic())
+                self._changed.notify(len(messages))
+        metrics.BACKLOG.labels(self.name).set(self.backlog)
+        return len(messages)
 
     @property
-    def waiting(self) -> int:
+    def backlog(self) -> int:
         """Messages in memory of which the source has not heard what became."""
         with self._changed:
-            return len(self._turns) + len(self._taken) + len(self._failed)
+            return len(self._queue) + len(self._delivered) + len(self._failed)
 
     def stop(self) -> None:
         """Begin no further request."""
@@ -117,77 +117,79 @@ class Delivery:
             self._is_stopped = True
             self._changed.notify_all()
 
-    def end(self) -> None:
+    def finish(self) -> None:
         """Stop, wait for the requests under way, and tell the source.
 
         Raises UserError where Redis does not answer: those are sent again then.
         """
         self.stop()
-        until_s = time.monotonic() + self._timeout_s + _GRACE_S
-        while self._under_way and time.monotonic() < until_s:
-            self._end_overdue()
-            time.sleep(_GRACE_S / 50)
-        self.pump()
+        deadline_s = time.monotonic() + self._timeout_s + _STOP_GRACE_S
+        while self._in_flight and time.monotonic() < deadline_s:
+            self._abort_overdue()
+            time.sleep(_STOP_GRACE_S / 50)
+        self.poll()
 
-    def _end_overdue(self) -> None:
-        for poster in self._posters:
-            poster.end_overdue()
+    def _abort_overdue(self) -> None:
+        for client in self._clients:
+            client.abort_overdue()
 
-    def _work(self, poster: Poster) -> None:
-        while (parcel := self._next()) is not None:
+    def _worker(self, client: HttpClient) -> None:
+        while (message := self._next_due()) is not None:
             began_s = time.monotonic()
-            signed = headers(self._secrets, parcel.id, int(time.time()), parcel.body)
-            answer = poster.post(parcel.body, signed)
-            metrics.SECONDS_TAKEN.labels(self.name).observe(time.monotonic() - began_s)
-            self._judge(parcel, answer)
-        poster.close()
+            signed_headers = signature_headers(
+                self._secrets, message.id, int(time.time()), message.body
+            )
+            response = client.post(message.body, signed_headers)
+            metrics.REQUEST_SECONDS.labels(self.name).observe(time.monotonic() - began_s)
+            self._handle_response(message, response)
+        client.close()
 
-    def _next(self) -> Parcel | None:
+    def _next_due(self) -> OutboundMessage | None:
         with self._changed:
             while not self._is_stopped:
                 now_s = time.monotonic()
-                due = self._turns.take(now_s)
+                due = self._queue.take_due(now_s)
                 if due is not None:
-                    self._under_way += 1
+                    self._in_flight += 1
                     return due[1]
-                self._changed.wait(self._turns.wait_s(now_s))
+                self._changed.wait(self._queue.seconds_until_due(now_s))
         return None
 
-    def _judge(self, parcel: Parcel, answer: Answer) -> None:
+    def _handle_response(self, message: OutboundMessage, response: HttpResponse) -> None:
         with self._changed:
             now_s = time.monotonic()
-            self._under_way -= 1
-            parcel.tries += 1
-            if answer.is_taken:
-                self._turns.done(parcel.shopper, now_s)
-                self._taken.append(parcel)
+            self._in_flight -= 1
+            message.tries += 1
+            if response.is_success:
+                self._queue.acknowledge(message.shopper, now_s)
+                self._delivered.append(message)
                 self.sent += 1
                 metrics.SENT.labels(self.name).inc()
-            elif answer.is_refused or parcel.tries >= self._tries:
-                self._turns.done(parcel.shopper, now_s)
-                self._failed.append((parcel, answer.said))
+            elif response.is_permanent_failure or message.tries >= self._tries:
+                self._queue.acknowledge(message.shopper, now_s)
+                self._failed.append((message, response.description))
                 self.failed += 1
                 metrics.FAILED.labels(self.name).inc()
             else:
-                pause_s = self._backoff.pause_s(parcel.tries, answer.retry_after_s)
-                self._turns.again(parcel.shopper, now_s + pause_s)
-                if answer.retry_after_s:
-                    self._turns.pause(now_s + pause_s)
+                pause_s = self._backoff.pause_s(message.tries, response.retry_after_s)
+                self._queue.retry(message.shopper, now_s + pause_s)
+                if response.retry_after_s:
+                    self._queue.pause(now_s + pause_s)
                 metrics.RETRIED.labels(self.name).inc()
-            self._say(answer, now_s)
+            self._log_state_change(response, now_s)
             self._changed.notify()
 
-    def _say(self, answer: Answer, now_s: float) -> None:
-        if answer.is_taken:
-            if self._is_refusing and now_s - self._said_s > _SAY_EVERY_S:
-                self._is_refusing = False
+    def _log_state_change(self, response: HttpResponse, now_s: float) -> None:
+        if response.is_success:
+            if self._is_failing and now_s - self._logged_s > _LOG_INTERVAL_S:
+                self._is_failing = False
                 _log.warning("hooks: %s takes changes again", self.name)
             return
-        if not self._is_refusing or now_s - self._said_s > _SAY_EVERY_S:
-            self._is_refusing, self._said_s = True, now_s
+        if not self._is_failing or now_s - self._logged_s > _LOG_INTERVAL_S:
+            self._is_failing, self._logged_s = True, now_s
             _log.warning(
                 "hooks: %s %s; changes are sent again or become dead letters",
                 self.name,
-                answer.said,
-                extra={"event": "hook_failed", "endpoint": self.name, "status": answer.status},
+                response.description,
+                extra={"event": "hook_failed", "endpoint": self.name, "status": response.status},
             )

@@ -1,7 +1,7 @@
 """One request after the other to one endpoint, over a connection that is kept.
 
 On the standard library: what no client library offers is a time for the request as a whole, which
-`end_overdue` keeps from another thread.
+`abort_overdue` keeps from another thread.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ from state import keys
 if TYPE_CHECKING:
     import ssl
 
-REFUSED = frozenset({400, 413, 415, 422})
+PERMANENT_FAILURES = frozenset({400, 413, 415, 422})
 """Statuses that say of a message that it will never be taken."""
-_ANSWER_BYTES_MAX = 1 << 16
-_AGENT = f"Penstock/{keys.WRITER_VERSION}"
+_RESPONSE_BYTES_MAX = 1 << 16
+_USER_AGENT = f"Penstock/{keys.WRITER_VERSION}"
 
 
-class Answer(NamedTuple):
+class HttpResponse(NamedTuple):
     """What came of a request: its status, 0 for none, in words, and the pause that was asked for (s)."""
 
     status: int
-    said: str
+    description: str
     retry_after_s: float = 0.0
 
     @property
-    def is_taken(self) -> bool:
+    def is_success(self) -> bool:
         """Whether the message need not be sent again."""
         return 200 <= self.status < 300
 
     @property
-    def is_refused(self) -> bool:
+    def is_permanent_failure(self) -> bool:
         """Whether it need not be tried again."""
-        return self.status in REFUSED
+        return self.status in PERMANENT_FAILURES
 
 
-class Poster:
-    """Posts to a URL. For one thread, but for `end_overdue`."""
+class HttpClient:
+    """Posts to a URL. For one thread, but for `abort_overdue`."""
 
     def __init__(self, url: str, timeout_s: float, tls: ssl.SSLContext | None) -> None:
         parts = urlsplit(url)
@@ -55,57 +55,61 @@ class Poster:
         self._is_overdue = False
         host, port = parts.hostname or "", parts.port
         if tls is not None:
-            self._line: HTTPConnection = HTTPSConnection(host, port, timeout=timeout_s, context=tls)
+            self._connection: HTTPConnection = HTTPSConnection(
+                host, port, timeout=timeout_s, context=tls
+            )
         else:
-            self._line = HTTPConnection(host, port, timeout=timeout_s)
+            self._connection = HTTPConnection(host, port, timeout=timeout_s)
 
-    def post(self, body: bytes, headers: dict[str, str]) -> Answer:
+    def post(self, body: bytes, headers: dict[str, str]) -> HttpResponse:
         """Send JSON and hear what is said to it. Raises nothing for what happens on the way."""
-        named = {"Content-Type": "application/json", "User-Agent": _AGENT, **headers}
-        if _is_gone(self._line.sock):
-            self._line.close()
+        all_headers = {"Content-Type": "application/json", "User-Agent": _USER_AGENT, **headers}
+        if _is_connection_lost(self._connection.sock):
+            self._connection.close()
         self._is_overdue = False
         self._began_s = time.monotonic()
         try:
-            self._line.request("POST", self._path, body, named)
-            response = self._line.getresponse()
-            response.read(_ANSWER_BYTES_MAX)
+            self._connection.request("POST", self._path, body, all_headers)
+            response = self._connection.getresponse()
+            response.read(_RESPONSE_BYTES_MAX)
             if not response.isclosed():
-                self._line.close()
+                self._connection.close()
         except (OSError, HTTPException, UnicodeError) as error:
-            self._line.close()
-            late = f"did not answer within {self._timeout_s:g} s"
+            self._connection.close()
+            timeout_text = f"did not answer within {self._timeout_s:g} s"
             is_late = self._is_overdue or isinstance(error, TimeoutError)
-            return Answer(0, late if is_late else f"{type(error).__name__}: {error}")
+            return HttpResponse(0, timeout_text if is_late else f"{type(error).__name__}: {error}")
         finally:
             self._began_s = None
-        status, after = response.status, response.headers.get("Retry-After", "")
-        return Answer(status, f"answered {status} {response.reason}".rstrip(), _pause_s(after))
+        status, retry_after = response.status, response.headers.get("Retry-After", "")
+        return HttpResponse(
+            status, f"answered {status} {response.reason}".rstrip(), _parse_retry_after(retry_after)
+        )
 
-    def end_overdue(self) -> None:
+    def abort_overdue(self) -> None:
         """End a request that takes too long in all, from another thread."""
-        began_s, line = self._began_s, self._line.sock
-        if began_s is None or time.monotonic() - began_s <= self._timeout_s or line is None:
+        began_s, sock = self._began_s, self._connection.sock
+        if began_s is None or time.monotonic() - began_s <= self._timeout_s or sock is None:
             return
         self._is_overdue = True
         with suppress(OSError):
-            line.shutdown(socket.SHUT_RDWR)
+            sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Let go of the endpoint."""
-        self._line.close()
+        self._connection.close()
 
 
-def _is_gone(line: socket.socket | None) -> bool:
+def _is_connection_lost(sock: socket.socket | None) -> bool:
     """Whether the other side has closed a connection meanwhile: nobody has anything to say unasked."""
-    return line is not None and bool(select.select([line], [], [], 0)[0])
+    return sock is not None and bool(select.select([sock], [], [], 0)[0])
 
 
-def _pause_s(text: str) -> float:
+def _parse_retry_after(text: str) -> float:
     """What `Retry-After` asks for, 0 where it is no such thing.
 
-    >>> _pause_s("120"), _pause_s("soon"), _pause_s("Wed, 21 Oct 2015 07:28:00 GMT")
-    (120.0, 0.0, 0.0)
+    >>> [_parse_retry_after(text) for text in ("120", "soon", "Wed, 21 Oct 2015 07:28:00 GMT")]
+    [120.0, 0.0, 0.0]
     """
     if text.isdecimal():
         return float(text)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
-SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+REQUEST_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 REGISTRY = CollectorRegistry(auto_describe=True)
 _ENDPOINT = ["endpoint"]
@@ -19,13 +19,13 @@ RETRIED = Counter(
 FAILED = Counter(
     "penstock_hooks_failed", "Webhooks that became dead letters", _ENDPOINT, registry=REGISTRY
 )
-VANISHED = Counter(
+TRIMMED = Counter(
     "penstock_hooks_vanished",
     "Changes that their stream no longer kept when they were to be sent again",
     _ENDPOINT,
     registry=REGISTRY,
 )
-WAITING = Gauge(
+BACKLOG = Gauge(
     "penstock_hooks_waiting", "Changes read and not yet taken", _ENDPOINT, registry=REGISTRY
 )
 LAG = Gauge(
@@ -34,11 +34,11 @@ LAG = Gauge(
     _ENDPOINT,
     registry=REGISTRY,
 )
-SECONDS_TAKEN = Histogram(
+REQUEST_SECONDS = Histogram(
     "penstock_hooks_request_seconds",
     "From a request to its answer",
     _ENDPOINT,
-    buckets=SECONDS,
+    buckets=REQUEST_BUCKETS_S,
     registry=REGISTRY,
 )
 REDIS_AWAY = Gauge(

@@ -10,24 +10,24 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
-from operators.webhooks.messages import message, message_id
+from operators.webhooks.messages import build_message, message_id
 from state import keys
 from state.errors import UserError
-from state.store import Group
+from state.store import ConsumerGroup
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from state.config import Endpoint, Hooks
-    from state.store import Entry, Store
+    from state.store import Store, StreamEntry
 
-GROUP = "penstock.hooks."
+GROUP_PREFIX = "penstock.hooks."
 """What the names of the endpoints' consumer groups begin with; stored."""
-_NAMES_EVERY_S = 10.0
+_NAMES_MAX_AGE_S = 10.0
 
 
 @dataclass(eq=False, slots=True)
-class Parcel:
+class OutboundMessage:
     """A message on its way: where it comes from, whose it is, how often it was tried."""
 
     entry: Any
@@ -37,112 +37,126 @@ class Parcel:
     tries: int = 0
 
 
-Failure = tuple[Parcel, str]
+FailedMessage = tuple[OutboundMessage, str]
 """A message that is given up, and why."""
 
 
-class Source(Protocol):
+class MessageSource(Protocol):
     """Messages for an endpoint. All methods raise UserError where Redis does not answer."""
 
-    def read(self, most: int) -> list[Parcel]:
+    def read(self, limit: int) -> list[OutboundMessage]:
         """About so many that nobody here has."""
 
-    def settle(self, taken: Sequence[Parcel], failed: Sequence[Failure]) -> None:
+    def acknowledge(
+        self, delivered: Sequence[OutboundMessage], failed: Sequence[FailedMessage]
+    ) -> None:
         """Hear what became of messages; heard twice, it may be written twice."""
 
 
-class Changes:
+class ChangeSource:
     """The changes that an endpoint wants, from the change streams."""
 
     def __init__(self, store: Store, name: str, endpoint: Endpoint, hooks: Hooks) -> None:
         streams = [keys.change_stream_key(n) for n in range(keys.CHANGE_STREAMS)]
         start = "$" if hooks.start == "newest" else "0"
-        self.group = Group(store, streams, f"{GROUP}{name}", start)
+        self.group = ConsumerGroup(store, streams, f"{GROUP_PREFIX}{name}", start)
         self._store = store
-        self._dead = keys.dead_hooks_key(name)
-        self._dead_most = hooks.dead_letters_max
+        self._dead_key = keys.dead_hooks_key(name)
+        self._dead_max = hooks.dead_letters_max
         self._segments = endpoint.segments
         self._purpose = endpoint.purpose
-        self._wanted: dict[str, bool] = {}
-        self._unwanted: list[Entry] = []
-        self.vanished = 0
+        self._is_wanted: dict[str, bool] = {}
+        self._filtered_out: list[StreamEntry] = []
+        self.trimmed = 0
         """Changes that were read before, and that their stream no longer keeps."""
         self._names: dict[str, str] = {}
-        self._named_s = -_NAMES_EVERY_S
+        self._names_read_s = -_NAMES_MAX_AGE_S
 
-    def read(self, most: int) -> list[Parcel]:
-        """As in `Source`. What the endpoint does not want is done with."""
-        self.group.done(self._unwanted)
-        self._unwanted = []
-        entries = self.group.read(most)
+    def read(self, limit: int) -> list[OutboundMessage]:
+        """As in `MessageSource`. What the endpoint does not want is done with."""
+        self.group.ack(self._filtered_out)
+        self._filtered_out = []
+        entries = self.group.read(limit)
         # From here on nothing may fail: who has taken entries is not given them again.
-        self._learn_names({one.fields.get(b"segment", b"").decode() for one in entries})
-        parcels: list[Parcel] = []
+        self._refresh_segment_names(
+            {entry.fields.get(b"segment", b"").decode() for entry in entries}
+        )
+        messages: list[OutboundMessage] = []
         for entry in entries:
-            body = self._message(entry)
+            body = self._build_message(entry)
             if body is None:
-                self._unwanted.append(entry)
+                self._filtered_out.append(entry)
             else:
                 shopper = entry.fields[b"shopper"].decode()
-                parcels.append(Parcel(entry, shopper, message_id(entry.stream, entry.id), body))
-        return parcels
+                messages.append(
+                    OutboundMessage(entry, shopper, message_id(entry.stream_index, entry.id), body)
+                )
+        return messages
 
-    def settle(self, taken: Sequence[Parcel], failed: Sequence[Failure]) -> None:
-        """As in `Source`. What failed is a dead letter before it is done with."""
+    def acknowledge(
+        self, delivered: Sequence[OutboundMessage], failed: Sequence[FailedMessage]
+    ) -> None:
+        """As in `MessageSource`. What failed is a dead letter before it is done with."""
         if failed:
             at_ms = time.time_ns() // 1_000_000
-            with self._store.in_words():
-                for parcel, reason in failed:
+            with self._store.errors_as_user_errors():
+                for outbound, reason in failed:
                     self._store.client.xadd(
-                        self._dead,
+                        self._dead_key,
                         {
-                            "id": parcel.id,
-                            "shopper": parcel.shopper,
+                            "id": outbound.id,
+                            "shopper": outbound.shopper,
                             "reason": reason,
-                            "tries": parcel.tries,
+                            "tries": outbound.tries,
                             "at": at_ms,
-                            "body": parcel.body,
+                            "body": outbound.body,
                         },
-                        maxlen=self._dead_most,
+                        maxlen=self._dead_max,
                     )
-        self.group.done([one.entry for one in (*taken, *(parcel for parcel, _ in failed))])
+        self.group.ack(
+            [outbound.entry for outbound in (*delivered, *(outbound for outbound, _ in failed))]
+        )
 
-    def _message(self, entry: Entry) -> bytes | None:
+    def _build_message(self, entry: StreamEntry) -> bytes | None:
         if not entry.fields:
-            self.vanished += 1
+            self.trimmed += 1
             return None
         kind, segment = entry.fields[b"kind"], entry.fields[b"segment"].decode()
-        if kind in (b"enter", b"leave", b"trigger") and not self._wants(segment):
+        if kind in (b"enter", b"leave", b"trigger") and not self._matches(segment):
             return None
-        if not self._may_be_told(kind, segment, entry.fields.get(b"refused", b"")):
+        if not self._may_send(kind, segment, entry.fields.get(b"refused", b"")):
             return None
         name = self._names.get(segment, segment)
-        return message(entry.stream, entry.id, entry.fields, name)
+        return build_message(entry.stream_index, entry.id, entry.fields, name)
 
-    def _may_be_told(self, kind: bytes, segment: str, refused: bytes) -> bool:
+    def _may_send(self, kind: bytes, segment: str, refused: bytes) -> bool:
         """Whether the shopper does not refuse what the endpoint is for; a withdrawal is told once."""
         if kind == b"refuse":
             return segment == self._purpose
         return self._purpose not in refused.decode().split(",")
 
-    def _wants(self, segment: str) -> bool:
-        if segment not in self._wanted:
-            self._wanted[segment] = any(fnmatchcase(segment, one) for one in self._segments)
-        return self._wanted[segment]
+    def _matches(self, segment: str) -> bool:
+        if segment not in self._is_wanted:
+            self._is_wanted[segment] = any(
+                fnmatchcase(segment, pattern) for pattern in self._segments
+            )
+        return self._is_wanted[segment]
 
-    def _learn_names(self, segments: set[str]) -> None:
+    def _refresh_segment_names(self, segments: set[str]) -> None:
         """Read the segments' names, where some are new or have not been read for a while."""
         now_s = time.monotonic()
-        if now_s - self._named_s < _NAMES_EVERY_S and segments <= self._names.keys():
+        if now_s - self._names_read_s < _NAMES_MAX_AGE_S and segments <= self._names.keys():
             return
-        self._named_s = now_s
-        with suppress(UserError), self._store.in_words():
-            told = self._store.client.hgetall(keys.registry_key())
-            self._names = {sid.decode(): orjson.loads(one)["name"] for sid, one in told.items()}
-        self._names = {one: one for one in segments} | self._names
+        self._names_read_s = now_s
+        with suppress(UserError), self._store.errors_as_user_errors():
+            records = self._store.client.hgetall(keys.registry_key())
+            self._names = {
+                sid.decode(): orjson.loads(record)["name"] for sid, record in records.items()
+            }
+        self._names = {segment: segment for segment in segments} | self._names
 
 
-class Letters:
+class DeadLetterSource:
     """The dead letters of an endpoint: those taken now are deleted, the others stay.
 
     Those of shoppers who refuse the endpoint's `purpose` by now are deleted and not sent.
@@ -152,34 +166,44 @@ class Letters:
         self._store = store
         self._purpose = purpose
         self._key = keys.dead_hooks_key(name)
-        self._after = "-"
+        self._start_id = "-"
 
-    def read(self, most: int) -> list[Parcel]:
-        """As in `Source`; nothing means that all have been read."""
-        with self._store.in_words():
-            found = self._store.client.xrange(self._key, min=self._after, count=most)
-        if found:
-            self._after = f"({found[-1][0].decode()}"
-        parcels = [
-            Parcel(entry_id, one[b"shopper"].decode(), one[b"id"].decode(), one[b"body"])
-            for entry_id, one in found
+    def read(self, limit: int) -> list[OutboundMessage]:
+        """As in `MessageSource`; nothing means that all have been read."""
+        with self._store.errors_as_user_errors():
+            entries = self._store.client.xrange(self._key, min=self._start_id, count=limit)
+        if entries:
+            self._start_id = f"({entries[-1][0].decode()}"
+        messages = [
+            OutboundMessage(
+                entry_id, fields[b"shopper"].decode(), fields[b"id"].decode(), fields[b"body"]
+            )
+            for entry_id, fields in entries
         ]
-        refusing = self._refusing({one.shopper for one in parcels})
-        self.settle([one for one in parcels if one.shopper in refusing], [])
-        kept = [one for one in parcels if one.shopper not in refusing]
-        return kept if kept or not found else self.read(most)
+        refusing = self._refusing_shoppers({outbound.shopper for outbound in messages})
+        self.acknowledge([outbound for outbound in messages if outbound.shopper in refusing], [])
+        sendable = [outbound for outbound in messages if outbound.shopper not in refusing]
+        return sendable if sendable or not entries else self.read(limit)
 
-    def _refusing(self, shoppers: set[str]) -> set[str]:
+    def _refusing_shoppers(self, shoppers: set[str]) -> set[str]:
         """Who of them refuses the purpose, as of the last event."""
         names = sorted(shoppers)
-        with self._store.in_words():
+        with self._store.errors_as_user_errors():
             client = self._store.client
-            said = [client.hget(keys.profile_key(name), "refused") or b"" for name in names]
-        told = zip(names, said, strict=True)
-        return {name for name, one in told if self._purpose in one.decode().split(",")}
+            refused_texts = [
+                client.hget(keys.profile_key(name), "refused") or b"" for name in names
+            ]
+        refused_by_name = zip(names, refused_texts, strict=True)
+        return {
+            name
+            for name, refused in refused_by_name
+            if self._purpose in refused.decode().split(",")
+        }
 
-    def settle(self, taken: Sequence[Parcel], failed: Sequence[Failure]) -> None:
-        """As in `Source`."""
-        if taken:
-            with self._store.in_words():
-                self._store.client.xdel(self._key, *(one.entry for one in taken))
+    def acknowledge(
+        self, delivered: Sequence[OutboundMessage], failed: Sequence[FailedMessage]
+    ) -> None:
+        """As in `MessageSource`."""
+        if delivered:
+            with self._store.errors_as_user_errors():
+                self._store.client.xdel(self._key, *(outbound.entry for outbound in delivered))

@@ -4,69 +4,69 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from operators.catalogue.item_alerts import turns_of
+from operators.catalogue.item_alerts import detect_catalogue_events
 from state import keys
-from state.interactions import Card
+from state.interactions import ItemCard
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from operators.catalogue.item_alerts import Turn
+    from operators.catalogue.item_alerts import CatalogueEvent
     from state.events import Item
     from state.messages import Arguments, Write
 
 CARD_TTL_S = 30 * 86_400
 
 
-class Cards:
+class ItemCards:
     """Cards by item id, which of them changed since they were last written, and which since they
-    were last stored. A price that falls by the share `drop_min` is a turn."""
+    were last stored. A price that falls by the share `price_drop_min` is a turn."""
 
     def __init__(
         self,
-        rows: dict[str, Card] | None = None,
-        changed: set[str] | None = None,
+        by_id: dict[str, ItemCard] | None = None,
+        unpublished: set[str] | None = None,
         *,
-        drop_min: float = 0.05,
+        price_drop_min: float = 0.05,
     ) -> None:
-        self.rows = {} if rows is None else rows
-        self.changed = set() if changed is None else changed
-        self.unstored: set[str] = set()
-        self._fresh: set[str] = set()
-        self._drop_min = drop_min
-        self._turns: list[Turn] = []
+        self.by_id = {} if by_id is None else by_id
+        self.unpublished = set() if unpublished is None else unpublished
+        self.dirty: set[str] = set()
+        self._changed: set[str] = set()
+        self._price_drop_min = price_drop_min
+        self._catalogue_events: list[CatalogueEvent] = []
 
-    def take_turns(self) -> list[Turn]:
+    def take_catalogue_events(self) -> list[CatalogueEvent]:
         """What happened to items since last asked."""
-        turns, self._turns = self._turns, []
-        return turns
+        events, self._catalogue_events = self._catalogue_events, []
+        return events
 
-    def take_fresh(self) -> list[str]:
+    def take_changed(self) -> list[str]:
         """The items whose cards changed since last asked, sorted."""
-        fresh, self._fresh = sorted(self._fresh), set()
-        return fresh
+        changed, self._changed = sorted(self._changed), set()
+        return changed
 
-    def learn(self, told: Iterable[tuple[int, Item, str]]) -> None:
+    def update(self, updates: Iterable[tuple[int, Item, str]]) -> None:
         """Hear of items: event time, item, currency. What is newer replaces what is older.
 
         What is not told of an item stays as it was; what is older tells what nothing newer did, so that
         a catalogue may come before or after the views of its items.
         """
-        rows = self.rows
-        for at_ms, item, currency in told:
-            card = rows.get(item.item_id)
+        by_id = self.by_id
+        for at_ms, item, currency in updates:
+            card = by_id.get(item.item_id)
             if card is None:
-                card = rows[item.item_id] = Card(at_ms)
-                self.unstored.add(item.item_id)
+                card = by_id[item.item_id] = ItemCard(at_ms)
+                self.dirty.add(item.item_id)
             elif at_ms < card.at_ms:
-                if self._complete(card, item, currency):
-                    self.unstored.add(item.item_id)
-                    self.changed.add(item.item_id)
-                    self._fresh.add(item.item_id)
+                if self._fill_gaps(card, item, currency):
+                    self.dirty.add(item.item_id)
+                    self.unpublished.add(item.item_id)
+                    self._changed.add(item.item_id)
                 continue
             else:
                 card.at_ms = at_ms
-                self.unstored.add(item.item_id)
+                self.dirty.add(item.item_id)
                 if (
                     (item.price is None or item.price == card.price)
                     and (not item.category or item.category == card.category)
@@ -76,20 +76,22 @@ class Cards:
                     and (not currency or currency == card.currency)
                 ):
                     continue
-                self._turns += turns_of(card, item, currency, at_ms, self._drop_min)
+                self._catalogue_events += detect_catalogue_events(
+                    card, item, currency, at_ms, self._price_drop_min
+                )
             card.name = item.name or card.name
             card.category = item.category or card.category
             card.brand = item.brand or card.brand
             card.price = card.price if item.price is None else item.price
             card.currency = currency or card.currency
             card.available = card.available if item.available is None else item.available
-            self.changed.add(item.item_id)
-            self._fresh.add(item.item_id)
+            self.unpublished.add(item.item_id)
+            self._changed.add(item.item_id)
 
     @staticmethod
-    def _complete(card: Card, item: Item, currency: str) -> bool:
+    def _fill_gaps(card: ItemCard, item: Item, currency: str) -> bool:
         """Take from an older word what the card does not tell; whether there was anything."""
-        before = (card.name, card.category, card.brand, card.price, card.currency, card.available)
+        previous = (card.name, card.category, card.brand, card.price, card.currency, card.available)
         card.name = card.name or item.name
         card.category = card.category or item.category
         card.brand = card.brand or item.brand
@@ -97,7 +99,7 @@ class Cards:
         card.currency = card.currency or currency
         if card.available is None:
             card.available = item.available
-        return before != (
+        return previous != (
             card.name,
             card.category,
             card.brand,
@@ -106,19 +108,19 @@ class Cards:
             card.available,
         )
 
-    def forget(self, names: Iterable[str]) -> None:
+    def remove(self, names: Iterable[str]) -> None:
         """These items were never told of; what Redis shows of them expires."""
         for name in names:
-            if self.rows.pop(name, None) is not None:
-                self.changed.discard(name)
-                self.unstored.add(name)
+            if self.by_id.pop(name, None) is not None:
+                self.unpublished.discard(name)
+                self.dirty.add(name)
 
-    def writes(self) -> list[Write]:
+    def take_writes(self) -> list[Write]:
         """The changed cards as HASHes, each once."""
-        changed, self.changed = sorted(self.changed), set()
+        changed, self.unpublished = sorted(self.unpublished), set()
         writes: list[Write] = []
         for name in changed:
-            key, card = keys.card_key(name), self.rows[name]
+            key, card = keys.card_key(name), self.by_id[name]
             fields: Arguments = ("HSET", key, "available", int(card.available is not False))
             if card.name:
                 fields += ("name", card.name)

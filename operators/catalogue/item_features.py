@@ -10,34 +10,34 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from operators.tables.top_partners import grown
-from state.interactions import NOBODY, Vocabulary
+from operators.tables.top_partners import grow
+from state.interactions import NO_ROW, RowIndex
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from numpy.typing import NDArray
 
-    from state.interactions import Card, Rows, Weights
+    from state.interactions import ItemCard, Rows, Weights
 
     Flags = NDArray[np.bool_]
 
-_FILLS = {"category": NOBODY, "brand": NOBODY, "price": np.nan, "sold_out": False, "told": False}
+_FILLS = {"category": NO_ROW, "brand": NO_ROW, "price": np.nan, "sold_out": False, "told": False}
 _TYPES = {"category": np.int32, "brand": np.int32, "price": np.float32}
 
 
-class ItemFacts:
-    """By row of an item: `category` and `brand` int32, rows of `categories` and `brands`, NOBODY where
+class ItemFeatures:
+    """By row of an item: `category` and `brand` int32, rows of `categories` and `brands`, NO_ROW where
     not known; `price` float32, NaN where not known; `sold_out` bool. About 14 bytes an item."""
 
-    def __init__(self, items: Vocabulary) -> None:
+    def __init__(self, items: RowIndex) -> None:
         self._items = items
-        self.categories, self.brands = Vocabulary(), Vocabulary()
+        self.categories, self.brands = RowIndex(), RowIndex()
         self._columns: dict[str, NDArray[Any]] = {
             name: np.empty(0, _TYPES.get(name, np.bool_)) for name in _FILLS
         }
         self.sold_out_items = 0
-        self._turned: dict[int, bool] = {}
+        self._stock_changes: dict[int, bool] = {}
 
     @property
     def category(self) -> Rows:
@@ -62,43 +62,43 @@ class ItemFacts:
     def _column(self, name: str) -> NDArray[Any]:
         rows, column = len(self._items), self._columns[name]
         if rows > len(column):
-            column = self._columns[name] = grown(column, rows, _FILLS[name])
+            column = self._columns[name] = grow(column, rows, _FILLS[name])
         return column
 
-    def learn(self, rows: Rows, changed: Iterable[str], cards: Mapping[str, Card]) -> None:
+    def update(self, rows: Rows, changed: Iterable[str], cards: Mapping[str, ItemCard]) -> None:
         """Take over the cards of rows that were never told of, and those that changed."""
-        told = self._column("told")
-        new = np.unique(rows[~told[rows]])
-        told[new] = True
-        names = [self._items.ids[row] for row in new.tolist()]
-        found = [*zip(new.tolist(), names, strict=True)]
-        found += [(self._items.find(name), name) for name in changed]
-        for row, name in found:
+        has_card = self._column("told")
+        new_rows = np.unique(rows[~has_card[rows]])
+        has_card[new_rows] = True
+        names = [self._items.ids[row] for row in new_rows.tolist()]
+        updates = [*zip(new_rows.tolist(), names, strict=True)]
+        updates += [(self._items.get(name), name) for name in changed]
+        for row, name in updates:
             card = cards.get(name)
-            if row != NOBODY and card is not None:
-                self._take(row, card)
+            if row != NO_ROW and card is not None:
+                self._apply_card(row, card)
 
-    def take_turned(self) -> tuple[Rows, Rows]:
+    def take_stock_changes(self) -> tuple[Rows, Rows]:
         """The items that are sold out, and those that are back, since last asked."""
-        turned, self._turned = self._turned, {}
-        rows = np.array(sorted(turned), np.int32)
-        is_gone = np.array([turned[row] for row in rows.tolist()], np.bool_)
-        return rows[is_gone], rows[~is_gone]
+        changes, self._stock_changes = self._stock_changes, {}
+        rows = np.array(sorted(changes), np.int32)
+        is_sold_out = np.array([changes[row] for row in rows.tolist()], np.bool_)
+        return rows[is_sold_out], rows[~is_sold_out]
 
-    def forget(self, rows: Rows) -> None:
+    def remove_items(self, rows: Rows) -> None:
         """These items were never seen."""
         self.sold_out_items -= int(np.count_nonzero(self.sold_out[rows]))
         for name, fill in _FILLS.items():
             self._column(name)[rows] = fill
 
-    def _take(self, row: int, card: Card) -> None:
+    def _apply_card(self, row: int, card: ItemCard) -> None:
         if card.category:
-            self.category[row] = self.categories.row("/".join(card.category))
+            self.category[row] = self.categories.get_or_add("/".join(card.category))
         if card.brand:
-            self.brand[row] = self.brands.row(card.brand)
+            self.brand[row] = self.brands.get_or_add(card.brand)
         if card.price is not None:
             self.price[row] = card.price
-        is_gone = card.available is False
-        if is_gone != self.sold_out[row]:
-            self.sold_out_items += 1 if is_gone else -1
-            self.sold_out[row] = self._turned[row] = is_gone
+        is_sold_out = card.available is False
+        if is_sold_out != self.sold_out[row]:
+            self.sold_out_items += 1 if is_sold_out else -1
+            self.sold_out[row] = self._stock_changes[row] = is_sold_out

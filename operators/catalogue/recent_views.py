@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from operators.tables.table import Kept, Table
-from operators.tables.top_partners import grown
-from state.dirty_rows import Marks
-from state.interactions import NOBODY
+from operators.tables.table import Table, TableState
+from operators.tables.top_partners import grow
+from state.dirty_rows import DirtyRows
+from state.interactions import NO_ROW
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     from operators.tables.table import Arrays
     from state.interactions import Rows, Times
 
-LONG_AGO_MS = np.iinfo(np.int64).min
+NEVER_SEEN_MS = np.iinfo(np.int64).min
 
 
-class Views(Kept):
-    """The newest `most` views.
+class RecentViews(TableState):
+    """The newest `limit` views.
 
     item int32[n], shopper int32[n], at_ms int64[n], bought bool[n]: whether it was a purchase;
     17 bytes a view. Of each row of shoppers and of items when it was last given up (ms): 8 bytes.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
         self._columns: dict[str, NDArray[Any]] = {
             "item": np.empty(0, np.int32),
             "shopper": np.empty(0, np.int32),
@@ -43,22 +43,22 @@ class Views(Kept):
         }
         self._rows = 0
         self._next = 0
-        self._marks = Marks()
-        self._left = {"shopper": _Left(), "item": _Left()}
-        self._moved: dict[int, int] = {}
+        self._dirty_rows = DirtyRows()
+        self._released = {"shopper": _ReleasedAt(), "item": _ReleasedAt()}
+        self._merges: dict[int, int] = {}
 
     def add(self, shopper: Rows, item: Rows, at_ms: Times, bought: NDArray[np.bool_]) -> None:
         """Shoppers looked at items or bought them, n times, in arrival order."""
-        n, most = len(shopper), self._most
-        if not most or not n:
+        n, limit = len(shopper), self._limit
+        if not limit or not n:
             return
-        self._left["shopper"].reach(int(shopper.max()) + 1)
-        self._left["item"].reach(int(item.max()) + 1)
-        last = slice(max(0, n - most), n)
-        place = (self._next + np.arange(n)[last]) % most
-        self._rows = max(self._rows, int(place.max()) + 1)
-        self._marks.reach(self._rows)
-        self._marks.mark(place)
+        self._released["shopper"].ensure_rows(int(shopper.max()) + 1)
+        self._released["item"].ensure_rows(int(item.max()) + 1)
+        last = slice(max(0, n - limit), n)
+        slots = (self._next + np.arange(n)[last]) % limit
+        self._rows = max(self._rows, int(slots.max()) + 1)
+        self._dirty_rows.ensure_rows(self._rows)
+        self._dirty_rows.mark(slots)
         new: dict[str, NDArray[Any]] = {
             "item": item,
             "shopper": shopper,
@@ -66,56 +66,61 @@ class Views(Kept):
             "bought": bought,
         }
         for name, values in new.items():
-            self._columns[name] = column = grown(self._columns[name], self._rows, 0)
-            column[place] = values[last]
-        self._next = int((self._next + n) % most)
+            self._columns[name] = column = grow(self._columns[name], self._rows, 0)
+            column[slots] = values[last]
+        self._next = int((self._next + n) % limit)
 
-    def of(self, items: Rows) -> Looks:
+    def lookup(self, items: Rows) -> ViewLookup:
         """What was done with some items, in one pass over all views."""
-        self._settle()
-        self._left["item"].reach(int(items.max(initial=-1)) + 1)
-        wanted = np.zeros(len(self._left["item"].at_ms), np.bool_)
+        self._apply_merges()
+        self._released["item"].ensure_rows(int(items.max(initial=-1)) + 1)
+        wanted = np.zeros(len(self._released["item"].at_ms), np.bool_)
         wanted[items] = True
-        found = np.flatnonzero(wanted[self._column("item")])
-        item, shopper, at_ms, bought = (self._column(name)[found] for name in self._columns)
-        since_ms = np.maximum(self._left["shopper"].at_ms[shopper], self._left["item"].at_ms[item])
-        theirs = np.flatnonzero(at_ms > since_ms)
-        order = theirs[item[theirs].argsort(kind="stable")]
-        return Looks(item[order], shopper[order], at_ms[order], bought[order])
+        view_rows = np.flatnonzero(wanted[self._column("item")])
+        item, shopper, at_ms, bought = (self._column(name)[view_rows] for name in self._columns)
+        since_ms = np.maximum(
+            self._released["shopper"].at_ms[shopper], self._released["item"].at_ms[item]
+        )
+        valid = np.flatnonzero(at_ms > since_ms)
+        order = valid[item[valid].argsort(kind="stable")]
+        return ViewLookup(item[order], shopper[order], at_ms[order], bought[order])
 
-    def move(self, old: int, new: int) -> None:
+    def reassign(self, old: int, new: int) -> None:
         """What a shopper looked at is what another looked at: who it turned out to be."""
-        self._moved[old] = new
+        self._merges[old] = new
 
-    def _settle(self) -> None:
+    def _apply_merges(self) -> None:
         """Give views to who their shoppers turned out to be: a pass over all, so now and then."""
-        if not self._moved or not self._rows:
+        if not self._merges or not self._rows:
             return
-        old, new = (np.fromiter(rows, np.int32) for rows in (self._moved, self._moved.values()))
-        self._moved.clear()
-        self._left["shopper"].reach(int(max(old.max(), new.max())) + 1)
-        left_ms = self._left["shopper"].at_ms
-        became = np.full(len(left_ms), NOBODY, np.int32)
-        became[old] = new
+        old, new = (np.fromiter(rows, np.int32) for rows in (self._merges, self._merges.values()))
+        self._merges.clear()
+        self._released["shopper"].ensure_rows(int(max(old.max(), new.max())) + 1)
+        released_ms = self._released["shopper"].at_ms
+        merged_into = np.full(len(released_ms), NO_ROW, np.int32)
+        merged_into[old] = new
         shopper = self._column("shopper")
-        found = np.flatnonzero(became[shopper] != NOBODY)
-        found = found[self._column("at_ms")[found] > left_ms[shopper[found]]]
-        shopper[found] = became[shopper[found]]
-        self._marks.mark(found)
+        view_rows = np.flatnonzero(merged_into[shopper] != NO_ROW)
+        view_rows = view_rows[self._column("at_ms")[view_rows] > released_ms[shopper[view_rows]]]
+        shopper[view_rows] = merged_into[shopper[view_rows]]
+        self._dirty_rows.mark(view_rows)
 
-    def leave(self, kind: str, rows: Rows, now_ms: int) -> None:
+    def release(self, kind: str, rows: Rows, now_ms: int) -> None:
         """Shoppers or items (`kind`) are no more: what came of them until now is nobody's."""
         if len(rows):
-            self._settle()
-            self._left[kind].leave(rows, now_ms)
+            self._apply_merges()
+            self._released[kind].release(rows, now_ms)
 
     def tables(self) -> Sequence[Table]:
         """The views, and when rows were given up."""
-        self._settle()
+        self._apply_merges()
         views = {name: self._column(name) for name in self._columns}
-        return [Table(views, self._marks), *(one.table(kind) for kind, one in self._left.items())]
+        return [
+            Table(views, self._dirty_rows),
+            *(released.table(kind) for kind, released in self._released.items()),
+        ]
 
-    def small(self) -> Arrays:
+    def scalars(self) -> Arrays:
         """Where the next view goes."""
         return {"next": np.array([self._next], np.int64)}
 
@@ -129,63 +134,63 @@ class Views(Kept):
         for name, column in self._columns.items():
             self._columns[name] = arrays[name].astype(column.dtype)
         self._rows = len(self._columns["item"])
-        if self._most:
-            self._most = max(self._most, self._rows)
-            grew = self._rows < self._most
-            self._next = self._rows if grew else int(arrays["next"][0]) % self._most
-        self._marks = Marks(self._rows)
-        for kind, one in self._left.items():
-            one.restore(arrays, kind)
+        if self._limit:
+            self._limit = max(self._limit, self._rows)
+            has_room = self._rows < self._limit
+            self._next = self._rows if has_room else int(arrays["next"][0]) % self._limit
+        self._dirty_rows = DirtyRows(self._rows)
+        for kind, released in self._released.items():
+            released.restore(arrays, kind)
 
     def _column(self, name: str) -> NDArray[Any]:
         return self._columns[name][: self._rows]
 
 
-class Looks(NamedTuple):
-    """Views of some items, those of an item together; columns as in `Views`."""
+class ViewLookup(NamedTuple):
+    """Views of some items, those of an item together; columns as in `RecentViews`."""
 
     item: Rows
     shopper: Rows
     at_ms: Times
     bought: NDArray[np.bool_]
 
-    def lookers(self, item: int, after_ms: int, before_ms: int, most: int) -> Rows:
+    def viewers_of(self, item: int, after_ms: int, before_ms: int, limit: int) -> Rows:
         """Who looked at an item in a span of time and has not bought it; the newest so many of them."""
         low, high = np.searchsorted(self.item, (item, item + 1))
-        who, times = self.shopper[low:high], self.at_ms[low:high]
+        viewers, times = self.shopper[low:high], self.at_ms[low:high]
         recent = times > after_ms
-        buyers = who[recent & self.bought[low:high]]
-        chosen = recent & (times < before_ms) & ~np.isin(who, buyers)
-        who, times = who[chosen], times[chosen]
-        order = np.lexsort((who, -times))
-        _, first = np.unique(who[order], return_index=True)
-        newest: Rows = who[order][np.sort(first)][:most]
+        buyers = viewers[recent & self.bought[low:high]]
+        chosen = recent & (times < before_ms) & ~np.isin(viewers, buyers)
+        viewers, times = viewers[chosen], times[chosen]
+        order = np.lexsort((viewers, -times))
+        _, first = np.unique(viewers[order], return_index=True)
+        newest: Rows = viewers[order][np.sort(first)][:limit]
         return newest
 
 
-class _Left:
+class _ReleasedAt:
     """When each row was given up last, at_ms int64[rows]."""
 
     def __init__(self) -> None:
         self.at_ms: Times = np.empty(0, np.int64)
         self._rows = 0
-        self._marks = Marks()
+        self._dirty_rows = DirtyRows()
 
-    def reach(self, rows: int) -> None:
+    def ensure_rows(self, rows: int) -> None:
         if rows > self._rows:
-            self.at_ms = grown(self.at_ms, rows, LONG_AGO_MS)
-            self._marks.reach(rows)
+            self.at_ms = grow(self.at_ms, rows, NEVER_SEEN_MS)
+            self._dirty_rows.ensure_rows(rows)
             self._rows = rows
 
-    def leave(self, rows: Rows, now_ms: int) -> None:
+    def release(self, rows: Rows, now_ms: int) -> None:
         rows = rows[(rows >= 0) & (rows < self._rows)]
         self.at_ms[rows] = now_ms
-        self._marks.mark(rows)
+        self._dirty_rows.mark(rows)
 
     def table(self, kind: str) -> Table:
-        return Table({f"{kind}_left_ms": self.at_ms[: self._rows]}, self._marks)
+        return Table({f"{kind}_left_ms": self.at_ms[: self._rows]}, self._dirty_rows)
 
     def restore(self, arrays: Arrays, kind: str) -> None:
         self.at_ms = arrays[f"{kind}_left_ms"].astype(np.int64)
         self._rows = len(self.at_ms)
-        self._marks = Marks(self._rows)
+        self._dirty_rows = DirtyRows(self._rows)

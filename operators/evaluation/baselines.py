@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence, Set
 
-    from operators.evaluation.clicks import Click, Session
+    from operators.evaluation.clicks import ClickSession, StreamClick
     from operators.evaluation.protocols import Request
 
     Context = Sequence[int]
@@ -25,7 +25,7 @@ SR_STEPS = 10
 """How far back sequential rules look: session-rec's default."""
 
 
-class ReferenceLearner(Protocol):
+class Baseline(Protocol):
     """Learns one click at a time. `context` is the session's items before it, oldest first."""
 
     def learn(self, context: Context, item: int) -> None:
@@ -35,10 +35,10 @@ class ReferenceLearner(Protocol):
         """At most k items to follow the context, best first, none of `without` among them."""
 
 
-class Popularity:
+class PopularityBaseline:
     """The items with most clicks so far, the same for everybody.
 
-    >>> learner = Popularity()
+    >>> learner = PopularityBaseline()
     >>> for item in [4, 5, 5]:
     ...     learner.learn([], item)
     >>> learner.top([], 2, set())
@@ -48,30 +48,30 @@ class Popularity:
     def __init__(self) -> None:
         self._clicks: dict[int, int] = {}
         self._order: list[int] = []
-        self._place: dict[int, int] = {}
+        self._position: dict[int, int] = {}
         self._first_with: dict[int, int] = {}
 
     def learn(self, context: Context, item: int) -> None:
         """Count the click; the item changes places with the first of those it was equal to."""
         clicks = self._clicks.get(item, 0)
         if not clicks:
-            self._place[item] = len(self._order)
+            self._position[item] = len(self._order)
             self._order.append(item)
-            self._first_with.setdefault(1, self._place[item])
+            self._first_with.setdefault(1, self._position[item])
         else:
-            self._overtake(item, clicks)
+            self._move_up(item, clicks)
         self._clicks[item] = clicks + 1
 
-    def _overtake(self, item: int, clicks: int) -> None:
+    def _move_up(self, item: int, clicks: int) -> None:
         """One click more moves an item before all equals and no further, so no sorting is needed."""
-        place, first = self._place[item], self._first_with[clicks]
+        position, first = self._position[item], self._first_with[clicks]
         other = self._order[first]
-        self._order[first], self._order[place] = item, other
-        self._place[item], self._place[other] = first, place
+        self._order[first], self._order[position] = item, other
+        self._position[item], self._position[other] = first, position
         self._first_with.setdefault(clicks + 1, first)
-        next_one = first + 1
-        if next_one < len(self._order) and self._clicks[self._order[next_one]] == clicks:
-            self._first_with[clicks] = next_one
+        next_position = first + 1
+        if next_position < len(self._order) and self._clicks[self._order[next_position]] == clicks:
+            self._first_with[clicks] = next_position
         else:
             del self._first_with[clicks]
 
@@ -88,7 +88,7 @@ class Popularity:
         return listed
 
 
-class _Rules(ABC):
+class _RuleBaseline(ABC):
     """Scores of items to follow an item: `self.after[last][item]`."""
 
     def __init__(self) -> None:
@@ -120,7 +120,7 @@ class _Rules(ABC):
         return ranked[:k]
 
 
-class Markov(_Rules):
+class Markov(_RuleBaseline):
     """How often an item came right after another.
 
     >>> learner = Markov(); learner.learn([1, 2], 3); learner.top([2], 20, set())
@@ -133,7 +133,7 @@ class Markov(_Rules):
             self.after[context[-1]][item] += 1
 
 
-class SequentialRules(_Rules):
+class SequentialRules(_RuleBaseline):
     """How often and how soon an item came after another in a session: 1/distance, 10 steps back.
 
     >>> learner = SequentialRules(); learner.learn([1, 2], 3); dict(learner.after[1])
@@ -146,7 +146,7 @@ class SequentialRules(_Rules):
             self.after[earlier][item] += 1 / distance
 
 
-class AssociationRules(_Rules):
+class AssociationRules(_RuleBaseline):
     """How often two items were in one session, whichever came first.
 
     >>> learner = AssociationRules(); learner.learn([1], 3); learner.top([3], 20, set())
@@ -160,8 +160,8 @@ class AssociationRules(_Rules):
             self.after[earlier][item] += 1
 
 
-REFERENCES: Mapping[str, Callable[[], ReferenceLearner]] = {
-    "popularity": Popularity,
+BASELINES: Mapping[str, Callable[[], Baseline]] = {
+    "popularity": PopularityBaseline,
     "markov": Markov,
     "sr": SequentialRules,
     "ar": AssociationRules,
@@ -169,20 +169,20 @@ REFERENCES: Mapping[str, Callable[[], ReferenceLearner]] = {
 """The reference learners by the names they have in a report."""
 
 
-class Reference:
+class BaselineCompetitor:
     """A reference learner as a rival: learns from clicks of the scored kind alone."""
 
     def __init__(self, name: str, kind: int) -> None:
         self._name = name
         self._kind = kind
-        self._learner = REFERENCES[name]()
+        self._learner = BASELINES[name]()
 
-    def learn(self, click: Click, session: Session) -> None:
+    def learn(self, click: StreamClick, session: ClickSession) -> None:
         """Learn a click of the scored kind."""
         if click.kind == self._kind:
             self._learner.learn(session.items, click.item)
 
-    def top(self, requests: Sequence[Request], k: int) -> list[dict[str, list[int]]]:
+    def recommend(self, requests: Sequence[Request], k: int) -> list[dict[str, list[int]]]:
         """For each request this learner's list."""
         top, name = self._learner.top, self._name
         return [{name: top(request.session, k, request.without)} for request in requests]

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from operators.evaluation.results import Outcome
+    from operators.evaluation.results import EvaluationResult
 
-    Places = NDArray[np.intp]
+    GroupIndexes = NDArray[np.intp]
 
 DEPTHS = (1, 2, 4, 8)
 
@@ -25,25 +25,25 @@ class Grouping(NamedTuple):
     """A way to part cases: the names of its groups, and the group of each case by its place there."""
 
     groups: Sequence[str]
-    place: Callable[[Outcome], Places]
+    group_of: Callable[[EvaluationResult], GroupIndexes]
     needs_times: bool = False
 
 
-def _depth(outcome: Outcome) -> Places:
-    return np.searchsorted(DEPTHS, np.asarray(outcome.depth), side="right")
+def _depth(result: EvaluationResult) -> GroupIndexes:
+    return np.searchsorted(DEPTHS, np.asarray(result.depth), side="right")
 
 
-def _shopper(outcome: Outcome) -> Places:
-    return np.frombuffer(outcome.is_known, np.uint8).astype(np.intp)
+def _shopper(result: EvaluationResult) -> GroupIndexes:
+    return np.frombuffer(result.is_known, np.uint8).astype(np.intp)
 
 
-def _item(outcome: Outcome) -> Places:
-    age_ms = np.asarray(outcome.age_ms)
+def _item(result: EvaluationResult) -> GroupIndexes:
+    age_ms = np.asarray(result.age_ms)
     return np.where(age_ms == NEVER, 0, np.where(age_ms < DAY_MS, 1, 2))
 
 
-def _hour(outcome: Outcome) -> Places:
-    return np.asarray(outcome.at_ms) // HOUR_MS % 24
+def _hour(result: EvaluationResult) -> GroupIndexes:
+    return np.asarray(result.at_ms) // HOUR_MS % 24
 
 
 GROUPINGS: Mapping[str, Grouping] = {
@@ -57,28 +57,28 @@ the item had been clicked; the hour of the day (UTC)."""
 
 
 def breakdown(
-    outcome: Outcome, *, has_times: bool = True
+    result: EvaluationResult, *, has_times: bool = True
 ) -> dict[str, dict[str, dict[str, int | dict[str, float]]]]:
     """By grouping and group the number of cases, `n`, and each learner's HR@k and MRR@k there.
 
     Groupings that do not part the cases are left out.
     """
-    hits = {name: outcome.hits(name) for name in outcome.ranks}
-    gains = {name: outcome.reciprocal(name) for name in outcome.ranks}
-    found: dict[str, dict[str, dict[str, int | dict[str, float]]]] = {}
-    for grouping, (groups, place_of, needs_times) in GROUPINGS.items():
-        place = place_of(outcome)
-        there = np.unique(place).tolist()
-        if len(there) < 2 or (needs_times and not has_times):
+    hits = {name: result.hits(name) for name in result.ranks}
+    gains = {name: result.reciprocal(name) for name in result.ranks}
+    table: dict[str, dict[str, dict[str, int | dict[str, float]]]] = {}
+    for grouping, (groups, group_of, needs_times) in GROUPINGS.items():
+        group = group_of(result)
+        present = np.unique(group).tolist()
+        if len(present) < 2 or (needs_times and not has_times):
             continue
-        found[grouping] = {}
-        for at in there:
-            case = place == at
-            found[grouping][groups[at]] = {"n": int(case.sum())} | {
+        table[grouping] = {}
+        for index in present:
+            in_group = group == index
+            table[grouping][groups[index]] = {"n": int(in_group.sum())} | {
                 name: {
-                    f"hr@{outcome.k}": round(float(hits[name][case].mean()), 6),
-                    f"mrr@{outcome.k}": round(float(gains[name][case].mean()), 6),
+                    f"hr@{result.k}": round(float(hits[name][in_group].mean()), 6),
+                    f"mrr@{result.k}": round(float(gains[name][in_group].mean()), 6),
                 }
                 for name in hits
             }
-    return found
+    return table

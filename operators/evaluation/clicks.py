@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
-from state.interactions import VIEW, Vocabulary
+from state.interactions import VIEW, RowIndex
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -36,7 +36,7 @@ class RawClick(NamedTuple):
     about: Item | None = None
 
 
-class Click(NamedTuple):
+class StreamClick(NamedTuple):
     """A click with its shopper and item as rows of the stream's vocabularies, and its place there."""
 
     shopper: int
@@ -48,22 +48,23 @@ class Click(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Clicks:
+class ClickStream:
     """A stream in time order; clicks of one time stand as they came. 21 bytes a click, and the ids.
 
-    `starts` are the numbers of the first clicks of its parts; `told`, by the number of the click,
+    `starts` are the numbers of the first clicks of its parts; `item_updates`, by the number of the
+    click,
     is what was told of its item where that was new.
     """
 
-    shoppers: Vocabulary
-    items: Vocabulary
+    shoppers: RowIndex
+    items: RowIndex
     shopper: array[int]
     item: array[int]
     at_ms: array[int]
     kind: array[int]
     weight: array[float]
     starts: list[int]
-    told: dict[int, Item]
+    item_updates: dict[int, Item]
 
     def __len__(self) -> int:
         return len(self.item)
@@ -73,10 +74,10 @@ class Clicks:
         """What cases are made of: views, or where a stream has none, carts, else purchases."""
         return min(set(self.kind), default=VIEW)
 
-    def __iter__(self) -> Iterator[Click]:
+    def __iter__(self) -> Iterator[StreamClick]:
         numbers = range(len(self))
         columns = (self.shopper, self.item, self.at_ms, self.kind, self.weight, numbers)
-        return map(Click._make, zip(*columns, strict=True))
+        return map(StreamClick._make, zip(*columns, strict=True))
 
     @property
     def category_of(self) -> dict[int, int]:
@@ -84,13 +85,13 @@ class Clicks:
         numbers: dict[tuple[str, ...], int] = {}
         return {
             self.item[number]: numbers.setdefault(about.category, len(numbers))
-            for number, about in sorted(self.told.items())
+            for number, about in sorted(self.item_updates.items())
             if about.category
         }
 
-    def taken(self, numbers: NDArray[np.intp]) -> Clicks:
+    def subset(self, numbers: NDArray[np.intp]) -> ClickStream:
         """Some of the clicks, in the order of their numbers here, as one part."""
-        place = dict(zip(numbers.tolist(), range(len(numbers)), strict=True))
+        position = dict(zip(numbers.tolist(), range(len(numbers)), strict=True))
         return replace(
             self,
             shopper=_in_order(self.shopper, numbers),
@@ -99,20 +100,24 @@ class Clicks:
             kind=_in_order(self.kind, numbers),
             weight=_in_order(self.weight, numbers),
             starts=[0],
-            told={place[number]: one for number, one in self.told.items() if number in place},
+            item_updates={
+                position[number]: about
+                for number, about in self.item_updates.items()
+                if number in position
+            },
         )
 
-    def until(self, end: int, scored_from: int) -> Clicks:
+    def prefix_until(self, end: int, scored_from: int) -> ClickStream:
         """The first `end` clicks; those before `scored_from` are a part of their own, only learned."""
-        return replace(self.taken(np.arange(end)), starts=[0, scored_from])
+        return replace(self.subset(np.arange(end)), starts=[0, scored_from])
 
-    def weighted(self, weights: Sequence[float]) -> Clicks:
+    def with_weights(self, weights: Sequence[float]) -> ClickStream:
         """The same, where the weights in it are the places of others in `weights`."""
         column = np.asarray(weights, np.float32)[np.asarray(self.weight).astype(np.intp)]
         return replace(self, weight=array("f", column.tobytes()))
 
 
-def collect(*parts: Iterable[RawClick]) -> Clicks:
+def collect(*parts: Iterable[RawClick]) -> ClickStream:
     """Columns of the parts, one part after another, each sorted by time if it was not.
 
     >>> late, early = RawClick("ann", "mug", at_ms=2), RawClick("bob", "cup", at_ms=1)
@@ -121,27 +126,27 @@ def collect(*parts: Iterable[RawClick]) -> Clicks:
     >>> collect([late], [early]).starts
     [0, 1]
     """
-    shoppers, items = Vocabulary(), Vocabulary()
+    shoppers, items = RowIndex(), RowIndex()
     shopper, item, at_ms = array("i"), array("i"), array("q")
     kind, weight = array("b"), array("f")
     starts: list[int] = []
-    told: dict[int, Item] = {}
+    item_updates: dict[int, Item] = {}
     last: dict[int, Item] = {}
     for part in parts:
         starts.append(len(item))
         for click in part:
-            shopper.append(shoppers.row(click.shopper))
-            item.append(items.row(click.item))
+            shopper.append(shoppers.get_or_add(click.shopper))
+            item.append(items.get_or_add(click.item))
             at_ms.append(click.at_ms)
             kind.append(click.kind)
             weight.append(click.weight)
             if click.about is not None and last.get(item[-1]) != click.about:
-                last[item[-1]] = told[len(item) - 1] = click.about
+                last[item[-1]] = item_updates[len(item) - 1] = click.about
     part_of = np.searchsorted(starts, np.arange(len(item)), side="right")
     order = np.lexsort((np.asarray(at_ms), part_of))
     number = np.empty(len(order), np.int64)
     number[order] = np.arange(len(order))
-    return Clicks(
+    return ClickStream(
         shoppers,
         items,
         _in_order(shopper, order),
@@ -150,7 +155,7 @@ def collect(*parts: Iterable[RawClick]) -> Clicks:
         _in_order(kind, order),
         _in_order(weight, order),
         starts,
-        {int(number[raw]): item for raw, item in told.items()},
+        {int(number[raw]): item for raw, item in item_updates.items()},
     )
 
 
@@ -161,31 +166,31 @@ def _in_order(column: array[Number], order: NDArray[np.intp]) -> array[Number]:
 
 
 @dataclass(slots=True)
-class Session:
+class ClickSession:
     """A shopper's session so far: when it began, and its items, oldest first."""
 
     start_ms: int
     items: list[int] = field(default_factory=list)
 
 
-class Sessions:
+class SessionTracker:
     """The running session of each shopper.
 
     A session ends after more than `gap_ms` without a click; with None a shopper is one session.
 
-    >>> sessions = Sessions(gap_ms=100)
+    >>> sessions = SessionTracker(gap_ms=100)
     >>> for at_ms in [0, 100, 201]:
-    ...     session = sessions.running(Click(shopper=1, item=7, at_ms=at_ms))
+    ...     session = sessions.current_session(StreamClick(shopper=1, item=7, at_ms=at_ms))
     ...     session.items.append(7)
     ...     print(session)
-    Session(start_ms=0, items=[7])
-    Session(start_ms=0, items=[7, 7])
-    Session(start_ms=201, items=[7])
+    ClickSession(start_ms=0, items=[7])
+    ClickSession(start_ms=0, items=[7, 7])
+    ClickSession(start_ms=201, items=[7])
     """
 
     def __init__(self, gap_ms: int | None) -> None:
         self._gap_ms = float("inf") if gap_ms is None else gap_ms
-        self._sessions: dict[int, Session] = {}
+        self._sessions: dict[int, ClickSession] = {}
         self._last_ms: dict[int, int] = {}
 
     def items_of(self, shopper: int) -> list[int]:
@@ -193,10 +198,10 @@ class Sessions:
         session = self._sessions.get(shopper)
         return session.items if session else []
 
-    def running(self, click: Click) -> Session:
+    def current_session(self, click: StreamClick) -> ClickSession:
         """The session that a click belongs to; the caller adds the item to it when it was learned."""
         session = self._sessions.get(click.shopper)
         if session is None or click.at_ms - self._last_ms[click.shopper] > self._gap_ms:
-            session = self._sessions[click.shopper] = Session(click.at_ms)
+            session = self._sessions[click.shopper] = ClickSession(click.at_ms)
         self._last_ms[click.shopper] = click.at_ms
         return session

@@ -17,7 +17,7 @@ from scipy.stats import binomtest
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from operators.evaluation.results import Outcome
+    from operators.evaluation.results import EvaluationResult
 
 DRAWS = 2000
 DRAWS_AT_ONCE = 50
@@ -57,11 +57,11 @@ class Comparison(msgspec.Struct, frozen=True):
     mcnemar_p: float
 
 
-def compared(outcome: Outcome, ours: str, theirs: str) -> Comparison:
+def compare(result: EvaluationResult, ours: str, theirs: str) -> Comparison:
     """How much better `ours` is than `theirs`, two learners that were scored on the same cases."""
-    hits = outcome.hits(ours) - outcome.hits(theirs)
-    gains = outcome.reciprocal(ours) - outcome.reciprocal(theirs)
-    owner = np.unique(np.asarray(outcome.owner), return_inverse=True)[1]
+    hits = result.hits(ours) - result.hits(theirs)
+    gains = result.reciprocal(ours) - result.reciprocal(theirs)
+    owner = np.unique(np.asarray(result.owner), return_inverse=True)[1]
     only_ours, only_theirs = int((hits > 0).sum()), int((hits < 0).sum())
     differing = only_ours + only_theirs
     hr, mrr = differences(np.stack([hits, gains]), owner)
@@ -78,34 +78,34 @@ def compared(outcome: Outcome, ours: str, theirs: str) -> Comparison:
 
 def differences(values: NDArray[np.float64], owner: NDArray[np.intp]) -> list[Difference]:
     """The mean of each row of values [m, cases] with its interval, drawing whole owners, 0 and up."""
-    sums, n = resampled(values, owner)
-    found = []
+    sums, n = bootstrap(values, owner)
+    result = []
     for mean, means in zip(values.mean(axis=1).tolist(), sums / n, strict=True):
-        low, high = interval(means)
+        low, high = confidence_interval(means)
         # Where the draws lie about their mean is where those of no difference lie about 0.
-        beyond = float((np.abs(means - mean) >= abs(mean)).mean())
-        found.append(Difference(mean, low, high, max(beyond, 1 / DRAWS) if mean else 1.0))
-    return found
+        p = float((np.abs(means - mean) >= abs(mean)).mean())
+        result.append(Difference(mean, low, high, max(p, 1 / DRAWS) if mean else 1.0))
+    return result
 
 
-def resampled(
+def bootstrap(
     values: NDArray[np.float64], owner: NDArray[np.intp]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Sums of each row of values [m, cases] in each draw of the owners [m, draws], and cases in it."""
     owners = int(owner.max(initial=-1)) + 1
     cases = np.bincount(owner, minlength=owners).astype(np.float64)
     sums = np.stack([cases, *(np.bincount(owner, row, minlength=owners) for row in values)])
-    draw = np.random.default_rng(SEED)
+    rng = np.random.default_rng(SEED)
     drawn = np.empty((len(sums), DRAWS))
     for start in range(0, DRAWS, DRAWS_AT_ONCE):
-        picked = draw.integers(0, owners, (DRAWS_AT_ONCE, owners), dtype=np.int32)
-        times = np.stack([np.bincount(one, minlength=owners) for one in picked])
-        drawn[:, start : start + DRAWS_AT_ONCE] = sums @ times.T
+        sampled_owners = rng.integers(0, owners, (DRAWS_AT_ONCE, owners), dtype=np.int32)
+        counts = np.stack([np.bincount(one, minlength=owners) for one in sampled_owners])
+        drawn[:, start : start + DRAWS_AT_ONCE] = sums @ counts.T
     return drawn[1:], drawn[0]
 
 
-def interval(draws: NDArray[np.float64]) -> tuple[float, float]:
+def confidence_interval(draws: NDArray[np.float64]) -> tuple[float, float]:
     """Where 95 of 100 draws lie."""
-    edge = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.percentile(draws, [edge, 100 - edge]).tolist()
+    tail_percent = 100 * (1 - CONFIDENCE) / 2
+    low, high = np.percentile(draws, [tail_percent, 100 - tail_percent]).tolist()
     return low, high

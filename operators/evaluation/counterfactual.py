@@ -21,19 +21,19 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from operators.evaluation.clicks import Sessions
-from operators.evaluation.comparison import interval, resampled
+from operators.evaluation.clicks import SessionTracker
+from operators.evaluation.comparison import bootstrap, confidence_interval
 from operators.evaluation.metrics import rank_of
-from operators.evaluation.protocols import Request, lists_of
+from operators.evaluation.protocols import Request, recommend_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from operators.evaluation.clicks import Clicks
-    from operators.evaluation.impressions import Shown
-    from operators.evaluation.protocols import Rival, Rules
+    from operators.evaluation.clicks import ClickStream
+    from operators.evaluation.impressions import Impression
+    from operators.evaluation.protocols import Competitor, ProtocolOptions
     from operators.evaluation.results import Lists
 
 PRIOR_ROWS = 20.0
@@ -64,7 +64,7 @@ class Counterfactual(msgspec.Struct, frozen=True):
     gain: Estimate
 
 
-class Model:
+class RewardModel:
     """The mean reward so far of items by their rank in a list, 0 for those that are not in it."""
 
     def __init__(self) -> None:
@@ -86,76 +86,85 @@ class Model:
         self._all += 1
 
 
-class Logged:
+class PolicyLog:
     """Rows of the log as one policy sees them."""
 
     def __init__(self) -> None:
-        self._model = Model()
+        self._model = RewardModel()
         self.weight = array("d")
         self.expected = array("d")
         self.expected_of_shown = array("d")
 
-    def add(self, row: Shown, item: int, listed: Sequence[int]) -> None:
+    def add(self, impression: Impression, item: int, listed: Sequence[int]) -> None:
         """A row; `item` is what was shown, as the list names items."""
-        chosen = listed[row.place - 1] if row.place <= len(listed) else None
+        listed_item = (
+            listed[impression.position - 1] if impression.position <= len(listed) else None
+        )
         rank = rank_of(item, listed)
-        self.weight.append(1 / row.propensity if chosen == item else 0.0)
-        self.expected.append(self._model.mean(row.place) if chosen is not None else 0.0)
+        self.weight.append(1 / impression.propensity if listed_item == item else 0.0)
+        self.expected.append(
+            self._model.mean(impression.position) if listed_item is not None else 0.0
+        )
         self.expected_of_shown.append(self._model.mean(rank))
-        self._model.learn(rank, row.reward)
+        self._model.learn(rank, impression.reward)
 
 
 def counterfactual(
-    clicks: Clicks, shown: Sequence[Shown], rivals: Sequence[Rival], rules: Rules
+    clicks: ClickStream,
+    impressions: Sequence[Impression],
+    competitors: Sequence[Competitor],
+    options: ProtocolOptions,
 ) -> dict[str, Counterfactual]:
     """Learn the stream, and at each row ask every policy what it would have listed then."""
-    policies: defaultdict[str, Logged] = defaultdict(Logged)
-    sessions = Sessions(rules.session_gap_ms)
-    waiting = iter(clicks)
-    click = next(waiting, None)
-    for row in shown:
-        while click is not None and click.at_ms <= row.at_ms:
-            session = sessions.running(click)
-            for rival in rivals:
-                rival.learn(click, session)
+    policies: defaultdict[str, PolicyLog] = defaultdict(PolicyLog)
+    sessions = SessionTracker(options.session_gap_ms)
+    remaining = iter(clicks)
+    click = next(remaining, None)
+    for impression in impressions:
+        while click is not None and click.at_ms <= impression.at_ms:
+            session = sessions.current_session(click)
+            for competitor in competitors:
+                competitor.learn(click, session)
             if click.kind == clicks.scored_kind:
                 session.items.append(click.item)
-            click = next(waiting, None)
-        shopper, item = clicks.shoppers.find(row.shopper), clicks.items.find(row.item)
+            click = next(remaining, None)
+        shopper, item = clicks.shoppers.get(impression.shopper), clicks.items.get(impression.item)
         session_items = sessions.items_of(shopper)
-        request = Request(shopper, session_items, row.at_ms, frozenset())
-        listed: Lists = lists_of(rivals, [request], rules.k)[0]
+        request = Request(shopper, session_items, impression.at_ms, frozenset())
+        listed: Lists = recommend_all(competitors, [request], options.k)[0]
         for name, items in listed.items():
-            policies[name].add(row, item, items)
-    reward = np.array([row.reward for row in shown], np.float64)
-    _, owner = np.unique([row.shopper for row in shown], return_inverse=True)
-    return {name: estimated(logged, reward, owner) for name, logged in policies.items()}
+            policies[name].add(impression, item, items)
+    reward = np.array([row.reward for row in impressions], np.float64)
+    _, owner = np.unique([row.shopper for row in impressions], return_inverse=True)
+    return {name: estimate(logged, reward, owner) for name, logged in policies.items()}
 
 
-def estimated(
-    logged: Logged, reward: NDArray[np.float64], owner: NDArray[np.intp]
+def estimate(
+    policy_log: PolicyLog, reward: NDArray[np.float64], owner: NDArray[np.intp]
 ) -> Counterfactual:
     """The estimates of a policy, drawing shoppers anew for the intervals."""
-    weight = np.asarray(logged.weight)
-    robust = np.asarray(logged.expected) + weight * (reward - np.asarray(logged.expected_of_shown))
+    weight = np.asarray(policy_log.weight)
+    robust = np.asarray(policy_log.expected) + weight * (
+        reward - np.asarray(policy_log.expected_of_shown)
+    )
     columns = np.stack([weight, weight * reward, robust, reward])
     sums = columns.sum(axis=1)
-    drawn, n = resampled(columns, owner)
+    drawn, n = bootstrap(columns, owner)
     total = float(weight.sum())
     draws = drawn / n
     means = sums / len(reward)
     with np.errstate(divide="ignore", invalid="ignore"):
-        normalised = np.where(drawn[0] > 0, drawn[1] / drawn[0], 0.0)
+        self_normalised = np.where(drawn[0] > 0, drawn[1] / drawn[0], 0.0)
     return Counterfactual(
         matched=int((weight > 0).sum()),
         effective=total**2 / max(float((weight**2).sum()), 1e-12),
-        support=_estimate(means[0], draws[0]),
-        ips=_estimate(means[1], draws[1]),
-        snips=_estimate(sums[1] / total if total else 0.0, normalised),
-        dr=_estimate(means[2], draws[2]),
-        gain=_estimate(means[2] - means[3], draws[2] - draws[3]),
+        support=_with_interval(means[0], draws[0]),
+        ips=_with_interval(means[1], draws[1]),
+        snips=_with_interval(sums[1] / total if total else 0.0, self_normalised),
+        dr=_with_interval(means[2], draws[2]),
+        gain=_with_interval(means[2] - means[3], draws[2] - draws[3]),
     )
 
 
-def _estimate(mean: float, draws: NDArray[np.float64]) -> Estimate:
-    return Estimate(float(mean), *interval(draws))
+def _with_interval(mean: float, draws: NDArray[np.float64]) -> Estimate:
+    return Estimate(float(mean), *confidence_interval(draws))

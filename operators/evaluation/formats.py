@@ -47,7 +47,7 @@ class RawCase(NamedTuple):
     prefix: tuple[str, ...]
     target: str
 
-    def is_of_one_session(self, other: RawCase) -> bool:
+    def is_same_session(self, other: RawCase) -> bool:
         """Whether one of two neighbours goes on where the other ended."""
         return self.prefix == (*other.prefix, other.target) or other.prefix == (
             *self.prefix,
@@ -62,7 +62,7 @@ def sequences(lines: Iterable[bytes]) -> Iterator[RawClick]:
     [('1', 'mug', 0), ('1', 'cup', 1000), ('2', 'pot', 2000)]
     """
     clicks = 0
-    for number, line in enumerate(_texts(lines), start=1):
+    for number, line in enumerate(_decode_lines(lines), start=1):
         if "," in line or "\t" in line or "{" in line:
             raise UserError(
                 f"line {number} is no session of `sequences`, which is item ids separated by blanks;"
@@ -79,7 +79,7 @@ def interactions(lines: Iterable[bytes]) -> Iterator[RawClick]:
     >>> list(interactions([b"user_id,item_id,timestamp", b"ann,mug,1.5"]))
     [RawClick(shopper='ann', item='mug', at_ms=1500, kind=0, weight=1.0, about=None)]
     """
-    rows = csv.DictReader(_texts(lines))
+    rows = csv.DictReader(_decode_lines(lines))
     try:
         missing = {"user_id", "item_id", "timestamp"} - set(rows.fieldnames or ())
         if missing:
@@ -87,7 +87,7 @@ def interactions(lines: Iterable[bytes]) -> Iterator[RawClick]:
                 f"the first line lacks {', '.join(sorted(missing))}: `interactions` begins with"
                 " a header like user_id,item_id,timestamp; add it, or give the file's own --format"
             )
-        yield from map(_interaction, rows)
+        yield from map(_read_interaction, rows)
     except (csv.Error, OverflowError, TypeError, ValueError) as error:
         # The csv module counts a line when it has parsed it.
         number = rows.line_num + isinstance(error, csv.Error)
@@ -96,7 +96,7 @@ def interactions(lines: Iterable[bytes]) -> Iterator[RawClick]:
         ) from None
 
 
-def _interaction(row: Mapping[str, str]) -> RawClick:
+def _read_interaction(row: Mapping[str, str]) -> RawClick:
     shopper, item = row["user_id"], row["item_id"]
     if not shopper or not item:
         raise ValueError("an id is empty")
@@ -118,7 +118,7 @@ def cases(lines: Iterable[bytes]) -> Iterator[RawCase]:
     >>> list(cases([b"mug cup\\tpot"]))
     [RawCase(prefix=('mug', 'cup'), target='pot')]
     """
-    for number, line in enumerate(_texts(lines), start=1):
+    for number, line in enumerate(_decode_lines(lines), start=1):
         if not line.strip():
             continue
         prefix, tab, target = line.partition("\t")
@@ -129,7 +129,7 @@ def cases(lines: Iterable[bytes]) -> Iterator[RawCase]:
         yield RawCase(tuple(prefix.split()), target.strip())
 
 
-def _texts(lines: Iterable[bytes]) -> Iterator[str]:
+def _decode_lines(lines: Iterable[bytes]) -> Iterator[str]:
     for number, line in enumerate(lines, start=1):
         try:
             yield line.decode("utf-8-sig" if number == 1 else "utf-8")

@@ -17,25 +17,25 @@ REWARD_MS = 30 * 60 * 1000
 REWARDS = frozenset({"reco_click", "item_view", "cart_add", "purchase"})
 
 
-class Shown(NamedTuple):
+class Impression(NamedTuple):
     """An item at a place in a list, from 1, seen by a shopper at a time (ms)."""
 
     shopper: str
     item: str
-    place: int
+    position: int
     propensity: float
     at_ms: int
     reward: int
 
 
-class ShownLog:
+class ImpressionLog:
     """Hears events in any order; `rows` are those that came with a propensity, in order of time."""
 
     def __init__(self) -> None:
-        self._rows: list[Shown] = []
+        self._rows: list[Impression] = []
         self._rewards: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
 
-    def hear(self, event: Event, shopper: str) -> None:
+    def observe(self, event: Event, shopper: str) -> None:
         """Note what was shown to a shopper, or what they did with items."""
         if event.type in REWARDS:
             for item in event.items:
@@ -43,21 +43,23 @@ class ShownLog:
         reco = event.reco
         if event.type != "reco_view" or reco is None or not reco.propensity or not reco.position:
             return
-        of_place = [item for item in event.items if item.position == reco.position]
-        items = event.items if len(event.items) == 1 else of_place
+        at_position = [item for item in event.items if item.position == reco.position]
+        items = event.items if len(event.items) == 1 else at_position
         if len(items) == 1:
             name = items[0].item_id
-            row = Shown(shopper, name, reco.position, reco.propensity, event.event_ts, reward=0)
+            row = Impression(
+                shopper, name, reco.position, reco.propensity, event.event_ts, reward=0
+            )
             self._rows.append(row)
 
-    def rows(self) -> list[Shown]:
+    def rows(self) -> list[Impression]:
         """What was shown, with the rewards heard by now."""
         for times in self._rewards.values():
             times.sort()
-        found = []
+        rewarded_rows = []
         for row in sorted(self._rows, key=lambda row: row.at_ms):
             times = self._rewards.get((row.shopper, row.item), [])
-            after = bisect_left(times, row.at_ms)
-            rewarded = after < len(times) and times[after] < row.at_ms + REWARD_MS
-            found.append(row._replace(reward=int(rewarded)))
-        return found
+            first_reward = bisect_left(times, row.at_ms)
+            rewarded = first_reward < len(times) and times[first_reward] < row.at_ms + REWARD_MS
+            rewarded_rows.append(row._replace(reward=int(rewarded)))
+        return rewarded_rows

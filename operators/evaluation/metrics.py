@@ -40,10 +40,10 @@ def rank_of(target: int, listed: Sequence[int]) -> int:
         return 0
 
 
-class Clicked:
+class ItemClickHistory:
     """What was known of items when a list was made: how often each was clicked, and since when (ms).
 
-    >>> clicked = Clicked()
+    >>> clicked = ItemClickHistory()
     >>> for item in [0, 0, 0, 1]:
     ...     clicked.count(item, at_ms=5)
     >>> clicked.bits([1]), round(clicked.bits([0, 1]), 3)
@@ -80,13 +80,13 @@ class Clicked:
         first_ms = self._first_ms.get(item)
         return None if first_ms is None else now_ms - first_ms
 
-    def fresh(self, listed: Collection[int], now_ms: int) -> int:
+    def count_fresh(self, listed: Collection[int], now_ms: int) -> int:
         """How many items were clicked for the first time less than a day ago."""
         since_ms, first_ms = now_ms - DAY_MS, self._first_ms
         return sum(first_ms.get(item, now_ms) > since_ms for item in listed)
 
 
-class Seen(NamedTuple):
+class CaseNovelty(NamedTuple):
     """What a case has beside its rank: bits of the list and of the target, and fresh items listed."""
 
     bits: float
@@ -94,14 +94,14 @@ class Seen(NamedTuple):
     fresh: int = 0
 
 
-class Tally:
+class MetricAccumulator:
     """One learner's metrics at k so far. `category_of` items as far as it is known.
 
     Two cases: the target second of a list of two, then missing from a list of one.
 
-    >>> tally = Tally(k=20, category_of={5: 1, 6: 2})
-    >>> tally.add(rank=2, listed=[5, 6], seen=Seen(bits=3.0, target_bits=2.0, fresh=1))
-    >>> tally.add(rank=0, listed=[5], seen=Seen(bits=0.0))
+    >>> tally = MetricAccumulator(k=20, category_of={5: 1, 6: 2})
+    >>> tally.add(rank=2, listed=[5, 6], novelty=CaseNovelty(bits=3.0, target_bits=2.0, fresh=1))
+    >>> tally.add(rank=0, listed=[5], novelty=CaseNovelty(bits=0.0))
     >>> tally.report(catalogue=4)  # doctest: +NORMALIZE_WHITESPACE
     {'hr@20': 0.5, 'mrr@20': 0.25, 'ndcg@20': 0.315465, 'map@20': 0.25, 'coverage@20': 0.5,
      'gini@20': 0.583333, 'novelty@20': 1.0, 'bias@20': 0.0, 'fresh@20': 0.333333,
@@ -131,7 +131,7 @@ class Tally:
         self._reciprocal = self._gain = self._bits = self._target_bits = self._different = 0.0
         self._places: Counter[int] = Counter()
 
-    def add(self, rank: int, listed: Sequence[int], seen: Seen) -> None:
+    def add(self, rank: int, listed: Sequence[int], novelty: CaseNovelty) -> None:
         """Count a case: the target's rank in the list (0: missing), the list, and what it has beside."""
         self._cases += 1
         if rank:
@@ -139,14 +139,14 @@ class Tally:
             self._reciprocal += 1 / rank
             self._gain += 1 / log2(1 + rank)
         self._listed += len(listed)
-        self._bits += seen.bits
-        self._target_bits += seen.target_bits
-        self._fresh += seen.fresh
+        self._bits += novelty.bits
+        self._target_bits += novelty.target_bits
+        self._fresh += novelty.fresh
         self._places.update(listed)
         if self._category_of:
-            self._differ(listed)
+            self._count_different_pairs(listed)
 
-    def _differ(self, listed: Sequence[int]) -> None:
+    def _count_different_pairs(self, listed: Sequence[int]) -> None:
         category_of = self._category_of
         categories = [category_of[item] for item in listed if item in category_of]
         n = len(categories)

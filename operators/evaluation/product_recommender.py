@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.catalogue.item_cards import Cards
-from operators.evaluation.baselines import REFERENCES
+from operators.catalogue.item_cards import ItemCards
+from operators.evaluation.baselines import BASELINES
 from operators.evaluation.protocols import BLEND
-from state.interactions import NOBODY, Events, Lists, Requests
+from state.interactions import NO_ROW, EventColumns, ListRequests, ScoredLists
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from operators.evaluation.clicks import Click, Clicks, Session
+    from operators.evaluation.clicks import ClickSession, ClickStream, StreamClick
     from operators.evaluation.protocols import Request
     from operators.recommend.recommender import Recommender
     from state.interactions import Rows
@@ -23,116 +23,128 @@ BATCH_CLICKS = 4096
 """Clicks learned at once where no list is asked for in between: the flow's own batch."""
 
 
-class Product:
+class ProductRecommender:
     """A recommender that learns `clicks`.
 
     Clicks are learned when the next list is asked for, or in batches as the flow does. Of one that is
-    `only` compared with, the blend alone is listed, under that name.
+    `blend_name` compared with, the blend alone is listed, under that name.
     """
 
     def __init__(
-        self, recommender: Recommender, clicks: Clicks, *, only: str = "", batch: int = BATCH_CLICKS
+        self,
+        recommender: Recommender,
+        clicks: ClickStream,
+        *,
+        blend_name: str = "",
+        batch: int = BATCH_CLICKS,
     ) -> None:
-        self._only = only
+        self._blend_name = blend_name
         self._batch = batch
         self._recommender = recommender
         self._clicks = clicks
-        self._cards = Cards()
-        self._waiting: list[tuple[Click, int]] = []
+        self._cards = ItemCards()
+        self._buffered: list[tuple[StreamClick, int]] = []
         self._to_stream: list[int] = []
         self._names = [
             # The plain reference keeps its name: it is what others' figures are compared with.
-            f"live-{learner.name}" if learner.name in REFERENCES else learner.name
+            f"live-{learner.name}" if learner.name in BASELINES else learner.name
             for learner in recommender.learners
         ]
 
-    def learn(self, click: Click, session: Session) -> None:
+    def learn(self, click: StreamClick, session: ClickSession) -> None:
         """Take a click in, and what it tells of its item."""
-        about = self._clicks.told.get(click.number)
+        about = self._clicks.item_updates.get(click.number)
         if about is not None:
-            self._cards.learn([(click.at_ms, about, "")])
-        self._waiting.append((click, session.start_ms))
-        if len(self._waiting) >= self._batch:
-            self._learn_waiting()
+            self._cards.update([(click.at_ms, about, "")])
+        self._buffered.append((click, session.start_ms))
+        if len(self._buffered) >= self._batch:
+            self._learn_buffered()
 
-    def top(self, requests: Sequence[Request], k: int) -> list[dict[str, list[int]]]:
+    def recommend(self, requests: Sequence[Request], k: int) -> list[dict[str, list[int]]]:
         """For each request the learners' own lists and the blend."""
-        self._learn_waiting()
+        self._learn_buffered()
         recommender = self._recommender
-        asked = self._asked(requests)
-        without = [self._own_rows(sorted(request.without)) for request in requests]
+        asked = self._to_requests(requests)
+        banned_items = [self._item_rows(sorted(request.without)) for request in requests]
         # So many that enough are left when all that must not be listed is gone.
-        pool = recommender.asked.pool + max(map(len, without))
-        lists = recommender.asked.candidates(asked, pool)
-        if any(without):
+        pool = recommender.generators.pool + max(map(len, banned_items))
+        lists = recommender.generators.generate(asked, pool)
+        if any(banned_items):
             lists = [
-                _left(of, without, recommender.asked.pool, len(recommender.items)) for of in lists
+                _without_banned(
+                    of, banned_items, recommender.generators.pool, len(recommender.items)
+                )
+                for of in lists
             ]
-        recommender.blend.remember(asked, lists, asked.now_ms)
-        named = {} if self._only else dict(zip(self._names, lists, strict=True))
-        named[self._only or BLEND] = recommender.listing.listed(asked, lists, k)[0]
+        recommender.blend.store_pending(asked, lists, asked.now_ms)
+        lists_by_name = {} if self._blend_name else dict(zip(self._names, lists, strict=True))
+        lists_by_name[self._blend_name or BLEND] = recommender.assembler.assemble(asked, lists, k)[
+            0
+        ]
         return [
-            {name: self._listed(of.item[place, :k]) for name, of in named.items()}
+            {name: self._stream_items(of.item[place, :k]) for name, of in lists_by_name.items()}
             for place in range(len(requests))
         ]
 
-    def _learn_waiting(self) -> None:
-        if not self._waiting:
+    def _learn_buffered(self) -> None:
+        if not self._buffered:
             return
         shopper_ids, item_ids = self._clicks.shoppers.ids, self._clicks.items.ids
-        clicks = [click for click, _ in self._waiting]
+        clicks = [click for click, _ in self._buffered]
         self._recommender.learn(
-            Events(
+            EventColumns(
                 shoppers=[shopper_ids[click.shopper] for click in clicks],
                 items=[item_ids[click.item] for click in clicks],
                 kinds=[click.kind for click in clicks],
                 weights=[self._clicks.weight[click.number] for click in clicks],
                 at_ms=[click.at_ms for click in clicks],
-                session_start_ms=[start_ms for _, start_ms in self._waiting],
+                session_start_ms=[start_ms for _, start_ms in self._buffered],
                 categories=[None] * len(clicks),
                 segments=[None] * len(clicks),
-                cards=self._cards.rows,
-                changed=self._cards.take_fresh(),
+                cards=self._cards.by_id,
+                changed_items=self._cards.take_changed(),
             )
         )
-        self._waiting.clear()
+        self._buffered.clear()
         new = self._recommender.items.ids[len(self._to_stream) :]
-        self._to_stream.extend(map(self._clicks.items.find, new))
+        self._to_stream.extend(map(self._clicks.items.get, new))
 
-    def _asked(self, requests: Sequence[Request]) -> Requests:
+    def _to_requests(self, requests: Sequence[Request]) -> ListRequests:
         """Shoppers with their own contexts; strangers with the session they come with."""
         recommender = self._recommender
-        find, reach = recommender.shoppers.find, recommender.contexts.reach
+        find, reach = recommender.shoppers.get, recommender.session_contexts.length
         ids = self._clicks.shoppers.ids
         shopper = np.array(
-            [NOBODY if r.shopper == NOBODY else find(ids[r.shopper]) for r in requests], np.int32
+            [NO_ROW if r.shopper == NO_ROW else find(ids[r.shopper]) for r in requests], np.int32
         )
-        context = recommender.contexts.take(shopper)
-        for place, request in enumerate(requests):
-            if request.shopper == NOBODY:
-                newest_first = self._own_rows(request.session[: -reach - 1 : -1])
-                context[place, : len(newest_first)] = newest_first
-        return Requests(shopper, context, np.array([r.now_ms for r in requests], np.int64))
+        context = recommender.session_contexts.lookup(shopper)
+        for index, request in enumerate(requests):
+            if request.shopper == NO_ROW:
+                newest_first = self._item_rows(request.session[: -reach - 1 : -1])
+                context[index, : len(newest_first)] = newest_first
+        return ListRequests(shopper, context, np.array([r.now_ms for r in requests], np.int64))
 
-    def _own_rows(self, items: Sequence[int]) -> list[int]:
-        """Rows of the stream to rows of the recommender; NOBODY stays."""
-        ids, find = self._clicks.items.ids, self._recommender.items.find
-        return [NOBODY if item == NOBODY else find(ids[item]) for item in items]
+    def _item_rows(self, items: Sequence[int]) -> list[int]:
+        """Rows of the stream to rows of the recommender; NO_ROW stays."""
+        ids, find = self._clicks.items.ids, self._recommender.items.get
+        return [NO_ROW if item == NO_ROW else find(ids[item]) for item in items]
 
-    def _listed(self, row: Rows) -> list[int]:
-        return [self._to_stream[item] for item in row.tolist() if item != NOBODY]
+    def _stream_items(self, row: Rows) -> list[int]:
+        return [self._to_stream[item] for item in row.tolist() if item != NO_ROW]
 
 
-def _left(lists: Lists, without: Sequence[list[int]], pool: int, items: int) -> Lists:
+def _without_banned(
+    lists: ScoredLists, banned_items: Sequence[list[int]], pool: int, items: int
+) -> ScoredLists:
     """The best `pool` of each row without what must not be listed."""
-    gone = np.empty(lists.item.shape, np.bool_)
-    # One place more than there are items: NOBODY, at the end, is banned like any other or not at all.
-    banned = np.zeros(items + 1, np.bool_)
-    for place, out in enumerate(without):
-        banned[out] = True
-        gone[place] = banned[lists.item[place]]
-        banned[out] = False
-    kept = gone.argsort(axis=1, kind="stable")[:, :pool]
-    row = np.arange(len(kept))[:, None]
-    item = np.where(gone, NOBODY, lists.item)
-    return Lists(item[row, kept], lists.score[row, kept], lists.because[row, kept])
+    is_banned = np.empty(lists.item.shape, np.bool_)
+    # One place more than there are items: NO_ROW, at the end, is banned like any other or not at all.
+    is_banned_row = np.zeros(items + 1, np.bool_)
+    for index, items_out in enumerate(banned_items):
+        is_banned_row[items_out] = True
+        is_banned[index] = is_banned_row[lists.item[index]]
+        is_banned_row[items_out] = False
+    order = is_banned.argsort(axis=1, kind="stable")[:, :pool]
+    row = np.arange(len(order))[:, None]
+    item = np.where(is_banned, NO_ROW, lists.item)
+    return ScoredLists(item[row, order], lists.score[row, order], lists.reason_item[row, order])

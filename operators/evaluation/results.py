@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from operators.evaluation.metrics import Seen, Tally, rank_of
+from operators.evaluation.metrics import CaseNovelty, MetricAccumulator, rank_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from operators.evaluation.metrics import Clicked
+    from operators.evaluation.metrics import ItemClickHistory
 
     Lists = Mapping[str, Sequence[int]]
 
@@ -37,7 +37,7 @@ class Case(NamedTuple):
 
 
 @dataclass
-class Outcome:
+class EvaluationResult:
     """The scores so far, by learner, and of each case its rank by learner (0: missed) and its traits.
 
     `age_ms` is how long ago the target had been clicked first, `NEVER` if it had not.
@@ -45,7 +45,7 @@ class Outcome:
 
     k: int
     category_of: Mapping[int, int] = field(default_factory=dict)
-    tallies: dict[str, Tally] = field(default_factory=dict)
+    accumulators: dict[str, MetricAccumulator] = field(default_factory=dict)
     ranks: dict[str, bytearray] = field(default_factory=dict)
     at_ms: array[int] = field(default_factory=lambda: array("q"))
     owner: array[int] = field(default_factory=lambda: array("i"))
@@ -58,24 +58,26 @@ class Outcome:
 
     def scores(self, catalogue: int) -> dict[str, dict[str, float]]:
         """The metrics of each learner; `catalogue` is the number of items there were to list."""
-        return {name: tally.report(catalogue) for name, tally in self.tallies.items()}
+        return {name: tally.report(catalogue) for name, tally in self.accumulators.items()}
 
-    def add(self, case: Case, lists: Lists, clicked: Clicked) -> None:
+    def add(self, case: Case, lists: Lists, history: ItemClickHistory) -> None:
         """Score a case. Every case names the same learners."""
         self.at_ms.append(case.at_ms)
         self.owner.append(case.owner)
         self.depth.append(case.depth)
         self.is_known.append(case.is_known)
-        age_ms = clicked.age_ms(case.target, case.at_ms)
+        age_ms = history.age_ms(case.target, case.at_ms)
         self.age_ms.append(NEVER if age_ms is None else age_ms)
-        target_bits = clicked.bits([case.target])
+        target_bits = history.bits([case.target])
         for name, listed in lists.items():
-            if name not in self.tallies:
-                self.tallies[name] = Tally(self.k, self.category_of)
+            if name not in self.accumulators:
+                self.accumulators[name] = MetricAccumulator(self.k, self.category_of)
                 self.ranks[name] = bytearray()
             rank = rank_of(case.target, listed)
-            seen = Seen(clicked.bits(listed), target_bits, clicked.fresh(listed, case.at_ms))
-            self.tallies[name].add(rank, listed, seen)
+            novelty = CaseNovelty(
+                history.bits(listed), target_bits, history.count_fresh(listed, case.at_ms)
+            )
+            self.accumulators[name].add(rank, listed, novelty)
             self.ranks[name].append(rank)
 
     def hits(self, name: str) -> NDArray[np.float64]:

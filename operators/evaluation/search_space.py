@@ -24,7 +24,7 @@ class Range(NamedTuple):
     event_type: str = ""
 
 
-SPACE: Mapping[str, Range] = {
+SEARCH_SPACE: Mapping[str, Range] = {
     "lists.popularity_half_life_hours": Range(0.5, 720.0),
     "lists.covisitation_half_life_days": Range(0.5, 365.0),
     "lists.blend_memory_events": Range(1000, 200_000, whole=True),

@@ -14,91 +14,100 @@ from msgspec.structs import replace
 from operators.shoppers import profile
 from state import config
 from state.events import MONEY_MAX
-from state.money import MICROS
+from state.money import MICROS_PER_UNIT
 
 if TYPE_CHECKING:
     from state.events import Event, Item
 
-UNKNOWN = "?"
+UNKNOWN_CURRENCY = "?"
 """Stands for what is written as a currency and is no code of three letters."""
 CURRENCIES_MAX = 200
 """More than there are in use; what is beyond counts as unknown."""
 _CODE_CHARS = 3
 
 
-def code_of(text: str) -> str:
+def currency_code(text: str) -> str:
     """A currency as its code, "" where nothing is said.
 
-    >>> code_of(" eur "), code_of("euro"), code_of("  ")
+    >>> currency_code(" eur "), currency_code("euro"), currency_code("  ")
     ('EUR', '?', '')
     """
     code = text.strip().upper()
     if not code:
         return ""
-    return code if len(code) == _CODE_CHARS and code.isascii() and code.isalpha() else UNKNOWN
+    return (
+        code if len(code) == _CODE_CHARS and code.isascii() and code.isalpha() else UNKNOWN_CURRENCY
+    )
 
 
-class Exchange:
+class CurrencyConverter:
     """Brings events into the currency of the shop.
 
-    `shop` is that of the configuration; where it sets none, the first that an event names, or that a
+    `shop_currency` is that of the configuration; where it sets none, the first that an event
+    names, or that a
     partition named in a former run: "" before.
     """
 
     def __init__(self, money: config.Money | None = None) -> None:
         money = money or config.Money()
-        self.shop = money.currency
+        self.shop_currency = money.currency
         self._rates = money.rates
 
-    def resume(self, shop: str) -> None:
+    def resume(self, shop_currency: str) -> None:
         """Go on with what a partition named in a former run."""
-        self.shop = self.shop or shop
+        self.shop_currency = self.shop_currency or shop_currency
 
-    def settle(self, event: Event, unconverted: dict[str, int] | None = None) -> Event:
+    def convert(self, event: Event, unconverted: dict[str, int] | None = None) -> Event:
         """An event that does not name the shop's currency as it is written here.
 
         Those whose amounts stand apart are counted in `unconverted`, by currency.
         """
-        code = code_of(event.currency or "")
+        code = currency_code(event.currency or "")
         if event.apart is not None and event.value is None:  # of a dead letter that is read again
             event = replace(event, value=min(event.apart, MONEY_MAX))
         if not code:
             return replace(event, currency=None, apart=None)
-        if not self.shop and code != UNKNOWN:
-            self.shop = code
-        if code == self.shop:
+        if not self.shop_currency and code != UNKNOWN_CURRENCY:
+            self.shop_currency = code
+        if code == self.shop_currency:
             return replace(event, currency=code, apart=None)
         rate = self._rates.get(code)
         if rate is not None:
-            return _converted(event, rate, self.shop)
-        event = _apart(event, code)
+            return _convert_at_rate(event, rate, self.shop_currency)
+        event = _set_amount_apart(event, code)
         if unconverted is not None and event.apart is not None:
-            _count(unconverted, code)
+            _count_currency(unconverted, code)
         return event
 
 
-def _converted(event: Event, rate: float, shop: str) -> Event:
-    items = tuple(_priced(item, _at(item.price, rate)) for item in event.items)
-    return replace(event, items=items, value=_at(event.value, rate), currency=shop, apart=None)
+def _convert_at_rate(event: Event, rate: float, shop_currency: str) -> Event:
+    items = tuple(_with_price(item, _convert_amount(item.price, rate)) for item in event.items)
+    return replace(
+        event,
+        items=items,
+        value=_convert_amount(event.value, rate),
+        currency=shop_currency,
+        apart=None,
+    )
 
 
-def _at(amount: float | None, rate: float) -> float | None:
+def _convert_amount(amount: float | None, rate: float) -> float | None:
     return None if amount is None else min(round(amount * rate, 6), MONEY_MAX)
 
 
-def _apart(event: Event, code: str) -> Event:
+def _set_amount_apart(event: Event, code: str) -> Event:
     if event.value is None and all(item.price is None for item in event.items):
         return replace(event, currency=None, apart=None)
-    amount = profile.value_micros(event) / MICROS
-    items = tuple(_priced(item, None) for item in event.items)
+    amount = profile.value_micros(event) / MICROS_PER_UNIT
+    items = tuple(_with_price(item, None) for item in event.items)
     return replace(event, items=items, value=None, currency=code, apart=amount)
 
 
-def _priced(item: Item, price: float | None) -> Item:
+def _with_price(item: Item, price: float | None) -> Item:
     return item if item.price is None else replace(item, price=price)
 
 
-def _count(counts: dict[str, int], name: str) -> None:
+def _count_currency(counts: dict[str, int], name: str) -> None:
     if name not in counts and len(counts) >= CURRENCIES_MAX:
-        name = UNKNOWN
+        name = UNKNOWN_CURRENCY
     counts[name] = counts.get(name, 0) + 1

@@ -1,6 +1,6 @@
 """Bytes to events: one JSON record in, an `Event` or a `DeadLetter` out, never an exception.
 
-Readers of other formats hold the events they build to the same rules through `admit`.
+Readers of other formats hold the events they build to the same rules through `validate`.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import msgspec
 from msgspec.structs import replace
 
-from operators.events.processing_errors import Faults
-from operators.events.validation import ORDERS, settle
-from operators.events.violations import Finding, find_faults, known_time_ms
+from operators.events.processing_errors import ProcessingErrors
+from operators.events.validation import ORDER_TYPES, normalize
+from operators.events.violations import Violation, event_time_or_zero, find_violations
 from operators.shoppers.profile import items_micros
-from state.dead_letters import BASE64_BYTES_MAX, RAW_BYTES_MAX, DeadLetter, Fault, raw_text
+from state.dead_letters import BASE64_BYTES_MAX, RAW_BYTES_MAX, DeadLetter, FieldError, raw_text
 from state.events import PROPS_BYTES_MAX, QUANTITY_MAX, SHOPPER_ID_CHARS_MAX, SHORTENED, Event
 from state.limits import DEFAULT, Limits
-from state.money import MICROS
+from state.money import MICROS_PER_UNIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -29,7 +29,7 @@ NESTING_MAX = 99
 """Levels of objects and arrays; what goes deeper is no event but an attack on the parser."""
 
 
-class Place(TypedDict):
+class RecordPosition(TypedDict):
     """Where a record stood."""
 
     source: str
@@ -37,7 +37,7 @@ class Place(TypedDict):
     offset: int
 
 
-_faults = Faults("events")
+_processing_errors = ProcessingErrors("events")
 _decode = msgspec.json.Decoder(Event).decode
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
@@ -58,11 +58,11 @@ def decode(
     >>> decode(line, source="s", partition="0", offset=0, now_ms=1600000000000).user_id
     'ann'
     """
-    event = good(raw, now_ms, limits)
+    event = decode_fast(raw, now_ms, limits)
     if event is not None:
         return event
-    place: Place = {"source": source, "partition": partition, "offset": offset}
-    return _reject(raw, place, now_ms, limits)
+    position: RecordPosition = {"source": source, "partition": partition, "offset": offset}
+    return _reject_raw(raw, position, now_ms, limits)
 
 
 def decode_lines(
@@ -87,7 +87,7 @@ def stable_event_id(source: str, *fields: str | bytes) -> str:
     return digest.hexdigest()
 
 
-def good(raw: bytes, now_ms: int, limits: Limits = DEFAULT) -> Event | None:
+def decode_fast(raw: bytes, now_ms: int, limits: Limits = DEFAULT) -> Event | None:
     """The event of a canonical record that keeps every rule, else None."""
     size = len(raw)
     if size > limits.event_bytes_max:
@@ -96,29 +96,29 @@ def good(raw: bytes, now_ms: int, limits: Limits = DEFAULT) -> Event | None:
         if not raw.isascii():
             raw.decode()
         event = _decode(raw)
-        if size > 2 * NESTING_MAX and not _is_well_sized(raw, event):
+        if size > 2 * NESTING_MAX and not _is_within_limits(raw, event):
             return None
-        if not settle(event, now_ms):
+        if not normalize(event, now_ms):
             return None
     except Exception:
         return None
-    return event if len(event.items) <= limits.event_items_max else shortened(event, limits)
+    return event if len(event.items) <= limits.event_items_max else truncate_items(event, limits)
 
 
-def _is_well_sized(raw: bytes, event: Event) -> bool:
-    if nesting_fault(raw) is not None:
+def _is_within_limits(raw: bytes, event: Event) -> bool:
+    if nesting_violation(raw) is not None:
         return False
     return len(raw) <= PROPS_BYTES_MAX or len(bytes(event.props)) <= PROPS_BYTES_MAX
 
 
-def nesting_fault(raw: bytes) -> Finding | None:
+def nesting_violation(raw: bytes) -> Violation | None:
     """What is wrong with JSON that would drive a parser too deep."""
-    if raw.count(b"{") + raw.count(b"[") <= NESTING_MAX or _nesting(raw) <= NESTING_MAX:
+    if raw.count(b"{") + raw.count(b"[") <= NESTING_MAX or _nesting_depth(raw) <= NESTING_MAX:
         return None
     return ("not_json", "$", f"nested more than {NESTING_MAX} levels deep")
 
 
-def _nesting(raw: bytes) -> int:
+def _nesting_depth(raw: bytes) -> int:
     """How deep objects and arrays go; brackets inside strings do not count."""
     depth = deepest = 0
     for byte in _STRING.sub(b"", raw).translate(None, delete=_NO_BRACKETS):
@@ -127,14 +127,20 @@ def _nesting(raw: bytes) -> int:
     return deepest
 
 
-def reject(
-    raw: bytes, findings: list[Finding], *, source: str, partition: str, offset: int, at_ms: int = 0
+def dead_letter(
+    raw: bytes,
+    violations: list[Violation],
+    *,
+    source: str,
+    partition: str,
+    offset: int,
+    at_ms: int = 0,
 ) -> DeadLetter:
     """A dead letter of what was found; the first finding names the failure type."""
     text, is_base64 = raw_text(raw)
     return DeadLetter(
-        failure_type=findings[0][0],
-        errors=tuple(Fault(path, message) for _, path, message in findings),
+        failure_type=violations[0][0],
+        errors=tuple(FieldError(path, message) for _, path, message in violations),
         source=source,
         partition=partition,
         offset=offset,
@@ -145,7 +151,7 @@ def reject(
     )
 
 
-def admit(
+def validate(
     event: Event,
     raw: bytes,
     *,
@@ -156,24 +162,30 @@ def admit(
     limits: Limits = DEFAULT,
 ) -> Event | DeadLetter:
     """An event that a reader built from `raw`, held to the same rules as a decoded one."""
-    if not _is_out_of_bounds(event) and settle(event, now_ms):
-        return event if len(event.items) <= limits.event_items_max else shortened(event, limits)
+    if not _exceeds_bounds(event) and normalize(event, now_ms):
+        return (
+            event if len(event.items) <= limits.event_items_max else truncate_items(event, limits)
+        )
     fields = msgspec.to_builtins(event)
-    findings = find_faults(fields, now_ms) or [_unforeseen("no rule explains the rejection")]
-    at_ms = known_time_ms(fields, now_ms)
-    return reject(raw, findings, source=source, partition=partition, offset=offset, at_ms=at_ms)
+    violations = find_violations(fields, now_ms) or [
+        _processing_error("no rule explains the rejection")
+    ]
+    at_ms = event_time_or_zero(fields, now_ms)
+    return dead_letter(
+        raw, violations, source=source, partition=partition, offset=offset, at_ms=at_ms
+    )
 
 
-def shortened(event: Event, limits: Limits) -> Event:
+def truncate_items(event: Event, limits: Limits) -> Event:
     """The same event with the items that count; what an order is worth stays whole."""
     value = event.value
-    if value is None and event.type in ORDERS:
-        value = items_micros(event.items) / MICROS
+    if value is None and event.type in ORDER_TYPES:
+        value = items_micros(event.items) / MICROS_PER_UNIT
     items = event.items[: limits.event_items_max]
     return replace(event, items=items, value=value, left_out=(*event.left_out, SHORTENED))
 
 
-def _is_out_of_bounds(event: Event) -> bool:
+def _exceeds_bounds(event: Event) -> bool:
     """What decoding checks by itself, for events that were not decoded: lengths, and quantities."""
     return (
         any(
@@ -186,28 +198,30 @@ def _is_out_of_bounds(event: Event) -> bool:
     )
 
 
-def _reject(raw: bytes, place: Place, now_ms: int, limits: Limits) -> DeadLetter:
+def _reject_raw(raw: bytes, position: RecordPosition, now_ms: int, limits: Limits) -> DeadLetter:
     at_ms = 0
     try:
-        findings, fields = _explain(raw, now_ms, limits)
-        at_ms = known_time_ms(fields, now_ms)
+        violations, fields = _explain_rejection(raw, now_ms, limits)
+        at_ms = event_time_or_zero(fields, now_ms)
     except Exception as error:
-        findings = [unforeseen(error)]
-    return reject(raw, findings, **place, at_ms=at_ms)
+        violations = [record_processing_error(error)]
+    return dead_letter(raw, violations, **position, at_ms=at_ms)
 
 
-def unforeseen(error: Exception) -> Finding:
+def record_processing_error(error: Exception) -> Violation:
     """What raised while a record was read, where it is caught: no fault of the record."""
-    _faults.note(type(error).__name__)
-    return _unforeseen(f"{type(error).__name__}: {error}"[:300])
+    _processing_errors.record(type(error).__name__)
+    return _processing_error(f"{type(error).__name__}: {error}"[:300])
 
 
-def _unforeseen(message: str) -> Finding:
+def _processing_error(message: str) -> Violation:
     return ("processing_error", "$", message)
 
 
-def _explain(raw: bytes, now_ms: int, limits: Limits) -> tuple[list[Finding], dict[str, Any]]:
-    """What is wrong with a record that `good` refused, and its fields as far as it has any."""
+def _explain_rejection(
+    raw: bytes, now_ms: int, limits: Limits
+) -> tuple[list[Violation], dict[str, Any]]:
+    """What is wrong with a record that `decode_fast` refused, and its fields as far as it has any."""
     if len(raw) > limits.event_bytes_max:
         message = f"{len(raw)} bytes or more; at most {limits.event_bytes_max}"
         return [("too_large", "$", message)], {}
@@ -215,22 +229,22 @@ def _explain(raw: bytes, now_ms: int, limits: Limits) -> tuple[list[Finding], di
         text = raw.decode()
     except UnicodeDecodeError as error:
         return [("not_json", "$", f"not UTF-8 at byte {error.start}")], {}
-    if (fault := nesting_fault(raw)) is not None:
-        return [fault], {}
+    if (violation := nesting_violation(raw)) is not None:
+        return [violation], {}
     try:
         fields = json.loads(text)
     except ValueError as error:
         return [("not_json", "$", str(error))], {}
     if not isinstance(fields, dict):
         return [("schema_violation", "$", "expected an object")], {}
-    findings = find_faults(fields, now_ms)
+    violations = find_violations(fields, now_ms)
     try:
         props = bytes(_decode(raw).props)
         if len(props) > PROPS_BYTES_MAX:
             message = f"{len(props)} bytes; at most {PROPS_BYTES_MAX}"
-            findings.insert(0, ("too_large", "$.props", message))
+            violations.insert(0, ("too_large", "$.props", message))
     except msgspec.ValidationError:
         pass
     except msgspec.DecodeError as error:
-        findings = findings or [("not_json", "$", str(error))]
-    return findings or [_unforeseen("no rule explains the rejection")], fields
+        violations = violations or [("not_json", "$", str(error))]
+    return violations or [_processing_error("no rule explains the rejection")], fields

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import msgspec
 
-from state.dead_letters import DeadLetter, Fault, raw_text
+from state.dead_letters import DeadLetter, FieldError, raw_text
 from state.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from state.events import Event
     from state.messages import BatchId
 
-ENDS_THE_RUN = (UserError, MemoryError)
+FATAL_ERRORS = (UserError, MemoryError)
 """What no guard holds back: a person has to do something."""
-WHOLE_TRACEBACKS = 20
+FULL_TRACEBACKS = 20
 """Faults of a step that are logged with their traceback; after those one in as many."""
-NOT_KNOWN = -1
+UNKNOWN_OFFSET = -1
 """The offset in a dead letter of an event whose place in its log nobody kept."""
 _MESSAGE_CHARS_MAX = 300
 
@@ -36,43 +36,50 @@ R = TypeVar("R")
 log = logging.getLogger("penstock.processing")
 
 
-class Faults:
-    """The faults of one step: `letters` of events, and how many there were by what raised."""
+class ProcessingErrors:
+    """The faults of one step: `dead_letters` of events, and how many there were by what raised."""
 
     def __init__(self, step: str) -> None:
         self.step = step
-        self.letters: list[DeadLetter] = []
+        self.dead_letters: list[DeadLetter] = []
         self._counts: dict[str, int] = {}
-        self._logged = 0
+        self._logged_count = 0
 
-    def note(self, what: str, of: str = "") -> None:
-        """Count and log the exception at hand; `of` says whose."""
-        name = f"{self.step}.{what}"
+    def record(self, operation: str, subject: str = "") -> None:
+        """Count and log the exception at hand; `subject` says whose."""
+        name = f"{self.step}.{operation}"
         self._counts[name] = self._counts.get(name, 0) + 1
-        self._logged += 1
-        is_whole = self._logged <= WHOLE_TRACEBACKS or self._logged % WHOLE_TRACEBACKS == 0
+        self._logged_count += 1
+        with_traceback = (
+            self._logged_count <= FULL_TRACEBACKS or self._logged_count % FULL_TRACEBACKS == 0
+        )
         log.error(
             "%s raised%s: it is left out, the rest goes on; please report this",
             name,
-            f" for {of!r}" if of else "",
-            exc_info=is_whole,
+            f" for {subject!r}" if subject else "",
+            exc_info=with_traceback,
             extra={"event": "processing_error", "step": self.step},
         )
 
-    def reject(
-        self, event: Event, error: Exception, batch: BatchId, position: int, offset: int = NOT_KNOWN
+    def reject_event(
+        self,
+        event: Event,
+        error: Exception,
+        batch: BatchId,
+        position: int,
+        offset: int = UNKNOWN_OFFSET,
     ) -> None:
         """Set an event aside that raised: it is not counted, and becomes a dead letter."""
-        if isinstance(error, ENDS_THE_RUN):
+        if isinstance(error, FATAL_ERRORS):
             raise error
-        self.note(event.type, event.event_id)
+        self.record(event.type, event.event_id)
         source, partition = batch.origin_of(position)
         message = f"{type(error).__name__} in {self.step}: {error}"[:_MESSAGE_CHARS_MAX]
-        text, is_base64 = raw_text(_encoded(event))
-        self.letters.append(
+        text, is_base64 = raw_text(_encode_event(event))
+        self.dead_letters.append(
             DeadLetter(
                 failure_type="processing_error",
-                errors=(Fault("$", message),),
+                errors=(FieldError("$", message),),
                 source=source,
                 partition=partition,
                 offset=offset,
@@ -83,31 +90,36 @@ class Faults:
         )
 
     @contextmanager
-    def apart(self, what: str, of: str = "") -> Iterator[None]:
+    def isolate(self, operation: str, subject: str = "") -> Iterator[None]:
         """What is done in it may raise: it is then left undone from there on."""
         try:
             yield
-        except ENDS_THE_RUN:
+        except FATAL_ERRORS:
             raise
         except Exception:
-            self.note(what, of)
+            self.record(operation, subject)
 
-    def tried(
-        self, what: str, otherwise: R, make: Callable[P, R], *args: P.args, **more: P.kwargs
+    def call_or_default(
+        self,
+        operation: str,
+        default: R,
+        function: Callable[P, R],
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> R:
-        """What `make` gives, or where it raises what there is `otherwise`."""
+        """What `function` gives, or where it raises what there is `default`."""
         try:
-            return make(*args, **more)
-        except ENDS_THE_RUN:
+            return function(*args, **kwargs)
+        except FATAL_ERRORS:
             raise
         except Exception:
-            self.note(what)
-            return otherwise
+            self.record(operation)
+            return default
 
-    def take_letters(self) -> list[DeadLetter]:
+    def take_dead_letters(self) -> list[DeadLetter]:
         """The dead letters since last asked."""
-        letters, self.letters = self.letters, []
-        return letters
+        dead_letters, self.dead_letters = self.dead_letters, []
+        return dead_letters
 
     def take_counts(self) -> dict[str, int]:
         """How often what raised since last asked."""
@@ -115,7 +127,7 @@ class Faults:
         return counts
 
 
-def _encoded(event: Event) -> bytes:
+def _encode_event(event: Event) -> bytes:
     try:
         return msgspec.json.encode(event)
     except Exception:  # an event that cannot even be written down

@@ -12,9 +12,9 @@ from operators.events.validation import (
     CLOCK_SKEW_MS,
     EARLIEST_MS,
     FUTURE_MS,
-    NEEDS_ITEMS,
-    ORDERS,
-    usable_id,
+    ORDER_TYPES,
+    TYPES_WITH_ITEMS,
+    normalize_id,
 )
 from state.dead_letters import FailureType
 from state.events import EVENT_TYPES, MONEY_MAX, Event
@@ -22,64 +22,66 @@ from state.events import EVENT_TYPES, MONEY_MAX, Event
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Finding = tuple[FailureType, str, str]
+Violation = tuple[FailureType, str, str]
 """Failure type, path, message."""
 
 _MSGSPEC_PATH = re.compile(r"^(.*) - at `(.*)`$", re.DOTALL)
 
 
-def find_faults(fields: dict[str, Any], now_ms: int) -> list[Finding]:
+def find_violations(fields: dict[str, Any], now_ms: int) -> list[Violation]:
     """Every rule that an event, as plain values, breaks; the gravest first, none if it is good."""
-    findings = [
-        *_type_faults(fields),
-        *_identity_faults(fields),
-        *_time_faults(fields, now_ms),
-        *_money_faults(fields),
-        *_order_faults(fields),
-        *_item_faults(fields),
+    violations = [
+        *_type_violations(fields),
+        *_identity_violations(fields),
+        *_time_violations(fields, now_ms),
+        *_money_violations(fields),
+        *_order_violations(fields),
+        *_item_violations(fields),
     ]
-    shape = _shape_fault(fields)
-    if shape is not None and not any(path == shape[1] for _, path, _ in findings):
-        findings.append(shape)
-    return findings
+    schema_violation = _schema_violation(fields)
+    if schema_violation is not None and not any(
+        path == schema_violation[1] for _, path, _ in violations
+    ):
+        violations.append(schema_violation)
+    return violations
 
 
-def _type_faults(fields: dict[str, Any]) -> Iterator[Finding]:
-    kind = fields.get("type")
-    if isinstance(kind, str) and kind not in EVENT_TYPES:
-        yield ("unknown_type", "$.type", f"unknown event type {kind[:100]!r}")
+def _type_violations(fields: dict[str, Any]) -> Iterator[Violation]:
+    event_type = fields.get("type")
+    if isinstance(event_type, str) and event_type not in EVENT_TYPES:
+        yield ("unknown_type", "$.type", f"unknown event type {event_type[:100]!r}")
 
 
-def _identity_faults(fields: dict[str, Any]) -> Iterator[Finding]:
+def _identity_violations(fields: dict[str, Any]) -> Iterator[Violation]:
     event_id = fields.get("event_id")
     if isinstance(event_id, str) and not event_id.strip():
         yield ("schema_violation", "$.event_id", "blank")
-    given = {
+    ids = {
         name: fields[name] for name in ("user_id", "anonymous_id") if fields.get(name) is not None
     }
-    if not given:
+    if not ids:
         yield ("no_identity", "$", "neither user_id nor anonymous_id")
-    elif all(isinstance(value, str) and usable_id(value) is None for value in given.values()):
-        for name, value in given.items():
+    elif all(isinstance(value, str) and normalize_id(value) is None for value in ids.values()):
+        for name, value in ids.items():
             yield ("blocked_id", f"$.{name}", f"{value[:100]!r} stands for nobody")
 
 
-def _time_faults(fields: dict[str, Any], now_ms: int) -> Iterator[Finding]:
+def _time_violations(fields: dict[str, Any], now_ms: int) -> Iterator[Violation]:
     sent, received = fields.get("event_ts"), fields.get("received_ts", 0)
-    received_fault = _time_fault(received, now_ms) if received != 0 or received is False else None
-    if received_fault is not None:
-        yield ("bad_timestamp", "$.received_ts", received_fault)
+    received_error = _time_error(received, now_ms) if received != 0 or received is False else None
+    if received_error is not None:
+        yield ("bad_timestamp", "$.received_ts", received_error)
     elif received and type(sent) is int:
         sent = min(sent, received + CLOCK_SKEW_MS)
     if "event_ts" in fields:
-        sent_fault = _time_fault(sent, now_ms)
-        if sent_fault is not None:
-            yield ("bad_timestamp", "$.event_ts", sent_fault)
+        sent_error = _time_error(sent, now_ms)
+        if sent_error is not None:
+            yield ("bad_timestamp", "$.event_ts", sent_error)
 
 
-def _time_fault(value: object, now_ms: int) -> str | None:
+def _time_error(value: object, now_ms: int) -> str | None:
     if type(value) is not int:
-        return f"expected whole milliseconds since 1970, got {_kind(value)}"
+        return f"expected whole milliseconds since 1970, got {_json_type(value)}"
     if value < EARLIEST_MS:
         return "before 2000; milliseconds since 1970 are expected"
     if value > now_ms + FUTURE_MS:
@@ -87,7 +89,7 @@ def _time_fault(value: object, now_ms: int) -> str | None:
     return None
 
 
-def _money_faults(fields: dict[str, Any]) -> Iterator[Finding]:
+def _money_violations(fields: dict[str, Any]) -> Iterator[Violation]:
     items = fields.get("items")
     amounts = {"$.value": fields.get("value")} | {
         f"$.items[{n}].price": item.get("price")
@@ -98,48 +100,48 @@ def _money_faults(fields: dict[str, Any]) -> Iterator[Finding]:
         if amount is None:
             continue
         if type(amount) not in (int, float):
-            yield ("bad_money", path, f"expected a number, got {_kind(amount)}")
+            yield ("bad_money", path, f"expected a number, got {_json_type(amount)}")
         elif not 0 <= amount <= MONEY_MAX:
             yield ("bad_money", path, f"{amount!r:.40} is not between 0 and {MONEY_MAX:.0f}")
 
 
-def _order_faults(fields: dict[str, Any]) -> Iterator[Finding]:
-    order, kind = fields.get("order_id"), fields.get("type")
+def _order_violations(fields: dict[str, Any]) -> Iterator[Violation]:
+    order_id, event_type = fields.get("order_id"), fields.get("type")
     if (
-        isinstance(kind, str)
-        and kind in ORDERS
-        and (order is None or (isinstance(order, str) and not order.strip()))
+        isinstance(event_type, str)
+        and event_type in ORDER_TYPES
+        and (order_id is None or (isinstance(order_id, str) and not order_id.strip()))
     ):
-        yield ("empty_order_id", "$.order_id", f"a {kind} needs an order_id")
+        yield ("empty_order_id", "$.order_id", f"a {event_type} needs an order_id")
 
 
-def _item_faults(fields: dict[str, Any]) -> Iterator[Finding]:
-    items, kind = fields.get("items") or (), fields.get("type")
-    if not items and isinstance(kind, str) and kind in NEEDS_ITEMS:
-        yield ("schema_violation", "$.items", f"a {kind} needs at least one item")
+def _item_violations(fields: dict[str, Any]) -> Iterator[Violation]:
+    items, event_type = fields.get("items") or (), fields.get("type")
+    if not items and isinstance(event_type, str) and event_type in TYPES_WITH_ITEMS:
+        yield ("schema_violation", "$.items", f"a {event_type} needs at least one item")
     for n, item in enumerate(items if isinstance(items, list | tuple) else ()):
-        name = item.get("item_id") if isinstance(item, dict) else None
-        if isinstance(name, str) and not name.strip():
+        item_id = item.get("item_id") if isinstance(item, dict) else None
+        if isinstance(item_id, str) and not item_id.strip():
             yield ("schema_violation", f"$.items[{n}].item_id", "blank")
 
 
-def _shape_fault(fields: dict[str, Any]) -> Finding | None:
+def _schema_violation(fields: dict[str, Any]) -> Violation | None:
     """What msgspec says of the types and lengths; it names the first fault only."""
     try:
         msgspec.convert({k: v for k, v in fields.items() if k != "props"}, Event)
     except msgspec.ValidationError as error:
-        found = _MSGSPEC_PATH.match(str(error))
-        message, path = found.groups() if found else (str(error), "$")
+        match = _MSGSPEC_PATH.match(str(error))
+        message, path = match.groups() if match else (str(error), "$")
         return ("schema_violation", path, message)
     return None
 
 
-def known_time_ms(fields: dict[str, Any], now_ms: int) -> int:
+def event_time_or_zero(fields: dict[str, Any], now_ms: int) -> int:
     """The event time if it is a good one, else 0."""
     sent = fields.get("event_ts")
-    return sent if type(sent) is int and _time_fault(sent, now_ms) is None else 0
+    return sent if type(sent) is int and _time_error(sent, now_ms) is None else 0
 
 
-def _kind(value: object) -> str:
+def _json_type(value: object) -> str:
     names = {str: "text", bool: "a boolean", float: "a decimal", type(None): "null"}
     return names.get(type(value), type(value).__name__)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from operators.tables.table import Kept
+from operators.tables.table import TableState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
     from operators.tables.table import Arrays
 
-CLEARLY_BETTER = 0.02
+SILHOUETTE_GAIN_MIN = 0.02
 """A silhouette must be better by so much; what differs by less is as good."""
 
-CHECKS = 3
+CONFIRMATIONS = 3
 """So many checks in a row must name the same number before it is taken."""
 
 
-class Tried(NamedTuple):
+class CountScore(NamedTuple):
     """A number of clusters that was tried: silhouette (nan for none), sum of squared distances."""
 
     k: int
@@ -34,58 +34,63 @@ class Tried(NamedTuple):
     inertia: float
 
 
-def elbow(tried: Sequence[Tried]) -> int:
+def find_elbow(count_scores: Sequence[CountScore]) -> int:
     """The number after which more clusters leave little less: the point farthest below the line from the
     first to the last (Satopaa et al. 2011, "Finding a kneedle in a haystack"). By rising k.
 
-    >>> elbow([Tried(2, 0, 100.0), Tried(3, 0, 40.0), Tried(4, 0, 35.0), Tried(5, 0, 30.0)])
+    >>> errors = {2: 100.0, 3: 40.0, 4: 35.0, 5: 30.0}
+    >>> find_elbow([CountScore(k, 0, error) for k, error in errors.items()])
     3
     """
-    first, last = tried[0], tried[-1]
+    first, last = count_scores[0], count_scores[-1]
     steps = max(last.k - first.k, 1)
     below = [
-        first.inertia + (one.k - first.k) / steps * (last.inertia - first.inertia) - one.inertia
-        for one in tried
+        first.inertia + (score.k - first.k) / steps * (last.inertia - first.inertia) - score.inertia
+        for score in count_scores
     ]
-    return tried[int(np.argmax(below))].k
+    return count_scores[int(np.argmax(below))].k
 
 
-def best(tried: Sequence[Tried]) -> Tried:
+def select_count(count_scores: Sequence[CountScore]) -> CountScore:
     """The number to take: the best silhouette, or of those as good the one nearest to the elbow."""
-    scores = [-1.0 if math.isnan(one.silhouette) else one.silhouette for one in tried]
-    as_good = max(scores) - CLEARLY_BETTER
-    knee = elbow(tried)
-    among = [one for one, score in zip(tried, scores, strict=True) if score >= as_good]
-    return min(among, key=lambda one: (abs(one.k - knee), one.k))
+    silhouettes = [
+        -1.0 if math.isnan(score.silhouette) else score.silhouette for score in count_scores
+    ]
+    score_min = max(silhouettes) - SILHOUETTE_GAIN_MIN
+    knee = find_elbow(count_scores)
+    candidates = [
+        one for one, score in zip(count_scores, silhouettes, strict=True) if score >= score_min
+    ]
+    return min(candidates, key=lambda one: (abs(one.k - knee), one.k))
 
 
-class Patience(Kept):
+class Patience(TableState):
     """Whether checks have named the same number often enough in a row.
 
     >>> patience = Patience()
-    >>> [patience.is_out(k) for k in (5, 5, None, 5, 5, 5)]
+    >>> [patience.confirm(k) for k in (5, 5, None, 5, 5, 5)]
     [False, False, False, False, False, True]
     """
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.proposed = 0
         """The number that was named last, 0 for none."""
-        self._times = 0
+        self._proposed_times = 0
 
-    def is_out(self, k: int | None) -> bool:
+    def confirm(self, k: int | None) -> bool:
         """Hear what a check named, None where all is well; whether to take it now."""
-        self._times = self._times + 1 if k == self.asked else 1
-        self.asked = k or 0
-        if k is None or self._times < CHECKS:
+        self._proposed_times = self._proposed_times + 1 if k == self.proposed else 1
+        self.proposed = k or 0
+        if k is None or self._proposed_times < CONFIRMATIONS:
             return False
-        self.asked = 0
+        self.proposed = 0
         return True
 
-    def small(self) -> Arrays:
+    def scalars(self) -> Arrays:
         """The whole state."""
-        return {"patience": np.array([self.asked, self._times])}
+        return {"patience": np.array([self.proposed, self._proposed_times])}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Take over what `small` gave, or nothing from an older release."""
+        """Take over what `scalars` gave, or nothing from an older release."""
         if "patience" in arrays:
-            self.asked, self._times = arrays["patience"].tolist()
+            self.proposed, self._proposed_times = arrays["patience"].tolist()

@@ -26,26 +26,26 @@ def silhouettes(
 ) -> list[float]:
     """The mean silhouette of each of several clusterings of the same points."""
     squares = np.einsum("nf,nf->n", points, points)
-    apart = squares[:, None] + squares - 2.0 * (points @ points.T)
-    np.fill_diagonal(apart, 0.0)
-    np.sqrt(np.maximum(apart, 0.0, out=apart), out=apart)
-    return [_silhouette(apart, labels) for labels in clusterings]
+    distances = squares[:, None] + squares - 2.0 * (points @ points.T)
+    np.fill_diagonal(distances, 0.0)
+    np.sqrt(np.maximum(distances, 0.0, out=distances), out=distances)
+    return [_silhouette(distances, labels) for labels in clusterings]
 
 
-def _silhouette(apart: NDArray[np.float64], labels: NDArray[np.integer]) -> float:
-    own, sizes, k = _compact(labels)
+def _silhouette(distances: NDArray[np.float64], labels: NDArray[np.integer]) -> float:
+    cluster, sizes, k = _renumber(labels)
     if k < 2:
         return math.nan
-    members = (own == np.arange(k)[:, None]).astype(np.float64)
-    to_cluster = apart @ members.T
-    rows = np.arange(len(apart))
-    inside = to_cluster[rows, own] / np.maximum(sizes[own] - 1, 1)
+    members = (cluster == np.arange(k)[:, None]).astype(np.float64)
+    to_cluster = distances @ members.T
+    rows = np.arange(len(distances))
+    inside = to_cluster[rows, cluster] / np.maximum(sizes[cluster] - 1, 1)
     to_cluster /= sizes
-    to_cluster[rows, own] = np.inf
+    to_cluster[rows, cluster] = np.inf
     outside = to_cluster.min(axis=1)
     larger = np.maximum(inside, outside)
     scores = np.divide(outside - inside, larger, out=np.zeros_like(larger), where=larger > 0)
-    return float(np.where(sizes[own] > 1, scores, 0.0).mean())
+    return float(np.where(sizes[cluster] > 1, scores, 0.0).mean())
 
 
 def davies_bouldin(points: NDArray[np.float64], labels: NDArray[np.integer]) -> float:
@@ -53,19 +53,19 @@ def davies_bouldin(points: NDArray[np.float64], labels: NDArray[np.integer]) -> 
 
     0 is best: the spread of a cluster and its worst neighbour, over the distance between them.
     """
-    own, sizes, k = _compact(labels)
+    cluster, sizes, k = _renumber(labels)
     if k < 2:
         return math.nan
-    members = (own == np.arange(k)[:, None]).astype(np.float64)
+    members = (cluster == np.arange(k)[:, None]).astype(np.float64)
     centres = members @ points / sizes[:, None]
-    spread = members @ np.linalg.norm(points - centres[own], axis=1) / sizes
-    apart = np.linalg.norm(centres[:, None] - centres, axis=2)
-    both = spread[:, None] + spread
-    ratio = np.divide(both, apart, out=np.zeros_like(both), where=apart > 0)
+    spread = members @ np.linalg.norm(points - centres[cluster], axis=1) / sizes
+    separation = np.linalg.norm(centres[:, None] - centres, axis=2)
+    spread_sums = spread[:, None] + spread
+    ratio = np.divide(spread_sums, separation, out=np.zeros_like(spread_sums), where=separation > 0)
     return float(ratio.max(axis=1).mean())
 
 
-def _compact(labels: NDArray[np.integer]) -> tuple[NDArray[np.intp], NDArray[np.intp], int]:
+def _renumber(labels: NDArray[np.integer]) -> tuple[NDArray[np.intp], NDArray[np.intp], int]:
     """Labels as 0..k-1 without gaps, the size of each, and k."""
-    _, own, sizes = np.unique(labels, return_inverse=True, return_counts=True)
-    return own, sizes, len(sizes)
+    _, cluster, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    return cluster, sizes, len(sizes)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from state.interactions import NOBODY
+from state.interactions import NO_ROW
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,7 +51,7 @@ def inertia(points: Points, centres: Points) -> float:
     return float(squared_distances(points, centres[nearest(points, centres)]).sum())
 
 
-def spread_out(points: Points, k: int, rng: np.random.Generator) -> Points:
+def kmeans_plus_plus(points: Points, k: int, rng: np.random.Generator) -> Points:
     """k centres [k, F] by greedy k-means++ (Arthur and Vassilvitskii 2007, section 3 and its greedy
     variant in their conclusion): each next one drawn by squared distance, best of a few draws.
 
@@ -59,15 +59,15 @@ def spread_out(points: Points, k: int, rng: np.random.Generator) -> Points:
     """
     draws = 2 + int(np.log(k))
     chosen = [int(rng.integers(len(points)))]
-    open_gaps = squared_distances(points, points[chosen[0]])
+    nearest_gaps = squared_distances(points, points[chosen[0]])
     for _ in range(1, k):
-        edges = np.cumsum(open_gaps)
-        found = np.searchsorted(edges, rng.random(draws) * edges[-1], side="right")
-        candidates = np.minimum(found, len(points) - 1)
-        gaps = [np.minimum(open_gaps, squared_distances(points, points[c])) for c in candidates]
+        edges = np.cumsum(nearest_gaps)
+        draws_at = np.searchsorted(edges, rng.random(draws) * edges[-1], side="right")
+        candidates = np.minimum(draws_at, len(points) - 1)
+        gaps = [np.minimum(nearest_gaps, squared_distances(points, points[c])) for c in candidates]
         best = int(np.argmin([gap.sum() for gap in gaps]))
         chosen.append(int(candidates[best]))
-        open_gaps = gaps[best]
+        nearest_gaps = gaps[best]
     return points[chosen]
 
 
@@ -79,9 +79,9 @@ def lloyd(points: Points, centres: Points, rounds_max: int) -> Points:
     labels = nearest(points, centres)
     for _ in range(rounds_max):
         sums, sizes = sums_by_label(points, labels, len(centres))
-        held = sizes > 0
+        has_points = sizes > 0
         centres = centres.copy()
-        centres[held] = sums[held] / sizes[held, None]
+        centres[has_points] = sums[has_points] / sizes[has_points, None]
         moved = nearest(points, centres)
         if np.array_equal(moved, labels):
             break
@@ -89,28 +89,28 @@ def lloyd(points: Points, centres: Points, rounds_max: int) -> Points:
     return centres
 
 
-def continued(
+def match_labels(
     old: Labels,
     new: Labels,
     k_old: int,
     k_new: int,
     weights: NDArray[np.float64] | None = None,
 ) -> Labels:
-    """Which old label each new one continues, NOBODY where it is a new group -> intp[k_new].
+    """Which old label each new one continues, NO_ROW where it is a new group -> intp[k_new].
 
     old, new: labels of the same points, numbered below k_old and k_new; weights: how much each point
     counts. Old and new are paired so that most points keep theirs (Hungarian method); a pair that shares
     no more than half of its points (Dice 1945, twice the shared over the sum of both) is none. So of a
     group that falls in two the larger part goes on, and of two that become one the larger.
 
-    >>> continued(np.array([0, 0, 0, 1, 1]), np.array([1, 1, 2, 0, 0]), 2, 3).tolist()
+    >>> match_labels(np.array([0, 0, 0, 1, 1]), np.array([1, 1, 2, 0, 0]), 2, 3).tolist()
     [1, 0, -1]
     """
     pairs = np.bincount(old * k_new + new, weights, minlength=k_old * k_new)
     shared = pairs.reshape(k_old, k_new)
-    before, after = linear_sum_assignment(shared, maximize=True)
-    both = shared.sum(axis=1)[before] + shared.sum(axis=0)[after]
-    same = 4 * shared[before, after] > both
-    order = np.full(k_new, NOBODY, np.intp)
-    order[after[same]] = before[same]
+    old_label, new_label = linear_sum_assignment(shared, maximize=True)
+    sizes = shared.sum(axis=1)[old_label] + shared.sum(axis=0)[new_label]
+    continues = 4 * shared[old_label, new_label] > sizes
+    order = np.full(k_new, NO_ROW, np.intp)
+    order[new_label[continues]] = old_label[continues]
     return order

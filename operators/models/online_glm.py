@@ -1,6 +1,6 @@
 """Linear models with a link that learn in small batches: River's, on plain arrays.
 
-The names of the arrays in `small` are stored; everything else is free, as long as
+The names of the arrays in `scalars` are stored; everything else is free, as long as
 `tests/test_online_glm.py` finds River's weights.
 """
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from operators.tables.table import Kept
+from operators.tables.table import TableState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 Link = Literal["logistic", "exponential"]
 
 LEARNING_RATE = 0.1
-LARGEST_RAW = 30.0
+RAW_SCORE_MAX = 30.0
 """Raw scores are cut there: e^30 is more than any shop sells."""
 _EPSILON = 1e-8
 
 
-class OnlineGlm(Kept):
+class OnlineGlm(TableState):
     """Logistic regression, or Poisson regression for amounts, by AdaGrad (Duchi, Hazan and Singer
     2011): River's `LogisticRegression(AdaGrad(.1), intercept_lr=0)` and `LinearRegression` with
     its Poisson loss, in their `learn_many`. A model with an intercept has a column of ones.
@@ -50,7 +50,7 @@ class OnlineGlm(Kept):
 
     def predict(self, points: Floats) -> Floats:
         """The chance, or the amount, for points [n, F] -> float64[n]."""
-        raw = np.clip(points @ self.weights, -LARGEST_RAW, LARGEST_RAW)
+        raw = np.clip(points @ self.weights, -RAW_SCORE_MAX, RAW_SCORE_MAX)
         means: Floats = np.exp(raw) if self.link == "exponential" else 1.0 / (1.0 + np.exp(-raw))
         return means
 
@@ -64,7 +64,7 @@ class OnlineGlm(Kept):
         self._squares += slope * slope
         self.weights -= self.learning_rate * slope / np.sqrt(self._squares + _EPSILON)
 
-    def small(self) -> Arrays:
+    def scalars(self) -> Arrays:
         """Weights and the sums of their squared slopes."""
         return {"weights": self.weights.copy(), "squares": self._squares.copy()}
 

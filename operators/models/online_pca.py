@@ -1,6 +1,6 @@
 """The plane in which points differ most, learned as they come: incremental principal components.
 
-The names of the arrays in `small` are stored; everything else is free.
+The names of the arrays in `scalars` are stored; everything else is free.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from operators.tables.table import Kept
+from operators.tables.table import TableState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +30,7 @@ class Plane(NamedTuple):
     shares: Floats
 
 
-class OnlinePca(Kept):
+class OnlinePca(TableState):
     """Running covariance of F columns, merged by batch (Chan, Golub and LeVeque 1979), from which the
     components are taken when asked for: those of batch PCA on standard scores.
 
@@ -54,16 +54,16 @@ class OnlinePca(Kept):
         if not len(rows):
             return
         if self.half_life_points is not None:
-            faded = 0.5 ** (len(rows) / self.half_life_points)
-            self._weight *= faded
-            self._scatter *= faded
+            decay = 0.5 ** (len(rows) / self.half_life_points)
+            self._weight *= decay
+            self._scatter *= decay
         mean = rows.mean(axis=0)
-        around = rows - mean
+        centred = rows - mean
         total = self._weight + len(rows)
-        apart = mean - self._mean
-        self._mean = self._mean + apart * (len(rows) / total)
-        self._scatter += around.T @ around
-        self._scatter += np.outer(apart, apart) * (self._weight * len(rows) / total)
+        mean_shift = mean - self._mean
+        self._mean = self._mean + mean_shift * (len(rows) / total)
+        self._scatter += centred.T @ centred
+        self._scatter += np.outer(mean_shift, mean_shift) * (self._weight * len(rows) / total)
         self._weight = total
 
     def plane(self) -> Plane:
@@ -74,20 +74,20 @@ class OnlinePca(Kept):
         """
         std = np.sqrt(np.diag(self._scatter) / max(self._weight, 1.0))
         std[std <= ROUNDING * np.abs(self._mean)] = 0.0
-        per_std = np.divide(1.0, std, out=np.zeros_like(std), where=std > 0)
-        correlation = self._scatter / max(self._weight, 1.0) * np.outer(per_std, per_std)
+        inverse_std = np.divide(1.0, std, out=np.zeros_like(std), where=std > 0)
+        correlation = self._scatter / max(self._weight, 1.0) * np.outer(inverse_std, inverse_std)
         variances, vectors = np.linalg.eigh(correlation)
         # Ascending, so the last two; with one column alone the second axis is none.
         axes = np.zeros((2, len(std)))
-        found = vectors.T[::-1][:2]
-        axes[: len(found)] = found
+        components = vectors.T[::-1][:2]
+        axes[: len(components)] = components
         largest = axes[np.arange(2), np.abs(axes).argmax(axis=1)]
         axes *= np.where(largest < 0, -1.0, 1.0)[:, None]
         shares = np.zeros(2)
-        shares[: len(found)] = variances[::-1][:2] / max(variances.sum(), ROUNDING)
+        shares[: len(components)] = variances[::-1][:2] / max(variances.sum(), ROUNDING)
         return Plane(axes, shares)
 
-    def small(self) -> Arrays:
+    def scalars(self) -> Arrays:
         """The whole state."""
         return {
             "weight": np.array([self._weight]),

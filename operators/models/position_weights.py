@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.models.sgd import step
-from operators.tables.table import Kept
+from operators.models.sgd import adagrad_step
+from operators.tables.table import TableState
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -15,45 +15,53 @@ if TYPE_CHECKING:
     from operators.tables.table import Arrays
     from state.interactions import Weights
 
-FADING = -0.7
+LOG_DECAY_PER_POSITION = -0.7
 """What each step back counts less to begin with, as a logarithm."""
 
 
-class Places(Kept):
+class PositionWeights(TableState):
     """Learned weights of places, others for sessions of one item, of two ... of r.
 
     counts float32[r, r]   of a session that holds 1, 2 ... r items, by place, as logarithms
     """
 
-    def __init__(self, most: int, rate: float) -> None:
+    def __init__(self, context_max: int, rate: float) -> None:
         self.rate = rate
-        self.counts = (FADING * np.tile(np.arange(most), (most, 1))).astype(np.float32)
-        self._squares = np.zeros_like(self.counts)
+        self.log_weights = (
+            LOG_DECAY_PER_POSITION * np.tile(np.arange(context_max), (context_max, 1))
+        ).astype(np.float32)
+        self._squares = np.zeros_like(self.log_weights)
 
-    def shares(self, known: NDArray[np.bool_]) -> Weights:
+    def weights(self, known: NDArray[np.bool_]) -> Weights:
         """How much each place that holds something known[n, c] counts, float32[n, c]; 1 in all, or 0."""
-        counts = np.exp(self.counts - self.counts.max(axis=1, keepdims=True))
-        held = np.maximum(known.sum(axis=1), 1)
-        share: Weights = counts[held - 1, : known.shape[1]] * known
-        share /= np.maximum(share.sum(axis=1, keepdims=True), np.float32(1e-9))
-        return share
+        relative = np.exp(self.log_weights - self.log_weights.max(axis=1, keepdims=True))
+        lengths = np.maximum(known.sum(axis=1), 1)
+        weights: Weights = relative[lengths - 1, : known.shape[1]] * known
+        weights /= np.maximum(weights.sum(axis=1, keepdims=True), np.float32(1e-9))
+        return weights
 
-    def learn(self, share: Weights, pull: Weights, held: NDArray[np.intp]) -> None:
+    def learn(self, weights: Weights, slopes: Weights, context_lengths: NDArray[np.intp]) -> None:
         """A step by shares[n, c], what each of them pulls at the loss, and how many items are held[n].
 
         The pulls of a session, weighed by its shares, are 0 in all.
         """
-        is_long = held[:, None] == np.arange(1, share.shape[1] + 1)
-        gradient = is_long.astype(np.float32).T @ (share * pull)
-        lengths = np.flatnonzero(is_long.any(axis=0)).astype(np.int32)
-        width = slice(share.shape[1])
-        step(self.counts[:, width], self._squares[:, width], lengths, gradient[lengths], self.rate)
+        has_length = context_lengths[:, None] == np.arange(1, weights.shape[1] + 1)
+        gradient = has_length.astype(np.float32).T @ (weights * slopes)
+        updated = np.flatnonzero(has_length.any(axis=0)).astype(np.int32)
+        width = slice(weights.shape[1])
+        adagrad_step(
+            self.log_weights[:, width],
+            self._squares[:, width],
+            updated,
+            gradient[updated],
+            self.rate,
+        )
 
-    def small(self) -> Arrays:
+    def scalars(self) -> Arrays:
         """What places count, copied."""
-        return {"places": self.counts.copy(), "place_squares": self._squares.copy()}
+        return {"places": self.log_weights.copy(), "place_squares": self._squares.copy()}
 
     def restore(self, arrays: Arrays) -> None:
-        """Take over what `small` gave."""
-        self.counts = arrays["places"].astype(np.float32)
+        """Take over what `scalars` gave."""
+        self.log_weights = arrays["places"].astype(np.float32)
         self._squares = arrays["place_squares"].astype(np.float32)

@@ -1,6 +1,6 @@
 """A bounded sample of a stream: uniform over all of it, or fading with age.
 
-Change freely; what is stored are `points`, `keys` and `bar`.
+Change freely; what is stored are `points`, `keys` and `threshold`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-KEPT_WHEN_FULL = 0.75
+FILL_AFTER_SHRINK = 0.75
 
 
 class Reservoir:
@@ -27,50 +27,52 @@ class Reservoir:
 
     def __init__(self, size: int, n_features: int, half_life_points: float | None) -> None:
         self.size = size
-        self.fading = 0.0 if half_life_points is None else math.log(2) / half_life_points
-        self.bar = math.inf
+        self.decay_rate = 0.0 if half_life_points is None else math.log(2) / half_life_points
+        self.threshold = math.inf
         self._points = np.empty((size, n_features))
         self._keys = np.empty(size)
-        self._held = 0
+        self._count = 0
 
     @property
     def points(self) -> NDArray[np.float64]:
         """The sample, float64[held, F], a view."""
-        return self._points[: self._held]
+        return self._points[: self._count]
 
     @property
     def keys(self) -> NDArray[np.float64]:
         """Their keys, float64[held], a view."""
-        return self._keys[: self._held]
+        return self._keys[: self._count]
 
     def offer(self, points: NDArray[np.float64], seen: int, rng: np.random.Generator) -> None:
         """Let points [n, F] compete for a place; `seen` is how many were offered before them."""
         times = np.arange(seen, seen + len(points))
-        keys = np.log(rng.standard_exponential(len(points))) - self.fading * times
-        entering = keys < self.bar
+        keys = np.log(rng.standard_exponential(len(points))) - self.decay_rate * times
+        entering = keys < self.threshold
         points, keys = points[entering], keys[entering]
-        if self._held + len(keys) > self.size:
+        if self._count + len(keys) > self.size:
             points, keys = np.concatenate([self.points, points]), np.concatenate([self.keys, keys])
-            kept = int(KEPT_WHEN_FULL * self.size)
-            lowest = np.argpartition(keys, kept)
-            self.bar = float(keys[lowest[kept]])
-            points, keys = points[lowest[:kept]], keys[lowest[:kept]]
-            self._held = 0
+            size_kept = int(FILL_AFTER_SHRINK * self.size)
+            lowest = np.argpartition(keys, size_kept)
+            self.threshold = float(keys[lowest[size_kept]])
+            points, keys = points[lowest[:size_kept]], keys[lowest[:size_kept]]
+            self._count = 0
         self._append(points, keys)
 
-    def widen(self, n_features: int) -> None:
+    def add_features(self, n_features: int) -> None:
         """Make room for more features; they were 0 so far."""
         self._points = np.pad(self._points, ((0, 0), (0, n_features - self._points.shape[1])))
 
-    def restore(self, points: NDArray[np.float64], keys: NDArray[np.float64], bar: float) -> None:
+    def restore(
+        self, points: NDArray[np.float64], keys: NDArray[np.float64], threshold: float
+    ) -> None:
         """Take over what another reservoir of this size held."""
         self._points = np.empty((self.size, points.shape[1]))
-        self._held = 0
+        self._count = 0
         self._append(points, keys)
-        self.bar = bar
+        self.threshold = threshold
 
     def _append(self, points: NDArray[np.float64], keys: NDArray[np.float64]) -> None:
-        end = self._held + len(keys)
-        self._points[self._held : end] = points
-        self._keys[self._held : end] = keys
-        self._held = end
+        end = self._count + len(keys)
+        self._points[self._count : end] = points
+        self._keys[self._count : end] = keys
+        self._count = end

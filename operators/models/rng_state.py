@@ -12,18 +12,18 @@ if TYPE_CHECKING:
 _LOW = (1 << 64) - 1
 
 
-def rng_array(rng: np.random.Generator) -> NDArray[np.uint64]:
+def dump_rng(rng: np.random.Generator) -> NDArray[np.uint64]:
     """The state of a PCG64 generator, uint64[6]."""
     state = rng.bit_generator.state
-    place, step = state["state"]["state"], state["state"]["inc"]
-    words = [place >> 64, place & _LOW, step >> 64, step & _LOW]
+    position, step = state["state"]["state"], state["state"]["inc"]
+    words = [position >> 64, position & _LOW, step >> 64, step & _LOW]
     return np.array([*words, state["has_uint32"], state["uinteger"]], np.uint64)
 
 
-def rng_from(array: NDArray[Any]) -> np.random.Generator:
-    """The generator whose state `rng_array` gave.
+def load_rng(array: NDArray[Any]) -> np.random.Generator:
+    """The generator whose state `dump_rng` gave.
 
-    >>> a = np.random.default_rng(7); b = rng_from(rng_array(a)); bool(a.random() == b.random())
+    >>> a = np.random.default_rng(7); b = load_rng(dump_rng(a)); bool(a.random() == b.random())
     True
     """
     high, low, step_high, step_low, has_uint32, uinteger = (int(word) for word in array)

@@ -39,7 +39,7 @@ class OnlineScaler:
         """float64[F]."""
         self.std = np.zeros(n_features)
         """Population standard deviation, float64[F], 0 for a constant column."""
-        self._per_std = np.zeros(n_features)
+        self._inverse_std = np.zeros(n_features)
         self._squares = np.zeros(n_features)
 
     def learn_array(self, rows: NDArray[np.float64]) -> None:
@@ -49,32 +49,32 @@ class OnlineScaler:
         weights = np.ones(len(rows))
         if self.half_life_points is not None:
             weights = np.exp2(-np.arange(len(rows))[::-1] / self.half_life_points)
-            faded = 0.5 ** (len(rows) / self.half_life_points)
-            self.weight *= faded
-            self._squares *= faded
-        came = float(weights.sum())
+            decay = 0.5 ** (len(rows) / self.half_life_points)
+            self.weight *= decay
+            self._squares *= decay
+        added_weight = float(weights.sum())
         # Measured from the first row, so that a constant column has no rounding at all.
-        around = rows - rows[0]
-        mean = weights @ around / came
-        around -= mean
-        total = self.weight + came
-        apart = rows[0] + mean - self.mean
-        self.mean += apart * (came / total)
-        self._squares += np.einsum("n,nf,nf->f", weights, around, around)
-        self._squares += apart * apart * (self.weight * came / total)
+        centred = rows - rows[0]
+        mean = weights @ centred / added_weight
+        centred -= mean
+        total = self.weight + added_weight
+        mean_shift = rows[0] + mean - self.mean
+        self.mean += mean_shift * (added_weight / total)
+        self._squares += np.einsum("n,nf,nf->f", weights, centred, centred)
+        self._squares += mean_shift * mean_shift * (self.weight * added_weight / total)
         self.weight = total
-        self._spread()
+        self._update_std()
 
     def transform_array(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         """(rows - mean) / std, rows [n, F] -> float64[n, F]."""
-        return (rows - self.mean) * self._per_std
+        return (rows - self.mean) * self._inverse_std
 
-    def change_from(
+    def rescaling_from(
         self, mean: NDArray[np.float64], std: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(factor, shift), float64[F] each: a score z under an older mean and std is now
         z * factor + shift."""
-        return std * self._per_std, (mean - self.mean) * self._per_std
+        return std * self._inverse_std, (mean - self.mean) * self._inverse_std
 
     def arrays(self) -> dict[str, NDArray[np.float64]]:
         """The whole state as named arrays, copies."""
@@ -88,10 +88,10 @@ class OnlineScaler:
         """Take over a state that `arrays` gave, of a scaler made with the same arguments."""
         self.weight = float(arrays["weight"][0])
         self.mean, self._squares = arrays["mean"].copy(), arrays["squares"].copy()
-        self._spread()
+        self._update_std()
 
-    def _spread(self) -> None:
+    def _update_std(self) -> None:
         std: NDArray[np.float64] = np.sqrt(self._squares / max(self.weight, 1.0))
         std[std <= ROUNDING * np.abs(self.mean)] = 0.0
         self.std = std
-        self._per_std = np.divide(1.0, std, out=np.zeros_like(std), where=std > 0)
+        self._inverse_std = np.divide(1.0, std, out=np.zeros_like(std), where=std > 0)

@@ -1,7 +1,8 @@
 """Implicit feedback: vectors of items such that what a session holds points to what comes next.
 
 A session is the weighted mean of the vectors of its last items, at length 1, the weights learned by
-place and by how many there are; how likely an item is next is a softmax of `sharpness` times its
+place and by how many there are; how likely an item is next is a softmax of `inverse_temperature`
+times its
 cosine with the session, plus a number of its own. One table serves both roles of an item, as in CORE
 (Hou, Hu, Zhang, Zhao, SIGIR 2022), with lengths of 1 as in NISER (Gupta et al., 2019). Each block of
 events is learned against what came in the others and sampled live items, shared by all (Hidasi and
@@ -21,14 +22,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.sparse import csc_array
 
-from operators.models.distinct_rows import Different
-from operators.models.negative_sampler import LiveItems
-from operators.models.position_weights import Places
-from operators.models.rng_state import rng_array, rng_from
-from operators.models.sgd import step, turn, unit
-from operators.tables.growable import Growing
-from operators.tables.table import Kept, Table
-from state.dirty_rows import Marks
+from operators.models.distinct_rows import DistinctRows
+from operators.models.negative_sampler import NegativeSampler
+from operators.models.position_weights import PositionWeights
+from operators.models.rng_state import dump_rng, load_rng
+from operators.models.sgd import adagrad_step, normalize, rotate_step
+from operators.tables.growable import GrowableArray
+from operators.tables.table import Table, TableState
+from state.dirty_rows import DirtyRows
 from state.times import DAY_MS
 
 if TYPE_CHECKING:
@@ -39,49 +40,49 @@ if TYPE_CHECKING:
     from operators.tables.table import Arrays
     from state.interactions import Rows, Times, Weights
 
-BLOCK = 512
+BLOCK_EVENTS = 512
 """Events learned at once. The caller's batches may have any length."""
-WORTH_MIN = np.float32(-60.0)
+LOG_PRIOR_MIN = np.float32(-60.0)
 """The least that a row is worth in a block, as a logarithm: what can be divided by."""
-WEIGHED_EVENTS = 65_536
+MEAN_WEIGHT_EVENTS = 65_536
 """Events that the mean weight reaches back over."""
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class SessionFactorsConfig:
     """How to learn. Rates are first steps: of a vector of length 1, and of logarithms of chances."""
 
     n_factors: int = 64
-    sharpness: float = 9.0
+    inverse_temperature: float = 9.0
     rate: float = 0.6
     bias_rate: float = 0.05
-    place_rate: float = 0.1
-    sampled: int = 512
-    sampled_power: float = 0.5
+    position_rate: float = 0.1
+    negatives: int = 512
+    negatives_power: float = 0.5
     context_max: int = 5
     half_life_days: float = 30.0
 
 
-class ImplicitFactors(Kept):
+class SessionFactors(TableState):
     """Vectors of items on integer rows, learned from blocks of events.
 
     vectors float32[n, f] of length 1, bias float32[n]: of each item
     """
 
-    def __init__(self, settings: Settings, seed: int) -> None:
+    def __init__(self, settings: SessionFactorsConfig, seed: int) -> None:
         self.settings = settings
-        self.live = LiveItems(
-            half_life_ms=settings.half_life_days * DAY_MS, power=settings.sampled_power
+        self.negative_sampler = NegativeSampler(
+            half_life_ms=settings.half_life_days * DAY_MS, power=settings.negatives_power
         )
         self._rng = np.random.default_rng(seed)
-        self._weighed = np.zeros(2)
-        self._vectors: Growing[np.float32] = Growing((settings.n_factors,), np.float32)
-        self._squares: Growing[np.float32] = Growing((), np.float32)
-        self._bias: Growing[np.float32] = Growing((), np.float32)
-        self._bias_squares: Growing[np.float32] = Growing((), np.float32)
-        self._different = Different()
-        self._marks = Marks()
-        self.places = Places(settings.context_max, settings.place_rate)
+        self._weight_totals = np.zeros(2)
+        self._vectors: GrowableArray[np.float32] = GrowableArray((settings.n_factors,), np.float32)
+        self._squares: GrowableArray[np.float32] = GrowableArray((), np.float32)
+        self._bias: GrowableArray[np.float32] = GrowableArray((), np.float32)
+        self._bias_squares: GrowableArray[np.float32] = GrowableArray((), np.float32)
+        self._distinct_rows = DistinctRows()
+        self._dirty_rows = DirtyRows()
+        self.position_weights = PositionWeights(settings.context_max, settings.position_rate)
 
     @property
     def vectors(self) -> Weights:
@@ -90,114 +91,142 @@ class ImplicitFactors(Kept):
 
     def learn(self, items: Rows, weights: Weights, at_ms: Times, context: Rows) -> None:
         """Learn n events in their order; shapes as in `state.interactions.Interactions`."""
-        for start in range(0, len(items), BLOCK):
-            part = slice(start, start + BLOCK)
+        for start in range(0, len(items), BLOCK_EVENTS):
+            part = slice(start, start + BLOCK_EVENTS)
             self._learn_block(items[part], weights[part], at_ms[part], context[part])
 
     def _learn_block(self, items: Rows, weights: Weights, at_ms: Times, context: Rows) -> None:
         settings = self.settings
-        self._grow(int(items.max()) + 1)
-        self.live.count(items, at_ms)
-        weights = self._relative(weights)
-        share, near = self._shares(context)
-        told = share.any(axis=1)
-        if not told.any():
+        self._ensure_rows(int(items.max()) + 1)
+        self.negative_sampler.observe(items, at_ms)
+        weights = self._relative_weights(weights)
+        context_weights, context_rows = self._weigh_context(context)
+        has_context = context_weights.any(axis=1)
+        if not has_context.any():
             return
-        items, weights, share, near = items[told], weights[told], share[told], near[told]
+        items, weights, context_weights, context_rows = (
+            items[has_context],
+            weights[has_context],
+            context_weights[has_context],
+            context_rows[has_context],
+        )
 
-        self._begin(items, share, near)
-        drawn = self.live.sample(self._rng, settings.sampled)
-        held = np.concatenate([items, drawn])
-        there = share > 0
-        n_near = there.sum(axis=1)
-        rows, at, n_held = self._different.of(held, near[there])
-        vectors, around = self.vectors.take(rows, axis=0), self.vectors.take(near, axis=0)
-        session, length = unit(np.matmul(share[:, None], around)[:, 0])
+        self._start_new_items(items, context_weights, context_rows)
+        negatives = self.negative_sampler.sample(self._rng, settings.negatives)
+        targets = np.concatenate([items, negatives])
+        in_context = context_weights > 0
+        context_lengths = in_context.sum(axis=1)
+        rows, indices, target_count = self._distinct_rows.factorize(
+            targets, context_rows[in_context]
+        )
+        vectors, context_vectors = (
+            self.vectors.take(rows, axis=0),
+            self.vectors.take(context_rows, axis=0),
+        )
+        session, session_norm = normalize(
+            np.matmul(context_weights[:, None], context_vectors)[:, 0]
+        )
 
         # How much each row is worth whatever the session, by bias and by how seldom it is held.
-        against = vectors[:n_held]
-        worth = self._bias.rows[rows[:n_held]] - np.log(
-            self.live.chances(rows[:n_held], len(drawn), len(items))
+        target_vectors = vectors[:target_count]
+        prior = self._bias.rows[rows[:target_count]] - np.log(
+            self.negative_sampler.probabilities(rows[:target_count], len(negatives), len(items))
         )
-        worth = np.exp(np.maximum(worth - worth.max(), WORTH_MIN))
-        sharpness = np.float32(settings.sharpness)
-        wrong = (session * sharpness) @ against.T
-        np.exp(wrong, out=wrong)
+        prior = np.exp(np.maximum(prior - prior.max(), LOG_PRIOR_MIN))
+        inverse_temperature = np.float32(settings.inverse_temperature)
+        errors = (session * inverse_temperature) @ target_vectors.T
+        np.exp(errors, out=errors)
         # What was thought of each, less what came: the gradient of the logarithmic loss, up to a
         # number for each event and each row, which are cheaper to bring in where there are fewer.
-        total: Weights = np.matmul(wrong, worth)
-        came = at[: len(items)]
-        wrong[np.arange(len(items)), came] -= total / worth[came]
-        much = weights / total
-        by_bias: Weights = np.matmul(much, wrong) * worth
-        much *= sharpness
+        total: Weights = np.matmul(errors, prior)
+        positives = indices[: len(items)]
+        errors[np.arange(len(items)), positives] -= total / prior[positives]
+        scale = weights / total
+        bias_gradient: Weights = np.matmul(scale, errors) * prior
+        scale *= inverse_temperature
 
-        pull: Weights = np.matmul(wrong, against * worth[:, None])
-        pull *= much[:, None]
-        pull -= session * np.vecdot(pull, session)[:, None]
-        pull /= length
-        of_near = (share[there], at[len(held) :], np.append(0, n_near.cumsum()))
-        gradient: Weights = csc_array(of_near, (len(rows), len(items))) @ pull
-        by_row: Weights = np.matmul(wrong.T, session * much[:, None])
-        by_row *= worth[:, None]
-        gradient[:n_held] += by_row
-        self.places.learn(share, np.matmul(around, pull[:, :, None])[:, :, 0], n_near)
-        turn(self.vectors, self._squares.rows, rows, vectors, gradient, settings.rate)
-        step(self._bias.rows, self._bias_squares.rows, rows[:n_held], by_bias, settings.bias_rate)
-        self._marks.mark(rows)
+        session_gradient: Weights = np.matmul(errors, target_vectors * prior[:, None])
+        session_gradient *= scale[:, None]
+        session_gradient -= session * np.vecdot(session_gradient, session)[:, None]
+        session_gradient /= session_norm
+        context_matrix = (
+            context_weights[in_context],
+            indices[len(targets) :],
+            np.append(0, context_lengths.cumsum()),
+        )
+        gradient: Weights = csc_array(context_matrix, (len(rows), len(items))) @ session_gradient
+        target_gradient: Weights = np.matmul(errors.T, session * scale[:, None])
+        target_gradient *= prior[:, None]
+        gradient[:target_count] += target_gradient
+        self.position_weights.learn(
+            context_weights,
+            np.matmul(context_vectors, session_gradient[:, :, None])[:, :, 0],
+            context_lengths,
+        )
+        rotate_step(self.vectors, self._squares.rows, rows, vectors, gradient, settings.rate)
+        adagrad_step(
+            self._bias.rows,
+            self._bias_squares.rows,
+            rows[:target_count],
+            bias_gradient,
+            settings.bias_rate,
+        )
+        self._dirty_rows.mark(rows)
 
-    def _begin(self, items: Rows, share: Weights, near: Rows) -> None:
+    def _start_new_items(self, items: Rows, context_weights: Weights, context_rows: Rows) -> None:
         """Items that were never learned come nearer to the sessions that they are first seen in."""
         new = np.flatnonzero(self._squares.rows[items] == 0)
         if len(new):
-            session = unit(np.einsum("nr,nrf->nf", share[new], self.vectors[near[new]]))[0]
-            self.vectors[items[new]] = unit(self.vectors[items[new]] + session)[0]
+            session = normalize(
+                np.einsum("nr,nrf->nf", context_weights[new], self.vectors[context_rows[new]])
+            )[0]
+            self.vectors[items[new]] = normalize(self.vectors[items[new]] + session)[0]
 
-    def _relative(self, weights: Weights) -> Weights:
+    def _relative_weights(self, weights: Weights) -> Weights:
         """Weights over their mean lately: where all is bought, a purchase is nothing special."""
         n = len(weights)
-        self._weighed *= (1 - 1 / WEIGHED_EVENTS) ** n
-        self._weighed += weights.sum(dtype=np.float64), n
-        total, events = self._weighed
+        self._weight_totals *= (1 - 1 / MEAN_WEIGHT_EVENTS) ** n
+        self._weight_totals += weights.sum(dtype=np.float64), n
+        total, events = self._weight_totals
         return (weights * (events / total if total > 0 else 1.0)).astype(np.float32)
 
-    def _grow(self, n_items: int) -> None:
+    def _ensure_rows(self, n_items: int) -> None:
         new = n_items - len(self._vectors)
         if new <= 0:
             return
-        self._vectors.append(self._drawn(new))
+        self._vectors.append(self._draw_vectors(new))
         for column in (self._squares, self._bias, self._bias_squares):
             column.append(np.zeros(new, np.float32))
-        self._different.grow(n_items)
-        self.live.grow(n_items)
-        self._marks.reach(n_items)
+        self._distinct_rows.ensure_rows(n_items)
+        self.negative_sampler.ensure_rows(n_items)
+        self._dirty_rows.ensure_rows(n_items)
 
-    def _drawn(self, n: int) -> Weights:
+    def _draw_vectors(self, n: int) -> Weights:
         size = (n, self.settings.n_factors)
-        return unit(self._rng.standard_normal(size, dtype=np.float32))[0]
+        return normalize(self._rng.standard_normal(size, dtype=np.float32))[0]
 
-    def forget_items(self, rows: Rows) -> None:
+    def remove_items(self, rows: Rows) -> None:
         """These items were never learned: they have new vectors to start from."""
         rows = rows[rows < len(self.vectors)]
         if not len(rows):
             return
-        self.vectors[rows] = self._drawn(len(rows))
+        self.vectors[rows] = self._draw_vectors(len(rows))
         for column in (self._squares, self._bias, self._bias_squares):
             column.rows[rows] = 0
-        self._marks.mark(rows)
-        self.live.forget(rows)
+        self._dirty_rows.mark(rows)
+        self.negative_sampler.remove_items(rows)
 
-    def _shares(self, context: Rows) -> tuple[Weights, Rows]:
+    def _weigh_context(self, context: Rows) -> tuple[Weights, Rows]:
         """How much each known context item counts, float32[n, r], and its row or 0, int32[n, r]."""
         context = context[:, : self.settings.context_max]
-        known = self.known(context)
-        return self.places.shares(known), np.where(known, context, 0)
+        known = self.is_known(context)
+        return self.position_weights.weights(known), np.where(known, context, 0)
 
-    def known(self, items: Rows) -> NDArray[np.bool_]:
+    def is_known(self, items: Rows) -> NDArray[np.bool_]:
         """Which of these item rows were ever learned; any shape, any rows."""
         if not len(self.vectors):
             return np.zeros(items.shape, np.bool_)
-        known: NDArray[np.bool_] = self.live.popularity.take(items, mode="clip") > 0
+        known: NDArray[np.bool_] = self.negative_sampler.popularity.take(items, mode="clip") > 0
         known &= (items >= 0) & (items < len(self.vectors))
         return known
 
@@ -206,19 +235,27 @@ class ImplicitFactors(Kept):
 
         All zero for one that holds nothing known; rows may lie beyond what was learned.
         """
-        share, near = self._shares(context)
+        context_weights, context_rows = self._weigh_context(context)
         if not len(self.vectors):
-            return np.zeros((len(context), self.settings.n_factors), np.float32), share, near
-        around = self.vectors.take(near, axis=0)
-        return unit(np.matmul(share[:, None], around)[:, 0])[0], share, near
+            return (
+                np.zeros((len(context), self.settings.n_factors), np.float32),
+                context_weights,
+                context_rows,
+            )
+        context_vectors = self.vectors.take(context_rows, axis=0)
+        return (
+            normalize(np.matmul(context_weights[:, None], context_vectors)[:, 0])[0],
+            context_weights,
+            context_rows,
+        )
 
-    def said(self, sessions: Weights, items: Rows) -> Weights:
+    def scores(self, sessions: Weights, items: Rows) -> Weights:
         """Logarithms of how likely known items[n, c] are next in sessions[n, f], up to a constant."""
         vectors = self.vectors.take(items, axis=0)
-        said: Weights = np.matmul(vectors, sessions[:, :, None])[:, :, 0]
-        said *= np.float32(self.settings.sharpness)
-        said += self._bias.rows.take(items)
-        return said
+        logits: Weights = np.matmul(vectors, sessions[:, :, None])[:, :, 0]
+        logits *= np.float32(self.settings.inverse_temperature)
+        logits += self._bias.rows.take(items)
+        return logits
 
     def tables(self) -> Sequence[Table]:
         """What is learned of items, and which of them live."""
@@ -228,15 +265,15 @@ class ImplicitFactors(Kept):
             "bias": self._bias.rows,
             "bias_squares": self._bias_squares.rows,
         }
-        return [Table(items, self._marks), *self.live.tables()]
+        return [Table(items, self._dirty_rows), *self.negative_sampler.tables()]
 
-    def small(self) -> Arrays:
+    def scalars(self) -> Arrays:
         """Chance, the clock and what places count."""
         return {
-            "rng": rng_array(self._rng),
-            "weighed": self._weighed.copy(),
-            **self.places.small(),
-            **self.live.small(),
+            "rng": dump_rng(self._rng),
+            "weighed": self._weight_totals.copy(),
+            **self.position_weights.scalars(),
+            **self.negative_sampler.scalars(),
         }
 
     def restore(self, arrays: Arrays) -> None:
@@ -259,9 +296,9 @@ class ImplicitFactors(Kept):
             (self._bias_squares, "bias_squares"),
         ):
             column.replace(arrays[name])
-        self._different.grow(len(self.vectors))
-        self._rng = rng_from(arrays["rng"])
-        self._weighed = arrays["weighed"].astype(np.float64)
-        self.places.restore(arrays)
-        self.live.restore(arrays)
-        self._marks = Marks(len(self.vectors))
+        self._distinct_rows.ensure_rows(len(self.vectors))
+        self._rng = load_rng(arrays["rng"])
+        self._weight_totals = arrays["weighed"].astype(np.float64)
+        self.position_weights.restore(arrays)
+        self.negative_sampler.restore(arrays)
+        self._dirty_rows = DirtyRows(len(self.vectors))

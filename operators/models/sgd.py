@@ -17,51 +17,54 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
 
-KEPT = np.float32(0.9995)
+SQUARES_DECAY = np.float32(0.9995)
 """What is left of a row's past gradients at each of its steps: about the last 2,000 count."""
-STEADY = np.float32(0.01)
+SQUARES_INITIAL = np.float32(0.01)
 """Past gradients that a row begins with, so that a first small one is no large step."""
-TINY = np.float32(1e-6)
+NORM_MIN = np.float32(1e-6)
 
 
-def step(values: Floats, squares: Floats, rows: Rows, gradient: Floats, rate: float) -> None:
+def adagrad_step(
+    values: Floats, squares: Floats, rows: Rows, gradient: Floats, rate: float
+) -> None:
     """Move numbers values[rows], of any shape, down their gradient, in place; each row comes once."""
-    moment = squares[rows] * KEPT + gradient * gradient
+    moment = squares[rows] * SQUARES_DECAY + gradient * gradient
     squares[rows] = moment
-    values[rows] -= np.float32(rate) * gradient / np.sqrt(moment + STEADY)
+    values[rows] -= np.float32(rate) * gradient / np.sqrt(moment + SQUARES_INITIAL)
 
 
-def turn(
-    vectors: Floats, squares: Floats, rows: Rows, held: Floats, gradient: Floats, rate: float
+def rotate_step(
+    vectors: Floats, squares: Floats, rows: Rows, current: Floats, gradient: Floats, rate: float
 ) -> None:
     """Turn vectors[rows], of length 1, down their gradient[m, f], in place; each row comes once.
 
     held[m, f] is a copy of them, which is overwritten, as the gradient is.
 
     >>> v, s = np.array([[1, 0]], np.float32), np.zeros(1, np.float32)
-    >>> turn(v, s, np.array([0]), v.copy(), np.array([[5, -5]], np.float32), 1.0); (v > 0.7).tolist()
+    >>> rotate_step(v, s, np.array([0]), v.copy(), np.array([[5, -5]], np.float32), 1.0)
+    >>> (v > 0.7).tolist()
     [[True, True]]
     """
     # Only what of the gradient lies across a vector turns it.
-    along = np.vecdot(gradient, held)
+    along = np.vecdot(gradient, current)
     across = np.maximum(np.vecdot(gradient, gradient) - along * along, 0)
-    moment = squares[rows] * KEPT + across
+    moment = squares[rows] * SQUARES_DECAY + across
     squares[rows] = moment
-    size = np.float32(rate) / np.sqrt(moment + STEADY)
-    held *= (1 + size * along)[:, None]
-    gradient *= size[:, None]
-    held -= gradient
-    held /= lengths(held)
-    vectors[rows] = held
+    step_size = np.float32(rate) / np.sqrt(moment + SQUARES_INITIAL)
+    current *= (1 + step_size * along)[:, None]
+    gradient *= step_size[:, None]
+    current -= gradient
+    current /= norms(current)
+    vectors[rows] = current
 
 
-def lengths(vectors: Floats) -> Floats:
+def norms(vectors: Floats) -> Floats:
     """How long vectors[n, f] are, float32[n, 1], a little above 0 at least."""
-    length: Floats = np.sqrt(np.vecdot(vectors, vectors))[:, None] + TINY
-    return length
+    norm: Floats = np.sqrt(np.vecdot(vectors, vectors))[:, None] + NORM_MIN
+    return norm
 
 
-def unit(vectors: Floats) -> tuple[Floats, Floats]:
+def normalize(vectors: Floats) -> tuple[Floats, Floats]:
     """The vectors at length 1, float32[n, f], and the lengths they had, float32[n, 1]; 0 stays 0."""
-    length = lengths(vectors)
-    return vectors / length, length
+    norm = norms(vectors)
+    return vectors / norm, norm

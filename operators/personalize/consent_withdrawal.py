@@ -12,10 +12,10 @@ import numpy as np
 
 from operators.segments.changes import Change
 from operators.segments.propensity import built_in_segments
-from operators.segments.propensity.profile_fields import MODELS_OF_LATER, SESSION
-from operators.segments.propensity.propensity import Scores
+from operators.segments.propensity.profile_fields import SESSION, WEEKLY_MODELS
+from operators.segments.propensity.propensity import PropensityScores
 from state import keys
-from state.interactions import NOBODY
+from state.interactions import NO_ROW
 from state.shopper import PERSONALIZATION, PURPOSES
 
 if TYPE_CHECKING:
@@ -23,80 +23,82 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from operators.personalize.state import Learned
-    from operators.segments.propensity.propensity import Propensity
+    from operators.personalize.state import PersonalizationState
+    from operators.segments.propensity.propensity import PropensityModels
     from state.interactions import Rows
-    from state.messages import Visited, Write
+    from state.messages import ShardOutput, Write
 
-FIELDS = ("cluster", "cluster_distance", SESSION, *MODELS_OF_LATER)
+PERSONALIZED_FIELDS = ("cluster", "cluster_distance", SESSION, *WEEKLY_MODELS)
 """What profiles say that was made for personalization."""
 
 
-def decline(learned: Learned, visited: list[Visited], writes: list[Write]) -> list[Change]:
+def apply_withdrawals(
+    learned: PersonalizationState, visited: list[ShardOutput], writes: list[Write]
+) -> list[Change]:
     """Take back what was made for purposes that are withdrawn; the changes that follow."""
     changes: list[Change] = []
-    find = learned.recommender.shoppers.find
+    find = learned.recommender.shoppers.get
     looked: list[int] = []
     for one in visited:
-        for name, purposes, at_ms in one.declined:
+        for name, purposes, at_ms in one.consent_withdrawals:
             row = find(name)
-            if row == NOBODY:
+            if row == NO_ROW:
                 continue
             looked.append(row)
             if purposes & PERSONALIZATION:
-                changes += _unlearn(learned, name, row, at_ms, writes)
-            known = learned.audience.is_known(row)
+                changes += _remove_personalization(learned, name, row, at_ms, writes)
+            known = learned.memberships.is_known(row)
             changes += [
                 Change("refuse", name, purpose, at_ms, known)
                 for purpose, bit in PURPOSES.items()
                 if purposes & bit
             ]
-    learned.views.leave("shopper", np.array(looked, np.int32), learned.now_ms)
+    learned.recent_views.release("shopper", np.array(looked, np.int32), learned.newest_event_ms)
     return changes
 
 
-def _unlearn(
-    learned: Learned, name: str, row: int, at_ms: int, writes: list[Write]
+def _remove_personalization(
+    learned: PersonalizationState, name: str, row: int, at_ms: int, writes: list[Write]
 ) -> Iterator[Change]:
-    audience, rows = learned.audience, np.array([row], np.int32)
+    audience, rows = learned.memberships, np.array([row], np.int32)
     learned.recommender.unlearn_shoppers(rows)
-    learned.propensity.leave(row, name, erased=True)
+    learned.propensity.merge_or_erase(row, name, erased=True)
     writes.append(("DEL", keys.top_key(name, keys.SLOT)))
-    writes.append(("HDEL", keys.profile_key(name), *FIELDS))
-    nowhere = np.full(1, NOBODY, np.int16)
-    yield from audience.put("cluster", [name], rows, nowhere, np.array([at_ms]))
+    writes.append(("HDEL", keys.profile_key(name), *PERSONALIZED_FIELDS))
+    nowhere = np.full(1, NO_ROW, np.int16)
+    yield from audience.assign("cluster", [name], rows, nowhere, np.array([at_ms]))
     leaves = [(name, sid, False, at_ms) for sid in built_in_segments.IDS.values()]
-    yield from audience.apply(leaves, learned.recommender.shoppers)
+    yield from audience.apply_transitions(leaves, learned.recommender.shoppers)
 
 
-def may_be_used(refused: Sequence[int]) -> NDArray[np.intp]:
+def personalized_indexes(refused: Sequence[int]) -> NDArray[np.intp]:
     """The places of those who do not refuse personalization, by what each refuses."""
     if not any(refused):
         return np.arange(len(refused))
     return np.flatnonzero(np.array(refused) & PERSONALIZATION == 0)
 
 
-def with_chances(
-    propensity: Propensity,
+def with_propensity_fields(
+    propensity: PropensityModels,
     profiles: Sequence[str],
     counts: Sequence[int],
     rows: Rows,
-    scores: Scores,
+    scores: PropensityScores,
     used: NDArray[np.intp],
 ) -> tuple[Sequence[str], Sequence[int]]:
     """Packed commands that write profiles and their numbers of arguments; with the scores, of those that
     may be used."""
-    some = Scores(*(one[used] for one in scores))
-    return _of_used(
-        lambda told, numbers: propensity.told(told, numbers, rows[used], some),
+    some = PropensityScores(*(one[used] for one in scores))
+    return _apply_to_used(
+        lambda told, numbers: propensity.add_profile_fields(told, numbers, rows[used], some),
         profiles,
         counts,
         used,
     )
 
 
-def with_chances_again(
-    propensity: Propensity,
+def with_latest_propensity_fields(
+    propensity: PropensityModels,
     profiles: Sequence[str],
     counts: Sequence[int],
     rows: Rows,
@@ -104,15 +106,17 @@ def with_chances_again(
     used: NDArray[np.intp],
 ) -> tuple[Sequence[str], Sequence[int]]:
     """The same of those whose profiles are lost, as they were told last."""
-    return _of_used(
-        lambda told, numbers: propensity.told_again(told, numbers, rows[used], raw[used]),
+    return _apply_to_used(
+        lambda told, numbers: propensity.rebuild_profile_fields(
+            told, numbers, rows[used], raw[used]
+        ),
         profiles,
         counts,
         used,
     )
 
 
-def _of_used(
+def _apply_to_used(
     told: Callable[[Sequence[str], Sequence[int]], tuple[Sequence[str], Sequence[int]]],
     profiles: Sequence[str],
     counts: Sequence[int],

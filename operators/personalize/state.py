@@ -10,49 +10,54 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from operators.catalogue.item_cards import Cards
-from operators.catalogue.recent_views import Views
-from operators.publish.counters import Ledger
+from operators.catalogue.item_cards import ItemCards
+from operators.catalogue.recent_views import RecentViews
+from operators.publish.counters import Counters
 from operators.recommend.recommender import Recommender
-from operators.segments.assignment import Standing
+from operators.segments.assignment import SegmentAssignment
 from operators.segments.changes import ChangeLog
-from operators.segments.clusters.model import Clusters
-from operators.segments.lifts import Lifts
-from operators.segments.propensity.propensity import Propensity
-from operators.segments.retirement import Retiring
-from operators.segments.rules.compiler import rule_segments
+from operators.segments.clusters.model import ClusterModel
+from operators.segments.lifts import SegmentLifts
+from operators.segments.propensity.propensity import PropensityModels
+from operators.segments.retirement import SegmentRetirement
+from operators.segments.rules.compiler import load_rules
 from operators.segments.rules.versions import RuleVersions
-from operators.segments.segment_scan import Census
+from operators.segments.segment_scan import SegmentScan
 from operators.shoppers.features import FEATURES
-from operators.tables.table_store import Loaded, StoredTables, Tables
-from state.resp import bulk
-from state.segments import cluster_id
-from state.snapshots import LEARNED, LearnedState, pack_arrays, unpack_arrays
+from operators.tables.table_store import LoadedTables, Tables, TableStore
+from state.resp import pack_str
+from state.segments import cluster_segment_id
+from state.snapshots import LEARN_CODEC, LearnState, pack_arrays, unpack_arrays
 from state.times import DAY_MS
 
 if TYPE_CHECKING:
-    from operators.segments.clusters.model import Quality
-    from operators.segments.membership_index import Audience
+    from operators.segments.clusters.model import ClusterQuality
+    from operators.segments.membership_index import MembershipIndex
     from state.config import Settings
     from state.interactions import Times
     from state.journal import Journals
 
 
-class _Tails(dict[int, str]):
+class _ClusterSuffixes(dict[int, str]):
     def __missing__(self, cluster: int) -> str:
-        text = bulk("cluster") + bulk(cluster_id(cluster)) + bulk("cluster_distance")
+        text = (
+            pack_str("cluster")
+            + pack_str(cluster_segment_id(cluster))
+            + pack_str("cluster_distance")
+        )
         self[cluster] = text
         return text
 
 
-class Learned:
+class PersonalizationState:
     """The parts. `is_unclean`: the journal names who was erased; it is written anew as soon as may be,
-    but not more often than the recovery folder is copied, or where the recording `is_over`. `now_ms` is
+    but not more often than the recovery folder is copied, or where the recording `is_last_batch`.
+    `now_ms` is
     the newest event time seen, `clock_ms` the newest that all of the source has reached, by which time
     passes for segments; `batches` how many came of each partition.
 
-    `defined` are name and version of each cluster. Not stored: `told_definitions`, whether Redis is
-    sure to have them, and `quality`, as of how many events.
+    `defined` are name and version of each cluster. Not stored: `definitions_published`, whether Redis is
+    sure to have them, and `cluster_quality`, as of how many events.
     """
 
     def __init__(
@@ -60,112 +65,112 @@ class Learned:
     ) -> None:
         self.settings = settings
         clusters = settings.clusters
-        self.recommender = Recommender.of(settings.lists)
-        self.faults = self.recommender.faults
-        self.clusters = Clusters(
-            clusters.numbers,
+        self.recommender = Recommender.from_config(settings.lists)
+        self.errors = self.recommender.faults
+        self.clusters = ClusterModel(
+            clusters.k_range,
             len(FEATURES),
             half_life_points=clusters.half_life_points or None,
             seed=clusters.seed,
             radius=clusters.radius if clusters.algorithm == "dbstream" else None,
         )
-        self.standing = Standing(settings)
-        self.census = Census()
-        self.lifts = Lifts()
-        self.propensity = Propensity(settings.propensity)
-        rules = rule_segments(settings)
+        self.assignment = SegmentAssignment(settings)
+        self.segment_scan = SegmentScan()
+        self.lifts = SegmentLifts()
+        self.propensity = PropensityModels(settings.propensity)
+        rules = load_rules(settings)
         self.rules = () if rules is None else rules.rules
         self.rule_versions = RuleVersions(self.rules)
-        self.cards = Cards(drop_min=settings.triggers.price_drop_min)
-        self.views = Views(settings.triggers.views_max)
-        self.changes = ChangeLog(settings.redis.change_stream_max)
-        self.ledger = Ledger()
-        self.defined: dict[int, tuple[str, int]] = {}
-        self.told_definitions = False
-        self.quality: tuple[int, Quality] | None = None
-        self.figures_ms = 0
-        self.now_ms = 0
-        self.clock_ms = 0
+        self.item_cards = ItemCards(price_drop_min=settings.triggers.price_drop_min)
+        self.recent_views = RecentViews(settings.triggers.views_max)
+        self.change_log = ChangeLog(settings.redis.change_stream_max)
+        self.counters = Counters()
+        self.cluster_definitions: dict[int, tuple[str, int]] = {}
+        self.definitions_published = False
+        self.cluster_quality: tuple[int, ClusterQuality] | None = None
+        self.last_aggregates_ms = 0
+        self.newest_event_ms = 0
+        self.event_time_ms = 0
         self.batches: dict[str, int] = {}
-        self.is_unclean = False
-        self._cleaned_ms = 0
-        self.is_over = False
-        self.tails = _Tails()
+        self.journal_names_erased = False
+        self._journal_rewritten_ms = 0
+        self.is_last_batch = False
+        self.cluster_suffixes = _ClusterSuffixes()
         """What a profile says of each cluster, packed but for the distance."""
-        self.retiring = Retiring()
-        self._stored = StoredTables(journals)
+        self.retirement = SegmentRetirement()
+        self._table_store = TableStore(journals)
         if snapshot is not None:
-            self._restore(LEARNED.decode(snapshot))
+            self._restore(LEARN_CODEC.decode(snapshot))
 
     @property
-    def audience(self) -> Audience:
+    def memberships(self) -> MembershipIndex:
         """Who is in which segment."""
-        return self.standing.audience
+        return self.assignment.memberships
 
     @property
-    def rows_held(self) -> int:
+    def row_count(self) -> int:
         """Shoppers and items there are rows for."""
-        return len(self.recommender.shoppers.rows) + len(self.recommender.items.rows)
+        return len(self.recommender.shoppers.row_by_id) + len(self.recommender.items.row_by_id)
 
     @property
-    def moment_ms(self) -> int:
+    def reporting_time_ms(self) -> int:
         """How far time has come: with the events, and in an idle shop without."""
-        return max(self.now_ms, self.clock_ms)
+        return max(self.newest_event_ms, self.event_time_ms)
 
     @property
-    def heard_ms(self) -> int:
+    def received_until_ms(self) -> int:
         """How far time has come by when events were received, by which minutes are over."""
-        return max(self.standing.shop.heard_ms, self.clock_ms)
+        return max(self.assignment.shop.last_received_ms, self.event_time_ms)
 
-    def idle_ms(self) -> Times:
+    def idle_limits_ms(self) -> Times:
         """How long the shopper of each row may do nothing until it is put away."""
-        known, state = self.audience.known, self.settings.state
+        known, state = self.memberships.known, self.settings.state
         return np.where(known, state.known_idle_days * DAY_MS, state.idle_days * DAY_MS)
 
-    def hear(self, watermark_ms: int) -> None:
+    def advance_clock(self, watermark_ms: int) -> None:
         """How far the source has come: events may be so much older than what it has reached."""
         if watermark_ms > 0:
             reached_ms = watermark_ms + self.settings.sessions.allowed_lateness_ms
-            self.clock_ms = max(self.clock_ms, reached_ms)
+            self.event_time_ms = max(self.event_time_ms, reached_ms)
 
     def snapshot(self) -> bytes:
         """The state as versioned bytes."""
-        tables = self._tables()
-        state = LearnedState(
+        tables = self._stored_tables()
+        state = LearnState(
             vocabularies={},
-            recommender=pack_arrays(self.recommender.small()),
-            clusters=pack_arrays(self.clusters.small()),
-            audience=pack_arrays(self.standing.small()),
+            recommender=pack_arrays(self.recommender.scalars()),
+            clusters=pack_arrays(self.clusters.scalars()),
+            audience=pack_arrays(self.assignment.scalars()),
             cards={},
-            changed_cards=sorted(self.cards.changed),
-            change_ids=self.changes.ids,
-            ledger=self.ledger.state(),
-            defined=self.defined,
-            now_ms=self.now_ms,
-            figures_ms=self.figures_ms,
-            clock_ms=self.clock_ms,
-            told=self.recommender.of_items.told,
-            journal=self._stored.store(tables, anew=self._clean()),
+            changed_cards=sorted(self.item_cards.unpublished),
+            change_ids=self.change_log.ids,
+            ledger=self.counters.state(),
+            defined=self.cluster_definitions,
+            now_ms=self.newest_event_ms,
+            figures_ms=self.last_aggregates_ms,
+            clock_ms=self.event_time_ms,
+            told=self.recommender.item_lists.cursors,
+            journal=self._table_store.store(tables, rewrite=self._take_rewrite_due()),
             batches=self.batches,
-            propensity=pack_arrays(self.propensity.small()),
+            propensity=pack_arrays(self.propensity.scalars()),
             rules=self.rule_versions.versions,
-            views=pack_arrays(self.views.small()),
-            is_unclean=self.is_unclean,
+            views=pack_arrays(self.recent_views.scalars()),
+            is_unclean=self.journal_names_erased,
         )
         if state.journal is None:
             state = msgspec.structs.replace(
                 state,
-                vocabularies={name: v.ids for name, v in tables.vocabularies.items()},
+                vocabularies={name: v.ids for name, v in tables.row_indexes.items()},
                 recommender=pack_arrays(self.recommender.arrays()),
                 clusters=pack_arrays(self.clusters.arrays()),
-                audience=pack_arrays(self.standing.arrays()),
+                audience=pack_arrays(self.assignment.arrays()),
                 propensity=pack_arrays(self.propensity.arrays()),
-                views=pack_arrays(self.views.arrays()),
-                cards=self.cards.rows,
+                views=pack_arrays(self.recent_views.arrays()),
+                cards=self.item_cards.by_id,
             )
-        return LEARNED.encode(state)
+        return LEARN_CODEC.encode(state)
 
-    def _restore(self, state: LearnedState) -> None:
+    def _restore(self, state: LearnState) -> None:
         stored = {
             "recommender": unpack_arrays(state.recommender),
             "clusters": unpack_arrays(state.clusters),
@@ -173,53 +178,55 @@ class Learned:
             "propensity": unpack_arrays(state.propensity),
             "views": unpack_arrays(state.views),
         }
-        loaded = Loaded(stored, state.vocabularies, state.cards)
-        self._stored.load(state.journal, loaded)
-        self.clock_ms = state.clock_ms
+        loaded = LoadedTables(stored, state.vocabularies, state.cards)
+        self._table_store.load(state.journal, loaded)
+        self.event_time_ms = state.clock_ms
         self.recommender.restore(stored["recommender"], loaded.ids)
         self.clusters.restore(stored["clusters"])
-        self.standing.restore(stored["audience"])
+        self.assignment.restore(stored["audience"])
         self.propensity.restore(stored["propensity"])
-        self.views.restore(stored["views"])
-        self.cards = Cards(
+        self.recent_views.restore(stored["views"])
+        self.item_cards = ItemCards(
             loaded.cards,
             set(state.changed_cards),
-            drop_min=self.settings.triggers.price_drop_min,
+            price_drop_min=self.settings.triggers.price_drop_min,
         )
         recommender = self.recommender
-        recommender.facts.learn(recommender.items.live(), (), self.cards.rows)
-        recommender.facts.take_turned()
+        recommender.item_features.update(recommender.items.live_rows(), (), self.item_cards.by_id)
+        recommender.item_features.take_stock_changes()
         if state.journal is not None:
-            self._tables().settle()
-            self.audience.settled()
+            self._stored_tables().mark_stored()
+            self.memberships.mark_stored()
         if not self.recommender.content.items:
             # Stored by a release without that learner.
-            self.recommender.describe(sorted(loaded.cards), loaded.cards)
-        self.changes.ids = state.change_ids
-        self.ledger = Ledger.of(state.ledger)
-        self.defined = state.defined
-        self.now_ms = state.now_ms
-        self.figures_ms = state.figures_ms
-        self.recommender.of_items.told = state.told
+            self.recommender.update_items(sorted(loaded.cards), loaded.cards)
+        self.change_log.ids = state.change_ids
+        self.counters = Counters.from_state(state.ledger)
+        self.cluster_definitions = state.defined
+        self.newest_event_ms = state.now_ms
+        self.last_aggregates_ms = state.figures_ms
+        self.recommender.item_lists.cursors = state.told
         self.batches = state.batches
-        self.is_unclean = state.is_unclean
+        self.journal_names_erased = state.is_unclean
         self.rule_versions = RuleVersions(self.rules, state.rules)
 
-    def _clean(self) -> bool:
+    def _take_rewrite_due(self) -> bool:
         """Whether the journal is to be written anew now because of whom it names."""
-        every_ms, now_ms = self.settings.recovery.checkpoint_s * 1000, self.moment_ms
-        if not self.is_unclean or (not self.is_over and now_ms - self._cleaned_ms < every_ms):
+        every_ms, now_ms = self.settings.recovery.checkpoint_s * 1000, self.reporting_time_ms
+        if not self.journal_names_erased or (
+            not self.is_last_batch and now_ms - self._journal_rewritten_ms < every_ms
+        ):
             return False
-        self.is_unclean, self._cleaned_ms = False, now_ms
+        self.journal_names_erased, self._journal_rewritten_ms = False, now_ms
         return True
 
-    def _tables(self) -> Tables:
+    def _stored_tables(self) -> Tables:
         """What is stored by rows."""
         parts = {
             "recommender": self.recommender,
             "clusters": self.clusters,
-            "audience": self.standing,
+            "audience": self.assignment,
             "propensity": self.propensity,
-            "views": self.views,
+            "views": self.recent_views,
         }
-        return Tables(parts, self.recommender.vocabularies(), self.cards)
+        return Tables(parts, self.recommender.vocabularies(), self.item_cards)

@@ -12,31 +12,31 @@ from typing import TYPE_CHECKING
 import orjson
 
 from state import keys
-from state.messages import Counted, SourceTotals, Totals
-from state.snapshots import LedgerState
+from state.messages import CounterDeltas, ShardTotals, SourceTotals
+from state.snapshots import CountersState
 
 if TYPE_CHECKING:
-    from state.messages import Arguments, Visited, Write
+    from state.messages import Arguments, ShardOutput, Write
 
 
-class Ledger:
+class Counters:
     """Sums of sums. `lists_written` and `segment_changes` are counted by the learning step itself."""
 
     def __init__(self) -> None:
         self.lists_written = 0
         self.segment_changes = 0
         self._sources: dict[str, SourceTotals] = {}
-        self._shards: dict[str, Totals] = {}
-        self._told = Counted()
+        self._shards: dict[str, ShardTotals] = {}
+        self._last_taken = CounterDeltas()
 
-    def hear(self, visited: Visited) -> None:
+    def update(self, output: ShardOutput) -> None:
         """Note the newest sums of a shard and of a source partition."""
-        for name, totals in visited.totals.items():
+        for name, totals in output.totals.items():
             # Batches of two partitions may have come to a shard in another order than they come here.
-            before = self._shards.get(name)
-            if before is None or _progress(before) <= _progress(totals):
+            previous = self._shards.get(name)
+            if previous is None or _progress(previous) <= _progress(totals):
                 self._shards[name] = totals
-        self._sources.update(visited.sources)
+        self._sources.update(output.source_totals)
 
     @property
     def accepted(self) -> int:
@@ -44,7 +44,7 @@ class Ledger:
         return sum(totals.accepted for totals in self._shards.values())
 
     @property
-    def clamped_clocks(self) -> int:
+    def clamped_events(self) -> int:
         """Events whose clock was set back."""
         return sum(source.clamped for source in self._sources.values())
 
@@ -54,31 +54,33 @@ class Ledger:
 
         Where none is configured, partitions that are read apart may each have begun with another one.
         """
-        return ",".join(sorted({one.currency for one in self._sources.values() if one.currency}))
+        return ",".join(
+            sorted({source.currency for source in self._sources.values() if source.currency})
+        )
 
-    def sum_of(self, name: str) -> int:
+    def total(self, name: str) -> int:
         """One of the counts of shards."""
         return sum(getattr(totals, name) for totals in self._shards.values())
 
-    def figures(self) -> dict[str, int | dict[str, int]]:
+    def totals_by_name(self) -> dict[str, int | dict[str, int]]:
         """All counts by name."""
         rejected: dict[str, int] = {}
         by_type: dict[str, int] = {}
         left_out: dict[str, int] = {}
         unconverted: dict[str, int] = {}
         for source in self._sources.values():
-            of_source = {f"{source.source} {name}": n for name, n in source.left_out.items()}
+            source_left_out = {f"{source.source} {name}": n for name, n in source.left_out.items()}
             for into, counts in (
                 (rejected, source.rejected),
                 (by_type, source.by_type),
-                (left_out, of_source),
+                (left_out, source_left_out),
                 (unconverted, source.unconverted),
             ):
                 for name, count in counts.items():
                     into[name] = into.get(name, 0) + count
         shards = {
             name: sum(getattr(totals, name) for totals in self._shards.values())
-            for name in Totals.__struct_fields__
+            for name in ShardTotals.__struct_fields__
         }
         if failed := shards.pop("failed"):
             kind = "processing_error"
@@ -90,7 +92,7 @@ class Ledger:
             "withheld": {"analytics": withheld} if withheld else {},
             "by_type": dict(sorted(by_type.items())),
             "left_out": dict(sorted(left_out.items())),
-            "clamped": self.clamped_clocks,
+            "clamped": self.clamped_events,
             "held": sum(source.held for source in self._sources.values()),
             "shortened": sum(source.shortened for source in self._sources.values()),
             "unconverted": dict(sorted(unconverted.items())),
@@ -99,31 +101,31 @@ class Ledger:
             "segment_changes": self.segment_changes,
         }
 
-    def growth(self) -> Counted:
+    def take_deltas(self) -> CounterDeltas:
         """By how much the counts grew since this was asked last, or since they were restored."""
-        before, self._told = self._told, self._counted()
-        now = self._told
-        return Counted(
-            _growth(before.sums, now.sums),
-            _growth(before.rejected, now.rejected),
-            _growth(before.by_type, now.by_type),
-            _growth(before.left_out, now.left_out),
-            _growth(before.unconverted, now.unconverted),
-            _growth(before.withheld, now.withheld),
+        previous, self._last_taken = self._last_taken, self._flat_totals()
+        current = self._last_taken
+        return CounterDeltas(
+            _deltas(previous.sums, current.sums),
+            _deltas(previous.rejected, current.rejected),
+            _deltas(previous.by_type, current.by_type),
+            _deltas(previous.left_out, current.left_out),
+            _deltas(previous.unconverted, current.unconverted),
+            _deltas(previous.withheld, current.withheld),
         )
 
-    def _counted(self) -> Counted:
-        counted = Counted()
-        for name, value in self.figures().items():
+    def _flat_totals(self) -> CounterDeltas:
+        counted = CounterDeltas()
+        for name, value in self.totals_by_name().items():
             if isinstance(value, int):
                 counted.sums[name] = value
             else:
                 setattr(counted, name, value)
         return counted
 
-    def write(self, watermark_ms: int, items: int) -> Write:
+    def meta_write(self, watermark_ms: int, items: int) -> Write:
         """The figures as fields of the meta HASH; counts by name as JSON."""
-        fields: Arguments = ("HSET", keys.meta_key(), "contract", keys.CONTRACT)
+        fields: Arguments = ("HSET", keys.meta_key(), "contract", keys.CONTRACT_VERSION)
         fields += (
             "writer_version",
             keys.WRITER_VERSION,
@@ -132,33 +134,33 @@ class Ledger:
             "items",
             items,
         )
-        for name, value in self.figures().items():
+        for name, value in self.totals_by_name().items():
             text = orjson.dumps(value).decode() if isinstance(value, dict) else value
             fields += (name, text)
         return fields
 
-    def state(self) -> LedgerState:
+    def state(self) -> CountersState:
         """What is stored."""
-        return LedgerState(self._sources, self._shards, self.lists_written, self.segment_changes)
+        return CountersState(self._sources, self._shards, self.lists_written, self.segment_changes)
 
     @classmethod
-    def of(cls, state: LedgerState) -> Ledger:
+    def from_state(cls, state: CountersState) -> Counters:
         """The ledger that `state` gave."""
         ledger = cls()
         ledger.lists_written = state.lists_written
         ledger.segment_changes = state.segment_changes
         ledger._sources = state.sources
         ledger._shards = state.shards
-        ledger._told = ledger._counted()
+        ledger._last_taken = ledger._flat_totals()
         return ledger
 
 
-def _progress(totals: Totals) -> tuple[int, int]:
+def _progress(totals: ShardTotals) -> tuple[int, int]:
     """What of a shard's sums only grows, and with each batch that did anything."""
     counted = totals.accepted + totals.duplicates + totals.failed + totals.suppressed
     counted += totals.withheld
     return counted, totals.sessions_closed
 
 
-def _growth(before: dict[str, int], now: dict[str, int]) -> dict[str, int]:
-    return {name: count - before.get(name, 0) for name, count in now.items()}
+def _deltas(previous: dict[str, int], current: dict[str, int]) -> dict[str, int]:
+    return {name: count - previous.get(name, 0) for name, count in current.items()}

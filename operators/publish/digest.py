@@ -9,30 +9,30 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from operators.segments.propensity import profile_fields
-from state.messages import Totals
+from state.messages import ShardTotals
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_LEARNED_FIELDS = frozenset(
+_MODEL_FIELDS = frozenset(
     {b"cluster", b"cluster_distance", b"rfm"}
-    | {name.encode() for name in (profile_fields.SESSION, *profile_fields.MODELS_OF_LATER)}
+    | {name.encode() for name in (profile_fields.SESSION, *profile_fields.WEEKLY_MODELS)}
 )
 # Whether a device had been seen before it was identified depends on what came first; who is in
 # memory, and who in Redis, on how much there is of it.
-_COUNTERS = frozenset(
+_DETERMINISTIC_COUNTERS = frozenset(
     name.encode()
-    for name in (*Totals.__struct_fields__, "events", "rejected", "by_type", "unconverted")
+    for name in (*ShardTotals.__struct_fields__, "events", "rejected", "by_type", "unconverted")
     if name not in ("merges", "evicted", "returned", "failed")
 )
 
 
-def facts(rows: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+def deterministic_rows(rows: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
     """Rows of the store, reduced to the facts in them."""
     for key, value in rows:
         if key.startswith("ps:1:shopper:") and key.endswith("}:profile"):
-            yield key, [pair for pair in value if pair[0] not in _LEARNED_FIELDS]
+            yield key, [pair for pair in value if pair[0] not in _MODEL_FIELDS]
         elif key.startswith("ps:1:alias:") or key.endswith("}:session"):
             yield key, value
         elif key == "ps:1:meta":
-            yield key, [pair for pair in value if pair[0] in _COUNTERS]
+            yield key, [pair for pair in value if pair[0] in _DETERMINISTIC_COUNTERS]

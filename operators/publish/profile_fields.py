@@ -17,30 +17,30 @@ if TYPE_CHECKING:
     from state.messages import Write
 
 CLUSTER, DISTANCE, RFM, STAGE = "cluster", "cluster_distance", "rfm", "stage"
-OF_CLUSTER = (CLUSTER, DISTANCE)
-OF_KINDS = (*OF_CLUSTER, RFM, STAGE)
+CLUSTER_FIELDS = (CLUSTER, DISTANCE)
+EXCLUSIVE_KIND_FIELDS = (*CLUSTER_FIELDS, RFM, STAGE)
 """All fields that speak of an exclusive kind."""
 
 # `pcall`: what Redis refuses inside (out of memory, read-only) is answered as it is outside.
-_IF_THERE = (
+_HSET_IF_EXISTS = (
     "if redis.call('EXISTS',KEYS[1])==1 then "
     "return redis.pcall('HSET',KEYS[1],unpack(ARGV)) end return 0"
 )
 
 
-def changed(shopper: str, fields: Mapping[str, str]) -> list[Write]:
+def set_fields(shopper: str, fields: Mapping[str, str]) -> list[Write]:
     """These fields of a profile, if there is one; those that are "" are taken out."""
     key = keys.profile_key(shopper)
-    said = [part for pair in fields.items() if pair[1] for part in pair]
-    gone = [name for name, value in fields.items() if not value]
+    present = [part for pair in fields.items() if pair[1] for part in pair]
+    removed = [name for name, value in fields.items() if not value]
     writes: list[Write] = []
-    if said:
-        writes.append(("EVAL", _IF_THERE, 1, key, *said))
-    if gone:
-        writes.append(("HDEL", key, *gone))
+    if present:
+        writes.append(("EVAL", _HSET_IF_EXISTS, 1, key, *present))
+    if removed:
+        writes.append(("HDEL", key, *removed))
     return writes
 
 
-def forgotten(shopper: str, fields: Iterable[str] = OF_KINDS) -> Write:
+def remove_fields(shopper: str, fields: Iterable[str] = EXCLUSIVE_KIND_FIELDS) -> Write:
     """A shopper who has left all segments: the profile, which expires in its time, names none."""
     return ("HDEL", keys.profile_key(shopper), *fields)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import orjson
 
-from operators.tables.time_buckets import History, entry
+from operators.tables.time_buckets import TimeBuckets, history_entry
 from state import keys
 from state.interactions import CART
-from state.money import add, decimal
+from state.money import add, format_decimal
 from state.shopper import PERSONALIZATION
 from state.times import DAY_MS, MINUTE_MS
 
@@ -22,131 +22,155 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from operators.publish.counters import Ledger
+    from operators.publish.counters import Counters
     from operators.tables.table import Arrays
-    from state.interactions import Events, Times
-    from state.messages import Visited, Write
+    from state.interactions import EventColumns, Times
+    from state.messages import ShardOutput, Write
 
-EVENTS, SESSIONS, ACTIVE, CARTS, PURCHASES, REVENUE_MICROS = range(6)
-HERE_MINUTES = 5
+EVENTS_COLUMN, SESSIONS_COLUMN, ACTIVE_COLUMN, CARTS_COLUMN, PURCHASES_COLUMN, REVENUE_COLUMN = (
+    range(6)
+)
+ACTIVE_MINUTES = 5
 """Who was seen in this or so many minutes before is here."""
-RECENT_ENTRIES = 1000
+RECENT_ENTRIES_MAX = 1000
 
-_KEYS = {"minutes": keys.shop_history_key, "hours": keys.shop_history_hours_key}
-_SHOP = 0
-_AT_MS = itemgetter(4)
+_HISTORY_KEYS = {"minutes": keys.shop_history_key, "hours": keys.shop_history_hours_key}
+_SHOP_ROW = 0
+_EVENT_MS = itemgetter(4)
 
 
-class Shop:
-    """Counts over all shoppers, stored with the audience. `heard_ms` is when anything was received last.
+class ShopStats:
+    """Counts over all shoppers, stored with the audience. `last_received_ms` is when anything was
+    received last.
 
-    `_seen` counts shoppers by the minute in which each was seen last, of the last few minutes.
+    `_active_by_minute` counts shoppers by the minute in which each was seen last, of the last few
+    minutes.
     """
 
     def __init__(self) -> None:
-        self.history = History(6)
-        self._seen: Counter[int] = Counter()
-        self._day = [0, 0, 0]  # day, orders, revenue in millionths
-        self._recent = [0, 0]  # the last id: ms, count
-        self._sessions = 0
-        self.heard_ms = 0
+        self.buckets = TimeBuckets(6)
+        self._active_by_minute: Counter[int] = Counter()
+        self._today = [0, 0, 0]  # day, orders, revenue in millionths
+        self._last_entry_id = [0, 0]  # the last id: ms, count
+        self._sessions_counted = 0
+        self.last_received_ms = 0
 
-    def see(self, before_ms: Times, at_ms: Times) -> None:
+    def count_active(self, previous_ms: Times, at_ms: Times) -> None:
         """Shoppers were active at a time each, and had been seen before at another, 0 for never."""
-        later = at_ms // MINUTE_MS > before_ms // MINUTE_MS
-        self.history.bump_many(ACTIVE, _SHOP, at_ms[later])
-        for minutes, by in ((before_ms[later], -1), (at_ms[later], 1)):
-            found, counts = np.unique(minutes // MINUTE_MS, return_counts=True)
-            for minute, count in zip(found.tolist(), counts.tolist(), strict=True):
-                if by > 0 or minute in self._seen:
-                    self._seen[minute] += by * count
-        newest = max(self._seen, default=0)
-        for minute in [minute for minute in self._seen if minute < newest - 2 * HERE_MINUTES]:
-            del self._seen[minute]
+        is_later_minute = at_ms // MINUTE_MS > previous_ms // MINUTE_MS
+        self.buckets.add_many(ACTIVE_COLUMN, _SHOP_ROW, at_ms[is_later_minute])
+        for minutes, delta in ((previous_ms[is_later_minute], -1), (at_ms[is_later_minute], 1)):
+            unique_minutes, counts = np.unique(minutes // MINUTE_MS, return_counts=True)
+            for minute, count in zip(unique_minutes.tolist(), counts.tolist(), strict=True):
+                if delta > 0 or minute in self._active_by_minute:
+                    self._active_by_minute[minute] += delta * count
+        newest = max(self._active_by_minute, default=0)
+        for minute in [
+            minute for minute in self._active_by_minute if minute < newest - 2 * ACTIVE_MINUTES
+        ]:
+            del self._active_by_minute[minute]
 
-    def leave(self, last_ms: int) -> None:
+    def remove_active(self, last_ms: int) -> None:
         """A shopper who was seen last at a time is no more."""
         minute = last_ms // MINUTE_MS
-        if minute in self._seen:
-            self._seen[minute] -= 1
+        if minute in self._active_by_minute:
+            self._active_by_minute[minute] -= 1
 
-    def hear(
-        self, visited: Sequence[Visited], received: Times, clicks: Events, ledger: Ledger
+    def count_batch(
+        self,
+        outputs: Sequence[ShardOutput],
+        received_ms: Times,
+        interactions: EventColumns,
+        ledger: Counters,
     ) -> None:
         """Count a batch, whose events were received at these times, 0 for what was none."""
-        received = received[received > 0]
-        self.heard_ms = max(self.heard_ms, int(received.max(initial=0)))
-        self.history.bump_many(EVENTS, _SHOP, received)
-        opened = ledger.sum_of("sessions_opened")
-        if opened != self._sessions:
-            self.history.bump(SESSIONS, _SHOP, self.heard_ms, opened - self._sessions)
-            self._sessions = opened
-        kinds = np.asarray(clicks.kinds, np.int8)
-        self.history.bump_many(CARTS, _SHOP, np.asarray(clicks.at_ms, np.int64)[kinds == CART])
-        for one in visited:
-            for refused, click in one.limited:
+        received_ms = received_ms[received_ms > 0]
+        self.last_received_ms = max(self.last_received_ms, int(received_ms.max(initial=0)))
+        self.buckets.add_many(EVENTS_COLUMN, _SHOP_ROW, received_ms)
+        opened_total = ledger.total("sessions_opened")
+        if opened_total != self._sessions_counted:
+            self.buckets.add(
+                SESSIONS_COLUMN,
+                _SHOP_ROW,
+                self.last_received_ms,
+                opened_total - self._sessions_counted,
+            )
+            self._sessions_counted = opened_total
+        kinds = np.asarray(interactions.kinds, np.int8)
+        self.buckets.add_many(
+            CARTS_COLUMN, _SHOP_ROW, np.asarray(interactions.at_ms, np.int64)[kinds == CART]
+        )
+        for output in outputs:
+            for refused, click in output.limited_interactions:
                 if refused & PERSONALIZATION and click[3] == "cart_add":
-                    self.history.bump(CARTS, _SHOP, click[4])
-            for _, micros, at_ms in one.orders:
-                self._order(1, micros, at_ms)
-            for _, micros, at_ms in one.repeats:
-                self._order(-1, -micros, at_ms)
+                    self.buckets.add(CARTS_COLUMN, _SHOP_ROW, click[4])
+            for _, micros, at_ms in output.orders:
+                self._count_order(1, micros, at_ms)
+            for _, micros, at_ms in output.double_counted_orders:
+                self._count_order(-1, -micros, at_ms)
 
-    def _order(self, count: int, micros: int, at_ms: int) -> None:
+    def _count_order(self, count: int, micros: int, at_ms: int) -> None:
         """Count an order; -1 takes back one that counted twice, from what is not over yet."""
-        self.history.bump(PURCHASES, _SHOP, at_ms, count)
-        self.history.bump(REVENUE_MICROS, _SHOP, at_ms, micros)
+        self.buckets.add(PURCHASES_COLUMN, _SHOP_ROW, at_ms, count)
+        self.buckets.add(REVENUE_COLUMN, _SHOP_ROW, at_ms, micros)
         day = at_ms // DAY_MS
-        if day > self._day[0]:
-            self._day = [day, 0, 0]
-        if day == self._day[0]:
-            self._day[1] += count
-            self._day[2] = add(self._day[2], micros)
+        if day > self._today[0]:
+            self._today = [day, 0, 0]
+        if day == self._today[0]:
+            self._today[1] += count
+            self._today[2] = add(self._today[2], micros)
 
-    def recent(self, visited: Sequence[Visited], most: int, now_ms: int) -> list[Write]:
+    def recent_event_writes(
+        self, outputs: Sequence[ShardOutput], limit: int, now_ms: int
+    ) -> list[Write]:
         """The newest of what shoppers did with items in a batch."""
-        clicks = [click for one in visited for click in one.clicks]
-        clicks += [click for one in visited for _, click in one.limited]
-        if not clicks or not most:
+        interactions = [interaction for output in outputs for interaction in output.interactions]
+        interactions += [
+            interaction for output in outputs for _, interaction in output.limited_interactions
+        ]
+        if not interactions or not limit:
             return []
-        since_ms = nlargest(most, map(_AT_MS, clicks))[-1]
-        clicks = [click for click in clicks if click[4] >= since_ms]
-        clicks.sort(key=lambda click: (click[4], click[0]))
-        told = [(who, kind, item, at_ms) for _, who, item, kind, at_ms, *_ in clicks[-most:]]
-        ms, count = self._recent
-        self._recent = [now_ms, 0] if now_ms > ms else [ms, count + 1]
-        entry_id = f"{self._recent[0]}-{self._recent[1]}"
-        key, text = keys.recent_key(), orjson.dumps(told).decode()
-        return [("XADD", key, "MAXLEN", "~", RECENT_ENTRIES, entry_id, "events", text)]
+        since_ms = nlargest(limit, map(_EVENT_MS, interactions))[-1]
+        interactions = [interaction for interaction in interactions if interaction[4] >= since_ms]
+        interactions.sort(key=lambda interaction: (interaction[4], interaction[0]))
+        entries = [
+            (shopper, kind, item, at_ms)
+            for _, shopper, item, kind, at_ms, *_ in interactions[-limit:]
+        ]
+        ms, count = self._last_entry_id
+        self._last_entry_id = [now_ms, 0] if now_ms > ms else [ms, count + 1]
+        entry_id = f"{self._last_entry_id[0]}-{self._last_entry_id[1]}"
+        key, text = keys.recent_key(), orjson.dumps(entries).decode()
+        return [("XADD", key, "MAXLEN", "~", RECENT_ENTRIES_MAX, entry_id, "events", text)]
 
-    def figures(
-        self, ledger: Ledger, now_ms: int, watermark_ms: int, day: Mapping[str, str | int]
+    def stats_writes(
+        self, ledger: Counters, now_ms: int, watermark_ms: int, day: Mapping[str, str | int]
     ) -> list[Write]:
         """What goes on now, what the last `day` came to, the minutes and hours that are over, and how
         good the data is."""
         writes: list[Write] = []
-        for unit, at_ms, counts, _ in self.history.finish(now_ms, 1):
-            events, sessions, active, carts, purchases, micros = counts[_SHOP].tolist()
-            over: dict[str, str | int] = {
+        for unit, at_ms, counts, _ in self.buckets.take_closed(now_ms, 1):
+            events, sessions, active, carts, purchases, micros = counts[_SHOP_ROW].tolist()
+            closed: dict[str, str | int] = {
                 "events": events,
                 "sessions": sessions,
                 "active": active,
                 "carts": carts,
                 "purchases": purchases,
-                "revenue": decimal(micros),
+                "revenue": format_decimal(micros),
             }
-            writes.append(entry(_KEYS[unit](), unit, at_ms, over))
-        counted = ledger.figures()
-        rejected, left_out = counted["rejected"], counted["left_out"]
-        unconverted, withheld = counted["unconverted"], counted["withheld"]
+            writes.append(history_entry(_HISTORY_KEYS[unit](), unit, at_ms, closed))
+        totals = ledger.totals_by_name()
+        rejected, left_out = totals["rejected"], totals["left_out"]
+        unconverted, withheld = totals["unconverted"], totals["withheld"]
         assert isinstance(rejected, dict)
         assert isinstance(left_out, dict)
         assert isinstance(unconverted, dict)
         assert isinstance(withheld, dict)
-        sums = {name: count for name, count in counted.items() if isinstance(count, int)}
+        sums = {name: count for name, count in totals.items() if isinstance(count, int)}
         currency = {"currency": ledger.currency} if ledger.currency else {}
         now: dict[str, str | int] = {
-            **self._now(now_ms),
+            **self._current_fields(now_ms),
             **currency,
             "sessions_open": sums["sessions_opened"] - sums["sessions_closed"],
             **day,
@@ -162,7 +186,7 @@ class Shop:
             "late": sums["late"],
             "duplicates": sums["duplicates"],
             "suppressed": sums["suppressed"],
-            "clamped_clocks": ledger.clamped_clocks,
+            "clamped_clocks": ledger.clamped_events,
             "saturated": sums["saturated"],
             "held": sums["held"],
             "shortened": sums["shortened"],
@@ -175,37 +199,42 @@ class Shop:
             writes.append(("HSET", key, *(part for pair in fields.items() for part in pair)))
         return writes
 
-    def _now(self, now_ms: int) -> dict[str, str | int]:
+    def _current_fields(self, now_ms: int) -> dict[str, str | int]:
         minute = now_ms // MINUTE_MS
-        table = self.history.tables["minutes"]
-        now, before = (
-            int(table[at][_SHOP, EVENTS]) if at in table else 0 for at in (minute, minute - 1)
+        table = self.buckets.tables["minutes"]
+        this_minute, previous_minute = (
+            int(table[at][_SHOP_ROW, EVENTS_COLUMN]) if at in table else 0
+            for at in (minute, minute - 1)
         )
         passed = now_ms % MINUTE_MS / MINUTE_MS
-        day, orders, micros = self._day
+        day, orders, micros = self._today
         if day < now_ms // DAY_MS:
             orders = micros = 0
-        here = (count for at, count in self._seen.items() if at >= minute - HERE_MINUTES)
+        active_shoppers = (
+            count for at, count in self._active_by_minute.items() if at >= minute - ACTIVE_MINUTES
+        )
         return {
             "at": now_ms,
-            "events_1m": round(now + before * (1 - passed)),
-            "active_shoppers": sum(here),
-            "revenue_today": decimal(micros),
+            "events_1m": round(this_minute + previous_minute * (1 - passed)),
+            "active_shoppers": sum(active_shoppers),
+            "revenue_today": format_decimal(micros),
             "orders_today": orders,
-            "aov_today": decimal(micros / max(orders, 1)),
+            "aov_today": format_decimal(micros / max(orders, 1)),
         }
 
-    def small(self) -> Arrays:
+    def scalars(self) -> Arrays:
         """All of it, to be stored."""
-        seen = np.array(list(self._seen.items()), np.int64).reshape(-1, 2)
-        last = np.array([*self._day, *self._recent, self._sessions, self.heard_ms])
-        return {**self.history.small(), "seen": seen, "last": last}
+        seen = np.array(list(self._active_by_minute.items()), np.int64).reshape(-1, 2)
+        last = np.array(
+            [*self._today, *self._last_entry_id, self._sessions_counted, self.last_received_ms]
+        )
+        return {**self.buckets.scalars(), "seen": seen, "last": last}
 
     def restore(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
-        """Take over what `small` gave, or nothing from an older release."""
-        self.history.restore(arrays)
+        """Take over what `scalars` gave, or nothing from an older release."""
+        self.buckets.restore(arrays)
         if "last" in arrays:
-            self._seen = Counter(dict(arrays["seen"].astype(np.int64).tolist()))
+            self._active_by_minute = Counter(dict(arrays["seen"].astype(np.int64).tolist()))
             last = arrays["last"].astype(np.int64).tolist()
-            self._day, self._recent = last[:3], last[3:5]
-            self._sessions, self.heard_ms = last[5:]
+            self._today, self._last_entry_id = last[:3], last[3:5]
+            self._sessions_counted, self.last_received_ms = last[5:]

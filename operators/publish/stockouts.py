@@ -12,14 +12,14 @@ from state import keys
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from operators.personalize.state import Learned
-    from operators.recommend.published_index import Written
+    from operators.personalize.state import PersonalizationState
+    from operators.recommend.published_index import PublishedIndex
     from operators.recommend.rendering import RankedLists
     from state.interactions import Rows
     from state.messages import Write
 
 
-def writes(learned: Learned) -> list[Write]:
+def stockout_writes(learned: PersonalizationState) -> list[Write]:
     """What follows from items that sold out or came back, after the lists of who was active.
 
     Of each kind `rewrite_max` lists that hold a sold-out item are made anew, those written last, but
@@ -27,48 +27,52 @@ def writes(learned: Learned) -> list[Write]:
     until they are made again, which for a shopper is the next event. What is back comes into lists when
     they are made.
     """
-    recommender, now_ms = learned.recommender, learned.now_ms
-    of_items = recommender.of_items
+    recommender, now_ms = learned.recommender, learned.newest_event_ms
+    of_items = recommender.item_lists
     rule = learned.settings.lists.rules.out_of_stock
-    gone, back = recommender.facts.take_turned()
-    if not rule.enabled or not (len(gone) or len(back)):
+    sold_out, restocked = recommender.item_features.take_stock_changes()
+    if not rule.enabled or not (len(sold_out) or len(restocked)):
         return []
-    told: list[Write] = []
-    if len(gone):
+    writes: list[Write] = []
+    if len(sold_out):
         ids = recommender.shoppers.ids
-        again, others = _parted(recommender.written, gone, now_ms, rule.rewrite_max)
-        told += shopper_lists.of(learned, [ids[row] for row in again.tolist()])
-        told += [("DEL", keys.top_key(ids[row], keys.SLOT)) for row in others.tolist()]
-        recommender.written.forget(others)
-        told += _of_items(
-            learned, gone, of_items.written_similar, of_items.similar_of, keys.similar_key
+        rewrite, delete = _split_by_recency(
+            recommender.published_index, sold_out, now_ms, rule.rewrite_max
         )
-        told += _of_items(
-            learned, gone, of_items.written_bought, of_items.bought_with, keys.bought_key
+        writes += shopper_lists.list_writes(learned, [ids[row] for row in rewrite.tolist()])
+        writes += [("DEL", keys.top_key(ids[row], keys.SLOT)) for row in delete.tolist()]
+        recommender.published_index.remove_rows(delete)
+        writes += _item_list_writes(
+            learned, sold_out, of_items.published_similar, of_items.similar_to, keys.similar_key
         )
-        recommender.of_all.change_holding(gone)
-    if len(back):
-        of_items.change_holding(back)
-        recommender.of_all.change_holding(back)
-    return told + aggregates.popular(learned)
+        writes += _item_list_writes(
+            learned, sold_out, of_items.published_bought, of_items.bought_with, keys.bought_key
+        )
+        recommender.popular_lists.mark_lists_containing(sold_out)
+    if len(restocked):
+        of_items.mark_lists_containing(restocked)
+        recommender.popular_lists.mark_lists_containing(restocked)
+    return writes + aggregates.popular_writes(learned)
 
 
-def _of_items(
-    learned: Learned,
-    gone: Rows,
-    written: Written,
-    made: Callable[[Rows, int], tuple[list[str], RankedLists]],
+def _item_list_writes(
+    learned: PersonalizationState,
+    sold_out: Rows,
+    published: PublishedIndex,
+    render: Callable[[Rows, int], tuple[list[str], RankedLists]],
     key_of: Callable[[str], str],
 ) -> list[Write]:
-    now_ms, most = learned.now_ms, learned.settings.lists.rules.out_of_stock.rewrite_max
-    again, others = _parted(written, gone, now_ms, most)
-    written.forget(others)
+    now_ms, limit = learned.newest_event_ms, learned.settings.lists.rules.out_of_stock.rewrite_max
+    rewrite, delete = _split_by_recency(published, sold_out, now_ms, limit)
+    published.remove_rows(delete)
     ids = learned.recommender.items.ids
-    told = aggregates.of_items(made(again, now_ms), key_of, now_ms)
-    return told + [("DEL", key_of(ids[row])) for row in others.tolist()]
+    writes = aggregates.item_list_writes(render(rewrite, now_ms), key_of, now_ms)
+    return writes + [("DEL", key_of(ids[row])) for row in delete.tolist()]
 
 
-def _parted(written: Written, gone: Rows, now_ms: int, most: int) -> tuple[Rows, Rows]:
+def _split_by_recency(
+    published: PublishedIndex, sold_out: Rows, now_ms: int, limit: int
+) -> tuple[Rows, Rows]:
     """Whose lists are made anew, and whose are taken back."""
-    lives, old = written.holding(gone, now_ms)
-    return lives[:most], np.concatenate([lives[most:], old])
+    current, expired = published.rows_containing(sold_out, now_ms)
+    return current[:limit], np.concatenate([current[limit:], expired])

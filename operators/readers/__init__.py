@@ -9,7 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from operators.readers import online_retail, rees46, retailrocket, yoochoose
-from operators.readers.records import ALSO_CALLED, RECORDS, Named, canonical_lines, lines_of
+from operators.readers.records import (
+    FORMAT_ALIASES,
+    RECORD_READERS,
+    FormatTable,
+    line_reader,
+    read_canonical_lines,
+)
 from state.limits import DEFAULT, Limits
 
 if TYPE_CHECKING:
@@ -33,10 +39,10 @@ class Reader(Protocol):
         """Read all lines."""
 
 
-READERS: dict[str, Reader] = Named(
+READERS: dict[str, Reader] = FormatTable(
     {
-        **{name: lines_of(events_of) for name, events_of in RECORDS.items()},
-        "penstock": canonical_lines,
+        **{name: line_reader(record_reader) for name, record_reader in RECORD_READERS.items()},
+        "penstock": read_canonical_lines,
         "rees46": rees46.read,
         "retailrocket": retailrocket.read,
         "yoochoose": yoochoose.read,
@@ -44,11 +50,11 @@ READERS: dict[str, Reader] = Named(
     }
 )
 
-FORMATS = (*READERS, *ALSO_CALLED)
+FORMATS = (*READERS, *FORMAT_ALIASES)
 """All names that a person may give."""
 
 
-def read(
+def read_log(
     format_name: str, lines: Iterable[bytes], *, source: str, now_ms: int, limits: Limits
 ) -> Iterator[Event | DeadLetter]:
     """Read a log of that format; a reader that knows no limits keeps to those that are the default."""
@@ -58,5 +64,5 @@ def read(
     return reader(lines, source=source, now_ms=now_ms, limits=limits)
 
 
-UNORDERED = frozenset({"retailrocket", "yoochoose"})
+UNSORTED_FORMATS = frozenset({"retailrocket", "yoochoose"})
 """Formats whose published files do not go by time: sort their events before replaying them."""

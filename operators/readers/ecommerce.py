@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from operators.events.validation import ORDERS
-from operators.readers.fields import plain, upper
-from operators.readers.line_items import Lines, Names, read_lines, told_worth
+from operators.events.validation import ORDER_TYPES
+from operators.readers.fields import normalize_name, upper
+from operators.readers.line_items import LineFieldNames, LineItems, first_amount, read_line_items
 from state.events import EventType, Reco
 
 if TYPE_CHECKING:
     from operators.readers.fields import Fields
 
-TRACKED: dict[str, EventType] = {
+TRACK_TYPES: dict[str, EventType] = {
     "products searched": "search",
     "product list viewed": "list_view",
     "product list filtered": "list_view",
@@ -36,7 +36,7 @@ TRACKED: dict[str, EventType] = {
 }
 """Types by name, as `plain` has it; every other name is `custom`."""
 
-RECOMMENDED: dict[str, EventType] = {
+RECOMMENDATION_TYPES: dict[str, EventType] = {
     "product list viewed": "reco_view",
     "viewed product category": "reco_view",
     "product clicked": "reco_click",
@@ -44,56 +44,58 @@ RECOMMENDED: dict[str, EventType] = {
 }
 """What they are where `properties.reco` says that the list is a recommendation."""
 
-OF_ONE_ITEM = frozenset({"item_view", "cart_add", "cart_remove", "wishlist_add", "reco_click"})
+SINGLE_ITEM_TYPES = frozenset(
+    {"item_view", "cart_add", "cart_remove", "wishlist_add", "reco_click"}
+)
 """Events whose item stands in the properties themselves."""
 
-_LINE = Names(ids=("product_id", "id", "sku"))
+_LINE_FIELDS = LineFieldNames(ids=("product_id", "id", "sku"))
 """Ids of v2, of v1, and what is left where neither is sent."""
 
 
-def type_of(name: str, properties: Fields) -> EventType:
+def track_type(name: str, properties: Fields) -> EventType:
     """The type of a tracked event."""
-    known = plain(name)
-    if known in RECOMMENDED and properties.inner("reco").values:
-        return RECOMMENDED[known]
-    return TRACKED.get(known, "custom")
+    normalized = normalize_name(name)
+    if normalized in RECOMMENDATION_TYPES and properties.child("reco").values:
+        return RECOMMENDATION_TYPES[normalized]
+    return TRACK_TYPES.get(normalized, "custom")
 
 
-def of_shop(kind: EventType, properties: Fields) -> dict[str, Any]:
+def read_shop_fields(event_type: EventType, properties: Fields) -> dict[str, Any]:
     """What the properties tell, as fields of the event."""
-    if kind == "custom":
+    if event_type == "custom":
         return {}
-    is_order, is_list = kind in ORDERS, kind in ("list_view", "reco_view")
-    lines = _lines(kind, properties)
+    is_order, is_list = event_type in ORDER_TYPES, event_type in ("list_view", "reco_view")
+    lines = _line_items(event_type, properties)
     return {
         "items": lines.items,
         "order_id": properties.order_id("order_id", needed=is_order),
-        "value": _net_value(kind, properties, lines) if is_order else None,
+        "value": _net_value(event_type, properties, lines) if is_order else None,
         "currency": upper(properties.text("currency")),
-        "query": properties.text("query") if kind == "search" else None,
+        "query": properties.text("query") if event_type == "search" else None,
         "list_id": properties.text("list_id", "category") if is_list else None,
         "cart_id": properties.text("cart_id"),
-        "reco": _reco(properties.inner("reco")),
+        "reco": _reco(properties.child("reco")),
     }
 
 
-def _lines(kind: EventType, properties: Fields) -> Lines:
-    products = properties.many("products")
-    if not products and kind in OF_ONE_ITEM:
+def _line_items(event_type: EventType, properties: Fields) -> LineItems:
+    products = properties.children("products")
+    if not products and event_type in SINGLE_ITEM_TYPES:
         products = [properties]
-    return read_lines(kind, products, _LINE, properties.at("products"))
+    return read_line_items(event_type, products, _LINE_FIELDS, properties.path_of("products"))
 
 
-def _net_value(kind: EventType, properties: Fields, lines: Lines) -> float | None:
+def _net_value(event_type: EventType, properties: Fields, lines: LineItems) -> float | None:
     """`revenue` and `subtotal` are without tax and shipping, `total` is with both."""
-    is_refund = kind == "refund"
-    told = told_worth(
-        lambda: properties.worth("revenue", is_refund=is_refund),
-        lambda: properties.worth("subtotal", is_refund=is_refund),
-        lambda: properties.net("total", "tax", "shipping", is_refund=is_refund),
-        lambda: properties.worth("value", is_refund=is_refund),
+    is_refund = event_type == "refund"
+    stated = first_amount(
+        lambda: properties.amount("revenue", is_refund=is_refund),
+        lambda: properties.amount("subtotal", is_refund=is_refund),
+        lambda: properties.net_amount("total", "tax", "shipping", is_refund=is_refund),
+        lambda: properties.amount("value", is_refund=is_refund),
     )
-    return lines.order_value(told, is_refund=is_refund)
+    return lines.order_value(stated, is_refund=is_refund)
 
 
 def _reco(reco: Fields) -> Reco | None:

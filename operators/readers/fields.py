@@ -11,25 +11,25 @@ import re
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from operators.events.validation import EARLIEST_MS, FUTURE_MS, usable_id
-from operators.readers.numbers import read_number
-from operators.readers.times import number_ms, text_ms
+from operators.events.validation import EARLIEST_MS, FUTURE_MS, normalize_id
+from operators.readers.numbers import parse_number
+from operators.readers.times import epoch_number_ms, parse_time_ms
 from state.events import MONEY_MAX, ORDER_ID_CHARS_MAX, SHOPPER_ID_CHARS_MAX
 
 if TYPE_CHECKING:
     from state.dead_letters import FailureType
 
 POSITION_MAX = 1_000_000
-WHOLE_MAX = 2**53
+EXACT_INTEGER_MAX = 2**53
 """A number with a decimal point up to here is the whole number it says."""
-NOT_SET = frozenset({"", "(not set)", "(none)", "(direct)", "$direct"})
+EMPTY_TEXTS = frozenset({"", "(not set)", "(none)", "(direct)", "$direct"})
 """What stands for nothing in a text, besides null."""
-ANSWERS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+FLAG_TEXTS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
-_CATEGORY_PARTS = re.compile(r"[/>]")
-_SPACES = re.compile(r"[\W_]+")
-_PLACES = re.compile(r"\[\d+\]")
-_DAMAGED = "\ufffd"
+_CATEGORY_SEPARATOR = re.compile(r"[/>]")
+_WORD_SEPARATORS = re.compile(r"[\W_]+")
+_ARRAY_INDEXES = re.compile(r"\[\d+\]")
+_REPLACEMENT_CHAR = "\ufffd"
 """Stands where a part of a text was lost: of an id nobody knows then which it was."""
 
 
@@ -48,83 +48,85 @@ class Fields:
     record share it.
     """
 
-    __slots__ = ("left_out", "path", "values")
+    __slots__ = ("path", "unreadable", "values")
 
     def __init__(
         self, values: object, path: str = "$", left_out: dict[str, None] | None = None
     ) -> None:
         self.values: dict[str, Any] = values if isinstance(values, dict) else {}
         self.path = path
-        self.left_out: dict[str, None] = {} if left_out is None else left_out
+        self.unreadable: dict[str, None] = {} if left_out is None else left_out
 
-    def at(self, name: str) -> str:
+    def path_of(self, name: str) -> str:
         """The path of a field."""
         return f"{self.path}.{name}"
 
-    def leave_out(self, name: str) -> None:
+    def note_unreadable(self, name: str) -> None:
         """Note that a field, or one of an array, cannot be read."""
-        self.left_out[_PLACES.sub("[]", self.at(name))] = None
+        self.unreadable[_ARRAY_INDEXES.sub("[]", self.path_of(name))] = None
 
     def has(self, name: str) -> bool:
         """Whether something stands there: what PHP and forms send for nothing is nothing."""
         value = self.values.get(name)
         return bool(value) or type(value) in (int, float)
 
-    def inner(self, name: str) -> Fields:
+    def child(self, name: str) -> Fields:
         """An object inside."""
         value = self.values.get(name)
         if value is not None and not isinstance(value, dict) and self.has(name):
-            self.leave_out(name)
-        return Fields(value, f"{self.path}.{name}", self.left_out)
+            self.note_unreadable(name)
+        return Fields(value, f"{self.path}.{name}", self.unreadable)
 
-    def first(self, name: str) -> Fields:
+    def first_child(self, name: str) -> Fields:
         """The first object of an array inside."""
-        return next(iter(self.many(name)), Fields(None, f"{self.path}.{name}[0]", self.left_out))
+        return next(
+            iter(self.children(name)), Fields(None, f"{self.path}.{name}[0]", self.unreadable)
+        )
 
-    def many(self, name: str) -> list[Fields]:
+    def children(self, name: str) -> list[Fields]:
         """The objects of an array inside; none where it is absent or null.
 
         An array that came as an object is read too: with numbers for names, as PHP sends one with
         gaps, or the only element of it.
         """
-        found = self.values.get(name)
-        if isinstance(found, dict) and found:
-            is_array = all(key.isdigit() for key in found)
-            found = list(found.values()) if is_array else [found]
-        if not isinstance(found, list):
+        values = self.values.get(name)
+        if isinstance(values, dict) and values:
+            is_indexed = all(key.isdigit() for key in values)
+            values = list(values.values()) if is_indexed else [values]
+        if not isinstance(values, list):
             if self.has(name):
-                self.leave_out(name)
+                self.note_unreadable(name)
             return []
-        inside = []
-        for n, one in enumerate(found):
-            if isinstance(one, dict):
-                inside.append(Fields(one, f"{self.at(name)}[{n}]", self.left_out))
+        objects = []
+        for n, element in enumerate(values):
+            if isinstance(element, dict):
+                objects.append(Fields(element, f"{self.path_of(name)}[{n}]", self.unreadable))
             else:
-                self.leave_out(f"{name}[{n}]")
-        return inside
+                self.note_unreadable(f"{name}[{n}]")
+        return objects
 
     def text(self, *names: str) -> str | None:
         """The first of these that says something."""
         for name in names:
             value = self.values.get(name)
             if isinstance(value, str):
-                if (trimmed := value.strip()) not in NOT_SET:
+                if (trimmed := value.strip()) not in EMPTY_TEXTS:
                     return trimmed
-            elif (number := _number_text(value)) is not None:
+            elif (number := _format_number(value)) is not None:
                 return number
             elif value is not None and self.has(name):
-                self.leave_out(name)
+                self.note_unreadable(name)
         return None
 
     def flag(self, name: str) -> bool | None:
         """A boolean, or a word or number for one."""
         value = self.values.get(name)
-        found = ANSWERS.get(str(value).strip().lower())
-        if found is None and self.has(name):
-            self.leave_out(name)
-        return found
+        answer = FLAG_TEXTS.get(str(value).strip().lower())
+        if answer is None and self.has(name):
+            self.note_unreadable(name)
+        return answer
 
-    def identifier(self, name: str, *, of_person: bool = False) -> str | None:
+    def identifier(self, name: str, *, is_person: bool = False) -> str | None:
         """An id, text or a whole number; None where it is absent, says nothing or cannot be one.
 
         Of a person a number with a decimal point is none: it may have lost digits, and to be taken
@@ -134,37 +136,37 @@ class Fields:
         if value is None or not self.has(name):
             return None
         is_whole = type(value) is int or (
-            not of_person and isinstance(value, float) and value.is_integer()
+            not is_person and isinstance(value, float) and value.is_integer()
         )
-        found = value.strip() if isinstance(value, str) else _number_text(value)
-        if found is None or not (isinstance(value, str) or is_whole) or _DAMAGED in found:
-            self.leave_out(name)
+        text = value.strip() if isinstance(value, str) else _format_number(value)
+        if text is None or not (isinstance(value, str) or is_whole) or _REPLACEMENT_CHAR in text:
+            self.note_unreadable(name)
             return None
-        return None if found in NOT_SET else found
+        return None if text in EMPTY_TEXTS else text
 
     def order_id(self, name: str, *, needed: bool) -> str | None:
         """The id of an order; where it is `needed`, it must say something."""
-        found = self.identifier(name)
-        if found is not None and len(found) > ORDER_ID_CHARS_MAX:
-            message = f"{len(found)} characters; at most {ORDER_ID_CHARS_MAX}"
+        order_id = self.identifier(name)
+        if order_id is not None and len(order_id) > ORDER_ID_CHARS_MAX:
+            message = f"{len(order_id)} characters; at most {ORDER_ID_CHARS_MAX}"
             if needed:
-                raise BadFieldError("schema_violation", self.at(name), message)
-            self.leave_out(name)
+                raise BadFieldError("schema_violation", self.path_of(name), message)
+            self.note_unreadable(name)
             return None
-        if found is not None and usable_id(found) is None:
-            found = None
-        if found is None and needed:
-            raise BadFieldError("empty_order_id", self.at(name), "an order needs its id")
-        return found
+        if order_id is not None and normalize_id(order_id) is None:
+            order_id = None
+        if order_id is None and needed:
+            raise BadFieldError("empty_order_id", self.path_of(name), "an order needs its id")
+        return order_id
 
     def item_id(self, *names: str) -> str | None:
         """The first of these ids that an item can have."""
         for name in names:
-            found = self.identifier(name)
-            if found is not None and len(found) <= SHOPPER_ID_CHARS_MAX:
-                return found
-            if found is not None:
-                self.leave_out(name)
+            item_id = self.identifier(name)
+            if item_id is not None and len(item_id) <= SHOPPER_ID_CHARS_MAX:
+                return item_id
+            if item_id is not None:
+                self.note_unreadable(name)
         return None
 
     def number(self, name: str) -> float | None:
@@ -172,40 +174,40 @@ class Fields:
         value = self.values.get(name)
         if value is None or not self.has(name):
             return None
-        found = read_number(value)
-        if found is None:
+        number = parse_number(value)
+        if number is None:
             message = f"not a number: {value!r:.40}"
-            raise BadFieldError("bad_money", self.at(name), message)
-        return found
+            raise BadFieldError("bad_money", self.path_of(name), message)
+        return number
 
-    def worth(self, name: str, *, is_refund: bool = False) -> float | None:
+    def amount(self, name: str, *, is_refund: bool = False) -> float | None:
         """What an order is worth, or what is given back; None where it is not told.
 
         Less than nothing is nothing, but a refund told as a loss is a refund.
         """
-        found = self.number(name)
-        return None if found is None else self._not_below_nothing(name, found, is_refund)
+        amount = self.number(name)
+        return None if amount is None else self._check_not_negative(name, amount, is_refund)
 
-    def net(self, gross: str, *included: str, is_refund: bool = False) -> float | None:
+    def net_amount(self, gross: str, *included: str, is_refund: bool = False) -> float | None:
         """The same of an amount less what is included in it (tax, shipping)."""
-        found = self.number(gross)
-        if found is None:
+        gross_amount = self.number(gross)
+        if gross_amount is None:
             return None
-        rest = found - sum(self._readable(name) for name in included)
-        return self._not_below_nothing(gross, round(rest, 6), is_refund)
+        net_amount = gross_amount - sum(self._number_or_zero(name) for name in included)
+        return self._check_not_negative(gross, round(net_amount, 6), is_refund)
 
-    def _not_below_nothing(self, name: str, amount: float, is_refund: bool) -> float:
+    def _check_not_negative(self, name: str, amount: float, is_refund: bool) -> float:
         if amount < 0:
-            self.leave_out(name)
+            self.note_unreadable(name)
             amount = -amount if is_refund else 0.0
-        return in_range(amount, self.at(name))
+        return check_amount(amount, self.path_of(name))
 
-    def _readable(self, name: str) -> float:
+    def _number_or_zero(self, name: str) -> float:
         """A number, 0 where it cannot be read."""
         try:
             return self.number(name) or 0.0
         except BadFieldError:
-            self.leave_out(name)
+            self.note_unreadable(name)
             return 0.0
 
     def position(self, name: str) -> int | None:
@@ -213,13 +215,13 @@ class Fields:
         value = self.values.get(name)
         if value is None or not self.has(name):
             return None
-        found = read_number(value)
-        if found is None or not 0 <= found <= POSITION_MAX:
+        position = parse_number(value)
+        if position is None or not 0 <= position <= POSITION_MAX:
             # `(not set)` of an export is no mistake of a sender.
-            if not (isinstance(value, str) and value.strip() in NOT_SET):
-                self.leave_out(name)
+            if not (isinstance(value, str) and value.strip() in EMPTY_TEXTS):
+                self.note_unreadable(name)
             return None
-        return int(found)
+        return int(position)
 
     def category(self, *names: str) -> tuple[str, ...]:
         """A category as a path: `Home/Kitchen`, `Home > Kitchen`, an array, or a field each part."""
@@ -228,26 +230,26 @@ class Fields:
             if not self.has(name):
                 continue
             value = self.values[name]
-            for one in value if isinstance(value, list) else [value]:
-                text = one if isinstance(one, str) else _number_text(one)
+            for element in value if isinstance(value, list) else [value]:
+                text = element if isinstance(element, str) else _format_number(element)
                 if text is None:
-                    self.leave_out(name)
+                    self.note_unreadable(name)
                 else:
-                    parts += (part.strip() for part in _CATEGORY_PARTS.split(text))
-        return tuple(part for part in parts if part not in NOT_SET)
+                    parts += (part.strip() for part in _CATEGORY_SEPARATOR.split(text))
+        return tuple(part for part in parts if part not in EMPTY_TEXTS)
 
-    def iso_ms(self, name: str) -> int | None:
+    def time_ms(self, name: str) -> int | None:
         """A date and time, UTC unless it says otherwise, in ms since 1970."""
         value = self.values.get(name)
         if value is None or not self.has(name):
             return None
-        found = text_ms(value) if isinstance(value, str) else None
+        time_ms = parse_time_ms(value) if isinstance(value, str) else None
         if isinstance(value, int | float) and not isinstance(value, bool):
-            found = number_ms(value)
-        if found is None:
+            time_ms = epoch_number_ms(value)
+        if time_ms is None:
             message = f"not a date and time: {value!r:.40}"
-            raise BadFieldError("bad_timestamp", self.at(name), message)
-        return found
+            raise BadFieldError("bad_timestamp", self.path_of(name), message)
+        return time_ms
 
     def micros_ms(self, name: str) -> int | None:
         """Microseconds since 1970, a whole number or text of one, in ms."""
@@ -260,19 +262,19 @@ class Fields:
             return int(value) // 1000
         except (TypeError, ValueError, OverflowError):
             message = f"not a whole number of microseconds: {value!r:.40}"
-            raise BadFieldError("bad_timestamp", self.at(name), message) from None
+            raise BadFieldError("bad_timestamp", self.path_of(name), message) from None
 
 
-def _number_text(value: object) -> str | None:
+def _format_number(value: object) -> str | None:
     """A number as text, a whole one without its decimal point; None where it is no number."""
     if isinstance(value, float):
         if not isfinite(value):
             return None
-        return str(int(value) if value.is_integer() and abs(value) <= WHOLE_MAX else value)
+        return str(int(value) if value.is_integer() and abs(value) <= EXACT_INTEGER_MAX else value)
     return str(value) if type(value) is int else None
 
 
-def in_range(amount: float, path: str) -> float:
+def check_amount(amount: float, path: str) -> float:
     """The amount, if it is one that an order can have."""
     if not 0 <= amount <= MONEY_MAX:
         message = f"{amount!r:.40} is not between 0 and {MONEY_MAX:.0f}"
@@ -280,7 +282,7 @@ def in_range(amount: float, path: str) -> float:
     return amount
 
 
-def checked_ms(at_ms: int, path: str, now_ms: int) -> int:
+def check_time_ms(at_ms: int, path: str, now_ms: int) -> int:
     """The time, if an event can have it."""
     if at_ms < EARLIEST_MS:
         raise BadFieldError("bad_timestamp", path, "before 2000")
@@ -289,13 +291,13 @@ def checked_ms(at_ms: int, path: str, now_ms: int) -> int:
     return at_ms
 
 
-def plain(text: str) -> str:
+def normalize_name(text: str) -> str:
     """A name without regard to case and separators.
 
-    >>> plain("Product Viewed"), plain("product_viewed"), plain("$pageview")
+    >>> normalize_name("Product Viewed"), normalize_name("product_viewed"), normalize_name("$pageview")
     ('product viewed', 'product viewed', 'pageview')
     """
-    return _SPACES.sub(" ", text).strip().lower()
+    return _WORD_SEPARATORS.sub(" ", text).strip().lower()
 
 
 def lower(text: str | None) -> str | None:

@@ -5,17 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from operators.events.decode import stable_event_id
-from operators.events.validation import ORDERS
-from operators.readers.common_fields import campaign, custom_props, first_time, page, who
+from operators.events.validation import ORDER_TYPES
+from operators.readers.common_fields import (
+    custom_props,
+    read_campaign,
+    read_first_time,
+    read_identity,
+    read_page,
+)
 from operators.readers.fields import BadFieldError, Fields, lower, upper
-from operators.readers.line_items import Lines, Names, read_lines, told_worth
+from operators.readers.line_items import LineFieldNames, LineItems, first_amount, read_line_items
 from state.events import NO_PROPS, Campaign, Consent, Event, EventType
 
 if TYPE_CHECKING:
-    from operators.readers.common_fields import Told
+    from operators.readers.common_fields import AdapterContext
     from state.events import Page
 
-TYPES: dict[str, EventType] = {
+EVENT_TYPES: dict[str, EventType] = {
     "page_view": "page_view",
     "screen_view": "page_view",
     "search": "search",
@@ -33,15 +39,15 @@ TYPES: dict[str, EventType] = {
 }
 """Types by event name; every other name is `custom`."""
 
-_LINE = Names(
+_LINE_FIELDS = LineFieldNames(
     ids=("item_id", "item_name"),
     category=("item_category", *(f"item_category{n}" for n in range(2, 6))),
     brand="item_brand",
     name="item_name",
     position=("index", "item_list_index"),
 )
-_VALUES = ("string_value", "int_value", "float_value", "double_value")
-_ROW_IDS = (
+_VALUE_FIELDS = ("string_value", "int_value", "float_value", "double_value")
+_ROW_ID_FIELDS = (
     "user_pseudo_id",
     "event_timestamp",
     "event_name",
@@ -57,35 +63,39 @@ def split(record: dict[str, Any]) -> list[Any]:
     events = record.get("events")
     if not isinstance(events, list) or not events:
         raise BadFieldError("schema_violation", "$.events", "expected an array of events")
-    return [{**record, "events": [one]} for one in events]
+    return [{**record, "events": [single]} for single in events]
 
 
-def event(fields: Fields, told: Told) -> Event:
+def to_event(fields: Fields, context: AdapterContext) -> Event:
     """A request with one event."""
-    one = next(iter(fields.many("events")), None)
-    if one is None:
+    single = next(iter(fields.children("events")), None)
+    if single is None:
         raise BadFieldError("schema_violation", "$.events[0]", "expected an object")
-    name, params = _name(one, "name"), one.inner("params")
-    kind = TYPES.get(name, "custom")
-    anonymous_id, user_id = who(
+    name, params = _event_name(single, "name"), single.child("params")
+    event_type = EVENT_TYPES.get(name, "custom")
+    anonymous_id, user_id = read_identity(
         [(fields, "client_id"), (fields, "app_instance_id")], [(fields, "user_id")]
     )
-    lines = read_lines(kind, _products(kind, params), _LINE, params.at("items"))
+    lines = read_line_items(
+        event_type, _products(event_type, params), _LINE_FIELDS, params.path_of("items")
+    )
     return Event(
-        event_id=told.event_id,
-        type=kind,
-        event_ts=first_time(((one, "timestamp_micros"), (fields, "timestamp_micros")), told),
+        event_id=context.event_id,
+        type=event_type,
+        event_ts=read_first_time(
+            ((single, "timestamp_micros"), (fields, "timestamp_micros")), context
+        ),
         anonymous_id=anonymous_id,
         user_id=user_id,
-        **_of_shop(kind, params, params, lines),
-        order_id=params.order_id("transaction_id", needed=kind in ORDERS),
-        value=_value(kind, params, lines),
+        **_shop_fields(event_type, params, params, lines),
+        order_id=params.order_id("transaction_id", needed=event_type in ORDER_TYPES),
+        value=_order_value(event_type, params, lines),
         page=_page(params),
-        campaign=campaign(params, name="campaign"),
-        device=lower(fields.inner("device").text("category")),
-        country=upper(fields.inner("user_location").text("country_id")),
-        consent=_consent(fields.inner("consent")),
-        props=custom_props(name) if kind == "custom" else NO_PROPS,
+        campaign=read_campaign(params, name="campaign"),
+        device=lower(fields.child("device").text("category")),
+        country=upper(fields.child("user_location").text("country_id")),
+        consent=_consent(fields.child("consent")),
+        props=custom_props(name) if event_type == "custom" else NO_PROPS,
     )
 
 
@@ -94,70 +104,72 @@ def split_row(record: dict[str, Any]) -> list[Any]:
     return [record]
 
 
-def row_event(fields: Fields, told: Told) -> Event:
+def row_to_event(fields: Fields, context: AdapterContext) -> Event:
     """A row of the export, as BigQuery writes it to JSON: its integers may be text."""
-    name, params = _name(fields, "event_name"), _params(fields)
-    kind = TYPES.get(name, "custom")
-    anonymous_id, user_id = who([(fields, "user_pseudo_id")], [(fields, "user_id")])
-    ecommerce = fields.inner("ecommerce")
-    lines = read_lines(kind, _products(kind, fields), _LINE, "$.items")
+    name, params = _event_name(fields, "event_name"), _params(fields)
+    event_type = EVENT_TYPES.get(name, "custom")
+    anonymous_id, user_id = read_identity([(fields, "user_pseudo_id")], [(fields, "user_id")])
+    ecommerce = fields.child("ecommerce")
+    lines = read_line_items(event_type, _products(event_type, fields), _LINE_FIELDS, "$.items")
     return Event(
-        event_id=_row_id(fields, told),
-        type=kind,
-        event_ts=first_time(((fields, "event_timestamp"),), told),
+        event_id=_row_id(fields, context),
+        type=event_type,
+        event_ts=read_first_time(((fields, "event_timestamp"),), context),
         anonymous_id=anonymous_id,
         user_id=user_id,
-        **_of_shop(kind, params, fields, lines),
-        order_id=_row_order(kind, ecommerce, params),
-        value=_row_value(kind, ecommerce, params, lines),
+        **_shop_fields(event_type, params, fields, lines),
+        order_id=_row_order_id(event_type, ecommerce, params),
+        value=_row_value(event_type, ecommerce, params, lines),
         page=_page(params),
         campaign=_row_campaign(fields, params),
-        device=lower(fields.inner("device").text("category")),
-        country=fields.inner("geo").text("country"),
-        consent=_row_consent(fields.inner("privacy_info")),
-        props=custom_props(name) if kind == "custom" else NO_PROPS,
+        device=lower(fields.child("device").text("category")),
+        country=fields.child("geo").text("country"),
+        consent=_row_consent(fields.child("privacy_info")),
+        props=custom_props(name) if event_type == "custom" else NO_PROPS,
     )
 
 
-def _name(fields: Fields, name: str) -> str:
-    found = fields.text(name)
-    if found is None:
-        raise BadFieldError("schema_violation", fields.at(name), "an event needs a name")
-    return found.lower()
+def _event_name(fields: Fields, name: str) -> str:
+    event_name = fields.text(name)
+    if event_name is None:
+        raise BadFieldError("schema_violation", fields.path_of(name), "an event needs a name")
+    return event_name.lower()
 
 
-def _products(kind: EventType, holder: Fields) -> list[Fields]:
-    return [] if kind == "custom" else holder.many("items")
+def _products(event_type: EventType, holder: Fields) -> list[Fields]:
+    return [] if event_type == "custom" else holder.children("items")
 
 
-def _of_shop(kind: EventType, params: Fields, holder: Fields, lines: Lines) -> dict[str, Any]:
+def _shop_fields(
+    event_type: EventType, params: Fields, holder: Fields, lines: LineItems
+) -> dict[str, Any]:
     """What the parameters tell, with the items of `holder`."""
-    if kind == "custom":
+    if event_type == "custom":
         return {}
-    products = holder.many("items")
+    products = holder.children("items")
     list_id = None
-    if kind == "list_view":
+    if event_type == "list_view":
         lists = [*products[:1], params]
-        told = (one.text("item_list_id", "item_list_name") for one in reversed(lists))
-        list_id = next((found for found in told if found), None)
-    currencies = (one.text("currency") for one in (params, *products))
+        list_ids = (source.text("item_list_id", "item_list_name") for source in reversed(lists))
+        list_id = next((candidate for candidate in list_ids if candidate), None)
+    currencies = (source.text("currency") for source in (params, *products))
     return {
         "items": lines.items,
-        "currency": upper(next((found for found in currencies if found), None)),
-        "query": params.text("search_term") if kind == "search" else None,
+        "currency": upper(next((currency for currency in currencies if currency), None)),
+        "query": params.text("search_term") if event_type == "search" else None,
         "list_id": list_id,
     }
 
 
-def _value(kind: EventType, params: Fields, lines: Lines) -> float | None:
-    if kind not in ORDERS:
+def _order_value(event_type: EventType, params: Fields, lines: LineItems) -> float | None:
+    if event_type not in ORDER_TYPES:
         return None
-    is_refund = kind == "refund"
-    return lines.order_value(params.worth("value", is_refund=is_refund), is_refund=is_refund)
+    is_refund = event_type == "refund"
+    return lines.order_value(params.amount("value", is_refund=is_refund), is_refund=is_refund)
 
 
 def _page(params: Fields) -> Page | None:
-    return page(
+    return read_page(
         params,
         url="page_location",
         path="page_path",
@@ -169,48 +181,54 @@ def _page(params: Fields) -> Page | None:
 def _params(row: Fields) -> Fields:
     """The parameters by key, each with the one value it has."""
     values: dict[str, Any] = {}
-    for param in row.many("event_params"):
-        told = param.inner("value").values
-        kept = [told[kind] for kind in _VALUES if told.get(kind) is not None]
-        if kept and (key := param.text("key")) is not None:
-            values[key] = kept[0]
-    return Fields(values, row.at("event_params"))
+    for param in row.children("event_params"):
+        typed_values = param.child("value").values
+        given = [
+            typed_values[value_field]
+            for value_field in _VALUE_FIELDS
+            if typed_values.get(value_field) is not None
+        ]
+        if given and (key := param.text("key")) is not None:
+            values[key] = given[0]
+    return Fields(values, row.path_of("event_params"))
 
 
-def _row_id(row: Fields, told: Told) -> str:
+def _row_id(row: Fields, context: AdapterContext) -> str:
     """What tells rows apart and stays the same when a table is written again.
 
     Older exports lack the place in the batch: there the whole row has to tell.
     """
     if row.text("batch_event_index") is None:
-        return told.event_id
-    return stable_event_id("ga4-bigquery", *(row.text(name) or "" for name in _ROW_IDS))
+        return context.event_id
+    return stable_event_id("ga4-bigquery", *(row.text(name) or "" for name in _ROW_ID_FIELDS))
 
 
-def _row_order(kind: EventType, ecommerce: Fields, params: Fields) -> str | None:
-    found = params.order_id("transaction_id", needed=False)
-    return found or ecommerce.order_id("transaction_id", needed=kind in ORDERS)
+def _row_order_id(event_type: EventType, ecommerce: Fields, params: Fields) -> str | None:
+    order_id = params.order_id("transaction_id", needed=False)
+    return order_id or ecommerce.order_id("transaction_id", needed=event_type in ORDER_TYPES)
 
 
-def _row_value(kind: EventType, ecommerce: Fields, params: Fields, lines: Lines) -> float | None:
-    if kind not in ORDERS:
+def _row_value(
+    event_type: EventType, ecommerce: Fields, params: Fields, lines: LineItems
+) -> float | None:
+    if event_type not in ORDER_TYPES:
         return None
-    is_refund = kind == "refund"
+    is_refund = event_type == "refund"
     name = "refund_value" if is_refund else "purchase_revenue"
-    told = told_worth(
-        lambda: ecommerce.worth(name, is_refund=is_refund),
-        lambda: params.worth("value", is_refund=is_refund),
+    stated = first_amount(
+        lambda: ecommerce.amount(name, is_refund=is_refund),
+        lambda: params.amount("value", is_refund=is_refund),
     )
-    return lines.order_value(told, is_refund=is_refund)
+    return lines.order_value(stated, is_refund=is_refund)
 
 
 def _row_campaign(row: Fields, params: Fields) -> Campaign | None:
     """What was collected with the event, else what first brought the shopper."""
-    collected = campaign(
-        row.inner("collected_traffic_source"), prefix="manual_", name="manual_campaign_name"
+    collected = read_campaign(
+        row.child("collected_traffic_source"), prefix="manual_", name="manual_campaign_name"
     )
-    first = campaign(row.inner("traffic_source"), name="name")
-    return collected or campaign(params, name="campaign") or first
+    first = read_campaign(row.child("traffic_source"), name="name")
+    return collected or read_campaign(params, name="campaign") or first
 
 
 def _consent(consent: Fields) -> Consent | None:

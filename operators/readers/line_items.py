@@ -5,9 +5,9 @@ from __future__ import annotations
 from math import fsum
 from typing import TYPE_CHECKING, NamedTuple
 
-from operators.events.validation import NEEDS_ITEMS, ORDERS
-from operators.readers.fields import BadFieldError, Fields, in_range
-from operators.readers.numbers import read_number
+from operators.events.validation import ORDER_TYPES, TYPES_WITH_ITEMS
+from operators.readers.fields import BadFieldError, Fields, check_amount
+from operators.readers.numbers import parse_number
 from state.events import QUANTITY_MAX, Item
 
 if TYPE_CHECKING:
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
     from state.events import EventType
 
-COUNTED = frozenset({"cart_add", "cart_remove"}) | ORDERS
+TYPES_WITH_QUANTITY = frozenset({"cart_add", "cart_remove"}) | ORDER_TYPES
 """Events whose items come in pieces; elsewhere a quantity says nothing."""
 
 
-class Names(NamedTuple):
+class LineFieldNames(NamedTuple):
     """What a format calls the fields of a line; of several ids the first that is there."""
 
     ids: Sequence[str]
@@ -31,84 +31,84 @@ class Names(NamedTuple):
     position: Sequence[str] = ("position",)
 
 
-class Lines(NamedTuple):
+class LineItems(NamedTuple):
     """The items of an event; of an order also `rest`, what lines are worth that are no items (a
     discount, something given back), and the `fault` that makes unknown what all are worth."""
 
     items: tuple[Item, ...]
-    rest: float = 0.0
+    other_amount: float = 0.0
     fault: BadFieldError | None = None
 
-    def order_value(self, told: float | None, *, is_refund: bool = False) -> float | None:
-        """What the order is worth: as it is `told`, else by its lines where not all are items.
+    def order_value(self, stated: float | None, *, is_refund: bool = False) -> float | None:
+        """What the order is worth: as it is `stated`, else by its lines where not all are items.
 
         None says that it is the sum of its items. Raises BadFieldError where nobody can know.
         """
-        if told is not None:
-            return told
+        if stated is not None:
+            return stated
         if self.fault is not None:
             raise self.fault
-        if not self.rest:
+        if not self.other_amount:
             return None
         amounts = (item.price * item.quantity for item in self.items if item.price)
-        worth = round(fsum((*amounts, self.rest)), 6)
-        return abs(worth) if is_refund else max(0.0, worth)
+        total = round(fsum((*amounts, self.other_amount)), 6)
+        return abs(total) if is_refund else max(0.0, total)
 
 
-def read_lines(
-    kind: EventType,
+def read_line_items(
+    event_type: EventType,
     products: Sequence[Fields],
-    names: Names,
-    where: str,
-    available: Callable[[Fields], bool | None] = lambda _: None,
-) -> Lines:
-    """The lines of an event of that kind; `where` is the path of all of them.
+    names: LineFieldNames,
+    items_path: str,
+    read_available: Callable[[Fields], bool | None] = lambda _: None,
+) -> LineItems:
+    """The lines of an event of that kind; `items_path` is the path of all of them.
 
     What is no item is noted and left out: a line without an id, a piece of nothing, and in an order
     what costs less than nothing.
     """
     items: list[Item] = []
-    rest: list[float] = []
+    other_amounts: list[float] = []
     fault: BadFieldError | None = None
     for product in products:
         item_id = product.item_id(*names.ids)
         try:
             price, quantity = _price(product, names.price), _quantity(product, names.quantity)
-        except BadFieldError as wrong:
-            fault = fault or wrong
-            price, quantity = _what_can_be_read(product, names)
-        if kind not in COUNTED:
+        except BadFieldError as error:
+            fault = fault or error
+            price, quantity = _read_leniently(product, names)
+        if event_type not in TYPES_WITH_QUANTITY:
             quantity = 1
-        elif quantity < 0 and kind == "refund":
+        elif quantity < 0 and event_type == "refund":
             quantity = -quantity
         amount = (price or 0.0) * quantity
-        if kind in ORDERS and (quantity <= 0 or amount < 0):
-            product.leave_out(names.price if quantity > 0 else names.quantity)
-            rest.append(amount)
+        if event_type in ORDER_TYPES and (quantity <= 0 or amount < 0):
+            product.note_unreadable(names.price if quantity > 0 else names.quantity)
+            other_amounts.append(amount)
         elif item_id is None:
             if not product.has(names.ids[0]):
-                product.leave_out(names.ids[0])
-            rest.append(amount)
+                product.note_unreadable(names.ids[0])
+            other_amounts.append(amount)
         else:
-            items.append(_item(product, names, item_id, price, quantity, available))
-    if not items and kind in NEEDS_ITEMS:
+            items.append(_item(product, names, item_id, price, quantity, read_available))
+    if not items and event_type in TYPES_WITH_ITEMS:
         if products:
-            where, message = products[0].at(names.ids[0]), "an item needs an id"
+            items_path, message = products[0].path_of(names.ids[0]), "an item needs an id"
         else:
-            message = f"{kind} needs an item"
-        raise BadFieldError("schema_violation", where, message)
-    return Lines(tuple(items), fsum(rest), fault)
+            message = f"{event_type} needs an item"
+        raise BadFieldError("schema_violation", items_path, message)
+    return LineItems(tuple(items), fsum(other_amounts), fault)
 
 
-def told_worth(*ways: Callable[[], float | None]) -> float | None:
+def first_amount(*readers: Callable[[], float | None]) -> float | None:
     """What the first of these tells; what cannot be read counts only where no other tells it."""
     fault: BadFieldError | None = None
-    for way in ways:
+    for read in readers:
         try:
-            if (found := way()) is not None:
-                return found
-        except BadFieldError as wrong:
-            fault = fault or wrong
+            if (amount := read()) is not None:
+                return amount
+        except BadFieldError as error:
+            fault = fault or error
     if fault is not None:
         raise fault
     return None
@@ -116,19 +116,19 @@ def told_worth(*ways: Callable[[], float | None]) -> float | None:
 
 def _item(
     product: Fields,
-    names: Names,
+    names: LineFieldNames,
     item_id: str,
     price: float | None,
     quantity: float,
-    available: Callable[[Fields], bool | None],
+    read_available: Callable[[Fields], bool | None],
 ) -> Item:
     if price is not None and price < 0:
-        product.leave_out(names.price)
+        product.note_unreadable(names.price)
         price = None
     if quantity <= 0:
-        product.leave_out(names.quantity)
+        product.note_unreadable(names.quantity)
         quantity = 1
-    places = (product.position(name) for name in names.position)
+    positions = (product.position(name) for name in names.position)
     return Item(
         item_id=item_id,
         category=product.category(*names.category),
@@ -136,16 +136,16 @@ def _item(
         name=product.text(names.name),
         price=price,
         quantity=quantity,
-        position=next((place for place in places if place is not None), None),
-        available=available(product),
+        position=next((position for position in positions if position is not None), None),
+        available=read_available(product),
     )
 
 
 def _price(product: Fields, name: str) -> float | None:
-    found = product.number(name)
-    if found is not None:
-        in_range(abs(found), product.at(name))
-    return found
+    price = product.number(name)
+    if price is not None:
+        check_amount(abs(price), product.path_of(name))
+    return price
 
 
 def _quantity(product: Fields, name: str) -> float:
@@ -153,21 +153,21 @@ def _quantity(product: Fields, name: str) -> float:
     if not product.has(name):
         return 1
     value = product.values[name]
-    found = read_number(value)
-    if found is None or abs(found) > QUANTITY_MAX:
-        raise BadFieldError("schema_violation", product.at(name), f"{value!r:.40} pieces")
-    return int(found) if found.is_integer() else found
+    quantity = parse_number(value)
+    if quantity is None or abs(quantity) > QUANTITY_MAX:
+        raise BadFieldError("schema_violation", product.path_of(name), f"{value!r:.40} pieces")
+    return int(quantity) if quantity.is_integer() else quantity
 
 
-def _what_can_be_read(product: Fields, names: Names) -> tuple[float | None, float]:
+def _read_leniently(product: Fields, names: LineFieldNames) -> tuple[float | None, float]:
     """Price and quantity, each as if it were not there where it cannot be read; they are noted."""
     price, quantity = None, 1.0
     try:
         price = _price(product, names.price)
     except BadFieldError:
-        product.leave_out(names.price)
+        product.note_unreadable(names.price)
     try:
         quantity = _quantity(product, names.quantity)
     except BadFieldError:
-        product.leave_out(names.quantity)
+        product.note_unreadable(names.quantity)
     return price, quantity

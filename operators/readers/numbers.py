@@ -24,35 +24,35 @@ _DECIMAL_COMMA = re.compile(r"\d+,(\d{1,2}|\d{4,})|(0\d*|\d{4,}),\d{3}", re.ASCI
 """A comma before three digits may be either, unless thousands are not written so."""
 
 
-def read_number(value: object) -> float | None:
+def parse_number(value: object) -> float | None:
     """A finite number, or text that can mean one number only; None for everything else.
 
-    >>> [read_number(told) for told in ("4,245.42", "4.245,42", "12,5", "€ 1 234,50", 7)]
+    >>> [parse_number(told) for told in ("4,245.42", "4.245,42", "12,5", "€ 1 234,50", 7)]
     [4245.42, 4245.42, 12.5, 1234.5, 7.0]
-    >>> [read_number(told) for told in ("1,234", "1.2.3", "ten", True, float("inf"))]
+    >>> [parse_number(told) for told in ("1,234", "1.2.3", "ten", True, float("inf"))]
     [None, None, None, None, None]
     """
     if isinstance(value, str):
-        value = _as_a_machine_writes(value)
+        value = _normalize(value)
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
-        found = float(value)
+        number = float(value)
     except OverflowError:
         return None
-    return found if isfinite(found) else None
+    return number if isfinite(number) else None
 
 
-def _as_a_machine_writes(text: str) -> str | None:
+def _normalize(text: str) -> str | None:
     text = _SPACES.sub(" ", text.replace("\u2212", "-").replace("\u2019", "'")).strip()
     if len(text) > CHARS_MAX:
         return None
     if _PLAIN.fullmatch(text):
         return text
-    found = _AMOUNT.fullmatch(text)
-    if found is None or (found[1] and found[2]):
+    parsed = _AMOUNT.fullmatch(text)
+    if parsed is None or (parsed[1] and parsed[2]):
         return None
-    sign, digits = found[1] or found[2], found[3].strip()
+    sign, digits = parsed[1] or parsed[2], parsed[3].strip()
     if _PLAIN.fullmatch(digits):
         return sign + digits
     if _COMMA_GROUPS.fullmatch(digits):

@@ -6,9 +6,16 @@ from datetime import UTC, datetime
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from operators.readers.numbers import read_number
+from operators.readers.numbers import parse_number
 from operators.readers.orders import join_orders
-from operators.readers.table import BadRowError, Row, amount, names_of, read_table, time_ms
+from operators.readers.table import (
+    BadRowError,
+    Row,
+    header_names,
+    read_amount,
+    read_table,
+    read_time_ms,
+)
 from state.events import Event, Item
 from state.limits import DEFAULT, Limits
 
@@ -45,13 +52,13 @@ def read(
     lines: Iterable[bytes], *, source: str, now_ms: int, limits: Limits = DEFAULT
 ) -> Iterator[Event | DeadLetter]:
     """Rows of one invoice are one purchase, or one refund where its number begins with C."""
-    rest = _as_utf8(lines)
-    first = next(rest, b"")
+    decoded = _as_utf8(lines)
+    first = next(decoded, b"")
     records = read_table(
-        chain([first], rest),
+        chain([first], decoded),
         _event,
         format_name="online-retail",
-        header=SECOND_HEADER if names_of(first)[0] == "invoice" else HEADER,
+        header=SECOND_HEADER if header_names(first)[0] == "invoice" else HEADER,
         source=source,
         now_ms=now_ms,
         limits=limits,
@@ -75,10 +82,10 @@ def _event(row: Row) -> Event:
     is_refund = invoice.upper().startswith("C")
     if not customer:
         raise BadRowError("no_identity", "CustomerID", "empty")
-    pieces = -_quantity(quantity) if is_refund else _quantity(quantity)
-    if pieces <= 0:
-        kind = "a cancellation" if is_refund else "a sale"
-        raise BadRowError("schema_violation", "Quantity", f"{quantity} in {kind}")
+    quantity_sold = -_quantity(quantity) if is_refund else _quantity(quantity)
+    if quantity_sold <= 0:
+        row_kind = "a cancellation" if is_refund else "a sale"
+        raise BadRowError("schema_violation", "Quantity", f"{quantity} in {row_kind}")
     return Event(
         event_id=row.event_id,
         type="refund" if is_refund else "purchase",
@@ -88,8 +95,8 @@ def _event(row: Row) -> Event:
             Item(
                 item_id=code,
                 name=" ".join(description.split()) or None,
-                price=amount(price, "UnitPrice"),
-                quantity=pieces,
+                price=read_amount(price, "UnitPrice"),
+                quantity=quantity_sold,
             ),
         ),
         order_id=invoice,
@@ -103,16 +110,16 @@ def _quantity(text: str) -> float:
     try:
         return int(text)
     except ValueError:
-        found = read_number(text)
-        if found is None:
+        number = parse_number(text)
+        if number is None:
             raise
-        return int(found) if found.is_integer() else found
+        return int(number) if number.is_integer() else number
 
 
 def _invoice_ms(text: str) -> int:
     """ISO, or `12/1/2010 8:26` (month first) as in the first published file. Taken as UTC."""
     if "/" not in text:
-        return time_ms(text, "InvoiceDate")
+        return read_time_ms(text, "InvoiceDate")
     try:
         at = datetime.strptime(text, "%m/%d/%Y %H:%M").replace(tzinfo=UTC)
     except ValueError:

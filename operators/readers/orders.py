@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from operators.events.decode import shortened
+from operators.events.decode import truncate_items
 from operators.shoppers.profile import items_micros
 from state.dead_letters import DeadLetter
 from state.limits import DEFAULT, Limits
-from state.money import MICROS
+from state.money import MICROS_PER_UNIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -35,39 +35,41 @@ def join_orders(
     stands twice in the log (the same `event_id`) is not joined twice: the second one passes as it is.
     """
 
-    def joined(rows: dict[str, Event]) -> Event:
-        order = _joined(rows)
-        return order if len(order.items) <= limits.event_items_max else shortened(order, limits)
+    def close_order(rows: dict[str, Event]) -> Event:
+        order = _join_rows(rows)
+        return (
+            order if len(order.items) <= limits.event_items_max else truncate_items(order, limits)
+        )
 
-    held: dict[OrderKey, dict[str, Event]] = {}
+    open_orders: dict[OrderKey, dict[str, Event]] = {}
     for record in records:
         if isinstance(record, DeadLetter):
             yield record
             continue
-        while held and _is_over(held, record.event_ts, hold_ms):
-            yield joined(held.pop(next(iter(held))))
+        while open_orders and _is_complete(open_orders, record.event_ts, hold_ms):
+            yield close_order(open_orders.pop(next(iter(open_orders))))
         if record.order_id is None:
             yield record
             continue
         key = (record.type, record.order_id, record.user_id, record.anonymous_id)
-        rows = held.setdefault(key, {})
+        rows = open_orders.setdefault(key, {})
         if record.event_id in rows:
             yield record
             continue
         rows[record.event_id] = record
         if len(rows) >= ORDER_ROWS_MAX:
-            yield joined(held.pop(key))
-    for rows in held.values():
-        yield joined(rows)
+            yield close_order(open_orders.pop(key))
+    for rows in open_orders.values():
+        yield close_order(rows)
 
 
-def _is_over(held: dict[OrderKey, dict[str, Event]], now_ms: int, hold_ms: int) -> bool:
-    oldest = next(iter(held.values()))
+def _is_complete(open_orders: dict[OrderKey, dict[str, Event]], now_ms: int, hold_ms: int) -> bool:
+    oldest = next(iter(open_orders.values()))
     first = next(iter(oldest.values()))
-    return abs(now_ms - first.event_ts) > hold_ms or len(held) >= OPEN_ORDERS_MAX
+    return abs(now_ms - first.event_ts) > hold_ms or len(open_orders) >= OPEN_ORDERS_MAX
 
 
-def _joined(by_id: dict[str, Event]) -> Event:
+def _join_rows(by_id: dict[str, Event]) -> Event:
     rows = list(by_id.values())
     items = tuple(item for row in rows for item in row.items)
     left_out = dict.fromkeys(name for row in rows for name in row.left_out)
@@ -79,5 +81,5 @@ def _joined(by_id: dict[str, Event]) -> Event:
         received_ts=at_ms,
         items=items,
         left_out=tuple(left_out),
-        value=items_micros(items) / MICROS if has_prices else None,
+        value=items_micros(items) / MICROS_PER_UNIT if has_prices else None,
     )

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from operators.events.validation import CLOCK_SKEW_MS, ORDERS
-from operators.readers.common_fields import Times, who
+from operators.events.validation import CLOCK_SKEW_MS, ORDER_TYPES
+from operators.readers.common_fields import TimeReader, read_identity
 from operators.readers.fields import BadFieldError, Fields
-from operators.readers.line_items import Lines, Names, read_lines
+from operators.readers.line_items import LineFieldNames, LineItems, read_line_items
 from state.events import (
     EVENT_ID_CHARS_MAX,
     EVENT_TYPES,
@@ -26,10 +26,10 @@ from state.events import (
 )
 
 if TYPE_CHECKING:
-    from operators.readers.common_fields import Told
+    from operators.readers.common_fields import AdapterContext
     from state.events import EventType
 
-_LINE = Names(ids=("item_id",))
+_LINE_FIELDS = LineFieldNames(ids=("item_id",))
 
 
 def split(record: dict[str, Any]) -> list[Any]:
@@ -37,96 +37,100 @@ def split(record: dict[str, Any]) -> list[Any]:
     return [record]
 
 
-def event(fields: Fields, told: Told) -> Event:
+def to_event(fields: Fields, context: AdapterContext) -> Event:
     """One event of the canonical schema; of what is wrong it can do without all but the rules' own."""
-    kind = _kind(fields)
-    anonymous_id, user_id = who([(fields, "anonymous_id")], [(fields, "user_id")])
-    event_ts, received_ts = _times(fields, told)
-    order_id = fields.order_id("order_id", needed=kind in ORDERS)
-    lines = read_lines(
-        kind, fields.many("items"), _LINE, "$.items", lambda item: item.flag("available")
+    event_type = _event_type(fields)
+    anonymous_id, user_id = read_identity([(fields, "anonymous_id")], [(fields, "user_id")])
+    event_ts, received_ts = _event_times(fields, context)
+    order_id = fields.order_id("order_id", needed=event_type in ORDER_TYPES)
+    lines = read_line_items(
+        event_type,
+        fields.children("items"),
+        _LINE_FIELDS,
+        "$.items",
+        lambda item: item.flag("available"),
     )
     return Event(
         event_id=_event_id(fields),
-        type=kind,
+        type=event_type,
         event_ts=event_ts,
         received_ts=received_ts,
         anonymous_id=anonymous_id,
         user_id=user_id,
         items=lines.items,
         order_id=order_id,
-        value=_value(kind, fields, lines),
+        value=_order_value(event_type, fields, lines),
         currency=fields.text("currency"),
         query=fields.text("query"),
         list_id=fields.text("list_id"),
         cart_id=fields.text("cart_id"),
-        page=_page(fields.inner("page")),
-        campaign=_campaign(fields.inner("campaign")),
+        page=_page(fields.child("page")),
+        campaign=_campaign(fields.child("campaign")),
         device=fields.text("device"),
         country=fields.text("country"),
-        consent=_consent(fields.inner("consent")),
-        reco=_reco(fields.inner("reco")),
+        consent=_consent(fields.child("consent")),
+        reco=_reco(fields.child("reco")),
         props=_props(fields),
     )
 
 
-def _kind(fields: Fields) -> EventType:
-    kind = fields.values.get("type")
-    if not isinstance(kind, str):
+def _event_type(fields: Fields) -> EventType:
+    event_type = fields.values.get("type")
+    if not isinstance(event_type, str):
         raise BadFieldError("schema_violation", "$.type", "an event names its type")
-    if kind not in EVENT_TYPES:
-        raise BadFieldError("unknown_type", "$.type", f"unknown event type {kind[:100]!r}")
-    return kind  # type: ignore[return-value]
+    if event_type not in EVENT_TYPES:
+        raise BadFieldError("unknown_type", "$.type", f"unknown event type {event_type[:100]!r}")
+    return event_type  # type: ignore[return-value]
 
 
 def _event_id(fields: Fields) -> str:
-    found = fields.identifier("event_id")
-    if found is None:
+    event_id = fields.identifier("event_id")
+    if event_id is None:
         raise BadFieldError("schema_violation", "$.event_id", "an event needs an id")
-    if len(found) > EVENT_ID_CHARS_MAX:
-        message = f"{len(found)} characters; at most {EVENT_ID_CHARS_MAX}"
+    if len(event_id) > EVENT_ID_CHARS_MAX:
+        message = f"{len(event_id)} characters; at most {EVENT_ID_CHARS_MAX}"
         raise BadFieldError("schema_violation", "$.event_id", message)
-    return found
+    return event_id
 
 
-def _times(fields: Fields, told: Told) -> tuple[int, int]:
+def _event_times(fields: Fields, context: AdapterContext) -> tuple[int, int]:
     """When it happened, and when it was received (0: not told); one may stand for the other."""
-    times = Times(fields, told.now_ms)
-    received_ms = times.checked("received_ts", times.read("received_ts"))
+    times = TimeReader(fields, context.now_ms)
+    received_ms = times.check("received_ts", times.read("received_ts"))
     happened_ms = times.read("event_ts")
     if happened_ms is not None and received_ms is not None:
         happened_ms = min(happened_ms, received_ms + CLOCK_SKEW_MS)
-    happened_ms = times.checked("event_ts", happened_ms)
+    happened_ms = times.check("event_ts", happened_ms)
     if happened_ms is None:
-        happened_ms = times.when_received(received_ms or told.received_ms, "event_ts")
+        happened_ms = times.received_or_raise(received_ms or context.received_ms, "event_ts")
     return happened_ms, received_ms or 0
 
 
-def _value(kind: EventType, fields: Fields, lines: Lines) -> float | None:
-    if kind in ORDERS:
-        is_refund = kind == "refund"
-        return lines.order_value(fields.worth("value", is_refund=is_refund), is_refund=is_refund)
+def _order_value(event_type: EventType, fields: Fields, lines: LineItems) -> float | None:
+    if event_type in ORDER_TYPES:
+        is_refund = event_type == "refund"
+        return lines.order_value(fields.amount("value", is_refund=is_refund), is_refund=is_refund)
     try:
-        found = fields.number("value")
-        return None if found is None else fields.worth("value")
+        value = fields.number("value")
+        return None if value is None else fields.amount("value")
     except BadFieldError:
-        fields.leave_out("value")
+        fields.note_unreadable("value")
         return None
 
 
 def _page(page: Fields) -> Page | None:
-    found = Page(*(page.text(name) for name in Page.__struct_fields__))
-    return None if found == Page() else found
+    page_read = Page(*(page.text(name) for name in Page.__struct_fields__))
+    return None if page_read == Page() else page_read
 
 
 def _campaign(campaign: Fields) -> Campaign | None:
-    found = Campaign(*(campaign.text(name) for name in Campaign.__struct_fields__))
-    return None if found == Campaign() else found
+    campaign_read = Campaign(*(campaign.text(name) for name in Campaign.__struct_fields__))
+    return None if campaign_read == Campaign() else campaign_read
 
 
 def _consent(consent: Fields) -> Consent | None:
-    found = Consent(*(consent.flag(name) for name in Consent.__struct_fields__))
-    return None if found == Consent() else found
+    consent_read = Consent(*(consent.flag(name) for name in Consent.__struct_fields__))
+    return None if consent_read == Consent() else consent_read
 
 
 def _reco(reco: Fields) -> Reco | None:
@@ -138,18 +142,18 @@ def _reco(reco: Fields) -> Reco | None:
         position=reco.position("position"),
         experiment=reco.text("experiment"),
         variant=reco.text("variant"),
-        propensity=_chance(reco),
+        propensity=_propensity(reco),
     )
 
 
-def _chance(reco: Fields) -> float | None:
+def _propensity(reco: Fields) -> float | None:
     try:
-        found = reco.number("propensity")
+        propensity = reco.number("propensity")
     except BadFieldError:
-        found = -1.0
-    if found is None or 0 < found <= 1:
-        return found
-    reco.leave_out("propensity")
+        propensity = -1.0
+    if propensity is None or 0 < propensity <= 1:
+        return propensity
+    reco.note_unreadable("propensity")
     return None
 
 
@@ -158,6 +162,6 @@ def _props(fields: Fields) -> msgspec.Raw:
         return NO_PROPS
     props = msgspec.Raw(msgspec.json.encode(fields.values["props"]))
     if len(bytes(props)) > PROPS_BYTES_MAX:
-        fields.leave_out("props")
+        fields.note_unreadable("props")
         return NO_PROPS
     return props

@@ -5,15 +5,21 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from operators.readers.common_fields import Times, campaign, custom_props, page, who
-from operators.readers.ecommerce import of_shop, type_of
-from operators.readers.fields import BadFieldError, Fields, checked_ms, lower, upper
+from operators.readers.common_fields import (
+    TimeReader,
+    custom_props,
+    read_campaign,
+    read_identity,
+    read_page,
+)
+from operators.readers.ecommerce import read_shop_fields, track_type
+from operators.readers.fields import BadFieldError, Fields, check_time_ms, lower, upper
 from state.events import NO_PROPS, Event, EventType
 
 if TYPE_CHECKING:
-    from operators.readers.common_fields import Told
+    from operators.readers.common_fields import AdapterContext
 
-CALLS: dict[str, EventType] = {
+SYSTEM_EVENTS: dict[str, EventType] = {
     "$pageview": "page_view",
     "$screen": "page_view",
     "$identify": "identify",
@@ -21,9 +27,7 @@ CALLS: dict[str, EventType] = {
     "$merge_dangerously": "identify",
 }
 _ALIASES = frozenset({"$create_alias", "$merge_dangerously"})
-_GENERATED = re.compile(
-    r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE
-)
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 """What an id looks like that a library made up."""
 
 
@@ -35,56 +39,60 @@ def is_capture(fields: Fields) -> bool:
     )
 
 
-def event(fields: Fields, told: Told) -> Event:
+def to_event(fields: Fields, context: AdapterContext) -> Event:
     """One captured event."""
-    properties = fields.inner("properties")
+    properties = fields.child("properties")
     name = fields.text("event")
     if name is None:
         raise BadFieldError("schema_violation", "$.event", "a capture needs the event's name")
-    kind = CALLS.get(name.lower()) or type_of(name, properties)
-    anonymous_id, user_id = _who(name.lower(), fields, properties)
+    event_type = SYSTEM_EVENTS.get(name.lower()) or track_type(name, properties)
+    anonymous_id, user_id = _identity(name.lower(), fields, properties)
     return Event(
-        event_id=told.id_of(fields, "uuid", "messageId"),
-        type=kind,
-        event_ts=_event_ms(fields, told),
+        event_id=context.event_id_from(fields, "uuid", "messageId"),
+        type=event_type,
+        event_ts=_event_ms(fields, context),
         anonymous_id=anonymous_id,
         user_id=user_id,
-        **of_shop(kind, properties),
-        page=page(
+        **read_shop_fields(event_type, properties),
+        page=read_page(
             properties,
             url="$current_url",
             path="$pathname",
             referrer="$referrer",
             title=("title", "$screen_name"),
         ),
-        campaign=campaign(properties, prefix="utm_", name="utm_campaign"),
+        campaign=read_campaign(properties, prefix="utm_", name="utm_campaign"),
         device=lower(properties.text("$device_type")),
         country=upper(properties.text("$geoip_country_code")),
-        props=custom_props(name) if kind == "custom" else NO_PROPS,
+        props=custom_props(name) if event_type == "custom" else NO_PROPS,
     )
 
 
-def _who(name: str, fields: Fields, properties: Fields) -> tuple[str | None, str | None]:
+def _identity(name: str, fields: Fields, properties: Fields) -> tuple[str | None, str | None]:
     """`distinct_id` is a user unless the event says that it is a device's.
 
     The browser's library says so: an anonymous `distinct_id` is the `$device_id`.
     """
-    outer = fields if fields.has("distinct_id") else properties
-    own = (outer, "distinct_id")
+    holder = fields if fields.has("distinct_id") else properties
+    distinct_id = (holder, "distinct_id")
     if name == "$identify":
-        return who([(properties, "$anon_distinct_id")], [own])
+        return read_identity([(properties, "$anon_distinct_id")], [distinct_id])
     if name in _ALIASES:
-        other = (properties, "alias")
-        return who([own], [other]) if _is_device(outer, properties) else who([other], [own])
-    is_anonymous = _is_anonymous(properties) or outer.identifier(
+        alias = (properties, "alias")
+        return (
+            read_identity([distinct_id], [alias])
+            if _is_device_alias(holder, properties)
+            else read_identity([alias], [distinct_id])
+        )
+    is_anonymous = _says_anonymous(properties) or holder.identifier(
         "distinct_id"
     ) == properties.identifier("$device_id")
     if is_anonymous:
-        return who([own], [(properties, "$user_id")])
-    return who([(properties, "$device_id")], [(properties, "$user_id"), own])
+        return read_identity([distinct_id], [(properties, "$user_id")])
+    return read_identity([(properties, "$device_id")], [(properties, "$user_id"), distinct_id])
 
 
-def _is_anonymous(properties: Fields) -> bool:
+def _says_anonymous(properties: Fields) -> bool:
     """Whether the browser's library says that nobody has identified."""
     return (
         properties.flag("$is_identified") is False
@@ -92,30 +100,32 @@ def _is_anonymous(properties: Fields) -> bool:
     )
 
 
-def _is_device(outer: Fields, properties: Fields) -> bool:
+def _is_device_alias(holder: Fields, properties: Fields) -> bool:
     """Whether of the two ids that an alias makes one, `distinct_id` is the device.
 
     Servers send the user's as that, and the device's as `alias`; a browser sends its own, and with it
     whether that is the device's. Else it is the one that a library made up, if the other is not.
     """
-    own, other = outer.identifier("distinct_id"), properties.identifier("alias")
+    distinct_id, alias = holder.identifier("distinct_id"), properties.identifier("alias")
     device = properties.identifier("$device_id")
-    if device in (own, other):
-        return device == own
-    if _is_anonymous(properties):
+    if device in (distinct_id, alias):
+        return device == distinct_id
+    if _says_anonymous(properties):
         return True
-    generated = [_GENERATED.fullmatch(one or "") is not None for one in (own, other)]
+    generated = [
+        _UUID.fullmatch(identifier or "") is not None for identifier in (distinct_id, alias)
+    ]
     return generated == [True, False] and properties.flag("$is_identified") is not True
 
 
-def _event_ms(fields: Fields, told: Told) -> int:
+def _event_ms(fields: Fields, context: AdapterContext) -> int:
     """`timestamp`, else `offset` ms before `sent_at`, else when it was received."""
-    times = Times(fields, told.now_ms)
-    at_ms = times.checked("timestamp", times.read("timestamp"))
+    times = TimeReader(fields, context.now_ms)
+    at_ms = times.check("timestamp", times.read("timestamp"))
     if at_ms is None:
-        sent_ms = times.checked("sent_at", times.read("sent_at"))
+        sent_ms = times.check("sent_at", times.read("sent_at"))
         if sent_ms is None:
-            sent_ms = times.when_received(told.received_ms, "timestamp")
+            sent_ms = times.received_or_raise(context.received_ms, "timestamp")
         offset = fields.values.get("offset")
         at_ms = sent_ms - (offset if type(offset) is int else 0)
-    return checked_ms(at_ms, fields.at("timestamp"), told.now_ms)
+    return check_time_ms(at_ms, fields.path_of("timestamp"), context.now_ms)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from operators.readers.orders import join_orders
-from operators.readers.table import Row, amount, read_table, time_ms
+from operators.readers.table import Row, read_amount, read_table, read_time_ms
 from state.events import Event, EventType, Item
 from state.limits import DEFAULT, Limits
 
@@ -25,7 +25,7 @@ HEADER = [
     "user_id",
     "user_session",
 ]
-TYPES: dict[str, EventType] = {
+EVENT_TYPES: dict[str, EventType] = {
     "view": "item_view",
     "cart": "cart_add",
     "remove_from_cart": "cart_remove",
@@ -50,11 +50,11 @@ def read(
 
 
 def _event(row: Row) -> Event:
-    at, kind, product, _, category, brand, price, user, session = row.fields
-    event_ts = time_ms(at, "event_time")
+    at, event_name, product, _, category, brand, price, user, session = row.fields
+    event_ts = read_time_ms(at, "event_time")
     return Event(
         event_id=row.event_id,
-        type=TYPES[kind],
+        type=EVENT_TYPES[event_name],
         event_ts=event_ts,
         user_id=user,
         items=(
@@ -62,8 +62,8 @@ def _event(row: Row) -> Event:
                 item_id=product,
                 category=tuple(category.split(".")) if category else (),
                 brand=brand or None,
-                price=amount(price, "price"),
+                price=read_amount(price, "price"),
             ),
         ),
-        order_id=f"{session or user}:{event_ts}" if kind == "purchase" else None,
+        order_id=f"{session or user}:{event_ts}" if event_name == "purchase" else None,
     )

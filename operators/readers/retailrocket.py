@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from operators.readers.orders import join_orders
-from operators.readers.table import Row, epoch_ms, read_table
+from operators.readers.table import Row, read_epoch_ms, read_table
 from state.events import Event, EventType, Item
 from state.limits import DEFAULT, Limits
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from state.dead_letters import DeadLetter
 
 HEADER = ["timestamp", "visitorid", "event", "itemid", "transactionid"]
-TYPES: dict[str, EventType] = {
+EVENT_TYPES: dict[str, EventType] = {
     "view": "item_view",
     "addtocart": "cart_add",
     "transaction": "purchase",
@@ -41,11 +41,11 @@ def read(
 
 
 def _event(row: Row) -> Event:
-    at, visitor, kind, item, transaction = row.fields
+    at, visitor, event_name, item, transaction = row.fields
     return Event(
         event_id=row.event_id,
-        type=TYPES[kind],
-        event_ts=epoch_ms(at, "timestamp", unit_ms=1),
+        type=EVENT_TYPES[event_name],
+        event_ts=read_epoch_ms(at, "timestamp", unit_ms=1),
         # Visitor 0 is a real visitor, but the id "0" stands for nobody.
         anonymous_id=f"v{visitor}" if visitor else None,
         items=(Item(item_id=item),),

@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 from operators.readers.common_fields import (
     PURPOSES,
-    Times,
-    campaign,
+    TimeReader,
     custom_props,
     event_times,
-    page,
-    who,
+    read_campaign,
+    read_identity,
+    read_page,
 )
-from operators.readers.fields import BadFieldError, Fields, lower, plain, upper
-from operators.readers.line_items import Lines, Names, read_lines
+from operators.readers.fields import BadFieldError, Fields, lower, normalize_name, upper
+from operators.readers.line_items import LineFieldNames, LineItems, read_line_items
 from state.events import NO_PROPS, Consent, Event, EventType
 
 if TYPE_CHECKING:
-    from operators.readers.common_fields import Told
+    from operators.readers.common_fields import AdapterContext
 
 _VENDOR = "com_snowplowanalytics_snowplow"
 ACTION = f"unstruct_event_{_VENDOR}_ecommerce_snowplow_ecommerce_action_1"
@@ -38,10 +38,15 @@ ACTIONS: dict[str, EventType] = {
 }
 """Types by the `type` of an e-commerce action; of `checkout_step` the first is `checkout_start`."""
 
-_LINE = Names(ids=("id",))
-_OLD_LINE = Names(ids=("sku",), price="unitPrice")
+_LINE_FIELDS = LineFieldNames(ids=("id",))
+_OLD_LINE_FIELDS = LineFieldNames(ids=("sku",), price="unitPrice")
 
-ANSWERS = {"allow_all": True, "implicit_consent": True, "deny_all": False, "withdrawn": False}
+CONSENT_STATEMENTS = {
+    "allow_all": True,
+    "implicit_consent": True,
+    "deny_all": False,
+    "withdrawn": False,
+}
 """What a statement of consent says of all purposes."""
 
 STOCK = {
@@ -63,14 +68,14 @@ def split(record: dict[str, Any]) -> list[Any]:
     return [record]
 
 
-def event(fields: Fields, told: Told) -> Event:
+def to_event(fields: Fields, context: AdapterContext) -> Event:
     """One enriched event."""
-    name, kind = _kind(fields)
-    user = fields.first(f"{ENTITY}user_1")
-    anonymous_id, user_id = who(
+    name, event_type = _name_and_type(fields)
+    user = fields.first_child(f"{ENTITY}user_1")
+    anonymous_id, user_id = read_identity(
         [
             (fields, "domain_userid"),
-            (fields.first(SESSION), "userId"),
+            (fields.first_child(SESSION), "userId"),
             (fields, "network_userid"),
         ],
         [(fields, "user_id"), *([] if user.flag("is_guest") else [(user, "id")])],
@@ -81,56 +86,56 @@ def event(fields: Fields, told: Told) -> Event:
         sent="dvce_sent_tstamp",
         received="collector_tstamp",
         corrected="derived_tstamp",
-        told=told,
+        context=context,
     )
-    times = Times(fields, told.now_ms)
-    true_ms = times.checked("true_tstamp", times.read("true_tstamp"))
+    times = TimeReader(fields, context.now_ms)
+    true_ms = times.check("true_tstamp", times.read("true_tstamp"))
     return Event(
-        event_id=told.id_of(fields, "event_id"),
-        type=kind,
+        event_id=context.event_id_from(fields, "event_id"),
+        type=event_type,
         event_ts=event_ts if true_ms is None else true_ms,
         received_ts=received_ts,
         anonymous_id=anonymous_id,
         user_id=user_id,
-        **_of_shop(kind, fields),
-        page=page(
+        **_shop_fields(event_type, fields),
+        page=read_page(
             fields,
             url="page_url",
             path="page_urlpath",
             referrer="page_referrer",
             title=("page_title",),
         ),
-        campaign=campaign(fields, prefix="mkt_", name="mkt_campaign"),
+        campaign=read_campaign(fields, prefix="mkt_", name="mkt_campaign"),
         device=lower(fields.text("dvce_type")),
         country=upper(fields.text("geo_country")),
-        props=custom_props(name) if kind == "custom" else NO_PROPS,
+        props=custom_props(name) if event_type == "custom" else NO_PROPS,
     )
 
 
-def _kind(fields: Fields) -> tuple[str, EventType]:
+def _name_and_type(fields: Fields) -> tuple[str, EventType]:
     """The name of an event and its type, by what it carries."""
     name = fields.text("event")
     if name is None:
         raise BadFieldError("unknown_type", "$.event", "an enriched event names its kind")
-    if (action := fields.inner(ACTION)).values:
-        of_action = action.text("type") or "snowplow_ecommerce_action"
-        if of_action == "checkout_step":
-            step = fields.first(f"{ENTITY}checkout_step_1").position("step")
-            return of_action, "checkout_start" if step == 1 else "custom"
-        return of_action, ACTIONS.get(of_action, "custom")
-    found: EventType = "custom"
+    if (action := fields.child(ACTION)).values:
+        action_type = action.text("type") or "snowplow_ecommerce_action"
+        if action_type == "checkout_step":
+            step = fields.first_child(f"{ENTITY}checkout_step_1").position("step")
+            return action_type, "checkout_start" if step == 1 else "custom"
+        return action_type, ACTIONS.get(action_type, "custom")
+    event_type: EventType = "custom"
     if name == "page_view":
-        found = "page_view"
+        event_type = "page_view"
     elif name == "transaction":
-        found = "purchase"
+        event_type = "purchase"
     else:
-        for column, kind in _BY_COLUMN:
+        for column, kind in _TYPE_BY_COLUMN:
             if fields.has(column):
-                found = kind
-    return (fields.text("event_name") or name) if name == "unstruct" else name, found
+                event_type = kind
+    return (fields.text("event_name") or name) if name == "unstruct" else name, event_type
 
 
-_BY_COLUMN: tuple[tuple[str, EventType], ...] = (
+_TYPE_BY_COLUMN: tuple[tuple[str, EventType], ...] = (
     (ADD, "cart_add"),
     (REMOVE, "cart_remove"),
     (SEARCH, "search"),
@@ -138,63 +143,66 @@ _BY_COLUMN: tuple[tuple[str, EventType], ...] = (
 )
 
 
-def _of_shop(kind: EventType, fields: Fields) -> dict[str, Any]:
-    if kind == "custom":
+def _shop_fields(event_type: EventType, fields: Fields) -> dict[str, Any]:
+    if event_type == "custom":
         return {}
-    products, names = fields.many(f"{ENTITY}product_1"), _LINE
+    products, names = fields.children(f"{ENTITY}product_1"), _LINE_FIELDS
     for column in (ADD, REMOVE):
-        if (one := fields.inner(column)).values:
-            products, names = [one], _OLD_LINE
-    lines = read_lines(kind, products, names, fields.at(f"{ENTITY}product_1"), _stock)
-    action = fields.inner(ACTION)
+        if (old_product := fields.child(column)).values:
+            products, names = [old_product], _OLD_LINE_FIELDS
+    lines = read_line_items(
+        event_type, products, names, fields.path_of(f"{ENTITY}product_1"), _stock
+    )
+    action = fields.child(ACTION)
     return {
         "items": lines.items,
         "currency": upper(
-            next((found for one in products if (found := one.text("currency"))), None)
+            next((currency for product in products if (currency := product.text("currency"))), None)
         ),
-        "query": " ".join(_words(fields.inner(SEARCH).values.get("terms"))) or None,
-        "list_id": action.text("name") if kind == "list_view" else None,
-        "cart_id": fields.first(f"{ENTITY}cart_1").text("cart_id"),
-        "consent": _consent(fields.inner(CONSENT)),
-        **_order(kind, fields, lines),
+        "query": " ".join(_strings(fields.child(SEARCH).values.get("terms"))) or None,
+        "list_id": action.text("name") if event_type == "list_view" else None,
+        "cart_id": fields.first_child(f"{ENTITY}cart_1").text("cart_id"),
+        "consent": _consent(fields.child(CONSENT)),
+        **_order(event_type, fields, lines),
     }
 
 
-def _order(kind: EventType, fields: Fields, lines: Lines) -> dict[str, Any]:
+def _order(event_type: EventType, fields: Fields, lines: LineItems) -> dict[str, Any]:
     """Order, its worth without tax and shipping, and its currency."""
-    if kind == "refund":
-        order, name = fields.first(f"{ENTITY}refund_1"), "transaction_id"
-        worth = order.worth("refund_amount", is_refund=True)
-    elif kind != "purchase":
+    if event_type == "refund":
+        order, name = fields.first_child(f"{ENTITY}refund_1"), "transaction_id"
+        worth = order.amount("refund_amount", is_refund=True)
+    elif event_type != "purchase":
         return {}
     elif fields.has(ACTION):
-        order, name = fields.first(f"{ENTITY}transaction_1"), "transaction_id"
-        worth = order.net("revenue", "tax", "shipping")
+        order, name = fields.first_child(f"{ENTITY}transaction_1"), "transaction_id"
+        worth = order.net_amount("revenue", "tax", "shipping")
     else:
         order, name = fields, "tr_orderid"
-        worth = order.net("tr_total", "tr_tax", "tr_shipping")
-    told: dict[str, Any] = {
+        worth = order.net_amount("tr_total", "tr_tax", "tr_shipping")
+    order_fields: dict[str, Any] = {
         "order_id": order.order_id(name, needed=True),
-        "value": lines.order_value(worth, is_refund=kind == "refund"),
+        "value": lines.order_value(worth, is_refund=event_type == "refund"),
     }
     currency = order.text("currency", "tr_currency")
-    return told | ({"currency": currency.upper()} if currency else {})
+    return order_fields | ({"currency": currency.upper()} if currency else {})
 
 
 def _stock(product: Fields) -> bool | None:
-    return STOCK.get(plain(product.text("inventory_status") or ""))
+    return STOCK.get(normalize_name(product.text("inventory_status") or ""))
 
 
 def _consent(statement: Fields) -> Consent | None:
     """Everything, nothing, or the scopes by their names; a pending one states nothing."""
     answer = statement.text("eventType")
-    if answer in ANSWERS:
-        said = ANSWERS[answer]
-        return Consent(analytics=said, personalization=said, ads=said)
+    if answer in CONSENT_STATEMENTS:
+        answer_given = CONSENT_STATEMENTS[answer]
+        return Consent(analytics=answer_given, personalization=answer_given, ads=answer_given)
     if answer != "allow_selected":
         return None
     purposes = {
-        PURPOSES.get(plain(scope)) for scope in _words(statement.values.get("consentScopes"))
+        PURPOSES.get(normalize_name(scope))
+        for scope in _strings(statement.values.get("consentScopes"))
     }
     return Consent(
         analytics="analytics" in purposes,
@@ -203,5 +211,5 @@ def _consent(statement: Fields) -> Consent | None:
     )
 
 
-def _words(told: object) -> list[str]:
-    return [word for word in told if isinstance(word, str)] if isinstance(told, list) else []
+def _strings(value: object) -> list[str]:
+    return [word for word in value if isinstance(word, str)] if isinstance(value, list) else []

@@ -12,9 +12,9 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from operators.events.decode import admit, reject, stable_event_id, unforeseen
-from operators.readers.numbers import read_number
-from operators.readers.times import text_ms
+from operators.events.decode import dead_letter, record_processing_error, stable_event_id, validate
+from operators.readers.numbers import parse_number
+from operators.readers.times import parse_time_ms
 from state.errors import UserError
 from state.limits import DEFAULT, Limits
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from state.dead_letters import DeadLetter, FailureType
     from state.events import Event
 
-REPEATS_MAX = 8192
+REMEMBERED_ROWS_MAX = 8192
 """Rows among which a repeated one is recognised as a repetition: bounds the memory of it."""
 
 QUOTED_BYTES_MAX = 64 * 1024
@@ -69,18 +69,18 @@ def read_table(
     The offset of a dead letter is its line number. `header` names the columns; without
     `has_header` the first line is a row already.
     """
-    source_lines = _Lines(lines)
+    source_lines = _NumberedLines(lines)
     if has_header:
-        expect_header(source_lines.next_line(), header, format_name, delimiter)
-    repeats = _Repeats()
-    for number, raw, fields in _records(
+        check_header(source_lines.next_line(), header, format_name, delimiter)
+    row_ids = _DuplicateRowIds()
+    for number, raw, fields in _split_rows(
         source_lines, len(header), delimiter, limits.event_bytes_max
     ):
         try:
             if isinstance(fields, BadRowError):
                 raise fields
-            row = Row(fields, number, raw, repeats.event_id(format_name, raw))
-            told = admit(
+            row = Row(fields, number, raw, row_ids.event_id(format_name, raw))
+            result = validate(
                 to_event(row),
                 raw,
                 source=source,
@@ -94,44 +94,44 @@ def read_table(
         except (KeyError, ValueError) as error:
             finding = ("schema_violation", "$", f"{type(error).__name__}: {error}")
         except Exception as error:
-            finding = unforeseen(error)
+            finding = record_processing_error(error)
         else:
-            yield told
+            yield result
             continue
-        yield reject(raw, [finding], source=source, partition=PARTITION, offset=number)
+        yield dead_letter(raw, [finding], source=source, partition=PARTITION, offset=number)
 
 
-def expect_header(
+def check_header(
     line: bytes | None, header: Sequence[str], format_name: str, delimiter: str = ","
 ) -> None:
     """Raise `UserError` unless the first line names these columns (case does not matter)."""
-    if names_of(line or b"", delimiter) != [name.lower() for name in header]:
-        found = (line or b"").decode("utf-8-sig", "replace").strip("\r\n")
+    if header_names(line or b"", delimiter) != [name.lower() for name in header]:
+        found_header = (line or b"").decode("utf-8-sig", "replace").strip("\r\n")
         raise UserError(
             f"not in format {format_name}: expected the header {delimiter.join(header)!r}, "
-            f"found {found[:200]!r}; choose another --format"
+            f"found {found_header[:200]!r}; choose another --format"
         )
 
 
-def names_of(line: bytes, delimiter: str = ",") -> list[str]:
+def header_names(line: bytes, delimiter: str = ",") -> list[str]:
     """The names in a header, in lower case, without the mark and the quotes that programs write."""
-    found = line.decode("utf-8-sig", "replace").strip("\r\n")
-    return [name.strip().strip('"').strip().lower() for name in found.split(delimiter)]
+    header = line.decode("utf-8-sig", "replace").strip("\r\n")
+    return [name.strip().strip('"').strip().lower() for name in header.split(delimiter)]
 
 
-def time_ms(text: str, column: str) -> int:
+def read_time_ms(text: str, column: str) -> int:
     """A date and time, UTC unless it says otherwise, to ms since 1970.
 
-    >>> time_ms("2019-10-01 00:00:01 UTC", "event_time")
+    >>> read_time_ms("2019-10-01 00:00:01 UTC", "event_time")
     1569888001000
     """
-    found = text_ms(text)
-    if found is None:
+    time_ms = parse_time_ms(text)
+    if time_ms is None:
         raise BadRowError("bad_timestamp", column, f"not a date and time: {text[:40]!r}")
-    return found
+    return time_ms
 
 
-def epoch_ms(text: str, column: str, *, unit_ms: int) -> int:
+def read_epoch_ms(text: str, column: str, *, unit_ms: int) -> int:
     """A number of `unit_ms` since 1970, with or without a fraction, to ms."""
     try:
         return round(float(text) * unit_ms) if "." in text else int(text) * unit_ms
@@ -139,17 +139,17 @@ def epoch_ms(text: str, column: str, *, unit_ms: int) -> int:
         raise BadRowError("bad_timestamp", column, f"not a number: {text[:40]!r}") from None
 
 
-def amount(text: str, column: str) -> float | None:
+def read_amount(text: str, column: str) -> float | None:
     """A price; None for an empty field. Its range is checked with the event."""
     if not text.strip():
         return None
-    found = read_number(text)
-    if found is None:
+    amount = parse_number(text)
+    if amount is None:
         raise BadRowError("bad_money", column, f"not a number: {text[:40]!r}")
-    return found
+    return amount
 
 
-class _Lines:
+class _NumberedLines:
     """Lines with their numbers, the first without its byte order mark, and a way to hand some back."""
 
     def __init__(self, lines: Iterable[bytes]) -> None:
@@ -165,13 +165,13 @@ class _Lines:
             self.number += 1
         return line
 
-    def give_back(self, lines: list[bytes]) -> None:
+    def unread(self, lines: list[bytes]) -> None:
         self._returned.extendleft(reversed(lines))
         self.number -= len(lines)
 
 
-def _records(
-    lines: _Lines, columns: int, delimiter: str, bytes_max: int
+def _split_rows(
+    lines: _NumberedLines, columns: int, delimiter: str, bytes_max: int
 ) -> Iterator[tuple[int, bytes, list[str] | BadRowError]]:
     """Number of the first line, bytes, and fields of each row, or what is wrong with it."""
     while (line := lines.next_line()) is not None:
@@ -180,7 +180,7 @@ def _records(
             if len(raw) > bytes_max:
                 raise BadRowError("too_large", "$", f"a row of more than {bytes_max} bytes")
             if b'"' in raw:
-                raw, fields = _quoted(raw, lines, columns, delimiter, bytes_max)
+                raw, fields = _read_quoted_row(raw, lines, columns, delimiter, bytes_max)
             else:
                 fields = raw.decode().split(delimiter)
             if len(fields) != columns:
@@ -194,23 +194,23 @@ def _records(
             yield number, raw, fields
 
 
-def _quoted(
-    first: bytes, lines: _Lines, columns: int, delimiter: str, bytes_max: int
+def _read_quoted_row(
+    first: bytes, lines: _NumberedLines, columns: int, delimiter: str, bytes_max: int
 ) -> tuple[bytes, list[str]]:
     """A row with quotes, over as many lines as they need.
 
     A stray quote would swallow what follows: where the lines do not make a row, the first alone is
     the bad row, and the others are given back.
     """
-    taken = [first]
+    row_lines = [first]
 
     def texts() -> Iterator[str]:
         yield first.decode() + "\n"
         size = len(first)
         while size <= min(bytes_max, QUOTED_BYTES_MAX) and (line := lines.next_line()) is not None:
-            taken.append(line.rstrip(b"\r\n"))
+            row_lines.append(line.rstrip(b"\r\n"))
             size += len(line)
-            yield taken[-1].decode() + "\n"
+            yield row_lines[-1].decode() + "\n"
 
     try:
         fields = next(csv.reader(texts(), delimiter=delimiter, strict=True))
@@ -219,14 +219,14 @@ def _quoted(
                 "schema_violation", "$", f"expected {columns} columns, found {len(fields)}"
             )
     except (csv.Error, UnicodeDecodeError, BadRowError) as error:
-        lines.give_back(taken[1:])
+        lines.unread(row_lines[1:])
         if isinstance(error, csv.Error):
             raise BadRowError("schema_violation", "$", f"quotes: {error}") from None
         raise
-    return b"\n".join(taken), fields
+    return b"\n".join(row_lines), fields
 
 
-class _Repeats:
+class _DuplicateRowIds:
     """Ids for rows without one: equal rows are told apart by how many were seen before.
 
     Only the last 8,192 to 16,384 different rows are remembered, in two generations: a row that
@@ -234,13 +234,13 @@ class _Repeats:
     """
 
     def __init__(self) -> None:
-        self._young: dict[str, int] = {}
-        self._old: dict[str, int] = {}
+        self._recent: dict[str, int] = {}
+        self._older: dict[str, int] = {}
 
     def event_id(self, format_name: str, raw: bytes) -> str:
         row_id = stable_event_id(format_name, raw)
-        seen = self._young.get(row_id) or self._old.get(row_id, 0)
-        if len(self._young) >= REPEATS_MAX:
-            self._old, self._young = self._young, {}
-        self._young[row_id] = seen + 1
-        return f"{row_id}-{seen}" if seen else row_id
+        repeats = self._recent.get(row_id) or self._older.get(row_id, 0)
+        if len(self._recent) >= REMEMBERED_ROWS_MAX:
+            self._older, self._recent = self._recent, {}
+        self._recent[row_id] = repeats + 1
+        return f"{row_id}-{repeats}" if repeats else row_id

@@ -15,18 +15,18 @@ _UNITS_PER_S = (1, 1000, 1_000_000, 1_000_000_000)
 _FIRST_S, _LAST_S = 946_684_800, 5_000_000_000
 
 
-def text_ms(text: str) -> int | None:
+def parse_time_ms(text: str) -> int | None:
     """A date and time, UTC unless it says otherwise; None where it is none.
 
     `2026-03-01T10:00:00Z`, `2026-03-01 10:00:00.123 UTC` as BigQuery writes it, or a number of
     seconds, ms, microseconds or nanoseconds since 1970, told apart by its size.
 
-    >>> text_ms("2019-10-01 00:00:01 UTC"), text_ms("1569888001"), text_ms("soon")
+    >>> parse_time_ms("2019-10-01 00:00:01 UTC"), parse_time_ms("1569888001"), parse_time_ms("soon")
     (1569888001000, 1569888001000, None)
     """
     text = text.strip()
     if text[4:5] != "-" and _NUMBER.fullmatch(text):
-        return number_ms(float(text) if "." in text else int(text))
+        return epoch_number_ms(float(text) if "." in text else int(text))
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
@@ -42,10 +42,10 @@ def text_ms(text: str) -> int | None:
         return None
 
 
-def number_ms(number: float) -> int | None:
+def epoch_number_ms(number: float) -> int | None:
     """A number since 1970 whose unit its size tells; None where it fits none.
 
-    >>> number_ms(1569888001), number_ms(1569888001000), number_ms(12)
+    >>> epoch_number_ms(1569888001), epoch_number_ms(1569888001000), epoch_number_ms(12)
     (1569888001000, 1569888001000, None)
     """
     for units in _UNITS_PER_S:

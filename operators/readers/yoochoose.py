@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from operators.readers.table import Row, epoch_ms, names_of, read_table, time_ms
+from operators.readers.table import Row, header_names, read_epoch_ms, read_table, read_time_ms
 from state.events import Event, Item
 from state.limits import DEFAULT, Limits
 
@@ -25,13 +25,13 @@ def read(
 
     A session id is one anonymous visitor. Rows go by session, not by time.
     """
-    rest = iter(lines)
-    first = next(rest, b"")
-    names = names_of(first)
+    remaining = iter(lines)
+    first = next(remaining, b"")
+    names = header_names(first)
     is_published = len(names) == len(PUBLISHED)
     has_header = not is_published or names == [name.lower() for name in PUBLISHED]
     yield from read_table(
-        chain([first], rest),
+        chain([first], remaining),
         _published if is_published else _prepared,
         format_name="yoochoose",
         header=PUBLISHED if is_published else PREPARED,
@@ -45,12 +45,12 @@ def read(
 
 def _prepared(row: Row) -> Event:
     session, item, at = row.fields
-    return _click(row, session, item, epoch_ms(at, "Time", unit_ms=1000))
+    return _click(row, session, item, read_epoch_ms(at, "Time", unit_ms=1000))
 
 
 def _published(row: Row) -> Event:
     session, at, item, _ = row.fields
-    return _click(row, session, item, time_ms(at, "Timestamp"))
+    return _click(row, session, item, read_time_ms(at, "Timestamp"))
 
 
 def _click(row: Row, session: str, item: str, event_ts: int) -> Event:

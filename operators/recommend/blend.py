@@ -11,38 +11,39 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.recommend.blend_model import Mixture, situation
-from operators.recommend.negative_feedback import BELIEFS
-from operators.recommend.pending_lists import Named, Pending, named
-from operators.recommend.rendering import reason_row
-from operators.tables.array_ops import heaviest, sums
-from operators.tables.table import Kept
-from state.interactions import NOBODY, VIEW, Lists, Requests
+from operators.recommend.blend_model import BlendModel, context_class
+from operators.recommend.negative_feedback import FEEDBACK_PRIOR_WEIGHTS
+from operators.recommend.pending_lists import CandidateLists, PendingLists, candidate_arrays
+from operators.recommend.rendering import reason_code
+from operators.tables.array_ops import sum_by_item, top_k
+from operators.tables.table import TableState
+from state.interactions import NO_ROW, VIEW, ListRequests, ScoredLists
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-    from operators.recommend.blend_model import SignsOf
-    from operators.recommend.negative_feedback import Against
+    from operators.recommend.blend_model import FeedbackFeatures
+    from operators.recommend.negative_feedback import NegativeFeedback
     from operators.tables.table import Arrays
     from state.interactions import Interactions, Rows, Times, Weights
 
     Shares = NDArray[np.float64]
 
-RUN = 256
-RUNS_FIRST = 16
-JUDGED_EVERY = 16
-"""Events are judged in runs of `RUN`: the first `RUNS_FIRST` all, of the next as many every second one,
-and so on down to one in `JUDGED_EVERY`."""
-REMEMBERED_EVERY = 8
+EVALUATION_RUN_EVENTS = 256
+FULL_EVALUATION_RUNS = 16
+EVALUATE_ONE_IN = 16
+"""Events are judged in runs of `EVALUATION_RUN_EVENTS`: the first `FULL_EVALUATION_RUNS` all, of
+the next as many every second one,
+and so on down to one in `EVALUATE_ONE_IN`."""
+STORE_ONE_IN = 8
 """Lists that were made are remembered in like manner, down to one in so many."""
 ROWS_AT_ONCE = 256
 """Lists mixed together: the columns in between then stay in the cache."""
 
 
-def cases(batch: Interactions) -> NDArray[np.bool_]:
+def evaluation_cases(batch: Interactions) -> NDArray[np.bool_]:
     """Which events a list is held against, bool[n].
 
     A cart or an order of what was just looked at is none: nobody needed a list for it.
@@ -51,155 +52,180 @@ def cases(batch: Interactions) -> NDArray[np.bool_]:
     return np.asarray((batch.kind == VIEW) | is_new)
 
 
-class Blend(Kept):
-    """The learners' lists summed to chances by `Mixture`, which learns from what came next.
+class Blend(TableState):
+    """The learners' lists summed to chances by `BlendModel`, which learns from what came next.
 
-    `beliefs` is what each learner's word counts to begin with, above 0; `memory` how many judged
-    events hit rates and steps of learning reach back; `against` says what speaks against items.
+    `prior_weights` is what each learner's word counts to begin with, above 0; `memory_events` how
+    many judged
+    events hit rates and steps of learning reach back; `negative_feedback` says what speaks against
+    items.
     """
 
     def __init__(
         self,
         names: Sequence[str],
-        beliefs: Sequence[float],
+        prior_weights: Sequence[float],
         *,
-        memory: int = 10_000,
-        against: Against | None = None,
+        memory_events: int = 10_000,
+        negative_feedback: NegativeFeedback | None = None,
     ) -> None:
-        if len(names) != len(beliefs) or not names or min(beliefs) <= 0:
-            raise ValueError(f"each of {list(names)} needs a belief above 0, got {list(beliefs)}")
+        if len(names) != len(prior_weights) or not names or min(prior_weights) <= 0:
+            raise ValueError(
+                f"each of {list(names)} needs a belief above 0, got {list(prior_weights)}"
+            )
         self.names = tuple(names)
-        self.memory = memory
-        self._against = against
-        self.mixture = Mixture(names, beliefs, memory, BELIEFS if against else ())
-        self.pending = Pending(names)
+        self.memory_events = memory_events
+        self._negative_feedback = negative_feedback
+        self.model = BlendModel(
+            names, prior_weights, memory_events, FEEDBACK_PRIOR_WEIGHTS if negative_feedback else ()
+        )
+        self.pending_lists = PendingLists(names)
         self.hits: Shares = np.zeros(len(names))
-        self.judged = 0.0
+        self.evaluated = 0.0
         self.events = 0
 
     def hit_rates(self) -> dict[str, float]:
         """How often each learner's list held the next item, lately."""
-        rates = self.hits / max(self.judged, 1.0)
+        rates = self.hits / max(self.evaluated, 1.0)
         return dict(zip(self.names, rates.tolist(), strict=True))
 
     def weights(self) -> Shares:
         """What a learner's first item gains from it, over all situations; 1 in all."""
-        said = self.mixture.weights
-        gain = np.maximum((said[:-1].mean(axis=0) + said[-1]).sum(axis=1), 0)
+        weights = self.model.weights
+        gain = np.maximum((weights[:-1].mean(axis=0) + weights[-1]).sum(axis=1), 0)
         return np.asarray(gain / max(gain.sum(), np.finfo(np.float64).tiny))
 
-    def remember(self, requests: Requests, lists: Sequence[Lists], at_ms: Times) -> None:
+    def store_pending(
+        self, requests: ListRequests, lists: Sequence[ScoredLists], at_ms: Times
+    ) -> None:
         """Lists are made of the learners' lists: those of a sample are judged by the next click.
 
         `at_ms` are the newest clicks of the shoppers, each of whom comes once.
         """
-        every = min(1 + self.events // (RUN * RUNS_FIRST), REMEMBERED_EVERY)
-        rows = self.pending.sample(requests.shopper, at_ms, every)
-        of = named(lists, situation(requests.context), rows)
-        self.pending.remember(requests.shopper[rows], of, at_ms[rows])
+        one_in = min(
+            1 + self.events // (EVALUATION_RUN_EVENTS * FULL_EVALUATION_RUNS), STORE_ONE_IN
+        )
+        rows = self.pending_lists.sample(requests.shopper, at_ms, one_in)
+        candidates = candidate_arrays(lists, context_class(requests.context), rows)
+        self.pending_lists.store(requests.shopper[rows], candidates, at_ms[rows])
 
-    def judge(self, batch: Interactions, would_show: Callable[[Requests], Sequence[Lists]]) -> None:
+    def update_weights(
+        self, batch: Interactions, candidate_lists: Callable[[ListRequests], Sequence[ScoredLists]]
+    ) -> None:
         """Hold learners' lists against a batch that none of them has learned yet.
 
-        `would_show` gives the lists in the order of `names`, as long as none was made to be read.
+        `candidate_lists` gives the lists in the order of `names`, as long as none was made to be read.
         """
-        case, of = self._stood(batch) if self.pending.slots else self._now(batch, would_show)
+        case, candidates = (
+            self._pending_cases(batch)
+            if self.pending_lists.slots
+            else self._immediate_cases(batch, candidate_lists)
+        )
         self.events += len(batch)
         if not len(case):
             return
-        came = batch.item[case]
-        requests = Requests(batch.shopper[case], batch.context[case], batch.at_ms[case])
-        kept = (1 - 1 / self.memory) ** len(case)
-        hit = (of.item == came[:, None, None]).any(axis=2)
-        self.hits = self.hits * kept + hit.sum(axis=0)
-        self.judged = self.judged * kept + len(case)
-        self.mixture.learn(*of, came, lambda part: self._signs_of(requests.part(part)))
+        clicked = batch.item[case]
+        requests = ListRequests(batch.shopper[case], batch.context[case], batch.at_ms[case])
+        decay = (1 - 1 / self.memory_events) ** len(case)
+        hit = (candidates.item == clicked[:, None, None]).any(axis=2)
+        self.hits = self.hits * decay + hit.sum(axis=0)
+        self.evaluated = self.evaluated * decay + len(case)
+        self.model.learn(
+            *candidates, clicked, lambda part: self._feedback_features(requests.subset(part))
+        )
 
-    def _stood(self, batch: Interactions) -> tuple[NDArray[np.intp], Named]:
+    def _pending_cases(self, batch: Interactions) -> tuple[NDArray[np.intp], CandidateLists]:
         """The clicks that came after lists that are remembered, and those."""
-        case, of = self.pending.take(batch)
-        kept = cases(batch)[case]
-        return case[kept], Named(of.item[kept], of.score[kept], of.situation[kept])
+        case, candidates = self.pending_lists.take_for(batch)
+        is_case = evaluation_cases(batch)[case]
+        return case[is_case], CandidateLists(
+            candidates.item[is_case], candidates.score[is_case], candidates.context_class[is_case]
+        )
 
-    def _now(
-        self, batch: Interactions, would_show: Callable[[Requests], Sequence[Lists]]
-    ) -> tuple[NDArray[np.intp], Named]:
+    def _immediate_cases(
+        self, batch: Interactions, candidate_lists: Callable[[ListRequests], Sequence[ScoredLists]]
+    ) -> tuple[NDArray[np.intp], CandidateLists]:
         """A sample of clicks, and lists that would have been made at that moment."""
-        run = (self.events + np.arange(len(batch))) // RUN
-        is_judged = run % np.minimum(1 + run // RUNS_FIRST, JUDGED_EVERY) == 0
-        case = np.flatnonzero(is_judged & cases(batch))
+        run = (self.events + np.arange(len(batch))) // EVALUATION_RUN_EVENTS
+        is_evaluated = run % np.minimum(1 + run // FULL_EVALUATION_RUNS, EVALUATE_ONE_IN) == 0
+        case = np.flatnonzero(is_evaluated & evaluation_cases(batch))
         context = batch.context[case]
-        lists = would_show(Requests(batch.shopper[case], context, batch.at_ms[case]))
-        return case, named(lists, situation(context), np.arange(len(case)))
+        lists = candidate_lists(ListRequests(batch.shopper[case], context, batch.at_ms[case]))
+        return case, candidate_arrays(lists, context_class(context), np.arange(len(case)))
 
-    def mix(self, requests: Requests, lists: Sequence[Lists], k: int) -> Lists:
+    def blend(self, requests: ListRequests, lists: Sequence[ScoredLists], k: int) -> ScoredLists:
         """The learners' lists, in the order of `names`, as one of at most k items a request.
 
         A score is the chance that the item is next, of those listed by any learner. `because` is the
-        item that the learner with most to say named, or the `reason_row` of that learner where it
+        item that the learner with most to say named, or the `reason_code` of that learner where it
         named none.
         """
-        parts = [
-            self._mixed(requests.part(part), [_rows(one, part) for one in lists], k)
+        blocks = [
+            self._blend_block(requests.subset(part), [_take_rows(one, part) for one in lists], k)
             for at in range(0, max(len(requests), 1), ROWS_AT_ONCE)
             for part in [slice(at, at + ROWS_AT_ONCE)]
         ]
-        columns = zip(*((one.item, one.score, one.because) for one in parts), strict=True)
-        return Lists(*map(np.concatenate, columns))
+        columns = zip(*((one.item, one.score, one.reason_item) for one in blocks), strict=True)
+        return ScoredLists(*map(np.concatenate, columns))
 
-    def said_by(self, context: Rows, lists: Sequence[Lists], item: Rows) -> NDArray[np.int8]:
+    def contributions(
+        self, context: Rows, lists: Sequence[ScoredLists], item: Rows
+    ) -> NDArray[np.int8]:
         """Which learner, by its place in `names`, said most of each item of n final lists.
 
-        NOBODY where none of them listed it.
+        NO_ROW where none of them listed it.
         """
         listed = np.stack([one.item for one in lists], axis=1)
         score: Weights = np.stack([one.score for one in lists], axis=1)
-        says = self.mixture.says(listed, score, situation(context)).reshape(listed.shape)
-        by = np.full(item.shape, NOBODY, np.int8)
-        most = np.full(item.shape, -np.inf, np.float32)
-        for place in range(len(self.names)):
-            same = listed[:, place, :, None] == item[:, None, :]
-            said = np.where(same, says[:, place, :, None], -np.inf).max(axis=1)
-            by[said > most] = place
-            np.maximum(most, said, out=most)
-        by[item < 0] = NOBODY
-        return by
+        scores = self.model.scores(listed, score, context_class(context)).reshape(listed.shape)
+        learner_index = np.full(item.shape, NO_ROW, np.int8)
+        best_score = np.full(item.shape, -np.inf, np.float32)
+        for index in range(len(self.names)):
+            same = listed[:, index, :, None] == item[:, None, :]
+            learner_score = np.where(same, scores[:, index, :, None], -np.inf).max(axis=1)
+            learner_index[learner_score > best_score] = index
+            np.maximum(best_score, learner_score, out=best_score)
+        learner_index[item < 0] = NO_ROW
+        return learner_index
 
-    def _signs_of(self, requests: Requests) -> SignsOf | None:
+    def _feedback_features(self, requests: ListRequests) -> FeedbackFeatures | None:
         """How signs of items are told, if anything is known of any."""
-        against = self._against
-        if against is None or against.is_empty:
+        negative_feedback = self._negative_feedback
+        if negative_feedback is None or negative_feedback.is_empty:
             return None
-        return lambda row, item: against.signs(requests, row, item)
+        return lambda row, item: negative_feedback.features(requests, row, item)
 
-    def _mixed(self, requests: Requests, lists: Sequence[Lists], k: int) -> Lists:
+    def _blend_block(
+        self, requests: ListRequests, lists: Sequence[ScoredLists], k: int
+    ) -> ScoredLists:
         item = np.stack([one.item for one in lists], axis=1)
         score: Weights = np.stack([one.score for one in lists], axis=1)
         reasons = [
-            np.where(one.because >= 0, one.because, reason_row(at)) for at, one in enumerate(lists)
+            np.where(one.reason_item >= 0, one.reason_item, reason_code(at))
+            for at, one in enumerate(lists)
         ]
-        says = self.mixture.says(item, score, situation(requests.context))
-        of = sums(item.reshape(says.shape), says)
-        because = np.stack(reasons, axis=1).ravel()[of.strongest(says)]
-        signs_of = self._signs_of(requests)
-        if signs_of is not None:
-            of = self.mixture.with_signs(of, signs_of(of.row, of.item))
-        return heaviest(of, self.mixture.chances(of), because, len(requests), k)
+        scores = self.model.scores(item, score, context_class(requests.context))
+        summed = sum_by_item(item.reshape(scores.shape), scores)
+        because = np.stack(reasons, axis=1).ravel()[summed.best_sources(scores)]
+        feedback_features = self._feedback_features(requests)
+        if feedback_features is not None:
+            summed = self.model.with_feedback(summed, feedback_features(summed.row, summed.item))
+        return top_k(summed, self.model.probabilities(summed), because, len(requests), k)
 
-    def small(self) -> Arrays:
+    def scalars(self) -> Arrays:
         """What the learners proved to be worth."""
         hits = {f"hits/{name}": self.hits[[at]] for at, name in enumerate(self.names)}
-        counts = {"judged": np.array([self.judged]), "events": np.array([self.events])}
-        return {**hits, **counts, **self.mixture.small()}
+        counts = {"judged": np.array([self.evaluated]), "events": np.array([self.events])}
+        return {**hits, **counts, **self.model.scalars()}
 
     def restore(self, arrays: Arrays) -> None:
         """Take over what `arrays` gave; of a learner that is not in it, nothing is known."""
-        self.mixture.restore(arrays)
+        self.model.restore(arrays)
         if "events" in arrays:
-            self.judged, self.events = float(arrays["judged"][0]), int(arrays["events"][0])
+            self.evaluated, self.events = float(arrays["judged"][0]), int(arrays["events"][0])
         for at, name in enumerate(self.names):
             self.hits[at] = arrays.get(f"hits/{name}", np.zeros(1))[0]
 
 
-def _rows(lists: Lists, part: slice) -> Lists:
-    return Lists(lists.item[part], lists.score[part], lists.because[part])
+def _take_rows(lists: ScoredLists, part: slice) -> ScoredLists:
+    return ScoredLists(lists.item[part], lists.score[part], lists.reason_item[part])

@@ -9,38 +9,44 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from operators.catalogue.item_features import ItemFacts
+from operators.catalogue.item_features import ItemFeatures
 from operators.catalogue.last_seen import LastSeen
-from operators.events.processing_errors import Faults
-from operators.recommend.assembly import Listing
+from operators.events.processing_errors import ProcessingErrors
+from operators.recommend.assembly import ListAssembler
 from operators.recommend.blend import Blend
 from operators.recommend.candidates.content import Content
 from operators.recommend.candidates.covisitation import BoughtTogether, Covisitation
-from operators.recommend.candidates.generators import Asked
+from operators.recommend.candidates.generators import CandidateGenerators
 from operators.recommend.candidates.popularity import Popularity, ScopedPopularity
 from operators.recommend.candidates.registry import LEARNERS
 from operators.recommend.exploration import Exploration
 from operators.recommend.item_lists import ItemLists
-from operators.recommend.negative_feedback import Against
-from operators.recommend.online_evaluation import LIST_TTL_S, Served
+from operators.recommend.negative_feedback import NegativeFeedback
+from operators.recommend.online_evaluation import LIST_TTL_S, OnlineEvaluation
 from operators.recommend.popular_lists import PopularLists
-from operators.recommend.published_index import Written
-from operators.recommend.rendering import EXPLORED, OWN_BRAND, RULES, Captions, reason_row
-from operators.recommend.rules.rules import Rules
-from operators.recommend.session_contexts import Contexts
-from operators.tables.table import Kept, Stored, Table, without_prefix
+from operators.recommend.published_index import PublishedIndex
+from operators.recommend.rendering import (
+    EXPLORED,
+    OWN_BRAND,
+    RULE_REASONS,
+    ListRenderer,
+    reason_code,
+)
+from operators.recommend.rules.rules import RuleChain
+from operators.recommend.session_contexts import SessionContexts
+from operators.tables.table import Snapshottable, Table, TableState, strip_prefix
 from state import config
-from state.interactions import NOBODY, Vocabulary
+from state.interactions import NO_ROW, RowIndex
 from state.times import DAY_MS, HOUR_MS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from operators.recommend.candidates.base import Learner
+    from operators.recommend.candidates.base import CandidateLearner
     from operators.tables.table import Arrays
     from state.interactions import Rows
 
-BELIEFS: Mapping[str, float] = {
+PRIOR_WEIGHTS: Mapping[str, float] = {
     "covisitation": 0.5,
     "session_knn": 0.5,
     "again": 0.2,
@@ -48,19 +54,19 @@ BELIEFS: Mapping[str, float] = {
     "content": 0.2,
     "popularity": 0.1,
 }
-UNTRIED = 0.1
-"""What a learner's word counts to begin with; `UNTRIED` for one not named here."""
+PRIOR_DEFAULT = 0.1
+"""What a learner's word counts to begin with; `PRIOR_DEFAULT` for one not named here."""
 
 
-class Parts(Kept):
+class RecommenderComponents(TableState):
     """Learners beside each other, what they share, and the blend of their lists.
 
-    `others` are the learners besides the three that do more than lists; by default those of the
-    registry. `beliefs`, by name, and `memory` are those of `Blend`.
+    `other_learners` are the learners besides the three that do more than lists; by default those of the
+    registry. `prior_weights`, by name, and `memory_events` are those of `Blend`.
 
     A list has `k` items where the shop has as many, none twice. With `allow_repeats` the item just
     looked at and those before it may be listed, for shops where people come back to what they saw;
-    without, the last `reach` items of the running session are left out.
+    without, the last `context_items` items of the running session are left out.
     """
 
     def __init__(
@@ -69,84 +75,88 @@ class Parts(Kept):
         covisitation: Covisitation | None = None,
         popularity: Popularity | None = None,
         content: Content | None = None,
-        others: Sequence[Learner] | None = None,
-        bought: BoughtTogether | None = None,
-        scoped: ScopedPopularity | None = None,
-        beliefs: Mapping[str, float] = BELIEFS,
+        other_learners: Sequence[CandidateLearner] | None = None,
+        bought_together: BoughtTogether | None = None,
+        scoped_popularity: ScopedPopularity | None = None,
+        prior_weights: Mapping[str, float] = PRIOR_WEIGHTS,
         k: int = 20,
         pool: int = 24,
-        reach: int = 10,
+        context_items: int = 10,
         allow_repeats: bool = True,
-        memory: int = 10_000,
-        served: config.Served | None = None,
+        memory_events: int = 10_000,
+        online_evaluation: config.Served | None = None,
         rules: config.ListRules | None = None,
         exploration: config.Exploration | None = None,
     ) -> None:
         self.covisitation = covisitation or Covisitation()
         self.popularity = popularity or Popularity()
         self.content = content or Content()
-        own = (self.covisitation.name, self.content.name, self.popularity.name)
-        if others is None:
-            others = [make() for name, make in LEARNERS.items() if name not in own]
-        self.learners: tuple[Learner, ...] = (
+        always_there = (self.covisitation.name, self.content.name, self.popularity.name)
+        if other_learners is None:
+            other_learners = [make() for name, make in LEARNERS.items() if name not in always_there]
+        self.learners: tuple[CandidateLearner, ...] = (
             self.covisitation,
-            *others,
+            *other_learners,
             self.content,
             self.popularity,
         )
         names = [learner.name for learner in self.learners]
-        self.shoppers, self.items = Vocabulary(), Vocabulary()
-        self.faults = Faults("learn")
-        self.contexts = Contexts(reach)
-        self.seen = LastSeen()
-        self.against = Against()
+        self.shoppers, self.items = RowIndex(), RowIndex()
+        self.faults = ProcessingErrors("learn")
+        self.session_contexts = SessionContexts(context_items)
+        self.last_seen = LastSeen()
+        self.negative_feedback = NegativeFeedback()
         self.blend = Blend(
             names,
-            [beliefs.get(name, UNTRIED) for name in names],
-            memory=memory,
-            against=self.against,
+            [prior_weights.get(name, PRIOR_DEFAULT) for name in names],
+            memory_events=memory_events,
+            negative_feedback=self.negative_feedback,
         )
-        self.served = Served(names, k, served or config.Served())
-        self.facts = ItemFacts(self.items)
-        self.rules = Rules(
-            rules or config.ListRules(), self.facts, reason_row(len(names) + RULES.index(OWN_BRAND))
+        self.online_evaluation = OnlineEvaluation(names, k, online_evaluation or config.Served())
+        self.item_features = ItemFeatures(self.items)
+        self.rules = RuleChain(
+            rules or config.ListRules(),
+            self.item_features,
+            reason_code(len(names) + RULE_REASONS.index(OWN_BRAND)),
         )
-        explored = reason_row(len(names) + RULES.index(EXPLORED))
-        self.exploration = Exploration(names, exploration or config.Exploration(), explored)
-        self.written = Written(k, LIST_TTL_S)
+        explored_reason = reason_code(len(names) + RULE_REASONS.index(EXPLORED))
+        self.exploration = Exploration(names, exploration or config.Exploration(), explored_reason)
+        self.published_index = PublishedIndex(k, LIST_TTL_S)
         self.k = k
-        self.asked = Asked(
+        self.generators = CandidateGenerators(
             self.learners,
             self.covisitation,
             self.faults,
-            pool=max(pool, k) + (0 if allow_repeats else reach),
+            pool=max(pool, k) + (0 if allow_repeats else context_items),
             allow_repeats=allow_repeats,
         )
-        self.listing = Listing(
+        self.assembler = ListAssembler(
             self.blend,
             self.rules,
             self.exploration,
             self.popularity,
-            reach=reach,
+            context_items=context_items,
             allow_repeats=allow_repeats,
         )
-        self._captions = Captions(names, self.items)
-        self.bought = bought or BoughtTogether()
-        self.of_items = ItemLists(
+        self.renderer = ListRenderer(names, self.items)
+        self.bought_together = bought_together or BoughtTogether()
+        self.item_lists = ItemLists(
             self.covisitation,
             self.content,
-            self.bought,
+            self.bought_together,
             self.rules,
             self.items,
-            self._captions,
+            self.renderer,
             k,
         )
-        scoped = scoped or ScopedPopularity()
-        place = names.index(self.popularity.name)
-        self.of_all = PopularLists(self.popularity, scoped, self.rules, self._captions, k, place)
+        scoped_popularity = scoped_popularity or ScopedPopularity()
+        index = names.index(self.popularity.name)
+        self.popular_lists = PopularLists(
+            self.popularity, scoped_popularity, self.rules, self.renderer, k, index
+        )
 
     @classmethod
-    def of(cls, lists: config.Lists) -> Self:
+    def from_config(cls, lists: config.Lists) -> Self:
         """Those that a configuration asks for."""
         half_life_ms = round(lists.popularity_half_life_hours * HOUR_MS)
         return cls(
@@ -154,80 +164,80 @@ class Parts(Kept):
                 half_life_ms=round(lists.covisitation_half_life_days * DAY_MS)
             ),
             popularity=Popularity(half_life_ms=half_life_ms),
-            scoped=ScopedPopularity(half_life_ms=half_life_ms),
+            scoped_popularity=ScopedPopularity(half_life_ms=half_life_ms),
             k=lists.k,
             allow_repeats=lists.allow_repeats,
-            served=lists.served,
-            memory=lists.blend_memory_events,
+            online_evaluation=lists.served,
+            memory_events=lists.blend_memory_events,
             rules=lists.rules,
             exploration=lists.exploration,
         )
 
-    def leave(self, shopper: str, user: str = "") -> None:
+    def merge_or_erase(self, shopper: str, user: str = "") -> None:
         """A shopper is no more: merged into a user, who goes on with their session, or erased."""
-        heir = self.shoppers.row(user) if user else NOBODY
-        row = self.shoppers.find(shopper)
-        self.contexts.leave(row, heir)
-        self.blend.pending.forget_shoppers(np.array([row], np.int32))
-        self.served.forget_shoppers(np.array([row], np.int32))
-        self.written.forget(np.array([row], np.int32))
-        self.rules.leave(row, heir)
-        self.against.leave(row, heir)
-        self.exploration.forget_shoppers(np.array([row], np.int32))
+        merged_into = self.shoppers.get_or_add(user) if user else NO_ROW
+        row = self.shoppers.get(shopper)
+        self.session_contexts.merge_or_erase(row, merged_into)
+        self.blend.pending_lists.remove_shoppers(np.array([row], np.int32))
+        self.online_evaluation.remove_shoppers(np.array([row], np.int32))
+        self.published_index.remove_rows(np.array([row], np.int32))
+        self.rules.merge_or_erase(row, merged_into)
+        self.negative_feedback.merge_or_erase(row, merged_into)
+        self.exploration.remove_shoppers(np.array([row], np.int32))
 
     def unlearn_shoppers(self, rows: Rows) -> None:
         """These shoppers taught nothing of themselves, and were shown nothing; they keep their rows."""
         for learner in self.learners:
-            learner.forget_shoppers(rows)
-        self.bought.forget_shoppers(rows)
-        self.contexts.forget_shoppers(rows)
-        self.blend.pending.forget_shoppers(rows)
-        self.served.forget_shoppers(rows)
-        self.rules.bought.forget_shoppers(rows)
-        self.against.forget_shoppers(rows)
-        self.exploration.forget_shoppers(rows)
-        self.written.forget(rows)
+            learner.remove_shoppers(rows)
+        self.bought_together.remove_shoppers(rows)
+        self.session_contexts.remove_shoppers(rows)
+        self.blend.pending_lists.remove_shoppers(rows)
+        self.online_evaluation.remove_shoppers(rows)
+        self.rules.already_bought.remove_shoppers(rows)
+        self.negative_feedback.remove_shoppers(rows)
+        self.exploration.remove_shoppers(rows)
+        self.published_index.remove_rows(rows)
 
-    def forget_shoppers(self, rows: Rows) -> None:
+    def remove_shoppers(self, rows: Rows) -> None:
         """These shoppers were never seen; their rows are free."""
         self.unlearn_shoppers(rows)
-        self.shoppers.forget(rows)
+        self.shoppers.remove(rows)
 
-    def forget_items(self, rows: Rows) -> None:
+    def remove_items(self, rows: Rows) -> None:
         """These items were never seen; their rows are free."""
         for learner in self.learners:
-            learner.forget_items(rows)
-        self.bought.forget_items(rows)
-        self.of_all.forget_items(rows)
-        self.contexts.forget_items(rows)
-        self.blend.pending.forget_items(rows)
-        self.served.forget_items(rows)
-        self.seen.forget(rows)
-        self.rules.bought.forget_items(rows)
-        self.against.forget_items(rows)
-        self.exploration.forget_items(rows)
-        self.of_items.forget(rows)
-        self.facts.forget(rows)
-        self.items.forget(rows)
+            learner.remove_items(rows)
+        self.bought_together.remove_items(rows)
+        self.popular_lists.remove_items(rows)
+        self.session_contexts.remove_items(rows)
+        self.blend.pending_lists.remove_items(rows)
+        self.online_evaluation.remove_items(rows)
+        self.last_seen.remove_rows(rows)
+        self.rules.already_bought.remove_items(rows)
+        self.negative_feedback.remove_items(rows)
+        self.exploration.remove_items(rows)
+        self.item_lists.remove_items(rows)
+        self.item_features.remove_items(rows)
+        self.items.remove(rows)
 
-    def vocabularies(self) -> dict[str, Vocabulary]:
+    def vocabularies(self) -> dict[str, RowIndex]:
         """The ids behind the rows of `arrays`; part of a snapshot."""
-        return {"shoppers": self.shoppers, "items": self.items, "scopes": self.of_all.scopes}
+        return {"shoppers": self.shoppers, "items": self.items, "scopes": self.popular_lists.scopes}
 
     def tables(self) -> list[Table]:
         """The tables of all parts."""
         return [
-            table.named(f"{part}/")
-            for part, owner in self._parts().items()
+            table.prefixed(f"{part}/")
+            for part, owner in self.stored_parts().items()
             for table in owner.tables()
         ]
 
-    def small(self) -> Arrays:
+    def scalars(self) -> Arrays:
         """What is small of all parts."""
         return {
             f"{part}/{name}": array
-            for part, owner in self._parts().items()
-            for name, array in owner.small().items()
+            for part, owner in self.stored_parts().items()
+            for name, array in owner.scalars().items()
         }
 
     def restore(self, arrays: Arrays, vocabularies: Mapping[str, Sequence[str]]) -> None:
@@ -235,30 +245,30 @@ class Parts(Kept):
 
         Of a vocabulary that was empty nothing is stored.
         """
-        for part, owner in self._parts().items():
-            of_part = without_prefix(f"{part}/", arrays)
-            if of_part:  # a learner that came later begins with nothing
-                owner.restore(of_part)
+        for part, owner in self.stored_parts().items():
+            part_arrays = strip_prefix(f"{part}/", arrays)
+            if part_arrays:  # a learner that came later begins with nothing
+                owner.restore(part_arrays)
         for name, vocabulary in self.vocabularies().items():
             vocabulary.restore(vocabularies.get(name, ()))
-        self._captions.restart()
+        self.renderer.reset()
 
-    def _parts(self) -> dict[str, Stored]:
+    def stored_parts(self) -> dict[str, Snapshottable]:
         """What is stored, by the first part of the names of its arrays."""
         return {
             **{learner.name: learner for learner in self.learners},
-            "bought": self.bought,
-            "scoped": self.of_all.scoped,
-            "contexts": self.contexts,
+            "bought": self.bought_together,
+            "scoped": self.popular_lists.scoped,
+            "contexts": self.session_contexts,
             "blend": self.blend,
-            "pending": self.blend.pending,
-            "seen": self.seen,
-            "served": self.served,
-            "had": self.rules.bought,
-            "against": self.against,
+            "pending": self.blend.pending_lists,
+            "seen": self.last_seen,
+            "served": self.online_evaluation,
+            "had": self.rules.already_bought,
+            "against": self.negative_feedback,
             "exploration": self.exploration,
-            "written": self.written,
-            "written_similar": self.of_items.written_similar,
-            "written_bought": self.of_items.written_bought,
-            "trending": self.of_all.trending,
+            "written": self.published_index,
+            "written_similar": self.item_lists.published_similar,
+            "written_bought": self.item_lists.published_bought,
+            "trending": self.popular_lists.trending,
         }

@@ -9,120 +9,129 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.recommend.published_index import ITEM_LIST_TTL_S, Written
-from state.interactions import NOBODY
+from operators.recommend.published_index import ITEM_LIST_TTL_S, PublishedIndex
+from state.interactions import NO_ROW
 
 if TYPE_CHECKING:
     from operators.recommend.candidates.content import Content
     from operators.recommend.candidates.covisitation import BoughtTogether, Covisitation
-    from operators.recommend.rendering import Captions, RankedLists
-    from operators.recommend.rules.rules import Rules
-    from state.interactions import Rows, Vocabulary
+    from operators.recommend.rendering import ListRenderer, RankedLists
+    from operators.recommend.rules.rules import RuleChain
+    from state.interactions import RowIndex, Rows
 
 
 class ItemLists:
     """The company that items keep, k of each, without what is sold out.
 
-    `told` are the items that `similar` and `bought_together` go on with; part of a snapshot.
+    `told` are the items that `take_changed_similar` and `bought_together` go on with; part of a
+    snapshot.
     """
 
     def __init__(
         self,
         covisitation: Covisitation,
         content: Content,
-        bought: BoughtTogether,
-        rules: Rules,
-        items: Vocabulary,
-        captions: Captions,
+        bought_together: BoughtTogether,
+        rules: RuleChain,
+        items: RowIndex,
+        renderer: ListRenderer,
         k: int,
     ) -> None:
         self._covisitation = covisitation
         self._content = content
-        self._bought = bought
+        self._bought_together = bought_together
         self._rules = rules
         self._items = items
-        self._captions = captions
+        self._renderer = renderer
         self._k = k
-        self.written_similar = Written(k, ITEM_LIST_TTL_S)
-        self.written_bought = Written(k, ITEM_LIST_TTL_S)
-        self.told = (0, 0)
+        self.published_similar = PublishedIndex(k, ITEM_LIST_TTL_S)
+        self.published_bought = PublishedIndex(k, ITEM_LIST_TTL_S)
+        self.cursors = (0, 0)
 
-    def similar(self, now_ms: int, most: int | None = None) -> tuple[list[str], RankedLists]:
+    def take_changed_similar(
+        self, now_ms: int, limit: int | None = None
+    ) -> tuple[list[str], RankedLists]:
         """Items whose company in sessions changed since last told, and that company.
 
         All of them, or at most so many, beginning where the time before ended.
         """
-        items = self._covisitation.take_changed(most, self.told[0])
-        self.told = (_behind(items, self.told[0]), self.told[1])
-        return self.similar_of(items, now_ms)
+        items = self._covisitation.take_changed(limit, self.cursors[0])
+        self.cursors = (_next_cursor(items, self.cursors[0]), self.cursors[1])
+        return self.similar_to(items, now_ms)
 
-    def similar_of(self, items: Rows, now_ms: int) -> tuple[list[str], RankedLists]:
+    def similar_to(self, items: Rows, now_ms: int) -> tuple[list[str], RankedLists]:
         """The company of items in sessions, else what is like them, to be written."""
         lists = self._covisitation.neighbours(items, self._k, self._rules.sold_out_flags)
-        alone = np.flatnonzero(lists.item[:, 0] == NOBODY)
-        if len(alone):
-            like = self._content.neighbours(items[alone], self._k, self._rules.sold_out_flags)
-            lists.item[alone], lists.score[alone] = like.item, like.score
-            lists.because[alone] = like.because
-        self.written_similar.remember(items, lists.item, now_ms)
-        told = self._captions.of(lists, self._covisitation.name)
-        told.sources = dict.fromkeys(alone.tolist(), self._content.name)
-        return self._ids(items), told
+        without_neighbours = np.flatnonzero(lists.item[:, 0] == NO_ROW)
+        if len(without_neighbours):
+            alike = self._content.neighbours(
+                items[without_neighbours], self._k, self._rules.sold_out_flags
+            )
+            lists.item[without_neighbours], lists.score[without_neighbours] = (
+                alike.item,
+                alike.score,
+            )
+            lists.reason_item[without_neighbours] = alike.reason_item
+        self.published_similar.store(items, lists.item, now_ms)
+        rendered = self._renderer.render(lists, self._covisitation.name)
+        rendered.sources = dict.fromkeys(without_neighbours.tolist(), self._content.name)
+        return self._ids(items), rendered
 
-    def bought_together(
-        self, now_ms: int, most: int | None = None
+    def take_changed_bought(
+        self, now_ms: int, limit: int | None = None
     ) -> tuple[list[str], RankedLists]:
-        """Items whose company in orders changed since last told, and that company, as in `similar`."""
-        items = self._bought.take_changed(most, self.told[1])
-        self.told = (self.told[0], _behind(items, self.told[1]))
+        """Items whose company in orders changed since last told, and that company, as in
+        `take_changed_similar`."""
+        items = self._bought_together.take_changed(limit, self.cursors[1])
+        self.cursors = (self.cursors[0], _next_cursor(items, self.cursors[1]))
         return self.bought_with(items, now_ms)
 
     def bought_with(self, items: Rows, now_ms: int) -> tuple[list[str], RankedLists]:
         """The company of items in orders, to be written."""
-        lists = self._bought.neighbours(items, self._k, self._rules.sold_out_flags)
-        self.written_bought.remember(items, lists.item, now_ms)
-        return self._ids(items), self._captions.of(lists, "bought")
+        lists = self._bought_together.neighbours(items, self._k, self._rules.sold_out_flags)
+        self.published_bought.store(items, lists.item, now_ms)
+        return self._ids(items), self._renderer.render(lists, "bought")
 
-    def describe(self, items: Rows, former: Rows) -> None:
+    def update_items(self, items: Rows, previous_groups: Rows) -> None:
         """Hear of items whose card is new or changed, and of the groups of content they were in.
 
         Changed are their own lists and those that have room for them, where no company makes them.
         """
-        groups = np.union1d(self._content.groups_of(items), former)
-        self._change_alone(items)
-        self._change_room_for(groups)
+        groups = np.union1d(self._content.groups_of(items), previous_groups)
+        self._mark_without_neighbours(items)
+        self._mark_short_lists(groups)
 
-    def _change_room_for(self, groups: Rows) -> None:
+    def _mark_short_lists(self, groups: Rows) -> None:
         """Count the lists of what is in these groups as changed where they are not full."""
         members = self._content.members_of(groups)
-        self._change_alone(members[self.written_similar.have_room(members)])
+        self._mark_without_neighbours(members[self.published_similar.are_short(members)])
 
-    def _change_alone(self, items: Rows) -> None:
+    def _mark_without_neighbours(self, items: Rows) -> None:
         """Count the lists of those of some items that nobody looked at with another as changed."""
         table = self._covisitation.table
-        table.change(items[table.are_alone(items)])
+        table.mark_changed(items[table.are_empty(items)])
 
-    def change_holding(self, items: Rows) -> None:
+    def mark_lists_containing(self, items: Rows) -> None:
         """Count every list that these belong to as changed."""
-        self._change_room_for(self._content.groups_of(items))
-        self._covisitation.table.change_holding(items)
-        self._bought.table.change_holding(items)
+        self._mark_short_lists(self._content.groups_of(items))
+        self._covisitation.table.mark_rows_containing(items)
+        self._bought_together.table.mark_rows_containing(items)
 
-    def change_all(self) -> None:
+    def mark_all(self) -> None:
         """Count every list as changed."""
-        self._covisitation.table.change_all()
-        self._change_alone(self._items.live())
-        self._bought.table.change_all()
+        self._covisitation.table.mark_all()
+        self._mark_without_neighbours(self._items.live_rows())
+        self._bought_together.table.mark_all()
 
-    def forget(self, rows: Rows) -> None:
+    def remove_items(self, rows: Rows) -> None:
         """Nothing is written of these items."""
-        self.written_similar.forget(rows)
-        self.written_bought.forget(rows)
+        self.published_similar.remove_rows(rows)
+        self.published_bought.remove_rows(rows)
 
     def _ids(self, items: Rows) -> list[str]:
         return [self._items.ids[row] for row in items.tolist()]
 
 
-def _behind(items: Rows, before: int) -> int:
+def _next_cursor(items: Rows, cursor: int) -> int:
     """The row behind the last one."""
-    return int(items[-1]) + 1 if len(items) else before
+    return int(items[-1]) + 1 if len(items) else cursor

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from operators.recommend.blend_model import PLACES, SCORE_MIN
-from operators.tables.table import Kept, Table
-from operators.tables.top_partners import among, grown
-from state.dirty_rows import Marks
-from state.interactions import NOBODY
+from operators.recommend.blend_model import POSITIONS, SCORE_MIN
+from operators.tables.table import Table, TableState
+from operators.tables.top_partners import grow, isin_rows
+from state.dirty_rows import DirtyRows
+from state.interactions import NO_ROW
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,31 +22,33 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from operators.tables.table import Arrays
-    from state.interactions import Interactions, Lists, Rows, Times, Weights
+    from state.interactions import Interactions, Rows, ScoredLists, Times, Weights
 
 SLOTS = 16_384
 """Lists remembered at most; of two shoppers of one slot the one who asked last."""
-WAIT_MAX_MS = 86_400_000
+LIST_EXPIRES_MS = 86_400_000
 """A list that stands longer has expired."""
 
 
-class Named(NamedTuple):
+class CandidateLists(NamedTuple):
     """Lists of n shoppers: item int32[n, learners, PLACES], score float32 of the same shape, against
-    the best of each list, and the `situation` int[n] in which they were made."""
+    the best of each list, and the `context_class` int[n] in which they were made."""
 
     item: Rows
     score: Weights
-    situation: NDArray[np.intp]
+    context_class: NDArray[np.intp]
 
 
-def named(lists: Sequence[Lists], situation: NDArray[np.intp], rows: NDArray[np.intp]) -> Named:
+def candidate_arrays(
+    lists: Sequence[ScoredLists], context_class: NDArray[np.intp], rows: NDArray[np.intp]
+) -> CandidateLists:
     """What learners name, of some rows of their lists."""
-    item = np.stack([one.item[rows, :PLACES] for one in lists], axis=1)
-    score = np.stack([one.score[rows, :PLACES] for one in lists], axis=1)
-    return Named(item, score, situation[rows])
+    item = np.stack([one.item[rows, :POSITIONS] for one in lists], axis=1)
+    score = np.stack([one.score[rows, :POSITIONS] for one in lists], axis=1)
+    return CandidateLists(item, score, context_class[rows])
 
 
-class Pending(Kept):
+class PendingLists(TableState):
     """The lists of a sample of shoppers, each until its shopper's next click.
 
     item int32[slots, learners, PLACES], score float16 of the same shape, situation int8[slots],
@@ -56,110 +58,112 @@ class Pending(Kept):
     def __init__(self, names: Sequence[str]) -> None:
         self._names = tuple(names)
         self.slots = 0
-        self._item = np.empty((0, len(names), PLACES), np.int32)
-        self._score = np.empty((0, len(names), PLACES), np.float16)
-        self._situation = np.empty(0, np.int8)
+        self._item = np.empty((0, len(names), POSITIONS), np.int32)
+        self._score = np.empty((0, len(names), POSITIONS), np.float16)
+        self._context_class = np.empty(0, np.int8)
         self._shopper = np.empty(0, np.int32)
         self._at_ms = np.empty(0, np.int64)
-        self._marks = Marks()
+        self._dirty_rows = DirtyRows()
 
     @staticmethod
-    def sample(shopper: Rows, at_ms: Times, every: int) -> NDArray[np.intp]:
+    def sample(shopper: Rows, at_ms: Times, one_in: int) -> NDArray[np.intp]:
         """Which of some shoppers, by their places, are remembered: one in so many, by row and time.
 
-        >>> len(Pending.sample(np.arange(-1, 1000), np.full(1001, 60_000), 10))
+        >>> len(PendingLists.sample(np.arange(-1, 1000), np.full(1001, 60_000), 10))
         100
         """
-        drawn = shopper.astype(np.uint64) * _SPREAD + at_ms.astype(np.uint64) // _SECOND
-        return np.flatnonzero((shopper >= 0) & (drawn % np.uint64(every) == 0))
+        draw = shopper.astype(np.uint64) * _SPREAD + at_ms.astype(np.uint64) // _SECOND
+        return np.flatnonzero((shopper >= 0) & (draw % np.uint64(one_in) == 0))
 
-    def remember(self, shopper: Rows, of: Named, at_ms: Times) -> None:
+    def store(self, shopper: Rows, candidates: CandidateLists, at_ms: Times) -> None:
         """Shoppers, each once, have lists now that were made of these; as of their newest clicks."""
         if not len(shopper):
             return
-        slot, width = shopper % SLOTS, of.item.shape[2]
-        self._reach(int(slot.max()) + 1)
-        best = np.maximum(of.score[:, :, :1], np.finfo(np.float32).tiny)
-        self._item[slot, :, :width], self._item[slot, :, width:] = of.item, NOBODY
-        self._score[slot, :, :width] = np.maximum(of.score / best, SCORE_MIN / 2)
-        self._situation[slot] = of.situation
+        slot, width = shopper % SLOTS, candidates.item.shape[2]
+        self._ensure_slots(int(slot.max()) + 1)
+        best = np.maximum(candidates.score[:, :, :1], np.finfo(np.float32).tiny)
+        self._item[slot, :, :width], self._item[slot, :, width:] = candidates.item, NO_ROW
+        self._score[slot, :, :width] = np.maximum(candidates.score / best, SCORE_MIN / 2)
+        self._context_class[slot] = candidates.context_class
         self._shopper[slot], self._at_ms[slot] = shopper, at_ms
-        self._marks.mark(slot)
+        self._dirty_rows.mark(slot)
 
-    def take(self, batch: Interactions) -> tuple[NDArray[np.intp], Named]:
+    def take_for(self, batch: Interactions) -> tuple[NDArray[np.intp], CandidateLists]:
         """The first click in a batch of each shopper with a list, by its place, and what was named.
 
         That is forgotten then. For a click from before the list, or after it expired, none stood.
         """
-        there = np.flatnonzero(self._held(batch.shopper))
-        _, first = np.unique(batch.shopper[there], return_index=True)
-        case = there[np.sort(first)]
+        waiting = np.flatnonzero(self._has_list(batch.shopper))
+        _, first = np.unique(batch.shopper[waiting], return_index=True)
+        case = waiting[np.sort(first)]
         slot = batch.shopper[case] % SLOTS
-        self._shopper[slot] = NOBODY
-        self._marks.mark(slot)
+        self._shopper[slot] = NO_ROW
+        self._dirty_rows.mark(slot)
         waited_ms = batch.at_ms[case] - self._at_ms[slot]
-        stood = (waited_ms >= 0) & (waited_ms < WAIT_MAX_MS)
-        case, slot = case[stood], slot[stood]
+        is_current = (waited_ms >= 0) & (waited_ms < LIST_EXPIRES_MS)
+        case, slot = case[is_current], slot[is_current]
         score = self._score[slot].astype(np.float32)
-        return case, Named(self._item[slot], score, self._situation[slot].astype(np.intp))
+        return case, CandidateLists(
+            self._item[slot], score, self._context_class[slot].astype(np.intp)
+        )
 
-    def forget_shoppers(self, rows: Rows) -> None:
+    def remove_shoppers(self, rows: Rows) -> None:
         """These shoppers have no list."""
-        slot = rows[self._held(rows)] % SLOTS
-        self._shopper[slot] = NOBODY
-        self._marks.mark(slot)
+        slot = rows[self._has_list(rows)] % SLOTS
+        self._shopper[slot] = NO_ROW
+        self._dirty_rows.mark(slot)
 
-    def forget_items(self, rows: Rows) -> None:
+    def remove_items(self, rows: Rows) -> None:
         """Nobody named these items."""
         item = self._item[: self.slots]
-        gone = among(item, rows)
-        item[gone] = NOBODY
-        self._marks.mark(np.flatnonzero(gone.any(axis=(1, 2))))
+        is_removed = isin_rows(item, rows)
+        item[is_removed] = NO_ROW
+        self._dirty_rows.mark(np.flatnonzero(is_removed.any(axis=(1, 2))))
 
     def tables(self) -> Sequence[Table]:
         """The slots; lists by the names of learners."""
         end = self.slots
         columns: Arrays = {
-            "situation": self._situation[:end],
+            "situation": self._context_class[:end],
             "shopper": self._shopper[:end],
             "at_ms": self._at_ms[:end],
             **{f"item/{name}": self._item[:end, at] for at, name in enumerate(self._names)},
             **{f"score/{name}": self._score[:end, at] for at, name in enumerate(self._names)},
         }
-        return [Table(columns, self._marks).named(f"{SLOTS}-{PLACES}/")]
+        return [Table(columns, self._dirty_rows).prefixed(f"{SLOTS}-{POSITIONS}/")]
 
     def restore(self, arrays: Arrays) -> None:
         """Take over what `arrays` gave; of a learner that is not in it nothing is known."""
-        shape = f"{SLOTS}-{PLACES}/"
-        if f"{shape}shopper" not in arrays:
+        prefix = f"{SLOTS}-{POSITIONS}/"
+        if f"{prefix}shopper" not in arrays:
             return
-        self._shopper = arrays[f"{shape}shopper"].astype(np.int32)
-        self._at_ms = arrays[f"{shape}at_ms"].astype(np.int64)
-        self._situation = arrays[f"{shape}situation"].astype(np.int8)
+        self._shopper = arrays[f"{prefix}shopper"].astype(np.int32)
+        self._at_ms = arrays[f"{prefix}at_ms"].astype(np.int64)
+        self._context_class = arrays[f"{prefix}situation"].astype(np.int8)
         self.slots = len(self._shopper)
-        self._marks = Marks(self.slots)
-        lists = (self.slots, len(self._names), PLACES)
-        self._item, self._score = np.full(lists, NOBODY, np.int32), np.zeros(lists, np.float16)
+        self._dirty_rows = DirtyRows(self.slots)
+        lists = (self.slots, len(self._names), POSITIONS)
+        self._item, self._score = np.full(lists, NO_ROW, np.int32), np.zeros(lists, np.float16)
         for at, name in enumerate(self._names):
-            if f"{shape}item/{name}" in arrays:
-                self._item[:, at] = arrays[f"{shape}item/{name}"]
-                self._score[:, at] = arrays[f"{shape}score/{name}"]
+            if f"{prefix}item/{name}" in arrays:
+                self._item[:, at] = arrays[f"{prefix}item/{name}"]
+                self._score[:, at] = arrays[f"{prefix}score/{name}"]
 
-    def _held(self, shopper: Rows) -> NDArray[np.bool_]:
+    def _has_list(self, shopper: Rows) -> NDArray[np.bool_]:
         """Whether each of some rows has a list that is remembered."""
         if not self.slots:
             return np.zeros(len(shopper), np.bool_)
         slot = np.minimum(shopper % SLOTS, self.slots - 1)
         return np.asarray((shopper >= 0) & (self._shopper[slot] == shopper))
 
-    def _reach(self, slots: int) -> None:
+    def _ensure_slots(self, slots: int) -> None:
         if slots > self.slots:
-            self._item = grown(self._item, slots, NOBODY)
-            self._score = grown(self._score, slots, 0)
-            self._situation = grown(self._situation, slots, 0)
-            self._shopper = grown(self._shopper, slots, NOBODY)
-            self._at_ms = grown(self._at_ms, slots, 0)
-            self._marks.reach(slots)
+            self._item = grow(self._item, slots, NO_ROW)
+            self._score = grow(self._score, slots, 0)
+            self._context_class = grow(self._context_class, slots, 0)
+            self._shopper = grow(self._shopper, slots, NO_ROW)
+            self._at_ms = grow(self._at_ms, slots, 0)
+            self._dirty_rows.ensure_rows(slots)
             self.slots = slots
 
 

@@ -7,88 +7,90 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from operators.recommend.candidates.trending import Trending
-from operators.recommend.price_levels import levels
-from operators.recommend.rendering import own
-from state.interactions import NOBODY, Vocabulary
+from operators.recommend.price_levels import price_bands
+from operators.recommend.rendering import with_default_reason
+from state.interactions import NO_ROW, RowIndex
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from operators.recommend.candidates.popularity import Popularity, ScopedPopularity
-    from operators.recommend.rendering import Captions, RankedLists
-    from operators.recommend.rules.rules import Rules
-    from state.interactions import Events, Interactions, Lists, Rows
+    from operators.recommend.rendering import ListRenderer, RankedLists
+    from operators.recommend.rules.rules import RuleChain
+    from state.interactions import EventColumns, Interactions, Rows, ScoredLists
 
 
 class PopularLists:
     """Popularity by scope and trends beside the learner of popularity; k items of each, without what
-    is sold out. `place` is that learner's among all of them.
+    is sold out. `popularity_index` is that learner's among all of them.
     """
 
     def __init__(
         self,
         popularity: Popularity,
         scoped: ScopedPopularity,
-        rules: Rules,
-        captions: Captions,
+        rules: RuleChain,
+        renderer: ListRenderer,
         k: int,
-        place: int,
+        popularity_index: int,
     ) -> None:
         self._popularity = popularity
         self.scoped = scoped
-        self.trending = Trending(usual_half_life_ms=popularity.clock.half_life_ms)
-        self.scopes = Vocabulary()
+        self.trending = Trending(long_half_life_ms=popularity.clock.half_life_ms)
+        self.scopes = RowIndex()
         self._rules = rules
-        self._captions = captions
+        self._renderer = renderer
         self._k = k
-        self._place = place
+        self._popularity_index = popularity_index
 
-    def learn(self, events: Events, batch: Interactions) -> None:
+    def learn(self, events: EventColumns, batch: Interactions) -> None:
         """Learn a batch of events; `batch` has their rows."""
         self.trending.learn_many(batch)
         for kind, values in (
             ("category", events.categories),
             ("segment", events.segments),
             ("country", events.countries),
-            ("price", levels(self._rules.facts.price[batch.item])),
+            ("price", price_bands(self._rules.item_features.price[batch.item])),
         ):
             if values:
-                scope = self._rows(kind, values)
+                scope = self._scope_rows(kind, values)
                 self.scoped.learn_many(scope, batch.item, batch.weight, batch.at_ms)
 
-    def popular(self) -> RankedLists:
+    def popular_list(self) -> RankedLists:
         """One list: what everybody looks at."""
-        return self._told(self._popularity.top(self._k, self._rules.sold_out()))
+        return self._render(self._popularity.top(self._k, self._rules.sold_out()))
 
-    def trending_now(self, now_ms: int) -> RankedLists:
+    def trending_list(self, now_ms: int) -> RankedLists:
         """One list: what is looked at more than usual; the score is how many times as much."""
         sold_out = self._rules.sold_out()
-        return self._told(self.trending.top(self._popularity, now_ms, self._k, sold_out))
+        return self._render(self.trending.top(self._popularity, now_ms, self._k, sold_out))
 
-    def popular_scopes(self) -> tuple[list[tuple[str, str]], RankedLists]:
+    def take_changed_scopes(self) -> tuple[list[tuple[str, str]], RankedLists]:
         """The scopes that changed since last asked, as (kind, value), and what is popular there."""
         rows = self.scoped.take_changed()
         names = [self.scopes.ids[row].partition(".") for row in rows.tolist()]
         lists = self.scoped.top(rows, self._k, self._rules.sold_out_flags)
-        return [(kind, value) for kind, _, value in names], self._told(lists)
+        return [(kind, value) for kind, _, value in names], self._render(lists)
 
-    def change_holding(self, items: Rows) -> None:
+    def mark_lists_containing(self, items: Rows) -> None:
         """Count every list of a scope that these belong to as changed."""
-        self.scoped.table.change_holding(items)
+        self.scoped.table.mark_rows_containing(items)
 
-    def change_all(self) -> None:
+    def mark_all(self) -> None:
         """Count every list of a scope as changed."""
-        self.scoped.table.change_all()
+        self.scoped.table.mark_all()
 
-    def forget_items(self, rows: Rows) -> None:
+    def remove_items(self, rows: Rows) -> None:
         """Nobody ever looked at these items."""
-        self.scoped.forget_items(rows)
-        self.trending.forget_items(rows)
+        self.scoped.remove_items(rows)
+        self.trending.remove_items(rows)
 
-    def _told(self, lists: Lists) -> RankedLists:
-        return self._captions.of(own(lists, self._place), self._popularity.name)
+    def _render(self, lists: ScoredLists) -> RankedLists:
+        return self._renderer.render(
+            with_default_reason(lists, self._popularity_index), self._popularity.name
+        )
 
-    def _rows(self, kind: str, values: Sequence[str | None]) -> Rows:
-        row = self.scopes.row
-        rows = {v: NOBODY if v is None else row(f"{kind}.{v}") for v in dict.fromkeys(values)}
+    def _scope_rows(self, kind: str, values: Sequence[str | None]) -> Rows:
+        row = self.scopes.get_or_add
+        rows = {v: NO_ROW if v is None else row(f"{kind}.{v}") for v in dict.fromkeys(values)}
         return np.fromiter(map(rows.__getitem__, values), np.int32, len(values))

@@ -13,11 +13,11 @@ _STEPS = [0, *(step * 10**power for power in range(8) for step in (1, 2, 5))]
 _NAMES = [*map(str, _STEPS), None]
 
 
-def levels(price: Weights) -> list[str | None]:
+def price_bands(price: Weights) -> list[str | None]:
     """The level of each price by its lower end, None for NaN.
 
-    >>> levels(np.array([0.5, 19.99, 20, np.nan]))
+    >>> price_bands(np.array([0.5, 19.99, 20, np.nan]))
     ['0', '10', '20', None]
     """
-    at = np.searchsorted(_STEPS, price, side="right") - 1
-    return [_NAMES[place] for place in np.where(np.isnan(price), len(_STEPS), at).tolist()]
+    index = np.searchsorted(_STEPS, price, side="right") - 1
+    return [_NAMES[index] for index in np.where(np.isnan(price), len(_STEPS), index).tolist()]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import orjson
 
-from state.interactions import NOBODY, Lists
+from state.interactions import NO_ROW, ScoredLists
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,56 +17,56 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from operators.catalogue.item_features import Flags
-    from operators.recommend.exploration import Explored
-    from state.interactions import Rows, Vocabulary
+    from operators.recommend.exploration import ExplorationSlots
+    from state.interactions import RowIndex, Rows
 
-REASONS = {"popularity": "popular"}
+LEARNER_REASONS = {"popularity": "popular"}
 """What a list says of a learner that named no single item, where that is not its own name."""
 OWN_BRAND, EXPLORED = "own_brand", "explored"
-RULES = (OWN_BRAND, EXPLORED)
+RULE_REASONS = (OWN_BRAND, EXPLORED)
 """What a list says of an item that a rule put where it is, after the words of the learners."""
-TICKS = 10_000
+SCORE_UNITS = 10_000
 """Scores are shown in ten thousandths."""
 
 
-def reason_row(place: int) -> int:
+def reason_code(index: int) -> int:
     """The `because` that stands for the learner at this place, or for a rule at a place after those of
     the learners, instead of for an item."""
-    return NOBODY - 1 - place
+    return NO_ROW - 1 - index
 
 
-def own(lists: Lists, place: int) -> Lists:
+def with_default_reason(lists: ScoredLists, index: int) -> ScoredLists:
     """Lists of the learner at this place: where it names no item as the reason, it is the reason."""
-    because = np.where(lists.because >= 0, lists.because, reason_row(place))
-    return Lists(lists.item, lists.score, because)
+    because = np.where(lists.reason_item >= 0, lists.reason_item, reason_code(index))
+    return ScoredLists(lists.item, lists.score, because)
 
 
-class Captions:
+class ListRenderer:
     """Ids and reasons by row of `items`, as object arrays: a whole batch is captioned by three look-ups.
 
     Beside each id and reason stands its part of a list's JSON, so that making lists of a batch is
     joining strings that are there already: a quarter of the time of encoding them.
     """
 
-    def __init__(self, learners: Sequence[str], items: Vocabulary) -> None:
+    def __init__(self, learners: Sequence[str], items: RowIndex) -> None:
         self._learners = tuple(learners)
         self._items = items
-        self.restart()
+        self.reset()
 
-    def restart(self) -> None:
+    def reset(self) -> None:
         """Nothing is known of what items are called: they are others now."""
         learners = self._learners
-        self._heads = len(learners) + len(RULES) + 1
+        self._reason_offset = len(learners) + len(RULE_REASONS) + 1
         self._ids = _objects([])
         self._id_parts = _objects([])
-        heads = ["", *(REASONS.get(name, name) for name in learners), *RULES][::-1]
-        self._reasons = _objects(heads)
-        self._reason_parts = _objects([f"{_json(reason)}]," for reason in heads])
+        reasons = ["", *(LEARNER_REASONS.get(name, name) for name in learners), *RULE_REASONS][::-1]
+        self._reasons = _objects(reasons)
+        self._reason_parts = _objects([f"{_json(reason)}]," for reason in reasons])
 
-    def of(self, lists: Lists, source: str) -> RankedLists:
+    def render(self, lists: ScoredLists, source: str) -> RankedLists:
         """Lists with their words, by what items are called now."""
-        self._rename(self._items.take_renamed())
-        self._cover()
+        self._rename(self._items.take_reused_rows())
+        self._add_new_items()
         return RankedLists(lists, self, source)
 
     def _rename(self, rows: Sequence[int]) -> None:
@@ -75,10 +75,10 @@ class Captions:
                 name = self._items.ids[row]
                 self._ids[row] = name
                 self._id_parts[row] = f"[{_json(name)},"
-                self._reasons[row + self._heads] = f"because:{name}"
-                self._reason_parts[row + self._heads] = f"{_json(f'because:{name}')}],"
+                self._reasons[row + self._reason_offset] = f"because:{name}"
+                self._reason_parts[row + self._reason_offset] = f"{_json(f'because:{name}')}],"
 
-    def _cover(self) -> None:
+    def _add_new_items(self) -> None:
         """Take over the ids that are new at the end of the vocabulary."""
         known = len(self._ids)
         if known == len(self._items):
@@ -97,23 +97,23 @@ class Captions:
         return names
 
     def reasons(self, because: Rows) -> list[str]:
-        """`because:<id>` of a row, the learner's word of a `reason_row`, nothing of NOBODY."""
-        names: list[str] = self._reasons[because + self._heads].tolist()
+        """`because:<id>` of a row, the learner's word of a `reason_code`, nothing of NO_ROW."""
+        names: list[str] = self._reasons[because + self._reason_offset].tolist()
         return names
 
     def bought_reasons(self, because: Rows) -> list[str]:
         """The reasons that are items which the shopper bought."""
         return [f"bought:{name}" for name in self.ids(because)]
 
-    def json_parts(self, item: Rows, ticks: Rows, because: Rows, bought: Flags) -> list[str]:
+    def json_fragments(self, item: Rows, units: Rows, because: Rows, bought: Flags) -> list[str]:
         """Three parts of JSON for each of n entries, which joined make `["sku",0.91,"reason"],`."""
         parts = np.empty((len(item), 3), np.object_)
         parts[:, 0] = self._id_parts[item]
-        parts[:, 1] = _scores(ticks)
-        parts[:, 2] = self._reason_parts[because + self._heads]
+        parts[:, 1] = _score_texts(units)
+        parts[:, 2] = self._reason_parts[because + self._reason_offset]
         if bought.any():
-            words = self.bought_reasons(because[bought])
-            parts[bought, 2] = [f"{_json(word)}]," for word in words]
+            reasons = self.bought_reasons(because[bought])
+            parts[bought, 2] = [f"{_json(word)}]," for word in reasons]
         flat: list[str] = parts.ravel().tolist()
         return flat
 
@@ -126,10 +126,10 @@ class RankedLists:
     `sources` who made the lists, by place, that `source` did not.
     """
 
-    lists: Lists
-    captions: Captions
+    lists: ScoredLists
+    renderer: ListRenderer
     source: str
-    explored: Explored | None = None
+    explored: ExplorationSlots | None = None
     bought: Flags | None = None
     sources: Mapping[int, str] = field(default_factory=dict)
 
@@ -138,57 +138,57 @@ class RankedLists:
 
     def entries(self) -> list[list[tuple[str, float, str]]]:
         """For each request its (item id, score, reason), best first, as the key contract has it."""
-        item, ticks, because, bought, ends = self._flat()
-        score = (ticks / TICKS).tolist()
-        reasons = np.array(self.captions.reasons(because), np.object_)
-        reasons[bought] = self.captions.bought_reasons(because[bought])
-        flat = list(zip(self.captions.ids(item), score, reasons.tolist(), strict=True))
+        item, units, because, bought, ends = self._flatten()
+        score = (units / SCORE_UNITS).tolist()
+        reasons = np.array(self.renderer.reasons(because), np.object_)
+        reasons[bought] = self.renderer.bought_reasons(because[bought])
+        flat = list(zip(self.renderer.ids(item), score, reasons.tolist(), strict=True))
         return [flat[start:end] for start, end in pairwise(ends)]
 
     def json(self, at_ms: int, model: str) -> list[str]:
         """Each list as the JSON of the key contract, "" where there is nothing in it."""
-        item, ticks, because, bought, ends = self._flat()
-        parts = self.captions.json_parts(item, ticks, because, bought)
+        item, units, because, bought, ends = self._flatten()
+        parts = self.renderer.json_fragments(item, units, because, bought)
         head = f'{{"at":{at_ms},"model":{_json(model)},"source":'
         heads = [f'{head}{_json(self.source)},"items":['] * len(self)
-        for place, source in self.sources.items():
-            heads[place] = f'{head}{_json(source)},"items":['
+        for index, source in self.sources.items():
+            heads[index] = f'{head}{_json(source)},"items":['
         tails = ["]}"] * len(self) if self.explored is None else self._tails(self.explored)
         return [
             f"{head}{''.join(parts[3 * start : 3 * end])[:-1]}{tail}" if end > start else ""
             for head, (start, end), tail in zip(heads, pairwise(ends), tails, strict=True)
         ]
 
-    def _tails(self, explored: Explored) -> list[str]:
+    def _tails(self, explored: ExplorationSlots) -> list[str]:
         """The end of each list, with what is explored in it."""
-        there = explored.item >= 0
-        tails = np.full(len(there), "]}", np.object_)
-        tails[there] = [
-            f'],"explore":{{"item":{_json(name)},"propensity":{chance:.6g}}}}}'
-            for name, chance in zip(
-                self.captions.ids(explored.item[there]),
-                explored.chance[there].tolist(),
+        is_explored = explored.item >= 0
+        tails = np.full(len(is_explored), "]}", np.object_)
+        tails[is_explored] = [
+            f'],"explore":{{"item":{_json(name)},"propensity":{propensity:.6g}}}}}'
+            for name, propensity in zip(
+                self.renderer.ids(explored.item[is_explored]),
+                explored.propensity[is_explored].tolist(),
                 strict=True,
             )
         ]
-        told: list[str] = tails.tolist()
-        return told
+        texts: list[str] = tails.tolist()
+        return texts
 
-    def _flat(self) -> tuple[Rows, Rows, Rows, Flags, list[int]]:
+    def _flatten(self) -> tuple[Rows, Rows, Rows, Flags, list[int]]:
         """Items, scores in ticks and reasons of all lists after each other, which of these were bought,
         and where each list ends."""
         known = self.lists.item >= 0
-        ticks = np.rint(self.lists.score[known] * np.float32(TICKS)).astype(np.int32)
+        units = np.rint(self.lists.score[known] * np.float32(SCORE_UNITS)).astype(np.int32)
         ends = [0, *known.sum(axis=1).cumsum().tolist()]
-        bought = np.zeros(len(ticks), np.bool_) if self.bought is None else self.bought[known]
-        return self.lists.item[known], ticks, self.lists.because[known], bought, ends
+        bought = np.zeros(len(units), np.bool_) if self.bought is None else self.bought[known]
+        return self.lists.item[known], units, self.lists.reason_item[known], bought, ends
 
 
-def _scores(ticks: Rows) -> NDArray[np.object_]:
+def _score_texts(units: Rows) -> NDArray[np.object_]:
     """Scores as JSON; nearly all lie between 0 and 1, and so in the table."""
-    if len(ticks) and (ticks.min() < 0 or ticks.max() > TICKS):
-        return _objects([f"{tick / TICKS!r}," for tick in ticks.tolist()])
-    return _SCORES[ticks]
+    if len(units) and (units.min() < 0 or units.max() > SCORE_UNITS):
+        return _objects([f"{tick / SCORE_UNITS!r}," for tick in units.tolist()])
+    return _SCORE_TEXTS[units]
 
 
 def _json(text: str) -> str:
@@ -199,4 +199,4 @@ def _objects(texts: Sequence[str]) -> NDArray[np.object_]:
     return np.array(texts, np.object_)
 
 
-_SCORES = _objects([f"{tick / TICKS!r}," for tick in range(TICKS + 1)])
+_SCORE_TEXTS = _objects([f"{tick / SCORE_UNITS!r}," for tick in range(SCORE_UNITS + 1)])

@@ -11,26 +11,26 @@ import msgspec
 import numpy as np
 
 from operators.publish import profile_fields
-from operators.publish.shop_stats import Shop
+from operators.publish.shop_stats import ShopStats
 from operators.segments.lifecycle import Lifecycle
-from operators.segments.membership_index import Audience
+from operators.segments.membership_index import MembershipIndex
 from operators.segments.rfm import Rfm
-from operators.segments.rules.compiler import rule_segments
-from operators.shoppers.features import BOUGHT, SEEN
-from operators.tables.table import Kept
-from state.interactions import NOBODY
-from state.money import column
-from state.resp import bulk
+from operators.segments.rules.compiler import load_rules
+from operators.shoppers.features import PURCHASE_COLUMNS, SEEN_COLUMNS
+from operators.tables.table import TableState
+from state.interactions import NO_ROW
+from state.money import to_column
+from state.resp import pack_str
 from state.segments import (
     RFM_NAMES,
     STAGES,
-    Definition,
-    cluster_id,
-    cluster_number,
+    SegmentDefinition,
+    cluster_of_segment,
+    cluster_segment_id,
     lifecycle_definitions,
-    lifecycle_id,
+    lifecycle_segment_id,
     rfm_definitions,
-    rfm_id,
+    rfm_segment_id,
 )
 
 if TYPE_CHECKING:
@@ -39,15 +39,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from operators.segments.changes import Change
-    from operators.segments.lifecycle import Steps
-    from operators.segments.membership_columns import Segments
+    from operators.segments.lifecycle import StageTimeline
+    from operators.segments.membership_columns import SegmentIndexes
     from operators.tables.table import Arrays, Table
     from state.config import Settings
-    from state.interactions import Rows, Times, Vocabulary
+    from state.interactions import RowIndex, Rows, Times
     from state.messages import Write
 
 
-class Standing(Kept):
+class SegmentAssignment(TableState):
     """The audience, and what RFM and the lifecycle know of it; either is None where turned off.
 
     `definitions` are those of the segments that are always the same.
@@ -56,20 +56,20 @@ class Standing(Kept):
     def __init__(self, settings: Settings) -> None:
         self.rfm = Rfm(settings.rfm) if settings.rfm.enabled else None
         self.lifecycle = Lifecycle(settings.lifecycle) if settings.lifecycle.enabled else None
-        self.definitions: list[Definition] = []
+        self.definitions: list[SegmentDefinition] = []
         if self.rfm is not None:
             self.definitions += rfm_definitions()
         if self.lifecycle is not None:
             self.definitions += lifecycle_definitions(msgspec.structs.asdict(settings.lifecycle))
-        self.shop = Shop()
-        rules = rule_segments(settings)
+        self.shop = ShopStats()
+        rules = load_rules(settings)
         by_rule = [] if rules is None else [rule.id for rule in rules.rules]
-        self.audience = Audience([*(one.id for one in self.definitions), *by_rule])
-        self._tails: dict[tuple[int, int], tuple[str, int]] = {}
-        self._clusters: Segments = np.empty(0, np.int16)
-        self._find_places()
+        self.memberships = MembershipIndex([*(one.id for one in self.definitions), *by_rule])
+        self._suffixes: dict[tuple[int, int], tuple[str, int]] = {}
+        self._cluster_indexes: SegmentIndexes = np.empty(0, np.int16)
+        self._index_segments()
 
-    def see(
+    def assign_active(
         self,
         shoppers: Sequence[str],
         rows: Rows,
@@ -77,34 +77,39 @@ class Standing(Kept):
         cluster: NDArray[np.int64],
         now_ms: int,
     ) -> list[Change]:
-        """Decide for shoppers who were active, by their feature rows; `audience.see` comes first."""
-        at_ms = raw[:, SEEN[1]].astype(np.int64)
-        places = self.cluster_places(cluster)
-        changes = self.audience.put("cluster", shoppers, rows, places, at_ms)
+        """Decide for shoppers who were active, by their feature rows; `memberships.assign_active`
+        comes first."""
+        at_ms = raw[:, SEEN_COLUMNS[1]].astype(np.int64)
+        indexes = self.cluster_indexes(cluster)
+        changes = self.memberships.assign("cluster", shoppers, rows, indexes, at_ms)
         if self.lifecycle is not None:
-            times = raw[:, SEEN].astype(np.int64)
-            moves = self._return(shoppers, rows, times)
-            self.lifecycle.see(rows, times)
-            changes += _with_stages(moves + self._live(shoppers, rows, now_ms))
+            times = raw[:, SEEN_COLUMNS].astype(np.int64)
+            moves = self._replay_stages(shoppers, rows, times)
+            self.lifecycle.update(rows, times)
+            changes += _add_stage_changes(moves + self._update_stage(shoppers, rows, now_ms))
         if self.rfm is not None:
-            self.rfm.see(rows, column(raw[:, BOUGHT]))
-            if self.rfm.round(now_ms):
-                self.rfm.rate(rows)
-            changes += self._rate(shoppers, rows, at_ms)
+            self.rfm.update(rows, to_column(raw[:, PURCHASE_COLUMNS]))
+            if self.rfm.refresh_quantiles(now_ms):
+                self.rfm.rescore(rows)
+            changes += self._assign_rfm(shoppers, rows, at_ms)
         return changes
 
-    def cluster_places(self, clusters: NDArray[np.int64]) -> Segments:
-        """Where the segments of clusters stand in the roster; NOBODY for NOBODY."""
-        more = int(clusters.max(initial=NOBODY)) + 2 - len(self._clusters)
+    def cluster_indexes(self, clusters: NDArray[np.int64]) -> SegmentIndexes:
+        """Where the segments of clusters stand in the roster; NO_ROW for NO_ROW."""
+        more = int(clusters.max(initial=NO_ROW)) + 2 - len(self._cluster_indexes)
         if more > 0:
-            self._clusters = np.append(self._clusters, np.full(more, NOBODY, np.int16))
-        found = self._clusters[clusters]
-        for cluster in sorted({*clusters[(found == NOBODY) & (clusters != NOBODY)].tolist()}):
-            self._clusters[cluster] = self.audience.roster.place(cluster_id(cluster))
-            found = self._clusters[clusters]
-        return found
+            self._cluster_indexes = np.append(
+                self._cluster_indexes, np.full(more, NO_ROW, np.int16)
+            )
+        indexes = self._cluster_indexes[clusters]
+        for cluster in sorted({*clusters[(indexes == NO_ROW) & (clusters != NO_ROW)].tolist()}):
+            self._cluster_indexes[cluster] = self.memberships.registry.index_of(
+                cluster_segment_id(cluster)
+            )
+            indexes = self._cluster_indexes[clusters]
+        return indexes
 
-    def advance(
+    def advance_time(
         self, shoppers: Sequence[str], now_ms: int, *, last: bool = False
     ) -> tuple[list[Change], list[Write]]:
         """Let time pass for those who are not active; `shoppers` are all names, by row.
@@ -114,223 +119,237 @@ class Standing(Kept):
         """
         changes: list[Change] = []
         writes: list[Write] = []
-        for rows in self._due(now_ms, last=last):
+        for rows in self._stage_changes_due(now_ms, last=last):
             names = [shoppers[row] for row in rows.tolist()]
-            changes += self._place(names, rows, now_ms)
-            changes += _with_stages(self._live(names, rows, now_ms))
-            writes += self.profiles(shoppers, rows)
+            changes += self._assign_first_stage(names, rows, now_ms)
+            changes += _add_stage_changes(self._update_stage(names, rows, now_ms))
+            writes += self.profile_writes(shoppers, rows)
         for rows in () if self.rfm is None else self.rfm.advance(now_ms, last=last):
             names = [shoppers[row] for row in rows.tolist()]
-            at_ms = np.maximum(now_ms, self.audience.last_ms[rows])
-            changes += self._rate(names, rows, at_ms)
-            writes += self.profiles(shoppers, rows)
+            at_ms = np.maximum(now_ms, self.memberships.last_ms[rows])
+            changes += self._assign_rfm(names, rows, at_ms)
+            writes += self.profile_writes(shoppers, rows)
         return changes, writes
 
-    def _due(self, now_ms: int, *, last: bool) -> Iterator[Rows]:
+    def _stage_changes_due(self, now_ms: int, *, last: bool) -> Iterator[Rows]:
         """Shoppers whose stage time alone changes: some of them, or all."""
         if self.lifecycle is not None:
-            while len(rows := self.lifecycle.due(now_ms, self._next_ms)):
+            while len(rows := self.lifecycle.take_due(now_ms, self._next_change_ms)):
                 yield rows
                 if not last:
                     return
 
-    def drop(self, row: int, shopper: str, at_ms: int) -> list[Change]:
-        """Take a shopper that is no more out of all segments; `row` is NOBODY for one never seen."""
-        if row != NOBODY:
-            self._forget(np.array([row], np.int32))
-        return self.audience.drop(row, shopper, at_ms)
+    def remove(self, row: int, shopper: str, at_ms: int) -> list[Change]:
+        """Take a shopper that is no more out of all segments; `row` is NO_ROW for one never seen."""
+        if row != NO_ROW:
+            self._clear_rows(np.array([row], np.int32))
+        return self.memberships.remove_from_all(row, shopper, at_ms)
 
-    def leave(self, row: int, heir: int) -> None:
+    def merge_or_erase(self, row: int, into: int) -> None:
         """A shopper who was dropped is no more; what was bought counts for the heir, if there is one."""
-        if not 0 <= row < self.audience.rows:
+        if not 0 <= row < self.memberships.rows:
             return
-        self.shop.leave(int(self.audience.last_ms[row]))
-        self.audience.leave(row, heir)
-        self.forget(np.array([row], np.int32))
+        self.shop.remove_active(int(self.memberships.last_ms[row]))
+        self.memberships.merge_or_erase(row, into)
+        self.remove_shoppers(np.array([row], np.int32))
 
-    def forget(self, rows: Rows) -> None:
+    def remove_shoppers(self, rows: Rows) -> None:
         """These shoppers, who were dropped before, were never seen."""
-        self.audience.forget(rows)
+        self.memberships.remove_shoppers(rows)
 
-    def tails(self, rows: Rows) -> list[tuple[str, int]]:
+    def profile_suffixes(self, rows: Rows) -> list[tuple[str, int]]:
         """What a profile says of RFM and stage, packed, and of how many arguments; for each row."""
         score = np.zeros(len(rows), np.int16) if self.rfm is None else self.rfm.scores(rows)
-        stage = self.audience.dimensions["lifecycle"].segment[rows]
+        stage = self.memberships.exclusive["lifecycle"].segment[rows]
         pairs = zip(score.tolist(), stage.tolist(), strict=True)
-        return [self._tails.get(pair) or self._tail(*pair) for pair in pairs]
+        return [self._suffixes.get(pair) or self._pack_suffix(*pair) for pair in pairs]
 
     def tables(self) -> Sequence[Table]:
         """Those of all parts."""
         return [
-            *self.audience.tables(),
+            *self.memberships.tables(),
             *(
-                table.named(f"{name}/")
+                table.prefixed(f"{name}/")
                 for name, part in self._parts().items()
                 for table in part.tables()
             ),
         ]
 
-    def small(self) -> Arrays:
+    def scalars(self) -> Arrays:
         """What is small of all parts."""
-        small = dict(self.audience.small())
+        scalars = dict(self.memberships.scalars())
         for name, part in self._parts().items():
-            small |= {f"{name}/{key}": array for key, array in part.small().items()}
-        return small | {f"shop/{key}": array for key, array in self.shop.small().items()}
+            scalars |= {f"{name}/{key}": array for key, array in part.scalars().items()}
+        return scalars | {f"shop/{key}": array for key, array in self.shop.scalars().items()}
 
     def restore(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
         """Take over a state that `arrays` gave."""
-        self.audience.restore({name: one for name, one in arrays.items() if "/" not in name})
-        self._find_places()
+        self.memberships.restore({name: one for name, one in arrays.items() if "/" not in name})
+        self._index_segments()
         if self.lifecycle is not None:
-            stored = _part(arrays, "lifecycle/")
+            stored = _without_prefix(arrays, "lifecycle/")
             self.lifecycle.restore(stored)
-            self.lifecycle.reach(self.audience.rows)
+            self.lifecycle.ensure_rows(self.memberships.rows)
             if not stored:  # by an older release, or by a run without stages
-                self.lifecycle.know(self._seen_ms())
-            live = self.lifecycle.live()
-            self.lifecycle.wait(live, self._next_ms(live))
+                self.lifecycle.backfill(self._last_seen_ms())
+            live = self.lifecycle.live_rows()
+            self.lifecycle.schedule(live, self._next_change_ms(live))
         if self.rfm is not None:
-            self.rfm.restore(_part(arrays, "rfm/"))
-            self.rfm.reach(self.audience.rows)
-        self.shop.restore(_part(arrays, "shop/"))
+            self.rfm.restore(_without_prefix(arrays, "rfm/"))
+            self.rfm.ensure_rows(self.memberships.rows)
+        self.shop.restore(_without_prefix(arrays, "shop/"))
 
-    def _seen_ms(self) -> Times:
+    def _last_seen_ms(self) -> Times:
         """When each shopper was seen last, 0 for one that may be no more.
 
         Releases that knew no stages kept that of shoppers who were merged or erased, and took only
         their memberships: whoever is in no segment there gets a stage with the next event.
         """
-        last_ms = self.audience.last_ms[: self.audience.rows]
-        if not self.audience.is_older:
+        last_ms = self.memberships.last_ms[: self.memberships.rows]
+        if not self.memberships.is_from_older_release:
             return last_ms
-        rows = np.arange(self.audience.rows, dtype=np.int32)
-        return np.where(self.audience.are_anywhere(rows), last_ms, 0)
+        rows = np.arange(self.memberships.rows, dtype=np.int32)
+        return np.where(self.memberships.are_in_any(rows), last_ms, 0)
 
-    def _parts(self) -> dict[str, Kept]:
+    def _parts(self) -> dict[str, TableState]:
         parts = {"rfm": self.rfm, "lifecycle": self.lifecycle}
         return {name: part for name, part in parts.items() if part is not None}
 
-    def _live(self, shoppers: Sequence[str], rows: Rows, now_ms: int) -> list[Change]:
+    def _update_stage(self, shoppers: Sequence[str], rows: Rows, now_ms: int) -> list[Change]:
         """Put shoppers into their stages."""
         assert self.lifecycle is not None
         reached_ms = np.maximum(now_ms, self.lifecycle.last_ms(rows))
-        steps = self.lifecycle.steps(rows)
-        moves = self._step(shoppers, rows, steps, reached_ms)
+        timelines = self.lifecycle.timelines(rows)
+        moves = self._apply_stages(shoppers, rows, timelines, reached_ms)
         # What came late may have changed what was: it is put right from now on.
-        place = self._stages[steps.stage(reached_ms)]
-        moves += self.audience.put("lifecycle", shoppers, rows, place, reached_ms)
-        self.lifecycle.wait(rows, steps.next_ms(*self._stand(rows)))
+        index = self._stage_indexes[timelines.stage_at(reached_ms)]
+        moves += self.memberships.assign("lifecycle", shoppers, rows, index, reached_ms)
+        self.lifecycle.schedule(rows, timelines.next_change_ms(*self._stage_since(rows)))
         return moves
 
-    def _place(self, shoppers: Sequence[str], rows: Rows, now_ms: int) -> list[Change]:
+    def _assign_first_stage(self, shoppers: Sequence[str], rows: Rows, now_ms: int) -> list[Change]:
         """Put those who are in no stage into theirs; which they went through before is not told."""
         assert self.lifecycle is not None
-        nowhere = np.flatnonzero(self.audience.dimensions["lifecycle"].segment[rows] == NOBODY)
-        rows, names = rows[nowhere], [shoppers[i] for i in nowhere.tolist()]
+        without_stage = np.flatnonzero(
+            self.memberships.exclusive["lifecycle"].segment[rows] == NO_ROW
+        )
+        rows, names = rows[without_stage], [shoppers[i] for i in without_stage.tolist()]
         reached_ms = np.maximum(now_ms, self.lifecycle.last_ms(rows))
-        place = self._stages[self.lifecycle.steps(rows).stage(reached_ms)]
-        return self.audience.put("lifecycle", names, rows, place, reached_ms)
+        index = self._stage_indexes[self.lifecycle.timelines(rows).stage_at(reached_ms)]
+        return self.memberships.assign("lifecycle", names, rows, index, reached_ms)
 
-    def _next_ms(self, rows: Rows) -> Times:
+    def _next_change_ms(self, rows: Rows) -> Times:
         """When the stage of each changes, NEVER_MS for never."""
         assert self.lifecycle is not None
-        return self.lifecycle.steps(rows).next_ms(*self._stand(rows))
+        return self.lifecycle.timelines(rows).next_change_ms(*self._stage_since(rows))
 
-    def _stand(self, rows: Rows) -> tuple[Times, NDArray[np.int8]]:
-        """Since when each is in which stage; -1 and NOBODY for none."""
-        dimension = self.audience.dimensions["lifecycle"]
-        stage = self._stage_at[dimension.segment[rows]]
-        return np.where(stage == NOBODY, -1, dimension.since_ms[rows]), stage
+    def _stage_since(self, rows: Rows) -> tuple[Times, NDArray[np.int8]]:
+        """Since when each is in which stage; -1 and NO_ROW for none."""
+        column = self.memberships.exclusive["lifecycle"]
+        stage = self._stage_of_index[column.segment[rows]]
+        return np.where(stage == NO_ROW, -1, column.since_ms[rows]), stage
 
-    def _return(self, shoppers: Sequence[str], rows: Rows, times: Times) -> list[Change]:
+    def _replay_stages(self, shoppers: Sequence[str], rows: Rows, times: Times) -> list[Change]:
         """What shoppers who come back became before they did."""
         assert self.lifecycle is not None
-        back, steps, returned_ms = self.lifecycle.returned(rows, times)
-        return self._step([shoppers[i] for i in back.tolist()], rows[back], steps, returned_ms - 1)
+        back, timelines, returned_ms = self.lifecycle.re_engaged(rows, times)
+        return self._apply_stages(
+            [shoppers[i] for i in back.tolist()], rows[back], timelines, returned_ms - 1
+        )
 
-    def _step(
-        self, shoppers: Sequence[str], rows: Rows, steps: Steps, until_ms: Times
+    def _apply_stages(
+        self, shoppers: Sequence[str], rows: Rows, timelines: StageTimeline, until_ms: Times
     ) -> list[Change]:
         """Stages one after the other, each at its own time, from the one that a shopper is in."""
-        since_ms, _ = self._stand(rows)
+        since_ms, _ = self._stage_since(rows)
         moves: list[Change] = []
-        for stage, who, at_ms in steps.between(since_ms, until_ms):
-            place = np.full(len(who), self._stages[stage], np.int16)
-            names = [shoppers[i] for i in who.tolist()]
-            moves += self.audience.put("lifecycle", names, rows[who], place, at_ms)
+        for stage, moving, at_ms in timelines.transitions_between(since_ms, until_ms):
+            index = np.full(len(moving), self._stage_indexes[stage], np.int16)
+            names = [shoppers[i] for i in moving.tolist()]
+            moves += self.memberships.assign("lifecycle", names, rows[moving], index, at_ms)
         return moves
 
-    def _rate(self, shoppers: Sequence[str], rows: Rows, at_ms: Times) -> list[Change]:
+    def _assign_rfm(self, shoppers: Sequence[str], rows: Rows, at_ms: Times) -> list[Change]:
         assert self.rfm is not None
-        return self.audience.put("rfm", shoppers, rows, self._names[self.rfm.places(rows)], at_ms)
+        return self.memberships.assign(
+            "rfm", shoppers, rows, self._rfm_indexes[self.rfm.segment_indexes(rows)], at_ms
+        )
 
-    def profiles(self, shoppers: Sequence[str], rows: Rows) -> list[Write]:
+    def profile_writes(self, shoppers: Sequence[str], rows: Rows) -> list[Write]:
         """What the profiles of shoppers say of RFM and stage now; `shoppers` are all names, by row."""
         return [
             write
             for row in rows.tolist()
-            for write in profile_fields.changed(shoppers[row], self._fields(row))
+            for write in profile_fields.set_fields(shoppers[row], self._profile_fields(row))
         ]
 
-    def put_right(self, changes: Iterable[Change], shoppers: Vocabulary) -> list[Write]:
+    def correct_profiles(self, changes: Iterable[Change], shoppers: RowIndex) -> list[Write]:
         """Profiles of shoppers of whom a run that was lost told what does not hold."""
-        found = sorted({shoppers.find(change.shopper) for change in changes} - {NOBODY})
-        writes = self.profiles(shoppers.ids, np.array(found, np.int32))
-        for row in found:
-            place = self.audience.segment_of("cluster", row)
-            if place == NOBODY:
+        affected = sorted({shoppers.get(change.shopper) for change in changes} - {NO_ROW})
+        writes = self.profile_writes(shoppers.ids, np.array(affected, np.int32))
+        for row in affected:
+            index = self.memberships.segment_of("cluster", row)
+            if index == NO_ROW:
                 writes.append(
-                    profile_fields.forgotten(shoppers.ids[row], profile_fields.OF_CLUSTER)
+                    profile_fields.remove_fields(shoppers.ids[row], profile_fields.CLUSTER_FIELDS)
                 )
             else:
-                said = {profile_fields.CLUSTER: self.audience.roster.ids[place]}
-                writes += profile_fields.changed(shoppers.ids[row], said)
+                fields = {profile_fields.CLUSTER: self.memberships.registry.ids[index]}
+                writes += profile_fields.set_fields(shoppers.ids[row], fields)
         return writes
 
-    def _fields(self, row: int) -> dict[str, str]:
+    def _profile_fields(self, row: int) -> dict[str, str]:
         fields: dict[str, str] = {}
         if self.rfm is not None:
             score = int(self.rfm.score[row]) if row < len(self.rfm.score) else 0
             fields[profile_fields.RFM] = str(score) if score else ""
         if self.lifecycle is not None:
-            stage = self.audience.segment_of("lifecycle", row)
+            stage = self.memberships.segment_of("lifecycle", row)
             fields[profile_fields.STAGE] = self._stage_names.get(stage, "")
         return fields
 
-    def _tail(self, score: int, stage: int) -> tuple[str, int]:
+    def _pack_suffix(self, score: int, stage: int) -> tuple[str, int]:
         text, count = "", 0
         if score:
-            text, count = bulk("rfm") + bulk(str(score)), 2
-        if stage != NOBODY:
-            text, count = text + bulk("stage") + bulk(self._stage_names[stage]), count + 2
-        self._tails[score, stage] = text, count
+            text, count = pack_str("rfm") + pack_str(str(score)), 2
+        if stage != NO_ROW:
+            text, count = text + pack_str("stage") + pack_str(self._stage_names[stage]), count + 2
+        self._suffixes[score, stage] = text, count
         return text, count
 
-    def _forget(self, rows: Rows) -> None:
+    def _clear_rows(self, rows: Rows) -> None:
         if self.lifecycle is not None:
-            self.lifecycle.forget(rows)
+            self.lifecycle.remove_shoppers(rows)
         if self.rfm is not None:
-            self.rfm.forget(rows)
+            self.rfm.remove_shoppers(rows)
 
-    def _find_places(self) -> None:
+    def _index_segments(self) -> None:
         """Where the fixed segments stand in the roster."""
-        find = self.audience.roster.find
-        self._names = np.array([*(find(rfm_id(name)) for name in RFM_NAMES), NOBODY], np.int16)
-        self._stages = np.array([find(lifecycle_id(name)) for name in STAGES], np.int16)
-        # By place; the last one stands for NOBODY.
-        self._stage_at = np.full(len(self.audience.roster) + 1, NOBODY, np.int8)
+        find = self.memberships.registry.find
+        self._rfm_indexes = np.array(
+            [*(find(rfm_segment_id(name)) for name in RFM_NAMES), NO_ROW], np.int16
+        )
+        self._stage_indexes = np.array(
+            [find(lifecycle_segment_id(name)) for name in STAGES], np.int16
+        )
+        # By place; the last one stands for NO_ROW.
+        self._stage_of_index = np.full(len(self.memberships.registry) + 1, NO_ROW, np.int8)
         if self.lifecycle is not None:
-            self._stage_at[self._stages] = range(len(STAGES))
-        self._stage_names = {find(lifecycle_id(name)): name for name in STAGES}
-        numbers = ((cluster_number(sid), place) for place, sid in self.audience.roster.living())
-        clusters = {number: place for number, place in numbers if number is not None}
-        # By number; the last one stands for NOBODY.
-        self._clusters = np.full(max(clusters, default=NOBODY) + 2, NOBODY, np.int16)
-        self._clusters[list(clusters)] = list(clusters.values())
-        self._tails.clear()
+            self._stage_of_index[self._stage_indexes] = range(len(STAGES))
+        self._stage_names = {find(lifecycle_segment_id(name)): name for name in STAGES}
+        numbers = (
+            (cluster_of_segment(sid), index) for index, sid in self.memberships.registry.active()
+        )
+        clusters = {number: index for number, index in numbers if number is not None}
+        # By number; the last one stands for NO_ROW.
+        self._cluster_indexes = np.full(max(clusters, default=NO_ROW) + 2, NO_ROW, np.int16)
+        self._cluster_indexes[list(clusters)] = list(clusters.values())
+        self._suffixes.clear()
 
 
-def _part(arrays: Mapping[str, NDArray[np.generic]], prefix: str) -> dict[str, NDArray[np.generic]]:
+def _without_prefix(
+    arrays: Mapping[str, NDArray[np.generic]], prefix: str
+) -> dict[str, NDArray[np.generic]]:
     return {
         name.removeprefix(prefix): array
         for name, array in arrays.items()
@@ -338,7 +357,7 @@ def _part(arrays: Mapping[str, NDArray[np.generic]], prefix: str) -> dict[str, N
     }
 
 
-def _with_stages(moves: Sequence[Change]) -> list[Change]:
+def _add_stage_changes(moves: Sequence[Change]) -> list[Change]:
     """Moves from stage to stage, told as that too."""
     changes: list[Change] = []
     left = ""

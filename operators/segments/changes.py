@@ -12,8 +12,8 @@ import zlib
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from state import keys
-from state.resp import arguments, bulk, command, number
-from state.shopper import named
+from state.resp import pack_command, pack_int, pack_str, unpack_command
+from state.shopper import purpose_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -54,68 +54,70 @@ class ChangeLog:
 
     def __init__(self, entries_max: int) -> None:
         self.ids: Ids = {}
-        end = bulk("MAXLEN") + bulk("~") + number(entries_max)
+        end = pack_str("MAXLEN") + pack_str("~") + pack_int(entries_max)
         self._heads = [
-            bulk("XADD") + bulk(keys.change_stream_key(stream)) + end
+            pack_str("XADD") + pack_str(keys.change_stream_key(stream)) + end
             for stream in range(keys.CHANGE_STREAMS)
         ]
-        self._words = _Words()
+        self._packed = _PackedFields()
 
     def writes(self, changes: Iterable[Change]) -> list[Write]:
         """Append changes to the streams of their shoppers.
 
         >>> log = ChangeLog(1000)
         >>> twice = log.writes([Change("enter", "ann", "x", 7)] * 2)
-        >>> [entry["id"] for entry in changes_among(twice)]
+        >>> [entry["id"] for entry in changes_in(twice)]
         ['7-1829306549', '7-6124273845']
         """
         writes: list[Write] = []
-        ids, words = self.ids, self._words
-        who: dict[str, tuple[int, str, str]] = {}
+        ids, packed = self.ids, self._packed
+        streams: dict[str, tuple[int, str, str]] = {}
         for kind, shopper, segment, at_ms, known, item, refused in changes:
-            stream, head, name = who.get(shopper) or who.setdefault(shopper, self._who(shopper))
+            stream, head, name = streams.get(shopper) or streams.setdefault(
+                shopper, self._stream_of(shopper)
+            )
             ms, count = ids.get(stream, (0, -1))
             ms, count = now = (at_ms, 0) if at_ms > ms else (ms, count + 1)
             ids[stream] = now
             text = f"{kind} {shopper} {segment} {at_ms}"
             content = zlib.crc32((f"{text} {item}".rstrip() if item else text).encode())
             # Of one that became a user it is the user.
-            of = bulk(segment) if kind == "merge" else words[segment]
+            target = pack_str(segment) if kind == "merge" else packed[segment]
             entry_id = f"{ms}-{count << CONTENT_BITS | content}"
             entry = (
-                f"{head}${len(entry_id)}\r\n{entry_id}\r\n{_KIND}{words[kind]}{name}{of}"
-                f"{_VERSION}{number(at_ms)}{_KNOWN[known]}"
+                f"{head}${len(entry_id)}\r\n{entry_id}\r\n{_KIND}{packed[kind]}{name}{target}"
+                f"{_VERSION}{pack_int(at_ms)}{_KNOWN[known]}"
             )
             count = 18
             if item:
-                entry, count = f"{entry}{_ITEM}{bulk(item)}", count + 2
+                entry, count = f"{entry}{_ITEM}{pack_str(item)}", count + 2
             if refused:
-                entry, count = f"{entry}{_REFUSED}{words[named(refused)]}", count + 2
-            writes.append(command(entry, count))
+                entry, count = f"{entry}{_REFUSED}{packed[purpose_names(refused)]}", count + 2
+            writes.append(pack_command(entry, count))
         return writes
 
-    def _who(self, shopper: str) -> tuple[int, str, str]:
+    def _stream_of(self, shopper: str) -> tuple[int, str, str]:
         """The stream that tells of a shopper, how its entries begin, and how they name it."""
         stream = keys.change_stream(shopper)
-        return stream, self._heads[stream], f"{_SHOPPER}{bulk(shopper)}{_SEGMENT}"
+        return stream, self._heads[stream], f"{_SHOPPER}{pack_str(shopper)}{_SEGMENT}"
 
 
-class _Words(dict[str, str]):
+class _PackedFields(dict[str, str]):
     """Few texts that come again and again, each packed once."""
 
     def __missing__(self, text: str) -> str:
-        packed = self[text] = bulk(text)
+        packed = self[text] = pack_str(text)
         return packed
 
 
 _KIND, _SHOPPER, _SEGMENT, _ITEM, _REFUSED = map(
-    bulk, ("kind", "shopper", "segment", "item", "refused")
+    pack_str, ("kind", "shopper", "segment", "item", "refused")
 )
-_VERSION = bulk("version") + number(1) + bulk("event_ts")
-_KNOWN = tuple(bulk("known") + number(known) for known in (0, 1))
+_VERSION = pack_str("version") + pack_int(1) + pack_str("event_ts")
+_KNOWN = tuple(pack_str("known") + pack_int(known) for known in (0, 1))
 
 
-class Lost(NamedTuple):
+class OrphanedChanges(NamedTuple):
     """What the streams say of each membership last, after the ids of a snapshot; their last ids.
 
     `triggers` are those that need not be told again.
@@ -126,10 +128,10 @@ class Lost(NamedTuple):
     triggers: frozenset[Change]
 
 
-class Before(Protocol):
+class OrphanedChangesReader(Protocol):
     """What former runs left in Redis."""
 
-    def changes_after(self, ids: Ids) -> Lost:
+    def orphans_after(self, ids: Ids) -> OrphanedChanges:
         """What stands in the change streams after these ids."""
 
 
@@ -143,21 +145,21 @@ def stream_id(entry_id: str) -> tuple[int, int]:
     return int(ms), int(sequence) >> CONTENT_BITS
 
 
-def changes_among(writes: Iterable[Write]) -> list[ChangeFields]:
+def changes_in(writes: Iterable[Write]) -> list[ChangeFields]:
     """What goes into the change stream of Redis, out of all that goes to Redis.
 
     >>> log = ChangeLog(1000)
-    >>> changes_among([("DEL", "k"), *log.writes([Change("merge", "a b", "bob", 7)])])[0]["segment"]
+    >>> changes_in([("DEL", "k"), *log.writes([Change("merge", "a b", "bob", 7)])])[0]["segment"]
     'bob'
     """
     changes: list[ChangeFields] = []
     for write in writes:
         if isinstance(write, bytes) and _STREAM in write[:_HEAD_BYTES]:
-            said = arguments(write)
-            fields = zip(said[6::2], said[7::2], strict=True)
+            parts = unpack_command(write)
+            fields = zip(parts[6::2], parts[7::2], strict=True)
             changes.append(
                 {
-                    "id": said[5],
+                    "id": parts[5],
                     **{name: int(one) if name in _NUMBERS else one for name, one in fields},
                 }
             )

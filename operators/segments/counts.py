@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.tables.time_buckets import ENTRIES_MAX, History
+from operators.tables.time_buckets import ENTRIES_MAX, TimeBuckets
 from state import keys, resp
-from state.money import decimal
+from state.money import format_decimal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -23,11 +23,11 @@ ENTERED, LEFT, ORDERS, REVENUE_MICROS, ORDERS_AFTER, REVENUE_AFTER_MICROS = rang
 
 _KEYS = {"minutes": keys.history_key, "hours": keys.history_hours_key}
 _SIZE, _ENTERED, _LEFT, _PURCHASES, _REVENUE = map(
-    resp.bulk, ("size", "entered", "left", "purchases", "revenue")
+    resp.pack_str, ("size", "entered", "left", "purchases", "revenue")
 )
-_PURCHASES_AFTER, _REVENUE_AFTER = map(resp.bulk, ("purchases_after", "revenue_after"))
-_MAXLEN, _NOTHING = resp.bulk("MAXLEN") + resp.bulk("~"), resp.bulk("0.00")
-_FORMER = {
+_PURCHASES_AFTER, _REVENUE_AFTER = map(resp.pack_str, ("purchases_after", "revenue_after"))
+_MAXLEN, _NOTHING = resp.pack_str("MAXLEN") + resp.pack_str("~"), resp.pack_str("0.00")
+_LEGACY_COLUMNS = {
     "entered": ("minutes", ENTERED),
     "left": ("minutes", LEFT),
     "orders": ("hours", ORDERS),
@@ -35,7 +35,7 @@ _FORMER = {
 }
 
 
-class Counts(History):
+class SegmentCounts(TimeBuckets):
     """A history of segments, by place."""
 
     def __init__(self) -> None:
@@ -44,39 +44,41 @@ class Counts(History):
     def restore(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
         """Take over what `small` gave, or what former releases did: a table for each column."""
         super().restore(arrays)
-        for name, (unit, column) in _FORMER.items():
+        for name, (unit, column) in _LEGACY_COLUMNS.items():
             for n, at in enumerate(arrays.get(f"{name}.at", ())):
                 counts = arrays[f"{name}.counts"][n].astype(np.int64)
                 if len(counts):
-                    self._at(unit, int(at), len(counts) - 1)[: len(counts), column] += counts
+                    self._bucket(unit, int(at), len(counts) - 1)[: len(counts), column] += counts
 
     def writes(
         self, clock_ms: int, ids: Sequence[str], sizes: NDArray[np.int64]
     ) -> Iterator[Write]:
         """Entries of the minutes and hours that are over, for segments that are so big now."""
-        for unit, at_ms, counts, since in self.finish(clock_ms, len(ids)):
-            places = np.flatnonzero(counts.any(axis=1))
-            then = sizes - since[:, ENTERED] + since[:, LEFT]
-            entry_id = resp.bulk(f"{at_ms}-0")
+        for unit, at_ms, counts, since in self.take_closed(clock_ms, len(ids)):
+            segments = np.flatnonzero(counts.any(axis=1))
+            sizes_then = sizes - since[:, ENTERED] + since[:, LEFT]
+            entry_id = resp.pack_str(f"{at_ms}-0")
             for sid, size, (entered, left, orders, micros, orders_after, micros_after) in zip(
-                map(ids.__getitem__, places.tolist()),
-                then[places].tolist(),
-                counts[places].tolist(),
+                map(ids.__getitem__, segments.tolist()),
+                sizes_then[segments].tolist(),
+                counts[segments].tolist(),
                 strict=True,
             ):
-                said = f"{resp.number(size)}{_ENTERED}{resp.number(entered)}"
-                said += f"{_LEFT}{resp.number(left)}{_PURCHASES}{resp.number(orders)}"
-                said += f"{_REVENUE}{_money(micros)}{_PURCHASES_AFTER}{resp.number(orders_after)}"
-                said += f"{_REVENUE_AFTER}{_money(micros_after)}"
-                yield resp.command(f"{_head(unit, sid)}{entry_id}{_SIZE}{said}", 20)
+                fields = f"{resp.pack_int(size)}{_ENTERED}{resp.pack_int(entered)}"
+                fields += f"{_LEFT}{resp.pack_int(left)}{_PURCHASES}{resp.pack_int(orders)}"
+                fields += (
+                    f"{_REVENUE}{_money(micros)}{_PURCHASES_AFTER}{resp.pack_int(orders_after)}"
+                )
+                fields += f"{_REVENUE_AFTER}{_money(micros_after)}"
+                yield resp.pack_command(f"{_entry_head(unit, sid)}{entry_id}{_SIZE}{fields}", 20)
 
 
 def _money(micros: int) -> str:
-    return resp.bulk(decimal(micros)) if micros else _NOTHING
+    return resp.pack_str(format_decimal(micros)) if micros else _NOTHING
 
 
 @lru_cache(1 << 12)
-def _head(unit: str, sid: str) -> str:
+def _entry_head(unit: str, sid: str) -> str:
     """How an entry begins."""
-    most = resp.number(ENTRIES_MAX[unit])
-    return f"{resp.bulk('XADD')}{resp.bulk(_KEYS[unit](sid))}{_MAXLEN}{most}"
+    limit = resp.pack_int(ENTRIES_MAX[unit])
+    return f"{resp.pack_str('XADD')}{resp.pack_str(_KEYS[unit](sid))}{_MAXLEN}{limit}"

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from operators.tables.row_timers import NEVER_MS, RowTimers
-from operators.tables.table import Kept, Table
-from operators.tables.top_partners import grown
-from state.dirty_rows import Marks
+from operators.tables.table import Table, TableState
+from operators.tables.top_partners import grow
+from state.dirty_rows import DirtyRows
 from state.times import DAY_MS
 
 if TYPE_CHECKING:
@@ -27,44 +27,45 @@ if TYPE_CHECKING:
 
 NEW, ACTIVE, DORMANT, REENGAGED, LOST = range(5)
 
-MOVES_A_BATCH = 4096
+MOVES_PER_BATCH = 4096
 """Shoppers whose stage changes without an event, at once; more wait for the next batch."""
 
-_STEPS = (NEW, ACTIVE, DORMANT, LOST, REENGAGED, ACTIVE, DORMANT, LOST)
+_STAGE_SEQUENCE = (NEW, ACTIVE, DORMANT, LOST, REENGAGED, ACTIVE, DORMANT, LOST)
 """What a shopper becomes one after the other: before the last absence, during it, after it."""
 
 
-class Steps(NamedTuple):
-    """When n shoppers became, or will become, each of `_STEPS`: at_ms int64[8, n], NEVER_MS for not at
+class StageTimeline(NamedTuple):
+    """When n shoppers became, or will become, each of `_STAGE_SEQUENCE`: at_ms int64[8, n],
+    NEVER_MS for not at
     all; rising along the first axis but for that."""
 
     at_ms: Times
 
-    def stage(self, now_ms: Times) -> NDArray[np.int8]:
+    def stage_at(self, now_ms: Times) -> NDArray[np.int8]:
         """The stage at a time for each shopper, int8[n]."""
         reached = self.at_ms <= now_ms
-        last = len(_STEPS) - 1 - reached[::-1].argmax(axis=0)
-        stages: NDArray[np.int8] = np.array(_STEPS, np.int8)[last]
+        last = len(_STAGE_SEQUENCE) - 1 - reached[::-1].argmax(axis=0)
+        stages: NDArray[np.int8] = np.array(_STAGE_SEQUENCE, np.int8)[last]
         return stages
 
-    def next_ms(self, since_ms: Times, stage: NDArray[np.int8]) -> Times:
-        """When each shopper, in a stage (NOBODY: in none) since a time, comes into another; NEVER_MS for
+    def next_change_ms(self, since_ms: Times, stage: NDArray[np.int8]) -> Times:
+        """When each shopper, in a stage (NO_ROW: in none) since a time, comes into another; NEVER_MS for
         not at all."""
-        comes = (self.at_ms > since_ms) & (np.array(_STEPS, np.int8)[:, None] != stage)
-        next_ms: Times = np.where(comes, self.at_ms, NEVER_MS).min(axis=0, initial=NEVER_MS)
-        return next_ms
+        comes = (self.at_ms > since_ms) & (np.array(_STAGE_SEQUENCE, np.int8)[:, None] != stage)
+        change_ms: Times = np.where(comes, self.at_ms, NEVER_MS).min(axis=0, initial=NEVER_MS)
+        return change_ms
 
-    def between(
+    def transitions_between(
         self, since_ms: Times, now_ms: Times
     ) -> Iterator[tuple[int, NDArray[np.intp], Times]]:
         """The steps after a time and until another, of each shopper: stage, which shoppers, when."""
-        for stage, at_ms in zip(_STEPS, self.at_ms, strict=True):
-            who = np.flatnonzero((at_ms > since_ms) & (at_ms <= now_ms))
-            if len(who):
-                yield stage, who, at_ms[who]
+        for stage, at_ms in zip(_STAGE_SEQUENCE, self.at_ms, strict=True):
+            shoppers = np.flatnonzero((at_ms > since_ms) & (at_ms <= now_ms))
+            if len(shoppers):
+                yield stage, shoppers, at_ms[shoppers]
 
 
-class Lifecycle(Kept):
+class Lifecycle(TableState):
     """What is known of each shopper: first_ms, last_ms, away_ms, returned_ms, each int64[rows].
 
     40 bytes a shopper with the timer. first_ms is 0 for one never seen.
@@ -78,42 +79,42 @@ class Lifecycle(Kept):
         self._rows = 0
         self._times = np.zeros((0, 4), np.int64)
         self._timers = RowTimers()
-        self._marks = Marks()
+        self._dirty_rows = DirtyRows()
 
-    def see(self, rows: Rows, times: Times) -> None:
+    def update(self, rows: Rows, times: Times) -> None:
         """Shoppers were active: first, last, away and returned (ms), int64[n, 4]."""
         self._times[rows] = times
-        self._marks.mark(rows)
+        self._dirty_rows.mark(rows)
 
-    def returned(self, rows: Rows, times: Times) -> tuple[NDArray[np.intp], Steps, Times]:
-        """Who of these comes back from an absence that was not known of, before `see` hears of it.
+    def re_engaged(self, rows: Rows, times: Times) -> tuple[NDArray[np.intp], StageTimeline, Times]:
+        """Who of these comes back from an absence that was not known of, before `update` hears of it.
 
         Where they are among the rows, their steps until then, and when they came back.
         """
-        self.reach(int(rows.max(initial=-1)) + 1)
-        former = self._times[rows]
-        back = np.flatnonzero((former[:, 0] > 0) & (times[:, 3] > former[:, 3]))
-        until = former[back]
-        until[:, 1] = times[back, 2]
-        return back, self._steps(until), times[back, 3]
+        self.ensure_rows(int(rows.max(initial=-1)) + 1)
+        previous = self._times[rows]
+        back = np.flatnonzero((previous[:, 0] > 0) & (times[:, 3] > previous[:, 3]))
+        absences = previous[back]
+        absences[:, 1] = times[back, 2]
+        return back, self._build_timelines(absences), times[back, 3]
 
-    def forget(self, rows: Rows) -> None:
+    def remove_shoppers(self, rows: Rows) -> None:
         """These shoppers were never seen."""
         rows = rows[rows < self._rows]
         self._times[rows] = 0
-        self._timers.drop(rows)
-        self._marks.mark(rows)
+        self._timers.cancel(rows)
+        self._dirty_rows.mark(rows)
 
-    def due(self, now_ms: int, due_of: Callable[[Rows], Times]) -> Rows:
-        """Shoppers whose stage changes by now, at most `MOVES_A_BATCH`, those first who did so first;
+    def take_due(self, now_ms: int, due_of: Callable[[Rows], Times]) -> Rows:
+        """Shoppers whose stage changes by now, at most `MOVES_PER_BATCH`, those first who did so first;
         `due_of` tells when that of rows changes."""
-        return self._timers.due(now_ms, MOVES_A_BATCH, due_of)
+        return self._timers.take_due(now_ms, MOVES_PER_BATCH, due_of)
 
-    def wait(self, rows: Rows, due_ms: Times) -> None:
+    def schedule(self, rows: Rows, due_ms: Times) -> None:
         """The stage of each changes at a time, NEVER_MS for never, if nothing else comes."""
         self._timers.add(rows, due_ms)
 
-    def live(self) -> Rows:
+    def live_rows(self) -> Rows:
         """The shoppers that are known."""
         return np.flatnonzero(self._times[: self._rows, 0] > 0).astype(np.int32)
 
@@ -124,40 +125,40 @@ class Lifecycle(Kept):
 
     def tables(self) -> Sequence[Table]:
         """The four times of each shopper."""
-        return [Table({"times": self._times[: self._rows]}, self._marks)]
+        return [Table({"times": self._times[: self._rows]}, self._dirty_rows)]
 
     def restore(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
         """Take over what `arrays` gave, or nothing from an older release; nobody waits then."""
         self._times = arrays.get("times", np.zeros((0, 4))).astype(np.int64)
         self._rows = len(self._times)
-        self._marks = Marks(self._rows)
+        self._dirty_rows = DirtyRows(self._rows)
         self._timers = RowTimers()
 
-    def know(self, last_ms: Times) -> None:
+    def backfill(self, last_ms: Times) -> None:
         """When shoppers were seen last, 0 for never, where no more is stored of them: none is new."""
         rows = np.flatnonzero(last_ms).astype(np.int32)
-        self.reach(len(last_ms))
+        self.ensure_rows(len(last_ms))
         self._times[rows, 0] = np.maximum(1, last_ms[rows] - self._new_ms)
         self._times[rows, 1] = last_ms[rows]
-        self._marks.mark(rows)
+        self._dirty_rows.mark(rows)
 
-    def reach(self, rows: int) -> None:
+    def ensure_rows(self, rows: int) -> None:
         """Make room for so many rows."""
         if rows > self._rows:
-            self._times = grown(self._times, rows, 0)
-            self._marks.reach(rows)
+            self._times = grow(self._times, rows, 0)
+            self._dirty_rows.ensure_rows(rows)
             self._rows = rows
 
-    def steps(self, rows: Rows) -> Steps:
+    def timelines(self, rows: Rows) -> StageTimeline:
         """What shoppers that are known became and will become, if nothing else comes."""
-        return self._steps(self._times[rows])
+        return self._build_timelines(self._times[rows])
 
-    def _steps(self, times: Times) -> Steps:
+    def _build_timelines(self, times: Times) -> StageTimeline:
         first_ms, last_ms, away_ms, returned_ms = times.T
         was_away = returned_ms > 0
         lost_before = was_away & (returned_ms - away_ms >= self._lost_ms)
         never = np.int64(NEVER_MS)
-        return Steps(
+        return StageTimeline(
             np.stack(
                 (
                     first_ms,

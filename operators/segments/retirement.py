@@ -12,16 +12,16 @@ import msgspec
 import numpy as np
 
 from operators.publish import profile_fields
-from operators.segments.membership_index import DIMENSIONS
+from operators.segments.membership_index import EXCLUSIVE_KINDS
 from operators.segments.propensity import built_in_segments
-from operators.segments.propensity.profile_fields import MODELS_OF_LATER, SESSION
+from operators.segments.propensity.profile_fields import SESSION, WEEKLY_MODELS
 from state import keys
-from state.interactions import NOBODY
+from state.interactions import NO_ROW
 from state.segments import (
     RETIRED,
     cluster_definition,
-    cluster_id,
-    cluster_number,
+    cluster_of_segment,
+    cluster_segment_id,
     definition_writes,
     lifecycle_definitions,
     rfm_definitions,
@@ -31,90 +31,94 @@ from state.times import DAY_MS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from operators.personalize.state import Learned
+    from operators.personalize.state import PersonalizationState
     from operators.segments.changes import Change
     from state.interactions import Rows
     from state.messages import Write
-    from state.segments import Definition
+    from state.segments import SegmentDefinition
 
-AT_ONCE = 4096
+MEMBERS_PER_BATCH = 4096
 """Shoppers who leave with a batch: what a batch costs should not depend on what was turned off."""
 HISTORY_DAYS = {keys.history_key: 8, keys.history_hours_key: 400}
 
-_FIELDS = {"rfm": ("rfm",), "lifecycle": ("stage",), "propensity": MODELS_OF_LATER}
+_FIELDS_OF_KIND = {"rfm": ("rfm",), "lifecycle": ("stage",), "propensity": WEEKLY_MODELS}
 """What profiles say of a kind."""
 
 
-class Retiring:
+class SegmentRetirement:
     """What leaves now, and which kinds no profile should speak of any longer."""
 
     def __init__(self) -> None:
-        self._leaving: set[str] | None = None
-        self._gone: list[str] = []
+        self._retiring: set[str] | None = None
+        self._closed: list[str] = []
         self._fields: tuple[str, ...] = ()
-        self._told = 0
+        self._next_row = 0
 
-    def advance(self, learned: Learned, writes: list[Write]) -> list[Change]:
+    def retire_some(self, learned: PersonalizationState, writes: list[Write]) -> list[Change]:
         """Let some shoppers leave, and append what else Redis is told. Who left or moved on."""
-        ended = learned.clusters.ended
-        if self._leaving is None:
-            self._leaving = _unwanted(learned)
-            self._gone = sorted(sid for sid in self._leaving if _was_closed(learned, sid))
-            self._leaving.difference_update(self._gone)
-            for sid in self._gone:
-                learned.audience.roster.close(sid)
-            self._fields = tuple(_fields(learned, self._leaving))
-            models = [name for name in self._fields if name in (SESSION, *MODELS_OF_LATER)]
+        retired = learned.clusters.retired
+        if self._retiring is None:
+            self._retiring = _ids_to_retire(learned)
+            self._closed = sorted(sid for sid in self._retiring if _was_closed_before(learned, sid))
+            self._retiring.difference_update(self._closed)
+            for sid in self._closed:
+                learned.memberships.registry.close(sid)
+            self._fields = tuple(_fields_to_remove(learned, self._retiring))
+            models = [name for name in self._fields if name in (SESSION, *WEEKLY_MODELS)]
             writes += [("DEL", keys.model_key(name)) for name in models]
-        if ended:
-            find = learned.audience.roster.find
-            found = {number: find(cluster_id(number)) for number in ended}
-            for number in [number for number, place in found.items() if place == NOBODY]:
-                del ended[number]  # nobody was ever in it
-            self._leaving.update(cluster_id(number) for number in ended)
+        if retired:
+            find = learned.memberships.registry.find
+            indexes = {number: find(cluster_segment_id(number)) for number in retired}
+            for number in [number for number, index in indexes.items() if index == NO_ROW]:
+                del retired[number]  # nobody was ever in it
+            self._retiring.update(cluster_segment_id(number) for number in retired)
         if self._fields:
-            self._forget_fields(learned, writes)
+            self._remove_fields(learned, writes)
         changes: list[Change] = []
-        for sid in sorted(self._leaving):
-            changes += _leave(learned, sid, AT_ONCE - len(changes), writes)
-            if len(changes) >= AT_ONCE:
+        for sid in sorted(self._retiring):
+            changes += _remove_members(learned, sid, MEMBERS_PER_BATCH - len(changes), writes)
+            if len(changes) >= MEMBERS_PER_BATCH:
                 return changes
-            writes += _close(learned, sid)
-            learned.audience.roster.close(sid)
-            self._leaving.remove(sid)
-            self._gone.append(sid)
-        self._gone = [sid for sid in self._gone if not _let_go(learned, sid, writes)]
+            writes += _close_segment(learned, sid)
+            learned.memberships.registry.close(sid)
+            self._retiring.remove(sid)
+            self._closed.append(sid)
+        self._closed = [sid for sid in self._closed if not _release(learned, sid, writes)]
         return changes
 
-    def _forget_fields(self, learned: Learned, writes: list[Write]) -> None:
-        names = learned.recommender.shoppers.ids[self._told : self._told + AT_ONCE]
+    def _remove_fields(self, learned: PersonalizationState, writes: list[Write]) -> None:
+        names = learned.recommender.shoppers.ids[
+            self._next_row : self._next_row + MEMBERS_PER_BATCH
+        ]
         writes += [("HDEL", keys.profile_key(name), *self._fields) for name in names if name]
-        self._told += AT_ONCE
-        if self._told >= len(learned.recommender.shoppers.ids):
+        self._next_row += MEMBERS_PER_BATCH
+        if self._next_row >= len(learned.recommender.shoppers.ids):
             if SESSION in self._fields:
-                learned.propensity.begin_sessions()
+                learned.propensity.reset_session_model()
             self._fields = ()
 
 
-def erased(learned: Learned) -> Iterator[Write]:
+def deletion_writes(learned: PersonalizationState) -> Iterator[Write]:
     """Nothing of segments that are no more, for a Redis that came back as it was when they were."""
-    clusters = [cluster_id(number) for number in range(learned.clusters.next_id)]
-    others = {one.id for one in _built_in(learned)} | learned.rule_versions.versions.keys()
-    there = {sid for _, sid in learned.audience.roster.living()} | _wanted(learned)
-    gone = [sid for sid in (*clusters, *sorted(others)) if sid not in there]
-    for sid in gone:
-        yield from _emptied(sid)
-    if gone:
-        yield from (("HDEL", keys.overlap_key(other), *gone) for other in sorted(there))
-    ended = [sid for sid in clusters if sid not in there]
-    if ended:
-        yield from (("DEL", keys.definition_key(sid)) for sid in ended)
-        yield ("HDEL", keys.registry_key(), *ended)
-    retired = (one for one in _built_in(learned) if one.id not in there)
-    yield from definition_writes(msgspec.structs.replace(one, status=RETIRED) for one in retired)
+    clusters = [cluster_segment_id(number) for number in range(learned.clusters.next_id)]
+    fixed = {
+        one.id for one in _built_in_definitions(learned)
+    } | learned.rule_versions.versions.keys()
+    present = {sid for _, sid in learned.memberships.registry.active()} | _configured_ids(learned)
+    deleted = [sid for sid in (*clusters, *sorted(fixed)) if sid not in present]
+    for sid in deleted:
+        yield from _delete_segment_keys(sid)
+    if deleted:
+        yield from (("HDEL", keys.overlap_key(other), *deleted) for other in sorted(present))
+    retired = [sid for sid in clusters if sid not in present]
+    if retired:
+        yield from (("DEL", keys.definition_key(sid)) for sid in retired)
+        yield ("HDEL", keys.registry_key(), *retired)
+    built_in = (one for one in _built_in_definitions(learned) if one.id not in present)
+    yield from definition_writes(msgspec.structs.replace(one, status=RETIRED) for one in built_in)
 
 
-def _emptied(sid: str) -> Iterator[Write]:
+def _delete_segment_keys(sid: str) -> Iterator[Write]:
     yield ("DEL", keys.members_key(sid))
     yield ("DEL", keys.stats_key(sid))
     yield ("DEL", keys.lifts_key(sid))
@@ -122,101 +126,111 @@ def _emptied(sid: str) -> Iterator[Write]:
     yield ("DEL", keys.popular_key("segment", sid))
 
 
-def _wanted(learned: Learned) -> set[str]:
+def _configured_ids(learned: PersonalizationState) -> set[str]:
     """The segments of this run."""
-    wanted = {one.id for one in learned.standing.definitions}
+    wanted = {one.id for one in learned.assignment.definitions}
     wanted |= {one.id for one in learned.propensity.definitions}
     wanted |= {one.id for one in learned.rules}
-    return wanted | {cluster_id(number) for number in learned.clusters.numbers}
+    return wanted | {cluster_segment_id(number) for number in learned.clusters.numbers}
 
 
-def _unwanted(learned: Learned) -> set[str]:
+def _ids_to_retire(learned: PersonalizationState) -> set[str]:
     """What is in the roster and not a segment of this run."""
-    wanted = _wanted(learned)
-    return {sid for _, sid in learned.audience.roster.living() if sid not in wanted}
+    wanted = _configured_ids(learned)
+    return {sid for _, sid in learned.memberships.registry.active() if sid not in wanted}
 
 
-def _was_closed(learned: Learned, sid: str) -> bool:
+def _was_closed_before(learned: PersonalizationState, sid: str) -> bool:
     """Whether the run before closed it: what was said of it then stands."""
-    number = cluster_number(sid)
-    if number is None or number in learned.defined or number in learned.clusters.ended:
+    number = cluster_of_segment(sid)
+    if (
+        number is None
+        or number in learned.cluster_definitions
+        or number in learned.clusters.retired
+    ):
         return False
-    return not learned.audience.size_of(sid)
+    return not learned.memberships.size_of(sid)
 
 
-def _fields(learned: Learned, leaving: set[str]) -> Iterator[str]:
+def _fields_to_remove(learned: PersonalizationState, leaving: set[str]) -> Iterator[str]:
     """The fields of kinds of which all leaves."""
-    for kind, fields in _FIELDS.items():
-        if any(one.kind == kind for one in _built_in(learned) if one.id in leaving):
+    for kind, fields in _FIELDS_OF_KIND.items():
+        if any(one.kind == kind for one in _built_in_definitions(learned) if one.id in leaving):
             yield from fields
-    if learned.propensity.had_sessions:
+    if learned.propensity.has_session_history:
         yield SESSION
 
 
-def _leave(learned: Learned, sid: str, most: int, writes: list[Write]) -> list[Change]:
+def _remove_members(
+    learned: PersonalizationState, sid: str, limit: int, writes: list[Write]
+) -> list[Change]:
     """Let at most so many shoppers go from a segment, to the one that goes on for it, if any."""
-    audience = learned.audience
-    rows = audience.members(audience.roster.find(sid))[:most]
+    memberships = learned.memberships
+    rows = memberships.members(memberships.registry.find(sid))[:limit]
     names = [learned.recommender.shoppers.ids[row] for row in rows.tolist()]
     if not len(rows):
         return []
-    at_ms = np.maximum(learned.clock_ms, audience.last_ms[rows])
-    for kind in DIMENSIONS:
-        if audience.segment_of(kind, int(rows[0])) == audience.roster.find(sid):
-            to = _heir(learned, sid)
+    at_ms = np.maximum(learned.event_time_ms, memberships.last_ms[rows])
+    for kind in EXCLUSIVE_KINDS:
+        if memberships.segment_of(kind, int(rows[0])) == memberships.registry.find(sid):
+            replacement = _replacement_cluster(learned, sid)
             if kind == "cluster":
-                writes += _profiles(learned, rows, to)
-            place = audience.roster.place(to) if to else NOBODY
-            return audience.put(kind, names, rows, np.full(len(rows), place, np.int16), at_ms)
-    leaves = [(name, sid, False, at) for name, at in zip(names, at_ms.tolist(), strict=True)]
-    return audience.apply(leaves, learned.recommender.shoppers)
+                writes += _cluster_field_writes(learned, rows, replacement)
+            index = memberships.registry.index_of(replacement) if replacement else NO_ROW
+            return memberships.assign(kind, names, rows, np.full(len(rows), index, np.int16), at_ms)
+    exits = [(name, sid, False, at) for name, at in zip(names, at_ms.tolist(), strict=True)]
+    return memberships.apply_transitions(exits, learned.recommender.shoppers)
 
 
-def _heir(learned: Learned, sid: str) -> str:
-    number = cluster_number(sid)
-    heir = NOBODY if number is None else learned.clusters.ended.get(number, NOBODY)
-    return cluster_id(heir) if heir != NOBODY else ""
+def _replacement_cluster(learned: PersonalizationState, sid: str) -> str:
+    number = cluster_of_segment(sid)
+    replacement = NO_ROW if number is None else learned.clusters.retired.get(number, NO_ROW)
+    return cluster_segment_id(replacement) if replacement != NO_ROW else ""
 
 
-def _profiles(learned: Learned, rows: Rows, cluster: str) -> Iterator[Write]:
+def _cluster_field_writes(
+    learned: PersonalizationState, rows: Rows, cluster: str
+) -> Iterator[Write]:
     """Profiles say which cluster goes on, or none; how far it is they say when shoppers come again."""
     fields = {profile_fields.CLUSTER: cluster, profile_fields.DISTANCE: ""}
     for row in rows.tolist():
-        yield from profile_fields.changed(learned.recommender.shoppers.ids[row], fields)
+        yield from profile_fields.set_fields(learned.recommender.shoppers.ids[row], fields)
 
 
-def _close(learned: Learned, sid: str) -> Iterator[Write]:
+def _close_segment(learned: PersonalizationState, sid: str) -> Iterator[Write]:
     """Nobody is in it: its keys go, its history in its time; the registry says that it is no more."""
-    yield from _emptied(sid)
-    for _, other in learned.audience.roster.living():
+    yield from _delete_segment_keys(sid)
+    for _, other in learned.memberships.registry.active():
         yield ("HDEL", keys.overlap_key(other), sid)
     for key_of, days in HISTORY_DAYS.items():
         yield ("PEXPIRE", key_of(sid), days * DAY_MS)
-    number = cluster_number(sid)
+    number = cluster_of_segment(sid)
     if number is not None:
-        learned.clusters.ended.pop(number, None)
-        name, version = learned.defined.pop(number, (sid, 1))
+        learned.clusters.retired.pop(number, None)
+        name, version = learned.cluster_definitions.pop(number, (sid, 1))
         closed = [cluster_definition(number, name, version)]
     else:
-        closed = [one for one in _built_in(learned) if one.id == sid]
+        closed = [one for one in _built_in_definitions(learned) if one.id == sid]
     retired = [msgspec.structs.replace(one, status=RETIRED) for one in closed]
-    yield from definition_writes(retired, learned.moment_ms)
+    yield from definition_writes(retired, learned.reporting_time_ms)
 
 
-def _let_go(learned: Learned, sid: str, writes: list[Write]) -> bool:
+def _release(learned: PersonalizationState, sid: str, writes: list[Write]) -> bool:
     """Give up its place once nothing of it is counted any longer; a cluster never comes back."""
-    audience = learned.audience
-    place = audience.roster.find(sid)
-    if audience.size_of(sid) or not audience.worth.is_quiet(place, learned.moment_ms - DAY_MS):
+    memberships = learned.memberships
+    index = memberships.registry.find(sid)
+    if memberships.size_of(sid) or not memberships.activity.is_quiet(
+        index, learned.reporting_time_ms - DAY_MS
+    ):
         return False
-    audience.roster.let_go(sid)
-    if cluster_number(sid) is not None:
+    memberships.registry.release(sid)
+    if cluster_of_segment(sid) is not None:
         writes.append(("DEL", keys.definition_key(sid)))
         writes.append(("HDEL", keys.registry_key(), sid))
     return True
 
 
-def _built_in(learned: Learned) -> list[Definition]:
+def _built_in_definitions(learned: PersonalizationState) -> list[SegmentDefinition]:
     """The segments that are always the same, whether they are turned on or not."""
     settings = learned.settings
     return [

@@ -1,7 +1,7 @@
 """Who of each segment's shoppers was here within a day, and how many are in two segments.
 
 Time alone changes this, so it is counted anew all the time: some shoppers and memberships at each
-`step`, and what was found stands when all were. Up to `SLICE` shoppers that is at once; of a million
+`step`, and what was found stands when all were. Up to `SCAN_ROWS` shoppers that is at once; of a million
 with three memberships each it is as of the last 92 steps. Not stored.
 """
 
@@ -13,23 +13,23 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from state import keys
-from state.interactions import NOBODY
+from state.interactions import NO_ROW
 from state.times import DAY_MS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from operators.segments.membership_columns import Segments
-    from operators.segments.membership_index import Audience
+    from operators.segments.membership_columns import SegmentIndexes
+    from operators.segments.membership_index import MembershipIndex
     from state.messages import Write
 
     Counted = NDArray[np.int64]
 
-SLICE = 32_768
+SCAN_ROWS = 32_768
 """Shoppers, and memberships of rules and propensity, that one step looks at."""
 
 
-class Found(NamedTuple):
+class ScanResult(NamedTuple):
     """Shoppers active within a day, of each segment, int64[segments], and of all; shoppers in two
     segments, int64[segments, segments], each pair at one of its two places."""
 
@@ -38,99 +38,102 @@ class Found(NamedTuple):
     shared: Counted
 
     @classmethod
-    def nothing(cls, segments: int) -> Found:
+    def empty(cls, segments: int) -> ScanResult:
         """Nobody."""
         return cls(np.zeros(segments, np.int64), 0, np.zeros((segments, segments), np.int64))
 
 
-class Census:
-    """What was `found` last, by place in the roster. `told` is the next segment of `overlap`."""
+class SegmentScan:
+    """What was `result` last, by place in the roster. `fields` is the next segment of
+    `overlap_writes`."""
 
     def __init__(self) -> None:
-        self.found: Found | None = None
-        self._told = 0
-        self._begin()
+        self.result: ScanResult | None = None
+        self._next_overlap = 0
+        self._restart()
 
-    def look(self, audience: Audience, now_ms: int, *, last: bool) -> Found:
+    def scan(self, memberships: MembershipIndex, now_ms: int, *, last: bool) -> ScanResult:
         """Look at some more, at all of them the first and the last time; what was found last."""
-        if self.found is None or last:
-            self._begin()
-            while not self._step(audience, now_ms):
+        if self.result is None or last:
+            self._restart()
+            while not self._scan_slice(memberships, now_ms):
                 pass
         else:
-            self._step(audience, now_ms)
-        assert self.found is not None
-        return self.found
+            self._scan_slice(memberships, now_ms)
+        assert self.result is not None
+        return self.result
 
-    def overlap(self, audience: Audience, *, last: bool) -> list[Write]:
+    def overlap_writes(self, memberships: MembershipIndex, *, last: bool) -> list[Write]:
         """Who is in another segment too: of one segment after the other, at last of all."""
-        if self.found is None:
+        if self.result is None:
             return []
-        shared = self.found.shared
-        ids = audience.roster.ids[: len(shared)]
+        shared = self.result.shared
+        ids = memberships.registry.ids[: len(shared)]
         if last:
-            turns = list(range(len(ids)))
+            segments = list(range(len(ids)))
         else:
-            turns = [self._told % len(ids)] if ids else []
-            self._told += 1
+            segments = [self._next_overlap % len(ids)] if ids else []
+            self._next_overlap += 1
         writes: list[Write] = []
-        for place in turns:
-            if not audience.roster.is_living(place):
+        for segment in segments:
+            if not memberships.registry.is_active(segment):
                 continue
-            both = (shared[place] + shared[:, place]).tolist()
-            key, others = keys.overlap_key(ids[place]), zip(ids, both, strict=True)
-            told = [part for sid, count in others if count for part in (sid, count)]
-            none = [sid for sid, count in zip(ids, both, strict=True) if sid and not count]
-            if told:
-                writes.append(("HSET", key, *told))
-            writes.append(("HDEL", key, *none))
+            both = (shared[segment] + shared[:, segment]).tolist()
+            key, counts_of = keys.overlap_key(ids[segment]), zip(ids, both, strict=True)
+            fields = [part for sid, count in counts_of if count for part in (sid, count)]
+            empty = [sid for sid, count in zip(ids, both, strict=True) if sid and not count]
+            if fields:
+                writes.append(("HSET", key, *fields))
+            writes.append(("HDEL", key, *empty))
         return writes
 
-    def _begin(self) -> None:
-        self._at, self._sums = 0, Found.nothing(0)
+    def _restart(self) -> None:
+        self._position, self._sums = 0, ScanResult.empty(0)
 
-    def _step(self, audience: Audience, now_ms: int) -> bool:
+    def _scan_slice(self, memberships: MembershipIndex, now_ms: int) -> bool:
         """Look at a slice; whether it was the last one."""
-        segments, at = len(audience.roster), slice(self._at, self._at + SLICE)
+        segments, at = len(memberships.registry), slice(self._position, self._position + SCAN_ROWS)
         since_ms = now_ms - DAY_MS
-        former, sums = len(self._sums.active), Found.nothing(segments)
-        sums.active[:former] = self._sums.active
-        sums.shared[:former, :former] = self._sums.shared
-        rows = audience.rows
-        is_active = audience.last_ms[:rows][at] > since_ms
+        previous, sums = len(self._sums.active), ScanResult.empty(segments)
+        sums.active[:previous] = self._sums.active
+        sums.shared[:previous, :previous] = self._sums.shared
+        rows = memberships.rows
+        is_active = memberships.last_ms[:rows][at] > since_ms
         pairs: list[Counted] = []
-        of_kinds = [one.segment[:rows][at] for one in audience.dimensions.values()]
-        for segment in of_kinds:
+        columns = [one.segment[:rows][at] for one in memberships.exclusive.values()]
+        for segment in columns:
             _add(sums.active, segment[is_active])
-        for one, other in combinations(of_kinds, 2):
-            pairs.append(_pairs(one, other, segments))
-        length = audience.flags.length
-        places = np.flatnonzero(audience.flags.owner[:length][at] != NOBODY) + self._at
-        own, owner = audience.flags.segment[places], audience.flags.owner[places]
-        _add(sums.active, own[audience.last_ms[owner] > since_ms])
-        for of_kind in audience.dimensions.values():
-            pairs += [_pairs(own, of_kind.segment[owner], segments)]
-        for who, other in audience.flags.walks(places):
-            pairs += [_pairs(own[who], other, segments)]
+        for first, second in combinations(columns, 2):
+            pairs.append(_pairs(first, second, segments))
+        length = memberships.overlapping.length
+        slots = (
+            np.flatnonzero(memberships.overlapping.owner[:length][at] != NO_ROW) + self._position
+        )
+        own, owner = memberships.overlapping.segment[slots], memberships.overlapping.owner[slots]
+        _add(sums.active, own[memberships.last_ms[owner] > since_ms])
+        for column in memberships.exclusive.values():
+            pairs += [_pairs(own, column.segment[owner], segments)]
+        for origin, second in memberships.overlapping.walk_chains(slots):
+            pairs += [_pairs(own[origin], second, segments)]
         counted = np.bincount(np.concatenate(pairs), minlength=segments * segments)
         self._sums = sums._replace(
             all_active=self._sums.all_active + int(is_active.sum()),
             shared=sums.shared + counted.reshape(segments, segments),
         )
-        self._at += SLICE
-        if self._at < max(rows, length):
+        self._position += SCAN_ROWS
+        if self._position < max(rows, length):
             return False
-        self.found = self._sums
-        self._begin()
+        self.result = self._sums
+        self._restart()
         return True
 
 
-def _add(total: Counted, segment: Segments) -> None:
-    total += np.bincount(segment[segment != NOBODY], minlength=len(total))
+def _add(total: Counted, segment: SegmentIndexes) -> None:
+    total += np.bincount(segment[segment != NO_ROW], minlength=len(total))
 
 
-def _pairs(one: Segments, other: Segments, segments: int) -> Counted:
+def _pairs(one: SegmentIndexes, other: SegmentIndexes, segments: int) -> Counted:
     """The pairs that are two segments, as places in the flat matrix."""
-    both = (one != NOBODY) & (other != NOBODY)
+    both = (one != NO_ROW) & (other != NO_ROW)
     places: Counted = one[both].astype(np.int64) * segments + other[both]
     return places

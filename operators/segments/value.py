@@ -17,11 +17,11 @@ from operators.segments.counts import (
     ORDERS_AFTER,
     REVENUE_AFTER_MICROS,
     REVENUE_MICROS,
-    Counts,
+    SegmentCounts,
 )
-from operators.segments.past_memberships import Stays
-from operators.segments.recent_orders import AFTER, BEFORE, Sold
-from state.interactions import NOBODY
+from operators.segments.past_memberships import PastMemberships
+from operators.segments.recent_orders import AFTER, BEFORE, RecentOrders
+from state.interactions import NO_ROW
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -31,158 +31,166 @@ if TYPE_CHECKING:
 
     from operators.tables.table import Table
 
-    Standing = Callable[[int], Iterable[tuple[int, int]]]
+    CurrentMemberships = Callable[[int], Iterable[tuple[int, int]]]
     """The segments that a shopper is in now, each with since when (ms)."""
 
 
 _GOES_ON_MS = 1 << 62
 
 
-class Worth:
+class SegmentActivity:
     """Counts by minute and hour, stays that ended lately and orders of the last day, by place and row.
 
-    `standing` says where a shopper is now.
+    `current` says where a shopper is now.
     """
 
-    def __init__(self, standing: Standing) -> None:
-        self.counts = Counts()
-        self.stays = Stays()
-        self.sold = Sold()
-        self._standing = standing
-        self._unsettled: set[tuple[int, int, int]] = set()
+    def __init__(self, current: CurrentMemberships) -> None:
+        self.counts = SegmentCounts()
+        self.past = PastMemberships()
+        self.orders = RecentOrders()
+        self._current = current
+        self._late_changes: set[tuple[int, int, int]] = set()
 
-    def reach(self, rows: int) -> None:
+    def ensure_rows(self, rows: int) -> None:
         """Make room for so many shoppers."""
-        self.stays.reach(rows)
+        self.past.ensure_rows(rows)
 
-    def entered(self, row: int, segment: int, at_ms: int, ordered_ms: int) -> None:
+    def record_entry(self, row: int, segment: int, at_ms: int, ordered_ms: int) -> None:
         """A shopper, who ordered last at a time (0 for never), came into a segment."""
-        self.counts.bump(ENTERED, segment, at_ms)
-        self.stays.begin(row, segment)
+        self.counts.add(ENTERED, segment, at_ms)
+        self.past.supersede(row, segment)
         if at_ms <= ordered_ms:
-            self._unsettled.add((row, segment, at_ms))
+            self._late_changes.add((row, segment, at_ms))
 
-    def left(self, row: int, segment: int, since_ms: int, at_ms: int, ordered_ms: int) -> None:
+    def record_exit(
+        self, row: int, segment: int, since_ms: int, at_ms: int, ordered_ms: int
+    ) -> None:
         """One went, who had come at a time."""
-        self.counts.bump(LEFT, segment, at_ms)
-        self.stays.end(row, segment, since_ms, at_ms)
+        self.counts.add(LEFT, segment, at_ms)
+        self.past.record_exit(row, segment, since_ms, at_ms)
         if at_ms <= ordered_ms:
-            self._unsettled.add((row, segment, at_ms))
+            self._late_changes.add((row, segment, at_ms))
 
-    def order(self, row: int, micros: int, at_ms: int) -> None:
+    def add_order(self, row: int, micros: int, at_ms: int) -> None:
         """A shopper ordered; the changes of the batch come first."""
-        when = _at(self._all(row), at_ms)
-        self.sold.add(row, at_ms, micros, when)
-        for segment, flags in when.items():
+        flags_by_segment = _flags_at(self._all_memberships(row), at_ms)
+        self.orders.add(row, at_ms, micros, flags_by_segment)
+        for segment, flags in flags_by_segment.items():
             self._count(segment, flags, micros, at_ms, 1)
 
-    def take_back(self, row: int, micros: int, at_ms: int) -> None:
+    def retract_order(self, row: int, micros: int, at_ms: int) -> None:
         """An order had been counted twice."""
-        if row == NOBODY:
+        if row == NO_ROW:
             return
-        for order, ordered_ms, worth in self.sold.orders_of(row, at_ms)[::-1]:
+        for order, ordered_ms, worth in self.orders.orders_of(row, at_ms)[::-1]:
             if (ordered_ms, worth) == (at_ms, micros):
-                for segment, flags in self.sold.when(order).items():
+                for segment, flags in self.orders.flags_of(order).items():
                     self._count(segment, flags, micros, at_ms, -1)
-                self.sold.take_back(order)
+                self.orders.retract(order)
                 return
 
-    def settle(self) -> None:
+    def recount_late_changes(self) -> None:
         """Put right what was counted before a change was known that is as old."""
-        for row, segment, since_ms in sorted(self._unsettled):
-            for order, at_ms, micros in self.sold.orders_of(row, since_ms):
-                before = self.sold.when(order).get(segment, 0)
-                flags = _at(self._all(row), at_ms).get(segment, 0)
-                if flags != before:
-                    self.sold.settle(order, {segment: flags})
-                    self._count(segment, flags & ~before, micros, at_ms, 1)
-                    self._count(segment, before & ~flags, micros, at_ms, -1)
-        self._unsettled.clear()
+        for row, segment, since_ms in sorted(self._late_changes):
+            for order, at_ms, micros in self.orders.orders_of(row, since_ms):
+                previous = self.orders.flags_of(order).get(segment, 0)
+                flags = _flags_at(self._all_memberships(row), at_ms).get(segment, 0)
+                if flags != previous:
+                    self.orders.set_flags(order, {segment: flags})
+                    self._count(segment, flags & ~previous, micros, at_ms, 1)
+                    self._count(segment, previous & ~flags, micros, at_ms, -1)
+        self._late_changes.clear()
 
-    def move(self, row: int, heir: int, *, ordered: bool, heir_ordered: bool) -> None:
+    def merge(self, row: int, into: int, *, ordered: bool, into_ordered: bool) -> None:
         """A shopper, who has left all segments, turned out to be another: one person stood in all that
         either did, and what either ordered counts for it."""
-        theirs = self.stays.of(row)
+        past = self.past.of_row(row)
         if ordered:
-            own = self._all(heir)
-            for order, at_ms, micros in self.sold.orders_of(row, 0):
-                self._add(order, at_ms, micros, _at(own, at_ms))
-        if heir_ordered and theirs:
-            since_ms, left_ms = min(one[1] for one in theirs), max(one[2] for one in theirs)
-            for order, at_ms, micros in self.sold.orders_of(heir, since_ms):
+            memberships = self._all_memberships(into)
+            for order, at_ms, micros in self.orders.orders_of(row, 0):
+                self._add_segments(order, at_ms, micros, _flags_at(memberships, at_ms))
+        if into_ordered and past:
+            since_ms, left_ms = min(one[1] for one in past), max(one[2] for one in past)
+            for order, at_ms, micros in self.orders.orders_of(into, since_ms):
                 if at_ms <= left_ms:
-                    self._add(order, at_ms, micros, _at(theirs, at_ms))
-        self.stays.move(row, heir, {segment for segment, _ in self._standing(heir)})
+                    self._add_segments(order, at_ms, micros, _flags_at(past, at_ms))
+        self.past.merge(row, into, {segment for segment, _ in self._current(into)})
         if ordered:
-            self.sold.move(row, heir)
-        moved = {one for one in self._unsettled if one[0] == row}
-        self._unsettled -= moved
-        self._unsettled |= {(heir, segment, since_ms) for _, segment, since_ms in moved}
+            self.orders.reassign(row, into)
+        late = {one for one in self._late_changes if one[0] == row}
+        self._late_changes -= late
+        self._late_changes |= {(into, segment, since_ms) for _, segment, since_ms in late}
 
     def erase(self, row: int, *, ordered: bool) -> None:
         """A shopper never was."""
-        self.stays.forget(row, erased=True)
+        self.past.remove_shopper(row, erased=True)
         if ordered:
-            self.sold.erase(row)
+            self.orders.erase(row)
 
-    def forget(self, row: int, *, ordered: bool) -> None:
+    def anonymize(self, row: int, *, ordered: bool) -> None:
         """A shopper is in memory no more: what happened, happened to nobody by name."""
-        self.stays.forget(row)
+        self.past.remove_shopper(row)
         if ordered:
-            self.sold.move(row, NOBODY)
+            self.orders.reassign(row, NO_ROW)
 
     def is_quiet(self, segment: int, before_ms: int) -> bool:
         """Whether nothing of a segment is counted any longer; stays that ended before a time go."""
-        if not self.counts.is_quiet(segment) or self.sold.is_for(segment):
+        if not self.counts.is_empty(segment) or self.orders.counts_for(segment):
             return False
-        return self.stays.let_go(segment, before_ms)
+        return self.past.release_segment(segment, before_ms)
 
-    def sweep(self, before_ms: int) -> None:
+    def drop_before(self, before_ms: int) -> None:
         """Let go of what is older than a time."""
-        self.stays.sweep(before_ms)
-        self.sold.sweep(before_ms)
+        self.past.compact(before_ms)
+        self.orders.drop_before(before_ms)
 
     def tables(self) -> Sequence[Table]:
         """Stays and orders."""
-        return [self.stays.table(), self.sold.table()]
+        return [self.past.table(), self.orders.table()]
 
     def restore(self, arrays: Mapping[str, NDArray[np.generic]], rows: int) -> None:
         """Take over what `tables` and the counts gave."""
         self.counts.restore(arrays)
-        self.stays.restore(arrays, rows)
-        self.sold.restore(arrays)
+        self.past.restore(arrays, rows)
+        self.orders.restore(arrays)
 
-    def _all(self, row: int) -> list[tuple[int, int, int]]:
+    def _all_memberships(self, row: int) -> list[tuple[int, int, int]]:
         """All stays of a shopper, also those that go on."""
-        return self.stays.of(row) + [(*one, _GOES_ON_MS) for one in self._standing(row)]
+        return self.past.of_row(row) + [(*one, _GOES_ON_MS) for one in self._current(row)]
 
-    def _add(self, order: int, at_ms: int, micros: int, when: Mapping[int, int]) -> None:
+    def _add_segments(
+        self, order: int, at_ms: int, micros: int, flags_by_segment: Mapping[int, int]
+    ) -> None:
         """An order counts for these segments too."""
-        before = self.sold.when(order)
-        more = {sid: flags for sid, flags in when.items() if flags & ~before.get(sid, 0)}
-        for segment, flags in more.items():
-            self._count(segment, flags & ~before.get(segment, 0), micros, at_ms, 1)
-        self.sold.settle(order, {sid: flags | before.get(sid, 0) for sid, flags in more.items()})
+        previous = self.orders.flags_of(order)
+        added = {
+            sid: flags for sid, flags in flags_by_segment.items() if flags & ~previous.get(sid, 0)
+        }
+        for segment, flags in added.items():
+            self._count(segment, flags & ~previous.get(segment, 0), micros, at_ms, 1)
+        self.orders.set_flags(
+            order, {sid: flags | previous.get(sid, 0) for sid, flags in added.items()}
+        )
 
     def _count(self, segment: int, flags: int, micros: int, at_ms: int, by: int) -> None:
         if flags & BEFORE:
-            self.counts.bump(ORDERS, segment, at_ms, by)
-            self.counts.bump(REVENUE_MICROS, segment, at_ms, by * micros)
+            self.counts.add(ORDERS, segment, at_ms, by)
+            self.counts.add(REVENUE_MICROS, segment, at_ms, by * micros)
         if flags & AFTER:
-            self.counts.bump(ORDERS_AFTER, segment, at_ms, by)
-            self.counts.bump(REVENUE_AFTER_MICROS, segment, at_ms, by * micros)
+            self.counts.add(ORDERS_AFTER, segment, at_ms, by)
+            self.counts.add(REVENUE_AFTER_MICROS, segment, at_ms, by * micros)
 
 
-def _at(stays: Iterable[tuple[int, int, int]], at_ms: int) -> dict[int, int]:
+def _flags_at(memberships: Iterable[tuple[int, int, int]], at_ms: int) -> dict[int, int]:
     """The segments of stays that hold just before a time, just after, or both.
 
-    >>> _at([(1, 5, 9), (2, 7, 9), (3, 4, 7), (4, 8, 9)], 7)
+    >>> _flags_at([(1, 5, 9), (2, 7, 9), (3, 4, 7), (4, 8, 9)], 7)
     {1: 3, 2: 2, 3: 1}
     """
-    when: dict[int, int] = {}
-    for segment, since_ms, left_ms in stays:
+    flags_by_segment: dict[int, int] = {}
+    for segment, since_ms, left_ms in memberships:
         if since_ms <= at_ms <= left_ms:
             flags = BEFORE * (since_ms < at_ms) | AFTER * (at_ms < left_ms)
             if flags:
-                when[segment] = when.get(segment, 0) | flags
-    return when
+                flags_by_segment[segment] = flags_by_segment.get(segment, 0) | flags
+    return flags_by_segment

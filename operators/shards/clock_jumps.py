@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from operators.shards.identity_map import device
+from operators.shards.identity_map import device_key
 from state.dead_letters import DeadLetter
 
 if TYPE_CHECKING:
@@ -15,44 +15,48 @@ if TYPE_CHECKING:
 
     from state.events import Event
 
-LOOK_AHEAD = 100
+LOOK_AHEAD_EVENTS = 100
 """Events after one that is far ahead which say whether time has come so far."""
-DISORDER = 10
+DISORDER_ONE_IN = 10
 """One in so many that are far behind others before them: a log that does not go by time."""
 
 
-def agreed(event: Event, after: Sequence[Event | DeadLetter], jump_ms: int) -> bool | None:
+def is_confirmed(
+    event: Event, later_records: Sequence[Event | DeadLetter], jump_ms: int
+) -> bool | None:
     """Whether most of the events after one, and most of their shoppers, are about as late as it is.
 
     A wrong clock is alone, however many events it sends in a row; after a pause of the whole shop all
     agree. None where nothing comes after.
     """
-    least_ms = seen_ms(event) - jump_ms
-    sides: tuple[set[str], set[str]] = set(), {device(event)}
-    events = [0, 1]
-    for other in after:
+    earliest_ms = effective_time_ms(event) - jump_ms
+    devices: tuple[set[str], set[str]] = set(), {device_key(event)}
+    counts = [0, 1]
+    for other in later_records:
         if isinstance(other, DeadLetter):
             continue
-        side = seen_ms(other) >= least_ms
-        sides[side].add(device(other))
-        events[side] += 1
-    if events == [0, 1]:
+        is_as_late = effective_time_ms(other) >= earliest_ms
+        devices[is_as_late].add(device_key(other))
+        counts[is_as_late] += 1
+    if counts == [0, 1]:
         return None
-    return events[1] > events[0] and len(sides[1]) > len(sides[0])
+    return counts[1] > counts[0] and len(devices[1]) > len(devices[0])
 
 
-def set_back(event: Event, after: Sequence[Event], reached_ms: int, jump_ms: int) -> Event:
+def correct_clock(
+    event: Event, later_events: Sequence[Event], reached_ms: int, jump_ms: int
+) -> Event:
     """The event as if it had been received with the others; as it is where those go by no order."""
-    least_ms = seen_ms(event) - jump_ms
-    times = [at_ms for at_ms in map(seen_ms, after) if at_ms < least_ms]
+    earliest_ms = effective_time_ms(event) - jump_ms
+    times = [at_ms for at_ms in map(effective_time_ms, later_events) if at_ms < earliest_ms]
     newest_ms = list(accumulate(times, max))
     behind = sum(at_ms < top_ms - jump_ms for at_ms, top_ms in zip(times, newest_ms, strict=True))
-    if behind * DISORDER > len(times):
+    if behind * DISORDER_ONE_IN > len(times):
         return event
     received_ms = reached_ms or times[0]
     return replace(event, event_ts=received_ms, received_ts=received_ms)
 
 
-def seen_ms(event: Event) -> int:
+def effective_time_ms(event: Event) -> int:
     """Nothing happens after it was received."""
     return min(event.event_ts, event.received_ts)

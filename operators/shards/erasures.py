@@ -14,7 +14,7 @@ from state.tombstones import Tombstones
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from operators.shards.processor import Rules
+    from operators.shards.processor import ProcessorConfig
     from state.events import Event
     from state.messages import Write
 
@@ -22,42 +22,47 @@ if TYPE_CHECKING:
 class Erasures:
     """The tombstones. `newest_ms` is up to when anybody was erased.
 
-    `is_unclean`: the journal names someone who was erased. It is written anew as soon as may be, but
+    `journal_names_erased`: the journal names someone who was erased. It is written anew as soon as
+    may be, but
     not more often than the copy of the recovery folder is made.
     """
 
-    def __init__(self, rules: Rules, stored: Mapping[bytes, int], *, is_unclean: bool) -> None:
-        self.tombstones = Tombstones(rules.privacy_key, rules.tombstone_ms, stored)
+    def __init__(
+        self, config: ProcessorConfig, stored: Mapping[bytes, int], *, journal_names_erased: bool
+    ) -> None:
+        self.tombstones = Tombstones(config.privacy_key, config.tombstone_ms, stored)
         self.newest_ms = self.tombstones.newest_ms
-        self.is_unclean = is_unclean
-        self._clean_every_ms = rules.clean_every_ms
-        self._cleaned_ms = 0
+        self.journal_names_erased = journal_names_erased
+        self._rewrite_interval_ms = config.rewrite_interval_ms
+        self._rewritten_ms = 0
 
     def add(self, name: str, at_ms: int) -> list[Write]:
         """An id was erased; what Redis is told of that."""
         self.tombstones.add(name, at_ms)
         self.newest_ms = max(self.newest_ms, at_ms)
-        self.is_unclean = True
-        return self.tombstones.write(name, at_ms)
+        self.journal_names_erased = True
+        return self.tombstones.write_for(name, at_ms)
 
-    def cover(self, name: str | None, at_ms: int) -> bool:
+    def covers(self, name: str | None, at_ms: int) -> bool:
         """Whether what an id did at a time was erased."""
-        return name is not None and at_ms <= self.newest_ms and self.tombstones.cover(name, at_ms)
+        return name is not None and at_ms <= self.newest_ms and self.tombstones.covers(name, at_ms)
 
-    def cover_event(self, event: Event) -> bool:
+    def covers_event(self, event: Event) -> bool:
         """Whether an event is from before the erasure of its device or of its user."""
         at_ms = event.event_ts
-        return self.cover(event.anonymous_id, at_ms) or self.cover(event.user_id, at_ms)
+        return self.covers(event.anonymous_id, at_ms) or self.covers(event.user_id, at_ms)
 
     def expire(self, now_ms: int) -> None:
         """Drop tombstones that have stood long enough."""
         if self.newest_ms:
-            self.tombstones.expire(now_ms)
+            self.tombstones.drop_expired(now_ms)
             self.newest_ms = self.tombstones.newest_ms
 
-    def take_due(self, now_ms: int, *, last: bool) -> bool:
+    def take_rewrite_due(self, now_ms: int, *, last: bool) -> bool:
         """Whether the journal is to be written anew now because of whom it names."""
-        if not self.is_unclean or (not last and now_ms - self._cleaned_ms < self._clean_every_ms):
+        if not self.journal_names_erased or (
+            not last and now_ms - self._rewritten_ms < self._rewrite_interval_ms
+        ):
             return False
-        self.is_unclean, self._cleaned_ms = False, now_ms
+        self.journal_names_erased, self._rewritten_ms = False, now_ms
         return True

@@ -2,7 +2,8 @@
 anonymous shopper's.
 
 The shard of an id hears of everything that names it: events of the device, events of a user alone, and
-notes of events in which another device names it as its user (`Group.named`). So what an id is, is
+notes of events in which another device names it as its user (`Group.observe_named_user`). So what
+an id is, is
 decided in one place, in whatever order it is told (`operators.shards.identity_map`).
 
 An id that comes first as a user's is undecided until the watermark has passed that event: an earlier
@@ -16,20 +17,20 @@ from typing import TYPE_CHECKING
 
 from operators.tables.timers import Timers
 from state import keys
-from state.messages import Move
+from state.messages import StateTransfer
 
 if TYPE_CHECKING:
-    from operators.shards.cold_tier import Shelf
+    from operators.shards.cold_tier import ColdTier
     from operators.shards.erasures import Erasures
-    from operators.shards.identity_map import Links
-    from operators.shards.processor import Shoppers
+    from operators.shards.identity_map import IdentityMap
+    from operators.shards.processor import ShopperProcessor
     from state.events import Event
 
-AT_ONCE = -1
+NO_POSITION = -1
 """The position of a move that waits for no event of the batch."""
 
 
-class Recognizing:
+class IdentityResolver:
     """Decides for one shard whose events are; moves shoppers who turn out to be users.
 
     Before `undecided_from_ms` a new user id is believed at once: a release that did not write down who
@@ -38,9 +39,9 @@ class Recognizing:
 
     def __init__(
         self,
-        shoppers: Shoppers,
-        links: Links,
-        shelf: Shelf,
+        shoppers: ShopperProcessor,
+        identity_map: IdentityMap,
+        cold_tier: ColdTier,
         erasures: Erasures,
         *,
         alias_ttl_s: int,
@@ -48,54 +49,56 @@ class Recognizing:
     ) -> None:
         self.undecided_from_ms = undecided_from_ms
         self._shoppers = shoppers
-        self._links = links
-        self._shelf = shelf
+        self._identity_map = identity_map
+        self._cold_tier = cold_tier
         self._erasures = erasures
         self._alias_ttl_s = alias_ttl_s
-        self._now_ms = 0
-        self._due = Timers()
+        self._watermark_ms = 0
+        self._undecided_timers = Timers()
         for name, shopper in shoppers.rows.items():
             if shopper.known:
-                self._due.add(shopper.first_ms, name)
+                self._undecided_timers.add(shopper.first_ms, name)
 
-    def begin(self, now_ms: int) -> None:
+    def begin_batch(self, watermark_ms: int) -> None:
         """Start on a batch: whoever was undecided and is a user for sure by now moves on."""
-        self._now_ms = now_ms
-        for name in sorted(self._due.due(now_ms)):
+        self._watermark_ms = watermark_ms
+        for name in sorted(self._undecided_timers.take_due(watermark_ms)):
             shopper = self._shoppers.rows.get(name)
             # A time may be that of a shopper who was erased, and the one there now began later.
-            if shopper is not None and shopper.known and shopper.first_ms < now_ms:
-                self._is_user(name, AT_ONCE, shopper.last_ms, now_ms)
+            if shopper is not None and shopper.known and shopper.first_ms < watermark_ms:
+                self._mark_as_user(name, NO_POSITION, shopper.last_ms, watermark_ms)
 
-    def named(self, position: int, user_id: str, at_ms: int, clock_ms: int) -> None:
+    def observe_named_user(
+        self, position: int, user_id: str, at_ms: int, event_watermark_ms: int
+    ) -> None:
         """An event of another device names an id as its user."""
-        if not self._erasures.cover(user_id, at_ms):
-            self._is_user(user_id, position, at_ms, clock_ms)
+        if not self._erasures.covers(user_id, at_ms):
+            self._mark_as_user(user_id, position, at_ms, event_watermark_ms)
 
-    def user_of(self, event: Event, position: int, clock_ms: int) -> str | None:
+    def user_of(self, event: Event, position: int, event_watermark_ms: int) -> str | None:
         """The user whose event this is, or None where its own id's shopper lives here."""
         if event.anonymous_id is None:
-            return self._alone(event, clock_ms)
+            return self._user_without_device(event, event_watermark_ms)
         if event.anonymous_id == event.user_id:
-            self._is_user(event.user_id, position, event.event_ts, clock_ms)
+            self._mark_as_user(event.user_id, position, event.event_ts, event_watermark_ms)
             if self._unlink(event.anonymous_id):
                 self._shoppers.totals.identity_conflicts += 1
             return event.user_id
-        return self._of_device(event, event.anonymous_id, position, clock_ms)
+        return self._user_of_device(event, event.anonymous_id, position, event_watermark_ms)
 
-    def erase_device(self, name: str, at_ms: int, *, is_asked: bool) -> None:
-        """Forget a device. `is_asked`: the event is about it alone, and counts here.
+    def erase_device(self, name: str, at_ms: int, *, is_requested: bool) -> None:
+        """Forget a device. `is_requested`: the event is about it alone, and counts here.
 
         It never reaches a user: it forgets what is the device's own, and whose it is.
         """
-        totals, is_new = self._shoppers.totals, not self._erasures.cover(name, at_ms)
+        totals, is_new = self._shoppers.totals, not self._erasures.covers(name, at_ms)
         is_erased = False
         if is_new:
             is_erased = self._unlink(name)
             if not self._may_be_user(name):
                 self._erase(name, at_ms)
                 is_erased = True
-        if is_asked:
+        if is_requested:
             totals.accepted += is_new
             totals.duplicates += not is_new
             totals.erased += is_erased
@@ -105,35 +108,35 @@ class Recognizing:
 
         The user to be erased where that is not done with.
         """
-        shoppers, links, totals = self._shoppers, self._links, self._shoppers.totals
-        if self._erasures.cover(name, at_ms):
+        shoppers, identity_map, totals = self._shoppers, self._identity_map, self._shoppers.totals
+        if self._erasures.covers(name, at_ms):
             totals.duplicates += is_own
             return None
-        for device in links.devices_of(name):
-            self.erase_device(device, at_ms, is_asked=False)
+        for device in identity_map.devices_of(name):
+            self.erase_device(device, at_ms, is_requested=False)
         if not is_own:
             self._erasures.add(name, at_ms)
             return None
         shopper = shoppers.rows.get(name)
-        is_linked = name in links.users and name not in links.known
+        is_linked = name in identity_map.links and name not in identity_map.known_users
         is_device = is_linked if shopper is None else not shopper.known
         self._unlink(name)
-        links.forget(name)
+        identity_map.remove_user(name)
         if is_device:
             # A server that sends the id of a device as that of a user means the device.
             self._erase(name, at_ms)
             totals.accepted += 1
             totals.erased += 1
             return None
-        shoppers.forget(name)
-        self._shelf.forget(name, erased=True)
+        shoppers.remove(name)
+        self._cold_tier.schedule_delete(name, is_erased=True)
         self._erasures.add(name, at_ms)
         return name
 
     def _erase(self, name: str, at_ms: int) -> None:
         self._shoppers.erase(name, at_ms)
-        self._shelf.forget(name, erased=True)
-        writes = self._shoppers.out.writes
+        self._cold_tier.schedule_delete(name, is_erased=True)
+        writes = self._shoppers.output.writes
         writes.append(("DEL", keys.alias_key(name)))
         writes += self._erasures.add(name, at_ms)
 
@@ -141,85 +144,97 @@ class Recognizing:
         shopper = self._shoppers.rows.get(name)
         if shopper is not None:
             return shopper.known
-        return name in self._links.known or self._now_ms < self.undecided_from_ms
+        return name in self._identity_map.known_users or self._watermark_ms < self.undecided_from_ms
 
-    def _alone(self, event: Event, clock_ms: int) -> str | None:
+    def _user_without_device(self, event: Event, event_watermark_ms: int) -> str | None:
         """Of an event without a device."""
-        name, at_ms, links = event.user_id, event.event_ts, self._links
+        name, at_ms, identity_map = event.user_id, event.event_ts, self._identity_map
         assert name is not None
-        if name in links.known:
-            links.know(name, at_ms)
+        if name in identity_map.known_users:
+            identity_map.mark_as_user(name, at_ms)
             return name
         shopper = self._shoppers.rows.get(name)
         if shopper is None:
-            if link := links.users.get(name):
+            if link := identity_map.links.get(name):
                 return link[0]
-            if self._now_ms < self.undecided_from_ms:
-                links.know(name, at_ms)
+            if self._watermark_ms < self.undecided_from_ms:
+                identity_map.mark_as_user(name, at_ms)
                 return name
-            self._due.add(at_ms, name)
-        elif not shopper.known and clock_ms <= at_ms < shopper.first_ms:
-            self._shoppers.recognize(name, clock_ms, known=True)
-            self._due.add(at_ms, name)
+            self._undecided_timers.add(at_ms, name)
+        elif not shopper.known and event_watermark_ms <= at_ms < shopper.first_ms:
+            self._shoppers.set_known(name, event_watermark_ms, known=True)
+            self._undecided_timers.add(at_ms, name)
         return None
 
-    def _of_device(self, event: Event, name: str, position: int, clock_ms: int) -> str | None:
+    def _user_of_device(
+        self, event: Event, name: str, position: int, event_watermark_ms: int
+    ) -> str | None:
         """Of an event of a device, which may say whose it is."""
-        shopper, links, at_ms = self._shoppers.rows.get(name), self._links, event.event_ts
+        shopper, identity_map, at_ms = (
+            self._shoppers.rows.get(name),
+            self._identity_map,
+            event.event_ts,
+        )
         is_undecided = shopper is not None and shopper.known
-        if shopper is not None and is_undecided and clock_ms <= at_ms <= shopper.first_ms:
+        if shopper is not None and is_undecided and event_watermark_ms <= at_ms <= shopper.first_ms:
             is_undecided = False
-            self._shoppers.recognize(name, clock_ms, known=False)
-            if link := links.users.get(name):
+            self._shoppers.set_known(name, event_watermark_ms, known=False)
+            if link := identity_map.links.get(name):
                 # It identified when it seemed to be a user.
                 self._shoppers.totals.identity_conflicts -= 1
-                self._alias(name, link[0], position)
-                self._move(name, link[0], position, at_ms, clock_ms)
-        known = links.resolve(event, is_user=is_undecided)
-        if known is None:
+                self._emit_alias(name, link[0], position)
+                self._merge_into_user(name, link[0], position, at_ms, event_watermark_ms)
+        resolution = identity_map.resolve(event, is_user=is_undecided)
+        if resolution is None:
             return None
-        self._shoppers.totals.identity_conflicts += known.conflict
-        if known.alias_due:
-            self._alias(name, known.user_id, position)
-        if known.newly_linked:
-            self._move(name, known.user_id, position, at_ms, clock_ms)
-        return known.user_id
+        self._shoppers.totals.identity_conflicts += resolution.is_conflict
+        if resolution.alias_needs_refresh:
+            self._emit_alias(name, resolution.user_id, position)
+        if resolution.is_new_link:
+            self._merge_into_user(name, resolution.user_id, position, at_ms, event_watermark_ms)
+        return resolution.user_id
 
-    def _alias(self, name: str, user: str, position: int) -> None:
+    def _emit_alias(self, name: str, user: str, position: int) -> None:
         write = ("SET", keys.alias_key(name), user, "EX", self._alias_ttl_s)
-        self._shoppers.out.writes.append(write)
-        self._shoppers.out.aliases.append((position, user, name))
+        self._shoppers.output.writes.append(write)
+        self._shoppers.output.new_aliases.append((position, user, name))
 
-    def _is_user(self, name: str, position: int, at_ms: int, clock_ms: int) -> None:
+    def _mark_as_user(self, name: str, position: int, at_ms: int, event_watermark_ms: int) -> None:
         """An id is a user's; its shopper moves to the shard of users, if it lived here."""
-        if name in self._links.users and name not in self._links.known:
-            self._shoppers.out.writes.append(("DEL", keys.alias_key(name)))
-        self._links.know(name, at_ms)
+        if name in self._identity_map.links and name not in self._identity_map.known_users:
+            self._shoppers.output.writes.append(("DEL", keys.alias_key(name)))
+        self._identity_map.mark_as_user(name, at_ms)
         if name in self._shoppers.rows:
-            self._give_up(name, name, position, at_ms, clock_ms)
+            self._transfer_out(name, name, position, at_ms, event_watermark_ms)
 
-    def _move(self, name: str, user: str, position: int, at_ms: int, clock_ms: int) -> None:
-        self._give_up(name, user, position, at_ms, clock_ms)
+    def _merge_into_user(
+        self, name: str, user: str, position: int, at_ms: int, event_watermark_ms: int
+    ) -> None:
+        self._transfer_out(name, user, position, at_ms, event_watermark_ms)
         # Also where nobody was: with the identification in another partition, a run that was killed may
         # have read what came before it first, and told Redis of a shopper whom this one never knew.
-        gone = keys.profile_key, keys.session_key, keys.segments_key
-        removals = self._shoppers.out.removals
-        removals.append(("DEL", *(key(name) for key in gone), keys.top_key(name, keys.SLOT)))
+        key_of = keys.profile_key, keys.session_key, keys.segments_key
+        removals = self._shoppers.output.removal_writes
+        removals.append(("DEL", *(key(name) for key in key_of), keys.top_key(name, keys.SLOT)))
 
-    def _give_up(self, name: str, user: str, position: int, at_ms: int, clock_ms: int) -> None:
+    def _transfer_out(
+        self, name: str, user: str, position: int, at_ms: int, event_watermark_ms: int
+    ) -> None:
         if name != user:
-            self._shoppers.hear_of_move(name, at_ms, clock_ms)
-        state, transitions = self._shoppers.give_up(name, user)
+            self._shoppers.emit_observation_of_transfer(name, at_ms, event_watermark_ms)
+        state, transitions = self._shoppers.transfer_out(name, user)
         if state is not None:
-            move = Move(position, name, user, state, at_ms, clock_ms, transitions=transitions)
-            self._shoppers.hand_on(move)
-            self._shoppers.out.moves.append(move)
+            transfer = StateTransfer(
+                position, name, user, state, at_ms, event_watermark_ms, transitions=transitions
+            )
+            self._shoppers.transfer_output(transfer)
+            self._shoppers.output.state_transfers.append(transfer)
             if self._shoppers.totals.evicted:
-                self._shelf.forget(name, erased=False)
+                self._cold_tier.schedule_delete(name, is_erased=False)
 
     def _unlink(self, name: str) -> bool:
         """A device is nobody's from now on; whether it was somebody's."""
-        if not self._links.unlink(name):
+        if not self._identity_map.unlink(name):
             return False
-        self._shoppers.out.writes.append(("DEL", keys.alias_key(name)))
+        self._shoppers.output.writes.append(("DEL", keys.alias_key(name)))
         return True

@@ -12,61 +12,61 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
-from operators.events.processing_errors import ENDS_THE_RUN, Faults
+from operators.events.processing_errors import FATAL_ERRORS, ProcessingErrors
 from operators.segments.propensity.decision_times import ticks_between
-from operators.segments.rules.engine import engine_of
+from operators.segments.rules.engine import create_engine
 from operators.shards import consent, duplicates, outcomes
-from operators.shards.consent import Policy
-from operators.shards.retractions import Parting
+from operators.shards.consent import ConsentPolicy
+from operators.shards.retractions import Retractions
 from operators.shoppers import inactivity, orders, profile, sessions
 from operators.shoppers.affinities import DecayedCounts
 from operators.shoppers.features import feature_row
-from operators.tables.idle_index import Idle
+from operators.tables.idle_index import IdleIndex
 from operators.tables.timers import Timers
 from state import keys, resp
 from state.config import Privacy, Propensity, Recovery
-from state.messages import BatchId, Heard, Totals, Visited
-from state.money import LARGEST, MICROS, is_full, micros
+from state.messages import BatchId, ShardOutput, ShardTotals, ShopperObservation
+from state.money import AMOUNT_MAX, MICROS_PER_UNIT, is_saturated, to_micros
 from state.shopper import ANALYTICS, PERSONALIZATION, Shopper
-from state.snapshots import RulesState
+from state.snapshots import ShardRulesState
 from state.times import DAY_MS, HOUR_MS
 
 if TYPE_CHECKING:
     from operators.segments.rules.compiler import RuleSet
     from state.config import Lifecycle, Profiles, Sessions, State
     from state.events import Event
-    from state.messages import Move, Told, Transition
+    from state.messages import ItemUpdate, StateTransfer, Transition
     from state.shopper import Session
 
-TASTE_TYPES = frozenset({"item_view", "cart_add", "purchase", "wishlist_add"})
+INTERACTION_TYPES = frozenset({"item_view", "cart_add", "purchase", "wishlist_add"})
 """Events that learners learn from."""
 
-SIGNAL_TYPES = frozenset({"cart_remove", "refund", "reco_view", "reco_click"})
+FEEDBACK_TYPES = frozenset({"cart_remove", "refund", "reco_view", "reco_click"})
 """Events that say what came of items."""
 
 MONEY_TYPES = frozenset({"cart_add", "cart_remove", "purchase", "refund"})
 """Events whose amounts are added up."""
 
-_TOLD_TYPES = TASTE_TYPES | SIGNAL_TYPES
+_EMITTED_TYPES = INTERACTION_TYPES | FEEDBACK_TYPES
 
 DEVICES_MAX = 64
 """Devices of a user that are remembered, the newest; of others Redis forgets whose they are in time."""
 
-_ID_BYTES = 8
-_SESSION_KEY_SPARE_MS = 60_000
-_DEL, _HDEL = resp.bulk("DEL"), resp.bulk("HDEL")
-_EXPIRE, _PEXPIRE = resp.bulk("EXPIRE"), resp.bulk("PEXPIRE")
-_CHANCE = resp.bulk("p_buy_session")
+_HASH_BYTES = 8
+_SESSION_KEY_GRACE_MS = 60_000
+_DEL, _HDEL = resp.pack_str("DEL"), resp.pack_str("HDEL")
+_EXPIRE, _PEXPIRE = resp.pack_str("EXPIRE"), resp.pack_str("PEXPIRE")
+_CHANCE_FIELD = resp.pack_str("p_buy_session")
 
 
 @dataclass(frozen=True)
-class Rules:
+class ProcessorConfig:
     """The settings of the fold, in the units it works in."""
 
     gap_ms: int
     lateness_ms: int
-    remembered_bytes: int
-    remembered_orders_ms: int
+    event_hash_bytes_max: int
+    order_retention_ms: int
     session_ttl_ms: int
     known_ttl_s: int
     anonymous_ttl_s: int
@@ -75,41 +75,41 @@ class Rules:
     idle_ms: int
     known_idle_ms: int
     absence_ms: int
-    tastes: DecayedCounts
-    segments: RuleSet | None
-    decided_of_256: int
+    affinities: DecayedCounts
+    segment_rules: RuleSet | None
+    sample_of_256: int
     decision_ticks: int
     shards: int
     tombstone_ms: int
-    clean_every_ms: int
+    rewrite_interval_ms: int
     privacy_key: bytes
-    consent: Policy
+    consent_policy: ConsentPolicy
 
     @classmethod
-    def of(
+    def from_config(
         cls,
         sessions: Sessions,
         profiles: Profiles,
         state: State,
         lifecycle: Lifecycle,
-        segments: RuleSet | None = None,
+        segment_rules: RuleSet | None = None,
         propensity: Propensity | None = None,
         privacy: Privacy | None = None,
         recovery: Recovery | None = None,
         privacy_key: bytes = b"",
-    ) -> Rules:
+    ) -> ProcessorConfig:
         """The rules that a configuration sets, and `segments` that are decided by rule.
 
         `propensity` says at which events and times models are to say what will come; None: at none.
         `privacy_key` is the secret under which erased ids are hashed.
         """
-        asked = propensity or Propensity(sampled_share=0.0, horizon_days=0)
+        decisions = propensity or Propensity(sampled_share=0.0, horizon_days=0)
         return cls(
             gap_ms=sessions.gap_ms,
             lateness_ms=sessions.allowed_lateness_ms,
-            remembered_bytes=sessions.remembered_event_ids * _ID_BYTES,
-            remembered_orders_ms=sessions.remembered_orders_days * DAY_MS,
-            session_ttl_ms=sessions.gap_ms + _SESSION_KEY_SPARE_MS,
+            event_hash_bytes_max=sessions.remembered_event_ids * _HASH_BYTES,
+            order_retention_ms=sessions.remembered_orders_days * DAY_MS,
+            session_ttl_ms=sessions.gap_ms + _SESSION_KEY_GRACE_MS,
             known_ttl_s=profiles.known_ttl_days * 86_400,
             anonymous_ttl_s=profiles.anonymous_ttl_days * 86_400,
             alias_ttl_s=profiles.alias_ttl_days * 86_400,
@@ -117,178 +117,201 @@ class Rules:
             idle_ms=state.idle_days * DAY_MS,
             known_idle_ms=state.known_idle_days * DAY_MS,
             absence_ms=lifecycle.dormant_days * DAY_MS,
-            tastes=DecayedCounts(
+            affinities=DecayedCounts(
                 profiles.affinity_half_life_days * DAY_MS, profiles.affinity_categories_max
             ),
-            segments=segments,
-            decided_of_256=round(asked.sampled_share * 256),
-            decision_ticks=ticks_between(asked),
+            segment_rules=segment_rules,
+            sample_of_256=round(decisions.sampled_share * 256),
+            decision_ticks=ticks_between(decisions),
             shards=sessions.shards,
             tombstone_ms=(privacy or Privacy()).tombstone_days * DAY_MS,
-            clean_every_ms=(recovery or Recovery()).checkpoint_s * 1000,
+            rewrite_interval_ms=(recovery or Recovery()).checkpoint_s * 1000,
             privacy_key=privacy_key,
-            consent=Policy(privacy or Privacy()),
+            consent_policy=ConsentPolicy(privacy or Privacy()),
         )
 
 
-class Shoppers:
+class ShopperProcessor:
     """The shoppers of one shard, and what happened to them in the batch at hand.
 
-    `changed` are the names whose rows a snapshot has to write or take out.
+    `dirty_names` are the names whose rows a snapshot has to write or take out.
     """
 
     def __init__(
         self,
-        rules: Rules,
+        config: ProcessorConfig,
         rows: dict[str, Shopper],
-        totals: Totals,
-        stored: RulesState | None = None,
+        totals: ShardTotals,
+        stored: ShardRulesState | None = None,
         *,
         step: str = "visit",
     ) -> None:
-        self.faults = Faults(step)
-        self.changed: set[str] = set()
-        self.idle = Idle(HOUR_MS)
-        self.rules = rules
+        self.errors = ProcessingErrors(step)
+        self.dirty_names: set[str] = set()
+        self.idle = IdleIndex(HOUR_MS)
+        self.config = config
         self.rows = rows
         self.totals = totals
-        self._session_ttl = resp.number(rules.session_ttl_ms)
-        self._known_ttl = resp.number(rules.known_ttl_s)
-        self._anonymous_ttl = resp.number(rules.anonymous_ttl_s)
-        self._due = Timers()
-        self.segments = engine_of(rules.segments, stored or RulesState())
-        if self.segments is not None:
-            self.segments.faults = self.faults
-        self._is_only = False
-        self._now_ms = 0
-        for name, shopper in rows.items():
-            self.idle.add(name, shopper.last_ms)
-            if self.segments is not None:
-                self.segments.follow(name, shopper)
-            for session in shopper.open:
-                self._due.add(session.last_ms + rules.gap_ms, name)
+        self._session_ttl = resp.pack_int(config.session_ttl_ms)
+        self._known_ttl = resp.pack_int(config.known_ttl_s)
+        self._anonymous_ttl = resp.pack_int(config.anonymous_ttl_s)
+        self._session_timers = Timers()
+        self.rule_engine = create_engine(config.segment_rules, stored or ShardRulesState())
+        if self.rule_engine is not None:
+            self.rule_engine.processing_errors = self.errors
+        self._is_single_partition = False
+        self._watermark_ms = 0
+        for shopper_id, shopper in rows.items():
+            self.idle.add(shopper_id, shopper.last_ms)
+            if self.rule_engine is not None:
+                self.rule_engine.track(shopper_id, shopper)
+            for session in shopper.open_sessions:
+                self._session_timers.add(session.last_ms + config.gap_ms, shopper_id)
         # With the time each was last seen at before the batch; -1 for who is new.
-        self._active: dict[str, int] = {}
-        self._told: dict[str, Told] = {}
-        self._back: list[str] = []
-        self._parting = Parting()
-        self._denies = rules.consent.denies
-        self._hidden: set[str] = set()
-        self.refusing: list[str] = []
+        self._active_before_ms: dict[str, int] = {}
+        self._item_updates: dict[str, ItemUpdate] = {}
+        self._restored: list[str] = []
+        self._retractions = Retractions()
+        self._denies_by_default = config.consent_policy.denies_by_default
+        self._deleted_aliases: set[str] = set()
+        self.refusing_analytics: list[str] = []
         """Who refuses analytics now, and whose row may wait in Redis."""
-        self.out = Visited(BatchId("", 0), 0, 0, last=False)
+        self.output = ShardOutput(BatchId("", 0), 0, 0, last=False)
 
-    def begin(self, batch: BatchId, shard: int, watermark_ms: int, *, last: bool) -> None:
+    def begin_batch(self, batch: BatchId, shard: int, watermark_ms: int, *, last: bool) -> None:
         """Start on a batch: the sessions that no event in time can reach any more are closed."""
-        self.out = Visited(batch, shard, watermark_ms, last=last)
-        gap_ms = self.rules.gap_ms
-        self._is_only, self._now_ms = batch.partitions == 1, watermark_ms
-        if self.segments is not None:
-            self.segments.transitions = self.out.transitions
+        self.output = ShardOutput(batch, shard, watermark_ms, last=last)
+        gap_ms = self.config.gap_ms
+        self._is_single_partition, self._watermark_ms = batch.partitions == 1, watermark_ms
+        if self.rule_engine is not None:
+            self.rule_engine.transitions = self.output.transitions
             # Before sessions are closed: what was so at a time, was so while they were open.
-            now_ms = self._clock(watermark_ms)
-            if self.segments.settle(self.rows, now_ms):
-                self.changed.update(self.rows)
-            self.changed.update(self.segments.due(self.rows, now_ms))
-        ended: list[tuple[int, str, Shopper]] = []
-        for name in self._due.due(watermark_ms):
-            shopper = self.rows.get(name)
-            if shopper is not None and shopper.open:
+            event_time_ms = self._event_time_ms(watermark_ms)
+            if self.rule_engine.migrate_rules(self.rows, event_time_ms):
+                self.dirty_names.update(self.rows)
+            self.dirty_names.update(self.rule_engine.advance_all(self.rows, event_time_ms))
+        expired: list[tuple[int, str, Shopper]] = []
+        for shopper_id in self._session_timers.take_due(watermark_ms):
+            shopper = self.rows.get(shopper_id)
+            if shopper is not None and shopper.open_sessions:
                 ends_ms = self._first_end_ms(shopper)
                 if ends_ms < watermark_ms:
-                    ended.append((ends_ms, name, shopper))
+                    expired.append((ends_ms, shopper_id, shopper))
                 else:
-                    self._due.add(ends_ms, name)
-        ended.sort()
-        for _, name, shopper in ended:
-            closed = sessions.close(shopper, watermark_ms, gap_ms=gap_ms)
+                    self._session_timers.add(ends_ms, shopper_id)
+        expired.sort()
+        for _, shopper_id, shopper in expired:
+            closed = sessions.close_expired(shopper, watermark_ms, gap_ms=gap_ms)
             self.totals.sessions_closed += len(closed)
-            with self.faults.apart("outcomes", name):
-                self.out.outcomes += [
-                    one.outcomes(one.last_ms + gap_ms) for one in closed if one.decided
+            with self.errors.isolate("outcomes", shopper_id):
+                self.output.session_outcomes += [
+                    one.decision_outcomes(one.last_ms + gap_ms) for one in closed if one.decisions
                 ]
-            self.changed.add(name)
-            if shopper.open:
-                self._due.add(self._first_end_ms(shopper), name)
+            self.dirty_names.add(shopper_id)
+            if shopper.open_sessions:
+                self._session_timers.add(self._first_end_ms(shopper), shopper_id)
             else:
-                self.out.writes.append(resp.command(_DEL + resp.bulk(keys.session_key(name)), 2))
-                if self.rules.decided_of_256:
-                    profile_key = resp.bulk(keys.profile_key(name))
-                    self.out.writes.append(resp.command(f"{_HDEL}{profile_key}{_CHANCE}", 3))
+                self.output.writes.append(
+                    resp.pack_command(_DEL + resp.pack_str(keys.session_key(shopper_id)), 2)
+                )
+                if self.config.sample_of_256:
+                    profile_key = resp.pack_str(keys.profile_key(shopper_id))
+                    self.output.writes.append(
+                        resp.pack_command(f"{_HDEL}{profile_key}{_CHANCE_FIELD}", 3)
+                    )
 
     def _first_end_ms(self, shopper: Shopper) -> int:
         """The last time at which an event would still belong to the one that ends first."""
-        first, *others = shopper.open
-        last_ms = min(first.last_ms, *[one.last_ms for one in others]) if others else first.last_ms
-        return last_ms + self.rules.gap_ms
+        first, *other_sessions = shopper.open_sessions
+        last_ms = (
+            min(first.last_ms, *[one.last_ms for one in other_sessions])
+            if other_sessions
+            else first.last_ms
+        )
+        return last_ms + self.config.gap_ms
 
-    def fold(self, name: str, event: Event, position: int, clock_ms: int, *, known: bool) -> bool:
+    def process_event(
+        self, shopper_id: str, event: Event, position: int, event_watermark_ms: int, *, known: bool
+    ) -> bool:
         """Count one event of a shopper; False if it had been counted before, or is withheld."""
-        at_ms, kind = event.event_ts, event.type
-        shopper = self.rows.get(name)
+        at_ms, event_type = event.event_ts, event.type
+        shopper = self.rows.get(shopper_id)
         refused = 0
-        if shopper is None or shopper.consent[0] or event.consent is not None or self._denies:
-            refused, shopper = self._meet(name, shopper, event, known=known)
+        if (
+            shopper is None
+            or shopper.consent[0]
+            or event.consent is not None
+            or self._denies_by_default
+        ):
+            refused, shopper = self._admit(shopper_id, shopper, event, known=known)
             if shopper is None:
                 return False
-        mark, seen = orders.mark_of(event.event_id), shopper.seen
-        if (mark in seen and _is_marked(mark, seen)) or (
-            kind == "purchase" and self._is_counted(shopper, event)
+        event_hash, recent_hashes = orders.id_hash(event.event_id), shopper.recent_event_hashes
+        if (event_hash in recent_hashes and _contains_hash(event_hash, recent_hashes)) or (
+            event_type == "purchase" and self._is_duplicate_order(shopper, event)
         ):
             self.totals.duplicates += 1
             return False
-        most = self.rules.remembered_bytes
-        shopper.seen = (seen + mark)[-most:]
-        shopper.seen_at = (shopper.seen_at + duplicates.when_and_what(at_ms, kind))[-most:]
+        bytes_max = self.config.event_hash_bytes_max
+        shopper.recent_event_hashes = (recent_hashes + event_hash)[-bytes_max:]
+        shopper.recent_event_details = (
+            shopper.recent_event_details + duplicates.pack_time_and_type(at_ms, event_type)
+        )[-bytes_max:]
         self.totals.accepted += 1
-        self._active.setdefault(name, shopper.last_ms)
-        ended = False
-        if self.segments is not None:
-            now_ms = self._clock(clock_ms)
-            ended = not self.segments.reach(name, shopper, now_ms, at_ms)
-        if at_ms < clock_ms:
+        self._active_before_ms.setdefault(shopper_id, shopper.last_ms)
+        has_window_ended = False
+        if self.rule_engine is not None:
+            event_time_ms = self._event_time_ms(event_watermark_ms)
+            has_window_ended = not self.rule_engine.advance_to(
+                shopper_id, shopper, event_time_ms, at_ms
+            )
+        if at_ms < event_watermark_ms:
             shopper.late += 1
             self.totals.late += 1
-        self._hear(name, shopper, event, clock_ms, refused)
-        inactivity.hear(shopper, at_ms, self.rules.absence_ms)
-        before = shopper.sessions
-        session = sessions.enter(shopper, at_ms, gap_ms=self.rules.gap_ms, clock_ms=clock_ms)
-        if shopper.sessions != before:
-            self.totals.sessions_opened += shopper.sessions - before
-            if session is not None and shopper.sessions > before:
-                self._due.add(session.last_ms + self.rules.gap_ms, name)
-        profile.count(shopper, session, event)
-        if kind in MONEY_TYPES:
-            event = self._count_money(shopper, session, event, mark)
-        if mark[0] < self.rules.decided_of_256 and not refused & PERSONALIZATION:
-            self._decide(mark, shopper, session, clock_ms)
-        if kind in _TOLD_TYPES:
-            self._tell(name, shopper, event, position, session, refused)
-        if self.segments is not None:
+        self._emit_observation(shopper_id, shopper, event, event_watermark_ms, refused)
+        inactivity.observe(shopper, at_ms, self.config.absence_ms)
+        sessions_before = shopper.sessions
+        session = sessions.add_event(
+            shopper, at_ms, gap_ms=self.config.gap_ms, watermark_ms=event_watermark_ms
+        )
+        if shopper.sessions != sessions_before:
+            self.totals.sessions_opened += shopper.sessions - sessions_before
+            if session is not None and shopper.sessions > sessions_before:
+                self._session_timers.add(session.last_ms + self.config.gap_ms, shopper_id)
+        profile.apply_event(shopper, session, event)
+        if event_type in MONEY_TYPES:
+            event = self._apply_money(shopper, session, event, event_hash)
+        if event_hash[0] < self.config.sample_of_256 and not refused & PERSONALIZATION:
+            self._record_decision(event_hash, shopper, session, event_watermark_ms)
+        if event_type in _EMITTED_TYPES:
+            self._emit_interactions(shopper_id, shopper, event, position, session, refused)
+        if self.rule_engine is not None:
             # A late event may also bring a session back that had ended.
-            begins = ended or shopper.sessions != before
-            self.segments.count(name, shopper, event, now_ms, begins=begins)
+            begins_session = has_window_ended or shopper.sessions != sessions_before
+            self.rule_engine.apply_event(
+                shopper_id, shopper, event, event_time_ms, begins_session=begins_session
+            )
         return True
 
-    def _meet(
-        self, name: str, shopper: Shopper | None, event: Event, *, known: bool
+    def _admit(
+        self, shopper_id: str, shopper: Shopper | None, event: Event, *, known: bool
     ) -> tuple[int, Shopper | None]:
         """What somebody new, or who said so, refuses; None for a shopper whose event is withheld."""
-        if event.consent is None and not self._denies and shopper is None:
-            return 0, self.begin_shopper(name, event.event_ts, known=known)
-        refused = consent.heed(self, name, event, known=known)
-        return refused, None if refused & ANALYTICS else self.rows[name]
+        if event.consent is None and not self._denies_by_default and shopper is None:
+            return 0, self.add_shopper(shopper_id, event.event_ts, known=known)
+        refused = consent.apply_consent(self, shopper_id, event, known=known)
+        return refused, None if refused & ANALYTICS else self.rows[shopper_id]
 
-    def begin_shopper(self, name: str, at_ms: int, *, known: bool) -> Shopper:
+    def add_shopper(self, shopper_id: str, at_ms: int, *, known: bool) -> Shopper:
         """Somebody new, or of whom only a refusal was known."""
-        shopper = self.rows[name] = Shopper(known, at_ms, at_ms)
+        shopper = self.rows[shopper_id] = Shopper(known, at_ms, at_ms)
         self.totals.shoppers += 1
-        self._active[name] = -1
+        self._active_before_ms[shopper_id] = -1
         return shopper
 
-    def _tell(
+    def _emit_interactions(
         self,
-        name: str,
+        shopper_id: str,
         shopper: Shopper,
         event: Event,
         position: int,
@@ -296,469 +319,542 @@ class Shoppers:
         refused: int,
     ) -> None:
         """Tell what an event says of tastes, prices and items, for what the shopper does not refuse."""
-        at_ms, kind = event.event_ts, event.type
-        if kind in SIGNAL_TYPES:
+        at_ms, event_type = event.event_ts, event.type
+        if event_type in FEEDBACK_TYPES:
             if not refused & PERSONALIZATION:
-                self._signal(name, event, position)
+                self._emit_feedback(shopper_id, event, position)
             return
         session_ms = at_ms if session is None else session.start_ms
-        clicks, tastes, currency = self.out.clicks, self.rules.tastes, profile.price_currency(event)
+        clicks, affinities, currency = (
+            self.output.interactions,
+            self.config.affinities,
+            profile.price_currency(event),
+        )
         country = event.country or ""
         for item in event.items:
             category = "/".join(item.category)
-            click = (position, name, item.item_id, kind, at_ms, session_ms, category, country)
+            click = (
+                position,
+                shopper_id,
+                item.item_id,
+                event_type,
+                at_ms,
+                session_ms,
+                category,
+                country,
+            )
             if not refused:
                 clicks.append(click)
             else:
-                self.out.limited.append((refused, click))
+                self.output.limited_interactions.append((refused, click))
             # One whose price is apart says less of the item than one before it.
             if not refused & PERSONALIZATION and (
-                event.apart is None or item.item_id not in self._told
+                event.apart is None or item.item_id not in self._item_updates
             ):
-                self._told[item.item_id] = (at_ms, item, currency)
+                self._item_updates[item.item_id] = (at_ms, item, currency)
             if category:
-                tastes.add(shopper, category, at_ms)
-            if item.price is not None and kind == "item_view":
-                price = shopper.viewed_price_micros + micros(item.price)
-                shopper.viewed_price_micros = price if price < LARGEST else LARGEST
+                affinities.add(shopper, category, at_ms)
+            if item.price is not None and event_type == "item_view":
+                price = shopper.viewed_price_micros + to_micros(item.price)
+                shopper.viewed_price_micros = price if price < AMOUNT_MAX else AMOUNT_MAX
                 shopper.viewed_prices += 1
-        if kind == "purchase":
-            self.out.orders.append((name, profile.value_micros(event), at_ms))
+        if event_type == "purchase":
+            self.output.orders.append((shopper_id, profile.value_micros(event), at_ms))
 
-    def _signal(self, name: str, event: Event, position: int) -> None:
+    def _emit_feedback(self, shopper_id: str, event: Event, position: int) -> None:
         """Tell what came of items: given back, shown, clicked in a list."""
-        of_list = event.reco and event.reco.position
+        list_position = event.reco and event.reco.position
         for number, item in enumerate(event.items, start=1):
-            place = item.position or (of_list if len(event.items) == 1 else None) or number
-            self.out.signals.append(
-                (position, name, item.item_id, event.type, event.event_ts, place - 1)
+            item_position = (
+                item.position or (list_position if len(event.items) == 1 else None) or number
+            )
+            self.output.feedback.append(
+                (position, shopper_id, item.item_id, event.type, event.event_ts, item_position - 1)
             )
 
-    def _clock(self, watermark_ms: int) -> int:
+    def _event_time_ms(self, watermark_ms: int) -> int:
         """The newest event time that all have reached, where that of one event is known."""
-        watermark_ms = self._watermark(watermark_ms)
-        return watermark_ms and watermark_ms + self.rules.lateness_ms
+        watermark_ms = self._reached_ms(watermark_ms)
+        return watermark_ms and watermark_ms + self.config.lateness_ms
 
-    def _watermark(self, clock_ms: int) -> int:
+    def _reached_ms(self, event_watermark_ms: int) -> int:
         """The watermark that stood at an event.
 
         Of several partitions one may be ahead of the others: only what all have reached counts.
         """
-        return clock_ms if self._is_only else self._now_ms
+        return event_watermark_ms if self._is_single_partition else self._watermark_ms
 
-    def join(self, move: Move, event: Event | None = None) -> None:
-        """`take_over`, or where that raises the user as it was; one that was not there is the other.
+    def merge_in(self, transfer: StateTransfer, event: Event | None = None) -> None:
+        """`_merge_state`, or where that raises the user as it was; one that was not there is the other.
 
         `event` is that of the user at which it happens, which may say what the shopper refuses.
         """
-        if not consent.may_join(self, move, event):
+        if not consent.may_merge(self, transfer, event):
             return
-        own = self.rows.get(move.shopper)
-        before = None if own is None else msgspec.msgpack.encode(own)
+        own = self.rows.get(transfer.shopper)
+        row_before = None if own is None else msgspec.msgpack.encode(own)
         try:
-            self.take_over(move)
-        except ENDS_THE_RUN:
+            self._merge_state(transfer)
+        except FATAL_ERRORS:
             raise
         except Exception:
-            self.faults.note("merge", move.shopper)
-            row = move.state if before is None else msgspec.msgpack.decode(before, type=Shopper)
+            self.errors.record("merge", transfer.shopper)
+            row = (
+                transfer.state
+                if row_before is None
+                else msgspec.msgpack.decode(row_before, type=Shopper)
+            )
             row.known = True
-            self.rows[move.shopper] = row
+            self.rows[transfer.shopper] = row
 
-    def take_over(self, move: Move) -> None:
+    def _merge_state(self, transfer: StateTransfer) -> None:
         """Add an anonymous shopper's state to the user it turned out to be."""
-        other, name = move.state, move.shopper
-        is_same = move.anonymous_id == name
-        shopper = self.rows.get(name)
+        other, shopper_id = transfer.state, transfer.shopper
+        is_same = transfer.anonymous_id == shopper_id
+        shopper = self.rows.get(shopper_id)
         if shopper is None and is_same:
-            self._adopt(move)
+            self._adopt(transfer)
             return
         if shopper is None or not shopper.events:
-            said, shopper = shopper, self.begin_shopper(name, other.first_ms, known=True)
+            statement_only, shopper = (
+                shopper,
+                self.add_shopper(shopper_id, other.first_ms, known=True),
+            )
             shopper.last_ms = other.last_ms
-            shopper.away_ms, shopper.returned_ms = other.away_ms, other.returned_ms
-            if said is not None:
-                consent.join(shopper, said)
-        self._active.setdefault(name, shopper.last_ms)
-        both = shopper.refused & other.refused
-        if self.rules.decision_ticks:
-            watermark_ms = self._watermark(move.clock_ms)
-            told = outcomes.of_move(self.rules, name, shopper, other, move.at_ms, watermark_ms)
-            heard_ms = max(move.at_ms, watermark_ms)
-            self.out.heard += [told] if told is not None else []
-            self.out.heard.append(Heard(move.anonymous_id, move.at_ms, heard_ms, heir=name))
-        segments, now_ms = self.segments, self._clock(move.clock_ms)
-        if segments is not None:
-            segments.advance(name, shopper, max(now_ms, other.last_ms - 1))
-        inactivity.merge(shopper, other, self.rules.absence_ms)
-        before, joined_ms = shopper.sessions, max(move.at_ms, move.clock_ms)
-        kinds = {} if segments is None else segments.rules.kinds
-        repeats, count = duplicates.settle(shopper, other, kinds, now_ms)
-        self.out.repeats += [(name, *repeat) for repeat in repeats]
-        if self.rules.decision_ticks:
-            self.out.heard += [
-                Heard(name, at_ms, heard_ms, worth=-worth) for worth, at_ms in repeats
+            shopper.absence_start_ms, shopper.returned_ms = (
+                other.absence_start_ms,
+                other.returned_ms,
+            )
+            if statement_only is not None:
+                consent.merge_consent(shopper, statement_only)
+        self._active_before_ms.setdefault(shopper_id, shopper.last_ms)
+        refused_by_both = shopper.refused & other.refused
+        if self.config.decision_ticks:
+            watermark_ms = self._reached_ms(transfer.watermark_ms)
+            observation = outcomes.observation_of_merge(
+                self.config, shopper_id, shopper, other, transfer.at_ms, watermark_ms
+            )
+            known_ms = max(transfer.at_ms, watermark_ms)
+            self.output.observations += [observation] if observation is not None else []
+            self.output.observations.append(
+                ShopperObservation(
+                    transfer.anonymous_id, transfer.at_ms, known_ms, merged_into=shopper_id
+                )
+            )
+        rule_engine, event_time_ms = self.rule_engine, self._event_time_ms(transfer.watermark_ms)
+        if rule_engine is not None:
+            rule_engine.advance_shopper(shopper_id, shopper, max(event_time_ms, other.last_ms - 1))
+        inactivity.merge(shopper, other, self.config.absence_ms)
+        sessions_before, joined_ms = shopper.sessions, max(transfer.at_ms, transfer.watermark_ms)
+        kinds = {} if rule_engine is None else rule_engine.rules.window_kinds
+        duplicate_orders, duplicate_count = duplicates.remove_duplicates(
+            shopper, other, kinds, event_time_ms
+        )
+        self.output.double_counted_orders += [(shopper_id, *repeat) for repeat in duplicate_orders]
+        if self.config.decision_ticks:
+            self.output.observations += [
+                ShopperObservation(shopper_id, at_ms, known_ms, value_micros=-worth)
+                for worth, at_ms in duplicate_orders
             ]
-        self.totals.repeats += count
-        sessions.merge(shopper, other, gap_ms=self.rules.gap_ms, at_ms=joined_ms)
-        self.totals.sessions_opened += shopper.sessions - before
-        profile.merge(shopper, other, self.rules.tastes)
-        most = self.rules.remembered_bytes
-        shopper.seen = (shopper.seen + other.seen)[-most:]
-        shopper.seen_at = (shopper.seen_at + other.seen_at)[-most:]
-        for session in shopper.open:
-            self._due.add(session.last_ms + self.rules.gap_ms, name)
-        if segments is not None:
-            segments.merge(name, shopper, other, now_ms, is_same=is_same)
-        self._tell_of(move)
+        self.totals.repeats += duplicate_count
+        sessions.merge(shopper, other, gap_ms=self.config.gap_ms, at_ms=joined_ms)
+        self.totals.sessions_opened += shopper.sessions - sessions_before
+        profile.merge(shopper, other, self.config.affinities)
+        bytes_max = self.config.event_hash_bytes_max
+        shopper.recent_event_hashes = (shopper.recent_event_hashes + other.recent_event_hashes)[
+            -bytes_max:
+        ]
+        shopper.recent_event_details = (shopper.recent_event_details + other.recent_event_details)[
+            -bytes_max:
+        ]
+        for session in shopper.open_sessions:
+            self._session_timers.add(session.last_ms + self.config.gap_ms, shopper_id)
+        if rule_engine is not None:
+            rule_engine.merge(shopper_id, shopper, other, event_time_ms, is_same=is_same)
+        self._emit_transferred(transfer)
         if not is_same:
             self.totals.merges += 1
-            self.out.moved.append((move.anonymous_id, name, move.at_ms))
-        if newly := shopper.refused & ~both:
-            consent.decline(self, name, shopper, newly, move.at_ms)
+            self.output.merged.append((transfer.anonymous_id, shopper_id, transfer.at_ms))
+        if newly_refused := shopper.refused & ~refused_by_both:
+            consent.withdraw_purposes(self, shopper_id, shopper, newly_refused, transfer.at_ms)
 
-    def _tell_of(self, move: Move) -> None:
+    def _emit_transferred(self, transfer: StateTransfer) -> None:
         """Tell what the batch tells of a shopper that moved."""
-        self.out.clicks += move.clicks
-        self.out.signals += move.signals
-        self.out.orders += move.orders
-        self.out.former += move.transitions
-        self.out.limited += move.limited
+        self.output.interactions += transfer.interactions
+        self.output.feedback += transfer.feedback
+        self.output.orders += transfer.orders
+        self.output.transitions_before_merge += transfer.transitions
+        self.output.limited_interactions += transfer.limited_interactions
 
-    def _adopt(self, move: Move) -> None:
+    def _adopt(self, transfer: StateTransfer) -> None:
         """Go on with a shopper of the same name, who was kept where its devices are."""
-        name, shopper = move.shopper, move.state
-        self.rows[name] = shopper
-        self.idle.add(name, shopper.last_ms)
-        self.changed.add(name)
+        shopper_id, shopper = transfer.shopper, transfer.state
+        self.rows[shopper_id] = shopper
+        self.idle.add(shopper_id, shopper.last_ms)
+        self.dirty_names.add(shopper_id)
         self.totals.shoppers += 1
         self.totals.sessions_opened += shopper.sessions
-        for session in shopper.open:
-            self._due.add(session.last_ms + self.rules.gap_ms, name)
-        if self.segments is not None:
-            self.segments.follow(name, shopper)
-        self._tell_of(move)
-        if move.position >= 0:
-            self._active[name] = -1
+        for session in shopper.open_sessions:
+            self._session_timers.add(session.last_ms + self.config.gap_ms, shopper_id)
+        if self.rule_engine is not None:
+            self.rule_engine.track(shopper_id, shopper)
+        self._emit_transferred(transfer)
+        if transfer.position >= 0:
+            self._active_before_ms[shopper_id] = -1
             if not shopper.known:
-                self.recognize(name, move.clock_ms, known=True)
+                self.set_known(shopper_id, transfer.watermark_ms, known=True)
 
-    def recognize(self, name: str, clock_ms: int, *, known: bool) -> None:
+    def set_known(self, shopper_id: str, event_watermark_ms: int, *, known: bool) -> None:
         """A shopper turned out to be a user, or not to be one."""
-        shopper = self.rows[name]
+        shopper = self.rows[shopper_id]
         shopper.known = known
         if not shopper.events:
-            self.changed.add(name)
+            self.dirty_names.add(shopper_id)
             return
-        self._active.setdefault(name, shopper.last_ms)
-        if self.segments is not None:
-            self.segments.ask_all(name, shopper, max(self._clock(clock_ms), shopper.last_ms))
+        self._active_before_ms.setdefault(shopper_id, shopper.last_ms)
+        if self.rule_engine is not None:
+            self.rule_engine.evaluate_all(
+                shopper_id, shopper, max(self._event_time_ms(event_watermark_ms), shopper.last_ms)
+            )
 
-    def give_up(self, name: str, user: str) -> tuple[Shopper | None, list[Transition]]:
+    def transfer_out(self, shopper_id: str, user: str) -> tuple[Shopper | None, list[Transition]]:
         """Remove a shopper whose state moves to a user's shard, with what it had added to totals; where
         it came and went in this batch is told from there."""
-        shopper = self.rows.pop(name, None)
+        shopper = self.rows.pop(shopper_id, None)
         transitions: list[Transition] = []
         if shopper is not None:
-            self.changed.add(name)
-            if name != user:
-                transitions = self._part_with(name, shopper)
+            self.dirty_names.add(shopper_id)
+            if shopper_id != user:
+                transitions = self._remove_from_segments(shopper_id, shopper)
             self.totals.shoppers -= shopper.events > 0
             self.totals.sessions_opened -= shopper.sessions
         return shopper, transitions
 
-    def hand_on(self, move: Move) -> None:
+    def transfer_output(self, transfer: StateTransfer) -> None:
         """What a shopper that moves did in this batch, the user's shard tells: it knows if it may."""
-        name = move.anonymous_id
-        if self._active.pop(name, None) is not None:
-            self._parting.leave(self.out, name, move)
+        shopper_id = transfer.anonymous_id
+        if self._active_before_ms.pop(shopper_id, None) is not None:
+            self._retractions.add(self.output, shopper_id, transfer)
 
-    def withdraw(self, name: str, at_ms: int) -> None:
+    def withdraw_analytics(self, shopper_id: str, at_ms: int) -> None:
         """Forget a shopper who agreed to be counted, or was not asked, and refuses now."""
-        for device in self.rows[name].devices:
-            self.hide_alias(device)
-        self.erase(name, at_ms)
-        self.refusing.append(name)
+        for device in self.rows[shopper_id].published_devices:
+            self.delete_alias(device)
+        self.erase(shopper_id, at_ms)
+        self.refusing_analytics.append(shopper_id)
 
-    def touch(self, name: str) -> None:
+    def mark_active(self, shopper_id: str) -> None:
         """Have a shopper told of at the end of the batch."""
-        self._active.setdefault(name, self.rows[name].last_ms)
+        self._active_before_ms.setdefault(shopper_id, self.rows[shopper_id].last_ms)
 
-    def hide_alias(self, device: str) -> None:
+    def delete_alias(self, device: str) -> None:
         """Redis does not tell whose a device is; its shard, which knows, may just have told it."""
-        if device not in self._hidden:
-            self._hidden.add(device)
-            self.out.lifetimes.append(("DEL", keys.alias_key(device)))
+        if device not in self._deleted_aliases:
+            self._deleted_aliases.add(device)
+            self.output.expiry_writes.append(("DEL", keys.alias_key(device)))
 
-    def show_alias(self, name: str, device: str) -> None:
+    def emit_alias(self, shopper_id: str, device: str) -> None:
         """Redis tells whose a device is, who agrees to that again."""
-        self._hidden.discard(device)
-        if device == name:
+        self._deleted_aliases.discard(device)
+        if device == shopper_id:
             return  # an id needs no alias for itself
-        alias, ttl_s = keys.alias_key(device), self.rules.alias_ttl_s
-        self.out.lifetimes.append(("SET", alias, name, "EX", ttl_s))
-        self.note_device(name, device)
+        alias, ttl_s = keys.alias_key(device), self.config.alias_ttl_s
+        self.output.expiry_writes.append(("SET", alias, shopper_id, "EX", ttl_s))
+        self.add_device(shopper_id, device)
 
-    def note_device(self, name: str, device: str) -> None:
+    def add_device(self, shopper_id: str, device: str) -> None:
         """Remember that Redis tells that a device is this user's, to take it back."""
-        shopper = self.rows.get(name)
-        if shopper is not None and shopper.events and device not in shopper.devices:
-            shopper.devices = (*shopper.devices, device)[-DEVICES_MAX:]
-            self.changed.add(name)
+        shopper = self.rows.get(shopper_id)
+        if shopper is not None and shopper.events and device not in shopper.published_devices:
+            shopper.published_devices = (*shopper.published_devices, device)[-DEVICES_MAX:]
+            self.dirty_names.add(shopper_id)
 
-    def erase(self, name: str, at_ms: int) -> None:
+    def erase(self, shopper_id: str, at_ms: int) -> None:
         """Forget a shopper, here and in Redis; sessions that go on end with it, and teach nothing.
 
         The event that asks for it is not counted here.
         """
-        self.forget(name)
-        self.out.erased.append((name, at_ms))
-        self.out.removals.append(("DEL", keys.profile_key(name), keys.session_key(name)))
+        self.remove(shopper_id)
+        self.output.erased.append((shopper_id, at_ms))
+        self.output.removal_writes.append(
+            ("DEL", keys.profile_key(shopper_id), keys.session_key(shopper_id))
+        )
 
-    def forget(self, name: str) -> None:
+    def remove(self, shopper_id: str) -> None:
         """The same where another shard tells of it."""
-        shopper = self.rows.pop(name, None)
+        shopper = self.rows.pop(shopper_id, None)
         if shopper is not None:
-            self.changed.add(name)
+            self.dirty_names.add(shopper_id)
             self.totals.shoppers -= shopper.events > 0
-            self.totals.sessions_closed += len(shopper.open)
-            self._part_with(name, shopper)
-            self._withdraw(shopper)
-        self._active.pop(name, None)
-        self._tell_nothing_of(name)
+            self.totals.sessions_closed += len(shopper.open_sessions)
+            self._remove_from_segments(shopper_id, shopper)
+            self._discard_decisions(shopper)
+        self._active_before_ms.pop(shopper_id, None)
+        self._retract_output(shopper_id)
 
-    def drop(self, move: Move) -> None:
+    def drop_transfer(self, transfer: StateTransfer) -> None:
         """Take no one over: the user that a shopper turned out to be is erased, and it with it."""
-        other = move.state
+        other = transfer.state
         self.totals.sessions_opened += other.sessions
-        self.totals.sessions_closed += len(other.open)
-        self._withdraw(other)
-        if move.anonymous_id != move.shopper:
-            self.out.erased.append((move.anonymous_id, move.at_ms))
+        self.totals.sessions_closed += len(other.open_sessions)
+        self._discard_decisions(other)
+        if transfer.anonymous_id != transfer.shopper:
+            self.output.erased.append((transfer.anonymous_id, transfer.at_ms))
 
-    def _tell_nothing_of(self, name: str) -> None:
+    def _retract_output(self, shopper_id: str) -> None:
         """What the batch tells of a shopper by now is not told."""
-        out = self.out
-        self._parting.leave(out, name, None)
-        out.declined = [one for one in out.declined if one[0] != name]
-        if out.former:
-            merged = {one[0] for one in out.moved if one[1] == name}
-            out.former = [one for one in out.former if one[0] not in merged]
+        output = self.output
+        self._retractions.add(output, shopper_id, None)
+        output.consent_withdrawals = [
+            one for one in output.consent_withdrawals if one[0] != shopper_id
+        ]
+        if output.transitions_before_merge:
+            merged_ids = {one[0] for one in output.merged if one[1] == shopper_id}
+            output.transitions_before_merge = [
+                one for one in output.transitions_before_merge if one[0] not in merged_ids
+            ]
 
-    def _withdraw(self, shopper: Shopper) -> None:
+    def _discard_decisions(self, shopper: Shopper) -> None:
         """What models decided in sessions that go on is no lesson."""
-        for session in shopper.open:
-            self.out.withdrawn += session.marks()
+        for session in shopper.open_sessions:
+            self.output.withdrawn_decisions += session.decision_hashes()
 
-    def leave_untold(self) -> None:
+    def apply_retractions(self) -> None:
         """Sort out what the batch told of shoppers before they left."""
-        if self._parting:
-            self._parting.settle(self.out)
+        if self._retractions:
+            self._retractions.apply(self.output)
 
-    def _part_with(self, name: str, shopper: Shopper) -> list[Transition]:
+    def _remove_from_segments(self, shopper_id: str, shopper: Shopper) -> list[Transition]:
         """Nothing more is told of a shopper: whoever hears that it is no more takes it out of all. Gives
         what would have been told."""
-        if self.segments is None or shopper.rules is None:
+        if self.rule_engine is None or shopper.rule_state is None:
             return []
-        return self.segments.part_with(name, shopper.rules)
+        return self.rule_engine.untrack(shopper_id, shopper.rule_state)
 
-    def let_go(self, name: str) -> Shopper:
+    def evict(self, shopper_id: str) -> Shopper:
         """Take out a shopper that is put away: nobody lets time pass for it."""
-        shopper = self.rows.pop(name)
-        self.changed.add(name)
-        if self.segments is not None:
-            now_ms = max(self._clock(self.out.watermark_ms), shopper.last_ms)
-            with self.faults.apart("leave", name):
-                self.segments.leave_all(name, shopper, now_ms)
+        shopper = self.rows.pop(shopper_id)
+        self.dirty_names.add(shopper_id)
+        if self.rule_engine is not None:
+            event_time_ms = max(self._event_time_ms(self.output.watermark_ms), shopper.last_ms)
+            with self.errors.isolate("leave", shopper_id):
+                self.rule_engine.remove_from_all(shopper_id, shopper, event_time_ms)
         return shopper
 
-    def take_back(self, name: str, shopper: Shopper) -> None:
+    def restore(self, shopper_id: str, shopper: Shopper) -> None:
         """Go on with a shopper that was put away; it counts as none of what is new."""
-        self.rows[name] = shopper
-        self.idle.add(name, shopper.last_ms)
-        self.changed.add(name)
+        self.rows[shopper_id] = shopper
+        self.idle.add(shopper_id, shopper.last_ms)
+        self.dirty_names.add(shopper_id)
         if shopper.events:
-            self._back.append(name)
+            self._restored.append(shopper_id)
 
-    def _ask_who_is_back(self) -> None:
+    def _recheck_restored(self) -> None:
         """A shopper that was away is in no segment before its first event: that may be a duplicate."""
-        for name in self._back:
-            shopper = self.rows.get(name)
-            if self.segments is not None and shopper is not None:
-                now_ms = max(self._clock(self.out.watermark_ms), shopper.last_ms)
-                with self.faults.apart("ask", name):
-                    self.segments.ask_unsure(name, shopper, now_ms)
-        self._back.clear()
+        for shopper_id in self._restored:
+            shopper = self.rows.get(shopper_id)
+            if self.rule_engine is not None and shopper is not None:
+                event_time_ms = max(self._event_time_ms(self.output.watermark_ms), shopper.last_ms)
+                with self.errors.isolate("ask", shopper_id):
+                    self.rule_engine.evaluate_uncertain(shopper_id, shopper, event_time_ms)
+        self._restored.clear()
 
-    def stored_rules(self) -> RulesState:
+    def rules_state(self) -> ShardRulesState:
         """What a snapshot holds of segments by rule, beside the rows."""
-        return RulesState() if self.segments is None else self.segments.stored()
+        return ShardRulesState() if self.rule_engine is None else self.rule_engine.to_state()
 
-    def last_ms(self, name: str) -> int | None:
+    def last_ms(self, shopper_id: str) -> int | None:
         """When a shopper was last seen, if it is here."""
-        shopper = self.rows.get(name)
+        shopper = self.rows.get(shopper_id)
         return None if shopper is None else shopper.last_ms
 
-    def finish(self) -> Visited:
+    def end_batch(self) -> ShardOutput:
         """End the batch: one write a key of each shopper that did something."""
-        out, rows = self.out, self.rows
-        if self._back:
-            self._ask_who_is_back()
-        self.leave_untold()
-        if self.segments is not None:
-            self.segments.settle_parted()
-        for name, before_ms in self._active.items():
+        output, rows = self.output, self.rows
+        if self._restored:
+            self._recheck_restored()
+        self.apply_retractions()
+        if self.rule_engine is not None:
+            self.rule_engine.split_off_retracted()
+        for shopper_id, previous_ms in self._active_before_ms.items():
             try:
-                self._show(name, rows[name], before_ms)
+                self._emit_shopper(shopper_id, rows[shopper_id], previous_ms)
             except Exception:
-                self.faults.note("profile", name)
-        self.changed.update(self._active)
-        out.catalogue += self._told.values()
-        out.failed, out.faults = self.faults.take_letters(), self.faults.take_counts()
-        self._active, self._told = {}, {}
-        self._hidden.clear()
-        return out
+                self.errors.record("profile", shopper_id)
+        self.dirty_names.update(self._active_before_ms)
+        output.item_updates += self._item_updates.values()
+        output.dead_letters, output.error_counts = (
+            self.errors.take_dead_letters(),
+            self.errors.take_counts(),
+        )
+        self._active_before_ms, self._item_updates = {}, {}
+        self._deleted_aliases.clear()
+        return output
 
-    def _show(self, name: str, shopper: Shopper, before_ms: int) -> None:
+    def _emit_shopper(self, shopper_id: str, shopper: Shopper, previous_ms: int) -> None:
         """Tell of a shopper that did something, and write what Redis shows of it."""
-        out, rules = self.out, self.rules
-        category, share = rules.tastes.strongest(shopper)
-        key = keys.shopper_key(name)
+        output, config = self.output, self.config
+        category, share = config.affinities.top(shopper)
+        key = keys.shopper_key(shopper_id)
         profile_key, session_key = key + "profile", key + "session"
-        arguments, count = profile.profile_arguments(profile_key, shopper, category, share)
-        out.active.append(
+        arguments, count = profile.profile_command(profile_key, shopper, category, share)
+        output.active.append(
             (
-                name,
+                shopper_id,
                 shopper.known,
                 shopper.refused,
-                feature_row(shopper, share, shopper.open[-1] if shopper.open else None),
+                feature_row(
+                    shopper, share, shopper.open_sessions[-1] if shopper.open_sessions else None
+                ),
                 arguments,
                 count,
             )
         )
-        if shopper.open:
-            write = out.writes.append
-            write(profile.session_write(name, session_key, shopper.open[-1]))
-            write(resp.command(_PEXPIRE + resp.bulk(session_key) + self._session_ttl, 3))
+        if shopper.open_sessions:
+            write = output.writes.append
+            write(profile.session_command(shopper_id, session_key, shopper.open_sessions[-1]))
+            write(resp.pack_command(_PEXPIRE + resp.pack_str(session_key) + self._session_ttl, 3))
         # Each time: a key that had expired, was evicted or deleted is made anew by what is written.
         ttl = self._known_ttl if shopper.known else self._anonymous_ttl
-        out.lifetimes.append(resp.command(_EXPIRE + resp.bulk(profile_key) + ttl, 3))
-        if shopper.last_ms // HOUR_MS > before_ms // HOUR_MS:
-            self.idle.add(name, shopper.last_ms)
+        output.expiry_writes.append(
+            resp.pack_command(_EXPIRE + resp.pack_str(profile_key) + ttl, 3)
+        )
+        if shopper.last_ms // HOUR_MS > previous_ms // HOUR_MS:
+            self.idle.add(shopper_id, shopper.last_ms)
 
-    def undo(self, name: str, event: Event, position: int) -> None:
+    def undo_event(self, shopper_id: str, event: Event, position: int) -> None:
         """An event raised in the middle: it counts nowhere, and is no duplicate when it is sent again.
 
         A shopper of whom it was the first is none; of another what was added before it raised stays.
         """
         self.totals.failed += 1
-        out = self.out
-        for told in (out.clicks, out.signals):
-            while told and told[-1][0] == position:
-                told.pop()
-        while out.limited and out.limited[-1][1][0] == position:
-            out.limited.pop()
+        output = self.output
+        for messages in (output.interactions, output.feedback):
+            while messages and messages[-1][0] == position:
+                messages.pop()
+        while output.limited_interactions and output.limited_interactions[-1][1][0] == position:
+            output.limited_interactions.pop()
         for item in event.items:
-            self._told.pop(item.item_id, None)
-        shopper = self.rows.get(name)
-        if shopper is None or not (shopper.events or name in self._active):
+            self._item_updates.pop(item.item_id, None)
+        shopper = self.rows.get(shopper_id)
+        if shopper is None or not (shopper.events or shopper_id in self._active_before_ms):
             return
-        mark = orders.mark_of(event.event_id)
-        if shopper.seen.endswith(mark):
-            shopper.seen, shopper.seen_at = shopper.seen[:-_ID_BYTES], shopper.seen_at[:-_ID_BYTES]
+        event_hash = orders.id_hash(event.event_id)
+        if shopper.recent_event_hashes.endswith(event_hash):
+            shopper.recent_event_hashes, shopper.recent_event_details = (
+                shopper.recent_event_hashes[:-_HASH_BYTES],
+                shopper.recent_event_details[:-_HASH_BYTES],
+            )
             self.totals.accepted -= 1
-            while out.heard and (out.heard[-1].shopper, out.heard[-1].at_ms) == (
-                name,
+            while output.observations and (
+                output.observations[-1].shopper,
+                output.observations[-1].at_ms,
+            ) == (
+                shopper_id,
                 event.event_ts,
             ):
-                out.heard.pop()
-            while out.decided and out.decided[-1].startswith(mark):
-                out.decided.pop()
+                output.observations.pop()
+            while output.decisions and output.decisions[-1].startswith(event_hash):
+                output.decisions.pop()
             if event.type == "purchase":
-                self._forget_order(shopper, event)
-        if not (shopper.seen or shopper.events > 1) or not is_storable(shopper):
-            self._part_with(name, shopper)
-            del self.rows[name]
-            self.changed.add(name)
-            self._active.pop(name, None)
+                self._undo_order(shopper, event)
+        if not (shopper.recent_event_hashes or shopper.events > 1) or not is_storable(shopper):
+            self._remove_from_segments(shopper_id, shopper)
+            del self.rows[shopper_id]
+            self.dirty_names.add(shopper_id)
+            self._active_before_ms.pop(shopper_id, None)
             self.totals.shoppers -= 1
             self.totals.sessions_opened -= shopper.sessions
 
-    def _decide(
-        self, mark: bytes, shopper: Shopper, session: Session | None, clock_ms: int
+    def _record_decision(
+        self, event_hash: bytes, shopper: Shopper, session: Session | None, event_watermark_ms: int
     ) -> None:
         """Have the models say at this event what will come of the session."""
         if session is not None:
-            session.decide(mark)
-            share = self.rules.tastes.share(shopper)
-            stood = self._watermark(clock_ms).to_bytes(_ID_BYTES, "little", signed=True)
-            self.out.decided.append(mark + stood + feature_row(shopper, share, session))
+            session.add_decision(event_hash)
+            share = self.config.affinities.top_share(shopper)
+            watermark = self._reached_ms(event_watermark_ms).to_bytes(
+                _HASH_BYTES, "little", signed=True
+            )
+            self.output.decisions.append(
+                event_hash + watermark + feature_row(shopper, share, session)
+            )
 
-    def _hear(self, name: str, shopper: Shopper, event: Event, clock_ms: int, refused: int) -> None:
+    def _emit_observation(
+        self, shopper_id: str, shopper: Shopper, event: Event, event_watermark_ms: int, refused: int
+    ) -> None:
         """Tell the models of the weeks to come how a shopper was before an event, and what it brings."""
-        if not self.rules.decision_ticks or refused & PERSONALIZATION:
+        if not self.config.decision_ticks or refused & PERSONALIZATION:
             return
-        at_ms, watermark_ms = event.event_ts, self._watermark(clock_ms)
-        heard_ms = at_ms if at_ms > watermark_ms else watermark_ms
+        at_ms, watermark_ms = event.event_ts, self._reached_ms(event_watermark_ms)
+        known_ms = at_ms if at_ms > watermark_ms else watermark_ms
         is_order = event.type == "purchase"
-        if is_order or outcomes.may_lie_between(shopper.last_ms, heard_ms):
-            worth = profile.value_micros(event) if is_order else None
-            told = outcomes.of_event(self.rules, name, shopper, at_ms, watermark_ms, worth)
-            if told is not None:
-                self.out.heard.append(told)
+        if is_order or outcomes.may_contain_decision_time(shopper.last_ms, known_ms):
+            value_micros = profile.value_micros(event) if is_order else None
+            observation = outcomes.observation_of_event(
+                self.config, shopper_id, shopper, at_ms, watermark_ms, value_micros
+            )
+            if observation is not None:
+                self.output.observations.append(observation)
 
-    def hear_of_move(self, name: str, at_ms: int, clock_ms: int) -> None:
+    def emit_observation_of_transfer(
+        self, shopper_id: str, at_ms: int, event_watermark_ms: int
+    ) -> None:
         """Tell how an anonymous shopper was before it turned out to be a user."""
-        shopper = self.rows.get(name)
+        shopper = self.rows.get(shopper_id)
         if shopper is None or not shopper.events or shopper.refused & PERSONALIZATION:
             return
-        if self.rules.decision_ticks:
-            watermark_ms = self._watermark(clock_ms)
-            told = outcomes.of_event(self.rules, name, shopper, at_ms, watermark_ms)
-            if told is not None:
-                self.out.heard.append(told)
+        if self.config.decision_ticks:
+            watermark_ms = self._reached_ms(event_watermark_ms)
+            observation = outcomes.observation_of_event(
+                self.config, shopper_id, shopper, at_ms, watermark_ms
+            )
+            if observation is not None:
+                self.output.observations.append(observation)
 
-    def _is_counted(self, shopper: Shopper, event: Event) -> bool:
+    def _is_duplicate_order(self, shopper: Shopper, event: Event) -> bool:
         """Whether an order was counted before."""
         assert event.order_id is not None
-        mark = orders.mark_of(event.order_id)
-        order = orders.find(shopper, mark, event.event_ts, self.rules.remembered_orders_ms)
-        return order is not None and order.has_come
+        order_hash = orders.id_hash(event.order_id)
+        order = orders.find(shopper, order_hash, event.event_ts, self.config.order_retention_ms)
+        return order is not None and order.has_arrived
 
-    def _count_money(
-        self, shopper: Shopper, session: Session | None, event: Event, mark: bytes
+    def _apply_money(
+        self, shopper: Shopper, session: Session | None, event: Event, event_hash: bytes
     ) -> Event:
         """Count what comes of an order, and amounts that do not fit; the event, a refund with what it
         gave back."""
-        remembered_ms = self.rules.remembered_orders_ms
+        retention_ms = self.config.order_retention_ms
         if event.type == "purchase" and event.order_id is not None:
-            order = orders.mark_of(event.order_id)
-            change, at_ms = orders.bought(shopper, order, event, remembered_ms)
-            if change and self.segments is not None:
-                self.segments.give_back(shopper, change, at_ms)
+            order_hash = orders.id_hash(event.order_id)
+            refunded_more, at_ms = orders.record_order(shopper, order_hash, event, retention_ms)
+            if refunded_more and self.rule_engine is not None:
+                self.rule_engine.add_refund_difference(shopper, refunded_more, at_ms)
         elif event.type == "refund" and event.order_id is not None:
-            order = orders.mark_of(event.order_id)
-            given = orders.refunded(shopper, order, mark, event, remembered_ms)
-            event = replace(event, value=given / MICROS)
-        self.totals.saturated += _is_full(shopper, session)
+            order_hash = orders.id_hash(event.order_id)
+            refunded_micros = orders.record_refund(
+                shopper, order_hash, event_hash, event, retention_ms
+            )
+            event = replace(event, value=refunded_micros / MICROS_PER_UNIT)
+        self.totals.saturated += _is_saturated(shopper, session)
         return event
 
-    def _forget_order(self, shopper: Shopper, event: Event) -> None:
+    def _undo_order(self, shopper: Shopper, event: Event) -> None:
         """The order of a purchase was not counted after all."""
         assert event.order_id is not None
-        mark = orders.mark_of(event.order_id)
-        order = shopper.orders.get(mark)
+        order_hash = orders.id_hash(event.order_id)
+        order = shopper.orders.get(order_hash)
         if order is not None and order.at_ms == event.event_ts:
-            del shopper.orders[mark]
-        told = self.out.orders
-        if told and told[-1][2] == event.event_ts:
-            told.pop()
+            del shopper.orders[order_hash]
+        orders_out = self.output.orders
+        if orders_out and orders_out[-1][2] == event.event_ts:
+            orders_out.pop()
 
 
-def _is_full(shopper: Shopper, session: Session | None) -> bool:
+def _is_saturated(shopper: Shopper, session: Session | None) -> bool:
     """Whether a sum of a shopper or of its session stands at the largest amount there is."""
     sums = shopper.revenue_micros, shopper.refund_micros, shopper.units
-    return is_full(*sums) or (session is not None and is_full(session.cart_micros))
+    return is_saturated(*sums) or (session is not None and is_saturated(session.cart_micros))
 
 
 def is_storable(shopper: Shopper) -> bool:
@@ -770,9 +866,9 @@ def is_storable(shopper: Shopper) -> bool:
     return True
 
 
-def _is_marked(mark: bytes, seen: bytes) -> bool:
+def _contains_hash(event_hash: bytes, recent_hashes: bytes) -> bool:
     """Whether one of the marks is this one, and not parts of two that happen to read the same."""
-    found = seen.find(mark)
-    while found >= 0 and found % _ID_BYTES:
-        found = seen.find(mark, found + 1)
-    return found >= 0
+    start = recent_hashes.find(event_hash)
+    while start >= 0 and start % _HASH_BYTES:
+        start = recent_hashes.find(event_hash, start + 1)
+    return start >= 0

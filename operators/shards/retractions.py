@@ -12,72 +12,98 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from state.messages import Move, Visited
+    from state.messages import ShardOutput, StateTransfer
 
 
-class Cut(NamedTuple):
-    """So much of each list was told of a shopper before it left; to a user with `move`, or for good."""
+class Retraction(NamedTuple):
+    """So much of each list was told of a shopper before it left; to a user with `transfer`, or for
+    good."""
 
-    clicks: int
-    signals: int
+    interactions: int
+    feedback: int
     orders: int
     limited: int
-    heard: int
-    move: Move | None
+    observations: int
+    transfer: StateTransfer | None
 
 
-NEVER = Cut(0, 0, 0, 0, 0, None)
-CLICKS, SIGNALS, ORDERS, LIMITED, HEARD = range(5)
+NO_RETRACTION = Retraction(0, 0, 0, 0, 0, None)
+INTERACTION_COLUMN, FEEDBACK_COLUMN, ORDER_COLUMN, LIMITED_COLUMN, OBSERVATION_COLUMN = range(5)
 
 
-class Parting:
+class Retractions:
     """Who left in the batch at hand, in order."""
 
     def __init__(self) -> None:
-        self._cuts: dict[str, list[Cut]] = {}
+        self._by_shopper: dict[str, list[Retraction]] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._cuts)
+        return bool(self._by_shopper)
 
-    def leave(self, out: Visited, name: str, move: Move | None) -> None:
+    def add(self, output: ShardOutput, shopper_id: str, transfer: StateTransfer | None) -> None:
         """A shopper leaves now. What models heard of one that moves stays."""
-        cuts = self._cuts.setdefault(name, [])
-        told = len(out.clicks), len(out.signals), len(out.orders), len(out.limited)
-        heard = len(out.heard) if move is None else (cuts[-1] if cuts else NEVER).heard
-        cuts.append(Cut(*told, heard, move))
+        retractions = self._by_shopper.setdefault(shopper_id, [])
+        counts = (
+            len(output.interactions),
+            len(output.feedback),
+            len(output.orders),
+            len(output.limited_interactions),
+        )
+        observation_count = (
+            len(output.observations)
+            if transfer is None
+            else (retractions[-1] if retractions else NO_RETRACTION).observations
+        )
+        retractions.append(Retraction(*counts, observation_count, transfer))
 
-    def settle(self, out: Visited) -> None:
+    def apply(self, output: ShardOutput) -> None:
         """Sort out what was told until now."""
-        clicks: list[Any] = []
-        for one, move in self._taken(out.clicks, CLICKS, lambda one: one[1], clicks):
-            move.clicks.append((one[0], move.shopper, *one[2:]))
-        signals: list[Any] = []
-        for one, move in self._taken(out.signals, SIGNALS, lambda one: one[1], signals):
-            move.signals.append((one[0], move.shopper, *one[2:]))
+        interactions: list[Any] = []
+        for entry, transfer in self._split(
+            output.interactions, INTERACTION_COLUMN, lambda one: one[1], interactions
+        ):
+            transfer.interactions.append((entry[0], transfer.shopper, *entry[2:]))
+        feedback: list[Any] = []
+        for entry, transfer in self._split(
+            output.feedback, FEEDBACK_COLUMN, lambda one: one[1], feedback
+        ):
+            transfer.feedback.append((entry[0], transfer.shopper, *entry[2:]))
         orders: list[Any] = []
-        for one, move in self._taken(out.orders, ORDERS, lambda one: one[0], orders):
-            move.orders.append((move.shopper, *one[1:]))
+        for entry, transfer in self._split(output.orders, ORDER_COLUMN, lambda one: one[0], orders):
+            transfer.orders.append((transfer.shopper, *entry[1:]))
         limited: list[Any] = []
-        for (bits, one), move in self._taken(out.limited, LIMITED, lambda one: one[1][1], limited):
-            move.limited.append((bits, (one[0], move.shopper, *one[2:])))
-        out.clicks, out.signals, out.orders, out.limited = clicks, signals, orders, limited
-        heard: dict[str | None, int] = {name: cuts[-1].heard for name, cuts in self._cuts.items()}
-        out.heard = [
+        for (bits, entry), transfer in self._split(
+            output.limited_interactions, LIMITED_COLUMN, lambda one: one[1][1], limited
+        ):
+            transfer.limited_interactions.append((bits, (entry[0], transfer.shopper, *entry[2:])))
+        output.interactions, output.feedback, output.orders, output.limited_interactions = (
+            interactions,
+            feedback,
+            orders,
+            limited,
+        )
+        observation_counts: dict[str | None, int] = {
+            shopper_id: cuts[-1].observations for shopper_id, cuts in self._by_shopper.items()
+        }
+        output.observations = [
             one
-            for n, one in enumerate(out.heard)
-            if n >= max(heard.get(one.shopper, 0), heard.get(one.heir, 0))
+            for n, one in enumerate(output.observations)
+            if n
+            >= max(
+                observation_counts.get(one.shopper, 0), observation_counts.get(one.merged_into, 0)
+            )
         ]
-        self._cuts.clear()
+        self._by_shopper.clear()
 
-    def _taken(
-        self, told: Sequence[Any], place: int, name_of: Callable[[Any], str], kept: list[Any]
-    ) -> Iterator[tuple[Any, Move]]:
+    def _split(
+        self, messages: Sequence[Any], column: int, name_of: Callable[[Any], str], kept: list[Any]
+    ) -> Iterator[tuple[Any, StateTransfer]]:
         """What goes with a move; what stays is added to `kept`."""
-        for n, one in enumerate(told):
-            cuts = self._cuts.get(name_of(one), ())
+        for index, message in enumerate(messages):
+            retractions = self._by_shopper.get(name_of(message), ())
             # In time order, so that what was told before one that left was told before all after it.
-            first = bisect_right(cuts, n, key=lambda cut: cut[place])
-            if first == len(cuts):
-                kept.append(one)
-            elif (move := cuts[first].move) is not None:
-                yield one, move
+            first = bisect_right(retractions, index, key=lambda cut: cut[column])
+            if first == len(retractions):
+                kept.append(message)
+            elif (transfer := retractions[first].transfer) is not None:
+                yield message, transfer

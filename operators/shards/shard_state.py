@@ -12,22 +12,22 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from operators.shards.processor import is_storable
-from state.snapshots import ROWS, DevicesState, RowsState, SnapshotCodec, UsersState
+from state.snapshots import SHARD_RECORD_CODEC, DevicesState, ShardRecord, SnapshotCodec, UsersState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from operators.shards.erasures import Erasures
-    from operators.shards.identity_map import Links
-    from operators.shards.processor import Shoppers
-    from state.journal import Handle, Journal, Journals
+    from operators.shards.identity_map import IdentityMap
+    from operators.shards.processor import ShopperProcessor
+    from state.journal import Journal, JournalPosition, Journals
     from state.shopper import Shopper
 
-S = TypeVar("S", RowsState, DevicesState, UsersState)
-_ROWS_A_RECORD = 1000
+S = TypeVar("S", ShardRecord, DevicesState, UsersState)
+_ROWS_PER_RECORD = 1000
 
 
-class StoredRows:
+class ShardJournal:
     """The journal of one shard's shoppers and links, if there are `journals`.
 
     `shard` names the file; it is known from the first message on.
@@ -39,29 +39,29 @@ class StoredRows:
         self._journals = journals
         self._journal: Journal | None = None
 
-    def load(self, state: DevicesState | UsersState) -> RowsState:
+    def load(self, state: DevicesState | UsersState) -> ShardRecord:
         """Shoppers, links, known users and tombstones; SnapshotError where the journal is damaged."""
         handle = state.journal
         if handle is None:
-            held = RowsState(rows=state.rows, erased=state.erased)
+            loaded = ShardRecord(rows=state.rows, erased=state.erased)
             if isinstance(state, DevicesState):
-                held.links, held.known = state.links, state.known
-            return held
+                loaded.links, loaded.known = state.links, state.known
+            return loaded
         assert self._journals is not None
         self._journal, records = self._journals.open(handle)
-        return rows_of(records)
+        return read_rows(records)
 
     def store(
         self,
-        shoppers: Shoppers,
+        shoppers: ShopperProcessor,
         erasures: Erasures,
-        links: Links | None = None,
+        identity_map: IdentityMap | None = None,
         *,
-        anew: bool = False,
-    ) -> Handle | None:
+        rewrite: bool = False,
+    ) -> JournalPosition | None:
         """Write what changed, or everything where the changes outweigh it; None without journals.
 
-        `anew`: everything, since the journal names who was erased. Whoever asks forgets then what had
+        `rewrite`: everything, since the journal names who was erased. Whoever asks forgets then what had
         changed.
         """
         erased = erasures.tombstones.take_changed()
@@ -69,88 +69,94 @@ class StoredRows:
             if self._journals is None or self.shard is None:
                 return None
             self._journal = self._journals.new(f"{self._kind}-{self.shard}")
-            self._journal.rewrite(_everything(shoppers, erasures, links))
-        elif anew or self._journal.is_due:
-            self._journal.rewrite(_everything(shoppers, erasures, links))
-        elif shoppers.changed or (links is not None and links.changed) or erased:
-            changes = _changes(shoppers, links)
+            self._journal.compact(_all_records(shoppers, erasures, identity_map))
+        elif rewrite or self._journal.needs_compaction:
+            self._journal.compact(_all_records(shoppers, erasures, identity_map))
+        elif (
+            shoppers.dirty_names or (identity_map is not None and identity_map.dirty_ids) or erased
+        ):
+            changes = _changes(shoppers, identity_map)
             changes.erased = erased
-            self._journal.append(encoded(ROWS, changes, shoppers))
-        return self._journal.handle
+            self._journal.append(encode_state(SHARD_RECORD_CODEC, changes, shoppers))
+        return self._journal.position
 
 
-def rows_of(records: Iterable[bytes]) -> RowsState:
+def read_rows(records: Iterable[bytes]) -> ShardRecord:
     """The shoppers, links, known users and tombstones that a journal's records come to."""
     erased: dict[bytes, int] = {}
     rows: dict[str, Shopper] = {}
     links: dict[str, tuple[str, int]] = {}
-    known: dict[str, int] = {}
+    known_users: dict[str, int] = {}
     for record in records:
-        change = ROWS.decode(record)
-        rows.update(change.rows)
-        links.update(change.links)
-        known.update(change.known)
-        erased.update(change.erased)
-        for name in change.gone:
+        record_state = SHARD_RECORD_CODEC.decode(record)
+        rows.update(record_state.rows)
+        links.update(record_state.links)
+        known_users.update(record_state.known)
+        erased.update(record_state.erased)
+        for name in record_state.gone:
             rows.pop(name, None)
-        for name in change.unlinked:
+        for name in record_state.unlinked:
             links.pop(name, None)
-        for name in change.unknown:
-            known.pop(name, None)
-    live = {mark: at_ms for mark, at_ms in erased.items() if at_ms}
-    return RowsState(rows=rows, links=links, known=known, erased=live)
+        for name in record_state.unknown:
+            known_users.pop(name, None)
+    live = {id_hash: at_ms for id_hash, at_ms in erased.items() if at_ms}
+    return ShardRecord(rows=rows, links=links, known=known_users, erased=live)
 
 
-def _changes(shoppers: Shoppers, links: Links | None) -> RowsState:
-    rows, changed = shoppers.rows, shoppers.changed
-    state = RowsState(
-        {name: rows[name] for name in changed if name in rows},
-        [name for name in changed if name not in rows],
+def _changes(shoppers: ShopperProcessor, identity_map: IdentityMap | None) -> ShardRecord:
+    rows, dirty_names = shoppers.rows, shoppers.dirty_names
+    state = ShardRecord(
+        {name: rows[name] for name in dirty_names if name in rows},
+        [name for name in dirty_names if name not in rows],
     )
-    if links is not None:
-        users, known = links.users, links.known
-        for name in links.changed:
-            if name in users:
-                state.links[name] = users[name]
+    if identity_map is not None:
+        user_links, known_users = identity_map.links, identity_map.known_users
+        for name in identity_map.dirty_ids:
+            if name in user_links:
+                state.links[name] = user_links[name]
             else:
                 state.unlinked.append(name)
-            if name in known:
-                state.known[name] = known[name]
+            if name in known_users:
+                state.known[name] = known_users[name]
             else:
                 state.unknown.append(name)
     return state
 
 
-def storable(shoppers: Shoppers, rows: dict[str, Shopper]) -> dict[str, Shopper]:
+def storable_rows(shoppers: ShopperProcessor, rows: dict[str, Shopper]) -> dict[str, Shopper]:
     """The rows that a snapshot can hold: all, but for one that a fault of ours made unfit for it.
 
     What was stored of such a one before stands.
     """
-    kept = {name: one for name, one in rows.items() if is_storable(one)}
-    for name in sorted(rows.keys() - kept.keys()):
-        shoppers.faults.note("snapshot", name)
-    return kept
+    stored_rows = {name: shopper for name, shopper in rows.items() if is_storable(shopper)}
+    for name in sorted(rows.keys() - stored_rows.keys()):
+        shoppers.errors.record("snapshot", name)
+    return stored_rows
 
 
-def encoded(codec: SnapshotCodec[S], state: S, shoppers: Shoppers) -> bytes:
+def encode_state(codec: SnapshotCodec[S], state: S, shoppers: ShopperProcessor) -> bytes:
     """The bytes of a state with `rows`, of those at least that can be stored."""
     try:
         return codec.encode(state)
     except Exception:
-        return codec.encode(msgspec.structs.replace(state, rows=storable(shoppers, state.rows)))
+        return codec.encode(
+            msgspec.structs.replace(state, rows=storable_rows(shoppers, state.rows))
+        )
 
 
-def _everything(shoppers: Shoppers, erasures: Erasures, links: Links | None) -> Iterator[bytes]:
+def _all_records(
+    shoppers: ShopperProcessor, erasures: Erasures, identity_map: IdentityMap | None
+) -> Iterator[bytes]:
     if len(erasures.tombstones):
-        yield ROWS.encode(RowsState(erased=dict(erasures.tombstones.items())))
+        yield SHARD_RECORD_CODEC.encode(ShardRecord(erased=dict(erasures.tombstones.items())))
     rows = iter(shoppers.rows.items())
-    while some := dict(islice(rows, _ROWS_A_RECORD)):
-        yield encoded(ROWS, RowsState(rows=some), shoppers)
-    if links is None:
+    while row_chunk := dict(islice(rows, _ROWS_PER_RECORD)):
+        yield encode_state(SHARD_RECORD_CODEC, ShardRecord(rows=row_chunk), shoppers)
+    if identity_map is None:
         return
-    users = iter(links.users.items())
-    while linked := dict(islice(users, _ROWS_A_RECORD)):
-        yield ROWS.encode(RowsState(links=linked))
-    known = iter(links.known.items())
-    while found := dict(islice(known, _ROWS_A_RECORD)):
-        yield ROWS.encode(RowsState(known=found))
+    link_items = iter(identity_map.links.items())
+    while link_chunk := dict(islice(link_items, _ROWS_PER_RECORD)):
+        yield SHARD_RECORD_CODEC.encode(ShardRecord(links=link_chunk))
+    known_items = iter(identity_map.known_users.items())
+    while known_chunk := dict(islice(known_items, _ROWS_PER_RECORD)):
+        yield SHARD_RECORD_CODEC.encode(ShardRecord(known=known_chunk))

@@ -13,26 +13,26 @@ from itertools import chain, repeat
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from operators.events.processing_errors import NOT_KNOWN
+from operators.events.processing_errors import UNKNOWN_OFFSET
 from operators.shards import processor
-from operators.shards.cold_tier import Shelf
+from operators.shards.cold_tier import ColdTier
 from operators.shards.erasures import Erasures
-from operators.shards.identity_map import Links
-from operators.shards.identity_resolution import Recognizing
-from operators.shards.shard_state import StoredRows, encoded
+from operators.shards.identity_map import IdentityMap
+from operators.shards.identity_resolution import IdentityResolver
+from operators.shards.shard_state import ShardJournal, encode_state
 from operators.shoppers.profile import price_currency
 from state import keys
-from state.messages import BatchId, Part, Regrouped, Visited
-from state.snapshots import DEVICES, USERS, DevicesState, UsersState
+from state.messages import BatchId, ShardOutput, ShardPart, UserShardInput
+from state.snapshots import DEVICES_CODEC, USERS_CODEC, DevicesState, UsersState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from operators.shards.cold_tier import Archive
-    from operators.shards.processor import Rules
+    from operators.shards.cold_tier import ColdStore
+    from operators.shards.processor import ProcessorConfig
     from state.events import Event
     from state.journal import Journals
-    from state.messages import Group, Move
+    from state.messages import DeviceShardInput, StateTransfer
 
 
 ORDERING_SHARD = 0
@@ -60,104 +60,104 @@ class Watermark:
         self.batches = {} if batches is None else batches
         self._reached_ms: int | None = None
 
-    def advance(self, batch: BatchId) -> int:
+    def update(self, batch: BatchId) -> int:
         """Hear of a batch and of those joined with it; how far event time has come then."""
-        reached_ms = self._hear(batch)
-        for joined in batch.joined:
-            reached_ms = self._hear(joined)
+        reached_ms = self._update_partition(batch)
+        for coalesced in batch.joined:
+            reached_ms = self._update_partition(coalesced)
         return reached_ms
 
-    def _hear(self, batch: BatchId) -> int:
+    def _update_partition(self, batch: BatchId) -> int:
         """Hear of a partition; the minimum over those that go on, 0 until all have been heard of.
 
         Where none goes on, it is the maximum. It never goes back: a partition that was idle comes back
         to what was reached without it.
 
         >>> watermark = Watermark({})
-        >>> [watermark._hear(BatchId(*heard)) for heard in (
+        >>> [watermark._update_partition(BatchId(*heard)) for heard in (
         ...     ("a", 0, 5, False, 2), ("b", 0, 3, False, 2), ("b", 1, 4, True, 2), ("a", 1, 9, True, 2)
         ... )]
         [0, 3, 5, 9]
         >>> watermark = Watermark({"a": (5, False), "b": (3, False)})
-        >>> [watermark._hear(BatchId(*heard)) for heard in (
+        >>> [watermark._update_partition(BatchId(*heard)) for heard in (
         ...     ("b", 0, 4, False, 2, True), ("b", 1, 4, False, 2), ("a", 0, 9, False, 2)
         ... )]
         [5, 5, 5]
         """
         reached_ms = self._reached_ms
         if reached_ms is None:
-            reached_ms = self._reached(batch.partitions)
+            reached_ms = self._minimum_ms(batch.partitions)
         own_ms = max(batch.watermark_ms, reached_ms)
         self.partitions[batch.partition] = (own_ms, batch.last or batch.idle)
         self.batches[batch.partition] = batch.number + 1
-        self._reached_ms = self._reached(batch.partitions)
+        self._reached_ms = self._minimum_ms(batch.partitions)
         return self._reached_ms
 
     @property
     def reached_ms(self) -> int:
         """How far event time has come over those heard of."""
-        return self._reached(len(self.partitions)) if self.partitions else 0
+        return self._minimum_ms(len(self.partitions)) if self.partitions else 0
 
-    def _reached(self, partitions: int) -> int:
+    def _minimum_ms(self, partitions: int) -> int:
         if len(self.partitions) < partitions:
             return 0
-        going_on = [ms for ms, holds_nothing in self.partitions.values() if not holds_nothing]
-        return min(going_on) if going_on else max(ms for ms, _ in self.partitions.values())
+        active_ms = [ms for ms, is_done in self.partitions.values() if not is_done]
+        return min(active_ms) if active_ms else max(ms for ms, _ in self.partitions.values())
 
 
 class DeviceShard:
     """Anonymous shoppers of one shard, and the users its devices belong to.
 
     Its rows are stored in `journals`; without any, a snapshot holds them all. Those too many go to the
-    `archive`; without one, none are.
+    `cold_store`; without one, none are.
     """
 
     def __init__(
         self,
-        rules: Rules,
+        config: ProcessorConfig,
         snapshot: bytes | None = None,
         journals: Journals | None = None,
-        archive: Archive | None = None,
+        cold_store: ColdStore | None = None,
     ) -> None:
-        state = DevicesState() if snapshot is None else DEVICES.decode(snapshot)
-        self._stored = StoredRows("devices", journals)
-        loaded = self._stored.load(state)
+        state = DevicesState() if snapshot is None else DEVICES_CODEC.decode(snapshot)
+        self._journal = ShardJournal("devices", journals)
+        loaded = self._journal.load(state)
         rows = loaded.rows
-        self.shoppers = processor.Shoppers(
-            rules, rows, state.totals, state.rules, step="visit_devices"
+        self.shoppers = processor.ShopperProcessor(
+            config, rows, state.totals, state.rules, step="visit_devices"
         )
-        self.links = Links(loaded.links, loaded.known)
-        self.erasures = Erasures(rules, loaded.erased, is_unclean=state.is_unclean)
-        self.shelf = Shelf(
+        self.identity_map = IdentityMap(loaded.links, loaded.known)
+        self.erasures = Erasures(config, loaded.erased, journal_names_erased=state.is_unclean)
+        self.cold_tier = ColdTier(
             keys.device_row_key,
-            rules,
-            archive,
+            config,
+            cold_store,
             self.shoppers,
-            self.links,
-            idle_ms=rules.idle_ms,
-            lineage=state.lineage,
-            gone=state.gone,
+            self.identity_map,
+            idle_ms=config.idle_ms,
+            run_id=state.lineage,
+            pending_deletes=state.gone,
         )
         self.watermark = Watermark(state.watermarks, state.batches)
         undecided_from_ms = state.undecided_from_ms
         if undecided_from_ms is None:
             is_older = snapshot is not None
-            undecided_from_ms = is_older * (self.watermark.reached_ms + rules.known_idle_ms)
-        self.recognizing = Recognizing(
+            undecided_from_ms = is_older * (self.watermark.reached_ms + config.known_idle_ms)
+        self.identity_resolver = IdentityResolver(
             self.shoppers,
-            self.links,
-            self.shelf,
+            self.identity_map,
+            self.cold_tier,
             self.erasures,
-            alias_ttl_s=rules.alias_ttl_s,
+            alias_ttl_s=config.alias_ttl_s,
             undecided_from_ms=undecided_from_ms,
         )
-        self._shards = rules.shards
-        self._was_watching = False
-        self._folded = 0
-        self._is_over = False
+        self._shards = config.shards
+        self._was_tracking = False
+        self._batches_processed = 0
+        self._is_ended = False
 
     @property
-    def rows_held(self) -> int:
+    def row_count(self) -> int:
         """Shoppers in memory."""
         return len(self.shoppers.rows)
 
@@ -165,116 +165,118 @@ class DeviceShard:
         """The state as versioned bytes."""
         shoppers, watermark = self.shoppers, self.watermark
         state = DevicesState({}, {}, watermark.partitions, shoppers.totals, None, watermark.batches)
-        state.lineage, state.gone = self.shelf.lineage, self.shelf.gone
-        state.rules = shoppers.stored_rules()
+        state.lineage, state.gone = self.cold_tier.run_id, self.cold_tier.pending_deletes
+        state.rules = shoppers.rules_state()
         erasures = self.erasures
-        anew = erasures.take_due(watermark.reached_ms, last=self._is_over)
-        state.journal = self._stored.store(shoppers, erasures, self.links, anew=anew)
-        state.is_unclean = erasures.is_unclean
-        state.undecided_from_ms = self.recognizing.undecided_from_ms
+        rewrite = erasures.take_rewrite_due(watermark.reached_ms, last=self._is_ended)
+        state.journal = self._journal.store(shoppers, erasures, self.identity_map, rewrite=rewrite)
+        state.is_unclean = erasures.journal_names_erased
+        state.undecided_from_ms = self.identity_resolver.undecided_from_ms
         if state.journal is None:
             state.rows = shoppers.rows
-            state.links, state.known = self.links.users, self.links.known
+            state.links, state.known = self.identity_map.links, self.identity_map.known_users
             state.erased = dict(erasures.tombstones.items())
-        self.end_epoch()
-        return encoded(DEVICES, state, shoppers)
+        self.on_epoch_end()
+        return encode_state(DEVICES_CODEC, state, shoppers)
 
-    def end_epoch(self) -> None:
+    def on_epoch_end(self) -> None:
         """What was folded until now will not be folded again."""
-        self.shelf.end_epoch()
+        self.cold_tier.on_epoch_end()
 
-    def fold_all(self, groups: Iterable[Group]) -> list[Visited]:
+    def process_batch(self, groups: Iterable[DeviceShardInput]) -> list[ShardOutput]:
         """Fold groups one by one."""
-        return [visited for group in groups for visited in self.fold(group)]
+        return [output for group in groups for output in self.process(group)]
 
-    def fold(self, group: Group) -> list[Visited]:
+    def process(self, group: DeviceShardInput) -> list[ShardOutput]:
         """Fold a group in order; events of users are handed on in `forwards`."""
         shoppers, totals = self.shoppers, self.shoppers.totals
-        self._stored.shard = group.shard
-        now_ms, closed = self.watermark.advance(group.batch), totals.sessions_closed
-        self._bring_back(group, now_ms)
-        shoppers.begin(group.batch, group.shard, now_ms, last=group.batch.last)
-        self.recognizing.begin(now_ms)
-        named = group.named[::-1]
-        for event, position, clock_ms, offset in zip(
+        self._journal.shard = group.shard
+        watermark_ms, sessions_closed = self.watermark.update(group.batch), totals.sessions_closed
+        self._reload(group, watermark_ms)
+        shoppers.begin_batch(group.batch, group.shard, watermark_ms, last=group.batch.last)
+        self.identity_resolver.begin_batch(watermark_ms)
+        named_users = group.user_mentions[::-1]
+        for event, position, event_watermark_ms, offset in zip(
             group.events,
-            group.position,
-            _not_before(now_ms, group),
-            group.offset or repeat(NOT_KNOWN),
+            group.positions,
+            _event_watermarks(watermark_ms, group),
+            group.offsets or repeat(UNKNOWN_OFFSET),
             strict=False,
         ):
-            while named and named[-1][0] <= position:
-                self.recognizing.named(*named.pop())
+            while named_users and named_users[-1][0] <= position:
+                self.identity_resolver.observe_named_user(*named_users.pop())
             try:
-                self._visit(event, position, clock_ms, offset)
+                self._process_event(event, position, event_watermark_ms, offset)
             except Exception as error:
-                shoppers.faults.reject(event, error, group.batch, position, offset)
-                shoppers.undo(event.anonymous_id or event.user_id or "", event, position)
-        while named:
-            self.recognizing.named(*named.pop())
-        _forget_refusing(shoppers, self.shelf, self.erasures)
-        finished = shoppers.finish()
-        self.shelf.put_away(finished)
-        is_told = group.events or finished.writes or finished.moves
-        if is_told or totals.sessions_closed != closed:
-            finished.totals[f"devices:{group.shard}"] = copy(totals)
-        finished.sources = group.totals
-        finished.received_ms = group.received_ms
+                shoppers.errors.reject_event(event, error, group.batch, position, offset)
+                shoppers.undo_event(event.anonymous_id or event.user_id or "", event, position)
+        while named_users:
+            self.identity_resolver.observe_named_user(*named_users.pop())
+        _erase_refusing(shoppers, self.cold_tier, self.erasures)
+        output = shoppers.end_batch()
+        self.cold_tier.evict(output)
+        has_output = group.events or output.writes or output.state_transfers
+        if has_output or totals.sessions_closed != sessions_closed:
+            output.totals[f"devices:{group.shard}"] = copy(totals)
+        output.source_totals = group.source_totals
+        output.received_ms = group.received_ms
         if group.shard == ORDERING_SHARD:
-            finished.turn = self._folded
-        self._folded += 1
-        self._is_over = group.batch.last
-        return [finished]
+            output.sequence = self._batches_processed
+        self._batches_processed += 1
+        self._is_ended = group.batch.last
+        return [output]
 
-    def _bring_back(self, group: Group, now_ms: int) -> None:
+    def _reload(self, group: DeviceShardInput, watermark_ms: int) -> None:
         """Have all in memory that a group is about, and know the devices of whom it erases."""
-        self.erasures.expire(now_ms)
-        names: Iterable[str] = _ids(group)
-        if group.erased:
-            users = sorted(set(group.erased))
-            self.shelf.bring_back_devices(users, self._is_own)
-            self.links.watch(users)
-            names = filter(self._is_own, [*names, *users])
-        elif self._was_watching:
-            self.links.watch(())
-        self._was_watching = bool(group.erased)
-        self.shelf.bring_back(names)
+        self.erasures.expire(watermark_ms)
+        names: Iterable[str] = _ids_in(group)
+        if group.erased_users:
+            users = sorted(set(group.erased_users))
+            self.cold_tier.reload_devices(users, self._owns)
+            self.identity_map.track_users(users)
+            names = filter(self._owns, [*names, *users])
+        elif self._was_tracking:
+            self.identity_map.track_users(())
+        self._was_tracking = bool(group.erased_users)
+        self.cold_tier.reload(names)
 
-    def _is_own(self, name: str) -> bool:
-        return shard_of(name, self._shards) == self._stored.shard
+    def _owns(self, name: str) -> bool:
+        return shard_of(name, self._shards) == self._journal.shard
 
-    def _visit(self, event: Event, position: int, clock_ms: int, offset: int) -> None:
+    def _process_event(
+        self, event: Event, position: int, event_watermark_ms: int, offset: int
+    ) -> None:
         """Fold one event, or hand it on."""
-        shoppers, out = self.shoppers, self.shoppers.out
+        shoppers, output = self.shoppers, self.shoppers.output
         if event.type == "item":
             for item in event.items:
-                out.catalogue.append((event.event_ts, item, price_currency(event)))
+                output.item_updates.append((event.event_ts, item, price_currency(event)))
             shoppers.totals.accepted += 1
             return
         if event.type == "erase":
             user = self._erase(event)
-        elif event.event_ts <= self.erasures.newest_ms and self.erasures.cover_event(event):
+        elif event.event_ts <= self.erasures.newest_ms and self.erasures.covers_event(event):
             shoppers.totals.suppressed += 1
             return
         else:
-            user = self.recognizing.user_of(event, position, clock_ms)
+            user = self.identity_resolver.user_of(event, position, event_watermark_ms)
             if user is None:
                 name = event.anonymous_id or event.user_id
                 assert name is not None
                 is_user = event.anonymous_id is None
-                shoppers.fold(name, event, position, clock_ms, known=is_user)
+                shoppers.process_event(name, event, position, event_watermark_ms, known=is_user)
         if user is not None:
-            out.forwards.append((position, user, event, clock_ms, offset))
+            output.forwarded_events.append((position, user, event, event_watermark_ms, offset))
 
     def _erase(self, event: Event) -> str | None:
         """Forget whom the event names, as far as this shard keeps anything of them; the user that the
         shard of users is to forget."""
         device, user, at_ms = event.anonymous_id, event.user_id, event.event_ts
-        if device is not None and device != user and self._is_own(device):
-            self.recognizing.erase_device(device, at_ms, is_asked=user is None)
+        if device is not None and device != user and self._owns(device):
+            self.identity_resolver.erase_device(device, at_ms, is_requested=user is None)
         if user is None:
             return None
-        return self.recognizing.erase_user(user, at_ms, is_own=self._is_own(user))
+        return self.identity_resolver.erase_user(user, at_ms, is_own=self._owns(user))
 
 
 class UserShard:
@@ -282,38 +284,38 @@ class UserShard:
 
     def __init__(
         self,
-        rules: Rules,
+        config: ProcessorConfig,
         snapshot: bytes | None = None,
         journals: Journals | None = None,
-        archive: Archive | None = None,
+        cold_store: ColdStore | None = None,
     ) -> None:
-        state = UsersState() if snapshot is None else USERS.decode(snapshot)
-        self._stored = StoredRows("users", journals)
-        held = self._stored.load(state)
-        rows = held.rows
-        self.shoppers = processor.Shoppers(
-            rules, rows, state.totals, state.rules, step="visit_users"
+        state = UsersState() if snapshot is None else USERS_CODEC.decode(snapshot)
+        self._journal = ShardJournal("users", journals)
+        loaded = self._journal.load(state)
+        rows = loaded.rows
+        self.shoppers = processor.ShopperProcessor(
+            config, rows, state.totals, state.rules, step="visit_users"
         )
-        self.erasures = Erasures(rules, held.erased, is_unclean=state.is_unclean)
-        self._is_over = False
-        self.shelf = Shelf(
+        self.erasures = Erasures(config, loaded.erased, journal_names_erased=state.is_unclean)
+        self._is_ended = False
+        self.cold_tier = ColdTier(
             keys.row_key,
-            rules,
-            archive,
+            config,
+            cold_store,
             self.shoppers,
-            idle_ms=rules.known_idle_ms,
-            lineage=state.lineage,
-            gone=state.gone,
+            idle_ms=config.known_idle_ms,
+            run_id=state.lineage,
+            pending_deletes=state.gone,
         )
         self.watermark = Watermark(state.watermarks, state.batches)
         # What has come of batches that are not whole, whose turn it is, and how many have been folded.
         # Counted anew after a resume, by all shards: an epoch is complete before its snapshot.
-        self._waiting: dict[BatchId, list[Regrouped]] = {}
-        self._turns: dict[int, BatchId] = {}
-        self._folded = 0
+        self._incomplete: dict[BatchId, list[UserShardInput]] = {}
+        self._batch_by_sequence: dict[int, BatchId] = {}
+        self._batches_processed = 0
 
     @property
-    def rows_held(self) -> int:
+    def row_count(self) -> int:
         """Shoppers in memory."""
         return len(self.shoppers.rows)
 
@@ -321,159 +323,177 @@ class UserShard:
         """The state as versioned bytes."""
         shoppers, watermark = self.shoppers, self.watermark
         state = UsersState({}, watermark.partitions, shoppers.totals, None, watermark.batches)
-        state.lineage, state.gone = self.shelf.lineage, self.shelf.gone
-        state.rules = shoppers.stored_rules()
+        state.lineage, state.gone = self.cold_tier.run_id, self.cold_tier.pending_deletes
+        state.rules = shoppers.rules_state()
         erasures = self.erasures
-        anew = erasures.take_due(watermark.reached_ms, last=self._is_over)
-        state.journal = self._stored.store(shoppers, erasures, anew=anew)
-        state.is_unclean = erasures.is_unclean
+        rewrite = erasures.take_rewrite_due(watermark.reached_ms, last=self._is_ended)
+        state.journal = self._journal.store(shoppers, erasures, rewrite=rewrite)
+        state.is_unclean = erasures.journal_names_erased
         if state.journal is None:
             state.rows, state.erased = shoppers.rows, dict(erasures.tombstones.items())
-        self.end_epoch()
-        return encoded(USERS, state, shoppers)
+        self.on_epoch_end()
+        return encode_state(USERS_CODEC, state, shoppers)
 
-    def end_epoch(self) -> None:
+    def on_epoch_end(self) -> None:
         """As for devices."""
-        self.shelf.end_epoch()
+        self.cold_tier.on_epoch_end()
 
-    def fold_all(self, groups: Iterable[Regrouped]) -> list[Part]:
+    def process_batch(self, groups: Iterable[UserShardInput]) -> list[ShardPart]:
         """Fold groups one by one."""
-        return [part for group in groups for part in self.fold(group)]
+        return [part for group in groups for part in self.process(group)]
 
-    def fold(self, group: Regrouped) -> list[Part]:
+    def process(self, group: UserShardInput) -> list[ShardPart]:
         """Fold what came of users in a batch, when it is whole, in the order in which it was read.
 
         The devices of one user may be kept by different workers, which say their part each. Batches
         take turns, the same everywhere: what is told of a user last is what is true of it.
         """
-        self._waiting.setdefault(group.batch, []).append(group)
-        if group.turn is not None:
-            self._turns[group.turn] = group.batch
-        folded: list[Part] = []
-        while (batch := self._turns.get(self._folded)) is not None:
-            if sum(part.parts for part in self._waiting[batch]) < group.shards:
+        self._incomplete.setdefault(group.batch, []).append(group)
+        if group.sequence is not None:
+            self._batch_by_sequence[group.sequence] = group.batch
+        parts: list[ShardPart] = []
+        while (batch := self._batch_by_sequence.get(self._batches_processed)) is not None:
+            if (
+                sum(part.device_shards for part in self._incomplete[batch])
+                < group.device_shards_total
+            ):
                 break
-            del self._turns[self._folded]
-            self._folded += 1
-            folded.append(self._fold(self._waiting.pop(batch)))
-        return folded
+            del self._batch_by_sequence[self._batches_processed]
+            self._batches_processed += 1
+            parts.append(self._process_complete(self._incomplete.pop(batch)))
+        return parts
 
-    def _fold(self, parts: list[Regrouped]) -> Part:
+    def _process_complete(self, parts: list[UserShardInput]) -> ShardPart:
         group = parts[0]
-        self._stored.shard = group.shard
+        self._journal.shard = group.shard
         shoppers = self.shoppers
-        now_ms, closed = self.watermark.advance(group.batch), shoppers.totals.sessions_closed
-        self.erasures.expire(now_ms)
-        shoppers.begin(group.batch, group.shard, now_ms, last=group.batch.last)
+        watermark_ms, sessions_closed = (
+            self.watermark.update(group.batch),
+            shoppers.totals.sessions_closed,
+        )
+        self.erasures.expire(watermark_ms)
+        shoppers.begin_batch(group.batch, group.shard, watermark_ms, last=group.batch.last)
         # Also those of events that are not handed on: of a device that is erased, or of none.
-        waiting = sorted(chain.from_iterable(part.moves for part in parts), key=_when)[::-1]
-        aliases = {position: device for part in parts for position, _, device in part.aliases}
-        forwards = [forward for part in parts for forward in part.forwards]
+        transfers = sorted(
+            chain.from_iterable(part.state_transfers for part in parts), key=_transfer_key
+        )[::-1]
+        aliases = {position: device for part in parts for position, _, device in part.new_aliases}
+        forwards = [forward for part in parts for forward in part.forwarded_events]
         forwards.sort(key=itemgetter(0))
-        moving = [move.shopper for move in waiting]
-        self.shelf.bring_back([*map(itemgetter(1), forwards), *moving])
-        for position, shopper, event, clock_ms, offset in forwards:
-            if clock_ms < now_ms:
-                clock_ms = now_ms
-            while waiting and waiting[-1].position <= position:
-                move = waiting.pop()
-                self._join(move, event if move.position == position else None)
+        transferred = [transfer.shopper for transfer in transfers]
+        self.cold_tier.reload([*map(itemgetter(1), forwards), *transferred])
+        for position, shopper, event, event_watermark_ms, offset in forwards:
+            if event_watermark_ms < watermark_ms:
+                event_watermark_ms = watermark_ms
+            while transfers and transfers[-1].position <= position:
+                transfer = transfers.pop()
+                self._merge_or_drop(transfer, event if transfer.position == position else None)
             try:
-                self._visit(shopper, event, position, clock_ms)
+                self._process_event(shopper, event, position, event_watermark_ms)
             except Exception as error:
-                shoppers.faults.reject(event, error, group.batch, position, offset)
-                shoppers.undo(shopper, event, position)
+                shoppers.errors.reject_event(event, error, group.batch, position, offset)
+                shoppers.undo_event(shopper, event, position)
             if position in aliases:
-                shoppers.note_device(shopper, aliases[position])
-        while waiting:
-            self._join(waiting.pop(), None)
-        _forget_refusing(shoppers, self.shelf, self.erasures)
-        finished = shoppers.finish()
-        self.shelf.put_away(finished)
-        told = [visited for part in parts for visited in part.passed]
+                shoppers.add_device(shopper, aliases[position])
+        while transfers:
+            self._merge_or_drop(transfers.pop(), None)
+        _erase_refusing(shoppers, self.cold_tier, self.erasures)
+        output = shoppers.end_batch()
+        self.cold_tier.evict(output)
+        outputs = [visited for part in parts for visited in part.device_outputs]
         # Of a small batch most shards of users have nothing to tell.
-        is_told = forwards or moving or finished.writes or finished.transitions or finished.faults
-        if is_told or shoppers.totals.sessions_closed != closed:
-            finished.totals[f"users:{group.shard}"] = copy(shoppers.totals)
-            told.append(finished)
-        self._is_over = group.batch.last
-        return Part(group.batch, group.shard, group.shards, told)
+        has_output = (
+            forwards or transferred or output.writes or output.transitions or output.error_counts
+        )
+        if has_output or shoppers.totals.sessions_closed != sessions_closed:
+            output.totals[f"users:{group.shard}"] = copy(shoppers.totals)
+            outputs.append(output)
+        self._is_ended = group.batch.last
+        return ShardPart(group.batch, group.shard, group.device_shards_total, outputs)
 
-    def _join(self, move: Move, event: Event | None) -> None:
+    def _merge_or_drop(self, transfer: StateTransfer, event: Event | None) -> None:
         """Take a shopper over, but for a user who is erased: then it is erased with the user."""
-        if self.erasures.cover(move.shopper, move.at_ms):
-            self.shoppers.drop(move)
+        if self.erasures.covers(transfer.shopper, transfer.at_ms):
+            self.shoppers.drop_transfer(transfer)
         else:
-            self.shoppers.join(move, event)
+            self.shoppers.merge_in(transfer, event)
 
-    def _visit(self, name: str, event: Event, position: int, clock_ms: int) -> None:
+    def _process_event(
+        self, shopper_id: str, event: Event, position: int, event_watermark_ms: int
+    ) -> None:
         """Fold one event of a user, or forget the user."""
         shoppers, totals, at_ms = self.shoppers, self.shoppers.totals, event.event_ts
-        is_erased = at_ms <= self.erasures.newest_ms and self.erasures.cover(name, at_ms)
+        is_erased = at_ms <= self.erasures.newest_ms and self.erasures.covers(shopper_id, at_ms)
         if event.type == "erase":
             totals.accepted += not is_erased
             totals.erased += not is_erased
             totals.duplicates += is_erased
             if not is_erased:
-                shoppers.erase(name, at_ms)
-                self.shelf.forget(name, erased=True)
-                shoppers.out.writes += self.erasures.add(name, at_ms)
+                shoppers.erase(shopper_id, at_ms)
+                self.cold_tier.schedule_delete(shopper_id, is_erased=True)
+                shoppers.output.writes += self.erasures.add(shopper_id, at_ms)
         elif is_erased:
             totals.suppressed += 1
         else:
-            shoppers.fold(name, event, position, clock_ms, known=True)
+            shoppers.process_event(shopper_id, event, position, event_watermark_ms, known=True)
 
 
-def _forget_refusing(shoppers: processor.Shoppers, shelf: Shelf, erasures: Erasures) -> None:
+def _erase_refusing(
+    shoppers: processor.ShopperProcessor, cold_tier: ColdTier, erasures: Erasures
+) -> None:
     """What is kept elsewhere of those who refuse analytics now is forgotten too."""
-    erasures.is_unclean |= bool(shoppers.refusing)
-    shelf.forget_all(shoppers.refusing)
+    erasures.journal_names_erased |= bool(shoppers.refusing_analytics)
+    cold_tier.erase_all(shoppers.refusing_analytics)
 
 
-def _ids(group: Group) -> Iterator[str]:
+def _ids_in(group: DeviceShardInput) -> Iterator[str]:
     """What a group names that its shard may know of."""
     for event in group.events:
         if (name := event.anonymous_id or event.user_id) is not None:
             yield name
-    for _, user_id, _, _ in group.named:
+    for _, user_id, _, _ in group.user_mentions:
         yield user_id
 
 
-def _when(move: Move) -> tuple[int, bool, str]:
+def _transfer_key(transfer: StateTransfer) -> tuple[int, bool, str]:
     """Moves by the event that led to them, those of one event in an order of their own: the user's own
     shopper first."""
-    return move.position, move.anonymous_id != move.shopper, move.anonymous_id
+    return transfer.position, transfer.anonymous_id != transfer.shopper, transfer.anonymous_id
 
 
-def _not_before(now_ms: int, group: Group) -> list[int]:
+def _event_watermarks(watermark_ms: int, group: DeviceShardInput) -> list[int]:
     """The watermark at each event; the others' where they went on while this partition was idle."""
     batch = group.batch
-    if now_ms <= batch.watermark_ms and all(now_ms <= one.watermark_ms for one in batch.joined):
-        return group.clock
-    return [max(clock_ms, now_ms) for clock_ms in group.clock]
+    if watermark_ms <= batch.watermark_ms and all(
+        watermark_ms <= coalesced.watermark_ms for coalesced in batch.joined
+    ):
+        return group.watermarks_ms
+    return [max(event_watermark_ms, watermark_ms) for event_watermark_ms in group.watermarks_ms]
 
 
-def regroup(arrived: Iterable[Visited], shards: int) -> list[Regrouped]:
+def regroup(outputs: Iterable[ShardOutput], shards: int) -> list[UserShardInput]:
     """Deal what device shards made of a batch to the shards of users, one message each."""
-    batches: dict[BatchId, list[Visited]] = {}
-    for visited in arrived:
-        batches.setdefault(visited.batch, []).append(visited)
-    return [message for parts in batches.values() for message in _deal(parts, shards)]
+    batches: dict[BatchId, list[ShardOutput]] = {}
+    for output in outputs:
+        batches.setdefault(output.batch, []).append(output)
+    return [message for parts in batches.values() for message in _regroup_batch(parts, shards)]
 
 
-def _deal(parts: list[Visited], shards: int) -> list[Regrouped]:
+def _regroup_batch(parts: list[ShardOutput], shards: int) -> list[UserShardInput]:
     batch = parts[0].batch
-    dealt = [Regrouped(batch, shard, len(parts), shards, [], [], []) for shard in range(shards)]
+    messages = [
+        UserShardInput(batch, shard, len(parts), shards, [], [], []) for shard in range(shards)
+    ]
     for part in parts:
-        for forward in part.forwards:
-            dealt[shard_of(forward[1], shards)].forwards.append(forward)
-        for move in part.moves:
-            dealt[shard_of(move.shopper, shards)].moves.append(move)
-        for alias in part.aliases:
-            dealt[shard_of(alias[1], shards)].aliases.append(alias)
-        part.forwards, part.moves, part.aliases = [], [], []
-        dealt[part.shard].passed.append(part)
-        if part.turn is not None:
-            for message in dealt:
-                message.turn = part.turn
-    return dealt
+        for forward in part.forwarded_events:
+            messages[shard_of(forward[1], shards)].forwarded_events.append(forward)
+        for transfer in part.state_transfers:
+            messages[shard_of(transfer.shopper, shards)].state_transfers.append(transfer)
+        for alias in part.new_aliases:
+            messages[shard_of(alias[1], shards)].new_aliases.append(alias)
+        part.forwarded_events, part.state_transfers, part.new_aliases = [], [], []
+        messages[part.shard].device_outputs.append(part)
+        if part.sequence is not None:
+            for message in messages:
+                message.sequence = part.sequence
+    return messages

@@ -26,15 +26,15 @@ class DecayedCounts:
         self._half_life_ms = half_life_ms
         self._counts_max = counts_max
         self._hour = -1
-        self._of_hour = (0, 0.0)
+        self._hour_weight = (0, 0.0)
 
     def add(self, shopper: Shopper, name: str, at_ms: int) -> None:
         """Count one event of a name. Its age is taken to the hour."""
         hour = at_ms // HOUR_MS
         if hour != self._hour:
             self._hour = hour
-            self._of_hour = self._weight(hour * HOUR_MS)
-        scale, weight = self._of_hour
+            self._hour_weight = self._weight(hour * HOUR_MS)
+        scale, weight = self._hour_weight
         counts = shopper.affinity
         if scale != shopper.affinity_scale:
             if not counts:
@@ -44,14 +44,14 @@ class DecayedCounts:
                 counts = shopper.affinity
             else:
                 weight = math.ldexp(weight, scale - shopper.affinity_scale)
-        known = counts.get(name)
-        if known is not None:
-            counts[name] = known + weight
+        count = counts.get(name)
+        if count is not None:
+            counts[name] = count + weight
             return
         counts[name] = weight
         # A new name starts as the weakest: without room to grow in, none could ever rise.
         if len(counts) > 2 * self._counts_max:
-            shopper.affinity = self._kept(counts)
+            shopper.affinity = self._strongest_only(counts)
 
     def _weight(self, at_ms: int) -> tuple[int, float]:
         """The power of two and the mantissa of an event's weight."""
@@ -59,7 +59,7 @@ class DecayedCounts:
         scale = math.floor(age)
         return scale, round(2.0 ** (age - scale) * self._MANTISSA) / self._MANTISSA
 
-    def _kept(self, counts: dict[str, float]) -> dict[str, float]:
+    def _strongest_only(self, counts: dict[str, float]) -> dict[str, float]:
         strongest = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
         return dict(strongest[: self._counts_max])
 
@@ -75,7 +75,9 @@ class DecayedCounts:
         merged = dict(into.affinity)
         for name, count in other.affinity.items():
             merged[name] = merged.get(name, 0.0) + count
-        into.affinity = merged if len(merged) <= 2 * self._counts_max else self._kept(merged)
+        into.affinity = (
+            merged if len(merged) <= 2 * self._counts_max else self._strongest_only(merged)
+        )
 
     @staticmethod
     def _rescale(shopper: Shopper, scale: int) -> None:
@@ -85,19 +87,19 @@ class DecayedCounts:
             shopper.affinity_scale = scale
 
     @staticmethod
-    def strongest(shopper: Shopper) -> tuple[str, float]:
+    def top(shopper: Shopper) -> tuple[str, float]:
         """The name with the largest count and its share of all, ("", 0.0) where there is none."""
         counts = shopper.affinity
         if not counts:
             return "", 0.0
         if len(counts) == 1:
             return next(iter(counts)), 1.0
-        top = max(counts.values())
-        best = min([name for name, count in counts.items() if count == top])
-        return best, top / sum(counts.values())
+        top_count = max(counts.values())
+        top_name = min([name for name, count in counts.items() if count == top_count])
+        return top_name, top_count / sum(counts.values())
 
     @staticmethod
-    def share(shopper: Shopper) -> float:
+    def top_share(shopper: Shopper) -> float:
         """The share of the name with the largest count, 0.0 where there is none."""
         counts = shopper.affinity.values()
         return max(counts) / sum(counts) if counts else 0.0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from state.money import MICROS
+from state.money import MICROS_PER_UNIT
 from state.shopper import Session
 from state.times import DAY_MS
 
@@ -41,15 +41,15 @@ RATES = ("cart_rate", "category_share")
 
 _NO_SESSION = Session(0, 0)
 
-LAST_MS = 10
+LAST_MS_COLUMN = 10
 """Where a feature row has the time of the shopper's last event."""
-SEEN = [9, LAST_MS, 21, 22]
+SEEN_COLUMNS = [9, LAST_MS_COLUMN, 21, 22]
 """Where it has when the shopper was seen first and last, went away and came back (ms)."""
-BOUGHT = [11, 5, 6]
+PURCHASE_COLUMNS = [11, 5, 6]
 """Where it has the last purchase (ms), the number of orders and what they are worth (millionths)."""
 
-COLUMNS = 23
-_row = struct.Struct(f"{COLUMNS}d").pack
+COLUMN_COUNT = 23
+_pack_row = struct.Struct(f"{COLUMN_COUNT}d").pack
 
 
 def feature_row(shopper: Shopper, top_share: float, session: Session | None) -> bytes:
@@ -57,7 +57,7 @@ def feature_row(shopper: Shopper, top_share: float, session: Session | None) -> 
     session, if there is one."""
     if session is None:
         session = _NO_SESSION
-    return _row(
+    return _pack_row(
         shopper.sessions,
         shopper.session_ms,
         shopper.session_events,
@@ -79,14 +79,14 @@ def feature_row(shopper: Shopper, top_share: float, session: Session | None) -> 
         session.carts,
         session.purchases,
         session.cart_micros,
-        shopper.away_ms,
+        shopper.absence_start_ms,
         shopper.returned_ms,
     )
 
 
 def feature_rows(rows: Iterable[bytes]) -> NDArray[np.float64]:
     """Feature rows under each other, float64[n, COLUMNS]."""
-    return np.frombuffer(b"".join(rows)).reshape(-1, COLUMNS)
+    return np.frombuffer(b"".join(rows)).reshape(-1, COLUMN_COUNT)
 
 
 def feature_matrix(rows: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -95,8 +95,18 @@ def feature_matrix(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     A shopper who never bought counts as one who bought on the day of the first event.
     """
     raw = rows.T
-    sessions, session_ms, session_events, views, carts, purchases, revenue, price, prices = raw[:9]
-    first_ms, last_ms, purchase_ms, focus = raw[9:13]
+    (
+        sessions,
+        session_ms,
+        session_events,
+        views,
+        carts,
+        purchases,
+        revenue,
+        viewed_price,
+        viewed_prices,
+    ) = raw[:9]
+    first_ms, last_ms, purchase_ms, category_share = raw[9:13]
     per_session = np.maximum(sessions, 1)
     since_ms = last_ms - np.where(purchase_ms > 0, purchase_ms, first_ms)
     return np.column_stack(
@@ -107,17 +117,17 @@ def feature_matrix(rows: NDArray[np.float64]) -> NDArray[np.float64]:
             np.log1p(views),
             np.minimum(carts / np.maximum(views, 1), 1.0),
             np.log1p(purchases),
-            np.log1p(revenue / MICROS),
-            np.log1p(revenue / MICROS / np.maximum(purchases, 1)),
-            np.log1p(price / MICROS / np.maximum(prices, 1)),
+            np.log1p(revenue / MICROS_PER_UNIT),
+            np.log1p(revenue / MICROS_PER_UNIT / np.maximum(purchases, 1)),
+            np.log1p(viewed_price / MICROS_PER_UNIT / np.maximum(viewed_prices, 1)),
             np.log1p((last_ms - first_ms) / DAY_MS),
             np.log1p(np.maximum(since_ms, 0) / DAY_MS),
-            focus,
+            category_share,
         )
     )
 
 
-def typical(means: NDArray[np.float64], names: Sequence[str]) -> NDArray[np.float64]:
+def to_raw_units(means: NDArray[np.float64], names: Sequence[str]) -> NDArray[np.float64]:
     """What means of features float64[F] stand for: back from logarithms, but for the rates."""
-    rates = np.array([name in RATES for name in names])
-    return np.where(rates, means, np.expm1(means))
+    is_rate = np.array([name in RATES for name in names])
+    return np.where(is_rate, means, np.expm1(means))

@@ -10,44 +10,52 @@ if TYPE_CHECKING:
 
     from state.shopper import Shopper
 
-Absence = tuple[int, int]
+Gap = tuple[int, int]
 """The last event before and the first after (ms); (0, 0) for none."""
 
-_EVER = 1 << 62
+_INFINITY_MS = 1 << 62
 
 
-def hear(shopper: Shopper, at_ms: int, long_ms: int) -> None:
+def observe(shopper: Shopper, at_ms: int, min_gap_ms: int) -> None:
     """Take in an event, before it is counted: whether it ends a long absence, or falls into one."""
     if (
-        at_ms - shopper.last_ms >= long_ms
+        at_ms - shopper.last_ms >= min_gap_ms
         or at_ms < shopper.returned_ms
         or at_ms < shopper.first_ms
     ):
-        shopper.away_ms, shopper.returned_ms = _last(
-            _spans(shopper), [(-_EVER, at_ms), (at_ms, _EVER)], long_ms
+        shopper.absence_start_ms, shopper.returned_ms = _latest_gap(
+            _gaps(shopper), [(-_INFINITY_MS, at_ms), (at_ms, _INFINITY_MS)], min_gap_ms
         )
 
 
-def merge(shopper: Shopper, other: Shopper, long_ms: int) -> None:
+def merge(shopper: Shopper, other: Shopper, min_gap_ms: int) -> None:
     """What both were away together, before the one is counted into the other."""
-    shopper.away_ms, shopper.returned_ms = _last(_spans(shopper), _spans(other), long_ms)
+    shopper.absence_start_ms, shopper.returned_ms = _latest_gap(
+        _gaps(shopper), _gaps(other), min_gap_ms
+    )
 
 
-def _spans(shopper: Shopper) -> list[Absence]:
+def _gaps(shopper: Shopper) -> list[Gap]:
     """When nothing was heard of a shopper for long: before the first event, once, after the last."""
-    spans = [(-_EVER, shopper.first_ms), (shopper.last_ms, _EVER)]
+    gaps = [(-_INFINITY_MS, shopper.first_ms), (shopper.last_ms, _INFINITY_MS)]
     if shopper.returned_ms:
-        spans.append((shopper.away_ms, shopper.returned_ms))
-    return spans
+        gaps.append((shopper.absence_start_ms, shopper.returned_ms))
+    return gaps
 
 
-def _last(one: list[Absence], other: list[Absence], long_ms: int) -> Absence:
-    return max(_common(one, other, long_ms), default=(0, 0), key=lambda span: span[1])
+def _latest_gap(gaps: list[Gap], other_gaps: list[Gap], min_gap_ms: int) -> Gap:
+    return max(
+        _intersections(gaps, other_gaps, min_gap_ms), default=(0, 0), key=lambda span: span[1]
+    )
 
 
-def _common(one: list[Absence], other: list[Absence], long_ms: int) -> Iterator[Absence]:
-    for begin, end in one:
-        for also_begin, also_end in other:
-            away_ms, returned_ms = max(begin, also_begin), min(end, also_end)
-            if away_ms > -_EVER and returned_ms < _EVER and returned_ms - away_ms >= long_ms:
-                yield away_ms, returned_ms
+def _intersections(gaps: list[Gap], other_gaps: list[Gap], min_gap_ms: int) -> Iterator[Gap]:
+    for begin, end in gaps:
+        for other_begin, other_end in other_gaps:
+            begin_ms, end_ms = max(begin, other_begin), min(end, other_end)
+            if (
+                begin_ms > -_INFINITY_MS
+                and end_ms < _INFINITY_MS
+                and end_ms - begin_ms >= min_gap_ms
+            ):
+                yield begin_ms, end_ms

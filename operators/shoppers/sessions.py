@@ -15,70 +15,74 @@ if TYPE_CHECKING:
     from state.shopper import Shopper
 
 
-def enter(shopper: Shopper, at_ms: int, *, gap_ms: int, clock_ms: int) -> Session | None:
+def add_event(shopper: Shopper, at_ms: int, *, gap_ms: int, watermark_ms: int) -> Session | None:
     """The session an event at a time belongs to, opened or joined as need be.
 
-    `clock_ms` is the watermark that stood when the event came. An event older than that is late: it
+    `watermark_ms` is the watermark that stood when the event came. An event older than that is late: it
     joins a session that was still open then, but opens none; the answer may be None.
 
     >>> from state.shopper import Shopper
     >>> ann = Shopper(False, 0, 0)
-    >>> for at in (0, 50, 100, 151): _ = enter(ann, at, gap_ms=50, clock_ms=0)
-    >>> [(s.start_ms, s.last_ms) for s in ann.open], ann.sessions, ann.session_ms
+    >>> for at in (0, 50, 100, 151): _ = add_event(ann, at, gap_ms=50, watermark_ms=0)
+    >>> [(s.start_ms, s.last_ms) for s in ann.open_sessions], ann.sessions, ann.session_ms
     ([(0, 100), (151, 151)], 2, 100)
     """
-    sessions = shopper.open
+    sessions = shopper.open_sessions
     if sessions:
         # What nearly every event is: in time, and the next one of the newest session.
         newest = sessions[-1]
-        if clock_ms <= at_ms and newest.last_ms <= at_ms <= newest.last_ms + gap_ms:
+        if watermark_ms <= at_ms and newest.last_ms <= at_ms <= newest.last_ms + gap_ms:
             shopper.session_ms += at_ms - newest.last_ms
             newest.last_ms = at_ms
             return newest
-        touched = _touched(sessions, at_ms, gap_ms, clock_ms)
-        if touched:
-            return _join(shopper, touched, at_ms)
-    if at_ms < clock_ms:
+        matching = _matching_sessions(sessions, at_ms, gap_ms, watermark_ms)
+        if matching:
+            return _join_sessions(shopper, matching, at_ms)
+    if at_ms < watermark_ms:
         return None
     opened = Session(at_ms, at_ms)
     shopper.sessions += 1
     sessions.append(opened)
     if len(sessions) > 1 and sessions[-2].last_ms > at_ms:
-        sessions.sort(key=_last)
+        sessions.sort(key=_last_ms)
     return opened
 
 
-def _touched(sessions: list[Session], at_ms: int, gap_ms: int, clock_ms: int) -> list[Session]:
+def _matching_sessions(
+    sessions: list[Session], at_ms: int, gap_ms: int, watermark_ms: int
+) -> list[Session]:
     """Those that an event at a time belongs to, oldest first: they are among the last to end."""
-    ends_ms = max(at_ms, clock_ms) - gap_ms
-    touched = []
+    ends_ms = max(at_ms, watermark_ms) - gap_ms
+    matching = []
     for session in reversed(sessions):
         if session.last_ms < ends_ms:
             break
         if session.start_ms - gap_ms <= at_ms:
-            touched.append(session)
-    touched.reverse()
-    return touched
+            matching.append(session)
+    matching.reverse()
+    return matching
 
 
-def _join(shopper: Shopper, touched: list[Session], at_ms: int) -> Session:
-    first = touched[0]
-    before_ms = sum(session.last_ms - session.start_ms for session in touched)
-    for other in touched[1:]:
-        first.absorb(other)
-        shopper.open.remove(other)
+def _join_sessions(shopper: Shopper, matching: list[Session], at_ms: int) -> Session:
+    first = matching[0]
+    previous_ms = sum(session.last_ms - session.start_ms for session in matching)
+    for other in matching[1:]:
+        first.merge(other)
+        shopper.open_sessions.remove(other)
         shopper.sessions -= 1
     first.start_ms = min(first.start_ms, at_ms)
     first.last_ms = max(first.last_ms, at_ms)
-    shopper.session_ms += first.last_ms - first.start_ms - before_ms
+    shopper.session_ms += first.last_ms - first.start_ms - previous_ms
     return first
 
 
-def close(shopper: Shopper, watermark_ms: int, *, gap_ms: int) -> list[Session]:
+def close_expired(shopper: Shopper, watermark_ms: int, *, gap_ms: int) -> list[Session]:
     """Close the sessions that no event in time can reach any more; which they were."""
-    closed = [s for s in shopper.open if s.last_ms + gap_ms < watermark_ms]
+    closed = [s for s in shopper.open_sessions if s.last_ms + gap_ms < watermark_ms]
     if closed:
-        shopper.open = [s for s in shopper.open if s.last_ms + gap_ms >= watermark_ms]
+        shopper.open_sessions = [
+            s for s in shopper.open_sessions if s.last_ms + gap_ms >= watermark_ms
+        ]
     return closed
 
 
@@ -93,22 +97,24 @@ def merge(shopper: Shopper, other: Shopper, *, gap_ms: int, at_ms: int) -> None:
     shopper.session_events += other.session_events
     ended: list[Session] = []
     merged: list[Session] = []
-    for session in sorted(shopper.open + other.open, key=_start):
+    for session in sorted(shopper.open_sessions + other.open_sessions, key=_start_ms):
         if session.last_ms + gap_ms < at_ms:
             ended.append(session)
         elif merged and session.start_ms <= merged[-1].last_ms + gap_ms:
-            apart_ms = merged[-1].last_ms - merged[-1].start_ms + session.last_ms - session.start_ms
-            merged[-1].absorb(session)
-            shopper.session_ms += merged[-1].last_ms - merged[-1].start_ms - apart_ms
+            separate_ms = (
+                merged[-1].last_ms - merged[-1].start_ms + session.last_ms - session.start_ms
+            )
+            merged[-1].merge(session)
+            shopper.session_ms += merged[-1].last_ms - merged[-1].start_ms - separate_ms
             shopper.sessions -= 1
         else:
             merged.append(session)
-    shopper.open = sorted(ended + merged, key=_last)
+    shopper.open_sessions = sorted(ended + merged, key=_last_ms)
 
 
-def _start(session: Session) -> int:
+def _start_ms(session: Session) -> int:
     return session.start_ms
 
 
-def _last(session: Session) -> int:
+def _last_ms(session: Session) -> int:
     return session.last_ms

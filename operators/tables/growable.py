@@ -14,7 +14,7 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 ROWS_MIN = 64
 
 
-class Growing(Generic[Scalar]):
+class GrowableArray(Generic[Scalar]):
     """A table whose rows are appended, at an amortised constant price, and changed in place.
 
     `rows` is a view of what was appended, scalar[n, *shape]: take it anew after `append`.
@@ -32,13 +32,13 @@ class Growing(Generic[Scalar]):
     def append(self, new: NDArray[Scalar]) -> None:
         """Add rows at the end, scalar[m, *shape]."""
         n = len(self.rows)
-        need = n + len(new)
-        if need > len(self._store):
-            store = np.zeros((max(need, 2 * len(self._store)), *new.shape[1:]), self._store.dtype)
+        length = n + len(new)
+        if length > len(self._store):
+            store = np.zeros((max(length, 2 * len(self._store)), *new.shape[1:]), self._store.dtype)
             store[:n] = self.rows
             self._store = store
-        self._store[n:need] = new
-        self.rows = self._store[:need]
+        self._store[n:length] = new
+        self.rows = self._store[:length]
 
     def replace(self, rows: NDArray[Any]) -> None:
         """Hold a copy of these rows instead."""
@@ -47,10 +47,10 @@ class Growing(Generic[Scalar]):
         self.append(rows)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _restored, (self.rows.copy(),)
+        return _from_rows, (self.rows.copy(),)
 
 
-def _restored(rows: NDArray[Scalar]) -> Growing[Scalar]:
-    table: Growing[Scalar] = Growing(rows.shape[1:], rows.dtype)
+def _from_rows(rows: NDArray[Scalar]) -> GrowableArray[Scalar]:
+    table: GrowableArray[Scalar] = GrowableArray(rows.shape[1:], rows.dtype)
     table.replace(rows)
     return table

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.tables.top_partners import grown, run_starts
+from operators.tables.top_partners import grow, run_starts
 from state.times import HOUR_MS
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class RowTimers:
 
     >>> timers = RowTimers(); timers.add(np.array([3, 1]), np.array([HOUR_MS + 5, 7]))
     >>> so = np.array([0, 7, 0, HOUR_MS + 5])
-    >>> [timers.due(now_ms, 9, so.take).tolist() for now_ms in (6, 7, HOUR_MS + 4, HOUR_MS + 5)]
+    >>> [timers.take_due(now_ms, 9, so.take).tolist() for now_ms in (6, 7, HOUR_MS + 4, HOUR_MS + 5)]
     [[], [1], [], [3]]
     """
 
@@ -38,51 +38,51 @@ class RowTimers:
 
     def add(self, rows: Rows, due_ms: Times) -> None:
         """Each of these rows, once each, is due at a time, if not sooner; NEVER_MS adds nothing."""
-        self._soonest_ms = grown(self._soonest_ms, int(rows.max(initial=-1)) + 1, NEVER_MS)
+        self._soonest_ms = grow(self._soonest_ms, int(rows.max(initial=-1)) + 1, NEVER_MS)
         sooner = np.flatnonzero(due_ms < self._soonest_ms[rows])
         rows, due_ms = rows[sooner], due_ms[sooner]
         self._soonest_ms[rows] = due_ms
-        self._wait(rows, due_ms // HOUR_MS)
+        self._schedule(rows, due_ms // HOUR_MS)
 
-    def drop(self, rows: Rows) -> None:
+    def cancel(self, rows: Rows) -> None:
         """These rows are due no longer."""
         self._soonest_ms[rows[rows < len(self._soonest_ms)]] = NEVER_MS
 
-    def due(self, now_ms: int, most: int, due_of: Callable[[Rows], Times]) -> Rows:
+    def take_due(self, now_ms: int, limit: int, due_ms_of: Callable[[Rows], Times]) -> Rows:
         """At most so many of the rows that are due by a time, the soonest first; those are forgotten.
 
-        `due_of` tells when rows are due, NEVER_MS for never; not before the time they were added for,
+        `due_ms_of` tells when rows are due, NEVER_MS for never; not before the time they were added for,
         but after it where they were put off, as after a resume nobody knows.
         """
-        now = now_ms // HOUR_MS
-        found: list[Rows] = []
-        while most > 0 and (hour := min(self._hours, default=now + 1)) <= now:
+        current_hour = now_ms // HOUR_MS
+        due: list[Rows] = []
+        while limit > 0 and (hour := min(self._hours, default=current_hour + 1)) <= current_hour:
             rows = np.unique(np.concatenate(self._hours.pop(hour)))
             # Of a row that was due sooner meanwhile, what is left here counts no more.
             rows = rows[self._soonest_ms[rows] // HOUR_MS == hour]
-            has_come = self._soonest_ms[rows] <= now_ms
-            waiting, rows = [rows[~has_come]], rows[has_come]
-            due_ms = due_of(rows)
+            is_due = self._soonest_ms[rows] <= now_ms
+            later, rows = [rows[~is_due]], rows[is_due]
+            due_ms = due_ms_of(rows)
             self._soonest_ms[rows] = due_ms
-            put_off = due_ms // HOUR_MS > hour
-            goes_on = put_off & (due_ms < NEVER_MS)
-            self._wait(rows[goes_on], due_ms[goes_on] // HOUR_MS)
-            rows, due_ms = rows[~put_off], due_ms[~put_off]
+            is_postponed = due_ms // HOUR_MS > hour
+            is_rescheduled = is_postponed & (due_ms < NEVER_MS)
+            self._schedule(rows[is_rescheduled], due_ms[is_rescheduled] // HOUR_MS)
+            rows, due_ms = rows[~is_postponed], due_ms[~is_postponed]
             order = due_ms.argsort(kind="stable")
-            here = order[due_ms[order] <= now_ms][:most]
-            found.append(rows[here])
-            most -= len(here)
-            self._soonest_ms[rows[here]] = NEVER_MS
-            waiting.append(np.delete(rows, here))
-            if rest := [some for some in waiting if len(some)]:
-                self._hours[hour] = rest
+            taken = order[due_ms[order] <= now_ms][:limit]
+            due.append(rows[taken])
+            limit -= len(taken)
+            self._soonest_ms[rows[taken]] = NEVER_MS
+            later.append(np.delete(rows, taken))
+            if remaining := [chunk for chunk in later if len(chunk)]:
+                self._hours[hour] = remaining
                 break
-        return np.concatenate(found).astype(np.int32) if found else np.empty(0, np.int32)
+        return np.concatenate(due).astype(np.int32) if due else np.empty(0, np.int32)
 
-    def _wait(self, rows: Rows, hours: Times) -> None:
+    def _schedule(self, rows: Rows, hours: Times) -> None:
         if not len(rows):
             return
         order = hours.argsort(kind="stable")
         starts = run_starts(hours[order])
-        for some in np.split(order, starts[1:]):
-            self._hours.setdefault(int(hours[some[0]]), []).append(rows[some].astype(np.int32))
+        for chunk in np.split(order, starts[1:]):
+            self._hours.setdefault(int(hours[chunk[0]]), []).append(rows[chunk].astype(np.int32))

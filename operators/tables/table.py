@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from state.dirty_rows import Marks
+    from state.dirty_rows import DirtyRows
 
     Arrays = Mapping[str, NDArray[Any]]
 
@@ -25,34 +25,36 @@ class Table(NamedTuple):
     """
 
     columns: Arrays
-    marks: Marks | None
+    dirty_rows: DirtyRows | None
 
-    def named(self, prefix: str) -> Table:
+    def prefixed(self, prefix: str) -> Table:
         """The same table, with a prefix to the names of its columns."""
-        return Table({f"{prefix}{name}": rows for name, rows in self.columns.items()}, self.marks)
+        return Table(
+            {f"{prefix}{name}": rows for name, rows in self.columns.items()}, self.dirty_rows
+        )
 
 
-class Stored(Protocol):
+class Snapshottable(Protocol):
     """What is stored, and read again, as rows of tables and what is small."""
 
     def tables(self) -> Sequence[Table]:
         """What grows: views, and which rows changed."""
 
-    def small(self) -> Arrays:
+    def scalars(self) -> Arrays:
         """The rest, copied."""
 
     def restore(self, arrays: Arrays) -> None:
         """Take over what both gave, of one made with the same arguments."""
 
 
-class Kept:
-    """State as named arrays: the columns of `tables`, and the rest, which is `small`."""
+class TableState:
+    """State as named arrays: the columns of `tables`, and the rest, which is `scalars`."""
 
     def tables(self) -> Sequence[Table]:
         """Tables whose changed rows are handed over; views, not to be changed by the caller."""
         return ()
 
-    def small(self) -> Arrays:
+    def scalars(self) -> Arrays:
         """What is handed over whole, copied."""
         return {}
 
@@ -61,15 +63,15 @@ class Kept:
         columns = {
             name: rows.copy() for table in self.tables() for name, rows in table.columns.items()
         }
-        return {**columns, **self.small()}
+        return {**columns, **self.scalars()}
 
 
-def with_prefix(prefix: str, arrays: Arrays) -> dict[str, NDArray[Any]]:
+def add_prefix(prefix: str, arrays: Arrays) -> dict[str, NDArray[Any]]:
     """The arrays under longer names."""
     return {f"{prefix}{name}": array for name, array in arrays.items()}
 
 
-def without_prefix(prefix: str, arrays: Arrays) -> dict[str, NDArray[Any]]:
+def strip_prefix(prefix: str, arrays: Arrays) -> dict[str, NDArray[Any]]:
     """Those of the arrays whose names have the prefix, without it."""
     return {
         name.removeprefix(prefix): array

@@ -13,59 +13,59 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from operators.tables.top_partners import grown
-from state.snapshots import TABLE, Array, TableState
+from operators.tables.top_partners import grow
+from state.snapshots import TABLE_CODEC, StoredArray, TableRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
 
-    from operators.catalogue.item_cards import Cards
-    from operators.tables.table import Kept, Table
-    from state.interactions import Card, Rows, Vocabulary
-    from state.journal import Handle, Journal, Journals
+    from operators.catalogue.item_cards import ItemCards
+    from operators.tables.table import Table, TableState
+    from state.interactions import ItemCard, RowIndex, Rows
+    from state.journal import Journal, JournalPosition, Journals
 
 JOURNAL = "learned"
-_ROWS_A_RECORD = 16_384
+_ROWS_PER_RECORD = 16_384
 
 
 @dataclass(slots=True)
 class Tables:
     """Everything that is stored by rows: the tables of each part, ids and cards."""
 
-    parts: Mapping[str, Kept]
-    vocabularies: Mapping[str, Vocabulary]
-    cards: Cards
+    parts: Mapping[str, TableState]
+    row_indexes: Mapping[str, RowIndex]
+    cards: ItemCards
 
-    def settle(self) -> None:
+    def mark_stored(self) -> None:
         """Forget what changed: it is stored."""
         for part in self.parts.values():
             for table in part.tables():
-                if table.marks is not None:
-                    table.marks.take(_length(table))
-        for vocabulary in self.vocabularies.values():
-            vocabulary.marks.take(len(vocabulary))
-        self.cards.unstored.clear()
+                if table.dirty_rows is not None:
+                    table.dirty_rows.take_dirty(_length(table))
+        for row_index in self.row_indexes.values():
+            row_index.dirty_rows.take_dirty(len(row_index))
+        self.cards.dirty.clear()
 
 
 @dataclass(slots=True)
-class Loaded:
+class LoadedTables:
     """What a snapshot holds of `Tables`: arrays by part, ids by vocabulary, cards."""
 
     arrays: dict[str, dict[str, NDArray[Any]]]
     ids: dict[str, list[str]]
-    cards: dict[str, Card]
+    cards: dict[str, ItemCard]
     _lengths: dict[tuple[str, str], int] = field(default_factory=dict)
 
-    def take(self, record: TableState) -> None:
+    def apply_record(self, record: TableRecord) -> None:
         """Write a record over what is there."""
         rows = np.frombuffer(record.rows, np.int32)
         for name, column in record.columns.items():
-            values = column.array()
+            values = column.to_array()
             arrays = self.arrays[record.part]
             array = arrays.get(name, values[:0])
-            arrays[name] = array = grown(array, record.length, 0)
+            arrays[name] = array = grow(array, record.length, 0)
             array[rows] = values
             self._lengths[record.part, name] = record.length
         if record.names:
@@ -79,20 +79,20 @@ class Loaded:
             else:
                 self.cards[name] = card
 
-    def finish(self) -> None:
+    def trim(self) -> None:
         """Cut off the room that was left for growth."""
         for (part, name), length in self._lengths.items():
             self.arrays[part][name] = self.arrays[part][name][:length]
 
 
-class StoredTables:
+class TableStore:
     """The journal of the learning step, if there are `journals`."""
 
     def __init__(self, journals: Journals | None) -> None:
         self._journals = journals
         self._journal: Journal | None = None
 
-    def load(self, handle: Handle | None, into: Loaded) -> None:
+    def load(self, handle: JournalPosition | None, loaded: LoadedTables) -> None:
         """Write what is in the journal over what the snapshot held itself.
 
         Raises SnapshotError where the journal is damaged.
@@ -102,71 +102,78 @@ class StoredTables:
         assert self._journals is not None
         self._journal, records = self._journals.open(handle)
         for record in records:
-            into.take(TABLE.decode(record))
-        into.finish()
+            loaded.apply_record(TABLE_CODEC.decode(record))
+        loaded.trim()
 
-    def store(self, tables: Tables, *, anew: bool = False) -> Handle | None:
+    def store(self, tables: Tables, *, rewrite: bool = False) -> JournalPosition | None:
         """Write what changed, or everything where the changes outweigh it; None without journals.
 
-        `anew`: everything, since the journal names who was erased.
+        `rewrite`: everything, since the journal names who was erased.
         """
         if self._journals is None:
             return None
-        if self._journal is None or anew or self._journal.is_due:
+        if self._journal is None or rewrite or self._journal.needs_compaction:
             self._journal = self._journal or self._journals.new(JOURNAL)
-            self._journal.rewrite(_everything(tables))
-            tables.settle()
+            self._journal.compact(_all_records(tables))
+            tables.mark_stored()
         else:
-            for record in _changes(tables):
+            for record in _changed_records(tables):
                 self._journal.append(record)
-            tables.cards.unstored.clear()
-        return self._journal.handle
+            tables.cards.dirty.clear()
+        return self._journal.position
 
 
-def _everything(tables: Tables) -> Iterator[bytes]:
+def _all_records(tables: Tables) -> Iterator[bytes]:
     for name, part in tables.parts.items():
         for table in part.tables():
             length = _length(table)
-            yield from _of_table(name, table, np.arange(length, dtype=np.int32), length)
-    for name, vocabulary in tables.vocabularies.items():
-        yield from _of_ids(name, vocabulary, np.arange(len(vocabulary), dtype=np.int32))
-    cards = iter(tables.cards.rows.items())
-    while some := dict(islice(cards, _ROWS_A_RECORD)):
-        yield TABLE.encode(TableState(cards={**some}))
+            yield from _table_records(name, table, np.arange(length, dtype=np.int32), length)
+    for name, row_index in tables.row_indexes.items():
+        yield from _id_records(name, row_index, np.arange(len(row_index), dtype=np.int32))
+    cards = iter(tables.cards.by_id.items())
+    while chunk := dict(islice(cards, _ROWS_PER_RECORD)):
+        yield TABLE_CODEC.encode(TableRecord(cards={**chunk}))
 
 
-def _changes(tables: Tables) -> Iterator[bytes]:
+def _changed_records(tables: Tables) -> Iterator[bytes]:
     for name, part in tables.parts.items():
         for table in part.tables():
             length = _length(table)
-            marks = table.marks
-            rows = np.arange(length, dtype=np.int32) if marks is None else marks.take(length)
-            if marks is None or len(rows):
-                yield from _of_table(name, table, rows, length)
-    for name, vocabulary in tables.vocabularies.items():
-        yield from _of_ids(name, vocabulary, vocabulary.marks.take(len(vocabulary)))
+            dirty_rows = table.dirty_rows
+            rows = (
+                np.arange(length, dtype=np.int32)
+                if dirty_rows is None
+                else dirty_rows.take_dirty(length)
+            )
+            if dirty_rows is None or len(rows):
+                yield from _table_records(name, table, rows, length)
+    for name, row_index in tables.row_indexes.items():
+        yield from _id_records(name, row_index, row_index.dirty_rows.take_dirty(len(row_index)))
     cards = tables.cards
-    if cards.unstored:
-        yield TABLE.encode(
-            TableState(cards={name: cards.rows.get(name) for name in cards.unstored})
+    if cards.dirty:
+        yield TABLE_CODEC.encode(
+            TableRecord(cards={name: cards.by_id.get(name) for name in cards.dirty})
         )
 
 
-def _of_table(part: str, table: Table, rows: Rows, length: int) -> Iterator[bytes]:
-    whole = len(rows) == length
+def _table_records(part: str, table: Table, rows: Rows, length: int) -> Iterator[bytes]:
+    is_complete = len(rows) == length
     # An empty table is a record too: whoever reads it knows its columns.
-    for start in range(0, max(1, len(rows)), _ROWS_A_RECORD):
-        some = rows[start : start + _ROWS_A_RECORD]
-        chosen = slice(start, start + _ROWS_A_RECORD) if whole else some
-        columns = {name: Array.of(column[chosen]) for name, column in table.columns.items()}
-        yield TABLE.encode(TableState(part, length, some.tobytes(), columns))
+    for start in range(0, max(1, len(rows)), _ROWS_PER_RECORD):
+        chunk = rows[start : start + _ROWS_PER_RECORD]
+        selection = slice(start, start + _ROWS_PER_RECORD) if is_complete else chunk
+        columns = {
+            name: StoredArray.from_array(column[selection])
+            for name, column in table.columns.items()
+        }
+        yield TABLE_CODEC.encode(TableRecord(part, length, chunk.tobytes(), columns))
 
 
-def _of_ids(name: str, vocabulary: Vocabulary, rows: Rows) -> Iterator[bytes]:
-    for start in range(0, len(rows), _ROWS_A_RECORD):
-        some = rows[start : start + _ROWS_A_RECORD]
-        ids = [vocabulary.ids[row] for row in some.tolist()]
-        yield TABLE.encode(TableState(name, len(vocabulary), some.tobytes(), {}, ids))
+def _id_records(name: str, row_index: RowIndex, rows: Rows) -> Iterator[bytes]:
+    for start in range(0, len(rows), _ROWS_PER_RECORD):
+        chunk = rows[start : start + _ROWS_PER_RECORD]
+        ids = [row_index.ids[row] for row in chunk.tolist()]
+        yield TABLE_CODEC.encode(TableRecord(name, len(row_index), chunk.tobytes(), {}, ids))
 
 
 def _length(table: Table) -> int:

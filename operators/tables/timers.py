@@ -13,7 +13,7 @@ class Timers:
 
     >>> timers = Timers()
     >>> timers.add(5, "ann"); timers.add(70_000, "bob"); timers.add(60_001, "eve")
-    >>> sorted(timers.due(60_002)), sorted(timers.due(60_002)), sorted(timers.due(70_001))
+    >>> sorted(timers.take_due(60_002)), sorted(timers.take_due(60_002)), sorted(timers.take_due(70_001))
     (['ann', 'eve'], [], ['bob'])
     """
 
@@ -39,26 +39,26 @@ class Timers:
         else:
             names.append((due_ms, name))
 
-    def due(self, now_ms: int) -> set[str]:
+    def take_due(self, now_ms: int) -> set[str]:
         """The names that were added for a time before this one, which is then forgotten.
 
         Of a name that was put off meanwhile an outdated time is among them, and a resume knows no
         outdated ones: whoever asks goes by what is so, in an order of its own.
         """
-        now = now_ms // MINUTE_MS
-        found: set[str] = set()
-        if not self._minutes or now < self._next:
-            return found
-        for minute in [minute for minute in self._minutes if minute <= now]:
+        current_minute = now_ms // MINUTE_MS
+        due: set[str] = set()
+        if not self._minutes or current_minute < self._next:
+            return due
+        for minute in [minute for minute in self._minutes if minute <= current_minute]:
             names = self._minutes.pop(minute)
-            if minute == now:
-                later = [one for one in names if one[0] >= now_ms]
+            if minute == current_minute:
+                later = [timer for timer in names if timer[0] >= now_ms]
                 if later:
                     self._minutes[minute] = later
-                found.update(name for due_ms, name in names if due_ms < now_ms)
+                due.update(name for due_ms, name in names if due_ms < now_ms)
                 self._count += len(later)
             else:
-                found.update(name for _, name in names)
+                due.update(name for _, name in names)
             self._count -= len(names)
         self._next = min(self._minutes, default=0)
-        return found
+        return due

@@ -23,53 +23,54 @@ class Backoff(NamedTuple):
     """
 
     first_s: float
-    most_s: float
+    max_s: float
     random: Callable[[], float]
 
-    def pause_s(self, tries: int, asked_s: float = 0.0) -> float:
+    def pause_s(self, tries: int, requested_s: float = 0.0) -> float:
         """How long to wait after so many tries; at least what the other side asked for, to a most.
 
         >>> pauses = Backoff(1, 60, lambda: 1.0)
-        >>> [pauses.pause_s(tries) for tries in (1, 2, 3, 9)], pauses.pause_s(1, asked_s=9.0)
+        >>> [pauses.pause_s(tries) for tries in (1, 2, 3, 9)], pauses.pause_s(1, requested_s=9.0)
         ([1.0, 2.0, 4.0, 60.0], 9.0)
         """
-        most_s = min(self.most_s, self.first_s * 2.0 ** min(tries - 1, 60))
-        return max(most_s * (1 + self.random()) / 2, min(asked_s, self.most_s))
+        pause_max_s = min(self.max_s, self.first_s * 2.0 ** min(tries - 1, 60))
+        return max(pause_max_s * (1 + self.random()) / 2, min(requested_s, self.max_s))
 
 
-class Turns(Generic[T]):
-    """What waits, by shopper. `take` gives what is due; then comes `done` or `again` for its shopper."""
+class OrderedDeliveryQueue(Generic[T]):
+    """What waits, by shopper. `take_due` gives what is due; then comes `acknowledge` or `retry`
+    for its shopper."""
 
     def __init__(self) -> None:
         self._chains: dict[str, deque[T]] = {}
         self._due: list[tuple[float, int, str]] = []
-        self._number = 0
+        self._sequence = 0
         self._paused_until_s = 0.0
-        self._waiting = 0
+        self._count = 0
 
     def __len__(self) -> int:
-        return self._waiting
+        return self._count
 
-    def add(self, shopper: str, one: T, now_s: float) -> None:
+    def add(self, shopper: str, item: T, now_s: float) -> None:
         """Append to what waits of a shopper."""
-        self._waiting += 1
+        self._count += 1
         chain = self._chains.get(shopper)
         if chain is None:
-            self._chains[shopper] = deque([one])
+            self._chains[shopper] = deque([item])
             self._schedule(shopper, now_s)
         else:
-            chain.append(one)
+            chain.append(item)
 
-    def take(self, now_s: float) -> tuple[str, T] | None:
+    def take_due(self, now_s: float) -> tuple[str, T] | None:
         """The next that is due; its shopper's others wait until it is over."""
         if not self._due or max(self._due[0][0], self._paused_until_s) > now_s:
             return None
         _, _, shopper = heapq.heappop(self._due)
         return shopper, self._chains[shopper][0]
 
-    def done(self, shopper: str, now_s: float) -> None:
+    def acknowledge(self, shopper: str, now_s: float) -> None:
         """What was taken of a shopper is over."""
-        self._waiting -= 1
+        self._count -= 1
         chain = self._chains[shopper]
         chain.popleft()
         if chain:
@@ -77,7 +78,7 @@ class Turns(Generic[T]):
         else:
             del self._chains[shopper]
 
-    def again(self, shopper: str, at_s: float) -> None:
+    def retry(self, shopper: str, at_s: float) -> None:
         """What was taken of a shopper is due once more at a time."""
         self._schedule(shopper, at_s)
 
@@ -85,7 +86,7 @@ class Turns(Generic[T]):
         """Nothing is due before a time."""
         self._paused_until_s = max(self._paused_until_s, until_s)
 
-    def wait_s(self, now_s: float) -> float | None:
+    def seconds_until_due(self, now_s: float) -> float | None:
         """How long until something is due; None: nothing waits but what is taken."""
         if not self._due:
             return None
@@ -93,5 +94,5 @@ class Turns(Generic[T]):
 
     def _schedule(self, shopper: str, at_s: float) -> None:
         # The number keeps the order in which they came where times are equal.
-        self._number += 1
-        heapq.heappush(self._due, (at_s, self._number, shopper))
+        self._sequence += 1
+        heapq.heappush(self._due, (at_s, self._sequence, shopper))

@@ -29,53 +29,55 @@ def message_id(stream: int, entry_id: bytes) -> str:
     return f"ps-{stream}-{entry_id.decode()}"
 
 
-def message(stream: int, entry_id: bytes, fields: Mapping[bytes, bytes], name: str) -> bytes | None:
+def build_message(
+    stream: int, entry_id: bytes, fields: Mapping[bytes, bytes], segment_name: str
+) -> bytes | None:
     """The JSON of a change, None for what is not told; `name` is the segment's.
 
     A stage is not told apart: it is a segment too.
     """
-    said = {name.decode(): value.decode() for name, value in fields.items()}
-    kind, shopper, segment = said["kind"], said["shopper"], said["segment"]
-    told: dict[str, Any] = {
+    values = {name.decode(): value.decode() for name, value in fields.items()}
+    kind, shopper, segment = values["kind"], values["shopper"], values["segment"]
+    payload: dict[str, Any] = {
         "messageId": message_id(stream, entry_id),
-        "timestamp": iso(int(said["event_ts"])),
+        "timestamp": format_time(int(values["event_ts"])),
         "context": {"library": _LIBRARY},
     }
-    who = {"userId" if said.get("known") == "1" else "anonymousId": shopper}
+    identity = {"userId" if values.get("known") == "1" else "anonymousId": shopper}
     if kind in _AUDIENCE:
         event, is_in = _AUDIENCE[kind]
-        told |= {"type": "track", "event": event, **who}
-        told["context"]["personas"] = {
+        payload |= {"type": "track", "event": event, **identity}
+        payload["context"]["personas"] = {
             "computation_class": "audience",
             "computation_id": segment,
             "computation_key": segment,
         }
-        told["properties"] = {
+        payload["properties"] = {
             "audience_key": segment,
-            "audience_name": name,
-            "version": int(said["version"]),
+            "audience_name": segment_name,
+            "version": int(values["version"]),
             segment: is_in,
         }
     elif kind == "trigger":
-        told |= {"type": "track", "event": _TRIGGERS[segment], **who}
-        told["properties"] = {"trigger": segment, "product_id": said["item"]}
+        payload |= {"type": "track", "event": _TRIGGERS[segment], **identity}
+        payload["properties"] = {"trigger": segment, "product_id": values["item"]}
     elif kind == "merge":
-        told |= {"type": "alias", "previousId": shopper, "userId": segment}
+        payload |= {"type": "alias", "previousId": shopper, "userId": segment}
     elif kind == "erase":
-        told |= {"type": "track", "event": "Shopper Erased", **who, "properties": {}}
+        payload |= {"type": "track", "event": "Shopper Erased", **identity, "properties": {}}
     elif kind == "refuse":
-        told |= {"type": "track", "event": "Consent Withdrawn", **who}
-        told["properties"] = {"purpose": segment}
+        payload |= {"type": "track", "event": "Consent Withdrawn", **identity}
+        payload["properties"] = {"purpose": segment}
     else:
         return None
-    return orjson.dumps(told)
+    return orjson.dumps(payload)
 
 
-def iso(at_ms: int) -> str:
+def format_time(at_ms: int) -> str:
     """A time as JSON has it.
 
-    >>> iso(1_767_225_600_007)
+    >>> format_time(1_767_225_600_007)
     '2026-01-01T00:00:00.007Z'
     """
-    at = datetime.fromtimestamp(at_ms / 1000, UTC)
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    time = datetime.fromtimestamp(at_ms / 1000, UTC)
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -17,33 +17,37 @@ PREFIX = "whsec_"
 SECRET_BYTES_MIN = 24
 
 
-def secrets_in(text: str, variable: str) -> list[bytes]:
+def parse_secrets(text: str, variable: str) -> list[bytes]:
     """The secrets that a variable holds, with blanks between; each signs. Raises UserError.
 
-    >>> secrets_in("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "X")[0].hex()[:8]
+    >>> parse_secrets("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "X")[0].hex()[:8]
     '31f290f6'
     """
-    found: list[bytes] = []
-    for one in text.split():
+    secrets: list[bytes] = []
+    for word in text.split():
         try:
-            secret = base64.b64decode(one.removeprefix(PREFIX), validate=True)
+            secret = base64.b64decode(word.removeprefix(PREFIX), validate=True)
         except (binascii.Error, ValueError):
             secret = b""
-        if not one.startswith(PREFIX) or len(secret) < SECRET_BYTES_MIN:
+        if not word.startswith(PREFIX) or len(secret) < SECRET_BYTES_MIN:
             raise UserError(
                 f"{variable} is no secret: `{PREFIX}` and base64 of at least {SECRET_BYTES_MIN} bytes; "
                 f'make one with: echo "{PREFIX}$(openssl rand -base64 32)"'
             )
-        found.append(secret)
-    return found
+        secrets.append(secret)
+    return secrets
 
 
-def headers(secrets: list[bytes], message_id: str, at_s: int, body: bytes) -> dict[str, str]:
+def signature_headers(
+    secrets: list[bytes], message_id: str, at_s: int, body: bytes
+) -> dict[str, str]:
     """What a message is sent with at a time (s since 1970): a signature for each secret."""
-    signed = f"{message_id}.{at_s}.".encode() + body
-    signatures = [hmac.new(secret, signed, hashlib.sha256).digest() for secret in secrets]
+    signed_content = f"{message_id}.{at_s}.".encode() + body
+    signatures = [hmac.new(secret, signed_content, hashlib.sha256).digest() for secret in secrets]
     return {
         "webhook-id": message_id,
         "webhook-timestamp": str(at_s),
-        "webhook-signature": " ".join("v1," + base64.b64encode(one).decode() for one in signatures),
+        "webhook-signature": " ".join(
+            "v1," + base64.b64encode(signature).decode() for signature in signatures
+        ),
     }

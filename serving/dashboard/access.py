@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from serving.dashboard import metrics
-from serving.dashboard.attempts import Attempts
+from serving.dashboard.attempts import TokenAttempts
 from state.errors import UserError
 
 if TYPE_CHECKING:
@@ -37,10 +37,10 @@ TOKEN_CHARS_MIN = 16
 COOKIE = "penstock"
 COOKIE_S = 12 * 3600
 FORM_BYTES_MAX = 4096
-UNTIL_DIGITS_MAX = 12
+EXPIRY_DIGITS_MAX = 12
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-TOO_MANY = "Too many wrong tokens from your address: try again in a few seconds."
-OPEN_PATHS = (
+TOO_MANY_TRIES = "Too many wrong tokens from your address: try again in a few seconds."
+PUBLIC_PATHS = (
     "/login",
     "/static/page.css",
     "/static/favicon.svg",
@@ -80,40 +80,42 @@ class Access:
                 f"serving.listen {host} is open to others: set {TOKEN_VARIABLE}, or name in "
                 "serving.proxy_header the header in which a proxy says who asks"
             )
-        self.attempts = Attempts(time.monotonic)
+        self.attempts = TokenAttempts(time.monotonic)
 
     @property
     def needs_login(self) -> bool:
         """Whether there is a token to know."""
         return self.token != ""
 
-    def may_look(self, headers: Headers, cookies: dict[str, str], now_s: float) -> bool:
+    def is_allowed(self, headers: Headers, cookies: dict[str, str], now_s: float) -> bool:
         """Whether a request is let through, without a token of its own."""
         if self.proxy_header and headers.get(self.proxy_header):
             return True
         if not self.token:
             return self.is_loopback and not self.proxy_header
-        until, _, signature = cookies.get(COOKIE, "").partition(".")
-        if not (until.isascii() and until.isdigit() and len(until) <= UNTIL_DIGITS_MAX):
+        expires_s, _, signature = cookies.get(COOKIE, "").partition(".")
+        if not (
+            expires_s.isascii() and expires_s.isdigit() and len(expires_s) <= EXPIRY_DIGITS_MAX
+        ):
             return False
-        is_signed = hmac.compare_digest(self._signature(until).encode(), signature.encode())
-        return is_signed and int(until) >= now_s
+        is_signed = hmac.compare_digest(self._signature(expires_s).encode(), signature.encode())
+        return is_signed and int(expires_s) >= now_s
 
-    async def try_token(self, given: str, address: str) -> bool | None:
+    async def try_token(self, token: str, address: str) -> bool | None:
         """Whether what somebody at an address gives is the token; None where too many tries wait.
 
         Wrong ones are slow (`serving.dashboard.attempts`).
         """
         if not self.token:
             return False
-        if not await self.attempts.turn(address):
+        if not await self.attempts.wait_for_turn(address):
             return None
-        is_right = hmac.compare_digest(given.encode(), self.token.encode())
-        if not is_right:
-            self.attempts.failed(address)
-        return is_right
+        is_correct = hmac.compare_digest(token.encode(), self.token.encode())
+        if not is_correct:
+            self.attempts.record_failure(address)
+        return is_correct
 
-    def is_our_name(self, host: str) -> bool:
+    def is_own_host(self, host: str) -> bool:
         """Whether a browser asked for us by a name of this machine, where that is all there is."""
         if not self.is_loopback or self.token or self.proxy_header:
             return True
@@ -122,12 +124,12 @@ class Access:
 
     def cookie(self, now_s: float) -> str:
         """What a browser keeps: until when, signed; the token is not in it."""
-        until = str(int(now_s) + COOKIE_S)
-        return f"{until}.{self._signature(until)}"
+        expires_s = str(int(now_s) + COOKIE_S)
+        return f"{expires_s}.{self._signature(expires_s)}"
 
-    def _signature(self, until: str) -> str:
+    def _signature(self, expires_s: str) -> str:
         key = hashlib.sha256(b"penstock dashboard" + self.token.encode()).digest()
-        return hmac.new(key, until.encode(), hashlib.sha256).hexdigest()
+        return hmac.new(key, expires_s.encode(), hashlib.sha256).hexdigest()
 
 
 class Guard:
@@ -161,38 +163,38 @@ class Guard:
         except Exception as error:
             # Only what had begun to be answered comes here: its connection is cut, so that nobody
             # takes a part for the whole.
-            said = error.__cause__
+            cause = error.__cause__
             _log.error(
                 "an answer was cut short: %s",
-                said or error,
-                exc_info=None if isinstance(said, UserError) else error,
+                cause or error,
+                exc_info=None if isinstance(cause, UserError) else error,
             )
             raise
 
     async def _refusal(self, request: Request) -> Response | None:
         path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
-        if not self._access.is_our_name(request.headers.get("host", "")):
+        if not self._access.is_own_host(request.headers.get("host", "")):
             return PlainTextResponse(
                 "Open this page as http://127.0.0.1 or http://localhost.\n",
                 HTTPStatus.MISDIRECTED_REQUEST,
             )
-        if path in OPEN_PATHS or path.startswith("/static/vendor/"):
+        if path in PUBLIC_PATHS or path.startswith("/static/vendor/"):
             return None
-        if self._access.may_look(request.headers, request.cookies, self._clock()):
+        if self._access.is_allowed(request.headers, request.cookies, self._clock()):
             return None
-        kind, _, given = request.headers.get("authorization", "").partition(" ")
+        kind, _, token = request.headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer":
-            is_right = await self._access.try_token(given.strip(), address_of(request))
-            if is_right is None:
+            is_correct = await self._access.try_token(token.strip(), address_of(request))
+            if is_correct is None:
                 return PlainTextResponse(
-                    TOO_MANY + "\n", HTTPStatus.TOO_MANY_REQUESTS, {"retry-after": "1"}
+                    TOO_MANY_TRIES + "\n", HTTPStatus.TOO_MANY_REQUESTS, {"retry-after": "1"}
                 )
-            if is_right:
+            if is_correct:
                 return None
         if path == "/" and self._access.needs_login:
             return RedirectResponse("login", HTTPStatus.SEE_OTHER)
-        said = "Log in first.\n" if self._access.needs_login else "Come through the proxy.\n"
-        return PlainTextResponse(said, HTTPStatus.UNAUTHORIZED)
+        message = "Log in first.\n" if self._access.needs_login else "Come through the proxy.\n"
+        return PlainTextResponse(message, HTTPStatus.UNAUTHORIZED)
 
 
 def address_of(request: Request) -> str:
@@ -207,23 +209,23 @@ async def log_in(request: Request, access: Access, form: str, now_s: float) -> R
         body += part
         if len(body) > FORM_BYTES_MAX:
             return PlainTextResponse("too long\n", HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-    given = parse_qs(body.decode(errors="replace")).get("token", [""])[0]
-    is_right = await access.try_token(given, address_of(request))
-    if is_right is None:
+    token = parse_qs(body.decode(errors="replace")).get("token", [""])[0]
+    is_correct = await access.try_token(token, address_of(request))
+    if is_correct is None:
         return Response(
-            form.replace("<!-- said -->", TOO_MANY),
+            form.replace("<!-- said -->", TOO_MANY_TRIES),
             HTTPStatus.TOO_MANY_REQUESTS,
             {"retry-after": "1"},
             media_type="text/html",
         )
-    if not is_right:
+    if not is_correct:
         return Response(
             form.replace("<!-- said -->", "That is not the token."),
             HTTPStatus.FORBIDDEN,
             media_type="text/html",
         )
-    answer = RedirectResponse("./", HTTPStatus.SEE_OTHER)
-    answer.set_cookie(
+    response = RedirectResponse("./", HTTPStatus.SEE_OTHER)
+    response.set_cookie(
         COOKIE,
         access.cookie(now_s),
         max_age=COOKIE_S,
@@ -231,4 +233,4 @@ async def log_in(request: Request, access: Access, form: str, now_s: float) -> R
         samesite="strict",
         secure=request.url.scheme == "https",
     )
-    return answer
+    return response

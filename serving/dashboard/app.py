@@ -29,14 +29,14 @@ from starlette.staticfiles import StaticFiles
 from serving.dashboard import access as access_
 from serving.dashboard import metrics
 from serving.dashboard.access import Access, Guard
-from serving.dashboard.connections import Bounded, Places
-from serving.dashboard.export import rows
-from serving.dashboard.history import SPANS, history
-from serving.dashboard.hub import Hub
-from serving.dashboard.redis_values import pairs
-from serving.dashboard.segment import MEMBERS, OneSegment, described
-from serving.dashboard.shop import Shop
-from serving.dashboard.shopper import OneShopper
+from serving.dashboard.connections import RequestLimiter, Slots
+from serving.dashboard.export import csv_rows
+from serving.dashboard.history import SPANS, read_history
+from serving.dashboard.hub import PageHub
+from serving.dashboard.redis_values import scored_members
+from serving.dashboard.segment import MEMBERS, SegmentView, describe_members
+from serving.dashboard.shop import ShopView
+from serving.dashboard.shopper import ShopperView
 from state import keys
 from state.errors import UserError
 
@@ -46,42 +46,42 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp
 
-    from serving.dashboard.hub import Looks
+    from serving.dashboard.hub import ViewReader
     from serving.dashboard.shopper import Explainer
-    from state.store import Reads
+    from state.store import AsyncReader
 
 STATIC = Path(__file__).parents[1] / "static"
-WORD_CHARS_MAX = 256
-PLACE_DIGITS = 9
-REQUESTS_MAX = 4
+QUERY_CHARS_MAX = 256
+OFFSET_DIGITS = 9
+REDIS_REQUESTS_MAX = 4
 """Requests that Redis works on at once, besides the turns and exports."""
 EXPORTS_MAX = 4
 REQUESTS_AT_ONCE_MAX = 100
 """Besides the open tabs; most of them wait for their turn at Redis."""
-SEND_S_MAX = 30.0
+SEND_TIMEOUT_S = 30.0
 """A tab that takes nothing for so long is gone."""
 
 
-class Page:
-    """The answers. One hub for all tabs; `unasked` as in `serving.consent`."""
+class DashboardApp:
+    """The answers. One hub for all tabs; `consent_default` as in `serving.consent`."""
 
     def __init__(
         self,
-        reads: Reads,
+        reader: AsyncReader,
         explainer: Explainer,
         access: Access,
         *,
         tabs_max: int,
-        unasked: str,
+        consent_default: str,
     ) -> None:
-        self._reads = reads
+        self._reader = reader
         self._explainer = explainer
         self._access = access
-        self._unasked = unasked
-        self._asked = asyncio.Semaphore(REQUESTS_MAX)
-        self._tabs = Places(tabs_max)
-        self._exports = Places(EXPORTS_MAX)
-        self.hub = Hub(Shop(reads))
+        self._consent_default = consent_default
+        self._redis_slots = asyncio.Semaphore(REDIS_REQUESTS_MAX)
+        self._tab_slots = Slots(tabs_max)
+        self._export_slots = Slots(EXPORTS_MAX)
+        self.hub = PageHub(ShopView(reader))
         self._login = (STATIC / "login.html").read_text()
 
     async def index(self, request: Request) -> Response:
@@ -103,135 +103,148 @@ class Page:
     async def metrics(self, request: Request) -> Response:
         """For Prometheus."""
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
-        metrics.TABS.set(self._tabs.taken)
-        metrics.EXPORTS.set(self._exports.taken)
+        metrics.TABS.set(self._tab_slots.in_use)
+        metrics.EXPORTS.set(self._export_slots.in_use)
         return Response(encode(metrics.REGISTRY), media_type=content_type)
 
-    async def hello(self, request: Request) -> Response:
+    async def stream_available(self, request: Request) -> Response:
         """Whether a stream would be answered, and why not: an event stream cannot tell."""
-        return self._full() or PlainTextResponse("ok\n")
+        return self._full_response() or PlainTextResponse("ok\n")
 
     async def stream(self, request: Request) -> ASGIApp:
         """A snapshot, then changes, for one tab."""
-        if full := self._full():
+        if full := self._full_response():
             return full
-        name, looks = self._room(request)
+        name, create_view = self._channel(request)
 
         async def messages() -> AsyncIterator[bytes]:
-            async with self.hub.tab(name, looks) as tab:
+            async with self.hub.subscribe(name, create_view) as tab:
                 async for message in tab.messages():
                     yield message
 
-        return self._tabs.held_by(EventSourceResponse(messages(), ping=0, send_timeout=SEND_S_MAX))
+        return self._tab_slots.hold_during(
+            EventSourceResponse(messages(), ping=0, send_timeout=SEND_TIMEOUT_S)
+        )
 
     async def history(self, request: Request) -> Response:
         """Figures over time of the shop, or of a segment."""
-        span = SPANS.get(_word(request, "span"))
+        span = SPANS.get(_query_parameter(request, "span"))
         if span is None:
             raise HTTPException(HTTPStatus.BAD_REQUEST, f"span is one of {', '.join(SPANS)}")
-        async with self._asked:
-            return _Json(await history(self._reads, _word(request, "segment"), span))
+        async with self._redis_slots:
+            return _Json(
+                await read_history(self._reader, _query_parameter(request, "segment"), span)
+            )
 
     async def members(self, request: Request) -> Response:
         """A page of members, the newest first, from a place on."""
-        sid, place = _word(request, "segment"), _word(request, "from")
-        if not (sid and place.isascii() and place.isdigit() and len(place) < PLACE_DIGITS):
+        sid, offset = _query_parameter(request, "segment"), _query_parameter(request, "from")
+        if not (sid and offset.isascii() and offset.isdigit() and len(offset) < OFFSET_DIGITS):
             raise HTTPException(
                 HTTPStatus.BAD_REQUEST, "expected a segment and a place to begin from"
             )
-        first = int(place)
-        async with self._asked:
-            flat = await self._reads.one(
+        first = int(offset)
+        async with self._redis_slots:
+            flat = await self._reader.read_one(
                 "ZREVRANGE", keys.members_key(sid), first, first + MEMBERS - 1, "WITHSCORES"
             )
-            return _Json(await described(self._reads, pairs(flat)))
+            return _Json(await describe_members(self._reader, scored_members(flat)))
 
     async def export(self, request: Request) -> ASGIApp:
         """All members as CSV."""
-        sid = _word(request, "segment")
+        sid = _query_parameter(request, "segment")
         if not sid:
             raise HTTPException(HTTPStatus.BAD_REQUEST, "expected a segment")
-        if not await self._reads.one("HEXISTS", keys.registry_key(), sid):
+        if not await self._reader.read_one("HEXISTS", keys.registry_key(), sid):
             raise HTTPException(HTTPStatus.NOT_FOUND, f"there is no segment {sid!r}")
-        if self._exports.is_full:
+        if self._export_slots.is_full:
             busy = f"{EXPORTS_MAX} exports are running: try again when one is done"
             raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, busy)
         name = re.sub(r"[^\w.-]+", "-", sid, flags=re.ASCII)
-        how = {
+        headers = {
             "content-disposition": f'attachment; filename="{name}.csv"',
             "cache-control": "no-store",
         }
-        answer = StreamingResponse(
-            rows(self._reads, sid, self._unasked), media_type="text/csv; charset=utf-8", headers=how
+        response = StreamingResponse(
+            csv_rows(self._reader, sid, self._consent_default),
+            media_type="text/csv; charset=utf-8",
+            headers=headers,
         )
-        return self._exports.held_by(answer)
+        return self._export_slots.hold_during(response)
 
-    def _room(self, request: Request) -> tuple[str, Callable[[], Looks] | None]:
+    def _channel(self, request: Request) -> tuple[str, Callable[[], ViewReader] | None]:
         """What a tab looks at besides the shop."""
-        if sid := _word(request, "segment"):
-            return f"segment {sid}", lambda: OneSegment(self._reads, sid)
-        if shopper := _word(request, "shopper"):
-            return f"shopper {shopper}", lambda: OneShopper(self._reads, self._explainer, shopper)
+        if sid := _query_parameter(request, "segment"):
+            return f"segment {sid}", lambda: SegmentView(self._reader, sid)
+        if shopper := _query_parameter(request, "shopper"):
+            return f"shopper {shopper}", lambda: ShopperView(self._reader, self._explainer, shopper)
         return "", None
 
-    def _full(self) -> Response | None:
-        if not self._tabs.is_full:
+    def _full_response(self) -> Response | None:
+        if not self._tab_slots.is_full:
             return None
         return PlainTextResponse(
-            f"{self._tabs.most} pages are open: close one, or raise serving.tabs_max\n",
+            f"{self._tab_slots.limit} pages are open: close one, or raise serving.tabs_max\n",
             HTTPStatus.SERVICE_UNAVAILABLE,
         )
 
 
-def app(
-    reads: Reads, explainer: Explainer, access: Access, *, tabs_max: int, unasked: str
-) -> tuple[Starlette, Hub]:
+def create_app(
+    reader: AsyncReader,
+    explainer: Explainer,
+    access: Access,
+    *,
+    tabs_max: int,
+    consent_default: str,
+) -> tuple[Starlette, PageHub]:
     """The application and its hub, which ends the streams when the server stops."""
-    page = Page(reads, explainer, access, tabs_max=tabs_max, unasked=unasked)
+    dashboard = DashboardApp(
+        reader, explainer, access, tabs_max=tabs_max, consent_default=consent_default
+    )
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with page.hub.running():
+        async with dashboard.hub.running():
             yield
-        await reads.close()
+        await reader.close()
         explainer.close()
 
     routes = [
-        Route("/", page.index),
-        Route("/login", page.login, methods=["GET", "POST"]),
-        Route("/healthz", page.health),
-        Route("/metrics", page.metrics),
-        Route("/api/hello", page.hello),
-        Route("/api/stream", page.stream),
-        Route("/api/history", page.history),
-        Route("/api/members", page.members),
-        Route("/api/export", page.export),
+        Route("/", dashboard.index),
+        Route("/login", dashboard.login, methods=["GET", "POST"]),
+        Route("/healthz", dashboard.health),
+        Route("/metrics", dashboard.metrics),
+        Route("/api/hello", dashboard.stream_available),
+        Route("/api/stream", dashboard.stream),
+        Route("/api/history", dashboard.history),
+        Route("/api/members", dashboard.members),
+        Route("/api/export", dashboard.export),
         Mount("/static", GZipMiddleware(_Files(directory=STATIC))),
     ]
     starlette = Starlette(
         routes=routes,
         lifespan=lifespan,
-        exception_handlers={HTTPException: _refused, UserError: _no_answer},
+        exception_handlers={HTTPException: _error_response, UserError: _unavailable},
     )
     starlette.add_middleware(Guard, access=access)
-    starlette.add_middleware(Bounded, most=tabs_max + REQUESTS_AT_ONCE_MAX)
-    return starlette, page.hub
+    starlette.add_middleware(RequestLimiter, most=tabs_max + REQUESTS_AT_ONCE_MAX)
+    return starlette, dashboard.hub
 
 
-def _word(request: Request, name: str) -> str:
+def _query_parameter(request: Request, name: str) -> str:
     """A word of the address, "" where it is absent."""
-    found = request.query_params.get(name, "")
-    if len(found) > WORD_CHARS_MAX:
-        raise HTTPException(HTTPStatus.BAD_REQUEST, f"{name} is longer than {WORD_CHARS_MAX}")
-    return found
+    value = request.query_params.get(name, "")
+    if len(value) > QUERY_CHARS_MAX:
+        raise HTTPException(HTTPStatus.BAD_REQUEST, f"{name} is longer than {QUERY_CHARS_MAX}")
+    return value
 
 
-async def _refused(request: Request, error: Exception) -> Response:
+async def _error_response(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return PlainTextResponse(f"{error.detail}\n", error.status_code, error.headers)
 
 
-async def _no_answer(request: Request, error: Exception) -> Response:
+async def _unavailable(request: Request, error: Exception) -> Response:
     return PlainTextResponse(f"{error}\n", HTTPStatus.SERVICE_UNAVAILABLE)
 
 
@@ -248,6 +261,6 @@ class _Files(StaticFiles):
     """Files a browser asks about each time: a new release is there at once."""
 
     def file_response(self, *args: object, **more: object) -> Response:
-        answer = super().file_response(*args, **more)  # type: ignore[arg-type]
-        answer.headers["cache-control"] = "no-cache"
-        return answer
+        response = super().file_response(*args, **more)  # type: ignore[arg-type]
+        response.headers["cache-control"] = "no-cache"
+        return response

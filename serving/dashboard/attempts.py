@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-AT_ONCE = 10
+BURST_TRIES = 10
 """Wrong tokens from one address that cost no waiting."""
-EVERY_S = 1.0
+INTERVAL_S = 1.0
 """Between two tries after that."""
 WAITING_MAX = 5
 """Tries from one address that wait; beyond, they are refused at once."""
@@ -23,10 +23,11 @@ ADDRESSES_MAX = 10_000
 _IPV6_PREFIX = 64
 
 
-class Attempts:
+class TokenAttempts:
     """Tries by address, each with the time at which its next one is due.
 
-    The generic cell rate algorithm (ITU-T I.371): a try is due every `EVERY_S`, and `AT_ONCE` may come
+    The generic cell rate algorithm (ITU-T I.371): a try is due every `INTERVAL_S`, and
+    `BURST_TRIES` may come
     early.
     """
 
@@ -35,38 +36,38 @@ class Attempts:
         self._due_s: dict[str, float] = {}
         self._waiting: dict[str, int] = {}
 
-    async def turn(self, address: str) -> bool:
+    async def wait_for_turn(self, address: str) -> bool:
         """Wait until a try from an address may be looked at; False where too many wait already."""
-        who = network(address)
-        wait_s = self._wait_s(who)
+        client = network(address)
+        wait_s = self._wait_s(client)
         if wait_s <= 0:
             return True
-        waiting = self._waiting.get(who, 0)
+        waiting = self._waiting.get(client, 0)
         if waiting >= WAITING_MAX:
             return False
-        self._waiting[who] = waiting + 1
+        self._waiting[client] = waiting + 1
         try:
-            await asyncio.sleep(wait_s + waiting * EVERY_S)
+            await asyncio.sleep(wait_s + waiting * INTERVAL_S)
         finally:
-            self._waiting[who] -= 1
-            if not self._waiting[who]:
-                del self._waiting[who]
+            self._waiting[client] -= 1
+            if not self._waiting[client]:
+                del self._waiting[client]
         return True
 
-    def failed(self, address: str) -> None:
+    def record_failure(self, address: str) -> None:
         """A try from an address was wrong."""
-        who, now_s = network(address), self._clock()
+        client, now_s = network(address), self._clock()
         # Put last again: those whose try is longest ago give way.
-        due_s = max(self._due_s.pop(who, now_s), now_s) + EVERY_S
-        self._due_s[who] = due_s
+        due_s = max(self._due_s.pop(client, now_s), now_s) + INTERVAL_S
+        self._due_s[client] = due_s
         if len(self._due_s) > ADDRESSES_MAX:
             del self._due_s[next(iter(self._due_s))]
 
-    def _wait_s(self, who: str) -> float:
-        due_s = self._due_s.get(who)
+    def _wait_s(self, client: str) -> float:
+        due_s = self._due_s.get(client)
         if due_s is None:
             return 0.0
-        return due_s - (AT_ONCE - 1) * EVERY_S - self._clock()
+        return due_s - (BURST_TRIES - 1) * INTERVAL_S - self._clock()
 
 
 def network(address: str) -> str:

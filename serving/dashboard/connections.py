@@ -25,89 +25,91 @@ HEALTH_PATH = "/healthz"
 _ARRIVED = (h11.DONE, h11.MUST_CLOSE, h11.CLOSED, h11.ERROR)
 
 
-def impatient(connections_max: int, request_s_max: float = REQUEST_S_MAX) -> type[H11Protocol]:
+def limited_protocol(
+    connections_max: int, request_s_max: float = REQUEST_S_MAX
+) -> type[H11Protocol]:
     """A protocol for uvicorn: of too many connections, the oldest that asked nothing yet gives way.
 
     Beyond `connections_max` that have all asked something, new ones are closed.
     """
-    unasked: dict[H11Protocol, asyncio.TimerHandle] = {}  # in the order in which they began
+    idle: dict[H11Protocol, asyncio.TimerHandle] = {}  # in the order in which they began
 
-    class Impatient(H11Protocol):
+    class LimitedProtocol(H11Protocol):
         """One connection."""
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
             if len(self.connections) > connections_max:
-                oldest = next(iter(unasked), self)
+                oldest = next(iter(idle), self)
                 oldest.transport.abort()
-            self._wait()
+            self._start_timer()
 
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
             if self.conn.their_state in _ARRIVED:
-                self._wait_no_more()
-            elif self not in unasked:
-                self._wait()
+                self._cancel_timer()
+            elif self not in idle:
+                self._start_timer()
 
         def connection_lost(self, exc: Exception | None) -> None:
-            self._wait_no_more()
+            self._cancel_timer()
             super().connection_lost(exc)
 
-        def _wait(self) -> None:
-            unasked[self] = self.loop.call_later(request_s_max, self.transport.close)
+        def _start_timer(self) -> None:
+            idle[self] = self.loop.call_later(request_s_max, self.transport.close)
 
-        def _wait_no_more(self) -> None:
-            if (timer := unasked.pop(self, None)) is not None:
+        def _cancel_timer(self) -> None:
+            if (timer := idle.pop(self, None)) is not None:
                 timer.cancel()
 
-    return Impatient
+    return LimitedProtocol
 
 
-class Places:
+class Slots:
     """So many at a time: taken before anything is answered, given back however the answer ends."""
 
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self.taken = 0
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.in_use = 0
 
     @property
     def is_full(self) -> bool:
         """Whether all are taken."""
-        return self.taken >= self.most
+        return self.in_use >= self.limit
 
-    def held_by(self, answer: ASGIApp) -> ASGIApp:
+    def hold_during(self, response: ASGIApp) -> ASGIApp:
         """The same answer, which holds a place from now until it has been sent or broke off."""
-        self.taken += 1
-        return _Holding(answer, self._give_back)
+        self.in_use += 1
+        return _SlotHolder(response, self._release)
 
-    def _give_back(self) -> None:
-        self.taken -= 1
+    def _release(self) -> None:
+        self.in_use -= 1
 
 
-class _Holding:
-    def __init__(self, answer: ASGIApp, give_back: Callable[[], None]) -> None:
-        self._answer = answer
-        self._give_back = give_back
+class _SlotHolder:
+    def __init__(self, response: ASGIApp, release: Callable[[], None]) -> None:
+        self._response = response
+        self._release = release
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await self._answer(scope, receive, send)
+            await self._response(scope, receive, send)
         finally:
-            self._give_back()
+            self._release()
 
 
-class Bounded:
+class RequestLimiter:
     """At most so many requests are worked on at once; `/healthz` is answered whatever else goes on."""
 
     def __init__(self, app: ASGIApp, most: int) -> None:
         self._app = app
-        self._places = Places(most)
+        self._slots = Slots(most)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or that there are too many."""
         if scope["type"] != "http" or scope["path"] == HEALTH_PATH:
             await self._app(scope, receive, send)
-        elif self._places.is_full:
+        elif self._slots.is_full:
             busy = PlainTextResponse(
                 "too many requests at once: try again\n",
                 HTTPStatus.SERVICE_UNAVAILABLE,
@@ -115,4 +117,4 @@ class Bounded:
             )
             await busy(scope, receive, send)
         else:
-            await self._places.held_by(self._app)(scope, receive, send)
+            await self._slots.hold_during(self._app)(scope, receive, send)

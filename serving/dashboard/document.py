@@ -17,80 +17,81 @@ if TYPE_CHECKING:
 _encode = msgspec.json.Encoder().encode
 
 
-class Reading(NamedTuple):
+class ViewResult(NamedTuple):
     """One look: all values there are, and what came to the tails since the last look.
 
-    `anew`: the tails begin anew. `still_ms` is how long ago the flow wrote last; None: not known yet.
+    `is_reset`: the tails begin anew. `idle_ms` is how long ago the flow wrote last; None: not known yet.
     """
 
     values: Mapping[str, Any]
     added: Mapping[str, Sequence[Any]]
-    still_ms: int | None = None
-    anew: bool = False
+    idle_ms: int | None = None
+    is_reset: bool = False
 
 
 class Document:
     """Remembers what was told. Values are compared as JSON, each written once for all tabs."""
 
-    def __init__(self, room: str, tail_max: int) -> None:
-        self._room = _encode(room)
+    def __init__(self, channel: str, tail_max: int) -> None:
+        self._channel = _encode(channel)
         self._tail_max = tail_max
         self._values: dict[str, bytes] = {}
         self._tails: dict[str, deque[bytes]] = {}
-        self._still_ms: int | None = None
-        self._trouble = ""
+        self._idle_ms: int | None = None
+        self._error = ""
 
-    def take(self, reading: Reading) -> bytes | None:
-        """Take over a look; the change, None where there is none. What is `anew` asks for a snapshot."""
-        values = {name: _encode(value) for name, value in reading.values.items()}
+    def update(self, result: ViewResult) -> bytes | None:
+        """Take over a look; the change, None where there is none. What is `is_reset` asks for a
+        snapshot."""
+        values = {name: _encode(value) for name, value in result.values.items()}
         changed = {n: v for n, v in values.items() if self._values.get(n) != v}
-        gone = [name for name in self._values if name not in values]
-        added = {n: [_encode(e) for e in new] for n, new in reading.added.items() if new}
-        recovered = self._trouble != ""
-        self._values, self._still_ms, self._trouble = values, reading.still_ms, ""
-        if reading.anew:
+        removed = [name for name in self._values if name not in values]
+        added = {n: [_encode(e) for e in new] for n, new in result.added.items() if new}
+        has_recovered = self._error != ""
+        self._values, self._idle_ms, self._error = values, result.idle_ms, ""
+        if result.is_reset:
             self._tails.clear()
         for name, entries in added.items():
             tail = self._tails.setdefault(name, deque(maxlen=self._tail_max))
             tail.extend(entries)
-        if not (changed or gone or added or recovered):
+        if not (changed or removed or added or has_recovered):
             return None
         added = {name: entries[-self._tail_max :] for name, entries in added.items()}
-        return self._frame(changed, added, gone)
+        return self._frame(changed, added, removed)
 
-    def fail(self, trouble: str) -> bytes:
+    def set_error(self, error: str) -> bytes:
         """What was told stands; say why nothing newer comes."""
-        self._trouble = trouble
+        self._error = error
         return self._frame({}, {}, [])
 
-    def still(self) -> bytes:
+    def keepalive(self) -> bytes:
         """Nothing changed."""
         return self._frame({}, {}, [])
 
-    def whole(self) -> bytes:
+    def snapshot(self) -> bytes:
         """Everything."""
-        return self._frame(self._values, self._tails, [], whole=True)
+        return self._frame(self._values, self._tails, [], is_snapshot=True)
 
     def _frame(
         self,
         values: Mapping[str, bytes],
         tails: Mapping[str, Sequence[bytes] | deque[bytes]],
-        gone: list[str],
+        removed: list[str],
         *,
-        whole: bool = False,
+        is_snapshot: bool = False,
     ) -> bytes:
-        parts = [b'"room":' + self._room]
-        if whole:
+        parts = [b'"room":' + self._channel]
+        if is_snapshot:
             parts.append(b'"whole":true')
         if values:
             parts.append(b'"set":' + _object(values))
-        if gone:
-            parts.append(b'"gone":' + _encode(gone))
+        if removed:
+            parts.append(b'"gone":' + _encode(removed))
         if tails:
-            listed = {name: b"[" + b",".join(tail) + b"]" for name, tail in tails.items()}
-            parts.append(b'"add":' + _object(listed))
-        parts.append(b'"still_ms":' + _encode(self._still_ms))
-        parts.append(b'"trouble":' + _encode(self._trouble))
+            encoded_tails = {name: b"[" + b",".join(tail) + b"]" for name, tail in tails.items()}
+            parts.append(b'"add":' + _object(encoded_tails))
+        parts.append(b'"still_ms":' + _encode(self._idle_ms))
+        parts.append(b'"trouble":' + _encode(self._error))
         return b"{" + b",".join(parts) + b"}"
 
 

@@ -22,13 +22,13 @@ from state.printable import printable
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
 
-    from state.store import Reads
+    from state.store import AsyncReader
 
-FIRST, SLICE = 100, 1000
+FIRST_PAGE, PAGE = 100, 1000
 """Members read at once: few at first, so that the first line is there soon."""
 OVERLAP = 100
 """Members read again before a slice, for those that left since."""
-PROFILE = (
+CSV_FIELDS = (
     "known",
     "first_ms",
     "last_ms",
@@ -41,10 +41,10 @@ PROFILE = (
     "top_category",
     "consent",
 )
-CONSENT = ("refused",)
+CONSENT_ONLY_FIELDS = ("refused",)
 """What is read beside, to know whom to leave out."""
-HEADER = ("shopper", "entered", *(name.replace("_ms", "_seen") for name in PROFILE))
-MARK = b"\xef\xbb\xbf"
+HEADER = ("shopper", "entered", *(name.replace("_ms", "_seen") for name in CSV_FIELDS))
+UTF8_BOM = b"\xef\xbb\xbf"
 """Tells a spreadsheet that the file is UTF-8; programs read it as `utf-8-sig`."""
 _FORMULA = re.compile(r"(^|[;\t\r\n])(?=[=+\-@\t\r\uff1d\uff0b\uff0d\uff20])")
 """Where a cell begins that would be run: `;` and tabs part cells too where people set them so."""
@@ -53,87 +53,98 @@ PAUSES_S = (0.2, 1.0)
 
 Member = tuple[int, bytes]
 """When it entered (ms) and who: the order of the members of a ZSET."""
-Described = tuple[Member, list[bytes | None]]
+MemberProfile = tuple[Member, list[bytes | None]]
 
 
-async def rows(reads: Reads, sid: str, unasked: str = "allow") -> AsyncIterator[bytes]:
-    """CSV, slice by slice; `unasked` as in `may_be_exported`. Raises UserError where Redis fails."""
-    yield MARK + _lines([HEADER])
-    size = FIRST
+async def csv_rows(
+    reader: AsyncReader, sid: str, consent_default: str = "allow"
+) -> AsyncIterator[bytes]:
+    """CSV, slice by slice; `consent_default` as in `may_be_exported`. Raises UserError where Redis
+    fails."""
+    yield UTF8_BOM + _lines([HEADER])
+    size = FIRST_PAGE
     last: Member | None = None
-    while slice_ := await _patiently(reads, sid, last, size):
+    while page := await _with_retries(reader, sid, last, size):
         yield _lines(
-            _row(member, profile[: len(PROFILE)])
-            for member, profile in slice_
-            if may_be_exported(_said(profile), unasked)
+            _row(member, profile[: len(CSV_FIELDS)])
+            for member, profile in page
+            if may_be_exported(_profile_fields(profile), consent_default)
         )
-        last, size = slice_[-1][0], SLICE
+        last, size = page[-1][0], PAGE
 
 
-async def _patiently(reads: Reads, sid: str, last: Member | None, size: int) -> list[Described]:
+async def _with_retries(
+    reader: AsyncReader, sid: str, last: Member | None, size: int
+) -> list[MemberProfile]:
     """The next members and their profiles; a Redis that is away for a moment ends no long export."""
     for pause_s in PAUSES_S:
         try:
-            return await _slice(reads, sid, last, size)
+            return await _read_page(reader, sid, last, size)
         except UserError:
             await asyncio.sleep(pause_s)
-    return await _slice(reads, sid, last, size)
+    return await _read_page(reader, sid, last, size)
 
 
-async def _slice(reads: Reads, sid: str, last: Member | None, size: int) -> list[Described]:
-    members = await _after(reads, sid, last, size)
-    profiles = await reads.many(
-        ("HMGET", keys.profile_key(text(name)), *PROFILE, *CONSENT) for _, name in members
+async def _read_page(
+    reader: AsyncReader, sid: str, last: Member | None, size: int
+) -> list[MemberProfile]:
+    members = await _members_after(reader, sid, last, size)
+    profiles = await reader.read_many(
+        ("HMGET", keys.profile_key(text(name)), *CSV_FIELDS, *CONSENT_ONLY_FIELDS)
+        for _, name in members
     )
     return list(zip(members, profiles, strict=True))
 
 
-async def _after(reads: Reads, sid: str, last: Member | None, size: int) -> list[Member]:
+async def _members_after(
+    reader: AsyncReader, sid: str, last: Member | None, size: int
+) -> list[Member]:
     """The next members after one, who may have left meanwhile."""
     key = keys.members_key(sid)
-    place = -1
+    start_rank = -1
     if last is not None:
         at_ms, name = last
-        score, rank, before = await reads.many(
+        score, rank, entered_before = await reader.read_many(
             [("ZSCORE", key, name), ("ZRANK", key, name), ("ZCOUNT", key, "-inf", f"({at_ms}")]
         )
-        still_there = score is not None and float(score) == at_ms
-        place = rank if still_there else before
+        is_member = score is not None and float(score) == at_ms
+        start_rank = rank if is_member else entered_before
     while True:
-        first = max(0, place - OVERLAP)
-        flat = await reads.one("ZRANGE", key, first, place + size, "WITHSCORES")
-        found = [
+        first = max(0, start_rank - OVERLAP)
+        flat = await reader.read_one("ZRANGE", key, first, start_rank + size, "WITHSCORES")
+        members = [
             (int(float(score)), name) for name, score in zip(flat[::2], flat[1::2], strict=True)
         ]
         if last is None:
-            return found
-        ahead = [member for member in found if member > last]
-        if found and len(ahead) == len(found) and first > 0:
-            place = first  # more of them left than are read again
-        elif ahead or not found:
+            return members
+        ahead = [member for member in members if member > last]
+        if members and len(ahead) == len(members) and first > 0:
+            start_rank = first  # more of them left than are read again
+        elif ahead or not members:
             return ahead
         else:
-            place += size  # many entered at the same moment
+            start_rank += size  # many entered at the same moment
 
 
-def _said(profile: Sequence[bytes | None]) -> dict[str, str]:
-    named = zip((*PROFILE, *CONSENT), profile, strict=True)
-    return {name: text(value) for name, value in named if value is not None}
+def _profile_fields(profile: Sequence[bytes | None]) -> dict[str, str]:
+    fields = zip((*CSV_FIELDS, *CONSENT_ONLY_FIELDS), profile, strict=True)
+    return {name: text(value) for name, value in fields if value is not None}
 
 
 def _row(member: Member, profile: Sequence[bytes | None]) -> list[str]:
-    values = dict(zip(PROFILE, map(text, profile), strict=True))
-    seen = [
-        _time(value) if name.endswith("_ms") else _harmless(value) for name, value in values.items()
+    cells = dict(zip(CSV_FIELDS, map(text, profile), strict=True))
+    profile_cells = [
+        _time(value) if name.endswith("_ms") else _escape_formula(value)
+        for name, value in cells.items()
     ]
-    return [_harmless(text(member[1])), _time(str(member[0])), *seen]
+    return [_escape_formula(text(member[1])), _time(str(member[0])), *profile_cells]
 
 
-def _harmless(value: str) -> str:
+def _escape_formula(value: str) -> str:
     """A cell that a spreadsheet does not take for a formula.
 
-    >>> _harmless("=1+1"), _harmless("ann"), _harmless("-0.50"), _harmless("ann;=1+1")
-    ("'=1+1", 'ann', "'-0.50", "ann;'=1+1")
+    >>> [_escape_formula(text) for text in ("=1+1", "ann", "-0.50", "ann;=1+1")]
+    ["'=1+1", 'ann', "'-0.50", "ann;'=1+1"]
     """
     return _FORMULA.sub(r"\1'", printable(value))
 
@@ -151,6 +162,6 @@ def _time(ms: str) -> str:
 
 
 def _lines(table: Iterable[Sequence[str]]) -> bytes:
-    written = io.StringIO()
-    csv.writer(written).writerows(table)
-    return written.getvalue().encode()
+    buffer = io.StringIO()
+    csv.writer(buffer).writerows(table)
+    return buffer.getvalue().encode()

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from serving.dashboard.redis_values import number
-from serving.dashboard.streams import minutes, order
+from serving.dashboard.streams import entry_id_order, history_rows
 from state import keys
 from state.times import DAY_MS, HOUR_MS, MINUTE_MS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from state.store import Reads
+    from state.store import AsyncReader
 
 SHOP_FIELDS = ("events", "sessions", "active", "carts", "purchases", "revenue")
 SEGMENT_FIELDS = (
@@ -24,7 +24,7 @@ SEGMENT_FIELDS = (
     "purchases_after",
     "revenue_after",
 )
-LEVEL = "size"
+GAUGE_FIELD = "size"
 """What is so many at a time, and stays; all else is so many in a time, and adds up."""
 
 Row = list[float | None]
@@ -46,7 +46,7 @@ SPANS = {
 }
 
 
-async def history(reads: Reads, sid: str, span: Span) -> list[Row]:
+async def read_history(reader: AsyncReader, sid: str, span: Span) -> list[Row]:
     """Time (ms) and figures in steps up to the shop's clock, the oldest first; `sid` is "" for the shop.
 
     Raises UserError.
@@ -55,67 +55,70 @@ async def history(reads: Reads, sid: str, span: Span) -> list[Row]:
         key = keys.history_hours_key(sid) if span.by_hour else keys.history_key(sid)
     else:
         key = keys.shop_history_hours_key() if span.by_hour else keys.shop_history_key()
-    newest, said = await reads.many(
+    newest, shop_clock = await reader.read_many(
         [("XREVRANGE", key, "+", "-", "COUNT", 1), ("HGET", keys.shop_now_key(), "at")]
     )
     if not newest:
         return []
     unit_ms = HOUR_MS if span.by_hour else MINUTE_MS
-    now_ms = max(int(number(said) or 0), order(newest[0][0])[0] + unit_ms)
+    now_ms = max(int(number(shop_clock) or 0), entry_id_order(newest[0][0])[0] + unit_ms)
     since_ms = max(0, now_ms - span.back_ms) // span.step_ms * span.step_ms
-    before, entries = await reads.many(
+    earlier, entries = await reader.read_many(
         [
             ("XREVRANGE", key, f"({since_ms}", "-", "COUNT", 1),
             ("XRANGE", key, since_ms, "+"),
         ]
     )
     fields = SEGMENT_FIELDS if sid else SHOP_FIELDS
-    rows = stepped(minutes([*before, *entries], fields), fields, span.step_ms)
-    return gapless(rows, fields, span.step_ms, since_ms, now_ms)
+    rows = downsample(history_rows([*earlier, *entries], fields), fields, span.step_ms)
+    return fill_gaps(rows, fields, span.step_ms, since_ms, now_ms)
 
 
-def stepped(rows: Sequence[Row], fields: Sequence[str], step_ms: int) -> list[Row]:
+def downsample(rows: Sequence[Row], fields: Sequence[str], step_ms: int) -> list[Row]:
     """One row a step: the last level of it, the sum of the others.
 
-    >>> stepped([[0, 5.0, 1.0], [60_000, 7.0, 2.0]], ("size", "entered"), 300_000)
+    >>> downsample([[0, 5.0, 1.0], [60_000, 7.0, 2.0]], ("size", "entered"), 300_000)
     [[0, 7.0, 3.0]]
     """
     steps: dict[int, Row] = {}
     for at_ms, *figures in rows:
         step = int(at_ms or 0) // step_ms * step_ms
-        before = steps.get(step)
-        if before is None:
+        existing = steps.get(step)
+        if existing is None:
             steps[step] = [step, *figures]
             continue
         for i, (field, figure) in enumerate(zip(fields, figures, strict=True), 1):
             if figure is not None:
-                before[i] = figure if field == LEVEL else (before[i] or 0) + figure
+                existing[i] = figure if field == GAUGE_FIELD else (existing[i] or 0) + figure
     return list(steps.values())
 
 
-def gapless(
+def fill_gaps(
     rows: Sequence[Row], fields: Sequence[str], step_ms: int, since_ms: int, now_ms: int
 ) -> list[Row]:
     """A row for each step since `since_ms`, or the first there is; the open one if it has begun.
 
     A history has entries of what happened: where there is none, nothing did, and a level stays.
 
-    >>> gapless([[0, 5.0, 1.0], [120_000, 7.0, 2.0]], ("size", "entered"), 60_000, 60_000, 200_000)
+    >>> fill_gaps([[0, 5.0, 1.0], [120_000, 7.0, 2.0]], ("size", "entered"), 60_000, 60_000, 200_000)
     [[60000, 5.0, 0.0], [120000, 7.0, 2.0]]
     """
     filled: list[Row] = []
     if not rows:
         return filled
-    there = {int(row[0] or 0): row for row in rows}
-    first, last = min(there), max(there)
-    level = there[max((at_ms for at_ms in there if at_ms < since_ms), default=first)][1:]
+    by_time = {int(row[0] or 0): row for row in rows}
+    first, last = min(by_time), max(by_time)
+    level = by_time[max((at_ms for at_ms in by_time if at_ms < since_ms), default=first)][1:]
     until_ms = max(now_ms // step_ms * step_ms, last + step_ms)
     for at_ms in range(max(first, since_ms), until_ms, step_ms):
-        row = there.get(at_ms)
+        row = by_time.get(at_ms)
         if row is None:
             row = [
                 at_ms,
-                *(was if field == LEVEL else 0.0 for field, was in zip(fields, level, strict=True)),
+                *(
+                    previous if field == GAUGE_FIELD else 0.0
+                    for field, previous in zip(fields, level, strict=True)
+                ),
             ]
         filled.append(row)
         level = row[1:]

@@ -18,178 +18,180 @@ from state.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from serving.dashboard.document import Reading
+    from serving.dashboard.document import ViewResult
 
 _log = logging.getLogger("penstock.page")
 
-TURN_S = 0.25
+TICK_S = 0.25
 """At most four updates a second."""
-STILL_S = 1.0
+KEEPALIVE_S = 1.0
 """So often a tab hears that nothing changed."""
-WAITING_MAX = 8
+QUEUED_MAX = 8
 """Changes that wait for a tab; beyond, a snapshot is shorter."""
 TAIL_MAX = 100
 STALE_S = 2.0
-BROKEN = "The server could not read what is in Redis: its log says why."
-MESSAGES_A_STREAM = 7200
+READ_FAILED = "The server could not read what is in Redis: its log says why."
+MESSAGES_PER_STREAM = 7200
 """A stream ends after so many, half an hour at the fastest, and the page opens another."""
 
 
-class Looks(Protocol):
+class ViewReader(Protocol):
     """Somebody who reads what a room shows."""
 
-    async def look(self) -> Reading:
+    async def read(self) -> ViewResult:
         """Read. Raises UserError where Redis does not answer."""
 
 
-class Room:
+class Channel:
     """What tabs look at together, and those tabs."""
 
-    def __init__(self, name: str, looks: Looks, clock: Callable[[], float]) -> None:
+    def __init__(self, name: str, view: ViewReader, clock: Callable[[], float]) -> None:
         self.name = name
-        self.tabs: set[Tab] = set()
-        self._looks = looks
+        self.subscribers: set[Subscriber] = set()
+        self._view = view
         self._document = Document(name, TAIL_MAX)
         self._clock = clock
-        self._looked_s = self._told_s = float("-inf")
-        self._turn = asyncio.Lock()
+        self._read_s = self._sent_s = float("-inf")
+        self._lock = asyncio.Lock()
 
     @property
     def is_stale(self) -> bool:
         """Whether nobody has looked for a while."""
-        return self._clock() - self._looked_s > STALE_S
+        return self._clock() - self._read_s > STALE_S
 
-    def whole(self) -> bytes:
+    def snapshot(self) -> bytes:
         """A snapshot."""
-        return self._document.whole()
+        return self._document.snapshot()
 
-    async def turn(self) -> None:
+    async def tick(self) -> None:
         """Look, and tell the tabs what changed."""
-        async with self._turn:
+        async with self._lock:
             now_s = self._clock()
             try:
-                reading = await self._looks.look()
-                change = self._document.take(reading)
+                result = await self._view.read()
+                change = self._document.update(result)
             except UserError as error:
-                self._tell(self._document.fail(str(error)), now_s)
+                self._broadcast(self._document.set_error(str(error)), now_s)
                 return
             except Exception:
                 # One room that is broken must not take the others with it.
                 _log.exception("could not read what the page shows of %s", self.name)
-                self._tell(self._document.fail(BROKEN), now_s)
+                self._broadcast(self._document.set_error(READ_FAILED), now_s)
                 return
-            self._looked_s = now_s
-            if reading.anew:
-                for tab in self.tabs:
-                    tab.renew(self)
+            self._read_s = now_s
+            if result.is_reset:
+                for subscriber in self.subscribers:
+                    subscriber.resync(self)
             elif change is not None:
-                self._tell(change, now_s)
-            elif now_s - self._told_s >= STILL_S:
-                self._tell(self._document.still(), now_s)
+                self._broadcast(change, now_s)
+            elif now_s - self._sent_s >= KEEPALIVE_S:
+                self._broadcast(self._document.keepalive(), now_s)
 
-    def _tell(self, frame: bytes, now_s: float) -> None:
-        self._told_s = now_s
-        for tab in self.tabs:
-            tab.offer(self, frame)
+    def _broadcast(self, frame: bytes, now_s: float) -> None:
+        self._sent_s = now_s
+        for subscriber in self.subscribers:
+            subscriber.enqueue(self, frame)
 
 
-class Tab:
+class Subscriber:
     """One open page: what waits to be sent to it."""
 
     def __init__(self) -> None:
-        self._waiting: dict[Room, list[bytes] | None] = {}
+        self._queued: dict[Channel, list[bytes] | None] = {}
         self._is_ready = asyncio.Event()
-        self._is_over = False
+        self._is_ended = False
 
-    def offer(self, room: Room, frame: bytes) -> None:
+    def enqueue(self, channel: Channel, frame: bytes) -> None:
         """Something changed; it is sent with the end of the turn."""
-        waiting = self._waiting.setdefault(room, [])
-        if waiting is not None:
-            waiting.append(frame)
-            if len(waiting) > WAITING_MAX:
-                self._waiting[room] = None
+        queued = self._queued.setdefault(channel, [])
+        if queued is not None:
+            queued.append(frame)
+            if len(queued) > QUEUED_MAX:
+                self._queued[channel] = None
 
-    def renew(self, room: Room) -> None:
+    def resync(self, channel: Channel) -> None:
         """It needs a snapshot."""
-        self._waiting[room] = None
+        self._queued[channel] = None
 
     def send(self) -> None:
         """Send what waits, of all rooms in one message."""
-        if self._waiting:
+        if self._queued:
             self._is_ready.set()
 
     def end(self) -> None:
         """No more messages."""
-        self._is_over = True
+        self._is_ended = True
         self._is_ready.set()
 
     async def messages(self) -> AsyncIterator[bytes]:
         """Server-sent events, until the server ends or the stream is old."""
         yield b"retry: 1000\n\n"
-        for _ in range(MESSAGES_A_STREAM):
+        for _ in range(MESSAGES_PER_STREAM):
             await self._is_ready.wait()
-            if self._is_over:
+            if self._is_ended:
                 return
             self._is_ready.clear()
-            waiting, self._waiting = self._waiting, {}
+            queued, self._queued = self._queued, {}
             frames: list[bytes] = []
-            for room, changes in waiting.items():
-                frames += [room.whole()] if changes is None else changes
+            for channel, changes in queued.items():
+                frames += [channel.snapshot()] if changes is None else changes
             yield b"data: [" + b",".join(frames) + b"]\n\n"
 
 
-class Hub:
+class PageHub:
     """All rooms. `main` is read for every tab, the others while somebody is in them."""
 
-    def __init__(self, main: Looks, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, main: ViewReader, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._main = Room("shop", main, clock)
-        self._rooms: dict[str, Room] = {}
-        self._somebody = asyncio.Event()
+        self._shop = Channel("shop", main, clock)
+        self._channels: dict[str, Channel] = {}
+        self._has_subscribers = asyncio.Event()
 
     @property
     def tabs(self) -> int:
         """How many pages are open."""
-        return len(self._main.tabs)
+        return len(self._shop.subscribers)
 
     @asynccontextmanager
-    async def tab(
-        self, name: str = "", looks: Callable[[], Looks] | None = None
-    ) -> AsyncIterator[Tab]:
+    async def subscribe(
+        self, name: str = "", create_view: Callable[[], ViewReader] | None = None
+    ) -> AsyncIterator[Subscriber]:
         """A page that looks at the shop and, where `looks` is given, at a room of its own too."""
-        tab = Tab()
-        rooms = [self._main]
-        if looks is not None:
-            if name not in self._rooms:
-                self._rooms[name] = Room(name, looks(), self._clock)
-            rooms.append(self._rooms[name])
-        for room in rooms:
-            room.tabs.add(tab)
+        subscriber = Subscriber()
+        channels = [self._shop]
+        if create_view is not None:
+            if name not in self._channels:
+                self._channels[name] = Channel(name, create_view(), self._clock)
+            channels.append(self._channels[name])
+        for channel in channels:
+            channel.subscribers.add(subscriber)
         try:
-            for room in rooms:
-                if room.is_stale:
-                    await room.turn()
-                tab.renew(room)
-            tab.send()
-            self._somebody.set()
-            yield tab
+            for channel in channels:
+                if channel.is_stale:
+                    await channel.tick()
+                subscriber.resync(channel)
+            subscriber.send()
+            self._has_subscribers.set()
+            yield subscriber
         finally:
-            for room in rooms:
-                room.tabs.discard(tab)
-                if not room.tabs and self._rooms.get(room.name) is room:
-                    del self._rooms[room.name]
+            for channel in channels:
+                channel.subscribers.discard(subscriber)
+                if not channel.subscribers and self._channels.get(channel.name) is channel:
+                    del self._channels[channel.name]
 
     async def run(self) -> None:
         """Take turns for ever; without a tab nothing is read."""
         while True:
-            began_s = self._clock()
-            if not self._main.tabs:
-                self._somebody.clear()
-                await self._somebody.wait()
-            await asyncio.gather(*(room.turn() for room in (self._main, *self._rooms.values())))
-            for tab in self._main.tabs:
-                tab.send()
-            await asyncio.sleep(max(0.0, TURN_S - (self._clock() - began_s)))
+            started_s = self._clock()
+            if not self._shop.subscribers:
+                self._has_subscribers.clear()
+                await self._has_subscribers.wait()
+            await asyncio.gather(
+                *(channel.tick() for channel in (self._shop, *self._channels.values()))
+            )
+            for subscriber in self._shop.subscribers:
+                subscriber.send()
+            await asyncio.sleep(max(0.0, TICK_S - (self._clock() - started_s)))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -204,5 +206,5 @@ class Hub:
 
     def end(self) -> None:
         """End every stream."""
-        for tab in list(self._main.tabs):
-            tab.end()
+        for subscriber in list(self._shop.subscribers):
+            subscriber.end()

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 Number = int | float
-Plain = str | int | float
+RedisValue = str | int | float
 
 
 def text(raw: bytes | None) -> str:
@@ -31,10 +31,10 @@ def number(raw: bytes | None) -> Number | None:
     except ValueError:
         pass
     try:
-        found = float(raw)
+        parsed = float(raw)
     except ValueError:
         return None
-    return found if abs(found) < float("inf") else None
+    return parsed if abs(parsed) < float("inf") else None
 
 
 def texts(fields: Mapping[bytes, bytes]) -> dict[str, str]:
@@ -42,13 +42,13 @@ def texts(fields: Mapping[bytes, bytes]) -> dict[str, str]:
     return {text(name): text(value) for name, value in fields.items()}
 
 
-def figures(fields: Mapping[bytes, bytes]) -> dict[str, Number]:
+def numbers(fields: Mapping[bytes, bytes]) -> dict[str, Number]:
     """A HASH as far as it holds numbers."""
     named = ((text(name), number(value)) for name, value in fields.items())
     return {name: value for name, value in named if value is not None}
 
 
-def json(raw: bytes | None) -> Any:
+def parse_json(raw: bytes | None) -> Any:
     """A JSON text, None where there is none or it is broken."""
     try:
         return None if raw is None else orjson.loads(raw)
@@ -56,10 +56,10 @@ def json(raw: bytes | None) -> Any:
         return None
 
 
-def pairs(flat: Iterable[bytes]) -> list[tuple[str, int]]:
+def scored_members(flat: Iterable[bytes]) -> list[tuple[str, int]]:
     """Members and scores as a ZRANGE gives them.
 
-    >>> pairs([b"ann", b"7"])
+    >>> scored_members([b"ann", b"7"])
     [('ann', 7)]
     """
     steps = iter(flat)

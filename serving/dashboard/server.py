@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from serving.dashboard.access import Access
-from serving.dashboard.app import REQUESTS_AT_ONCE_MAX, app
-from serving.dashboard.connections import impatient
+from serving.dashboard.app import REQUESTS_AT_ONCE_MAX, create_app
+from serving.dashboard.connections import limited_protocol
 from serving.dashboard.shopper import Explainer
 from state.errors import UserError
-from state.store import Reads
+from state.store import AsyncReader
 
 if TYPE_CHECKING:
     import threading
@@ -29,27 +29,27 @@ class Server:
 
     def __init__(self, settings: Settings, redis_url: str, *, any_port: bool = False) -> None:
         serving = settings.serving
-        host, port = address(serving.listen)
+        host, port = parse_listen(serving.listen)
         self._access = Access(host, serving.proxy_header)
         self._tabs_max = serving.tabs_max
-        self._unasked = settings.privacy.unknown.ads
-        self._reads = Reads(redis_url, timeout_ms=settings.redis.timeout_ms)
+        self._consent_default = settings.privacy.unknown.ads
+        self._reader = AsyncReader(redis_url, timeout_ms=settings.redis.timeout_ms)
         self._explainer = Explainer(redis_url, settings.redis.timeout_ms)
         self._socket = _listen(host, port, serving.listen, any_port=any_port)
-        shown = f"[{host}]" if ":" in host else host
-        self.url = f"http://{shown}:{self._socket.getsockname()[1]}"
+        url_host = f"[{host}]" if ":" in host else host
+        self.url = f"http://{url_host}:{self._socket.getsockname()[1]}"
 
     def serve(self, stop: threading.Event) -> None:
         """Answer until `stop` is set."""
         asyncio.run(self._serve(stop))
 
     async def _serve(self, stop: threading.Event) -> None:
-        application, hub = app(
-            self._reads,
+        application, hub = create_app(
+            self._reader,
             self._explainer,
             self._access,
             tabs_max=self._tabs_max,
-            unasked=self._unasked,
+            consent_default=self._consent_default,
         )
         config = uvicorn.Config(
             application,
@@ -58,29 +58,29 @@ class Server:
             server_header=False,
             timeout_graceful_shutdown=STOP_S,
             h11_max_incomplete_event_size=16_384,
-            http=impatient(2 * self._tabs_max + 2 * REQUESTS_AT_ONCE_MAX),
+            http=limited_protocol(2 * self._tabs_max + 2 * REQUESTS_AT_ONCE_MAX),
         )
         server = uvicorn.Server(config)
 
-        async def watch() -> None:
+        async def wait_for_stop() -> None:
             while not stop.is_set():
                 await asyncio.sleep(0.1)
             hub.end()
             server.should_exit = True
 
         # Signals are the caller's: `serve` of uvicorn would take them over.
-        watching = asyncio.create_task(watch())
+        stop_task = asyncio.create_task(wait_for_stop())
         try:
             await server._serve([self._socket])
         finally:
-            watching.cancel()
+            stop_task.cancel()
             self._socket.close()
 
 
-def address(listen: str) -> tuple[str, int]:
+def parse_listen(listen: str) -> tuple[str, int]:
     """Host and port. Raises UserError.
 
-    >>> address("127.0.0.1:8600"), address("[::1]:0")
+    >>> parse_listen("127.0.0.1:8600"), parse_listen("[::1]:0")
     (('127.0.0.1', 8600), ('::1', 0))
     """
     host, colon, port = listen.rpartition(":")

@@ -11,9 +11,9 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from serving.dashboard.document import Reading
+from serving.dashboard.document import ViewResult
 from serving.dashboard.redis_values import texts
-from serving.dashboard.streams import Follower, changes, events
+from serving.dashboard.streams import StreamFollower, parse_changes, parse_events
 from serving.explain import explain
 from serving.reader import Storefront
 from state import keys
@@ -22,15 +22,15 @@ from state.store import Store
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from serving.dashboard.streams import Change
+    from serving.dashboard.streams import ChangeEntry
     from serving.explain import Explanation
-    from state.store import Reads
+    from state.store import AsyncReader
 
-SLOW_S = 2.0
+SLOW_INTERVAL_S = 2.0
 """What changes without a click, as a list that is made anew, is read so often."""
 EVENTS_FIRST, CHANGES_FIRST = 500, 2000
 """How far back a timeline looks for one shopper, in entries."""
-MOST = 200
+TIMELINE_MAX = 200
 
 
 class Explainer:
@@ -39,14 +39,14 @@ class Explainer:
     def __init__(self, redis_url: str, timeout_ms: int) -> None:
         self._store = Store(redis_url, timeout_ms=timeout_ms, patience_s=0)
         self._shop = Storefront(self._store)
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
 
     async def explain(self, some_id: str) -> Explanation | None:
         """What is known of an id. Raises UserError."""
         return await asyncio.to_thread(self._explain, some_id)
 
     def _explain(self, some_id: str) -> Explanation | None:
-        with self._turn, self._store.in_words():
+        with self._lock, self._store.errors_as_user_errors():
             return explain(self._shop, some_id)
 
     def close(self) -> None:
@@ -54,97 +54,102 @@ class Explainer:
         self._store.client.close()
 
 
-class OneShopper:
+class ShopperView:
     """Looks at one shopper every second, at what they do with every turn."""
 
     def __init__(
         self,
-        reads: Reads,
+        reader: AsyncReader,
         explainer: Explainer,
         some_id: str,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._reads = reads
+        self._reader = reader
         self._explainer = explainer
-        self._asked = some_id
+        self._requested_id = some_id
         self._clock = clock
-        self._slow_s = float("-inf")
-        self._last: Any = None
+        self._slow_read_s = float("-inf")
+        self._last_activity: Any = None
         self._values: dict[str, Any] = {}
         self._shopper = ""
-        self._is_anew = True
+        self._needs_reset = True
         self._ids: set[str] = set()
-        self._changes = self._events = Follower([], first=0, most=0)
-        self._begin(some_id)
+        self._changes = self._events = StreamFollower([], first=0, limit=0)
+        self._load_timeline(some_id)
 
-    async def look(self) -> Reading:
+    async def read(self) -> ViewResult:
         """Read. Raises UserError."""
         try:
-            return await self._look()
+            return await self._read()
         except BaseException:
             # Nobody knows what the Redis that answers next has of what we saw.
-            self._begin(self._shopper)
+            self._load_timeline(self._shopper)
             raise
 
-    async def _look(self) -> Reading:
+    async def _read(self) -> ViewResult:
         now_s = self._clock()
-        reads = [*self._changes.reads(), *self._events.reads()]
-        *replies, session, last_ms = await self._reads.many(
+        commands = [*self._changes.commands(), *self._events.commands()]
+        *replies, session, last_ms = await self._reader.read_many(
             [
-                *reads,
+                *commands,
                 ("HGETALL", keys.session_key(self._shopper)),
                 ("HGET", keys.profile_key(self._shopper), "last_ms"),
             ]
         )
-        if self._last != (session, last_ms) or now_s - self._slow_s >= SLOW_S:
-            self._slow_s, self._last = now_s, (session, last_ms)
-            if await self._explain():
-                return await self._look()
-        came, emptied = self._changes.take(replies[:2])
-        told, emptied_too = self._events.take(replies[2:])
+        if (
+            self._last_activity != (session, last_ms)
+            or now_s - self._slow_read_s >= SLOW_INTERVAL_S
+        ):
+            self._slow_read_s, self._last_activity = now_s, (session, last_ms)
+            if await self._update_explanation():
+                return await self._read()
+        new_changes, changes_emptied = self._changes.apply(replies[:2])
+        new_events, events_emptied = self._events.apply(replies[2:])
         tails: dict[str, list[Any]] = {
-            "changes": [one for one in changes(came) if self._is_of(one)],
-            "events": [one for one in events(told) if one[0] in self._ids],
+            "changes": [one for one in parse_changes(new_changes) if self._belongs_to(one)],
+            "events": [one for one in parse_events(new_events) if one[0] in self._ids],
         }
-        is_anew, self._is_anew = self._is_anew or emptied or emptied_too, False
-        return Reading(self._values, tails, None, anew=is_anew)
+        is_reset, self._needs_reset = self._needs_reset or changes_emptied or events_emptied, False
+        return ViewResult(self._values, tails, None, is_reset=is_reset)
 
-    async def _explain(self) -> bool:
+    async def _update_explanation(self) -> bool:
         """Whether it is another shopper than before: an anonymous one that became a user."""
-        found = await self._explainer.explain(self._asked)
-        if found is None:
-            self._values = {"unknown": self._asked}
+        explanation = await self._explainer.explain(self._requested_id)
+        if explanation is None:
+            self._values = {"unknown": self._requested_id}
             return False
         self._values = {
-            "shopper": {"id": found.shopper, "asked": found.asked},
-            "profile": found.profile,
-            "session": found.session,
-            "segments": await self._why(found),
-            "offer": found.offer,
+            "shopper": {"id": explanation.shopper, "asked": explanation.asked},
+            "profile": explanation.profile,
+            "session": explanation.session,
+            "segments": await self._segments_with_rules(explanation),
+            "offer": explanation.offer,
         }
-        became = found.shopper != self._shopper
-        if became:
-            self._begin(found.shopper)
-        return became
+        is_other_shopper = explanation.shopper != self._shopper
+        if is_other_shopper:
+            self._load_timeline(explanation.shopper)
+        return is_other_shopper
 
-    async def _why(self, found: Explanation) -> list[dict[str, Any]]:
+    async def _segments_with_rules(self, explanation: Explanation) -> list[dict[str, Any]]:
         """The segments, the one entered last first, each with its rule in words."""
-        definitions = await self._reads.many(
-            ("HGETALL", keys.definition_key(one.segment)) for one in found.segments
+        definitions = await self._reader.read_many(
+            ("HGETALL", keys.definition_key(one.segment)) for one in explanation.segments
         )
         shown = [
             {"segment": one.segment, "name": one.name, "since_ms": one.since_ms}
             | {name: value for name, value in texts(about).items() if name in ("kind", "rule")}
-            for one, about in zip(found.segments, definitions, strict=True)
+            for one, about in zip(explanation.segments, definitions, strict=True)
         ]
         return sorted(shown, key=lambda one: -int(one["since_ms"]))
 
-    def _begin(self, shopper: str) -> None:
+    def _load_timeline(self, shopper: str) -> None:
         self._shopper = shopper
-        self._is_anew = True
-        self._ids = {shopper, self._asked}
-        self._changes = Follower([keys.changes_key(shopper)], first=CHANGES_FIRST, most=MOST)
-        self._events = Follower([keys.recent_key()], first=EVENTS_FIRST, most=MOST)
+        self._needs_reset = True
+        self._ids = {shopper, self._requested_id}
+        self._changes = StreamFollower(
+            [keys.changes_key(shopper)], first=CHANGES_FIRST, limit=TIMELINE_MAX
+        )
+        self._events = StreamFollower([keys.recent_key()], first=EVENTS_FIRST, limit=TIMELINE_MAX)
 
-    def _is_of(self, change: Change) -> bool:
+    def _belongs_to(self, change: ChangeEntry) -> bool:
         return change.shopper in self._ids or change.segment == self._shopper

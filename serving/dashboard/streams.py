@@ -4,61 +4,63 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from serving.dashboard.redis_values import json, text
+from serving.dashboard.redis_values import parse_json, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from state.store import Read
+    from state.store import ReadCommand
 
 Entry = tuple[bytes, dict[bytes, bytes]]
 
 
-class Follower:
+class StreamFollower:
     """Where we are in each of some streams."""
 
-    def __init__(self, names: Sequence[str], *, first: int, most: int) -> None:
+    def __init__(self, names: Sequence[str], *, first: int, limit: int) -> None:
         self.names = names
         self._first = first
-        self._most = most
+        self._limit = limit
         self._last: dict[str, bytes] = {}
 
-    def reads(self) -> list[Read]:
+    def commands(self) -> list[ReadCommand]:
         """What to ask of each stream: the newest, to know an emptied one, and what came."""
-        reads: list[Read] = []
+        commands: list[ReadCommand] = []
         for name in self.names:
-            reads.append(("XREVRANGE", name, "+", "-", "COUNT", 1))
+            commands.append(("XREVRANGE", name, "+", "-", "COUNT", 1))
             if last := self._last.get(name):
-                reads.append(("XRANGE", name, b"(" + last, "+", "COUNT", self._most))
+                commands.append(("XRANGE", name, b"(" + last, "+", "COUNT", self._limit))
             else:
-                reads.append(("XREVRANGE", name, "+", "-", "COUNT", self._first))
-        return reads
+                commands.append(("XREVRANGE", name, "+", "-", "COUNT", self._first))
+        return commands
 
-    def take(self, replies: Sequence[list[Entry] | None]) -> tuple[list[Entry], bool]:
+    def apply(self, replies: Sequence[list[Entry] | None]) -> tuple[list[Entry], bool]:
         """The entries that came, oldest first in each stream; whether a stream was emptied.
 
         After that the next look begins anew.
         """
-        came: list[Entry] = []
+        new_entries: list[Entry] = []
         for i, name in enumerate(self.names):
             newest, entries = replies[2 * i] or [], replies[2 * i + 1] or []
             last = self._last.get(name)
-            if last is not None and (not newest or order(newest[0][0]) < order(last)):
+            if last is not None and (
+                not newest or entry_id_order(newest[0][0]) < entry_id_order(last)
+            ):
                 self._last.clear()
                 return [], True
             if last is None:
                 entries = entries[::-1]
             if entries:
                 self._last[name] = entries[-1][0]
-            came += entries
-        return came, False
+            new_entries += entries
+        return new_entries, False
 
-    def begin_anew(self) -> None:
+    def reset(self) -> None:
         """Take the newest again."""
         self._last.clear()
 
 
-class Change(NamedTuple):
+class ChangeEntry(NamedTuple):
     """Somebody entered or left a segment, went on to a stage, became another shopper or was erased, or
     is concerned by what happened to an item (`segment` says what); event time, ms."""
 
@@ -69,10 +71,10 @@ class Change(NamedTuple):
     item: str = ""
 
 
-def changes(entries: Iterable[Entry]) -> list[Change]:
+def parse_changes(entries: Iterable[Entry]) -> list[ChangeEntry]:
     """Entries of change streams, in the order of event time."""
-    found = [
-        Change(
+    parsed = [
+        ChangeEntry(
             text(fields.get(b"kind")),
             text(fields.get(b"shopper")),
             text(fields.get(b"segment")),
@@ -81,32 +83,32 @@ def changes(entries: Iterable[Entry]) -> list[Change]:
         )
         for _, fields in entries
     ]
-    return sorted(found, key=lambda change: change.at_ms)
+    return sorted(parsed, key=lambda change: change.at_ms)
 
 
-def events(entries: Iterable[Entry]) -> list[list[Any]]:
+def parse_events(entries: Iterable[Entry]) -> list[list[Any]]:
     """The events in entries of `ps:1:recent`: shopper, type, item, event time (ms)."""
-    return [event for _, fields in entries for event in json(fields.get(b"events")) or []]
+    return [event for _, fields in entries for event in parse_json(fields.get(b"events")) or []]
 
 
-def minutes(entries: Iterable[Entry], fields: Sequence[str]) -> list[list[float | None]]:
+def history_rows(entries: Iterable[Entry], fields: Sequence[str]) -> list[list[float | None]]:
     """Entries of a history: when (ms), and each field as a number."""
     return [
-        [order(entry_id)[0], *(_number(named, field) for field in fields)]
-        for entry_id, named in entries
+        [entry_id_order(entry_id)[0], *(_number(values, field) for field in fields)]
+        for entry_id, values in entries
     ]
 
 
-def order(entry_id: bytes) -> tuple[int, int]:
+def entry_id_order(entry_id: bytes) -> tuple[int, int]:
     """What the ids of a stream are ordered by.
 
-    >>> order(b"12-3")
+    >>> entry_id_order(b"12-3")
     (12, 3)
     """
     ms, _, sequence = entry_id.partition(b"-")
     return int(ms), int(sequence or 0)
 
 
-def _number(named: Mapping[bytes, bytes], field: str) -> float | None:
-    raw = named.get(field.encode())
+def _number(values: Mapping[bytes, bytes], field: str) -> float | None:
+    raw = values.get(field.encode())
     return None if raw is None else float(raw)

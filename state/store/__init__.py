@@ -12,29 +12,29 @@ the first argument.
 """
 
 from state.store.addresses import LOGIN_VARIABLE, USER_VARIABLE
-from state.store.async_reader import Read, Reads
-from state.store.consumer_groups import Entry, Group
+from state.store.async_reader import AsyncReader, ReadCommand
+from state.store.consumer_groups import ConsumerGroup, StreamEntry
 from state.store.digest import Digest, sha256
 from state.store.fence import Fence
 from state.store.lease import Lease
-from state.store.process_registry import Member, Roster
+from state.store.process_registry import ProcessEntry, ProcessRegistry
 from state.store.store import Command, Store
-from state.store.write_marker import Marker
+from state.store.write_marker import WriteMarker
 
 __all__ = [
     "LOGIN_VARIABLE",
     "USER_VARIABLE",
+    "AsyncReader",
     "Command",
+    "ConsumerGroup",
     "Digest",
-    "Entry",
     "Fence",
-    "Group",
     "Lease",
-    "Marker",
-    "Member",
-    "Read",
-    "Reads",
-    "Roster",
+    "ProcessEntry",
+    "ProcessRegistry",
+    "ReadCommand",
     "Store",
+    "StreamEntry",
+    "WriteMarker",
     "sha256",
 ]

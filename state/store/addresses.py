@@ -19,35 +19,35 @@ from state.errors import UserError
 LOGIN_VARIABLE = "PENSTOCK_REDIS_PASSWORD"
 USER_VARIABLE = "PENSTOCK_REDIS_USERNAME"
 
-Kind = Literal["server", "sentinel", "cluster"]
-Place = tuple[str, int]
+ServerKind = Literal["server", "sentinel", "cluster"]
+NodeAddress = tuple[str, int]
 """Host and port of a node."""
 
 
 class Address(NamedTuple):
     """Where Redis is, how to log in; `seeds` are the nodes to ask, `service` a Sentinel's name.
 
-    `shown` is the URL without its login.
+    `display_url` is the URL without its login.
     """
 
-    shown: str
-    kind: Kind
-    seeds: list[Place]
+    display_url: str
+    kind: ServerKind
+    seeds: list[NodeAddress]
     service: str
     connect: type[Any]
     options: dict[str, Any]
 
-    def connection(self, place: Place | None = None) -> Any:
+    def connection(self, node: NodeAddress | None = None) -> Any:
         """A connection of redis-py to a node, not opened yet; None: the server of the URL."""
-        where = {} if place is None else {"host": place[0], "port": place[1]}
-        return self.connect(**{**self.options, **where})
+        host_port = {} if node is None else {"host": node[0], "port": node[1]}
+        return self.connect(**{**self.options, **host_port})
 
 
 def parse(url: str, timeout_ms: int) -> Address:
     """Read a URL; a login in it goes before the environment's. Raises UserError on any other form."""
-    shown = url
+    display_url = url
     try:
-        shown = _without_login(url)
+        display_url = _without_login(url)
         parts = urlsplit(url)
         scheme, _, form = parts.scheme.partition("+")
         if form not in ("", "sentinel", "cluster"):
@@ -61,11 +61,11 @@ def parse(url: str, timeout_ms: int) -> Address:
                 raise ValueError("no service")
         first = parts._replace(scheme=scheme, netloc=login + at + names[0], path=path)
         plain = first.geturl() if form else url
-        pool = redis.ConnectionPool.from_url(plain, **_login(), protocol=2)
-        seeds = [_place(name, 26379 if form == "sentinel" else 6379) for name in names if form]
+        pool = redis.ConnectionPool.from_url(plain, **_login_from_environment(), protocol=2)
+        seeds = [_parse_node(name, 26379 if form == "sentinel" else 6379) for name in names if form]
     except ValueError as error:
         raise UserError(
-            f"redis.url {shown}: expected redis://, rediss://, unix://, redis+cluster://host,host "
+            f"redis.url {display_url}: expected redis://, rediss://, unix://, redis+cluster://host,host "
             "or redis+sentinel://host,host/service"
         ) from error
     timeout_s = timeout_ms / 1000
@@ -74,20 +74,23 @@ def parse(url: str, timeout_ms: int) -> Address:
         "socket_connect_timeout": timeout_s,
         "retry": Retry(NoBackoff(), 0),
     }
-    kind: Kind = form or "server"  # type: ignore[assignment]
-    return Address(shown, kind, seeds, service, pool.connection_class, options)
+    kind: ServerKind = form or "server"  # type: ignore[assignment]
+    return Address(display_url, kind, seeds, service, pool.connection_class, options)
 
 
-def _place(name: str, port: int) -> Place:
+def _parse_node(name: str, port: int) -> NodeAddress:
     parts = urlsplit(f"//{name}")
     if not parts.hostname:
         raise ValueError(name)
     return parts.hostname, parts.port or port
 
 
-def _login() -> dict[str, str]:
-    given = {"username": os.environ.get(USER_VARIABLE), "password": os.environ.get(LOGIN_VARIABLE)}
-    return {name: value for name, value in given.items() if value}
+def _login_from_environment() -> dict[str, str]:
+    variables = {
+        "username": os.environ.get(USER_VARIABLE),
+        "password": os.environ.get(LOGIN_VARIABLE),
+    }
+    return {name: value for name, value in variables.items() if value}
 
 
 def _without_login(url: str) -> str:

@@ -17,7 +17,7 @@ from redis.exceptions import NoPermissionError, RedisError
 
 from state.store import error_messages
 from state.store.addresses import parse
-from state.store.connections import primary
+from state.store.connections import find_primary
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,44 +32,44 @@ _KINDS: dict[type[Any], type[Any]] = {
     redis.UnixDomainSocketConnection: aio.UnixDomainSocketConnection,
 }
 
-Read = tuple[str | bytes | int | float, ...]
+ReadCommand = tuple[str | bytes | int | float, ...]
 """A Redis command that only reads, and its arguments. Its key comes first."""
 
 
-class Reads:
+class AsyncReader:
     """Reads of a Redis or Valkey server, Sentinel's primary or cluster. For one event loop."""
 
     def __init__(self, url: str, *, timeout_ms: int) -> None:
-        self._where = parse(url, timeout_ms)
-        self.address = self._where.shown
+        self._address = parse(url, timeout_ms)
+        self.address = self._address.display_url
         self._client: Any = None
         self._opening = asyncio.Lock()
 
-    async def many(self, commands: Iterable[Read]) -> list[Any]:
+    async def read_many(self, commands: Iterable[ReadCommand]) -> list[Any]:
         """The replies to commands, in one round trip to each node. Raises UserError."""
-        asked = list(commands)
-        if not asked:
+        batch = list(commands)
+        if not batch:
             return []
         try:
             async with self._opening:
                 if self._client is None:
                     self._client = await self._open()
             if isinstance(self._client, aio.RedisCluster):
-                reads: Any = self._client.pipeline()
+                pipeline: Any = self._client.pipeline()
             else:
-                reads = self._client.pipeline(transaction=False)
-            for command in asked:
-                reads.execute_command(*command)
-            return list(await reads.execute())
+                pipeline = self._client.pipeline(transaction=False)
+            for command in batch:
+                pipeline.execute_command(*command)
+            return list(await pipeline.execute())
         except (RedisError, OSError, error_messages.RefusedError) as error:
             await self.close()
-            raise error_messages.failure(
-                self.address, error, str(asked[0][1]), str(asked[0][0])
+            raise error_messages.store_error(
+                self.address, error, str(batch[0][1]), str(batch[0][0])
             ) from error
 
-    async def one(self, *command: str | bytes | int | float) -> Any:
+    async def read_one(self, *command: str | bytes | int | float) -> Any:
         """The reply to one command. Raises UserError."""
-        return (await self.many([command]))[0]
+        return (await self.read_many([command]))[0]
 
     async def close(self) -> None:
         """Let go of the server; the next read connects again."""
@@ -78,12 +78,12 @@ class Reads:
             await client.aclose()
 
     async def _open(self) -> Any:
-        address = self._where
+        address = self._address
         options = address.options | {"retry": Retry(NoBackoff(), 0)}
         if address.kind == "cluster":
             return _cluster(address, options)
         if address.kind == "sentinel":
-            host, port = await asyncio.to_thread(primary, address)
+            host, port = await asyncio.to_thread(find_primary, address)
             options |= {"host": host, "port": port}
         pool = aio.BlockingConnectionPool(
             connection_class=_KINDS[address.connect],
@@ -93,8 +93,8 @@ class Reads:
         )
         single = aio.Redis.from_pool(pool)
         try:
-            told = await single.info("cluster")
-            is_cluster = told.get("cluster_enabled") == 1
+            info = await single.info("cluster")
+            is_cluster = info.get("cluster_enabled") == 1
         except NoPermissionError:
             is_cluster = False
         if not is_cluster or "path" in options:
@@ -104,9 +104,9 @@ class Reads:
 
 
 def _cluster(address: Address, options: dict[str, Any]) -> Any:
-    places = address.seeds or [(options.get("host", "localhost"), options.get("port", 6379))]
+    nodes_at = address.seeds or [(options.get("host", "localhost"), options.get("port", 6379))]
     options = {k: v for k, v in options.items() if k not in ("host", "port", "db", "retry")}
     if issubclass(address.connect, redis.SSLConnection):
         options["ssl"] = True
-    nodes = [ClusterNode(host, port) for host, port in places]
+    nodes = [ClusterNode(host, port) for host, port in nodes_at]
     return aio.RedisCluster(startup_nodes=nodes, max_connections=CONNECTIONS_MAX, **options)

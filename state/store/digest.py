@@ -31,9 +31,9 @@ class Digest:
     """
 
     def __init__(self) -> None:
-        self._opened = ExitStack()
+        self._exit_stack = ExitStack()
         self._files = [
-            self._opened.enter_context(SpooledTemporaryFile(_IN_MEMORY_BYTES))  # noqa: SIM115
+            self._exit_stack.enter_context(SpooledTemporaryFile(_IN_MEMORY_BYTES))  # noqa: SIM115
             for _ in range(_FILES)
         ]
 
@@ -44,14 +44,14 @@ class Digest:
 
     def hexdigest(self) -> str:
         """The digest of all rows; nothing can be added then."""
-        whole = hashlib.sha256()
-        with self._opened:
+        combined = hashlib.sha256()
+        with self._exit_stack:
             for file in self._files:
                 file.seek(0)
-                held = file.read()
-                rows = {held[at : at + _BYTES] for at in range(0, len(held), _BYTES)}
-                whole.update(b"".join(sorted(rows)))
-        return whole.hexdigest()
+                content = file.read()
+                rows = {content[start : start + _BYTES] for start in range(0, len(content), _BYTES)}
+                combined.update(b"".join(sorted(rows)))
+        return combined.hexdigest()
 
 
 def sha256(rows: Iterable[tuple[str, Any]]) -> str:
@@ -74,8 +74,8 @@ def _digest_of(key: str, value: Any) -> bytes:
 
 def _texts(key: str, parts: Iterator[Any]) -> Iterator[str]:
     yield f"({key!r}, ["
-    before = ""
+    separator = ""
     for part in parts:
-        yield f"{before}{part!r}"
-        before = ", "
+        yield f"{separator}{part!r}"
+        separator = ", "
     yield "])"

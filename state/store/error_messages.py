@@ -21,10 +21,10 @@ class RefusedError(Exception):
     """A reply that may turn to the better: the write is kept and sent again."""
 
 
-TROUBLES = (OSError, RedisError, HiredisError, RefusedError)
+RETRYABLE_ERRORS = (OSError, RedisError, HiredisError, RefusedError)
 """Errors after which a new connection may help."""
 
-_WAIT_FOR = {
+_TEMPORARY_ERRORS = {
     "READONLY": "is read-only, perhaps a replica: point redis.url at the primary",
     "OOM": "is full: raise its maxmemory, or give it an eviction policy that spares keys without expiry",
     "LOADING": "is still loading its data",
@@ -38,42 +38,45 @@ _WAIT_FOR = {
     "BUSY": "is running a long script",
     "UNKILLABLE": "is running a long script",
 }
-_LOCKED_OUT = {"NOAUTH", "WRONGPASS"}
+_LOGIN_ERRORS = {"NOAUTH", "WRONGPASS"}
 
 
-def is_for_ever(error: BaseException) -> bool:
+def is_permanent(error: BaseException) -> bool:
     """Whether waiting is no use: a login that is refused, a certificate nobody trusts."""
     if isinstance(error, NoPermissionError):
         return True
-    return isinstance(error, AuthenticationError | AuthorizationError) or _certificate(error) != ""
+    return (
+        isinstance(error, AuthenticationError | AuthorizationError)
+        or _certificate_problem(error) != ""
+    )
 
 
-def failure(address: str, error: BaseException, key: str = "", command: str = "") -> UserError:
+def store_error(address: str, error: BaseException, key: str = "", command: str = "") -> UserError:
     """One line about an error; `key` is the one that was written, `command` with what."""
-    return UserError(f"Redis at {address} {what_to_do(error, key, command)}")
+    return UserError(f"Redis at {address} {advice(error, key, command)}")
 
 
-def refused(address: str, reply: str, key: str, command: str) -> Exception:
+def refusal_error(address: str, reply: str, key: str, command: str) -> Exception:
     """What a reply with an error means for a write: RefusedError if it may be taken later."""
-    if reply.split(" ", 1)[0] in _WAIT_FOR:
+    if reply.split(" ", 1)[0] in _TEMPORARY_ERRORS:
         return RefusedError(reply)
-    return failure(address, RefusedError(reply), key, command)
+    return store_error(address, RefusedError(reply), key, command)
 
 
-def what_to_do(error: BaseException, key: str = "", command: str = "") -> str:
+def advice(error: BaseException, key: str = "", command: str = "") -> str:
     """What is wrong, and what a person can do about it."""
     text = " ".join(str(error).split())
-    code = _code(error, text)
-    if code in _WAIT_FOR:
-        return _WAIT_FOR[code]
+    code = _error_code(error, text)
+    if code in _TEMPORARY_ERRORS:
+        return _TEMPORARY_ERRORS[code]
     if code == "NOPERM" or isinstance(error, NoPermissionError):
-        asked = f"{command} on {key}" if command else "a command"
-        return f"refused the user {asked} ({text}): give it the rights that docs/redis.md lists"
-    if code in _LOCKED_OUT or isinstance(error, AuthenticationError | AuthorizationError):
+        action = f"{command} on {key}" if command else "a command"
+        return f"refused the user {action} ({text}): give it the rights that docs/redis.md lists"
+    if code in _LOGIN_ERRORS or isinstance(error, AuthenticationError | AuthorizationError):
         return f"refused the login ({text}): set {LOGIN_VARIABLE} (and {USER_VARIABLE}, if it has users)"
     if code == "WRONGTYPE":
         return f"holds another program's value at {key}: delete that key, or use another database"
-    if certificate := _certificate(error):
+    if certificate := _certificate_problem(error):
         return (
             f"shows a certificate that is not trusted ({certificate}): "
             "name its authority with ?ssl_ca_certs=FILE in redis.url"
@@ -85,7 +88,7 @@ def what_to_do(error: BaseException, key: str = "", command: str = "") -> str:
     return f"refused to write {key}: {text}: expected Redis 6.2 or later, or Valkey"
 
 
-def _code(error: BaseException, text: str) -> str:
+def _error_code(error: BaseException, text: str) -> str:
     """redis-py takes the code off some of its errors."""
     kinds = {
         redis.ReadOnlyError: "READONLY",
@@ -100,7 +103,7 @@ def _code(error: BaseException, text: str) -> str:
     return text.split(" ", 1)[0].rstrip(":")
 
 
-def _certificate(error: BaseException | None) -> str:
+def _certificate_problem(error: BaseException | None) -> str:
     """Why a certificate is not trusted, if that is what is behind an error."""
     while error is not None:
         if isinstance(error, ssl.SSLCertVerificationError):

@@ -20,7 +20,7 @@ from state.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from state.store.connections import Link
+    from state.store.connections import Connection
 
 _log = logging.getLogger("penstock.redis")
 
@@ -32,9 +32,9 @@ class Fence(NamedTuple):
     token: int
 
     @property
-    def prefix(self) -> str:
+    def connection_prefix(self) -> str:
         """What the names of this writer's connections begin with."""
-        return f"{_named(self.name)}{self.token}"
+        return f"{_lease_prefix(self.name)}{self.token}"
 
     @property
     def token_key(self) -> str:
@@ -52,32 +52,32 @@ class Fence(NamedTuple):
             )
 
 
-def sweep(link: Link, fence: Fence) -> None:
+def disconnect_older(connection: Connection, fence: Fence) -> None:
     """End every connection to a node that a writer with an older token has named."""
 
     def is_old(name: str) -> bool:
-        if not name.startswith(_named(fence.name)):
+        if not name.startswith(_lease_prefix(fence.name)):
             return False
-        return int(name.removeprefix(_named(fence.name)).split("-")[0]) < fence.token
+        return int(name.removeprefix(_lease_prefix(fence.name)).split("-")[0]) < fence.token
 
-    kill(link, is_old)
+    disconnect(connection, is_old)
 
 
-def kill(link: Link, is_meant: Callable[[str], bool]) -> None:
+def disconnect(connection: Connection, matches: Callable[[str], bool]) -> None:
     """End the other connections to a node whose names are meant."""
-    own, listed = link.ask(("CLIENT", "ID"), ("CLIENT", "LIST"))
-    if isinstance(own, Exception) or isinstance(listed, Exception):
+    own_id, clients = connection.call(("CLIENT", "ID"), ("CLIENT", "LIST"))
+    if isinstance(own_id, Exception) or isinstance(clients, Exception):
         _log.warning(
             "Redis does not let us list connections (%s): an old writer is kept out only when it "
             "connects again; allow +client|id, +client|list and +client|kill",
-            own if isinstance(own, Exception) else listed,
+            own_id if isinstance(own_id, Exception) else clients,
         )
         return
-    for line in listed.decode().splitlines():
+    for line in clients.decode().splitlines():
         fields = dict(part.partition("=")[::2] for part in line.split(" "))
-        if int(fields["id"]) != own and is_meant(fields.get("name", "")):
-            link.ask(("CLIENT", "KILL", "ID", fields["id"]))
+        if int(fields["id"]) != own_id and matches(fields.get("name", "")):
+            connection.call(("CLIENT", "KILL", "ID", fields["id"]))
 
 
-def _named(lease: str) -> str:
+def _lease_prefix(lease: str) -> str:
     return f"penstock-{quote(lease, safe='').replace('-', '%2D')}-"

@@ -12,8 +12,8 @@ Row = tuple[str, Any]
 """A key, and its value in a canonical form."""
 
 _OPERATIONAL = re.compile(r"ps:1:(lease|worker|told)\b|.*}:(row|devices)$", re.DOTALL)
-_KEYS_AT_ONCE = 500
-_ENTRIES_AT_ONCE = 10_000
+_KEYS_PER_BATCH = 500
+_ENTRIES_PER_PAGE = 10_000
 """What holds more is read in parts, where that is asked for."""
 _SIZES = {b"zset": "zcard", b"stream": "xlen"}
 
@@ -25,7 +25,7 @@ def read_rows(client: Any, pattern: str, *, in_parts: bool) -> Iterator[Row]:
         if _OPERATIONAL.match(key.decode()):
             continue
         batch.append(key)
-        if len(batch) == _KEYS_AT_ONCE:
+        if len(batch) == _KEYS_PER_BATCH:
             yield from _values(client, batch, in_parts=in_parts)
             batch = []
     yield from _values(client, batch, in_parts=in_parts)
@@ -62,22 +62,22 @@ def _values(client: Any, keys: Sequence[bytes], *, in_parts: bool) -> Iterator[R
 
 def _large(client: Any, typed: Sequence[tuple[bytes, bytes]]) -> set[bytes]:
     sizes = client.pipeline(transaction=False)
-    asked = [(key, kind) for key, kind in typed if kind in _SIZES]
-    for key, kind in asked:
+    sized = [(key, kind) for key, kind in typed if kind in _SIZES]
+    for key, kind in sized:
         getattr(sizes, _SIZES[kind])(key)
-    counted = zip(asked, sizes.execute(), strict=True)
-    return {key for (key, _), size in counted if size > _ENTRIES_AT_ONCE}
+    counted = zip(sized, sizes.execute(), strict=True)
+    return {key for (key, _), size in counted if size > _ENTRIES_PER_PAGE}
 
 
 def _zset(client: Any, key: bytes) -> Iterator[Any]:
     start = 0
-    while some := client.zrange(key, start, start + _ENTRIES_AT_ONCE - 1, withscores=True):
-        yield from some
-        start += len(some)
+    while page := client.zrange(key, start, start + _ENTRIES_PER_PAGE - 1, withscores=True):
+        yield from page
+        start += len(page)
 
 
 def _stream(client: Any, key: bytes) -> Iterator[Any]:
     after = "-"
-    while some := client.xrange(key, min=after, count=_ENTRIES_AT_ONCE):
-        yield from some
-        after = "(" + some[-1][0].decode()
+    while page := client.xrange(key, min=after, count=_ENTRIES_PER_PAGE):
+        yield from page
+        after = "(" + page[-1][0].decode()

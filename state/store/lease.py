@@ -22,14 +22,14 @@ from state import keys
 from state.errors import UserError
 from state.store import error_messages
 from state.store.addresses import parse
-from state.store.connections import Links
-from state.store.fence import Fence, sweep
-from state.store.store import Client
+from state.store.connections import ConnectionPool
+from state.store.fence import Fence, disconnect_older
+from state.store.store import RedisClient
 
 TIMEOUT_MS = 2000
-_NO_BOUND = 2**53  # the greatest whole number that Lua has
+_NO_TOKEN_LIMIT = 2**53  # the greatest whole number that Lua has
 
-_TAKE = """
+_ACQUIRE_SCRIPT = """
 local newest = tonumber(redis.call('GET', KEYS[2]) or '0')
 if newest > tonumber(ARGV[5]) then return {0} end
 local held = redis.call('GET', KEYS[1])
@@ -45,7 +45,7 @@ return {token}
 """
 
 # Expired or forgotten, and nobody came: it is still ours.
-_RENEW = """
+_RENEW_SCRIPT = """
 local newest = tonumber(redis.call('GET', KEYS[2]) or '0')
 if newest > tonumber(ARGV[1]) then return 0 end
 redis.call('SET', KEYS[2], ARGV[1])
@@ -54,14 +54,14 @@ redis.call('SET', KEYS[1], cjson.encode(
 return 1
 """
 
-_RELEASE = """
+_RELEASE_SCRIPT = """
 local held = redis.call('GET', KEYS[1])
 if held and cjson.decode(held).token == ARGV[1] then return redis.call('DEL', KEYS[1]) end
 return 0
 """
 
 
-class _Held(msgspec.Struct):
+class _LeaseHolder(msgspec.Struct):
     token: str
     holder: str
     who: str
@@ -76,14 +76,14 @@ class Lease:
     """
 
     def __init__(
-        self, url: str, name: str, holder: str, ttl_s: float, *, timeout_ms: int = TIMEOUT_MS
+        self, url: str, name: str, owner: str, ttl_s: float, *, timeout_ms: int = TIMEOUT_MS
     ) -> None:
         self._address = parse(url, timeout_ms)
         self._timeout_ms = timeout_ms
-        self._client: Any = Client(self._address)
+        self._client: Any = RedisClient(self._address)
         self._name = name
-        self._holder = holder
-        self._who = f"{socket.gethostname()} process {os.getpid()}"
+        self._owner = owner
+        self._label = f"{socket.gethostname()} process {os.getpid()}"
         self._ttl_ms = round(ttl_s * 1000)
         self._keys = (keys.lease_key(name), keys.lease_token_key(name))
         self._since_ms = 0
@@ -92,35 +92,42 @@ class Lease:
         self._released = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def take(self, after: Fence | None = None) -> int:
+    def acquire(self, previous: Fence | None = None) -> int:
         """Take it and end the connections of older holders; the token.
 
-        Raises UserError if another holder has it, or had it since this run wrote under `after`, or
+        Raises UserError if another holder has it, or had it since this run wrote under `previous`, or
         Redis cannot be asked.
         """
-        bound = after.token if after else _NO_BOUND
+        token_limit = previous.token if previous else _NO_TOKEN_LIMIT
         self._since_ms = time.time_ns() // 1_000_000
         try:
-            token, *other = self._client.eval(
-                _TAKE, 2, *self._keys, self._holder, self._who, self._ttl_ms, self._since_ms, bound
+            token, *rejection = self._client.eval(
+                _ACQUIRE_SCRIPT,
+                2,
+                *self._keys,
+                self._owner,
+                self._label,
+                self._ttl_ms,
+                self._since_ms,
+                token_limit,
             )
         except (RedisError, OSError, error_messages.RefusedError) as error:
-            raise error_messages.failure(
-                self._address.shown, error, self._keys[0], "EVAL"
+            raise error_messages.store_error(
+                self._address.display_url, error, self._keys[0], "EVAL"
             ) from error
-        if other:
-            raise UserError(self._taken(*other))
+        if rejection:
+            raise UserError(self._already_held_text(*rejection))
         if not token:
-            raise self.taken_over()
+            raise self.lost_error()
         self._token = int(token)
         self.lost.clear()
         self._released.clear()
-        self._sweep()
-        self._thread = threading.Thread(target=self._renew, name="redis-lease", daemon=True)
+        self._disconnect_older_writers()
+        self._thread = threading.Thread(target=self._renew_loop, name="redis-lease", daemon=True)
         self._thread.start()
         return self._token
 
-    def leave(self) -> None:
+    def stop_renewing(self) -> None:
         """Renew it no more: it expires, unless the same holder takes it again."""
         self._released.set()
         if self._thread is not None:
@@ -131,9 +138,9 @@ class Lease:
         """Give it back, so that another holder need not wait until it expires."""
         if self._thread is None:
             return
-        self.leave()
+        self.stop_renewing()
         try:
-            self._client.eval(_RELEASE, 2, *self._keys, self._token)
+            self._client.eval(_RELEASE_SCRIPT, 2, *self._keys, self._token)
         except (RedisError, OSError, error_messages.RefusedError):
             pass  # it expires
         finally:
@@ -144,51 +151,51 @@ class Lease:
         """What a writer writes under."""
         return Fence(self._name, self._token)
 
-    def taken_over(self) -> UserError:
+    def lost_error(self) -> UserError:
         """What is said when it was lost."""
         return UserError(
             f"another run took over {self._name}: this one ends and writes nothing more"
         )
 
-    def held(self) -> str:
+    def describe_holder(self) -> str:
         """By whom it is held and since when, in words; "" where it is free. Raises UserError."""
         try:
-            found = self._client.get(self._keys[0])
+            stored = self._client.get(self._keys[0])
         except (RedisError, OSError, error_messages.RefusedError) as error:
-            raise error_messages.failure(
-                self._address.shown, error, self._keys[0], "GET"
+            raise error_messages.store_error(
+                self._address.display_url, error, self._keys[0], "GET"
             ) from error
         finally:
             self._client.close()
-        if found is None:
+        if stored is None:
             return ""
-        by = msgspec.json.decode(found, type=_Held)
-        return f"held by {by.who} for {_seconds_since(by, time.time_ns() // 1_000_000)} s"
+        holder = msgspec.json.decode(stored, type=_LeaseHolder)
+        return f"held by {holder.who} for {_seconds_since(holder, time.time_ns() // 1_000_000)} s"
 
-    def _sweep(self) -> None:
-        links = Links(self._address, self._timeout_ms, self.fence)
+    def _disconnect_older_writers(self) -> None:
+        pool = ConnectionPool(self._address, self._timeout_ms, self.fence)
         try:
-            links.open()
-            for link in links.all():
-                sweep(link, self.fence)
-        except error_messages.TROUBLES as error:
-            raise error_messages.failure(
-                self._address.shown, error, self._keys[0], "CLIENT"
+            pool.open()
+            for connection in pool.connections():
+                disconnect_older(connection, self.fence)
+        except error_messages.RETRYABLE_ERRORS as error:
+            raise error_messages.store_error(
+                self._address.display_url, error, self._keys[0], "CLIENT"
             ) from error
         finally:
-            links.close()
+            pool.close()
 
-    def _renew(self) -> None:
+    def _renew_loop(self) -> None:
         pause_s = self._ttl_ms / 3000
         while not self._released.wait(pause_s):
             try:
                 is_ours = self._client.eval(
-                    _RENEW,
+                    _RENEW_SCRIPT,
                     2,
                     *self._keys,
                     self._token,
-                    self._holder,
-                    self._who,
+                    self._owner,
+                    self._label,
                     self._ttl_ms,
                     self._since_ms,
                 )
@@ -199,14 +206,14 @@ class Lease:
                 self.lost.set()
                 return
 
-    def _taken(self, held: bytes, left_ms: int) -> str:
-        by = msgspec.json.decode(held, type=_Held)
-        held_s = _seconds_since(by, self._since_ms)
+    def _already_held_text(self, stored: bytes, remaining_ms: int) -> str:
+        holder = msgspec.json.decode(stored, type=_LeaseHolder)
+        held_s = _seconds_since(holder, self._since_ms)
         return (
-            f"{self._name} is run by {by.who} already, for {held_s} s: stop that one first, or wait "
-            f"{max(0, left_ms) // 1000 + 1} s if it is gone"
+            f"{self._name} is run by {holder.who} already, for {held_s} s: stop that one first, or wait "
+            f"{max(0, remaining_ms) // 1000 + 1} s if it is gone"
         )
 
 
-def _seconds_since(by: _Held, now_ms: int) -> int:
-    return max(0, now_ms - int(by.since_ms)) // 1000
+def _seconds_since(holder: _LeaseHolder, now_ms: int) -> int:
+    return max(0, now_ms - int(holder.since_ms)) // 1000

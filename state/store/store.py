@@ -14,16 +14,16 @@ from redis.exceptions import NoPermissionError, RedisError
 from state import keys
 from state.store import error_messages
 from state.store.addresses import parse
-from state.store.connections import Links, pack, primary
+from state.store.connections import ConnectionPool, find_primary, pack
 from state.store.key_scan import Row, read_rows
-from state.store.pipelined_writer import BACKOFF_S_MAX, BACKOFF_S_MIN, Courier
-from state.store.server_info import About
-from state.store.streams import give_way
+from state.store.pipelined_writer import BACKOFF_S_MAX, BACKOFF_S_MIN, PipelinedWriter
+from state.store.server_info import ServerInfo
+from state.store.streams import remove_conflicting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from state.store.addresses import Address, Kind
+    from state.store.addresses import Address, ServerKind
     from state.store.fence import Fence
 
 T = TypeVar("T")
@@ -38,7 +38,7 @@ class Store:
 
     Not for several threads. Raises UserError where waiting is no use, or was no use for
     `patience_s`. `replicas` is how many replicas of each primary must have a write before it is
-    settled. `waiting` is called at every retry while Redis is away; what it raises ends the wait.
+    settled. `on_retry` is called at every retry while Redis is away; what it raises ends the wait.
     """
 
     def __init__(
@@ -49,116 +49,119 @@ class Store:
         patience_s: float,
         replicas: int = 0,
         fence: Fence | None = None,
-        waiting: Callable[[], None] | None = None,
+        on_retry: Callable[[], None] | None = None,
     ) -> None:
         address = parse(url, timeout_ms)
-        self.address = address.shown
+        self.address = address.display_url
         # Any: redis-py types every reply as all that any setting could make of it.
-        self.client: Any = Client(address)
-        self._waiting = waiting
+        self.client: Any = RedisClient(address)
+        self._on_retry = on_retry
         self._patience_s = patience_s
-        self._courier = Courier(
-            Links(address, timeout_ms, fence),
-            address.shown,
+        self._writer = PipelinedWriter(
+            ConnectionPool(address, timeout_ms, fence),
+            address.display_url,
             timeout_ms=timeout_ms,
             patience_s=patience_s,
             replicas=replicas,
-            missing=self._is_missing,
+            entries_missing=self._entries_missing,
         )
 
     def check(self) -> None:
         """Make sure that the server answers, lets us in and takes writes; else UserError, at once."""
-        with self.in_words():
-            self.client.hset(keys.meta_key(), "contract", keys.CONTRACT)
+        with self.errors_as_user_errors():
+            self.client.hset(keys.meta_key(), "contract", keys.CONTRACT_VERSION)
 
-    def about(self) -> About:
+    def server_info(self) -> ServerInfo:
         """What it is that we talk to. Raises UserError."""
-        with self.in_words():
+        with self.errors_as_user_errors():
             try:
-                told = self.client.execute_command("INFO", **self.client.any_node)
+                info = self.client.execute_command("INFO", **self.client.any_node)
             except NoPermissionError:
-                told = {}
-        name = told.get("server_name", "redis")
-        version = str(told.get(f"{name}_version", ""))
-        return About(self.client.kind, name, version, str(told.get("maxmemory_policy", "")))
+                info = {}
+        name = info.get("server_name", "redis")
+        version = str(info.get(f"{name}_version", ""))
+        return ServerInfo(self.client.kind, name, version, str(info.get("maxmemory_policy", "")))
 
-    def wait(self) -> None:
+    def wait_until_ready(self) -> None:
         """Wait until the server takes writes, as a write does. Raises UserError."""
-        self.send([("HSET", keys.meta_key(), "contract", keys.CONTRACT)])
-        self.settle()
+        self.send([("HSET", keys.meta_key(), "contract", keys.CONTRACT_VERSION)])
+        self.flush()
 
     @contextmanager
-    def in_words(self) -> Iterator[None]:
+    def errors_as_user_errors(self) -> Iterator[None]:
         """Whatever goes wrong with a read inside is a UserError that says what to do."""
         try:
             yield
         except (RedisError, error_messages.RefusedError) as error:
-            raise error_messages.failure(self.address, error, keys.meta_key()) from error
+            raise error_messages.store_error(self.address, error, keys.meta_key()) from error
 
     def send(
         self,
         commands: Iterable[Command],
-        done: Callable[[float], None] | None = None,
+        on_written: Callable[[float], None] | None = None,
         *,
-        first: int = 0,
+        barrier_after: int = 0,
     ) -> None:
         """Write commands in order, without waiting for their replies; to each node of a cluster in
-        an order of its own, but for the `first` so many, which come before the others.
+        an order of its own, but for the `barrier_after` so many, which come before the others.
 
-        `done` is called, in a thread of the store's own, when all of them are answered, with how
+        `on_written` is called, in a thread of the store's own, when all of them are answered, with how
         many seconds that took since they were sent.
         """
-        packed = [one if isinstance(one, bytes) else pack(one) for one in commands]
+        packed = [command if isinstance(command, bytes) else pack(command) for command in commands]
         if packed:
-            self._courier.send(packed, done, self._waiting, first=first)
+            self._writer.send(packed, on_written, self._on_retry, barrier_after=barrier_after)
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Return when every write has been answered, and is on as many replicas as asked for."""
-        self._courier.settle(self._waiting)
+        self._writer.flush(self._on_retry)
 
-    def values(self, names: Sequence[str]) -> list[bytes | None]:
+    def get_strings(self, names: Sequence[str]) -> list[bytes | None]:
         """What STRING keys hold, None where there is none; waits where Redis is away, as writes do."""
         return self._read("GET", names)
 
-    def sets(self, names: Sequence[str]) -> list[set[bytes]]:
+    def get_sets(self, names: Sequence[str]) -> list[set[bytes]]:
         """What SET keys hold; waits too."""
-        return [set(found) for found in self._read("SMEMBERS", names)]
+        return [set(members) for members in self._read("SMEMBERS", names)]
 
-    def patiently(self, ask: Callable[[], T], key: str) -> T:
+    def with_retries(self, operation: Callable[[], T], key: str) -> T:
         """What a command that may be asked again answers; waits where Redis is away, as writes do."""
-        away_s, attempt = 0.0, 0
+        outage_started_s, attempt = 0.0, 0
         while True:
             try:
-                return ask()
-            except error_messages.TROUBLES as error:
+                return operation()
+            except error_messages.RETRYABLE_ERRORS as error:
                 now_s = time.monotonic()
-                away_s = away_s or now_s
-                failure = error_messages.failure(self.address, error, key)
-                if error_messages.is_for_ever(error) or now_s - away_s > self._patience_s:
+                outage_started_s = outage_started_s or now_s
+                failure = error_messages.store_error(self.address, error, key)
+                if (
+                    error_messages.is_permanent(error)
+                    or now_s - outage_started_s > self._patience_s
+                ):
                     raise failure from error
                 if attempt == 0:
                     _log.warning("%s; waiting", failure)
                 self.client.close()
-            if self._waiting is not None:
-                self._waiting()
+            if self._on_retry is not None:
+                self._on_retry()
             time.sleep(min(BACKOFF_S_MAX, BACKOFF_S_MIN * 2 ** min(attempt, 10)))
             attempt += 1
 
     def _read(self, command: str, names: Sequence[str]) -> list[Any]:
-        def ask() -> list[Any]:
+        def read() -> list[Any]:
             reads = self.client.pipeline(transaction=False)
             for name in names:
                 reads.execute_command(command, name)
             return list(reads.execute())
 
-        return self.patiently(ask, names[0] if names else "")
+        return self.with_retries(read, names[0] if names else "")
 
     def close(self) -> None:
         """Settle and let go of the server."""
         try:
-            self.settle()
+            self.flush()
         finally:
-            self._courier.stop()
+            self._writer.stop()
             self.client.close()
 
     def rows(self, pattern: str = "ps:1:*", *, in_parts: bool = False) -> Iterator[Row]:
@@ -170,11 +173,11 @@ class Store:
         """
         return read_rows(self.client, pattern, in_parts=in_parts)
 
-    def _is_missing(self, commands: list[bytes]) -> bool:
-        return give_way(self.client, commands)
+    def _entries_missing(self, commands: list[bytes]) -> bool:
+        return remove_conflicting(self.client, commands)
 
 
-class Client:
+class RedisClient:
     """redis-py's client for an address; made at the first use, since what it talks to is asked then."""
 
     def __init__(self, address: Address) -> None:
@@ -187,7 +190,7 @@ class Client:
         return getattr(self._client, name)
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> ServerKind:
         """What it is, also where the URL does not say that it is a cluster."""
         return "cluster" if self.any_node else self._address.kind
 
@@ -210,9 +213,9 @@ class Client:
         address = self._address
         if address.kind == "cluster":
             return self._cluster()
-        at = primary(address) if address.kind == "sentinel" else None
-        where = {} if at is None else {"host": at[0], "port": at[1]}
-        pool = redis.ConnectionPool(address.connect, **(address.options | where))
+        node = find_primary(address) if address.kind == "sentinel" else None
+        host_port = {} if node is None else {"host": node[0], "port": node[1]}
+        pool = redis.ConnectionPool(address.connect, **(address.options | host_port))
         single = redis.Redis(connection_pool=pool)
         single.close = pool.disconnect  # type: ignore[method-assign]
         try:

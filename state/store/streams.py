@@ -16,41 +16,41 @@ _ID = re.compile(rb"(\d+)-(\d+)")
 _SEQUENCE_MAX = 2**64 - 1
 
 
-def give_way(client: Any, packed: list[bytes]) -> bool:
+def remove_conflicting(client: Any, packed: list[bytes]) -> bool:
     """Whether an entry of refused XADD commands is not there; what is newer is then taken out again.
 
     Whoever asks must then send everything from the first of the commands again. An entry older than
     all that a full stream keeps counts as there: it was trimmed.
     """
-    refused = list(map(_words, packed))
+    refused = list(map(_parse_command, packed))
     reads = client.pipeline(transaction=False)
     for command in refused:
         reads.xrange(command[1], _entry_id(command), _entry_id(command))
         reads.xlen(command[1])
-    found = reads.execute()
-    gave_way: set[bytes] = set()
-    for command, entry, length in zip(refused, found[::2], found[1::2], strict=True):
+    replies = reads.execute()
+    rewound: set[bytes] = set()
+    for command, entry, length in zip(refused, replies[::2], replies[1::2], strict=True):
         key, wanted = command[1], _entry_id(command)
-        if entry or key in gave_way or _is_trimmed(client, command, length):
+        if entry or key in rewound or _is_trimmed(client, command, length):
             continue
         newer = [entry_id for entry_id, _ in client.xrange(key, min=b"(" + wanted)]
         if newer:
             client.xdel(key, *newer)
-        before = _before(wanted)
-        client.execute_command("XSETID", key, before)
+        previous_id = _previous_id(wanted)
+        client.execute_command("XSETID", key, previous_id)
         for group in client.xinfo_groups(key):
             # It would not be given what is written again below where it has come to.
-            if _parts(group["last-delivered-id"]) >= _parts(wanted):
-                client.xgroup_setid(key, group["name"], before)
-        gave_way.add(key)
-    return bool(gave_way)
+            if _id_parts(group["last-delivered-id"]) >= _id_parts(wanted):
+                client.xgroup_setid(key, group["name"], previous_id)
+        rewound.add(key)
+    return bool(rewound)
 
 
-def _words(packed: bytes) -> list[bytes]:
+def _parse_command(packed: bytes) -> list[bytes]:
     reader = Reader()
     reader.feed(packed)
-    words: list[bytes] = reader.gets()
-    return words
+    arguments: list[bytes] = reader.gets()
+    return arguments
 
 
 def _entry_id(command: list[bytes]) -> bytes:
@@ -61,19 +61,19 @@ def _is_trimmed(client: Any, command: list[bytes], length: int) -> bool:
     if b"MAXLEN" not in command or length < int(command[command.index(b"MAXLEN") + 2]):
         return False
     oldest = client.xrange(command[1], count=1)
-    return bool(_parts(_entry_id(command)) < _parts(oldest[0][0]))
+    return bool(_id_parts(_entry_id(command)) < _id_parts(oldest[0][0]))
 
 
-def _parts(entry_id: bytes) -> tuple[int, int]:
+def _id_parts(entry_id: bytes) -> tuple[int, int]:
     milliseconds, _, count = entry_id.partition(b"-")
     return int(milliseconds), int(count)
 
 
-def _before(entry_id: bytes) -> str:
+def _previous_id(entry_id: bytes) -> str:
     """The id just before one.
 
-    >>> _before(b"7-2"), _before(b"7-0")
+    >>> _previous_id(b"7-2"), _previous_id(b"7-0")
     ('7-1', '6-18446744073709551615')
     """
-    milliseconds, count = _parts(entry_id)
+    milliseconds, count = _id_parts(entry_id)
     return f"{milliseconds}-{count - 1}" if count else f"{milliseconds - 1}-{_SEQUENCE_MAX}"

@@ -13,29 +13,31 @@ from state import keys
 if TYPE_CHECKING:
     from state.store.store import Store
 
-_TELLING = "telling"
+_REBUILDING = "telling"
 
 
-class Marker:
+class WriteMarker:
     """The marker of one `holder`, the id of a recovery folder. All methods raise UserError."""
 
-    def __init__(self, store: Store, holder: str) -> None:
+    def __init__(self, store: Store, owner: str) -> None:
         self._store = store
-        self._holder = holder
+        self._owner = owner
 
     def read(self) -> int | None:
         """The count, None where there is no marker, another's, or the telling was not finished."""
-        with self._store.in_words():
-            found = self._store.client.get(keys.told_key())
-        holder, _, count = (found or b"").decode(errors="replace").partition(" ")
-        return int(count) if holder == self._holder and count.isdecimal() else None
+        with self._store.errors_as_user_errors():
+            stored = self._store.client.get(keys.write_marker_key())
+        stored_owner, _, count = (stored or b"").decode(errors="replace").partition(" ")
+        return int(count) if stored_owner == self._owner and count.isdecimal() else None
 
-    def begin(self) -> None:
+    def begin_rebuild(self) -> None:
         """From now until `write` everything is being told."""
-        with self._store.in_words():
-            self._store.client.set(keys.told_key(), f"{self._holder} {_TELLING}")
+        with self._store.errors_as_user_errors():
+            self._store.client.set(keys.write_marker_key(), f"{self._owner} {_REBUILDING}")
 
     def write(self, count: int) -> bool:
         """Say that everything is here; False, and nothing said, where Redis was emptied since."""
-        with self._store.in_words():
-            return bool(self._store.client.set(keys.told_key(), f"{self._holder} {count}", xx=True))
+        with self._store.errors_as_user_errors():
+            return bool(
+                self._store.client.set(keys.write_marker_key(), f"{self._owner} {count}", xx=True)
+            )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from operators.publish.digest import facts
+from operators.publish.digest import deterministic_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,7 +46,7 @@ class Outcome(NamedTuple):
 def outcome(store: Store) -> Outcome:
     """Read all that the contract names."""
     rows = dict(store.rows())
-    return Outcome(dict(facts(rows.items())), [*_contradictions(rows)])
+    return Outcome(dict(deterministic_rows(rows.items())), [*_contradictions(rows)])
 
 
 def differences(expected: Outcome, got: Outcome, *, ignore: Iterable[str] = ()) -> list[str]:

@@ -377,7 +377,7 @@ def upgrade(world: World, size: Size) -> str:
             capture_output=True,
         )
         expected = outcome(world.store())
-        world.redis.ask("FLUSHALL")
+        world.redis.send_command("FLUSHALL")
         old = subprocess.Popen(
             [sys.executable, "-m", "flows", *replay, *small, *recovery],
             cwd=before, env={**os.environ, "PYTHONPATH": str(before)},

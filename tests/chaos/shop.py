@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from operators.shards.identity_map import device
-from operators.synthetic import shop
+from operators.shards.identity_map import device_key
+from operators.synthetic import generate_events
 from state.times import DAY_MS, HOUR_MS
 
 KB = 1024
@@ -27,8 +27,8 @@ def records(events: int, seed: int = 7) -> list[Record]:
     """A shop whose shoppers identify themselves, buy and come back."""
     encode = msgspec.json.Encoder().encode
     return [
-        Record(device(event).encode(), encode(event), event.received_ts)
-        for event in shop(
+        Record(device_key(event).encode(), encode(event), event.received_ts)
+        for event in generate_events(
             seed=seed, events=events, shoppers=events // 25, items=200, events_per_s=2.0
         )
     ]

@@ -132,7 +132,7 @@ class World:
             worker.kill()
         self.workers = []
         self.name = f"scenario-{next(self._names)}"
-        self.redis.ask("FLUSHALL")
+        self.redis.send_command("FLUSHALL")
         self.redis_url = self.redis.url
         self.bootstrap = self.broker.address
         self.recovery = self.folder / self.name / "recovery"
@@ -210,7 +210,7 @@ class World:
 
     def counted(self) -> int:
         """How many records the flow says it has read."""
-        with Store(self.redis_url, timeout_ms=2000, patience_s=0).in_words():
+        with Store(self.redis_url, timeout_ms=2000, patience_s=0).errors_as_user_errors():
             return int(self.store().client.hget(keys.meta_key(), "events") or 0)
 
     def store(self) -> Store:

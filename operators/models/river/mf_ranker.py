@@ -13,13 +13,13 @@ import numpy as np
 from river.reco.base import Ranker
 
 from operators.models.river.mf_tables import FactorTables, InitialVectors
-from state.interactions import NOBODY
+from state.interactions import NO_ROW
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
 
 
-class Factors(Ranker):
+class MatrixFactorizationRanker(Ranker):
     """Biased matrix factorization of ratings, by stochastic gradient descent.
 
     Parameters
@@ -45,7 +45,7 @@ class Factors(Ranker):
 
     Examples
     --------
-    >>> model = Factors(n_factors=2, seed=1)
+    >>> model = MatrixFactorizationRanker(n_factors=2, seed=1)
     >>> for _ in range(50):
     ...     model.learn_one("ann", "mug", 5.0)
     ...     model.learn_one("ann", "cup", 1.0)
@@ -99,8 +99,8 @@ class Factors(Ranker):
     ) -> None:
         """Learn one rating."""
         self.tables.learn_one(
-            _row(self._users, user, self.tables.add_user),
-            _row(self._items, item, self.tables.add_item),
+            _get_or_add(self._users, user, self.tables.add_user),
+            _get_or_add(self._items, item, self.tables.add_item),
             float(y),
         )
 
@@ -110,8 +110,8 @@ class Factors(Ranker):
         """Learn many ratings, with the result of learning one after the other."""
         rows = [
             (
-                _row(self._users, user, self.tables.add_user),
-                _row(self._items, item, self.tables.add_item),
+                _get_or_add(self._users, user, self.tables.add_user),
+                _get_or_add(self._items, item, self.tables.add_item),
             )
             for user, item in zip(users, items, strict=True)
         ]
@@ -120,19 +120,19 @@ class Factors(Ranker):
 
     def predict_one(self, user: Hashable, item: Hashable, x: dict[str, Any] | None = None) -> Any:
         """The expected rating, a float."""
-        return self.tables.predict(self._users.get(user, NOBODY), self._items.get(item, NOBODY))
+        return self.tables.predict(self._users.get(user, NO_ROW), self._items.get(item, NO_ROW))
 
     def rank(
         self, user: Hashable, items: Iterable[Hashable], x: dict[str, Any] | None = None
     ) -> list[Hashable]:
         """These items by falling expected rating, as one matrix product."""
         names = [*items]
-        rows = np.array([self._items.get(name, NOBODY) for name in names], np.int64)
-        ratings = self.tables.predict_items(self._users.get(user, NOBODY), rows)
+        rows = np.array([self._items.get(name, NO_ROW) for name in names], np.int64)
+        ratings = self.tables.predict_items(self._users.get(user, NO_ROW), rows)
         return [names[n] for n in np.argsort(-ratings, kind="stable")]
 
 
-def _row(rows: dict[Hashable, int], name: Hashable, add: Callable[[], int]) -> int:
+def _get_or_add(rows: dict[Hashable, int], name: Hashable, add: Callable[[], int]) -> int:
     """The row of an id, a new one from `add` if it was never seen."""
     row = rows.get(name)
     if row is None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from operators.tables.growable import Growing
+from operators.tables.growable import GrowableArray
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.floating[Any]]
     Ints = NDArray[np.integer[Any]]
 
-DRAWN_AT_ONCE = 64
+VECTORS_PER_DRAW = 64
 VECTORISE_FROM = 6
 """Events of a round from which array operations beat one step after the other."""
 
@@ -37,24 +37,24 @@ class InitialVectors:
         self.sigma = sigma
         # River's initializer draws from this older generator: the same seed, the same vectors.
         self._rng = np.random.RandomState(seed)
-        self._waiting = self._draw()
-        self._taken = 0
+        self._drawn = self._draw()
+        self._consumed = 0
 
     def _draw(self) -> NDArray[np.float64]:
-        return self._rng.normal(0.0, self.sigma, (DRAWN_AT_ONCE, self.n_factors))
+        return self._rng.normal(0.0, self.sigma, (VECTORS_PER_DRAW, self.n_factors))
 
     def peek(self, ahead: int) -> NDArray[np.float64]:
         """The vector that is taken after `ahead` others, float64[f]; `ahead` is 0 or 1."""
-        if self._taken + ahead >= len(self._waiting):
-            self._waiting = np.concatenate([self._waiting[self._taken :], self._draw()])
-            self._taken = 0
-        vector: NDArray[np.float64] = self._waiting[self._taken + ahead]
+        if self._consumed + ahead >= len(self._drawn):
+            self._drawn = np.concatenate([self._drawn[self._consumed :], self._draw()])
+            self._consumed = 0
+        vector: NDArray[np.float64] = self._drawn[self._consumed + ahead]
         return vector
 
-    def take(self) -> NDArray[np.float64]:
+    def consume(self) -> NDArray[np.float64]:
         """The next vector, float64[f]."""
         vector = self.peek(0)
-        self._taken += 1
+        self._consumed += 1
         return vector
 
 
@@ -84,10 +84,10 @@ class FactorTables:
         self.l2_factors = l2_factors
         self.biased = biased
         width = (initial.n_factors,)
-        self.user_factors: Growing[Any] = Growing(width, dtype)
-        self.item_factors: Growing[Any] = Growing(width, dtype)
-        self.user_bias: Growing[Any] = Growing((), dtype)
-        self.item_bias: Growing[Any] = Growing((), dtype)
+        self.user_factors: GrowableArray[Any] = GrowableArray(width, dtype)
+        self.item_factors: GrowableArray[Any] = GrowableArray(width, dtype)
+        self.user_bias: GrowableArray[Any] = GrowableArray((), dtype)
+        self.item_bias: GrowableArray[Any] = GrowableArray((), dtype)
         self.mean = 0.0
         self.learned = 0
 
@@ -99,8 +99,8 @@ class FactorTables:
         """The row of a new item."""
         return self._add(self.item_factors, self.item_bias)
 
-    def _add(self, factors: Growing[Any], bias: Growing[Any]) -> int:
-        factors.append(self.initial.take()[None, :])
+    def _add(self, factors: GrowableArray[Any], bias: GrowableArray[Any]) -> int:
+        factors.append(self.initial.consume()[None, :])
         bias.append(np.zeros(1))
         return len(factors) - 1
 
@@ -141,13 +141,15 @@ class FactorTables:
         """
         seen = self.learned + np.arange(1, len(ys) + 1)
         means = (self.mean * self.learned + np.cumsum(ys, dtype=np.float64)) / seen
-        turn = _turns(users.tolist(), items.tolist())
-        order = np.argsort(turn, kind="stable")
-        for of_round in np.split(order, np.cumsum(np.bincount(turn))[:-1]):
-            if len(of_round) >= VECTORISE_FROM:
-                self._steps(users[of_round], items[of_round], ys[of_round], means[of_round])
+        round_of = _conflict_free_rounds(users.tolist(), items.tolist())
+        order = np.argsort(round_of, kind="stable")
+        for round_events in np.split(order, np.cumsum(np.bincount(round_of))[:-1]):
+            if len(round_events) >= VECTORISE_FROM:
+                self._steps(
+                    users[round_events], items[round_events], ys[round_events], means[round_events]
+                )
             else:
-                for n in of_round.tolist():
+                for n in round_events.tolist():
                     self._step(int(users[n]), int(items[n]), float(ys[n]), float(means[n]))
         if len(ys):
             self.learned += len(ys)
@@ -155,46 +157,46 @@ class FactorTables:
 
     def _step(self, user: int, item: int, y: float, mean: float) -> None:
         p, q = self.user_factors.rows[user], self.item_factors.rows[item]
-        miss = float(p.dot(q)) - y
+        error = float(p.dot(q)) - y
         if self.biased:
             user_bias, item_bias = self.user_bias.rows, self.item_bias.rows
             bu, bi = float(user_bias[user]), float(item_bias[item])
-            miss += mean + bu + bi
-            user_bias[user] = bu - self.bias_rate * (2.0 * miss + self.l2_bias * bu)
-            item_bias[item] = bi - self.bias_rate * (2.0 * miss + self.l2_bias * bi)
-        pull = self.factor_rate * 2.0 * miss
-        keep = 1.0 - self.factor_rate * self.l2_factors
-        p_before = p.copy()
-        p *= keep
-        p -= pull * q
-        q *= keep
-        q -= pull * p_before
+            error += mean + bu + bi
+            user_bias[user] = bu - self.bias_rate * (2.0 * error + self.l2_bias * bu)
+            item_bias[item] = bi - self.bias_rate * (2.0 * error + self.l2_bias * bi)
+        gradient = self.factor_rate * 2.0 * error
+        shrink = 1.0 - self.factor_rate * self.l2_factors
+        p_previous = p.copy()
+        p *= shrink
+        p -= gradient * q
+        q *= shrink
+        q -= gradient * p_previous
 
     def _steps(self, users: Ints, items: Ints, ys: Floats, means: Floats) -> None:
         p, q = self.user_factors.rows[users], self.item_factors.rows[items]
-        miss = np.einsum("nf,nf->n", p, q) - ys
+        error = np.einsum("nf,nf->n", p, q) - ys
         if self.biased:
             bu, bi = self.user_bias.rows[users], self.item_bias.rows[items]
-            miss += means + bu + bi
-            self.user_bias.rows[users] = bu - self.bias_rate * (2.0 * miss + self.l2_bias * bu)
-            self.item_bias.rows[items] = bi - self.bias_rate * (2.0 * miss + self.l2_bias * bi)
-        pull = (self.factor_rate * 2.0 * miss)[:, None]
-        keep = 1.0 - self.factor_rate * self.l2_factors
-        self.user_factors.rows[users] = keep * p - pull * q
-        self.item_factors.rows[items] = keep * q - pull * p
+            error += means + bu + bi
+            self.user_bias.rows[users] = bu - self.bias_rate * (2.0 * error + self.l2_bias * bu)
+            self.item_bias.rows[items] = bi - self.bias_rate * (2.0 * error + self.l2_bias * bi)
+        gradient = (self.factor_rate * 2.0 * error)[:, None]
+        shrink = 1.0 - self.factor_rate * self.l2_factors
+        self.user_factors.rows[users] = shrink * p - gradient * q
+        self.item_factors.rows[items] = shrink * q - gradient * p
 
 
-def _turns(users: list[int], items: list[int]) -> NDArray[np.intp]:
+def _conflict_free_rounds(users: list[int], items: list[int]) -> NDArray[np.intp]:
     """For each event the round it is learned in: after all earlier ones that share a row with it.
 
-    >>> _turns([0, 0, 1], [5, 6, 6]).tolist()
+    >>> _conflict_free_rounds([0, 0, 1], [5, 6, 6]).tolist()
     [0, 1, 2]
     """
     user_next: dict[int, int] = {}
     item_next: dict[int, int] = {}
-    turn = np.zeros(len(users), np.intp)
+    round_of = np.zeros(len(users), np.intp)
     for n, (user, item) in enumerate(zip(users, items, strict=True)):
-        now = max(user_next.get(user, 0), item_next.get(item, 0))
-        user_next[user] = item_next[item] = now + 1
-        turn[n] = now
-    return turn
+        event_round = max(user_next.get(user, 0), item_next.get(item, 0))
+        user_next[user] = item_next[item] = event_round + 1
+        round_of[n] = event_round
+    return round_of

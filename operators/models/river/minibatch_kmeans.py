@@ -11,7 +11,7 @@ import numpy as np
 from river import base
 from river.utils import dataframe
 
-from operators.models.minibatch_kmeans import BlockKMeans
+from operators.models.minibatch_kmeans import MiniBatchKMeans
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     Feature = Hashable
 
 
-class MiniBatchKMeans(base.Clusterer):
-    """Mini-batch k-means with a memory for restarts and stable ids; see `BlockKMeans`.
+class MiniBatchKMeansClusterer(base.Clusterer):
+    """Mini-batch k-means with a memory for restarts and stable ids; see `MiniBatchKMeans`.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class MiniBatchKMeans(base.Clusterer):
     half_life_points
         After so many points an old one counts half; None never forgets.
     block_points
-        Points that are learned together; before the first block every id is NOBODY, -1.
+        Points that are learned together; before the first block every id is NO_ROW, -1.
     sample_points
         Points kept for restarts.
     seed
@@ -40,7 +40,7 @@ class MiniBatchKMeans(base.Clusterer):
 
     Examples
     --------
-    >>> model = MiniBatchKMeans(n_clusters=2, block_points=4)
+    >>> model = MiniBatchKMeansClusterer(n_clusters=2, block_points=4)
     >>> for x in (0.0, 10.0, 1.0, 11.0):
     ...     model.learn_one({"x": x})
     >>> sorted(centre["x"] for centre in model.centers.values())
@@ -64,7 +64,7 @@ class MiniBatchKMeans(base.Clusterer):
         self.sample_points = sample_points
         self.seed = seed
         self._columns: dict[Feature, int] = {}
-        self._model = BlockKMeans(
+        self._model = MiniBatchKMeans(
             n_clusters, 0, half_life_points, block_points, sample_points, seed
         )
 
@@ -72,35 +72,35 @@ class MiniBatchKMeans(base.Clusterer):
     def centers(self) -> dict[int, dict[Feature, float]]:
         """The centres that win points, by id, as River's metrics want them."""
         return {
-            number: dict(zip(self._columns, place.tolist(), strict=True))
-            for number, place in self._model.places().items()
+            cluster_id: dict(zip(self._columns, centre.tolist(), strict=True))
+            for cluster_id, centre in self._model.centres_by_id().items()
         }
 
     def learn_one(self, x: dict[Feature, Any]) -> None:
         """Learn one point; a feature left out is 0. ValueError where a value is not finite."""
-        self._name(x)
-        self._model.learn(self._point(x))
+        self._add_features(x)
+        self._model.learn(self._to_point(x))
 
     def predict_one(self, x: dict[Feature, Any]) -> int:
         """The id of the nearest centre; unknown features are ignored."""
-        return int(self._model.predict(self._point(x))[0])
+        return int(self._model.predict(self._to_point(x))[0])
 
     def learn_many(self, X: IntoDataFrame) -> None:
         """Learn the rows of a dataframe (pandas, polars, ...), columns by name."""
         frame = dataframe.into_frame(X)
-        self._name(frame.columns)
-        self._model.learn(self._arranged(dataframe.to_numpy(frame), frame.columns))
+        self._add_features(frame.columns)
+        self._model.learn(self._arrange(dataframe.to_numpy(frame), frame.columns))
 
     def predict_many(self, X: IntoDataFrame) -> IntoSeries:
         """The ids for the rows of a dataframe, as a series of the same kind."""
         frame = dataframe.into_frame(X)
-        points = self._arranged(dataframe.to_numpy(frame), frame.columns)
+        points = self._arrange(dataframe.to_numpy(frame), frame.columns)
         return dataframe.to_native_series(self._model.predict(points), name=None, like=frame)
 
     def learn_array(self, points: NDArray[np.float64]) -> None:
         """Learn points [n, F]; columns are the features in order of first sight, else 0..F-1."""
         if not self._columns:
-            self._name(range(points.shape[1]))
+            self._add_features(range(points.shape[1]))
         self._model.learn(points)
 
     def predict_array(self, points: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -116,15 +116,15 @@ class MiniBatchKMeans(base.Clusterer):
         self._columns = {name: j for j, name in enumerate(arrays["features"].tolist())}
         self._model.restore(arrays)
 
-    def _name(self, features: Iterable[Feature]) -> None:
+    def _add_features(self, features: Iterable[Feature]) -> None:
         for feature in features:
             self._columns.setdefault(feature, len(self._columns))
-        self._model.widen(len(self._columns))
+        self._model.add_features(len(self._columns))
 
-    def _point(self, x: dict[Feature, Any]) -> NDArray[np.float64]:
+    def _to_point(self, x: dict[Feature, Any]) -> NDArray[np.float64]:
         return np.array([[x.get(name, 0.0) for name in self._columns]], np.float64)
 
-    def _arranged(self, values: NDArray[Any], names: Iterable[Feature]) -> NDArray[np.float64]:
+    def _arrange(self, values: NDArray[Any], names: Iterable[Feature]) -> NDArray[np.float64]:
         """Columns in the order of first sight; a missing one is 0, an unknown one left out."""
         points = np.zeros((len(values), len(self._columns)))
         for source, name in enumerate(names):

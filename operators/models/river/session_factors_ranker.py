@@ -12,7 +12,7 @@ import numpy as np
 from river.reco.base import Ranker
 
 from operators.models import session_factors as implicit
-from state.interactions import NOBODY
+from state.interactions import NO_ROW
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class ImplicitFactors(Ranker):
+class SessionFactorsRanker(Ranker):
     """Factors of what users did after what, learned against sampled items.
 
     The context `x` of learning and asking may say when and after what: `{"at_ms": int, "context":
@@ -46,7 +46,7 @@ class ImplicitFactors(Ranker):
 
     Examples
     --------
-    >>> model = ImplicitFactors(seed=1)
+    >>> model = SessionFactorsRanker(seed=1)
     >>> for n in range(200):
     ...     model.learn_one("ann", ["mug", "cup"][n % 2], True, {"at_ms": n})
     ...     model.learn_one("bob", ["hat", "cap"][n % 2], True, {"at_ms": n})
@@ -65,33 +65,33 @@ class ImplicitFactors(Ranker):
     def __init__(
         self,
         n_factors: int = 64,
-        sharpness: float = 9.0,
+        inverse_temperature: float = 9.0,
         rate: float = 0.6,
-        sampled: int = 512,
+        negatives: int = 512,
         context_max: int = 5,
         half_life_days: float = 30.0,
         seed: int = 7,
     ) -> None:
         super().__init__(seed=seed)
         self.n_factors = n_factors
-        self.sharpness = sharpness
+        self.inverse_temperature = inverse_temperature
         self.rate = rate
-        self.sampled = sampled
+        self.negatives = negatives
         self.context_max = context_max
         self.half_life_days = half_life_days
-        self.model = implicit.ImplicitFactors(
-            implicit.Settings(
+        self.model = implicit.SessionFactors(
+            implicit.SessionFactorsConfig(
                 n_factors=n_factors,
-                sharpness=sharpness,
+                inverse_temperature=inverse_temperature,
                 rate=rate,
-                sampled=sampled,
+                negatives=negatives,
                 context_max=context_max,
                 half_life_days=half_life_days,
             ),
             seed,
         )
         self._items: dict[Hashable, int] = {}
-        self._did: dict[Hashable, list[int]] = {}
+        self._history: dict[Hashable, list[int]] = {}
 
     def learn_one(
         self, user: Hashable, item: Hashable, y: Any, x: dict[str, Any] | None = None
@@ -115,7 +115,7 @@ class ImplicitFactors(Ranker):
             contexts.append(self._context(user, x))
             rows.append(self._items.setdefault(item, len(self._items)))
             times_ms.append(x.get("at_ms", 0))
-            self._did[user] = [rows[-1], *self._did.get(user, ())][: self.context_max]
+            self._history[user] = [rows[-1], *self._history.get(user, ())][: self.context_max]
         if rows:
             self.model.learn(
                 np.array(rows, np.int32),
@@ -140,18 +140,18 @@ class ImplicitFactors(Ranker):
         self, user: Hashable, items: list[Hashable], x: dict[str, Any]
     ) -> NDArray[np.float32]:
         sessions, _, _ = self.model.sessions(np.array([self._context(user, x)], np.int32))
-        rows = np.array([self._items.get(item, NOBODY) for item in items], np.int32)
-        known = self.model.known(rows)
+        rows = np.array([self._items.get(item, NO_ROW) for item in items], np.int32)
+        known = self.model.is_known(rows)
         scores = np.zeros(len(rows), np.float32)
         if known.any():
-            scores[known] = np.exp(self.model.said(sessions, rows[known][None])[0])
+            scores[known] = np.exp(self.model.scores(sessions, rows[known][None])[0])
         return scores
 
     def _context(self, user: Hashable, x: dict[str, Any]) -> list[int]:
-        """What came before, newest first, NOBODY-padded."""
+        """What came before, newest first, NO_ROW-padded."""
         if "context" in x:
-            before = [self._items.get(item, NOBODY) for item in x["context"]]
+            previous = [self._items.get(item, NO_ROW) for item in x["context"]]
         else:
-            before = self._did.get(user, [])
-        before = before[: self.context_max]
-        return before + [NOBODY] * (self.context_max - len(before))
+            previous = self._history.get(user, [])
+        previous = previous[: self.context_max]
+        return previous + [NO_ROW] * (self.context_max - len(previous))

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.recommend.candidates.groups import Groups
-from operators.recommend.candidates.name_hashes import NameCodes
-from operators.tables.array_ops import ROWS_AT_ONCE, best_items, first_seen
-from operators.tables.table import Kept, Table, without_prefix
-from operators.tables.top_partners import HeaviestPartners, among, grown
-from state.dirty_rows import Marks
-from state.interactions import NOBODY, empty_lists
+from operators.recommend.candidates.groups import GroupIndex
+from operators.recommend.candidates.name_hashes import NameHashes
+from operators.tables.array_ops import ROWS_PER_CHUNK, best_items, first_occurrence
+from operators.tables.table import Table, TableState, strip_prefix
+from operators.tables.top_partners import TopPartners, grow, isin_rows
+from state.dirty_rows import DirtyRows
+from state.interactions import NO_ROW, empty_lists
 from state.times import DAY_MS
 
 if TYPE_CHECKING:
@@ -26,119 +26,125 @@ if TYPE_CHECKING:
 
     from operators.catalogue.item_features import Flags
     from operators.tables.table import Arrays
-    from state.interactions import Card, Interactions, Lists, Requests, Rows, Weights
+    from state.interactions import Interactions, ItemCard, ListRequests, Rows, ScoredLists, Weights
 
-KIND, BRAND = 0, 1
+CATEGORY, BRAND = 0, 1
 """The groups an item is in: its category (where it has none, a word of its name), its brand."""
-DEBUT = 1.0
+NEW_ITEM_WEIGHT = 1.0
 """What a new card counts in its groups: as much as the view it mostly comes with."""
 
 
-class Content(Kept):
+class Content(TableState):
     """The most popular items of the groups of what the shopper looked at, the closest first.
 
-    Of the last `reach` items of the session, each `fading` times the one after it, the `width`
+    Of the last `reach` items of the session, each `position_decay` times the one after it, the `width`
     heaviest items of the same kind are looked into, and of the newest those of its brand. An item
-    counts its weight in the group to the power of `popular`, times e to the sum of how close it is:
-    `kind` for the same kind, `brand` for the same brand (half of it in another kind), `price` for the
+    counts its weight in the group to the power of `popularity_exponent`, times e to the sum of how
+    close it is:
+    `category` for the same kind, `brand` for the same brand (half of it in another kind), `price`
+    for the
     same price (a quarter of it at twice the price), `text` for the same name.
 
-    group int32[items, 2]   rows of `Groups`, NOBODY where a card says nothing
+    group int32[items, 2]   rows of `GroupIndex`, NO_ROW where a card says nothing
     price float32[items]    logarithm, NaN where unknown
-    code uint64[items]      of the name, `NameCodes`
+    code uint64[items]      of the name, `NameHashes`
     """
 
     name = "content"
-    asked_last = False
+    is_reranker = False
 
     def __init__(
         self,
         *,
         width: int = 64,
         half_life_ms: int = 7 * DAY_MS,
-        reach: int = 2,
-        fading: float = 0.2,
-        popular: float = 0.8,
-        kind: float = 3.0,
+        context_items: int = 2,
+        position_decay: float = 0.2,
+        popularity_exponent: float = 0.8,
+        category: float = 3.0,
         brand: float = 2.0,
         price: float = 3.0,
         text: float = 3.0,
     ) -> None:
-        self.table = HeaviestPartners(width, half_life_ms)
-        self.groups = Groups()
-        self.names = NameCodes()
-        self.reach = reach
-        self.fading = fading
-        self.popular = popular
-        self.closeness = (kind, brand, price, text)
+        self.table = TopPartners(width, half_life_ms)
+        self.groups = GroupIndex()
+        self.name_hashes = NameHashes()
+        self.context_items = context_items
+        self.position_decay = position_decay
+        self.popularity_exponent = popularity_exponent
+        self.similarity_weights = (category, brand, price, text)
         self.items = 0
         self.group: Rows = np.empty((0, 2), np.int32)
         self.price: Weights = np.empty(0, np.float32)
-        self.code: NDArray[np.uint64] = np.empty(0, np.uint64)
-        self._marks = Marks()
+        self.name_hash: NDArray[np.uint64] = np.empty(0, np.uint64)
+        self._dirty_rows = DirtyRows()
 
-    def describe(self, rows: Rows, cards: Sequence[Card]) -> None:
+    def update_items(self, rows: Rows, cards: Sequence[ItemCard]) -> None:
         """Learn what items are, each once; one described before may have changed."""
         if not len(rows):
             return
-        self._grow(int(rows.max()) + 1)
+        self._ensure_rows(int(rows.max()) + 1)
         self.price[rows] = [np.log(card.price) if card.price else np.nan for card in cards]
-        words, self.code[rows] = self.names.take([card.name or "" for card in cards])
-        before = self.group[rows]
-        after = np.array(
+        words, self.name_hash[rows] = self.name_hashes.update([card.name or "" for card in cards])
+        previous = self.group[rows]
+        current = np.array(
             [
-                (self.groups.row(_kind(card, word)), self.groups.row(_brand(card)))
+                (self.groups.row(_category_key(card, word)), self.groups.row(_brand_key(card)))
                 for card, word in zip(cards, words, strict=True)
             ],
             np.int32,
         )
-        self.group[rows] = after
-        self.groups.count(after, before)
-        self._marks.mark(rows)
+        self.group[rows] = current
+        self.groups.count(current, previous)
+        self._dirty_rows.mark(rows)
         at_ms = np.array([card.at_ms for card in cards], np.int64)
-        event, of = np.nonzero((after != before) & (after >= 0))
-        self._add(after[event, of], rows[event], np.full(len(event), DEBUT), at_ms[event])
-        self.table.forget_rows(self.groups.take_freed())
+        event, column = np.nonzero((current != previous) & (current >= 0))
+        self._add(
+            current[event, column], rows[event], np.full(len(event), NEW_ITEM_WEIGHT), at_ms[event]
+        )
+        self.table.remove_rows(self.groups.take_freed())
 
     def learn_many(self, batch: Interactions) -> None:
         """Learn a batch, in its order; items without a card are passed over."""
         known = batch.item < self.items
         item = batch.item[known]
         group = self.group[item]
-        event, of = np.nonzero(group >= 0)
+        event, column = np.nonzero(group >= 0)
         weight, at_ms = batch.weight[known][event], batch.at_ms[known][event]
-        self._add(group[event, of], item[event], weight, at_ms)
+        self._add(group[event, column], item[event], weight, at_ms)
 
     def _add(self, group: Rows, item: Rows, weight: Weights, at_ms: NDArray[np.int64]) -> None:
         self.table.add(group, item, weight.astype(np.float32), at_ms)
 
-    def candidates(self, requests: Requests, k: int) -> Lists:
+    def candidates(self, requests: ListRequests, k: int) -> ScoredLists:
         """At most k items for each request."""
         lists = empty_lists(len(requests), k)
         if self.items:
-            for start in range(0, len(requests), ROWS_AT_ONCE):
-                part = slice(start, start + ROWS_AT_ONCE)
-                listed = self._listed(first_seen(requests.context[part, : self.reach]), k)
-                lists.item[part], lists.score[part] = listed.item, listed.score
-                lists.because[part] = listed.because
+            for start in range(0, len(requests), ROWS_PER_CHUNK):
+                part = slice(start, start + ROWS_PER_CHUNK)
+                ranked = self._rank(
+                    first_occurrence(requests.context[part, : self.context_items]), k
+                )
+                lists.item[part], lists.score[part] = ranked.item, ranked.score
+                lists.reason_item[part] = ranked.reason_item
         return lists
 
-    def neighbours(self, items: Rows, k: int, sold_out: Flags | None = None) -> Lists:
+    def neighbours(self, items: Rows, k: int, sold_out: Flags | None = None) -> ScoredLists:
         """The items most alike to each of these, itself left out and what cannot be had; scores are
         shares."""
-        wide = (self.reach + 1) * self.table.width
+        wide = (self.context_items + 1) * self.table.width
         lists = empty_lists(len(items), k)
-        for start in range(0, len(items) if self.items else 0, ROWS_AT_ONCE):
-            part = slice(start, start + ROWS_AT_ONCE)
-            listed = self._listed(items[part, None], wide)
-            score = listed.score
-            score[listed.item == items[part, None]] = 0
+        for start in range(0, len(items) if self.items else 0, ROWS_PER_CHUNK):
+            part = slice(start, start + ROWS_PER_CHUNK)
+            ranked = self._rank(items[part, None], wide)
+            score = ranked.score
+            score[ranked.item == items[part, None]] = 0
             if sold_out is not None:
-                score[sold_out[listed.item]] = 0
+                score[sold_out[ranked.item]] = 0
             score /= np.maximum(score.sum(axis=1, keepdims=True), np.finfo(np.float32).tiny)
-            best = best_items(listed.item, score, listed.because, k, repeats=1)
+            best = best_items(ranked.item, score, ranked.reason_item, k, repeats=1)
             lists.item[part], lists.score[part] = best.item, best.score
-            lists.because[part] = best.because
+            lists.reason_item[part] = best.reason_item
         return lists
 
     def groups_of(self, rows: Rows) -> Rows:
@@ -148,118 +154,120 @@ class Content(Kept):
 
     def members_of(self, groups: Rows) -> Rows:
         """The items that are in one of these groups: a sweep over all items."""
-        there = among(self.group[: self.items], groups).any(axis=1)
-        return np.flatnonzero(there).astype(np.int32)
+        is_member = isin_rows(self.group[: self.items], groups).any(axis=1)
+        return np.flatnonzero(is_member).astype(np.int32)
 
-    def _listed(self, context: Rows, k: int) -> Lists:
-        reach = context.shape[1]
+    def _rank(self, context: Rows, k: int) -> ScoredLists:
+        length = context.shape[1]
         known = (context >= 0) & (context < self.items)
-        context = np.where(known, context, NOBODY)
-        like = np.concatenate([context, context[:, :1]], axis=1)
-        safe = np.where(like >= 0, like, 0)
-        of = np.append(np.full(reach, KIND), BRAND)
-        group = np.where(like >= 0, self.group[safe, of], NOBODY)
-        item, weight = self.table.take(group)
-        closeness, stays = self._closeness(np.maximum(item, 0), safe)
+        context = np.where(known, context, NO_ROW)
+        reference = np.concatenate([context, context[:, :1]], axis=1)
+        safe = np.where(reference >= 0, reference, 0)
+        column = np.append(np.full(length, CATEGORY), BRAND)
+        group = np.where(reference >= 0, self.group[safe, column], NO_ROW)
+        item, weight = self.table.lookup(group)
+        similarity, is_valid = self._similarity(np.maximum(item, 0), safe)
         # A place may still hold an item that has become another, or is in another group now.
-        stays &= item >= 0
-        by_step = np.float32(self.fading) ** np.append(np.arange(reach), 0).astype(np.float32)
+        is_valid &= item >= 0
+        position_weight = np.float32(self.position_decay) ** np.append(np.arange(length), 0).astype(
+            np.float32
+        )
         tiny = np.finfo(np.float32).tiny
-        most = np.maximum(weight.max(axis=(1, 2), keepdims=True), tiny)
-        share = np.log(np.maximum(weight / most, tiny))
-        score = np.exp(closeness + share * np.float32(self.popular))
-        score *= by_step[:, None]
-        wide = (len(like), -1)
+        heaviest_weight = np.maximum(weight.max(axis=(1, 2), keepdims=True), tiny)
+        share = np.log(np.maximum(weight / heaviest_weight, tiny))
+        score = np.exp(similarity + share * np.float32(self.popularity_exponent))
+        score *= position_weight[:, None]
+        wide = (len(reference), -1)
         return best_items(
-            np.where(stays, item, NOBODY).reshape(wide),
+            np.where(is_valid, item, NO_ROW).reshape(wide),
             score.reshape(wide),
-            np.repeat(like, self.table.width, axis=1),
+            np.repeat(reference, self.table.width, axis=1),
             k,
-            repeats=reach + 1,
+            repeats=length + 1,
         )
 
-    def _closeness(self, item: Rows, like: Rows) -> tuple[Weights, NDArray[np.bool_]]:
+    def _similarity(self, item: Rows, reference: Rows) -> tuple[Weights, NDArray[np.bool_]]:
         """How close items [n, r, w] are to one each [n, r], in the exponent.
 
         And which of them are of the same kind, or in the last r of the same brand.
         """
-        kind, brand, price, text = map(np.float32, self.closeness)
-        groups, to = self.group.take(item, axis=0), self.group[like][:, :, None]
-        own = groups[..., KIND] == to[..., KIND]
-        own &= to[..., KIND] >= 0
-        branded = groups[..., BRAND] == to[..., BRAND]
-        branded &= to[..., BRAND] >= 0
-        by_group = np.array([0, kind, brand * np.float32(0.5), kind + brand], np.float32)
-        close = by_group.take(own + np.uint8(2) * branded)
-        near = self.price.take(item) - self.price[like][:, :, None]
-        np.abs(near, out=near)
-        near = price * np.exp(near * np.float32(-2))
-        near[np.isnan(near)] = 0
-        close += near * own
-        codes = self.code[like][:, :, None]
+        category, brand, price, text = map(np.float32, self.similarity_weights)
+        groups, reference_groups = self.group.take(item, axis=0), self.group[reference][:, :, None]
+        same_category = groups[..., CATEGORY] == reference_groups[..., CATEGORY]
+        same_category &= reference_groups[..., CATEGORY] >= 0
+        same_brand = groups[..., BRAND] == reference_groups[..., BRAND]
+        same_brand &= reference_groups[..., BRAND] >= 0
+        by_group = np.array([0, category, brand * np.float32(0.5), category + brand], np.float32)
+        similarity = by_group.take(same_category + np.uint8(2) * same_brand)
+        price_similarity = self.price.take(item) - self.price[reference][:, :, None]
+        np.abs(price_similarity, out=price_similarity)
+        price_similarity = price * np.exp(price_similarity * np.float32(-2))
+        price_similarity[np.isnan(price_similarity)] = 0
+        similarity += price_similarity * same_category
+        codes = self.name_hash[reference][:, :, None]
         if codes.any():
-            close += text * self.names.alike(self.code.take(item), codes)
-        own[:, -1] = branded[:, -1]
-        return close, own
+            similarity += text * self.name_hashes.similarity(self.name_hash.take(item), codes)
+        same_category[:, -1] = same_brand[:, -1]
+        return similarity, same_category
 
-    def forget_shoppers(self, rows: Rows) -> None:
+    def remove_shoppers(self, rows: Rows) -> None:
         """Nothing here is about a shopper."""
 
-    def forget_items(self, rows: Rows) -> None:
+    def remove_items(self, rows: Rows) -> None:
         """These items were never described."""
         rows = rows[rows < self.items]
-        before = self.group[rows]
-        self.group[rows], self.price[rows], self.code[rows] = NOBODY, np.nan, 0
-        self.groups.count(self.group[rows], before)
-        self._marks.mark(rows)
-        self.table.forget_partners(rows)
-        self.table.forget_rows(self.groups.take_freed())
+        previous = self.group[rows]
+        self.group[rows], self.price[rows], self.name_hash[rows] = NO_ROW, np.nan, 0
+        self.groups.count(self.group[rows], previous)
+        self._dirty_rows.mark(rows)
+        self.table.remove_partners(rows)
+        self.table.remove_rows(self.groups.take_freed())
 
     def tables(self) -> Sequence[Table]:
         """What each item is, the items of each group, the groups, the words."""
         columns: Arrays = {
             "group": self.group[: self.items],
             "price": self.price[: self.items],
-            "code": self.code[: self.items],
+            "code": self.name_hash[: self.items],
         }
         return [
-            Table(columns, self._marks),
+            Table(columns, self._dirty_rows),
             *self.table.tables(),
-            *(one.named("groups/") for one in self.groups.tables()),
-            *(one.named("names/") for one in self.names.tables()),
+            *(one.prefixed("groups/") for one in self.groups.tables()),
+            *(one.prefixed("names/") for one in self.name_hashes.tables()),
         ]
 
-    def small(self) -> Arrays:
+    def scalars(self) -> Arrays:
         """The clock."""
-        return self.table.small()
+        return self.table.scalars()
 
     def restore(self, arrays: Arrays) -> None:
         """Take over what `arrays` gave."""
         self.table.restore(arrays)
-        self.names.restore(without_prefix("names/", arrays))
+        self.name_hashes.restore(strip_prefix("names/", arrays))
         self.group = arrays["group"].astype(np.int32)
-        self.groups.restore(without_prefix("groups/", arrays), self.group)
+        self.groups.restore(strip_prefix("groups/", arrays), self.group)
         self.price = arrays["price"].astype(np.float32)
-        self.code = arrays["code"].astype(np.uint64)
+        self.name_hash = arrays["code"].astype(np.uint64)
         self.items = len(self.group)
-        self._marks = Marks(self.items)
+        self._dirty_rows = DirtyRows(self.items)
 
-    def _grow(self, rows: int) -> None:
-        self.group = grown(self.group, rows, NOBODY)
-        self.price = grown(self.price, rows, np.nan)
-        self.code = grown(self.code, rows, 0)
-        self._marks.reach(rows)
+    def _ensure_rows(self, rows: int) -> None:
+        self.group = grow(self.group, rows, NO_ROW)
+        self.price = grow(self.price, rows, np.nan)
+        self.name_hash = grow(self.name_hash, rows, 0)
+        self._dirty_rows.ensure_rows(rows)
         self.items = max(self.items, rows)
 
 
-def _kind(card: Card, word: str) -> str:
+def _category_key(card: ItemCard, word: str) -> str:
     """What an item is, by the best that its card tells."""
     if card.category:
         return "category " + "/".join(card.category)
     if word:
         return f"word {word}"
-    return _brand(card) or ("priced" if card.price else "")
+    return _brand_key(card) or ("priced" if card.price else "")
 
 
-def _brand(card: Card) -> str:
+def _brand_key(card: ItemCard) -> str:
     return f"brand {card.brand}" if card.brand else ""

@@ -7,71 +7,77 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.tables.array_ops import without
-from state.interactions import Lists, empty_lists
+from operators.tables.array_ops import exclude
+from state.interactions import ScoredLists, empty_lists
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from operators.events.processing_errors import Faults
-    from operators.recommend.candidates.base import Learner
-    from state.interactions import Requests
+    from operators.events.processing_errors import ProcessingErrors
+    from operators.recommend.candidates.base import CandidateLearner
+    from state.interactions import ListRequests
 
-NAMED_WIDE = 2
+WIDE_FACTOR = 2
 """Co-visitation names so many times as many items as a list holds to be put in order by factors: .001 to
 .002 more hits on `yoochoose1_64` and `yoochoose_week` than with as many as the others."""
 
 
-class Asked:
+class CandidateGenerators:
     """Learners that name at most `pool` items each; their lists come in the order of the learners.
 
-    With `allow_repeats` items of the session may be named. `wide` is the learner of co-visitation.
+    With `allow_repeats` items of the session may be named. `oversampled` is the learner of
+    co-visitation.
     """
 
     def __init__(
         self,
-        learners: Sequence[Learner],
-        wide: Learner,
-        faults: Faults,
+        learners: Sequence[CandidateLearner],
+        oversampled: CandidateLearner,
+        faults: ProcessingErrors,
         *,
         pool: int,
         allow_repeats: bool,
     ) -> None:
         self._learners = tuple(learners)
         self._faults = faults
-        self._wide = wide
+        self._oversampled = oversampled
         self.pool = pool
         self.allow_repeats = allow_repeats
 
-    def would_show(self, requests: Requests) -> list[Lists]:
+    def candidate_lists(self, requests: ListRequests) -> list[ScoredLists]:
         """The list of each learner."""
-        lists = self.candidates(requests, self.pool)
+        lists = self.generate(requests, self.pool)
         if self.allow_repeats:
             return lists
-        return [without(one, requests.context) for one in lists]
+        return [exclude(one, requests.context) for one in lists]
 
-    def candidates(self, requests: Requests, k: int) -> list[Lists]:
+    def generate(self, requests: ListRequests, k: int) -> list[ScoredLists]:
         """At most k items of each learner, best first, whatever the session held."""
-        wide = {
-            learner.name: self._ask(learner, requests, self._named_by(learner, k))
+        oversampled = {
+            learner.name: self._generate_from(learner, requests, self._limit_for(learner, k))
             for learner in self._learners
-            if not learner.asked_last
+            if not learner.is_reranker
         }
-        told = replace(requests, named=np.concatenate([of.item for of in wide.values()], axis=1))
+        reranker_requests = replace(
+            requests, candidates=np.concatenate([of.item for of in oversampled.values()], axis=1)
+        )
         lists = {
-            name: Lists(of.item[:, :k], of.score[:, :k], of.because[:, :k])
-            for name, of in wide.items()
+            name: ScoredLists(of.item[:, :k], of.score[:, :k], of.reason_item[:, :k])
+            for name, of in oversampled.items()
         }
         return [
-            self._ask(one, told, k) if one.asked_last else lists[one.name] for one in self._learners
+            self._generate_from(one, reranker_requests, k) if one.is_reranker else lists[one.name]
+            for one in self._learners
         ]
 
-    def _ask(self, learner: Learner, requests: Requests, k: int) -> Lists:
+    def _generate_from(
+        self, learner: CandidateLearner, requests: ListRequests, k: int
+    ) -> ScoredLists:
         """A learner's lists; of one that raises nothing, the others go on."""
-        nothing = empty_lists(len(requests), k)
+        empty = empty_lists(len(requests), k)
         name = f"{learner.name}.candidates"
-        return self._faults.tried(name, nothing, learner.candidates, requests, k)
+        return self._faults.call_or_default(name, empty, learner.candidates, requests, k)
 
-    def _named_by(self, learner: Learner, k: int) -> int:
+    def _limit_for(self, learner: CandidateLearner, k: int) -> int:
         """How many items it names for those that are asked last; its own list has k."""
-        return NAMED_WIDE * k if learner is self._wide else k
+        return WIDE_FACTOR * k if learner is self._oversampled else k

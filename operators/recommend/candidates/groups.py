@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.tables.table import Kept, Table
-from operators.tables.top_partners import grown
-from state.dirty_rows import Marks
-from state.interactions import NOBODY
+from operators.tables.table import Table, TableState
+from operators.tables.top_partners import grow
+from state.dirty_rows import DirtyRows
+from state.interactions import NO_ROW
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _FREE = 0
 
 
-class Groups(Kept):
+class GroupIndex(TableState):
     """Names to rows. A name is kept as 63 bits of its hash: two that share them are one group.
 
     key int64[groups]     0 for a free row
@@ -36,36 +36,36 @@ class Groups(Kept):
         self._rows: dict[int, int] = {}
         self._free: list[int] = []
         self._freed: list[int] = []
-        self._marks = Marks()
+        self._dirty_rows = DirtyRows()
 
     def row(self, name: str) -> int:
-        """The row of a name, a new one if it has none; NOBODY for ""."""
+        """The row of a name, a new one if it has none; NO_ROW for ""."""
         if not name:
-            return NOBODY
+            return NO_ROW
         digest = blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
         key = (int.from_bytes(digest, "little") >> 1) or 1
         row = self._rows.get(key)
         if row is None:
             row = self._free.pop() if self._free else len(self._rows)
             self._rows[key] = row
-            self.key = grown(self.key, row + 1, _FREE)
-            self.members = grown(self.members, row + 1, 0)
-            self._marks.reach(row + 1)
+            self.key = grow(self.key, row + 1, _FREE)
+            self.members = grow(self.members, row + 1, 0)
+            self._dirty_rows.ensure_rows(row + 1)
             self.key[row] = key
-            self._marks.mark(row)
+            self._dirty_rows.mark(row)
         return row
 
-    def count(self, after: Rows, before: Rows) -> None:
+    def count(self, current: Rows, previous: Rows) -> None:
         """Items are in other groups than before, rows of any shape; who has none left is free."""
-        left = before[before >= 0]
-        np.add.at(self.members, after[after >= 0], 1)
-        np.subtract.at(self.members, left, 1)
-        left = np.unique(left)
-        empty = left[self.members[left] == 0]
+        departed = previous[previous >= 0]
+        np.add.at(self.members, current[current >= 0], 1)
+        np.subtract.at(self.members, departed, 1)
+        departed = np.unique(departed)
+        empty = departed[self.members[departed] == 0]
         for key in self.key[empty].tolist():
             del self._rows[key]
         self.key[empty] = _FREE
-        self._marks.mark(empty)
+        self._dirty_rows.mark(empty)
         self._freed += empty.tolist()
         self._free = sorted([*self._free, *empty.tolist()], reverse=True)
 
@@ -76,7 +76,7 @@ class Groups(Kept):
 
     def tables(self) -> Sequence[Table]:
         """The key of each group."""
-        return [Table({"key": self.key[: len(self._rows) + len(self._free)]}, self._marks)]
+        return [Table({"key": self.key[: len(self._rows) + len(self._free)]}, self._dirty_rows)]
 
     def restore(self, arrays: Arrays, group: Rows) -> None:
         """Take over what `arrays` gave, and count the groups that items are in."""
@@ -86,4 +86,4 @@ class Groups(Kept):
         self._rows = {key: row for row, key in enumerate(rows) if key != _FREE}
         self._free = [row for row, key in enumerate(rows) if key == _FREE][::-1]
         self._freed = []
-        self._marks = Marks(len(self.key))
+        self._dirty_rows = DirtyRows(len(self.key))

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.tables.table import Kept, Table
-from state.dirty_rows import Marks
+from operators.tables.table import Table, TableState
+from state.dirty_rows import DirtyRows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,62 +25,64 @@ if TYPE_CHECKING:
     from state.interactions import Weights
 
 BITS = 64
-CELLS = 1 << 14
+COUNT_CELLS = 1 << 14
 """Cells of the counts of words: words that share one count together."""
 WORDS_MAX = 16
 _WORD = re.compile(r"\w{2,}")
 
 
-class NameCodes(Kept):
+class NameHashes(TableState):
     """Codes of names. names float32[CELLS]: how many had a word of the cell, and `told` of all."""
 
     def __init__(self) -> None:
-        self.names: Weights = np.zeros(CELLS + 1, np.float32)
-        self._marks = Marks(CELLS + 1)
+        self.names: Weights = np.zeros(COUNT_CELLS + 1, np.float32)
+        self._dirty_rows = DirtyRows(COUNT_CELLS + 1)
 
-    def take(self, names: Sequence[str]) -> tuple[list[str], NDArray[np.uint64]]:
+    def update(self, names: Sequence[str]) -> tuple[list[str], NDArray[np.uint64]]:
         """Count names by their words; of each the word that tells most and the code.
 
         "" and 0 for one without words. The word is the rarest that others had too, of equals the last:
         "red mug".
         """
-        telling, codes = [], np.zeros(len(names), np.uint64)
-        for at, name in enumerate(names):
+        keywords, hashes = [], np.zeros(len(names), np.uint64)
+        for index, name in enumerate(names):
             words = list(dict.fromkeys(_WORD.findall(name.casefold())))[:WORDS_MAX]
             if not words:
-                telling.append("")
+                keywords.append("")
                 continue
             digests = [_digest(word) for word in words]
-            cells = np.array([int.from_bytes(one[:4], "little") % CELLS for one in digests])
+            cells = np.array([int.from_bytes(one[:4], "little") % COUNT_CELLS for one in digests])
             seen = self.names[cells]
-            telling.append(words[min(range(len(words)), key=lambda n: (not seen[n], seen[n], -n))])
+            keywords.append(words[min(range(len(words)), key=lambda n: (not seen[n], seen[n], -n))])
             self.names[cells] += 1
-            self.names[CELLS] += 1
-            self._marks.mark(cells)
-            self._marks.mark(CELLS)
-            weight = np.log1p(self.names[CELLS] / self.names[cells])
+            self.names[COUNT_CELLS] += 1
+            self._dirty_rows.mark(cells)
+            self._dirty_rows.mark(COUNT_CELLS)
+            weight = np.log1p(self.names[COUNT_CELLS] / self.names[cells])
             bits = np.unpackbits(np.frombuffer(b"".join(digests), np.uint8))
             sign = weight @ (2.0 * bits.reshape(len(words), BITS) - 1) > 0
-            codes[at] = max(1, int.from_bytes(np.packbits(sign).tobytes(), "little"))
-        return telling, codes
+            hashes[index] = max(1, int.from_bytes(np.packbits(sign).tobytes(), "little"))
+        return keywords, hashes
 
     @staticmethod
-    def alike(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> Weights:
+    def similarity(left: NDArray[np.uint64], right: NDArray[np.uint64]) -> Weights:
         """How alike codes are, 0 to 1: the squared cosine, 0 where a name is not known."""
-        apart = np.bitwise_count(one ^ other)
-        return _BY_BITS[np.where((one == 0) | (other == 0), BITS, apart)]
+        differing_bits = np.bitwise_count(left ^ right)
+        return _SIMILARITY_BY_BITS[np.where((left == 0) | (right == 0), BITS, differing_bits)]
 
     def tables(self) -> Sequence[Table]:
         """How many names had each word."""
-        return [Table({"names": self.names}, self._marks)]
+        return [Table({"names": self.names}, self._dirty_rows)]
 
     def restore(self, arrays: Arrays) -> None:
         """Take over what `arrays` gave."""
         self.names = arrays["names"].astype(np.float32)
-        self._marks = Marks(CELLS + 1)
+        self._dirty_rows = DirtyRows(COUNT_CELLS + 1)
 
 
-_BY_BITS = np.square(np.maximum(np.cos(np.pi * np.arange(BITS + 1) / BITS), 0)).astype(np.float32)
+_SIMILARITY_BY_BITS = np.square(np.maximum(np.cos(np.pi * np.arange(BITS + 1) / BITS), 0)).astype(
+    np.float32
+)
 
 
 def _digest(word: str) -> bytes:

@@ -6,21 +6,21 @@ from typing import TYPE_CHECKING
 
 from operators.recommend.candidates.content import Content
 from operators.recommend.candidates.covisitation import Covisitation
-from operators.recommend.candidates.factors import FactorsLearner
+from operators.recommend.candidates.factors import SessionFactorsReranker
 from operators.recommend.candidates.popularity import Popularity
-from operators.recommend.candidates.revisits import Again
+from operators.recommend.candidates.revisits import Revisits
 from operators.recommend.candidates.session_knn import SessionKnn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from operators.recommend.candidates.base import Learner
+    from operators.recommend.candidates.base import CandidateLearner
 
-LEARNERS: Mapping[str, Callable[[], Learner]] = {
+LEARNERS: Mapping[str, Callable[[], CandidateLearner]] = {
     "covisitation": Covisitation,
     "session_knn": SessionKnn,
-    "again": Again,
-    "factors": FactorsLearner,
+    "again": Revisits,
+    "factors": SessionFactorsReranker,
     "content": Content,
     "popularity": Popularity,
 }

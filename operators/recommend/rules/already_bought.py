@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.tables.bounded_pairs import Pairs
-from operators.tables.table import Kept, Table, without_prefix
-from operators.tables.top_partners import grown
-from state.dirty_rows import Marks
+from operators.tables.bounded_pairs import BoundedPairs
+from operators.tables.table import Table, TableState, strip_prefix
+from operators.tables.top_partners import grow
+from state.dirty_rows import DirtyRows
 from state.interactions import PURCHASE
 from state.times import HOUR_MS
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from operators.catalogue.item_features import Flags, ItemFacts
+    from operators.catalogue.item_features import Flags, ItemFeatures
     from operators.tables.table import Arrays
-    from state.interactions import Interactions, Requests, Rows, Weights
+    from state.interactions import Interactions, ListRequests, Rows, Weights
 
 ORDER_MS = HOUR_MS
 """Purchases of a shopper within this time are one order: an item in it twice is not bought again."""
@@ -30,20 +30,20 @@ PRIOR_BUYERS = 10.0
 """So many buyers speak for the category beside an item's own, and for the shop beside a category's."""
 
 
-class Bought(Kept):
+class AlreadyBought(TableState):
     """Who bought what, and of the buyers of each item how many came back for it.
 
     buyers float32[items], again float32[items]; of each pair how often it was bought, and when last.
     """
 
-    def __init__(self, most: int) -> None:
-        self.pairs = Pairs(most, ways=WAYS)
+    def __init__(self, pairs_max: int) -> None:
+        self.pairs = BoundedPairs(pairs_max, ways=WAYS)
         self._columns: dict[str, Weights] = {
             "buyers": np.empty(0, np.float32),
             "again": np.empty(0, np.float32),
         }
         self._items = 0
-        self._marks = Marks()
+        self._dirty_rows = DirtyRows()
 
     def learn_many(self, batch: Interactions) -> None:
         """Learn the purchases of a batch, in the order of their times."""
@@ -51,93 +51,107 @@ class Bought(Kept):
         if not len(bought):
             return
         bought = bought[batch.at_ms[bought].argsort(kind="stable")]
-        self._reach(int(batch.item[bought].max()) + 1)
+        self._ensure_rows(int(batch.item[bought].max()) + 1)
         while len(bought):
             pair = batch.shopper[bought].astype(np.int64) << 32 | batch.item[bought]
             _, first = np.unique(pair, return_index=True)
-            self._learn_first(batch, np.sort(bought[first]))
+            self._learn_distinct_pairs(batch, np.sort(bought[first]))
             bought = np.delete(bought, first)
 
-    def _learn_first(self, batch: Interactions, bought: NDArray[np.intp]) -> None:
+    def _learn_distinct_pairs(self, batch: Interactions, bought: NDArray[np.intp]) -> None:
         """Learn purchases of as many pairs."""
         shopper, item, at_ms = batch.shopper[bought], batch.item[bought], batch.at_ms[bought]
-        times, last_ms = self.pairs.find(shopper, item)
-        is_first = times == 0
+        purchases, last_ms = self.pairs.get(shopper, item)
+        is_first = purchases == 0
         is_other = is_first | (at_ms > last_ms + ORDER_MS)
         np.add.at(self._columns["buyers"], item[is_first], 1)
-        np.add.at(self._columns["again"], item[is_other & (times == 1)], 1)
-        self._marks.mark(item)
+        np.add.at(self._columns["again"], item[is_other & (purchases == 1)], 1)
+        self._dirty_rows.mark(item)
         self.pairs.add(shopper, item, is_other.astype(np.float32), at_ms)
 
-    def hidden(
-        self, requests: Requests, item: Rows, facts: ItemFacts, wait_ms: int, again_min: float
+    def hidden_mask(
+        self,
+        requests: ListRequests,
+        item: Rows,
+        item_features: ItemFeatures,
+        wait_ms: int,
+        repurchase_min: float,
     ) -> Flags:
         """Which places of lists [n, w] hold what its shopper bought longer ago than `wait_ms` and will
         hardly want again."""
-        gone = np.zeros(item.shape, np.bool_)
-        had = self.pairs.of(requests.shopper, requests.now_ms)
-        once = requests.now_ms[had.place] >= had.at_ms + wait_ms
-        once &= self.again_share(had.item, facts) < again_min
-        for place, bought in zip(had.place[once].tolist(), had.item[once].tolist(), strict=True):
-            gone[place] |= item[place] == bought
-        return gone
+        hidden = np.zeros(item.shape, np.bool_)
+        bought_pairs = self.pairs.lookup(requests.shopper, requests.now_ms)
+        is_hidden = requests.now_ms[bought_pairs.query] >= bought_pairs.at_ms + wait_ms
+        is_hidden &= self.repurchase_share(bought_pairs.item, item_features) < repurchase_min
+        for row, bought in zip(
+            bought_pairs.query[is_hidden].tolist(),
+            bought_pairs.item[is_hidden].tolist(),
+            strict=True,
+        ):
+            hidden[row] |= item[row] == bought
+        return hidden
 
-    def because_bought(self, requests: Requests, because: Rows) -> Flags | None:
+    def because_bought(self, requests: ListRequests, because: Rows) -> Flags | None:
         """Which reasons [n, k] of lists are items that their shopper bought; None for none."""
-        had = self.pairs.of(requests.shopper, requests.now_ms)
-        if not len(had.item):
+        bought_pairs = self.pairs.lookup(requests.shopper, requests.now_ms)
+        if not len(bought_pairs.item):
             return None
-        said = np.zeros(because.shape, np.bool_)
-        for place, bought in zip(had.place.tolist(), had.item.tolist(), strict=True):
-            said[place] |= because[place] == bought
-        return said
+        is_bought = np.zeros(because.shape, np.bool_)
+        for row, bought in zip(
+            bought_pairs.query.tolist(), bought_pairs.item.tolist(), strict=True
+        ):
+            is_bought[row] |= because[row] == bought
+        return is_bought
 
-    def again_share(self, item: Rows, facts: ItemFacts) -> Weights:
+    def repurchase_share(self, item: Rows, item_features: ItemFeatures) -> Weights:
         """Of the buyers of items the share that bought them again; where few bought an item, more as
         its category, where few bought of that, as the shop."""
-        buyers, again = (column[: self._items] for column in self._columns.values())
+        buyers, repeat_buyers = (column[: self._items] for column in self._columns.values())
         if not len(item) or not self._items:
             return np.zeros(len(item), np.float32)
         # One place more, the last, for items without a category.
-        category = facts.category[: self._items]
-        kinds = len(facts.categories) + 1
-        of_kind = [
-            np.bincount(np.where(category < 0, kinds - 1, category), column, kinds)
-            for column in (buyers, again)
+        category = item_features.category[: self._items]
+        categories = len(item_features.categories) + 1
+        by_category = [
+            np.bincount(np.where(category < 0, categories - 1, category), column, categories)
+            for column in (buyers, repeat_buyers)
         ]
-        shop = again.sum() / max(float(buyers.sum()), 1.0)
-        kind_share = (of_kind[1] + PRIOR_BUYERS * shop) / (of_kind[0] + PRIOR_BUYERS)
-        kind_share[-1] = shop
-        prior = PRIOR_BUYERS * kind_share[category[item]]
-        return np.asarray((again[item] + prior) / (buyers[item] + PRIOR_BUYERS), np.float32)
+        shop = repeat_buyers.sum() / max(float(buyers.sum()), 1.0)
+        category_share = (by_category[1] + PRIOR_BUYERS * shop) / (by_category[0] + PRIOR_BUYERS)
+        category_share[-1] = shop
+        prior = PRIOR_BUYERS * category_share[category[item]]
+        return np.asarray((repeat_buyers[item] + prior) / (buyers[item] + PRIOR_BUYERS), np.float32)
 
-    def forget_shoppers(self, rows: Rows) -> None:
+    def remove_shoppers(self, rows: Rows) -> None:
         """These shoppers never bought."""
-        self.pairs.forget_shoppers(rows)
+        self.pairs.remove_shoppers(rows)
 
-    def forget_items(self, rows: Rows) -> None:
+    def remove_items(self, rows: Rows) -> None:
         """These items were never bought."""
-        self.pairs.forget_items(rows)
+        self.pairs.remove_items(rows)
         rows = rows[rows < self._items]
         for column in self._columns.values():
             column[rows] = 0
-        self._marks.mark(rows)
+        self._dirty_rows.mark(rows)
 
     def tables(self) -> Sequence[Table]:
         """The pairs, and the buyers of each item."""
         columns = {name: column[: self._items] for name, column in self._columns.items()}
-        return [Table(columns, self._marks), *(one.named("pairs/") for one in self.pairs.tables())]
+        return [
+            Table(columns, self._dirty_rows),
+            *(one.prefixed("pairs/") for one in self.pairs.tables()),
+        ]
 
     def restore(self, arrays: Arrays) -> None:
         """Take over what `arrays` gave."""
         self._columns = {name: arrays[name].astype(np.float32) for name in self._columns}
         self._items = len(self._columns["buyers"])
-        self._marks = Marks(self._items)
-        self.pairs.restore(without_prefix("pairs/", arrays))
+        self._dirty_rows = DirtyRows(self._items)
+        self.pairs.restore(strip_prefix("pairs/", arrays))
 
-    def _reach(self, rows: int) -> None:
+    def _ensure_rows(self, rows: int) -> None:
         if rows > self._items:
             for name, column in self._columns.items():
-                self._columns[name] = grown(column, rows, 0)
-            self._marks.reach(rows)
+                self._columns[name] = grow(column, rows, 0)
+            self._dirty_rows.ensure_rows(rows)
             self._items = rows

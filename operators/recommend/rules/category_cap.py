@@ -10,49 +10,51 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.tables.array_ops import dropped, reordered
-from state.interactions import NOBODY
+from operators.tables.array_ops import drop, reorder
+from state.interactions import NO_ROW
 
 if TYPE_CHECKING:
-    from operators.catalogue.item_features import Flags, ItemFacts
-    from state.interactions import Lists, Rows
+    from operators.catalogue.item_features import Flags, ItemFeatures
+    from state.interactions import Rows, ScoredLists
 
 
-def capped(lists: Lists, facts: ItemFacts, most: int, among: int) -> Lists:
-    """At most so many items of one category among the first `among`; the others come after those, or
+def cap_categories(
+    lists: ScoredLists, item_features: ItemFeatures, limit: int, within: int
+) -> ScoredLists:
+    """At most so many items of one category among the first `within`; the others come after those, or
     not at all where those are fewer."""
-    first = leading(lists.item, facts, most, among)
+    first = leading_mask(lists.item, item_features, limit, within)
     count = first.sum(axis=1, keepdims=True)
-    ordered = reordered(lists, np.argsort(~first, axis=1, kind="stable"))
+    ordered = reorder(lists, np.argsort(~first, axis=1, kind="stable"))
     behind = np.arange(first.shape[1]) >= count
-    return dropped(ordered, (count < among) & behind)
+    return drop(ordered, (count < within) & behind)
 
 
-def leading(item: Rows, facts: ItemFacts, most: int, among: int) -> Flags:
-    """Which places of lists [n, w] come first: `among` of them with at most `most` of a category."""
-    first = (rank_of_kind(item, facts) < most) & (item >= 0)
-    first &= first.cumsum(axis=1) <= among
+def leading_mask(item: Rows, item_features: ItemFeatures, limit: int, within: int) -> Flags:
+    """Which places of lists [n, w] come first: `within` of them with at most `limit` of a category."""
+    first = (rank_in_category(item, item_features) < limit) & (item >= 0)
+    first &= first.cumsum(axis=1) <= within
     return first
 
 
-def rank_of_kind(item: Rows, facts: ItemFacts) -> Rows:
+def rank_in_category(item: Rows, item_features: ItemFeatures) -> Rows:
     """How many items of the same category come before each place of lists [n, w]; 0 without one."""
-    category = np.where(item >= 0, facts.category[item], NOBODY)
-    return np.where(category >= 0, _earlier_of_same(category), 0)
+    category = np.where(item >= 0, item_features.category[item], NO_ROW)
+    return np.where(category >= 0, _count_earlier_equal(category), 0)
 
 
-def _earlier_of_same(values: Rows) -> Rows:
+def _count_earlier_equal(values: Rows) -> Rows:
     """How many places before hold the same value, in each row.
 
-    >>> _earlier_of_same(np.array([[3, 4, 3, 3]], np.int32)).tolist()
+    >>> _count_earlier_equal(np.array([[3, 4, 3, 3]], np.int32)).tolist()
     [[0, 0, 1, 2]]
     """
     order = values.argsort(axis=1, kind="stable")
     ordered = np.take_along_axis(values, order, axis=1)
-    place = np.arange(values.shape[1])
+    position = np.arange(values.shape[1])
     begins = np.ones(values.shape, np.bool_)
     begins[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    rank = place - np.maximum.accumulate(np.where(begins, place, 0), axis=1)
+    rank = position - np.maximum.accumulate(np.where(begins, position, 0), axis=1)
     earlier = np.empty(values.shape, np.int32)
     np.put_along_axis(earlier, order, rank.astype(np.int32), axis=1)
     return earlier

@@ -9,6 +9,6 @@ if TYPE_CHECKING:
     from state.interactions import Rows
 
 
-def hidden(item: Rows, sold_out: Flags) -> Flags:
+def sold_out_mask(item: Rows, sold_out: Flags) -> Flags:
     """Which places of lists [n, w] hold an item that is out of stock, by flags of items."""
     return sold_out[item] & (item >= 0)

@@ -6,28 +6,32 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.tables.array_ops import reordered
-from state.interactions import NOBODY, Lists
+from operators.tables.array_ops import reorder
+from state.interactions import NO_ROW, ScoredLists
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from operators.catalogue.item_features import ItemFacts
+    from operators.catalogue.item_features import ItemFeatures
 
 
-def boosted(
-    lists: Lists, facts: ItemFacts, brands: Collection[str], boost: float, reason: int
-) -> Lists:
+def boost_own_brands(
+    lists: ScoredLists,
+    item_features: ItemFeatures,
+    brands: Collection[str],
+    boost: float,
+    reason: int,
+) -> ScoredLists:
     """Lists by score, that of items of some brands multiplied by `boost`.
 
     An item that comes earlier by that has `reason` for its reason.
     """
-    rows = [row for row in map(facts.brands.find, brands) if row != NOBODY]
-    own = np.isin(facts.brand[lists.item], rows) & (lists.item >= 0)
-    score = np.where(own, lists.score * np.float32(boost), lists.score)
+    rows = [row for row in map(item_features.brands.get, brands) if row != NO_ROW]
+    is_own = np.isin(item_features.brand[lists.item], rows) & (lists.item >= 0)
+    score = np.where(is_own, lists.score * np.float32(boost), lists.score)
     order = np.argsort(-score, axis=1, kind="stable")
-    moved = reordered(Lists(lists.item, np.minimum(score, 1), lists.because), order)
-    place = np.arange(order.shape[1])
-    earlier = np.take_along_axis(own, order, axis=1) & (order > place)
-    moved.because[earlier] = reason
-    return moved
+    boosted = reorder(ScoredLists(lists.item, np.minimum(score, 1), lists.reason_item), order)
+    position = np.arange(order.shape[1])
+    earlier = np.take_along_axis(is_own, order, axis=1) & (order > position)
+    boosted.reason_item[earlier] = reason
+    return boosted

@@ -9,62 +9,64 @@ import orjson
 
 from operators.shoppers.features import FEATURES
 from state import keys
-from state.segments import cluster_id
+from state.segments import cluster_segment_id
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from operators.personalize.state import Learned
+    from operators.personalize.state import PersonalizationState
     from state.messages import Write
 
 AXIS_FEATURES = 3
-HARDLY = 0.05
+HARDLY_ANY_LIFT = 0.05
 """How many times as much as everybody is told as hardly any."""
 
 
-def figures(learned: Learned) -> list[Write]:
+def cluster_report_writes(learned: PersonalizationState) -> list[Write]:
     """The descriptions of the clusters' segments, and the map."""
-    return [*_apart(learned), _map(learned)]
+    return [*_description_writes(learned), _projection_write(learned)]
 
 
-def _apart(learned: Learned) -> list[Write]:
+def _description_writes(learned: PersonalizationState) -> list[Write]:
     writes: list[Write] = []
     for cluster, lifts in learned.clusters.lifts(FEATURES).items():
-        told = ", ".join(
+        differences = ", ".join(
             f"{name.replace('_', ' ')} {lift:.1f} x"
-            if lift >= HARDLY
+            if lift >= HARDLY_ANY_LIFT
             else f"hardly any {name.replace('_', ' ')}"
             for name, lift in lifts
         )
-        text = f"Beside everybody: {told}." if told else "Much like everybody."
-        writes.append(("HSET", keys.definition_key(cluster_id(cluster)), "description", text))
+        text = f"Beside everybody: {differences}." if differences else "Much like everybody."
+        writes.append(
+            ("HSET", keys.definition_key(cluster_segment_id(cluster)), "description", text)
+        )
     return writes
 
 
-def _map(learned: Learned) -> Write:
+def _projection_write(learned: PersonalizationState) -> Write:
     """Recent shoppers and the centres in the plane in which shoppers differ most."""
-    seen = learned.clusters.map()
+    projection = learned.clusters.projection()
     centres = [
-        [*_rounded(place), cluster_id(c), learned.defined[c][0]]
-        for c, place in sorted(seen.centres.items())
-        if c in learned.defined
+        [*_round(point), cluster_segment_id(c), learned.cluster_definitions[c][0]]
+        for c, point in sorted(projection.centres.items())
+        if c in learned.cluster_definitions
     ]
     points = [
-        [*_rounded(place), label]
-        for place, label in zip(seen.points, seen.labels.tolist(), strict=True)
+        [*_round(point), label]
+        for point, label in zip(projection.points, projection.labels.tolist(), strict=True)
     ]
     axes = [
-        {"share": round(float(share), 3), "features": _strongest(axis)}
-        for axis, share in zip(seen.plane.axes, seen.plane.shares, strict=True)
+        {"share": round(float(share), 3), "features": _top_features(axis)}
+        for axis, share in zip(projection.plane.axes, projection.plane.shares, strict=True)
     ]
-    drawn = {"at": learned.now_ms, "points": points, "centres": centres, "axes": axes}
-    return ("SET", keys.clusters_map_key(), orjson.dumps(drawn).decode())
+    document = {"at": learned.newest_event_ms, "points": points, "centres": centres, "axes": axes}
+    return ("SET", keys.clusters_map_key(), orjson.dumps(document).decode())
 
 
-def _strongest(axis: NDArray[np.float64]) -> list[tuple[str, float]]:
+def _top_features(axis: NDArray[np.float64]) -> list[tuple[str, float]]:
     order = np.argsort(-np.abs(axis), kind="stable")[:AXIS_FEATURES]
     return [(FEATURES[f], round(float(axis[f]), 2)) for f in order.tolist()]
 
 
-def _rounded(place: NDArray[np.float64]) -> list[float]:
-    return [round(value, 2) for value in place.tolist()]
+def _round(point: NDArray[np.float64]) -> list[float]:
+    return [round(value, 2) for value in point.tolist()]

@@ -19,7 +19,7 @@ from operators.segments.propensity.chance_model import (
     RECENT_LATE_LABELS,
     with_ones,
 )
-from operators.tables.table import Kept, with_prefix, without_prefix
+from operators.tables.table import TableState, add_prefix, strip_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,13 +32,14 @@ if TYPE_CHECKING:
 
 BINS = 128
 _OCTAVES = 32.0
-LARGEST_OF_MEAN = 20.0
+AMOUNT_MAX_OF_MEAN = 20.0
 """One outcome counts as so many times the mean at most in learning: a wholesaler's order would else
 move everybody's expectation. What that takes away is given back to all alike."""
 
 
-class AmountJudge(Kept):
-    """Amounts that were predicted beside those that came; the past fades as in `Progressive`."""
+class AmountEvaluation(TableState):
+    """Amounts that were predicted beside those that came; the past fades as in
+    `PrequentialEvaluation`."""
 
     def __init__(self, half_life: float = 65_536.0) -> None:
         self.half_life = half_life
@@ -46,39 +47,39 @@ class AmountJudge(Kept):
         self._sums: Floats = np.zeros((3, BINS))
         self._errors: Floats = np.zeros(2)
 
-    def take(self, said: Floats, came: Floats, mean: float) -> None:
+    def update(self, predicted: Floats, actual: Floats, mean: float) -> None:
         """Amounts [n] that were predicted, what came [n]; `mean` is what a constant would have said."""
-        if not len(said):
+        if not len(predicted):
             return
-        octave = np.log2(np.maximum(said, 1e-6))
+        octave = np.log2(np.maximum(predicted, 1e-6))
         bins = np.clip((octave / _OCTAVES + 0.5) * BINS, 0, BINS - 1).astype(np.intp)
-        faded = 0.5 ** (len(said) / self.half_life)
-        self._sums *= faded
-        self._errors *= faded
-        for row, by in enumerate((np.ones(len(said)), said, came)):
+        decay = 0.5 ** (len(predicted) / self.half_life)
+        self._sums *= decay
+        self._errors *= decay
+        for row, by in enumerate((np.ones(len(predicted)), predicted, actual)):
             self._sums[row] += np.bincount(bins, by, BINS)
-        self._errors += (np.abs(said - came).sum(), np.abs(mean - came).sum())
+        self._errors += (np.abs(predicted - actual).sum(), np.abs(mean - actual).sum())
 
     @property
     def means(self) -> tuple[float, float, float, float]:
         """Means of what was predicted, of what came, of the error, of a constant's error; nan before
         the first."""
-        n, said, came = self._sums.sum(axis=1).tolist()
+        n, predicted, actual = self._sums.sum(axis=1).tolist()
         if not n:
             return math.nan, math.nan, math.nan, math.nan
-        return said / n, came / n, *(self._errors / n).tolist()
+        return predicted / n, actual / n, *(self._errors / n).tolist()
 
     @property
     def top_tenth(self) -> float:
         """The share of all that came which those predicted highest, a tenth of all, brought."""
-        n, _, came = self._sums[:, ::-1]
-        if not came.sum() > 0:
+        n, _, actual = self._sums[:, ::-1]
+        if not actual.sum() > 0:
             return math.nan
-        before = np.cumsum(n) - n
-        share = np.divide(n.sum() / 10.0 - before, n, out=np.zeros(BINS), where=n > 0)
-        return float((np.clip(share, 0.0, 1.0) * came).sum() / came.sum())
+        above = np.cumsum(n) - n
+        share = np.divide(n.sum() / 10.0 - above, n, out=np.zeros(BINS), where=n > 0)
+        return float((np.clip(share, 0.0, 1.0) * actual).sum() / actual.sum())
 
-    def small(self) -> Arrays:
+    def scalars(self) -> Arrays:
         """All sums."""
         return {"sums": self._sums.copy(), "errors": self._errors.copy()}
 
@@ -87,7 +88,7 @@ class AmountJudge(Kept):
         self._sums, self._errors = arrays["sums"].copy(), arrays["errors"].copy()
 
 
-class AmountModel(Kept):
+class AmountModel(TableState):
     """The amount to be expected, from points float64[n, F], in the unit it is told.
 
     It says nothing (nan) before it has learned `labels_min` amounts above 0.
@@ -95,12 +96,12 @@ class AmountModel(Kept):
 
     def __init__(self, n_features: int, labels_min: int) -> None:
         self.labels_min = labels_min
-        self.judge = AmountJudge()
+        self.evaluation = AmountEvaluation()
         self.labels = np.zeros(2, np.int64)
         """Outcomes learned: those of nothing, those above."""
         self._total = np.zeros(1)
         # What came lately, and what the model, which counts in means, makes of the same shoppers.
-        self._came = np.zeros(2)
+        self._recent = np.zeros(2)
         # What came of those of whom something was said, what was said, and how many.
         self._drift: Floats = np.zeros(3)
         self._scaler = OnlineScaler(n_features)
@@ -120,54 +121,59 @@ class AmountModel(Kept):
         """The amount for each point, nan before it is ready."""
         if not self.ready:
             return np.full(len(points), np.nan)
-        per_unit = self._came[0] / max(self._came[1], 1e-9) * self._drift_ratio
+        per_unit = self._recent[0] / max(self._recent[1], 1e-9) * self._drift_ratio
         amounts: Floats = self._glm.predict(with_ones(self._scaler, points)) * per_unit
         return amounts
 
     @property
     def _drift_ratio(self) -> float:
         """By how much more came lately than was said; a few outcomes count little."""
-        came, said, _ = self._drift.tolist()
-        middle = self.mean * self.labels_min
-        return float((came + middle) / (said + middle)) if middle else 1.0
+        actual, predicted, _ = self._drift.tolist()
+        prior = self.mean * self.labels_min
+        return float((actual + prior) / (predicted + prior)) if prior else 1.0
 
-    def learn(self, points: Floats, said: Floats, came: Floats) -> None:
-        """Amounts [n] that came of points, oldest first, of which it had `said` one (nan: nothing)."""
-        judged = ~np.isnan(said)
-        self.judge.take(said[judged], came[judged], self.mean)
-        self._drift *= 0.5 ** (judged.sum() / DRIFT_LABELS)
-        self._drift += (came[judged].sum(), said[judged].sum(), judged.sum())
+    def learn(self, points: Floats, predicted: Floats, actual: Floats) -> None:
+        """Amounts [n] that came of points, oldest first, of which it had `predicted` one (nan:
+        nothing)."""
+        has_prediction = ~np.isnan(predicted)
+        self.evaluation.update(predicted[has_prediction], actual[has_prediction], self.mean)
+        self._drift *= 0.5 ** (has_prediction.sum() / DRIFT_LABELS)
+        self._drift += (
+            actual[has_prediction].sum(),
+            predicted[has_prediction].sum(),
+            has_prediction.sum(),
+        )
         for start in range(0, len(points), BLOCK):
-            block, amounts = points[start : start + BLOCK], came[start : start + BLOCK]
+            block, amounts = points[start : start + BLOCK], actual[start : start + BLOCK]
             self._scaler.learn_array(block)
-            some = int((amounts > 0.0).sum())
-            self.labels += (len(block) - some, some)
+            positives = int((amounts > 0.0).sum())
+            self.labels += (len(block) - positives, positives)
             self._total += amounts.sum()
-            self._came *= 0.5 ** (len(block) / RECENT_LATE_LABELS)
-            self._came[0] += amounts.sum()
+            self._recent *= 0.5 ** (len(block) / RECENT_LATE_LABELS)
+            self._recent[0] += amounts.sum()
             if not self.mean:
                 continue
             scaled = with_ones(self._scaler, block)
-            self._came[1] += self._glm.predict(scaled).sum()
-            capped = np.minimum(amounts / self.mean, LARGEST_OF_MEAN)
+            self._recent[1] += self._glm.predict(scaled).sum()
+            capped = np.minimum(amounts / self.mean, AMOUNT_MAX_OF_MEAN)
             self._glm.learn(scaled, capped, len(block) / BLOCK)
 
-    def small(self) -> Arrays:
+    def scalars(self) -> Arrays:
         """The whole state."""
         return {
             "labels": self.labels.copy(),
             "total": self._total.copy(),
-            "came": self._came.copy(),
+            "came": self._recent.copy(),
             "drift": self._drift.copy(),
-            **with_prefix("judge.", self.judge.small()),
-            **with_prefix("scaler.", self._scaler.arrays()),
-            **with_prefix("glm.", self._glm.small()),
+            **add_prefix("judge.", self.evaluation.scalars()),
+            **add_prefix("scaler.", self._scaler.arrays()),
+            **add_prefix("glm.", self._glm.scalars()),
         }
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Take over a state that `arrays` gave, of a model made with the same arguments."""
-        self.labels, self._came = arrays["labels"].copy(), arrays["came"].copy()
+        self.labels, self._recent = arrays["labels"].copy(), arrays["came"].copy()
         self._total, self._drift = arrays["total"].copy(), arrays["drift"].copy()
-        self.judge.restore(without_prefix("judge.", arrays))
-        self._scaler.restore(without_prefix("scaler.", arrays))
-        self._glm.restore(without_prefix("glm.", arrays))
+        self.evaluation.restore(strip_prefix("judge.", arrays))
+        self._scaler.restore(strip_prefix("scaler.", arrays))
+        self._glm.restore(strip_prefix("glm.", arrays))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from state.segments import Definition
+from state.segments import SegmentDefinition
 from state.times import DAY_MS
 
 if TYPE_CHECKING:
@@ -40,9 +40,9 @@ IDS = {
 }
 
 
-def definitions(dormant_days: int, status: str) -> list[Definition]:
+def definitions(dormant_days: int, status: str) -> list[SegmentDefinition]:
     """The five segments, in words."""
-    words = {
+    texts = {
         READY: ("Ready to buy", "Most likely to buy.", "chance of a purchase in the top 20 %"),
         LONG_SHOT: (
             "Long shots",
@@ -66,8 +66,8 @@ def definitions(dormant_days: int, status: str) -> list[Definition]:
         ),
     }
     return [
-        Definition(IDS[bit], "propensity", name, description, rule, status=status)
-        for bit, (name, description, rule) in words.items()
+        SegmentDefinition(IDS[bit], "propensity", name, description, rule, status=status)
+        for bit, (name, description, rule) in texts.items()
     ]
 
 
@@ -78,45 +78,45 @@ class Thresholds(NamedTuple):
     value: Floats
 
 
-def thresholds(chance: Floats, value: Floats) -> Thresholds:
+def compute_thresholds(chance: Floats, value: Floats) -> Thresholds:
     """From the scores of all shoppers [n], n > 0: float64[ranks, 3] each, a margin below, at, above."""
 
     def at(scores: Floats, ranks: tuple[float, ...]) -> Floats:
-        wanted = np.add.outer(np.array(ranks), np.array([-MARGIN, 0.0, MARGIN]))
-        found: Floats = np.quantile(scores, wanted)
-        return found
+        quantiles = np.add.outer(np.array(ranks), np.array([-MARGIN, 0.0, MARGIN]))
+        values: Floats = np.quantile(scores, quantiles)
+        return values
 
     return Thresholds(at(chance, _CHANCE_RANKS), at(value, _VALUE_RANKS))
 
 
-class Scored(NamedTuple):
+class ScoredRows(NamedTuple):
     """What decides, for n shoppers: chance of a purchase, expected value, how long ago each was seen and
     whether it ever bought, and the segments each is in so far, as bits."""
 
     chance: Floats
     value: Floats
     unseen_ms: Times
-    bought: NDArray[np.bool_]
-    member: Members
+    has_bought: NDArray[np.bool_]
+    segment_bits: Members
 
 
-def decide(by: Thresholds, of: Scored, dormant_ms: int) -> Members:
+def assign(thresholds: Thresholds, scored: ScoredRows, dormant_ms: int) -> Members:
     """The segments of each shopper, as bits uint8[n]."""
-    (low, middle, high), (valued, most_valued) = by.chance, by.value
+    (low, middle, high), (valued, most_valued) = thresholds.chance, thresholds.value
 
     def is_in(bit: int) -> NDArray[np.intp]:
         """1 for members, 0 for others: where in its row their own threshold is, from above."""
-        return ((of.member & bit) > 0).astype(np.intp)
+        return ((scored.segment_bits & bit) > 0).astype(np.intp)
 
-    found = np.zeros(len(of.chance), np.uint8)
-    found |= READY * (of.chance > high[1 - is_in(READY)]).astype(np.uint8)
+    assigned = np.zeros(len(scored.chance), np.uint8)
+    assigned |= READY * (scored.chance > high[1 - is_in(READY)]).astype(np.uint8)
     inside = is_in(LONG_SHOT)
-    possible = (of.chance > low[1 - inside]) & (of.chance <= middle[1 + inside])
-    found |= LONG_SHOT * (of.bought & possible).astype(np.uint8)
-    found |= HIGH_VALUE * (of.value > most_valued[1 - is_in(HIGH_VALUE)]).astype(np.uint8)
+    possible = (scored.chance > low[1 - inside]) & (scored.chance <= middle[1 + inside])
+    assigned |= LONG_SHOT * (scored.has_bought & possible).astype(np.uint8)
+    assigned |= HIGH_VALUE * (scored.value > most_valued[1 - is_in(HIGH_VALUE)]).astype(np.uint8)
     inside = 1 - is_in(VIP)
-    best = (of.value > valued[inside]) & (of.chance > high[inside])
-    found |= VIP * (best & (of.unseen_ms <= VIP_DAYS * DAY_MS)).astype(np.uint8)
-    unlikely = of.chance <= low[1 + is_in(DORMANT)]
-    found |= DORMANT * (unlikely & (of.unseen_ms >= dormant_ms)).astype(np.uint8)
-    return found
+    best = (scored.value > valued[inside]) & (scored.chance > high[inside])
+    assigned |= VIP * (best & (scored.unseen_ms <= VIP_DAYS * DAY_MS)).astype(np.uint8)
+    unlikely = scored.chance <= low[1 + is_in(DORMANT)]
+    assigned |= DORMANT * (unlikely & (scored.unseen_ms >= dormant_ms)).astype(np.uint8)
+    return assigned

@@ -1,6 +1,6 @@
 """One model: features scaled on the way, chances for points, outcomes judged and then learned.
 
-The names of the arrays in `small` are stored; everything else is free.
+The names of the arrays in `scalars` are stored; everything else is free.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import numpy as np
 
 from operators.models.online_glm import OnlineGlm
 from operators.models.scaling import OnlineScaler
-from operators.segments.propensity.prequential import Progressive
-from operators.tables.table import Kept, with_prefix, without_prefix
+from operators.segments.propensity.prequential import PrequentialEvaluation
+from operators.tables.table import TableState, add_prefix, strip_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 BLOCK = 16
-LARGEST_SCORE = 3.0
+SCORE_MAX = 3.0
 """Standard scores are cut there: in a shop's first weeks every day brings points beyond all that were
 learned from, and a line drawn on that far says nothing."""
 LEARNING_RATE = 0.05
@@ -33,7 +33,7 @@ LEARNING_RATE = 0.05
 RECENT_LABELS, RECENT_LATE_LABELS = 2000, 10_000
 """Half-life, in outcomes, of what sets the level of all predictions: long enough that chance moves it
 by a hundredth only, and short beside a season; longer where other corrections follow the shop."""
-SO_FAR_WEIGHT = 4.0
+PARTIAL_WEIGHT = 4.0
 """Outcomes that are partly known count so much more: they are of now, the others weeks old. On
 `online_retail` the largest error of the mean chance at any time of four months was .12 without them."""
 DRIFT_LABELS = 20_000
@@ -43,14 +43,14 @@ too high over four months without both, .007 with them."""
 _PRIOR_LABELS = 50.0
 
 
-class Given(NamedTuple):
+class Condition(NamedTuple):
     """The condition of a chance: what was said of it [n], whether it came true [n]."""
 
-    said: Floats
-    came: NDArray[np.bool_]
+    predicted: Floats
+    held: NDArray[np.bool_]
 
 
-class ChanceModel(Kept):
+class ChanceModel(TableState):
     """The chance of something, from points float64[n, F].
 
     Weights are slow to follow a shop that changes, so chances are set to the level of recent outcomes:
@@ -62,8 +62,8 @@ class ChanceModel(Kept):
         self.is_late = is_late
         """Whether outcomes are so late that the shop has moved on by then."""
         self.labels_min = labels_min
-        self.judge = Progressive()
-        self.rule = Progressive()
+        self.evaluation = PrequentialEvaluation()
+        self.rule_evaluation = PrequentialEvaluation()
         """The same judge for a plain rule, whose scores come with the outcomes."""
         self.labels = np.zeros(2, np.int64)
         """Outcomes learned: those that were 0, those that were 1."""
@@ -74,9 +74,9 @@ class ChanceModel(Kept):
         # Of predictions that were judged: those that came true, what was said, all.
         self._drift: Floats = np.zeros(3)
         # Outcomes learned where the condition was fulfilled: those that were 0, those that were 1.
-        self._given = np.zeros(2, np.int64)
+        self._conditional_labels = np.zeros(2, np.int64)
         # As `_recent`, of outcomes that are not known yet, as far as they are.
-        self._so_far: Floats = np.zeros(3)
+        self._partial: Floats = np.zeros(3)
 
     @property
     def ready(self) -> bool:
@@ -92,46 +92,53 @@ class ChanceModel(Kept):
     def estimate(self, points: Floats) -> Floats:
         """The chance for each point, whatever it rests on."""
         chances = self._glm.predict(with_ones(self._scaler, points))
-        level = self._recent + SO_FAR_WEIGHT * self._so_far
+        level = self._recent + PARTIAL_WEIGHT * self._partial
         ratio = _odds_ratio(level) * (_odds_ratio(self._drift) if self.is_late else 1.0)
-        weighed: Floats = chances * ratio
-        weighed /= 1.0 - chances + weighed
-        return weighed
+        odds: Floats = chances * ratio
+        odds /= 1.0 - chances + odds
+        return odds
 
-    def know(self, came_true: Floats, points: Floats, known: Floats) -> None:
+    def set_partial_outcomes(self, came_true: Floats, points: Floats, known_share: Floats) -> None:
         """Outcomes that are not known yet, as far as they are: those [n] that came true, and which share
-        `known` [n] of all that come true of points [n, F] has done so by now."""
-        weights = known.sum()
-        expected = self._glm.predict(with_ones(self._scaler, points)) @ known
-        self._so_far = np.array([came_true.sum(), expected, weights])
+        `known_share` [n] of all that come true of points [n, F] has done so by now."""
+        weights = known_share.sum()
+        expected = self._glm.predict(with_ones(self._scaler, points)) @ known_share
+        self._partial = np.array([came_true.sum(), expected, weights])
 
     def learn(
         self,
         points: Floats,
-        said: Floats,
+        predicted: Floats,
         outcomes: Floats,
-        rule: Floats,
-        given: Given | None = None,
+        rule_scores: Floats,
+        condition: Condition | None = None,
     ) -> None:
-        """Outcomes [n] of points, oldest first, of which it had `said` a chance (nan: nothing).
+        """Outcomes [n] of points, oldest first, of which it had `predicted` a chance (nan: nothing).
 
-        `rule` is what a plain rule says of each, between 0 and 1. With a condition `said` is the chance
+        `rule` is what a plain rule says of each, between 0 and 1. With a condition `predicted` is
+        the chance
         that both come true, by which it is judged; what is learned is the chance given the condition.
         """
-        judged = ~np.isnan(said)
-        self.judge.take(said[judged], outcomes[judged])
-        self.rule.take(rule[judged], outcomes[judged])
+        has_prediction = ~np.isnan(predicted)
+        self.evaluation.update(predicted[has_prediction], outcomes[has_prediction])
+        self.rule_evaluation.update(rule_scores[has_prediction], outcomes[has_prediction])
         yes = int(outcomes.sum())
         was_ready = self.ready
         self.labels += (len(outcomes) - yes, yes)
-        if given is not None:
-            of_given = np.full(len(said), np.nan)
-            np.divide(said, given.said, out=of_given, where=given.said > 0)
-            came = given.came
-            points, said, outcomes = points[came], of_given[came], outcomes[came]
-        judged = ~np.isnan(said)
-        self._drift *= 0.5 ** (judged.sum() / DRIFT_LABELS)
-        self._drift += (outcomes[judged].sum(), said[judged].sum(), judged.sum())
+        if condition is not None:
+            conditional = np.full(len(predicted), np.nan)
+            np.divide(
+                predicted, condition.predicted, out=conditional, where=condition.predicted > 0
+            )
+            held = condition.held
+            points, predicted, outcomes = points[held], conditional[held], outcomes[held]
+        has_prediction = ~np.isnan(predicted)
+        self._drift *= 0.5 ** (has_prediction.sum() / DRIFT_LABELS)
+        self._drift += (
+            outcomes[has_prediction].sum(),
+            predicted[has_prediction].sum(),
+            has_prediction.sum(),
+        )
         self._fit(points, outcomes, is_young=not was_ready)
 
     def _fit(self, points: Floats, outcomes: Floats, *, is_young: bool) -> None:
@@ -141,51 +148,54 @@ class ChanceModel(Kept):
             self._scaler.learn_array(block)
             if is_young:
                 # The rate itself needs no learning.
-                no, yes = self._given.tolist()
+                no, yes = self._conditional_labels.tolist()
                 self._glm.weights[0] = math.log((yes + 0.5) / (no + 0.5))
             scaled = with_ones(self._scaler, block)
             # Before they learn of these: afterwards they know them better than any others.
             expected = self._glm.predict(scaled).sum()
             self._glm.learn(scaled, truth, len(block) / BLOCK)
             yes = int(truth.sum())
-            self._given += (len(truth) - yes, yes)
+            self._conditional_labels += (len(truth) - yes, yes)
             if not is_young:
                 self._recent *= 0.5 ** (len(block) / recent)
                 self._recent += (yes, expected, len(block))
 
-    def small(self) -> Arrays:
+    def scalars(self) -> Arrays:
         """The whole state."""
         return {
             "labels": self.labels.copy(),
             "recent": self._recent.copy(),
             "drift": self._drift.copy(),
-            "given": self._given.copy(),
-            "so_far": self._so_far.copy(),
-            **with_prefix("judge.", self.judge.small()),
-            **with_prefix("rule.", self.rule.small()),
-            **with_prefix("scaler.", self._scaler.arrays()),
-            **with_prefix("glm.", self._glm.small()),
+            "given": self._conditional_labels.copy(),
+            "so_far": self._partial.copy(),
+            **add_prefix("judge.", self.evaluation.scalars()),
+            **add_prefix("rule.", self.rule_evaluation.scalars()),
+            **add_prefix("scaler.", self._scaler.arrays()),
+            **add_prefix("glm.", self._glm.scalars()),
         }
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Take over a state that `arrays` gave, of a model made with the same arguments."""
         self.labels = arrays["labels"].copy()
         self._recent, self._drift = arrays["recent"].copy(), arrays["drift"].copy()
-        self._given = arrays["given"].copy()
-        self._so_far = arrays["so_far"].copy()
-        self.judge.restore(without_prefix("judge.", arrays))
-        self.rule.restore(without_prefix("rule.", arrays))
-        self._scaler.restore(without_prefix("scaler.", arrays))
-        self._glm.restore(without_prefix("glm.", arrays))
+        self._conditional_labels = arrays["given"].copy()
+        self._partial = arrays["so_far"].copy()
+        self.evaluation.restore(strip_prefix("judge.", arrays))
+        self.rule_evaluation.restore(strip_prefix("rule.", arrays))
+        self._scaler.restore(strip_prefix("scaler.", arrays))
+        self._glm.restore(strip_prefix("glm.", arrays))
 
 
 def _odds_ratio(sums: Floats) -> float:
     """By how much odds were higher than was said, of sums of what came true, what was said, and all."""
-    came, said, n = sums.tolist()
+    observed, predicted, n = sums.tolist()
     if not n:
         return 1.0
-    middle = _PRIOR_LABELS * (came + said) / (2.0 * n)
-    rate, expected = (came + middle) / (n + _PRIOR_LABELS), (said + middle) / (n + _PRIOR_LABELS)
+    prior = _PRIOR_LABELS * (observed + predicted) / (2.0 * n)
+    rate, expected = (
+        (observed + prior) / (n + _PRIOR_LABELS),
+        (predicted + prior) / (n + _PRIOR_LABELS),
+    )
     # Where all or none came true there is still a little chance of the other.
     rate, expected = (min(max(share, 1e-4), 1.0 - 1e-4) for share in (rate, expected))
     ratio: float = rate / (1.0 - rate) * (1.0 - expected) / expected
@@ -195,5 +205,5 @@ def _odds_ratio(sums: Floats) -> float:
 def with_ones(scaler: OnlineScaler, points: Floats) -> Floats:
     """Standard scores beside a column of ones."""
     scaled = np.ones((len(points), 1 + points.shape[1]))
-    scaled[:, 1:] = np.clip(scaler.transform_array(points), -LARGEST_SCORE, LARGEST_SCORE)
+    scaled[:, 1:] = np.clip(scaler.transform_array(points), -SCORE_MAX, SCORE_MAX)
     return scaled

@@ -14,9 +14,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from operators.segments.propensity.features import SHOPPER_FEATURES, TIMES, counted, shopper_matrix
-from operators.shoppers.features import LAST_MS, feature_rows
-from operators.tables.table import Kept
+from operators.segments.propensity.features import (
+    SHOPPER_FEATURES,
+    TIMES,
+    count_columns,
+    shopper_matrix,
+)
+from operators.shoppers.features import LAST_MS_COLUMN, feature_rows
+from operators.tables.table import TableState
 from state.times import DAY_MS, HOUR_MS
 
 if TYPE_CHECKING:
@@ -26,7 +31,7 @@ if TYPE_CHECKING:
 
     from operators.tables.table import Arrays
     from state import config
-    from state.messages import Heard
+    from state.messages import ShopperObservation
 
     Keys = NDArray[np.uint64]
     Point = NDArray[np.float32]
@@ -34,16 +39,16 @@ if TYPE_CHECKING:
 TICK_MS = 6 * HOUR_MS
 """Decisions are taken at these times of event time: outcomes of weeks need no finer ones."""
 
-CAME, MOVED, BOUGHT = range(3)
+SEEN, MERGED, BOUGHT = range(3)
 """What is heard of a shopper: an event after a decision time, who it turned out to be, an order. Of one
 time in this order: the event that tells who it is comes before what it bought is the user's."""
 
 
-class Told(NamedTuple):
+class Observation(NamedTuple):
     """Something about a shopper: when it was heard (ms), what, when it was (ms), of whom, and worth
     (millionths) or heir."""
 
-    heard_ms: int
+    observed_ms: int
     kind: int
     at_ms: int
     key: int
@@ -74,7 +79,7 @@ def first_tick_ms(name: str, from_ms: int, period: int) -> int:
     return (tick + (zlib.crc32(name.encode()) - tick) % period) * TICK_MS
 
 
-class Hearing(Kept):
+class PendingObservations(TableState):
     """What was heard and is not over yet: events, and how shoppers were at decision times to come.
 
     A point of nan: the shopper was not known at that time.
@@ -82,68 +87,78 @@ class Hearing(Kept):
 
     def __init__(self, period: int) -> None:
         self.period = period
-        self._told: list[Told] = []
+        self._observations: list[Observation] = []
         # By decision time and shopper.
         self._points: dict[int, dict[int, Point]] = {}
 
-    def hear(self, heard: Iterable[Heard], reached_ms: int) -> None:
+    def observe(self, observations: Iterable[ShopperObservation], reached_ms: int) -> None:
         """Take in what a batch tells; decisions before `reached_ms` have been taken."""
-        for one in heard:
-            key = key_of(one.shopper)
-            if one.before:
-                self._told.append(Told(one.heard_ms, CAME, one.at_ms, key, 0))
-            if one.heir:
-                self._told.append(Told(one.heard_ms, MOVED, one.at_ms, key, key_of(one.heir)))
-            if one.worth is not None:
-                self._told.append(Told(one.heard_ms, BOUGHT, one.at_ms, key, one.worth))
-            if one.until_ms > reached_ms:
-                self._stay(one, key, reached_ms)
+        for observed in observations:
+            key = key_of(observed.shopper)
+            if observed.features_before:
+                self._observations.append(
+                    Observation(observed.known_ms, SEEN, observed.at_ms, key, 0)
+                )
+            if observed.merged_into:
+                self._observations.append(
+                    Observation(
+                        observed.known_ms, MERGED, observed.at_ms, key, key_of(observed.merged_into)
+                    )
+                )
+            if observed.value_micros is not None:
+                self._observations.append(
+                    Observation(
+                        observed.known_ms, BOUGHT, observed.at_ms, key, observed.value_micros
+                    )
+                )
+            if observed.features_until_ms > reached_ms:
+                self._store_points(observed, key, reached_ms)
 
-    def _stay(self, one: Heard, key: int, reached_ms: int) -> None:
-        raw = feature_rows([one.before]) if one.before else None
-        since_ms = one.at_ms if raw is None else int(raw[0, LAST_MS])
-        tick_ms = first_tick_ms(one.shopper, max(since_ms, reached_ms), self.period)
-        while tick_ms < one.until_ms:
+    def _store_points(self, observed: ShopperObservation, key: int, reached_ms: int) -> None:
+        raw = feature_rows([observed.features_before]) if observed.features_before else None
+        since_ms = observed.at_ms if raw is None else int(raw[0, LAST_MS_COLUMN])
+        tick_ms = first_tick_ms(observed.shopper, max(since_ms, reached_ms), self.period)
+        while tick_ms < observed.features_until_ms:
             point = np.full(len(SHOPPER_FEATURES), np.nan, np.float32)
             if raw is not None:
                 times = raw[:, TIMES].astype(np.int64)
-                point[:] = shopper_matrix(counted(raw), times, np.array([float(tick_ms)]))[0]
+                point[:] = shopper_matrix(count_columns(raw), times, np.array([float(tick_ms)]))[0]
             # What was told of it first is how it was.
             self._points.setdefault(tick_ms, {}).setdefault(key, point)
             tick_ms += self.period * TICK_MS
 
     @property
-    def ticks_ms(self) -> Iterable[int]:
+    def decision_times_ms(self) -> Iterable[int]:
         """The decision times at which shoppers were as told."""
         return self._points.keys()
 
-    def take_told(self, until_ms: int) -> list[Told]:
+    def take_observations(self, until_ms: int) -> list[Observation]:
         """What had been heard by a time, in order; it is forgotten."""
-        taken = sorted(one for one in self._told if one.heard_ms <= until_ms)
+        taken = sorted(one for one in self._observations if one.observed_ms <= until_ms)
         if taken:
-            self._told = [one for one in self._told if one.heard_ms > until_ms]
+            self._observations = [one for one in self._observations if one.observed_ms > until_ms]
         return taken
 
     def take_points(self, tick_ms: int) -> dict[int, Point]:
         """How shoppers were at a decision time."""
         return self._points.pop(tick_ms, {})
 
-    def forget(self, key: int) -> None:
+    def erase(self, key: int) -> None:
         """A shopper was erased."""
-        self._told = [one for one in self._told if key not in (one.key, one.value)]
+        self._observations = [one for one in self._observations if key not in (one.key, one.value)]
         for points in self._points.values():
             points.pop(key, None)
 
-    def small(self) -> Arrays:
+    def scalars(self) -> Arrays:
         """All of it: little more than what one batch tells."""
-        told = sorted(self._told)
+        observations = sorted(self._observations)
         points = [
             (at_ms, key, point)
             for at_ms, of_key in sorted(self._points.items())
             for key, point in sorted(of_key.items(), key=itemgetter(0))
         ]
         return {
-            "told": np.array(told, np.int64).reshape(-1, len(Told._fields)),
+            "told": np.array(observations, np.int64).reshape(-1, len(Observation._fields)),
             "ticks": np.array([at for at, _, _ in points], np.int64),
             "keys": np.array([key for _, key, _ in points], np.uint64),
             "points": np.array([p for _, _, p in points], np.float32).reshape(
@@ -153,7 +168,7 @@ class Hearing(Kept):
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Take over a state that `arrays` gave."""
-        self._told = [Told(*one) for one in arrays["told"].tolist()]
+        self._observations = [Observation(*one) for one in arrays["told"].tolist()]
         self._points = {}
         for at_ms, key, point in zip(
             arrays["ticks"].tolist(), arrays["keys"].tolist(), arrays["points"], strict=True

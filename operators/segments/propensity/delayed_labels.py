@@ -9,48 +9,48 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from operators.segments.propensity.decision_times import BOUGHT, CAME, MOVED
+from operators.segments.propensity.decision_times import BOUGHT, MERGED, SEEN
 from operators.segments.propensity.features import SHOPPER_FEATURES
-from operators.tables.table import Kept, Table
-from operators.tables.top_partners import grown
-from state.dirty_rows import Marks
+from operators.tables.table import Table, TableState
+from operators.tables.top_partners import grow
+from state.dirty_rows import DirtyRows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from operators.segments.propensity.decision_times import Keys, Told
+    from operators.segments.propensity.decision_times import Keys, Observation
     from operators.tables.table import Arrays
     from state.interactions import Times
 
     Floats = NDArray[np.float64]
 
 NEVER_MS = 1 << 62
-_TAKEN, _CAME, _BOUGHT, _SPENT = range(4)
+_DECIDED, _RETURNED, _BOUGHT, _SPENT = range(4)
 
 
-class Due(NamedTuple):
+class MatureLabels(NamedTuple):
     """Decisions whose time is over: points [n, F], what was said [n, models], when each was taken, came
     back first and bought first (ms; 0: not), what was spent (millionths)."""
 
     points: Floats
-    said: Floats
-    at_ms: Times
-    came_ms: Times
+    predicted: Floats
+    decided_ms: Times
+    returned_ms: Times
     bought_ms: Times
     spent_micros: NDArray[np.int64]
 
 
-class SoFar(NamedTuple):
+class PartialOutcomes(NamedTuple):
     """Decisions that wait: points [n, F], for how long (ms), and whether their shopper came by now."""
 
     points: Floats
     age_ms: Times
-    came: NDArray[np.bool_]
+    has_returned: NDArray[np.bool_]
 
 
-class Later(Kept):
+class DelayedLabels(TableState):
     """Decisions that wait `wait_ms` each, by the key of their shopper, be it in memory or not.
 
     Orders within `spend_ms` count. All are learned when their time is over, whatever came of them:
@@ -63,88 +63,88 @@ class Later(Kept):
         # 0 for a free slot.
         self._key: Keys = np.empty(0, np.uint64)
         # Taken, came back first, bought first, spent (millionths).
-        self._heard: NDArray[np.int64] = np.empty((0, 4), np.int64)
+        self._outcomes: NDArray[np.int64] = np.empty((0, 4), np.int64)
         self._points: NDArray[np.float32] = np.empty((0, len(SHOPPER_FEATURES)), np.float32)
-        self._said: NDArray[np.float32] = np.empty((0, models), np.float32)
-        self._marks = Marks()
+        self._predictions: NDArray[np.float32] = np.empty((0, models), np.float32)
+        self._dirty_rows = DirtyRows()
         self._slots: dict[int, list[int]] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._slots.values()))
 
-    def hear(self, told: Iterable[Told]) -> None:
+    def observe(self, observations: Iterable[Observation]) -> None:
         """What was heard of shoppers, in order."""
-        for one in told:
-            if one.kind == MOVED:
-                self._move(one.key, one.value)
+        for observation in observations:
+            if observation.kind == MERGED:
+                self._merge(observation.key, observation.value)
             else:
-                for slot in self._slots.get(one.key, ()):
-                    self._hear(slot, one)
+                for slot in self._slots.get(observation.key, ()):
+                    self._record(slot, observation)
 
-    def _hear(self, slot: int, told: Told) -> None:
-        heard, at_ms = self._heard[slot], told.at_ms
-        taken_ms = int(heard[_TAKEN])
-        if at_ms <= taken_ms:
+    def _record(self, slot: int, observation: Observation) -> None:
+        outcome, at_ms = self._outcomes[slot], observation.at_ms
+        decided_ms = int(outcome[_DECIDED])
+        if at_ms <= decided_ms:
             return
-        column = {CAME: _CAME, BOUGHT: _BOUGHT}[told.kind]
-        if told.kind == BOUGHT and at_ms > taken_ms + self.spend_ms:
+        column = {SEEN: _RETURNED, BOUGHT: _BOUGHT}[observation.kind]
+        if observation.kind == BOUGHT and at_ms > decided_ms + self.spend_ms:
             return
-        heard[column] = min(int(heard[column]) or NEVER_MS, at_ms)
-        heard[_SPENT] += told.value
-        self._marks.mark(slot)
+        outcome[column] = min(int(outcome[column]) or NEVER_MS, at_ms)
+        outcome[_SPENT] += observation.value
+        self._dirty_rows.mark(slot)
 
-    def _move(self, key: int, heir: int) -> None:
+    def _merge(self, key: int, into: int) -> None:
         slots = self._slots.pop(key, [])
         if slots:
-            self._key[slots] = heir
-            self._marks.mark(np.array(slots))
-            self._slots[heir] = sorted([*self._slots.get(heir, []), *slots])
+            self._key[slots] = into
+            self._dirty_rows.mark(np.array(slots))
+            self._slots[into] = sorted([*self._slots.get(into, []), *slots])
 
-    def forget(self, key: int) -> None:
+    def erase(self, key: int) -> None:
         """A shopper was erased."""
-        self._free(np.array(self._slots.get(key, []), np.intp))
+        self._release(np.array(self._slots.get(key, []), np.intp))
 
-    def so_far(self, now_ms: int) -> SoFar:
+    def partial_outcomes(self, now_ms: int) -> PartialOutcomes:
         """Those that wait, as they are at a time."""
-        waits = np.flatnonzero(self._key[: self._length])
-        heard = self._heard[waits]
-        points = self._points[waits].astype(np.float64)
-        return SoFar(points, now_ms - heard[:, _TAKEN], heard[:, _CAME] > 0)
+        pending = np.flatnonzero(self._key[: self._length])
+        outcomes = self._outcomes[pending]
+        points = self._points[pending].astype(np.float64)
+        return PartialOutcomes(points, now_ms - outcomes[:, _DECIDED], outcomes[:, _RETURNED] > 0)
 
     def next_due_ms(self) -> int:
         """When the first of them is over."""
-        taken_ms = self._heard[: self._length, _TAKEN][self._key[: self._length] > 0]
-        return int(taken_ms.min()) + self.wait_ms if len(taken_ms) else NEVER_MS
+        decided_ms = self._outcomes[: self._length, _DECIDED][self._key[: self._length] > 0]
+        return int(decided_ms.min()) + self.wait_ms if len(decided_ms) else NEVER_MS
 
-    def due(self, now_ms: int) -> Due:
+    def take_matured(self, now_ms: int) -> MatureLabels:
         """The decisions whose time is over, oldest first; they are forgotten."""
-        key, taken_ms = self._key[: self._length], self._heard[: self._length, _TAKEN]
-        over = np.flatnonzero((key > 0) & (taken_ms + self.wait_ms <= now_ms))
-        over = over[np.lexsort((key[over], taken_ms[over]))]
-        found = Due(
-            self._points[over].astype(np.float64),
-            self._said[over].astype(np.float64),
-            *(self._heard[over, column] for column in range(4)),
+        key, decided_ms = self._key[: self._length], self._outcomes[: self._length, _DECIDED]
+        matured = np.flatnonzero((key > 0) & (decided_ms + self.wait_ms <= now_ms))
+        matured = matured[np.lexsort((key[matured], decided_ms[matured]))]
+        labels = MatureLabels(
+            self._points[matured].astype(np.float64),
+            self._predictions[matured].astype(np.float64),
+            *(self._outcomes[matured, column] for column in range(4)),
         )
-        self._free(over)
-        return found
+        self._release(matured)
+        return labels
 
-    def take(self, keys: Keys, now_ms: int, points: Floats, said: Floats) -> None:
+    def add(self, keys: Keys, now_ms: int, points: Floats, predicted: Floats) -> None:
         """Let decisions wait: keys [n], what the models see of each, what they say."""
         free = np.flatnonzero(self._key[: self._length] == 0)[: len(keys)]
         slots = np.concatenate(
             [free, np.arange(self._length, self._length + len(keys) - len(free))]
         )
         self._length = max(self._length, int(slots.max(initial=-1)) + 1)
-        self._key = grown(self._key, self._length, 0)
-        self._heard = grown(self._heard, self._length, 0)
-        self._points = grown(self._points, self._length, 0.0)
-        self._said = grown(self._said, self._length, 0.0)
-        self._marks.reach(self._length)
-        self._key[slots], self._points[slots], self._said[slots] = keys, points, said
-        self._heard[slots] = 0
-        self._heard[slots, _TAKEN] = now_ms
-        self._marks.mark(slots)
+        self._key = grow(self._key, self._length, 0)
+        self._outcomes = grow(self._outcomes, self._length, 0)
+        self._points = grow(self._points, self._length, 0.0)
+        self._predictions = grow(self._predictions, self._length, 0.0)
+        self._dirty_rows.ensure_rows(self._length)
+        self._key[slots], self._points[slots], self._predictions[slots] = keys, points, predicted
+        self._outcomes[slots] = 0
+        self._outcomes[slots, _DECIDED] = now_ms
+        self._dirty_rows.mark(slots)
         for key, slot in zip(keys.tolist(), slots.tolist(), strict=True):
             self._slots.setdefault(key, []).append(slot)
 
@@ -152,31 +152,31 @@ class Later(Kept):
         """Slots."""
         columns: Arrays = {
             "key": self._key[: self._length],
-            "heard": self._heard[: self._length],
+            "heard": self._outcomes[: self._length],
             "points": self._points[: self._length],
-            "said": self._said[: self._length],
+            "said": self._predictions[: self._length],
         }
-        return [Table(columns, self._marks)]
+        return [Table(columns, self._dirty_rows)]
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Take over a state that `arrays` gave, of one made with the same arguments."""
         self._key = arrays["key"].astype(np.uint64)
-        self._heard = arrays["heard"].astype(np.int64)
+        self._outcomes = arrays["heard"].astype(np.int64)
         self._points = arrays["points"].astype(np.float32)
-        self._said = arrays["said"].astype(np.float32)
+        self._predictions = arrays["said"].astype(np.float32)
         self._length = len(self._key)
-        self._marks = Marks(self._length)
+        self._dirty_rows = DirtyRows(self._length)
         self._slots = {}
         for slot in np.flatnonzero(self._key).tolist():
             self._slots.setdefault(int(self._key[slot]), []).append(slot)
 
-    def _free(self, slots: NDArray[np.intp]) -> None:
+    def _release(self, slots: NDArray[np.intp]) -> None:
         for slot in slots.tolist():
             key = int(self._key[slot])
-            others = [other for other in self._slots[key] if other != slot]
-            if others:
-                self._slots[key] = others
+            remaining = [other for other in self._slots[key] if other != slot]
+            if remaining:
+                self._slots[key] = remaining
             else:
                 del self._slots[key]
         self._key[slots] = 0
-        self._marks.mark(slots)
+        self._dirty_rows.mark(slots)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.shoppers.features import COLUMNS
-from state.money import MICROS
+from operators.shoppers.features import COLUMN_COUNT
+from state.money import MICROS_PER_UNIT
 from state.times import DAY_MS, MINUTE_MS
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ SESSION_FEATURES = (
 SESSION_EVENTS = 16
 """The column of a feature row that is 0 where there is no session."""
 
-assert COLUMNS >= 21
+assert COLUMN_COUNT >= 21
 
 SHOPPER_FEATURES = (
     "sessions",
@@ -75,67 +75,67 @@ def session_matrix(raw: Floats) -> Floats:
     start_ms, end_ms, events, views, carts, bought, cart_micros = column[14:21]
     minutes = (end_ms - start_ms) / MINUTE_MS
     since_ms = last_ms - np.where(purchase_ms > 0, purchase_ms, first_ms)
-    found = np.empty((len(raw), len(SESSION_FEATURES)))
-    found[:, 0] = events
-    found[:, 1] = views
-    found[:, 2] = carts
-    found[:, 3] = carts > 0
-    found[:, 4] = bought
-    found[:, 5] = minutes
-    found[:, 6] = minutes / np.maximum(events, 1)
-    found[:, 7] = cart_micros / MICROS
-    found[:, 8] = sessions
-    found[:, 9] = purchases
-    found[:, 10] = purchases / np.maximum(sessions, 1)
-    found[:, 11] = np.maximum(since_ms, 0) / DAY_MS
-    found[:, 12] = price / MICROS / np.maximum(prices, 1)
-    found[:, 13] = focus
-    np.log1p(np.maximum(found[:, :13], 0.0), out=found[:, :13])
-    return found
+    matrix = np.empty((len(raw), len(SESSION_FEATURES)))
+    matrix[:, 0] = events
+    matrix[:, 1] = views
+    matrix[:, 2] = carts
+    matrix[:, 3] = carts > 0
+    matrix[:, 4] = bought
+    matrix[:, 5] = minutes
+    matrix[:, 6] = minutes / np.maximum(events, 1)
+    matrix[:, 7] = cart_micros / MICROS_PER_UNIT
+    matrix[:, 8] = sessions
+    matrix[:, 9] = purchases
+    matrix[:, 10] = purchases / np.maximum(sessions, 1)
+    matrix[:, 11] = np.maximum(since_ms, 0) / DAY_MS
+    matrix[:, 12] = price / MICROS_PER_UNIT / np.maximum(prices, 1)
+    matrix[:, 13] = focus
+    np.log1p(np.maximum(matrix[:, :13], 0.0), out=matrix[:, :13])
+    return matrix
 
 
-def counted(raw: Floats) -> NDArray[np.float32]:
+def count_columns(raw: Floats) -> NDArray[np.float32]:
     """What is kept of a shopper's feature rows [n, COLUMNS] -> float32[n, 7]: sessions, views, carts,
     purchases, revenue, price level, category share."""
     column = raw.T
-    price_level = column[7] / MICROS / np.maximum(column[8], 1)
-    revenue = column[6] / MICROS
-    kept = (column[0], column[3], column[4], column[5], revenue, price_level, column[12])
-    return np.column_stack(kept).astype(np.float32)
+    price_level = column[7] / MICROS_PER_UNIT / np.maximum(column[8], 1)
+    revenue = column[6] / MICROS_PER_UNIT
+    columns = (column[0], column[3], column[4], column[5], revenue, price_level, column[12])
+    return np.column_stack(columns).astype(np.float32)
 
 
-KEPT = 7
+COUNT_COLUMNS = 7
 TIMES = [9, 10, 11]
 """Columns of a feature row: first seen, last seen, last purchase."""
 
 
 def shopper_matrix(
-    kept: NDArray[np.float32], times_ms: NDArray[np.int64], now_ms: Floats
+    counts: NDArray[np.float32], times_ms: NDArray[np.int64], now_ms: Floats
 ) -> Floats:
     """What the chances of the next weeks are made of -> float64[n, 13].
 
-    `kept` as `counted` gave it; `times_ms` [n, 3]: first seen, last seen, last purchase (0: none);
+    `kept` as `count_columns` gave it; `times_ms` [n, 3]: first seen, last seen, last purchase (0: none);
     `now_ms` [n]: as of when. `overdue` compares the time since the last visit with the usual one
     between visits.
     """
-    sessions, views, carts, purchases, revenue, price_level, focus = kept.T
+    sessions, views, carts, purchases, revenue, price_level, focus = counts.T
     first_ms, last_ms, purchase_ms = times_ms.T
     has_purchase = purchase_ms > 0
     known = np.maximum(now_ms - first_ms, 0) / DAY_MS
     unseen = np.maximum(now_ms - last_ms, 0) / DAY_MS
-    found = np.empty((len(kept), len(SHOPPER_FEATURES)))
-    found[:, 0] = sessions
-    found[:, 1] = views
-    found[:, 2] = carts
-    found[:, 3] = purchases
-    found[:, 4] = revenue
-    found[:, 5] = revenue / np.maximum(purchases, 1)
-    found[:, 6] = price_level
-    found[:, 7] = known
-    found[:, 8] = unseen
-    found[:, 9] = np.maximum(now_ms - np.where(has_purchase, purchase_ms, first_ms), 0) / DAY_MS
-    found[:, 10] = unseen * np.maximum(sessions, 1) / np.maximum(known - unseen, 1.0)
-    np.log1p(np.maximum(found[:, :11], 0.0), out=found[:, :11])
-    found[:, 11] = has_purchase
-    found[:, 12] = focus
-    return found
+    matrix = np.empty((len(counts), len(SHOPPER_FEATURES)))
+    matrix[:, 0] = sessions
+    matrix[:, 1] = views
+    matrix[:, 2] = carts
+    matrix[:, 3] = purchases
+    matrix[:, 4] = revenue
+    matrix[:, 5] = revenue / np.maximum(purchases, 1)
+    matrix[:, 6] = price_level
+    matrix[:, 7] = known
+    matrix[:, 8] = unseen
+    matrix[:, 9] = np.maximum(now_ms - np.where(has_purchase, purchase_ms, first_ms), 0) / DAY_MS
+    matrix[:, 10] = unseen * np.maximum(sessions, 1) / np.maximum(known - unseen, 1.0)
+    np.log1p(np.maximum(matrix[:, :11], 0.0), out=matrix[:, :11])
+    matrix[:, 11] = has_purchase
+    matrix[:, 12] = focus
+    return matrix

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from operators.tables.table import Kept
+from operators.tables.table import TableState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,11 +37,11 @@ class Reliability(NamedTuple):
     observed: float
 
 
-class Progressive(Kept):
+class PrequentialEvaluation(TableState):
     """Judges chances against what happened. The past fades: after `half_life` labels it counts half.
 
-    >>> judge = Progressive()
-    >>> judge.take(np.array([0.1, 0.4, 0.35, 0.8]), np.array([0.0, 0.0, 1.0, 1.0]))
+    >>> judge = PrequentialEvaluation()
+    >>> judge.update(np.array([0.1, 0.4, 0.35, 0.8]), np.array([0.0, 0.0, 1.0, 1.0]))
     >>> judge.auc, round(judge.log_loss, 4)
     (0.75, 0.4723)
     """
@@ -57,23 +57,23 @@ class Progressive(Kept):
         self._predicted: Floats = np.zeros(BINS)
         self._loss = 0.0
 
-    def take(self, chances: Floats, outcomes: Floats) -> None:
+    def update(self, chances: Floats, outcomes: Floats) -> None:
         """Chances [n] that were predicted, and what became of them [n], 0 or 1."""
         n = len(chances)
         if not n:
             return
         chances = np.clip(chances, SMALLEST, 1.0 - SMALLEST)
-        faded = 0.5 ** (n / self.half_life)
+        decay = 0.5 ** (n / self.half_life)
         bins = _bins(chances)
         for sums, by in (
             (self._negative, 1.0 - outcomes),
             (self._positive, outcomes),
             (self._predicted, chances),
         ):
-            sums *= faded
+            sums *= decay
             sums += np.bincount(bins, by, BINS)
         loss = outcomes * np.log(chances) + (1.0 - outcomes) * np.log1p(-chances)
-        self._loss = self._loss * faded - float(loss.sum())
+        self._loss = self._loss * decay - float(loss.sum())
         self.labels += n
         self.positives += int(outcomes.sum())
 
@@ -138,7 +138,7 @@ class Progressive(Kept):
             for i in np.flatnonzero(n > 0.5)
         ]
 
-    def small(self) -> Arrays:
+    def scalars(self) -> Arrays:
         """All sums."""
         return {
             "negative": self._negative.copy(),

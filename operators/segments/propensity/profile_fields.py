@@ -13,9 +13,9 @@ import numpy as np
 import orjson
 
 from operators.models import model_metrics
-from operators.models.model_metrics import figure
+from operators.models.model_metrics import format_metric
 from operators.segments.propensity.features import VERSION
-from state.resp import bulk
+from state.resp import pack_str
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,47 +27,49 @@ if TYPE_CHECKING:
     from state.messages import Write
 
 SESSION, BUYS, CHURN, VALUE = "p_buy_session", "p_buy_30d", "p_churn", "value_30d"
-MODELS_OF_LATER = (BUYS, CHURN, VALUE)
+WEEKLY_MODELS = (BUYS, CHURN, VALUE)
 """What says something of the weeks to come; SESSION does of the running one."""
-_STEPS_A_LOGIT = 10
+_STEPS_PER_LOGIT = 10
 _LOGIT_MAX = 12
 _UNLIKELY = [
-    f"{1.0 / (1.0 + np.exp(-step / _STEPS_A_LOGIT)):.2g}"
-    for step in range(-_STEPS_A_LOGIT * _LOGIT_MAX, 1)
+    f"{1.0 / (1.0 + np.exp(-step / _STEPS_PER_LOGIT)):.2g}"
+    for step in range(-_STEPS_PER_LOGIT * _LOGIT_MAX, 1)
 ]
 # The other half is what is left of 1: chances that add up to 1 at most do so as texts.
 _CHANCES = [
     *(f"{Decimal(text):f}" for text in _UNLIKELY),
     *(f"{1 - Decimal(text):f}" for text in _UNLIKELY[-2::-1]),
 ]
-_STEPS_A_FOLD = 20
-_AMOUNTS = [f"{np.exp(step / _STEPS_A_FOLD) - 1.0:.2f}" for step in range(16 * _STEPS_A_FOLD + 1)]
+_STEPS_PER_FOLD = 20
+_AMOUNTS = [
+    f"{np.exp(step / _STEPS_PER_FOLD) - 1.0:.2f}" for step in range(16 * _STEPS_PER_FOLD + 1)
+]
 
 
-class Shown:
+class ProfileFieldTexts:
     """A field of the profile and its values, as they go into the command."""
 
     def __init__(self, field: str, *, amounts: bool = False) -> None:
-        name = bulk(field)
+        name = pack_str(field)
         self.field = field
         self.values = _AMOUNTS if amounts else _CHANCES
         self._is_amount = amounts
         # The last one stands for none.
-        self._texts = [*(f"{name}{bulk(shown)}" for shown in self.values), ""]
+        self._texts = [*(f"{name}{pack_str(shown)}" for shown in self.values), ""]
 
     def steps(self, values: NDArray[np.float64]) -> NDArray[np.int16]:
         """The step nearest to each chance or amount; nan is none at all, which is -1."""
-        none = np.isnan(values)
+        is_missing = np.isnan(values)
         if self._is_amount:
-            steps = np.log1p(np.where(none, 0.0, values)) * _STEPS_A_FOLD
+            steps = np.log1p(np.where(is_missing, 0.0, values)) * _STEPS_PER_FOLD
             steps = np.minimum(np.rint(steps), len(_AMOUNTS) - 1)
         else:
-            sure = np.where(none, 0.5, np.clip(values, 1e-7, 1.0 - 1e-7))
-            logits = np.clip(np.log(sure) - np.log1p(-sure), -_LOGIT_MAX, _LOGIT_MAX)
-            steps = np.rint(logits * _STEPS_A_LOGIT) + _LOGIT_MAX * _STEPS_A_LOGIT
-        steps[none] = -1
-        found: NDArray[np.int16] = steps.astype(np.int16)
-        return found
+            chances = np.where(is_missing, 0.5, np.clip(values, 1e-7, 1.0 - 1e-7))
+            logits = np.clip(np.log(chances) - np.log1p(-chances), -_LOGIT_MAX, _LOGIT_MAX)
+            steps = np.rint(logits * _STEPS_PER_LOGIT) + _LOGIT_MAX * _STEPS_PER_LOGIT
+        steps[is_missing] = -1
+        indexes: NDArray[np.int16] = steps.astype(np.int16)
+        return indexes
 
     def value(self, step: int) -> str:
         """What a step says, "" for none."""
@@ -79,7 +81,7 @@ class Shown:
         return [texts[step] for step in steps.tolist()]
 
 
-def status(model: ChanceModel | AmountModel) -> str:
+def model_status(model: ChanceModel | AmountModel) -> str:
     """Whether a model says anything yet, and what it waits for."""
     if model.ready:
         return "live"
@@ -89,51 +91,56 @@ def status(model: ChanceModel | AmountModel) -> str:
     return f"learning: {no} of {model.labels_min} outcomes that did not come true"
 
 
-def chances(name: str, model: ChanceModel, now_ms: int) -> list[Write]:
+def chance_model_writes(name: str, model: ChanceModel, now_ms: int) -> list[Write]:
     """The `model` key of one that says a chance."""
-    judge = model.judge
-    bins = [[one.n, round(one.predicted, 4), round(one.observed, 4)] for one in judge.reliability()]
-    measured = {
-        "rate": judge.rate,
-        "predicted": judge.predicted,
-        "auc": judge.auc,
-        "auc_of_rule": model.rule.auc,
-        "log_loss": judge.log_loss,
-        "log_loss_of_rate": judge.log_loss_of_rate,
-        "calibration_error": judge.calibration_error,
+    evaluation = model.evaluation
+    bins = [
+        [one.n, round(one.predicted, 4), round(one.observed, 4)] for one in evaluation.reliability()
+    ]
+    metrics = {
+        "rate": evaluation.rate,
+        "predicted": evaluation.predicted,
+        "auc": evaluation.auc,
+        "auc_of_rule": model.rule_evaluation.auc,
+        "log_loss": evaluation.log_loss,
+        "log_loss_of_rate": evaluation.log_loss_of_rate,
+        "calibration_error": evaluation.calibration_error,
     }
-    figures = {of: figure(value) for of, value in measured.items()}
-    more = {"judged": str(judge.labels), "calibration": orjson.dumps(bins).decode() if bins else ""}
-    return _writes(name, "logistic regression", model, now_ms, figures | more)
+    fields = {of: format_metric(value) for of, value in metrics.items()}
+    more = {
+        "judged": str(evaluation.labels),
+        "calibration": orjson.dumps(bins).decode() if bins else "",
+    }
+    return _model_writes(name, "logistic regression", model, now_ms, fields | more)
 
 
-def amounts(name: str, model: AmountModel, now_ms: int) -> list[Write]:
+def amount_model_writes(name: str, model: AmountModel, now_ms: int) -> list[Write]:
     """The `model` key of one that says an amount."""
-    said, came, error, error_of_mean = model.judge.means
-    figures = {
-        "mean_predicted": figure(said, 2),
-        "mean": figure(came, 2),
-        "mean_error": figure(error, 2),
-        "mean_error_of_mean": figure(error_of_mean, 2),
-        "top_tenth": figure(model.judge.top_tenth),
+    predicted, actual, error, error_of_mean = model.evaluation.means
+    fields = {
+        "mean_predicted": format_metric(predicted, 2),
+        "mean": format_metric(actual, 2),
+        "mean_error": format_metric(error, 2),
+        "mean_error_of_mean": format_metric(error_of_mean, 2),
+        "top_tenth": format_metric(model.evaluation.top_tenth),
     }
-    return _writes(name, "Poisson regression", model, now_ms, figures)
+    return _model_writes(name, "Poisson regression", model, now_ms, fields)
 
 
-def _writes(
+def _model_writes(
     name: str,
     algorithm: str,
     model: ChanceModel | AmountModel,
     now_ms: int,
-    figures: Mapping[str, str],
+    metrics: Mapping[str, str],
 ) -> list[Write]:
     no, yes = model.labels.tolist()
     head: dict[str, str | int] = {
         "version": VERSION,
         "algorithm": algorithm,
-        "status": status(model),
+        "status": model_status(model),
         "trained_ms": now_ms,
         "events": no + yes,
         "positives": yes,
     }
-    return model_metrics.model(name, {**head, **figures})
+    return model_metrics.model_writes(name, {**head, **metrics})

@@ -18,9 +18,9 @@ from operators.segments.propensity.features import (
     SESSION_FEATURES,
     session_matrix,
 )
-from operators.segments.propensity.pending_decisions import Waiting
-from operators.shoppers.features import COLUMNS
-from operators.tables.table import Kept, with_prefix, without_prefix
+from operators.segments.propensity.pending_decisions import PendingDecisions
+from operators.shoppers.features import COLUMN_COUNT
+from operators.tables.table import TableState, add_prefix, strip_prefix
 from state.times import MINUTE_MS
 
 if TYPE_CHECKING:
@@ -29,23 +29,23 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from operators.tables.table import Arrays, Table
-    from state.messages import Visited
+    from state.messages import ShardOutput
 
     Floats = NDArray[np.float64]
 
 WAITING_MAX = 8_192
 LOT_MS = MINUTE_MS
-_TOLD = np.dtype([("key", "<u8"), ("at_ms", "<i8"), ("row", "<f8", (COLUMNS,))])
+_DECISION = np.dtype([("key", "<u8"), ("at_ms", "<i8"), ("row", "<f8", (COLUMN_COUNT,))])
 _DECIDED = np.dtype([("at_ms", "<i8"), ("key", "<u8"), ("point", "<f4", (len(SESSION_FEATURES),))])
 _OUTCOME = np.dtype([("at_ms", "<i8"), ("key", "<u8"), ("bought", "u1")])
 
 
-class SessionChances(Kept):
+class SessionModel(TableState):
     """The model, the decisions that wait for the end of their session, and what is not due yet."""
 
     def __init__(self, labels_min: int) -> None:
         self.model = ChanceModel(len(SESSION_FEATURES), labels_min)
-        self._waiting = Waiting(WAITING_MAX, len(SESSION_FEATURES))
+        self._pending = PendingDecisions(WAITING_MAX, len(SESSION_FEATURES))
         self._decided = np.empty(0, _DECIDED)
         self._outcomes = np.empty(0, _OUTCOME)
 
@@ -55,83 +55,84 @@ class SessionChances(Kept):
         chances[raw[:, SESSION_EVENTS] == 0] = np.nan
         return chances
 
-    def learn(self, visited: Sequence[Visited], watermark_ms: int) -> None:
+    def learn(self, outputs: Sequence[ShardOutput], watermark_ms: int) -> None:
         """Take in what shards tell; `watermark_ms` stood before: sessions that were over are known."""
-        told = _stacked((one.decided for one in visited), _TOLD)
-        if len(told):
-            decided = np.empty(len(told), _DECIDED)
-            decided["key"], decided["at_ms"] = told["key"], told["at_ms"]
-            decided["point"] = session_matrix(told["row"])
+        decisions = _stack((one.decisions for one in outputs), _DECISION)
+        if len(decisions):
+            decided = np.empty(len(decisions), _DECIDED)
+            decided["key"], decided["at_ms"] = decisions["key"], decisions["at_ms"]
+            decided["point"] = session_matrix(decisions["row"])
             self._decided = np.concatenate([self._decided, decided])
         withdrawn = np.frombuffer(
-            b"".join(chain.from_iterable(v.withdrawn for v in visited)), "<u8"
+            b"".join(chain.from_iterable(v.withdrawn_decisions for v in outputs)), "<u8"
         )
         if len(withdrawn):
             self._decided = self._decided[~np.isin(self._decided["key"], withdrawn)]
-            self._waiting.take(withdrawn)
-        outcomes = _stacked((one.outcomes for one in visited), _OUTCOME)
+            self._pending.take(withdrawn)
+        outcomes = _stack((one.session_outcomes for one in outputs), _OUTCOME)
         if len(outcomes):
-            known = np.isin(outcomes["key"], self._decided["key"]) | self._waiting.has(
+            known = np.isin(outcomes["key"], self._decided["key"]) | self._pending.has(
                 outcomes["key"]
             )
             self._outcomes = np.concatenate([self._outcomes, outcomes[known]])
         if not len(self._decided) and not len(self._outcomes):
             return
-        now = watermark_ms // LOT_MS
-        decided_in, over_in = self._decided["at_ms"] // LOT_MS, self._outcomes["at_ms"] // LOT_MS
-        decides, is_over = decided_in <= now, over_in < now
-        for lot in np.union1d(decided_in[decides], over_in[is_over]).tolist():
-            self._decide(self._decided[decided_in == lot])
-            if lot < now:
-                self._learn(self._outcomes[over_in == lot])
-        self._decided, self._outcomes = self._decided[~decides], self._outcomes[~is_over]
+        current_lot = watermark_ms // LOT_MS
+        decision_lot, outcome_lot = (
+            self._decided["at_ms"] // LOT_MS,
+            self._outcomes["at_ms"] // LOT_MS,
+        )
+        is_due, is_known = decision_lot <= current_lot, outcome_lot < current_lot
+        for lot in np.union1d(decision_lot[is_due], outcome_lot[is_known]).tolist():
+            self._decide(self._decided[decision_lot == lot])
+            if lot < current_lot:
+                self._learn(self._outcomes[outcome_lot == lot])
+        self._decided, self._outcomes = self._decided[~is_due], self._outcomes[~is_known]
 
     def _decide(self, decided: NDArray[Any]) -> None:
         if len(decided):
             decided = decided[np.lexsort((decided["key"], decided["at_ms"]))]
-            said = self.model.predict(decided["point"].astype(np.float64))
-            self._waiting.add(decided["key"], decided["point"], said.astype(np.float32))
+            predicted = self.model.predict(decided["point"].astype(np.float64))
+            self._pending.add(decided["key"], decided["point"], predicted.astype(np.float32))
 
     def _learn(self, outcomes: NDArray[Any]) -> None:
         if len(outcomes):
             outcomes = outcomes[np.lexsort((outcomes["key"], outcomes["at_ms"]))]
-            places, points, said = self._waiting.take(outcomes["key"])
-            bought = outcomes["bought"][places].astype(np.float64)
+            indexes, points, predicted = self._pending.take(outcomes["key"])
+            bought = outcomes["bought"][indexes].astype(np.float64)
             wide = points.astype(np.float64)
-            self.model.learn(wide, said.astype(np.float64), bought, wide[:, HAS_CART])
+            self.model.learn(wide, predicted.astype(np.float64), bought, wide[:, HAS_CART])
 
     def tables(self) -> Sequence[Table]:
         """Decisions that wait."""
-        return self._waiting.tables()
+        return self._pending.tables()
 
-    def small(self) -> Arrays:
+    def scalars(self) -> Arrays:
         """The rest."""
         return {
-            **with_prefix("model.", self.model.small()),
-            **with_prefix("waiting.", self._waiting.small()),
-            **with_prefix(
-                "decided.", {name: self._decided[name] for name in _DECIDED.fields or ()}
-            ),
-            **with_prefix(
+            **add_prefix("model.", self.model.scalars()),
+            **add_prefix("waiting.", self._pending.scalars()),
+            **add_prefix("decided.", {name: self._decided[name] for name in _DECIDED.fields or ()}),
+            **add_prefix(
                 "outcomes.", {name: self._outcomes[name] for name in _OUTCOME.fields or ()}
             ),
         }
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Take over a state that `arrays` gave."""
-        self.model.restore(without_prefix("model.", arrays))
+        self.model.restore(strip_prefix("model.", arrays))
         table = {name: one for name, one in arrays.items() if "." not in name}
-        self._waiting.restore({**table, **without_prefix("waiting.", arrays)})
-        self._decided = _rebuilt(without_prefix("decided.", arrays), _DECIDED)
-        self._outcomes = _rebuilt(without_prefix("outcomes.", arrays), _OUTCOME)
+        self._pending.restore({**table, **strip_prefix("waiting.", arrays)})
+        self._decided = _to_records(strip_prefix("decided.", arrays), _DECIDED)
+        self._outcomes = _to_records(strip_prefix("outcomes.", arrays), _OUTCOME)
 
 
-def _rebuilt(columns: Mapping[str, NDArray[Any]], dtype: np.dtype[Any]) -> NDArray[Any]:
+def _to_records(columns: Mapping[str, NDArray[Any]], dtype: np.dtype[Any]) -> NDArray[Any]:
     rows = np.empty(len(columns["key"]), dtype)
     for name in dtype.fields or ():
         rows[name] = columns[name]
     return rows
 
 
-def _stacked(parts: Iterable[list[bytes]], dtype: np.dtype[Any]) -> NDArray[Any]:
+def _stack(parts: Iterable[list[bytes]], dtype: np.dtype[Any]) -> NDArray[Any]:
     return np.frombuffer(b"".join(chain.from_iterable(parts)), dtype)

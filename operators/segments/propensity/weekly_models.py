@@ -12,17 +12,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from operators.segments.propensity.amount_model import AmountModel
-from operators.segments.propensity.chance_model import ChanceModel, Given
-from operators.segments.propensity.decision_times import TICK_MS, Hearing, key_of, ticks_between
-from operators.segments.propensity.delayed_labels import NEVER_MS, Later
+from operators.segments.propensity.chance_model import ChanceModel, Condition
+from operators.segments.propensity.decision_times import (
+    TICK_MS,
+    PendingObservations,
+    key_of,
+    ticks_between,
+)
+from operators.segments.propensity.delayed_labels import NEVER_MS, DelayedLabels
 from operators.segments.propensity.features import (
     DAYS_SINCE_PURCHASE,
     DAYS_SINCE_SEEN,
     HAS_PURCHASE,
     SHOPPER_FEATURES,
 )
-from operators.tables.table import Kept, with_prefix, without_prefix
-from state.money import MICROS
+from operators.tables.table import TableState, add_prefix, strip_prefix
+from state.money import MICROS_PER_UNIT
 from state.times import DAY_MS
 
 if TYPE_CHECKING:
@@ -31,12 +36,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from operators.segments.propensity.decision_times import Keys
-    from operators.segments.propensity.delayed_labels import Due
-    from operators.segments.propensity.feature_store import Latest
+    from operators.segments.propensity.delayed_labels import MatureLabels
+    from operators.segments.propensity.feature_store import LatestFeatures
     from operators.tables.table import Arrays, Table
     from state import config
     from state.interactions import Rows, Times
-    from state.messages import Heard
+    from state.messages import ShopperObservation
 
     Floats = NDArray[np.float64]
 
@@ -45,7 +50,7 @@ AWAY_PARTS = 60
 """Of the days of churn, in which is counted how long those who came stayed away: half a day of 30."""
 
 
-class WeekChances(Kept):
+class WeeklyModels(TableState):
     """Three models and the decisions they learn from.
 
     Who buys within the horizon comes within it: where the horizon is not beyond the days of churn, the
@@ -63,37 +68,37 @@ class WeekChances(Kept):
         self._period = ticks_between(settings)
         spend_ms = settings.horizon_days * DAY_MS
         wait_ms = max(spend_ms, self._churn_ms)
-        self._most = -(-WAITING_MAX // max(1, self._period))
+        self._decisions_max = -(-WAITING_MAX // max(1, self._period))
         self._seed = settings.seed
-        self._hearing = Hearing(self._period)
-        self._later = Later(wait_ms, spend_ms, 3)
+        self._observations = PendingObservations(self._period)
+        self._labels = DelayedLabels(wait_ms, spend_ms, 3)
         # How long those who came stayed away, in parts of the days of churn, since the first start.
         self._away = np.zeros(AWAY_PARTS)
         self._reached_ms = 0
 
     def __len__(self) -> int:
         """Decisions that wait."""
-        return len(self._later)
+        return len(self._labels)
 
-    def of_points(self, points: Floats) -> tuple[Floats, Floats, Floats]:
+    def predict(self, points: Floats) -> tuple[Floats, Floats, Floats]:
         """The chance to buy, that of churn, the amount expected; nan where one says nothing yet."""
         buys = self.buys.predict(points)
         if self._excludes:
             buys *= 1.0 - self.churn.estimate(points)
         return buys, self.churn.predict(points), self.value.predict(points)
 
-    def hear(self, heard: Sequence[Heard]) -> None:
+    def observe(self, observations: Sequence[ShopperObservation]) -> None:
         """Take in what a batch tells."""
-        self._hearing.hear(heard, self._reached_ms)
+        self._observations.observe(observations, self._reached_ms)
 
-    def forget(self, key: int) -> None:
+    def erase(self, key: int) -> None:
         """A shopper was erased."""
-        self._hearing.forget(key)
-        self._later.forget(key)
+        self._observations.erase(key)
+        self._labels.erase(key)
 
-    def reach(
+    def advance_to(
         self,
-        latest: Latest,
+        features: LatestFeatures,
         names: Sequence[str],
         idle_ms: Callable[[], Times],
         watermark_ms: int,
@@ -102,97 +107,105 @@ class WeekChances(Kept):
         if watermark_ms <= self._reached_ms:
             return
         if -(-self._reached_ms // TICK_MS) * TICK_MS < watermark_ms:
-            self._tick(latest, names, idle_ms(), watermark_ms)
-        self._later.hear(self._hearing.take_told(watermark_ms - 1))
+            self._run_decision_times(features, names, idle_ms(), watermark_ms)
+        self._labels.observe(self._observations.take_observations(watermark_ms - 1))
         self._reached_ms = watermark_ms
 
-    def _tick(
-        self, latest: Latest, names: Sequence[str], idle_ms: Times, watermark_ms: int
+    def _run_decision_times(
+        self, features: LatestFeatures, names: Sequence[str], idle_ms: Times, watermark_ms: int
     ) -> None:
-        at_ms, rows = latest.ticks(names, self._reached_ms, watermark_ms, idle_ms, self._period)
-        told_ms = [one for one in self._hearing.ticks_ms if one < watermark_ms]
-        ticks_ms = iter([*sorted({*at_ms.tolist(), *told_ms}), NEVER_MS])
+        at_ms, rows = features.decisions_due(
+            names, self._reached_ms, watermark_ms, idle_ms, self._period
+        )
+        stored_ms = [one for one in self._observations.decision_times_ms if one < watermark_ms]
+        ticks_ms = iter([*sorted({*at_ms.tolist(), *stored_ms}), NEVER_MS])
         next_ms = next(ticks_ms)
-        while (now_ms := min(next_ms, self._later.next_due_ms())) < watermark_ms:
-            self._later.hear(self._hearing.take_told(now_ms))
-            self._learn(self._later.due(now_ms))
+        while (now_ms := min(next_ms, self._labels.next_due_ms())) < watermark_ms:
+            self._labels.observe(self._observations.take_observations(now_ms))
+            self._learn_matured(self._labels.take_matured(now_ms))
             if now_ms % DAY_MS == 0:
-                self._look(now_ms)
+                self._update_churn_level(now_ms)
             if now_ms == next_ms:
                 start, end = np.searchsorted(at_ms, (now_ms, now_ms + 1))
-                self._take(latest, names, rows[start:end], now_ms)
+                self._take_decisions(features, names, rows[start:end], now_ms)
                 next_ms = next(ticks_ms)
 
-    def _take(self, latest: Latest, names: Sequence[str], rows: Rows, now_ms: int) -> None:
+    def _take_decisions(
+        self, features: LatestFeatures, names: Sequence[str], rows: Rows, now_ms: int
+    ) -> None:
         """Take the decisions of one time: of those told of, and of those who did nothing since."""
-        of_key = self._hearing.take_points(now_ms)
+        of_key = self._observations.take_points(now_ms)
         keys = np.array([*of_key], np.uint64)
-        told = np.array([*of_key.values()], np.float32).reshape(-1, len(SHOPPER_FEATURES))
+        stored = np.array([*of_key.values()], np.float32).reshape(-1, len(SHOPPER_FEATURES))
         own = np.array([key_of(names[row]) for row in rows.tolist()], np.uint64)
         is_new = ~np.isin(own, keys)
-        points = np.concatenate([told, latest.points(rows[is_new], now_ms).astype(np.float32)])
+        points = np.concatenate([stored, features.points(rows[is_new], now_ms).astype(np.float32)])
         keys = np.concatenate([keys, own[is_new]])
         chosen = np.flatnonzero(~np.isnan(points[:, 0]))
-        chosen = chosen[_shuffled(keys[chosen], now_ms + self._seed).argsort()][: self._most]
+        chosen = chosen[_shuffled(keys[chosen], now_ms + self._seed).argsort()][
+            : self._decisions_max
+        ]
         chosen = chosen[keys[chosen].argsort()]
-        seen = points[chosen].astype(np.float64)
-        self._later.take(keys[chosen], now_ms, seen, np.column_stack(self.of_points(seen)))
+        decided = points[chosen].astype(np.float64)
+        self._labels.add(keys[chosen], now_ms, decided, np.column_stack(self.predict(decided)))
 
-    def _look(self, now_ms: int) -> None:
+    def _update_churn_level(self, now_ms: int) -> None:
         """Who has come so far says how the shop does now, long before all outcomes are known."""
         total = self._away.sum()
         if not total:
             return
-        waits = self._later.so_far(now_ms)
-        part = waits.age_ms * AWAY_PARTS / self._churn_ms
+        partial = self._labels.partial_outcomes(now_ms)
+        part = partial.age_ms * AWAY_PARTS / self._churn_ms
         parts = np.arange(AWAY_PARTS + 1)
-        known = np.interp(part, parts, np.append(0.0, np.cumsum(self._away) / total))
+        known_share = np.interp(part, parts, np.append(0.0, np.cumsum(self._away) / total))
         # The model says who stays away: who came is the other side of it.
-        self.churn.know(known - waits.came, waits.points, known)
+        self.churn.set_partial_outcomes(
+            known_share - partial.has_returned, partial.points, known_share
+        )
 
-    def _learn(self, due: Due) -> None:
-        if not len(due.points):
+    def _learn_matured(self, labels: MatureLabels) -> None:
+        if not len(labels.points):
             return
-        points, said = due.points, due.said
-        bought = (due.bought_ms > 0).astype(np.float64)
+        points, predicted = labels.points, labels.predicted
+        bought = (labels.bought_ms > 0).astype(np.float64)
         # A plain rule each: who bought lately buys, who was away for long stays away.
         away = 1.0 - np.exp(-points[:, DAYS_SINCE_SEEN])
         lately = points[:, HAS_PURCHASE] * np.exp(-points[:, DAYS_SINCE_PURCHASE])
-        until_ms = due.at_ms + self._churn_ms
-        came = (due.came_ms > 0) & (due.came_ms <= until_ms)
-        came |= (due.bought_ms > 0) & (due.bought_ms <= until_ms)
-        given = Given(1.0 - said[:, 1], came) if self._excludes else None
-        self.buys.learn(points, said[:, 0], bought, lately, given)
-        away_ms = (due.came_ms - due.at_ms)[came & (due.came_ms > 0)]
+        until_ms = labels.decided_ms + self._churn_ms
+        has_returned = (labels.returned_ms > 0) & (labels.returned_ms <= until_ms)
+        has_returned |= (labels.bought_ms > 0) & (labels.bought_ms <= until_ms)
+        condition = Condition(1.0 - predicted[:, 1], has_returned) if self._excludes else None
+        self.buys.learn(points, predicted[:, 0], bought, lately, condition)
+        away_ms = (labels.returned_ms - labels.decided_ms)[has_returned & (labels.returned_ms > 0)]
         parts = np.minimum(away_ms * AWAY_PARTS // self._churn_ms, AWAY_PARTS - 1)
         self._away += np.bincount(parts, minlength=AWAY_PARTS)
-        self.churn.learn(points, said[:, 1], (~came).astype(np.float64), away)
-        self.value.learn(points, said[:, 2], due.spent_micros / MICROS)
+        self.churn.learn(points, predicted[:, 1], (~has_returned).astype(np.float64), away)
+        self.value.learn(points, predicted[:, 2], labels.spent_micros / MICROS_PER_UNIT)
 
     def tables(self) -> Sequence[Table]:
         """Decisions that wait."""
-        return self._later.tables()
+        return self._labels.tables()
 
-    def small(self) -> Arrays:
+    def scalars(self) -> Arrays:
         """Models and judges, and what was heard last."""
         return {
             "reached": np.array([self._reached_ms]),
             "away": self._away.copy(),
-            **with_prefix("hearing.", self._hearing.small()),
-            **with_prefix("buys.", self.buys.small()),
-            **with_prefix("churn.", self.churn.small()),
-            **with_prefix("value.", self.value.small()),
+            **add_prefix("hearing.", self._observations.scalars()),
+            **add_prefix("buys.", self.buys.scalars()),
+            **add_prefix("churn.", self.churn.scalars()),
+            **add_prefix("value.", self.value.scalars()),
         }
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Take over a state that `arrays` gave, of one made with the same arguments."""
         self._reached_ms = int(arrays["reached"][0])
         self._away = arrays["away"].copy()
-        self._hearing.restore(without_prefix("hearing.", arrays))
-        self._later.restore({name: one for name, one in arrays.items() if "." not in name})
-        self.buys.restore(without_prefix("buys.", arrays))
-        self.churn.restore(without_prefix("churn.", arrays))
-        self.value.restore(without_prefix("value.", arrays))
+        self._observations.restore(strip_prefix("hearing.", arrays))
+        self._labels.restore({name: one for name, one in arrays.items() if "." not in name})
+        self.buys.restore(strip_prefix("buys.", arrays))
+        self.churn.restore(strip_prefix("churn.", arrays))
+        self.value.restore(strip_prefix("value.", arrays))
 
 
 def _shuffled(keys: Keys, salt: int) -> Keys:

@@ -10,7 +10,7 @@ from hashlib import blake2b
 
 import msgspec
 
-NUMBERS_MAX = 256
+EXACT_COUNT_MAX = 256
 """Counts up to here are exact: of each window the newest so many events are kept."""
 STEP_EVENTS_MAX = 64
 """Of each step of a sequence the newest so many events are kept, or items of events."""
@@ -46,7 +46,7 @@ class Filter(msgspec.Struct, frozen=True, omit_defaults=True):
     query: tuple[str, ...] = ()
 
     @property
-    def of_items(self) -> bool:
+    def matches_items(self) -> bool:
         """Whether it looks at single items."""
         return bool(self.categories or self.brands or self.items or self.price is not None)
 
@@ -145,13 +145,13 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 
 def digest(*parts: object) -> int:
     """A number of 63 bits that is the same in every run. Stored: it must not change."""
-    plain = _without_words(msgspec.to_builtins(parts))
-    return int.from_bytes(blake2b(_encode(plain), digest_size=8).digest(), "big") >> 1
+    content = _without_words(msgspec.to_builtins(parts))
+    return int.from_bytes(blake2b(_encode(content), digest_size=8).digest(), "big") >> 1
 
 
-def _without_words(plain: object) -> object:
-    if isinstance(plain, dict):
-        return {name: _without_words(value) for name, value in plain.items() if name != "words"}
-    if isinstance(plain, list | tuple):
-        return [_without_words(value) for value in plain]
-    return plain
+def _without_words(content: object) -> object:
+    if isinstance(content, dict):
+        return {name: _without_words(value) for name, value in content.items() if name != "words"}
+    if isinstance(content, list | tuple):
+        return [_without_words(value) for value in content]
+    return content

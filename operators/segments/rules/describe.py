@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from operators.segments.rules import features
 from operators.segments.rules.ast import All, Any, Holdout, Not, Number, Sequence, Text, Window
-from operators.segments.rules.quantities import span_words
-from state.money import MICROS
+from operators.segments.rules.quantities import format_duration
+from state.money import MICROS_PER_UNIT
 
 if TYPE_CHECKING:
     from operators.segments.rules.ast import Filter, Node
 
-_TYPES = {
+_EVENT_TYPE_LABELS = {
     "any": "event",
     "page_view": "page view",
     "search": "search",
@@ -30,7 +30,7 @@ _TYPES = {
     "consent": "consent",
     "custom": "custom event",
 }
-_FILTERS = (
+_FILTER_PHRASES = (
     ("categories", "in"),
     ("brands", "of brand"),
     ("items", "of item"),
@@ -44,57 +44,59 @@ _FILTERS = (
 )
 
 
-def in_words(node: Node) -> str:
+def describe_condition(node: Node) -> str:
     """One line that says what a condition means.
 
     >>> from operators.segments.rules.ast import Bounds, Number
-    >>> in_words(Not(Number("purchases", Bounds(3, None, "at least 3"))))
+    >>> describe_condition(Not(Number("purchases", Bounds(3, None, "at least 3"))))
     'not purchases at least 3'
     """
     match node:
         case All(parts):
-            return " and ".join(map(_part, parts))
+            return " and ".join(map(_describe_part, parts))
         case Any(parts):
-            return " or ".join(map(_part, parts))
+            return " or ".join(map(_describe_part, parts))
         case Not(Text(feature, values)):
-            return f"{features.TEXTS[feature].words} is not {_one_of(values)}"
+            return f"{features.TEXT_FEATURES[feature].label} is not {_join_values(values)}"
         case Not(Window(events, "count", bounds, within_ms)) if bounds.low == 1 and not bounds.high:
-            return f"no {events_in_words(events)} {_span(within_ms)}"
+            return f"no {describe_events(events)} {_describe_span(within_ms)}"
         case Not(part):
-            return f"not {_part(part)}"
+            return f"not {_describe_part(part)}"
         case Number(feature, bounds):
-            ago = " ago" if feature in features.SINCE else ""
-            return f"{_feature(feature)} {bounds.words}{ago}"
+            ago = " ago" if feature in features.AGE_FEATURES else ""
+            return f"{_feature_label(feature)} {bounds.words}{ago}"
         case Text(feature, values):
-            return f"{features.TEXTS[feature].words} is {_one_of(values)}"
+            return f"{features.TEXT_FEATURES[feature].label} is {_join_values(values)}"
         case Window(events, measure, bounds, within_ms):
-            what = "" if measure == "count" else f"{measure}, "
-            return f"{events_in_words(events)} ({what}{bounds.words}) {_span(within_ms)}"
+            measured = "" if measure == "count" else f"{measure}, "
+            return (
+                f"{describe_events(events)} ({measured}{bounds.words}) {_describe_span(within_ms)}"
+            )
         case Sequence():
-            return _sequence(node)
+            return _describe_sequence(node)
         case Holdout(share, _):
-            return f"held out ({share * 100 / MICROS:g} %)"
+            return f"held out ({share * 100 / MICROS_PER_UNIT:g} %)"
 
 
-def _part(node: Node) -> str:
-    words = in_words(node)
+def _describe_part(node: Node) -> str:
+    text = describe_condition(node)
     is_several = isinstance(node, Sequence) or (isinstance(node, All | Any) and len(node.parts) > 1)
-    return f"({words})" if is_several else words
+    return f"({text})" if is_several else text
 
 
-def _feature(name: str) -> str:
-    for table in (features.NUMBERS, features.SINCE, features.SESSION):
+def _feature_label(name: str) -> str:
+    for table in (features.NUMBER_FEATURES, features.AGE_FEATURES, features.SESSION_FEATURES):
         if name in table:
-            return table[name].words
+            return table[name].label
     raise KeyError(name)
 
 
-def events_in_words(events: Filter) -> str:
+def describe_events(events: Filter) -> str:
     """Which events a filter lets through."""
-    text = _one_of([_TYPES[name] for name in events.types])
-    for field, word in _FILTERS:
+    text = _join_values([_EVENT_TYPE_LABELS[name] for name in events.types])
+    for field, phrase in _FILTER_PHRASES:
         if values := getattr(events, field):
-            text += f" {word} {_one_of(values)}"
+            text += f" {phrase} {_join_values(values)}"
     if events.price is not None:
         text += f" at a price of {events.price.words}"
     if events.value is not None:
@@ -102,23 +104,23 @@ def events_in_words(events: Filter) -> str:
     return text
 
 
-def _sequence(node: Sequence) -> str:
-    text = events_in_words(node.steps[0].events)
+def _describe_sequence(node: Sequence) -> str:
+    text = describe_events(node.steps[0].events)
     for step in node.steps[1:]:
-        text += f", then {events_in_words(step.events)}"
+        text += f", then {describe_events(step.events)}"
         if step.within_ms is not None:
-            text += f" within {span_words(step.within_ms)}"
+            text += f" within {format_duration(step.within_ms)}"
     if node.absent is not None and node.absent.within_ms is not None:
-        text += f", then no {events_in_words(node.absent.events)}"
-        text += f" for {span_words(node.absent.within_ms)}"
+        text += f", then no {describe_events(node.absent.events)}"
+        text += f" for {format_duration(node.absent.within_ms)}"
     if node.same_item:
         text += ", all of the same item"
-    return f"{text}, begun in the last {span_words(node.within_ms)}"
+    return f"{text}, begun in the last {format_duration(node.within_ms)}"
 
 
-def _span(within_ms: int | None) -> str:
-    return "ever" if within_ms is None else f"within {span_words(within_ms)}"
+def _describe_span(within_ms: int | None) -> str:
+    return "ever" if within_ms is None else f"within {format_duration(within_ms)}"
 
 
-def _one_of(values: tuple[str, ...] | list[str]) -> str:
+def _join_values(values: tuple[str, ...] | list[str]) -> str:
     return " or ".join(values)

@@ -9,148 +9,176 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec.structs import replace
 
 from operators.segments.rules import windows
-from operators.segments.rules.filters import amount_in, event_test, is_below, keys_in
+from operators.segments.rules.filters import (
+    compile_amount,
+    compile_event_test,
+    compile_keys,
+    is_below_any,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from operators.segments.rules.filters import Test
-    from operators.segments.rules.windows_needed import Kind
+    from operators.segments.rules.windows_needed import WindowKind
     from state.events import Event
     from state.shopper import Shopper
 
-    Note = Callable[[dict[int, bytes], Event, bytes, int], None]
+    Recorder = Callable[[dict[int, bytes], Event, bytes, int], None]
     """Notes in a shopper's windows an event, its time (packed), at the shopper's clock (ms)."""
-    Turns = tuple[tuple[Callable[[Shopper], int | None], dict[int | None, int]], ...]
+    ThresholdBits = tuple[tuple[Callable[[Shopper], int | None], dict[int | None, int]], ...]
     """What an event counts, and which rules may change when that has come to a number."""
 
-_PLANS_MAX = 4096
+_CACHED_PATHS_MAX = 4096
 
 
-class Listener(NamedTuple):
+class WindowSubscriber(NamedTuple):
     """Takes events of a type that pass a test, if there is one, into a window.
 
-    `touched` are the rules that may change by the shopper's newest event, `late` those by another.
+    `bits` are the rules that may change by the shopper's newest event, `late_bits` those by another.
     """
 
-    kind: Kind
+    kind: WindowKind
     test: Test | None
-    note: Note
-    touched: int
-    late: int
+    record: Recorder
+    bits: int
+    late_bits: int
 
 
-class Plan(NamedTuple):
+class EventDispatch(NamedTuple):
     """What to do with an event: rules that may change by the shopper's newest one, and by another;
     windows of times that it goes into, by key and size in bytes, and others; windows that it goes
     into if it passes a test; what it counts.
     """
 
-    touched: int
-    late: int
-    times: tuple[tuple[int, int], ...]
-    notes: tuple[Note, ...]
-    tested: tuple[tuple[Test, Note, int, int], ...]
-    turns: Turns
+    bits: int
+    late_bits: int
+    time_windows: tuple[tuple[int, int], ...]
+    recorders: tuple[Recorder, ...]
+    conditional: tuple[tuple[Test, Recorder, int, int], ...]
+    thresholds: ThresholdBits
 
 
-class Plans:
+class DispatchTable:
     """What to do with events of one type, by the category of their items."""
 
-    def __init__(self, touched: int, turns: Turns, listeners: list[Listener]) -> None:
-        self._touched = touched
-        self._turns = turns
-        self._plain = [one for one in listeners if not one.kind.events.categories]
-        self._waiting = [one for one in listeners if one.kind.events.categories]
-        self._of_none = self._plan(self._plain)
-        self._of_path: dict[tuple[str, ...], Plan] = {}
+    def __init__(
+        self, bits: int, thresholds: ThresholdBits, subscribers: list[WindowSubscriber]
+    ) -> None:
+        self._bits = bits
+        self._thresholds = thresholds
+        self._without_category = [
+            subscriber for subscriber in subscribers if not subscriber.kind.events.categories
+        ]
+        self._with_category = [
+            subscriber for subscriber in subscribers if subscriber.kind.events.categories
+        ]
+        self._default = self._build(self._without_category)
+        self._by_category: dict[tuple[str, ...], EventDispatch] = {}
 
-    def of(self, event: Event) -> Plan:
+    def dispatch_of(self, event: Event) -> EventDispatch:
         """The plan of an event."""
         items = event.items
-        if not self._waiting or not items:
-            return self._of_none
+        if not self._with_category or not items:
+            return self._default
         if len(items) == 1:
             category = items[0].category
-            return self._of_path.get(category) or self._of_one(category)
+            return self._by_category.get(category) or self._dispatch_of_category(category)
         paths = ["/".join(item.category) for item in items]
-        return self._plan([*self._plain, *self._waiting_for(paths)])
+        return self._build([*self._without_category, *self._subscribers_for(paths)])
 
-    def _of_one(self, category: tuple[str, ...]) -> Plan:
+    def _dispatch_of_category(self, category: tuple[str, ...]) -> EventDispatch:
         """The plan of an event with one item: that it is of the category need not be tested."""
-        if len(self._of_path) > _PLANS_MAX:
-            self._of_path.clear()
-        found = [
-            one._replace(test=event_test(replace(one.kind.events, categories=())))
-            for one in self._waiting_for(["/".join(category)])
+        if len(self._by_category) > _CACHED_PATHS_MAX:
+            self._by_category.clear()
+        subscribers = [
+            subscriber._replace(
+                test=compile_event_test(replace(subscriber.kind.events, categories=()))
+            )
+            for subscriber in self._subscribers_for(["/".join(category)])
         ]
-        plan = self._of_path[category] = self._plan([*self._plain, *found])
-        return plan
+        dispatch = self._by_category[category] = self._build(
+            [*self._without_category, *subscribers]
+        )
+        return dispatch
 
-    def _waiting_for(self, paths: Iterable[str]) -> list[Listener]:
+    def _subscribers_for(self, paths: Iterable[str]) -> list[WindowSubscriber]:
         return [
-            one
-            for one in self._waiting
-            if any(is_below(path, one.kind.events.categories) for path in paths)
+            subscriber
+            for subscriber in self._with_category
+            if any(is_below_any(path, subscriber.kind.events.categories) for path in paths)
         ]
 
-    def _plan(self, listeners: Iterable[Listener]) -> Plan:
-        touched = late = self._touched
-        times: list[tuple[int, int]] = []
-        notes: list[Note] = []
-        tested: list[tuple[Test, Note, int, int]] = []
-        for kind, test, note, touches, touches_late in listeners:
+    def _build(self, subscribers: Iterable[WindowSubscriber]) -> EventDispatch:
+        bits = late_bits = self._bits
+        time_windows: list[tuple[int, int]] = []
+        recorders: list[Recorder] = []
+        conditional: list[tuple[Test, Recorder, int, int]] = []
+        for kind, test, record, subscriber_bits, subscriber_late_bits in subscribers:
             if test is not None:
-                tested.append((test, note, touches, touches_late))
+                conditional.append((test, record, subscriber_bits, subscriber_late_bits))
                 continue
-            touched, late = touched | touches, late | touches_late
+            bits, late_bits = bits | subscriber_bits, late_bits | subscriber_late_bits
             if kind.form == "times":
-                times.append((kind.key, kind.bytes_max))
+                time_windows.append((kind.key, kind.bytes_max))
             else:
-                notes.append(note)
-        return Plan(touched, late, tuple(times), tuple(notes), tuple(tested), self._turns)
+                recorders.append(record)
+        return EventDispatch(
+            bits,
+            late_bits,
+            tuple(time_windows),
+            tuple(recorders),
+            tuple(conditional),
+            self._thresholds,
+        )
 
 
-def listener(kind: Kind, touched: int, late: int) -> Listener:
+def subscribe(kind: WindowKind, bits: int, late_bits: int) -> WindowSubscriber:
     """The listener of a window."""
-    return Listener(kind, event_test(kind.events), _noting(kind), touched, late)
+    return WindowSubscriber(kind, compile_event_test(kind.events), _recorder(kind), bits, late_bits)
 
 
-def _noting(kind: Kind) -> Note:
+def _recorder(kind: WindowKind) -> Recorder:
     key, size, within_ms = kind.key, kind.bytes_max, kind.within_ms
     if kind.form == "times":
         add_time = windows.add_time
 
-        def note_time(kept: dict[int, bytes], event: Event, packed: bytes, now_ms: int) -> None:
-            kept[key] = add_time(kept.get(key, b""), packed, size)
+        def record_time(stored: dict[int, bytes], event: Event, packed: bytes, now_ms: int) -> None:
+            stored[key] = add_time(stored.get(key, b""), packed, size)
 
-        return note_time
+        return record_time
     if kind.form == "keyed":
-        keys_of, add_key, key_of = keys_in(kind.events, kind.what), windows.add_key, windows.key_of
-
-        def note_keys(kept: dict[int, bytes], event: Event, packed: bytes, now_ms: int) -> None:
-            window = kept.get(key, b"")
-            for name in keys_of(event):
-                window = add_key(window, packed, key_of(name), size)
-            kept[key] = window
-
-        return note_keys
-    if kind.form == "items":
-        items_of, add_items, item_key = (
-            keys_in(kind.events, "items"),
-            windows.add_items,
-            windows.key_of,
+        keys_of, add_key, key_of = (
+            compile_keys(kind.events, kind.measured),
+            windows.add_key,
+            windows.hash_key,
         )
 
-        def note_items(kept: dict[int, bytes], event: Event, packed: bytes, now_ms: int) -> None:
-            found = map(item_key, items_of(event))
-            kept[key] = add_items(kept.get(key, b""), packed, found, size)
+        def record_keys(stored: dict[int, bytes], event: Event, packed: bytes, now_ms: int) -> None:
+            window = stored.get(key, b"")
+            for name in keys_of(event):
+                window = add_key(window, packed, key_of(name), size)
+            stored[key] = window
 
-        return note_items
-    amount_of = amount_in(kind.events, kind.what)
+        return record_keys
+    if kind.form == "items":
+        items_of, add_items, item_key = (
+            compile_keys(kind.events, "items"),
+            windows.add_items,
+            windows.hash_key,
+        )
 
-    def note_amount(kept: dict[int, bytes], event: Event, packed: bytes, now_ms: int) -> None:
+        def record_items(
+            stored: dict[int, bytes], event: Event, packed: bytes, now_ms: int
+        ) -> None:
+            keys = map(item_key, items_of(event))
+            stored[key] = add_items(stored.get(key, b""), packed, keys, size)
+
+        return record_items
+    amount_of = compile_amount(kind.events, kind.measured)
+
+    def record_amount(stored: dict[int, bytes], event: Event, packed: bytes, now_ms: int) -> None:
         amount = amount_of(event)
-        kept[key] = windows.add_amount(kept.get(key, b""), packed, amount, within_ms, now_ms)
+        stored[key] = windows.add_amount(stored.get(key, b""), packed, amount, within_ms, now_ms)
 
-    return note_amount
+    return record_amount

@@ -11,332 +11,371 @@ from bisect import bisect_right
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from operators.events.processing_errors import Faults
+from operators.events.processing_errors import ProcessingErrors
 from operators.segments.rules.compiler import LATEST_OF, RuleSet, merge_window
-from operators.segments.rules.conditions import EVER, session_of
-from operators.segments.rules.features import FIRST, SESSION_BEGINS
-from operators.segments.rules.window_corrections import give_back
+from operators.segments.rules.conditions import FOREVER, session_at
+from operators.segments.rules.features import FIRST_EVENT, SESSION_START
+from operators.segments.rules.window_corrections import add_refund_difference
 from operators.segments.rules.windows import add_time
 from operators.tables.timers import Timers
-from state.shopper import UNSURE, RuleState
-from state.snapshots import RulesState
+from state.shopper import RECHECK_ALL, RuleState
+from state.snapshots import ShardRulesState
 
 if TYPE_CHECKING:
-    from operators.segments.rules.compiler import Asked
+    from operators.segments.rules.compiler import RulesToEvaluate
     from state.events import Event
     from state.messages import Transition
     from state.shopper import Shopper
 
-TIMERS_A_ROW = 4
+TIMERS_PER_SHOPPER = 4
 TIMERS_MIN = 100
 """With more timers than so many they are made anew, one a shopper, from what they are for."""
 
-_WHEN_AND_WHO = itemgetter(3, 0)
+_BY_TIME_AND_SHOPPER = itemgetter(3, 0)
 
 
-class Engine:
+class RuleEngine:
     """Asks the rules when there is reason to; `transitions` are those of the batch at hand."""
 
-    def __init__(self, rules: RuleSet, stored: RulesState) -> None:
+    def __init__(self, rules: RuleSet, stored: ShardRulesState) -> None:
         self.rules = rules
         self.transitions: list[Transition] = []
-        self._parted: dict[str, list[tuple[int, list[Transition]]]] = {}
-        self.faults = Faults("segments")
+        self._untracked: dict[str, list[tuple[int, list[Transition]]]] = {}
+        self.processing_errors = ProcessingErrors("segments")
         self._timers = Timers()
         self._stored = stored
-        self._is_new = stored.digests != rules.digests
+        self._rules_changed = stored.digests != rules.digests
 
-    def settle(self, rows: dict[str, Shopper], clock_ms: int) -> bool:
+    def migrate_rules(self, rows: dict[str, Shopper], clock_ms: int) -> bool:
         """Go over to these rules from those that were stored, if they differ: whether that was so.
 
         Rules that are new or changed are asked of everybody, from what there is; who is in a segment
         before and after has been in it since it entered.
         """
-        if not self._is_new:
+        if not self._rules_changed:
             return False
         rules, stored = self.rules, self._stored
-        self._is_new = False
-        changed = 0
-        for n, one in enumerate(rules.compiled):
-            if stored.digests.get(one.id) != one.digest:
-                changed |= rules.bits(n)
-        gone = stored.digests.keys() - rules.digests.keys()
+        self._rules_changed = False
+        changed_bits = 0
+        for n, rule in enumerate(rules.compiled_rules):
+            if stored.digests.get(rule.id) != rule.digest:
+                changed_bits |= rules.bits_for(n)
+        removed_ids = stored.digests.keys() - rules.digests.keys()
         windows = {
-            key: _filled(stored.windows.get(key), most, clock_ms)
-            for key, most in rules.needs().items()
+            key: _filled_since(stored.windows.get(key), entries_max, clock_ms)
+            for key, entries_max in rules.windows_needed().items()
         }
-        self._stored = RulesState(rules.digests, windows)
+        self._stored = ShardRulesState(rules.digests, windows)
         # In an order of its own: that of the rows depends on when they were stored.
-        for name, shopper in sorted(rows.items()):
+        for shopper_id, shopper in sorted(rows.items()):
             if not shopper.events:
                 continue
             try:
-                self._go_over(name, shopper, clock_ms, gone, changed)
+                self._migrate_shopper(shopper_id, shopper, clock_ms, removed_ids, changed_bits)
             except Exception:
-                self._give_up_on("settle", name, shopper.rules)
+                self._mark_uncertain("settle", shopper_id, shopper.rule_state)
         return True
 
-    def _go_over(
-        self, name: str, shopper: Shopper, clock_ms: int, gone: set[str], changed: int
+    def _migrate_shopper(
+        self,
+        shopper_id: str,
+        shopper: Shopper,
+        clock_ms: int,
+        removed_ids: set[str],
+        changed_bits: int,
     ) -> None:
-        """Go over to these rules with one shopper: `gone` are segments, `changed` the bits of rules."""
-        state, rules = shopper.rules, self.rules
+        """Go over to these rules with one shopper: `removed_ids` are segments, `changed` the bits
+        of rules."""
+        state, rules = shopper.rule_state, self.rules
         now_ms = max(clock_ms, shopper.last_ms)
-        if state is None or state.due_ms == UNSURE:
-            self.ask_all(name, shopper, now_ms)
+        if state is None or state.next_check_ms == RECHECK_ALL:
+            self.evaluate_all(shopper_id, shopper, now_ms)
             return
-        for sid in sorted(gone & state.members.keys()):
-            del state.members[sid]
-            self.transitions.append((name, sid, False, now_ms))
-        state.windows = {key: w for key, w in state.windows.items() if key in rules.kinds}
-        state.latest = {key: w for key, w in state.latest.items() if key in rules.latest}
-        state.dues = {key: ms for key, ms in state.dues.items() if key in rules.bits_of}
-        state.due_ms = min(state.dues.values(), default=0)
-        if state.due_ms:
-            self._timers.add(state.due_ms, name)
-        self._ask(rules.of_bits(changed), name, shopper, state, now_ms)
+        for segment_id in sorted(removed_ids & state.members.keys()):
+            del state.members[segment_id]
+            self.transitions.append((shopper_id, segment_id, False, now_ms))
+        state.windows = {
+            key: window for key, window in state.windows.items() if key in rules.window_kinds
+        }
+        state.latest_context = {
+            key: text for key, text in state.latest_context.items() if key in rules.latest_text_bits
+        }
+        state.next_check_ms_by_rule = {
+            key: ms
+            for key, ms in state.next_check_ms_by_rule.items()
+            if key in rules.bits_by_digest
+        }
+        state.next_check_ms = min(state.next_check_ms_by_rule.values(), default=0)
+        if state.next_check_ms:
+            self._timers.add(state.next_check_ms, shopper_id)
+        self._evaluate(rules.rules_in(changed_bits), shopper_id, shopper, state, now_ms)
 
-    def _give_up_on(self, what: str, name: str, state: RuleState | None) -> None:
+    def _mark_uncertain(self, operation: str, shopper_id: str, state: RuleState | None) -> None:
         """A rule raised where no event is to blame: its shopper is asked anew with its next event."""
-        self.faults.note(what, name)
+        self.processing_errors.record(operation, shopper_id)
         if state is not None:
-            state.dues, state.due_ms = {}, UNSURE
+            state.next_check_ms_by_rule, state.next_check_ms = {}, RECHECK_ALL
 
-    def stored(self) -> RulesState:
+    def to_state(self) -> ShardRulesState:
         """What a snapshot holds beside the shoppers."""
         return self._stored
 
-    def filled_ms(self, sid: str) -> int:
+    def windows_filled_ms(self, rule_id: str) -> int:
         """Since when (ms) all that a segment's rule looks at has been kept; 0 if it always was."""
-        needed = self.rules.needs_of(sid)
+        needed = self.rules.windows_needed_by(rule_id)
         return max((self._stored.windows[key][0] for key in needed), default=0)
 
-    def follow(self, name: str, shopper: Shopper) -> None:
+    def track(self, shopper_id: str, shopper: Shopper) -> None:
         """Go on with the timers of a shopper that was stored."""
-        state = shopper.rules
-        if state is not None and state.due_ms > 0:
-            self._timers.add(state.due_ms, name)
+        state = shopper.rule_state
+        if state is not None and state.next_check_ms > 0:
+            self._timers.add(state.next_check_ms, shopper_id)
 
-    def due(self, rows: dict[str, Shopper], clock_ms: int) -> list[str]:
+    def advance_all(self, rows: dict[str, Shopper], clock_ms: int) -> list[str]:
         """Let time pass for all; who changed."""
-        if len(self._timers) > TIMERS_A_ROW * len(rows) + TIMERS_MIN:
+        if len(self._timers) > TIMERS_PER_SHOPPER * len(rows) + TIMERS_MIN:
             # Of those who left, and of answers that changed meanwhile, some would wait for weeks.
             self._timers = Timers()
-            for known, row in rows.items():
-                self.follow(known, row)
-        changed: list[str] = []
+            for shopper_id, row in rows.items():
+                self.track(shopper_id, row)
+        changed_ids: list[str] = []
         first = len(self.transitions)
-        for name in self._timers.due(clock_ms + 1):
-            shopper = rows.get(name)
-            state = None if shopper is None else shopper.rules
-            if shopper is None or state is None or not 0 < state.due_ms <= clock_ms:
+        for shopper_id in self._timers.take_due(clock_ms + 1):
+            shopper = rows.get(shopper_id)
+            state = None if shopper is None else shopper.rule_state
+            if shopper is None or state is None or not 0 < state.next_check_ms <= clock_ms:
                 continue
-            before = len(self.transitions)
+            transitions_before = len(self.transitions)
             try:
-                self._pass(name, shopper, state, clock_ms)
+                self._fire_timers(shopper_id, shopper, state, clock_ms)
             except Exception:
-                self._give_up_on("due", name, state)
-            if len(self.transitions) > before:
-                changed.append(name)
+                self._mark_uncertain("due", shopper_id, state)
+            if len(self.transitions) > transitions_before:
+                changed_ids.append(shopper_id)
         # By when they were due: when somebody was asked is another matter after a resume.
-        self.transitions[first:] = sorted(self.transitions[first:], key=_WHEN_AND_WHO)
-        return changed
+        self.transitions[first:] = sorted(self.transitions[first:], key=_BY_TIME_AND_SHOPPER)
+        return changed_ids
 
-    def advance(self, name: str, shopper: Shopper, clock_ms: int) -> None:
+    def advance_shopper(self, shopper_id: str, shopper: Shopper, clock_ms: int) -> None:
         """Let time pass for one shopper, before anything is changed at that time."""
-        state = shopper.rules
-        if state is not None and 0 < state.due_ms <= clock_ms:
-            self._pass(name, shopper, state, clock_ms)
+        state = shopper.rule_state
+        if state is not None and 0 < state.next_check_ms <= clock_ms:
+            self._fire_timers(shopper_id, shopper, state, clock_ms)
 
-    def reach(self, name: str, shopper: Shopper, now_ms: int, at_ms: int) -> bool:
+    def advance_to(self, shopper_id: str, shopper: Shopper, now_ms: int, at_ms: int) -> bool:
         """Let time pass for a shopper of whom an event came; whether a session goes on then."""
-        self.advance(name, shopper, max(now_ms, at_ms - 1))
+        self.advance_shopper(shopper_id, shopper, max(now_ms, at_ms - 1))
         newest_ms = max(now_ms, at_ms, shopper.last_ms)
-        return session_of(shopper, newest_ms, self.rules.gap_ms) is not None
+        return session_at(shopper, newest_ms, self.rules.gap_ms) is not None
 
-    def count(
-        self, name: str, shopper: Shopper, event: Event, clock_ms: int, *, begins: bool
+    def apply_event(
+        self,
+        shopper_id: str,
+        shopper: Shopper,
+        event: Event,
+        clock_ms: int,
+        *,
+        begins_session: bool,
     ) -> None:
-        """Take in an event that the profile counts already; `begins` if a session did, or did again."""
+        """Take in an event that the profile counts already; `begins_session` if a session did, or
+        did again."""
         rules, at_ms, last_ms = self.rules, event.event_ts, shopper.last_ms
         now_ms = clock_ms if clock_ms > last_ms else last_ms
-        state = shopper.rules or _new_state(shopper)
-        touched, late, times, notes, tested, turns = rules.plans[event.type].of(event)
-        is_newest, kept, packed = at_ms == last_ms, state.windows, at_ms.to_bytes(8, "big")
+        state = shopper.rule_state or _new_state(shopper)
+        bits, late_bits, time_windows, recorders, conditional, thresholds = rules.dispatch_tables[
+            event.type
+        ].dispatch_of(event)
+        is_newest, windows, packed = at_ms == last_ms, state.windows, at_ms.to_bytes(8, "big")
         if not is_newest:
-            touched = late
-        for key, size in times:
-            window = kept.get(key, b"")
+            bits = late_bits
+        for key, size in time_windows:
+            window = windows.get(key, b"")
             # All that is kept of the shopper is as old as its newest event, or older.
-            kept[key] = (window + packed)[-size:] if is_newest else add_time(window, packed, size)
-        for note in notes:
-            note(kept, event, packed, now_ms)
-        for test, note, touches, touches_late in tested:
+            windows[key] = (
+                (window + packed)[-size:] if is_newest else add_time(window, packed, size)
+            )
+        for record in recorders:
+            record(windows, event, packed, now_ms)
+        for test, record, matching_bits, matching_late_bits in conditional:
             if test(event):
-                note(kept, event, packed, now_ms)
-                touched |= touches if is_newest else touches_late
-        for counted, numbers in turns:
-            touched |= numbers.get(counted(shopper), 0)
-        if begins:
-            touched |= rules.touched[SESSION_BEGINS]
+                record(windows, event, packed, now_ms)
+                bits |= matching_bits if is_newest else matching_late_bits
+        for count_of, bits_by_number in thresholds:
+            bits |= bits_by_number.get(count_of(shopper), 0)
+        if begins_session:
+            bits |= rules.bits_by_event[SESSION_START]
         if at_ms == shopper.first_ms:
-            touched |= rules.touched[FIRST]
-        if rules.hears:
-            touched |= self._hear(state, event)
-        if state.due_ms == UNSURE:
-            self.ask_all(name, shopper, now_ms)
-        elif touched:
-            self._ask(rules.of_bits(touched), name, shopper, state, now_ms)
+            bits |= rules.bits_by_event[FIRST_EVENT]
+        if rules.reads_shopper_texts:
+            bits |= self._update_latest_texts(state, event)
+        if state.next_check_ms == RECHECK_ALL:
+            self.evaluate_all(shopper_id, shopper, now_ms)
+        elif bits:
+            self._evaluate(rules.rules_in(bits), shopper_id, shopper, state, now_ms)
 
-    def _hear(self, state: RuleState, event: Event) -> int:
+    def _update_latest_texts(self, state: RuleState, event: Event) -> int:
         """Note what an event says of device, country and campaign; the rules that ask for it, and
         for what it says of consent."""
-        bits = 0 if event.consent is None else self.rules.consent
-        for feature, asking in self.rules.latest.items():
+        bits = 0 if event.consent is None else self.rules.consent_bits
+        for feature, feature_bits in self.rules.latest_text_bits.items():
             if text := LATEST_OF[feature](event):
-                if state.latest.get(feature, (0, "")) < (event.event_ts, text):
-                    state.latest[feature] = (event.event_ts, text)
-                bits |= asking
+                if state.latest_context.get(feature, (0, "")) < (event.event_ts, text):
+                    state.latest_context[feature] = (event.event_ts, text)
+                bits |= feature_bits
         return bits
 
-    def ask_all(self, name: str, shopper: Shopper, now_ms: int) -> None:
+    def evaluate_all(self, shopper_id: str, shopper: Shopper, now_ms: int) -> None:
         """Ask every rule, whatever was known."""
-        state = shopper.rules
+        state = shopper.rule_state
         if state is None:
-            state = shopper.rules = RuleState()
-        state.dues, state.due_ms = {}, 0
-        self._ask(self.rules.of_bits(self.rules.all), name, shopper, state, now_ms)
+            state = shopper.rule_state = RuleState()
+        state.next_check_ms_by_rule, state.next_check_ms = {}, 0
+        self._evaluate(self.rules.rules_in(self.rules.all_bits), shopper_id, shopper, state, now_ms)
 
-    def ask_unsure(self, name: str, shopper: Shopper, now_ms: int) -> None:
+    def evaluate_uncertain(self, shopper_id: str, shopper: Shopper, now_ms: int) -> None:
         """Ask every rule about a shopper of whom nothing is sure."""
-        if shopper.rules is None or shopper.rules.due_ms == UNSURE:
-            self.ask_all(name, shopper, now_ms)
+        if shopper.rule_state is None or shopper.rule_state.next_check_ms == RECHECK_ALL:
+            self.evaluate_all(shopper_id, shopper, now_ms)
 
     def merge(
-        self, name: str, shopper: Shopper, other: Shopper, clock_ms: int, *, is_same: bool = False
+        self,
+        shopper_id: str,
+        shopper: Shopper,
+        other: Shopper,
+        clock_ms: int,
+        *,
+        is_same: bool = False,
     ) -> None:
         """Take over what rules keep of another shopper; the profiles are one already.
 
         Of one of the same name all is told under that name: it is in what either was in.
         """
-        theirs, kinds = other.rules, self.rules.kinds
+        other_state, window_kinds = other.rule_state, self.rules.window_kinds
         now_ms = max(clock_ms, shopper.last_ms)
-        state = shopper.rules
+        state = shopper.rule_state
         if state is None:
-            state = shopper.rules = RuleState()
-        if theirs is not None:
-            for key, window in theirs.windows.items():
-                own = state.windows.get(key)
-                if own is None:
+            state = shopper.rule_state = RuleState()
+        if other_state is not None:
+            for key, window in other_state.windows.items():
+                own_window = state.windows.get(key)
+                if own_window is None:
                     state.windows[key] = window
-                elif key in kinds:
-                    state.windows[key] = merge_window(kinds[key], own, window, now_ms)
-            for feature, said in theirs.latest.items():
-                state.latest[feature] = max(said, state.latest.get(feature, said))
+                elif key in window_kinds:
+                    state.windows[key] = merge_window(window_kinds[key], own_window, window, now_ms)
+            for feature, text in other_state.latest_context.items():
+                state.latest_context[feature] = max(text, state.latest_context.get(feature, text))
             if is_same:
-                state.members = theirs.members | state.members
-        self.ask_all(name, shopper, now_ms)
+                state.members = other_state.members | state.members
+        self.evaluate_all(shopper_id, shopper, now_ms)
 
-    def give_back(self, shopper: Shopper, amount: int, at_ms: int) -> None:
+    def add_refund_difference(self, shopper: Shopper, amount: int, at_ms: int) -> None:
         """An order that came, and is about to be counted, gave back so much more than its refunds told
         before it; every rule is asked then."""
-        state = shopper.rules
+        state = shopper.rule_state
         if state is not None:
-            give_back(self.rules.kinds, state, amount, at_ms, max(at_ms, shopper.last_ms))
-            state.due_ms = UNSURE
+            add_refund_difference(
+                self.rules.window_kinds, state, amount, at_ms, max(at_ms, shopper.last_ms)
+            )
+            state.next_check_ms = RECHECK_ALL
 
-    def leave_all(self, name: str, shopper: Shopper, now_ms: int) -> None:
+    def remove_from_all(self, shopper_id: str, shopper: Shopper, now_ms: int) -> None:
         """Take a shopper that is no longer here out of every segment."""
-        self.advance(name, shopper, now_ms)
-        state = shopper.rules
+        self.advance_shopper(shopper_id, shopper, now_ms)
+        state = shopper.rule_state
         if state is not None:
-            self.transitions += [(name, sid, False, now_ms) for sid in state.members]
-            state.members, state.dues, state.due_ms = {}, {}, UNSURE
+            self.transitions += [
+                (shopper_id, segment_id, False, now_ms) for segment_id in state.members
+            ]
+            state.members, state.next_check_ms_by_rule, state.next_check_ms = {}, {}, RECHECK_ALL
 
-    def part_with(self, name: str, state: RuleState) -> list[Transition]:
+    def untrack(self, shopper_id: str, state: RuleState) -> list[Transition]:
         """A shopper is no more: what was told of it in this batch is taken back, and is in what this
-        gives after `settle_parted`."""
-        told: list[Transition] = []
-        self._parted.setdefault(name, []).append((len(self.transitions), told))
-        state.members, state.dues, state.due_ms = {}, {}, UNSURE
-        return told
+        gives after `split_off_retracted`."""
+        retracted: list[Transition] = []
+        self._untracked.setdefault(shopper_id, []).append((len(self.transitions), retracted))
+        state.members, state.next_check_ms_by_rule, state.next_check_ms = {}, {}, RECHECK_ALL
+        return retracted
 
-    def settle_parted(self) -> None:
+    def split_off_retracted(self) -> None:
         """Take out what was told of shoppers before they were no more, in one pass over the batch."""
-        if not self._parted:
+        if not self._untracked:
             return
-        kept: list[Transition] = []
-        for n, one in enumerate(self.transitions):
-            parted = self._parted.get(one[0], ())
-            first = bisect_right(parted, n, key=itemgetter(0))
-            (parted[first][1] if first < len(parted) else kept).append(one)
-        self.transitions[:] = kept
-        self._parted.clear()
+        remaining: list[Transition] = []
+        for n, transition in enumerate(self.transitions):
+            untracked = self._untracked.get(transition[0], ())
+            first = bisect_right(untracked, n, key=itemgetter(0))
+            (untracked[first][1] if first < len(untracked) else remaining).append(transition)
+        self.transitions[:] = remaining
+        self._untracked.clear()
 
-    def _pass(self, name: str, shopper: Shopper, state: RuleState, clock_ms: int) -> None:
+    def _fire_timers(
+        self, shopper_id: str, shopper: Shopper, state: RuleState, clock_ms: int
+    ) -> None:
         rules = self.rules
-        while 0 < state.due_ms <= clock_ms:
-            now_ms, dues = state.due_ms, state.dues
+        while 0 < state.next_check_ms <= clock_ms:
+            now_ms, dues = state.next_check_ms, state.next_check_ms_by_rule
             bits = 0
             for digest in [digest for digest, due_ms in dues.items() if due_ms <= now_ms]:
                 del dues[digest]
-                bits |= rules.bits_of[digest]
-            state.due_ms = min(dues.values(), default=0)
-            self._ask(rules.of_bits(bits), name, shopper, state, now_ms, is_passing=True)
-        if state.due_ms:
-            self._timers.add(state.due_ms, name)
+                bits |= rules.bits_by_digest[digest]
+            state.next_check_ms = min(dues.values(), default=0)
+            self._evaluate(rules.rules_in(bits), shopper_id, shopper, state, now_ms, is_timer=True)
+        if state.next_check_ms:
+            self._timers.add(state.next_check_ms, shopper_id)
 
-    def _ask(
+    def _evaluate(
         self,
-        asked: Asked,
-        name: str,
+        rules: RulesToEvaluate,
+        shopper_id: str,
         shopper: Shopper,
         state: RuleState,
         now_ms: int,
         *,
-        is_passing: bool = False,
+        is_timer: bool = False,
     ) -> None:
-        members, dues = state.members, state.dues
-        for sid, digest, ask, makes in asked:
-            is_in = sid in members
-            if is_in is makes:
+        members, dues = state.members, state.next_check_ms_by_rule
+        for segment_id, digest, evaluate, new_answer in rules:
+            is_in = segment_id in members
+            if is_in is new_answer:
                 continue
-            until_ms = ask(name, shopper, state, now_ms)
+            until_ms = evaluate(shopper_id, shopper, state, now_ms)
             if until_ms > 0:
                 if not is_in:
-                    members[sid] = now_ms
-                    self.transitions.append((name, sid, True, now_ms))
+                    members[segment_id] = now_ms
+                    self.transitions.append((shopper_id, segment_id, True, now_ms))
             else:
                 until_ms = -until_ms
                 if is_in:
-                    del members[sid]
-                    self.transitions.append((name, sid, False, now_ms))
-            if until_ms != EVER:
+                    del members[segment_id]
+                    self.transitions.append((shopper_id, segment_id, False, now_ms))
+            if until_ms != FOREVER:
                 due_ms = dues.get(digest)
                 # A timer that is too early does no harm: it asks, and is set anew.
                 if due_ms is None or until_ms < due_ms:
                     dues[digest] = until_ms
-                    if until_ms < state.due_ms or state.due_ms <= 0:
-                        state.due_ms = until_ms
-                        if not is_passing:
-                            self._timers.add(until_ms, name)
+                    if until_ms < state.next_check_ms or state.next_check_ms <= 0:
+                        state.next_check_ms = until_ms
+                        if not is_timer:
+                            self._timers.add(until_ms, shopper_id)
 
 
 def _new_state(shopper: Shopper) -> RuleState:
-    state = shopper.rules = RuleState(due_ms=UNSURE)
+    state = shopper.rule_state = RuleState(next_check_ms=RECHECK_ALL)
     return state
 
 
-def engine_of(rules: RuleSet | None, stored: RulesState) -> Engine | None:
+def create_engine(rules: RuleSet | None, stored: ShardRulesState) -> RuleEngine | None:
     """The engine of a shard, None where there are no rules and were none."""
     if rules is None and not stored.digests:
         return None
-    return Engine(rules or RuleSet((), gap_ms=0), stored)
+    return RuleEngine(rules or RuleSet((), gap_ms=0), stored)
 
 
-def _filled(stored: tuple[int, int] | None, most: int, clock_ms: int) -> tuple[int, int]:
+def _filled_since(
+    stored: tuple[int, int] | None, entries_max: int, clock_ms: int
+) -> tuple[int, int]:
     """Since when a window is full: one that was kept with fewer entries may have lost what is needed."""
     if stored is None:
-        return clock_ms, most
-    since_ms, kept = stored
-    return (since_ms if kept >= most else clock_ms), most
+        return clock_ms, entries_max
+    since_ms, stored_entries = stored
+    return (since_ms if stored_entries >= entries_max else clock_ms), entries_max

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from operators.segments.rules.quantities import COUNT, MINUTES, MONEY, SHARE
 from operators.shoppers import profile
 from operators.shoppers.affinities import DecayedCounts
-from state.money import MICROS
+from state.money import MICROS_PER_UNIT
 from state.shopper import INTENTS
 
 if TYPE_CHECKING:
@@ -21,58 +21,59 @@ if TYPE_CHECKING:
     from operators.segments.rules.ast import Bounds
     from state.shopper import Session, Shopper
 
-ANY = "any"
+ANY_EVENT = "any"
 """Stands for every type of event."""
-SESSION_BEGINS, FIRST = "a session begins", "the first event"
+SESSION_START, FIRST_EVENT = "a session begins", "the first event"
 """Stand for an event that begins a session or joins two, and for one before all others."""
-TASTES = ("item_view", "cart_add", "purchase", "wishlist_add")
+AFFINITY_EVENTS = ("item_view", "cart_add", "purchase", "wishlist_add")
 
 
-class Number(NamedTuple):
+class NumberFeature(NamedTuple):
     """A number of a shopper, None where there is none; `touched` are the events that may change it.
 
-    One that `grows` never gets less; one that `counts` gets one more with each of these events.
+    One that `never_decreases` never gets less; one that `counts_events` gets one more with each of
+    these events.
     """
 
     unit: int
-    of: Callable[[Shopper], int | None]
-    touched: tuple[str, ...]
-    words: str
-    grows: bool = False
-    counts: bool = False
+    value_of: Callable[[Shopper], int | None]
+    changed_by: tuple[str, ...]
+    label: str
+    never_decreases: bool = False
+    counts_events: bool = False
 
 
-class Since(NamedTuple):
+class AgeFeature(NamedTuple):
     """A time (ms) of a shopper, 0 where there is none; rules are about how long ago it is, in days."""
 
-    of: Callable[[Shopper], int]
-    touched: tuple[str, ...]
-    words: str
+    time_of: Callable[[Shopper], int]
+    changed_by: tuple[str, ...]
+    label: str
 
 
-class OfSession(NamedTuple):
-    """A number of the session that goes on, as `Number`; there is none between two sessions."""
+class SessionFeature(NamedTuple):
+    """A number of the session that goes on, as `NumberFeature`; there is none between two sessions."""
 
     unit: int
-    of: Callable[[Session], int]
-    touched: tuple[str, ...]
-    words: str
-    grows: bool = True
-    counts: bool = True
+    value_of: Callable[[Session], int]
+    changed_by: tuple[str, ...]
+    label: str
+    never_decreases: bool = True
+    counts_events: bool = True
 
 
-class Text(NamedTuple):
+class TextFeature(NamedTuple):
     """A text of a shopper, "" where there is none. `values` are all there can be, if they are known."""
 
-    of: Callable[[Shopper], str]
-    touched: tuple[str, ...]
-    words: str
+    value_of: Callable[[Shopper], str]
+    changed_by: tuple[str, ...]
+    label: str
     values: tuple[str, ...] = ()
     is_path: bool = False
 
 
-def _aov(shopper: Shopper) -> int | None:
-    return profile.order_value(shopper)
+def _average_order_value(shopper: Shopper) -> int | None:
+    return profile.mean_order_micros(shopper)
 
 
 def _price_level(shopper: Shopper) -> int | None:
@@ -81,7 +82,7 @@ def _price_level(shopper: Shopper) -> int | None:
 
 
 def _cart_rate(shopper: Shopper) -> int | None:
-    return shopper.carts * MICROS // shopper.views if shopper.views else None
+    return shopper.carts * MICROS_PER_UNIT // shopper.views if shopper.views else None
 
 
 def _net_revenue(shopper: Shopper) -> int:
@@ -89,171 +90,191 @@ def _net_revenue(shopper: Shopper) -> int:
 
 
 def _top_category(shopper: Shopper) -> str:
-    return DecayedCounts.strongest(shopper)[0]
+    return DecayedCounts.top(shopper)[0]
 
 
 def _top_category_share(shopper: Shopper) -> int | None:
-    return round(DecayedCounts.share(shopper) * MICROS) if shopper.affinity else None
+    return round(DecayedCounts.top_share(shopper) * MICROS_PER_UNIT) if shopper.affinity else None
 
 
 def _currency(shopper: Shopper) -> str:
-    return shopper.currency or min(shopper.apart or ("",))
+    return shopper.currency or min(shopper.unconverted_micros or ("",))
 
 
-def _known(shopper: Shopper) -> str:
+def _is_known(shopper: Shopper) -> str:
     return "yes" if shopper.known else "no"
 
 
 def _consent(purpose: int) -> Callable[[Shopper], str]:
-    def of(shopper: Shopper) -> str:
+    def answer_of(shopper: Shopper) -> str:
         answer = shopper.consent[purpose]
         return "not asked" if answer is None else "yes" if answer else "no"
 
-    return of
+    return answer_of
 
 
-def _latest(name: str) -> Callable[[Shopper], str]:
-    def of(shopper: Shopper) -> str:
-        state = shopper.rules
-        return "" if state is None else state.latest.get(name, (0, ""))[1]
+def _latest_text(name: str) -> Callable[[Shopper], str]:
+    def text_of(shopper: Shopper) -> str:
+        state = shopper.rule_state
+        return "" if state is None else state.latest_context.get(name, (0, ""))[1]
 
-    return of
+    return text_of
 
 
-def _counter(field: str, touched: str, words: str, unit: int = COUNT) -> Number:
+def _cumulative(field: str, event_type: str, label: str, unit: int = COUNT) -> NumberFeature:
     # Money and pieces are added many at a time.
-    counts = unit == COUNT and field != "units"
-    return Number(unit, attrgetter(field), (touched,), words, grows=True, counts=counts)
+    counts_events = unit == COUNT and field != "units"
+    return NumberFeature(
+        unit,
+        attrgetter(field),
+        (event_type,),
+        label,
+        never_decreases=True,
+        counts_events=counts_events,
+    )
 
 
-NUMBERS: dict[str, Number] = {
-    "events": _counter("events", ANY, "events"),
-    "views": _counter("views", "item_view", "items viewed"),
-    "carts": _counter("carts", "cart_add", "items put into the cart"),
-    "cart_removes": _counter("cart_removes", "cart_remove", "items taken out of the cart"),
-    "searches": _counter("searches", "search", "searches"),
-    "wishlists": _counter("wishlists", "wishlist_add", "items wished for"),
-    "purchases": _counter("purchases", "purchase", "purchases"),
-    "units": _counter("units", "purchase", "pieces bought"),
-    "refunds": _counter("refunds", "refund", "refunds"),
-    "sessions": Number(COUNT, attrgetter("sessions"), (SESSION_BEGINS,), "sessions"),
-    "revenue": _counter("revenue_micros", "purchase", "revenue", MONEY),
-    "refunded": _counter("refund_micros", "refund", "refunded", MONEY),
-    "net_revenue": Number(MONEY, _net_revenue, ("purchase", "refund"), "revenue less refunds"),
-    "aov": Number(MONEY, _aov, ("purchase",), "average order value"),
-    "price_level": Number(MONEY, _price_level, ("item_view",), "mean price of items viewed"),
-    "cart_rate": Number(SHARE, _cart_rate, ("item_view", "cart_add"), "carts a view"),
-    "top_category_share": Number(SHARE, _top_category_share, TASTES, "share of the top category"),
+NUMBER_FEATURES: dict[str, NumberFeature] = {
+    "events": _cumulative("events", ANY_EVENT, "events"),
+    "views": _cumulative("views", "item_view", "items viewed"),
+    "carts": _cumulative("carts", "cart_add", "items put into the cart"),
+    "cart_removes": _cumulative("cart_removes", "cart_remove", "items taken out of the cart"),
+    "searches": _cumulative("searches", "search", "searches"),
+    "wishlists": _cumulative("wishlists", "wishlist_add", "items wished for"),
+    "purchases": _cumulative("purchases", "purchase", "purchases"),
+    "units": _cumulative("units", "purchase", "pieces bought"),
+    "refunds": _cumulative("refunds", "refund", "refunds"),
+    "sessions": NumberFeature(COUNT, attrgetter("sessions"), (SESSION_START,), "sessions"),
+    "revenue": _cumulative("revenue_micros", "purchase", "revenue", MONEY),
+    "refunded": _cumulative("refund_micros", "refund", "refunded", MONEY),
+    "net_revenue": NumberFeature(
+        MONEY, _net_revenue, ("purchase", "refund"), "revenue less refunds"
+    ),
+    "aov": NumberFeature(MONEY, _average_order_value, ("purchase",), "average order value"),
+    "price_level": NumberFeature(MONEY, _price_level, ("item_view",), "mean price of items viewed"),
+    "cart_rate": NumberFeature(SHARE, _cart_rate, ("item_view", "cart_add"), "carts a view"),
+    "top_category_share": NumberFeature(
+        SHARE, _top_category_share, AFFINITY_EVENTS, "share of the top category"
+    ),
 }
 
-SHARES = ("cart_rate", "top_category_share")
+SHARE_FEATURES = ("cart_rate", "top_category_share")
 """Numbers from 0 to 1, which may be written as `50 %`."""
-SINCE: dict[str, Since] = {
-    "first_seen_days": Since(attrgetter("first_ms"), (FIRST,), "first seen"),
-    "last_seen_days": Since(attrgetter("last_ms"), (ANY,), "last seen"),
-    "recency_days": Since(attrgetter("last_purchase_ms"), ("purchase",), "last purchase"),
-    "first_purchase_days": Since(attrgetter("first_purchase_ms"), ("purchase",), "first purchase"),
+AGE_FEATURES: dict[str, AgeFeature] = {
+    "first_seen_days": AgeFeature(attrgetter("first_ms"), (FIRST_EVENT,), "first seen"),
+    "last_seen_days": AgeFeature(attrgetter("last_ms"), (ANY_EVENT,), "last seen"),
+    "recency_days": AgeFeature(attrgetter("last_purchase_ms"), ("purchase",), "last purchase"),
+    "first_purchase_days": AgeFeature(
+        attrgetter("first_purchase_ms"), ("purchase",), "first purchase"
+    ),
 }
 
-SESSION: dict[str, OfSession] = {
-    "session_minutes": OfSession(
+SESSION_FEATURES: dict[str, SessionFeature] = {
+    "session_minutes": SessionFeature(
         MINUTES,
         lambda s: s.last_ms - s.start_ms,
-        (ANY,),
+        (ANY_EVENT,),
         "minutes in session",
-        counts=False,
+        counts_events=False,
     ),
-    "session_events": OfSession(COUNT, attrgetter("events"), (ANY,), "events in this session"),
-    "session_views": OfSession(
+    "session_events": SessionFeature(
+        COUNT, attrgetter("events"), (ANY_EVENT,), "events in this session"
+    ),
+    "session_views": SessionFeature(
         COUNT, attrgetter("views"), ("item_view",), "items viewed in this session"
     ),
-    "session_carts": OfSession(
+    "session_carts": SessionFeature(
         COUNT, attrgetter("carts"), ("cart_add",), "put into the cart in this session"
     ),
-    "session_purchases": OfSession(
+    "session_purchases": SessionFeature(
         COUNT, attrgetter("purchases"), ("purchase",), "purchases in this session"
     ),
-    "session_cart_value": OfSession(
+    "session_cart_value": SessionFeature(
         MONEY,
         lambda s: max(0, s.cart_micros),
         ("cart_add", "cart_remove", "purchase"),
         "worth of the cart in this session",
-        grows=False,
-        counts=False,
+        never_decreases=False,
+        counts_events=False,
     ),
 }
 
 INTENT = "intent"
 YES_NO = ("yes", "no")
-ANSWERS = ("yes", "no", "not asked")
-LATEST = ("device", "country", "campaign_source", "campaign_medium", "campaign_name")
+CONSENT_ANSWERS = ("yes", "no", "not asked")
+LATEST_TEXTS = ("device", "country", "campaign_source", "campaign_medium", "campaign_name")
 """Texts that an event may say; the newest stands. Kept only where a rule asks."""
 
-TEXTS: dict[str, Text] = {
-    "known": Text(_known, (), "signed in", YES_NO),
-    "top_category": Text(_top_category, TASTES, "top category", is_path=True),
-    "currency": Text(_currency, ("purchase",), "currency"),
-    "consent.analytics": Text(_consent(1), ("consent",), "consent to analytics", ANSWERS),
-    "consent.personalization": Text(
-        _consent(2), ("consent",), "consent to personalization", ANSWERS
+TEXT_FEATURES: dict[str, TextFeature] = {
+    "known": TextFeature(_is_known, (), "signed in", YES_NO),
+    "top_category": TextFeature(_top_category, AFFINITY_EVENTS, "top category", is_path=True),
+    "currency": TextFeature(_currency, ("purchase",), "currency"),
+    "consent.analytics": TextFeature(
+        _consent(1), ("consent",), "consent to analytics", CONSENT_ANSWERS
     ),
-    "consent.ads": Text(_consent(3), ("consent",), "consent to ads", ANSWERS),
-    INTENT: Text(lambda _: "", (), "intent of this session", INTENTS),
-    **{name: Text(_latest(name), (), name.replace("_", " ")) for name in LATEST},
+    "consent.personalization": TextFeature(
+        _consent(2), ("consent",), "consent to personalization", CONSENT_ANSWERS
+    ),
+    "consent.ads": TextFeature(_consent(3), ("consent",), "consent to ads", CONSENT_ANSWERS),
+    INTENT: TextFeature(lambda _: "", (), "intent of this session", INTENTS),
+    **{name: TextFeature(_latest_text(name), (), name.replace("_", " ")) for name in LATEST_TEXTS},
 }
 
-NAMES = (*NUMBERS, *SINCE, *SESSION, *TEXTS)
+FEATURE_NAMES = (*NUMBER_FEATURES, *AGE_FEATURES, *SESSION_FEATURES, *TEXT_FEATURES)
 
 
-class Touch(NamedTuple):
+class AnswerTrigger(NamedTuple):
     """Events that may change the answer to what is said of a feature, and to what only (None: both).
 
-    If there are `turns`, only an event that makes the feature one of these numbers does.
+    If there are `thresholds`, only an event that makes the feature one of these numbers does.
     """
 
-    types: tuple[str, ...]
-    makes: bool | None
-    turns: tuple[int, ...] = ()
+    event_types: tuple[str, ...]
+    new_answer: bool | None
+    thresholds: tuple[int, ...] = ()
 
 
-def intent_touches(values: tuple[str, ...]) -> list[Touch]:
+def intent_triggers(values: tuple[str, ...]) -> list[AnswerTrigger]:
     """What may change whether a session's intent, which never falls, is one of these."""
-    types = tuple(
+    event_types = tuple(
         name
-        for name, reached in profile.INTENT_OF.items()
+        for name, reached in profile.INTENT_OF_TYPE.items()
         if len({INTENTS[intent] in values for intent in range(reached + 1)}) > 1
     )
-    return [Touch(types, None), Touch((SESSION_BEGINS,), None)]
+    return [AnswerTrigger(event_types, None), AnswerTrigger((SESSION_START,), None)]
 
 
-def touches(feature: str, bounds: Bounds | None, makes: bool) -> list[Touch]:
+def feature_triggers(feature: str, bounds: Bounds | None, is_positive: bool) -> list[AnswerTrigger]:
     """What may change whether a feature is within bounds; `makes` is False below a `not`."""
-    grows, counts, of_session = False, False, feature in SESSION
-    if feature in SINCE:
-        grows, types = feature == "first_seen_days", SINCE[feature].touched
-    elif feature in SESSION:
-        _, _, types, _, grows, counts = SESSION[feature]
-    elif feature in NUMBERS:
-        _, _, types, _, grows, counts = NUMBERS[feature]
+    never_decreases, counts_events, is_of_session = False, False, feature in SESSION_FEATURES
+    if feature in AGE_FEATURES:
+        never_decreases, event_types = (
+            feature == "first_seen_days",
+            AGE_FEATURES[feature].changed_by,
+        )
+    elif feature in SESSION_FEATURES:
+        _, _, event_types, _, never_decreases, counts_events = SESSION_FEATURES[feature]
+    elif feature in NUMBER_FEATURES:
+        _, _, event_types, _, never_decreases, counts_events = NUMBER_FEATURES[feature]
     else:
-        types = TEXTS[feature].touched
-    side: bool | None = None
+        event_types = TEXT_FEATURES[feature].changed_by
+    new_answer: bool | None = None
     if bounds is not None and (bounds.low is None) is not (bounds.high is None):
         if feature == "last_seen_days":  # what has just happened is no time ago
-            side = makes is (bounds.low is None)
-        elif grows:
-            side = makes is (bounds.high is None)
-    turns: tuple[int, ...] = ()
-    if counts and bounds is not None:
-        ends = (bounds.low, None if bounds.high is None else bounds.high + 1)
-        turns = tuple(end for end in ends if end is not None)
-    found = [Touch(types, side, turns)]
-    return [*found, Touch((SESSION_BEGINS,), None)] if of_session else found
+            new_answer = is_positive is (bounds.low is None)
+        elif never_decreases:
+            new_answer = is_positive is (bounds.high is None)
+    thresholds: tuple[int, ...] = ()
+    if counts_events and bounds is not None:
+        edges = (bounds.low, None if bounds.high is None else bounds.high + 1)
+        thresholds = tuple(edge for edge in edges if edge is not None)
+    triggers = [AnswerTrigger(event_types, new_answer, thresholds)]
+    return [*triggers, AnswerTrigger((SESSION_START,), None)] if is_of_session else triggers
 
 
-def counter(feature: str) -> Callable[[Shopper], int | None]:
-    """What a feature that `counts` has come to; of the session that was last, be it over."""
-    if feature not in SESSION:
-        return NUMBERS[feature].of
-    of = SESSION[feature].of
-    return lambda shopper: of(shopper.open[-1]) if shopper.open else None
+def count_reader(feature: str) -> Callable[[Shopper], int | None]:
+    """What a feature that `counts_events` has come to; of the session that was last, be it over."""
+    if feature not in SESSION_FEATURES:
+        return NUMBER_FEATURES[feature].value_of
+    value_of = SESSION_FEATURES[feature].value_of
+    return lambda shopper: value_of(shopper.open_sessions[-1]) if shopper.open_sessions else None

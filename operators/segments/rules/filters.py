@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from operators.shoppers import profile
-from state.money import micros
+from state.money import to_micros
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,37 +17,37 @@ if TYPE_CHECKING:
     ItemTest = Callable[[Item], bool]
 
 
-def within(bounds: Bounds, number: int) -> bool:
+def is_within(bounds: Bounds, number: int) -> bool:
     """Whether a number is in a range."""
     if bounds.low is not None and number < bounds.low:
         return False
     return bounds.high is None or number <= bounds.high
 
 
-def is_below(path: str, names: Sequence[str]) -> bool:
+def is_below_any(path: str, parents: Sequence[str]) -> bool:
     """Whether a path (`shoes/running`) is one of these or below one."""
-    return any(path == name or path.startswith(f"{name}/") for name in names)
+    return any(path == name or path.startswith(f"{name}/") for name in parents)
 
 
-def item_test(events: Filter) -> ItemTest | None:
+def compile_item_test(events: Filter) -> ItemTest | None:
     """Whether an item is one that the filter looks for; None if it does not look at items."""
-    if not events.of_items:
+    if not events.matches_items:
         return None
     categories, brands = events.categories, frozenset(events.brands)
     items, price = frozenset(events.items), events.price
     prefixes = tuple(f"{name}/" for name in categories)
     low, high = (None, None) if price is None else (price.low, price.high)
 
-    def costs(item: Item) -> bool:
+    def has_price(item: Item) -> bool:
         if item.price is None:
             return False
-        price = micros(item.price)
+        price = to_micros(item.price)
         return (low is None or price >= low) and (high is None or price <= high)
 
     if not (items or brands or categories):
-        return costs
+        return has_price
 
-    def fits(item: Item) -> bool:
+    def matches(item: Item) -> bool:
         if items and item.item_id not in items:
             return False
         if brands and item.brand not in brands:
@@ -56,36 +56,36 @@ def item_test(events: Filter) -> ItemTest | None:
             path = "/".join(item.category)
             if path not in categories and not path.startswith(prefixes):
                 return False
-        return price is None or costs(item)
+        return price is None or has_price(item)
 
-    return fits
+    return matches
 
 
-def event_test(events: Filter) -> Test | None:
+def compile_event_test(events: Filter) -> Test | None:
     """Whether an event of the right type is one that the filter looks for; None if all are."""
     tests: list[Test] = []
-    fits = item_test(events)
-    if fits is not None:
-        tests.append(lambda event: any(map(fits, event.items)))
+    item_matches = compile_item_test(events)
+    if item_matches is not None:
+        tests.append(lambda event: any(map(item_matches, event.items)))
     if events.value is not None:
         value = events.value
-        tests.append(lambda event: within(value, profile.value_micros(event)))
+        tests.append(lambda event: is_within(value, profile.value_micros(event)))
     if events.query:
         queries = events.query
-        tests.append(lambda event: _contains(event.query, queries))
-    for name, of in _TEXTS.items():
+        tests.append(lambda event: _contains_any(event.query, queries))
+    for name, text_of in _EVENT_TEXTS.items():
         if values := getattr(events, name):
-            tests.append(_one_of(of, frozenset(values)))
+            tests.append(_compile_one_of(text_of, frozenset(values)))
     if len(tests) < 2:
         return tests[0] if tests else None
     return lambda event: all(test(event) for test in tests)
 
 
-def _one_of(of: Callable[[Event], str | None], values: frozenset[str]) -> Test:
-    return lambda event: of(event) in values
+def _compile_one_of(text_of: Callable[[Event], str | None], values: frozenset[str]) -> Test:
+    return lambda event: text_of(event) in values
 
 
-def _contains(query: str | None, parts: Sequence[str]) -> bool:
+def _contains_any(query: str | None, parts: Sequence[str]) -> bool:
     if query is None:
         return False
     text = query.lower()
@@ -96,7 +96,7 @@ def _campaign(field: str) -> Callable[[Event], str | None]:
     return lambda event: None if event.campaign is None else getattr(event.campaign, field)
 
 
-_TEXTS: dict[str, Callable[[Event], str | None]] = {
+_EVENT_TEXTS: dict[str, Callable[[Event], str | None]] = {
     "device": lambda event: event.device,
     "country": lambda event: event.country,
     "list": lambda event: event.list_id,
@@ -105,47 +105,53 @@ _TEXTS: dict[str, Callable[[Event], str | None]] = {
     "campaign_name": _campaign("name"),
 }
 
-LATEST = {name: of for name, of in _TEXTS.items() if name != "list"}
+LATEST_TEXT_OF = {name: of for name, of in _EVENT_TEXTS.items() if name != "list"}
 """What an event may say that stands until another says something else."""
 
 
-def keys_in(events: Filter, what: str) -> Callable[[Event], list[str]]:
+def compile_keys(events: Filter, measured: str) -> Callable[[Event], list[str]]:
     """What is told apart in an event: its items' ids, categories or brands, or its day (UTC)."""
-    fits = item_test(events)
-    of_item: Callable[[Item], str | None]
-    match what:
+    item_matches = compile_item_test(events)
+    key_of_item: Callable[[Item], str | None]
+    match measured:
         case "days":
             return lambda event: [str(event.event_ts // 86_400_000)]
-        case "items" if fits is None:
+        case "items" if item_matches is None:
             return lambda event: [item.item_id for item in event.items]
         case "items":
-            of_item = lambda item: item.item_id  # noqa: E731
+            key_of_item = lambda item: item.item_id  # noqa: E731
         case "categories":
-            of_item = lambda item: "/".join(item.category)  # noqa: E731
+            key_of_item = lambda item: "/".join(item.category)  # noqa: E731
         case _:
-            of_item = lambda item: item.brand  # noqa: E731
+            key_of_item = lambda item: item.brand  # noqa: E731
 
     def keys(event: Event) -> list[str]:
-        named = (of_item(item) for item in event.items if fits is None or fits(item))
-        return [name for name in named if name]
+        keys_of_items = (
+            key_of_item(item) for item in event.items if item_matches is None or item_matches(item)
+        )
+        return [name for name in keys_of_items if name]
 
     return keys
 
 
-def amount_in(events: Filter, what: str) -> Callable[[Event], int]:
+def compile_amount(events: Filter, measured: str) -> Callable[[Event], int]:
     """What an event adds to a sum: money in millionths, or pieces."""
-    fits = item_test(events)
+    item_matches = compile_item_test(events)
 
     def amount(event: Event) -> int:
-        if what == "count":
+        if measured == "count":
             return 1
-        if what == "quantity":
-            fitting = (item for item in event.items if fits is None or fits(item))
-            return profile.units(fitting)
-        if fits is None:
-            worth = profile.value_micros(event)
+        if measured == "quantity":
+            matching = (item for item in event.items if item_matches is None or item_matches(item))
+            return profile.unit_count(matching)
+        if item_matches is None:
+            amount_micros = profile.value_micros(event)
         else:
-            worth = profile.items_micros(tuple(item for item in event.items if fits(item)))
-        return -worth if what == "net value" and event.type == "refund" else worth
+            amount_micros = profile.items_micros(
+                tuple(item for item in event.items if item_matches(item))
+            )
+        return (
+            -amount_micros if measured == "net value" and event.type == "refund" else amount_micros
+        )
 
     return amount

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from operators.segments.rules.conditions import condition
-from operators.segments.rules.describe import events_in_words
-from operators.segments.rules.explain import Reason, why
-from operators.segments.rules.windows_needed import uses_in
+from operators.segments.rules.conditions import compile_condition
+from operators.segments.rules.describe import describe_events
+from operators.segments.rules.explain import ConditionResult, explain
+from operators.segments.rules.windows_needed import windows_used
 from state.shopper import RuleState
 
 if TYPE_CHECKING:
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from operators.segments.rules.ast import Rule
     from state.shopper import Shopper
-    from state.snapshots import RulesState
+    from state.snapshots import ShardRulesState
 
-    Seen = tuple[str, Shopper, int]
+    StoredRow = tuple[str, Shopper, int]
     """A shopper's id, what is known of it, and how far event time has come for everybody (ms)."""
 
 EXAMPLES = 10
@@ -29,77 +29,80 @@ Z_95 = 1.96
 
 
 class Preview(msgspec.Struct):
-    """`size` is exact where all `shoppers` were `looked_at`, else between `low` and `high` for 95 %.
+    """`size` is exact where all `shoppers` were `evaluated`, else between `low` and `high` for 95 %.
 
     `enter` and `leave` are against the segment as it is live, in proportion where not all were looked
-    at. `not_kept` are the events that the rule counts and of which nothing is kept yet.
+    at. `missing_windows` are the events that the rule counts and of which nothing is kept yet.
     """
 
     shoppers: int
-    looked_at: int
+    evaluated: int
     size: int
     low: int
     high: int
     enter: int
     leave: int
-    not_kept: list[str]
-    examples: list[tuple[str, list[Reason]]]
+    missing_windows: list[str]
+    examples: list[tuple[str, list[ConditionResult]]]
 
 
 def preview(
-    rule: Rule, seen: Iterable[Seen], shoppers: int, kept: RulesState, *, gap_ms: int
+    rule: Rule, rows: Iterable[StoredRow], shoppers: int, stored: ShardRulesState, *, gap_ms: int
 ) -> Preview:
     """Ask a rule of all that is stored of some or all of so many shoppers."""
-    asked = condition(rule.when, gap_ms)
-    looked_at = members = enter = leave = 0
-    found: list[Seen] = []
-    for name, shopper, clock_ms in seen:
-        looked_at += 1
-        state = shopper.rules or RuleState()
-        is_member = asked(name, shopper, state, max(clock_ms, shopper.last_ms)) > 0
+    evaluate = compile_condition(rule.when, gap_ms)
+    evaluated = members = enter = leave = 0
+    members_found: list[StoredRow] = []
+    for shopper_id, shopper, clock_ms in rows:
+        evaluated += 1
+        state = shopper.rule_state or RuleState()
+        is_member = evaluate(shopper_id, shopper, state, max(clock_ms, shopper.last_ms)) > 0
         was_member = rule.id in state.members
         members += is_member
         enter += is_member and not was_member
         leave += was_member and not is_member
         if is_member:
-            found.append((name, shopper, clock_ms))
-            if len(found) > 100 * EXAMPLES:
-                found = nsmallest(EXAMPLES, found, key=_by_chance)
-    low, high = wilson(members, looked_at)
-    share = shoppers / looked_at if looked_at else 0.0
+            members_found.append((shopper_id, shopper, clock_ms))
+            if len(members_found) > 100 * EXAMPLES:
+                members_found = nsmallest(EXAMPLES, members_found, key=_hash_order)
+    share_low, share_high = wilson_interval(members, evaluated)
+    share = shoppers / evaluated if evaluated else 0.0
     examples = [
-        (name, why(rule, name, shopper, max(clock_ms, shopper.last_ms), gap_ms=gap_ms))
-        for name, shopper, clock_ms in nsmallest(EXAMPLES, found, key=_by_chance)
+        (
+            shopper_id,
+            explain(rule, shopper_id, shopper, max(clock_ms, shopper.last_ms), gap_ms=gap_ms),
+        )
+        for shopper_id, shopper, clock_ms in nsmallest(EXAMPLES, members_found, key=_hash_order)
     ]
-    is_whole = looked_at == shoppers
+    is_exact = evaluated == shoppers
     return Preview(
         shoppers,
-        looked_at,
+        evaluated,
         round(members * share),
-        members if is_whole else round(low * shoppers),
-        members if is_whole else round(high * shoppers),
+        members if is_exact else round(share_low * shoppers),
+        members if is_exact else round(share_high * shoppers),
         round(enter * share),
         round(leave * share),
-        not_kept(rule, kept),
+        missing_windows(rule, stored),
         examples,
     )
 
 
-def not_kept(rule: Rule, kept: RulesState) -> list[str]:
+def missing_windows(rule: Rule, stored: ShardRulesState) -> list[str]:
     """The events a rule counts that are not kept, or too few of them: they count from now on."""
     return sorted(
         {
-            events_in_words(use.kind.events)
-            for use in uses_in(rule.when)
-            if kept.windows.get(use.kind.key, (0, -1))[1] < use.kind.most
+            describe_events(use.kind.events)
+            for use in windows_used(rule.when)
+            if stored.windows.get(use.kind.key, (0, -1))[1] < use.kind.entries_max
         }
     )
 
 
-def wilson(hits: int, tries: int) -> tuple[float, float]:
+def wilson_interval(hits: int, tries: int) -> tuple[float, float]:
     """The interval of 95 % for a share, after Wilson, J. Am. Stat. Assoc. 22 (1927).
 
-    >>> [round(end, 3) for end in wilson(5, 100)]
+    >>> [round(end, 3) for end in wilson_interval(5, 100)]
     [0.022, 0.112]
     """
     if not tries:
@@ -110,6 +113,6 @@ def wilson(hits: int, tries: int) -> tuple[float, float]:
     return (middle - half) / (1 + z2 / tries), (middle + half) / (1 + z2 / tries)
 
 
-def _by_chance(seen: Seen) -> bytes:
+def _hash_order(row: StoredRow) -> bytes:
     """An order that has nothing to do with what shoppers are like, the same every time."""
-    return blake2b(seen[0].encode(), digest_size=8).digest()
+    return blake2b(row[0].encode(), digest_size=8).digest()

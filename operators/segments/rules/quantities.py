@@ -7,16 +7,16 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import TYPE_CHECKING
 
 from operators.segments.rules.ast import Bounds
-from state.money import MICROS
+from state.money import MICROS_PER_UNIT
 from state.times import DAY_MS, HOUR_MS, MINUTE_MS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-COUNT, MONEY, DAYS, MINUTES, SHARE = 1, MICROS, DAY_MS, MINUTE_MS, MICROS
+COUNT, MONEY, DAYS, MINUTES, SHARE = 1, MICROS_PER_UNIT, DAY_MS, MINUTE_MS, MICROS_PER_UNIT
 """What a written 1 is in the unit the flow works in."""
 
-SPAN_MS_MAX = 3650 * DAY_MS
+DURATION_MS_MAX = 3650 * DAY_MS
 
 _NUMBER = r"-?\d+(?:\.\d+)?"
 _OPERATORS: Mapping[str, str] = {
@@ -34,11 +34,11 @@ _OPERATORS: Mapping[str, str] = {
     "==": "exactly",
     "is": "exactly",
 }
-_ONE = re.compile(
+_OPERATOR_AND_NUMBER = re.compile(
     rf"({'|'.join(map(re.escape, sorted(_OPERATORS, key=len, reverse=True)))})\s*({_NUMBER})"
 )
 _BETWEEN = re.compile(rf"between\s+({_NUMBER})\s+and\s+({_NUMBER})")
-_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)")
 _UNITS_MS = {
     **dict.fromkeys(("s", "second", "seconds"), 1000),
     **dict.fromkeys(("min", "minute", "minutes"), MINUTE_MS),
@@ -49,52 +49,56 @@ _UNITS_MS = {
 _SHARE = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 
 
-def bounds(text: str, unit: int) -> Bounds | None:
+def parse_bounds(text: str, unit: int) -> Bounds | None:
     """The range that an amount names, None where it names none, as half a purchase.
 
-    >>> bounds("at least 3", COUNT), bounds("> 9.5", MONEY).low, bounds("three", COUNT)
+    >>> parse_bounds("at least 3", COUNT), parse_bounds("> 9.5", MONEY).low, parse_bounds("three", COUNT)
     (Bounds(low=3, high=None, words='at least 3'), 9500001, None)
     """
-    if found := _BETWEEN.fullmatch(text):
-        low, high = (Decimal(number) * unit for number in found.groups())
-        if _up(low) > _down(high):
+    if parsed := _BETWEEN.fullmatch(text):
+        low, high = (Decimal(number) * unit for number in parsed.groups())
+        if _round_up(low) > _round_down(high):
             return None
-        words = f"between {found[1]} and {found[2]}"
-        return Bounds(_up(low), _down(high), words)
-    found = _ONE.fullmatch(text)
-    if found is None:
+        words = f"between {parsed[1]} and {parsed[2]}"
+        return Bounds(_round_up(low), _round_down(high), words)
+    parsed = _OPERATOR_AND_NUMBER.fullmatch(text)
+    if parsed is None:
         return None
-    operator, number = _OPERATORS[found[1]], Decimal(found[2]) * unit
-    words = f"{operator} {found[2]}"
+    operator, number = _OPERATORS[parsed[1]], Decimal(parsed[2]) * unit
+    words = f"{operator} {parsed[2]}"
     match operator:
         case "at least":
-            return Bounds(_up(number), None, words)
+            return Bounds(_round_up(number), None, words)
         case "at most":
-            return Bounds(None, _down(number), words)
+            return Bounds(None, _round_down(number), words)
         case "more than":
-            return Bounds(_down(number) + 1, None, words)
+            return Bounds(_round_down(number) + 1, None, words)
         case "less than":
-            return Bounds(None, _up(number) - 1, words)
-    return Bounds(_up(number), _down(number), words) if _up(number) == _down(number) else None
+            return Bounds(None, _round_up(number) - 1, words)
+    return (
+        Bounds(_round_up(number), _round_down(number), words)
+        if _round_up(number) == _round_down(number)
+        else None
+    )
 
 
-def span_ms(text: str) -> int | None:
+def parse_duration_ms(text: str) -> int | None:
     """A span of time in ms, None where it is none or longer than ten years.
 
-    >>> span_ms("30 min"), span_ms("1.5 h"), span_ms("60d"), span_ms("soon")
-    (1800000, 5400000, 5184000000, None)
+    >>> [parse_duration_ms(text) for text in ("30 min", "1.5 h", "60d", "soon")]
+    [1800000, 5400000, 5184000000, None]
     """
-    found = _SPAN.fullmatch(text.strip().lower())
-    if found is None or found[2] not in _UNITS_MS:
+    parsed = _DURATION.fullmatch(text.strip().lower())
+    if parsed is None or parsed[2] not in _UNITS_MS:
         return None
-    ms = int(Decimal(found[1]) * _UNITS_MS[found[2]])
-    return ms if 0 < ms <= SPAN_MS_MAX else None
+    ms = int(Decimal(parsed[1]) * _UNITS_MS[parsed[2]])
+    return ms if 0 < ms <= DURATION_MS_MAX else None
 
 
-def span_words(ms: int) -> str:
+def format_duration(ms: int) -> str:
     """A span as it is written in the largest unit that divides it.
 
-    >>> span_words(1_800_000), span_words(86_400_000), span_words(1500)
+    >>> format_duration(1_800_000), format_duration(86_400_000), format_duration(1500)
     ('30 min', '24 h', '1.5 s')
     """
     if ms % DAY_MS == 0 and ms > DAY_MS:
@@ -105,22 +109,22 @@ def span_words(ms: int) -> str:
     return f"{ms / 1000:g} s"
 
 
-def share_micros(text: str) -> int | None:
+def parse_share_micros(text: str) -> int | None:
     """A share in millionths, None where it is none.
 
-    >>> share_micros("10 %"), share_micros("0.5%"), share_micros("a tenth")
+    >>> parse_share_micros("10 %"), parse_share_micros("0.5%"), parse_share_micros("a tenth")
     (100000, 5000, None)
     """
-    found = _SHARE.fullmatch(text.strip())
-    if found is None:
+    parsed = _SHARE.fullmatch(text.strip())
+    if parsed is None:
         return None
-    micros = int(Decimal(found[1]) * 10_000)
-    return micros if micros <= MICROS else None
+    micros = int(Decimal(parsed[1]) * 10_000)
+    return micros if micros <= MICROS_PER_UNIT else None
 
 
-def _up(number: Decimal) -> int:
+def _round_up(number: Decimal) -> int:
     return int(number.to_integral_value(ROUND_CEILING))
 
 
-def _down(number: Decimal) -> int:
+def _round_down(number: Decimal) -> int:
     return int(number.to_integral_value(ROUND_FLOOR))

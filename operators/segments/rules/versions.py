@@ -13,7 +13,7 @@ import msgspec
 import orjson
 
 from state import keys
-from state.segments import RETIRED, Definition, definition_writes
+from state.segments import RETIRED, SegmentDefinition, definition_writes
 from state.snapshots import RuleVersion
 
 if TYPE_CHECKING:
@@ -31,40 +31,54 @@ class RuleVersions:
     ) -> None:
         self._rules = rules
         self.versions = dict(stored or {})
-        self._is_settled = False
+        self._is_up_to_date = False
 
-    def settle(self, now_ms: int, size_of: Callable[[str], int]) -> list[Write]:
+    def detect_changes(self, now_ms: int, size_of: Callable[[str], int]) -> list[Write]:
         """Go over to the rules of this run, once; what to write of versions that begin or end now.
 
         `size_of` gives how many are in a segment, who just entered and left it included.
         """
-        if self._is_settled:
+        if self._is_up_to_date:
             return []
-        self._is_settled = True
+        self._is_up_to_date = True
         writes: list[Write] = []
         for rule in self._rules:
-            was = self.versions.get(rule.id)
-            version = 1 if was is None else was.version + 1
-            if was is not None and was.digest == rule.digest and was.status != RETIRED:
-                version, from_ms = was.version, was.from_ms
+            previous = self.versions.get(rule.id)
+            version = 1 if previous is None else previous.version + 1
+            if (
+                previous is not None
+                and previous.digest == rule.digest
+                and previous.status != RETIRED
+            ):
+                version, from_ms = previous.version, previous.from_ms
             else:
                 from_ms = now_ms
-                said = {"rule": rule.words, "from_ms": now_ms, "size": size_of(rule.id)}
-                text = orjson.dumps(said).decode()
+                version_fields = {"rule": rule.words, "from_ms": now_ms, "size": size_of(rule.id)}
+                text = orjson.dumps(version_fields).decode()
                 writes.append(("HSET", keys.versions_key(rule.id), version, text))
             self.versions[rule.id] = RuleVersion(
                 rule.digest, version, from_ms, rule.name, rule.description, rule.words
             )
-        live = {rule.id for rule in self._rules}
-        for sid, was in self.versions.items():
-            if sid not in live and was.status != RETIRED:
-                self.versions[sid] = msgspec.structs.replace(was, from_ms=now_ms, status=RETIRED)
+        live_ids = {rule.id for rule in self._rules}
+        for rule_id, previous in self.versions.items():
+            if rule_id not in live_ids and previous.status != RETIRED:
+                self.versions[rule_id] = msgspec.structs.replace(
+                    previous, from_ms=now_ms, status=RETIRED
+                )
         return writes
 
     def definitions(self) -> list[Write]:
         """What all segments by rule are or were, and since when."""
         writes: list[Write] = []
-        for sid, one in sorted(self.versions.items()):
-            said = (one.name, one.description, one.rule, one.version, one.status)
-            writes += definition_writes([Definition(sid, "rule", *said)], one.from_ms)
+        for rule_id, rule_version in sorted(self.versions.items()):
+            definition_fields = (
+                rule_version.name,
+                rule_version.description,
+                rule_version.rule,
+                rule_version.version,
+                rule_version.status,
+            )
+            writes += definition_writes(
+                [SegmentDefinition(rule_id, "rule", *definition_fields)], rule_version.from_ms
+            )
         return writes

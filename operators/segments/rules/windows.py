@@ -1,6 +1,7 @@
 """Windows of events, packed: sorted by time, the newest last.
 
-Of `times` an entry is the time (ms, 8 bytes); of `keyed`, `items` and `sums` a key or an amount (8
+Of `unpack_times` an entry is the time (ms, 8 bytes); of `keyed`, `items` and `sums` a key or an
+amount (8
 bytes) follows; a key stands once in `keyed`, and in `items` each time. Which of the newest entries are
 kept does not depend on the order in which they came, nor on how two windows that are merged had been
 divided.
@@ -28,125 +29,127 @@ BUCKETS = 64
 _TIME, _PAIR = Struct(">q"), Struct(">qq")
 
 
-def times(window: bytes) -> list[int]:
+def unpack_times(window: bytes) -> list[int]:
     """The times of a window without keys, oldest first."""
     return [at_ms for (at_ms,) in _TIME.iter_unpack(window)]
 
 
-def add_time(window: bytes, packed: bytes, size: int) -> bytes:
-    """Note an event at a time, which is packed; the newest `size` bytes are kept.
+def add_time(window: bytes, packed_ms: bytes, bytes_max: int) -> bytes:
+    """Note an event at a time, which is packed; the newest `bytes_max` bytes are kept.
 
     >>> window = b""
     >>> for at in (5, 9, 7, 1): window = add_time(window, at.to_bytes(8, "big"), 3 * TIME_BYTES)
-    >>> times(window)
+    >>> unpack_times(window)
     [5, 7, 9]
     """
-    if packed >= window[-TIME_BYTES:]:
-        return (window + packed)[-size:]
-    place = bisect_right(times(window), int.from_bytes(packed, "big")) * TIME_BYTES
-    return (window[:place] + packed + window[place:])[-size:]
+    if packed_ms >= window[-TIME_BYTES:]:
+        return (window + packed_ms)[-bytes_max:]
+    index = bisect_right(unpack_times(window), int.from_bytes(packed_ms, "big")) * TIME_BYTES
+    return (window[:index] + packed_ms + window[index:])[-bytes_max:]
 
 
-def merge_times(one: bytes, other: bytes, size: int) -> bytes:
-    """The newest times of two windows, `size` bytes at most."""
-    merged = sorted(times(one) + times(other))
-    return b"".join(at.to_bytes(TIME_BYTES, "big") for at in merged)[-size:]
+def merge_times(first: bytes, second: bytes, bytes_max: int) -> bytes:
+    """The newest times of two windows, `bytes_max` bytes at most."""
+    merged = sorted(unpack_times(first) + unpack_times(second))
+    return b"".join(at.to_bytes(TIME_BYTES, "big") for at in merged)[-bytes_max:]
 
 
-def pairs(window: bytes) -> list[tuple[int, int]]:
+def unpack_pairs(window: bytes) -> list[tuple[int, int]]:
     """The times of a window with their keys or amounts, oldest first."""
     return list(_PAIR.iter_unpack(window))
 
 
 @lru_cache(1 << 15)
-def key_of(text: str) -> bytes:
+def hash_key(text: str) -> bytes:
     """What stands for a text in a window of keys: 63 bits."""
     digest = blake2b(text.encode(), digest_size=8).digest()
     return (int.from_bytes(digest, "big") >> 1).to_bytes(8, "big")
 
 
-def add_key(window: bytes, packed: bytes, key: bytes, size: int) -> bytes:
-    """Note when a key was last seen, which is packed; the newest `size` bytes are kept.
+def add_key(window: bytes, packed_ms: bytes, key: bytes, bytes_max: int) -> bytes:
+    """Note when a key was last seen, which is packed; the newest `bytes_max` bytes are kept.
 
     >>> window, pack = b"", lambda number: number.to_bytes(8, "big")
     >>> for at, key in ((5, 1), (9, 2), (7, 1), (6, 2), (8, 3)):
     ...     window = add_key(window, pack(at), pack(key), 2 * PAIR_BYTES)
-    >>> pairs(window)
+    >>> unpack_pairs(window)
     [(8, 3), (9, 2)]
     """
-    if packed <= window[-PAIR_BYTES:-TIME_BYTES]:
-        return _newest_keys([*_PAIR.iter_unpack(window), *_PAIR.iter_unpack(packed + key)], size)
+    if packed_ms <= window[-PAIR_BYTES:-TIME_BYTES]:
+        return _newest_keys(
+            [*_PAIR.iter_unpack(window), *_PAIR.iter_unpack(packed_ms + key)], bytes_max
+        )
     # What nearly every event is: newer than all, of a key that is there or not.
-    found = window.find(key)
-    while found >= 0 and found % PAIR_BYTES != TIME_BYTES:
-        found = window.find(key, found + 1)
-    if found >= 0:
-        return window[: found - TIME_BYTES] + window[found + TIME_BYTES :] + packed + key
-    return (window + packed + key)[-size:]
+    index = window.find(key)
+    while index >= 0 and index % PAIR_BYTES != TIME_BYTES:
+        index = window.find(key, index + 1)
+    if index >= 0:
+        return window[: index - TIME_BYTES] + window[index + TIME_BYTES :] + packed_ms + key
+    return (window + packed_ms + key)[-bytes_max:]
 
 
-def merge_keys(one: bytes, other: bytes, size: int) -> bytes:
-    """The newest keys of two windows, `size` bytes at most."""
-    return _newest_keys([*_PAIR.iter_unpack(one), *_PAIR.iter_unpack(other)], size)
+def merge_keys(first: bytes, second: bytes, bytes_max: int) -> bytes:
+    """The newest keys of two windows, `bytes_max` bytes at most."""
+    return _newest_keys([*_PAIR.iter_unpack(first), *_PAIR.iter_unpack(second)], bytes_max)
 
 
-def add_items(window: bytes, packed: bytes, keys: Iterable[bytes], size: int) -> bytes:
-    """Note what keys an event at a time had, which is packed; the newest `size` bytes are kept.
+def add_items(window: bytes, packed_ms: bytes, keys: Iterable[bytes], bytes_max: int) -> bytes:
+    """Note what keys an event at a time had, which is packed; the newest `bytes_max` bytes are kept.
 
     >>> window, pack = b"", lambda number: number.to_bytes(8, "big")
     >>> for at, keys in ((5, [1]), (9, [2, 1]), (7, [1])):
     ...     window = add_items(window, pack(at), map(pack, keys), 3 * PAIR_BYTES)
-    >>> pairs(window)
+    >>> unpack_pairs(window)
     [(7, 1), (9, 1), (9, 2)]
     """
-    entries = b"".join(packed + key for key in sorted({*keys}))
-    if packed > window[-PAIR_BYTES:-TIME_BYTES]:
-        return (window + entries)[-size:]
-    return merge_items(window, entries, size)
+    entries = b"".join(packed_ms + key for key in sorted({*keys}))
+    if packed_ms > window[-PAIR_BYTES:-TIME_BYTES]:
+        return (window + entries)[-bytes_max:]
+    return merge_items(window, entries, bytes_max)
 
 
-def merge_items(one: bytes, other: bytes, size: int) -> bytes:
-    """The newest entries of two windows, `size` bytes at most, a key each time it was noted."""
-    merged = sorted([*_PAIR.iter_unpack(one), *_PAIR.iter_unpack(other)])
-    return b"".join(_PAIR.pack(*pair) for pair in merged)[-size:]
+def merge_items(first: bytes, second: bytes, bytes_max: int) -> bytes:
+    """The newest entries of two windows, `bytes_max` bytes at most, a key each time it was noted."""
+    merged = sorted([*_PAIR.iter_unpack(first), *_PAIR.iter_unpack(second)])
+    return b"".join(_PAIR.pack(*pair) for pair in merged)[-bytes_max:]
 
 
 def times_by_key(window: bytes) -> dict[int, list[int]]:
     """When each key was noted, oldest first."""
-    found: dict[int, list[int]] = {}
+    times_by_key_found: dict[int, list[int]] = {}
     for at_ms, key in _PAIR.iter_unpack(window):
-        found.setdefault(key, []).append(at_ms)
-    return found
+        times_by_key_found.setdefault(key, []).append(at_ms)
+    return times_by_key_found
 
 
-def _newest_keys(seen: Iterable[tuple[int, int]], size: int) -> bytes:
-    last: dict[int, int] = {}
-    for at_ms, key in seen:
-        if last.get(key, -1) < at_ms:
-            last[key] = at_ms
-    newest = sorted((at_ms, key) for key, at_ms in last.items())
-    return b"".join(_PAIR.pack(*pair) for pair in newest)[-size:]
+def _newest_keys(entries: Iterable[tuple[int, int]], bytes_max: int) -> bytes:
+    last_ms: dict[int, int] = {}
+    for at_ms, key in entries:
+        if last_ms.get(key, -1) < at_ms:
+            last_ms[key] = at_ms
+    newest = sorted((at_ms, key) for key, at_ms in last_ms.items())
+    return b"".join(_PAIR.pack(*pair) for pair in newest)[-bytes_max:]
 
 
 def add_amount(
-    window: bytes, packed: bytes, amount: int, within_ms: int | None, now_ms: int
+    window: bytes, packed_ms: bytes, amount: int, within_ms: int | None, now_ms: int
 ) -> bytes:
     """Note an amount at a time, which is packed; what has left the window is forgotten."""
-    at_ms = int.from_bytes(packed, "big")
-    return _amounts([*_PAIR.iter_unpack(window), (at_ms, amount)], within_ms, now_ms)
+    at_ms = int.from_bytes(packed_ms, "big")
+    return _pack_amounts([*_PAIR.iter_unpack(window), (at_ms, amount)], within_ms, now_ms)
 
 
-def merge_amounts(one: bytes, other: bytes, within_ms: int | None, now_ms: int) -> bytes:
+def merge_amounts(first: bytes, second: bytes, within_ms: int | None, now_ms: int) -> bytes:
     """All amounts of two windows."""
-    both = [*_PAIR.iter_unpack(one), *_PAIR.iter_unpack(other)]
-    return _amounts(both, within_ms, now_ms)
+    both = [*_PAIR.iter_unpack(first), *_PAIR.iter_unpack(second)]
+    return _pack_amounts(both, within_ms, now_ms)
 
 
-def _amounts(entries: list[tuple[int, int]], within_ms: int | None, now_ms: int) -> bytes:
+def _pack_amounts(entries: list[tuple[int, int]], within_ms: int | None, now_ms: int) -> bytes:
     """Packed amounts; where there are too many, older ones as one at the end of their bucket."""
     if within_ms is not None:
-        before_ms = now_ms - within_ms
-        entries = [entry for entry in entries if entry[0] > before_ms]
+        cutoff_ms = now_ms - within_ms
+        entries = [entry for entry in entries if entry[0] > cutoff_ms]
     entries.sort()
     if len(entries) > _SUMS_MAX:
         sums: dict[int, int] = {}
@@ -160,32 +163,34 @@ def _amounts(entries: list[tuple[int, int]], within_ms: int | None, now_ms: int)
     return b"".join(_PAIR.pack(*entry) for entry in entries)
 
 
-def without(
-    form: str, window: bytes, kept: bytes, at_ms: tuple[int, int], amount: int | None
+def remove_event(
+    form: str, window: bytes, other: bytes, at_ms: tuple[int, int], amount: int | None
 ) -> bytes:
     """A window without an event that it noted at the first of two times, and another at the second.
 
     Only if the other window, which is to be merged with it, does have it: of `sums` the same amount,
     if it is known.
 
-    >>> one, other = add_time(b"", (5).to_bytes(8, "big"), 16), add_time(b"", bytes(8), 16)
-    >>> times(without("times", one, other, (5, 0), None)), times(without("times", one, one, (5, 0), 1))
-    ([], [5])
+    >>> first, other = add_time(b"", (5).to_bytes(8, "big"), 16), add_time(b"", bytes(8), 16)
+    >>> unpack_times(remove_event("times", first, other, (5, 0), None))
+    []
+    >>> unpack_times(remove_event("times", first, first, (5, 0), 1))
+    [5]
     """
-    lost_ms, kept_ms = at_ms
+    removed_ms, other_ms = at_ms
     if form == "times":
-        found = times(window)
-        if lost_ms in found and kept_ms in times(kept):
-            found.remove(lost_ms)
-        return b"".join(at.to_bytes(TIME_BYTES, "big") for at in found)
-    entries = pairs(window)
+        event_times = unpack_times(window)
+        if removed_ms in event_times and other_ms in unpack_times(other):
+            event_times.remove(removed_ms)
+        return b"".join(at.to_bytes(TIME_BYTES, "big") for at in event_times)
+    entries = unpack_pairs(window)
     if form == "sums":
-        theirs = [by for at, by in pairs(kept) if at == kept_ms]
-        mine = [by for at, by in entries if at == lost_ms]
-        if theirs and mine:
-            likely = [by for by in mine if by == amount or by in theirs]
-            entries.remove((lost_ms, (likely or mine)[0]))
+        other_values = [value for at, value in unpack_pairs(other) if at == other_ms]
+        own_values = [value for at, value in entries if at == removed_ms]
+        if other_values and own_values:
+            likely = [value for value in own_values if value == amount or value in other_values]
+            entries.remove((removed_ms, (likely or own_values)[0]))
         return b"".join(_PAIR.pack(*entry) for entry in entries)
-    theirs = [key for at, key in pairs(kept) if at == kept_ms]
-    entries = [(at, key) for at, key in entries if at != lost_ms or key not in theirs]
+    other_values = [key for at, key in unpack_pairs(other) if at == other_ms]
+    entries = [(at, key) for at, key in entries if at != removed_ms or key not in other_values]
     return b"".join(_PAIR.pack(*entry) for entry in entries)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from operators.segments.rules.ast import (
-    NUMBERS_MAX,
+    EXACT_COUNT_MAX,
     STEP_EVENTS_MAX,
     All,
     Any,
@@ -19,111 +19,123 @@ from operators.segments.rules.ast import (
     Window,
     digest,
 )
-from operators.segments.rules.features import INTENT, intent_touches, touches
+from operators.segments.rules.features import INTENT, feature_triggers, intent_triggers
 from operators.segments.rules.windows import PAIR_BYTES, TIME_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from operators.segments.rules.ast import Node
-    from operators.segments.rules.features import Touch
+    from operators.segments.rules.features import AnswerTrigger
 
 
-class Kind(msgspec.Struct, frozen=True):
+class WindowKind(msgspec.Struct, frozen=True):
     """A window: its key in the shopper's state, which events go into it and as what.
 
-    `form` is `times`, `keyed`, `items` or `sums`; `most` is how many entries are needed. Sums are kept
+    `form` is `times`, `keyed`, `items` or `sums`; `entries_max` is how many entries are needed.
+    Sums are kept
     for `within_ms`, None for ever.
     """
 
     key: int
     events: Filter
     form: str
-    what: str
-    most: int
+    measured: str
+    entries_max: int
     within_ms: int | None = None
 
     @property
     def bytes_max(self) -> int:
         """How long the window may be, but for sums."""
-        return self.most * (TIME_BYTES if self.form == "times" else PAIR_BYTES)
+        return self.entries_max * (TIME_BYTES if self.form == "times" else PAIR_BYTES)
 
 
-def kind_of(node: Window) -> Kind:
+def window_kind(node: Window) -> WindowKind:
     """The window that a condition needs."""
     events, measure = node.events, node.measure
     low, high = node.bounds.low or 0, node.bounds.high
-    most = max(low, 0 if high is None else high + 1, 1)
+    entries_max = max(low, 0 if high is None else high + 1, 1)
     if measure.startswith("distinct "):
-        what = measure.removeprefix("distinct ")
-        return Kind(digest("keyed", events, what), events, "keyed", what, most)
-    if measure == "count" and most <= NUMBERS_MAX:
-        return Kind(digest("times", events), events, "times", "count", most)
-    what = measure.removeprefix("sum of ")
-    key = digest("sums", events, what, node.within_ms)
-    return Kind(key, events, "sums", what, 0, node.within_ms)
+        measured = measure.removeprefix("distinct ")
+        return WindowKind(digest("keyed", events, measured), events, "keyed", measured, entries_max)
+    if measure == "count" and entries_max <= EXACT_COUNT_MAX:
+        return WindowKind(digest("times", events), events, "times", "count", entries_max)
+    measured = measure.removeprefix("sum of ")
+    key = digest("sums", events, measured, node.within_ms)
+    return WindowKind(key, events, "sums", measured, 0, node.within_ms)
 
 
-def step_kind(events: Filter, *, same_item: bool) -> Kind:
+def step_window_kind(events: Filter, *, same_item: bool) -> WindowKind:
     """The window of a step of a sequence, by item or not."""
-    form, what = ("items", "items") if same_item else ("times", "count")
-    return Kind(digest(form, events), events, form, what, STEP_EVENTS_MAX)
+    form, measured = ("items", "items") if same_item else ("times", "count")
+    return WindowKind(digest(form, events), events, form, measured, STEP_EVENTS_MAX)
 
 
-def absent_kind(events: Filter, *, same_item: bool) -> Kind:
+def absent_window_kind(events: Filter, *, same_item: bool) -> WindowKind:
     """The window of what must not have come after a sequence: the newest, of each item or of all."""
     if same_item:
-        return Kind(digest("keyed", events, "items"), events, "keyed", "items", STEP_EVENTS_MAX)
-    return Kind(digest("times", events), events, "times", "count", 1)
+        return WindowKind(
+            digest("keyed", events, "items"), events, "keyed", "items", STEP_EVENTS_MAX
+        )
+    return WindowKind(digest("times", events), events, "times", "count", 1)
 
 
-class Use(NamedTuple):
+class WindowUse(NamedTuple):
     """A window that a condition needs, and what an event that comes into it may do to the answer.
 
     `makes` is True where it can only make it yes, False where it can only make it no, None where both.
-    If `only_late`, one that is the shopper's newest does nothing yet.
+    If `only_if_late`, one that is the shopper's newest does nothing yet.
     """
 
-    kind: Kind
-    makes: bool | None
-    only_late: bool = False
+    kind: WindowKind
+    new_answer: bool | None
+    only_if_late: bool = False
 
 
-def uses_in(node: Node, makes: bool = True) -> Iterable[Use]:
+def windows_used(node: Node, is_positive: bool = True) -> Iterable[WindowUse]:
     """All windows that a condition needs; `makes` is False below a `not`."""
     match node:
         case All(parts) | Any(parts):
             for part in parts:
-                yield from uses_in(part, makes)
+                yield from windows_used(part, is_positive)
         case Not(part):
-            yield from uses_in(part, not makes)
+            yield from windows_used(part, not is_positive)
         case Window():
-            yield _use(node, makes)
+            yield _window_use(node, is_positive)
         case Sequence(steps, absent, _, same_item):
             for n, step in enumerate(steps):
-                kind = step_kind(step.events, same_item=same_item)
-                yield Use(kind, makes, only_late=n < len(steps) - 1)
+                kind = step_window_kind(step.events, same_item=same_item)
+                yield WindowUse(kind, is_positive, only_if_late=n < len(steps) - 1)
             if absent is not None:
-                yield Use(absent_kind(absent.events, same_item=same_item), not makes)
+                yield WindowUse(
+                    absent_window_kind(absent.events, same_item=same_item), not is_positive
+                )
 
 
-def _use(node: Window, makes: bool) -> Use:
-    kind, bounds = kind_of(node), node.bounds
-    if kind.what == "net value" or (bounds.low is not None and bounds.high is not None):
-        return Use(kind, None)
-    return Use(kind, makes if bounds.high is None else not makes)
+def _window_use(node: Window, is_positive: bool) -> WindowUse:
+    kind, bounds = window_kind(node), node.bounds
+    if kind.measured == "net value" or (bounds.low is not None and bounds.high is not None):
+        return WindowUse(kind, None)
+    return WindowUse(kind, is_positive if bounds.high is None else not is_positive)
 
 
-def features_in(node: Node, makes: bool = True) -> Iterable[tuple[str, list[Touch]]]:
+def features_used(
+    node: Node, is_positive: bool = True
+) -> Iterable[tuple[str, list[AnswerTrigger]]]:
     """All features that a condition asks for, and what may change them; `makes` as for windows."""
     match node:
         case All(parts) | Any(parts):
             for part in parts:
-                yield from features_in(part, makes)
+                yield from features_used(part, is_positive)
         case Not(part):
-            yield from features_in(part, not makes)
+            yield from features_used(part, not is_positive)
         case Number(feature, bounds):
-            yield feature, touches(feature, bounds, makes)
+            yield feature, feature_triggers(feature, bounds, is_positive)
         case Text(feature, values):
             is_intent = feature == INTENT
-            yield feature, intent_touches(values) if is_intent else touches(feature, None, makes)
+            yield (
+                feature,
+                intent_triggers(values)
+                if is_intent
+                else feature_triggers(feature, None, is_positive),
+            )

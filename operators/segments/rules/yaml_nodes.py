@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
-class Spot:
+class YamlNode:
     """A place in the file: a text (`yes` and `30` are texts too), a list or a mapping.
 
     `path` is how it is named in errors, `source` and `line` where it is.
@@ -28,10 +28,10 @@ class Spot:
         self._source = source
         self._line = node.start_mark.line + 1
 
-    def refuse(self, what: str) -> NoReturn:
+    def raise_error(self, message: str) -> NoReturn:
         """Raise the UserError that names this place."""
-        at = f"{self.path}: " if self.path else ""
-        raise UserError(f"{self._source}:{self._line}: {at}{what}")
+        location = f"{self.path}: " if self.path else ""
+        raise UserError(f"{self._source}:{self._line}: {location}{message}")
 
     @property
     def is_text(self) -> bool:
@@ -43,58 +43,61 @@ class Spot:
         """Whether it is a list."""
         return isinstance(self._node, yaml.SequenceNode)
 
-    def text(self, instead: str) -> str:
+    def text(self, expected: str) -> str:
         """The text, without what is around it; refused if there is none, with what to write."""
         if not isinstance(self._node, yaml.ScalarNode) or not self._node.value.strip():
-            self.refuse(f"expected a text: {instead}")
+            self.raise_error(f"expected a text: {expected}")
         text = " ".join(str(self._node.value).split())
         if _CONTROL.search(text):
-            self.refuse("has a control character: take it out")
+            self.raise_error("has a control character: take it out")
         return text
 
-    def items(self, instead: str) -> list[Spot]:
+    def items(self, expected: str) -> list[YamlNode]:
         """What is in the list, one at least."""
         if not isinstance(self._node, yaml.SequenceNode) or not self._node.value:
-            self.refuse(f"expected a list: {instead}")
+            self.raise_error(f"expected a list: {expected}")
         return [
-            Spot(node, self._source, f"{self.path}[{n}]") for n, node in enumerate(self._node.value)
+            YamlNode(node, self._source, f"{self.path}[{n}]")
+            for n, node in enumerate(self._node.value)
         ]
 
-    def fields(self, instead: str) -> dict[str, Spot]:
+    def fields(self, expected: str) -> dict[str, YamlNode]:
         """What is in the mapping, by key; a key that is given twice is refused."""
         if not isinstance(self._node, yaml.MappingNode):
-            self.refuse(f"expected a mapping: {instead}")
-        found: dict[str, Spot] = {}
+            self.raise_error(f"expected a mapping: {expected}")
+        by_key: dict[str, YamlNode] = {}
         for key, value in self._node.value:
-            here = Spot(key, self._source, self.path)
-            name = here.text("a key")
-            path = f"{self.path}.{name}" if self.path else name
-            spot = Spot(value, self._source, path)
+            key_node = YamlNode(key, self._source, self.path)
+            key_text = key_node.text("a key")
+            path = f"{self.path}.{key_text}" if self.path else key_text
+            value_node = YamlNode(value, self._source, path)
             # A value may stand below its key; an error is about the line of the key.
-            spot._line = here._line
-            if name in found:
-                spot.refuse("given twice: keep one")
-            found[name] = spot
-        return found
+            value_node._line = key_node._line
+            if key_text in by_key:
+                value_node.raise_error("given twice: keep one")
+            by_key[key_text] = value_node
+        return by_key
 
-    def only(self, fields: dict[str, Spot], allowed: Iterable[str], of: str) -> None:
+    def check_keys(self, fields: dict[str, YamlNode], allowed: Iterable[str], owner: str) -> None:
         """Refuse the first field that is not allowed."""
         names = tuple(allowed)
-        for name, spot in fields.items():
-            if name not in names:
-                near = nearest(name, names)
-                spot.refuse(f"{of} has no `{name}`{near}: it takes {', '.join(names)}")
+        for key, value_node in fields.items():
+            if key not in names:
+                suggestion = suggest(key, names)
+                value_node.raise_error(
+                    f"{owner} has no `{key}`{suggestion}: it takes {', '.join(names)}"
+                )
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
+def suggest(name: str, names: Iterable[str]) -> str:
     """`, did you mean ...?` where one is close."""
     from difflib import get_close_matches
 
-    close = get_close_matches(name, [*names], 1)
-    return f" (did you mean `{close[0]}`?)" if close else ""
+    closest = get_close_matches(name, [*names], 1)
+    return f" (did you mean `{closest[0]}`?)" if closest else ""
 
 
-def parse(text: str, source: str) -> Spot | None:
+def parse_yaml(text: str, source: str) -> YamlNode | None:
     """The whole file; None where nothing is in it. Raises UserError for what is no YAML."""
     try:
         node = yaml.compose(text, yaml.SafeLoader)
@@ -106,4 +109,4 @@ def parse(text: str, source: str) -> Spot | None:
         raise UserError(f"{source}{line}: not YAML: {error.problem or error.context}") from error
     except yaml.YAMLError as error:
         raise UserError(f"{source}: not YAML: {' '.join(str(error).split())}") from error
-    return None if node is None else Spot(node, source, "")
+    return None if node is None else YamlNode(node, source, "")
