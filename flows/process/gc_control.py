@@ -1,6 +1,7 @@
 """The cycle collector, kept off a heap of millions of live objects.
 
-What runs for every event makes no cycles (`tests/test_flow.py` holds it to that), so a pass would walk
+What runs for every event makes no cycles (`tests/flows/test_dataflow.py` holds it to that), so a
+pass would walk
 all of them to free nothing: a fifth of the run, measured. kafka-python does make some: every poll that
 times out leaves one that holds its last records. A live run would grow by half a megabyte a second.
 """

@@ -3,7 +3,8 @@
 The model is rating = mean + user bias + item bias + <user factors, item factors>, learned by
 stochastic gradient descent on the squared error (Koren, Bell, Volinsky, "Matrix factorization
 techniques for recommender systems", IEEE Computer 2009). The steps are those of River's `BiasedMF`,
-and without biases those of its `FunkMF`: change them only together with `tests/test_factors.py`.
+and without biases those of its `FunkMF`: change them only together with
+`tests/operators/models/river/test_mf_ranker.py`.
 """
 
 from __future__ import annotations

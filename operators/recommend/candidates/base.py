@@ -1,4 +1,5 @@
-"""What every list learner promises; `tests/test_learner_promises.py` holds each of them to it.
+"""What every list learner promises; `tests/operators/recommend/candidates/test_base.py` holds each
+of them to it.
 
 To add a learner: one file here with a class of this shape, one line in `registry.py`.
 """

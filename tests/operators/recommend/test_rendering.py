@@ -1,0 +1,148 @@
+"""A reason is true to what put the item there: held against what learners say, for random streams."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from operators.recommend.candidates.registry import LEARNERS
+from operators.recommend.recommender import Recommender
+from serving.explain import LEARNER_TEXTS, describe_reason
+from serving.reader import ListEntry
+from state import config
+from state.events import Item
+from state.interactions import CART, PURCHASE, VIEW
+from tests.operators.recommend.rules.test_rules import Shop
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+K, PLACE = 6, 4
+ITEMS = [f"i{n}" for n in range(16)]
+SHOPPERS = ["ann", "bob", "cid", "dan"]
+OURS = {"i3", "i7", "i11"}
+RULED = config.ListRules(
+    already_bought=config.AlreadyBought(wait_min=0),
+    own_brand=config.OwnBrand(brands=("Ours",), boost=3.0),
+    category_cap=config.CategoryCap(most=1, among=3),
+)
+
+
+class RuledShop(Shop):
+    """A shop with rules and exploration, where a few items are of the own brand and one is sold out."""
+
+    def __init__(self, rules: config.ListRules, share: float) -> None:
+        super().__init__(K)
+        exploration = config.Exploration(share=share, position=PLACE)
+        self.recommender = Recommender.from_config(
+            config.Lists(k=K, rules=rules, exploration=exploration)
+        )
+        self.tell(
+            *(Item(name, category=(f"c{n % 4}",)) for n, name in enumerate(ITEMS)),
+            *(Item(name, brand="Ours") for name in sorted(OURS)),
+            Item("i5", available=False),
+        )
+
+
+batches = st.lists(
+    st.tuples(
+        st.sampled_from([VIEW, VIEW, VIEW, CART, PURCHASE]),
+        st.lists(
+            st.tuples(st.sampled_from(SHOPPERS), st.sampled_from(ITEMS)), min_size=1, max_size=12
+        ),
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(batches, st.sampled_from([config.ListRules(), RULED]), st.sampled_from([0.0, 0.7]))
+def test_every_reason_is_true(
+    steps: Sequence[tuple[int, list[tuple[str, str]]]], rules: config.ListRules, share: float
+) -> None:
+    shop = RuledShop(rules, share)
+    for kind, clicks in steps:
+        shop.see(*clicks, kind=kind)
+    popular = {item for item, *_ in shop.recommender.popular_lists.popular_list().entries()[0]} | {
+        shop.recommender.items.ids[row]
+        for row in shop.recommender.popularity.top(len(ITEMS)).item[0]
+        if row >= 0
+    }
+    for who in [*SHOPPERS, "stranger"]:
+        said = _said(shop, who)
+        for place, (item, _, reason) in enumerate(shop.entries(who)):
+            if reason == "own_brand":
+                assert rules is RULED
+                assert item in OURS
+                assert item in {one for one, _ in said}
+            elif reason == "explored":
+                assert share
+                assert place == PLACE - 1
+                assert item in {one for one, _ in said}
+            elif reason == "popular":
+                assert item in popular
+            else:
+                assert (item, reason) in said
+
+
+def _said(shop: Shop, who: str) -> set[tuple[str, str]]:
+    """What each learner lists, and why."""
+    apart = shop.recommender.rank_per_learner([who], shop.at_ms)
+    return {(item, reason) for name in LEARNERS for item, _, reason in apart[name].entries()[0]}
+
+
+def test_an_own_brand_says_so_only_where_it_moved_up() -> None:
+    plain, ruled = (
+        RuledShop(config.ListRules(own_brand=own), 0)
+        for own in (config.OwnBrand(), config.OwnBrand(brands=("Ours",), boost=3.0))
+    )
+    clicks = [(f"v{n}.{at}", name) for at, name in enumerate(ITEMS) for n in range(20 - at)]
+    for shop in (plain, ruled):
+        shop.see(*clicks)
+    stood = [item for item, *_ in plain.entries("ann")]
+    moved = 0
+    for place, (item, _, reason) in enumerate(ruled.entries("ann")):
+        came_earlier = item in OURS and (item not in stood or stood.index(item) > place)
+        assert (reason == "own_brand") == came_earlier
+        moved += came_earlier
+    assert moved
+
+
+def test_a_reason_says_bought_of_what_was_bought_and_looked_at_of_the_rest() -> None:
+    """Also where the shop knows of orders only, and where what was bought may be listed again."""
+    for enabled in (True, False):
+        rules = config.ListRules(
+            already_bought=config.AlreadyBought(enabled=enabled, wait_min=0, again_min=0.0)
+        )
+        shop = RuledShop(rules, 0)
+        for n in range(30):
+            shop.see((f"v{n}", "i0"), (f"v{n}", "i1"), (f"v{n}", "i2"), kind=PURCHASE)
+        shop.see(("ann", "i0"), kind=PURCHASE)
+        shop.see(("bob", "i0"), kind=VIEW)
+        said = {who: {reason for *_, reason in shop.entries(who)} for who in ("ann", "bob")}
+        assert "bought:i0" in said["ann"]
+        assert "because:i0" not in said["ann"]
+        assert "because:i0" in said["bob"]
+        assert not any(reason.startswith("bought:") for reason in said["bob"])
+        ranked = shop.recommender.rank(["ann"], shop.at_ms)
+        listed = orjson.loads(ranked.json(shop.at_ms, "1")[0])["items"]
+        assert [tuple(one) for one in listed] == shop.entries("ann")
+
+
+@pytest.mark.parametrize("reason", ["popular", "factors", "own_brand", "explored", "because:i1"])
+def test_every_reason_is_told_in_words(reason: str) -> None:
+    told = describe_reason(ListEntry("i2", 0.5, reason), {"i1": "Grey mug"})
+    assert "suggested by" not in told
+    assert told in LEARNER_TEXTS.values() or told == "because you looked at Grey mug"
+
+
+def test_a_learner_without_words_of_its_own_is_named() -> None:
+    words: dict[str, Any] = {
+        name: describe_reason(ListEntry("i", 0.5, name), {}) for name in LEARNERS
+    }
+    assert all(words.values())
