@@ -242,7 +242,7 @@ class PropensityModels(TableState):
     def tables(self) -> Sequence[Table]:
         """Decisions that wait, and what is known of each shopper."""
         return [
-            table.named(f"{name}.")
+            table.prefixed(f"{name}.")
             for name, part in self._parts().items()
             for table in part.tables()
         ]
@@ -257,7 +257,7 @@ class PropensityModels(TableState):
         if self._thresholds is not None:
             scalars |= add_prefix("thresholds.", self._thresholds._asdict())
         for name, part in self._parts().items():
-            scalars |= add_prefix(f"{name}.", part.small())
+            scalars |= add_prefix(f"{name}.", part.scalars())
         return scalars
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
