@@ -1,6 +1,7 @@
-"""Where each shopper stands: cluster, RFM and lifecycle decided, and applied to the audience.
+"""Assigns each shopper to its cluster, RFM segment and lifecycle stage.
 
-Whoever was active is decided at once; for the others time passes in `advance`, some at a time.
+Active shoppers are assigned at once. For inactive shoppers `advance_time` assigns some with each
+batch.
 """
 
 from __future__ import annotations
@@ -48,9 +49,10 @@ if TYPE_CHECKING:
 
 
 class SegmentAssignment(TableState):
-    """The audience, and what RFM and the lifecycle know of it; either is None where turned off.
+    """The membership index, and the state of RFM and lifecycle; either is None where it is turned
+    off.
 
-    `definitions` are those of the segments that are always the same.
+    `definitions` are those of the segments of fixed kinds.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -77,8 +79,8 @@ class SegmentAssignment(TableState):
         cluster: NDArray[np.int64],
         now_ms: int,
     ) -> list[Change]:
-        """Decide for shoppers who were active, by their feature rows; `memberships.assign_active`
-        comes first."""
+        """Assign active shoppers by their feature rows. Call `MembershipIndex.mark_active`
+        before."""
         at_ms = raw[:, SEEN_COLUMNS[1]].astype(np.int64)
         indexes = self.cluster_indexes(cluster)
         changes = self.memberships.assign("cluster", shoppers, rows, indexes, at_ms)
@@ -95,7 +97,7 @@ class SegmentAssignment(TableState):
         return changes
 
     def cluster_indexes(self, clusters: NDArray[np.int64]) -> SegmentIndexes:
-        """Where the segments of clusters stand in the roster; NO_ROW for NO_ROW."""
+        """Return the registry index of each cluster; NO_ROW for NO_ROW."""
         more = int(clusters.max(initial=NO_ROW)) + 2 - len(self._cluster_indexes)
         if more > 0:
             self._cluster_indexes = np.append(
@@ -112,10 +114,10 @@ class SegmentAssignment(TableState):
     def advance_time(
         self, shoppers: Sequence[str], now_ms: int, *, last: bool = False
     ) -> tuple[list[Change], list[Write]]:
-        """Let time pass for those who are not active; `shoppers` are all names, by row.
+        """Advance event time for inactive shoppers; `shoppers` are all names, by row.
 
-        Some with each batch, all with the `last` one of a recording. Who moved, and what changes of
-        their profiles.
+        Some with each batch, all with the `last` one of a recording. Returns the changes, and the
+        writes of profile fields.
         """
         changes: list[Change] = []
         writes: list[Write] = []
@@ -132,7 +134,7 @@ class SegmentAssignment(TableState):
         return changes, writes
 
     def _stage_changes_due(self, now_ms: int, *, last: bool) -> Iterator[Rows]:
-        """Shoppers whose stage time alone changes: some of them, or all."""
+        """Yield the shoppers whose stage time alone changes: some of them, or all."""
         if self.lifecycle is not None:
             while len(rows := self.lifecycle.take_due(now_ms, self._next_change_ms)):
                 yield rows
@@ -140,13 +142,14 @@ class SegmentAssignment(TableState):
                     return
 
     def remove(self, row: int, shopper: str, at_ms: int) -> list[Change]:
-        """Take a shopper that is no more out of all segments; `row` is NO_ROW for one never seen."""
+        """Remove a shopper from all segments. `row` is NO_ROW for a shopper without a row."""
         if row != NO_ROW:
             self._clear_rows(np.array([row], np.int32))
         return self.memberships.remove_from_all(row, shopper, at_ms)
 
     def merge_or_erase(self, row: int, into: int) -> None:
-        """A shopper who was dropped is no more; what was bought counts for the heir, if there is one."""
+        """Move what a removed shopper did to another row (`into`), or delete it (NO_ROW:
+        erased)."""
         if not 0 <= row < self.memberships.rows:
             return
         self.shop.remove_active(int(self.memberships.last_ms[row]))
@@ -154,18 +157,19 @@ class SegmentAssignment(TableState):
         self.remove_shoppers(np.array([row], np.int32))
 
     def remove_shoppers(self, rows: Rows) -> None:
-        """These shoppers, who were dropped before, were never seen."""
+        """Clear the rows of these shoppers, who were removed from all segments before."""
         self.memberships.remove_shoppers(rows)
 
     def profile_suffixes(self, rows: Rows) -> list[tuple[str, int]]:
-        """What a profile says of RFM and stage, packed, and of how many arguments; for each row."""
+        """Return the packed RFM and stage fields of each row's profile, and their number of
+        arguments."""
         score = np.zeros(len(rows), np.int16) if self.rfm is None else self.rfm.scores(rows)
         stage = self.memberships.exclusive["lifecycle"].segment[rows]
         pairs = zip(score.tolist(), stage.tolist(), strict=True)
         return [self._suffixes.get(pair) or self._pack_suffix(*pair) for pair in pairs]
 
     def tables(self) -> Sequence[Table]:
-        """Those of all parts."""
+        """The tables of all parts."""
         return [
             *self.memberships.tables(),
             *(
@@ -176,21 +180,21 @@ class SegmentAssignment(TableState):
         ]
 
     def scalars(self) -> Arrays:
-        """What is small of all parts."""
+        """The scalars of all parts."""
         scalars = dict(self.memberships.scalars())
         for name, part in self._parts().items():
             scalars |= {f"{name}/{key}": array for key, array in part.scalars().items()}
         return scalars | {f"shop/{key}": array for key, array in self.shop.scalars().items()}
 
     def restore(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
-        """Take over a state that `arrays` gave."""
+        """Restore a state that `arrays` returned."""
         self.memberships.restore({name: one for name, one in arrays.items() if "/" not in name})
         self._index_segments()
         if self.lifecycle is not None:
             stored = _without_prefix(arrays, "lifecycle/")
             self.lifecycle.restore(stored)
             self.lifecycle.ensure_rows(self.memberships.rows)
-            if not stored:  # by an older release, or by a run without stages
+            if not stored:  # stored by an older release, or by a run without stages
                 self.lifecycle.backfill(self._last_seen_ms())
             live = self.lifecycle.live_rows()
             self.lifecycle.schedule(live, self._next_change_ms(live))
@@ -200,10 +204,10 @@ class SegmentAssignment(TableState):
         self.shop.restore(_without_prefix(arrays, "shop/"))
 
     def _last_seen_ms(self) -> Times:
-        """When each shopper was seen last, 0 for one that may be no more.
+        """Return each shopper's last activity, 0 for one that may have been removed.
 
-        Releases that knew no stages kept that of shoppers who were merged or erased, and took only
-        their memberships: whoever is in no segment there gets a stage with the next event.
+        Releases without stages kept the time of merged and erased shoppers, and removed only their
+        memberships: there, a shopper without a segment gets a stage with its next event.
         """
         last_ms = self.memberships.last_ms[: self.memberships.rows]
         if not self.memberships.is_from_older_release:
@@ -216,19 +220,20 @@ class SegmentAssignment(TableState):
         return {name: part for name, part in parts.items() if part is not None}
 
     def _update_stage(self, shoppers: Sequence[str], rows: Rows, now_ms: int) -> list[Change]:
-        """Put shoppers into their stages."""
+        """Assign shoppers to their stages."""
         assert self.lifecycle is not None
         reached_ms = np.maximum(now_ms, self.lifecycle.last_ms(rows))
         timelines = self.lifecycle.timelines(rows)
         moves = self._apply_stages(shoppers, rows, timelines, reached_ms)
-        # What came late may have changed what was: it is put right from now on.
+        # A late event may have changed the timeline: the stage is corrected from now on.
         index = self._stage_indexes[timelines.stage_at(reached_ms)]
         moves += self.memberships.assign("lifecycle", shoppers, rows, index, reached_ms)
         self.lifecycle.schedule(rows, timelines.next_change_ms(*self._stage_since(rows)))
         return moves
 
     def _assign_first_stage(self, shoppers: Sequence[str], rows: Rows, now_ms: int) -> list[Change]:
-        """Put those who are in no stage into theirs; which they went through before is not told."""
+        """Assign shoppers without a stage to theirs, without the stages they went through
+        before."""
         assert self.lifecycle is not None
         without_stage = np.flatnonzero(
             self.memberships.exclusive["lifecycle"].segment[rows] == NO_ROW
@@ -239,18 +244,18 @@ class SegmentAssignment(TableState):
         return self.memberships.assign("lifecycle", names, rows, index, reached_ms)
 
     def _next_change_ms(self, rows: Rows) -> Times:
-        """When the stage of each changes, NEVER_MS for never."""
+        """Return when the stage of each changes, NEVER_MS for never."""
         assert self.lifecycle is not None
         return self.lifecycle.timelines(rows).next_change_ms(*self._stage_since(rows))
 
     def _stage_since(self, rows: Rows) -> tuple[Times, NDArray[np.int8]]:
-        """Since when each is in which stage; -1 and NO_ROW for none."""
+        """Return the stage of each, and since when; NO_ROW and -1 for none."""
         column = self.memberships.exclusive["lifecycle"]
         stage = self._stage_of_index[column.segment[rows]]
         return np.where(stage == NO_ROW, -1, column.since_ms[rows]), stage
 
     def _replay_stages(self, shoppers: Sequence[str], rows: Rows, times: Times) -> list[Change]:
-        """What shoppers who come back became before they did."""
+        """Apply the stages of returning shoppers during their absence."""
         assert self.lifecycle is not None
         back, timelines, returned_ms = self.lifecycle.re_engaged(rows, times)
         return self._apply_stages(
@@ -260,7 +265,8 @@ class SegmentAssignment(TableState):
     def _apply_stages(
         self, shoppers: Sequence[str], rows: Rows, timelines: StageTimeline, until_ms: Times
     ) -> list[Change]:
-        """Stages one after the other, each at its own time, from the one that a shopper is in."""
+        """Apply stages one after the other, each at its own time, from a shopper's current one
+        on."""
         since_ms, _ = self._stage_since(rows)
         moves: list[Change] = []
         for stage, moving, at_ms in timelines.transitions_between(since_ms, until_ms):
@@ -276,7 +282,7 @@ class SegmentAssignment(TableState):
         )
 
     def profile_writes(self, shoppers: Sequence[str], rows: Rows) -> list[Write]:
-        """What the profiles of shoppers say of RFM and stage now; `shoppers` are all names, by row."""
+        """Return the RFM and stage fields of profiles; `shoppers` are all names, by row."""
         return [
             write
             for row in rows.tolist()
@@ -284,7 +290,8 @@ class SegmentAssignment(TableState):
         ]
 
     def correct_profiles(self, changes: Iterable[Change], shoppers: RowIndex) -> list[Write]:
-        """Profiles of shoppers of whom a run that was lost told what does not hold."""
+        """Write the profiles of shoppers again of whom a crashed run published what does not
+        hold."""
         affected = sorted({shoppers.get(change.shopper) for change in changes} - {NO_ROW})
         writes = self.profile_writes(shoppers.ids, np.array(affected, np.int32))
         for row in affected:
@@ -324,7 +331,7 @@ class SegmentAssignment(TableState):
             self.rfm.remove_shoppers(rows)
 
     def _index_segments(self) -> None:
-        """Where the fixed segments stand in the roster."""
+        """Look up the registry indexes of the segments of fixed kinds and of clusters."""
         find = self.memberships.registry.find
         self._rfm_indexes = np.array(
             [*(find(rfm_segment_id(name)) for name in RFM_NAMES), NO_ROW], np.int16
@@ -358,7 +365,7 @@ def _without_prefix(
 
 
 def _add_stage_changes(moves: Sequence[Change]) -> list[Change]:
-    """Moves from stage to stage, told as that too."""
+    """Return the changes, with a "stage" change after each move from one stage to another."""
     changes: list[Change] = []
     left = ""
     for move in moves:

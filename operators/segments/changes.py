@@ -1,9 +1,9 @@
-"""The change stream: who entered, left, was merged or erased, each with an id of its own.
+"""The change streams: an entry for each membership change, merge and erasure.
 
-Ids come from event time, a counter that is stored with the flow, and what the change says. A replay
-of the same batches writes the same ids, and Redis refuses what it already has. A live run goes on
-with other batches after a crash: it writes after what the lost run wrote, and takes back
-what of that does not hold (`operators.segments.membership_index`).
+An entry id is made of the event time, a counter that is stored with the flow, and a hash of the
+change. So a replay of the same batches writes the same ids, and Redis refuses an id that it has.
+After a crash a live run forms other batches: it continues after the ids of the crashed run, and
+undoes those of its changes that do not hold (`MembershipIndex.compensate`).
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from state.messages import Write
 
 Ids = dict[int, tuple[int, int]]
-"""By stream, the last id written: ms, and the count within it."""
+"""The last id written, by stream: milliseconds, and the counter."""
 
 ChangeFields = dict[str, str | int]
-"""An entry of a change stream: `id kind shopper segment version event_ts known`, `item`, `refused`."""
+"""An entry of a change stream: `id kind shopper segment version event_ts known`, and if set `item`,
+`refused`."""
 
 
 class Change(NamedTuple):
     """A shopper entered or left a segment, changed stage, became another shopper, or was erased.
 
-    Or a trigger named `segment` concerns the shopper and an `item`
-    (`operators.catalogue.item_alerts`). `known` is
-    whether the shopper's id is a user's. A shopper who goes on being counted may withdraw the purpose
-    that `segment` names; `refused` are those that the shopper refuses, as bits: none is told for them.
+    A trigger (`operators.catalogue.item_alerts`) has its name in `segment`, and the `item`. `known`: the
+    shopper's id is a user's. Of a withdrawn consent, `segment` is the purpose. `refused`: the purposes
+    that the shopper refuses, as bits; consumers may not use the entry for these.
     """
 
     kind: str
@@ -46,11 +46,12 @@ class Change(NamedTuple):
 
 
 CONTENT_BITS = 32
-"""Of the second part of an id: the lower half says what the change is, the upper one counts."""
+"""An id's second part has the counter in the upper bits and the hash of the change in these lower
+ones."""
 
 
 class ChangeLog:
-    """The last id of each stream, as (ms, count within it)."""
+    """Writes changes to the streams; keeps the last id of each, as (ms, counter)."""
 
     def __init__(self, entries_max: int) -> None:
         self.ids: Ids = {}
@@ -62,7 +63,7 @@ class ChangeLog:
         self._packed = _PackedFields()
 
     def writes(self, changes: Iterable[Change]) -> list[Write]:
-        """Append changes to the streams of their shoppers.
+        """Return the commands that append changes to the streams of their shoppers.
 
         >>> log = ChangeLog(1000)
         >>> twice = log.writes([Change("enter", "ann", "x", 7)] * 2)
@@ -81,7 +82,7 @@ class ChangeLog:
             ids[stream] = now
             text = f"{kind} {shopper} {segment} {at_ms}"
             content = zlib.crc32((f"{text} {item}".rstrip() if item else text).encode())
-            # Of one that became a user it is the user.
+            # In a merge this field has the id of the user.
             target = pack_str(segment) if kind == "merge" else packed[segment]
             entry_id = f"{ms}-{count << CONTENT_BITS | content}"
             entry = (
@@ -97,13 +98,14 @@ class ChangeLog:
         return writes
 
     def _stream_of(self, shopper: str) -> tuple[int, str, str]:
-        """The stream that tells of a shopper, how its entries begin, and how they name it."""
+        """Return a shopper's stream, the packed start of its entries, and the packed shopper
+        field."""
         stream = keys.change_stream(shopper)
         return stream, self._heads[stream], f"{_SHOPPER}{pack_str(shopper)}{_SEGMENT}"
 
 
 class _PackedFields(dict[str, str]):
-    """Few texts that come again and again, each packed once."""
+    """A cache of packed texts: few texts are used again and again."""
 
     def __missing__(self, text: str) -> str:
         packed = self[text] = pack_str(text)
@@ -118,9 +120,10 @@ _KNOWN = tuple(pack_str("known") + pack_int(known) for known in (0, 1))
 
 
 class OrphanedChanges(NamedTuple):
-    """What the streams say of each membership last, after the ids of a snapshot; their last ids.
+    """What a crashed run left in the change streams after the ids of a snapshot.
 
-    `triggers` are those that need not be told again.
+    `changes`: the last change of each membership. `ids`: the last id of each stream. `triggers`:
+    triggers that need not be published again.
     """
 
     changes: list[Change]
@@ -129,14 +132,14 @@ class OrphanedChanges(NamedTuple):
 
 
 class OrphanedChangesReader(Protocol):
-    """What former runs left in Redis."""
+    """Reads the change streams of Redis."""
 
     def orphans_after(self, ids: Ids) -> OrphanedChanges:
-        """What stands in the change streams after these ids."""
+        """Return the entries after these ids."""
 
 
 def stream_id(entry_id: str) -> tuple[int, int]:
-    """Time and count of an entry's id.
+    """Return the time and the counter of an entry id.
 
     >>> stream_id("7-6124273845")
     (7, 1)
@@ -146,7 +149,7 @@ def stream_id(entry_id: str) -> tuple[int, int]:
 
 
 def changes_in(writes: Iterable[Write]) -> list[ChangeFields]:
-    """What goes into the change stream of Redis, out of all that goes to Redis.
+    """Return the change stream entries among the commands of a batch.
 
     >>> log = ChangeLog(1000)
     >>> changes_in([("DEL", "k"), *log.writes([Change("merge", "a b", "bob", 7)])])[0]["segment"]

@@ -1,5 +1,5 @@
-"""What happened in each segment by minute and hour: shoppers who entered and left, orders and revenue of
-shoppers who were in it just before, and just after."""
+"""Counts of each segment by minute and hour: entries, exits, and the orders and revenue of shoppers
+who were in the segment just before, and just after, the order."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ _LEGACY_COLUMNS = {
 
 
 class SegmentCounts(TimeBuckets):
-    """A history of segments, by place."""
+    """A history of segments, by their index."""
 
     def __init__(self) -> None:
         super().__init__(6)
 
     def restore(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
-        """Take over what `small` gave, or what former releases did: a table for each column."""
+        """Restore what `scalars` returned, or a table for each column as older releases stored."""
         super().restore(arrays)
         for name, (unit, column) in _LEGACY_COLUMNS.items():
             for n, at in enumerate(arrays.get(f"{name}.at", ())):
@@ -53,7 +53,7 @@ class SegmentCounts(TimeBuckets):
     def writes(
         self, clock_ms: int, ids: Sequence[str], sizes: NDArray[np.int64]
     ) -> Iterator[Write]:
-        """Entries of the minutes and hours that are over, for segments that are so big now."""
+        """Yield the entries of the minutes and hours that are over, by the segments' sizes now."""
         for unit, at_ms, counts, since in self.take_closed(clock_ms, len(ids)):
             segments = np.flatnonzero(counts.any(axis=1))
             sizes_then = sizes - since[:, ENTERED] + since[:, LEFT]
@@ -79,6 +79,6 @@ def _money(micros: int) -> str:
 
 @lru_cache(1 << 12)
 def _entry_head(unit: str, sid: str) -> str:
-    """How an entry begins."""
+    """Return the packed start of an entry."""
     limit = resp.pack_int(ENTRIES_MAX[unit])
     return f"{resp.pack_str('XADD')}{resp.pack_str(_KEYS[unit](sid))}{_MAXLEN}{limit}"

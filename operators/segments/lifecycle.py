@@ -1,8 +1,8 @@
-"""Lifecycle: new, active, dormant, re-engaged, lost, by how long ago a shopper was first and last seen.
+"""Lifecycle stages: new, active, dormant, re-engaged, lost, by a shopper's first and last activity.
 
-Every change of stage has an exact time, which the shopper's first and last event and last long absence
-tell: it comes out the same however events are cut into batches, and needs no event. Only of several
-long absences within one batch are the former ones not told of.
+Each change of stage has an exact time. It follows from the shopper's first and last event and last
+long absence, so it does not depend on how events are cut into batches, and needs no event. Only of
+several long absences within one batch the earlier ones are left out.
 """
 
 from __future__ import annotations
@@ -28,29 +28,28 @@ if TYPE_CHECKING:
 NEW, ACTIVE, DORMANT, REENGAGED, LOST = range(5)
 
 MOVES_PER_BATCH = 4096
-"""Shoppers whose stage changes without an event, at once; more wait for the next batch."""
+"""Shoppers whose stage time alone changes, in one batch; more wait for the next batch."""
 
 _STAGE_SEQUENCE = (NEW, ACTIVE, DORMANT, LOST, REENGAGED, ACTIVE, DORMANT, LOST)
-"""What a shopper becomes one after the other: before the last absence, during it, after it."""
+"""The stages of a shopper in order: before the last absence, during it, after it."""
 
 
 class StageTimeline(NamedTuple):
     """When n shoppers became, or will become, each of `_STAGE_SEQUENCE`: at_ms int64[8, n],
-    NEVER_MS for not at
-    all; rising along the first axis but for that."""
+    NEVER_MS for never. Times ascend along the first axis, NEVER_MS left out."""
 
     at_ms: Times
 
     def stage_at(self, now_ms: Times) -> NDArray[np.int8]:
-        """The stage at a time for each shopper, int8[n]."""
+        """Return the stage of each shopper at a time, int8[n]."""
         reached = self.at_ms <= now_ms
         last = len(_STAGE_SEQUENCE) - 1 - reached[::-1].argmax(axis=0)
         stages: NDArray[np.int8] = np.array(_STAGE_SEQUENCE, np.int8)[last]
         return stages
 
     def next_change_ms(self, since_ms: Times, stage: NDArray[np.int8]) -> Times:
-        """When each shopper, in a stage (NO_ROW: in none) since a time, comes into another; NEVER_MS for
-        not at all."""
+        """Return when each shopper, in a stage since a time (NO_ROW: in none), changes to another;
+        NEVER_MS for never."""
         comes = (self.at_ms > since_ms) & (np.array(_STAGE_SEQUENCE, np.int8)[:, None] != stage)
         change_ms: Times = np.where(comes, self.at_ms, NEVER_MS).min(axis=0, initial=NEVER_MS)
         return change_ms
@@ -58,7 +57,7 @@ class StageTimeline(NamedTuple):
     def transitions_between(
         self, since_ms: Times, now_ms: Times
     ) -> Iterator[tuple[int, NDArray[np.intp], Times]]:
-        """The steps after a time and until another, of each shopper: stage, which shoppers, when."""
+        """Yield the transitions after a time and until another: stage, which shoppers, when."""
         for stage, at_ms in zip(_STAGE_SEQUENCE, self.at_ms, strict=True):
             shoppers = np.flatnonzero((at_ms > since_ms) & (at_ms <= now_ms))
             if len(shoppers):
@@ -66,9 +65,9 @@ class StageTimeline(NamedTuple):
 
 
 class Lifecycle(TableState):
-    """What is known of each shopper: first_ms, last_ms, away_ms, returned_ms, each int64[rows].
+    """The times by which stages follow: first_ms, last_ms, away_ms, returned_ms, each int64[rows].
 
-    40 bytes a shopper with the timer. first_ms is 0 for one never seen.
+    40 bytes a shopper with the timer. first_ms is 0 for a row without a shopper.
     """
 
     def __init__(self, spans: config.Lifecycle) -> None:
@@ -82,14 +81,16 @@ class Lifecycle(TableState):
         self._dirty_rows = DirtyRows()
 
     def update(self, rows: Rows, times: Times) -> None:
-        """Shoppers were active: first, last, away and returned (ms), int64[n, 4]."""
+        """Store the times of active shoppers: first, last, away, returned (ms), int64[n, 4]."""
         self._times[rows] = times
         self._dirty_rows.mark(rows)
 
     def re_engaged(self, rows: Rows, times: Times) -> tuple[NDArray[np.intp], StageTimeline, Times]:
-        """Who of these comes back from an absence that was not known of, before `update` hears of it.
+        """Find the shoppers who come back from an absence that was not known; called before
+        `update`.
 
-        Where they are among the rows, their steps until then, and when they came back.
+        Returns their indexes among the rows, their timelines until the return, and when they
+        returned.
         """
         self.ensure_rows(int(rows.max(initial=-1)) + 1)
         previous = self._times[rows]
@@ -99,27 +100,27 @@ class Lifecycle(TableState):
         return back, self._build_timelines(absences), times[back, 3]
 
     def remove_shoppers(self, rows: Rows) -> None:
-        """These shoppers were never seen."""
+        """Clear the rows of these shoppers."""
         rows = rows[rows < self._rows]
         self._times[rows] = 0
         self._timers.cancel(rows)
         self._dirty_rows.mark(rows)
 
     def take_due(self, now_ms: int, due_of: Callable[[Rows], Times]) -> Rows:
-        """Shoppers whose stage changes by now, at most `MOVES_PER_BATCH`, those first who did so first;
-        `due_of` tells when that of rows changes."""
+        """Return at most `MOVES_PER_BATCH` shoppers whose stage changes by now, the earliest first.
+        `due_of` gives the time of the next change of rows."""
         return self._timers.take_due(now_ms, MOVES_PER_BATCH, due_of)
 
     def schedule(self, rows: Rows, due_ms: Times) -> None:
-        """The stage of each changes at a time, NEVER_MS for never, if nothing else comes."""
+        """Schedule the next change of stage of each row, NEVER_MS for none."""
         self._timers.add(rows, due_ms)
 
     def live_rows(self) -> Rows:
-        """The shoppers that are known."""
+        """Return the rows that have a shopper."""
         return np.flatnonzero(self._times[: self._rows, 0] > 0).astype(np.int32)
 
     def last_ms(self, rows: Rows) -> Times:
-        """When each was last seen."""
+        """Return when each was last active."""
         last_ms: Times = self._times[rows, 1]
         return last_ms
 
@@ -128,14 +129,15 @@ class Lifecycle(TableState):
         return [Table({"times": self._times[: self._rows]}, self._dirty_rows)]
 
     def restore(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
-        """Take over what `arrays` gave, or nothing from an older release; nobody waits then."""
+        """Restore what `arrays` returned, or nothing from an older release; no timer is set."""
         self._times = arrays.get("times", np.zeros((0, 4))).astype(np.int64)
         self._rows = len(self._times)
         self._dirty_rows = DirtyRows(self._rows)
         self._timers = RowTimers()
 
     def backfill(self, last_ms: Times) -> None:
-        """When shoppers were seen last, 0 for never, where no more is stored of them: none is new."""
+        """Take the last activity of shoppers (ms, 0 for none) where nothing else is stored: none is
+        new."""
         rows = np.flatnonzero(last_ms).astype(np.int32)
         self.ensure_rows(len(last_ms))
         self._times[rows, 0] = np.maximum(1, last_ms[rows] - self._new_ms)
@@ -143,14 +145,14 @@ class Lifecycle(TableState):
         self._dirty_rows.mark(rows)
 
     def ensure_rows(self, rows: int) -> None:
-        """Make room for so many rows."""
+        """Grow to at least this many rows."""
         if rows > self._rows:
             self._times = grow(self._times, rows, 0)
             self._dirty_rows.ensure_rows(rows)
             self._rows = rows
 
     def timelines(self, rows: Rows) -> StageTimeline:
-        """What shoppers that are known became and will become, if nothing else comes."""
+        """Return the timelines of shoppers, if no other event comes."""
         return self._build_timelines(self._times[rows])
 
     def _build_timelines(self, times: Times) -> StageTimeline:

@@ -1,7 +1,7 @@
-"""What members of a segment look at more than everybody does: categories and items by lift.
+"""Categories and items that a segment's members view more often than all shoppers: their lift.
 
-Of a segment in turn, from evenly spread samples. A shopper counts once for each of the last items of
-its last session. Everybody is looked at once a round.
+One segment a call, in turn, from evenly spread samples. A shopper counts once for each of the last
+items of its last session. The sample of all shoppers is taken anew in each round.
 """
 
 from __future__ import annotations
@@ -33,18 +33,20 @@ if TYPE_CHECKING:
 MEMBERS_MAX, EVERYBODY_MAX = 1024, 4096
 """Shoppers in a sample."""
 SUPPORT_MIN = 10
-"""What fewer of a sample looked at is not told of."""
+"""The number of viewers in a sample below which nothing is reported."""
 ALPHA = 0.01
-"""So rarely is anything told of a segment that is like everybody, however much there is to look at."""
+"""The chance that anything is reported of a segment that is like all shoppers, whatever the number
+of items."""
 LIFTS_MAX = 10
 
 
 ITEMS_PER_BATCH = 1024
-"""Items whose categories are looked up anew at a time, all of them in turn."""
+"""Items whose categories are looked up again in one call, all of them in turn."""
 
 
 class ViewCounts(NamedTuple):
-    """How many shoppers looked at anything, and how many at each category and item, by place."""
+    """The number of shoppers who viewed anything, and of viewers of each category and item, by
+    row."""
 
     shoppers: int
     categories: Counted
@@ -52,7 +54,8 @@ class ViewCounts(NamedTuple):
 
 
 class SegmentLifts:
-    """Everybody as of this round, whose turn it is, and the category of each item. Not stored."""
+    """The sample of all shoppers of this round, the next segment, and the items' categories. Not
+    stored."""
 
     def __init__(self) -> None:
         self._everybody = ViewCounts(0, np.zeros(0, np.int64), np.zeros(0, np.int64))
@@ -69,7 +72,7 @@ class SegmentLifts:
         *,
         last: bool,
     ) -> list[Write]:
-        """What sets one segment apart, at last each."""
+        """Return the lifts of one segment, with `last` of all."""
         ids = memberships.registry.ids
         self._refresh_categories(recommender.items.ids, cards, None if last else ITEMS_PER_BATCH)
         if last or self._next_segment >= len(ids):
@@ -104,7 +107,7 @@ class SegmentLifts:
     def _refresh_categories(
         self, items: Sequence[str], cards: ItemCards, limit: int | None
     ) -> None:
-        """The categories of some items, or of all."""
+        """Look up the categories of some items, or of all."""
         self._category = grow(self._category, len(items), NO_ROW)
         begin = 0 if limit is None or self._next_item >= len(items) else self._next_item
         end = len(items) if limit is None else min(begin + limit, len(items))
@@ -118,7 +121,7 @@ class SegmentLifts:
         self._next_item = end
 
     def _count_views(self, rows: Rows, recommender: Recommender) -> ViewCounts:
-        """What shoppers looked at, by row."""
+        """Count the viewers of categories and items among the shoppers of rows."""
         recent = recommender.session_contexts.lookup(rows)
         recent = recent[recent[:, 0] != NO_ROW]
         category = np.where(recent != NO_ROW, self._category[recent], NO_ROW)
@@ -130,7 +133,7 @@ class SegmentLifts:
 
 
 def _count_shoppers(things: Rows, length: int) -> Counted:
-    """How many rows there are with each thing, however often it comes in one."""
+    """Count the rows that contain each thing, once each."""
     things = np.sort(things, axis=1)
     is_first = things != NO_ROW
     is_first[:, 1:] &= things[:, 1:] != things[:, :-1]
@@ -138,7 +141,7 @@ def _count_shoppers(things: Rows, length: int) -> Counted:
 
 
 def _even_sample(rows: Rows, limit: int) -> Rows:
-    """At most so many rows, evenly spread."""
+    """Return at most `limit` rows, evenly spread."""
     if len(rows) <= limit:
         return rows
     return rows[np.arange(limit) * len(rows) // limit]
@@ -147,12 +150,13 @@ def _even_sample(rows: Rows, limit: int) -> Rows:
 def _significant_lifts(
     names: Sequence[str], counts: Counted, shoppers: int, overall: Counted, everybody: int
 ) -> list[tuple[str, float, float]]:
-    """Name, lift and share of members of what they like more than everybody, the most first."""
+    """Return name, lift and members' share of what the lift of is significant, the highest lift
+    first."""
     lifts: list[tuple[str, float, float]] = []
     both = min(len(counts), len(overall))
     known = overall[:both] >= SUPPORT_MIN
     candidates = np.flatnonzero((counts[:both] >= SUPPORT_MIN) & known)
-    # Two samples, and as many questions as there are things: Bonferroni's correction.
+    # Two samples are compared, once for each thing: Bonferroni's correction.
     sigmas = NormalDist().inv_cdf(1 - ALPHA / max(int(known.sum()), 1))
     for thing in candidates.tolist():
         count, count_overall = int(counts[thing]), int(overall[thing])

@@ -1,8 +1,8 @@
-"""Who is in which segment since when, by shopper's row: as columns, of all kinds of segment.
+"""The columns of memberships: which shopper (by row) is in which segment since when.
 
-Of an exclusive kind (clusters, RFM, lifecycle) a shopper is in one segment at most: a column each. Of
-the others (rules, propensity) a shopper is in few of many: a pool of memberships. A segment is its
-place in the roster.
+Exclusive kinds (clusters, RFM, lifecycle): a shopper is in one segment at most, so there is a
+column for each kind. Overlapping kinds (rules, propensity): a shopper is in few of many segments,
+so there is a pool of memberships. A segment is stored as its index in the registry.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 
 class SegmentRegistry:
-    """Segment ids to places and back. A place is given away again only after its segment was let go:
-    until then "" stands there.
+    """Segment ids to indexes and back. An index is reused only after its segment was released:
+    until then its id is "".
 
     >>> registry = SegmentRegistry(["cluster-0"])
     >>> registry.index_of("vip"), registry.index_of("cluster-0"), registry.ids
@@ -50,7 +50,7 @@ class SegmentRegistry:
         return len(self.ids)
 
     def index_of(self, sid: str) -> int:
-        """The place of a segment, a new one if there was none."""
+        """Return the index of a segment, a new one if it has none."""
         index = self._indexes.get(sid)
         if index is None:
             if not self._free:
@@ -61,32 +61,32 @@ class SegmentRegistry:
         return index
 
     def close(self, sid: str) -> None:
-        """Speak no longer of a segment that nobody is in."""
+        """Leave a segment without members out of `active`."""
         self._closed.add(sid)
 
     def release(self, sid: str) -> None:
-        """Forget a segment that nobody is in, and of which nothing is counted."""
+        """Free the index of a segment that has neither members nor counts."""
         index = self._indexes.pop(sid)
         self.ids[index] = ""
         self._closed.discard(sid)
         self._free = sorted([*self._free, index], reverse=True)
 
     def active(self) -> Iterator[tuple[int, str]]:
-        """The segments there are, each with its place; those that are closed left out."""
+        """Yield index and id of each segment that is not closed."""
         return ((index, sid) for index, sid in enumerate(self.ids) if self.is_active(index))
 
     def is_active(self, index: int) -> bool:
-        """Whether there is a segment at a place, and not one that is closed."""
+        """Return whether there is a segment at an index that is not closed."""
         sid = self.ids[index]
         return sid != "" and sid not in self._closed
 
     def find(self, sid: str) -> int:
-        """The place of a segment, or NO_ROW."""
+        """Return the index of a segment, or NO_ROW."""
         return self._indexes.get(sid, NO_ROW)
 
 
 class SegmentSizes:
-    """How many shoppers are in each segment, and how many of them are users, by place."""
+    """The number of shoppers in each segment, and of users among them, by segment index."""
 
     __slots__ = ("identified", "total")
 
@@ -95,13 +95,13 @@ class SegmentSizes:
         self.identified: list[int] = []
 
     def ensure_segments(self, segments: int) -> None:
-        """Make room for so many segments."""
+        """Grow to at least this many segments."""
         more = [0] * (segments - len(self.total))
         self.total += more
         self.identified += more
 
     def change(self, segment: int, by: int, *, known: bool) -> None:
-        """A shopper entered (1) or left (-1)."""
+        """Count a shopper who entered (1) or left (-1)."""
         if segment >= len(self.total):
             self.ensure_segments(segment + 1)
         self.total[segment] += by
@@ -109,7 +109,7 @@ class SegmentSizes:
 
 
 class ExclusiveColumn:
-    """An exclusive kind: segment int16[rows], NO_ROW where in none; since_ms int64[rows].
+    """An exclusive kind: segment int16[rows], NO_ROW for none; since_ms int64[rows].
 
     10 bytes a shopper. `columns` are the stored names of the two.
     """
@@ -120,17 +120,17 @@ class ExclusiveColumn:
         self.since_ms: Times = np.empty(0, np.int64)
 
     def ensure_rows(self, rows: int) -> None:
-        """Make room for so many rows."""
+        """Grow to at least this many rows."""
         self.segment = grow(self.segment, rows, NO_ROW)
         self.since_ms = grow(self.since_ms, rows, 0)
 
     def stored_columns(self, rows: int) -> Arrays:
-        """The columns, to be stored."""
+        """Return the columns under their stored names."""
         segment, since_ms = self.columns
         return {segment: self.segment[:rows], since_ms: self.since_ms[:rows]}
 
     def restore(self, arrays: Mapping[str, NDArray[np.generic]], rows: int) -> bool:
-        """Take over what `stored_columns` gave; False where an older release stored none."""
+        """Restore what `stored_columns` returned; False where an older release stored none."""
         segment, since_ms = self.columns
         self.segment = np.full(rows, NO_ROW, np.int16)
         self.since_ms = np.zeros(rows, np.int64)
@@ -142,11 +142,12 @@ class ExclusiveColumn:
 
 
 class MembershipPool:
-    """Memberships that exclude no others, as a pool; those of a shopper are a chain in it.
+    """Memberships of overlapping kinds, as a pool. The memberships of a shopper are a linked list
+    in it.
 
-    owner int32[n] (NO_ROW where free), segment int16[n], since_ms int64[n]: stored. Chains are made
-    from these. 18 bytes a membership and 4 a shopper. Single cells are read and written through
-    memory views of the same: a quarter of what NumPy takes for it.
+    owner int32[n] (NO_ROW for a free slot), segment int16[n], since_ms int64[n]: stored. The links
+    are built from these. 18 bytes a membership and 4 a shopper. Single cells are read and written
+    through memory views of the arrays: a quarter of the time that NumPy takes.
     """
 
     def __init__(self) -> None:
@@ -161,13 +162,13 @@ class MembershipPool:
         self._refresh_cells()
 
     def ensure_rows(self, rows: int) -> None:
-        """Make room for so many shoppers."""
+        """Grow to at least this many shoppers."""
         if rows > len(self._head):
             self._head = grow(self._head, rows, NO_ROW)
             self._refresh_cells()
 
     def of_row(self, row: int) -> list[tuple[int, int]]:
-        """Segment and since when (ms), of one shopper, by segment."""
+        """Return segment and time of entry (ms) of a shopper's memberships, by segment."""
         _, segment, since_ms, next_slot, head = self._cells
         memberships: list[tuple[int, int]] = []
         slot = head[row]
@@ -178,12 +179,12 @@ class MembershipPool:
         return memberships
 
     def are_in_any(self, rows: Rows) -> NDArray[np.bool_]:
-        """Whether each row has any membership."""
+        """Return whether each row has any membership."""
         in_any: NDArray[np.bool_] = self._head[rows] != NO_ROW
         return in_any
 
     def add(self, row: int, segment: int, at_ms: int) -> bool:
-        """A membership begins; False if it was there."""
+        """Add a membership; False if it is there."""
         _, segments, _, next_slot, head = self._cells
         slot = first = head[row]
         while slot != NO_ROW:
@@ -208,7 +209,7 @@ class MembershipPool:
         return True
 
     def remove(self, row: int, segment: int) -> int | None:
-        """A membership ends; since when it was (ms), None if there was none."""
+        """Remove a membership. Returns its time of entry (ms), None if there is none."""
         owner, segments, since_ms, next_slot, head = self._cells
         previous, slot = NO_ROW, head[row]
         while slot != NO_ROW:
@@ -225,7 +226,7 @@ class MembershipPool:
         return None
 
     def rows_of(self, segment: int) -> Rows:
-        """The shoppers of one segment, by row: which place a membership has, nobody can rely on."""
+        """Return the shoppers of a segment, sorted: the order of slots means nothing."""
         slots = np.flatnonzero(self.segment[: self.length] == segment)
         owner = self.owner[slots]
         members: Rows = np.sort(owner[owner != NO_ROW])
@@ -234,9 +235,10 @@ class MembershipPool:
     def walk_chains(
         self, slots: NDArray[np.intp]
     ) -> Iterator[tuple[NDArray[np.intp], SegmentIndexes]]:
-        """What else the owners of memberships are in that stands behind each in its chain.
+        """Yield the other segments of the owners of memberships, from each membership's list
+        onward.
 
-        A step of the chains at a time: which of `slots` go on, and the segment that each comes to.
+        One step of the lists at a time: which of `slots` have a next membership, and its segment.
         """
         origin, slot = np.arange(len(slots)), self._next[slots]
         while True:
@@ -257,7 +259,7 @@ class MembershipPool:
         return Table(columns, self._dirty_rows)
 
     def restore(self, arrays: Mapping[str, NDArray[np.generic]], rows: int) -> None:
-        """Take over what `table` gave; an older release stored none."""
+        """Restore what `table` returned; an older release stored none."""
         none = np.empty(0)
         self.owner = arrays.get("flag.owner", none).astype(np.int32)
         self.segment = arrays.get("flag.segment", none).astype(np.int16)
@@ -269,14 +271,14 @@ class MembershipPool:
         self._refresh_cells()
 
     def _refresh_cells(self) -> None:
-        """Look at the columns, and not at those that they took the place of."""
+        """Take memory views of the current arrays."""
         columns = self.owner, self.segment, self.since_ms, self._next, self._head
         self._cells = tuple(column.data for column in columns)
 
 
 def build_chains(owner: Rows, rows: int, length: int) -> tuple[Rows, Rows]:
-    """Places of a pool by owner, below 0 for nobody: the first of each of so many owners, and which
-    place follows each of so many, NO_ROW for none.
+    """Build the linked lists of a pool by owner (below 0 for none): the first slot of each of
+    `rows` owners, and the next slot of each of `length` slots, NO_ROW for none.
 
     >>> head, next_slot = build_chains(np.array([1, -1, 0, 1], np.int32), 3, 4)
     >>> head.tolist(), next_slot.tolist()

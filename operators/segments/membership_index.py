@@ -1,8 +1,8 @@
-"""The shoppers as segments see them: who is in which, who enters and leaves, when each was seen last.
+"""Which shopper is in which segment, since when, and when each shopper was last active.
 
-Memberships are the flow's own state; Redis only shows them (`operators.publish.memberships`). Whatever
-a kind of
-segment decides is applied here, the same way for all. Times are event time.
+Memberships are the state of the flow; Redis holds a copy (`operators.publish.memberships`). All
+kinds of segment apply their decisions here, in the same way. Times are event time. The names of the
+arrays are stored: do not change them.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ EXCLUSIVE_KINDS = {
     "rfm": ("rfm", "rfm_ms"),
     "lifecycle": ("lifecycle", "lifecycle_ms"),
 }
-"""The exclusive kinds, and the stored names of their columns."""
+"""The kinds whose segments exclude each other, with the stored names of their columns."""
 
 
 class MembershipIndex(TableState):
-    """Memberships of shoppers, by row of the recommender's vocabulary.
+    """The memberships of all shoppers, by the shopper's row in the recommender's row index.
 
-    known bool[rows], refused uint8[rows] (purposes, as bits), last_ms int64[rows], order_ms int64[rows],
-    and those of `operators.segments.membership_columns`: 48 bytes a shopper and 18 a membership of
-    other kinds.
-    `is_from_older_release`: what was restored is of a release that did not store all kinds.
+    known bool[rows], refused uint8[rows] (purposes, as bits), last_ms int64[rows], order_ms
+    int64[rows], and the columns of `membership_columns`: 48 bytes a shopper, and 18 bytes a
+    membership of an overlapping kind. `is_from_older_release`: the restored state comes from a
+    release that did not store all kinds.
     """
 
     def __init__(self, segments: Iterable[str] = ()) -> None:
@@ -70,7 +70,8 @@ class MembershipIndex(TableState):
         self.is_from_older_release = self._any_refused = False
 
     def mark_active(self, rows: Rows, known: Sequence[bool], at_ms: Times) -> Rows:
-        """Shoppers were active. Gives those in segments for whom it is the first time that day."""
+        """Record activity. Returns the rows that are in a segment and were first active that
+        day."""
         self.ensure_rows(int(rows.max(initial=-1)) + 1)
         first_that_day = rows[at_ms // DAY_MS > self.last_ms[rows] // DAY_MS]
         self._set_known(rows, np.asarray(known, np.bool_))
@@ -79,17 +80,18 @@ class MembershipIndex(TableState):
         return first_that_day[self.are_in_any(first_that_day)]
 
     def set_refused(self, rows: Rows, refused: Sequence[int]) -> None:
-        """Shoppers who were active refuse these purposes, as bits, and no others."""
+        """Set the purposes that active shoppers refuse, as bits. The new set replaces the old
+        one."""
         if self._any_refused or any(refused):
             self._any_refused = True
             self.refused[rows] = refused
 
     def refused_by(self, row: int) -> int:
-        """The purposes that the shopper of a row refuses, as bits; none of NO_ROW."""
+        """Return the purposes that the shopper of a row refuses, as bits; 0 for NO_ROW."""
         return int(self.refused[row]) if 0 <= row < self.rows else 0
 
     def last_seen_ms(self, rows: Rows) -> Times:
-        """When each was seen last, 0 for never."""
+        """Return the time of each row's last activity (ms), 0 for none."""
         self.ensure_rows(int(rows.max(initial=-1)) + 1)
         last_ms: Times = self.last_ms[rows]
         return last_ms
@@ -97,7 +99,8 @@ class MembershipIndex(TableState):
     def assign(
         self, kind: str, shoppers: Sequence[str], rows: Rows, segment: SegmentIndexes, at_ms: Times
     ) -> list[Change]:
-        """Put each shopper into one segment of an exclusive kind, by its place; NO_ROW: into none."""
+        """Assign each shopper to one segment of an exclusive kind, by its index. NO_ROW: to
+        none."""
         self.ensure_rows(int(rows.max(initial=-1)) + 1)
         column = self.exclusive[kind]
         previous, since_ms = column.segment[rows], column.since_ms[rows]
@@ -117,7 +120,8 @@ class MembershipIndex(TableState):
     def apply_transitions(
         self, transitions: Iterable[Transition], shoppers: RowIndex
     ) -> list[Change]:
-        """Let shoppers enter and leave segments that exclude no others; repeats change nothing."""
+        """Apply entries into and exits from overlapping segments; a repeated one changes
+        nothing."""
         changes: list[Change] = []
         overlapping, registry, find = self.overlapping, self.registry, shoppers.row_by_id.get
         for name, sid, entered, at_ms in transitions:
@@ -139,7 +143,7 @@ class MembershipIndex(TableState):
         return changes
 
     def remove_from_all(self, row: int, shopper: str, at_ms: int) -> list[Change]:
-        """Take a shopper that is no more out of its segments; `row` is NO_ROW for one never seen."""
+        """Remove a shopper from all its segments. `row` is NO_ROW for a shopper without a row."""
         if not 0 <= row < self.rows:
             return []
         changes: list[Change] = []
@@ -156,7 +160,7 @@ class MembershipIndex(TableState):
         return changes
 
     def remove_shoppers(self, rows: Rows) -> None:
-        """These shoppers, who were dropped before, were never seen."""
+        """Clear the rows of these shoppers, who were removed from all segments before."""
         rows = rows[rows < self.rows]
         for row, ordered_ms in zip(rows.tolist(), self.order_ms[rows].tolist(), strict=True):
             self.activity.anonymize(row, ordered=ordered_ms > 0)
@@ -167,13 +171,14 @@ class MembershipIndex(TableState):
     def compensate(
         self, orphaned: Iterable[Change], row_of: Callable[[str], int]
     ) -> tuple[list[Change], list[Change]]:
-        """What takes back what a run that was lost told of memberships and that does not hold.
+        """Compare the membership changes that a crashed run published with the memberships
+        restored.
 
-        `orphaned` is what the change streams said last of each, `row_of` gives a shopper's row or
-        NO_ROW.
-        Gives changes that have to be told, and memberships to write again as they are: the streams are
-        written first, so of what they say the rest may have been cut off anywhere, between a shopper's
-        hash and the segment's members too.
+        `orphaned` has the last published change of each membership; `row_of` gives a shopper's row,
+        or NO_ROW. Returns the changes to publish, which undo what does not hold, and the
+        memberships to write again as they are. These are needed because a run writes the change
+        streams first: its other writes may be cut off anywhere, also between a shopper's hash and
+        the members of the segment.
         """
         changes: list[Change] = []
         rewrites: list[Change] = []
@@ -191,14 +196,16 @@ class MembershipIndex(TableState):
         return changes, rewrites
 
     def count_order(self, row: int, micros: int, at_ms: int) -> None:
-        """Count a purchase for the segments its shopper was in just before and just after it."""
+        """Count a purchase for the segments that its shopper was in just before and just after
+        it."""
         self.ensure_rows(row + 1)
         self._dirty_rows.mark(row)
         self.order_ms[row] = max(self.order_ms[row], at_ms)
         self.activity.add_order(row, micros, at_ms)
 
     def merge_or_erase(self, row: int, into: int) -> None:
-        """A shopper who was dropped turned out to be another, or (NO_ROW) was erased."""
+        """Move what a removed shopper did to another row, or delete it (`into` is NO_ROW:
+        erased)."""
         ordered_ms = int(self.order_ms[row])
         if into == NO_ROW:
             self.activity.erase(row, ordered=ordered_ms > 0)
@@ -210,7 +217,7 @@ class MembershipIndex(TableState):
         self._dirty_rows.mark(into)
 
     def entered_since(self, after_ms: int) -> NDArray[np.int64]:
-        """How many entered each segment after a time, whether they are in it still or not."""
+        """Count the entries into each segment after a time, also of shoppers who left since."""
         segments = len(self.registry)
         entered = self.activity.past.entered_since(after_ms, segments)
         for column in self.exclusive.values():
@@ -224,9 +231,10 @@ class MembershipIndex(TableState):
         )
 
     def memberships_of(self, row: int) -> list[tuple[str, int]]:
-        """The segments of a row and since when (ms); none of NO_ROW.
+        """Return the segments of a row, each with the time of entry (ms); none for NO_ROW.
 
-        Where an older release did not store since when, the time the shopper was last seen.
+        For a membership that an older release stored without a time, it is the shopper's last
+        activity.
         """
         if not 0 <= row < self.rows:
             return []
@@ -234,33 +242,33 @@ class MembershipIndex(TableState):
         return [(ids[segment], at_ms or last_ms) for segment, at_ms in self._current(row)]
 
     def are_in_any(self, rows: Rows) -> NDArray[np.bool_]:
-        """Whether each row is in any segment."""
+        """Return whether each row is in any segment."""
         in_any = self.overlapping.are_in_any(rows)
         for column in self.exclusive.values():
             in_any |= column.segment[rows] != NO_ROW
         return in_any
 
     def is_known(self, row: int) -> bool:
-        """Whether the shopper of a row, if there is one, is a user."""
+        """Return whether the shopper of a row is a user (not an anonymous device)."""
         return 0 <= row < self.rows and bool(self.known[row])
 
     def segment_of(self, kind: str, row: int) -> int:
-        """The place of the segment of an exclusive kind that a row is in, or NO_ROW."""
+        """Return the index of a row's segment of an exclusive kind, or NO_ROW."""
         return int(self.exclusive[kind].segment[row]) if 0 <= row < self.rows else NO_ROW
 
     def segments_of(self, kind: str, rows: Rows) -> list[str | None]:
-        """The segment of an exclusive kind of each row, None where it is in none."""
+        """Return the segment id of an exclusive kind for each row, None for none."""
         self.ensure_rows(int(rows.max(initial=-1)) + 1)
         names: list[str | None] = [*self.registry.ids, None]
         return [names[segment] for segment in self.exclusive[kind].segment[rows].tolist()]
 
     def size_of(self, sid: str) -> int:
-        """How many shoppers are in a segment."""
+        """Return the number of shoppers in a segment."""
         segment = self.registry.find(sid)
         return self.sizes.total[segment] if 0 <= segment < len(self.sizes.total) else 0
 
     def members(self, segment: int) -> Rows:
-        """The shoppers of a segment, by its place."""
+        """Return the rows of a segment's shoppers, by the segment's index."""
         for column in self.exclusive.values():
             rows = np.flatnonzero(column.segment[: self.rows] == segment)
             if len(rows):
@@ -268,7 +276,8 @@ class MembershipIndex(TableState):
         return self.overlapping.rows_of(segment)
 
     def tables(self) -> Sequence[Table]:
-        """What is known of each shopper, and memberships that exclude no others."""
+        """The columns by shopper, and the pools of overlapping and past memberships and of
+        orders."""
         columns: dict[str, NDArray[np.generic]] = {
             "known": self.known[: self.rows],
             "refused": self.refused[: self.rows],
@@ -280,12 +289,12 @@ class MembershipIndex(TableState):
         return [Table(columns, self._dirty_rows), self.overlapping.table(), *self.activity.tables()]
 
     def scalars(self) -> Arrays:
-        """The roster and counts."""
+        """The segment ids by index, and the counts by minute and hour."""
         ids = "\n".join(self.registry.ids).encode()
         return {"roster": np.frombuffer(ids, np.uint8), **self.activity.counts.scalars()}
 
     def restore(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
-        """Take over a state that `arrays` gave. Former releases knew only clusters."""
+        """Restore a state that `arrays` returned. Older releases stored clusters only."""
         self.known = arrays["known"].astype(np.bool_)
         self.last_ms = arrays["last_ms"].astype(np.int64)
         self.order_ms = arrays["order_ms"].astype(np.int64)
@@ -305,7 +314,8 @@ class MembershipIndex(TableState):
         self._dirty_rows = DirtyRows(self.rows)
 
     def _stored_ids(self, arrays: Mapping[str, NDArray[np.generic]]) -> list[str]:
-        """The ids by place; in former releases, which stored none, a place was a cluster's number."""
+        """Return the segment ids by index. Older releases stored none: the index was the cluster
+        number."""
         if "roster" in arrays:
             return arrays["roster"].tobytes().decode().split("\n")
         column, _ = self.exclusive["cluster"].columns
@@ -314,12 +324,13 @@ class MembershipIndex(TableState):
         return [cluster_segment_id(number) for number in range(max(clusters, *counted, 0))]
 
     def mark_stored(self) -> None:
-        """Hear that all is stored: what an older release did not know of is not."""
+        """Note that the state is stored. Mark all rows as changed where an older release stored
+        less."""
         if self.is_from_older_release:
             self._dirty_rows.mark_all()
 
     def ensure_rows(self, rows: int) -> None:
-        """Make room for so many rows."""
+        """Grow to at least this many rows."""
         if rows > self.rows:
             self.known = grow(self.known, rows, False)
             self.refused = grow(self.refused, rows, 0)
@@ -340,14 +351,14 @@ class MembershipIndex(TableState):
         yield from self.overlapping.of_row(row)
 
     def _set_known(self, rows: Rows, known: NDArray[np.bool_]) -> None:
-        """These shoppers, each once, are users or not."""
+        """Set whether each of these shoppers (each once) is a user."""
         for i in np.flatnonzero(self.known[rows] != known).tolist():
             for segment, _ in self._current(int(rows[i])):
                 self.sizes.identified[segment] += 1 if known[i] else -1
         self.known[rows] = known
 
     def _recount_sizes(self) -> None:
-        """Sizes, from memberships."""
+        """Count the sizes of all segments from the memberships."""
         self.sizes = SegmentSizes()
         segments = len(self.registry)
         self.sizes.ensure_segments(segments)

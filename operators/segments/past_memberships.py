@@ -1,7 +1,7 @@
-"""Memberships that ended within the last day: of each a shopper, a segment, since when and until when.
+"""Memberships that ended within the last day: shopper, segment, time of entry and of exit.
 
-Who is in a segment now says the audience; who was in it a while ago is needed to say what an order
-counts for, how many came and went, and of how many it was.
+The membership index knows the current memberships. The past ones are needed to attribute orders to
+segments, and to count entries, exits and shoppers of the day.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     Counted = NDArray[np.int64]
 
 UNKNOWN_OWNER = -2
-"""Whose stay it was is no longer known: it still counts among those who came and went."""
+"""The owner of a membership whose shopper was evicted: it still counts as an entry and an exit."""
 COMPACT_MIN = 1024
 PAST_MAX = 64
-"""A shopper with more stays than that keeps one of each segment, and these."""
+"""From so many past memberships on, a shopper keeps these and at most one a segment."""
 
 
 class PastMemberships:
@@ -56,13 +56,14 @@ class PastMemberships:
         self._refresh_cells()
 
     def ensure_rows(self, rows: int) -> None:
-        """Make room for so many shoppers."""
+        """Grow to at least this many shoppers."""
         if rows > len(self._head):
             self._head = grow(self._head, rows, NO_ROW)
             self._refresh_cells()
 
     def record_exit(self, row: int, segment: int, since_ms: int, left_ms: int) -> None:
-        """A stay ended. Of a shopper with a great many an earlier one there makes room for it."""
+        """Record an ended membership. For a shopper with `PAST_MAX` it replaces the oldest of that
+        segment."""
         _, segments, since_cells, left_cells, superseded, next_slot, head = self._cells
         slot, free, latest, count = head[row], NO_ROW, NO_ROW, 0
         while slot != NO_ROW:
@@ -88,7 +89,7 @@ class PastMemberships:
         self._dirty_rows.mark(free)
 
     def supersede(self, row: int, segment: int) -> None:
-        """A stay begins: those that ended in this segment are past."""
+        """Mark the ended memberships in a segment as superseded: a new one begins."""
         _, segments, _, _, superseded, next_slot, head = self._cells
         slot = head[row]
         while slot != NO_ROW:
@@ -98,7 +99,7 @@ class PastMemberships:
             slot = next_slot[slot]
 
     def of_row(self, row: int) -> list[tuple[int, int, int]]:
-        """Segment, since when and until when (ms), of one shopper."""
+        """Return segment, time of entry and time of exit (ms) of a shopper's past memberships."""
         _, segments, since, left, _, next_slot, head = self._cells
         memberships: list[tuple[int, int, int]] = []
         slot = head[row]
@@ -108,7 +109,8 @@ class PastMemberships:
         return memberships
 
     def merge(self, row: int, into: int, current: Container[int]) -> None:
-        """What was one shopper's is another's, who is in some segments now."""
+        """Move the past memberships of a row to another, whose shopper is in the segments
+        `current`."""
         slots = self._slots_of(row)
         if not slots:
             return
@@ -127,7 +129,8 @@ class PastMemberships:
         next_slot[slots[-1]], head[into], head[row] = head[into], slots[0], NO_ROW
 
     def remove_shopper(self, row: int, *, erased: bool = False) -> None:
-        """A shopper is no more: its stays are nobody's by name, or, erased, never were."""
+        """Unlink a shopper: its past memberships lose their owner, or are deleted if it was
+        erased."""
         owner, *_, head = self._cells
         for slot in self._slots_of(row):
             owner[slot] = NO_ROW if erased else UNKNOWN_OWNER
@@ -137,7 +140,7 @@ class PastMemberships:
         head[row] = NO_ROW
 
     def release_segment(self, segment: int, before_ms: int) -> bool:
-        """Let go of all stays in a segment, if all ended before a time; whether they did."""
+        """Delete the past memberships of a segment if all ended before a time; False if not."""
         in_segment = (self.segment[: self.length] == segment) & (
             self.owner[: self.length] != NO_ROW
         )
@@ -151,7 +154,7 @@ class PastMemberships:
         return True
 
     def compact(self, before_ms: int) -> None:
-        """Let go of what ended before a time, if it is worth the trouble."""
+        """Delete what ended before a time, if enough did to be worth the cost."""
         expired = (self.owner[: self.length] != NO_ROW) & (self.left_ms[: self.length] < before_ms)
         slots = np.flatnonzero(expired)
         if len(slots) > max(COMPACT_MIN, self.length // 4):
@@ -160,15 +163,16 @@ class PastMemberships:
             self._rebuild_chains(len(self._head))
 
     def entered_since(self, after_ms: int, segments: int) -> Counted:
-        """How many of these stays began after a time, by segment."""
+        """Count the past memberships that began after a time, by segment."""
         return self._count_by_segment(self.since_ms[: self.length] > after_ms, segments)
 
     def left_since(self, after_ms: int, segments: int) -> Counted:
-        """How many ended after a time, by segment."""
+        """Count those that ended after a time, by segment."""
         return self._count_by_segment(self.left_ms[: self.length] > after_ms, segments)
 
     def departed(self, last_ms: Times, after_ms: int, segments: int) -> Counted:
-        """Shoppers seen after a time who left each segment after it, and are not in it again."""
+        """Count shoppers active after a time who left each segment after it and are not in it
+        again."""
         used = slice(self.length)
         owner = self.owner[used]
         is_departed = (owner >= 0) & ~self.is_superseded[used] & (self.left_ms[used] > after_ms)
@@ -188,7 +192,7 @@ class PastMemberships:
         return Table(columns, self._dirty_rows)
 
     def restore(self, arrays: Mapping[str, NDArray[np.generic]], rows: int) -> None:
-        """Take over what `table` gave; an older release stored none."""
+        """Restore what `table` returned; an older release stored none."""
         none = np.empty(0)
         self.owner = arrays.get("stay.owner", none).astype(np.int32)
         self.segment = arrays.get("stay.segment", none).astype(np.int16)
@@ -200,7 +204,7 @@ class PastMemberships:
         self._rebuild_chains(rows)
 
     def _allocate(self, row: int) -> int:
-        """A free place, at the head of a shopper's chain."""
+        """Return a free slot, at the head of a shopper's list."""
         if self._free:
             slot = self._free.pop()
         else:
@@ -232,7 +236,7 @@ class PastMemberships:
         return np.bincount(self.segment[: self.length][chosen], minlength=segments)
 
     def _rebuild_chains(self, rows: int) -> None:
-        """Find chains and free places anew."""
+        """Build the linked lists and the free slots from the owners."""
         owner = self.owner[: self.length]
         self._free = np.flatnonzero(owner == NO_ROW)[::-1].tolist()
         self._head, self._next = build_chains(owner, rows, len(self.owner))

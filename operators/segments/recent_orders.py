@@ -1,6 +1,6 @@
-"""The orders of the last day: whose, when, for how much, and the segments each counts for.
+"""The orders of the last day: shopper, time, value, and the segments that each counts for.
 
-An order counts for the segments its shopper was in just before it and, apart, for those just after.
+An order counts for the segments its shopper was in just before it and, separately, just after it.
 """
 
 from __future__ import annotations
@@ -27,12 +27,14 @@ if TYPE_CHECKING:
 
 BEFORE, AFTER = 1, 2
 FREE = -2
-"""The segment of a place that holds nothing; NO_ROW is that of an order itself, which is the shop's."""
+"""The segment of a free slot. NO_ROW is the segment of the order itself, which counts for the
+shop."""
 
 
 class OrderTotals(NamedTuple):
-    """By segment, int64[n], and last of the whole shop: orders and what they are worth (millionths) by
-    shoppers who stood in it just before and just after, and how many shoppers those before were."""
+    """By segment int64[n], and last of the whole shop: orders and their value (millionths) by
+    shoppers who were in it just before and just after the order, and the number of the shoppers
+    before."""
 
     orders: Counted
     micros: Counted
@@ -42,36 +44,36 @@ class OrderTotals(NamedTuple):
 
 
 class RecentOrders:
-    """A pool: a place for each order, and one for each segment it counts for. 27 bytes each.
+    """A pool: a slot for each order, and one for each segment it counts for. 27 bytes each.
 
-    order int32[n] (the place of the order), owner int32[n], segment int16[n], when uint8[n], at_ms and
-    micros int64[n].
+    order int32[n] (the slot of the order), owner int32[n], segment int16[n], when uint8[n], at_ms
+    and micros int64[n].
     """
 
     def __init__(self) -> None:
         self.restore({})
 
     def add(self, row: int, at_ms: int, micros: int, flags_by_segment: Mapping[int, int]) -> None:
-        """A shopper ordered; `when` says of each segment whether BEFORE, AFTER or both."""
+        """Add an order; the flags of a segment are BEFORE, AFTER or both."""
         order = self._allocate()
         self._set(order, order, row, NO_ROW, BEFORE | AFTER, at_ms, micros)
         for segment, flags in flags_by_segment.items():
             self._set(self._allocate(), order, row, segment, flags, at_ms, micros)
 
     def orders_of(self, row: int, since_ms: int) -> list[tuple[int, int, int]]:
-        """The orders of a shopper since a time: place, time (ms), worth."""
+        """Return a shopper's orders since a time: slot, time (ms), value."""
         part = slice(self.length)
         is_order = (self._owner[part] == row) & (self._at_ms[part] >= since_ms)
         slots = np.flatnonzero(is_order & (self._segment[part] == NO_ROW)).tolist()
         return [(place, int(self._at_ms[place]), int(self._micros[place])) for place in slots]
 
     def flags_of(self, order: int) -> dict[int, int]:
-        """The segments that an order counts for."""
+        """Return the segments that an order counts for, with their flags."""
         slots = self._slots_of(order)
         return dict(zip(self._segment[slots].tolist(), self._when[slots].tolist(), strict=True))
 
     def set_flags(self, order: int, flags_by_segment: Mapping[int, int]) -> None:
-        """An order counts for these segments, and no others of those that are named."""
+        """Set the flags of these segments for an order; 0 removes one. Other segments stay."""
         slots = self._slots_of(order)
         slot_of = dict(zip(self._segment[slots].tolist(), slots.tolist(), strict=True))
         row, at_ms, micros = (int(one[order]) for one in (self._owner, self._at_ms, self._micros))
@@ -86,31 +88,32 @@ class RecentOrders:
                 self._free_slots([slot])
 
     def retract(self, order: int) -> None:
-        """An order does not count."""
+        """Delete an order."""
         self._free_slots([order, *self._slots_of(order).tolist()])
 
     def reassign(self, row: int, into: int) -> None:
-        """What was one shopper's is another's; of NO_ROW it is the shop's, and nobody's by name."""
+        """Move a shopper's orders to another row; to NO_ROW: they count for the shop without an
+        owner."""
         slots = np.flatnonzero(self._owner[: self.length] == row)
         self._owner[slots] = into
         self._dirty_rows.mark(slots)
 
     def erase(self, row: int) -> None:
-        """What a shopper ordered was never ordered."""
+        """Delete a shopper's orders."""
         self._free_slots(np.flatnonzero(self._owner[: self.length] == row).tolist())
 
     def counts_for(self, segment: int) -> bool:
-        """Whether an order counts for a segment."""
+        """Return whether an order counts for a segment."""
         return bool((self._segment[: self.length] == segment).any())
 
     def drop_before(self, before_ms: int) -> None:
-        """Let go of orders before a time."""
+        """Delete orders before a time."""
         used = slice(self.length)
         expired = (self._segment[used] != FREE) & (self._at_ms[used] < before_ms)
         self._free_slots(np.flatnonzero(expired).tolist())
 
     def totals(self, after_ms: int, segments: int) -> OrderTotals:
-        """What there is after a time."""
+        """Return the totals after a time."""
         used = slice(self.length)
         is_recent = (self._segment[used] != FREE) & (self._at_ms[used] > after_ms)
         segment = self._segment[used][is_recent].astype(np.int64)
@@ -138,7 +141,7 @@ class RecentOrders:
         return Table(columns, self._dirty_rows)
 
     def restore(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
-        """Take over what `table` gave; an older release stored none."""
+        """Restore what `table` returned; an older release stored none."""
         columns = [arrays.get(f"sold.{name}", np.empty(0)) for name in _COLUMNS]
         order, owner, segment, when, at_ms, micros = columns
         self._order: Rows = order.astype(np.int32)

@@ -1,7 +1,9 @@
-"""Segments that are no more: their shoppers leave, some at a time; then what Redis held goes too.
+"""Retired segments: their members are removed, some with each batch; then their Redis keys are
+deleted.
 
-A cluster ended, or a run began without a kind, a rule or an algorithm that the run before had. Nothing
-of this is stored: what is in the roster and is not wanted leaves, whenever a run begins.
+A segment retires when its cluster ended, or when a run starts without a kind, a rule or an
+algorithm that the run before had. Nothing of this is stored: when a run starts, every segment in
+the registry that is not configured retires.
 """
 
 from __future__ import annotations
@@ -38,15 +40,15 @@ if TYPE_CHECKING:
     from state.segments import SegmentDefinition
 
 MEMBERS_PER_BATCH = 4096
-"""Shoppers who leave with a batch: what a batch costs should not depend on what was turned off."""
+"""Members removed in one batch: the cost of a batch should not depend on what was turned off."""
 HISTORY_DAYS = {keys.history_key: 8, keys.history_hours_key: 400}
 
 _FIELDS_OF_KIND = {"rfm": ("rfm",), "lifecycle": ("stage",), "propensity": WEEKLY_MODELS}
-"""What profiles say of a kind."""
+"""The profile fields of a kind."""
 
 
 class SegmentRetirement:
-    """What leaves now, and which kinds no profile should speak of any longer."""
+    """The segments that retire, and the profile fields to remove."""
 
     def __init__(self) -> None:
         self._retiring: set[str] | None = None
@@ -55,7 +57,7 @@ class SegmentRetirement:
         self._next_row = 0
 
     def retire_some(self, learned: PersonalizationState, writes: list[Write]) -> list[Change]:
-        """Let some shoppers leave, and append what else Redis is told. Who left or moved on."""
+        """Remove some members, and append the other writes. Returns the membership changes."""
         retired = learned.clusters.retired
         if self._retiring is None:
             self._retiring = _ids_to_retire(learned)
@@ -99,7 +101,8 @@ class SegmentRetirement:
 
 
 def deletion_writes(learned: PersonalizationState) -> Iterator[Write]:
-    """Nothing of segments that are no more, for a Redis that came back as it was when they were."""
+    """Delete the keys of retired segments in a Redis that was restored from a time when they were
+    there."""
     clusters = [cluster_segment_id(number) for number in range(learned.clusters.next_id)]
     fixed = {
         one.id for one in _built_in_definitions(learned)
@@ -135,13 +138,13 @@ def _configured_ids(learned: PersonalizationState) -> set[str]:
 
 
 def _ids_to_retire(learned: PersonalizationState) -> set[str]:
-    """What is in the roster and not a segment of this run."""
+    """The segments in the registry that are not configured."""
     wanted = _configured_ids(learned)
     return {sid for _, sid in learned.memberships.registry.active() if sid not in wanted}
 
 
 def _was_closed_before(learned: PersonalizationState, sid: str) -> bool:
-    """Whether the run before closed it: what was said of it then stands."""
+    """Whether the run before closed it: its last statistics stay."""
     number = cluster_of_segment(sid)
     if (
         number is None
@@ -153,7 +156,7 @@ def _was_closed_before(learned: PersonalizationState, sid: str) -> bool:
 
 
 def _fields_to_remove(learned: PersonalizationState, leaving: set[str]) -> Iterator[str]:
-    """The fields of kinds of which all leaves."""
+    """The profile fields of kinds all of whose segments retire."""
     for kind, fields in _FIELDS_OF_KIND.items():
         if any(one.kind == kind for one in _built_in_definitions(learned) if one.id in leaving):
             yield from fields
@@ -164,7 +167,7 @@ def _fields_to_remove(learned: PersonalizationState, leaving: set[str]) -> Itera
 def _remove_members(
     learned: PersonalizationState, sid: str, limit: int, writes: list[Write]
 ) -> list[Change]:
-    """Let at most so many shoppers go from a segment, to the one that goes on for it, if any."""
+    """Move at most `limit` members of a segment to the replacement, or to none."""
     memberships = learned.memberships
     rows = memberships.members(memberships.registry.find(sid))[:limit]
     names = [learned.recommender.shoppers.ids[row] for row in rows.tolist()]
@@ -191,14 +194,15 @@ def _replacement_cluster(learned: PersonalizationState, sid: str) -> str:
 def _cluster_field_writes(
     learned: PersonalizationState, rows: Rows, cluster: str
 ) -> Iterator[Write]:
-    """Profiles say which cluster goes on, or none; how far it is they say when shoppers come again."""
+    """Set the new cluster, or none, in profiles; the distance is set when the shopper is active
+    again."""
     fields = {profile_fields.CLUSTER: cluster, profile_fields.DISTANCE: ""}
     for row in rows.tolist():
         yield from profile_fields.set_fields(learned.recommender.shoppers.ids[row], fields)
 
 
 def _close_segment(learned: PersonalizationState, sid: str) -> Iterator[Write]:
-    """Nobody is in it: its keys go, its history in its time; the registry says that it is no more."""
+    """Delete the keys of an empty segment, let its history expire, and mark it as retired."""
     yield from _delete_segment_keys(sid)
     for _, other in learned.memberships.registry.active():
         yield ("HDEL", keys.overlap_key(other), sid)
@@ -216,7 +220,8 @@ def _close_segment(learned: PersonalizationState, sid: str) -> Iterator[Write]:
 
 
 def _release(learned: PersonalizationState, sid: str, writes: list[Write]) -> bool:
-    """Give up its place once nothing of it is counted any longer; a cluster never comes back."""
+    """Free the index of a segment of which nothing is counted any more; a cluster number never
+    returns."""
     memberships = learned.memberships
     index = memberships.registry.find(sid)
     if memberships.size_of(sid) or not memberships.activity.is_quiet(
@@ -231,7 +236,7 @@ def _release(learned: PersonalizationState, sid: str, writes: list[Write]) -> bo
 
 
 def _built_in_definitions(learned: PersonalizationState) -> list[SegmentDefinition]:
-    """The segments that are always the same, whether they are turned on or not."""
+    """The segments of fixed kinds, whether turned on or not."""
     settings = learned.settings
     return [
         *rfm_definitions(),

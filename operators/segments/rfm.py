@@ -1,11 +1,11 @@
-"""RFM: how lately, how often and for how much each shopper bought, against all who ever did.
+"""RFM: recency, frequency and monetary value of each shopper, scored against all buyers.
 
-Scores are percentiles: of the last purchase, of the number of orders, of what they are worth in all.
-The limits between them are taken exactly, of all buyers: while there are few with every batch in which
-somebody bought, so that batches do not show; of many every so often. Whoever buys is scored at once,
-everybody else in slices after new limits were taken. So a shopper who does nothing sinks while others
-buy. Of very many the limits of one thing are taken after those of the other, a batch each; a sketch
-would take less and not be exact. The end of a recording scores everybody by all that was bought.
+Scores are percentiles: of the last purchase, of the number of orders, of their total value. The
+quantiles are exact and taken over all buyers: with few buyers in every batch that has an order, so
+that results do not depend on batches; with many every `every_min` minutes. A buyer is scored at
+once, all others in slices after the quantiles changed. So an inactive shopper sinks while others
+buy. With very many shoppers the quantiles of each dimension are taken in a batch of their own; a
+sketch would cost less but not be exact. The end of a recording scores all shoppers by all orders.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ if TYPE_CHECKING:
 
 SLICE_ROWS = 65_536
 MOVES_PER_BATCH = 2048
-"""Shoppers looked at and moved at once after new limits were taken."""
+"""Shoppers scored in one batch, and the most of them that change their segment."""
 
 SINGLE_BATCH_ROWS = 131_072
-"""Up to so many shoppers all limits are taken with one batch."""
+"""Up to so many shoppers one batch takes the quantiles of all three dimensions."""
 
 FEW_BUYERS = 16_384
-"""Up to so many buyers (of at most `SINGLE_BATCH_ROWS` shoppers) limits are new with every order,
-1 ms."""
+"""Up to so many buyers (of at most `SINGLE_BATCH_ROWS` shoppers) each batch with an order takes
+quantiles: 1 ms."""
 
 _SCHEMES = {"quintiles": ((20, 40, 60, 80), (1, 2, 3, 4, 5)), "top-bottom": ((20, 80), (1, 3, 5))}
-"""Percentiles between scores, and the scores."""
+"""The percentiles between scores, and the scores."""
 _IDLE = -1
 
 
 def name_of(score: int) -> str:
-    """The name of a score such as 543.
+    """Return the segment name of a score such as 543.
 
-    Frequency and money count as one, their mean rounded up.
+    Frequency and monetary value count as one, their mean rounded up.
 
     >>> name_of(555), name_of(511), name_of(111), name_of(155)
     ('champions', 'new', 'lost', 'cannot-lose')
@@ -66,10 +66,10 @@ for _score in range(111, 556):
 
 
 class Rfm(TableState):
-    """bought int64[rows, 3]: last purchase (ms), orders, worth in millionths; score int16[rows], 0 for
-    none. 26 bytes a shopper.
+    """bought int64[rows, 3]: last purchase (ms), orders, value in millionths; score int16[rows], 0
+    for none. 26 bytes a shopper.
 
-    `quantiles` int64[3, 4 or 2], by what is scored: whoever is above so many of them has so many points.
+    `quantiles` int64[3, 4 or 2], by dimension: a value above k of them has the k-th score.
     """
 
     def __init__(self, settings: config.Rfm) -> None:
@@ -86,22 +86,24 @@ class Rfm(TableState):
         self._partial_quantiles: list[NDArray[np.int64]] = []
         self._dirty_rows = DirtyRows()
         self._has_new_orders = True
-        """Whether anybody bought since limits were taken. Not stored: the same limits change nothing."""
+        """Whether there were orders since the quantiles were taken. Not stored: equal quantiles
+        change nothing."""
 
     def update(self, rows: Rows, bought: NDArray[np.int64]) -> None:
-        """What shoppers have bought by now, int64[n, 3]; they are scored by the limits that stand."""
+        """Store what shoppers bought so far, int64[n, 3], and score them by the current
+        quantiles."""
         self.ensure_rows(int(rows.max(initial=-1)) + 1)
         self._has_new_orders = self._has_new_orders or bool((self._bought[rows] != bought).any())
         self._bought[rows] = bought
         self.rescore(rows)
 
     def rescore(self, rows: Rows) -> None:
-        """Score these by the limits that stand."""
+        """Score these rows by the current quantiles."""
         self.score[rows] = self._compute_scores(self._bought[rows])
         self._dirty_rows.mark(rows)
 
     def remove_shoppers(self, rows: Rows) -> None:
-        """These shoppers were never seen."""
+        """Clear the rows of these shoppers."""
         rows = rows[rows < self._rows]
         self._has_new_orders = self._has_new_orders or bool(self._bought[rows].any())
         self._bought[rows] = 0
@@ -109,7 +111,8 @@ class Rfm(TableState):
         self._dirty_rows.mark(rows)
 
     def refresh_quantiles(self, now_ms: int, *, last: bool = False) -> bool:
-        """Take new limits if it is time, `last` in any case; whether there are."""
+        """Take new quantiles if it is due, with `last` in any case. Returns whether they
+        changed."""
         if self._cursor != _IDLE or not (last or self._is_due(now_ms)):
             return False
         bought = self._bought[: self._rows]
@@ -117,7 +120,7 @@ class Rfm(TableState):
         buyers = int(np.count_nonzero(buys))
         if buyers < self._buyers_min:
             return self._set_quantiles([np.zeros(0, np.int64)] * bought.shape[1], now_ms)
-        # The least value that so many of a hundred buyers do not exceed.
+        # The smallest value that so many of a hundred buyers do not exceed.
         at = np.maximum(-(-self._percentiles * buyers // 100) - 1, 0)
         first, columns = len(self._partial_quantiles), bought.shape[1]
         until = first + 1 if self._rows > SINGLE_BATCH_ROWS and not last else columns
@@ -126,7 +129,7 @@ class Rfm(TableState):
         return until == columns and self._set_quantiles(self._partial_quantiles, now_ms)
 
     def advance(self, now_ms: int, *, last: bool = False) -> Iterator[Rows]:
-        """Shoppers who score differently now: a slice; the `last` time all, by all that was bought."""
+        """Yield rows whose score changed: one slice; with `last` all, by all orders."""
         self.refresh_quantiles(now_ms)
         if len(rows := self.rescore_slice()):
             yield rows
@@ -149,7 +152,7 @@ class Rfm(TableState):
         return int(np.count_nonzero(self._bought[: self._rows, 1])) <= FEW_BUYERS
 
     def _set_quantiles(self, quantiles: Sequence[NDArray[np.int64]], now_ms: int) -> bool:
-        """From now on these are the limits; whether they are others than before."""
+        """Set the quantiles. Returns whether they changed."""
         previous, self.quantiles, self._partial_quantiles = self.quantiles, np.stack(quantiles), []
         self.due_ms = now_ms - now_ms % self._every_ms + self._every_ms
         self._has_new_orders = False
@@ -159,7 +162,7 @@ class Rfm(TableState):
         return True
 
     def rescore_slice(self) -> Rows:
-        """Score a slice by the new limits; whoever scores differently now."""
+        """Score a slice by the new quantiles. Returns the rows whose score changed."""
         if self._cursor == _IDLE:
             return np.empty(0, np.int32)
         end = min(self._cursor + SLICE_ROWS, self._rows)
@@ -174,11 +177,11 @@ class Rfm(TableState):
         return rows
 
     def scores(self, rows: Rows) -> Scores:
-        """The score of each row, 0 for none."""
+        """Return the score of each row, 0 for none."""
         return self.score[rows]
 
     def segment_indexes(self, rows: Rows) -> Scores:
-        """The name of each row's score as its place among `RFM_NAMES`, NO_ROW for none."""
+        """Return the segment of each row as its index in `RFM_NAMES`, NO_ROW for none."""
         return _INDEX_OF_SCORE[self.score[rows]]
 
     def tables(self) -> Sequence[Table]:
@@ -187,11 +190,11 @@ class Rfm(TableState):
         return [Table(columns, self._dirty_rows)]
 
     def scalars(self) -> Arrays:
-        """Limits, and how far they were applied."""
+        """The quantiles, and how far they were applied."""
         return {"limits": self.quantiles, "round": np.array([self.due_ms, self._cursor])}
 
     def restore(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
-        """Take over what `arrays` gave, or nothing from an older release."""
+        """Restore what `arrays` returned, or nothing from an older release."""
         self._bought = arrays.get("bought", np.zeros((0, 3))).astype(np.int64)
         self.score = arrays.get("score", np.zeros(0)).astype(np.int16)
         self._rows = len(self.score)
@@ -211,7 +214,7 @@ class Rfm(TableState):
         return scores.astype(np.int16)
 
     def ensure_rows(self, rows: int) -> None:
-        """Make room for so many rows."""
+        """Grow to at least this many rows."""
         if rows > self._rows:
             self._bought = grow(self._bought, rows, 0)
             self.score = grow(self.score, rows, 0)

@@ -1,8 +1,8 @@
-"""Who of each segment's shoppers was here within a day, and how many are in two segments.
+"""A periodic scan over all memberships: shoppers active within a day, and the overlap of segments.
 
-Time alone changes this, so it is counted anew all the time: some shoppers and memberships at each
-`step`, and what was found stands when all were. Up to `SCAN_ROWS` shoppers that is at once; of a million
-with three memberships each it is as of the last 92 steps. Not stored.
+Time alone changes both, so they are counted again and again: one slice of `SCAN_ROWS` rows a call,
+and the result is replaced when a scan is complete. Up to `SCAN_ROWS` shoppers one call scans all.
+With a million shoppers of three memberships each the result is up to 92 calls old. Not stored.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ if TYPE_CHECKING:
     Counted = NDArray[np.int64]
 
 SCAN_ROWS = 32_768
-"""Shoppers, and memberships of rules and propensity, that one step looks at."""
+"""Shoppers, and memberships of rules and propensity, that one call scans."""
 
 
 class ScanResult(NamedTuple):
-    """Shoppers active within a day, of each segment, int64[segments], and of all; shoppers in two
-    segments, int64[segments, segments], each pair at one of its two places."""
+    """The counts of a complete scan, by segment index: shoppers active within a day
+    int64[segments], the same of the whole shop, and shoppers in two segments int64[segments,
+    segments], each pair in one of its two cells."""
 
     active: Counted
     all_active: int
@@ -39,13 +40,12 @@ class ScanResult(NamedTuple):
 
     @classmethod
     def empty(cls, segments: int) -> ScanResult:
-        """Nobody."""
+        """Return a result of zeros."""
         return cls(np.zeros(segments, np.int64), 0, np.zeros((segments, segments), np.int64))
 
 
 class SegmentScan:
-    """What was `result` last, by place in the roster. `fields` is the next segment of
-    `overlap_writes`."""
+    """Scans all memberships slice by slice; `result` is that of the last complete scan."""
 
     def __init__(self) -> None:
         self.result: ScanResult | None = None
@@ -53,7 +53,8 @@ class SegmentScan:
         self._restart()
 
     def scan(self, memberships: MembershipIndex, now_ms: int, *, last: bool) -> ScanResult:
-        """Look at some more, at all of them the first and the last time; what was found last."""
+        """Scan the next slice; everything at the first call and at the `last` one. Returns the last
+        result."""
         if self.result is None or last:
             self._restart()
             while not self._scan_slice(memberships, now_ms):
@@ -64,7 +65,8 @@ class SegmentScan:
         return self.result
 
     def overlap_writes(self, memberships: MembershipIndex, *, last: bool) -> list[Write]:
-        """Who is in another segment too: of one segment after the other, at last of all."""
+        """Return the overlap hash of one segment a call, in turn; of all segments at the `last`
+        call."""
         if self.result is None:
             return []
         shared = self.result.shared
@@ -91,7 +93,7 @@ class SegmentScan:
         self._position, self._sums = 0, ScanResult.empty(0)
 
     def _scan_slice(self, memberships: MembershipIndex, now_ms: int) -> bool:
-        """Look at a slice; whether it was the last one."""
+        """Scan one slice. Returns whether it was the last one."""
         segments, at = len(memberships.registry), slice(self._position, self._position + SCAN_ROWS)
         since_ms = now_ms - DAY_MS
         previous, sums = len(self._sums.active), ScanResult.empty(segments)
@@ -133,7 +135,7 @@ def _add(total: Counted, segment: SegmentIndexes) -> None:
 
 
 def _pairs(one: SegmentIndexes, other: SegmentIndexes, segments: int) -> Counted:
-    """The pairs that are two segments, as places in the flat matrix."""
+    """Return the pairs in which both are a segment, as indexes into the flattened matrix."""
     both = (one != NO_ROW) & (other != NO_ROW)
     places: Counted = one[both].astype(np.int64) * segments + other[both]
     return places

@@ -1,7 +1,7 @@
-"""How big each segment is, who came and went, and what it is worth.
+"""Statistics of each segment: its size, entries and exits, and what its shoppers ordered.
 
-All of it is of one window, the day before `at`, and of the same people: shoppers seen within the day
-who stood in the segment at some moment of it. Of the whole shop likewise, whose people are all.
+All figures are of the same window, the day before `at`, and of the same shoppers: those active
+within the day who were in the segment at some time of it. The shop's figures are of all shoppers.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ RECENT_MS = 5 * MINUTE_MS
 
 
 class DayStats(NamedTuple):
-    """What the day before a time came to, by segment and last of all: people, and what they ordered."""
+    """The day before a time, by segment and last of the shop: shoppers, and their orders."""
 
     shoppers: NDArray[np.int64]
     orders: OrderTotals
 
     def fields_of(self, segment: int) -> dict[str, str | int]:
-        """Figures of a segment, by its place, or -1 of the shop."""
+        """Return the figures of a segment, by its index; -1 is the shop."""
         totals, shoppers = self.orders, int(self.shoppers[segment])
         orders, micros = int(totals.orders[segment]), int(totals.micros[segment])
-        # Of a great many shoppers those who are here are counted in turn, and buyers at once.
+        # The scan of many shoppers takes several batches, but buyers are counted at once.
         buyers = min(int(totals.buyers[segment]), shoppers)
         return {
             "conversion_1d": f"{buyers / max(shoppers, 1):.4f}",
@@ -47,7 +47,7 @@ class DayStats(NamedTuple):
         }
 
     def after_fields(self, segment: int) -> dict[str, str | int]:
-        """Orders of shoppers who stood in a segment just after them."""
+        """Return the orders of shoppers who were in the segment just after the order."""
         return {
             "orders_after_1d": int(self.orders.orders_after[segment]),
             "revenue_after_1d": format_decimal(int(self.orders.micros_after[segment])),
@@ -55,7 +55,7 @@ class DayStats(NamedTuple):
 
 
 def day_stats(memberships: MembershipIndex, scan: ScanResult, now_ms: int) -> DayStats:
-    """The day before a time, with who was `scan` to be in each segment now."""
+    """Return the figures of the day before a time; `scan` has the shoppers in each segment now."""
     segments, since_ms = len(memberships.registry), now_ms - DAY_MS
     left = memberships.activity.past.departed(memberships.last_ms, since_ms, segments)
     shoppers = np.append(scan.active + left, scan.all_active)
@@ -65,7 +65,7 @@ def day_stats(memberships: MembershipIndex, scan: ScanResult, now_ms: int) -> Da
 def stats_writes(
     memberships: MembershipIndex, day: DayStats, now_ms: int, received_ms: int, watermark_ms: int
 ) -> list[Write]:
-    """Each segment's size and worth as a HASH, and its history until now."""
+    """Return each segment's statistics as a hash, and its history until now."""
     segments = len(memberships.registry)
     memberships.sizes.ensure_segments(segments)
     sizes, identified = memberships.sizes.total, memberships.sizes.identified

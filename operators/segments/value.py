@@ -1,9 +1,10 @@
-"""What happened in each segment, exactly by event time: who came and went, and what was ordered.
+"""What happened in each segment, exactly by event time: entries, exits, and orders.
 
-An order counts for the segments its shopper was in just before it, and, apart, just after: what holds
-of changes of that very millisecond holds after, not before. It counts with every change that is known
-when its batch has been learned; with one that comes to be known later, and is as old, it is put right.
-So neither batches nor workers show, and a recount from events and change streams gives the same.
+An order counts for the segments its shopper was in just before it and, separately, just after it: a
+membership change of the same millisecond comes after the order's "before". An order counts with all
+membership changes that are known when its batch was processed. A change that becomes known later,
+but is as old as the order, corrects the counts. So results depend neither on batches nor on
+workers, and a recount from events and change streams gives the same.
 """
 
 from __future__ import annotations
@@ -32,16 +33,17 @@ if TYPE_CHECKING:
     from operators.tables.table import Table
 
     CurrentMemberships = Callable[[int], Iterable[tuple[int, int]]]
-    """The segments that a shopper is in now, each with since when (ms)."""
+    """The current segments of a shopper, each with the time of entry (ms)."""
 
 
 _GOES_ON_MS = 1 << 62
 
 
 class SegmentActivity:
-    """Counts by minute and hour, stays that ended lately and orders of the last day, by place and row.
+    """Counts by minute and hour, past memberships and orders of the last day, by segment index and
+    row.
 
-    `current` says where a shopper is now.
+    `current` returns a shopper's current memberships.
     """
 
     def __init__(self, current: CurrentMemberships) -> None:
@@ -52,11 +54,11 @@ class SegmentActivity:
         self._late_changes: set[tuple[int, int, int]] = set()
 
     def ensure_rows(self, rows: int) -> None:
-        """Make room for so many shoppers."""
+        """Grow to at least this many shoppers."""
         self.past.ensure_rows(rows)
 
     def record_entry(self, row: int, segment: int, at_ms: int, ordered_ms: int) -> None:
-        """A shopper, who ordered last at a time (0 for never), came into a segment."""
+        """Record an entry of a shopper whose last order was at `ordered_ms` (0 for none)."""
         self.counts.add(ENTERED, segment, at_ms)
         self.past.supersede(row, segment)
         if at_ms <= ordered_ms:
@@ -65,21 +67,21 @@ class SegmentActivity:
     def record_exit(
         self, row: int, segment: int, since_ms: int, at_ms: int, ordered_ms: int
     ) -> None:
-        """One went, who had come at a time."""
+        """Record the exit of a shopper who had entered at `since_ms`."""
         self.counts.add(LEFT, segment, at_ms)
         self.past.record_exit(row, segment, since_ms, at_ms)
         if at_ms <= ordered_ms:
             self._late_changes.add((row, segment, at_ms))
 
     def add_order(self, row: int, micros: int, at_ms: int) -> None:
-        """A shopper ordered; the changes of the batch come first."""
+        """Add an order; the membership changes of its batch come first."""
         flags_by_segment = _flags_at(self._all_memberships(row), at_ms)
         self.orders.add(row, at_ms, micros, flags_by_segment)
         for segment, flags in flags_by_segment.items():
             self._count(segment, flags, micros, at_ms, 1)
 
     def retract_order(self, row: int, micros: int, at_ms: int) -> None:
-        """An order had been counted twice."""
+        """Take back an order that was counted twice."""
         if row == NO_ROW:
             return
         for order, ordered_ms, worth in self.orders.orders_of(row, at_ms)[::-1]:
@@ -90,7 +92,7 @@ class SegmentActivity:
                 return
 
     def recount_late_changes(self) -> None:
-        """Put right what was counted before a change was known that is as old."""
+        """Correct the counts of orders that are as new as a membership change that came later."""
         for row, segment, since_ms in sorted(self._late_changes):
             for order, at_ms, micros in self.orders.orders_of(row, since_ms):
                 previous = self.orders.flags_of(order).get(segment, 0)
@@ -102,8 +104,8 @@ class SegmentActivity:
         self._late_changes.clear()
 
     def merge(self, row: int, into: int, *, ordered: bool, into_ordered: bool) -> None:
-        """A shopper, who has left all segments, turned out to be another: one person stood in all that
-        either did, and what either ordered counts for it."""
+        """Move a shopper's past memberships and orders, after it left all segments, to another row:
+        it is one shopper, who was in all segments that either was in."""
         past = self.past.of_row(row)
         if ordered:
             memberships = self._all_memberships(into)
@@ -122,46 +124,47 @@ class SegmentActivity:
         self._late_changes |= {(into, segment, since_ms) for _, segment, since_ms in late}
 
     def erase(self, row: int, *, ordered: bool) -> None:
-        """A shopper never was."""
+        """Delete what a shopper did."""
         self.past.remove_shopper(row, erased=True)
         if ordered:
             self.orders.erase(row)
 
     def anonymize(self, row: int, *, ordered: bool) -> None:
-        """A shopper is in memory no more: what happened, happened to nobody by name."""
+        """Unlink an evicted shopper: what it did still counts, without an owner."""
         self.past.remove_shopper(row)
         if ordered:
             self.orders.reassign(row, NO_ROW)
 
     def is_quiet(self, segment: int, before_ms: int) -> bool:
-        """Whether nothing of a segment is counted any longer; stays that ended before a time go."""
+        """Whether nothing of a segment is counted any more; deletes memberships that ended before a
+        time."""
         if not self.counts.is_empty(segment) or self.orders.counts_for(segment):
             return False
         return self.past.release_segment(segment, before_ms)
 
     def drop_before(self, before_ms: int) -> None:
-        """Let go of what is older than a time."""
+        """Delete what is older than a time."""
         self.past.compact(before_ms)
         self.orders.drop_before(before_ms)
 
     def tables(self) -> Sequence[Table]:
-        """Stays and orders."""
+        """The pools of past memberships and orders."""
         return [self.past.table(), self.orders.table()]
 
     def restore(self, arrays: Mapping[str, NDArray[np.generic]], rows: int) -> None:
-        """Take over what `tables` and the counts gave."""
+        """Restore what `tables` and the counts returned."""
         self.counts.restore(arrays)
         self.past.restore(arrays, rows)
         self.orders.restore(arrays)
 
     def _all_memberships(self, row: int) -> list[tuple[int, int, int]]:
-        """All stays of a shopper, also those that go on."""
+        """Return all memberships of a shopper, past and current."""
         return self.past.of_row(row) + [(*one, _GOES_ON_MS) for one in self._current(row)]
 
     def _add_segments(
         self, order: int, at_ms: int, micros: int, flags_by_segment: Mapping[int, int]
     ) -> None:
-        """An order counts for these segments too."""
+        """Count an order for more segments."""
         previous = self.orders.flags_of(order)
         added = {
             sid: flags for sid, flags in flags_by_segment.items() if flags & ~previous.get(sid, 0)
@@ -182,7 +185,7 @@ class SegmentActivity:
 
 
 def _flags_at(memberships: Iterable[tuple[int, int, int]], at_ms: int) -> dict[int, int]:
-    """The segments of stays that hold just before a time, just after, or both.
+    """Return the flags of the segments at a time: before it, after it, or both.
 
     >>> _flags_at([(1, 5, 9), (2, 7, 9), (3, 4, 7), (4, 8, 9)], 7)
     {1: 3, 2: 2, 3: 1}

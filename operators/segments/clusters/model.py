@@ -1,7 +1,7 @@
-"""Shoppers to clusters: features are scaled as the stream teaches, then assigned to centres.
+"""The clusters of shoppers: features are scaled online and assigned to the nearest centre.
 
-One object a flow; it changes its own state in place, because a copy a batch would cost more than
-the learning. The names of the arrays in `arrays` are stored; everything else is free.
+One object a flow. It changes its state in place, because a copy for each batch would cost more than
+the learning. The names of the arrays are stored; everything else may be changed.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ MAP_POINTS = 512
 
 @dataclass(frozen=True, slots=True)
 class ClusterQuality:
-    """How the clusters do now.
+    """Quality of the clusters now.
 
-    inertia: mean squared distance (standard scores) of a point to its centre before it was learned,
-    over about the last 32 blocks. silhouette (1 is best), davies_bouldin (0 is best): of the last
-    1,024 points. All nan before the start.
+    inertia: mean squared distance (standard scores) of a point to its centre before the point was
+    learned, over about the last 32 blocks. silhouette (1 is best), davies_bouldin (0 is best): over
+    the last 1,024 points. All are nan before the first block.
     """
 
     inertia: float
@@ -51,8 +51,8 @@ class ClusterQuality:
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """Recent points float64[n, 2] in the plane in which points differ most, the cluster of each, the
-    places of the living centres, by id."""
+    """Recent points float64[n, 2] on the plane of the largest variance, the cluster of each, and
+    the projected centres by cluster number."""
 
     plane: Plane
     points: NDArray[np.float64]
@@ -61,10 +61,10 @@ class Projection:
 
 
 class ClusterModel(TableState):
-    """Online scaling and clusters of rows of features, float64[n, F], all finite.
+    """Online scaling and clustering of feature rows float64[n, F], all finite.
 
-    n_clusters: their number, or the least and the most. With a `radius` (standard scores) clusters are
-    what is dense, and their number comes of that.
+    n_clusters: the number of clusters, or the smallest and the largest number. With a `radius`
+    (standard scores) clusters are dense regions, and their number follows from the data.
 
     >>> clusters = ClusterModel(n_clusters=2, n_features=1)
     >>> clusters.assign(np.array([[5.0]]))[0].tolist()
@@ -95,45 +95,46 @@ class ClusterModel(TableState):
         self._recent = np.empty((0, n_features))
         self._pca = OnlinePca(n_features, half_life_points)
         self.last_published_events = 0
-        """How many events there had been when the map was drawn last, 0 before the first time."""
+        """The number of events when the report was last published, 0 before the first time."""
         self.drift_detector = DriftDetector()
-        """Whether points are no longer as near to their centres as they were."""
+        """Detects that points are farther from their centres than before."""
         self.retired: dict[int, int] = {}
-        """Clusters that are no more, whose shoppers have yet to leave: which one goes on for each, or
+        """Retired clusters whose shoppers have not been moved yet, with the replacement of each, or
         NO_ROW."""
         self._named_review = 0
 
     @property
     def started(self) -> bool:
-        """Whether the first block was learned, so that shoppers are assigned."""
+        """Whether the first block was learned: before, no shopper is assigned."""
         return self._model.started
 
     @property
     def algorithm(self) -> str:
-        """What finds the clusters."""
+        """The name of the clustering algorithm."""
         return self._model.algorithm
 
     @property
     def next_id(self) -> int:
-        """Above the numbers of all clusters there ever were."""
+        """One above the highest cluster number ever used."""
         return self._model.next_id
 
     @property
     def numbers(self) -> list[int]:
-        """The clusters there are now."""
+        """The numbers of the current clusters."""
         return [*self._model.centres_by_id()]
 
     @property
     def tried(self) -> Sequence[CountScore]:
-        """What other numbers of clusters would be like, where the number may be chosen."""
+        """The quality of other numbers of clusters, where the number may be chosen."""
         return self._model.count_scores
 
     def learn(self, features: NDArray[np.float64]) -> None:
-        """Learn rows [n, F] in their order. ValueError for another F, or a value not finite."""
+        """Learn rows [n, F] in their order. ValueError for another F, or a value that is not
+        finite."""
         validate(features, self._model.n_features)
         mean, std = self._scaler.mean.copy(), self._scaler.std
         self._scaler.learn_array(features)
-        # What the model remembers moves with the scale, so that old and new points stay comparable.
+        # The model's points and centres are rescaled, so that old and new points stay comparable.
         self._model.rescale(*self._scaler.rescaling_from(mean, std))
         self._model.learn(self._scaler.transform_array(features))
         self._pca.learn(features)
@@ -149,13 +150,13 @@ class ClusterModel(TableState):
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Rows [n, F] -> (cluster int64[n], distance float32[n] to its centre in standard scores).
 
-        NO_ROW and nan before the start. Learns nothing.
+        NO_ROW and nan before the first block. Learns nothing.
         """
         labels, squares = self._model.assign(self._scaler.transform_array(features))
         return labels, np.sqrt(squares).astype(np.float32)
 
     def quality(self) -> ClusterQuality:
-        """Computed when asked: about 20 ms."""
+        """Compute the quality: about 20 ms."""
         points = self._scaler.transform_array(self._recent)
         labels = self._model.assign(points)[0]
         return ClusterQuality(
@@ -167,9 +168,9 @@ class ClusterModel(TableState):
     def name_clusters(
         self, feature_names: Sequence[str], previous: Mapping[int, str] | None = None
     ) -> dict[int, str]:
-        """A short, distinct name for each living cluster: how its centre differs from everybody.
+        """Return a short, distinct name for each cluster: how its centre differs from the average.
 
-        Names from `previous` stay but for after a review of all clusters, when they must be true still.
+        A `previous` name stays, unless the clusters were reviewed since and it no longer holds.
         """
         centres, previous = self._model.centres_by_id(), previous or {}
         if self._named_review == self._model.reviews and centres.keys() <= previous.keys():
@@ -182,8 +183,9 @@ class ClusterModel(TableState):
         return naming.name_clusters(centres, feature_names, previous, own, informative)
 
     def lifts(self, feature_names: Sequence[str]) -> dict[int, list[tuple[str, float]]]:
-        """What sets each living cluster apart most: feature, its typical value (that of the mean of the
-        logarithms, where features are those) as a multiple of everybody's."""
+        """Return the features in which each cluster differs most, with the cluster's typical value
+        as a multiple of the average. Typical is the mean; of features that are logarithms, the mean
+        of these."""
         overall, own = to_raw_units(self._scaler.mean, feature_names), self._typical(feature_names)
         informative = naming.informative_features(overall, feature_names)
         places = {
@@ -196,25 +198,25 @@ class ClusterModel(TableState):
         }
 
     def _typical(self, feature_names: Sequence[str]) -> dict[int, NDArray[np.float64]]:
-        """What the shoppers of each living cluster are like."""
+        """Return the typical feature values of each cluster's shoppers."""
         std, mean = self._scaler.std, self._scaler.mean
         centres = self._model.centres_by_id().items()
         return {number: to_raw_units(at * std + mean, feature_names) for number, at in centres}
 
     def projection(self) -> Projection:
-        """Where recent points and the centres are, seen from where they differ most."""
+        """Project recent points and the centres on the plane of the largest variance."""
         points = self._scaler.transform_array(self._recent[-MAP_POINTS:])
         plane = self._pca.plane()
         centres = {number: plane.axes @ at for number, at in self._model.centres_by_id().items()}
         return Projection(plane, points @ plane.axes.T, self._model.assign(points)[0], centres)
 
     def tables(self) -> Sequence[Table]:
-        """Points that are remembered: they move with the scale, so all of them change."""
+        """The remembered points. They are rescaled with every block, so all of them change."""
         sample = {f"model.{name}": array for name, array in self._model.sample().items()}
         return [Table(sample, None), Table({"recent": self._recent}, None)]
 
     def scalars(self) -> Arrays:
-        """Scale and centres."""
+        """The scaler, centres, projection and drift detector."""
         return {
             **add_prefix("scaler.", self._scaler.arrays()),
             **add_prefix("model.", self._model.scalars()),
@@ -227,11 +229,12 @@ class ClusterModel(TableState):
         }
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Take over a state that `arrays` gave; of another algorithm, all but its clusters."""
+        """Restore a state that `arrays` returned; of another algorithm, everything but its
+        clusters."""
         self._scaler.restore(strip_prefix("scaler.", arrays))
         if "algorithm" not in arrays or str(arrays["algorithm"][0]) == self.algorithm:
             self._model.restore(strip_prefix("model.", arrays))
-        else:  # all begins anew, under other ids
+        else:  # the clusters start from empty, under other numbers
             self._model.next_id = int(arrays["next_id"][0])
         if "pca.mean" in arrays:  # not in the first releases
             self._pca.restore(strip_prefix("pca.", arrays))
@@ -242,7 +245,8 @@ class ClusterModel(TableState):
         self._recent = arrays["recent"].copy()
 
     def _retire(self, retired: Sequence[tuple[int, int]]) -> None:
-        """Note which clusters are no more; who waited to go to one of them goes on with it."""
+        """Note retired clusters. A cluster whose replacement retires gets the replacement's
+        replacement."""
         for number, replacement in retired:
             self.retired = {
                 source: replacement if target == number else target

@@ -1,4 +1,8 @@
-"""What to call a cluster, in a marketer's words, and by how much it differs from everybody."""
+"""Names for clusters in a marketer's words, and their lifts over the average shopper.
+
+Change freely: the phrases and limits. A name stays as long as it holds, so new phrases show only
+after a review of all clusters.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +18,10 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 SALIENT_SCORE = 0.3
-"""Standard deviations from everybody's mean below which a feature is not worth a word."""
+"""A feature is worth a phrase from so many standard deviations from the average."""
 
 SALIENT_FEATURES_MAX = 5
-"""A name may speak of so many features that stand out most before it is given up."""
+"""A name stays as long as all its phrases are among so many most salient features."""
 
 PHRASES = {
     "visits": ("rare visitors", "frequent visitors", "visits"),
@@ -33,8 +37,8 @@ PHRASES = {
     "purchase_gap_days": ("no long wait since an order", "long without an order", "waiting"),
     "category_share": ("many categories", "one category", "taste"),
 }
-"""Of each feature: what few of it is called, what much of it is called, and what it is about: two words
-about the same say little more than one."""
+"""Of each feature: the phrase for a low value, the phrase for a high value, and the topic. Two
+phrases of one topic say little more than one."""
 
 ABSENT_PHRASES = {
     "purchases": (
@@ -43,21 +47,21 @@ ABSENT_PHRASES = {
     ),
     "views": ("hardly any views", ("views", "price_level", "category_share")),
 }
-"""What a cluster is called in which hardly anybody has any, and of which features that is all there is
-to say: where nothing was bought, orders are neither small nor long ago."""
+"""The phrase for a cluster whose shoppers hardly have any of this, and the features that it
+replaces: without orders, a small order value or a long time since the last order means nothing."""
 ABSENT_BELOW = {"purchases": 0.1, "views": 0.5}
-"""The typical number below which hardly anybody has any."""
+"""A typical number below this counts as hardly any."""
 
 
 DEPENDS_ON = dict.fromkeys(("visit_length_min", "visit_depth", "views", "price_level"), "views")
-"""What features say nothing without: where nobody looks at anything, as in a log of orders alone, no
-visit is short or deep."""
+"""Features that say nothing without another one: in a log of orders alone no visit is short or
+deep."""
 UNUSED_BELOW = 0.02
-"""Everybody's typical number below which nobody has any."""
+"""A feature whose typical value over all shoppers is below this is not used in the shop."""
 
 
 def informative_features(overall: Floats, feature_names: Sequence[str]) -> NDArray[np.bool_]:
-    """Which features [F] say something, by everybody's typical values float64[F].
+    """Return which features [F] are informative, by the typical values of all shoppers float64[F].
 
     >>> informative_features(np.array([0.0, 1.2, 3.0]), ["views", "visit_depth", "purchases"]).tolist()
     [False, False, True]
@@ -75,14 +79,16 @@ def name_clusters(
     typical: Mapping[int, Floats] | None = None,
     informative: NDArray[np.bool_] | None = None,
 ) -> dict[int, str]:
-    """A short, distinct name for each cluster from its centre in standard scores float64[F], and the
-    typical values float64[F] of its shoppers, if they are known. `informative` are the features
-    [F] of which
-    a name may speak, by default all.
+    """Return a short, distinct name for each cluster.
 
-    The two features that stand out most and are about different things; a third, or others, where two
-    clusters would share a name; the cluster's number where all are used up. A name from `previous` stays
-    as long as all it says is among the `SALIENT_FEATURES_MAX` features that stand out most.
+    `deviations` are the centres in standard scores float64[F]; `typical` the typical values of the
+    clusters' shoppers float64[F], if known; `informative` the features [F] that a name may use, by
+    default all.
+
+    A name has the two most salient features of different topics. Where two clusters would share a
+    name, a third or another phrase is added; where all are used up, the cluster's number. A
+    `previous` name stays as long as all its phrases are among the `SALIENT_FEATURES_MAX` most
+    salient features.
 
     >>> features = ["revenue", "visits"]
     >>> name_clusters({0: np.array([2.0, 0.4]), 1: np.array([-0.1, -0.2])}, features)
@@ -116,7 +122,8 @@ def name_clusters(
 def feature_lifts(
     typical: Floats, overall: Floats, scores: Floats, feature_names: Sequence[str], limit: int = 4
 ) -> list[tuple[str, float]]:
-    """The features [F] that stand out most, with the typical value as a multiple of everybody's."""
+    """Return the most salient features with the cluster's typical value as a multiple of the
+    average."""
     order = np.argsort(-np.abs(scores), kind="stable")
     return [
         (feature_names[f], float(typical[f] / overall[f]))
@@ -131,8 +138,7 @@ def _phrases(
     typical: Floats | None,
     informative: NDArray[np.bool_] | None,
 ) -> Iterator[tuple[str, str, bool]]:
-    """Of each feature, those that stand out most first: its phrase, what that is about, and whether it
-    stands out."""
+    """Yield each feature, the most salient first: its phrase, its topic, whether it is salient."""
     absent: dict[str, tuple[str, str]] = {}
     for measure, (phrase, features) in ABSENT_PHRASES.items():
         if typical is None or measure not in feature_names:
@@ -150,7 +156,7 @@ def _phrases(
 
 
 def _still_holds(name: str, phrases: Sequence[tuple[str, str, bool]]) -> bool:
-    """Whether a cluster would still be called so."""
+    """Return whether the name still describes the cluster."""
     salient = {
         phrase for phrase, _, stands_out in phrases[:SALIENT_FEATURES_MAX] if stands_out
     } or {"average"}

@@ -1,4 +1,4 @@
-"""What is told of clusters now and then: what sets each apart, and a map of them."""
+"""What Redis shows of clusters: a description of each, and a map of shoppers and centres."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 AXIS_FEATURES = 3
 HARDLY_ANY_LIFT = 0.05
-"""How many times as much as everybody is told as hardly any."""
+"""A typical value below this multiple of the average is described as "hardly any"."""
 
 
 def cluster_report_writes(learned: PersonalizationState) -> list[Write]:
-    """The descriptions of the clusters' segments, and the map."""
+    """Return the descriptions of the clusters' segments, and the map."""
     return [*_description_writes(learned), _projection_write(learned)]
 
 
@@ -44,7 +44,8 @@ def _description_writes(learned: PersonalizationState) -> list[Write]:
 
 
 def _projection_write(learned: PersonalizationState) -> Write:
-    """Recent shoppers and the centres in the plane in which shoppers differ most."""
+    """Return the map: recent shoppers and centres, projected on the plane of the largest
+    variance."""
     projection = learned.clusters.projection()
     centres = [
         [*_round(point), cluster_segment_id(c), learned.cluster_definitions[c][0]]

@@ -1,5 +1,6 @@
-"""What shoppers are likely to do next: models that learn from outcomes that arrive late.
+"""What shoppers will probably do next: online models whose labels arrive late.
 
-A decision is a shopper's features at one moment, and what the model said of it then. It waits until
-its outcome is known; only then is it judged and learned, so nothing of the future can leak.
+A decision is a shopper's features at one time, with the predictions made then. It is pending until
+its outcome is known. Only then is it evaluated and learned, so a model never learns from the
+future.
 """

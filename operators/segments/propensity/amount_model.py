@@ -1,6 +1,6 @@
-"""The model of an amount, what a shopper will spend, and how it is judged.
+"""The model of an amount, what a shopper will spend, and its online evaluation.
 
-The names of the arrays are stored; everything else is free.
+The names of the arrays are stored; everything else may be changed.
 """
 
 from __future__ import annotations
@@ -33,22 +33,21 @@ if TYPE_CHECKING:
 BINS = 128
 _OCTAVES = 32.0
 AMOUNT_MAX_OF_MEAN = 20.0
-"""One outcome counts as so many times the mean at most in learning: a wholesaler's order would else
-move everybody's expectation. What that takes away is given back to all alike."""
+"""An outcome is capped at so many times the mean in learning: else a wholesaler's order would raise
+every prediction. What the cap removes is added back to all predictions alike."""
 
 
 class AmountEvaluation(TableState):
-    """Amounts that were predicted beside those that came; the past fades as in
-    `PrequentialEvaluation`."""
+    """Compares predicted with actual amounts; the past decays as in `PrequentialEvaluation`."""
 
     def __init__(self, half_life: float = 65_536.0) -> None:
         self.half_life = half_life
-        # By bin of the prediction: how many, predicted, came; then sums of the errors.
+        # By bin of the prediction: count, sum predicted, sum actual; then the sums of the errors.
         self._sums: Floats = np.zeros((3, BINS))
         self._errors: Floats = np.zeros(2)
 
     def update(self, predicted: Floats, actual: Floats, mean: float) -> None:
-        """Amounts [n] that were predicted, what came [n]; `mean` is what a constant would have said."""
+        """Add predictions [n] and outcomes [n]; `mean` is the prediction of a constant model."""
         if not len(predicted):
             return
         octave = np.log2(np.maximum(predicted, 1e-6))
@@ -62,8 +61,8 @@ class AmountEvaluation(TableState):
 
     @property
     def means(self) -> tuple[float, float, float, float]:
-        """Means of what was predicted, of what came, of the error, of a constant's error; nan before
-        the first."""
+        """The means of predictions, outcomes, absolute error, and absolute error of a constant
+        model; nan before the first outcome."""
         n, predicted, actual = self._sums.sum(axis=1).tolist()
         if not n:
             return math.nan, math.nan, math.nan, math.nan
@@ -71,7 +70,8 @@ class AmountEvaluation(TableState):
 
     @property
     def top_tenth(self) -> float:
-        """The share of all that came which those predicted highest, a tenth of all, brought."""
+        """The share of all amounts that the tenth of shoppers with the highest predictions
+        brought."""
         n, _, actual = self._sums[:, ::-1]
         if not actual.sum() > 0:
             return math.nan
@@ -84,41 +84,41 @@ class AmountEvaluation(TableState):
         return {"sums": self._sums.copy(), "errors": self._errors.copy()}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Take over a state that `arrays` gave."""
+        """Restore a state that `arrays` returned."""
         self._sums, self._errors = arrays["sums"].copy(), arrays["errors"].copy()
 
 
 class AmountModel(TableState):
-    """The amount to be expected, from points float64[n, F], in the unit it is told.
+    """The expected amount for points float64[n, F], in currency units.
 
-    It says nothing (nan) before it has learned `labels_min` amounts above 0.
+    It predicts nothing (nan) before it has learned `labels_min` amounts above 0.
     """
 
     def __init__(self, n_features: int, labels_min: int) -> None:
         self.labels_min = labels_min
         self.evaluation = AmountEvaluation()
         self.labels = np.zeros(2, np.int64)
-        """Outcomes learned: those of nothing, those above."""
+        """The number of outcomes learned: zeros, and amounts above 0."""
         self._total = np.zeros(1)
-        # What came lately, and what the model, which counts in means, makes of the same shoppers.
+        # Recent sums of outcomes, and of the model's predictions (in means) for the same shoppers.
         self._recent = np.zeros(2)
-        # What came of those of whom something was said, what was said, and how many.
+        # Decayed sums over predictions: outcome, prediction, count.
         self._drift: Floats = np.zeros(3)
         self._scaler = OnlineScaler(n_features)
         self._glm = OnlineGlm(1 + n_features, "exponential", LEARNING_RATE)
 
     @property
     def ready(self) -> bool:
-        """Whether it has seen enough."""
+        """Whether it has learned enough outcomes to predict."""
         return bool(self.labels[1] >= self.labels_min)
 
     @property
     def mean(self) -> float:
-        """What came on average."""
+        """The mean outcome."""
         return float(self._total[0] / max(self.labels.sum(), 1))
 
     def predict(self, points: Floats) -> Floats:
-        """The amount for each point, nan before it is ready."""
+        """Return the amount for each point, nan before the model is ready."""
         if not self.ready:
             return np.full(len(points), np.nan)
         per_unit = self._recent[0] / max(self._recent[1], 1e-9) * self._drift_ratio
@@ -127,14 +127,13 @@ class AmountModel(TableState):
 
     @property
     def _drift_ratio(self) -> float:
-        """By how much more came lately than was said; a few outcomes count little."""
+        """By how much recent outcomes exceed predictions; few outcomes weigh little."""
         actual, predicted, _ = self._drift.tolist()
         prior = self.mean * self.labels_min
         return float((actual + prior) / (predicted + prior)) if prior else 1.0
 
     def learn(self, points: Floats, predicted: Floats, actual: Floats) -> None:
-        """Amounts [n] that came of points, oldest first, of which it had `predicted` one (nan:
-        nothing)."""
+        """Learn amounts [n] of points, oldest first, with the `predicted` ones (nan for none)."""
         has_prediction = ~np.isnan(predicted)
         self.evaluation.update(predicted[has_prediction], actual[has_prediction], self.mean)
         self._drift *= 0.5 ** (has_prediction.sum() / DRIFT_LABELS)
@@ -171,7 +170,7 @@ class AmountModel(TableState):
         }
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Take over a state that `arrays` gave, of a model made with the same arguments."""
+        """Restore a state that `arrays` returned, of a model with the same arguments."""
         self.labels, self._recent = arrays["labels"].copy(), arrays["came"].copy()
         self._total, self._drift = arrays["total"].copy(), arrays["drift"].copy()
         self.evaluation.restore(strip_prefix("judge.", arrays))

@@ -1,10 +1,11 @@
-"""Ready-made segments of what shoppers are likely to do, by their rank among all.
+"""Built-in segments by the predictions' rank among all shoppers.
 
 Names and shares are those of the predictive audiences that customer data platforms offer (Twilio
 Segment, "Suggested Predictive Audiences"): Ready to buy, the top 20 % by chance of a purchase; Long
-shots, who bought before, between the 25th and the 65th percentile; High value, the top 10 % by expected
-value; Potential VIPs, active within two weeks, with a high value and a high chance; Dormant, not seen
-for 60 days, with a low chance. "High" is the top 20 % here, "low" the bottom 25 %.
+shots, with an earlier purchase, between the 25th and the 65th percentile; High value, the top 10 %
+by expected value; Potential VIPs, active within two weeks, with a high value and a high chance;
+Dormant, inactive for 60 days, with a low chance. "High" is the top 20 % here, "low" the bottom 25
+%. Change freely: names and descriptions. Never: the ids and the bits, which are stored.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     Members = NDArray[np.uint8]
 
 MARGIN = 0.02
-"""Who is in stays until the rank is so far (a share of all) beyond the threshold: a score that moves to
-and fro about a threshold does not move its shopper in and out."""
+"""Hysteresis: a member stays until its rank is so far (a share of all) beyond the threshold. A
+score that moves around a threshold does not move its shopper in and out."""
 VIP_DAYS = 14
 _CHANCE_RANKS = (0.25, 0.65, 0.80)
 _VALUE_RANKS = (0.80, 0.90)
@@ -41,7 +42,7 @@ IDS = {
 
 
 def definitions(dormant_days: int, status: str) -> list[SegmentDefinition]:
-    """The five segments, in words."""
+    """Return the definitions of the five segments."""
     texts = {
         READY: ("Ready to buy", "Most likely to buy.", "chance of a purchase in the top 20 %"),
         LONG_SHOT: (
@@ -72,14 +73,15 @@ def definitions(dormant_days: int, status: str) -> list[SegmentDefinition]:
 
 
 class Thresholds(NamedTuple):
-    """Scores at ranks: to enter, and to stay when that is lower or higher by the margin."""
+    """Scores at the ranks: a margin below the threshold, the threshold, a margin above."""
 
     chance: Floats
     value: Floats
 
 
 def compute_thresholds(chance: Floats, value: Floats) -> Thresholds:
-    """From the scores of all shoppers [n], n > 0: float64[ranks, 3] each, a margin below, at, above."""
+    """Compute the thresholds from all scores [n], n > 0: float64[ranks, 3] each, below, at,
+    above."""
 
     def at(scores: Floats, ranks: tuple[float, ...]) -> Floats:
         quantiles = np.add.outer(np.array(ranks), np.array([-MARGIN, 0.0, MARGIN]))
@@ -90,8 +92,8 @@ def compute_thresholds(chance: Floats, value: Floats) -> Thresholds:
 
 
 class ScoredRows(NamedTuple):
-    """What decides, for n shoppers: chance of a purchase, expected value, how long ago each was seen and
-    whether it ever bought, and the segments each is in so far, as bits."""
+    """What decides the segments of n shoppers: chance of a purchase, expected value, time since the
+    last activity, whether there is a purchase, and the current segments as bits."""
 
     chance: Floats
     value: Floats
@@ -101,11 +103,12 @@ class ScoredRows(NamedTuple):
 
 
 def assign(thresholds: Thresholds, scored: ScoredRows, dormant_ms: int) -> Members:
-    """The segments of each shopper, as bits uint8[n]."""
+    """Return the segments of each shopper, as bits uint8[n]."""
     (low, middle, high), (valued, most_valued) = thresholds.chance, thresholds.value
 
     def is_in(bit: int) -> NDArray[np.intp]:
-        """1 for members, 0 for others: where in its row their own threshold is, from above."""
+        """Return 1 for members, 0 for others: the column of their own threshold, counted from
+        above."""
         return ((scored.segment_bits & bit) > 0).astype(np.intp)
 
     assigned = np.zeros(len(scored.chance), np.uint8)

@@ -1,6 +1,6 @@
-"""One model: features scaled on the way, chances for points, outcomes judged and then learned.
+"""A model of a chance: online scaling, logistic regression, recalibration, online evaluation.
 
-The names of the arrays in `scalars` are stored; everything else is free.
+The names of the arrays in `scalars` are stored; everything else may be changed.
 """
 
 from __future__ import annotations
@@ -26,71 +26,71 @@ if TYPE_CHECKING:
 
 BLOCK = 16
 SCORE_MAX = 3.0
-"""Standard scores are cut there: in a shop's first weeks every day brings points beyond all that were
-learned from, and a line drawn on that far says nothing."""
+"""Standard scores are clipped there: in a shop's first weeks every day brings points beyond all
+that were learned, and the model cannot extrapolate that far."""
 LEARNING_RATE = 0.05
-"""On `rees46` .02 to .1 came to the same AUC; .05 was the best calibrated after few labels."""
+"""On `rees46` .02 to .1 gave the same AUC; .05 was the best calibrated after few labels."""
 RECENT_LABELS, RECENT_LATE_LABELS = 2000, 10_000
-"""Half-life, in outcomes, of what sets the level of all predictions: long enough that chance moves it
-by a hundredth only, and short beside a season; longer where other corrections follow the shop."""
+"""Half-life, in outcomes, of the recalibration: long enough that chance moves it by a hundredth
+only, and short beside a season; longer where other corrections follow the shop."""
 PARTIAL_WEIGHT = 4.0
-"""Outcomes that are partly known count so much more: they are of now, the others weeks old. On
-`online_retail` the largest error of the mean chance at any time of four months was .12 without them."""
+"""Weight of partly known outcomes: they are recent, complete ones are weeks old. On `online_retail`
+the largest error of the mean chance at any time of four months was .12 without them."""
 DRIFT_LABELS = 20_000
-"""Half-life, in outcomes, of how far off predictions were, which is taken off again: a shop that shrinks
-or grows has moved on by the time outcomes are known. On `online_retail` the mean of all chances was .029
-too high over four months without both, .007 with them."""
+"""Half-life, in outcomes, of the drift correction: a shop that shrinks or grows has moved on by the
+time outcomes are known. On `online_retail` the mean of all chances was .029 too high over four
+months without both corrections, .007 with them."""
 _PRIOR_LABELS = 50.0
 
 
 class Condition(NamedTuple):
-    """The condition of a chance: what was said of it [n], whether it came true [n]."""
+    """The condition of a conditional chance: its prediction [n], and whether it held [n]."""
 
     predicted: Floats
     held: NDArray[np.bool_]
 
 
 class ChanceModel(TableState):
-    """The chance of something, from points float64[n, F].
+    """The chance of an event, for points float64[n, F].
 
-    Weights are slow to follow a shop that changes, so chances are set to the level of recent outcomes:
-    recalibration in the large (Steyerberg, *Clinical Prediction Models*, 2009, chapter 20).
-    It says nothing (nan) before it has learned `labels_min` outcomes of either kind.
+    Weights follow a changing shop slowly, so chances are set to the level of recent outcomes:
+    recalibration in the large (Steyerberg, *Clinical Prediction Models*, 2009, chapter 20). It
+    predicts nothing (nan) before it has learned `labels_min` outcomes of either kind.
     """
 
     def __init__(self, n_features: int, labels_min: int, *, is_late: bool = False) -> None:
         self.is_late = is_late
-        """Whether outcomes are so late that the shop has moved on by then."""
+        """Whether labels arrive so late that the shop has changed by then."""
         self.labels_min = labels_min
         self.evaluation = PrequentialEvaluation()
         self.rule_evaluation = PrequentialEvaluation()
-        """The same judge for a plain rule, whose scores come with the outcomes."""
+        """The evaluation of a simple rule, whose scores come with the outcomes."""
         self.labels = np.zeros(2, np.int64)
-        """Outcomes learned: those that were 0, those that were 1."""
+        """The number of outcomes learned: negative, positive."""
         self._scaler = OnlineScaler(n_features)
         self._glm = OnlineGlm(1 + n_features, "logistic", LEARNING_RATE)
-        # Of recent outcomes: those that were 1, what the weights make of the same points, all.
+        # Decayed sums over recent outcomes: positives, the weights' predictions, count.
         self._recent: Floats = np.zeros(3)
-        # Of predictions that were judged: those that came true, what was said, all.
+        # Decayed sums over predictions: positives, predictions, count.
         self._drift: Floats = np.zeros(3)
-        # Outcomes learned where the condition was fulfilled: those that were 0, those that were 1.
+        # Outcomes learned where the condition held: negative, positive.
         self._conditional_labels = np.zeros(2, np.int64)
-        # As `_recent`, of outcomes that are not known yet, as far as they are.
+        # As `_recent`, of partly known outcomes.
         self._partial: Floats = np.zeros(3)
 
     @property
     def ready(self) -> bool:
-        """Whether it has seen enough."""
+        """Whether it has learned enough outcomes to predict."""
         return bool(self.labels.min() >= self.labels_min)
 
     def predict(self, points: Floats) -> Floats:
-        """The chance for each point, nan before it is ready."""
+        """Return the chance for each point, nan before the model is ready."""
         if not self.ready:
             return np.full(len(points), np.nan)
         return self.estimate(points)
 
     def estimate(self, points: Floats) -> Floats:
-        """The chance for each point, whatever it rests on."""
+        """Return the chance for each point, also before the model is ready."""
         chances = self._glm.predict(with_ones(self._scaler, points))
         level = self._recent + PARTIAL_WEIGHT * self._partial
         ratio = _odds_ratio(level) * (_odds_ratio(self._drift) if self.is_late else 1.0)
@@ -99,8 +99,8 @@ class ChanceModel(TableState):
         return odds
 
     def set_partial_outcomes(self, came_true: Floats, points: Floats, known_share: Floats) -> None:
-        """Outcomes that are not known yet, as far as they are: those [n] that came true, and which share
-        `known_share` [n] of all that come true of points [n, F] has done so by now."""
+        """Set the partly known outcomes: the positive ones [n] of points [n, F], and the share of
+        all positives of such an age that is known by then, `known_share` [n]."""
         weights = known_share.sum()
         expected = self._glm.predict(with_ones(self._scaler, points)) @ known_share
         self._partial = np.array([came_true.sum(), expected, weights])
@@ -113,11 +113,11 @@ class ChanceModel(TableState):
         rule_scores: Floats,
         condition: Condition | None = None,
     ) -> None:
-        """Outcomes [n] of points, oldest first, of which it had `predicted` a chance (nan: nothing).
+        """Learn outcomes [n] of points, oldest first, with the `predicted` chances (nan for none).
 
-        `rule` is what a plain rule says of each, between 0 and 1. With a condition `predicted` is
-        the chance
-        that both come true, by which it is judged; what is learned is the chance given the condition.
+        `rule_scores` are those of a simple rule, between 0 and 1. With a condition, `predicted` is
+        the chance that both the condition and the event come true, and is evaluated as such; what
+        is learned is the chance given the condition.
         """
         has_prediction = ~np.isnan(predicted)
         self.evaluation.update(predicted[has_prediction], outcomes[has_prediction])
@@ -147,11 +147,12 @@ class ChanceModel(TableState):
             block, truth = points[start : start + BLOCK], outcomes[start : start + BLOCK]
             self._scaler.learn_array(block)
             if is_young:
-                # The rate itself needs no learning.
+                # The base rate needs no learning.
                 no, yes = self._conditional_labels.tolist()
                 self._glm.weights[0] = math.log((yes + 0.5) / (no + 0.5))
             scaled = with_ones(self._scaler, block)
-            # Before they learn of these: afterwards they know them better than any others.
+            # Predicted before the weights learn these outcomes: after it they would fit them too
+            # well.
             expected = self._glm.predict(scaled).sum()
             self._glm.learn(scaled, truth, len(block) / BLOCK)
             yes = int(truth.sum())
@@ -175,7 +176,7 @@ class ChanceModel(TableState):
         }
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Take over a state that `arrays` gave, of a model made with the same arguments."""
+        """Restore a state that `arrays` returned, of a model with the same arguments."""
         self.labels = arrays["labels"].copy()
         self._recent, self._drift = arrays["recent"].copy(), arrays["drift"].copy()
         self._conditional_labels = arrays["given"].copy()
@@ -187,7 +188,8 @@ class ChanceModel(TableState):
 
 
 def _odds_ratio(sums: Floats) -> float:
-    """By how much odds were higher than was said, of sums of what came true, what was said, and all."""
+    """Return the ratio of observed to predicted odds, from sums of positives, predictions, and
+    count."""
     observed, predicted, n = sums.tolist()
     if not n:
         return 1.0
@@ -196,14 +198,14 @@ def _odds_ratio(sums: Floats) -> float:
         (observed + prior) / (n + _PRIOR_LABELS),
         (predicted + prior) / (n + _PRIOR_LABELS),
     )
-    # Where all or none came true there is still a little chance of the other.
+    # A rate of 0 or 1 is kept a little away from these.
     rate, expected = (min(max(share, 1e-4), 1.0 - 1e-4) for share in (rate, expected))
     ratio: float = rate / (1.0 - rate) * (1.0 - expected) / expected
     return ratio
 
 
 def with_ones(scaler: OnlineScaler, points: Floats) -> Floats:
-    """Standard scores beside a column of ones."""
+    """Return standard scores, with a column of ones before them."""
     scaled = np.ones((len(points), 1 + points.shape[1]))
     scaled[:, 1:] = np.clip(scaler.transform_array(points), -SCORE_MAX, SCORE_MAX)
     return scaled

@@ -1,8 +1,9 @@
-"""Decision times, and what is heard of shoppers between them: kept until event time has passed it.
+"""Decision times, and observations of shoppers that event time has not passed yet.
 
-Whoever learns from a batch knows how shoppers are at its end. What a decision within it may see, and
-which events come after it, is told here event by event, so that how events were cut into batches
-shows nowhere. The names of the arrays are stored; the rule of decision times may change with `VERSION`.
+A batch shows shoppers as they are at its end. A decision within the batch may only see what came
+before it, so observations are stored event by event here, and applied in the order of event time.
+So results do not depend on how events are cut into batches. The names of the arrays are stored; the
+rule of decision times may change with `VERSION`.
 """
 
 from __future__ import annotations
@@ -37,16 +38,16 @@ if TYPE_CHECKING:
     Point = NDArray[np.float32]
 
 TICK_MS = 6 * HOUR_MS
-"""Decisions are taken at these times of event time: outcomes of weeks need no finer ones."""
+"""Decisions are taken at multiples of this in event time: outcomes of weeks need no finer times."""
 
 SEEN, MERGED, BOUGHT = range(3)
-"""What is heard of a shopper: an event after a decision time, who it turned out to be, an order. Of one
-time in this order: the event that tells who it is comes before what it bought is the user's."""
+"""What was observed: activity after a decision time, a merge into a user, an order. At one time in
+this order: the event that identifies a shopper comes before the user's order."""
 
 
 class Observation(NamedTuple):
-    """Something about a shopper: when it was heard (ms), what, when it was (ms), of whom, and worth
-    (millionths) or heir."""
+    """One observation: when it arrived (ms), its kind, its time (ms), the shopper's key, and the
+    order value (millionths) or the key of the user."""
 
     observed_ms: int
     kind: int
@@ -56,21 +57,21 @@ class Observation(NamedTuple):
 
 
 def key_of(name: str) -> int:
-    """What stands for a shopper here: 63 bits, never 0."""
+    """Return the key of a shopper: a hash of 63 bits, never 0."""
     return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "little") >> 1 or 1
 
 
 def ticks_between(settings: config.Propensity) -> int:
-    """How many ticks lie between two decisions of a shopper, so that one waits for its outcome at a
-    time; 0 where there are none."""
+    """Return the ticks between two decisions of a shopper, so that one decision at a time is
+    pending; 0 where the models are off."""
     if not settings.horizon_days:
         return 0
     return max(settings.horizon_days, settings.churn_days) * DAY_MS // TICK_MS
 
 
 def first_tick_ms(name: str, from_ms: int, period: int) -> int:
-    """The first decision time of a shopper at or after a time: every so many ticks, each shopper at its
-    own.
+    """Return a shopper's first decision time at or after a time. Each shopper has its own phase in
+    the period.
 
     >>> [first_tick_ms("ann", at, 4) // TICK_MS for at in (0, 1, 2 * TICK_MS, 3 * TICK_MS + 1)]
     [3, 3, 3, 7]
@@ -80,9 +81,9 @@ def first_tick_ms(name: str, from_ms: int, period: int) -> int:
 
 
 class PendingObservations(TableState):
-    """What was heard and is not over yet: events, and how shoppers were at decision times to come.
+    """Observations and decision points that event time has not reached.
 
-    A point of nan: the shopper was not known at that time.
+    A point of nan: the shopper did not exist at that time.
     """
 
     def __init__(self, period: int) -> None:
@@ -92,7 +93,7 @@ class PendingObservations(TableState):
         self._points: dict[int, dict[int, Point]] = {}
 
     def observe(self, observations: Iterable[ShopperObservation], reached_ms: int) -> None:
-        """Take in what a batch tells; decisions before `reached_ms` have been taken."""
+        """Store the observations of a batch; decisions before `reached_ms` have been taken."""
         for observed in observations:
             key = key_of(observed.shopper)
             if observed.features_before:
@@ -123,34 +124,34 @@ class PendingObservations(TableState):
             if raw is not None:
                 times = raw[:, TIMES].astype(np.int64)
                 point[:] = shopper_matrix(count_columns(raw), times, np.array([float(tick_ms)]))[0]
-            # What was told of it first is how it was.
+            # The first point stored is the right one: it was observed first.
             self._points.setdefault(tick_ms, {}).setdefault(key, point)
             tick_ms += self.period * TICK_MS
 
     @property
     def decision_times_ms(self) -> Iterable[int]:
-        """The decision times at which shoppers were as told."""
+        """The decision times that have points."""
         return self._points.keys()
 
     def take_observations(self, until_ms: int) -> list[Observation]:
-        """What had been heard by a time, in order; it is forgotten."""
+        """Return the observations that arrived by a time, in order, and drop them."""
         taken = sorted(one for one in self._observations if one.observed_ms <= until_ms)
         if taken:
             self._observations = [one for one in self._observations if one.observed_ms > until_ms]
         return taken
 
     def take_points(self, tick_ms: int) -> dict[int, Point]:
-        """How shoppers were at a decision time."""
+        """Return the points of a decision time, and drop them."""
         return self._points.pop(tick_ms, {})
 
     def erase(self, key: int) -> None:
-        """A shopper was erased."""
+        """Delete what is stored of an erased shopper."""
         self._observations = [one for one in self._observations if key not in (one.key, one.value)]
         for points in self._points.values():
             points.pop(key, None)
 
     def scalars(self) -> Arrays:
-        """All of it: little more than what one batch tells."""
+        """The whole state: little more than the observations of one batch."""
         observations = sorted(self._observations)
         points = [
             (at_ms, key, point)
@@ -167,7 +168,7 @@ class PendingObservations(TableState):
         }
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Take over a state that `arrays` gave."""
+        """Restore a state that `arrays` returned."""
         self._observations = [Observation(*one) for one in arrays["told"].tolist()]
         self._points = {}
         for at_ms, key, point in zip(

@@ -1,6 +1,6 @@
-"""Decisions whose outcome is known weeks later: what was said of shoppers, and what they did since.
+"""Pending decisions whose labels arrive weeks later: the predictions, and what shoppers did since.
 
-The names of the arrays are stored; everything else is free.
+The names of the arrays are stored; everything else may be changed.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ _DECIDED, _RETURNED, _BOUGHT, _SPENT = range(4)
 
 
 class MatureLabels(NamedTuple):
-    """Decisions whose time is over: points [n, F], what was said [n, models], when each was taken, came
-    back first and bought first (ms; 0: not), what was spent (millionths)."""
+    """Decisions whose labels are complete: points [n, F], predictions [n, models], when each was
+    taken, when its shopper first returned and first bought (ms; 0: never), what was spent
+    (millionths)."""
 
     points: Floats
     predicted: Floats
@@ -43,7 +44,7 @@ class MatureLabels(NamedTuple):
 
 
 class PartialOutcomes(NamedTuple):
-    """Decisions that wait: points [n, F], for how long (ms), and whether their shopper came by now."""
+    """Pending decisions: points [n, F], age (ms), and whether the shopper has returned by now."""
 
     points: Floats
     age_ms: Times
@@ -51,10 +52,11 @@ class PartialOutcomes(NamedTuple):
 
 
 class DelayedLabels(TableState):
-    """Decisions that wait `wait_ms` each, by the key of their shopper, be it in memory or not.
+    """Decisions that are pending for `wait_ms` each, by the shopper's key, in memory or evicted.
 
-    Orders within `spend_ms` count. All are learned when their time is over, whatever came of them:
-    those that come true are known sooner than those that do not.
+    Orders within `spend_ms` count. All decisions are learned after the same wait, whatever the
+    outcome: a positive outcome is known sooner than a negative one, and would be overrepresented
+    else.
     """
 
     def __init__(self, wait_ms: int, spend_ms: int, models: int) -> None:
@@ -62,7 +64,7 @@ class DelayedLabels(TableState):
         self._length = 0
         # 0 for a free slot.
         self._key: Keys = np.empty(0, np.uint64)
-        # Taken, came back first, bought first, spent (millionths).
+        # When it was taken, first return, first order (ms), spent (millionths).
         self._outcomes: NDArray[np.int64] = np.empty((0, 4), np.int64)
         self._points: NDArray[np.float32] = np.empty((0, len(SHOPPER_FEATURES)), np.float32)
         self._predictions: NDArray[np.float32] = np.empty((0, models), np.float32)
@@ -73,7 +75,7 @@ class DelayedLabels(TableState):
         return sum(map(len, self._slots.values()))
 
     def observe(self, observations: Iterable[Observation]) -> None:
-        """What was heard of shoppers, in order."""
+        """Apply observations, in order."""
         for observation in observations:
             if observation.kind == MERGED:
                 self._merge(observation.key, observation.value)
@@ -101,23 +103,24 @@ class DelayedLabels(TableState):
             self._slots[into] = sorted([*self._slots.get(into, []), *slots])
 
     def erase(self, key: int) -> None:
-        """A shopper was erased."""
+        """Delete the decisions of an erased shopper."""
         self._release(np.array(self._slots.get(key, []), np.intp))
 
     def partial_outcomes(self, now_ms: int) -> PartialOutcomes:
-        """Those that wait, as they are at a time."""
+        """Return the pending decisions as they are at a time."""
         pending = np.flatnonzero(self._key[: self._length])
         outcomes = self._outcomes[pending]
         points = self._points[pending].astype(np.float64)
         return PartialOutcomes(points, now_ms - outcomes[:, _DECIDED], outcomes[:, _RETURNED] > 0)
 
     def next_due_ms(self) -> int:
-        """When the first of them is over."""
+        """Return when the labels of the oldest decision are complete, NEVER_MS without
+        decisions."""
         decided_ms = self._outcomes[: self._length, _DECIDED][self._key[: self._length] > 0]
         return int(decided_ms.min()) + self.wait_ms if len(decided_ms) else NEVER_MS
 
     def take_matured(self, now_ms: int) -> MatureLabels:
-        """The decisions whose time is over, oldest first; they are forgotten."""
+        """Return the decisions whose labels are complete, oldest first, and drop them."""
         key, decided_ms = self._key[: self._length], self._outcomes[: self._length, _DECIDED]
         matured = np.flatnonzero((key > 0) & (decided_ms + self.wait_ms <= now_ms))
         matured = matured[np.lexsort((key[matured], decided_ms[matured]))]
@@ -130,7 +133,7 @@ class DelayedLabels(TableState):
         return labels
 
     def add(self, keys: Keys, now_ms: int, points: Floats, predicted: Floats) -> None:
-        """Let decisions wait: keys [n], what the models see of each, what they say."""
+        """Add decisions: keys [n], the models' input, the predictions."""
         free = np.flatnonzero(self._key[: self._length] == 0)[: len(keys)]
         slots = np.concatenate(
             [free, np.arange(self._length, self._length + len(keys) - len(free))]
@@ -149,7 +152,7 @@ class DelayedLabels(TableState):
             self._slots.setdefault(key, []).append(slot)
 
     def tables(self) -> Sequence[Table]:
-        """Slots."""
+        """The slots."""
         columns: Arrays = {
             "key": self._key[: self._length],
             "heard": self._outcomes[: self._length],
@@ -159,7 +162,7 @@ class DelayedLabels(TableState):
         return [Table(columns, self._dirty_rows)]
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Take over a state that `arrays` gave, of one made with the same arguments."""
+        """Restore a state that `arrays` returned, of an object with the same arguments."""
         self._key = arrays["key"].astype(np.uint64)
         self._outcomes = arrays["heard"].astype(np.int64)
         self._points = arrays["points"].astype(np.float32)

@@ -1,4 +1,7 @@
-"""What is known of each shopper as of the last event, by row: chances can then be told of any time."""
+"""The features of each shopper as of its last event, by row: models can predict for any later time.
+
+The names of the arrays are stored; everything else may be changed.
+"""
 
 from __future__ import annotations
 
@@ -29,14 +32,15 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 PUBLISHED_FIELDS = 3
-"""Fields of the profile that are kept up to date while a shopper does nothing."""
+"""The number of profile fields that are kept up to date while a shopper is inactive."""
 UNKNOWN = -1
-"""A phase that was not asked for yet, a step that was never shown."""
+"""A phase that was not computed yet; a step that was never published."""
 
 
 class LatestFeatures(TableState):
-    """Counts float32[rows, 7], times int64[rows, 3] (ms), segments uint8[rows] as bits, what profiles
-    show int16[rows, 3], and when decisions are taken, int32[rows]: 63 bytes."""
+    """Counts float32[rows, 7], times int64[rows, 3] (ms), segments uint8[rows] as bits, published
+    profile values int16[rows, 3], and the phase of decision times int32[rows]: 63 bytes a
+    shopper."""
 
     def __init__(self) -> None:
         self.rows = 0
@@ -44,52 +48,52 @@ class LatestFeatures(TableState):
         self._counts: NDArray[np.float32] = np.empty((0, COUNT_COLUMNS), np.float32)
         self._times: NDArray[np.int64] = np.empty((0, 3), np.int64)
         self.published_steps: NDArray[np.int16] = np.empty((0, PUBLISHED_FIELDS), np.int16)
-        # At which ticks of a period decisions are taken: not stored, names say it.
+        # At which ticks of a period decisions are taken: not stored, it follows from the name.
         self._phase: Rows = np.empty(0, np.int32)
         self._dirty_rows = DirtyRows()
 
     def update(self, rows: Rows, raw: Floats) -> None:
-        """Shoppers were active: their feature rows [n, COLUMNS]."""
+        """Store the feature rows [n, COLUMNS] of active shoppers."""
         self.ensure_rows(int(rows.max(initial=-1)) + 1)
         self._counts[rows] = count_columns(raw)
         self._times[rows] = raw[:, TIMES]
         self._dirty_rows.mark(rows)
 
     def points(self, rows: Rows, now_ms: Times | int) -> Floats:
-        """What the models see of rows at a time, but no earlier than their own last event."""
+        """Return the models' input for rows at a time, but not earlier than their own last
+        event."""
         times = self._times[rows]
         return shopper_matrix(self._counts[rows], times, np.maximum(times[:, 1], now_ms))
 
     def last_ms(self, rows: Rows) -> Times:
-        """When each was seen last, 0 for nobody."""
+        """Return when each was last active, 0 for a row without a shopper."""
         last_ms: Times = self._times[rows, 1]
         return last_ms
 
     def has_bought(self, rows: Rows) -> NDArray[np.bool_]:
-        """Whether each ever bought."""
+        """Return whether each ever bought."""
         bought: NDArray[np.bool_] = self._times[rows, 2] > 0
         return bought
 
     def live_rows(self) -> Rows:
-        """The rows that are somebody."""
+        """Return the rows that have a shopper."""
         return np.flatnonzero(self._times[: self.rows, 1]).astype(np.int32)
 
     def set_segments(self, rows: Rows, segment_bits: NDArray[np.uint8]) -> None:
-        """Which segments each is in now, as bits."""
+        """Set the segments of each row, as bits."""
         self.segment_bits[rows] = segment_bits
         self._dirty_rows.mark(rows)
 
     def set_published(self, rows: Rows, steps: NDArray[np.int16]) -> None:
-        """What profiles show now of each, as steps [n, SHOWN]."""
+        """Set the values that the profiles of rows show now, as steps [n, PUBLISHED_FIELDS]."""
         self.published_steps[rows] = steps
         self._dirty_rows.mark(rows)
 
     def decisions_due(
         self, names: Sequence[str], since_ms: int, until_ms: int, idle_ms: Times, period: int
     ) -> tuple[Times, Rows]:
-        """Times from one to before another at which decisions of rows are to be taken, and the rows, by
-        time. Nobody is asked about who was idle for as long as `idle_ms` of its row says; `names` are
-        by row."""
+        """Return the decision times from one time to before another, and their rows, by time. A row
+        has none once it was inactive for its `idle_ms`. `names` are by row."""
         live = self.live_rows()
         for row in live[self._phase[live] == UNKNOWN].tolist():
             self._phase[row] = zlib.crc32(names[row].encode()) % period
@@ -109,14 +113,14 @@ class LatestFeatures(TableState):
         return at_ms[order], rows[order]
 
     def remove_shoppers(self, rows: Rows) -> None:
-        """These are nobody."""
+        """Clear these rows."""
         rows = rows[rows < self.rows]
         self._counts[rows], self._times[rows], self.segment_bits[rows] = 0.0, 0, 0
         self.published_steps[rows], self._phase[rows] = UNKNOWN, UNKNOWN
         self._dirty_rows.mark(rows)
 
     def tables(self) -> Sequence[Table]:
-        """By shopper."""
+        """The columns by shopper."""
         columns: Arrays = {
             "counts": self._counts[: self.rows],
             "times": self._times[: self.rows],
@@ -126,7 +130,7 @@ class LatestFeatures(TableState):
         return [Table(columns, self._dirty_rows)]
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Take over a state that `arrays` gave."""
+        """Restore a state that `arrays` returned."""
         self._counts = arrays["counts"].astype(np.float32)
         self._times = arrays["times"].astype(np.int64)
         self.segment_bits = arrays["member"].astype(np.uint8)
@@ -138,7 +142,7 @@ class LatestFeatures(TableState):
         self._dirty_rows = DirtyRows(self.rows)
 
     def ensure_rows(self, rows: int) -> None:
-        """Make room for so many rows."""
+        """Grow to at least this many rows."""
         if rows > self.rows:
             self._counts = grow(self._counts, rows, 0.0)
             self._times = grow(self._times, rows, 0)

@@ -1,6 +1,6 @@
-"""What the models see: float64 columns made of feature rows (`operators.shoppers.features`).
+"""The features of the models: float64 columns, computed from feature rows (`shoppers.features`).
 
-Stored by position with the models: a change of the columns restarts them (`VERSION`).
+Models store them by position: a change of the columns restarts the models (raise `VERSION`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 VERSION = 2
-"""2: decisions at times of event time, chances that exclude each other."""
+"""2: decisions are taken at times of event time; the chances of purchase and churn exclude each
+other."""
 
 SESSION_FEATURES = (
     "session_events",
@@ -39,7 +40,7 @@ SESSION_FEATURES = (
 )
 
 SESSION_EVENTS = 16
-"""The column of a feature row that is 0 where there is no session."""
+"""The column of a feature row that is 0 where no session is open."""
 
 assert COLUMN_COUNT >= 21
 
@@ -65,9 +66,9 @@ DAYS_SINCE_SEEN = SHOPPER_FEATURES.index("days_since_seen")
 
 
 def session_matrix(raw: Floats) -> Floats:
-    """What the chance that a session buys is made of: feature rows [n, COLUMNS] -> [n, 14].
+    """The features of the chance that a session buys: feature rows [n, COLUMNS] -> [n, 14].
 
-    Counts are logarithms. Who never bought counts as one who bought at the first event.
+    Counts are logarithms. For a shopper without a purchase, days are counted from the first event.
     """
     column = raw.T
     sessions, purchases, price, prices = column[0], column[5], column[7], column[8]
@@ -95,8 +96,8 @@ def session_matrix(raw: Floats) -> Floats:
 
 
 def count_columns(raw: Floats) -> NDArray[np.float32]:
-    """What is kept of a shopper's feature rows [n, COLUMNS] -> float32[n, 7]: sessions, views, carts,
-    purchases, revenue, price level, category share."""
+    """The columns that are stored of each shopper: feature rows [n, COLUMNS] -> float32[n, 7]:
+    sessions, views, carts, purchases, revenue, price level, category share."""
     column = raw.T
     price_level = column[7] / MICROS_PER_UNIT / np.maximum(column[8], 1)
     revenue = column[6] / MICROS_PER_UNIT
@@ -106,17 +107,17 @@ def count_columns(raw: Floats) -> NDArray[np.float32]:
 
 COUNT_COLUMNS = 7
 TIMES = [9, 10, 11]
-"""Columns of a feature row: first seen, last seen, last purchase."""
+"""Columns of a feature row: first activity, last activity, last purchase."""
 
 
 def shopper_matrix(
     counts: NDArray[np.float32], times_ms: NDArray[np.int64], now_ms: Floats
 ) -> Floats:
-    """What the chances of the next weeks are made of -> float64[n, 13].
+    """The features of the weekly models -> float64[n, 13].
 
-    `kept` as `count_columns` gave it; `times_ms` [n, 3]: first seen, last seen, last purchase (0: none);
-    `now_ms` [n]: as of when. `overdue` compares the time since the last visit with the usual one
-    between visits.
+    `counts`: what `count_columns` returned; `times_ms` [n, 3]: first activity, last activity, last
+    purchase (0: none); `now_ms` [n]: the time to compute them for. `overdue` compares the time
+    since the last visit with the usual time between visits.
     """
     sessions, views, carts, purchases, revenue, price_level, focus = counts.T
     first_ms, last_ms, purchase_ms = times_ms.T

@@ -1,4 +1,7 @@
-"""Decisions that wait for their outcome, found again by the mark of the event they were taken at."""
+"""Pending decisions of open sessions, by the hash of the event at which they were taken.
+
+The names of the arrays are stored; everything else may be changed.
+"""
 
 from __future__ import annotations
 
@@ -20,15 +23,15 @@ if TYPE_CHECKING:
     Floats32 = NDArray[np.float32]
 
 ALL = 2**64 - 1
-"""Keys are evenly spread below that."""
+"""Keys are hashes, evenly distributed up to this."""
 
 
 class PendingDecisions(TableState):
-    """At most `room` decisions: keys uint64, points float32[.., F], what was said float32.
+    """At most `capacity` decisions: keys uint64, points float32[.., F], predictions float32.
 
-    Where more come than there is room for, a random share of all keys is followed, smaller by half
-    each time the room is full: which decisions are learned from never depends on their outcome, nor
-    on how long that takes. The share grows again when three quarters of the room are free.
+    When it is full, it keeps a random half of the keys and from then on accepts only keys of that
+    half; again and again when it is full again. So whether a decision is learned depends neither on
+    its outcome nor on how long that takes. The accepted share doubles when three quarters are free.
     """
 
     def __init__(self, capacity: int, n_features: int) -> None:
@@ -45,7 +48,7 @@ class PendingDecisions(TableState):
         return len(self._slots)
 
     def add(self, keys: Keys, points: Floats32, predicted: Floats32) -> None:
-        """Let decisions [n] wait."""
+        """Add decisions [n]."""
         for i, key in enumerate(keys.tolist()):
             if key > self.key_max or key in self._slots:
                 continue
@@ -62,11 +65,12 @@ class PendingDecisions(TableState):
             self._dirty_rows.mark(slot)
 
     def has(self, keys: Keys) -> NDArray[np.bool_]:
-        """Which of the keys wait."""
+        """Return which of the keys are pending."""
         return np.array([key in self._slots for key in keys.tolist()], np.bool_)
 
     def take(self, keys: Keys) -> tuple[NDArray[np.intp], Floats32, Floats32]:
-        """Those of the keys that waited, by their place in `keys`; their points, what was said."""
+        """Remove keys. Returns the indexes in `keys` of those that were pending, their points,
+        predictions."""
         slot_of = [(i, self._slots.pop(key, -1)) for i, key in enumerate(keys.tolist())]
         known = [(i, slot) for i, slot in slot_of if slot >= 0]
         indexes = np.array([i for i, _ in known], np.intp)
@@ -77,16 +81,16 @@ class PendingDecisions(TableState):
         return indexes, self._points[slots], self._predictions[slots]
 
     def tables(self) -> Sequence[Table]:
-        """Slots; key 0 is a free one."""
+        """The slots; key 0 is a free one."""
         columns: Arrays = {"keys": self._keys, "points": self._points, "said": self._predictions}
         return [Table(columns, self._dirty_rows)]
 
     def scalars(self) -> Arrays:
-        """The share of keys that is followed, and the free slots in their order."""
+        """The largest accepted key, and the free slots in their order."""
         return {"bar": np.array([self.key_max], np.uint64), "free": np.array(self._free, np.int32)}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Take over a state that `arrays` gave, of one made with the same arguments."""
+        """Restore a state that `arrays` returned, of an object with the same arguments."""
         self.key_max = int(arrays["bar"][0])
         self._keys = arrays["keys"].astype(np.uint64)
         self._points = arrays["points"].astype(np.float32)

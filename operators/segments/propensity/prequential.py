@@ -1,6 +1,7 @@
-"""How good predictions were, each judged when its outcome became known: AUC, log loss, calibration.
+"""Prequential evaluation: predictions against outcomes as they become known. AUC, log loss,
+calibration.
 
-Sums only, so that a snapshot of them is small and exact. The names of the arrays are stored.
+It keeps sums only, so that its snapshot is small and exact. The names of the arrays are stored.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ if TYPE_CHECKING:
 
 BINS = 128
 LOGIT_MAX = 8.0
-"""Scores are counted by their log odds in `BINS` bins between these: two in one bin count as tied,
-which moves an AUC by a thousandth."""
+"""Scores are counted by their log odds in `BINS` bins within this: two scores in one bin count as
+tied, which moves an AUC by a thousandth."""
 RELIABILITY_BINS = 10
 SMALLEST = 1e-7
 
 
 class Reliability(NamedTuple):
-    """A tenth of all predictions: how many, what they said on average, what came true."""
+    """A tenth of all predictions: count, mean prediction, share of positives."""
 
     n: int
     predicted: float
@@ -38,7 +39,7 @@ class Reliability(NamedTuple):
 
 
 class PrequentialEvaluation(TableState):
-    """Judges chances against what happened. The past fades: after `half_life` labels it counts half.
+    """Compares chances with outcomes. The past decays: after `half_life` labels it counts half.
 
     >>> judge = PrequentialEvaluation()
     >>> judge.update(np.array([0.1, 0.4, 0.35, 0.8]), np.array([0.0, 0.0, 1.0, 1.0]))
@@ -51,14 +52,14 @@ class PrequentialEvaluation(TableState):
         self.labels = 0
         """Outcomes since the first start."""
         self.positives = 0
-        # By bin of the score: outcomes that were 0, that were 1, and what was predicted.
+        # By bin of the score: negative outcomes, positive outcomes, sum of predictions.
         self._negative: Floats = np.zeros(BINS)
         self._positive: Floats = np.zeros(BINS)
         self._predicted: Floats = np.zeros(BINS)
         self._loss = 0.0
 
     def update(self, chances: Floats, outcomes: Floats) -> None:
-        """Chances [n] that were predicted, and what became of them [n], 0 or 1."""
+        """Add chances [n] that were predicted, and their outcomes [n], 0 or 1."""
         n = len(chances)
         if not n:
             return
@@ -79,32 +80,33 @@ class PrequentialEvaluation(TableState):
 
     @property
     def auc(self) -> float:
-        """The chance that one who did is scored above one who did not; nan before both were seen."""
+        """The chance that a positive is scored above a negative; nan before both were observed."""
         below = np.cumsum(self._negative) - self._negative / 2.0
         pairs = self._negative.sum() * self._positive.sum()
         return float(self._positive @ below / pairs) if pairs > 0 else math.nan
 
     @property
     def rate(self) -> float:
-        """The share of outcomes that came true, nan before the first."""
+        """The share of positive outcomes, nan before the first."""
         weight = self._weight
         return float(self._positive.sum() / weight) if weight else math.nan
 
     @property
     def predicted(self) -> float:
-        """The mean of what was predicted, nan before the first."""
+        """The mean prediction, nan before the first."""
         weight = self._weight
         return float(self._predicted.sum() / weight) if weight else math.nan
 
     @property
     def log_loss(self) -> float:
-        """Mean of minus the logarithm of the chance given to what happened, nan before the first."""
+        """The mean of minus the logarithm of the predicted chance of the outcome, nan before the
+        first."""
         weight = self._weight
         return self._loss / weight if weight else math.nan
 
     @property
     def log_loss_of_rate(self) -> float:
-        """The log loss of a constant that knew the rate of all outcomes beforehand."""
+        """The log loss of a constant model that knows the rate of all outcomes."""
         rate = self.rate
         if not 0.0 < rate < 1.0:
             return 0.0 if rate in (0.0, 1.0) else math.nan
@@ -112,8 +114,8 @@ class PrequentialEvaluation(TableState):
 
     @property
     def calibration_error(self) -> float:
-        """Expected calibration error over tenths of the predictions (Naeini, Cooper and Hauskrecht
-        2015, with bins of equal size): 0 is best, nan before the first."""
+        """The expected calibration error over tenths of the predictions (Naeini, Cooper and
+        Hauskrecht 2015, with bins of equal size): 0 is best, nan before the first."""
         bins = self.reliability()
         total = sum(one.n for one in bins)
         if not total:
@@ -121,7 +123,7 @@ class PrequentialEvaluation(TableState):
         return sum(one.n * abs(one.predicted - one.observed) for one in bins) / total
 
     def reliability(self) -> list[Reliability]:
-        """Tenths of the predictions, the lowest first; fewer where many are alike."""
+        """Return tenths of the predictions, the lowest first; fewer where many are equal."""
         weights = self._negative + self._positive
         total = weights.sum()
         if not total:
@@ -149,7 +151,7 @@ class PrequentialEvaluation(TableState):
         }
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Take over a state that `arrays` gave."""
+        """Restore a state that `arrays` returned."""
         self._negative, self._positive = arrays["negative"].copy(), arrays["positive"].copy()
         self._predicted = arrays["predicted"].copy()
         self._loss = float(arrays["loss"][0])

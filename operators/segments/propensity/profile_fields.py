@@ -1,7 +1,8 @@
-"""What the models say, as Redis is told: fields of profiles, and how good each model is.
+"""Predictions as Redis shows them: fields of profiles, and the quality of each model.
 
-A chance is shown as the nearest of 241 steps of a tenth in log odds, an amount in steps of a twentieth:
-so it changes in Redis only when it changed enough to matter, and packing it is a look-up.
+A chance is shown as the nearest of 241 steps of a tenth in log odds, an amount in steps of a
+twentieth of its logarithm. So a field changes in Redis only when the change matters, and packing is
+a look-up.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ if TYPE_CHECKING:
 
 SESSION, BUYS, CHURN, VALUE = "p_buy_session", "p_buy_30d", "p_churn", "value_30d"
 WEEKLY_MODELS = (BUYS, CHURN, VALUE)
-"""What says something of the weeks to come; SESSION does of the running one."""
+"""The fields of the weekly models; SESSION is that of the open session."""
 _STEPS_PER_LOGIT = 10
 _LOGIT_MAX = 12
 _UNLIKELY = [
     f"{1.0 / (1.0 + np.exp(-step / _STEPS_PER_LOGIT)):.2g}"
     for step in range(-_STEPS_PER_LOGIT * _LOGIT_MAX, 1)
 ]
-# The other half is what is left of 1: chances that add up to 1 at most do so as texts.
+# The upper half is 1 minus the lower one: chances that sum to 1 at most do so as texts too.
 _CHANCES = [
     *(f"{Decimal(text):f}" for text in _UNLIKELY),
     *(f"{1 - Decimal(text):f}" for text in _UNLIKELY[-2::-1]),
@@ -47,18 +48,18 @@ _AMOUNTS = [
 
 
 class ProfileFieldTexts:
-    """A field of the profile and its values, as they go into the command."""
+    """A field of the profile, with its possible values packed for the command."""
 
     def __init__(self, field: str, *, amounts: bool = False) -> None:
         name = pack_str(field)
         self.field = field
         self.values = _AMOUNTS if amounts else _CHANCES
         self._is_amount = amounts
-        # The last one stands for none.
+        # The last one stands for no value.
         self._texts = [*(f"{name}{pack_str(shown)}" for shown in self.values), ""]
 
     def steps(self, values: NDArray[np.float64]) -> NDArray[np.int16]:
-        """The step nearest to each chance or amount; nan is none at all, which is -1."""
+        """Return the nearest step of each chance or amount; -1 for nan."""
         is_missing = np.isnan(values)
         if self._is_amount:
             steps = np.log1p(np.where(is_missing, 0.0, values)) * _STEPS_PER_FOLD
@@ -72,17 +73,17 @@ class ProfileFieldTexts:
         return indexes
 
     def value(self, step: int) -> str:
-        """What a step says, "" for none."""
+        """Return the value of a step, "" for none."""
         return "" if step < 0 else self.values[step]
 
     def texts(self, steps: NDArray[np.int16]) -> list[str]:
-        """Field and value of each step; nothing for none."""
+        """Return the packed field and value of each step; "" for none."""
         texts = self._texts
         return [texts[step] for step in steps.tolist()]
 
 
 def model_status(model: ChanceModel | AmountModel) -> str:
-    """Whether a model says anything yet, and what it waits for."""
+    """Return the status of a model: live, or which outcomes it waits for."""
     if model.ready:
         return "live"
     no, yes = model.labels.tolist()
@@ -92,7 +93,7 @@ def model_status(model: ChanceModel | AmountModel) -> str:
 
 
 def chance_model_writes(name: str, model: ChanceModel, now_ms: int) -> list[Write]:
-    """The `model` key of one that says a chance."""
+    """Return the `model` key of a model of a chance."""
     evaluation = model.evaluation
     bins = [
         [one.n, round(one.predicted, 4), round(one.observed, 4)] for one in evaluation.reliability()
@@ -115,7 +116,7 @@ def chance_model_writes(name: str, model: ChanceModel, now_ms: int) -> list[Writ
 
 
 def amount_model_writes(name: str, model: AmountModel, now_ms: int) -> list[Write]:
-    """The `model` key of one that says an amount."""
+    """Return the `model` key of a model of an amount."""
     predicted, actual, error, error_of_mean = model.evaluation.means
     fields = {
         "mean_predicted": format_metric(predicted, 2),

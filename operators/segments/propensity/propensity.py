@@ -1,6 +1,7 @@
-"""What the learning step calls: decisions and outcomes in, chances and segments out.
+"""What the personalization step calls, in this order: decisions and outcomes in, predictions and
+segments out.
 
-It changes its state in place. The names of the arrays are stored; everything else is free.
+It changes its state in place. The names of the arrays are stored; everything else may be changed.
 """
 
 from __future__ import annotations
@@ -46,14 +47,15 @@ if TYPE_CHECKING:
 
 ROWS_PER_CHUNK = 65_536
 PROFILES_PER_BATCH = 2_048
-"""Profiles looked at with a batch: what a batch costs should not depend on how many there are."""
+"""Profiles examined in one batch: the cost of a batch should not depend on the number of
+profiles."""
 ACTIVATIONS_PER_ROW = 0.5
-"""All shoppers are decided again every hour of event time, but no sooner than after so many visits for
-each of them (it costs .5 us each), and at least once a day."""
+"""All shoppers are assigned again every hour of event time, but not before so many activations a
+shopper (it costs .5 us each), and at least once a day."""
 
 
 class PropensityScores(NamedTuple):
-    """What the models say of n shoppers, each float64[n], nan where one says nothing."""
+    """Predictions for n shoppers, each float64[n], nan where there is none."""
 
     session: Floats
     buys: Floats
@@ -62,7 +64,7 @@ class PropensityScores(NamedTuple):
 
 
 class PropensityModels(TableState):
-    """All models, and the ready-made segments."""
+    """All models, and the built-in segments."""
 
     def __init__(self, settings: config.Propensity) -> None:
         self._settings = settings
@@ -73,13 +75,13 @@ class PropensityModels(TableState):
         self._assigned_ms = 0
         self._activations = 0
         self._status = ""
-        # Who is to be looked at, the last one first; not stored, since all are looked at again anyway.
+        # Rows to examine, the last one first; not stored, since all are examined again anyway.
         self._stale: Rows = np.empty(0, np.int32)
-        # Of the release before: segments and what profiles say rest on models that are gone.
+        # Rows of the release before: segments and profile fields come from models that are gone.
         self._outdated: Rows = np.empty(0, np.int32)
 
     def reset_session_model(self) -> None:
-        """Know nothing of sessions."""
+        """Start the model of sessions from empty."""
         self.sessions = SessionModel(self._settings.labels_min)
 
     @property
@@ -89,18 +91,18 @@ class PropensityModels(TableState):
 
     @property
     def has_session_history(self) -> bool:
-        """Whether chances of sessions were told that are turned off now."""
+        """Whether predictions for sessions were published and are turned off now."""
         return not self._settings.sampled_share and bool(self.session.labels.any())
 
     @property
     def definitions(self) -> list[SegmentDefinition]:
-        """The ready-made segments as they were last told; none where they are turned off."""
+        """The built-in segments as last published; none where they are turned off."""
         if not self._settings.horizon_days:
             return []
         return built_in_segments.definitions(self._settings.dormant_days, self._status)
 
     def changed_definitions(self) -> list[SegmentDefinition]:
-        """The same where they changed since they were told."""
+        """Return the built-in segments if they changed since they were last published."""
         status = (
             "live" if self._thresholds is not None else field_texts.model_status(self.weekly.buys)
         )
@@ -116,10 +118,11 @@ class PropensityModels(TableState):
         idle_ms: Callable[[], Times],
         watermark_ms: int,
     ) -> None:
-        """Let time pass to the watermark that stood before a batch, and hear what the batch tells.
+        """Advance event time to the watermark before a batch, and take in the batch's observations.
 
-        Comes before all else that is learned of it: shoppers are as they were before. `names` are all,
-        by row, and `idle_ms` gives how long each row may do nothing until it counts no more.
+        Call it before everything else of the batch: shoppers are as they were before it. `names`
+        are by row; `idle_ms` gives for each row how long the shopper may be inactive until it is
+        evicted.
         """
         self.sessions.learn(outputs, watermark_ms)
         if self._settings.horizon_days:
@@ -128,24 +131,25 @@ class PropensityModels(TableState):
                 self.weekly.observe(output.observations)
 
     def update_features(self, rows: Rows, raw: Floats) -> None:
-        """Shoppers were active, by their feature rows [n, COLUMNS]."""
+        """Store the feature rows [n, COLUMNS] of active shoppers."""
         if self._settings.horizon_days:
             self._activations += len(rows)
             self._features.update(rows, raw)
 
     def merge_or_erase(self, row: int, name: str, *, erased: bool) -> None:
-        """A shopper is no more: it turned out to be another, or was erased."""
+        """Remove a shopper that was merged into another, or erased."""
         if erased:
             self.weekly.erase(key_of(name))
         if row != NO_ROW:
             self._features.remove_shoppers(np.array([row], np.int32))
 
     def remove_shoppers(self, rows: Rows) -> None:
-        """These are no longer in memory."""
+        """Clear rows of shoppers that are no longer in memory."""
         self._features.remove_shoppers(rows)
 
     def score(self, rows: Rows, raw: Floats) -> PropensityScores:
-        """What is said of shoppers as of their last event, with their feature rows; NO_ROW is a row."""
+        """Predict for shoppers as of their last event, by their feature rows; NO_ROW is a legal
+        row."""
         session = self.sessions.score(raw)
         if not self._settings.sampled_share:
             session[:] = np.nan
@@ -158,13 +162,13 @@ class PropensityModels(TableState):
     def assign_active(
         self, shoppers: Sequence[str], rows: Rows, scores: PropensityScores, at_ms: Times
     ) -> list[Transition]:
-        """Who of those that were active enters and leaves segments."""
+        """Return the transitions of active shoppers."""
         if self._thresholds is None:
             return []
         return self._assign(self._thresholds, shoppers, rows, scores, at_ms)
 
     def advance(self, names: Sequence[str], clock_ms: int, *, last: bool) -> list[Transition]:
-        """Decide all shoppers again where it is time, or for the last time, as of an event time."""
+        """Assign all shoppers again if it is due or the `last` batch, as of an event time."""
         if not self._settings.horizon_days or clock_ms <= 0:
             return []
         if len(self._outdated):
@@ -185,8 +189,7 @@ class PropensityModels(TableState):
     def add_profile_fields(
         self, profiles: Sequence[str], counts: Sequence[int], rows: Rows, scores: PropensityScores
     ) -> tuple[Sequence[str], Sequence[int]]:
-        """Packed commands that write profiles and their numbers of arguments, with the scores that
-        there are."""
+        """Append the predictions to packed profile commands, and to their numbers of arguments."""
         steps = [shown.steps(values) for shown, values in zip(_FIELDS, scores, strict=True)]
         if len(rows) and self._settings.horizon_days:
             self._features.set_published(rows, np.column_stack(steps[1:]))
@@ -195,7 +198,7 @@ class PropensityModels(TableState):
     def rebuild_profile_fields(
         self, profiles: Sequence[str], counts: Sequence[int], rows: Rows, raw: Floats
     ) -> tuple[Sequence[str], Sequence[int]]:
-        """The same of those whose profiles are lost, as they were told last; NO_ROW is a row."""
+        """The same for lost profiles, with the values published last; NO_ROW is a legal row."""
         steps = np.full((len(rows), len(_FIELDS)), UNKNOWN, np.int16)
         steps[:, 0] = _FIELDS[0].steps(self.score(rows, raw).session)
         known = (rows >= 0) & (rows < self._features.rows)
@@ -203,7 +206,7 @@ class PropensityModels(TableState):
         return _append_fields(profiles, counts, [*steps.T])
 
     def refresh_profiles(self, names: Sequence[str], clock_ms: int, *, last: bool) -> list[Write]:
-        """Profiles of those who do nothing, whose chances moved as time passed: some with each batch,
+        """Return the changed profile fields of inactive shoppers: of some rows with each batch, of
         all with the `last` one of a recording."""
         if len(outdated := self._outdated):
             self._outdated = outdated[:0]
@@ -229,7 +232,7 @@ class PropensityModels(TableState):
         return writes
 
     def model_writes(self, now_ms: int) -> list[Write]:
-        """How good each model is."""
+        """Return the quality of each model."""
         writes: list[Write] = []
         if self._settings.sampled_share:
             writes += field_texts.chance_model_writes(SESSION, self.session, now_ms)
@@ -240,7 +243,7 @@ class PropensityModels(TableState):
         return writes
 
     def tables(self) -> Sequence[Table]:
-        """Decisions that wait, and what is known of each shopper."""
+        """Pending decisions, and the features of each shopper."""
         return [
             table.prefixed(f"{name}.")
             for name, part in self._parts().items()
@@ -248,7 +251,7 @@ class PropensityModels(TableState):
         ]
 
     def scalars(self) -> Arrays:
-        """Models, judges and thresholds."""
+        """Models, evaluations and thresholds."""
         scalars: dict[str, NDArray[Any]] = {
             "version": np.array([VERSION]),
             "decided": np.array([self._assigned_ms, self._activations]),
@@ -261,9 +264,10 @@ class PropensityModels(TableState):
         return scalars
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Take over a state that `arrays` gave.
+        """Restore a state that `arrays` returned.
 
-        Of the release before, whose models meant something else, only how shoppers are is taken over.
+        The models of the release before had another meaning: only the shoppers' features are
+        restored.
         """
         version = int(arrays["version"][0]) if "version" in arrays else 0
         if version == 1:
@@ -303,7 +307,7 @@ class PropensityModels(TableState):
         *,
         by_row: bool = False,
     ) -> list[Transition]:
-        """`names` are those of the rows, or of all by row."""
+        """`names` are those of the rows, or with `by_row` all, by row."""
         features = self._features
         previous = features.segment_bits[rows]
         last_ms, bought = features.last_ms(rows), features.has_bought(rows)
@@ -318,7 +322,8 @@ class PropensityModels(TableState):
     def _set_segments(
         self, names: Sequence[str], rows: Rows, assigned: NDArray[np.uint8], at_ms: Times
     ) -> list[Transition]:
-        """Which segments shoppers are in now, as bits, and who moved; names are those of the rows."""
+        """Set the segments of rows, as bits, and return the transitions; `names` are those of the
+        rows."""
         previous = self._features.segment_bits[rows]
         changed = np.flatnonzero(assigned != previous)
         self._features.set_segments(rows[changed], assigned[changed])
@@ -344,7 +349,7 @@ _FIELDS = (
 def _append_fields(
     heads: Sequence[str], counts: Sequence[int], steps: Sequence[NDArray[np.int16]]
 ) -> tuple[Sequence[str], Sequence[int]]:
-    """Commands with a field more for each step that says something."""
+    """Append a field to the commands for each step that has a value."""
     for shown, field_steps in zip(_FIELDS, steps, strict=True):
         has_value = field_steps != UNKNOWN
         if has_value.any():

@@ -1,7 +1,7 @@
-"""The chance that a running session buys: decided at events, learned when sessions are over.
+"""The chance that an open session buys: decisions at events, learned when sessions are over.
 
-Decisions and outcomes are taken in the order of event time, in lots of `LOT_MS`: what is said at an
-event rests on the sessions that were over in the lots before it, however events came in batches.
+Decisions and outcomes are processed in the order of event time, in lots of `LOT_MS`. A prediction
+rests on the sessions that were over in earlier lots, so results do not depend on batches.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _OUTCOME = np.dtype([("at_ms", "<i8"), ("key", "<u8"), ("bought", "u1")])
 
 
 class SessionModel(TableState):
-    """The model, the decisions that wait for the end of their session, and what is not due yet."""
+    """The model, the decisions of open sessions, and what event time has not reached yet."""
 
     def __init__(self, labels_min: int) -> None:
         self.model = ChanceModel(len(SESSION_FEATURES), labels_min)
@@ -50,13 +50,14 @@ class SessionModel(TableState):
         self._outcomes = np.empty(0, _OUTCOME)
 
     def score(self, raw: Floats) -> Floats:
-        """The chance of each, by feature rows [n, COLUMNS]; nan without a session."""
+        """Return the chance for feature rows [n, COLUMNS]; nan without an open session."""
         chances = self.model.predict(session_matrix(raw))
         chances[raw[:, SESSION_EVENTS] == 0] = np.nan
         return chances
 
     def learn(self, outputs: Sequence[ShardOutput], watermark_ms: int) -> None:
-        """Take in what shards tell; `watermark_ms` stood before: sessions that were over are known."""
+        """Take in the shards' decisions and outcomes, up to `watermark_ms`: the watermark before
+        the batch."""
         decisions = _stack((one.decisions for one in outputs), _DECISION)
         if len(decisions):
             decided = np.empty(len(decisions), _DECIDED)
@@ -104,11 +105,11 @@ class SessionModel(TableState):
             self.model.learn(wide, predicted.astype(np.float64), bought, wide[:, HAS_CART])
 
     def tables(self) -> Sequence[Table]:
-        """Decisions that wait."""
+        """The pending decisions."""
         return self._pending.tables()
 
     def scalars(self) -> Arrays:
-        """The rest."""
+        """The model, and what event time has not reached yet."""
         return {
             **add_prefix("model.", self.model.scalars()),
             **add_prefix("waiting.", self._pending.scalars()),
@@ -119,7 +120,7 @@ class SessionModel(TableState):
         }
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Take over a state that `arrays` gave."""
+        """Restore a state that `arrays` returned."""
         self.model.restore(strip_prefix("model.", arrays))
         table = {name: one for name, one in arrays.items() if "." not in name}
         self._pending.restore({**table, **strip_prefix("waiting.", arrays)})

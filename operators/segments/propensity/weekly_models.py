@@ -1,8 +1,8 @@
-"""The chances of the next weeks: to buy, to stay away, and what is spent.
+"""The weekly models: chance of a purchase, chance of churn, expected value.
 
-Decisions are taken at times of event time. A decision sees its shopper as known at its time, is told
-with the models of that time, and is judged and learned when its outcome is known, all of them after the
-same wait. The names of the arrays are stored.
+Decisions are taken at times of event time. A decision sees its shopper as known at its time, and
+gets the predictions of the models of that time. It is evaluated and learned when its labels are
+complete, all after the same wait. The names of the arrays are stored.
 """
 
 from __future__ import annotations
@@ -47,15 +47,16 @@ if TYPE_CHECKING:
 
 WAITING_MAX = 20_000
 AWAY_PARTS = 60
-"""Of the days of churn, in which is counted how long those who came stayed away: half a day of 30."""
+"""The churn period is divided in so many parts to count how long returned shoppers were away: half
+a day of 30."""
 
 
 class WeeklyModels(TableState):
     """Three models and the decisions they learn from.
 
-    Who buys within the horizon comes within it: where the horizon is not beyond the days of churn, the
-    chance to buy is that to come times that to buy if one comes, so it and the chance of churn never add
-    up to more than 1.
+    Who buys within the horizon returns within it. So, where the horizon is not longer than the
+    churn period, the chance to buy is the chance to return times the chance to buy given a return:
+    this chance and the chance of churn never sum to more than 1.
     """
 
     def __init__(self, settings: config.Propensity) -> None:
@@ -72,27 +73,28 @@ class WeeklyModels(TableState):
         self._seed = settings.seed
         self._observations = PendingObservations(self._period)
         self._labels = DelayedLabels(wait_ms, spend_ms, 3)
-        # How long those who came stayed away, in parts of the days of churn, since the first start.
+        # How long returned shoppers were away, in parts of the churn period, since the first start.
         self._away = np.zeros(AWAY_PARTS)
         self._reached_ms = 0
 
     def __len__(self) -> int:
-        """Decisions that wait."""
+        """The number of pending decisions."""
         return len(self._labels)
 
     def predict(self, points: Floats) -> tuple[Floats, Floats, Floats]:
-        """The chance to buy, that of churn, the amount expected; nan where one says nothing yet."""
+        """Return the chance to buy, the chance of churn, the amount; nan where a model is not
+        ready."""
         buys = self.buys.predict(points)
         if self._excludes:
             buys *= 1.0 - self.churn.estimate(points)
         return buys, self.churn.predict(points), self.value.predict(points)
 
     def observe(self, observations: Sequence[ShopperObservation]) -> None:
-        """Take in what a batch tells."""
+        """Store the observations of a batch."""
         self._observations.observe(observations, self._reached_ms)
 
     def erase(self, key: int) -> None:
-        """A shopper was erased."""
+        """Delete what is stored of an erased shopper."""
         self._observations.erase(key)
         self._labels.erase(key)
 
@@ -103,7 +105,8 @@ class WeeklyModels(TableState):
         idle_ms: Callable[[], Times],
         watermark_ms: int,
     ) -> None:
-        """Take the decisions before an event time, and learn the outcomes that are known by then."""
+        """Take the decisions before an event time, and learn the labels that are complete by
+        then."""
         if watermark_ms <= self._reached_ms:
             return
         if -(-self._reached_ms // TICK_MS) * TICK_MS < watermark_ms:
@@ -133,7 +136,7 @@ class WeeklyModels(TableState):
     def _take_decisions(
         self, features: LatestFeatures, names: Sequence[str], rows: Rows, now_ms: int
     ) -> None:
-        """Take the decisions of one time: of those told of, and of those who did nothing since."""
+        """Take the decisions of one time: of the stored points, and of shoppers inactive since."""
         of_key = self._observations.take_points(now_ms)
         keys = np.array([*of_key], np.uint64)
         stored = np.array([*of_key.values()], np.float32).reshape(-1, len(SHOPPER_FEATURES))
@@ -150,7 +153,8 @@ class WeeklyModels(TableState):
         self._labels.add(keys[chosen], now_ms, decided, np.column_stack(self.predict(decided)))
 
     def _update_churn_level(self, now_ms: int) -> None:
-        """Who has come so far says how the shop does now, long before all outcomes are known."""
+        """Update the level of churn: shoppers who returned so far show it long before labels are
+        complete."""
         total = self._away.sum()
         if not total:
             return
@@ -158,7 +162,7 @@ class WeeklyModels(TableState):
         part = partial.age_ms * AWAY_PARTS / self._churn_ms
         parts = np.arange(AWAY_PARTS + 1)
         known_share = np.interp(part, parts, np.append(0.0, np.cumsum(self._away) / total))
-        # The model says who stays away: who came is the other side of it.
+        # The model predicts who stays away: the complement of who returned.
         self.churn.set_partial_outcomes(
             known_share - partial.has_returned, partial.points, known_share
         )
@@ -168,7 +172,7 @@ class WeeklyModels(TableState):
             return
         points, predicted = labels.points, labels.predicted
         bought = (labels.bought_ms > 0).astype(np.float64)
-        # A plain rule each: who bought lately buys, who was away for long stays away.
+        # A simple rule for each: recent buyers buy, shoppers who are away for long stay away.
         away = 1.0 - np.exp(-points[:, DAYS_SINCE_SEEN])
         lately = points[:, HAS_PURCHASE] * np.exp(-points[:, DAYS_SINCE_PURCHASE])
         until_ms = labels.decided_ms + self._churn_ms
@@ -183,11 +187,11 @@ class WeeklyModels(TableState):
         self.value.learn(points, predicted[:, 2], labels.spent_micros / MICROS_PER_UNIT)
 
     def tables(self) -> Sequence[Table]:
-        """Decisions that wait."""
+        """The pending decisions."""
         return self._labels.tables()
 
     def scalars(self) -> Arrays:
-        """Models and judges, and what was heard last."""
+        """Models and evaluations, and the stored observations."""
         return {
             "reached": np.array([self._reached_ms]),
             "away": self._away.copy(),
@@ -198,7 +202,7 @@ class WeeklyModels(TableState):
         }
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Take over a state that `arrays` gave, of one made with the same arguments."""
+        """Restore a state that `arrays` returned, of an object with the same arguments."""
         self._reached_ms = int(arrays["reached"][0])
         self._away = arrays["away"].copy()
         self._observations.restore(strip_prefix("hearing.", arrays))
@@ -209,7 +213,8 @@ class WeeklyModels(TableState):
 
 
 def _shuffled(keys: Keys, salt: int) -> Keys:
-    """Keys in a random order of their own for each salt (the finalizer of SplitMix64)."""
+    """Return keys in a pseudo-random order, different for each salt (the finalizer of
+    SplitMix64)."""
     mixed = keys ^ np.uint64(salt * 0x9E3779B97F4A7C15 % 2**64)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

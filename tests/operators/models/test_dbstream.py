@@ -125,7 +125,7 @@ def test_memory_is_bounded_and_the_lightest_gives_way() -> None:
     np.testing.assert_allclose(heaviest, [3.0, 4.0], atol=0.1)
 
 
-def test_nobody_is_assigned_before_the_first_block() -> None:
+def test_no_shopper_is_assigned_before_the_first_block() -> None:
     model = Dbstream(2, 2.0)
     model.learn(around(GROUPS, 255)[0])
     labels, squares = model.assign(GROUPS)

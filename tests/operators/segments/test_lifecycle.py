@@ -66,7 +66,7 @@ def absent(seen_ms: Sequence[int]) -> tuple[int, int]:
 
 
 @given(st.lists(st.integers(0, 12), min_size=1, max_size=12))
-def test_in_order_the_last_long_absence_is_known(steps: list[int]) -> None:
+def test_in_event_order_the_last_long_absence_is_stored(steps: list[int]) -> None:
     shopper: Shopper | None = None
     at_ms, seen = START_MS, []
     for step in steps:
@@ -80,7 +80,7 @@ def test_in_order_the_last_long_absence_is_known(steps: list[int]) -> None:
     assert (shopper.absence_start_ms, shopper.returned_ms) == absent(seen)
 
 
-def test_an_event_that_comes_late_into_an_absence_makes_it_shorter_or_none() -> None:
+def test_a_late_event_within_an_absence_shortens_or_removes_it() -> None:
     def heard(*days: int) -> tuple[int, int]:
         shopper = Shopper(False, START_MS, START_MS)
         for day in days:
@@ -105,7 +105,7 @@ class TestTimers:
         st.lists(st.integers(0, 9 * HOUR_MS), max_size=5),
         st.sampled_from([1, 3, 99]),
     )
-    def test_rows_are_due_when_they_are_so_in_truth_the_soonest_first(
+    def test_rows_are_due_at_their_true_time_the_earliest_first(
         self, added: list[tuple[int, int]], later_ms: list[int], asked: list[int], most: int
     ) -> None:
         """However much later that is than the soonest time that was asked for."""
@@ -124,7 +124,7 @@ class TestTimers:
             assert found == [row for _, row in expected]
             due = {row: at_ms for row, at_ms in due.items() if row not in found}
 
-    def test_what_was_dropped_is_due_no_longer(self) -> None:
+    def test_a_dropped_row_is_never_due(self) -> None:
         timers, rows = RowTimers(), np.arange(3, dtype=np.int32)
         timers.add(rows, np.array([1, 2, 3]))
         timers.cancel(np.array([1, 7], np.int32))
@@ -148,7 +148,9 @@ def told(
 @given(
     st.lists(st.tuples(st.sampled_from(["ann", "bob"]), st.integers(0, 60)), min_size=1, max_size=9)
 )
-def test_every_stage_is_told_at_its_own_time(size: int, steps: list[tuple[str, int]]) -> None:
+def test_every_stage_is_published_at_its_exact_time(
+    size: int, steps: list[tuple[str, int]]
+) -> None:
     """Against the same made from all events, also where nothing happens any more."""
     at_ms, events, seen = 0, [], dict[str, list[int]]()
     for number, (who, days) in enumerate(steps):
@@ -173,7 +175,7 @@ class Restarted(PersonalizeStep):
 
 
 @pytest.mark.parametrize(("seed", "moves_a_batch"), [(0, 99), (1, 99), (2, 2)])
-def test_stages_that_change_at_once_are_told_in_the_same_order_after_a_resume(
+def test_stages_that_change_at_once_are_published_in_the_same_order_after_a_resume(
     seed: int, moves_a_batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In that in which they changed; and those of whom there are too many for a batch are not lost."""
@@ -196,7 +198,7 @@ def test_stages_that_change_at_once_are_told_in_the_same_order_after_a_resume(
 
 
 @pytest.mark.slow
-def test_online_retail_comes_to_the_same_as_a_batch_computation() -> None:
+def test_online_retail_equals_a_batch_computation() -> None:
     """Stages of each customer when the last was told, from all times it was seen."""
     events = retail(8000)
     seen: dict[str, list[int]] = {}
@@ -209,7 +211,7 @@ def test_online_retail_comes_to_the_same_as_a_batch_computation() -> None:
     assert {stage for of in found.values() for _, stage in of} == set(NAMES)
 
 
-def test_a_stage_that_changes_is_told_as_such_too() -> None:
+def test_a_change_of_stage_has_an_entry_of_its_own() -> None:
     events = [view(1, 0), view(2, 40 * DAY_MS)]
     batches = fed(PersonalizeStep(flow_settings()), events, size=1, until_ms=START_MS + 41 * DAY_MS)
     changes = chain.from_iterable(batches)
@@ -226,7 +228,7 @@ def test_a_stage_that_changes_is_told_as_such_too() -> None:
     ]
 
 
-def test_who_is_away_when_stages_are_turned_on_has_one_at_once() -> None:
+def test_inactive_shoppers_get_a_stage_when_stages_are_turned_on() -> None:
     """Only when they were seen last is stored: nobody is new, and nothing is told of what was."""
     first = PersonalizeStep(flow_settings(lifecycle=config.Lifecycle(enabled=False)))
     seen = (("ann", 0), ("bob", 10), ("zoe", 35), ("zoe", 36))
@@ -266,7 +268,7 @@ def as_before_there_were_stages(snapshot: bytes) -> bytes:
     return LEARN_CODEC.encode(msgspec.structs.replace(state, audience=pack_arrays(kept)))
 
 
-def test_who_was_merged_or_erased_before_there_were_stages_is_written_nowhere() -> None:
+def test_shoppers_merged_or_erased_before_stages_were_turned_on_are_written_nowhere() -> None:
     off = PersonalizeStep(flow_settings(lifecycle=config.Lifecycle(enabled=False)))
     events = [view(1, 0, "ann"), view(2, 1, "bob"), view(3, 2, "eve")]
     events += [event("identify", 4, 3, "ann", "u"), event("erase", 5, 4, "eve")]
@@ -296,6 +298,6 @@ def test_stages_by_the_age_of_events() -> None:
         assert steps.stage_at(np.array([now * day])).tolist() == [stage]
 
 
-def test_spans_that_contradict_each_other_are_refused() -> None:
+def test_contradictory_spans_are_an_error() -> None:
     with pytest.raises(UserError, match="below lost_days"):
         config.load(environment={}, overrides=("lifecycle.lost_days=30",))

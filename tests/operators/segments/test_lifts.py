@@ -91,7 +91,7 @@ def test_lifts_are_those_of_a_naive_count() -> None:
     assert found[keys.lifts_key("cluster-2")] == {"at": 7, "categories": [], "items": []}
 
 
-def test_a_segment_a_turn_comes_to_all_of_them() -> None:
+def test_one_segment_a_call_reaches_all_of_them() -> None:
     audience, recommender, cards, _ = small_shop()
     lifts = SegmentLifts()
     found: dict[str, Any] = {}
@@ -102,7 +102,7 @@ def test_a_segment_a_turn_comes_to_all_of_them() -> None:
     assert found == told(SegmentLifts().writes(audience, recommender, cards, 7, last=True))
 
 
-def test_nothing_is_told_of_what_few_look_at() -> None:
+def test_nothing_is_reported_of_what_few_view() -> None:
     """Nine members whom nobody else is like say nothing yet."""
     audience, recommender, cards, _ = small_shop()
     names = [f"s{n}" for n in range(9)]
@@ -112,7 +112,7 @@ def test_nothing_is_told_of_what_few_look_at() -> None:
     assert found[keys.lifts_key("cluster-2")] == {"at": 7, "categories": [], "items": []}
 
 
-def test_nothing_is_told_of_members_who_are_like_everybody() -> None:
+def test_nothing_is_reported_of_members_like_the_average() -> None:
     """Of hundreds of items some are always looked at more often by chance."""
     dice = random.Random(3)
     shoppers = [f"s{n}" for n in range(4000)]
@@ -129,5 +129,5 @@ def test_nothing_is_told_of_members_who_are_like_everybody() -> None:
     assert [one["items"] for one in found.values()] == [[], [], []]
 
 
-def test_an_empty_shop_says_nothing() -> None:
+def test_an_empty_shop_has_no_lifts() -> None:
     assert SegmentLifts().writes(MembershipIndex(), Recommender(), ItemCards(), 7, last=True) == []

@@ -48,7 +48,7 @@ def apply(audience: MembershipIndex, *transitions: Transition) -> list[Change]:
     return audience.apply_transitions(transitions, RowIndex(NAMES))
 
 
-def test_what_former_releases_stored_by_the_number_of_a_cluster_stays_in_it() -> None:
+def test_memberships_that_older_releases_stored_by_cluster_number_are_restored() -> None:
     former = MembershipIndex(CLUSTERS)
     put(former, {"ann": 2, "bob": 0})
     arrays = {name: one for name, one in former.arrays().items() if name != "roster"}
@@ -105,7 +105,7 @@ class TestExclusiveKinds:
             ("ZADD", keys.members_key("cluster-0"), "9", "ann"),
         ]
 
-    def test_of_many_changes_at_once_the_last_of_each_membership_is_told_together(self) -> None:
+    def test_of_many_changes_in_a_batch_the_last_of_each_membership_is_written(self) -> None:
         entered = [
             Change("enter", name, "vip", at) for at, name in enumerate(("ann", "bob", "eve"))
         ]
@@ -117,7 +117,7 @@ class TestExclusiveKinds:
             ("ZADD", keys.members_key("vip"), "0", "ann", "9", "bob", "2", "eve"),
         ]
 
-    def test_kinds_do_not_mind_each_other(self) -> None:
+    def test_kinds_are_independent(self) -> None:
         audience = MembershipIndex([*CLUSTERS, *STAGES])
         put(audience, {"ann": 1}, at_ms=5)
         put(audience, {"ann": 3}, at_ms=6, kind="lifecycle")
@@ -127,14 +127,14 @@ class TestExclusiveKinds:
         ]
         assert audience.memberships_of(0) == [("cluster-1", 5)]
 
-    def test_whoever_is_in_no_segment_is_in_none(self) -> None:
+    def test_a_shopper_may_be_in_no_segment(self) -> None:
         audience = MembershipIndex(CLUSTERS)
         assert put(audience, {"ann": NO_ROW}) == []
         assert audience.segments_of("cluster", np.array([0, 99], np.int32)) == [None, None]
 
 
 class TestOtherKinds:
-    def test_a_shopper_may_be_in_many(self) -> None:
+    def test_a_shopper_may_be_in_several_segments(self) -> None:
         audience = MembershipIndex(CLUSTERS)
         changes = apply(audience, ("ann", "vip", True, 5), ("ann", "cart-left", True, 6))
         assert changes == [
@@ -144,14 +144,14 @@ class TestOtherKinds:
         assert apply(audience, ("ann", "vip", False, 7)) == [Change("leave", "ann", "vip", 7)]
         assert audience.memberships_of(0) == [("cart-left", 6)]
 
-    def test_what_is_so_already_is_no_change(self) -> None:
+    def test_a_repeated_transition_is_no_change(self) -> None:
         audience = MembershipIndex()
         entered, left = ("ann", "vip", True, 5), ("ann", "vip", False, 6)
         assert len(apply(audience, entered, entered, left, left)) == 2
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.booleans()), max_size=40))
-def test_memberships_are_those_of_a_plain_set(asked: list[tuple[int, int, bool]]) -> None:
+def test_memberships_equal_a_plain_set(asked: list[tuple[int, int, bool]]) -> None:
     flags, plain = MembershipPool(), set[tuple[int, int]]()
     flags.ensure_rows(4)
     for row, segment, enters in asked:
@@ -165,7 +165,7 @@ def test_memberships_are_those_of_a_plain_set(asked: list[tuple[int, int, bool]]
     assert {(r, s) for r in range(4) for s, _ in stored.of_row(r)} == plain
 
 
-def test_who_stays_is_told_once_a_day_so_that_the_key_lives() -> None:
+def test_the_expiry_of_a_membership_key_is_renewed_once_a_day() -> None:
     audience = MembershipIndex(CLUSTERS)
     put(audience, {"ann": 1})
     ann, known = np.array([0], np.int32), [False]
@@ -174,7 +174,7 @@ def test_who_stays_is_told_once_a_day_so_that_the_key_lives() -> None:
     assert [arguments(write) for write in memberships.refresh_expiry(["ann"])] == [EXPIRE]
 
 
-def test_who_is_no_more_leaves() -> None:
+def test_a_removed_shopper_leaves_all_segments() -> None:
     audience = MembershipIndex(CLUSTERS)
     put(audience, {"ann": 1})
     apply(audience, ("ann", "vip", True, 5))
@@ -186,7 +186,7 @@ def test_who_is_no_more_leaves() -> None:
     assert audience.sizes.total == [0, 0, 0, 0]
 
 
-def test_the_figures_of_a_segment() -> None:
+def test_statistics_of_a_segment() -> None:
     audience = MembershipIndex(CLUSTERS[:2])
     now_ms = 30 * DAY_MS
     put(audience, {"cat": 0}, at_ms=now_ms - 2 * DAY_MS)
@@ -244,7 +244,7 @@ steps = st.lists(
 
 
 @given(steps, st.integers(0, 20))
-def test_memberships_are_what_the_changes_say_and_survive_a_restart(
+def test_memberships_equal_the_published_changes_and_survive_a_restart(
     taken: list[tuple[dict[str, int], int, str]], restart_at: int
 ) -> None:
     """Of all kinds at once."""
@@ -287,7 +287,7 @@ def test_memberships_are_what_the_changes_say_and_survive_a_restart(
         assert audience.sizes.identified == [users.count(sid) for sid in audience.registry.ids]
 
 
-def test_a_segment_says_what_it_is() -> None:
+def test_a_segment_has_a_definition() -> None:
     (definition, entry) = definition_writes([cluster_definition(1, "keen", 2)], 9)
     assert definition[:2] == ("HSET", keys.definition_key("cluster-1"))
     assert fields(definition) == {
@@ -304,7 +304,7 @@ def test_a_segment_says_what_it_is() -> None:
 
 
 class TestChanges:
-    def test_an_entry_says_who_did_what_when(self) -> None:
+    def test_an_entry_has_shopper_segment_kind_and_time(self) -> None:
         (write,) = ChangeLog(9).writes([Change("enter", "ann", "cluster-1", 5, known=True)])
         said = ("kind", "enter", "shopper", "ann", "segment", "cluster-1", "version", "1")
         packed = arguments(write)
@@ -314,7 +314,7 @@ class TestChanges:
         )
         assert str(packed[5]).startswith("5-")
 
-    def test_the_same_change_told_again_has_the_same_id_and_another_one_another(self) -> None:
+    def test_the_same_change_has_the_same_id_and_another_change_another_id(self) -> None:
         entered = Change("enter", "ann", "cluster-1", 5)
         for other in (
             entered._replace(kind="leave"),
@@ -327,7 +327,7 @@ class TestChanges:
         assert ids[0] == ids[1] != ids[2]
 
     @given(st.lists(st.tuples(st.sampled_from(NAMES), st.integers(1, 5)), max_size=20))
-    def test_ids_of_a_stream_rise_even_where_time_does_not(
+    def test_ids_of_a_stream_ascend_even_if_time_does_not(
         self, told: list[tuple[str, int]]
     ) -> None:
         log = ChangeLog(9)
@@ -346,7 +346,7 @@ class TestCards:
         assert (card[:2], expire[0]) == (("HSET", keys.card_key("mug")), "EXPIRE")
         return fields(card)
 
-    def test_a_card_is_written_when_it_changed(self) -> None:
+    def test_a_changed_card_is_written(self) -> None:
         cards, mug = ItemCards(), Item("mug", ("home", "mugs"), "Kiln", "Mug", 9.5)
         cards.update([(1, mug, "EUR")])
         assert self.card(cards) == {
@@ -362,7 +362,7 @@ class TestCards:
         cards.update([(4, Item("mug", available=False), "")])
         assert self.card(cards)["available"] == 0
 
-    def test_what_is_older_does_not_replace_what_is_newer(self) -> None:
+    def test_an_older_card_does_not_replace_a_newer_one(self) -> None:
         cards = ItemCards()
         cards.update([(1, Item("mug", price=5.0), ""), (9, Item("mug", price=5.0), "")])
         cards.update([(7, Item("mug", price=4.0), "")])

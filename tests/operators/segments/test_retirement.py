@@ -58,7 +58,7 @@ def changes(store: Store) -> Counter[tuple[str, str, str]]:
 
 
 @pytest.mark.slow
-def test_another_algorithm_begins_anew_under_ids_that_never_were(
+def test_another_algorithm_starts_from_empty_under_new_ids(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dbstream, "START_POINTS", 256)
@@ -78,9 +78,7 @@ def test_another_algorithm_begins_anew_under_ids_that_never_were(
     store.close()
 
 
-def test_kinds_that_are_turned_off_leave_nothing(
-    redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_kinds_turned_off_leave_nothing(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retirement, "MEMBERS_PER_BATCH", 100)
     store = connect(redis_url)
     before = Telling(store, settings=settings()).learn(batches()[:12])
@@ -103,7 +101,7 @@ def test_kinds_that_are_turned_off_leave_nothing(
     store.close()
 
 
-def test_a_rule_that_is_taken_out_leaves_nothing_though_its_shoppers_do_not_come_again(
+def test_a_removed_rule_leaves_nothing_even_if_its_shoppers_stay_inactive(
     redis_url: str, tmp_path: Path
 ) -> None:
     store = connect(redis_url)
@@ -131,7 +129,7 @@ def test_a_rule_that_is_taken_out_leaves_nothing_though_its_shoppers_do_not_come
     store.close()
 
 
-def test_what_is_turned_on_again_begins_anew(redis_url: str) -> None:
+def test_a_kind_turned_on_again_starts_from_empty(redis_url: str) -> None:
     store = connect(redis_url)
     first = Telling(store, settings=settings()).learn(batches()[:8])
     off = Telling(store, first.learning.snapshot(), settings(*OFF)).learn(batches()[8:14])
@@ -145,9 +143,7 @@ def test_what_is_turned_on_again_begins_anew(redis_url: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_redis_that_came_back_as_it_was_forgets_what_ended_since(
-    redis_url: str, tmp_path: Path
-) -> None:
+def test_an_old_redis_restored_loses_segments_retired_since(redis_url: str, tmp_path: Path) -> None:
     store = connect(redis_url)
     draft = tmp_path / "one.yaml"
     draft.write_text("keen:\n  name: Keen\n  when: views >= 3\n")
@@ -179,7 +175,7 @@ def test_a_redis_that_came_back_as_it_was_forgets_what_ended_since(
     store.close()
 
 
-def test_shoppers_of_clusters_that_end_go_at_once_to_those_that_go_on(redis_url: str) -> None:
+def test_members_of_a_retired_cluster_move_to_its_replacement_at_once(redis_url: str) -> None:
     store = connect(redis_url)
     first = Telling(store, settings=settings()).learn(batches(6000)[:25])
     known = {sid: set(one) for sid, one in first.known().items() if sid.startswith("cluster-")}

@@ -80,7 +80,7 @@ amounts = st.tuples(st.integers(1, 50), st.integers(1, 6), st.integers(0, 40))
     ],
 )
 @given(st.lists(amounts, min_size=1, max_size=40))
-def test_scores_are_percentiles_of_all_who_bought(
+def test_scores_are_percentiles_of_all_buyers(
     scheme: str, shares: tuple[int, ...], points: tuple[int, ...], bought: list[Bought]
 ) -> None:
     rfm = Rfm(config.Rfm(scheme=scheme, buyers_min=1))  # type: ignore[arg-type]
@@ -92,7 +92,9 @@ def test_scores_are_percentiles_of_all_who_bought(
     assert rfm.score[: len(rows)].tolist() == expected
 
 
-def test_of_many_the_limits_are_taken_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_many_shoppers_the_quantiles_are_taken_one_dimension_a_batch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     bought = np.array([(n * 7 % 101, n % 13 + 1, n * n % 97) for n in range(101)])
     at_once, in_turn = Rfm(config.Rfm()), Rfm(config.Rfm())
     for rfm, most in ((at_once, 101), (in_turn, 100)):
@@ -109,7 +111,7 @@ def test_of_many_the_limits_are_taken_one_after_the_other(monkeypatch: pytest.Mo
     assert in_turn.due_ms == at_once.due_ms > 0
 
 
-def test_who_buys_is_scored_at_once_and_of_many_the_others_in_the_next_round(
+def test_a_buyer_is_scored_at_once_and_of_many_the_others_in_the_next_round(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rfm = Rfm(config.Rfm(every_min=60, buyers_min=5))
@@ -129,7 +131,7 @@ def test_who_buys_is_scored_at_once_and_of_many_the_others_in_the_next_round(
     assert rfm.score[:5].tolist() == [555, 111, 211, 311, 411]
 
 
-def test_online_retail_comes_to_the_same_as_a_batch_computation_at_any_time() -> None:
+def test_online_retail_equals_a_batch_computation_at_any_time() -> None:
     """Of few, limits are new with each order: everybody stands where all orders until then put them."""
     events = retail(3000)
     learning = PersonalizeStep(flow_settings(rfm=config.Rfm(every_min=10_000, buyers_min=1)))
@@ -177,7 +179,7 @@ def assert_batches_do_not_show(events: Sequence[Event], sizes: Iterable[int]) ->
     assert all(one == found[0] for one in found)
 
 
-def test_how_events_are_cut_into_batches_does_not_show() -> None:
+def test_results_do_not_depend_on_batches() -> None:
     """A young shop of some weeks, most of whose buyers bought once."""
     draw = random.Random(5)
     at_ms, events = 0, []
@@ -189,7 +191,7 @@ def test_how_events_are_cut_into_batches_does_not_show() -> None:
 
 
 @pytest.mark.slow
-def test_how_online_retail_is_cut_into_batches_does_not_show() -> None:
+def test_online_retail_does_not_depend_on_batches() -> None:
     assert_batches_do_not_show(retail(9000), (128, 1024, 8192))
 
 
@@ -201,7 +203,7 @@ def orders(count: int, since_ms: int = 0) -> list[Event]:
     ]
 
 
-def test_nobody_is_scored_before_there_are_enough_buyers() -> None:
+def test_no_shopper_is_scored_before_there_are_enough_buyers() -> None:
     """The only buyer of a young shop is not the least of all: there is nothing to compare with."""
     least = config.Rfm().buyers_min
     for count in (1, least - 1):
@@ -215,7 +217,7 @@ def test_nobody_is_scored_before_there_are_enough_buyers() -> None:
     assert "" not in standing_of(learning, [f"b{n}" for n in range(least)]).values()
 
 
-def test_scores_end_where_too_few_buyers_are_left() -> None:
+def test_scores_end_when_too_few_buyers_are_left() -> None:
     least = config.Rfm().buyers_min
     learning = PersonalizeStep(flow_settings())
     gone = event("erase", "gone", least * MINUTE_MS, "b3")
@@ -227,7 +229,7 @@ def test_scores_end_where_too_few_buyers_are_left() -> None:
     assert {*standing_of(learning, [f"b{n}" for n in range(least)]).values()} == {""}
 
 
-def test_the_end_of_a_recording_scores_everybody_whatever_is_still_to_be_moved(
+def test_the_end_of_a_recording_scores_all_shoppers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("operators.segments.rfm.MOVES_PER_BATCH", 3)

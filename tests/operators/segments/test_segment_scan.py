@@ -80,7 +80,7 @@ def replayed(writes: list[Write], told: dict[str, dict[str, int]]) -> dict[str, 
 
 
 @given(shoppers, st.integers(1, 60))
-def test_slices_give_what_everybody_at_once_gives(
+def test_a_scan_in_slices_equals_a_scan_at_once(
     people: list[tuple[int, bool, set[str], int, bool]], slice_rows: int
 ) -> None:
     audience, taken = shop(people), SegmentScan()
@@ -98,7 +98,7 @@ def test_slices_give_what_everybody_at_once_gives(
     assert told == {keys.overlap_key(sid): others for sid, others in both.items()}
 
 
-def test_who_is_no_longer_in_both_is_told_of_too() -> None:
+def test_an_overlap_that_ended_is_deleted() -> None:
     everyone = [(0, True, {"a", "b"}, NOW_MS, True)]
     audience, taken = shop(everyone), SegmentScan()
     taken.scan(audience, NOW_MS, last=False)

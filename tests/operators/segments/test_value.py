@@ -107,7 +107,7 @@ def assert_is_recounted(said: Said, arrived: Sequence[Event]) -> None:
     st.sampled_from([0, LATENESS_MS]),
 )
 @settings(max_examples=12, deadline=None)
-def test_figures_equal_a_recount(
+def test_statistics_equal_a_recount(
     stream: list[Event], size: int, restarts: bool, late_ms: int
 ) -> None:
     arrived = shuffled_within(stream, late_ms, seed=4)
@@ -116,7 +116,7 @@ def test_figures_equal_a_recount(
 
 @given(streams(max_events=25), st.integers(5, 30), st.sampled_from([0, LATENESS_MS]))
 @settings(max_examples=5, deadline=None)
-def test_batches_do_not_show(stream: list[Event], size: int, late_ms: int) -> None:
+def test_results_do_not_depend_on_batches(stream: list[Event], size: int, late_ms: int) -> None:
     """Of the shop, of rules and of stages; what is learned of all shoppers is learned batch by batch."""
     arrived = shuffled_within(stream, late_ms, seed=4)
     one, other = told(arrived, size=4), told(arrived, size=size)
@@ -130,7 +130,7 @@ def comparable(said: Said, sid: str) -> dict[str, str]:
     return {name: one for name, one in said.figures.get(sid, {}).items() if name not in varying}
 
 
-def test_a_segment_that_one_leaves_by_buying_earns_what_is_bought_in_it() -> None:
+def test_an_order_counts_for_the_segment_that_it_makes_its_shopper_leave() -> None:
     minutes = [0, 2, 3, 4]
     arrived = [
         event("cart_add", 1, minutes[0] * MINUTE_MS, "ann", items=(ITEMS[1],)),
@@ -166,7 +166,7 @@ def test_a_day_and_five_minutes_end_to_the_millisecond() -> None:
         assert said.figures["buyers"]["revenue_after_1d"] == worth
 
 
-def test_nobody_is_told_to_have_come_where_nobody_did() -> None:
+def test_no_entry_is_counted_where_nobody_entered() -> None:
     """After hours without a change, and after a restart."""
     arrived = [*generate_events(events=300, shoppers=60, items=20, events_per_s=0.05)]
     last_ms = arrived[-1].event_ts - START_MS
@@ -184,7 +184,7 @@ def test_nobody_is_told_to_have_come_where_nobody_did() -> None:
     assert {one["entered_5m"] for sid, one in said.figures.items() if sid} == {"0"}
 
 
-def test_an_order_of_two_who_are_one_counts_once() -> None:
+def test_an_order_of_two_merged_shoppers_counts_once() -> None:
     """By whom it came first, whenever it is found out."""
     first = [
         event("cart_add", 1, 0, "dev", items=(ITEMS[1],)),
@@ -203,7 +203,7 @@ def test_an_order_of_two_who_are_one_counts_once() -> None:
 @pytest.mark.slow
 @given(streams(max_events=40), st.sampled_from([3, 8]), st.booleans())
 @settings(max_examples=60, deadline=None)
-def test_neither_partitions_nor_workers_show(
+def test_results_do_not_depend_on_partitions_and_workers(
     stream: list[Event], size: int, restarts: bool
 ) -> None:
     """Events of one person in two partitions, whose shards two workers keep."""

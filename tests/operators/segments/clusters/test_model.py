@@ -29,7 +29,7 @@ def shop(n: int, seed: int = 0) -> tuple[Table, NDArray[np.intp]]:
     return (places[kinds] + rng.normal(size=(n, 3)) * [1, 1, 0]) * UNITS, kinds
 
 
-def test_nobody_is_assigned_before_the_first_block() -> None:
+def test_no_shopper_is_assigned_before_the_first_block() -> None:
     clusters = ClusterModel(3, 3)
     rows, _ = shop(300)
     clusters.learn(rows[:255])
@@ -42,7 +42,7 @@ def test_nobody_is_assigned_before_the_first_block() -> None:
     assert clusters.started
 
 
-def test_kinds_of_shoppers_are_told_apart_whatever_the_units() -> None:
+def test_kinds_of_shoppers_are_separated_whatever_the_units() -> None:
     clusters = ClusterModel(3, 3)
     rows, kinds = shop(1000)
     for part in np.array_split(rows, 7):
@@ -54,7 +54,7 @@ def test_kinds_of_shoppers_are_told_apart_whatever_the_units() -> None:
     np.testing.assert_allclose(distance, np.linalg.norm(scores, axis=1), atol=0.05)
 
 
-def test_what_was_learned_early_counts_in_the_scale_of_later() -> None:
+def test_early_points_count_in_the_later_scale() -> None:
     """The first rows look alike only until the scale of all is known."""
     rng = np.random.default_rng(0)
     near, far = rng.normal(size=(300, 1)), 1000 + rng.normal(size=(300, 1))
@@ -80,7 +80,7 @@ def test_assigning_learns_nothing() -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 8), st.sampled_from([None, 300.0]), st.sampled_from([None, 1.5]))
-def test_restored_clusters_learn_on_alike(
+def test_restored_clusters_learn_on_identically(
     crash_after: int, half_life: float | None, radius: float | None
 ) -> None:
     parts = np.array_split(shop(1800)[0], 9)
@@ -95,7 +95,7 @@ def test_restored_clusters_learn_on_alike(
     assert {n: a.tobytes() for n, a in ours.items()} == {n: a.tobytes() for n, a in theirs.items()}
 
 
-def test_a_row_that_is_not_finite_is_refused_and_nothing_learned() -> None:
+def test_a_row_that_is_not_finite_is_an_error_and_nothing_is_learned() -> None:
     clusters = ClusterModel(3, 3)
     before = str(clusters.arrays())
     with pytest.raises(ValueError, match="features must be finite numbers"):
@@ -105,7 +105,7 @@ def test_a_row_that_is_not_finite_is_refused_and_nothing_learned() -> None:
     assert str(clusters.arrays()) == before
 
 
-def test_a_batch_without_rows_is_nothing() -> None:
+def test_a_batch_without_rows_changes_nothing() -> None:
     clusters = ClusterModel(3, 3)
     clusters.learn(np.empty((0, 3)))
     assert [a.tolist() for a in clusters.assign(np.empty((0, 3)))] == [[], []]
@@ -114,7 +114,7 @@ def test_a_batch_without_rows_is_nothing() -> None:
 # -- quality
 
 
-def test_quality_is_of_recent_points_and_nan_before_the_start() -> None:
+def test_quality_is_of_recent_points_and_nan_before_the_first_block() -> None:
     clusters = ClusterModel(3, 3)
     rows, kinds = shop(2048)
     clusters.learn(rows[:10])
@@ -148,7 +148,7 @@ def test_silhouette_and_davies_bouldin_are_scikit_learns(seed: int, n: int, k: i
 # -- names
 
 
-def test_names_say_what_stands_out_and_not_the_same_twice() -> None:
+def test_names_have_the_salient_features_of_different_topics() -> None:
     features = ["revenue", "order_value", "visits", "tenure_days", "category_share"]
     assert name_clusters(
         {
@@ -168,7 +168,7 @@ def test_names_say_what_stands_out_and_not_the_same_twice() -> None:
     }
 
 
-def test_where_nothing_was_bought_orders_are_neither_small_nor_long_ago() -> None:
+def test_without_purchases_a_name_says_nothing_of_orders() -> None:
     features = ["purchases", "order_value", "purchase_gap_days", "tenure_days"]
     scores = {
         0: np.array([-0.7, -1.2, 1.5, 0.9]),
@@ -183,28 +183,28 @@ def test_where_nothing_was_bought_orders_are_neither_small_nor_long_ago() -> Non
     }
 
 
-def test_lifts_compare_typical_values_with_everybodys() -> None:
+def test_lifts_compare_typical_values_with_the_average() -> None:
     found = feature_lifts(
         np.array([30.0, 1.0, 2.0]), np.array([10.0, 4.0, 2.0]), np.array([1.0, -2.0, 0.0]), "abc"
     )
     assert found == [("b", 0.25), ("a", 3.0)]
 
 
-def test_every_feature_has_words_of_its_own() -> None:
+def test_every_feature_has_phrases_of_its_own() -> None:
     assert PHRASES.keys() == set(FEATURES)
     said = [word for low, high, _ in PHRASES.values() for word in (low, high)]
     assert len(set(said)) == len(said)
 
 
 @given(st.lists(st.lists(st.floats(-3, 3), min_size=2, max_size=2), min_size=1, max_size=9))
-def test_names_are_distinct_and_always_the_same(centres: list[list[float]]) -> None:
+def test_names_are_distinct_and_deterministic(centres: list[list[float]]) -> None:
     deviations = {j: np.array(centre) for j, centre in enumerate(centres)}
     found = name_clusters(deviations, ["revenue", "sessions"])
     assert len(set(found.values())) == len(centres)
     assert name_clusters(dict(reversed(deviations.items())), ["revenue", "sessions"]) == found
 
 
-def test_clusters_describe_themselves() -> None:
+def test_clusters_have_names_and_keep_them() -> None:
     clusters = ClusterModel(3, 3)
     features = ["revenue", "visits", "depth"]
     assert clusters.name_clusters(features) == {}
@@ -220,7 +220,7 @@ def test_clusters_describe_themselves() -> None:
 # -- the map and the alarm
 
 
-def test_the_map_is_that_of_batch_pca_whatever_the_batches() -> None:
+def test_the_projection_equals_batch_pca_whatever_the_batches() -> None:
     points = shop(1024)[0] / UNITS
     points += np.random.default_rng(9).normal(size=points.shape) * [0.1, 0.5, 2.0]
     scaled = (points - points.mean(axis=0)) / points.std(axis=0)
@@ -236,7 +236,7 @@ def test_the_map_is_that_of_batch_pca_whatever_the_batches() -> None:
         assert (plane.axes[[0, 1], np.abs(plane.axes).argmax(axis=1)] > 0).all()
 
 
-def test_the_map_shows_centres_among_their_points() -> None:
+def test_projected_centres_lie_among_their_points() -> None:
     clusters = ClusterModel(3, 3)
     clusters.learn(shop(1024)[0])
     seen = clusters.projection()
@@ -248,7 +248,7 @@ def test_the_map_shows_centres_among_their_points() -> None:
         assert place == pytest.approx(seen.centres[cluster])
 
 
-def test_an_alarm_is_raised_when_shoppers_change_and_only_then() -> None:
+def test_drift_is_detected_when_shoppers_change_and_only_then() -> None:
     clusters, rng = ClusterModel(3, 3), np.random.default_rng(8)
     for _ in range(60):
         clusters.learn(rng.normal(size=(256, 3)))
@@ -274,7 +274,7 @@ def test_an_alarm_is_raised_when_shoppers_change_and_only_then() -> None:
     )
 
 
-def test_a_log_of_orders_alone_has_no_browsers() -> None:
+def test_a_log_of_orders_alone_has_no_cluster_named_after_browsing() -> None:
     """What is told of clusters rests on what that log says."""
     rng = np.random.default_rng(5)
     clusters = ClusterModel(3, len(FEATURES), seed=1)

@@ -51,7 +51,7 @@ def stream(seed: int, n: int, *, amounts: bool = False) -> tuple[Floats, Floats]
 
 
 @pytest.mark.parametrize("link", ["logistic", "exponential"])
-def test_it_finds_the_weights_that_river_finds(link: Link) -> None:
+def test_weights_equal_those_of_river(link: Link) -> None:
     points, truth = stream(1, 640, amounts=link == "exponential")
     optimizer = optim.AdaGrad(0.1)
     river: Any = linear_model.LogisticRegression(optimizer, intercept_lr=0.0)
@@ -69,7 +69,7 @@ def test_it_finds_the_weights_that_river_finds(link: Link) -> None:
     assert ours.weights.tolist() == pytest.approx([river.weights[name] for name in "abcd"])
 
 
-def test_auc_and_log_loss_are_those_of_others_and_calibration_shows() -> None:
+def test_auc_and_log_loss_equal_scikit_learn_and_calibration_is_measured() -> None:
     points, truth = stream(2, 20_000)
     chances = 1 / (1 + np.exp(-points @ [-1.0, 1.5, -0.5, 0.0]))
     judge = PrequentialEvaluation(half_life=1e12)
@@ -87,7 +87,7 @@ def test_auc_and_log_loss_are_those_of_others_and_calibration_shows() -> None:
     assert overstated.calibration_error > 0.1
 
 
-def test_a_judge_that_has_heard_nothing_says_nothing() -> None:
+def test_an_evaluation_without_outcomes_is_nan() -> None:
     judge = PrequentialEvaluation()
     assert math.isnan(judge.auc)
     assert math.isnan(judge.log_loss)
@@ -98,7 +98,7 @@ def keys(*values: int) -> NDArray[np.uint64]:
     return np.array(values, np.uint64)
 
 
-def test_a_decision_is_found_again_once_with_what_was_said_of_it() -> None:
+def test_a_pending_decision_is_taken_once_with_its_prediction() -> None:
     waiting = PendingDecisions(64, 2)
     waiting.add(
         keys(7, 9), np.array([[1, 2], [3, 4]], np.float32), np.array([0.1, 0.2], np.float32)
@@ -109,7 +109,7 @@ def test_a_decision_is_found_again_once_with_what_was_said_of_it() -> None:
     assert len(waiting) == 1
 
 
-def test_with_too_many_a_share_that_chance_chose_is_followed() -> None:
+def test_with_too_many_decisions_a_random_share_is_kept() -> None:
     rng = np.random.default_rng(3)
     waiting = PendingDecisions(64, 1)
     drawn = rng.integers(1, ALL, 5000, np.uint64, endpoint=True)
@@ -152,7 +152,7 @@ def outcomes_of(*events: Event) -> list[int]:
     return [found[mark] for mark in marks]
 
 
-def test_the_outcome_of_a_decision_is_a_purchase_after_it_in_the_same_session() -> None:
+def test_the_label_of_a_decision_is_a_purchase_after_it_in_the_same_session() -> None:
     at = 0
     assert outcomes_of(view("a", at), cart("b", at + 1), purchase("c", at + 2)) == [1, 1, 0]
     assert outcomes_of(purchase("c", at), view("a", at + 1)) == [0, 0]
@@ -160,7 +160,7 @@ def test_the_outcome_of_a_decision_is_a_purchase_after_it_in_the_same_session() 
     assert outcomes_of(view("a", at), purchase("c", later)) == [0, 0]
 
 
-def test_sessions_that_become_one_keep_what_was_decided_in_either() -> None:
+def test_merged_sessions_keep_the_decisions_of_both() -> None:
     first, second = Session(0, 10, purchases=0), Session(20, 30, purchases=0)
     first.add_decision(b"1" * 8)
     first.purchases = 1
@@ -208,12 +208,12 @@ def key_of(name: str) -> str:
     return state_keys.model_key(name)
 
 
-def test_what_chance_decides_afterwards_cannot_be_foretold() -> None:
+def test_random_outcomes_cannot_be_predicted() -> None:
     figures = figures_of(sessions_learned(4, 600, shuffled=True), "p_buy_session")
     assert figures["auc"] == pytest.approx(0.5, abs=0.06)
 
 
-def test_what_a_session_shows_is_learned_before_its_end() -> None:
+def test_a_signal_within_a_session_is_learned() -> None:
     figures = figures_of(sessions_learned(4, 600, shuffled=False), "p_buy_session")
     assert figures["auc"] > 0.7
     assert figures["log_loss"] < figures["log_loss_of_rate"]
@@ -251,7 +251,7 @@ def is_keen(name: str) -> bool:
     return int(name[1:]) % 4 == 0
 
 
-def test_chances_and_amounts_are_at_the_level_of_recent_outcomes() -> None:
+def test_predictions_are_at_the_level_of_recent_outcomes() -> None:
     rng = np.random.default_rng(1)
     chance, amount = ChanceModel(2, 100), AmountModel(2, 100)
     for rate in (0.5,) * 20 + (0.1,) * 20:
@@ -269,19 +269,19 @@ def keen_month() -> Followed:
     return followed(month(5, known=True), MONTH)
 
 
-def test_who_buys_within_days_and_who_stays_away_is_learned(keen_month: Followed) -> None:
+def test_buyers_and_churned_shoppers_are_learned(keen_month: Followed) -> None:
     for name in ("p_buy_30d", "p_churn"):
         figures = figures_of(keen_month.propensity, name)
         assert figures["auc"] > 0.7
         assert figures["log_loss"] < figures["log_loss_of_rate"]
 
 
-def test_nothing_is_foretold_where_everybody_is_alike() -> None:
+def test_equal_shoppers_cannot_be_ranked() -> None:
     alike = followed(month(6, known=False), MONTH)
     assert figures_of(alike.propensity, "p_buy_30d")["auc"] == pytest.approx(0.5, abs=0.07)
 
 
-def test_ready_made_segments_are_the_shares_their_names_say(keen_month: Followed) -> None:
+def test_built_in_segments_have_their_defined_shares(keen_month: Followed) -> None:
     assert {one.status for one in keen_month.propensity.changed_definitions()} == {"live"}
     keen = {name for name in keen_month.names if is_keen(name)}
     ready = keen_month.of("propensity-ready-to-buy")
@@ -292,7 +292,7 @@ def test_ready_made_segments_are_the_shares_their_names_say(keen_month: Followed
     assert not ready & keen_month.of("propensity-dormant")
 
 
-def test_a_score_that_moves_to_and_fro_about_a_threshold_moves_nobody() -> None:
+def test_a_score_that_moves_around_a_threshold_moves_no_shopper() -> None:
     chance = np.linspace(0.0, 1.0, 1001)
     by = compute_thresholds(chance, chance)
     none, long_ago = np.zeros(1, np.uint8), np.zeros(1, np.int64)

@@ -58,7 +58,7 @@ def stragglers(seed: int) -> list[Event]:
 
 
 @pytest.mark.parametrize("size", [1, 7, 128])
-def test_batches_show_nowhere(size: int) -> None:
+def test_results_do_not_depend_on_batches(size: int) -> None:
     at_once = followed(SHOP, ASKED, 8192)
     assert at_once.propensity.weekly.buys.ready
     assert at_once.propensity.session.ready
@@ -66,12 +66,12 @@ def test_batches_show_nowhere(size: int) -> None:
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_nor_where_events_come_late_and_twice(seed: int) -> None:
+def test_results_do_not_depend_on_batches_with_late_and_repeated_events(seed: int) -> None:
     events = stragglers(seed)
     assert learned(followed(events, ASKED, 13)) == learned(followed(events, ASKED, 8192))
 
 
-def test_who_is_erased_is_not_learned_from() -> None:
+def test_an_erased_shopper_is_not_learned_from() -> None:
     events = [view(n, n * DAY_MS // 4, f"s{n % 30}") for n in range(60)]
     erase = event("erase", "gone", 61 * DAY_MS // 4, "s7")
     found = followed([*events, erase], ASKED)
@@ -100,7 +100,7 @@ def naive_labels(events: list[Event], until_ms: int) -> tuple[list[int], list[in
 
 
 @pytest.mark.parametrize("size", [5, 8192])
-def test_outcomes_are_those_of_a_naive_recount(size: int) -> None:
+def test_labels_equal_a_naive_recount(size: int) -> None:
     rng = random.Random(3)
     at_ms, events = 0, []
     for n in range(1500):
@@ -121,7 +121,7 @@ def test_outcomes_are_those_of_a_naive_recount(size: int) -> None:
     assert weeks.value.mean * sum(bought) == pytest.approx(spent)
 
 
-def test_a_log_shorter_than_the_horizon_says_nothing() -> None:
+def test_a_log_shorter_than_the_horizon_predicts_nothing() -> None:
     found = followed(SHOP, Propensity(labels_min=1))
     rows = np.arange(len(found.names), dtype=np.int32)
     raw = np.zeros((len(rows), 23))
@@ -134,7 +134,7 @@ def test_a_log_shorter_than_the_horizon_says_nothing() -> None:
     assert not {"auc", "rate", "log_loss"} & {*told["ps:1:model:{p_buy_30d}"]}
 
 
-def test_chances_that_exclude_each_other_never_add_up_to_more_than_one() -> None:
+def test_exclusive_chances_never_sum_to_more_than_one() -> None:
     found = Followed(ASKED)
     seen = 0
     for visited in batches(SHOP, ASKED, 100):
@@ -147,7 +147,7 @@ def test_chances_that_exclude_each_other_never_add_up_to_more_than_one() -> None
 
 
 @given(st.floats(0, 1), st.floats(0, 1))
-def test_nor_do_they_as_shown(one: float, share: float) -> None:
+def test_exclusive_chances_never_sum_to_more_than_one_as_texts(one: float, share: float) -> None:
     buys, churn = ProfileFieldTexts(BUYS), ProfileFieldTexts(CHURN)
     other = (1.0 - one) * share
     texts = [
@@ -158,7 +158,7 @@ def test_nor_do_they_as_shown(one: float, share: float) -> None:
     assert float(texts[0]) == pytest.approx(one, abs=0.03)
 
 
-def test_a_model_that_was_restored_goes_on_alike() -> None:
+def test_a_restored_model_learns_on_identically() -> None:
     told = [*batches(stragglers(3), ASKED, 50)]
     found = Followed(ASKED)
     for place, visited in enumerate(told):
@@ -179,7 +179,7 @@ def orders() -> list[Event]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("month", [4, 5, 6, 7])
-def test_chances_of_a_real_shop_are_those_of_a_recount(orders: list[Event], month: int) -> None:
+def test_predictions_for_a_real_shop_are_near_a_recount(orders: list[Event], month: int) -> None:
     """Of a log that ends there, by what came after."""
     at_ms = int(datetime(2011, month, 1, tzinfo=UTC).timestamp() * 1000)
     found = followed([one for one in orders if one.event_ts < at_ms], Propensity(), 512)
