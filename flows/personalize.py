@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from bytewax.operators import KeyedStream
     from bytewax.outputs import Sink
 
-    from operators.segments.changes import ChangeFields, OrphanedChangesReader
+    from operators.segments.changes import OrphanedChangesReader
     from operators.shards.cold_tier import ColdStore
+    from state.changes import ChangeFields
     from state.config import Settings
     from state.dead_letters import DeadLetterBatch
     from state.journal import Journals

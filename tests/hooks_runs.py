@@ -15,7 +15,8 @@ import msgspec
 import orjson
 
 from flows.webhooks.process import run_webhooks
-from operators.segments.changes import Change, ChangeLog
+from operators.segments.changes import ChangeLog
+from state.changes import Change
 from state.config import Endpoint, Hooks, Run, Settings
 from state.store import Store
 from tests.live_runs import Process

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from operators.personalize.step import PersonalizeStep
-    from operators.segments.changes import ChangeFields
+    from state.changes import ChangeFields
     from state.messages import BatchOutput, ShardPart
 
 RETAIL = "online_retail_2010-12_2011-07.csv.gz"

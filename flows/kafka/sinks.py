@@ -14,7 +14,7 @@ from state.dead_letters import DeadLetter, Erasure
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from operators.segments.changes import ChangeFields
+    from state.changes import ChangeFields
     from state.config import Kafka
 
 Record = tuple[bytes, bytes]

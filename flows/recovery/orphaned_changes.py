@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from operators.segments.changes import CONTENT_BITS, Change, OrphanedChanges, stream_id
+from operators.segments.changes import OrphanedChanges
 from state import keys
+from state.changes import CONTENT_BITS, Change, stream_id
 from state.shopper import PURPOSES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from operators.segments.changes import Ids
+    from state.changes import StreamIds
     from state.store import Store
 
 PAGE_ENTRIES = 10_000
@@ -26,7 +27,7 @@ class ChangeStreamReader:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def orphans_after(self, ids: Ids) -> OrphanedChanges:
+    def orphans_after(self, ids: StreamIds) -> OrphanedChanges:
         """The last word of the change streams on each membership, after these ids."""
         last_ids = dict(ids)
         last_changes: dict[tuple[str, str], Change] = {}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from operators.segments.changes import Change
+from state.changes import Change
 from state.interactions import NO_ROW
 from state.times import DAY_MS
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.segments.changes import Change
 from operators.segments.propensity import built_in_segments
 from operators.segments.propensity.profile_fields import SESSION, WEEKLY_MODELS
 from operators.segments.propensity.propensity import PropensityScores
 from state import keys
+from state.changes import Change
 from state.interactions import NO_ROW
 from state.shopper import PERSONALIZATION, PURPOSES
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from operators.catalogue.last_seen import least_recent
 from operators.publish import profile_fields
-from operators.segments.changes import Change
 from operators.segments.propensity.profile_fields import WEEKLY_MODELS
 from state import keys
+from state.changes import Change
 from state.interactions import NO_ROW
 
 if TYPE_CHECKING:

@@ -36,7 +36,8 @@ from state.shopper import PERSONALIZATION
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from operators.segments.changes import Change, OrphanedChangesReader
+    from operators.segments.changes import OrphanedChangesReader
+    from state.changes import Change
     from state.config import Settings
     from state.journal import Journals
     from state.messages import (

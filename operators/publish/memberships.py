@@ -15,7 +15,7 @@ from state.resp import pack_command, pack_int, pack_str
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from operators.segments.changes import Change
+    from state.changes import Change
     from state.messages import Write
 
 SEGMENTS_TTL_S = 90 * 86_400

@@ -39,10 +39,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from operators.segments.changes import Change
     from operators.segments.lifecycle import StageTimeline
     from operators.segments.membership_columns import SegmentIndexes
     from operators.tables.table import Arrays, Table
+    from state.changes import Change
     from state.config import Settings
     from state.interactions import RowIndex, Rows, Times
     from state.messages import Write

@@ -3,7 +3,7 @@
 An entry id is made of the event time, a counter that is stored with the flow, and a hash of the
 change. So a replay of the same batches writes the same ids, and Redis refuses an id that it has.
 After a crash a live run forms other batches: it continues after the ids of the crashed run, and
-undoes those of its changes that do not hold (`MembershipIndex.compensate`).
+undoes those of its changes that do not hold (`operators.segments.compensation`).
 """
 
 from __future__ import annotations
@@ -12,49 +12,22 @@ import zlib
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from state import keys
+from state.changes import CONTENT_BITS
 from state.resp import pack_command, pack_int, pack_str, unpack_command
 from state.shopper import purpose_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from state.changes import Change, ChangeFields, StreamIds
     from state.messages import Write
-
-Ids = dict[int, tuple[int, int]]
-"""The last id written, by stream: milliseconds, and the counter."""
-
-ChangeFields = dict[str, str | int]
-"""An entry of a change stream: `id kind shopper segment version event_ts known`, and if set `item`,
-`refused`."""
-
-
-class Change(NamedTuple):
-    """A shopper entered or left a segment, changed stage, became another shopper, or was erased.
-
-    A trigger (`operators.catalogue.item_alerts`) has its name in `segment`, and the `item`. `known`: the
-    shopper's id is a user's. Of a withdrawn consent, `segment` is the purpose. `refused`: the purposes
-    that the shopper refuses, as bits; consumers may not use the entry for these.
-    """
-
-    kind: str
-    shopper: str
-    segment: str
-    at_ms: int
-    known: bool = False
-    item: str = ""
-    refused: int = 0
-
-
-CONTENT_BITS = 32
-"""An id's second part has the counter in the upper bits and the hash of the change in these lower
-ones."""
 
 
 class ChangeLog:
     """Writes changes to the streams; keeps the last id of each, as (ms, counter)."""
 
     def __init__(self, entries_max: int) -> None:
-        self.ids: Ids = {}
+        self.ids: StreamIds = {}
         end = pack_str("MAXLEN") + pack_str("~") + pack_int(entries_max)
         self._heads = [
             pack_str("XADD") + pack_str(keys.change_stream_key(stream)) + end
@@ -65,10 +38,11 @@ class ChangeLog:
     def writes(self, changes: Iterable[Change]) -> list[Write]:
         """Return the commands that append changes to the streams of their shoppers.
 
+            >>> from state.changes import Change
         >>> log = ChangeLog(1000)
-        >>> twice = log.writes([Change("enter", "ann", "x", 7)] * 2)
-        >>> [entry["id"] for entry in changes_in(twice)]
-        ['7-1829306549', '7-6124273845']
+            >>> twice = log.writes([Change("enter", "ann", "x", 7)] * 2)
+            >>> [entry["id"] for entry in changes_in(twice)]
+            ['7-1829306549', '7-6124273845']
         """
         writes: list[Write] = []
         ids, packed = self.ids, self._packed
@@ -127,30 +101,21 @@ class OrphanedChanges(NamedTuple):
     """
 
     changes: list[Change]
-    ids: Ids
+    ids: StreamIds
     triggers: frozenset[Change]
 
 
 class OrphanedChangesReader(Protocol):
     """Reads the change streams of Redis."""
 
-    def orphans_after(self, ids: Ids) -> OrphanedChanges:
+    def orphans_after(self, ids: StreamIds) -> OrphanedChanges:
         """Return the entries after these ids."""
-
-
-def stream_id(entry_id: str) -> tuple[int, int]:
-    """Return the time and the counter of an entry id.
-
-    >>> stream_id("7-6124273845")
-    (7, 1)
-    """
-    ms, _, sequence = entry_id.partition("-")
-    return int(ms), int(sequence) >> CONTENT_BITS
 
 
 def changes_in(writes: Iterable[Write]) -> list[ChangeFields]:
     """Return the change stream entries among the commands of a batch.
 
+    >>> from state.changes import Change
     >>> log = ChangeLog(1000)
     >>> changes_in([("DEL", "k"), *log.writes([Change("merge", "a b", "bob", 7)])])[0]["segment"]
     'bob'

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.segments.changes import Change
 from operators.segments.membership_columns import (
     ExclusiveColumn,
     MembershipPool,
@@ -21,6 +20,7 @@ from operators.segments.membership_columns import (
 from operators.segments.value import SegmentActivity
 from operators.tables.table import Table, TableState
 from operators.tables.top_partners import grow
+from state.changes import Change
 from state.dirty_rows import DirtyRows
 from state.interactions import NO_ROW
 from state.segments import cluster_segment_id

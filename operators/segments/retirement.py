@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from operators.personalize.state import PersonalizationState
-    from operators.segments.changes import Change
+    from state.changes import Change
     from state.interactions import Rows
     from state.messages import Write
     from state.segments import SegmentDefinition

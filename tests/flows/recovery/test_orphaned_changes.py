@@ -7,9 +7,10 @@ import pytest
 
 from flows.recovery.orphaned_changes import ChangeStreamReader
 from operators.publish import memberships as membership_writes
-from operators.segments.changes import Change, ChangeLog
+from operators.segments.changes import ChangeLog
 from operators.segments.membership_index import MembershipIndex
 from state import keys
+from state.changes import Change
 from state.interactions import NO_ROW
 from state.store import Store
 

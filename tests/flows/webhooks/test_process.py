@@ -15,9 +15,9 @@ import pytest
 from flows.commands.cli import main, parser
 from flows.process.embedded_redis import EmbeddedRedis
 from flows.webhooks.process import redeliver_dead
-from operators.segments.changes import Change
 from operators.webhooks.signing import parse_secrets, signature_headers
 from state import keys
+from state.changes import Change
 from state.config import Endpoint
 from state.errors import UserError
 from state.segments import SegmentDefinition, definition_writes

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from operators.catalogue.item_cards import ItemCards
 from operators.publish import memberships
 from operators.segments import stats as segment_stats
-from operators.segments.changes import Change, ChangeLog
+from operators.segments.changes import ChangeLog
 from operators.segments.membership_columns import MembershipPool
 from operators.segments.membership_index import EXCLUSIVE_KINDS, MembershipIndex
 from operators.segments.segment_scan import SegmentScan
 from state import keys
+from state.changes import Change
 from state.events import Item
 from state.interactions import NO_ROW, RowIndex
 from state.money import MICROS_PER_UNIT

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from operators.segments.changes import Change, ChangeLog
+from operators.segments.changes import ChangeLog
 from serving.dashboard.server import Server
 from state import keys
+from state.changes import Change
 from state.store import Store
 from tests.live_runs import Live
 from tests.pages import Answer, Watched, fill, served, settings
