@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 import yaml
 
-from state.errors import UserError
+from state.errors import ConfigurationError
 from state.events import EVENT_BYTES_MAX, EVENT_ITEMS_MAX
 from state.limits import Limits
 
@@ -490,13 +490,15 @@ def load(
     try:
         tree = yaml.load(config_path.read_bytes(), _TextTimeLoader) or {}  # noqa: S506  it is a SafeLoader
     except OSError as error:
-        raise UserError(
+        raise ConfigurationError(
             f"{config_path}: {error.strerror}: name a configuration with --config"
         ) from error
     except yaml.YAMLError as error:
-        raise UserError(f"{config_path}: not YAML: {' '.join(str(error).split())}") from error
+        raise ConfigurationError(
+            f"{config_path}: not YAML: {' '.join(str(error).split())}"
+        ) from error
     if not isinstance(tree, dict):
-        raise UserError(
+        raise ConfigurationError(
             f"{config_path}: expected sections such as `redis:`, got a {type(tree).__name__}"
         )
     origins = str(config_path)
@@ -507,20 +509,22 @@ def load(
     for override in overrides:
         key, sign, value = override.partition("=")
         if not sign:
-            raise UserError(f"--set {override}: expected a.b=c, as in --set lists.k=30")
+            raise ConfigurationError(f"--set {override}: expected a.b=c, as in --set lists.k=30")
         _set_key(tree, key.split("."), value, f"--set {override}")
         origins += f", --set {override}"
     if DEFINITIONS in tree:
-        raise UserError(f"{origins}: Object contains unknown field `{DEFINITIONS}`")
+        raise ConfigurationError(f"{origins}: Object contains unknown field `{DEFINITIONS}`")
     try:
         settings = msgspec.convert(tree, Settings, strict=True)
     except msgspec.ValidationError as error:
-        raise UserError(f"{origins}: {error}") from error
+        raise ConfigurationError(f"{origins}: {error}") from error
     stated = tree.get("privacy", {}).get("unknown", {}).keys()
     if require_consent_defaults and (
         unstated := [purpose for purpose in PURPOSES if purpose not in stated]
     ):
-        raise UserError(f"{origins}: privacy.unknown.{unstated[0]} {_UNKNOWN_CONSENT_ADVICE}")
+        raise ConfigurationError(
+            f"{origins}: privacy.unknown.{unstated[0]} {_UNKNOWN_CONSENT_ADVICE}"
+        )
     return msgspec.structs.replace(settings, definitions=_read_segment_rules(settings, config_path))
 
 
@@ -532,11 +536,11 @@ def _read_segment_rules(settings: Settings, config_path: Path) -> str:
     except FileNotFoundError as error:
         if settings.segments == Segments():
             return ""
-        raise UserError(
+        raise ConfigurationError(
             f"{path}: {error.strerror}: write it, or leave segments.file out"
         ) from error
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as text: {error}") from error
+        raise ConfigurationError(f"{path}: cannot be read as text: {error}") from error
 
 
 def _set_key(tree: dict[str, Any], path: list[str], text: str, origin: str) -> None:
@@ -544,7 +548,7 @@ def _set_key(tree: dict[str, Any], path: list[str], text: str, origin: str) -> N
     for name in path[:-1]:
         child = node.setdefault(name, {})
         if not isinstance(child, dict):
-            raise UserError(f"{origin}: `{name}` is a value, not a section")
+            raise ConfigurationError(f"{origin}: `{name}` is a value, not a section")
         node = child
     try:
         # No text at all is an empty one: to YAML it would be null.

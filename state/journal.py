@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from state import private_files
-from state.errors import DamageError, UserError
+from state.errors import DamageError, RecoveryError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -306,7 +306,7 @@ def _damage_error(path: Path, offset: int, problem: str) -> DamageError:
     return DamageError(f"{path}: byte {offset}: {problem}")
 
 
-def _disk_error(path: Path, error: OSError) -> UserError:
+def _disk_error(path: Path, error: OSError) -> RecoveryError:
     if isinstance(error, FileNotFoundError):
         return _damage_error(path, 0, "the file is missing")
-    return UserError(f"{path}: {error.strerror}: make room or mend the disk, then start again")
+    return RecoveryError(f"{path}: {error.strerror}: make room or mend the disk, then start again")

@@ -11,7 +11,7 @@ from flows.kafka.client import BrokerUnreachableError
 from flows.observability import metrics
 from flows.process import liveness
 from flows.recovery.redis_rebuild import rebuild_if_stale
-from state.errors import UserError
+from state.errors import StoreError
 from state.store import Store
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def ensure_redis_current(
             with closing(connect(redis_url, settings, fence, _stop_check_for(stop))) as store:
                 try:
                     rebuild_if_stale(store, settings, folder, recovery_store.journals, check_stop)
-                except UserError:
+                except StoreError:
                     if _is_reachable(store):
                         raise
                 else:
@@ -115,7 +115,7 @@ def _raise_if_stopped(stop: Flag) -> None:
 def _is_reachable(store: Store) -> bool:
     try:
         store.check()
-    except UserError:
+    except StoreError:
         return False
     return True
 

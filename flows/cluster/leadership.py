@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from state import private_files
-from state.errors import UserError
+from state.errors import RecoveryError
 from state.store import Fence, Lease
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     try:
         private_files.write_atomically(path, content, temporary=staging)
     except OSError as error:
-        raise UserError(
+        raise RecoveryError(
             f"recovery folder {path.parent}: {error.strerror}: make room, or name one that can be "
             "written to"
         ) from error

@@ -26,7 +26,7 @@ from flows.process import liveness
 from flows.process.background import background_thread
 from flows.process.shutdown import exit_process
 from state import keys
-from state.errors import UserError
+from state.errors import ClusterError, StoreError
 from state.store import ProcessEntry, ProcessRegistry
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ class Rendezvous:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Take one's entry away; after an error it stays until it expires, for the others to see why."""
         if kind is None:
-            with suppress(UserError):
+            with suppress(StoreError):
                 self._registry.deregister(self._entry)
         self._registry.close()
 
@@ -171,7 +171,7 @@ class Rendezvous:
                 return result
             waited_s = time.monotonic() - began_s
             if waited_s > self._run.meet_s:
-                raise UserError(
+                raise ClusterError(
                     f"process {self._entry.process} of {self._name} has waited {waited_s:.0f} s for "
                     f"{describe()}: start all with the same kafka.group, Redis, -a and recovery folder"
                 )
@@ -242,7 +242,7 @@ class Rendezvous:
         mine, theirs = self._entry.agreed, peer.agreed
         names = sorted({*mine, *theirs})
         if differing := [name for name in names if mine.get(name) != theirs.get(name)]:
-            raise UserError(
+            raise ClusterError(
                 f"process {self._entry.process} and process {peer.process} ({peer.label}) differ in "
                 f"{', '.join(differing)}: start all processes of {self._name} with the same"
             )
@@ -260,7 +260,7 @@ class Rendezvous:
                     failure = failure or self._peer_failure(number, peer, last_seen_s, source)
             except _ReplacedError as error:
                 failure = str(error)
-            except UserError:  # who writes waits for a Redis that is away, and says so
+            except StoreError:  # who writes waits for a Redis that is away, and says so
                 last_seen_s = dict.fromkeys(self._peers, time.monotonic())
             if failure and not stop.is_set():
                 _log.error("%s: this process ends, to start and meet again", failure)
@@ -286,7 +286,7 @@ class Rendezvous:
         return ""
 
 
-class _ReplacedError(UserError):
+class _ReplacedError(ClusterError):
     """Another process has the same number."""
 
 

@@ -26,7 +26,7 @@ from flows.process.shutdown import kill_after_grace, stop_on_signal
 from flows.runtime.live import live_flow
 from flows.sinks.redis import DEAD_LETTERS_FILE
 from state import config
-from state.errors import UserError
+from state.errors import ConfigurationError, UserError
 
 if TYPE_CHECKING:
     from bytewax.dataflow import Dataflow
@@ -73,10 +73,10 @@ def _check_flags() -> None:
         return
     args = _parse_args()
     if args.recovery_directory is not None:
-        raise UserError(
+        raise ConfigurationError(
             "Bytewax's -r does not hold the state of this flow: use penstock run --recovery DIR"
         )
     if args.addresses is not None or (args.workers_per_process or 1) > 1:
-        raise UserError(
+        raise ConfigurationError(
             "this flow has one worker under bytewax.run: use penstock run --processes N"
         )

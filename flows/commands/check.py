@@ -19,7 +19,7 @@ from flows.recovery.folder import inspect_folder
 from flows.webhooks.delivery import secrets_of
 from operators.readers.records import record_reader
 from state.config import Kafka
-from state.errors import UserError
+from state.errors import ConfigurationError, RecoveryError, SourceError, StoreError, UserError
 from state.printable import printable
 from state.store import Lease, Store
 
@@ -74,7 +74,7 @@ def _print_result(name: str, check: Callable[[], str]) -> int:
 
 def _check_redis(url: str, settings: Settings) -> str:
     if url == EMBEDDED:
-        raise UserError(
+        raise ConfigurationError(
             f"redis.url is embedded ({find_server()}), which serves the demo and a replay: a run "
             "needs one that outlives it, with --redis URL or redis.url"
         )
@@ -82,7 +82,7 @@ def _check_redis(url: str, settings: Settings) -> str:
     store.check()
     info = store.server_info()
     if info.is_too_old:
-        raise UserError(
+        raise StoreError(
             f"{store.address} is {info.name} {info.version}: expected Redis 6.2 or later, or Valkey"
         )
     server = f"{info.kind} {info.name} {info.version or 'of a version it does not tell'}"
@@ -101,7 +101,7 @@ def _check_recovery(folder: Path | None, settings: Settings) -> str:
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
         problem = "not a folder" if not existing.is_dir() else "nothing can be written there"
-        raise UserError(f"recovery folder {folder}: {existing}: {problem}: name another")
+        raise RecoveryError(f"recovery folder {folder}: {existing}: {problem}: name another")
     return f"{folder} is new" if existing != folder else inspect_folder(folder, settings)
 
 
@@ -120,7 +120,7 @@ def _check_kafka(settings: Settings) -> str:
     kafka = settings.kafka
     record_reader(kafka.format)
     if kafka == Kafka() and not _accepts_connections(kafka.bootstrap_servers):
-        raise UserError(
+        raise SourceError(
             f"nothing listens at {kafka.bootstrap_servers}, the default: name yours with "
             "--set kafka.bootstrap_servers=HOST:PORT (a replay needs none)"
         )
@@ -154,7 +154,9 @@ def _check_webhook(name: str, endpoint: Endpoint) -> str:
     parts = urlsplit(endpoint.url)
     server = f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
     if not _accepts_connections(server):
-        raise UserError(f"{server} takes no connection: is hooks.endpoints.{name}.url right?")
+        raise ConfigurationError(
+            f"{server} takes no connection: is hooks.endpoints.{name}.url right?"
+        )
     return f"{server} takes connections; {', '.join(endpoint.segments)}; there is a secret to sign with"
 
 

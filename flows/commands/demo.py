@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from flows.commands.options import add_settings, load_settings
 from flows.process.printing import create_console
-from state.errors import UserError
+from state.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import argparse
@@ -33,7 +33,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Run the shop through the flow. Raises UserError."""
     if args.events is not None and args.events < 1:
-        raise UserError(f"--events {args.events}: name at least 1")
+        raise ConfigurationError(f"--events {args.events}: name at least 1")
     settings = load_settings(args)
     events = args.events or (EVENTS if args.once else None)
     terminal = create_console()

@@ -22,7 +22,7 @@ from flows.process.background import background_thread
 from flows.process.printing import print_lines
 from serving.demo_monitor import DemoMonitor
 from serving.reader import Storefront
-from state.errors import UserError
+from state.errors import StoreError
 from state.printable import printable
 from state.store import Store
 
@@ -73,7 +73,7 @@ def _refresh_loop(
         is_stopped = False
         while not is_stopped:
             # What is wrong with Redis the flow itself says, and waits for it.
-            with suppress(UserError), store.errors_as_user_errors():
+            with suppress(StoreError), store.errors_as_user_errors():
                 show(monitor.read_frame(time.monotonic()))
             is_stopped = stop.wait(interval_s)
 

@@ -15,7 +15,7 @@ from flows.kafka.producer import Producer
 from flows.process.printing import print_lines as print_lines
 from operators.readers.records import record_reader
 from state import keys
-from state.errors import UserError
+from state.errors import ConfigurationError, DataError, SourceError
 from state.events import Event
 from state.store import Store
 
@@ -49,7 +49,9 @@ def run(args: argparse.Namespace) -> int:
     settings = load_settings(args)
     ids = list(dict.fromkeys(_requested_ids(args.ids, args.file)))
     if not ids:
-        raise UserError("nobody is named: penstock erase ID..., or --file FILE with an id a line")
+        raise ConfigurationError(
+            "nobody is named: penstock erase ID..., or --file FILE with an id a line"
+        )
     now_ms = time.time_ns() // 1_000_000
     records = [_record(name, now_ms, settings) for name in ids]
     url = redis_url(args, settings)
@@ -74,7 +76,7 @@ def _requested_ids(arguments: list[str], file: Path | None) -> Iterator[str]:
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: cannot be read as text: {error}") from error
+        raise SourceError(f"{file}: cannot be read as text: {error}") from error
     yield from (line.strip() for line in text.splitlines() if line.strip())
 
 
@@ -92,12 +94,12 @@ def _record(name: str, now_ms: int, settings: Settings) -> bytes:
     if [one.user_id for one in decoded if isinstance(one, Event) and one.type == "erase"] == [name]:
         return record
     if settings.kafka.format != "penstock":
-        raise UserError(
+        raise ConfigurationError(
             f"topic {settings.kafka.topic} is read as {settings.kafka.format}, which has no erase event "
             "of Penstock's own: have the producer send one, or name a topic of format penstock with "
             "--set kafka.topic=... --set kafka.format=penstock"
         )
-    raise UserError(f"{name!r} is no id of a shopper: nothing was sent")
+    raise DataError(f"{name!r} is no id of a shopper: nothing was sent")
 
 
 def _describe_id(store: Store, name: str) -> str:

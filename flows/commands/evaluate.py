@@ -36,7 +36,7 @@ from operators.evaluation.protocols import (
 from operators.readers import FORMATS as LOGS
 from operators.recommend.recommender import Recommender
 from state import config
-from state.errors import UserError
+from state.errors import ConfigurationError, DataError, OutputError, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -119,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
         with threadpool_limits(1):  # as the flow does: the matrices are small
             outcome = _run_protocol(args, settings, other_lists, clicks, case_file)
     if not len(outcome):
-        raise UserError(f"{args.file}: nothing to score: it holds no second click of a shopper")
+        raise DataError(f"{args.file}: nothing to score: it holds no second click of a shopper")
     scores = outcome.scores(catalogue=len(clicks.items))
     has_times = args.protocol == "prequential" and args.format != "sequences"
     groups = breakdown(outcome, has_times=has_times)
@@ -155,9 +155,11 @@ def _other_configuration(args: argparse.Namespace) -> Lists | None:
         config.load(args.against or args.config, overrides=overrides),
     )
     if ours.lists.weights != theirs.lists.weights:
-        raise UserError("lists.weights cannot be compared in one go: evaluate each by itself")
+        raise ConfigurationError(
+            "lists.weights cannot be compared in one go: evaluate each by itself"
+        )
     if ours.lists == theirs.lists:
-        raise UserError(f"{_name_of_other(args)} has the same lists: nothing to compare")
+        raise ConfigurationError(f"{_name_of_other(args)} has the same lists: nothing to compare")
     return theirs.lists
 
 
@@ -195,7 +197,7 @@ def _counterfactual(args: argparse.Namespace, settings: Settings, other_lists: L
     clicks = read_clicks((*args.warm, args.file), args.format, settings, log)
     impressions = log.rows()
     if not impressions:
-        raise UserError(
+        raise DataError(
             f"{args.file}: nothing to estimate from: no reco_view with reco.propensity and"
             " reco.position; see docs/evaluate.md"
         )
@@ -235,34 +237,42 @@ def _without_exploration(lists: Lists) -> Lists:
 def _check(args: argparse.Namespace) -> None:
     """What argparse cannot say about options."""
     if not 1 <= args.k <= K_MAX:
-        raise UserError(f"--k {args.k}: a list holds 1 to {K_MAX} items")
+        raise ConfigurationError(f"--k {args.k}: a list holds 1 to {K_MAX} items")
     _check_protocol(args)
     for path in (args.report, args.plot):
         if path and not path.parent.is_dir():
-            raise UserError(f"cannot write {path}: make the directory {path.parent} first")
+            raise OutputError(f"cannot write {path}: make the directory {path.parent} first")
     if args.plot:
         extras.require("plots", "--plot")
     if set(_split_words(args.by)) - {*GROUPINGS}:
-        raise UserError(f"--by {args.by}: choose from {', '.join(GROUPINGS)}")
+        raise ConfigurationError(f"--by {args.by}: choose from {', '.join(GROUPINGS)}")
     if (args.against or args.against_set) and BLEND not in _split_words(args.learners):
-        raise UserError("--against compares the blend: name it in --learners")
+        raise ConfigurationError("--against compares the blend: name it in --learners")
     unknown = set(_split_words(args.learners)) - {*BASELINES, BLEND}
     if unknown or not _split_words(args.learners):
         known = ", ".join([*BASELINES, BLEND])
-        raise UserError(f"--learners {args.learners}: choose from {known}")
+        raise ConfigurationError(f"--learners {args.learners}: choose from {known}")
 
 
 def _check_protocol(args: argparse.Namespace) -> None:
     if (args.protocol == "split") != bool(args.cases):
-        raise UserError("--protocol split and --cases FILE need each other")
+        raise ConfigurationError("--protocol split and --cases FILE need each other")
     if args.protocol == "counterfactual" and args.format in FORMATS:
-        raise UserError(f"--protocol counterfactual needs reco_view events: {args.format} has none")
+        raise ConfigurationError(
+            f"--protocol counterfactual needs reco_view events: {args.format} has none"
+        )
     if args.protocol == "counterfactual" and (args.plot or args.by or args.unseen or args.known):
-        raise UserError("--plot, --by, --unseen and --known are not for --protocol counterfactual")
+        raise ConfigurationError(
+            "--plot, --by, --unseen and --known are not for --protocol counterfactual"
+        )
     if args.warm and args.protocol in ("split", "leave-one-out"):
-        raise UserError(f"--warm is for --protocol prequential: {args.protocol} learns FILE itself")
+        raise ConfigurationError(
+            f"--warm is for --protocol prequential: {args.protocol} learns FILE itself"
+        )
     if args.warm and args.format == "sequences":
-        raise UserError("--warm needs times, which `sequences` lacks: join the files instead")
+        raise ConfigurationError(
+            "--warm needs times, which `sequences` lacks: join the files instead"
+        )
 
 
 def _split_words(text: str) -> list[str]:
@@ -296,7 +306,7 @@ def _write(path: Path, content: bytes) -> None:
     try:
         path.write_bytes(content)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from error
+        raise OutputError(f"cannot write {path}: {error.strerror}: name another file") from error
 
 
 class _ProgressReporter:

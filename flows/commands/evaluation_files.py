@@ -12,7 +12,7 @@ from operators.evaluation.clicks import collect
 from operators.evaluation.event_clicks import clicks_from_events
 from operators.evaluation.formats import FORMATS
 from operators.readers import read_log
-from state.errors import UserError
+from state.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -51,9 +51,9 @@ def errors_with_file_name(name: str, parsed: Iterator[Parsed]) -> Iterator[Parse
     """Say which file a bad line is in."""
     try:
         yield from parsed
-    except UserError as error:
+    except DataError as error:
         message = str(error)
-        raise UserError(message if name in message else f"{name}: {message}") from error
+        raise DataError(message if name in message else f"{name}: {message}") from error
 
 
 def _clicks(
@@ -73,7 +73,7 @@ def _clicks(
             has_clicks = True
             yield click
     if rejected.count and not has_clicks:
-        raise UserError(
+        raise DataError(
             f"{file.name}: {rejected.message()} and found no click in the rest: is --format right?"
         )
     if rejected.count:

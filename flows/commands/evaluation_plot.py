@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from operators.evaluation.protocols import BLEND
-from state.errors import UserError
+from state.errors import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,7 +66,7 @@ def plot(
     try:
         figure.savefig(path, format="png", dpi=120)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from error
+        raise OutputError(f"cannot write {path}: {error.strerror}: name another file") from error
 
 
 def _over_time(outcome: EvaluationResult, axes: Axes, *, title: str, has_times: bool) -> None:

@@ -14,7 +14,7 @@ from flows.process.printing import print_error
 from serving.explain import explain
 from serving.reader import Storefront
 from state import keys, private_files
-from state.errors import UserError
+from state.errors import OutputError
 from state.store import Store
 
 if TYPE_CHECKING:
@@ -61,7 +61,9 @@ def run(args: argparse.Namespace) -> int:
         with open(args.out, "wb", opener=private_files.opener) as file:
             file.write(text)
     except OSError as error:
-        raise UserError(f"cannot write {args.out}: {error.strerror}") from error
+        raise OutputError(
+            f"cannot write {args.out}: {error.strerror}: name another file"
+        ) from error
     print(f"{len(collected):,} keys that hold something of {args.shopper} are in {args.out}")
     return 0
 

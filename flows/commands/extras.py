@@ -6,7 +6,7 @@ import shlex
 import sys
 from importlib.util import find_spec
 
-from state.errors import UserError
+from state.errors import InstallationError
 
 PACKAGES = {
     "dashboard": ("starlette", "sse_starlette", "uvicorn"),
@@ -26,7 +26,7 @@ def require(extra: str, feature: str) -> None:
     if not is_installed(extra):
         missing = next(name for name in PACKAGES[extra] if not find_spec(name))
         python = shlex.quote(sys.executable)
-        raise UserError(
+        raise InstallationError(
             f"{feature} needs {missing}, which is not installed: "
             f"{python} -m pip install 'penstock[{extra}]'"
         )

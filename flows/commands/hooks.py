@@ -9,7 +9,7 @@ from flows.observability import logs
 from flows.process.shutdown import stop_on_signal
 from flows.webhooks.delivery import secrets_of
 from flows.webhooks.process import redeliver_dead, run_webhooks
-from state.errors import UserError
+from state.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import argparse
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     redis_url = external_redis_url(args, settings)
     endpoints = settings.hooks.endpoints
     if not endpoints:
-        raise UserError(
+        raise ConfigurationError(
             "there is nobody to tell: name endpoints in hooks.endpoints of the configuration"
         )
     for name in endpoints:
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
             run_webhooks(settings, redis_url, stop)
             return 0
         if args.again not in (*endpoints, "all"):
-            raise UserError(f"--again {args.again}: endpoints are {', '.join(endpoints)}")
+            raise ConfigurationError(f"--again {args.again}: endpoints are {', '.join(endpoints)}")
         names = [*endpoints] if args.again == "all" else [args.again]
         sent, failed = redeliver_dead(settings, redis_url, stop, names)
         print(f"{sent:,} dead letters were taken, {failed:,} were not and stay")

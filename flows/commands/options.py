@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from flows.process.embedded_redis import EmbeddedRedis
 from operators.segments.rules.compiler import load_rules
 from state import config
-from state.errors import UserError
+from state.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import argparse
@@ -53,7 +53,7 @@ def external_redis_url(args: argparse.Namespace, settings: Settings) -> str:
     """The URL of a Redis that others write to. Raises UserError where none was named."""
     url = redis_url(args, settings)
     if url == EMBEDDED:
-        raise UserError(
+        raise ConfigurationError(
             "an embedded Redis is gone when its run ends: name one with --redis URL or redis.url"
         )
     return url

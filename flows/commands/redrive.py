@@ -16,7 +16,7 @@ from flows.kafka.producer import Producer
 from flows.kafka.start_offsets import start_ms
 from operators.readers.records import record_reader
 from state.dead_letters import BASE64_BYTES_MAX, FAILURE_TYPES, RAW_BYTES_MAX, DeadLetter
-from state.errors import UserError
+from state.errors import ConfigurationError, DataError
 from state.events import Event
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _time_ms(text: str | None, default: int) -> int:
 def _read_letters(origin: str | None, settings: Settings) -> Iterator[TimedLetter]:
     origin = origin or settings.kafka.dead_letters
     if not origin:
-        raise UserError(
+        raise ConfigurationError(
             "name the dead letters with --from FILE, or their topic: kafka.dead_letters"
         )
     path = Path(origin)
@@ -102,7 +102,9 @@ def _read_file(path: Path) -> Iterator[TimedLetter]:
             try:
                 letter = decode(line)
             except msgspec.DecodeError as error:
-                raise UserError(f"{path}, line {number} is no dead letter: {error}") from error
+                raise DataError(
+                    f"{path}, line {number} is no dead letter: {error}: name another file"
+                ) from error
             yield letter, letter.at
 
 

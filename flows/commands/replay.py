@@ -31,7 +31,7 @@ from flows.sources.time_ordering import sort_by_time
 from operators.readers import FORMATS, UNSORTED_FORMATS, read_log
 from operators.readers.orders import join_orders
 from serving.reader import Storefront
-from state.errors import UserError
+from state.errors import ConfigurationError, DataError, OutputError
 from state.events import Event
 from state.store import Store
 
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     """Replay, report, summarize. Raises UserError."""
     settings = load_settings(args, require_consent_defaults=True)
     if args.report and not args.report.parent.is_dir():
-        raise UserError(
+        raise OutputError(
             f"cannot write {args.report}: make the directory {args.report.parent} first"
         )
     if args.recovery:
@@ -128,9 +128,9 @@ def run(args: argparse.Namespace) -> int:
         )
         return 1
     if not figures.events:
-        raise UserError(f"{log.name} holds no events: nothing to replay")
+        raise DataError(f"{log.name} holds no events: nothing to replay")
     if not (figures.accepted or figures.withheld):
-        raise UserError(
+        raise DataError(
             f"nothing in {log.name} is an event of format {args.format}: choose another --format, "
             f"or see {dead_letters} for what is wrong"
         )
@@ -139,9 +139,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _check_resumable(args: argparse.Namespace, url: str) -> None:
     if args.file == STANDARD_INPUT:
-        raise UserError("standard input cannot be read again: --recovery needs a FILE")
+        raise ConfigurationError("standard input cannot be read again: --recovery needs a FILE")
     if url == EMBEDDED:
-        raise UserError(
+        raise ConfigurationError(
             "the embedded Redis is empty after a restart: with --recovery, name one that stays "
             "with --redis URL"
         )

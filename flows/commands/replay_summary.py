@@ -9,7 +9,7 @@ import msgspec
 from flows.process.printing import print_lines as print_lines
 from serving.explain import explain_entries
 from serving.reader import Storefront
-from state.errors import UserError
+from state.errors import OutputError
 from state.store import Store
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def write_report(path: Path, report: Report) -> None:
     try:
         path.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from error
+        raise OutputError(f"cannot write {path}: {error.strerror}: name another file") from error
 
 
 def unaccounted_events(report: Report) -> int:

@@ -15,7 +15,7 @@ from flows.observability import logs
 from flows.process.shutdown import stop_on_signal
 from flows.runtime.live import run_live
 from flows.sinks.redis import DEAD_LETTERS_FILE
-from state.errors import UserError
+from state.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import argparse
@@ -111,21 +111,23 @@ def _cluster_position(args: argparse.Namespace) -> ClusterPosition:
         args.processes = None
         return ClusterPosition(args.process_id, addresses)
     if args.processes is not None and not 1 <= args.processes <= PROCESSES_MAX:
-        raise UserError(f"--processes {args.processes}: name 1 to {PROCESSES_MAX}")
+        raise ConfigurationError(f"--processes {args.processes}: name 1 to {PROCESSES_MAX}")
     if args.processes and addresses:
-        raise UserError("--processes is for one host and -a for several: leave one of them out")
+        raise ConfigurationError(
+            "--processes is for one host and -a for several: leave one of them out"
+        )
     if (args.processes or addresses) and args.recovery is None:
-        raise UserError(
+        raise ConfigurationError(
             "several processes need a folder to start again from, which all of them see: name one "
             "with --recovery"
         )
     for one in addresses:
         if not one.rpartition(":")[0] or not one.rpartition(":")[2].isdigit():
-            raise UserError(f"-a {one}: name a host and a port, as in -a host-a:9500")
+            raise ConfigurationError(f"-a {one}: name a host and a port, as in -a host-a:9500")
     if len(set(addresses)) < len(addresses) or len(addresses) > PROCESSES_MAX:
-        raise UserError(f"-a: name 1 to {PROCESSES_MAX} different addresses")
+        raise ConfigurationError(f"-a: name 1 to {PROCESSES_MAX} different addresses")
     if not 0 <= args.process_id < max(1, len(addresses)):
-        raise UserError(
+        raise ConfigurationError(
             f"-i {args.process_id}: -a names {len(addresses)} processes, counted from 0"
         )
     return ClusterPosition(args.process_id, addresses)

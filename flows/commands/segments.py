@@ -14,7 +14,7 @@ from operators.segments.rules.explain import explain
 from operators.segments.rules.preview import Preview, preview
 from serving.segments import SegmentReader, SegmentSummary
 from serving.times import in_utc
-from state.errors import UserError
+from state.errors import ConfigurationError
 from state.shopper import RuleState
 from state.store import Store
 
@@ -190,7 +190,7 @@ def _diff(args: argparse.Namespace) -> int:
 
 def _members(args: argparse.Namespace) -> int:
     if args.limit < 1:
-        raise UserError("--limit is how many to show: give 1 or more")
+        raise ConfigurationError("--limit is how many to show: give 1 or more")
     settings = load_settings(args, require_consent_defaults=True)
     segments = _open_segments(args, settings)
     if segments.find(args.segment) is None:
@@ -209,7 +209,9 @@ def _why(args: argparse.Namespace) -> int:
         return _print_profile_fields(segments, live, name)
     rule = _rule(settings, args.segment)
     if args.recovery is None:
-        raise UserError(f"`{rule.id}` is a rule: name the recovery folder with --recovery DIR")
+        raise ConfigurationError(
+            f"`{rule.id}` is a rule: name the recovery folder with --recovery DIR"
+        )
     stored = stored_shopper(args.recovery, settings, name)
     shopper = stored.rows.get(name)
     if shopper is None:
@@ -251,7 +253,7 @@ def _preview(args: argparse.Namespace) -> int:
     rule = _rule(settings, args.segment)
     shards = settings.sessions.shards
     if args.sample is not None and not 1 <= args.sample <= shards:
-        raise UserError(f"--sample is a number of shards: give 1 to {shards}")
+        raise ConfigurationError(f"--sample is a number of shards: give 1 to {shards}")
     sample = None if args.sample in (None, shards) else range(args.sample)
     stored = stored_shoppers(args.recovery, settings, sample)
     shoppers = ((name, shopper, stored.event_time_ms) for name, shopper in stored.rows.items())
@@ -304,7 +306,7 @@ def _rule(settings: Settings, sid: str) -> Rule:
     for rule in _rules(settings):
         if rule.id == sid:
             return rule
-    raise UserError(f"{settings.segments.file}: no rule `{sid}`: name one of that file")
+    raise ConfigurationError(f"{settings.segments.file}: no rule `{sid}`: name one of that file")
 
 
 def _print_unknown_segment(segment: str) -> int:

@@ -25,7 +25,7 @@ from operators.readers import FORMATS as LOGS
 from operators.recommend.recommender import Recommender
 from state import config
 from state.config import Weights
-from state.errors import UserError
+from state.errors import ConfigurationError, DataError, OutputError
 
 if TYPE_CHECKING:
     import argparse
@@ -142,7 +142,7 @@ class TrialEvaluation:
         )
         outcome = prequential(clicks, [self._competitor(clicks, choice, BLEND)], self._rules)
         if len(outcome) < CASES_MIN:
-            raise UserError(
+            raise DataError(
                 f"{self._args.file}: {len(outcome)} cases to search on, {CASES_MIN} are the least"
             )
         scores = outcome.scores(catalogue=len(clicks.items))
@@ -157,7 +157,7 @@ class TrialEvaluation:
         ]
         outcome = prequential(clicks, competitors, self._rules)
         if len(outcome) < CASES_MIN:
-            raise UserError(
+            raise DataError(
                 f"{self._args.file}: {len(outcome)} cases to confirm on, {CASES_MIN} are the least:"
                 " raise --confirm"
             )
@@ -179,16 +179,18 @@ class TrialEvaluation:
 def _check(args: argparse.Namespace) -> None:
     extras.require("tune", "penstock tune")
     if args.trials < 1:
-        raise UserError(f"--trials {args.trials}: at least 1")
+        raise ConfigurationError(f"--trials {args.trials}: at least 1")
     if not 0.05 <= args.confirm <= 0.9:
-        raise UserError(f"--confirm {args.confirm}: a share from 0.05 to 0.9")
+        raise ConfigurationError(f"--confirm {args.confirm}: a share from 0.05 to 0.9")
     if not 1 <= args.k <= 100:
-        raise UserError(f"--k {args.k}: a list holds 1 to 100 items")
+        raise ConfigurationError(f"--k {args.k}: a list holds 1 to 100 items")
     if args.file == "-":
-        raise UserError("tune reads FILE by its name: write standard input to a file first")
+        raise ConfigurationError(
+            "tune reads FILE by its name: write standard input to a file first"
+        )
     for path in (args.study, args.write):
         if path and not path.parent.is_dir():
-            raise UserError(f"cannot write {path}: make the directory {path.parent} first")
+            raise OutputError(f"cannot write {path}: make the directory {path.parent} first")
 
 
 def _keys_to_search(clicks: ClickStream, *, is_log: bool) -> list[str]:
@@ -249,7 +251,7 @@ def _study(args: argparse.Namespace, keys: Sequence[str]) -> optuna.Study:
     study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS)
     description = _describe(args, keys)
     if study.user_attrs.get("about", description) != description:
-        raise UserError(
+        raise ConfigurationError(
             f"{args.study} holds the trials of another file, configuration or option:"
             " name another, or remove it"
         )
@@ -301,4 +303,4 @@ def _write(path: Path, text: str) -> None:
     try:
         path.write_text(text)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from error
+        raise OutputError(f"cannot write {path}: {error.strerror}: name another file") from error

@@ -11,7 +11,7 @@ from kafka.errors import KafkaError, KafkaTimeoutError, RequestTimedOutError
 from kafka.record.util import crc32c_c
 
 from flows.kafka.security import PASSWORD_VARIABLE, USERNAME_VARIABLE, security_arguments
-from state.errors import UserError
+from state.errors import InstallationError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from state.config import Kafka
 
 
-class BrokerUnreachableError(UserError):
+class BrokerUnreachableError(SourceError):
     """The broker does not answer, and may later: it has refused nobody."""
 
 
@@ -64,7 +64,7 @@ RECONNECT_BACKOFF_MAX_MS = 1000
 def client_arguments(kafka: Kafka) -> dict[str, Any]:
     """The arguments that whoever reads or writes takes. Raises UserError where checksums are slow."""
     if crc32c_c is None:
-        raise UserError(
+        raise InstallationError(
             "the package crc32c is missing, without which Kafka is read at a fifth of the speed: "
             "install it"
         )
@@ -94,13 +94,13 @@ def errors_as_user_errors(kafka: Kafka) -> Iterator[None]:
     except KafkaTimeoutError as error:
         cause = f" ({_last_error.text})" if _last_error.text else ""
         advice = _advice(_last_error.text, kafka)
-        kind = BrokerUnreachableError if advice.startswith(_START_BROKER) else UserError
+        kind = BrokerUnreachableError if advice.startswith(_START_BROKER) else SourceError
         raise kind(
             f"Kafka at {kafka.bootstrap_servers} does not answer{cause}: {advice}"
         ) from error
     except KafkaError as error:
-        raise UserError(
-            f"Kafka at {kafka.bootstrap_servers}: {type(error).__name__}: {error}"
+        raise SourceError(
+            f"Kafka at {kafka.bootstrap_servers}: {type(error).__name__}: {error}: see the broker's log"
         ) from error
 
 
@@ -134,7 +134,7 @@ def partitions_of(client: KafkaConsumer, kafka: Kafka, topic: str) -> list[Topic
     with errors_as_user_errors(kafka):
         numbers = client.partitions_for_topic(topic)
     if not numbers:
-        raise UserError(
+        raise SourceError(
             f"Kafka at {kafka.bootstrap_servers} has no topic {topic}: create it, or name "
             "another in the configuration"
         )

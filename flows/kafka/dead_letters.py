@@ -15,7 +15,7 @@ from flows.kafka.client import (
 )
 from flows.kafka.start_offsets import available_offsets
 from state.dead_letters import DeadLetter
-from state.errors import UserError
+from state.errors import DataError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +39,7 @@ def read_dead_letters(kafka: Kafka, topic: str) -> Iterator[tuple[DeadLetter, in
         while end_offsets:
             fetched = client.poll(timeout_ms=REQUEST_TIMEOUT_MS)
             if not fetched:
-                raise UserError(f"Kafka at {kafka.bootstrap_servers} does not answer: try again")
+                raise SourceError(f"Kafka at {kafka.bootstrap_servers} does not answer: try again")
             for partition, records in fetched.items():
                 for record in records:
                     if record.offset >= end_offsets.get(partition, 0):
@@ -47,9 +47,9 @@ def read_dead_letters(kafka: Kafka, topic: str) -> Iterator[tuple[DeadLetter, in
                     try:
                         letter = decode(record.value or b"")
                     except msgspec.DecodeError as error:
-                        raise UserError(
+                        raise DataError(
                             f"topic {topic}, partition {partition.partition}, offset "
-                            f"{record.offset} is no dead letter: {error}"
+                            f"{record.offset} is no dead letter: {error}: name another topic"
                         ) from error
                     yield letter, record.timestamp
                 if client.position(partition) >= end_offsets.get(partition, 0):

@@ -6,7 +6,7 @@ import os
 import ssl
 from typing import TYPE_CHECKING, Any
 
-from state.errors import UserError
+from state.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from state.config import Kafka
@@ -24,7 +24,9 @@ def security_arguments(kafka: Kafka) -> dict[str, Any]:
             name for name in (USERNAME_VARIABLE, PASSWORD_VARIABLE) if not os.environ.get(name)
         ]
         if missing:
-            raise UserError(f"kafka.security {kafka.security} needs {' and '.join(missing)}")
+            raise ConfigurationError(
+                f"kafka.security {kafka.security} needs {' and '.join(missing)} in the environment"
+            )
         arguments["sasl_mechanism"] = kafka.sasl_mechanism
         arguments["sasl_plain_username"] = os.environ[USERNAME_VARIABLE]
         arguments["sasl_plain_password"] = os.environ[PASSWORD_VARIABLE]
@@ -39,5 +41,5 @@ def _tls_context(kafka: Kafka) -> ssl.SSLContext:
             setting = "kafka.certificate_file, kafka.key_file"
             context.load_cert_chain(kafka.certificate_file, kafka.key_file or None)
     except OSError as error:  # what is wrong with a certificate is one too
-        raise UserError(f"{setting}: {error.strerror or error}: name PEM files") from error
+        raise ConfigurationError(f"{setting}: {error.strerror or error}: name PEM files") from error
     return context

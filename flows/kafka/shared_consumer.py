@@ -19,7 +19,7 @@ from flows.kafka.client import (
     partition_name,
 )
 from flows.kafka.start_offsets import available_offsets, checked_offset
-from state.errors import UserError
+from state.errors import SourceError
 
 if TYPE_CHECKING:
     from kafka import TopicPartition
@@ -109,7 +109,7 @@ class SharedConsumer:
         try:
             with errors_as_user_errors(self._kafka):
                 fetched = self.client.poll(timeout_ms=timeout_ms, max_records=self._batch_events)
-        except UserError as error:
+        except SourceError as error:
             self._reassign(error)
             return 0
         count = 0
@@ -119,7 +119,7 @@ class SharedConsumer:
         self._queued += count
         return count
 
-    def _reassign(self, error: UserError) -> None:
+    def _reassign(self, error: SourceError) -> None:
         """Go on where `kafka.out_of_range` says; anything but an offset out of range goes up."""
         if not isinstance(error.__cause__, OffsetOutOfRangeError):
             raise error

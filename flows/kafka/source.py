@@ -40,7 +40,7 @@ from flows.process import liveness
 from operators.events.currencies import CurrencyConverter
 from operators.readers.records import record_reader
 from operators.shards.batching import SourceBatcher
-from state.errors import UserError
+from state.errors import SourceError, UserError
 from state.messages import SourceBatch
 from state.snapshots import SOURCE_CODEC, SourceState
 
@@ -293,7 +293,7 @@ class KafkaSource(FixedPartitionedSource[SourceBatch, bytes]):
         names = [partition_name(partition) for partition in self._available]
         if missing := sorted(set(self.known_partitions).difference(names)):
             self.close()
-            raise UserError(
+            raise SourceError(
                 f"the recovery folder knows partitions that Kafka does not have: "
                 f"{', '.join(missing)}: set kafka.topic back, or start again with an empty "
                 "recovery folder"
@@ -374,5 +374,5 @@ class KafkaSource(FixedPartitionedSource[SourceBatch, bytes]):
             )
             with closing(client), errors_as_user_errors(kafka):
                 commit_offsets(client, self.snapshot_offsets)
-        except UserError as error:
+        except SourceError as error:
             _log.warning("the offsets of group %s stay behind: %s", kafka.group, error)

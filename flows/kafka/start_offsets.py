@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from flows.kafka.client import REQUEST_TIMEOUT_MS, create_consumer, errors_as_user_errors
-from state.errors import UserError
+from state.errors import ConfigurationError, SourceError
 
 if TYPE_CHECKING:
     from kafka import KafkaConsumer, TopicPartition
@@ -81,7 +81,7 @@ def start_ms(start: str | int) -> int:
     try:
         at = datetime.fromisoformat(start)
     except ValueError:
-        raise UserError(
+        raise ConfigurationError(
             f"kafka.start {start!r}: expected earliest, latest, group, or a time such as "
             "2026-11-21T12:00:00Z"
         ) from None
@@ -110,7 +110,7 @@ def checked_offset(
 def fallback_offset(available: OffsetRange, kafka: Kafka, problem: str, cause: str) -> int:
     """The offset that `kafka.out_of_range` says; UserError where it says to fail."""
     if kafka.out_of_range == "fail":
-        raise UserError(
+        raise SourceError(
             f"{problem}: {cause}: go on with the oldest record (--set kafka.out_of_range=earliest) or "
             "after the newest (=latest), or start again with an empty recovery folder"
         )

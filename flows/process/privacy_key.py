@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from state.errors import UserError
+from state.errors import ConfigurationError
 
 PRIVACY_KEY_VARIABLE = "PENSTOCK_PRIVACY_KEY"
 _CHARS_MIN = 16
@@ -14,7 +14,7 @@ def read_privacy_key() -> bytes:
     """The key, empty where none is set. Raises UserError for one that can be guessed."""
     key = os.environ.get(PRIVACY_KEY_VARIABLE, "")
     if key and len(key) < _CHARS_MIN:
-        raise UserError(
+        raise ConfigurationError(
             f"{PRIVACY_KEY_VARIABLE} has {len(key)} characters, of which erased ids could be "
             f"guessed: set at least "
             f"{_CHARS_MIN}, the same for all processes, and keep it for privacy.tombstone_days"

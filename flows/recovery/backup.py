@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from flows.recovery import checkpoint_reader
 from state import journal, private_files
-from state.errors import DamageError, SnapshotError, UserError
+from state.errors import DamageError, RecoveryError, SnapshotError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,7 +102,7 @@ def create_backup(folder: Path, *, shards: int) -> bool:
             rows, set(checkpoint.journal_positions), include_newer=True
         )
     except OSError as error:
-        raise UserError(f"{previous}: {error.strerror}: make room or mend the disk") from error
+        raise RecoveryError(f"{previous}: {error.strerror}: make room or mend the disk") from error
     return True
 
 
@@ -162,7 +162,7 @@ def restore_backup(folder: Path, *, shards: int) -> Path:
             (staging / name).rename(folder / name)
         staging.rmdir()
     except OSError as error:
-        raise UserError(f"{folder}: {error.strerror}: make room or mend the disk") from error
+        raise RecoveryError(f"{folder}: {error.strerror}: make room or mend the disk") from error
     return damaged_folder
 
 
@@ -194,7 +194,7 @@ def copy_store(store: Path, to: Path) -> None:
                 checkpoint_reader.keep_only_epoch(to, epoch)
                 return
         time.sleep(0.02)
-    raise UserError(f"{store}: it moved on {_ATTEMPTS} times while it was copied")
+    raise RecoveryError(f"{store}: it moved on {_ATTEMPTS} times while it was copied: try again")
 
 
 def _fsync(path: Path) -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Self
 from flows.process.printing import print_error
 from flows.recovery import backup, checkpoint_reader
 from state import private_files
-from state.errors import UserError
+from state.errors import RecoveryError
 
 if TYPE_CHECKING:
     from state.config import Settings
@@ -92,7 +92,7 @@ def run_backups(folder: Path, checkpoint_s: int, shards: int) -> None:
                 checkpoint_reader.referenced_journals(folder / "store"),
                 include_newer=False,
             )
-        except UserError as error:
+        except RecoveryError as error:
             print_error(f"keeping the previous snapshot: {error}")
 
 

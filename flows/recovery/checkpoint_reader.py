@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from state import journal
-from state.errors import DamageError, UserError
+from state.errors import DamageError, RecoveryError, UserError
 from state.snapshots import (
     CODEC_BY_STEP,
     DevicesState,
@@ -74,7 +74,7 @@ def open_partition(partition: Path) -> Iterator[sqlite3.Connection]:
             yield connection
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
-            raise UserError(
+            raise RecoveryError(
                 f"{partition}: {error}: make room or mend the disk, then start again"
             ) from error
         raise damage_error(partition, str(error)) from error
@@ -232,7 +232,7 @@ def _check_all_shards_present(store: Path, states: dict[tuple[str, str], Any], s
         shard_states = {key: state for (_, key), state in states.items() if isinstance(state, kind)}
         if batches and shard_states.keys() != {str(shard) for shard in range(shards)}:
             if shard_states.keys() == {str(shard) for shard in range(len(shard_states))}:
-                raise UserError(
+                raise RecoveryError(
                     f"{store} was made with sessions.shards={len(shard_states)} and the "
                     f"configuration says "
                     f"{shards}: set it back, or start from an empty recovery folder"

@@ -27,7 +27,7 @@ from bytewax.recovery import RecoveryConfig, init_db_dir
 from flows.recovery import backup, checkpoint_reader
 from flows.recovery.backup_process import BackupProcess
 from state import journal, private_files
-from state.errors import DamageError, UserError
+from state.errors import DamageError, RecoveryError
 from state.journal import Journals
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def inspect_folder(folder: Path, settings: Settings) -> str:
         try:
             verify(folder, shards=settings.sessions.shards)
         except DamageError as error:
-            raise UserError(f"{error}: {_explain_start(folder, settings)}") from error
+            raise RecoveryError(f"{error}: {_explain_start(folder, settings)}") from error
         summary = f"{folder} is free and sound"
         if backup.latest_backup(folder) is not None and backup.backup_epoch(folder) is None:
             summary += "; WARNING: its previous snapshot is damaged: a run replaces it"
@@ -140,14 +140,14 @@ def _explain_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except DamageError as error:
-        raise UserError(
+        raise RecoveryError(
             f"{error}: start again: what is damaged gives way to the previous snapshot, if there is one"
         ) from error
     except BaseException as error:
         if "SqliteFailure" not in str(error):
             raise
         match = re.search(r'Some\("(.*?)"\)', str(error))
-        raise UserError(
+        raise RecoveryError(
             f"recovery folder {folder}: {match[1] if match else 'SQLite cannot write'}: "
             "make room or mend the disk, then start again"
         ) from error
@@ -180,7 +180,7 @@ def _lock_file(path: Path, mode: int, *, timeout_s: float = 0) -> TextIO:
         except OSError as error:
             if time.monotonic() > deadline_s:
                 file.close()
-                raise UserError(
+                raise RecoveryError(
                     f"recovery folder {path.parent} is in use by another run: "
                     "stop it, or name another"
                 ) from error
@@ -189,8 +189,10 @@ def _lock_file(path: Path, mode: int, *, timeout_s: float = 0) -> TextIO:
             return file
 
 
-def _unwritable_error(folder: Path, error: OSError) -> UserError:
-    return UserError(f"recovery folder {folder}: {error.strerror}: name one that can be written to")
+def _unwritable_error(folder: Path, error: OSError) -> RecoveryError:
+    return RecoveryError(
+        f"recovery folder {folder}: {error.strerror}: name one that can be written to"
+    )
 
 
 def _recovery_store(store: Path, folder: Path, settings: Settings) -> RecoveryStore:
@@ -250,8 +252,10 @@ def _create_store(folder: Path) -> None:
 
 def _restore_backup(folder: Path, damage: DamageError, *, shards: int) -> Path:
     if backup.latest_backup(folder) is None:
-        raise UserError(f"{damage} (there is no previous snapshot): {_ADVICE}") from damage
+        raise RecoveryError(f"{damage} (there is no previous snapshot): {_ADVICE}") from damage
     try:
         return backup.restore_backup(folder, shards=shards)
     except DamageError as error:
-        raise UserError(f"{damage} (so is the previous snapshot: {error}): {_ADVICE}") from error
+        raise RecoveryError(
+            f"{damage} (so is the previous snapshot: {error}): {_ADVICE}"
+        ) from error

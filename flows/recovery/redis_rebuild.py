@@ -19,7 +19,7 @@ from flows.process.privacy_key import read_privacy_key
 from flows.recovery import checkpoint_reader
 from operators.personalize.rebuild import rebuild
 from operators.shards.processor import ProcessorConfig
-from state.errors import UserError
+from state.errors import StoreError
 from state.snapshots import DevicesState, LearnState, UsersState
 from state.store import WriteMarker
 
@@ -98,7 +98,7 @@ def monitor_marker(store: Store, folder: Path, on_data_loss: Callable[[], None])
         marker = WriteMarker(store, owner_id(folder))
         while not stop.wait(INTERVAL_S):
             # Whoever writes waits for a Redis that is away, and says so.
-            with suppress(UserError):
+            with suppress(StoreError):
                 redis_count = marker.read()
                 if redis_count is None or redis_count < count or not marker.write(redis_count + 1):
                     _log.warning("Redis at %s has lost what was written to it", store.address)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from state import private_files
-from state.errors import UserError
+from state.errors import RecoveryError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,7 +74,7 @@ def check_same_replay(folder: Path, file: str, format_name: str, settings: Setti
     if (recorded.file, recorded.format) != (current.file, current.format):
         raise _mismatch_error(folder, f"a replay of {recorded.file} (--format {recorded.format})")
     if changed := sorted(_changed_keys(recorded, current)):
-        raise UserError(
+        raise RecoveryError(
             f"recovery folder {folder} was made with another configuration ({', '.join(changed)}): go "
             "back to that, or name a new folder and start again"
         )
@@ -106,12 +106,14 @@ def _read_or_create(path: Path, current: _Identity) -> tuple[_Identity, bool]:
             private_files.write_atomically(path, msgspec.json.encode(current), temporary=staging)
         return msgspec.json.decode(path.read_bytes(), type=type(current)), is_old
     except OSError as error:
-        raise UserError(
+        raise RecoveryError(
             f"recovery folder {folder}: {error.strerror}: name one that can be written to"
         ) from error
     except msgspec.DecodeError as error:
-        raise UserError(f"{path} is damaged ({error}): name another --recovery folder") from error
+        raise RecoveryError(
+            f"{path} is damaged ({error}): name another --recovery folder"
+        ) from error
 
 
-def _mismatch_error(folder: Path, owner: str) -> UserError:
-    return UserError(f"recovery folder {folder} belongs to {owner}: name another for this one")
+def _mismatch_error(folder: Path, owner: str) -> RecoveryError:
+    return RecoveryError(f"recovery folder {folder} belongs to {owner}: name another for this one")

@@ -16,7 +16,7 @@ from flows.recovery import backup, checkpoint_reader
 from operators.shards.shard_state import read_rows
 from operators.shards.sharding import Watermark, shard_of
 from state import journal
-from state.errors import UserError
+from state.errors import RecoveryError
 from state.snapshots import DevicesState, ShardRulesState, UsersState
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def stored_shoppers(
     A journal may be written anew meanwhile, and the one before it deleted: then it begins again.
     """
     for _ in range(_ATTEMPTS):
-        with suppress(UserError):
+        with suppress(RecoveryError):
             return _read(folder, settings, shards)
     return _read(folder, settings, shards)
 
@@ -62,7 +62,7 @@ def stored_shopper(folder: Path, settings: Settings, name: str) -> StoredShopper
 def _read(folder: Path, settings: Settings, shards: Collection[int] | None) -> StoredShoppers:
     store = folder / "store"
     if not store.exists():
-        raise UserError(f"{folder}: no recovery folder of a run: name it with --recovery DIR")
+        raise RecoveryError(f"{folder}: no recovery folder of a run: name it with --recovery DIR")
     with tempfile.TemporaryDirectory(prefix="penstock-") as name:
         copy = Path(name)
         backup.copy_store(store, copy)

@@ -18,7 +18,7 @@ from flows.process import liveness
 from flows.sinks.dead_letter_file import blank_letters
 from flows.sinks.scrubber import Scrubber, scrub
 from state.dead_letters import DeadLetter, Erasure
-from state.errors import UserError
+from state.errors import OutputError, StoreError
 from state.printable import printable
 
 if TYPE_CHECKING:
@@ -98,7 +98,9 @@ class _RedisPartition(StatefulSinkPartition["BatchOutput", bool]):
         # second one, and that aborts the process.
         if self._is_flushed:
             if not self._is_clean:  # a replay: once for all
-                with suppress(UserError):  # the next one scrubs, as it does whatever is left undone
+                with suppress(
+                    StoreError
+                ):  # the next one scrubs, as it does whatever is left undone
                     scrub(self._store, self._notice_days)
             self._store.close()
 
@@ -177,8 +179,8 @@ class _DeadLetterPartition(StatefulSinkPartition["DeadLetterBatch", int]):
         self._file.close()
 
 
-def _write_error(path: Path, reason: str | None) -> UserError:
-    return UserError(
+def _write_error(path: Path, reason: str | None) -> OutputError:
+    return OutputError(
         f"cannot write rejected records to {path}: {reason}: name another file with --dead-letters"
     )
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from state import keys
-from state.errors import UserError
+from state.errors import StoreError
 from state.times import DAY_MS
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Scrubber:
                 store.close()
         except _ScrubStoppedError:
             return False
-        except UserError as error:
+        except StoreError as error:
             _log.warning("%s: histories still name who was erased: tried again", error)
             return False
         return True

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from flows.process.printing import create_console
-from state.errors import UserError
+from state.errors import SourceError
 from state.events import EVENT_BYTES_MAX
 from state.printable import printable
 
@@ -46,12 +46,12 @@ class LogFile:
         self._file = _open(path)
         start = self._file.peek(4)[:4]
         if not start:
-            raise UserError(f"{self.name} is empty: nothing to read")
+            raise SourceError(f"{self.name} is empty: nothing to read")
         if start == _ZIP_MAGIC:
-            raise UserError(f"{self.name} is a zip archive: unpack it and name the file inside")
+            raise SourceError(f"{self.name} is a zip archive: unpack it and name the file inside")
         is_gzip = start.startswith(_GZIP_MAGIC)
         if path.endswith(".gz") and not is_gzip:
-            raise UserError(f"{path} is not gzip: rename it without .gz if it is plain text")
+            raise SourceError(f"{path} is not gzip: rename it without .gz if it is plain text")
         self._decompressed = gzip.GzipFile(fileobj=self._file) if is_gzip else self._file
         is_file = self._file.seekable()
         self.bytes_total = os.fstat(self._file.fileno()).st_size if is_file else None
@@ -103,12 +103,14 @@ class LogFile:
             while chunk := self._decompressed.read1(CHUNK_BYTES):
                 yield chunk
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise UserError(
+            raise SourceError(
                 f"{self.name} is damaged after line {self.lines_read} ({error}): "
                 "the lines before were read; fetch the file again for the rest"
             ) from error
         except OSError as error:
-            raise UserError(f"cannot read on in {self.name}: {error.strerror}") from error
+            raise SourceError(
+                f"cannot read on in {self.name}: {error.strerror}: try again"
+            ) from error
 
 
 def _open(path: str) -> BufferedReader:
@@ -117,11 +119,13 @@ def _open(path: str) -> BufferedReader:
     try:
         return Path(path).open("rb")
     except FileNotFoundError:
-        raise UserError(f"no such file: {path}") from None
+        raise SourceError(f"no such file: {path}") from None
     except IsADirectoryError:
-        raise UserError(f"{path} is a directory: name a file in it") from None
+        raise SourceError(f"{path} is a directory: name a file in it") from None
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
+        raise SourceError(
+            f"cannot read {path}: {error.strerror}: name a file that can be read"
+        ) from None
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from flows.webhooks import metrics
 from flows.webhooks.http_client import HttpClient
 from operators.webhooks.delivery_queue import Backoff, OrderedDeliveryQueue
 from operators.webhooks.signing import parse_secrets, signature_headers
-from state.errors import UserError
+from state.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from flows.webhooks.http_client import HttpResponse
@@ -42,7 +42,7 @@ def secrets_of(name: str) -> list[bytes]:
     variable = own if os.environ.get(own) else SECRET_VARIABLE
     secrets = parse_secrets(os.environ.get(variable, ""), variable)
     if not secrets:
-        raise UserError(
+        raise ConfigurationError(
             f"hooks.endpoints.{name} has no secret to sign with: set {SECRET_VARIABLE}, or {own}; "
             'make one with: echo "whsec_$(openssl rand -base64 32)"'
         )

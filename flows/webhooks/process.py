@@ -15,7 +15,7 @@ from flows.process import liveness
 from flows.webhooks import metrics
 from flows.webhooks.delivery import Delivery
 from flows.webhooks.sources import ChangeSource, DeadLetterSource
-from state.errors import UserError
+from state.errors import StoreError
 from state.store import Lease, Store
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class DeliveryHealth:
         try:
             self.ping_redis()
             redis_state = OK
-        except UserError as error:
+        except StoreError as error:
             redis_state = str(error)
         state = OK if liveness.has_started() else "another process tells the endpoints"
         checks = {"worker": fields["status"], "state": state, "redis": redis_state}
@@ -130,7 +130,7 @@ def _deliver_until_stopped(
                     metrics.LAG.labels(delivery.name).set(source.group.lag_ms() / 1000)
                     trimmed, source.trimmed = source.trimmed, 0
                     metrics.TRIMMED.labels(delivery.name).inc(trimmed)
-        except UserError as error:
+        except StoreError as error:
             if not is_away:
                 _log.warning("%s; waiting", error, extra={"event": "redis_away"})
             is_away, polled = True, 0
@@ -146,7 +146,7 @@ def _deliver_until_stopped(
     for delivery in deliveries:
         try:
             delivery.finish()
-        except UserError as error:
+        except StoreError as error:
             _log.warning("%s; what %s took last is sent again", error, delivery.name)
 
 
@@ -160,7 +160,7 @@ def _delivery_lease(redis_url: str, settings: Settings, stop: Flag) -> Iterator[
         try:
             lease.acquire()
             break
-        except UserError as error:
+        except StoreError as error:
             if not is_logged:
                 _log.warning("%s; waiting", error, extra={"event": "standby"})
                 is_logged = True

@@ -12,7 +12,7 @@ import orjson
 
 from operators.webhooks.messages import build_message, message_id
 from state import keys
-from state.errors import UserError
+from state.errors import StoreError
 from state.store import ConsumerGroup
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class ChangeSource:
         if now_s - self._names_read_s < _NAMES_MAX_AGE_S and segments <= self._names.keys():
             return
         self._names_read_s = now_s
-        with suppress(UserError), self._store.errors_as_user_errors():
+        with suppress(StoreError), self._store.errors_as_user_errors():
             records = self._store.client.hgetall(keys.registry_key())
             self._names = {
                 sid.decode(): orjson.loads(record)["name"] for sid, record in records.items()

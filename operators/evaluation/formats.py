@@ -14,7 +14,7 @@ from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 from operators.evaluation.clicks import RawClick
-from state.errors import UserError
+from state.errors import DataError
 from state.interactions import CART, PURCHASE, VIEW
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def sequences(lines: Iterable[bytes]) -> Iterator[RawClick]:
     clicks = 0
     for number, line in enumerate(_decode_lines(lines), start=1):
         if "," in line or "\t" in line or "{" in line:
-            raise UserError(
+            raise DataError(
                 f"line {number} is no session of `sequences`, which is item ids separated by blanks;"
                 " give the file's own --format"
             )
@@ -83,7 +83,7 @@ def interactions(lines: Iterable[bytes]) -> Iterator[RawClick]:
     try:
         missing = {"user_id", "item_id", "timestamp"} - set(rows.fieldnames or ())
         if missing:
-            raise UserError(
+            raise DataError(
                 f"the first line lacks {', '.join(sorted(missing))}: `interactions` begins with"
                 " a header like user_id,item_id,timestamp; add it, or give the file's own --format"
             )
@@ -91,7 +91,7 @@ def interactions(lines: Iterable[bytes]) -> Iterator[RawClick]:
     except (csv.Error, OverflowError, TypeError, ValueError) as error:
         # The csv module counts a line when it has parsed it.
         number = rows.line_num + isinstance(error, csv.Error)
-        raise UserError(
+        raise DataError(
             f"line {number} cannot be read ({error}): correct it or take it out"
         ) from None
 
@@ -123,7 +123,7 @@ def cases(lines: Iterable[bytes]) -> Iterator[RawCase]:
             continue
         prefix, tab, target = line.partition("\t")
         if not tab or len(target.split()) != 1:
-            raise UserError(
+            raise DataError(
                 f"line {number} is no case: write item ids, a tab, and the item that came next"
             )
         yield RawCase(tuple(prefix.split()), target.strip())
@@ -134,7 +134,7 @@ def _decode_lines(lines: Iterable[bytes]) -> Iterator[str]:
         try:
             yield line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError:
-            raise UserError(f"line {number} is not UTF-8 text: convert the file") from None
+            raise DataError(f"line {number} is not UTF-8 text: convert the file") from None
 
 
 FORMATS: Mapping[str, Callable[[Iterable[bytes]], Iterator[RawClick]]] = {

@@ -25,7 +25,7 @@ from operators.readers.common_fields import AdapterContext
 from operators.readers.fields import BadFieldError, Fields
 from operators.readers.json_parsing import parse_record
 from state.dead_letters import DeadLetter
-from state.errors import UserError
+from state.errors import ConfigurationError
 from state.limits import DEFAULT, Limits
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def record_reader(format_name: str) -> RecordReader:
     try:
         return RECORD_READERS[format_name]
     except KeyError:
-        raise UserError(
+        raise ConfigurationError(
             f"kafka.format {format_name!r} is no format of records: choose one of "
             f"{', '.join([*RECORD_READERS, *FORMAT_ALIASES])}"
         ) from None

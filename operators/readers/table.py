@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from operators.events.decode import dead_letter, record_processing_error, stable_event_id, validate
 from operators.readers.numbers import parse_number
 from operators.readers.times import parse_time_ms
-from state.errors import UserError
+from state.errors import DataError
 from state.limits import DEFAULT, Limits
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def check_header(
     """Raise `UserError` unless the first line names these columns (case does not matter)."""
     if header_names(line or b"", delimiter) != [name.lower() for name in header]:
         found_header = (line or b"").decode("utf-8-sig", "replace").strip("\r\n")
-        raise UserError(
+        raise DataError(
             f"not in format {format_name}: expected the header {delimiter.join(header)!r}, "
             f"found {found_header[:200]!r}; choose another --format"
         )

@@ -11,7 +11,7 @@ import binascii
 import hashlib
 import hmac
 
-from state.errors import UserError
+from state.errors import ConfigurationError
 
 PREFIX = "whsec_"
 SECRET_BYTES_MIN = 24
@@ -30,7 +30,7 @@ def parse_secrets(text: str, variable: str) -> list[bytes]:
         except (binascii.Error, ValueError):
             secret = b""
         if not word.startswith(PREFIX) or len(secret) < SECRET_BYTES_MIN:
-            raise UserError(
+            raise ConfigurationError(
                 f"{variable} is no secret: `{PREFIX}` and base64 of at least {SECRET_BYTES_MIN} bytes; "
                 f'make one with: echo "{PREFIX}$(openssl rand -base64 32)"'
             )

@@ -22,7 +22,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from serving.dashboard import metrics
 from serving.dashboard.attempts import TokenAttempts
-from state.errors import UserError
+from state.errors import ConfigurationError, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,12 +71,12 @@ class Access:
         self.proxy_header = proxy_header
         self.is_loopback = host in LOOPBACK
         if self.token and len(self.token) < TOKEN_CHARS_MIN:
-            raise UserError(
+            raise ConfigurationError(
                 f"{TOKEN_VARIABLE} is too short: at least {TOKEN_CHARS_MIN} characters, such as "
                 "`openssl rand -hex 24` gives"
             )
         if not (self.is_loopback or self.token or proxy_header):
-            raise UserError(
+            raise ConfigurationError(
                 f"serving.listen {host} is open to others: set {TOKEN_VARIABLE}, or name in "
                 "serving.proxy_header the header in which a proxy says who asks"
             )

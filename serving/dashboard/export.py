@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from serving.consent import may_be_exported
 from serving.dashboard.redis_values import text
 from state import keys
-from state.errors import UserError
+from state.errors import StoreError
 from state.printable import printable
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ async def _with_retries(
     for pause_s in PAUSES_S:
         try:
             return await _read_page(reader, sid, last, size)
-        except UserError:
+        except StoreError:
             await asyncio.sleep(pause_s)
     return await _read_page(reader, sid, last, size)
 

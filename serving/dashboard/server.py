@@ -12,7 +12,7 @@ from serving.dashboard.access import Access
 from serving.dashboard.app import REQUESTS_AT_ONCE_MAX, create_app
 from serving.dashboard.connections import limited_protocol
 from serving.dashboard.shopper import Explainer
-from state.errors import UserError
+from state.errors import ConfigurationError
 from state.store import AsyncReader
 
 if TYPE_CHECKING:
@@ -85,7 +85,9 @@ def parse_listen(listen: str) -> tuple[str, int]:
     """
     host, colon, port = listen.rpartition(":")
     if not (colon and host and port.isascii() and port.isdigit() and int(port) < 65536):
-        raise UserError(f"serving.listen {listen}: expected host:port, as in 127.0.0.1:8600")
+        raise ConfigurationError(
+            f"serving.listen {listen}: expected host:port, as in 127.0.0.1:8600"
+        )
     return host.strip("[]"), int(port)
 
 
@@ -98,7 +100,7 @@ def _listen(host: str, port: int, listen: str, *, any_port: bool) -> socket.sock
             listening.bind((host, wanted))
         except OSError as error:
             listening.close()
-            failure = UserError(
+            failure = ConfigurationError(
                 f"serving.listen {listen}: {error.strerror}: name another with --listen HOST:PORT"
             )
             failure.__cause__ = error

@@ -14,7 +14,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from state.errors import UserError
+from state.errors import ConfigurationError
 
 LOGIN_VARIABLE = "PENSTOCK_REDIS_PASSWORD"
 USER_VARIABLE = "PENSTOCK_REDIS_USERNAME"
@@ -64,7 +64,7 @@ def parse(url: str, timeout_ms: int) -> Address:
         pool = redis.ConnectionPool.from_url(plain, **_login_from_environment(), protocol=2)
         seeds = [_parse_node(name, 26379 if form == "sentinel" else 6379) for name in names if form]
     except ValueError as error:
-        raise UserError(
+        raise ConfigurationError(
             f"redis.url {display_url}: expected redis://, rediss://, unix://, redis+cluster://host,host "
             "or redis+sentinel://host,host/service"
         ) from error

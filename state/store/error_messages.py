@@ -13,7 +13,7 @@ from redis.exceptions import (
     RedisError,
 )
 
-from state.errors import UserError
+from state.errors import StoreError
 from state.store.addresses import LOGIN_VARIABLE, USER_VARIABLE
 
 
@@ -51,9 +51,9 @@ def is_permanent(error: BaseException) -> bool:
     )
 
 
-def store_error(address: str, error: BaseException, key: str = "", command: str = "") -> UserError:
+def store_error(address: str, error: BaseException, key: str = "", command: str = "") -> StoreError:
     """One line about an error; `key` is the one that was written, `command` with what."""
-    return UserError(f"Redis at {address} {advice(error, key, command)}")
+    return StoreError(f"Redis at {address} {advice(error, key, command)}")
 
 
 def refusal_error(address: str, reply: str, key: str, command: str) -> Exception:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from state import keys
-from state.errors import UserError
+from state.errors import LeaseError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +46,7 @@ class Fence(NamedTuple):
         if isinstance(newest, Exception):
             raise newest
         if newest is not None and int(newest) > self.token:
-            raise UserError(
+            raise LeaseError(
                 f"another run took over {self.name} (token {int(newest)} after {self.token}): "
                 "stop this one"
             )

@@ -19,7 +19,7 @@ import msgspec
 from redis.exceptions import RedisError
 
 from state import keys
-from state.errors import UserError
+from state.errors import LeaseError
 from state.store import error_messages
 from state.store.addresses import parse
 from state.store.connections import ConnectionPool
@@ -116,7 +116,7 @@ class Lease:
                 self._address.display_url, error, self._keys[0], "EVAL"
             ) from error
         if rejection:
-            raise UserError(self._already_held_text(*rejection))
+            raise LeaseError(self._already_held_text(*rejection))
         if not token:
             raise self.lost_error()
         self._token = int(token)
@@ -151,9 +151,9 @@ class Lease:
         """What a writer writes under."""
         return Fence(self._name, self._token)
 
-    def lost_error(self) -> UserError:
+    def lost_error(self) -> LeaseError:
         """What is said when it was lost."""
-        return UserError(
+        return LeaseError(
             f"another run took over {self._name}: this one ends and writes nothing more"
         )
 

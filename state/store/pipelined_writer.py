@@ -14,7 +14,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from state.errors import UserError
+from state.errors import StoreError
 from state.store import error_messages
 from state.store.connections import ConnectionPool, command_key
 
@@ -291,7 +291,7 @@ class PipelinedWriter:
             waited_text = (
                 "" if error_messages.is_permanent(error) else f" (waited {waited_s:.0f} s)"
             )
-            failure = UserError(problem + waited_text)
+            failure = StoreError(problem + waited_text)
             failure.__cause__ = error
             self._fail(failure)
             return

@@ -24,7 +24,7 @@ from operators.publish.digest import deterministic_rows
 from operators.synthetic import generate_events
 from state import keys
 from state.dead_letters import DeadLetter
-from state.errors import UserError
+from state.errors import RecoveryError, SourceError, UserError
 from state.store import Store, sha256
 from tests.streams import (
     LATENESS_MS,
@@ -272,7 +272,7 @@ def test_what_could_be_read_of_a_damaged_recording_is_there(redis_url: str, tmp_
         yield from (view(n, n) for n in range(150))
         raise UserError("shop.gz is damaged after line 150")
 
-    with pytest.raises(UserError, match="after line 150"):
+    with pytest.raises(SourceError, match="after line 150"):
         replay_recordings(
             {"shop": damaged}, flow_settings(), redis_url=redis_url, dead_letters=tmp_path / "d"
         )
@@ -283,14 +283,14 @@ def test_a_recovery_folder_is_for_one_run_at_a_time(redis_url: str, tmp_path: Pa
     folder = tmp_path / "recovery"
     with (
         open_recovery(folder, flow_settings()),
-        pytest.raises(UserError, match="in use by another run: stop it"),
+        pytest.raises(RecoveryError, match="in use by another run: stop it"),
     ):
         run_flow([view(1, 0)], redis_url, tmp_path, recovery_folder=folder)
     (folder / "store" / "part-2.sqlite3").write_bytes(b"something else")
-    with pytest.raises(UserError, match=r"part-2.sqlite3: file is not a database.*: restore"):
+    with pytest.raises(RecoveryError, match=r"part-2.sqlite3: file is not a database.*: restore"):
         run_flow([view(1, 0)], redis_url, tmp_path, recovery_folder=folder)
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="name one that can be written to"):
+    with pytest.raises(RecoveryError, match="name one that can be written to"):
         run_flow([view(1, 0)], redis_url, tmp_path, recovery_folder=tmp_path / "file")
 
 

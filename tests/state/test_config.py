@@ -12,7 +12,7 @@ import yaml
 
 from state import config
 from state.config import Settings
-from state.errors import UserError
+from state.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +43,7 @@ def load(text: str = "", *overrides: str, folder: Path, **environment: str) -> S
 
 def refusal(text: str = "", *overrides: str, folder: Path, **environment: str) -> str:
     """Why a configuration is refused, without the folder of the file."""
-    with pytest.raises(UserError) as refused:
+    with pytest.raises(ConfigurationError) as refused:
         load(text, *overrides, folder=folder, **environment)
     return str(refused.value).replace(f"{folder}/", "")
 
@@ -76,7 +76,7 @@ def test_whoever_keeps_shoppers_must_say_what_those_count_as_who_were_not_asked(
     partly = "privacy: {unknown: {analytics: deny, personalization: allow}}"
     for text, first in (("", "analytics"), ("privacy: {}", "analytics"), (partly, "ads")):
         file.write_text(text)
-        with pytest.raises(UserError) as refused:
+        with pytest.raises(ConfigurationError) as refused:
             config.load(file, environment={}, require_consent_defaults=True)
         said = str(refused.value)
         assert said.startswith(
@@ -212,9 +212,13 @@ def test_variables_that_are_no_keys_are_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_said(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"nope\.yaml: No such file or directory: name a configur"):
+    with pytest.raises(
+        ConfigurationError, match=r"nope\.yaml: No such file or directory: name a configur"
+    ):
         config.load(tmp_path / "nope.yaml", environment={})
-    with pytest.raises(UserError, match="Is a directory: name a configuration with --config"):
+    with pytest.raises(
+        ConfigurationError, match="Is a directory: name a configuration with --config"
+    ):
         config.load(tmp_path, environment={})
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from state.errors import SnapshotError, UserError
+from state.errors import RecoveryError, SnapshotError
 from state.journal import Journal, JournalPosition, Journals, RewriteThrottle, list_journals, read
 
 payloads = st.lists(st.binary(max_size=40), max_size=4)
@@ -158,7 +158,7 @@ def test_a_full_disk_is_a_plain_line_and_nothing_before_it_is_lost(tmp_path: Pat
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1500, hard))
     try:
-        with pytest.raises(UserError, match=r"a\.1\.rows: File too large: make room"):
+        with pytest.raises(RecoveryError, match=r"a\.1\.rows: File too large: make room"):
             journal.append(bytes(1000))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import yaml
 
-from state.errors import UserError
+from state.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,7 +31,7 @@ class YamlNode:
     def raise_error(self, message: str) -> NoReturn:
         """Raise the UserError that names this place."""
         location = f"{self.path}: " if self.path else ""
-        raise UserError(f"{self._source}:{self._line}: {location}{message}")
+        raise ConfigurationError(f"{self._source}:{self._line}: {location}{message}")
 
     @property
     def is_text(self) -> bool:
@@ -102,11 +102,13 @@ def parse_yaml(text: str, source: str) -> YamlNode | None:
     try:
         node = yaml.compose(text, yaml.SafeLoader)
     except RecursionError as error:
-        raise UserError(f"{source}: lies in itself too deep: write it flatter") from error
+        raise ConfigurationError(f"{source}: lies in itself too deep: write it flatter") from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""
-        raise UserError(f"{source}{line}: not YAML: {error.problem or error.context}") from error
+        raise ConfigurationError(
+            f"{source}{line}: not YAML: {error.problem or error.context}"
+        ) from error
     except yaml.YAMLError as error:
-        raise UserError(f"{source}: not YAML: {' '.join(str(error).split())}") from error
+        raise ConfigurationError(f"{source}: not YAML: {' '.join(str(error).split())}") from error
     return None if node is None else YamlNode(node, source, "")

@@ -19,7 +19,7 @@ from flows.runtime.live import run_live
 from serving.reader import Storefront
 from state import config
 from state.dead_letters import RAW_BYTES_MAX, DeadLetter
-from state.errors import UserError
+from state.errors import LeaseError, SourceError
 from state.store import Fence, Store
 from tests.kafka_runs import NOW_MS, event, send
 
@@ -173,7 +173,7 @@ def test_a_run_that_was_overtaken_sends_no_more_changes(live: Live) -> None:
     part.write_batch([[{"shopper": "ann", "kind": "enter"}]])
     part.snapshot()
     live.store.client.set(fence.token_key, 6)
-    with pytest.raises(UserError, match="another run took over shop"):
+    with pytest.raises(LeaseError, match="another run took over shop"):
         part.write_batch([[{"shopper": "bob", "kind": "enter"}]])
     part.close()
     assert [one.key for one in records_of(live.broker, live.changes)] == [b"ann"]
@@ -197,5 +197,5 @@ def test_a_letter_that_holds_no_whole_record_is_counted_and_stays(
 
 def test_a_topic_to_write_to_that_is_not_there_is_said(live: Live) -> None:
     settings = config.load(overrides=tuple(live.sets()), environment={})
-    with pytest.raises(UserError, match="has no topic penstock-nowhere: create it"):
+    with pytest.raises(SourceError, match="has no topic penstock-nowhere: create it"):
         Producer(settings.kafka, "penstock-nowhere")

@@ -13,7 +13,7 @@ from kafka.admin import UserScramCredentialUpsertion
 from flows.kafka import client
 from flows.kafka.source import KafkaSource
 from state import config
-from state.errors import UserError
+from state.errors import ConfigurationError, SourceError, UserError
 from tests.kafka_broker import KafkaBroker
 from tests.kafka_runs import Run, event, send
 
@@ -99,13 +99,15 @@ def test_a_broker_that_cannot_show_who_it_is_is_said(
     secure_broker: KafkaBroker, tmp_path: Path
 ) -> None:
     run = secure(secure_broker, "any", tmp_path, ca_file="''")
-    with pytest.raises(UserError, match=r"certificate.* set kafka\.ca_file"):
+    with pytest.raises(SourceError, match=r"certificate.* set kafka\.ca_file"):
         KafkaSource(run.settings, run.stop).list_parts()
 
 
 def test_without_a_user_it_is_said_which_variables_are_missing(tmp_path: Path) -> None:
     settings = config.load(overrides=("kafka.security=sasl_ssl",), environment={})
-    with pytest.raises(UserError, match="PENSTOCK_KAFKA_USERNAME and PENSTOCK_KAFKA_PASSWORD"):
+    with pytest.raises(
+        ConfigurationError, match="PENSTOCK_KAFKA_USERNAME and PENSTOCK_KAFKA_PASSWORD"
+    ):
         KafkaSource(settings, threading.Event()).list_parts()
 
 
@@ -113,5 +115,5 @@ def test_a_file_that_is_not_there_is_said() -> None:
     settings = config.load(
         overrides=("kafka.security=ssl", "kafka.ca_file=nowhere.pem"), environment={}
     )
-    with pytest.raises(UserError, match=r"kafka\.ca_file: No such file or directory"):
+    with pytest.raises(ConfigurationError, match=r"kafka\.ca_file: No such file or directory"):
         KafkaSource(settings, threading.Event()).list_parts()

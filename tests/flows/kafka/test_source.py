@@ -17,7 +17,7 @@ from flows.kafka.broker_monitor import BrokerMonitor
 from flows.kafka.client import partition_name
 from flows.kafka.source import KafkaSource
 from operators.shards.sharding import Watermark
-from state.errors import UserError
+from state.errors import SourceError, UserError
 from state.snapshots import SOURCE_CODEC
 from tests.kafka_runs import NOW_MS, Run, committed, event, send
 
@@ -303,14 +303,14 @@ def test_a_partition_that_is_gone_is_said_before_the_run(
     topic = kafka_broker.create_topic("gone", partitions=1)
     run = Run(kafka_broker, topic, tmp_path)
     source = KafkaSource(run.settings, run.stop, known_partitions={f"0-{topic}", f"1-{topic}"})
-    with pytest.raises(UserError, match=rf"does not have: 1-{topic}:"):
+    with pytest.raises(SourceError, match=rf"does not have: 1-{topic}:"):
         source.list_parts()
     source.close()
 
 
 def test_a_topic_that_is_not_there_is_said(kafka_broker: AnyBroker, tmp_path: Path) -> None:
     run = Run(kafka_broker, "penstock-nowhere", tmp_path)
-    with pytest.raises(UserError, match="has no topic penstock-nowhere: create it"):
+    with pytest.raises(SourceError, match="has no topic penstock-nowhere: create it"):
         KafkaSource(run.settings, run.stop).list_parts()
 
 

@@ -19,7 +19,7 @@ from flows.observability.heartbeat import TTL_S, Heartbeat
 from flows.process import liveness
 from state import keys
 from state.config import Metrics, Settings
-from state.errors import UserError
+from state.errors import ConfigurationError
 from state.store import Store
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def test_an_address_that_cannot_be_had_is_said_in_one_line(redis_url: str) -> No
     health = WorkerHealth(STUCK_S, lambda: None, Topic())
     with health_server(health, ANYWHERE) as address:
         said = rf"metrics.listen {address}: cannot listen on port \d+: Address already in use: set"
-        with pytest.raises(UserError, match=said), health_server(health, address):
+        with pytest.raises(ConfigurationError, match=said), health_server(health, address):
             pass
     for listen, said in (
         ("9464", 'expected host:port, or "" for none'),
@@ -147,7 +147,10 @@ def test_an_address_that_cannot_be_had_is_said_in_one_line(redis_url: str) -> No
         ("127.0.0.1:99999", "cannot listen on port 99999"),
         ("no.such.host.invalid:0", "cannot listen"),
     ):
-        with pytest.raises(UserError, match=re.escape(said)), health_server(health, listen):
+        with (
+            pytest.raises(ConfigurationError, match=re.escape(said)),
+            health_server(health, listen),
+        ):
             pass
     with health_server(health, "") as address:
         assert address == ""

@@ -14,7 +14,7 @@ import pytest
 from redis import Redis
 
 from flows.process.embedded_redis import EmbeddedRedis, find_server
-from state.errors import UserError
+from state.errors import InstallationError, StoreError
 
 
 def connect(url: str) -> Redis:
@@ -68,7 +68,7 @@ def test_a_full_and_a_read_only_server_say_so() -> None:
 
 def test_a_setting_redis_does_not_know_is_told_in_its_words() -> None:
     says = r"did not start: .+: name a running Redis with --redis"
-    with pytest.raises(UserError, match=says), EmbeddedRedis(no_such_setting="1"):
+    with pytest.raises(StoreError, match=says), EmbeddedRedis(no_such_setting="1"):
         pass
 
 
@@ -81,7 +81,7 @@ def test_without_redis_in_the_path_the_shipped_one_serves(monkeypatch: pytest.Mo
 
 def test_without_any_server_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(UserError, match=r"apt-get install redis-server.+--redis URL"):
+    with pytest.raises(InstallationError, match=r"apt-get install redis-server.+--redis URL"):
         find_server(package="no_such_package")
 
 

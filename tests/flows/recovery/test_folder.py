@@ -26,7 +26,7 @@ from flows.runtime.replay import replay_source
 from flows.sources.recorded import RecordedSource
 from operators.publish.digest import deterministic_rows
 from state import journal
-from state.errors import DamageError, UserError
+from state.errors import DamageError, RecoveryError, UserError
 from state.store import Store
 from tests.flows.recovery.test_crash import SHOP, CrashingPartition, CrashingSource
 from tests.streams import SHARDS, content, flow_settings, run_flow
@@ -291,7 +291,7 @@ def test_a_lost_store_is_not_taken_for_a_new_one(shop: Shop, folder: Path) -> No
     assert go_on(shop, folder) == shop.undisturbed
     shutil.rmtree(folder / "recovery" / "store")
     shutil.rmtree(folder / "recovery" / "previous")
-    with pytest.raises(UserError, match=r"part-0\.sqlite3: the file is missing .*: restore"):
+    with pytest.raises(RecoveryError, match=r"part-0\.sqlite3: the file is missing .*: restore"):
         go_on(shop, folder)
 
 
@@ -329,7 +329,7 @@ def test_a_full_disk_is_a_plain_line_and_the_run_goes_on_after_it(
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, hard))
     try:
-        with pytest.raises(UserError, match="make room"):
+        with pytest.raises(RecoveryError, match="make room"):
             go_on(shop, folder)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

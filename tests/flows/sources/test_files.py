@@ -20,7 +20,7 @@ from flows.sources.files import LINE_BYTES_MAX, LogFile, progress_bar
 from flows.sources.time_ordering import sort_by_time
 from operators.readers import READERS
 from state.dead_letters import DeadLetter
-from state.errors import UserError
+from state.errors import SourceError
 from state.events import Event
 
 if TYPE_CHECKING:
@@ -80,19 +80,19 @@ def test_a_file_that_cannot_be_read_says_why(
     tmp_path: Path, name: str, content: bytes, message: str
 ) -> None:
     path = write(tmp_path / name, content)
-    with pytest.raises(UserError) as error:
+    with pytest.raises(SourceError) as error:
         read(path)
     assert str(error.value) == f"{path} {message}"
 
 
 def test_a_missing_file_a_directory_and_a_forbidden_one_say_so(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no such file: .*absent"):
+    with pytest.raises(SourceError, match=r"no such file: .*absent"):
         read(tmp_path / "absent")
-    with pytest.raises(UserError, match="is a directory: name a file in it"):
+    with pytest.raises(SourceError, match="is a directory: name a file in it"):
         read(tmp_path)
     loop = tmp_path / "loop"
     loop.symlink_to(loop)
-    with pytest.raises(UserError, match=r"cannot read .*loop: "):
+    with pytest.raises(SourceError, match=r"cannot read .*loop: "):
         read(loop)
 
 
@@ -111,7 +111,9 @@ def test_a_damaged_gzip_gives_what_is_before_the_damage_then_an_error(
     got: list[bytes] = []
     with (
         LogFile(str(write(tmp_path / "log.gz", bytes(packed)))) as log,
-        pytest.raises(UserError, match=r"log\.gz is damaged after line \d+ .*fetch the file again"),
+        pytest.raises(
+            SourceError, match=r"log\.gz is damaged after line \d+ .*fetch the file again"
+        ),
     ):
         got.extend(log.lines())
     assert len(got) > 10_000

@@ -19,7 +19,7 @@ from operators.webhooks.signing import parse_secrets, signature_headers
 from state import keys
 from state.changes import Change
 from state.config import Endpoint
-from state.errors import UserError
+from state.errors import ConfigurationError
 from state.segments import SegmentDefinition, definition_writes
 from state.shopper import ADS, PERSONALIZATION
 from tests.hooks_runs import (
@@ -489,7 +489,7 @@ def test_check_says_whether_an_endpoint_can_be_told(
 
 
 def test_a_secret_is_not_guessed() -> None:
-    with pytest.raises(UserError, match="X is no secret"):
+    with pytest.raises(ConfigurationError, match="X is no secret"):
         parse_secrets("whsec_c2hvcnQ=", "X")
 
 

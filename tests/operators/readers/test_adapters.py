@@ -21,7 +21,7 @@ from operators.readers.fields import normalize_name
 from operators.readers.records import RECORD_READERS, make_record_reader, record_reader
 from state import keys
 from state.dead_letters import DeadLetter
-from state.errors import UserError
+from state.errors import ConfigurationError
 from state.events import Event
 from tests.kafka_runs import Run, send
 from tests.shared import shared_case
@@ -96,7 +96,9 @@ def test_there_are_golden_records_of_every_adapter() -> None:
 
 
 def test_a_format_of_files_is_none_of_records() -> None:
-    with pytest.raises(UserError, match=r"kafka.format 'rees46' .* choose one of penstock"):
+    with pytest.raises(
+        ConfigurationError, match=r"kafka.format 'rees46' .* choose one of penstock"
+    ):
         record_reader("rees46")
 
 

@@ -13,7 +13,7 @@ import pytest
 from operators.readers import READERS, UNSORTED_FORMATS
 from operators.readers.records import RECORD_READERS
 from state.dead_letters import DeadLetter
-from state.errors import UserError
+from state.errors import DataError
 from state.events import Event, Item
 from state.limits import Limits
 from tests.shared import shared_data
@@ -214,7 +214,7 @@ def test_the_second_online_retail_and_its_latin_1_are_read() -> None:
 @pytest.mark.parametrize("format_name", sorted(HEADERS))
 @pytest.mark.parametrize("first", ["", "a,b,c", '{"event_id":"1"}', "\x1f\x8b"])
 def test_another_format_is_an_error_that_names_both(format_name: str, first: str) -> None:
-    with pytest.raises(UserError) as error:
+    with pytest.raises(DataError) as error:
         read(format_name, first)
     message = str(error.value)
     assert repr(HEADERS[format_name]) in message

@@ -14,7 +14,7 @@ from operators.recommend.exploration import UNIFORM_SHARE, probability_of_best
 from operators.recommend.negative_feedback import CLICK, IMPRESSION, FeedbackEvents
 from operators.recommend.recommender import Recommender
 from state import config
-from state.errors import UserError
+from state.errors import ConfigurationError
 from tests.operators.recommend.rules.test_rules import Shop
 
 if TYPE_CHECKING:
@@ -169,8 +169,8 @@ def test_a_restored_exploration_goes_on_alike() -> None:
 
 def test_a_place_that_no_list_has_is_refused(tmp_path: Path) -> None:
     wrong = ("lists.exploration.share=0.1", "lists.exploration.position=30")
-    with pytest.raises(UserError, match=r"exploration.position must be at most k"):
+    with pytest.raises(ConfigurationError, match=r"exploration.position must be at most k"):
         config.load(overrides=wrong, environment={})
     wrong = ("lists.exploration.share=0.1", "lists.rules.category_cap={most: 2, among: 12}")
-    with pytest.raises(UserError, match=r"exploration.position must be above"):
+    with pytest.raises(ConfigurationError, match=r"exploration.position must be above"):
         config.load(overrides=wrong, environment={})

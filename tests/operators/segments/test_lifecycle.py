@@ -18,7 +18,7 @@ from operators.segments.lifecycle import ACTIVE, DORMANT, LOST, NEW, REENGAGED, 
 from operators.shoppers.inactivity import observe
 from operators.tables.row_timers import NEVER_MS, RowTimers
 from state import config, keys
-from state.errors import UserError
+from state.errors import ConfigurationError
 from state.segments import STAGES
 from state.shopper import Shopper
 from state.snapshots import LEARN_CODEC, pack_arrays, unpack_arrays
@@ -299,5 +299,5 @@ def test_stages_by_the_age_of_events() -> None:
 
 
 def test_contradictory_spans_are_an_error() -> None:
-    with pytest.raises(UserError, match="below lost_days"):
+    with pytest.raises(ConfigurationError, match="below lost_days"):
         config.load(environment={}, overrides=("lifecycle.lost_days=30",))

@@ -20,7 +20,7 @@ from serving.dashboard.app import EXPORTS_MAX
 from serving.dashboard.connections import limited_protocol
 from serving.dashboard.server import Server
 from state import keys
-from state.errors import UserError
+from state.errors import ConfigurationError
 from state.store import Store
 from tests.pages import Answer, in_loop, served, settings, stream
 
@@ -48,21 +48,21 @@ def test_beyond_this_machine_somebody_must_vouch(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(access.TOKEN_VARIABLE, raising=False)
-    with pytest.raises(UserError, match=r"open to others: set PENSTOCK_DASHBOARD_TOKEN"):
+    with pytest.raises(ConfigurationError, match=r"open to others: set PENSTOCK_DASHBOARD_TOKEN"):
         Server(settings(listen=EVERYWHERE), redis_url)
     monkeypatch.setenv(access.TOKEN_VARIABLE, "short")
-    with pytest.raises(UserError, match="too short"):
+    with pytest.raises(ConfigurationError, match="too short"):
         Server(settings(listen=EVERYWHERE), redis_url)
 
 
 @pytest.mark.parametrize("listen", ["", "8600", "host:port", "host:99999", ":8600"])
 def test_an_address_that_is_none_is_refused(redis_url: str, listen: str) -> None:
-    with pytest.raises(UserError, match="expected host:port"):
+    with pytest.raises(ConfigurationError, match="expected host:port"):
         Server(settings(listen=listen), redis_url)
 
 
 def test_a_port_that_is_taken_is_said_in_one_line(redis_url: str) -> None:
-    with served(redis_url) as url, pytest.raises(UserError, match="in use: name another"):
+    with served(redis_url) as url, pytest.raises(ConfigurationError, match="in use: name another"):
         Server(settings(listen=url.removeprefix("http://")), redis_url)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from state import keys
-from state.errors import UserError
+from state.errors import LeaseError, UserError
 from state.store import Fence, Lease, Store
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def writer(url: str, token: int) -> Store:
 def test_a_second_holder_is_told_who_holds_it(redis_url: str, leases: list[Lease]) -> None:
     leases += [Lease(redis_url, NAME, holder, 10) for holder in "ab"]
     leases[0].acquire()
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(LeaseError) as caught:
         leases[1].acquire()
     assert str(caught.value).startswith(f"{NAME} is run by ")
     assert f"process {os.getpid()} already" in str(caught.value)
@@ -65,7 +65,7 @@ def test_who_was_taken_over_while_it_began_again_does_not_take_it_back(
     leases[0].release()
     leases[1].acquire()
     leases[1].release()
-    with pytest.raises(UserError, match="another run took over shop"):
+    with pytest.raises(LeaseError, match="another run took over shop"):
         leases[2].acquire(leases[0].fence)
     leases[2].acquire()
 
@@ -77,7 +77,7 @@ def test_a_lease_is_renewed_and_expires_with_its_holder(
     leases[0].acquire()
     with Store(redis_url, timeout_ms=2000, patience_s=0).errors_as_user_errors():
         assert not leases[0].lost.wait(2.0)
-    with pytest.raises(UserError):
+    with pytest.raises(LeaseError):
         leases[1].acquire()
     leases[0]._released.set()  # as if its process had died
     for _ in range(500):
@@ -97,7 +97,7 @@ def test_a_lease_that_redis_forgot_is_kept(redis_url: str, leases: list[Lease]) 
     reader.client.flushall()
     while reader.client.get(keys.lease_token_key(NAME)) != str(token).encode():
         assert not leases[0].lost.wait(0.02)
-    with pytest.raises(UserError):
+    with pytest.raises(LeaseError):
         leases[1].acquire()
     reader.close()
 
@@ -111,7 +111,7 @@ def test_a_writer_that_was_taken_over_writes_no_more(redis_url: str, leases: lis
     new.send([("SET", "ps:1:a", "new")])
     new.flush()
     old.send([("SET", "ps:1:a", "old")])
-    with pytest.raises(UserError, match="another run took over shop"):
+    with pytest.raises(LeaseError, match="another run took over shop"):
         old.flush()
     assert dict(new.rows()) == {"ps:1:a": b"new"}
     new.close()

@@ -13,7 +13,7 @@ import pytest
 
 from flows.process.embedded_redis import EmbeddedRedis
 from state import keys
-from state.errors import UserError
+from state.errors import StoreError, UserError
 from state.store import USER_VARIABLE, Fence, Lease, Store
 from tests.redis_cluster import free_port
 
@@ -69,10 +69,10 @@ def test_writes_and_reads_are_encrypted(port: int, certificate: Path) -> None:
 
 def test_a_certificate_that_nobody_vouches_for_is_refused(port: int) -> None:
     store = Store(f"rediss://localhost:{port}", timeout_ms=2000, patience_s=5)
-    with pytest.raises(UserError, match=r"certificate that is not trusted .*ssl_ca_certs"):
+    with pytest.raises(StoreError, match=r"certificate that is not trusted .*ssl_ca_certs"):
         store.check()
     store.send([("SET", "ps:1:a", 1)])
-    with pytest.raises(UserError, match="certificate that is not trusted"):
+    with pytest.raises(StoreError, match="certificate that is not trusted"):
         store.flush()
 
 
@@ -86,7 +86,7 @@ def test_a_user_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> N
         store.flush()
         assert server.send_command("EXISTS ps:1:a") == ":1"
         store.send([("HSET", "ps:1:h", "a", 1)])
-        with pytest.raises(UserError, match="refused the user HSET on ps:1:h"):
+        with pytest.raises(StoreError, match="refused the user HSET on ps:1:h"):
             store.flush()
 
 

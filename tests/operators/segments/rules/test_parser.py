@@ -9,7 +9,7 @@ import pytest
 from operators.segments.rules import features
 from operators.segments.rules.compiler import RuleSet
 from operators.segments.rules.parser import parse_rules
-from state.errors import UserError
+from state.errors import ConfigurationError
 
 ROOT = Path(__file__).parents[4]
 
@@ -160,7 +160,7 @@ def test_a_rule_in_words(when: str, said: str) -> None:
     ],
 )
 def test_a_mistake_is_refused_with_line_and_path(when: str, said: str) -> None:
-    with pytest.raises(UserError) as refused:
+    with pytest.raises(ConfigurationError) as refused:
         words(when)
     assert str(refused.value).startswith("segments.yaml:1: some.when")
     assert said in str(refused.value)
@@ -201,7 +201,7 @@ def test_a_mistake_is_refused_with_line_and_path(when: str, said: str) -> None:
     ],
 )
 def test_a_file_with_a_mistake_is_refused(text: str, said: str) -> None:
-    with pytest.raises(UserError) as refused:
+    with pytest.raises(ConfigurationError) as refused:
         RuleSet.from_text(text, "segments.yaml", gap_ms=1)
     assert said in str(refused.value)
 
