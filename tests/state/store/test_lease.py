@@ -125,7 +125,7 @@ n = 0
 while True:
     n += 1
     store.send([("SET", "ps:1:zombie", n)] * 100)
-    store.settle()
+    store.flush()
     if n == 10:
         print("writes", flush=True)
 """
