@@ -167,7 +167,7 @@ class NegativeFeedback(TableState):
             *(one.prefixed("shown/") for one in self.impressions.tables()),
         ]
 
-    def small(self) -> Arrays:
+    def scalars(self) -> Arrays:
         """The clock, and how far it came."""
         return {"origin_ms": self.clock.to_array(), "last_ms": np.array([self._last_ms])}
 
