@@ -139,7 +139,7 @@ def held_against(first: Sequence[Sample], last: Sequence[Sample]) -> tuple[list[
         ("freshness p99 in 10 s, ms", "p99_ms", median, None),
         ("recovery folder at its largest, MB", "folder_mb", max, GROWTH_MAX),
         ("open files", "files", median, GROWTH_MAX),
-        ("shoppers held", "held", median, GROWTH_MAX),
+        ("shoppers in memory", "held", median, GROWTH_MAX),
         ("memory of Redis, MB", "redis_mb", median, None),
     ):
         one, other = (of_many([getattr(row, field) for row in rows_]) for rows_ in (first, last))
@@ -177,14 +177,14 @@ def plot(taken: Sequence[Sample], path: Path) -> None:
 
 PAGE = """# A worker that runs for long
 
-`make soak`: {minutes:g} minutes, {rate:,.0f} events a second; {shoppers:,} shoppers came by, the state
-was bounded to {held:,} of a kind (`state.shoppers_max`), {evicted:,} evictions, {returned:,} came back.
-{date}, {code}.
-The warm-up (a quarter) is left out; of the rest the first third is held against the last one.
+`make soak`, {date}, {code}: {minutes:g} minutes at {rate:,.0f} events a second with {shoppers:,}
+shoppers. The state was limited to {held:,} shoppers of each kind (`state.shoppers_max`):
+{evicted:,} evictions, and {returned:,} evicted shoppers returned.
+The warm-up (a quarter) is excluded; the table compares the first third of the rest with the last third.
 
 {table}
 
-Redis grows with the shoppers who came by, until their keys expire.
+Redis grows with the number of shoppers, until their keys expire.
 
 ![memory, rate and freshness](soak.png)
 """

@@ -4,10 +4,10 @@ from flows.commands.cli import main
 
 
 def penstock() -> None:
-    """Run the command line, and end with its exit code."""
+    """Run the command line and exit with its code."""
     code = main()
     from flows.process.shutdown import (
-        exit_with,  # not above: a second of imports is time enough for Ctrl-C
+        exit_with,  # late: during a second of imports Ctrl-C would print a traceback
     )
 
     exit_with(code)

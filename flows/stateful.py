@@ -1,8 +1,7 @@
-"""The one bridge from a plain operator to Bytewax keyed state.
+"""The only bridge from a plain operator to Bytewax keyed state.
 
-A `KeyedOperator` folds messages in place and can be stored. Renaming a step id silently restarts
-its state
-from empty: the ids in `personalize.py` are stored names.
+A `KeyedOperator` processes messages in place and gives snapshots of its state. Step ids are stored
+names (`flows/steps.py`): a step with a new id starts with empty state, without a warning.
 """
 
 from __future__ import annotations
@@ -30,20 +29,20 @@ R_co = TypeVar("R_co", covariant=True)
 
 
 class KeyedOperator(Protocol[M_contra, R_co]):
-    """A fold with state: what a keyed step does for one key."""
+    """The work of a keyed step for one key, with its state."""
 
     def process_batch(self, messages: Sequence[M_contra]) -> Iterable[R_co]:
-        """Take in the messages that came at once, give what came of them."""
+        """Process messages that arrived together and return the results."""
 
     def snapshot(self) -> bytes:
         """The state as versioned bytes, at the end of an epoch."""
 
     def on_epoch_end(self) -> None:
-        """An epoch ends, and nothing stores the state."""
+        """Called at the end of an epoch in a flow that stores no state."""
 
     @property
     def row_count(self) -> int:
-        """How many rows of state are in memory."""
+        """The number of rows of state in memory."""
 
 
 class _OperatorLogic(StatefulBatchLogic[M, R, bytes], Generic[M, R]):
@@ -60,7 +59,7 @@ class _OperatorLogic(StatefulBatchLogic[M, R, bytes], Generic[M, R]):
         return self._operator.process_batch(values), self.RETAIN
 
     def snapshot(self) -> bytes:
-        # Bytewax asks at every epoch, also where nothing stores the answer.
+        # Bytewax asks at every epoch, also when no recovery store keeps the result.
         if not self._stored:
             self._operator.on_epoch_end()
             return b""
@@ -76,9 +75,9 @@ def stateful_step(
     build_operator: Callable[[bytes | None], KeyedOperator[M, R]],
     journals: Journals | None,
 ) -> KeyedStream[R]:
-    """Fold each key's messages; `build_operator` gives a key's stage from its snapshot, or a new one.
+    """Add a step that runs one operator per key; `build_operator` makes it from a snapshot or anew.
 
-    Without `journals` nothing is stored.
+    Without `journals` no state is stored.
     """
     return op.stateful_batch(
         step_id, up, lambda blob: _OperatorLogic(step_id, build_operator(blob), journals)

@@ -1,4 +1,7 @@
-"""Dead letters: bad input as data. It leaves by its own way and is counted; it never stops a flow."""
+"""Dead letters: rejected records as data, with their own sink. They never stop a flow.
+
+`DeadLetter` is public JSON (a line of the dead letter file, a record of the topic): its fields stay.
+"""
 
 from __future__ import annotations
 
@@ -25,17 +28,18 @@ BASE64_BYTES_MAX = RAW_BYTES_MAX * 3 // 4
 
 
 class FieldError(msgspec.Struct, frozen=True, gc=False):
-    """Where in the event (`$.items[0].price`) and what is wrong with it, in words for a person."""
+    """An error in a field of an event: its path (`$.items[0].price`), and a message for a person."""
 
     path: str
     message: str
 
 
 class DeadLetter(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """One rejected record. `raw` is the input as text, or base64 of it where it is not UTF-8; only the
-    beginning of it where it was `cut`.
+    """One rejected record. `raw` is the input as text, or as base64 if it is not UTF-8; only its
+    beginning if it was `cut`.
 
-    `at` is the event time of the stream when it was set aside (ms), so that a replay gives the same.
+    `at` is the event time of the stream when the record was rejected (ms), so that a replay gives
+    the same.
     """
 
     failure_type: FailureType
@@ -50,7 +54,7 @@ class DeadLetter(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class Erasure(msgspec.Struct, frozen=True, gc=False):
-    """Somebody was erased: letters that name them are to say nothing."""
+    """A shopper was erased: their id must disappear from earlier dead letters."""
 
     name: str
 
@@ -59,7 +63,7 @@ DeadLetterBatch = list["DeadLetter | Erasure"]
 
 
 def raw_text(raw: bytes) -> tuple[str, bool]:
-    """At most 64 KB of the input, as text if it is UTF-8, else base64, and which of the two.
+    """At most 64 KB of the input as text or base64, and whether it is base64 (not UTF-8).
 
     >>> raw_text(b"caf\\xc3\\xa9"), raw_text(b"\\xff")
     (('café', False), ('/w==', True))
@@ -69,5 +73,5 @@ def raw_text(raw: bytes) -> tuple[str, bool]:
         return head.decode(), False
     except UnicodeDecodeError as error:
         if len(head) < len(raw) and error.end == len(head) and error.start > len(head) - 4:
-            return head[: error.start].decode(), False  # the cut went through a letter
+            return head[: error.start].decode(), False  # the cut went through a character
         return base64.b64encode(head[:BASE64_BYTES_MAX]).decode(), True

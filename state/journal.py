@@ -1,15 +1,13 @@
-"""Journals: rows of one piece of state on disk, a base and what changed since.
+"""Journals: the rows of one piece of state on disk, as a base and the changes since.
 
-A journal is one append-only file, `<name>.<generation>.rows`: eight bytes that say what it is, then
-records of four bytes length, four bytes checksum and a payload nobody here looks into. The checksum
-(CRC-32) goes over name, generation and all records up to this one, so a `JournalPosition` fits one
-content
-only. What a handle covers never changes; `compact` starts the next generation and leaves the file
-before it until nothing refers to it any more.
+A journal is one append-only file, `<name>.<generation>.rows`: eight magic bytes, then records of
+four bytes length, four bytes checksum and an opaque payload. The checksum (CRC-32) covers name,
+generation and all records up to this one, so a `JournalPosition` matches one content only. The part
+of a file up to a position never changes. `compact` starts the next generation; the old file stays
+until no snapshot refers to it.
 
-Nothing here waits for the disk: a killed process loses nothing, after a power cut the copy that was
-made sure of serves (`flows.recovery.folder`). The file format is stored: a change needs new
-magic bytes.
+Nothing here waits for the disk: a killed process loses nothing; after a power cut the synced backup
+of the recovery folder is used. The file format is stored: a change needs new magic bytes.
 """
 
 from __future__ import annotations
@@ -37,9 +35,10 @@ _FILE = re.compile(r"(?P<name>[a-z0-9_-]+)\.(?P<generation>\d+)\.rows")
 
 
 class JournalPosition(msgspec.Struct, frozen=True, array_like=True):
-    """What a snapshot keeps of a journal: the file, how much of it counts (bytes), its checksum there.
+    """A position in a journal, stored in a snapshot: the file, its length in bytes, the checksum
+    there.
 
-    `base` is how long the file was before anything was changed.
+    `base` is the length of the file before the first change.
     """
 
     name: str
@@ -55,9 +54,9 @@ class JournalPosition(msgspec.Struct, frozen=True, array_like=True):
 
 
 class RewriteThrottle:
-    """Spreads the rewriting of many journals: one is paid for by changes before the next may begin.
+    """Spreads the compaction of many journals: changes must pay for one before the next may start.
 
-    So a snapshot never costs more than a few times what changed, though all journals fill up alike.
+    So a snapshot never costs more than a few times the changes, although all journals fill up alike.
     """
 
     def __init__(self) -> None:
@@ -65,24 +64,24 @@ class RewriteThrottle:
 
     @property
     def may_rewrite(self) -> bool:
-        """Whether the last rewriting has been paid for."""
+        """Whether changes have paid for the last compaction."""
         return self._owed_bytes <= 0
 
     def credit(self, appended_bytes: int) -> None:
-        """Count changes: twice what they are, so that no journal waits for ever."""
+        """Count appended bytes twice, so that no journal waits for ever."""
         self._owed_bytes = max(0, self._owed_bytes - 2 * appended_bytes)
 
     def debit(self, written_bytes: int) -> None:
-        """Count a rewriting."""
+        """Count the bytes of a compaction."""
         self._owed_bytes += written_bytes
 
 
 class Journal:
-    """The rows of one piece of state; made new and empty, or with `open`.
+    """The rows of one piece of state; the constructor starts an empty journal, `open` an existing
+    one.
 
-    `ratio` is how much larger than the base the changes may be before `needs_compaction`. All
-    methods raise
-    UserError where the disk takes no more.
+    Changes may be `ratio` times as large as the base before `needs_compaction`. All methods raise
+    UserError if the disk is full or fails.
     """
 
     def __init__(
@@ -110,9 +109,9 @@ class Journal:
         ratio: float = 1.0,
         throttle: RewriteThrottle | None = None,
     ) -> tuple[Journal, Iterator[bytes]]:
-        """The journal as the handle knows it, and its payloads; what came after is cut off.
+        """Open a journal at a position; gives it and its payloads. Later records are cut off.
 
-        Raises DamageError, also while payloads are read, where the file is not what it was.
+        Raises DamageError, also while payloads are read, if the file has changed.
         """
         self = cls.__new__(cls)
         self._folder, self._name = folder, position.name
@@ -132,14 +131,14 @@ class Journal:
 
     @property
     def position(self) -> JournalPosition:
-        """What is in the journal now."""
+        """The current end of the journal."""
         return JournalPosition(
             self._name, self._generation, self._length, self._base, self._checksum
         )
 
     @property
     def needs_compaction(self) -> bool:
-        """Whether changes outweigh the base, so that `compact` should be called instead of `append`."""
+        """Whether the changes outweigh the base, so that `compact` should be called, not `append`."""
         changed = self._length - self._base
         return (
             changed > max(_COMPACT_ABOVE_BYTES, self._ratio * self._base)
@@ -147,14 +146,14 @@ class Journal:
         )
 
     def append(self, payload: bytes) -> JournalPosition:
-        """Add what changed, with one write."""
+        """Append changes with one write."""
         record = self._encode_record(payload)
         self._write(record)
         self._throttle.credit(len(record))
         return self.position
 
     def compact(self, payloads: Iterable[bytes]) -> JournalPosition:
-        """Begin the next generation with all that there is."""
+        """Start the next generation with all rows as its base."""
         if self._length > len(_MAGIC):
             self._start_generation()
         records: list[bytes] = []
@@ -220,20 +219,20 @@ class Journals:
         self._throttle = RewriteThrottle()
 
     def new(self, name: str) -> Journal:
-        """An empty journal, of a generation that never was; names are `a-z 0-9 _ -`."""
+        """Start an empty journal of a new generation; names consist of `a-z 0-9 _ -`."""
         return Journal(self._folder, name, ratio=self._ratio, throttle=self._throttle)
 
     def open(self, position: JournalPosition) -> tuple[Journal, Iterator[bytes]]:
-        """A journal as a snapshot knew it, and its payloads."""
+        """Open a journal at the position in a snapshot; gives it and its payloads."""
         return Journal.open(self._folder, position, ratio=self._ratio, throttle=self._throttle)
 
 
 def read(
     folder: Path, position: JournalPosition, *, since: JournalPosition | None = None
 ) -> Iterator[bytes]:
-    """The payloads that a handle covers; DamageError names file and byte where they are damaged.
+    """The payloads up to a position. Raises DamageError with file and byte if they are damaged.
 
-    With an earlier handle of the same file, those that came after it.
+    With an earlier position of the same file (`since`), only the payloads after it.
     """
     path = folder / position.file_name
     try:
@@ -252,20 +251,20 @@ def read(
                 payload = file_name.read(length)
                 checksum = zlib.crc32(payload, zlib.crc32(head[:4], checksum))
                 if head[4:] != checksum.to_bytes(4, "big"):
-                    raise _damage_error(path, offset, "a record whose checksum is wrong")
+                    raise _damage_error(path, offset, "a record with a wrong checksum")
                 yield payload
                 offset += _HEAD_BYTES + length
     except OSError as error:
         raise _disk_error(path, error) from error
     if checksum != position.checksum:
-        raise _damage_error(path, position.length, "not what the snapshot refers to")
+        raise _damage_error(path, position.length, "not the content to which the snapshot refers")
 
 
 def copy(folder: Path, position: JournalPosition, to: Path, since: JournalPosition | None) -> None:
-    """Copy what a handle covers to another folder, and wait for the disk.
+    """Copy a journal up to a position to another folder, and sync it.
 
-    Of what is `since` to be there from an earlier copy only the growth. Raises DamageError where it is
-    not what was written, OSError where the copy cannot be.
+    With the position of an earlier copy there (`since`), only the part after it is copied. Raises
+    DamageError if the journal is damaged, OSError if the copy cannot be written.
     """
     path = to / position.file_name
     if since is None or not path.exists() or path.stat().st_size < since.length:
@@ -309,4 +308,6 @@ def _damage_error(path: Path, offset: int, problem: str) -> DamageError:
 def _disk_error(path: Path, error: OSError) -> RecoveryError:
     if isinstance(error, FileNotFoundError):
         return _damage_error(path, 0, "the file is missing")
-    return RecoveryError(f"{path}: {error.strerror}: make room or mend the disk, then start again")
+    return RecoveryError(
+        f"{path}: {error.strerror}: free disk space or repair the disk, then start again"
+    )

@@ -1,4 +1,4 @@
-"""What a live run waits for: a Redis that holds what is stored, a broker that answers."""
+"""Waits for the services that a live run needs: a Redis with current content, a broker that answers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _log = logging.getLogger("penstock.kafka")
 
 
 class _StopRequestedError(Exception):
-    """Asked to stop while waiting."""
+    """The run was asked to stop while it waited."""
 
 
 def connect(
@@ -38,7 +38,7 @@ def connect(
     fence: Fence | None = None,
     on_retry: Callable[[], None] = metrics.record_redis_wait,
 ) -> Store:
-    """The Redis of a live run; `fence` is what is written under. Who waits for it is not stuck."""
+    """A store for a live run that writes under `fence`. `on_retry` is called while Redis is away."""
     return Store(
         redis_url,
         timeout_ms=settings.redis.timeout_ms,
@@ -50,9 +50,9 @@ def connect(
 
 
 def wait_for_redis(redis_url: str, settings: Settings, stop: Flag) -> bool:
-    """Wait until Redis takes writes; False: `stop` came first.
+    """Wait until Redis accepts writes. Returns False if `stop` was set first.
 
-    Raises UserError where waiting is no use, or was no use for `redis.patience_s`.
+    Raises UserError for an error that waiting cannot fix, and after `redis.patience_s`.
     """
     try:
         with closing(connect(redis_url, settings, None, _stop_check_for(stop))) as store:
@@ -71,9 +71,10 @@ def ensure_redis_current(
     recovery_store: RecoveryStore | None,
     fence: Fence,
 ) -> bool:
-    """Tell Redis what is stored if it does not hold it; False: `stop` came first.
+    """Rebuild Redis from the stored state if it is not current. Returns False if `stop` was set
+    first.
 
-    Only where no flow has the folder open. Raises UserError as `wait_for_redis` does.
+    Call it only while no flow has the folder open. Raises UserError as `wait_for_redis` does.
     """
     if folder is None or recovery_store is None:
         return True
@@ -121,7 +122,10 @@ def _is_reachable(store: Store) -> bool:
 
 
 def wait_for_kafka(source: KafkaSource, stop: Flag) -> bool:
-    """Wait for the broker as long as for Redis; False: `stop` came first. Raises UserError."""
+    """Wait for the broker, up to `redis.patience_s`. Returns False if `stop` was set first.
+
+    Raises UserError.
+    """
     deadline_s = time.monotonic() + source.settings.redis.patience_s
     is_logged = False
     while not stop.is_set():

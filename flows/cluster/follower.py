@@ -1,5 +1,4 @@
-"""What the other processes of a run across hosts do until process 0 calls them
-(`flows.cluster.rendezvous`)."""
+"""The start of processes 1 and up in a run across hosts: they wait until process 0 admits them."""
 
 from __future__ import annotations
 
@@ -28,7 +27,10 @@ if TYPE_CHECKING:
 def follow_leader(
     rendezvous: Rendezvous, source: KafkaSource, settings: Settings, stop: Flag, folder: Path
 ) -> Iterator[tuple[RecoveryStore, Fence] | None]:
-    """What process 0 has made ready, while inside; None: `stop` came first. Raises UserError."""
+    """Give the recovery store and the fence of process 0; None if `stop` was set first.
+
+    Raises UserError.
+    """
     while (leader := rendezvous.find_leader()) is not None:
         source.known_partitions = leader.partitions
         fence = Fence(settings.kafka.group, leader.token)
@@ -36,7 +38,7 @@ def follow_leader(
             break
         if not rendezvous.wait_for(
             lambda fence=fence: _has_fence(folder, fence),  # type: ignore[misc]
-            f"what process 0 wrote in recovery folder {folder}: is it one that all hosts see",
+            f"the fence of process 0 in recovery folder {folder}: do all hosts share its volume",
         ):
             break
         if rendezvous.wait_until_admitted(leader):

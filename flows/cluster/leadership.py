@@ -1,8 +1,8 @@
-"""Who may write: one run at a time under the name of its consumer group, by a lease in Redis.
+"""The lease of the writer: one run at a time may write under the name of its consumer group.
 
-A recovery folder has an id, made at its first start, so that its next run takes over at once from one
-that was killed. Whoever holds the folder takes the lease; the other processes of the same run find in
-the folder under which token they write.
+The process that has locked the recovery folder takes the lease under the folder's id
+(`flows/recovery/owner.py`) and stores its token in the folder, where the other processes of the run
+find it.
 """
 
 from __future__ import annotations
@@ -36,11 +36,10 @@ _log = logging.getLogger("penstock.lease")
 def writer_lease(
     redis_url: str, settings: Settings, folder: Path | None, previous_fence: Fence | None = None
 ) -> Iterator[Lease]:
-    """The lease while inside, given back at the end; `folder` is one that this process has locked.
+    """Hold the lease while inside; `folder` is one that this process has locked.
 
-    Raises UserError if another run holds it, or did since this one wrote under `previous_fence`,
-    or Redis
-    cannot be asked.
+    Raises UserError if another run holds the lease, or has held it since this one wrote under
+    `previous_fence`, or Redis does not answer.
     """
     lease = Lease(
         redis_url,
@@ -59,7 +58,7 @@ def writer_lease(
 
 
 def owner_id(folder: Path) -> str:
-    """The id of a recovery folder, made where it has none."""
+    """The id of a recovery folder, which is created if it has none."""
     path = folder / OWNER_FILE
     if not path.exists():
         write_atomically(path, uuid.uuid4().hex.encode())
@@ -67,12 +66,12 @@ def owner_id(folder: Path) -> str:
 
 
 def read_fence(folder: Path) -> Fence:
-    """What the processes of the run that holds a folder write under."""
+    """The fence under which the processes of the folder's run write."""
     return msgspec.json.decode((folder / FENCE_FILE).read_bytes(), type=Fence)
 
 
 def exit_on_lease_loss(lease: Lease) -> None:
-    """End this process at once, as in a crash, when another run takes the lease over."""
+    """End this process at once, as in a crash, when another run takes over the lease."""
 
     def watch() -> None:
         lease.lost.wait()
@@ -83,12 +82,12 @@ def exit_on_lease_loss(lease: Lease) -> None:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """A small file of a recovery folder, written whole or not at all. Raises UserError."""
+    """Write a small file of a recovery folder completely or not at all. Raises UserError."""
     staging = path.with_suffix(".begun")
     try:
         private_files.write_atomically(path, content, temporary=staging)
     except OSError as error:
         raise RecoveryError(
-            f"recovery folder {path.parent}: {error.strerror}: make room, or name one that can be "
-            "written to"
+            f"recovery folder {path.parent}: {error.strerror}: free disk space, or name a writable "
+            "folder"
         ) from error

@@ -1,8 +1,8 @@
-"""Where in a cluster things are: what learns writes to Redis, and the others read Kafka.
+"""Which process of a cluster does what: one learns and writes to Redis, the others read Kafka.
 
-Learning is one key on one worker, the heaviest; so that worker does nothing else, and what it gives
-goes to Redis without a way over the network. Bytewax chooses the worker of a key by Rust's default
-hash, and the worker of a partition among those that list it.
+Learning is one key on one worker, and the heaviest step. So that worker does nothing else, and its
+output goes to Redis without another network hop. Bytewax chooses the worker of a key by Rust's
+default hash, and the worker of a partition among those that list it.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ _64 = (1 << 64) - 1
 
 @dataclass(frozen=True)
 class ClusterPosition:
-    """Which process of a run this one is; `addresses` are those of all, none where it is alone."""
+    """The number of this process in a run, and the addresses of all; none for a single process."""
 
     process: int = 0
     addresses: tuple[str, ...] = ()
 
     @property
     def process_count(self) -> int:
-        """How many there are."""
+        """The number of processes of the run."""
         return max(1, len(self.addresses))
 
     @property
     def owns_learn_key(self) -> bool:
-        """Whether the learning is here, and with it what is written."""
+        """Whether the learn step runs in this process, and with it the sinks."""
         return self.process == worker_of(SINGLE_KEY, self.process_count)
 
     @property
     def reads_topic(self) -> bool:
-        """Whether partitions of the topic are read here."""
+        """Whether this process reads partitions of the topic."""
         return self.process_count == 1 or not self.owns_learn_key
 
 
@@ -45,13 +45,13 @@ SINGLE_PROCESS = ClusterPosition()
 
 
 def without_partitions(sink: FixedPartitionedSink[Any, Any]) -> FixedPartitionedSink[Any, Any]:
-    """A sink whose partitions are another process's."""
+    """A sink without partitions: those of another process are used."""
     sink.list_parts = list  # type: ignore[method-assign]
     return sink
 
 
 def worker_of(key: str, workers: int) -> int:
-    """The worker that Bytewax gives a key.
+    """The worker to which Bytewax assigns a key.
 
     >>> [worker_of("all", workers) for workers in (1, 2, 3, 4)]
     [0, 1, 2, 1]
@@ -60,7 +60,7 @@ def worker_of(key: str, workers: int) -> int:
 
 
 def _siphash_1_3(data: bytes) -> int:
-    """SipHash-1-3 with a key of zeros, which Rust's `DefaultHasher` is.
+    """SipHash-1-3 with a key of zeros: the hash of Rust's `DefaultHasher`.
 
     >>> hex(_siphash_1_3(b""))
     '0xd1fba762150c532c'

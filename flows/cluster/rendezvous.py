@@ -1,12 +1,11 @@
-"""How the processes of a run across hosts find each other, begin together and end together.
+"""The rendezvous of the processes of a run across hosts: they start together.
 
-Bytewax connects whoever answers at an address, for ever and to anybody. So before it does, all meet in
-Redis (`state.store.Roster`). Process 0 has locked the recovery folder and holds the lease; it shows the
-token of that. The others show that they go by the same token, and each one its `start`, which is new
-with every start of a process. When all are there process 0 calls these starts. Only who is called
-begins; so an entry that a killed process left behind can mislead nobody, whoever was killed and when.
-
-While they run each goes on looking: where one has started anew, or is gone, all end and meet again.
+Bytewax connects to any process that answers at an address, and tries for ever. So before Bytewax
+starts, all processes register in Redis (`state.store.ProcessRegistry`). Process 0 has locked the
+recovery folder and holds the lease; its entry has the token of the lease. The other entries have
+the same token and a `start` id, which is new at every start of a process. When all are registered,
+process 0 admits these start ids. Only admitted processes start, so a stale entry of a killed
+process does no harm, whichever process was killed and when.
 """
 
 from __future__ import annotations
@@ -50,14 +49,14 @@ _HOST_SPECIFIC = (
     "kafka.key_file",
     "segments.file",
 )
-"""What a host may have of its own: how it is watched, and how it reaches the same Redis and Kafka."""
+"""Settings that may differ between hosts: logs, metrics, and the way to the same Redis and Kafka."""
 
 _Result = TypeVar("_Result")
 _log = logging.getLogger("penstock.meeting")
 
 
 class Rendezvous:
-    """One process's part in it; `stop` ends all waiting. Methods raise UserError."""
+    """The rendezvous as one process takes part in it; `stop` ends all waiting. Raises UserError."""
 
     def __init__(
         self, redis_url: str, settings: Settings, position: ClusterPosition, stop: Flag
@@ -85,7 +84,7 @@ class Rendezvous:
         return self._entry.process == 0
 
     def admit_followers(self, token: int, partitions: tuple[str, ...]) -> bool:
-        """Process 0: call the others when all are there; False: `stop` came first."""
+        """Process 0: wait for all others and admit them. Returns False if `stop` was set first."""
         if not self._wait_for_address():
             return False
         self._update(force=True, token=token, partitions=partitions)
@@ -114,7 +113,7 @@ class Rendezvous:
         return True
 
     def find_leader(self) -> ProcessEntry | None:
-        """Another process: what process 0 says; None: `stop` came first."""
+        """Another process: wait for the entry of process 0; None if `stop` was set first."""
         if not self._registered_s and not (
             self._wait_for_address() and self._wait_until(self._register, self._describe_conflict)
         ):
@@ -122,7 +121,10 @@ class Rendezvous:
         return self._wait_until(lambda: self._registry.get(0), lambda: "process 0")
 
     def wait_until_admitted(self, leader: ProcessEntry) -> bool:
-        """Another process: be called. False: `stop` came first, or process 0 has started anew."""
+        """Another process: wait until it is admitted.
+
+        Returns False if `stop` was set first, or process 0 has restarted.
+        """
         self._update(token=leader.token)
         self._check_same_config(leader)
 
@@ -138,21 +140,21 @@ class Rendezvous:
         return bool(self._wait_until(is_admitted, lambda: "process 0 and all others"))
 
     def wait_for(self, condition: Callable[[], bool], description: str) -> bool:
-        """Wait for something else as one waits for a process; False: `stop` came first."""
+        """Wait for another condition as for a process. Returns False if `stop` was set first."""
         return bool(self._wait_until(lambda: condition() or None, lambda: description))
 
     @contextmanager
     def monitored(self, source: KafkaSource) -> Iterator[None]:
-        """While the flow runs: end with the others. One that is asked to stop ends all in peace."""
+        """Monitor the other processes while the flow runs, and end with them."""
         with background_thread("meeting", lambda stop: self._monitor(stop, source)):
             yield
 
     def __enter__(self) -> Self:
-        """Begin with it."""
+        """Nothing to do yet."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Take one's entry away; after an error it stays until it expires, for the others to see why."""
+        """Remove the entry. After an error it stays until it expires, so that the others see why."""
         if kind is None:
             with suppress(StoreError):
                 self._registry.deregister(self._entry)
@@ -182,7 +184,7 @@ class Rendezvous:
         return None
 
     def _wait_for_address(self) -> bool:
-        """Wait until this process can listen at its address, as Bytewax will."""
+        """Wait until this process can listen on its address, as Bytewax will."""
         bind_error = ""
 
         def can_listen() -> bool | None:
@@ -202,7 +204,7 @@ class Rendezvous:
         )
 
     def _register(self) -> bool | None:
-        """Have one's number, which a killed process may seem to have until its entry expires."""
+        """Register under this process's number, unless another live process has it."""
         conflicting = self._registry.write(self._entry)
         if (
             conflicting is not None
@@ -218,7 +220,7 @@ class Rendezvous:
     def _describe_conflict(self) -> str:
         conflicting = self._registry.get(self._entry.process)
         label = conflicting.label if conflicting else "another"
-        return f"{label}, which is process {self._entry.process} too, to go"
+        return f"the end of {label}, which is process {self._entry.process} too"
 
     def _update(self, *, force: bool = False, **changes: Any) -> None:
         self._entry = msgspec.structs.replace(self._entry, **changes)
@@ -260,10 +262,10 @@ class Rendezvous:
                     failure = failure or self._peer_failure(number, peer, last_seen_s, source)
             except _ReplacedError as error:
                 failure = str(error)
-            except StoreError:  # who writes waits for a Redis that is away, and says so
+            except StoreError:  # the sink logs that Redis is away and waits
                 last_seen_s = dict.fromkeys(self._peers, time.monotonic())
             if failure and not stop.is_set():
-                _log.error("%s: this process ends, to start and meet again", failure)
+                _log.error("%s: this process ends, to be restarted with the others", failure)
                 exit_process()
 
     def _peer_failure(
@@ -276,11 +278,11 @@ class Rendezvous:
         if peer is None:
             is_gone = time.monotonic() - last_seen_s[number] > self._run.lease_s
             if is_gone and not source.is_stopping:
-                return f"process {number} has said nothing for {self._run.lease_s:g} s"
+                return f"process {number} has not renewed its entry for {self._run.lease_s:g} s"
             return ""
         last_seen_s[number] = time.monotonic()
         if peer.start != self._peer_starts[number]:
-            return f"process {number} has started anew ({peer.label})"
+            return f"process {number} has restarted ({peer.label})"
         if peer.is_stopping and not source.is_stopping:
             source.request_stop()
         return ""
@@ -291,7 +293,7 @@ class _ReplacedError(ClusterError):
 
 
 def config_digests(settings: Settings, position: ClusterPosition) -> dict[str, str]:
-    """A digest of each thing that must be the same in all processes of a run, by its name."""
+    """A digest of each setting that must be the same in all processes of a run, by name."""
     texts = {"-a": ";".join(position.addresses), "the release": keys.WRITER_VERSION}
     for section, values in msgspec.to_builtins(settings).items():
         pairs = values.items() if isinstance(values, dict) else [("", values)]
@@ -310,7 +312,7 @@ def config_digests(settings: Settings, position: ClusterPosition) -> dict[str, s
 def _stuck_failure(stuck_s: float) -> str:
     limit_s = stuck_s if liveness.has_started() else max(liveness.START_TIMEOUT_S, stuck_s)
     age_s = liveness.progress_age_s()
-    return f"this process has not moved for {age_s:.0f} s" if age_s > limit_s else ""
+    return f"this process has made no progress for {age_s:.0f} s" if age_s > limit_s else ""
 
 
 def _address_family(host: str) -> socket.AddressFamily:
@@ -318,5 +320,5 @@ def _address_family(host: str) -> socket.AddressFamily:
 
 
 def _is_alive(pid: int) -> bool:
-    """Whether another process of this host has an id; its own is what one in a container had before."""
+    """Whether another process of this host has this id. In a container, a restart gets the same id."""
     return pid != os.getpid() and os.path.exists(f"/proc/{pid}")

@@ -1,7 +1,7 @@
-"""The supervisor: the processes of a cluster on this host are started, watched and stopped together.
+"""The supervisor starts, monitors and stops the processes of a cluster on one host together.
 
-A Bytewax cluster stands or falls as one: when a process ends, or does not move any more, all are killed
-and started again, and go on from the recovery folder.
+A Bytewax cluster only works as a whole: when one process ends or makes no progress, the supervisor
+kills and restarts all, and they resume from the recovery folder.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 POLL_S = 0.1
 BACKOFF_S = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
 RESET_BACKOFF_AFTER_S = 60.0
-"""After so long without a restart the next one comes at once again."""
+"""After this time without a restart the backoff starts again with its first step."""
 
 EXIT_FAILED = 1
 
@@ -44,7 +44,7 @@ _log = logging.getLogger("penstock.supervisor")
 
 
 class WorkerProcess:
-    """A process of the cluster."""
+    """One process of the cluster."""
 
     def __init__(self, number: int, addresses: str, arguments: list[str], restarts: int) -> None:
         self.number = number
@@ -53,8 +53,8 @@ class WorkerProcess:
         self._progress = mmap.mmap(descriptor, mmap.PAGESIZE)
         self._started_s = time.monotonic()
         command = [sys.executable, "-m", "flows", *arguments, "-i", str(number), "-a", addresses]
-        # A session of its own: the terminal's Ctrl-C is for the supervisor, which passes it on.
-        self.process = subprocess.Popen(  # noqa: S603 the words that we were started with
+        # Its own session: the terminal's Ctrl-C goes to the supervisor only, which forwards it.
+        self.process = subprocess.Popen(  # noqa: S603 our own arguments
             command,
             env={
                 **os.environ,
@@ -63,14 +63,14 @@ class WorkerProcess:
                 metrics.RESTARTS_VARIABLE: str(restarts),
             },
             pass_fds=[descriptor],
-            stdout=subprocess.DEVNULL,  # Bytewax tells there of every try to reach a peer
-            stderr=sys.stderr,  # descriptor 2 is kept aside for panics
+            stdout=subprocess.DEVNULL,  # Bytewax logs every attempt to reach a peer there
+            stderr=sys.stderr,  # descriptor 2 may be captured for panics
             start_new_session=True,
         )
         os.close(descriptor)
 
     def failure(self, stuck_s: float) -> str:
-        """What is wrong with it, "" if nothing is."""
+        """Describe a failure of the process, "" if there is none."""
         if (code := self.process.poll()) is not None:
             how = f"by signal {-code}" if code < 0 else f"with code {code}"
             return f"process {self.number} ended {how}"
@@ -78,7 +78,9 @@ class WorkerProcess:
         if not progress_s and now_s - self._started_s <= max(liveness.START_TIMEOUT_S, stuck_s):
             return ""
         stalled_s = now_s - (progress_s or self._started_s)
-        return f"process {self.number} has not moved for {stalled_s:.0f} s" * (stalled_s > stuck_s)
+        return f"process {self.number} has made no progress for {stalled_s:.0f} s" * (
+            stalled_s > stuck_s
+        )
 
 
 def run_supervised(
@@ -90,10 +92,10 @@ def run_supervised(
     redis_url: str,
     recovery_folder: Path,
 ) -> int:
-    """Run `penstock WORDS` as a cluster until `stop`; returns the exit code.
+    """Run `penstock ARGUMENTS` as a cluster until `stop` is set; returns the exit code.
 
-    Before each start it waits for Redis and Kafka. Raises UserError where the recovery folder or the
-    lease cannot be had, or another run took over.
+    Before each start it waits for Redis and Kafka. Raises UserError if the recovery folder or the
+    lease is not available, or another run has taken over.
     """
     restarts, consecutive_restarts, started_s = 0, 0, time.monotonic()
     fence: Fence | None = None
@@ -130,7 +132,7 @@ def run_supervised(
             consecutive_restarts + 1,
             time.monotonic(),
         )
-        _log.warning("%s: all %d start again in %g s", failure, processes, wait_s)
+        _log.warning("%s: all %d processes restart in %g s", failure, processes, wait_s)
         stop.wait(wait_s)
     return 0
 
@@ -146,7 +148,7 @@ def _watch_workers(workers: list[WorkerProcess], stop: Flag, lease: Lease, stuck
 
 
 def _stop_workers(workers: list[WorkerProcess]) -> int:
-    """Pass the request on to all, and give them time to write what they hold."""
+    """Stop all processes, with time to write everything; returns the exit code."""
     for worker in workers:
         if worker.process.poll() is None:
             worker.process.send_signal(signal.SIGTERM)

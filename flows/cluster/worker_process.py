@@ -1,4 +1,4 @@
-"""What a process does whose life is its supervisor's."""
+"""A worker process of a supervised cluster: it ends with its supervisor and reports its progress."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def is_supervised() -> bool:
 
 
 def attach_to_supervisor() -> None:
-    """Show the pulse, and die with the supervisor, however that ends."""
+    """Report progress to the supervisor, and end together with it, however it ends."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    # It may have ended before that.
+    # The supervisor may have ended before that call.
     if os.getppid() != int(os.environ[SUPERVISOR_VARIABLE]):
         os.kill(os.getpid(), signal.SIGKILL)
     metrics.RESTARTS.inc(int(os.environ[metrics.RESTARTS_VARIABLE]))

@@ -1,5 +1,7 @@
-"""Kafka: events come from it, dead letters and changes go to it. The only room that imports kafka.
+"""Kafka: the source of events, sinks of dead letters and changes. The only package that imports
+kafka.
 
-Change freely: how records are fetched and how much at a time. Stored: the names of partitions
-(`<partition>-<topic>`) and what a snapshot of one means (the offset of the next record to read).
+Change freely: how records are fetched, and how many at a time. Stored: the names of partitions
+(`<partition>-<topic>`) and the meaning of a partition's snapshot (the offset of the next record to
+read).
 """

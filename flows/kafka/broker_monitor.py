@@ -1,7 +1,7 @@
-"""What a thread beside the worker asks the broker: is it there, where do partitions end, are there more.
+"""A thread that monitors the broker: whether it answers, where partitions end, if there are more.
 
-It also commits the group's offsets. Nothing of this may hold up the worker, and a consumer is not for
-two threads, so it has one of its own.
+It also commits the group's offsets. These calls must not block the worker, and a consumer is not
+safe for two threads, so the thread has its own consumer.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 
 INTERVAL_S = 1.0
 RESPONSE_TIMEOUT_MS = 3000
-"""A broker that takes longer does not answer."""
+"""Timeout of a request to the broker."""
 
 _log = logging.getLogger("penstock.kafka")
 
 
 class BrokerMonitor:
-    """Watches some partitions of the topic, of which there are `partitions_known` in all.
+    """Monitors some partitions of the topic, which has `partitions_known` in total.
 
-    `is_reachable` and `last_response_s` (`time.monotonic`) say whether and when the broker
-    answered last, `ends` where
-    partitions end and when that was asked. `has_more_partitions`: the topic has grown.
+    `is_reachable` and `last_response_s` (`time.monotonic`) say whether and when the broker answered
+    last, `ends` where partitions end and when that was checked. `has_more_partitions`: the topic has
+    new partitions.
     """
 
     def __init__(self, kafka: Kafka, partitions_known: int) -> None:
@@ -53,7 +53,7 @@ class BrokerMonitor:
         self._thread = threading.Thread(target=self._run, name="kafka-watch", daemon=True)
 
     def add(self, partition: TopicPartition) -> None:
-        """Watch a further partition."""
+        """Monitor one more partition."""
         self._partitions = [*self._partitions, partition]
         if not self._thread.is_alive():
             self._thread.start()
@@ -64,7 +64,7 @@ class BrokerMonitor:
             self._scheduled[partition] = offset
 
     def close(self) -> None:
-        """End the thread."""
+        """Stop the thread."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(2 * RESPONSE_TIMEOUT_MS / 1000)
@@ -108,7 +108,7 @@ class BrokerMonitor:
         if partitions > self._partitions_known and not self.has_more_partitions:
             self.has_more_partitions = True
             _log.warning(
-                "topic %s has %d partitions now, %d before: the run starts again to read them all",
+                "topic %s has %d partitions now, %d before: the run restarts to read them all",
                 self._kafka.topic,
                 partitions,
                 self._partitions_known,
@@ -126,7 +126,7 @@ class BrokerMonitor:
         self._logged_refusal = ""
 
     def _log_refusal(self, reason: str) -> None:
-        """Say once what Kafka refuses; the flow goes on without, since only the lag is not seen."""
+        """Log a refusal once. The flow continues: only the lag is not visible."""
         if reason != self._logged_refusal:
             self._logged_refusal = reason
             _log.warning("Kafka at %s refuses: %s", self._kafka.bootstrap_servers, reason)

@@ -1,4 +1,4 @@
-"""How every client of ours connects, and Kafka's errors in words."""
+"""Connection settings of all Kafka clients, and Kafka's errors as UserErrors."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 class BrokerUnreachableError(SourceError):
-    """The broker does not answer, and may later: it has refused nobody."""
+    """The broker does not answer now. It refused nothing, so waiting may help."""
 
 
 class _ConnectionErrorRecorder(logging.Handler):
-    """Why a connection failed last: kafka-python logs that and raises a timeout."""
+    """Records why the last connection failed: kafka-python only logs that, and raises a timeout."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class _ConnectionErrorRecorder(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         cause = record.args[-1] if isinstance(record.args, tuple) and record.args else None
-        # Of a timeout, or a closed socket, the cause was logged before, if there was another.
+        # A timeout or a closed socket often follows from an earlier error: keep that one.
         if isinstance(cause, Exception) and not isinstance(cause, KafkaTimeoutError):
             text = " ".join(str(cause).split())
             is_consequence = (
@@ -42,30 +42,29 @@ class _ConnectionErrorRecorder(logging.Handler):
                 self.text = text
 
 
-# It logs every attempt to connect as an error; `flows.kafka.broker_monitor` says what that comes
-# to, once.
+# kafka-python logs every attempt to connect as an error; `broker_monitor` logs an outage once.
 logging.getLogger("kafka").setLevel(logging.CRITICAL)
 _last_error = _ConnectionErrorRecorder()
 for _logger_name in ("kafka.net.manager", "kafka.net.connection"):
     logging.getLogger(_logger_name).setLevel(logging.ERROR)
     logging.getLogger(_logger_name).propagate = False
     logging.getLogger(_logger_name).addHandler(_last_error)
-# It warns of every step of a client that took a tenth of a second, as on any busy machine.
+# kafka-python warns of every client step that takes a tenth of a second, as on any busy machine.
 logging.getLogger("kafka.net.selector").setLevel(logging.ERROR)
 
 _START_BROKER = "start it, or set kafka.bootstrap_servers"
 BOOTSTRAP_TIMEOUT_MS = 10_000
-"""How long the first answer of a broker may take."""
+"""Timeout of the first response of a broker."""
 REQUEST_TIMEOUT_MS = 10_000
 RECONNECT_BACKOFF_MAX_MS = 1000
-"""At most so long between attempts to come back to a broker that is away."""
+"""The longest pause between attempts to reconnect."""
 
 
 def client_arguments(kafka: Kafka) -> dict[str, Any]:
-    """The arguments that whoever reads or writes takes. Raises UserError where checksums are slow."""
+    """The arguments of a consumer or producer. Raises UserError if fast checksums are missing."""
     if crc32c_c is None:
         raise InstallationError(
-            "the package crc32c is missing, without which Kafka is read at a fifth of the speed: "
+            "the package crc32c is missing: without it Kafka is read at a fifth of the speed; "
             "install it"
         )
     return {
@@ -76,7 +75,7 @@ def client_arguments(kafka: Kafka) -> dict[str, Any]:
 
 
 def _connection_arguments(kafka: Kafka) -> dict[str, Any]:
-    """The arguments that every client takes."""
+    """The arguments of every client."""
     return {
         "bootstrap_servers": [server.strip() for server in kafka.bootstrap_servers.split(",")],
         "client_id": "penstock",
@@ -88,7 +87,7 @@ def _connection_arguments(kafka: Kafka) -> dict[str, Any]:
 
 @contextmanager
 def errors_as_user_errors(kafka: Kafka) -> Iterator[None]:
-    """Raise UserError for what Kafka raises while inside."""
+    """Turn Kafka's exceptions inside into UserErrors with advice."""
     try:
         yield
     except KafkaTimeoutError as error:
@@ -107,17 +106,17 @@ def errors_as_user_errors(kafka: Kafka) -> Iterator[None]:
 def _advice(error_text: str, kafka: Kafka) -> str:
     credentials = f"set {USERNAME_VARIABLE}, {PASSWORD_VARIABLE} and kafka.sasl_mechanism"
     if "certificate" in error_text.lower():
-        return "set kafka.ca_file to what signed its certificate"
+        return "set kafka.ca_file to the CA that signed its certificate"
     if "authentication" in error_text.lower():
         return credentials
     if "disconnected" in error_text and kafka.security.startswith("sasl"):
-        # What a broker says before it hangs up may be lost with the connection.
-        return f"{_START_BROKER}; if it runs and hangs up, {credentials}"
+        # The broker's error may be lost when it closes the connection.
+        return f"{_START_BROKER}; if it runs and closes the connection, {credentials}"
     return _START_BROKER
 
 
 def create_consumer(kafka: Kafka, **options: Any) -> KafkaConsumer:
-    """A consumer that never moves and never commits by itself. Raises UserError without a broker."""
+    """A consumer without automatic offsets or commits. Raises UserError without a broker."""
     with errors_as_user_errors(kafka):
         return KafkaConsumer(
             **{
@@ -130,7 +129,7 @@ def create_consumer(kafka: Kafka, **options: Any) -> KafkaConsumer:
 
 
 def partitions_of(client: KafkaConsumer, kafka: Kafka, topic: str) -> list[TopicPartition]:
-    """The partitions of a topic, by number. Raises UserError where it does not exist."""
+    """The partitions of a topic, by number. Raises UserError if the topic does not exist."""
     with errors_as_user_errors(kafka):
         numbers = client.partitions_for_topic(topic)
     if not numbers:
@@ -142,9 +141,9 @@ def partitions_of(client: KafkaConsumer, kafka: Kafka, topic: str) -> list[Topic
 
 
 def topic_id(kafka: Kafka) -> str:
-    """Kafka's id of the topic that is read; another one after it was deleted and made anew.
+    """Kafka's id of the events topic, which changes when the topic is deleted and recreated.
 
-    "" where the broker gives none (before 2.8). Raises UserError.
+    "" if the broker has no topic ids (before 2.8). Raises UserError.
     """
     with (
         errors_as_user_errors(kafka),

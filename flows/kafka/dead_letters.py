@@ -1,4 +1,4 @@
-"""Dead letters out of their topic, from its beginning to where it ends now."""
+"""Reads dead letters from their topic, from its beginning to its current end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 
 def read_dead_letters(kafka: Kafka, topic: str) -> Iterator[tuple[DeadLetter, int]]:
-    """Each letter and when it was set aside (ms). Raises UserError: no broker, no topic, no letter."""
+    """Each dead letter and the time at which it was written (ms).
+
+    Raises UserError without a broker or topic, and for a record that is no dead letter.
+    """
     decode = msgspec.json.Decoder(DeadLetter).decode
     with closing(create_consumer(kafka)) as client, errors_as_user_errors(kafka):
         ranges = available_offsets(client, partitions_of(client, kafka, topic), kafka)

@@ -1,4 +1,4 @@
-"""A producer that loses nothing: every replica has a record before it counts as sent, each once."""
+"""A producer that loses no records: each is confirmed by all in-sync replicas, and written once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from state.config import Kafka
 
 DELIVERY_TIMEOUT_MS = 600_000
-"""How long a broker that is away is waited for, as long as for Redis (`redis.patience_s`)."""
+"""How long to wait for a broker that is away, as long as for Redis (`redis.patience_s`)."""
 METADATA_TIMEOUT_MS = 10_000
 LINGER_MS = 5
 CLOSE_TIMEOUT_S = 2.0
@@ -33,7 +33,7 @@ Headers = list[tuple[str, bytes]]
 
 
 class Producer:
-    """Records into one topic. Raises UserError without a broker or the topic."""
+    """Sends records to one topic. Raises UserError without a broker or the topic."""
 
     def __init__(self, kafka: Kafka, topic: str) -> None:
         self.topic = topic
@@ -53,14 +53,14 @@ class Producer:
             )
 
     def send(self, key: bytes | None, value: bytes, headers: Headers | None = None) -> None:
-        """Send a record soon; `flush_and_check` says whether it arrived."""
+        """Send a record soon; `flush_and_check` makes sure that it arrived."""
         with errors_as_user_errors(self._kafka):
             self._unconfirmed.append(
                 self._client.send(self.topic, value, key=key, headers=headers or [])
             )
 
     def flush_and_check(self) -> None:
-        """Return when all that was sent has arrived. Raises UserError where something cannot."""
+        """Return when all sent records have arrived. Raises UserError if one cannot."""
         unconfirmed, self._unconfirmed = self._unconfirmed, []
         if not unconfirmed:
             return
@@ -72,7 +72,7 @@ class Producer:
     def _flush(self) -> None:
         deadline_s = time.monotonic() + DELIVERY_TIMEOUT_MS / 1000
         while True:
-            liveness.mark_progress()  # who waits for a broker is not stuck
+            liveness.mark_progress()  # waiting for a broker is progress
             try:
                 self._client.flush(timeout=PROGRESS_INTERVAL_S)
             except KafkaTimeoutError:
@@ -82,5 +82,5 @@ class Producer:
                 return
 
     def close(self) -> None:
-        """Let go of the broker, without waiting for what is not settled."""
+        """Close the connection without waiting for unconfirmed records."""
         self._client.close(timeout=CLOSE_TIMEOUT_S)

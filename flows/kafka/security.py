@@ -15,7 +15,7 @@ USERNAME_VARIABLE, PASSWORD_VARIABLE = "PENSTOCK_KAFKA_USERNAME", "PENSTOCK_KAFK
 
 
 def security_arguments(kafka: Kafka) -> dict[str, Any]:
-    """What a client needs to be let in. Raises UserError: no user, an unfit file."""
+    """The security arguments of a client. Raises UserError for a missing user or an invalid file."""
     arguments: dict[str, Any] = {"security_protocol": kafka.security.upper()}
     if kafka.security.endswith("ssl"):
         arguments["ssl_context"] = _tls_context(kafka)
@@ -40,6 +40,6 @@ def _tls_context(kafka: Kafka) -> ssl.SSLContext:
         if kafka.certificate_file:
             setting = "kafka.certificate_file, kafka.key_file"
             context.load_cert_chain(kafka.certificate_file, kafka.key_file or None)
-    except OSError as error:  # what is wrong with a certificate is one too
+    except OSError as error:  # ssl.SSLError is one too
         raise ConfigurationError(f"{setting}: {error.strerror or error}: name PEM files") from error
     return context

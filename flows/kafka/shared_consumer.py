@@ -1,6 +1,6 @@
-"""One consumer for all partitions that a process reads, dealt out to queues of their own.
+"""One consumer for all partitions that a process reads, with a queue of records for each.
 
-A consumer each would be a thread and a connection each. Not for several threads at once.
+A consumer for each partition would need a thread and a connection each. Not safe for several threads.
 """
 
 from __future__ import annotations
@@ -28,28 +28,27 @@ if TYPE_CHECKING:
     from state.config import Kafka
 
 IDLE_POLL_MS = 5
-"""How long to leave an empty consumer alone: a poll costs a tenth of a millisecond."""
+"""The pause after a poll without records: a poll costs a tenth of a millisecond."""
 FETCH_WAIT_MS = 3
-"""How long to wait for the answer to the fetch that a poll sends, while events are coming.
+"""How long a poll waits for the response to its own fetch, while records arrive.
 
-What a poll gives at once was fetched at the last one, a round of all partitions ago, if that did not
-get it itself: without waiting, events are a round older than they need to be, or every second poll
-comes back with nothing.
+A poll that does not wait returns what the previous poll fetched, a round of all partitions ago.
+Then events are a round older than necessary, or every second poll returns nothing.
 """
 ACTIVE_WITHIN_S = 1.0
-"""Events are coming if the last ones came so lately."""
+"""The topic is active if records arrived within this time."""
 QUEUED_BATCHES_MAX = 2
-"""With so many batches in the queues nothing more is fetched until some are taken.
+"""With so many batches in the queues, nothing is fetched until some are taken.
 
-Not by pausing partitions: kafka-python 3.0.12 may keep what it had fetched of one for ever
-(`Fetcher._paused_partition_records`), and the end of the partition is not read.
+Partitions are not paused instead: kafka-python 3.0.12 may keep the fetched records of a paused
+partition for ever (`Fetcher._paused_partition_records`), so its end is never read.
 """
 CLOSE_TIMEOUT_MS = 1000
 FETCH_BYTES_MAX = 4 * 1024 * 1024
 
 
 class SharedConsumer:
-    """Records by partition, in order."""
+    """The consumer of a process, which gives records by partition, in order."""
 
     def __init__(self, kafka: Kafka, batch_events: int) -> None:
         self._kafka = kafka
@@ -68,7 +67,7 @@ class SharedConsumer:
         )
 
     def assign(self, partition: TopicPartition, offset: int) -> None:
-        """Read a further partition, beginning with the record at `offset`."""
+        """Read one more partition, starting with the record at `offset`."""
         self._queues[partition] = deque()
         self._first = min(self._queues, key=partition_name)
         with errors_as_user_errors(self._kafka):
@@ -76,10 +75,10 @@ class SharedConsumer:
             self.client.seek(partition, offset)
 
     def take_records(self, partition: TopicPartition) -> list[ConsumerRecord]:
-        """What has come of a partition, at most a batch; waits `FETCH_WAIT_MS` at most."""
+        """The next records of a partition, at most a batch; waits at most `FETCH_WAIT_MS`."""
         queue = self._queues[partition]
-        # One poll serves a round of all partitions, and begins it: what a later one fetched would wait a
-        # round for the partitions before. Unless so much waits that one poll cannot serve all.
+        # One poll serves a round of all partitions, at its start: records of a later poll would wait a
+        # round for the partitions before. During a backlog one poll cannot serve all, so each polls.
         if partition == self._first or self._is_behind or partition in self._served:
             self._served.clear()
             if len(queue) < self._batch_events:
@@ -105,7 +104,7 @@ class SharedConsumer:
             self._next_poll_s = now_s + IDLE_POLL_MS / 1000
 
     def _fetch(self, timeout_ms: int) -> int:
-        """Queue what has come, and say how much that was."""
+        """Queue fetched records and return their number."""
         try:
             with errors_as_user_errors(self._kafka):
                 fetched = self.client.poll(timeout_ms=timeout_ms, max_records=self._batch_events)
@@ -120,7 +119,7 @@ class SharedConsumer:
         return count
 
     def _reassign(self, error: SourceError) -> None:
-        """Go on where `kafka.out_of_range` says; anything but an offset out of range goes up."""
+        """Seek to the offset that `kafka.out_of_range` says; raise any other error."""
         if not isinstance(error.__cause__, OffsetOutOfRangeError):
             raise error
         for partition, offset in error.__cause__.args[0].items():
@@ -128,5 +127,5 @@ class SharedConsumer:
             self.client.seek(partition, checked_offset(available, partition, offset, self._kafka))
 
     def close(self) -> None:
-        """Let go of the broker."""
+        """Close the connection to the broker."""
         self.client.close(timeout_ms=CLOSE_TIMEOUT_MS)

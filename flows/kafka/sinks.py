@@ -1,4 +1,4 @@
-"""Dead letters and changes into topics: at least once, and before the epoch they belong to is stored."""
+"""Sinks for dead letters and changes: at least once, confirmed before their epoch is committed."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class _TopicPartition(StatefulSinkPartition["list[T]", "int | None"], Generic[T]
                     self._producer.send(*record)
 
     def snapshot(self) -> int | None:
-        # An epoch may only be committed when all that it sent has arrived.
+        # An epoch may only be committed when all its records have arrived.
         self._producer.flush_and_check()
         return self._resume_state
 
@@ -55,12 +55,13 @@ class _TopicPartition(StatefulSinkPartition["list[T]", "int | None"], Generic[T]
 
 
 class TopicSink(FixedPartitionedSink["list[T]", "int | None"], Generic[T]):
-    """Lists of things into a topic, each as the record that `record` makes of it.
+    """Writes the items of lists to a topic, each as the record that `to_record` makes of it.
 
-    `verify_owner` is asked before some are sent, and raises where another run took over.
+    `verify_owner` is called before items are sent; it raises if another run has taken over.
 
-    A recovery folder knows the sink by the name of its one partition, so a topic that takes the place
-    of a file has the name of that, and keeps what was stored of it.
+    A recovery folder knows the sink by the `name` of its one partition. A topic that replaces a
+    file uses the name of the file's partition and keeps its stored state, so that a run can switch
+    back.
     """
 
     def __init__(
@@ -78,37 +79,39 @@ class TopicSink(FixedPartitionedSink["list[T]", "int | None"], Generic[T]):
         self._to_record = to_record
 
     def list_parts(self) -> list[str]:
-        """One: what is sent in order arrives in order."""
+        """One partition, so that records arrive in the order in which they are sent."""
         return [self._name]
 
     def build_part(
         self, step_id: str, for_part: str, resume_state: int | None
     ) -> _TopicPartition[T]:
-        """A producer of this worker's own. Raises UserError: no broker, no topic."""
+        """A partition with its own producer. Raises UserError without a broker or topic."""
         producer = Producer(self._kafka, self._topic)
         return _TopicPartition(producer, self._to_record, resume_state, self._verify_owner)
 
 
 def dead_letter_topic(kafka: Kafka) -> TopicSink[DeadLetter | Erasure]:
-    """Dead letters to `kafka.dead_letters`, keyed by where they come from."""
+    """Dead letters to `kafka.dead_letters`, keyed by source and partition of the record."""
     return TopicSink(kafka, kafka.dead_letters, dead_letter_record, DEAD_LETTERS_PART)
 
 
 def change_topic(
     kafka: Kafka, verify_owner: Callable[[], None] | None = None
 ) -> TopicSink[ChangeFields]:
-    """Changes to `kafka.changes`, keyed by shopper; consumers drop those whose `id` they have had."""
+    """Changes to `kafka.changes`, keyed by shopper; consumers ignore an `id` that they know already."""
     return TopicSink(kafka, kafka.changes, change_record, "topic", verify_owner)
 
 
 def dead_letter_record(letter: DeadLetter | Erasure) -> Record | None:
-    """A dead letter on the wire: the JSON of a line of the file. What a topic holds cannot be changed
-    where somebody was erased."""
+    """A dead letter as a record: the JSON of a line of the file.
+
+    An erasure gives no record: records in a topic cannot be changed.
+    """
     if isinstance(letter, Erasure):
         return None
     return f"{letter.source}/{letter.partition}".encode(), msgspec.json.encode(letter)
 
 
 def change_record(change: ChangeFields) -> Record:
-    """A change on the wire."""
+    """A change as a record."""
     return str(change["shopper"]).encode(), msgspec.json.encode(change)

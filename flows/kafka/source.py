@@ -1,7 +1,7 @@
 """The events topic as a Bytewax source: a Kafka partition is a source partition.
 
-The offset of the next record is in the snapshot, so the flow goes on exactly where it was, whatever
-the group's committed offsets say.
+The snapshot has the offset of the next record, so the flow resumes exactly where it stopped; it
+ignores the committed offsets of the group.
 """
 
 from __future__ import annotations
@@ -56,15 +56,15 @@ if TYPE_CHECKING:
     from state.events import Event
 
 WATERMARK_DELAY_S = 0.5
-"""After so long without records the shards hear how far the last ones moved the watermark."""
+"""After this time without records an empty batch carries the last watermark to the shards."""
 RESPONSE_STALE_S = 2 * INTERVAL_S + RESPONSE_TIMEOUT_MS / 1000
-"""An answer of the broker that is older says nothing of now."""
+"""An older response of the broker does not prove that a partition is idle."""
 
 _log = logging.getLogger("penstock.kafka")
 
 
 class KafkaPartition(StatefulSourcePartition[SourceBatch, bytes]):
-    """One partition: small batches when little comes, up to the configured size when behind."""
+    """Reads one partition: small batches when few records arrive, larger ones during a backlog."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class KafkaPartition(StatefulSourcePartition[SourceBatch, bytes]):
         monitor.add(partition)
 
     def next_batch(self) -> list[SourceBatch]:
-        """What has come. The first batch may be empty: it tells the shards of this partition."""
+        """The next batch. The first may be empty: it announces the partition to the shards."""
         liveness.mark_progress()
         self._commit()
         if self._source.is_stopping:
@@ -132,7 +132,7 @@ class KafkaPartition(StatefulSourcePartition[SourceBatch, bytes]):
         ]
 
     def _must_emit_watermark(self) -> bool:
-        """Whether the last records moved the watermark and no batch came after them to say so."""
+        """Whether the last records moved the watermark and no later batch has carried it yet."""
         quiet_s = time.monotonic() - self._quiet_since_s
         is_behind = (
             self._emitted_watermark_ms < self._batcher.watermark_ms or self._batcher.has_pending
@@ -140,9 +140,10 @@ class KafkaPartition(StatefulSourcePartition[SourceBatch, bytes]):
         return is_behind and quiet_s >= WATERMARK_DELAY_S
 
     def _idle_ms_to_report(self) -> int:
-        """How long nothing has come, where that has to be told again, else 0.
+        """How long the partition has been idle, if the shards must be informed again, else 0.
 
-        Only while the broker says that there is nothing: while it is away, or records wait, time stands.
+        Idle time counts only while the broker confirms that there are no records: event time does not
+        advance while the broker is away or records wait.
         """
         now_s, limit_ms = time.monotonic(), self._source.settings.kafka.idle_ms
         elapsed_ms = round((now_s - self._quiet_since_s) * 1000)
@@ -156,13 +157,13 @@ class KafkaPartition(StatefulSourcePartition[SourceBatch, bytes]):
         return self._quiet_ms
 
     def _commit(self) -> None:
-        # Bytewax asks for the first batch of an epoch when the one before is in the recovery store.
+        # When Bytewax asks for the first batch of an epoch, the epoch before is in the recovery store.
         if self._snapshot_offset is not None:
             self._monitor.schedule_commit(self._partition, self._snapshot_offset)
             self._snapshot_offset = None
 
     def _decode(self, records: list[ConsumerRecord]) -> tuple[list[Event | DeadLetter], list[int]]:
-        """What records hold, and the offset of each."""
+        """The events and dead letters in records, and the offset of each."""
         read_record, source, number = (
             self._read_record,
             self._partition.topic,
@@ -172,10 +173,10 @@ class KafkaPartition(StatefulSourcePartition[SourceBatch, bytes]):
         events: list[Event | DeadLetter] = []
         offsets: list[int] = []
         for record in records:
-            # A record arrived when the log says so, that a replay gives the same, but never in the
-            # future: a producer's clock may be ahead.
+            # The time of receipt is the record's timestamp, so that a replay gives the same, but never
+            # in the future: a producer's clock may be ahead.
             at_ms = record.timestamp if 0 <= record.timestamp < now_ms else now_ms
-            raw = record.value or b""  # a tombstone says no more than an empty record
+            raw = record.value or b""  # a tombstone is treated as an empty record
             decoded = read_record(
                 raw,
                 source=source,
@@ -190,13 +191,13 @@ class KafkaPartition(StatefulSourcePartition[SourceBatch, bytes]):
         return events, offsets
 
     def next_awake(self) -> datetime | None:
-        """At once after a batch, else after a moment."""
+        """At once after a batch with records, else after a short pause."""
         if not self._is_idle:
             return None
         return datetime.now(UTC) + timedelta(milliseconds=IDLE_POLL_MS)
 
     def snapshot(self) -> bytes:
-        """Where to go on."""
+        """The offset of the next record, and the state of the watermark."""
         self._snapshot_offset = self._source.snapshot_offsets[self._partition] = self._offset
         batcher = self._batcher
         return SOURCE_CODEC.encode(
@@ -211,18 +212,17 @@ class KafkaPartition(StatefulSourcePartition[SourceBatch, bytes]):
         )
 
     def close(self) -> None:
-        """The last partition to end closes the connection."""
+        """Close the partition; the last one closes the connection."""
         self._source.on_partition_closed(self._partition)
 
 
 class KafkaSource(FixedPartitionedSource[SourceBatch, bytes]):
     """The events topic, for one worker. When `stop` is set, every partition ends between two batches.
 
-    With `lists=False` the process lists no partitions: others read for it. `known_partitions` are
-    the names of
-    the partitions that the recovery store knows (`flows.kafka.stored_partitions`), set before any
-    is asked for.
-    `snapshot_offsets` is what the last snapshots cover, `offsets` the next record to read.
+    With `is_reader=False` the process lists no partitions: other processes read them.
+    `known_partitions` are the names of the partitions in the recovery store; set it before the
+    partitions are listed. `snapshot_offsets` are the offsets in the last snapshots, `next_offsets`
+    those of the next records.
     """
 
     def __init__(
@@ -250,29 +250,29 @@ class KafkaSource(FixedPartitionedSource[SourceBatch, bytes]):
         self._is_stop_requested = False
 
     def request_stop(self) -> None:
-        """End every partition between two batches, so that the run begins again; from any thread."""
+        """End every partition between two batches, so that the run starts again. For any thread."""
         self._is_stop_requested = True
 
     @property
     def is_stopping(self) -> bool:
-        """Whether to end now: asked to, or because a run cannot take on partitions (`repartitioned`)."""
+        """Whether to stop now: on request, or because the topic has new partitions (`repartitioned`)."""
         if self._monitor is not None and self._monitor.has_more_partitions:
             self.repartitioned = True
         return self._stop.is_set() or self._is_stop_requested or self.repartitioned
 
     @property
     def is_reachable(self) -> bool:
-        """Whether the broker answered when it was asked last, which is every second or so."""
+        """Whether the broker answered the last check, which happens every second."""
         return self._monitor is None or self._monitor.is_reachable
 
     @property
     def last_response_s(self) -> float | None:
-        """When the broker answered last (`time.monotonic`); None before it was asked."""
+        """When the broker answered last (`time.monotonic`); None before the first check."""
         return None if self._monitor is None else self._monitor.last_response_s
 
     @property
     def lag(self) -> dict[str, int]:
-        """How many records of each partition wait to be read, by its name."""
+        """The number of unread records by partition name."""
         if self._monitor is None:
             return {}
         ends = self._monitor.ends
@@ -283,9 +283,9 @@ class KafkaSource(FixedPartitionedSource[SourceBatch, bytes]):
         }
 
     def list_parts(self) -> list[str]:
-        """The names of the partitions there are.
+        """The names of the topic's partitions.
 
-        Raises UserError: no broker, no topic, or a topic that has lost partitions.
+        Raises UserError without a broker or topic, or if the topic has lost partitions.
         """
         if not self._is_reader:
             return []
@@ -294,14 +294,14 @@ class KafkaSource(FixedPartitionedSource[SourceBatch, bytes]):
         if missing := sorted(set(self.known_partitions).difference(names)):
             self.close()
             raise SourceError(
-                f"the recovery folder knows partitions that Kafka does not have: "
+                f"the recovery folder has partitions that Kafka does not have: "
                 f"{', '.join(missing)}: set kafka.topic back, or start again with an empty "
                 "recovery folder"
             )
         return names
 
     def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> KafkaPartition:
-        """One partition, from where its snapshot left it, else from where `kafka.start` says."""
+        """One partition, from the offset in its snapshot, else from where `kafka.start` says."""
         shared_consumer, monitor = self._connect()
         partition = parse_partition_name(for_part)
         if resume_state is None:
@@ -317,10 +317,10 @@ class KafkaSource(FixedPartitionedSource[SourceBatch, bytes]):
         )
 
     def _resume_offset(self, partition: TopicPartition, state: SourceState) -> int:
-        """The offset to begin at. Raises UserError where what comes next is not there any more."""
+        """The offset at which to resume. Raises UserError if the next record no longer exists."""
         available, kafka = self._available[partition], self.settings.kafka
         if state.topic_id and state.topic_id != self._topic_id:
-            problem = f"topic {partition.topic} was deleted and made anew since this run read it"
+            problem = f"topic {partition.topic} was deleted and recreated since this run read it"
             cause = (
                 f"offset {state.offset} of partition {partition.partition} is another record now"
             )
@@ -337,7 +337,7 @@ class KafkaSource(FixedPartitionedSource[SourceBatch, bytes]):
                     partitions_of(shared_consumer.client, kafka, kafka.topic),
                     kafka,
                 )
-                # A partition that came while the run went on is read whole.
+                # A partition that was added during the run is read from its beginning.
                 start = "earliest" if self.known_partitions else kafka.start
                 self._starts = first_offsets(shared_consumer.client, self._available, kafka, start)
                 self._topic_id = topic_id(kafka)
@@ -351,20 +351,20 @@ class KafkaSource(FixedPartitionedSource[SourceBatch, bytes]):
         return self._shared_consumer, self._monitor
 
     def on_partition_closed(self, partition: TopicPartition) -> None:
-        """Hear that a partition has ended."""
+        """Note that a partition has ended, and close the connection after the last one."""
         self._open_partitions.discard(partition)
         if not self._open_partitions:
             self.close()
 
     def close(self) -> None:
-        """Let go of the broker."""
+        """Close the connections to the broker."""
         if self._shared_consumer is not None and self._monitor is not None:
             self._shared_consumer.close()
             self._monitor.close()
             self._shared_consumer = None
 
     def commit_final_offsets(self) -> None:
-        """After the flow has ended in peace: show the group how far its last snapshots go."""
+        """Commit the offsets of the last snapshots to the group, after a clean end of the flow."""
         if not self.snapshot_offsets:
             return
         kafka = self.settings.kafka
@@ -375,4 +375,6 @@ class KafkaSource(FixedPartitionedSource[SourceBatch, bytes]):
             with closing(client), errors_as_user_errors(kafka):
                 commit_offsets(client, self.snapshot_offsets)
         except SourceError as error:
-            _log.warning("the offsets of group %s stay behind: %s", kafka.group, error)
+            _log.warning(
+                "the committed offsets of group %s are out of date: %s", kafka.group, error
+            )

@@ -1,4 +1,4 @@
-"""Where a partition begins: what `kafka.start` means, and what is there at all."""
+"""The offset at which a partition starts: the meaning of `kafka.start` and `kafka.out_of_range`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _log = logging.getLogger("penstock.kafka")
 
 
 class OffsetRange(NamedTuple):
-    """What a broker holds of a partition: the offset of its oldest record, and of its next one."""
+    """The offsets of a partition in the broker: of its oldest record, and of its next one."""
 
     beginning: int
     end: int
@@ -27,7 +27,7 @@ class OffsetRange(NamedTuple):
 def available_offsets(
     client: KafkaConsumer, partitions: list[TopicPartition], kafka: Kafka
 ) -> dict[TopicPartition, OffsetRange]:
-    """What the broker holds of partitions. Raises UserError."""
+    """The offsets that the broker has of partitions. Raises UserError."""
     with errors_as_user_errors(kafka):
         beginnings = client.beginning_offsets(partitions, timeout_ms=REQUEST_TIMEOUT_MS)
         ends = client.end_offsets(partitions, timeout_ms=REQUEST_TIMEOUT_MS)
@@ -44,8 +44,8 @@ def first_offsets(
 ) -> dict[TopicPartition, int]:
     """The offset at which each partition starts: earliest, latest, group or a time. Raises UserError.
 
-    A partition of which the group has committed nothing starts at its beginning; where nothing is as
-    young as the time, it starts at the end.
+    With `group`, a partition without a committed offset starts at its beginning. With a time, a
+    partition without later records starts at its end.
     """
     if start == "earliest":
         return {partition: offset_range.beginning for partition, offset_range in available.items()}
@@ -71,7 +71,7 @@ def first_offsets(
 
 
 def start_ms(start: str | int) -> int:
-    """A time in words as ms since 1970: ISO (UTC unless it says otherwise) or a number of ms.
+    """A time as ms since 1970, from ISO text (UTC without an offset) or a number of ms.
 
     >>> start_ms("2026-11-21T12:00:00Z"), start_ms(1795262400000)
     (1795262400000, 1795262400000)
@@ -91,31 +91,31 @@ def start_ms(start: str | int) -> int:
 def checked_offset(
     available: OffsetRange, partition: TopicPartition, offset: int, kafka: Kafka
 ) -> int:
-    """The offset to read at: the wanted one if it is there, else what `kafka.out_of_range` says.
+    """The wanted offset if the broker has it, else the one that `kafka.out_of_range` says.
 
-    Raises UserError where that is to fail: what is missing was deleted before it was read, or the
-    topic was made anew.
+    Raises UserError if that is `fail`: the missing records were deleted before they were read, or the
+    topic was recreated.
     """
     if available.beginning <= offset <= available.end:
         return offset
     problem = (
         f"partition {partition.partition} of topic {partition.topic} has offsets "
-        f"{available.beginning} to {available.end}, not {offset}, where this run goes on"
+        f"{available.beginning} to {available.end}, not {offset}, where this run resumes"
     )
     return fallback_offset(
-        available, kafka, problem, "what was there is deleted, or the topic was made anew"
+        available, kafka, problem, "its records were deleted, or the topic was recreated"
     )
 
 
 def fallback_offset(available: OffsetRange, kafka: Kafka, problem: str, cause: str) -> int:
-    """The offset that `kafka.out_of_range` says; UserError where it says to fail."""
+    """The offset that `kafka.out_of_range` says. Raises UserError if it is `fail`."""
     if kafka.out_of_range == "fail":
         raise SourceError(
-            f"{problem}: {cause}: go on with the oldest record (--set kafka.out_of_range=earliest) or "
-            "after the newest (=latest), or start again with an empty recovery folder"
+            f"{problem}: {cause}: continue with the oldest record (--set kafka.out_of_range=earliest), "
+            "or after the newest (=latest), or start again with an empty recovery folder"
         )
     offset = available.beginning if kafka.out_of_range == "earliest" else available.end
-    _log.warning("%s: goes on at %d, as kafka.out_of_range says", problem, offset)
+    _log.warning("%s: continues at %d, as kafka.out_of_range says", problem, offset)
     return offset
 
 

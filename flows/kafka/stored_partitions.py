@@ -1,4 +1,4 @@
-"""Which partitions a recovery store knows: one that Kafka has no more would end the run in a panic."""
+"""Lists the partitions in a recovery store: a stored partition that Kafka lacks makes Bytewax panic."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics that the Prometheus client has no shape for: gathered when it asks, or fed with arrays."""
+"""Metrics that the Prometheus client cannot express: read on demand, or fed with arrays."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 
 class ArrayHistogram(Collector):
-    """A histogram that takes many values at once: the client's own takes one.
+    """A histogram with one label that observes an array at once; the client's own observes one value.
 
-    Counts by upper bound for each value of one label. For several threads.
+    Safe for several threads.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class ArrayHistogram(Collector):
         registry.register(self)
 
     def observe(self, value: str, observations: NDArray[np.float64]) -> None:
-        """Count observations under one value of the label."""
+        """Count an array of observations under one value of the label."""
         bucket = np.searchsorted(self._bounds, observations)
         counts = np.bincount(bucket, minlength=len(self._bounds) + 1)
         total = float(observations.sum())
@@ -52,7 +52,7 @@ class ArrayHistogram(Collector):
             self._sums[value] = self._sums.get(value, 0.0) + total
 
     def describe(self) -> Iterable[Metric]:
-        """The name, before anything was observed."""
+        """The metric without samples."""
         yield self._family()
 
     def collect(self) -> Iterable[Metric]:
@@ -72,22 +72,22 @@ class ArrayHistogram(Collector):
 
 
 class HasRows(Protocol):
-    """Keyed state that says how much it holds."""
+    """Keyed state that reports its number of rows."""
 
     @property
     def row_count(self) -> int:
-        """How many rows."""
+        """The number of rows in memory."""
 
 
 class StateRowsCollector(Collector):
-    """Rows of keyed state in memory by step, over all keys that live in this process."""
+    """Rows of keyed state in memory by step, summed over all keys in this process."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._operators: dict[str, WeakSet[HasRows]] = {}
         registry.register(self)
 
     def watch(self, step: str, operator: HasRows) -> None:
-        """Count the rows of one key of a step for as long as it lives."""
+        """Count the rows of one key of a step until its operator is deleted."""
         self._operators.setdefault(step, WeakSet()).add(operator)
 
     def collect(self) -> Iterable[Metric]:
@@ -99,19 +99,19 @@ class StateRowsCollector(Collector):
 
 
 class TopicStatus(Protocol):
-    """The source, as far as it is seen from outside; partitions by name."""
+    """The state of the source that metrics and health checks report; partitions by name."""
 
     @property
     def lag(self) -> Mapping[str, int]:
-        """Records that wait to be read."""
+        """Records that are not read yet, by partition."""
 
     @property
     def is_reachable(self) -> bool:
-        """Whether the broker answered lately."""
+        """Whether the broker answered recently."""
 
 
 class TopicCollector(Collector):
-    """How far the source of this process is behind."""
+    """The lag of the source in this process, and whether the broker answers."""
 
     def __init__(self, topic: TopicStatus) -> None:
         self._topic = topic
@@ -130,7 +130,7 @@ class TopicCollector(Collector):
 
 
 class RecoveryFolderCollector(Collector):
-    """What the recovery folder holds, and when a snapshot was last committed there."""
+    """The size of the recovery folder, and when a snapshot was last committed there."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -155,7 +155,7 @@ class RecoveryFolderCollector(Collector):
 
 
 def _file_stats(folder: Path) -> list[os.stat_result]:
-    """Of the files in a folder; one may go while we look."""
+    """The stats of all files in a folder. A file may disappear meanwhile."""
     stats = []
     for path, _, names in os.walk(folder):
         for name in names:

@@ -1,4 +1,4 @@
-"""A live process as it is seen from outside, for as long as it runs: over HTTP and in Redis."""
+"""What a live process exposes: metrics and health over HTTP, a heartbeat in Redis."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from state.config import Settings
 
 PROBE_TIMEOUT_MS = 1000
-"""Who asks whether we are ready waits for a second or so."""
+"""Probes time out after about a second."""
 
 
 @contextmanager
@@ -37,11 +37,11 @@ def expose_process(
     workers: int = 1,
     shares_host: bool = False,
 ) -> Iterator[str]:
-    """Metrics, health and heartbeat of one process of `workers`; gives the address, "" if none.
+    """Expose one of `workers` processes while inside; gives its HTTP address, "" if there is none.
 
-    Those that share a host share `metrics.listen`, each a port further on.
+    With `shares_host` each process uses its own port, counted from `metrics.listen`.
 
-    Raises UserError where `metrics.listen` cannot be had.
+    Raises UserError if it cannot listen on `metrics.listen`.
     """
     probe_store = Store(redis_url, timeout_ms=PROBE_TIMEOUT_MS, patience_s=0)
     lock = threading.Lock()

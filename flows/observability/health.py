@@ -1,8 +1,8 @@
-"""What a process answers over HTTP: `/metrics`, `/healthz` (is it alive), `/readyz` (does it serve).
+"""The HTTP server of a process: `/metrics`, `/healthz` (is it alive), `/readyz` (does it serve).
 
-Alive is a worker that moved lately; one that waits for Redis moves, one that hangs does not. Ready is
-one that has resumed, that Redis and Kafka answer, and that is not far behind. A stopped process does not
-answer at all, so whoever asks should wait a second or two and no longer.
+A worker is alive if it made progress recently: one that waits for Redis does, one that hangs does
+not. It is ready if it has resumed its state, Redis and Kafka answer, and its lag is small. A
+suspended process does not answer at all, so probes need a timeout of a second or two.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ CLIENT_TIMEOUT_S = 5.0
 
 @dataclass(frozen=True)
 class WorkerHealth:
-    """What is asked before an answer is given. `ping_redis` raises UserError where it does not answer.
+    """The checks of a worker. `ping_redis` raises UserError if Redis does not answer.
 
-    `topic` is the source, `lag_max` how many records it may be behind; 0: that is not looked at.
+    `topic` is the source, `lag_max` the largest lag in records that is ready; 0 disables that check.
     """
 
     stuck_s: float
@@ -48,16 +48,16 @@ class WorkerHealth:
     lag_max: int = 0
 
     def check_live(self) -> tuple[bool, dict[str, Any]]:
-        """Whether the worker moves, and why not."""
+        """Whether the worker makes progress, and the fields of the response."""
         age_s = liveness.progress_age_s()
         fields = {"status": OK, "pulse_age_s": round(age_s, 3)}
         if age_s <= self.stuck_s:
             return True, fields
-        reason = f"the worker has not moved for {age_s:.0f} s (at most {self.stuck_s:g})"
+        reason = f"the worker has made no progress for {age_s:.0f} s (limit {self.stuck_s:g})"
         return False, fields | {"status": "stuck", "reason": reason}
 
     def check_ready(self) -> tuple[bool, dict[str, Any]]:
-        """Whether what is in Redis is kept fresh, and the verdict on each part that this needs."""
+        """Whether Redis is kept fresh, and the result of each check."""
         is_alive, fields = self.check_live()
         checks = {
             "worker": OK if is_alive else fields["reason"],
@@ -84,7 +84,7 @@ class WorkerHealth:
 
 
 class HealthChecks(Protocol):
-    """Says whether a process is alive, and whether it serves, and why not."""
+    """The health checks of a process: whether it passes, and the fields of the response."""
 
     def check_live(self) -> tuple[bool, dict[str, Any]]:
         """For `/healthz`."""
@@ -125,14 +125,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """A probe every few seconds is no news."""
+        """Log nothing: probes come every few seconds."""
 
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def server_bind(self) -> None:
-        # The base class asks DNS for the name of the host first, which may take seconds.
+        # The base class looks the host name up in DNS first, which may take seconds.
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
 
@@ -145,9 +145,9 @@ def health_server(
     *,
     registry: CollectorRegistry = metrics.REGISTRY,
 ) -> Iterator[str]:
-    """Answer on `listen` (host:port) while inside, a process at a port further on for each `worker`.
+    """Serve on `listen` (host:port) while inside; `worker` is added to the port.
 
-    Gives the address; nothing is served and "" given where `listen` is empty. Raises UserError.
+    Gives the address; with an empty `listen` serves nothing and gives "". Raises UserError.
     """
     if not listen:
         yield ""
@@ -174,7 +174,7 @@ def health_server(
 
 
 def _parse_address(listen: str) -> tuple[str, int]:
-    """Host and port.
+    """Split `host:port`.
 
     >>> _parse_address("127.0.0.1:9464"), _parse_address("[::1]:0")
     (('127.0.0.1', 9464), ('::1', 0))

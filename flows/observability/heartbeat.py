@@ -1,4 +1,4 @@
-"""A process's sign of life in Redis: `ps:1:worker:{n}`, gone 15 s after the last one."""
+"""The heartbeat of a process in Redis: `ps:1:worker:{n}`, which expires 15 s after the last one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TTL_S = 15
 
 
 class Heartbeat:
-    """Writes the sign of life of one process of `workers`; the first of them also their common lag."""
+    """Writes the heartbeat of one of `workers` processes; the first one also the total lag."""
 
     def __init__(self, store: Store, topic: TopicStatus, worker: int, workers: int) -> None:
         self._store = store
@@ -37,7 +37,7 @@ class Heartbeat:
         self._events, self._at_s = metrics.heartbeat_fields()["events"], time.monotonic()
 
     def write(self) -> None:
-        """Write once. Raises UserError where Redis does not answer."""
+        """Write one heartbeat. Raises UserError if Redis does not answer."""
         fields = self._fields()
         with self._store.errors_as_user_errors():
             client = self._store.client
@@ -48,7 +48,7 @@ class Heartbeat:
                 client.hset(keys.meta_key(), "lag", lag)
 
     def remove(self) -> None:
-        """Take the sign away: the process ends in peace."""
+        """Remove the heartbeat at a clean stop."""
         with self._store.errors_as_user_errors():
             self._store.client.delete(keys.worker_key(self._worker))
 
@@ -69,7 +69,7 @@ class Heartbeat:
 
 @contextmanager
 def heartbeat_thread(heartbeat: Heartbeat) -> Iterator[None]:
-    """Write signs of life from a thread while inside; that Redis is away the worker itself says."""
+    """Write heartbeats from a background thread while inside. The worker itself logs Redis outages."""
 
     def run(stop: Event) -> None:
         is_stopping = False

@@ -1,7 +1,7 @@
-"""What a command says on standard error: plain lines for a person, JSON lines for a machine.
+"""Logging to standard error: plain lines for a person, JSON lines for a machine.
 
-A message may carry fields: `_log.warning("..", extra={"event": "redis_away"})`. Secrets of the
-environment never come out, whoever wrote the message.
+A message may have fields: `_log.warning("..", extra={"event": "redis_away"})`. Secrets in environment
+variables are removed from every message, also from those of libraries.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 
 ROOT_LOGGER = "penstock"
 LOGGERS = (ROOT_LOGGER, "kafka")
-"""What is logged: our own, and what kafka-python has to say from a warning on."""
+"""The loggers that are shown: our own, and warnings of kafka-python."""
 
 _SECRET_NAMES = ("PASSWORD", "SECRET", "TOKEN", "PRIVACY_KEY")
 _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "taskName"}
 
 
 class TextHandler(logging.Handler):
-    """Messages as lines on standard error, wherever that is at the time."""
+    """Prints messages as lines on the current standard error."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print it."""
+        """Print a message, after its traceback if it has one."""
         if record.exc_info:
             trace = printable(redact(_trace(record)), keep="\n\t")
             print(trace, file=sys.stderr, end="")
@@ -42,14 +42,14 @@ class TextHandler(logging.Handler):
 
 
 class JsonHandler(logging.Handler):
-    """Messages as JSON objects, one a line, with `fields` that all of them have."""
+    """Prints messages as JSON objects, one a line; `fields` are added to all of them."""
 
     def __init__(self, **fields: object) -> None:
         super().__init__()
         self._fields = fields
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print it."""
+        """Print a message as JSON."""
         at = datetime.fromtimestamp(record.created, UTC)
         entry: dict[str, Any] = {
             "ts": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -67,14 +67,14 @@ class JsonHandler(logging.Handler):
 
 
 def configure(log: Log | None = None, **fields: object) -> None:
-    """Say from now on what `log` wants, as it wants it; without one, warnings as plain lines."""
+    """Set level and format of logging; without `log`, warnings as plain lines."""
     is_json = log is not None and log.format == "json"
     handler = JsonHandler(**fields) if is_json else TextHandler()
     level = logging.getLevelName(log.level.upper()) if log else logging.WARNING
     for name in LOGGERS:
         logger = logging.getLogger(name)
         logger.handlers = [handler]
-        # What a library does in peace is for who asked to see everything.
+        # Messages of libraries below a warning are shown at level debug only.
         minimum_level = (
             logging.NOTSET if name == ROOT_LOGGER or level == logging.DEBUG else logging.WARNING
         )
@@ -82,10 +82,10 @@ def configure(log: Log | None = None, **fields: object) -> None:
 
 
 def redact(text: str) -> str:
-    """A text without the values of variables that hold secrets."""
+    """Replace the values of environment variables with secrets in a text."""
     for name, value in os.environ.items():
         if value and name.startswith("PENSTOCK_") and name.endswith(_SECRET_NAMES):
-            # In a line of JSON and in a URL it is written in other ways.
+            # JSON and URLs escape the value.
             for escaped in (value, orjson.dumps(value).decode()[1:-1], quote(value, safe="")):
                 text = text.replace(escaped, "...")
     return text

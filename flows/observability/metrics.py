@@ -1,9 +1,8 @@
-"""What a process tells Prometheus of itself, all in a registry of our own.
+"""The metrics of a process, in our own registry. Metric names and labels are public.
 
-Counters begin at 0 with the process; what went on before is in Redis (`ps:1:meta`). Anybody may count;
-`flows.observability.health` serves it. To add a metric: one line here, one in docs/operations.md
-(a test compares
-them), and for a graph or an alert `deploy/`.
+Counters start at 0 with the process; Redis has the counts since the first start (`ps:1:meta`). Any
+module may count; `health.py` serves the registry. To add a metric: one line here, one in
+docs/operations.md (a test compares them), and for a graph or an alert `deploy/`.
 """
 
 from __future__ import annotations
@@ -58,17 +57,19 @@ _log = logging.getLogger("penstock.clusters")
 disable_created_metrics()
 REGISTRY = CollectorRegistry(auto_describe=True)
 
-EVENTS = Counter("penstock_events", "Events read that are events", ["type"], registry=REGISTRY)
+EVENTS = Counter("penstock_events", "Events read, by type", ["type"], registry=REGISTRY)
 LEFT_OUT = Counter(
     "penstock_left_out",
     "Fields of accepted events that could not be read",
     ["source", "field"],
     registry=REGISTRY,
 )
-REJECTED = Counter("penstock_rejected", "Records set aside", ["reason"], registry=REGISTRY)
+REJECTED = Counter(
+    "penstock_rejected", "Records that became dead letters", ["reason"], registry=REGISTRY
+)
 PROCESSING_ERRORS = Counter(
     "penstock_processing_errors",
-    "Events, rows and parts of batches that were left out because something raised",
+    "Events, rows and parts of batches that were skipped because a step raised an exception",
     ["step"],
     registry=REGISTRY,
 )
@@ -80,7 +81,7 @@ UNCONVERTED = Counter(
 )
 WITHHELD = Counter(
     "penstock_withheld",
-    "Events set aside since their shopper refuses the purpose",
+    "Events ignored because their shopper refuses the purpose",
     ["purpose"],
     registry=REGISTRY,
 )
@@ -88,59 +89,59 @@ _SUMS = {
     name: Counter(f"penstock_{name}", text, registry=REGISTRY)
     for name, text in (
         ("accepted", "Events counted"),
-        ("duplicates", "Events that had been counted before"),
-        ("suppressed", "Events from before an erasure that came after it"),
+        ("duplicates", "Events that were counted before"),
+        ("suppressed", "Events from before an erasure that arrived after it"),
         ("erased", "Times a user or a device was erased"),
-        ("late", "Accepted events that came after the allowed lateness"),
-        ("saturated", "Events after which a sum of their shopper is at the largest amount"),
-        ("repeats", "Events that two shoppers had counted who turned out to be one"),
+        ("late", "Accepted events that arrived after the allowed lateness"),
+        ("saturated", "Events after which a sum of their shopper is at the maximum"),
+        ("repeats", "Events that two shoppers had counted before they were merged"),
         ("held", "Events too far ahead of the others to move the watermark"),
         ("shortened", "Events with more items than count"),
-        ("sessions_opened", "Sessions begun"),
-        ("sessions_closed", "Sessions ended by the watermark"),
+        ("sessions_opened", "Sessions opened"),
+        ("sessions_closed", "Sessions closed by the watermark"),
         ("identity_conflicts", "Devices of one user that named another"),
         ("lists_written", "Lists of shoppers written"),
         ("segment_changes", "Times a shopper entered or left a segment"),
     )
 }
 LISTS_EVALUATED = Counter(
-    "penstock_lists_judged", "Written lists held against the next click", registry=REGISTRY
+    "penstock_lists_judged", "Written lists compared with the next click", registry=REGISTRY
 )
 LISTS_HIT = Counter(
     "penstock_lists_hit",
-    "Judged lists that held the click, by the learner that put it there",
+    "Evaluated lists that contained the click, by the learner that proposed the item",
     ["learner"],
     registry=REGISTRY,
 )
 LISTS_RECIPROCAL = Counter(
-    "penstock_lists_reciprocal_rank", "1/rank of the hits in judged lists", registry=REGISTRY
+    "penstock_lists_reciprocal_rank", "1/rank of the hits in evaluated lists", registry=REGISTRY
 )
 SEGMENT_LISTS_EVALUATED = Counter(
-    "penstock_segment_lists_judged", "Judged lists of members", ["segment"], registry=REGISTRY
+    "penstock_segment_lists_judged", "Evaluated lists of members", ["segment"], registry=REGISTRY
 )
 SEGMENT_LISTS_HIT = Counter(
     "penstock_segment_lists_hit",
-    "Judged lists of members that held the click",
+    "Evaluated lists of members that contained the click",
     ["segment"],
     registry=REGISTRY,
 )
 EXPLORED_IMPRESSIONS = Counter(
     "penstock_tried_seen",
-    "Items tried in lists that were seen, by the learner whose word was tried",
+    "Explored items in lists that were displayed, by the learner that proposed them",
     ["learner"],
     registry=REGISTRY,
 )
 EXPLORED_CLICKS = Counter(
-    "penstock_tried_clicked", "Those of them that were clicked", ["learner"], registry=REGISTRY
+    "penstock_tried_clicked", "Explored items that were clicked", ["learner"], registry=REGISTRY
 )
 DRIFTS = Counter(
     "penstock_cluster_drifts",
-    "Times shoppers became unlike those the clusters were made of",
+    "Times that the shoppers no longer resembled those of the clusters",
     registry=REGISTRY,
 )
 BATCH = Histogram(
     "penstock_batch_events",
-    "Events a batch that was learned",
+    "Events in a batch of the learn step",
     buckets=BATCH_BUCKETS,
     registry=REGISTRY,
 )
@@ -153,7 +154,7 @@ FRESHNESS = ArrayHistogram(
 )
 WATERMARK = Gauge("penstock_watermark_seconds", "Event time that is complete", registry=REGISTRY)
 WATERMARK_LAG = Gauge(
-    "penstock_watermark_lag_seconds", "How far the watermark is behind now", registry=REGISTRY
+    "penstock_watermark_lag_seconds", "How far the watermark is behind the clock", registry=REGISTRY
 )
 WRITES_QUEUED = Gauge(
     "penstock_writes_queued", "Commands that Redis has not acknowledged", registry=REGISTRY
@@ -165,7 +166,9 @@ REDIS = Histogram(
     registry=REGISTRY,
 )
 REDIS_AWAY = Gauge("penstock_redis_away", "1 while the worker waits for Redis", registry=REGISTRY)
-REDIS_RETRIES = Counter("penstock_redis_retries", "Tries to reach Redis again", registry=REGISTRY)
+REDIS_RETRIES = Counter(
+    "penstock_redis_retries", "Attempts to reach Redis again", registry=REGISTRY
+)
 EPOCH = Histogram(
     "penstock_epoch_seconds",
     "From one epoch's end to the next",
@@ -176,13 +179,15 @@ SNAPSHOT = Counter(
     "penstock_snapshot_seconds", "Time spent on taking snapshots", ["step"], registry=REGISTRY
 )
 RESTARTS_VARIABLE = "PENSTOCK_RESTARTS"
-"""Tells a process how often its supervisor has started the cluster again."""
-RESTARTS = Counter("penstock_restarts", "Times the supervisor restarted us", registry=REGISTRY)
-PROGRESS_AGE = Gauge("penstock_pulse_age_seconds", "Since the worker last moved", registry=REGISTRY)
+"""Environment variable: how often the supervisor has restarted the cluster."""
+RESTARTS = Counter("penstock_restarts", "Restarts by the supervisor", registry=REGISTRY)
+PROGRESS_AGE = Gauge(
+    "penstock_pulse_age_seconds", "Since the worker last made progress", registry=REGISTRY
+)
 PROGRESS_AGE.set_function(liveness.progress_age_s)
 STATE_ROWS = StateRowsCollector(REGISTRY)
 ProcessCollector(registry=REGISTRY)
-Info("penstock_build", "What runs here", registry=REGISTRY).info(
+Info("penstock_build", "Versions of this process", registry=REGISTRY).info(
     {
         "version": keys.WRITER_VERSION,
         "contract": keys.CONTRACT_VERSION,
@@ -195,7 +200,7 @@ _watermark_ms = 0
 
 
 def record_output(output: BatchOutput) -> None:
-    """Count what went through with a batch."""
+    """Add a batch to the counters."""
     global _watermark_ms
     counters = output.counter_deltas
     for metric, counts in (
@@ -228,7 +233,7 @@ def record_output(output: BatchOutput) -> None:
     if output.drift_count:
         DRIFTS.inc(output.drift_count)
         _log.warning(
-            "shoppers are no longer like those the clusters were made of: the clusters are reviewed",
+            "the shoppers no longer resemble those of the clusters: the clusters are reviewed",
             extra={"event": "cluster_drift"},
         )
     BATCH.observe(counters.sums["events"])
@@ -237,7 +242,7 @@ def record_output(output: BatchOutput) -> None:
 
 
 def record_freshness(write_group: str, received_ms: bytes) -> None:
-    """Note that all that some events led to on a branch can be read now."""
+    """Record that the writes of a batch's events on one branch are now readable."""
     received = np.frombuffer(received_ms, np.int64)
     received = received[received > 0]
     if len(received):
@@ -247,14 +252,14 @@ def record_freshness(write_group: str, received_ms: bytes) -> None:
 
 
 def record_redis_wait() -> None:
-    """Note that Redis is away and asked once more: who waits for it is not stuck."""
+    """Record a retry while Redis is away. Waiting counts as progress."""
     liveness.mark_progress()
     REDIS_AWAY.set(1)
     REDIS_RETRIES.inc()
 
 
 def heartbeat_fields() -> dict[str, int]:
-    """What a heartbeat tells: events that went through here, and the watermark (ms)."""
+    """The counts in a heartbeat: events of this process, and the watermark (ms)."""
     events = sum(
         sample.value
         for metric in (*EVENTS.collect(), *REJECTED.collect())

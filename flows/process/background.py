@@ -1,4 +1,4 @@
-"""Work beside the flow, in a thread that ends when what it accompanies does."""
+"""A background thread that runs for as long as a `with` block."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def background_thread(name: str, work: Callable[[threading.Event], None]) -> Iterator[None]:
-    """Run `work` in a thread while inside; it returns soon after the event it is given is set."""
+    """Run `work` in a thread while inside. `work` must return soon after its event is set."""
     stop = threading.Event()
     thread = threading.Thread(target=work, args=(stop,), name=name, daemon=True)
     thread.start()

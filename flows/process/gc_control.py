@@ -1,9 +1,9 @@
-"""The cycle collector, kept off a heap of millions of live objects.
+"""Control of Python's cycle collector, which would otherwise walk millions of live objects.
 
-What runs for every event makes no cycles (`tests/flows/test_dataflow.py` holds it to that), so a
-pass would walk
-all of them to free nothing: a fifth of the run, measured. kafka-python does make some: every poll that
-times out leaves one that holds its last records. A live run would grow by half a megabyte a second.
+Code that runs for every event creates no cycles (a test of the flow checks it), so a collection
+would free nothing and cost a fifth of the run (measured). kafka-python creates some: every poll
+that times out leaves one that holds its last records. Without collections a live run would grow by
+half a megabyte a second.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _YOUNG_GENERATION = 1
 
 @contextmanager
 def gc_disabled() -> Iterator[None]:
-    """Keep the cycle collector off while inside."""
+    """Disable the cycle collector while inside."""
     gc.collect()
     gc.freeze()
     gc.disable()
@@ -34,17 +34,18 @@ def gc_disabled() -> Iterator[None]:
 
 
 class GcScheduler:
-    """Frees cycles in a run that lasts; call `collect_if_due` now and then with `time.monotonic`.
+    """Frees cycles during a long run; call `collect_if_due` regularly with `time.monotonic`.
 
-    What was made since the last time is looked at often, which costs what is new. A poll under way at
-    that moment is no garbage yet and counts as old from then on: all is looked at once an hour.
+    Young objects are collected often, at a cost proportional to their number. A poll that is
+    running at that moment is no garbage yet and counts as old afterwards, so all objects are
+    collected once an hour.
     """
 
     def __init__(self, now_s: float) -> None:
         self._last_young_s = self._last_full_s = now_s
 
     def collect_if_due(self, now_s: float) -> None:
-        """Collect what is due."""
+        """Collect young objects, or all, if their interval is over."""
         if now_s - self._last_full_s >= FULL_INTERVAL_S:
             self._last_full_s = self._last_young_s = now_s
             gc.collect()

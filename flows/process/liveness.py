@@ -1,7 +1,7 @@
-"""The worker's pulse: it beats when the worker moves, so that one that is stuck does not look alive.
+"""The liveness of the worker: the time of its last progress, so that a stuck worker is detected.
 
-A supervisor sees it from outside through a few bytes of shared memory: `time.monotonic` of the last
-beat, a clock that all processes of a host share.
+A supervisor reads it through a few bytes of shared memory: `time.monotonic` of the last progress, a
+clock that all processes of a host share.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 _SECONDS = struct.Struct("d")
 PROGRESS_VARIABLE = "PENSTOCK_PULSE"
-"""Tells a process that it is supervised, and by which file descriptor it shows its pulse."""
+"""Environment variable of a supervised process: the file descriptor of the shared memory."""
 START_TIMEOUT_S = 120.0
-"""How long a process may take to its first beat: it resumes what is stored."""
+"""The longest time until the first progress: the process resumes its state."""
 TICK_INTERVAL = timedelta(milliseconds=250)
 
 _progress_s = time.monotonic()
@@ -32,7 +32,7 @@ _shared: mmap.mmap | None = None
 
 
 def mark_progress(*, has_started: bool = True) -> None:
-    """Called from the worker's own loop, never from a thread beside it, or before there is one."""
+    """Record progress. Only for the worker's own loop, and for waiting before it starts."""
     global _progress_s, _has_started
     _progress_s = time.monotonic()
     _has_started = has_started
@@ -41,23 +41,23 @@ def mark_progress(*, has_started: bool = True) -> None:
 
 
 def progress_age_s() -> float:
-    """How long ago the last beat was; before the first one, since the process began."""
+    """Time since the last progress; before the first one, since the start of the process."""
     return time.monotonic() - _progress_s
 
 
 def has_started() -> bool:
-    """Whether the worker has begun, after whatever it had to wait for."""
+    """Whether the flow has started, after all waiting."""
     return _has_started
 
 
 def attach_shared_memory(descriptor: int) -> None:
-    """Let whoever has the same file see every beat."""
+    """Write each progress to shared memory too, for the supervisor."""
     global _shared
     _shared = mmap.mmap(descriptor, _SECONDS.size)
 
 
 def read_shared(shared: mmap.mmap) -> float:
-    """When the last beat was (`time.monotonic` of any process of this host); 0 before the first."""
+    """When the last progress was (`time.monotonic` of any process of this host); 0 before the first."""
     progress_s: float = _SECONDS.unpack_from(shared, 0)[0]
     return progress_s
 
@@ -76,11 +76,12 @@ class _TickPartition(StatelessSourcePartition[None]):
 
 
 class TickSource(DynamicSource[None]):
-    """An input of every worker that gives nothing, beats and sweeps, also where nothing else happens.
+    """An input of every worker that gives no items. It marks progress and collects cycles regularly.
 
-    Nothing hangs on it, so it neither holds up an epoch nor the end of the flow.
+    It marks progress also while no events arrive. No step reads it, so it delays neither an epoch
+    nor the end of the flow.
     """
 
     def build(self, step_id: str, worker_index: int, worker_count: int) -> _TickPartition:
-        """A worker's own."""
+        """The partition of a worker."""
         return _TickPartition()

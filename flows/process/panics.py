@@ -1,4 +1,4 @@
-"""Bytewax's Rust side prints a panic for every exception that leaves a dataflow: kept aside here."""
+"""Captures the panics that Bytewax's Rust code prints for every exception that leaves a dataflow."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _PEER_DISCONNECT_TEXTS = ("Send thread panic", "Recv thread panic")
 
 
 def is_peer_disconnect(error: BaseException) -> bool:
-    """Whether a panic of Bytewax says that another process of the cluster hung up."""
+    """Whether a panic of Bytewax means that another process of the cluster disconnected."""
     return any(text in str(error) for text in _PEER_DISCONNECT_TEXTS)
 
 
 @contextmanager
 def capture_panics() -> Iterator[None]:
-    """What is written to file descriptor 2 while inside becomes a note of the error that ends it.
+    """Capture file descriptor 2 while inside, and add its text as a note to an exception.
 
-    `sys.stderr` goes on to where it went.
+    `sys.stderr` still writes to the original destination.
     """
     with TemporaryFile() as captured, _redirect_stderr():
         terminal = os.dup(STDERR_FD)
@@ -44,7 +44,7 @@ def capture_panics() -> Iterator[None]:
 
 @contextmanager
 def _redirect_stderr() -> Iterator[None]:
-    """Let `sys.stderr` write to a descriptor of its own, unless it does not use number 2 anyway."""
+    """Give `sys.stderr` its own descriptor while inside, if it uses number 2."""
     original = sys.stderr
     try:
         is_shared = original.fileno() == STDERR_FD

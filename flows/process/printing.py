@@ -1,6 +1,6 @@
-"""What a command prints: lines and tables on which nothing that data holds can act as a command.
+"""Output of commands, without control characters, so that data cannot control a terminal.
 
-All that commands show goes through a `console` or `print_lines`; `penstock` never prints data otherwise.
+All output of commands with data in it goes through `create_console` or `print_lines`.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ if TYPE_CHECKING:
 
 
 class _Console(Console):
-    """A console whose texts, cells of tables too, hold no control characters but ends of lines."""
+    """A console that removes control characters except line ends from all texts, also in tables."""
 
     def render_str(self, text: str, **style: Any) -> Text:
-        """A text as it is shown."""
+        """A text without control characters."""
         return super().render_str(printable(text, keep="\n"), **style)
 
 
 def create_console(*, stderr: bool = False, soft_wrap: bool = False) -> Console:
-    """Where to print."""
+    """A console on standard output or standard error."""
     return _Console(highlight=False, stderr=stderr, soft_wrap=soft_wrap)
 
 
 def print_lines(texts: Iterable[str], target: Console | None = None) -> None:
-    """Each as one line, as long as it is, whatever stands in it."""
+    """Print each text as one line, without wrapping, markup or control characters."""
     target = target or create_console()
     for line in texts:
         target.print(printable(line), markup=False, soft_wrap=True)
 
 
 def print_error(message: str) -> None:
-    """A line on standard error."""
+    """Print a line on standard error."""
     print(f"penstock: {printable(message)}", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""The secret under which erased ids are hashed: from the environment only."""
+"""The key of the hash of erased ids, from the environment only."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _CHARS_MIN = 16
 
 
 def read_privacy_key() -> bytes:
-    """The key, empty where none is set. Raises UserError for one that can be guessed."""
+    """The key, empty if none is set. Raises UserError for a key that can be guessed."""
     key = os.environ.get(PRIVACY_KEY_VARIABLE, "")
     if key and len(key) < _CHARS_MIN:
         raise ConfigurationError(
-            f"{PRIVACY_KEY_VARIABLE} has {len(key)} characters, of which erased ids could be "
+            f"{PRIVACY_KEY_VARIABLE} has {len(key)} characters, so erased ids could be "
             f"guessed: set at least "
             f"{_CHARS_MIN}, the same for all processes, and keep it for privacy.tombstone_days"
         )

@@ -1,7 +1,7 @@
-"""Ctrl-C as a request: the source ends between two batches, and the flow writes what it holds.
+"""The stop of a process: Ctrl-C and SIGTERM set a flag, the source ends between two batches.
 
-An exception out of a signal handler would unwind through Bytewax wherever it is at that moment, and
-now and then that is a segmentation fault.
+The handler raises no exception: it would unwind through Bytewax at any point, which sometimes is a
+segmentation fault.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 EXIT_STOPPED = 130
 EXIT_FAILED = 1
 GRACE_S = 8.0
-"""Who stops a service kills it after ten seconds."""
+"""Service managers kill a process ten seconds after the stop signal."""
 
 _CLOSE_BYTE = 0
 
@@ -32,13 +32,13 @@ _has_cluster_threads = Event()
 
 @contextmanager
 def stop_on_signal() -> Iterator[Event]:
-    """A flag that Ctrl-C or SIGTERM sets while inside; a second one ends the process at once.
+    """Give a flag that Ctrl-C or SIGTERM sets; a second signal ends the process at once.
 
-    At once is like a crash: a recovery folder stands it.
+    Ending at once is like a crash: a run with a recovery folder loses nothing.
     """
     stop = Event()
-    # A handler runs in the middle of anything, also of `stop.wait`, whose lock `stop.set` would then
-    # wait for without end; this queue is made for that.
+    # A handler may interrupt `stop.wait`, whose lock `stop.set` would then wait for without end.
+    # `SimpleQueue.put` is safe in a handler.
     requests: SimpleQueue[bool] = SimpleQueue()
     is_requested = False
 
@@ -68,10 +68,11 @@ def stop_on_signal() -> Iterator[Event]:
 
 @contextmanager
 def exit_if_stopped_early(stop: Event) -> Iterator[None]:
-    """The process ends at once when asked to before the flow moves: Bytewax waits for its peers then.
+    """End the process at once if a signal comes before the flow starts, while Bytewax waits for
+    peers.
 
-    It runs no handler meanwhile, so a thread hears the signals. Nothing has been read yet: nothing is
-    lost, and the exit code is 0.
+    Python runs no signal handler during that wait, so a thread watches the signals. Nothing has
+    been read yet, so nothing is lost, and the exit code is 0.
     """
     read_fd, write_fd = os.pipe()
     os.set_blocking(write_fd, False)
@@ -97,14 +98,14 @@ def exit_if_stopped_early(stop: Event) -> Iterator[None]:
 
 
 def exit_process() -> None:
-    """End as in a crash: who started a cluster starts all of it again."""
+    """End as in a crash: the supervisor or service manager restarts the whole cluster."""
     os._exit(EXIT_FAILED)
 
 
 def exit_with(code: int) -> NoReturn:
-    """End with an exit code: at once where threads of a cluster have outlived its flow.
+    """End with an exit code; at once if threads of a cluster still run after its flow.
 
-    The interpreter cannot end in order under them.
+    The interpreter cannot shut down cleanly while they run.
     """
     if _has_cluster_threads.is_set():
         sys.stdout.flush()
@@ -114,21 +115,21 @@ def exit_with(code: int) -> NoReturn:
 
 
 def mark_threads_running() -> None:
-    """Hear that a flow begins in a cluster."""
+    """Note that a flow starts in a cluster, whose threads outlive it."""
     _has_cluster_threads.set()
 
 
 @contextmanager
 def kill_after_grace(stop: Event, within_s: float = GRACE_S) -> Iterator[None]:
-    """What runs inside has so long to end once `stop` is set; else the process ends, as in a crash."""
+    """Give the code inside `within_s` to end once `stop` is set; else end the process as in a crash."""
     has_ended = Event()
 
     def watch() -> None:
         stop.wait()
         if not has_ended.wait(within_s):
             print(
-                f"penstock: could not write everything within {within_s:g} s, perhaps since Redis or "
-                "Kafka is away: what came since the last snapshot is read again at the next start",
+                f"penstock: could not write everything within {within_s:g} s, perhaps because Redis or "
+                "Kafka is away: the next start reads the events since the last snapshot again",
                 file=sys.stderr,
                 flush=True,
             )

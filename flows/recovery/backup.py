@@ -1,12 +1,11 @@
-"""The previous snapshot: a copy of everything stored, apart from it and made sure of.
+"""The backup in a recovery folder: a copy of all stored state, synced to disk.
 
     <recovery>/previous/store-<n>/part-*.sqlite3   the store as it was at one moment
     <recovery>/previous/rows/*.rows                the journals it refers to, at least that far
 
-A copy is made beside the one before and takes its place by a rename, so there is always a whole one.
-Journals only grow: of those copied before only the growth is copied. SQLite's rule of
-`flows.recovery.checkpoint_reader`
-holds here too: not in a process that runs the flow.
+A new backup is made beside the old one and replaces it by a rename, so a complete one exists at all
+times. Journals only grow: of a journal in the last backup, only the new part is copied. Do not call
+this in a process that runs the flow (`checkpoint_reader` gives the reason). File names are stored.
 """
 
 from __future__ import annotations
@@ -35,36 +34,36 @@ _COMMITS = "SELECT commit_epoch FROM commits"
 
 
 def latest_backup(folder: Path) -> Path | None:
-    """The store of the copy in a recovery folder, if there is one."""
+    """The store of the newest backup in a recovery folder, if there is one."""
     stores = (folder / "previous").glob("store-*")
     numbered = [store for store in stores if store.is_dir() and _backup_number(store) >= 0]
     return max(numbered, key=_backup_number, default=None)
 
 
 def _backup_number(store: Path) -> int:
-    """The number in the name of a copy's store; -1 where it is none of ours."""
+    """The number in the name of a backup's store; -1 for a name of another form."""
     number = store.name.removeprefix("store-")
     return int(number) if number.isdecimal() and number.isascii() else -1
 
 
 def backup_epoch(folder: Path) -> int | None:
-    """The first epoch that the copy does not hold; None where there is no copy, or a damaged one.
+    """The first epoch that the backup does not contain; None without a backup or with a damaged one.
 
-    A damaged copy hinders nobody: only a store that is damaged needs it.
+    A damaged backup is only logged: the run needs it only when the store itself is damaged.
     """
     store = latest_backup(folder)
     try:
         return None if store is None else checkpoint_reader.latest_epoch(store)
     except DamageError as error:
-        _log.warning("%s: the previous snapshot is damaged: the next copy takes its place", error)
+        _log.warning("%s: the previous snapshot is damaged: the next backup replaces it", error)
         return None
 
 
 def create_backup(folder: Path, *, shards: int) -> bool:
-    """Copy what is stored now, also while a flow writes it; False where nothing is yet.
+    """Back up the stored state, also while a flow writes it. Returns False if nothing is stored yet.
 
-    Raises DamageError where what is stored is damaged, UserError where it cannot be written; the copy
-    before stays in both cases. A copy before that is damaged gives way to a whole new one.
+    Raises DamageError if the stored state is damaged, UserError if the backup cannot be written; the
+    last backup stays in both cases. A damaged last backup is replaced by a complete new one.
     """
     previous = folder / "previous"
     rows = previous / "rows"
@@ -83,7 +82,7 @@ def create_backup(folder: Path, *, shards: int) -> bool:
                 return True
             if copied_checkpoint.epoch > checkpoint.epoch:
                 raise checkpoint_reader.damage_error(
-                    folder / "store", "it is older than the copy of it"
+                    folder / "store", "it is older than its backup"
                 )
             copied_positions = {
                 position.file_name: position for position in copied_checkpoint.journal_positions
@@ -102,7 +101,9 @@ def create_backup(folder: Path, *, shards: int) -> bool:
             rows, set(checkpoint.journal_positions), include_newer=True
         )
     except OSError as error:
-        raise RecoveryError(f"{previous}: {error.strerror}: make room or mend the disk") from error
+        raise RecoveryError(
+            f"{previous}: {error.strerror}: free disk space or repair the disk"
+        ) from error
     return True
 
 
@@ -115,23 +116,23 @@ def _prepare_folders(folder: Path, previous: Path, staging: Path, rows: Path) ->
 
 
 def _remove_older(previous: Path, number: int) -> None:
-    """Remove the stores of older copies: more than one where a process was killed on the way."""
+    """Remove the stores of older backups. There are several if a process was killed in between."""
     for store in previous.glob("store-*"):
         if 0 <= _backup_number(store) < number:
             shutil.rmtree(store)
 
 
 def _readable_checkpoint(store: Path, shards: int) -> checkpoint_reader.Checkpoint | None:
-    """What the copy before holds; None, with a warning, where it cannot be read."""
+    """The checkpoint of the last backup; None, with a warning, if it cannot be read."""
     try:
         return checkpoint_reader.read_checkpoint(store, shards=shards)
     except SnapshotError as error:
-        _log.warning("the copy before cannot be read (%s): a whole new one is made", error)
+        _log.warning("the last backup cannot be read (%s): making a complete new one", error)
         return None
 
 
 def new_damaged_folder(folder: Path) -> Path:
-    """A new, empty folder for what is damaged."""
+    """Create an empty folder for damaged files."""
     numbers = [int(path.name.rpartition("-")[2]) for path in folder.glob("damaged-[0-9]*")]
     damaged_folder = folder / f"damaged-{max(numbers, default=0) + 1}"
     damaged_folder.mkdir(mode=private_files.FOLDER_MODE)
@@ -139,10 +140,10 @@ def new_damaged_folder(folder: Path) -> Path:
 
 
 def restore_backup(folder: Path, *, shards: int) -> Path:
-    """Put the copy in the place of what is stored; returns where the damaged files went.
+    """Replace the stored state by the backup. Returns the folder to which the damaged files moved.
 
-    Raises DamageError where the copy is damaged too. A crash on the way leaves a store
-    that is missing or whole.
+    Raises DamageError if the backup is damaged too. A crash in between leaves a store that is missing
+    or complete.
     """
     store = latest_backup(folder)
     assert store is not None
@@ -162,12 +163,14 @@ def restore_backup(folder: Path, *, shards: int) -> Path:
             (staging / name).rename(folder / name)
         staging.rmdir()
     except OSError as error:
-        raise RecoveryError(f"{folder}: {error.strerror}: make room or mend the disk") from error
+        raise RecoveryError(
+            f"{folder}: {error.strerror}: free disk space or repair the disk"
+        ) from error
     return damaged_folder
 
 
 def copy_store(store: Path, to: Path) -> None:
-    """All files of a store as they are at one moment: it is pinned, and tried again if it moved on."""
+    """Copy all files of a store as of one moment: pin each by a transaction, retry if it moved on."""
     for _ in range(_ATTEMPTS):
         with ExitStack() as stack:
             parts = [
@@ -180,7 +183,7 @@ def copy_store(store: Path, to: Path) -> None:
             for partition in parts:
                 partition.execute("BEGIN")
             commits = [row for partition in parts for row in partition.execute(_COMMITS)]
-            # What is older than a commit may be gone already from a file that was pinned later.
+            # Snapshots older than a commit may be missing already in a file that was opened later.
             if all(commit < max(epoch, 1) for (commit,) in commits):
                 for partition, path in zip(
                     parts, checkpoint_reader.partition_files(to), strict=True
@@ -194,7 +197,7 @@ def copy_store(store: Path, to: Path) -> None:
                 checkpoint_reader.keep_only_epoch(to, epoch)
                 return
         time.sleep(0.02)
-    raise RecoveryError(f"{store}: it moved on {_ATTEMPTS} times while it was copied: try again")
+    raise RecoveryError(f"{store}: it changed {_ATTEMPTS} times while it was copied")
 
 
 def _fsync(path: Path) -> None:

@@ -1,7 +1,8 @@
-"""The keeper: a process beside the flow that copies what is stored and clears away what is not needed.
+"""The backup process: it backs up the recovery folder and deletes journals that are no longer needed.
 
-A process of its own, because SQLite's locks do not hold between two copies of the library in one, and
-the flow has its own copy. It ends when the process that started it does, however that ends.
+It is a process of its own because Bytewax has its own copy of SQLite, and SQLite's locks do not
+work between two copies in one process. It ends together with the process that started it, however
+that ends.
 """
 
 from __future__ import annotations
@@ -26,19 +27,19 @@ if TYPE_CHECKING:
     from state.config import Settings
 
 _START_DELAY_S = 5.0
-"""A run that is over before that needs no keeper."""
+"""A shorter run needs no backup process."""
 
 _POLL_S = 0.2
 _STOP_TIMEOUT_S = 5.0
 
 _CLEANUP_INTERVAL_S = 10.0
-"""Between two looks at what is not needed any more: that long it takes its place on the disk."""
+"""The pause between deletions of unreferenced journals, which use disk space until then."""
 
 _log = logging.getLogger("penstock.keeper")
 
 
 class BackupProcess:
-    """Keeps a recovery folder while inside: the process is started again should it end."""
+    """Runs the backup process of a recovery folder while inside, and restarts it if it ends."""
 
     def __init__(self, folder: Path, settings: Settings) -> None:
         arguments = [folder, settings.recovery.checkpoint_s, settings.sessions.shards]
@@ -52,12 +53,12 @@ class BackupProcess:
         self._thread = threading.Thread(target=self._supervise, name="keeper", daemon=True)
 
     def __enter__(self) -> Self:
-        """Start it, after a moment."""
+        """Start the process after a short delay."""
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop it, whatever it is doing."""
+        """Stop the process, whatever it is doing."""
         self._stop.set()
         self._thread.join()
 
@@ -67,19 +68,19 @@ class BackupProcess:
             while process.poll() is None and not self._stop.wait(_POLL_S):
                 pass
             if process.returncode is not None:
-                if self._stop.wait(_POLL_S):  # the end of the run, told to both at once
+                if self._stop.wait(_POLL_S):  # a signal to the whole group ended the run too
                     return
-                _log.warning("the keeper of the recovery folder ended: it starts again")
+                _log.warning("the backup process of the recovery folder ended: it is restarted")
                 continue
             try:
                 process.communicate(timeout=_STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:  # it was stopped, or waits for a disk
+            except subprocess.TimeoutExpired:  # it is suspended, or waits for the disk
                 process.kill()
                 process.communicate()
 
 
 def run_backups(folder: Path, checkpoint_s: int, shards: int) -> None:
-    """Copy every `checkpoint_s`, clear away more often, for ever; what fails is said and tried again."""
+    """Back up every `checkpoint_s` and delete unneeded journals, for ever. Log failures and retry."""
     next_backup_s = time.monotonic() + checkpoint_s - _START_DELAY_S
     while True:
         time.sleep(min(_CLEANUP_INTERVAL_S, checkpoint_s))
@@ -102,7 +103,7 @@ def _exit_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    # Both may be sent to the whole group: the flow ends it, by closing its input.
+    # Both may be sent to the whole process group. The flow ends this process by closing its input.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     os.nice(10)

@@ -1,8 +1,8 @@
-"""Where a run would go on: what Bytewax's recovery store and the journals say, read and verified.
+"""Reads and verifies the checkpoint from which a run resumes, in Bytewax's store and the journals.
 
-The store is a few SQLite files. A run goes on with the newest snapshots before its last complete
-epoch: its cut. Read here only where no flow has the files open in this process: SQLite's locks do
-not hold between two copies of the library in one.
+The store is a few SQLite files. A run resumes from the newest snapshots before its first incomplete
+epoch: its checkpoint. Use this only in a process in which no flow has the files open: Bytewax has
+its own copy of SQLite, and SQLite's locks do not work between two copies in one process.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from state.journal import JournalPosition
 
 PARTITIONS = 4
-"""Files of a store: fixed when it is made, and the most workers that can share the load."""
+"""Files of a store: fixed when it is created, and the maximum of workers that can share the load."""
 
 _PROGRESS = """
     SELECT 'execution', ex_num, worker_count, resume_epoch FROM exs UNION ALL
@@ -48,14 +48,14 @@ _SUPERSEDED = """
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The state that a run would go on with: `epoch` is its first, `states` by step and key."""
+    """The state from which a run resumes: `epoch` is its first epoch, `states` by step and key."""
 
     epoch: int
     states: dict[tuple[str, str], Any]
 
     @property
     def journal_positions(self) -> list[JournalPosition]:
-        """The journals that belong to it."""
+        """The journals that belong to it, and how far they count."""
         return [position for state in self.states.values() for position in journals_in(state)]
 
 
@@ -66,7 +66,7 @@ def partition_files(store: Path) -> list[Path]:
 
 @contextmanager
 def open_partition(partition: Path) -> Iterator[sqlite3.Connection]:
-    """A file of a store; DamageError names it where SQLite cannot make sense of it."""
+    """Open a file of a store. Raises DamageError with its name if SQLite cannot read it."""
     if not partition.exists():
         raise damage_error(partition, "the file is missing")
     try:
@@ -75,7 +75,7 @@ def open_partition(partition: Path) -> Iterator[sqlite3.Connection]:
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
             raise RecoveryError(
-                f"{partition}: {error}: make room or mend the disk, then start again"
+                f"{partition}: {error}: free disk space or repair the disk, then start again"
             ) from error
         raise damage_error(partition, str(error)) from error
     except sqlite3.DatabaseError as error:
@@ -83,12 +83,12 @@ def open_partition(partition: Path) -> Iterator[sqlite3.Connection]:
 
 
 def damage_error(partition: Path, problem: str) -> DamageError:
-    """What is wrong with a file."""
+    """The error for a damaged file of a store."""
     return DamageError(f"{partition}: {problem}")
 
 
 def resume_epoch(progress: list[tuple[str, int, int, int]]) -> int:
-    """The first epoch that is not complete, as Bytewax counts: the least of the last execution's."""
+    """The first incomplete epoch, as Bytewax computes it: the least of the last execution."""
     executions = {
         number: (count, epoch) for kind, number, count, epoch in progress if kind[0] == "e"
     }
@@ -106,14 +106,14 @@ def resume_epoch(progress: list[tuple[str, int, int, int]]) -> int:
 
 
 def read_progress(connection: sqlite3.Connection) -> list[tuple[str, int, int, int]]:
-    """What one file knows of executions and how far their workers came."""
+    """The executions in one file, and the epoch that each of their workers reached."""
     return connection.execute(_PROGRESS).fetchall()
 
 
 def read_checkpoint(store: Path, *, shards: int) -> Checkpoint:
-    """The cut of a store that nobody has open. Raises DamageError where it is not whole.
+    """Read the checkpoint of a store that is not in use. Raises DamageError if it is incomplete.
 
-    Raises UserError where it was made with another number of shards.
+    Raises UserError if it was made with another number of shards.
     """
     progress: list[tuple[str, int, int, int]] = []
     for number, partition in enumerate(partition_files(store)):
@@ -124,7 +124,7 @@ def read_checkpoint(store: Path, *, shards: int) -> Checkpoint:
             if connection.execute("SELECT part_index, part_count FROM parts").fetchall() != [
                 (number, PARTITIONS)
             ]:
-                raise damage_error(partition, "not the file of this place")
+                raise damage_error(partition, "it is another file of a store")
             progress += read_progress(connection)
     epoch = _epoch_in(store, progress)
     states: dict[tuple[str, str], Any] = {}
@@ -136,7 +136,7 @@ def read_checkpoint(store: Path, *, shards: int) -> Checkpoint:
 
 
 def latest_epoch(store: Path) -> int:
-    """The first epoch of a store's cut."""
+    """The first epoch of a store's checkpoint."""
     progress = []
     for partition in partition_files(store):
         with open_partition(partition) as connection:
@@ -148,15 +148,17 @@ def _epoch_in(store: Path, progress: list[tuple[str, int, int, int]]) -> int:
     try:
         return resume_epoch(progress)
     except (TypeError, ValueError) as error:  # SQLite keeps any value in any column
-        raise damage_error(store, f"how far it came cannot be read: {error}") from error
+        raise damage_error(store, f"its epoch cannot be read: {error}") from error
 
 
 def keep_only_epoch(store: Path, epoch: int) -> None:
-    """Keep the snapshots of the cut of an epoch and no byte of any other, where no flow has the store.
+    """Delete all snapshots but those of one epoch's checkpoint. Only while no flow has the store
+    open.
 
-    What a run wrote in an epoch it did not complete, Bytewax would take for state of a later run that
-    comes past that epoch. Older snapshots serve nobody any more, and may name who was erased since; so
-    may freed pages and the write-ahead log: the files are written anew without them.
+    Snapshots of an incomplete epoch must go: when a later run passes that epoch, Bytewax would take
+    them for its state. Older snapshots are no longer needed and may contain shoppers who were
+    erased since. The same is true of freed pages and the write-ahead log, so the files are
+    rewritten.
     """
     for partition in partition_files(store):
         with open_partition(partition) as connection:
@@ -167,14 +169,14 @@ def keep_only_epoch(store: Path, epoch: int) -> None:
 
 
 def verify_journals(rows: Path, checkpoint: Checkpoint) -> None:
-    """Read every journal of a cut; DamageError names the file and the byte."""
+    """Read every journal of a checkpoint. Raises DamageError with the file and the byte."""
     for position in checkpoint.journal_positions:
         for _ in journal.read(rows, position):
             pass
 
 
 def referenced_journals(store: Path) -> set[JournalPosition]:
-    """Every journal that any snapshot in the store refers to, also while a flow writes to it."""
+    """All journals to which a snapshot in the store refers. Works while a flow writes to the store."""
     positions: set[JournalPosition] = set()
     for partition in partition_files(store):
         with open_partition(partition) as connection:
@@ -185,8 +187,7 @@ def referenced_journals(store: Path) -> set[JournalPosition]:
 
 
 def delete_unreferenced(rows: Path, used: set[JournalPosition], *, include_newer: bool) -> None:
-    """Delete the journals that nothing refers to; with `include_newer` those too that were only
-    just begun."""
+    """Delete unreferenced journals; generations newer than those in use only if `include_newer`."""
     names = {position.file_name for position in used}
     oldest_used = {
         position.name: position.generation for position in sorted(used, key=lambda h: -h.generation)
@@ -208,7 +209,7 @@ def _newest_snapshots(partition: Path, epoch: int) -> list[tuple[str, str, bytes
 
 class _StateUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        raise pickle.UnpicklingError(f"{module}.{name} is no snapshot")
+        raise pickle.UnpicklingError(f"{module}.{name} is not part of a snapshot")
 
 
 def _decode_state(partition: Path, step: str, key: str, blob: bytes | None) -> Any:
@@ -225,7 +226,7 @@ def _decode_state(partition: Path, step: str, key: str, blob: bytes | None) -> A
 
 
 def _check_all_shards_present(store: Path, states: dict[tuple[str, str], Any], shards: int) -> None:
-    """Every shard has heard every batch that the sources have read: all comes from one moment."""
+    """Check that every shard processed every batch of the sources: all states are of one moment."""
     sources = {key: s for (_, key), s in states.items() if isinstance(s, SourceState)}
     batches = {key: source.batches for key, source in sources.items() if source.batches}
     for kind in (DevicesState, UsersState):
@@ -241,7 +242,7 @@ def _check_all_shards_present(store: Path, states: dict[tuple[str, str], Any], s
                 store, f"{kind.__name__} of {shards - len(shard_states)} shards is missing"
             )
         for key, state in shard_states.items():
-            # The first release did not store how many batches a shard had heard.
+            # The first release did not store the number of batches.
             if state.batches != batches and (state.batches or not state.watermarks):
                 raise damage_error(
                     store, f"{kind.__name__} {key} is not of the same moment as the source"

@@ -1,4 +1,4 @@
-"""Where shoppers wait who are too many for memory: rows in Redis, read when one of them returns."""
+"""The cold tier in Redis: rows of shoppers evicted from memory, read when a shopper returns."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class RedisColdStore:
-    """Reads what the shards of a process had put away; the connection is made at the first read."""
+    """Reads rows that the shards of a process evicted. It connects at the first read."""
 
     def __init__(self, connect: Callable[[], Store]) -> None:
         self.run_id = os.urandom(RUN_ID_BYTES)
@@ -22,11 +22,11 @@ class RedisColdStore:
         self._store: Store | None = None
 
     def fetch(self, names: Sequence[str]) -> Sequence[bytes | None]:
-        """What keys hold, None where there is nothing; waits while Redis is away."""
+        """The values of STRING keys, None where a key is missing. Waits while Redis is away."""
         return self._connected().get_strings(names)
 
     def members(self, names: Sequence[str]) -> Sequence[set[bytes]]:
-        """What SET keys hold; waits while Redis is away."""
+        """The members of SET keys. Waits while Redis is away."""
         return self._connected().get_sets(names)
 
     def _connected(self) -> Store:

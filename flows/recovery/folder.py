@@ -1,10 +1,12 @@
-"""The recovery folder: made on first use, verified at every start, used by one run at a time.
+"""The recovery folder: created on first use, verified at every start, used by one run at a time.
 
-<recovery>/store/      Bytewax's recovery store: small snapshots, and how far each epoch came
-<recovery>/rows/       journals: the rows those snapshots refer to
-<recovery>/previous/   a copy of both, made now and then (`flows.recovery.backup`)
-<recovery>/damaged-<n>/  what was found damaged and gave way to the copy
-<recovery>/holder, fence.json  who writes (`flows.cluster.leadership`)
+<recovery>/store/      Bytewax's recovery store: small snapshots, and the epochs that workers reached
+<recovery>/rows/       journals: the rows to which those snapshots refer
+<recovery>/previous/   the backup: a copy of both, made regularly (`backup.py`)
+<recovery>/damaged-<n>/  damaged files that were replaced by the backup
+<recovery>/holder, fence.json  the owner, and the token under which it writes (`owner.py`)
+
+All these names are stored.
 """
 
 from __future__ import annotations
@@ -39,17 +41,17 @@ if TYPE_CHECKING:
 _log = logging.getLogger("penstock.recovery")
 
 _RETAINED_EPOCHS = 2
-"""Epochs whose snapshots stay in the store: copies of its files, made one after the other, overlap."""
+"""Epochs whose snapshots stay in the store: a backup copies its files one after the other."""
 
 _ADVICE = "restore the recovery folder from its backup, or start from an empty one"
 
 _LOCK_TIMEOUT_S = 10
-"""How long what a killed run left behind may take to notice it."""
+"""How long the other processes of a killed run may take to end."""
 
 
 @dataclass(frozen=True)
 class RecoveryStore:
-    """Where a flow keeps its state: small snapshots in Bytewax's store, rows in journals."""
+    """The stores of a flow's state: Bytewax's store for small snapshots, journals for rows."""
 
     config: RecoveryConfig
     journals: Journals
@@ -57,10 +59,11 @@ class RecoveryStore:
 
 @contextmanager
 def open_recovery(folder: Path | None, settings: Settings) -> Iterator[RecoveryStore | None]:
-    """What is stored in a folder, locked and copied now and then while inside; None without a folder.
+    """Lock a folder, verify it, and back it up regularly while inside; gives None without a folder.
 
-    What is damaged gives way to the previous snapshot, with a warning. Raises UserError where another
-    run holds the folder, it cannot be written, or it is damaged and the previous snapshot too.
+    Damaged state is replaced by the previous snapshot, with a warning. Raises UserError if another
+    run uses the folder, it is not writable, or both the state and the previous snapshot are
+    damaged.
     """
     if folder is None:
         yield None
@@ -70,7 +73,7 @@ def open_recovery(folder: Path | None, settings: Settings) -> Iterator[RecoveryS
         with BackupProcess(folder, settings):
             yield _recovery_store(folder / "store", folder, settings)
         backup.create_backup(folder, shards=settings.sessions.shards)
-        # What is not gone on from may name who was erased since.
+        # Snapshots that are no longer needed may contain shoppers who were erased since.
         checkpoint = checkpoint_reader.read_checkpoint(
             folder / "store", shards=settings.sessions.shards
         )
@@ -81,9 +84,9 @@ def open_recovery(folder: Path | None, settings: Settings) -> Iterator[RecoveryS
 
 
 def inspect_folder(folder: Path, settings: Settings) -> str:
-    """What a start would find in a folder, which is read and not changed.
+    """Describe what a start would find in a folder. It only reads the folder.
 
-    Raises UserError where another run holds it, or it is damaged.
+    Raises UserError if another run uses it, or it is damaged.
     """
     try:
         is_new = not any(folder.iterdir())
@@ -96,7 +99,7 @@ def inspect_folder(folder: Path, settings: Settings) -> str:
             verify(folder, shards=settings.sessions.shards)
         except DamageError as error:
             raise RecoveryError(f"{error}: {_explain_start(folder, settings)}") from error
-        summary = f"{folder} is free and sound"
+        summary = f"{folder} is free and intact"
         if backup.latest_backup(folder) is not None and backup.backup_epoch(folder) is None:
             summary += "; WARNING: its previous snapshot is damaged: a run replaces it"
     return summary
@@ -111,21 +114,22 @@ def _explain_start(folder: Path, settings: Settings) -> str:
         checkpoint_reader.verify_journals(folder / "previous" / "rows", checkpoint)
     except DamageError as error:
         return f"so is the previous snapshot ({error}): {_ADVICE}"
-    return "a start goes on from the previous snapshot"
+    return "a start resumes from the previous snapshot"
 
 
 @contextmanager
 def open_shared(folder: Path, settings: Settings) -> Iterator[RecoveryStore]:
-    """The same for a process that works while another one of this host is inside `recovery`."""
+    """The store for a process that works while another one of this host is inside `open_recovery`."""
     with _lock_file(folder / "lock-workers", fcntl.LOCK_SH):
         yield _recovery_store(folder / "store", folder, settings)
 
 
 @contextmanager
 def open_shared_remote(folder: Path, settings: Settings) -> Iterator[RecoveryStore]:
-    """The same where that one is on another host: SQLite's files cannot be shared, so it has them all.
+    """The store if that process is on another host: only that process uses the SQLite files.
 
-    Bytewax sends snapshots to whoever has files; an empty folder says that here are none.
+    Bytewax sends snapshots to the processes that have files; an empty folder means that this one
+    has none.
     """
     with (
         _lock_file(folder / "lock-workers", fcntl.LOCK_SH),
@@ -136,12 +140,12 @@ def open_shared_remote(folder: Path, settings: Settings) -> Iterator[RecoverySto
 
 @contextmanager
 def _explain_errors(folder: Path) -> Iterator[None]:
-    """Say what to do about damage found later, and where SQLite cannot write: Bytewax panics there."""
+    """Turn later damage, and panics of Bytewax about SQLite, into UserErrors with advice."""
     try:
         yield
     except DamageError as error:
         raise RecoveryError(
-            f"{error}: start again: what is damaged gives way to the previous snapshot, if there is one"
+            f"{error}: start again: the previous snapshot, if there is one, replaces the damaged state"
         ) from error
     except BaseException as error:
         if "SqliteFailure" not in str(error):
@@ -149,7 +153,7 @@ def _explain_errors(folder: Path) -> Iterator[None]:
         match = re.search(r'Some\("(.*?)"\)', str(error))
         raise RecoveryError(
             f"recovery folder {folder}: {match[1] if match else 'SQLite cannot write'}: "
-            "make room or mend the disk, then start again"
+            "free disk space or repair the disk, then start again"
         ) from error
 
 
@@ -160,7 +164,7 @@ def _lock_folder(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise _unwritable_error(folder, error) from error
     with _lock_file(folder / "lock", fcntl.LOCK_EX):
-        # What a killed run had started may take a moment to see that it is gone.
+        # The other processes of a killed run may take a moment to end.
         for name in ("lock-workers", "lock-keeper"):
             _lock_file(folder / name, fcntl.LOCK_EX, timeout_s=_LOCK_TIMEOUT_S).close()
         yield
@@ -190,9 +194,7 @@ def _lock_file(path: Path, mode: int, *, timeout_s: float = 0) -> TextIO:
 
 
 def _unwritable_error(folder: Path, error: OSError) -> RecoveryError:
-    return RecoveryError(
-        f"recovery folder {folder}: {error.strerror}: name one that can be written to"
-    )
+    return RecoveryError(f"recovery folder {folder}: {error.strerror}: name a writable one")
 
 
 def _recovery_store(store: Path, folder: Path, settings: Settings) -> RecoveryStore:
@@ -204,7 +206,7 @@ def _recovery_store(store: Path, folder: Path, settings: Settings) -> RecoverySt
 
 
 def _prepare(folder: Path, settings: Settings) -> None:
-    """A new folder, or one whose every byte that counts is as it was written."""
+    """Create a new folder, or verify an existing one; a damaged one is restored from its backup."""
     shards = settings.sessions.shards
     try:
         shutil.rmtree(folder / "begun", ignore_errors=True)
@@ -217,7 +219,9 @@ def _prepare(folder: Path, settings: Settings) -> None:
         except DamageError as error:
             damaged_folder = _restore_backup(folder, error, shards=shards)
             _log.warning(
-                "%s: going on from the previous snapshot; it is now in %s", error, damaged_folder
+                "%s: resuming from the previous snapshot; the damaged files are now in %s",
+                error,
+                damaged_folder,
             )
             checkpoint = verify(folder, shards=shards)
         checkpoint_reader.keep_only_epoch(folder / "store", checkpoint.epoch)
@@ -229,17 +233,17 @@ def _prepare(folder: Path, settings: Settings) -> None:
 
 
 def verify(folder: Path, *, shards: int) -> checkpoint_reader.Checkpoint:
-    """What a run would go on with, every byte of it read; DamageError where that is not sound."""
+    """Read all state from which a run would resume. Raises DamageError if it is damaged."""
     checkpoint = checkpoint_reader.read_checkpoint(folder / "store", shards=shards)
     backup_epoch = backup.backup_epoch(folder)
     if backup_epoch is not None and backup_epoch > checkpoint.epoch:
-        raise checkpoint_reader.damage_error(folder / "store", "it is older than the copy of it")
+        raise checkpoint_reader.damage_error(folder / "store", "it is older than its backup")
     checkpoint_reader.verify_journals(folder / "rows", checkpoint)
     return checkpoint
 
 
 def _create_store(folder: Path) -> None:
-    """A store in a folder that has none and never had; made whole or not at all."""
+    """Create the store of a new folder, completely or not at all."""
     store = folder / "store"
     if store.exists() or (folder / "previous").exists() or journal.list_journals(folder / "rows"):
         return

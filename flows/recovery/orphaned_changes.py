@@ -1,6 +1,7 @@
-"""What former runs left in Redis: a live run goes on after it, and takes back what does not hold.
+"""Reads the change-stream entries that a crashed run wrote after its last snapshot.
 
-After a crash the log is read again in other batches, so what was learned from it may come out otherwise.
+After a crash the log is read again in other batches, so the new run may compute other memberships. It
+compares them with these entries and publishes changes that undo those that no longer hold.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ PAGE_ENTRIES = 10_000
 
 
 class ChangeStreamReader:
-    """Asks a store. Its methods raise UserError where that does not answer."""
+    """Reads the change streams from a store. Methods raise UserError if Redis does not answer."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def orphans_after(self, ids: StreamIds) -> OrphanedChanges:
-        """The last word of the change streams on each membership, after these ids."""
+        """The newest entry of each membership after these stream ids, and all triggers."""
         last_ids = dict(ids)
         last_changes: dict[tuple[str, str], Change] = {}
         triggers: set[Change] = set()

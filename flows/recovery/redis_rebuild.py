@@ -1,10 +1,9 @@
-"""Redis is a serving copy: one that came back empty, or as it was before, is told everything again.
+"""Rebuilds Redis, the serving copy, when it came back empty or with old content.
 
-A marker in Redis (`state.store.write_marker`) and a file in the recovery folder say the same:
-whose state is
-there, and a count that grows every second. Before a flow begins the two are compared; while it runs a
-thread goes on comparing. Where Redis falls behind, the flow ends and begins again, and what it has
-stored is told before it goes on.
+A marker in Redis (`state/store/write_marker.py`) and a file in the recovery folder agree: they name
+the recovery folder, and a count that grows every second. They are compared before a flow starts,
+and by a thread while it runs. If Redis is behind, the flow ends, all stored state is written to
+Redis, and the flow resumes.
 """
 
 from __future__ import annotations
@@ -45,9 +44,10 @@ def rebuild_if_stale(
     journals: Journals,
     check_stop: Callable[[], None],
 ) -> None:
-    """Tell Redis all that is stored, if it does not hold that; where no flow has the folder open.
+    """Write all stored state to Redis if Redis is not current. Only while no flow has the folder
+    open.
 
-    `check_stop` is called now and then; what it raises ends this. Raises UserError.
+    `check_stop` is called regularly; an exception from it ends the rebuild. Raises UserError.
     """
     count = _read_count(folder)
     marker = WriteMarker(store, owner_id(folder))
@@ -63,8 +63,8 @@ def rebuild_if_stale(
         marker.begin_rebuild()
         if learn_states:
             _log.warning(
-                "Redis at %s does not hold what this run has written (emptied, set back, a new "
-                "one, or another run's): it is told everything again",
+                "Redis at %s does not have what this run has written (it was emptied, restored, "
+                "replaced, or belongs to another run): everything is written again",
                 store.address,
             )
             processor_config = ProcessorConfig.from_config(
@@ -85,23 +85,22 @@ def rebuild_if_stale(
         if marker.write(count):
             break
     if learn_states:
-        _log.warning("Redis at %s holds everything again", store.address)
+        _log.warning("Redis at %s is complete again", store.address)
 
 
 @contextmanager
 def monitor_marker(store: Store, folder: Path, on_data_loss: Callable[[], None]) -> Iterator[None]:
-    """Look every second, in a thread, whether Redis still holds what was written; `on_data_loss`
-    if not."""
+    """Check every second, in a thread, that Redis has not lost data; else call `on_data_loss`."""
 
     def monitor(stop: Event) -> None:
         count = _read_count(folder)
         marker = WriteMarker(store, owner_id(folder))
         while not stop.wait(INTERVAL_S):
-            # Whoever writes waits for a Redis that is away, and says so.
+            # The sink waits while Redis is away, and logs that.
             with suppress(StoreError):
                 redis_count = marker.read()
                 if redis_count is None or redis_count < count or not marker.write(redis_count + 1):
-                    _log.warning("Redis at %s has lost what was written to it", store.address)
+                    _log.warning("Redis at %s has lost data that was written to it", store.address)
                     on_data_loss()
                     return
                 count = redis_count + 1

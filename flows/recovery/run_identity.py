@@ -1,4 +1,8 @@
-"""Which input a recovery folder belongs to: going on with another would mix two."""
+"""The identity of the run to which a recovery folder belongs: resuming with another input would mix
+two.
+
+`replay.json` and `live.json` in the folder are stored by field name.
+"""
 
 from __future__ import annotations
 
@@ -24,27 +28,27 @@ _Identity = TypeVar("_Identity")
 
 
 class ReplayIdentity(msgspec.Struct, frozen=True):
-    """What has to stay the same from start to resume."""
+    """What must not change between the start of a replay and its resume."""
 
     file: str
     format: str
     settings: dict[str, dict[str, Any] | str] = {}
-    """By section, as far as results depend on them; the first release noted none.
+    """By section, only settings that affect results; the first release stored none.
 
-    The rules of segments are one text.
+    The segment rules are one text.
     """
 
 
 class LiveIdentity(msgspec.Struct, frozen=True):
-    """What has to stay the same from start to resume of a live run, by its key."""
+    """Settings that must not change between the start of a live run and its resume, by key."""
 
     settings: dict[str, str | int]
 
 
 def check_same_run(folder: Path, settings: Settings) -> None:
-    """Note in a new recovery folder what a live run must not change; in an old one, compare.
+    """Store the identity of a live run in a new recovery folder, compare it in an old one.
 
-    Raises UserError.
+    Raises UserError if it differs.
     """
     if (folder / REPLAY_FILE).exists():
         raise _mismatch_error(folder, "a replay")
@@ -61,11 +65,11 @@ def check_same_run(folder: Path, settings: Settings) -> None:
 
 
 def check_same_replay(folder: Path, file: str, format_name: str, settings: Settings) -> bool:
-    """Note in a new recovery folder what is replayed; in an old one, make sure that it is the same.
+    """Store the identity of a replay in a new recovery folder, compare it in an old one.
 
-    Returns whether it is an old one. Raises UserError.
+    Returns whether it is an old one. Raises UserError if the identity differs.
     """
-    # As it is read again: JSON has no tuples.
+    # In the form in which JSON gives it back: JSON has no tuples.
     facts = msgspec.json.decode(msgspec.json.encode(settings.without_deployment))
     current = ReplayIdentity(Path(file).name, format_name, facts)
     if (folder / LIVE_FILE).exists():
@@ -82,7 +86,7 @@ def check_same_replay(folder: Path, file: str, format_name: str, settings: Setti
 
 
 def _changed_keys(recorded: ReplayIdentity, current: ReplayIdentity) -> Iterator[str]:
-    """The keys whose values differ; those that only one of two releases has do not count."""
+    """The keys whose values differ; keys that only one of two releases has do not count."""
     for section, old_values in recorded.settings.items():
         new_values = current.settings.get(section)
         if isinstance(old_values, dict) and isinstance(new_values, dict):
@@ -96,7 +100,7 @@ def _changed_keys(recorded: ReplayIdentity, current: ReplayIdentity) -> Iterator
 
 
 def _read_or_create(path: Path, current: _Identity) -> tuple[_Identity, bool]:
-    """What a folder notes, and whether it did before; else `current`, noted now."""
+    """The identity in a folder, and whether it existed before; a new folder gets `current`."""
     folder = path.parent
     try:
         private_files.make_folder(folder)
@@ -107,7 +111,7 @@ def _read_or_create(path: Path, current: _Identity) -> tuple[_Identity, bool]:
         return msgspec.json.decode(path.read_bytes(), type=type(current)), is_old
     except OSError as error:
         raise RecoveryError(
-            f"recovery folder {folder}: {error.strerror}: name one that can be written to"
+            f"recovery folder {folder}: {error.strerror}: name a writable one"
         ) from error
     except msgspec.DecodeError as error:
         raise RecoveryError(

@@ -1,8 +1,7 @@
-"""Shoppers as a run has stored them: read from its recovery folder, also while it goes on.
+"""Reads shoppers from the recovery folder of a run, also while the run is live.
 
-A second old at most. Not in the process of the run itself: SQLite's rule of
-`flows.recovery.checkpoint_reader`
-holds here too.
+The state is at most an epoch old. Do not call this in the process of the run itself
+(`checkpoint_reader` gives the reason).
 """
 
 from __future__ import annotations
@@ -29,10 +28,9 @@ _ATTEMPTS = 5
 
 
 class StoredShoppers(NamedTuple):
-    """Those of some shards; `total` is how many there are in all, as the shards read have it.
+    """The shoppers of some shards; `total` estimates the number in all shards from these.
 
-    `event_time_ms` is how far event time has come for everybody, `rules_state` what rules have
-    kept of events.
+    `event_time_ms` is the newest complete event time, `rules_state` the state of the segment rules.
     """
 
     rows: dict[str, Shopper]
@@ -44,9 +42,9 @@ class StoredShoppers(NamedTuple):
 def stored_shoppers(
     folder: Path, settings: Settings, shards: Collection[int] | None = None
 ) -> StoredShoppers:
-    """Read shoppers of these shards, of all for None. Raises UserError where there is nothing.
+    """Read the shoppers of these shards, of all for None. Raises UserError if nothing is stored.
 
-    A journal may be written anew meanwhile, and the one before it deleted: then it begins again.
+    A journal may be compacted and its old file deleted meanwhile: then the read is repeated.
     """
     for _ in range(_ATTEMPTS):
         with suppress(RecoveryError):
@@ -55,14 +53,16 @@ def stored_shoppers(
 
 
 def stored_shopper(folder: Path, settings: Settings, name: str) -> StoredShoppers:
-    """The shard of one shopper."""
+    """Read the shard of one shopper."""
     return stored_shoppers(folder, settings, {shard_of(name, settings.sessions.shards)})
 
 
 def _read(folder: Path, settings: Settings, shards: Collection[int] | None) -> StoredShoppers:
     store = folder / "store"
     if not store.exists():
-        raise RecoveryError(f"{folder}: no recovery folder of a run: name it with --recovery DIR")
+        raise RecoveryError(
+            f"{folder}: not the recovery folder of a run: name it with --recovery DIR"
+        )
     with tempfile.TemporaryDirectory(prefix="penstock-") as name:
         copy = Path(name)
         backup.copy_store(store, copy)

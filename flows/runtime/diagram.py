@@ -1,5 +1,4 @@
-"""The flow as the README's diagram: `python -m flows.runtime.diagram` prints it, and a test
-compares them."""
+"""The README's diagram of the flow: `python -m flows.runtime.diagram` prints it, a test compares."""
 
 from __future__ import annotations
 
@@ -15,14 +14,14 @@ from state.config import Settings
 from state.store import Store
 
 SHAPES = {"input": "([{}])", "stateful_batch": "[[{}]]", "output": "[({})]"}
-"""How a step is drawn by its operator: where events come in, what keeps state, where results go."""
+"""The shape of a step by its Bytewax operator: inputs, steps with state, outputs."""
 
 _STEP = re.compile(rf'{FLOW_ID}\.(\w+)\["\w+ \((\w+)\)"\]')
 _ARROW = re.compile(rf"{FLOW_ID}\.(\w+) -- .* --> {FLOW_ID}\.(\w+)")
 
 
 def diagram() -> str:
-    """The flow as Mermaid text: what Bytewax draws, without its ports and long names."""
+    """The flow as Mermaid text: Bytewax's drawing without ports and long names."""
     settings = Settings()
     flow = build(
         RecordedSource({}, settings),

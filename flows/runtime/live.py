@@ -1,4 +1,4 @@
-"""A live run: the flow on a Kafka topic, until a flag is set, with epochs below a second."""
+"""A live run: the flow on a Kafka topic, until a flag is set, with epochs shorter than a second."""
 
 from __future__ import annotations
 
@@ -69,10 +69,10 @@ def run_live(
 ) -> None:
     """Run one process until `stop` is set, then end between two batches with everything written.
 
-    It ends by itself too when the topic has got more partitions, or Redis has lost what was written.
-    A Redis or Kafka that is away at the start is waited for.
+    It also returns when the topic has new partitions or Redis has lost data, to be called again. It
+    waits for a Redis or Kafka that is away at the start.
 
-    Raises UserError for what a person can mend.
+    Raises UserError for problems that a person must fix.
     """
     folder = recovery_folder
     across_hosts = bool(position.addresses) and not is_supervised()
@@ -131,7 +131,7 @@ def run_live(
         source.commit_final_offsets()
         if rendezvous and not stop.is_set():
             _log.warning(
-                "the run ends in peace, asked for elsewhere: this process is to start again"
+                "another process was asked to stop, so the run ended cleanly: restart this process"
             )
 
 
@@ -144,7 +144,7 @@ def _run_flow(
     across_hosts: bool,
 ) -> None:
     try:
-        # The matrices are small: more threads of BLAS would only take the core Redis works on.
+        # The matrices are small: more BLAS threads would only take the core that Redis uses.
         with gc_disabled(), threadpool_limits(1):
             cli_main(
                 flow,
@@ -159,7 +159,7 @@ def _run_flow(
         raise
     except BaseException as error:  # a panic of Bytewax is not an Exception
         if across_hosts and is_peer_disconnect(error):
-            _log.error("another process hung up: this one ends, to start and meet again")
+            _log.error("another process disconnected: this one ends, to be restarted with it")
             exit_process()
         raise
 
@@ -174,7 +174,7 @@ def live_flow(
     journals: Journals | None,
     fence: Fence | None,
 ) -> Dataflow:
-    """The flow from Kafka to Redis, as one process of a run has it."""
+    """Build the flow from Kafka to Redis for one process of a run."""
     kafka = settings.kafka
     dead_letter_sink = (
         dead_letter_topic(kafka) if kafka.dead_letters else DeadLetterSink(dead_letters)
@@ -222,10 +222,10 @@ def _acquire_role(
     recovery_store: RecoveryStore | None,
     rendezvous: Rendezvous | None,
 ) -> Iterator[tuple[RecoveryStore | None, Fence] | None]:
-    """What this process resumes, and what it writes under: its own lease, or that of who began it.
+    """Give the recovery store and the fencing token: of our own lease, or of the leader's.
 
-    None: `stop` came first. What is wrong with Kafka ends the process here, before it is part of a
-    cluster, which would wait for it.
+    Gives None if `stop` was set first. A problem with Kafka ends the process here, before it is
+    part of a cluster, which would wait for it.
     """
     if folder and rendezvous and not rendezvous.is_leader:
         with follow_leader(rendezvous, source, settings, stop, folder) as role:

@@ -1,4 +1,4 @@
-"""Replay: recorded events through the very dataflow that runs live, to the end, and a report of it."""
+"""A replay: recorded events through the same dataflow as a live run, to their end, and its report."""
 
 from __future__ import annotations
 
@@ -40,22 +40,23 @@ if TYPE_CHECKING:
 
 
 class DigestMode(Enum):
-    """Whether a report says what all of Redis comes to."""
+    """Whether a report includes digests of the content of Redis."""
 
     COMPUTED = True
     SKIPPED = False
 
 
 class Report(msgspec.Struct, kw_only=True):
-    """What a replay did. `events` = `accepted` + all `rejected` + `duplicates` + `suppressed` + all
-    `withheld`.
+    """The result of a replay. Field names are public (`--json`).
 
-    `left_out`: fields that could not be read, by source and name, of events that count all the same;
-    `shortened`: events with more items than count; `clamped`: events with a clock ahead of the
-    collector's; `held`: events too far ahead of those after them to move the watermark.
+    `events` = `accepted` + all `rejected` + `duplicates` + `suppressed` + all `withheld`.
+    `left_out`: fields of accepted events that could not be read, by source and name;
+    `shortened`: events with more items than the limit; `clamped`: events with a clock ahead of the
+    collector's; `held`: events too far ahead of the following ones to move the watermark.
 
-    `state_sha256` is over all that Redis holds of the contract, `facts_sha256` over sessions,
-    profiles and counters, which neither batch size nor workers change; "" where nobody asked for them.
+    `state_sha256` covers all content of Redis in the contract, `facts_sha256` sessions, profiles
+    and counters, which depend neither on batch size nor on the number of workers; "" if they were
+    not requested.
     """
 
     events: int
@@ -104,8 +105,8 @@ def replay_recordings(
 ) -> None:
     """Run recordings through the flow to their end, in this process, with one worker.
 
-    Raises UserError for what a person can mend: an unreachable Redis, a damaged input (after what
-    could be read of it went through), a recovery folder in use.
+    Raises UserError for problems that a person must fix: an unreachable Redis, a damaged input
+    (after its readable part was processed), a recovery folder in use.
     """
     source = RecordedSource(recordings, settings)
     replay_source(
@@ -127,7 +128,7 @@ def replay_source(
     dead_letters: Path,
     recovery_folder: Path | None = None,
 ) -> None:
-    """Run any source through the flow until it ends, as `replay_recordings` does."""
+    """Run any source through the flow until it ends. Raises UserError as `replay_recordings` does."""
 
     def connect() -> Store:
         return Store(
@@ -150,7 +151,7 @@ def replay_source(
         if recovery_store and recovery_folder:
             _rebuild_redis(connect, settings, recovery_folder, recovery_store)
         try:
-            # The matrices are small: more threads of BLAS would only take the core Redis works on.
+            # The matrices are small: more BLAS threads would only take the core that Redis uses.
             with gc_disabled(), threadpool_limits(1):
                 run_main(
                     flow,
@@ -168,13 +169,13 @@ def replay_source(
 def _rebuild_redis(
     connect: Callable[[], Store], settings: Settings, folder: Path, recovery_store: RecoveryStore
 ) -> None:
-    """Tell Redis all that is stored where it has lost it: before going on, and while that went on."""
+    """Rebuild Redis if it lost data: before the flow resumes, and during its run."""
     with closing(connect()) as store:
         rebuild_if_stale(store, settings, folder, recovery_store.journals, lambda: None)
 
 
 def user_error_in(error: BaseException) -> BaseException | None:
-    """What a person should hear of, behind what Bytewax raised."""
+    """The UserError or interrupt that caused an exception of Bytewax; None if there is none."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, UserError | KeyboardInterrupt):
         cause = cause.__cause__ or cause.__context__
@@ -188,10 +189,10 @@ def build_report(
     resumed_events: int = 0,
     digest_mode: DigestMode = DigestMode.SKIPPED,
 ) -> Report:
-    """The report of a replay that began at a `time.perf_counter`, from what Redis holds.
+    """Build the report of a replay that started at a `time.perf_counter`, from the content of Redis.
 
-    `resumed_events` were read in former runs: they count in everything but the rate. Digests read all
-    that Redis holds: they are made where they are `digest_mode`.
+    `resumed_events` were read in earlier runs: they count in everything except the rate. Digests
+    read all content of Redis, so they are optional.
     """
     wall_s = time.perf_counter() - started_s
     store = Store(redis_url, timeout_ms=60_000, patience_s=0)
@@ -221,7 +222,7 @@ def compute_digests(store: Store) -> tuple[str, str]:
     """The digests of all rows and of the facts in them, in one pass."""
     state_digest, facts_digest = Digest(), Digest()
     for row in store.rows(in_parts=True):
-        # A live run's sign of life is no result.
+        # The heartbeat of a live run is no result.
         if row[0].startswith(keys.WORKER_KEY_PREFIX):
             continue
         for fact in deterministic_rows([row]):

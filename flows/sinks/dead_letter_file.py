@@ -1,6 +1,6 @@
-"""Dead letters of a file that name somebody who was erased: their record is blanked where it stands.
+"""Erases shoppers from the dead letter file: records that contain their ids are blanked in place.
 
-Where every letter begins stays as it was, since a snapshot knows how long the file is.
+The position of every letter stays the same, because a snapshot has the length of the file.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _decode = msgspec.json.Decoder(DeadLetter).decode
 
 
 def blank_letters(file: BinaryIO, names: Iterable[str]) -> int:
-    """Blank the records of letters that name one of some ids; how many they were."""
+    """Blank the records of letters that contain one of some ids. Returns how many."""
     pattern = re.compile(
         "|".join(rf"(?<![0-9A-Za-z]){re.escape(name)}(?![0-9A-Za-z])" for name in sorted(names))
     )
@@ -52,7 +52,7 @@ def blank_letters(file: BinaryIO, names: Iterable[str]) -> int:
 
 
 def _texts(letter: DeadLetter) -> Iterator[str]:
-    """What may name somebody: the record as it came and as it reads, and what was said of it."""
+    """The texts of a letter that may contain an id: the record, raw and decoded, and the errors."""
     yield letter.raw
     yield unquote(letter.raw)
     yield from (error.message for error in letter.errors)

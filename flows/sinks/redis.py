@@ -29,17 +29,17 @@ if TYPE_CHECKING:
     from state.store import Store
 
 DEAD_LETTERS_FILE = Path("penstock.dead-letters.jsonl")
-"""Where dead letters of a run go that names nothing else."""
+"""The default file of dead letters."""
 DEAD_LETTERS_PART = "file"
 """The stored name of the one partition of dead letters, wherever they go."""
 
 
 SPLIT_ABOVE_WRITES = 1000
-"""A batch with so many writes is sent branch by branch."""
+"""A batch with at least this many writes is sent group by group."""
 
 
 class _RedisPartition(StatefulSinkPartition["BatchOutput", bool]):
-    """Its state is whether histories may still name who was erased, when a snapshot is made."""
+    """The connection of a worker. Its snapshot: whether histories may still contain erased shoppers."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class _RedisPartition(StatefulSinkPartition["BatchOutput", bool]):
                 self._store.send(output.writes, barrier_after=output.change_write_count)
 
     def _send_measured(self, output: BatchOutput) -> None:
-        """Send what becomes visible together in one go, and note when it did."""
+        """Send the write groups of a batch, and record when each becomes readable."""
         metrics.record_output(output)
         change_writes = output.change_write_count
         for groups, writes in _write_groups(output):
@@ -78,7 +78,7 @@ class _RedisPartition(StatefulSinkPartition["BatchOutput", bool]):
             change_writes = 0
 
     def snapshot(self) -> bool:
-        # An epoch may only be committed when all that it wrote has been answered.
+        # An epoch may only be committed when Redis has acknowledged all its writes.
         self._store.flush()
         self._is_flushed = True
         if self._is_measured and not self._is_clean:  # the notices are in Redis now
@@ -94,19 +94,17 @@ class _RedisPartition(StatefulSinkPartition["BatchOutput", bool]):
 
     def close(self) -> None:
         self._scrubber.stop()
-        # With writes open an error is on its way: to wait for Redis once more would end in a
-        # second one, and that aborts the process.
+        # With unacknowledged writes an error is being raised: waiting for Redis again would raise a
+        # second one, which aborts the process.
         if self._is_flushed:
-            if not self._is_clean:  # a replay: once for all
-                with suppress(
-                    StoreError
-                ):  # the next one scrubs, as it does whatever is left undone
+            if not self._is_clean:  # a replay makes one pass at its end
+                with suppress(StoreError):  # the snapshot says so: the next run makes the pass
                     scrub(self._store, self._notice_days)
             self._store.close()
 
 
 def _write_groups(output: BatchOutput) -> Iterator[tuple[list[WriteGroup], list[Write]]]:
-    """What is sent in one go: of a small batch all, since to part it would cost more than it tells."""
+    """The groups that are sent together: a small batch as a whole, since splitting it costs too much."""
     groups, start = output.write_groups, 0
     if len(output.writes) >= SPLIT_ABOVE_WRITES:
         for group in groups[:-1]:
@@ -126,8 +124,7 @@ def _on_written(groups: list[WriteGroup], writes: int, seconds: float) -> None:
 
 
 class RedisSink(FixedPartitionedSink["BatchOutput", bool]):
-    """Writes commands in the order in which they come; if `is_measured`,
-    `flows.observability.metrics` tells of them."""
+    """Writes the commands of batches in order; with `is_measured` it also records metrics."""
 
     def __init__(
         self, connect: Callable[[], Store], *, is_measured: bool = False, notice_days: int = 7
@@ -137,11 +134,11 @@ class RedisSink(FixedPartitionedSink["BatchOutput", bool]):
         self._is_measured = is_measured
 
     def list_parts(self) -> list[str]:
-        """One: what is written in order must arrive in order."""
+        """One partition, so that writes arrive in order."""
         return ["redis"]
 
     def build_part(self, step_id: str, for_part: str, resume_state: bool | None) -> _RedisPartition:
-        """A connection of this worker's own."""
+        """A partition with its own connection."""
         return _RedisPartition(
             self._connect,
             is_measured=self._is_measured,
@@ -152,8 +149,8 @@ class RedisSink(FixedPartitionedSink["BatchOutput", bool]):
 
 class _DeadLetterPartition(StatefulSinkPartition["DeadLetterBatch", int]):
     def __init__(self, file: BinaryIO, size: int) -> None:
-        # What was written after the snapshot comes again: a dead letter is in the file once. A file
-        # that someone emptied in between is not filled up to where it was.
+        # Letters after the snapshot will be written again, so cut the file to its size at the snapshot:
+        # each letter is in it once. If someone emptied the file meanwhile, it is not extended.
         self._file = file
         self._file.truncate(min(size, self._file.seek(0, os.SEEK_END)))
         self._file.seek(0, os.SEEK_END)
@@ -186,11 +183,11 @@ def _write_error(path: Path, reason: str | None) -> OutputError:
 
 
 class DeadLetterSink(FixedPartitionedSink["DeadLetterBatch", int]):
-    """Appends dead letters to a file as JSON lines. Raises UserError where it could not be there."""
+    """Appends dead letters to a file as JSON lines. Raises UserError if its folder does not exist."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        # Said here too: once the flow runs, a connection to Redis may be open, and would be heard.
+        # Checked here already: an error in a running flow comes after connections are open.
         if not path.parent.is_dir():
             raise _write_error(path, os.strerror(errno.ENOENT))
 
@@ -201,7 +198,7 @@ class DeadLetterSink(FixedPartitionedSink["DeadLetterBatch", int]):
     def build_part(
         self, step_id: str, for_part: str, resume_state: int | None
     ) -> _DeadLetterPartition:
-        """The file, cut to where the snapshot left it."""
+        """The file, cut to its size at the snapshot."""
         try:
             self._path.touch()
             file = self._path.open("r+b")

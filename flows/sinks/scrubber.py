@@ -1,11 +1,11 @@
-"""What Redis keeps as a history is rid of whoever was erased: change streams, recent events, webhooks.
+"""Deletes erased shoppers from histories in Redis: change streams, recent events, webhooks.
 
-The notices of erasures in the change streams say what is to be done, so nothing else has to be
-remembered: whatever is older than its notice goes, in a pass over the streams; a notice goes after
-`privacy.notice_days` of event time, by when whoever was told of the shopper has heard it.
+The erase notices in the change streams are the only input: a pass over the streams deletes all
+entries of a shopper that are older than the shopper's notice. The notice itself is deleted after
+`privacy.notice_days` of event time, when all consumers have read it.
 
-A pass reads every entry of every stream. A live run makes it in a thread beside the flow, which is not
-to wait for it; a replay makes one at its end.
+A pass reads every entry of every stream. A live run makes passes in a background thread, so that
+the flow does not wait; a replay makes one at its end.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ _log = logging.getLogger("penstock.privacy")
 
 
 class Scrubber:
-    """Makes passes over the histories in a thread, one after the other, with a connection of its own.
+    """Makes passes over the histories in a thread, one at a time, with its own connection.
 
-    It takes turns with the flow: after each page it pauses for as long as the page took.
+    To leave Redis time for the flow, it pauses after each page for as long as the page took.
     """
 
     def __init__(self, connect: Callable[[], Store], notice_days: int) -> None:
@@ -50,25 +50,25 @@ class Scrubber:
 
     @property
     def is_clean(self) -> bool:
-        """Whether a pass was made since the last one was asked for."""
+        """Whether the last requested pass is complete."""
         with self._lock:
             return not self._is_due and self._thread is None
 
     def request_pass(self) -> None:
-        """Make a pass soon; one under way may have passed what is meant, so another follows."""
+        """Request a pass. A running pass may have read the entries in question, so another follows."""
         with self._lock:
             self._is_due = True
         self.start_if_due()
 
     def start_if_due(self) -> None:
-        """Begin the pass that is due, where none is under way: one before may have failed."""
+        """Start the requested pass if none is running. Call it again later: a pass may fail."""
         with self._lock:
             if self._is_due and self._thread is None and not self._stop.is_set():
                 self._thread = threading.Thread(target=self._run, name="scrubber", daemon=True)
                 self._thread.start()
 
     def stop(self) -> None:
-        """Stop after the page at hand; what is not done is done after the next start."""
+        """Stop after the current page. The next start makes the pass again."""
         self._stop.set()
         thread = self._thread
         if thread is not None:
@@ -96,7 +96,9 @@ class Scrubber:
         except _ScrubStoppedError:
             return False
         except StoreError as error:
-            _log.warning("%s: histories still name who was erased: tried again", error)
+            _log.warning(
+                "%s: histories still contain erased shoppers: the deletion is retried", error
+            )
             return False
         return True
 
@@ -106,16 +108,16 @@ class Scrubber:
 
 
 class _ScrubStoppedError(Exception):
-    """The run ends."""
+    """The run stops during a pass."""
 
 
 def scrub(
     store: Store, notice_days: int, pause: Callable[[float], None] = lambda page_s: None
 ) -> None:
-    """Delete what is older than the notices; waits where Redis is away. Raises UserError as writes do.
+    """Make one pass. It waits while Redis is away, and raises UserError as writes do.
 
-    Each stream is read twice: whom a merge in one stream names may be erased in another. `pause` is
-    called after each page with the seconds that it took.
+    It reads each stream twice: a merge in one stream may name a shopper whose erasure is in
+    another. `pause` is called after each page with the seconds that the page took.
     """
     reader = _StreamReader(store, pause)
     erased, notices, newest_ms = _notices(reader)
@@ -145,7 +147,7 @@ def scrub(
 
 
 def _notices(reader: _StreamReader) -> tuple[dict[str, int], dict[str, dict[str, bytes]], int]:
-    """Until when (ms) each was erased, the newest notice of each by stream, the newest time of all."""
+    """The erasure time (ms) of each shopper, the newest notice of each by stream, the newest time."""
     erased: dict[str, int] = {}
     notices: dict[str, dict[str, bytes]] = {}
     newest_ms = 0
@@ -169,7 +171,7 @@ def _must_delete(
     notices: dict[str, bytes],
     notice_cutoff_ms: int,
 ) -> bool:
-    """Whether an entry is older than a notice about whom it names, or a notice that has stood enough."""
+    """Whether an entry is older than the notice of its shopper, or an expired or repeated notice."""
     name, at_ms = fields[b"shopper"].decode(), int(fields[b"event_ts"])
     if fields[b"kind"] == b"erase":
         return at_ms < notice_cutoff_ms or notices[name] != entry_id
@@ -180,7 +182,7 @@ def _must_delete(
 
 
 def _scrub_webhooks(store: Store, reader: _StreamReader, erased: dict[str, int]) -> None:
-    """Dead letters of webhooks that name somebody erased, but for those that tell of the erasure."""
+    """Delete dead letters of webhooks about erased shoppers, except those of the erasure itself."""
     names = {name: orjson.dumps(name) for name in erased}
     pattern = "ps:1:hooks:*:dead"
     for key in store.with_retries(

@@ -1,6 +1,6 @@
-"""Recorded files as lines: plain, gzip or standard input, in constant memory.
+"""Reads recorded files line by line: plain, gzip or standard input, in constant memory.
 
-Everything that can be wrong with a file is a `UserError` that names it and says what to do.
+Every problem with a file is a `UserError` that names the file and the remedy.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 256 * 1024
 LINE_BYTES_MAX = EVENT_BYTES_MAX + 1
-"""The rest of a longer line is skipped: every reader rejects such a line as too large anyway."""
+"""The end of a longer line is skipped: every reader rejects such a line as too large anyway."""
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZIP_MAGIC = b"PK\x03\x04"
@@ -37,7 +37,7 @@ _ZIP_MAGIC = b"PK\x03\x04"
 class LogFile:
     """An open file of lines; `-` is standard input.
 
-    `bytes_total` is the size as stored, None where it is not known (a pipe).
+    `bytes_total` is the size on disk, None if it is not known (a pipe).
     """
 
     def __init__(self, path: str) -> None:
@@ -64,7 +64,7 @@ class LogFile:
 
     @property
     def bytes_read(self) -> int:
-        """How much of `bytes_total` was read."""
+        """How many of `bytes_total` were read."""
         return self._file.tell() if self.bytes_total is not None else 0
 
     def lines(
@@ -73,11 +73,10 @@ class LogFile:
         *,
         line_bytes_max: int = LINE_BYTES_MAX,
     ) -> Iterator[bytes]:
-        """Lines without their ends; `on_progress` is called after every chunk.
+        """Lines without their line ends; `on_progress` is called after every chunk.
 
-        Of a line longer than `line_bytes_max` the rest is skipped.
-
-        A damaged gzip gives all whole lines before the damage, then `UserError`.
+        The end of a line longer than `line_bytes_max` is skipped. A damaged gzip file gives all
+        complete lines before the damage, then raises UserError.
         """
         remainder = b""
         for data in self._chunks():
@@ -108,9 +107,7 @@ class LogFile:
                 "the lines before were read; fetch the file again for the rest"
             ) from error
         except OSError as error:
-            raise SourceError(
-                f"cannot read on in {self.name}: {error.strerror}: try again"
-            ) from error
+            raise SourceError(f"cannot read {self.name} any further: {error.strerror}") from error
 
 
 def _open(path: str) -> BufferedReader:
@@ -130,9 +127,9 @@ def _open(path: str) -> BufferedReader:
 
 @contextmanager
 def progress_bar(log: LogFile, target: Console | None = None) -> Iterator[Callable[[], None]]:
-    """A bar on the terminal while inside: lines per second, and the time left by stored bytes.
+    """Show a bar on the terminal while inside: lines per second, and the remaining time.
 
-    Gives what `LogFile.lines` takes as `on_progress`. Prints nothing where `target` (default: standard
+    Gives the `on_progress` for `LogFile.lines`. Prints nothing if `target` (default: standard
     error) is no terminal.
     """
     terminal = target or create_console(stderr=True)

@@ -1,4 +1,4 @@
-"""The demo's source: history as fast as it goes, then events at a pace, until told to stop."""
+"""The demo's source: history at full speed, then events at a fixed rate, until a flag is set."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PARTITION = "shop"
 
 
 class PacedPartition(StatelessSourcePartition[SourceBatch]):
-    """Events at a pace: `history` of them at once, then `events_per_s`, with a tick between batches."""
+    """Gives `history` events at full speed, then `events_per_s`, with a tick between batches."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class PacedPartition(StatelessSourcePartition[SourceBatch]):
         self._finished = False
 
     def next_batch(self) -> list[SourceBatch]:
-        """What is due; when stopped or out of events, an empty batch that ends the flow."""
+        """The events that are due; when stopped or out of events, an empty batch that ends the flow."""
         if self._finished:
             raise StopIteration
         events = [] if self._stop.is_set() else list(islice(self._events, self._events_due()))
@@ -68,13 +68,13 @@ class PacedPartition(StatelessSourcePartition[SourceBatch]):
         ]
 
     def next_awake(self) -> datetime | None:
-        """A tick from now, once history is told."""
+        """At once during history, then a tick from now."""
         if self._read < self._history or self._finished:
             return None
         return datetime.now(UTC) + timedelta(seconds=TICK_S)
 
     def _events_due(self) -> int:
-        """How many events the pace is behind by, at least one and at most a batch."""
+        """The number of events that the rate requires now, at least one and at most a batch."""
         batch = self._settings.source.batch_events
         if self._read < self._history:
             return min(batch, self._history - self._read)
@@ -86,7 +86,7 @@ class PacedPartition(StatelessSourcePartition[SourceBatch]):
 
 
 class PacedSource(DynamicSource[SourceBatch]):
-    """Events for one worker, from memory: nothing of it is kept for a restart."""
+    """Events in memory for one worker. It stores no state for a restart."""
 
     def __init__(
         self,
@@ -102,5 +102,5 @@ class PacedSource(DynamicSource[SourceBatch]):
         )
 
     def build(self, step_id: str, worker_index: int, worker_count: int) -> PacedPartition:
-        """The one partition there is."""
+        """The only partition."""
         return self._partition

@@ -1,4 +1,4 @@
-"""Where events come from: a Bytewax source over any resumable run of records."""
+"""A Bytewax source of recorded events, which can stop and resume between batches."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from state.events import Event
 
     Records = Callable[[], Iterator[Event | DeadLetter]]
-    """Opens a recording at its beginning."""
+    """A function that opens a recording at its beginning."""
 
 
 class RecordedPartition(StatefulSourcePartition[SourceBatch, bytes]):
@@ -52,11 +52,11 @@ class RecordedPartition(StatefulSourcePartition[SourceBatch, bytes]):
         exchange.resume(state.totals.currency)
         self._records = iter(()) if self._finished else records()
         self._lookahead: list[Event | DeadLetter] = []
-        # A recording cannot be entered in the middle: what was read before is read over.
+        # A recording can only be read from its beginning: skip the records of earlier runs.
         next(islice(self._records, self._offset, self._offset), None)
 
     def next_batch(self) -> list[SourceBatch]:
-        """The next batch; after the last one an empty one that carries the final watermark."""
+        """The next batch; after the last one an empty batch with the final watermark."""
         if self._finished:
             raise StopIteration
         batch_events, sessions = self._settings.source.batch_events, self._settings.sessions
@@ -65,10 +65,10 @@ class RecordedPartition(StatefulSourcePartition[SourceBatch, bytes]):
                 islice(self._records, batch_events + LOOK_AHEAD_EVENTS - len(self._lookahead))
             )
         except UserError as error:
-            # What was read before the damage is still worth its place in the output.
+            # The records before the damage are still processed.
             self._on_error(error)
         if self._stop.is_set():
-            # What was just read is read again: nothing of it went on.
+            # The records just read were not emitted: the next run reads them again.
             raise StopIteration
         records, self._lookahead = self._lookahead[:batch_events], self._lookahead[batch_events:]
         self._offset += len(records)
@@ -88,7 +88,7 @@ class RecordedPartition(StatefulSourcePartition[SourceBatch, bytes]):
         ]
 
     def snapshot(self) -> bytes:
-        """Where to go on."""
+        """The number of records read, and the state of the watermark."""
         batcher = self._batcher
         return SOURCE_CODEC.encode(
             SourceState(
@@ -98,10 +98,10 @@ class RecordedPartition(StatefulSourcePartition[SourceBatch, bytes]):
 
 
 class RecordedSource(FixedPartitionedSource[SourceBatch, bytes]):
-    """Recordings as a source, one partition each. `failure` is what ended one before its end,
-    `resumed_events` how many were read in former runs.
+    """Recordings as a source, one partition each.
 
-    When `stop` is set, they end between two batches, and a snapshot knows where.
+    `failure` is the error that ended a recording early, `resumed_events` the number of events read in
+    earlier runs. When `stop` is set, every partition ends between two batches, and can resume there.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class RecordedSource(FixedPartitionedSource[SourceBatch, bytes]):
     def build_part(
         self, step_id: str, for_part: str, resume_state: bytes | None
     ) -> RecordedPartition:
-        """One recording, from where its snapshot left it."""
+        """One recording, from the position in its snapshot."""
         state = SourceState() if resume_state is None else SOURCE_CODEC.decode(resume_state)
         self.resumed_events += state.offset
         return RecordedPartition(

@@ -1,6 +1,6 @@
-"""Events of a recorded file by time, in constant memory: for logs that were not written in order.
+"""Sorts the events of a recorded file by time, in constant memory: for logs that are not in order.
 
-Sorted runs go to temporary files and are merged; nothing else is kept.
+It writes sorted runs to temporary files and merges them (external merge sort).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _by_time = attrgetter("event_ts")
 def sort_by_time(
     records: Iterable[Event | DeadLetter], *, run_events: int = SORT_RUN_EVENTS
 ) -> Iterator[Event | DeadLetter]:
-    """Dead letters as they come, then all events by `event_ts`; equal times keep their order.
+    """Give dead letters at once, then all events by `event_ts`; equal times keep their order.
 
     Temporary files of about the size of the events as JSON live in TMPDIR until the end.
     """
@@ -51,7 +51,7 @@ def sort_by_time(
 
 
 def _spill(file: IO[bytes], run: list[Event]) -> Iterator[Event]:
-    """Write a run out, and read it back one by one."""
+    """Write a run to a file, and return an iterator that reads it back."""
     file.writelines(_encode(event) + b"\n" for event in run)
     file.seek(0)
     return map(_decode, file)

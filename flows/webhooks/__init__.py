@@ -1,6 +1,7 @@
-"""Webhooks: changes out of Redis to whoever wants to be told, in a process of its own.
+"""The process of `penstock hooks`: it sends changes from Redis to webhook endpoints.
 
-A slow endpoint never slows the flow, nor another endpoint: each has a consumer group of its own, and
-what it has not taken stays in the streams. `posting` is HTTP, `delivery` one endpoint with its threads,
-`sources` what is sent and how Redis hears of it, `running` the process.
+A slow endpoint slows neither the flow nor another endpoint: each has its own consumer group, and
+changes that it has not accepted stay in the streams. `http_client` sends requests, `delivery`
+serves one endpoint with its threads, `sources` reads messages from Redis and acknowledges them,
+`process` runs all endpoints.
 """

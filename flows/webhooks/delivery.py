@@ -1,7 +1,8 @@
-"""One endpoint: messages out of its source, over as many requests at once as it may have.
+"""The delivery of messages to one endpoint, with a limited number of parallel requests.
 
-A shopper's messages go one after the other, and one that is tried again holds back only that shopper's
-others. The threads only post; Redis is asked by whoever calls `poll`.
+Messages of one shopper are sent in order: a message that waits for a retry holds back only later
+messages of the same shopper. The threads only send requests; only the thread that calls `poll` uses
+Redis.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from state.config import Endpoint, Hooks
 
 MESSAGES_IN_MEMORY_MAX = 1000
-"""However many messages of an endpoint are in memory: the streams keep the others."""
+"""The most messages of an endpoint in memory; the streams keep the others."""
 SECRET_VARIABLE = "PENSTOCK_HOOKS_SECRET"  # noqa: S105  the name of a variable
 _LOG_INTERVAL_S = 60.0
 _STOP_GRACE_S = 0.5
@@ -34,9 +35,9 @@ _log = logging.getLogger("penstock.hooks")
 
 
 def secrets_of(name: str) -> list[bytes]:
-    """What an endpoint's messages are signed with: its own secrets, else those of all.
+    """The secrets that sign an endpoint's messages: its own, else the common ones.
 
-    Raises UserError where the environment has none.
+    Raises UserError if the environment has neither.
     """
     own = f"PENSTOCK_HOOKS_{name.upper().replace('-', '_')}_SECRET"
     variable = own if os.environ.get(own) else SECRET_VARIABLE
@@ -50,9 +51,9 @@ def secrets_of(name: str) -> list[bytes]:
 
 
 class Delivery:
-    """Sends what a source has to an endpoint. `tries` is how often before a message is given up.
+    """Sends the messages of a source to an endpoint. A message fails after `tries` attempts.
 
-    Raises UserError where there is no secret.
+    Raises UserError if there is no secret.
     """
 
     def __init__(
@@ -83,9 +84,9 @@ class Delivery:
             ).start()
 
     def poll(self) -> int:
-        """Tell the source what became of messages and take in more; how many came.
+        """Acknowledge finished messages and read new ones. Returns how many were read.
 
-        Raises UserError where Redis does not answer: call it again.
+        Raises UserError if Redis does not answer: then call it again.
         """
         self._abort_overdue()
         with self._changed:
@@ -107,20 +108,20 @@ class Delivery:
 
     @property
     def backlog(self) -> int:
-        """Messages in memory of which the source has not heard what became."""
+        """The number of messages in memory that are not acknowledged to the source yet."""
         with self._changed:
             return len(self._queue) + len(self._delivered) + len(self._failed)
 
     def stop(self) -> None:
-        """Begin no further request."""
+        """Start no further request."""
         with self._changed:
             self._is_stopped = True
             self._changed.notify_all()
 
     def finish(self) -> None:
-        """Stop, wait for the requests under way, and tell the source.
+        """Stop, wait for the running requests, and acknowledge their messages.
 
-        Raises UserError where Redis does not answer: those are sent again then.
+        Raises UserError if Redis does not answer: then the next process sends these messages again.
         """
         self.stop()
         deadline_s = time.monotonic() + self._timeout_s + _STOP_GRACE_S
@@ -183,12 +184,12 @@ class Delivery:
         if response.is_success:
             if self._is_failing and now_s - self._logged_s > _LOG_INTERVAL_S:
                 self._is_failing = False
-                _log.warning("hooks: %s takes changes again", self.name)
+                _log.warning("hooks: %s accepts changes again", self.name)
             return
         if not self._is_failing or now_s - self._logged_s > _LOG_INTERVAL_S:
             self._is_failing, self._logged_s = True, now_s
             _log.warning(
-                "hooks: %s %s; changes are sent again or become dead letters",
+                "hooks: %s %s; changes are retried or become dead letters",
                 self.name,
                 response.description,
                 extra={"event": "hook_failed", "endpoint": self.name, "status": response.status},

@@ -1,7 +1,7 @@
-"""One request after the other to one endpoint, over a connection that is kept.
+"""An HTTP client for one endpoint: one request after the other, over one persistent connection.
 
-On the standard library: what no client library offers is a time for the request as a whole, which
-`abort_overdue` keeps from another thread.
+It uses the standard library, because no client library limits the total time of a request: here
+`abort_overdue` does that from another thread.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     import ssl
 
 PERMANENT_FAILURES = frozenset({400, 413, 415, 422})
-"""Statuses that say of a message that it will never be taken."""
+"""Statuses of an endpoint that will never accept this message."""
 _RESPONSE_BYTES_MAX = 1 << 16
 _USER_AGENT = f"Penstock/{keys.WRITER_VERSION}"
 
 
 class HttpResponse(NamedTuple):
-    """What came of a request: its status, 0 for none, in words, and the pause that was asked for (s)."""
+    """The result of a request: status (0: no response), a description, the requested pause (s)."""
 
     status: int
     description: str
@@ -35,17 +35,17 @@ class HttpResponse(NamedTuple):
 
     @property
     def is_success(self) -> bool:
-        """Whether the message need not be sent again."""
+        """Whether the endpoint accepted the message."""
         return 200 <= self.status < 300
 
     @property
     def is_permanent_failure(self) -> bool:
-        """Whether it need not be tried again."""
+        """Whether a retry cannot succeed."""
         return self.status in PERMANENT_FAILURES
 
 
 class HttpClient:
-    """Posts to a URL. For one thread, but for `abort_overdue`."""
+    """Posts to one URL. For one thread, except `abort_overdue`."""
 
     def __init__(self, url: str, timeout_s: float, tls: ssl.SSLContext | None) -> None:
         parts = urlsplit(url)
@@ -62,7 +62,7 @@ class HttpClient:
             self._connection = HTTPConnection(host, port, timeout=timeout_s)
 
     def post(self, body: bytes, headers: dict[str, str]) -> HttpResponse:
-        """Send JSON and hear what is said to it. Raises nothing for what happens on the way."""
+        """Send JSON and return the response. Network errors are responses with status 0."""
         all_headers = {"Content-Type": "application/json", "User-Agent": _USER_AGENT, **headers}
         if _is_connection_lost(self._connection.sock):
             self._connection.close()
@@ -87,7 +87,7 @@ class HttpClient:
         )
 
     def abort_overdue(self) -> None:
-        """End a request that takes too long in all, from another thread."""
+        """Abort a request whose total time is over. Called from another thread."""
         began_s, sock = self._began_s, self._connection.sock
         if began_s is None or time.monotonic() - began_s <= self._timeout_s or sock is None:
             return
@@ -96,17 +96,17 @@ class HttpClient:
             sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Let go of the endpoint."""
+        """Close the connection."""
         self._connection.close()
 
 
 def _is_connection_lost(sock: socket.socket | None) -> bool:
-    """Whether the other side has closed a connection meanwhile: nobody has anything to say unasked."""
+    """Whether the endpoint closed an idle connection: it sends nothing else without a request."""
     return sock is not None and bool(select.select([sock], [], [], 0)[0])
 
 
 def _parse_retry_after(text: str) -> float:
-    """What `Retry-After` asks for, 0 where it is no such thing.
+    """The pause in a `Retry-After` header (s); 0 if it cannot be parsed.
 
     >>> [_parse_retry_after(text) for text in ("120", "soon", "Wed, 21 Oct 2015 07:28:00 GMT")]
     [120.0, 0.0, 0.0]

@@ -1,4 +1,7 @@
-"""The process: all endpoints, until a flag is set; one such process at a time tells them."""
+"""The process of `penstock hooks`: it delivers to all endpoints until a flag is set.
+
+One such process delivers at a time, others wait as standby: a lease in Redis decides.
+"""
 
 from __future__ import annotations
 
@@ -33,35 +36,35 @@ _log = logging.getLogger("penstock.hooks")
 
 @dataclass(frozen=True)
 class DeliveryHealth:
-    """Alive is a process that moves, ready one that tells endpoints and whose Redis answers."""
+    """Alive if the process makes progress; ready if it delivers and Redis answers."""
 
     stuck_s: float
     ping_redis: Callable[[], None]
 
     def check_live(self) -> tuple[bool, dict[str, Any]]:
-        """Whether the process moves."""
+        """Whether the process makes progress, and the fields of the response."""
         age_s = liveness.progress_age_s()
         is_alive = age_s <= self.stuck_s
         return is_alive, {"status": OK if is_alive else "stuck", "pulse_age_s": round(age_s, 3)}
 
     def check_ready(self) -> tuple[bool, dict[str, Any]]:
-        """Whether endpoints are told, and the verdict on each part that this needs."""
+        """Whether this process delivers to endpoints, and the result of each check."""
         is_alive, fields = self.check_live()
         try:
             self.ping_redis()
             redis_state = OK
         except StoreError as error:
             redis_state = str(error)
-        state = OK if liveness.has_started() else "another process tells the endpoints"
+        state = OK if liveness.has_started() else "another process delivers to the endpoints"
         checks = {"worker": fields["status"], "state": state, "redis": redis_state}
         is_ready = is_alive and set(checks.values()) == {OK}
         return is_ready, {"status": OK if is_ready else "not ready", **checks}
 
 
 def run_webhooks(settings: Settings, redis_url: str, stop: Flag) -> None:
-    """Tell every endpoint of changes until `stop` is set, then end when no request is under way.
+    """Deliver changes to every endpoint until `stop` is set, then return when no request is running.
 
-    Raises UserError for what a person can mend. A Redis that is away is waited for.
+    Waits while Redis is away. Raises UserError for problems that a person must fix.
     """
     hooks, redis = settings.hooks, settings.redis
     with ExitStack() as exit_stack:
@@ -97,9 +100,9 @@ def run_webhooks(settings: Settings, redis_url: str, stop: Flag) -> None:
 def redeliver_dead(
     settings: Settings, redis_url: str, stop: Flag, names: list[str]
 ) -> tuple[int, int]:
-    """Send the dead letters of endpoints once; how many were taken, and how many stay.
+    """Send the dead letters of endpoints once. Returns how many were delivered and how many failed.
 
-    Raises UserError, also where Redis does not answer.
+    Raises UserError, also if Redis does not answer.
     """
     hooks = settings.hooks
     store = Store(redis_url, timeout_ms=settings.redis.timeout_ms, patience_s=0)
@@ -147,12 +150,12 @@ def _deliver_until_stopped(
         try:
             delivery.finish()
         except StoreError as error:
-            _log.warning("%s; what %s took last is sent again", error, delivery.name)
+            _log.warning("%s; the last messages of %s will be sent again", error, delivery.name)
 
 
 @contextmanager
 def _delivery_lease(redis_url: str, settings: Settings, stop: Flag) -> Iterator[bool]:
-    """The right to tell the endpoints, once it is free; False: `stop` came first."""
+    """Wait for the lease to deliver, and hold it while inside. False if `stop` was set first."""
     name, owner = settings.kafka.group + _LEASE_SUFFIX, uuid.uuid4().hex
     lease = Lease(redis_url, name, owner, settings.run.lease_s)
     is_logged = False

@@ -1,4 +1,4 @@
-"""What is sent to an endpoint, and how Redis hears that it was: changes, and dead letters once more."""
+"""The messages for an endpoint, and their acknowledgement: changes, and dead letters to redeliver."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from state.store import Store, StreamEntry
 
 GROUP_PREFIX = "penstock.hooks."
-"""What the names of the endpoints' consumer groups begin with; stored."""
+"""The prefix of the endpoints' consumer group names; stored."""
 _NAMES_MAX_AGE_S = 10.0
 
 
 @dataclass(eq=False, slots=True)
 class OutboundMessage:
-    """A message on its way: where it comes from, whose it is, how often it was tried."""
+    """A message to send: the source's entry, the shopper, the body, and the attempts so far."""
 
     entry: Any
     shopper: str
@@ -38,23 +38,23 @@ class OutboundMessage:
 
 
 FailedMessage = tuple[OutboundMessage, str]
-"""A message that is given up, and why."""
+"""A message that failed for good, and the reason."""
 
 
 class MessageSource(Protocol):
-    """Messages for an endpoint. All methods raise UserError where Redis does not answer."""
+    """Messages for an endpoint. All methods raise UserError if Redis does not answer."""
 
     def read(self, limit: int) -> list[OutboundMessage]:
-        """About so many that nobody here has."""
+        """Read new messages, about `limit` of them."""
 
     def acknowledge(
         self, delivered: Sequence[OutboundMessage], failed: Sequence[FailedMessage]
     ) -> None:
-        """Hear what became of messages; heard twice, it may be written twice."""
+        """Record delivered and failed messages; repeated after an error, it may write twice."""
 
 
 class ChangeSource:
-    """The changes that an endpoint wants, from the change streams."""
+    """The changes that an endpoint subscribes to, from the change streams."""
 
     def __init__(self, store: Store, name: str, endpoint: Endpoint, hooks: Hooks) -> None:
         streams = [keys.change_stream_key(n) for n in range(keys.CHANGE_STREAMS)]
@@ -68,16 +68,16 @@ class ChangeSource:
         self._is_wanted: dict[str, bool] = {}
         self._filtered_out: list[StreamEntry] = []
         self.trimmed = 0
-        """Changes that were read before, and that their stream no longer keeps."""
+        """Changes that were read before and have since been trimmed from their stream."""
         self._names: dict[str, str] = {}
         self._names_read_s = -_NAMES_MAX_AGE_S
 
     def read(self, limit: int) -> list[OutboundMessage]:
-        """As in `MessageSource`. What the endpoint does not want is done with."""
+        """As in `MessageSource`. Changes that the endpoint does not want are acknowledged."""
         self.group.ack(self._filtered_out)
         self._filtered_out = []
         entries = self.group.read(limit)
-        # From here on nothing may fail: who has taken entries is not given them again.
+        # Nothing may fail from here on: the group does not give these entries to us again.
         self._refresh_segment_names(
             {entry.fields.get(b"segment", b"").decode() for entry in entries}
         )
@@ -96,7 +96,7 @@ class ChangeSource:
     def acknowledge(
         self, delivered: Sequence[OutboundMessage], failed: Sequence[FailedMessage]
     ) -> None:
-        """As in `MessageSource`. What failed is a dead letter before it is done with."""
+        """As in `MessageSource`. A failed message becomes a dead letter before it is acknowledged."""
         if failed:
             at_ms = time.time_ns() // 1_000_000
             with self._store.errors_as_user_errors():
@@ -130,7 +130,7 @@ class ChangeSource:
         return build_message(entry.stream_index, entry.id, entry.fields, name)
 
     def _may_send(self, kind: bytes, segment: str, refused: bytes) -> bool:
-        """Whether the shopper does not refuse what the endpoint is for; a withdrawal is told once."""
+        """Whether the shopper allows the endpoint's purpose. The withdrawal itself is sent once."""
         if kind == b"refuse":
             return segment == self._purpose
         return self._purpose not in refused.decode().split(",")
@@ -143,7 +143,7 @@ class ChangeSource:
         return self._is_wanted[segment]
 
     def _refresh_segment_names(self, segments: set[str]) -> None:
-        """Read the segments' names, where some are new or have not been read for a while."""
+        """Read the segments' names again if one is unknown or they are old."""
         now_s = time.monotonic()
         if now_s - self._names_read_s < _NAMES_MAX_AGE_S and segments <= self._names.keys():
             return
@@ -157,9 +157,9 @@ class ChangeSource:
 
 
 class DeadLetterSource:
-    """The dead letters of an endpoint: those taken now are deleted, the others stay.
+    """The dead letters of an endpoint: delivered ones are deleted, the others stay.
 
-    Those of shoppers who refuse the endpoint's `purpose` by now are deleted and not sent.
+    Those of shoppers who now refuse the endpoint's `purpose` are deleted and not sent.
     """
 
     def __init__(self, store: Store, name: str, purpose: str) -> None:
@@ -169,7 +169,7 @@ class DeadLetterSource:
         self._start_id = "-"
 
     def read(self, limit: int) -> list[OutboundMessage]:
-        """As in `MessageSource`; nothing means that all have been read."""
+        """As in `MessageSource`; an empty list means that all have been read."""
         with self._store.errors_as_user_errors():
             entries = self._store.client.xrange(self._key, min=self._start_id, count=limit)
         if entries:
@@ -186,7 +186,7 @@ class DeadLetterSource:
         return sendable if sendable or not entries else self.read(limit)
 
     def _refusing_shoppers(self, shoppers: set[str]) -> set[str]:
-        """Who of them refuses the purpose, as of the last event."""
+        """The shoppers that refuse the purpose, as of their last event."""
         names = sorted(shoppers)
         with self._store.errors_as_user_errors():
             client = self._store.client

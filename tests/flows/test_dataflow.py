@@ -290,7 +290,7 @@ def test_a_recovery_folder_is_for_one_run_at_a_time(redis_url: str, tmp_path: Pa
     with pytest.raises(RecoveryError, match=r"part-2.sqlite3: file is not a database.*: restore"):
         run_flow([view(1, 0)], redis_url, tmp_path, recovery_folder=folder)
     (tmp_path / "file").touch()
-    with pytest.raises(RecoveryError, match="name one that can be written to"):
+    with pytest.raises(RecoveryError, match="name a writable one"):
         run_flow([view(1, 0)], redis_url, tmp_path, recovery_folder=tmp_path / "file")
 
 

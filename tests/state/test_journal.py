@@ -106,7 +106,7 @@ def test_another_content_of_the_same_length_is_found(tmp_path: Path) -> None:
     began = journal.position
     lost = journal.append(b"one")
     Journal.open(tmp_path, began)[0].append(b"two")
-    with pytest.raises(SnapshotError, match="not what the snapshot refers to"):
+    with pytest.raises(SnapshotError, match="not the content to which the snapshot refers"):
         list(read(tmp_path, lost))
 
 
@@ -158,7 +158,7 @@ def test_a_full_disk_is_a_plain_line_and_nothing_before_it_is_lost(tmp_path: Pat
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1500, hard))
     try:
-        with pytest.raises(RecoveryError, match=r"a\.1\.rows: File too large: make room"):
+        with pytest.raises(RecoveryError, match=r"a\.1\.rows: File too large: free disk space"):
             journal.append(bytes(1000))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

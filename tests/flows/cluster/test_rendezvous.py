@@ -156,7 +156,7 @@ def test_a_folder_of_its_own_is_refused(live: Live) -> None:
     first = live.start("-i", "0", *words, run__meet_s=3)
     code, said = live.start("-i", "1", *words, recovery="another", run__meet_s=3).ended()
     assert code == 2
-    assert "has waited 3 s for what process 0 wrote in recovery folder" in said
+    assert "has waited 3 s for the fence of process 0 in recovery folder" in said
     assert not (live.folder / "another").exists()
     code, said = first.ended()
     assert code == 2
@@ -175,7 +175,7 @@ def test_two_with_the_same_number_are_refused(live: Live) -> None:
     hosts.until(live.caught_up)
     code, said = hosts.start(1).ended()
     assert code == 2
-    assert "which is process 1 too, to go" in said
+    assert "which is process 1 too" in said
     assert [code for code, _ in hosts.stop()] == [0, 0]
 
 
@@ -190,7 +190,9 @@ def test_one_killed_and_started_again_meets_the_other(live: Live, number: int) -
     hosts.until(live.caught_up)
     assert {number for number, _, _ in hosts.ended} == {0, 1}
     said = next(of_ours(said) for other, _, said in hosts.ended if other != number)
-    assert said == "penstock: another process hung up: this one ends, to start and meet again\n"
+    assert (
+        said == "penstock: another process disconnected: this one ends, to be restarted with it\n"
+    )
     assert [code for code, _ in hosts.stop()] == [0, 0]
     assert live.to_the_end() == undisturbed(live)
 
@@ -207,7 +209,7 @@ def test_one_stopped_and_started_again_meets_the_other_with_nothing_replayed(
     code, said = hosts.running[1 - number].ended()
     assert code == 1
     assert of_ours(said) == (
-        "penstock: the run ends in peace, asked for elsewhere: this process is to start again\n"
+        "penstock: another process was asked to stop, so the run ended cleanly: restart this process\n"
     )
     assert live.committed() == live.sent
     hosts.running = [hosts.start(0), hosts.start(1)]
@@ -229,7 +231,7 @@ def test_one_that_hangs_is_left_by_the_other_and_they_meet_when_it_is_gone(
     os.kill(hanging.pid, signal.SIGSTOP)
     code, said = other.ended()
     assert code == 1
-    assert f"process {number} has said nothing for {LEASE_S} s" in said
+    assert f"process {number} has not renewed its entry for {LEASE_S} s" in said
     hosts.running[1 - number] = hosts.start(1 - number)
     os.kill(hanging.pid, signal.SIGCONT)
     live.send(200)

@@ -47,8 +47,8 @@ def test_one_of_two_killed_and_then_one_stopped(live: Live) -> None:
         assert b"penstock_restarts_total 2.0" in answer.read()
     code, said = run.stop()
     assert code == 0
-    assert "ended by signal 9: all 2 start again" in said
-    assert "has not moved for" in said
+    assert "ended by signal 9: all 2 processes restart" in said
+    assert "has made no progress for" in said
     assert "Traceback" not in said
     assert live.committed() == live.sent
     assert live.to_the_end() == undisturbed(live)

@@ -162,7 +162,7 @@ def test_a_preview_says_what_a_changed_rule_then_does(
     [
         (("show", "nobody"), "penstock: no segment 'nobody': `penstock segments list` shows all"),
         (("preview", "nobody"), "asked.yaml: no rule `nobody`: name one of that file"),
-        (("preview", "buyers"), "no recovery folder of a run: name it with --recovery DIR"),
+        (("preview", "buyers"), "not the recovery folder of a run: name it with --recovery DIR"),
     ],
 )
 def test_what_is_not_there_is_said_in_one_line(

@@ -265,7 +265,7 @@ def test_a_topic_made_anew_ends_the_run_though_it_is_longer_than_the_old_place(
     send(kafka_broker, topic, map(event, range(100, 120)))
     with pytest.raises(BytewaxRuntimeError) as raised:
         run.until(lambda: False)
-    assert f"topic {topic} was deleted and made anew since this run read it" in said(raised.value)
+    assert f"topic {topic} was deleted and recreated since this run read it" in said(raised.value)
     assert "kafka.out_of_range=earliest" in said(raised.value)
     run = Run(kafka_broker, topic, tmp_path, out_of_range="earliest")
     run.until(lambda: len(run.ids) >= 20)

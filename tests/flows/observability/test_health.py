@@ -80,7 +80,9 @@ def test_a_worker_that_moves_is_alive_and_one_that_does_not_is_not(redis_url: st
         time.sleep(SOON_STUCK_S + 0.1)
         status, told = ask(address, "/healthz")
         assert (status, told["status"]) == (503, "stuck")
-        assert re.fullmatch(r"the worker has not moved for \d+ s \(at most 0.2\)", told["reason"])
+        assert re.fullmatch(
+            r"the worker has made no progress for \d+ s \(limit 0.2\)", told["reason"]
+        )
         assert ask(address, "/readyz")[1]["worker"] == told["reason"]
         until(lambda: moves() == (200, "ok"))
 

@@ -137,7 +137,7 @@ def test_a_drift_is_counted_and_said_in_a_line(caplog: pytest.LogCaptureFixture)
     metrics.record_output(BatchOutput([], counter_deltas=sums))
     assert counted("penstock_cluster_drifts_total")[""] == before + 2
     (line,) = caplog.messages
-    assert line.startswith("shoppers are no longer like those the clusters were made of")
+    assert line.startswith("the shoppers no longer resemble those of the clusters")
 
 
 def test_what_was_tried_is_counted_by_learner() -> None:

@@ -191,7 +191,7 @@ def test_the_previous_snapshot_serves(
         record.getMessage() for record in caplog.records if record.name == "penstock.recovery"
     ]
     assert str(path.parent) in line
-    assert "going on from the previous snapshot" in line
+    assert "resuming from the previous snapshot" in line
     if path.suffix == ".rows":
         assert (folder / "recovery" / "damaged-1" / name).read_bytes() == damaged
         assert not (folder / "recovery" / "begun").exists()
@@ -256,7 +256,7 @@ def test_a_damaged_copy_hinders_no_sound_store_and_is_replaced(
 ) -> None:
     recovery = folder / "recovery"
     damage(recovery / "previous")
-    assert "free and sound" in inspect_folder(recovery, SETTINGS)
+    assert "free and intact" in inspect_folder(recovery, SETTINGS)
     assert go_on(shop, folder) == shop.undisturbed
     # The next copy is whole where the store of the one before could not be read.
     store = backup.latest_backup(recovery)
@@ -329,7 +329,7 @@ def test_a_full_disk_is_a_plain_line_and_the_run_goes_on_after_it(
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, hard))
     try:
-        with pytest.raises(RecoveryError, match="make room"):
+        with pytest.raises(RecoveryError, match="free disk space"):
             go_on(shop, folder)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

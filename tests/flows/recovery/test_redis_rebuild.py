@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tests.kafka_broker import AnyBroker
 
-AGAIN = "holds everything again"
+AGAIN = "is complete again"
 
 
 @pytest.fixture
