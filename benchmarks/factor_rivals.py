@@ -13,7 +13,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from state.interactions import Interactions, ListRequests, Rows
+    from state.arrays import Rows
+    from state.interactions import Interactions, ListRequests
 
     Matrix = NDArray[np.float64]
 

@@ -26,7 +26,8 @@ from threadpoolctl import threadpool_limits
 from benchmarks.factor_rivals import Eals, Isgd
 from operators.models.river.mf_ranker import MatrixFactorizationRanker
 from operators.recommend.candidates.factors import SessionFactorsReranker
-from state.interactions import NO_ROW, Interactions, ListRequests
+from state.arrays import NO_ROW
+from state.interactions import Interactions, ListRequests
 
 if TYPE_CHECKING:
     from collections.abc import Callable

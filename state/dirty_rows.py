@@ -1,4 +1,7 @@
-"""Which rows changed: one bit a row, so that a snapshot writes these and no others."""
+"""Which rows of a table changed since they were last stored: one bit a row.
+
+A snapshot writes the changed rows and no others. Change freely: nothing here is stored.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +12,17 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from state.interactions import Rows
+    from state.arrays import Rows
 
 _CAPACITY_MIN = 64
 
 
 class DirtyRows:
-    """Rows that changed since they were last taken; a row never taken counts as changed.
+    """Rows that changed since they were last taken. A row that was never taken counts as changed.
 
-    >>> dirty = DirtyRows(4); dirty.take_dirty(3).tolist()
+    >>> dirty_rows = DirtyRows(4); dirty_rows.take_dirty(3).tolist()
     [0, 1, 2]
-    >>> dirty.mark(np.array([2, 2])); dirty.take_dirty(4).tolist()
+    >>> dirty_rows.mark(np.array([2, 2])); dirty_rows.take_dirty(4).tolist()
     [2, 3]
     """
 
@@ -29,7 +32,7 @@ class DirtyRows:
         self._is_dirty: NDArray[np.bool_] = np.ones(max(rows, _CAPACITY_MIN), np.bool_)
 
     def ensure_rows(self, rows: int) -> None:
-        """Make room for so many rows."""
+        """Extend the bits to at least so many rows."""
         capacity = len(self._is_dirty)
         if rows > capacity:
             larger = np.ones(max(rows, 2 * capacity), np.bool_)
@@ -37,15 +40,15 @@ class DirtyRows:
             self._is_dirty = larger
 
     def mark(self, rows: NDArray[np.integer] | int) -> None:
-        """These rows changed; there must be room for them."""
+        """Mark rows as changed. Call `ensure_rows` for them first."""
         self._is_dirty[rows] = True
 
     def mark_all(self) -> None:
-        """Every row changed."""
+        """Mark every row as changed."""
         self._is_dirty[:] = True
 
     def take_dirty(self, rows: int) -> Rows:
-        """The changed ones of the first so many rows, ascending; they are unmarked."""
+        """Return the changed rows below `rows`, ascending, and unmark them."""
         self.ensure_rows(rows)
         dirty = np.flatnonzero(self._is_dirty[:rows]).astype(np.int32)
         self._is_dirty[dirty] = False

@@ -1,6 +1,7 @@
 """What learners learn from and answer with: columns, so that a batch is a few array operations.
 
-Shoppers and items are rows of two vocabularies that all learners of a recommender share.
+Shoppers and items are rows of two `RowIndex`es that all learners of a recommender share. `ItemCard` is
+stored; the other classes exist in memory only.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from state.arrays import NO_ROW
 from state.dirty_rows import DirtyRows
 
 if TYPE_CHECKING:
@@ -18,25 +20,21 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    Rows = NDArray[np.int32]
-    Weights = NDArray[np.float32]
-    Times = NDArray[np.int64]
+    from state.arrays import Rows, Times, Weights
 
 VIEW, CART, PURCHASE = 0, 1, 2
-"""Kinds of interaction: looked at, put into the cart, bought."""
-
-NO_ROW = -1
-"""Padding in columns of rows: no item, no shopper."""
+"""Kinds of interaction."""
 
 
 class RowIndex:
-    """Ids to dense rows and back; rows are given in order of first sight.
+    """Maps ids to dense rows and back. Rows are given in the order in which ids are first seen.
 
-    A row whose id was forgotten is free: "" stands in `ids`, and the next new id gets the lowest.
+    The row of a removed id is free: `ids` holds "" there, and the next new id gets the lowest free row.
 
-    >>> v = RowIndex(); v.get_or_add("mug"), v.get_or_add("cup"), v.get_or_add("mug"), v.get("pot")
+    >>> index = RowIndex(); add = index.get_or_add
+    >>> add("mug"), add("cup"), add("mug"), index.get("pot")
     (0, 1, 0, -1)
-    >>> v.remove(np.array([0])); v.get_or_add("pot"), v.get("mug"), v.take_reused_rows()
+    >>> index.remove(np.array([0])); add("pot"), index.get("mug"), index.take_reused_rows()
     (0, -1, [0])
     """
 
@@ -46,7 +44,7 @@ class RowIndex:
         self.restore(ids)
 
     def restore(self, ids: Iterable[str]) -> None:
-        """Take over what `ids` were, and nothing else."""
+        """Replace the content by stored `ids`."""
         self.ids: list[str] = list(ids)
         self.row_by_id: dict[str, int] = {name: row for row, name in enumerate(self.ids) if name}
         self.dirty_rows = DirtyRows(len(self.ids))
@@ -54,11 +52,11 @@ class RowIndex:
         self._reused: set[int] = set()
 
     def __len__(self) -> int:
-        """How many rows there are, free ones too."""
+        """The number of rows, free ones included."""
         return len(self.ids)
 
     def get_or_add(self, name: str) -> int:
-        """The row of an id, a new one if it was never seen."""
+        """The row of an id, a new one if the id is new."""
         row = self.row_by_id.get(name)
         if row is None:
             if self._free:
@@ -72,7 +70,7 @@ class RowIndex:
         return row
 
     def remove(self, rows: Rows) -> None:
-        """Free the rows of these ids, each once."""
+        """Remove the ids of these distinct rows; the rows are free then."""
         for row in rows.tolist():
             del self.row_by_id[self.ids[row]]
             self.ids[row] = ""
@@ -85,12 +83,12 @@ class RowIndex:
         return np.sort(np.fromiter(self.row_by_id.values(), np.int32, len(self.row_by_id)))
 
     def take_reused_rows(self) -> list[int]:
-        """The free rows that were given to another id since last asked."""
+        """The free rows that were given to another id since the last call."""
         reused, self._reused = self._reused, set()
         return sorted(reused)
 
     def get_or_add_many(self, names: Sequence[str]) -> Rows:
-        """The rows of many ids, int32[n], new ones for those never seen."""
+        """The rows of many ids, int32[n], new ones for new ids."""
         rows = list(map(self.row_by_id.get, names))
         if None in rows:
             for index, row in enumerate(rows):
@@ -99,12 +97,12 @@ class RowIndex:
         return np.array(rows, np.int32)
 
     def get(self, name: str) -> int:
-        """The row of an id, or NO_ROW: a read never grows the vocabulary."""
+        """The row of an id, or NO_ROW. Reading never adds a row."""
         return self.row_by_id.get(name, NO_ROW)
 
 
 class ItemCard(msgspec.Struct, gc=False, array_like=True):
-    """What is known of an item, as of an event time. Stored."""
+    """What is known of an item, as of an event time. Stored by position: append fields only."""
 
     at_ms: int
     name: str | None = None
@@ -119,9 +117,10 @@ class ItemCard(msgspec.Struct, gc=False, array_like=True):
 class EventColumns:
     """A batch of what shoppers did with items, n long, in arrival order.
 
-    `kinds` VIEW, CART or PURCHASE; `weights` how much each says; `session_start_ms` of the session
-    each event belongs to; `categories`, `segments` and `countries` name the scopes of popularity it
-    counts in, None for none. `cards` are those of all items, `changed_items` the items whose card did.
+    `kinds`: VIEW, CART or PURCHASE. `weights`: how much each counts. `session_start_ms`: start of the
+    session of each event. `categories`, `segments`, `countries`: the scopes of popularity in which the
+    event counts, None for none. `cards`: the cards of all items; `changed_items`: the items whose
+    card changed.
     """
 
     shoppers: Sequence[str]
@@ -139,14 +138,14 @@ class EventColumns:
 
 @dataclass(slots=True)
 class Interactions:
-    """One batch in arrival order, n rows. A shopper may come several times.
+    """One batch in arrival order, n rows. A shopper may occur several times.
 
-    shopper int32[n], item int32[n]  rows of the vocabularies
+    shopper int32[n], item int32[n]  rows of the row indexes
     kind int8[n]                     VIEW, CART, PURCHASE
-    weight float32[n]                how much it says: from config, by event type
+    weight float32[n]                how much it counts: from the configuration, by event type
     at_ms int64[n]                   event time
     context int32[n, r]              items of the same session before this one, newest first,
-                                     NO_ROW-padded; repeats of an item kept as they came
+                                     NO_ROW-padded; repeats of an item are kept
     """
 
     shopper: Rows
@@ -164,11 +163,11 @@ class Interactions:
 class ListRequests:
     """Shoppers for whom a list is wanted now, n rows.
 
-    shopper int32[n]      row, or NO_ROW for one never seen
-    context int32[n, r]   items of the running session, newest first, NO_ROW-padded
-    now_ms int64[n]       event time at which the list will stand
-    named int32[n, m]     what other learners named, an item perhaps several times, NO_ROW-padded
-                          anywhere; empty for those that are asked first
+    shopper int32[n]         row, or NO_ROW for a shopper never seen
+    context int32[n, r]      items of the running session, newest first, NO_ROW-padded
+    now_ms int64[n]          event time for which the list is made
+    candidates int32[n, m]   candidates of the other learners, for rerankers; an item may repeat,
+                             NO_ROW-padded anywhere; no columns for all other learners
     """
 
     shopper: Rows
@@ -184,7 +183,7 @@ class ListRequests:
         return len(self.shopper)
 
     def subset(self, rows: slice | NDArray[np.integer]) -> ListRequests:
-        """Some of them."""
+        """The requests of some rows."""
         return ListRequests(
             self.shopper[rows], self.context[rows], self.now_ms[rows], self.candidates[rows]
         )
@@ -194,8 +193,9 @@ class ListRequests:
 class ScoredLists:
     """Answers to `ListRequests`, best first, n rows of at most k items, NO_ROW-padded at the end.
 
-    item int32[n, k]; score float32[n, k], not rising along a row, any scale of the learner's own;
-    because int32[n, k]: the item that put it there, or NO_ROW where no single item did.
+    item int32[n, k]
+    score float32[n, k]         does not rise along a row; any scale of the learner's own
+    reason_item int32[n, k]     the item because of which it is listed, or NO_ROW if it is not one item
     """
 
     item: Rows
@@ -204,7 +204,7 @@ class ScoredLists:
 
 
 def empty_lists(n: int, k: int) -> ScoredLists:
-    """Lists with nothing in them."""
+    """Lists without items."""
     return ScoredLists(
         np.full((n, k), NO_ROW, np.int32),
         np.zeros((n, k), np.float32),

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from state.arrays import NO_ROW
 from state.changes import Change
-from state.interactions import NO_ROW
 from state.times import DAY_MS
 
 if TYPE_CHECKING:

@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from operators.tables.top_partners import grow
-from state.interactions import NO_ROW, RowIndex
+from operators.tables.array_ops import grow
+from state.arrays import NO_ROW
+from state.interactions import RowIndex
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from numpy.typing import NDArray
 
-    from state.interactions import ItemCard, Rows, Weights
+    from state.arrays import Rows, Weights
+    from state.interactions import ItemCard
 
     Flags = NDArray[np.bool_]
 

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from operators.tables.array_ops import grow
 from operators.tables.table import Table, TableState
-from operators.tables.top_partners import grow
 from state.dirty_rows import DirtyRows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from operators.tables.table import Arrays
-    from state.interactions import Rows, Times
+    from state.arrays import Rows, Times
 
 
 class LastSeen(TableState):

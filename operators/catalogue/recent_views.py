@@ -1,7 +1,8 @@
-"""Who looked at what lately: the newest views of all shoppers and items, in a ring of fixed size.
+"""The most recent item views of all shoppers, in a ring of fixed size.
 
-A view is four numbers, a batch of them one copy, and a snapshot holds the new ones only. Rows of
-shoppers and items are given to others when they are free: what is older than that is not theirs.
+A view is four numbers, a batch of views one copy, and a snapshot holds the new ones only. The columns
+are stored. A free row of a shopper or an item is given to a new id later: views from before the row was
+released do not belong to the new id.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from operators.tables.array_ops import grow
 from operators.tables.table import Table, TableState
-from operators.tables.top_partners import grow
+from state.arrays import NO_ROW
 from state.dirty_rows import DirtyRows
-from state.interactions import NO_ROW
+from state.times import NEVER_SEEN_MS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,16 +23,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from operators.tables.table import Arrays
-    from state.interactions import Rows, Times
-
-NEVER_SEEN_MS = np.iinfo(np.int64).min
+    from state.arrays import Rows, Times
 
 
 class RecentViews(TableState):
     """The newest `limit` views.
 
     item int32[n], shopper int32[n], at_ms int64[n], bought bool[n]: whether it was a purchase;
-    17 bytes a view. Of each row of shoppers and of items when it was last given up (ms): 8 bytes.
+    17 bytes a view. For each shopper row and item row, when it was last released (ms): 8 bytes.
     """
 
     def __init__(self, limit: int) -> None:
@@ -48,7 +48,7 @@ class RecentViews(TableState):
         self._merges: dict[int, int] = {}
 
     def add(self, shopper: Rows, item: Rows, at_ms: Times, bought: NDArray[np.bool_]) -> None:
-        """Shoppers looked at items or bought them, n times, in arrival order."""
+        """Add n views or purchases, in arrival order."""
         n, limit = len(shopper), self._limit
         if not limit or not n:
             return
@@ -71,7 +71,7 @@ class RecentViews(TableState):
         self._next = int((self._next + n) % limit)
 
     def lookup(self, items: Rows) -> ViewLookup:
-        """What was done with some items, in one pass over all views."""
+        """The views of some items, in one pass over all views."""
         self._apply_merges()
         self._released["item"].ensure_rows(int(items.max(initial=-1)) + 1)
         wanted = np.zeros(len(self._released["item"].at_ms), np.bool_)
@@ -86,11 +86,11 @@ class RecentViews(TableState):
         return ViewLookup(item[order], shopper[order], at_ms[order], bought[order])
 
     def reassign(self, old: int, new: int) -> None:
-        """What a shopper looked at is what another looked at: who it turned out to be."""
+        """Give the views of a shopper to the shopper it was merged into."""
         self._merges[old] = new
 
     def _apply_merges(self) -> None:
-        """Give views to who their shoppers turned out to be: a pass over all, so now and then."""
+        """Reassign the views of merged shoppers: a pass over all views, so only before they are read."""
         if not self._merges or not self._rows:
             return
         old, new = (np.fromiter(rows, np.int32) for rows in (self._merges, self._merges.values()))
@@ -106,28 +106,27 @@ class RecentViews(TableState):
         self._dirty_rows.mark(view_rows)
 
     def release(self, kind: str, rows: Rows, now_ms: int) -> None:
-        """Shoppers or items (`kind`) are no more: what came of them until now is nobody's."""
+        """Release rows of shoppers or items (`kind`): views until now belong to nobody."""
         if len(rows):
             self._apply_merges()
             self._released[kind].release(rows, now_ms)
 
     def tables(self) -> Sequence[Table]:
-        """The views, and when rows were given up."""
+        """The views, and when rows were released."""
         self._apply_merges()
         views = {name: self._column(name) for name in self._columns}
-        return [
-            Table(views, self._dirty_rows),
-            *(released.table(kind) for kind, released in self._released.items()),
-        ]
+        released = (released_at.table(kind) for kind, released_at in self._released.items())
+        return [Table(views, self._dirty_rows), *released]
 
     def scalars(self) -> Arrays:
-        """Where the next view goes."""
+        """The slot of the next view."""
         return {"next": np.array([self._next], np.int64)}
 
     def restore(self, arrays: Arrays) -> None:
-        """Take over what `arrays` gave, nothing of a release that had none of this.
+        """Restore what `arrays` gave; earlier releases stored no views.
 
-        A ring that was full goes on at its end where there may be more now; one that is too large stays.
+        A full ring continues at its end if the limit is larger now. A ring beyond the limit keeps its
+        size.
         """
         if "next" not in arrays:
             return
@@ -139,15 +138,15 @@ class RecentViews(TableState):
             has_room = self._rows < self._limit
             self._next = self._rows if has_room else int(arrays["next"][0]) % self._limit
         self._dirty_rows = DirtyRows(self._rows)
-        for kind, released in self._released.items():
-            released.restore(arrays, kind)
+        for kind, released_at in self._released.items():
+            released_at.restore(arrays, kind)
 
     def _column(self, name: str) -> NDArray[Any]:
         return self._columns[name][: self._rows]
 
 
 class ViewLookup(NamedTuple):
-    """Views of some items, those of an item together; columns as in `RecentViews`."""
+    """Views of some items, sorted by item; columns as in `RecentViews`."""
 
     item: Rows
     shopper: Rows
@@ -155,7 +154,7 @@ class ViewLookup(NamedTuple):
     bought: NDArray[np.bool_]
 
     def viewers_of(self, item: int, after_ms: int, before_ms: int, limit: int) -> Rows:
-        """Who looked at an item in a span of time and has not bought it; the newest so many of them."""
+        """The last `limit` shoppers who viewed an item in a span of time and have not bought it."""
         low, high = np.searchsorted(self.item, (item, item + 1))
         viewers, times = self.shopper[low:high], self.at_ms[low:high]
         recent = times > after_ms
@@ -169,7 +168,7 @@ class ViewLookup(NamedTuple):
 
 
 class _ReleasedAt:
-    """When each row was given up last, at_ms int64[rows]."""
+    """When each row was last released, at_ms int64[rows]."""
 
     def __init__(self) -> None:
         self.at_ms: Times = np.empty(0, np.int64)

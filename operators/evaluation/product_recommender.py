@@ -9,7 +9,8 @@ import numpy as np
 from operators.catalogue.item_cards import ItemCards
 from operators.evaluation.baselines import BASELINES
 from operators.evaluation.protocols import BLEND
-from state.interactions import NO_ROW, EventColumns, ListRequests, ScoredLists
+from state.arrays import NO_ROW
+from state.interactions import EventColumns, ListRequests, ScoredLists
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from operators.evaluation.clicks import ClickSession, ClickStream, StreamClick
     from operators.evaluation.protocols import Request
     from operators.recommend.recommender import Recommender
-    from state.interactions import Rows
+    from state.arrays import Rows
 
 BATCH_CLICKS = 4096
 """Clicks learned at once where no list is asked for in between: the flow's own batch."""

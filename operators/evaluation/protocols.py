@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from operators.evaluation.clicks import SESSION_GAP_MS, SessionTracker
 from operators.evaluation.metrics import ItemClickHistory
 from operators.evaluation.results import Case, EvaluationResult
-from state.interactions import NO_ROW
+from state.arrays import NO_ROW
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence, Set

@@ -17,7 +17,7 @@ from operators.models import kmeans
 from operators.models.base import validate
 from operators.models.block_buffer import BlockBuffer
 from operators.models.cluster_count import CountScore, Patience
-from state.interactions import NO_ROW
+from state.arrays import NO_ROW
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.tables.top_partners import run_starts
-from state.interactions import NO_ROW
+from operators.tables.array_ops import run_starts
+from state.arrays import NO_ROW
 
 if TYPE_CHECKING:
-    from state.interactions import Rows
+    from state.arrays import Rows
 
 
 class DistinctRows:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from state.interactions import NO_ROW
+from state.arrays import NO_ROW
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -16,7 +16,7 @@ from operators.models.base import validate
 from operators.models.block_buffer import BlockBuffer
 from operators.models.cluster_count import CountScore, Patience
 from operators.models.reservoir import Reservoir
-from state.interactions import NO_ROW
+from state.arrays import NO_ROW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from operators.tables.table import Arrays
-    from state.interactions import Rows, Times, Weights
+    from state.arrays import Rows, Times, Weights
 
 HALF_LIVES_MAX = 100.0
 """How far the landmark may lie behind before it moves: far from overflow, rare."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from operators.tables.table import Arrays
-    from state.interactions import Weights
+    from state.arrays import Weights
 
 LOG_DECAY_PER_POSITION = -0.7
 """What each step back counts less to begin with, as a logarithm."""

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from operators.tables.table import Arrays
-    from state.interactions import Rows, Times, Weights
+    from state.arrays import Rows, Times, Weights
 
 BLOCK_EVENTS = 512
 """Events learned at once. The caller's batches may have any length."""

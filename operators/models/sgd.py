@@ -13,7 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from state.interactions import Rows
+    from state.arrays import Rows
 
     Floats = NDArray[np.float32]
 

@@ -14,8 +14,8 @@ from operators.segments.propensity import built_in_segments
 from operators.segments.propensity.profile_fields import SESSION, WEEKLY_MODELS
 from operators.segments.propensity.propensity import PropensityScores
 from state import keys
+from state.arrays import NO_ROW
 from state.changes import Change
-from state.interactions import NO_ROW
 from state.shopper import PERSONALIZATION, PURPOSES
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from operators.personalize.state import PersonalizationState
     from operators.segments.propensity.propensity import PropensityModels
-    from state.interactions import Rows
+    from state.arrays import Rows
     from state.messages import ShardOutput, Write
 
 PERSONALIZED_FIELDS = ("cluster", "cluster_distance", SESSION, *WEEKLY_MODELS)

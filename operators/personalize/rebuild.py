@@ -26,7 +26,7 @@ from operators.shards.sharding import Watermark
 from operators.shoppers import profile
 from operators.shoppers.features import LAST_MS_COLUMN, feature_matrix, feature_row, feature_rows
 from state import keys
-from state.interactions import NO_ROW
+from state.arrays import NO_ROW
 from state.resp import pack_command, pack_str
 from state.segments import cluster_segment_id
 from state.snapshots import LEARN_CODEC, DevicesState

@@ -14,8 +14,8 @@ from operators.catalogue.last_seen import least_recent
 from operators.publish import profile_fields
 from operators.segments.propensity.profile_fields import WEEKLY_MODELS
 from state import keys
+from state.arrays import NO_ROW
 from state.changes import Change
-from state.interactions import NO_ROW
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

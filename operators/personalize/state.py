@@ -33,8 +33,8 @@ from state.times import DAY_MS
 if TYPE_CHECKING:
     from operators.segments.clusters.model import ClusterQuality
     from operators.segments.membership_index import MembershipIndex
+    from state.arrays import Times
     from state.config import Settings
-    from state.interactions import Times
     from state.journal import Journals
 
 

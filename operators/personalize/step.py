@@ -28,7 +28,8 @@ from operators.publish import aggregates, memberships, shopper_lists, stockouts
 from operators.recommend.negative_feedback import FEEDBACK_KIND, FeedbackEvents
 from operators.segments.propensity.propensity import PropensityScores
 from operators.shoppers.features import LAST_MS_COLUMN, feature_matrix, feature_rows
-from state.interactions import CART, NO_ROW, PURCHASE, VIEW, EventColumns
+from state.arrays import NO_ROW
+from state.interactions import CART, PURCHASE, VIEW, EventColumns
 from state.messages import BatchOutput, WriteGroup
 from state.resp import pack_command, pack_str
 from state.shopper import PERSONALIZATION

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from operators.publish.counters import Counters
     from operators.tables.table import Arrays
-    from state.interactions import EventColumns, Times
+    from state.arrays import Times
+    from state.interactions import EventColumns
     from state.messages import ShardOutput, Write
 
 EVENTS_COLUMN, SESSIONS_COLUMN, ACTIVE_COLUMN, CARTS_COLUMN, PURCHASES_COLUMN, REVENUE_COLUMN = (

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from operators.personalize.state import PersonalizationState
     from operators.recommend.published_index import PublishedIndex
     from operators.recommend.rendering import RankedLists
-    from state.interactions import Rows
+    from state.arrays import Rows
     from state.messages import Write
 
 

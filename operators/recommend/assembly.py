@@ -8,7 +8,7 @@ import numpy as np
 
 from operators.recommend.rendering import reason_code
 from operators.recommend.rules.category_cap import rank_in_category
-from operators.tables.array_ops import exclude, reorder, take
+from operators.tables.scored_lists import exclude, reorder, take
 from state.interactions import ScoredLists
 
 if TYPE_CHECKING:

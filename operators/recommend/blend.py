@@ -15,9 +15,10 @@ from operators.recommend.blend_model import BlendModel, context_class
 from operators.recommend.negative_feedback import FEEDBACK_PRIOR_WEIGHTS
 from operators.recommend.pending_lists import CandidateLists, PendingLists, candidate_arrays
 from operators.recommend.rendering import reason_code
-from operators.tables.array_ops import sum_by_item, top_k
+from operators.tables.score_sums import sum_by_item, top_k
 from operators.tables.table import TableState
-from state.interactions import NO_ROW, VIEW, ListRequests, ScoredLists
+from state.arrays import NO_ROW
+from state.interactions import VIEW, ListRequests, ScoredLists
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from operators.recommend.blend_model import FeedbackFeatures
     from operators.recommend.negative_feedback import NegativeFeedback
     from operators.tables.table import Arrays
-    from state.interactions import Interactions, Rows, Times, Weights
+    from state.arrays import Rows, Times, Weights
+    from state.interactions import Interactions
 
     Shares = NDArray[np.float64]
 

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from operators.tables.array_ops import ScoreSums, sum_by_item
-from operators.tables.top_partners import run_starts
+from operators.tables.array_ops import run_starts
+from operators.tables.score_sums import ScoreSums, sum_by_item
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from state.interactions import Rows, Weights
+    from state.arrays import Rows, Weights
 
     FeedbackFeatures = Callable[[NDArray[np.intp], Rows], Weights]
     """Signs of items, float32[n, signs], by the rows they are listed in; both ascend together."""

@@ -36,7 +36,8 @@ from operators.recommend.rules.rules import RuleChain
 from operators.recommend.session_contexts import SessionContexts
 from operators.tables.table import Snapshottable, Table, TableState, strip_prefix
 from state import config
-from state.interactions import NO_ROW, RowIndex
+from state.arrays import NO_ROW
+from state.interactions import RowIndex
 from state.times import DAY_MS, HOUR_MS
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 
     from operators.recommend.candidates.base import CandidateLearner
     from operators.tables.table import Arrays
-    from state.interactions import Rows
+    from state.arrays import Rows
 
 PRIOR_WEIGHTS: Mapping[str, float] = {
     "covisitation": 0.5,

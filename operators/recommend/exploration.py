@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from operators.catalogue.item_features import Flags
     from operators.recommend.negative_feedback import FeedbackEvents
     from operators.tables.table import Arrays
+    from state.arrays import Rows, Times
     from state.config import Exploration as Settings
-    from state.interactions import Interactions, ListRequests, Rows, Times
+    from state.interactions import Interactions, ListRequests
 
     Probabilities = NDArray[np.float64]
 

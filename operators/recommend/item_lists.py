@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from operators.recommend.published_index import ITEM_LIST_TTL_S, PublishedIndex
-from state.interactions import NO_ROW
+from state.arrays import NO_ROW
 
 if TYPE_CHECKING:
     from operators.recommend.candidates.content import Content
     from operators.recommend.candidates.covisitation import BoughtTogether, Covisitation
     from operators.recommend.rendering import ListRenderer, RankedLists
     from operators.recommend.rules.rules import RuleChain
-    from state.interactions import RowIndex, Rows
+    from state.arrays import Rows
+    from state.interactions import RowIndex
 
 
 class ItemLists:

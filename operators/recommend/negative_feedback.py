@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from operators.tables.array_ops import grow
 from operators.tables.bounded_pairs import BoundedPairs
+from operators.tables.decay_clock import DecayClock, decay
 from operators.tables.table import Table, TableState, strip_prefix
-from operators.tables.top_partners import DecayClock, decay, grow
+from state.arrays import NO_ROW
 from state.dirty_rows import DirtyRows
-from state.interactions import NO_ROW
 from state.times import DAY_MS
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from operators.tables.table import Arrays
-    from state.interactions import Interactions, ListRequests, Rows, Times, Weights
+    from state.arrays import Rows, Times, Weights
+    from state.interactions import Interactions, ListRequests
 
 NEGATIVE, IMPRESSION, CLICK = 0, 1, 2
 """Kinds of signal: put back or refunded; seen in a list; clicked in a list."""

@@ -14,10 +14,10 @@ import orjson
 
 from operators.models.model_metrics import format_metric, ratio
 from operators.recommend.blend import evaluation_cases
+from operators.tables.array_ops import grow, isin_rows
 from operators.tables.table import Table, TableState
-from operators.tables.top_partners import grow, isin_rows
+from state.arrays import NO_ROW
 from state.dirty_rows import DirtyRows
-from state.interactions import NO_ROW
 from state.messages import OnlineMetrics
 from state.times import DAY_MS, HOUR_MS
 
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from operators.tables.table import Arrays
+    from state.arrays import Rows, Times
     from state.config import Served as ServedConfig
-    from state.interactions import Interactions, RowIndex, Rows, Times
+    from state.interactions import Interactions, RowIndex
 
     Counts = NDArray[np.float64]
 

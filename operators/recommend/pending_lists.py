@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from operators.recommend.blend_model import POSITIONS, SCORE_MIN
+from operators.tables.array_ops import grow, isin_rows
 from operators.tables.table import Table, TableState
-from operators.tables.top_partners import grow, isin_rows
+from state.arrays import NO_ROW
 from state.dirty_rows import DirtyRows
-from state.interactions import NO_ROW
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from operators.tables.table import Arrays
-    from state.interactions import Interactions, Rows, ScoredLists, Times, Weights
+    from state.arrays import Rows, Times, Weights
+    from state.interactions import Interactions, ScoredLists
 
 SLOTS = 16_384
 """Lists remembered at most; of two shoppers of one slot the one who asked last."""

@@ -9,7 +9,8 @@ import numpy as np
 from operators.recommend.candidates.trending import Trending
 from operators.recommend.price_levels import price_bands
 from operators.recommend.rendering import with_default_reason
-from state.interactions import NO_ROW, RowIndex
+from state.arrays import NO_ROW
+from state.interactions import RowIndex
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from operators.recommend.candidates.popularity import Popularity, ScopedPopularity
     from operators.recommend.rendering import ListRenderer, RankedLists
     from operators.recommend.rules.rules import RuleChain
-    from state.interactions import EventColumns, Interactions, Rows, ScoredLists
+    from state.arrays import Rows
+    from state.interactions import EventColumns, Interactions, ScoredLists
 
 
 class PopularLists:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from state.interactions import Weights
+    from state.arrays import Weights
 
 _STEPS = [0, *(step * 10**power for power in range(8) for step in (1, 2, 5))]
 _NAMES = [*map(str, _STEPS), None]

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from operators.tables.array_ops import grow
 from operators.tables.table import Table, TableState
-from operators.tables.top_partners import grow
 from state.dirty_rows import DirtyRows
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from operators.tables.table import Arrays
-    from state.interactions import Rows
+    from state.arrays import Rows
 
 FINGERPRINTS = 0xFFFF
 """Items are told apart by their row modulo this: one list in some thousand is rewritten for nothing."""

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import orjson
 
-from state.interactions import NO_ROW, ScoredLists
+from state.arrays import NO_ROW
+from state.interactions import ScoredLists
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
     from operators.catalogue.item_features import Flags
     from operators.recommend.exploration import ExplorationSlots
-    from state.interactions import RowIndex, Rows
+    from state.arrays import Rows
+    from state.interactions import RowIndex
 
 LEARNER_REASONS = {"popularity": "popular"}
 """What a list says of a learner that named no single item, where that is not its own name."""

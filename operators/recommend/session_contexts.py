@@ -6,19 +6,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.tables.array_ops import ascending_order
+from operators.tables.array_ops import ascending_order, grow, isin_rows, run_starts
 from operators.tables.table import Table, TableState
-from operators.tables.top_partners import grow, isin_rows, run_starts
+from state.arrays import NO_ROW
 from state.dirty_rows import DirtyRows
-from state.interactions import NO_ROW
+from state.times import NEVER_SEEN_MS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from operators.tables.table import Arrays
-    from state.interactions import Rows, Times
-
-NEVER_SEEN_MS = np.iinfo(np.int64).min
+    from state.arrays import Rows, Times
 
 
 class SessionContexts(TableState):

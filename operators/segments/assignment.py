@@ -19,7 +19,7 @@ from operators.segments.rfm import Rfm
 from operators.segments.rules.compiler import load_rules
 from operators.shoppers.features import PURCHASE_COLUMNS, SEEN_COLUMNS
 from operators.tables.table import TableState
-from state.interactions import NO_ROW
+from state.arrays import NO_ROW
 from state.money import to_column
 from state.resp import pack_str
 from state.segments import (
@@ -42,9 +42,10 @@ if TYPE_CHECKING:
     from operators.segments.lifecycle import StageTimeline
     from operators.segments.membership_columns import SegmentIndexes
     from operators.tables.table import Arrays, Table
+    from state.arrays import Rows, Times
     from state.changes import Change
     from state.config import Settings
-    from state.interactions import RowIndex, Rows, Times
+    from state.interactions import RowIndex
     from state.messages import Write
 
 

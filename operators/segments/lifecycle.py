@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from operators.tables.row_timers import NEVER_MS, RowTimers
+from operators.tables.array_ops import grow
+from operators.tables.row_timers import RowTimers
 from operators.tables.table import Table, TableState
-from operators.tables.top_partners import grow
 from state.dirty_rows import DirtyRows
-from state.times import DAY_MS
+from state.times import DAY_MS, NEVER_MS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from state import config
-    from state.interactions import Rows, Times
+    from state.arrays import Rows, Times
 
 NEW, ACTIVE, DORMANT, REENGAGED, LOST = range(5)
 

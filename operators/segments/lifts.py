@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import orjson
 
-from operators.tables.top_partners import grow
+from operators.tables.array_ops import grow
 from state import keys
-from state.interactions import NO_ROW, RowIndex
+from state.arrays import NO_ROW
+from state.interactions import RowIndex
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from operators.catalogue.item_cards import ItemCards
     from operators.recommend.recommender import Recommender
     from operators.segments.membership_index import MembershipIndex
-    from state.interactions import Rows
+    from state.arrays import Rows
     from state.messages import Write
 
     Counted = NDArray[np.int64]

@@ -18,11 +18,11 @@ from operators.segments.membership_columns import (
     SegmentSizes,
 )
 from operators.segments.value import SegmentActivity
+from operators.tables.array_ops import grow
 from operators.tables.table import Table, TableState
-from operators.tables.top_partners import grow
+from state.arrays import NO_ROW
 from state.changes import Change
 from state.dirty_rows import DirtyRows
-from state.interactions import NO_ROW
 from state.segments import cluster_segment_id
 from state.times import DAY_MS
 
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
     from operators.segments.membership_columns import SegmentIndexes
     from operators.tables.table import Arrays
-    from state.interactions import RowIndex, Rows, Times
+    from state.arrays import Rows, Times
+    from state.interactions import RowIndex
     from state.messages import Transition
 
 EXCLUSIVE_KINDS = {

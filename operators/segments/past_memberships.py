@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from operators.segments.membership_columns import build_chains
+from operators.tables.array_ops import grow
 from operators.tables.table import Table
-from operators.tables.top_partners import grow
+from state.arrays import NO_ROW
 from state.dirty_rows import DirtyRows
-from state.interactions import NO_ROW
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from operators.segments.membership_columns import SegmentIndexes
     from operators.tables.table import Arrays
-    from state.interactions import Rows, Times
+    from state.arrays import Rows, Times
 
     Counted = NDArray[np.int64]
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from operators.tables.array_ops import grow
 from operators.tables.table import Table
-from operators.tables.top_partners import grow
+from state.arrays import NO_ROW
 from state.dirty_rows import DirtyRows
-from state.interactions import NO_ROW
 from state.money import add_at
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from operators.segments.membership_columns import SegmentIndexes
-    from state.interactions import Rows, Times
+    from state.arrays import Rows, Times
 
     Counted = NDArray[np.int64]
 

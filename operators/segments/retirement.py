@@ -18,7 +18,7 @@ from operators.segments.membership_index import EXCLUSIVE_KINDS
 from operators.segments.propensity import built_in_segments
 from operators.segments.propensity.profile_fields import SESSION, WEEKLY_MODELS
 from state import keys
-from state.interactions import NO_ROW
+from state.arrays import NO_ROW
 from state.segments import (
     RETIRED,
     cluster_definition,
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from operators.personalize.state import PersonalizationState
+    from state.arrays import Rows
     from state.changes import Change
-    from state.interactions import Rows
     from state.messages import Write
     from state.segments import SegmentDefinition
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from operators.tables.array_ops import grow
 from operators.tables.table import Table, TableState
-from operators.tables.top_partners import grow
 from state.dirty_rows import DirtyRows
 from state.segments import RFM_GRID, RFM_NAMES
 from state.times import MINUTE_MS
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from operators.tables.table import Arrays
     from state import config
-    from state.interactions import Rows
+    from state.arrays import Rows
 
     Scores = NDArray[np.int16]
 

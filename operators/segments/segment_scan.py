@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from state import keys
-from state.interactions import NO_ROW
+from state.arrays import NO_ROW
 from state.times import DAY_MS
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from operators.segments.counts import (
 )
 from operators.segments.past_memberships import PastMemberships
 from operators.segments.recent_orders import AFTER, BEFORE, RecentOrders
-from state.interactions import NO_ROW
+from state.arrays import NO_ROW
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

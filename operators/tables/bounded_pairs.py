@@ -1,4 +1,7 @@
-"""What is remembered of a shopper and an item: one weight a pair, in a table of bounded size."""
+"""One weight for each pair of a shopper and an item, in a table of bounded size.
+
+The columns are stored; a row of the table is found by the shopper's row modulo the table's length.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from operators.tables.array_ops import isin_rows, rank_in_run, run_starts
 from operators.tables.table import Table, TableState
-from operators.tables.top_partners import isin_rows, run_starts
+from state.arrays import NO_ROW
 from state.dirty_rows import DirtyRows
-from state.interactions import NO_ROW
+from state.times import NEVER_SEEN_MS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,15 +21,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from operators.tables.table import Arrays
-    from state.interactions import Rows, Times, Weights
+    from state.arrays import Rows, Times, Weights
 
-NEVER_SEEN_MS = np.iinfo(np.int64).min
 ROWS_INITIAL = 64
 
 
 class PairLookup(NamedTuple):
-    """Pairs of some shoppers: `query` is the position of the shopper among those asked for, item,
-    weight, when last."""
+    """The pairs of the shoppers asked for.
+
+    query intp[n]: position of the shopper in the request; item int32[n]; weight float32[n];
+    at_ms int64[n]: when the pair was last added to.
+    """
 
     query: NDArray[np.intp]
     item: Rows
@@ -34,10 +40,11 @@ class PairLookup(NamedTuple):
 
 
 class BoundedPairs(TableState):
-    """At most about `limit` pairs, `ways` of a shopper; a weight halves in `half_life_ms`, 0 for never.
+    """At most about `limit` pairs. A weight halves in `half_life_ms`; 0: it never decays.
 
-    A shopper's pairs lie in one row of the table, beside those of few others; where it is full, the
-    pair that was touched longest ago gives way. Rows double while the table may grow and is half full.
+    One row of the table holds `ways` pairs, of one shopper or of several. A new pair in a full row
+    replaces the pair that was added to longest ago. While the table may grow and is half full, its
+    rows double.
 
     shopper int32[rows, ways], item int32, weight float32, at_ms int64: 20 bytes a pair.
     """
@@ -45,7 +52,7 @@ class BoundedPairs(TableState):
     def __init__(self, limit: int, *, ways: int = 16, half_life_ms: int = 0) -> None:
         self.ways = ways
         self.half_life_ms = half_life_ms
-        # A power of two, so that a row's pairs go to two when rows double.
+        # A power of two, so that the pairs of a row go to two rows when rows double.
         self.rows_max = 1 << max(0, (limit // ways).bit_length() - 1)
         self._rows = min(ROWS_INITIAL, self.rows_max)
         self._columns = _empty(self._rows, ways)
@@ -56,7 +63,7 @@ class BoundedPairs(TableState):
         return self._count
 
     def add(self, shopper: Rows, item: Rows, weight: Weights, at_ms: Times) -> None:
-        """Add weights to pairs, n of them, repeats allowed."""
+        """Add weights to n pairs; pairs may repeat."""
         if not len(shopper):
             return
         key = shopper.astype(np.int64) << 32 | item
@@ -70,53 +77,53 @@ class BoundedPairs(TableState):
         self._add_distinct(shopper[first], item[first], gain, newest_ms)
 
     def lookup(self, shopper: Rows, now_ms: Times) -> PairLookup:
-        """What is remembered of shoppers, as of a time each."""
-        index, item, weight, at_ms = self._lookup_raw(shopper)
-        decayed = weight * self._decay(now_ms[index] - at_ms)
-        return PairLookup(index, item, np.asarray(decayed, np.float32), at_ms)
+        """The pairs of shoppers, with weights as of one time each."""
+        query, item, weight, at_ms = self._lookup_stored(shopper)
+        decayed = weight * self._decay(now_ms[query] - at_ms)
+        return PairLookup(query, item, np.asarray(decayed, np.float32), at_ms)
 
-    def _lookup_raw(self, shopper: Rows) -> PairLookup:
-        """The same with weights as they were last."""
+    def _lookup_stored(self, shopper: Rows) -> PairLookup:
+        """The pairs of shoppers, with weights as of the time of each pair."""
         row, way = self._row_of(shopper), np.arange(self.ways)
         matches = (self._columns["shopper"][row] == shopper[:, None]) & (shopper >= 0)[:, None]
-        index, way = np.nonzero(matches)
-        row = row[index]
+        query, way = np.nonzero(matches)
+        row = row[query]
         item, weight, at_ms = (
             self._columns[name][row, way] for name in ("item", "weight", "at_ms")
         )
-        return PairLookup(index, item, weight, at_ms)
+        return PairLookup(query, item, weight, at_ms)
 
     def get(self, shopper: Rows, item: Rows) -> tuple[Weights, Times]:
-        """The weight of each of n pairs as it was last, 0 for none, and when that was."""
+        """The weight of each of n pairs as of its time, 0 for none, and that time."""
         row = self._row_of(shopper)
         is_present, way = self._locate(row, shopper, item)
         weight = np.where(is_present, self._columns["weight"][row, way], 0)
         return weight, np.where(is_present, self._columns["at_ms"][row, way], NEVER_SEEN_MS)
 
     def remove(self, shopper: Rows, item: Rows) -> None:
-        """Forget pairs, n of them."""
+        """Remove n pairs."""
         row = self._row_of(shopper)
         is_present, way = self._locate(row, shopper, item)
         self._clear(row[is_present], way[is_present])
 
     def merge_or_erase(self, shopper: int, merged_into: int) -> None:
-        """A shopper is no more: what is remembered of it is remembered of the heir, if there is one."""
+        """Move all pairs of a shopper to the shopper it was merged into; NO_ROW: erase them."""
         rows = np.array([shopper], np.int32)
-        pairs = self._lookup_raw(rows)
+        pairs = self._lookup_stored(rows)
         self.remove_shoppers(rows)
         if merged_into != NO_ROW:
             owners = np.full(len(pairs.item), merged_into, np.int32)
             self.add(owners, pairs.item, pairs.weight, pairs.at_ms)
 
     def remove_shoppers(self, rows: Rows) -> None:
-        """Nothing is remembered of these shoppers."""
+        """Remove all pairs of these shoppers."""
         rows = rows[rows >= 0]
         row = self._row_of(rows)
         index, way = np.nonzero(self._columns["shopper"][row] == rows[:, None])
         self._clear(row[index], way)
 
     def remove_items(self, rows: Rows) -> None:
-        """Nothing is remembered of these items: a sweep over the whole table."""
+        """Remove all pairs with these items: a sweep over the whole table."""
         row, way = np.nonzero(isin_rows(self._columns["item"], rows))
         self._clear(row, way)
 
@@ -125,14 +132,14 @@ class BoundedPairs(TableState):
         return [Table(self._columns, self._dirty_rows)]
 
     def restore(self, arrays: Arrays) -> None:
-        """Take over what `arrays` gave; a table that is larger than it may be stays."""
+        """Restore what `arrays` gave. A table that is larger than the limit now keeps its size."""
         self._columns = {name: arrays[name].astype(kind) for name, kind in _TYPES.items()}
         self._rows, self.ways = self._columns["shopper"].shape
         self._count = int(np.count_nonzero(self._columns["shopper"] >= 0))
         self._dirty_rows = DirtyRows(self._rows)
 
     def _add_distinct(self, shopper: Rows, item: Rows, gain: Weights, at_ms: Times) -> None:
-        """Add to pairs, each once."""
+        """Add weights to pairs, each pair once."""
         self._ensure_free(len(shopper))
         columns, row = self._columns, self._row_of(shopper)
         is_present, way = self._locate(row, shopper, item)
@@ -146,34 +153,34 @@ class BoundedPairs(TableState):
         new = np.flatnonzero(~is_present)
         if not len(new):
             return
-        # The newest of a row's newcomers take the places touched longest ago.
+        # The newest of the new pairs of a row replace the pairs that were added to longest ago.
         new = new[np.lexsort((-at_ms[new], row[new]))]
-        first = run_starts(row[new])
-        rank = np.arange(len(new)) - np.repeat(first, np.diff(first, append=len(new)))
+        rank = rank_in_run(row[new])
         fits = rank < self.ways
         new, rank = new[fits], rank[fits]
         oldest = columns["at_ms"][row[new]].argsort(axis=1, kind="stable")
         cells = row[new], oldest[np.arange(len(new)), rank]
         self._count += int(np.count_nonzero(columns["shopper"][cells] == NO_ROW))
-        for name, values in (
-            ("shopper", shopper),
-            ("item", item),
-            ("weight", gain),
-            ("at_ms", at_ms),
-        ):
+        added: dict[str, NDArray[Any]] = {
+            "shopper": shopper,
+            "item": item,
+            "weight": gain,
+            "at_ms": at_ms,
+        }
+        for name, values in added.items():
             columns[name][cells] = values[new]
         self._dirty_rows.mark(cells[0])
 
     def _locate(
         self, row: NDArray[np.intp], shopper: Rows, item: Rows
     ) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
-        """Whether each pair is in its row of the table, and where."""
+        """Whether each pair is in its row of the table, and in which way."""
         matches = self._columns["shopper"][row] == shopper[:, None]
         matches &= self._columns["item"][row] == item[:, None]
         return matches.any(axis=1), matches.argmax(axis=1)
 
     def _ensure_free(self, added: int) -> None:
-        """Double the rows until so many more leave half of the table free, if they may."""
+        """Double the rows until half of the table is free after `added` more pairs, or it is largest."""
         while 2 * (self._count + added) > self._rows * self.ways and self._rows < self.rows_max:
             rows = min(2 * self._rows, self.rows_max)
             previous = self._columns
@@ -182,16 +189,15 @@ class BoundedPairs(TableState):
             self._dirty_rows.ensure_rows(rows)
             self._dirty_rows.mark_all()
             target = self._row_of(previous["shopper"][row, way])
-            # Sorted by where they go, those of a row of old come in the order they had.
+            # A stable sort: the pairs of a row keep their order.
             order = target.argsort(kind="stable")
             target = target[order]
-            first = run_starts(target)
-            rank = np.arange(len(target)) - np.repeat(first, np.diff(first, append=len(target)))
+            rank = rank_in_run(target)
             for name, column in previous.items():
                 self._columns[name][target, rank] = column[row[order], way[order]]
 
     def _clear(self, row: NDArray[np.intp], way: NDArray[np.intp]) -> None:
-        # A pair may come twice, and an empty place too.
+        # A cell may be given twice, and may be empty.
         cells = np.unique(row * self.ways + way)
         self._count -= int(np.count_nonzero(self._columns["shopper"].ravel()[cells] >= 0))
         for name, column in self._columns.items():
@@ -202,7 +208,7 @@ class BoundedPairs(TableState):
         return np.asarray(shopper, np.intp) % self._rows
 
     def _decay(self, age_ms: Times) -> Weights | float:
-        """What is left of a weight after a time."""
+        """The share of a weight that is left after a time."""
         if not self.half_life_ms:
             return 1.0
         return np.exp2(-np.maximum(age_ms, 0) / self.half_life_ms).astype(np.float32)

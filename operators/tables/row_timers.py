@@ -1,7 +1,8 @@
-"""Event-time timers of the rows of a table: which are due, without looking at them all.
+"""Timers of the rows of a table, in event time, by the hour. Not stored: made again after a resume.
 
-Rows wait by the hour. A row has one timer at most that counts, the soonest asked for. Not stored: made
-anew from what is.
+Use this where rows of a table are due (stages of the lifecycle, RFM scores) and many are added at once.
+Related: `timers` for names that are due by the minute; `idle_index` for names ordered by how long they
+were not seen; `operators.catalogue.last_seen` for the same of item rows, stored.
 """
 
 from __future__ import annotations
@@ -10,23 +11,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.tables.top_partners import grow, run_starts
-from state.times import HOUR_MS
+from operators.tables.array_ops import grow, run_starts
+from state.times import HOUR_MS, NEVER_MS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from state.interactions import Rows, Times
-
-NEVER_MS = np.iinfo(np.int64).max
+    from state.arrays import Rows, Times
 
 
 class RowTimers:
-    """The soonest time each row was added for, int64[rows], NEVER_MS for none: 8 bytes a row, 4 a timer.
+    """At most one timer for each row: the soonest that was added. 8 bytes a row, 4 a timer.
+
+    `_soonest_ms` int64[rows] holds the time, NEVER_MS for none.
 
     >>> timers = RowTimers(); timers.add(np.array([3, 1]), np.array([HOUR_MS + 5, 7]))
     >>> so = np.array([0, 7, 0, HOUR_MS + 5])
-    >>> [timers.take_due(now_ms, 9, so.take).tolist() for now_ms in (6, 7, HOUR_MS + 4, HOUR_MS + 5)]
+    >>> [timers.take_due(now, 9, so.take).tolist() for now in (6, 7, HOUR_MS + 4, HOUR_MS + 5)]
     [[], [1], [], [3]]
     """
 
@@ -37,7 +38,7 @@ class RowTimers:
         self._hours: dict[int, list[Rows]] = {}
 
     def add(self, rows: Rows, due_ms: Times) -> None:
-        """Each of these rows, once each, is due at a time, if not sooner; NEVER_MS adds nothing."""
+        """Add a timer for each of these distinct rows unless it has a sooner one; NEVER_MS adds none."""
         self._soonest_ms = grow(self._soonest_ms, int(rows.max(initial=-1)) + 1, NEVER_MS)
         sooner = np.flatnonzero(due_ms < self._soonest_ms[rows])
         rows, due_ms = rows[sooner], due_ms[sooner]
@@ -45,20 +46,21 @@ class RowTimers:
         self._schedule(rows, due_ms // HOUR_MS)
 
     def cancel(self, rows: Rows) -> None:
-        """These rows are due no longer."""
+        """Cancel the timers of these rows."""
         self._soonest_ms[rows[rows < len(self._soonest_ms)]] = NEVER_MS
 
     def take_due(self, now_ms: int, limit: int, due_ms_of: Callable[[Rows], Times]) -> Rows:
-        """At most so many of the rows that are due by a time, the soonest first; those are forgotten.
+        """Return at most `limit` rows that are due at `now_ms`, soonest first, and cancel their timers.
 
-        `due_ms_of` tells when rows are due, NEVER_MS for never; not before the time they were added for,
-        but after it where they were put off, as after a resume nobody knows.
+        `due_ms_of` gives the time at which rows are really due, NEVER_MS for never. It is never before
+        the time of their timer, but it may be after it: the row was postponed since. Such a row gets a
+        timer at its new time.
         """
         current_hour = now_ms // HOUR_MS
         due: list[Rows] = []
         while limit > 0 and (hour := min(self._hours, default=current_hour + 1)) <= current_hour:
             rows = np.unique(np.concatenate(self._hours.pop(hour)))
-            # Of a row that was due sooner meanwhile, what is left here counts no more.
+            # A row may be listed here still, although its timer moved to an earlier hour.
             rows = rows[self._soonest_ms[rows] // HOUR_MS == hour]
             is_due = self._soonest_ms[rows] <= now_ms
             later, rows = [rows[~is_due]], rows[is_due]

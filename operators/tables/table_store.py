@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from operators.tables.top_partners import grow
+from operators.tables.array_ops import grow
 from state.snapshots import TABLE_CODEC, StoredArray, TableRecord
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from operators.catalogue.item_cards import ItemCards
     from operators.tables.table import Table, TableState
-    from state.interactions import ItemCard, RowIndex, Rows
+    from state.arrays import Rows
+    from state.interactions import ItemCard, RowIndex
     from state.journal import Journal, JournalPosition, Journals
 
 JOURNAL = "learned"

@@ -1,19 +1,26 @@
-"""Tables that keep, for each row, its heaviest partners under exponential decay.
+"""A table that keeps, for each row, its heaviest partners under exponential decay.
 
-The storage of every counting learner: an item and the items seen with it, a scope and the items
-liked in it. Nothing here knows what a row means.
+The storage of every counting learner: an item and the items seen with it, a scope and the items liked
+in it. Nothing here depends on what a row means. The array names in `tables` and `scalars` are stored.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.tables.array_ops import ascending_order, descending_key
+from operators.tables.array_ops import (
+    ascending_order,
+    descending_key,
+    grow,
+    isin_rows,
+    run_starts,
+)
+from operators.tables.decay_clock import DecayClock, decay
 from operators.tables.table import Table, TableState
+from state.arrays import NO_ROW
 from state.dirty_rows import DirtyRows
-from state.interactions import NO_ROW
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,82 +28,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from operators.tables.table import Arrays
-    from state.interactions import Rows, Times, Weights
-
-Cell = TypeVar("Cell", bound=np.generic)
+    from state.arrays import Rows, Times, Weights
 
 ROWS_PER_SWEEP = 16_384
-"""Rows swept together: a few MB in between, however long the table."""
-DOUBLINGS_MAX = 64
-"""Weights may grow by 2**64 before the clock is moved: float32 ends at 2**127."""
-
-
-class DecayClock:
-    """Forward decay: newer weights count for more, so that stored ones need no update.
-
-    A weight given at time t is stored times 2**((t - origin) / half_life); ratios between stored
-    weights are then those of exponentially decayed counts at any moment.
-    Source: Cormode, Shkapenyuk, Srivastava and Xu, "Forward Decay", ICDE 2009.
-    """
-
-    __slots__ = ("half_life_ms", "newest_ms", "origin_ms")
-
-    def __init__(self, half_life_ms: int) -> None:
-        if half_life_ms < 1:
-            raise ValueError(f"half_life_ms must be at least 1, got {half_life_ms}")
-        self.half_life_ms = half_life_ms
-        self.origin_ms: int | None = None
-        self.newest_ms = 0
-
-    def advance(self, at_ms: Times) -> int:
-        """Move on to a batch; by how many doublings stored weights have to be divided (mostly 0)."""
-        newest_ms = int(at_ms.max())
-        if self.origin_ms is None:
-            self.origin_ms = newest_ms
-        self.newest_ms = max(self.newest_ms, newest_ms)
-        doublings = (newest_ms - self.origin_ms) // self.half_life_ms
-        if doublings <= DOUBLINGS_MAX:
-            return 0
-        self.origin_ms += doublings * self.half_life_ms
-        return doublings
-
-    def encode_scale(self, at_ms: Times) -> Weights:
-        """What a weight of 1 at each time is stored as; `advance` first."""
-        age = (at_ms - (self.origin_ms or 0)) / self.half_life_ms
-        return np.exp2(age).astype(np.float32)
-
-    def decode_scale(self, now_ms: int) -> float:
-        """What a stored weight of 1 counts at a time."""
-        return float(2.0 ** (((self.origin_ms or 0) - now_ms) / self.half_life_ms))
-
-    def to_array(self) -> NDArray[np.int64]:
-        """The origin, the half-life that weights were given with and the newest time of them; an empty
-        array if there are none."""
-        if self.origin_ms is None:
-            return np.array([], np.int64)
-        return np.array([self.origin_ms, self.half_life_ms, self.newest_ms], np.int64)
-
-    def restore(self, stored: NDArray[np.int64]) -> None:
-        """Take over what `arrays` gave; of a former release it was the origin alone.
-
-        Where weights were given with another half-life, the origin moves: what they count at the newest
-        of their times stays, and from there on it fades as is asked for now.
-        """
-        self.origin_ms, self.newest_ms = None, 0
-        if not len(stored):
-            return
-        origin_ms = int(stored[0])
-        if len(stored) == 1:
-            self.origin_ms = self.newest_ms = origin_ms
-            return
-        half_life_ms, self.newest_ms = int(stored[1]), int(stored[2])
-        age_ms = self.newest_ms - origin_ms
-        self.origin_ms = self.newest_ms - round(age_ms * self.half_life_ms / half_life_ms)
-
-
-def decay(weight: Weights, doublings: int) -> None:
-    """Divide in place by 2**doublings: exact, so that moving the clock changes no order."""
-    np.ldexp(weight, -min(doublings, 1000), out=weight)
+"""Rows swept together: a sweep needs a few MB, however long the table is."""
 
 
 class TopPartners(TableState):
@@ -106,9 +41,9 @@ class TopPartners(TableState):
     weight float32[rows, width]  0 where there is no partner
     changed bool[rows]           since `take_changed`
 
-    A full row makes room as Space-Saving does: a newcomer takes the lightest place and inherits
-    its weight, so that a partner heavier than total/width is never missed. In a batch the
-    heaviest newcomers meet the lightest places first and stop where they would push out better.
+    A full row makes space as Space-Saving does: a newcomer replaces the lightest partner and inherits
+    its weight, so that a partner heavier than total/width is never missed. Within a batch the heaviest
+    newcomers replace the lightest partners first, and stop where they would replace a heavier one.
     Source: Metwally, Agrawal and El Abbadi, "Efficient computation of frequent and top-k elements
     in data streams", ICDT 2005.
     """
@@ -125,7 +60,7 @@ class TopPartners(TableState):
         self._dirty_rows = DirtyRows()
 
     def add(self, row: Rows, partner: Rows, weight: Weights, at_ms: Times) -> None:
-        """Add a weight for each pair, n of them, rows and partners at least 0, repeats allowed."""
+        """Add a weight for each of n pairs. Rows and partners are at least 0; pairs may repeat."""
         if not len(row):
             return
         if doublings := self.clock.advance(at_ms):
@@ -149,7 +84,7 @@ class TopPartners(TableState):
         self._admit_newcomers(row[~is_present], partner[~is_present], gain[~is_present])
 
     def _admit_newcomers(self, row: Rows, partner: Rows, gain: Weights) -> None:
-        """Newcomers, sorted by row, each at most once a row."""
+        """Admit newcomers, sorted by row, each at most once a row."""
         if not len(row):
             return
         order = ascending_order(row.astype(np.int64) << 32 | descending_key(gain))
@@ -162,7 +97,7 @@ class TopPartners(TableState):
         row, partner, gain = row[fits], partner[fits], gain[fits]
         rank, group = rank[fits], group[fits]
 
-        # Weight in the high bits, place in the low ones: one sort, and ties fall to the first place.
+        # Weight in the high bits, slot in the low ones: one sort, and ties go to the first slot.
         bits = self.weight.take(row[rank == 0], axis=0).view(np.uint32).astype(np.int64)
         slots = np.sort(bits << 32 | np.arange(self.width), axis=1) & 0xFFFFFFFF
         slot = slots[group, rank]
@@ -173,7 +108,7 @@ class TopPartners(TableState):
         self.weight[row, slot] = gain[better]
 
     def lookup(self, row: Rows) -> tuple[Rows, Weights]:
-        """Partners and weights of rows of any shape; of none for rows beyond what was learned."""
+        """Partners and weights of rows of any shape; none for rows beyond the table."""
         if not self.rows:
             shape = (*row.shape, self.width)
             return np.full(shape, NO_ROW, np.int32), np.zeros(shape, np.float32)
@@ -185,10 +120,10 @@ class TopPartners(TableState):
         return partner, weight
 
     def take_changed(self, limit: int | None = None, start: int = 0) -> Rows:
-        """The rows touched since they were last taken, all or at most so many, in order of row.
+        """The rows changed since they were last taken, all or at most `limit`, in order of row.
 
-        The first is the one that follows `start`, and after the last row comes row 0: whoever goes on
-        behind the last one taken comes to all of them.
+        The order begins at `start` and continues with row 0 after the last row: a caller that passes
+        the row after the last one taken gets to all of them.
         """
         rows = np.flatnonzero(self.changed[: self.rows]).astype(np.int32)
         if limit is not None and len(rows) > limit:
@@ -198,13 +133,13 @@ class TopPartners(TableState):
         return rows
 
     def remove_rows(self, rows: Rows) -> None:
-        """These rows never had a partner."""
+        """Remove all partners of these rows."""
         rows = rows[rows < self.rows]
         self.partner[rows], self.weight[rows], self.changed[rows] = NO_ROW, 0, False
         self._dirty_rows.mark(rows)
 
     def remove_partners(self, partners: Rows) -> None:
-        """These were never anyone's partner: a sweep over the whole table."""
+        """Remove these partners from every row: a sweep over the whole table."""
         for start in range(0, self.rows, ROWS_PER_SWEEP):
             part = slice(start, min(start + ROWS_PER_SWEEP, self.rows))
             removed = isin_rows(self.partner[part], partners)
@@ -212,7 +147,7 @@ class TopPartners(TableState):
             self._dirty_rows.mark(start + np.flatnonzero(removed.any(axis=1)))
 
     def mark_changed(self, rows: Rows) -> None:
-        """Count rows as touched, also such as have no partner."""
+        """Mark rows as changed, also rows without partners."""
         if len(rows):
             self._ensure_rows(int(rows.max()) + 1)
             self.changed[rows] = True
@@ -225,7 +160,7 @@ class TopPartners(TableState):
         return empty
 
     def mark_rows_containing(self, partners: Rows) -> None:
-        """Count every row that has one of these as touched: a sweep over the whole table."""
+        """Mark every row that has one of these partners as changed: a sweep over the whole table."""
         for start in range(0, self.rows, ROWS_PER_SWEEP):
             part = slice(start, min(start + ROWS_PER_SWEEP, self.rows))
             rows = start + np.flatnonzero(isin_rows(self.partner[part], partners).any(axis=1))
@@ -233,7 +168,7 @@ class TopPartners(TableState):
             self._dirty_rows.mark(rows)
 
     def mark_all(self) -> None:
-        """Count every row that has partners as touched."""
+        """Mark every row that has partners as changed."""
         self.changed[: self.rows] = (self.partner[: self.rows] != NO_ROW).any(axis=1)
         self._dirty_rows.mark_all()
 
@@ -245,11 +180,11 @@ class TopPartners(TableState):
         ]
 
     def scalars(self) -> Arrays:
-        """The clock."""
+        """The decay clock."""
         return {"origin_ms": self.clock.to_array()}
 
     def restore(self, arrays: Arrays) -> None:
-        """Take over what `arrays` gave."""
+        """Restore what `arrays` gave."""
         self.partner = arrays["partner"].astype(np.int32)
         self.weight = arrays["weight"].astype(np.float32)
         self.changed = arrays["changed"].astype(np.bool_)
@@ -258,40 +193,8 @@ class TopPartners(TableState):
         self._dirty_rows = DirtyRows(self.rows)
 
     def _ensure_rows(self, rows: int) -> None:
-        """Room for so many rows; doubles, so that growth costs a constant an addition."""
         self.partner = grow(self.partner, rows, NO_ROW)
         self.weight = grow(self.weight, rows, 0)
         self.changed = grow(self.changed, rows, False)
         self._dirty_rows.ensure_rows(rows)
         self.rows = max(self.rows, rows)
-
-
-def isin_rows(values: Rows, rows: Rows) -> NDArray[np.bool_]:
-    """Which values, of any shape, are one of these rows.
-
-    >>> isin_rows(np.array([[4, NO_ROW], [7, 99]]), np.array([7])).tolist()
-    [[False, False], [True, False]]
-    """
-    # One place more, which NO_ROW and everything beyond the rows falls into.
-    wanted = np.zeros(int(rows.max(initial=0)) + 2, np.bool_)
-    wanted[rows] = True
-    return wanted[np.where(values < 0, -1, np.minimum(values, len(wanted) - 1))]
-
-
-def grow(table: NDArray[Cell], rows: int, fill: float) -> NDArray[Cell]:
-    """The table itself if it has room for so many rows, else a copy with at least twice the room."""
-    capacity = len(table)
-    if rows <= capacity:
-        return table
-    larger = np.full((max(rows, 2 * capacity), *table.shape[1:]), fill, table.dtype)
-    larger[:capacity] = table
-    return larger
-
-
-def run_starts(values: NDArray[np.integer]) -> NDArray[np.intp]:
-    """Where a new value begins in a column that holds equal ones side by side.
-
-    >>> run_starts(np.array([4, 4, 7, 7, 7, 9])).tolist()
-    [0, 2, 5]
-    """
-    return np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]])[: len(values)])

@@ -13,7 +13,7 @@ import numpy as np
 from river.reco.base import Ranker
 
 from operators.models.river.mf_tables import FactorTables, InitialVectors
-from state.interactions import NO_ROW
+from state.arrays import NO_ROW
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable

@@ -12,7 +12,7 @@ import numpy as np
 from river.reco.base import Ranker
 
 from operators.models import session_factors as implicit
-from state.interactions import NO_ROW
+from state.arrays import NO_ROW
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Sequence

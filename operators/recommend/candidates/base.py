@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from operators.tables.table import Arrays, Table
-    from state.interactions import Interactions, ListRequests, Rows, ScoredLists
+    from state.arrays import Rows
+    from state.interactions import Interactions, ListRequests, ScoredLists
 
 
 @runtime_checkable

@@ -12,11 +12,13 @@ import numpy as np
 
 from operators.recommend.candidates.groups import GroupIndex
 from operators.recommend.candidates.name_hashes import NameHashes
-from operators.tables.array_ops import ROWS_PER_CHUNK, best_items, first_occurrence
+from operators.tables.array_ops import first_occurrence, grow, isin_rows
+from operators.tables.score_sums import ROWS_PER_CHUNK, best_items
 from operators.tables.table import Table, TableState, strip_prefix
-from operators.tables.top_partners import TopPartners, grow, isin_rows
+from operators.tables.top_partners import TopPartners
+from state.arrays import NO_ROW
 from state.dirty_rows import DirtyRows
-from state.interactions import NO_ROW, empty_lists
+from state.interactions import empty_lists
 from state.times import DAY_MS
 
 if TYPE_CHECKING:
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
 
     from operators.catalogue.item_features import Flags
     from operators.tables.table import Arrays
-    from state.interactions import Interactions, ItemCard, ListRequests, Rows, ScoredLists, Weights
+    from state.arrays import Rows, Weights
+    from state.interactions import Interactions, ItemCard, ListRequests, ScoredLists
 
 CATEGORY, BRAND = 0, 1
 """The groups an item is in: its category (where it has none, a word of its name), its brand."""

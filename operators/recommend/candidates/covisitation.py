@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from operators.recommend.session_contexts import SessionContexts
-from operators.tables.array_ops import best_items, first_occurrence
+from operators.tables.array_ops import first_occurrence, grow
+from operators.tables.score_sums import best_items
 from operators.tables.table import Table, TableState
-from operators.tables.top_partners import TopPartners, grow
+from operators.tables.top_partners import TopPartners
+from state.arrays import NO_ROW
 from state.dirty_rows import DirtyRows
-from state.interactions import NO_ROW, PURCHASE, ScoredLists
+from state.interactions import PURCHASE, ScoredLists
 from state.times import DAY_MS, HOUR_MS
 
 if TYPE_CHECKING:
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
 
     from operators.catalogue.item_features import Flags
     from operators.tables.table import Arrays
-    from state.interactions import Interactions, ListRequests, Rows
+    from state.arrays import Rows
+    from state.interactions import Interactions, ListRequests
 
 
 class Covisitation(TableState):

@@ -13,7 +13,8 @@ import numpy as np
 from operators.models.session_factors import SessionFactors, SessionFactorsConfig
 from operators.tables.array_ops import descending_key
 from operators.tables.table import Table, TableState
-from state.interactions import NO_ROW, empty_lists
+from state.arrays import NO_ROW
+from state.interactions import empty_lists
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from operators.tables.table import Arrays
-    from state.interactions import Interactions, ListRequests, Rows, ScoredLists, Weights
+    from state.arrays import Rows, Weights
+    from state.interactions import Interactions, ListRequests, ScoredLists
 
 _LAST = np.iinfo(np.int64).max
 REQUESTS_AT_ONCE = 128

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.tables.array_ops import exclude
+from operators.tables.scored_lists import exclude
 from state.interactions import ScoredLists, empty_lists
 
 if TYPE_CHECKING:

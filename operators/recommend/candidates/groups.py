@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from operators.tables.array_ops import grow
 from operators.tables.table import Table, TableState
-from operators.tables.top_partners import grow
+from state.arrays import NO_ROW
 from state.dirty_rows import DirtyRows
-from state.interactions import NO_ROW
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from operators.tables.table import Arrays
-    from state.interactions import Rows
+    from state.arrays import Rows
 
 _FREE = 0
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from operators.tables.table import Arrays
-    from state.interactions import Weights
+    from state.arrays import Weights
 
 BITS = 64
 COUNT_CELLS = 1 << 14

@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.tables.array_ops import best_items, descending_key
+from operators.tables.array_ops import descending_key, grow
+from operators.tables.decay_clock import DecayClock, decay
+from operators.tables.score_sums import best_items
 from operators.tables.table import Table, TableState
-from operators.tables.top_partners import DecayClock, TopPartners, decay, grow
+from operators.tables.top_partners import TopPartners
+from state.arrays import NO_ROW
 from state.dirty_rows import DirtyRows
-from state.interactions import NO_ROW, ScoredLists, empty_lists
+from state.interactions import ScoredLists, empty_lists
 from state.times import DAY_MS
 
 if TYPE_CHECKING:
@@ -18,7 +21,8 @@ if TYPE_CHECKING:
 
     from operators.catalogue.item_features import Flags
     from operators.tables.table import Arrays
-    from state.interactions import Interactions, ListRequests, Rows, Times, Weights
+    from state.arrays import Rows, Times, Weights
+    from state.interactions import Interactions, ListRequests
 
 
 class Popularity(TableState):

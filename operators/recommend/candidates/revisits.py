@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.tables.array_ops import best_items, first_occurrence
+from operators.tables.array_ops import first_occurrence, grow
+from operators.tables.score_sums import best_items
 from operators.tables.table import Table, TableState
-from operators.tables.top_partners import grow
+from state.arrays import NO_ROW
 from state.dirty_rows import DirtyRows
-from state.interactions import NO_ROW, ScoredLists
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from operators.tables.table import Arrays
-    from state.interactions import Interactions, ListRequests, Rows
+    from state.arrays import Rows
+    from state.interactions import Interactions, ListRequests, ScoredLists
 
 
 class Revisits(TableState):

@@ -9,19 +9,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.recommend.session_contexts import NEVER_SEEN_MS, SessionContexts
-from operators.tables.array_ops import (
-    ROWS_PER_CHUNK,
-    ascending_order,
-    best_items,
-    first_occurrence,
-    sum_by_item,
-    top_k,
-)
+from operators.recommend.session_contexts import SessionContexts
+from operators.tables.array_ops import ascending_order, first_occurrence, grow, run_starts
+from operators.tables.score_sums import ROWS_PER_CHUNK, best_items, sum_by_item, top_k
 from operators.tables.table import Table, TableState
-from operators.tables.top_partners import grow, run_starts
+from state.arrays import NO_ROW
 from state.dirty_rows import DirtyRows
-from state.interactions import NO_ROW, ScoredLists, empty_lists
+from state.interactions import ScoredLists, empty_lists
+from state.times import NEVER_SEEN_MS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +24,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from operators.tables.table import Arrays
-    from state.interactions import Interactions, ListRequests, Rows
+    from state.arrays import Rows
+    from state.interactions import Interactions, ListRequests
 
 _NO_SHARED_ITEM = NO_ROW - 1
 """What a place for a shared item holds that stands in no list of clicks, not even in an empty one."""

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from operators.tables.table import Arrays, Table
-    from state.interactions import Interactions, Rows, ScoredLists
+    from state.arrays import Rows
+    from state.interactions import Interactions, ScoredLists
 
 SHORT_HALF_LIFE_DIVISOR = 12
 """How much shorter the half-life of what is looked at now is than that of what usually is."""

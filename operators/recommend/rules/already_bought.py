@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from operators.tables.array_ops import grow
 from operators.tables.bounded_pairs import BoundedPairs
 from operators.tables.table import Table, TableState, strip_prefix
-from operators.tables.top_partners import grow
 from state.dirty_rows import DirtyRows
 from state.interactions import PURCHASE
 from state.times import HOUR_MS
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from operators.catalogue.item_features import Flags, ItemFeatures
     from operators.tables.table import Arrays
-    from state.interactions import Interactions, ListRequests, Rows, Weights
+    from state.arrays import Rows, Weights
+    from state.interactions import Interactions, ListRequests
 
 ORDER_MS = HOUR_MS
 """Purchases of a shopper within this time are one order: an item in it twice is not bought again."""

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.tables.array_ops import drop, reorder
-from state.interactions import NO_ROW
+from operators.tables.scored_lists import drop, reorder
+from state.arrays import NO_ROW
 
 if TYPE_CHECKING:
     from operators.catalogue.item_features import Flags, ItemFeatures
-    from state.interactions import Rows, ScoredLists
+    from state.arrays import Rows
+    from state.interactions import ScoredLists
 
 
 def cap_categories(

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.tables.array_ops import reorder
+from operators.tables.scored_lists import reorder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from operators.catalogue.item_features import ItemFeatures
-    from state.interactions import Rows, ScoredLists, Weights
+    from state.arrays import Rows, Weights
+    from state.interactions import ScoredLists
 
 SAME_CATEGORY, SAME_BRAND, SAME_PRICE = 0.5, 0.25, 0.25
 """How alike two items are by each: 1 in all. What is not known of an item is not alike."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from operators.catalogue.item_features import Flags
-    from state.interactions import Rows
+    from state.arrays import Rows
 
 
 def sold_out_mask(item: Rows, sold_out: Flags) -> Flags:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.tables.array_ops import reorder
-from state.interactions import NO_ROW, ScoredLists
+from operators.tables.scored_lists import reorder
+from state.arrays import NO_ROW
+from state.interactions import ScoredLists
 
 if TYPE_CHECKING:
     from collections.abc import Collection

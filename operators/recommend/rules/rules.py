@@ -18,16 +18,17 @@ from operators.recommend.rules.already_bought import WAYS, AlreadyBought
 from operators.recommend.rules.category_cap import cap_categories, leading_mask
 from operators.recommend.rules.diversity import diversify
 from operators.recommend.rules.own_brand import boost_own_brands
-from operators.tables.array_ops import drop, fill, take, widen
-from state.interactions import NO_ROW
+from operators.tables.scored_lists import drop, fill, take, widen
+from state.arrays import NO_ROW
 from state.times import MINUTE_MS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from operators.catalogue.item_features import Flags, ItemFeatures
+    from state.arrays import Rows
     from state.config import ListRules
-    from state.interactions import Interactions, ListRequests, Rows, ScoredLists
+    from state.interactions import Interactions, ListRequests, ScoredLists
 
 FallbackItems = Callable[["ListRequests", int, int], "ScoredLists"]
 """What is popular for requests: so many items at least where there are, and if not 0, first so many of

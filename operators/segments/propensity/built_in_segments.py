@@ -20,7 +20,7 @@ from state.times import DAY_MS
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from state.interactions import Times
+    from state.arrays import Times
 
     Floats = NDArray[np.float64]
     Members = NDArray[np.uint8]

@@ -11,8 +11,8 @@ import numpy as np
 
 from operators.segments.propensity.decision_times import BOUGHT, MERGED, SEEN
 from operators.segments.propensity.features import SHOPPER_FEATURES
+from operators.tables.array_ops import grow
 from operators.tables.table import Table, TableState
-from operators.tables.top_partners import grow
 from state.dirty_rows import DirtyRows
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from operators.segments.propensity.decision_times import Keys, Observation
     from operators.tables.table import Arrays
-    from state.interactions import Times
+    from state.arrays import Times
 
     Floats = NDArray[np.float64]
 

@@ -17,8 +17,8 @@ from operators.segments.propensity.features import (
     count_columns,
     shopper_matrix,
 )
+from operators.tables.array_ops import grow
 from operators.tables.table import Table, TableState
-from operators.tables.top_partners import grow
 from state.dirty_rows import DirtyRows
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from operators.tables.table import Arrays
-    from state.interactions import Rows, Times
+    from state.arrays import Rows, Times
 
     Floats = NDArray[np.float64]
 

@@ -28,7 +28,7 @@ from operators.segments.propensity.profile_fields import (
 from operators.segments.propensity.session_model import SessionModel
 from operators.segments.propensity.weekly_models import WeeklyModels
 from operators.tables.table import Table, TableState, add_prefix, strip_prefix
-from state.interactions import NO_ROW
+from state.arrays import NO_ROW
 from state.times import DAY_MS, HOUR_MS
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from operators.segments.propensity.chance_model import ChanceModel
     from operators.tables.table import Arrays
     from state import config
-    from state.interactions import Rows, Times
+    from state.arrays import Rows, Times
     from state.messages import ShardOutput, Transition, Write
     from state.segments import SegmentDefinition
 

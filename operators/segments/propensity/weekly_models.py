@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from operators.segments.propensity.feature_store import LatestFeatures
     from operators.tables.table import Arrays, Table
     from state import config
-    from state.interactions import Rows, Times
+    from state.arrays import Rows, Times
     from state.messages import ShopperObservation
 
     Floats = NDArray[np.float64]

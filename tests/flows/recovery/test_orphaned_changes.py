@@ -10,8 +10,8 @@ from operators.publish import memberships as membership_writes
 from operators.segments.changes import ChangeLog
 from operators.segments.membership_index import MembershipIndex
 from state import keys
+from state.arrays import NO_ROW
 from state.changes import Change
-from state.interactions import NO_ROW
 from state.store import Store
 
 NAMES = ["ann", "bob", "cleo"]

@@ -9,7 +9,8 @@ from operators.evaluation.formats import RawCase
 from operators.evaluation.product_recommender import ProductRecommender
 from operators.evaluation.protocols import ProtocolOptions, Request, prequential, split
 from operators.recommend.recommender import Recommender
-from state.interactions import NO_ROW, VIEW, EventColumns
+from state.arrays import NO_ROW
+from state.interactions import VIEW, EventColumns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

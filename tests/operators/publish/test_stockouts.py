@@ -15,8 +15,8 @@ from operators.personalize.step import PersonalizeStep
 from operators.recommend.published_index import PublishedIndex
 from operators.synthetic import generate_events
 from state import config
+from state.arrays import NO_ROW
 from state.events import Event, Item
-from state.interactions import NO_ROW
 from state.store import Store
 from tests.live_runs import Live
 from tests.operators.personalize.test_step import batches
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from state.interactions import Rows
+    from state.arrays import Rows
     from tests.kafka_broker import AnyBroker
 
 BOUND_S = 5.0

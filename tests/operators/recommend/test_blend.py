@@ -9,16 +9,10 @@ import pytest
 
 from operators.recommend.blend import EVALUATION_RUN_EVENTS, FULL_EVALUATION_RUNS, Blend
 from operators.recommend.rendering import reason_code
-from operators.tables.array_ops import best_items, exclude
-from state.interactions import (
-    CART,
-    NO_ROW,
-    VIEW,
-    Interactions,
-    ListRequests,
-    ScoredLists,
-    empty_lists,
-)
+from operators.tables.score_sums import best_items
+from operators.tables.scored_lists import exclude
+from state.arrays import NO_ROW
+from state.interactions import CART, VIEW, Interactions, ListRequests, ScoredLists, empty_lists
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

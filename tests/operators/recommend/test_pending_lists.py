@@ -14,15 +14,8 @@ from operators.recommend.blend import (
     Blend,
 )
 from operators.recommend.pending_lists import LIST_EXPIRES_MS, SLOTS, PendingLists
-from state.interactions import (
-    CART,
-    NO_ROW,
-    VIEW,
-    Interactions,
-    ListRequests,
-    ScoredLists,
-    empty_lists,
-)
+from state.arrays import NO_ROW
+from state.interactions import CART, VIEW, Interactions, ListRequests, ScoredLists, empty_lists
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,13 +14,14 @@ from benchmarks.recommend import quality
 from operators.recommend.candidates.registry import LEARNERS
 from operators.recommend.recommender import Recommender
 from operators.recommend.session_contexts import SessionContexts
-from state.interactions import NO_ROW, PURCHASE, VIEW, EventColumns
+from state.arrays import NO_ROW
+from state.interactions import PURCHASE, VIEW, EventColumns
 from tests.shared import shared_data
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from state.interactions import Rows, Times
+    from state.arrays import Rows, Times
 
 NOW_MS = 1_700_000_000_000
 GAP_MS = 30 * 60 * 1000

@@ -16,13 +16,13 @@ from operators.personalize.state import PersonalizationState
 from operators.personalize.step import PersonalizeStep
 from operators.segments.lifecycle import ACTIVE, DORMANT, LOST, NEW, REENGAGED, Lifecycle
 from operators.shoppers.inactivity import observe
-from operators.tables.row_timers import NEVER_MS, RowTimers
+from operators.tables.row_timers import RowTimers
 from state import config, keys
 from state.errors import ConfigurationError
 from state.segments import STAGES
 from state.shopper import Shopper
 from state.snapshots import LEARN_CODEC, pack_arrays, unpack_arrays
-from state.times import DAY_MS, HOUR_MS
+from state.times import DAY_MS, HOUR_MS, NEVER_MS
 from tests.learned import fed, outputs_of, retail
 from tests.streams import START_MS, arguments, event, flow_settings, view
 

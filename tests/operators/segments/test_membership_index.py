@@ -16,9 +16,10 @@ from operators.segments.membership_columns import MembershipPool
 from operators.segments.membership_index import EXCLUSIVE_KINDS, MembershipIndex
 from operators.segments.segment_scan import SegmentScan
 from state import keys
+from state.arrays import NO_ROW
 from state.changes import Change
 from state.events import Item
-from state.interactions import NO_ROW, RowIndex
+from state.interactions import RowIndex
 from state.money import MICROS_PER_UNIT
 from state.segments import cluster_definition, definition_writes
 from state.times import DAY_MS, HOUR_MS, MINUTE_MS

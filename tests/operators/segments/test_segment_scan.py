@@ -15,7 +15,8 @@ from operators.segments import segment_scan
 from operators.segments.membership_index import MembershipIndex
 from operators.segments.segment_scan import SegmentScan
 from state import keys
-from state.interactions import NO_ROW, RowIndex
+from state.arrays import NO_ROW
+from state.interactions import RowIndex
 from state.times import DAY_MS
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.tables.bounded_pairs import BoundedPairs
-from state.interactions import NO_ROW
+from state.arrays import NO_ROW
 
 HOUR_MS = 3_600_000
 

@@ -17,7 +17,8 @@ from operators.recommend.candidates.base import CandidateLearner
 from operators.recommend.candidates.content import Content
 from operators.recommend.candidates.registry import LEARNERS
 from operators.recommend.session_contexts import SessionContexts
-from state.interactions import NO_ROW, Interactions, ItemCard, ListRequests, ScoredLists
+from state.arrays import NO_ROW
+from state.interactions import Interactions, ItemCard, ListRequests, ScoredLists
 
 Make = Callable[[], CandidateLearner]
 Stream = Sequence[Sequence[tuple[float, ...]]]

@@ -9,7 +9,8 @@ from operators.recommend.candidates.content import Content
 from operators.recommend.candidates.groups import GroupIndex
 from operators.recommend.candidates.name_hashes import NameHashes
 from operators.recommend.recommender import Recommender
-from state.interactions import NO_ROW, VIEW, EventColumns, Interactions, ItemCard, ListRequests
+from state.arrays import NO_ROW
+from state.interactions import VIEW, EventColumns, Interactions, ItemCard, ListRequests
 
 NOW_MS = 1_700_000_000_000
 MUG, CUP = ("home", "mugs"), ("home", "cups")

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from operators.recommend.candidates.covisitation import BoughtTogether, Covisitation
 from operators.tables.top_partners import TopPartners
-from state.interactions import NO_ROW, PURCHASE, VIEW, Interactions, ListRequests, ScoredLists
+from state.arrays import NO_ROW
+from state.interactions import PURCHASE, VIEW, Interactions, ListRequests, ScoredLists
 
 if TYPE_CHECKING:
-    from state.interactions import Rows
+    from state.arrays import Rows
 
 DAY_MS = 24 * 3600 * 1000
 MUG, CUP, POT, PAN = range(4)

@@ -12,7 +12,8 @@ from operators.models.negative_sampler import NegativeSampler
 from operators.models.session_factors import BLOCK_EVENTS, SessionFactorsConfig
 from operators.recommend.candidates.base import CandidateLearner
 from operators.recommend.candidates.factors import SessionFactorsReranker
-from state.interactions import NO_ROW, Interactions, ListRequests
+from state.arrays import NO_ROW
+from state.interactions import Interactions, ListRequests
 
 DAY_MS = 86_400_000
 START_MS = 1_700_000_000_000

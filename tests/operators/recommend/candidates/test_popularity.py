@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from operators.recommend.candidates.popularity import Popularity, ScopedPopularity
-from state.interactions import NO_ROW, Interactions, ScoredLists
+from state.arrays import NO_ROW
+from state.interactions import Interactions, ScoredLists
 
 if TYPE_CHECKING:
-    from state.interactions import Rows
+    from state.arrays import Rows
 
 DAY_MS = 24 * 3600 * 1000
 

@@ -9,7 +9,8 @@ import numpy as np
 from operators.recommend.candidates.revisits import Revisits
 from operators.recommend.candidates.session_knn import SessionKnn
 from operators.recommend.session_contexts import SessionContexts
-from state.interactions import NO_ROW, Interactions, ListRequests
+from state.arrays import NO_ROW
+from state.interactions import Interactions, ListRequests
 
 if TYPE_CHECKING:
     from operators.recommend.candidates.base import CandidateLearner

@@ -8,7 +8,8 @@ from operators.recommend.candidates.popularity import Popularity
 from operators.recommend.candidates.trending import Trending
 from operators.recommend.price_levels import price_bands
 from operators.recommend.recommender import Recommender
-from state.interactions import NO_ROW, VIEW, EventColumns, Interactions, ItemCard
+from state.arrays import NO_ROW
+from state.interactions import VIEW, EventColumns, Interactions, ItemCard
 from state.times import DAY_MS, HOUR_MS
 
 NOW_MS = 1_700_000_000_000
