@@ -20,7 +20,7 @@ from operators.personalize.state import PersonalizationState
 from operators.publish import aggregates, shopper_lists
 from operators.publish import memberships as membership_writes
 from operators.recommend.online_evaluation import LIST_TTL_S
-from operators.segments import retirement
+from operators.segments import retired_keys
 from operators.shards.shard_state import ShardJournal
 from operators.shards.sharding import Watermark
 from operators.shoppers import profile
@@ -179,7 +179,7 @@ def shared_writes(
     learned.definitions_published = False
     # A Redis that came back as it was before may name members who have left since.
     yield [("DEL", keys.members_key(sid)) for _, sid in audience.registry.active()]
-    yield [*retirement.deletion_writes(learned)]
+    yield [*retired_keys.deletion_writes(learned.segments, learned.rule_versions.versions)]
     shoppers = iter(recommender.shoppers.row_by_id.items())
     while chunk := list(islice(shoppers, limit)):
         yield [

@@ -16,6 +16,7 @@ from operators.segments.propensity.profile_fields import WEEKLY_MODELS
 from state import keys
 from state.arrays import NO_ROW
 from state.changes import Change
+from state.profile_fields import EXCLUSIVE_KIND_FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from state.messages import ActiveShopper, ShardOutput, Write
 
 
-_MODEL_FIELDS = (*profile_fields.EXCLUSIVE_KIND_FIELDS, *WEEKLY_MODELS)
+_MODEL_FIELDS = (*EXCLUSIVE_KIND_FIELDS, *WEEKLY_MODELS)
 """What a profile does not say of one who is in no segment and of whom nothing is foretold."""
 
 
@@ -56,6 +57,7 @@ def remove_merged_and_erased(
         refused |= refusing.get(user, 0)
         learned.propensity.merge_or_erase(row, name, erased=not user)
         changes += learned.assignment.remove(row, name, change.at_ms)
+        learned.shop.remove_active(learned.memberships.last_ms_of(row))
         learned.assignment.merge_or_erase(row, shoppers.get(user))
         writes.append(("DEL", keys.segments_key(name), keys.top_key(name, keys.SLOT)))
         changes.append(change._replace(known=known, refused=refused))

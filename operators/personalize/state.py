@@ -13,10 +13,12 @@ import numpy as np
 from operators.catalogue.item_cards import ItemCards
 from operators.catalogue.recent_views import RecentViews
 from operators.publish.counters import Counters
+from operators.publish.shop_stats import ShopStats
 from operators.recommend.recommender import Recommender
 from operators.segments.assignment import SegmentAssignment
 from operators.segments.changes import ChangeLog
 from operators.segments.clusters.model import ClusterModel
+from operators.segments.configured_segments import ConfiguredSegments, built_in_definitions
 from operators.segments.lifts import SegmentLifts
 from operators.segments.propensity.propensity import PropensityModels
 from operators.segments.retirement import SegmentRetirement
@@ -24,6 +26,7 @@ from operators.segments.rules.compiler import load_rules
 from operators.segments.rules.versions import RuleVersions
 from operators.segments.segment_scan import SegmentScan
 from operators.shoppers.features import FEATURES
+from operators.tables.table import add_prefix, strip_prefix
 from operators.tables.table_store import LoadedTables, Tables, TableStore
 from state.resp import pack_str
 from state.segments import cluster_segment_id
@@ -33,6 +36,7 @@ from state.times import DAY_MS
 if TYPE_CHECKING:
     from operators.segments.clusters.model import ClusterQuality
     from operators.segments.membership_index import MembershipIndex
+    from operators.tables.table import Arrays
     from state.arrays import Times
     from state.config import Settings
     from state.journal import Journals
@@ -75,6 +79,7 @@ class PersonalizationState:
             radius=clusters.radius if clusters.algorithm == "dbstream" else None,
         )
         self.assignment = SegmentAssignment(settings)
+        self.shop = ShopStats()
         self.segment_scan = SegmentScan()
         self.lifts = SegmentLifts()
         self.propensity = PropensityModels(settings.propensity)
@@ -97,10 +102,19 @@ class PersonalizationState:
         self.is_last_batch = False
         self.cluster_suffixes = _ClusterSuffixes()
         """What a profile says of each cluster, packed but for the distance."""
-        self.retirement = SegmentRetirement()
         self._table_store = TableStore(journals)
         if snapshot is not None:
             self._restore(LEARN_CODEC.decode(snapshot))
+        fixed = {one.id for one in self.assignment.definitions} | {rule.id for rule in self.rules}
+        self.segments = ConfiguredSegments(
+            self.memberships,
+            self.clusters,
+            self.propensity,
+            self.cluster_definitions,
+            frozenset(fixed),
+            built_in_definitions(settings),
+        )
+        self.retirement = SegmentRetirement(self.segments, self.recommender.shoppers)
 
     @property
     def memberships(self) -> MembershipIndex:
@@ -120,7 +134,7 @@ class PersonalizationState:
     @property
     def received_until_ms(self) -> int:
         """How far time has come by when events were received, by which minutes are over."""
-        return max(self.assignment.shop.last_received_ms, self.event_time_ms)
+        return max(self.shop.last_received_ms, self.event_time_ms)
 
     def idle_limits_ms(self) -> Times:
         """How long the shopper of each row may do nothing until it is put away."""
@@ -140,7 +154,7 @@ class PersonalizationState:
             vocabularies={},
             recommender=pack_arrays(self.recommender.scalars()),
             clusters=pack_arrays(self.clusters.scalars()),
-            audience=pack_arrays(self.assignment.scalars()),
+            audience=pack_arrays({**self.assignment.scalars(), **self._shop_scalars()}),
             cards={},
             changed_cards=sorted(self.item_cards.unpublished),
             change_ids=self.change_log.ids,
@@ -163,12 +177,16 @@ class PersonalizationState:
                 vocabularies={name: v.ids for name, v in tables.row_indexes.items()},
                 recommender=pack_arrays(self.recommender.arrays()),
                 clusters=pack_arrays(self.clusters.arrays()),
-                audience=pack_arrays(self.assignment.arrays()),
+                audience=pack_arrays({**self.assignment.arrays(), **self._shop_scalars()}),
                 propensity=pack_arrays(self.propensity.arrays()),
                 views=pack_arrays(self.recent_views.arrays()),
                 cards=self.item_cards.by_id,
             )
         return LEARN_CODEC.encode(state)
+
+    def _shop_scalars(self) -> Arrays:
+        """The shop's counts, under their stored names among those of the assignment."""
+        return add_prefix("shop/", self.shop.scalars())
 
     def _restore(self, state: LearnState) -> None:
         stored = {
@@ -184,6 +202,7 @@ class PersonalizationState:
         self.recommender.restore(stored["recommender"], loaded.ids)
         self.clusters.restore(stored["clusters"])
         self.assignment.restore(stored["audience"])
+        self.shop.restore(strip_prefix("shop/", stored["audience"]))
         self.propensity.restore(stored["propensity"])
         self.recent_views.restore(stored["views"])
         self.item_cards = ItemCards(

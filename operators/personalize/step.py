@@ -24,7 +24,13 @@ from operators.personalize.consent_withdrawal import (
     with_propensity_fields,
 )
 from operators.personalize.state import PersonalizationState
-from operators.publish import aggregates, memberships, shopper_lists, stockouts
+from operators.publish import (
+    aggregates,
+    memberships,
+    profile_fields,
+    shopper_lists,
+    stockouts,
+)
 from operators.recommend.negative_feedback import FEEDBACK_KIND, FeedbackEvents
 from operators.segments.propensity.propensity import PropensityScores
 from operators.shoppers.features import LAST_MS_COLUMN, feature_matrix, feature_rows
@@ -134,7 +140,8 @@ class PersonalizeStep:
         tried, apart = learned.errors.call_or_default, learned.errors.isolate
         changes, again = audience.compensate(self._orphaned_changes, recommender.shoppers.get)
         writes += memberships.membership_writes(again)
-        writes += learned.assignment.correct_profiles([*changes, *again], recommender.shoppers)
+        corrected = learned.assignment.corrected_profiles([*changes, *again], recommender.shoppers)
+        writes += profile_fields.update_writes(corrected)
         self._orphaned_changes = []
         received_ms = b"".join(one.received_ms for one in visited)
         with apart("propensity"):
@@ -159,12 +166,12 @@ class PersonalizeStep:
                 recommender.shoppers.ids, learned.event_time_ms, last=last
             )
             changes += moved
-            writes += aged
+            writes += profile_fields.update_writes(aged)
         changes += tried("propensity", [], self._advance_propensity, writes, last)
         with apart("segments"):
             by_rule = chain.from_iterable(one.transitions for one in visited)
             changes += audience.apply_transitions(by_rule, recommender.shoppers)
-        changes += tried("retiring", [], learned.retirement.retire_some, learned, writes)
+        changes += tried("retiring", [], self._retire_segments, writes)
         writes += memberships.membership_writes(changes)
         segments_end = len(writes)
         with apart("signals"):
@@ -206,7 +213,7 @@ class PersonalizeStep:
             None if last else max(ITEM_LISTS_MIN, len(clicks.items) // EVENTS_PER_ITEM_LIST)
         )
         writes += tried("items", [], aggregates.item_writes, learned, items_most)
-        shop, most = learned.assignment.shop, learned.settings.serving.recent_events
+        shop, most = learned.shop, learned.settings.serving.recent_events
         with apart("shop"):
             shop.count_batch(visited, np.frombuffer(received_ms, np.int64), clicks, ledger)
             writes += shop.recent_event_writes(visited, most, learned.reporting_time_ms)
@@ -276,8 +283,17 @@ class PersonalizeStep:
         learned = self.state
         names, clock_ms = learned.recommender.shoppers.ids, learned.event_time_ms
         moved = learned.propensity.advance(names, clock_ms, last=last)
-        writes += learned.propensity.refresh_profiles(names, clock_ms, last=last)
+        updates = learned.propensity.refresh_profiles(names, clock_ms, last=last)
+        writes += profile_fields.update_writes(updates)
         return learned.memberships.apply_transitions(moved, learned.recommender.shoppers)
+
+    def _retire_segments(self, writes: list[Write]) -> list[Change]:
+        """Remove some members of retired segments, and the keys of those without members."""
+        learned = self.state
+        batch = learned.retirement.retire_some(learned.event_time_ms, learned.reporting_time_ms)
+        writes += profile_fields.update_writes(batch.updates)
+        writes += batch.writes
+        return batch.changes
 
     def _segment_ids(self, row: int) -> list[str]:
         return [segment for segment, _ in self.state.memberships.memberships_of(row)]
@@ -376,7 +392,7 @@ class PersonalizeStep:
         at_ms = raw[:, LAST_MS_COLUMN].astype(np.int64)
         learned.newest_event_ms = max(learned.newest_event_ms, int(at_ms.max()))
         rows = learned.recommender.shoppers.get_or_add_many(names)
-        learned.assignment.shop.count_active(learned.memberships.last_seen_ms(rows), at_ms)
+        learned.shop.count_active(learned.memberships.last_seen_ms(rows), at_ms)
         stay = learned.memberships.mark_active(rows, known, at_ms)
         learned.memberships.set_refused(rows, refused)
         changes = learned.assignment.assign_active(names, rows, raw, cluster, learned.event_time_ms)

@@ -74,7 +74,7 @@ def aggregate_writes(
         audience.activity.drop_before(now_ms - DAY_STATS_KEPT_MS)
         writes += learned.segment_scan.overlap_writes(audience, last=last)
         writes += learned.lifts.writes(audience, recommender, learned.item_cards, now_ms, last=last)
-        writes += learned.assignment.shop.stats_writes(
+        writes += learned.shop.stats_writes(
             learned.counters, heard_ms, watermark_ms, day.fields_of(WHOLE_SHOP)
         )
     writes += learned.propensity.model_writes(now_ms)
@@ -153,7 +153,9 @@ def _model_writes(learned: PersonalizationState, *, last: bool) -> list[Write]:
         or events >= learned.clusters.last_published_events + QUALITY_EVERY_EVENTS
     ):
         learned.clusters.last_published_events = events
-        seen = report.cluster_report_writes(learned)
+        seen = report.cluster_report_writes(
+            learned.clusters, learned.cluster_definitions, learned.newest_event_ms
+        )
     clusters = model_writes(
         "clusters",
         {

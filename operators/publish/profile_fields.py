@@ -1,8 +1,8 @@
-"""What a profile says of the kinds that exclude each other, written whenever that changes.
+"""Commands that change single fields of the profiles of inactive shoppers.
 
-Whoever is active has the whole profile written. For everybody else these fields alone are, and only
-where there is a profile: one that has expired, was merged or erased does not come back by it, and how
-long it lives stays as it was.
+The profile of an active shopper is written whole. For inactive shoppers only the changed fields are
+written, and only where there is a profile: an expired, merged or erased profile is not created again,
+and the expiry of a profile stays as it is.
 """
 
 from __future__ import annotations
@@ -10,16 +10,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from state import keys
+from state.profile_fields import EXCLUSIVE_KIND_FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from state.messages import Write
-
-CLUSTER, DISTANCE, RFM, STAGE = "cluster", "cluster_distance", "rfm", "stage"
-CLUSTER_FIELDS = (CLUSTER, DISTANCE)
-EXCLUSIVE_KIND_FIELDS = (*CLUSTER_FIELDS, RFM, STAGE)
-"""All fields that speak of an exclusive kind."""
+    from state.profile_fields import ProfileUpdate
 
 # `pcall`: what Redis refuses inside (out of memory, read-only) is answered as it is outside.
 _HSET_IF_EXISTS = (
@@ -28,8 +25,13 @@ _HSET_IF_EXISTS = (
 )
 
 
+def update_writes(updates: Iterable[ProfileUpdate]) -> list[Write]:
+    """Return the commands of some updates, in their order."""
+    return [write for shopper, fields in updates for write in set_fields(shopper, fields)]
+
+
 def set_fields(shopper: str, fields: Mapping[str, str]) -> list[Write]:
-    """These fields of a profile, if there is one; those that are "" are taken out."""
+    """Set fields of a profile, if there is one; a field that is "" is removed."""
     key = keys.profile_key(shopper)
     present = [part for pair in fields.items() if pair[1] for part in pair]
     removed = [name for name, value in fields.items() if not value]
@@ -42,5 +44,5 @@ def set_fields(shopper: str, fields: Mapping[str, str]) -> list[Write]:
 
 
 def remove_fields(shopper: str, fields: Iterable[str] = EXCLUSIVE_KIND_FIELDS) -> Write:
-    """A shopper who has left all segments: the profile, which expires in its time, names none."""
+    """Remove fields of a profile, by default those of a shopper who left all segments."""
     return ("HDEL", keys.profile_key(shopper), *fields)

@@ -91,6 +91,10 @@ class MembershipIndex(TableState):
         """Return the purposes that the shopper of a row refuses, as bits; 0 for NO_ROW."""
         return int(self.refused[row]) if 0 <= row < self.rows else 0
 
+    def last_ms_of(self, row: int) -> int:
+        """Return the last activity of a row (ms), 0 for none, -1 where there is no such row."""
+        return int(self.last_ms[row]) if 0 <= row < self.rows else -1
+
     def last_seen_ms(self, rows: Rows) -> Times:
         """Return the time of each row's last activity (ms), 0 for none."""
         self.ensure_rows(int(rows.max(initial=-1)) + 1)

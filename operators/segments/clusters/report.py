@@ -12,9 +12,11 @@ from state import keys
 from state.segments import cluster_segment_id
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
-    from operators.personalize.state import PersonalizationState
+    from operators.segments.clusters.model import ClusterModel
     from state.messages import Write
 
 AXIS_FEATURES = 3
@@ -22,14 +24,19 @@ HARDLY_ANY_LIFT = 0.05
 """A typical value below this multiple of the average is described as "hardly any"."""
 
 
-def cluster_report_writes(learned: PersonalizationState) -> list[Write]:
-    """Return the descriptions of the clusters' segments, and the map."""
-    return [*_description_writes(learned), _projection_write(learned)]
+def cluster_report_writes(
+    clusters: ClusterModel, definitions: Mapping[int, tuple[str, int]], now_ms: int
+) -> list[Write]:
+    """Return the descriptions of the clusters' segments, and the map.
+
+    `definitions` are name and version by cluster.
+    """
+    return [*_description_writes(clusters), _projection_write(clusters, definitions, now_ms)]
 
 
-def _description_writes(learned: PersonalizationState) -> list[Write]:
+def _description_writes(clusters: ClusterModel) -> list[Write]:
     writes: list[Write] = []
-    for cluster, lifts in learned.clusters.lifts(FEATURES).items():
+    for cluster, lifts in clusters.lifts(FEATURES).items():
         differences = ", ".join(
             f"{name.replace('_', ' ')} {lift:.1f} x"
             if lift >= HARDLY_ANY_LIFT
@@ -43,14 +50,16 @@ def _description_writes(learned: PersonalizationState) -> list[Write]:
     return writes
 
 
-def _projection_write(learned: PersonalizationState) -> Write:
+def _projection_write(
+    clusters: ClusterModel, definitions: Mapping[int, tuple[str, int]], now_ms: int
+) -> Write:
     """Return the map: recent shoppers and centres, projected on the plane of the largest
     variance."""
-    projection = learned.clusters.projection()
+    projection = clusters.projection()
     centres = [
-        [*_round(point), cluster_segment_id(c), learned.cluster_definitions[c][0]]
+        [*_round(point), cluster_segment_id(c), definitions[c][0]]
         for c, point in sorted(projection.centres.items())
-        if c in learned.cluster_definitions
+        if c in definitions
     ]
     points = [
         [*_round(point), label]
@@ -60,7 +69,7 @@ def _projection_write(learned: PersonalizationState) -> Write:
         {"share": round(float(share), 3), "features": _top_features(axis)}
         for axis, share in zip(projection.plane.axes, projection.plane.shares, strict=True)
     ]
-    document = {"at": learned.newest_event_ms, "points": points, "centres": centres, "axes": axes}
+    document = {"at": now_ms, "points": points, "centres": centres, "axes": axes}
     return ("SET", keys.clusters_map_key(), orjson.dumps(document).decode())
 
 

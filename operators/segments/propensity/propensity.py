@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from operators.publish import profile_fields
 from operators.segments.propensity import built_in_segments
 from operators.segments.propensity import profile_fields as field_texts
 from operators.segments.propensity.built_in_segments import ScoredRows, Thresholds
@@ -29,6 +28,7 @@ from operators.segments.propensity.session_model import SessionModel
 from operators.segments.propensity.weekly_models import WeeklyModels
 from operators.tables.table import Table, TableState, add_prefix, strip_prefix
 from state.arrays import NO_ROW
+from state.profile_fields import ProfileUpdate
 from state.times import DAY_MS, HOUR_MS
 
 if TYPE_CHECKING:
@@ -205,13 +205,15 @@ class PropensityModels(TableState):
         steps[known, 1:] = self._features.published_steps[rows[known]]
         return _append_fields(profiles, counts, [*steps.T])
 
-    def refresh_profiles(self, names: Sequence[str], clock_ms: int, *, last: bool) -> list[Write]:
+    def refresh_profiles(
+        self, names: Sequence[str], clock_ms: int, *, last: bool
+    ) -> list[ProfileUpdate]:
         """Return the changed profile fields of inactive shoppers: of some rows with each batch, of
         all with the `last` one of a recording."""
         if len(outdated := self._outdated):
             self._outdated = outdated[:0]
             shoppers = [names[row] for row in outdated.tolist() if names[row]]
-            return [profile_fields.remove_fields(name, WEEKLY_MODELS) for name in shoppers]
+            return [ProfileUpdate(name, dict.fromkeys(WEEKLY_MODELS, "")) for name in shoppers]
         limit = len(self._stale) if last else PROFILES_PER_BATCH
         rows, self._stale = self._stale[-limit:][::-1], self._stale[:-limit]
         rows = rows[self._features.last_ms(rows) > 0]
@@ -222,14 +224,14 @@ class PropensityModels(TableState):
         changed = np.flatnonzero((steps != self._features.published_steps[rows]).any(axis=1))
         rows, steps = rows[changed], steps[changed]
         self._features.set_published(rows, steps)
-        writes: list[Write] = []
+        updates: list[ProfileUpdate] = []
         for row, row_steps in zip(rows.tolist(), steps.tolist(), strict=True):
             fields = {
                 field.field: field.value(step)
                 for field, step in zip(_FIELDS[1:], row_steps, strict=True)
             }
-            writes += profile_fields.set_fields(names[row], fields)
-        return writes
+            updates.append(ProfileUpdate(names[row], fields))
+        return updates
 
     def model_writes(self, now_ms: int) -> list[Write]:
         """Return the quality of each model."""

@@ -1,0 +1,50 @@
+"""The segments that a run has: where they come from, and which of them are configured.
+
+Read by retirement: a segment in the registry that is not configured retires.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from operators.segments.propensity import built_in_segments
+from state.segments import RETIRED, cluster_segment_id, lifecycle_definitions, rfm_definitions
+
+if TYPE_CHECKING:
+    from operators.segments.clusters.model import ClusterModel
+    from operators.segments.membership_index import MembershipIndex
+    from operators.segments.propensity.propensity import PropensityModels
+    from state.config import Settings
+    from state.segments import SegmentDefinition
+
+
+@dataclass(frozen=True, slots=True)
+class ConfiguredSegments:
+    """What decides which segments there are. `fixed_ids`: the segments of RFM, lifecycle and rules of
+    this run; `built_in`: those of all fixed kinds, turned on or not; `cluster_definitions`: name and
+    version by cluster."""
+
+    memberships: MembershipIndex
+    clusters: ClusterModel
+    propensity: PropensityModels
+    cluster_definitions: dict[int, tuple[str, int]]
+    fixed_ids: frozenset[str]
+    built_in: tuple[SegmentDefinition, ...]
+
+    def configured_ids(self) -> set[str]:
+        """Return the segments of this run."""
+        propensity = {one.id for one in self.propensity.definitions}
+        clusters = {cluster_segment_id(number) for number in self.clusters.numbers}
+        return {*self.fixed_ids, *propensity, *clusters}
+
+
+def built_in_definitions(settings: Settings) -> tuple[SegmentDefinition, ...]:
+    """Return the segments of fixed kinds, whether turned on or not."""
+    return (
+        *rfm_definitions(),
+        *lifecycle_definitions(msgspec.structs.asdict(settings.lifecycle)),
+        *built_in_segments.definitions(settings.propensity.dormant_days, RETIRED),
+    )
