@@ -19,8 +19,10 @@ from benchmarks.workload import Workload, cached
 from flows.sources.files import LogFile
 from operators.readers import READERS
 from operators.shards.batching import SourceBatcher
-from operators.shards.processor import ProcessorConfig
-from operators.shards.sharding import DeviceShard, UserShard, regroup
+from operators.shards.config import ProcessorConfig
+from operators.shards.device_shard import DeviceShard
+from operators.shards.sharding import regroup
+from operators.shards.user_shard import UserShard
 from state.config import Settings
 from state.messages import DeviceShardInput, ShardOutput, ShardPart, UserShardInput
 

@@ -37,8 +37,10 @@ from operators.personalize.step import PersonalizeStep
 from operators.readers import READERS
 from operators.segments.propensity.chance_model import ChanceModel
 from operators.shards.batching import SourceBatcher
-from operators.shards.processor import ProcessorConfig
-from operators.shards.sharding import DeviceShard, UserShard, regroup
+from operators.shards.config import ProcessorConfig
+from operators.shards.device_shard import DeviceShard
+from operators.shards.sharding import regroup
+from operators.shards.user_shard import UserShard
 from state.config import load
 from state.events import Event
 from tests.chances import Recount, log

@@ -33,8 +33,10 @@ from flows.sources.files import LogFile
 from operators.readers import READERS
 from operators.segments.rules.compiler import load_rules
 from operators.shards.batching import SourceBatcher
-from operators.shards.processor import ProcessorConfig
-from operators.shards.sharding import DeviceShard, UserShard, regroup
+from operators.shards.config import ProcessorConfig
+from operators.shards.device_shard import DeviceShard
+from operators.shards.sharding import regroup
+from operators.shards.user_shard import UserShard
 from state.config import Settings
 
 if TYPE_CHECKING:

@@ -25,8 +25,9 @@ from typing import Any
 
 import msgspec
 
-from operators.shards.processor import ProcessorConfig
-from operators.shards.sharding import DeviceShard, shard_of
+from operators.shards.config import ProcessorConfig
+from operators.shards.device_shard import DeviceShard
+from operators.shards.sharding import shard_of
 from state.config import Lifecycle, Profiles, Sessions, State
 from state.journal import Journals, list_journals
 from state.shopper import Order, Session, Shopper

@@ -23,8 +23,10 @@ from benchmarks.workload import Workload, chunks
 from flows.process.embedded_redis import EmbeddedRedis
 from operators.personalize.step import PersonalizeStep
 from operators.shards.batching import SourceBatcher
-from operators.shards.processor import ProcessorConfig
-from operators.shards.sharding import DeviceShard, UserShard, regroup
+from operators.shards.config import ProcessorConfig
+from operators.shards.device_shard import DeviceShard
+from operators.shards.sharding import regroup
+from operators.shards.user_shard import UserShard
 from state.config import Settings
 from state.events import Event, Item
 from state.store import Store

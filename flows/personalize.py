@@ -15,9 +15,11 @@ from flows.stateful import stateful_step
 from operators.personalize.step import PersonalizeStep
 from operators.segments.changes import changes_in
 from operators.segments.rules.compiler import load_rules
-from operators.shards.batching import coalesce_live
-from operators.shards.processor import ProcessorConfig
-from operators.shards.sharding import DeviceShard, UserShard, regroup
+from operators.shards.config import ProcessorConfig
+from operators.shards.device_shard import DeviceShard
+from operators.shards.live_batches import coalesce_live
+from operators.shards.sharding import regroup
+from operators.shards.user_shard import UserShard
 from state.dead_letters import Erasure
 
 if TYPE_CHECKING:

@@ -13,9 +13,11 @@ import numpy as np
 from operators.readers import READERS
 from operators.segments.propensity.propensity import PropensityModels
 from operators.shards.batching import SourceBatcher
-from operators.shards.processor import ProcessorConfig
-from operators.shards.sharding import DeviceShard, UserShard, regroup
-from operators.shoppers import profile
+from operators.shards.config import ProcessorConfig
+from operators.shards.device_shard import DeviceShard
+from operators.shards.sharding import regroup
+from operators.shards.user_shard import UserShard
+from operators.shoppers import amounts
 from operators.shoppers.features import LAST_MS_COLUMN, feature_rows
 from state.config import Lifecycle, Profiles, Sessions, State
 from state.events import Event
@@ -169,6 +171,6 @@ class Recount:
         orders = [
             one for one in later if one.type == "purchase" and one.event_ts <= at_ms + horizon_ms
         ]
-        spent = sum(profile.value_micros(one) for one in orders) / MICROS_PER_UNIT
+        spent = sum(amounts.value_micros(one) for one in orders) / MICROS_PER_UNIT
         came = any(one.event_ts <= at_ms + churn_ms for one in later)
         return Outcome(bool(orders), not came, spent)

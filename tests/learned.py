@@ -11,7 +11,9 @@ from operators.events.decode import decode_lines
 from operators.readers import online_retail
 from operators.segments.changes import changes_in
 from operators.shards.batching import SourceBatcher
-from operators.shards.sharding import DeviceShard, UserShard, regroup
+from operators.shards.device_shard import DeviceShard
+from operators.shards.sharding import regroup
+from operators.shards.user_shard import UserShard
 from operators.synthetic import encode_lines, generate_events
 from state.config import Settings, load
 from state.events import Event

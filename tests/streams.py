@@ -18,9 +18,12 @@ from hypothesis import strategies as st
 
 from flows.runtime.replay import replay_recordings
 from operators.events.currencies import CurrencyConverter
-from operators.shards.batching import SourceBatcher, coalesce_live
-from operators.shards.processor import ProcessorConfig
-from operators.shards.sharding import DeviceShard, UserShard, regroup
+from operators.shards.batching import SourceBatcher
+from operators.shards.config import ProcessorConfig
+from operators.shards.device_shard import DeviceShard
+from operators.shards.live_batches import coalesce_live
+from operators.shards.sharding import regroup
+from operators.shards.user_shard import UserShard
 from state.config import (
     Lifecycle,
     Lists,

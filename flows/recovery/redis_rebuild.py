@@ -17,7 +17,7 @@ from flows.process.background import background_thread
 from flows.process.privacy_key import read_privacy_key
 from flows.recovery import checkpoint_reader
 from operators.personalize.rebuild import rebuild
-from operators.shards.processor import ProcessorConfig
+from operators.shards.config import ProcessorConfig
 from state.errors import StoreError
 from state.snapshots import DevicesState, LearnState, UsersState
 from state.store import WriteMarker

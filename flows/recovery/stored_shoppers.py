@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from flows.recovery import backup, checkpoint_reader
-from operators.shards.shard_state import read_rows
-from operators.shards.sharding import Watermark, shard_of
+from operators.shards.shard_journal import read_rows
+from operators.shards.sharding import shard_of
+from operators.shards.watermark import Watermark
 from state import journal
 from state.errors import RecoveryError
 from state.snapshots import DevicesState, ShardRulesState, UsersState

@@ -1,8 +1,8 @@
-"""One currency for all figures: the shop's. What is in another is converted where events are read.
+"""Converts the amounts of events to the shop's currency, where events are read.
 
-An event without a currency is in the shop's. Amounts in a currency that has a rate are changed into it;
-of those that have none an event keeps the sum (`Event.apart`), and no price: nothing that adds up,
-compares or averages money meets two currencies.
+An event without a currency is in the shop's. Amounts in a currency with a rate are converted. Of an
+event in a currency without a rate only the sum is kept, in `Event.apart`, and no price. So nothing that
+adds up, compares or averages money meets two currencies.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from operators.shoppers import profile
+from operators.shoppers import amounts
+from operators.shoppers.amounts import UNKNOWN_CURRENCY
 from state import config
 from state.events import MONEY_MAX
 from state.money import MICROS_PER_UNIT
@@ -19,15 +20,13 @@ from state.money import MICROS_PER_UNIT
 if TYPE_CHECKING:
     from state.events import Event, Item
 
-UNKNOWN_CURRENCY = "?"
-"""Stands for what is written as a currency and is no code of three letters."""
 CURRENCIES_MAX = 200
-"""More than there are in use; what is beyond counts as unknown."""
+"""So many codes are counted by name, more than are in use; the rest counts as unknown."""
 _CODE_CHARS = 3
 
 
 def currency_code(text: str) -> str:
-    """A currency as its code, "" where nothing is said.
+    """The code of a currency; "" for none, `UNKNOWN_CURRENCY` for text that is no code.
 
     >>> currency_code(" eur "), currency_code("euro"), currency_code("  ")
     ('EUR', '?', '')
@@ -41,11 +40,10 @@ def currency_code(text: str) -> str:
 
 
 class CurrencyConverter:
-    """Brings events into the currency of the shop.
+    """Converts events to the shop's currency.
 
-    `shop_currency` is that of the configuration; where it sets none, the first that an event
-    names, or that a
-    partition named in a former run: "" before.
+    `shop_currency` is the configured one. If none is configured, it is the first that an event names, or
+    that a partition has named in an earlier run; "" before that.
     """
 
     def __init__(self, money: config.Money | None = None) -> None:
@@ -54,16 +52,16 @@ class CurrencyConverter:
         self._rates = money.rates
 
     def resume(self, shop_currency: str) -> None:
-        """Go on with what a partition named in a former run."""
+        """Continue with the currency that a partition has named in an earlier run."""
         self.shop_currency = self.shop_currency or shop_currency
 
     def convert(self, event: Event, unconverted: dict[str, int] | None = None) -> Event:
-        """An event that does not name the shop's currency as it is written here.
+        """Convert an event whose currency is not written exactly as the shop's code.
 
-        Those whose amounts stand apart are counted in `unconverted`, by currency.
+        Events in a currency without a rate are counted in `unconverted`, by currency.
         """
         code = currency_code(event.currency or "")
-        if event.apart is not None and event.value is None:  # of a dead letter that is read again
+        if event.apart is not None and event.value is None:  # a dead letter that is read again
             event = replace(event, value=min(event.apart, MONEY_MAX))
         if not code:
             return replace(event, currency=None, apart=None)
@@ -98,7 +96,7 @@ def _convert_amount(amount: float | None, rate: float) -> float | None:
 def _set_amount_apart(event: Event, code: str) -> Event:
     if event.value is None and all(item.price is None for item in event.items):
         return replace(event, currency=None, apart=None)
-    amount = profile.value_micros(event) / MICROS_PER_UNIT
+    amount = amounts.value_micros(event) / MICROS_PER_UNIT
     items = tuple(_with_price(item, None) for item in event.items)
     return replace(event, items=items, value=None, currency=code, apart=amount)
 

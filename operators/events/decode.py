@@ -1,6 +1,6 @@
-"""Bytes to events: one JSON record in, an `Event` or a `DeadLetter` out, never an exception.
+"""Decodes records: bytes of JSON in, an `Event` or a `DeadLetter` out, never an exception.
 
-Readers of other formats hold the events they build to the same rules through `validate`.
+Readers of other formats check the events that they build by the same rules, with `validate`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from operators.events.processing_errors import ProcessingErrors
 from operators.events.validation import ORDER_TYPES, normalize
 from operators.events.violations import Violation, event_time_or_zero, find_violations
-from operators.shoppers.profile import items_micros
+from operators.shoppers.amounts import items_micros
 from state.dead_letters import BASE64_BYTES_MAX, RAW_BYTES_MAX, DeadLetter, FieldError, raw_text
 from state.events import PROPS_BYTES_MAX, QUANTITY_MAX, SHOPPER_ID_CHARS_MAX, SHORTENED, Event
 from state.limits import DEFAULT, Limits
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 NESTING_MAX = 99
-"""Levels of objects and arrays; what goes deeper is no event but an attack on the parser."""
+"""Levels of objects and arrays. A record with more is an attack on the parser."""
 
 
 class RecordPosition(TypedDict):
-    """Where a record stood."""
+    """The position of a record in its log."""
 
     source: str
     partition: str
@@ -52,7 +52,7 @@ def decode(
     now_ms: int,
     limits: Limits = DEFAULT,
 ) -> Event | DeadLetter:
-    """One canonical JSON record. `now_ms` is the arrival time that "too far ahead" is held against.
+    """Decode one canonical JSON record. `now_ms` is its time of arrival: event times are compared to it.
 
     >>> line = b'{"event_id":"1","type":"page_view","event_ts":1600000000000,"user_id":"ann"}'
     >>> decode(line, source="s", partition="0", offset=0, now_ms=1600000000000).user_id
@@ -68,13 +68,13 @@ def decode(
 def decode_lines(
     lines: Iterable[bytes], *, source: str, partition: str, first_offset: int, now_ms: int
 ) -> Iterator[Event | DeadLetter]:
-    """`decode` for many records with consecutive offsets; one result a record, in order."""
+    """Decode many records with consecutive offsets; one result per record, in order."""
     for offset, raw in enumerate(lines, first_offset):
         yield decode(raw, source=source, partition=partition, offset=offset, now_ms=now_ms)
 
 
 def stable_event_id(source: str, *fields: str | bytes) -> str:
-    """An id for an event whose source has none: the same fields always give the same id.
+    """An event id for a source that has none. The same fields always give the same id.
 
     >>> stable_event_id("shop", "12", "view")
     '04106f4be9535032ee8ec7a729abea3b'
@@ -88,7 +88,7 @@ def stable_event_id(source: str, *fields: str | bytes) -> str:
 
 
 def decode_fast(raw: bytes, now_ms: int, limits: Limits = DEFAULT) -> Event | None:
-    """The event of a canonical record that keeps every rule, else None."""
+    """The event of a canonical record that breaks no rule, else None. Hot."""
     size = len(raw)
     if size > limits.event_bytes_max:
         return None
@@ -112,14 +112,14 @@ def _is_within_limits(raw: bytes, event: Event) -> bool:
 
 
 def nesting_violation(raw: bytes) -> Violation | None:
-    """What is wrong with JSON that would drive a parser too deep."""
+    """The violation of JSON that is nested too deep for a parser; None if it is not."""
     if raw.count(b"{") + raw.count(b"[") <= NESTING_MAX or _nesting_depth(raw) <= NESTING_MAX:
         return None
     return ("not_json", "$", f"nested more than {NESTING_MAX} levels deep")
 
 
 def _nesting_depth(raw: bytes) -> int:
-    """How deep objects and arrays go; brackets inside strings do not count."""
+    """The number of levels of objects and arrays. Brackets inside strings do not count."""
     depth = deepest = 0
     for byte in _STRING.sub(b"", raw).translate(None, delete=_NO_BRACKETS):
         depth += 1 if byte in b"[{" else -1
@@ -136,7 +136,7 @@ def dead_letter(
     offset: int,
     at_ms: int = 0,
 ) -> DeadLetter:
-    """A dead letter of what was found; the first finding names the failure type."""
+    """The dead letter of a record. The first violation gives the failure type."""
     text, is_base64 = raw_text(raw)
     return DeadLetter(
         failure_type=violations[0][0],
@@ -161,7 +161,7 @@ def validate(
     now_ms: int,
     limits: Limits = DEFAULT,
 ) -> Event | DeadLetter:
-    """An event that a reader built from `raw`, held to the same rules as a decoded one."""
+    """Check an event that a reader built from `raw`, by the same rules as a decoded event."""
     if not _exceeds_bounds(event) and normalize(event, now_ms):
         return (
             event if len(event.items) <= limits.event_items_max else truncate_items(event, limits)
@@ -177,7 +177,7 @@ def validate(
 
 
 def truncate_items(event: Event, limits: Limits) -> Event:
-    """The same event with the items that count; what an order is worth stays whole."""
+    """The event with its first items only. The value of an order stays that of all items."""
     value = event.value
     if value is None and event.type in ORDER_TYPES:
         value = items_micros(event.items) / MICROS_PER_UNIT
@@ -186,7 +186,7 @@ def truncate_items(event: Event, limits: Limits) -> Event:
 
 
 def _exceeds_bounds(event: Event) -> bool:
-    """What decoding checks by itself, for events that were not decoded: lengths, and quantities."""
+    """Whether lengths or quantities exceed their limits, which decoding checks by itself."""
     return (
         any(
             len(item.item_id) > SHOPPER_ID_CHARS_MAX or not 0 < item.quantity <= QUANTITY_MAX
@@ -209,7 +209,7 @@ def _reject_raw(raw: bytes, position: RecordPosition, now_ms: int, limits: Limit
 
 
 def record_processing_error(error: Exception) -> Violation:
-    """What raised while a record was read, where it is caught: no fault of the record."""
+    """Log and count an exception that reading a record raised; the violation for its dead letter."""
     _processing_errors.record(type(error).__name__)
     return _processing_error(f"{type(error).__name__}: {error}"[:300])
 
@@ -221,7 +221,7 @@ def _processing_error(message: str) -> Violation:
 def _explain_rejection(
     raw: bytes, now_ms: int, limits: Limits
 ) -> tuple[list[Violation], dict[str, Any]]:
-    """What is wrong with a record that `decode_fast` refused, and its fields as far as it has any."""
+    """The violations of a record that `decode_fast` refused, and its fields if it has any."""
     if len(raw) > limits.event_bytes_max:
         message = f"{len(raw)} bytes or more; at most {limits.event_bytes_max}"
         return [("too_large", "$", message)], {}

@@ -1,8 +1,8 @@
-"""What raises is set apart: one event, row or part of a batch, never the run.
+"""Isolates exceptions: a bug costs one event, one row or one part of a batch, never the run.
 
-Whoever folds events, or makes something of a batch, does it under this guard. It costs nothing while
-nothing raises. Each fault is logged with its traceback and counted; an event becomes a dead letter.
-What concerns the run and not its data (Redis is gone, another run took over) is passed on.
+Steps process events, and build parts of their output, under these guards, which cost nothing while
+nothing raises. Each exception is logged with its traceback and counted; an event becomes a dead letter.
+Exceptions that concern the run and not its data (Redis is gone, another run took over) are passed on.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from state.messages import BatchId
 
 FATAL_ERRORS = (UserError, MemoryError)
-"""What no guard holds back: a person has to do something."""
+"""Exceptions that no guard catches, since a person has to act."""
 FULL_TRACEBACKS = 20
-"""Faults of a step that are logged with their traceback; after those one in as many."""
+"""The first exceptions of a step are logged with their traceback; after so many, one in as many."""
 UNKNOWN_OFFSET = -1
-"""The offset in a dead letter of an event whose place in its log nobody kept."""
+"""The offset in the dead letter of an event whose offset is not known."""
 _MESSAGE_CHARS_MAX = 300
 
 P = ParamSpec("P")
@@ -37,7 +37,10 @@ log = logging.getLogger("penstock.processing")
 
 
 class ProcessingErrors:
-    """The faults of one step: `dead_letters` of events, and how many there were by what raised."""
+    """The exceptions of one step: `dead_letters` of events, and counts by operation.
+
+    Operations are part of metric names and of `ps:1:quality`: they are public.
+    """
 
     def __init__(self, step: str) -> None:
         self.step = step
@@ -46,7 +49,7 @@ class ProcessingErrors:
         self._logged_count = 0
 
     def record(self, operation: str, subject: str = "") -> None:
-        """Count and log the exception at hand; `subject` says whose."""
+        """Count and log the current exception. `subject` is the id of the event or shopper."""
         name = f"{self.step}.{operation}"
         self._counts[name] = self._counts.get(name, 0) + 1
         self._logged_count += 1
@@ -54,7 +57,7 @@ class ProcessingErrors:
             self._logged_count <= FULL_TRACEBACKS or self._logged_count % FULL_TRACEBACKS == 0
         )
         log.error(
-            "%s raised%s: it is left out, the rest goes on; please report this",
+            "%s raised%s: it is skipped, the run continues; please report this",
             name,
             f" for {subject!r}" if subject else "",
             exc_info=with_traceback,
@@ -69,7 +72,7 @@ class ProcessingErrors:
         position: int,
         offset: int = UNKNOWN_OFFSET,
     ) -> None:
-        """Set an event aside that raised: it is not counted, and becomes a dead letter."""
+        """Make a dead letter of an event whose processing raised. It does not count."""
         if isinstance(error, FATAL_ERRORS):
             raise error
         self.record(event.type, event.event_id)
@@ -91,7 +94,7 @@ class ProcessingErrors:
 
     @contextmanager
     def isolate(self, operation: str, subject: str = "") -> Iterator[None]:
-        """What is done in it may raise: it is then left undone from there on."""
+        """A context in which an exception ends the block, and not the run."""
         try:
             yield
         except FATAL_ERRORS:
@@ -107,7 +110,7 @@ class ProcessingErrors:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> R:
-        """What `function` gives, or where it raises what there is `default`."""
+        """The result of `function`, or `default` where it raises."""
         try:
             return function(*args, **kwargs)
         except FATAL_ERRORS:
@@ -117,12 +120,12 @@ class ProcessingErrors:
             return default
 
     def take_dead_letters(self) -> list[DeadLetter]:
-        """The dead letters since last asked."""
+        """The dead letters since the last call."""
         dead_letters, self.dead_letters = self.dead_letters, []
         return dead_letters
 
     def take_counts(self) -> dict[str, int]:
-        """How often what raised since last asked."""
+        """The number of exceptions by operation since the last call."""
         counts, self._counts = self._counts, {}
         return counts
 
@@ -130,5 +133,5 @@ class ProcessingErrors:
 def _encode_event(event: Event) -> bytes:
     try:
         return msgspec.json.encode(event)
-    except Exception:  # an event that cannot even be written down
+    except Exception:  # a bug has made an event that cannot even be encoded
         return repr(event).encode("utf-8", "backslashreplace")

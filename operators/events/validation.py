@@ -1,8 +1,7 @@
-"""The rules of the public event schema, yes or no, on the hot path.
+"""The rules of the public event schema, as a yes or no. Hot.
 
-`operators.events.violations` says the same in words, for what is refused here; a property test holds
-the two to
-each other. Change both together.
+`events.violations` explains the same rules for events that are refused here; a property test compares
+the two. Change both together.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ if TYPE_CHECKING:
     from state.events import Event
 
 CLOCK_SKEW_MS = 5 * 60 * 1000
-"""An event may claim to be this much later than the collector saw it."""
+"""The time of an event may be this much later than its time of receipt."""
 FUTURE_MS = 24 * 3600 * 1000
-"""A time further ahead of the clock than this is a fault of the sender."""
+"""A time that is further ahead of the clock is an error of the sender."""
 EARLIEST_MS = 946_684_800_000
-"""2000-01-01: what is before it is a time at 0, or seconds sent for milliseconds."""
+"""2000-01-01. An earlier time is a zero, or seconds in place of milliseconds."""
 
 _PLACEHOLDER_WORDS = """
     anon anonymous anonymous_user blank default empty email false guest id missing n.a. n/a na nan
@@ -45,7 +44,7 @@ _OTHER_BLOCKED_IDS = (
     "uuid",
     "uid",
 )
-"""Among them the ANDROID_ID that many phones have in common, and the address that iOS tells."""
+"""Among them the ANDROID_ID that many phones share, and the MAC address that iOS gives to apps."""
 
 
 def _blocked_spellings() -> Iterator[str]:
@@ -58,35 +57,35 @@ def _blocked_spellings() -> Iterator[str]:
 
 
 BLOCKED_IDS = frozenset(_blocked_spellings())
-"""Values that stand for nobody (trimmed, any case): Segment's and PostHog's lists, and ours. The name of
-the field is one, as every visitor of a shop whose tracker is set up wrongly would have it.
+"""Ids that many shoppers would share (trimmed, any case): from lists of Segment and PostHog, and more.
+The names of id fields are among them: a tracker that is set up wrongly sends them for every visitor.
 
-Besides these every id of only zeros, dashes and what cannot be seen is blocked, a pair of quotes or
-brackets around nothing or around one of these, and everything with a place of a template in it that
-nobody has filled: `{{ user.id }}`, `${id}`, `%USER_ID%`.
+Also blocked: ids of only zeros, dashes and invisible characters; a pair of quotes or brackets around
+nothing or around a blocked id; and every id with an unfilled template: `{{ user.id }}`, `${id}`,
+`%USER_ID%`.
 """
 
 _FRAME_CHARS = "\"'`()[]{}<>$%#*|~\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u00ad\u2028\u2029"
-"""What a placeholder is put in, and what nobody sees: `(null)`, `<user_id>`."""
+"""Characters around placeholders, as in `(null)` and `<user_id>`, and invisible ones."""
 _INVISIBLE_CHARS = "".join(char for char in _FRAME_CHARS if not char.isascii())
 _EMPTY_PAIRS = frozenset(['""', "''", "``", "()", "[]", "{}", "<>", "[{}]", '"{}"', '"[]"', "{{}}"])
 _TEMPLATE = re.compile(r"\{\{.*\}\}|\$\{.*\}|#\{.*\}|<%.*%>|\{%.*%\}|\[\[.*\]\]|^%[A-Za-z_.]+%$")
 
 TYPES_WITH_ITEMS = frozenset({"item_view", "cart_add", "cart_remove", "wishlist_add", "item"})
-"""A list or an order may come without its items; these say nothing without one."""
+"""Event types that need an item. Events of lists and orders may come without items."""
 ORDER_TYPES = frozenset({"purchase", "refund"})
 
 
 def normalize_id(text: str) -> str | None:
-    """The trimmed id, or None where it stands for nobody.
+    """The trimmed id; None for a blocked one.
 
-    >>> normalize_id(" ann "), normalize_id("NULL"), normalize_id("00-00"), normalize_id("{{ user.id }}")
+    >>> normalize_id(" ann "), normalize_id("NULL"), normalize_id("00-00"), normalize_id("{{ id }}")
     ('ann', None, None, None)
     """
     trimmed = text.strip()
     if not trimmed.strip("0-") or trimmed.lower() in BLOCKED_IDS:
         return None
-    # Placeholders are framed by something, or have a brace inside: most ids need no second look.
+    # Placeholders begin or end with a frame, or have a brace inside: most ids need no further check.
     if trimmed[0].isalnum() and trimmed[-1].isalnum() and "{" not in trimmed:
         return trimmed
     return None if _is_placeholder(trimmed) else trimmed
@@ -100,10 +99,10 @@ def _is_placeholder(text: str) -> bool:
 
 
 def normalize(event: Event, now_ms: int) -> bool:
-    """Trim ids, fill `received_ts` and clamp `event_ts`, in place; False where a rule is broken.
+    """Trim ids, fill `received_ts` and clamp `event_ts`, in place; False if a rule is broken.
 
-    In place because the event was made a moment ago and nobody else holds it. A blocked id beside a
-    good one is dropped: the event still tells who it was.
+    In place, since the event is new and nothing else holds it. A blocked id beside a valid one is
+    dropped: the other one still identifies the shopper.
     """
     return (
         _normalize_ids(event)

@@ -1,5 +1,4 @@
-"""What is wrong with a refused event, in words for a person: the rules of `operators.events.validation`
-again."""
+"""Explains why an event is refused: the rules of `events.validation` again, each with a message."""
 
 from __future__ import annotations
 
@@ -29,7 +28,7 @@ _MSGSPEC_PATH = re.compile(r"^(.*) - at `(.*)`$", re.DOTALL)
 
 
 def find_violations(fields: dict[str, Any], now_ms: int) -> list[Violation]:
-    """Every rule that an event, as plain values, breaks; the gravest first, none if it is good."""
+    """The rules that an event breaks, given as plain values; the gravest first."""
     violations = [
         *_type_violations(fields),
         *_identity_violations(fields),
@@ -126,7 +125,7 @@ def _item_violations(fields: dict[str, Any]) -> Iterator[Violation]:
 
 
 def _schema_violation(fields: dict[str, Any]) -> Violation | None:
-    """What msgspec says of the types and lengths; it names the first fault only."""
+    """The first wrong type or length that msgspec finds."""
     try:
         msgspec.convert({k: v for k, v in fields.items() if k != "props"}, Event)
     except msgspec.ValidationError as error:
@@ -137,7 +136,7 @@ def _schema_violation(fields: dict[str, Any]) -> Violation | None:
 
 
 def event_time_or_zero(fields: dict[str, Any], now_ms: int) -> int:
-    """The event time if it is a good one, else 0."""
+    """The event time if it is valid, else 0."""
     sent = fields.get("event_ts")
     return sent if type(sent) is int and _time_error(sent, now_ms) is None else 0
 

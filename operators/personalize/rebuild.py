@@ -21,9 +21,9 @@ from operators.publish import aggregates, shopper_lists
 from operators.publish import memberships as membership_writes
 from operators.recommend.online_evaluation import LIST_TTL_S
 from operators.segments import retired_keys
-from operators.shards.shard_state import ShardJournal
-from operators.shards.sharding import Watermark
-from operators.shoppers import profile
+from operators.shards.shard_journal import ShardJournal
+from operators.shards.watermark import Watermark
+from operators.shoppers import profile_hash
 from operators.shoppers.features import LAST_MS_COLUMN, feature_matrix, feature_row, feature_rows
 from state import keys
 from state.arrays import NO_ROW
@@ -35,7 +35,7 @@ from state.tombstones import Tombstones
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from operators.shards.processor import ProcessorConfig
+    from operators.shards.config import ProcessorConfig
     from state.config import Settings
     from state.journal import Journals
     from state.messages import ActiveShopper, Write
@@ -108,7 +108,7 @@ def _shopper_writes(
             continue
         category, share = config.affinities.top(shopper)
         key = keys.profile_key(name)
-        arguments, count = profile.profile_command(key, shopper, category, share)
+        arguments, count = profile_hash.profile_command(key, shopper, category, share)
         features = feature_row(
             shopper, share, shopper.open_sessions[-1] if shopper.open_sessions else None
         )
@@ -116,7 +116,7 @@ def _shopper_writes(
         writes.append(("EXPIRE", key, ttl_s))
         if shopper.open_sessions:
             session = keys.session_key(name)
-            writes.append(profile.session_command(name, session, shopper.open_sessions[-1]))
+            writes.append(profile_hash.session_command(name, session, shopper.open_sessions[-1]))
             writes.append(("PEXPIRE", session, config.session_ttl_ms))
     if not active:
         return []

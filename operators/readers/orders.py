@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from operators.events.decode import truncate_items
-from operators.shoppers.profile import items_micros
+from operators.shoppers.amounts import items_micros
 from state.dead_letters import DeadLetter
 from state.limits import DEFAULT, Limits
 from state.money import MICROS_PER_UNIT

@@ -1,8 +1,10 @@
-"""From a source's batch to the groups its shards fold: the clock of the source, and who gets what."""
+"""From the records of a source partition to batches: the watermark, the totals, currencies.
+
+Stored with the offset of the partition (`state.snapshots.SourceState`): fields may not be renamed.
+"""
 
 from __future__ import annotations
 
-from array import array
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
@@ -13,23 +15,22 @@ from operators.events.currencies import CurrencyConverter
 from operators.events.validation import CLOCK_SKEW_MS
 from operators.shards import clock_jumps
 from operators.shards.clock_jumps import LOOK_AHEAD_EVENTS
-from operators.shards.identity_map import device_key
-from operators.shards.sharding import shard_of
+from operators.shards.distribution import Distribution
 from state.dead_letters import DeadLetter
 from state.events import NO_PROPS, SHORTENED, Event
-from state.messages import BatchId, DeviceShardInput, SourceBatch, SourceTotals
+from state.messages import BatchId, SourceBatch, SourceTotals
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
-_RECEIVED_BYTES = 8
 UNLIMITED_MS = 1 << 62
 
 
 class SourceBatcher(msgspec.Struct):
-    """How far a source partition has come; stored with its offset.
+    """Builds the batches of one source partition, and knows how far it has come.
 
-    `watermark_ms` is the newest event time seen less the allowed lateness, 0 before the first event.
+    `watermark_ms` is the newest event time less the allowed lateness, 0 before the first event.
+    `_pending` is an event far ahead that waits for later ones to confirm its time.
     """
 
     batches: int = 0
@@ -55,49 +56,57 @@ class SourceBatcher(msgspec.Struct):
         offsets: Sequence[int] = (),
         converter: CurrencyConverter | None = None,
     ) -> SourceBatch:
-        """The next batch as one group a shard, even if empty: each carries the watermark.
+        """The next batch: one input for every shard, even without events, since it has the watermark.
 
-        An event more than `jump_ms` (None: however far) ahead of all before it moves the watermark
-        only if most of those after it agree: the rest of the batch, `upcoming` (what the source
-        knows to come next), and live, where nothing is known yet, the next batch.
+        An event more than `jump_ms` ahead of all before it (None: no limit) advances the watermark only
+        if most events after it confirm it: the rest of the batch, `upcoming` (what the source knows to
+        come next), or, in a live run, the next batch.
 
-        Where nothing has come for `idle_ms`, the partition says that it holds nothing back and that so
-        much time has passed; the clock itself, which is stored, knows of events only. `origin` is what
-        dead letters say of the partition, `offsets` those of the records, where it has any. `now_ms`
-        is our own clock, where it is to be asked.
+        `idle_ms` is for how long no record has come. The partition then no longer holds others back,
+        and its watermark goes on by as much; the stored one knows of events only. `origin` goes into
+        dead letters, `offsets` are those of the records. `now_ms` is the clock of this process, None
+        where it must not be asked.
         """
         records = list(records)
         if self._pending is not None:
             self._resolve_pending(records, allowed_lateness_ms, jump_ms or 0, now_ms)
-        partition_watermark_ms = self.watermark_ms and self.watermark_ms + idle_ms
-        idle = idle_ms > 0
+        reached_ms = self.watermark_ms and self.watermark_ms + idle_ms
+        is_idle = idle_ms > 0
         batch = BatchId(
-            partition,
-            self.batches,
-            partition_watermark_ms,
-            last,
-            partitions,
-            idle,
-            live,
-            origin=origin,
+            partition, self.batches, reached_ms, last, partitions, is_idle, live, origin=origin
         )
         self.batches += 1
-        groups = [DeviceShardInput(batch, n, [], [], []) for n in range(shards)]
-        named_users: set[str] = set()
-        rejected: list[DeadLetter] = []
-        received_ms = array("q")
-        totals, watermark_ms, position = self.totals, self.watermark_ms, -1
-        totals.source = origin[0] or partition
-        by_type, jump_ms = totals.by_type, UNLIMITED_MS if jump_ms is None else jump_ms
-        jump_limit_ms = watermark_ms + allowed_lateness_ms + jump_ms
+        self.totals.source = origin[0] or partition
+        self.totals.read += len(records)
+        distribution = Distribution(batch, shards, allowed_lateness_ms)
         converter = converter or CurrencyConverter()
-        converter.resume(totals.currency)
-        shop_currency = converter.shop_currency
-        for record in records:
-            position += 1
+        converter.resume(self.totals.currency)
+        jump_ms = UNLIMITED_MS if jump_ms is None else jump_ms
+        self._distribute(
+            records, upcoming, distribution, converter, jump_ms, live=live, offsets=offsets
+        )
+        self.totals.currency = converter.shop_currency
+        return distribution.finish(partition, _copy_totals(self.totals))
+
+    def _distribute(
+        self,
+        records: list[Event | DeadLetter],
+        upcoming: Sequence[Event | DeadLetter],
+        distribution: Distribution,
+        converter: CurrencyConverter,
+        jump_ms: int,
+        *,
+        live: bool,
+        offsets: Sequence[int],
+    ) -> None:
+        """Distribute the records of a batch, and advance the watermark with them. Hot."""
+        totals, watermark_ms = self.totals, self.watermark_ms
+        allowed_lateness_ms, add = distribution.allowed_lateness_ms, distribution.add
+        by_type, shop_currency = totals.by_type, converter.shop_currency
+        jump_limit_ms = watermark_ms + allowed_lateness_ms + jump_ms
+        for position, record in enumerate(records):
             if isinstance(record, DeadLetter):
-                rejected.append(record)
-                received_ms.append(0)
+                distribution.reject(record)
                 failure_type = record.failure_type
                 totals.rejected[failure_type] = totals.rejected.get(failure_type, 0) + 1
                 continue
@@ -110,42 +119,27 @@ class SourceBatcher(msgspec.Struct):
                 )
             if record.left_out or record.props is not NO_PROPS:
                 record = _without_props(record, totals)
-            group = groups[shard_of(device_key(record), shards)]
             currency = record.currency
             if currency is not None and currency != shop_currency:
                 record = converter.convert(record, totals.unconverted)
                 shop_currency = converter.shop_currency
-            group.events.append(record)
-            group.positions.append(position)
-            group.watermarks_ms.append(watermark_ms)
-            if offsets:
-                group.offsets.append(offsets[position])
-            received_ms.append(record.received_ts)
-            if record.type == "erase":
-                named_users.clear()
-            if record.user_id is not None and record.user_id not in named_users:
-                is_newest = record.event_ts - allowed_lateness_ms > watermark_ms
-                _notify_other_shards(record, groups, group, named_users, is_newest=is_newest)
+            # With the watermark before the event: it is late by the events before it.
+            add(record, position, watermark_ms, offsets[position] if offsets else None)
             by_type[record.type] = by_type.get(record.type, 0) + 1
-            # Nothing happens after it was received: a clock that is ahead makes nobody late.
+            # By the time of receipt where that is earlier: a clock that is ahead makes no event late.
             effective_ms = record.event_ts
             if record.received_ts < effective_ms:
-                # Nothing is farther ahead: it was set back, or is just as far.
+                # The difference is at most the skew: validation has set a larger one back to it.
                 totals.clamped += effective_ms - record.received_ts >= CLOCK_SKEW_MS
                 effective_ms = record.received_ts
             if advances and effective_ms - allowed_lateness_ms > watermark_ms:
                 watermark_ms = effective_ms - allowed_lateness_ms
                 jump_limit_ms = effective_ms + jump_ms
-        totals.read += position + 1
         self.watermark_ms = watermark_ms
-        totals.currency = shop_currency
-        groups[0].source_totals = {partition: _copy_totals(totals)}
-        groups[0].received_ms = received_ms.tobytes()
-        return SourceBatch(groups, rejected)
 
     @property
     def has_pending(self) -> bool:
-        """Whether an event waits for others to say that time has come so far."""
+        """Whether an event far ahead waits for later ones to confirm its time."""
         return self._pending is not None
 
     def _check_jump(
@@ -157,18 +151,16 @@ class SourceBatcher(msgspec.Struct):
         *,
         live: bool,
     ) -> tuple[Event, bool]:
-        """The first event, far ahead of all before, and whether it moves time on; live, the last waits.
+        """The first event, which is far ahead of all before it, and whether it advances the watermark.
 
-        One that is alone among events in order has a wrong clock: its time is set back, as that of one
-        ahead of its collector is, so that neither profiles nor lists take it for the present.
+        In a live run the last event waits for the next batch. An event that no other confirms has a
+        wrong clock: in a replay its time is corrected, so that neither profiles nor lists take it for
+        the present.
         """
         event, *later_records = records
         assert isinstance(event, Event)
-        later_events = [
-            one
-            for one in islice(chain(later_records, upcoming), LOOK_AHEAD_EVENTS)
-            if type(one) is Event
-        ]
+        following = islice(chain(later_records, upcoming), LOOK_AHEAD_EVENTS)
+        later_events = [record for record in following if type(record) is Event]
         is_confirmed = clock_jumps.is_confirmed(event, later_events, jump_ms)
         if is_confirmed is None and live:
             self._pending = event
@@ -185,8 +177,9 @@ class SourceBatcher(msgspec.Struct):
         jump_ms: int,
         now_ms: int | None,
     ) -> None:
-        """What came after the event that waited says whether it moves time on; so does silence, of what
-        is not ahead of our own clock too.
+        """Decide about the event that waits, by the events after it.
+
+        If none comes, by the clock of this process: an event that is not ahead of it is confirmed.
         """
         assert self._pending is not None
         event = self._pending
@@ -205,7 +198,7 @@ class SourceBatcher(msgspec.Struct):
 
 
 def _without_props(event: Event, totals: SourceTotals) -> Event:
-    """The event without `props`, and without the names of what could not be read, which are counted."""
+    """The event without its `props`; fields that could not be read are counted by name."""
     for name in event.left_out:
         if name == SHORTENED:
             totals.shortened += 1
@@ -222,79 +215,3 @@ def _copy_totals(totals: SourceTotals) -> SourceTotals:
         left_out=dict(totals.left_out),
         unconverted=dict(totals.unconverted),
     )
-
-
-def _notify_other_shards(
-    event: Event,
-    groups: list[DeviceShardInput],
-    own_group: DeviceShardInput,
-    named_users: set[str],
-    *,
-    is_newest: bool,
-) -> None:
-    """Tell of an event with a user who else is to know: all shards where the user is erased, else the
-    shard of the user's id that it is a user's, by an event of another device: once a batch, `named`.
-
-    What is not the newest of all before it may be from before an erasure, and tell nothing then.
-    """
-    user_id = event.user_id
-    assert user_id is not None
-    if event.type == "erase":
-        for group in groups:
-            group.erased_users.append(user_id)
-            if group is not own_group:
-                group.events.append(event)
-                group.positions.append(own_group.positions[-1])
-                group.watermarks_ms.append(own_group.watermarks_ms[-1])
-                group.offsets += own_group.offsets[-1:]
-    elif event.anonymous_id not in (None, user_id):
-        note = (own_group.positions[-1], user_id, event.event_ts, own_group.watermarks_ms[-1])
-        groups[shard_of(user_id, len(groups))].user_mentions.append(note)
-        if is_newest:
-            named_users.add(user_id)
-
-
-def coalesce_live(batches: Iterable[SourceBatch]) -> Iterator[DeviceShardInput]:
-    """The groups of batches that came at once; live ones of several partitions as those of one batch.
-
-    Half of what a small batch costs does not depend on what is in it. Recorded batches stay as they
-    are, so that a replay comes out the same.
-    """
-    live_batches: list[list[DeviceShardInput]] = []
-    for batch in batches:
-        if batch.shard_inputs[0].batch.live:
-            live_batches.append(batch.shard_inputs)
-        else:
-            yield from batch.shard_inputs
-    if live_batches:
-        yield from _merge_batches(live_batches)
-
-
-def _merge_batches(batches: list[list[DeviceShardInput]]) -> list[DeviceShardInput]:
-    first, *other_batches = batches
-    if not other_batches:
-        return first
-    ids, first_position = [], len(first[0].received_ms) // _RECEIVED_BYTES
-    for groups in other_batches:
-        ids.append(replace(groups[0].batch, first_position=first_position))
-        first_position += len(groups[0].received_ms) // _RECEIVED_BYTES
-    batch = replace(first[0].batch, joined=tuple(ids))
-    for target in first:
-        target.batch = batch
-    for groups, joined_id in zip(other_batches, ids, strict=True):
-        first_position = joined_id.first_position
-        first_group = groups[0]
-        first[0].source_totals |= first_group.source_totals
-        first[0].received_ms += first_group.received_ms
-        for target, group in zip(first, groups, strict=True):
-            if group.events:
-                target.events += group.events
-                target.positions += [first_position + position for position in group.positions]
-                target.watermarks_ms += group.watermarks_ms
-                target.offsets += group.offsets
-            if group.user_mentions:
-                target.user_mentions += [
-                    (first_position + named[0], *named[1:]) for named in group.user_mentions
-                ]
-            target.erased_users += group.erased_users
-    return first

@@ -1,4 +1,7 @@
-"""Whether an event far ahead of all before it moves time on, by those that come after it."""
+"""Clock jumps: whether an event far ahead of all before it advances the watermark.
+
+The events after it decide: a device with a wrong clock is alone, a pause of the shop is not.
+"""
 
 from __future__ import annotations
 
@@ -16,18 +19,18 @@ if TYPE_CHECKING:
     from state.events import Event
 
 LOOK_AHEAD_EVENTS = 100
-"""Events after one that is far ahead which say whether time has come so far."""
+"""How many events after one that is far ahead decide about it."""
 DISORDER_ONE_IN = 10
-"""One in so many that are far behind others before them: a log that does not go by time."""
+"""If one event in so many is far behind others before it, the log is not in order of time."""
 
 
 def is_confirmed(
     event: Event, later_records: Sequence[Event | DeadLetter], jump_ms: int
 ) -> bool | None:
-    """Whether most of the events after one, and most of their shoppers, are about as late as it is.
+    """Whether most of the later events, and most of their devices, are about as late as the event.
 
-    A wrong clock is alone, however many events it sends in a row; after a pause of the whole shop all
-    agree. None where nothing comes after.
+    Devices count because a device with a wrong clock may send many events in a row. None where nothing
+    comes after it.
     """
     earliest_ms = effective_time_ms(event) - jump_ms
     devices: tuple[set[str], set[str]] = set(), {device_key(event)}
@@ -46,7 +49,7 @@ def is_confirmed(
 def correct_clock(
     event: Event, later_events: Sequence[Event], reached_ms: int, jump_ms: int
 ) -> Event:
-    """The event as if it had been received with the others; as it is where those go by no order."""
+    """The event with the time of the events around it; unchanged in a log without order of time."""
     earliest_ms = effective_time_ms(event) - jump_ms
     times = [at_ms for at_ms in map(effective_time_ms, later_events) if at_ms < earliest_ms]
     newest_ms = list(accumulate(times, max))
@@ -58,5 +61,5 @@ def correct_clock(
 
 
 def effective_time_ms(event: Event) -> int:
-    """Nothing happens after it was received."""
+    """The time of an event, but no later than it was received."""
     return min(event.event_ts, event.received_ts)

@@ -1,9 +1,9 @@
-"""What a shard puts away: shoppers and links that were not seen for long wait in Redis for their return.
+"""The cold tier of a shard: shoppers and links that are idle or too many move to Redis.
 
-Redis may be ahead of a run that goes on after a crash, so a shelf keeps two rules. It puts away, and
-deletes, only what has not changed since an epoch that is committed: whatever a lost run wrote, the row
-in Redis is the one that the resumed state has forgotten. And it holds what it wrote until that is in
-Redis for sure. Both take two epochs: the next begins when the one before is committed.
+Redis may be ahead of a run that resumes after a crash, so two rules hold. A row is evicted or deleted
+only if it has not changed since an epoch that is committed: whatever a crashed run wrote, the row in
+Redis is the one that the resumed state has evicted. And a row that was written stays in memory until it
+is in Redis for sure. Both take two epochs, since an epoch begins when the one before it is committed.
 """
 
 from __future__ import annotations
@@ -17,36 +17,39 @@ from state.times import HOUR_MS, MINUTE_MS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from operators.shards.config import ProcessorConfig
+    from operators.shards.erasures import Erasures
     from operators.shards.identity_map import IdentityMap
-    from operators.shards.processor import ProcessorConfig, ShopperProcessor
+    from operators.shards.shard_shoppers import ShardShoppers
     from state.messages import ShardOutput
     from state.shopper import Shopper
 
 RUN_ID_BYTES = 8
 _COMMIT_EPOCHS = 2
 _EVICT_ONE_IN = 16
-"""Of a shard that is full, one part in so many is put away at once."""
+"""A full shard evicts this part of its rows at once."""
 
 
 class ColdStore(Protocol):
-    """Where rows are read that were put away. `run_id` marks those of a run that begins anew."""
+    """Reads evicted rows. `run_id` is new for each run that starts from empty state.
+
+    Rows begin with it, so that a run never reads rows of an earlier one. Stored as `lineage`.
+    """
 
     run_id: bytes
 
     def fetch(self, names: Sequence[str]) -> Sequence[bytes | None]:
-        """What keys hold, None where there is nothing; waits while Redis is away."""
+        """The values of keys, None for a key that does not exist. Waits while Redis is down."""
 
     def members(self, names: Sequence[str]) -> Sequence[Iterable[bytes]]:
-        """What SET keys hold; waits too."""
+        """The members of SET keys. Waits while Redis is down."""
 
 
 class ColdTier:
-    """Keeps one shard's rows and links within bounds, and what is too much under keys of `key_of`.
+    """Keeps the rows and links of one shard within limits; the rest goes to the keys of `key_of`.
 
-    Without an archive there are no bounds.
-
-    `pending_deletes` are names whose row in Redis must not come back any more, and whether they
-    were erased.
+    Without a cold store there are no limits. `pending_deletes` are names whose row in Redis must not
+    come back, and whether they were erased. Stored as `gone`.
     """
 
     def __init__(
@@ -54,7 +57,7 @@ class ColdTier:
         key_of: Callable[[str], str],
         config: ProcessorConfig,
         cold_store: ColdStore | None,
-        shoppers: ShopperProcessor,
+        shoppers: ShardShoppers,
         identity_map: IdentityMap | None = None,
         *,
         idle_ms: int,
@@ -71,14 +74,15 @@ class ColdTier:
         self._identity_map = identity_map
         self._epoch = 0
         self._delete_epochs = dict.fromkeys(self.pending_deletes, _COMMIT_EPOCHS)
-        # By epoch, newest first: what changed before this one, what was written or deleted.
+        # By epoch, newest first: names that changed in epochs before this one; rows that were written,
+        # or None for deleted ones, this epoch first.
         self._recent_changes: list[set[str]] = []
         self._recent_writes: list[dict[str, ShardRecord | None]] = [{}]
         self._evict_above = self._evict_links_above = config.rows_max
         self._idle_checked_ms = self._size_checked_ms = 0
 
     def on_epoch_end(self) -> None:
-        """What changed until now is in the snapshot."""
+        """Changes up to now are in the snapshot."""
         self._epoch += 1
         shoppers, identity_map = self._shoppers, self._identity_map
         dirty_names, shoppers.dirty_names = shoppers.dirty_names, set()
@@ -89,7 +93,7 @@ class ColdTier:
         self._recent_writes = [{}, *self._recent_writes][:_COMMIT_EPOCHS]
 
     def reload(self, names: Iterable[str]) -> None:
-        """Take what was put away of these names into memory again."""
+        """Load the rows of these names into memory, if they were evicted."""
         shoppers, identity_map = self._shoppers, self._identity_map
         if self._cold_store is None or not shoppers.totals.evicted:
             return
@@ -112,7 +116,7 @@ class ColdTier:
                     self._restore(SHARD_RECORD_CODEC.decode(row[RUN_ID_BYTES:]))
 
     def reload_devices(self, users: Sequence[str], owns: Callable[[str], bool]) -> None:
-        """Take the links of these users' devices into memory again, those that are this shard's."""
+        """Load the links of these users' devices into memory, as far as this shard owns the devices."""
         if self._cold_store is None or not self._shoppers.totals.evicted:
             return
         members = self._cold_store.members([keys.devices_key(user) for user in users])
@@ -126,19 +130,21 @@ class ColdTier:
         self.reload(name for name in names if owns(name))
 
     def schedule_delete(self, name: str, *, is_erased: bool) -> None:
-        """What may be in Redis of a name must not come back, and is deleted as soon as may be."""
+        """Never load the row of a name again, and delete it as soon as that is safe."""
         if self._cold_store is not None:
             self.pending_deletes[name] = is_erased
             self._delete_epochs[name] = self._epoch + _COMMIT_EPOCHS
 
-    def erase_all(self, names: list[str]) -> None:
-        """Have those erased who withdrew, and take them off the list."""
-        for name in names:
+    def erase_refusing(self, erasures: Erasures) -> None:
+        """Delete what is stored of shoppers that refuse analytics as of this batch."""
+        refusing = self._shoppers.refusing_analytics
+        erasures.journal_names_erased |= bool(refusing)
+        for name in refusing:
             self.schedule_delete(name, is_erased=True)
-        names.clear()
+        refusing.clear()
 
     def evict(self, output: ShardOutput) -> None:
-        """Put away what is too much or too old by now; the rest of a batch has been folded."""
+        """Evict rows and links that are idle or too many. Call it at the end of a batch."""
         if self._cold_store is None:
             return
         if self.pending_deletes:
@@ -179,12 +185,12 @@ class ColdTier:
         return count - limit + limit // _EVICT_ONE_IN if count > evict_above else 0
 
     def _next_check_count(self, count: int) -> int:
-        """At how many to try again: not with each batch where nobody can be put away."""
+        """The number of rows at which to try again: not with each batch while nothing can be evicted."""
         return max(self._config.rows_max, count + count // _EVICT_ONE_IN)
 
     def _is_pinned(self, name: str) -> bool:
         shopper = self._shoppers.rows[name]
-        # Among devices a user is one who is not decided yet, and moves soon.
+        # A user in a device shard is an id that is not resolved yet; it moves to a user shard soon.
         is_undecided = self._identity_map is not None and shopper.known
         return bool(shopper.open_sessions) or is_undecided or self._is_uncommitted(name)
 
@@ -193,8 +199,10 @@ class ColdTier:
 
     def _is_uncommitted(self, name: str) -> bool:
         """Whether a name changed in an epoch that may not be committed yet."""
-        links = self._identity_map
-        if name in self._shoppers.dirty_names or (links is not None and name in links.dirty_ids):
+        identity_map = self._identity_map
+        if name in self._shoppers.dirty_names:
+            return True
+        if identity_map is not None and name in identity_map.dirty_ids:
             return True
         return any(name in changed for changed in self._recent_changes)
 
@@ -236,7 +244,7 @@ class ColdTier:
             self._recent_writes[0][name] = None
             output.writes.append(("DEL", self._key_of(name)))
             if self._identity_map is None:
-                # All shards of devices have committed by now what they made of it.
+                # By now all device shards have committed that the user is erased.
                 output.writes.append(("DEL", keys.devices_key(name)))
 
     def _restore(self, state: ShardRecord | None) -> None:

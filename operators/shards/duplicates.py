@@ -1,9 +1,9 @@
-"""Two shoppers who turn out to be one: what both had counted counts once from then on.
+"""Duplicates between two shoppers that turn out to be one: what both have counted counts once.
 
-That is orders of the same id, under whatever event ids they came, and events of the same id. Of an
-order the copy that happened first stays. The other one is taken out of what its shopper counted, of its
-running session and of the windows of rules, before the two are added up. What it said of tastes stays,
-and so do what a cart was worth and the mean of prices that were looked at.
+Duplicates are orders of the same order id, under whatever event ids, and events of the same event id. Of
+an order the copy that happened first stays. The other copy is subtracted from the counters of its
+shopper, from its open session and from the windows of rules, before the two shoppers are added up. Not
+subtracted are affinities, the value of carts, and the mean of viewed prices.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from operators.segments.rules import window_corrections as corrections
-from operators.shoppers import orders
+from operators.shoppers import orders, refunds
+from operators.shoppers.id_hashes import HASH_BYTES
 from operators.shoppers.profile import add_unconverted
 from state.events import EventType
 from state.money import add
@@ -24,9 +25,8 @@ if TYPE_CHECKING:
     from operators.segments.rules.windows_needed import WindowKind
     from state.shopper import Order, Session, Shopper
 
-HASH_BYTES = orders.HASH_BYTES
 _EVENT_TYPES: tuple[str, ...] = get_args(EventType)
-"""By their number in `Shopper.seen_at`."""
+"""In the order of their numbers in `Shopper.recent_event_details`, which is stored: append only."""
 _TYPE_BITS = 5
 TYPE_NUMBER = {name: number for number, name in enumerate(_EVENT_TYPES)}
 _TIME = Struct(">Q")
@@ -41,37 +41,39 @@ _SESSION_COUNTER = {"item_view": "views", "cart_add": "carts", "purchase": "purc
 
 
 class DuplicateOrder(NamedTuple):
-    """An order that had been counted twice: what the copy that is taken back was worth, its time."""
+    """The copy of an order that is subtracted: its value in the shop's currency, and its time."""
 
     value_micros: int
     at_ms: int
 
 
 def pack_time_and_type(at_ms: int, event_type: str) -> bytes:
-    """What is remembered of an event beside its mark."""
+    """What is remembered of an event beside the hash of its id."""
     return (at_ms << _TYPE_BITS | TYPE_NUMBER[event_type]).to_bytes(8, "big")
 
 
 def remove_duplicates(
     shopper: Shopper, other: Shopper, kinds: Mapping[int, WindowKind], now_ms: int
 ) -> tuple[list[DuplicateOrder], int]:
-    """Take out of either what both counted, and make their orders one; before all else is merged.
+    """Subtract what both shoppers have counted, and merge their orders. Call it before all other
+    merging.
 
-    Gives the orders that had been counted twice, and how many events.
+    Gives the orders that were counted twice, and how many orders and events were.
     """
-    corrections = _merge_orders(shopper, other, kinds, now_ms)
+    duplicates = _merge_orders(shopper, other, kinds, now_ms)
     event_count = _remove_duplicate_events(shopper, other, kinds)
-    for one in (shopper, other):
-        one.recent_event_details = one.recent_event_details.rjust(
-            len(one.recent_event_hashes), b"\0"
+    for row in (shopper, other):
+        # Of older rows details may be missing: pad them, so that hashes and details can be appended.
+        row.recent_event_details = row.recent_event_details.rjust(
+            len(row.recent_event_hashes), b"\0"
         )
-    return corrections, len(corrections) + event_count
+    return duplicates, len(duplicates) + event_count
 
 
 def _merge_orders(
     shopper: Shopper, other: Shopper, kinds: Mapping[int, WindowKind], now_ms: int
 ) -> list[DuplicateOrder]:
-    """Make the orders of both those of one; which of them had been counted twice."""
+    """Merge the orders of both into those of `shopper`; the copies that were counted twice."""
     fewer, more = sorted((other.orders, shopper.orders), key=len)
     duplicates: list[DuplicateOrder] = []
     for order_hash, order in fewer.items():
@@ -80,32 +82,16 @@ def _merge_orders(
             continue
         own, foreign = shopper.orders[order_hash], other.orders[order_hash]
         merged_order, counted_twice = orders.merge_orders(own, foreign)
-        more[order_hash] = merged_order
         if own.has_arrived and foreign.has_arrived:
-            is_own = (merged_order.at_ms, merged_order.value_micros) != (
-                own.at_ms,
-                own.value_micros,
-            )
-            removed, removed_from, remaining = (
-                (own, shopper, other) if is_own else (foreign, other, shopper)
-            )
-            worth = _subtract_order(removed_from, removed)
-            corrections.remove_repeated_event(
-                kinds,
-                removed_from,
-                remaining,
-                "purchase",
-                (removed.at_ms, merged_order.at_ms),
-                worth,
-            )
-            duplicates.append(DuplicateOrder(worth, removed.at_ms))
+            duplicates.append(_subtract_later_copy(shopper, other, order_hash, merged_order, kinds))
         already_counted = (
             [own, foreign] if counted_twice else [min((own, foreign), key=orders.precedence_key)]
         )
         refunded_more = orders.apply_refunds(shopper, merged_order, already_counted)
-        shopper.refunds += orders.refund_count(merged_order) - sum(
-            map(orders.refund_count, (own, foreign))
+        shopper.refunds += refunds.refund_count(merged_order) - sum(
+            map(refunds.refund_count, (own, foreign))
         )
+        more[order_hash] = merged_order
         if refunded_more and kinds:
             state = shopper.rule_state = shopper.rule_state or RuleState()
             corrections.add_refund_difference(
@@ -118,8 +104,30 @@ def _merge_orders(
     return duplicates
 
 
+def _subtract_later_copy(
+    shopper: Shopper,
+    other: Shopper,
+    order_hash: bytes,
+    merged_order: Order,
+    kinds: Mapping[int, WindowKind],
+) -> DuplicateOrder:
+    """Subtract the copy that is not the merged order from the shopper that counted it."""
+    own, foreign = shopper.orders[order_hash], other.orders[order_hash]
+    kept = merged_order.at_ms, merged_order.value_micros
+    if kept != (own.at_ms, own.value_micros):
+        removed, removed_from, remaining = own, shopper, other
+    else:
+        removed, removed_from, remaining = foreign, other, shopper
+    value_micros = _subtract_order(removed_from, removed)
+    times_ms = removed.at_ms, merged_order.at_ms
+    corrections.remove_repeated_event(
+        kinds, removed_from, remaining, "purchase", times_ms, value_micros
+    )
+    return DuplicateOrder(value_micros, removed.at_ms)
+
+
 def _subtract_order(shopper: Shopper, order: Order) -> int:
-    """Take an order out of what its shopper counts; what it was worth in the shop's currency."""
+    """Subtract an order from the counters of its shopper; its value in the shop's currency."""
     value_micros = max(order.value_micros, 0)
     shopper.purchases -= 1
     shopper.units = add(shopper.units, -order.units)
@@ -137,18 +145,18 @@ def _subtract_order(shopper: Shopper, order: Order) -> int:
 def _remove_duplicate_events(
     shopper: Shopper, other: Shopper, kinds: Mapping[int, WindowKind]
 ) -> int:
-    """Take out of the other shopper the events that both have, and forget that it had them."""
+    """Subtract from the other shopper the events that both have counted; how many they are."""
     if not shopper.recent_event_hashes or not other.recent_event_hashes:
         return 0
     own_hashes = {event_hash for event_hash, _ in _remembered_events(shopper)}
     kept: list[bytes] = []
-    for mark, time_and_type in _remembered_events(other):
-        if mark not in own_hashes:
-            kept.append(mark + time_and_type)
+    for event_hash, time_and_type in _remembered_events(other):
+        if event_hash not in own_hashes:
+            kept.append(event_hash + time_and_type)
             continue
         (packed,) = _TIME.unpack(time_and_type)
         event_type, at_ms = _EVENT_TYPES[packed & (1 << _TYPE_BITS) - 1], packed >> _TYPE_BITS
-        if packed and event_type != "purchase":  # orders were settled by their own ids
+        if packed and event_type != "purchase":  # orders were merged by their own ids
             if event_type in _SHOPPER_COUNTER:
                 name = _SHOPPER_COUNTER[event_type]
                 setattr(other, name, getattr(other, name) - 1)
@@ -163,15 +171,15 @@ def _remove_duplicate_events(
 
 
 def _remembered_events(shopper: Shopper) -> Iterator[tuple[bytes, bytes]]:
-    """The remembered events: mark, and when and what it was, 0 where that is not known."""
-    seen = shopper.recent_event_hashes
-    times = shopper.recent_event_details.rjust(len(seen), b"\0")
-    for start in range(0, len(seen), HASH_BYTES):
-        yield seen[start : start + HASH_BYTES], times[start : start + HASH_BYTES]
+    """The remembered events: the hash of the id, and its packed time and type, 0 where unknown."""
+    hashes = shopper.recent_event_hashes
+    details = shopper.recent_event_details.rjust(len(hashes), b"\0")
+    for start in range(0, len(hashes), HASH_BYTES):
+        yield hashes[start : start + HASH_BYTES], details[start : start + HASH_BYTES]
 
 
 def _subtract_event(shopper: Shopper, event_type: str, at_ms: int) -> Session | None:
-    """Take an event out of what its shopper and its session count; the session, if it still goes on."""
+    """Subtract an event from its shopper and its session; the session, if it still has events."""
     shopper.events -= 1
     shopper.session_events -= 1
     for session in shopper.open_sessions:

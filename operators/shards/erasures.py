@@ -1,8 +1,8 @@
-"""What one shard knows of who was erased, and when its journal has to be rid of them.
+"""The erasures that one shard knows of, and when its journal has to be rewritten without erased ids.
 
-An event from before the erasure of its device or of its user counts as nothing, however late it comes.
-Batches of several partitions reach each shard in an order of their own, so every shard decides this
-for itself: those of devices know all erased users and their own devices, those of users their own.
+An event from before the erasure of its device or of its user does not count, however late it comes.
+Batches of several partitions reach each shard in an order of its own, so every shard decides this for
+itself: device shards know all erased users and their own devices, user shards know their own users.
 """
 
 from __future__ import annotations
@@ -14,17 +14,16 @@ from state.tombstones import Tombstones
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from operators.shards.processor import ProcessorConfig
+    from operators.shards.config import ProcessorConfig
     from state.events import Event
     from state.messages import Write
 
 
 class Erasures:
-    """The tombstones. `newest_ms` is up to when anybody was erased.
+    """The tombstones of erased ids. `newest_ms` is the time of the newest erasure.
 
-    `journal_names_erased`: the journal names someone who was erased. It is written anew as soon as
-    may be, but
-    not more often than the copy of the recovery folder is made.
+    `journal_names_erased` says that the journal still holds an erased id (stored as `is_unclean`). The
+    journal is then rewritten, but no more often than the recovery folder is backed up.
     """
 
     def __init__(
@@ -37,7 +36,7 @@ class Erasures:
         self._rewritten_ms = 0
 
     def add(self, name: str, at_ms: int) -> list[Write]:
-        """An id was erased; what Redis is told of that."""
+        """Erase an id; the writes that publish its tombstone."""
         self.tombstones.add(name, at_ms)
         self.newest_ms = max(self.newest_ms, at_ms)
         self.journal_names_erased = True
@@ -53,13 +52,13 @@ class Erasures:
         return self.covers(event.anonymous_id, at_ms) or self.covers(event.user_id, at_ms)
 
     def expire(self, now_ms: int) -> None:
-        """Drop tombstones that have stood long enough."""
+        """Drop tombstones that are older than the configured time."""
         if self.newest_ms:
             self.tombstones.drop_expired(now_ms)
             self.newest_ms = self.tombstones.newest_ms
 
     def take_rewrite_due(self, now_ms: int, *, last: bool) -> bool:
-        """Whether the journal is to be written anew now because of whom it names."""
+        """Whether to rewrite the journal now, since it holds erased ids. The caller must do it."""
         if not self.journal_names_erased or (
             not last and now_ms - self._rewritten_ms < self._rewrite_interval_ms
         ):

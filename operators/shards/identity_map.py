@@ -1,14 +1,13 @@
-"""Who a shopper is: a user id once ever identified, else the anonymous id.
+"""Which shopper an id stands for: a user as soon as the device has identified once, else the device.
 
-A first identification moves what was known of the anonymous shopper into the user. An anonymous id
-that is linked to one user and identifies as another is not merged: a new link starts, and it counts
-as a conflict.
+A first identification merges the anonymous shopper into the user. An anonymous id that is linked to one
+user and identifies as another is not merged: a new link replaces the old one, and counts as a conflict.
 
-One id is one shopper, whether it comes as an anonymous id or as a user id. Which of the two it is, its
-first event says, by event time among those in time: an id that came first with a device is that
-device's, and a server that sends it as a user id means the device; one that came first as a user id is
-a user's, whom no device that calls itself the same can be merged into another. Whoever was heard of
-together with another device is a user in any case.
+One id is one shopper, whether it comes as an anonymous id or as a user id. The first event of an id
+decides which of the two it is, by event time among the events that are in time. An id that came first
+with a device belongs to the device: a server that sends it as a user id means the device. An id that
+came first as a user id belongs to a user: a device that calls itself the same is never merged into
+another user. An id that another device has named as its user is a user in any case.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Resolution(NamedTuple):
-    """The user of an event, and what the event told about the device it came from."""
+    """The user of an event, and what follows from the event for the link of its device."""
 
     user_id: str
     is_new_link: bool
@@ -34,12 +33,12 @@ class Resolution(NamedTuple):
 
 
 class IdentityMap:
-    """Anonymous ids and the users they became; ids that are users' for sure.
+    """Links from anonymous ids to users, and the ids that are users for sure.
 
-    `users` maps an anonymous id to `(user id, day of last alias)`, `known_users` a user id to the
-    day it was
-    last heard of. An id may be in both: a user's, by which a device of another user called itself; it
-    then leads to nobody but that user. `dirty_ids` are the ids of which a snapshot has to write either.
+    `links` maps an anonymous id to `(user id, day of the last alias)`, `known_users` a user id to the
+    day it was last seen. An id may be in both: a user's id that a device of another user has used as
+    its anonymous id; it then stands for that user. `dirty_ids` are the ids that the next snapshot has
+    to write.
     """
 
     __slots__ = ("_devices_by_user", "dirty_ids", "idle", "known_users", "links")
@@ -61,7 +60,7 @@ class IdentityMap:
         return name in self.links or name in self.known_users
 
     def mark_as_user(self, user_id: str, at_ms: int) -> None:
-        """An id is a user's, and was heard of."""
+        """Note that an id is a user's, and was seen."""
         day = at_ms // DAY_MS
         if self.known_users.get(user_id, -1) < day:
             self.known_users[user_id] = day
@@ -69,11 +68,11 @@ class IdentityMap:
             self.dirty_ids.add(user_id)
 
     def resolve(self, event: Event, *, is_user: bool = False) -> Resolution | None:
-        """The user of an event of a device, or None where the shopper is the anonymous id itself.
+        """The user of an event of a device; None where the anonymous id is its own shopper.
 
-        The alias key in Redis expires; it is due again on the first event of each day. An id that is a
-        user's has none: who reads by it reads that user. `is_user` says that the anonymous id seems to
-        be one, beside those `known_users`.
+        The alias key in Redis expires, and needs a refresh with the first event of each day. A user's id
+        has no alias, since readers find the user by it. `is_user` says that the anonymous id seems to be
+        a user's though it is not among `known_users`.
         """
         anonymous_id, user_id = event.anonymous_id, event.user_id
         assert anonymous_id is not None
@@ -108,12 +107,12 @@ class IdentityMap:
         )
 
     def unlink(self, anonymous_id: str) -> bool:
-        """A device is nobody's; whether it was somebody's."""
+        """Remove the link of a device; whether there was one."""
         self.dirty_ids.add(anonymous_id)
         return self.links.pop(anonymous_id, None) is not None
 
     def track_users(self, user_ids: Iterable[str]) -> None:
-        """Know from now on which devices these users have, and no others: one pass over all links."""
+        """Index the devices of these users, and of no others. One pass over all links."""
         self._devices_by_user = {user: set() for user in user_ids}
         if self._devices_by_user:
             for name, (user, _) in self.links.items():
@@ -121,29 +120,29 @@ class IdentityMap:
                     self._devices_by_user[user].add(name)
 
     def devices_of(self, user_id: str) -> list[str]:
-        """The devices that are linked to a watched user."""
+        """The devices that are linked to a tracked user, sorted."""
         devices = self._devices_by_user.get(user_id, ())
         return sorted(name for name in devices if self.links.get(name, ("",))[0] == user_id)
 
     def remove_user(self, user_id: str) -> None:
-        """An id is no user's any longer."""
+        """Forget that an id is a user's."""
         if self.known_users.pop(user_id, None) is not None:
             self.dirty_ids.add(user_id)
 
     def evict(self, name: str) -> tuple[tuple[str, int] | None, int | None]:
-        """Take out what is known of an id."""
+        """Take out the link of an id, and the day it was seen as a user."""
         self.dirty_ids.add(name)
         return self.links.pop(name, None), self.known_users.pop(name, None)
 
     def restore(self, links: Mapping[str, tuple[str, int]], known_users: Mapping[str, int]) -> None:
-        """Go on with what was put away."""
+        """Put back what `evict` took out."""
         for anonymous_id, link in links.items():
             self._link(anonymous_id, *link)
         for user_id, day in known_users.items():
             self.mark_as_user(user_id, day * DAY_MS)
 
     def last_ms(self, name: str) -> int | None:
-        """The day an id was last heard of, if anything is known of it."""
+        """The start of the day on which an id was last seen; None for an unknown id."""
         link, day = self.links.get(name), self.known_users.get(name, -1)
         if link is not None:
             day = max(day, link[1])
@@ -158,5 +157,5 @@ class IdentityMap:
 
 
 def device_key(event: Event) -> str:
-    """What an event is first grouped by: the id that the same device always sends."""
+    """The id by which an event is assigned to a device shard: the one that a device always sends."""
     return event.anonymous_id or event.user_id or event.items[0].item_id

@@ -1,50 +1,50 @@
-"""Whose an event is, as far as one shard of devices can tell: a user's, who lives elsewhere, or its own
-anonymous shopper's.
+"""Decides in a device shard which shopper an event belongs to: its device's, or a user's elsewhere.
 
-The shard of an id hears of everything that names it: events of the device, events of a user alone, and
-notes of events in which another device names it as its user (`Group.observe_named_user`). So what
-an id is, is
-decided in one place, in whatever order it is told (`operators.shards.identity_map`).
+The shard of an id receives everything that names it: events of the device, events of a user without a
+device, and the mentions of the id as a user in events of other devices
+(`DeviceShardInput.user_mentions`). So one place decides what an id is, and the order of arrival does not
+matter. The rules are those of `identity_map`.
 
-An id that comes first as a user's is undecided until the watermark has passed that event: an earlier
-event of a device may still arrive. Until then its shopper lives here, with `known` set. Then it moves
-to the shard of users.
+An id that comes first as a user's is undecided until the watermark has passed that event, since an
+earlier event of a device may still arrive. Until then its shopper lives here, with `known` set. Then it
+is transferred to the shard of users.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from operators.shards.aliases import alias_write
+from operators.shards.observations import observe_transfer
+from operators.shards.removal import erase, remove, transfer_out
 from operators.tables.timers import Timers
 from state import keys
-from state.messages import StateTransfer
 
 if TYPE_CHECKING:
     from operators.shards.cold_tier import ColdTier
     from operators.shards.erasures import Erasures
     from operators.shards.identity_map import IdentityMap
-    from operators.shards.processor import ShopperProcessor
+    from operators.shards.shard_shoppers import ShardShoppers
     from state.events import Event
 
 NO_POSITION = -1
-"""The position of a move that waits for no event of the batch."""
+"""The position of a transfer that no event of the batch led to."""
 
 
 class IdentityResolver:
-    """Decides for one shard whose events are; moves shoppers who turn out to be users.
+    """Resolves the events of one shard; transfers shoppers that turn out to be users.
 
-    Before `undecided_from_ms` a new user id is believed at once: a release that did not write down who
-    is a user stored the state this goes on from, and of whom it had stored is heard by then.
+    Before `undecided_from_ms` (event time) a new user id is a user's at once. The state was then stored
+    by a release that did not store which ids are users; by that time all of them have been seen again.
     """
 
     def __init__(
         self,
-        shoppers: ShopperProcessor,
+        shoppers: ShardShoppers,
         identity_map: IdentityMap,
         cold_tier: ColdTier,
         erasures: Erasures,
         *,
-        alias_ttl_s: int,
         undecided_from_ms: int = 0,
     ) -> None:
         self.undecided_from_ms = undecided_from_ms
@@ -52,7 +52,6 @@ class IdentityResolver:
         self._identity_map = identity_map
         self._cold_tier = cold_tier
         self._erasures = erasures
-        self._alias_ttl_s = alias_ttl_s
         self._watermark_ms = 0
         self._undecided_timers = Timers()
         for name, shopper in shoppers.rows.items():
@@ -60,23 +59,23 @@ class IdentityResolver:
                 self._undecided_timers.add(shopper.first_ms, name)
 
     def begin_batch(self, watermark_ms: int) -> None:
-        """Start on a batch: whoever was undecided and is a user for sure by now moves on."""
+        """Start a batch: transfer the shoppers that the watermark has decided to be users."""
         self._watermark_ms = watermark_ms
         for name in sorted(self._undecided_timers.take_due(watermark_ms)):
             shopper = self._shoppers.rows.get(name)
-            # A time may be that of a shopper who was erased, and the one there now began later.
+            # A timer may be of a shopper that was erased since; the one there now began later.
             if shopper is not None and shopper.known and shopper.first_ms < watermark_ms:
                 self._mark_as_user(name, NO_POSITION, shopper.last_ms, watermark_ms)
 
     def observe_named_user(
         self, position: int, user_id: str, at_ms: int, event_watermark_ms: int
     ) -> None:
-        """An event of another device names an id as its user."""
+        """Note that an event of another device names an id as its user."""
         if not self._erasures.covers(user_id, at_ms):
             self._mark_as_user(user_id, position, at_ms, event_watermark_ms)
 
     def user_of(self, event: Event, position: int, event_watermark_ms: int) -> str | None:
-        """The user whose event this is, or None where its own id's shopper lives here."""
+        """The user that an event belongs to; None where its shopper lives in this shard."""
         if event.anonymous_id is None:
             return self._user_without_device(event, event_watermark_ms)
         if event.anonymous_id == event.user_id:
@@ -87,9 +86,9 @@ class IdentityResolver:
         return self._user_of_device(event, event.anonymous_id, position, event_watermark_ms)
 
     def erase_device(self, name: str, at_ms: int, *, is_requested: bool) -> None:
-        """Forget a device. `is_requested`: the event is about it alone, and counts here.
+        """Erase a device: its own shopper, and its link to a user. It never erases the user.
 
-        It never reaches a user: it forgets what is the device's own, and whose it is.
+        `is_requested` says that the event asks for this device alone, and is counted here.
         """
         totals, is_new = self._shoppers.totals, not self._erasures.covers(name, at_ms)
         is_erased = False
@@ -104,9 +103,10 @@ class IdentityResolver:
             totals.erased += is_erased
 
     def erase_user(self, name: str, at_ms: int, *, is_own: bool) -> str | None:
-        """Forget the devices of a user; where the id is this shard's `own`, that it is a user's too.
+        """Erase the devices of a user in this shard; if the id is the shard's own, also that it is a
+        user.
 
-        The user to be erased where that is not done with.
+        The user that the shard of users still has to erase; None if there is nothing left to do.
         """
         shoppers, identity_map, totals = self._shoppers, self._identity_map, self._shoppers.totals
         if self._erasures.covers(name, at_ms):
@@ -128,13 +128,13 @@ class IdentityResolver:
             totals.accepted += 1
             totals.erased += 1
             return None
-        shoppers.remove(name)
+        remove(shoppers, name)
         self._cold_tier.schedule_delete(name, is_erased=True)
         self._erasures.add(name, at_ms)
         return name
 
     def _erase(self, name: str, at_ms: int) -> None:
-        self._shoppers.erase(name, at_ms)
+        erase(self._shoppers, name, at_ms)
         self._cold_tier.schedule_delete(name, is_erased=True)
         writes = self._shoppers.output.writes
         writes.append(("DEL", keys.alias_key(name)))
@@ -147,7 +147,7 @@ class IdentityResolver:
         return name in self._identity_map.known_users or self._watermark_ms < self.undecided_from_ms
 
     def _user_without_device(self, event: Event, event_watermark_ms: int) -> str | None:
-        """Of an event without a device."""
+        """The user of an event without a device; None where the id is undecided, or a device's."""
         name, at_ms, identity_map = event.user_id, event.event_ts, self._identity_map
         assert name is not None
         if name in identity_map.known_users:
@@ -169,18 +169,15 @@ class IdentityResolver:
     def _user_of_device(
         self, event: Event, name: str, position: int, event_watermark_ms: int
     ) -> str | None:
-        """Of an event of a device, which may say whose it is."""
-        shopper, identity_map, at_ms = (
-            self._shoppers.rows.get(name),
-            self._identity_map,
-            event.event_ts,
-        )
+        """The user of an event of a device, which may name its user; None for an anonymous shopper."""
+        shopper = self._shoppers.rows.get(name)
+        identity_map, at_ms = self._identity_map, event.event_ts
         is_undecided = shopper is not None and shopper.known
         if shopper is not None and is_undecided and event_watermark_ms <= at_ms <= shopper.first_ms:
             is_undecided = False
             self._shoppers.set_known(name, event_watermark_ms, known=False)
             if link := identity_map.links.get(name):
-                # It identified when it seemed to be a user.
+                # It identified while it seemed to be a user, which counted as a conflict.
                 self._shoppers.totals.identity_conflicts -= 1
                 self._emit_alias(name, link[0], position)
                 self._merge_into_user(name, link[0], position, at_ms, event_watermark_ms)
@@ -195,12 +192,12 @@ class IdentityResolver:
         return resolution.user_id
 
     def _emit_alias(self, name: str, user: str, position: int) -> None:
-        write = ("SET", keys.alias_key(name), user, "EX", self._alias_ttl_s)
+        write = alias_write(name, user, self._shoppers.config.alias_ttl_s)
         self._shoppers.output.writes.append(write)
         self._shoppers.output.new_aliases.append((position, user, name))
 
     def _mark_as_user(self, name: str, position: int, at_ms: int, event_watermark_ms: int) -> None:
-        """An id is a user's; its shopper moves to the shard of users, if it lived here."""
+        """Note that an id is a user's; transfer its shopper to the shard of users, if it lives here."""
         if name in self._identity_map.links and name not in self._identity_map.known_users:
             self._shoppers.output.writes.append(("DEL", keys.alias_key(name)))
         self._identity_map.mark_as_user(name, at_ms)
@@ -211,8 +208,8 @@ class IdentityResolver:
         self, name: str, user: str, position: int, at_ms: int, event_watermark_ms: int
     ) -> None:
         self._transfer_out(name, user, position, at_ms, event_watermark_ms)
-        # Also where nobody was: with the identification in another partition, a run that was killed may
-        # have read what came before it first, and told Redis of a shopper whom this one never knew.
+        # Even if there was no shopper here: a run that crashed may have read the partitions in another
+        # order, and published the anonymous shopper before it saw the identification.
         key_of = keys.profile_key, keys.session_key, keys.segments_key
         removals = self._shoppers.output.removal_writes
         removals.append(("DEL", *(key(name) for key in key_of), keys.top_key(name, keys.SLOT)))
@@ -220,20 +217,23 @@ class IdentityResolver:
     def _transfer_out(
         self, name: str, user: str, position: int, at_ms: int, event_watermark_ms: int
     ) -> None:
+        shoppers = self._shoppers
         if name != user:
-            self._shoppers.emit_observation_of_transfer(name, at_ms, event_watermark_ms)
-        state, transitions = self._shoppers.transfer_out(name, user)
-        if state is not None:
-            transfer = StateTransfer(
-                position, name, user, state, at_ms, event_watermark_ms, transitions=transitions
-            )
-            self._shoppers.transfer_output(transfer)
-            self._shoppers.output.state_transfers.append(transfer)
-            if self._shoppers.totals.evicted:
-                self._cold_tier.schedule_delete(name, is_erased=False)
+            # Before the row is taken out, which it is about.
+            observe_transfer(shoppers, name, at_ms, event_watermark_ms)
+        is_moved = transfer_out(
+            shoppers,
+            name,
+            user,
+            position=position,
+            at_ms=at_ms,
+            event_watermark_ms=event_watermark_ms,
+        )
+        if is_moved and shoppers.totals.evicted:
+            self._cold_tier.schedule_delete(name, is_erased=False)
 
     def _unlink(self, name: str) -> bool:
-        """A device is nobody's from now on; whether it was somebody's."""
+        """Remove the link of a device and its alias; whether there was a link."""
         if not self._identity_map.unlink(name):
             return False
         self._shoppers.output.writes.append(("DEL", keys.alias_key(name)))

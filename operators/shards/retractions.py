@@ -1,7 +1,9 @@
-"""What a batch told of shoppers who are no more: not told, or told by the shard of their user.
+"""Takes back what a batch has put out about shoppers that were taken out of the shard since.
 
-Who leaves is noted with how much was told by then; one pass at the end sorts it out, so that a batch
-in which many leave costs what is in it. What a shopper of the same name does later in the batch stays.
+An erased shopper's output is dropped; that of a transferred shopper goes along to the shard of its user.
+Each removal is noted with the lengths of the output lists. One pass at the end applies all of them, so a
+batch with many removals costs no more than its length. What a shopper of the same id does later in the
+batch stays.
 """
 
 from __future__ import annotations
@@ -16,8 +18,10 @@ if TYPE_CHECKING:
 
 
 class Retraction(NamedTuple):
-    """So much of each list was told of a shopper before it left; to a user with `transfer`, or for
-    good."""
+    """The lengths of the output lists when a shopper was taken out.
+
+    Entries before that go to its user with `transfer`; without one they are dropped.
+    """
 
     interactions: int
     feedback: int
@@ -32,7 +36,7 @@ INTERACTION_COLUMN, FEEDBACK_COLUMN, ORDER_COLUMN, LIMITED_COLUMN, OBSERVATION_C
 
 
 class Retractions:
-    """Who left in the batch at hand, in order."""
+    """The shoppers that were taken out in this batch, each with its removals in order of time."""
 
     def __init__(self) -> None:
         self._by_shopper: dict[str, list[Retraction]] = {}
@@ -41,7 +45,7 @@ class Retractions:
         return bool(self._by_shopper)
 
     def add(self, output: ShardOutput, shopper_id: str, transfer: StateTransfer | None) -> None:
-        """A shopper leaves now. What models heard of one that moves stays."""
+        """Note that a shopper is taken out now. Observations of a transferred shopper stay."""
         retractions = self._by_shopper.setdefault(shopper_id, [])
         counts = (
             len(output.interactions),
@@ -57,7 +61,7 @@ class Retractions:
         retractions.append(Retraction(*counts, observation_count, transfer))
 
     def apply(self, output: ShardOutput) -> None:
-        """Sort out what was told until now."""
+        """Take back from the output what was put out before the removals noted until now."""
         interactions: list[Any] = []
         for entry, transfer in self._split(
             output.interactions, INTERACTION_COLUMN, lambda one: one[1], interactions
@@ -98,10 +102,10 @@ class Retractions:
     def _split(
         self, messages: Sequence[Any], column: int, name_of: Callable[[Any], str], kept: list[Any]
     ) -> Iterator[tuple[Any, StateTransfer]]:
-        """What goes with a move; what stays is added to `kept`."""
+        """Yields the entries that go with a transfer; adds those that stay to `kept`."""
         for index, message in enumerate(messages):
             retractions = self._by_shopper.get(name_of(message), ())
-            # In time order, so that what was told before one that left was told before all after it.
+            # Removals are in order of time: an entry before one of them is before all later ones.
             first = bisect_right(retractions, index, key=lambda cut: cut[column])
             if first == len(retractions):
                 kept.append(message)

@@ -1,4 +1,4 @@
-"""What a shopper likes: exponentially decayed counts of categories, in a bounded table."""
+"""Affinities: how much a shopper likes each category, as decayed counts in a bounded table."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 class DecayedCounts:
-    """Exponentially decayed counts whose sum does not depend on the order of arrival.
+    """Exponentially decayed counts, whose sum does not depend on the order of arrival.
 
     Forward decay (Cormode, Shkapenyuk, Srivastava, Xu: Forward Decay, ICDE 2009): an event at time t
-    weighs 2**(t / half_life), so nothing has to be decayed when time passes. The weight's mantissa is
-    cut to 16 bits and a shopper's counts share a power of two, so every addition is exact in a double
-    as long as its terms are within 37 half-lives of each other: any order gives the same bits.
+    weighs 2**(t / half_life), so nothing has to be decayed as time passes. The mantissa of a weight is
+    cut to 16 bits, and the counts of a shopper share a power of two. So every addition is exact in a
+    double as long as its terms are within 37 half-lives of each other: any order gives the same bits.
     """
 
     _MANTISSA = 1 << 16
@@ -29,7 +29,7 @@ class DecayedCounts:
         self._hour_weight = (0, 0.0)
 
     def add(self, shopper: Shopper, name: str, at_ms: int) -> None:
-        """Count one event of a name. Its age is taken to the hour."""
+        """Count one event of a category. Its time is rounded down to the hour."""
         hour = at_ms // HOUR_MS
         if hour != self._hour:
             self._hour = hour
@@ -49,7 +49,7 @@ class DecayedCounts:
             counts[name] = count + weight
             return
         counts[name] = weight
-        # A new name starts as the weakest: without room to grow in, none could ever rise.
+        # Twice the limit before the weakest are dropped: a new category starts as the weakest.
         if len(counts) > 2 * self._counts_max:
             shopper.affinity = self._strongest_only(counts)
 
@@ -88,7 +88,7 @@ class DecayedCounts:
 
     @staticmethod
     def top(shopper: Shopper) -> tuple[str, float]:
-        """The name with the largest count and its share of all, ("", 0.0) where there is none."""
+        """The category with the largest count, and its share of all; ("", 0.0) where there is none."""
         counts = shopper.affinity
         if not counts:
             return "", 0.0
@@ -100,6 +100,6 @@ class DecayedCounts:
 
     @staticmethod
     def top_share(shopper: Shopper) -> float:
-        """The share of the name with the largest count, 0.0 where there is none."""
+        """The share of the category with the largest count; 0.0 where there is none."""
         counts = shopper.affinity.values()
         return max(counts) / sum(counts) if counts else 0.0

@@ -1,7 +1,6 @@
-"""What is learned about a shopper: raw counters as a row, and the features that clustering makes of
-many rows.
+"""Feature rows: the raw counters of a shopper, and the features that clusters are made from.
 
-`FEATURES` are stored by position with the clusters: a change of them restarts the clusters.
+The columns of a row and `FEATURES` are stored by position: a change of `FEATURES` restarts the clusters.
 """
 
 from __future__ import annotations
@@ -36,25 +35,24 @@ FEATURES = (
     "purchase_gap_days",
     "category_share",
 )
-"""Names of the columns, in order; all but the two rates are logarithms, since counts are skewed."""
+"""Names of the features, in order. All but the two rates are logarithms, since counts are skewed."""
 RATES = ("cart_rate", "category_share")
 
 _NO_SESSION = Session(0, 0)
 
 LAST_MS_COLUMN = 10
-"""Where a feature row has the time of the shopper's last event."""
+"""The column with the time of the shopper's last event (ms)."""
 SEEN_COLUMNS = [9, LAST_MS_COLUMN, 21, 22]
-"""Where it has when the shopper was seen first and last, went away and came back (ms)."""
+"""The columns with the first and the last event, and the begin and end of the last absence (ms)."""
 PURCHASE_COLUMNS = [11, 5, 6]
-"""Where it has the last purchase (ms), the number of orders and what they are worth (millionths)."""
+"""The columns with the last purchase (ms), the number of orders and their value (millionths)."""
 
 COLUMN_COUNT = 23
 _pack_row = struct.Struct(f"{COLUMN_COUNT}d").pack
 
 
 def feature_row(shopper: Shopper, top_share: float, session: Session | None) -> bytes:
-    """What models work on, as doubles, ready to be stacked: counters of the shopper, and of a running
-    session, if there is one."""
+    """The counters of a shopper, and of its running session if there is one, as packed doubles."""
     if session is None:
         session = _NO_SESSION
     return _pack_row(
@@ -85,14 +83,14 @@ def feature_row(shopper: Shopper, top_share: float, session: Session | None) -> 
 
 
 def feature_rows(rows: Iterable[bytes]) -> NDArray[np.float64]:
-    """Feature rows under each other, float64[n, COLUMNS]."""
+    """Feature rows as an array, float64[n, COLUMN_COUNT]."""
     return np.frombuffer(b"".join(rows)).reshape(-1, COLUMN_COUNT)
 
 
 def feature_matrix(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Features float64[n, len(FEATURES)] of n feature rows.
+    """The features of n feature rows, float64[n, len(FEATURES)].
 
-    A shopper who never bought counts as one who bought on the day of the first event.
+    A shopper that never bought counts as one that bought on the day of its first event.
     """
     raw = rows.T
     (
@@ -128,6 +126,6 @@ def feature_matrix(rows: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def to_raw_units(means: NDArray[np.float64], names: Sequence[str]) -> NDArray[np.float64]:
-    """What means of features float64[F] stand for: back from logarithms, but for the rates."""
+    """Means of features float64[F] in their own units: logarithms are undone, rates stay."""
     is_rate = np.array([name in RATES for name in names])
     return np.where(is_rate, means, np.expm1(means))

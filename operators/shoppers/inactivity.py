@@ -1,5 +1,7 @@
-"""The last time a shopper was away for long: two times in the shopper's row, whatever order events
-come in and whoever is merged into whom."""
+"""The last long absence of a shopper: the times of the event before it and of the event after it.
+
+The result does not depend on the order of events, nor on which shopper is merged into which.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +13,13 @@ if TYPE_CHECKING:
     from state.shopper import Shopper
 
 Gap = tuple[int, int]
-"""The last event before and the first after (ms); (0, 0) for none."""
+"""The last event before a gap and the first event after it (ms); (0, 0) for none."""
 
 _INFINITY_MS = 1 << 62
 
 
 def observe(shopper: Shopper, at_ms: int, min_gap_ms: int) -> None:
-    """Take in an event, before it is counted: whether it ends a long absence, or falls into one."""
+    """Update the absence with an event: it may end a gap, or fall into one. Call it before it counts."""
     if (
         at_ms - shopper.last_ms >= min_gap_ms
         or at_ms < shopper.returned_ms
@@ -29,14 +31,14 @@ def observe(shopper: Shopper, at_ms: int, min_gap_ms: int) -> None:
 
 
 def merge(shopper: Shopper, other: Shopper, min_gap_ms: int) -> None:
-    """What both were away together, before the one is counted into the other."""
+    """Set the last time that both shoppers were away. Call it before their profiles are merged."""
     shopper.absence_start_ms, shopper.returned_ms = _latest_gap(
         _gaps(shopper), _gaps(other), min_gap_ms
     )
 
 
 def _gaps(shopper: Shopper) -> list[Gap]:
-    """When nothing was heard of a shopper for long: before the first event, once, after the last."""
+    """The gaps of a shopper: before its first event, its last long absence, after its last event."""
     gaps = [(-_INFINITY_MS, shopper.first_ms), (shopper.last_ms, _INFINITY_MS)]
     if shopper.returned_ms:
         gaps.append((shopper.absence_start_ms, shopper.returned_ms))

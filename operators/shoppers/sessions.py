@@ -1,8 +1,8 @@
 """Sessions in event time: runs of a shopper's events with no gap above the session gap.
 
-The result for events that come late by no more than the allowed lateness equals the in-order result:
-two sessions that such an event joins become one. Whether an event is later than that is decided
-where it is read, once, so that neither batches nor workers show in the outcome.
+Events that are late by no more than the allowed lateness give the same result as events in order: such
+an event may join two sessions into one. Whether an event is later than that is decided once, where it
+is read, so that the result depends neither on batches nor on workers.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 def add_event(shopper: Shopper, at_ms: int, *, gap_ms: int, watermark_ms: int) -> Session | None:
-    """The session an event at a time belongs to, opened or joined as need be.
+    """The session that an event belongs to; it opens one, or joins several, if it has to.
 
-    `watermark_ms` is the watermark that stood when the event came. An event older than that is late: it
-    joins a session that was still open then, but opens none; the answer may be None.
+    `watermark_ms` is the watermark when the event came. An older event is late: it may join a session
+    that was still open then, but opens none; the result is then None.
 
     >>> from state.shopper import Shopper
     >>> ann = Shopper(False, 0, 0)
@@ -29,7 +29,7 @@ def add_event(shopper: Shopper, at_ms: int, *, gap_ms: int, watermark_ms: int) -
     """
     sessions = shopper.open_sessions
     if sessions:
-        # What nearly every event is: in time, and the next one of the newest session.
+        # Nearly every event: in time, and the next one of the newest session.
         newest = sessions[-1]
         if watermark_ms <= at_ms and newest.last_ms <= at_ms <= newest.last_ms + gap_ms:
             shopper.session_ms += at_ms - newest.last_ms
@@ -51,7 +51,7 @@ def add_event(shopper: Shopper, at_ms: int, *, gap_ms: int, watermark_ms: int) -
 def _matching_sessions(
     sessions: list[Session], at_ms: int, gap_ms: int, watermark_ms: int
 ) -> list[Session]:
-    """Those that an event at a time belongs to, oldest first: they are among the last to end."""
+    """The sessions that an event belongs to, oldest first. They are among the last to end."""
     ends_ms = max(at_ms, watermark_ms) - gap_ms
     matching = []
     for session in reversed(sessions):
@@ -77,7 +77,7 @@ def _join_sessions(shopper: Shopper, matching: list[Session], at_ms: int) -> Ses
 
 
 def close_expired(shopper: Shopper, watermark_ms: int, *, gap_ms: int) -> list[Session]:
-    """Close the sessions that no event in time can reach any more; which they were."""
+    """Close the sessions that no event in time can reach any more; the closed ones."""
     closed = [s for s in shopper.open_sessions if s.last_ms + gap_ms < watermark_ms]
     if closed:
         shopper.open_sessions = [
@@ -87,9 +87,9 @@ def close_expired(shopper: Shopper, watermark_ms: int, *, gap_ms: int) -> list[S
 
 
 def merge(shopper: Shopper, other: Shopper, *, gap_ms: int, at_ms: int) -> None:
-    """Take over another shopper's sessions; those within the gap of each other become one.
+    """Add another shopper's sessions; sessions within the gap of each other become one.
 
-    `at_ms` is when it turned out that the two are one, or the watermark where that is later: sessions
+    `at_ms` is the time of the event that led to the merge, or the watermark if that is later. Sessions
     that had ended by then stay as they are, whether or not they have been closed yet.
     """
     shopper.sessions += other.sessions

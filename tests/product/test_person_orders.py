@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.segments.rules.compiler import RuleSet
-from operators.shards.processor import ProcessorConfig
+from operators.shards.config import ProcessorConfig
 from state.config import Lifecycle, Money, Profiles, Sessions, State
 from state.events import Item
 from tests.streams import GAP_MS, LATENESS_MS, MINUTE_MS, SHARDS, Flow, event, shuffled_within

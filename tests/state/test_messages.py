@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.shards.batching import SourceBatcher
-from operators.shards.sharding import DeviceShard, UserShard, regroup
+from operators.shards.device_shard import DeviceShard
+from operators.shards.sharding import regroup
+from operators.shards.user_shard import UserShard
 from state.resp import pack_command, pack_int, pack_str
 from tests.streams import LATENESS_MS, RULES, SHARDS, event, streams
 

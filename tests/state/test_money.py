@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.segments.rules.compiler import RuleSet
-from operators.shards.processor import ProcessorConfig
+from operators.shards.config import ProcessorConfig
 from state import money
 from state.config import Lifecycle, Profiles, Sessions, State
 from state.events import Event, Item

@@ -17,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.personalize.step import PersonalizeStep
-from operators.shards.sharding import DeviceShard, UserShard
+from operators.shards.device_shard import DeviceShard
+from operators.shards.user_shard import UserShard
 from state import snapshots
 from state.config import Settings
 from state.errors import SnapshotError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from operators.shoppers import profile
+from operators.shoppers import amounts
 from state.money import to_micros
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def compile_event_test(events: Filter) -> Test | None:
         tests.append(lambda event: any(map(item_matches, event.items)))
     if events.value is not None:
         value = events.value
-        tests.append(lambda event: is_within(value, profile.value_micros(event)))
+        tests.append(lambda event: is_within(value, amounts.value_micros(event)))
     if events.query:
         queries = events.query
         tests.append(lambda event: _contains_any(event.query, queries))
@@ -143,11 +143,11 @@ def compile_amount(events: Filter, measured: str) -> Callable[[Event], int]:
             return 1
         if measured == "quantity":
             matching = (item for item in event.items if item_matches is None or item_matches(item))
-            return profile.unit_count(matching)
+            return amounts.unit_count(matching)
         if item_matches is None:
-            amount_micros = profile.value_micros(event)
+            amount_micros = amounts.value_micros(event)
         else:
-            amount_micros = profile.items_micros(
+            amount_micros = amounts.items_micros(
                 tuple(item for item in event.items if item_matches(item))
             )
         return (

@@ -23,8 +23,10 @@ from flows.sources.recorded import RecordedSource
 from operators.publish.counters import Counters
 from operators.publish.digest import deterministic_rows
 from operators.shards.batching import SourceBatcher
-from operators.shards.sharding import DeviceShard, UserShard, regroup, shard_of
-from operators.shoppers import profile
+from operators.shards.device_shard import DeviceShard
+from operators.shards.sharding import regroup, shard_of
+from operators.shards.user_shard import UserShard
+from operators.shoppers import profile_hash
 from state import keys
 from state.store import Store
 from tests.streams import (
@@ -130,7 +132,7 @@ class Cluster:
             rows |= user.shoppers.rows
         strongest = RULES.affinities.top
         return {
-            name: fields(profile.profile_command("key", shopper, *strongest(shopper))[0])
+            name: fields(profile_hash.profile_command("key", shopper, *strongest(shopper))[0])
             for name, shopper in rows.items()
         }
 

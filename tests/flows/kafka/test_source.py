@@ -16,7 +16,7 @@ from kafka import TopicPartition
 from flows.kafka.broker_monitor import BrokerMonitor
 from flows.kafka.client import partition_name
 from flows.kafka.source import KafkaSource
-from operators.shards.sharding import Watermark
+from operators.shards.watermark import Watermark
 from state.errors import SourceError, UserError
 from state.snapshots import SOURCE_CODEC
 from tests.kafka_runs import NOW_MS, Run, committed, event, send

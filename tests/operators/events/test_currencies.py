@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from flows.commands.show import _describe_profile
 from operators.events.currencies import CurrencyConverter
-from operators.shards.processor import ProcessorConfig
+from operators.shards.config import ProcessorConfig
 from state import config
 from state.config import Lifecycle, Profiles, Sessions, State
 from state.events import Event, Item

@@ -93,7 +93,7 @@ def chosen() -> list[Event]:
 
 @pytest.mark.parametrize(
     ("owner", "name", "place"),
-    [(profile, "count", 2), (RuleEngine, "count", 3)],
+    [(profile, "apply_event", 2), (RuleEngine, "apply_event", 3)],
     ids=["profile", "rules"],
 )
 @pytest.mark.parametrize("batch_events", [1, 100, 5000])
@@ -134,7 +134,7 @@ def test_after_a_crash_each_dead_letter_is_there_once_and_redis_as_without_one(
     processing_errors: list[logging.LogRecord],
 ) -> None:
     settings = ruled(60, epoch_ms=1)
-    poison(monkeypatch, profile, "count", 2, {one.event_id for one in chosen()})
+    poison(monkeypatch, profile, "apply_event", 2, {one.event_id for one in chosen()})
     whole = run_flow(SHOP, redis_url, tmp_path, settings=settings)
     letters = sorted(map(msgspec.json.encode, letters_in(tmp_path)))
     Store(redis_url, timeout_ms=2000, patience_s=2).client.flushall()
@@ -160,7 +160,7 @@ def test_an_event_that_was_set_aside_counts_when_it_is_sent_again(
     order = event("purchase", 9, 4000, order_id="o", items=(ITEMS[1],), value=12.0)
     flow, undisturbed = Flow(), Flow()
     with monkeypatch.context() as patched:
-        poison(patched, processor.ShopperProcessor, "_tell", 3, {"0", "9"})
+        poison(patched, processor, "emit_interactions", 3, {"0", "9"})
         flow.feed([*ann, order])
     assert [letter.partition for one in flow.visited for letter in one.dead_letters] == ["0", "0"]
     flow.feed([ann[0], order, ann[1]])

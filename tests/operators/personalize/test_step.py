@@ -9,7 +9,9 @@ import pytest
 from operators.personalize.step import PersonalizeStep
 from operators.publish.digest import deterministic_rows
 from operators.shards.batching import SourceBatcher
-from operators.shards.sharding import DeviceShard, UserShard, regroup
+from operators.shards.device_shard import DeviceShard
+from operators.shards.sharding import regroup
+from operators.shards.user_shard import UserShard
 from operators.synthetic import generate_events
 from state import keys
 from state.store import Store

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from operators.personalize.step import PersonalizeStep
 from operators.segments.rfm import Rfm, name_of
-from operators.shoppers.profile import value_micros
+from operators.shoppers.amounts import value_micros
 from state import config
 from state.resp import pack_str
 from state.segments import RFM_GRID, RFM_NAMES, rfm_definitions

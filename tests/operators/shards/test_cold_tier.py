@@ -16,7 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.shards.cold_tier import RUN_ID_BYTES
-from operators.shards.sharding import DeviceShard, UserShard, shard_of
+from operators.shards.device_shard import DeviceShard
+from operators.shards.sharding import shard_of
+from operators.shards.user_shard import UserShard
 from state.journal import Journals
 from state.snapshots import SHARD_RECORD_CODEC
 from tests.reference import persons

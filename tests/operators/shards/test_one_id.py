@@ -17,7 +17,8 @@ from tests.streams import ITEMS, LATENESS_MS, MINUTE_MS, SHARDS, Flow, arguments
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from operators.shards.sharding import DeviceShard, UserShard
+    from operators.shards.device_shard import DeviceShard
+    from operators.shards.user_shard import UserShard
     from state.events import Event
 
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.shards.processor import INTERACTION_TYPES, ProcessorConfig
+from operators.shards.config import ProcessorConfig
+from operators.shards.interactions import INTERACTION_TYPES
 from state import keys
 from state.config import Lifecycle, Profiles, Sessions, State
 from state.shopper import PERSONALIZATION

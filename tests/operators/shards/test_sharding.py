@@ -11,19 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.segments.rules.compiler import RuleSet
-from operators.shards.batching import SourceBatcher
-from operators.shards.processor import ProcessorConfig
-from operators.shards.sharding import Watermark, shard_of
+from operators.shards.config import ProcessorConfig
+from operators.shards.sharding import shard_of
 from state.config import Lifecycle, Profiles, Propensity, Sessions, State
-from state.dead_letters import DeadLetter
-from state.messages import BatchId
 from state.times import DAY_MS
 from tests.streams import (
     GAP_MS,
     LATENESS_MS,
     MINUTE_MS,
     SHARDS,
-    START_MS,
     Flow,
     facts,
     fold,
@@ -54,69 +50,6 @@ WITH_SEGMENTS = ProcessorConfig.from_config(
 def test_who_keeps_whom_is_frozen() -> None:
     """Stored state is found by it."""
     assert [shard_of(name, 64) for name in ("ann", "bob", "☃", "a" * 128)] == [51, 0, 20, 12]
-
-
-class TestSourceClock:
-    def clock(self, *records: Event | DeadLetter) -> tuple[SourceBatcher, list[tuple[int, int]]]:
-        clock = SourceBatcher()
-        batch = clock.batch(records, partition="p", shards=SHARDS, allowed_lateness_ms=LATENESS_MS)
-        told = [
-            pair
-            for g in batch.shard_inputs
-            for pair in zip(g.positions, g.watermarks_ms, strict=True)
-        ]
-        return clock, sorted(told)
-
-    def test_an_event_is_held_against_the_newest_before_it(self) -> None:
-        clock, told = self.clock(view(1, 0), view(2, 10, "bob"), view(3, 5, "cat"))
-        base_ms = START_MS - LATENESS_MS
-        assert told == [(0, 0), (1, base_ms), (2, base_ms + 10)]
-        assert clock.watermark_ms == base_ms + 10
-
-    def test_every_shard_hears_of_every_batch(self) -> None:
-        clock = SourceBatcher()
-        for n in range(2):
-            batch = clock.batch([view(n, n)], partition="p", shards=SHARDS, allowed_lateness_ms=0)
-            assert [group.shard for group in batch.shard_inputs] == list(range(SHARDS))
-            assert {group.batch for group in batch.shard_inputs} == {
-                BatchId("p", n, START_MS if n else 0, False, 1)
-            }
-
-    def test_what_was_read_is_told_by_type_and_by_failure(self) -> None:
-        letter = DeadLetter(
-            failure_type="not_json", errors=(), source="s", partition="p", offset=0, raw=""
-        )
-        clock, told = self.clock(view(1, 0), letter, view(2, 1))
-        assert [position for position, _ in told] == [0, 2]
-        totals = clock.totals
-        assert (totals.read, totals.rejected, totals.by_type) == (
-            3,
-            {"not_json": 1},
-            {"item_view": 2},
-        )
-
-
-class TestWatermark:
-    def test_it_is_the_minimum_over_all_partitions_once_all_are_heard_of(self) -> None:
-        watermark = Watermark({})
-        heard = [("a", 50), ("a", 60), ("b", 20), ("b", 70), ("a", 90)]
-        assert [watermark.update(BatchId(p, 0, ms, False, 2)) for p, ms in heard] == [
-            0,
-            0,
-            20,
-            60,
-            70,
-        ]
-
-    def test_a_partition_at_its_end_holds_nothing_back(self) -> None:
-        watermark = Watermark({})
-        heard = [("a", 50, False), ("b", 20, True), ("a", 60, False), ("a", 90, True)]
-        assert [watermark.update(BatchId(p, 0, ms, last, 2)) for p, ms, last in heard] == [
-            0,
-            50,
-            60,
-            90,
-        ]
 
 
 @given(streams(), st.sampled_from([1, 7, 100]), st.sampled_from([1, 2]))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from operators.segments.rules.compiler import RuleSet
-from operators.shards.processor import ProcessorConfig
+from operators.shards.config import ProcessorConfig
 from state.config import Lifecycle, Profiles, Sessions, State
 from state.events import Item
 from state.times import DAY_MS

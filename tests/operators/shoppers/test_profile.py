@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.shoppers import profile
+from operators.shoppers import profile, profile_hash
 from state import keys
 from state.events import Consent, Event, Item
 from state.resp import pack_command
@@ -38,14 +38,16 @@ SOCK = Item("sock", category=("wear", "socks"), price=0.1, quantity=3)
 def written(stream: list[Event]) -> dict[str, str]:
     """The profile of the only shopper as its readers see it."""
     ((name, shopper),) = fold(stream).shoppers.items()
-    packed, count = profile.profile_command(keys.profile_key(name), shopper, "", 0.0)
+    packed, count = profile_hash.profile_command(keys.profile_key(name), shopper, "", 0.0)
     return fields(pack_command(packed, count))
 
 
 def session(stream: list[Event]) -> dict[str, str]:
     """The newest session of the only shopper as its readers see it."""
     ((name, shopper),) = fold(stream).shoppers.items()
-    return fields(profile.session_command(name, keys.session_key(name), shopper.open_sessions[-1]))
+    return fields(
+        profile_hash.session_command(name, keys.session_key(name), shopper.open_sessions[-1])
+    )
 
 
 def fields(packed: bytes) -> dict[str, str]:

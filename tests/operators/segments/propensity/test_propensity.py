@@ -23,7 +23,9 @@ from operators.segments.propensity.chance_model import ChanceModel
 from operators.segments.propensity.pending_decisions import ALL, PendingDecisions
 from operators.segments.propensity.prequential import PrequentialEvaluation
 from operators.segments.propensity.propensity import PropensityModels
-from operators.shards.processor import ProcessorConfig, ShopperProcessor
+from operators.shards.config import ProcessorConfig
+from operators.shards.processor import ShopperProcessor
+from operators.shards.shard_shoppers import ShardShoppers
 from state import config
 from state import keys as state_keys
 from state.config import Lifecycle, Profiles, Sessions, State
@@ -130,23 +132,24 @@ def purchase(event_id: str, at_ms: int) -> Event:
     return event("purchase", event_id, at_ms, items=(Item("mug"),), order_id=event_id)
 
 
-def shoppers_that_decide_at_each_event() -> ShopperProcessor:
+def shoppers_that_decide_at_each_event() -> tuple[ShardShoppers, ShopperProcessor]:
     asked = config.Propensity(sampled_share=1.0)
     rules = ProcessorConfig.from_config(
         Sessions(), Profiles(), State(), Lifecycle(), propensity=asked
     )
-    return ShopperProcessor(rules, {}, ShardTotals())
+    shoppers = ShardShoppers(rules, {}, ShardTotals())
+    return shoppers, ShopperProcessor(shoppers)
 
 
 def outcomes_of(*events: Event) -> list[int]:
     """What came of the decision at each event, by the order of events."""
-    shoppers = shoppers_that_decide_at_each_event()
-    shoppers.begin_batch(BatchId("p", 0), 0, 0, last=False)
+    shoppers, processor = shoppers_that_decide_at_each_event()
+    processor.begin_batch(BatchId("p", 0), 0, 0, last=False)
     for place, one in enumerate(events):
-        shoppers.process_event("ann", one, place, 0, known=False)
+        processor.process_event("ann", one, place, 0, known=False)
     marks = [one[:8] for one in shoppers.output.decisions]
-    shoppers.end_batch()
-    shoppers.begin_batch(BatchId("p", 1), 0, START_MS + 400 * MINUTE_MS, last=False)
+    processor.end_batch()
+    processor.begin_batch(BatchId("p", 1), 0, START_MS + 400 * MINUTE_MS, last=False)
     told = b"".join(shoppers.output.session_outcomes)
     found = {told[at + 8 : at + 16]: told[at + 16] for at in range(0, len(told), 17)}
     return [found[mark] for mark in marks]
@@ -175,19 +178,19 @@ def sessions_learned(seed: int, sessions: int, *, shuffled: bool) -> PropensityM
     they are."""
     rng = np.random.default_rng(seed)
     propensity = PropensityModels(config.Propensity(labels_min=20, horizon_days=0))
-    shoppers, at_ms, place = shoppers_that_decide_at_each_event(), 0, 0
+    (_, processor), at_ms, place = shoppers_that_decide_at_each_event(), 0, 0
     for batch in range(sessions):
         watermark_ms = START_MS + at_ms
-        shoppers.begin_batch(BatchId("p", batch), 0, watermark_ms, last=False)
+        processor.begin_batch(BatchId("p", batch), 0, watermark_ms, last=False)
         name, buys = f"s{batch}", rng.random() < 0.4
         views = 2 + 3 * buys
         for step in range(views):
             one = view(f"{batch}.{step}", at_ms + step)
-            shoppers.process_event(name, one, place, watermark_ms, known=False)
+            processor.process_event(name, one, place, watermark_ms, known=False)
         if buys:
             one = purchase(f"{batch}.o", at_ms + views)
-            shoppers.process_event(name, one, place, watermark_ms, known=False)
-        visited = shoppers.end_batch()
+            processor.process_event(name, one, place, watermark_ms, known=False)
+        visited = processor.end_batch()
         if shuffled:
             told = b"".join(visited.session_outcomes)
             visited.session_outcomes = [

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from flows.sources.files import LogFile
 from operators.readers import READERS
 from operators.segments.rules.compiler import RuleSet
+from operators.shards.config import ProcessorConfig
 from operators.shards.identity_map import device_key
-from operators.shards.processor import ProcessorConfig
 from operators.shards.sharding import shard_of
 from state.config import Lifecycle, Profiles, Sessions, State
 from state.events import Campaign, Event

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from operators.segments.rules.compiler import RuleSet
 from operators.segments.rules.engine import TIMERS_MIN, TIMERS_PER_SHOPPER
 from operators.segments.rules.explain import explain
-from operators.shards.processor import ProcessorConfig
+from operators.shards.config import ProcessorConfig
 from state.config import Lifecycle, Profiles, Sessions, State
 from tests.streams import (
     GAP_MS,

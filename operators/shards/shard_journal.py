@@ -1,7 +1,7 @@
-"""What a shard stores of its rows: those that changed since the last snapshot, in its journal.
+"""The journal of a shard: the rows that changed since the last snapshot.
 
-Where there is no journal the snapshot holds all rows itself, as in the first release; such a one is
-read too, and the next begins a journal.
+Without a journal the snapshot holds all rows itself, as in the first release. Such a snapshot can be
+read too, and the next one begins a journal.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from operators.shards.processor import is_storable
 from state.snapshots import SHARD_RECORD_CODEC, DevicesState, ShardRecord, SnapshotCodec, UsersState
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
     from operators.shards.erasures import Erasures
     from operators.shards.identity_map import IdentityMap
-    from operators.shards.processor import ShopperProcessor
+    from operators.shards.shard_shoppers import ShardShoppers
     from state.journal import Journal, JournalPosition, Journals
     from state.shopper import Shopper
 
@@ -28,9 +27,9 @@ _ROWS_PER_RECORD = 1000
 
 
 class ShardJournal:
-    """The journal of one shard's shoppers and links, if there are `journals`.
+    """Stores the shoppers, links and tombstones of one shard; does nothing without `journals`.
 
-    `shard` names the file; it is known from the first message on.
+    `shard` is part of the file name. It is known from the first message on.
     """
 
     def __init__(self, kind: str, journals: Journals | None) -> None:
@@ -40,29 +39,29 @@ class ShardJournal:
         self._journal: Journal | None = None
 
     def load(self, state: DevicesState | UsersState) -> ShardRecord:
-        """Shoppers, links, known users and tombstones; SnapshotError where the journal is damaged."""
-        handle = state.journal
-        if handle is None:
+        """The shoppers, links, known users and tombstones; SnapshotError for a damaged journal."""
+        position = state.journal
+        if position is None:
             loaded = ShardRecord(rows=state.rows, erased=state.erased)
             if isinstance(state, DevicesState):
                 loaded.links, loaded.known = state.links, state.known
             return loaded
         assert self._journals is not None
-        self._journal, records = self._journals.open(handle)
+        self._journal, records = self._journals.open(position)
         return read_rows(records)
 
     def store(
         self,
-        shoppers: ShopperProcessor,
+        shoppers: ShardShoppers,
         erasures: Erasures,
         identity_map: IdentityMap | None = None,
         *,
         rewrite: bool = False,
     ) -> JournalPosition | None:
-        """Write what changed, or everything where the changes outweigh it; None without journals.
+        """Append what changed, or rewrite the journal when it has grown; None without journals.
 
-        `rewrite`: everything, since the journal names who was erased. Whoever asks forgets then what had
-        changed.
+        `rewrite` asks for a rewrite, since the journal holds erased ids. The caller resets the sets of
+        changed names afterwards.
         """
         erased = erasures.tombstones.take_changed()
         if self._journal is None:
@@ -82,7 +81,7 @@ class ShardJournal:
 
 
 def read_rows(records: Iterable[bytes]) -> ShardRecord:
-    """The shoppers, links, known users and tombstones that a journal's records come to."""
+    """The shoppers, links, known users and tombstones after all records of a journal."""
     erased: dict[bytes, int] = {}
     rows: dict[str, Shopper] = {}
     links: dict[str, tuple[str, int]] = {}
@@ -103,7 +102,7 @@ def read_rows(records: Iterable[bytes]) -> ShardRecord:
     return ShardRecord(rows=rows, links=links, known=known_users, erased=live)
 
 
-def _changes(shoppers: ShopperProcessor, identity_map: IdentityMap | None) -> ShardRecord:
+def _changes(shoppers: ShardShoppers, identity_map: IdentityMap | None) -> ShardRecord:
     rows, dirty_names = shoppers.rows, shoppers.dirty_names
     state = ShardRecord(
         {name: rows[name] for name in dirty_names if name in rows},
@@ -123,19 +122,28 @@ def _changes(shoppers: ShopperProcessor, identity_map: IdentityMap | None) -> Sh
     return state
 
 
-def storable_rows(shoppers: ShopperProcessor, rows: dict[str, Shopper]) -> dict[str, Shopper]:
-    """The rows that a snapshot can hold: all, but for one that a fault of ours made unfit for it.
+def storable_rows(shoppers: ShardShoppers, rows: dict[str, Shopper]) -> dict[str, Shopper]:
+    """The rows that can be encoded: all, unless a bug has put a wrong value into one.
 
-    What was stored of such a one before stands.
+    What was stored of such a row before stays in the journal.
     """
     stored_rows = {name: shopper for name, shopper in rows.items() if is_storable(shopper)}
     for name in sorted(rows.keys() - stored_rows.keys()):
-        shoppers.errors.record("snapshot", name)
+        shoppers.processing_errors.record("snapshot", name)
     return stored_rows
 
 
-def encode_state(codec: SnapshotCodec[S], state: S, shoppers: ShopperProcessor) -> bytes:
-    """The bytes of a state with `rows`, of those at least that can be stored."""
+def is_storable(shopper: Shopper) -> bool:
+    """Whether a snapshot can hold a row."""
+    try:
+        msgspec.msgpack.encode(shopper)
+    except Exception:
+        return False
+    return True
+
+
+def encode_state(codec: SnapshotCodec[S], state: S, shoppers: ShardShoppers) -> bytes:
+    """Encode a state that has `rows`; if that fails, without the rows that cannot be encoded."""
     try:
         return codec.encode(state)
     except Exception:
@@ -145,7 +153,7 @@ def encode_state(codec: SnapshotCodec[S], state: S, shoppers: ShopperProcessor) 
 
 
 def _all_records(
-    shoppers: ShopperProcessor, erasures: Erasures, identity_map: IdentityMap | None
+    shoppers: ShardShoppers, erasures: Erasures, identity_map: IdentityMap | None
 ) -> Iterator[bytes]:
     if len(erasures.tombstones):
         yield SHARD_RECORD_CODEC.encode(ShardRecord(erased=dict(erasures.tombstones.items())))

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.shards.sharding import DeviceShard, UserShard
+from operators.shards.device_shard import DeviceShard
+from operators.shards.user_shard import UserShard
 from state.journal import Journals, list_journals
 from state.snapshots import DEVICES_CODEC, USERS_CODEC
 from tests.streams import GAP_MS, RULES, SHARDS, Flow, event, facts, fold, streams, view

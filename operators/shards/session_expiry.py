@@ -1,0 +1,65 @@
+"""Closes sessions that no event in time can reach any more, once per batch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from operators.shoppers import sessions
+from state import keys, resp
+
+if TYPE_CHECKING:
+    from operators.shards.shard_shoppers import ShardShoppers
+    from state.shopper import Shopper
+
+_DEL, _HDEL = resp.pack_str("DEL"), resp.pack_str("HDEL")
+_CHANCE_FIELD = resp.pack_str("p_buy_session")
+
+
+def close_expired_sessions(shoppers: ShardShoppers) -> None:
+    """Close sessions by the watermark of the batch; in the order in which they ended, then by id.
+
+    Timers are checked against the rows: one may be out of date, since a session goes on with each event.
+    """
+    watermark_ms, gap_ms = shoppers.output.watermark_ms, shoppers.config.gap_ms
+    expired: list[tuple[int, str, Shopper]] = []
+    for shopper_id in shoppers.session_timers.take_due(watermark_ms):
+        shopper = shoppers.rows.get(shopper_id)
+        if shopper is not None and shopper.open_sessions:
+            ends_ms = _first_end_ms(shopper, gap_ms)
+            if ends_ms < watermark_ms:
+                expired.append((ends_ms, shopper_id, shopper))
+            else:
+                shoppers.session_timers.add(ends_ms, shopper_id)
+    expired.sort()
+    for _, shopper_id, shopper in expired:
+        _close(shoppers, shopper_id, shopper, watermark_ms)
+
+
+def _close(shoppers: ShardShoppers, shopper_id: str, shopper: Shopper, watermark_ms: int) -> None:
+    config, output = shoppers.config, shoppers.output
+    closed = sessions.close_expired(shopper, watermark_ms, gap_ms=config.gap_ms)
+    shoppers.totals.sessions_closed += len(closed)
+    with shoppers.processing_errors.isolate("outcomes", shopper_id):
+        output.session_outcomes += [
+            session.decision_outcomes(session.last_ms + config.gap_ms)
+            for session in closed
+            if session.decisions
+        ]
+    shoppers.dirty_names.add(shopper_id)
+    if shopper.open_sessions:
+        shoppers.session_timers.add(_first_end_ms(shopper, config.gap_ms), shopper_id)
+        return
+    session_key = resp.pack_str(keys.session_key(shopper_id))
+    output.writes.append(resp.pack_command(_DEL + session_key, 2))
+    if config.sample_of_256:
+        profile_key = resp.pack_str(keys.profile_key(shopper_id))
+        output.writes.append(resp.pack_command(f"{_HDEL}{profile_key}{_CHANCE_FIELD}", 3))
+
+
+def _first_end_ms(shopper: Shopper, gap_ms: int) -> int:
+    """The last time at which an event would still belong to the session that ends first."""
+    first, *others = shopper.open_sessions
+    last_ms = (
+        min(first.last_ms, *[session.last_ms for session in others]) if others else first.last_ms
+    )
+    return last_ms + gap_ms

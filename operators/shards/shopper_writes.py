@@ -1,0 +1,52 @@
+"""Puts out a shopper at the end of a batch in which it did something: its feature row, and its profile
+and session in Redis."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from operators.shoppers import profile_hash
+from operators.shoppers.features import feature_row
+from state import keys, resp
+from state.times import HOUR_MS
+
+if TYPE_CHECKING:
+    from operators.shards.shard_shoppers import ShardShoppers
+
+_EXPIRE, _PEXPIRE = resp.pack_str("EXPIRE"), resp.pack_str("PEXPIRE")
+
+
+class ShopperWriter:
+    """Packs what is the same for all shoppers once."""
+
+    def __init__(self, shoppers: ShardShoppers) -> None:
+        self._shoppers = shoppers
+        config = shoppers.config
+        self._session_ttl = resp.pack_int(config.session_ttl_ms)
+        self._known_ttl = resp.pack_int(config.known_ttl_s)
+        self._anonymous_ttl = resp.pack_int(config.anonymous_ttl_s)
+
+    def emit_shopper(self, shopper_id: str, previous_ms: int) -> None:
+        """Put out one shopper, last seen at `previous_ms` before this batch."""
+        shoppers = self._shoppers
+        shopper, output = shoppers.rows[shopper_id], shoppers.output
+        category, share = shoppers.config.affinities.top(shopper)
+        key = keys.shopper_key(shopper_id)
+        profile_key, session_key = key + "profile", key + "session"
+        arguments, count = profile_hash.profile_command(profile_key, shopper, category, share)
+        session = shopper.open_sessions[-1] if shopper.open_sessions else None
+        features = feature_row(shopper, share, session)
+        output.active.append(
+            (shopper_id, shopper.known, shopper.refused, features, arguments, count)
+        )
+        if session is not None:
+            write = output.writes.append
+            write(profile_hash.session_command(shopper_id, session_key, session))
+            expire = _PEXPIRE + resp.pack_str(session_key) + self._session_ttl
+            write(resp.pack_command(expire, 3))
+        # Each time: a key that expired, was evicted or deleted is made anew by the profile's write.
+        ttl = self._known_ttl if shopper.known else self._anonymous_ttl
+        expire = _EXPIRE + resp.pack_str(profile_key) + ttl
+        output.expiry_writes.append(resp.pack_command(expire, 3))
+        if shopper.last_ms // HOUR_MS > previous_ms // HOUR_MS:
+            shoppers.idle.add(shopper_id, shopper.last_ms)
