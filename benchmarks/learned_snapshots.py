@@ -60,11 +60,11 @@ class Shop:
     def tables(self) -> Tables:
         """What is stored by rows."""
         parts = {
-            "recommender": self.recommender,
+            "recommender": self.recommender.components,
             "clusters": self.clusters,
             "audience": self.audience,
         }
-        return Tables(parts, self.recommender.vocabularies(), self.cards)
+        return Tables(parts, self.recommender.components.vocabularies(), self.cards)
 
     def learn(self, who: np.ndarray) -> None:
         """A batch of one event of each of these shoppers, popular items more often than others."""

@@ -68,11 +68,11 @@ def cost_us(
     """Microseconds an event by part."""
     recommender, spent_s = Recommender.from_config(lists), defaultdict[str, float](float)
     cards: dict[str, ItemCard] = {}
-    _time(recommender.blend, "blend", spent_s)
+    _time(recommender.components.blend, "blend", spent_s)
     _time(recommender, "_assemble", spent_s)
-    _time(recommender.rules, "learn", spent_s)
-    _time(recommender.negative_feedback, "learn", spent_s, "feedback")
-    _time(recommender.published_index, "store", spent_s, "written")
+    _time(recommender.components.rules, "learn", spent_s)
+    _time(recommender.components.negative_feedback, "learn", spent_s, "feedback")
+    _time(recommender.components.published_index, "store", spent_s, "written")
     events = 0
     for number, batch in enumerate(batches):
         if number == BATCHES - MEASURED:

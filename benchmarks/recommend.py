@@ -169,16 +169,16 @@ def speed(recommender: Recommender, items: int) -> tuple[dict[str, float], float
     """Microseconds an event in each part once the tables are full, and lists a batch."""
     spent_s: dict[str, float] = defaultdict(float)
     for owner in (
-        *recommender.learners,
-        recommender.bought_together,
-        recommender.popular_lists.scoped,
+        *recommender.components.learners,
+        recommender.components.bought_together,
+        recommender.components.popular_lists.scoped,
     ):
         _time(owner, "learn_many", f"  learn {type(owner).__name__}", spent_s)
-    for learner in recommender.learners:
+    for learner in recommender.components.learners:
         _time(learner, "generate", f"  rank {type(learner).__name__}", spent_s)
     for method in ("judge", "remember", "mix"):
-        _time(recommender.blend, method, f"  blend {method}", spent_s)
-    _time(recommender.session_contexts, "append", "  contexts", spent_s)
+        _time(recommender.components.blend, method, f"  blend {method}", spent_s)
+    _time(recommender.components.session_contexts, "append", "  contexts", spent_s)
     _time(recommender, "learn", "learn", spent_s)
     _time(recommender, "recommend", "rank", spent_s)
 
@@ -223,7 +223,9 @@ def main() -> None:
         recommender = Recommender()
         for name, (hit_rate, reciprocal, cases) in quality(folder, recommender).items():
             print(f"quality {name}: hr@20={hit_rate:.4f} mrr@20={reciprocal:.4f} cases={cases}")
-        weights = zip(recommender.blend.names, recommender.blend.weights(), strict=True)
+        weights = zip(
+            recommender.components.blend.names, recommender.components.blend.weights(), strict=True
+        )
         print("weights", *(f"{name}={weight:.3g}" for name, weight in weights))
     else:
         print(f"quality: not measured, no data at {folder}")
@@ -236,7 +238,7 @@ def main() -> None:
         total_us = cost_us["learn"] + cost_us["rank"] + cost_us["entries"]
         print(f"all {total_us:.2f}, {1e6 / total_us:.0f} events/s")
     print("memory, bytes a row:")
-    for table in recommender.tables():
+    for table in recommender.components.tables():
         rows, size = (
             len(next(iter(table.columns.values()))),
             sum(column.nbytes for column in table.columns.values()),

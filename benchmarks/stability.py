@@ -33,6 +33,7 @@ from flows.commands.evaluation_files import read_clicks, session_gap_ms
 from operators.evaluation.product_recommender import ProductRecommender
 from operators.evaluation.protocols import BLEND, ProtocolOptions, prequential
 from operators.recommend.candidates.registry import LEARNERS
+from operators.recommend.factory import build_components
 from operators.recommend.recommender import Recommender
 from state.config import Settings
 
@@ -85,7 +86,9 @@ TASKS: Mapping[str, Callable[[], Task]] = {"rees46": rees46, "yoochoose_week": y
 
 def figures(task: Task, *, seed: int | None = None, batch: int = BATCH) -> Figures:
     """How good the lists are."""
-    recommender = Recommender(other_learners=None if seed is None else _seeded(seed))
+    recommender = Recommender(
+        build_components(other_learners=None if seed is None else _seeded(seed))
+    )
     product = ProductRecommender(recommender, task.clicks, blend_name=BLEND, batch=batch)
     rules = ProtocolOptions(k=K, known=True, session_gap_ms=task.gap_ms, lists_at_once=batch)
     outcome = prequential(task.clicks, [product], rules)

@@ -49,7 +49,7 @@ class ProductRecommender:
         self._names = [
             # The plain reference keeps its name: it is what others' figures are compared with.
             f"live-{learner.name}" if learner.name in BASELINES else learner.name
-            for learner in recommender.learners
+            for learner in recommender.components.learners
         ]
 
     def learn(self, click: StreamClick, session: ClickSession) -> None:
@@ -64,24 +64,21 @@ class ProductRecommender:
     def recommend(self, requests: Sequence[Request], k: int) -> list[dict[str, list[int]]]:
         """For each request the learners' own lists and the blend."""
         self._learn_buffered()
-        recommender = self._recommender
-        asked = self._to_requests(requests)
+        recommender, generators = self._recommender, self._recommender.components.generators
+        own_requests = self._to_requests(requests)
         banned_items = [self._item_rows(sorted(request.without)) for request in requests]
-        # So many that enough are left when all that must not be listed is gone.
-        pool = recommender.generators.pool + max(map(len, banned_items))
-        lists = recommender.generators.generate(asked, pool)
+        # Enough candidates are left when the banned ones are gone.
+        pool = generators.pool + max(map(len, banned_items))
+        candidates = generators.generate(own_requests, pool)
         if any(banned_items):
-            lists = [
-                _without_banned(
-                    of, banned_items, recommender.generators.pool, len(recommender.items)
-                )
-                for of in lists
+            candidates = [
+                _without_banned(lists, banned_items, generators.pool, len(recommender.items))
+                for lists in candidates
             ]
-        recommender.blend.store_pending(asked, lists, asked.now_ms)
-        lists_by_name = {} if self._blend_name else dict(zip(self._names, lists, strict=True))
-        lists_by_name[self._blend_name or BLEND] = recommender.assembler.assemble(asked, lists, k)[
-            0
-        ]
+        recommender.components.blend.store_pending(own_requests, candidates, own_requests.now_ms)
+        blend, _ = recommender.assemble(own_requests, candidates, k)
+        lists_by_name = {} if self._blend_name else dict(zip(self._names, candidates, strict=True))
+        lists_by_name[self._blend_name or BLEND] = blend
         return [
             {name: self._stream_items(of.item[place, :k]) for name, of in lists_by_name.items()}
             for place in range(len(requests))
@@ -113,12 +110,12 @@ class ProductRecommender:
     def _to_requests(self, requests: Sequence[Request]) -> ListRequests:
         """Shoppers with their own contexts; strangers with the session they come with."""
         recommender = self._recommender
-        find, reach = recommender.shoppers.get, recommender.session_contexts.length
+        find, reach = recommender.shoppers.get, recommender.components.session_contexts.length
         ids = self._clicks.shoppers.ids
         shopper = np.array(
             [NO_ROW if r.shopper == NO_ROW else find(ids[r.shopper]) for r in requests], np.int32
         )
-        context = recommender.session_contexts.lookup(shopper)
+        context = recommender.components.session_contexts.lookup(shopper)
         for index, request in enumerate(requests):
             if request.shopper == NO_ROW:
                 newest_first = self._item_rows(request.session[: -reach - 1 : -1])

@@ -61,7 +61,7 @@ def _remove_personalization(
     learned: PersonalizationState, name: str, row: int, at_ms: int, writes: list[Write]
 ) -> Iterator[Change]:
     audience, rows = learned.memberships, np.array([row], np.int32)
-    learned.recommender.unlearn_shoppers(rows)
+    learned.recommender.components.unlearn_shoppers(rows)
     learned.propensity.merge_or_erase(row, name, erased=True)
     writes.append(("DEL", keys.top_key(name, keys.SLOT)))
     writes.append(("HDEL", keys.profile_key(name), *PERSONALIZED_FIELDS))

@@ -173,8 +173,8 @@ def shared_writes(
     """All but what is a shopper's own, at most so many keys at once."""
     recommender, cards, audience = learned.recommender, learned.item_cards, learned.memberships
     yield [learned.counters.meta_write(watermark_ms, len(recommender.items.row_by_id))]
-    recommender.item_lists.mark_all()
-    recommender.popular_lists.mark_all()
+    recommender.components.item_lists.mark_all()
+    recommender.components.popular_lists.mark_all()
     cards.unpublished.update(cards.by_id)
     learned.definitions_published = False
     # A Redis that came back as it was before may name members who have left since.
@@ -203,8 +203,8 @@ def shared_writes(
         cards.unpublished = unpublished_chunk
         yield cards.take_writes()
     for take, key_of in (
-        (recommender.item_lists.take_changed_similar, keys.similar_key),
-        (recommender.item_lists.take_changed_bought, keys.bought_key),
+        (recommender.components.item_lists.take_changed_similar, keys.similar_key),
+        (recommender.components.item_lists.take_changed_bought, keys.bought_key),
     ):
         while (item_lists := take(learned.newest_event_ms, limit))[0]:
             yield aggregates.item_list_writes(item_lists, key_of, learned.newest_event_ms)

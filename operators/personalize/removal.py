@@ -51,7 +51,7 @@ def remove_merged_and_erased(
     erased: set[int] = set()
     refusing = {one[0]: one[2] for v in visited for one in v.active if one[2]}
     for name, user, change in gone:
-        learned.recommender.merge_or_erase(name, user)
+        learned.recommender.components.merge_or_erase(name, user)
         row = shoppers.get(name)
         known, refused = learned.memberships.is_known(row), learned.memberships.refused_by(row)
         refused |= refusing.get(user, 0)
@@ -71,7 +71,7 @@ def remove_merged_and_erased(
         learned.assignment.remove_shoppers(rows)
         learned.propensity.remove_shoppers(rows)
         learned.recent_views.release("shopper", rows, now_ms)
-        learned.recommender.remove_shoppers(rows)
+        learned.recommender.components.remove_shoppers(rows)
         learned.journal_names_erased = True
     return changes
 
@@ -96,7 +96,7 @@ def remove_evicted(
     learned.assignment.remove_shoppers(gone)
     learned.propensity.remove_shoppers(gone)
     learned.recent_views.release("shopper", gone, learned.newest_event_ms)
-    learned.recommender.remove_shoppers(gone)
+    learned.recommender.components.remove_shoppers(gone)
     return changes
 
 
@@ -113,11 +113,11 @@ def enforce_limits(learned: PersonalizationState, writes: list[Write]) -> list[C
         )
     if len(recommender.items.row_by_id) > bounds.items_max:
         items = least_recent(
-            recommender.items.live_rows(), recommender.last_seen.at_ms, bounds.items_max
+            recommender.items.live_rows(), recommender.components.last_seen.at_ms, bounds.items_max
         )
         learned.item_cards.remove([recommender.items.ids[row] for row in items.tolist()])
         learned.recent_views.release("item", items, learned.newest_event_ms)
-        recommender.remove_items(items)
+        recommender.components.remove_items(items)
     return changes
 
 

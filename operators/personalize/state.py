@@ -70,7 +70,7 @@ class PersonalizationState:
         self.settings = settings
         clusters = settings.clusters
         self.recommender = Recommender.from_config(settings.lists)
-        self.errors = self.recommender.faults
+        self.errors = self.recommender.components.errors
         self.clusters = ClusterModel(
             clusters.k_range,
             len(FEATURES),
@@ -152,7 +152,7 @@ class PersonalizationState:
         tables = self._stored_tables()
         state = LearnState(
             vocabularies={},
-            recommender=pack_arrays(self.recommender.scalars()),
+            recommender=pack_arrays(self.recommender.components.scalars()),
             clusters=pack_arrays(self.clusters.scalars()),
             audience=pack_arrays({**self.assignment.scalars(), **self._shop_scalars()}),
             cards={},
@@ -163,7 +163,7 @@ class PersonalizationState:
             now_ms=self.newest_event_ms,
             figures_ms=self.last_aggregates_ms,
             clock_ms=self.event_time_ms,
-            told=self.recommender.item_lists.cursors,
+            told=self.recommender.components.item_lists.cursors,
             journal=self._table_store.store(tables, rewrite=self._take_rewrite_due()),
             batches=self.batches,
             propensity=pack_arrays(self.propensity.scalars()),
@@ -175,7 +175,7 @@ class PersonalizationState:
             state = msgspec.structs.replace(
                 state,
                 vocabularies={name: v.ids for name, v in tables.row_indexes.items()},
-                recommender=pack_arrays(self.recommender.arrays()),
+                recommender=pack_arrays(self.recommender.components.arrays()),
                 clusters=pack_arrays(self.clusters.arrays()),
                 audience=pack_arrays({**self.assignment.arrays(), **self._shop_scalars()}),
                 propensity=pack_arrays(self.propensity.arrays()),
@@ -199,7 +199,7 @@ class PersonalizationState:
         loaded = LoadedTables(stored, state.vocabularies, state.cards)
         self._table_store.load(state.journal, loaded)
         self.event_time_ms = state.clock_ms
-        self.recommender.restore(stored["recommender"], loaded.ids)
+        self.recommender.components.restore(stored["recommender"], loaded.ids)
         self.clusters.restore(stored["clusters"])
         self.assignment.restore(stored["audience"])
         self.shop.restore(strip_prefix("shop/", stored["audience"]))
@@ -211,12 +211,14 @@ class PersonalizationState:
             price_drop_min=self.settings.triggers.price_drop_min,
         )
         recommender = self.recommender
-        recommender.item_features.update(recommender.items.live_rows(), (), self.item_cards.by_id)
-        recommender.item_features.take_stock_changes()
+        recommender.components.item_features.update(
+            recommender.items.live_rows(), (), self.item_cards.by_id
+        )
+        recommender.components.item_features.take_stock_changes()
         if state.journal is not None:
             self._stored_tables().mark_stored()
             self.memberships.mark_stored()
-        if not self.recommender.content.items:
+        if not self.recommender.components.content.items:
             # Stored by a release without that learner.
             self.recommender.update_items(sorted(loaded.cards), loaded.cards)
         self.change_log.ids = state.change_ids
@@ -224,7 +226,7 @@ class PersonalizationState:
         self.cluster_definitions = state.defined
         self.newest_event_ms = state.now_ms
         self.last_aggregates_ms = state.figures_ms
-        self.recommender.item_lists.cursors = state.told
+        self.recommender.components.item_lists.cursors = state.told
         self.batches = state.batches
         self.journal_names_erased = state.is_unclean
         self.rule_versions = RuleVersions(self.rules, state.rules)
@@ -242,10 +244,10 @@ class PersonalizationState:
     def _stored_tables(self) -> Tables:
         """What is stored by rows."""
         parts = {
-            "recommender": self.recommender,
+            "recommender": self.recommender.components,
             "clusters": self.clusters,
             "audience": self.assignment,
             "propensity": self.propensity,
             "views": self.recent_views,
         }
-        return Tables(parts, self.recommender.vocabularies(), self.item_cards)
+        return Tables(parts, self.recommender.components.vocabularies(), self.item_cards)

@@ -226,7 +226,7 @@ class PersonalizeStep:
             )
         writes.append(ledger.meta_write(watermark_ms, len(recommender.items.row_by_id)))
         told = learned.change_log.writes(changes)
-        judged = recommender.online_evaluation.take_deltas()
+        judged = recommender.components.online_evaluation.take_deltas()
         branches = [
             WriteGroup("profile", len(told) + profiles_end, received_ms),
             WriteGroup("segments", len(told) + segments_end, received_ms),
@@ -241,7 +241,7 @@ class PersonalizeStep:
             len(told),
             judged,
             drifts,
-            recommender.exploration.take_deltas(),
+            recommender.components.exploration.take_deltas(),
             self._error_counts(visited),
             [name for one in visited for name, _ in one.erased],
         )
@@ -258,7 +258,9 @@ class PersonalizeStep:
         learned = self.state
         seen = learned.recommender.learn(clicks)
         if seen is not None:
-            learned.recommender.online_evaluation.evaluate_clicks(seen, self._segment_ids)
+            learned.recommender.components.online_evaluation.evaluate_clicks(
+                seen, self._segment_ids
+            )
             looks = slice(None) if for_ads is None else np.array(for_ads, np.bool_)
             learned.recent_views.add(
                 seen.shopper[looks],

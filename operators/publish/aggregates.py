@@ -38,10 +38,14 @@ def item_writes(learned: PersonalizationState, limit: int | None) -> list[Write]
     """Cards that changed, and at most so many lists of each kind that did, all in turn."""
     recommender, now_ms = learned.recommender, learned.newest_event_ms
     similar_writes = item_list_writes(
-        recommender.item_lists.take_changed_similar(now_ms, limit), keys.similar_key, now_ms
+        recommender.components.item_lists.take_changed_similar(now_ms, limit),
+        keys.similar_key,
+        now_ms,
     )
     bought_writes = item_list_writes(
-        recommender.item_lists.take_changed_bought(now_ms, limit), keys.bought_key, now_ms
+        recommender.components.item_lists.take_changed_bought(now_ms, limit),
+        keys.bought_key,
+        now_ms,
     )
     return similar_writes + bought_writes + learned.item_cards.take_writes()
 
@@ -84,13 +88,17 @@ def aggregate_writes(
 def popular_writes(learned: PersonalizationState) -> list[Write]:
     """What is popular in the shop, and in scopes where that changed; nothing there: taken back."""
     recommender, now_ms = learned.recommender, learned.reporting_time_ms
-    scopes, ranked = recommender.popular_lists.take_changed_scopes()
+    scopes, ranked = recommender.components.popular_lists.take_changed_scopes()
     told = [*zip(scopes, ranked.json(now_ms, LIST_MODEL_VERSION), strict=True)]
     told += [
         (("all", ""), text)
-        for text in recommender.popular_lists.popular_list().json(now_ms, LIST_MODEL_VERSION)
+        for text in recommender.components.popular_lists.popular_list().json(
+            now_ms, LIST_MODEL_VERSION
+        )
     ]
-    trending = recommender.popular_lists.trending_list(now_ms).json(now_ms, LIST_MODEL_VERSION)
+    trending = recommender.components.popular_lists.trending_list(now_ms).json(
+        now_ms, LIST_MODEL_VERSION
+    )
     told += [(("trending", ""), text) for text in trending]
     writes: list[Write] = []
     for (kind, value), text in told:
@@ -172,9 +180,12 @@ def _model_writes(learned: PersonalizationState, *, last: bool) -> list[Write]:
             "blocks_since_drift": learned.clusters.drift_detector.values_since_drift,
         },
     )
-    blend, served = learned.recommender.blend, learned.recommender.online_evaluation
+    blend, served = (
+        learned.recommender.components.blend,
+        learned.recommender.components.online_evaluation,
+    )
     rates, weights = blend.hit_rates(), blend.weights().tolist()
-    tried = learned.recommender.exploration.metrics()
+    tried = learned.recommender.components.exploration.metrics()
     lists: list[Write] = []
     for (name, rate), weight in zip(rates.items(), weights, strict=True):
         fields: dict[str, str | int] = {

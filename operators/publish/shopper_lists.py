@@ -31,7 +31,7 @@ def write_lists(
     """A list for whoever was active, unless they said no to that; how many were written."""
     listed = [name for name, _, no, *_ in active if not no & PERSONALIZATION]
     if refused := [name for name, _, no, *_ in active if no & PERSONALIZATION]:
-        learned.recommender.published_index.remove_rows(
+        learned.recommender.components.published_index.remove_rows(
             learned.recommender.shoppers.get_or_add_many(refused)
         )
         writes += [("DEL", keys.top_key(name, keys.SLOT)) for name in refused]
@@ -43,7 +43,7 @@ def write_lists(
 def fill_empty_lists(learned: PersonalizationState) -> list[Write]:
     """Lists that had to stay empty, now that there are new items; those written last, some a batch."""
     recommender = learned.recommender
-    rows = recommender.published_index.rows_with_empty_list(
+    rows = recommender.components.published_index.rows_with_empty_list(
         learned.newest_event_ms, EMPTY_LISTS_MAX
     )
     return list_writes(learned, [recommender.shoppers.ids[row] for row in rows.tolist()])

@@ -28,30 +28,30 @@ def stockout_writes(learned: PersonalizationState) -> list[Write]:
     they are made.
     """
     recommender, now_ms = learned.recommender, learned.newest_event_ms
-    of_items = recommender.item_lists
+    of_items = recommender.components.item_lists
     rule = learned.settings.lists.rules.out_of_stock
-    sold_out, restocked = recommender.item_features.take_stock_changes()
+    sold_out, restocked = recommender.components.item_features.take_stock_changes()
     if not rule.enabled or not (len(sold_out) or len(restocked)):
         return []
     writes: list[Write] = []
     if len(sold_out):
         ids = recommender.shoppers.ids
         rewrite, delete = _split_by_recency(
-            recommender.published_index, sold_out, now_ms, rule.rewrite_max
+            recommender.components.published_index, sold_out, now_ms, rule.rewrite_max
         )
         writes += shopper_lists.list_writes(learned, [ids[row] for row in rewrite.tolist()])
         writes += [("DEL", keys.top_key(ids[row], keys.SLOT)) for row in delete.tolist()]
-        recommender.published_index.remove_rows(delete)
+        recommender.components.published_index.remove_rows(delete)
         writes += _item_list_writes(
             learned, sold_out, of_items.published_similar, of_items.similar_to, keys.similar_key
         )
         writes += _item_list_writes(
             learned, sold_out, of_items.published_bought, of_items.bought_with, keys.bought_key
         )
-        recommender.popular_lists.mark_lists_containing(sold_out)
+        recommender.components.popular_lists.mark_lists_containing(sold_out)
     if len(restocked):
         of_items.mark_lists_containing(restocked)
-        recommender.popular_lists.mark_lists_containing(restocked)
+        recommender.components.popular_lists.mark_lists_containing(restocked)
     return writes + aggregates.popular_writes(learned)
 
 

@@ -85,12 +85,14 @@ class Exploration(TableState):
         lists: Sequence[ScoredLists],
         assembled: ScoredLists,
         hidden: Callable[[ListRequests, Rows], Flags],
-    ) -> tuple[ScoredLists, ExplorationSlots]:
+    ) -> tuple[ScoredLists, ExplorationSlots | None]:
         """The lists with some items tried, and what stands in that place of each.
 
         A learner's try is the best of its items that is not listed and may be; where it has none, what
         stands there stays. It depends on seed, shopper, time and the newest item of the session alone.
         """
+        if not self.is_on:
+            return assembled, None
         position, share = self.settings.position - 1, self.settings.share
         current_item = assembled.item[:, position]
         candidates = np.stack(

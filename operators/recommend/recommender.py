@@ -1,16 +1,17 @@
-"""From events to top lists: the order in which the parts work.
+"""Learns batches of events and makes the lists of shoppers: the order in which the parts work.
 
-A batch gets its contexts, judges the learners by what they would have shown, and is learned; then
-lists are made for whoever asks. Ids are strings outside and rows inside; this file is the border.
+Ids are strings outside and rows inside; this file is the border. The order of the calls in `learn` is a
+contract: the comments give the reasons, and tests/operators/recommend/test_learning_order.py fails when
+two of them are swapped.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from operators.recommend.components import RecommenderComponents
+from operators.recommend.factory import build_components, components_from_config
 from operators.recommend.negative_feedback import NEGATIVE
 from operators.recommend.rendering import with_default_reason
 from state.interactions import Interactions, ListRequests, ScoredLists
@@ -18,128 +19,170 @@ from state.interactions import Interactions, ListRequests, ScoredLists
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from operators.recommend.components import RecommenderComponents
+    from operators.recommend.exploration import ExplorationSlots
     from operators.recommend.negative_feedback import FeedbackEvents
     from operators.recommend.rendering import RankedLists
+    from state import config
     from state.interactions import EventColumns, ItemCard
 
 
-class Recommender(RecommenderComponents):
-    """Learns batches of events, and makes the lists of shoppers."""
+class Recommender:
+    """Learns what shoppers did with items, and makes a list for each shopper who needs one."""
+
+    def __init__(self, components: RecommenderComponents | None = None) -> None:
+        self.components = components or build_components()
+        self.shoppers = self.components.shoppers
+        self.items = self.components.items
+
+    @classmethod
+    def from_config(cls, lists: config.Lists) -> Self:
+        """The recommender that a configuration asks for."""
+        return cls(components_from_config(lists))
+
+    def observe_feedback(self, feedback: FeedbackEvents) -> None:
+        """Learn what shoppers did with lists, and what they put back or returned.
+
+        Call it before `learn` with the same batch: a click counts as a click in a list only if the
+        impression is known.
+        """
+        if len(feedback.item):
+            parts, isolate = self.components, self.components.errors.isolate
+            with isolate("against"):
+                parts.negative_feedback.observe(feedback)
+            with isolate("exploration"):
+                parts.exploration.observe_feedback(feedback)
+            with isolate("rules"):
+                returned = feedback.of_kind(NEGATIVE)
+                parts.rules.already_bought.pairs.remove(returned.shopper, returned.item)
 
     def learn(self, events: EventColumns) -> Interactions | None:
-        """Judge the learners by a batch, then learn it; gives its rows, if it has any."""
+        """Evaluate the learners on a batch, then learn it. None if it has no clicks."""
+        parts, isolate = self.components, self.components.errors.isolate
         if not events.items:
-            with self.faults.isolate("describe"):
+            with isolate("describe"):
                 self.update_items(events.changed_items, events.cards)
             return None
         batch = self._to_interactions(events)
-        isolate = self.faults.isolate
         with isolate("facts"):
-            self.item_features.update(batch.item, events.changed_items, events.cards)
+            parts.item_features.update(batch.item, events.changed_items, events.cards)
+        # Before any learner learns: the weight of a learner is what it predicted, not what it was told.
         with isolate("blend"):
-            self.blend.update_weights(batch, self.generators.candidate_lists)
-        self.last_seen.update(batch.item, batch.at_ms)
-        for learner in self.learners:
+            parts.blend.update_weights(batch, parts.generators.candidate_lists)
+        parts.last_seen.update(batch.item, batch.at_ms)
+        for learner in parts.learners:
             with isolate(learner.name):
                 learner.learn_many(batch)
         with isolate("bought"):
-            self.bought_together.learn_many(batch)
+            parts.bought_together.learn_many(batch)
         with isolate("rules"):
-            self.rules.learn(batch)
+            parts.rules.learn(batch)
         with isolate("against"):
-            self.negative_feedback.learn(batch)
+            parts.negative_feedback.learn(batch)
         with isolate("exploration"):
-            self.exploration.learn(batch)
+            parts.exploration.learn(batch)
         with isolate("popular"):
-            self.popular_lists.learn(events, batch)
-        # Last: learners are judged, and learn, by what was known of items before the batch.
+            parts.popular_lists.learn(events, batch)
+        # Last: learners are evaluated, and learn, by what was known of the items before the batch.
         with isolate("describe"):
             self.update_items(events.changed_items, events.cards)
         return batch
 
     def update_items(self, changed: Sequence[str], cards: Mapping[str, ItemCard]) -> None:
-        """Hear what items are whose card is new or changed; a new one has a row from now on."""
+        """Learn the new and changed cards of items. An item that nobody has seen gets a row."""
         if not changed:
             return
+        parts = self.components
         rows, changed_cards = self.items.get_or_add_many(changed), [cards[name] for name in changed]
-        self.item_features.update(rows, changed, cards)
-        self.last_seen.update(rows, np.array([card.at_ms for card in changed_cards], np.int64))
-        previous_groups = self.content.groups_of(rows)
-        self.content.update_items(rows, changed_cards)
-        self.item_lists.update_items(rows, previous_groups)
-
-    def observe_feedback(self, feedback: FeedbackEvents) -> None:
-        """Learn what came of items: given back, shown, clicked in a list."""
-        if len(feedback.item):
-            isolate = self.faults.isolate
-            with isolate("against"):
-                self.negative_feedback.observe(feedback)
-            with isolate("exploration"):
-                self.exploration.observe_feedback(feedback)
-            with isolate("rules"):
-                returned = feedback.of_kind(NEGATIVE)
-                self.rules.already_bought.pairs.remove(returned.shopper, returned.item)
+        parts.item_features.update(rows, changed, cards)
+        parts.last_seen.update(rows, np.array([card.at_ms for card in changed_cards], np.int64))
+        previous_groups = parts.content.groups_of(rows)
+        parts.content.update_items(rows, changed_cards)
+        parts.item_lists.update_items(rows, previous_groups)
 
     def rank(self, shoppers: Sequence[str], now_ms: int) -> RankedLists:
-        """A list for each shopper; one never seen gets what is popular. It teaches nothing."""
+        """A list for each shopper; an unknown shopper gets popular items. Changes nothing."""
         requests = self.requests_for(shoppers, now_ms)
-        return self._assemble(requests, self.generators.candidate_lists(requests))
+        return self._make_lists(requests, self._generate(requests))
 
     def recommend(self, shoppers: Sequence[str], now_ms: int) -> RankedLists:
-        """What `rank` gives, to be written; of a sample it is remembered until the next click."""
+        """The lists of `rank`, to be published: they are kept to be compared with the next clicks."""
         requests = self.requests_for(shoppers, now_ms)
-        lists = self.generators.candidate_lists(requests)
-        ranked = self._assemble(requests, lists)
-        if ranked.explored is not None:
-            self.exploration.store_explored(requests, ranked.explored)
-        is_known = requests.shopper >= 0
-        self.published_index.store(requests.shopper[is_known], ranked.lists.item[is_known], now_ms)
-        at_ms = self.session_contexts.newest_ms(requests.shopper, now_ms)
-        self.blend.store_pending(requests, lists, at_ms)
-        sampled = self.online_evaluation.sample(requests.shopper)
-        sampled_lists = [
-            ScoredLists(one.item[sampled], one.score[sampled], one.reason_item[sampled])
-            for one in lists
-        ]
-        sampled_item, sampled_shopper = ranked.lists.item[sampled], requests.shopper[sampled]
-        learner_index = self.blend.contributions(
-            requests.context[sampled], sampled_lists, sampled_item
-        )
-        self.online_evaluation.store_list(
-            sampled_shopper, sampled_item, learner_index, at_ms[sampled]
-        )
+        candidates = self._generate(requests)
+        ranked = self._make_lists(requests, candidates)
+        self._remember(requests, candidates, ranked, now_ms)
         return ranked
 
     def rank_per_learner(self, shoppers: Sequence[str], now_ms: int) -> dict[str, RankedLists]:
-        """What `rank` gives, under "blend", and beside it each learner's own lists."""
+        """The lists of `rank` under "blend", and each learner's own lists under its name."""
         requests = self.requests_for(shoppers, now_ms)
-        lists = self.generators.candidate_lists(requests)
-        return {
-            "blend": self._assemble(requests, lists),
-            **{
-                name: self._render(requests, with_default_reason(best, index), name)
-                for index, (name, best) in enumerate(zip(self.blend.names, lists, strict=True))
-            },
-        }
+        candidates = self._generate(requests)
+        ranked = {"blend": self._make_lists(requests, candidates)}
+        for index, learner in enumerate(self.components.learners):
+            lists = with_default_reason(candidates[index], index)
+            ranked[learner.name] = self._render(requests, lists, learner.name)
+        return ranked
 
-    def requests_for(self, shoppers: Sequence[str], now_ms: int) -> ListRequests:
-        """What is known of who wants a list."""
-        row = np.fromiter(map(self.shoppers.get, shoppers), np.int32, len(shoppers))
-        return ListRequests(
-            row, self.session_contexts.lookup(row), np.full(len(row), now_ms, np.int64)
+    def assemble(
+        self, requests: ListRequests, candidates: Sequence[ScoredLists], k: int
+    ) -> tuple[ScoredLists, ExplorationSlots | None]:
+        """One list of k items a request from the learners' lists, and what is explored in it."""
+        parts = self.components
+        blended = parts.blend.blend(requests, candidates, parts.rules.candidates_needed(k))
+        ruled = parts.rules.apply(requests, blended, k)
+        return parts.exploration.insert_explored(
+            requests, candidates, ruled, parts.rules.hidden_mask
         )
 
-    def _assemble(self, requests: ListRequests, lists: Sequence[ScoredLists]) -> RankedLists:
-        assembled, explored = self.assembler.assemble(requests, lists, self.k)
-        ranked = self._render(requests, assembled, "blend")
+    def requests_for(self, shoppers: Sequence[str], now_ms: int) -> ListRequests:
+        """The rows of shoppers, and what they looked at in their running sessions."""
+        row = np.fromiter(map(self.shoppers.get, shoppers), np.int32, len(shoppers))
+        context = self.components.session_contexts.lookup(row)
+        return ListRequests(row, context, np.full(len(row), now_ms, np.int64))
+
+    def _generate(self, requests: ListRequests) -> list[ScoredLists]:
+        return self.components.generators.candidate_lists(requests)
+
+    def _make_lists(self, requests: ListRequests, candidates: Sequence[ScoredLists]) -> RankedLists:
+        """Blend, apply the rules, explore, render."""
+        lists, explored = self.assemble(requests, candidates, self.components.k)
+        ranked = self._render(requests, lists, "blend")
         ranked.explored = explored
         return ranked
 
     def _render(self, requests: ListRequests, lists: ScoredLists, source: str) -> RankedLists:
-        """Lists with their words, which say whether what they are for was looked at or bought."""
-        ranked = self.renderer.render(lists, source)
-        ranked.bought = self.rules.already_bought.because_bought(requests, lists.reason_item)
+        """Lists with ids and reasons; a reason says whether the shopper viewed or bought its item."""
+        ranked = self.components.renderer.render(lists, source)
+        already_bought = self.components.rules.already_bought
+        ranked.bought = already_bought.because_bought(requests, lists.reason_item)
         return ranked
+
+    def _remember(
+        self,
+        requests: ListRequests,
+        candidates: Sequence[ScoredLists],
+        ranked: RankedLists,
+        now_ms: int,
+    ) -> None:
+        """Keep what is needed to find, explore and evaluate these lists after they are published."""
+        parts = self.components
+        if ranked.explored is not None:
+            parts.exploration.store_explored(requests, ranked.explored)
+        is_known = requests.shopper >= 0
+        parts.published_index.store(requests.shopper[is_known], ranked.lists.item[is_known], now_ms)
+        at_ms = parts.session_contexts.newest_ms(requests.shopper, now_ms)
+        parts.blend.store_pending(requests, candidates, at_ms)
+        sampled = parts.online_evaluation.sample(requests.shopper)
+        item = ranked.lists.item[sampled]
+        learner = parts.blend.contributions(
+            requests.context[sampled],
+            [
+                ScoredLists(lists.item[sampled], lists.score[sampled], lists.reason_item[sampled])
+                for lists in candidates
+            ],
+            item,
+        )
+        parts.online_evaluation.store_list(requests.shopper[sampled], item, learner, at_ms[sampled])
 
     def _to_interactions(self, events: EventColumns) -> Interactions:
         shopper = self.shoppers.get_or_add_many(events.shoppers)
@@ -152,5 +195,5 @@ class Recommender(RecommenderComponents):
             np.asarray(events.kinds, np.int8),
             np.asarray(events.weights, np.float32),
             at_ms,
-            self.session_contexts.append(shopper, item, at_ms, session_start_ms),
+            self.components.session_contexts.append(shopper, item, at_ms, session_start_ms),
         )

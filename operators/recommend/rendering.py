@@ -37,6 +37,11 @@ def reason_code(index: int) -> int:
     return NO_ROW - 1 - index
 
 
+def rule_reason(learners: Sequence[str], rule: str) -> int:
+    """The reason code of one of `RULE_REASONS`; their codes follow those of the learners."""
+    return reason_code(len(learners) + RULE_REASONS.index(rule))
+
+
 def with_default_reason(lists: ScoredLists, index: int) -> ScoredLists:
     """Lists of the learner at this place: where it names no item as the reason, it is the reason."""
     because = np.where(lists.reason_item >= 0, lists.reason_item, reason_code(index))

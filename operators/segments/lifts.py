@@ -79,7 +79,7 @@ class SegmentLifts:
         if last or self._next_segment >= len(ids):
             self._next_segment = 0
         if not self._next_segment:
-            all_rows = np.arange(recommender.session_contexts.rows, dtype=np.int32)
+            all_rows = np.arange(recommender.components.session_contexts.rows, dtype=np.int32)
             self._everybody = self._count_views(_even_sample(all_rows, EVERYBODY_MAX), recommender)
         turns = range(
             self._next_segment, len(ids) if last else min(self._next_segment + 1, len(ids))
@@ -123,7 +123,7 @@ class SegmentLifts:
 
     def _count_views(self, rows: Rows, recommender: Recommender) -> ViewCounts:
         """Count the viewers of categories and items among the shoppers of rows."""
-        recent = recommender.session_contexts.lookup(rows)
+        recent = recommender.components.session_contexts.lookup(rows)
         recent = recent[recent[:, 0] != NO_ROW]
         category = np.where(recent != NO_ROW, self._category[recent], NO_ROW)
         return ViewCounts(

@@ -24,3 +24,17 @@ LEARNERS: Mapping[str, Callable[[], CandidateLearner]] = {
     "content": Content,
     "popularity": Popularity,
 }
+
+_PRIOR_WEIGHTS: Mapping[str, float] = {
+    "covisitation": 0.5,
+    "session_knn": 0.5,
+    "again": 0.2,
+    "factors": 0.2,
+    "content": 0.2,
+}
+_PRIOR_DEFAULT = 0.1
+
+
+def prior_weight(learner: str) -> float:
+    """How much the blend weighs the candidates of a learner before it has learned anything."""
+    return _PRIOR_WEIGHTS.get(learner, _PRIOR_DEFAULT)

@@ -8,7 +8,6 @@ The cap comes last, over all that a list may be filled up with: nothing comes in
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,13 +25,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from operators.catalogue.item_features import Flags, ItemFeatures
+    from operators.recommend.fallback import PopularFallback
     from state.arrays import Rows
     from state.config import ListRules
     from state.interactions import Interactions, ListRequests, ScoredLists
 
-FallbackItems = Callable[["ListRequests", int, int], "ScoredLists"]
-"""What is popular for requests: so many items at least where there are, and if not 0, first so many of
-each category."""
 CANDIDATES_FACTOR = 2
 """So many times as many candidates as are shown go into the rules."""
 FALLBACK_FACTOR = 4
@@ -42,8 +39,15 @@ FALLBACK_FACTOR = 4
 class RuleChain:
     """The rules that a configuration sets. `own_brand` is the `because` of what a boost moved up."""
 
-    def __init__(self, settings: ListRules, item_features: ItemFeatures, own_brand: int) -> None:
+    def __init__(
+        self,
+        settings: ListRules,
+        item_features: ItemFeatures,
+        fallback: PopularFallback,
+        own_brand: int,
+    ) -> None:
         self.settings = settings
+        self._fallback = fallback
         self.item_features = item_features
         self.already_bought = AlreadyBought(settings.already_bought.pairs_max)
         self._own_brand = own_brand
@@ -57,33 +61,28 @@ class RuleChain:
         if shopper != NO_ROW:
             self.already_bought.pairs.merge_or_erase(shopper, merged_into)
 
-    def apply(
-        self,
-        requests: ListRequests,
-        blend: Callable[[int], ScoredLists],
-        fallback_items: FallbackItems,
-        k: int,
-    ) -> ScoredLists:
-        """Lists of k items each: the rules applied to what `blend` makes of a length, and filled up with
-        what is `fallback_items` for requests, of a length too."""
+    def candidates_needed(self, k: int) -> int:
+        """How long the lists have to be that `apply` makes lists of k items from."""
+        return CANDIDATES_FACTOR * k if self._has_filters() or self._has_rerankers() else k
+
+    def apply(self, requests: ListRequests, lists: ScoredLists, k: int) -> ScoredLists:
+        """Lists of k items each, from longer ones; what the rules take away, popular items fill up."""
         has_filters, has_rerankers = self._has_filters(), self._has_rerankers()
         if not (has_filters or has_rerankers):
-            return blend(k)
-        lists = blend(CANDIDATES_FACTOR * k)
+            return lists
         if has_filters:
             lists = drop(lists, self.hidden_mask(requests, lists.item))
         if has_rerankers:
             lists = self._rerank(lists, k)
         if has_rerankers and self.settings.category_cap.most:
-            return self._apply_category_cap(requests, lists, fallback_items, k)
+            return self._apply_category_cap(requests, lists, k)
         lists = take(lists, slice(None), k)
         if has_filters:
             short = np.flatnonzero(lists.item[:, -1] < 0)
             if len(short):
                 short_requests = requests.subset(short)
-                self._fill_up(
-                    short_requests, lists, short, fallback_items(short_requests, k + WAYS, 0)
-                )
+                fallback = self._fallback.lists(short_requests, k + WAYS, self.sold_out())
+                self._fill_up(short_requests, lists, short, fallback)
         return lists
 
     def sold_out(self) -> Rows:
@@ -123,7 +122,7 @@ class RuleChain:
         return hidden
 
     def _apply_category_cap(
-        self, requests: ListRequests, lists: ScoredLists, fallback_items: FallbackItems, k: int
+        self, requests: ListRequests, lists: ScoredLists, k: int
     ) -> ScoredLists:
         """Lists of k under the cap; where too little is named for that, of what is popular too."""
         cap = self.settings.category_cap
@@ -133,7 +132,9 @@ class RuleChain:
         short = np.flatnonzero(~is_enough)
         if len(short):
             short_requests = requests.subset(short)
-            fallback = fallback_items(short_requests, FALLBACK_FACTOR * k + WAYS, cap.most)
+            fallback = self._fallback.lists(
+                short_requests, FALLBACK_FACTOR * k + WAYS, self.sold_out(), cap.most
+            )
             # Room for all of it: the cap then takes what it may.
             lists = widen(lists, lists.item.shape[1] + fallback.item.shape[1])
             self._fill_up(short_requests, lists, short, fallback)

@@ -8,6 +8,7 @@ from operators.evaluation.clicks import RawClick, SessionTracker, collect
 from operators.evaluation.formats import RawCase
 from operators.evaluation.product_recommender import ProductRecommender
 from operators.evaluation.protocols import ProtocolOptions, Request, prequential, split
+from operators.recommend.factory import build_components
 from operators.recommend.recommender import Recommender
 from state.arrays import NO_ROW
 from state.interactions import VIEW, EventColumns
@@ -27,7 +28,10 @@ START_MS = {click.shopper: click.at_ms for click in reversed(RAW)}
 
 
 def product_that_learned(clicks: ClickStream) -> ProductRecommender:
-    product, sessions = ProductRecommender(Recommender(k=5), clicks), SessionTracker(gap_ms=None)
+    product, sessions = (
+        ProductRecommender(Recommender(build_components(k=5)), clicks),
+        SessionTracker(gap_ms=None),
+    )
     for click in clicks:
         session = sessions.current_session(click)
         product.learn(click, session)
@@ -36,7 +40,7 @@ def product_that_learned(clicks: ClickStream) -> ProductRecommender:
 
 
 def recommender_that_learned(raw: list[RawClick]) -> Recommender:
-    recommender = Recommender(k=5)
+    recommender = Recommender(build_components(k=5))
     recommender.learn(
         EventColumns(
             shoppers=[click.shopper for click in raw],
@@ -92,12 +96,17 @@ def test_what_must_not_be_listed_is_not_and_the_rest_moves_up() -> None:
 def test_both_protocols_score_every_learner_on_every_case() -> None:
     clicks = collect(RAW)
     live = prequential(
-        clicks, [ProductRecommender(Recommender(k=5), clicks)], ProtocolOptions(k=5, known=True)
+        clicks,
+        [ProductRecommender(Recommender(build_components(k=5)), clicks)],
+        ProtocolOptions(k=5, known=True),
     )
     assert {len(ranks) for ranks in live.ranks.values()} == {len(RAW) - len(VISITS)}
     cases = [RawCase(("mug",), "cup"), RawCase(("never", "seen"), "cup"), RawCase((), "pot")]
     fixed = split(
-        clicks, cases, [ProductRecommender(Recommender(k=5), clicks)], ProtocolOptions(k=5)
+        clicks,
+        cases,
+        [ProductRecommender(Recommender(build_components(k=5)), clicks)],
+        ProtocolOptions(k=5),
     )
     assert {len(ranks) for ranks in fixed.ranks.values()} == {3}
 
@@ -105,8 +114,8 @@ def test_both_protocols_score_every_learner_on_every_case() -> None:
 def test_one_that_is_compared_with_gives_its_blend_alone() -> None:
     clicks = collect(RAW)
     rivals = [
-        ProductRecommender(Recommender(k=5), clicks),
-        ProductRecommender(Recommender(k=5), clicks, blend_name="other"),
+        ProductRecommender(Recommender(build_components(k=5)), clicks),
+        ProductRecommender(Recommender(build_components(k=5)), clicks, blend_name="other"),
     ]
     outcome = prequential(clicks, rivals, ProtocolOptions(k=5))
     assert outcome.ranks["other"] == outcome.ranks["blend"]

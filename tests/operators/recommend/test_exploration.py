@@ -106,7 +106,7 @@ def test_the_same_seed_tries_the_same_and_another_one_does_not() -> None:
 
 def test_what_is_clicked_is_tried_more_often_and_a_click_counts_once() -> None:
     shop = Exploring(share=1)
-    exploration = shop.recommender.exploration
+    exploration = shop.recommender.components.exploration
     before = exploration.learner_shares()
     liked = exploration.names.index("popularity")
     for _ in range(400):
@@ -126,7 +126,7 @@ def test_what_is_clicked_is_tried_more_often_and_a_click_counts_once() -> None:
 
 def test_what_each_learner_tried_and_what_was_clicked_of_it_is_told() -> None:
     shop = Exploring(share=1)
-    exploration = shop.recommender.exploration
+    exploration = shop.recommender.components.exploration
     for n in range(60):
         item = shop.served()["explore"]["item"]
         shop.came(IMPRESSION, "v7", item)
@@ -141,7 +141,7 @@ def test_what_each_learner_tried_and_what_was_clicked_of_it_is_told() -> None:
         # Those told fade, by one in ten thousand views.
         assert float(told[name]["tried_seen"]) == pytest.approx(seen, abs=1)
         assert float(told[name]["tried_clicked"]) == pytest.approx(clicks, abs=1)
-    assert Exploring(share=0).recommender.exploration.metrics() == {}
+    assert Exploring(share=0).recommender.components.exploration.metrics() == {}
 
 
 def test_chances_are_those_with_which_river_would_choose() -> None:
@@ -160,8 +160,8 @@ def test_a_restored_exploration_goes_on_alike() -> None:
     shop, other = Exploring(), Exploring()
     for _ in range(40):
         shop.came(IMPRESSION, "v7", shop.served()["explore"]["item"])
-    ids = {name: one.ids for name, one in shop.recommender.vocabularies().items()}
-    other.recommender.restore(shop.recommender.arrays(), ids)
+    ids = {name: one.ids for name, one in shop.recommender.components.vocabularies().items()}
+    other.recommender.components.restore(shop.recommender.components.arrays(), ids)
     other.at_ms = shop.at_ms
     for _ in range(20):
         assert shop.served() == other.served()

@@ -83,22 +83,22 @@ def test_what_nobody_clicks_comes_later_for_everybody() -> None:
 def test_how_much_it_counts_is_learned_from_what_comes_next() -> None:
     """In this shop everybody comes back to what they put back."""
     shop = shop_of()
-    weights = shop.recommender.blend.model.feedback_weights
+    weights = shop.recommender.components.blend.model.feedback_weights
     before = float(weights[0])
     for n in range(300):
         who, item = f"w{n}", f"i{n % 5}"
         shop.see((who, item))
         hear(shop, NEGATIVE, (who, item))
         shop.see((who, item))
-    assert shop.recommender.blend.model.feedback_weights[0] > before
+    assert shop.recommender.components.blend.model.feedback_weights[0] > before
 
 
 def test_without_signals_nothing_is_learned_of_them() -> None:
     shop = shop_of()
-    before = shop.recommender.blend.model.feedback_weights.copy()
+    before = shop.recommender.components.blend.model.feedback_weights.copy()
     shop.see(*((f"w{n}", f"i{n * n % 10}") for n in range(500)))
-    assert np.array_equal(shop.recommender.blend.model.feedback_weights, before)
-    assert shop.recommender.negative_feedback.is_empty
+    assert np.array_equal(shop.recommender.components.blend.model.feedback_weights, before)
+    assert shop.recommender.components.negative_feedback.is_empty
 
 
 VIEWS = 36

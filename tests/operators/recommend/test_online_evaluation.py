@@ -9,6 +9,7 @@ import numpy as np
 import orjson
 import pytest
 
+from operators.recommend.factory import build_components
 from operators.recommend.online_evaluation import LIST_TTL_S
 from operators.recommend.recommender import Recommender
 from operators.synthetic import generate_events as synthetic
@@ -28,7 +29,7 @@ Row = tuple[str, str, int]
 
 
 def shop(served: Served = ALL) -> Recommender:
-    return Recommender(k=3, online_evaluation=served)
+    return Recommender(build_components(k=3, online_evaluation=served))
 
 
 def clicks(rows: Sequence[Row], kind: int = VIEW) -> EventColumns:
@@ -45,14 +46,14 @@ def step(recommender: Recommender, *rows: Row, kind: int = VIEW) -> list[list[st
     """A batch as the flow takes it; the lists written to its shoppers, by the order of their names."""
     seen = recommender.learn(clicks(rows, kind))
     assert seen is not None
-    recommender.online_evaluation.evaluate_clicks(seen, lambda row: [f"odd-{row % 2}"])
+    recommender.components.online_evaluation.evaluate_clicks(seen, lambda row: [f"odd-{row % 2}"])
     who = sorted({shopper for shopper, _, _ in rows})
     ranked = recommender.recommend(who, NOW_MS + max(ms for *_, ms in rows))
     return [[item for item, _, _ in entries] for entries in ranked.entries()]
 
 
 def judged(recommender: Recommender) -> tuple[int, int]:
-    grew = recommender.online_evaluation.take_deltas()
+    grew = recommender.components.online_evaluation.take_deltas()
     return grew.lists, grew.hits
 
 
@@ -75,7 +76,7 @@ def test_figures_are_those_of_a_plain_count() -> None:
         standing |= zip(sorted(first), lists, strict=True)
         listed |= {item for one in lists for item in one}
     hits = [rank for rank in ranks if rank]
-    grew = recommender.online_evaluation.take_deltas()
+    grew = recommender.components.online_evaluation.take_deltas()
     assert (grew.lists, grew.hits) == (len(ranks), len(hits))
     assert 20 < len(hits) < len(ranks)
     assert grew.reciprocal_rank_sum == pytest.approx(sum(1 / rank for rank in hits))
@@ -83,10 +84,13 @@ def test_figures_are_those_of_a_plain_count() -> None:
     by_segment = grew.by_segment.values()
     assert tuple(map(sum, zip(*by_segment, strict=True))) == (len(ranks), len(hits))
     # In a quarter of an hour nearly nothing fades.
-    figures = recommender.online_evaluation.metrics(recommender.items)
+    figures = recommender.components.online_evaluation.metrics(recommender.items)
     assert float(figures["hit_rate"]) == pytest.approx(len(hits) / len(ranks), abs=0.01)
     assert figures["coverage"] == f"{len(listed) / len(recommender.items):.4f}"
-    told = [recommender.online_evaluation.learner_metrics(name) for name in recommender.blend.names]
+    told = [
+        recommender.components.online_evaluation.learner_metrics(name)
+        for name in recommender.components.blend.names
+    ]
     assert sum(float(one["served_share"]) for one in told) == pytest.approx(1, abs=0.001)
     rate = sum(float(one["served_hit_rate"]) for one in told)
     assert rate == pytest.approx(float(figures["hit_rate"]), abs=0.001)
@@ -97,9 +101,9 @@ def test_the_learner_that_put_an_item_there_is_the_one_the_reason_names() -> Non
     step(recommender, *((f"s{n}", f"i{(n + m) % 7}", n) for n in range(30) for m in range(3)))
     who = ["a stranger", *(f"s{n}" for n in range(30))]
     requests = recommender.requests_for(who, NOW_MS)
-    lists = recommender.generators.candidate_lists(requests)
-    final = recommender.blend.blend(requests, lists, 3)
-    by = recommender.blend.contributions(requests.context, lists, final.item)
+    lists = recommender.components.generators.candidate_lists(requests)
+    final = recommender.components.blend.blend(requests, lists, 3)
+    by = recommender.components.blend.contributions(requests.context, lists, final.item)
     assert (by >= 0).all()
     named = final.reason_item < -1
     assert named.any()
@@ -143,9 +147,9 @@ def test_a_cart_of_what_was_just_looked_at_needed_no_list() -> None:
 def test_of_shoppers_and_items_that_are_no_more_nothing_is_judged() -> None:
     recommender = shop()
     step(recommender, ("ann", "mug", 0), ("bob", "cup", 0), ("eve", "pot", 0))
-    recommender.merge_or_erase("ann", "user")
-    recommender.remove_shoppers(recommender.shoppers.get_or_add_many(["bob"]))
-    recommender.remove_items(recommender.items.get_or_add_many(["pot"]))
+    recommender.components.merge_or_erase("ann", "user")
+    recommender.components.remove_shoppers(recommender.shoppers.get_or_add_many(["bob"]))
+    recommender.components.remove_items(recommender.items.get_or_add_many(["pot"]))
     assert recommender.items.get_or_add("tin") == 2, "the row that was the pot's"
     step(recommender, ("user", "mug", 1), ("new", "cup", 1), ("eve", "tin", 1))
     assert judged(recommender) == (1, 0)
@@ -163,7 +167,7 @@ def test_a_sample_is_bounded_and_none_is_none() -> None:
         step(recommender, *rows)
         step(recommender, *later)
         assert judged(recommender) == (lists, lists)
-        item = recommender.online_evaluation.tables()[0].columns
+        item = recommender.components.online_evaluation.tables()[0].columns
         assert all(len(column) <= lists for column in item.values())
 
 
@@ -173,7 +177,7 @@ def test_a_judged_list_counts_half_after_its_half_life() -> None:
     step(recommender, ("ann", "mug", 1))
     step(recommender, ("bob", "cup", round(HALF_LIFE_HOURS * 3_600_000)))
     step(recommender, ("bob", "jar", round(HALF_LIFE_HOURS * 3_600_000) + 1))
-    figures = recommender.online_evaluation.metrics(recommender.items)
+    figures = recommender.components.online_evaluation.metrics(recommender.items)
     assert float(figures["hit_rate"]) == pytest.approx(0.5 / 1.5, abs=1e-4)
 
 
@@ -181,12 +185,12 @@ def test_what_was_counted_goes_on_and_lists_of_another_shape_do_not() -> None:
     recommender = shop()
     for after_ms in range(4):
         step(recommender, *((f"s{n}", f"i{(n + after_ms) % 5}", after_ms) for n in range(9)))
-    ids = {name: v.ids for name, v in recommender.vocabularies().items()}
+    ids = {name: v.ids for name, v in recommender.components.vocabularies().items()}
     for served, cases in ((ALL, 9), (Served(share=0.5), 0)):
         other = shop(served)
-        other.restore(recommender.arrays(), ids)
-        before = other.online_evaluation.total.copy()
-        assert before.tolist() == recommender.online_evaluation.total.tolist()
+        other.components.restore(recommender.components.arrays(), ids)
+        before = other.components.online_evaluation.total.copy()
+        assert before.tolist() == recommender.components.online_evaluation.total.tolist()
         step(other, *((f"s{n}", f"i{n % 5}", 9) for n in range(9)))
         assert judged(other)[0] == cases
 

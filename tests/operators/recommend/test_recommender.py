@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from benchmarks.recommend import quality
 from operators.recommend.candidates.registry import LEARNERS
+from operators.recommend.factory import build_components
 from operators.recommend.recommender import Recommender
 from operators.recommend.session_contexts import SessionContexts
 from state.arrays import NO_ROW
@@ -45,7 +46,7 @@ def views(rows: Sequence[Row], *, kind: int = VIEW, category: str | None = None)
 
 def shop(*, allow_repeats: bool = True) -> Recommender:
     """A shop of 30 items where visitors looked at each of them and then at the next two."""
-    recommender = Recommender(allow_repeats=allow_repeats)
+    recommender = Recommender(build_components(allow_repeats=allow_repeats))
     rows = [
         (f"visitor{n}", f"item{(n + step) % 30}", n * 1000 + step)
         for n in range(30)
@@ -154,8 +155,8 @@ def test_before_the_first_event_lists_are_empty() -> None:
     recommender = Recommender()
     assert recommender.rank(["ann"], NOW_MS).entries() == [[]]
     assert recommender.rank([], NOW_MS).entries() == []
-    assert recommender.popular_lists.popular_list().entries() == [[]]
-    assert recommender.item_lists.take_changed_similar(NOW_MS)[0] == []
+    assert recommender.components.popular_lists.popular_list().entries() == [[]]
+    assert recommender.components.item_lists.take_changed_similar(NOW_MS)[0] == []
 
 
 def test_every_reason_names_an_item_of_the_session_or_a_learner() -> None:
@@ -208,13 +209,13 @@ def test_who_logs_in_goes_on_with_the_session_and_who_is_erased_starts_anew() ->
     recommender = shop()
     recommender.learn(views([("cookie", "item3", 0), ("ann", "item20", 0)]))
     before = items_of(recommender, "cookie")
-    recommender.merge_or_erase("cookie", "user")
-    recommender.merge_or_erase("ann")
-    recommender.merge_or_erase("nobody", "ann")
+    recommender.components.merge_or_erase("cookie", "user")
+    recommender.components.merge_or_erase("ann")
+    recommender.components.merge_or_erase("nobody", "ann")
     assert items_of(recommender, "user")[0] == before[0] == "item4"
-    nothing = [NO_ROW] * recommender.session_contexts.length
+    nothing = [NO_ROW] * recommender.components.session_contexts.length
     rows = [recommender.shoppers.get(name) for name in ("cookie", "ann")]
-    assert recommender.session_contexts.lookup(np.array(rows, np.int32)).tolist() == [
+    assert recommender.components.session_contexts.lookup(np.array(rows, np.int32)).tolist() == [
         nothing,
         nothing,
     ]
@@ -231,42 +232,44 @@ def test_keys_beside_the_lists_are_told_once_after_they_changed() -> None:
     recommender = Recommender()
     recommender.learn(views([("ann", "mug", 0), ("ann", "cup", 1)], category="kitchen"))
     recommender.learn(views([("bob", "pot", 0), ("bob", "pan", 1)], kind=PURCHASE))
-    items, similar = recommender.item_lists.take_changed_similar(NOW_MS)
+    items, similar = recommender.components.item_lists.take_changed_similar(NOW_MS)
     assert dict(zip(items, similar.entries(), strict=True)) == {
         "mug": [("cup", 1.0, "because:mug")],
         "cup": [("mug", 1.0, "because:cup")],
         "pot": [("pan", 1.0, "because:pot")],
         "pan": [("pot", 1.0, "because:pan")],
     }
-    items, bought = recommender.item_lists.take_changed_bought(NOW_MS)
+    items, bought = recommender.components.item_lists.take_changed_bought(NOW_MS)
     assert dict(zip(items, bought.entries(), strict=True)) == {
         "pot": [("pan", 1.0, "because:pot")],
         "pan": [("pot", 1.0, "because:pan")],
     }
-    scopes, popular = recommender.popular_lists.take_changed_scopes()
+    scopes, popular = recommender.components.popular_lists.take_changed_scopes()
     assert scopes == [("category", "kitchen")]
     assert popular.entries() == [[("mug", 0.5, "popular"), ("cup", 0.5, "popular")]]
-    assert len(recommender.popular_lists.popular_list().entries()[0]) == 4
-    of_items = recommender.item_lists
+    assert len(recommender.components.popular_lists.popular_list().entries()[0]) == 4
+    of_items = recommender.components.item_lists
     assert of_items.take_changed_similar(NOW_MS)[0] == of_items.take_changed_bought(NOW_MS)[0] == []
-    assert recommender.popular_lists.take_changed_scopes()[0] == []
+    assert recommender.components.popular_lists.take_changed_scopes()[0] == []
 
 
 def ids_of(recommender: Recommender) -> dict[str, list[str]]:
-    return {name: vocabulary.ids for name, vocabulary in recommender.vocabularies().items()}
+    return {
+        name: vocabulary.ids for name, vocabulary in recommender.components.vocabularies().items()
+    }
 
 
 def test_a_restored_recommender_goes_on_bit_for_bit() -> None:
     recommender, restored = shop(), Recommender()
     recommender.rank(["visitor1", "visitor2"], NOW_MS)
-    restored.restore(recommender.arrays(), ids_of(recommender))
+    restored.components.restore(recommender.components.arrays(), ids_of(recommender))
     more = views([("visitor1", "item7", 90), ("new", "new item", 91), ("visitor2", "item1", 92)])
     shoppers = ["visitor1", "visitor2", "new", "nobody"]
     for one in (recommender, restored):
         one.learn(more)
     assert restored.rank(shoppers, NOW_MS).entries() == recommender.rank(shoppers, NOW_MS).entries()
     assert ids_of(restored) == ids_of(recommender)
-    kept, again = recommender.arrays(), restored.arrays()
+    kept, again = recommender.components.arrays(), restored.components.arrays()
     assert kept.keys() == again.keys()
     assert all(array.tobytes() == again[name].tobytes() for name, array in kept.items())
 
@@ -282,7 +285,7 @@ def test_next_clicks_of_a_real_shop_are_on_the_list_that_stands_before_them() ->
 
 
 def test_a_list_as_json_is_what_any_encoder_would_make_of_its_entries() -> None:
-    recommender = Recommender(k=5)
+    recommender = Recommender(build_components(k=5))
     odd = ['quo"te', "back\\slash", "emoji \U0001f6d2", "{a:b}%", "plain"]
     n = len(odd)
     recommender.learn(
@@ -302,12 +305,12 @@ def test_a_snapshot_from_before_a_learner_was_there_is_taken_over() -> None:
     recommender = shop()
     former = {
         name: array
-        for name, array in recommender.arrays().items()
+        for name, array in recommender.components.arrays().items()
         if not name.startswith(("session_knn/", "again/", "blend/"))
     }
     former |= {"blend/hits": np.ones(3), "blend/standing": np.zeros((4096, 3, 20), np.int32)}
     restored = Recommender()
-    restored.restore(former, ids_of(recommender))
+    restored.components.restore(former, ids_of(recommender))
     apart = restored.rank_per_learner(["visitor3"], NOW_MS)
     assert apart["session_knn"].entries() == [[]] != apart["blend"].entries()
     restored.learn(views([("ann", "item3", 0)]))

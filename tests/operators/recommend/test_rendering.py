@@ -68,9 +68,11 @@ def test_every_reason_is_true(
     shop = RuledShop(rules, share)
     for kind, clicks in steps:
         shop.see(*clicks, kind=kind)
-    popular = {item for item, *_ in shop.recommender.popular_lists.popular_list().entries()[0]} | {
+    popular = {
+        item for item, *_ in shop.recommender.components.popular_lists.popular_list().entries()[0]
+    } | {
         shop.recommender.items.ids[row]
-        for row in shop.recommender.popularity.top(len(ITEMS)).item[0]
+        for row in shop.recommender.components.popularity.top(len(ITEMS)).item[0]
         if row >= 0
     }
     for who in [*SHOPPERS, "stranger"]:

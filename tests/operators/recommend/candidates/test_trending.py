@@ -105,6 +105,6 @@ def test_what_is_popular_is_told_by_country_and_price_level_too() -> None:
             ["DE", None],
         )
     )
-    scopes, lists = recommender.popular_lists.take_changed_scopes()
+    scopes, lists = recommender.components.popular_lists.take_changed_scopes()
     assert scopes == [("country", "DE"), ("price", "10")]
     assert [[item for item, _, _ in of] for of in lists.entries()] == [["mug"], ["mug"]]

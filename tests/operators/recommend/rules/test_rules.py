@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.catalogue.item_cards import ItemCards
+from operators.recommend.factory import build_components
 from operators.recommend.recommender import Recommender
 from state import config
 from state.events import Item
@@ -37,7 +38,9 @@ class Shop:
     ) -> None:
         chosen = config.ListRules(**{"already_bought": AT_ONCE} | rules)
         self.recommender = Recommender(
-            k=k, allow_repeats=allow_repeats, rules=chosen, exploration=exploration
+            build_components(
+                k=k, allow_repeats=allow_repeats, rules=chosen, exploration=exploration
+            )
         )
         self.cards = ItemCards()
         self.at_ms = NOW_MS
@@ -95,7 +98,7 @@ def test_what_cannot_be_had_is_in_no_list_until_it_is_back() -> None:
     shop.tell(Item("i1", available=False), Item("i3", available=False))
     assert shop.list_of("ann") == ["i0", "i2", "i4", "i5", "i6"]
     assert [
-        item for item, *_ in shop.recommender.popular_lists.popular_list().entries()[0]
+        item for item, *_ in shop.recommender.components.popular_lists.popular_list().entries()[0]
     ] == shop.list_of("ann")
     shop.tell(Item("i1", available=True))
     assert shop.list_of("ann") == ["i0", "i1", "i2", "i4", "i5"]
@@ -171,9 +174,9 @@ def test_who_logs_in_has_bought_what_the_cookie_bought() -> None:
     shop = shop_of()
     shop.see(("cookie", "i0"), kind=PURCHASE)
     shop.see(("user", "i1"), kind=PURCHASE)
-    shop.recommender.merge_or_erase("cookie", "user")
+    shop.recommender.components.merge_or_erase("cookie", "user")
     assert {"i0", "i1"}.isdisjoint(shop.list_of("user"))
-    shop.recommender.merge_or_erase("user")
+    shop.recommender.components.merge_or_erase("user")
     assert {"i0", "i1"} <= set(shop.list_of("user"))
 
 
@@ -249,18 +252,19 @@ def test_without_facts_and_purchases_rules_change_nothing(allow_repeats: bool) -
 def test_a_restored_recommender_goes_on_with_what_was_bought() -> None:
     shop = shop_of()
     shop.see(*((f"b{n}", f"i{n % 4}") for n in range(40)), kind=PURCHASE)
-    arrays = shop.recommender.arrays()
+    arrays = shop.recommender.components.arrays()
     other = Shop()
-    ids = {name: one.ids for name, one in shop.recommender.vocabularies().items()}
-    other.recommender.restore(arrays, ids)
+    ids = {name: one.ids for name, one in shop.recommender.components.vocabularies().items()}
+    other.recommender.components.restore(arrays, ids)
     other.at_ms = shop.at_ms
     for one in (shop, other):
         one.see(("b1", "i5"), ("b9", "i2"), kind=PURCHASE)
     everyone = [f"b{n}" for n in range(40)]
     assert [shop.entries(one) for one in everyone] == [other.entries(one) for one in everyone]
-    again = other.recommender.arrays()
+    again = other.recommender.components.arrays()
     assert all(
-        array.tobytes() == again[n].tobytes() for n, array in shop.recommender.arrays().items()
+        array.tobytes() == again[n].tobytes()
+        for n, array in shop.recommender.components.arrays().items()
     )
 
 
@@ -330,7 +334,7 @@ def test_whatever_happens_a_list_holds_what_it_may_once_and_is_full(
     for who in ("ann", "bob", "cid"):
         listed = shop.list_of(who)
         had = {item for buyer, item in bought if buyer == who}
-        context = shop.recommender.session_contexts.lookup(
+        context = shop.recommender.components.session_contexts.lookup(
             np.array([shop.recommender.shoppers.get(who)], np.int32)
         )[0]
         seen = {shop.recommender.items.ids[row] for row in context if row >= 0}
