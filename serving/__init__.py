@@ -1,1 +1,4 @@
-"""Readers of what the flow wrote: what a storefront sees. Nothing here writes a profile."""
+"""Reads what the flow wrote to Redis: for a storefront, the command line and the dashboard.
+
+Never writes.
+"""

@@ -1,4 +1,4 @@
-"""What is going on, one frame after the other, from Redis alone: figures, segments, one list."""
+"""Watches a running flow through Redis for the demo: figures, segments and the list of one shopper."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from serving.reader import SegmentSize, Storefront
 
 RATE_WINDOW_S = 4.0
-"""A rate is over the frames of so many seconds."""
+"""Seconds over which the event rate is computed."""
 IDLE_S_MAX = 4.0
-"""A shopper who does nothing for so long is left for one who does."""
+"""A shopper who is idle for so long is replaced by an active one."""
 CANDIDATES_PER_SEGMENT = 3
 
 
 class FollowedShopper(NamedTuple):
-    """The shopper that is followed, the running session, the list, and the items new in it."""
+    """The shopper that is followed: the running session, the list, and the items that are new in it."""
 
     shopper: str
     session: dict[str, str]
@@ -28,7 +28,7 @@ class FollowedShopper(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """One look at everything. `shop_ms` is event time."""
+    """Everything that was read at one moment. `shop_ms` is event time."""
 
     events: int
     events_per_s: float
@@ -40,7 +40,7 @@ class Frame(NamedTuple):
 
 
 class DemoMonitor:
-    """Looks at a running flow; remembers what it saw, for rates and for what is new."""
+    """Reads frames; stores the previous ones to compute rates and new items."""
 
     def __init__(self, shop: Storefront) -> None:
         self._shop = shop
@@ -51,7 +51,7 @@ class DemoMonitor:
         self._previous_items: set[str] = set()
 
     def read_frame(self, now_s: float) -> Frame:
-        """Look, at a moment of a clock that never goes back (s)."""
+        """Read a frame; `now_s` is the time of a monotonic clock."""
         counters = {
             name: int(text) for name, text in self._shop.counters().items() if text.isdigit()
         }
@@ -90,7 +90,7 @@ class DemoMonitor:
         )
 
     def _pick_shopper(self, segments: list[SegmentSize]) -> tuple[str | None, dict[str, str]]:
-        """Who, of those that came into a segment last, did something last."""
+        """Pick the most recently active shopper among the newest members of each segment."""
         sessions = {
             shopper: self._shop.session(shopper)
             for segment in segments

@@ -1,5 +1,7 @@
-"""Why an item is in a list, in words for a person. A new learner's word gets its line in
-`LEARNER_TEXTS`."""
+"""Explains why an item is in a list, as text for a person.
+
+A new learner gets a line in `LEARNER_TEXTS`.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ OTHER_LEARNER_TEXT = "suggested by {}"
 
 
 def describe_reason(entry: ListEntry, names: Mapping[str, str]) -> str:
-    """The reason of one entry, with items by their names.
+    """Return the reason of one entry as text, with the names of items.
 
     >>> from serving.reader import ListEntry
     >>> describe_reason(ListEntry("cup-1", 0.5, "because:mug-1"), {"mug-1": "Grey mug"})
@@ -43,7 +45,7 @@ def describe_reason(entry: ListEntry, names: Mapping[str, str]) -> str:
 
 
 def cause_of(entry: ListEntry) -> str | None:
-    """The item that is the reason, if one is."""
+    """Return the item that is the reason of an entry, None if the reason is no item."""
     for prefix in (VIEWED_PREFIX, BOUGHT_PREFIX):
         if entry.reason.startswith(prefix):
             return entry.reason.removeprefix(prefix)
@@ -51,7 +53,7 @@ def cause_of(entry: ListEntry) -> str | None:
 
 
 class Membership(msgspec.Struct):
-    """A segment a shopper is in, and since when (event time, ms)."""
+    """A segment that a shopper is in, and since when (event time, ms)."""
 
     segment: str
     name: str
@@ -59,7 +61,7 @@ class Membership(msgspec.Struct):
 
 
 class ExplainedItem(msgspec.Struct):
-    """One place of a list, with why it is there."""
+    """One item of a list with its reason. Field names are public (`penstock show --json`)."""
 
     item: str
     name: str
@@ -69,12 +71,15 @@ class ExplainedItem(msgspec.Struct):
 
     @property
     def title(self) -> str:
-        """Name and id, or the id alone where there is no name."""
+        """Return name and id, or the id alone without a name."""
         return self.item if self.name == self.item else f"{self.name} ({self.item})"
 
 
 class ExplainedList(msgspec.Struct):
-    """The list a storefront would show: what it is (`place`), its key, and its items."""
+    """The list that a storefront would show: its kind (`place`), its key, its items.
+
+    Field names are public.
+    """
 
     place: str
     key: str
@@ -83,7 +88,10 @@ class ExplainedList(msgspec.Struct):
 
 
 class Explanation(msgspec.Struct):
-    """All that a storefront reads of a shopper. `offer` None: it shows the shop's own list."""
+    """Everything that a storefront reads about a shopper. Field names are public.
+
+    `offer` None: the storefront shows the shop's own list.
+    """
 
     asked: str
     shopper: str
@@ -94,7 +102,7 @@ class Explanation(msgspec.Struct):
 
 
 def explain_entries(shop: Storefront, entries: Sequence[ListEntry]) -> list[ExplainedItem]:
-    """The entries with names and reasons in words. One round trip."""
+    """Return the entries with names and reasons as text. One round trip."""
     causes = [cause for cause in map(cause_of, entries) if cause is not None]
     names = shop.names([*(entry.item for entry in entries), *causes])
     return [
@@ -104,7 +112,7 @@ def explain_entries(shop: Storefront, entries: Sequence[ListEntry]) -> list[Expl
 
 
 def explain(shop: Storefront, some_id: str, slot: str = keys.SLOT) -> Explanation | None:
-    """What a storefront would read for an id, or None where nothing was written for it."""
+    """Return what a storefront would read for an id, None if nothing was written for it."""
     shopper = shop.resolve(some_id)
     profile, session = shop.profile(shopper), shop.session(shopper)
     if not profile and not session:

@@ -1,6 +1,6 @@
-"""What a storefront reads, by the key contract and nothing else. It never writes.
+"""Reads what a storefront reads, by the key contract alone. Never writes.
 
-`docs/storefront.md` has the same in a few lines of plain Python and JavaScript.
+`docs/storefront.md` has the same reads in a few lines of Python and JavaScript.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ if TYPE_CHECKING:
     from state.store import Store
 
 CLUSTER_PREFIX = "cluster-"
-"""What the ids of segments begin with that have lists of their own."""
+"""Prefix of the ids of cluster segments, which have popular lists."""
 OWN_LIST = "own list"
 
 
 class ListEntry(NamedTuple):
-    """One place of a list; `reason` is `because:` or `bought:` with an item id, or who put it there."""
+    """One item of a list.
+
+    `reason` is `because:` or `bought:` with an item id, or the name of a learner.
+    """
 
     item: str
     score: float
@@ -30,7 +33,7 @@ class ListEntry(NamedTuple):
 
 
 class TopList(NamedTuple):
-    """A list as it stands: what it is, the key it was found under, the event time it was made."""
+    """A list in Redis: its kind (`origin`), its key, and the event time at which it was written."""
 
     origin: str
     key: str
@@ -40,7 +43,7 @@ class TopList(NamedTuple):
 
 
 class SegmentSize(NamedTuple):
-    """A segment and how many are in it."""
+    """A segment and the number of its members."""
 
     sid: str
     name: str
@@ -48,39 +51,40 @@ class SegmentSize(NamedTuple):
 
 
 class Storefront:
-    """Reads by shopper, item and segment. Every answer is one round trip, or says how many."""
+    """Reads by shopper, item and segment. A method needs one round trip unless it says otherwise."""
 
     def __init__(self, store: Store) -> None:
-        # Its type says bytes or str; this client always answers bytes.
+        # Typed as bytes or str in redis-py; this client always returns bytes.
         self._client: Any = store.client
 
     def resolve(self, some_id: str) -> str:
-        """The shopper an id stands for: an anonymous id may have become a user."""
+        """Return the shopper of an id: an anonymous id may have been merged into a user."""
         user_id: bytes | None = self._client.get(keys.alias_key(some_id))
         return user_id.decode() if user_id else some_id
 
     def profile(self, shopper: str) -> dict[str, str]:
-        """Counters and features; empty for a shopper nobody knows."""
+        """Return counters and features; empty for an unknown shopper."""
         return self._read_hash(keys.profile_key(shopper))
 
     def session(self, shopper: str) -> dict[str, str]:
-        """The running session; empty when the shopper is not here."""
+        """Return the running session; empty if there is none."""
         return self._read_hash(keys.session_key(shopper))
 
     def segments_of(self, shopper: str) -> dict[str, int]:
-        """The segments a shopper is in, with when each was entered (ms)."""
+        """Return the segments of a shopper with the time of entry (ms)."""
         entered = self._read_hash(keys.segments_key(shopper))
         return {sid: int(at_ms) for sid, at_ms in entered.items()}
 
     def top(self, shopper: str, slot: str = keys.SLOT) -> TopList | None:
-        """The shopper's own list."""
+        """Return the shopper's own list."""
         return self._read_list(OWN_LIST, keys.top_key(shopper, slot))
 
     def list_for(self, shopper: str, slot: str = keys.SLOT) -> TopList | None:
-        """The list to show: the shopper's own, else what is popular with those alike, in the
-        category the shopper likes best, or with everybody. None: the shop's own list.
+        """Return the list to show.
 
-        One round trip for a shopper with a list, three more reads at most without.
+        The shopper's own list, else what is popular in the shopper's cluster, in the favourite
+        category, or in the whole shop. None: the storefront shows the shop's own list. One round
+        trip for a shopper with a list, at most three more reads without.
         """
         lists = (
             self._read_list(origin, key) for origin, key in self._candidate_keys(shopper, slot)
@@ -88,7 +92,7 @@ class Storefront:
         return next(filter(None, lists), None)
 
     def names(self, items: Iterable[str]) -> dict[str, str]:
-        """What to call each item: its name, else brand and kind, else its id. One round trip."""
+        """Return the display name of each item."""
         wanted = list(dict.fromkeys(items))
         reads = self._client.pipeline(transaction=False)
         for item in wanted:
@@ -100,7 +104,7 @@ class Storefront:
         }
 
     def segments(self) -> list[SegmentSize]:
-        """All segments with their sizes, biggest first. Two round trips."""
+        """Return all segments with their sizes, the biggest first. Two round trips."""
         registry = self._read_hash(keys.registry_key())
         reads = self._client.pipeline(transaction=False)
         for sid in registry:
@@ -112,15 +116,15 @@ class Storefront:
         return sorted(segments, key=lambda segment: (-segment.size, segment.sid))
 
     def newest_members(self, sid: str, n: int) -> list[str]:
-        """The shoppers that entered a segment last."""
+        """Return the shoppers that entered a segment last."""
         return [name.decode() for name in self._client.zrevrange(keys.members_key(sid), 0, n - 1)]
 
     def counters(self) -> dict[str, str]:
-        """What the flow has counted so far."""
+        """Return the counters of the flow."""
         return self._read_hash(keys.meta_key())
 
     def _candidate_keys(self, shopper: str, slot: str) -> Iterator[tuple[str, str]]:
-        """Where a list may be and what that is, in the order of the contract."""
+        """Yield kind and key of each list that may be shown, in the order of the contract."""
         yield OWN_LIST, keys.top_key(shopper, slot)
         for sid in self.segments_of(shopper):
             if not sid.startswith(CLUSTER_PREFIX):
@@ -143,7 +147,7 @@ class Storefront:
 
 
 def display_name(item: str, name: str | None, brand: str | None, category: str | None) -> str:
-    """What a person calls an item.
+    """Return the display name of an item: its name, else brand and category, else its id.
 
     >>> display_name("7", None, "Bee", "kitchen/mug"), display_name("7", None, None, None)
     ('Bee mug', '7')

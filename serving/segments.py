@@ -1,4 +1,4 @@
-"""What Redis says of segments, by the key contract and nothing else. It never writes."""
+"""Reads segments from Redis, by the key contract alone. Never writes."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ PROFILE_FIELDS = {
     "lifecycle": ("stage",),
     "propensity": ("p_buy_session", "p_buy_30d", "p_churn", "value_30d"),
 }
-"""Fields of the profile by kind of segment."""
+"""Kind of segment -> the profile fields that decide membership."""
 
 
 class SegmentSummary(NamedTuple):
-    """A segment as its line in the registry has it, its size now, and its figures by name."""
+    """A segment of the registry with its current size and its figures by name."""
 
     sid: str
     kind: str
@@ -36,7 +36,7 @@ class SegmentSummary(NamedTuple):
 
 
 class SegmentReader:
-    """Reads of all segments or of one."""
+    """Reads all segments, or one. All methods raise StoreError."""
 
     def __init__(self, store: Store) -> None:
         self._client: Any = store.client
@@ -44,7 +44,7 @@ class SegmentReader:
         self._errors_as_user_errors = store.errors_as_user_errors
 
     def all(self) -> list[SegmentSummary]:
-        """All segments, biggest first. Two round trips."""
+        """Return all segments, the biggest first. Two round trips."""
         with self._errors_as_user_errors():
             registry: dict[bytes, bytes] = self._client.hgetall(keys.registry_key())
             reads = self._client.pipeline(transaction=False)
@@ -69,20 +69,20 @@ class SegmentReader:
         return sorted(summaries, key=lambda one: (-one.size, one.sid))
 
     def find(self, sid: str) -> SegmentSummary | None:
-        """One segment, None where there is none of that id."""
+        """Return one segment, None if there is none with that id."""
         return next((one for one in self.all() if one.sid == sid), None)
 
     def definition(self, sid: str) -> dict[str, str]:
-        """What a segment is; empty for one that is not there."""
+        """Return the definition of a segment; empty for an unknown one."""
         return self._read_hash(keys.definition_key(sid))
 
     def versions(self, sid: str) -> list[tuple[int, dict[str, Any]]]:
-        """What it was before and since when (`rule`, `from_ms`), newest first."""
+        """Return the versions of a definition (`rule`, `from_ms`), the newest first."""
         said = self._read_hash(keys.versions_key(sid))
         return sorted(((int(n), orjson.loads(text)) for n, text in said.items()), reverse=True)
 
     def members(self, sid: str, limit: int) -> list[tuple[str, int]]:
-        """Shoppers and when they entered (ms), the newest first, at most so many."""
+        """Return members and their time of entry (ms), the newest first."""
         with self._errors_as_user_errors():
             members = self._client.zrevrange(keys.members_key(sid), 0, limit - 1, withscores=True)
         return [(name.decode(), int(at_ms)) for name, at_ms in members]
@@ -90,7 +90,7 @@ class SegmentReader:
     def exportable_members(
         self, sid: str, limit: int, consent_default: str
     ) -> list[tuple[str, int]]:
-        """The same but for those who refuse ads; `consent_default` as in `serving.consent`."""
+        """Return members without those who refuse ads; `consent_default` as in `serving.consent`."""
         members = self.members(sid, limit)
         with self._errors_as_user_errors():
             reads = self._client.pipeline(transaction=False)
@@ -105,12 +105,15 @@ class SegmentReader:
         return [member for member, profile in pairs if may_be_exported(profile, consent_default)]
 
     def since_ms(self, shopper: str, sid: str) -> int | None:
-        """Since when a shopper is in a segment, None where it is not."""
+        """Return the time of entry of a shopper (ms), None if the shopper is no member."""
         with self._errors_as_user_errors():
             return self._shop.segments_of(shopper).get(sid)
 
     def profile_fields_of(self, shopper: str, kind: str) -> dict[str, str] | None:
-        """What of a profile decides of segments of a kind that are found; None of an unknown shopper."""
+        """Return the profile fields that decide computed segments of a kind.
+
+        None for an unknown shopper.
+        """
         with self._errors_as_user_errors():
             profile = self._shop.profile(shopper)
         if not profile:
@@ -119,7 +122,7 @@ class SegmentReader:
         return {name: profile.get(name, "none yet") for name in fields}
 
     def resolve(self, some_id: str) -> str:
-        """The shopper that an id stands for."""
+        """Return the shopper of an id."""
         with self._errors_as_user_errors():
             return self._shop.resolve(some_id)
 

@@ -1,4 +1,4 @@
-"""Times as people read them."""
+"""Formats times for people."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 
 def in_utc(ms: str | float) -> str:
-    """A time in ms, to the second.
+    """Return a time in ms as text, to the second.
 
     >>> in_utc("1767225600000")
     '2026-01-01 00:00:00 UTC'

@@ -1,8 +1,7 @@
-"""The canonical event: what every reader and adapter produces and every operator consumes.
+"""The canonical event: every reader produces it and every operator consumes it.
 
-Adding an optional field with a default is safe. Anything else changes the public event schema.
-Bad values are found by `operators.events.decode`, which turns them into dead letters; the types here say
-what a good event looks like.
+Adding an optional field with a default is safe. Any other change changes the public event schema. The
+types here describe a valid event; `operators.events` finds bad values and turns them into dead letters.
 """
 
 from __future__ import annotations
@@ -30,19 +29,19 @@ EventType = Literal[
     "item",
     "custom",
 ]
-"""Shoppers remember a type by its place here: a new one goes last."""
+"""Stored state refers to a type by its position here: append new types at the end."""
 EVENT_TYPES: frozenset[str] = frozenset(get_args(EventType))
 
 EVENT_BYTES_MAX = 1024 * 1024
-"""What Kafka takes by default; `source.event_bytes_max` sets another limit."""
+"""Kafka's own default; `source.event_bytes_max` sets another limit."""
 EVENT_ITEMS_MAX = 500
-"""As many as the largest carts take; `source.event_items_max` sets another limit."""
+"""More than real carts hold; `source.event_items_max` sets another limit."""
 PROPS_BYTES_MAX = 32 * 1024
 EVENT_ID_CHARS_MAX = 100
 SHOPPER_ID_CHARS_MAX = 128
 ORDER_ID_CHARS_MAX = 128
 MONEY_MAX = 1e12
-"""More than any order is worth; sums of such amounts stay exact enough and finite."""
+"""Greater than any real order; sums of such amounts stay exact enough and finite."""
 
 QUANTITY_MAX = 1_000_000
 
@@ -52,14 +51,14 @@ Weight = Annotated[float, msgspec.Meta(gt=0, le=QUANTITY_MAX)]
 Position = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
 
 SHORTENED = "items beyond the limit"
-"""Stands in `left_out` of an event that had more items than count."""
+"""Entry in `left_out` of an event that had more items than the limit."""
 NO_PROPS = msgspec.Raw(b"{}")
 
 
 class Item(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One item of an event. `price` is for one piece, in the event's currency.
 
-    Of goods by weight or length the quantity is a part or a number with one: .35 kg.
+    The quantity of goods sold by weight or length may be a fraction, such as .35 kg.
     """
 
     item_id: ItemId
@@ -73,7 +72,7 @@ class Item(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class Consent(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """What the shopper agreed to; None means not asked."""
+    """The purposes that the shopper agreed to; None: not asked."""
 
     analytics: bool | None = None
     personalization: bool | None = None
@@ -81,7 +80,7 @@ class Consent(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class Page(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """Where it happened."""
+    """The page on which the event happened."""
 
     url: str | None = None
     path: str | None = None
@@ -90,7 +89,7 @@ class Page(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class Campaign(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """What brought the shopper here."""
+    """The campaign that led the shopper to the shop."""
 
     source: str | None = None
     medium: str | None = None
@@ -100,9 +99,9 @@ class Campaign(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class Reco(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """The list an event belongs to: on `reco_view`, `reco_click` and the purchase they lead to.
+    """The list that an event belongs to: on `reco_view`, `reco_click` and the purchase that follows.
 
-    `position` counts from 1; `propensity` is the chance with which the item stood there.
+    `position` counts from 1; `propensity` is the probability with which the item was shown there.
     """
 
     slot: str | None = None
@@ -114,12 +113,11 @@ class Reco(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class Event(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """One thing a shopper did. Times in ms since 1970; `value` is net merchandise value.
+    """One action of a shopper. Times in ms since 1970; `value` is the net merchandise value.
 
-    `received_ts` 0 on the wire means "as `event_ts`"; decoding fills it in. `left_out` are the fields
-    that a reader could not read, by their names in the source; it is counted and goes no further.
-    `apart` is no part of what is sent: what amounts came to in a currency that is not the shop's
-    (`operators.events.currencies`).
+    `received_ts` 0 on the wire means "equal to `event_ts`"; decoding fills it in. `left_out` has
+    the names of source fields that a reader could not read; it is only counted. `apart` is not part
+    of the wire format: the amount in a currency without a rate (`operators.events.currencies`).
     """
 
     event_id: Annotated[str, msgspec.Meta(min_length=1, max_length=EVENT_ID_CHARS_MAX)]

@@ -1,4 +1,4 @@
-"""How large an event may be: configured, and handed to whatever reads events."""
+"""The size limits of an event, which every reader of events receives. Set by `source.*_max`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from state.events import EVENT_BYTES_MAX, EVENT_ITEMS_MAX
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """Bytes of a record, and so of an event, and items of an event that count."""
+    """Bytes of a record, and items of an event that are processed."""
 
     event_bytes_max: int = EVENT_BYTES_MAX
     event_items_max: int = EVENT_ITEMS_MAX

@@ -1,7 +1,8 @@
-"""Text from data, made safe to be seen: what moves a cursor or names a window is written out.
+"""Makes text from data safe to display: control characters are escaped.
 
-An id or a name may hold anything. Whatever is shown on a terminal, in a line of a log or in a cell of
-a table goes through here, once, where it is shown; Redis and files of records keep it as it is.
+An id or a name may hold any character, also those that move the cursor of a terminal. Text passes
+through here once, where it is displayed: on a terminal, in a log line, in a cell of a table. Redis
+and files of records store it unchanged.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ import re
 _CONTROLS = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
-"""Control characters of 7 and 8 bits, ends of lines, what turns the direction of text, half letters."""
+"""Control characters of 7 and 8 bits, line separators, direction marks, and lone surrogates."""
 
 
 def printable(text: str, *, keep: str = "") -> str:
-    r"""The text on one line, with every control character but those to `keep` as JSON escapes it.
+    r"""Return the text with every control character escaped as in JSON, except those in `keep`.
 
     >>> print(printable("ann\x1b[2K\nbob"), printable("{}\n", keep="\n"), sep="|", end="")
     ann\u001b[2K\u000abob|{}

@@ -1,6 +1,7 @@
-"""Files that are their owner's alone: what is stored names shoppers and what they did.
+"""Files that only their owner may read: stored data names shoppers and what they did.
 
-Folders are 700 and files 600, whatever the umask allows. May change freely: no file format is here.
+Folders get mode 700 and files 600, whatever the umask allows. May change freely: no file format is
+here.
 """
 
 from __future__ import annotations
@@ -17,27 +18,27 @@ _OTHERS_MASK = 0o077
 
 
 def opener(path: str, flags: int) -> int:
-    """For `open(path, mode, opener=opener)`: a file that it makes is private."""
+    """Use as `open(path, mode, opener=opener)`: a file that is created is private."""
     return os.open(path, flags, FILE_MODE)
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it that are missing; one that is there keeps its mode."""
+    """Create a folder and its missing parents; an existing folder keeps its mode."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
 
 
 def write_atomically(path: Path, content: bytes, *, temporary: Path) -> None:
-    """Write a small file whole or not at all: under the name of `temporary` first."""
+    """Write a small file completely or not at all: to the path `temporary` first, then renamed."""
     with open(temporary, "wb", opener=opener) as file:
         file.write(content)
     temporary.replace(path)
 
 
 def restrict(folder: Path) -> None:
-    """Take from others what they may do with the files below a folder, as former releases let them.
+    """Remove the permissions of other users below a folder, which older releases left open.
 
-    What belongs to somebody else stays as it is: a shared volume may have its own rules.
+    Files of another owner stay unchanged: a shared volume may have its own rules.
     """
     for path in folder.rglob("*"):
         if not path.is_symlink() and (mode := path.stat().st_mode & 0o777) & _OTHERS_MASK:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from flows.process.exit_codes import EXIT_USER_ERROR
 from state import private_files
 from state.errors import RecoveryError
 from state.store import Fence, Lease
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from state.config import Settings
 
 OWNER_FILE, FENCE_FILE = "holder", "fence.json"
-EXIT_USER_ERROR = 2
 
 _log = logging.getLogger("penstock.lease")
 

@@ -18,11 +18,12 @@ from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
 from flows.cluster.dependencies import ensure_redis_current, wait_for_kafka, wait_for_redis
-from flows.cluster.leadership import EXIT_USER_ERROR, writer_lease
+from flows.cluster.leadership import writer_lease
 from flows.cluster.worker_process import SUPERVISOR_VARIABLE
 from flows.kafka.source import KafkaSource
 from flows.observability import metrics
 from flows.process import liveness
+from flows.process.exit_codes import EXIT_FAILED, EXIT_USER_ERROR
 from flows.process.shutdown import GRACE_S, kill_after_grace
 from flows.recovery.folder import open_recovery
 
@@ -37,8 +38,6 @@ POLL_S = 0.1
 BACKOFF_S = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
 RESET_BACKOFF_AFTER_S = 60.0
 """After this time without a restart the backoff starts again with its first step."""
-
-EXIT_FAILED = 1
 
 _log = logging.getLogger("penstock.supervisor")
 

@@ -1,7 +1,7 @@
-"""The flow for Bytewax's own command line, which is no `penstock run`.
+"""Builds the flow for Bytewax's own command line, which can do less than `penstock run`.
 
-`python -m bytewax.run flows.personalize:flow` sets epochs in whole seconds and stores nothing: there is
-no lease, no supervisor and no recovery folder, and Bytewax shows errors in its own way.
+`python -m bytewax.run flows.personalize:flow` has epochs of whole seconds and stores no state: there is
+no lease, no supervisor and no recovery folder, and Bytewax prints errors itself.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 from bytewax.run import _parse_args
 
 from flows.cluster.dependencies import wait_for_kafka, wait_for_redis
-from flows.cluster.leadership import EXIT_USER_ERROR
 from flows.cluster.placement import SINGLE_PROCESS
 from flows.commands.options import external_redis_url
 from flows.kafka.source import KafkaSource
 from flows.observability import logs
+from flows.process.exit_codes import EXIT_USER_ERROR
 from flows.process.shutdown import kill_after_grace, stop_on_signal
 from flows.runtime.live import live_flow
 from flows.sinks.redis import DEAD_LETTERS_FILE
@@ -35,7 +35,7 @@ _log = logging.getLogger(logs.ROOT_LOGGER)
 
 
 def build_for_bytewax_run() -> Dataflow:
-    """The flow that the configuration describes. Exits with one line on what a person can mend."""
+    """Build the flow of the configuration. Exits with one line for an error that the user can fix."""
     logs.configure()
     try:
         _check_flags()
@@ -49,7 +49,7 @@ def _build_flow() -> Dataflow:
     settings = config.load(require_consent_defaults=True)
     logs.configure(settings.log)
     redis_url = external_redis_url(argparse.Namespace(redis=None), settings)
-    # Bytewax runs the flow after we have returned: the flag is ours until the process ends.
+    # Bytewax runs the flow after this function has returned, so the stop flag lives until the exit.
     exit_stack = ExitStack()
     atexit.register(exit_stack.close)
     stop = exit_stack.enter_context(stop_on_signal())

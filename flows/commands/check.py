@@ -1,4 +1,4 @@
-"""`penstock check`: whether everything a run needs is there, one verdict a line."""
+"""`penstock check`: whether everything that a run needs works, one result on each line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from flows.commands.options import EMBEDDED, add_redis, add_settings, load_settings, redis_url
+from flows.commands.arguments import complete
+from flows.commands.options import EMBEDDED, load_settings, open_store, redis_url
 from flows.kafka.client import create_consumer, partitions_of
 from flows.kafka.start_offsets import available_offsets, first_offsets
 from flows.process.embedded_redis import find_server
@@ -21,7 +22,7 @@ from operators.readers.records import record_reader
 from state.config import Kafka
 from state.errors import ConfigurationError, RecoveryError, SourceError, StoreError, UserError
 from state.printable import printable
-from state.store import Lease, Store
+from state.store import Lease
 
 if TYPE_CHECKING:
     import argparse
@@ -34,19 +35,18 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Declare the subcommand."""
     parser = subparsers.add_parser(
         "check",
-        help="whether configuration, Kafka, Redis, recovery folder and lease are fit for a run",
-        description="Say of each thing that a run needs whether it is fit for one.",
+        help="check configuration, Kafka, Redis, recovery folder and lease before a run",
+        description="Check each thing that a run needs: configuration, Kafka, Redis, recovery folder, "
+        "privacy key, lease and webhooks. Print one line for each, and change nothing.",
     )
     parser.add_argument(
         "--recovery", metavar="DIR", type=Path, help="the recovery folder of the run"
     )
-    add_redis(parser)
-    add_settings(parser)
-    parser.set_defaults(run=run)
+    complete(parser, run, redis=True)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check one after the other. Returns 1 where one of them is not fit."""
+    """Run all checks one after the other. Returns 1 if one of them fails."""
     settings = load_settings(args, require_consent_defaults=True)
     print(f"configuration  good ({settings.sha256[:12]})")
     checks: dict[str, Callable[[], str]] = {
@@ -78,7 +78,7 @@ def _check_redis(url: str, settings: Settings) -> str:
             f"redis.url is embedded ({find_server()}), which serves the demo and a replay: a run "
             "needs one that outlives it, with --redis URL or redis.url"
         )
-    store = Store(url, timeout_ms=settings.redis.timeout_ms, patience_s=0)
+    store = open_store(url, settings)
     store.check()
     info = store.server_info()
     if info.is_too_old:
@@ -106,7 +106,7 @@ def _check_recovery(folder: Path | None, settings: Settings) -> str:
 
 
 def _check_privacy() -> str:
-    """Not having a key is no fault: erasure works without, and this says what does not."""
+    """Describe the privacy key. A missing key is no error: erasure works without it."""
     if read_privacy_key():
         return f"{PRIVACY_KEY_VARIABLE} is set"
     return (
@@ -149,7 +149,10 @@ def _endpoints(settings: Settings) -> list[tuple[str, Endpoint]]:
 
 
 def _check_webhook(name: str, endpoint: Endpoint) -> str:
-    """Nothing is sent: whoever receives it could take it for a change."""
+    """Check secret and address of a webhook.
+
+    Nothing is sent: the receiver could take it for a change.
+    """
     secrets_of(name)
     parts = urlsplit(endpoint.url)
     server = f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"

@@ -1,7 +1,8 @@
-"""The command line: one file a subcommand in `flows/commands/`, and what they have in common.
+"""The command line. Each subcommand is one file in `flows/commands/`.
 
-Whatever goes wrong is one line on standard error and an exit code: 2 for what the person at the
-terminal can mend, 130 for Ctrl-C, 1 for the rest. To add a subcommand: one file, one line in `COMMANDS`.
+Every error is one line on standard error and an exit code: 2 for an error that the user can fix
+(`state.errors`), 130 for Ctrl-C, 1 for all others. To add a subcommand: one file, one line in
+`COMMANDS`.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ import sys
 import tempfile
 import traceback
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.commands.arguments import Parser
+from flows.commands.arguments import Parser, add_common_options
 from flows.observability import logs
+from flows.process.exit_codes import EXIT_BROKEN_PIPE, EXIT_FAILED, EXIT_STOPPED, EXIT_USER_ERROR
 from flows.process.panics import capture_panics
 from state import keys
 from state.errors import UserError
@@ -44,52 +45,47 @@ COMMANDS = (
 
 _log = logging.getLogger(logs.ROOT_LOGGER)
 
-FAILED, USER_ERROR, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `penstock ARGV`; returns the exit code."""
     logs.configure()
     try:
-        # Here and not above, since a second of imports is time enough for Ctrl-C.
+        # Inside the try block: the imports take about a second, and Ctrl-C may come meanwhile.
         args = parser(sys.argv[1:] if argv is None else argv).parse_args(argv)
     except KeyboardInterrupt:
-        return _fail(INTERRUPTED, "stopped", debug=False)
+        return _fail(EXIT_STOPPED, "stopped", debug=False)
     _merge_common_options(args)
     try:
         with capture_panics():
             code: int = args.run(args)
         sys.stdout.flush()
     except UserError as error:
-        return _fail(USER_ERROR, " ".join(str(error).split()), debug=args.debug)
+        return _fail(EXIT_USER_ERROR, " ".join(str(error).split()), debug=args.debug)
     except KeyboardInterrupt:
         resume_hint = ": the same command goes on where it was" if _is_resumable(args) else ""
-        return _fail(INTERRUPTED, f"stopped{resume_hint}", debug=False)
+        return _fail(EXIT_STOPPED, f"stopped{resume_hint}", debug=False)
     except (BrokenPipeError, SystemExit):  # rich makes the second of the first
-        # Who read the output has gone; what is still buffered must not complain at exit either.
+        # The reader of the output is gone; flushing the buffer at exit must not fail either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
+        return EXIT_BROKEN_PIPE
     except BaseException as error:  # a panic of Bytewax is not an Exception
         details_hint = "" if args.debug else f"; details are in {_write_traceback()}"
-        return _fail(FAILED, f"unforeseen {_one_line(error)}{details_hint}", debug=args.debug)
+        return _fail(EXIT_FAILED, f"unforeseen {_one_line(error)}{details_hint}", debug=args.debug)
     return code
 
 
 def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
-    """What the command line takes: the subcommands that `argv` may mean, all if it names none.
+    """Build the parser with the subcommands that occur in `argv`, with all of them if none does.
 
-    Only these are imported: who looks at a list need not wait for the learners.
+    Only these are imported, so that `penstock show` does not wait for the import of the models.
     """
     top = Parser(
         prog="penstock",
         description="A shop's clickstream into live segments and top-k lists in Redis.",
     )
     add = top.add_argument
-    add("--config", dest="common_config", metavar="FILE", type=Path, help="a configuration file")
-    add("--set", dest="common_set", metavar="A.B=C", action="append", default=[],
-        help="set one configuration key; may be given again")  # fmt: skip
-    add("--redis", dest="common_redis", metavar="URL", help="where Redis is (default redis.url)")
-    add("--debug", action="store_true", help="show where an error came from")
+    add_common_options(top, prefix="common_")
+    add("--debug", action="store_true", help="show the traceback of an error")
     add("--version", action="version", version=f"penstock {keys.WRITER_VERSION}")
     subparsers = top.add_subparsers(metavar="COMMAND", required=True)
     for command in [name for name in COMMANDS if name in argv] or COMMANDS:
@@ -98,7 +94,7 @@ def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
 
 
 def _merge_common_options(args: argparse.Namespace) -> None:
-    """Options may stand before the subcommand or after it; the later ones win."""
+    """Merge the options before the subcommand with those after it; the later ones win."""
     args.config = args.config or args.common_config
     args.set = [*args.common_set, *args.set]
     if "redis" in args:
@@ -115,14 +111,14 @@ def _fail(code: int, message: str, *, debug: bool) -> int:
 
 
 def _one_line(error: BaseException) -> str:
-    """What began it: Bytewax wraps whatever a step raises."""
+    """Return the first cause in one line: Bytewax wraps every error that a step raises."""
     while error.__cause__ is not None:
         error = error.__cause__
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _write_traceback() -> str:
-    """Keep the traceback in a file: a run of hours is not repeated to see it."""
+    """Write the traceback to a file, since nobody repeats a run of hours to see it. Return the path."""
     handle, path = tempfile.mkstemp(prefix="penstock-", suffix=".log")
     with open(handle, "w") as file:
         file.write(printable(traceback.format_exc(), keep="\n\t"))

@@ -1,4 +1,4 @@
-"""`penstock dashboard`: the page that shows segments and the shop as they are now."""
+"""`penstock dashboard`: serves the dashboard, a web page with the current segments and shop figures."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from flows.commands import extras
-from flows.commands.options import add_redis, add_settings, external_redis_url, load_settings
+from flows.commands.arguments import complete
+from flows.commands.options import external_redis_url, load_settings
 from flows.process.shutdown import stop_on_signal
 
 if TYPE_CHECKING:
@@ -21,19 +22,17 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Declare the subcommand."""
     parser = subparsers.add_parser(
         "dashboard",
-        help="a page that shows segments and the shop as they are now",
-        description="Serve a page that shows segments and the shop as they are now, from Redis alone.",
+        help="serve a web page with the current segments and shop figures",
+        description="Serve a web page with the current segments and shop figures. It reads Redis only.",
     )
     parser.add_argument(
-        "--listen", metavar="HOST:PORT", help="where (default serving.listen of the configuration)"
+        "--listen", metavar="HOST:PORT", help="address to listen on (default: serving.listen)"
     )
-    add_redis(parser)
-    add_settings(parser)
-    parser.set_defaults(run=run)
+    complete(parser, run, redis=True)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until a signal. Raises UserError."""
+    """Serve until a signal arrives. Raises UserError."""
     settings = load_settings(args, require_consent_defaults=True)
     if args.listen:
         serving = msgspec.structs.replace(settings.serving, listen=args.listen)
@@ -47,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def create_server(settings: Settings, redis_url: str, *, any_port: bool = False) -> Server:
-    """The server of the page. Raises UserError, also where what it needs is not installed."""
+    """Create the server of the dashboard. Raises UserError, also if its packages are not installed."""
     extras.require("dashboard", "the page")
     from serving.dashboard.server import Server
 

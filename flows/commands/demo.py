@@ -1,10 +1,11 @@
-"""`penstock demo`: the main job on a synthetic shop, with a Redis of its own."""
+"""`penstock demo`: runs the flow on a synthetic shop, with a private Redis."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flows.commands.options import add_settings, load_settings
+from flows.commands.arguments import complete
+from flows.commands.options import load_settings
 from flows.process.printing import create_console
 from state.errors import ConfigurationError
 
@@ -13,25 +14,25 @@ if TYPE_CHECKING:
 
 EVENTS = 200_000
 SPEED = 15
-"""How much faster the shop's time goes than ours: a visit of two minutes is over in eight seconds."""
+"""Event time runs this much faster than the clock: a visit of two minutes ends after eight seconds."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the subcommand."""
     parser = subparsers.add_parser(
         "demo",
-        help="the main job on a synthetic shop, with a Redis of its own",
-        description="Run the flow on a synthetic shop and watch it, until Ctrl-C.",
+        help="run the flow on a synthetic shop, with a private Redis",
+        description="Run the flow on a synthetic shop, with a private Redis, until Ctrl-C. "
+        "Watch it in the terminal and on a web page.",
     )
     add = parser.add_argument
-    add("--once", action="store_true", help="a short run that ends by itself")
-    add("--events", metavar="N", type=int, help=f"end after N events (--once: {EVENTS:,})")
-    add_settings(parser)
-    parser.set_defaults(run=run)
+    add("--once", action="store_true", help="run as fast as possible, then end, without a web page")
+    add("--events", metavar="N", type=int, help=f"end after N events (with --once: {EVENTS:,})")
+    complete(parser, run, redis=False)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the shop through the flow. Raises UserError."""
+    """Run the events of the shop through the flow. Raises UserError."""
     if args.events is not None and args.events < 1:
         raise ConfigurationError(f"--events {args.events}: name at least 1")
     settings = load_settings(args)
@@ -42,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     terminal.print(
         f"{subject} of a synthetic shop, through the flow, into a Redis of its own{pace}"
     )
-    # After the first words: what the flow imports takes seconds.
+    # Imported after the first line is printed: the imports of the flow take seconds.
     from flows.commands import demo_run
 
     demo_run.run(settings, terminal, events=events, is_live=not args.once, speed=SPEED)

@@ -1,6 +1,6 @@
-"""The demo: a synthetic shop through the flow, watched on the page and on the terminal.
+"""Runs the demo: a synthetic shop through the flow, with dashboard and terminal view.
 
-What is shown may change freely; the shop is `operators.synthetic`.
+May change freely.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 HISTORY_EVENTS = 60_000
 HISTORY_BATCH_EVENTS = 1024
-"""Less than a minute of the shop: what time alone changes is told once a batch, charts are by minute."""
+"""Less than a minute of event time: a batch publishes time-driven changes once."""
 EVENTS_PER_S = 300
 SHOPPERS = 10_000
 PROGRESS_S = 0.5
@@ -45,7 +45,7 @@ PROGRESS_LINE_S = 5.0
 def run(
     settings: Settings, console: Console, *, events: int | None, is_live: bool, speed: int
 ) -> None:
-    """Run the shop through the flow: `events` of it, or until a signal; live at a pace."""
+    """Run `events` events through the flow, or until a signal; `is_live` paces them by event time."""
     if is_live:
         batch = min(settings.source.batch_events, HISTORY_BATCH_EVENTS)
         settings = replace(settings, source=replace(settings.source, batch_events=batch))
@@ -73,7 +73,7 @@ def run(
 
 
 class _CountedEvents:
-    """Events, and how many were taken."""
+    """An iterator of events that counts them."""
 
     def __init__(self, events: Iterator[Event]) -> None:
         self._events = events
@@ -90,7 +90,7 @@ class _CountedEvents:
 
 @contextmanager
 def _progress(console: Console, traffic: _CountedEvents, events: int) -> Iterator[None]:
-    """How far it is, while inside: a bar on a terminal, else a line now and then."""
+    """Show the progress inside the block: a bar on a terminal, else a line every few seconds."""
     bar = Progress(
         TextColumn("{task.completed:,} of {task.total:,} events"),
         BarColumn(),

@@ -1,6 +1,6 @@
-"""The demo on the terminal: a view that follows the flow through Redis, as a storefront would.
+"""The view of the demo in the terminal. It follows the flow through Redis, as a storefront would.
 
-On a terminal it is redrawn twice a second; elsewhere there is a plain line now and then.
+On a terminal it is redrawn twice a second; without a terminal it prints a line every few seconds.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 FRAME_S = 0.5
 LINE_S = 5.0
 READ_TIMEOUT_MS = 5000
-# What is shown fits into a terminal of 80 by 24.
+# The view fits into a terminal of 80 by 24.
 ITEMS_SHOWN = 6
 SEGMENTS_SHOWN = 9
 BAR_CHARS = 14
@@ -46,7 +46,7 @@ BAR_CHARS = 14
 
 @contextmanager
 def demo_screen(console: Console, redis_url: str) -> Iterator[None]:
-    """Show what is in Redis while inside, from a thread with a connection of its own."""
+    """Show the content of Redis inside the block, from a thread with its own connection."""
     if not console.is_terminal:
         command = _show_command("SHOPPER", redis_url)
         print_lines([f"To look at a shopper: {command}"], console)
@@ -72,7 +72,7 @@ def _refresh_loop(
     def refresh(stop: Event) -> None:
         is_stopped = False
         while not is_stopped:
-            # What is wrong with Redis the flow itself says, and waits for it.
+            # The flow itself logs errors of Redis and waits for it.
             with suppress(StoreError), store.errors_as_user_errors():
                 show(monitor.read_frame(time.monotonic()))
             is_stopped = stop.wait(interval_s)
@@ -82,7 +82,7 @@ def _refresh_loop(
 
 
 def figures_line(frame: Frame) -> str:
-    """All figures on one line."""
+    """Return all figures in one line."""
     return (
         f"{_clock_text(frame.shop_ms)}  {frame.events:,} events, {frame.events_per_s:,.0f}/s, "
         f"{frame.active_sessions:,} active sessions, {frame.shoppers:,} shoppers"
@@ -90,7 +90,7 @@ def figures_line(frame: Frame) -> str:
 
 
 def render(frame: Frame, redis_url: str) -> RenderableType:
-    """A whole frame: figures, one shopper's list, segments, and the command that shows more."""
+    """Render a frame: figures, the list of one shopper, segments, and the command that shows more."""
     parts: list[RenderableType] = [Text(figures_line(frame))]
     followed = frame.followed
     if followed:
@@ -102,7 +102,7 @@ def render(frame: Frame, redis_url: str) -> RenderableType:
 
 
 def segments_to_show(segments: list[SegmentSize]) -> list[SegmentSize]:
-    """The biggest that somebody is in, one of each name."""
+    """Return the biggest segments that are not empty, one of each name."""
     by_name: dict[str, SegmentSize] = {}
     for segment in segments:
         if segment.size:
@@ -141,7 +141,7 @@ def _clock_text(shop_ms: int) -> str:
 
 
 def _show_command(shopper: str, redis_url: str) -> str:
-    """The command that shows a shopper, called as this program was."""
+    """Return the command that shows a shopper, with the program name of this process."""
     program = Path(sys.argv[0])
     penstock = program if program.name == "penstock" else f"{sys.executable} -m flows"
     return f"{penstock} show {shlex.quote(printable(shopper))} --redis {redis_url}"

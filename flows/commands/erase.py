@@ -1,4 +1,4 @@
-"""`penstock erase`: have shoppers forgotten, by events in the topic that the flow reads."""
+"""`penstock erase`: erases shoppers by sending `erase` events to the topic that the flow reads."""
 
 from __future__ import annotations
 
@@ -10,42 +10,42 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from flows.commands.options import EMBEDDED, add_redis, add_settings, load_settings, redis_url
+from flows.commands.arguments import complete
+from flows.commands.options import EMBEDDED, load_settings, open_store, redis_url
 from flows.kafka.producer import Producer
 from flows.process.printing import print_lines as print_lines
 from operators.readers.records import record_reader
 from state import keys
 from state.errors import ConfigurationError, DataError, SourceError
 from state.events import Event
-from state.store import Store
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
     from state.config import Settings
+    from state.store import Store
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the subcommand."""
     parser = subparsers.add_parser(
         "erase",
-        help="have shoppers forgotten, with all their devices",
-        description="Send an `erase` event for each id to the events topic: the flow forgets the user "
-        "with all devices, or the device, and takes in nothing more from before that. An id that Redis "
-        "does not know is sent too: it may come late.",
+        help="erase shoppers with all their devices",
+        description="Send an `erase` event for each id to the events topic. The flow then erases "
+        "the user with all devices, or the single device, and drops events from before the erasure. "
+        "The event is also sent for an id that Redis does not know, since its first events may "
+        "still arrive.",
     )
     add = parser.add_argument
     add("ids", metavar="ID", nargs="*", help="a user id or an anonymous id")
-    add("--file", metavar="FILE", type=Path, help="a file with an id a line")
-    add("--dry-run", action="store_true", help="say who they are, and send nothing")
-    add_redis(parser)
-    add_settings(parser)
-    parser.set_defaults(run=run)
+    add("--file", metavar="FILE", type=Path, help="a text file with one id on each line")
+    add("--dry-run", action="store_true", help="print what is known of each id, and send nothing")
+    complete(parser, run, redis=True)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Say who each is, and send the events. Raises UserError."""
+    """Print what is known of each id, and send the events. Raises UserError."""
     settings = load_settings(args)
     ids = list(dict.fromkeys(_requested_ids(args.ids, args.file)))
     if not ids:
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     records = [_record(name, now_ms, settings) for name in ids]
     url = redis_url(args, settings)
     if url != EMBEDDED:
-        store = Store(url, timeout_ms=settings.redis.timeout_ms, patience_s=0)
+        store = open_store(url, settings)
         with store.errors_as_user_errors():
             print_lines([f"{name}: {_describe_id(store, name)}" for name in ids])
     if not args.dry_run:
@@ -81,7 +81,10 @@ def _requested_ids(arguments: list[str], file: Path | None) -> Iterator[str]:
 
 
 def _record(name: str, now_ms: int, settings: Settings) -> bytes:
-    """The event, which must be one to whoever reads the topic."""
+    """Return the `erase` event, which the reader of the topic's format must accept.
+
+    Raises UserError.
+    """
     fields: dict[str, Any] = {
         "event_id": f"erase-{uuid.uuid4().hex}",
         "type": "erase",

@@ -1,4 +1,4 @@
-"""`penstock evaluate`: how good the lists are on a recorded file, beside plain references."""
+"""`penstock evaluate`: scores the lists on a recorded file and compares them with simple baselines."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from threadpoolctl import threadpool_limits
 
 from flows.commands import evaluation_tables as tables
 from flows.commands import extras
+from flows.commands.arguments import complete
 from flows.commands.evaluation_files import errors_with_file_name, read_clicks, session_gap_ms
 from flows.commands.evaluation_plot import plot
-from flows.commands.options import add_settings, load_settings
+from flows.commands.options import load_settings
 from flows.process.printing import create_console, print_error
 from flows.sources.files import LogFile
 from operators.evaluation.baselines import BASELINES, BaselineCompetitor
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from state.config import Lists, Settings
 
 K_MAX = 100
-"""As many as a list of the key contract may hold."""
+"""Items that a list of the key contract may hold."""
 
 PROGRESS_CLICKS = 500
 PROTOCOLS = ("prequential", "split", "leave-one-out", "counterfactual")
@@ -62,42 +63,46 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     add = parser.add_argument
     add("file", metavar="FILE", help="the recorded file: plain, .gz, or - for standard input")
-    add("--format", required=True, choices=[*LOGS, *FORMATS], help="what FILE holds")
-    add("--protocol", choices=PROTOCOLS, default="prequential")
-    add("--cases", metavar="FILE", help="split: what to score, a case a line: PREFIX<TAB>TARGET")
+    add("--format", required=True, choices=[*LOGS, *FORMATS], help="the format of FILE")
+    add(
+        "--protocol",
+        choices=PROTOCOLS,
+        default="prequential",
+        help="how lists are scored (default: %(default)s)",
+    )
+    add("--cases", metavar="FILE", help="split: cases to score, on each line PREFIX<TAB>TARGET")
     add(
         "--warm",
         metavar="FILE",
         action="append",
         default=[],
-        help="prequential: learn this file first, unscored; may be given again",
+        help="prequential: learn from this file first, without scoring; may be repeated",
     )
-    add("--k", type=int, default=20, help="length of the lists (default 20)")
-    add("--unseen", action="store_true", help="list only items the shopper has not had")
-    add("--known", action="store_true", help="score known shoppers only, no first clicks")
+    add("--k", type=int, default=20, help="length of the lists (default: %(default)s)")
+    add("--unseen", action="store_true", help="list only items that the shopper has not clicked")
+    add("--known", action="store_true", help="score no first clicks of shoppers")
     add(
         "--learners",
         metavar="A,B",
         default=",".join([*BASELINES, BLEND]),
-        help="which to score (default %(default)s); blend stands for all learners of the product",
+        help="learners to score (default: %(default)s); blend is what the product shows",
     )
-    add("--against", metavar="FILE", type=Path, help="compare with another configuration")
+    add("--against", metavar="FILE", type=Path, help="compare with this other configuration")
     add(
         "--against-set",
         metavar="A.B=C",
         action="append",
         default=[],
-        help="a key that the other configuration has otherwise; may be given again",
+        help="set one key of the other configuration; may be repeated",
     )
-    add("--by", metavar="A,B", default="", help=f"part the cases by {', '.join(GROUPINGS)}")
-    add("--report", metavar="FILE", type=Path, help="write the figures as JSON")
-    add("--plot", metavar="FILE.png", type=Path, help="draw the hit rate over time and by group")
-    add_settings(parser)
-    parser.set_defaults(run=run)
+    add("--by", metavar="A,B", default="", help=f"group the cases by {', '.join(GROUPINGS)}")
+    add("--report", metavar="FILE", type=Path, help="write the scores as JSON")
+    add("--plot", metavar="FILE.png", type=Path, help="plot the hit rate over time and by group")
+    complete(parser, run, redis=False)
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the subcommand alone, as `penstock evaluate ARGV` does."""
+    """Run this subcommand alone, with the result of `penstock evaluate ARGV`."""
     parser = argparse.ArgumentParser(prog="penstock")
     add_parser(parser.add_subparsers(required=True))
     try:
@@ -113,10 +118,10 @@ def run(args: argparse.Namespace) -> int:
     settings, other_lists = load_settings(args), _other_configuration(args)
     if args.protocol == "counterfactual":
         return _counterfactual(args, settings, other_lists)
-    # Opened first: a wrong name is told before minutes of learning.
+    # Opened first, so that a wrong name is reported before minutes of learning.
     with LogFile(args.cases) if args.cases else nullcontext() as case_file:
         clicks = read_clicks((*args.warm, args.file), args.format, settings)
-        with threadpool_limits(1):  # as the flow does: the matrices are small
+        with threadpool_limits(1):  # as in the flow: the matrices are small
             outcome = _run_protocol(args, settings, other_lists, clicks, case_file)
     if not len(outcome):
         raise DataError(f"{args.file}: nothing to score: it holds no second click of a shopper")
@@ -146,7 +151,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _other_configuration(args: argparse.Namespace) -> Lists | None:
-    """The lists of the configuration to compare with. Raises UserError where it is no other."""
+    """Return the lists of the configuration to compare with.
+
+    Raises ConfigurationError if they are equal.
+    """
     if not (args.against or args.against_set):
         return None
     overrides = (*args.set, *args.against_set)
@@ -192,7 +200,7 @@ def _protocol_rules(args: argparse.Namespace, settings: Settings) -> ProtocolOpt
 
 
 def _counterfactual(args: argparse.Namespace, settings: Settings, other_lists: Lists | None) -> int:
-    """What each list would have brought at the places that were explored."""
+    """Estimate the clicks that each policy would have got at the explored positions."""
     log = ImpressionLog()
     clicks = read_clicks((*args.warm, args.file), args.format, settings, log)
     impressions = log.rows()
@@ -229,13 +237,13 @@ def _counterfactual(args: argparse.Namespace, settings: Settings, other_lists: L
 
 
 def _without_exploration(lists: Lists) -> Lists:
-    """The same lists without exploration: what is asked for is what stands where nothing is tried."""
+    """Return the same settings without exploration: the estimate is about lists without it."""
     exploration = msgspec.structs.replace(lists.exploration, share=0.0)
     return msgspec.structs.replace(lists, exploration=exploration)
 
 
 def _check(args: argparse.Namespace) -> None:
-    """What argparse cannot say about options."""
+    """Check options where argparse cannot. Raises ConfigurationError."""
     if not 1 <= args.k <= K_MAX:
         raise ConfigurationError(f"--k {args.k}: a list holds 1 to {K_MAX} items")
     _check_protocol(args)
@@ -310,7 +318,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 class _ProgressReporter:
-    """A rival that learns nothing and lists nothing: it shows how far the others are."""
+    """A competitor that learns and lists nothing: it shows the progress of the others."""
 
     def __init__(self, bar: Progress, clicks: int) -> None:
         self._bar = bar

@@ -1,4 +1,4 @@
-"""The files that are evaluated: clicks out of every format, and what was wrong with them."""
+"""Reads the files that are evaluated: clicks of every format, and a count of rejected records."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Parsed = TypeVar("Parsed", "RawClick", "RawCase")
 
 SESSION_FORMATS = frozenset({"sequences", "yoochoose"})
-"""Formats whose shopper ids are session ids: a pause does not split them."""
+"""Formats whose shopper ids are session ids: a pause does not split such a session."""
 
 
 def read_clicks(
@@ -35,20 +35,20 @@ def read_clicks(
     settings: Settings,
     impressions: ImpressionLog | None = None,
 ) -> ClickStream:
-    """The clicks of some files; `impressions` hears what was recommended. Raises UserError.
+    """Read the clicks of files; `impressions` collects what was recommended. Raises UserError.
 
-    What a reader sets aside is told on standard error.
+    Rejected records are reported on standard error.
     """
     return collect(*(_clicks(path, format_name, settings, impressions) for path in paths))
 
 
 def session_gap_ms(format_name: str, settings: Settings) -> int | None:
-    """After how long a pause a session ends; None where a shopper of the format is a session."""
+    """Return the pause that ends a session (ms); None if a shopper of the format is a session."""
     return None if format_name in SESSION_FORMATS else settings.sessions.gap_ms
 
 
 def errors_with_file_name(name: str, parsed: Iterator[Parsed]) -> Iterator[Parsed]:
-    """Say which file a bad line is in."""
+    """Yield parsed rows; add the file name to the error about a bad line."""
     try:
         yield from parsed
     except DataError as error:
@@ -82,7 +82,7 @@ def _clicks(
 
 @dataclass
 class _RejectedRows:
-    """What a reader rejected: how many records, and what was wrong with the first."""
+    """The records that a reader rejected: their number, and the error of the first."""
 
     count: int = 0
     first_error: str = ""

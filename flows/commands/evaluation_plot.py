@@ -1,6 +1,6 @@
-"""The picture of `penstock evaluate`: each learner's hit rate while the stream went by, and by group.
+"""The plot of `penstock evaluate`: the hit rate of each learner over the cases, and by group.
 
-matplotlib is imported when a picture is wanted: a server that runs the flow does without.
+matplotlib is imported only when a plot is drawn: a server that runs the flow does not need it.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 POINTS_MAX = 48
 CASES_PER_POINT_MIN = 100
-"""Fewer cases a point and the lines are mostly noise: 100 cases tell .6 from .7."""
+"""With fewer cases in a point the lines are mostly noise: 100 cases distinguish .6 from .7."""
 
 TICKS = 6
 FEW_GROUPS = 8
 
 
 def hit_rates(hits: NDArray[np.float64], points: int) -> NDArray[np.float64]:
-    """The share of hits in each of `points` runs of cases, as equal in length as can be.
+    """Return the share of hits in each of `points` runs of cases of about equal length.
 
     >>> hit_rates(np.array([1.0, 1.0, 0.0, 1.0]), 2).tolist()
     [1.0, 0.5]
@@ -48,10 +48,10 @@ def _time(at_ms: int) -> str:
 def plot(
     outcome: EvaluationResult, groups: Breakdown, path: Path, *, title: str, has_times: bool
 ) -> None:
-    """Write a PNG: the hit rate over the cases, and below it by each grouping of them.
+    """Write a PNG: the hit rate over the cases, and below it the hit rate by each grouping.
 
-    Over the cases and not over time: shops' logs have gaps and rushes. Raises UserError where the file
-    cannot be written.
+    The x axis is the number of the case, not time, since logs of shops have gaps and peaks. Raises
+    OutputError.
     """
     from matplotlib.figure import Figure
 
@@ -70,7 +70,7 @@ def plot(
 
 
 def _over_time(outcome: EvaluationResult, axes: Axes, *, title: str, has_times: bool) -> None:
-    """A line a learner."""
+    """Draw one line for each learner."""
     points = max(1, min(POINTS_MAX, len(outcome) // CASES_PER_POINT_MIN))
     middles = [part[len(part) // 2] for part in np.array_split(np.arange(len(outcome)), points)]
     for name in _best_first(outcome):
@@ -96,7 +96,7 @@ def _over_time(outcome: EvaluationResult, axes: Axes, *, title: str, has_times: 
 def _by_group(
     axes: Axes, grouping: str, by_group: Mapping[str, Mapping[str, Any]], outcome: EvaluationResult
 ) -> None:
-    """A point a learner and group, and how many of the cases are in the group, as grey bars."""
+    """Draw a point for each learner and group, and the share of cases in the group as grey bars."""
     names = list(by_group)
     share = np.array([by_group[name]["n"] for name in names]) / len(outcome)
     axes.bar(names, share, color="0.9", width=0.8)
@@ -112,5 +112,5 @@ def _by_group(
 
 
 def _best_first(outcome: EvaluationResult) -> list[str]:
-    """The learners; drawn in one order everywhere, so that each keeps its colour."""
+    """Return the learners in one order for all plots, so that each has one colour."""
     return sorted(outcome.ranks, key=lambda name: -outcome.hits(name).sum())

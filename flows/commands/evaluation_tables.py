@@ -1,4 +1,4 @@
-"""What `penstock evaluate` says: tables for a terminal, and the report as JSON."""
+"""The output of `penstock evaluate`: tables for a terminal, and the report as JSON."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     Breakdown = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 ACCURACY = ("hr", "mrr", "ndcg", "map")
-"""The metrics of the first table; all others stand in the second."""
+"""The metrics of the first table; the second table has all others."""
 
 
 def accuracy_table(scores: Scores) -> Table:
-    """How well what came was foretold: a row a learner, a column a metric."""
+    """Return the table of accuracy: one row for each learner, one column for each metric."""
     return _table(
         "learner", scores, [name for name in _metrics(scores) if _metric_name(name) in ACCURACY]
     )
 
 
 def diversity_table(scores: Scores) -> Table:
-    """What else can be said of the lists."""
+    """Return the table of all other metrics: coverage, diversity, novelty."""
     metrics = [name for name in _metrics(scores) if _metric_name(name) not in ACCURACY]
     return _table("learner", scores, metrics)
 
@@ -40,7 +40,7 @@ def diversity_table(scores: Scores) -> Table:
 def group_table(
     grouping: str, groups: Mapping[str, Mapping[str, Any]], names: Sequence[str]
 ) -> Table:
-    """HR and MRR of some learners in each group of cases."""
+    """Return the table of HR and MRR of some learners in each group of cases."""
     numbers = [Column(name, justify="right") for name in ("cases", *names)]
     table = Table(grouping, *numbers, box=SIMPLE_HEAD, caption="HR / MRR")
     for group_name, figures in groups.items():
@@ -50,7 +50,7 @@ def group_table(
 
 
 def learners_in_groups(scores: Scores) -> list[str]:
-    """The learners that a breakdown shows: what is served, what it is compared with, the best other."""
+    """Return the learners of a breakdown: the blend, its competitor, and the best other."""
     served = [name for name in (BLEND, OTHER_CONFIGURATION) if name in scores]
     remaining = [name for name in scores if name not in served]
     best = max(remaining, key=lambda name: next(iter(scores[name].values())), default=None)
@@ -58,7 +58,7 @@ def learners_in_groups(scores: Scores) -> list[str]:
 
 
 def comparison_lines(result: Comparison, k: int, other: str) -> list[str]:
-    """A comparison in words."""
+    """Describe a comparison in lines."""
     return [
         f"against {other}, {result.n:,} cases of {result.owners:,} shoppers:",
         f"  HR@{k} {_difference(result.hr)}",
@@ -89,7 +89,7 @@ def _verdict(result: Comparison) -> str:
 def evaluation_report(
     cases: int, scores: Scores, groups: Breakdown, comparison: Comparison | None = None
 ) -> bytes:
-    """The report as design and documents promise it: the blend beside the learners."""
+    """Return the report as JSON (docs/evaluate.md): the blend beside the learners."""
     served = {name: scores[name] for name in (BLEND, OTHER_CONFIGURATION) if name in scores}
     learners = {name: metrics for name, metrics in scores.items() if name not in served}
     document: dict[str, Any] = {"n": cases, "learners": learners, **served, "breakdown": groups}
@@ -104,7 +104,7 @@ def _json(document: Mapping[str, Any]) -> bytes:
 
 
 def counterfactual_table(estimates: Mapping[str, Counterfactual]) -> Table:
-    """What each policy would have brought, by three estimates with their intervals."""
+    """Return the table of what each policy would have got, by three estimators with intervals."""
     names = ("matched", "support", "ips", "snips", "dr", "gain")
     table = Table("would show", *(Column(name, justify="right") for name in names), box=SIMPLE_HEAD)
     for name, estimate in estimates.items():
@@ -117,7 +117,7 @@ def counterfactual_table(estimates: Mapping[str, Counterfactual]) -> Table:
 def counterfactual_report(
     rows: int, reward: float, estimates: Mapping[str, Counterfactual]
 ) -> bytes:
-    """The same as JSON."""
+    """Return the counterfactual report as JSON."""
     return _json({"n": rows, "reward": round(reward, 6), "policies": estimates})
 
 

@@ -1,4 +1,4 @@
-"""`penstock export-subject`: all that Redis holds of one shopper, and under which key, as one file."""
+"""`penstock export-subject`: writes everything that Redis stores about a shopper to a file."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import orjson
 
-from flows.commands.options import add_redis, add_settings, external_redis_url, load_settings
-from flows.process.printing import print_error
+from flows.commands.arguments import complete
+from flows.commands.options import load_settings, open_external_store, print_unknown_shopper
 from serving.explain import explain
 from serving.reader import Storefront
 from state import keys, private_files
 from state.errors import OutputError
-from state.store import Store
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-EXIT_NOT_FOUND = 1
+    from state.store import Store
+
 PAGE_ENTRIES = 10_000
 
 
@@ -29,31 +29,26 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Declare the subcommand."""
     parser = subparsers.add_parser(
         "export-subject",
-        help="all that is held of a shopper, as one file",
-        description="Write all that Redis holds of a shopper and their devices to a file that only its "
-        "owner may read: by key, and as a storefront reads it, with why.",
+        help="write everything that is stored about a shopper to a file",
+        description="Write everything that Redis stores about a shopper and their devices to a file "
+        "that only its owner may read: each key with its value, and the view of a storefront with "
+        "reasons.",
     )
     add = parser.add_argument
     add("shopper", metavar="ID", help="a user id or an anonymous id")
-    add("--out", metavar="FILE", type=Path, required=True, help="where to write it, as JSON")
-    add_redis(parser)
-    add_settings(parser)
-    parser.set_defaults(run=run)
+    add("--out", metavar="FILE", type=Path, required=True, help="the JSON file to write")
+    complete(parser, run, redis=True)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Read and write. Returns 1 for a shopper of whom nothing is held. Raises UserError."""
+    """Collect and write. Returns 1 if nothing is stored about the shopper. Raises UserError."""
     settings = load_settings(args)
-    url = external_redis_url(args, settings)
-    store = Store(url, timeout_ms=settings.redis.timeout_ms, patience_s=0)
+    store = open_external_store(args, settings)
     with store.errors_as_user_errors():
         collected = _collect(store, args.shopper) if args.shopper else {}
         explanation = explain(Storefront(store), args.shopper) if collected else None
     if not collected:
-        print_error(
-            f"Redis at {store.address} knows no shopper {args.shopper!r}: never seen, erased, or expired"
-        )
-        return EXIT_NOT_FOUND
+        return print_unknown_shopper(store, args.shopper)
     document = {"id": args.shopper, "explained": explanation, "held": collected}
     text = msgspec.json.format(msgspec.json.encode(document)) + b"\n"
     try:
@@ -69,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _collect(store: Store, some_id: str) -> dict[str, Any]:
-    """What each key holds, by key; of keys of many shoppers what is about this one."""
+    """Return key -> value; of a key with many shoppers only the part about this one."""
     client: Any = store.client
     shopper = Storefront(store).resolve(some_id)
     devices = [
@@ -142,10 +137,10 @@ def _entries(client: Any, key: str) -> Iterator[tuple[bytes, dict[bytes, bytes]]
 
 
 def _id_of_alias_key(key: bytes) -> str:
-    """The id that an alias key is about."""
+    """Return the anonymous id of an alias key."""
     return keys.decode_part(key.decode().partition("{")[2].rpartition("}")[0])
 
 
 def _escape_pattern(text: str) -> str:
-    """A text as a pattern of Redis that means itself."""
+    """Return a Redis pattern that matches exactly this text."""
     return "".join(f"\\{c}" if c in "*?[]\\^" else c for c in text)

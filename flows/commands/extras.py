@@ -1,4 +1,4 @@
-"""Packages that only some commands need: whether they are there, and the command that brings them."""
+"""Optional packages that only some commands need, and how to install them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ PACKAGES = {
     "plots": ("matplotlib",),
     "tune": ("optuna",),
 }
-"""By extra of pyproject.toml: the modules that it brings."""
+"""Extra of pyproject.toml -> the modules that it installs."""
 
 
 def is_installed(extra: str) -> bool:
-    """Whether the packages of an extra are there."""
+    """Whether the packages of an extra are installed."""
     return all(find_spec(name) for name in PACKAGES[extra])
 
 
 def require(extra: str, feature: str) -> None:
-    """Raise UserError where what `feature` needs is not there: better before the work than after."""
+    """Raise InstallationError if a package of `extra`, which `feature` needs, is missing.
+
+    Call it first.
+    """
     if not is_installed(extra):
         missing = next(name for name in PACKAGES[extra] if not find_spec(name))
         python = shlex.quote(sys.executable)

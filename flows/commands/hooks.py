@@ -1,11 +1,13 @@
-"""`penstock hooks`: tells webhooks of changes, until told to stop."""
+"""`penstock hooks`: sends segment changes to webhooks until it is stopped."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flows.commands.options import add_redis, add_settings, external_redis_url, load_settings
+from flows.commands.arguments import complete
+from flows.commands.options import external_redis_url, load_settings
 from flows.observability import logs
+from flows.process.exit_codes import EXIT_FAILED
 from flows.process.shutdown import stop_on_signal
 from flows.webhooks.delivery import secrets_of
 from flows.webhooks.process import redeliver_dead, run_webhooks
@@ -14,35 +16,31 @@ from state.errors import ConfigurationError
 if TYPE_CHECKING:
     import argparse
 
-EXIT_SOME_FAILED = 1
-
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the subcommand."""
     parser = subparsers.add_parser(
         "hooks",
-        help="tell webhooks who enters and leaves segments",
-        description="Tell the webhooks of the configuration of every change, until told to stop.",
+        help="send segment changes to webhooks",
+        description="Send every change to the webhooks of the configuration, until Ctrl-C or SIGTERM.",
     )
     parser.add_argument(
         "--again",
         metavar="ENDPOINT",
-        help="send the dead letters of one endpoint again, once, and end; `all` for those of all",
+        help="send the dead letters of one endpoint again, then end; `all`: those of all endpoints",
     )
-    add_redis(parser)
-    add_settings(parser)
-    parser.set_defaults(run=run)
+    complete(parser, run, redis=True)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run until a signal, or until the dead letters were sent. Raises UserError."""
+    """Run until a signal arrives, or until the dead letters were sent. Raises UserError."""
     settings = load_settings(args)
     logs.configure(settings.log)
     redis_url = external_redis_url(args, settings)
     endpoints = settings.hooks.endpoints
     if not endpoints:
         raise ConfigurationError(
-            "there is nobody to tell: name endpoints in hooks.endpoints of the configuration"
+            "there is no webhook: name endpoints in hooks.endpoints of the configuration"
         )
     for name in endpoints:
         secrets_of(name)
@@ -55,4 +53,4 @@ def run(args: argparse.Namespace) -> int:
         names = [*endpoints] if args.again == "all" else [args.again]
         sent, failed = redeliver_dead(settings, redis_url, stop, names)
         print(f"{sent:,} dead letters were taken, {failed:,} were not and stay")
-        return EXIT_SOME_FAILED if failed else 0
+        return EXIT_FAILED if failed else 0

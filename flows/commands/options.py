@@ -1,15 +1,17 @@
-"""Options that several subcommands take, and what they mean together."""
+"""Options that several subcommands share, and how they combine with the configuration."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.process.embedded_redis import EmbeddedRedis
+from flows.process.exit_codes import EXIT_FAILED
+from flows.process.printing import print_error
 from operators.segments.rules.compiler import load_rules
 from state import config
 from state.errors import ConfigurationError
+from state.store import Store
 
 if TYPE_CHECKING:
     import argparse
@@ -20,37 +22,25 @@ if TYPE_CHECKING:
 EMBEDDED = "embedded"
 
 
-def add_settings(parser: argparse.ArgumentParser) -> None:
-    """`--config` and `--set`."""
-    add = parser.add_argument
-    add("--config", metavar="FILE", type=Path, help="configuration (default config.yaml)")
-    add("--set", metavar="A.B=C", action="append", default=[], help="set one configuration key")
-
-
-def add_redis(parser: argparse.ArgumentParser) -> None:
-    """`--redis`."""
-    parser.add_argument(
-        "--redis", metavar="URL", help="where Redis is (default redis.url of the configuration)"
-    )
-
-
 def load_settings(args: argparse.Namespace, *, require_consent_defaults: bool = False) -> Settings:
-    """The configuration that the options name, `require_consent_defaults` as in `config.load`.
-    Raises UserError."""
+    """Return the configuration that the options name. Raises ConfigurationError.
+
+    `require_consent_defaults` as in `config.load`.
+    """
     settings = config.load(
         args.config, overrides=tuple(args.set), require_consent_defaults=require_consent_defaults
     )
-    load_rules(settings)  # what is wrong with them is said before anything begins
+    load_rules(settings)  # an error in the rules comes before the command begins
     return settings
 
 
 def redis_url(args: argparse.Namespace, settings: Settings) -> str:
-    """The URL that was named, or `embedded`."""
+    """Return the URL of the options, else of the configuration; it may be `embedded`."""
     return args.redis or settings.redis.url
 
 
 def external_redis_url(args: argparse.Namespace, settings: Settings) -> str:
-    """The URL of a Redis that others write to. Raises UserError where none was named."""
+    """Return the URL of a Redis that outlives the command. Raises ConfigurationError."""
     url = redis_url(args, settings)
     if url == EMBEDDED:
         raise ConfigurationError(
@@ -59,9 +49,27 @@ def external_redis_url(args: argparse.Namespace, settings: Settings) -> str:
     return url
 
 
+def open_store(url: str, settings: Settings) -> Store:
+    """Open a Redis for a command that only reads: an error comes at once, without waiting."""
+    return Store(url, timeout_ms=settings.redis.timeout_ms, patience_s=0)
+
+
+def open_external_store(args: argparse.Namespace, settings: Settings) -> Store:
+    """Open the Redis that the options name, for reading. Raises ConfigurationError for `embedded`."""
+    return open_store(external_redis_url(args, settings), settings)
+
+
+def print_unknown_shopper(store: Store, shopper: str) -> int:
+    """Print that Redis has nothing of a shopper, and return the exit code."""
+    print_error(
+        f"Redis at {store.address} knows no shopper {shopper!r}: never seen, erased, or expired"
+    )
+    return EXIT_FAILED
+
+
 @contextmanager
 def running_redis(args: argparse.Namespace, settings: Settings) -> Iterator[str]:
-    """The URL of the Redis to write to, started for the time inside where it is the embedded one."""
+    """Yield the URL of the Redis to write to; an embedded one runs inside the block."""
     url = redis_url(args, settings)
     if url != EMBEDDED:
         yield url

@@ -1,4 +1,4 @@
-"""`penstock redrive`: dead letters back into the events topic, once what rejected them is mended."""
+"""`penstock redrive`: sends dead letters to the events topic again, after their cause was fixed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from flows.commands.options import add_settings, load_settings
+from flows.commands.arguments import complete
+from flows.commands.options import load_settings
 from flows.kafka.dead_letters import read_dead_letters
 from flows.kafka.producer import Producer
 from flows.kafka.start_offsets import start_ms
@@ -26,37 +27,40 @@ if TYPE_CHECKING:
     from state.config import Settings
 
 TimedLetter = tuple[DeadLetter, int]
-"""A dead letter and when it was set aside (ms); in a file the time of its event, 0 if not known."""
+"""A dead letter and when it was rejected (ms); from a file the time of its event, 0 if not known."""
 
 REDRIVE_HEADER = "penstock-redriven"
-"""Header of a redriven record: where its letter came from, `source/partition/offset`."""
+"""Header of a redriven record with the origin of its letter: `source/partition/offset`."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the subcommand."""
     parser = subparsers.add_parser(
         "redrive",
-        help="dead letters back into the events topic",
-        description="Send rejected records to the events topic again. An event that counted already "
-        "counts once: its event_id is known.",
+        help="send dead letters to the events topic again",
+        description="Send rejected records to the events topic again. An event that was counted before "
+        "is not counted twice: its event_id is known.",
     )
     add = parser.add_argument
-    add("--type", choices=FAILURE_TYPES, help="only letters of this failure type")
-    add("--since", metavar="T", help="only of this time or later: 2026-11-21T12:00:00Z, or ms")
-    add("--until", metavar="T", help="only from before this time")
-    add("--dry-run", action="store_true", help="count, and send nothing")
+    add("--type", choices=FAILURE_TYPES, help="send only letters of this failure type")
+    add(
+        "--since",
+        metavar="T",
+        help="send only letters from this time on: 2026-11-21T12:00:00Z, or ms",
+    )
+    add("--until", metavar="T", help="send only letters from before this time")
+    add("--dry-run", action="store_true", help="count the letters, and send nothing")
     add(
         "--from",
         dest="origin",
         metavar="FILE|TOPIC",
-        help="where the letters are (default kafka.dead_letters)",
+        help="file or topic with the letters (default: kafka.dead_letters)",
     )
-    add_settings(parser)
-    parser.set_defaults(run=run)
+    complete(parser, run, redis=False)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Redrive and count. Raises UserError."""
+    """Send and count. Raises UserError."""
     settings = load_settings(args)
     since_ms, until_ms = _time_ms(args.since, 0), _time_ms(args.until, 1 << 62)
     counts: Counter[str] = Counter()
@@ -115,7 +119,7 @@ def _select(
     until_ms: int,
     counts: Counter[str],
 ) -> Iterator[tuple[DeadLetter, bytes]]:
-    """The letters to send, each with its bytes, each once; the others are counted."""
+    """Yield the letters to send with their bytes, each once; count the others."""
     sent: set[tuple[str, str, int]] = set()
     for letter, at_ms in letters:
         position = (letter.source, letter.partition, letter.offset)
@@ -133,7 +137,7 @@ def _select(
 
 
 def _raw_record(letter: DeadLetter) -> bytes | None:
-    """The record as it was; None where a letter holds its beginning only."""
+    """Return the original record; None if the letter holds only its beginning."""
     if letter.cut:
         return None
     if letter.base64:
@@ -145,7 +149,7 @@ def _raw_record(letter: DeadLetter) -> bytes | None:
 
 
 def _record_key(letter: DeadLetter, raw: bytes, settings: Settings) -> bytes | None:
-    """The key that a producer would give it: whose event it is, if it can be read by now."""
+    """Return the key that a producer would use: the shopper of the event, if it can be read by now."""
     read = record_reader(settings.kafka.format)
     for event in read(raw, source=letter.source, partition="0", offset=0, now_ms=1 << 62):
         if isinstance(event, Event):

@@ -1,4 +1,4 @@
-"""`penstock replay`: a recorded file through the flow to its end, as fast as it goes."""
+"""`penstock replay`: runs a recorded file through the flow as fast as possible."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from rich.progress import track
 
+from flows.commands.arguments import complete
 from flows.commands.options import (
     EMBEDDED,
-    add_redis,
-    add_settings,
     load_settings,
+    open_store,
     redis_url,
     running_redis,
 )
@@ -33,7 +33,6 @@ from operators.readers.orders import join_orders
 from serving.reader import Storefront
 from state.errors import ConfigurationError, DataError, OutputError
 from state.events import Event
-from state.store import Store
 
 if TYPE_CHECKING:
     import argparse
@@ -46,7 +45,7 @@ if TYPE_CHECKING:
 
 STANDARD_INPUT = "-"
 ORDER_HOLD_MS = 60_000
-"""What is left of an order whose rows stood far apart in the file is together again by time."""
+"""Event time for which rows of an order are held, so that rows far apart are joined."""
 
 _log = logging.getLogger("penstock.replay")
 
@@ -55,28 +54,26 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Declare the subcommand."""
     parser = subparsers.add_parser(
         "replay",
-        help="a recorded file through the flow to its end",
-        description="Run a recorded file through the flow to its end, as fast as it goes.",
+        help="run a recorded file through the flow",
+        description="Run a recorded file through the flow as fast as possible, then print a summary.",
     )
     add = parser.add_argument
     add("file", metavar="FILE", help="the recorded file: plain, .gz, or - for standard input")
-    add("--format", required=True, choices=FORMATS, help="what FILE holds")
-    add("--report", metavar="FILE", type=Path, help="write the figures as JSON")
+    add("--format", required=True, choices=FORMATS, help="the format of FILE")
+    add("--report", metavar="FILE", type=Path, help="write the counts as JSON")
     add(
         "--recovery",
         metavar="DIR",
         type=Path,
-        help="keep snapshots here: a replay that was stopped goes on where it was",
+        help="folder for snapshots: a replay that was stopped continues from the last one",
     )
     add(
         "--dead-letters",
         metavar="FILE",
         type=Path,
-        help="where rejected records go (default: NAME.dead-letters.jsonl here, if there are any)",
+        help="file for rejected records (default: NAME.dead-letters.jsonl in this folder)",
     )
-    add_redis(parser)
-    add_settings(parser)
-    parser.set_defaults(run=run)
+    complete(parser, run, redis=True)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -148,7 +145,7 @@ def _check_resumable(args: argparse.Namespace, url: str) -> None:
 
 
 def _warn_of_old_results(url: str, settings: Settings) -> None:
-    store = Store(url, timeout_ms=settings.redis.timeout_ms, patience_s=0)
+    store = open_store(url, settings)
     with store.errors_as_user_errors():
         earlier_events = Storefront(store).counters().get("events")
     if earlier_events:
@@ -167,7 +164,7 @@ def _default_dead_letters(file: str) -> Path:
 def _records(
     log: LogFile, format_name: str, limits: Limits, stop: Flag
 ) -> Generator[Event | DeadLetter, None, None]:
-    """What the file holds, in an order that can be replayed, with a bar on the terminal."""
+    """Yield the records of the file in an order that can be replayed, with a progress bar."""
     if format_name in UNSORTED_FORMATS:
         return _read_by_time(_read(log, format_name, limits, stop), limits)
     return _read(log, format_name, limits, stop)
@@ -178,7 +175,7 @@ def _read(
 ) -> Generator[Event | DeadLetter, None, None]:
     now_ms = time.time_ns() // 1_000_000
     with progress_bar(log) as on_progress:
-        # One byte more than an event may have tells that it has more.
+        # One byte above the limit is enough to see that a line is too long.
         raw_lines = log.lines(on_progress, line_bytes_max=limits.event_bytes_max + 1)
         raw_lines = takewhile(lambda _: not stop.is_set(), raw_lines)
         yield from read_log(format_name, raw_lines, source=log.name, now_ms=now_ms, limits=limits)
@@ -187,10 +184,9 @@ def _read(
 def _read_by_time(
     records: Iterator[Event | DeadLetter], limits: Limits
 ) -> Generator[Event | DeadLetter, None, None]:
-    """By time, with a second bar: the first one has ended when the first event comes.
+    """Yield records by time, with a second bar: the first bar has ended when the first event comes.
 
-    An order comes up to `ORDER_HOLD_MS` after its time, which is far within the lateness that is
-    allowed.
+    An order comes up to `ORDER_HOLD_MS` after its time, far less than the allowed lateness.
     """
     events = 0
 

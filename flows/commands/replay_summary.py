@@ -1,4 +1,4 @@
-"""What a run did, for a person: the figures, the biggest segments, one shopper's list."""
+"""The summary of a replay for the terminal: counts, the biggest segments, the list of one shopper."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ READ_TIMEOUT_MS = 5000
 
 
 def write_report(path: Path, report: Report) -> None:
-    """The figures as JSON. Raises UserError where the file cannot be written."""
+    """Write the report as JSON. Raises OutputError."""
     try:
         path.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
     except OSError as error:
@@ -33,15 +33,15 @@ def write_report(path: Path, report: Report) -> None:
 
 
 def unaccounted_events(report: Report) -> int:
-    """Events that count as nothing there is: not 0 only by a mistake of ours."""
+    """Return the number of events that no counter covers; any number but 0 is a bug."""
     dropped = sum(report.rejected.values()) + report.duplicates + report.suppressed
     return report.events - report.accepted - dropped - sum(report.withheld.values())
 
 
 def figure_lines(report: Report, dead_letters: Path) -> list[str]:
-    """The counts, a line each for what belongs together.
+    """Return the counts of a report as lines.
 
-    `late` events are accepted: they count in profiles, not in sessions that are closed.
+    `late` events are accepted: they count in profiles, but not in sessions that have ended.
     """
     rejected = sum(report.rejected.values())
     by_type = ", ".join(f"{count:,} {name}" for name, count in report.rejected.items())
@@ -70,7 +70,7 @@ def figure_lines(report: Report, dead_letters: Path) -> list[str]:
 
 
 def _ignored_parts_lines(report: Report) -> list[str]:
-    """What of accepted events does not count, a line for each that there is."""
+    """Return a line for each kind of content of accepted events that was ignored."""
     lines = [
         f"left out  {count:,} of {name}: could not be read, the events count without it"
         for name, count in report.left_out.items()
@@ -85,7 +85,7 @@ def _ignored_parts_lines(report: Report) -> list[str]:
 
 
 def print_summary(console: Console, report: Report, redis_url: str, dead_letters: Path) -> None:
-    """Print the figures, and of what is in Redis what is worth a look."""
+    """Print the counts, the biggest segments in Redis and the list of one of their members."""
     lines = figure_lines(report, dead_letters)
     shop = Storefront(Store(redis_url, timeout_ms=READ_TIMEOUT_MS, patience_s=0))
     segments = shop.segments()[:SEGMENTS_SHOWN]

@@ -1,4 +1,4 @@
-"""`penstock run`: events from Kafka into Redis, until told to stop."""
+"""`penstock run`: reads events from Kafka and writes results to Redis until it is stopped."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 from flows.cluster.placement import ClusterPosition
 from flows.cluster.supervisor import run_supervised
 from flows.cluster.worker_process import attach_to_supervisor, is_supervised
-from flows.commands.options import add_redis, add_settings, external_redis_url, load_settings
+from flows.commands.arguments import complete
+from flows.commands.options import external_redis_url, load_settings
 from flows.observability import logs
+from flows.process.exit_codes import EXIT_FAILED
 from flows.process.shutdown import stop_on_signal
 from flows.runtime.live import run_live
 from flows.sinks.redis import DEAD_LETTERS_FILE
@@ -21,35 +23,35 @@ if TYPE_CHECKING:
     import argparse
 
 PROCESSES_MAX = 64
-FAILED = 1
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the subcommand."""
     parser = subparsers.add_parser(
         "run",
-        help="events from Kafka into Redis, until told to stop",
-        description="Read events from Kafka and write what comes of them to Redis, until told to stop.",
+        help="read events from Kafka and write results to Redis",
+        description="Read events from Kafka and write profiles, segments and lists to Redis, until "
+        "Ctrl-C or SIGTERM.",
     )
     add = parser.add_argument
     add(
         "--recovery",
         metavar="DIR",
         type=Path,
-        help="keep snapshots here: a run that was stopped or killed goes on where it was",
+        help="folder for snapshots: a run that was stopped or killed continues from the last one",
     )
     add(
         "--dead-letters",
         metavar="FILE",
         type=Path,
         default=DEAD_LETTERS_FILE,
-        help="where rejected records go (default: %(default)s)",
+        help="file for rejected records (default: %(default)s)",
     )
     add(
         "--processes",
         metavar="N",
         type=int,
-        help="a cluster of N processes on this host, started again when one ends or is stuck",
+        help="run N processes on this host; all restart when one of them ends or is stuck",
     )
     add(
         "-i",
@@ -57,7 +59,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="I",
         type=int,
         default=os.environ.get("BYTEWAX_PROCESS_ID", "0"),
-        help="which process of a run across hosts this is, counted from 0",
+        help="number of this process in a run on several hosts, counted from 0",
     )
     add(
         "-a",
@@ -65,15 +67,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="HOST:PORT",
         action="append",
         default=[],
-        help="where its processes listen for each other: of all of them, in the same order everywhere",
+        help="address of each process of the run; give all of them, in the same order on all hosts",
     )
-    add_redis(parser)
-    add_settings(parser)
-    parser.set_defaults(run=run)
+    complete(parser, run, redis=True)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run until a signal. Raises UserError."""
+    """Run until a signal arrives. Raises UserError."""
     settings = load_settings(args, require_consent_defaults=True)
     position = _cluster_position(args)
     logs.configure(settings.log, **({"worker": position.process} if position.addresses else {}))
@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
                 recovery_folder=args.recovery,
             )
             if position.addresses and not stop.is_set():
-                return FAILED  # whoever started the cluster starts it again as a whole
+                return EXIT_FAILED  # the platform that started the processes restarts them all
     return 0
 
 

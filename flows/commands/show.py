@@ -1,4 +1,4 @@
-"""`penstock show`: what a storefront would read of a shopper, and why each item is there."""
+"""`penstock show`: prints what a storefront would read about a shopper, with the reason of each item."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 import msgspec
 from rich.table import Table
 
-from flows.commands.options import add_redis, add_settings, external_redis_url, load_settings
-from flows.process.printing import create_console, print_error
+from flows.commands.arguments import complete
+from flows.commands.options import load_settings, open_external_store, print_unknown_shopper
+from flows.process.printing import create_console
 from flows.process.printing import print_lines as print_lines
 from serving.explain import explain
 from serving.reader import Storefront
 from serving.times import in_utc
 from state import keys
 from state.printable import printable
-from state.store import Store
 
 if TYPE_CHECKING:
     import argparse
@@ -24,37 +24,30 @@ if TYPE_CHECKING:
 
     from serving.explain import ExplainedList, Explanation
 
-EXIT_NOT_FOUND = 1
-
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the subcommand."""
     parser = subparsers.add_parser(
         "show",
-        help="what a storefront would read of a shopper, and why",
-        description="Show what a storefront would read of a shopper, and why each item is there.",
+        help="print what a storefront would read about a shopper, with reasons",
+        description="Print what a storefront would read about a shopper: profile, session, segments "
+        "and list, with the reason for each item.",
     )
     add = parser.add_argument
     add("shopper", metavar="SHOPPER", help="a user id or an anonymous id")
-    add("--slot", default=keys.SLOT, help="the page slot of the list (default %(default)s)")
-    add("--json", action="store_true", help="print it as JSON")
-    add_redis(parser)
-    add_settings(parser)
-    parser.set_defaults(run=run)
+    add("--slot", default=keys.SLOT, help="page slot of the list (default: %(default)s)")
+    add("--json", action="store_true", help="print JSON")
+    complete(parser, run, redis=True)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Read and print. Returns 1 for a shopper of whom nothing is known. Raises UserError."""
+    """Read and print. Returns 1 if nothing is known of the shopper. Raises UserError."""
     settings = load_settings(args)
-    url = external_redis_url(args, settings)
-    store = Store(url, timeout_ms=settings.redis.timeout_ms, patience_s=0)
+    store = open_external_store(args, settings)
     with store.errors_as_user_errors():
         explanation = explain(Storefront(store), args.shopper, args.slot) if args.shopper else None
     if explanation is None:
-        print_error(
-            f"Redis at {store.address} knows no shopper {args.shopper!r}: never seen, erased, or expired"
-        )
-        return EXIT_NOT_FOUND
+        return print_unknown_shopper(store, args.shopper)
     if args.json:
         text = msgspec.json.format(msgspec.json.encode(explanation)).decode()
         print(printable(text, keep="\n"))
@@ -105,7 +98,7 @@ def _describe_profile(profile: dict[str, str]) -> list[str]:
 
 
 def _money(fields: dict[str, str], name: str, currency: str = "") -> str:
-    """An amount with its currency, as far as that is known."""
+    """Return an amount with its currency, if the currency is known."""
     return printable(f"{fields[name]} {currency or fields.get('currency', '')}".rstrip())
 
 

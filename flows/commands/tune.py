@@ -1,4 +1,4 @@
-"""`penstock tune`: search a configuration on a recorded stream, and keep it only if it proves itself."""
+"""`penstock tune`: searches better list settings on a recorded file, and confirms them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from threadpoolctl import threadpool_limits
 
 from flows.commands import evaluation_tables as tables
 from flows.commands import extras
+from flows.commands.arguments import complete
 from flows.commands.evaluation_files import read_clicks, session_gap_ms
-from flows.commands.options import add_settings, load_settings
+from flows.commands.options import load_settings
 from flows.process.printing import create_console
 from operators.evaluation.comparison import compare
 from operators.evaluation.formats import FORMATS
@@ -42,49 +43,56 @@ if TYPE_CHECKING:
     Choice = Mapping[str, float]
 
 LISTS_PER_BATCH = 256
-"""Lists made together: ten times as fast as one by one, which moves HR by less than .003."""
+"""Lists computed together: ten times as fast as one by one, and HR changes by less than .003."""
 WARM_SHARE = 0.2
-"""Of the clicks that are searched on: learned and not scored."""
+"""Share of the clicks of a search that is learned and not scored."""
 CASES_MIN = 200
 STARTUP_TRIALS = 8
-"""Tried at random before the search goes by what was good."""
+"""Random trials before the search uses the results of earlier ones."""
 DIGITS = 3
-"""Of a value that is tried: more would say more than anybody knows."""
+"""Significant digits of a tried value; more would suggest a precision that nobody has."""
 TYPE_CODES = Weights(item_view=0, wishlist_add=1, cart_add=2, purchase=3)
-"""Weights that stand for the type of an event until a trial gives it one."""
+"""Weights that encode the type of an event, until a trial sets the real weight."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the subcommand."""
     parser = subparsers.add_parser(
         "tune",
-        help="search better settings of the lists on a recorded file",
-        description="Search settings on the first part of a file; confirm them on the rest.",
+        help="search better list settings on a recorded file",
+        description="Search better list settings on the first part of a file; confirm them on the "
+        "rest.",
     )
     add = parser.add_argument
     add("file", metavar="FILE", help="the recorded file: plain or .gz")
-    add("--format", required=True, choices=[*LOGS, *FORMATS], help="what FILE holds")
-    add("--trials", type=int, default=40, help="settings to try (default 40)")
-    add("--minutes", type=float, help="stop trying after so many minutes")
-    add("--metric", choices=["hr", "mrr"], default="mrr", help="what to search for (default mrr)")
-    add("--k", type=int, default=20, help="length of the lists (default 20)")
-    add("--unseen", action="store_true", help="list only items the shopper has not had")
+    add("--format", required=True, choices=[*LOGS, *FORMATS], help="the format of FILE")
+    add("--trials", type=int, default=40, help="settings to try (default: %(default)s)")
+    add("--minutes", type=float, metavar="N", help="start no new trial after N minutes")
+    add(
+        "--metric",
+        choices=["hr", "mrr"],
+        default="mrr",
+        help="metric to improve (default: %(default)s)",
+    )
+    add("--k", type=int, default=20, help="length of the lists (default: %(default)s)")
+    add("--unseen", action="store_true", help="list only items that the shopper has not clicked")
     add(
         "--confirm",
         metavar="SHARE",
         type=float,
         default=0.3,
-        help="share of the clicks, the last, that only the best settings see (default 0.3)",
+        help="share of the clicks, the last ones, that only confirm (default: %(default)s)",
     )
-    add("--study", metavar="FILE", type=Path, help="keep trials here; the same again goes on")
-    add("--write", metavar="FILE.yaml", type=Path, help="write what is better, if anything is")
-    add("--seed", type=int, default=7, help="of what is tried (default 7)")
-    add_settings(parser)
-    parser.set_defaults(run=run)
+    add("--study", metavar="FILE", type=Path, help="store trials here; the same command continues")
+    add(
+        "--write", metavar="FILE.yaml", type=Path, help="write the settings that are better, if any"
+    )
+    add("--seed", type=int, default=7, help="random seed of the search (default: %(default)s)")
+    complete(parser, run, redis=False)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Search, confirm, print, write. Raises UserError. 1 where nothing is better."""
+    """Search, confirm, print, write. Returns 1 if nothing is better. Raises UserError."""
     _check(args)
     current = load_settings(args)
     reading_settings = msgspec.structs.replace(
@@ -119,7 +127,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 class TrialEvaluation:
-    """Settings tried on the first part of a stream, or on the rest."""
+    """Evaluates settings on the first part of the clicks, or on the rest."""
 
     def __init__(self, args: argparse.Namespace, clicks: ClickStream, *, is_log: bool) -> None:
         self._args = args
@@ -136,7 +144,7 @@ class TrialEvaluation:
         )
 
     def evaluate(self, choice: Choice) -> float:
-        """What some settings reach on the first part. Raises UserError where it is too small."""
+        """Return the metric of some settings on the first part. Raises DataError if it is too small."""
         clicks = self._clicks.prefix_until(
             self._search_clicks, round(self._search_clicks * WARM_SHARE)
         )
@@ -149,7 +157,7 @@ class TrialEvaluation:
         return scores[BLEND][f"{self._args.metric}@{self._args.k}"]
 
     def confirm(self, choice: Choice) -> Comparison:
-        """Those settings against the present ones on the rest, which nothing was chosen by."""
+        """Compare those settings with the current ones on the rest, which the search has not used."""
         clicks = self._clicks.prefix_until(len(self._clicks), self._search_clicks)
         competitors = [
             self._competitor(clicks, choice, BLEND),
@@ -194,7 +202,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _keys_to_search(clicks: ClickStream, *, is_log: bool) -> list[str]:
-    """The keys that can matter to a stream: by the types of events in it."""
+    """Return the keys that can change the result: weights only of event types that occur."""
     event_types = {EVENT_TYPES[int(code)] for code in set(clicks.weight)} if is_log else set()
     return [
         key
@@ -206,7 +214,7 @@ def _keys_to_search(clicks: ClickStream, *, is_log: bool) -> list[str]:
 def _search(
     args: argparse.Namespace, evaluation: TrialEvaluation, keys: Sequence[str], terminal: Console
 ) -> Choice:
-    """What did best, nothing where that is the present configuration."""
+    """Return the best settings; nothing if the current configuration is best."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -214,7 +222,7 @@ def _search(
 
     def trial_value(trial: optuna.Trial) -> float:
         completed = study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
-        # The first is what there is.
+        # The first trial is the current configuration.
         choice = {key: _suggest(trial, key) for key in keys} if completed else {}
         value = evaluation.evaluate(choice)
         is_best = not completed or value > study.best_value
@@ -236,7 +244,10 @@ def _search(
 
 
 def _study(args: argparse.Namespace, keys: Sequence[str]) -> optuna.Study:
-    """The trials so far. Raises UserError where the file holds those of another search."""
+    """Open the study with the trials so far.
+
+    Raises ConfigurationError if they are of another search.
+    """
     import optuna
     from optuna.storages.journal import JournalFileBackend
 
@@ -246,7 +257,7 @@ def _study(args: argparse.Namespace, keys: Sequence[str]) -> optuna.Study:
     study = optuna.create_study(
         study_name="penstock", storage=storage, load_if_exists=True, direction="maximize"
     )
-    # One that goes on does not try the same again.
+    # A search that continues must not repeat its trials.
     seed = args.seed + len(study.trials)
     study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS)
     description = _describe(args, keys)
@@ -256,14 +267,14 @@ def _study(args: argparse.Namespace, keys: Sequence[str]) -> optuna.Study:
             " name another, or remove it"
         )
     study.set_user_attr("about", description)
-    # A trial that was cut off counts for nothing, and has its number.
+    # A trial that was interrupted failed; its number stays used.
     for trial in study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
         study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
     return study
 
 
 def _describe(args: argparse.Namespace, keys: Sequence[str]) -> str:
-    """What has to be the same for trials to be compared."""
+    """Return a digest of everything that must be equal for trials to be comparable."""
     content = hashlib.sha256(Path(args.file).read_bytes()).hexdigest()
     parts = (
         content,
@@ -288,7 +299,7 @@ def _round(value: float, key: str) -> float:
 
 
 def _yaml(choice: Choice) -> str:
-    """The difference to the present configuration, as `--config` and `config.yaml` have it."""
+    """Return the changed settings as YAML, in the form of `config.yaml`."""
     tree: dict[str, Any] = {}
     for key, value in choice.items():
         *sections, name = key.split(".")

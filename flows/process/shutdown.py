@@ -15,13 +15,12 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING, NoReturn
 
 from flows.process import liveness
+from flows.process.exit_codes import EXIT_FAILED, EXIT_STOPPED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-EXIT_STOPPED = 130
-EXIT_FAILED = 1
 GRACE_S = 8.0
 """Service managers kill a process ten seconds after the stop signal."""
 

@@ -1,6 +1,10 @@
-"""The page for marketers: a server that reads Redis once for all open tabs, and only reads.
+"""The dashboard for marketers: a server that reads Redis once for all open tabs. Never writes.
 
-`document` says what changed, `hub` tells it to every tab, `shop`, `segment` and `shopper` are what
-is read, `requests` answers what is asked once (history, members, export), `access` says who may look,
-`server` listens. What the browser gets stands in `serving/static`.
+- `server` listens, `app` answers requests, `access` decides who may see the page, `connections` and
+  `attempts` limit clients.
+- `hub` reads each view four times a second for all tabs; `document` computes what changed.
+- `shop`, `segment` and `shopper` are the views; `streams`, `history` and `redis_values` parse replies.
+- `export` writes members as CSV.
+
+The files for the browser are in `serving/static`.
 """

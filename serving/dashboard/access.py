@@ -1,9 +1,9 @@
-"""Who may look: everybody on this machine, whoever knows the token, or whom a proxy lets through.
+"""Who may see the dashboard: users of this machine, holders of the token, users of a proxy.
 
-On a loopback address without a token only the name of the host is held against what we are called,
-so that no other site can have a browser read the page. Elsewhere a token (`Authorization: Bearer`, or a
-cookie that the login form sets) or a header that a proxy sets is needed. No secret is ever part of an
-address.
+On a loopback address without a token only the host name of a request is checked, so that no other
+site can make a browser read the page. On any other address a request needs a token (`Authorization:
+Bearer`, or the cookie that the login form sets) or the header of a proxy. A URL never contains a
+secret.
 """
 
 from __future__ import annotations
@@ -64,7 +64,10 @@ SECURITY_HEADERS = {
 
 
 class Access:
-    """What lets somebody look. Raises UserError where `host` is open to others and nothing would."""
+    """The rules of access.
+
+    Raises ConfigurationError if other machines could read without a token or proxy.
+    """
 
     def __init__(self, host: str, proxy_header: str, token: str | None = None) -> None:
         self.token = os.environ.get(TOKEN_VARIABLE, "") if token is None else token
@@ -84,11 +87,11 @@ class Access:
 
     @property
     def needs_login(self) -> bool:
-        """Whether there is a token to know."""
+        """Whether a token is set, so that the page has a login form."""
         return self.token != ""
 
     def is_allowed(self, headers: Headers, cookies: dict[str, str], now_s: float) -> bool:
-        """Whether a request is let through, without a token of its own."""
+        """Whether a request is allowed by its proxy header, its address or its cookie."""
         if self.proxy_header and headers.get(self.proxy_header):
             return True
         if not self.token:
@@ -102,9 +105,9 @@ class Access:
         return is_signed and int(expires_s) >= now_s
 
     async def try_token(self, token: str, address: str) -> bool | None:
-        """Whether what somebody at an address gives is the token; None where too many tries wait.
+        """Whether `token` is right; None if too many tries from `address` wait already.
 
-        Wrong ones are slow (`serving.dashboard.attempts`).
+        Tries after wrong tokens are delayed (`serving.dashboard.attempts`).
         """
         if not self.token:
             return False
@@ -116,14 +119,17 @@ class Access:
         return is_correct
 
     def is_own_host(self, host: str) -> bool:
-        """Whether a browser asked for us by a name of this machine, where that is all there is."""
+        """Whether the host name of a request is a name of this machine.
+
+        Only checked without token or proxy.
+        """
         if not self.is_loopback or self.token or self.proxy_header:
             return True
         name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
         return name.strip("[]") in LOOPBACK
 
     def cookie(self, now_s: float) -> str:
-        """What a browser keeps: until when, signed; the token is not in it."""
+        """Return the value of the cookie: its expiry, signed. It does not contain the token."""
         expires_s = str(int(now_s) + COOKIE_S)
         return f"{expires_s}.{self._signature(expires_s)}"
 
@@ -133,7 +139,7 @@ class Access:
 
 
 class Guard:
-    """Lets nobody through who may not look, and gives every answer the headers that browsers heed."""
+    """Middleware that refuses requests without access and adds security headers."""
 
     def __init__(
         self, app: ASGIApp, access: Access, clock: Callable[[], float] = time.time
@@ -143,7 +149,7 @@ class Guard:
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
+        """Answer a request of ASGI."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -161,8 +167,8 @@ class Guard:
         try:
             await (refusal or self._app)(scope, receive, send_with_headers)
         except Exception as error:
-            # Only what had begun to be answered comes here: its connection is cut, so that nobody
-            # takes a part for the whole.
+            # Only a response that has begun can fail here: its connection is closed, so that the client
+            # sees that it is incomplete.
             cause = error.__cause__
             _log.error(
                 "an answer was cut short: %s",
@@ -198,12 +204,12 @@ class Guard:
 
 
 def address_of(request: Request) -> str:
-    """Where a request comes from; a proxy on this machine says it in `X-Forwarded-For`."""
+    """Return the address of the client; a proxy on this machine sends it in `X-Forwarded-For`."""
     return request.client.host if request.client else ""
 
 
 async def log_in(request: Request, access: Access, form: str, now_s: float) -> Response:
-    """Answer the login form: a cookie for who knows the token."""
+    """Answer the login form: set the cookie if the token is right."""
     body = b""
     async for part in request.stream():
         body += part

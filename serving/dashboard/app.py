@@ -1,4 +1,4 @@
-"""What the server answers, by address. Everything but the login only reads."""
+"""The routes of the dashboard. Every route but the login only reads."""
 
 from __future__ import annotations
 
@@ -54,16 +54,16 @@ STATIC = Path(__file__).parents[1] / "static"
 QUERY_CHARS_MAX = 256
 OFFSET_DIGITS = 9
 REDIS_REQUESTS_MAX = 4
-"""Requests that Redis works on at once, besides the turns and exports."""
+"""Requests that use Redis at once, besides the ticks of the hub and the exports."""
 EXPORTS_MAX = 4
 REQUESTS_AT_ONCE_MAX = 100
-"""Besides the open tabs; most of them wait for their turn at Redis."""
+"""Requests at once besides the open tabs; most of them wait for Redis."""
 SEND_TIMEOUT_S = 30.0
-"""A tab that takes nothing for so long is gone."""
+"""A tab that accepts no data for so long is disconnected."""
 
 
 class DashboardApp:
-    """The answers. One hub for all tabs; `consent_default` as in `serving.consent`."""
+    """The handlers of the routes. One hub for all tabs; `consent_default` as in `serving.consent`."""
 
     def __init__(
         self,
@@ -85,11 +85,11 @@ class DashboardApp:
         self._login = (STATIC / "login.html").read_text()
 
     async def index(self, request: Request) -> Response:
-        """The page itself."""
+        """Return the page."""
         return FileResponse(STATIC / "index.html", headers={"cache-control": "no-cache"})
 
     async def login(self, request: Request) -> Response:
-        """The login form, and what it sends."""
+        """Return the login form, or answer it."""
         if request.method == "POST":
             return await access_.log_in(request, self._access, self._login, time.time())
         if not self._access.needs_login:
@@ -97,22 +97,22 @@ class DashboardApp:
         return Response(self._login, media_type="text/html", headers={"cache-control": "no-store"})
 
     async def health(self, request: Request) -> Response:
-        """Whether the server is there."""
+        """Report that the server is up."""
         return PlainTextResponse("ok\n")
 
     async def metrics(self, request: Request) -> Response:
-        """For Prometheus."""
+        """Return the metrics for Prometheus."""
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
         metrics.TABS.set(self._tab_slots.in_use)
         metrics.EXPORTS.set(self._export_slots.in_use)
         return Response(encode(metrics.REGISTRY), media_type=content_type)
 
     async def stream_available(self, request: Request) -> Response:
-        """Whether a stream would be answered, and why not: an event stream cannot tell."""
+        """Report whether a stream would be accepted: an event stream cannot show an error."""
         return self._full_response() or PlainTextResponse("ok\n")
 
     async def stream(self, request: Request) -> ASGIApp:
-        """A snapshot, then changes, for one tab."""
+        """Stream a snapshot and then changes to one tab."""
         if full := self._full_response():
             return full
         name, create_view = self._channel(request)
@@ -127,7 +127,7 @@ class DashboardApp:
         )
 
     async def history(self, request: Request) -> Response:
-        """Figures over time of the shop, or of a segment."""
+        """Return figures over time of the shop or of a segment."""
         span = SPANS.get(_query_parameter(request, "span"))
         if span is None:
             raise HTTPException(HTTPStatus.BAD_REQUEST, f"span is one of {', '.join(SPANS)}")
@@ -137,7 +137,7 @@ class DashboardApp:
             )
 
     async def members(self, request: Request) -> Response:
-        """A page of members, the newest first, from a place on."""
+        """Return one page of members, the newest first, from an offset on."""
         sid, offset = _query_parameter(request, "segment"), _query_parameter(request, "from")
         if not (sid and offset.isascii() and offset.isdigit() and len(offset) < OFFSET_DIGITS):
             raise HTTPException(
@@ -151,7 +151,7 @@ class DashboardApp:
             return _Json(await describe_members(self._reader, scored_members(flat)))
 
     async def export(self, request: Request) -> ASGIApp:
-        """All members as CSV."""
+        """Stream all members as CSV."""
         sid = _query_parameter(request, "segment")
         if not sid:
             raise HTTPException(HTTPStatus.BAD_REQUEST, "expected a segment")
@@ -173,7 +173,7 @@ class DashboardApp:
         return self._export_slots.hold_during(response)
 
     def _channel(self, request: Request) -> tuple[str, Callable[[], ViewReader] | None]:
-        """What a tab looks at besides the shop."""
+        """Return name and view of the channel that a tab needs besides the shop."""
         if sid := _query_parameter(request, "segment"):
             return f"segment {sid}", lambda: SegmentView(self._reader, sid)
         if shopper := _query_parameter(request, "shopper"):
@@ -197,7 +197,7 @@ def create_app(
     tabs_max: int,
     consent_default: str,
 ) -> tuple[Starlette, PageHub]:
-    """The application and its hub, which ends the streams when the server stops."""
+    """Create the application and its hub; the server calls `hub.end` to end the streams."""
     dashboard = DashboardApp(
         reader, explainer, access, tabs_max=tabs_max, consent_default=consent_default
     )
@@ -232,7 +232,7 @@ def create_app(
 
 
 def _query_parameter(request: Request, name: str) -> str:
-    """A word of the address, "" where it is absent."""
+    """Return a query parameter, "" if it is absent."""
     value = request.query_params.get(name, "")
     if len(value) > QUERY_CHARS_MAX:
         raise HTTPException(HTTPStatus.BAD_REQUEST, f"{name} is longer than {QUERY_CHARS_MAX}")
@@ -249,7 +249,7 @@ async def _unavailable(request: Request, error: Exception) -> Response:
 
 
 class _Json(Response):
-    """A value as JSON, not to be kept."""
+    """A JSON response that must not be cached."""
 
     media_type = "application/json"
 
@@ -258,7 +258,7 @@ class _Json(Response):
 
 
 class _Files(StaticFiles):
-    """Files a browser asks about each time: a new release is there at once."""
+    """Static files that the browser revalidates each time, so that a new release is visible at once."""
 
     def file_response(self, *args: object, **more: object) -> Response:
         response = super().file_response(*args, **more)  # type: ignore[arg-type]

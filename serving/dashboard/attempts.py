@@ -1,7 +1,7 @@
-"""Wrong tokens are slow: from one address some at once, then one a second.
+"""Limits wrong tokens: after some tries from one address only one a second is checked.
 
-Who knows the token waits for a turn at most, and only where others at the same address guess: nobody
-is locked out by somebody else's guesses.
+A user with the right token is never locked out. They wait a moment only if others at the same address
+are guessing.
 """
 
 from __future__ import annotations
@@ -14,21 +14,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 BURST_TRIES = 10
-"""Wrong tokens from one address that cost no waiting."""
+"""Wrong tokens from one address without a delay."""
 INTERVAL_S = 1.0
-"""Between two tries after that."""
+"""Seconds between two tries after that."""
 WAITING_MAX = 5
-"""Tries from one address that wait; beyond, they are refused at once."""
+"""Tries from one address that may wait; further ones are refused at once."""
 ADDRESSES_MAX = 10_000
 _IPV6_PREFIX = 64
 
 
 class TokenAttempts:
-    """Tries by address, each with the time at which its next one is due.
+    """The tries of each address, with the time at which the next one is due.
 
-    The generic cell rate algorithm (ITU-T I.371): a try is due every `INTERVAL_S`, and
-    `BURST_TRIES` may come
-    early.
+    Uses the generic cell rate algorithm (ITU-T I.371): a try is due every `INTERVAL_S`, and
+    `BURST_TRIES` may come early.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -37,7 +36,7 @@ class TokenAttempts:
         self._waiting: dict[str, int] = {}
 
     async def wait_for_turn(self, address: str) -> bool:
-        """Wait until a try from an address may be looked at; False where too many wait already."""
+        """Wait until a try from an address may be checked; False if too many wait already."""
         client = network(address)
         wait_s = self._wait_s(client)
         if wait_s <= 0:
@@ -55,9 +54,9 @@ class TokenAttempts:
         return True
 
     def record_failure(self, address: str) -> None:
-        """A try from an address was wrong."""
+        """Record that a try from an address was wrong."""
         client, now_s = network(address), self._clock()
-        # Put last again: those whose try is longest ago give way.
+        # Reinserted at the end: the address with the oldest try is removed first.
         due_s = max(self._due_s.pop(client, now_s), now_s) + INTERVAL_S
         self._due_s[client] = due_s
         if len(self._due_s) > ADDRESSES_MAX:
@@ -71,7 +70,7 @@ class TokenAttempts:
 
 
 def network(address: str) -> str:
-    """What stands for one asker: an IPv4 address, or the /64 that one IPv6 customer has.
+    """Return the key of one client: an IPv4 address, or the /64 network of an IPv6 customer.
 
     >>> network("192.0.2.7"), network("2001:db8::1:2:3"), network("unix")
     ('192.0.2.7', '2001:db8::/64', 'unix')

@@ -1,7 +1,7 @@
-"""How many may be connected and how long a request may take to arrive; who holds a place gives it back.
+"""Limits the number of connections and requests, and the time in which a request must arrive.
 
-Nothing here knows what is asked. `/healthz` is answered all the while: whoever only begins a request
-takes no place from others.
+Independent of what is requested. `/healthz` is always answered: a client that opens connections without
+sending a request takes no slot from others.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 REQUEST_S_MAX = 10.0
-"""A request that has not arrived whole after so long is given up: nobody types one by hand."""
+"""A request that is not complete after so long is dropped: nobody types one by hand."""
 HEALTH_PATH = "/healthz"
 _ARRIVED = (h11.DONE, h11.MUST_CLOSE, h11.CLOSED, h11.ERROR)
 
@@ -28,11 +28,12 @@ _ARRIVED = (h11.DONE, h11.MUST_CLOSE, h11.CLOSED, h11.ERROR)
 def limited_protocol(
     connections_max: int, request_s_max: float = REQUEST_S_MAX
 ) -> type[H11Protocol]:
-    """A protocol for uvicorn: of too many connections, the oldest that asked nothing yet gives way.
+    """Return a protocol for uvicorn that limits connections.
 
-    Beyond `connections_max` that have all asked something, new ones are closed.
+    Above `connections_max` the oldest connection without a request is closed; if all have sent one, the
+    new connection is closed.
     """
-    idle: dict[H11Protocol, asyncio.TimerHandle] = {}  # in the order in which they began
+    idle: dict[H11Protocol, asyncio.TimerHandle] = {}  # oldest first
 
     class LimitedProtocol(H11Protocol):
         """One connection."""
@@ -66,7 +67,7 @@ def limited_protocol(
 
 
 class Slots:
-    """So many at a time: taken before anything is answered, given back however the answer ends."""
+    """A number of slots: one is taken before a response begins and released however it ends."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -74,11 +75,11 @@ class Slots:
 
     @property
     def is_full(self) -> bool:
-        """Whether all are taken."""
+        """Whether all slots are in use."""
         return self.in_use >= self.limit
 
     def hold_during(self, response: ASGIApp) -> ASGIApp:
-        """The same answer, which holds a place from now until it has been sent or broke off."""
+        """Take a slot now; return the response, which releases it when it was sent or failed."""
         self.in_use += 1
         return _SlotHolder(response, self._release)
 
@@ -99,14 +100,14 @@ class _SlotHolder:
 
 
 class RequestLimiter:
-    """At most so many requests are worked on at once; `/healthz` is answered whatever else goes on."""
+    """Middleware that processes at most `limit` requests at once; `/healthz` is always answered."""
 
     def __init__(self, app: ASGIApp, most: int) -> None:
         self._app = app
         self._slots = Slots(most)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or that there are too many."""
+        """Answer a request, or refuse it if too many are in progress."""
         if scope["type"] != "http" or scope["path"] == HEALTH_PATH:
             await self._app(scope, receive, send)
         elif self._slots.is_full:

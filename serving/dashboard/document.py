@@ -1,6 +1,6 @@
-"""What a page shows, as named values and tails of newest entries, and what changed of it.
+"""The content of a page as named values and tails of entries, and its changes.
 
-A snapshot and a change have one form, so that a page has one way to take both:
+A snapshot and a change have the same form, so that the page handles both in one way:
 `{"room":..,"whole":true,"set":{name:value},"gone":[name],"add":{tail:[entry]},"still_ms":..,"trouble":".."}`.
 """
 
@@ -18,9 +18,10 @@ _encode = msgspec.json.Encoder().encode
 
 
 class ViewResult(NamedTuple):
-    """One look: all values there are, and what came to the tails since the last look.
+    """The result of one read: all values, and the new entries of the tails since the last read.
 
-    `is_reset`: the tails begin anew. `idle_ms` is how long ago the flow wrote last; None: not known yet.
+    `is_reset`: the tails start again. `idle_ms` is the time since the last write of the flow; None: not
+    known yet.
     """
 
     values: Mapping[str, Any]
@@ -30,7 +31,10 @@ class ViewResult(NamedTuple):
 
 
 class Document:
-    """Remembers what was told. Values are compared as JSON, each written once for all tabs."""
+    """The last content of a channel.
+
+    Values are compared as JSON, which is encoded once for all tabs.
+    """
 
     def __init__(self, channel: str, tail_max: int) -> None:
         self._channel = _encode(channel)
@@ -41,8 +45,10 @@ class Document:
         self._error = ""
 
     def update(self, result: ViewResult) -> bytes | None:
-        """Take over a look; the change, None where there is none. What is `is_reset` asks for a
-        snapshot."""
+        """Store a result and return the change, None if there is none.
+
+        After a reset send a snapshot.
+        """
         values = {name: _encode(value) for name, value in result.values.items()}
         changed = {n: v for n, v in values.items() if self._values.get(n) != v}
         removed = [name for name in self._values if name not in values]
@@ -60,16 +66,16 @@ class Document:
         return self._frame(changed, added, removed)
 
     def set_error(self, error: str) -> bytes:
-        """What was told stands; say why nothing newer comes."""
+        """Keep the content and return a message with the reason why it is not updated."""
         self._error = error
         return self._frame({}, {}, [])
 
     def keepalive(self) -> bytes:
-        """Nothing changed."""
+        """Return a message that says that nothing changed."""
         return self._frame({}, {}, [])
 
     def snapshot(self) -> bytes:
-        """Everything."""
+        """Return a message with the whole content."""
         return self._frame(self._values, self._tails, [], is_snapshot=True)
 
     def _frame(

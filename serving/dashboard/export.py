@@ -1,7 +1,7 @@
-"""The members of a segment as CSV, of any size, a slice at a time; but for those who refuse ads.
+"""Writes the members of a segment of any size as CSV, page by page, without those who refuse ads.
 
-Members stand in the order in which they entered. Where the next slice begins is known by the last
-member and not by its place, so that who enters and leaves meanwhile neither hides nor doubles others.
+Members come in the order in which they entered. The next page starts after the last member and not
+at an offset, so that shoppers who enter or leave meanwhile neither hide nor repeat others.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from state.store import AsyncReader
 
 FIRST_PAGE, PAGE = 100, 1000
-"""Members read at once: few at first, so that the first line is there soon."""
+"""Members in a page: few in the first one, so that the first line comes soon."""
 OVERLAP = 100
-"""Members read again before a slice, for those that left since."""
+"""Members read again before each page, to find the last member after others have left."""
 CSV_FIELDS = (
     "known",
     "first_ms",
@@ -42,25 +42,24 @@ CSV_FIELDS = (
     "consent",
 )
 CONSENT_ONLY_FIELDS = ("refused",)
-"""What is read beside, to know whom to leave out."""
+"""Fields that are read only to decide who is left out."""
 HEADER = ("shopper", "entered", *(name.replace("_ms", "_seen") for name in CSV_FIELDS))
 UTF8_BOM = b"\xef\xbb\xbf"
-"""Tells a spreadsheet that the file is UTF-8; programs read it as `utf-8-sig`."""
+"""Byte order mark: spreadsheets need it to recognise UTF-8; programs read the file as `utf-8-sig`."""
 _FORMULA = re.compile(r"(^|[;\t\r\n])(?=[=+\-@\t\r\uff1d\uff0b\uff0d\uff20])")
-"""Where a cell begins that would be run: `;` and tabs part cells too where people set them so."""
+"""The start of a cell that a spreadsheet would run; `;` and tabs may separate cells too."""
 
 PAUSES_S = (0.2, 1.0)
 
 Member = tuple[int, bytes]
-"""When it entered (ms) and who: the order of the members of a ZSET."""
+"""Time of entry (ms) and shopper: the order of the members of a ZSET."""
 MemberProfile = tuple[Member, list[bytes | None]]
 
 
 async def csv_rows(
     reader: AsyncReader, sid: str, consent_default: str = "allow"
 ) -> AsyncIterator[bytes]:
-    """CSV, slice by slice; `consent_default` as in `may_be_exported`. Raises UserError where Redis
-    fails."""
+    """Yield CSV, page by page; `consent_default` as in `may_be_exported`. Raises StoreError."""
     yield UTF8_BOM + _lines([HEADER])
     size = FIRST_PAGE
     last: Member | None = None
@@ -76,7 +75,7 @@ async def csv_rows(
 async def _with_retries(
     reader: AsyncReader, sid: str, last: Member | None, size: int
 ) -> list[MemberProfile]:
-    """The next members and their profiles; a Redis that is away for a moment ends no long export."""
+    """Read the next page; retried, so that a short outage of Redis does not end a long export."""
     for pause_s in PAUSES_S:
         try:
             return await _read_page(reader, sid, last, size)
@@ -99,7 +98,7 @@ async def _read_page(
 async def _members_after(
     reader: AsyncReader, sid: str, last: Member | None, size: int
 ) -> list[Member]:
-    """The next members after one, who may have left meanwhile."""
+    """Return the members after `last`, who may have left meanwhile."""
     key = keys.members_key(sid)
     start_rank = -1
     if last is not None:
@@ -119,11 +118,11 @@ async def _members_after(
             return members
         ahead = [member for member in members if member > last]
         if members and len(ahead) == len(members) and first > 0:
-            start_rank = first  # more of them left than are read again
+            start_rank = first  # more members left than OVERLAP
         elif ahead or not members:
             return ahead
         else:
-            start_rank += size  # many entered at the same moment
+            start_rank += size  # many members entered in the same millisecond
 
 
 def _profile_fields(profile: Sequence[bytes | None]) -> dict[str, str]:
@@ -141,7 +140,7 @@ def _row(member: Member, profile: Sequence[bytes | None]) -> list[str]:
 
 
 def _escape_formula(value: str) -> str:
-    """A cell that a spreadsheet does not take for a formula.
+    """Return a cell that a spreadsheet does not run as a formula.
 
     >>> [_escape_formula(text) for text in ("=1+1", "ann", "-0.50", "ann;=1+1")]
     ["'=1+1", 'ann', "'-0.50", "ann;'=1+1"]
@@ -150,7 +149,7 @@ def _escape_formula(value: str) -> str:
 
 
 def _time(ms: str) -> str:
-    """A moment as spreadsheets and programs read it.
+    """Return a time (ms) in ISO 8601, "" for no time.
 
     >>> _time("1767225600000"), _time("")
     ('2026-01-01T00:00:00.000Z', '')

@@ -1,4 +1,4 @@
-"""Figures over time, of the shop or of a segment, in as many steps as a chart can show."""
+"""Reads figures over time, of the shop or of a segment, in as many steps as a chart can show."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ SEGMENT_FIELDS = (
     "revenue_after",
 )
 GAUGE_FIELD = "size"
-"""What is so many at a time, and stays; all else is so many in a time, and adds up."""
+"""The only gauge among the fields: it has a value at each time. All others are counts that add up."""
 
 Row = list[float | None]
 
 
 class Span(NamedTuple):
-    """How far back, in which steps, and whether hours are read or minutes."""
+    """The length of a chart, its step, and whether it reads the history by hours or by minutes."""
 
     back_ms: int
     step_ms: int
@@ -47,9 +47,11 @@ SPANS = {
 
 
 async def read_history(reader: AsyncReader, sid: str, span: Span) -> list[Row]:
-    """Time (ms) and figures in steps up to the shop's clock, the oldest first; `sid` is "" for the shop.
+    """Return rows of time (ms) and figures, the oldest first; `sid` is "" for the shop.
 
-    Raises UserError.
+    Raises StoreError.
+
+    The last row ends at the newest event time of the shop.
     """
     if sid:
         key = keys.history_hours_key(sid) if span.by_hour else keys.history_key(sid)
@@ -75,7 +77,7 @@ async def read_history(reader: AsyncReader, sid: str, span: Span) -> list[Row]:
 
 
 def downsample(rows: Sequence[Row], fields: Sequence[str], step_ms: int) -> list[Row]:
-    """One row a step: the last level of it, the sum of the others.
+    """Return one row for each step: the last value of the gauge and the sums of the counts.
 
     >>> downsample([[0, 5.0, 1.0], [60_000, 7.0, 2.0]], ("size", "entered"), 300_000)
     [[0, 7.0, 3.0]]
@@ -96,9 +98,11 @@ def downsample(rows: Sequence[Row], fields: Sequence[str], step_ms: int) -> list
 def fill_gaps(
     rows: Sequence[Row], fields: Sequence[str], step_ms: int, since_ms: int, now_ms: int
 ) -> list[Row]:
-    """A row for each step since `since_ms`, or the first there is; the open one if it has begun.
+    """Return a row for each step since `since_ms`, or since the first row.
 
-    A history has entries of what happened: where there is none, nothing did, and a level stays.
+    The step that is still open has a row if the history has one.
+    A history has entries only for steps with events: in a missing step counts are 0 and the gauge
+    stays.
 
     >>> fill_gaps([[0, 5.0, 1.0], [120_000, 7.0, 2.0]], ("size", "entered"), 60_000, 60_000, 200_000)
     [[60000, 5.0, 0.0], [120000, 7.0, 2.0]]

@@ -1,7 +1,7 @@
-"""One reader for all tabs: rooms are read in turns, and what changed goes to whoever looks at them.
+"""One reader for all tabs: each tick reads every open channel and sends the changes to its subscribers.
 
-A tab gets a snapshot, then changes, at most one message a turn. A tab that does not take them in time
-holds up nobody: what waits for it is dropped, and it gets a snapshot when it goes on.
+A subscriber gets a snapshot, then changes, at most one message a tick. A slow subscriber delays no
+other: its queue is dropped, and it gets a snapshot when it continues.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ _log = logging.getLogger("penstock.page")
 TICK_S = 0.25
 """At most four updates a second."""
 KEEPALIVE_S = 1.0
-"""So often a tab hears that nothing changed."""
+"""Seconds without a change after which a keepalive is sent."""
 QUEUED_MAX = 8
-"""Changes that wait for a tab; beyond, a snapshot is shorter."""
+"""Changes queued for a subscriber; with more of them a snapshot is shorter."""
 TAIL_MAX = 100
 STALE_S = 2.0
 READ_FAILED = "The server could not read what is in Redis: its log says why."
 MESSAGES_PER_STREAM = 7200
-"""A stream ends after so many, half an hour at the fastest, and the page opens another."""
+"""A stream ends after so many messages, at least half an hour, and the page opens another."""
 
 
 class ViewReader(Protocol):
-    """Somebody who reads what a room shows."""
+    """Reads the content of one channel."""
 
     async def read(self) -> ViewResult:
-        """Read. Raises UserError where Redis does not answer."""
+        """Read. Raises StoreError if Redis does not answer."""
 
 
 class Channel:
-    """What tabs look at together, and those tabs."""
+    """Content that several tabs show, and those tabs."""
 
     def __init__(self, name: str, view: ViewReader, clock: Callable[[], float]) -> None:
         self.name = name
@@ -56,15 +56,15 @@ class Channel:
 
     @property
     def is_stale(self) -> bool:
-        """Whether nobody has looked for a while."""
+        """Whether the content has not been read for a while."""
         return self._clock() - self._read_s > STALE_S
 
     def snapshot(self) -> bytes:
-        """A snapshot."""
+        """Return a message with the whole content."""
         return self._document.snapshot()
 
     async def tick(self) -> None:
-        """Look, and tell the tabs what changed."""
+        """Read, and send the changes to the subscribers."""
         async with self._lock:
             now_s = self._clock()
             try:
@@ -74,7 +74,7 @@ class Channel:
                 self._broadcast(self._document.set_error(str(error)), now_s)
                 return
             except Exception:
-                # One room that is broken must not take the others with it.
+                # An error in one channel must not end the others.
                 _log.exception("could not read what the page shows of %s", self.name)
                 self._broadcast(self._document.set_error(READ_FAILED), now_s)
                 return
@@ -94,7 +94,7 @@ class Channel:
 
 
 class Subscriber:
-    """One open page: what waits to be sent to it."""
+    """One open tab, with the messages that are queued for it."""
 
     def __init__(self) -> None:
         self._queued: dict[Channel, list[bytes] | None] = {}
@@ -102,7 +102,7 @@ class Subscriber:
         self._is_ended = False
 
     def enqueue(self, channel: Channel, frame: bytes) -> None:
-        """Something changed; it is sent with the end of the turn."""
+        """Queue a change; `send` sends it at the end of the tick."""
         queued = self._queued.setdefault(channel, [])
         if queued is not None:
             queued.append(frame)
@@ -110,21 +110,21 @@ class Subscriber:
                 self._queued[channel] = None
 
     def resync(self, channel: Channel) -> None:
-        """It needs a snapshot."""
+        """Replace the queue of a channel by a snapshot."""
         self._queued[channel] = None
 
     def send(self) -> None:
-        """Send what waits, of all rooms in one message."""
+        """Send the queue of all channels as one message."""
         if self._queued:
             self._is_ready.set()
 
     def end(self) -> None:
-        """No more messages."""
+        """End the stream."""
         self._is_ended = True
         self._is_ready.set()
 
     async def messages(self) -> AsyncIterator[bytes]:
-        """Server-sent events, until the server ends or the stream is old."""
+        """Yield server-sent events until the server ends or the stream is old."""
         yield b"retry: 1000\n\n"
         for _ in range(MESSAGES_PER_STREAM):
             await self._is_ready.wait()
@@ -139,7 +139,10 @@ class Subscriber:
 
 
 class PageHub:
-    """All rooms. `main` is read for every tab, the others while somebody is in them."""
+    """All channels.
+
+    Every tab subscribes to the shop; a further channel exists while it has subscribers.
+    """
 
     def __init__(self, main: ViewReader, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -156,7 +159,7 @@ class PageHub:
     async def subscribe(
         self, name: str = "", create_view: Callable[[], ViewReader] | None = None
     ) -> AsyncIterator[Subscriber]:
-        """A page that looks at the shop and, where `looks` is given, at a room of its own too."""
+        """Subscribe a tab to the shop and, with `create_view`, to the channel `name`."""
         subscriber = Subscriber()
         channels = [self._shop]
         if create_view is not None:
@@ -180,7 +183,7 @@ class PageHub:
                     del self._channels[channel.name]
 
     async def run(self) -> None:
-        """Take turns for ever; without a tab nothing is read."""
+        """Run ticks forever; nothing is read while there are no subscribers."""
         while True:
             started_s = self._clock()
             if not self._shop.subscribers:
@@ -195,7 +198,7 @@ class PageHub:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Take turns while inside; then every stream ends."""
+        """Run ticks inside the block."""
         task = asyncio.create_task(self.run())
         try:
             yield

@@ -1,6 +1,6 @@
-"""What `penstock dashboard` says of itself to Prometheus.
+"""The Prometheus metrics of `penstock dashboard`.
 
-To add a metric: declare it here, and name it in docs/operations.md.
+To add a metric: declare it here, and add it to docs/operations.md.
 """
 
 from __future__ import annotations

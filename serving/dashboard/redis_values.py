@@ -1,4 +1,4 @@
-"""Replies of Redis as the values a page takes: text, numbers, rows."""
+"""Converts replies of Redis to values of the page: text, numbers, rows."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ RedisValue = str | int | float
 
 
 def text(raw: bytes | None) -> str:
-    """What stands there; what is no UTF-8 is shown as such."""
+    """Return the text, "" for None; bytes that are not UTF-8 are replaced."""
     return "" if raw is None else raw.decode(errors="replace")
 
 
 def number(raw: bytes | None) -> Number | None:
-    """A number, None where there is none.
+    """Return the number, None if it is missing or not a finite number.
 
     >>> number(b"12"), number(b"0.50"), number(b"many"), number(None), number(b"nan")
     (12, 0.5, None, None, None)
@@ -38,18 +38,18 @@ def number(raw: bytes | None) -> Number | None:
 
 
 def texts(fields: Mapping[bytes, bytes]) -> dict[str, str]:
-    """A HASH as text."""
+    """Return the fields of a HASH as text."""
     return {text(name): text(value) for name, value in fields.items()}
 
 
 def numbers(fields: Mapping[bytes, bytes]) -> dict[str, Number]:
-    """A HASH as far as it holds numbers."""
+    """Return the numeric fields of a HASH."""
     named = ((text(name), number(value)) for name, value in fields.items())
     return {name: value for name, value in named if value is not None}
 
 
 def parse_json(raw: bytes | None) -> Any:
-    """A JSON text, None where there is none or it is broken."""
+    """Parse JSON; None if it is missing or invalid."""
     try:
         return None if raw is None else orjson.loads(raw)
     except orjson.JSONDecodeError:
@@ -57,7 +57,7 @@ def parse_json(raw: bytes | None) -> Any:
 
 
 def scored_members(flat: Iterable[bytes]) -> list[tuple[str, int]]:
-    """Members and scores as a ZRANGE gives them.
+    """Return members and scores from the flat reply of a ZRANGE.
 
     >>> scored_members([b"ann", b"7"])
     [('ann', 7)]

@@ -1,7 +1,7 @@
-"""What a tab with one segment looks at: its definition, who is in it, and what sets it apart.
+"""The view of one segment: its definition, its members, and how they differ from other shoppers.
 
-Values: `definition`, `versions`, `lifts`, `overlap`, `map`, `members`. What nobody has
-written is absent. Size and worth stand in the shop's own room.
+Values: `definition`, `versions`, `lifts`, `overlap`, `map`, `members`. A value that was never
+written is absent. Size and revenue are part of the shop view.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from state.store import AsyncReader, ReadCommand
 
 MEMBERS = 20
-"""Members a page; the newest of them live."""
+"""Members on one page; the first page is live."""
 SLOW_INTERVAL_S = 1.0
 MAP_INTERVAL_S = 10.0
 OVERLAPS_MAX = 12
@@ -31,7 +31,7 @@ _CARD = ("name", "brand", "category")
 
 
 class SegmentView:
-    """Looks at one segment: one round trip, and every second a few more."""
+    """Reads one segment: one round trip each time, and a few more every second."""
 
     def __init__(
         self, reader: AsyncReader, sid: str, clock: Callable[[], float] = time.monotonic
@@ -86,7 +86,7 @@ class SegmentView:
         self._slow = {name: value for name, value in values.items() if value}
 
     async def _with_item_names(self, lifts: Any) -> Any:
-        """Items by what a person calls them."""
+        """Replace item ids by display names."""
         if not isinstance(lifts, dict):
             return None
         items = lifts.get("items", [])[:LIFTS_MAX]
@@ -103,7 +103,7 @@ class SegmentView:
 async def describe_members(
     reader: AsyncReader, members: Sequence[tuple[str, int]]
 ) -> list[list[Any]]:
-    """Members with what their profiles say: shopper, entered (ms), then `MEMBER_FIELDS`."""
+    """Return a row for each member: shopper, time of entry (ms), then `MEMBER_FIELDS`."""
     commands: list[ReadCommand] = [
         ("HMGET", keys.profile_key(shopper), *MEMBER_FIELDS) for shopper, _ in members
     ]
@@ -115,7 +115,7 @@ async def describe_members(
 
 
 def _versions(stored: Mapping[bytes, bytes]) -> list[dict[str, Any]]:
-    """All versions, the newest first."""
+    """Return all versions, the newest first."""
     versions = [
         {"version": number(v) or 0, **(parse_json(about) or {})} for v, about in stored.items()
     ]
@@ -123,7 +123,7 @@ def _versions(stored: Mapping[bytes, bytes]) -> list[dict[str, Any]]:
 
 
 def _downsample(cluster_map: Any) -> Any:
-    """A map with as many points as can be told apart."""
+    """Return the map with as many points as a viewer can distinguish."""
     if not isinstance(cluster_map, dict):
         return None
     points = cluster_map.get("points", [])

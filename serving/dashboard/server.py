@@ -1,4 +1,4 @@
-"""Listens and answers, in this thread until told to stop, or beside something else."""
+"""The HTTP server of the dashboard, which runs in the calling thread until a stop event is set."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STREAM_BACKLOG = 128
 
 
 class Server:
-    """The page at an address. Listens as soon as it is made. Raises UserError where it cannot."""
+    """The dashboard at one address. Listens as soon as it is created. Raises ConfigurationError."""
 
     def __init__(self, settings: Settings, redis_url: str, *, any_port: bool = False) -> None:
         serving = settings.serving
@@ -40,7 +40,7 @@ class Server:
         self.url = f"http://{url_host}:{self._socket.getsockname()[1]}"
 
     def serve(self, stop: threading.Event) -> None:
-        """Answer until `stop` is set."""
+        """Serve until `stop` is set."""
         asyncio.run(self._serve(stop))
 
     async def _serve(self, stop: threading.Event) -> None:
@@ -53,7 +53,7 @@ class Server:
         )
         config = uvicorn.Config(
             application,
-            log_level="critical",  # what goes wrong `access.Guard` says
+            log_level="critical",  # `access.Guard` logs errors
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=STOP_S,
@@ -68,7 +68,7 @@ class Server:
             hub.end()
             server.should_exit = True
 
-        # Signals are the caller's: `serve` of uvicorn would take them over.
+        # The caller handles signals; the public `serve` of uvicorn would replace the handlers.
         stop_task = asyncio.create_task(wait_for_stop())
         try:
             await server._serve([self._socket])
@@ -78,7 +78,7 @@ class Server:
 
 
 def parse_listen(listen: str) -> tuple[str, int]:
-    """Host and port. Raises UserError.
+    """Return host and port of a listen address. Raises ConfigurationError.
 
     >>> parse_listen("127.0.0.1:8600"), parse_listen("[::1]:0")
     (('127.0.0.1', 8600), ('::1', 0))

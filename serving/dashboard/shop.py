@@ -1,7 +1,8 @@
-"""What every tab looks at: figures of the shop, all segments, the last changes, data quality.
+"""The view of the shop, which every tab has: figures, all segments, the last changes, data quality.
 
-Values by name: `now`, `workers`, `quality`, `lists`, and of each segment `segment/<id>` and
-`spark/<id>`. Tails: `changes`, `events`. What nobody has written is left out, and the page says so.
+Values: `now`, `workers`, `quality`, `lists`, `minutes`, and for each segment `segment/<id>` and
+`spark/<id>`. Tails: `changes`, `events`. A value that was never written is absent, and the page
+says so.
 """
 
 from __future__ import annotations
@@ -35,15 +36,15 @@ SPARK_MINUTES = 60
 SPARK_FIELDS = ("size", "entered", "left")
 RATE_WINDOW_S = 5.0
 RESET_AFTER_S = 2.0
-"""Who has not looked for so long begins anew: what came meanwhile is no news."""
+"""After so long without a read the tails start again: entries of the meantime are not new."""
 SLOW_INTERVAL_S = 1.0
-"""What changes once a second is read once a second."""
+"""Seconds between reads of values that the flow writes once a second."""
 
 Registry = dict[str, dict[str, Any]]
 
 
 class ShopView:
-    """Looks at the whole shop; two round trips, one more where a minute of history is new."""
+    """Reads the whole shop: two round trips, and one more when a minute of history is new."""
 
     def __init__(self, reader: AsyncReader, clock: Callable[[], float] = time.monotonic) -> None:
         self._reader = reader
@@ -67,23 +68,23 @@ class ShopView:
         self._read_s = float("-inf")
 
     async def read(self) -> ViewResult:
-        """Read everything. Raises UserError."""
+        """Read everything. Raises StoreError."""
         now_s = self._clock()
         if now_s - self._read_s > RESET_AFTER_S:
             self._reset()
-            # What was written meanwhile may be old by now, and the rate is of then.
+            # The last write and the event counts are too old for the idle time and the rate.
             self._last_write = None
             self._event_counts.clear()
         self._read_s = now_s
         try:
             return await self._read(now_s)
         except BaseException:
-            # Nobody knows what the Redis that answers next has of what we saw.
+            # The Redis that answers next may be another one, without the entries read so far.
             self._reset()
             raise
 
     def _reset(self) -> None:
-        """Know nothing of what was read before."""
+        """Forget everything that was read before."""
         self._changes.reset()
         self._events.reset()
         self._newest.clear()
@@ -128,7 +129,7 @@ class ShopView:
         )
 
     async def _sizes(self, registry: Registry) -> dict[str, int]:
-        """How many are in each segment: counted where the members are, so that it is what it says."""
+        """Return the size of each segment, counted from its members, so that it is exact."""
         counts = await self._reader.read_many(
             [("ZCARD", keys.members_key(sid)) for sid in registry]
         )
@@ -179,7 +180,7 @@ class ShopView:
     def _now(
         self, meta: Mapping[str, Number], now: Mapping[str, Number], now_s: float
     ) -> dict[str, Number | None]:
-        """The figures of `ps:1:shop:now`, and what of them the flow's counts tell where it is absent."""
+        """Return the figures of `ps:1:shop:now`; the counters of the flow fill in absent ones."""
         events_read = meta.get("events", 0)
         self._event_counts.append((now_s, events_read))
         while len(self._event_counts) > 2 and now_s - self._event_counts[0][0] > RATE_WINDOW_S:
@@ -202,7 +203,7 @@ class ShopView:
         return counters | dict(now)
 
     def _idle_ms(self, written: object, now_s: float) -> int | None:
-        """How long ago what the flow writes with each batch changed; None before we saw that once."""
+        """Return the time since the values of each batch changed; None before the first change."""
         if self._last_write is None:
             self._last_write = (written, float("-inf"))
         elif self._last_write[0] != written:
@@ -212,13 +213,13 @@ class ShopView:
 
 
 def last_hour(history: Sequence[Row], fields: Sequence[str], at_ms: int) -> list[Row]:
-    """The minutes of the hour before `at_ms`, or as many as there are, the open one left out."""
+    """Return the minutes of the hour before `at_ms`, or as many as there are, without the open one."""
     open_ms = at_ms // MINUTE_MS * MINUTE_MS
     return fill_gaps(history, fields, MINUTE_MS, open_ms - SPARK_MINUTES * MINUTE_MS, open_ms)
 
 
 def spark(history: Sequence[Row], at_ms: int) -> list[float | None] | None:
-    """Sizes of a segment: an hour before `at_ms`, or as it began, and after each minute since.
+    """Return sizes of a segment: one hour before `at_ms`, or at its start, then after each minute.
 
     >>> spark([[0, 5.0, 1.0, 0.0], [60_000, 9.0, 4.0, 0.0]], 180_000)
     [4.0, 5.0, 9.0, 9.0]
@@ -233,7 +234,7 @@ def spark(history: Sequence[Row], at_ms: int) -> list[float | None] | None:
 
 
 def _list_quality(blend: Mapping[bytes, bytes]) -> dict[str, Any]:
-    """How good the lists are, and in the segments of which most were judged."""
+    """Return the metrics of the lists, also for the segments with the most evaluated lists."""
     by_segment = parse_json(blend.get(b"segments")) or {}
     largest = sorted(by_segment.items(), key=lambda one: (-one[1][0], one[0]))[:LISTS_SEGMENTS]
     return numbers(blend) | {"segments": largest}
@@ -243,5 +244,5 @@ def _worker(number: int, heartbeat: bytes) -> dict[str, Any]:
     fields = parse_json(heartbeat) or {}
     age_ms = max(0, time.time_ns() // 1_000_000 - int(fields.get("at", 0)))
     shown = {name: fields.get(name) for name in ("host", "events_per_s", "lag", "version")}
-    # Told anew every 5 s: to the second it would only be news.
+    # Rounded to 5 s: the exact age would be a change at each read.
     return {"n": number, "age_s": age_ms // 5000 * 5, **shown}

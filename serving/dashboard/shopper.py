@@ -1,7 +1,7 @@
-"""What a tab with one shopper looks at: who it is, segments with why, list with reasons, timeline.
+"""The view of one shopper: profile, segments with their rules, list with reasons, timeline.
 
-Values: `shopper` (id, asked), `profile`, `session`, `segments`, `offer`; `unknown` for one nobody knows.
-Tails: `events`, `changes`.
+Values: `shopper` (id, asked), `profile`, `session`, `segments`, `offer`; `unknown` for an unknown
+shopper. Tails: `events`, `changes`.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from state.store import AsyncReader
 
 SLOW_INTERVAL_S = 2.0
-"""What changes without a click, as a list that is made anew, is read so often."""
+"""Seconds between reads of values that also change without a click, such as a rewritten list."""
 EVENTS_FIRST, CHANGES_FIRST = 500, 2000
-"""How far back a timeline looks for one shopper, in entries."""
+"""Entries of the streams that are searched for the past of one shopper."""
 TIMELINE_MAX = 200
 
 
 class Explainer:
-    """Asks what a storefront would read of a shopper, in a thread: one at a time."""
+    """Reads what a storefront would read about a shopper, in a thread, one shopper at a time."""
 
     def __init__(self, redis_url: str, timeout_ms: int) -> None:
         self._store = Store(redis_url, timeout_ms=timeout_ms, patience_s=0)
@@ -42,7 +42,7 @@ class Explainer:
         self._lock = threading.Lock()
 
     async def explain(self, some_id: str) -> Explanation | None:
-        """What is known of an id. Raises UserError."""
+        """Return everything that is known of an id. Raises StoreError."""
         return await asyncio.to_thread(self._explain, some_id)
 
     def _explain(self, some_id: str) -> Explanation | None:
@@ -50,12 +50,12 @@ class Explainer:
             return explain(self._shop, some_id)
 
     def close(self) -> None:
-        """Let go of the server."""
+        """Close the connections."""
         self._store.client.close()
 
 
 class ShopperView:
-    """Looks at one shopper every second, at what they do with every turn."""
+    """Reads one shopper: new events at each tick, everything else when it changed or after a while."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class ShopperView:
         try:
             return await self._read()
         except BaseException:
-            # Nobody knows what the Redis that answers next has of what we saw.
+            # The Redis that answers next may be another one, without the entries read so far.
             self._load_timeline(self._shopper)
             raise
 
@@ -113,7 +113,7 @@ class ShopperView:
         return ViewResult(self._values, tails, None, is_reset=is_reset)
 
     async def _update_explanation(self) -> bool:
-        """Whether it is another shopper than before: an anonymous one that became a user."""
+        """Update the values; return whether the id now has another shopper, since it was merged."""
         explanation = await self._explainer.explain(self._requested_id)
         if explanation is None:
             self._values = {"unknown": self._requested_id}
@@ -131,7 +131,7 @@ class ShopperView:
         return is_other_shopper
 
     async def _segments_with_rules(self, explanation: Explanation) -> list[dict[str, Any]]:
-        """The segments, the one entered last first, each with its rule in words."""
+        """Return the segments with their rules as text, the one entered last first."""
         definitions = await self._reader.read_many(
             ("HGETALL", keys.definition_key(one.segment)) for one in explanation.segments
         )

@@ -1,4 +1,4 @@
-"""Following streams of Redis: the newest entries at first, then what came since."""
+"""Follows streams of Redis: the newest entries first, then each time the entries that were added."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Entry = tuple[bytes, dict[bytes, bytes]]
 
 
 class StreamFollower:
-    """Where we are in each of some streams."""
+    """The position in each of several streams."""
 
     def __init__(self, names: Sequence[str], *, first: int, limit: int) -> None:
         self.names = names
@@ -24,7 +24,7 @@ class StreamFollower:
         self._last: dict[str, bytes] = {}
 
     def commands(self) -> list[ReadCommand]:
-        """What to ask of each stream: the newest, to know an emptied one, and what came."""
+        """Return two reads for each stream: the newest entry (is it emptied?) and new entries."""
         commands: list[ReadCommand] = []
         for name in self.names:
             commands.append(("XREVRANGE", name, "+", "-", "COUNT", 1))
@@ -35,9 +35,9 @@ class StreamFollower:
         return commands
 
     def apply(self, replies: Sequence[list[Entry] | None]) -> tuple[list[Entry], bool]:
-        """The entries that came, oldest first in each stream; whether a stream was emptied.
+        """Return the new entries, the oldest first in each stream, and whether a stream was emptied.
 
-        After that the next look begins anew.
+        After a stream was emptied the next read starts again.
         """
         new_entries: list[Entry] = []
         for i, name in enumerate(self.names):
@@ -56,13 +56,16 @@ class StreamFollower:
         return new_entries, False
 
     def reset(self) -> None:
-        """Take the newest again."""
+        """Start again at the newest entries."""
         self._last.clear()
 
 
 class ChangeEntry(NamedTuple):
-    """Somebody entered or left a segment, went on to a stage, became another shopper or was erased, or
-    is concerned by what happened to an item (`segment` says what); event time, ms."""
+    """A change of a shopper, with its event time (ms).
+
+    A shopper entered or left a segment, changed the stage, was merged or erased, or an item that the
+    shopper viewed has changed (`segment` says how).
+    """
 
     kind: str
     shopper: str
@@ -72,7 +75,7 @@ class ChangeEntry(NamedTuple):
 
 
 def parse_changes(entries: Iterable[Entry]) -> list[ChangeEntry]:
-    """Entries of change streams, in the order of event time."""
+    """Parse entries of change streams; return them by event time."""
     parsed = [
         ChangeEntry(
             text(fields.get(b"kind")),
@@ -87,12 +90,12 @@ def parse_changes(entries: Iterable[Entry]) -> list[ChangeEntry]:
 
 
 def parse_events(entries: Iterable[Entry]) -> list[list[Any]]:
-    """The events in entries of `ps:1:recent`: shopper, type, item, event time (ms)."""
+    """Parse entries of `ps:1:recent` to events: shopper, type, item, event time (ms)."""
     return [event for _, fields in entries for event in parse_json(fields.get(b"events")) or []]
 
 
 def history_rows(entries: Iterable[Entry], fields: Sequence[str]) -> list[list[float | None]]:
-    """Entries of a history: when (ms), and each field as a number."""
+    """Parse entries of a history to rows: time (ms), then each field as a number."""
     return [
         [entry_id_order(entry_id)[0], *(_number(values, field) for field in fields)]
         for entry_id, values in entries
@@ -100,7 +103,7 @@ def history_rows(entries: Iterable[Entry], fields: Sequence[str]) -> list[list[f
 
 
 def entry_id_order(entry_id: bytes) -> tuple[int, int]:
-    """What the ids of a stream are ordered by.
+    """Return the sort key of a stream id.
 
     >>> entry_id_order(b"12-3")
     (12, 3)

@@ -1,14 +1,19 @@
-"""The one door to Redis: pipelined writes that wait out an outage, plain reads, and a lease.
+"""All access to Redis: pipelined writes that survive an outage, plain reads, and the writer lease.
 
-`reads` is for a server that answers many at once; all else is for a flow.
+No other package imports redis or hiredis. The files, from the URL to the keys:
 
-Nothing else imports redis or hiredis. `addresses` says what a URL stands for, `links` holds the
-connections for writing and knows which node a key is on, `courier` is the thread that sends, `streams`
-knows what sending an entry again means, `groups` reads streams for one who acknowledges, `words` puts
-errors into words, `lease` and `fence` keep a second writer out, `roster` says which processes of a run
-are there, `marker` whether what was written is still there, `about` what Redis tells of itself; `scan`
-reads all that is there, `digest` makes one number of it. Writes must be idempotent, with their key as
-the first argument.
+- `addresses` parses `redis.url`; `server_info` says whether a run can rely on that server.
+- `connections` holds the write connections and finds the node of each key; `client` is for reads.
+- `pipelined_writer` is the thread that sends writes; `streams` repairs streams with refused entries.
+- `store` is what a flow uses; `async_reader` is for a server that answers many requests at once.
+- `consumer_groups` reads streams with acknowledgement.
+- `lease` and `fence` keep a second writer out; `process_registry` lists the processes of a run.
+- `write_marker` shows whether Redis still has everything that was written.
+- `key_scan` reads all keys; `digest` computes one digest of them.
+- `error_messages` turns errors into one line that says what to do.
+
+Every write must be idempotent, with its key as the first argument: after an outage writes are sent
+again.
 """
 
 from state.store.addresses import LOGIN_VARIABLE, USER_VARIABLE

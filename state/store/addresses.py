@@ -1,6 +1,6 @@
-"""What a `redis.url` stands for: one server, a Sentinel's primary or a cluster, and who logs in.
+"""Parses `redis.url`: one server, a primary behind Sentinel or a cluster, and the login.
 
-Nothing here connects. Change freely; every form is described in docs/redis.md and config.yaml.
+Nothing here connects. May change freely; docs/redis.md and config.yaml describe every form.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ NodeAddress = tuple[str, int]
 
 
 class Address(NamedTuple):
-    """Where Redis is, how to log in; `seeds` are the nodes to ask, `service` a Sentinel's name.
+    """The address of Redis and the login.
 
-    `display_url` is the URL without its login.
+    `seeds` are the nodes of the URL, `service` is the name of the primary in Sentinel, and
+    `display_url` is the URL without the login.
     """
 
     display_url: str
@@ -38,13 +39,13 @@ class Address(NamedTuple):
     options: dict[str, Any]
 
     def connection(self, node: NodeAddress | None = None) -> Any:
-        """A connection of redis-py to a node, not opened yet; None: the server of the URL."""
+        """Return a redis-py connection to a node, not opened yet; None: the server of the URL."""
         host_port = {} if node is None else {"host": node[0], "port": node[1]}
         return self.connect(**{**self.options, **host_port})
 
 
 def parse(url: str, timeout_ms: int) -> Address:
-    """Read a URL; a login in it goes before the environment's. Raises UserError on any other form."""
+    """Parse a URL. A login in the URL wins over the environment. Raises ConfigurationError."""
     display_url = url
     try:
         display_url = _without_login(url)

@@ -1,6 +1,7 @@
-"""Reads for a server that answers many at once: on an event loop, over a few connections.
+"""Reads for a server that answers many requests at once: on an event loop, over a few connections.
 
-Nothing here writes. A Redis that is away is a UserError at once; the next read connects again.
+Nothing here writes. If Redis does not answer, a read raises StoreError at once; the next read
+connects again.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from state.store.addresses import Address
 
 CONNECTIONS_MAX = 8
-"""However many read at once: the others wait for their turn."""
+"""Connections in the pool; further reads wait for a free one."""
 _KINDS: dict[type[Any], type[Any]] = {
     redis.Connection: aio.Connection,
     redis.SSLConnection: aio.SSLConnection,
@@ -33,11 +34,14 @@ _KINDS: dict[type[Any], type[Any]] = {
 }
 
 ReadCommand = tuple[str | bytes | int | float, ...]
-"""A Redis command that only reads, and its arguments. Its key comes first."""
+"""A Redis command that only reads, and its arguments; the key is the first argument."""
 
 
 class AsyncReader:
-    """Reads of a Redis or Valkey server, Sentinel's primary or cluster. For one event loop."""
+    """Reads from a Redis or Valkey server, a primary behind Sentinel or a cluster.
+
+    For one event loop.
+    """
 
     def __init__(self, url: str, *, timeout_ms: int) -> None:
         self._address = parse(url, timeout_ms)
@@ -46,7 +50,7 @@ class AsyncReader:
         self._opening = asyncio.Lock()
 
     async def read_many(self, commands: Iterable[ReadCommand]) -> list[Any]:
-        """The replies to commands, in one round trip to each node. Raises UserError."""
+        """Return the replies to commands, in one round trip to each node. Raises StoreError."""
         batch = list(commands)
         if not batch:
             return []
@@ -68,11 +72,11 @@ class AsyncReader:
             ) from error
 
     async def read_one(self, *command: str | bytes | int | float) -> Any:
-        """The reply to one command. Raises UserError."""
+        """Return the reply to one command. Raises StoreError."""
         return (await self.read_many([command]))[0]
 
     async def close(self) -> None:
-        """Let go of the server; the next read connects again."""
+        """Close the connections; the next read connects again."""
         client, self._client = self._client, None
         if client is not None:
             await client.aclose()

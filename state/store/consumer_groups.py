@@ -1,7 +1,8 @@
-"""Consumer groups: streams read by one process, each entry until it says it is done.
+"""Consumer groups: one process reads streams and acknowledges each entry.
 
-What was given out stays listed in Redis until it is acknowledged, so a reader that was killed is given
-it again. A group that went with the data of its Redis begins anew at the first entry there is.
+Redis lists a delivered entry until it is acknowledged, so a reader that was killed gets it again.
+If Redis lost its data and the group with it, the group is created again at the first entry of the
+stream.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ FIRST, NEWEST = "0", "$"
 
 
 class StreamEntry(NamedTuple):
-    """An entry of a stream, by the stream's place among those read.
+    """An entry of a stream; `stream_index` is the position of its stream among those that are read.
 
-    One that was given out before and is gone from the stream since has no fields.
+    An entry that was delivered before and has been trimmed since has no fields.
     """
 
     stream_index: int
@@ -33,9 +34,9 @@ class StreamEntry(NamedTuple):
 
 
 class ConsumerGroup:
-    """A group over several streams. All methods raise UserError where Redis does not answer.
+    """A consumer group over several streams. All methods raise StoreError if Redis does not answer.
 
-    After that, what Redis gave out may not have arrived: it is given out again, first.
+    After such an error, entries may have been lost on their way here: they are delivered again, first.
     """
 
     def __init__(self, store: Store, streams: Sequence[str], name: str, start: str) -> None:
@@ -44,11 +45,14 @@ class ConsumerGroup:
         self._name = name
         self._start = start
         self._reread_after: list[bytes | None] = [b"0"] * len(streams)
-        """Up to where what was given out before was read again; None: all of it."""
+        """Id after which unacknowledged entries are read again, for each stream.
+
+        None: all were read.
+        """
         self._unacked: set[tuple[int, bytes]] = set()
 
     def read(self, limit: int) -> list[StreamEntry]:
-        """Entries nobody here holds, about so many, those of a stream in order."""
+        """Return about `limit` entries that were not returned before, in order within each stream."""
         count = max(1, limit // len(self._streams))
         start_ids = [b">" if after is None else after for after in self._reread_after]
         replies = self._call(
@@ -64,7 +68,7 @@ class ConsumerGroup:
         ]
 
     def ack(self, entries: Iterable[StreamEntry]) -> None:
-        """These need not come again."""
+        """Acknowledge entries, so that they are not delivered again."""
         by_stream: dict[int, list[bytes]] = {}
         for entry in entries:
             by_stream.setdefault(entry.stream_index, []).append(entry.id)
@@ -72,7 +76,7 @@ class ConsumerGroup:
         self._unacked -= {(n, one) for n, ids in by_stream.items() for one in ids}
 
     def lag_ms(self) -> int:
-        """How much older the oldest entry not done is than the newest of its stream, by their ids."""
+        """Return the largest lag: newest entry minus oldest unacknowledged one of a stream (ms)."""
         group_commands = [("XINFO GROUPS", key) for key in self._streams]
         newest = self._call(("XINFO STREAM", key) for key in self._streams)
         oldest = self._oldest()
@@ -104,11 +108,11 @@ class ConsumerGroup:
             yield StreamEntry(n, entry_id, fields)
 
     def _create_groups(self, replies: list[Any]) -> None:
-        """Make the group where there is none."""
+        """Create the group on the streams that lack it."""
         missing = []
         for n, reply in enumerate(replies):
             if not isinstance(reply, Exception):
-                # What it gave out has not been passed on: it is asked for once more.
+                # The entries of this reply are not returned to the caller, so they are read again.
                 self._reread_after[n] = b"0"
             elif str(reply).startswith("NOGROUP"):
                 missing.append(n)
@@ -128,7 +132,7 @@ class ConsumerGroup:
         self._start = FIRST
 
     def _call(self, commands: Iterable[tuple[str | bytes | int, ...]]) -> list[Any]:
-        """The replies, errors of commands among them."""
+        """Return the replies; an error reply to a command is among them, not raised."""
         batch = list(commands)
         if not batch:
             return []

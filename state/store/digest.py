@@ -1,7 +1,7 @@
-"""One digest over rows of a store, in constant memory: whatever their order, each row once.
+"""One digest over the rows of a store, in constant memory, independent of order and of repetition.
 
-The digests of rows go into files by their first byte, and are put in order one file at a time: a scan
-gives rows in no order, and may give one twice.
+A scan returns rows in any order and may return a row twice. So the digest of each row goes into one of
+256 files by its first byte; each file is then sorted on its own, without duplicates.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 _BYTES = 32
 _FILES = 256
 _IN_MEMORY_BYTES = 4096
-"""What of a file is kept in memory: in all a megabyte."""
+"""Bytes of each file that stay in memory; one megabyte for all files."""
 
 
 class Digest:
-    """Takes rows, then says their digest.
+    """Collects rows, then returns their digest.
 
     >>> one, other = Digest(), Digest()
     >>> for row in [("a", 1), ("b", [2, 3]), ("a", 1)]: one.add(row)
@@ -38,12 +38,12 @@ class Digest:
         ]
 
     def add(self, row: tuple[str, Any]) -> None:
-        """Take a row: its key and its value, or an iterator over the parts of a list that is long."""
+        """Add a row: its key, and its value or an iterator over the parts of a long list."""
         digest = _digest_of(*row)
         self._files[digest[0]].write(digest)
 
     def hexdigest(self) -> str:
-        """The digest of all rows; nothing can be added then."""
+        """Return the digest of all rows; no row can be added afterwards."""
         combined = hashlib.sha256()
         with self._exit_stack:
             for file in self._files:
@@ -55,7 +55,7 @@ class Digest:
 
 
 def sha256(rows: Iterable[tuple[str, Any]]) -> str:
-    """One digest over rows, whatever their order."""
+    """Return one digest over rows, in any order."""
     digest = Digest()
     for row in rows:
         digest.add(row)
@@ -63,7 +63,7 @@ def sha256(rows: Iterable[tuple[str, Any]]) -> str:
 
 
 def _digest_of(key: str, value: Any) -> bytes:
-    """The digest of a row as Python writes it; of a list that is long, part by part."""
+    """Return the digest of a row's `repr`; a long list is hashed part by part with the same result."""
     if not hasattr(value, "__next__"):
         return hashlib.sha256(repr((key, value)).encode()).digest()
     hashed = hashlib.sha256()

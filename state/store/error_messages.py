@@ -1,4 +1,7 @@
-"""What Redis refuses or how it fails, in words: what is wrong and what a person can do about it."""
+"""Turns errors of Redis into one line: what is wrong and what a person can do about it.
+
+To add a case: a reply code that may pass goes into `_TEMPORARY_ERRORS`, any other into `advice`.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,11 @@ from state.store.addresses import LOGIN_VARIABLE, USER_VARIABLE
 
 
 class RefusedError(Exception):
-    """A reply that may turn to the better: the write is kept and sent again."""
+    """An error reply that may pass: the write stays queued and is sent again."""
 
 
 RETRYABLE_ERRORS = (OSError, RedisError, HiredisError, RefusedError)
-"""Errors after which a new connection may help."""
+"""Errors after which a new connection may succeed."""
 
 _TEMPORARY_ERRORS = {
     "READONLY": "is read-only, perhaps a replica: point redis.url at the primary",
@@ -42,7 +45,7 @@ _LOGIN_ERRORS = {"NOAUTH", "WRONGPASS"}
 
 
 def is_permanent(error: BaseException) -> bool:
-    """Whether waiting is no use: a login that is refused, a certificate nobody trusts."""
+    """Whether waiting cannot help: the login is refused, or the certificate is not trusted."""
     if isinstance(error, NoPermissionError):
         return True
     return (
@@ -52,19 +55,22 @@ def is_permanent(error: BaseException) -> bool:
 
 
 def store_error(address: str, error: BaseException, key: str = "", command: str = "") -> StoreError:
-    """One line about an error; `key` is the one that was written, `command` with what."""
+    """Return the error with one line about its cause.
+
+    `key` and `command` are those of the failed write.
+    """
     return StoreError(f"Redis at {address} {advice(error, key, command)}")
 
 
 def refusal_error(address: str, reply: str, key: str, command: str) -> Exception:
-    """What a reply with an error means for a write: RefusedError if it may be taken later."""
+    """Return the exception for an error reply to a write: RefusedError if it may pass."""
     if reply.split(" ", 1)[0] in _TEMPORARY_ERRORS:
         return RefusedError(reply)
     return store_error(address, RefusedError(reply), key, command)
 
 
 def advice(error: BaseException, key: str = "", command: str = "") -> str:
-    """What is wrong, and what a person can do about it."""
+    """Describe what is wrong and what a person can do about it."""
     text = " ".join(str(error).split())
     code = _error_code(error, text)
     if code in _TEMPORARY_ERRORS:
@@ -89,7 +95,7 @@ def advice(error: BaseException, key: str = "", command: str = "") -> str:
 
 
 def _error_code(error: BaseException, text: str) -> str:
-    """redis-py takes the code off some of its errors."""
+    """Return the reply code of an error; redis-py strips it from some of its errors."""
     kinds = {
         redis.ReadOnlyError: "READONLY",
         redis.OutOfMemoryError: "OOM",
@@ -104,7 +110,7 @@ def _error_code(error: BaseException, text: str) -> str:
 
 
 def _certificate_problem(error: BaseException | None) -> str:
-    """Why a certificate is not trusted, if that is what is behind an error."""
+    """Return why a certificate is not trusted, "" if the error has another cause."""
     while error is not None:
         if isinstance(error, ssl.SSLCertVerificationError):
             return error.verify_message

@@ -1,11 +1,11 @@
-"""Keeps an old writer out after a new one took over.
+"""Fencing: a writer that lost its lease cannot write any more.
 
 A run that holds a lease has a token, greater than every token before it. A writer first names its
-connection after its token, then reads the newest token, and only then writes. Whoever takes over
-first raises the token, then ends every connection that is named after an older one. So either the
-old writer named its connection before that sweep, and is ended by it, with all that the server had
-not read yet; or it did so after, and then reads the raised token and stops. No order of the two lets
-an old write through.
+connection after its token, then reads the newest token, and only then writes. A run that takes the
+lease over first raises the token, then disconnects every connection that is named after an older
+token (`connections.disconnect_older`). If the old writer named its connection before that, it is
+disconnected, and the server drops the bytes it has not read yet. If it named its connection later,
+it reads the raised token and stops. So no order of the two lets an old write through.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ _log = logging.getLogger("penstock.redis")
 
 
 class Fence(NamedTuple):
-    """What a writer may write under: the name of a lease and the token it was taken with."""
+    """The right to write: the name of a lease, and the token that its holder got."""
 
     name: str
     token: int
 
     @property
     def connection_prefix(self) -> str:
-        """What the names of this writer's connections begin with."""
+        """Return the beginning of the names of this writer's connections."""
         return f"{_lease_prefix(self.name)}{self.token}"
 
     @property
     def token_key(self) -> str:
-        """Where the newest token stands."""
+        """Return the key that holds the newest token."""
         return keys.lease_token_key(self.name)
 
     def verify(self, newest: Any) -> None:
-        """Raises UserError if a newer token was given out."""
+        """Raise LeaseError if a newer token was given out."""
         if isinstance(newest, Exception):
             raise newest
         if newest is not None and int(newest) > self.token:
@@ -53,7 +53,7 @@ class Fence(NamedTuple):
 
 
 def disconnect_older(connection: Connection, fence: Fence) -> None:
-    """End every connection to a node that a writer with an older token has named."""
+    """Disconnect every connection to a node that is named after an older token."""
 
     def is_old(name: str) -> bool:
         if not name.startswith(_lease_prefix(fence.name)):
@@ -64,7 +64,7 @@ def disconnect_older(connection: Connection, fence: Fence) -> None:
 
 
 def disconnect(connection: Connection, matches: Callable[[str], bool]) -> None:
-    """End the other connections to a node whose names are meant."""
+    """Disconnect the other connections to a node whose names match."""
     own_id, clients = connection.call(("CLIENT", "ID"), ("CLIENT", "LIST"))
     if isinstance(own_id, Exception) or isinstance(clients, Exception):
         _log.warning(

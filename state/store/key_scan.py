@@ -1,4 +1,4 @@
-"""All that a store holds of the contract, row by row, with little in memory at a time."""
+"""Reads every key of the contract with its value, a few at a time. Keys of operation are left out."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Row = tuple[str, Any]
 _OPERATIONAL = re.compile(r"ps:1:(lease|worker|told)\b|.*}:(row|devices)$", re.DOTALL)
 _KEYS_PER_BATCH = 500
 _ENTRIES_PER_PAGE = 10_000
-"""What holds more is read in parts, where that is asked for."""
+"""A larger sorted set or stream is read page by page, if the caller asks for that."""
 _SIZES = {b"zset": "zcard", b"stream": "xlen"}
 
 
 def read_rows(client: Any, pattern: str, *, in_parts: bool) -> Iterator[Row]:
-    """Every key of a pattern with its value; what `in_parts` means says `Store.rows`."""
+    """Yield every key of a pattern with its value; `in_parts` as in `Store.rows`."""
     batch: list[bytes] = []
     for key in client.scan_iter(match=pattern, count=5000):
         if _OPERATIONAL.match(key.decode()):

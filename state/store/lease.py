@@ -1,10 +1,10 @@
-"""A lease: at most one run writes under a name, and whoever takes over gets a greater token.
+"""The writer lease: at most one run writes under a name, and each new holder gets a greater token.
 
-Kept in Redis as `ps:1:lease:{name}` (who holds it, expires) and `ps:1:lease:{name}:token` (the newest
-token, never expires). `fence` says how an old holder is kept out. That Redis is away does not lose a
-lease: nobody else could take it meanwhile. It is lost when a newer token was given out. A failover
-that forgets the newest writes may forget a token: tokens are at least the time in ms when they were
-taken, so a forgotten one is not given out twice.
+Redis stores it as `ps:1:lease:{name}` (the holder; expires) and `ps:1:lease:{name}:token` (the newest
+token; never expires). `fence` describes how an old holder is kept out. An outage of Redis does not lose
+the lease, since no other run can take it meanwhile. The lease is lost when a newer token was given out.
+A failover can lose the newest token; since a token is at least the time in ms when it was taken, it is
+not given out twice. The scripts and the fields of the stored value are a contract between releases.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ redis.call('SET', KEYS[1], cjson.encode(
 return {token}
 """
 
-# Expired or forgotten, and nobody came: it is still ours.
+# If the lease expired or was lost by Redis and no other run took it, this run still holds it.
 _RENEW_SCRIPT = """
 local newest = tonumber(redis.call('GET', KEYS[2]) or '0')
 if newest > tonumber(ARGV[1]) then return 0 end
@@ -71,8 +71,8 @@ class _LeaseHolder(msgspec.Struct):
 class Lease:
     """The right to write under a name, renewed by a thread until `release`.
 
-    `holder` is the same for a run and its restart: that takes over at once. `lost` is set when
-    another holder took over.
+    `owner` is the same for a run and its restart, so a restart takes the lease at once. `lost` is set
+    when another owner took the lease over.
     """
 
     def __init__(
@@ -93,10 +93,10 @@ class Lease:
         self._thread: threading.Thread | None = None
 
     def acquire(self, previous: Fence | None = None) -> int:
-        """Take it and end the connections of older holders; the token.
+        """Take the lease, disconnect older holders and return the token.
 
-        Raises UserError if another holder has it, or had it since this run wrote under `previous`, or
-        Redis cannot be asked.
+        Raises LeaseError if another owner holds it, or has held it since this run wrote under
+        `previous`; StoreError if Redis does not answer.
         """
         token_limit = previous.token if previous else _NO_TOKEN_LIMIT
         self._since_ms = time.time_ns() // 1_000_000
@@ -128,37 +128,37 @@ class Lease:
         return self._token
 
     def stop_renewing(self) -> None:
-        """Renew it no more: it expires, unless the same holder takes it again."""
+        """Stop renewing: the lease expires unless the same owner takes it again."""
         self._released.set()
         if self._thread is not None:
             self._thread.join()
             self._thread = None
 
     def release(self) -> None:
-        """Give it back, so that another holder need not wait until it expires."""
+        """Delete the lease, so that another owner need not wait until it expires."""
         if self._thread is None:
             return
         self.stop_renewing()
         try:
             self._client.eval(_RELEASE_SCRIPT, 2, *self._keys, self._token)
         except (RedisError, OSError, error_messages.RefusedError):
-            pass  # it expires
+            pass  # the lease expires on its own
         finally:
             self._client.close()
 
     @property
     def fence(self) -> Fence:
-        """What a writer writes under."""
+        """Return the fence that writers of this lease must check."""
         return Fence(self._name, self._token)
 
     def lost_error(self) -> LeaseError:
-        """What is said when it was lost."""
+        """Return the error for a lease that another run took over."""
         return LeaseError(
             f"another run took over {self._name}: this one ends and writes nothing more"
         )
 
     def describe_holder(self) -> str:
-        """By whom it is held and since when, in words; "" where it is free. Raises UserError."""
+        """Describe who holds the lease and since when; "" if it is free. Raises StoreError."""
         try:
             stored = self._client.get(self._keys[0])
         except (RedisError, OSError, error_messages.RefusedError) as error:

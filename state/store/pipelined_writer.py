@@ -1,7 +1,7 @@
-"""A thread that sends chunks of writes and reads their replies, while the flow computes.
+"""A thread that sends chunks of writes and reads their replies while the flow computes.
 
-It alone uses the connections for writing. It waits out what may pass, and says so; what no waiting
-helps stops it, and is raised where the flow hands over or settles.
+Only this thread uses the write connections. It waits and logs while an error may pass. An error that
+waiting cannot solve stops the thread; `send` and `flush` then raise it in the flow.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ _log = logging.getLogger("penstock.redis")
 
 @dataclass(eq=False, slots=True)
 class WriteChunk:
-    """Commands that were handed over together. What follows a `is_barrier` one waits for its answers."""
+    """Commands that were passed to `send` together.
+
+    The chunk after one with `is_barrier` is sent only when that one has all its replies.
+    """
 
     commands: list[bytes]
     on_written: Callable[[float], None] | None
@@ -46,11 +49,12 @@ class WriteChunk:
 
 
 class PipelinedWriter:
-    """Sends chunks in order. They stay here until they are answered, and on `replicas` replicas.
+    """Sends chunks in order and stores each until it is answered and on `replicas` replicas.
 
-    First come chunks that are answered and not confirmed by replicas (`kept`), then those sent, then
-    those that wait. After any trouble all of them go out again, from the first: writes are
-    idempotent. `is_there` tells whether refused entries of streams are there.
+    The queue holds first the chunks that are answered but not confirmed by replicas, then those in
+    flight, then those not sent. After an error all of them are sent again, from the first: writes
+    are idempotent. `entries_missing` says whether stream entries that Redis refused are missing
+    from their stream.
     """
 
     def __init__(
@@ -92,9 +96,11 @@ class PipelinedWriter:
         *,
         barrier_after: int = 0,
     ) -> None:
-        """Hand over a chunk; waits while too much is not settled.
+        """Queue a chunk; blocks while the queue holds too many bytes.
 
-        Of many nodes each has an order of its own: so many of the commands are answered first.
+        `on_written` is called with the seconds from sending to the last reply, `on_retry` at each
+        retry. In a cluster each node has its own order, so the first `barrier_after` commands are
+        answered before the others are sent.
         """
         if self._thread is None:
             self._is_stopped = False
@@ -115,7 +121,7 @@ class PipelinedWriter:
             self._changed.notify_all()
 
     def flush(self, on_retry: Callable[[], None] | None) -> None:
-        """Return when every chunk is answered and confirmed."""
+        """Block until every chunk is answered and confirmed by replicas."""
         with self._changed:
             self._is_flushing = True
             self._changed.notify_all()
@@ -125,7 +131,7 @@ class PipelinedWriter:
             self._is_flushing = False
 
     def stop(self) -> None:
-        """End the thread and the connections; what is not settled stays for a later start."""
+        """End the thread and close the connections; unconfirmed chunks stay for a later start."""
         with self._changed:
             self._is_stopped = True
             self._changed.notify_all()
@@ -255,7 +261,7 @@ class PipelinedWriter:
             )
 
     def _confirm_replication(self) -> None:
-        """Have the replicas confirm what the primaries took since the last time."""
+        """Wait until the replicas have the writes that the primaries accepted since the last call."""
         for connection in self._unconfirmed_connections:
             replica_count = connection.call(("WAIT", self._replicas, self._timeout_ms * 3 // 4))[0]
             if isinstance(replica_count, Exception):
@@ -276,7 +282,7 @@ class PipelinedWriter:
             self._unacked_bytes -= self._chunks.popleft().size_bytes
 
     def _reset_for_resend(self) -> None:
-        """Everything that is not settled goes out again, over new connections."""
+        """Close the connections, so that every unconfirmed chunk is sent again over new ones."""
         self._pool.close()
         self._unconfirmed_connections.clear()
         self._unconfirmed = self._in_flight = 0

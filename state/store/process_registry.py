@@ -1,7 +1,9 @@
-"""A roster: which processes of a run across hosts are there, each under its number.
+"""The registry of the processes of a run on several hosts, one entry for each process number.
 
-A process renews its entry for as long as it moves; one that is gone leaves an entry that expires. Kept
-in Redis as `ps:1:lease:{name}:process:{n}`. What the entries are for: `flows.cluster.rendezvous`.
+A process renews its entry while it makes progress; the entry of a process that ended expires. Redis
+stores an entry as `ps:1:lease:{name}:process:{n}`. `flows.cluster.rendezvous` uses the entries. The
+fields of `ProcessEntry` are stored names: processes of one run may have different releases for a
+moment.
 """
 
 from __future__ import annotations
@@ -31,11 +33,12 @@ return 0
 
 
 class ProcessEntry(msgspec.Struct, frozen=True):
-    """A process that is there. `start` is another at every start of it.
+    """The entry of one running process. `start` is a new id at each start of the process.
 
-    `token` is that of the lease it goes by, 0 while it knows none. `agreed` has a digest of everything
-    that must be the same in all processes. Process 0 alone says which `partitions` the recovery folder
-    knows and, once all are there, which starts are `called` to begin, by number.
+    `token` is that of the lease that the process follows, 0 while it knows none. `agreed` has a
+    digest of each setting that must be equal in all processes. Only process 0 fills `partitions`,
+    the partitions in the recovery folder, and, once all processes are present, `called`: the starts
+    that it admitted, by process number.
     """
 
     process: int
@@ -50,12 +53,12 @@ class ProcessEntry(msgspec.Struct, frozen=True):
 
     @property
     def label(self) -> str:
-        """Its host and process id, in words."""
+        """Return host and process id as text."""
         return f"{self.host} process {self.pid}"
 
 
 class ProcessRegistry:
-    """The entries of the run that goes by the name of a lease. All methods raise UserError."""
+    """The entries of the run that holds a lease. All methods raise StoreError."""
 
     def __init__(self, url: str, name: str, ttl_s: float, *, timeout_ms: int) -> None:
         self._address = parse(url, timeout_ms)
@@ -64,14 +67,14 @@ class ProcessRegistry:
         self._ttl_ms = round(ttl_s * 1000)
 
     def get(self, process: int) -> ProcessEntry | None:
-        """Who is there under a number."""
+        """Return the entry of a process number, None if there is none."""
         stored = self._call(process, lambda key: self._client.get(key))
         return None if stored is None else msgspec.json.decode(stored, type=ProcessEntry)
 
     def write(self, entry: ProcessEntry, *, force: bool = False) -> ProcessEntry | None:
-        """Write or renew an entry, `force` whatever other start is there.
+        """Write or renew an entry; with `force` also over the entry of another start.
 
-        Returns who is in the way otherwise; None: it is written.
+        Returns None if it was written, else the entry of the other start.
         """
         arguments = (entry.start, msgspec.json.encode(entry), self._ttl_ms, int(force))
         stored = self._call(
@@ -80,13 +83,13 @@ class ProcessRegistry:
         return None if stored is None else msgspec.json.decode(stored, type=ProcessEntry)
 
     def deregister(self, entry: ProcessEntry) -> None:
-        """Take an entry away, unless another start has the number by now."""
+        """Delete an entry, unless another start has the process number by now."""
         self._call(
             entry.process, lambda key: self._client.eval(_DEREGISTER_SCRIPT, 1, key, entry.start)
         )
 
     def close(self) -> None:
-        """Let go of Redis."""
+        """Close the connection."""
         self._client.close()
 
     def _call(self, process: int, operation: Any) -> Any:

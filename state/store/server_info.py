@@ -1,4 +1,4 @@
-"""What a Redis tells of itself: whether it is one that a run can rely on. Nothing here connects."""
+"""What a Redis server reports about itself, and whether a run can rely on it. Nothing here connects."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ VERSION_MIN = (6, 2)
 
 
 class ServerInfo(NamedTuple):
-    """`version` and `policy`, which is what goes when memory is full, are "" where we may not ask."""
+    """Kind, name, version and eviction policy of a server.
+
+    `version` and `policy` are "" where the user may not run INFO.
+    """
 
     kind: ServerKind
     name: str
@@ -20,7 +23,7 @@ class ServerInfo(NamedTuple):
 
     @property
     def is_too_old(self) -> bool:
-        """Whether it lacks commands that we send.
+        """Whether the server lacks commands that Penstock sends.
 
         >>> versions = ("6.0.16", "6.2.0", "10.0", "")
         >>> [ServerInfo("server", "redis", version, "").is_too_old for version in versions]
@@ -31,5 +34,5 @@ class ServerInfo(NamedTuple):
 
     @property
     def evicts_persistent_keys(self) -> bool:
-        """Whether segments and streams, which have no expiry, go when memory is full."""
+        """Whether a full server may evict segments and streams, which have no expiry."""
         return self.policy.startswith("allkeys-")

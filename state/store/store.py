@@ -1,4 +1,4 @@
-"""The store as a flow sees it: writes that wait out an outage, and plain reads."""
+"""The store that a flow uses: writes that survive an outage, and plain reads."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Command = tuple[str | bytes | int | float, ...] | bytes
-"""A Redis command and its arguments, or one packed already (`state.resp`). Its key comes first."""
+"""A Redis command with its arguments, or a packed one (`state.resp`); the key is the first argument."""
 
 _log = logging.getLogger("penstock.redis")
 
 
 class Store:
-    """Writes to, and a client for reads of, a Redis or Valkey server, Sentinel's primary or cluster.
+    """Writes to Redis or Valkey (a server, a primary behind Sentinel or a cluster); `client` reads.
 
-    Not for several threads. Raises UserError where waiting is no use, or was no use for
-    `patience_s`. `replicas` is how many replicas of each primary must have a write before it is
-    settled. `on_retry` is called at every retry while Redis is away; what it raises ends the wait.
+    For one thread. Raises StoreError if waiting cannot help, or did not help for `patience_s`. A write
+    counts as stored when `replicas` replicas of its primary have it. `on_retry` is called at each retry
+    during an outage; an error that it raises ends the wait.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Store:
     ) -> None:
         address = parse(url, timeout_ms)
         self.address = address.display_url
-        # Any: redis-py types every reply as all that any setting could make of it.
+        # Any: redis-py types each reply as a union over all settings of a client.
         self.client: Any = RedisClient(address)
         self._on_retry = on_retry
         self._patience_s = patience_s
@@ -67,12 +67,12 @@ class Store:
         )
 
     def check(self) -> None:
-        """Make sure that the server answers, lets us in and takes writes; else UserError, at once."""
+        """Raise StoreError at once unless the server answers, accepts the login and accepts writes."""
         with self.errors_as_user_errors():
             self.client.hset(keys.meta_key(), "contract", keys.CONTRACT_VERSION)
 
     def server_info(self) -> ServerInfo:
-        """What it is that we talk to. Raises UserError."""
+        """Return kind, name, version and eviction policy of the server. Raises StoreError."""
         with self.errors_as_user_errors():
             try:
                 info = self.client.execute_command("INFO", **self.client.any_node)
@@ -83,13 +83,13 @@ class Store:
         return ServerInfo(self.client.kind, name, version, str(info.get("maxmemory_policy", "")))
 
     def wait_until_ready(self) -> None:
-        """Wait until the server takes writes, as a write does. Raises UserError."""
+        """Wait until the server accepts writes, as long as a write would wait. Raises StoreError."""
         self.send([("HSET", keys.meta_key(), "contract", keys.CONTRACT_VERSION)])
         self.flush()
 
     @contextmanager
     def errors_as_user_errors(self) -> Iterator[None]:
-        """Whatever goes wrong with a read inside is a UserError that says what to do."""
+        """Turn errors of reads inside the block into a StoreError that says what to do."""
         try:
             yield
         except (RedisError, error_messages.RefusedError) as error:
@@ -102,30 +102,36 @@ class Store:
         *,
         barrier_after: int = 0,
     ) -> None:
-        """Write commands in order, without waiting for their replies; to each node of a cluster in
-        an order of its own, but for the `barrier_after` so many, which come before the others.
+        """Write commands in order, without waiting for their replies.
 
-        `on_written` is called, in a thread of the store's own, when all of them are answered, with how
-        many seconds that took since they were sent.
+        In a cluster each node has its own order; only the first `barrier_after` commands are
+        written before all others. `on_written` is called in a thread of the store when all are
+        answered, with the seconds since they were sent.
         """
         packed = [command if isinstance(command, bytes) else pack(command) for command in commands]
         if packed:
             self._writer.send(packed, on_written, self._on_retry, barrier_after=barrier_after)
 
     def flush(self) -> None:
-        """Return when every write has been answered, and is on as many replicas as asked for."""
+        """Block until every write is answered and on `replicas` replicas."""
         self._writer.flush(self._on_retry)
 
     def get_strings(self, names: Sequence[str]) -> list[bytes | None]:
-        """What STRING keys hold, None where there is none; waits where Redis is away, as writes do."""
+        """Return the values of STRING keys, None for a missing key.
+
+        Waits during an outage as writes do.
+        """
         return self._read("GET", names)
 
     def get_sets(self, names: Sequence[str]) -> list[set[bytes]]:
-        """What SET keys hold; waits too."""
+        """Return the members of SET keys; waits during an outage as writes do."""
         return [set(members) for members in self._read("SMEMBERS", names)]
 
     def with_retries(self, operation: Callable[[], T], key: str) -> T:
-        """What a command that may be asked again answers; waits where Redis is away, as writes do."""
+        """Return the result of `operation`, which may run several times.
+
+        Waits during an outage as writes do.
+        """
         outage_started_s, attempt = 0.0, 0
         while True:
             try:
@@ -157,7 +163,7 @@ class Store:
         return self.with_retries(read, names[0] if names else "")
 
     def close(self) -> None:
-        """Settle and let go of the server."""
+        """Flush, then close the connections."""
         try:
             self.flush()
         finally:
@@ -165,11 +171,11 @@ class Store:
             self.client.close()
 
     def rows(self, pattern: str = "ps:1:*", *, in_parts: bool = False) -> Iterator[Row]:
-        """Every key of a pattern with its value in a canonical form, in no order.
+        """Yield every key of a pattern with its value in a canonical form, in any order.
 
-        But for what only says which process runs and what it has told (leases, heartbeats, the
-        marker), and what it has put away. With `in_parts` the value of a key that holds much is an
-        iterator over it, to be gone through before the next row is taken.
+        Keys of operation are left out: leases, heartbeats, the write marker and evicted shoppers.
+        With `in_parts` the value of a large key is an iterator, to be exhausted before the next row
+        is taken.
         """
         return read_rows(self.client, pattern, in_parts=in_parts)
 
@@ -178,7 +184,7 @@ class Store:
 
 
 class RedisClient:
-    """redis-py's client for an address; made at the first use, since what it talks to is asked then."""
+    """redis-py's client for an address. It connects at the first use and then detects a cluster."""
 
     def __init__(self, address: Address) -> None:
         self._address = address
@@ -191,12 +197,12 @@ class RedisClient:
 
     @property
     def kind(self) -> ServerKind:
-        """What it is, also where the URL does not say that it is a cluster."""
+        """Return the kind of server, also for a cluster whose URL does not say so."""
         return "cluster" if self.any_node else self._address.kind
 
     @property
     def any_node(self) -> dict[str, str]:
-        """Where a command without a key goes."""
+        """Return the arguments that send a command without a key to any node of a cluster."""
         if self._client is None:
             self._client = self._open()
         return (
@@ -204,7 +210,7 @@ class RedisClient:
         )
 
     def close(self) -> None:
-        """Let go of the server; the next use connects again."""
+        """Close the connections; the next use connects again."""
         if self._client is not None:
             self._client.close()
             self._client = None

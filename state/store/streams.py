@@ -1,8 +1,9 @@
-"""Streams in which every entry has an id of its own, given by whoever writes it.
+"""Repairs streams whose entries have ids that the writer chose.
 
-Redis refuses an entry that is not newer than the newest. Sent again, that means it is there already,
-unless it was refused for another reason (a full server) while a later one was taken: then the later
-ones have to give way first, since a stream only grows at its end.
+Redis refuses an entry whose id is not greater than the newest id of the stream. When a write is
+sent again, such a refusal usually means that the entry exists. But if the entry was refused for
+another reason before (a full server) while a later entry was accepted, the later entries must be
+deleted first, since a stream grows only at its end.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ _SEQUENCE_MAX = 2**64 - 1
 
 
 def remove_conflicting(client: Any, packed: list[bytes]) -> bool:
-    """Whether an entry of refused XADD commands is not there; what is newer is then taken out again.
+    """Return whether an entry of refused XADD commands is missing; then delete newer entries.
 
-    Whoever asks must then send everything from the first of the commands again. An entry older than
-    all that a full stream keeps counts as there: it was trimmed.
+    If so, the caller must send all commands again, from the first. An entry older than the whole of
+    a full stream does not count as missing: it was trimmed.
     """
     refused = list(map(_parse_command, packed))
     reads = client.pipeline(transaction=False)
@@ -39,7 +40,7 @@ def remove_conflicting(client: Any, packed: list[bytes]) -> bool:
         previous_id = _previous_id(wanted)
         client.execute_command("XSETID", key, previous_id)
         for group in client.xinfo_groups(key):
-            # It would not be given what is written again below where it has come to.
+            # A group does not deliver entries below its last id, so that id moves back too.
             if _id_parts(group["last-delivered-id"]) >= _id_parts(wanted):
                 client.xgroup_setid(key, group["name"], previous_id)
         rewound.add(key)
@@ -70,7 +71,7 @@ def _id_parts(entry_id: bytes) -> tuple[int, int]:
 
 
 def _previous_id(entry_id: bytes) -> str:
-    """The id just before one.
+    """Return the id just before an id.
 
     >>> _previous_id(b"7-2"), _previous_id(b"7-0")
     ('7-1', '6-18446744073709551615')

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from flows.commands.cli import USER_ERROR, main
+from flows.commands.cli import main
 from flows.process.embedded_redis import EmbeddedRedis
+from flows.process.exit_codes import EXIT_USER_ERROR
 from serving.reader import Storefront
 from state.store import LOGIN_VARIABLE, Store
 
@@ -137,7 +138,7 @@ def test_a_file_without_a_single_event_is_an_error(
 ) -> None:
     Path("log").write_bytes(content)
     code, errors = run(capfd, "log")
-    assert (code, len(errors)) == (USER_ERROR, 1)
+    assert (code, len(errors)) == (EXIT_USER_ERROR, 1)
     assert errors[0].startswith(f"penstock: {said}")
 
 
@@ -167,7 +168,7 @@ def test_a_redis_that_cannot_be_written_is_one_line(
     Path("log").write_bytes(record())
     with EmbeddedRedis(**options) as server:
         code, errors = run(capfd, "log", "--redis", server.url.replace(":right@", ""))
-    assert (code, len(errors)) == (USER_ERROR, 1)
+    assert (code, len(errors)) == (EXIT_USER_ERROR, 1)
     assert said in errors[0]
 
 
@@ -190,6 +191,6 @@ def test_a_setting_that_is_none_is_one_line_that_names_it(
 ) -> None:
     Path("log").write_bytes(record())
     code, errors = run(capfd, "log", "--set", setting)
-    assert (code, len(errors)) == (USER_ERROR, 1)
+    assert (code, len(errors)) == (EXIT_USER_ERROR, 1)
     assert errors[0].endswith(said)
     assert f"--set {setting}" in errors[0]

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 import flows.runtime.replay
-from flows.commands.cli import BROKEN_PIPE, FAILED, INTERRUPTED, USER_ERROR, main
+from flows.commands.cli import main
 from flows.process.embedded_redis import EmbeddedRedis
+from flows.process.exit_codes import EXIT_BROKEN_PIPE, EXIT_FAILED, EXIT_STOPPED, EXIT_USER_ERROR
 from operators import readers
 from operators.synthetic import encode_lines, generate_events
 from state import keys
@@ -213,7 +214,7 @@ def test_what_is_readable_of_a_damaged_file_is_replayed_and_reported(
     damaged.write_bytes(packed[: len(packed) // 2])
     ran = terminal.run("replay", damaged, "--format", "penstock", "--report", "report.json")
     report = json.loads(Path("report.json").read_bytes())
-    assert ran.code == USER_ERROR
+    assert ran.code == EXIT_USER_ERROR
     assert f"is damaged after line {report['events']} " in ran.err[0]
     assert len(ran.err) == 1
     assert 0 < report["events"] < EVENTS
@@ -222,7 +223,7 @@ def test_what_is_readable_of_a_damaged_file_is_replayed_and_reported(
 
 def test_a_wrong_format_is_said_in_one_line_and_nothing_else(terminal: Terminal, log: Path) -> None:
     ran = terminal.run("replay", log, "--format", "rees46", "--report", "report.json")
-    assert (ran.code, ran.out, len(ran.err)) == (USER_ERROR, [], 1)
+    assert (ran.code, ran.out, len(ran.err)) == (EXIT_USER_ERROR, [], 1)
     assert ran.err[0].startswith("penstock: not in format rees46: expected the header")
     assert not Path("report.json").exists()
 
@@ -262,7 +263,7 @@ def test_what_a_person_can_mend_is_one_line(
     Path("empty").touch()
     Path("plain.gz").write_text("plain")
     ran = terminal.run(*(log if word == "LOG" else word for word in words))
-    assert (ran.code, ran.out, len(ran.err)) == (USER_ERROR, [], 1)
+    assert (ran.code, ran.out, len(ran.err)) == (EXIT_USER_ERROR, [], 1)
     assert ran.err[0].startswith("penstock: ")
     assert said in ran.err[0]
 
@@ -301,7 +302,7 @@ def test_what_nobody_foresaw_is_one_line_that_says_where_the_details_are(
 ) -> None:
     reading(monkeypatch, raise_unforeseen)
     ran = terminal.run("replay", log, "--format", "penstock")
-    assert (ran.code, ran.out, len(ran.err)) == (FAILED, [], 1)
+    assert (ran.code, ran.out, len(ran.err)) == (EXIT_FAILED, [], 1)
     said, _, details = ran.err[0].partition("; details are in ")
     assert said.startswith("penstock: unforeseen ")
     assert "of what nobody thought" in Path(details).read_text()
@@ -313,7 +314,7 @@ def test_debug_shows_where_an_error_came_from(
 ) -> None:
     reading(monkeypatch, raise_unforeseen)
     ran = terminal.run("--debug", "replay", log, "--format", "penstock")
-    assert ran.code == FAILED
+    assert ran.code == EXIT_FAILED
     assert "ZeroDivisionError: of what nobody thought" in ran.err
     assert "details are in" not in ran.err[-1]
 
@@ -321,7 +322,7 @@ def test_debug_shows_where_an_error_came_from(
 def test_ctrl_c_is_one_line(terminal: Terminal, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reading(monkeypatch, lambda: signal.raise_signal(signal.SIGINT))
     ran = terminal.run("replay", log, "--format", "penstock")
-    assert ran == Ran(INTERRUPTED, [], ["penstock: stopped"])
+    assert ran == Ran(EXIT_STOPPED, [], ["penstock: stopped"])
 
 
 def test_a_stopped_replay_goes_on_where_it_was(
@@ -343,7 +344,7 @@ def test_a_stopped_replay_goes_on_where_it_was(
         reading(patched, lambda: signal.raise_signal(signal.SIGINT), after=EVENTS // 2)
         stopped = terminal.run("replay", *words, "--recovery", "recovery")
     assert stopped == Ran(
-        INTERRUPTED, [], ["penstock: stopped: the same command goes on where it was"]
+        EXIT_STOPPED, [], ["penstock: stopped: the same command goes on where it was"]
     )
     resumed = terminal.report(*words, "--recovery", "recovery")
     timing = {"wall_s", "events_per_s", "peak_rss_mb"}
@@ -377,7 +378,7 @@ def test_a_recovery_folder_is_for_one_file_and_one_configuration(
     other = tmp_path / "other.jsonl"
     other.write_bytes(log.read_bytes())
     assert terminal.run("replay", other, *words) == Ran(
-        USER_ERROR,
+        EXIT_USER_ERROR,
         [],
         [
             "penstock: recovery folder recovery belongs to a replay of shop.jsonl (--format penstock):"
@@ -385,7 +386,7 @@ def test_a_recovery_folder_is_for_one_file_and_one_configuration(
         ],
     )
     assert terminal.run("replay", log, *words, "--set", "sessions.gap_ms=1000") == Ran(
-        USER_ERROR,
+        EXIT_USER_ERROR,
         [],
         [
             "penstock: recovery folder recovery was made with another configuration (sessions.gap_ms):"
@@ -406,7 +407,7 @@ def test_an_event_that_got_lost_is_an_error(
     monkeypatch.setattr("flows.commands.replay.build_report", losing_one)
     ran = terminal.run("replay", log, "--format", "penstock")
     assert (ran.code, ran.err) == (
-        FAILED,
+        EXIT_FAILED,
         [
             "penstock: 1 events are neither accepted nor rejected nor duplicates nor suppressed nor "
             "withheld: a bug of Penstock's"
@@ -425,7 +426,7 @@ def test_a_reader_of_the_output_may_leave(log: Path, tmp_path: Path) -> None:
     assert process.stdout
     assert process.stderr
     process.stdout.close()
-    assert (process.stderr.read(), process.wait()) == (b"", BROKEN_PIPE)
+    assert (process.stderr.read(), process.wait()) == (b"", EXIT_BROKEN_PIPE)
 
 
 def test_check_gives_a_verdict_on_each(
@@ -450,7 +451,7 @@ def test_check_gives_a_verdict_on_each(
     assert f"process {os.getpid()} for " in held.out[-1]
     Path("file").touch()
     bad = terminal.run("check", "--redis", "redis://localhost:1", "--recovery", "file/below")
-    assert bad.code == FAILED
+    assert bad.code == EXIT_FAILED
     assert bad.out[2:4] == [
         "redis          NOT GOOD: Redis at redis://localhost:1 does not answer: start it, or set "
         "redis.url (--redis URL)",
@@ -479,7 +480,7 @@ def test_check_is_not_good_where_a_run_refuses(
 ) -> None:
     Path("file").touch()
     checked = terminal.run("check", *words)
-    assert checked.code == FAILED
+    assert checked.code == EXIT_FAILED
     assert [line for line in checked.out if line.startswith(verdict)]
     assert checked.err == []
 
@@ -495,7 +496,7 @@ def test_processes_that_cannot_be_a_cluster_are_refused(
 ) -> None:
     def said(*words: str) -> str:
         refused = terminal.run("run", "--redis", redis_url, *words)
-        assert refused.code == USER_ERROR
+        assert refused.code == EXIT_USER_ERROR
         assert len(refused.err) == 1
         return refused.err[0]
 
