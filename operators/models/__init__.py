@@ -1,1 +1,1 @@
-"""Learners: one idea a file, all of them held to the promises in `base.py`."""
+"""Online estimators on plain arrays. They know neither shoppers nor segments nor lists."""

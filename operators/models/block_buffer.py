@@ -1,4 +1,7 @@
-"""Points that wait until a block of them is together, however they are cut into calls."""
+"""Collects points into blocks of a fixed size, however the points are cut into calls.
+
+So that a result does not depend on batch size. The incomplete block (`buffered`) is stored.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,8 @@ if TYPE_CHECKING:
 class BlockBuffer:
     """Cuts a stream of points float64[n, F] into blocks of `block_points`.
 
-    >>> blocks = BlockBuffer(2, 1)
-    >>> [[block.tolist() for block in blocks.push(np.full((n, 1), float(n)))] for n in (1, 3)]
+    >>> buffer = BlockBuffer(2, 1)
+    >>> [[block.tolist() for block in buffer.push(np.full((n, 1), float(n)))] for n in (1, 3)]
     [[], [[[1.0], [3.0]], [[3.0], [3.0]]]]
     """
 
@@ -31,11 +34,11 @@ class BlockBuffer:
 
     @property
     def buffered(self) -> Points:
-        """The points that wait, a view that may be changed in place."""
+        """The points of the incomplete block, a view that may be changed in place."""
         return self._points[: self._count]
 
     def push(self, points: Points) -> Iterator[Points]:
-        """The blocks that are whole with these points; each holds until the next is asked for."""
+        """Add points; yields the blocks that are complete now. A block is valid until the next one."""
         start = 0
         while start < len(points):
             if not self._count and len(points) - start >= self.block_points:
@@ -51,11 +54,11 @@ class BlockBuffer:
                 yield self._points
 
     def add_features(self, n_features: int) -> None:
-        """Make room for more features; they were 0 so far."""
+        """Extend points to so many features; the new ones are 0."""
         self._points = np.pad(self._points, ((0, 0), (0, n_features - self._points.shape[1])))
 
     def restore(self, buffered: Points) -> None:
-        """Let these points wait, which `buffered` gave."""
+        """Restore the points that `buffered` gave."""
         self._points = np.empty((self.block_points, buffered.shape[1]))
         self._count = len(buffered)
         self._points[: self._count] = buffered

@@ -1,33 +1,31 @@
-"""How many clusters a sample has: by silhouette, and by the elbow where silhouettes are as good.
+"""How many clusters a sample has: by silhouette, and by the elbow where silhouettes are nearly equal.
 
-Pure functions of figures, and a patience that a number must outlast before it is changed.
+Pure functions of scores, and a patience that a count must outlast before it is accepted.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from operators.tables.table import TableState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
+    from collections.abc import Sequence
 
     from operators.tables.table import Arrays
 
 SILHOUETTE_GAIN_MIN = 0.02
-"""A silhouette must be better by so much; what differs by less is as good."""
+"""A silhouette is better only if it is better by so much."""
 
 CONFIRMATIONS = 3
-"""So many checks in a row must name the same number before it is taken."""
+"""So many reviews in a row must propose the same count before it is accepted."""
 
 
 class CountScore(NamedTuple):
-    """A number of clusters that was tried: silhouette (nan for none), sum of squared distances."""
+    """The score of one number of clusters: silhouette (nan for none), sum of squared distances."""
 
     k: int
     silhouette: float
@@ -35,11 +33,12 @@ class CountScore(NamedTuple):
 
 
 def find_elbow(count_scores: Sequence[CountScore]) -> int:
-    """The number after which more clusters leave little less: the point farthest below the line from the
-    first to the last (Satopaa et al. 2011, "Finding a kneedle in a haystack"). By rising k.
+    """The count after which more clusters reduce the inertia little.
 
-    >>> errors = {2: 100.0, 3: 40.0, 4: 35.0, 5: 30.0}
-    >>> find_elbow([CountScore(k, 0, error) for k, error in errors.items()])
+    It is the point farthest below the line from the first score to the last (Satopaa et al. 2011,
+    "Finding a kneedle in a haystack"). Scores are sorted by k.
+
+    >>> find_elbow([CountScore(k, 0, left) for k, left in ((2, 100.0), (3, 40.0), (4, 35.0), (5, 30.0))])
     3
     """
     first, last = count_scores[0], count_scores[-1]
@@ -52,20 +51,22 @@ def find_elbow(count_scores: Sequence[CountScore]) -> int:
 
 
 def select_count(count_scores: Sequence[CountScore]) -> CountScore:
-    """The number to take: the best silhouette, or of those as good the one nearest to the elbow."""
+    """The best silhouette; where several are nearly as good, the count nearest to the elbow."""
     silhouettes = [
         -1.0 if math.isnan(score.silhouette) else score.silhouette for score in count_scores
     ]
     score_min = max(silhouettes) - SILHOUETTE_GAIN_MIN
-    knee = find_elbow(count_scores)
+    elbow = find_elbow(count_scores)
     candidates = [
-        one for one, score in zip(count_scores, silhouettes, strict=True) if score >= score_min
+        score
+        for score, silhouette in zip(count_scores, silhouettes, strict=True)
+        if silhouette >= score_min
     ]
-    return min(candidates, key=lambda one: (abs(one.k - knee), one.k))
+    return min(candidates, key=lambda score: (abs(score.k - elbow), score.k))
 
 
 class Patience(TableState):
-    """Whether checks have named the same number often enough in a row.
+    """Whether reviews have proposed the same count often enough in a row.
 
     >>> patience = Patience()
     >>> [patience.confirm(k) for k in (5, 5, None, 5, 5, 5)]
@@ -74,11 +75,11 @@ class Patience(TableState):
 
     def __init__(self) -> None:
         self.proposed = 0
-        """The number that was named last, 0 for none."""
+        """The count that was proposed last, 0 for none."""
         self._proposed_times = 0
 
     def confirm(self, k: int | None) -> bool:
-        """Hear what a check named, None where all is well; whether to take it now."""
+        """Note what a review proposed, None for no change. Returns whether to accept it now."""
         self._proposed_times = self._proposed_times + 1 if k == self.proposed else 1
         self.proposed = k or 0
         if k is None or self._proposed_times < CONFIRMATIONS:
@@ -90,7 +91,7 @@ class Patience(TableState):
         """The whole state."""
         return {"patience": np.array([self.proposed, self._proposed_times])}
 
-    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Take over what `scalars` gave, or nothing from an older release."""
+    def restore(self, arrays: Arrays) -> None:
+        """Restore what `scalars` gave; earlier releases stored nothing."""
         if "patience" in arrays:
             self.proposed, self._proposed_times = arrays["patience"].tolist()

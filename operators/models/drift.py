@@ -1,4 +1,7 @@
-"""An alarm where something that is measured again and again has become larger than it was."""
+"""Detects that something measured again and again has become larger than it was.
+
+Oracle: this is River's `drift.ADWIN` itself; only storing is added. The array names are stored.
+"""
 
 from __future__ import annotations
 
@@ -10,38 +13,36 @@ from river import drift
 from operators.tables.table import TableState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from numpy.typing import NDArray
+    from collections.abc import Iterable
 
     from operators.tables.table import Arrays
 
 VALUES_KEPT = 1024
-"""So many values are kept; then the detector begins anew with the newer half of them."""
+"""When so many values are kept, the detector starts again with the newer half of them."""
 
 
 class DriftDetector(TableState):
-    """River's ADWIN (Bifet and Gavaldà 2007), which cannot be stored: the values it has heard are kept,
-    and told again to a new one.
+    """River's ADWIN (Bifet and Gavaldà 2007). Its state cannot be stored; so the values it has read are
+    kept, and a new detector reads them again.
 
-    >>> alarm = DriftDetector()
-    >>> alarm.update([0.0, 1.0] * 50); alarm.drifts
+    >>> detector = DriftDetector()
+    >>> detector.update([0.0, 1.0] * 50); detector.drifts
     0
-    >>> alarm.update([3.0, 4.0] * 50); alarm.drifts
+    >>> detector.update([3.0, 4.0] * 50); detector.drifts
     1
     """
 
     def __init__(self) -> None:
         self.drifts = 0
-        """How often there was one."""
+        """The number of drifts so far."""
         self.values_since_drift = 0
-        """Values heard since the last one, or since the start."""
+        """Values read since the last drift, or since the start."""
         self._drifts_taken = 0
         self._values: list[float] = []
         self._detector = self._create_detector()
 
     def update(self, values: Iterable[float]) -> None:
-        """Values in their order."""
+        """Read values in their order."""
         for value in values:
             self._values.append(value)
             previous = self._detector.estimation
@@ -54,7 +55,7 @@ class DriftDetector(TableState):
                 self._replay(self._values[VALUES_KEPT // 2 :])
 
     def take_deltas(self) -> int:
-        """How many drifts there were since this was asked last, or since the state was restored."""
+        """The number of drifts since the last call, or since the state was restored."""
         taken, self._drifts_taken = self._drifts_taken, self.drifts
         return self.drifts - taken
 
@@ -65,8 +66,8 @@ class DriftDetector(TableState):
             "values": np.array(self._values, np.float64),
         }
 
-    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Take over a state that `arrays` gave."""
+    def restore(self, arrays: Arrays) -> None:
+        """Restore what `arrays` gave."""
         self.drifts, self.values_since_drift = arrays["counts"].tolist()
         self._drifts_taken = self.drifts
         self._replay(arrays["values"].tolist())

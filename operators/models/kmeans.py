@@ -1,7 +1,7 @@
-"""Batch k-means on a sample that fits in memory: the pieces the streaming learner is built from.
+"""Batch k-means on a sample that fits in memory: the building blocks of the streaming model.
 
-Pure functions of arrays; randomness comes in as a generator. Change freely: only their results
-are stored, never anything of theirs.
+Pure functions of arrays; randomness comes in as a generator. Change freely: nothing here is stored,
+only its results are. Oracle: scikit-learn's `KMeans`; a test holds `lloyd` and `inertia` to it.
 """
 
 from __future__ import annotations
@@ -9,9 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
-
-from state.arrays import NO_ROW
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,7 +38,7 @@ def squared_distances(points: Points, targets: Points) -> NDArray[np.float64]:
 
 
 def sums_by_label(points: Points, labels: Labels, k: int) -> tuple[Points, NDArray[np.float64]]:
-    """The sum [k, F] and the number [k] of the points under each label."""
+    """The sum [k, F] and the number [k] of the points of each label."""
     members = (labels == np.arange(k)[:, None]).astype(np.float64)
     return members @ points, members.sum(axis=1)
 
@@ -52,8 +49,8 @@ def inertia(points: Points, centres: Points) -> float:
 
 
 def kmeans_plus_plus(points: Points, k: int, rng: np.random.Generator) -> Points:
-    """k centres [k, F] by greedy k-means++ (Arthur and Vassilvitskii 2007, section 3 and its greedy
-    variant in their conclusion): each next one drawn by squared distance, best of a few draws.
+    """k centres [k, F] by greedy k-means++ (Arthur and Vassilvitskii 2007, section 3, and the greedy
+    variant in their conclusion): each next centre is the best of a few draws by squared distance.
 
     With fewer distinct points than k the last ones repeat a point.
     """
@@ -74,7 +71,7 @@ def kmeans_plus_plus(points: Points, k: int, rng: np.random.Generator) -> Points
 def lloyd(points: Points, centres: Points, rounds_max: int) -> Points:
     """Move centres to the means of their points until no label changes (Lloyd 1982).
 
-    A centre without points stays where it is.
+    A centre without points does not move.
     """
     labels = nearest(points, centres)
     for _ in range(rounds_max):
@@ -87,30 +84,3 @@ def lloyd(points: Points, centres: Points, rounds_max: int) -> Points:
             break
         labels = moved
     return centres
-
-
-def match_labels(
-    old: Labels,
-    new: Labels,
-    k_old: int,
-    k_new: int,
-    weights: NDArray[np.float64] | None = None,
-) -> Labels:
-    """Which old label each new one continues, NO_ROW where it is a new group -> intp[k_new].
-
-    old, new: labels of the same points, numbered below k_old and k_new; weights: how much each point
-    counts. Old and new are paired so that most points keep theirs (Hungarian method); a pair that shares
-    no more than half of its points (Dice 1945, twice the shared over the sum of both) is none. So of a
-    group that falls in two the larger part goes on, and of two that become one the larger.
-
-    >>> match_labels(np.array([0, 0, 0, 1, 1]), np.array([1, 1, 2, 0, 0]), 2, 3).tolist()
-    [1, 0, -1]
-    """
-    pairs = np.bincount(old * k_new + new, weights, minlength=k_old * k_new)
-    shared = pairs.reshape(k_old, k_new)
-    old_label, new_label = linear_sum_assignment(shared, maximize=True)
-    sizes = shared.sum(axis=1)[old_label] + shared.sum(axis=0)[new_label]
-    continues = 4 * shared[old_label, new_label] > sizes
-    order = np.full(k_new, NO_ROW, np.intp)
-    order[new_label[continues]] = old_label[continues]
-    return order

@@ -1,5 +1,4 @@
-"""What the `model_writes` keys tell of models: a figure that rests on nothing is left out, and
-taken back."""
+"""Fields of the `model` keys in Redis. A metric that rests on no data is removed from its key."""
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def format_metric(value: float, digits: int = 4) -> str:
-    """A figure as text, "" for one that rests on nothing (nan).
+    """A metric as text, "" for nan: it rests on no data.
 
     >>> format_metric(0.25), format_metric(math.nan)
     ('0.2500', '')
@@ -24,7 +23,7 @@ def format_metric(value: float, digits: int = 4) -> str:
 
 
 def ratio(part: float, whole: float) -> float:
-    """What part of something; nan where there is nothing.
+    """The share of a part; nan where the whole is 0.
 
     >>> ratio(1, 4), ratio(0, 0)
     (0.25, nan)
@@ -33,7 +32,7 @@ def ratio(part: float, whole: float) -> float:
 
 
 def model_writes(name: str, fields: Mapping[str, str | int]) -> list[Write]:
-    """The fields of the `model_writes` key of a name; those that are "" are taken out."""
+    """Set the fields of the `model` key of this name; those that are "" are removed."""
     key = keys.model_key(name)
     set_fields = [part for pair in fields.items() if pair[1] != "" for part in pair]
     removed_fields = [field for field, value in fields.items() if value == ""]

@@ -1,9 +1,9 @@
-"""Which items live now: decayed popularity, and the items that an event is held against.
+"""Decayed popularity of items, and samples of live items to contrast an event with (negative samples).
 
-Popularity fades with a half-life by forward decay (Cormode, Shkapenyuk, Srivastava, Xu, "Forward
-decay", ICDE 2009): an event counts 2^((t - landmark) / half-life), so nothing is touched as time
-passes. The sampler is made anew after as many events as an eighth of the items, so its price an event
-does not grow with the shop.
+Popularity halves with a half-life by forward decay (Cormode, Shkapenyuk, Srivastava, Xu, "Forward
+decay", ICDE 2009): an event counts 2^((t - landmark) / half-life), so nothing is touched as time passes.
+The sampler is made anew after as many events as an eighth of the items, so that its cost per event does
+not grow with the shop. The array names are stored.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from state.arrays import Rows, Times, Weights
 
 HALF_LIVES_MAX = 100.0
-"""How far the landmark may lie behind before it moves: far from overflow, rare."""
+"""The landmark moves when it is so many half-lives old: rarely, and long before numbers overflow."""
 
 
 class NegativeSampler(TableState):
-    """Decayed popularity of item rows, and samples by popularity to the power given.
+    """Decayed popularity of item rows, and samples by popularity to the given power.
 
-    popularity float64[n]   0 for a row that was never learned
+    popularity float64[n]   0 for a row that was never observed
     """
 
     def __init__(self, *, half_life_ms: float, power: float) -> None:
@@ -47,16 +47,16 @@ class NegativeSampler(TableState):
 
     @property
     def popularity(self) -> NDArray[np.float64]:
-        """What each row counts, on a scale that only comparisons may use."""
+        """The popularity of each row. Only comparisons between rows mean something."""
         return self._popularity.rows
 
     def ensure_rows(self, n: int) -> None:
-        """Make room for rows below n."""
+        """Extend the table to rows below n."""
         self._popularity.append(np.zeros(max(0, n - len(self._popularity))))
         self._dirty_rows.ensure_rows(n)
 
     def observe(self, items: Rows, at_ms: Times) -> None:
-        """Count a block of events; its rows must have room."""
+        """Count a block of events. Call `ensure_rows` for its items first."""
         newest_ms = int(at_ms.max())
         if (newest_ms - self._landmark_ms) / self.half_life_ms > HALF_LIVES_MAX:
             decay = np.exp2((self._landmark_ms - newest_ms) / self.half_life_ms)
@@ -78,18 +78,18 @@ class NegativeSampler(TableState):
         self._total = float(self.popularity.sum())
 
     def remove_items(self, rows: Rows) -> None:
-        """These items were never counted."""
+        """Set the popularity of these items to 0."""
         self.popularity[rows] = 0
         self._dirty_rows.mark(rows)
         self._refresh()
 
     def sample(self, rng: np.random.Generator, n: int) -> Rows:
-        """So many live items, ascending, some perhaps several times; none while nothing was counted."""
+        """n live items, ascending, with repeats; none before the first event."""
         if not len(self._sampled_rows):
             return self._sampled_rows
         drawn = rng.random(n) * self._cumulative[-1]
-        drawn.sort()  # found in half the time
-        # A product may round up to the whole sum.
+        drawn.sort()  # halves the time of the search
+        # A product may be rounded up to the whole sum.
         indices = np.minimum(
             np.searchsorted(self._cumulative, drawn, "right"), len(self._sampled_rows) - 1
         )
@@ -97,8 +97,10 @@ class NegativeSampler(TableState):
         return sampled
 
     def probabilities(self, items: Rows, sampled: int, events: int) -> Weights:
-        """With what chance each of these live items is among so many samples or what comes of so many
-        events, float32[n]."""
+        """The probability that each of these live items is among so many samples or so many events.
+
+        float32[n]
+        """
         popularity = self.popularity[items]
         expected = popularity * (events / max(self._total, float(popularity.max())))
         if sampled:
@@ -107,19 +109,19 @@ class NegativeSampler(TableState):
         return probability
 
     def tables(self) -> Sequence[Table]:
-        """Popularity, and what is sampled from: made anew as often as all items changed."""
+        """Popularity, and the sampler's rows, which change all at once."""
         sampled: Arrays = {"sampled": self._sampled_rows, "sampled_cumulative": self._cumulative}
         return [Table({"popularity": self.popularity}, self._dirty_rows), Table(sampled, None)]
 
     def scalars(self) -> Arrays:
-        """The clock, and how much all items counted when the sampler was made."""
+        """The clock, and the sum of popularity when the sampler was made."""
         return {
             "popularity_clock": np.array([self._landmark_ms, self._events_since_refresh], np.int64),
             "popularity_total": np.array([self._total]),
         }
 
     def restore(self, arrays: Arrays) -> None:
-        """Take over what `arrays` gave."""
+        """Restore what `arrays` gave."""
         self._popularity.replace(arrays["popularity"])
         self._landmark_ms, self._events_since_refresh = (int(x) for x in arrays["popularity_clock"])
         self._total = float(arrays["popularity_total"][0])

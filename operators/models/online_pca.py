@@ -1,19 +1,18 @@
-"""The plane in which points differ most, learned as they come: incremental principal components.
+"""The plane in which points differ most, learned in one pass: incremental principal components.
 
-The names of the arrays in `scalars` are stored; everything else is free.
+The names of the arrays in `scalars` are stored; everything else is free. Oracle: scikit-learn's `PCA`
+on standard scores; a test compares them.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from operators.tables.table import TableState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
 
     from operators.tables.table import Arrays
@@ -31,8 +30,8 @@ class Plane(NamedTuple):
 
 
 class OnlinePca(TableState):
-    """Running covariance of F columns, merged by batch (Chan, Golub and LeVeque 1979), from which the
-    components are taken when asked for: those of batch PCA on standard scores.
+    """Running covariance of F columns, merged by batch (Chan, Golub and LeVeque 1979). The components
+    are computed from it on request: those of batch PCA on standard scores.
 
     With `half_life_points` a row that old counts half.
 
@@ -69,15 +68,15 @@ class OnlinePca(TableState):
     def plane(self) -> Plane:
         """The two axes along which standard scores differ most.
 
-        The largest part of an axis points upwards, so that a map is not mirrored from one time to the
-        next.
+        The largest component of an axis is positive, so that a map is never mirrored.
         """
         std = np.sqrt(np.diag(self._scatter) / max(self._weight, 1.0))
         std[std <= ROUNDING * np.abs(self._mean)] = 0.0
         inverse_std = np.divide(1.0, std, out=np.zeros_like(std), where=std > 0)
-        correlation = self._scatter / max(self._weight, 1.0) * np.outer(inverse_std, inverse_std)
+        covariance = self._scatter / max(self._weight, 1.0)
+        correlation = covariance * np.outer(inverse_std, inverse_std)
         variances, vectors = np.linalg.eigh(correlation)
-        # Ascending, so the last two; with one column alone the second axis is none.
+        # Ascending, so the last two; with one column alone the second axis is 0.
         axes = np.zeros((2, len(std)))
         components = vectors.T[::-1][:2]
         axes[: len(components)] = components
@@ -88,14 +87,14 @@ class OnlinePca(TableState):
         return Plane(axes, shares)
 
     def scalars(self) -> Arrays:
-        """The whole state."""
+        """The whole state, copied."""
         return {
             "weight": np.array([self._weight]),
             "mean": self._mean.copy(),
             "scatter": self._scatter.copy(),
         }
 
-    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Take over a state that `arrays` gave, of one made with the same arguments."""
+    def restore(self, arrays: Arrays) -> None:
+        """Restore what `arrays` gave, in a model made with the same arguments."""
         self._weight = float(arrays["weight"][0])
         self._mean, self._scatter = arrays["mean"].copy(), arrays["scatter"].copy()

@@ -1,4 +1,7 @@
-"""What the places of a session count: the newest item, the one before it, and so on."""
+"""Learned weights of the positions in a session: the newest item, the one before it, and so on.
+
+The array names are stored.
+"""
 
 from __future__ import annotations
 
@@ -16,24 +19,26 @@ if TYPE_CHECKING:
     from state.arrays import Weights
 
 LOG_DECAY_PER_POSITION = -0.7
-"""What each step back counts less to begin with, as a logarithm."""
+"""Initial weights: each position back counts e^-0.7 as much as the one before it."""
 
 
 class PositionWeights(TableState):
-    """Learned weights of places, others for sessions of one item, of two ... of r.
+    """Weights of positions, separate for sessions of one item, of two ... of r.
 
-    counts float32[r, r]   of a session that holds 1, 2 ... r items, by place, as logarithms
+    log_weights float32[r, r]   by number of items in the session, by position, as logarithms
     """
 
     def __init__(self, context_max: int, rate: float) -> None:
         self.rate = rate
-        self.log_weights = (
-            LOG_DECAY_PER_POSITION * np.tile(np.arange(context_max), (context_max, 1))
-        ).astype(np.float32)
+        positions = np.tile(np.arange(context_max), (context_max, 1))
+        self.log_weights = (LOG_DECAY_PER_POSITION * positions).astype(np.float32)
         self._squares = np.zeros_like(self.log_weights)
 
     def weights(self, known: NDArray[np.bool_]) -> Weights:
-        """How much each place that holds something known[n, c] counts, float32[n, c]; 1 in all, or 0."""
+        """The weight of each position that holds a known item, known[n, c] -> float32[n, c].
+
+        The weights of a session sum to 1, or are all 0.
+        """
         relative = np.exp(self.log_weights - self.log_weights.max(axis=1, keepdims=True))
         lengths = np.maximum(known.sum(axis=1), 1)
         weights: Weights = relative[lengths - 1, : known.shape[1]] * known
@@ -41,9 +46,9 @@ class PositionWeights(TableState):
         return weights
 
     def learn(self, weights: Weights, slopes: Weights, context_lengths: NDArray[np.intp]) -> None:
-        """A step by shares[n, c], what each of them pulls at the loss, and how many items are held[n].
+        """One step by weights[n, c], the slope of the loss at each, and the items of each session[n].
 
-        The pulls of a session, weighed by its shares, are 0 in all.
+        The slopes of a session, weighted by its weights, sum to 0.
         """
         has_length = context_lengths[:, None] == np.arange(1, weights.shape[1] + 1)
         gradient = has_length.astype(np.float32).T @ (weights * slopes)
@@ -58,10 +63,10 @@ class PositionWeights(TableState):
         )
 
     def scalars(self) -> Arrays:
-        """What places count, copied."""
+        """The whole state, copied."""
         return {"places": self.log_weights.copy(), "place_squares": self._squares.copy()}
 
     def restore(self, arrays: Arrays) -> None:
-        """Take over what `scalars` gave."""
+        """Restore what `scalars` gave."""
         self.log_weights = arrays["places"].astype(np.float32)
         self._squares = arrays["place_squares"].astype(np.float32)

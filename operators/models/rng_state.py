@@ -1,4 +1,4 @@
-"""A random generator's place in its sequence as an array, so that a snapshot can hold it."""
+"""The state of a random generator as an array, so that a snapshot can hold it. The format is stored."""
 
 from __future__ import annotations
 

@@ -1,29 +1,32 @@
-"""Standard scores of columns whose mean and spread are still being learned.
+"""Standard scores of columns whose mean and standard deviation are still being learned.
 
-The names of the arrays in `arrays` are stored; everything else is free.
+The names of the arrays in `scalars` are stored; everything else is free. Oracle: scikit-learn's
+`StandardScaler` (River's gives the same without decay); a test compares them.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from operators.tables.table import TableState
 
+if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from operators.tables.table import Arrays
+
 ROUNDING = 1e-12
-"""A spread below this share of the mean is the rounding of a constant, not a spread."""
+"""A deviation below this share of the mean is the rounding of a constant, not a deviation."""
 
 
-class OnlineScaler:
+class OnlineScaler(TableState):
     """Running mean and variance of n_features columns, merged by batch (Chan, Golub and LeVeque
     1979, "Updating formulae and a pairwise algorithm for computing sample variances").
 
     With `half_life_points` a row that old counts half. The result does not depend on how rows were
-    cut into batches, but for rounding. A constant column scales to 0.
+    cut into batches, except for rounding. A constant column scales to 0.
 
     >>> scaler = OnlineScaler(1)
     >>> scaler.learn_array(np.array([[1.0], [3.0]]))
@@ -76,16 +79,16 @@ class OnlineScaler:
         z * factor + shift."""
         return std * self._inverse_std, (mean - self.mean) * self._inverse_std
 
-    def arrays(self) -> dict[str, NDArray[np.float64]]:
-        """The whole state as named arrays, copies."""
+    def scalars(self) -> Arrays:
+        """The whole state, copied."""
         return {
             "weight": np.array([self.weight]),
             "mean": self.mean.copy(),
             "squares": self._squares.copy(),
         }
 
-    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Take over a state that `arrays` gave, of a scaler made with the same arguments."""
+    def restore(self, arrays: Arrays) -> None:
+        """Restore what `arrays` gave, in a scaler made with the same arguments."""
         self.weight = float(arrays["weight"][0])
         self.mean, self._squares = arrays["mean"].copy(), arrays["squares"].copy()
         self._update_std()

@@ -1,17 +1,17 @@
-"""Implicit feedback: vectors of items such that what a session holds points to what comes next.
+"""Implicit feedback: vectors of items, learned so that a session points to the item that comes next.
 
-A session is the weighted mean of the vectors of its last items, at length 1, the weights learned by
-place and by how many there are; how likely an item is next is a softmax of `inverse_temperature`
-times its
-cosine with the session, plus a number of its own. One table serves both roles of an item, as in CORE
-(Hou, Hu, Zhang, Zhao, SIGIR 2022), with lengths of 1 as in NISER (Gupta et al., 2019). Each block of
-events is learned against what came in the others and sampled live items, shared by all (Hidasi and
-Karatzoglou, CIKM 2018), so that a block is a few matrix products; what is likelier to be among them
-counts less by that (logQ correction: Bengio and Senecal, IEEE Trans. Neural Networks 2008). A new
-item begins between chance and the session that it is first seen in. Nothing is kept of a shopper: who
-is new has a session from the first click on.
+A session is the weighted mean of the vectors of its last items, at length 1; the weights are learned by
+position and by the number of items. The probability of an item to be next is a softmax of
+`inverse_temperature` times its cosine with the session, plus a bias of the item. One table serves both
+roles of an item, as in CORE (Hou, Hu, Zhang, Zhao, SIGIR 2022), with vectors of length 1 as in NISER
+(Gupta et al., 2019). Each block of events is learned against the items of its other events and sampled
+live items, shared by all events (Hidasi and Karatzoglou, CIKM 2018), so that a block is a few matrix
+products. An item that is more likely to be among these counts less by that (logQ correction: Bengio and
+Senecal, IEEE Trans. Neural Networks 2008). A new item starts between a random vector and the session in
+which it is first seen. Nothing is kept of a shopper: a new shopper has a session from the first click.
 
-`benchmarks/factors.py` and `make quality` measure what the constants below do.
+No River or scikit-learn estimator learns this, so tests compare the gradient with a naive calculation.
+`benchmarks/factors.py` and `make quality` measure the constants below. The array names are stored.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ if TYPE_CHECKING:
 BLOCK_EVENTS = 512
 """Events learned at once. The caller's batches may have any length."""
 LOG_PRIOR_MIN = np.float32(-60.0)
-"""The least that a row is worth in a block, as a logarithm: what can be divided by."""
+"""The smallest log prior of a row in a block: division by its exponential is still possible."""
 MEAN_WEIGHT_EVENTS = 65_536
 """Events that the mean weight reaches back over."""
 
 
 @dataclass(frozen=True, slots=True)
 class SessionFactorsConfig:
-    """How to learn. Rates are first steps: of a vector of length 1, and of logarithms of chances."""
+    """How to learn. Rates are first steps: of a vector of length 1, and of log probabilities."""
 
     n_factors: int = 64
     inverse_temperature: float = 9.0
@@ -64,9 +64,9 @@ class SessionFactorsConfig:
 
 
 class SessionFactors(TableState):
-    """Vectors of items on integer rows, learned from blocks of events.
+    """Vectors and biases of items on integer rows, learned from blocks of events.
 
-    vectors float32[n, f] of length 1, bias float32[n]: of each item
+    vectors float32[n, f] of length 1, bias float32[n]
     """
 
     def __init__(self, settings: SessionFactorsConfig, seed: int) -> None:
@@ -104,12 +104,8 @@ class SessionFactors(TableState):
         has_context = context_weights.any(axis=1)
         if not has_context.any():
             return
-        items, weights, context_weights, context_rows = (
-            items[has_context],
-            weights[has_context],
-            context_weights[has_context],
-            context_rows[has_context],
-        )
+        items, weights = items[has_context], weights[has_context]
+        context_weights, context_rows = context_weights[has_context], context_rows[has_context]
 
         self._start_new_items(items, context_weights, context_rows)
         negatives = self.negative_sampler.sample(self._rng, settings.negatives)
@@ -119,25 +115,19 @@ class SessionFactors(TableState):
         rows, indices, target_count = self._distinct_rows.factorize(
             targets, context_rows[in_context]
         )
-        vectors, context_vectors = (
-            self.vectors.take(rows, axis=0),
-            self.vectors.take(context_rows, axis=0),
-        )
+        vectors = self.vectors.take(rows, axis=0)
+        context_vectors = self.vectors.take(context_rows, axis=0)
         session, session_norm = normalize(
             np.matmul(context_weights[:, None], context_vectors)[:, 0]
         )
 
-        # How much each row is worth whatever the session, by bias and by how seldom it is held.
-        target_vectors = vectors[:target_count]
-        prior = self._bias.rows[rows[:target_count]] - np.log(
-            self.negative_sampler.probabilities(rows[:target_count], len(negatives), len(items))
-        )
-        prior = np.exp(np.maximum(prior - prior.max(), LOG_PRIOR_MIN))
+        target_rows, target_vectors = rows[:target_count], vectors[:target_count]
+        prior = self._prior(target_rows, len(negatives), len(items))
         inverse_temperature = np.float32(settings.inverse_temperature)
         errors = (session * inverse_temperature) @ target_vectors.T
         np.exp(errors, out=errors)
-        # What was thought of each, less what came: the gradient of the logarithmic loss, up to a
-        # number for each event and each row, which are cheaper to bring in where there are fewer.
+        # Predicted less actual: the gradient of the log loss, up to a factor for each event and each
+        # row. The factors are applied later, where there are fewer numbers.
         total: Weights = np.matmul(errors, prior)
         positives = indices[: len(items)]
         errors[np.arange(len(items)), positives] -= total / prior[positives]
@@ -149,41 +139,36 @@ class SessionFactors(TableState):
         session_gradient *= scale[:, None]
         session_gradient -= session * np.vecdot(session_gradient, session)[:, None]
         session_gradient /= session_norm
-        context_matrix = (
-            context_weights[in_context],
-            indices[len(targets) :],
-            np.append(0, context_lengths.cumsum()),
-        )
+        entries = (context_weights[in_context], indices[len(targets) :])
+        context_matrix = (*entries, np.append(0, context_lengths.cumsum()))
         gradient: Weights = csc_array(context_matrix, (len(rows), len(items))) @ session_gradient
         target_gradient: Weights = np.matmul(errors.T, session * scale[:, None])
         target_gradient *= prior[:, None]
         gradient[:target_count] += target_gradient
-        self.position_weights.learn(
-            context_weights,
-            np.matmul(context_vectors, session_gradient[:, :, None])[:, :, 0],
-            context_lengths,
-        )
+        slopes = np.matmul(context_vectors, session_gradient[:, :, None])[:, :, 0]
+        self.position_weights.learn(context_weights, slopes, context_lengths)
         rotate_step(self.vectors, self._squares.rows, rows, vectors, gradient, settings.rate)
-        adagrad_step(
-            self._bias.rows,
-            self._bias_squares.rows,
-            rows[:target_count],
-            bias_gradient,
-            settings.bias_rate,
-        )
+        bias, squares = self._bias.rows, self._bias_squares.rows
+        adagrad_step(bias, squares, target_rows, bias_gradient, settings.bias_rate)
         self._dirty_rows.mark(rows)
 
+    def _prior(self, rows: Rows, negatives: int, events: int) -> Weights:
+        """How likely each row is whatever the session: by its bias, and by how rarely it is a target."""
+        probabilities = self.negative_sampler.probabilities(rows, negatives, events)
+        log_prior = self._bias.rows[rows] - np.log(probabilities)
+        prior: Weights = np.exp(np.maximum(log_prior - log_prior.max(), LOG_PRIOR_MIN))
+        return prior
+
     def _start_new_items(self, items: Rows, context_weights: Weights, context_rows: Rows) -> None:
-        """Items that were never learned come nearer to the sessions that they are first seen in."""
+        """Move items that were never learned halfway to the sessions in which they are first seen."""
         new = np.flatnonzero(self._squares.rows[items] == 0)
         if len(new):
-            session = normalize(
-                np.einsum("nr,nrf->nf", context_weights[new], self.vectors[context_rows[new]])
-            )[0]
+            context_vectors = self.vectors[context_rows[new]]
+            session = normalize(np.einsum("nr,nrf->nf", context_weights[new], context_vectors))[0]
             self.vectors[items[new]] = normalize(self.vectors[items[new]] + session)[0]
 
     def _relative_weights(self, weights: Weights) -> Weights:
-        """Weights over their mean lately: where all is bought, a purchase is nothing special."""
+        """Weights over their recent mean: where all events are purchases, a purchase is ordinary."""
         n = len(weights)
         self._weight_totals *= (1 - 1 / MEAN_WEIGHT_EVENTS) ** n
         self._weight_totals += weights.sum(dtype=np.float64), n
@@ -206,7 +191,7 @@ class SessionFactors(TableState):
         return normalize(self._rng.standard_normal(size, dtype=np.float32))[0]
 
     def remove_items(self, rows: Rows) -> None:
-        """These items were never learned: they have new vectors to start from."""
+        """Forget these items: each gets a new random vector, as if it was never learned."""
         rows = rows[rows < len(self.vectors)]
         if not len(rows):
             return
@@ -217,7 +202,7 @@ class SessionFactors(TableState):
         self.negative_sampler.remove_items(rows)
 
     def _weigh_context(self, context: Rows) -> tuple[Weights, Rows]:
-        """How much each known context item counts, float32[n, r], and its row or 0, int32[n, r]."""
+        """The weight of each known context item, float32[n, r], and its row or 0, int32[n, r]."""
         context = context[:, : self.settings.context_max]
         known = self.is_known(context)
         return self.position_weights.weights(known), np.where(known, context, 0)
@@ -231,26 +216,20 @@ class SessionFactors(TableState):
         return known
 
     def sessions(self, context: Rows) -> tuple[Weights, Weights, Rows]:
-        """Sessions float32[n, f], the shares of their items float32[n, r] and their rows int32[n, r].
+        """Sessions float32[n, f], the weights of their items float32[n, r] and their rows int32[n, r].
 
-        All zero for one that holds nothing known; rows may lie beyond what was learned.
+        All zero for a session without a known item; rows may lie beyond the table.
         """
         context_weights, context_rows = self._weigh_context(context)
         if not len(self.vectors):
-            return (
-                np.zeros((len(context), self.settings.n_factors), np.float32),
-                context_weights,
-                context_rows,
-            )
+            empty = np.zeros((len(context), self.settings.n_factors), np.float32)
+            return empty, context_weights, context_rows
         context_vectors = self.vectors.take(context_rows, axis=0)
-        return (
-            normalize(np.matmul(context_weights[:, None], context_vectors)[:, 0])[0],
-            context_weights,
-            context_rows,
-        )
+        sessions = normalize(np.matmul(context_weights[:, None], context_vectors)[:, 0])[0]
+        return sessions, context_weights, context_rows
 
     def scores(self, sessions: Weights, items: Rows) -> Weights:
-        """Logarithms of how likely known items[n, c] are next in sessions[n, f], up to a constant."""
+        """Log probabilities of known items[n, c] to be next in sessions[n, f], up to a constant."""
         vectors = self.vectors.take(items, axis=0)
         logits: Weights = np.matmul(vectors, sessions[:, :, None])[:, :, 0]
         logits *= np.float32(self.settings.inverse_temperature)
@@ -258,7 +237,7 @@ class SessionFactors(TableState):
         return logits
 
     def tables(self) -> Sequence[Table]:
-        """What is learned of items, and which of them live."""
+        """What is learned of items, and their popularity."""
         items: Arrays = {
             "vectors": self.vectors,
             "squares": self._squares.rows,
@@ -268,7 +247,7 @@ class SessionFactors(TableState):
         return [Table(items, self._dirty_rows), *self.negative_sampler.tables()]
 
     def scalars(self) -> Arrays:
-        """Chance, the clock and what places count."""
+        """The random generator, the mean weight, the position weights, the clock."""
         return {
             "rng": dump_rng(self._rng),
             "weighed": self._weight_totals.copy(),
@@ -277,9 +256,9 @@ class SessionFactors(TableState):
         }
 
     def restore(self, arrays: Arrays) -> None:
-        """Take over what `arrays` gave, of a model with the same settings.
+        """Restore what `arrays` gave, of a model with the same settings.
 
-        Of the vectors that releases before sessions had learned, which were of another kind, nothing.
+        Vectors of the releases before session factors are of another kind: they are dropped.
         """
         if "vectors" not in arrays:
             return

@@ -1,7 +1,8 @@
-"""Many steps at once into few rows: how a block of events moves numbers and vectors.
+"""Many gradient steps at once into few rows: how a block of events moves numbers and vectors.
 
-Steps are those of Adagrad (Duchi, Hazan, Singer, "Adaptive subgradient methods", JMLR 2011), whose
-memory fades, so that a shop that changes is still followed after years.
+The steps are those of Adagrad (Duchi, Hazan, Singer, "Adaptive subgradient methods", JMLR 2011) with a
+memory that decays, so that the model still follows a shop that changes after years. River's
+`optim.AdaGrad` is the oracle while the decay is negligible; a test compares single steps.
 """
 
 from __future__ import annotations
@@ -18,16 +19,16 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
 
 SQUARES_DECAY = np.float32(0.9995)
-"""What is left of a row's past gradients at each of its steps: about the last 2,000 count."""
+"""Factor on a row's past squared gradients at each of its steps: about the last 2,000 count."""
 SQUARES_INITIAL = np.float32(0.01)
-"""Past gradients that a row begins with, so that a first small one is no large step."""
+"""Squared gradients that a row starts with, so that a small first one does not make a large step."""
 NORM_MIN = np.float32(1e-6)
 
 
 def adagrad_step(
     values: Floats, squares: Floats, rows: Rows, gradient: Floats, rate: float
 ) -> None:
-    """Move numbers values[rows], of any shape, down their gradient, in place; each row comes once."""
+    """Move numbers values[rows], of any shape, down their gradient, in place. Rows are distinct."""
     moment = squares[rows] * SQUARES_DECAY + gradient * gradient
     squares[rows] = moment
     values[rows] -= np.float32(rate) * gradient / np.sqrt(moment + SQUARES_INITIAL)
@@ -36,16 +37,16 @@ def adagrad_step(
 def rotate_step(
     vectors: Floats, squares: Floats, rows: Rows, current: Floats, gradient: Floats, rate: float
 ) -> None:
-    """Turn vectors[rows], of length 1, down their gradient[m, f], in place; each row comes once.
+    """Rotate vectors[rows], of length 1, down their gradient[m, f], in place. Rows are distinct.
 
-    held[m, f] is a copy of them, which is overwritten, as the gradient is.
+    current[m, f] is a copy of vectors[rows]. It is overwritten, and so is the gradient.
 
     >>> v, s = np.array([[1, 0]], np.float32), np.zeros(1, np.float32)
     >>> rotate_step(v, s, np.array([0]), v.copy(), np.array([[5, -5]], np.float32), 1.0)
     >>> (v > 0.7).tolist()
     [[True, True]]
     """
-    # Only what of the gradient lies across a vector turns it.
+    # Only the part of the gradient across a vector rotates it.
     along = np.vecdot(gradient, current)
     across = np.maximum(np.vecdot(gradient, gradient) - along * along, 0)
     moment = squares[rows] * SQUARES_DECAY + across
@@ -59,7 +60,7 @@ def rotate_step(
 
 
 def norms(vectors: Floats) -> Floats:
-    """How long vectors[n, f] are, float32[n, 1], a little above 0 at least."""
+    """The lengths of vectors[n, f], float32[n, 1], at least a little above 0."""
     norm: Floats = np.sqrt(np.vecdot(vectors, vectors))[:, None] + NORM_MIN
     return norm
 

@@ -1,23 +1,23 @@
-"""Rows of numbers that grow at the end. Change freely: by how much they grow."""
+"""A table whose rows are appended at the end. Change freely: by how much it grows."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic
 
 import numpy as np
 
+from operators.tables.array_ops import Scalar
+
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
-
-Scalar = TypeVar("Scalar", bound=np.generic)
 
 ROWS_MIN = 64
 
 
 class GrowableArray(Generic[Scalar]):
-    """A table whose rows are appended, at an amortised constant price, and changed in place.
+    """Rows are appended at an amortised constant cost, and changed in place.
 
-    `rows` is a view of what was appended, scalar[n, *shape]: take it anew after `append`.
+    `rows` is a view of the appended rows, scalar[n, *shape]. Read it again after `append`.
     """
 
     __slots__ = ("_store", "rows")
@@ -30,7 +30,7 @@ class GrowableArray(Generic[Scalar]):
         return len(self.rows)
 
     def append(self, new: NDArray[Scalar]) -> None:
-        """Add rows at the end, scalar[m, *shape]."""
+        """Append rows, scalar[m, *shape]."""
         n = len(self.rows)
         length = n + len(new)
         if length > len(self._store):
@@ -41,7 +41,7 @@ class GrowableArray(Generic[Scalar]):
         self.rows = self._store[:length]
 
     def replace(self, rows: NDArray[Any]) -> None:
-        """Hold a copy of these rows instead."""
+        """Replace all rows by a copy of these."""
         self._store = np.zeros((max(ROWS_MIN, len(rows)), *rows.shape[1:]), self._store.dtype)
         self.rows = self._store[:0]
         self.append(rows)

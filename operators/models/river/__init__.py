@@ -1,4 +1,1 @@
-"""The models as River estimators, for use outside the dataflow, which does not need them.
-
-Change freely.
-"""
+"""The same models with River's interface, for use outside the flow."""

@@ -1,8 +1,8 @@
 """Ratings: biased matrix factorization as a River ranker, for users and items of any hashable type.
 
-Step by step it equals River's `reco.BiasedMF`, without biases its `reco.FunkMF`, but a read never
-grows state and `rank` is one matrix product. Constructor arguments are attributes of the same name,
-since River clones by them.
+Oracle: River's `reco.BiasedMF`, without biases its `reco.FunkMF`; every step is theirs, and a test
+compares them. Unlike theirs, a read never grows state, and `rank` is one matrix product. Constructor
+arguments are attributes of the same name, since River clones by them.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ class MatrixFactorizationRanker(Ranker):
     Parameters
     ----------
     n_factors
-        Numbers that describe a user, and an item.
+        Length of the vector of a user, and of an item.
     bias_rate
-        Step of the biases.
+        Step size of the biases.
     factor_rate
-        Step of the factors.
+        Step size of the factors.
     l2_bias
         How strongly biases are pulled towards 0.
     l2_factors
@@ -37,11 +37,11 @@ class MatrixFactorizationRanker(Ranker):
     biased
         With mean and biases, as `reco.BiasedMF`; without, as `reco.FunkMF`.
     sigma
-        Spread of the factors that users and items start from.
+        Standard deviation of the factors that users and items start from.
     dtype
-        Of the tables: float64 as River's, float32 for half the memory.
+        Type of the tables: float64 as River's, float32 for half the memory.
     seed
-        Of the factors that users and items start from.
+        Seed of the factors that users and items start from.
 
     Examples
     --------
@@ -125,7 +125,7 @@ class MatrixFactorizationRanker(Ranker):
     def rank(
         self, user: Hashable, items: Iterable[Hashable], x: dict[str, Any] | None = None
     ) -> list[Hashable]:
-        """These items by falling expected rating, as one matrix product."""
+        """The items by falling expected rating, as one matrix product."""
         names = [*items]
         rows = np.array([self._items.get(name, NO_ROW) for name in names], np.int64)
         ratings = self.tables.predict_items(self._users.get(user, NO_ROW), rows)
@@ -133,7 +133,7 @@ class MatrixFactorizationRanker(Ranker):
 
 
 def _get_or_add(rows: dict[Hashable, int], name: Hashable, add: Callable[[], int]) -> int:
-    """The row of an id, a new one from `add` if it was never seen."""
+    """The row of an id; `add` gives the row of a new id."""
     row = rows.get(name)
     if row is None:
         row = rows[name] = add()

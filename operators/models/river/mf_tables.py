@@ -2,9 +2,10 @@
 
 The model is rating = mean + user bias + item bias + <user factors, item factors>, learned by
 stochastic gradient descent on the squared error (Koren, Bell, Volinsky, "Matrix factorization
-techniques for recommender systems", IEEE Computer 2009). The steps are those of River's `BiasedMF`,
-and without biases those of its `FunkMF`: change them only together with
-`tests/operators/models/river/test_mf_ranker.py`.
+techniques for recommender systems", IEEE Computer 2009).
+
+Oracle: River's `reco.BiasedMF`, and without biases its `reco.FunkMF`; every step is theirs. Change only
+together with `tests/operators/models/river/test_mf_ranker.py`.
 """
 
 from __future__ import annotations
@@ -23,20 +24,20 @@ if TYPE_CHECKING:
 
 VECTORS_PER_DRAW = 64
 VECTORISE_FROM = 6
-"""Events of a round from which array operations beat one step after the other."""
+"""Events of a round from which array operations are faster than one step after the other."""
 
 
 class InitialVectors:
-    """The row of vectors that new users and items start from, normal around 0.
+    """The sequence of vectors that new users and items start from, normal around 0.
 
-    Vectors can be looked at before they are taken, so that an id never seen is answered with the
-    vector it would start from, and a read takes nothing.
+    A vector can be read before it is consumed. So an id never seen is answered with the vector it would
+    start from, and a read consumes nothing.
     """
 
     def __init__(self, n_factors: int, sigma: float, seed: int | None) -> None:
         self.n_factors = n_factors
         self.sigma = sigma
-        # River's initializer draws from this older generator: the same seed, the same vectors.
+        # River's initializer draws from this older generator: same seed, same vectors.
         self._rng = np.random.RandomState(seed)
         self._drawn = self._draw()
         self._consumed = 0
@@ -45,7 +46,7 @@ class InitialVectors:
         return self._rng.normal(0.0, self.sigma, (VECTORS_PER_DRAW, self.n_factors))
 
     def peek(self, ahead: int) -> NDArray[np.float64]:
-        """The vector that is taken after `ahead` others, float64[f]; `ahead` is 0 or 1."""
+        """The vector that is consumed after `ahead` others, float64[f]; `ahead` is 0 or 1."""
         if self._consumed + ahead >= len(self._drawn):
             self._drawn = np.concatenate([self._drawn[self._consumed :], self._draw()])
             self._consumed = 0
@@ -60,10 +61,10 @@ class InitialVectors:
 
 
 class FactorTables:
-    """Factors and biases of users and items, which are rows 0.. in order of `add_user`, `add_item`.
+    """Factors and biases of users and items: rows 0.. in the order of `add_user` and `add_item`.
 
-    A negative row stands for someone or something never seen: bias 0 and the vector it would start
-    from. Rates are steps of gradient descent, `l2` pull towards 0; `biased=False` leaves only the
+    A negative row stands for a user or item never seen: bias 0 and the vector it would start from.
+    Rates are step sizes of gradient descent, `l2` pulls towards 0; `biased=False` leaves only the
     product of factors.
     """
 
@@ -93,11 +94,11 @@ class FactorTables:
         self.learned = 0
 
     def add_user(self) -> int:
-        """The row of a new user."""
+        """Add a user; returns its row."""
         return self._add(self.user_factors, self.user_bias)
 
     def add_item(self) -> int:
-        """The row of a new item."""
+        """Add an item; returns its row."""
         return self._add(self.item_factors, self.item_bias)
 
     def _add(self, factors: GrowableArray[Any], bias: GrowableArray[Any]) -> int:
@@ -135,10 +136,10 @@ class FactorTables:
         self._step(user, item, y, self.mean)
 
     def learn_many(self, users: Ints, items: Ints, ys: Floats) -> None:
-        """The same as `learn_one` for each in turn, in rounds of which no two share a row.
+        """The same as `learn_one` for each in order, in rounds in which no two share a row.
 
-        An event waits only for the earlier ones of the same user or item, so what each step reads
-        is what it would have read one by one.
+        A rating waits only for the earlier ones of the same user or item. So each step reads what it
+        would have read one by one.
         """
         seen = self.learned + np.arange(1, len(ys) + 1)
         means = (self.mean * self.learned + np.cumsum(ys, dtype=np.float64)) / seen
@@ -188,7 +189,7 @@ class FactorTables:
 
 
 def _conflict_free_rounds(users: list[int], items: list[int]) -> NDArray[np.intp]:
-    """For each event the round it is learned in: after all earlier ones that share a row with it.
+    """The round in which each event is learned: after all earlier ones that share a row with it.
 
     >>> _conflict_free_rounds([0, 0, 1], [5, 6, 6]).tolist()
     [0, 1, 2]

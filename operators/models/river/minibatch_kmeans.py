@@ -1,6 +1,6 @@
 """Mini-batch k-means as a River clusterer: points and dataframes in, ids out.
 
-Names become columns here; the learning is in `block_kmeans.py`.
+The model is `operators/models/minibatch_kmeans.py`; this file turns feature names into columns.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class MiniBatchKMeansClusterer(base.Clusterer):
     half_life_points
         After so many points an old one counts half; None never forgets.
     block_points
-        Points that are learned together; before the first block every id is NO_ROW, -1.
+        Points that are learned together. Before the first block every id is NO_ROW, -1.
     sample_points
         Points kept for restarts.
     seed
@@ -70,14 +70,14 @@ class MiniBatchKMeansClusterer(base.Clusterer):
 
     @property
     def centers(self) -> dict[int, dict[Feature, float]]:
-        """The centres that win points, by id, as River's metrics want them."""
+        """The live centres by id, in the form that River's metrics need."""
         return {
             cluster_id: dict(zip(self._columns, centre.tolist(), strict=True))
             for cluster_id, centre in self._model.centres_by_id().items()
         }
 
     def learn_one(self, x: dict[Feature, Any]) -> None:
-        """Learn one point; a feature left out is 0. ValueError where a value is not finite."""
+        """Learn one point; a missing feature is 0. ValueError where a value is not finite."""
         self._add_features(x)
         self._model.learn(self._to_point(x))
 
@@ -108,11 +108,11 @@ class MiniBatchKMeansClusterer(base.Clusterer):
         return self._model.predict(points)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """The whole state as named arrays, copies. Feature names are all ints or all text."""
+        """The whole state, copied. Feature names are all ints or all text."""
         return {"features": np.array(list(self._columns)), **self._model.arrays()}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Take over a state that `arrays` gave, of a model made with the same arguments."""
+        """Restore what `arrays` gave, in a model made with the same arguments."""
         self._columns = {name: j for j, name in enumerate(arrays["features"].tolist())}
         self._model.restore(arrays)
 
@@ -125,7 +125,7 @@ class MiniBatchKMeansClusterer(base.Clusterer):
         return np.array([[x.get(name, 0.0) for name in self._columns]], np.float64)
 
     def _arrange(self, values: NDArray[Any], names: Iterable[Feature]) -> NDArray[np.float64]:
-        """Columns in the order of first sight; a missing one is 0, an unknown one left out."""
+        """Columns in the order of first sight; a missing one is 0, an unknown one is ignored."""
         points = np.zeros((len(values), len(self._columns)))
         for source, name in enumerate(names):
             if name in self._columns:

@@ -1,7 +1,8 @@
-"""What users did: factors of sessions and items as a River ranker, for ids of any hashable type.
+"""Implicit feedback: session factors as a River ranker, for ids of any hashable type.
 
-The learning is `implicit_factors`; here are only ids and River's shape. Constructor arguments are
-attributes of the same name, since River clones by them.
+The model is `operators/models/session_factors.py`; this file adds ids and River's interface. River has
+no ranker of this kind, so there is no oracle. Constructor arguments are attributes of the same name,
+since River clones by them.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from river.reco.base import Ranker
 
-from operators.models import session_factors as implicit
+from operators.models.session_factors import SessionFactors, SessionFactorsConfig
 from state.arrays import NO_ROW
 
 if TYPE_CHECKING:
@@ -21,28 +22,28 @@ if TYPE_CHECKING:
 
 
 class SessionFactorsRanker(Ranker):
-    """Factors of what users did after what, learned against sampled items.
+    """Factors of sessions and items, learned against sampled items.
 
-    The context `x` of learning and asking may say when and after what: `{"at_ms": int, "context":
-    [item, ...]}`, newest first; without it what the user did last counts. A true `y` is something the
-    user did; a false one teaches nothing, since the others are sampled.
+    `x` may give time and context: `{"at_ms": int, "context": [item, ...]}`, newest first. Without a
+    context the last items of the user count. A true `y` is an interaction; a false one is ignored,
+    since negative examples are sampled.
 
     Parameters
     ----------
     n_factors
-        Numbers that describe an item.
-    sharpness
-        How much more likely an item is that lies nearer to the session.
+        Length of the vector of an item.
+    inverse_temperature
+        How much more likely an item is that is nearer to the session.
     rate
-        First step of a vector, whose length is 1.
-    sampled
-        Items sampled against what users took.
+        First step size of a vector, whose length is 1.
+    negatives
+        Items sampled as negative examples for each block of events.
     context_max
-        Items that a session, or what a user did last, goes back.
+        Items of a session, or last items of a user, that count.
     half_life_days
         Time in which an item's popularity halves.
     seed
-        Of first vectors and samples.
+        Seed of first vectors and samples.
 
     Examples
     --------
@@ -79,8 +80,8 @@ class SessionFactorsRanker(Ranker):
         self.negatives = negatives
         self.context_max = context_max
         self.half_life_days = half_life_days
-        self.model = implicit.SessionFactors(
-            implicit.SessionFactorsConfig(
+        self.model = SessionFactors(
+            SessionFactorsConfig(
                 n_factors=n_factors,
                 inverse_temperature=inverse_temperature,
                 rate=rate,
@@ -96,7 +97,7 @@ class SessionFactorsRanker(Ranker):
     def learn_one(
         self, user: Hashable, item: Hashable, y: Any, x: dict[str, Any] | None = None
     ) -> None:
-        """Learn that the user took the item, if `y` is true."""
+        """Learn that the user chose the item, if `y` is true."""
         self.learn_many([user], [item], [y], [x or {}])
 
     def learn_many(
@@ -131,7 +132,7 @@ class SessionFactorsRanker(Ranker):
     def rank(
         self, user: Hashable, items: Iterable[Hashable], x: dict[str, Any] | None = None
     ) -> list[Hashable]:
-        """These items by falling score, as one matrix product."""
+        """The items by falling score, as one matrix product."""
         names = [*items]
         scores = self._scores(user, names, x or {})
         return [names[n] for n in np.argsort(-scores, kind="stable")]
@@ -148,7 +149,7 @@ class SessionFactorsRanker(Ranker):
         return scores
 
     def _context(self, user: Hashable, x: dict[str, Any]) -> list[int]:
-        """What came before, newest first, NO_ROW-padded."""
+        """The rows of the context, newest first, NO_ROW-padded."""
         if "context" in x:
             previous = [self._items.get(item, NO_ROW) for item in x["context"]]
         else:

@@ -212,8 +212,8 @@ class ClusterModel(TableState):
 
     def tables(self) -> Sequence[Table]:
         """The remembered points. They are rescaled with every block, so all of them change."""
-        sample = {f"model.{name}": array for name, array in self._model.sample().items()}
-        return [Table(sample, None), Table({"recent": self._recent}, None)]
+        of_model = (table.prefixed("model.") for table in self._model.tables())
+        return [*of_model, Table({"recent": self._recent}, None)]
 
     def scalars(self) -> Arrays:
         """The scaler, centres, projection and drift detector."""

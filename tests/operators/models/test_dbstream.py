@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from river import cluster
 
-from operators.models import dbstream
-from operators.models.dbstream import MICRO_CLUSTERS_MAX, Dbstream
+from operators.models import micro_clusters
+from operators.models.dbstream import Dbstream
+from operators.models.micro_clusters import MICRO_CLUSTERS_MAX
 from tests.operators.models.test_minibatch_kmeans import (
     GROUPS,
     SIX,
@@ -35,22 +36,22 @@ def test_micro_clusters_are_those_of_river(half_life: float | None) -> None:
     theirs = cluster.DBSTREAM(
         clustering_threshold=1.5,
         fading_factor=0.0 if half_life is None else 1 / half_life,
-        cleanup_interval=dbstream.PRUNE_EVERY_POINTS,
-        intersection_factor=dbstream.SHARED_DENSITY_MIN,
+        cleanup_interval=micro_clusters.PRUNE_EVERY_POINTS,
+        intersection_factor=micro_clusters.SHARED_DENSITY_MIN,
     )
     ours.learn(points)
     for x, y in points.tolist():
         theirs.learn_one({"x": x, "y": y})  # type: ignore[no-untyped-call]
     found = [*theirs.micro_clusters.values()]
     places = np.array([[one.center["x"], one.center["y"]] for one in found])
-    np.testing.assert_allclose(ours.centres, places)
-    np.testing.assert_allclose(ours.weights, [one.weight for one in found])
+    np.testing.assert_allclose(ours.micro_clusters.centres, places)
+    np.testing.assert_allclose(ours.micro_clusters.weights, [one.weight for one in found])
     number = {micro: place for place, micro in enumerate(theirs.micro_clusters)}
     shared = np.zeros((len(found), len(found)))
     for i, row in theirs.s.items():
         for j, value in row.items():
             shared[number[i], number[j]] = shared[number[j], number[i]] = value
-    np.testing.assert_allclose(ours.shared, shared)
+    np.testing.assert_allclose(ours.micro_clusters.shared, shared)
 
 
 def test_groups_of_any_shape_are_found() -> None:
@@ -119,9 +120,9 @@ def test_memory_is_bounded_and_the_lightest_gives_way() -> None:
     for _ in range(6):
         model.learn(rng.uniform(-100, 100, size=(256, 2)))
         model.learn(np.tile([[3.0, 4.0]], (256, 1)))
-    assert len(model.centres) == MICRO_CLUSTERS_MAX
-    assert model.shared.shape == (MICRO_CLUSTERS_MAX, MICRO_CLUSTERS_MAX)
-    heaviest = model.centres[model.weights.argmax()]
+    assert len(model.micro_clusters.centres) == MICRO_CLUSTERS_MAX
+    assert model.micro_clusters.shared.shape == (MICRO_CLUSTERS_MAX, MICRO_CLUSTERS_MAX)
+    heaviest = model.micro_clusters.centres[model.micro_clusters.weights.argmax()]
     np.testing.assert_allclose(heaviest, [3.0, 4.0], atol=0.1)
 
 

@@ -12,7 +12,6 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from benchmarks.clusters import batch_inertia, one_pass_inertia, rfm, shoppers
-from operators.models import kmeans
 from operators.models.minibatch_kmeans import MiniBatchKMeans
 from operators.models.river.minibatch_kmeans import MiniBatchKMeansClusterer
 from tests.shared import shared_data
@@ -149,24 +148,6 @@ def test_a_group_that_dies_takes_its_id_along_and_one_that_appears_gets_one_that
     ((ended, heir),) = model.take_retired()
     assert ended == before[3]
     assert heir in [*before[:3].tolist(), 4]
-
-
-def test_ids_of_a_better_clustering_follow_most_of_the_points() -> None:
-    old = np.repeat([0, 1, 2], 100)
-    new = np.concatenate([np.full(100, 2), np.full(90, 0), np.full(10, 1), np.full(100, 1)])
-    assert kmeans.match_labels(old, new, 3, 3).tolist() == [1, 2, 0]
-
-
-def test_of_a_group_that_falls_in_two_the_larger_part_goes_on_and_of_two_that_join_the_larger() -> (
-    None
-):
-    one, two = np.repeat([0, 1], [100, 60]), np.repeat([0, 1, 2], [51, 49, 60])
-    assert kmeans.match_labels(one, two, 2, 3).tolist() == [0, -1, 1]
-    assert kmeans.match_labels(two, one, 3, 2).tolist() == [0, 2]
-    assert kmeans.match_labels(np.repeat([0, 1], 50), np.tile([0, 1], 50), 2, 2).tolist() == [
-        -1,
-        -1,
-    ]
 
 
 # -- their number

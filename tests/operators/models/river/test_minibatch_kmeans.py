@@ -57,7 +57,7 @@ def test_it_works_in_a_pipeline_with_rivers_metric() -> None:
         x = dict(zip(("width", "height"), point, strict=True))
         model.learn_one(x)
         scaled = model["StandardScaler"].transform_one(x)
-        metric.update(scaled, model.predict_one(x), model["MiniBatchKMeans"].centers)
+        metric.update(scaled, model.predict_one(x), model["MiniBatchKMeansClusterer"].centers)
     assert metric.get() < 0.1
     ids = [model.predict_one(dict(zip(("width", "height"), p, strict=True))) for p in points]
     assert len(set(zip(ids, which.tolist(), strict=True))) == 4
