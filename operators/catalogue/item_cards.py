@@ -1,26 +1,39 @@
-"""Item cards: what a page shows of an item, as last told by a view or by the catalogue."""
+"""Item cards: the newest data of each item, from views and from the catalogue, and what changed.
+
+A change that may interest shoppers who viewed the item (it is back in stock, its price drops) is a
+`CatalogueEvent`. Cards are stored by id; the fields of their Redis HASH are public.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from operators.catalogue.item_alerts import detect_catalogue_events
 from state import keys
 from state.interactions import ItemCard
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from operators.catalogue.item_alerts import CatalogueEvent
     from state.events import Item
     from state.messages import Arguments, Write
 
 CARD_TTL_S = 30 * 86_400
+BACK_IN_STOCK, PRICE_DROP = "back-in-stock", "price-drop"
+
+
+class CatalogueEvent(NamedTuple):
+    """Something that happened to an item: the name of the trigger, the item, event time (ms)."""
+
+    name: str
+    item: str
+    at_ms: int
 
 
 class ItemCards:
-    """Cards by item id, which of them changed since they were last written, and which since they
-    were last stored. A price that falls by the share `price_drop_min` is a turn."""
+    """Cards by item id, and which of them changed since they were published, stored, or taken.
+
+    A price that falls by the share `price_drop_min` at once is a catalogue event.
+    """
 
     def __init__(
         self,
@@ -32,25 +45,26 @@ class ItemCards:
         self.by_id = {} if by_id is None else by_id
         self.unpublished = set() if unpublished is None else unpublished
         self.dirty: set[str] = set()
+        """Items whose card is to be stored."""
         self._changed: set[str] = set()
         self._price_drop_min = price_drop_min
         self._catalogue_events: list[CatalogueEvent] = []
 
     def take_catalogue_events(self) -> list[CatalogueEvent]:
-        """What happened to items since last asked."""
+        """What happened to items since the last call."""
         events, self._catalogue_events = self._catalogue_events, []
         return events
 
     def take_changed(self) -> list[str]:
-        """The items whose cards changed since last asked, sorted."""
+        """The items whose cards changed since the last call, sorted."""
         changed, self._changed = sorted(self._changed), set()
         return changed
 
     def update(self, updates: Iterable[tuple[int, Item, str]]) -> None:
-        """Hear of items: event time, item, currency. What is newer replaces what is older.
+        """Update cards: event time, item, currency. Newer data replaces older data.
 
-        What is not told of an item stays as it was; what is older tells what nothing newer did, so that
-        a catalogue may come before or after the views of its items.
+        A field that an update does not give keeps its value. An older update only fills fields that are
+        empty, so that a catalogue may arrive before or after the views of its items.
         """
         by_id = self.by_id
         for at_ms, item, currency in updates:
@@ -59,22 +73,13 @@ class ItemCards:
                 card = by_id[item.item_id] = ItemCard(at_ms)
                 self.dirty.add(item.item_id)
             elif at_ms < card.at_ms:
-                if self._fill_gaps(card, item, currency):
-                    self.dirty.add(item.item_id)
-                    self.unpublished.add(item.item_id)
-                    self._changed.add(item.item_id)
+                if _fill_gaps(card, item, currency):
+                    self._mark_changed(item.item_id)
                 continue
             else:
                 card.at_ms = at_ms
                 self.dirty.add(item.item_id)
-                if (
-                    (item.price is None or item.price == card.price)
-                    and (not item.category or item.category == card.category)
-                    and (not item.name or item.name == card.name)
-                    and (not item.brand or item.brand == card.brand)
-                    and (item.available is None or item.available == card.available)
-                    and (not currency or currency == card.currency)
-                ):
+                if _is_unchanged(card, item, currency):
                     continue
                 self._catalogue_events += detect_catalogue_events(
                     card, item, currency, at_ms, self._price_drop_min
@@ -85,38 +90,22 @@ class ItemCards:
             card.price = card.price if item.price is None else item.price
             card.currency = currency or card.currency
             card.available = card.available if item.available is None else item.available
-            self.unpublished.add(item.item_id)
-            self._changed.add(item.item_id)
+            self._mark_changed(item.item_id)
 
-    @staticmethod
-    def _fill_gaps(card: ItemCard, item: Item, currency: str) -> bool:
-        """Take from an older word what the card does not tell; whether there was anything."""
-        previous = (card.name, card.category, card.brand, card.price, card.currency, card.available)
-        card.name = card.name or item.name
-        card.category = card.category or item.category
-        card.brand = card.brand or item.brand
-        card.price = item.price if card.price is None else card.price
-        card.currency = card.currency or currency
-        if card.available is None:
-            card.available = item.available
-        return previous != (
-            card.name,
-            card.category,
-            card.brand,
-            card.price,
-            card.currency,
-            card.available,
-        )
+    def _mark_changed(self, item_id: str) -> None:
+        self.dirty.add(item_id)
+        self.unpublished.add(item_id)
+        self._changed.add(item_id)
 
     def remove(self, names: Iterable[str]) -> None:
-        """These items were never told of; what Redis shows of them expires."""
+        """Remove the cards of these items. Their keys in Redis expire."""
         for name in names:
             if self.by_id.pop(name, None) is not None:
                 self.unpublished.discard(name)
                 self.dirty.add(name)
 
     def take_writes(self) -> list[Write]:
-        """The changed cards as HASHes, each once."""
+        """The commands that publish the changed cards as HASHes."""
         changed, self.unpublished = sorted(self.unpublished), set()
         writes: list[Write] = []
         for name in changed:
@@ -134,3 +123,60 @@ class ItemCards:
                 fields += ("currency", card.currency)
             writes += [fields, ("EXPIRE", key, CARD_TTL_S)]
         return writes
+
+
+def detect_catalogue_events(
+    card: ItemCard, item: Item, currency: str, at_ms: int, drop_min: float
+) -> Iterable[CatalogueEvent]:
+    """What newer data of an item mean, given its card before them. `drop_min`: least drop, a share.
+
+    >>> from state.events import Item; from state.interactions import ItemCard
+    >>> sold_out = ItemCard(1, price=10.0, available=False)
+    >>> found = detect_catalogue_events(sold_out, Item("mug", available=True), "", 2, 0.05)
+    >>> [event.name for event in found]
+    ['back-in-stock']
+    >>> card = ItemCard(1, price=10.0)
+    >>> cheaper = [Item("mug", price=price) for price in (9.5, 9.6)]
+    >>> [[e.name for e in detect_catalogue_events(card, item, "", 2, 0.05)] for item in cheaper]
+    [['price-drop'], []]
+    """
+    if item.available and card.available is False:
+        yield CatalogueEvent(BACK_IN_STOCK, item.item_id, at_ms)
+    is_available = item.available if item.available is not None else card.available is not False
+    if item.price is None or not card.price or not is_available:
+        return
+    is_same_currency = not currency or card.currency in ("", currency)
+    if is_same_currency and item.price <= card.price * (1 - drop_min):
+        yield CatalogueEvent(PRICE_DROP, item.item_id, at_ms)
+
+
+def _is_unchanged(card: ItemCard, item: Item, currency: str) -> bool:
+    """Whether an update repeats what the card says."""
+    return (
+        (item.price is None or item.price == card.price)
+        and (not item.category or item.category == card.category)
+        and (not item.name or item.name == card.name)
+        and (not item.brand or item.brand == card.brand)
+        and (item.available is None or item.available == card.available)
+        and (not currency or currency == card.currency)
+    )
+
+
+def _fill_gaps(card: ItemCard, item: Item, currency: str) -> bool:
+    """Fill empty fields of a card from an older update. Returns whether there was anything to fill."""
+    previous = (card.name, card.category, card.brand, card.price, card.currency, card.available)
+    card.name = card.name or item.name
+    card.category = card.category or item.category
+    card.brand = card.brand or item.brand
+    card.price = item.price if card.price is None else card.price
+    card.currency = card.currency or currency
+    if card.available is None:
+        card.available = item.available
+    return previous != (
+        card.name,
+        card.category,
+        card.brand,
+        card.price,
+        card.currency,
+        card.available,
+    )

@@ -1,7 +1,6 @@
-"""What rules and learners ask about items, as columns by row: category, brand, price, availability.
+"""Data of items as columns by row, for list rules and learners: category, brand, price, availability.
 
-Made from the cards, which are stored; so this is not. Add a column where something asks for it.
-Every column has a place for each row of the vocabulary whenever it is read, whoever gave the row.
+Made from the cards, which are stored, so these columns are not. Add a column where something needs it.
 """
 
 from __future__ import annotations
@@ -24,13 +23,22 @@ if TYPE_CHECKING:
 
     Flags = NDArray[np.bool_]
 
-_FILLS = {"category": NO_ROW, "brand": NO_ROW, "price": np.nan, "sold_out": False, "told": False}
+_FILLS = {
+    "category": NO_ROW,
+    "brand": NO_ROW,
+    "price": np.nan,
+    "sold_out": False,
+    "has_card": False,
+}
 _TYPES = {"category": np.int32, "brand": np.int32, "price": np.float32}
 
 
 class ItemFeatures:
-    """By row of an item: `category` and `brand` int32, rows of `categories` and `brands`, NO_ROW where
-    not known; `price` float32, NaN where not known; `sold_out` bool. About 14 bytes an item."""
+    """Columns by item row: `category` and `brand` int32, rows of `categories` and `brands`, NO_ROW where
+    unknown; `price` float32, NaN where unknown; `sold_out` bool. About 14 bytes an item.
+
+    Whenever a column is read, it has an element for every row of the item index.
+    """
 
     def __init__(self, items: RowIndex) -> None:
         self._items = items
@@ -53,12 +61,12 @@ class ItemFeatures:
 
     @property
     def price(self) -> Weights:
-        """What each item costs."""
+        """The price of each item."""
         return self._column("price")
 
     @property
     def sold_out(self) -> Flags:
-        """Which items cannot be had."""
+        """Which items are sold out."""
         return self._column("sold_out")
 
     def _column(self, name: str) -> NDArray[Any]:
@@ -68,8 +76,8 @@ class ItemFeatures:
         return column
 
     def update(self, rows: Rows, changed: Iterable[str], cards: Mapping[str, ItemCard]) -> None:
-        """Take over the cards of rows that were never told of, and those that changed."""
-        has_card = self._column("told")
+        """Read the cards of those `rows` that were not read before, and of the `changed` items."""
+        has_card = self._column("has_card")
         new_rows = np.unique(rows[~has_card[rows]])
         has_card[new_rows] = True
         names = [self._items.ids[row] for row in new_rows.tolist()]
@@ -81,14 +89,14 @@ class ItemFeatures:
                 self._apply_card(row, card)
 
     def take_stock_changes(self) -> tuple[Rows, Rows]:
-        """The items that are sold out, and those that are back, since last asked."""
+        """The items that sold out, and those that are back in stock, since the last call."""
         changes, self._stock_changes = self._stock_changes, {}
         rows = np.array(sorted(changes), np.int32)
         is_sold_out = np.array([changes[row] for row in rows.tolist()], np.bool_)
         return rows[is_sold_out], rows[~is_sold_out]
 
     def remove_items(self, rows: Rows) -> None:
-        """These items were never seen."""
+        """Set these rows back to "unknown"."""
         self.sold_out_items -= int(np.count_nonzero(self.sold_out[rows]))
         for name, fill in _FILLS.items():
             self._column(name)[rows] = fill

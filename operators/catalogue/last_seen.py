@@ -1,4 +1,9 @@
-"""When each item was last seen, so that the ones longest unseen can give way."""
+"""When each item was last seen, stored, so that the items unseen for longest can be evicted.
+
+Use this for rows of a table that are scanned as a whole when there are too many. Related:
+`operators.tables.idle_index` finds the longest idle names without a scan, `operators.tables.timers` and
+`operators.tables.row_timers` find what is due at a time of its own; none of these three is stored.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class LastSeen(TableState):
-    """The newest event time of each row, at_ms int64[rows]; 0 for one never seen."""
+    """The newest event time of each row, at_ms int64[rows]; 0 for a row that was never seen."""
 
     def __init__(self) -> None:
         self.at_ms: Times = np.empty(0, np.int64)
@@ -26,7 +31,7 @@ class LastSeen(TableState):
         self._dirty_rows = DirtyRows()
 
     def update(self, rows: Rows, at_ms: Times) -> None:
-        """Rows were seen, n of them, repeats allowed."""
+        """Note the times at which n rows were seen; rows may repeat."""
         if not len(rows):
             return
         self._rows = max(self._rows, int(rows.max()) + 1)
@@ -36,7 +41,7 @@ class LastSeen(TableState):
         np.maximum.at(self.at_ms, rows, at_ms)
 
     def remove_rows(self, rows: Rows) -> None:
-        """These rows were never seen."""
+        """Set these rows back to "never seen"."""
         rows = rows[rows < self._rows]
         self.at_ms[rows] = 0
         self._dirty_rows.mark(rows)
@@ -46,16 +51,16 @@ class LastSeen(TableState):
         return [Table({"at_ms": self.at_ms[: self._rows]}, self._dirty_rows)]
 
     def restore(self, arrays: Arrays) -> None:
-        """Take over what `arrays` gave; nothing is in those of the first release."""
+        """Restore what `arrays` gave. Snapshots of the first release hold no times."""
         self.at_ms = arrays.get("at_ms", np.empty(0)).astype(np.int64)
         self._rows = len(self.at_ms)
         self._dirty_rows = DirtyRows(self._rows)
 
 
 def least_recent(live: Rows, at_ms: Times, limit: int) -> Rows:
-    """Of live rows those to give way where there are more than `limit`: the ones seen longest ago.
+    """The live rows to evict where there are more than `limit`: those seen longest ago.
 
-    One in twenty goes beyond what has to, so that it is rare.
+    Evicts one in twenty more than needed, so that eviction is rare.
 
     >>> least_recent(np.array([0, 1, 2]), np.array([5, 3, 9]), limit=2).tolist()
     [1]

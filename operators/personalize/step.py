@@ -182,8 +182,12 @@ class PersonalizeStep:
             "triggers",
             [],
             item_alerts.triggered_changes,
-            learned,
             learned.item_cards.take_catalogue_events(),
+            learned.settings.triggers,
+            recommender.items,
+            recommender.shoppers,
+            learned.recent_views,
+            audience.is_known,
         )
         changes += [one for one in happened if one not in self._already_published]
         with apart("orders"):

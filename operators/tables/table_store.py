@@ -1,15 +1,14 @@
-"""What the learning step stores of its tables: rows that changed since the last snapshot, in its
-journal.
+"""Stores the tables of the learn step in its journal: the rows that changed since the last snapshot.
 
-Where there is no journal the snapshot holds everything itself, as in the first release; such a one is
-read too, and the next begins a journal.
+Without a journal the snapshot holds everything itself, as in the first release. Such a snapshot can be
+read too; the next one starts a journal. The records are stored: `state.snapshots.TableRecord`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -21,26 +20,32 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from operators.catalogue.item_cards import ItemCards
     from operators.tables.table import Table, TableState
     from state.arrays import Rows
     from state.interactions import ItemCard, RowIndex
     from state.journal import Journal, JournalPosition, Journals
 
-JOURNAL = "learned"
+JOURNAL = "learned"  # the stored name of the learn step's journal
 _ROWS_PER_RECORD = 16_384
+
+
+class StoredCards(Protocol):
+    """Item cards by id, and the ids whose card changed or ended since it was stored."""
+
+    by_id: dict[str, ItemCard]
+    dirty: set[str]
 
 
 @dataclass(slots=True)
 class Tables:
-    """Everything that is stored by rows: the tables of each part, ids and cards."""
+    """Everything that is stored by rows: the tables of each part, the ids of rows, the item cards."""
 
     parts: Mapping[str, TableState]
     row_indexes: Mapping[str, RowIndex]
-    cards: ItemCards
+    cards: StoredCards
 
     def mark_stored(self) -> None:
-        """Forget what changed: it is stored."""
+        """Mark all rows as stored."""
         for part in self.parts.values():
             for table in part.tables():
                 if table.dirty_rows is not None:
@@ -52,7 +57,7 @@ class Tables:
 
 @dataclass(slots=True)
 class LoadedTables:
-    """What a snapshot holds of `Tables`: arrays by part, ids by vocabulary, cards."""
+    """The stored content of `Tables`: arrays by part, ids by row index, item cards."""
 
     arrays: dict[str, dict[str, NDArray[Any]]]
     ids: dict[str, list[str]]
@@ -60,7 +65,7 @@ class LoadedTables:
     _lengths: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def apply_record(self, record: TableRecord) -> None:
-        """Write a record over what is there."""
+        """Write a journal record over what was loaded so far."""
         rows = np.frombuffer(record.rows, np.int32)
         for name, column in record.columns.items():
             values = column.to_array()
@@ -81,35 +86,35 @@ class LoadedTables:
                 self.cards[name] = card
 
     def trim(self) -> None:
-        """Cut off the room that was left for growth."""
+        """Cut each array to the length of its table."""
         for (part, name), length in self._lengths.items():
             self.arrays[part][name] = self.arrays[part][name][:length]
 
 
 class TableStore:
-    """The journal of the learning step, if there are `journals`."""
+    """Reads and writes the journal of the learn step, if there are `journals`."""
 
     def __init__(self, journals: Journals | None) -> None:
         self._journals = journals
         self._journal: Journal | None = None
 
-    def load(self, handle: JournalPosition | None, loaded: LoadedTables) -> None:
-        """Write what is in the journal over what the snapshot held itself.
+    def load(self, position: JournalPosition | None, loaded: LoadedTables) -> None:
+        """Write the records of the journal over what the snapshot itself held.
 
         Raises SnapshotError where the journal is damaged.
         """
-        if handle is None:
+        if position is None:
             return
         assert self._journals is not None
-        self._journal, records = self._journals.open(handle)
+        self._journal, records = self._journals.open(position)
         for record in records:
             loaded.apply_record(TABLE_CODEC.decode(record))
         loaded.trim()
 
     def store(self, tables: Tables, *, rewrite: bool = False) -> JournalPosition | None:
-        """Write what changed, or everything where the changes outweigh it; None without journals.
+        """Write the changed rows, or everything where the changes outweigh it; None without journals.
 
-        `rewrite`: everything, since the journal names who was erased.
+        `rewrite`: write everything, because the journal still holds ids of erased shoppers.
         """
         if self._journals is None:
             return None
@@ -149,7 +154,8 @@ def _changed_records(tables: Tables) -> Iterator[bytes]:
             if dirty_rows is None or len(rows):
                 yield from _table_records(name, table, rows, length)
     for name, row_index in tables.row_indexes.items():
-        yield from _id_records(name, row_index, row_index.dirty_rows.take_dirty(len(row_index)))
+        rows = row_index.dirty_rows.take_dirty(len(row_index))
+        yield from _id_records(name, row_index, rows)
     cards = tables.cards
     if cards.dirty:
         yield TABLE_CODEC.encode(
@@ -159,7 +165,7 @@ def _changed_records(tables: Tables) -> Iterator[bytes]:
 
 def _table_records(part: str, table: Table, rows: Rows, length: int) -> Iterator[bytes]:
     is_complete = len(rows) == length
-    # An empty table is a record too: whoever reads it knows its columns.
+    # An empty table gets a record too, so that the reader knows its columns.
     for start in range(0, max(1, len(rows)), _ROWS_PER_RECORD):
         chunk = rows[start : start + _ROWS_PER_RECORD]
         selection = slice(start, start + _ROWS_PER_RECORD) if is_complete else chunk
