@@ -1,8 +1,8 @@
-"""Money that cannot overflow: whole millionths between -LARGEST and LARGEST, where every sum stops.
+"""Money that cannot overflow: whole millionths between -AMOUNT_MAX and AMOUNT_MAX.
 
-Two such amounts fit a signed 64-bit number even after they are added: columns add them first and are
-then held to the bound. Pieces and whatever else grows by what an event says add up in the same way.
-A sum that stands at the bound is one that does not fit: `is_saturated` says so, whoever adds counts it.
+Two such amounts fit a signed 64-bit number even after they are added. So columns are added first and
+clamped afterwards. Quantities and whatever else grows by what an event says are added the same way.
+A sum at the limit does not say the true amount: `is_saturated` detects it, and the caller counts it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ AMOUNT_MAX: Final = (1 << 62) - 1
 
 
 def clamp(amount: int) -> int:
-    """An amount within the bounds.
+    """The amount, or the limit that it exceeds.
 
     >>> clamp(5), clamp(1 << 80), clamp(-1 << 80) == -AMOUNT_MAX
     (5, 4611686018427387903, True)
@@ -33,13 +33,13 @@ def clamp(amount: int) -> int:
 
 
 def add(first: int, second: int) -> int:
-    """The sum of two amounts, within the bounds."""
+    """The sum of two amounts, clamped."""
     total = first + second
     return total if -AMOUNT_MAX <= total <= AMOUNT_MAX else clamp(total)
 
 
 def to_micros(amount: float) -> int:
-    """An amount as whole millionths; one that is no number is nothing.
+    """An amount as whole millionths, clamped; 0 for NaN.
 
     >>> to_micros(12.34), to_micros(1e300) == AMOUNT_MAX, to_micros(float("nan"))
     (12340000, True, 0)
@@ -53,12 +53,12 @@ def to_micros(amount: float) -> int:
 
 
 def is_saturated(*amounts: int) -> bool:
-    """Whether one of these sums stands at a bound: it is that much, or more."""
+    """Whether one of these sums is at a limit, so that the true amount may be larger."""
     return any(amount >= AMOUNT_MAX or amount <= -AMOUNT_MAX for amount in amounts)
 
 
 def format_decimal(amount: float) -> str:
-    """Millionths as a decimal with cents.
+    """Millionths as a decimal number with two digits after the point.
 
     >>> format_decimal(12_340_000), format_decimal(-5_000)
     ('12.34', '-0.01')
@@ -67,22 +67,23 @@ def format_decimal(amount: float) -> str:
 
 
 def add_columns(first: Column, second: Column) -> Column:
-    """Sums of amounts, each within the bounds."""
+    """Sums of amounts, each clamped."""
     total: Column = np.clip(first + second, -AMOUNT_MAX, AMOUNT_MAX)
     return total
 
 
 def add_at(totals: Column, indices: NDArray[np.integer[Any]], amounts: Column) -> None:
-    """Add amounts to places of a column, which may repeat; each sum stays within the bounds.
+    """Add amounts in place at indices of a column, which may repeat; each sum is clamped.
 
-    >>> to_column = np.array([AMOUNT_MAX - 1, 5])
-    >>> add_at(to_column, np.array([0, 1, 0]), np.array([AMOUNT_MAX, 2, AMOUNT_MAX]))
-    >>> to_column.tolist() == [AMOUNT_MAX, 7]
+    >>> column = np.array([AMOUNT_MAX - 1, 5])
+    >>> add_at(column, np.array([0, 1, 0]), np.array([AMOUNT_MAX, 2, AMOUNT_MAX]))
+    >>> column.tolist() == [AMOUNT_MAX, 7]
     True
     """
     if not len(amounts):
         return
-    # Floats tell for sure whether the plain sums fit: their error is far below the other half.
+    # Floats suffice to say that the plain sums fit: their error is far smaller than the spare half
+    # of the range.
     upper_bound = np.abs(amounts.astype(np.float64)).sum() + np.abs(totals.astype(np.float64)).max()
     if upper_bound < AMOUNT_MAX:
         np.add.at(totals, indices, amounts)
@@ -95,7 +96,7 @@ def add_at(totals: Column, indices: NDArray[np.integer[Any]], amounts: Column) -
 
 
 def to_column(amounts: NDArray[np.floating[Any]]) -> Column:
-    """Floats as whole amounts within the bounds, those that are no number as nothing.
+    """Floats as whole amounts, clamped; 0 for NaN.
 
     >>> to_column(np.array([1e300, -1e300, np.nan, 7.0])).tolist() == [AMOUNT_MAX, -AMOUNT_MAX, 0, 7]
     True

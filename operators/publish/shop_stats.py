@@ -202,7 +202,7 @@ class ShopStats:
 
     def _current_fields(self, now_ms: int) -> dict[str, str | int]:
         minute = now_ms // MINUTE_MS
-        table = self.buckets.tables["minutes"]
+        table = self.buckets.buckets["minutes"]
         this_minute, previous_minute = (
             int(table[at][_SHOP_ROW, EVENTS_COLUMN]) if at in table else 0
             for at in (minute, minute - 1)

@@ -1,4 +1,10 @@
-"""Who was not seen for longest, in event time, without looking at everybody."""
+"""Finds the names that were not seen for longest, in event time, without a scan of all names.
+
+Use this to evict by inactivity where things are known by name (shoppers, devices). Not stored: made
+again after a resume. Related: `timers` for names that are due at a time of their own; `row_timers` for
+rows of a table that are due; `operators.catalogue.last_seen` where all item rows are scanned at once,
+stored.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +15,15 @@ if TYPE_CHECKING:
 
 
 class IdleIndex:
-    """Names by when they were last seen, to the hour or the day; under older ones too.
+    """Names in buckets by when they were last seen, an hour or a day each.
 
-    >>> idle = IdleIndex(10); seen = {"ann": 5, "bob": 31, "eve": 7}
-    >>> for name, at in seen.items(): idle.add(name, at)
-    >>> idle.longest_idle(1, 0, seen.get, lambda name: name == "ann")
+    A name may also be in buckets of earlier times: `longest_idle` skips these.
+
+    >>> index = IdleIndex(10); seen = {"ann": 5, "bob": 31, "eve": 7}
+    >>> for name, at in seen.items(): index.add(name, at)
+    >>> index.longest_idle(1, 0, seen.get, lambda name: name == "ann")
     ['eve']
-    >>> idle.longest_idle(0, 20, seen.get, lambda name: False)
+    >>> index.longest_idle(0, 20, seen.get, lambda name: False)
     ['ann']
     """
 
@@ -26,7 +34,7 @@ class IdleIndex:
         self._buckets: dict[int, list[str]] = {}
 
     def add(self, name: str, at_ms: int) -> None:
-        """Note when a name was seen: the first time in an hour or day is enough."""
+        """Note when a name was seen. The first time in a bucket is enough."""
         self._buckets.setdefault(at_ms // self._bucket_ms, []).append(name)
 
     def longest_idle(
@@ -36,10 +44,10 @@ class IdleIndex:
         last_seen_ms: Callable[[str], int | None],
         is_pinned: Callable[[str], bool],
     ) -> list[str]:
-        """At least `count` names, the longest not seen first, and all not seen since `before_ms`.
+        """Remove and return at least `count` names, longest idle first, and all idle since `before_ms`.
 
-        `last_seen_ms` says when a name was last seen, None for one that is no more; who
-        `is_pinned` stays.
+        `last_seen_ms` gives when a name was last seen, None if it no longer exists. A name that
+        `is_pinned` is not returned.
         """
         chosen: list[str] = []
         bucket_ms = self._bucket_ms

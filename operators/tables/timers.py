@@ -1,6 +1,10 @@
-"""Event-time timers of one shard: names that are due at a time, kept by the minute.
+"""Timers by name, in event time, by the minute. Not stored: made again from the state after a resume.
 
-A heap of the same costs ten comparisons a timer and a cache miss each; a minute's names are one list.
+Use this where things are known by name and must be found soon after a time (the timers of a shard).
+Related: `row_timers` for rows of a table that are due by the hour; `idle_index` for names ordered by how
+long they were not seen; `operators.catalogue.last_seen` for the same of item rows, stored.
+
+A heap needs ten comparisons and as many cache misses for each timer; here a minute's names are one list.
 """
 
 from __future__ import annotations
@@ -13,7 +17,8 @@ class Timers:
 
     >>> timers = Timers()
     >>> timers.add(5, "ann"); timers.add(70_000, "bob"); timers.add(60_001, "eve")
-    >>> sorted(timers.take_due(60_002)), sorted(timers.take_due(60_002)), sorted(timers.take_due(70_001))
+    >>> due = timers.take_due
+    >>> sorted(due(60_002)), sorted(due(60_002)), sorted(due(70_001))
     (['ann', 'eve'], [], ['bob'])
     """
 
@@ -25,11 +30,11 @@ class Timers:
         self._count = 0
 
     def __len__(self) -> int:
-        """How many there are, those of names that are no more included."""
+        """The number of timers, those of names that no longer exist included."""
         return self._count
 
     def add(self, due_ms: int, name: str) -> None:
-        """Note that a name is due at a time."""
+        """Add a timer for a name."""
         minute = due_ms // MINUTE_MS
         self._count += 1
         names = self._minutes.get(minute)
@@ -40,10 +45,10 @@ class Timers:
             names.append((due_ms, name))
 
     def take_due(self, now_ms: int) -> set[str]:
-        """The names that were added for a time before this one, which is then forgotten.
+        """Return the names of all timers before `now_ms`, and remove these timers.
 
-        Of a name that was put off meanwhile an outdated time is among them, and a resume knows no
-        outdated ones: whoever asks goes by what is so, in an order of its own.
+        A timer that was postponed is still returned at its first time, except after a resume. So the
+        caller must check each name against its own state, and must bring the names into an order.
         """
         current_minute = now_ms // MINUTE_MS
         due: set[str] = set()
