@@ -1,5 +1,5 @@
-"""Changes on their way to webhooks: what is said, how it is signed, whose turn it is.
+"""Changes on their way to webhooks: the messages, their signatures, the order of delivery.
 
-Pure: posting and Redis are in `flows/webhooks`. The form of a message is public (docs/changes.md): new
+Pure: HTTP and Redis are in `flows/webhooks`. The form of a message is public (docs/changes.md): add
 optional fields only.
 """

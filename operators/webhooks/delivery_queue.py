@@ -1,6 +1,7 @@
-"""Whose turn it is: changes of one shopper go out in order, one at a time; others do not wait for them.
+"""The order of delivery: the changes of one shopper go out one at a time, in order; shoppers do not wait
+for each other.
 
-Times are seconds of a clock that never goes back. Not for several threads.
+Times are seconds of a monotonic clock. Not thread-safe.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ T = TypeVar("T")
 
 
 class Backoff(NamedTuple):
-    """Pauses between tries (s): doubled each time up to a most, half of each at random.
+    """Pauses between tries (s): doubled each time up to a maximum, half of each at random.
 
-    The random half keeps those that failed together from coming back together (M. Brooker,
+    The random half prevents that messages which failed together are retried together (M. Brooker,
     "Exponential Backoff And Jitter": equal jitter).
     """
 
@@ -27,10 +28,10 @@ class Backoff(NamedTuple):
     random: Callable[[], float]
 
     def pause_s(self, tries: int, requested_s: float = 0.0) -> float:
-        """How long to wait after so many tries; at least what the other side asked for, to a most.
+        """The pause after so many tries; at least what the endpoint requested, up to the maximum.
 
-        >>> pauses = Backoff(1, 60, lambda: 1.0)
-        >>> [pauses.pause_s(tries) for tries in (1, 2, 3, 9)], pauses.pause_s(1, requested_s=9.0)
+        >>> backoff = Backoff(1, 60, lambda: 1.0)
+        >>> [backoff.pause_s(tries) for tries in (1, 2, 3, 9)], backoff.pause_s(1, requested_s=9.0)
         ([1.0, 2.0, 4.0, 60.0], 9.0)
         """
         pause_max_s = min(self.max_s, self.first_s * 2.0 ** min(tries - 1, 60))
@@ -38,8 +39,11 @@ class Backoff(NamedTuple):
 
 
 class OrderedDeliveryQueue(Generic[T]):
-    """What waits, by shopper. `take_due` gives what is due; then comes `acknowledge` or `retry`
-    for its shopper."""
+    """Queued items by shopper.
+
+    `take_due` gives a shopper's first item. Until `acknowledge` or `retry` is called for that shopper,
+    its other items are not given.
+    """
 
     def __init__(self) -> None:
         self._chains: dict[str, deque[T]] = {}
@@ -52,7 +56,7 @@ class OrderedDeliveryQueue(Generic[T]):
         return self._count
 
     def add(self, shopper: str, item: T, now_s: float) -> None:
-        """Append to what waits of a shopper."""
+        """Append an item to the queue of a shopper."""
         self._count += 1
         chain = self._chains.get(shopper)
         if chain is None:
@@ -62,14 +66,14 @@ class OrderedDeliveryQueue(Generic[T]):
             chain.append(item)
 
     def take_due(self, now_s: float) -> tuple[str, T] | None:
-        """The next that is due; its shopper's others wait until it is over."""
+        """The next item that is due, with its shopper."""
         if not self._due or max(self._due[0][0], self._paused_until_s) > now_s:
             return None
         _, _, shopper = heapq.heappop(self._due)
         return shopper, self._chains[shopper][0]
 
     def acknowledge(self, shopper: str, now_s: float) -> None:
-        """What was taken of a shopper is over."""
+        """Remove the item that was taken of a shopper: it is delivered, or given up."""
         self._count -= 1
         chain = self._chains[shopper]
         chain.popleft()
@@ -79,20 +83,20 @@ class OrderedDeliveryQueue(Generic[T]):
             del self._chains[shopper]
 
     def retry(self, shopper: str, at_s: float) -> None:
-        """What was taken of a shopper is due once more at a time."""
+        """Give the item that was taken of a shopper again at a time."""
         self._schedule(shopper, at_s)
 
     def pause(self, until_s: float) -> None:
-        """Nothing is due before a time."""
+        """Give nothing before a time."""
         self._paused_until_s = max(self._paused_until_s, until_s)
 
     def seconds_until_due(self, now_s: float) -> float | None:
-        """How long until something is due; None: nothing waits but what is taken."""
+        """Seconds until an item is due; None if there is no item but those taken."""
         if not self._due:
             return None
         return max(0.0, max(self._due[0][0], self._paused_until_s) - now_s)
 
     def _schedule(self, shopper: str, at_s: float) -> None:
-        # The number keeps the order in which they came where times are equal.
+        # The sequence number keeps the order of arrival where times are equal.
         self._sequence += 1
         heapq.heappush(self._due, (at_s, self._sequence, shopper))

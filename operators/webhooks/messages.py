@@ -1,6 +1,7 @@
-"""A change as a webhook tells it: in the form of Segment's spec, as `Audience Entered` and `Exited`.
+"""A change as a webhook message: in the form of Segment's spec, as `Audience Entered` and `Exited`.
 
 Source of the form: Segment, "Using Engage data" (track calls of audiences), and the spec of `alias`.
+The form is public (docs/changes.md): add optional fields only.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _LIBRARY = {"name": "penstock", "version": keys.WRITER_VERSION}
 
 
 def message_id(stream: int, entry_id: bytes) -> str:
-    """What a change is known by, however often it is sent.
+    """The id of a change's message, the same however often it is sent.
 
     >>> message_id(3, b"7-6124273845")
     'ps-3-7-6124273845'
@@ -32,9 +33,9 @@ def message_id(stream: int, entry_id: bytes) -> str:
 def build_message(
     stream: int, entry_id: bytes, fields: Mapping[bytes, bytes], segment_name: str
 ) -> bytes | None:
-    """The JSON of a change, None for what is not told; `name` is the segment's.
+    """The JSON message of a change, None for a kind of change that is not sent.
 
-    A stage is not told apart: it is a segment too.
+    Stage changes are not sent: a stage is a segment too, with messages of its own.
     """
     values = {name.decode(): value.decode() for name, value in fields.items()}
     kind, shopper, segment = values["kind"], values["shopper"], values["segment"]
@@ -74,7 +75,7 @@ def build_message(
 
 
 def format_time(at_ms: int) -> str:
-    """A time as JSON has it.
+    """A time in ISO 8601, as JSON messages have it.
 
     >>> format_time(1_767_225_600_007)
     '2026-01-01T00:00:00.007Z'

@@ -1,7 +1,7 @@
-"""Signatures of webhooks: those of Standard Webhooks 1.0 (standardwebhooks.com), symmetric.
+"""Signatures of webhooks: the symmetric ones of Standard Webhooks 1.0 (standardwebhooks.com).
 
-A secret is `whsec_` and base64. HMAC-SHA256 is over id, time and body, so that nobody can change one
-of them or send an old message anew.
+A secret is `whsec_` and base64. HMAC-SHA256 covers id, time and body, so that nobody can change one of
+them or replay an old message. The form is public (docs/changes.md).
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ SECRET_BYTES_MIN = 24
 
 
 def parse_secrets(text: str, variable: str) -> list[bytes]:
-    """The secrets that a variable holds, with blanks between; each signs. Raises UserError.
+    """The secrets in the text of an environment variable, separated by blanks. Each of them signs.
+
+    Raises ConfigurationError.
 
     >>> parse_secrets("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "X")[0].hex()[:8]
     '31f290f6'
@@ -41,7 +43,7 @@ def parse_secrets(text: str, variable: str) -> list[bytes]:
 def signature_headers(
     secrets: list[bytes], message_id: str, at_s: int, body: bytes
 ) -> dict[str, str]:
-    """What a message is sent with at a time (s since 1970): a signature for each secret."""
+    """The headers of a message sent at a time (s since 1970), with a signature for each secret."""
     signed_content = f"{message_id}.{at_s}.".encode() + body
     signatures = [hmac.new(secret, signed_content, hashlib.sha256).digest() for secret in secrets]
     return {
