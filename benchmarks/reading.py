@@ -18,7 +18,7 @@ import numpy as np
 
 from flows.process.embedded_redis import EmbeddedRedis
 from flows.runtime import replay
-from operators.synthetic import generate_events
+from operators.synthetic.traffic import generate_events
 from state import keys
 from state.config import Settings
 from state.store import Store

@@ -14,7 +14,7 @@ from operators.shards.batching import SourceBatcher
 from operators.shards.device_shard import DeviceShard
 from operators.shards.sharding import regroup
 from operators.shards.user_shard import UserShard
-from operators.synthetic import encode_lines, generate_events
+from operators.synthetic.traffic import encode_lines, generate_events
 from state.config import Settings, load
 from state.events import Event
 from tests.shared import shared_data

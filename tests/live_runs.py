@@ -15,7 +15,7 @@ import orjson
 from kafka import KafkaProducer
 
 from operators.publish.digest import deterministic_rows
-from operators.synthetic import generate_events
+from operators.synthetic.traffic import generate_events
 from state import keys
 from state.store import Store
 from tests.kafka_runs import committed

@@ -17,7 +17,7 @@ import orjson
 import pytest
 
 from flows.runtime.replay import replay_recordings
-from operators.synthetic import generate_events
+from operators.synthetic.traffic import generate_events
 from serving.dashboard.server import Server
 from state import config
 

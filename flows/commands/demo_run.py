@@ -22,7 +22,7 @@ from flows.process.embedded_redis import EmbeddedRedis
 from flows.process.shutdown import stop_on_signal
 from flows.runtime.replay import build_report, replay_source
 from flows.sources.paced import PacedSource
-from operators.synthetic import generate_events
+from operators.synthetic.traffic import generate_events
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

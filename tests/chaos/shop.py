@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from operators.shards.identity_map import device_key
-from operators.synthetic import generate_events
+from operators.synthetic.traffic import generate_events
 from state.times import DAY_MS, HOUR_MS
 
 KB = 1024

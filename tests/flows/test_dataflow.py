@@ -21,7 +21,7 @@ from flows.sinks.redis import DeadLetterSink, RedisSink
 from flows.sources.recorded import RecordedSource
 from operators.events.decode import decode_lines
 from operators.publish.digest import deterministic_rows
-from operators.synthetic import generate_events
+from operators.synthetic.traffic import generate_events
 from state import keys
 from state.dead_letters import DeadLetter
 from state.errors import RecoveryError, SourceError, UserError

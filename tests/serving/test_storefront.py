@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from flows.runtime.replay import replay_recordings
-from operators.synthetic import generate_events
+from operators.synthetic.traffic import generate_events
 from serving.reader import Storefront
 from state import config, keys
 from state.events import Event, Item

@@ -19,7 +19,8 @@ from flows.commands.cli import main
 from flows.commands.demo_view import figures_line, render, segments_to_show
 from flows.runtime.replay import replay_recordings
 from flows.sources.paced import PacedPartition
-from operators.synthetic import build_catalogue, generate_events
+from operators.synthetic.catalogue import build_catalogue
+from operators.synthetic.traffic import generate_events
 from serving.demo_monitor import IDLE_S_MAX, DemoMonitor
 from serving.reader import SegmentSize, Storefront
 from state.config import Settings, Source

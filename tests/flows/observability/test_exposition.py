@@ -15,7 +15,7 @@ from urllib.request import urlopen
 import msgspec
 import orjson
 
-from operators.synthetic import generate_events
+from operators.synthetic.traffic import generate_events
 from state import keys
 from state.store import Store
 from tests.flows.observability.test_health import ask

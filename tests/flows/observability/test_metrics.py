@@ -26,7 +26,7 @@ from flows.sinks.redis import DeadLetterSink, RedisSink
 from flows.sources.recorded import RecordedSource
 from operators.events.decode import decode_lines
 from operators.recommend.candidates.registry import LEARNERS
-from operators.synthetic import generate_events
+from operators.synthetic.traffic import generate_events
 from serving.reader import Storefront
 from state import keys
 from state.messages import BatchOutput, CounterDeltas

@@ -22,7 +22,7 @@ from flows.process.embedded_redis import EmbeddedRedis
 from flows.runtime.replay import replay_source
 from flows.sources.recorded import RecordedSource
 from operators.events.decode import decode_lines
-from operators.synthetic import encode_lines, generate_events
+from operators.synthetic.traffic import encode_lines, generate_events
 from tests.flows.recovery.test_redis_rebuild import held, held_of
 from tests.streams import content, flow_settings, run_flow
 

@@ -17,7 +17,7 @@ import pytest
 from flows.process.embedded_redis import EmbeddedRedis
 from flows.runtime.replay import replay_recordings
 from flows.sinks.scrubber import scrub
-from operators.synthetic import generate_events
+from operators.synthetic.traffic import generate_events
 from state import keys
 from state.config import Redis
 from state.errors import UserError

@@ -28,7 +28,7 @@ from operators.segments.propensity.propensity import PropensityModels
 from operators.segments.rules.engine import RuleEngine
 from operators.shards import processor
 from operators.shoppers import profile
-from operators.synthetic import generate_events
+from operators.synthetic.traffic import generate_events
 from state import keys
 from state.store import Store
 from tests.flows.recovery.test_crash import CrashingSource

@@ -12,7 +12,7 @@ from operators.shards.batching import SourceBatcher
 from operators.shards.device_shard import DeviceShard
 from operators.shards.sharding import regroup
 from operators.shards.user_shard import UserShard
-from operators.synthetic import generate_events
+from operators.synthetic.traffic import generate_events
 from state import keys
 from state.store import Store
 from tests.streams import (

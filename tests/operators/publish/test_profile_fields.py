@@ -9,7 +9,7 @@ import pytest
 
 from operators.publish import profile_fields
 from operators.segments.rfm import name_of
-from operators.synthetic import generate_events
+from operators.synthetic.traffic import generate_events
 from state import keys
 from state.config import Clusters, Lifecycle, Propensity, State
 from state.segments import lifecycle_segment_id, rfm_segment_id

@@ -13,7 +13,7 @@ from kafka import KafkaProducer
 
 from operators.personalize.step import PersonalizeStep
 from operators.recommend.published_index import PublishedIndex
-from operators.synthetic import generate_events
+from operators.synthetic.traffic import generate_events
 from state import config
 from state.arrays import NO_ROW
 from state.events import Event, Item

@@ -12,7 +12,7 @@ import pytest
 from operators.recommend.factory import build_components
 from operators.recommend.online_evaluation import LIST_TTL_S
 from operators.recommend.recommender import Recommender
-from operators.synthetic import generate_events as synthetic
+from operators.synthetic.traffic import generate_events as synthetic
 from state import keys
 from state.config import Served
 from state.interactions import CART, VIEW, EventColumns

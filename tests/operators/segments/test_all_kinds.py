@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from flows.process.embedded_redis import EmbeddedRedis
 from flows.runtime.replay import replay_source
 from flows.sources.recorded import RecordedSource
-from operators.synthetic import generate_events
+from operators.synthetic.traffic import generate_events
 from state import keys
 from state.config import Clusters, Lifecycle, Propensity
 from state.store import Store

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from operators.personalize.step import PersonalizeStep
 from operators.segments.changes import changes_in
-from operators.synthetic import generate_events
+from operators.synthetic.traffic import generate_events
 from state import config, keys
 from state.times import DAY_MS
 from tests import recount

@@ -9,14 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from operators.events.decode import decode_lines
-from operators.synthetic import (
-    CATALOGUE,
-    PERSONAS,
-    build_catalogue,
-    encode_lines,
-    generate_events,
-    persona_of,
-)
+from operators.synthetic.catalogue import CATALOGUE, build_catalogue
+from operators.synthetic.personas import PERSONAS, persona_of
+from operators.synthetic.traffic import encode_lines, generate_events
 from state.events import Event
 
 if TYPE_CHECKING:

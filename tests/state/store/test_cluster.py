@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flows.runtime.replay import replay_recordings
-from operators.synthetic import generate_events
+from operators.synthetic.traffic import generate_events
 from state import keys
 from state.store import Fence, Lease, Store
 from state.store.connections import key_slot

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from operators.segments.propensity.decision_times import TICK_MS, first_tick_ms, ticks_between
 from operators.segments.propensity.profile_fields import BUYS, CHURN, ProfileFieldTexts
-from operators.synthetic import generate_events
+from operators.synthetic.traffic import generate_events
 from state.config import Propensity
 from state.times import DAY_MS
 from tests.chances import KNOWN_IDLE_MS, Followed, Recount, batches, followed, log
