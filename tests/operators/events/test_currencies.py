@@ -1,4 +1,4 @@
-"""Currencies: figures are in the shop's; what is in another is converted, or counted apart and told."""
+"""Currencies: all figures are in the shop's; amounts in others are converted, or not added up."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def figures(one: Shopper) -> tuple[float, int, dict[str, float]]:
     return one.revenue_micros / 1e6, one.purchases, apart
 
 
-def test_without_a_configuration_the_first_that_an_event_names_is_the_shops() -> None:
+def test_without_a_configuration_the_first_currency_is_the_shops() -> None:
     stream = [
         order(0, 1.0, None),
         order(1, 10.0, "EUR"),
@@ -58,7 +58,7 @@ def test_without_a_configuration_the_first_that_an_event_names_is_the_shops() ->
         assert figures(shopper(stream, cut=cut)) == (18.0, 5, {"JPY": 10_000.0})
 
 
-def test_what_is_configured_holds_whatever_comes_first() -> None:
+def test_the_configured_currency_holds_whatever_comes_first() -> None:
     stream = [order(1, 10_000.0, "JPY"), order(2, 10.0, "EUR"), order(3, 7.0, None)]
     for arrived in permutations(stream):
         found = shopper(arrived, config.Money(currency="EUR"))
@@ -66,7 +66,7 @@ def test_what_is_configured_holds_whatever_comes_first() -> None:
         assert (found.currency, found.unconverted_orders) == ("EUR", 1)
 
 
-def test_what_has_a_rate_is_converted_items_and_all() -> None:
+def test_a_currency_with_a_rate_is_converted_with_its_items() -> None:
     stream = [
         order(1, 10.0, "USD"),
         order(2, None, "USD", items=(Item("mug", price=3.0, quantity=2), Item("cup"))),
@@ -89,12 +89,12 @@ def test_a_currency_is_the_same_in_any_case_and_with_blanks(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "  ", None])
-def test_an_empty_one_is_the_shops(text: str | None) -> None:
+def test_an_empty_currency_is_the_shops(text: str | None) -> None:
     assert figures(shopper([order(1, 2.0, text)], RATES)) == (2.0, 1, {})
 
 
 @pytest.mark.parametrize("text", ["euro", "€", "E R", "12.5", "\uff25\uff35\uff32", "x" * 1000])
-def test_what_is_no_code_is_no_currency_that_adds_up(text: str) -> None:
+def test_text_that_is_no_code_is_not_added_up(text: str) -> None:
     stream = [order(1, 2.0, text), order(2, 1.0, "EUR")]
     assert figures(shopper(stream)) == (1.0, 2, {"?": 2.0})
 
@@ -110,7 +110,7 @@ def test_prices_in_another_currency_are_never_seen_beside_the_shops() -> None:
     assert (found.carts, found.open_sessions[-1].cart_micros) == (1, 0)
 
 
-def test_a_refund_of_an_order_in_another_currency_is_apart_too() -> None:
+def test_a_refund_of_an_order_in_another_currency_is_not_added_up() -> None:
     for stream in permutations(
         [
             order(1, 10_000.0, "JPY"),
@@ -142,7 +142,7 @@ def test_an_order_in_another_currency_that_two_shoppers_had_counts_once() -> Non
     assert found.unconverted_orders == 1
 
 
-def test_what_an_event_says_to_be_apart_is_not_believed() -> None:
+def test_the_apart_field_of_an_incoming_event_is_ignored() -> None:
     lie = Event("1", "item_view", START_MS, items=(MUG,), anonymous_id="ann", apart=5.0)
     assert CurrencyConverter(RATES).convert(lie).apart is None
 
@@ -152,7 +152,7 @@ codes = st.sampled_from([None, "EUR", "usd", "JPY", "??", ""])
 
 
 @given(st.lists(st.tuples(amounts, codes, st.floats(1e-9, 1e9))))
-def test_no_rate_and_no_amount_is_too_much(said: list[tuple[float, str | None, float]]) -> None:
+def test_no_rate_or_amount_overflows(said: list[tuple[float, str | None, float]]) -> None:
     for number, (amount, code, rate) in enumerate(said):
         exchange = CurrencyConverter(config.Money(currency="EUR", rates={"USD": rate}))
         found = exchange.convert(order(number, amount, code, items=(Item("x", price=amount),)))
@@ -160,7 +160,7 @@ def test_no_rate_and_no_amount_is_too_much(said: list[tuple[float, str | None, f
         assert (found.apart is None) == (code in (None, "EUR", "usd", ""))
 
 
-def test_figures_are_told_with_their_currency_and_what_is_not_in_them(
+def test_figures_come_with_their_currency_and_the_unconverted_events(
     redis_url: str, tmp_path: Path
 ) -> None:
     stream = [
@@ -200,7 +200,7 @@ def test_figures_are_told_with_their_currency_and_what_is_not_in_them(
     assert dict(rows["ps:1:meta"])[b"unconverted"] == b"{}"
 
 
-def test_an_event_that_was_apart_and_is_read_again_is_worth_the_same() -> None:
+def test_an_unconverted_event_that_is_read_again_has_the_same_value() -> None:
     once = CurrencyConverter(config.Money(currency="EUR")).convert(order(1, 10_000.0, "JPY"))
     assert CurrencyConverter(config.Money(currency="EUR")).convert(once) == once
     assert (

@@ -1,4 +1,4 @@
-"""Every bad input has its failure type, its path and its words; every good one comes through."""
+"""Decoding: every bad input has its failure type, path and message; every valid one is decoded."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_small_event_gets_its_defaults() -> None:
     )
 
 
-def test_a_dead_letter_says_what_where_and_from_where() -> None:
+def test_a_dead_letter_has_reasons_and_the_position_of_the_record() -> None:
     raw = record(items=[{"item_id": "mug", "price": -1}])
     assert read(raw) == DeadLetter(
         failure_type="bad_money",
@@ -128,14 +128,16 @@ BAD: list[tuple[bytes, str, str, str]] = [
 
 
 @pytest.mark.parametrize(("raw", "failure_type", "path", "words"), BAD)
-def test_bad_input_is_told_apart(raw: bytes, failure_type: str, path: str, words: str) -> None:
+def test_bad_input_has_its_failure_type_path_and_message(
+    raw: bytes, failure_type: str, path: str, words: str
+) -> None:
     letter = read(raw)
     assert isinstance(letter, DeadLetter)
     assert (letter.failure_type, letter.errors[0].path) == (failure_type, path)
     assert words in letter.errors[0].message
 
 
-def test_every_failure_type_but_the_unforeseen_is_in_the_table() -> None:
+def test_every_failure_type_but_processing_errors_is_in_the_table() -> None:
     assert {failure for _, failure, _, _ in BAD} == set(FAILURE_TYPES) - {"processing_error"}
 
 
@@ -162,7 +164,7 @@ def test_every_failure_type_but_the_unforeseen_is_in_the_table() -> None:
         "distinct_id",
     ],
 )
-def test_a_blocked_id_is_nobody_alone_and_nothing_beside_a_good_id(nobody: str) -> None:
+def test_a_blocked_id_alone_is_rejected_and_beside_a_valid_id_is_dropped(nobody: str) -> None:
     letter = read(record(user_id=nobody))
     assert isinstance(letter, DeadLetter)
     assert letter.failure_type == "blocked_id"
@@ -175,7 +177,7 @@ def test_a_blocked_id_is_nobody_alone_and_nothing_beside_a_good_id(nobody: str) 
     "odd",
     ["a b", "a:b{c}%", "ann@example.org", "🦊🦊", "x" * 128, "0-1", "nullable", "é"],
 )
-def test_odd_ids_are_good_ids(odd: str) -> None:
+def test_unusual_ids_are_valid(odd: str) -> None:
     event = read(record(user_id=odd, items=[{"item_id": odd}]))
     assert isinstance(event, Event)
     assert (event.user_id, event.items[0].item_id) == (odd, odd)
@@ -196,7 +198,7 @@ def test_a_time_ahead_of_its_arrival_is_clamped_to_five_minutes() -> None:
     assert (event.event_ts, event.received_ts) == (AT_MS + 300_000, AT_MS)
 
 
-def test_a_time_ahead_of_now_is_clamped_too_where_nobody_says_when_it_arrived() -> None:
+def test_a_time_ahead_of_now_is_clamped_too_without_a_time_of_receipt() -> None:
     ahead = read(record(event_ts=NOW_MS + 3_600_000))
     assert isinstance(ahead, Event)
     assert (ahead.received_ts, ahead.event_ts) == (NOW_MS, NOW_MS + 300_000)
@@ -208,7 +210,7 @@ def test_unknown_fields_are_ignored_and_props_pass_through() -> None:
     assert json.loads(bytes(event.props)) == {"a": [1, {"b": None}]}
 
 
-def test_99_levels_are_read_and_brackets_in_text_are_no_levels() -> None:
+def test_99_levels_are_read_and_brackets_in_text_do_not_count() -> None:
     deep = record(x="?").replace(b'"?"', b"[" * 98 + b"]" * 98)
     assert isinstance(read(deep), Event)
     assert isinstance(read(record(x='\\"[{' * 500)), Event)
@@ -306,7 +308,7 @@ values: st.SearchStrategy[Any] = st.sampled_from(
 
 
 @given(events(), st.dictionaries(st.sampled_from(sorted(Event.__struct_fields__)), values))
-def test_a_mutated_event_is_good_or_explained(event: Event, changes: dict[str, Any]) -> None:
+def test_a_mutated_event_is_valid_or_explained(event: Event, changes: dict[str, Any]) -> None:
     fields = msgspec.json.decode(msgspec.json.encode(event)) | changes
     result = read(json.dumps(fields).encode())
     if isinstance(result, DeadLetter):
@@ -322,7 +324,7 @@ def test_no_bytes_raise(raw: bytes) -> None:
 
 @given(events(), st.integers(0, 400), st.binary(min_size=1, max_size=3))
 @settings(max_examples=200)
-def test_damaged_bytes_are_good_or_explained(event: Event, at: int, splinter: bytes) -> None:
+def test_damaged_bytes_are_valid_or_explained(event: Event, at: int, splinter: bytes) -> None:
     good = msgspec.json.encode(event)
     result = read(good[:at] + splinter + good[at + len(splinter) :])
     assert isinstance(result, Event) or result.failure_type != "processing_error", result

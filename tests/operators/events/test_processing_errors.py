@@ -1,6 +1,6 @@
-"""What a step cannot process: a dead letter with a traceback in the log, and the rest goes on.
+"""Processing errors: an event that raises becomes a dead letter, and the run continues.
 
-The faults are put into real steps of the real flow: what raises is ours, not the shop's.
+The exceptions are raised in real steps of the real flow: they stand for bugs of ours, not for bad input.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ RULES = (Path(__file__).parents[3] / "segments.yaml").read_text()
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What the shop leaves in Redis where nothing raises."""
+    """The content of Redis after a run in which nothing raises."""
     with EmbeddedRedis() as server:
         return run_flow(SHOP, server.url, tmp_path_factory.mktemp("whole"), settings=ruled(100))
 
@@ -153,7 +153,7 @@ def test_after_a_crash_each_dead_letter_is_there_once_and_redis_as_without_one(
     processing_errors.clear()
 
 
-def test_an_event_that_was_set_aside_counts_when_it_is_sent_again(
+def test_an_event_that_raised_counts_when_it_is_sent_again(
     monkeypatch: pytest.MonkeyPatch, processing_errors: list[logging.LogRecord]
 ) -> None:
     ann = [view(n, n * 1000) for n in range(3)]
@@ -172,7 +172,7 @@ def test_an_event_that_was_set_aside_counts_when_it_is_sent_again(
     processing_errors.clear()
 
 
-def test_a_row_that_cannot_be_stored_hinders_no_snapshot(
+def test_a_row_that_cannot_be_stored_does_not_fail_the_snapshot(
     processing_errors: list[logging.LogRecord],
 ) -> None:
     flow = Flow()
@@ -198,21 +198,21 @@ def counted_of(rows: dict[str, Any]) -> dict[str, Any]:
 LEARNED = [
     (Covisitation, "learn_many"),
     (Covisitation, "candidates"),
-    (Content, "describe"),
-    (ListRenderer, "of"),
+    (Content, "update_items"),
+    (ListRenderer, "render"),
     (ClusterModel, "assign"),
-    (PropensityModels, "reach"),
+    (PropensityModels, "observe_batch"),
     (PropensityModels, "advance"),
-    (SegmentAssignment, "see"),
-    (ShopStats, "hear"),
-    (ItemCards, "learn"),
+    (SegmentAssignment, "assign_active"),
+    (ShopStats, "count_batch"),
+    (ItemCards, "update"),
 ]
 
 
 @pytest.mark.parametrize(
     ("owner", "name"), LEARNED, ids=[f"{one.__name__}.{name}" for one, name in LEARNED]
 )
-def test_what_raises_while_a_batch_is_learned_is_left_out_and_the_facts_stand(
+def test_an_exception_in_the_learn_step_costs_no_facts(
     owner: Any,
     name: str,
     undisturbed: dict[str, Any],
@@ -241,7 +241,7 @@ def test_what_raises_while_a_batch_is_learned_is_left_out_and_the_facts_stand(
     assert not (tmp_path / "dead_letters.jsonl").exists()
 
 
-def test_lists_of_all_others_are_made_where_those_of_one_shopper_raise(
+def test_an_exception_for_one_shopper_costs_no_other_lists(
     undisturbed: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
     redis_url: str,

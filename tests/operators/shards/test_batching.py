@@ -67,7 +67,7 @@ def test_a_batch_has_an_input_for_every_shard_and_dead_letters() -> None:
     assert (batcher.batches, batcher.watermark_ms) == (1, SECOND_MS + MINUTE_MS)
 
 
-class TestSourceClock:
+class TestSourceBatcher:
     def clock(self, *records: Event | DeadLetter) -> tuple[SourceBatcher, list[tuple[int, int]]]:
         clock = SourceBatcher()
         batch = clock.batch(records, partition="p", shards=SHARDS, allowed_lateness_ms=LATENESS_MS)
@@ -78,13 +78,13 @@ class TestSourceClock:
         ]
         return clock, sorted(told)
 
-    def test_an_event_is_held_against_the_newest_before_it(self) -> None:
+    def test_each_event_has_the_watermark_before_it(self) -> None:
         clock, told = self.clock(view(1, 0), view(2, 10, "bob"), view(3, 5, "cat"))
         base_ms = START_MS - LATENESS_MS
         assert told == [(0, 0), (1, base_ms), (2, base_ms + 10)]
         assert clock.watermark_ms == base_ms + 10
 
-    def test_every_shard_hears_of_every_batch(self) -> None:
+    def test_every_shard_gets_every_batch(self) -> None:
         clock = SourceBatcher()
         for n in range(2):
             batch = clock.batch([view(n, n)], partition="p", shards=SHARDS, allowed_lateness_ms=0)
@@ -93,7 +93,7 @@ class TestSourceClock:
                 BatchId("p", n, START_MS if n else 0, False, 1)
             }
 
-    def test_what_was_read_is_told_by_type_and_by_failure(self) -> None:
+    def test_records_are_counted_by_type_and_by_failure(self) -> None:
         letter = DeadLetter(
             failure_type="not_json", errors=(), source="s", partition="p", offset=0, raw=""
         )
@@ -117,7 +117,7 @@ def late(clock: SourceBatcher, events: list[Event]) -> list[str]:
     ]
 
 
-def test_a_clock_that_is_ahead_makes_nobody_late() -> None:
+def test_a_clock_that_is_ahead_makes_no_event_late() -> None:
     ahead = Event("ahead", "page_view", NOW_MS + 5 * MINUTE_MS, NOW_MS, user_id="ann")
     after = Event("after", "page_view", NOW_MS - 4 * MINUTE_MS, NOW_MS, user_id="bob")
     stale = Event("stale", "page_view", NOW_MS - 6 * MINUTE_MS, NOW_MS, user_id="cleo")
@@ -126,7 +126,7 @@ def test_a_clock_that_is_ahead_makes_nobody_late() -> None:
     assert clock.watermark_ms == NOW_MS - 5 * MINUTE_MS
 
 
-def test_clocks_that_were_set_back_are_counted_and_stored_with_the_offset() -> None:
+def test_clamped_clocks_are_counted_and_stored_with_the_offset() -> None:
     lines = [
         b'{"event_id":"%d","type":"page_view","user_id":"ann","event_ts":%d,"received_ts":%d}'
         % (n, NOW_MS + ahead, NOW_MS)

@@ -1,4 +1,4 @@
-"""One odd row makes nobody else late: what moves the clock of a partition, and what does not."""
+"""Clock jumps: one row with a wrong clock makes no other row late."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ YEAR_MS = 365 * DAY_MS
 
 
 class Read(NamedTuple):
-    """What a recording came to: who was late, where the clock stood for each, and how many were held."""
+    """The result of a recording: late events, the watermark at each event, and how many were held."""
 
     late: list[str]
     clocks: dict[str, int]
@@ -109,7 +109,9 @@ ODD = {
 
 @pytest.mark.parametrize("batch_events", [1, 7, 1000])
 @pytest.mark.parametrize("odd", ODD)
-def test_odd_rows_make_nobody_late_and_are_told(odd: str, batch_events: int) -> None:
+def test_rows_with_a_wrong_clock_make_no_event_late_and_are_counted(
+    odd: str, batch_events: int
+) -> None:
     at, rows = ODD[odd]
     usual = visits(120)
     mixed = [*usual[:at], *rows, *usual[at:]]
@@ -120,7 +122,7 @@ def test_odd_rows_make_nobody_late_and_are_told(odd: str, batch_events: int) -> 
     assert found.watermark_ms == without.watermark_ms
 
 
-def test_an_odd_row_has_the_time_of_the_others_and_is_the_present_of_nobody() -> None:
+def test_a_row_with_a_wrong_clock_gets_the_time_of_the_others() -> None:
     usual = visits(60)
     for at in (0, 20):
         records = [*usual[:at], view("odd", "fast", 41 * DAY_MS), *usual[at:]]
@@ -133,7 +135,7 @@ def test_an_odd_row_has_the_time_of_the_others_and_is_the_present_of_nobody() ->
         assert found == {event.event_id: event.event_ts for event in usual}
 
 
-def test_a_log_that_goes_by_no_order_keeps_its_times() -> None:
+def test_a_log_without_order_of_time_keeps_its_times() -> None:
     shuffled = random.Random(7).sample(visits(400, step_ms=30 * MINUTE_MS), 400)
     batch = SourceBatcher().batch(
         shuffled, partition="0", shards=1, allowed_lateness_ms=LATENESS_MS, jump_ms=HOUR_MS
@@ -143,7 +145,7 @@ def test_a_log_that_goes_by_no_order_keeps_its_times() -> None:
     ]
 
 
-def test_a_device_a_day_ahead_all_along_is_held_each_time() -> None:
+def test_a_device_that_is_a_day_ahead_is_corrected_each_time() -> None:
     usual = visits(300)
     mixed = [
         one
@@ -158,7 +160,7 @@ def test_a_device_a_day_ahead_all_along_is_held_each_time() -> None:
 
 
 @pytest.mark.parametrize("pause_ms", [2 * HOUR_MS, 3 * DAY_MS, YEAR_MS])
-def test_a_pause_of_the_whole_shop_moves_time_on_at_once(pause_ms: int) -> None:
+def test_a_pause_of_the_whole_shop_advances_the_watermark_at_once(pause_ms: int) -> None:
     first = visits(50)
     after = visits(50, start_ms=50 * 20_000 + pause_ms)
     stragglers = [view(f"old {n}", f"offline {n}", 40 * 20_000) for n in range(3)]
@@ -168,13 +170,13 @@ def test_a_pause_of_the_whole_shop_moves_time_on_at_once(pause_ms: int) -> None:
     assert found.clocks[after[1].event_id] == after[0].event_ts - LATENESS_MS
 
 
-def test_an_old_first_row_holds_nobody_back() -> None:
+def test_an_old_first_row_makes_no_event_late() -> None:
     found = recorded([view("odd", "slow", -9 * YEAR_MS), *visits(30)])
     assert (found.late, found.held) == ([], 0)
     assert found.watermark_ms == recorded(visits(30)).watermark_ms
 
 
-def test_a_shop_with_few_visits_a_day_goes_on() -> None:
+def test_the_watermark_of_a_shop_with_few_visits_advances() -> None:
     found = recorded(visits(40, step_ms=7 * HOUR_MS, shoppers=3))
     assert (found.late, found.held) == ([], 0)
     assert found.watermark_ms == START_MS + 39 * 7 * HOUR_MS - LATENESS_MS
@@ -186,7 +188,7 @@ def test_a_shop_with_few_visits_a_day_goes_on() -> None:
     st.integers(1, 30),
     st.integers(1, 4),
 )
-def test_neither_batches_nor_a_restart_change_what_is_late(
+def test_lateness_does_not_depend_on_batches_or_a_restart(
     steps: list[int], odd: list[tuple[int, int]], batch_events: int, stop_after: int
 ) -> None:
     at_ms, stream = 0, []
@@ -218,7 +220,7 @@ def live(batches: list[list[Event]]) -> Read:
 
 
 @pytest.mark.parametrize("odd", ODD)
-def test_a_backfill_through_kafka_is_held_to_the_same(odd: str) -> None:
+def test_a_backfill_through_kafka_follows_the_same_rules(odd: str) -> None:
     at, rows = ODD[odd]
     usual = visits(120)
     before, after = usual[:at], usual[at:]
@@ -229,7 +231,7 @@ def test_a_backfill_through_kafka_is_held_to_the_same(odd: str) -> None:
         assert [name for name in found.late if name.startswith("odd")] == []
 
 
-def test_live_the_last_of_a_batch_waits_for_the_next_or_for_silence() -> None:
+def test_in_a_live_run_the_last_event_waits_for_the_next_batch_or_for_silence() -> None:
     morning = view("m", "early", 10 * HOUR_MS)
     clock: dict[str, Any] = {}
     for name, then in (("silence", []), ("others", [view("n", "bob", 10 * HOUR_MS + 1)])):
@@ -244,7 +246,7 @@ def test_live_the_last_of_a_batch_waits_for_the_next_or_for_silence() -> None:
     assert (odd.held, odd.late) == (1, [])
 
 
-def test_live_silence_says_nothing_of_what_is_ahead_of_our_own_clock() -> None:
+def test_in_a_live_run_silence_does_not_confirm_an_event_ahead_of_our_clock() -> None:
     ahead = view("odd", "fast", 23 * HOUR_MS)
     for now_ms, held in ((START_MS + 90_000, 1), (START_MS + DAY_MS, 0)):
         clock = SourceBatcher()
@@ -263,7 +265,7 @@ def test_live_silence_says_nothing_of_what_is_ahead_of_our_own_clock() -> None:
         assert clock.watermark_ms == START_MS + newest_ms - LATENESS_MS
 
 
-def test_the_report_tells_how_many_were_held(redis_url: str, tmp_path: Path) -> None:
+def test_the_report_counts_events_with_a_wrong_clock(redis_url: str, tmp_path: Path) -> None:
     usual = visits(60)
     odd = view("odd", "fast", 9 * DAY_MS)
     log = tmp_path / "log"

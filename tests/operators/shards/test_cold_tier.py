@@ -1,6 +1,6 @@
-"""Bounds: a run that puts shoppers away comes to what one that keeps them all comes to.
+"""The cold tier: a run that evicts shoppers gives the same result as one that keeps all in memory.
 
-`BoundedFlow` folds without the frame. What it writes reaches its Redis at the end of the epoch at the
+`BoundedFlow` runs without Bytewax. What it writes reaches its Redis at the end of the epoch at the
 earliest, and at the latest when the next one begins, as Bytewax has it.
 """
 
@@ -46,7 +46,7 @@ Blobs = list[tuple[bytes | None, bytes | None]]
 
 
 class Redis:
-    """Rows that were put away, by key; `read` are the names that were asked for."""
+    """Evicted rows by key; `read` are the names that were fetched."""
 
     def __init__(self, run_id: bytes = b"lineage.") -> None:
         self.run_id = run_id
@@ -82,7 +82,7 @@ class Redis:
 
 
 class BoundedFlow(Flow):
-    """A flow that puts away whoever it may, and keeps rows in journals."""
+    """A flow that evicts all shoppers that it may, and keeps rows in journals."""
 
     def __init__(self, folder: Path, redis: Redis, blobs: Blobs | None = None) -> None:
         super().__init__()
@@ -111,7 +111,7 @@ class BoundedFlow(Flow):
         return other
 
     def outcome(self) -> Outcome:
-        """What memory and Redis hold together."""
+        """The shoppers in memory and in Redis together."""
         known = super().outcome()
         kept: list[tuple[str, Sequence[DeviceShard | UserShard]]]
         kept = [("device", self.devices), ("shopper", self.users)]
@@ -156,10 +156,10 @@ def lossy(draw: st.DrawFn, stream: list[Event], folder: Path) -> BoundedFlow:
 
 @settings(max_examples=20)
 @given(persons.streams(most=15, bursts=4), st.data())
-def test_nor_does_it_matter_for_who_is_one_person(
+def test_eviction_does_not_change_who_is_one_person(
     stream: persons.Stream, data: st.DataObject
 ) -> None:
-    """Ids known as users' are put away and come back too."""
+    """Known user ids are evicted and reloaded too."""
     with tempfile.TemporaryDirectory() as name:
         flow = data.draw(st.composite(lossy)(stream.events, Path(name)))
         shoppers = flow.outcome().shoppers
@@ -175,7 +175,7 @@ def test_nor_does_it_matter_for_who_is_one_person(
     st.integers(0, 1000),
     st.data(),
 )
-def test_who_was_put_away_comes_back_as_if_never_gone(
+def test_an_evicted_shopper_comes_back_as_if_it_had_stayed(
     stream: list[Event], seed: int, data: st.DataObject
 ) -> None:
     """Identified, merged, erased, late, with crashes in between."""

@@ -1,4 +1,4 @@
-"""Consent, through the real flow into a real Redis: who refuses a purpose leaves nothing of it."""
+"""Consent, through the real flow into a real Redis: nothing serves a purpose that is refused."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def shop(redis_url: str, tmp_path: Path) -> Shop:
 
 
 @pytest.mark.parametrize("batch_events", [1, 2, 100])
-def test_who_refused_before_the_first_look_leaves_nothing(shop: Shop, batch_events: int) -> None:
+def test_a_refusal_before_the_first_view_leaves_nothing(shop: Shop, batch_events: int) -> None:
     looks = [look(n, n, f"x{n % 2}", "no1") for n in range(1, 5)]
     shop.run([said(0, 0, NO, "no1"), *looks], batch_events=batch_events)
     assert shop.counts() == (5, 0, {"analytics": 5})
@@ -120,7 +120,9 @@ def test_who_refused_before_the_first_look_leaves_nothing(shop: Shop, batch_even
 
 
 @pytest.mark.parametrize("batch_events", [1, 3, 100])
-def test_who_refuses_personalization_counts_in_totals_only(shop: Shop, batch_events: int) -> None:
+def test_without_personalization_a_shopper_counts_in_totals_only(
+    shop: Shop, batch_events: int
+) -> None:
     events = [said(0, 0, NOT_PERSONAL, "half"), look(1, 1, "y1", "half"), look(2, 2, "y2", "half")]
     bought = event("purchase", "e3", 3, "half", items=(Item("y1", price=10.0),), order_id="1")
     shop.run([*events, bought], batch_events=batch_events)
@@ -140,7 +142,7 @@ def test_who_refuses_personalization_counts_in_totals_only(shop: Shop, batch_eve
 
 
 @pytest.mark.parametrize("batch_events", [1, 2, 100])
-def test_refused_later_what_was_made_goes(shop: Shop, batch_events: int) -> None:
+def test_a_later_refusal_removes_what_was_published(shop: Shop, batch_events: int) -> None:
     before = [look(n, n, f"x{n % 3}", "ann") for n in range(6)]
     after = [look(n, n, f"x{n % 3}", "ann") for n in range(20, 23)]
     shop.run([*before, said(9, 9, NO), *after], batch_events=batch_events)
@@ -154,7 +156,7 @@ def test_refused_later_what_was_made_goes(shop: Shop, batch_events: int) -> None
 
 
 @pytest.mark.parametrize("batch_events", [1, 2, 100])
-def test_agreeing_again_begins_anew(shop: Shop, batch_events: int) -> None:
+def test_a_shopper_that_agrees_again_begins_anew(shop: Shop, batch_events: int) -> None:
     events = [look(1, 1, "x1"), said(2, 2, NO), look(3, 3, "x2"), said(4, 4, YES), look(5, 5, "x3")]
     late = look(6, 1, "x4")  # from before the refusal
     shop.run([*events, late], batch_events=batch_events)
@@ -187,9 +189,7 @@ def test_a_refusal_holds_on_all_devices_of_a_user(
 
 
 @pytest.mark.parametrize("batch_events", [1, 2, 100])
-def test_what_a_device_refused_holds_for_the_user_it_turns_out_to_be(
-    shop: Shop, batch_events: int
-) -> None:
+def test_a_refusal_of_a_device_holds_for_its_user(shop: Shop, batch_events: int) -> None:
     known = [look(1, 1, "x1", "d0", user_id="u1"), look(2, 2, "x2", "d0", user_id="u1")]
     refused = [said(3, 3, NO, "d1"), look(4, 4, "x1", "d1")]
     shop.run([*known, *refused, look(5, 5, "x1", "d1", user_id="u1")], batch_events=batch_events)
@@ -202,7 +202,7 @@ def test_what_a_device_refused_holds_for_the_user_it_turns_out_to_be(
     assert shop.counts() == (6, 4, {"analytics": 2})
 
 
-def test_a_user_known_to_refuse_takes_a_new_device_along(shop: Shop) -> None:
+def test_a_refusal_of_a_user_holds_for_a_new_device(shop: Shop) -> None:
     for batch_events in (1, 2, 100):
         events = [
             said(1, 1, NO, None, user_id="u1"),
@@ -216,7 +216,7 @@ def test_a_user_known_to_refuse_takes_a_new_device_along(shop: Shop) -> None:
         assert shop.naming("u1") | shop.naming("d1") == set()
 
 
-def test_consent_rides_on_any_event_and_an_older_statement_changes_nothing(shop: Shop) -> None:
+def test_any_event_may_carry_consent_and_an_older_statement_changes_nothing(shop: Shop) -> None:
     refusing = look(1, 5, "x1", consent=NO)
     shop.run([look(0, 1, "x1"), refusing, look(2, 6, "x2")])
     assert shop.counts() == (3, 1, {"analytics": 2})
@@ -230,7 +230,7 @@ def test_consent_rides_on_any_event_and_an_older_statement_changes_nothing(shop:
         assert shop.naming("ann") == set()
 
 
-def test_what_visitors_count_as_who_were_not_asked(shop: Shop) -> None:
+def test_a_visitor_that_was_not_asked_counts_by_the_policy(shop: Shop) -> None:
     denied = Privacy(unknown=UnknownConsent(analytics="deny", personalization="deny", ads="deny"))
     events = [look(1, 1, "x1"), said(2, 2, YES), look(3, 3, "x1"), look(4, 4, "x1", "bob")]
     shop.run(events, privacy=denied)
@@ -245,14 +245,14 @@ def test_what_visitors_count_as_who_were_not_asked(shop: Shop) -> None:
     assert (shop.profile("bob")["views"], shop.profile("eve")["views"]) == ("1", "1")
 
 
-def test_an_erasure_forgets_the_refusal_too(shop: Shop) -> None:
+def test_an_erasure_removes_the_refusal_too(shop: Shop) -> None:
     events = [said(1, 1, NO), look(2, 2, "x1"), event("erase", "e3", 3), look(4, 4, "x1")]
     shop.run(events)
     assert shop.counts() == (4, 2, {"analytics": 2})
     assert shop.profile("ann")["events"] == "1"
 
 
-def test_who_refuses_ads_is_told_no_trigger(shop: Shop) -> None:
+def test_a_shopper_that_refuses_ads_gets_no_trigger(shop: Shop) -> None:
     def item(number: int, at_ms: int, price: float) -> Event:
         return event("item", f"i{number}", at_ms, None, items=(Item("mug", price=price),))
 
@@ -270,7 +270,7 @@ def test_who_refuses_ads_is_told_no_trigger(shop: Shop) -> None:
         assert told("trigger") == ["ann"]
 
 
-def test_the_case_of_the_shop_that_did_not_heed(shop: Shop) -> None:
+def test_the_shared_case_of_consent(shop: Shop) -> None:
     with shared_case("consent-refused").open("rb") as lines:
         events = [
             one
@@ -353,7 +353,7 @@ def stricter(one: bool | None, other: bool | None) -> bool | None:
 
 
 def naive(events: Iterable[Event], privacy: Privacy) -> tuple[dict[str, tuple[int, bool]], int]:
-    """Of each shopper that is left the views, and whether a list may stand; the events withheld."""
+    """The views of each shopper that is left, and whether it may have a list; the withheld events."""
     persons: dict[str, Person] = {}
     links: dict[str, str] = {}
     withheld = 0
@@ -406,7 +406,7 @@ PRIVACY = st.sampled_from(
     max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(streams_with_consent(), PRIVACY, st.sampled_from([1, 2, 5, 100]))
-def test_who_is_left_and_with_what_is_as_a_naive_recount_has_it(
+def test_shoppers_are_those_of_a_naive_recount(
     shop: Shop, events: list[Event], privacy: Privacy, batch_events: int
 ) -> None:
     left, withheld = naive(events, privacy)
@@ -428,7 +428,7 @@ def test_who_is_left_and_with_what_is_as_a_naive_recount_has_it(
 
 
 @pytest.mark.parametrize("batch_events", [1, 100])
-def test_who_comes_with_one_id_for_both_and_agrees_again_has_no_alias(
+def test_an_id_that_is_device_and_user_has_no_alias_after_agreeing_again(
     shop: Shop, batch_events: int
 ) -> None:
     both = {"who": "ann", "user_id": "ann"}

@@ -1,4 +1,4 @@
-"""Who a shopper is: a user once ever identified; what was known of the device moves to the user."""
+"""Identity: a device that identifies becomes its user, and its shopper is merged into the user."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_an_anonymous_shopper_is_its_anonymous_id() -> None:
     assert outcome.links == {}
 
 
-def test_a_first_identification_moves_what_was_known_of_the_device() -> None:
+def test_a_first_identification_merges_the_device_into_the_user() -> None:
     """Counters add, firsts are the first, lasts the last, the running sessions become one."""
     history = [view(1, 0, None, user_id="u"), view(2, 10 * MINUTE_MS), view(3, 20 * MINUTE_MS)]
     outcome = fold([*history, identify(4, 25 * MINUTE_MS)])
@@ -62,7 +62,7 @@ def test_a_first_identification_moves_what_was_known_of_the_device() -> None:
     assert (outcome.totals["merges"], outcome.totals["shoppers"]) == (1, 1)
 
 
-def test_the_keys_of_the_device_go_and_an_alias_comes() -> None:
+def test_the_keys_of_the_device_are_deleted_and_an_alias_is_written() -> None:
     flow = Flow()
     flow.feed([view(1, 0)])
     flow.feed([identify(2, MINUTE_MS)])
@@ -79,7 +79,7 @@ def own_keys(name: str) -> list[str]:
 
 
 @pytest.mark.parametrize("partition_of_identify", ["0", "1"])
-def test_what_a_killed_run_told_of_the_device_goes_whichever_partition_comes_first(
+def test_keys_that_a_killed_run_wrote_for_the_device_are_deleted_in_any_order_of_partitions(
     partition_of_identify: str,
 ) -> None:
     """The killed run read the visit first; this one the identification, and never knew the visitor."""
@@ -92,8 +92,8 @@ def test_what_a_killed_run_told_of_the_device_goes_whichever_partition_comes_fir
     assert flow.outcome().shoppers.keys() == {"u"}
 
 
-def test_what_the_device_did_in_the_same_batch_is_told_as_the_users() -> None:
-    """So that nobody learns from clicks of a shopper that is no more."""
+def test_what_the_device_did_in_the_same_batch_is_put_out_as_the_users() -> None:
+    """So that no model learns from clicks of a shopper that is gone."""
     flow = Flow()
     bought = event("purchase", 2, 1, items=(ITEMS[1],), order_id="7", value=5.0)
     flow.feed([view(1, 0), bought, view(3, 2, "bob"), identify(4, 3)])
@@ -134,7 +134,7 @@ def test_an_order_or_event_counted_for_the_device_is_not_counted_again_for_the_u
     assert (outcome.totals["accepted"], outcome.totals["duplicates"]) == (2, 2)
 
 
-def test_the_alias_is_told_again_on_each_day_the_device_is_seen() -> None:
+def test_the_alias_is_written_again_on_each_day_with_an_event() -> None:
     links = IdentityMap()
     at = [0, 5, DAY_MS, DAY_MS + 5]
     known = [links.resolve(identify(n, when - START_MS)) for n, when in enumerate(at)]
@@ -148,7 +148,7 @@ def test_the_alias_is_told_again_on_each_day_the_device_is_seen() -> None:
 
 
 @given(streams(), st.sampled_from([1, 3, 7]), st.sampled_from([1, 2, 3]))
-def test_where_a_batch_begins_and_who_folds_it_does_not_matter(
+def test_the_result_does_not_depend_on_batches_or_workers(
     stream: list[Event], batch_events: int, workers: int
 ) -> None:
     outcome = fold(stream, batch_events=batch_events, workers=workers)
@@ -156,7 +156,7 @@ def test_where_a_batch_begins_and_who_folds_it_does_not_matter(
 
 
 @given(streams(), st.integers(0, 9), st.sampled_from([1, 3, 7]))
-def test_nor_do_batches_matter_where_events_come_late(
+def test_the_result_does_not_depend_on_batches_where_events_are_late(
     stream: list[Event], seed: int, batch_events: int
 ) -> None:
     arrived = shuffled_within(stream, 3 * GAP_MS, seed)
@@ -164,7 +164,7 @@ def test_nor_do_batches_matter_where_events_come_late(
 
 
 @given(streams(step_ms=LATENESS_MS, max_events=12), st.integers(0, 9), st.sampled_from([1, 7]))
-def test_identification_may_come_before_or_after_what_it_identifies(
+def test_identification_may_come_before_or_after_the_events_of_the_device(
     stream: list[Event], seed: int, batch_events: int
 ) -> None:
     """The span of the stream is short, so that no session has ended when it comes."""
@@ -174,6 +174,6 @@ def test_identification_may_come_before_or_after_what_it_identifies(
 
 
 def _but_merges(stream: list[Event], batch_events: int) -> object:
-    """Facts without what tells whether a device had been seen before it was identified."""
+    """Facts without the counts that depend on whether a device was seen before it identified."""
     shoppers, links, totals = facts(fold(stream, batch_events=batch_events))
     return shoppers, links, {name: count for name, count in totals.items() if name != "merges"}

@@ -1,5 +1,5 @@
-"""One id, one person: an id that comes as an anonymous id and as a user id is one shopper's, and no
-choice of an id reaches the shopper of another."""
+"""One id is one shopper, whether it comes as an anonymous id or as a user id; and nobody reaches the
+shopper of another by choosing an id."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ OTHER_DEVICE = [
     ids=["same id", "cookie id", "other device"],
 )
 @pytest.mark.parametrize("batch_events", [1, 2, 100])
-def test_an_id_is_one_shopper_in_whatever_order_it_is_told(
+def test_an_id_is_one_shopper_in_any_order_of_events(
     stream: list[Event], expected: dict[str, tuple[int, int, int]], batch_events: int
 ) -> None:
     for arrived in permutations(stream):
@@ -95,13 +95,13 @@ def test_an_id_is_one_shopper_in_whatever_order_it_is_told(
 
 
 @pytest.mark.parametrize("stream", [SAME_ID, COOKIE_ID, OTHER_DEVICE])
-def test_nor_does_a_restart_after_each_event_matter(stream: list[Event]) -> None:
+def test_the_result_does_not_depend_on_restarts(stream: list[Event]) -> None:
     for arrived in permutations(stream, 4):
         assert people(folded(arrived, 1, restarts=True)) == people(folded(arrived))
 
 
-def test_whether_it_is_a_user_its_first_event_says() -> None:
-    """By event time, in whatever order they come; until that is sure it is told as what it seems."""
+def test_the_first_event_of_an_id_decides_whether_it_is_a_user() -> None:
+    """By event time, in any order of arrival. Until that is certain, it counts as what it seems."""
     device, user = seen(at_ms=0, device="x"), order(at_ms=1, user="x")
     for arrived in permutations([device, user]):
         assert [s.known for s in folded(arrived).outcome().shoppers.values()] == [False]
@@ -111,8 +111,8 @@ def test_whether_it_is_a_user_its_first_event_says() -> None:
 
 
 @pytest.mark.parametrize("ahead_ms", [0, LATENESS_MS + 1, 2 * LATENESS_MS])
-def test_a_user_who_came_first_is_merged_into_nobody(ahead_ms: int) -> None:
-    """Whoever calls their device as a user is called gets nothing that is that user's."""
+def test_a_user_that_came_first_is_never_merged_into_another(ahead_ms: int) -> None:
+    """A device that calls itself like a user gets nothing of that user."""
     stream = [
         order(at_ms=0, user="victim"),
         seen(at_ms=ahead_ms + 1, device="victim"),
@@ -133,7 +133,7 @@ def test_a_user_who_came_first_is_merged_into_nobody(ahead_ms: int) -> None:
         assert flow.outcome().totals["identity_conflicts"] == 1
 
 
-def test_a_user_of_another_device_is_merged_into_nobody() -> None:
+def test_a_user_that_another_device_names_is_never_merged_into_another() -> None:
     stream = [
         order(at_ms=0, device="phone", user="victim"),
         seen(at_ms=1, device="victim"),
@@ -147,8 +147,8 @@ def test_a_user_of_another_device_is_merged_into_nobody() -> None:
         assert aliases(flow) == {"phone": "victim"}
 
 
-def test_a_user_is_one_also_where_a_device_of_another_took_the_name_before() -> None:
-    """As soon as a device of that user is heard of; what came before nobody could tell apart."""
+def test_a_user_is_one_shopper_even_if_a_device_had_its_name_before() -> None:
+    """As soon as a device names that user. Earlier events cannot be told apart."""
     stream = [
         identify(at_ms=0, device="victim", user="mallory"),
         seen(at_ms=1, device="phone", user="victim"),
@@ -164,7 +164,7 @@ def test_a_user_is_one_also_where_a_device_of_another_took_the_name_before() -> 
 
 
 def aliases(flow: Flow) -> dict[str, str]:
-    """By device, what Redis would hold."""
+    """The aliases that Redis would hold, by device."""
     found: dict[str, str] = {}
     for visited in flow.visited:
         for command, key, *rest in map(arguments, visited.writes):
@@ -186,9 +186,9 @@ def deletions(flow: Flow) -> set[str]:
 
 
 class TestErase:
-    """By a device alone: what is the device's, and whose it is; never the user."""
+    """An erasure by device alone removes the device's own shopper and its link, never the user."""
 
-    def test_of_a_linked_device_forgets_the_link(self) -> None:
+    def test_erasing_a_linked_device_removes_the_link(self) -> None:
         stream = [identify(at_ms=0, device="phone", user="ann"), order(at_ms=1, device="phone")]
         flow = folded([*stream, event("erase", "e", 2, "phone"), seen(at_ms=3, device="phone")])
         assert people(flow) == {"ann": (0, 1, 1), "phone": (1, 0, 1)}
@@ -201,7 +201,9 @@ class TestErase:
 
     @pytest.mark.parametrize("first", [None, "phone"])
     @pytest.mark.parametrize("passed_ms", [1, 3 * LATENESS_MS])
-    def test_that_is_called_as_a_user_does_nothing(self, first: str | None, passed_ms: int) -> None:
+    def test_erasing_a_device_that_has_the_name_of_a_user_does_nothing(
+        self, first: str | None, passed_ms: int
+    ) -> None:
         stream = [
             order(at_ms=0, device=first, user="ann"),
             seen(at_ms=passed_ms, device="clock"),
@@ -212,19 +214,19 @@ class TestErase:
             assert people(flow)["ann"][:2] == (0, 1)
             assert keys.profile_key("ann") not in deletions(flow)
 
-    def test_of_a_user_who_is_not_decided_yet_forgets_it(self) -> None:
+    def test_erasing_an_undecided_user_removes_it(self) -> None:
         flow = folded([order(at_ms=0, user="ann"), event("erase", "e", 1, None, "ann")])
         assert people(flow) == {}
         assert flow.outcome().totals["shoppers"] == 0
 
-    def test_of_a_device_by_the_name_of_a_user_does_not_reach_whose_it_is(self) -> None:
+    def test_erasing_a_device_by_the_name_of_a_user_does_not_erase_its_owner(self) -> None:
         stream = [*COOKIE_ID, event("erase", "e", 6, None, "0190-aa")]
         flow = folded(stream)
         assert people(flow) == {"ann": (2, 2, 1)}
         assert flow.outcome().links == {}
 
 
-def test_a_user_who_is_decided_moves_without_being_told_again() -> None:
+def test_a_decided_user_is_transferred_without_another_event() -> None:
     flow = folded([order(at_ms=0, user="ann")])
     assert [len(shard.shoppers.rows) for shard in flow.users] == [0] * SHARDS
     flow.visited.clear()
@@ -239,7 +241,7 @@ def test_a_user_who_is_decided_moves_without_being_told_again() -> None:
     assert people(flow)["ann"] == (0, 2, 2)
 
 
-def test_a_state_that_does_not_say_who_is_a_user_believes_new_ids_at_once() -> None:
+def test_after_a_state_without_known_users_a_new_user_id_is_a_user_at_once() -> None:
     """Of a release that did not note it: a user it had stored is one, not undecided beside itself."""
     former = folded([order(at_ms=0, user="ann"), seen(at_ms=2 * LATENESS_MS, device="clock")])
     former.feed([seen(at_ms=2 * LATENESS_MS + 1, device="clock")])

@@ -1,4 +1,4 @@
-"""The fold of events into shoppers: what counts once, what is told to Redis, what erase leaves."""
+"""The processing of events: duplicates, what is written to Redis, erasures."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_an_order_id_is_remembered_for_400_days() -> None:
         assert outcome.shoppers["ann"].purchases == purchases
 
 
-def test_what_a_device_did_is_not_told_of_a_user_erased_in_the_same_batch() -> None:
+def test_what_a_device_did_is_dropped_if_its_user_is_erased_in_the_same_batch() -> None:
     for user, told in (("u1", 0), ("u2", 3)):
         flow = Flow()
         cart = event("cart_remove", 2, 1, "d", items=(ITEMS[2],))
@@ -108,7 +108,9 @@ def test_every_event_read_is_accepted_or_a_duplicate(
 
 
 @given(streams(), st.data())
-def test_what_comes_twice_changes_nothing(stream: list[Event], data: st.DataObject) -> None:
+def test_an_event_that_comes_twice_changes_nothing(
+    stream: list[Event], data: st.DataObject
+) -> None:
     """The second copy comes somewhere within the lateness."""
     again = data.draw(st.lists(st.sampled_from(stream), max_size=10))
     arrived = sorted([*stream, *again], key=lambda one: one.event_ts)
@@ -119,7 +121,7 @@ def test_what_comes_twice_changes_nothing(stream: list[Event], data: st.DataObje
 
 
 class TestWrites:
-    def test_one_profile_and_one_session_a_shopper_and_batch(self) -> None:
+    def test_there_is_one_profile_and_one_session_per_shopper_and_batch(self) -> None:
         flow = Flow()
         flow.feed([view(1, 0), view(2, 1), view(3, 2), view(4, 3, "bob")])
         active = [one for visited in flow.visited for one in visited.active]
@@ -131,7 +133,7 @@ class TestWrites:
         flow.feed([view(5, 4, "bob")])
         assert [who[0] for visited in flow.visited for who in visited.active] == ["bob"]
 
-    def test_a_known_shopper_is_kept_for_longer(self) -> None:
+    def test_a_user_is_kept_longer_than_an_anonymous_shopper(self) -> None:
         flow = Flow()
         flow.feed([view(1, 0), view(2, 0, None, user_id="u")])
         assert lifetimes(flow.visited) == {
@@ -140,7 +142,7 @@ class TestWrites:
         }
 
     @pytest.mark.parametrize("at_ms", [1, MINUTE_MS, DAY_MS, -DAY_MS])
-    def test_whatever_is_written_of_a_profile_it_has_a_lifetime(self, at_ms: int) -> None:
+    def test_every_write_of_a_profile_renews_its_expiry(self, at_ms: int) -> None:
         """Its key may have expired, been evicted or deleted since it was written last."""
         flow = Flow()
         flow.feed([view(1, 0), event("identify", 2, 0, "bob", "u")])
@@ -151,7 +153,7 @@ class TestWrites:
             keys.profile_key("u"),
         }
 
-    def test_a_session_that_is_over_leaves_redis(self) -> None:
+    def test_an_ended_session_is_deleted_from_redis(self) -> None:
         flow = Flow()
         flow.feed([view(1, 0)])
         flow.feed([view(2, 60 * MINUTE_MS, "bob")])
@@ -159,7 +161,7 @@ class TestWrites:
         flow.feed([])
         assert writes(flow.visited).count(("DEL", keys.session_key("ann"))) == 1
 
-    def test_who_said_no_is_not_to_be_listed(self) -> None:
+    def test_active_shoppers_carry_what_they_refuse(self) -> None:
         from state.events import Consent
 
         flow = Flow()
@@ -168,7 +170,7 @@ class TestWrites:
         refused = {who[0]: who[2] for visited in flow.visited for who in visited.active}
         assert refused == {"ann": 0, "bob": PERSONALIZATION}
 
-    def test_what_shows_taste_is_handed_on_item_by_item(self) -> None:
+    def test_interactions_are_put_out_item_by_item(self) -> None:
         flow = Flow()
         flow.feed([event("page_view", 1, 0), order(2, 1), view(3, 5)])
         clicks = sorted(click[:6] for visited in flow.visited for click in visited.interactions)
@@ -181,7 +183,7 @@ class TestWrites:
 
 class TestErase:
     @pytest.mark.parametrize("known", [False, True])
-    def test_everything_of_a_shopper_goes(self, known: bool) -> None:
+    def test_an_erasure_removes_everything_of_a_shopper(self, known: bool) -> None:
         user, name = ("u", "u") if known else (None, "ann")
         flow = Flow()
         flow.feed([view(1, 0, user_id=user)])
@@ -198,12 +200,12 @@ class TestErase:
         assert gone in writes(flow.visited)
         assert ("DEL", keys.alias_key("ann")) in writes(flow.visited)
 
-    def test_who_comes_again_is_new(self) -> None:
+    def test_a_shopper_that_returns_after_an_erasure_is_new(self) -> None:
         outcome = fold([view(1, 0), event("erase", 2, 1), view(1, 2)])
         ann = outcome.shoppers["ann"]
         assert (ann.first_ms - START_MS, ann.views, ann.sessions) == (2, 1, 1)
 
-    def test_in_the_batch_of_the_erasure_nothing_is_told_of_them(self) -> None:
+    def test_the_batch_of_an_erasure_puts_out_nothing_about_the_shopper(self) -> None:
         flow = Flow()
         flow.feed([view(1, 0), order(2, 0), view(3, 0, "bob"), event("erase", 4, 1)])
         told = [one for v in flow.visited for of in (v.active, v.orders) for one in of]
@@ -211,7 +213,7 @@ class TestErase:
         assert [click[1] for v in flow.visited for click in v.interactions] == ["bob"]
 
 
-def test_the_rules_are_in_the_units_of_the_fold() -> None:
+def test_the_configuration_is_converted_to_the_units_of_the_steps() -> None:
     rules = ProcessorConfig.from_config(
         Sessions(gap_ms=1000, remembered_event_ids=3),
         Profiles(known_ttl_days=2),
@@ -222,7 +224,7 @@ def test_the_rules_are_in_the_units_of_the_fold() -> None:
     assert rules.session_ttl_ms == 61_000
 
 
-def test_folding_makes_no_garbage_that_only_a_collector_finds() -> None:
+def test_processing_makes_no_reference_cycles() -> None:
     """`flows/runtime/replay.py` turns the cycle collector off."""
     stream = [view(n, n * MINUTE_MS, f"device {n % 20}") for n in range(2000)]
     stream += [event("identify", f"i{n}", 3000, f"device {n}", f"user {n}") for n in range(10)]

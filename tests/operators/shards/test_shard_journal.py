@@ -1,6 +1,6 @@
-"""Changed rows: a snapshot writes only what changed, and a resumed shard is what it was.
+"""The journal of a shard: a snapshot writes only changed rows, and a resumed shard has the same state.
 
-`Flow` folds without the frame; here its shards keep their rows in journals.
+`Flow` runs without Bytewax; here its shards keep their rows in journals.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def test_a_snapshot_costs_what_changed(tmp_path: Path) -> None:
     assert size(tmp_path) == before
 
 
-def test_changes_that_outweigh_the_rest_are_written_anew(tmp_path: Path) -> None:
+def test_a_journal_that_has_grown_is_rewritten(tmp_path: Path) -> None:
     flow = StoredFlow.new(tmp_path)
     for turn in range(12):
         flow.feed([view(f"{turn} {n}", turn, f"ann {n}") for n in range(1000)])
@@ -108,7 +108,7 @@ def test_changes_that_outweigh_the_rest_are_written_anew(tmp_path: Path) -> None
     assert facts(flow.going_on_from(blobs).outcome()) == facts(flow.outcome())
 
 
-def test_closed_sessions_moved_and_erased_shoppers_are_changes(tmp_path: Path) -> None:
+def test_closed_sessions_and_transferred_or_erased_shoppers_are_changes(tmp_path: Path) -> None:
     flow = StoredFlow.new(tmp_path)
     flow.feed(
         [view(1, 0, "ann"), view(2, 0, "bob"), view(3, 0, "eve"), view(4, 0, "eve", user_id="eva")]
@@ -128,7 +128,7 @@ def test_a_snapshot_that_holds_all_rows_itself_begins_a_journal(tmp_path: Path) 
     whole.feed([view(n, n, f"ann {n}") for n in range(50)])
     pairs = list(zip(whole.devices, whole.users, strict=True))
     flow = StoredFlow(tmp_path, [(device.snapshot(), user.snapshot()) for device, user in pairs])
-    # No message has told the shards which they are.
+    # No message has come yet that names the shards.
     assert flow.stored() == [(device.snapshot(), user.snapshot()) for device, user in pairs]
     flow.clocks = whole.clocks
     flow.feed([])

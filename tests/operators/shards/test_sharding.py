@@ -1,4 +1,4 @@
-"""Shards: who keeps whom, when a batch is whole, and that a stored flow goes on where it was."""
+"""Shards: the result depends neither on batches, nor on workers, nor on where a run is resumed."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ WITH_SEGMENTS = ProcessorConfig.from_config(
 )
 
 
-def test_who_keeps_whom_is_frozen() -> None:
+def test_the_sharding_rule_is_frozen() -> None:
     """Stored state is found by it."""
     assert [shard_of(name, 64) for name in ("ann", "bob", "☃", "a" * 128)] == [51, 0, 20, 12]
 
 
 @given(streams(), st.sampled_from([1, 7, 100]), st.sampled_from([1, 2]))
-def test_neither_batches_nor_workers_show(
+def test_the_result_does_not_depend_on_batches_or_workers(
     stream: list[Event], batch_events: int, workers: int
 ) -> None:
     outcome = fold(stream, batch_events=batch_events, workers=workers)
@@ -66,7 +66,7 @@ def test_neither_batches_nor_workers_show(
     st.sampled_from([1, 3, 7]),
     st.sampled_from([1, 2]),
 )
-def test_not_even_where_users_share_devices_and_some_are_erased(
+def test_the_result_does_not_depend_on_batches_where_users_share_devices_and_some_are_erased(
     stream: list[Event], disorder_ms: int, batch_events: int, workers: int
 ) -> None:
     arrived = shuffled_within(stream, disorder_ms, 1)
@@ -78,7 +78,7 @@ def test_not_even_where_users_share_devices_and_some_are_erased(
 
 
 @given(streams(users=0, devices=4), st.data())
-def test_one_file_in_several_partitions_comes_to_the_same(
+def test_one_file_in_several_partitions_gives_the_same_result(
     stream: list[Event], data: st.DataObject
 ) -> None:
     """Each partition in order, and read at any pace beside the others; the same ids in the same one.
@@ -102,7 +102,7 @@ def test_one_file_in_several_partitions_comes_to_the_same(
 
 
 @given(streams(users=0, devices=4), st.lists(st.integers(0, 5), min_size=3, max_size=30))
-def test_batches_of_several_partitions_folded_as_one_come_to_the_same(
+def test_coalesced_batches_of_several_partitions_give_the_same_result(
     stream: list[Event], paces: list[int]
 ) -> None:
     dealt: dict[str, list[Event]] = {"0": [], "1": [], "2": []}
@@ -112,7 +112,7 @@ def test_batches_of_several_partitions_folded_as_one_come_to_the_same(
     turns = itertools.cycle(paces)
     while any(dealt.values()):
         taken = {name: rest[: next(turns)] for name, rest in dealt.items()}
-        if not any(taken.values()):  # the turns of those who are left may all be of none
+        if not any(taken.values()):  # all partitions that are left may have taken nothing
             taken = {name: rest[:1] for name, rest in dealt.items()}
         flow.feed_at_once(taken, partitions=3)
         dealt = {name: rest[len(taken[name]) :] for name, rest in dealt.items()}
@@ -135,7 +135,7 @@ def test_batches_of_several_partitions_folded_as_one_come_to_the_same(
     st.sampled_from([1, 3, 7]),
     st.sets(st.integers(1, 15), min_size=1),
 )
-def test_a_flow_that_is_stored_and_resumed_anywhere_goes_on_as_if_it_were_not(
+def test_a_flow_that_resumes_anywhere_gives_the_same_result(
     stream: list[Event], seed: int, batch_events: int, stops: set[int]
 ) -> None:
     """All that goes on to learning and to Redis, in its order."""
@@ -155,8 +155,8 @@ def test_a_flow_that_is_stored_and_resumed_anywhere_goes_on_as_if_it_were_not(
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_what_is_due_at_once_is_told_in_the_same_order_after_a_resume(seed: int) -> None:
-    """Shoppers who come again put off what they wait for; a resume knows only what they wait for now."""
+def test_timers_that_are_due_together_fire_in_the_same_order_after_a_resume(seed: int) -> None:
+    """A shopper that returns leaves an outdated timer behind; a resume does away with it."""
     rng, at_ms = random.Random(seed), 0
     batches = []
     for n in range(10):
@@ -179,8 +179,8 @@ def test_what_is_due_at_once_is_told_in_the_same_order_after_a_resume(seed: int)
     assert told == expected
 
 
-def test_half_a_batch_waits_for_the_other_half() -> None:
-    """Two devices of one user, kept by two workers: what comes first was read first."""
+def test_a_part_of_a_batch_waits_for_the_others() -> None:
+    """Two devices of one user are kept by two workers: events count in the order of reading."""
     phone, laptop = "device 3", "device 4"
     assert shard_of(phone, SHARDS) % 2 != shard_of(laptop, SHARDS) % 2
     stream = [view(1, 0, phone, user_id="u")]

@@ -7,7 +7,7 @@ from state.messages import BatchId
 
 
 class TestWatermark:
-    def test_it_is_the_minimum_over_all_partitions_once_all_are_heard_of(self) -> None:
+    def test_it_is_the_minimum_once_all_partitions_have_sent_a_batch(self) -> None:
         watermark = Watermark({})
         heard = [("a", 50), ("a", 60), ("b", 20), ("b", 70), ("a", 90)]
         assert [watermark.update(BatchId(p, 0, ms, False, 2)) for p, ms in heard] == [

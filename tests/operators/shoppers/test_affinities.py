@@ -1,4 +1,4 @@
-"""Tastes: decayed counts of categories whose sum does not depend on the order."""
+"""Affinities: decayed counts of categories whose sum does not depend on the order."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ def shopper(events: list[tuple[str, int]], tastes: DecayedCounts = TASTES) -> Sh
     return one
 
 
-def test_what_is_a_half_life_older_counts_half() -> None:
+def test_an_event_that_is_a_half_life_older_counts_half() -> None:
     one = shopper([("shoes", 0), ("socks", HALF_LIFE_MS), ("hats", 2 * HALF_LIFE_MS)])
     assert one.affinity == {"shoes": 0.25, "socks": 0.5, "hats": 1.0}
     name, share = TASTES.top(one)
     assert (name, share) == ("hats", 1 / 1.75)
 
 
-def test_nothing_told_is_no_taste() -> None:
+def test_without_events_there_is_no_affinity() -> None:
     assert TASTES.top(shopper([])) == ("", 0.0)
 
 
-def test_of_two_as_strong_the_first_by_name_is_told() -> None:
+def test_of_two_equal_categories_the_first_by_name_is_the_top() -> None:
     assert TASTES.top(shopper([("b", 0), ("a", 0)])) == ("a", 0.5)
 
 
@@ -53,7 +53,7 @@ def test_any_order_gives_the_same_bits(events: list[tuple[str, int]], order: Ran
 
 
 @given(told, told)
-def test_two_shoppers_become_what_one_would_have_been(
+def test_merged_affinities_are_those_of_one_shopper(
     ours: list[tuple[str, int]], theirs: list[tuple[str, int]]
 ) -> None:
     merged = shopper(ours)
@@ -70,7 +70,7 @@ def test_the_table_is_bounded_and_keeps_the_strongest(events: list[tuple[str, in
     assert few.top(one)[0] == "often"
 
 
-def test_of_few_names_every_order_of_arrival_keeps_all() -> None:
+def test_few_categories_are_all_kept_in_any_order() -> None:
     names = [("a", 0), ("b", 1), ("c", 2), ("d", 3)]
     few = DecayedCounts(HALF_LIFE_MS, 2)
     assert all(len(shopper(list(order), few).affinity) == 4 for order in permutations(names))

@@ -1,4 +1,4 @@
-"""Orders: each counts once, under whatever ids it comes; no more of it comes back than it was worth."""
+"""Orders: each counts once, under whatever event ids; refunds give back no more than its value."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def shoppers(stream: Sequence[Event], batch_events: int = 100) -> dict[str, Shop
 
 
 def back(stream: Sequence[Event]) -> float:
-    """What was given back to the only shopper there is."""
+    """The amount that was given back to the only shopper."""
     (shopper,) = shoppers(stream).values()
     return shopper.refund_micros / 1e6
 
@@ -81,7 +81,7 @@ REFUNDS: dict[str, tuple[list[dict[str, Any]], float, int]] = {
 
 
 @pytest.mark.parametrize("name", REFUNDS)
-def test_what_a_refund_gives_back_in_whatever_order_it_and_its_order_come(name: str) -> None:
+def test_a_refund_gives_back_the_same_before_or_after_its_order(name: str) -> None:
     given, amount, count = REFUNDS[name]
     stream = [order(0, 0), *[refund(n, n * 1000, **more) for n, more in enumerate(given, 1)]]
     for arrived in permutations(stream):
@@ -96,7 +96,7 @@ def test_what_a_refund_gives_back_in_whatever_order_it_and_its_order_come(name: 
         assert shopper.rule_state.members.keys() == expected
 
 
-def test_a_refund_of_an_order_that_nobody_knows_counts_what_it_says() -> None:
+def test_a_refund_of_an_unknown_order_counts_the_amount_it_names() -> None:
     assert back([refund(1, 0, value=12.5)]) == 12.5
     assert back([refund(1, 0)]) == 0
 
@@ -106,18 +106,18 @@ def test_an_order_is_remembered_for_400_days() -> None:
         assert back([order(0, 0), refund(1, days * DAY_MS)]) == amount
 
 
-def test_the_item_was_sold_for_less_than_its_price() -> None:
+def test_an_item_is_refunded_at_what_it_cost_in_the_order() -> None:
     assert back([order(0, 0, value=25.0), refund(1, 1, items=(Item("mug"),))]) == 15
 
 
-def test_many_refunds_of_one_order_come_to_what_it_was_worth() -> None:
+def test_many_refunds_of_one_order_give_back_its_value() -> None:
     stream = [order(0, 0), *[refund(f"r{n}", n, value=0.25) for n in range(150)]]
     assert back(stream) == 37.5
     assert back([*stream, refund("all", 200)]) == 50
     assert shoppers([*stream, refund("all", 200)])["ann"].refunds == 151
 
 
-# Who an order comes from, first and again: a device before it is ann's, ann herself, or both together.
+# The senders of an order and of its copy: the device before it is ann's, ann herself, or both.
 WAYS: dict[str, dict[str, Any]] = {
     "phone": {"anonymous_id": "phone"},
     "laptop": {"anonymous_id": "laptop"},
@@ -195,7 +195,7 @@ def test_an_event_that_two_shoppers_had_counts_once() -> None:
     assert fold(stream).totals["repeats"] == 3
 
 
-def test_figures_of_the_shop_count_an_order_of_two_shoppers_once(
+def test_the_shops_figures_count_an_order_of_two_shoppers_once(
     redis_url: str, tmp_path: Path
 ) -> None:
     stream = [
@@ -211,7 +211,7 @@ def test_figures_of_the_shop_count_an_order_of_two_shoppers_once(
     assert int(dict(rows["ps:1:meta"])[b"repeats"]) == 1
 
 
-def test_what_orders_cost_grows_with_their_number() -> None:
+def test_the_cost_of_remembering_orders_grows_linearly() -> None:
     """A shopper's 16,000 orders take about twice as long as 8,000, not four times."""
 
     def seconds(many: int) -> float:

@@ -1,4 +1,4 @@
-"""Profiles: what events add to a shopper, in units a reader of the keys can use."""
+"""Profiles: what events add to a shopper, and the fields that readers find in Redis."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_money_adds_up_to_the_cent_however_often_it_is_added() -> None:
     assert written(dimes)["revenue"] == "100.00"
 
 
-def test_an_order_without_a_value_is_worth_its_items() -> None:
+def test_an_order_without_a_value_has_the_value_of_its_items() -> None:
     order = event("purchase", 1, 0, items=(SHOE, SOCK, Item("gift")), order_id="a")
     assert written([order])["revenue"] == "50.30"
 
@@ -154,20 +154,20 @@ def test_the_newest_consent_holds_and_of_two_at_once_the_stricter() -> None:
     assert "consent" not in written([view(1, 0)])
 
 
-def test_consent_may_ride_on_any_event() -> None:
+def test_any_event_may_carry_consent() -> None:
     told = written([view(1, 0, consent=Consent(analytics=True, ads=False))])
     assert told["consent"] == "analytics=1,personalization=?,ads=0"
 
 
 @given(streams(users=0), st.integers(0, 9))
-def test_what_a_profile_holds_does_not_depend_on_the_order(stream: list[Event], seed: int) -> None:
+def test_a_profile_does_not_depend_on_the_order_of_events(stream: list[Event], seed: int) -> None:
     arrived = shuffled_within(stream, LATENESS_MS, seed)
     assert facts(fold(arrived)) == facts(fold(stream))
 
 
 @given(streams(users=0, devices=1), st.integers(0, 40))
-def test_two_halves_of_a_shopper_make_the_whole(stream: list[Event], cut: int) -> None:
-    """The one half is what the device was, the other what the user was: all fields but sessions."""
+def test_two_halves_of_a_shopper_merge_into_the_whole(stream: list[Event], cut: int) -> None:
+    """One half is the device's row, the other the user's: all fields are compared but sessions."""
     whole = fold([*stream])
     left = [one for n, one in enumerate(stream) if n % 41 < cut]
     right = [one for n, one in enumerate(stream) if n % 41 >= cut]
@@ -190,7 +190,7 @@ def test_two_halves_of_a_shopper_make_the_whole(stream: list[Event], cut: int) -
         assert getattr(merged, name) == getattr(expected, name), name
 
 
-def test_times_move_outwards_only() -> None:
+def test_first_and_last_times_only_move_outwards() -> None:
     outcomes = [fold([view(n, at) for n, at in enumerate(times)]) for times in ([5, 9, 1], [1, 5])]
     spans = [
         (s.first_ms - START_MS, s.last_ms - START_MS) for o in outcomes for s in o.shoppers.values()

@@ -85,7 +85,7 @@ def of_ann(*minutes: float) -> list[Event]:
 
 
 @given(streams(users=0))
-def test_sessions_are_those_of_an_independent_count(stream: list[Event]) -> None:
+def test_sessions_equal_an_independent_count(stream: list[Event]) -> None:
     outcome = fold(stream, batch_events=5)
     assert found(outcome) == expected(stream)
     runs = [run for runs in naive(stream).values() for run in runs]
@@ -95,7 +95,7 @@ def test_sessions_are_those_of_an_independent_count(stream: list[Event]) -> None
 
 
 @given(streams(users=0), st.integers(0, 9), st.sampled_from([1, 7, 4096]))
-def test_order_within_the_lateness_does_not_matter(
+def test_sessions_do_not_depend_on_order_within_the_lateness(
     stream: list[Event], seed: int, batch_events: int
 ) -> None:
     arrived = shuffled_within(stream, LATENESS_MS, seed)
@@ -159,7 +159,7 @@ def test_a_late_event_joins_a_session_that_still_goes_on() -> None:
 
 
 @given(streams(users=0, devices=2), st.integers(0, 9), st.sampled_from([1, 3, 7]))
-def test_how_late_events_fare_does_not_depend_on_batches(
+def test_late_events_do_not_depend_on_batches(
     stream: list[Event], seed: int, batch_events: int
 ) -> None:
     arrived = shuffled_within(stream, 4 * GAP_MS, seed)
@@ -181,7 +181,7 @@ def test_how_late_events_fare_does_not_depend_on_batches(
     st.lists(st.integers(0, 400), max_size=12),
     st.integers(0, 9),
 )
-def test_shoppers_that_become_one_have_the_sessions_of_one(
+def test_merged_shoppers_have_the_sessions_of_one(
     ours: list[int], theirs: list[int], seed: int
 ) -> None:
     """While nothing has ended; the order in which the two came to their sessions does not matter."""
@@ -201,7 +201,7 @@ def test_shoppers_that_become_one_have_the_sessions_of_one(
 
 
 @pytest.mark.parametrize("closed", [False, True])
-def test_a_session_that_ended_before_it_was_known_whose_it_is_stays_apart(closed: bool) -> None:
+def test_a_session_that_ended_before_the_merge_stays_apart(closed: bool) -> None:
     """Whether its batch has closed it yet must not show."""
     user, device = Shopper(True, 0, 0), Shopper(False, 0, 0)
     user.open_sessions = [Session(0, 100), Session(300, 300)]
