@@ -21,9 +21,9 @@ from state.shopper import RuleState
 if TYPE_CHECKING:
     import argparse
 
-    from operators.segments.rules.ast import Rule
     from operators.segments.rules.explain import ConditionResult
     from operators.segments.rules.preview import Preview
+    from operators.segments.rules.rule import Rule
     from serving.segments import SegmentSummary
     from state.config import Settings
 

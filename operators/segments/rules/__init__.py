@@ -1,6 +1,10 @@
-"""Segments by rule: read from `segments.yaml`, compiled, and kept exact by timers in event time.
+"""Segments by rule: parsed from `segments.yaml`, compiled, and kept exact by timers in event time.
 
-`reading` makes `language` of the file, `compiling` makes functions of that, and `engine` keeps one
-shard's memberships right: with each event, and with each edge of a window when the clock reaches it.
-What a shopper carries is in `state.shopper.RuleState`; its windows are packed by `windows`.
+`parser` makes a `rule` of each segment, its condition made of the kinds in `conditions`. `compiler`
+makes functions of all rules and says which of them an event may change. `engine` keeps the
+memberships of one shard: it asks rules with each event, and when the clock reaches the edge of a
+window. What a shopper carries is in `state.shopper.RuleState`; `windows` packs its windows.
+
+To add a kind of condition: see `conditions`. To add a feature (`purchases >= 3`): see `features`.
+To add a filter of events: see `filters`.
 """

@@ -1,5 +1,8 @@
-"""What to do with an event, found once for each type of event and category: windows that it goes into,
-and the rules whose answers it may change (sets as in `operators.segments.rules.compiler`).
+"""What to do with an event: the windows that it goes into and the rules whose answers it may
+change.
+
+Worked out once for each type of event and category of its item, because this is the hot path. Rules
+are sets of bits as in `operators.segments.rules.compiler`.
 """
 
 from __future__ import annotations
@@ -9,53 +12,54 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec.structs import replace
 
 from operators.segments.rules import windows
-from operators.segments.rules.filters import (
-    compile_amount,
-    compile_event_test,
-    compile_keys,
-    is_below_any,
-)
+from operators.segments.rules.filters import compile_event_test, is_below_any
+from operators.segments.rules.measures import compile_amount, compile_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from operators.segments.rules.filters import Test
+    from operators.segments.rules.filters import EventTest
     from operators.segments.rules.windows_needed import WindowKind
     from state.events import Event
     from state.shopper import Shopper
 
     Recorder = Callable[[dict[int, bytes], Event, bytes, int], None]
-    """Notes in a shopper's windows an event, its time (packed), at the shopper's clock (ms)."""
+    """Records in a shopper's windows an event with its time (packed), at the shopper's clock (ms)."""
     ThresholdBits = tuple[tuple[Callable[[Shopper], int | None], dict[int | None, int]], ...]
-    """What an event counts, and which rules may change when that has come to a number."""
+    """Features that the event counts up, each with the rules that may change at a number of it."""
 
 _CACHED_PATHS_MAX = 4096
 
 
 class WindowSubscriber(NamedTuple):
-    """Takes events of a type that pass a test, if there is one, into a window.
+    """A window that takes events of one type, those that pass the test if there is one.
 
-    `bits` are the rules that may change by the shopper's newest event, `late_bits` those by another.
+    `bits` are the rules that the shopper's newest event may change, `late_bits` those that an older
+    one may.
     """
 
     kind: WindowKind
-    test: Test | None
+    test: EventTest | None
     record: Recorder
     bits: int
     late_bits: int
 
 
 class EventDispatch(NamedTuple):
-    """What to do with an event: rules that may change by the shopper's newest one, and by another;
-    windows of times that it goes into, by key and size in bytes, and others; windows that it goes
-    into if it passes a test; what it counts.
+    """What to do with an event.
+
+    `bits` are the rules that it may change if it is the shopper's newest, `late_bits` if it is not.
+    `time_windows` are the windows of times that it goes into, by key and size in bytes; `recorders`
+    put it into the others. `conditional` has for each window with a test: the test, the recorder,
+    and the rules that may change where the event passes. `thresholds` are the features that it
+    counts up.
     """
 
     bits: int
     late_bits: int
     time_windows: tuple[tuple[int, int], ...]
     recorders: tuple[Recorder, ...]
-    conditional: tuple[tuple[Test, Recorder, int, int], ...]
+    conditional: tuple[tuple[EventTest, Recorder, int, int], ...]
     thresholds: ThresholdBits
 
 
@@ -77,7 +81,7 @@ class DispatchTable:
         self._by_category: dict[tuple[str, ...], EventDispatch] = {}
 
     def dispatch_of(self, event: Event) -> EventDispatch:
-        """The plan of an event."""
+        """What to do with this event."""
         items = event.items
         if not self._with_category or not items:
             return self._default
@@ -88,7 +92,7 @@ class DispatchTable:
         return self._build([*self._without_category, *self._subscribers_for(paths)])
 
     def _dispatch_of_category(self, category: tuple[str, ...]) -> EventDispatch:
-        """The plan of an event with one item: that it is of the category need not be tested."""
+        """For events with one item of this category: the category need not be tested again."""
         if len(self._by_category) > _CACHED_PATHS_MAX:
             self._by_category.clear()
         subscribers = [
@@ -113,7 +117,7 @@ class DispatchTable:
         bits = late_bits = self._bits
         time_windows: list[tuple[int, int]] = []
         recorders: list[Recorder] = []
-        conditional: list[tuple[Test, Recorder, int, int]] = []
+        conditional: list[tuple[EventTest, Recorder, int, int]] = []
         for kind, test, record, subscriber_bits, subscriber_late_bits in subscribers:
             if test is not None:
                 conditional.append((test, record, subscriber_bits, subscriber_late_bits))
@@ -134,11 +138,12 @@ class DispatchTable:
 
 
 def subscribe(kind: WindowKind, bits: int, late_bits: int) -> WindowSubscriber:
-    """The listener of a window."""
+    """The subscriber of a window."""
     return WindowSubscriber(kind, compile_event_test(kind.events), _recorder(kind), bits, late_bits)
 
 
 def _recorder(kind: WindowKind) -> Recorder:
+    """The function that puts an event into a window."""
     key, size, within_ms = kind.key, kind.bytes_max, kind.within_ms
     if kind.form == "times":
         add_time = windows.add_time
@@ -148,30 +153,24 @@ def _recorder(kind: WindowKind) -> Recorder:
 
         return record_time
     if kind.form == "keyed":
-        keys_of, add_key, key_of = (
-            compile_keys(kind.events, kind.measured),
-            windows.add_key,
-            windows.hash_key,
-        )
+        keys_of = compile_keys(kind.events, kind.measured)
+        add_key, hash_key = windows.add_key, windows.hash_key
 
         def record_keys(stored: dict[int, bytes], event: Event, packed: bytes, now_ms: int) -> None:
             window = stored.get(key, b"")
             for name in keys_of(event):
-                window = add_key(window, packed, key_of(name), size)
+                window = add_key(window, packed, hash_key(name), size)
             stored[key] = window
 
         return record_keys
     if kind.form == "items":
-        items_of, add_items, item_key = (
-            compile_keys(kind.events, "items"),
-            windows.add_items,
-            windows.hash_key,
-        )
+        items_of = compile_keys(kind.events, "items")
+        add_items, hash_key = windows.add_items, windows.hash_key
 
         def record_items(
             stored: dict[int, bytes], event: Event, packed: bytes, now_ms: int
         ) -> None:
-            keys = map(item_key, items_of(event))
+            keys = map(hash_key, items_of(event))
             stored[key] = add_items(stored.get(key, b""), packed, keys, size)
 
         return record_items

@@ -1,72 +1,71 @@
-"""Memberships of one shard's shoppers in segments by rule, right at every moment of their clock.
+"""Memberships of one shard's shoppers in segments by rule, exact at every moment of their clock.
 
-A shopper's clock is how far event time has come for everybody, at least its own newest event. An answer
-that changes with time alone is a timer; its change is dated when it was due, however late the batch.
-Hot: it changes the shoppers' state in place.
+The clock of a shopper is the watermark of the shard, and at least its own newest event. Where an
+answer changes with time alone, a timer evaluates the rule again; the change is dated when it was
+due, however late the batch. This is the hot path: the engine changes the state of shoppers in
+place.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from operators.events.processing_errors import ProcessingErrors
-from operators.segments.rules.compiler import LATEST_OF, RuleSet, merge_window
-from operators.segments.rules.conditions import FOREVER, session_at
-from operators.segments.rules.features import FIRST_EVENT, SESSION_START
+from operators.segments.rules import rule_changes
+from operators.segments.rules.compiler import RuleSet
+from operators.segments.rules.conditions.base import FOREVER
+from operators.segments.rules.features import FIRST_EVENT, SESSION_START, session_at
+from operators.segments.rules.filters import LATEST_TEXT_OF
+from operators.segments.rules.retractions import Retractions
 from operators.segments.rules.window_corrections import add_refund_difference
 from operators.segments.rules.windows import add_time
 from operators.tables.timers import Timers
 from state.shopper import RECHECK_ALL, RuleState
-from state.snapshots import ShardRulesState
 
 if TYPE_CHECKING:
     from operators.segments.rules.compiler import RulesToEvaluate
     from state.events import Event
     from state.messages import Transition
     from state.shopper import Shopper
+    from state.snapshots import ShardRulesState
 
 TIMERS_PER_SHOPPER = 4
 TIMERS_MIN = 100
-"""With more timers than so many they are made anew, one a shopper, from what they are for."""
+"""With more timers than this they are set again, one a shopper: some are of shoppers who are gone."""
 
 _BY_TIME_AND_SHOPPER = itemgetter(3, 0)
 
 
 class RuleEngine:
-    """Asks the rules when there is reason to; `transitions` are those of the batch at hand."""
+    """Evaluates rules when an event or the time may change an answer.
+
+    `transitions` are those of the current batch; the owner of the engine sets the list.
+    """
 
     def __init__(self, rules: RuleSet, stored: ShardRulesState) -> None:
         self.rules = rules
         self.transitions: list[Transition] = []
-        self._untracked: dict[str, list[tuple[int, list[Transition]]]] = {}
+        self._retractions = Retractions()
         self.processing_errors = ProcessingErrors("segments")
         self._timers = Timers()
         self._stored = stored
         self._rules_changed = stored.digests != rules.digests
 
     def migrate_rules(self, rows: dict[str, Shopper], clock_ms: int) -> bool:
-        """Go over to these rules from those that were stored, if they differ: whether that was so.
+        """Replace the rules that were stored by these, once; whether they differ.
 
-        Rules that are new or changed are asked of everybody, from what there is; who is in a segment
-        before and after has been in it since it entered.
+        Rules that are new or changed are evaluated for every shopper, from what is stored. A
+        shopper who is in a segment before and after keeps the time at which it entered.
         """
         if not self._rules_changed:
             return False
         rules, stored = self.rules, self._stored
         self._rules_changed = False
-        changed_bits = 0
-        for n, rule in enumerate(rules.compiled_rules):
-            if stored.digests.get(rule.id) != rule.digest:
-                changed_bits |= rules.bits_for(n)
+        changed_bits = rule_changes.changed_bits(rules, stored)
         removed_ids = stored.digests.keys() - rules.digests.keys()
-        windows = {
-            key: _filled_since(stored.windows.get(key), entries_max, clock_ms)
-            for key, entries_max in rules.windows_needed().items()
-        }
-        self._stored = ShardRulesState(rules.digests, windows)
-        # In an order of its own: that of the rows depends on when they were stored.
+        self._stored = rule_changes.updated_state(rules, stored, clock_ms)
+        # Sorted: the order of rows depends on when they were stored.
         for shopper_id, shopper in sorted(rows.items()):
             if not shopper.events:
                 continue
@@ -84,8 +83,7 @@ class RuleEngine:
         removed_ids: set[str],
         changed_bits: int,
     ) -> None:
-        """Go over to these rules with one shopper: `removed_ids` are segments, `changed` the bits
-        of rules."""
+        """Replace the rules for one shopper: `removed_ids` are segments, `changed_bits` rules."""
         state, rules = shopper.rule_state, self.rules
         now_ms = max(clock_ms, shopper.last_ms)
         if state is None or state.next_check_ms == RECHECK_ALL:
@@ -111,30 +109,33 @@ class RuleEngine:
         self._evaluate(rules.rules_in(changed_bits), shopper_id, shopper, state, now_ms)
 
     def _mark_uncertain(self, operation: str, shopper_id: str, state: RuleState | None) -> None:
-        """A rule raised where no event is to blame: its shopper is asked anew with its next event."""
+        """A rule raised outside an event: evaluate all rules again with the shopper's next event.
+
+        The operation is part of a metric label, so `settle` and `due` keep their names.
+        """
         self.processing_errors.record(operation, shopper_id)
         if state is not None:
             state.next_check_ms_by_rule, state.next_check_ms = {}, RECHECK_ALL
 
     def to_state(self) -> ShardRulesState:
-        """What a snapshot holds beside the shoppers."""
+        """What a snapshot holds besides the shoppers."""
         return self._stored
 
     def windows_filled_ms(self, rule_id: str) -> int:
-        """Since when (ms) all that a segment's rule looks at has been kept; 0 if it always was."""
+        """Since when (ms) every window that a rule needs is full; 0 if it always was."""
         needed = self.rules.windows_needed_by(rule_id)
         return max((self._stored.windows[key][0] for key in needed), default=0)
 
     def track(self, shopper_id: str, shopper: Shopper) -> None:
-        """Go on with the timers of a shopper that was stored."""
+        """Set the timer of a shopper that was restored."""
         state = shopper.rule_state
         if state is not None and state.next_check_ms > 0:
             self._timers.add(state.next_check_ms, shopper_id)
 
     def advance_all(self, rows: dict[str, Shopper], clock_ms: int) -> list[str]:
-        """Let time pass for all; who changed."""
+        """Advance the clock of all shoppers; returns those whose memberships changed."""
         if len(self._timers) > TIMERS_PER_SHOPPER * len(rows) + TIMERS_MIN:
-            # Of those who left, and of answers that changed meanwhile, some would wait for weeks.
+            # Timers of shoppers who left, and of answers that changed since, may be due in weeks.
             self._timers = Timers()
             for shopper_id, row in rows.items():
                 self.track(shopper_id, row)
@@ -152,18 +153,18 @@ class RuleEngine:
                 self._mark_uncertain("due", shopper_id, state)
             if len(self.transitions) > transitions_before:
                 changed_ids.append(shopper_id)
-        # By when they were due: when somebody was asked is another matter after a resume.
+        # Sorted by when they were due: after a resume shoppers are evaluated in another order.
         self.transitions[first:] = sorted(self.transitions[first:], key=_BY_TIME_AND_SHOPPER)
         return changed_ids
 
     def advance_shopper(self, shopper_id: str, shopper: Shopper, clock_ms: int) -> None:
-        """Let time pass for one shopper, before anything is changed at that time."""
+        """Advance the clock of one shopper, before anything of it changes at that time."""
         state = shopper.rule_state
         if state is not None and 0 < state.next_check_ms <= clock_ms:
             self._fire_timers(shopper_id, shopper, state, clock_ms)
 
     def advance_to(self, shopper_id: str, shopper: Shopper, now_ms: int, at_ms: int) -> bool:
-        """Let time pass for a shopper of whom an event came; whether a session goes on then."""
+        """Advance the clock of a shopper to an event of it; whether a session goes on then."""
         self.advance_shopper(shopper_id, shopper, max(now_ms, at_ms - 1))
         newest_ms = max(now_ms, at_ms, shopper.last_ms)
         return session_at(shopper, newest_ms, self.rules.gap_ms) is not None
@@ -177,8 +178,8 @@ class RuleEngine:
         *,
         begins_session: bool,
     ) -> None:
-        """Take in an event that the profile counts already; `begins_session` if a session did, or
-        did again."""
+        """Apply an event that the profile counts already; with `begins_session` it began or joined
+        one."""
         rules, at_ms, last_ms = self.rules, event.event_ts, shopper.last_ms
         now_ms = clock_ms if clock_ms > last_ms else last_ms
         state = shopper.rule_state or _new_state(shopper)
@@ -190,7 +191,7 @@ class RuleEngine:
             bits = late_bits
         for key, size in time_windows:
             window = windows.get(key, b"")
-            # All that is kept of the shopper is as old as its newest event, or older.
+            # No time in the window is later than that of the shopper's newest event.
             windows[key] = (
                 (window + packed)[-size:] if is_newest else add_time(window, packed, size)
             )
@@ -214,18 +215,18 @@ class RuleEngine:
             self._evaluate(rules.rules_in(bits), shopper_id, shopper, state, now_ms)
 
     def _update_latest_texts(self, state: RuleState, event: Event) -> int:
-        """Note what an event says of device, country and campaign; the rules that ask for it, and
-        for what it says of consent."""
+        """Keep the device, country and campaign of an event; returns the rules that ask for what it
+        carries."""
         bits = 0 if event.consent is None else self.rules.consent_bits
         for feature, feature_bits in self.rules.latest_text_bits.items():
-            if text := LATEST_OF[feature](event):
+            if text := LATEST_TEXT_OF[feature](event):
                 if state.latest_context.get(feature, (0, "")) < (event.event_ts, text):
                     state.latest_context[feature] = (event.event_ts, text)
                 bits |= feature_bits
         return bits
 
     def evaluate_all(self, shopper_id: str, shopper: Shopper, now_ms: int) -> None:
-        """Ask every rule, whatever was known."""
+        """Evaluate every rule for a shopper."""
         state = shopper.rule_state
         if state is None:
             state = shopper.rule_state = RuleState()
@@ -233,7 +234,7 @@ class RuleEngine:
         self._evaluate(self.rules.rules_in(self.rules.all_bits), shopper_id, shopper, state, now_ms)
 
     def evaluate_uncertain(self, shopper_id: str, shopper: Shopper, now_ms: int) -> None:
-        """Ask every rule about a shopper of whom nothing is sure."""
+        """Evaluate every rule for a shopper that was marked so."""
         if shopper.rule_state is None or shopper.rule_state.next_check_ms == RECHECK_ALL:
             self.evaluate_all(shopper_id, shopper, now_ms)
 
@@ -246,9 +247,9 @@ class RuleEngine:
         *,
         is_same: bool = False,
     ) -> None:
-        """Take over what rules keep of another shopper; the profiles are one already.
+        """Merge what rules keep of another shopper into this one, whose profile is merged already.
 
-        Of one of the same name all is told under that name: it is in what either was in.
+        With `is_same` both have the same id, so the shopper is in every segment that either was in.
         """
         other_state, window_kinds = other.rule_state, self.rules.window_kinds
         now_ms = max(clock_ms, shopper.last_ms)
@@ -261,7 +262,7 @@ class RuleEngine:
                 if own_window is None:
                     state.windows[key] = window
                 elif key in window_kinds:
-                    state.windows[key] = merge_window(window_kinds[key], own_window, window, now_ms)
+                    state.windows[key] = window_kinds[key].merge(own_window, window, now_ms)
             for feature, text in other_state.latest_context.items():
                 state.latest_context[feature] = max(text, state.latest_context.get(feature, text))
             if is_same:
@@ -269,8 +270,11 @@ class RuleEngine:
         self.evaluate_all(shopper_id, shopper, now_ms)
 
     def add_refund_difference(self, shopper: Shopper, amount: int, at_ms: int) -> None:
-        """An order that came, and is about to be counted, gave back so much more than its refunds told
-        before it; every rule is asked then."""
+        """Subtract what refunds that came before their order gave back beyond what they were
+        counted with.
+
+        Called before the order is counted; the order then evaluates every rule.
+        """
         state = shopper.rule_state
         if state is not None:
             add_refund_difference(
@@ -279,7 +283,7 @@ class RuleEngine:
             state.next_check_ms = RECHECK_ALL
 
     def remove_from_all(self, shopper_id: str, shopper: Shopper, now_ms: int) -> None:
-        """Take a shopper that is no longer here out of every segment."""
+        """Remove a shopper that is evicted or erased from every segment."""
         self.advance_shopper(shopper_id, shopper, now_ms)
         state = shopper.rule_state
         if state is not None:
@@ -289,28 +293,21 @@ class RuleEngine:
             state.members, state.next_check_ms_by_rule, state.next_check_ms = {}, {}, RECHECK_ALL
 
     def untrack(self, shopper_id: str, state: RuleState) -> list[Transition]:
-        """A shopper is no more: what was told of it in this batch is taken back, and is in what this
-        gives after `split_off_retracted`."""
-        retracted: list[Transition] = []
-        self._untracked.setdefault(shopper_id, []).append((len(self.transitions), retracted))
+        """Retract the transitions of a shopper who ends in this batch.
+
+        The list that this returns is filled by `split_off_retracted`.
+        """
         state.members, state.next_check_ms_by_rule, state.next_check_ms = {}, {}, RECHECK_ALL
-        return retracted
+        return self._retractions.retract(shopper_id, len(self.transitions))
 
     def split_off_retracted(self) -> None:
-        """Take out what was told of shoppers before they were no more, in one pass over the batch."""
-        if not self._untracked:
-            return
-        remaining: list[Transition] = []
-        for n, transition in enumerate(self.transitions):
-            untracked = self._untracked.get(transition[0], ())
-            first = bisect_right(untracked, n, key=itemgetter(0))
-            (untracked[first][1] if first < len(untracked) else remaining).append(transition)
-        self.transitions[:] = remaining
-        self._untracked.clear()
+        """Take the retracted transitions out of the batch."""
+        self._retractions.split_off(self.transitions)
 
     def _fire_timers(
         self, shopper_id: str, shopper: Shopper, state: RuleState, clock_ms: int
     ) -> None:
+        """Evaluate the rules of a shopper that are due, in the order in which they are due."""
         rules = self.rules
         while 0 < state.next_check_ms <= clock_ms:
             now_ms, dues = state.next_check_ms, state.next_check_ms_by_rule
@@ -333,6 +330,8 @@ class RuleEngine:
         *,
         is_timer: bool = False,
     ) -> None:
+        """Evaluate rules: record what changes, and set a timer where time alone will change an
+        answer."""
         members, dues = state.members, state.next_check_ms_by_rule
         for segment_id, digest, evaluate, new_answer in rules:
             is_in = segment_id in members
@@ -350,7 +349,7 @@ class RuleEngine:
                     self.transitions.append((shopper_id, segment_id, False, now_ms))
             if until_ms != FOREVER:
                 due_ms = dues.get(digest)
-                # A timer that is too early does no harm: it asks, and is set anew.
+                # A timer that is too early does no harm: it evaluates the rule and is set again.
                 if due_ms is None or until_ms < due_ms:
                     dues[digest] = until_ms
                     if until_ms < state.next_check_ms or state.next_check_ms <= 0:
@@ -365,17 +364,7 @@ def _new_state(shopper: Shopper) -> RuleState:
 
 
 def create_engine(rules: RuleSet | None, stored: ShardRulesState) -> RuleEngine | None:
-    """The engine of a shard, None where there are no rules and were none."""
+    """The engine of a shard; None where there are no rules and none were stored."""
     if rules is None and not stored.digests:
         return None
     return RuleEngine(rules or RuleSet((), gap_ms=0), stored)
-
-
-def _filled_since(
-    stored: tuple[int, int] | None, entries_max: int, clock_ms: int
-) -> tuple[int, int]:
-    """Since when a window is full: one that was kept with fewer entries may have lost what is needed."""
-    if stored is None:
-        return clock_ms, entries_max
-    since_ms, stored_entries = stored
-    return (since_ms if stored_entries >= entries_max else clock_ms), entries_max

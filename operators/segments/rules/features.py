@@ -1,7 +1,7 @@
-"""What rules may say of a shopper's profile and of the session that goes on.
+"""Features: what a rule may compare of a shopper's profile and of the session that goes on.
 
-Numbers are whole: counts, millionths of money and shares, ms. To add one: a line in the table here, one
-in docs/segments.md.
+Numbers are whole: counts, millionths of money and shares, ms. To add a feature: one line in a table
+here, one in docs/segments.md.
 """
 
 from __future__ import annotations
@@ -18,21 +18,19 @@ from state.shopper import INTENTS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from operators.segments.rules.ast import Bounds
     from state.shopper import Session, Shopper
 
 ANY_EVENT = "any"
 """Stands for every type of event."""
 SESSION_START, FIRST_EVENT = "a session begins", "the first event"
-"""Stand for an event that begins a session or joins two, and for one before all others."""
+"""Stand for an event that begins a session or joins two, and for the earliest event of a shopper."""
 AFFINITY_EVENTS = ("item_view", "cart_add", "purchase", "wishlist_add")
 
 
 class NumberFeature(NamedTuple):
-    """A number of a shopper, None where there is none; `touched` are the events that may change it.
+    """A number of a shopper, None where there is none; `changed_by` are the events that may change it.
 
-    One that `never_decreases` never gets less; one that `counts_events` gets one more with each of
-    these events.
+    A number that `counts_events` grows by one with each of these events.
     """
 
     unit: int
@@ -44,7 +42,7 @@ class NumberFeature(NamedTuple):
 
 
 class AgeFeature(NamedTuple):
-    """A time (ms) of a shopper, 0 where there is none; rules are about how long ago it is, in days."""
+    """A time (ms) of a shopper, 0 where there is none. Rules compare how many days ago it was."""
 
     time_of: Callable[[Shopper], int]
     changed_by: tuple[str, ...]
@@ -52,7 +50,7 @@ class AgeFeature(NamedTuple):
 
 
 class SessionFeature(NamedTuple):
-    """A number of the session that goes on, as `NumberFeature`; there is none between two sessions."""
+    """A number of the session that goes on, as `NumberFeature`; between two sessions there is none."""
 
     unit: int
     value_of: Callable[[Session], int]
@@ -63,7 +61,8 @@ class SessionFeature(NamedTuple):
 
 
 class TextFeature(NamedTuple):
-    """A text of a shopper, "" where there is none. `values` are all there can be, if they are known."""
+    """A text of a shopper, "" where there is none. `values` are all that it can be, if they are
+    known."""
 
     value_of: Callable[[Shopper], str]
     changed_by: tuple[str, ...]
@@ -122,7 +121,7 @@ def _latest_text(name: str) -> Callable[[Shopper], str]:
 
 
 def _cumulative(field: str, event_type: str, label: str, unit: int = COUNT) -> NumberFeature:
-    # Money and pieces are added many at a time.
+    # An event may add more than one piece, and any amount of money.
     counts_events = unit == COUNT and field != "units"
     return NumberFeature(
         unit,
@@ -160,6 +159,7 @@ NUMBER_FEATURES: dict[str, NumberFeature] = {
 
 SHARE_FEATURES = ("cart_rate", "top_category_share")
 """Numbers from 0 to 1, which may be written as `50 %`."""
+
 AGE_FEATURES: dict[str, AgeFeature] = {
     "first_seen_days": AgeFeature(attrgetter("first_ms"), (FIRST_EVENT,), "first seen"),
     "last_seen_days": AgeFeature(attrgetter("last_ms"), (ANY_EVENT,), "last seen"),
@@ -203,7 +203,7 @@ INTENT = "intent"
 YES_NO = ("yes", "no")
 CONSENT_ANSWERS = ("yes", "no", "not asked")
 LATEST_TEXTS = ("device", "country", "campaign_source", "campaign_medium", "campaign_name")
-"""Texts that an event may say; the newest stands. Kept only where a rule asks."""
+"""Texts that an event may carry. The newest is kept, and only if a rule asks for it."""
 
 TEXT_FEATURES: dict[str, TextFeature] = {
     "known": TextFeature(_is_known, (), "signed in", YES_NO),
@@ -223,57 +223,17 @@ TEXT_FEATURES: dict[str, TextFeature] = {
 FEATURE_NAMES = (*NUMBER_FEATURES, *AGE_FEATURES, *SESSION_FEATURES, *TEXT_FEATURES)
 
 
-class AnswerTrigger(NamedTuple):
-    """Events that may change the answer to what is said of a feature, and to what only (None: both).
-
-    If there are `thresholds`, only an event that makes the feature one of these numbers does.
-    """
-
-    event_types: tuple[str, ...]
-    new_answer: bool | None
-    thresholds: tuple[int, ...] = ()
-
-
-def intent_triggers(values: tuple[str, ...]) -> list[AnswerTrigger]:
-    """What may change whether a session's intent, which never falls, is one of these."""
-    event_types = tuple(
-        name
-        for name, reached in profile.INTENT_OF_TYPE.items()
-        if len({INTENTS[intent] in values for intent in range(reached + 1)}) > 1
-    )
-    return [AnswerTrigger(event_types, None), AnswerTrigger((SESSION_START,), None)]
-
-
-def feature_triggers(feature: str, bounds: Bounds | None, is_positive: bool) -> list[AnswerTrigger]:
-    """What may change whether a feature is within bounds; `makes` is False below a `not`."""
-    never_decreases, counts_events, is_of_session = False, False, feature in SESSION_FEATURES
-    if feature in AGE_FEATURES:
-        never_decreases, event_types = (
-            feature == "first_seen_days",
-            AGE_FEATURES[feature].changed_by,
-        )
-    elif feature in SESSION_FEATURES:
-        _, _, event_types, _, never_decreases, counts_events = SESSION_FEATURES[feature]
-    elif feature in NUMBER_FEATURES:
-        _, _, event_types, _, never_decreases, counts_events = NUMBER_FEATURES[feature]
-    else:
-        event_types = TEXT_FEATURES[feature].changed_by
-    new_answer: bool | None = None
-    if bounds is not None and (bounds.low is None) is not (bounds.high is None):
-        if feature == "last_seen_days":  # what has just happened is no time ago
-            new_answer = is_positive is (bounds.low is None)
-        elif never_decreases:
-            new_answer = is_positive is (bounds.high is None)
-    thresholds: tuple[int, ...] = ()
-    if counts_events and bounds is not None:
-        edges = (bounds.low, None if bounds.high is None else bounds.high + 1)
-        thresholds = tuple(edge for edge in edges if edge is not None)
-    triggers = [AnswerTrigger(event_types, new_answer, thresholds)]
-    return [*triggers, AnswerTrigger((SESSION_START,), None)] if is_of_session else triggers
+def session_at(shopper: Shopper, now_ms: int, gap_ms: int) -> Session | None:
+    """The session that goes on at a time, None between two sessions."""
+    if not shopper.open_sessions:
+        return None
+    newest = shopper.open_sessions[-1]
+    return newest if newest.last_ms + gap_ms >= now_ms else None
 
 
 def count_reader(feature: str) -> Callable[[Shopper], int | None]:
-    """What a feature that `counts_events` has come to; of the session that was last, be it over."""
+    """Reads a feature that `counts_events`; one of a session from the last session, even if it is
+    over."""
     if feature not in SESSION_FEATURES:
         return NUMBER_FEATURES[feature].value_of
     value_of = SESSION_FEATURES[feature].value_of

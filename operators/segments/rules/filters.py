@@ -1,36 +1,170 @@
-"""Which events a rule looks at, as functions of an event."""
+"""Which events a condition counts: the filter below `event:`, `no:` and the steps of a sequence.
+
+To add a filter on a text of the event: one field of `Filter` and one line in `_TEXT_FILTERS`, one in
+docs/segments.md. The fields of `Filter` are part of stored digests: they must not change.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+
+from operators.segments.rules.features import ANY_EVENT
+from operators.segments.rules.quantities import MONEY, Bounds
+from operators.segments.rules.yaml_nodes import suggest
+from operators.segments.rules.yaml_values import bounds_of, texts_of
 from operators.shoppers import amounts
+from state.events import EVENT_TYPES
 from state.money import to_micros
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from operators.segments.rules.ast import Bounds, Filter
+    from operators.segments.rules.yaml_nodes import YamlNode
     from state.events import Event, Item
 
-    Test = Callable[[Event], bool]
+    EventTest = Callable[[Event], bool]
     ItemTest = Callable[[Item], bool]
 
 
-def is_within(bounds: Bounds, number: int) -> bool:
-    """Whether a number is in a range."""
-    if bounds.low is not None and number < bounds.low:
-        return False
-    return bounds.high is None or number <= bounds.high
+class _TextFilter(NamedTuple):
+    """How a filter is written, its field of `Filter`, how it reads, and the text of an event."""
+
+    key: str
+    field: str
+    phrase: str
+    text_of: Callable[[Event], str | None] | None = None
+
+
+def _campaign(field: str) -> Callable[[Event], str | None]:
+    return lambda event: None if event.campaign is None else getattr(event.campaign, field)
+
+
+_TEXT_FILTERS = (
+    _TextFilter("category", "categories", "in"),
+    _TextFilter("brand", "brands", "of brand"),
+    _TextFilter("item", "items", "of item"),
+    _TextFilter("campaign_source", "campaign_source", "from", _campaign("source")),
+    _TextFilter("campaign_medium", "campaign_medium", "by", _campaign("medium")),
+    _TextFilter("campaign_name", "campaign_name", "in campaign", _campaign("name")),
+    _TextFilter("device", "device", "on", lambda event: event.device),
+    _TextFilter("country", "country", "in country", lambda event: event.country),
+    _TextFilter("list", "list", "in list", lambda event: event.list_id),
+    _TextFilter("query", "query", "searching for"),
+)
+FILTER_KEYS = (*(text_filter.key for text_filter in _TEXT_FILTERS), "price", "value")
+
+LATEST_TEXT_OF = {
+    text_filter.field: text_filter.text_of
+    for text_filter in _TEXT_FILTERS
+    if text_filter.text_of is not None and text_filter.key != "list"
+}
+"""Texts of an event that describe the shopper until another event says something else."""
+
+_TYPE_LABELS = {
+    "any": "event",
+    "page_view": "page view",
+    "search": "search",
+    "list_view": "list view",
+    "item_view": "item view",
+    "cart_add": "item put into the cart",
+    "cart_remove": "item taken out of the cart",
+    "checkout_start": "checkout begun",
+    "purchase": "purchase",
+    "refund": "refund",
+    "wishlist_add": "item wished for",
+    "reco_view": "recommendation seen",
+    "reco_click": "recommendation clicked",
+    "identify": "sign-in",
+    "consent": "consent",
+    "custom": "custom event",
+}
+_NON_SHOPPER_TYPES = frozenset({"erase", "item"})
+"""Types of events that are nothing a shopper does."""
+_EVENT_TYPES = (*sorted(EVENT_TYPES - _NON_SHOPPER_TYPES), ANY_EVENT)
+
+
+class Filter(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Which events count: those of these types that pass every filter that is set.
+
+    One item of the event has to pass `categories` (a path or what is below it), `brands`, `items` and
+    `price` together. `value` is that of the event. `query` is contained in the search text, in any case.
+    """
+
+    types: tuple[str, ...]
+    categories: tuple[str, ...] = ()
+    brands: tuple[str, ...] = ()
+    items: tuple[str, ...] = ()
+    price: Bounds | None = None
+    value: Bounds | None = None
+    campaign_source: tuple[str, ...] = ()
+    campaign_medium: tuple[str, ...] = ()
+    campaign_name: tuple[str, ...] = ()
+    device: tuple[str, ...] = ()
+    country: tuple[str, ...] = ()
+    list: tuple[str, ...] = ()
+    query: tuple[str, ...] = ()
+
+    @property
+    def matches_items(self) -> bool:
+        """Whether it looks at single items."""
+        return bool(self.categories or self.brands or self.items or self.price is not None)
+
+    def takes(self, event_type: str) -> bool:
+        """Whether events of this type can pass."""
+        return event_type in self.types or ANY_EVENT in self.types
+
+    def describe(self) -> str:
+        """Which events pass, in words."""
+        text = join_values([_TYPE_LABELS[name] for name in self.types])
+        for _, field, phrase, _ in _TEXT_FILTERS:
+            if values := getattr(self, field):
+                text += f" {phrase} {join_values(values)}"
+        if self.price is not None:
+            text += f" at a price of {self.price.words}"
+        if self.value is not None:
+            text += f" worth {self.value.words}"
+        return text
+
+
+def parse_filter(fields: Mapping[str, YamlNode], key: str) -> Filter:
+    """The types below `key` and the filters beside it. Raises UserError."""
+    event_types = texts_of(fields[key], "a type of event, as in `item_view`")
+    for name in event_types:
+        if name not in _EVENT_TYPES:
+            suggestion = suggest(name, _EVENT_TYPES)
+            fields[key].raise_error(
+                f"there is no event `{name}`{suggestion}: {', '.join(_EVENT_TYPES)}"
+            )
+    if ANY_EVENT in event_types:
+        event_types = (ANY_EVENT,)
+    texts: dict[str, tuple[str, ...]] = {}
+    for text_filter in _TEXT_FILTERS:
+        if text_filter.key in fields:
+            values = texts_of(fields[text_filter.key], "what it has to be, or a list of that")
+            if text_filter.key == "category":
+                values = tuple(value.strip("/") for value in values)
+            if text_filter.key == "query":
+                values = tuple(value.lower() for value in values)
+            texts[text_filter.field] = values
+    price = bounds_of(fields["price"], MONEY) if "price" in fields else None
+    value = bounds_of(fields["value"], MONEY) if "value" in fields else None
+    return Filter(event_types, price=price, value=value, **texts)
+
+
+def join_values(values: Sequence[str]) -> str:
+    """Values as people read a choice of them."""
+    return " or ".join(values)
 
 
 def is_below_any(path: str, parents: Sequence[str]) -> bool:
     """Whether a path (`shoes/running`) is one of these or below one."""
-    return any(path == name or path.startswith(f"{name}/") for name in parents)
+    return any(path == parent or path.startswith(f"{parent}/") for parent in parents)
 
 
 def compile_item_test(events: Filter) -> ItemTest | None:
-    """Whether an item is one that the filter looks for; None if it does not look at items."""
+    """The function that says whether an item passes; None where the filter does not look at items."""
     if not events.matches_items:
         return None
     categories, brands = events.categories, frozenset(events.brands)
@@ -61,27 +195,28 @@ def compile_item_test(events: Filter) -> ItemTest | None:
     return matches
 
 
-def compile_event_test(events: Filter) -> Test | None:
-    """Whether an event of the right type is one that the filter looks for; None if all are."""
-    tests: list[Test] = []
+def compile_event_test(events: Filter) -> EventTest | None:
+    """The function that says whether an event of a right type passes; None where all pass."""
+    tests: list[EventTest] = []
     item_matches = compile_item_test(events)
     if item_matches is not None:
         tests.append(lambda event: any(map(item_matches, event.items)))
     if events.value is not None:
         value = events.value
-        tests.append(lambda event: is_within(value, amounts.value_micros(event)))
+        tests.append(lambda event: value.contains(amounts.value_micros(event)))
     if events.query:
         queries = events.query
         tests.append(lambda event: _contains_any(event.query, queries))
-    for name, text_of in _EVENT_TEXTS.items():
-        if values := getattr(events, name):
-            tests.append(_compile_one_of(text_of, frozenset(values)))
+    for text_filter in _TEXT_FILTERS:
+        values = getattr(events, text_filter.field)
+        if text_filter.text_of is not None and values:
+            tests.append(_is_one_of(text_filter.text_of, frozenset(values)))
     if len(tests) < 2:
         return tests[0] if tests else None
     return lambda event: all(test(event) for test in tests)
 
 
-def _compile_one_of(text_of: Callable[[Event], str | None], values: frozenset[str]) -> Test:
+def _is_one_of(text_of: Callable[[Event], str | None], values: frozenset[str]) -> EventTest:
     return lambda event: text_of(event) in values
 
 
@@ -90,68 +225,3 @@ def _contains_any(query: str | None, parts: Sequence[str]) -> bool:
         return False
     text = query.lower()
     return any(part in text for part in parts)
-
-
-def _campaign(field: str) -> Callable[[Event], str | None]:
-    return lambda event: None if event.campaign is None else getattr(event.campaign, field)
-
-
-_EVENT_TEXTS: dict[str, Callable[[Event], str | None]] = {
-    "device": lambda event: event.device,
-    "country": lambda event: event.country,
-    "list": lambda event: event.list_id,
-    "campaign_source": _campaign("source"),
-    "campaign_medium": _campaign("medium"),
-    "campaign_name": _campaign("name"),
-}
-
-LATEST_TEXT_OF = {name: of for name, of in _EVENT_TEXTS.items() if name != "list"}
-"""What an event may say that stands until another says something else."""
-
-
-def compile_keys(events: Filter, measured: str) -> Callable[[Event], list[str]]:
-    """What is told apart in an event: its items' ids, categories or brands, or its day (UTC)."""
-    item_matches = compile_item_test(events)
-    key_of_item: Callable[[Item], str | None]
-    match measured:
-        case "days":
-            return lambda event: [str(event.event_ts // 86_400_000)]
-        case "items" if item_matches is None:
-            return lambda event: [item.item_id for item in event.items]
-        case "items":
-            key_of_item = lambda item: item.item_id  # noqa: E731
-        case "categories":
-            key_of_item = lambda item: "/".join(item.category)  # noqa: E731
-        case _:
-            key_of_item = lambda item: item.brand  # noqa: E731
-
-    def keys(event: Event) -> list[str]:
-        keys_of_items = (
-            key_of_item(item) for item in event.items if item_matches is None or item_matches(item)
-        )
-        return [name for name in keys_of_items if name]
-
-    return keys
-
-
-def compile_amount(events: Filter, measured: str) -> Callable[[Event], int]:
-    """What an event adds to a sum: money in millionths, or pieces."""
-    item_matches = compile_item_test(events)
-
-    def amount(event: Event) -> int:
-        if measured == "count":
-            return 1
-        if measured == "quantity":
-            matching = (item for item in event.items if item_matches is None or item_matches(item))
-            return amounts.unit_count(matching)
-        if item_matches is None:
-            amount_micros = amounts.value_micros(event)
-        else:
-            amount_micros = amounts.items_micros(
-                tuple(item for item in event.items if item_matches(item))
-            )
-        return (
-            -amount_micros if measured == "net value" and event.type == "refund" else amount_micros
-        )
-
-    return amount

@@ -1,4 +1,4 @@
-"""What a rule would come to if it went live now, from shoppers as they are stored."""
+"""Preview: the size that a rule would have if it went live now, from the stored shoppers."""
 
 from __future__ import annotations
 
@@ -8,31 +8,28 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from operators.segments.rules.conditions import compile_condition
-from operators.segments.rules.describe import describe_events
 from operators.segments.rules.explain import ConditionResult, explain
-from operators.segments.rules.windows_needed import windows_used
 from state.shopper import RuleState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from operators.segments.rules.ast import Rule
+    from operators.segments.rules.rule import Rule
     from state.shopper import Shopper
     from state.snapshots import ShardRulesState
 
     StoredRow = tuple[str, Shopper, int]
-    """A shopper's id, what is known of it, and how far event time has come for everybody (ms)."""
+    """A shopper's id, its state, and the watermark of its shard (ms)."""
 
 EXAMPLES = 10
 Z_95 = 1.96
 
 
 class Preview(msgspec.Struct):
-    """`size` is exact where all `shoppers` were `evaluated`, else between `low` and `high` for 95 %.
+    """`size` is exact where all `shoppers` were `evaluated`; else `low` to `high` holds it with 95 %.
 
-    `enter` and `leave` are against the segment as it is live, in proportion where not all were looked
-    at. `missing_windows` are the events that the rule counts and of which nothing is kept yet.
+    `enter` and `leave` compare with the live segment, scaled up where not all were evaluated.
+    `missing_windows` are the events that the rule counts and of which too few are kept yet.
     """
 
     shoppers: int
@@ -49,8 +46,8 @@ class Preview(msgspec.Struct):
 def preview(
     rule: Rule, rows: Iterable[StoredRow], shoppers: int, stored: ShardRulesState, *, gap_ms: int
 ) -> Preview:
-    """Ask a rule of all that is stored of some or all of so many shoppers."""
-    evaluate = compile_condition(rule.when, gap_ms)
+    """Evaluate a rule for these rows, which are all or some of so many shoppers."""
+    evaluate = rule.when.compile(gap_ms)
     evaluated = members = enter = leave = 0
     members_found: list[StoredRow] = []
     for shopper_id, shopper, clock_ms in rows:
@@ -89,11 +86,11 @@ def preview(
 
 
 def missing_windows(rule: Rule, stored: ShardRulesState) -> list[str]:
-    """The events a rule counts that are not kept, or too few of them: they count from now on."""
+    """The events that a rule counts and of which none or too few are kept: they count from now on."""
     return sorted(
         {
-            describe_events(use.kind.events)
-            for use in windows_used(rule.when)
+            use.kind.events.describe()
+            for use in rule.when.windows_used()
             if stored.windows.get(use.kind.key, (0, -1))[1] < use.kind.entries_max
         }
     )
@@ -114,5 +111,5 @@ def wilson_interval(hits: int, tries: int) -> tuple[float, float]:
 
 
 def _hash_order(row: StoredRow) -> bytes:
-    """An order that has nothing to do with what shoppers are like, the same every time."""
+    """A key for an order that does not depend on what shoppers do, the same every time."""
     return blake2b(row[0].encode(), digest_size=8).digest()

@@ -1,4 +1,7 @@
-"""Amounts, spans and shares as people write them: `at least 3`, `30 min`, `10 %`."""
+"""Amounts, spans of time and shares as people write them: `at least 3`, `30 min`, `10 %`.
+
+What may be changed: more ways to write the same. Times are in ms, money and shares in millionths.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ import re
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import TYPE_CHECKING
 
-from operators.segments.rules.ast import Bounds
+import msgspec
+
 from state.money import MICROS_PER_UNIT
 from state.times import DAY_MS, HOUR_MS, MINUTE_MS
 
@@ -14,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 COUNT, MONEY, DAYS, MINUTES, SHARE = 1, MICROS_PER_UNIT, DAY_MS, MINUTE_MS, MICROS_PER_UNIT
-"""What a written 1 is in the unit the flow works in."""
+"""What a written 1 is in the unit in which features and windows are kept."""
 
 DURATION_MS_MAX = 3650 * DAY_MS
 
@@ -49,8 +53,22 @@ _UNITS_MS = {
 _SHARE = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 
 
+class Bounds(msgspec.Struct, frozen=True):
+    """A range of whole numbers, both ends included; `words` is how it reads (`at least 3`)."""
+
+    low: int | None
+    high: int | None
+    words: str
+
+    def contains(self, number: int) -> bool:
+        """Whether a number is in the range."""
+        if self.low is not None and number < self.low:
+            return False
+        return self.high is None or number <= self.high
+
+
 def parse_bounds(text: str, unit: int) -> Bounds | None:
-    """The range that an amount names, None where it names none, as half a purchase.
+    """The range that a text names; None where it names none, as half a purchase.
 
     >>> parse_bounds("at least 3", COUNT), parse_bounds("> 9.5", MONEY).low, parse_bounds("three", COUNT)
     (Bounds(low=3, high=None, words='at least 3'), 9500001, None)
@@ -83,7 +101,7 @@ def parse_bounds(text: str, unit: int) -> Bounds | None:
 
 
 def parse_duration_ms(text: str) -> int | None:
-    """A span of time in ms, None where it is none or longer than ten years.
+    """A span of time in ms; None where the text is none or the span is longer than ten years.
 
     >>> [parse_duration_ms(text) for text in ("30 min", "1.5 h", "60d", "soon")]
     [1800000, 5400000, 5184000000, None]
@@ -96,7 +114,7 @@ def parse_duration_ms(text: str) -> int | None:
 
 
 def format_duration(ms: int) -> str:
-    """A span as it is written in the largest unit that divides it.
+    """A span of time in the largest unit that divides it.
 
     >>> format_duration(1_800_000), format_duration(86_400_000), format_duration(1500)
     ('30 min', '24 h', '1.5 s')
@@ -110,7 +128,7 @@ def format_duration(ms: int) -> str:
 
 
 def parse_share_micros(text: str) -> int | None:
-    """A share in millionths, None where it is none.
+    """A share in millionths; None where the text is no share.
 
     >>> parse_share_micros("10 %"), parse_share_micros("0.5%"), parse_share_micros("a tenth")
     (100000, 5000, None)

@@ -1,8 +1,7 @@
-"""Versions of segments by rule: a rule that says something else is a new version of its segment.
+"""Versions of segments by rule: a rule that means something else is a new version of its segment.
 
-Who is in it changes at once, from what is known of everybody (`operators.segments.rules.engine`);
-here it is
-written down since when which rule holds.
+Memberships change at once (`operators.segments.rules.engine`); this file records since when each
+rule is live.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ from state.snapshots import RuleVersion
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from operators.segments.rules.ast import Rule
+    from operators.segments.rules.rule import Rule
     from state.messages import Write
 
 
 class RuleVersions:
-    """Which version of each rule is live. `stored` is what a run before this one knew, by segment."""
+    """Which version of each rule is live; `stored` are the versions of the run before, by segment."""
 
     def __init__(
         self, rules: Sequence[Rule], stored: Mapping[str, RuleVersion] | None = None
@@ -34,9 +33,9 @@ class RuleVersions:
         self._is_up_to_date = False
 
     def detect_changes(self, now_ms: int, size_of: Callable[[str], int]) -> list[Write]:
-        """Go over to the rules of this run, once; what to write of versions that begin or end now.
+        """Compare the rules of this run with the stored versions, once; writes those that begin now.
 
-        `size_of` gives how many are in a segment, who just entered and left it included.
+        `size_of` gives the size of a segment, transitions of this batch included.
         """
         if self._is_up_to_date:
             return []
@@ -68,7 +67,7 @@ class RuleVersions:
         return writes
 
     def definitions(self) -> list[Write]:
-        """What all segments by rule are or were, and since when."""
+        """The definitions of all segments by rule, live or retired, with the time of each."""
         writes: list[Write] = []
         for rule_id, rule_version in sorted(self.versions.items()):
             definition_fields = (

@@ -1,11 +1,10 @@
-"""Windows of a shopper, put right: an event that another shopper had too, a refund that came to more."""
+"""Corrections of a shopper's windows: an event that two shoppers have, a refund that gave back more."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from operators.segments.rules import windows
-from operators.segments.rules.features import ANY_EVENT
 from operators.segments.rules.filters import compile_event_test
 
 if TYPE_CHECKING:
@@ -23,9 +22,10 @@ def remove_repeated_event(
     at_ms: tuple[int, int],
     amount: int | None,
 ) -> None:
-    """Take an event out of a shopper's windows where another's have it too, who is the same one.
+    """Remove an event from a shopper's windows where those of another, who is the same person, have
+    it too.
 
-    `at_ms` is when it was for the one and for the other, `amount` what an order was worth.
+    `at_ms` is its time with the one and with the other, `amount` what an order was worth.
     """
     if shopper.rule_state is None or other.rule_state is None:
         return
@@ -34,9 +34,10 @@ def remove_repeated_event(
         kind = kinds.get(key)
         if kind is None or key not in other_windows:
             continue
-        if event_type == "refund" and _is_net_value(kind):  # see `add_refund_difference`
+        # Windows of net value are corrected with the order: `add_refund_difference`.
+        if event_type == "refund" and _is_net_value(kind):
             continue
-        if event_type in kind.events.types or ANY_EVENT in kind.events.types:
+        if kind.events.takes(event_type):
             corrected = windows.remove_event(kind.form, window, other_windows[key], at_ms, amount)
             shopper.rule_state.windows[key] = corrected
 
@@ -44,7 +45,7 @@ def remove_repeated_event(
 def add_refund_difference(
     kinds: Mapping[int, WindowKind], state: RuleState, amount: int, at_ms: int, now_ms: int
 ) -> None:
-    """Note that so much more was given back at a time than the refund that came then told."""
+    """Subtract what a refund at this time gave back beyond the amount that it was counted with."""
     packed = at_ms.to_bytes(windows.TIME_BYTES, "big")
     for key, kind in kinds.items():
         if _is_net_value(kind):
@@ -53,5 +54,5 @@ def add_refund_difference(
 
 
 def _is_net_value(kind: WindowKind) -> bool:
-    """Whether a window adds up orders less refunds, whatever they are of."""
+    """Whether a window adds up orders less refunds, of all items."""
     return kind.measured == "net value" and compile_event_test(kind.events) is None

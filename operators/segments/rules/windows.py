@@ -1,10 +1,11 @@
-"""Windows of events, packed: sorted by time, the newest last.
+"""Windows of events, packed into bytes: sorted by time, the newest last.
 
-Of `unpack_times` an entry is the time (ms, 8 bytes); of `keyed`, `items` and `sums` a key or an
-amount (8
-bytes) follows; a key stands once in `keyed`, and in `items` each time. Which of the newest entries are
-kept does not depend on the order in which they came, nor on how two windows that are merged had been
-divided.
+An entry of `times` is a time (ms, 8 bytes). In `keyed`, `items` and `sums` a key or an amount (8
+bytes) follows the time; a key is there once in `keyed`, and each time it came in `items`. Which of
+the newest entries are kept depends neither on the order in which events came, nor on how two
+windows that are merged were divided.
+
+Stored in snapshots: the layout must not change.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 TIME_BYTES = 8
 PAIR_BYTES = 16
 SUMS_EXACT = 256
-"""Of sums the newest so many entries are kept one by one, older ones by bucket."""
+"""The newest entries of sums are kept one by one, older ones by bucket."""
 _SUMS_MAX = 384
 BUCKETS = 64
 _TIME, _PAIR = Struct(">q"), Struct(">qq")
@@ -35,7 +36,7 @@ def unpack_times(window: bytes) -> list[int]:
 
 
 def add_time(window: bytes, packed_ms: bytes, bytes_max: int) -> bytes:
-    """Note an event at a time, which is packed; the newest `bytes_max` bytes are kept.
+    """Add the time of an event; the newest `bytes_max` bytes are kept.
 
     >>> window = b""
     >>> for at in (5, 9, 7, 1): window = add_time(window, at.to_bytes(8, "big"), 3 * TIME_BYTES)
@@ -61,13 +62,13 @@ def unpack_pairs(window: bytes) -> list[tuple[int, int]]:
 
 @lru_cache(1 << 15)
 def hash_key(text: str) -> bytes:
-    """What stands for a text in a window of keys: 63 bits."""
+    """The key of a text in a window: 63 bits."""
     digest = blake2b(text.encode(), digest_size=8).digest()
     return (int.from_bytes(digest, "big") >> 1).to_bytes(8, "big")
 
 
 def add_key(window: bytes, packed_ms: bytes, key: bytes, bytes_max: int) -> bytes:
-    """Note when a key was last seen, which is packed; the newest `bytes_max` bytes are kept.
+    """Set when a key came last; the newest `bytes_max` bytes are kept.
 
     >>> window, pack = b"", lambda number: number.to_bytes(8, "big")
     >>> for at, key in ((5, 1), (9, 2), (7, 1), (6, 2), (8, 3)):
@@ -79,7 +80,7 @@ def add_key(window: bytes, packed_ms: bytes, key: bytes, bytes_max: int) -> byte
         return _newest_keys(
             [*_PAIR.iter_unpack(window), *_PAIR.iter_unpack(packed_ms + key)], bytes_max
         )
-    # What nearly every event is: newer than all, of a key that is there or not.
+    # Nearly every event is newer than all others; its key is in the window or not.
     index = window.find(key)
     while index >= 0 and index % PAIR_BYTES != TIME_BYTES:
         index = window.find(key, index + 1)
@@ -94,7 +95,7 @@ def merge_keys(first: bytes, second: bytes, bytes_max: int) -> bytes:
 
 
 def add_items(window: bytes, packed_ms: bytes, keys: Iterable[bytes], bytes_max: int) -> bytes:
-    """Note what keys an event at a time had, which is packed; the newest `bytes_max` bytes are kept.
+    """Add the keys of one event; the newest `bytes_max` bytes are kept.
 
     >>> window, pack = b"", lambda number: number.to_bytes(8, "big")
     >>> for at, keys in ((5, [1]), (9, [2, 1]), (7, [1])):
@@ -109,17 +110,17 @@ def add_items(window: bytes, packed_ms: bytes, keys: Iterable[bytes], bytes_max:
 
 
 def merge_items(first: bytes, second: bytes, bytes_max: int) -> bytes:
-    """The newest entries of two windows, `bytes_max` bytes at most, a key each time it was noted."""
+    """The newest entries of two windows, `bytes_max` bytes at most, a key each time it came."""
     merged = sorted([*_PAIR.iter_unpack(first), *_PAIR.iter_unpack(second)])
     return b"".join(_PAIR.pack(*pair) for pair in merged)[-bytes_max:]
 
 
 def times_by_key(window: bytes) -> dict[int, list[int]]:
-    """When each key was noted, oldest first."""
-    times_by_key_found: dict[int, list[int]] = {}
+    """When each key came, oldest first."""
+    times: dict[int, list[int]] = {}
     for at_ms, key in _PAIR.iter_unpack(window):
-        times_by_key_found.setdefault(key, []).append(at_ms)
-    return times_by_key_found
+        times.setdefault(key, []).append(at_ms)
+    return times
 
 
 def _newest_keys(entries: Iterable[tuple[int, int]], bytes_max: int) -> bytes:
@@ -134,7 +135,7 @@ def _newest_keys(entries: Iterable[tuple[int, int]], bytes_max: int) -> bytes:
 def add_amount(
     window: bytes, packed_ms: bytes, amount: int, within_ms: int | None, now_ms: int
 ) -> bytes:
-    """Note an amount at a time, which is packed; what has left the window is forgotten."""
+    """Add an amount at a time; entries that have left the window are dropped."""
     at_ms = int.from_bytes(packed_ms, "big")
     return _pack_amounts([*_PAIR.iter_unpack(window), (at_ms, amount)], within_ms, now_ms)
 
@@ -146,7 +147,7 @@ def merge_amounts(first: bytes, second: bytes, within_ms: int | None, now_ms: in
 
 
 def _pack_amounts(entries: list[tuple[int, int]], within_ms: int | None, now_ms: int) -> bytes:
-    """Packed amounts; where there are too many, older ones as one at the end of their bucket."""
+    """Pack amounts; where there are too many, older ones are added up at the end of their bucket."""
     if within_ms is not None:
         cutoff_ms = now_ms - within_ms
         entries = [entry for entry in entries if entry[0] > cutoff_ms]
@@ -166,10 +167,11 @@ def _pack_amounts(entries: list[tuple[int, int]], within_ms: int | None, now_ms:
 def remove_event(
     form: str, window: bytes, other: bytes, at_ms: tuple[int, int], amount: int | None
 ) -> bytes:
-    """A window without an event that it noted at the first of two times, and another at the second.
+    """Remove an event that a second window, which is to be merged with this one, has too.
 
-    Only if the other window, which is to be merged with it, does have it: of `sums` the same amount,
-    if it is known.
+    `at_ms` is the time of the event in this window and in the other. Nothing is removed where the
+    other does not have it. In `sums` the entry with the same amount is removed, if the amount is
+    known.
 
     >>> first, other = add_time(b"", (5).to_bytes(8, "big"), 16), add_time(b"", bytes(8), 16)
     >>> unpack_times(remove_event("times", first, other, (5, 0), None))

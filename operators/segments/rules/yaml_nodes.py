@@ -1,4 +1,5 @@
-"""A YAML file as plain texts, lists and mappings that know where they stand, for errors that say so."""
+"""A YAML file as texts, lists and mappings that know their line and path, so that errors can name
+them."""
 
 from __future__ import annotations
 
@@ -10,16 +11,15 @@ import yaml
 from state.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
+    from collections.abc import Iterable, Mapping
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class YamlNode:
-    """A place in the file: a text (`yes` and `30` are texts too), a list or a mapping.
+    """An entry of the file: a text (`yes` and `30` are texts too), a list or a mapping.
 
-    `path` is how it is named in errors, `source` and `line` where it is.
+    Errors name `source`, the line, and `path`.
     """
 
     def __init__(self, node: yaml.Node, source: str, path: str) -> None:
@@ -29,7 +29,7 @@ class YamlNode:
         self._line = node.start_mark.line + 1
 
     def raise_error(self, message: str) -> NoReturn:
-        """Raise the UserError that names this place."""
+        """Raise a UserError that names this entry."""
         location = f"{self.path}: " if self.path else ""
         raise ConfigurationError(f"{self._source}:{self._line}: {location}{message}")
 
@@ -44,7 +44,8 @@ class YamlNode:
         return isinstance(self._node, yaml.SequenceNode)
 
     def text(self, expected: str) -> str:
-        """The text, without what is around it; refused if there is none, with what to write."""
+        """The text without white space around it. Raises UserError with what is expected where
+        there is none."""
         if not isinstance(self._node, yaml.ScalarNode) or not self._node.value.strip():
             self.raise_error(f"expected a text: {expected}")
         text = " ".join(str(self._node.value).split())
@@ -53,7 +54,7 @@ class YamlNode:
         return text
 
     def items(self, expected: str) -> list[YamlNode]:
-        """What is in the list, one at least."""
+        """The entries of the list, at least one."""
         if not isinstance(self._node, yaml.SequenceNode) or not self._node.value:
             self.raise_error(f"expected a list: {expected}")
         return [
@@ -62,7 +63,7 @@ class YamlNode:
         ]
 
     def fields(self, expected: str) -> dict[str, YamlNode]:
-        """What is in the mapping, by key; a key that is given twice is refused."""
+        """The entries of the mapping by key. A key that is given twice is an error."""
         if not isinstance(self._node, yaml.MappingNode):
             self.raise_error(f"expected a mapping: {expected}")
         by_key: dict[str, YamlNode] = {}
@@ -71,15 +72,17 @@ class YamlNode:
             key_text = key_node.text("a key")
             path = f"{self.path}.{key_text}" if self.path else key_text
             value_node = YamlNode(value, self._source, path)
-            # A value may stand below its key; an error is about the line of the key.
+            # A value may be written on the line below its key; errors name the line of the key.
             value_node._line = key_node._line
             if key_text in by_key:
                 value_node.raise_error("given twice: keep one")
             by_key[key_text] = value_node
         return by_key
 
-    def check_keys(self, fields: dict[str, YamlNode], allowed: Iterable[str], owner: str) -> None:
-        """Refuse the first field that is not allowed."""
+    def check_keys(
+        self, fields: Mapping[str, YamlNode], allowed: Iterable[str], owner: str
+    ) -> None:
+        """Raise UserError for the first field that is not allowed; `owner` has the fields."""
         names = tuple(allowed)
         for key, value_node in fields.items():
             if key not in names:
@@ -90,7 +93,7 @@ class YamlNode:
 
 
 def suggest(name: str, names: Iterable[str]) -> str:
-    """`, did you mean ...?` where one is close."""
+    """` (did you mean ...?)` where one of the names is close, else nothing."""
     from difflib import get_close_matches
 
     closest = get_close_matches(name, [*names], 1)
@@ -98,7 +101,7 @@ def suggest(name: str, names: Iterable[str]) -> str:
 
 
 def parse_yaml(text: str, source: str) -> YamlNode | None:
-    """The whole file; None where nothing is in it. Raises UserError for what is no YAML."""
+    """The whole file; None where it is empty. Raises UserError where it is not YAML."""
     try:
         node = yaml.compose(text, yaml.SafeLoader)
     except RecursionError as error:
