@@ -28,7 +28,7 @@ from msgspec.structs import replace
 from benchmarks.workload import Workload, cached
 from flows.process import gc_control
 from flows.process.embedded_redis import EmbeddedRedis
-from flows.runtime import replay
+from flows.runtime import replay, replay_report
 from flows.sources.files import LogFile
 from operators.readers import READERS
 from operators.segments.rules.compiler import load_rules
@@ -141,7 +141,7 @@ def run(events: int, kinds: Sequence[str]) -> dict[str, float]:
             dead_letters=Path(folder) / "dead.jsonl",
         )
         cpu_s = time.process_time() - began_cpu_s
-        said = replay.build_report(settings, redis.url, began_s)
+        said = replay_report.build_report(settings, redis.url, began_s)
     return {"cpu_us": cpu_s / events * 1e6, "changes": said.segment_changes / events}
 
 

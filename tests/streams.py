@@ -1,6 +1,6 @@
 """Random streams of a shop, and the flow without its frame: the folds of all shards, batch by batch.
 
-`fold` runs source clock, device shards, regrouping and user shards as `flows/personalize.py` wires
+`fold` runs source clock, device shards, regrouping and user shards as `flows/dataflow.py` wires
 them. Its answer is everything the shards remember, so two streams that should come to the same are
 compared as a whole. `run_flow` is the real flow into a real Redis.
 """

@@ -1,4 +1,7 @@
-"""Waits for the services that a live run needs: a Redis with current content, a broker that answers."""
+"""Waits for the services that a live run needs: a Redis with current content, a broker that answers.
+
+Each wait ends when the run is asked to stop, and counts as progress.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +15,15 @@ from flows.observability import metrics
 from flows.process import liveness
 from flows.recovery.redis_rebuild import rebuild_if_stale
 from state.errors import StoreError
-from state.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
-    from threading import Event as Flag
+    from threading import Event
 
+    from flows.cluster.run_context import RunContext
     from flows.kafka.source import KafkaSource
     from flows.recovery.folder import RecoveryStore
-    from state.config import Settings
-    from state.store import Fence
+    from state.store import Fence, Store
 
 _RETRY_PAUSE_S = 1.0
 _log = logging.getLogger("penstock.kafka")
@@ -32,30 +33,13 @@ class _StopRequestedError(Exception):
     """The run was asked to stop while it waited."""
 
 
-def connect(
-    redis_url: str,
-    settings: Settings,
-    fence: Fence | None = None,
-    on_retry: Callable[[], None] = metrics.record_redis_wait,
-) -> Store:
-    """A store for a live run that writes under `fence`. `on_retry` is called while Redis is away."""
-    return Store(
-        redis_url,
-        timeout_ms=settings.redis.timeout_ms,
-        patience_s=settings.redis.patience_s,
-        replicas=settings.redis.replicas,
-        fence=fence,
-        on_retry=on_retry,
-    )
-
-
-def wait_for_redis(redis_url: str, settings: Settings, stop: Flag) -> bool:
-    """Wait until Redis accepts writes. Returns False if `stop` was set first.
+def wait_for_redis(context: RunContext) -> bool:
+    """Wait until Redis accepts writes. Returns False if the run was asked to stop first.
 
     Raises UserError for an error that waiting cannot fix, and after `redis.patience_s`.
     """
     try:
-        with closing(connect(redis_url, settings, None, _stop_check_for(stop))) as store:
+        with closing(context.connect(on_retry=_stop_check_for(context.stop))) as store:
             store.wait_until_ready()
     except _StopRequestedError:
         return False
@@ -64,29 +48,26 @@ def wait_for_redis(redis_url: str, settings: Settings, stop: Flag) -> bool:
 
 
 def ensure_redis_current(
-    redis_url: str,
-    settings: Settings,
-    stop: Flag,
-    folder: Path | None,
-    recovery_store: RecoveryStore | None,
-    fence: Fence,
+    context: RunContext, recovery_store: RecoveryStore | None, fence: Fence
 ) -> bool:
-    """Rebuild Redis from the stored state if it is not current. Returns False if `stop` was set
-    first.
+    """Rebuild Redis from the stored state if it is not current.
 
-    Call it only while no flow has the folder open. Raises UserError as `wait_for_redis` does.
+    Call it only while no flow has the recovery folder open. Returns False if the run was asked to stop
+    first. Raises UserError as `wait_for_redis` does.
     """
+    folder = context.recovery_folder
     if folder is None or recovery_store is None:
         return True
 
     def check_stop() -> None:
-        _raise_if_stopped(stop)
+        _raise_if_stopped(context.stop)
 
+    journals = recovery_store.journals
     try:
         while True:
-            with closing(connect(redis_url, settings, fence, _stop_check_for(stop))) as store:
+            with closing(context.connect(fence, _stop_check_for(context.stop))) as store:
                 try:
-                    rebuild_if_stale(store, settings, folder, recovery_store.journals, check_stop)
+                    rebuild_if_stale(store, context.settings, folder, journals, check_stop)
                 except StoreError:
                     if _is_reachable(store):
                         raise
@@ -99,7 +80,7 @@ def ensure_redis_current(
     return True
 
 
-def _stop_check_for(stop: Flag) -> Callable[[], None]:
+def _stop_check_for(stop: Event) -> Callable[[], None]:
     def on_retry() -> None:
         metrics.REDIS_AWAY.set(1)
         _raise_if_stopped(stop)
@@ -107,7 +88,7 @@ def _stop_check_for(stop: Flag) -> Callable[[], None]:
     return on_retry
 
 
-def _raise_if_stopped(stop: Flag) -> None:
+def _raise_if_stopped(stop: Event) -> None:
     liveness.mark_progress(has_started=False)
     if stop.is_set():
         raise _StopRequestedError
@@ -121,14 +102,14 @@ def _is_reachable(store: Store) -> bool:
     return True
 
 
-def wait_for_kafka(source: KafkaSource, stop: Flag) -> bool:
-    """Wait for the broker, up to `redis.patience_s`. Returns False if `stop` was set first.
+def wait_for_kafka(source: KafkaSource, context: RunContext) -> bool:
+    """Wait for the broker, up to `redis.patience_s`. Returns False if the run was asked to stop first.
 
     Raises UserError.
     """
-    deadline_s = time.monotonic() + source.settings.redis.patience_s
+    deadline_s = time.monotonic() + context.settings.redis.patience_s
     is_logged = False
-    while not stop.is_set():
+    while not context.stop.is_set():
         try:
             source.list_parts()
         except BrokerUnreachableError as error:
@@ -138,7 +119,7 @@ def wait_for_kafka(source: KafkaSource, stop: Flag) -> bool:
                 _log.warning("%s; waiting", error)
                 is_logged = True
             liveness.mark_progress(has_started=False)
-            stop.wait(_RETRY_PAUSE_S)
+            context.stop.wait(_RETRY_PAUSE_S)
         else:
             return True
     return False

@@ -8,33 +8,33 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from flows.cluster.dependencies import wait_for_kafka
-from flows.cluster.leadership import read_fence
 from flows.recovery.folder import open_shared_remote
+from flows.recovery.owner import read_fence
 from state.store import Fence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-    from threading import Event as Flag
 
     from flows.cluster.rendezvous import Rendezvous
+    from flows.cluster.run_context import RunContext
     from flows.kafka.source import KafkaSource
     from flows.recovery.folder import RecoveryStore
-    from state.config import Settings
 
 
 @contextmanager
 def follow_leader(
-    rendezvous: Rendezvous, source: KafkaSource, settings: Settings, stop: Flag, folder: Path
+    rendezvous: Rendezvous, source: KafkaSource, context: RunContext, folder: Path
 ) -> Iterator[tuple[RecoveryStore, Fence] | None]:
-    """Give the recovery store and the fence of process 0; None if `stop` was set first.
+    """Give the recovery store and the fence of process 0; None if the run was asked to stop first.
 
     Raises UserError.
     """
+    settings = context.settings
     while (leader := rendezvous.find_leader()) is not None:
         source.known_partitions = leader.partitions
         fence = Fence(settings.kafka.group, leader.token)
-        if not wait_for_kafka(source, stop):
+        if not wait_for_kafka(source, context):
             break
         if not rendezvous.wait_for(
             lambda fence=fence: _has_fence(folder, fence),  # type: ignore[misc]

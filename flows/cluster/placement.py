@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from flows.personalize import SINGLE_KEY
+from flows.steps import SINGLE_KEY
 
 if TYPE_CHECKING:
     from bytewax.outputs import FixedPartitionedSink

@@ -28,10 +28,9 @@ from flows.process.shutdown import GRACE_S, kill_after_grace
 from flows.recovery.folder import open_recovery
 
 if TYPE_CHECKING:
-    from pathlib import Path
-    from threading import Event as Flag
+    from threading import Event
 
-    from state.config import Settings
+    from flows.cluster.run_context import RunContext
     from state.store import Fence, Lease
 
 POLL_S = 0.1
@@ -82,42 +81,31 @@ class WorkerProcess:
         )
 
 
-def run_supervised(
-    arguments: list[str],
-    settings: Settings,
-    stop: Flag,
-    *,
-    processes: int,
-    redis_url: str,
-    recovery_folder: Path,
-) -> int:
-    """Run `penstock ARGUMENTS` as a cluster until `stop` is set; returns the exit code.
+def run_supervised(arguments: list[str], context: RunContext, processes: int) -> int:
+    """Run `penstock ARGUMENTS` as a cluster until it is asked to stop; returns the exit code.
 
     Before each start it waits for Redis and Kafka. Raises UserError if the recovery folder or the
     lease is not available, or another run has taken over.
     """
     restarts, consecutive_restarts, started_s = 0, 0, time.monotonic()
     fence: Fence | None = None
+    stop = context.stop
     while not stop.is_set():
-        with open_recovery(recovery_folder, settings) as recovery_store, ExitStack() as exit_stack:
-            with kill_after_grace(stop), closing(KafkaSource(settings, stop)) as source:
-                if not (wait_for_redis(redis_url, settings, stop) and wait_for_kafka(source, stop)):
-                    return 0
-            lease = exit_stack.enter_context(
-                writer_lease(redis_url, settings, recovery_folder, previous_fence=fence)
-            )
+        with (
+            open_recovery(context.recovery_folder, context.settings) as recovery_store,
+            ExitStack() as exit_stack,
+        ):
+            if not _wait_for_dependencies(context):
+                return 0
+            lease = exit_stack.enter_context(writer_lease(context, fence))
             fence = lease.fence
             with kill_after_grace(stop):
-                if not ensure_redis_current(
-                    redis_url, settings, stop, recovery_folder, recovery_store, fence
-                ):
+                if not ensure_redis_current(context, recovery_store, fence):
                     return 0
-            addresses = ";".join(f"127.0.0.1:{port}" for port in _free_ports(processes))
             workers: list[WorkerProcess] = []
             exit_stack.callback(_kill_workers, workers)
-            for number in range(processes):
-                workers.append(WorkerProcess(number, addresses, arguments, restarts))  # noqa: PERF401 all are killed
-            failure = _watch_workers(workers, stop, lease, settings.run.stuck_s)
+            _start_workers(workers, arguments, processes, restarts)
+            failure = _watch_workers(workers, stop, lease, context.settings.run.stuck_s)
             if stop.is_set():
                 return _stop_workers(workers)
             if any(worker.process.poll() == EXIT_USER_ERROR for worker in workers):
@@ -126,17 +114,30 @@ def run_supervised(
         if time.monotonic() - started_s > RESET_BACKOFF_AFTER_S:
             consecutive_restarts = 0
         wait_s = BACKOFF_S[min(consecutive_restarts, len(BACKOFF_S) - 1)]
-        restarts, consecutive_restarts, started_s = (
-            restarts + 1,
-            consecutive_restarts + 1,
-            time.monotonic(),
-        )
+        restarts += 1
+        consecutive_restarts += 1
+        started_s = time.monotonic()
         _log.warning("%s: all %d processes restart in %g s", failure, processes, wait_s)
         stop.wait(wait_s)
     return 0
 
 
-def _watch_workers(workers: list[WorkerProcess], stop: Flag, lease: Lease, stuck_s: float) -> str:
+def _wait_for_dependencies(context: RunContext) -> bool:
+    source = KafkaSource(context.settings, context.stop)
+    with kill_after_grace(context.stop), closing(source):
+        return wait_for_redis(context) and wait_for_kafka(source, context)
+
+
+def _start_workers(
+    workers: list[WorkerProcess], arguments: list[str], processes: int, restarts: int
+) -> None:
+    """Start all processes and append each to `workers` at once, so that the caller can kill them."""
+    addresses = ";".join(f"127.0.0.1:{port}" for port in _free_ports(processes))
+    for number in range(processes):
+        workers.append(WorkerProcess(number, addresses, arguments, restarts))  # noqa: PERF401
+
+
+def _watch_workers(workers: list[WorkerProcess], stop: Event, lease: Lease, stuck_s: float) -> str:
     while not stop.wait(POLL_S):
         if lease.lost.is_set():
             raise lease.lost_error()

@@ -17,14 +17,13 @@ from typing import TYPE_CHECKING
 from bytewax.run import _parse_args
 
 from flows.cluster.dependencies import wait_for_kafka, wait_for_redis
-from flows.cluster.placement import SINGLE_PROCESS
+from flows.cluster.run_context import RunContext
 from flows.commands.options import external_redis_url
 from flows.kafka.source import KafkaSource
 from flows.observability import logs
 from flows.process.exit_codes import EXIT_USER_ERROR
 from flows.process.shutdown import kill_after_grace, stop_on_signal
-from flows.runtime.live import live_flow
-from flows.sinks.redis import DEAD_LETTERS_FILE
+from flows.runtime.live_flow import live_flow
 from state import config
 from state.errors import ConfigurationError, UserError
 
@@ -54,18 +53,11 @@ def _build_flow() -> Dataflow:
     atexit.register(exit_stack.close)
     stop = exit_stack.enter_context(stop_on_signal())
     exit_stack.enter_context(kill_after_grace(stop))
+    context = RunContext(settings, redis_url, stop)
     source = KafkaSource(settings, stop)
-    if not (wait_for_redis(redis_url, settings, stop) and wait_for_kafka(source, stop)):
+    if not (wait_for_redis(context) and wait_for_kafka(source, context)):
         raise SystemExit(0)
-    return live_flow(
-        source,
-        settings,
-        position=SINGLE_PROCESS,
-        redis_url=redis_url,
-        dead_letters=DEAD_LETTERS_FILE,
-        journals=None,
-        fence=None,
-    )
+    return live_flow(source, context, journals=None, fence=None)
 
 
 def _check_flags() -> None:

@@ -20,7 +20,8 @@ from flows.commands.replay_summary import print_summary
 from flows.process.background import background_thread
 from flows.process.embedded_redis import EmbeddedRedis
 from flows.process.shutdown import stop_on_signal
-from flows.runtime.replay import build_report, replay_source
+from flows.runtime.replay import replay_source
+from flows.runtime.replay_report import build_report
 from flows.sources.paced import PacedSource
 from operators.synthetic.traffic import generate_events
 

@@ -24,7 +24,8 @@ from flows.commands.replay_summary import print_summary, unaccounted_events, wri
 from flows.process.printing import create_console, print_lines
 from flows.process.shutdown import stop_on_signal
 from flows.recovery.run_identity import check_same_replay
-from flows.runtime.replay import DigestMode, build_report, replay_source
+from flows.runtime.replay import replay_source
+from flows.runtime.replay_report import DigestMode, build_report
 from flows.sources.files import LogFile, progress_bar
 from flows.sources.recorded import RecordedSource
 from flows.sources.time_ordering import sort_by_time

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from flows.runtime.replay import Report
+    from flows.runtime.replay_report import Report
 
 SEGMENTS_SHOWN = 3
 ITEMS_SHOWN = 5

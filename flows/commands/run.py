@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.cluster.placement import ClusterPosition
+from flows.cluster.run_context import RunContext
 from flows.cluster.supervisor import run_supervised
 from flows.cluster.worker_process import attach_to_supervisor, is_supervised
 from flows.commands.arguments import complete
@@ -16,7 +17,7 @@ from flows.observability import logs
 from flows.process.exit_codes import EXIT_FAILED
 from flows.process.shutdown import stop_on_signal
 from flows.runtime.live import run_live
-from flows.sinks.redis import DEAD_LETTERS_FILE
+from flows.sinks.dead_letters import DEAD_LETTERS_FILE
 from state.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -81,24 +82,11 @@ def run(args: argparse.Namespace) -> int:
     if is_supervised():
         attach_to_supervisor()
     with stop_on_signal() as stop:
+        context = RunContext(settings, redis_url, stop, args.dead_letters, args.recovery, position)
         if args.processes:
-            return run_supervised(
-                sys.argv[1:],
-                settings,
-                stop,
-                processes=args.processes,
-                redis_url=redis_url,
-                recovery_folder=args.recovery,
-            )
+            return run_supervised(sys.argv[1:], context, args.processes)
         while not stop.is_set():
-            run_live(
-                settings,
-                stop,
-                position=position,
-                redis_url=redis_url,
-                dead_letters=args.dead_letters,
-                recovery_folder=args.recovery,
-            )
+            run_live(context)
             if position.addresses and not stop.is_set():
                 return EXIT_FAILED  # the platform that started the processes restarts them all
     return 0

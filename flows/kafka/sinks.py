@@ -8,7 +8,7 @@ import msgspec
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from flows.kafka.producer import Producer
-from flows.sinks.redis import DEAD_LETTERS_PART
+from flows.sinks.dead_letters import DEAD_LETTERS_PART
 from state.dead_letters import DeadLetter, Erasure
 
 if TYPE_CHECKING:

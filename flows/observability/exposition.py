@@ -28,11 +28,10 @@ PROBE_TIMEOUT_MS = 1000
 @contextmanager
 def expose_process(
     settings: Settings,
-    *,
-    stuck_s: float,
     redis_url: str,
     topic: TopicStatus,
-    recovery_folder: Path | None,
+    *,
+    recovery_folder: Path | None = None,
     worker: int = 0,
     workers: int = 1,
     shares_host: bool = False,
@@ -50,7 +49,8 @@ def expose_process(
         with lock, probe_store.errors_as_user_errors():
             probe_store.client.ping()
 
-    health = WorkerHealth(stuck_s, ping_redis, topic, settings.metrics.ready_lag_max)
+    lag_max = settings.metrics.ready_lag_max
+    health = WorkerHealth(settings.run.stuck_s, ping_redis, topic, lag_max)
     heartbeat_store = Store(redis_url, timeout_ms=settings.redis.timeout_ms, patience_s=0)
     with ExitStack() as exit_stack:
         exit_stack.callback(probe_store.close)

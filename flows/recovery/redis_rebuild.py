@@ -12,10 +12,10 @@ import logging
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from flows.cluster.leadership import owner_id, write_atomically
 from flows.process.background import background_thread
 from flows.process.privacy_key import read_privacy_key
 from flows.recovery import checkpoint_reader
+from flows.recovery.owner import owner_id, write_file
 from operators.personalize.rebuild import rebuild
 from operators.shards.config import ProcessorConfig
 from state.errors import StoreError
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from state.store import Store
 
 INTERVAL_S = 1.0
-COUNT_FILE = "told"
+COUNT_FILE = "told"  # stored when a rebuild was called so
 
 _log = logging.getLogger("penstock.redis")
 
@@ -104,7 +104,7 @@ def monitor_marker(store: Store, folder: Path, on_data_loss: Callable[[], None])
                     on_data_loss()
                     return
                 count = redis_count + 1
-                write_atomically(folder / COUNT_FILE, str(count).encode())
+                write_file(folder / COUNT_FILE, str(count).encode())
 
     try:
         with background_thread("redis-marker", monitor):

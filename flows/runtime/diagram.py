@@ -7,9 +7,11 @@ from pathlib import Path
 
 from bytewax.visualize import to_mermaid
 
-from flows.personalize import FLOW_ID, build
-from flows.sinks.redis import DeadLetterSink, RedisSink
+from flows.dataflow import Sinks, StateStores, build
+from flows.sinks.dead_letters import DeadLetterSink
+from flows.sinks.redis import RedisSink
 from flows.sources.recorded import RecordedSource
+from flows.steps import FLOW_ID
 from state.config import Settings
 from state.store import Store
 
@@ -23,13 +25,11 @@ _ARROW = re.compile(rf"{FLOW_ID}\.(\w+) -- .* --> {FLOW_ID}\.(\w+)")
 def diagram() -> str:
     """The flow as Mermaid text: Bytewax's drawing without ports and long names."""
     settings = Settings()
-    flow = build(
-        RecordedSource({}, settings),
+    sinks = Sinks(
         RedisSink(lambda: Store("redis://", timeout_ms=1, patience_s=0)),
         DeadLetterSink(Path("dead-letters.jsonl")),
-        settings,
-        journals=None,
     )
+    flow = build(RecordedSource({}, settings), sinks, settings, StateStores())
     lines = ["flowchart LR"]
     for line in to_mermaid(flow).splitlines():
         if step := _STEP.fullmatch(line):

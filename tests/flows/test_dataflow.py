@@ -14,17 +14,18 @@ import orjson
 import pytest
 from bytewax.testing import cluster_main
 
-from flows.personalize import build
+from flows.dataflow import Sinks, StateStores, build
 from flows.recovery.folder import open_recovery
 from flows.runtime.replay import replay_recordings
-from flows.sinks.redis import DeadLetterSink, RedisSink
+from flows.sinks.dead_letters import DeadLetterSink
+from flows.sinks.redis import RedisSink
 from flows.sources.recorded import RecordedSource
 from operators.events.decode import decode_lines
 from operators.publish.digest import deterministic_rows
 from operators.synthetic.traffic import generate_events
 from state import keys
 from state.dead_letters import DeadLetter
-from state.errors import RecoveryError, SourceError, UserError
+from state.errors import RecoveryError, SourceError
 from state.store import Store, sha256
 from tests.streams import (
     LATENESS_MS,
@@ -72,10 +73,12 @@ def test_the_names_of_what_is_stored_are_frozen() -> None:
     """A renamed step silently starts from nothing."""
     flow = build(
         RecordedSource({}, flow_settings()),
-        RedisSink(lambda: Store("redis://x", timeout_ms=1, patience_s=0)),
-        DeadLetterSink(Path("x")),
+        Sinks(
+            RedisSink(lambda: Store("redis://x", timeout_ms=1, patience_s=0)),
+            DeadLetterSink(Path("x")),
+        ),
         flow_settings(),
-        journals=None,
+        StateStores(),
     )
     assert flow.flow_id == "personalize"
     assert [step.step_id for step in flow.substeps] == [
@@ -158,10 +161,12 @@ def run_cluster(recordings: dict[str, Records], redis_url: str, folder: Path) ->
     settings = flow_settings()
     flow = build(
         RecordedSource(recordings, settings),
-        RedisSink(lambda: Store(redis_url, timeout_ms=2000, patience_s=2)),
-        DeadLetterSink(folder / "dead_letters.jsonl"),
+        Sinks(
+            RedisSink(lambda: Store(redis_url, timeout_ms=2000, patience_s=2)),
+            DeadLetterSink(folder / "dead_letters.jsonl"),
+        ),
         settings,
-        journals=None,
+        StateStores(),
     )
     epoch = timedelta(milliseconds=settings.source.epoch_ms)
     cluster_main(flow, [], 0, epoch_interval=epoch, worker_count_per_proc=2)
@@ -270,7 +275,7 @@ def test_who_is_erased_is_gone_from_every_key(redis_url: str, tmp_path: Path) ->
 def test_what_could_be_read_of_a_damaged_recording_is_there(redis_url: str, tmp_path: Path) -> None:
     def damaged() -> Iterator[Event]:
         yield from (view(n, n) for n in range(150))
-        raise UserError("shop.gz is damaged after line 150")
+        raise SourceError("shop.gz is damaged after line 150")
 
     with pytest.raises(SourceError, match="after line 150"):
         replay_recordings(

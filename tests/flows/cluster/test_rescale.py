@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from bytewax.testing import cluster_main
 
-from flows.personalize import build
+from flows.dataflow import Sinks, StateStores, build
 from flows.recovery.folder import open_recovery
-from flows.sinks.redis import DeadLetterSink, RedisSink
+from flows.sinks.dead_letters import DeadLetterSink
+from flows.sinks.redis import RedisSink
 from flows.sources.recorded import RecordedSource
 from operators.publish.digest import deterministic_rows
 from state.store import Store
@@ -52,10 +53,12 @@ def run(workers: int, batches: list[int], redis_url: str, folder: Path) -> None:
         assert stored is not None
         flow = build(
             source,
-            RedisSink(lambda: Store(redis_url, timeout_ms=2000, patience_s=2)),
-            DeadLetterSink(folder / "dead_letters.jsonl"),
+            Sinks(
+                RedisSink(lambda: Store(redis_url, timeout_ms=2000, patience_s=2)),
+                DeadLetterSink(folder / "dead_letters.jsonl"),
+            ),
             SETTINGS,
-            journals=stored.journals,
+            StateStores(stored.journals),
         )
         cluster_main(
             flow,

@@ -17,8 +17,9 @@ from bytewax.testing import cluster_main
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.personalize import build
-from flows.sinks.redis import DeadLetterSink, RedisSink
+from flows.dataflow import Sinks, StateStores, build
+from flows.sinks.dead_letters import DeadLetterSink
+from flows.sinks.redis import RedisSink
 from flows.sources.recorded import RecordedSource
 from operators.publish.counters import Counters
 from operators.publish.digest import deterministic_rows
@@ -211,10 +212,12 @@ def test_two_devices_of_a_user_are_merged_whoever_reads_them(
     settings = flow_settings(batch_events=5)
     flow = build(
         RecordedSource({name: partial(partition, name) for name in names}, settings),
-        RedisSink(lambda: Store(redis_url, timeout_ms=2000, patience_s=2)),
-        DeadLetterSink(tmp_path / "dead_letters.jsonl"),
+        Sinks(
+            RedisSink(lambda: Store(redis_url, timeout_ms=2000, patience_s=2)),
+            DeadLetterSink(tmp_path / "dead_letters.jsonl"),
+        ),
         settings,
-        journals=None,
+        StateStores(),
     )
     epoch = timedelta(milliseconds=settings.source.epoch_ms)
     cluster_main(flow, [], 0, epoch_interval=epoch, worker_count_per_proc=workers)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-import flows.runtime.replay
+import flows.runtime.replay_report
 from flows.commands.cli import main
 from flows.process.embedded_redis import EmbeddedRedis
 from flows.process.exit_codes import EXIT_BROKEN_PIPE, EXIT_FAILED, EXIT_STOPPED, EXIT_USER_ERROR
@@ -27,7 +27,7 @@ from state.store import Lease, Store
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from flows.runtime.replay import Report
+    from flows.runtime.replay_report import Report
     from state.dead_letters import DeadLetter
     from state.events import Event
     from tests.kafka_broker import AnyBroker
@@ -403,7 +403,7 @@ def test_an_event_that_got_lost_is_an_error(
         found.accepted -= 1
         return found
 
-    true_report = flows.runtime.replay.build_report
+    true_report = flows.runtime.replay_report.build_report
     monkeypatch.setattr("flows.commands.replay.build_report", losing_one)
     ran = terminal.run("replay", log, "--format", "penstock")
     assert (ran.code, ran.err) == (

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from kafka import KafkaConsumer, TopicPartition
 
+from flows.cluster.run_context import RunContext
 from flows.commands import cli
 from flows.kafka.producer import Producer
 from flows.kafka.sinks import change_topic
@@ -89,15 +90,15 @@ class Live:
 
         watcher = threading.Thread(target=watch)
         watcher.start()
+        settings = config.load(
+            overrides=(*self.sets(), "source.epoch_ms=100", "metrics.listen=''", *overrides),
+            environment={},
+        )
+        folder = self.folder
         run_live(
-            config.load(
-                overrides=(*self.sets(), "source.epoch_ms=100", "metrics.listen=''", *overrides),
-                environment={},
-            ),
-            stop,
-            redis_url=self.redis_url,
-            dead_letters=self.folder / "letters.jsonl",
-            recovery_folder=self.folder / "recovery",
+            RunContext(
+                settings, self.redis_url, stop, folder / "letters.jsonl", folder / "recovery"
+            )
         )
         watcher.join()
         assert not gave_up

@@ -18,7 +18,7 @@ from flows.observability.health import WorkerHealth, health_server
 from flows.observability.heartbeat import TTL_S, Heartbeat
 from flows.process import liveness
 from state import keys
-from state.config import Metrics, Settings
+from state.config import Metrics, Run, Settings
 from state.errors import ConfigurationError
 from state.store import Store
 
@@ -44,10 +44,10 @@ class Topic:
 def outside(
     redis_url: str, topic: Topic, *, lag_max: int = 10, stuck_s: float = STUCK_S
 ) -> Iterator[str]:
-    settings = Settings(metrics=Metrics(listen=ANYWHERE, ready_lag_max=lag_max))
-    with expose_process(
-        settings, stuck_s=stuck_s, redis_url=redis_url, topic=topic, recovery_folder=None
-    ) as address:
+    settings = Settings(
+        metrics=Metrics(listen=ANYWHERE, ready_lag_max=lag_max), run=Run(stuck_s=stuck_s)
+    )
+    with expose_process(settings, redis_url, topic) as address:
         yield address
 
 

@@ -14,15 +14,16 @@ import pytest
 from bytewax.testing import TestingSink, run_main
 from prometheus_client import CollectorRegistry
 
+from flows.dataflow import Sinks, StateStores, build
 from flows.observability import metrics
 from flows.observability.collectors import (
     ArrayHistogram,
     RecoveryFolderCollector,
     StateRowsCollector,
 )
-from flows.personalize import build
 from flows.recovery.folder import open_recovery
-from flows.sinks.redis import DeadLetterSink, RedisSink
+from flows.sinks.dead_letters import DeadLetterSink
+from flows.sinks.redis import RedisSink
 from flows.sources.recorded import RecordedSource
 from operators.events.decode import decode_lines
 from operators.recommend.candidates.registry import LEARNERS
@@ -49,10 +50,9 @@ def test_when_each_event_was_received_arrives_with_what_it_led_to(tmp_path: Path
     run_main(
         build(
             RecordedSource({"shop": lambda: iter(stream)}, settings),
-            TestingSink(outputs),
-            DeadLetterSink(tmp_path / "dead"),
+            Sinks(TestingSink(outputs), DeadLetterSink(tmp_path / "dead")),
             settings,
-            None,
+            StateStores(),
         )
     )
     received = [
@@ -95,10 +95,14 @@ def run_measured(
     with open_recovery(folder / "recovery" if stored else None, settings) as kept:
         flow = build(
             RecordedSource({"shop": lambda: iter(stream)}, settings),
-            RedisSink(lambda: Store(redis_url, timeout_ms=2000, patience_s=2), is_measured=True),
-            DeadLetterSink(folder / "dead_letters"),
+            Sinks(
+                RedisSink(
+                    lambda: Store(redis_url, timeout_ms=2000, patience_s=2), is_measured=True
+                ),
+                DeadLetterSink(folder / "dead_letters"),
+            ),
             settings,
-            journals=kept.journals if kept else None,
+            StateStores(kept.journals if kept else None),
         )
         run_main(
             flow,

@@ -1,0 +1,153 @@
+"""The dataflow: a clickstream into profiles, segments and lists. One line a step, in stream order.
+
+Change freely, but keep the step ids (`flows/steps.py`): they are stored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import bytewax.operators as op
+from bytewax.dataflow import Dataflow
+
+from flows import steps
+from flows.process.privacy_key import read_privacy_key
+from flows.stateful import stateful_step
+from operators.personalize.step import PersonalizeStep
+from operators.segments.changes import changes_in
+from operators.segments.rules.compiler import load_rules
+from operators.shards.config import ProcessorConfig
+from operators.shards.device_shard import DeviceShard
+from operators.shards.live_batches import coalesce_live
+from operators.shards.sharding import regroup
+from operators.shards.user_shard import UserShard
+from state.dead_letters import Erasure
+
+if TYPE_CHECKING:
+    from bytewax.inputs import Source
+    from bytewax.operators import KeyedStream
+    from bytewax.outputs import Sink
+
+    from operators.segments.changes import OrphanedChangesReader
+    from operators.shards.cold_tier import ColdStore
+    from state.changes import ChangeFields
+    from state.config import Settings
+    from state.dead_letters import DeadLetterBatch
+    from state.journal import Journals
+    from state.messages import (
+        BatchOutput,
+        DeviceShardInput,
+        ShardOutput,
+        ShardPart,
+        SourceBatch,
+        UserShardInput,
+    )
+
+
+@dataclass(frozen=True)
+class Sinks:
+    """Where results go; `changes` receives a copy of the change streams, if it is set."""
+
+    redis: Sink[tuple[str, BatchOutput]]
+    dead_letters: Sink[tuple[str, DeadLetterBatch]]
+    changes: Sink[tuple[str, list[ChangeFields]]] | None = None
+
+
+@dataclass(frozen=True)
+class StateStores:
+    """Where state is kept beside memory. Without `journals` no state is stored.
+
+    `cold_store` reads the rows of shoppers that were evicted from memory; without it none is evicted.
+    `orphaned_changes` reads the changes that a crashed live run published after its last snapshot.
+    """
+
+    journals: Journals | None = None
+    cold_store: ColdStore | None = None
+    orphaned_changes: OrphanedChangesReader | None = None
+
+
+def build(
+    events: Source[SourceBatch], sinks: Sinks, settings: Settings, stores: StateStores
+) -> Dataflow:
+    """events -> visit_devices -> visit_users -> learn -> redis, with dead letters on the side."""
+    config = _processor_config(settings)
+    journals, cold_store = stores.journals, stores.cold_store
+
+    def device_shard(snapshot: bytes | None) -> DeviceShard:
+        return DeviceShard(config, snapshot, journals, cold_store)
+
+    def user_shard(snapshot: bytes | None) -> UserShard:
+        return UserShard(config, snapshot, journals, cold_store)
+
+    def personalize(snapshot: bytes | None) -> PersonalizeStep:
+        return PersonalizeStep(
+            settings, snapshot, journals, orphaned_changes=stores.orphaned_changes
+        )
+
+    def by_user_shard(outputs: list[tuple[str, ShardOutput]]) -> list[tuple[str, UserShardInput]]:
+        inputs = regroup((output for _, output in outputs), settings.sessions.shards)
+        return [(str(message.shard), message) for message in inputs]
+
+    flow = Dataflow(steps.FLOW_ID)
+    batches = op.input(steps.EVENTS, flow, events)
+    device_inputs = op.flat_map_batch(steps.BY_DEVICE, batches, _by_device_shard)
+    devices = stateful_step(steps.VISIT_DEVICES, device_inputs, device_shard, journals)
+    user_inputs = op.flat_map_batch(steps.BY_USER, devices, by_user_shard)
+    users = stateful_step(steps.VISIT_USERS, user_inputs, user_shard, journals)
+    parts = op.map(steps.TO_SINGLE_KEY, users, _to_single_key)
+    outputs = stateful_step(steps.PERSONALIZE, parts, personalize, journals)
+    op.output(steps.REDIS, outputs, sinks.redis)
+    if sinks.changes is not None:
+        op.output(steps.CHANGES, op.filter_map(steps.CHANGED, outputs, _changes_of), sinks.changes)
+    rejected = op.filter_map(steps.REJECTED, batches, _rejections_of)
+    failed = op.filter_map(steps.FAILED, users, _failures_of)
+    erased = op.filter_map(steps.ERASED, outputs, _erasures_of)
+    letters: KeyedStream[DeadLetterBatch] = op.merge(
+        steps.MERGE_DEAD_LETTERS, rejected, failed, erased
+    )
+    op.output(steps.DEAD_LETTERS, letters, sinks.dead_letters)
+    return flow
+
+
+def _processor_config(settings: Settings) -> ProcessorConfig:
+    return ProcessorConfig.from_config(
+        settings.sessions,
+        settings.profiles,
+        settings.state,
+        settings.lifecycle,
+        load_rules(settings),
+        settings.propensity,
+        privacy=settings.privacy,
+        recovery=settings.recovery,
+        privacy_key=read_privacy_key(),
+    )
+
+
+def _by_device_shard(batches: list[SourceBatch]) -> list[tuple[str, DeviceShardInput]]:
+    return [(str(message.shard), message) for message in coalesce_live(batches)]
+
+
+def _to_single_key(part: tuple[str, ShardPart]) -> tuple[str, ShardPart]:
+    return steps.SINGLE_KEY, part[1]
+
+
+def _changes_of(output: tuple[str, BatchOutput]) -> tuple[str, list[ChangeFields]] | None:
+    changes = changes_in(output[1].writes)
+    return (steps.SINGLE_KEY, changes) if changes else None
+
+
+def _rejections_of(batch: SourceBatch) -> tuple[str, DeadLetterBatch] | None:
+    return (steps.SINGLE_KEY, [*batch.rejected]) if batch.rejected else None
+
+
+def _erasures_of(output: tuple[str, BatchOutput]) -> tuple[str, DeadLetterBatch] | None:
+    erased = output[1].erased_shoppers
+    return (steps.SINGLE_KEY, [Erasure(name) for name in erased]) if erased else None
+
+
+def _failures_of(part: tuple[str, ShardPart]) -> tuple[str, DeadLetterBatch] | None:
+    letters: DeadLetterBatch = [
+        letter for output in part[1].outputs for letter in output.dead_letters
+    ]
+    return (steps.SINGLE_KEY, letters) if letters else None
