@@ -29,6 +29,7 @@ from operators.tables.table_store import LoadedTables, Tables, TableStore
 from state.events import Item
 from state.interactions import PURCHASE, VIEW, EventColumns
 from state.journal import Journals, list_journals
+from state.messages import ItemUpdate
 from state.segments import cluster_segment_id
 from state.snapshots import pack_arrays
 
@@ -88,7 +89,7 @@ class Shop:
         seen_ms = np.array(at_ms, np.int64)
         self.audience.mark_active(rows, [True] * n, seen_ms)
         self.audience.assign("cluster", names, rows, cluster, seen_ms)
-        self.cards.update((self.now_ms, Item(item), "EUR") for item in items)
+        self.cards.update(ItemUpdate(self.now_ms, Item(item), "EUR") for item in items)
 
     def more(self) -> None:
         """`CHANGED` events of shoppers by chance."""

@@ -32,6 +32,7 @@ from operators.catalogue.item_cards import ItemCards
 from operators.recommend.recommender import Recommender
 from state.events import Item
 from state.interactions import CART, PURCHASE, VIEW, EventColumns
+from state.messages import ItemUpdate
 from state.times import HOUR_MS
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ def canonical(items: int = Workload.items) -> Iterator[EventColumns]:
             at_ms = event["event_ts"]
             start_ms = sessions.start(who, at_ms)
             for item in event["items"]:
-                cards.update([(at_ms, msgspec.convert(item, Item), "")])
+                cards.update([ItemUpdate(at_ms, msgspec.convert(item, Item), "")])
                 kind = KINDS[event["type"]]
                 rows.append(
                     (who, item["item_id"], *kind, at_ms, start_ms, item["category"][0], None)

@@ -27,6 +27,128 @@ class Message(msgspec.Struct, array_like=True, gc=False):
         return _unpack, (type(self).__name__, _pack(self))
 
 
+class Entry(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """An entry of a message. `position` is that of its event in the batch; times are in ms."""
+
+
+class UserMention(Entry, frozen=True):
+    """An event of a device names a user whom another shard may keep, under this watermark."""
+
+    position: int
+    user_id: str
+    at_ms: int
+    watermark_ms: int
+
+
+class Interaction(Entry, frozen=True):
+    """One item of an event that shows interest. `category` is one name (`shoes/running`); it and
+    `country` are "" where unknown."""
+
+    position: int
+    shopper: str
+    item: str
+    event_type: str
+    at_ms: int
+    session_start_ms: int
+    category: str
+    country: str
+
+
+class LimitedInteraction(Entry, frozen=True):
+    """An interaction of a shopper who refuses some purposes, as bits."""
+
+    refused: int
+    interaction: Interaction
+
+
+class ConsentWithdrawal(Entry, frozen=True):
+    """A shopper withdraws consent for purposes, as bits, and goes on being counted."""
+
+    shopper: str
+    purposes: int
+    at_ms: int
+
+
+class Feedback(Entry, frozen=True):
+    """One item of an event that says what came of a list or an order. `list_position` is the item's
+    position in the list that it was shown in, from 0."""
+
+    position: int
+    shopper: str
+    item: str
+    event_type: str
+    at_ms: int
+    list_position: int
+
+
+class ItemUpdate(Entry, frozen=True):
+    """What an event or the catalogue says of an item; the currency is "" where it does not say it."""
+
+    at_ms: int
+    item: Item
+    currency: str
+
+
+class ForwardedEvent(Entry, frozen=True):
+    """An event of a user whom another shard keeps. `watermark_ms` stood when it came; `offset` is that
+    of its record, -1 if unknown."""
+
+    position: int
+    shopper: str
+    event: Event
+    watermark_ms: int
+    offset: int
+
+
+class ActiveShopper(Entry, frozen=True):
+    """A shopper that was active, once a batch.
+
+    `known` is whether it is a user, `refused` are purposes as bits, `features` is its feature row
+    (`operators.shoppers.features`). `profile` is the command that writes its profile, packed but for its
+    head, and `argument_count` the number of arguments in it.
+    """
+
+    shopper: str
+    known: bool
+    refused: int
+    features: bytes
+    profile: str
+    argument_count: int
+
+
+class Transition(Entry, frozen=True):
+    """A shopper entered a segment or left it."""
+
+    shopper: str
+    segment: str
+    entered: bool
+    at_ms: int
+
+
+class PlacedOrder(Entry, frozen=True):
+    """An order of a shopper and its value in millionths."""
+
+    shopper: str
+    value_micros: int
+    at_ms: int
+
+
+class MergedShopper(Entry, frozen=True):
+    """An anonymous shopper turned out to be the user `shopper`."""
+
+    anonymous_id: str
+    shopper: str
+    at_ms: int
+
+
+class NewAlias(Entry, frozen=True):
+    """Redis was told that a device is this user's."""
+
+    position: int
+    user_id: str
+    device: str
+
+
 class BatchId(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):
     """Which batch of which source partition, how far that had come before it, whether it ends it.
 
@@ -83,11 +205,6 @@ class SourceTotals(msgspec.Struct, omit_defaults=True):
     unconverted: dict[str, int] = {}
 
 
-UserMention = tuple[int, str, int, int]
-"""A user whom an event of a device names: position in the batch, user, event time (ms), the watermark
-that stood when it came (ms)."""
-
-
 class DeviceShardInput(Message):
     """The events of one batch that one shard is to fold, without their `props`: no step reads them.
 
@@ -136,7 +253,7 @@ class StateTransfer(msgspec.Struct, array_like=True):
     watermark_ms: int
     interactions: list[Interaction] = []
     feedback: list[Feedback] = []
-    orders: list[tuple[str, int, int]] = []
+    orders: list[PlacedOrder] = []
     transitions: list[Transition] = []
     limited_interactions: list[LimitedInteraction] = []
 
@@ -168,38 +285,6 @@ class ShardTotals(msgspec.Struct):
     failed: int = 0
     suppressed: int = 0
     withheld: int = 0
-
-
-Interaction = tuple[int, str, str, str, int, int, str, str]
-"""One item of an event that shows taste: position in the batch, shopper, item, event type, event time
-(ms), start of the session it belongs to (ms), category as one name (`shoes/running`) or "", country or
-""."""
-
-LimitedInteraction = tuple[int, Interaction]
-"""A click of a shopper who refuses some purposes, and which, as bits."""
-
-ConsentWithdrawal = tuple[str, int, int]
-"""A shopper withdraws purposes and goes on being counted: shopper, purposes as bits, event time (ms)."""
-
-Feedback = tuple[int, str, str, str, int, int]
-"""One item of an event that says what came of it: position in the batch, shopper, item, event type,
-event time (ms), place in the list it was shown in from 0."""
-
-ItemUpdate = tuple[int, Item, str]
-"""What an event or the catalogue says of an item: event time (ms), item, currency or ""."""
-
-ForwardedEvent = tuple[int, str, Event, int, int]
-"""An event whose shopper is a user that another shard keeps: position in the batch, shopper, event, the
-watermark that stood when it came (ms), the offset of its record or -1."""
-
-ActiveShopper = tuple[str, bool, int, bytes, str, int]
-"""A shopper that did something, once a batch: id, whether it is a user, the purposes it refuses, its
-feature row (`operators.shoppers.features`), the command that writes its profile, packed but for
-its head, and
-how many arguments that has."""
-
-Transition = tuple[str, str, bool, int]
-"""A shopper entered a segment or left it: shopper, segment id, whether entered, event time (ms)."""
 
 
 class ShopperObservation(msgspec.Struct, array_like=True, gc=False):
@@ -254,9 +339,9 @@ class ShardOutput(Message):
     active: list[ActiveShopper] = []
     interactions: list[Interaction] = []
     feedback: list[Feedback] = []
-    orders: list[tuple[str, int, int]] = []
+    orders: list[PlacedOrder] = []
     item_updates: list[ItemUpdate] = []
-    merged: list[tuple[str, str, int]] = []
+    merged: list[MergedShopper] = []
     erased: list[tuple[str, int]] = []
     evicted: list[tuple[str, int]] = []
     writes: list[Write] = []
@@ -270,7 +355,7 @@ class ShardOutput(Message):
     transitions: list[Transition] = []
     decisions: list[bytes] = []
     session_outcomes: list[bytes] = []
-    double_counted_orders: list[tuple[str, int, int]] = []
+    double_counted_orders: list[PlacedOrder] = []
     dead_letters: list[DeadLetter] = []
     error_counts: dict[str, int] = {}
     observations: list[ShopperObservation] = []
@@ -278,7 +363,7 @@ class ShardOutput(Message):
     withdrawn_decisions: list[bytes] = []
     limited_interactions: list[LimitedInteraction] = []
     consent_withdrawals: list[ConsentWithdrawal] = []
-    new_aliases: list[tuple[int, str, str]] = []
+    new_aliases: list[NewAlias] = []
     removal_writes: list[Write] = []
 
 
@@ -299,7 +384,7 @@ class UserShardInput(Message):
     state_transfers: list[StateTransfer]
     device_outputs: list[ShardOutput]
     sequence: int | None = None
-    new_aliases: list[tuple[int, str, str]] = []
+    new_aliases: list[NewAlias] = []
 
 
 class ShardPart(Message):

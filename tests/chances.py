@@ -60,21 +60,22 @@ class Followed:
         self.watermark_ms = max(one.watermark_ms for one in visited)
         propensity.observe_batch(visited, self.names, self._idle_ms, self.watermark_ms)
         for one in visited:
-            for name, user, _ in one.merged:
-                propensity.merge_or_erase(self.shoppers.get(name), name, erased=not user)
+            for gone in one.merged:
+                name = gone.anonymous_id
+                propensity.merge_or_erase(self.shoppers.get(name), name, erased=not gone.shopper)
             for name, _ in one.erased:
                 propensity.merge_or_erase(self.shoppers.get(name), name, erased=True)
-        active = list({one[0]: one for v in visited for one in v.active}.values())
+        active = list({one.shopper: one for v in visited for one in v.active}.values())
         if active:
-            raw = feature_rows(one[3] for one in active)
-            names = [one[0] for one in active]
+            raw = feature_rows(one.features for one in active)
+            names = [one.shopper for one in active]
             rows, at_ms = (
                 self.shoppers.get_or_add_many(names),
                 raw[:, LAST_MS_COLUMN].astype(np.int64),
             )
             self.known += [False] * (len(self.names) - len(self.known))
             for row, told in zip(rows.tolist(), active, strict=True):
-                self.known[row] = told[1]
+                self.known[row] = told.known
             propensity.update_features(rows, raw)
             self._move(propensity.assign_active(names, rows, propensity.score(rows, raw), at_ms))
         clock_ms = self.watermark_ms and self.watermark_ms + LATENESS_MS
@@ -97,9 +98,10 @@ class Followed:
         return np.where(known, KNOWN_IDLE_MS, IDLE_MS)
 
     def _move(self, transitions: Iterable[Transition]) -> None:
-        for name, sid, entered, _ in transitions:
-            assert ((name, sid) in self.members) != entered
-            self.members ^= {(name, sid)}
+        for one in transitions:
+            member = (one.shopper, one.segment)
+            assert (member in self.members) != one.entered
+            self.members ^= {member}
 
 
 def batches(

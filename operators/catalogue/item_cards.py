@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from state.events import Item
-    from state.messages import Arguments, Write
+    from state.messages import Arguments, ItemUpdate, Write
 
 CARD_TTL_S = 30 * 86_400
 BACK_IN_STOCK, PRICE_DROP = "back-in-stock", "price-drop"
@@ -60,14 +60,15 @@ class ItemCards:
         changed, self._changed = sorted(self._changed), set()
         return changed
 
-    def update(self, updates: Iterable[tuple[int, Item, str]]) -> None:
+    def update(self, updates: Iterable[ItemUpdate]) -> None:
         """Update cards: event time, item, currency. Newer data replaces older data.
 
         A field that an update does not give keeps its value. An older update only fills fields that are
         empty, so that a catalogue may arrive before or after the views of its items.
         """
         by_id = self.by_id
-        for at_ms, item, currency in updates:
+        for update in updates:
+            at_ms, item, currency = update.at_ms, update.item, update.currency
             card = by_id.get(item.item_id)
             if card is None:
                 card = by_id[item.item_id] = ItemCard(at_ms)

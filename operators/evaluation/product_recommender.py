@@ -11,6 +11,7 @@ from operators.evaluation.baselines import BASELINES
 from operators.evaluation.protocols import BLEND
 from state.arrays import NO_ROW
 from state.interactions import EventColumns, ListRequests, ScoredLists
+from state.messages import ItemUpdate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,7 +57,7 @@ class ProductRecommender:
         """Take a click in, and what it tells of its item."""
         about = self._clicks.item_updates.get(click.number)
         if about is not None:
-            self._cards.update([(click.at_ms, about, "")])
+            self._cards.update([ItemUpdate(click.at_ms, about, "")])
         self._buffered.append((click, session.start_ms))
         if len(self._buffered) >= self._batch:
             self._learn_buffered()

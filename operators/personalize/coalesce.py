@@ -1,14 +1,18 @@
-"""Batches learned in one go: what an earlier one tells of a shopper that a later one parts with.
+"""Coalesces live batches: what a shopper did before a later batch removes it is reassigned or dropped.
 
-In a batch of its own a shopper is learned, and then leaves; in one go it would leave first and then
-come back. So what it did is told as the user's that it turned out to be, or not at all if it was
-erased, or not for the purposes that it withdrew: just as its shard tells what happened within one batch.
+Each in its own step, a batch is learned first, and the shopper is removed with the next one. In one
+step the shopper would be removed first and come back with what it did. So its entries become those of
+the user that it was merged into, are dropped if it was erased, and are limited to the purposes that it
+does not withdraw: the shards do the same within one batch.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
+from state.messages import LimitedInteraction
 from state.shopper import PERSONALIZATION
 
 if TYPE_CHECKING:
@@ -17,49 +21,98 @@ if TYPE_CHECKING:
     from state.messages import ShardOutput
 
 
-def coalesce_batches(batches: Sequence[Sequence[ShardOutput]]) -> None:
-    """Rewrite batches, in their order, for whoever left in a later one. Changes them in place."""
-    heirs: dict[str, str] = {}
-    declined: dict[str, int] = {}
-    for visited in reversed(batches):
-        for one in visited:
-            if heirs:
-                _reassign_events(one, heirs)
-            if declined:
-                _restrict_purposes(one, declined)
-        for one in visited:
-            heirs |= {name: heirs.get(user, user) for name, user, _ in one.merged}
-            heirs |= {name: "" for name, _ in one.erased}
-            for name, purposes, _ in one.consent_withdrawals:
-                declined[name] = declined.get(name, 0) | purposes
+def coalesce_batches(batches: Sequence[Sequence[ShardOutput]]) -> list[Sequence[ShardOutput]]:
+    """The batches in their order, as they are to be processed in one step."""
+    if len(batches) == 1:
+        return list(batches)
+    merged_into: dict[str, str] = {}  # "" for a shopper who was erased
+    withdrawn: dict[str, int] = {}
+    coalesced: list[Sequence[ShardOutput]] = []
+    for outputs in reversed(batches):
+        rewritten = list(outputs)
+        if merged_into:
+            rewritten = [_reassign(output, merged_into) for output in rewritten]
+        if withdrawn:
+            rewritten = [_restrict_purposes(output, withdrawn) for output in rewritten]
+        for output in rewritten:
+            merged_into |= {
+                merge.anonymous_id: merged_into.get(merge.shopper, merge.shopper)
+                for merge in output.merged
+            }
+            merged_into |= {name: "" for name, _ in output.erased}
+            for withdrawal in output.consent_withdrawals:
+                purposes = withdrawn.get(withdrawal.shopper, 0) | withdrawal.purposes
+                withdrawn[withdrawal.shopper] = purposes
+        coalesced.append(rewritten)
+    return coalesced[::-1]
 
 
-def _reassign_events(visited: ShardOutput, heirs: dict[str, str]) -> None:
-    visited.active = [one for one in visited.active if one[0] not in heirs]
-    told = [(heirs.get(click[1], click[1]), click) for click in visited.interactions]
-    visited.interactions = [(click[0], name, *click[2:]) for name, click in told if name]
-    signals = [(heirs.get(one[1], one[1]), one) for one in visited.feedback]
-    visited.feedback = [(one[0], name, *one[2:]) for name, one in signals if name]
-    orders = [(heirs.get(order[0], order[0]), order) for order in visited.orders]
-    repeats = [(heirs.get(one[0], one[0]), one) for one in visited.double_counted_orders]
-    visited.double_counted_orders = [(name, *one[1:]) for name, one in repeats]
-    visited.transitions_before_merge += [one for one in visited.transitions if heirs.get(one[0])]
-    visited.transitions = [one for one in visited.transitions if one[0] not in heirs]
-    visited.orders = [(name, *order[1:]) for name, order in orders if name]
-    limited = [(heirs.get(one[1], one[1]), bits, one) for bits, one in visited.limited_interactions]
-    visited.limited_interactions = [
-        (bits, (one[0], name, *one[2:])) for name, bits, one in limited if name
+def _reassign(output: ShardOutput, merged_into: dict[str, str]) -> ShardOutput:
+    """The output with entries of merged shoppers under the user's id, without those of erased ones."""
+
+    def target(name: str) -> str:
+        return merged_into.get(name, name)
+
+    return replace(
+        output,
+        active=[row for row in output.active if row.shopper not in merged_into],
+        interactions=[
+            replace(entry, shopper=name)
+            for entry in output.interactions
+            if (name := target(entry.shopper))
+        ],
+        feedback=[
+            replace(entry, shopper=name)
+            for entry in output.feedback
+            if (name := target(entry.shopper))
+        ],
+        orders=[
+            replace(order, shopper=name)
+            for order in output.orders
+            if (name := target(order.shopper))
+        ],
+        # Sums of the shop, which an erased shopper stays part of, are corrected too.
+        double_counted_orders=[
+            replace(order, shopper=target(order.shopper)) for order in output.double_counted_orders
+        ],
+        transitions_before_merge=[
+            *output.transitions_before_merge,
+            *(entry for entry in output.transitions if merged_into.get(entry.shopper)),
+        ],
+        transitions=[entry for entry in output.transitions if entry.shopper not in merged_into],
+        limited_interactions=[
+            LimitedInteraction(entry.refused, replace(entry.interaction, shopper=name))
+            for entry in output.limited_interactions
+            if (name := target(entry.interaction.shopper))
+        ],
+        consent_withdrawals=[
+            replace(entry, shopper=name)
+            for entry in output.consent_withdrawals
+            if (name := target(entry.shopper))
+        ],
+    )
+
+
+def _restrict_purposes(output: ShardOutput, withdrawn: dict[str, int]) -> ShardOutput:
+    """The output in which entries are not for purposes that their shoppers withdraw later."""
+    limited = [
+        LimitedInteraction(
+            entry.refused | withdrawn.get(entry.interaction.shopper, 0), entry.interaction
+        )
+        for entry in output.limited_interactions
     ]
-    declined = [(heirs.get(one[0], one[0]), one) for one in visited.consent_withdrawals]
-    visited.consent_withdrawals = [(name, *one[1:]) for name, one in declined if name]
-
-
-def _restrict_purposes(visited: ShardOutput, declined: dict[str, int]) -> None:
-    """What shoppers did before they withdrew purposes is not for these."""
-    visited.limited_interactions = [
-        (bits | declined.get(one[1], 0), one) for bits, one in visited.limited_interactions
-    ] + [(declined[one[1]], one) for one in visited.interactions if one[1] in declined]
-    visited.interactions = [one for one in visited.interactions if one[1] not in declined]
-    visited.feedback = [
-        one for one in visited.feedback if not declined.get(one[1], 0) & PERSONALIZATION
+    limited += [
+        LimitedInteraction(withdrawn[entry.shopper], entry)
+        for entry in output.interactions
+        if entry.shopper in withdrawn
     ]
+    return replace(
+        output,
+        limited_interactions=limited,
+        interactions=[entry for entry in output.interactions if entry.shopper not in withdrawn],
+        feedback=[
+            entry
+            for entry in output.feedback
+            if not withdrawn.get(entry.shopper, 0) & PERSONALIZATION
+        ],
+    )

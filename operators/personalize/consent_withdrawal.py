@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec.structs import astuple
 
 from operators.segments.propensity import built_in_segments
 from operators.segments.propensity.profile_fields import SESSION, WEEKLY_MODELS
@@ -16,6 +17,7 @@ from operators.segments.propensity.propensity import PropensityScores
 from state import keys
 from state.arrays import NO_ROW
 from state.changes import Change
+from state.messages import Transition
 from state.shopper import PERSONALIZATION, PURPOSES
 
 if TYPE_CHECKING:
@@ -40,7 +42,8 @@ def apply_withdrawals(
     find = learned.recommender.shoppers.get
     looked: list[int] = []
     for one in visited:
-        for name, purposes, at_ms in one.consent_withdrawals:
+        for withdrawal in one.consent_withdrawals:
+            name, purposes, at_ms = astuple(withdrawal)
             row = find(name)
             if row == NO_ROW:
                 continue
@@ -67,7 +70,7 @@ def _remove_personalization(
     writes.append(("HDEL", keys.profile_key(name), *PERSONALIZED_FIELDS))
     nowhere = np.full(1, NO_ROW, np.int16)
     yield from audience.assign("cluster", [name], rows, nowhere, np.array([at_ms]))
-    leaves = [(name, sid, False, at_ms) for sid in built_in_segments.IDS.values()]
+    leaves = [Transition(name, sid, False, at_ms) for sid in built_in_segments.IDS.values()]
     yield from audience.apply_transitions(leaves, learned.recommender.shoppers)
 
 

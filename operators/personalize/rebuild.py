@@ -11,6 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec.structs import astuple
 
 from operators.personalize.consent_withdrawal import (
     personalized_indexes,
@@ -27,6 +28,7 @@ from operators.shoppers import profile_hash
 from operators.shoppers.features import LAST_MS_COLUMN, feature_matrix, feature_row, feature_rows
 from state import keys
 from state.arrays import NO_ROW
+from state.messages import ActiveShopper
 from state.resp import pack_command, pack_str
 from state.segments import cluster_segment_id
 from state.snapshots import LEARN_CODEC, DevicesState
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from operators.shards.config import ProcessorConfig
     from state.config import Settings
     from state.journal import Journals
-    from state.messages import ActiveShopper, Write
+    from state.messages import Write
     from state.shopper import Shopper
     from state.snapshots import LearnState, UsersState
 
@@ -112,7 +114,9 @@ def _shopper_writes(
         features = feature_row(
             shopper, share, shopper.open_sessions[-1] if shopper.open_sessions else None
         )
-        active.append((name, shopper.known, shopper.refused, features, arguments, count))
+        active.append(
+            ActiveShopper(name, shopper.known, shopper.refused, features, arguments, count)
+        )
         writes.append(("EXPIRE", key, ttl_s))
         if shopper.open_sessions:
             session = keys.session_key(name)
@@ -125,7 +129,7 @@ def _shopper_writes(
 
 def _profile_writes(active: Sequence[ActiveShopper], learned: PersonalizationState) -> list[Write]:
     """The profiles of shoppers, with the cluster each was last put into."""
-    names, _, refused, features, profiles, counts = zip(*active, strict=True)
+    names, _, refused, features, profiles, counts = zip(*map(astuple, active), strict=True)
     raw = feature_rows(features)
     nearest, distance = learned.clusters.assign(feature_matrix(raw))
     find = learned.recommender.shoppers.get
@@ -160,7 +164,7 @@ def _profile_writes(active: Sequence[ActiveShopper], learned: PersonalizationSta
 def _list_writes(active: Sequence[ActiveShopper], learned: PersonalizationState) -> list[Write]:
     """Lists of those among shoppers who were active so lately that theirs had not expired."""
     since_ms = learned.newest_event_ms - LIST_TTL_S * 1000
-    last_ms = feature_rows(one[3] for one in active)[:, LAST_MS_COLUMN]
+    last_ms = feature_rows(one.features for one in active)[:, LAST_MS_COLUMN]
     recent = [one for one, at_ms in zip(active, last_ms, strict=True) if at_ms >= since_ms]
     writes: list[Write] = []
     shopper_lists.write_lists(learned, recent, writes)

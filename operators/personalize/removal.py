@@ -35,8 +35,8 @@ def apply_transitions_before_merge(
     """Let those who turn out to be users in this batch enter and leave what they did before that: in a
     batch of their own they had done it, and batches do not show."""
     erased = {name for one in visited for name, _ in one.erased}
-    moves = {name for one in visited for name, user, _ in one.merged if user not in erased}
-    former = (one for v in visited for one in v.transitions_before_merge if one[0] in moves)
+    moves = {m.anonymous_id for one in visited for m in one.merged if m.shopper not in erased}
+    former = (one for v in visited for one in v.transitions_before_merge if one.shopper in moves)
     return learned.memberships.apply_transitions(former, learned.recommender.shoppers)
 
 
@@ -46,10 +46,14 @@ def remove_merged_and_erased(
     """Shoppers that are no more: merged into a user, or erased."""
     changes: list[Change] = []
     shoppers, now_ms = learned.recommender.shoppers, learned.newest_event_ms
-    gone = [(a, user, Change("merge", a, user, at)) for v in visited for a, user, at in v.merged]
+    gone = [
+        (m.anonymous_id, m.shopper, Change("merge", m.anonymous_id, m.shopper, m.at_ms))
+        for v in visited
+        for m in v.merged
+    ]
     gone += [(who, "", Change("erase", who, "", at)) for v in visited for who, at in v.erased]
     erased: set[int] = set()
-    refusing = {one[0]: one[2] for v in visited for one in v.active if one[2]}
+    refusing = {one.shopper: one.refused for v in visited for one in v.active if one.refused}
     for name, user, change in gone:
         learned.recommender.components.merge_or_erase(name, user)
         row = shoppers.get(name)
@@ -126,5 +130,5 @@ def evicted_shoppers(
 ) -> list[tuple[str, int]]:
     """Who is no longer in memory, but for those who are back already."""
     all_evicted = list(chain.from_iterable(output.evicted for output in outputs))
-    active_again = {entry[0] for entry in active} if all_evicted else set()
+    active_again = {row.shopper for row in active} if all_evicted else set()
     return [entry for entry in all_evicted if entry[0] not in active_again]

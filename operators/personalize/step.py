@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import chain
-from operator import itemgetter
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
+from msgspec.structs import astuple
 
 from operators.catalogue import item_alerts
 from operators.personalize import removal
@@ -57,6 +58,11 @@ if TYPE_CHECKING:
         Write,
     )
 
+_POSITION = attrgetter("position")
+_EVENT_MS = attrgetter("at_ms")
+_COLUMNS = attrgetter(
+    "shopper", "item", "event_type", "at_ms", "session_start_ms", "category", "country"
+)
 EVENTS_PER_ITEM_LIST = 16
 ITEM_LISTS_MIN = 32
 """A batch rewrites one changed list of an item for so many events, or `ITEM_LISTS_MIN`: they move
@@ -123,20 +129,19 @@ class PersonalizeStep:
             outputs.append(self._process_batches(live_batches))
         return outputs
 
-    def _process_batches(self, batches: list[list[ShardOutput]]) -> BatchOutput:
+    def _process_batches(self, batches: Sequence[Sequence[ShardOutput]]) -> BatchOutput:
         """Learn whole batches in one go, in their order."""
         learned = self.state
         recommender, audience, ledger = learned.recommender, learned.memberships, learned.counters
+        for one in chain.from_iterable(batches):
+            ledger.update(one)
+        batches = coalesce_batches(batches)
         visited = list(chain.from_iterable(batches))
         watermark_ms = max(one.watermark_ms for one in visited)
         last = learned.is_last_batch = any(one.last for one in visited)
-        for one in visited:
-            ledger.update(one)
-        if len(batches) > 1:
-            coalesce_batches(batches)
         writes = list(chain.from_iterable(map(_shard_writes, batches)))
         # Of a shopper that several batches tell of, the newest.
-        active = list({one[0]: one for v in visited for one in v.active}.values())
+        active = list({one.shopper: one for v in visited for one in v.active}.values())
         tried, apart = learned.errors.call_or_default, learned.errors.isolate
         changes, again = audience.compensate(self._orphaned_changes, recommender.shoppers.get)
         writes += memberships.membership_writes(again)
@@ -278,11 +283,14 @@ class PersonalizeStep:
         audience, shoppers = self.state.memberships, self.state.recommender.shoppers
         audience.activity.recount_late_changes()
         for one in visited:
-            for shopper, micros, at_ms in one.orders:
-                audience.count_order(shoppers.get_or_add(shopper), micros, at_ms)
+            for order in one.orders:
+                row = shoppers.get_or_add(order.shopper)
+                audience.count_order(row, order.value_micros, order.at_ms)
         for one in visited:
-            for shopper, micros, at_ms in one.double_counted_orders:
-                audience.activity.retract_order(shoppers.get(shopper), micros, at_ms)
+            for order in one.double_counted_orders:
+                audience.activity.retract_order(
+                    shoppers.get(order.shopper), order.value_micros, order.at_ms
+                )
 
     def _advance_propensity(self, writes: list[Write], last: bool) -> list[Change]:
         """Let time pass for what shoppers are likely to do; who moved."""
@@ -305,7 +313,7 @@ class PersonalizeStep:
         return [segment for segment, _ in self.state.memberships.memberships_of(row)]
 
     def _interaction_columns(
-        self, batches: list[list[ShardOutput]]
+        self, batches: Sequence[Sequence[ShardOutput]]
     ) -> tuple[EventColumns, list[bool] | None]:
         """What shoppers did with items, over all shards, in the order in which it was read.
 
@@ -317,21 +325,21 @@ class PersonalizeStep:
         for visited in batches:
             # Of an item as it happened, whichever shards heard of it.
             told = chain.from_iterable(one.item_updates for one in visited)
-            learned.item_cards.update(sorted(told, key=itemgetter(0)))
+            learned.item_cards.update(sorted(told, key=_EVENT_MS))
             limited = [
-                click
+                entry.interaction
                 for one in visited
-                for refused, click in one.limited_interactions
-                if not refused & PERSONALIZATION
+                for entry in one.limited_interactions
+                if not entry.refused & PERSONALIZATION
             ]
             told_all = chain(limited, *(one.interactions for one in visited))
             not_for_ads.update(map(id, limited))
-            clicks += sorted(told_all, key=itemgetter(0))
+            clicks += sorted(told_all, key=_POSITION)
         cards, changed = learned.item_cards.by_id, learned.item_cards.take_changed()
         if not clicks:
             return EventColumns([], [], [], [], [], [], [], [], cards, changed), None
-        _, shoppers, items, types, at_ms, session_ms, categories, countries = zip(
-            *clicks, strict=True
+        shoppers, items, types, at_ms, session_ms, categories, countries = zip(
+            *map(_COLUMNS, clicks), strict=True
         )
         learned.newest_event_ms = max(learned.newest_event_ms, max(at_ms))
         rows = learned.recommender.shoppers.get_or_add_many(shoppers)
@@ -350,20 +358,20 @@ class PersonalizeStep:
         )
         return events, [id(one) not in not_for_ads for one in clicks] if not_for_ads else None
 
-    def _feedback_columns(self, batches: list[list[ShardOutput]]) -> FeedbackEvents:
+    def _feedback_columns(self, batches: Sequence[Sequence[ShardOutput]]) -> FeedbackEvents:
         """What came of items, in the order in which it was read; of those that are known."""
         recommender = self.state.recommender
         told: list[Feedback] = []
         for visited in batches:
-            told += sorted(chain.from_iterable(one.feedback for one in visited), key=itemgetter(0))
-        rows = [(recommender.shoppers.get(one[1]), recommender.items.get(one[2])) for one in told]
+            told += sorted(chain.from_iterable(one.feedback for one in visited), key=_POSITION)
+        rows = [(recommender.shoppers.get(e.shopper), recommender.items.get(e.item)) for e in told]
         known = [(*pair, one) for pair, one in zip(rows, told, strict=True) if min(pair) != NO_ROW]
         return FeedbackEvents(
             np.array([shopper for shopper, _, _ in known], np.int32),
             np.array([item for _, item, _ in known], np.int32),
-            np.array([FEEDBACK_KIND[one[3]] for _, _, one in known], np.int8),
-            np.array([one[4] for _, _, one in known], np.int64),
-            np.array([one[5] for _, _, one in known], np.int32),
+            np.array([FEEDBACK_KIND[one.event_type] for _, _, one in known], np.int8),
+            np.array([one.at_ms for _, _, one in known], np.int64),
+            np.array([one.list_position for _, _, one in known], np.int32),
         )
 
     def _assign_or_publish_profiles(
@@ -376,7 +384,7 @@ class PersonalizeStep:
         )
         if found is not None:
             return found
-        writes[before:] = [pack_command(profile, count) for *_, profile, count in active]
+        writes[before:] = [pack_command(row.profile, row.argument_count) for row in active]
         return len(writes), []
 
     def _assign_segments(
@@ -387,7 +395,7 @@ class PersonalizeStep:
         Gives where the profiles end, and who moved.
         """
         learned, tails = self.state, self.state.cluster_suffixes
-        names, known, refused, features, profiles, counts = zip(*active, strict=True)
+        names, known, refused, features, profiles, counts = zip(*map(astuple, active), strict=True)
         raw = feature_rows(features)
         used = personalized_indexes(refused)
         matrix = feature_matrix(raw)
@@ -450,7 +458,7 @@ def _no_interactions() -> EventColumns:
     return EventColumns([], [], [], [], [], [], [], [])
 
 
-def _shard_writes(outputs: list[ShardOutput]) -> Iterator[Write]:
+def _shard_writes(outputs: Sequence[ShardOutput]) -> Iterator[Write]:
     """What the shards of a batch write. Removals first: whoever was erased in one shard may be back in
     another, which knows only the newer one."""
     yield from chain.from_iterable(output.removal_writes for output in outputs)

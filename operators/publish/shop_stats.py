@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from heapq import nlargest
-from operator import itemgetter
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,7 +37,9 @@ RECENT_ENTRIES_MAX = 1000
 
 _HISTORY_KEYS = {"minutes": keys.shop_history_key, "hours": keys.shop_history_hours_key}
 _SHOP_ROW = 0
-_EVENT_MS = itemgetter(4)
+_EVENT_MS = attrgetter("at_ms")
+_BY_TIME = attrgetter("at_ms", "position")
+_RECENT_FIELDS = attrgetter("shopper", "event_type", "item", "at_ms")
 
 
 class ShopStats:
@@ -102,13 +104,14 @@ class ShopStats:
             CARTS_COLUMN, _SHOP_ROW, np.asarray(interactions.at_ms, np.int64)[kinds == CART]
         )
         for output in outputs:
-            for refused, click in output.limited_interactions:
-                if refused & PERSONALIZATION and click[3] == "cart_add":
-                    self.buckets.add(CARTS_COLUMN, _SHOP_ROW, click[4])
-            for _, micros, at_ms in output.orders:
-                self._count_order(1, micros, at_ms)
-            for _, micros, at_ms in output.double_counted_orders:
-                self._count_order(-1, -micros, at_ms)
+            for limited in output.limited_interactions:
+                interaction = limited.interaction
+                if limited.refused & PERSONALIZATION and interaction.event_type == "cart_add":
+                    self.buckets.add(CARTS_COLUMN, _SHOP_ROW, interaction.at_ms)
+            for order in output.orders:
+                self._count_order(1, order.value_micros, order.at_ms)
+            for order in output.double_counted_orders:
+                self._count_order(-1, -order.value_micros, order.at_ms)
 
     def _count_order(self, count: int, micros: int, at_ms: int) -> None:
         """Count an order; -1 takes back one that counted twice, from what is not over yet."""
@@ -127,17 +130,16 @@ class ShopStats:
         """The newest of what shoppers did with items in a batch."""
         interactions = [interaction for output in outputs for interaction in output.interactions]
         interactions += [
-            interaction for output in outputs for _, interaction in output.limited_interactions
+            entry.interaction for output in outputs for entry in output.limited_interactions
         ]
         if not interactions or not limit:
             return []
         since_ms = nlargest(limit, map(_EVENT_MS, interactions))[-1]
-        interactions = [interaction for interaction in interactions if interaction[4] >= since_ms]
-        interactions.sort(key=lambda interaction: (interaction[4], interaction[0]))
-        entries = [
-            (shopper, kind, item, at_ms)
-            for _, shopper, item, kind, at_ms, *_ in interactions[-limit:]
+        interactions = [
+            interaction for interaction in interactions if interaction.at_ms >= since_ms
         ]
+        interactions.sort(key=_BY_TIME)
+        entries = list(map(_RECENT_FIELDS, interactions[-limit:]))
         ms, count = self._last_entry_id
         self._last_entry_id = [now_ms, 0] if now_ms > ms else [ms, count + 1]
         entry_id = f"{self._last_entry_id[0]}-{self._last_entry_id[1]}"

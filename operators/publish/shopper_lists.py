@@ -29,8 +29,8 @@ def write_lists(
     learned: PersonalizationState, active: Sequence[ActiveShopper], writes: list[Write]
 ) -> int:
     """A list for whoever was active, unless they said no to that; how many were written."""
-    listed = [name for name, _, no, *_ in active if not no & PERSONALIZATION]
-    if refused := [name for name, _, no, *_ in active if no & PERSONALIZATION]:
+    listed = [row.shopper for row in active if not row.refused & PERSONALIZATION]
+    if refused := [row.shopper for row in active if row.refused & PERSONALIZATION]:
         learned.recommender.components.published_index.remove_rows(
             learned.recommender.shoppers.get_or_add_many(refused)
         )

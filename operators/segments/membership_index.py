@@ -129,9 +129,10 @@ class MembershipIndex(TableState):
         nothing."""
         changes: list[Change] = []
         overlapping, registry, find = self.overlapping, self.registry, shoppers.row_by_id.get
-        for name, sid, entered, at_ms in transitions:
+        for transition in transitions:
+            name, sid, at_ms = transition.shopper, transition.segment, transition.at_ms
             row, segment = find(name, NO_ROW), registry.find(sid)
-            if not entered:
+            if not transition.entered:
                 if 0 <= row < self.rows and segment != NO_ROW:
                     since_ms = overlapping.remove(row, segment)
                     if since_ms is not None:

@@ -17,6 +17,7 @@ from operators.segments.propensity.profile_fields import SESSION, WEEKLY_MODELS
 from operators.segments.retired_keys import delete_definition, delete_segment_keys, expire_history
 from state import keys
 from state.arrays import NO_ROW
+from state.messages import Transition
 from state.profile_fields import CLUSTER, DISTANCE, RFM, STAGE, ProfileUpdate
 from state.segments import (
     RETIRED,
@@ -145,7 +146,10 @@ class SegmentRetirement:
         row = int(rows[0])
         kind = next((k for k in EXCLUSIVE_KINDS if memberships.segment_of(k, row) == segment), "")
         if not kind:
-            exits = [(name, sid, False, at) for name, at in zip(names, at_ms.tolist(), strict=True)]
+            exits = [
+                Transition(name, sid, False, at)
+                for name, at in zip(names, at_ms.tolist(), strict=True)
+            ]
             batch.changes.extend(memberships.apply_transitions(exits, self._shoppers))
             return
         replacement = self._replacement_cluster(sid)

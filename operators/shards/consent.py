@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from msgspec.structs import replace
+
 from operators.shards.aliases import delete_alias, restore_alias
 from operators.shards.removal import drop_transfer, erase, withdraw_analytics
 from operators.shoppers.consent import (
@@ -19,6 +21,7 @@ from operators.shoppers.consent import (
     statement_after,
 )
 from state import keys
+from state.messages import ConsentWithdrawal, LimitedInteraction
 from state.shopper import ALL_PURPOSES, ANALYTICS, PERSONALIZATION, Shopper
 from state.times import DAY_MS
 
@@ -100,15 +103,17 @@ def withdraw_purposes(
     # First: what belongs to a shopper that was removed earlier in the batch is not this shopper's.
     shoppers.apply_retractions()
     output = shoppers.output
-    own = [one for one in output.interactions if one[1] == shopper_id]
-    output.interactions = [one for one in output.interactions if one[1] != shopper_id]
+    own = [entry for entry in output.interactions if entry.shopper == shopper_id]
+    output.interactions = [one for one in output.interactions if one.shopper != shopper_id]
     output.limited_interactions = [
-        (refused | purposes if one[1] == shopper_id else refused, one)
-        for refused, one in output.limited_interactions
+        replace(entry, refused=entry.refused | purposes)
+        if entry.interaction.shopper == shopper_id
+        else entry
+        for entry in output.limited_interactions
     ]
-    output.limited_interactions += [(purposes, one) for one in own]
+    output.limited_interactions += [LimitedInteraction(purposes, entry) for entry in own]
     if purposes & PERSONALIZATION:
-        output.feedback = [one for one in output.feedback if one[1] != shopper_id]
+        output.feedback = [one for one in output.feedback if one.shopper != shopper_id]
         output.observations = [
             observation
             for observation in output.observations
@@ -117,7 +122,7 @@ def withdraw_purposes(
         for session in shopper.open_sessions:
             output.withdrawn_decisions += session.decision_hashes()
             session.decisions = b""
-    output.consent_withdrawals.append((shopper_id, purposes, at_ms))
+    output.consent_withdrawals.append(ConsentWithdrawal(shopper_id, purposes, at_ms))
     shoppers.mark_active(shopper_id)
 
 

@@ -19,6 +19,7 @@ from operators.shards.undo import undo_event
 from operators.shards.watermark import Watermark
 from operators.shoppers.amounts import price_currency
 from state import keys
+from state.messages import ForwardedEvent, ItemUpdate
 from state.snapshots import DEVICES_CODEC, DevicesState
 
 if TYPE_CHECKING:
@@ -164,8 +165,8 @@ class DeviceShard:
             message.offsets or repeat(UNKNOWN_OFFSET),
             strict=False,
         ):
-            while mentions and mentions[-1][0] <= position:
-                self.identity_resolver.observe_named_user(*mentions.pop())
+            while mentions and mentions[-1].position <= position:
+                self.identity_resolver.observe_mention(mentions.pop())
             try:
                 self._process_event(event, position, event_watermark_ms, offset)
             except Exception as error:
@@ -175,7 +176,7 @@ class DeviceShard:
                 )
                 undo_event(shoppers, shopper_id, event, position)
         while mentions:
-            self.identity_resolver.observe_named_user(*mentions.pop())
+            self.identity_resolver.observe_mention(mentions.pop())
 
     def _process_event(
         self, event: Event, position: int, event_watermark_ms: int, offset: int
@@ -184,7 +185,7 @@ class DeviceShard:
         shoppers, output = self.shoppers, self.shoppers.output
         if event.type == "item":
             for item in event.items:
-                output.item_updates.append((event.event_ts, item, price_currency(event)))
+                output.item_updates.append(ItemUpdate(event.event_ts, item, price_currency(event)))
             shoppers.totals.accepted += 1
             return
         if event.type == "erase":
@@ -203,7 +204,9 @@ class DeviceShard:
                     name, event, position, event_watermark_ms, known=is_user
                 )
         if user is not None:
-            output.forwarded_events.append((position, user, event, event_watermark_ms, offset))
+            output.forwarded_events.append(
+                ForwardedEvent(position, user, event, event_watermark_ms, offset)
+            )
 
     def _erase(self, event: Event) -> str | None:
         """Erase what this shard keeps of an event's ids; the user whom a user shard has to erase."""
@@ -220,8 +223,8 @@ def _ids_in(message: DeviceShardInput) -> Iterator[str]:
     for event in message.events:
         if (name := event.anonymous_id or event.user_id) is not None:
             yield name
-    for _, user_id, _, _ in message.user_mentions:
-        yield user_id
+    for mention in message.user_mentions:
+        yield mention.user_id
 
 
 def _event_watermarks(watermark_ms: int, message: DeviceShardInput) -> list[int]:

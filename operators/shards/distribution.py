@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from operators.shards.identity_map import device_key
 from operators.shards.sharding import shard_of
-from state.messages import DeviceShardInput, SourceBatch
+from state.messages import DeviceShardInput, SourceBatch, UserMention
 
 if TYPE_CHECKING:
     from state.dead_letters import DeadLetter
@@ -77,7 +77,7 @@ class Distribution:
         if event.anonymous_id in (None, user_id):
             return
         watermark_ms = own.watermarks_ms[-1]
-        mention = (own.positions[-1], user_id, event.event_ts, watermark_ms)
+        mention = UserMention(own.positions[-1], user_id, event.event_ts, watermark_ms)
         self._inputs[shard_of(user_id, self._shards)].user_mentions.append(mention)
         if event.event_ts - self.allowed_lateness_ms > watermark_ms:
             self._mentioned_users.add(user_id)

@@ -19,6 +19,7 @@ from operators.shards.observations import observe_transfer
 from operators.shards.removal import erase, remove, transfer_out
 from operators.tables.timers import Timers
 from state import keys
+from state.messages import NewAlias, UserMention
 
 if TYPE_CHECKING:
     from operators.shards.cold_tier import ColdTier
@@ -67,12 +68,12 @@ class IdentityResolver:
             if shopper is not None and shopper.known and shopper.first_ms < watermark_ms:
                 self._mark_as_user(name, NO_POSITION, shopper.last_ms, watermark_ms)
 
-    def observe_named_user(
-        self, position: int, user_id: str, at_ms: int, event_watermark_ms: int
-    ) -> None:
+    def observe_mention(self, mention: UserMention) -> None:
         """Note that an event of another device names an id as its user."""
-        if not self._erasures.covers(user_id, at_ms):
-            self._mark_as_user(user_id, position, at_ms, event_watermark_ms)
+        if not self._erasures.covers(mention.user_id, mention.at_ms):
+            self._mark_as_user(
+                mention.user_id, mention.position, mention.at_ms, mention.watermark_ms
+            )
 
     def user_of(self, event: Event, position: int, event_watermark_ms: int) -> str | None:
         """The user that an event belongs to; None where its shopper lives in this shard."""
@@ -194,7 +195,7 @@ class IdentityResolver:
     def _emit_alias(self, name: str, user: str, position: int) -> None:
         write = alias_write(name, user, self._shoppers.config.alias_ttl_s)
         self._shoppers.output.writes.append(write)
-        self._shoppers.output.new_aliases.append((position, user, name))
+        self._shoppers.output.new_aliases.append(NewAlias(position, user, name))
 
     def _mark_as_user(self, name: str, position: int, at_ms: int, event_watermark_ms: int) -> None:
         """Note that an id is a user's; transfer its shopper to the shard of users, if it lives here."""

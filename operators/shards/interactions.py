@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from operators.shoppers import amounts
+from state.messages import Feedback, Interaction, ItemUpdate, LimitedInteraction, PlacedOrder
 from state.money import AMOUNT_MAX, to_micros
 from state.shopper import PERSONALIZATION
 
@@ -46,7 +47,7 @@ def emit_interactions(
     country = event.country or ""
     for item in event.items:
         category = "/".join(item.category)
-        interaction = (
+        interaction = Interaction(
             position,
             shopper_id,
             item.item_id,
@@ -59,12 +60,12 @@ def emit_interactions(
         if not refused:
             output.interactions.append(interaction)
         else:
-            output.limited_interactions.append((refused, interaction))
+            output.limited_interactions.append(LimitedInteraction(refused, interaction))
         # An item whose price is in another currency says less than the same item before it.
         if not refused & PERSONALIZATION and (
             event.apart is None or item.item_id not in item_updates
         ):
-            item_updates[item.item_id] = (at_ms, item, currency)
+            item_updates[item.item_id] = ItemUpdate(at_ms, item, currency)
         if category:
             affinities.add(shopper, category, at_ms)
         if item.price is not None and event_type == "item_view":
@@ -72,7 +73,7 @@ def emit_interactions(
             shopper.viewed_price_micros = price if price < AMOUNT_MAX else AMOUNT_MAX
             shopper.viewed_prices += 1
     if event_type == "purchase":
-        output.orders.append((shopper_id, amounts.value_micros(event), at_ms))
+        output.orders.append(PlacedOrder(shopper_id, amounts.value_micros(event), at_ms))
 
 
 def _emit_feedback(shoppers: ShardShoppers, shopper_id: str, event: Event, position: int) -> None:
@@ -82,5 +83,12 @@ def _emit_feedback(shoppers: ShardShoppers, shopper_id: str, event: Event, posit
         only_item_position = list_position if len(event.items) == 1 else None
         item_position = item.position or only_item_position or number
         shoppers.output.feedback.append(
-            (position, shopper_id, item.item_id, event.type, event.event_ts, item_position - 1)
+            Feedback(
+                position,
+                shopper_id,
+                item.item_id,
+                event.type,
+                event.event_ts,
+                item_position - 1,
+            )
         )

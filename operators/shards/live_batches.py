@@ -62,6 +62,7 @@ def _append(target: DeviceShardInput, added: DeviceShardInput, first_position: i
         target.offsets += added.offsets
     if added.user_mentions:
         target.user_mentions += [
-            (first_position + mention[0], *mention[1:]) for mention in added.user_mentions
+            replace(mention, position=first_position + mention.position)
+            for mention in added.user_mentions
         ]
     target.erased_users += added.erased_users

@@ -11,6 +11,7 @@ from operators.shards import duplicates, observations
 from operators.shards.consent import may_merge, withdraw_purposes
 from operators.shoppers import inactivity, profile, sessions
 from operators.shoppers.consent import merge_consent
+from state.messages import MergedShopper, PlacedOrder
 from state.shopper import Shopper
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def _merge_state(shoppers: ShardShoppers, transfer: StateTransfer) -> None:
     _emit_transferred(shoppers, transfer)
     if not is_same:
         shoppers.totals.merges += 1
-        output.merged.append((transfer.anonymous_id, user_id, transfer.at_ms))
+        output.merged.append(MergedShopper(transfer.anonymous_id, user_id, transfer.at_ms))
     # Last: it takes back what both have put out in this batch.
     if newly_refused := shopper.refused & ~refused_by_both:
         withdraw_purposes(shoppers, user_id, shopper, newly_refused, transfer.at_ms)
@@ -122,7 +123,7 @@ def _remove_duplicates(
     orders, count = duplicates.remove_duplicates(
         shopper, transfer.state, window_kinds, event_time_ms
     )
-    shoppers.output.double_counted_orders += [(user_id, *order) for order in orders]
+    shoppers.output.double_counted_orders += [PlacedOrder(user_id, *order) for order in orders]
     if shoppers.config.decision_ticks:
         observations.observe_duplicate_orders(shoppers, transfer, orders)
     shoppers.totals.repeats += count

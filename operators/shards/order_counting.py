@@ -57,7 +57,7 @@ def undo_order(shoppers: ShardShoppers, shopper: Shopper, event: Event) -> None:
     if order is not None and order.at_ms == event.event_ts:
         del shopper.orders[order_hash]
     emitted = shoppers.output.orders
-    if emitted and emitted[-1][2] == event.event_ts:
+    if emitted and emitted[-1].at_ms == event.event_ts:
         emitted.pop()
 
 

@@ -104,12 +104,12 @@ def _retract_output(shoppers: ShardShoppers, shopper_id: str) -> None:
     output = shoppers.output
     shoppers.retractions.add(output, shopper_id, None)
     output.consent_withdrawals = [
-        withdrawal for withdrawal in output.consent_withdrawals if withdrawal[0] != shopper_id
+        withdrawal for withdrawal in output.consent_withdrawals if withdrawal.shopper != shopper_id
     ]
     if output.transitions_before_merge:
-        merged_ids = {merge[0] for merge in output.merged if merge[1] == shopper_id}
+        merged_ids = {merge.anonymous_id for merge in output.merged if merge.shopper == shopper_id}
         output.transitions_before_merge = [
             transition
             for transition in output.transitions_before_merge
-            if transition[0] not in merged_ids
+            if transition.shopper not in merged_ids
         ]

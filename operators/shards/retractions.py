@@ -11,6 +11,10 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from msgspec.structs import replace
+
+from state.messages import LimitedInteraction
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -64,22 +68,28 @@ class Retractions:
         """Take back from the output what was put out before the removals noted until now."""
         interactions: list[Any] = []
         for entry, transfer in self._split(
-            output.interactions, INTERACTION_COLUMN, lambda one: one[1], interactions
+            output.interactions, INTERACTION_COLUMN, lambda one: one.shopper, interactions
         ):
-            transfer.interactions.append((entry[0], transfer.shopper, *entry[2:]))
+            transfer.interactions.append(replace(entry, shopper=transfer.shopper))
         feedback: list[Any] = []
         for entry, transfer in self._split(
-            output.feedback, FEEDBACK_COLUMN, lambda one: one[1], feedback
+            output.feedback, FEEDBACK_COLUMN, lambda one: one.shopper, feedback
         ):
-            transfer.feedback.append((entry[0], transfer.shopper, *entry[2:]))
+            transfer.feedback.append(replace(entry, shopper=transfer.shopper))
         orders: list[Any] = []
-        for entry, transfer in self._split(output.orders, ORDER_COLUMN, lambda one: one[0], orders):
-            transfer.orders.append((transfer.shopper, *entry[1:]))
-        limited: list[Any] = []
-        for (bits, entry), transfer in self._split(
-            output.limited_interactions, LIMITED_COLUMN, lambda one: one[1][1], limited
+        for entry, transfer in self._split(
+            output.orders, ORDER_COLUMN, lambda one: one.shopper, orders
         ):
-            transfer.limited_interactions.append((bits, (entry[0], transfer.shopper, *entry[2:])))
+            transfer.orders.append(replace(entry, shopper=transfer.shopper))
+        limited: list[Any] = []
+        for entry, transfer in self._split(
+            output.limited_interactions,
+            LIMITED_COLUMN,
+            lambda one: one.interaction.shopper,
+            limited,
+        ):
+            interaction = replace(entry.interaction, shopper=transfer.shopper)
+            transfer.limited_interactions.append(LimitedInteraction(entry.refused, interaction))
         output.interactions, output.feedback, output.orders, output.limited_interactions = (
             interactions,
             feedback,

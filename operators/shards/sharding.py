@@ -40,11 +40,11 @@ def _regroup_batch(parts: list[ShardOutput], shards: int) -> list[UserShardInput
     ]
     for part in parts:
         for forwarded in part.forwarded_events:
-            messages[shard_of(forwarded[1], shards)].forwarded_events.append(forwarded)
+            messages[shard_of(forwarded.shopper, shards)].forwarded_events.append(forwarded)
         for transfer in part.state_transfers:
             messages[shard_of(transfer.shopper, shards)].state_transfers.append(transfer)
         for alias in part.new_aliases:
-            messages[shard_of(alias[1], shards)].new_aliases.append(alias)
+            messages[shard_of(alias.user_id, shards)].new_aliases.append(alias)
         part.forwarded_events, part.state_transfers, part.new_aliases = [], [], []
         messages[part.shard].device_outputs.append(part)
         if part.sequence is not None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from operators.shoppers import profile_hash
 from operators.shoppers.features import feature_row
 from state import keys, resp
+from state.messages import ActiveShopper
 from state.times import HOUR_MS
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class ShopperWriter:
         session = shopper.open_sessions[-1] if shopper.open_sessions else None
         features = feature_row(shopper, share, session)
         output.active.append(
-            (shopper_id, shopper.known, shopper.refused, features, arguments, count)
+            ActiveShopper(shopper_id, shopper.known, shopper.refused, features, arguments, count)
         )
         if session is not None:
             write = output.writes.append

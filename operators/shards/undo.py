@@ -41,10 +41,11 @@ def undo_event(shoppers: ShardShoppers, shopper_id: str, event: Event, position:
 def _undo_output(shoppers: ShardShoppers, event: Event, position: int) -> None:
     output = shoppers.output
     for emitted in (output.interactions, output.feedback):
-        while emitted and emitted[-1][0] == position:
+        while emitted and emitted[-1].position == position:
             emitted.pop()
-    while output.limited_interactions and output.limited_interactions[-1][1][0] == position:
-        output.limited_interactions.pop()
+    limited = output.limited_interactions
+    while limited and limited[-1].interaction.position == position:
+        limited.pop()
     for item in event.items:
         shoppers.item_updates.pop(item.item_id, None)
 

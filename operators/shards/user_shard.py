@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from copy import copy
 from itertools import chain
-from operator import itemgetter
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from operators.shards.aliases import add_device
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from state.events import Event
     from state.journal import Journals
     from state.messages import ForwardedEvent, StateTransfer, UserShardInput
+
+_POSITION = attrgetter("position")
 
 
 class UserShard:
@@ -110,10 +112,10 @@ class UserShard:
             chain.from_iterable(part.state_transfers for part in parts), key=_transfer_key
         )
         events = [event for part in parts for event in part.forwarded_events]
-        events.sort(key=itemgetter(0))
+        events.sort(key=_POSITION)
         users = [transfer.shopper for transfer in transfers]
-        self.cold_tier.reload([*map(itemgetter(1), events), *users])
-        devices = {position: device for part in parts for position, _, device in part.new_aliases}
+        self.cold_tier.reload([*(event.shopper for event in events), *users])
+        devices = {one.position: one.device for part in parts for one in part.new_aliases}
         self._process_events(head, events, transfers, devices, watermark_ms)
         self.cold_tier.erase_refusing(self.erasures)
         output = self._processor.end_batch()
@@ -141,14 +143,18 @@ class UserShard:
         A transfer before the event that led to it: that event already counts for the user of both.
         """
         shoppers, waiting = self.shoppers, transfers[::-1]
-        for position, user_id, event, event_watermark_ms, offset in events:
+        for forwarded in events:
+            position, user_id, event = forwarded.position, forwarded.shopper, forwarded.event
+            event_watermark_ms = max(forwarded.watermark_ms, watermark_ms)
             while waiting and waiting[-1].position <= position:
                 transfer = waiting.pop()
                 self._merge_or_drop(transfer, event if transfer.position == position else None)
             try:
-                self._process_event(user_id, event, position, max(event_watermark_ms, watermark_ms))
+                self._process_event(user_id, event, position, event_watermark_ms)
             except Exception as error:
-                shoppers.processing_errors.reject_event(event, error, head.batch, position, offset)
+                shoppers.processing_errors.reject_event(
+                    event, error, head.batch, position, forwarded.offset
+                )
                 undo_event(shoppers, user_id, event, position)
             if position in devices:
                 add_device(shoppers, user_id, devices[position])

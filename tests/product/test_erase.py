@@ -108,9 +108,9 @@ class TestUser:
         flow = Flow()
         flow.feed([*TWO_DEVICES, erase(5, 40, user="u1"), view(6, 50, "d2")])
         for one in flow.visited:
-            assert {click[1] for click in one.interactions} <= {"d2"}
-            assert {click[0] for click in one.interactions} <= {5}
-            assert {name for name, *_ in one.active} <= {"d2"}
+            assert {click.shopper for click in one.interactions} <= {"d2"}
+            assert {click.position for click in one.interactions} <= {5}
+            assert {row.shopper for row in one.active} <= {"d2"}
 
 
 class TestDevice:

@@ -226,8 +226,8 @@ def test_figures_of_orders_equal_a_recount_of_persons(
         n: set(one.rule_state.members) if one.rule_state else set() for n, one in shoppers.items()
     }
     assert inside == {name: members(person) for name, person in people.items()}
-    orders = [(micros, 1) for v in flow.visited for _, micros, _ in v.orders]
-    orders += [(-micros, -1) for v in flow.visited for _, micros, _ in v.double_counted_orders]
+    orders = [(one.value_micros, 1) for v in flow.visited for one in v.orders]
+    orders += [(-one.value_micros, -1) for v in flow.visited for one in v.double_counted_orders]
     assert sum(count for _, count in orders) == sum(len(p.orders) for p in people.values())
     total = sum(figures(person)["revenue"] for person in people.values())
     assert round(sum(micros for micros, _ in orders) / 1e6, 3) == round(total, 3)

@@ -32,10 +32,10 @@ def test_every_message_of_a_flow_arrives_as_it_was_sent(batches: list[list[Event
             stream, partition="p", shards=SHARDS, allowed_lateness_ms=LATENESS_MS, last=True
         )
         groups = [sent_on(group) for group in batch.shard_inputs]
-        visited = [sent_on(one) for g in groups for one in devices[g.shard].fold(g)]
+        visited = [sent_on(one) for g in groups for one in devices[g.shard].process(g)]
         for regrouped in regroup(visited, SHARDS):
             message = sent_on(regrouped)
-            for part in users[message.shard].fold(message):
+            for part in users[message.shard].process(message):
                 sent_on(part)
 
 

@@ -28,6 +28,7 @@ from operators.segments.propensity.session_model import SessionModel
 from operators.segments.propensity.weekly_models import WeeklyModels
 from operators.tables.table import Table, TableState, add_prefix, strip_prefix
 from state.arrays import NO_ROW
+from state.messages import Transition
 from state.profile_fields import ProfileUpdate
 from state.times import DAY_MS, HOUR_MS
 
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from operators.tables.table import Arrays
     from state import config
     from state.arrays import Rows, Times
-    from state.messages import ShardOutput, Transition, Write
+    from state.messages import ShardOutput, Write
     from state.segments import SegmentDefinition
 
     Floats = NDArray[np.float64]
@@ -333,7 +334,7 @@ class PropensityModels(TableState):
         for i in changed.tolist():
             name, was, now = names[i], int(previous[i]), int(assigned[i])
             transitions += [
-                (name, sid, bool(now & bit), int(at_ms[i]))
+                Transition(name, sid, bool(now & bit), int(at_ms[i]))
                 for bit, sid in built_in_segments.IDS.items()
                 if (was ^ now) & bit
             ]

@@ -8,7 +8,7 @@ place.
 
 from __future__ import annotations
 
-from operator import itemgetter
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from operators.events.processing_errors import ProcessingErrors
@@ -21,12 +21,12 @@ from operators.segments.rules.retractions import Retractions
 from operators.segments.rules.window_corrections import add_refund_difference
 from operators.segments.rules.windows import add_time
 from operators.tables.timers import Timers
+from state.messages import Transition
 from state.shopper import RECHECK_ALL, RuleState
 
 if TYPE_CHECKING:
     from operators.segments.rules.compiler import RulesToEvaluate
     from state.events import Event
-    from state.messages import Transition
     from state.shopper import Shopper
     from state.snapshots import ShardRulesState
 
@@ -34,7 +34,7 @@ TIMERS_PER_SHOPPER = 4
 TIMERS_MIN = 100
 """With more timers than this they are set again, one a shopper: some are of shoppers who are gone."""
 
-_BY_TIME_AND_SHOPPER = itemgetter(3, 0)
+_BY_TIME_AND_SHOPPER = attrgetter("at_ms", "shopper")
 
 
 class RuleEngine:
@@ -91,7 +91,7 @@ class RuleEngine:
             return
         for segment_id in sorted(removed_ids & state.members.keys()):
             del state.members[segment_id]
-            self.transitions.append((shopper_id, segment_id, False, now_ms))
+            self.transitions.append(Transition(shopper_id, segment_id, False, now_ms))
         state.windows = {
             key: window for key, window in state.windows.items() if key in rules.window_kinds
         }
@@ -288,7 +288,7 @@ class RuleEngine:
         state = shopper.rule_state
         if state is not None:
             self.transitions += [
-                (shopper_id, segment_id, False, now_ms) for segment_id in state.members
+                Transition(shopper_id, segment_id, False, now_ms) for segment_id in state.members
             ]
             state.members, state.next_check_ms_by_rule, state.next_check_ms = {}, {}, RECHECK_ALL
 
@@ -341,12 +341,12 @@ class RuleEngine:
             if until_ms > 0:
                 if not is_in:
                     members[segment_id] = now_ms
-                    self.transitions.append((shopper_id, segment_id, True, now_ms))
+                    self.transitions.append(Transition(shopper_id, segment_id, True, now_ms))
             else:
                 until_ms = -until_ms
                 if is_in:
                     del members[segment_id]
-                    self.transitions.append((shopper_id, segment_id, False, now_ms))
+                    self.transitions.append(Transition(shopper_id, segment_id, False, now_ms))
             if until_ms != FOREVER:
                 due_ms = dues.get(digest)
                 # A timer that is too early does no harm: it evaluates the rule and is set again.

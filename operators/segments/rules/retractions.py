@@ -32,7 +32,7 @@ class Retractions:
             return
         remaining: list[Transition] = []
         for position, transition in enumerate(transitions):
-            ends = self._ends.get(transition[0], ())
+            ends = self._ends.get(transition.shopper, ())
             first = bisect_right(ends, position, key=itemgetter(0))
             (ends[first][1] if first < len(ends) else remaining).append(transition)
         transitions[:] = remaining

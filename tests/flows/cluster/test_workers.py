@@ -119,9 +119,9 @@ class Cluster:
         """The profile of each shopper as it was last told, without those that were merged."""
         told: dict[str, Any] = {}
         for batch in self.learned:
-            for anonymous_id, _, _ in (moved for visited in batch for moved in visited.merged):
-                told.pop(anonymous_id, None)
-            told |= {one[0]: fields(one[4]) for visited in batch for one in visited.active}
+            for merged in (moved for visited in batch for moved in visited.merged):
+                told.pop(merged.anonymous_id, None)
+            told |= {one.shopper: fields(one.profile) for v in batch for one in v.active}
         return told
 
     def known(self) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from operators.segments.membership_index import MembershipIndex
 from state import keys
 from state.events import Item
 from state.interactions import VIEW, EventColumns
+from state.messages import ItemUpdate
 
 if TYPE_CHECKING:
     from state.messages import Write
@@ -34,7 +35,7 @@ def small_shop() -> tuple[MembershipIndex, Recommender, ItemCards, list[tuple[st
         weights = [15] * 6 + [1] * 6 if n < MEMBERS else [1] * 6 + [5] * 6
         looks += [(f"s{n}", f"i{item}") for item in dice.choices(range(12), weights, k=4)]
     recommender, cards, audience = Recommender(), ItemCards(), MembershipIndex(CLUSTERS)
-    cards.update((1, Item(item, category), "") for item, category in CATEGORY.items())
+    cards.update(ItemUpdate(1, Item(item, category), "") for item, category in CATEGORY.items())
     shoppers, items = zip(*looks, strict=True)
     n = len(looks)
     recommender.learn(

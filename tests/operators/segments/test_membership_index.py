@@ -20,13 +20,14 @@ from state.arrays import NO_ROW
 from state.changes import Change
 from state.events import Item
 from state.interactions import RowIndex
+from state.messages import ItemUpdate, Transition
 from state.money import MICROS_PER_UNIT
 from state.segments import cluster_definition, definition_writes
 from state.times import DAY_MS, HOUR_MS, MINUTE_MS
 from tests.streams import arguments
 
 if TYPE_CHECKING:
-    from state.messages import Arguments, Transition, Write
+    from state.messages import Arguments, Write
 
 NAMES = ["ann", "bob", "cat"]
 CLUSTERS = [f"cluster-{n}" for n in range(3)]
@@ -46,8 +47,8 @@ def put(
     return audience.assign(kind, names, rows, places, seen_ms)
 
 
-def apply(audience: MembershipIndex, *transitions: Transition) -> list[Change]:
-    return audience.apply_transitions(transitions, RowIndex(NAMES))
+def apply(audience: MembershipIndex, *transitions: tuple[str, str, bool, int]) -> list[Change]:
+    return audience.apply_transitions([Transition(*one) for one in transitions], RowIndex(NAMES))
 
 
 def test_memberships_that_older_releases_stored_by_cluster_number_are_restored() -> None:
@@ -350,7 +351,7 @@ class TestCards:
 
     def test_a_changed_card_is_written(self) -> None:
         cards, mug = ItemCards(), Item("mug", ("home", "mugs"), "Kiln", "Mug", 9.5)
-        cards.update([(1, mug, "EUR")])
+        cards.update([ItemUpdate(1, mug, "EUR")])
         assert self.card(cards) == {
             "available": 1,
             "name": "Mug",
@@ -359,19 +360,21 @@ class TestCards:
             "price": "9.50",
             "currency": "EUR",
         }
-        cards.update([(2, mug, ""), (3, mug, "EUR"), (3, Item("mug"), "")])
+        cards.update(
+            [ItemUpdate(2, mug, ""), ItemUpdate(3, mug, "EUR"), ItemUpdate(3, Item("mug"), "")]
+        )
         assert cards.take_writes() == []
-        cards.update([(4, Item("mug", available=False), "")])
+        cards.update([ItemUpdate(4, Item("mug", available=False), "")])
         assert self.card(cards)["available"] == 0
 
     def test_an_older_card_does_not_replace_a_newer_one(self) -> None:
         cards = ItemCards()
-        cards.update([(1, Item("mug", price=5.0), ""), (9, Item("mug", price=5.0), "")])
-        cards.update([(7, Item("mug", price=4.0), "")])
+        cards.update([ItemUpdate(at_ms, Item("mug", price=5.0), "") for at_ms in (1, 9)])
+        cards.update([ItemUpdate(7, Item("mug", price=4.0), "")])
         assert self.card(cards)["price"] == "5.00"
 
     def test_another_currency_is_a_change(self) -> None:
         cards = ItemCards()
         for currency in ("EUR", "CHF"):
-            cards.update([(1, Item("mug", price=5.0), currency)])
+            cards.update([ItemUpdate(1, Item("mug", price=5.0), currency)])
             assert self.card(cards)["currency"] == currency

@@ -17,6 +17,7 @@ from operators.segments.segment_scan import SegmentScan
 from state import keys
 from state.arrays import NO_ROW
 from state.interactions import RowIndex
+from state.messages import Transition
 from state.times import DAY_MS
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def shop(people: list[tuple[int, bool, set[str], int, bool]]) -> MembershipIndex
     vocabulary = RowIndex(names)
     for name, one in zip(names, people, strict=True):
         audience.apply_transitions(
-            [(name, sid, True, one[3]) for sid in sorted(one[2])], vocabulary
+            [Transition(name, sid, True, one[3]) for sid in sorted(one[2])], vocabulary
         )
     for row, one in enumerate(people):
         if one[4]:
@@ -105,7 +106,7 @@ def test_an_overlap_that_ended_is_deleted() -> None:
     taken.scan(audience, NOW_MS, last=False)
     told = replayed(taken.overlap_writes(audience, last=True), {})
     assert told[keys.overlap_key("a")] == {"cluster-0": 1, "lifecycle-new": 1, "b": 1}
-    audience.apply_transitions([("s0", "b", False, NOW_MS)], RowIndex(["s0"]))
+    audience.apply_transitions([Transition("s0", "b", False, NOW_MS)], RowIndex(["s0"]))
     taken.scan(audience, NOW_MS, last=False)
     replayed(taken.overlap_writes(audience, last=True), told)
     assert told[keys.overlap_key("a")] == {"cluster-0": 1, "lifecycle-new": 1}

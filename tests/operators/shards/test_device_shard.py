@@ -5,7 +5,7 @@ from __future__ import annotations
 from operators.shards.config import ProcessorConfig
 from operators.shards.device_shard import DeviceShard
 from state.config import Lifecycle, Profiles, Sessions, State
-from state.messages import BatchId, DeviceShardInput
+from state.messages import BatchId, DeviceShardInput, UserMention
 from tests.plain_values import plain
 from tests.streams import MINUTE_MS, START_MS, event, view
 
@@ -24,7 +24,7 @@ FIRST = DeviceShardInput(
     ],
     positions=[0, 1, 2],
     watermarks_ms=[0, 0, 0],
-    user_mentions=[(2, "u1", IDENTIFIED_MS, 0)],
+    user_mentions=[UserMention(2, "u1", IDENTIFIED_MS, 0)],
 )
 """Two devices look at an item, and one of them identifies."""
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from operators.shards.identity_map import IdentityMap
 from state import keys
+from state.messages import MergedShopper
 from state.times import DAY_MS
 from tests.streams import (
     GAP_MS,
@@ -69,7 +70,9 @@ def test_the_keys_of_the_device_are_deleted_and_an_alias_is_written() -> None:
     commands = writes(flow)
     assert ("DEL", *own_keys("ann")) in commands
     assert ("SET", keys.alias_key("ann"), "u", "EX", 180 * 86_400) in commands
-    assert [one for v in flow.visited for one in v.merged] == [("ann", "u", START_MS + MINUTE_MS)]
+    assert [one for v in flow.visited for one in v.merged] == [
+        MergedShopper("ann", "u", START_MS + MINUTE_MS)
+    ]
 
 
 def own_keys(name: str) -> list[str]:
@@ -97,9 +100,11 @@ def test_what_the_device_did_in_the_same_batch_is_put_out_as_the_users() -> None
     flow = Flow()
     bought = event("purchase", 2, 1, items=(ITEMS[1],), order_id="7", value=5.0)
     flow.feed([view(1, 0), bought, view(3, 2, "bob"), identify(4, 3)])
-    clicks = sorted(click[:2] for visited in flow.visited for click in visited.interactions)
+    clicks = sorted(
+        (click.position, click.shopper) for v in flow.visited for click in v.interactions
+    )
     assert clicks == [(0, "u"), (1, "u"), (2, "bob")]
-    assert [one[0] for visited in flow.visited for one in visited.orders] == ["u"]
+    assert [one.shopper for visited in flow.visited for one in visited.orders] == ["u"]
 
 
 def test_later_events_of_the_device_are_the_users() -> None:

@@ -233,7 +233,7 @@ def test_a_decided_user_is_transferred_without_another_event() -> None:
     flow.feed([seen(at_ms=2 * LATENESS_MS, device="clock")])
     flow.feed([seen(at_ms=DAY_MS, device="clock")])
     assert sum(len(shard.shoppers.rows) for shard in flow.users) == 1
-    assert {one[0] for visited in flow.visited for one in visited.active} == {"clock"}
+    assert {one.shopper for visited in flow.visited for one in visited.active} == {"clock"}
     told = {shard: totals for visited in flow.visited for shard, totals in visited.totals.items()}
     assert sum(totals.shoppers for totals in told.values()) == 2, "what is not told stands"
     assert flow.outcome().totals["merges"] == 0

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import astuple
 
 from operators.shards.config import ProcessorConfig
 from operators.shards.interactions import INTERACTION_TYPES
@@ -90,8 +91,9 @@ def test_what_a_device_did_is_dropped_if_its_user_is_erased_in_the_same_batch() 
         clicks = [one for visited in flow.visited for one in visited.interactions]
         signals = [one for visited in flow.visited for one in visited.feedback]
         orders = [one for visited in flow.visited for one in visited.orders]
-        assert len(clicks) + len(signals) + len(orders) == told + (told > 0)
-        assert {one[1] for one in clicks + signals} | {one[0] for one in orders} <= {"u1"}
+        assert len([*clicks, *signals, *orders]) == told + (told > 0)
+        assert {one.shopper for one in clicks} | {one.shopper for one in signals} <= {"u1"}
+        assert {one.shopper for one in orders} <= {"u1"}
 
 
 @given(streams(orders_repeat=True), st.data())
@@ -125,13 +127,13 @@ class TestWrites:
         flow = Flow()
         flow.feed([view(1, 0), view(2, 1), view(3, 2), view(4, 3, "bob")])
         active = [one for visited in flow.visited for one in visited.active]
-        assert sorted(who[0] for who in active) == ["ann", "bob"]
+        assert sorted(who.shopper for who in active) == ["ann", "bob"]
         assert [write[1] for write in writes(flow.visited) if write[0] == "HSET"].count(
             keys.session_key("ann")
         ) == 1
         flow.visited.clear()
         flow.feed([view(5, 4, "bob")])
-        assert [who[0] for visited in flow.visited for who in visited.active] == ["bob"]
+        assert [who.shopper for visited in flow.visited for who in visited.active] == ["bob"]
 
     def test_a_user_is_kept_longer_than_an_anonymous_shopper(self) -> None:
         flow = Flow()
@@ -167,13 +169,15 @@ class TestWrites:
         flow = Flow()
         no = Consent(personalization=False)
         flow.feed([view(1, 0), event("consent", 2, 0, "bob", consent=no)])
-        refused = {who[0]: who[2] for visited in flow.visited for who in visited.active}
+        refused = {who.shopper: who.refused for v in flow.visited for who in v.active}
         assert refused == {"ann": 0, "bob": PERSONALIZATION}
 
     def test_interactions_are_put_out_item_by_item(self) -> None:
         flow = Flow()
         flow.feed([event("page_view", 1, 0), order(2, 1), view(3, 5)])
-        clicks = sorted(click[:6] for visited in flow.visited for click in visited.interactions)
+        clicks = sorted(
+            astuple(click)[:6] for visited in flow.visited for click in visited.interactions
+        )
         assert clicks == [
             (1, "ann", ITEMS[1].item_id, "purchase", START_MS + 1, START_MS),
             (2, "ann", ITEMS[1].item_id, "item_view", START_MS + 5, START_MS),
@@ -209,8 +213,8 @@ class TestErase:
         flow = Flow()
         flow.feed([view(1, 0), order(2, 0), view(3, 0, "bob"), event("erase", 4, 1)])
         told = [one for v in flow.visited for of in (v.active, v.orders) for one in of]
-        assert {str(one[0]) for one in told} == {"bob"}
-        assert [click[1] for v in flow.visited for click in v.interactions] == ["bob"]
+        assert {one.shopper for one in told} == {"bob"}
+        assert [click.shopper for v in flow.visited for click in v.interactions] == ["bob"]
 
 
 def test_the_configuration_is_converted_to_the_units_of_the_steps() -> None:

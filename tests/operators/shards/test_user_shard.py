@@ -5,7 +5,14 @@ from __future__ import annotations
 from operators.shards.config import ProcessorConfig
 from operators.shards.user_shard import UserShard
 from state.config import Lifecycle, Profiles, Sessions, State
-from state.messages import BatchId, ShardOutput, StateTransfer, UserShardInput
+from state.messages import (
+    BatchId,
+    ForwardedEvent,
+    NewAlias,
+    ShardOutput,
+    StateTransfer,
+    UserShardInput,
+)
 from state.shopper import Session, Shopper
 from tests.plain_values import plain
 from tests.streams import MINUTE_MS, START_MS, event, view
@@ -36,11 +43,11 @@ def identification() -> UserShardInput:
         shard=0,
         device_shards=1,
         device_shards_total=2,
-        forwarded_events=[(2, "u1", identify, 0, -1)],
+        forwarded_events=[ForwardedEvent(2, "u1", identify, 0, -1)],
         state_transfers=[StateTransfer(2, "ann", "u1", row, IDENTIFIED_MS, 0)],
         device_outputs=[ShardOutput(BATCH, 0, 0, last=False)],
         sequence=0,
-        new_aliases=[(2, "u1", "ann")],
+        new_aliases=[NewAlias(2, "u1", "ann")],
     )
 
 
@@ -51,7 +58,7 @@ def view_on_the_phone() -> UserShardInput:
         shard=0,
         device_shards=1,
         device_shards_total=2,
-        forwarded_events=[(3, "u1", view(3, 3 * MINUTE_MS, "phone"), 0, -1)],
+        forwarded_events=[ForwardedEvent(3, "u1", view(3, 3 * MINUTE_MS, "phone"), 0, -1)],
         state_transfers=[],
         device_outputs=[],
     )

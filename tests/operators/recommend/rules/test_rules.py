@@ -16,6 +16,7 @@ from operators.recommend.recommender import Recommender
 from state import config
 from state.events import Item
 from state.interactions import PURCHASE, VIEW, EventColumns
+from state.messages import ItemUpdate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +49,7 @@ class Shop:
     def tell(self, *items: Item) -> None:
         """The catalogue says something of items."""
         self.at_ms += 1
-        self.cards.update((self.at_ms, item, "") for item in items)
+        self.cards.update(ItemUpdate(self.at_ms, item, "") for item in items)
         self._learn([], VIEW)
 
     def see(self, *clicks: tuple[str, str], kind: int = VIEW) -> None:

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import astuple
 
 from flows.sources.files import LogFile
 from operators.readers import READERS
@@ -117,7 +118,8 @@ def in_shards(
         for name, shopper in flow.outcome().shoppers.items()
         if shopper.rule_state is not None
     }
-    return [one for visited in flow.visited for one in visited.transitions], members
+    told = [astuple(one) for visited in flow.visited for one in visited.transitions]
+    return told, members
 
 
 def naively(stream: Sequence[Event], text: str) -> Naive:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import astuple
 
 from operators.segments.rules.compiler import RuleSet
 from operators.segments.rules.engine import TIMERS_MIN, TIMERS_PER_SHOPPER
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from state.events import Event
-    from state.messages import Transition
+
+    Told = tuple[str, str, bool, int]
+    """A transition as a tuple."""
 
 RULES = """
 keen: {when: {event: item_view, category: wear, count: at least 2, within: 30 min}}
@@ -54,18 +57,18 @@ def rules_of(text: str) -> ProcessorConfig:
     )
 
 
-def transitions(flow: Flow) -> dict[str, list[Transition]]:
+def transitions(flow: Flow) -> dict[str, list[Told]]:
     """Those of each shopper, in the order in which they were told."""
-    told: dict[str, list[Transition]] = {}
+    told: dict[str, list[Told]] = {}
     for visited in flow.visited:
         for transition in visited.transitions:
-            told.setdefault(transition[0], []).append(transition)
+            told.setdefault(transition.shopper, []).append(astuple(transition))
     return told
 
 
 def gone(flow: Flow) -> set[str]:
     """Who became another or was erased."""
-    moved = {one[0] for visited in flow.visited for one in visited.merged}
+    moved = {one.anonymous_id for visited in flow.visited for one in visited.merged}
     return moved | {one[0] for visited in flow.visited for one in visited.erased}
 
 
@@ -213,7 +216,7 @@ def test_who_is_put_away_leaves_and_comes_back_with_all_windows() -> None:
     flow = shop()
     shoppers = next(d.shoppers for d in flow.devices if "ann" in d.shoppers.rows)
     row = shoppers.evict("ann")
-    assert [one[1:3] for one in shoppers.output.transitions[-2:]] == [
+    assert [(one.segment, one.entered) for one in shoppers.output.transitions[-2:]] == [
         ("anyone", False),
         ("keen", False),
     ]
