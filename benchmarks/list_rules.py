@@ -18,38 +18,40 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.recommend import canonical
 from operators.recommend.recommender import Recommender
-from state import config
+from state import config_lists
 from state.interactions import EventColumns, ItemCard
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 BATCHES, MEASURED = 40, 12
-EVERYTHING = config.ListRules(
-    own_brand=config.OwnBrand(brands=("b0",)),
-    diversity=config.Diversity(weight=0.1),
-    category_cap=config.CategoryCap(most=3),
+EVERYTHING = config_lists.ListRules(
+    own_brand=config_lists.OwnBrand(brands=("b0",)),
+    diversity=config_lists.Diversity(weight=0.1),
+    category_cap=config_lists.CategoryCap(most=3),
 )
-ON = config.ListRules()
-NOTHING = config.ListRules(
-    already_bought=config.AlreadyBought(enabled=False),
-    out_of_stock=config.OutOfStock(enabled=False),
+ON = config_lists.ListRules()
+NOTHING = config_lists.ListRules(
+    already_bought=config_lists.AlreadyBought(enabled=False),
+    out_of_stock=config_lists.OutOfStock(enabled=False),
 )
 CASES = {
-    "none": config.Lists(rules=NOTHING),
-    "by default": config.Lists(),
-    "by default, items sold out": config.Lists(),
-    "own_brand too": config.Lists(
+    "none": config_lists.Lists(rules=NOTHING),
+    "by default": config_lists.Lists(),
+    "by default, items sold out": config_lists.Lists(),
+    "own_brand too": config_lists.Lists(
         rules=msgspec.structs.replace(ON, own_brand=EVERYTHING.own_brand)
     ),
-    "diversity too": config.Lists(
+    "diversity too": config_lists.Lists(
         rules=msgspec.structs.replace(ON, diversity=EVERYTHING.diversity)
     ),
-    "category_cap too": config.Lists(
+    "category_cap too": config_lists.Lists(
         rules=msgspec.structs.replace(ON, category_cap=EVERYTHING.category_cap)
     ),
-    "all": config.Lists(rules=EVERYTHING),
-    "exploration of every 20th list": config.Lists(exploration=config.Exploration(share=0.05)),
+    "all": config_lists.Lists(rules=EVERYTHING),
+    "exploration of every 20th list": config_lists.Lists(
+        exploration=config_lists.Exploration(share=0.05)
+    ),
 }
 
 
@@ -63,7 +65,7 @@ def main() -> None:
 
 
 def cost_us(
-    batches: list[EventColumns], lists: config.Lists, *, sells_out: bool
+    batches: list[EventColumns], lists: config_lists.Lists, *, sells_out: bool
 ) -> dict[str, float]:
     """Microseconds an event by part."""
     recommender, spent_s = Recommender.from_config(lists), defaultdict[str, float](float)

@@ -41,7 +41,7 @@ from operators.shards.config import ProcessorConfig
 from operators.shards.device_shard import DeviceShard
 from operators.shards.sharding import regroup
 from operators.shards.user_shard import UserShard
-from state.config import load
+from state.config_loader import load
 from state.events import Event
 from tests.chances import Recount, log
 from tests.chances import followed as watched

@@ -115,7 +115,7 @@ def settings_of(kinds: Sequence[str]) -> Settings:
         propensity=default.propensity
         if has["propensity"]
         else replace(default.propensity, sampled_share=0.0, horizon_days=0),
-        definitions=rules() if has["rules"] else "",
+        segment_rules_text=rules() if has["rules"] else "",
     )
 
 

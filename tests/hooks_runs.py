@@ -17,7 +17,8 @@ import orjson
 from flows.webhooks.process import run_webhooks
 from operators.segments.changes import ChangeLog
 from state.changes import Change
-from state.config import Endpoint, Hooks, Run, Settings
+from state.config import Settings
+from state.config_deployment import Endpoint, Hooks, Run
 from state.store import Store
 from tests.live_runs import Process
 from tests.streams import arguments

@@ -17,7 +17,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from flows.kafka.source import KafkaSource
 from flows.kafka.stored_partitions import stored_partitions
-from state import config
+from state import config_loader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -63,7 +63,7 @@ class Run:
     """Runs of one topic through a source, one after the other, and what came out of them."""
 
     def __init__(self, broker: AnyBroker, topic: str, folder: Path, **kafka: object) -> None:
-        self.settings = config.load(
+        self.settings = config_loader.load(
             overrides=(
                 f"kafka.bootstrap_servers={broker.address}",
                 f"kafka.topic={topic}",

@@ -15,7 +15,7 @@ from operators.shards.device_shard import DeviceShard
 from operators.shards.sharding import regroup
 from operators.shards.user_shard import UserShard
 from operators.synthetic.traffic import encode_lines, generate_events
-from state.config import Settings, load
+from state.config_loader import load
 from state.events import Event
 from tests.shared import shared_data
 from tests.streams import LATENESS_MS, RULES, SHARDS
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from operators.personalize.step import PersonalizeStep
     from state.changes import ChangeFields
+    from state.config import Settings
     from state.messages import BatchOutput, ShardPart
 
 RETAIL = "online_retail_2010-12_2011-07.csv.gz"

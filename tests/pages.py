@@ -19,7 +19,7 @@ import pytest
 from flows.runtime.replay import replay_recordings
 from operators.synthetic.traffic import generate_events
 from serving.dashboard.server import Server
-from state import config
+from state import config, config_deployment, config_loader
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
@@ -36,7 +36,7 @@ ANY_PORT = "127.0.0.1:0"
 
 def settings(**serving: Any) -> config.Settings:
     """Defaults, at any port."""
-    return config.Settings(serving=config.Serving(**{"listen": ANY_PORT} | serving))
+    return config.Settings(serving=config_deployment.Serving(**{"listen": ANY_PORT} | serving))
 
 
 @contextmanager
@@ -60,7 +60,7 @@ def fill(redis_url: str, folder: Path, events: int = 6000) -> None:
         return generate_events(events=events, shoppers=400, items=60, events_per_s=0.5)
 
     chosen = msgspec.structs.replace(
-        config.load(environment={}), source=config.Source(batch_events=512)
+        config_loader.load(environment={}), source=config.Source(batch_events=512)
     )
     replay_recordings(
         {"shop": visits}, chosen, redis_url=redis_url, dead_letters=folder / "letters.jsonl"

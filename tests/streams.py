@@ -24,18 +24,9 @@ from operators.shards.device_shard import DeviceShard
 from operators.shards.live_batches import coalesce_live
 from operators.shards.sharding import regroup
 from operators.shards.user_shard import UserShard
-from state.config import (
-    Lifecycle,
-    Lists,
-    Money,
-    Profiles,
-    Propensity,
-    Redis,
-    Sessions,
-    Settings,
-    Source,
-    State,
-)
+from state.config import Lifecycle, Money, Profiles, Propensity, Sessions, Settings, Source, State
+from state.config_deployment import Redis
+from state.config_lists import Lists
 from state.events import Consent, Event, Item
 from state.store import Store
 

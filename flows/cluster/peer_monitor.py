@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from flows.cluster.rendezvous import Rendezvous
     from flows.kafka.source import KafkaSource
-    from state.config import Run
+    from state.config_deployment import Run
     from state.store import ProcessEntry
 
 POLL_S = 0.2

@@ -24,7 +24,7 @@ from flows.observability import logs
 from flows.process.exit_codes import EXIT_USER_ERROR
 from flows.process.shutdown import kill_after_grace, stop_on_signal
 from flows.runtime.live_flow import live_flow
-from state import config
+from state import config_loader
 from state.errors import ConfigurationError, UserError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def build_for_bytewax_run() -> Dataflow:
 
 
 def _build_flow() -> Dataflow:
-    settings = config.load(require_consent_defaults=True)
+    settings = config_loader.load(require_consent_defaults=True)
     logs.configure(settings.log)
     redis_url = external_redis_url(argparse.Namespace(redis=None), settings)
     # Bytewax runs the flow after this function has returned, so the stop flag lives until the exit.

@@ -19,7 +19,7 @@ from flows.process.privacy_key import PRIVACY_KEY_VARIABLE, read_privacy_key
 from flows.recovery.folder import inspect_folder
 from flows.webhooks.delivery import secrets_of
 from operators.readers.records import record_reader
-from state.config import Kafka
+from state.config_deployment import Kafka
 from state.errors import ConfigurationError, RecoveryError, SourceError, StoreError, UserError
 from state.printable import printable
 from state.store import Lease
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-    from state.config import Endpoint, Settings
+    from state.config import Settings
+    from state.config_deployment import Endpoint
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -36,7 +36,7 @@ from operators.evaluation.protocols import (
 )
 from operators.readers import FORMATS as LOGS
 from operators.recommend.recommender import Recommender
-from state import config
+from state import config_loader
 from state.errors import ConfigurationError, DataError, OutputError, UserError
 
 if TYPE_CHECKING:
@@ -45,7 +45,8 @@ if TYPE_CHECKING:
     from operators.evaluation.clicks import ClickSession, ClickStream, StreamClick
     from operators.evaluation.protocols import Competitor, Request
     from operators.evaluation.results import EvaluationResult
-    from state.config import Lists, Settings
+    from state.config import Settings
+    from state.config_lists import Lists
 
 K_MAX = 100
 """Items that a list of the key contract may hold."""
@@ -160,7 +161,7 @@ def _other_configuration(args: argparse.Namespace) -> Lists | None:
     overrides = (*args.set, *args.against_set)
     ours, theirs = (
         load_settings(args),
-        config.load(args.against or args.config, overrides=overrides),
+        config_loader.load(args.against or args.config, overrides=overrides),
     )
     if ours.lists.weights != theirs.lists.weights:
         raise ConfigurationError(

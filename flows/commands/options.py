@@ -9,7 +9,7 @@ from flows.process.embedded_redis import EmbeddedRedis
 from flows.process.exit_codes import EXIT_FAILED
 from flows.process.printing import print_error
 from operators.segments.rules.compiler import load_rules
-from state import config
+from state import config_loader
 from state.errors import ConfigurationError
 from state.store import Store
 
@@ -25,9 +25,9 @@ EMBEDDED = "embedded"
 def load_settings(args: argparse.Namespace, *, require_consent_defaults: bool = False) -> Settings:
     """Return the configuration that the options name. Raises ConfigurationError.
 
-    `require_consent_defaults` as in `config.load`.
+    `require_consent_defaults` as in `config_loader.load`.
     """
-    settings = config.load(
+    settings = config_loader.load(
         args.config, overrides=tuple(args.set), require_consent_defaults=require_consent_defaults
     )
     load_rules(settings)  # an error in the rules comes before the command begins

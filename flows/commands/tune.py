@@ -24,8 +24,8 @@ from operators.evaluation.protocols import BLEND, OTHER_CONFIGURATION, ProtocolO
 from operators.evaluation.search_space import EVENT_TYPES, SEARCH_SPACE
 from operators.readers import FORMATS as LOGS
 from operators.recommend.recommender import Recommender
-from state import config
-from state.config import Weights
+from state import config_loader
+from state.config_lists import Weights
 from state.errors import ConfigurationError, DataError, OutputError
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ class TrialEvaluation:
 
     def _settings(self, choice: Choice) -> Settings:
         overrides = tuple(f"{key}={value}" for key, value in choice.items())
-        return config.load(self._args.config, overrides=(*self._args.set, *overrides))
+        return config_loader.load(self._args.config, overrides=(*self._args.set, *overrides))
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from kafka import KafkaConsumer, TopicPartition
 
-    from state.config import Kafka
+    from state.config_deployment import Kafka
 
 INTERVAL_S = 1.0
 RESPONSE_TIMEOUT_MS = 3000

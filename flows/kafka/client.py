@@ -16,7 +16,7 @@ from state.errors import InstallationError, SourceError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from state.config import Kafka
+    from state.config_deployment import Kafka
 
 
 class BrokerUnreachableError(SourceError):

@@ -20,7 +20,7 @@ from state.errors import DataError, SourceError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from state.config import Kafka
+    from state.config_deployment import Kafka
 
 
 def read_dead_letters(kafka: Kafka, topic: str) -> Iterator[tuple[DeadLetter, int]]:

@@ -20,7 +20,7 @@ from flows.process import liveness
 if TYPE_CHECKING:
     from kafka.producer.future import FutureRecordMetadata
 
-    from state.config import Kafka
+    from state.config_deployment import Kafka
 
 DELIVERY_TIMEOUT_MS = 600_000
 """How long to wait for a broker that is away, as long as for Redis (`redis.patience_s`)."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from state.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from state.config import Kafka
+    from state.config_deployment import Kafka
 
 USERNAME_VARIABLE, PASSWORD_VARIABLE = "PENSTOCK_KAFKA_USERNAME", "PENSTOCK_KAFKA_PASSWORD"
 

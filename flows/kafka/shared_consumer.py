@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from kafka import TopicPartition
     from kafka.consumer.fetcher import ConsumerRecord
 
-    from state.config import Kafka
+    from state.config_deployment import Kafka
 
 IDLE_POLL_MS = 5
 """The pause after a poll without records: a poll costs a tenth of a millisecond."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from state.changes import ChangeFields
-    from state.config import Kafka
+    from state.config_deployment import Kafka
 
 Record = tuple[bytes, bytes]
 """Key and value."""

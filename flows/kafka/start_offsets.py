@@ -12,7 +12,7 @@ from state.errors import ConfigurationError, SourceError
 if TYPE_CHECKING:
     from kafka import KafkaConsumer, TopicPartition
 
-    from state.config import Kafka
+    from state.config_deployment import Kafka
 
 _log = logging.getLogger("penstock.kafka")
 

@@ -19,7 +19,7 @@ import orjson
 from state.printable import printable
 
 if TYPE_CHECKING:
-    from state.config import Log
+    from state.config_deployment import Log
 
 ROOT_LOGGER = "penstock"
 LOGGERS = (ROOT_LOGGER, "kafka")

@@ -24,7 +24,7 @@ from state.errors import ConfigurationError
 if TYPE_CHECKING:
     from flows.webhooks.http_client import HttpResponse
     from flows.webhooks.sources import FailedMessage, MessageSource, OutboundMessage
-    from state.config import Endpoint, Hooks
+    from state.config_deployment import Endpoint, Hooks
 
 MESSAGES_IN_MEMORY_MAX = 1000
 """The most messages of an endpoint in memory; the streams keep the others."""

@@ -18,7 +18,7 @@ from state.store import ConsumerGroup
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from state.config import Endpoint, Hooks
+    from state.config_deployment import Endpoint, Hooks
     from state.store import Store, StreamEntry
 
 GROUP_PREFIX = "penstock.hooks."

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from operators.evaluation.impressions import ImpressionLog
-    from state.config import Weights
+    from state.config_lists import Weights
     from state.events import Event
 
 KINDS = {"item_view": VIEW, "wishlist_add": CART, "cart_add": CART, "purchase": PURCHASE}

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from operators.recommend.negative_feedback import FeedbackEvents
     from operators.tables.table import Arrays
     from state.arrays import Rows, Times
-    from state.config import Exploration as Settings
+    from state.config_lists import Exploration as Settings
     from state.interactions import Interactions, ListRequests
 
     Probabilities = NDArray[np.float64]

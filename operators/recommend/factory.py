@@ -33,7 +33,7 @@ from operators.recommend.rendering import (
 )
 from operators.recommend.rules.rules import RuleChain
 from operators.recommend.session_contexts import SessionContexts
-from state import config
+from state import config_lists
 from state.interactions import RowIndex
 from state.times import DAY_MS, HOUR_MS
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from operators.recommend.candidates.base import CandidateLearner
 
 
-def components_from_config(lists: config.Lists) -> RecommenderComponents:
+def components_from_config(lists: config_lists.Lists) -> RecommenderComponents:
     """The parts that a configuration asks for."""
     half_life_ms = round(lists.popularity_half_life_hours * HOUR_MS)
     return build_components(
@@ -70,9 +70,9 @@ def build_components(
     context_items: int = 10,
     allow_repeats: bool = True,
     memory_events: int = 10_000,
-    online_evaluation: config.Served | None = None,
-    rules: config.ListRules | None = None,
-    exploration: config.Exploration | None = None,
+    online_evaluation: config_lists.Served | None = None,
+    rules: config_lists.ListRules | None = None,
+    exploration: config_lists.Exploration | None = None,
 ) -> RecommenderComponents:
     """All parts, connected.
 
@@ -92,7 +92,7 @@ def build_components(
     item_features, renderer = ItemFeatures(items), ListRenderer(names, items)
     fallback = PopularFallback(popularity, item_features, reason_code(popular), left_out)
     list_rules = RuleChain(
-        rules or config.ListRules(), item_features, fallback, rule_reason(names, OWN_BRAND)
+        rules or config_lists.ListRules(), item_features, fallback, rule_reason(names, OWN_BRAND)
     )
     return RecommenderComponents(
         k=k,
@@ -122,7 +122,7 @@ def build_components(
         negative_feedback=negative_feedback,
         rules=list_rules,
         exploration=Exploration(
-            names, exploration or config.Exploration(), rule_reason(names, EXPLORED)
+            names, exploration or config_lists.Exploration(), rule_reason(names, EXPLORED)
         ),
         renderer=renderer,
         item_lists=ItemLists(
@@ -131,7 +131,7 @@ def build_components(
         popular_lists=PopularLists(
             popularity, scoped_popularity or ScopedPopularity(), list_rules, renderer, k, popular
         ),
-        online_evaluation=OnlineEvaluation(names, k, online_evaluation or config.Served()),
+        online_evaluation=OnlineEvaluation(names, k, online_evaluation or config_lists.Served()),
         published_index=PublishedIndex(k, LIST_TTL_S),
     )
 

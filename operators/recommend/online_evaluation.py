@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from operators.tables.table import Arrays
     from state.arrays import Rows, Times
-    from state.config import Served as ServedConfig
+    from state.config_lists import Served as ServedConfig
     from state.interactions import Interactions, RowIndex
 
     Counts = NDArray[np.float64]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from operators.recommend.exploration import ExplorationSlots
     from operators.recommend.negative_feedback import FeedbackEvents
     from operators.recommend.rendering import RankedLists
-    from state import config
+    from state import config_lists
     from state.interactions import EventColumns, ItemCard
 
 
@@ -36,7 +36,7 @@ class Recommender:
         self.items = self.components.items
 
     @classmethod
-    def from_config(cls, lists: config.Lists) -> Self:
+    def from_config(cls, lists: config_lists.Lists) -> Self:
         """The recommender that a configuration asks for."""
         return cls(components_from_config(lists))
 

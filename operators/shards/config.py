@@ -12,7 +12,8 @@ from operators.segments.propensity.decision_times import ticks_between
 from operators.shoppers.affinities import DecayedCounts
 from operators.shoppers.consent import ConsentPolicy
 from operators.shoppers.id_hashes import HASH_BYTES
-from state.config import Privacy, Propensity, Recovery
+from state.config import Privacy, Propensity
+from state.config_deployment import Recovery
 from state.times import DAY_MS
 
 if TYPE_CHECKING:

@@ -35,7 +35,9 @@ def in_redis(stream: Stream, redis_url: str, batch_events: int) -> tuple[dict[st
     """All that the whole flow leaves."""
     store = Store(redis_url, timeout_ms=2000, patience_s=2)
     store.client.flushall()
-    asked = msgspec.structs.replace(flow_settings(batch_events=batch_events), definitions=RULES)
+    asked = msgspec.structs.replace(
+        flow_settings(batch_events=batch_events), segment_rules_text=RULES
+    )
     with tempfile.TemporaryDirectory() as folder:
         return run_flow(stream.events, redis_url, Path(folder), settings=asked), store
 

@@ -16,7 +16,7 @@ from flows.observability.collectors import RecoveryFolderCollector, TopicCollect
 from flows.process.liveness import START_TIMEOUT_S
 from flows.webhooks import metrics as hooks_metrics
 from serving.dashboard import metrics as page_metrics
-from state import config
+from state import config_loader
 
 ROOT = Path(__file__).parents[2]
 DASHBOARD = ROOT / "deploy/grafana/penstock.json"
@@ -98,7 +98,7 @@ def _stateful_set(name: str) -> Any:
 @pytest.mark.parametrize("name", ["penstock.yaml", "hosts.yaml"])
 def test_a_probe_of_one_process_is_more_patient_than_what_starts_it_again(name: str) -> None:
     pod = _stateful_set(name)["template"]["spec"]
-    stuck_s = config.load(environment={}).run.stuck_s
+    stuck_s = config_loader.load(environment={}).run.stuck_s
     for name in ("startupProbe", "livenessProbe"):
         probe = pod["containers"][0][name]
         patience_s = probe["periodSeconds"] * probe["failureThreshold"]

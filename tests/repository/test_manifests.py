@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from flows.commands.cli import parser
-from state import config, keys
+from state import config_loader, keys
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -78,7 +78,7 @@ def test_a_service_is_started_with_words_and_keys_there_are(name: str) -> None:
     words = service["command"]
     assert parser(words).parse_args(words)
     environment = {key: default_of(str(value)) for key, value in service["environment"].items()}
-    assert config.load(environment=environment, require_consent_defaults=True)
+    assert config_loader.load(environment=environment, require_consent_defaults=True)
 
 
 @pytest.mark.parametrize("name", pods())
@@ -88,7 +88,7 @@ def test_a_pod_is_started_with_words_and_keys_there_are(name: str) -> None:
     environment = {one["name"]: one["value"] for one in container.get("env", []) if "value" in one}
     for given in documents("penstock.yaml", "hosts.yaml"):
         if given["kind"] == "ConfigMap":
-            assert config.load(
+            assert config_loader.load(
                 environment=environment | given["data"], require_consent_defaults=True
             )
     assert container["image"] == f"penstock:{keys.WRITER_VERSION}"

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 import yaml
 
-from state import config
+from state import config_loader
 from state.config import Settings
 from state.errors import ConfigurationError
 
@@ -38,7 +38,7 @@ LEAVES = dict(leaves(KEYS))
 def load(text: str = "", *overrides: str, folder: Path, **environment: str) -> Settings:
     path = folder / "some.yaml"
     path.write_text(text)
-    return config.load(path, overrides=overrides, environment=environment)
+    return config_loader.load(path, overrides=overrides, environment=environment)
 
 
 def refusal(text: str = "", *overrides: str, folder: Path, **environment: str) -> str:
@@ -50,8 +50,8 @@ def refusal(text: str = "", *overrides: str, folder: Path, **environment: str) -
 
 def test_the_shipped_file_says_what_the_code_defaults_to() -> None:
     assert yaml.safe_load(SHIPPED.read_text()) == KEYS
-    loaded = config.load(SHIPPED, environment={})
-    assert msgspec.structs.replace(loaded, definitions="") == Settings()
+    loaded = config_loader.load(SHIPPED, environment={})
+    assert msgspec.structs.replace(loaded, segment_rules_text="") == Settings()
 
 
 def test_every_key_of_the_shipped_file_has_a_reason() -> None:
@@ -77,7 +77,7 @@ def test_whoever_keeps_shoppers_must_say_what_those_count_as_who_were_not_asked(
     for text, first in (("", "analytics"), ("privacy: {}", "analytics"), (partly, "ads")):
         file.write_text(text)
         with pytest.raises(ConfigurationError) as refused:
-            config.load(file, environment={}, require_consent_defaults=True)
+            config_loader.load(file, environment={}, require_consent_defaults=True)
         said = str(refused.value)
         assert said.startswith(
             f"{file}: privacy.unknown.{first} is missing, which says what visitors"
@@ -85,14 +85,16 @@ def test_whoever_keeps_shoppers_must_say_what_those_count_as_who_were_not_asked(
         assert f"write {allowed}, or deny" in said
         assert "\n" not in said
     file.write_text(allowed)
-    assert config.load(file, environment={}, require_consent_defaults=True) == Settings()
+    assert config_loader.load(file, environment={}, require_consent_defaults=True) == Settings()
     assert (
-        config.load(SHIPPED, environment={}, require_consent_defaults=True).privacy
+        config_loader.load(SHIPPED, environment={}, require_consent_defaults=True).privacy
         == Settings().privacy
     )
     file.write_text("")
     denied = "privacy.unknown={analytics: deny, personalization: allow, ads: deny}"
-    stated = config.load(file, overrides=(denied,), environment={}, require_consent_defaults=True)
+    stated = config_loader.load(
+        file, overrides=(denied,), environment={}, require_consent_defaults=True
+    )
     assert msgspec.to_builtins(stated.privacy.unknown) == {
         "analytics": "deny",
         "personalization": "allow",
@@ -215,25 +217,25 @@ def test_a_file_that_cannot_be_read_is_said(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigurationError, match=r"nope\.yaml: No such file or directory: name a configur"
     ):
-        config.load(tmp_path / "nope.yaml", environment={})
+        config_loader.load(tmp_path / "nope.yaml", environment={})
     with pytest.raises(
         ConfigurationError, match="Is a directory: name a configuration with --config"
     ):
-        config.load(tmp_path, environment={})
+        config_loader.load(tmp_path, environment={})
 
 
 def test_the_digest_is_of_what_changes_results_and_not_of_where_redis_is() -> None:
-    there = config.load(SHIPPED, environment={})
-    here = config.load(SHIPPED, overrides=("redis.url=redis://elsewhere",), environment={})
-    longer = config.load(SHIPPED, overrides=("lists.k=30",), environment={})
+    there = config_loader.load(SHIPPED, environment={})
+    here = config_loader.load(SHIPPED, overrides=("redis.url=redis://elsewhere",), environment={})
+    longer = config_loader.load(SHIPPED, overrides=("lists.k=30",), environment={})
     assert here.sha256 == there.sha256 != longer.sha256
 
 
 def test_rules_are_read_from_beside_the_configuration(tmp_path: Path) -> None:
-    assert load(folder=tmp_path).definitions == ""
+    assert load(folder=tmp_path).segment_rules_text == ""
     (tmp_path / "segments.yaml").write_text("buyers: {when: purchases >= 1}")
     ours = load(folder=tmp_path)
-    assert ours.definitions == "buyers: {when: purchases >= 1}"
+    assert ours.segment_rules_text == "buyers: {when: purchases >= 1}"
     (tmp_path / "other.yaml").write_text("buyers: {when: purchases >= 1}")
     assert load("segments: {file: other.yaml}", folder=tmp_path).sha256 == ours.sha256
     assert load(folder=tmp_path).sha256 != Settings().sha256

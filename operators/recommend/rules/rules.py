@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from operators.catalogue.item_features import Flags, ItemFeatures
     from operators.recommend.fallback import PopularFallback
     from state.arrays import Rows
-    from state.config import ListRules
+    from state.config_lists import ListRules
     from state.interactions import Interactions, ListRequests, ScoredLists
 
 CANDIDATES_FACTOR = 2

@@ -162,7 +162,7 @@ class RuleSet:
 def load_rules(settings: Settings) -> RuleSet | None:
     """The rules of a configuration, None where there are none. Raises UserError."""
     gap_ms = settings.sessions.gap_ms
-    return RuleSet.from_text(settings.definitions, settings.segments.file, gap_ms=gap_ms)
+    return RuleSet.from_text(settings.segment_rules_text, settings.segments.file, gap_ms=gap_ms)
 
 
 def latest_text_key(feature: str) -> int:

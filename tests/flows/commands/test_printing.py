@@ -21,7 +21,7 @@ from flows.process import printing
 from serving.dashboard.export import _escape_formula
 from serving.demo_monitor import DemoMonitor
 from serving.reader import Storefront
-from state.config import Log
+from state.config_deployment import Log
 from state.printable import printable
 from state.store import Store
 from tests.shared import shared_case

@@ -10,7 +10,7 @@ import pytest
 
 from flows.commands import cli, extras
 from operators.evaluation.search_space import EVENT_TYPES, SEARCH_SPACE
-from state import config
+from state import config_loader
 from state.config import Settings
 
 if TYPE_CHECKING:
@@ -51,7 +51,9 @@ def test_every_key_of_the_space_is_one_of_the_configuration_with_its_default_ins
         assert of.low < value < of.high, key
         assert of.event_type in (*EVENT_TYPES, "")
         for edge in (of.low, of.high):
-            config.load(overrides=(f"{key}={int(edge) if of.whole else edge}",), environment={})
+            config_loader.load(
+                overrides=(f"{key}={int(edge) if of.whole else edge}",), environment={}
+            )
 
 
 @pytest.mark.slow
@@ -63,7 +65,7 @@ def test_what_is_better_on_the_rest_is_written_and_can_be_read(
     code, text = said(capsys, *argv)
     assert code == 0, text
     assert "better beyond chance" in text
-    tuned = config.load(found, environment={}).lists
+    tuned = config_loader.load(found, environment={}).lists
     assert tuned.popularity_half_life_hours < Settings().lists.popularity_half_life_hours
     assert tuned.weights == Settings().lists.weights, "a key that can not matter is not searched"
 

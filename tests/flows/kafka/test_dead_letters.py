@@ -18,7 +18,7 @@ from flows.kafka.producer import Producer
 from flows.kafka.sinks import change_topic
 from flows.runtime.live import run_live
 from serving.reader import Storefront
-from state import config
+from state import config_loader
 from state.dead_letters import RAW_BYTES_MAX, DeadLetter
 from state.errors import LeaseError, SourceError
 from state.store import Fence, Store
@@ -90,7 +90,7 @@ class Live:
 
         watcher = threading.Thread(target=watch)
         watcher.start()
-        settings = config.load(
+        settings = config_loader.load(
             overrides=(*self.sets(), "source.epoch_ms=100", "metrics.listen=''", *overrides),
             environment={},
         )
@@ -164,7 +164,7 @@ def test_changes_are_in_their_topic_as_in_redis(live: Live) -> None:
 
 
 def test_a_run_that_was_overtaken_sends_no_more_changes(live: Live) -> None:
-    settings = config.load(overrides=tuple(live.sets()), environment={})
+    settings = config_loader.load(overrides=tuple(live.sets()), environment={})
     fence = Fence("shop", 5)
 
     def verify() -> None:
@@ -197,6 +197,6 @@ def test_a_letter_that_holds_no_whole_record_is_counted_and_stays(
 
 
 def test_a_topic_to_write_to_that_is_not_there_is_said(live: Live) -> None:
-    settings = config.load(overrides=tuple(live.sets()), environment={})
+    settings = config_loader.load(overrides=tuple(live.sets()), environment={})
     with pytest.raises(SourceError, match="has no topic penstock-nowhere: create it"):
         Producer(settings.kafka, "penstock-nowhere")

@@ -12,7 +12,7 @@ from kafka.admin import UserScramCredentialUpsertion
 
 from flows.kafka import client
 from flows.kafka.source import KafkaSource
-from state import config
+from state import config_loader
 from state.errors import ConfigurationError, SourceError, UserError
 from tests.kafka_broker import KafkaBroker
 from tests.kafka_runs import Run, event, send
@@ -60,7 +60,7 @@ def secure(broker: KafkaBroker, topic: str, folder: Path, **kafka: object) -> Ru
     run = Run(broker, topic, folder, **sets)
     address = f"kafka.bootstrap_servers={broker.secure_address}"
     overrides = [f"kafka.{name}={value}" for name, value in {"topic": topic, **sets}.items()]
-    run.settings = config.load(overrides=(address, *overrides), environment={})
+    run.settings = config_loader.load(overrides=(address, *overrides), environment={})
     return run
 
 
@@ -104,7 +104,7 @@ def test_a_broker_that_cannot_show_who_it_is_is_said(
 
 
 def test_without_a_user_it_is_said_which_variables_are_missing(tmp_path: Path) -> None:
-    settings = config.load(overrides=("kafka.security=sasl_ssl",), environment={})
+    settings = config_loader.load(overrides=("kafka.security=sasl_ssl",), environment={})
     with pytest.raises(
         ConfigurationError, match="PENSTOCK_KAFKA_USERNAME and PENSTOCK_KAFKA_PASSWORD"
     ):
@@ -112,7 +112,7 @@ def test_without_a_user_it_is_said_which_variables_are_missing(tmp_path: Path) -
 
 
 def test_a_file_that_is_not_there_is_said() -> None:
-    settings = config.load(
+    settings = config_loader.load(
         overrides=("kafka.security=ssl", "kafka.ca_file=nowhere.pem"), environment={}
     )
     with pytest.raises(ConfigurationError, match=r"kafka\.ca_file: No such file or directory"):

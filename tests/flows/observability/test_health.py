@@ -18,7 +18,8 @@ from flows.observability.health import WorkerHealth, health_server
 from flows.observability.heartbeat import TTL_S, Heartbeat
 from flows.process import liveness
 from state import keys
-from state.config import Metrics, Run, Settings
+from state.config import Settings
+from state.config_deployment import Metrics, Run
 from state.errors import ConfigurationError
 from state.store import Store
 

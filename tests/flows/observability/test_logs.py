@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from flows.observability import logs
-from state.config import Log
+from state.config_deployment import Log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

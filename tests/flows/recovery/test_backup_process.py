@@ -21,7 +21,7 @@ from flows.recovery.folder import open_recovery
 from flows.runtime.replay import replay_source
 from flows.sources.recorded import RecordedSource
 from state import journal
-from state.config import Recovery
+from state.config_deployment import Recovery
 from tests.flows.recovery.test_crash import SHOP, CrashingPartition, CrashingSource
 from tests.flows.recovery.test_folder import MEMORY
 from tests.streams import SHARDS, content, flow_settings, run_flow

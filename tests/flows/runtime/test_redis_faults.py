@@ -19,7 +19,7 @@ from flows.runtime.replay import replay_recordings
 from flows.sinks.scrubber import scrub
 from operators.synthetic.traffic import generate_events
 from state import keys
-from state.config import Redis
+from state.config_deployment import Redis
 from state.errors import UserError
 from state.store import LOGIN_VARIABLE, Store
 from state.store.connections import pack

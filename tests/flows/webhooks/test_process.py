@@ -18,7 +18,7 @@ from flows.webhooks.process import redeliver_dead
 from operators.webhooks.signing import parse_secrets, signature_headers
 from state import keys
 from state.changes import Change
-from state.config import Endpoint
+from state.config_deployment import Endpoint
 from state.errors import ConfigurationError
 from state.segments import SegmentDefinition, definition_writes
 from state.shopper import ADS, PERSONALIZATION

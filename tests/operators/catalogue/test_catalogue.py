@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.personalize.step import PersonalizeStep
-from state import config
+from state import config, config_lists
 from state.events import Item
 from tests.operators.personalize.test_step import batches
 from tests.streams import arguments, event, flow_settings
@@ -27,24 +27,24 @@ if TYPE_CHECKING:
     from state.config import Settings
     from state.events import Event
 
-EVERY_RULE = config.Lists(
+EVERY_RULE = config_lists.Lists(
     k=4,
     allow_repeats=False,
     figures_every_ms=1,
-    rules=config.ListRules(
-        already_bought=config.AlreadyBought(wait_min=0),
-        out_of_stock=config.OutOfStock(rewrite_max=3),
-        own_brand=config.OwnBrand(brands=("Ours", "Nobody's")),
-        diversity=config.Diversity(weight=0.4),
-        category_cap=config.CategoryCap(most=1, among=3),
+    rules=config_lists.ListRules(
+        already_bought=config_lists.AlreadyBought(wait_min=0),
+        out_of_stock=config_lists.OutOfStock(rewrite_max=3),
+        own_brand=config_lists.OwnBrand(brands=("Ours", "Nobody's")),
+        diversity=config_lists.Diversity(weight=0.4),
+        category_cap=config_lists.CategoryCap(most=1, among=3),
     ),
-    exploration=config.Exploration(share=0.5, position=4),
+    exploration=config_lists.Exploration(share=0.5, position=4),
 )
 TINY = config.State(shoppers_max=2, items_max=3)
 PLAIN = flow_settings()
 
 
-def ruled(lists: config.Lists = EVERY_RULE, state: config.State = TINY) -> Settings:
+def ruled(lists: config_lists.Lists = EVERY_RULE, state: config.State = TINY) -> Settings:
     return msgspec.structs.replace(PLAIN, lists=lists, state=state)
 
 

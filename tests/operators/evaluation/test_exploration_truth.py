@@ -19,7 +19,7 @@ from flows.commands.evaluate import main
 from operators.evaluation.product_recommender import ProductRecommender
 from operators.evaluation.protocols import BLEND, OTHER_CONFIGURATION
 from operators.recommend.recommender import Recommender
-from state import config
+from state import config_lists
 from state.events import Event, Item, Reco
 from state.interactions import VIEW, EventColumns
 
@@ -47,8 +47,8 @@ def taste(looked_at: str, shown: str) -> float:
 def log_of(seed: int) -> list[Event]:
     """Visits of two looks and a list; who clicks in the list does nothing more."""
     draw, log = random.Random(seed), list[Event]()
-    exploration = config.Exploration(share=SHARE, position=PLACE, seed=seed)
-    recommender = Recommender.from_config(config.Lists(k=K, exploration=exploration))
+    exploration = config_lists.Exploration(share=SHARE, position=PLACE, seed=seed)
+    recommender = Recommender.from_config(config_lists.Lists(k=K, exploration=exploration))
     for visit in range(VISITS):
         looks = []
         for n in range(SHOPPERS):

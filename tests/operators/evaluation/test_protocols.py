@@ -10,7 +10,7 @@ from operators.evaluation.event_clicks import clicks_from_events
 from operators.evaluation.formats import RawCase
 from operators.evaluation.protocols import ProtocolOptions, leave_one_out, prequential, split
 from operators.evaluation.results import NEVER
-from state.config import Weights
+from state.config_lists import Weights
 from state.dead_letters import DeadLetter
 from state.events import Event, Item
 from state.interactions import CART, PURCHASE, VIEW

@@ -57,7 +57,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def ruled(batch_events: int, epoch_ms: int = 10_000) -> Settings:
     """A flow with segments by rule."""
     plain = flow_settings(batch_events=batch_events, epoch_ms=epoch_ms)
-    return msgspec.structs.replace(plain, definitions=RULES)
+    return msgspec.structs.replace(plain, segment_rules_text=RULES)
 
 
 def poison(

@@ -14,7 +14,7 @@ from kafka import KafkaProducer
 from operators.personalize.step import PersonalizeStep
 from operators.recommend.published_index import PublishedIndex
 from operators.synthetic.traffic import generate_events
-from state import config
+from state import config, config_lists
 from state.arrays import NO_ROW
 from state.events import Event, Item
 from state.store import Store
@@ -69,8 +69,8 @@ def store(redis_url: str) -> Iterator[Store]:
 def test_what_sells_out_is_in_no_list_after_the_batch_that_says_so(
     rewrite_max: int, resume: bool, store: Store
 ) -> None:
-    rules = config.ListRules(out_of_stock=config.OutOfStock(rewrite_max=rewrite_max))
-    lists = config.Lists(rules=rules, k=8, figures_every_ms=60_000)
+    rules = config_lists.ListRules(out_of_stock=config_lists.OutOfStock(rewrite_max=rewrite_max))
+    lists = config_lists.Lists(rules=rules, k=8, figures_every_ms=60_000)
     settings = msgspec.structs.replace(flow_settings(), lists=lists)
     stream = list(generate_events(events=1500, shoppers=60, items=40, events_per_s=0.3))
     cuts: list[Sequence[Event]] = [stream[at : at + 100] for at in range(0, 1500, 100)]

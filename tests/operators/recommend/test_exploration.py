@@ -13,7 +13,7 @@ from river import bandit, proba
 from operators.recommend.exploration import UNIFORM_SHARE, probability_of_best
 from operators.recommend.negative_feedback import CLICK, IMPRESSION, FeedbackEvents
 from operators.recommend.recommender import Recommender
-from state import config
+from state import config_lists, config_loader
 from state.errors import ConfigurationError
 from tests.operators.recommend.rules.test_rules import Shop
 
@@ -28,8 +28,8 @@ class Exploring(Shop):
 
     def __init__(self, share: float = 0.5, seed: int = 7) -> None:
         super().__init__(K)
-        lists = config.Lists(
-            k=K, exploration=config.Exploration(share=share, position=PLACE, seed=seed)
+        lists = config_lists.Lists(
+            k=K, exploration=config_lists.Exploration(share=share, position=PLACE, seed=seed)
         )
         self.recommender = Recommender.from_config(lists)
         self.see(*((f"v{n // 4}", f"i{(n // 4 * 7 + n % 4 * n) % 30}") for n in range(400)))
@@ -57,7 +57,7 @@ class Exploring(Shop):
 def test_by_default_nothing_is_tried() -> None:
     shop = Exploring(share=0)
     assert "explore" not in shop.served()
-    assert config.Exploration().share == 0
+    assert config_lists.Exploration().share == 0
 
 
 @pytest.mark.slow
@@ -170,7 +170,7 @@ def test_a_restored_exploration_goes_on_alike() -> None:
 def test_a_place_that_no_list_has_is_refused(tmp_path: Path) -> None:
     wrong = ("lists.exploration.share=0.1", "lists.exploration.position=30")
     with pytest.raises(ConfigurationError, match=r"exploration.position must be at most k"):
-        config.load(overrides=wrong, environment={})
+        config_loader.load(overrides=wrong, environment={})
     wrong = ("lists.exploration.share=0.1", "lists.rules.category_cap={most: 2, among: 12}")
     with pytest.raises(ConfigurationError, match=r"exploration.position must be above"):
-        config.load(overrides=wrong, environment={})
+        config_loader.load(overrides=wrong, environment={})

@@ -14,7 +14,7 @@ from operators.recommend.online_evaluation import LIST_TTL_S
 from operators.recommend.recommender import Recommender
 from operators.synthetic.traffic import generate_events as synthetic
 from state import keys
-from state.config import Served
+from state.config_lists import Served
 from state.interactions import CART, VIEW, EventColumns
 from tests.streams import flow_settings, run_flow
 

@@ -13,7 +13,7 @@ from operators.recommend.candidates.registry import LEARNERS
 from operators.recommend.recommender import Recommender
 from serving.explain import LEARNER_TEXTS, describe_reason
 from serving.reader import ListEntry
-from state import config
+from state import config_lists
 from state.events import Item
 from state.interactions import CART, PURCHASE, VIEW
 from tests.operators.recommend.rules.test_rules import Shop
@@ -25,21 +25,21 @@ K, PLACE = 6, 4
 ITEMS = [f"i{n}" for n in range(16)]
 SHOPPERS = ["ann", "bob", "cid", "dan"]
 OURS = {"i3", "i7", "i11"}
-RULED = config.ListRules(
-    already_bought=config.AlreadyBought(wait_min=0),
-    own_brand=config.OwnBrand(brands=("Ours",), boost=3.0),
-    category_cap=config.CategoryCap(most=1, among=3),
+RULED = config_lists.ListRules(
+    already_bought=config_lists.AlreadyBought(wait_min=0),
+    own_brand=config_lists.OwnBrand(brands=("Ours",), boost=3.0),
+    category_cap=config_lists.CategoryCap(most=1, among=3),
 )
 
 
 class RuledShop(Shop):
     """A shop with rules and exploration, where a few items are of the own brand and one is sold out."""
 
-    def __init__(self, rules: config.ListRules, share: float) -> None:
+    def __init__(self, rules: config_lists.ListRules, share: float) -> None:
         super().__init__(K)
-        exploration = config.Exploration(share=share, position=PLACE)
+        exploration = config_lists.Exploration(share=share, position=PLACE)
         self.recommender = Recommender.from_config(
-            config.Lists(k=K, rules=rules, exploration=exploration)
+            config_lists.Lists(k=K, rules=rules, exploration=exploration)
         )
         self.tell(
             *(Item(name, category=(f"c{n % 4}",)) for n, name in enumerate(ITEMS)),
@@ -61,9 +61,9 @@ batches = st.lists(
 
 
 @settings(max_examples=40, deadline=None)
-@given(batches, st.sampled_from([config.ListRules(), RULED]), st.sampled_from([0.0, 0.7]))
+@given(batches, st.sampled_from([config_lists.ListRules(), RULED]), st.sampled_from([0.0, 0.7]))
 def test_every_reason_is_true(
-    steps: Sequence[tuple[int, list[tuple[str, str]]]], rules: config.ListRules, share: float
+    steps: Sequence[tuple[int, list[tuple[str, str]]]], rules: config_lists.ListRules, share: float
 ) -> None:
     shop = RuledShop(rules, share)
     for kind, clicks in steps:
@@ -100,8 +100,8 @@ def _said(shop: Shop, who: str) -> set[tuple[str, str]]:
 
 def test_an_own_brand_says_so_only_where_it_moved_up() -> None:
     plain, ruled = (
-        RuledShop(config.ListRules(own_brand=own), 0)
-        for own in (config.OwnBrand(), config.OwnBrand(brands=("Ours",), boost=3.0))
+        RuledShop(config_lists.ListRules(own_brand=own), 0)
+        for own in (config_lists.OwnBrand(), config_lists.OwnBrand(brands=("Ours",), boost=3.0))
     )
     clicks = [(f"v{n}.{at}", name) for at, name in enumerate(ITEMS) for n in range(20 - at)]
     for shop in (plain, ruled):
@@ -118,8 +118,8 @@ def test_an_own_brand_says_so_only_where_it_moved_up() -> None:
 def test_a_reason_says_bought_of_what_was_bought_and_looked_at_of_the_rest() -> None:
     """Also where the shop knows of orders only, and where what was bought may be listed again."""
     for enabled in (True, False):
-        rules = config.ListRules(
-            already_bought=config.AlreadyBought(enabled=enabled, wait_min=0, again_min=0.0)
+        rules = config_lists.ListRules(
+            already_bought=config_lists.AlreadyBought(enabled=enabled, wait_min=0, again_min=0.0)
         )
         shop = RuledShop(rules, 0)
         for n in range(30):

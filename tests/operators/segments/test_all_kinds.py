@@ -45,7 +45,7 @@ def all_on(epoch_ms: int = 10_000, algorithm: Literal["kmeans", "dbstream"] = "k
         propensity=Propensity(
             sampled_share=1.0, horizon_days=2, churn_days=2, dormant_days=2, labels_min=10
         ),
-        definitions=RULES,
+        segment_rules_text=RULES,
     )
 
 

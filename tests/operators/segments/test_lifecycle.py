@@ -17,7 +17,7 @@ from operators.personalize.step import PersonalizeStep
 from operators.segments.lifecycle import ACTIVE, DORMANT, LOST, NEW, REENGAGED, Lifecycle
 from operators.shoppers.inactivity import observe
 from operators.tables.row_timers import RowTimers
-from state import config, keys
+from state import config, config_loader, keys
 from state.errors import ConfigurationError
 from state.segments import STAGES
 from state.shopper import Shopper
@@ -300,4 +300,4 @@ def test_stages_by_the_age_of_events() -> None:
 
 def test_contradictory_spans_are_an_error() -> None:
     with pytest.raises(ConfigurationError, match="below lost_days"):
-        config.load(environment={}, overrides=("lifecycle.lost_days=30",))
+        config_loader.load(environment={}, overrides=("lifecycle.lost_days=30",))

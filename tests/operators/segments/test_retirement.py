@@ -13,7 +13,7 @@ from operators.personalize.rebuild import shared_writes
 from operators.publish import memberships
 from operators.segments import retirement
 from state import keys
-from state.config import load
+from state.config_loader import load
 from state.messages import Transition
 from tests.learned import batches
 from tests.operators.publish.test_memberships import Telling, connect

@@ -42,7 +42,7 @@ keen: {when: {event: item_view, count: at least 2, within: 30 min}}
 buyers: {when: purchases >= 1}
 young: {when: {not: purchases >= 2}}
 """
-SETTINGS = flow_settings(definitions=RULES, rfm=config.Rfm(buyers_min=1))
+SETTINGS = flow_settings(segment_rules_text=RULES, rfm=config.Rfm(buyers_min=1))
 
 
 class Said:
@@ -50,7 +50,7 @@ class Said:
 
     def __init__(self, *, settings: config.Settings = SETTINGS) -> None:
         self.settings = settings
-        self.flow = Flow(rules=rules_of(settings.definitions))
+        self.flow = Flow(rules=rules_of(settings.segment_rules_text))
         self.learning = PersonalizeStep(settings)
         self.changes: list[Any] = []
         self.figures: dict[str, dict[str, str]] = {}

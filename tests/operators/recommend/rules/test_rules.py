@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from operators.catalogue.item_cards import ItemCards
 from operators.recommend.factory import build_components
 from operators.recommend.recommender import Recommender
-from state import config
+from state import config_lists
 from state.events import Item
 from state.interactions import PURCHASE, VIEW, EventColumns
 from state.messages import ItemUpdate
@@ -34,10 +34,10 @@ class Shop:
         k: int = 5,
         *,
         allow_repeats: bool = True,
-        exploration: config.Exploration | None = None,
+        exploration: config_lists.Exploration | None = None,
         **rules: Any,
     ) -> None:
-        chosen = config.ListRules(**{"already_bought": AT_ONCE} | rules)
+        chosen = config_lists.ListRules(**{"already_bought": AT_ONCE} | rules)
         self.recommender = Recommender(
             build_components(
                 k=k, allow_repeats=allow_repeats, rules=chosen, exploration=exploration
@@ -88,9 +88,9 @@ def shop_of(items: int = 10, k: int = 5, **rules: Any) -> Shop:
     return shop
 
 
-AT_ONCE = config.AlreadyBought(wait_min=0)
+AT_ONCE = config_lists.AlreadyBought(wait_min=0)
 NO_RULES: dict[str, Any] = {}
-OFF = config.AlreadyBought(enabled=False)
+OFF = config_lists.AlreadyBought(enabled=False)
 
 
 def test_what_cannot_be_had_is_in_no_list_until_it_is_back() -> None:
@@ -106,7 +106,7 @@ def test_what_cannot_be_had_is_in_no_list_until_it_is_back() -> None:
 
 
 def test_what_cannot_be_had_is_listed_where_the_rule_is_off() -> None:
-    shop = shop_of(out_of_stock=config.OutOfStock(enabled=False))
+    shop = shop_of(out_of_stock=config_lists.OutOfStock(enabled=False))
     shop.tell(Item("i1", available=False))
     assert "i1" in shop.list_of("ann")
 
@@ -130,7 +130,7 @@ def test_what_was_bought_is_not_listed_for_the_buyer() -> None:
 
 
 def test_what_was_just_bought_stays_for_a_while() -> None:
-    shop = shop_of(already_bought=config.AlreadyBought(wait_min=60))
+    shop = shop_of(already_bought=config_lists.AlreadyBought(wait_min=60))
     shop.see(("ann", "i0"), kind=PURCHASE)
     shop.at_ms += HOUR_MS - 60_000
     assert "i0" in shop.list_of("ann")
@@ -182,7 +182,7 @@ def test_who_logs_in_has_bought_what_the_cookie_bought() -> None:
 
 
 def test_an_own_brand_comes_earlier_and_says_so() -> None:
-    shop = shop_of(own_brand=config.OwnBrand(brands=("Ours",), boost=1.6))
+    shop = shop_of(own_brand=config_lists.OwnBrand(brands=("Ours",), boost=1.6))
     plain = shop.list_of("ann")
     shop.tell(Item("i3", brand="Ours"), Item("i0", brand="Ours"), Item("i1", brand="Theirs"))
     entries = shop.entries("ann")
@@ -198,7 +198,7 @@ def test_an_own_brand_comes_earlier_and_says_so() -> None:
 
 
 def test_the_beginning_of_a_list_holds_at_most_so_many_of_a_category() -> None:
-    shop = shop_of(k=6, category_cap=config.CategoryCap(most=2, among=4))
+    shop = shop_of(k=6, category_cap=config_lists.CategoryCap(most=2, among=4))
     shop.tell(
         *(Item(f"i{n}", category=("mugs",)) for n in range(5)), Item("i6", category=("pots",))
     )
@@ -206,7 +206,7 @@ def test_the_beginning_of_a_list_holds_at_most_so_many_of_a_category() -> None:
 
 
 def test_where_there_is_one_category_only_the_list_is_shorter() -> None:
-    shop = shop_of(category_cap=config.CategoryCap(most=1, among=5))
+    shop = shop_of(category_cap=config_lists.CategoryCap(most=1, among=5))
     shop.tell(*(Item(f"i{n}", category=("mugs",)) for n in range(10)))
     assert shop.list_of("ann") == ["i0"]
     shop.see(*(("bob", f"new {n}") for n in range(2)))
@@ -215,7 +215,7 @@ def test_where_there_is_one_category_only_the_list_is_shorter() -> None:
 
 def test_where_all_that_is_named_is_of_one_category_what_is_popular_in_others_comes_in() -> None:
     """All of a learner's candidates may be of the category just looked at."""
-    shop = Shop(4, category_cap=config.CategoryCap(most=1, among=3))
+    shop = Shop(4, category_cap=config_lists.CategoryCap(most=1, among=3))
     shop.tell(*(Item(f"mug {n}", category=("mugs",)) for n in range(300)))
     shop.tell(*(Item(f"{one} {n}", category=(one,)) for one in ("pots", "pans") for n in range(9)))
     shop.see(*((f"v{n}", f"mug {n}") for n in range(300) for _ in range(3)))
@@ -227,7 +227,7 @@ def test_where_all_that_is_named_is_of_one_category_what_is_popular_in_others_co
 
 
 def test_a_diverse_list_puts_back_what_is_like_the_items_before_it() -> None:
-    shop = shop_of(diversity=config.Diversity(weight=0.5))
+    shop = shop_of(diversity=config_lists.Diversity(weight=0.5))
     alike = {"category": ("mugs",), "brand": "Bee", "price": 9.0}
     shop.tell(*(Item(f"i{n}", **alike) for n in (0, 1, 2)))  # type: ignore[arg-type]
     assert shop.list_of("ann") == ["i0", "i3", "i4", "i5", "i6"]
@@ -238,9 +238,9 @@ def test_a_diverse_list_puts_back_what_is_like_the_items_before_it() -> None:
 @pytest.mark.parametrize("allow_repeats", [True, False])
 def test_without_facts_and_purchases_rules_change_nothing(allow_repeats: bool) -> None:
     turned_on: dict[str, Any] = {
-        "own_brand": config.OwnBrand(brands=("Ours",)),
-        "diversity": config.Diversity(weight=0.3),
-        "category_cap": config.CategoryCap(most=2),
+        "own_brand": config_lists.OwnBrand(brands=("Ours",)),
+        "diversity": config_lists.Diversity(weight=0.3),
+        "category_cap": config_lists.CategoryCap(most=2),
     }
     plain, ruled = (Shop(allow_repeats=allow_repeats, **rules) for rules in (NO_RULES, turned_on))
     clicks = [(f"v{n % 7}", f"i{n * n % 11}") for n in range(100)]
@@ -314,11 +314,11 @@ def test_whatever_happens_a_list_holds_what_it_may_once_and_is_full(
     shop = Shop(
         4,
         allow_repeats=allow_repeats,
-        exploration=config.Exploration(share=explored, position=4),
-        already_bought=config.AlreadyBought(wait_min=0, again_min=1),
-        category_cap=config.CategoryCap(most=most, among=among),
-        diversity=config.Diversity(weight=weight),
-        own_brand=config.OwnBrand(brands=own),
+        exploration=config_lists.Exploration(share=explored, position=4),
+        already_bought=config_lists.AlreadyBought(wait_min=0, again_min=1),
+        category_cap=config_lists.CategoryCap(most=most, among=among),
+        diversity=config_lists.Diversity(weight=weight),
+        own_brand=config_lists.OwnBrand(brands=own),
     )
     bought: set[tuple[str, str]] = set()
     known: set[str] = set()
