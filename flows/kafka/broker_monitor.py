@@ -33,14 +33,12 @@ _log = logging.getLogger("penstock.kafka")
 class BrokerMonitor:
     """Monitors some partitions of the topic, which has `partitions_known` in total.
 
-    `is_reachable` and `last_response_s` (`time.monotonic`) say whether and when the broker answered
-    last, `ends` where partitions end and when that was checked. `has_more_partitions`: the topic has
-    new partitions.
+    `is_reachable`: the broker answered the last check. `ends`: where partitions end, and when that was
+    checked (`time.monotonic`). `has_more_partitions`: the topic has new partitions.
     """
 
     def __init__(self, kafka: Kafka, partitions_known: int) -> None:
         self.is_reachable = True
-        self.last_response_s = time.monotonic()
         self.ends: dict[TopicPartition, tuple[int, float]] = {}
         self.has_more_partitions = False
         self._kafka = kafka
@@ -94,7 +92,6 @@ class BrokerMonitor:
             client.close(timeout_ms=RESPONSE_TIMEOUT_MS)
 
     def _on_response(self) -> None:
-        self.last_response_s = time.monotonic()
         if not self.is_reachable:
             self.is_reachable = True
             _log.warning("Kafka at %s is back", self._kafka.bootstrap_servers)

@@ -292,7 +292,7 @@ def test_a_new_partition_ends_the_run_and_the_next_reads_it_whole(
             is_grown = True
         return False
 
-    assert run.until(grow).repartitioned
+    assert run.until(grow).has_more_partitions
     run.until(lambda: len(run.ids) >= 10)
     assert run.ids == list(range(10))
 
