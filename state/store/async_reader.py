@@ -18,7 +18,7 @@ from redis.exceptions import NoPermissionError, RedisError
 
 from state.store import error_messages
 from state.store.addresses import parse
-from state.store.connections import find_primary
+from state.store.topology import find_primary
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -3,26 +3,18 @@
 A run that holds a lease has a token, greater than every token before it. A writer first names its
 connection after its token, then reads the newest token, and only then writes. A run that takes the
 lease over first raises the token, then disconnects every connection that is named after an older
-token (`connections.disconnect_older`). If the old writer named its connection before that, it is
-disconnected, and the server drops the bytes it has not read yet. If it named its connection later,
-it reads the raised token and stops. So no order of the two lets an old write through.
+token (`ConnectionPool.disconnect_older_writers`). If the old writer named its connection before that,
+it is disconnected, and the server drops the bytes it has not read yet. If it named its connection
+later, it reads the raised token and stops. So no order of the two lets an old write through.
 """
 
 from __future__ import annotations
 
-import logging
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from state import keys
 from state.errors import LeaseError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from state.store.connections import Connection
-
-_log = logging.getLogger("penstock.redis")
 
 
 class Fence(NamedTuple):
@@ -51,32 +43,12 @@ class Fence(NamedTuple):
                 "stop this one"
             )
 
-
-def disconnect_older(connection: Connection, fence: Fence) -> None:
-    """Disconnect every connection to a node that is named after an older token."""
-
-    def is_old(name: str) -> bool:
-        if not name.startswith(_lease_prefix(fence.name)):
+    def is_newer_than(self, connection_name: str) -> bool:
+        """Whether a connection is named after an older token of this lease."""
+        prefix = _lease_prefix(self.name)
+        if not connection_name.startswith(prefix):
             return False
-        return int(name.removeprefix(_lease_prefix(fence.name)).split("-")[0]) < fence.token
-
-    disconnect(connection, is_old)
-
-
-def disconnect(connection: Connection, matches: Callable[[str], bool]) -> None:
-    """Disconnect the other connections to a node whose names match."""
-    own_id, clients = connection.call(("CLIENT", "ID"), ("CLIENT", "LIST"))
-    if isinstance(own_id, Exception) or isinstance(clients, Exception):
-        _log.warning(
-            "Redis does not let us list connections (%s): an old writer is kept out only when it "
-            "connects again; allow +client|id, +client|list and +client|kill",
-            own_id if isinstance(own_id, Exception) else clients,
-        )
-        return
-    for line in clients.decode().splitlines():
-        fields = dict(part.partition("=")[::2] for part in line.split(" "))
-        if int(fields["id"]) != own_id and matches(fields.get("name", "")):
-            connection.call(("CLIENT", "KILL", "ID", fields["id"]))
+        return int(connection_name.removeprefix(prefix).split("-")[0]) < self.token
 
 
 def _lease_prefix(lease: str) -> str:

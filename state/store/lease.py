@@ -22,9 +22,9 @@ from state import keys
 from state.errors import LeaseError
 from state.store import error_messages
 from state.store.addresses import parse
+from state.store.client import RedisClient
 from state.store.connections import ConnectionPool
-from state.store.fence import Fence, disconnect_older
-from state.store.store import RedisClient
+from state.store.fence import Fence
 
 TIMEOUT_MS = 2000
 _NO_TOKEN_LIMIT = 2**53  # the greatest whole number that Lua has
@@ -175,9 +175,7 @@ class Lease:
     def _disconnect_older_writers(self) -> None:
         pool = ConnectionPool(self._address, self._timeout_ms, self.fence)
         try:
-            pool.open()
-            for connection in pool.connections():
-                disconnect_older(connection, self.fence)
+            pool.disconnect_older_writers(self.fence)
         except error_messages.RETRYABLE_ERRORS as error:
             raise error_messages.store_error(
                 self._address.display_url, error, self._keys[0], "CLIENT"

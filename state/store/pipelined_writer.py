@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from state.errors import StoreError
 from state.store import error_messages
-from state.store.connections import ConnectionPool, command_key
+from state.store.connection import command_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from state.store.connections import Connection
+    from state.store.connection import Connection
+    from state.store.connections import ConnectionPool
 
 UNACKED_BYTES_MAX = 8 << 20
 BACKOFF_S_MIN = 0.05

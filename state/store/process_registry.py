@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from state import keys
 from state.store import error_messages
 from state.store.addresses import parse
-from state.store.store import RedisClient
+from state.store.client import RedisClient
 
 _REGISTER_SCRIPT = """
 local held = redis.call('GET', KEYS[1])

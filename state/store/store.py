@@ -7,14 +7,14 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import redis
-from redis.cluster import ClusterNode, RedisCluster
 from redis.exceptions import NoPermissionError, RedisError
 
 from state import keys
 from state.store import error_messages
 from state.store.addresses import parse
-from state.store.connections import ConnectionPool, find_primary, pack
+from state.store.client import RedisClient
+from state.store.connection import pack
+from state.store.connections import ConnectionPool
 from state.store.key_scan import Row, read_rows
 from state.store.pipelined_writer import BACKOFF_S_MAX, BACKOFF_S_MIN, PipelinedWriter
 from state.store.server_info import ServerInfo
@@ -23,7 +23,6 @@ from state.store.streams import remove_conflicting
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from state.store.addresses import Address, ServerKind
     from state.store.fence import Fence
 
 T = TypeVar("T")
@@ -181,66 +180,3 @@ class Store:
 
     def _entries_missing(self, commands: list[bytes]) -> bool:
         return remove_conflicting(self.client, commands)
-
-
-class RedisClient:
-    """redis-py's client for an address. It connects at the first use and then detects a cluster."""
-
-    def __init__(self, address: Address) -> None:
-        self._address = address
-        self._client: Any = None
-
-    def __getattr__(self, name: str) -> Any:
-        if self._client is None:
-            self._client = self._open()
-        return getattr(self._client, name)
-
-    @property
-    def kind(self) -> ServerKind:
-        """Return the kind of server, also for a cluster whose URL does not say so."""
-        return "cluster" if self.any_node else self._address.kind
-
-    @property
-    def any_node(self) -> dict[str, str]:
-        """Return the arguments that send a command without a key to any node of a cluster."""
-        if self._client is None:
-            self._client = self._open()
-        return (
-            {"target_nodes": RedisCluster.RANDOM} if isinstance(self._client, RedisCluster) else {}
-        )
-
-    def close(self) -> None:
-        """Close the connections; the next use connects again."""
-        if self._client is not None:
-            self._client.close()
-            self._client = None
-
-    def _open(self) -> Any:
-        address = self._address
-        if address.kind == "cluster":
-            return self._cluster()
-        node = find_primary(address) if address.kind == "sentinel" else None
-        host_port = {} if node is None else {"host": node[0], "port": node[1]}
-        pool = redis.ConnectionPool(address.connect, **(address.options | host_port))
-        single = redis.Redis(connection_pool=pool)
-        single.close = pool.disconnect  # type: ignore[method-assign]
-        try:
-            is_cluster = single.info("cluster").get("cluster_enabled") == 1
-        except redis.exceptions.NoPermissionError:
-            is_cluster = False
-        if not is_cluster or "path" in address.options:
-            return single
-        pool.disconnect()
-        return self._cluster()
-
-    def _cluster(self) -> Any:
-        options = dict(self._address.options)
-        seeds = self._address.seeds or [
-            (options.get("host", "localhost"), options.get("port", 6379))
-        ]
-        for name in ("host", "port", "db", "retry"):
-            options.pop(name, None)
-        if issubclass(self._address.connect, redis.SSLConnection):
-            options["ssl"] = True
-        nodes = [ClusterNode(host, port) for host, port in seeds]  # type: ignore[no-untyped-call]
-        return RedisCluster(startup_nodes=nodes, **options)

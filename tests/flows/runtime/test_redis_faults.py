@@ -22,7 +22,7 @@ from state import keys
 from state.config_deployment import Redis
 from state.errors import UserError
 from state.store import LOGIN_VARIABLE, Store
-from state.store.connections import pack
+from state.store.connection import pack
 from state.store.streams import remove_conflicting
 from tests.streams import content, flow_settings
 

@@ -6,12 +6,12 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
+from redis.crc import key_slot
 
 from flows.runtime.replay import replay_recordings
 from operators.synthetic.traffic import generate_events
 from state import keys
 from state.store import Fence, Lease, Store
-from state.store.connections import key_slot
 from tests.redis_cluster import PRIMARIES, RedisCluster, until
 from tests.streams import content, flow_settings
 
