@@ -1,7 +1,7 @@
 """`make audit`: the locked dependencies against the public vulnerability database, and their licences.
 
 `python -m tests.dependencies [--write FILE] PIP_AUDIT`: exit code 1 where a locked version has a known
-vulnerability. Where the database cannot be reached a line says so: then nothing is known either way.
+vulnerability. If the database cannot be reached, a line says so.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ ROOT = Path(__file__).parents[1]
 LOCK = ROOT / "requirements.lock"
 PAGE = """# Dependencies
 
-What the product runs on, as `requirements.lock` has it: version and licence, as each package says
-itself. Penstock is under Apache-2.0; none of these asks that what uses it is published. `make audit`
-writes this page and asks the public vulnerability database of PyPI (through `pip-audit`).
+The packages that the product needs at run time, as `requirements.lock` pins them. Version and licence
+are those that each package declares. Penstock has the licence Apache-2.0; no licence below requires that
+a program which uses the package is published. `make audit` writes this page and checks the packages
+against the public vulnerability database of PyPI (with `pip-audit`).
 
 {verdict}
 
@@ -37,12 +38,12 @@ writes this page and asks the public vulnerability database of PyPI (through `pi
 """
 _CLASSIFIER = "License :: OSI Approved :: "
 _LONG = 60
-_SAID_ELSEWHERE = {"bytewax": "Apache-2.0"}
-"""Licences of packages that name none in their metadata, from the file LICENSE of their sources."""
+_LICENCE_IN_SOURCES = {"bytewax": "Apache-2.0"}
+"""Licences of packages whose metadata has none, from the file LICENSE of their sources."""
 
 
 class Audited(NamedTuple):
-    """What the database says: known vulnerabilities, how many packages it knows, of how many."""
+    """The result of an audit: vulnerabilities, number of known packages, number of all packages."""
 
     found: list[str]
     known: int
@@ -50,7 +51,7 @@ class Audited(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """One line."""
+        """Return the result in one line."""
         today = time.strftime("%Y-%m-%d")
         if self.found:
             return f"{today}: known vulnerabilities: {'; '.join(self.found)}."
@@ -62,7 +63,7 @@ class Audited(NamedTuple):
 
 
 def locked() -> dict[str, str]:
-    """Package name -> version of what is locked for this Python and this system."""
+    """Return package name -> locked version, for this Python and this system."""
     pins = re.findall(r"^[\w.-]+==[^\\\n]+", LOCK.read_text(), re.MULTILINE)
     wanted = [Requirement(pin.strip()) for pin in pins]
     return {
@@ -73,7 +74,7 @@ def locked() -> dict[str, str]:
 
 
 def licence_of(package: str) -> str:
-    """What an installed package says of its licence. Raises KeyError where that is nowhere.
+    """Return the licence of an installed package. Raises KeyError if it is not known.
 
     >>> licence_of("orjson")
     'MPL-2.0 AND (Apache-2.0 OR MIT)'
@@ -86,12 +87,13 @@ def licence_of(package: str) -> str:
         return said[0]
     classifiers = [one for one in about.get_all("Classifier") or () if one.startswith(_CLASSIFIER)]
     return (
-        ", ".join(one.removeprefix(_CLASSIFIER) for one in classifiers) or _SAID_ELSEWHERE[package]
+        ", ".join(one.removeprefix(_CLASSIFIER) for one in classifiers)
+        or _LICENCE_IN_SOURCES[package]
     )
 
 
 def audited(report: dict[str, Any]) -> Audited:
-    """What `pip-audit --format json` printed."""
+    """Parse the output of `pip-audit --format json`."""
     packages = report["dependencies"]
     found = [
         f"{one['name']} {one['version']}: {vulnerability['id']}"
@@ -102,7 +104,7 @@ def audited(report: dict[str, Any]) -> Audited:
 
 
 def ask(pip_audit: str) -> Audited:
-    """Ask the database about all that is locked."""
+    """Check all locked packages against the database."""
     command = [pip_audit, "--disable-pip", "--require-hashes", "--format", "json"]
     ran = subprocess.run(
         [*command, "--progress-spinner", "off", "--requirement", str(LOCK)],
@@ -112,15 +114,15 @@ def ask(pip_audit: str) -> Audited:
     )
     try:
         return audited(json.loads(ran.stdout))
-    except (ValueError, KeyError):  # without the network it has nothing to print
+    except (ValueError, KeyError):  # pip-audit prints nothing without a network
         return Audited([], 0, len(locked()))
 
 
 def main() -> int:
-    """Ask, and write the page."""
+    """Check, and write the page."""
     parser = argparse.ArgumentParser(prog="python -m tests.dependencies", description=__doc__)
-    parser.add_argument("pip_audit", metavar="PIP_AUDIT", help="the program")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="keep the page")
+    parser.add_argument("pip_audit", metavar="PIP_AUDIT", help="path of the program pip-audit")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="write the page to this file")
     args = parser.parse_args()
     result = ask(args.pip_audit)
     print(result.verdict)

@@ -227,7 +227,7 @@ def create_app(
         exception_handlers={HTTPException: _error_response, UserError: _unavailable},
     )
     starlette.add_middleware(Guard, access=access)
-    starlette.add_middleware(RequestLimiter, most=tabs_max + REQUESTS_AT_ONCE_MAX)
+    starlette.add_middleware(RequestLimiter, limit=tabs_max + REQUESTS_AT_ONCE_MAX)
     return starlette, dashboard.hub
 
 

@@ -102,9 +102,9 @@ class _SlotHolder:
 class RequestLimiter:
     """Middleware that processes at most `limit` requests at once; `/healthz` is always answered."""
 
-    def __init__(self, app: ASGIApp, most: int) -> None:
+    def __init__(self, app: ASGIApp, limit: int) -> None:
         self._app = app
-        self._slots = Slots(most)
+        self._slots = Slots(limit)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or refuse it if too many are in progress."""

@@ -150,11 +150,6 @@ class PageHub:
         self._channels: dict[str, Channel] = {}
         self._has_subscribers = asyncio.Event()
 
-    @property
-    def tabs(self) -> int:
-        """How many pages are open."""
-        return len(self._shop.subscribers)
-
     @asynccontextmanager
     async def subscribe(
         self, name: str = "", create_view: Callable[[], ViewReader] | None = None
