@@ -1,4 +1,4 @@
-"""Money: no sum of amounts overflows, whatever its parts are, and every other one is exact."""
+"""Money: no sum of amounts overflows, and every sum within the limits is exact."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def naive(total: int) -> int:
 
 
 @given(amounts, amounts)
-def test_a_sum_is_exact_or_stands_at_the_bound(one: int, other: int) -> None:
-    assert money.add(one, other) == naive(one + other)
-    both = money.add_columns(np.array([one]), np.array([other]))
-    assert both.dtype == np.int64
-    assert both.tolist() == [naive(one + other)]
+def test_a_sum_is_exact_or_clamped(first: int, second: int) -> None:
+    assert money.add(first, second) == naive(first + second)
+    totals = money.add_columns(np.array([first]), np.array([second]))
+    assert totals.dtype == np.int64
+    assert totals.tolist() == [naive(first + second)]
 
 
 @given(st.lists(amounts, min_size=3, max_size=3), st.lists(st.tuples(st.integers(0, 2), amounts)))
-def test_many_amounts_at_the_same_places_add_up_as_one_number_would(
+def test_many_amounts_at_the_same_indices_add_up_exactly_or_are_clamped(
     begin: list[int], added: list[tuple[int, int]]
 ) -> None:
     into = np.array(begin, np.int64)
@@ -56,11 +56,11 @@ def test_many_amounts_at_the_same_places_add_up_as_one_number_would(
 
 
 @given(st.floats(allow_nan=True, allow_infinity=True, width=64))
-def test_a_float_becomes_an_amount_that_fits(amount: float) -> None:
-    found = money.to_micros(amount)
-    assert -AMOUNT_MAX <= found <= AMOUNT_MAX
+def test_a_float_becomes_an_amount_within_the_limits(amount: float) -> None:
+    micros = money.to_micros(amount)
+    assert -AMOUNT_MAX <= micros <= AMOUNT_MAX
     if not math.isnan(amount) and abs(amount) < 1e9:
-        assert abs(found - amount * 1e6) <= 0.5
+        assert abs(micros - amount * 1e6) <= 0.5
     column = money.to_column(np.array([amount]))
     assert abs(int(column[0])) <= AMOUNT_MAX
     assert int(column[0]) == (
@@ -68,7 +68,7 @@ def test_a_float_becomes_an_amount_that_fits(amount: float) -> None:
     )
 
 
-def test_a_sum_at_a_bound_is_full() -> None:
+def test_a_sum_at_a_limit_is_saturated() -> None:
     assert [money.is_saturated(n) for n in (AMOUNT_MAX, -AMOUNT_MAX, AMOUNT_MAX - 1, 0)] == [
         True,
         True,
@@ -91,7 +91,7 @@ RULES = ProcessorConfig.from_config(
     RuleSet.from_text(SUMS, "segments.yaml", gap_ms=GAP_MS),
 )
 POISON = Item("x", price=25_000_000.0, quantity=999_999)
-"""Within the bounds of price and quantity; their product is more than 64 bits of millionths hold."""
+"""Price and quantity are within their limits; their product in millionths exceeds 64 bits."""
 DEAR = Item("x", price=1e12, quantity=1)
 KINDS: tuple[EventType, ...] = ("purchase", "refund", "cart_add", "cart_remove", "item_view")
 
@@ -116,7 +116,7 @@ def stream(
 
 
 def resumed_after_each(events: list[Event]) -> dict[str, Shopper]:
-    """What shoppers come to where each event is a batch, and each batch is followed by a restart."""
+    """The final rows of shoppers where each event is a batch, and a restart follows each batch."""
     flow = Flow(rules=RULES)
     for one in events:
         flow.feed([one])
@@ -124,7 +124,7 @@ def resumed_after_each(events: list[Event]) -> dict[str, Shopper]:
     return flow.outcome().shoppers
 
 
-def test_amounts_that_no_number_holds_count_as_the_largest_and_stay_it_over_restarts() -> None:
+def test_amounts_beyond_the_limit_count_as_the_limit_and_stay_there_over_restarts() -> None:
     shopper = resumed_after_each(stream({"anonymous_id": "ann"}, 3, (POISON,)))["ann"]
     assert (shopper.purchases, shopper.units, shopper.carts) == (3, 2_999_997, 3)
     assert shopper.revenue_micros == AMOUNT_MAX
@@ -132,18 +132,18 @@ def test_amounts_that_no_number_holds_count_as_the_largest_and_stay_it_over_rest
     assert shopper.rule_state.members.keys() == {"lately", "carts", "pieces"}
 
 
-def test_sums_over_time_and_many_items_hold_too() -> None:
-    """Each amount is within all bounds; together they are not."""
+def test_sums_over_time_and_over_many_items_are_clamped() -> None:
+    """Each amount is within the limits; their sum is not."""
     shopper = resumed_after_each(stream({"anonymous_id": "ann"}, 6, (DEAR,) * 2, value=1e12))["ann"]
     assert (shopper.revenue_micros, shopper.viewed_price_micros) == (AMOUNT_MAX, AMOUNT_MAX)
 
 
-def test_more_leaves_the_cart_than_any_number_holds() -> None:
+def test_a_removal_from_the_cart_beyond_the_limit_is_clamped() -> None:
     events = [event("cart_remove", n, MINUTE_MS * n, "ann", items=(POISON,) * 3) for n in range(4)]
     assert resumed_after_each(events)["ann"].open_sessions[-1].cart_micros == -AMOUNT_MAX
 
 
-def test_two_shoppers_with_the_largest_sums_become_one() -> None:
+def test_two_shoppers_with_the_largest_sums_are_merged() -> None:
     events = [
         *stream({"anonymous_id": "phone"}, 3, (POISON,)),
         *stream({"anonymous_id": "laptop"}, 3, (POISON,), value=1e12),
@@ -154,7 +154,9 @@ def test_two_shoppers_with_the_largest_sums_become_one() -> None:
     assert (shopper.revenue_micros, shopper.purchases, shopper.units) == (AMOUNT_MAX, 6, 5_999_994)
 
 
-def test_one_event_of_any_amount_ends_no_run_and_is_told(redis_url: str, tmp_path: Path) -> None:
+def test_an_event_with_a_huge_amount_ends_no_run_and_is_counted(
+    redis_url: str, tmp_path: Path
+) -> None:
     events = [
         *stream({"anonymous_id": None, "user_id": "ann"}, 20, (POISON, DEAR)),
         *stream({"anonymous_id": "bob"}, 20, (DEAR,), value=1e12),

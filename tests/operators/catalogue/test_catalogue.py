@@ -1,6 +1,6 @@
-"""A catalogue beside clicks: whatever comes in whatever order and batches, nothing ends the learning.
+"""A catalogue beside clicks: no order of events and no cut into batches ends the learning.
 
-What is told of items before, with and after the events of shoppers, erasures and evictions in between,
+Item data before, with and after the events of shoppers, erasures and evictions in between,
 with every rule of lists on, and memory for a few shoppers and items only.
 """
 
@@ -51,7 +51,7 @@ def ruled(lists: config_lists.Lists = EVERY_RULE, state: config.State = TINY) ->
 def redis_after(
     stream: Sequence[Sequence[Event]], chosen: Settings
 ) -> tuple[dict[str, Any], PersonalizeStep]:
-    """The strings that Redis holds after some batches, and what was learned."""
+    """The strings in Redis after some batches, and the learned state."""
     learning, held = PersonalizeStep(chosen), {}
     for parts in batches(stream, live=False):
         for output in learning.process_batch(parts):
@@ -61,7 +61,7 @@ def redis_after(
                 elif write[0] == "DEL":
                     for key in write[1:]:
                         held.pop(str(key), None)
-        # A snapshot never fails, and goes on alike.
+        # A snapshot never fails, and a resume from it continues in the same way.
         learning = PersonalizeStep(chosen, learning.snapshot())
     return held, learning
 
@@ -76,7 +76,7 @@ MUGS = [
 
 @pytest.mark.parametrize("chosen", [PLAIN, ruled(state=config.State())], ids=["plain", "ruled"])
 @pytest.mark.parametrize("batch_events", [1, 2, 4])
-def test_of_a_sold_out_item_just_viewed_the_list_holds_its_like(
+def test_after_a_view_of_a_sold_out_item_the_list_holds_similar_items(
     chosen: Settings, batch_events: int
 ) -> None:
     for order in permutations(MUGS):
@@ -125,7 +125,7 @@ def catalogues(draw: st.DrawFn) -> list[list[Event]]:
 @pytest.mark.slow
 @settings(max_examples=120)
 @given(catalogues(), st.sampled_from([TINY, config.State()]))
-def test_nothing_that_a_catalogue_and_shoppers_do_ends_the_learning(
+def test_no_mixture_of_catalogue_and_shopper_events_ends_the_learning(
     stream: list[list[Event]], state: config.State
 ) -> None:
     held, learning = redis_after(stream, ruled(state=state))
@@ -136,5 +136,5 @@ def test_nothing_that_a_catalogue_and_shoppers_do_ends_the_learning(
     for key, entries in lists.items():
         shown = [item for item, _, _ in entries]
         assert len(shown) == len(set(shown)) <= 4, key
-        # An item that gave way to others may come back under the eyes of an older list.
+        # An item that was evicted may come back while an older list still holds it.
         assert state is TINY or gone.isdisjoint(shown), key

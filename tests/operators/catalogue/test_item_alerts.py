@@ -1,4 +1,4 @@
-"""Triggers: what happens to an item is told to those who looked at it; the rest are shipped rules."""
+"""Item alerts: shoppers who viewed an item get its alerts; other triggers are shipped rules."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def look(at_min: int, who: str, item: str = "mug", kind: Any = "item_view", **mo
 
 
 def says(at_min: int, item: str = "mug", **said: Any) -> Event:
-    """The catalogue says something of an item."""
+    """An event of the catalogue about an item."""
     items = (Item(item, **said),)
     return event("item", f"{item} {at_min} {said}", at_min * MINUTE_MS, "catalogue", items=items)
 
@@ -76,7 +76,7 @@ def _minute(at_ms: str | int) -> int:
 
 
 @pytest.mark.parametrize("resume", [False, True])
-def test_what_is_back_is_told_once_to_those_who_looked(resume: bool) -> None:
+def test_back_in_stock_is_published_once_for_shoppers_who_viewed_the_item(resume: bool) -> None:
     stream = [
         [says(0, price=10.0, available=True)],
         [look(1, "ann"), look(2, "ann"), look(3, "bob"), look(3, "eve", "cup")],
@@ -88,7 +88,7 @@ def test_what_is_back_is_told_once_to_those_who_looked(resume: bool) -> None:
     ]
 
 
-def test_a_price_that_drops_is_told_and_one_that_rises_or_hardly_moves_is_not() -> None:
+def test_a_price_drop_is_published_and_a_rise_or_a_small_drop_is_not() -> None:
     prices = [10.0, 9.6, 8.0, 12.0, 11.9, 6.0]
     stream = [[says(0, price=prices[0]), look(1, "ann")]]
     stream += [[says(2 + n, price=price)] for n, price in enumerate(prices[1:])]
@@ -98,7 +98,7 @@ def test_a_price_that_drops_is_told_and_one_that_rises_or_hardly_moves_is_not() 
     ]
 
 
-def test_a_price_in_another_currency_or_of_what_is_gone_is_no_drop() -> None:
+def test_a_price_in_another_currency_or_of_a_sold_out_item_is_no_drop() -> None:
     def in_currency(at_min: int, price: float, currency: str) -> Event:
         items = (Item("mug", price=price),)
         return event("item", f"m {at_min}", at_min * MINUTE_MS, "c", items=items, currency=currency)
@@ -109,7 +109,7 @@ def test_a_price_in_another_currency_or_of_what_is_gone_is_no_drop() -> None:
     assert triggers_of(gone) == []
 
 
-def test_who_bought_looked_long_ago_or_is_gone_is_not_told() -> None:
+def test_shoppers_who_bought_viewed_long_ago_or_were_erased_get_no_alert() -> None:
     stream = [
         [says(0, available=False), look(1, "ann"), look(2, "bob"), look(3, "old")],
         [look(4, "ann", kind="purchase"), event("erase", "e", 5 * MINUTE_MS, "bob")],
@@ -119,7 +119,7 @@ def test_who_bought_looked_long_ago_or_is_gone_is_not_told() -> None:
     assert {who for _, who, *_ in triggers_of(stream)} == {"eve", "old"}
 
 
-def test_who_signs_in_is_told_as_who_they_are() -> None:
+def test_a_shopper_who_signed_in_gets_the_alert_as_a_user() -> None:
     stream = [
         [says(0, available=False), look(1, "device")],
         [event("identify", "i", 2 * MINUTE_MS, "device", "ann")],
@@ -128,7 +128,7 @@ def test_who_signs_in_is_told_as_who_they_are() -> None:
     assert triggers_of(stream) == [("back-in-stock", "ann", "mug", 3)]
 
 
-def test_only_the_newest_so_many_are_told_and_none_where_nothing_is_remembered() -> None:
+def test_only_the_most_recent_viewers_get_an_alert_and_none_where_no_views_are_kept() -> None:
     stream = [
         [says(0, available=False), *(look(n, f"shopper {n}") for n in range(1, 9))],
         [says(10, available=True)],
@@ -139,7 +139,7 @@ def test_only_the_newest_so_many_are_told_and_none_where_nothing_is_remembered()
     assert triggers_of(stream, views_max=0) == []
 
 
-def test_a_run_that_goes_on_after_one_that_was_lost_tells_nobody_again(redis_url: str) -> None:
+def test_a_run_after_a_crash_publishes_no_alert_again(redis_url: str) -> None:
     stream = [[says(0, available=False), look(1, "ann"), look(1, "bob")], [says(2, available=True)]]
     store = Store(redis_url, timeout_ms=2000, patience_s=2)
     learning = PersonalizeStep(flow_settings())
@@ -157,7 +157,7 @@ def lookers(views: RecentViews) -> list[int]:
     return found
 
 
-def test_a_row_that_was_given_to_another_shopper_is_not_theirs() -> None:
+def test_views_do_not_belong_to_the_next_owner_of_a_row() -> None:
     views = RecentViews(10)
     row, item = np.array([0], np.int32), np.array([0], np.int32)
     no = np.array([False])
@@ -170,7 +170,7 @@ def test_a_row_that_was_given_to_another_shopper_is_not_theirs() -> None:
     assert lookers(views) == []
 
 
-def test_a_ring_goes_on_where_it_was_larger_or_smaller_than_before() -> None:
+def test_a_ring_continues_with_a_larger_or_smaller_limit() -> None:
     def add(views: RecentViews, who: int) -> None:
         views.add(
             np.array([who], np.int32),
@@ -189,29 +189,29 @@ def test_a_ring_goes_on_where_it_was_larger_or_smaller_than_before() -> None:
         assert lookers(again) == kept
 
 
-def test_a_cart_that_is_left_for_half_an_hour_is_told_by_a_shipped_rule() -> None:
+def test_a_shipped_rule_detects_a_cart_abandoned_for_half_an_hour() -> None:
     stream = [look(0, "ann", kind="cart_add"), passing(31), look(40, "ann", kind="purchase")]
     found = [one for one in told(stream, SHIPPED) if one.endswith("cart-left")]
     assert found == [f"{30 * MINUTE_MS} +cart-left", f"{40 * MINUTE_MS} -cart-left"]
 
 
-def test_three_looks_without_a_cart_are_told_by_a_shipped_rule() -> None:
+def test_a_shipped_rule_detects_three_views_without_a_cart() -> None:
     stream = [look(n, "ann") for n in (1, 2, 3)] + [look(9, "ann", kind="cart_add")]
     found = [one for one in told(stream, SHIPPED) if one.endswith("viewed-thrice")]
     assert found == [f"{3 * MINUTE_MS} +viewed-thrice", f"{9 * MINUTE_MS} -viewed-thrice"]
 
 
-def test_a_good_customer_who_stays_away_is_told_by_a_shipped_rule() -> None:
+def test_a_shipped_rule_detects_a_good_customer_who_stays_away() -> None:
     names = [f"shopper {n}" for n in range(40)]
     bought = [look(n, who, kind="purchase") for n in (0, DAY) for who in names]
     back = [look(70 * DAY, who, kind="purchase") for who in names]
     moves = transitions(run([*bought, passing(65 * DAY), *back], SHIPPED))
     due = ((True, _at(61 * DAY)), (False, _at(70 * DAY)))
-    told_of = {
+    published = {
         tuple((entered, at_ms) for _, sid, entered, at_ms in moves[who] if sid == "win-back")
         for who in names
     }
-    assert told_of == {due, ()}  # one in ten is left in peace
+    assert published == {due, ()}  # one in ten is in the holdout group
     refused = [look(n, "shopper 0", kind="purchase", consent=Consent(ads=False)) for n in (0, DAY)]
     assert not any(
         "win-back" in one for one in told([*refused, passing(65 * DAY)], SHIPPED, "shopper 0")

@@ -1,4 +1,4 @@
-"""DBSTREAM on arrays: River's micro-clusters, ids that stay, bounded."""
+"""DBSTREAM on arrays: micro-clusters equal to River's, stable ids, bounded memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.operators.models.test_minibatch_kmeans import (
 
 
 def learned(model: Dbstream, places: Table, blocks: int, seed: int = 0) -> list[int]:
-    """Learn points about the places; the numbers of groups that there were."""
+    """Learn points around the places; returns the number of groups after each block."""
     numbers = []
     for n in range(blocks):
         model.learn(around(places, 256, seed + n)[0])
@@ -30,7 +30,7 @@ def learned(model: Dbstream, places: Table, blocks: int, seed: int = 0) -> list[
 
 
 @pytest.mark.parametrize("half_life", [None, 120.0])
-def test_micro_clusters_are_those_of_river(half_life: float | None) -> None:
+def test_micro_clusters_equal_rivers(half_life: float | None) -> None:
     points = around(GROUPS, 1024)[0]
     ours = Dbstream(2, 1.5, half_life, block_points=256, learned_every=1)
     theirs = cluster.DBSTREAM(
@@ -42,12 +42,12 @@ def test_micro_clusters_are_those_of_river(half_life: float | None) -> None:
     ours.learn(points)
     for x, y in points.tolist():
         theirs.learn_one({"x": x, "y": y})  # type: ignore[no-untyped-call]
-    found = [*theirs.micro_clusters.values()]
-    places = np.array([[one.center["x"], one.center["y"]] for one in found])
+    expected = [*theirs.micro_clusters.values()]
+    places = np.array([[one.center["x"], one.center["y"]] for one in expected])
     np.testing.assert_allclose(ours.micro_clusters.centres, places)
-    np.testing.assert_allclose(ours.micro_clusters.weights, [one.weight for one in found])
-    number = {micro: place for place, micro in enumerate(theirs.micro_clusters)}
-    shared = np.zeros((len(found), len(found)))
+    np.testing.assert_allclose(ours.micro_clusters.weights, [one.weight for one in expected])
+    number = {micro: slot for slot, micro in enumerate(theirs.micro_clusters)}
+    shared = np.zeros((len(expected), len(expected)))
     for i, row in theirs.s.items():
         for j, value in row.items():
             shared[number[i], number[j]] = shared[number[j], number[i]] = value
@@ -55,7 +55,7 @@ def test_micro_clusters_are_those_of_river(half_life: float | None) -> None:
 
 
 def test_groups_of_any_shape_are_found() -> None:
-    """Two long strips beside each other, which k-means would cut in the middle."""
+    """Two long parallel strips, which k-means would cut in the middle."""
     rng = np.random.default_rng(0)
     upper = np.arange(20_000) % 2 == 0
     points = np.column_stack((rng.uniform(0, 20, 20_000), upper * 8 + rng.uniform(-2, 2, 20_000)))
@@ -69,7 +69,7 @@ def test_groups_of_any_shape_are_found() -> None:
     np.testing.assert_allclose(squares.mean(), expected.mean(), rtol=0.1)
 
 
-def test_the_number_follows_the_stream_and_groups_that_go_on_keep_their_ids() -> None:
+def test_the_number_of_groups_follows_the_stream_and_continued_groups_keep_their_ids() -> None:
     model = Dbstream(2, 2.5, half_life_points=2000.0)
     numbers = learned(model, GROUPS, 30)
     before = model.assign(GROUPS)[0]
@@ -88,7 +88,7 @@ def test_the_number_follows_the_stream_and_groups_that_go_on_keep_their_ids() ->
 
 @settings(max_examples=4, deadline=None)
 @given(st.integers(0, 60), st.sampled_from([None, 500.0]))
-def test_a_restored_model_learns_on_alike(crash_at: int, half_life: float | None) -> None:
+def test_a_restored_model_continues_in_the_same_way(crash_at: int, half_life: float | None) -> None:
     def model() -> Dbstream:
         return Dbstream(2, 2.5, half_life, block_points=64, learned_every=4)
 
@@ -114,7 +114,7 @@ def test_a_restored_model_learns_on_alike(crash_at: int, half_life: float | None
     assert state(whole) == state(restored)
 
 
-def test_memory_is_bounded_and_the_lightest_gives_way() -> None:
+def test_memory_is_bounded_and_the_lightest_micro_cluster_is_replaced() -> None:
     model = Dbstream(2, 0.1, learned_every=1)
     rng = np.random.default_rng(0)
     for _ in range(6):

@@ -1,4 +1,4 @@
-"""Mini-batch k-means on arrays: blocks, ids that stay, close to batch in one pass."""
+"""Mini-batch k-means on arrays: blocks, stable ids, close to batch k-means after one pass."""
 
 import itertools
 from collections.abc import Callable
@@ -22,7 +22,7 @@ GROUPS = np.array([[0.0, 0.0], [20.0, 0.0], [0.0, 20.0], [20.0, 20.0]])
 
 
 def around(places: Table, n: int, seed: int = 0) -> tuple[Table, NDArray[np.intp]]:
-    """n points scattered about the places in turn, and the index of each one's place."""
+    """n points scattered around the places in turn, and the index of the place of each point."""
     rng = np.random.default_rng(seed)
     which = np.arange(n) % len(places)
     return places[which] + rng.normal(size=(n, places.shape[1])), which
@@ -37,7 +37,7 @@ def state(model: MiniBatchKMeans | MiniBatchKMeansClusterer) -> dict[str, list[o
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(0, 700), max_size=6), st.sampled_from([None, 200.0]))
-def test_how_points_are_cut_into_calls_does_not_show(
+def test_the_result_does_not_depend_on_how_points_are_cut_into_calls(
     cuts: list[int], half_life: float | None
 ) -> None:
     points, _ = around(GROUPS, 700)
@@ -50,7 +50,7 @@ def test_how_points_are_cut_into_calls_does_not_show(
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 700), st.sampled_from([None, 200.0]))
-def test_a_restored_model_learns_on_alike(crash_at: int, half_life: float | None) -> None:
+def test_a_restored_model_continues_in_the_same_way(crash_at: int, half_life: float | None) -> None:
     points, _ = around(GROUPS, 700)
     model, restored = MiniBatchKMeans(4, 2, half_life, 64), MiniBatchKMeans(4, 2, half_life, 64)
     model.learn(points[:crash_at])
@@ -60,7 +60,7 @@ def test_a_restored_model_learns_on_alike(crash_at: int, half_life: float | None
     assert str(state(model)) == str(state(restored))  # as text: nan is not equal to itself
 
 
-def test_a_snapshot_does_not_change_when_learning_goes_on() -> None:
+def test_a_snapshot_does_not_change_while_learning_continues() -> None:
     points, _ = around(GROUPS, 600)
     model = MiniBatchKMeans(4, 2, block_points=64)
     model.learn(points[:300])
@@ -72,7 +72,7 @@ def test_a_snapshot_does_not_change_when_learning_goes_on() -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e200])
-def test_a_value_that_is_not_finite_is_refused_and_nothing_learned(bad: float) -> None:
+def test_a_value_that_is_not_finite_is_an_error_and_nothing_is_learned(bad: float) -> None:
     model = MiniBatchKMeans(2, 1, block_points=2)
     model.learn(np.array([[1.0], [2.0], [3.0]]))
     before = state(model)
@@ -89,7 +89,7 @@ def test_a_value_that_is_not_finite_is_refused_and_nothing_learned(bad: float) -
     st.integers(1, 8),
     st.sampled_from([None, 5.0]),
 )
-def test_few_distinct_points_are_assigned_to_living_centres(
+def test_few_distinct_points_are_assigned_to_live_centres(
     rows: Table, k: int, half_life: float | None
 ) -> None:
     model = MiniBatchKMeans(k, 2, half_life, block_points=8)
@@ -133,9 +133,7 @@ def test_ids_stay_with_their_groups_while_the_groups_move(data_seed: int, seed: 
     assert (model.take_retired(), model.next_id) == ([], 4)
 
 
-def test_a_group_that_dies_takes_its_id_along_and_one_that_appears_gets_one_that_never_was() -> (
-    None
-):
+def test_the_id_of_a_dead_group_is_retired_and_a_new_group_gets_a_new_id() -> None:
     model = MiniBatchKMeans(4, 2, half_life_points=300.0, block_points=64)
     model.learn(around(GROUPS, 1024)[0])
     before = model.predict(GROUPS)
@@ -145,19 +143,19 @@ def test_a_group_that_dies_takes_its_id_along_and_one_that_appears_gets_one_that
     after = model.predict(new)
     assert after[:3].tolist() == before[:3].tolist()
     assert after[3] == model.next_id - 1 == 4
-    ((ended, heir),) = model.take_retired()
-    assert ended == before[3]
-    assert heir in [*before[:3].tolist(), 4]
+    ((retired, replacement),) = model.take_retired()
+    assert retired == before[3]
+    assert replacement in [*before[:3].tolist(), 4]
 
 
-# -- their number
+# -- the number of clusters
 
 SIX = np.array([*GROUPS, [10.0, 60.0], [60.0, 10.0]])
 SIX_TWO_OF_THEM_SMALL = np.array([*GROUPS, *GROUPS, *SIX[4:]])
 
 
 def learned(model: MiniBatchKMeans, places: Table, blocks: int, seed: int = 0) -> list[int]:
-    """Learn points about the places; the numbers of groups that there were."""
+    """Learn points around the places; returns the number of groups after each block."""
     numbers = []
     for n in range(blocks):
         model.learn(around(places, 64, seed + n)[0])
@@ -165,7 +163,7 @@ def learned(model: MiniBatchKMeans, places: Table, blocks: int, seed: int = 0) -
     return numbers
 
 
-def test_the_number_that_fits_is_found_at_the_start() -> None:
+def test_the_best_number_is_found_at_the_start() -> None:
     for k in (3, 6):
         model = MiniBatchKMeans((2, 8), 2, block_points=64)
         assert set(learned(model, SIX[:k], 20)) == {k}
@@ -173,7 +171,9 @@ def test_the_number_that_fits_is_found_at_the_start() -> None:
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_the_number_follows_the_stream_and_groups_that_go_on_keep_their_ids(seed: int) -> None:
+def test_the_number_of_groups_follows_the_stream_and_continued_groups_keep_their_ids(
+    seed: int,
+) -> None:
     model = MiniBatchKMeans((2, 8), 2, 600.0, block_points=64, sample_points=512, seed=seed)
     numbers = learned(model, GROUPS, 20, seed)
     before = model.predict(GROUPS)
@@ -191,8 +191,8 @@ def test_the_number_follows_the_stream_and_groups_that_go_on_keep_their_ids(seed
     assert {*ended} == {*range(model.next_id)} - {*after.tolist()}
 
 
-def test_a_number_that_is_only_a_little_better_or_not_for_long_is_not_taken() -> None:
-    """Points of one heap: whatever number fits best changes from time to time."""
+def test_a_number_that_is_a_little_better_or_better_only_briefly_is_not_accepted() -> None:
+    """Points of one round group: the number with the best silhouette changes from review to review."""
     model = MiniBatchKMeans((2, 8), 4, block_points=64)
     rng = np.random.default_rng(0)
     numbers = []
@@ -204,7 +204,7 @@ def test_a_number_that_is_only_a_little_better_or_not_for_long_is_not_taken() ->
 
 @settings(max_examples=3, deadline=None)
 @given(st.integers(0, 60))
-def test_a_restored_model_takes_the_same_number_at_the_same_time(crash_at: int) -> None:
+def test_a_restored_model_accepts_the_same_number_at_the_same_time(crash_at: int) -> None:
     def model() -> MiniBatchKMeans:
         return MiniBatchKMeans((2, 8), 2, 300.0, block_points=64, sample_points=512)
 
@@ -219,7 +219,7 @@ def test_a_restored_model_takes_the_same_number_at_the_same_time(crash_at: int) 
     assert str(state(whole)) == str(state(restored))
 
 
-def test_the_state_of_a_release_that_numbered_its_centres_goes_on_under_these_numbers() -> None:
+def test_the_state_of_a_release_without_ids_continues_with_positions_as_ids() -> None:
     model, former = MiniBatchKMeans(4, 2, block_points=64), MiniBatchKMeans(4, 2, block_points=64)
     model.learn(around(GROUPS, 256)[0])
     arrays = model.arrays()
@@ -233,18 +233,18 @@ def test_the_state_of_a_release_that_numbered_its_centres_goes_on_under_these_nu
     assert former.next_id == 4
 
 
-def test_a_stored_number_that_may_no_longer_be_is_changed_with_the_next_block() -> None:
+def test_a_stored_number_that_is_no_longer_allowed_is_changed_with_the_next_block() -> None:
     model, fewer = MiniBatchKMeans(4, 2, block_points=64), MiniBatchKMeans(3, 2, block_points=64)
     model.learn(around(GROUPS, 256)[0])
     fewer.restore(model.arrays())
     fewer.learn(around(GROUPS, 64, 1)[0])
     assert len(fewer.ids) == 3
-    ((ended, heir),) = fewer.take_retired()
-    assert {ended, *fewer.ids.tolist()} == {0, 1, 2, 3}
-    assert heir in fewer.ids
+    ((retired, replacement),) = fewer.take_retired()
+    assert {retired, *fewer.ids.tolist()} == {0, 1, 2, 3}
+    assert replacement in fewer.ids
 
 
-# -- close to batch
+# -- close to batch k-means
 
 
 @pytest.mark.slow
@@ -255,7 +255,9 @@ def test_a_stored_number_that_may_no_longer_be_is_changed_with_the_next_block() 
         ("online_retail_2010-12_2011-07.csv.gz", rfm),
     ],
 )
-def test_one_pass_comes_within_a_tenth_of_batch(name: str, table: Callable[[Path], Table]) -> None:
+def test_one_pass_is_within_a_tenth_of_scikit_learns_kmeans(
+    name: str, table: Callable[[Path], Table]
+) -> None:
     points = table(shared_data(name))
     ratios = {k: one_pass_inertia(points, k, seed=1) / batch_inertia(points, k) for k in (3, 5, 8)}
     assert {k: ratio for k, ratio in ratios.items() if ratio > 1.10} == {}

@@ -1,4 +1,4 @@
-"""Online scaling equals scaling at once, however the rows came."""
+"""Online scaling equals batch scaling, however the rows were cut into batches."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ def learned(*batches: Table, half_life_points: float | None = None) -> OnlineSca
 
 
 @given(TABLES, st.integers(0, 30))
-def test_mean_and_spread_are_numpys_however_rows_are_cut(rows: Table, cut: int) -> None:
+def test_mean_and_deviation_equal_numpys_however_rows_are_cut(rows: Table, cut: int) -> None:
     scaler = learned(rows[:cut], rows[cut:])
     np.testing.assert_allclose(scaler.mean, rows.mean(axis=0), rtol=1e-9, atol=1e-6)
     np.testing.assert_allclose(scaler.std, rows.std(axis=0), rtol=1e-6, atol=1e-5)
@@ -37,8 +37,8 @@ def test_mean_and_spread_are_numpys_however_rows_are_cut(rows: Table, cut: int) 
 
 @settings(max_examples=30)
 @given(TABLES)
-def test_scores_are_rivers(rows: Table) -> None:
-    # River adds up squares, which loses small spreads around large means: kept apart here.
+def test_scores_equal_rivers(rows: Table) -> None:
+    # River adds up squares, which loses small deviations around large means: the test avoids these.
     rows = np.round(rows / 1e5)
     theirs: Any = preprocessing.StandardScaler()
     for row in rows:
@@ -48,7 +48,7 @@ def test_scores_are_rivers(rows: Table) -> None:
 
 
 @given(TABLES, st.integers(0, 30), st.sampled_from([1.0, 10.0, 1000.0]))
-def test_forgetting_weighs_by_age_however_rows_are_cut(
+def test_decay_weighs_rows_by_age_however_they_are_cut(
     rows: Table, cut: int, half_life: float
 ) -> None:
     scaler = learned(rows[:cut], rows[cut:], half_life_points=half_life)
@@ -72,7 +72,7 @@ def test_before_the_first_row_every_score_is_zero() -> None:
 
 
 @given(TABLES, TABLES)
-def test_a_restored_scaler_learns_on_alike(before: Table, after: Table) -> None:
+def test_a_restored_scaler_continues_in_the_same_way(before: Table, after: Table) -> None:
     scaler = learned(before, half_life_points=50.0)
     restored = OnlineScaler(3, 50.0)
     restored.restore(scaler.arrays())
@@ -84,7 +84,7 @@ def test_a_restored_scaler_learns_on_alike(before: Table, after: Table) -> None:
 
 
 @given(TABLES, TABLES)
-def test_old_scores_can_be_carried_into_the_new_scale(before: Table, after: Table) -> None:
+def test_old_scores_can_be_converted_to_the_new_scale(before: Table, after: Table) -> None:
     scaler = learned(before)
     mean, std, scores = scaler.mean.copy(), scaler.std, scaler.transform_array(before)
     scaler.learn_array(after)

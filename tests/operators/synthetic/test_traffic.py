@@ -1,4 +1,4 @@
-"""The synthetic shop: repeatable, valid, out of order as asked, and worth learning from."""
+"""The synthetic shop: repeatable, valid, out of order as configured, and with patterns to learn."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def test_a_longer_run_begins_like_a_shorter_one() -> None:
     assert list(generate_events(events=1000)) == list(islice(generate_events(), 1000))
 
 
-def test_every_item_introduces_itself_once(events: list[Event]) -> None:
+def test_every_item_is_described_once(events: list[Event]) -> None:
     assert [e.items[0] for e in events if e.type == "item"] == list(build_catalogue(ITEMS))
 
 
-def test_every_event_is_good_and_has_an_id_of_its_own(events: list[Event]) -> None:
+def test_every_event_is_valid_and_has_a_unique_id(events: list[Event]) -> None:
     now_ms = events[-1].received_ts
     sent = encode_lines(iter(events))
     found = decode_lines(sent, source="shop", partition="0", first_offset=0, now_ms=now_ms)
@@ -52,7 +52,7 @@ def test_every_event_is_good_and_has_an_id_of_its_own(events: list[Event]) -> No
     assert len({event.event_id for event in events}) == len(events)
 
 
-def test_events_arrive_in_order_having_happened_out_of_order(events: list[Event]) -> None:
+def test_events_arrive_in_order_and_happened_out_of_order(events: list[Event]) -> None:
     arrived = [event.received_ts for event in events]
     assert arrived == sorted(arrived)
     late_ms = [event.received_ts - event.event_ts for event in events]
@@ -65,7 +65,7 @@ def test_without_disorder_events_happen_in_order() -> None:
     assert happened == sorted(happened)
 
 
-def test_the_rate_is_the_one_asked_for() -> None:
+def test_the_rate_is_the_configured_one() -> None:
     stream = list(generate_events(items=50, events=60_050, events_per_s=100))[50:]
     seconds = (stream[-1].received_ts - stream[0].received_ts) / 1000
     assert 0.85 < len(stream) / seconds / 100 < 1.15
@@ -81,7 +81,7 @@ def test_an_account_belongs_to_one_visitor_and_some_visitors_identify(events: li
     assert any(event.user_id is None for event in events)
 
 
-def test_an_order_holds_what_it_is_worth(events: list[Event]) -> None:
+def test_the_value_of_an_order_is_the_sum_of_its_items(events: list[Event]) -> None:
     orders = [event for event in events if event.type == "purchase"]
     assert len({order.order_id for order in orders}) == len(orders)
     for order in orders:
@@ -99,7 +99,7 @@ def test_few_items_and_few_shoppers_make_most_of_the_traffic(events: list[Event]
         assert top_tenth > 0.3 * len(views)
 
 
-def test_the_item_before_tells_much_of_the_next(events: list[Event]) -> None:
+def test_the_previous_item_predicts_the_next(events: list[Event]) -> None:
     views: dict[str, list[str]] = defaultdict(list)
     for event in sorted(events, key=lambda event: event.event_ts):
         if event.type == "item_view":
@@ -115,7 +115,7 @@ def test_the_item_before_tells_much_of_the_next(events: list[Event]) -> None:
     assert markov > 2 * popularity
 
 
-def test_habits_show_in_what_shoppers_do(events: list[Event]) -> None:
+def test_personas_show_in_the_behaviour_of_shoppers(events: list[Event]) -> None:
     done: dict[str, Counter[str]] = {habit.name: Counter() for habit in PERSONAS}
     for event in events:
         if event.anonymous_id != CATALOGUE:
@@ -126,7 +126,7 @@ def test_habits_show_in_what_shoppers_do(events: list[Event]) -> None:
     assert max(removed_a_view, key=removed_a_view.__getitem__) == "bargain hunter"
 
 
-def test_lines_are_repeated_and_damaged_in_the_shares_asked_for() -> None:
+def test_lines_are_repeated_and_damaged_in_the_given_shares() -> None:
     def events() -> Iterator[Event]:
         return generate_events(events=5000)
 

@@ -1,4 +1,4 @@
-"""Pairs of shoppers and items: what a dictionary would remember, in a table of bounded size."""
+"""Pairs of shoppers and items: the content of a dictionary, in a table of bounded size."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def rows(values: list[int]) -> np.ndarray[tuple[int, ...], np.dtype[np.int32]]:
 
 @settings(max_examples=100, deadline=None)
 @given(steps)
-def test_it_remembers_what_a_dictionary_would(
+def test_it_holds_what_a_dictionary_would(
     steps: list[tuple[str, list[tuple[int, int]]]],
 ) -> None:
     table, naive, at_ms = (
@@ -74,7 +74,7 @@ def test_it_remembers_what_a_dictionary_would(
                 assert abs(got[one] - want) < 1e-4 * want
 
 
-def test_a_table_that_is_full_forgets_what_is_oldest_and_stays_bounded() -> None:
+def test_a_full_table_replaces_its_oldest_pairs_and_stays_bounded() -> None:
     table = BoundedPairs(256, ways=4)
     for n in range(1000):
         table.add(rows([n % 300]), rows([n]), np.ones(1, np.float32), np.array([n]))

@@ -1,5 +1,4 @@
-"""What is learned is stored by changed rows: a snapshot costs what changed, and what comes back is
-what was there, bit for bit."""
+"""The table store: a snapshot writes only changed rows, and a restored state is equal bit by bit."""
 
 from __future__ import annotations
 
@@ -31,21 +30,21 @@ def learn(learning: PersonalizeStep, batch: Sequence[ShardPart]) -> list[Write]:
 
 
 def lists(writes: list[Write]) -> list[Write]:
-    """Without memberships and definitions, told again after a resume (test_telling), and without how
-    good the clusters are, which is looked at anew."""
+    """The writes without memberships and definitions, which are published again after a resume
+    (test_memberships), and without cluster quality, which is computed again."""
     anew = (":segment", ":model:{clusters}")
     return [w for w in writes if not (isinstance(w, tuple) and any(k in str(w[1]) for k in anew))]
 
 
 def whole(learning: PersonalizeStep) -> LearnState:
-    """Everything that is learned, as one that stores nothing by rows would hold it."""
+    """The whole learned state in one snapshot, without a journal."""
     state = LEARN_CODEC.decode(learning.snapshot())
     assert state.journal is None
     return state
 
 
 def unstored(learning: PersonalizeStep, folder: Path) -> LearnState:
-    """The same of one that has a journal, by way of what it stored."""
+    """The same of a step with a journal, read back from what it stored."""
     learning = PersonalizeStep(SETTINGS, learning.snapshot(), Journals(folder, ratio=1.0))
     learning.state._table_store._journals = None
     return msgspec.structs.replace(whole(learning), journal=None)
@@ -55,7 +54,7 @@ def unstored(learning: PersonalizeStep, folder: Path) -> LearnState:
 @settings(max_examples=15)
 @given(st.lists(st.sampled_from(["go on", "snapshot", "resume", "lose"]), min_size=20, max_size=20))
 def test_a_resume_anywhere_changes_nothing(then: list[str]) -> None:
-    """Also where a run went on from a snapshot, stored more, and was lost."""
+    """Also where a run continued from a snapshot, stored more rows, and crashed."""
     plain = PersonalizeStep(SETTINGS)
     with tempfile.TemporaryDirectory() as name:
         journals = Journals(Path(name), ratio=1.0)
@@ -78,7 +77,7 @@ def size(folder: Path) -> int:
     return sum(path.stat().st_size for path, _, _ in list_journals(folder))
 
 
-def test_a_snapshot_of_the_first_release_is_read_and_begins_a_journal(tmp_path: Path) -> None:
+def test_a_snapshot_of_the_first_release_is_read_and_starts_a_journal(tmp_path: Path) -> None:
     plain = PersonalizeStep(SETTINGS)
     for batch in batches()[:10]:
         learn(plain, batch)
@@ -92,7 +91,7 @@ def test_a_snapshot_of_the_first_release_is_read_and_begins_a_journal(tmp_path: 
         assert lists(learn(resumed, batch)) == lists(learn(plain, batch))
 
 
-def test_a_snapshot_costs_what_changed(tmp_path: Path) -> None:
+def test_the_size_of_a_snapshot_depends_on_what_changed(tmp_path: Path) -> None:
     many = batches(6000, size=3000, shoppers=3000, items=600)
     learning = PersonalizeStep(SETTINGS, None, Journals(tmp_path, ratio=1.0))
     for batch in many:
@@ -105,7 +104,7 @@ def test_a_snapshot_costs_what_changed(tmp_path: Path) -> None:
     assert len(blob) < 90_000
 
 
-def test_a_damaged_journal_is_not_read(tmp_path: Path) -> None:
+def test_a_damaged_journal_is_an_error(tmp_path: Path) -> None:
     learning = PersonalizeStep(SETTINGS, None, Journals(tmp_path, ratio=1.0))
     learn(learning, batches()[0])
     blob = learning.snapshot()

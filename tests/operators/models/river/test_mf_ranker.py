@@ -1,4 +1,4 @@
-"""Explicit factors: the same numbers as River's, with reads that leave no trace."""
+"""Matrix factorization: the same numbers as River's; a read changes nothing."""
 
 import copy
 import gzip
@@ -44,7 +44,7 @@ def funk_mf(**rates: float) -> reco.FunkMF:
 
 
 def some_ratings(n: int, seed: int = 5) -> list[Rating]:
-    """Ratings of 40 users and 60 items, the first of them often, with new ones to the end."""
+    """Ratings of 40 users and 60 items; the first ones are frequent, and new ones keep coming."""
     rng = np.random.default_rng(seed)
     users = np.minimum(rng.geometric(0.05, n), 40)
     items = np.minimum(rng.geometric(0.03, n), 60)
@@ -65,7 +65,7 @@ def movielens() -> list[Rating]:
 
 
 def progressive(model: Ranker, ratings: list[Rating]) -> NDArray[np.float64]:
-    """What the model says of each rating before it learns it."""
+    """The prediction of each rating before the model learns it."""
     said = []
     for user, item, y in ratings:
         said.append(model.predict_one(user, item))
@@ -84,7 +84,7 @@ def progressive(model: Ranker, ratings: list[Rating]) -> NDArray[np.float64]:
 @pytest.mark.parametrize(
     ("river_model", "biased"), [(biased_mf, True), (funk_mf, False)], ids=["BiasedMF", "FunkMF"]
 )
-def test_every_prediction_of_a_stream_is_rivers(
+def test_every_prediction_of_a_stream_equals_rivers(
     river_model: Callable[..., Ranker], biased: bool, settings: dict[str, Any]
 ) -> None:
     ratings = some_ratings(3000)
@@ -93,7 +93,7 @@ def test_every_prediction_of_a_stream_is_rivers(
     np.testing.assert_allclose(ours, rivers, rtol=0, atol=1e-9)
 
 
-def test_on_movielens_every_prediction_is_rivers_and_the_error_is_the_published_one(
+def test_on_movielens_every_prediction_equals_rivers_and_the_error_is_the_published_one(
     movielens: list[Rating],
 ) -> None:
     ours = progressive(MatrixFactorizationRanker(seed=73), movielens)
@@ -109,7 +109,7 @@ def test_on_movielens_every_prediction_is_rivers_and_the_error_is_the_published_
     st.lists(st.tuples(st.integers(0, 6), st.integers(0, 9), st.integers(1, 5)), max_size=60),
     st.integers(1, 60),
 )
-def test_a_batch_teaches_what_its_ratings_teach_one_by_one(
+def test_a_batch_gives_the_same_result_as_its_ratings_one_by_one(
     biased: bool, ratings: list[tuple[int, int, int]], size: int
 ) -> None:
     one_by_one = MatrixFactorizationRanker(n_factors=3, seed=1, biased=biased)
@@ -128,7 +128,7 @@ def test_a_batch_teaches_what_its_ratings_teach_one_by_one(
 @pytest.mark.parametrize(
     "model", [MatrixFactorizationRanker(), SessionFactorsRanker()], ids=lambda m: type(m).__name__
 )
-def test_it_keeps_the_promises_of_a_river_estimator(model: Ranker) -> None:
+def test_it_passes_the_checks_of_river_estimators(model: Ranker) -> None:
     checks.check_estimator(model)
 
 
@@ -138,7 +138,7 @@ def test_it_keeps_the_promises_of_a_river_estimator(model: Ranker) -> None:
     ids=["explicit", "implicit"],
 )
 class TestReads:
-    def test_asking_leaves_no_trace(
+    def test_a_read_changes_nothing(
         self, make: Callable[[], MatrixFactorizationRanker | SessionFactorsRanker]
     ) -> None:
         asked, not_asked = make(), make()
@@ -154,7 +154,7 @@ class TestReads:
         ]
         assert len(pickle.dumps(asked)) == len(pickle.dumps(not_asked))
 
-    def test_a_ranking_falls_by_prediction_also_for_ids_never_seen(
+    def test_a_ranking_is_sorted_by_prediction_also_for_unseen_ids(
         self, make: Callable[[], MatrixFactorizationRanker | SessionFactorsRanker]
     ) -> None:
         model = make()
@@ -167,7 +167,7 @@ class TestReads:
             scores = [model.predict_one(user, item) for item in ranked]
             assert all(a >= b - 1e-6 for a, b in pairwise(scores))
 
-    def test_a_copy_and_a_pickle_go_on_alike(
+    def test_a_copy_and_a_pickle_continue_in_the_same_way(
         self, make: Callable[[], MatrixFactorizationRanker | SessionFactorsRanker]
     ) -> None:
         model = make()
@@ -179,7 +179,7 @@ class TestReads:
         assert [progressive(other, then).tolist() for other in others] == [said, said]
 
 
-def test_someone_never_seen_gets_what_is_known_of_the_item() -> None:
+def test_the_prediction_for_an_unseen_user_uses_what_is_known_of_the_item() -> None:
     model = MatrixFactorizationRanker(n_factors=2, sigma=0.0)
     for _ in range(100):
         model.learn_one("ann", "good", 5)
@@ -189,7 +189,7 @@ def test_someone_never_seen_gets_what_is_known_of_the_item() -> None:
     assert model.rank("bob", ["bad", "new", "good"]) == ["good", "new", "bad"]
 
 
-def test_single_precision_tables_say_nearly_the_same() -> None:
+def test_single_precision_tables_give_nearly_the_same() -> None:
     ratings = some_ratings(1000)
     single = progressive(MatrixFactorizationRanker(seed=73, dtype="float32"), ratings)
     np.testing.assert_allclose(
@@ -197,14 +197,14 @@ def test_single_precision_tables_say_nearly_the_same() -> None:
     )
 
 
-def test_what_a_user_only_saw_teaches_nothing() -> None:
+def test_a_false_y_is_ignored() -> None:
     model = SessionFactorsRanker()
     model.learn_one("ann", "mug", False)
     assert model.predict_one("ann", "mug") == 0.0
     assert len(model.model.vectors) == 0
 
 
-def test_the_context_of_a_question_speaks_for_someone_never_seen() -> None:
+def test_the_context_of_a_request_counts_for_an_unseen_user() -> None:
     model = SessionFactorsRanker(seed=1)
     for n in range(300):
         for item, before in (("cup", "mug"), ("hat", "cap")):

@@ -39,8 +39,8 @@ def test_it_passes_rivers_checks() -> None:
         common.check_seeding_is_idempotent,
     ],
 )
-def test_it_keeps_rivers_promises_about_data(check: Callable[..., None]) -> None:
-    """`check_estimator` brings no data for clusterers, so the checks get some here."""
+def test_it_passes_rivers_checks_with_data(check: Callable[..., None]) -> None:
+    """`check_estimator` has no data for clusterers, so the checks get some here."""
     random.seed(0)
     check(
         MiniBatchKMeansClusterer(n_clusters=3, block_points=20), list(datasets.Phishing().take(100))
@@ -99,7 +99,7 @@ def test_a_pipeline_takes_dataframes(pandas: Any) -> None:
     assert len(set(zip(ids, which.tolist(), strict=True))) == 4
 
 
-def test_reads_never_change_the_state() -> None:
+def test_a_read_never_changes_the_state() -> None:
     model = MiniBatchKMeansClusterer(2, block_points=8)
     model.learn_array(np.arange(24.0).reshape(12, 2))
     before = state(model)
