@@ -16,13 +16,12 @@ from operators.personalize.state import PersonalizationState
 from operators.personalize.step import PersonalizeStep
 from operators.segments.lifecycle import ACTIVE, DORMANT, LOST, NEW, REENGAGED, Lifecycle
 from operators.shoppers.inactivity import observe
-from operators.tables.row_timers import RowTimers
 from state import config, config_loader, keys
 from state.errors import ConfigurationError
 from state.segments import STAGES
 from state.shopper import Shopper
 from state.snapshots import LEARN_CODEC, pack_arrays, unpack_arrays
-from state.times import DAY_MS, HOUR_MS, NEVER_MS
+from state.times import DAY_MS, HOUR_MS
 from tests.learned import fed, outputs_of, retail
 from tests.streams import START_MS, arguments, event, flow_settings, view
 
@@ -96,39 +95,6 @@ def test_a_late_event_within_an_absence_shortens_or_removes_it() -> None:
     assert heard(0, 50, 45) == (0, 45)
     assert heard(0, 35, 20)[1] < 0
     assert heard(0, -40) == (-40, 0)
-
-
-class TestTimers:
-    @given(
-        st.lists(st.tuples(st.integers(0, 9), st.integers(0, 5 * HOUR_MS)), max_size=30),
-        st.lists(st.integers(0, 3 * HOUR_MS), min_size=10, max_size=10),
-        st.lists(st.integers(0, 9 * HOUR_MS), max_size=5),
-        st.sampled_from([1, 3, 99]),
-    )
-    def test_rows_are_due_at_their_true_time_the_earliest_first(
-        self, added: list[tuple[int, int]], later_ms: list[int], asked: list[int], most: int
-    ) -> None:
-        """However much later that is than the soonest time that was asked for."""
-        timers, due = RowTimers(), dict[int, int]()
-        for row, at_ms in added:
-            timers.add(np.array([row], np.int32), np.array([at_ms]))
-            due[row] = min(due.get(row, at_ms), at_ms)
-        due = {row: at_ms + later_ms[row] for row, at_ms in due.items()}
-        truth = np.array([due.get(row, NEVER_MS) for row in range(10)])
-        for now_ms in sorted(asked):
-            expected = sorted((at_ms, row) for row, at_ms in due.items() if at_ms <= now_ms)
-            found: list[int] = []
-            while len(some := timers.take_due(now_ms, most, lambda rows: truth[rows])):
-                assert len(some) <= most
-                found += some.tolist()
-            assert found == [row for _, row in expected]
-            due = {row: at_ms for row, at_ms in due.items() if row not in found}
-
-    def test_a_dropped_row_is_never_due(self) -> None:
-        timers, rows = RowTimers(), np.arange(3, dtype=np.int32)
-        timers.add(rows, np.array([1, 2, 3]))
-        timers.cancel(np.array([1, 7], np.int32))
-        assert timers.take_due(9, 9, lambda of: of.astype(np.int64) + 1).tolist() == [0, 2]
 
 
 def told(

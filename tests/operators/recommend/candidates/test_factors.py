@@ -4,11 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from numpy.typing import ArrayLike
 
-from operators.models.negative_sampler import NegativeSampler
 from operators.models.session_factors import BLOCK_EVENTS, SessionFactorsConfig
 from operators.recommend.candidates.base import CandidateLearner
 from operators.recommend.candidates.factors import SessionFactorsReranker
@@ -192,46 +189,6 @@ def test_what_former_releases_learned_is_left_behind(learner: SessionFactorsRera
     restored.restore(older)
     restored.learn_many(two_tastes())
     assert snapshot(restored) == snapshot(learner)
-
-
-def test_years_without_an_event_leave_popularity_finite() -> None:
-    live = NegativeSampler(half_life_ms=DAY_MS, power=0.5)
-    live.ensure_rows(2)
-    for years in (0, 1, 2, 30):
-        live.observe(np.array([0, 1], np.int32), np.array([0, years * 365 * DAY_MS]))
-    assert np.isfinite(live.popularity).all()
-    assert live.popularity[1] > live.popularity[0]
-
-
-@given(
-    st.lists(st.integers(0, 8), min_size=1, max_size=40),
-    st.integers(0, 2**32),
-    st.sampled_from([0.0, 0.5, 1.0]),
-)
-def test_samples_are_live_items_and_the_chance_of_each_is_told(
-    items: list[int], seed: int, power: float
-) -> None:
-    live = NegativeSampler(half_life_ms=DAY_MS, power=power)
-    live.ensure_rows(9)
-    rows = np.array(items, np.int32)
-    live.observe(rows, np.full(len(rows), START_MS))
-    drawn = live.sample(np.random.default_rng(seed), 5)
-    assert len(drawn) == 5
-    assert set(drawn.tolist()) <= set(items)
-    chances = live.probabilities(np.unique(rows), 5, 3)
-    assert (chances > 0).all()
-    assert (chances <= 1).all()
-
-
-def test_a_chance_to_be_sampled_is_how_often_one_is() -> None:
-    live = NegativeSampler(half_life_ms=DAY_MS, power=0.5)
-    live.ensure_rows(3)
-    live.observe(np.array([0] * 16 + [1] * 4 + [2], np.int32), np.full(21, START_MS))
-    rng = np.random.default_rng(1)
-    seen = [[row in live.sample(rng, 3) for row in range(3)] for _ in range(4000)]
-    told = live.probabilities(np.arange(3, dtype=np.int32), 3, 0)
-    # As many as are expected: samples may repeat, so it is told somewhat lower than it is.
-    np.testing.assert_allclose(np.mean(seen, axis=0), told, atol=0.12)
 
 
 @pytest.mark.parametrize("robot", [False, True], ids=["shop of one item", "one session for all"])

@@ -5,11 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
 from sklearn.metrics import davies_bouldin_score, silhouette_score
 
-from operators.models.cluster_quality import davies_bouldin, silhouette
-from operators.models.online_pca import OnlinePca
 from operators.segments.clusters.model import MAP_POINTS, ClusterModel
 from operators.segments.clusters.naming import PHRASES, feature_lifts, name_clusters
 from operators.shoppers.features import FEATURES, feature_matrix, feature_row, feature_rows
@@ -130,21 +127,6 @@ def test_quality_is_of_recent_points_and_nan_before_the_first_block() -> None:
     assert quality.inertia == pytest.approx(inertia, rel=0.1)
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.integers(0, 1000), st.integers(3, 60), st.integers(2, 6))
-def test_silhouette_and_davies_bouldin_are_scikit_learns(seed: int, n: int, k: int) -> None:
-    rng = np.random.default_rng(seed)
-    points = rng.normal(size=(n, 3)).round(1)
-    labels = np.append(rng.integers(0, k, n - 2), [0, 1]) * 3
-    if len(set(labels)) < n:  # theirs refuses a cluster for every point
-        assert silhouette(points, labels) == pytest.approx(
-            silhouette_score(points, labels), abs=1e-6
-        )
-        assert davies_bouldin(points, labels) == pytest.approx(
-            davies_bouldin_score(points, labels), abs=1e-6
-        )
-
-
 # -- names
 
 
@@ -218,22 +200,6 @@ def test_clusters_have_names_and_keep_them() -> None:
 
 
 # -- the map and the alarm
-
-
-def test_the_projection_equals_batch_pca_whatever_the_batches() -> None:
-    points = shop(1024)[0] / UNITS
-    points += np.random.default_rng(9).normal(size=points.shape) * [0.1, 0.5, 2.0]
-    scaled = (points - points.mean(axis=0)) / points.std(axis=0)
-    batch = PCA(2).fit(scaled)
-    for cut in (1024, 100):
-        pca = OnlinePca(3)
-        for start in range(0, 1024, cut):
-            pca.learn(points[start : start + cut])
-        plane = pca.plane()
-        assert plane.shares == pytest.approx(batch.explained_variance_ratio_)
-        assert np.abs(plane.axes) == pytest.approx(np.abs(batch.components_))
-        # It is never mirrored: the largest part of an axis points upwards.
-        assert (plane.axes[[0, 1], np.abs(plane.axes).argmax(axis=1)] > 0).all()
 
 
 def test_projected_centres_lie_among_their_points() -> None:

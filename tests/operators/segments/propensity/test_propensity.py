@@ -6,12 +6,10 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd  # type: ignore[import-untyped]
 import pytest
-from river import linear_model, metrics, optim
+from river import metrics
 from sklearn.metrics import roc_auc_score
 
-from operators.models.online_glm import Link, OnlineGlm
 from operators.segments.propensity.amount_model import AmountModel
 from operators.segments.propensity.built_in_segments import (
     READY,
@@ -34,41 +32,13 @@ from state.messages import BatchId, ShardTotals
 from state.shopper import Session
 from state.times import DAY_MS
 from tests.chances import Followed, followed
+from tests.operators.models.test_online_glm import stream
 from tests.streams import GAP_MS, MINUTE_MS, START_MS, event, view
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
-
-
-def stream(seed: int, n: int, *, amounts: bool = False) -> tuple[Floats, Floats]:
-    """Points with a column of ones, and what came of them."""
-    rng = np.random.default_rng(seed)
-    points = np.column_stack([np.ones(n), rng.normal(size=(n, 3))])
-    raw = points @ [-1.0, 1.5, -0.5, 0.0]
-    if amounts:
-        return points, rng.poisson(np.exp(raw)).astype(np.float64)
-    return points, (rng.random(n) < 1 / (1 + np.exp(-raw))).astype(np.float64)
-
-
-@pytest.mark.parametrize("link", ["logistic", "exponential"])
-def test_weights_equal_those_of_river(link: Link) -> None:
-    points, truth = stream(1, 640, amounts=link == "exponential")
-    optimizer = optim.AdaGrad(0.1)
-    river: Any = linear_model.LogisticRegression(optimizer, intercept_lr=0.0)
-    if link == "exponential":
-        river = linear_model.LinearRegression(
-            optimizer, loss=optim.losses.Poisson(), intercept_lr=0.0
-        )
-    ours = OnlineGlm(4, link, 0.1)
-    for start in range(0, len(points), 16):
-        block = slice(start, start + 16)
-        frame = pd.DataFrame(points[block], columns=list("abcd"))
-        weight = 1.0 if start % 32 else 0.25
-        river.learn_many(frame, pd.Series(truth[block]), w=weight)
-        ours.learn(points[block], truth[block], weight)
-    assert ours.weights.tolist() == pytest.approx([river.weights[name] for name in "abcd"])
 
 
 def test_auc_and_log_loss_equal_scikit_learn_and_calibration_is_measured() -> None:
