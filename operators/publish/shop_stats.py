@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import orjson
 
+from operators.tables.table import TableState
 from operators.tables.time_buckets import TimeBuckets, history_entry
 from state import keys
 from state.interactions import CART
@@ -42,7 +43,7 @@ _BY_TIME = attrgetter("at_ms", "position")
 _RECENT_FIELDS = attrgetter("shopper", "event_type", "item", "at_ms")
 
 
-class ShopStats:
+class ShopStats(TableState):
     """Counts over all shoppers, stored with the audience. `last_received_ms` is when anything was
     received last.
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from operators.tables.array_ops import run_starts
 from operators.tables.score_sums import ScoreSums, sum_by_item
+from operators.tables.table import TableState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -73,7 +74,7 @@ def features(item: Rows, score: Weights) -> Weights:
     return values
 
 
-class BlendModel:
+class BlendModel(TableState):
     """The chance that an item is next: a softmax over all listed items of what the learners say.
 
     What a learner says of an item is a weighted sum of `FEATURES`, with weights of its own for each

@@ -197,7 +197,7 @@ class SegmentAssignment(TableState):
         self.memberships.restore({name: one for name, one in arrays.items() if "/" not in name})
         self._index_segments()
         if self.stages is not None:
-            self.stages.restore(strip_prefix("lifecycle/", arrays))
+            self.stages.restore_lifecycle(strip_prefix("lifecycle/", arrays))
         if self.rfm is not None:
             self.rfm.restore(strip_prefix("rfm/", arrays))
             self.rfm.ensure_rows(self.memberships.rows)

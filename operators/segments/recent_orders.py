@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from operators.tables.array_ops import grow
-from operators.tables.table import Table
+from operators.tables.table import Table, TableState
 from state.arrays import NO_ROW
 from state.dirty_rows import DirtyRows
 from state.money import add_at
@@ -43,7 +43,7 @@ class OrderTotals(NamedTuple):
     micros_after: Counted
 
 
-class RecentOrders:
+class RecentOrders(TableState):
     """A pool: a slot for each order, and one for each segment it counts for. 27 bytes each.
 
     order int32[n] (the slot of the order), owner int32[n], segment int16[n], when uint8[n], at_ms
@@ -135,13 +135,13 @@ class RecentOrders:
         buyers = np.bincount(buyer_keys >> 32, minlength=segments + 1)
         return OrderTotals(sums[0], sums[1], buyers, sums[2], sums[3])
 
-    def table(self) -> Table:
+    def tables(self) -> list[Table]:
         """The pool."""
         columns = {f"sold.{name}": getattr(self, f"_{name}")[: self.length] for name in _COLUMNS}
-        return Table(columns, self._dirty_rows)
+        return [Table(columns, self._dirty_rows)]
 
     def restore(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
-        """Restore what `table` returned; an older release stored none."""
+        """Restore what `tables` returned; an older release stored none."""
         columns = [arrays.get(f"sold.{name}", np.empty(0)) for name in _COLUMNS]
         order, owner, segment, when, at_ms, micros = columns
         self._order: Rows = order.astype(np.int32)

@@ -51,7 +51,7 @@ class StageAssignment:
             if not last:
                 return
 
-    def restore(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+    def restore_lifecycle(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
         """Restore the state of the lifecycle, and schedule all changes; the memberships come first."""
         self._index_stages()
         self.lifecycle.restore(arrays)

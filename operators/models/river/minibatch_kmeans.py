@@ -12,17 +12,20 @@ from river import base
 from river.utils import dataframe
 
 from operators.models.minibatch_kmeans import MiniBatchKMeans
+from operators.tables.table import TableState
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Mapping
+    from collections.abc import Hashable, Iterable, Sequence
 
     from narwhals.stable.v2.typing import IntoDataFrame, IntoSeries
     from numpy.typing import NDArray
 
+    from operators.tables.table import Arrays, Table
+
     Feature = Hashable
 
 
-class MiniBatchKMeansClusterer(base.Clusterer):
+class MiniBatchKMeansClusterer(TableState, base.Clusterer):
     """Mini-batch k-means with a memory for restarts and stable ids; see `MiniBatchKMeans`.
 
     Parameters
@@ -107,11 +110,15 @@ class MiniBatchKMeansClusterer(base.Clusterer):
         """The ids for points [n, F] -> intp[n]."""
         return self._model.predict(points)
 
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """The whole state, copied. Feature names are all ints or all text."""
-        return {"features": np.array(list(self._columns)), **self._model.arrays()}
+    def tables(self) -> Sequence[Table]:
+        """The sample of the model."""
+        return self._model.tables()
 
-    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+    def scalars(self) -> dict[str, NDArray[Any]]:
+        """The rest of the state, copied. Feature names are all ints or all text."""
+        return {"features": np.array(list(self._columns)), **self._model.scalars()}
+
+    def restore(self, arrays: Arrays) -> None:
         """Restore what `arrays` gave, in a model made with the same arguments."""
         self._columns = {name: j for j, name in enumerate(arrays["features"].tolist())}
         self._model.restore(arrays)

@@ -19,10 +19,10 @@ def stored_classes() -> list[type]:
     found = set()
     for module in pkgutil.walk_packages(operators.__path__, "operators."):
         for _, one in inspect.getmembers(import_module(module.name), inspect.isclass):
-            restore = getattr(one, "restore", None)
-            if one.__module__.startswith("operators.") and restore is not None:
-                if [*inspect.signature(restore).parameters] == ["self", "arrays"]:
-                    found.add(one)
+            restore = getattr(one, "restore", lambda: None)
+            parameters = [*inspect.signature(restore).parameters]
+            if one.__module__.startswith("operators.") and parameters == ["self", "arrays"]:
+                found.add(one)
     return sorted(found, key=lambda one: (one.__module__, one.__qualname__))
 
 
