@@ -102,7 +102,7 @@ class Endpoint(Section, frozen=True):
             problem = f"is {self.purpose!r}, expected" if self.purpose else "is missing: write"
             raise ValueError(
                 f"purpose {problem} analytics, personalization or ads, for which the endpoint uses "
-                "shoppers: those who refuse it are not told there"
+                "shoppers: those who refuse it are left out there"
             )
 
 

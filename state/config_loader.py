@@ -16,7 +16,7 @@ from state.errors import ConfigurationError
 ENVIRONMENT_PREFIX = "PENSTOCK_"
 _RULES_TEXT_FIELD = "definitions"
 _UNKNOWN_CONSENT_ADVICE = (
-    "is missing, which says what visitors count as who were not asked for consent: write "
+    "is missing, which says what visitors who were not asked for consent count as: write "
     "privacy: {unknown: {analytics: allow, personalization: allow, ads: allow}}, or deny where "
     "only a yes counts"
 )

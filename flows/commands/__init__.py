@@ -1,1 +1,1 @@
-"""One subcommand of `penstock` a file: `add_parser` says what it takes, `run` does it."""
+"""One file for each subcommand of `penstock`: `add_parser` declares its options, `run` executes it."""

@@ -47,7 +47,7 @@ _log = logging.getLogger(logs.ROOT_LOGGER)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `penstock ARGV`; returns the exit code."""
+    """Run `penstock ARGV` and return the exit code."""
     logs.configure()
     try:
         # Inside the try block: the imports take about a second, and Ctrl-C may come meanwhile.
@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         resume_hint = ": the same command goes on where it was" if _is_resumable(args) else ""
         return _fail(EXIT_STOPPED, f"stopped{resume_hint}", debug=False)
-    except (BrokenPipeError, SystemExit):  # rich makes the second of the first
+    except (BrokenPipeError, SystemExit):  # rich turns the first into the second
         # The reader of the output is gone; flushing the buffer at exit must not fail either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_BROKEN_PIPE

@@ -20,6 +20,7 @@ from flows.commands.options import (
     redis_url,
     running_redis,
 )
+from flows.commands.output import check_directory
 from flows.commands.replay_summary import print_summary, unaccounted_events, write_report
 from flows.process.printing import create_console, print_lines
 from flows.process.shutdown import stop_on_signal
@@ -32,7 +33,7 @@ from flows.sources.time_ordering import sort_by_time
 from operators.readers import FORMATS, UNSORTED_FORMATS, read_log
 from operators.readers.orders import join_orders
 from serving.reader import Storefront
-from state.errors import ConfigurationError, DataError, OutputError
+from state.errors import ConfigurationError, DataError
 from state.events import Event
 
 if TYPE_CHECKING:
@@ -80,10 +81,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Replay, report, summarize. Raises UserError."""
     settings = load_settings(args, require_consent_defaults=True)
-    if args.report and not args.report.parent.is_dir():
-        raise OutputError(
-            f"cannot write {args.report}: make the directory {args.report.parent} first"
-        )
+    check_directory(args.report)
     if args.recovery:
         _check_resumable(args, redis_url(args, settings))
     dead_letters = args.dead_letters or _default_dead_letters(args.file)

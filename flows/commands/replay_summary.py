@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from flows.commands.output import write_file
 from flows.process.printing import print_lines as print_lines
 from serving.explain import explain_entries
 from serving.reader import Storefront
-from state.errors import OutputError
 from state.store import Store
 
 if TYPE_CHECKING:
@@ -26,10 +26,7 @@ READ_TIMEOUT_MS = 5000
 
 def write_report(path: Path, report: Report) -> None:
     """Write the report as JSON. Raises OutputError."""
-    try:
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}: name another file") from error
+    write_file(path, msgspec.json.format(msgspec.json.encode(report)) + b"\n")
 
 
 def unaccounted_events(report: Report) -> int:

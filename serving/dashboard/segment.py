@@ -46,7 +46,7 @@ class SegmentView:
         self._members: list[list[Any]] = []
 
     async def read(self) -> ViewResult:
-        """Read. Raises UserError."""
+        """Read. Raises StoreError."""
         now_s = self._clock()
         newest = await self._reader.read_one(
             "ZREVRANGE", keys.members_key(self._sid), 0, MEMBERS - 1, "WITHSCORES"

@@ -78,7 +78,7 @@ class ShopperView:
         self._load_timeline(some_id)
 
     async def read(self) -> ViewResult:
-        """Read. Raises UserError."""
+        """Read. Raises StoreError."""
         try:
             return await self._read()
         except BaseException:

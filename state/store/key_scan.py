@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 Row = tuple[str, Any]
-"""A key, and its value in a canonical form."""
+"""A key and its value in canonical form."""
 
 _OPERATIONAL = re.compile(r"ps:1:(lease|worker|told)\b|.*}:(row|devices)$", re.DOTALL)
 _KEYS_PER_BATCH = 500

@@ -1,4 +1,4 @@
-"""Readers that know only the contract see what `serving` sees, in Python and in JavaScript."""
+"""The readers in the docs (Python, JavaScript) know only the contract and read the same as `serving`."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def lists(filled: Shop) -> dict[str, list[str]]:
     return {v: [entry.item for entry in top.entries] if top else [] for v, top in found.items()}
 
 
-def test_the_fallbacks_go_from_the_shopper_to_segment_category_and_everybody(filled: Shop) -> None:
+def test_fallbacks_are_segment_then_category_then_whole_shop(filled: Shop) -> None:
     found = {v: filled.storefront.list_for(filled.storefront.resolve(v)) for v in filled.visitors}
     assert {v: top and top.origin for v, top in found.items()} == filled.visitors
     assert all(lists(filled).values())

@@ -1,4 +1,4 @@
-"""The configuration: every key has a reason, every bad value an error of one line that names it."""
+"""The configuration: every key has a reason, every bad value is an error of one line that names it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def refusal(text: str = "", *overrides: str, folder: Path, **environment: str) -
     return str(refused.value).replace(f"{folder}/", "")
 
 
-def test_the_shipped_file_says_what_the_code_defaults_to() -> None:
+def test_the_shipped_file_has_the_defaults_of_the_code() -> None:
     assert yaml.safe_load(SHIPPED.read_text()) == KEYS
     loaded = config_loader.load(SHIPPED, environment={})
     assert msgspec.structs.replace(loaded, segment_rules_text="") == Settings()
@@ -68,7 +68,7 @@ def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
     assert load(folder=tmp_path) == Settings()
 
 
-def test_whoever_keeps_shoppers_must_say_what_those_count_as_who_were_not_asked(
+def test_commands_that_store_shoppers_require_privacy_unknown(
     tmp_path: Path,
 ) -> None:
     allowed = "privacy: {unknown: {analytics: allow, personalization: allow, ads: allow}}"
@@ -111,9 +111,7 @@ def test_whoever_keeps_shoppers_must_say_what_those_count_as_who_were_not_asked(
         ("by_country={NO: {ads: deny}}", "Expected `str`, got `bool` - at `key` in `$.privacy.by"),
     ],
 )
-def test_what_nobody_can_have_meant_by_consent_is_refused(
-    override: str, said: str, tmp_path: Path
-) -> None:
+def test_invalid_consent_settings_are_refused(override: str, said: str, tmp_path: Path) -> None:
     assert said in refusal("", f"privacy.{override}", folder=tmp_path)
 
 
@@ -130,7 +128,7 @@ def test_a_webhook_has_a_purpose(tmp_path: Path) -> None:
     assert (told.url, told.purpose) == ("https://crm.example/in", "ads")
 
 
-def test_environment_goes_over_the_file_and_set_over_both(tmp_path: Path) -> None:
+def test_environment_wins_over_the_file_and_set_over_both(tmp_path: Path) -> None:
     text = "sessions: {gap_ms: 1, shards: 2}\nlists: {k: 3}"
     settings = load(
         text,
@@ -209,11 +207,11 @@ def test_a_bad_variable_is_refused_by_name(tmp_path: Path) -> None:
     )
 
 
-def test_variables_that_are_no_keys_are_left_alone(tmp_path: Path) -> None:
+def test_other_environment_variables_are_ignored(tmp_path: Path) -> None:
     assert load(folder=tmp_path, PENSTOCK_REDIS_PASSWORD="secret", OTHER__K="1") == Settings()
 
 
-def test_a_file_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigurationError, match=r"nope\.yaml: No such file or directory: name a configur"
     ):
@@ -224,14 +222,14 @@ def test_a_file_that_cannot_be_read_is_said(tmp_path: Path) -> None:
         config_loader.load(tmp_path, environment={})
 
 
-def test_the_digest_is_of_what_changes_results_and_not_of_where_redis_is() -> None:
+def test_the_digest_covers_settings_that_change_results_only() -> None:
     there = config_loader.load(SHIPPED, environment={})
     here = config_loader.load(SHIPPED, overrides=("redis.url=redis://elsewhere",), environment={})
     longer = config_loader.load(SHIPPED, overrides=("lists.k=30",), environment={})
     assert here.sha256 == there.sha256 != longer.sha256
 
 
-def test_rules_are_read_from_beside_the_configuration(tmp_path: Path) -> None:
+def test_segment_rules_are_read_from_the_folder_of_the_configuration(tmp_path: Path) -> None:
     assert load(folder=tmp_path).segment_rules_text == ""
     (tmp_path / "segments.yaml").write_text("buyers: {when: purchases >= 1}")
     ours = load(folder=tmp_path)

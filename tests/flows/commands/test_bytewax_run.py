@@ -49,7 +49,7 @@ def test_events_arrive_in_redis(kafka_broker: AnyBroker, redis_url: str, tmp_pat
         ([], "name one with --redis URL or redis.url"),
     ],
 )
-def test_what_does_not_work_is_refused_in_one_line(words: list[str], instead: str) -> None:
+def test_unsupported_flags_are_refused_in_one_line(words: list[str], instead: str) -> None:
     ended = subprocess.run([*COMMAND, *words], capture_output=True, text=True, check=False)
     assert ended.returncode == 2
     assert len(ended.stderr.splitlines()) == 1

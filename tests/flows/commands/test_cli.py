@@ -1,4 +1,4 @@
-"""The command line: what a replay prints, writes and returns, and one line for whatever goes wrong."""
+"""The command line: output, report and exit code of a replay, and one line for each error."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_the_module_is_the_command(log: Path, tmp_path: Path) -> None:
     assert ran.stdout.startswith("events    3,0")
 
 
-def test_who_looks_at_a_list_does_not_wait_for_the_learners() -> None:
+def test_show_does_not_import_the_models() -> None:
     asks = "import sys; from flows.commands.cli import parser; parser(sys.argv[1:]); print(*sys.modules)"
     loaded = {
         command: subprocess.check_output([sys.executable, "-c", asks, command], text=True).split()
@@ -139,7 +139,7 @@ def test_every_event_is_accounted_for(terminal: Terminal, log: Path) -> None:
     assert [json.loads(letter)["raw"].encode() for letter in letters] == cut
 
 
-def test_the_report_holds_what_is_promised(terminal: Terminal, log: Path) -> None:
+def test_the_report_has_the_documented_fields(terminal: Terminal, log: Path) -> None:
     promised = (
         "events rejected duplicates late by_type shoppers items sessions_opened sessions_closed "
         "lists_written segment_changes wall_s events_per_s peak_rss_mb watermark_ms config_sha256 "
@@ -150,7 +150,7 @@ def test_the_report_holds_what_is_promised(terminal: Terminal, log: Path) -> Non
     assert sum(report["by_type"].values()) == report["events"] - sum(report["rejected"].values())
 
 
-def test_the_summary_tells_figures_segments_and_a_list(terminal: Terminal, log: Path) -> None:
+def test_the_summary_has_counts_segments_and_a_list(terminal: Terminal, log: Path) -> None:
     ran = terminal.run("replay", log, "--format", "penstock", "--set", "source.batch_events=256")
     heads = [line[:10].strip() for line in ran.out]
     figures = ["events", "accepted", "rejected", "twice", "shoppers", "lists"]
@@ -159,7 +159,7 @@ def test_the_summary_tells_figures_segments_and_a_list(terminal: Terminal, log: 
     assert all(", because you looked at " in line or ", popular" in line for line in ran.out[-5:])
 
 
-def test_a_log_without_faults_leaves_no_dead_letters(terminal: Terminal, tmp_path: Path) -> None:
+def test_a_valid_log_leaves_no_dead_letters(terminal: Terminal, tmp_path: Path) -> None:
     good = tmp_path / "good.jsonl"
     good.write_bytes(b"\n".join(encode_lines(generate_events(events=100, items=20))))
     report = terminal.report(good, "--format", "penstock")
@@ -180,9 +180,7 @@ def test_plain_gzip_and_standard_input_give_the_same(
     assert of_file == of_gzip == of_input
 
 
-def test_a_format_that_does_not_go_by_time_is_sorted_first(
-    terminal: Terminal, tmp_path: Path
-) -> None:
+def test_an_unsorted_format_is_sorted_by_time_first(terminal: Terminal, tmp_path: Path) -> None:
     rows = [f"{1_433_000_000_000 + n * 600_000},{n % 7 + 1},view,{n % 5},\n" for n in range(300)]
     by_time, shuffled = tmp_path / "time.csv", tmp_path / "shuffled.csv"
     header = "timestamp,visitorid,event,itemid,transactionid\n"
@@ -193,7 +191,7 @@ def test_a_format_that_does_not_go_by_time_is_sorted_first(
     assert reports[0]["facts_sha256"] == reports[1]["facts_sha256"]
 
 
-def test_an_order_whose_rows_stand_far_apart_is_whole_again(terminal: Terminal) -> None:
+def test_rows_of_one_order_far_apart_are_joined(terminal: Terminal) -> None:
     order = [f"143300000000{n},7,transaction,{n},900" for n in range(2)]
     days_later = "1433900000000,8,view,5,"
     log = Path("events.csv")
@@ -206,7 +204,7 @@ def test_an_order_whose_rows_stand_far_apart_is_whole_again(terminal: Terminal) 
     assert report["items"] == 3
 
 
-def test_what_is_readable_of_a_damaged_file_is_replayed_and_reported(
+def test_the_readable_part_of_a_damaged_file_is_replayed_and_reported(
     terminal: Terminal, log: Path, tmp_path: Path
 ) -> None:
     damaged = tmp_path / "damaged.jsonl.gz"
@@ -221,7 +219,7 @@ def test_what_is_readable_of_a_damaged_file_is_replayed_and_reported(
     assert ran.out[0].startswith(f"events    {report['events']:,} in ")
 
 
-def test_a_wrong_format_is_said_in_one_line_and_nothing_else(terminal: Terminal, log: Path) -> None:
+def test_a_wrong_format_is_one_error_line_and_nothing_else(terminal: Terminal, log: Path) -> None:
     ran = terminal.run("replay", log, "--format", "rees46", "--report", "report.json")
     assert (ran.code, ran.out, len(ran.err)) == (EXIT_USER_ERROR, [], 1)
     assert ran.err[0].startswith("penstock: not in format rees46: expected the header")
@@ -257,7 +255,7 @@ REPLAY = ("replay", "LOG", "--format", "penstock")
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_a_person_can_mend_is_one_line(
+def test_an_error_that_the_user_can_fix_is_one_line(
     terminal: Terminal, log: Path, words: tuple[str, ...], said: str
 ) -> None:
     Path("empty").touch()
@@ -268,7 +266,7 @@ def test_what_a_person_can_mend_is_one_line(
     assert said in ran.err[0]
 
 
-def test_options_stand_before_the_command_or_after_it(terminal: Terminal, log: Path) -> None:
+def test_common_options_may_come_before_or_after_the_command(terminal: Terminal, log: Path) -> None:
     before = terminal.run("--set", "lists.many=3", "replay", log, "--format", "penstock")
     after = terminal.run("replay", log, "--format", "penstock", "--set", "lists.many=3")
     assert before == after
@@ -297,7 +295,7 @@ def raise_unforeseen() -> None:
     raise ZeroDivisionError("of what nobody thought")
 
 
-def test_what_nobody_foresaw_is_one_line_that_says_where_the_details_are(
+def test_an_unforeseen_error_is_one_line_with_the_file_of_its_traceback(
     terminal: Terminal, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reading(monkeypatch, raise_unforeseen)
@@ -309,7 +307,7 @@ def test_what_nobody_foresaw_is_one_line_that_says_where_the_details_are(
     Path(details).unlink()
 
 
-def test_debug_shows_where_an_error_came_from(
+def test_debug_prints_the_traceback(
     terminal: Terminal, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reading(monkeypatch, raise_unforeseen)
@@ -325,7 +323,7 @@ def test_ctrl_c_is_one_line(terminal: Terminal, log: Path, monkeypatch: pytest.M
     assert ran == Ran(EXIT_STOPPED, [], ["penstock: stopped"])
 
 
-def test_a_stopped_replay_goes_on_where_it_was(
+def test_a_stopped_replay_continues_from_its_snapshot(
     terminal: Terminal, log: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words: list[str | Path] = [
@@ -353,7 +351,7 @@ def test_a_stopped_replay_goes_on_where_it_was(
     }
 
 
-def test_a_redis_that_holds_another_runs_results_is_told_of(
+def test_a_redis_with_results_of_another_run_is_a_warning(
     terminal: Terminal, log: Path, redis_url: str
 ) -> None:
     words = ["replay", str(log), "--format", "penstock", "--redis", redis_url]
@@ -395,7 +393,7 @@ def test_a_recovery_folder_is_for_one_file_and_one_configuration(
     )
 
 
-def test_an_event_that_got_lost_is_an_error(
+def test_a_lost_event_is_an_error(
     terminal: Terminal, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def losing_one(*arguments: Any) -> Report:
@@ -415,7 +413,7 @@ def test_an_event_that_got_lost_is_an_error(
     )
 
 
-def test_a_reader_of_the_output_may_leave(log: Path, tmp_path: Path) -> None:
+def test_a_closed_output_pipe_is_no_error(log: Path, tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "flows", "replay", log, "--format", "penstock"],
         cwd=tmp_path,
@@ -429,7 +427,7 @@ def test_a_reader_of_the_output_may_leave(log: Path, tmp_path: Path) -> None:
     assert (process.stderr.read(), process.wait()) == (b"", EXIT_BROKEN_PIPE)
 
 
-def test_check_gives_a_verdict_on_each(
+def test_check_prints_one_result_for_each_thing(
     terminal: Terminal, redis_url: str, kafka_broker: AnyBroker
 ) -> None:
     topic = kafka_broker.create_topic("checked", partitions=2)
@@ -475,7 +473,7 @@ def test_check_gives_a_verdict_on_each(
         ),
     ],
 )
-def test_check_is_not_good_where_a_run_refuses(
+def test_check_fails_where_a_run_would_refuse(
     terminal: Terminal, words: tuple[str, ...], verdict: str
 ) -> None:
     Path("file").touch()
@@ -485,13 +483,13 @@ def test_check_is_not_good_where_a_run_refuses(
     assert checked.err == []
 
 
-def test_it_says_its_version(terminal: Terminal, capfd: pytest.CaptureFixture[str]) -> None:
+def test_version_is_printed(terminal: Terminal, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         terminal.run("--version")
     assert capfd.readouterr().out == f"penstock {keys.WRITER_VERSION}\n"
 
 
-def test_processes_that_cannot_be_a_cluster_are_refused(
+def test_invalid_cluster_options_are_refused(
     terminal: Terminal, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def said(*words: str) -> str:
@@ -513,7 +511,7 @@ def test_processes_that_cannot_be_a_cluster_are_refused(
     assert not Path("recovery").exists()
 
 
-def test_check_tells_what_redis_it_is_and_warns_of_one_that_evicts_what_must_stay(
+def test_check_names_the_redis_and_warns_if_it_may_evict_persistent_keys(
     terminal: Terminal,
 ) -> None:
     with EmbeddedRedis(maxmemory_policy="allkeys-lru") as server:

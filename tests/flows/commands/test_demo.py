@@ -1,4 +1,4 @@
-"""The demo: the flow on a synthetic shop, at a pace, watched through Redis, ended by Ctrl-C."""
+"""The demo: the flow on a synthetic shop, its terminal view, and its end by Ctrl-C."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_short_run_ends_by_itself_with_a_summary(capsys: pytest.CaptureFixture
     ]
 
 
-def test_ctrl_c_ends_the_live_demo_well(
+def test_ctrl_c_ends_the_live_demo_with_a_summary(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def visits(**wanted: float) -> Iterator[Event]:
@@ -72,7 +72,7 @@ def test_ctrl_c_ends_the_live_demo_well(
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_a_short_run_says_something_at_once_and_how_far_it_is() -> None:
+def test_a_short_run_prints_at_once_and_shows_progress() -> None:
     """Before it imports what takes seconds, and then while it works, also where nobody sees a bar."""
     asks = (
         "import sys; from flows.commands.cli import parser; parser(['demo']); print(*sys.modules)"
@@ -94,7 +94,7 @@ def test_names_in_the_shop_are_unique() -> None:
         assert len({item.name for item in build_catalogue(items)}) == items
 
 
-def test_history_goes_at_once_and_then_events_at_a_pace() -> None:
+def test_history_is_read_at_once_and_later_events_at_a_pace() -> None:
     now_s = 0.0
     partition = PacedPartition(
         generate_events(events=1000, items=10),
@@ -113,7 +113,7 @@ def test_history_goes_at_once_and_then_events_at_a_pace() -> None:
     assert (told, first, second, rest) == ([250, 250, 100], 1, 199, [200, 0])
 
 
-def test_a_stop_ends_it_after_an_empty_batch() -> None:
+def test_a_stop_ends_the_source_after_an_empty_batch() -> None:
     stop = threading.Event()
     partition = PacedPartition(
         generate_events(items=10),
@@ -138,7 +138,7 @@ def replayed(redis_url: str, events: int, letters: Path) -> None:
     replay_recordings({"shop": visits}, settings, redis_url=redis_url, dead_letters=letters)
 
 
-def test_a_frame_tells_what_stands_in_redis(redis_url: str, tmp_path: Path) -> None:
+def test_a_frame_has_the_content_of_redis(redis_url: str, tmp_path: Path) -> None:
     watch = DemoMonitor(Storefront(Store(redis_url, timeout_ms=2000, patience_s=0)))
     before = watch.read_frame(0.0)
     assert (before.events, before.segments, before.followed) == (0, [], None)
@@ -154,7 +154,7 @@ def test_a_frame_tells_what_stands_in_redis(redis_url: str, tmp_path: Path) -> N
     assert frame.followed.new_items == set()
 
 
-def test_a_shopper_who_stays_still_is_left_for_the_newest(redis_url: str, tmp_path: Path) -> None:
+def test_an_idle_shopper_is_replaced_by_the_newest(redis_url: str, tmp_path: Path) -> None:
     store = Store(redis_url, timeout_ms=2000, patience_s=0)
     replayed(redis_url, 8000, tmp_path / "letters")
     watch = DemoMonitor(Storefront(store))
@@ -184,7 +184,7 @@ def test_the_view_shows_figures_segments_and_one_list(redis_url: str, tmp_path: 
     assert f"show {frame.followed.shopper} --redis {redis_url}" in drawn.replace("\n", "")
 
 
-def test_the_list_stands_above_the_segments_and_all_fits_a_small_terminal(
+def test_the_list_is_above_the_segments_and_both_fit_a_small_terminal(
     redis_url: str, tmp_path: Path
 ) -> None:
     replayed(redis_url, 8000, tmp_path / "letters")

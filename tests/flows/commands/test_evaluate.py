@@ -1,4 +1,4 @@
-"""`penstock evaluate` from the outside: reports, pictures, and one line for each thing that is wrong."""
+"""`penstock evaluate`: reports, plots, and one error line for each wrong option."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ INTERACTIONS = (
         ),
     ],
 )
-def test_views_of_every_format_are_the_cases(
+def test_item_views_of_every_format_are_the_cases(
     file: Write, tmp_path: Path, content: str | bytes, format_name: str, cases: int
 ) -> None:
     learners = ("--learners", "popularity")
@@ -127,7 +127,7 @@ def test_two_configurations_are_compared_on_the_same_cases(
     assert all(name in said for name in ("depth", "against", "markov", "2-3"))
 
 
-def test_the_last_click_of_each_is_left_out(file: Write, tmp_path: Path) -> None:
+def test_leave_one_out_scores_the_last_click_of_each_shopper(file: Write, tmp_path: Path) -> None:
     argv = ("--format", "sequences", "--protocol", "leave-one-out", "--learners", "markov")
     report = report_of(tmp_path, file(SESSIONS), *argv, "--k", "1")
     # Learned: mug; mug cup; cup. Lists: after mug cup, after cup pot, never learned.
@@ -137,7 +137,7 @@ def test_the_last_click_of_each_is_left_out(file: Write, tmp_path: Path) -> None
     )
 
 
-def test_plain_gzip_and_standard_input_are_alike(
+def test_plain_gzip_and_standard_input_give_the_same_scores(
     file: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     argv = ("--format", "sequences", "--learners", "markov,sr")
@@ -151,7 +151,7 @@ def test_plain_gzip_and_standard_input_are_alike(
         assert plain == packed == report_of(tmp_path, "-", *argv)
 
 
-def test_a_file_learned_first_is_not_scored(file: Write, tmp_path: Path) -> None:
+def test_a_warm_file_is_learned_and_not_scored(file: Write, tmp_path: Path) -> None:
     header = "user_id,item_id,timestamp\n"
     first = file(header + "ann,mug,1\nann,cup,2\nbob,mug,3\n", "first")
     second = file(header + "bob,cup,4\n", "second")
@@ -160,7 +160,7 @@ def test_a_file_learned_first_is_not_scored(file: Write, tmp_path: Path) -> None
     assert (report["n"], report["learners"]["markov"]["hr@20"]) == (1, 1.0)
 
 
-def test_bad_records_of_a_shops_log_are_told_and_the_rest_is_scored(
+def test_bad_records_are_reported_and_the_others_are_scored(
     file: Write, tmp_path: Path, capsys: Capture
 ) -> None:
     log = file("SessionId\tItemId\tTime\n1\t7\t1396860669\n1\t7\n1\t8\t1396860670\n")
@@ -172,7 +172,7 @@ def test_bad_records_of_a_shops_log_are_told_and_the_rest_is_scored(
     )
 
 
-def test_the_picture_is_a_png(file: Write, tmp_path: Path) -> None:
+def test_the_plot_is_a_png(file: Write, tmp_path: Path) -> None:
     picture = tmp_path / "picture.png"
     argv = [file(SESSIONS), "--format", "sequences", "--learners", "markov,sr"]
     assert main([*argv, "--plot", str(picture)]) == 0
@@ -241,7 +241,7 @@ SPLIT = [*SEQUENCES, "--protocol", "split"]
         (SESSIONS, [*SEQUENCES, "--set", "lists.q=1"], "config.yaml, --set lists.q=1: "),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_told_in_one_line(
+def test_every_wrong_option_is_one_error_line(
     file: Write, capsys: Capture, content: str | bytes, argv: list[str], said: str
 ) -> None:
     log = file(content)
@@ -252,7 +252,7 @@ def test_what_is_wrong_is_told_in_one_line(
     assert error.count("\n") == 1
 
 
-def test_a_missing_file_and_a_false_gzip_are_told_in_one_line(file: Write, capsys: Capture) -> None:
+def test_a_missing_file_and_a_false_gzip_are_one_error_line(file: Write, capsys: Capture) -> None:
     assert main(["nowhere.csv", *SEQUENCES]) == 2
     assert capsys.readouterr().err == "penstock: no such file: nowhere.csv\n"
     false = file(SESSIONS, "log.gz")
@@ -260,7 +260,7 @@ def test_a_missing_file_and_a_false_gzip_are_told_in_one_line(file: Write, capsy
     assert capsys.readouterr().err.startswith(f"penstock: {false} is not gzip")
 
 
-def test_without_matplotlib_the_extra_is_named_before_any_work(
+def test_without_matplotlib_the_error_names_the_extra_before_any_work(
     tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(extras, "find_spec", lambda name: None)

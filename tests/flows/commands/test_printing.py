@@ -1,4 +1,4 @@
-"""What data holds never acts on a terminal, in a log or in a spreadsheet; ids are found as they are."""
+"""Data never acts on a terminal, in a log or in a spreadsheet; every id is accepted as it is."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def replayed(path: Path, redis_url: str, folder: Path) -> None:
 
 
 @given(st.text(max_size=30))
-def test_a_printable_text_has_no_controls_and_can_be_read_back(text: str) -> None:
+def test_printable_text_has_no_control_characters_and_is_reversible(text: str) -> None:
     shown = printable(text)
     assert not CONTROLS.search(shown)
     assert "\n" not in shown
@@ -56,7 +56,7 @@ def test_a_printable_text_has_no_controls_and_can_be_read_back(text: str) -> Non
         assert json.loads(f'"{shown}"' if '"' not in shown else json.dumps(text)) == text
 
 
-def test_a_console_shows_no_controls_of_a_text_or_a_cell(
+def test_a_console_prints_no_control_characters(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     table = Table.grid()
@@ -72,7 +72,7 @@ def test_a_console_shows_no_controls_of_a_text_or_a_cell(
     assert (out.count("\n"), err.count("\n")) == (3, 1)
 
 
-def test_no_command_lets_data_act_on_the_terminal(
+def test_no_command_prints_control_characters_of_data(
     redis_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log = tmp_path / "log"
@@ -99,7 +99,7 @@ def test_no_command_lets_data_act_on_the_terminal(
     assert not CONTROLS.search((tmp_path / "letters.jsonl").read_text())
 
 
-def test_the_shared_case_shows_nothing_that_acts(
+def test_the_shared_case_prints_no_control_characters(
     redis_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = shared_case("terminal-escapes")
@@ -113,7 +113,7 @@ def test_the_shared_case_shows_nothing_that_acts(
     assert "VIP" in out
 
 
-def test_the_demo_shows_nothing_that_acts(redis_url: str, tmp_path: Path) -> None:
+def test_the_demo_prints_no_control_characters(redis_url: str, tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_bytes(b"\n".join([event(1, EVIL, EVIL, name=EVIL), event(2, EVIL, "cup")]))
     replayed(log, redis_url, tmp_path)
@@ -128,7 +128,7 @@ def test_the_demo_shows_nothing_that_acts(redis_url: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_a_line_of_a_log_is_one_line_without_controls(form: str) -> None:
+def test_a_log_line_is_one_line_without_control_characters(form: str) -> None:
     try:
         with redirect_stderr(io.StringIO()) as said:
             logs.configure(Log(format=form))  # type: ignore[arg-type]
@@ -139,7 +139,7 @@ def test_a_line_of_a_log_is_one_line_without_controls(form: str) -> None:
     assert not CONTROLS.search(said.getvalue())
 
 
-def test_a_cell_of_an_export_neither_acts_nor_computes() -> None:
+def test_a_cell_of_an_export_is_no_formula_and_has_no_control_characters() -> None:
     assert _escape_formula(EVIL) == SEEN
     assert _escape_formula("=cmd\x1b") == r"'=cmd\u001b"
 
@@ -148,7 +148,7 @@ DASHED = ["-Nx7abc", "-help", "-h7", "-recovery", "-i0x", "-Nx 7"]
 
 
 @pytest.mark.parametrize("shopper", DASHED)
-def test_an_id_that_begins_with_a_dash_is_found(
+def test_an_id_that_begins_with_a_dash_is_accepted(
     shopper: str, redis_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log = tmp_path / "log"
@@ -165,7 +165,7 @@ def test_an_id_that_begins_with_a_dash_is_found(
     assert shopper in capsys.readouterr().out
 
 
-def test_of_an_id_with_two_dashes_the_line_says_what_to_write(
+def test_the_error_for_an_id_with_two_dashes_says_what_to_write(
     redis_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for words in (["show", "--abc"], ["segments", "why", "--abc", "lifecycle-new"]):

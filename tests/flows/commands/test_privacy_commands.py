@@ -1,4 +1,4 @@
-"""`penstock export-subject` and `penstock erase`, as they are typed."""
+"""`penstock export-subject` and `penstock erase` from the command line."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SHOP = [
 ]
 
 
-def test_a_subject_is_exported_whole(redis_url: str, tmp_path: Path) -> None:
+def test_an_export_has_everything_stored_about_a_shopper(redis_url: str, tmp_path: Path) -> None:
     rows = run_flow(SHOP, redis_url, tmp_path)
     out = tmp_path / "ann.json"
     assert main(["export-subject", "d:1", "--out", str(out), "--redis", redis_url]) == 0
@@ -45,7 +45,7 @@ def test_a_subject_is_exported_whole(redis_url: str, tmp_path: Path) -> None:
     assert "crowd" not in out.read_text()
 
 
-def test_nobody_is_exported_of_whom_nothing_is_held(
+def test_an_unknown_shopper_is_not_exported(
     redis_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out.json"
@@ -54,14 +54,14 @@ def test_nobody_is_exported_of_whom_nothing_is_held(
     assert not out.exists()
 
 
-def test_an_erase_event_is_one_to_the_flow() -> None:
+def test_the_flow_reads_the_sent_erase_event() -> None:
     record = _record("ann", 1_700_000_000_000, Settings())
     found = decode(record, source="s", partition="0", offset=0, now_ms=1_700_000_000_000)
     assert isinstance(found, Event)
     assert (found.type, found.user_id, found.event_ts) == ("erase", "ann", 1_700_000_000_000)
 
 
-def test_nobody_to_erase_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_erase_without_an_id_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["erase"]) == 2
     assert main(["erase", "null"]) == 2
     assert "is no id of a shopper" in capsys.readouterr().err
@@ -75,7 +75,7 @@ def test_nobody_to_erase_is_an_error(capsys: pytest.CaptureFixture[str]) -> None
         ("too short", "NOT GOOD: PENSTOCK_PRIVACY_KEY has 9 characters"),
     ],
 )
-def test_check_says_whether_there_is_a_key(
+def test_check_reports_whether_a_privacy_key_is_set(
     key: str | None,
     verdict: str,
     capsys: pytest.CaptureFixture[str],

@@ -1,4 +1,4 @@
-"""`penstock segments` beside a live run: what a changed rule would do, and that it then does so."""
+"""`penstock segments` with a live run: a preview predicts what a changed rule does."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def previewed(text: str) -> tuple[int, int, int]:
 
 
 @pytest.mark.slow
-def test_a_preview_says_what_a_changed_rule_then_does(
+def test_a_preview_predicts_what_a_changed_rule_does(
     live: Live, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "segments.yaml"
@@ -165,7 +165,7 @@ def test_a_preview_says_what_a_changed_rule_then_does(
         (("preview", "buyers"), "not the recovery folder of a run: name it with --recovery DIR"),
     ],
 )
-def test_what_is_not_there_is_said_in_one_line(
+def test_an_unknown_segment_or_shopper_is_one_error_line(
     live: Live, words: tuple[str, ...], line: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said = Said(live, capsys)
@@ -173,7 +173,7 @@ def test_what_is_not_there_is_said_in_one_line(
     assert said.code in (1, 2)
 
 
-def test_what_decides_of_a_segment_that_is_found_is_told(
+def test_why_prints_the_fields_that_decide_a_computed_segment(
     redis_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     client = Store(redis_url, timeout_ms=2000, patience_s=2).client

@@ -1,4 +1,4 @@
-"""`penstock show`: what stands in Redis, in words; written here by hand, as the contract has it."""
+"""`penstock show`: prints the content of Redis, which is written by hand here as in the contract."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def show(redis_url: str, capsys: pytest.CaptureFixture[str], *words: str) -> lis
     return [line.rstrip() for line in capsys.readouterr().out.splitlines()]
 
 
-def test_all_that_is_known_and_a_list_with_reasons_in_words(
+def test_show_prints_everything_known_and_the_list_with_reasons(
     client: Redis, redis_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     entries = [("mug-1", 0.9, "because:mug-1"), ("cup-1", 0.5, "because:mug-1")]
@@ -103,7 +103,7 @@ def test_an_anonymous_id_is_resolved_first(
         (keys.popular_key(), "popular in the whole shop"),
     ],
 )
-def test_without_a_list_the_fallback_is_shown_and_named(
+def test_without_a_list_the_fallback_is_printed_and_named(
     client: Redis, redis_url: str, capsys: pytest.CaptureFixture[str], key: str, place: str
 ) -> None:
     client.set(key, a_list(("mug-1", 1.0, "popular")))
@@ -113,7 +113,7 @@ def test_without_a_list_the_fallback_is_shown_and_named(
     ]
 
 
-def test_without_any_list_the_storefront_shows_its_own(
+def test_without_any_list_show_says_that_the_storefront_has_its_own(
     client: Redis, redis_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert show(redis_url, capsys, "ann")[6:] == [
@@ -129,7 +129,7 @@ def test_another_slot_is_another_list(
     assert shown[6].endswith("from ps:1:shopper:{ann}:top:cart")
 
 
-def test_json_holds_the_same(
+def test_json_has_the_same_content(
     client: Redis, redis_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     client.set(keys.top_key("ann", "home"), a_list(("cup-1", 0.5, "because:mug-1")))
@@ -158,7 +158,7 @@ def test_json_holds_the_same(
 
 
 @pytest.mark.parametrize("shopper", ["nobody", "a b:{c}", ""])
-def test_an_unknown_shopper_is_said_in_one_line(
+def test_an_unknown_shopper_is_one_error_line(
     redis_url: str, capsys: pytest.CaptureFixture[str], shopper: str
 ) -> None:
     assert main(["show", shopper, "--redis", redis_url]) == 1

@@ -1,4 +1,4 @@
-"""`penstock tune`: what it finds holds on days it never saw, and what does not hold is not written."""
+"""`penstock tune`: writes settings only if they are better on clicks that the search never used."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def log(folder: Path, hours: int, *, drifts: bool) -> str:
     return str(path)
 
 
-def test_every_key_of_the_space_is_one_of_the_configuration_with_its_default_inside() -> None:
+def test_every_searched_key_exists_and_its_range_has_the_default() -> None:
     for key, of in SEARCH_SPACE.items():
         value: object = Settings()
         for name in key.split("."):
@@ -57,9 +57,7 @@ def test_every_key_of_the_space_is_one_of_the_configuration_with_its_default_ins
 
 
 @pytest.mark.slow
-def test_what_is_better_on_the_rest_is_written_and_can_be_read(
-    tmp_path: Path, capsys: Capture
-) -> None:
+def test_confirmed_settings_are_written_and_can_be_loaded(tmp_path: Path, capsys: Capture) -> None:
     found = tmp_path / "found.yaml"
     argv = [log(tmp_path, 60, drifts=True), "--k", "4", "--trials", "10", "--write", str(found)]
     code, text = said(capsys, *argv)
@@ -71,7 +69,7 @@ def test_what_is_better_on_the_rest_is_written_and_can_be_read(
 
 
 @pytest.mark.slow
-def test_where_nothing_can_be_better_nothing_is_written(tmp_path: Path, capsys: Capture) -> None:
+def test_nothing_is_written_if_nothing_is_better(tmp_path: Path, capsys: Capture) -> None:
     found = tmp_path / "found.yaml"
     argv = [log(tmp_path, 30, drifts=False), "--k", "4", "--trials", "4", "--write", str(found)]
     code, text = said(capsys, *argv)
@@ -80,7 +78,7 @@ def test_where_nothing_can_be_better_nothing_is_written(tmp_path: Path, capsys: 
     assert not found.exists()
 
 
-def test_a_search_goes_on_where_it_ended_and_only_there(tmp_path: Path, capsys: Capture) -> None:
+def test_a_search_continues_its_study_and_refuses_another(tmp_path: Path, capsys: Capture) -> None:
     study = ("--study", str(tmp_path / "study"))
     clicks = log(tmp_path, 12, drifts=False)
     _, first = said(capsys, clicks, "--trials", "1", *study)
@@ -105,7 +103,7 @@ def test_a_search_goes_on_where_it_ended_and_only_there(tmp_path: Path, capsys: 
         ((), "6 cases to search on, 200 are the least"),
     ],
 )
-def test_what_is_wrong_is_told_in_one_line(
+def test_every_wrong_option_is_one_error_line(
     tmp_path: Path, capsys: Capture, argv: Sequence[str], error: str
 ) -> None:
     few = tmp_path / "few.csv"
@@ -115,7 +113,7 @@ def test_what_is_wrong_is_told_in_one_line(
     assert error in text
 
 
-def test_without_optuna_the_extra_is_named(
+def test_without_optuna_the_error_names_the_extra(
     tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(extras, "find_spec", lambda name: None)

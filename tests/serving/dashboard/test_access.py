@@ -1,4 +1,4 @@
-"""Who may look at the page, and how much a request may ask."""
+"""Access to the dashboard, and the limits of requests."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def guarded(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> ExitStack:
     return ExitStack()
 
 
-def test_beyond_this_machine_somebody_must_vouch(
+def test_a_public_address_needs_a_token_or_a_proxy(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(access.TOKEN_VARIABLE, raising=False)
@@ -56,18 +56,18 @@ def test_beyond_this_machine_somebody_must_vouch(
 
 
 @pytest.mark.parametrize("listen", ["", "8600", "host:port", "host:99999", ":8600"])
-def test_an_address_that_is_none_is_refused(redis_url: str, listen: str) -> None:
+def test_an_invalid_listen_address_is_refused(redis_url: str, listen: str) -> None:
     with pytest.raises(ConfigurationError, match="expected host:port"):
         Server(settings(listen=listen), redis_url)
 
 
-def test_a_port_that_is_taken_is_said_in_one_line(redis_url: str) -> None:
+def test_a_port_in_use_is_one_error_line(redis_url: str) -> None:
     with served(redis_url) as url, pytest.raises(ConfigurationError, match="in use: name another"):
         Server(settings(listen=url.removeprefix("http://")), redis_url)
 
 
 @pytest.mark.usefixtures("guarded")
-def test_a_token_opens_the_page_as_a_header_or_by_the_login_form(redis_url: str) -> None:
+def test_a_token_gives_access_as_a_header_or_by_the_login_form(redis_url: str) -> None:
     with served(redis_url) as url:
         assert Answer(url, "/api/hello").status == 401
         assert Answer(url, "/").headers["location"] == "login"
@@ -98,7 +98,7 @@ def form(url: str, token: str) -> int:
 
 @pytest.mark.usefixtures("guarded")
 @pytest.mark.parametrize(("ask", "wrong", "right"), [(bearer, 401, 200), (form, 403, 303)])
-def test_who_guesses_tokens_is_made_to_wait_and_the_owner_still_gets_in(
+def test_guesses_are_delayed_and_the_right_token_still_works(
     redis_url: str,
     monkeypatch: pytest.MonkeyPatch,
     ask: Callable[[str, str], int],
@@ -118,7 +118,7 @@ def test_who_guesses_tokens_is_made_to_wait_and_the_owner_still_gets_in(
         assert ask(url, TOKEN) == right
 
 
-def test_wrong_tokens_of_one_address_cost_others_nothing() -> None:
+def test_wrong_tokens_of_one_address_do_not_delay_others() -> None:
     now_s = 0.0
     tries = attempts.TokenAttempts(lambda: now_s)
 
@@ -136,21 +136,19 @@ def test_wrong_tokens_of_one_address_cost_others_nothing() -> None:
 
 @pytest.mark.usefixtures("guarded")
 @pytest.mark.parametrize("until", ["9" * 5000, "9" * 13, "\u0663", "1e9", "-1", ""])
-def test_a_cookie_of_any_shape_is_refused_and_breaks_nothing(redis_url: str, until: str) -> None:
+def test_a_malformed_cookie_is_refused(redis_url: str, until: str) -> None:
     with served(redis_url) as url:
         cookie = f"penstock={until}.{'0' * 64}".encode().decode("latin-1")
         assert Answer(url, "/api/hello", cookie=cookie).status == 401
 
 
 @pytest.mark.usefixtures("guarded")
-def test_a_login_as_long_as_a_book_is_not_read(redis_url: str) -> None:
+def test_a_huge_login_form_is_not_read(redis_url: str) -> None:
     with served(redis_url) as url:
         assert log_in(url, "x" * access.FORM_BYTES_MAX).status == 413
 
 
-def test_a_proxy_says_who_asks_in_the_header_that_is_named(
-    redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_proxy_header_gives_access(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(access.TOKEN_VARIABLE, raising=False)
     with served(redis_url, listen=EVERYWHERE, proxy_header="X-Forwarded-User") as url:
         local = url.replace("0.0.0.0", "127.0.0.1")
@@ -158,7 +156,7 @@ def test_a_proxy_says_who_asks_in_the_header_that_is_named(
         assert Answer(local, "/api/hello", x_forwarded_user="ann").status == 200
 
 
-def test_it_says_how_it_does_to_prometheus(redis_url: str) -> None:
+def test_metrics_are_exposed_to_prometheus(redis_url: str) -> None:
     with served(redis_url) as url, stream(url) as messages:
         assert next(messages)
         assert Answer(url, "/nowhere").status == 404
@@ -167,7 +165,7 @@ def test_it_says_how_it_does_to_prometheus(redis_url: str) -> None:
     assert any(line.startswith('penstock_page_requests_total{status="404"} ') for line in said)
 
 
-def test_another_site_cannot_have_a_browser_read_the_page(redis_url: str) -> None:
+def test_another_site_cannot_make_a_browser_read_the_page(redis_url: str) -> None:
     with served(redis_url) as url:
         assert Answer(url, "/api/hello", host="evil.example").status == 421
         assert Answer(url, "/api/hello", host="localhost:1234").status == 200
@@ -189,13 +187,13 @@ def test_another_site_cannot_have_a_browser_read_the_page(redis_url: str) -> Non
         ("/api/nothing", 404),
     ],
 )
-def test_what_a_request_may_ask_is_limited(redis_url: str, path: str, status: int) -> None:
+def test_query_parameters_are_limited(redis_url: str, path: str, status: int) -> None:
     with served(redis_url) as url:
         assert Answer(url, path).status == status
         assert Answer(url, path, "POST").status in (404, 405)
 
 
-def test_no_more_pages_than_configured(redis_url: str) -> None:
+def test_no_more_tabs_than_configured_are_open(redis_url: str) -> None:
     with served(redis_url, tabs_max=2) as url, stream(url) as one, stream(url) as other:
         assert next(one)
         assert next(other)
@@ -214,7 +212,7 @@ def at_once(url: str, path: str, many: int) -> tuple[list[int], list[socket.sock
     return [int(line.recv(1 << 12).split()[1]) for line in lines], lines
 
 
-def test_of_many_that_come_at_once_no_more_pages_open_than_configured(redis_url: str) -> None:
+def test_no_more_tabs_than_configured_open_at_the_same_moment(redis_url: str) -> None:
     with served(redis_url, tabs_max=5) as url:
         said, lines = at_once(url, "/api/stream", 40)
         assert Counter(said) == {200: 5, 503: 35}
@@ -229,7 +227,7 @@ def test_of_many_that_come_at_once_no_more_pages_open_than_configured(redis_url:
             line.close()
 
 
-def test_of_many_exports_at_once_only_some_run(redis_url: str) -> None:
+def test_only_some_exports_run_at_once(redis_url: str) -> None:
     store = Store(redis_url, timeout_ms=2000, patience_s=2).client
     store.hset(keys.registry_key(), "big", "{}")
     names = {f"shopper-{n:06d}-{'x' * 100}": 1_600_000_000_000 + n for n in range(60_000)}
@@ -241,7 +239,7 @@ def test_of_many_exports_at_once_only_some_run(redis_url: str) -> None:
             line.close()
 
 
-def test_requests_that_are_only_begun_keep_nobody_out(redis_url: str) -> None:
+def test_incomplete_requests_do_not_block_others(redis_url: str) -> None:
     with served(redis_url, tabs_max=5) as url:
         place = urlsplit(url)
         half = [socket.create_connection((place.hostname, place.port)) for _ in range(600)]
@@ -256,7 +254,7 @@ def test_requests_that_are_only_begun_keep_nobody_out(redis_url: str) -> None:
             line.close()
 
 
-def test_a_request_that_does_not_arrive_is_given_up() -> None:
+def test_an_incomplete_request_is_dropped() -> None:
     async def ask() -> tuple[bytes, bytes]:
         async def ok(scope: Scope, receive: Receive, send: Send) -> None:
             await PlainTextResponse("ok")(scope, receive, send)
@@ -285,7 +283,7 @@ def test_a_request_that_does_not_arrive_is_given_up() -> None:
     assert answered.startswith(b"HTTP/1.1 200")
 
 
-def test_a_redis_that_is_away_is_said_in_one_line() -> None:
+def test_an_unreachable_redis_is_one_error_line() -> None:
     with served("unix:///nowhere/redis.sock") as url:
         answer = Answer(url, "/api/history?span=hour")
         assert (answer.status, answer.text.count("\n")) == (503, 1)

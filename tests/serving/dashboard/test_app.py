@@ -1,4 +1,4 @@
-"""The page: what the server answers, and what a real browser shows of it."""
+"""The dashboard: the responses of the server."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_all_javascript_is_at_most_60_kb_gzipped() -> None:
     assert sum(len(gzip.compress(one.read_bytes())) for one in scripts) <= JAVASCRIPT_BYTES_MAX
 
 
-def test_nothing_is_loaded_from_elsewhere() -> None:
+def test_the_page_loads_nothing_from_other_hosts() -> None:
     ours = [one for one in STATIC.rglob("*") if one.suffix in (".js", ".css", ".html")]
     named = {one.name: re.findall(r"https?://[\w./]+", one.read_text()) for one in ours}
     assert {name: found for name, found in named.items() if found} == {
@@ -57,7 +57,7 @@ def test_nothing_is_loaded_from_elsewhere() -> None:
     }
 
 
-def test_a_stream_tells_all_there_is_and_then_what_changed(shop_url: str, page_url: str) -> None:
+def test_a_stream_sends_a_snapshot_and_then_changes(shop_url: str, page_url: str) -> None:
     with stream(page_url) as messages:
         (first,) = next(messages)
         assert first["whole"]
@@ -72,9 +72,7 @@ def test_a_stream_tells_all_there_is_and_then_what_changed(shop_url: str, page_u
         assert changed["segment/cluster-0"]["size"] == told["cluster-0"] + 1
 
 
-def test_a_minute_of_which_nothing_is_written_is_one_in_which_nothing_happened(
-    shop_url: str, page_url: str
-) -> None:
+def test_a_minute_without_an_entry_counts_zero(shop_url: str, page_url: str) -> None:
     client = Store(shop_url, timeout_ms=2000, patience_s=0).client
     now_ms = int(client.hget(keys.shop_now_key(), "at"))
     minute, key = now_ms // 60_000, keys.history_key("calm-one")
@@ -97,7 +95,7 @@ def test_a_minute_of_which_nothing_is_written_is_one_in_which_nothing_happened(
 
 
 @pytest.mark.parametrize("path", ["/", "/static/app.js", "/api/nothing", "/login"])
-def test_every_answer_has_the_headers_that_browsers_heed(page_url: str, path: str) -> None:
+def test_every_response_has_the_security_headers(page_url: str, path: str) -> None:
     headers = Answer(page_url, path).headers
     policy = headers["content-security-policy"]
     assert "default-src 'none'" in policy
@@ -106,9 +104,7 @@ def test_every_answer_has_the_headers_that_browsers_heed(page_url: str, path: st
     assert headers["referrer-policy"] == "no-referrer"
 
 
-def test_segments_are_shown_with_as_many_shoppers_as_they_have(
-    shop_url: str, page_url: str, opened: Watched
-) -> None:
+def test_segments_have_their_exact_sizes(shop_url: str, page_url: str, opened: Watched) -> None:
     page = opened.page
     page.goto(f"{page_url}/#/segments")
     page.wait_for_selector("table.segments")

@@ -1,4 +1,4 @@
-"""The page in a real Chromium: it tells the truth, comes back by itself, and everybody can use it."""
+"""The dashboard in a real Chromium: correct values, recovery after restarts, accessibility."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def heading(page: Page) -> str:
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_no_serious_fault_on_any_view(shop: Shop, opened: Watched, theme: str) -> None:
+def test_axe_finds_no_serious_problem_on_any_view(shop: Shop, opened: Watched, theme: str) -> None:
     page = opened.page
     page.emulate_media(color_scheme="dark" if theme == "dark" else "light", reduced_motion="reduce")
     faults = {}
@@ -87,7 +87,7 @@ def test_no_view_is_wider_than_the_window(shop: Shop, opened: Watched, width: in
     assert {view: px for view, px in wide.items() if px > width} == {}
 
 
-def test_a_count_is_what_redis_counts_and_moves_with_it(shop: Shop, opened: Watched) -> None:
+def test_a_size_is_counted_in_redis_and_follows_it(shop: Shop, opened: Watched) -> None:
     page, key = opened.page, shop.members
     page.goto(shop.view("segment/{segment}"))
     size = page.locator(".tile .value").first
@@ -102,7 +102,7 @@ def test_a_count_is_what_redis_counts_and_moves_with_it(shop: Shop, opened: Watc
     shop.client.zrem(key, *(f"guest {n}" for n in range(25)))
 
 
-def test_members_page_by_page_lead_to_a_shopper_and_back(shop: Shop, opened: Watched) -> None:
+def test_member_pages_link_to_a_shopper_and_back(shop: Shop, opened: Watched) -> None:
     page = opened.page
     page.goto(shop.view("segment/{segment}"))
     members = shop.client.zrevrange(shop.members, 0, 39)
@@ -143,7 +143,7 @@ def test_segments_are_sorted_filtered_and_searched(shop: Shop, opened: Watched) 
     )
 
 
-def test_a_segment_that_is_like_everybody_says_so(shop: Shop, opened: Watched) -> None:
+def test_a_segment_without_differences_says_so(shop: Shop, opened: Watched) -> None:
     page = opened.page
     key = keys.lifts_key(shop.segment)
     shop.client.set(key, '{"at":1,"categories":[],"items":[]}')
@@ -153,7 +153,7 @@ def test_a_segment_that_is_like_everybody_says_so(shop: Shop, opened: Watched) -
     page.get_by_text("Not known yet").wait_for()
 
 
-def test_a_chart_ends_at_the_number_above_it(shop: Shop, opened: Watched) -> None:
+def test_a_chart_ends_at_the_current_value(shop: Shop, opened: Watched) -> None:
     page = opened.page
     page.goto(shop.view("segment/cluster-0"))
     size = page.locator(".tile .value").first.inner_text()
@@ -161,7 +161,7 @@ def test_a_chart_ends_at_the_number_above_it(shop: Shop, opened: Watched) -> Non
     page.get_by_text(re.compile("across: (more|less) .* up: (more|less) ")).wait_for()
 
 
-def test_two_segments_of_one_name_are_told_apart(shop: Shop, opened: Watched) -> None:
+def test_two_segments_with_one_name_are_distinguished(shop: Shop, opened: Watched) -> None:
     page = opened.page
     page.goto(shop.view("segment/rfm-new"))
     page.locator("h1", has_text=re.compile("^New$")).wait_for()
@@ -170,7 +170,7 @@ def test_two_segments_of_one_name_are_told_apart(shop: Shop, opened: Watched) ->
     page.get_by_text("entered New (Lifecycle)").first.wait_for()
 
 
-def test_changes_of_every_kind_are_told_in_words(shop: Shop, opened: Watched) -> None:
+def test_changes_of_every_kind_have_a_text(shop: Shop, opened: Watched) -> None:
     page = opened.page
     page.goto(shop.view(""))
     page.get_by_text("Last changes").wait_for()
@@ -195,7 +195,7 @@ def test_changes_of_every_kind_are_told_in_words(shop: Shop, opened: Watched) ->
         )
 
 
-def test_a_segment_that_is_no_more_is_there_for_those_who_ask(shop: Shop, opened: Watched) -> None:
+def test_a_retired_segment_is_found_by_search(shop: Shop, opened: Watched) -> None:
     page = opened.page
     gone = '{"kind":"rule","version":1,"status":"retired","name":"Old campaign"}'
     shop.client.hset(keys.registry_key(), "old-campaign", gone)
@@ -207,7 +207,7 @@ def test_a_segment_that_is_no_more_is_there_for_those_who_ask(shop: Shop, opened
     shop.client.hdel(keys.registry_key(), "old-campaign")
 
 
-def test_the_keyboard_is_enough(shop: Shop, opened: Watched) -> None:
+def test_the_page_works_with_the_keyboard_alone(shop: Shop, opened: Watched) -> None:
     page = opened.page
     page.goto(shop.view(""))
     page.wait_for_selector("main .card")
@@ -224,7 +224,7 @@ def test_the_keyboard_is_enough(shop: Shop, opened: Watched) -> None:
     assert page.evaluate("document.activeElement.id") == "main"
 
 
-def test_pause_holds_what_is_shown_and_says_since_when(shop: Shop, opened: Watched) -> None:
+def test_pause_stops_updates_and_shows_since_when(shop: Shop, opened: Watched) -> None:
     page, key = opened.page, shop.members
     page.goto(shop.view("segment/{segment}"))
     size = page.locator(".tile .value").first
@@ -239,7 +239,7 @@ def test_pause_holds_what_is_shown_and_says_since_when(shop: Shop, opened: Watch
     shop.client.zrem(key, "late guest")
 
 
-def test_nobody_knows_a_shopper_who_never_came(shop: Shop, opened: Watched) -> None:
+def test_an_unknown_shopper_is_shown_as_unknown(shop: Shop, opened: Watched) -> None:
     page = opened.page
     page.goto(shop.view("shoppers"))
     page.get_by_label("User id or anonymous id").fill("né {w}:50% 🛒/..")
@@ -248,7 +248,7 @@ def test_nobody_knows_a_shopper_who_never_came(shop: Shop, opened: Watched) -> N
     assert heading(page) == "né {w}:50% 🛒/.."
 
 
-def test_ids_and_names_are_text_and_never_markup(shop: Shop, opened: Watched) -> None:
+def test_ids_and_names_are_shown_as_text_and_never_as_markup(shop: Shop, opened: Watched) -> None:
     page, evil = opened.page, "<img src=x onerror=alert(1)>"
     shop.client.zadd(shop.members, {evil: 9e12})
     page.goto(shop.view("segment/{segment}"))
@@ -257,7 +257,7 @@ def test_ids_and_names_are_text_and_never_markup(shop: Shop, opened: Watched) ->
     shop.client.zrem(shop.members, evil)
 
 
-def test_an_empty_redis_says_how_to_begin(redis_url: str, browser: Browser) -> None:
+def test_an_empty_redis_shows_how_to_start(redis_url: str, browser: Browser) -> None:
     with served(redis_url) as url:
         watched = Watched(browser)
         watched.page.goto(url)
@@ -270,7 +270,7 @@ def test_an_empty_redis_says_how_to_begin(redis_url: str, browser: Browser) -> N
         assert watched.complaints == []
 
 
-def test_an_open_page_outlives_redis_and_its_server(
+def test_an_open_page_recovers_after_redis_and_its_server_restart(
     tmp_path_factory: pytest.TempPathFactory, browser: Browser
 ) -> None:
     from flows.process.embedded_redis import EmbeddedRedis
@@ -315,7 +315,7 @@ NOBODY_UP = "\u2013"
 
 
 @pytest.mark.slow
-def test_an_open_page_outlives_a_worker_that_is_killed(
+def test_an_open_page_recovers_after_a_worker_is_killed(
     kafka_broker: AnyBroker, redis_url: str, tmp_path: Path, browser: Browser
 ) -> None:
     """What was told stands, that nobody works is said, and counts go on with the next worker."""

@@ -1,4 +1,4 @@
-"""The export: every member once, whoever comes and goes meanwhile, as text no spreadsheet runs."""
+"""The export: every member once, also if others enter and leave, and no cell is a formula."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ def members(redis_url: str) -> Any:
 
 
 @pytest.mark.usefixtures("members")
-def test_all_members_stand_in_the_order_they_entered(redis_url: str) -> None:
+def test_members_are_in_the_order_in_which_they_entered(redis_url: str) -> None:
     assert [row[0] for row in exported(redis_url)] == [f"s{n:05}" for n in range(5000)]
 
 
-def test_who_comes_and_goes_meanwhile_neither_hides_nor_doubles_others(
+def test_entries_and_exits_during_an_export_neither_hide_nor_repeat_others(
     redis_url: str, members: Any
 ) -> None:
     dice, touched = random.Random(3), set[str]()
@@ -73,7 +73,7 @@ def test_who_comes_and_goes_meanwhile_neither_hides_nor_doubles_others(
     assert len(untouched) > 2000
 
 
-def test_the_last_member_of_a_slice_and_all_around_it_may_leave(
+def test_the_last_member_of_a_page_and_its_neighbours_may_leave(
     redis_url: str, members: Any
 ) -> None:
     def leave(slices: int) -> None:
@@ -84,7 +84,7 @@ def test_the_last_member_of_a_slice_and_all_around_it_may_leave(
     assert names[:100] + names[100:] == [f"s{n:05}" for n in (*range(100), *range(700, 5000))]
 
 
-def test_a_cell_is_no_formula_and_a_strange_id_can_be_told(redis_url: str) -> None:
+def test_a_cell_is_no_formula_and_strange_ids_stay_distinct(redis_url: str) -> None:
     client = Store(redis_url, timeout_ms=2000, patience_s=0).client
     names = ["=HYPERLINK(1)", "+1", "@x", "a;=1+1", 'a "b",c', "né {w}:50% 🛒", "two\nlines"]
     client.zadd(keys.members_key(SID), {name: n for n, name in enumerate(names)})
@@ -96,7 +96,7 @@ def test_a_cell_is_no_formula_and_a_strange_id_can_be_told(redis_url: str) -> No
     assert (found["revenue"], found["last_seen"]) == ("12.50", "2026-01-01T00:00:00.000Z")
 
 
-def test_a_browser_gets_a_file_with_a_plain_name(redis_url: str, members: Any) -> None:
+def test_the_download_has_a_safe_file_name(redis_url: str, members: Any) -> None:
     members.hset(keys.registry_key(), SID, "{}")
     with served(redis_url) as url:
         answer = Answer(url, "/api/export?segment=rule%201")
@@ -108,7 +108,7 @@ def test_a_browser_gets_a_file_with_a_plain_name(redis_url: str, members: Any) -
         assert (nobody.status, nobody.text) == (404, "there is no segment 'nobody'\n")
 
 
-def test_who_refuses_ads_is_no_row_of_it(redis_url: str) -> None:
+def test_shoppers_who_refuse_ads_are_left_out(redis_url: str) -> None:
     client = Store(redis_url, timeout_ms=2000, patience_s=0).client
     profiles = {
         "agreed": {"last_ms": 1, "consent": "analytics=1,personalization=1,ads=1"},

@@ -1,4 +1,4 @@
-"""One reader for all tabs: each gets a snapshot and every change, and a slow one holds up nobody."""
+"""One reader for all tabs: each gets a snapshot and every change; a slow tab delays no other."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Client:
 
 
 @given(st.lists(readings, max_size=8))
-def test_changes_come_to_the_same_as_a_snapshot(told: list[ViewResult]) -> None:
+def test_changes_applied_in_order_equal_a_snapshot(told: list[ViewResult]) -> None:
     document, follower = Document("shop", TAIL_MAX), Client()
     follower.take(document.snapshot())
     for reading in told:
@@ -91,7 +91,7 @@ async def frames(messages: AsyncIterator[bytes]) -> list[dict[str, Any]]:
     return found
 
 
-def test_fifty_tabs_cost_as_many_reads_as_one() -> None:
+def test_fifty_tabs_need_as_many_reads_as_one() -> None:
     async def run(tabs: int) -> int:
         reader = Counting()
         hub = PageHub(reader)
@@ -107,7 +107,7 @@ def test_fifty_tabs_cost_as_many_reads_as_one() -> None:
     assert one <= 1 + 5 + 1
 
 
-def test_a_slow_tab_holds_up_nobody_and_then_gets_a_snapshot() -> None:
+def test_a_slow_tab_delays_no_other_and_then_gets_a_snapshot() -> None:
     async def run() -> None:
         reader = Counting()
         hub = PageHub(reader)
@@ -124,7 +124,7 @@ def test_a_slow_tab_holds_up_nobody_and_then_gets_a_snapshot() -> None:
     in_loop(run())
 
 
-def test_nothing_is_read_without_a_tab_and_rooms_close_with_their_last() -> None:
+def test_nothing_is_read_without_tabs_and_a_channel_closes_with_its_last_tab() -> None:
     async def run() -> None:
         shop, room = Counting(), Counting()
         hub = PageHub(shop)
@@ -143,7 +143,7 @@ def test_nothing_is_read_without_a_tab_and_rooms_close_with_their_last() -> None
     in_loop(run())
 
 
-def test_trouble_is_told_and_so_is_its_end() -> None:
+def test_an_error_is_sent_and_so_is_its_end() -> None:
     async def run() -> None:
         reader = Counting()
         hub = PageHub(reader)
@@ -164,7 +164,7 @@ def test_trouble_is_told_and_so_is_its_end() -> None:
     in_loop(run())
 
 
-def test_a_page_opened_after_an_hour_shows_what_is_new_and_not_what_came_meanwhile(
+def test_a_page_opened_after_an_hour_shows_only_new_entries(
     redis_url: str,
 ) -> None:
     """And does not take what it had not seen for what was written now."""

@@ -32,7 +32,7 @@ PROMISED_MS = 1000
 @pytest.mark.parametrize(
     ("tabs", "seconds"), [(20, 3), pytest.param(50, 60, marks=pytest.mark.long)]
 )
-def test_open_tabs_take_neither_memory_nor_connections(tabs: int, seconds: float) -> None:
+def test_open_tabs_need_no_more_memory_or_connections(tabs: int, seconds: float) -> None:
     with EmbeddedRedis() as redis:
         opened = keep_open(redis, tabs, seconds)
     assert min(opened.messages) >= seconds / 2, "every tab is told something every second at least"
@@ -43,7 +43,7 @@ def test_open_tabs_take_neither_memory_nor_connections(tabs: int, seconds: float
 
 
 @pytest.mark.long
-def test_a_million_members_are_as_quick_as_a_thousand() -> None:
+def test_a_million_members_are_as_fast_as_a_thousand() -> None:
     with EmbeddedRedis() as redis:
         small, big = ask(redis, 1000), ask(redis, 1_000_000)
     print(small, big)
@@ -53,7 +53,7 @@ def test_a_million_members_are_as_quick_as_a_thousand() -> None:
 
 
 @pytest.mark.slow
-def test_a_click_shows_on_the_page_within_a_second(
+def test_a_click_is_visible_on_the_page_within_a_second(
     kafka_broker: AnyBroker, redis_url: str, tmp_path: Path, opened: Watched
 ) -> None:
     with Live(kafka_broker, "clicks", redis_url, tmp_path) as live, served(redis_url) as url:

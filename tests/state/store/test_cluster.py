@@ -1,4 +1,4 @@
-"""A Redis Cluster holds what one server would hold, whatever happens to its nodes meanwhile."""
+"""A Redis Cluster gets the same content as one server, also when nodes stop, move slots or fail."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def commands(count: int, value: str = "x") -> list[Command]:
     ]
 
 
-def test_everything_lands_on_its_node_and_is_read(cluster: RedisCluster) -> None:
+def test_every_key_is_written_to_its_node_and_can_be_read(cluster: RedisCluster) -> None:
     store = opened(cluster)
     store.check()
     store.send(commands(300))
@@ -61,7 +61,7 @@ def test_everything_lands_on_its_node_and_is_read(cluster: RedisCluster) -> None
     store.close()
 
 
-def test_a_plain_url_of_one_node_is_enough(cluster: RedisCluster) -> None:
+def test_the_plain_url_of_one_node_finds_the_cluster(cluster: RedisCluster) -> None:
     store = opened(cluster, f"redis://127.0.0.1:{cluster.nodes[0].port}")
     store.check()
     store.send(commands(300))
@@ -70,14 +70,14 @@ def test_a_plain_url_of_one_node_is_enough(cluster: RedisCluster) -> None:
     store.close()
 
 
-def test_a_cluster_says_that_it_is_one(cluster: RedisCluster) -> None:
+def test_a_cluster_is_reported_as_one(cluster: RedisCluster) -> None:
     about = opened(cluster, f"redis://127.0.0.1:{cluster.nodes[0].port}").server_info()
     assert about.kind == "cluster"
     assert about.version
     assert not about.is_too_old
 
 
-def test_a_slot_that_moves_takes_its_keys_along(cluster: RedisCluster) -> None:
+def test_writes_follow_a_slot_that_moves(cluster: RedisCluster) -> None:
     """First asked of the node it goes to, key by key; in the end moved there."""
     store = opened(cluster)
     name = keys.top_key("mover", "home")
@@ -104,7 +104,7 @@ def test_a_slot_that_moves_takes_its_keys_along(cluster: RedisCluster) -> None:
         node.client.execute_command("CLUSTER", "SETSLOT", number, "NODE", source.id)
 
 
-def test_a_node_that_sleeps_is_waited_for(cluster: RedisCluster) -> None:
+def test_writes_wait_for_a_stopped_node(cluster: RedisCluster) -> None:
     store = opened(cluster)
     store.send(commands(10))
     store.flush()
@@ -116,7 +116,7 @@ def test_a_node_that_sleeps_is_waited_for(cluster: RedisCluster) -> None:
     store.close()
 
 
-def test_a_takeover_reaches_every_node(cluster: RedisCluster) -> None:
+def test_a_takeover_disconnects_the_old_writer_on_every_node(cluster: RedisCluster) -> None:
     leases = [Lease(cluster.url, "shop", "a", 10) for _ in range(2)]
     old = Store(cluster.url, timeout_ms=500, patience_s=5, fence=Fence("shop", leases[0].acquire()))
     old.send(commands(30, "old"))
@@ -134,7 +134,7 @@ def test_a_takeover_reaches_every_node(cluster: RedisCluster) -> None:
         lease.release()
 
 
-def test_nothing_acknowledged_is_lost_with_a_primary() -> None:
+def test_no_acknowledged_write_is_lost_with_a_primary() -> None:
     """Its replica takes over; what it had not yet is sent again."""
     with RedisCluster(replicas=1) as cluster:
         store = opened(cluster, replicas=1)
@@ -157,7 +157,7 @@ def test_nothing_acknowledged_is_lost_with_a_primary() -> None:
         store.close()
 
 
-def test_a_replay_leaves_what_it_leaves_in_one_server(
+def test_a_replay_writes_the_same_as_to_one_server(
     cluster: RedisCluster, redis_url: str, tmp_path: Path
 ) -> None:
     events = list(generate_events(events=1500, shoppers=200, items=50))

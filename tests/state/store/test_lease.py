@@ -1,4 +1,4 @@
-"""One run writes under a name: a second is told who does, and one that was taken over writes no more."""
+"""Only one run writes under a name: a second one gets an error, and the old one is fenced out."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def writer(url: str, token: int) -> Store:
     return Store(url, timeout_ms=2000, patience_s=2, fence=Fence(NAME, token))
 
 
-def test_a_second_holder_is_told_who_holds_it(redis_url: str, leases: list[Lease]) -> None:
+def test_the_error_of_a_second_owner_names_the_holder(redis_url: str, leases: list[Lease]) -> None:
     leases += [Lease(redis_url, NAME, holder, 10) for holder in "ab"]
     leases[0].acquire()
     with pytest.raises(LeaseError) as caught:
@@ -45,7 +45,7 @@ def test_a_second_holder_is_told_who_holds_it(redis_url: str, leases: list[Lease
     leases[1].acquire()
 
 
-def test_the_same_holder_takes_over_at_once_with_a_greater_token(
+def test_the_same_owner_takes_over_at_once_with_a_greater_token(
     redis_url: str, leases: list[Lease]
 ) -> None:
     leases += [Lease(redis_url, NAME, "a", 0.3) for _ in range(2)]
@@ -55,7 +55,7 @@ def test_the_same_holder_takes_over_at_once_with_a_greater_token(
     assert not leases[1].lost.is_set()
 
 
-def test_who_was_taken_over_while_it_began_again_does_not_take_it_back(
+def test_a_restart_does_not_take_back_a_lease_that_was_taken_over(
     redis_url: str, leases: list[Lease]
 ) -> None:
     leases += [Lease(redis_url, NAME, holder, 10) for holder in "aba"]
@@ -70,7 +70,7 @@ def test_who_was_taken_over_while_it_began_again_does_not_take_it_back(
     leases[2].acquire()
 
 
-def test_a_lease_is_renewed_and_expires_with_its_holder(
+def test_a_lease_is_renewed_and_expires_after_its_holder_ends(
     redis_url: str, leases: list[Lease]
 ) -> None:
     leases += [Lease(redis_url, NAME, holder, 1.5) for holder in "ab"]
@@ -90,7 +90,7 @@ def test_a_lease_is_renewed_and_expires_with_its_holder(
         pytest.fail("it never expired")
 
 
-def test_a_lease_that_redis_forgot_is_kept(redis_url: str, leases: list[Lease]) -> None:
+def test_a_lease_that_redis_lost_is_kept(redis_url: str, leases: list[Lease]) -> None:
     leases += [Lease(redis_url, NAME, holder, 1.5) for holder in "ab"]
     token = leases[0].acquire()
     reader = Store(redis_url, timeout_ms=2000, patience_s=0)
@@ -102,7 +102,7 @@ def test_a_lease_that_redis_forgot_is_kept(redis_url: str, leases: list[Lease]) 
     reader.close()
 
 
-def test_a_writer_that_was_taken_over_writes_no_more(redis_url: str, leases: list[Lease]) -> None:
+def test_a_writer_cannot_write_after_a_takeover(redis_url: str, leases: list[Lease]) -> None:
     leases += [Lease(redis_url, NAME, "a", 10) for _ in range(2)]
     old = writer(redis_url, leases[0].acquire())
     old.send([("SET", "ps:1:a", "old")])
@@ -131,7 +131,7 @@ while True:
 """
 
 
-def test_a_process_that_was_stopped_meanwhile_writes_no_more(
+def test_a_suspended_process_cannot_write_after_a_takeover(
     redis_server: EmbeddedRedis, redis_url: str, leases: list[Lease]
 ) -> None:
     leases += [Lease(redis_url, NAME, "a", 10) for _ in range(2)]

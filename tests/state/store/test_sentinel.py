@@ -25,7 +25,7 @@ def answers(port: int) -> bool:
         return False
 
 
-def test_a_failover_is_followed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_writes_follow_a_failover(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     ports = [free_port() for _ in range(3)]
     config = tmp_path / "sentinel.conf"
     config.write_text(

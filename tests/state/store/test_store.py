@@ -1,4 +1,4 @@
-"""The one door to Redis: what is sent arrives, in order, and what is there is read in one form."""
+"""The store: writes arrive in order, and every key is read in a canonical form."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_text_of_every_kind_arrives(store: Store) -> None:
     }
 
 
-def test_more_than_the_server_answers_at_once(store: Store) -> None:
+def test_many_commands_are_all_written(store: Store) -> None:
     """Several times what may wait for its replies."""
     for n in range(30):
         store.send([("SET", f"ps:1:{n}:{m}", b"x" * 10_000) for m in range(100)])
@@ -55,14 +55,14 @@ def test_more_than_the_server_answers_at_once(store: Store) -> None:
     assert store.client.dbsize() == 3000
 
 
-def test_settling_with_nothing_to_settle_is_no_work(store: Store) -> None:
+def test_flushing_nothing_returns_at_once(store: Store) -> None:
     store.flush()
     store.send([])
     store.flush()
     assert rows(store) == {}
 
 
-def test_an_entry_of_a_stream_that_is_there_is_not_written_again(store: Store) -> None:
+def test_an_existing_stream_entry_is_not_written_again(store: Store) -> None:
     entries = [("XADD", "ps:1:s", f"{n}-0", "n", n) for n in (1, 2)]
     for _ in range(2):
         store.send(entries)
@@ -70,7 +70,7 @@ def test_an_entry_of_a_stream_that_is_there_is_not_written_again(store: Store) -
     assert rows(store) == {"ps:1:s": [(b"1-0", {b"n": b"1"}), (b"2-0", {b"n": b"2"})]}
 
 
-def test_every_type_is_read_in_one_form_whatever_the_order_of_writing(store: Store) -> None:
+def test_every_type_has_a_canonical_form_independent_of_write_order(store: Store) -> None:
     store.send([("HSET", "ps:1:h", "b", 2), ("HSET", "ps:1:h", "a", 1), ("SET", "ps:1:s", "x")])
     store.send([("ZADD", "ps:1:z", 2, "b", 1, "a"), ("SET", "other", "x")])
     store.flush()
@@ -87,7 +87,7 @@ def test_every_type_is_read_in_one_form_whatever_the_order_of_writing(store: Sto
     assert sha256([]) == hashlib.sha256(b"").hexdigest()
 
 
-def test_what_holds_much_has_the_same_digest_in_parts(store: Store) -> None:
+def test_a_large_key_read_in_parts_has_the_same_digest(store: Store) -> None:
     many = range(25_000)
     store.send([("ZADD", "ps:1:z", *(x for n in many for x in (n, f"m{n}")))])
     store.send([("XADD", "ps:1:x", f"{n + 1}-0", "n", n) for n in many])
@@ -99,7 +99,7 @@ def test_what_holds_much_has_the_same_digest_in_parts(store: Store) -> None:
     assert sha256(store.rows(in_parts=True)) == sha256(rows.items()) == digest
 
 
-def test_a_digest_takes_no_more_memory_for_more_rows() -> None:
+def test_a_digest_needs_constant_memory() -> None:
     def peak(rows: int) -> int:
         tracemalloc.start()
         sha256((f"ps:1:{n}", b"x" * 100) for n in range(rows))
@@ -116,12 +116,12 @@ def test_many_keys_are_all_read(store: Store) -> None:
     assert rows(store) == {f"ps:1:{n}": str(n).encode() for n in range(5001)}
 
 
-def test_the_check_leaves_the_contract_and_nothing_else(store: Store) -> None:
+def test_the_check_writes_only_the_contract_version(store: Store) -> None:
     store.check()
     assert rows(store) == {keys.meta_key(): [(b"contract", keys.CONTRACT_VERSION.encode())]}
 
 
-def test_a_store_that_was_closed_opens_again(store: Store) -> None:
+def test_a_closed_store_opens_again(store: Store) -> None:
     for n in range(2):
         store.send([("SET", f"ps:1:{n}", n)])
         store.close()

@@ -1,4 +1,4 @@
-"""TLS: a certificate is checked, writes and reads go through, users have rights."""
+"""TLS and users: certificates are verified, traffic is encrypted, the documented rights are enough."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_writes_and_reads_are_encrypted(port: int, certificate: Path) -> None:
     store.close()
 
 
-def test_a_certificate_that_nobody_vouches_for_is_refused(port: int) -> None:
+def test_an_untrusted_certificate_is_refused(port: int) -> None:
     store = Store(f"rediss://localhost:{port}", timeout_ms=2000, patience_s=5)
     with pytest.raises(StoreError, match=r"certificate that is not trusted .*ssl_ca_certs"):
         store.check()
@@ -76,7 +76,7 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(port: int) -> None:
         store.flush()
 
 
-def test_a_user_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_login_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     with EmbeddedRedis() as server:
         server.send_command("ACL SETUSER shop on >secret ~ps:1:* +@all -hset")
         monkeypatch.setenv(USER_VARIABLE, "shop")
