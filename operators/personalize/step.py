@@ -33,6 +33,7 @@ from operators.publish import (
     stockouts,
 )
 from operators.recommend.negative_feedback import FEEDBACK_KIND, FeedbackEvents
+from operators.segments.compensation import compensate
 from operators.segments.propensity.propensity import PropensityScores
 from operators.shoppers.features import LAST_MS_COLUMN, feature_matrix, feature_rows
 from state.arrays import NO_ROW
@@ -143,7 +144,7 @@ class PersonalizeStep:
         # Of a shopper that several batches tell of, the newest.
         active = list({one.shopper: one for v in visited for one in v.active}.values())
         tried, apart = learned.errors.call_or_default, learned.errors.isolate
-        changes, again = audience.compensate(self._orphaned_changes, recommender.shoppers.get)
+        changes, again = compensate(audience, self._orphaned_changes, recommender.shoppers.get)
         writes += memberships.membership_writes(again)
         corrected = learned.assignment.corrected_profiles([*changes, *again], recommender.shoppers)
         writes += profile_fields.update_writes(corrected)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from operators.segments.membership_columns import SegmentIndexes
+    from operators.segments.segment_registry import SegmentIndexes
     from operators.tables.table import Arrays, Table
     from state.arrays import Rows
     from state.changes import Change

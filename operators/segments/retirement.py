@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 import numpy as np
 
-from operators.segments.membership_index import EXCLUSIVE_KINDS
+from operators.segments.membership_store import EXCLUSIVE_KINDS
 from operators.segments.propensity.profile_fields import SESSION, WEEKLY_MODELS
 from operators.segments.retired_keys import delete_definition, delete_segment_keys, expire_history
 from state import keys

@@ -19,8 +19,8 @@ from state.times import DAY_MS
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from operators.segments.membership_columns import SegmentIndexes
     from operators.segments.membership_index import MembershipIndex
+    from operators.segments.segment_registry import SegmentIndexes
     from state.messages import Write
 
     Counted = NDArray[np.int64]
@@ -115,7 +115,7 @@ class SegmentScan:
         _add(sums.active, own[memberships.last_ms[owner] > since_ms])
         for column in memberships.exclusive.values():
             pairs += [_pairs(own, column.segment[owner], segments)]
-        for origin, second in memberships.overlapping.walk_chains(slots):
+        for origin, second in memberships.overlapping.walk_lists(slots):
             pairs += [_pairs(own[origin], second, segments)]
         counted = np.bincount(np.concatenate(pairs), minlength=segments * segments)
         self._sums = sums._replace(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from state import keys
+from state.arrays import NO_ROW
 from state.money import format_decimal
 from state.times import DAY_MS, MINUTE_MS
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from operators.segments.recent_orders import OrderTotals
     from operators.segments.segment_scan import ScanResult
     from state.messages import Write
+
+    Counted = NDArray[np.int64]
 
 RECENT_MS = 5 * MINUTE_MS
 
@@ -69,7 +72,7 @@ def stats_writes(
     segments = len(memberships.registry)
     memberships.sizes.ensure_segments(segments)
     sizes, identified = memberships.sizes.total, memberships.sizes.identified
-    entered = memberships.entered_since(now_ms - RECENT_MS)
+    entered = _entered_since(memberships, now_ms - RECENT_MS)
     left = memberships.activity.past.left_since(now_ms - RECENT_MS, segments)
     writes: list[Write] = []
     for s, sid in memberships.registry.active():
@@ -88,3 +91,13 @@ def stats_writes(
         )
     counts = memberships.activity.counts
     return [*counts.writes(received_ms, memberships.registry.ids, np.array(sizes)), *writes]
+
+
+def _entered_since(memberships: MembershipIndex, after_ms: int) -> Counted:
+    """Count the entries into each segment after a time, also of shoppers who left since."""
+    segments = len(memberships.registry)
+    entered = memberships.activity.past.entered_since(after_ms, segments)
+    for column in memberships.exclusive.values():
+        recent = column.segment[column.since_ms > after_ms]
+        entered += np.bincount(recent[recent != NO_ROW], minlength=segments)
+    return entered + memberships.overlapping.entered_since(after_ms, segments)

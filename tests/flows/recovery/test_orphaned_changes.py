@@ -8,6 +8,7 @@ import pytest
 from flows.recovery.orphaned_changes import ChangeStreamReader
 from operators.publish import memberships as membership_writes
 from operators.segments.changes import ChangeLog
+from operators.segments.compensation import compensate
 from operators.segments.membership_index import MembershipIndex
 from state import keys
 from state.arrays import NO_ROW
@@ -86,7 +87,7 @@ def test_memberships_and_the_stream_are_those_of_the_state_again(redis_url: str)
     written(redis_url, LOST[1:], log)
 
     lost, log.ids, _ = ChangeStreamReader(store).orphans_after(snapshot)
-    righted, _ = audience.compensate(lost, lambda name: 0 if name == "ann" else NO_ROW)
+    righted, _ = compensate(audience, lost, lambda name: 0 if name == "ann" else NO_ROW)
     store.send([*log.writes(righted), *membership_writes.membership_writes(righted)])
     store.flush()
 
@@ -155,7 +156,7 @@ def test_a_batch_that_was_cut_off_anywhere_leaves_no_membership_in_one_place_onl
             audience.assign("cluster", [name], row, place, at_ms)
         resumed = ChangeLog(1000)
         lost, resumed.ids, _ = ChangeStreamReader(store).orphans_after({})
-        righted, again = audience.compensate(lost, NAMES.index)
+        righted, again = compensate(audience, lost, NAMES.index)
         writes = [
             *membership_writes.membership_writes(again),
             *resumed.writes(righted),

@@ -12,8 +12,9 @@ from operators.catalogue.item_cards import ItemCards
 from operators.publish import memberships
 from operators.segments import stats as segment_stats
 from operators.segments.changes import ChangeLog
-from operators.segments.membership_columns import MembershipPool
-from operators.segments.membership_index import EXCLUSIVE_KINDS, MembershipIndex
+from operators.segments.membership_index import MembershipIndex
+from operators.segments.membership_pool import MembershipPool
+from operators.segments.membership_store import EXCLUSIVE_KINDS
 from operators.segments.segment_scan import SegmentScan
 from state import keys
 from state.arrays import NO_ROW
@@ -164,7 +165,7 @@ def test_memberships_equal_a_plain_set(asked: list[tuple[int, int, bool]]) -> No
         plain = plain | {(row, segment)} if enters else plain - {(row, segment)}
         assert {(r, s) for r in range(4) for s, _ in flags.of_row(r)} == plain
     stored = MembershipPool()
-    stored.restore(flags.table().columns, 4)
+    stored.restore(flags.arrays(), 4)
     assert {(r, s) for r in range(4) for s, _ in stored.of_row(r)} == plain
 
 

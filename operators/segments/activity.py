@@ -149,7 +149,7 @@ class SegmentActivity:
 
     def tables(self) -> Sequence[Table]:
         """The pools of past memberships and orders."""
-        return [self.past.table(), *self.orders.tables()]
+        return [*self.past.tables(), *self.orders.tables()]
 
     def restore(self, arrays: Mapping[str, NDArray[np.generic]], rows: int) -> None:
         """Restore what `tables` and the counts returned."""
