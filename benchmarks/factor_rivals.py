@@ -1,4 +1,4 @@
-"""Two other incremental factorizations, plain, to be held against `ImplicitFactors`.
+"""Two other incremental factorizations, plain, to be held against `SessionFactors`.
 
 Not part of the product: `benchmarks.factors` shows why. Rows of shoppers and items are known
 beforehand; each event is learned alone, in order.

@@ -1,4 +1,4 @@
-"""Types of the columns that all parts share, and the value that stands for "no row".
+"""Types of the columns that all parts share, and the value that means "no row".
 
 Nothing here imports from the product, so that every other module may import this one. `NO_ROW` is
 stored in every table: its value must not change.

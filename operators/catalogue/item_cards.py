@@ -61,7 +61,7 @@ class ItemCards:
         return changed
 
     def update(self, updates: Iterable[ItemUpdate]) -> None:
-        """Update cards: event time, item, currency. Newer data replaces older data.
+        """Update cards. Newer data replaces older data.
 
         A field that an update does not give keeps its value. An older update only fills fields that are
         empty, so that a catalogue may arrive before or after the views of its items.

@@ -1,6 +1,7 @@
 """How many clusters a sample has: by silhouette, and by the elbow where silhouettes are nearly equal.
 
-Pure functions of scores, and a patience that a count must outlast before it is accepted.
+Pure functions of scores, and a patience that a count must outlast before it is accepted. Neither River
+nor scikit-learn chooses a count, so there is no oracle; silhouettes are those of `cluster_quality`.
 """
 
 from __future__ import annotations

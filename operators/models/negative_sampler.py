@@ -4,6 +4,8 @@ Popularity halves with a half-life by forward decay (Cormode, Shkapenyuk, Srivas
 decay", ICDE 2009): an event counts 2^((t - landmark) / half-life), so nothing is touched as time passes.
 The sampler is made anew after as many events as an eighth of the items, so that its cost per event does
 not grow with the shop. The array names are stored.
+
+Neither River nor scikit-learn has such a sampler; tests compare the probabilities with sample shares.
 """
 
 from __future__ import annotations

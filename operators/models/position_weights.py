@@ -1,6 +1,7 @@
 """Learned weights of the positions in a session: the newest item, the one before it, and so on.
 
-The array names are stored.
+The array names are stored. Oracle: the gradient of the loss of `session_factors`, which a test of that
+model computes the slow way.
 """
 
 from __future__ import annotations
