@@ -28,7 +28,8 @@ from operators.shoppers.features import FEATURES
 from operators.tables.table_store import LoadedTables, Tables, TableStore
 from state.events import Item
 from state.interactions import PURCHASE, VIEW, EventColumns
-from state.journal import Journals, list_journals
+from state.journal import Journals
+from state.journal_files import list_journals
 from state.messages import ItemUpdate
 from state.segments import cluster_segment_id
 from state.snapshots import pack_arrays

@@ -29,7 +29,8 @@ from operators.shards.config import ProcessorConfig
 from operators.shards.device_shard import DeviceShard
 from operators.shards.sharding import shard_of
 from state.config import Lifecycle, Profiles, Sessions, State
-from state.journal import Journals, list_journals
+from state.journal import Journals
+from state.journal_files import list_journals
 from state.shopper import Order, Session, Shopper
 from state.snapshots import DEVICES_CODEC
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from state.errors import DamageError, SnapshotError
 from state.interactions import ItemCard
-from state.journal import JournalPosition
+from state.journal_files import JournalPosition
 from state.messages import ShardTotals, SourceTotals
 from state.shopper import AMOUNT_UNKNOWN, Shopper
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flows.cluster.placement import SINGLE_PROCESS
-from flows.observability import metrics
+from flows.observability import recording
 from flows.sinks.dead_letters import DEAD_LETTERS_FILE
 from state.store import Store
 
@@ -34,7 +34,7 @@ class RunContext:
     def connect(
         self,
         fence: Fence | None = None,
-        on_retry: Callable[[], None] = metrics.record_redis_wait,
+        on_retry: Callable[[], None] = recording.record_redis_wait,
     ) -> Store:
         """A store that writes under `fence`. `on_retry` is called at each retry while Redis is away."""
         redis = self.settings.redis

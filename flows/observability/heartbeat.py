@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from flows.observability import metrics
+from flows.observability import recording
 from flows.process.background import background_thread
 from state import keys
 from state.errors import StoreError
@@ -34,7 +34,7 @@ class Heartbeat:
         self._topic = topic
         self._worker = worker
         self._workers = workers
-        self._events, self._at_s = metrics.heartbeat_fields()["events"], time.monotonic()
+        self._events, self._at_s = recording.heartbeat_fields()["events"], time.monotonic()
 
     def write(self) -> None:
         """Write one heartbeat. Raises UserError if Redis does not answer."""
@@ -53,7 +53,7 @@ class Heartbeat:
             self._store.client.delete(keys.worker_key(self._worker))
 
     def _fields(self) -> dict[str, int | float | str]:
-        counts, now_s = metrics.heartbeat_fields(), time.monotonic()
+        counts, now_s = recording.heartbeat_fields(), time.monotonic()
         rate = (counts["events"] - self._events) / max(now_s - self._at_s, 1e-3)
         self._events, self._at_s = counts["events"], now_s
         return {

@@ -1,19 +1,16 @@
 """The metrics of a process, in our own registry. Metric names and labels are public.
 
-Counters start at 0 with the process; Redis has the counts since the first start (`ps:1:meta`). Any
-module may count; `health.py` serves the registry. To add a metric: one line here, one in
-docs/operations.md (a test compares them), and for a graph or an alert `deploy/`.
+Counters start at 0 with the process; Redis has the counts since the first start (`ps:1:meta`).
+`recording.py` counts batches, other modules may count too; `health.py` serves the registry. To add
+a metric: one line here, one in docs/operations.md (a test compares them), and for a graph or an
+alert `deploy/`.
 """
 
 from __future__ import annotations
 
-import logging
 import platform
-import time
 from importlib.metadata import version
-from typing import TYPE_CHECKING
 
-import numpy as np
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -27,9 +24,6 @@ from prometheus_client import (
 from flows.observability.collectors import ArrayHistogram, StateRowsCollector
 from flows.process import liveness
 from state import keys
-
-if TYPE_CHECKING:
-    from state.messages import BatchOutput
 
 FRESHNESS_BUCKETS_S = (
     0.005,
@@ -52,7 +46,6 @@ REDIS_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0
 EPOCH_BUCKETS_S = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 15.0, 60.0)
 BATCH_BUCKETS = (1, 4, 16, 64, 256, 1024, 4096, 8192, 16384)
 
-_log = logging.getLogger("penstock.clusters")
 
 disable_created_metrics()
 REGISTRY = CollectorRegistry(auto_describe=True)
@@ -85,7 +78,7 @@ WITHHELD = Counter(
     ["purpose"],
     registry=REGISTRY,
 )
-_SUMS = {
+SUMS = {
     name: Counter(f"penstock_{name}", text, registry=REGISTRY)
     for name, text in (
         ("accepted", "Events counted"),
@@ -195,81 +188,3 @@ Info("penstock_build", "Versions of this process", registry=REGISTRY).info(
         "python": platform.python_version(),
     }
 )
-
-_watermark_ms = 0
-
-
-def record_output(output: BatchOutput) -> None:
-    """Add a batch to the counters."""
-    global _watermark_ms
-    counters = output.counter_deltas
-    for metric, counts in (
-        (EVENTS, counters.by_type),
-        (REJECTED, counters.rejected),
-        (UNCONVERTED, counters.unconverted),
-        (WITHHELD, counters.withheld),
-    ):
-        for label, events in counts.items():
-            metric.labels(label).inc(events)
-    for name, fields in counters.left_out.items():
-        source, _, field = name.rpartition(" ")
-        LEFT_OUT.labels(source, field).inc(fields)
-    for name, events in counters.sums.items():
-        if name in _SUMS:
-            _SUMS[name].inc(events)
-    for step, errors in output.error_counts.items():
-        PROCESSING_ERRORS.labels(step).inc(errors)
-    evaluation = output.online_metrics
-    LISTS_EVALUATED.inc(evaluation.lists)
-    LISTS_RECIPROCAL.inc(evaluation.reciprocal_rank_sum)
-    for learner, hits in evaluation.by_learner.items():
-        LISTS_HIT.labels(learner).inc(hits)
-    for segment, (lists, hits) in evaluation.by_segment.items():
-        SEGMENT_LISTS_EVALUATED.labels(segment).inc(lists)
-        SEGMENT_LISTS_HIT.labels(segment).inc(hits)
-    for learner, (impressions, clicks) in output.explored.items():
-        EXPLORED_IMPRESSIONS.labels(learner).inc(impressions)
-        EXPLORED_CLICKS.labels(learner).inc(clicks)
-    if output.drift_count:
-        DRIFTS.inc(output.drift_count)
-        _log.warning(
-            "the shoppers no longer resemble those of the clusters: the clusters are reviewed",
-            extra={"event": "cluster_drift"},
-        )
-    BATCH.observe(counters.sums["events"])
-    _watermark_ms = max(_watermark_ms, output.watermark_ms)
-    WATERMARK.set(_watermark_ms / 1000)
-
-
-def record_freshness(write_group: str, received_ms: bytes) -> None:
-    """Record that the writes of a batch's events on one branch are now readable."""
-    received = np.frombuffer(received_ms, np.int64)
-    received = received[received > 0]
-    if len(received):
-        # A collector's clock may be ahead of ours.
-        waited_ms = np.maximum(time.time_ns() // 1_000_000 - received, 0)
-        FRESHNESS.observe(write_group, waited_ms / 1000)
-
-
-def record_redis_wait() -> None:
-    """Record a retry while Redis is away. Waiting counts as progress."""
-    liveness.mark_progress()
-    REDIS_AWAY.set(1)
-    REDIS_RETRIES.inc()
-
-
-def heartbeat_fields() -> dict[str, int]:
-    """The counts in a heartbeat: events of this process, and the watermark (ms)."""
-    events = sum(
-        sample.value
-        for metric in (*EVENTS.collect(), *REJECTED.collect())
-        for sample in metric.samples
-    )
-    return {"events": int(events), "watermark_ms": _watermark_ms}
-
-
-def _watermark_lag_s() -> float:
-    return time.time() - _watermark_ms / 1000 if _watermark_ms else 0.0
-
-
-WATERMARK_LAG.set_function(_watermark_lag_s)

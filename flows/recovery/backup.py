@@ -18,14 +18,14 @@ import time
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
-from flows.recovery import checkpoint_reader
-from state import journal, private_files
+from flows.recovery import checkpoint_reader, cleanup, store_files
+from state import journal_files, private_files
 from state.errors import DamageError, RecoveryError, SnapshotError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from state.journal import JournalPosition
+    from state.journal_files import JournalPosition
 
 _log = logging.getLogger("penstock.recovery")
 
@@ -81,15 +81,15 @@ def create_backup(folder: Path, *, shards: int) -> bool:
             if copied_checkpoint.epoch == checkpoint.epoch:
                 return True
             if copied_checkpoint.epoch > checkpoint.epoch:
-                raise checkpoint_reader.damage_error(
-                    folder / "store", "it is older than its backup"
-                )
+                raise store_files.damage_error(folder / "store", "it is older than its backup")
             copied_positions = {
                 position.file_name: position for position in copied_checkpoint.journal_positions
             }
         for position in checkpoint.journal_positions:
-            journal.copy(folder / "rows", position, rows, copied_positions.get(position.file_name))
-        for partition in checkpoint_reader.partition_files(staging):
+            journal_files.copy(
+                folder / "rows", position, rows, copied_positions.get(position.file_name)
+            )
+        for partition in store_files.partition_files(staging):
             _fsync(partition)
         for directory in (staging, rows):
             _fsync(directory)
@@ -97,9 +97,7 @@ def create_backup(folder: Path, *, shards: int) -> bool:
         staging.rename(previous / f"store-{number}")
         _fsync(previous)
         _remove_older(previous, number)
-        checkpoint_reader.delete_unreferenced(
-            rows, set(checkpoint.journal_positions), include_newer=True
-        )
+        cleanup.delete_unreferenced(rows, set(checkpoint.journal_positions), include_newer=True)
     except OSError as error:
         raise RecoveryError(
             f"{previous}: {error.strerror}: free disk space or repair the disk"
@@ -174,27 +172,25 @@ def copy_store(store: Path, to: Path) -> None:
     for _ in range(_ATTEMPTS):
         with ExitStack() as stack:
             parts = [
-                stack.enter_context(checkpoint_reader.open_partition(part))
-                for part in checkpoint_reader.partition_files(store)
+                stack.enter_context(store_files.open_partition(part))
+                for part in store_files.partition_files(store)
             ]
-            epoch = checkpoint_reader.resume_epoch(
-                [row for part in parts for row in checkpoint_reader.read_progress(part)]
+            epoch = store_files.resume_epoch(
+                [row for part in parts for row in store_files.read_progress(part)]
             )
             for partition in parts:
                 partition.execute("BEGIN")
             commits = [row for partition in parts for row in partition.execute(_COMMITS)]
             # Snapshots older than a commit may be missing already in a file that was opened later.
             if all(commit < max(epoch, 1) for (commit,) in commits):
-                for partition, path in zip(
-                    parts, checkpoint_reader.partition_files(to), strict=True
-                ):
+                for partition, path in zip(parts, store_files.partition_files(to), strict=True):
                     with closing(sqlite3.connect(path, isolation_level=None)) as copy:
                         path.chmod(private_files.FILE_MODE)
                         partition.backup(copy)
                         copy.execute(
                             "UPDATE fronts SET worker_frontier = min(worker_frontier, ?)", (epoch,)
                         )
-                checkpoint_reader.keep_only_epoch(to, epoch)
+                cleanup.keep_only_epoch(to, epoch)
                 return
         time.sleep(0.02)
     raise RecoveryError(f"{store}: it changed {_ATTEMPTS} times while it was copied")

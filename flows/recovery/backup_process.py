@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from flows.process.printing import print_error
-from flows.recovery import backup, checkpoint_reader
+from flows.recovery import backup, cleanup
 from state import private_files
 from state.errors import RecoveryError
 
@@ -88,9 +88,9 @@ def run_backups(folder: Path, checkpoint_s: int, shards: int) -> None:
             if time.monotonic() >= next_backup_s:
                 next_backup_s = time.monotonic() + checkpoint_s
                 backup.create_backup(folder, shards=shards)
-            checkpoint_reader.delete_unreferenced(
+            cleanup.delete_unreferenced(
                 folder / "rows",
-                checkpoint_reader.referenced_journals(folder / "store"),
+                cleanup.referenced_journals(folder / "store"),
                 include_newer=False,
             )
         except RecoveryError as error:

@@ -13,10 +13,8 @@ from __future__ import annotations
 
 import fcntl
 import logging
-import os
 import re
 import shutil
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -26,15 +24,15 @@ from typing import TYPE_CHECKING
 
 from bytewax.recovery import RecoveryConfig, init_db_dir
 
-from flows.recovery import backup, checkpoint_reader
+from flows.recovery import backup, checkpoint_reader, cleanup, store_files
 from flows.recovery.backup_process import BackupProcess
-from state import journal, private_files
+from flows.recovery.folder_lock import lock_file, lock_folder, unwritable_error
+from state import journal_files, private_files
 from state.errors import DamageError, RecoveryError
 from state.journal import Journals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import TextIO
 
     from state.config import Settings
 
@@ -44,9 +42,6 @@ _RETAINED_EPOCHS = 2
 """Epochs whose snapshots stay in the store: a backup copies its files one after the other."""
 
 _ADVICE = "restore the recovery folder from its backup, or start from an empty one"
-
-_LOCK_TIMEOUT_S = 10
-"""How long the other processes of a killed run may take to end."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +63,7 @@ def open_recovery(folder: Path | None, settings: Settings) -> Iterator[RecoveryS
     if folder is None:
         yield None
         return
-    with _lock_folder(folder), _explain_errors(folder):
+    with lock_folder(folder), _explain_errors(folder):
         _prepare(folder, settings)
         with BackupProcess(folder, settings):
             yield _recovery_store(folder / "store", folder, settings)
@@ -77,8 +72,8 @@ def open_recovery(folder: Path | None, settings: Settings) -> Iterator[RecoveryS
         checkpoint = checkpoint_reader.read_checkpoint(
             folder / "store", shards=settings.sessions.shards
         )
-        checkpoint_reader.keep_only_epoch(folder / "store", checkpoint.epoch)
-        checkpoint_reader.delete_unreferenced(
+        cleanup.keep_only_epoch(folder / "store", checkpoint.epoch)
+        cleanup.delete_unreferenced(
             folder / "rows", set(checkpoint.journal_positions), include_newer=True
         )
 
@@ -91,10 +86,10 @@ def inspect_folder(folder: Path, settings: Settings) -> str:
     try:
         is_new = not any(folder.iterdir())
     except OSError as error:
-        raise _unwritable_error(folder, error) from error
+        raise unwritable_error(folder, error) from error
     if is_new:
         return f"{folder} is new"
-    with _lock_file(folder / "lock", fcntl.LOCK_EX):
+    with lock_file(folder / "lock", fcntl.LOCK_EX):
         try:
             verify(folder, shards=settings.sessions.shards)
         except DamageError as error:
@@ -120,7 +115,7 @@ def _explain_start(folder: Path, settings: Settings) -> str:
 @contextmanager
 def open_shared(folder: Path, settings: Settings) -> Iterator[RecoveryStore]:
     """The store for a process that works while another one of this host is inside `open_recovery`."""
-    with _lock_file(folder / "lock-workers", fcntl.LOCK_SH):
+    with lock_file(folder / "lock-workers", fcntl.LOCK_SH):
         yield _recovery_store(folder / "store", folder, settings)
 
 
@@ -132,7 +127,7 @@ def open_shared_remote(folder: Path, settings: Settings) -> Iterator[RecoverySto
     has none.
     """
     with (
-        _lock_file(folder / "lock-workers", fcntl.LOCK_SH),
+        lock_file(folder / "lock-workers", fcntl.LOCK_SH),
         TemporaryDirectory(prefix="penstock-") as empty,
     ):
         yield _recovery_store(Path(empty), folder, settings)
@@ -155,46 +150,6 @@ def _explain_errors(folder: Path) -> Iterator[None]:
             f"recovery folder {folder}: {match[1] if match else 'SQLite cannot write'}: "
             "free disk space or repair the disk, then start again"
         ) from error
-
-
-@contextmanager
-def _lock_folder(folder: Path) -> Iterator[None]:
-    try:
-        private_files.make_folder(folder)
-    except OSError as error:
-        raise _unwritable_error(folder, error) from error
-    with _lock_file(folder / "lock", fcntl.LOCK_EX):
-        # The other processes of a killed run may take a moment to end.
-        for name in ("lock-workers", "lock-keeper"):
-            _lock_file(folder / name, fcntl.LOCK_EX, timeout_s=_LOCK_TIMEOUT_S).close()
-        yield
-
-
-def _lock_file(path: Path, mode: int, *, timeout_s: float = 0) -> TextIO:
-    try:
-        file = os.fdopen(
-            private_files.opener(str(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC), "w"
-        )
-    except OSError as error:
-        raise _unwritable_error(path.parent, error) from error
-    deadline_s = time.monotonic() + timeout_s
-    while True:
-        try:
-            fcntl.flock(file, mode | fcntl.LOCK_NB)
-        except OSError as error:
-            if time.monotonic() > deadline_s:
-                file.close()
-                raise RecoveryError(
-                    f"recovery folder {path.parent} is in use by another run: "
-                    "stop it, or name another"
-                ) from error
-            time.sleep(0.05)
-        else:
-            return file
-
-
-def _unwritable_error(folder: Path, error: OSError) -> RecoveryError:
-    return RecoveryError(f"recovery folder {folder}: {error.strerror}: name a writable one")
 
 
 def _recovery_store(store: Path, folder: Path, settings: Settings) -> RecoveryStore:
@@ -224,12 +179,12 @@ def _prepare(folder: Path, settings: Settings) -> None:
                 damaged_folder,
             )
             checkpoint = verify(folder, shards=shards)
-        checkpoint_reader.keep_only_epoch(folder / "store", checkpoint.epoch)
-        checkpoint_reader.delete_unreferenced(
-            rows, checkpoint_reader.referenced_journals(folder / "store"), include_newer=True
+        cleanup.keep_only_epoch(folder / "store", checkpoint.epoch)
+        cleanup.delete_unreferenced(
+            rows, cleanup.referenced_journals(folder / "store"), include_newer=True
         )
     except OSError as error:
-        raise _unwritable_error(folder, error) from error
+        raise unwritable_error(folder, error) from error
 
 
 def verify(folder: Path, *, shards: int) -> checkpoint_reader.Checkpoint:
@@ -237,7 +192,7 @@ def verify(folder: Path, *, shards: int) -> checkpoint_reader.Checkpoint:
     checkpoint = checkpoint_reader.read_checkpoint(folder / "store", shards=shards)
     backup_epoch = backup.backup_epoch(folder)
     if backup_epoch is not None and backup_epoch > checkpoint.epoch:
-        raise checkpoint_reader.damage_error(folder / "store", "it is older than its backup")
+        raise store_files.damage_error(folder / "store", "it is older than its backup")
     checkpoint_reader.verify_journals(folder / "rows", checkpoint)
     return checkpoint
 
@@ -245,11 +200,15 @@ def verify(folder: Path, *, shards: int) -> checkpoint_reader.Checkpoint:
 def _create_store(folder: Path) -> None:
     """Create the store of a new folder, completely or not at all."""
     store = folder / "store"
-    if store.exists() or (folder / "previous").exists() or journal.list_journals(folder / "rows"):
+    if (
+        store.exists()
+        or (folder / "previous").exists()
+        or journal_files.list_journals(folder / "rows")
+    ):
         return
     staging = folder / "begun"
     private_files.make_folder(staging)
-    init_db_dir(staging, checkpoint_reader.PARTITIONS)
+    init_db_dir(staging, store_files.PARTITIONS)
     private_files.restrict(staging)
     staging.rename(store)
 

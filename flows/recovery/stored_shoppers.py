@@ -15,7 +15,7 @@ from flows.recovery import backup, checkpoint_reader
 from operators.shards.shard_journal import read_rows
 from operators.shards.sharding import shard_of
 from operators.shards.watermark import Watermark
-from state import journal
+from state import journal_files
 from state.errors import RecoveryError
 from state.snapshots import DevicesState, ShardRulesState, UsersState
 
@@ -84,5 +84,7 @@ def _read(folder: Path, settings: Settings, shards: Collection[int] | None) -> S
     return StoredShoppers(rows, round(len(rows) * scale), event_time_ms, rules_state)
 
 
-def _read_rows(folder: Path, position: journal.JournalPosition) -> Iterator[tuple[str, Shopper]]:
-    return iter(read_rows(journal.read(folder / "rows", position)).rows.items())
+def _read_rows(
+    folder: Path, position: journal_files.JournalPosition
+) -> Iterator[tuple[str, Shopper]]:
+    return iter(read_rows(journal_files.read(folder / "rows", position)).rows.items())

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
-from flows.observability import metrics
+from flows.observability import metrics, recording
 from flows.process import liveness
-from flows.sinks.scrubber import Scrubber, scrub
+from flows.sinks.scrub_pass import scrub
+from flows.sinks.scrubber import Scrubber
 from state.errors import StoreError
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class _RedisPartition(StatefulSinkPartition["BatchOutput", bool]):
 
     def _send_measured(self, output: BatchOutput) -> None:
         """Send the write groups of a batch, and record when each becomes readable."""
-        metrics.record_output(output)
+        recording.record_output(output)
         change_writes = output.change_write_count
         for groups, writes in _write_groups(output):
             metrics.WRITES_QUEUED.inc(len(writes))
@@ -109,7 +110,7 @@ def _on_written(groups: list[WriteGroup], writes: int, seconds: float) -> None:
     metrics.REDIS.observe(seconds)
     metrics.REDIS_AWAY.set(0)
     for group in groups:
-        metrics.record_freshness(group.name, group.received_ms)
+        recording.record_freshness(group.name, group.received_ms)
 
 
 class RedisSink(FixedPartitionedSink["BatchOutput", bool]):

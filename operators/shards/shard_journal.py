@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from operators.shards.erasures import Erasures
     from operators.shards.identity_map import IdentityMap
     from operators.shards.shard_shoppers import ShardShoppers
-    from state.journal import Journal, JournalPosition, Journals
+    from state.journal import Journal, Journals
+    from state.journal_files import JournalPosition
     from state.shopper import Shopper
 
 S = TypeVar("S", ShardRecord, DevicesState, UsersState)

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from operators.tables.table import Table, TableState
     from state.arrays import Rows
     from state.interactions import ItemCard, RowIndex
-    from state.journal import Journal, JournalPosition, Journals
+    from state.journal import Journal, Journals
+    from state.journal_files import JournalPosition
 
 JOURNAL = "learned"  # the stored name of the learn step's journal
 _ROWS_PER_RECORD = 16_384

@@ -15,7 +15,7 @@ import orjson
 import pytest
 import redis
 
-from flows.recovery import checkpoint_reader
+from flows.recovery import checkpoint_reader, store_files
 from flows.recovery.folder import open_recovery
 from operators.events.decode import decode
 from state.store import Store
@@ -178,8 +178,7 @@ def test_a_start_leaves_no_byte_of_a_killed_run_in_the_store(
     store = folder / "store"
     before = checkpoint_reader.read_checkpoint(store, shards=SHARDS)
     killed = [
-        sqlite3.connect(part, isolation_level=None)
-        for part in checkpoint_reader.partition_files(store)
+        sqlite3.connect(part, isolation_level=None) for part in store_files.partition_files(store)
     ]
     for part in killed:
         part.execute("CREATE TABLE freed AS SELECT ? AS name", (USER * 100,))

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from state.errors import RecoveryError, SnapshotError
-from state.journal import Journal, JournalPosition, Journals, RewriteThrottle, list_journals, read
+from state.journal import Journal, Journals, RewriteThrottle
+from state.journal_files import JournalPosition, list_journals, read
 
 payloads = st.lists(st.binary(max_size=40), max_size=4)
 steps = st.lists(

@@ -23,7 +23,7 @@ from state import snapshots
 from state.config import Settings
 from state.errors import SnapshotError
 from state.interactions import ItemCard
-from state.journal import JournalPosition
+from state.journal_files import JournalPosition
 from state.messages import ShardTotals, SourceTotals
 from state.shopper import (
     AMOUNT_UNKNOWN,

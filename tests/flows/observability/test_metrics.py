@@ -15,7 +15,7 @@ from bytewax.testing import TestingSink, run_main
 from prometheus_client import CollectorRegistry
 
 from flows.dataflow import Sinks, StateStores, build
-from flows.observability import metrics
+from flows.observability import metrics, recording
 from flows.observability.collectors import (
     ArrayHistogram,
     RecoveryFolderCollector,
@@ -137,8 +137,8 @@ def test_what_is_counted_is_what_redis_says(redis_url: str, tmp_path: Path) -> N
 def test_a_drift_is_counted_and_said_in_a_line(caplog: pytest.LogCaptureFixture) -> None:
     before = counted("penstock_cluster_drifts_total")[""]
     sums = CounterDeltas(dict.fromkeys(("events",), 0), {}, {})
-    metrics.record_output(BatchOutput([], counter_deltas=sums, drift_count=2))
-    metrics.record_output(BatchOutput([], counter_deltas=sums))
+    recording.record_output(BatchOutput([], counter_deltas=sums, drift_count=2))
+    recording.record_output(BatchOutput([], counter_deltas=sums))
     assert counted("penstock_cluster_drifts_total")[""] == before + 2
     (line,) = caplog.messages
     assert line.startswith("the shoppers no longer resemble those of the clusters")
@@ -148,7 +148,7 @@ def test_what_was_tried_is_counted_by_learner() -> None:
     names = ("penstock_tried_seen_total", "penstock_tried_clicked_total")
     before = [counted(name) for name in names]
     sums = CounterDeltas(dict.fromkeys(("events",), 0), {}, {})
-    metrics.record_output(BatchOutput([], counter_deltas=sums, explored={"content": (3, 1)}))
+    recording.record_output(BatchOutput([], counter_deltas=sums, explored={"content": (3, 1)}))
     grew = [grown(name, then) for name, then in zip(names, before, strict=True)]
     assert grew == [{"content": 3}, {"content": 1}]
 
@@ -208,7 +208,7 @@ def test_a_key_is_as_fresh_as_its_event_is_old() -> None:
     now_ms = time.time_ns() // 1_000_000
     before = counted("penstock_freshness_seconds_sum")
     # Received a second ago, not received at all, received by a clock that is ahead of ours.
-    metrics.record_freshness("age", array("q", [now_ms - 1000, 0, now_ms + 5000]).tobytes())
+    recording.record_freshness("age", array("q", [now_ms - 1000, 0, now_ms + 5000]).tobytes())
     assert grown("penstock_freshness_seconds_sum", before)["age"] == pytest.approx(1.0, abs=0.5)
     assert counted("penstock_freshness_seconds_count")["age"] == 2
 

@@ -20,7 +20,7 @@ from flows.recovery import backup, backup_process, checkpoint_reader
 from flows.recovery.folder import open_recovery
 from flows.runtime.replay import replay_source
 from flows.sources.recorded import RecordedSource
-from state import journal
+from state import journal, journal_files
 from state.config_deployment import Recovery
 from tests.flows.recovery.test_crash import SHOP, CrashingPartition, CrashingSource
 from tests.flows.recovery.test_folder import MEMORY
@@ -86,8 +86,8 @@ def test_a_copy_made_while_the_flow_writes_is_of_one_moment(redis_url: str, fold
     cut = checkpoint_reader.read_checkpoint(store, shards=SHARDS)
     assert 0 < cut.states["personalize.events", "shop"].batches < len(SHOP) // 30
     for handle in cut.journal_positions:
-        assert list(journal.read(store.parent / "rows", handle))
-    left = journal.list_journals(folder / "recovery" / "rows")
+        assert list(journal_files.read(store.parent / "rows", handle))
+    left = journal_files.list_journals(folder / "recovery" / "rows")
     assert max(generation for _, _, generation in left) > len(left) / (2 * SHARDS)
     (folder / "whole").mkdir()
     assert run_flow(SHOP, redis_url, folder / "whole", settings=SETTINGS) == rows

@@ -25,7 +25,7 @@ from flows.recovery.folder import inspect_folder, verify
 from flows.runtime.replay import replay_source
 from flows.sources.recorded import RecordedSource
 from operators.publish.digest import deterministic_rows
-from state import journal
+from state import journal_files
 from state.errors import DamageError, RecoveryError, UserError
 from state.store import Store
 from tests.flows.recovery.test_crash import SHOP, CrashingPartition, CrashingSource
@@ -106,7 +106,7 @@ def stored_files(recovery: Path) -> list[Path]:
 def all_that_is_resumed(recovery: Path) -> tuple[dict[Any, Any], list[list[bytes]]]:
     cut = verify(recovery, shards=SHARDS)
     return cut.states, [
-        list(journal.read(recovery / "rows", handle)) for handle in cut.journal_positions
+        list(journal_files.read(recovery / "rows", handle)) for handle in cut.journal_positions
     ]
 
 

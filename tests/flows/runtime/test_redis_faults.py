@@ -16,7 +16,7 @@ import pytest
 
 from flows.process.embedded_redis import EmbeddedRedis
 from flows.runtime.replay import replay_recordings
-from flows.sinks.scrubber import scrub
+from flows.sinks.scrub_pass import scrub
 from operators.synthetic.traffic import generate_events
 from state import keys
 from state.config_deployment import Redis

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flows.sinks import scrubber as scrubbing
+from flows.sinks import scrub_pass
 from flows.sinks.scrubber import Scrubber
 from state import keys
 from state.store import Store
@@ -22,7 +22,7 @@ PATIENCE_S = 60
 
 @pytest.fixture
 def client(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    monkeypatch.setattr(scrubbing, "PAGE_ENTRIES", 50)
+    monkeypatch.setattr(scrub_pass, "PAGE_ENTRIES", 50)
     store = Store(redis_url, timeout_ms=2000, patience_s=2)
     for number in range(1, ENTRIES + 1):
         tell(store, number, "enter", f"shopper {number % 10}")

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from operators.shards.device_shard import DeviceShard
 from operators.shards.user_shard import UserShard
-from state.journal import Journals, list_journals
+from state.journal import Journals
+from state.journal_files import list_journals
 from state.snapshots import DEVICES_CODEC, USERS_CODEC
 from tests.streams import GAP_MS, RULES, SHARDS, Flow, event, facts, fold, streams, view
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from operators.personalize.step import PersonalizeStep
 from state.errors import SnapshotError
-from state.journal import Journals, list_journals
+from state.journal import Journals
+from state.journal_files import list_journals
 from state.snapshots import LEARN_CODEC, LearnState
 from tests.learned import SETTINGS, batches
 
