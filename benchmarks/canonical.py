@@ -30,7 +30,7 @@ from flows.runtime import replay
 from flows.sinks.redis import RedisSink
 from flows.sources.files import LogFile
 from flows.sources.recorded import RecordedSource
-from operators.readers import READERS
+from operators.readers.registry import READERS
 from operators.shards.identity_map import device_key
 from state import keys
 from state.config import Settings

@@ -17,7 +17,7 @@ import msgspec
 
 from benchmarks.workload import Workload, cached
 from flows.sources.files import LogFile
-from operators.readers import READERS
+from operators.readers.registry import READERS
 from operators.shards.batching import SourceBatcher
 from operators.shards.config import ProcessorConfig
 from operators.shards.device_shard import DeviceShard

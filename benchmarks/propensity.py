@@ -34,7 +34,7 @@ import numpy as np
 
 from benchmarks.reliability import draw
 from operators.personalize.step import PersonalizeStep
-from operators.readers import READERS
+from operators.readers.registry import READERS
 from operators.segments.propensity.chance_model import ChanceModel
 from operators.shards.batching import SourceBatcher
 from operators.shards.config import ProcessorConfig

@@ -30,7 +30,7 @@ from flows.process import gc_control
 from flows.process.embedded_redis import EmbeddedRedis
 from flows.runtime import replay, replay_report
 from flows.sources.files import LogFile
-from operators.readers import READERS
+from operators.readers.registry import READERS
 from operators.segments.rules.compiler import load_rules
 from operators.shards.batching import SourceBatcher
 from operators.shards.config import ProcessorConfig

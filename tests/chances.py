@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from operators.readers import READERS
+from operators.readers.registry import READERS
 from operators.segments.propensity.propensity import PropensityModels
 from operators.shards.batching import SourceBatcher
 from operators.shards.config import ProcessorConfig

@@ -18,7 +18,7 @@ from flows.process.embedded_redis import find_server
 from flows.process.privacy_key import PRIVACY_KEY_VARIABLE, read_privacy_key
 from flows.recovery.folder import inspect_folder
 from flows.webhooks.delivery import secrets_of
-from operators.readers.records import record_reader
+from operators.readers.registry import record_reader
 from state.config_deployment import Kafka
 from state.errors import ConfigurationError, RecoveryError, SourceError, StoreError, UserError
 from state.printable import printable

@@ -14,7 +14,8 @@ from flows.commands.arguments import complete
 from flows.commands.options import EMBEDDED, load_settings, open_store, redis_url
 from flows.kafka.producer import Producer
 from flows.process.printing import print_lines as print_lines
-from operators.readers.records import record_reader
+from operators.events.decode import RecordPosition
+from operators.readers.registry import record_reader
 from state import keys
 from state.errors import ConfigurationError, DataError, SourceError
 from state.events import Event
@@ -93,7 +94,7 @@ def _record(name: str, now_ms: int, settings: Settings) -> bytes:
     }
     record = msgspec.json.encode(fields)
     read = record_reader(settings.kafka.format)
-    decoded = list(read(record, source="erase", partition="0", offset=0, now_ms=now_ms))
+    decoded = list(read(record, RecordPosition("erase", "0", 0), now_ms=now_ms))
     if [one.user_id for one in decoded if isinstance(one, Event) and one.type == "erase"] == [name]:
         return record
     if settings.kafka.format != "penstock":

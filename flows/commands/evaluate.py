@@ -26,7 +26,7 @@ from operators.evaluation.breakdown import GROUPINGS, breakdown
 from operators.evaluation.comparison import compare
 from operators.evaluation.formats import FORMATS
 from operators.evaluation.protocols import BLEND, OTHER_CONFIGURATION
-from operators.readers import FORMATS as LOGS
+from operators.readers.registry import FORMATS as LOGS
 from state import config_loader
 from state.errors import ConfigurationError, DataError, UserError
 

@@ -11,7 +11,7 @@ from flows.sources.files import LogFile
 from operators.evaluation.clicks import collect
 from operators.evaluation.event_clicks import clicks_from_events
 from operators.evaluation.formats import FORMATS
-from operators.readers import read_log
+from operators.readers.registry import read_log
 from state.errors import DataError
 
 if TYPE_CHECKING:

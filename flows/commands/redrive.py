@@ -15,7 +15,8 @@ from flows.commands.options import load_settings
 from flows.kafka.dead_letters import read_dead_letters
 from flows.kafka.producer import Producer
 from flows.kafka.start_offsets import start_ms
-from operators.readers.records import record_reader
+from operators.events.decode import RecordPosition
+from operators.readers.registry import record_reader
 from state.dead_letters import BASE64_BYTES_MAX, FAILURE_TYPES, RAW_BYTES_MAX, DeadLetter
 from state.errors import ConfigurationError, DataError
 from state.events import Event
@@ -151,7 +152,7 @@ def _raw_record(letter: DeadLetter) -> bytes | None:
 def _record_key(letter: DeadLetter, raw: bytes, settings: Settings) -> bytes | None:
     """Return the key that a producer would use: the shopper of the event, if it can be read by now."""
     read = record_reader(settings.kafka.format)
-    for event in read(raw, source=letter.source, partition="0", offset=0, now_ms=1 << 62):
+    for event in read(raw, RecordPosition(letter.source, "0", 0), now_ms=1 << 62):
         if isinstance(event, Event):
             return (event.anonymous_id or event.user_id or "").encode()
     return None

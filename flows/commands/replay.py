@@ -30,8 +30,8 @@ from flows.runtime.replay_report import DigestMode, build_report
 from flows.sources.files import LogFile, progress_bar
 from flows.sources.recorded import RecordedSource
 from flows.sources.time_ordering import sort_by_time
-from operators.readers import FORMATS, UNSORTED_FORMATS, read_log
 from operators.readers.orders import join_orders
+from operators.readers.registry import FORMATS, UNSORTED_FORMATS, read_log
 from serving.reader import Storefront
 from state.errors import ConfigurationError, DataError
 from state.events import Event

@@ -20,7 +20,7 @@ from flows.commands.tune_search import keys_to_search, search
 from flows.commands.tune_trials import TrialEvaluation
 from flows.process.printing import create_console
 from operators.evaluation.formats import FORMATS
-from operators.readers import FORMATS as LOGS
+from operators.readers.registry import FORMATS as LOGS
 from state.config_lists import Weights
 from state.errors import ConfigurationError
 

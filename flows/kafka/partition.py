@@ -15,7 +15,8 @@ from flows.kafka.broker_monitor import INTERVAL_S, RESPONSE_TIMEOUT_MS
 from flows.kafka.client import partition_name
 from flows.kafka.shared_consumer import IDLE_POLL_MS
 from flows.process import liveness
-from operators.readers.records import record_reader
+from operators.events.decode import RecordPosition
+from operators.readers.registry import record_reader
 from operators.shards.batching import SourceBatcher
 from state.messages import SourceBatch
 from state.snapshots import SOURCE_CODEC, SourceState
@@ -163,9 +164,7 @@ class KafkaPartition(StatefulSourcePartition[SourceBatch, bytes]):
             raw = record.value or b""  # a tombstone is treated as an empty record
             decoded = self._read_record(
                 raw,
-                source=topic,
-                partition=number,
-                offset=record.offset,
+                RecordPosition(topic, number, record.offset),
                 now_ms=at_ms,
                 received_ms=at_ms,
                 limits=self._settings.source.limits,

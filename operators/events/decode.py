@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -29,7 +29,7 @@ NESTING_MAX = 99
 """Levels of objects and arrays. A record with more is an attack on the parser."""
 
 
-class RecordPosition(TypedDict):
+class RecordPosition(NamedTuple):
     """The position of a record in its log."""
 
     source: str
@@ -44,24 +44,17 @@ _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 def decode(
-    raw: bytes,
-    *,
-    source: str,
-    partition: str,
-    offset: int,
-    now_ms: int,
-    limits: Limits = DEFAULT,
+    raw: bytes, position: RecordPosition, *, now_ms: int, limits: Limits = DEFAULT
 ) -> Event | DeadLetter:
     """Decode one canonical JSON record. `now_ms` is its time of arrival: event times are compared to it.
 
     >>> line = b'{"event_id":"1","type":"page_view","event_ts":1600000000000,"user_id":"ann"}'
-    >>> decode(line, source="s", partition="0", offset=0, now_ms=1600000000000).user_id
+    >>> decode(line, RecordPosition("s", "0", 0), now_ms=1600000000000).user_id
     'ann'
     """
     event = decode_fast(raw, now_ms, limits)
     if event is not None:
         return event
-    position: RecordPosition = {"source": source, "partition": partition, "offset": offset}
     return _reject_raw(raw, position, now_ms, limits)
 
 
@@ -70,7 +63,7 @@ def decode_lines(
 ) -> Iterator[Event | DeadLetter]:
     """Decode many records with consecutive offsets; one result per record, in order."""
     for offset, raw in enumerate(lines, first_offset):
-        yield decode(raw, source=source, partition=partition, offset=offset, now_ms=now_ms)
+        yield decode(raw, RecordPosition(source, partition, offset), now_ms=now_ms)
 
 
 def stable_event_id(source: str, *fields: str | bytes) -> str:
@@ -128,22 +121,16 @@ def _nesting_depth(raw: bytes) -> int:
 
 
 def dead_letter(
-    raw: bytes,
-    violations: list[Violation],
-    *,
-    source: str,
-    partition: str,
-    offset: int,
-    at_ms: int = 0,
+    raw: bytes, violations: list[Violation], position: RecordPosition, *, at_ms: int = 0
 ) -> DeadLetter:
     """The dead letter of a record. The first violation gives the failure type."""
     text, is_base64 = raw_text(raw)
     return DeadLetter(
         failure_type=violations[0][0],
         errors=tuple(FieldError(path, message) for _, path, message in violations),
-        source=source,
-        partition=partition,
-        offset=offset,
+        source=position.source,
+        partition=position.partition,
+        offset=position.offset,
         raw=text,
         base64=is_base64,
         at=at_ms,
@@ -154,10 +141,8 @@ def dead_letter(
 def validate(
     event: Event,
     raw: bytes,
+    position: RecordPosition,
     *,
-    source: str,
-    partition: str,
-    offset: int,
     now_ms: int,
     limits: Limits = DEFAULT,
 ) -> Event | DeadLetter:
@@ -171,9 +156,7 @@ def validate(
         _processing_error("no rule explains the rejection")
     ]
     at_ms = event_time_or_zero(fields, now_ms)
-    return dead_letter(
-        raw, violations, source=source, partition=partition, offset=offset, at_ms=at_ms
-    )
+    return dead_letter(raw, violations, position, at_ms=at_ms)
 
 
 def truncate_items(event: Event, limits: Limits) -> Event:
@@ -205,7 +188,7 @@ def _reject_raw(raw: bytes, position: RecordPosition, now_ms: int, limits: Limit
         at_ms = event_time_or_zero(fields, now_ms)
     except Exception as error:
         violations = [record_processing_error(error)]
-    return dead_letter(raw, violations, **position, at_ms=at_ms)
+    return dead_letter(raw, violations, position, at_ms=at_ms)
 
 
 def record_processing_error(error: Exception) -> Violation:

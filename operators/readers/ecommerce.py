@@ -1,16 +1,18 @@
-"""The e-commerce names of the Segment spec, v1 and v2, which its kin and PostHog share."""
+"""E-commerce events by the names of the Segment spec, v1 and v2, which similar senders and PostHog
+share."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from operators.events.validation import ORDER_TYPES
-from operators.readers.fields import normalize_name, upper
+from operators.readers.common_fields import read_reco
 from operators.readers.line_items import LineFieldNames, LineItems, first_amount, read_line_items
-from state.events import EventType, Reco
+from operators.readers.values import normalize_name, upper
 
 if TYPE_CHECKING:
     from operators.readers.fields import Fields
+    from state.events import EventType
 
 TRACK_TYPES: dict[str, EventType] = {
     "products searched": "search",
@@ -34,7 +36,7 @@ TRACK_TYPES: dict[str, EventType] = {
     "refunded order": "refund",
     "segment consent preference updated": "consent",
 }
-"""Types by name, as `plain` has it; every other name is `custom`."""
+"""Types by the name of the event, as `normalize_name` writes it; every other name is `custom`."""
 
 RECOMMENDATION_TYPES: dict[str, EventType] = {
     "product list viewed": "reco_view",
@@ -42,15 +44,15 @@ RECOMMENDATION_TYPES: dict[str, EventType] = {
     "product clicked": "reco_click",
     "clicked product": "reco_click",
 }
-"""What they are where `properties.reco` says that the list is a recommendation."""
+"""Types of events where `properties.reco` says that the list is a recommendation."""
 
 SINGLE_ITEM_TYPES = frozenset(
     {"item_view", "cart_add", "cart_remove", "wishlist_add", "reco_click"}
 )
-"""Events whose item stands in the properties themselves."""
+"""Types of events whose properties are those of their one item."""
 
 _LINE_FIELDS = LineFieldNames(ids=("product_id", "id", "sku"))
-"""Ids of v2, of v1, and what is left where neither is sent."""
+"""Ids of v2 and of v1, and the one that is used where neither is sent."""
 
 
 def track_type(name: str, properties: Fields) -> EventType:
@@ -62,7 +64,7 @@ def track_type(name: str, properties: Fields) -> EventType:
 
 
 def read_shop_fields(event_type: EventType, properties: Fields) -> dict[str, Any]:
-    """What the properties tell, as fields of the event."""
+    """The fields of the event that are read from the properties."""
     if event_type == "custom":
         return {}
     is_order, is_list = event_type in ORDER_TYPES, event_type in ("list_view", "reco_view")
@@ -75,7 +77,7 @@ def read_shop_fields(event_type: EventType, properties: Fields) -> dict[str, Any
         "query": properties.text("query") if event_type == "search" else None,
         "list_id": properties.text("list_id", "category") if is_list else None,
         "cart_id": properties.text("cart_id"),
-        "reco": _reco(properties.child("reco")),
+        "reco": read_reco(properties.child("reco")),
     }
 
 
@@ -87,7 +89,7 @@ def _line_items(event_type: EventType, properties: Fields) -> LineItems:
 
 
 def _net_value(event_type: EventType, properties: Fields, lines: LineItems) -> float | None:
-    """`revenue` and `subtotal` are without tax and shipping, `total` is with both."""
+    """The value without tax and shipping: `revenue` and `subtotal` are so, `total` includes both."""
     is_refund = event_type == "refund"
     stated = first_amount(
         lambda: properties.amount("revenue", is_refund=is_refund),
@@ -96,15 +98,3 @@ def _net_value(event_type: EventType, properties: Fields, lines: LineItems) -> f
         lambda: properties.amount("value", is_refund=is_refund),
     )
     return lines.order_value(stated, is_refund=is_refund)
-
-
-def _reco(reco: Fields) -> Reco | None:
-    if not reco.values:
-        return None
-    return Reco(
-        slot=reco.text("slot"),
-        model=reco.text("model"),
-        position=reco.position("position"),
-        experiment=reco.text("experiment"),
-        variant=reco.text("variant"),
-    )

@@ -1,93 +1,80 @@
-"""A JSON object as its sender laid it out, read field by field; what is wrong names its place.
+"""A JSON object of a record, read field by field; errors name the path of the field.
 
-An order is never lost for a side detail: what cannot be read of a field is as if it were not there,
-and is noted (`left_out`), so that it is counted by field. Only what an event cannot do without
-(who, when, which order, what it is worth) is a `BadFieldError`.
+An order is never lost for a side detail: a value that cannot be read counts as missing, and its
+field is noted (`unreadable`, `Event.left_out`), so that such values are counted. Only a value that
+an event cannot do without (shopper, time, order, amount) raises `BadFieldError`.
 """
 
 from __future__ import annotations
 
 import re
-from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from operators.events.validation import EARLIEST_MS, FUTURE_MS, normalize_id
+from operators.events.validation import normalize_id
 from operators.readers.numbers import parse_number
 from operators.readers.times import epoch_number_ms, parse_time_ms
-from state.events import MONEY_MAX, ORDER_ID_CHARS_MAX, SHOPPER_ID_CHARS_MAX
-
-if TYPE_CHECKING:
-    from state.dead_letters import FailureType
+from operators.readers.values import BadFieldError, check_amount, format_number
+from state.events import ORDER_ID_CHARS_MAX, SHOPPER_ID_CHARS_MAX
 
 POSITION_MAX = 1_000_000
-EXACT_INTEGER_MAX = 2**53
-"""A number with a decimal point up to here is the whole number it says."""
 EMPTY_TEXTS = frozenset({"", "(not set)", "(none)", "(direct)", "$direct"})
-"""What stands for nothing in a text, besides null."""
+"""Texts that stand for no value, as null does."""
 FLAG_TEXTS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 _CATEGORY_SEPARATOR = re.compile(r"[/>]")
-_WORD_SEPARATORS = re.compile(r"[\W_]+")
 _ARRAY_INDEXES = re.compile(r"\[\d+\]")
 _REPLACEMENT_CHAR = "\ufffd"
-"""Stands where a part of a text was lost: of an id nobody knows then which it was."""
-
-
-class BadFieldError(Exception):
-    """Raised by an adapter: this is no event, because of what stands at this path."""
-
-    def __init__(self, failure_type: FailureType, path: str, message: str) -> None:
-        super().__init__(message)
-        self.finding = (failure_type, path, message)
+"""Is in a text whose bytes were damaged: an id with it could be several."""
 
 
 class Fields:
-    """An object of a record and its path in it; an empty one where there is no such object.
+    """An object of a record and its path; it is empty where the record has no such object.
 
-    `left_out` are the paths of what could not be read, without places in arrays; all objects of a
-    record share it.
+    `unreadable` are the paths of values that could not be read, without indexes of arrays; all
+    objects of a record share it.
     """
 
     __slots__ = ("path", "unreadable", "values")
 
     def __init__(
-        self, values: object, path: str = "$", left_out: dict[str, None] | None = None
+        self, values: object, path: str = "$", unreadable: dict[str, None] | None = None
     ) -> None:
         self.values: dict[str, Any] = values if isinstance(values, dict) else {}
         self.path = path
-        self.unreadable: dict[str, None] = {} if left_out is None else left_out
+        self.unreadable: dict[str, None] = {} if unreadable is None else unreadable
 
     def path_of(self, name: str) -> str:
-        """The path of a field."""
+        """The path of a field, as errors name it."""
         return f"{self.path}.{name}"
 
     def note_unreadable(self, name: str) -> None:
-        """Note that a field, or one of an array, cannot be read."""
+        """Note that the value of a field, or of an element of an array, cannot be read."""
         self.unreadable[_ARRAY_INDEXES.sub("[]", self.path_of(name))] = None
 
     def has(self, name: str) -> bool:
-        """Whether something stands there: what PHP and forms send for nothing is nothing."""
+        """Whether a field has a value. False, an empty text or array, as PHP and forms send them,
+        is none."""
         value = self.values.get(name)
         return bool(value) or type(value) in (int, float)
 
     def child(self, name: str) -> Fields:
-        """An object inside."""
+        """An object inside this one."""
         value = self.values.get(name)
         if value is not None and not isinstance(value, dict) and self.has(name):
             self.note_unreadable(name)
         return Fields(value, f"{self.path}.{name}", self.unreadable)
 
     def first_child(self, name: str) -> Fields:
-        """The first object of an array inside."""
+        """The first object of an array inside this one."""
         return next(
             iter(self.children(name)), Fields(None, f"{self.path}.{name}[0]", self.unreadable)
         )
 
     def children(self, name: str) -> list[Fields]:
-        """The objects of an array inside; none where it is absent or null.
+        """The objects of an array inside this one; none where it is absent or null.
 
-        An array that came as an object is read too: with numbers for names, as PHP sends one with
-        gaps, or the only element of it.
+        An array that was sent as an object is read too: one with numbers for names, as PHP sends an
+        array with gaps, or its only element.
         """
         values = self.values.get(name)
         if isinstance(values, dict) and values:
@@ -106,20 +93,20 @@ class Fields:
         return objects
 
     def text(self, *names: str) -> str | None:
-        """The first of these that says something."""
+        """The first of these texts that is not empty."""
         for name in names:
             value = self.values.get(name)
             if isinstance(value, str):
                 if (trimmed := value.strip()) not in EMPTY_TEXTS:
                     return trimmed
-            elif (number := _format_number(value)) is not None:
+            elif (number := format_number(value)) is not None:
                 return number
             elif value is not None and self.has(name):
                 self.note_unreadable(name)
         return None
 
     def flag(self, name: str) -> bool | None:
-        """A boolean, or a word or number for one."""
+        """A boolean, or a text or number that stands for one."""
         value = self.values.get(name)
         answer = FLAG_TEXTS.get(str(value).strip().lower())
         if answer is None and self.has(name):
@@ -127,10 +114,10 @@ class Fields:
         return answer
 
     def identifier(self, name: str, *, is_person: bool = False) -> str | None:
-        """An id, text or a whole number; None where it is absent, says nothing or cannot be one.
+        """An id: text or a whole number; None where it is absent, empty or cannot be an id.
 
-        Of a person a number with a decimal point is none: it may have lost digits, and to be taken
-        for somebody else is worse than to be nobody.
+        A number with a decimal point is no id of a person: it may have lost digits, and an event that
+        counts for somebody else is worse than one that counts for nobody.
         """
         value = self.values.get(name)
         if value is None or not self.has(name):
@@ -138,14 +125,14 @@ class Fields:
         is_whole = type(value) is int or (
             not is_person and isinstance(value, float) and value.is_integer()
         )
-        text = value.strip() if isinstance(value, str) else _format_number(value)
+        text = value.strip() if isinstance(value, str) else format_number(value)
         if text is None or not (isinstance(value, str) or is_whole) or _REPLACEMENT_CHAR in text:
             self.note_unreadable(name)
             return None
         return None if text in EMPTY_TEXTS else text
 
     def order_id(self, name: str, *, needed: bool) -> str | None:
-        """The id of an order; where it is `needed`, it must say something."""
+        """The id of an order. Raises BadFieldError where it is `needed` and there is no good one."""
         order_id = self.identifier(name)
         if order_id is not None and len(order_id) > ORDER_ID_CHARS_MAX:
             message = f"{len(order_id)} characters; at most {ORDER_ID_CHARS_MAX}"
@@ -160,7 +147,7 @@ class Fields:
         return order_id
 
     def item_id(self, *names: str) -> str | None:
-        """The first of these ids that an item can have."""
+        """The first of these ids that can be the id of an item."""
         for name in names:
             item_id = self.identifier(name)
             if item_id is not None and len(item_id) <= SHOPPER_ID_CHARS_MAX:
@@ -170,7 +157,8 @@ class Fields:
         return None
 
     def number(self, name: str) -> float | None:
-        """A finite number, or text that can mean one only; None where it is absent or empty."""
+        """A finite number, or a text with one meaning only; None where it is absent. Raises
+        BadFieldError."""
         value = self.values.get(name)
         if value is None or not self.has(name):
             return None
@@ -181,15 +169,15 @@ class Fields:
         return number
 
     def amount(self, name: str, *, is_refund: bool = False) -> float | None:
-        """What an order is worth, or what is given back; None where it is not told.
+        """What an order is worth or a refund gives back; None where it is absent.
 
-        Less than nothing is nothing, but a refund told as a loss is a refund.
+        A negative amount counts as 0; the amount of a refund counts as positive.
         """
         amount = self.number(name)
         return None if amount is None else self._check_not_negative(name, amount, is_refund)
 
     def net_amount(self, gross: str, *included: str, is_refund: bool = False) -> float | None:
-        """The same of an amount less what is included in it (tax, shipping)."""
+        """An amount as `amount` reads it, less what is included in it (tax, shipping)."""
         gross_amount = self.number(gross)
         if gross_amount is None:
             return None
@@ -203,7 +191,7 @@ class Fields:
         return check_amount(amount, self.path_of(name))
 
     def _number_or_zero(self, name: str) -> float:
-        """A number, 0 where it cannot be read."""
+        """A number, 0 where it is absent or cannot be read."""
         try:
             return self.number(name) or 0.0
         except BadFieldError:
@@ -211,27 +199,27 @@ class Fields:
             return 0.0
 
     def position(self, name: str) -> int | None:
-        """A place in a list."""
+        """A position in a list."""
         value = self.values.get(name)
         if value is None or not self.has(name):
             return None
         position = parse_number(value)
         if position is None or not 0 <= position <= POSITION_MAX:
-            # `(not set)` of an export is no mistake of a sender.
+            # `(not set)` in an export is not a mistake of the sender.
             if not (isinstance(value, str) and value.strip() in EMPTY_TEXTS):
                 self.note_unreadable(name)
             return None
         return int(position)
 
     def category(self, *names: str) -> tuple[str, ...]:
-        """A category as a path: `Home/Kitchen`, `Home > Kitchen`, an array, or a field each part."""
+        """A category as a path: `Home/Kitchen`, `Home > Kitchen`, an array, or a field for each part."""
         parts: list[str] = []
         for name in names:
             if not self.has(name):
                 continue
             value = self.values[name]
             for element in value if isinstance(value, list) else [value]:
-                text = element if isinstance(element, str) else _format_number(element)
+                text = element if isinstance(element, str) else format_number(element)
                 if text is None:
                     self.note_unreadable(name)
                 else:
@@ -239,7 +227,7 @@ class Fields:
         return tuple(part for part in parts if part not in EMPTY_TEXTS)
 
     def time_ms(self, name: str) -> int | None:
-        """A date and time, UTC unless it says otherwise, in ms since 1970."""
+        """A date and time, in ms since 1970; UTC unless it has a zone. Raises BadFieldError."""
         value = self.values.get(name)
         if value is None or not self.has(name):
             return None
@@ -252,7 +240,7 @@ class Fields:
         return time_ms
 
     def micros_ms(self, name: str) -> int | None:
-        """Microseconds since 1970, a whole number or text of one, in ms."""
+        """A time in microseconds since 1970, as ms. Raises BadFieldError."""
         if not self.has(name):
             return None
         value = self.values[name]
@@ -263,48 +251,3 @@ class Fields:
         except (TypeError, ValueError, OverflowError):
             message = f"not a whole number of microseconds: {value!r:.40}"
             raise BadFieldError("bad_timestamp", self.path_of(name), message) from None
-
-
-def _format_number(value: object) -> str | None:
-    """A number as text, a whole one without its decimal point; None where it is no number."""
-    if isinstance(value, float):
-        if not isfinite(value):
-            return None
-        return str(int(value) if value.is_integer() and abs(value) <= EXACT_INTEGER_MAX else value)
-    return str(value) if type(value) is int else None
-
-
-def check_amount(amount: float, path: str) -> float:
-    """The amount, if it is one that an order can have."""
-    if not 0 <= amount <= MONEY_MAX:
-        message = f"{amount!r:.40} is not between 0 and {MONEY_MAX:.0f}"
-        raise BadFieldError("bad_money", path, message)
-    return amount
-
-
-def check_time_ms(at_ms: int, path: str, now_ms: int) -> int:
-    """The time, if an event can have it."""
-    if at_ms < EARLIEST_MS:
-        raise BadFieldError("bad_timestamp", path, "before 2000")
-    if at_ms > now_ms + FUTURE_MS:
-        raise BadFieldError("bad_timestamp", path, "more than 24 h ahead of the clock")
-    return at_ms
-
-
-def normalize_name(text: str) -> str:
-    """A name without regard to case and separators.
-
-    >>> normalize_name("Product Viewed"), normalize_name("product_viewed"), normalize_name("$pageview")
-    ('product viewed', 'product viewed', 'pageview')
-    """
-    return _WORD_SEPARATORS.sub(" ", text).strip().lower()
-
-
-def lower(text: str | None) -> str | None:
-    """A word without regard to case."""
-    return text.lower() if text else None
-
-
-def upper(text: str | None) -> str | None:
-    """A code without regard to case."""
-    return text.upper() if text else None

@@ -6,15 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from operators.events.decode import stable_event_id
 from operators.events.validation import ORDER_TYPES
-from operators.readers.common_fields import (
-    custom_props,
-    read_campaign,
-    read_first_time,
-    read_identity,
-    read_page,
-)
-from operators.readers.fields import BadFieldError, Fields, lower, upper
+from operators.readers.common_fields import custom_props, read_campaign, read_page
+from operators.readers.event_times import read_first_time
+from operators.readers.fields import Fields
+from operators.readers.identity import read_identity
 from operators.readers.line_items import LineFieldNames, LineItems, first_amount, read_line_items
+from operators.readers.values import BadFieldError, lower, upper
 from state.events import NO_PROPS, Campaign, Consent, Event, EventType
 
 if TYPE_CHECKING:
@@ -59,7 +56,7 @@ _ROW_ID_FIELDS = (
 
 
 def split(record: dict[str, Any]) -> list[Any]:
-    """A request of the Measurement Protocol as one request an event."""
+    """One request for each event of a request of the Measurement Protocol."""
     events = record.get("events")
     if not isinstance(events, list) or not events:
         raise BadFieldError("schema_violation", "$.events", "expected an array of events")
@@ -143,7 +140,7 @@ def _products(event_type: EventType, holder: Fields) -> list[Fields]:
 def _shop_fields(
     event_type: EventType, params: Fields, holder: Fields, lines: LineItems
 ) -> dict[str, Any]:
-    """What the parameters tell, with the items of `holder`."""
+    """The fields of the event that are read from the parameters and the items of `holder`."""
     if event_type == "custom":
         return {}
     products = holder.children("items")
@@ -179,7 +176,7 @@ def _page(params: Fields) -> Page | None:
 
 
 def _params(row: Fields) -> Fields:
-    """The parameters by key, each with the one value it has."""
+    """The parameters by key, each with its one value."""
     values: dict[str, Any] = {}
     for param in row.children("event_params"):
         typed_values = param.child("value").values
@@ -194,9 +191,9 @@ def _params(row: Fields) -> Fields:
 
 
 def _row_id(row: Fields, context: AdapterContext) -> str:
-    """What tells rows apart and stays the same when a table is written again.
+    """An id that differs between rows and stays the same when a table is exported again.
 
-    Older exports lack the place in the batch: there the whole row has to tell.
+    Older exports lack the position in the batch; there the id is a hash of the whole row.
     """
     if row.text("batch_event_index") is None:
         return context.event_id
@@ -223,7 +220,7 @@ def _row_value(
 
 
 def _row_campaign(row: Fields, params: Fields) -> Campaign | None:
-    """What was collected with the event, else what first brought the shopper."""
+    """The campaign that was collected with the event, else the first one of the shopper."""
     collected = read_campaign(
         row.child("collected_traffic_source"), prefix="manual_", name="manual_campaign_name"
     )
@@ -232,7 +229,7 @@ def _row_campaign(row: Fields, params: Fields) -> Campaign | None:
 
 
 def _consent(consent: Fields) -> Consent | None:
-    """Both answers of the Measurement Protocol are about advertising: a no before a yes."""
+    """Both answers of the Measurement Protocol are about advertising; a no wins."""
     answers = {consent.text("ad_user_data"), consent.text("ad_personalization")}
     if not answers & {"GRANTED", "DENIED"}:
         return None

@@ -1,4 +1,4 @@
-"""The bytes of a record to the JSON object they are, read as far as JSON can be read."""
+"""Parses the bytes of a record into a JSON object, and accepts what real senders send beyond JSON."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from operators.events.decode import nesting_violation
-from operators.readers.fields import BadFieldError
+from operators.readers.values import BadFieldError
 
 if TYPE_CHECKING:
     from state.limits import Limits
 
 DIGITS_MAX = 400
-"""A longer whole number is none that anybody counts; to read it would take its length squared."""
+"""Longer integers count as infinite: the time to read one grows with the square of its length."""
 
 _decode = msgspec.json.Decoder().decode
 
 
 def parse_record(raw: bytes, limits: Limits) -> dict[str, Any]:
-    """The object of a record, a byte order mark before it or not. Raises BadFieldError."""
+    """The object of a record, with or without a byte order mark. Raises BadFieldError."""
     if len(raw) > limits.event_bytes_max:
         message = f"{len(raw)} bytes or more; at most {limits.event_bytes_max}"
         raise BadFieldError("too_large", "$", message)
@@ -38,7 +38,7 @@ def parse_record(raw: bytes, limits: Limits) -> dict[str, Any]:
 
 
 def _parse_leniently(raw: bytes, strict_error: Exception) -> object:
-    """What is no JSON by the letter and yet sent: `NaN`, a number too large, half of an emoji."""
+    """Parse what is not strict JSON: `NaN`, numbers that are too large, half of an emoji."""
     try:
         return _replace_surrogates(json.loads(raw.decode(), parse_int=_parse_integer))
     except (ValueError, RecursionError):
@@ -50,7 +50,7 @@ def _parse_integer(digits: str) -> float:
 
 
 def _replace_surrogates(value: Any) -> Any:
-    """The same with every half of a letter replaced: it could not be written out again."""
+    """The same with each lone surrogate replaced, because it could not be encoded again."""
     if isinstance(value, str):
         return _replace_surrogates_in_text(value)
     if isinstance(value, list):

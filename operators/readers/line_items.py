@@ -1,4 +1,4 @@
-"""The lines of a cart or an order: which are items, and what an order is worth that does not say it."""
+"""The lines of a cart or an order: which are items, and what an order without a value is worth."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ from math import fsum
 from typing import TYPE_CHECKING, NamedTuple
 
 from operators.events.validation import ORDER_TYPES, TYPES_WITH_ITEMS
-from operators.readers.fields import BadFieldError, Fields, check_amount
 from operators.readers.numbers import parse_number
+from operators.readers.values import BadFieldError, check_amount
 from state.events import QUANTITY_MAX, Item
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from operators.readers.fields import Fields
     from state.events import EventType
 
 TYPES_WITH_QUANTITY = frozenset({"cart_add", "cart_remove"}) | ORDER_TYPES
-"""Events whose items come in pieces; elsewhere a quantity says nothing."""
+"""Types of events whose items have a quantity; in others it has no meaning."""
 
 
 class LineFieldNames(NamedTuple):
-    """What a format calls the fields of a line; of several ids the first that is there."""
+    """The names of the fields of a line in a format; of several ids the first that is given is used."""
 
     ids: Sequence[str]
     category: Sequence[str] = ("category",)
@@ -32,22 +33,25 @@ class LineFieldNames(NamedTuple):
 
 
 class LineItems(NamedTuple):
-    """The items of an event; of an order also `rest`, what lines are worth that are no items (a
-    discount, something given back), and the `fault` that makes unknown what all are worth."""
+    """The items of an event.
+
+    Of an order also `other_amount`, the sum of the lines that are no items (a discount, something given
+    back), and the `error` because of which the sum of all lines is unknown.
+    """
 
     items: tuple[Item, ...]
     other_amount: float = 0.0
-    fault: BadFieldError | None = None
+    error: BadFieldError | None = None
 
     def order_value(self, stated: float | None, *, is_refund: bool = False) -> float | None:
-        """What the order is worth: as it is `stated`, else by its lines where not all are items.
+        """The value of the order: the `stated` one, else the sum of its lines where not all are items.
 
-        None says that it is the sum of its items. Raises BadFieldError where nobody can know.
+        None means that it is the sum of its items. Raises BadFieldError where it cannot be known.
         """
         if stated is not None:
             return stated
-        if self.fault is not None:
-            raise self.fault
+        if self.error is not None:
+            raise self.error
         if not self.other_amount:
             return None
         amounts = (item.price * item.quantity for item in self.items if item.price)
@@ -62,20 +66,20 @@ def read_line_items(
     items_path: str,
     read_available: Callable[[Fields], bool | None] = lambda _: None,
 ) -> LineItems:
-    """The lines of an event of that kind; `items_path` is the path of all of them.
+    """Read the lines of an event of this type; `items_path` is the path of all of them.
 
-    What is no item is noted and left out: a line without an id, a piece of nothing, and in an order
-    what costs less than nothing.
+    Lines that are no items are noted and left out: those without an id, and in an order those with a
+    quantity of 0 or a negative amount. Raises BadFieldError where an event needs an item and has none.
     """
     items: list[Item] = []
     other_amounts: list[float] = []
-    fault: BadFieldError | None = None
+    first_error: BadFieldError | None = None
     for product in products:
         item_id = product.item_id(*names.ids)
         try:
             price, quantity = _price(product, names.price), _quantity(product, names.quantity)
         except BadFieldError as error:
-            fault = fault or error
+            first_error = first_error or error
             price, quantity = _read_leniently(product, names)
         if event_type not in TYPES_WITH_QUANTITY:
             quantity = 1
@@ -97,20 +101,20 @@ def read_line_items(
         else:
             message = f"{event_type} needs an item"
         raise BadFieldError("schema_violation", items_path, message)
-    return LineItems(tuple(items), fsum(other_amounts), fault)
+    return LineItems(tuple(items), fsum(other_amounts), first_error)
 
 
 def first_amount(*readers: Callable[[], float | None]) -> float | None:
-    """What the first of these tells; what cannot be read counts only where no other tells it."""
-    fault: BadFieldError | None = None
+    """The first of these amounts that is given. An error is raised only where none is given."""
+    first_error: BadFieldError | None = None
     for read in readers:
         try:
             if (amount := read()) is not None:
                 return amount
         except BadFieldError as error:
-            fault = fault or error
-    if fault is not None:
-        raise fault
+            first_error = first_error or error
+    if first_error is not None:
+        raise first_error
     return None
 
 
@@ -149,7 +153,7 @@ def _price(product: Fields, name: str) -> float | None:
 
 
 def _quantity(product: Fields, name: str) -> float:
-    """Pieces, or how much of goods by weight; 1 where it is not told."""
+    """Pieces, or the weight of goods that are sold by weight; 1 where it is absent."""
     if not product.has(name):
         return 1
     value = product.values[name]
@@ -160,7 +164,7 @@ def _quantity(product: Fields, name: str) -> float:
 
 
 def _read_leniently(product: Fields, names: LineFieldNames) -> tuple[float | None, float]:
-    """Price and quantity, each as if it were not there where it cannot be read; they are noted."""
+    """Price and quantity; one that cannot be read is noted and counts as missing."""
     price, quantity = None, 1.0
     try:
         price = _price(product, names.price)

@@ -1,6 +1,6 @@
-"""Numbers as people write them: what can be read in one way only is read, everything else is not.
+"""Numbers as people write them. A text that could mean two numbers is not read.
 
-Change freely: more ways to write a number, as long as each can mean one thing only.
+What may be changed: more ways to write a number, if each has one meaning only.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ _AMOUNT = re.compile(rf"(-?){_CURRENCY} ?(-?)(\d[\d.,' ]*) ?{_CURRENCY}", re.ASC
 _SPACES = re.compile(r"\s+")
 
 _COMMA_GROUPS = re.compile(r"\d{1,3}(,\d{2,3})*,\d{3}\.\d+|\d{1,3}(,\d{2,3})+,\d{3}", re.ASCII)
-"""Commas are thousands: a point follows, or there is more than one."""
+"""Commas separate thousands: a point follows, or there is more than one comma."""
 _POINT_GROUPS = re.compile(r"\d{1,3}(\.\d{3})+,\d+|\d{1,3}(\.\d{3}){2,}", re.ASCII)
-"""The same the other way round."""
+"""Points separate thousands: a comma follows, or there is more than one point."""
 _SPACE_GROUPS = re.compile(r"\d{1,3}([ ']\d{3})+([.,]\d+)?", re.ASCII)
 _DECIMAL_COMMA = re.compile(r"\d+,(\d{1,2}|\d{4,})|(0\d*|\d{4,}),\d{3}", re.ASCII)
-"""A comma before three digits may be either, unless thousands are not written so."""
+"""A comma before the decimals. Before three digits it is read so only where it cannot separate
+thousands."""
 
 
 def parse_number(value: object) -> float | None:
-    """A finite number, or text that can mean one number only; None for everything else.
+    """A finite number, from a number or a text with one meaning only; None for everything else.
 
     >>> [parse_number(told) for told in ("4,245.42", "4.245,42", "12,5", "€ 1 234,50", 7)]
     [4245.42, 4245.42, 12.5, 1234.5, 7.0]
@@ -44,6 +45,7 @@ def parse_number(value: object) -> float | None:
 
 
 def _normalize(text: str) -> str | None:
+    """The text as `float` reads it; None where it is no number or could be two."""
     text = _SPACES.sub(" ", text.replace("\u2212", "-").replace("\u2019", "'")).strip()
     if len(text) > CHARS_MAX:
         return None

@@ -45,13 +45,13 @@ SECOND_HEADER = [
     "Country",
 ]
 HOLD_MS = 2 * 60 * 1000
-"""36 of 14,722 invoices go over two minutes, one of them around rows of another invoice."""
+"""36 of 14,722 invoices span two minutes; one of them has rows of another invoice between its own."""
 
 
 def read(
     lines: Iterable[bytes], *, source: str, now_ms: int, limits: Limits = DEFAULT
 ) -> Iterator[Event | DeadLetter]:
-    """Rows of one invoice are one purchase, or one refund where its number begins with C."""
+    """The rows of one invoice are one purchase, or one refund where its number begins with C."""
     decoded = _as_utf8(lines)
     first = next(decoded, b"")
     records = read_table(
@@ -106,7 +106,7 @@ def _event(row: Row) -> Event:
 
 
 def _quantity(text: str) -> float:
-    """Pieces, or of goods by weight how much."""
+    """Pieces, or the weight of goods that are sold by weight."""
     try:
         return int(text)
     except ValueError:

@@ -1,4 +1,5 @@
-"""Rows of one order to one purchase: shop logs write a row an item, an order counts once."""
+"""Joins the rows of one order into one purchase: a shop's log has a row for each item, an order
+counts once."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 OPEN_ORDERS_MAX = 10_000
 ORDER_ROWS_MAX = 10_000
-"""Bounds of memory, far above any real order; what is beyond leaves as an event of its own."""
+"""Limits of memory, far above any real order. Rows beyond them become events of their own."""
 
 OrderKey = tuple[str, str | None, str | None, str | None]
 
@@ -29,10 +30,10 @@ def join_orders(
 ) -> Iterator[Event | DeadLetter]:
     """Join purchases and refunds of the same shopper and order into one event with all items.
 
-    An order is held back until the stream is more than `hold_ms` of event time away from its first
-    row, forwards or backwards; all else passes at once. The joined event has the id of the first
-    row, the earliest time, and the sum of price times quantity as `value`. A row that
-    stands twice in the log (the same `event_id`) is not joined twice: the second one passes as it is.
+    An order is kept open until the stream is more than `hold_ms` of event time away from its first
+    row, forwards or backwards; other events pass at once. The joined event has the id of the first
+    row, the earliest time, and the sum of price times quantity as `value`. A row that is in the log
+    twice (the same `event_id`) is joined once: the second one passes unchanged.
     """
 
     def close_order(rows: dict[str, Event]) -> Event:

@@ -1,18 +1,21 @@
-"""`penstock`: the canonical event, read field by field where it is not as it should be.
+"""`penstock`: the canonical event, read field by field where a record breaks a rule.
 
-A record that keeps all rules never comes here (`operators.events.decode.good`).
+A record that breaks none never comes here (`operators.events.decode.decode_fast`).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from operators.events.validation import CLOCK_SKEW_MS, ORDER_TYPES
-from operators.readers.common_fields import TimeReader, read_identity
-from operators.readers.fields import BadFieldError, Fields
+from operators.readers.common_fields import read_reco
+from operators.readers.event_times import TimeReader
+from operators.readers.identity import read_identity
 from operators.readers.line_items import LineFieldNames, LineItems, read_line_items
+from operators.readers.values import BadFieldError
 from state.events import (
     EVENT_ID_CHARS_MAX,
     EVENT_TYPES,
@@ -27,7 +30,10 @@ from state.events import (
 
 if TYPE_CHECKING:
     from operators.readers.common_fields import AdapterContext
+    from operators.readers.fields import Fields
     from state.events import EventType
+
+_Part = TypeVar("_Part", Page, Campaign)
 
 _LINE_FIELDS = LineFieldNames(ids=("item_id",))
 
@@ -38,7 +44,7 @@ def split(record: dict[str, Any]) -> list[Any]:
 
 
 def to_event(fields: Fields, context: AdapterContext) -> Event:
-    """One event of the canonical schema; of what is wrong it can do without all but the rules' own."""
+    """One event of the canonical schema, without the values that cannot be read."""
     event_type = _event_type(fields)
     anonymous_id, user_id = read_identity([(fields, "anonymous_id")], [(fields, "user_id")])
     event_ts, received_ts = _event_times(fields, context)
@@ -64,8 +70,8 @@ def to_event(fields: Fields, context: AdapterContext) -> Event:
         query=fields.text("query"),
         list_id=fields.text("list_id"),
         cart_id=fields.text("cart_id"),
-        page=_page(fields.child("page")),
-        campaign=_campaign(fields.child("campaign")),
+        page=_texts(Page, fields.child("page")),
+        campaign=_texts(Campaign, fields.child("campaign")),
         device=fields.text("device"),
         country=fields.text("country"),
         consent=_consent(fields.child("consent")),
@@ -94,7 +100,7 @@ def _event_id(fields: Fields) -> str:
 
 
 def _event_times(fields: Fields, context: AdapterContext) -> tuple[int, int]:
-    """When it happened, and when it was received (0: not told); one may stand for the other."""
+    """When an event happened and when it was received (0: unknown); one may stand for the other."""
     times = TimeReader(fields, context.now_ms)
     received_ms = times.check("received_ts", times.read("received_ts"))
     happened_ms = times.read("event_ts")
@@ -118,32 +124,20 @@ def _order_value(event_type: EventType, fields: Fields, lines: LineItems) -> flo
         return None
 
 
-def _page(page: Fields) -> Page | None:
-    page_read = Page(*(page.text(name) for name in Page.__struct_fields__))
-    return None if page_read == Page() else page_read
+def _texts(part: type[_Part], fields: Fields) -> _Part | None:
+    """A part of an event that has texts only; None where all are missing."""
+    texts = part(*(fields.text(name) for name in part.__struct_fields__))
+    return None if texts == part() else texts
 
 
-def _campaign(campaign: Fields) -> Campaign | None:
-    campaign_read = Campaign(*(campaign.text(name) for name in Campaign.__struct_fields__))
-    return None if campaign_read == Campaign() else campaign_read
+def _consent(fields: Fields) -> Consent | None:
+    consent = Consent(*(fields.flag(name) for name in Consent.__struct_fields__))
+    return None if consent == Consent() else consent
 
 
-def _consent(consent: Fields) -> Consent | None:
-    consent_read = Consent(*(consent.flag(name) for name in Consent.__struct_fields__))
-    return None if consent_read == Consent() else consent_read
-
-
-def _reco(reco: Fields) -> Reco | None:
-    if not reco.values:
-        return None
-    return Reco(
-        slot=reco.text("slot"),
-        model=reco.text("model"),
-        position=reco.position("position"),
-        experiment=reco.text("experiment"),
-        variant=reco.text("variant"),
-        propensity=_propensity(reco),
-    )
+def _reco(fields: Fields) -> Reco | None:
+    reco = read_reco(fields)
+    return None if reco is None else replace(reco, propensity=_propensity(fields))
 
 
 def _propensity(reco: Fields) -> float | None:

@@ -1,23 +1,20 @@
-"""PostHog's capture, which shares the e-commerce names of the Segment spec but not its envelope."""
+"""Captures of PostHog: they have the e-commerce names of the Segment spec, but fields of their own."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
 
-from operators.readers.common_fields import (
-    TimeReader,
-    custom_props,
-    read_campaign,
-    read_identity,
-    read_page,
-)
+from operators.readers.common_fields import custom_props, read_campaign, read_page
 from operators.readers.ecommerce import read_shop_fields, track_type
-from operators.readers.fields import BadFieldError, Fields, check_time_ms, lower, upper
+from operators.readers.event_times import TimeReader
+from operators.readers.identity import read_identity
+from operators.readers.values import BadFieldError, check_time_ms, lower, upper
 from state.events import NO_PROPS, Event, EventType
 
 if TYPE_CHECKING:
     from operators.readers.common_fields import AdapterContext
+    from operators.readers.fields import Fields
 
 SYSTEM_EVENTS: dict[str, EventType] = {
     "$pageview": "page_view",
@@ -28,11 +25,11 @@ SYSTEM_EVENTS: dict[str, EventType] = {
 }
 _ALIASES = frozenset({"$create_alias", "$merge_dangerously"})
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
-"""What an id looks like that a library made up."""
+"""The form of an id that a library generated."""
 
 
 def is_capture(fields: Fields) -> bool:
-    """Whether a record is PostHog's: nobody else has a `distinct_id`."""
+    """Whether a record is a capture of PostHog: no other sender has a `distinct_id`."""
     properties = fields.values.get("properties")
     return "distinct_id" in fields.values or (
         isinstance(properties, dict) and "distinct_id" in properties
@@ -69,9 +66,9 @@ def to_event(fields: Fields, context: AdapterContext) -> Event:
 
 
 def _identity(name: str, fields: Fields, properties: Fields) -> tuple[str | None, str | None]:
-    """`distinct_id` is a user unless the event says that it is a device's.
+    """`distinct_id` is a user, unless the event says that it is a device.
 
-    The browser's library says so: an anonymous `distinct_id` is the `$device_id`.
+    The library in the browser says so: an anonymous `distinct_id` equals the `$device_id`.
     """
     holder = fields if fields.has("distinct_id") else properties
     distinct_id = (holder, "distinct_id")
@@ -93,7 +90,7 @@ def _identity(name: str, fields: Fields, properties: Fields) -> tuple[str | None
 
 
 def _says_anonymous(properties: Fields) -> bool:
-    """Whether the browser's library says that nobody has identified."""
+    """Whether the library in the browser says that the shopper has not signed in."""
     return (
         properties.flag("$is_identified") is False
         or properties.flag("$process_person_profile") is False
@@ -101,10 +98,11 @@ def _says_anonymous(properties: Fields) -> bool:
 
 
 def _is_device_alias(holder: Fields, properties: Fields) -> bool:
-    """Whether of the two ids that an alias makes one, `distinct_id` is the device.
+    """Whether `distinct_id` is the device, of the two ids that an alias joins.
 
-    Servers send the user's as that, and the device's as `alias`; a browser sends its own, and with it
-    whether that is the device's. Else it is the one that a library made up, if the other is not.
+    Servers send the user as `distinct_id` and the device as `alias`. A browser sends its own id,
+    and says whether that is the device. Where nothing says so, the device is the id that a library
+    generated, if only one is.
     """
     distinct_id, alias = holder.identifier("distinct_id"), properties.identifier("alias")
     device = properties.identifier("$device_id")

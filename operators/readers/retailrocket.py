@@ -21,13 +21,13 @@ EVENT_TYPES: dict[str, EventType] = {
     "transaction": "purchase",
 }
 HOLD_MS = 2 * 3600 * 1000
-"""The file is shuffled within blocks of about an hour, and the rows of an order with it."""
+"""The file is shuffled within blocks of about an hour, and so are the rows of an order."""
 
 
 def read(
     lines: Iterable[bytes], *, source: str, now_ms: int, limits: Limits = DEFAULT
 ) -> Iterator[Event | DeadLetter]:
-    """Rows of one visitor with one `transactionid` are one purchase."""
+    """The rows of one visitor with one `transactionid` are one purchase."""
     records = read_table(
         lines,
         _event,
@@ -46,7 +46,7 @@ def _event(row: Row) -> Event:
         event_id=row.event_id,
         type=EVENT_TYPES[event_name],
         event_ts=read_epoch_ms(at, "timestamp", unit_ms=1),
-        # Visitor 0 is a real visitor, but the id "0" stands for nobody.
+        # Visitor 0 is a real visitor, but the id "0" is blocked.
         anonymous_id=f"v{visitor}" if visitor else None,
         items=(Item(item_id=item),),
         order_id=transaction or None,

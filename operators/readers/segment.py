@@ -1,6 +1,6 @@
-"""`segment`: the Segment spec, as Segment, RudderStack and Jitsu send it, and PostHog's capture.
+"""`segment`: the Segment spec, as Segment, RudderStack and Jitsu send it, and the captures of PostHog.
 
-`operators.readers.ecommerce` has the names of what shoppers do, `docs/adapters.md` the whole table.
+`operators.readers.ecommerce` has the names of e-commerce events, docs/adapters.md the whole table.
 """
 
 from __future__ import annotations
@@ -8,16 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from operators.readers import posthog
-from operators.readers.common_fields import (
-    PURPOSES,
-    custom_props,
-    event_times,
-    read_campaign,
-    read_identity,
-    read_page,
-)
+from operators.readers.common_fields import consent_purpose, custom_props, read_campaign, read_page
 from operators.readers.ecommerce import read_shop_fields, track_type
-from operators.readers.fields import BadFieldError, lower, normalize_name, upper
+from operators.readers.event_times import read_event_times
+from operators.readers.fields import Fields
+from operators.readers.identity import read_identity
+from operators.readers.values import BadFieldError, lower, upper
 from state.events import NO_PROPS, Consent, Event, EventType
 
 if TYPE_CHECKING:
@@ -31,13 +27,13 @@ CALL_TYPES: dict[str, EventType] = {
     "alias": "identify",
     "group": "custom",
 }
-"""Calls of the spec besides `track`."""
+"""Types by the call of the spec; `track` has them by the name of its event."""
 
 _ENVELOPE_FIELDS = ("sentAt", "sent_at", "receivedAt", "context")
 
 
 def split(record: dict[str, Any]) -> list[Any]:
-    """One record an event; what stands beside a `batch` holds for all in it."""
+    """One record for each event of a `batch`; the fields beside the batch hold for all of them."""
     if "batch" not in record:
         return [record]
     batch = record["batch"]
@@ -62,12 +58,12 @@ def to_event(fields: Fields, context: AdapterContext) -> Event:
         name, event_type = call, CALL_TYPES[call]
     else:
         raise BadFieldError("unknown_type", "$.type", f"unknown type {call[:100]!r}")
-    # Of an alias the former id is what joins the user; where it is not told, the device's own.
+    # An alias joins the previous id to the user; where there is none, the id of the device.
     previous_ids = [(fields, "previousId")] if call == "alias" else []
     anonymous_id, user_id = read_identity(
         [*previous_ids, (fields, "anonymousId")], [(fields, "userId")]
     )
-    event_ts, received_ts = event_times(
+    event_ts, received_ts = read_event_times(
         fields,
         original="originalTimestamp" if fields.text("originalTimestamp") else "timestamp",
         sent="sentAt",
@@ -101,7 +97,7 @@ def to_event(fields: Fields, context: AdapterContext) -> Event:
 
 
 def _country(context: Fields) -> str | None:
-    """Segment's `location`, or the `geo` that RudderStack and Jitsu look up."""
+    """`location` of Segment, or the `geo` that RudderStack and Jitsu look up."""
     geo = context.child("geo")
     is_object = isinstance(geo.values.get("country"), dict)
     return context.child("location").text("country") or upper(
@@ -110,10 +106,10 @@ def _country(context: Fields) -> str | None:
 
 
 def _consent(categories: Fields) -> Consent | None:
-    """Of several categories of one purpose, a no before a yes."""
+    """Consent by category. Of several categories of one purpose a no wins."""
     answers: dict[str, bool] = {}
     for name in categories.values:
-        purpose, answer = PURPOSES.get(normalize_name(name)), categories.flag(name)
+        purpose, answer = consent_purpose(name), categories.flag(name)
         if purpose is not None and answer is not None:
             answers[purpose] = answers.get(purpose, True) and answer
     return Consent(**answers) if answers else None

@@ -1,24 +1,19 @@
-"""`snowplow`: enriched events of Snowplow as JSON, the way its analytics SDKs lay them out."""
+"""`snowplow`: enriched events of Snowplow, as JSON in the layout of its analytics SDKs."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from operators.readers.common_fields import (
-    PURPOSES,
-    TimeReader,
-    custom_props,
-    event_times,
-    read_campaign,
-    read_identity,
-    read_page,
-)
-from operators.readers.fields import BadFieldError, Fields, lower, normalize_name, upper
+from operators.readers.common_fields import consent_purpose, custom_props, read_campaign, read_page
+from operators.readers.event_times import TimeReader, read_event_times
+from operators.readers.identity import read_identity
 from operators.readers.line_items import LineFieldNames, LineItems, read_line_items
+from operators.readers.values import BadFieldError, lower, normalize_name, upper
 from state.events import NO_PROPS, Consent, Event, EventType
 
 if TYPE_CHECKING:
     from operators.readers.common_fields import AdapterContext
+    from operators.readers.fields import Fields
 
 _VENDOR = "com_snowplowanalytics_snowplow"
 ACTION = f"unstruct_event_{_VENDOR}_ecommerce_snowplow_ecommerce_action_1"
@@ -47,7 +42,7 @@ CONSENT_STATEMENTS = {
     "deny_all": False,
     "withdrawn": False,
 }
-"""What a statement of consent says of all purposes."""
+"""Statements that answer for all purposes at once."""
 
 STOCK = {
     "in stock": True,
@@ -60,7 +55,7 @@ STOCK = {
     "unavailable": False,
     "discontinued": False,
 }
-"""Whether a product of that `inventory_status` can be had."""
+"""Whether a product with this `inventory_status` can be bought."""
 
 
 def split(record: dict[str, Any]) -> list[Any]:
@@ -80,7 +75,7 @@ def to_event(fields: Fields, context: AdapterContext) -> Event:
         ],
         [(fields, "user_id"), *([] if user.flag("is_guest") else [(user, "id")])],
     )
-    event_ts, received_ts = event_times(
+    event_ts, received_ts = read_event_times(
         fields,
         original="dvce_created_tstamp",
         sent="dvce_sent_tstamp",
@@ -113,7 +108,7 @@ def to_event(fields: Fields, context: AdapterContext) -> Event:
 
 
 def _name_and_type(fields: Fields) -> tuple[str, EventType]:
-    """The name of an event and its type, by what it carries."""
+    """The name of an event and its type, which depends on what it carries."""
     name = fields.text("event")
     if name is None:
         raise BadFieldError("unknown_type", "$.event", "an enriched event names its kind")
@@ -168,7 +163,7 @@ def _shop_fields(event_type: EventType, fields: Fields) -> dict[str, Any]:
 
 
 def _order(event_type: EventType, fields: Fields, lines: LineItems) -> dict[str, Any]:
-    """Order, its worth without tax and shipping, and its currency."""
+    """The order, its value without tax and shipping, and its currency."""
     if event_type == "refund":
         order, name = fields.first_child(f"{ENTITY}refund_1"), "transaction_id"
         worth = order.amount("refund_amount", is_refund=True)
@@ -193,17 +188,15 @@ def _stock(product: Fields) -> bool | None:
 
 
 def _consent(statement: Fields) -> Consent | None:
-    """Everything, nothing, or the scopes by their names; a pending one states nothing."""
+    """Consent to everything, to nothing, or to the scopes by their names; a pending statement says
+    nothing."""
     answer = statement.text("eventType")
     if answer in CONSENT_STATEMENTS:
         answer_given = CONSENT_STATEMENTS[answer]
         return Consent(analytics=answer_given, personalization=answer_given, ads=answer_given)
     if answer != "allow_selected":
         return None
-    purposes = {
-        PURPOSES.get(normalize_name(scope))
-        for scope in _strings(statement.values.get("consentScopes"))
-    }
+    purposes = {consent_purpose(scope) for scope in _strings(statement.values.get("consentScopes"))}
     return Consent(
         analytics="analytics" in purposes,
         personalization="personalization" in purposes,

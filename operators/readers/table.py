@@ -1,7 +1,7 @@
-"""Delimited text to rows: what the readers of CSV and TSV logs share.
+"""Reads delimited text (CSV, TSV) into rows: what all readers of tables share.
 
-A row is one record of the table, which may go over several lines inside quotes. Every row becomes
-an event, a part of one, or a dead letter; a reader states only what its columns mean.
+A row is one record of the table; inside quotes it may span several lines. Every row becomes an
+event, a part of one, or a dead letter. A reader says only what its columns mean.
 """
 
 from __future__ import annotations
@@ -12,7 +12,13 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from operators.events.decode import dead_letter, record_processing_error, stable_event_id, validate
+from operators.events.decode import (
+    RecordPosition,
+    dead_letter,
+    record_processing_error,
+    stable_event_id,
+    validate,
+)
 from operators.readers.numbers import parse_number
 from operators.readers.times import parse_time_ms
 from state.errors import DataError
@@ -25,20 +31,20 @@ if TYPE_CHECKING:
     from state.events import Event
 
 REMEMBERED_ROWS_MAX = 8192
-"""Rows among which a repeated one is recognised as a repetition: bounds the memory of it."""
+"""Equal rows within so many different ones get ids of their own. Limits the memory for that."""
 
 QUOTED_BYTES_MAX = 64 * 1024
-"""How far a stray quote is followed before it is one."""
+"""How far a quoted field may go on before its quote counts as a mistake."""
 
 PARTITION = "0"
 
 
 class BadRowError(Exception):
-    """Raised by a reader: this row is no event, because of this column."""
+    """Raised by a reader where a row cannot become an event because of this column."""
 
     def __init__(self, failure_type: FailureType, column: str, message: str) -> None:
         super().__init__(message)
-        self.finding = (failure_type, column, message)
+        self.violation = (failure_type, column, message)
 
 
 @dataclass(slots=True)
@@ -63,11 +69,11 @@ def read_table(
     has_header: bool = True,
     limits: Limits = DEFAULT,
 ) -> Iterator[Event | DeadLetter]:
-    """Each row below the header through `to_event`, in order, one result a row.
+    """Pass each row below the header through `to_event`: one result for each row, in order.
 
     `to_event` may raise `BadRowError`, or `KeyError` and `ValueError` where it cannot read a value.
-    The offset of a dead letter is its line number. `header` names the columns; without
-    `has_header` the first line is a row already.
+    The offset of a dead letter is its line number. `header` names the columns; without `has_header`
+    the first line is a row already.
     """
     source_lines = _NumberedLines(lines)
     if has_header:
@@ -83,28 +89,26 @@ def read_table(
             result = validate(
                 to_event(row),
                 raw,
-                source=source,
-                partition=PARTITION,
-                offset=number,
+                RecordPosition(source, PARTITION, number),
                 now_ms=now_ms,
                 limits=limits,
             )
         except BadRowError as bad:
-            finding = bad.finding
+            violation = bad.violation
         except (KeyError, ValueError) as error:
-            finding = ("schema_violation", "$", f"{type(error).__name__}: {error}")
+            violation = ("schema_violation", "$", f"{type(error).__name__}: {error}")
         except Exception as error:
-            finding = record_processing_error(error)
+            violation = record_processing_error(error)
         else:
             yield result
             continue
-        yield dead_letter(raw, [finding], source=source, partition=PARTITION, offset=number)
+        yield dead_letter(raw, [violation], RecordPosition(source, PARTITION, number))
 
 
 def check_header(
     line: bytes | None, header: Sequence[str], format_name: str, delimiter: str = ","
 ) -> None:
-    """Raise `UserError` unless the first line names these columns (case does not matter)."""
+    """Raise `DataError` unless the first line names these columns (case does not matter)."""
     if header_names(line or b"", delimiter) != [name.lower() for name in header]:
         found_header = (line or b"").decode("utf-8-sig", "replace").strip("\r\n")
         raise DataError(
@@ -114,13 +118,13 @@ def check_header(
 
 
 def header_names(line: bytes, delimiter: str = ",") -> list[str]:
-    """The names in a header, in lower case, without the mark and the quotes that programs write."""
+    """The names in a header, in lower case, without a byte order mark and without quotes."""
     header = line.decode("utf-8-sig", "replace").strip("\r\n")
     return [name.strip().strip('"').strip().lower() for name in header.split(delimiter)]
 
 
 def read_time_ms(text: str, column: str) -> int:
-    """A date and time, UTC unless it says otherwise, to ms since 1970.
+    """A date and time in ms since 1970, UTC unless it has a zone.
 
     >>> read_time_ms("2019-10-01 00:00:01 UTC", "event_time")
     1569888001000
@@ -132,7 +136,7 @@ def read_time_ms(text: str, column: str) -> int:
 
 
 def read_epoch_ms(text: str, column: str, *, unit_ms: int) -> int:
-    """A number of `unit_ms` since 1970, with or without a fraction, to ms."""
+    """A time in ms since 1970, from a number in units of `unit_ms`, with or without a fraction."""
     try:
         return round(float(text) * unit_ms) if "." in text else int(text) * unit_ms
     except (ValueError, OverflowError):
@@ -150,7 +154,7 @@ def read_amount(text: str, column: str) -> float | None:
 
 
 class _NumberedLines:
-    """Lines with their numbers, the first without its byte order mark, and a way to hand some back."""
+    """Lines with their numbers, the first without its byte order mark; lines can be put back."""
 
     def __init__(self, lines: Iterable[bytes]) -> None:
         self._lines = iter(lines)
@@ -173,7 +177,7 @@ class _NumberedLines:
 def _split_rows(
     lines: _NumberedLines, columns: int, delimiter: str, bytes_max: int
 ) -> Iterator[tuple[int, bytes, list[str] | BadRowError]]:
-    """Number of the first line, bytes, and fields of each row, or what is wrong with it."""
+    """The number of the first line, the bytes, and the fields of each row or what is wrong with it."""
     while (line := lines.next_line()) is not None:
         number, raw = lines.number, line.rstrip(b"\r\n")
         try:
@@ -197,10 +201,10 @@ def _split_rows(
 def _read_quoted_row(
     first: bytes, lines: _NumberedLines, columns: int, delimiter: str, bytes_max: int
 ) -> tuple[bytes, list[str]]:
-    """A row with quotes, over as many lines as they need.
+    """A row with quotes, over as many lines as it needs.
 
-    A stray quote would swallow what follows: where the lines do not make a row, the first alone is
-    the bad row, and the others are given back.
+    A stray quote would swallow the rows that follow. So where the lines do not make a row, the
+    first line alone is the bad row, and the others are put back.
     """
     row_lines = [first]
 
@@ -227,10 +231,10 @@ def _read_quoted_row(
 
 
 class _DuplicateRowIds:
-    """Ids for rows without one: equal rows are told apart by how many were seen before.
+    """Gives ids to rows without one: equal rows differ by how many came before.
 
-    Only the last 8,192 to 16,384 different rows are remembered, in two generations: a row that
-    comes again much later gets the id of the first, as if a file were sent twice.
+    Only the last 8,192 to 16,384 different rows are remembered, in two generations. An equal row
+    that comes much later gets the id of the first, as if the file had been sent twice.
     """
 
     def __init__(self) -> None:

@@ -1,6 +1,6 @@
-"""Times as senders write them, to ms since 1970: what can be read in one way only is read.
+"""Times as senders write them, to ms since 1970. A text that could mean two times is not read.
 
-Change freely: more ways to write a time, as long as each can mean one moment only.
+What may be changed: more ways to write a time, if each has one meaning only.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from datetime import UTC, datetime, timedelta
 _ZONE = re.compile(r"\s*(?:UTC|GMT|Z)\s*$", re.IGNORECASE)
 _NUMBER = re.compile(r"\d{9,20}(\.\d+)?", re.ASCII)
 _UNITS_PER_S = (1, 1000, 1_000_000, 1_000_000_000)
-"""Seconds, ms, microseconds, nanoseconds: between 2000 and 2128 no number can be of two of them."""
+"""Seconds, ms, microseconds, nanoseconds. Between 2000 and 2128 no number is a time in two of them."""
 _FIRST_S, _LAST_S = 946_684_800, 5_000_000_000
 
 
 def parse_time_ms(text: str) -> int | None:
-    """A date and time, UTC unless it says otherwise; None where it is none.
+    """A date and time in ms since 1970, UTC unless it has a zone; None where the text is none.
 
     `2026-03-01T10:00:00Z`, `2026-03-01 10:00:00.123 UTC` as BigQuery writes it, or a number of
-    seconds, ms, microseconds or nanoseconds since 1970, told apart by its size.
+    seconds, ms, microseconds or nanoseconds since 1970: its size tells which.
 
     >>> parse_time_ms("2019-10-01 00:00:01 UTC"), parse_time_ms("1569888001"), parse_time_ms("soon")
     (1569888001000, 1569888001000, None)
@@ -43,7 +43,7 @@ def parse_time_ms(text: str) -> int | None:
 
 
 def epoch_number_ms(number: float) -> int | None:
-    """A number since 1970 whose unit its size tells; None where it fits none.
+    """A time from a number since 1970, whose size tells its unit; None where it fits none.
 
     >>> epoch_number_ms(1569888001), epoch_number_ms(1569888001000), epoch_number_ms(12)
     (1569888001000, 1569888001000, None)

@@ -23,7 +23,7 @@ def read(
 ) -> Iterator[Event | DeadLetter]:
     """Tab-separated with a header, or the commas of `yoochoose-clicks.dat`, published without one.
 
-    A session id is one anonymous visitor. Rows go by session, not by time.
+    A session id is one anonymous visitor. Rows are sorted by session, not by time.
     """
     remaining = iter(lines)
     first = next(remaining, b"")

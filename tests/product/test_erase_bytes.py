@@ -17,7 +17,7 @@ import redis
 
 from flows.recovery import checkpoint_reader, store_files
 from flows.recovery.folder import open_recovery
-from operators.events.decode import decode
+from operators.events.decode import RecordPosition, decode
 from state.store import Store
 from tests.streams import ITEMS, MINUTE_MS, SHARDS, START_MS, event, flow_settings, run_flow, view
 
@@ -101,7 +101,7 @@ def named(found: Iterator[tuple[str, bytes]]) -> list[tuple[str, str]]:
 
 def letter(raw: dict[str, Any], offset: int) -> Event | DeadLetter:
     data = orjson.dumps(raw)
-    return decode(data, source="s", partition="0", offset=offset, now_ms=START_MS + 10**9)
+    return decode(data, RecordPosition("s", "0", offset), now_ms=START_MS + 10**9)
 
 
 def crowd(start: int, n: int = 60) -> list[Event]:

@@ -79,7 +79,7 @@ class RuleSet:
 
     @classmethod
     def from_text(cls, text: str, source: str, *, gap_ms: int) -> RuleSet | None:
-        """The rules in a text, None where there are none. Raises UserError."""
+        """The rules in a text, None where there are none. Raises ConfigurationError."""
         rules = parse_rules(text, source)
         return cls(rules, gap_ms=gap_ms) if rules else None
 
@@ -160,7 +160,7 @@ class RuleSet:
 
 
 def load_rules(settings: Settings) -> RuleSet | None:
-    """The rules of a configuration, None where there are none. Raises UserError."""
+    """The rules of a configuration, None where there are none. Raises ConfigurationError."""
     gap_ms = settings.sessions.gap_ms
     return RuleSet.from_text(settings.segment_rules_text, settings.segments.file, gap_ms=gap_ms)
 

@@ -129,7 +129,7 @@ class Filter(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def parse_filter(fields: Mapping[str, YamlNode], key: str) -> Filter:
-    """The types below `key` and the filters beside it. Raises UserError."""
+    """The types below `key` and the filters beside it. Raises ConfigurationError."""
     event_types = texts_of(fields[key], "a type of event, as in `item_view`")
     for name in event_types:
         if name not in _EVENT_TYPES:

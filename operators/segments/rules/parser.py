@@ -31,7 +31,7 @@ CONDITIONS_MAX = 1000
 
 
 def parse_rules(text: str, source: str) -> tuple[Rule, ...]:
-    """The rules of a file, in its order. Raises UserError for whatever is wrong with it."""
+    """The rules of a file, in its order. Raises ConfigurationError for whatever is wrong with it."""
     root = parse_yaml(text, source)
     if root is None:
         return ()

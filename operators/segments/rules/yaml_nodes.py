@@ -29,7 +29,7 @@ class YamlNode:
         self._line = node.start_mark.line + 1
 
     def raise_error(self, message: str) -> NoReturn:
-        """Raise a UserError that names this entry."""
+        """Raise a ConfigurationError that names this entry."""
         location = f"{self.path}: " if self.path else ""
         raise ConfigurationError(f"{self._source}:{self._line}: {location}{message}")
 
@@ -44,7 +44,7 @@ class YamlNode:
         return isinstance(self._node, yaml.SequenceNode)
 
     def text(self, expected: str) -> str:
-        """The text without white space around it. Raises UserError with what is expected where
+        """The text without white space around it. Raises ConfigurationError with what is expected where
         there is none."""
         if not isinstance(self._node, yaml.ScalarNode) or not self._node.value.strip():
             self.raise_error(f"expected a text: {expected}")
@@ -82,7 +82,7 @@ class YamlNode:
     def check_keys(
         self, fields: Mapping[str, YamlNode], allowed: Iterable[str], owner: str
     ) -> None:
-        """Raise UserError for the first field that is not allowed; `owner` has the fields."""
+        """Raise ConfigurationError for the first field that is not allowed; `owner` has the fields."""
         names = tuple(allowed)
         for key, value_node in fields.items():
             if key not in names:
@@ -101,7 +101,7 @@ def suggest(name: str, names: Iterable[str]) -> str:
 
 
 def parse_yaml(text: str, source: str) -> YamlNode | None:
-    """The whole file; None where it is empty. Raises UserError where it is not YAML."""
+    """The whole file; None where it is empty. Raises ConfigurationError where it is not YAML."""
     try:
         node = yaml.compose(text, yaml.SafeLoader)
     except RecursionError as error:

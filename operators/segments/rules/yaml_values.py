@@ -1,5 +1,7 @@
-"""Values of a YAML entry as a rule needs them: texts, spans of time, ranges. Raises UserError with
-what to write."""
+"""Values of a YAML entry as a rule needs them: texts, spans of time, ranges.
+
+Errors say what to write.
+"""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ import flows.runtime.replay_report
 from flows.commands.cli import main
 from flows.process.embedded_redis import EmbeddedRedis
 from flows.process.exit_codes import EXIT_BROKEN_PIPE, EXIT_FAILED, EXIT_STOPPED, EXIT_USER_ERROR
-from operators import readers
+from operators.readers import registry as readers
 from operators.synthetic.traffic import encode_lines, generate_events
 from state import keys
 from state.store import Lease, Store

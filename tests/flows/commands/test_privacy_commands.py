@@ -9,7 +9,7 @@ import pytest
 
 from flows.commands.cli import main
 from flows.commands.erase import _record
-from operators.events.decode import decode
+from operators.events.decode import RecordPosition, decode
 from state import keys
 from state.config import Settings
 from state.events import Event
@@ -56,7 +56,7 @@ def test_an_unknown_shopper_is_not_exported(
 
 def test_the_flow_reads_the_sent_erase_event() -> None:
     record = _record("ann", 1_700_000_000_000, Settings())
-    found = decode(record, source="s", partition="0", offset=0, now_ms=1_700_000_000_000)
+    found = decode(record, RecordPosition("s", "0", 0), now_ms=1_700_000_000_000)
     assert isinstance(found, Event)
     assert (found.type, found.user_id, found.event_ts) == ("erase", "ann", 1_700_000_000_000)
 

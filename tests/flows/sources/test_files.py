@@ -18,7 +18,7 @@ from rich.console import Console
 
 from flows.sources.files import LINE_BYTES_MAX, LogFile, progress_bar
 from flows.sources.time_ordering import sort_by_time
-from operators.readers import READERS
+from operators.readers.registry import READERS
 from state.dead_letters import DeadLetter
 from state.errors import SourceError
 from state.events import Event

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.events.decode import decode, decode_lines, stable_event_id
+from operators.events.decode import RecordPosition, decode, decode_lines, stable_event_id
 from operators.events.violations import find_violations
 from state.dead_letters import FAILURE_TYPES, DeadLetter, FieldError
 from state.events import Event, EventType, Item, Reco
@@ -21,7 +21,7 @@ AT_MS = NOW_MS - 1000
 
 
 def read(raw: bytes) -> Event | DeadLetter:
-    return decode(raw, source="clicks", partition="3", offset=7, now_ms=NOW_MS)
+    return decode(raw, RecordPosition("clicks", "3", 7), now_ms=NOW_MS)
 
 
 def record(**changes: Any) -> bytes:

@@ -16,7 +16,7 @@ from flows.process.embedded_redis import EmbeddedRedis
 from flows.runtime.replay import replay_source
 from flows.sources.recorded import RecordedSource
 from operators.catalogue.item_cards import ItemCards
-from operators.events.decode import decode
+from operators.events.decode import RecordPosition, decode
 from operators.publish.shop_stats import ShopStats
 from operators.recommend.candidates.content import Content
 from operators.recommend.candidates.covisitation import Covisitation
@@ -120,7 +120,7 @@ def test_an_event_that_raises_is_a_dead_letter_and_all_others_count(
     for letter in found:
         assert (letter["failure_type"], letter["source"]) == ("processing_error", "shop")
         assert "IndexError" in letter["errors"][0]["message"]
-        again = decode(letter["raw"].encode(), source="", partition="", offset=0, now_ms=1 << 60)
+        again = decode(letter["raw"].encode(), RecordPosition("", "", 0), now_ms=1 << 60)
         one = next(one for one in bad if again.event_id == one.event_id)  # type: ignore[union-attr]
         assert msgspec.structs.replace(again, props=one.props) == one
     assert [record.exc_info is not None for record in processing_errors] == [True] * len(bad)

@@ -16,9 +16,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.readers import READERS, ecommerce, ga4, posthog, segment, snowplow
-from operators.readers.fields import normalize_name
-from operators.readers.records import RECORD_READERS, make_record_reader, record_reader
+from operators.events.decode import RecordPosition
+from operators.readers import ecommerce, ga4, posthog, segment, snowplow
+from operators.readers.records import RecordAdapter
+from operators.readers.registry import READERS, RECORD_READERS, record_reader
+from operators.readers.values import normalize_name
 from state import keys
 from state.dead_letters import DeadLetter
 from state.errors import ConfigurationError
@@ -47,9 +49,7 @@ TWELVE_MS = TEN_MS + 2 * 3_600_000
 
 def read(format_name: str, record: Any, **more: Any) -> list[Event | DeadLetter]:
     raw = record if isinstance(record, bytes) else json.dumps(record).encode()
-    return RECORD_READERS[format_name](
-        raw, source="log", partition="0", offset=1, now_ms=NOW_MS, **more
-    )
+    return RECORD_READERS[format_name](raw, RecordPosition("log", "0", 1), now_ms=NOW_MS, **more)
 
 
 def one(format_name: str, record: Any, **more: Any) -> Event:
@@ -635,11 +635,11 @@ def test_the_tables_of_the_docs_name_every_event_that_has_a_type() -> None:
 def test_the_adapter_in_the_docs_reads(processing_errors: list[logging.LogRecord]) -> None:
     example: dict[str, Any] = {}
     exec(DOCS.split("```python\n")[1].split("```")[0], example)
-    till = make_record_reader("till", example["split"], example["event"])
+    till = RecordAdapter("till", example["split"], example["to_event"])
 
     def sold(*sales: Any) -> list[Any]:
         raw = json.dumps({"at": "2026-03-01T10:00:00Z", "sales": sales}).encode()
-        results = till(raw, source="log", partition="0", offset=1, now_ms=NOW_MS)
+        results = till(raw, RecordPosition("log", "0", 1), now_ms=NOW_MS)
         return [
             r.value if isinstance(r, Event) else (r.failure_type, r.errors[0].path) for r in results
         ]
@@ -649,7 +649,7 @@ def test_the_adapter_in_the_docs_reads(processing_errors: list[logging.LogRecord
         None,
         ("empty_order_id", "$.sales[0].number"),
     ]
-    (letter,) = till(b"{}", source="log", partition="0", offset=1, now_ms=NOW_MS)
+    (letter,) = till(b"{}", RecordPosition("log", "0", 1), now_ms=NOW_MS)
     assert isinstance(letter, DeadLetter)
     assert (letter.failure_type, letter.errors[0].message) == (
         "processing_error",

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.readers import READERS
-from operators.readers.records import RECORD_READERS
+from operators.events.decode import RecordPosition
+from operators.readers.registry import READERS, RECORD_READERS
 from state.dead_letters import DeadLetter
 from state.limits import DEFAULT
 
@@ -122,7 +122,7 @@ def test_odd_values_at_several_places(format_name: str, data: st.DataObject) -> 
 
 def read_well(format_name: str, record: dict[str, Any]) -> None:
     raw = json.dumps(record).encode()
-    told = RECORD_READERS[format_name](raw, source="s", partition="0", offset=1, now_ms=NOW_MS)
+    told = RECORD_READERS[format_name](raw, RecordPosition("s", "0", 1), now_ms=NOW_MS)
     assert told, raw
     faults = [
         one

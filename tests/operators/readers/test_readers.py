@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from operators.readers import READERS, UNSORTED_FORMATS
-from operators.readers.records import RECORD_READERS
+from operators.readers.registry import READERS, RECORD_READERS, UNSORTED_FORMATS
 from state.dead_letters import DeadLetter
 from state.errors import DataError
 from state.events import Event, Item

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from flows.commands.cli import main
-from operators.readers import READERS
+from operators.readers.registry import READERS
 from serving.reader import Storefront
 from state.dead_letters import RAW_BYTES_MAX, DeadLetter
 from state.events import Event

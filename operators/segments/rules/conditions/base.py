@@ -81,4 +81,4 @@ class RuleParser(Protocol):
 
 if TYPE_CHECKING:
     ParseCondition = Callable[[RuleParser, YamlNode, Mapping[str, YamlNode]], Condition]
-    """Parses the mapping of one condition, given with its fields by key. Raises UserError."""
+    """Parses the mapping of one condition, given with its fields by key. Raises ConfigurationError."""

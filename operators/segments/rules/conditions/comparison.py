@@ -182,7 +182,7 @@ def _session_number_within(
 
 
 def parse_comparison(entry: YamlNode) -> Condition:
-    """A text such as `purchases >= 3` or `top_category is shoes`. Raises UserError."""
+    """A text such as `purchases >= 3` or `top_category is shoes`. Raises ConfigurationError."""
     text = entry.text(f"a condition, as in {CONDITION_EXAMPLE}")
     parsed = _COMPARISON.fullmatch(text)
     if parsed is None:

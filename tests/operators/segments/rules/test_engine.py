@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from msgspec.structs import astuple
 
 from flows.sources.files import LogFile
-from operators.readers import READERS
+from operators.readers.registry import READERS
 from operators.segments.rules.compiler import RuleSet
 from operators.shards.config import ProcessorConfig
 from operators.shards.identity_map import device_key
