@@ -65,7 +65,7 @@ class Shop:
 
     def sell_out(self, items: Sequence[str]) -> float:
         """The same of a batch that says that these cannot be had."""
-        now_ms = self.learning.state.newest_event_ms
+        now_ms = self.learning.state.clock.newest_event_ms
         self._told += len(items)
         told = [
             Event(

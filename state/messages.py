@@ -407,17 +407,6 @@ class CounterDeltas(msgspec.Struct, array_like=True, gc=False):
     withheld: dict[str, int] = {}
 
 
-class WriteGroup(msgspec.Struct, array_like=True, gc=False):
-    """A part of the writes of a batch, up to the one at `end`, that becomes visible together.
-
-    `received_ms` as in `DeviceShardInput`: when the events were received that led to it.
-    """
-
-    name: str
-    end: int
-    received_ms: bytes
-
-
 class OnlineMetrics(msgspec.Struct, array_like=True, gc=False):
     """Lists held against the next click: how many, hits, 1/rank of those added up.
 
@@ -432,26 +421,48 @@ class OnlineMetrics(msgspec.Struct, array_like=True, gc=False):
 
 
 class BatchOutput(Message):
-    """What a batch leads to in Redis, in order, and what is told of it outside.
+    """The Redis commands of one batch by what they are for, and the counts that metrics report.
 
-    The `first` so many of the writes are the change streams: they are in Redis before what they tell
-    of, so that a run that goes on after a lost one knows of all that this wrote. `drift_count`:
-    how often
-    shoppers became unlike those the clusters were made of. `explored`: what each learner tried that was
-    seen, and clicked. `error_counts`: how often what raised and was left out.
-    `erased` are shoppers of whom nothing may be kept.
+    The sink writes the fields in their order. `changes` are those of the change streams: they are in
+    Redis before what they tell of, so a run that takes over from a crashed one knows of all that this
+    one wrote. `shards` are the commands of the shards, `removals` those that follow from a crashed run
+    and from merged and erased shoppers. `evictions` remove shoppers above the limits. `received_ms`
+    is when the events of the batch were received, 8 bytes each, 0 for none: freshness metrics count
+    from there.
+
+    `drift_count` is how often shoppers drifted from those that the clusters were made of. `explored`
+    are impressions and clicks of explored items by learner, `error_counts` how often what raised and
+    was left out. Nothing may be kept of `erased_shoppers`.
     """
 
-    writes: list[Write]
-    write_groups: list[WriteGroup] = []
-    counter_deltas: CounterDeltas = msgspec.field(default_factory=CounterDeltas)
+    changes: list[Write] = []
+    shards: list[Write] = []
+    removals: list[Write] = []
+    profiles: list[Write] = []
+    memberships: list[Write] = []
+    lists: list[Write] = []
+    expiries: list[Write] = []
+    evictions: list[Write] = []
+    aggregates: list[Write] = []
+    received_ms: bytes = b""
     watermark_ms: int = 0
-    change_write_count: int = 0
+    counter_deltas: CounterDeltas = msgspec.field(default_factory=CounterDeltas)
     online_metrics: OnlineMetrics = msgspec.field(default_factory=OnlineMetrics)
     drift_count: int = 0
     explored: dict[str, tuple[int, int]] = {}
     error_counts: dict[str, int] = {}
     erased_shoppers: list[str] = []
+
+    @property
+    def writes(self) -> list[Write]:
+        """All commands, in the order in which Redis gets them."""
+        return [write for _, writes in self.visible_together() for write in writes]
+
+    def visible_together(self) -> list[tuple[str, list[Write]]]:
+        """The commands in groups that become visible together, each named as its freshness metric."""
+        profile = [*self.changes, *self.shards, *self.removals, *self.profiles]
+        rest = [*self.lists, *self.expiries, *self.evictions, *self.aggregates]
+        return [("profile", profile), ("segments", self.memberships), ("list", rest)]
 
 
 _pack = msgspec.msgpack.Encoder().encode

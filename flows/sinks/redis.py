@@ -21,7 +21,7 @@ from state.errors import StoreError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from state.messages import BatchOutput, Write, WriteGroup
+    from state.messages import BatchOutput, Write
     from state.store import Store
 
 SPLIT_ABOVE_WRITES = 1000
@@ -54,16 +54,19 @@ class _RedisPartition(StatefulSinkPartition["BatchOutput", bool]):
             if self._is_measured:
                 self._send_measured(output)
             else:
-                self._store.send(output.writes, barrier_after=output.change_write_count)
+                self._store.send(output.writes, barrier_after=len(output.changes))
 
     def _send_measured(self, output: BatchOutput) -> None:
         """Send the write groups of a batch, and record when each becomes readable."""
         recording.record_output(output)
-        change_writes = output.change_write_count
-        for groups, writes in _write_groups(output):
+        change_writes = len(output.changes)
+        received_ms = output.received_ms
+        for names, writes in _write_groups(output):
             metrics.WRITES_QUEUED.inc(len(writes))
             self._store.send(
-                writes, partial(_on_written, groups, len(writes)), barrier_after=change_writes
+                writes,
+                partial(_on_written, names, received_ms, len(writes)),
+                barrier_after=change_writes,
             )
             change_writes = 0
 
@@ -93,24 +96,25 @@ class _RedisPartition(StatefulSinkPartition["BatchOutput", bool]):
             self._store.close()
 
 
-def _write_groups(output: BatchOutput) -> Iterator[tuple[list[WriteGroup], list[Write]]]:
-    """The groups that are sent together: a small batch as a whole, since splitting it costs too much."""
-    groups, start = output.write_groups, 0
-    if len(output.writes) >= SPLIT_ABOVE_WRITES:
-        for group in groups[:-1]:
-            if group.end > start:
-                yield [group], output.writes[start : group.end]
-                start = group.end
-        groups = groups[-1:]
-    yield groups, output.writes[start:]
+def _write_groups(output: BatchOutput) -> Iterator[tuple[list[str], list[Write]]]:
+    """What is sent in one go, by the freshness metrics it covers: of a small batch everything, since
+    splitting it costs more than the metrics gain."""
+    groups = output.visible_together()
+    if sum(len(writes) for _, writes in groups) < SPLIT_ABOVE_WRITES:
+        yield [name for name, _ in groups], [write for _, writes in groups for write in writes]
+        return
+    for name, writes in groups[:-1]:
+        if writes:
+            yield [name], writes
+    yield [groups[-1][0]], groups[-1][1]
 
 
-def _on_written(groups: list[WriteGroup], writes: int, seconds: float) -> None:
+def _on_written(names: list[str], received_ms: bytes, writes: int, seconds: float) -> None:
     metrics.WRITES_QUEUED.dec(writes)
     metrics.REDIS.observe(seconds)
     metrics.REDIS_AWAY.set(0)
-    for group in groups:
-        recording.record_freshness(group.name, group.received_ms)
+    for name in names:
+        recording.record_freshness(name, received_ms)
 
 
 class RedisSink(FixedPartitionedSink["BatchOutput", bool]):

@@ -1,7 +1,7 @@
-"""Shoppers who go on being counted, and withdraw a purpose: what was made for it goes.
+"""Shoppers who go on being counted, and withdraw consent for a purpose: what was made for it goes.
 
-Personalization made lists, learned from the shopper, and found clusters and chances; looks at items
-were kept for triggers, which are ads. What was added to sums over all shoppers stays in them.
+For personalization that is lists, what was learned from the shopper, the cluster and predictions. Views
+of items are kept for alerts, which are ads. What was added to sums over all shoppers stays in them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from msgspec.structs import astuple
 
 from operators.segments.propensity import built_in_segments
 from operators.segments.propensity.profile_fields import SESSION, WEEKLY_MODELS
@@ -25,57 +24,55 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from operators.personalize.state import PersonalizationState
+    from operators.personalize.batch import Batch
+    from operators.personalize.removal import Parts
     from operators.segments.propensity.propensity import PropensityModels
     from state.arrays import Rows
-    from state.messages import ShardOutput, Write
+    from state.messages import Write
 
 PERSONALIZED_FIELDS = ("cluster", "cluster_distance", SESSION, *WEEKLY_MODELS)
-"""What profiles say that was made for personalization."""
+"""Profile fields that are made for personalization."""
 
 
-def apply_withdrawals(
-    learned: PersonalizationState, visited: list[ShardOutput], writes: list[Write]
-) -> list[Change]:
-    """Take back what was made for purposes that are withdrawn; the changes that follow."""
+def apply_withdrawals(batch: Batch, parts: Parts, now_ms: int, writes: list[Write]) -> list[Change]:
+    """Remove what was made for purposes that are withdrawn; the changes that follow."""
     changes: list[Change] = []
-    find = learned.recommender.shoppers.get
-    looked: list[int] = []
-    for one in visited:
-        for withdrawal in one.consent_withdrawals:
-            name, purposes, at_ms = astuple(withdrawal)
-            row = find(name)
-            if row == NO_ROW:
-                continue
-            looked.append(row)
-            if purposes & PERSONALIZATION:
-                changes += _remove_personalization(learned, name, row, at_ms, writes)
-            known = learned.memberships.is_known(row)
-            changes += [
-                Change("refuse", name, purpose, at_ms, known)
-                for purpose, bit in PURPOSES.items()
-                if purposes & bit
-            ]
-    learned.recent_views.release("shopper", np.array(looked, np.int32), learned.newest_event_ms)
+    viewers: list[int] = []
+    for withdrawal in batch.consent_withdrawals:
+        row = parts.recommender.shoppers.get(withdrawal.shopper)
+        if row == NO_ROW:
+            continue
+        viewers.append(row)
+        if withdrawal.purposes & PERSONALIZATION:
+            changes += _remove_personalization(
+                parts, withdrawal.shopper, row, withdrawal.at_ms, writes
+            )
+        known = parts.assignment.memberships.is_known(row)
+        changes += [
+            Change("refuse", withdrawal.shopper, purpose, withdrawal.at_ms, known)
+            for purpose, bit in PURPOSES.items()
+            if withdrawal.purposes & bit
+        ]
+    parts.recent_views.release("shopper", np.array(viewers, np.int32), now_ms)
     return changes
 
 
 def _remove_personalization(
-    learned: PersonalizationState, name: str, row: int, at_ms: int, writes: list[Write]
+    parts: Parts, name: str, row: int, at_ms: int, writes: list[Write]
 ) -> Iterator[Change]:
-    audience, rows = learned.memberships, np.array([row], np.int32)
-    learned.recommender.components.unlearn_shoppers(rows)
-    learned.propensity.merge_or_erase(row, name, erased=True)
+    memberships, rows = parts.assignment.memberships, np.array([row], np.int32)
+    parts.recommender.components.unlearn_shoppers(rows)
+    parts.propensity.merge_or_erase(row, name, erased=True)
     writes.append(("DEL", keys.top_key(name, keys.SLOT)))
     writes.append(("HDEL", keys.profile_key(name), *PERSONALIZED_FIELDS))
-    nowhere = np.full(1, NO_ROW, np.int16)
-    yield from audience.assign("cluster", [name], rows, nowhere, np.array([at_ms]))
-    leaves = [Transition(name, sid, False, at_ms) for sid in built_in_segments.IDS.values()]
-    yield from audience.apply_transitions(leaves, learned.recommender.shoppers)
+    no_cluster = np.full(1, NO_ROW, np.int16)
+    yield from memberships.assign("cluster", [name], rows, no_cluster, np.array([at_ms]))
+    exits = [Transition(name, sid, False, at_ms) for sid in built_in_segments.IDS.values()]
+    yield from memberships.apply_transitions(exits, parts.recommender.shoppers)
 
 
 def personalized_indexes(refused: Sequence[int]) -> NDArray[np.intp]:
-    """The places of those who do not refuse personalization, by what each refuses."""
+    """The indexes of the shoppers who do not refuse personalization, by the purposes each refuses."""
     if not any(refused):
         return np.arange(len(refused))
     return np.flatnonzero(np.array(refused) & PERSONALIZATION == 0)

@@ -18,8 +18,9 @@ from operators.personalize.consent_withdrawal import (
     with_latest_propensity_fields,
 )
 from operators.personalize.state import PersonalizationState
-from operators.publish import aggregates, shopper_lists
+from operators.publish import item_lists as item_list_writes
 from operators.publish import memberships as membership_writes
+from operators.publish import shopper_lists
 from operators.recommend.online_evaluation import LIST_TTL_S
 from operators.segments import retired_keys
 from operators.shards.shard_journal import ShardJournal
@@ -30,7 +31,6 @@ from state import keys
 from state.arrays import NO_ROW
 from state.messages import ActiveShopper
 from state.resp import pack_command, pack_str
-from state.segments import cluster_segment_id
 from state.snapshots import LEARN_CODEC, DevicesState
 from state.tombstones import Tombstones
 
@@ -81,15 +81,9 @@ def rebuild(
         )
         while devices := list(islice(linked_devices, CHUNK_ROWS)):
             yield [
-                (
-                    "SET",
-                    keys.alias_key(shard_state),
-                    loaded.links[shard_state][0],
-                    "EX",
-                    config.alias_ttl_s,
-                )
-                for shard_state in devices
-                if loaded.links[shard_state][0] not in withheld_users
+                ("SET", keys.alias_key(device), loaded.links[device][0], "EX", config.alias_ttl_s)
+                for device in devices
+                if loaded.links[device][0] not in withheld_users
             ]
     yield Tombstones(config.privacy_key, config.tombstone_ms, erased).all_writes(reached_ms)
 
@@ -163,11 +157,11 @@ def _profile_writes(active: Sequence[ActiveShopper], learned: PersonalizationSta
 
 def _list_writes(active: Sequence[ActiveShopper], learned: PersonalizationState) -> list[Write]:
     """Lists of those among shoppers who were active so lately that theirs had not expired."""
-    since_ms = learned.newest_event_ms - LIST_TTL_S * 1000
+    since_ms = learned.clock.newest_event_ms - LIST_TTL_S * 1000
     last_ms = feature_rows(one.features for one in active)[:, LAST_MS_COLUMN]
     recent = [one for one, at_ms in zip(active, last_ms, strict=True) if at_ms >= since_ms]
     writes: list[Write] = []
-    shopper_lists.write_lists(learned, recent, writes)
+    shopper_lists.write_lists(learned.recommender, recent, learned.clock.newest_event_ms, writes)
     return writes
 
 
@@ -176,11 +170,12 @@ def shared_writes(
 ) -> Iterator[list[Write]]:
     """All but what is a shopper's own, at most so many keys at once."""
     recommender, cards, audience = learned.recommender, learned.item_cards, learned.memberships
+    item_lists, now_ms = recommender.components.item_lists, learned.clock.newest_event_ms
     yield [learned.counters.meta_write(watermark_ms, len(recommender.items.row_by_id))]
-    recommender.components.item_lists.mark_all()
+    item_lists.mark_all()
     recommender.components.popular_lists.mark_all()
     cards.unpublished.update(cards.by_id)
-    learned.definitions_published = False
+    learned.definitions.are_published = False
     # A Redis that came back as it was before may name members who have left since.
     yield [("DEL", keys.members_key(sid)) for _, sid in audience.registry.active()]
     yield [*retired_keys.deletion_writes(learned.segments, learned.rule_versions.versions)]
@@ -192,23 +187,19 @@ def shared_writes(
             if (memberships := audience.memberships_of(row))
             for write in membership_writes.full_membership_writes(name, memberships)
         ]
-    yield aggregates.aggregate_writes(learned, watermark_ms, last=True)
-    yield [
-        (
-            "HSETNX",
-            keys.definition_key(cluster_segment_id(c)),
-            "updated_ms",
-            learned.newest_event_ms,
-        )
-        for c in learned.cluster_definitions
-    ]
+    yield learned.aggregates.writes(
+        now_ms,
+        learned.clock.reporting_time_ms,
+        max(learned.shop.last_received_ms, learned.clock.event_time_ms),
+        watermark_ms,
+        last=True,
+    )
+    yield learned.definitions.cluster_times(now_ms)
     unpublished = iter(sorted(cards.unpublished))
     while unpublished_chunk := set(islice(unpublished, limit)):
         cards.unpublished = unpublished_chunk
         yield cards.take_writes()
-    for take, key_of in (
-        (recommender.components.item_lists.take_changed_similar, keys.similar_key),
-        (recommender.components.item_lists.take_changed_bought, keys.bought_key),
-    ):
-        while (item_lists := take(learned.newest_event_ms, limit))[0]:
-            yield aggregates.item_list_writes(item_lists, key_of, learned.newest_event_ms)
+    while (changed := item_lists.take_changed_similar(now_ms, limit))[0]:
+        yield item_list_writes.similar_writes(changed, now_ms)
+    while (changed := item_lists.take_changed_bought(now_ms, limit))[0]:
+        yield item_list_writes.bought_writes(changed, now_ms)

@@ -1,6 +1,8 @@
-"""Everything that is learned over all shoppers, as one state: its parts, and how it is stored.
+"""The state of the personalization step: its parts, and how they are stored.
 
-What grows is stored in journals; without any, a snapshot holds it all.
+What grows is stored in journals; without any, a snapshot holds it all. Stored names (`audience`,
+`views`, ...) are those of the first release and stay. Only the step and the rebuild see this state
+whole: they hand out the parts that a function uses.
 """
 
 from __future__ import annotations
@@ -12,19 +14,21 @@ import numpy as np
 
 from operators.catalogue.item_cards import ItemCards
 from operators.catalogue.recent_views import RecentViews
+from operators.personalize.clock import EventClock
+from operators.publish.aggregates import Aggregates
 from operators.publish.counters import Counters
+from operators.publish.definitions import Definitions
+from operators.publish.models import ClusterReport
 from operators.publish.shop_stats import ShopStats
 from operators.recommend.recommender import Recommender
 from operators.segments.assignment import SegmentAssignment
 from operators.segments.changes import ChangeLog
 from operators.segments.clusters.model import ClusterModel
 from operators.segments.configured_segments import ConfiguredSegments, built_in_definitions
-from operators.segments.lifts import SegmentLifts
 from operators.segments.propensity.propensity import PropensityModels
 from operators.segments.retirement import SegmentRetirement
 from operators.segments.rules.compiler import load_rules
 from operators.segments.rules.versions import RuleVersions
-from operators.segments.segment_scan import SegmentScan
 from operators.shoppers.features import FEATURES
 from operators.tables.table import add_prefix, strip_prefix
 from operators.tables.table_store import LoadedTables, Tables, TableStore
@@ -34,7 +38,6 @@ from state.snapshots import LEARN_CODEC, LearnState, pack_arrays, unpack_arrays
 from state.times import DAY_MS
 
 if TYPE_CHECKING:
-    from operators.segments.clusters.model import ClusterQuality
     from operators.segments.membership_index import MembershipIndex
     from operators.tables.table import Arrays
     from state.arrays import Times
@@ -54,14 +57,11 @@ class _ClusterSuffixes(dict[int, str]):
 
 
 class PersonalizationState:
-    """The parts. `is_unclean`: the journal names who was erased; it is written anew as soon as may be,
-    but not more often than the recovery folder is copied, or where the recording `is_last_batch`.
-    `now_ms` is
-    the newest event time seen, `clock_ms` the newest that all of the source has reached, by which time
-    passes for segments; `batches` how many came of each partition.
+    """All parts, each restored from a snapshot or empty.
 
-    `defined` are name and version of each cluster. Not stored: `definitions_published`, whether Redis is
-    sure to have them, and `cluster_quality`, as of how many events.
+    `batches` says how many batches came from each partition. `cluster_definitions` are name and version
+    of each cluster. `journal_names_erased`: the journal names somebody who was erased; it is rewritten
+    as soon as possible, but not more often than the recovery folder is copied, or with the last batch.
     """
 
     def __init__(
@@ -80,8 +80,6 @@ class PersonalizationState:
         )
         self.assignment = SegmentAssignment(settings)
         self.shop = ShopStats()
-        self.segment_scan = SegmentScan()
-        self.lifts = SegmentLifts()
         self.propensity = PropensityModels(settings.propensity)
         rules = load_rules(settings)
         self.rules = () if rules is None else rules.rules
@@ -91,11 +89,7 @@ class PersonalizationState:
         self.change_log = ChangeLog(settings.redis.change_stream_max)
         self.counters = Counters()
         self.cluster_definitions: dict[int, tuple[str, int]] = {}
-        self.definitions_published = False
-        self.cluster_quality: tuple[int, ClusterQuality] | None = None
-        self.last_aggregates_ms = 0
-        self.newest_event_ms = 0
-        self.event_time_ms = 0
+        self.clock = EventClock(settings.sessions.allowed_lateness_ms)
         self.batches: dict[str, int] = {}
         self.journal_names_erased = False
         self._journal_rewritten_ms = 0
@@ -103,8 +97,9 @@ class PersonalizationState:
         self.cluster_suffixes = _ClusterSuffixes()
         """What a profile says of each cluster, packed but for the distance."""
         self._table_store = TableStore(journals)
-        if snapshot is not None:
-            self._restore(LEARN_CODEC.decode(snapshot))
+        restored = None if snapshot is None else LEARN_CODEC.decode(snapshot)
+        if restored is not None:
+            self._restore(restored)
         fixed = {one.id for one in self.assignment.definitions} | {rule.id for rule in self.rules}
         self.segments = ConfiguredSegments(
             self.memberships,
@@ -115,6 +110,25 @@ class PersonalizationState:
             built_in_definitions(settings),
         )
         self.retirement = SegmentRetirement(self.segments, self.recommender.shoppers)
+        self.definitions = Definitions(
+            self.cluster_definitions,
+            self.clusters,
+            self.assignment,
+            self.propensity,
+            self.rule_versions,
+        )
+        self.aggregates = Aggregates(
+            self.recommender,
+            self.item_cards,
+            self.memberships,
+            self.propensity,
+            self.definitions,
+            ClusterReport(self.clusters, self.cluster_definitions),
+            self.shop,
+            self.counters,
+            every_ms=settings.lists.figures_every_ms,
+            last_ms=0 if restored is None else restored.figures_ms,
+        )
 
     @property
     def memberships(self) -> MembershipIndex:
@@ -123,29 +137,13 @@ class PersonalizationState:
 
     @property
     def row_count(self) -> int:
-        """Shoppers and items there are rows for."""
+        """How many shoppers and items have a row."""
         return len(self.recommender.shoppers.row_by_id) + len(self.recommender.items.row_by_id)
 
-    @property
-    def reporting_time_ms(self) -> int:
-        """How far time has come: with the events, and in an idle shop without."""
-        return max(self.newest_event_ms, self.event_time_ms)
-
-    @property
-    def received_until_ms(self) -> int:
-        """How far time has come by when events were received, by which minutes are over."""
-        return max(self.shop.last_received_ms, self.event_time_ms)
-
     def idle_limits_ms(self) -> Times:
-        """How long the shopper of each row may do nothing until it is put away."""
+        """How long (ms) the shopper of each row may be inactive until it is evicted."""
         known, state = self.memberships.known, self.settings.state
         return np.where(known, state.known_idle_days * DAY_MS, state.idle_days * DAY_MS)
-
-    def advance_clock(self, watermark_ms: int) -> None:
-        """How far the source has come: events may be so much older than what it has reached."""
-        if watermark_ms > 0:
-            reached_ms = watermark_ms + self.settings.sessions.allowed_lateness_ms
-            self.event_time_ms = max(self.event_time_ms, reached_ms)
 
     def snapshot(self) -> bytes:
         """The state as versioned bytes."""
@@ -160,9 +158,9 @@ class PersonalizationState:
             change_ids=self.change_log.ids,
             ledger=self.counters.state(),
             defined=self.cluster_definitions,
-            now_ms=self.newest_event_ms,
-            figures_ms=self.last_aggregates_ms,
-            clock_ms=self.event_time_ms,
+            now_ms=self.clock.newest_event_ms,
+            figures_ms=self.aggregates.last_ms,
+            clock_ms=self.clock.event_time_ms,
             told=self.recommender.components.item_lists.cursors,
             journal=self._table_store.store(tables, rewrite=self._take_rewrite_due()),
             batches=self.batches,
@@ -198,7 +196,7 @@ class PersonalizationState:
         }
         loaded = LoadedTables(stored, state.vocabularies, state.cards)
         self._table_store.load(state.journal, loaded)
-        self.event_time_ms = state.clock_ms
+        self.clock.event_time_ms = state.clock_ms
         self.recommender.components.restore(stored["recommender"], loaded.ids)
         self.clusters.restore(stored["clusters"])
         self.assignment.restore(stored["audience"])
@@ -224,16 +222,15 @@ class PersonalizationState:
         self.change_log.ids = state.change_ids
         self.counters = Counters.from_state(state.ledger)
         self.cluster_definitions = state.defined
-        self.newest_event_ms = state.now_ms
-        self.last_aggregates_ms = state.figures_ms
+        self.clock.newest_event_ms = state.now_ms
         self.recommender.components.item_lists.cursors = state.told
         self.batches = state.batches
         self.journal_names_erased = state.is_unclean
         self.rule_versions = RuleVersions(self.rules, state.rules)
 
     def _take_rewrite_due(self) -> bool:
-        """Whether the journal is to be written anew now because of whom it names."""
-        every_ms, now_ms = self.settings.recovery.checkpoint_s * 1000, self.reporting_time_ms
+        """Whether the journal is rewritten now because it names somebody who was erased."""
+        every_ms, now_ms = self.settings.recovery.checkpoint_s * 1000, self.clock.reporting_time_ms
         if not self.journal_names_erased or (
             not self.is_last_batch and now_ms - self._journal_rewritten_ms < every_ms
         ):
@@ -242,7 +239,7 @@ class PersonalizationState:
         return True
 
     def _stored_tables(self) -> Tables:
-        """What is stored by rows."""
+        """The parts that are stored by rows."""
         parts = {
             "recommender": self.recommender.components,
             "clusters": self.clusters,

@@ -1,65 +1,68 @@
-"""The list of each shopper who did something, written."""
+"""The lists of shoppers. The one writer of their keys."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from operators.events.processing_errors import FATAL_ERRORS
-from operators.publish.aggregates import LIST_MODEL_VERSION
+from operators.publish.item_lists import LIST_MODEL_VERSION
 from operators.recommend.online_evaluation import LIST_TTL_S
 from state import keys
 from state.resp import pack_command, pack_int, pack_str
 from state.shopper import PERSONALIZATION
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from operators.personalize.state import PersonalizationState
+    from operators.recommend.recommender import Recommender
     from state.messages import ActiveShopper, Write
 
 EMPTY_LISTS_MAX = 256
-"""Empty lists that are tried again with a batch that tells of new items, 50 us each."""
+"""Empty lists that are made anew with a batch that brings new items; one takes 50 us."""
 ATTEMPTS_MAX = 100
-"""So often lists of a batch are made anew where that raises: five that are to blame are found."""
+"""Attempts to make the lists of a batch where that raises: enough to find five shoppers at fault."""
 _SET = pack_str("SET")
 _LIST_TTL = pack_str("EX") + pack_int(LIST_TTL_S)
 
 
 def write_lists(
-    learned: PersonalizationState, active: Sequence[ActiveShopper], writes: list[Write]
+    recommender: Recommender, active: Sequence[ActiveShopper], now_ms: int, writes: list[Write]
 ) -> int:
-    """A list for whoever was active, unless they said no to that; how many were written."""
-    listed = [row.shopper for row in active if not row.refused & PERSONALIZATION]
+    """Lists of the active shoppers who do not refuse personalization; returns how many there are."""
+    allowed = [row.shopper for row in active if not row.refused & PERSONALIZATION]
     if refused := [row.shopper for row in active if row.refused & PERSONALIZATION]:
-        learned.recommender.components.published_index.remove_rows(
-            learned.recommender.shoppers.get_or_add_many(refused)
+        recommender.components.published_index.remove_rows(
+            recommender.shoppers.get_or_add_many(refused)
         )
-        writes += [("DEL", keys.top_key(name, keys.SLOT)) for name in refused]
-    new = list_writes(learned, listed)
-    writes += new
-    return sum(isinstance(one, bytes) for one in new)
+        writes += delete_lists(refused)
+    lists = list_writes(recommender, allowed, now_ms)
+    writes += lists
+    return sum(isinstance(write, bytes) for write in lists)
 
 
-def fill_empty_lists(learned: PersonalizationState) -> list[Write]:
-    """Lists that had to stay empty, now that there are new items; those written last, some a batch."""
-    recommender = learned.recommender
-    rows = recommender.components.published_index.rows_with_empty_list(
-        learned.newest_event_ms, EMPTY_LISTS_MAX
-    )
-    return list_writes(learned, [recommender.shoppers.ids[row] for row in rows.tolist()])
+def fill_empty_lists(recommender: Recommender, now_ms: int) -> list[Write]:
+    """Some lists that were empty when they were made, the newest first, now that there are new items."""
+    rows = recommender.components.published_index.rows_with_empty_list(now_ms, EMPTY_LISTS_MAX)
+    ids = recommender.shoppers.ids
+    return list_writes(recommender, [ids[row] for row in rows.tolist()], now_ms)
 
 
-def list_writes(learned: PersonalizationState, names: Sequence[str]) -> list[Write]:
-    """The lists of some shoppers as they are now; one that holds nothing is taken back.
+def delete_lists(shoppers: Iterable[str]) -> list[Write]:
+    """Delete the lists of shoppers."""
+    return [("DEL", keys.top_key(name, keys.SLOT)) for name in shoppers]
 
-    Where making them raises, they are made by halves: all but those that are to blame are written.
+
+def list_writes(recommender: Recommender, names: Sequence[str], now_ms: int) -> list[Write]:
+    """The lists of shoppers as of now; an empty one is deleted.
+
+    Where making them raises, they are made by halves: all but those of the shoppers at fault.
     """
     attempts_left = ATTEMPTS_MAX
     remaining, writes = [list(names)] if names else [], []
     while remaining:
         chunk = remaining.pop()
         try:
-            writes += _render_lists(learned, chunk)
+            writes += _render_lists(recommender, chunk, now_ms)
         except FATAL_ERRORS:
             raise
         except Exception:
@@ -68,19 +71,17 @@ def list_writes(learned: PersonalizationState, names: Sequence[str]) -> list[Wri
                 middle = len(chunk) // 2
                 remaining += [chunk[middle:], chunk[:middle]]
             else:
-                learned.errors.record("lists", chunk[0])
+                recommender.components.errors.record("lists", chunk[0])
     return writes
 
 
-def _render_lists(learned: PersonalizationState, names: Sequence[str]) -> list[Write]:
-    ranked = learned.recommender.recommend(names, learned.newest_event_ms)
+def _render_lists(recommender: Recommender, names: Sequence[str], now_ms: int) -> list[Write]:
+    texts = recommender.recommend(names, now_ms).json(now_ms, LIST_MODEL_VERSION)
     return [
         pack_command(
             f"{_SET}{pack_str(keys.top_key(name, keys.SLOT))}{pack_str(text)}{_LIST_TTL}", 5
         )
         if text
         else ("DEL", keys.top_key(name, keys.SLOT))
-        for name, text in zip(
-            names, ranked.json(learned.newest_event_ms, LIST_MODEL_VERSION), strict=True
-        )
+        for name, text in zip(names, texts, strict=True)
     ]

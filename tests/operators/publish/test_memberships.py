@@ -9,6 +9,7 @@ from flows.recovery.orphaned_changes import ChangeStreamReader
 from operators.personalize.rebuild import shared_writes
 from operators.personalize.step import PersonalizeStep
 from operators.segments import stats
+from operators.segments.segment_scan import SegmentScan
 from state import keys
 from state.store import Store
 from tests.learned import SETTINGS, batches
@@ -101,8 +102,8 @@ def test_a_shop_in_which_everybody_is_new_converts_as_they_do(redis_url: str) ->
     telling = Telling(store).learn(batches())
     assert any(one[b"kind"] == b"merge" for one in changes(store))
     learned = telling.learning.state
-    now_ms = learned.newest_event_ms
-    found = learned.segment_scan.scan(learned.memberships, now_ms, last=True)
+    now_ms = learned.clock.newest_event_ms
+    found = SegmentScan().scan(learned.memberships, now_ms, last=True)
     new = learned.memberships.registry.find("lifecycle-new")
     assert learned.memberships.sizes.total[new] == len(telling.known()["lifecycle-new"])
     assert found.active[new] == found.all_active

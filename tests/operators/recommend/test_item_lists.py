@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
-from operators.personalize.step import ITEM_LISTS_MIN, PersonalizeStep
+from operators.personalize.aggregation import ITEM_LISTS_MIN
+from operators.personalize.step import PersonalizeStep
 from state import keys
 from state.events import Item
 from tests.operators.personalize.test_step import batches

@@ -80,7 +80,7 @@ class Said:
 
     @property
     def moment_ms(self) -> int:
-        return self.learning.state.reporting_time_ms
+        return self.learning.state.clock.reporting_time_ms
 
 
 def told(arrived: Sequence[Event], *, size: int, restarts: bool = False, workers: int = 1) -> Said:

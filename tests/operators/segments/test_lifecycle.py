@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.personalize.state import PersonalizationState
 from operators.personalize.step import PersonalizeStep
 from operators.segments.lifecycle import ACTIVE, DORMANT, LOST, NEW, REENGAGED, Lifecycle
 from operators.shoppers.inactivity import observe
@@ -135,8 +134,8 @@ def test_every_stage_is_published_at_its_exact_time(
 class Restarted(PersonalizeStep):
     """One that is stored, and made anew from that, before each batch."""
 
-    def fold_all(self, parts: Sequence[ShardPart]) -> list[BatchOutput]:
-        self.learned = PersonalizationState(flow_settings(), self.snapshot())
+    def process_batch(self, parts: Sequence[ShardPart]) -> list[BatchOutput]:
+        self.__dict__ = PersonalizeStep(flow_settings(), self.snapshot()).__dict__
         return super().process_batch(parts)
 
 

@@ -113,7 +113,7 @@ def test_a_removed_rule_leaves_nothing_even_if_its_shoppers_stay_inactive(
     some = [
         name for name in learned.recommender.shoppers.ids if learned.memberships.memberships_of(0)
     ][:30]
-    entered = [Transition(name, "keen", True, learned.newest_event_ms) for name in some]
+    entered = [Transition(name, "keen", True, learned.clock.newest_event_ms) for name in some]
     changed = learned.memberships.apply_transitions(entered, learned.recommender.shoppers)
     store.send(memberships.membership_writes(changed))
     first.learn(batches()[6:8])

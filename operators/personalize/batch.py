@@ -1,0 +1,140 @@
+"""The batch that the personalization step takes in: whole, coalesced, as columns, frozen.
+
+Change freely: columns may be added. The order of entries may not change: shoppers and items that are
+new get their rows in the order in which events were read, so the stored state depends on it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import chain
+from operator import attrgetter
+from typing import TYPE_CHECKING, TypeVar
+
+from operators.personalize.coalesce import coalesce_batches
+from state.shopper import PERSONALIZATION
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from state.messages import (
+        ActiveShopper,
+        ConsentWithdrawal,
+        Feedback,
+        Interaction,
+        ItemUpdate,
+        MergedShopper,
+        PlacedOrder,
+        ShardOutput,
+        Transition,
+        Write,
+    )
+
+T = TypeVar("T")
+
+_POSITION = attrgetter("position")
+_EVENT_MS = attrgetter("at_ms")
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What all shards made of one batch, or of several live batches that came at once.
+
+    `watermark_ms` is how far the source had come after it, `first_watermark_ms` after the first of
+    several. `active` has the newest entry of each shopper. `interactions` leaves out those of shoppers
+    who refuse personalization; `serves_ads` says of each whether triggers may use it, None where all
+    may be used. `shard_writes` go to Redis before anything that this step writes, `expiry_writes`
+    after the profiles.
+    """
+
+    outputs: Sequence[ShardOutput]
+    watermark_ms: int
+    first_watermark_ms: int
+    is_last: bool
+    received_ms: bytes
+    active: Sequence[ActiveShopper]
+    item_updates: Sequence[ItemUpdate]
+    interactions: Sequence[Interaction]
+    serves_ads: Sequence[bool] | None
+    feedback: Sequence[Feedback]
+    transitions: Sequence[Transition]
+    transitions_before_merge: Sequence[Transition]
+    merged: Sequence[MergedShopper]
+    erased: Sequence[tuple[str, int]]
+    evicted: Sequence[tuple[str, int]]
+    consent_withdrawals: Sequence[ConsentWithdrawal]
+    orders: Sequence[PlacedOrder]
+    double_counted_orders: Sequence[PlacedOrder]
+    shard_writes: Sequence[Write]
+    expiry_writes: Sequence[Write]
+
+    @classmethod
+    def from_outputs(cls, batches: Sequence[Sequence[ShardOutput]]) -> Batch:
+        """The columns of whole batches, in their order."""
+        # Order 1: coalescing comes before anything reads the entries of shoppers. This is the only
+        # way to a `Batch`, so no step can see them as they were before.
+        coalesced = coalesce_batches(batches)
+        outputs = list(chain.from_iterable(coalesced))
+        interactions, serves_ads = _interactions(coalesced)
+        return cls(
+            outputs=outputs,
+            watermark_ms=max(output.watermark_ms for output in outputs),
+            first_watermark_ms=max(output.watermark_ms for output in coalesced[0]),
+            is_last=any(output.last for output in outputs),
+            received_ms=b"".join(output.received_ms for output in outputs),
+            active=list({row.shopper: row for output in outputs for row in output.active}.values()),
+            item_updates=_in_order(
+                ([output.item_updates for output in batch] for batch in coalesced), _EVENT_MS
+            ),
+            interactions=interactions,
+            serves_ads=serves_ads,
+            feedback=_in_order(
+                ([output.feedback for output in batch] for batch in coalesced), _POSITION
+            ),
+            transitions=[entry for output in outputs for entry in output.transitions],
+            transitions_before_merge=[
+                entry for output in outputs for entry in output.transitions_before_merge
+            ],
+            merged=[entry for output in outputs for entry in output.merged],
+            erased=[entry for output in outputs for entry in output.erased],
+            evicted=[entry for output in outputs for entry in output.evicted],
+            consent_withdrawals=[
+                entry for output in outputs for entry in output.consent_withdrawals
+            ],
+            orders=[entry for output in outputs for entry in output.orders],
+            double_counted_orders=[
+                entry for output in outputs for entry in output.double_counted_orders
+            ],
+            shard_writes=list(chain.from_iterable(map(_shard_writes, coalesced))),
+            expiry_writes=[write for output in outputs for write in output.expiry_writes],
+        )
+
+
+def _in_order(batches: Iterable[Iterable[Sequence[T]]], key: Callable[[T], int]) -> list[T]:
+    """The entries of all shards, batch by batch, each batch sorted by `key`."""
+    return [entry for lists in batches for entry in sorted(chain.from_iterable(lists), key=key)]
+
+
+def _interactions(
+    batches: Sequence[Sequence[ShardOutput]],
+) -> tuple[list[Interaction], list[bool] | None]:
+    """What shoppers did with items, in the order in which it was read, and whether ads may use it."""
+    ordered: list[Interaction] = []
+    without_ads: set[int] = set()
+    for outputs in batches:
+        limited = [
+            entry.interaction
+            for output in outputs
+            for entry in output.limited_interactions
+            if not entry.refused & PERSONALIZATION
+        ]
+        without_ads.update(map(id, limited))
+        ordered += sorted(chain(limited, *(one.interactions for one in outputs)), key=_POSITION)
+    return ordered, [id(entry) not in without_ads for entry in ordered] if without_ads else None
+
+
+def _shard_writes(outputs: Sequence[ShardOutput]) -> Iterator[Write]:
+    """The Redis commands of the shards of one batch, removals first: a shopper who was erased in one
+    shard may be back in another one, which knows only the newer shopper."""
+    yield from chain.from_iterable(output.removal_writes for output in outputs)
+    yield from chain.from_iterable(output.writes for output in outputs)

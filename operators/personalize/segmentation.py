@@ -1,0 +1,206 @@
+"""Assigns the shoppers of a batch to segments, and lets time pass for all others.
+
+Gives the membership changes of all kinds of segments (clusters, RFM, lifecycle, predictions, rules),
+the profiles of the active shoppers and the memberships to write.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from operators.personalize.consent_withdrawal import personalized_indexes, with_propensity_fields
+from operators.publish.memberships import membership_writes, refresh_expiry
+from operators.publish.profile_fields import update_writes
+from operators.segments.propensity.propensity import PropensityScores
+from operators.shoppers.features import LAST_MS_COLUMN, feature_matrix, feature_rows
+from state.arrays import NO_ROW
+from state.resp import pack_command, pack_str
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from operators.events.processing_errors import ProcessingErrors
+    from operators.personalize.clock import EventClock
+    from operators.personalize.interactions import Resolved
+    from operators.publish.shop_stats import ShopStats
+    from operators.segments.assignment import SegmentAssignment
+    from operators.segments.clusters.model import ClusterModel
+    from operators.segments.propensity.propensity import PropensityModels
+    from operators.segments.retirement import SegmentRetirement
+    from state.arrays import Rows
+    from state.changes import Change
+    from state.interactions import RowIndex
+    from state.messages import ActiveShopper, Write
+
+
+class Assigned(NamedTuple):
+    """What followed from the shoppers who were active. `memberships` put off when theirs expire."""
+
+    changes: list[Change]
+    profiles: list[Write]
+    memberships: list[Write]
+
+
+class Segmented(NamedTuple):
+    """The resolved batch, all changes so far, and what to write."""
+
+    resolved: Resolved
+    changes: list[Change]
+    profiles: list[Write]
+    memberships: list[Write]
+
+
+class Segmentation:
+    """Assigns shoppers to segments of all kinds. Changes the state of the kinds in place."""
+
+    def __init__(
+        self,
+        shoppers: RowIndex,
+        clusters: ClusterModel,
+        assignment: SegmentAssignment,
+        propensity: PropensityModels,
+        retirement: SegmentRetirement,
+        shop: ShopStats,
+        cluster_suffixes: Mapping[int, str],
+        clock: EventClock,
+        errors: ProcessingErrors,
+    ) -> None:
+        self._shoppers = shoppers
+        self._clusters = clusters
+        self._assignment = assignment
+        self._propensity = propensity
+        self._retirement = retirement
+        self._shop = shop
+        self._cluster_suffixes = cluster_suffixes
+        self._clock = clock
+        self._errors = errors
+
+    def segment(self, resolved: Resolved) -> Segmented:
+        """Assign the active shoppers, then let time pass.
+
+        Order 4: interactions are resolved first. Popularity by segment counts under the cluster of
+        before the batch; and shoppers of interactions get their rows first, in the order in which
+        events were read, so the stored state depends on it. `Resolved` says that it is done.
+        """
+        return self._advance(resolved, self._assign_or_publish(resolved.removed.batch.active))
+
+    def _advance(self, resolved: Resolved, assigned: Assigned) -> Segmented:
+        """Let time pass for all shoppers, and retire segments.
+
+        Order 6: the active shoppers are assigned first. Their segments follow from their events, those
+        of all others from the clock. `Assigned` says that it is done.
+        """
+        batch = resolved.removed.batch
+        changes = [*resolved.removed.changes, *assigned.changes]
+        writes = list(assigned.memberships)
+        isolate, call_or_default = self._errors.isolate, self._errors.call_or_default
+        with isolate("standing"):
+            moved, updates = self._assignment.advance_time(
+                self._shoppers.ids, self._clock.event_time_ms, last=batch.is_last
+            )
+            changes += moved
+            writes += update_writes(updates)
+        changes += call_or_default(
+            "propensity", [], self._advance_propensity, batch.is_last, writes
+        )
+        with isolate("segments"):
+            changes += self._assignment.memberships.apply_transitions(
+                batch.transitions, self._shoppers
+            )
+        changes += call_or_default("retiring", [], self._retire, writes)
+        writes += membership_writes(changes)
+        return Segmented(resolved, changes, assigned.profiles, writes)
+
+    def _retire(self, writes: list[Write]) -> list[Change]:
+        """Remove some members of retired segments, and the keys of those without members."""
+        clock = self._clock
+        retired = self._retirement.retire_some(clock.event_time_ms, clock.reporting_time_ms)
+        writes += update_writes(retired.updates)
+        writes += retired.writes
+        return retired.changes
+
+    def _advance_propensity(self, is_last: bool, writes: list[Write]) -> list[Change]:
+        """Let time pass for predictions: who enters and leaves segments, and profiles that change."""
+        ids, now_ms = self._shoppers.ids, self._clock.event_time_ms
+        transitions = self._propensity.advance(ids, now_ms, last=is_last)
+        writes += update_writes(self._propensity.refresh_profiles(ids, now_ms, last=is_last))
+        return self._assignment.memberships.apply_transitions(transitions, self._shoppers)
+
+    def _assign_or_publish(self, active: Sequence[ActiveShopper]) -> Assigned:
+        """Assign the active shoppers. Where that raises, their profiles are written as the shards gave
+        them, without what models say."""
+        if not active:
+            return Assigned([], [], [])
+        assigned = self._errors.call_or_default("profiles", None, self._assign, active)
+        if assigned is None:
+            return Assigned([], [pack_command(r.profile, r.argument_count) for r in active], [])
+        return assigned
+
+    def _assign(self, active: Sequence[ActiveShopper]) -> Assigned:
+        """Update the clusters, assign the active shoppers, and write their profiles with it."""
+        names = [row.shopper for row in active]
+        refused = [row.refused for row in active]
+        memberships = self._assignment.memberships
+        raw = feature_rows(row.features for row in active)
+        used = personalized_indexes(refused)
+        matrix = feature_matrix(raw)
+        self._clusters.learn(matrix[used])
+        cluster, distance = self._clusters.assign(matrix)
+        if len(used) < len(names):
+            cluster[np.setdiff1d(np.arange(len(names)), used)] = NO_ROW
+        at_ms = raw[:, LAST_MS_COLUMN].astype(np.int64)
+        self._clock.observe(int(at_ms.max()))
+        rows = self._shoppers.get_or_add_many(names)
+        self._shop.count_active(memberships.last_seen_ms(rows), at_ms)
+        # Order 5: memberships come first, since the kinds of segments read the rows and last-seen
+        # times that this makes.
+        first_that_day = memberships.mark_active(rows, [row.known for row in active], at_ms)
+        memberships.set_refused(rows, refused)
+        changes = self._assignment.assign_active(
+            names, rows, raw, cluster, self._clock.event_time_ms
+        )
+        self._propensity.update_features(rows[used], raw[used])
+        scores = self._propensity.score(rows, raw)
+        transitions = self._propensity.assign_active(
+            [names[index] for index in used.tolist()],
+            rows[used],
+            PropensityScores(*(score[used] for score in scores)),
+            at_ms[used],
+        )
+        changes += memberships.apply_transitions(transitions, self._shoppers)
+        profiles = self._profile_writes(active, rows, used, scores, cluster, distance)
+        ids = self._shoppers.ids
+        return Assigned(changes, profiles, refresh_expiry(ids[r] for r in first_that_day.tolist()))
+
+    def _profile_writes(
+        self,
+        active: Sequence[ActiveShopper],
+        rows: Rows,
+        used: NDArray[np.intp],
+        scores: PropensityScores,
+        cluster: NDArray[np.int64],
+        distance: NDArray[np.float32],
+    ) -> list[Write]:
+        heads, counts = with_propensity_fields(
+            self._propensity,
+            [row.profile for row in active],
+            [row.argument_count for row in active],
+            rows,
+            scores,
+            used,
+        )
+        writes: list[Write] = []
+        suffixes = self._assignment.profile_suffixes(rows)
+        for head, count, c, d, (suffix, more) in zip(
+            heads, counts, cluster.tolist(), distance.tolist(), suffixes, strict=True
+        ):
+            if c == NO_ROW:
+                writes.append(pack_command(head + suffix, count + more))
+            else:
+                text = f"{head}{self._cluster_suffixes[c]}{pack_str(f'{d:.3f}')}{suffix}"
+                writes.append(pack_command(text, count + more + 4))
+        return writes
