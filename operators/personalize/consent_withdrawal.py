@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from operators.segments.propensity import built_in_segments
-from operators.segments.propensity.profile_fields import SESSION, WEEKLY_MODELS
-from operators.segments.propensity.propensity import PropensityScores
+from operators.segments.propensity.profile_fields import SESSION, WEEKLY_MODELS, PropensityScores
 from state import keys
 from state.arrays import NO_ROW
 from state.changes import Change

@@ -13,7 +13,7 @@ import numpy as np
 from operators.personalize.consent_withdrawal import personalized_indexes, with_propensity_fields
 from operators.publish.memberships import membership_writes, refresh_expiry
 from operators.publish.profile_fields import update_writes
-from operators.segments.propensity.propensity import PropensityScores
+from operators.segments.propensity.profile_fields import PropensityScores
 from operators.shoppers.features import LAST_MS_COLUMN, feature_matrix, feature_rows
 from state.arrays import NO_ROW
 from state.resp import pack_command, pack_str

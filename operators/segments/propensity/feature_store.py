@@ -17,6 +17,7 @@ from operators.segments.propensity.features import (
     count_columns,
     shopper_matrix,
 )
+from operators.segments.propensity.profile_fields import NO_STEP, WEEKLY_MODELS
 from operators.tables.array_ops import grow
 from operators.tables.table import Table, TableState
 from state.dirty_rows import DirtyRows
@@ -31,10 +32,10 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-PUBLISHED_FIELDS = 3
+PUBLISHED_FIELDS = len(WEEKLY_MODELS)
 """The number of profile fields that are kept up to date while a shopper is inactive."""
 UNKNOWN = -1
-"""A phase that was not computed yet; a step that was never published."""
+"""A phase that was not computed yet."""
 
 
 class LatestFeatures(TableState):
@@ -116,7 +117,7 @@ class LatestFeatures(TableState):
         """Clear these rows."""
         rows = rows[rows < self.rows]
         self._counts[rows], self._times[rows], self.segment_bits[rows] = 0.0, 0, 0
-        self.published_steps[rows], self._phase[rows] = UNKNOWN, UNKNOWN
+        self.published_steps[rows], self._phase[rows] = NO_STEP, UNKNOWN
         self._dirty_rows.mark(rows)
 
     def tables(self) -> Sequence[Table]:
@@ -136,8 +137,8 @@ class LatestFeatures(TableState):
         self.segment_bits = arrays["member"].astype(np.uint8)
         self.rows = len(self.segment_bits)
         # The release before the last did not store it.
-        unknown = np.full((self.rows, PUBLISHED_FIELDS), UNKNOWN)
-        self.published_steps = arrays.get("shown", unknown).astype(np.int16)
+        never = np.full((self.rows, PUBLISHED_FIELDS), NO_STEP)
+        self.published_steps = arrays.get("shown", never).astype(np.int16)
         self._phase = np.full(self.rows, UNKNOWN, np.int32)
         self._dirty_rows = DirtyRows(self.rows)
 
@@ -147,7 +148,7 @@ class LatestFeatures(TableState):
             self._counts = grow(self._counts, rows, 0.0)
             self._times = grow(self._times, rows, 0)
             self.segment_bits = grow(self.segment_bits, rows, 0)
-            self.published_steps = grow(self.published_steps, rows, UNKNOWN)
+            self.published_steps = grow(self.published_steps, rows, NO_STEP)
             self._phase = grow(self._phase, rows, UNKNOWN)
             self._dirty_rows.ensure_rows(rows)
             self.rows = rows

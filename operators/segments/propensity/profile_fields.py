@@ -1,4 +1,6 @@
-"""Predictions as Redis shows them: fields of profiles, and the quality of each model.
+"""Predictions as profiles show them: the fields, their texts, and the packed fields of a command.
+
+The names of the fields are public: do not change them.
 
 A chance is shown as the nearest of 241 steps of a tenth in log odds, an amount in steps of a
 twentieth of its logarithm. So a field changes in Redis only when the change matters, and packing is
@@ -8,28 +10,24 @@ a look-up.
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import orjson
 
-from operators.models import model_metrics
-from operators.models.model_metrics import format_metric
-from operators.segments.propensity.features import VERSION
 from state.resp import pack_str
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from operators.segments.propensity.amount_model import AmountModel
-    from operators.segments.propensity.chance_model import ChanceModel
-    from state.messages import Write
+    Floats = NDArray[np.float64]
 
 SESSION, BUYS, CHURN, VALUE = "p_buy_session", "p_buy_30d", "p_churn", "value_30d"
 WEEKLY_MODELS = (BUYS, CHURN, VALUE)
 """The fields of the weekly models; SESSION is that of the open session."""
+NO_STEP = -1
+"""The step of a field without a value."""
 _STEPS_PER_LOGIT = 10
 _LOGIT_MAX = 12
 _UNLIKELY = [
@@ -58,8 +56,8 @@ class ProfileFieldTexts:
         # The last one stands for no value.
         self._texts = [*(f"{name}{pack_str(shown)}" for shown in self.values), ""]
 
-    def steps(self, values: NDArray[np.float64]) -> NDArray[np.int16]:
-        """Return the nearest step of each chance or amount; -1 for nan."""
+    def steps(self, values: Floats) -> NDArray[np.int16]:
+        """Return the nearest step of each chance or amount; NO_STEP for nan."""
         is_missing = np.isnan(values)
         if self._is_amount:
             steps = np.log1p(np.where(is_missing, 0.0, values)) * _STEPS_PER_FOLD
@@ -68,13 +66,13 @@ class ProfileFieldTexts:
             chances = np.where(is_missing, 0.5, np.clip(values, 1e-7, 1.0 - 1e-7))
             logits = np.clip(np.log(chances) - np.log1p(-chances), -_LOGIT_MAX, _LOGIT_MAX)
             steps = np.rint(logits * _STEPS_PER_LOGIT) + _LOGIT_MAX * _STEPS_PER_LOGIT
-        steps[is_missing] = -1
+        steps[is_missing] = NO_STEP
         indexes: NDArray[np.int16] = steps.astype(np.int16)
         return indexes
 
     def value(self, step: int) -> str:
         """Return the value of a step, "" for none."""
-        return "" if step < 0 else self.values[step]
+        return "" if step == NO_STEP else self.values[step]
 
     def texts(self, steps: NDArray[np.int16]) -> list[str]:
         """Return the packed field and value of each step; "" for none."""
@@ -82,66 +80,33 @@ class ProfileFieldTexts:
         return [texts[step] for step in steps.tolist()]
 
 
-def model_status(model: ChanceModel | AmountModel) -> str:
-    """Return the status of a model: live, or which outcomes it waits for."""
-    if model.ready:
-        return "live"
-    no, yes = model.labels.tolist()
-    if yes < model.labels_min:
-        return f"learning: {yes} of {model.labels_min} outcomes that came true"
-    return f"learning: {no} of {model.labels_min} outcomes that did not come true"
+class PropensityScores(NamedTuple):
+    """Predictions for n shoppers, each float64[n], nan where there is none; in the order of `FIELDS`."""
+
+    session: Floats
+    buys: Floats
+    churn: Floats
+    value: Floats
 
 
-def chance_model_writes(name: str, model: ChanceModel, now_ms: int) -> list[Write]:
-    """Return the `model` key of a model of a chance."""
-    evaluation = model.evaluation
-    bins = [
-        [one.n, round(one.predicted, 4), round(one.observed, 4)] for one in evaluation.reliability()
-    ]
-    metrics = {
-        "rate": evaluation.rate,
-        "predicted": evaluation.predicted,
-        "auc": evaluation.auc,
-        "auc_of_rule": model.rule_evaluation.auc,
-        "log_loss": evaluation.log_loss,
-        "log_loss_of_rate": evaluation.log_loss_of_rate,
-        "calibration_error": evaluation.calibration_error,
-    }
-    fields = {of: format_metric(value) for of, value in metrics.items()}
-    more = {
-        "judged": str(evaluation.labels),
-        "calibration": orjson.dumps(bins).decode() if bins else "",
-    }
-    return _model_writes(name, "logistic regression", model, now_ms, fields | more)
+FIELDS = (
+    ProfileFieldTexts(SESSION),
+    ProfileFieldTexts(BUYS),
+    ProfileFieldTexts(CHURN),
+    ProfileFieldTexts(VALUE, amounts=True),
+)
 
 
-def amount_model_writes(name: str, model: AmountModel, now_ms: int) -> list[Write]:
-    """Return the `model` key of a model of an amount."""
-    predicted, actual, error, error_of_mean = model.evaluation.means
-    fields = {
-        "mean_predicted": format_metric(predicted, 2),
-        "mean": format_metric(actual, 2),
-        "mean_error": format_metric(error, 2),
-        "mean_error_of_mean": format_metric(error_of_mean, 2),
-        "top_tenth": format_metric(model.evaluation.top_tenth),
-    }
-    return _model_writes(name, "Poisson regression", model, now_ms, fields)
+def append_fields(
+    heads: Sequence[str], counts: Sequence[int], steps: Sequence[NDArray[np.int16]]
+) -> tuple[Sequence[str], Sequence[int]]:
+    """Append a field to packed commands, and to their numbers of arguments, for each step with a value.
 
-
-def _model_writes(
-    name: str,
-    algorithm: str,
-    model: ChanceModel | AmountModel,
-    now_ms: int,
-    metrics: Mapping[str, str],
-) -> list[Write]:
-    no, yes = model.labels.tolist()
-    head: dict[str, str | int] = {
-        "version": VERSION,
-        "algorithm": algorithm,
-        "status": model_status(model),
-        "trained_ms": now_ms,
-        "events": no + yes,
-        "positives": yes,
-    }
-    return model_metrics.model_writes(name, {**head, **metrics})
+    `steps` are by field, in the order of `FIELDS`.
+    """
+    for field, field_steps in zip(FIELDS, steps, strict=True):
+        has_value = field_steps != NO_STEP
+        if has_value.any():
+            heads = [*map(str.__add__, heads, field.texts(field_steps))]
+            counts = (np.array(counts) + 2 * has_value).tolist()
+    return heads, counts
