@@ -1,9 +1,9 @@
-// The shell: where we are, whether what is shown is true, and the view.
+// The shell of the page: navigation, the state of the connection, and the current view.
 
 import { html, render, useEffect, useRef, useState } from "./vendor/preact-htm.module.js";
 import { local, span } from "./format.js";
 import { Empty, Icon } from "./parts.js";
-import { look, pause, resume, still, told, useSecond, useTold } from "./stream.js";
+import { look, pause, resume, still, model, useSecond, useModel } from "./stream.js";
 import { Live } from "./views/live.js";
 import { Quality } from "./views/quality.js";
 import { Segment } from "./views/segment.js";
@@ -21,16 +21,16 @@ const QUIET_MS = 15_000;
 function route() {
   const [, view = "", id = ""] = location.hash.match(/^#\/([^/]*)(?:\/(.*))?$/) ?? [];
   let plain = id;
-  try { plain = decodeURIComponent(id); } catch { /* an address somebody typed */ }
+  try { plain = decodeURIComponent(id); } catch { /* an invalid address that somebody typed */ }
   return Object.hasOwn(VIEWS, view) ? { view, id: plain } : { view: "", id: "" };
 }
 
-/** What is true of the figures, in a word and in a sentence. */
+/** How current the figures are: a CSS class and a text. */
 function state() {
-  if (told.pausedAt) return ["paused", `Paused at ${local(told.pausedAt)}`];
-  if (told.link === "lost") return ["lost", told.refusal ? "Refused" : "Connection lost"];
-  if (!told.shop.heard) return ["opening", "Connecting"];
-  if (told.shop.trouble) return ["lost", "No answer from Redis"];
+  if (model.pausedAt) return ["paused", `Paused at ${local(model.pausedAt)}`];
+  if (model.link === "lost") return ["lost", model.refusal ? "Refused" : "Connection lost"];
+  if (!model.shop.receivedAt) return ["opening", "Connecting"];
+  if (model.shop.trouble) return ["lost", "No answer from Redis"];
   const ms = still();
   if (ms === null) return performance.now() - opened < QUIET_MS ? ["live", "Connected"] : ["quiet", "Nothing new since opened"];
   return [ms < QUIET_MS ? "live" : "quiet", `Updated ${ms < 1000 ? "now" : `${span(Math.floor(ms / 1000) * 1000)} ago`}`];
@@ -61,17 +61,17 @@ function Theme() {
 const isDark = () => (document.documentElement.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => dispatchEvent(new Event("theme")));
 
-/** What is wrong and what to do about it. */
+/** The error message, with what to do. */
 function Banner() {
-  const { shop, link, refusal, pausedAt } = told;
-  const text = pausedAt ? "" : link === "lost" ? refusal || "The server of this page does not answer. What you see is what it said last; the page goes on by itself when it is back." : shop.trouble;
+  const { shop, link, refusal, pausedAt } = model;
+  const text = pausedAt ? "" : link === "lost" ? refusal || "The server of this page does not answer. You see its last values; the page reconnects on its own." : shop.trouble;
   return html`<div role="status" class="banner-place">${text && html`<p class="banner">${text}</p>`}</div>`;
 }
 
 function App() {
   const [at, go] = useState(route);
   const main = useRef(null);
-  useTold();
+  useModel();
   useEffect(() => {
     const moved = () => { go(route()); scrollTo(0, 0); main.current?.focus({ preventScroll: true }); };
     addEventListener("hashchange", moved);
@@ -91,7 +91,7 @@ function App() {
     </header>
     <${Banner} />
     <main id="main" tabindex="-1" ref=${main}>
-      ${told.shop.values.size ? html`<${View} key=${at.view + at.id} id=${at.id} />` : html`<h1 class="hidden">${title}</h1>${told.link !== "opening" || told.shop.trouble ? html`<${Empty} title="No figures yet">They appear here as soon as the server and its Redis answer.<//>` : html`<p class="loading">Reading the shop…</p>`}`}
+      ${model.shop.values.size ? html`<${View} key=${at.view + at.id} id=${at.id} />` : html`<h1 class="hidden">${title}</h1>${model.link !== "opening" || model.shop.trouble ? html`<${Empty} title="No figures yet">They appear here as soon as the server and its Redis answer.<//>` : html`<p class="loading">Reading the shop…</p>`}`}
     </main>`;
 }
 

@@ -1,4 +1,4 @@
-// Charts: lines over time with uPlot, the small ones as SVG. Each says in words what it shows.
+// Charts: lines over time with uPlot, small ones as SVG. Each has a text for screen readers.
 
 import { html, useEffect, useRef } from "./vendor/preact-htm.module.js";
 import { at, brief, hour, date } from "./format.js";
@@ -66,7 +66,7 @@ function options(series, width, height, spanMs) {
   };
 }
 
-/** What stands under the pointer. */
+/** The values under the pointer. */
 function tip(series) {
   let box;
   return { hooks: {

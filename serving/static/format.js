@@ -16,13 +16,13 @@ export const rate = (x) => (!given(x) ? NONE : x < 10 ? one.format(x) : brief(x)
 export const percent = (x) => (!given(x) ? NONE : x > 0 && x < 0.0005 ? "< 0.1 %" : `${one.format(100 * x)} %`);
 export const times = (x) => (given(x) ? `${one.format(x)}×` : NONE);
 let currency = "";
-/** The currency of all money on the page, a code such as EUR; "" while nobody has named any. */
+/** Set the currency of all amounts on the page, a code such as EUR; "" while it is unknown. */
 export const inCurrency = (code) => { currency = code ?? ""; };
 const amount = (x) => (Number(x) === 0 ? "0" : Math.abs(x) >= 10_000 ? short.format(x) : Math.abs(x) >= 1000 ? whole.format(x) : two.format(x));
 export const money = (x) => (!given(x) ? NONE : currency ? `${amount(x)}\u00a0${currency}` : amount(x));
 export const signed = (x) => (!given(x) ? NONE : x > 0 ? `+${brief(x)}` : x < 0 ? `−${brief(-x)}` : "0");
 
-/** A span of time, in its greatest unit. */
+/** A duration in its largest unit. */
 export function span(ms) {
   if (!given(ms)) return NONE;
   if (ms < 1000) return `${Math.round(ms)} ms`;
@@ -33,7 +33,7 @@ export function span(ms) {
   return `${Math.round(s / 86_400)} d`;
 }
 
-/** How long before `now`; both are times of the shop. */
+/** Time before `now`; both are event times. */
 export const ago = (ms, now) => (!given(ms) || !given(now) ? NONE : now - ms < 1000 ? "now" : `${span(now - ms)} ago`);
 export const at = (ms) => (given(ms) ? `${day.format(ms)}, ${clock.format(ms)}` : NONE);
 export const hour = (ms) => clock.format(ms);

@@ -1,8 +1,8 @@
-// Small pieces that several views are made of.
+// Small components that several views share.
 
 import { html, useRef, useState } from "./vendor/preact-htm.module.js";
 import { KINDS, NONE, ago, signed } from "./format.js";
-import { named, shopNow, told } from "./stream.js";
+import { named, shopNow, model } from "./stream.js";
 
 export const to = {
   segment: (id) => `#/segment/${encodeURIComponent(id)}`,
@@ -38,14 +38,14 @@ export const Empty = ({ title, children }) => html`<div class="empty"><strong>${
 
 export const Kind = ({ kind }) => html`<span class="kind ${kind}">${KINDS[kind] ?? kind}</span>`;
 
-/** A number that went up or down: a sign, and a colour for those who see it. */
+/** A change of a number: with a sign, and with a colour. */
 export const Delta = ({ value }) => html`<span class="delta ${value > 0 ? "in" : value < 0 ? "out" : ""}">${signed(value)}</span>`;
 
 export const Ago = ({ ms }) => html`<time class="quiet" datetime=${ms ? new Date(ms).toISOString() : ""}>${ago(ms, shopNow())}</time>`;
 
 export const Share = ({ of, tone = "" }) => html`<span class="share ${tone}" aria-hidden="true"><span style=${{ width: `${Math.max(0, Math.min(100, 100 * (of || 0)))}%` }}></span></span>`;
 
-/** At most one new version a second, and none under the pointer: rows hold still to be read and clicked. */
+/** Redraws its rows at most once a second, and never under the pointer, so that they can be read and clicked. */
 export function Calm({ children }) {
   const kept = useRef({ at: 0, held: false, shown: children });
   const [, draw] = useState(0);
@@ -58,25 +58,25 @@ const CALM_MS = 1000;
 
 export const titled = (name) => name.charAt(0).toUpperCase() + name.slice(1);
 
-/** What to call a segment: with its kind where another one is called the same. */
+/** The display name of a segment, with its kind if another segment has the same name. */
 export function nameOf(id) {
-  if (called.version !== told.version) {
-    called = { version: told.version, names: new Map() };
-    for (const [, { name, status }] of named(told.shop.values, "segment/")) if (status !== "retired") called.names.set(name, (called.names.get(name) ?? 0) + 1);
+  if (called.version !== model.version) {
+    called = { version: model.version, names: new Map() };
+    for (const [, { name, status }] of named(model.shop.values, "segment/")) if (status !== "retired") called.names.set(name, (called.names.get(name) ?? 0) + 1);
   }
-  const segment = told.shop.values.get(`segment/${id}`);
+  const segment = model.shop.values.get(`segment/${id}`);
   if (!segment?.name) return titled(id);
   return called.names.get(segment.name) > 1 ? `${titled(segment.name)} (${KINDS[segment.kind] ?? segment.kind})` : titled(segment.name);
 }
 let called = { version: -1, names: new Map() };
 
 const MOVES = {
-  enter: ["enter", "in", "entered"], leave: ["leave", "out", "left"], stage: ["stage", "", "went on to"], trigger: ["bell", "", "may be told:"],
+  enter: ["enter", "in", "entered"], leave: ["leave", "out", "left"], stage: ["stage", "", "went on to"], trigger: ["bell", "", "gets a notice:"],
   merge: ["merge", "", "became"], erase: ["erase", "", "was erased"], refuse: ["leave", "out", "refuses"],
 };
 const TRIGGERS = { "back-in-stock": "is back in stock", "price-drop": "costs less" };
 
-/** Who entered or left what. */
+/** One change of a shopper. */
 export const Change = ({ change, of }) => {
   const [kind, shopper, segment, ms, item] = change;
   const [icon, tone, word] = MOVES[kind] ?? ["page", "", kind];
@@ -85,7 +85,7 @@ export const Change = ({ change, of }) => {
     <span class="what">
       ${of !== shopper && html`<a class="who" href=${to.shopper(shopper)}>${shopper}</a> `}
       <span class="quiet">${word}</span>${" "}
-      ${kind === "trigger" ? html`<span>${item} ${TRIGGERS[segment] ?? segment}</span>` : segment && of !== segment && (told.shop.values.has(`segment/${segment}`)
+      ${kind === "trigger" ? html`<span>${item} ${TRIGGERS[segment] ?? segment}</span>` : segment && of !== segment && (model.shop.values.has(`segment/${segment}`)
         ? html`<a href=${to.segment(segment)}>${nameOf(segment)}</a>` : html`<span>${segment}</span>`)}
     </span>
     <${Ago} ms=${ms} />

@@ -1,30 +1,30 @@
-// What the server tells: a snapshot, then changes, over one event stream. Opens it again by itself.
+// The data of the page: a snapshot, then changes, from one event stream, which is reopened after an error.
 
 import { inCurrency } from "./format.js";
 import { useEffect, useState } from "./vendor/preact-htm.module.js";
 
-const SILENT_MS = 10_000; // the server says something every second
-const HIDDEN_MS = 15_000; // a browser allows six streams to a server: tabs nobody sees give theirs back
+const SILENT_MS = 10_000; // the server sends a message every second
+const HIDDEN_MS = 15_000; // a browser allows six streams to one server: hidden tabs close theirs
 const TAIL_MAX = 100;
 
-const room = () => ({ values: new Map(), tails: {}, trouble: "", still: null, heard: 0 });
-export const told = { shop: room(), focus: room(), link: "opening", refusal: "", pausedAt: 0, version: 0 };
+const channel = () => ({ values: new Map(), tails: {}, trouble: "", still: null, receivedAt: 0 });
+export const model = { shop: channel(), focus: channel(), link: "opening", refusal: "", pausedAt: 0, version: 0 };
 
 let source = null, focus = "", retry = 0, timer = 0, watch = 0, hidden = 0;
 const listeners = new Set();
 
-/** Draw again whenever something new was told. */
-export function useTold() {
+/** Draw again whenever the model has changed. */
+export function useModel() {
   const [, draw] = useState(0);
   useEffect(() => {
     const listener = () => draw((n) => n + 1);
     listeners.add(listener);
     return () => listeners.delete(listener);
   }, []);
-  return told;
+  return model;
 }
 
-/** Draw again every second, for what is said of time. */
+/** Draw again every second, for relative times. */
 export function useSecond() {
   const [, draw] = useState(0);
   useEffect(() => {
@@ -33,30 +33,30 @@ export function useSecond() {
   }, []);
 }
 
-const changed = () => { told.version++; if (!document.hidden) for (const listener of listeners) listener(); };
+const changed = () => { model.version++; if (!document.hidden) for (const listener of listeners) listener(); };
 
-/** Look at the shop, and at one segment or shopper: `segment=ID`, `shopper=ID` or "". */
+/** Show the shop, and one segment or shopper: `segment=ID`, `shopper=ID` or "". */
 export function look(at) {
-  if (at === focus && (source || told.pausedAt)) return;
+  if (at === focus && (source || model.pausedAt)) return;
   focus = at;
-  told.focus = room();
-  if (told.pausedAt) { told.pausedAt = 0; }
+  model.focus = channel();
+  if (model.pausedAt) { model.pausedAt = 0; }
   open();
 }
 
 export function pause() {
-  told.pausedAt = Date.now();
+  model.pausedAt = Date.now();
   close();
   changed();
 }
 
 export function resume() {
-  told.pausedAt = 0;
+  model.pausedAt = 0;
   open();
 }
 
-/** How long ago the flow wrote last, in ms; null: nothing has changed since the page was opened. */
-export const still = () => (told.shop.still === null ? null : told.shop.still + performance.now() - told.shop.heard);
+/** Time since the last write of the flow, in ms; null: nothing has changed since the page was opened. */
+export const still = () => (model.shop.still === null ? null : model.shop.still + performance.now() - model.shop.receivedAt);
 
 function close() {
   source?.close();
@@ -67,12 +67,12 @@ function close() {
 
 function open() {
   close();
-  if (told.link !== "lost") told.link = told.shop.heard ? told.link : "opening";
+  if (model.link !== "lost") model.link = model.shop.receivedAt ? model.link : "opening";
   source = new EventSource(`api/stream${focus ? `?${focus}` : ""}`);
   source.onmessage = (message) => {
     retry = 0;
-    told.link = "open";
-    told.refusal = "";
+    model.link = "open";
+    model.refusal = "";
     listen();
     let news = false;
     for (const frame of JSON.parse(message.data)) news = take(frame) || news;
@@ -90,48 +90,48 @@ function listen() {
 
 async function lost() {
   close();
-  told.link = "lost";
+  model.link = "lost";
   changed();
   const wait = Math.min(15_000, 500 * 2 ** retry++) * (0.75 + Math.random() / 2);
   timer = setTimeout(open, wait);
-  try { // an event stream does not say why it was refused
+  try { // an event stream has no text for the reason of a refusal
     const answer = await fetch("api/hello", { cache: "no-store" });
     if (answer.status === 401) location.assign("login");
-    else told.refusal = answer.ok ? "" : (await answer.text()).trim();
-  } catch { told.refusal = ""; }
+    else model.refusal = answer.ok ? "" : (await answer.text()).trim();
+  } catch { model.refusal = ""; }
 }
 
 function take(frame) {
-  const into = frame.room === "shop" ? told.shop : told.focus;
+  const into = frame.room === "shop" ? model.shop : model.focus;
   if (frame.whole) { into.values = new Map(); into.tails = {}; }
   for (const name of frame.gone ?? []) into.values.delete(name);
   for (const name in frame.set ?? {}) into.values.set(name, frame.set[name]);
   for (const name in frame.add ?? {}) into.tails[name] = [...(into.tails[name] ?? []), ...frame.add[name]].slice(-TAIL_MAX);
-  if (into === told.shop && frame.set?.now) inCurrency(frame.set.now.currency);
+  if (into === model.shop && frame.set?.now) inCurrency(frame.set.now.currency);
   into.trouble = frame.trouble;
   into.still = frame.still_ms;
-  into.heard = performance.now();
+  into.receivedAt = performance.now();
 }
 
 document.addEventListener("visibilitychange", () => {
   clearTimeout(hidden);
   if (document.hidden) hidden = setTimeout(close, HIDDEN_MS);
-  else if (!source && !told.pausedAt) open();
+  else if (!source && !model.pausedAt) open();
   else changed();
 });
-addEventListener("online", () => { if (!told.pausedAt && told.link === "lost") { retry = 0; open(); } });
+addEventListener("online", () => { if (!model.pausedAt && model.link === "lost") { retry = 0; open(); } });
 
-/** All values whose names begin so, by the rest of the name. */
+/** All values whose names begin with a prefix, as pairs of the rest of the name and the value. */
 export function* named(values, prefix) {
   for (const [name, value] of values) if (name.startsWith(prefix)) yield [name.slice(prefix.length), value];
 }
 
-/** The shop's clock: event time, ms. In a replay it is not ours. */
+/** The newest event time, in ms. In a replay it differs from the clock. */
 export function shopNow() {
-  const now = told.shop.values.get("now") ?? {};
+  const now = model.shop.values.get("now") ?? {};
   let latest = now.at ?? now.watermark_ms ?? null;
-  for (const [, segment] of named(told.shop.values, "segment/")) latest = Math.max(latest ?? 0, segment.at ?? 0);
-  const changes = told.shop.tails.changes;
+  for (const [, segment] of named(model.shop.values, "segment/")) latest = Math.max(latest ?? 0, segment.at ?? 0);
+  const changes = model.shop.tails.changes;
   if (changes?.length) latest = Math.max(latest ?? 0, changes[changes.length - 1][3]);
   return latest;
 }

@@ -1,10 +1,10 @@
-// The shop as it is now.
+// The live view: figures of the shop, the last changes, health.
 
 import { html, useState } from "../vendor/preact-htm.module.js";
 import { Spark, TimeChart } from "../charts.js";
 import { NONE, at, brief, count, event, money, percent, rate, span } from "../format.js";
 import { Ago, Calm, Card, Change, Empty, Icon, Share, Tile, nameOf, to } from "../parts.js";
-import { named, shopNow, told } from "../stream.js";
+import { named, shopNow, model } from "../stream.js";
 
 const FIELDS = { events: 1, sessions: 2, active: 3, carts: 4, purchases: 5, revenue: 6 };
 const METRICS = [["events", "Events", brief], ["active", "Active shoppers", brief], ["carts", "Carts", brief], ["purchases", "Purchases", brief], ["revenue", "Revenue", money]];
@@ -12,7 +12,7 @@ const ROWS = 12;
 const height = () => (innerWidth < 760 ? 220 : 380);
 
 export function Live() {
-  const { values, tails } = told.shop;
+  const { values, tails } = model.shop;
   const now = values.get("now") ?? {};
   const minutes = values.get("minutes") ?? [];
   const line = (field) => minutes.map((m) => m[FIELDS[field]] ?? 0);
@@ -33,7 +33,7 @@ export function Live() {
       <${Card} title="Last changes">
         ${tails.changes?.length
           ? html`<${Calm}><ul class="feed">${tails.changes.slice(-ROWS).reverse().map((change) => html`<${Change} key=${change.join()} change=${change} />`)}</ul><//>`
-          : html`<${Empty} title="Nobody moved yet">Whoever enters or leaves a segment appears here at once.<//>`}
+          : html`<${Empty} title="No changes yet">Shoppers who enter or leave a segment appear here at once.<//>`}
       <//>
     </div>
     <div class="columns three">
@@ -57,14 +57,14 @@ function Hour({ minutes }) {
 }
 
 function Movers() {
-  const segments = [...named(told.shop.values, "segment/")].map(([, s]) => s).filter((s) => s.entered_5m || s.left_5m);
+  const segments = [...named(model.shop.values, "segment/")].map(([, s]) => s).filter((s) => s.entered_5m || s.left_5m);
   segments.sort((a, b) => b.entered_5m + b.left_5m - a.entered_5m - a.left_5m || (a.id < b.id ? -1 : 1));
   const most = Math.max(1, ...segments.map((s) => Math.max(s.entered_5m, s.left_5m)));
   return html`<${Card} title="Segments on the move" aside=${html`<span class="quiet">left · entered in 5 min</span>`}>
     ${segments.length ? html`<ul class="movers">${segments.slice(0, 7).map((s) => html`<li key=${s.id}>
       <a href=${to.segment(s.id)}>${nameOf(s.id)}</a>
       <span class="flow"><span class="n out">${brief(s.left_5m)}</span><${Share} of=${s.left_5m / most} tone="out back" /><${Share} of=${s.entered_5m / most} tone="in" /><span class="n in">${brief(s.entered_5m)}</span></span>
-    </li>`)}</ul>` : html`<${Empty} title="All quiet">No segment gained or lost anybody in the last five minutes.<//>`}
+    </li>`)}</ul>` : html`<${Empty} title="All quiet">No segment gained or lost a shopper in the last five minutes.<//>`}
   <//>`;
 }
 
@@ -80,7 +80,7 @@ function Doing({ events }) {
 }
 
 function Health({ now }) {
-  const workers = told.shop.values.get("workers") ?? [];
+  const workers = model.shop.values.get("workers") ?? [];
   const behind = shopNow() && now.watermark_ms ? shopNow() - now.watermark_ms : null;
   const rows = [
     ["Freshness", now.freshness_p99_ms === undefined ? NONE : `${span(now.freshness_p50_ms)} · 99 % in ${span(now.freshness_p99_ms)}`, now.freshness_p99_ms > 5000, "from a click to Redis"],

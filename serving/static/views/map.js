@@ -1,4 +1,4 @@
-// Shoppers and cluster centres in the plane: near is alike.
+// Shoppers and cluster centres on a map: near points are similar.
 
 import { html, useEffect, useRef } from "../vendor/preact-htm.module.js";
 import { percent } from "../format.js";
@@ -26,7 +26,7 @@ export function ClusterMap({ id, map }) {
   <//>`;
 }
 
-/** What an axis tells apart most, and how much of all that differs lies along it. */
+/** The features with the greatest weight on an axis, and its share of the variance. */
 const axis = ({ features, share }) => `${features.slice(0, 2).map(([name, weight]) => `${weight < 0 ? "less" : "more"} ${name.replaceAll("_", " ")}`).join(", ")} (${percent(share)})`;
 
 function paint(canvas, map, id) {

@@ -1,10 +1,10 @@
-// One segment: its rule, its size over time, what sets it apart, and who is in it.
+// One segment: its rule, its size over time, how it differs from others, and its members.
 
 import { html, useEffect, useRef, useState } from "../vendor/preact-htm.module.js";
 import { TimeChart } from "../charts.js";
 import { NONE, ago, at, brief, count, money, percent, signed, times } from "../format.js";
 import { Ago, Card, Empty, Icon, Kind, Share, Tile, nameOf, titled, to } from "../parts.js";
-import { shopNow, told } from "../stream.js";
+import { shopNow, model } from "../stream.js";
 import { ClusterMap } from "./map.js";
 import { grown } from "./segments.js";
 
@@ -12,12 +12,12 @@ const SPANS = [["hour", "1 hour", 3_600_000, 60_000], ["day", "24 hours", 86_400
 const A_PAGE = 20;
 
 export function Segment({ id }) {
-  const segment = told.shop.values.get(`segment/${id}`);
-  const focus = told.focus.values;
+  const segment = model.shop.values.get(`segment/${id}`);
+  const focus = model.focus.values;
   if (!segment) return html`<h1>${id}</h1><${Empty} title="No such segment">It may have been removed or renamed: <a class="link" href="#/segments">all segments</a>.<//>`;
   const definition = focus.get("definition") ?? {};
-  const hour = grown({ ...segment, spark: told.shop.values.get(`spark/${id}`) });
-  const ofShop = segment.shoppers_1d && segment.conversion_1d / told.shop.values.get("now")?.conversion_1d;
+  const hour = grown({ ...segment, spark: model.shop.values.get(`spark/${id}`) });
+  const ofShop = segment.shoppers_1d && segment.conversion_1d / model.shop.values.get("now")?.conversion_1d;
   const known = segment.size ? (segment.identified ?? 0) / segment.size : 0;
   return html`
     <div class="page-head">
@@ -40,7 +40,7 @@ export function Segment({ id }) {
     <${Versions} versions=${focus.get("versions")} size=${segment.size} />`;
 }
 
-/** The rule in words; of a cluster, which is found and not ruled, what it is. */
+/** The rule as text; for a cluster, which has no rule, a description. */
 function Rule({ kind, rule, description }) {
   const [first, second] = kind === "cluster" ? [description] : [rule, description];
   if (!first) return "";
@@ -60,7 +60,7 @@ function History({ id, size }) {
       .catch((error) => { if (error.name !== "AbortError") say("The server did not answer: it is asked again in a minute."); });
     return () => gone.abort();
   }, [id, span, step]);
-  // What stands above is the last point; who entered and left in the open minute is told when it is over.
+  // The current size is the last point; entries and exits of the open minute follow when it is over.
   const until = rows?.length ? [...rows, [Math.max(shopNow(), rows[rows.length - 1][0] + 1), size, null, null]] : [];
   const x = until.map((row) => row[0]), column = (i, sign = 1) => until.map((row) => (row[i] === null ? null : sign * row[i]));
   const aside = html`<div class="choice" role="group" aria-label="How far back">${SPANS.map(([name, title]) => html`<button aria-pressed=${name === span} onClick=${() => choose(name)}>${title}</button>`)}</div>`;
@@ -82,7 +82,7 @@ function Lifts({ lifts }) {
   return html`<${Card} title="What they like more than others" aside=${html`<span class="quiet">times as much · share of members</span>`}>
     ${some ? html`${list("Categories", lifts.categories?.slice(0, 6))}${list("Items", lifts.items?.slice(0, 6))}` : lifts
       ? html`<${Empty} title="Nothing stands out">Members look at what everybody looks at, or too few of them at the same.<//>`
-      : html`<${Empty} title="Not known yet">Once members have looked at enough items, what sets them apart stands here.<//>`}
+      : html`<${Empty} title="Not known yet">Once members have looked at enough items, their differences from other shoppers are shown here.<//>`}
   <//>`;
 }
 
@@ -115,7 +115,7 @@ function Members({ id, size, newest }) {
       <button class="button" disabled=${!place} onClick=${() => go(Math.max(0, place - A_PAGE))}>Newer</button>
       <span class="quiet">${size ? `${count(place + 1)}–${count(Math.min(place + A_PAGE, size))} of ${count(size)}` : "none"}</span>
       <button class="button" disabled=${place + A_PAGE >= size} onClick=${() => go(place + A_PAGE)}>Older</button></span>`}>
-    ${trouble ? html`<${Empty} title="No members just now">${trouble}<//>` : !rows.length ? html`<${Empty} title=${size ? "Reading…" : "Nobody is in it"}>${size ? "" : "Whoever fits the rule appears here at once."}<//>` : html`
+    ${trouble ? html`<${Empty} title="No members just now">${trouble}<//>` : !rows.length ? html`<${Empty} title=${size ? "Reading…" : "No members"}>${size ? "" : "Shoppers who match the rule appear here at once."}<//>` : html`
     <div class="scroll" tabindex="0" role="region" aria-label="Members" onMouseEnter=${hold(true)} onMouseLeave=${hold(false)}><table class="members">
       <caption class="hidden">Members of ${nameOf(id)}, newest first</caption>
       <thead><tr><th scope="col" class="left">Shopper</th><th scope="col" class="right">Entered</th><th scope="col" class="right c-more">Last seen</th><th scope="col" class="right c-more">Visits</th><th scope="col" class="right">Orders</th><th scope="col" class="right">Revenue</th><th scope="col" class="left c-more">Likes</th></tr></thead>
@@ -139,7 +139,7 @@ function Versions({ versions, size }) {
 }
 const given = (x) => x !== undefined && x !== null;
 
-/** A rule with what was added to it and taken from it, word by word (longest common subsequence). */
+/** A rule with its additions and deletions, word by word (longest common subsequence). */
 function words(old, now) {
   const a = old.split(/\s+/).slice(0, 120), b = now.split(/\s+/).slice(0, 120);
   if (old === now) return now;

@@ -1,12 +1,12 @@
-// All segments: sorted, filtered, searched.
+// All segments, with sort, filter and search.
 
 import { html, useState } from "../vendor/preact-htm.module.js";
 import { Spark } from "../charts.js";
 import { KINDS, NONE, ago, brief, count, money, percent } from "../format.js";
 import { Delta, Empty, Kind, Share, titled, to } from "../parts.js";
-import { named, shopNow, told } from "../stream.js";
+import { named, shopNow, model } from "../stream.js";
 
-/** By how many it grew in an hour, or since it began. */
+/** The growth in the last hour, or since the start. */
 export const grown = ({ size, spark }) => (spark ? size - spark[0] : null);
 const COLUMNS = [
   ["name", "Segment", (s) => s.name.toLowerCase(), "left"],
@@ -26,8 +26,8 @@ export function Segments() {
   const [, draw] = useState(0);
   const set = (changes) => { Object.assign(kept, changes); draw((n) => n + 1); };
   const words = kept.words.trim().toLowerCase().split(/\s+/).filter(Boolean);
-  // What is no more is there for those who ask for it.
-  const all = [...named(told.shop.values, "segment/")].map(([id, s]) => ({ ...s, name: titled(s.name ?? id), spark: told.shop.values.get(`spark/${id}`) }))
+  // Retired segments are shown only to a search for them.
+  const all = [...named(model.shop.values, "segment/")].map(([id, s]) => ({ ...s, name: titled(s.name ?? id), spark: model.shop.values.get(`spark/${id}`) }))
     .filter((s) => s.status !== "retired" || words.includes("retired"));
   if (!all.length) return html`<h1>Segments</h1><${Empty} title="No segments yet">Clusters are found once a few hundred shoppers were seen; rules come from <code>segments.yaml</code>.<//>`;
   const kinds = [...new Set(all.map((s) => s.kind))].sort();
@@ -43,7 +43,7 @@ export function Segments() {
   const sort = (name) => set({ up: kept.sort === name ? !kept.up : name === "name", sort: name });
   const most = Math.max(1, ...all.map((s) => s.size));
   return html`
-    <div class="page-head"><h1>Segments</h1><span class="quiet">${count(found.length)}${found.length < all.length ? ` of ${count(all.length)}` : ""} · worth is of orders by who stood in a segment just before</span></div>
+    <div class="page-head"><h1>Segments</h1><span class="quiet">${count(found.length)}${found.length < all.length ? ` of ${count(all.length)}` : ""} · revenue is of orders by shoppers who were members just before</span></div>
     <div class="tools">
       <label class="search"><span class="hidden">Search segments</span><input type="search" placeholder="Search segments" value=${kept.words} onInput=${(e) => set({ words: e.target.value })} /></label>
       <div class="choice" role="group" aria-label="Kind of segment">

@@ -1,16 +1,16 @@
-// One shopper: who it is, where it belongs and why, what it does and would be shown.
+// One shopper: profile, segments with reasons, timeline, and the list that would be shown.
 
 import { html, useState } from "../vendor/preact-htm.module.js";
 import { NONE, ago, at, count, event, money, percent, span } from "../format.js";
 import { Ago, Card, Change, Empty, Icon, Kind, Share, Tile, titled, to } from "../parts.js";
-import { shopNow, told } from "../stream.js";
+import { shopNow, model } from "../stream.js";
 
 export function Shoppers() {
   const [words, set] = useState("");
   const find = (e) => { e.preventDefault(); if (words.trim()) location.hash = to.shopper(words.trim()); };
   const seen = new Map();
-  for (const [shopper, type, item, ms] of [...(told.shop.tails.events ?? [])].reverse()) if (!seen.has(shopper)) seen.set(shopper, [`${event(type)} ${item}`, ms]);
-  for (const [kind, shopper, segment, ms] of [...(told.shop.tails.changes ?? [])].reverse()) if (!seen.has(shopper) && kind !== "erase") seen.set(shopper, ["changed segment", ms]);
+  for (const [shopper, type, item, ms] of [...(model.shop.tails.events ?? [])].reverse()) if (!seen.has(shopper)) seen.set(shopper, [`${event(type)} ${item}`, ms]);
+  for (const [kind, shopper, segment, ms] of [...(model.shop.tails.changes ?? [])].reverse()) if (!seen.has(shopper) && kind !== "erase") seen.set(shopper, ["changed segment", ms]);
   const lately = [...seen].sort((a, b) => b[1][1] - a[1][1]).slice(0, 24);
   return html`<h1>Shoppers</h1>
     <form class="tools" role="search" onSubmit=${find}>
@@ -21,7 +21,7 @@ export function Shoppers() {
 }
 
 export function Shopper({ id }) {
-  const { values, tails } = told.focus;
+  const { values, tails } = model.focus;
   if (!id) return html`<${Shoppers} />`;
   if (values.has("unknown")) return html`<h1>${id}</h1><${Empty} title="Nobody is called that">Never seen, erased, or away for so long that the profile expired. <a class="link" href="#/shoppers">Look for another</a>.<//>`;
   const who = values.get("shopper");
@@ -43,7 +43,7 @@ export function Shopper({ id }) {
     <div class="columns three">
       <${Card} title="Segments">${segments.length ? html`<ul class="belongs">${segments.map((s) => html`<li key=${s.segment}>
           <a href=${to.segment(s.segment)}>${titled(s.name)}</a> <${Kind} kind=${s.kind} />
-          <p class="quiet">${why(s, profile)}</p><p class="quiet">since ${at(s.since_ms)} · ${ago(s.since_ms, shopNow())}</p></li>`)}</ul>` : html`<${Empty} title="In no segment">As soon as a rule fits, it stands here with the reason.<//>`}<//>
+          <p class="quiet">${why(s, profile)}</p><p class="quiet">since ${at(s.since_ms)} · ${ago(s.since_ms, shopNow())}</p></li>`)}</ul>` : html`<${Empty} title="In no segment">When a rule matches, its segment is shown here with the reason.<//>`}<//>
       <${Card} title=${here ? "This visit" : "Last visit"}>${here ? html`<dl class="facts">${facts([
           ["Here since", `${at(session.start_ms)}`], ["Events", count(session.events)], ["Viewed", count(session.views)], ["Put in cart", count(session.carts)],
           ["Cart worth", money(session.cart_value)], ["How far", titled(session.intent ?? NONE)]])}</dl>` : html`<dl class="facts">${facts([["Ended", ago(profile.last_ms, shopNow())], ["How far", titled(profile.intent ?? NONE)]])}</dl>`}
