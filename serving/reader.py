@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from state import keys
+from state.replies import decode_fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -135,7 +136,7 @@ class Storefront:
         yield "popular in the whole shop", keys.popular_key()
 
     def _read_hash(self, key: str) -> dict[str, str]:
-        return {n.decode(): v.decode() for n, v in self._client.hgetall(key).items()}
+        return decode_fields(self._client.hgetall(key))
 
     def _read_list(self, origin: str, key: str) -> TopList | None:
         text: bytes | None = self._client.get(key)

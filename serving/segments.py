@@ -9,6 +9,7 @@ import orjson
 from serving.consent import CONSENT_FIELDS, may_be_exported
 from serving.reader import Storefront
 from state import keys
+from state.replies import decode_fields
 
 if TYPE_CHECKING:
     from state.store import Store
@@ -63,7 +64,7 @@ class SegmentReader:
                     int(registered["version"]),
                     registered["status"],
                     size,
-                    _decode_fields(stats),
+                    decode_fields(stats),
                 )
             )
         return sorted(summaries, key=lambda one: (-one.size, one.sid))
@@ -128,8 +129,4 @@ class SegmentReader:
 
     def _read_hash(self, key: str) -> dict[str, str]:
         with self._errors_as_user_errors():
-            return _decode_fields(self._client.hgetall(key))
-
-
-def _decode_fields(fields: dict[bytes, bytes]) -> dict[str, str]:
-    return {name.decode(): value.decode() for name, value in fields.items()}
+            return decode_fields(self._client.hgetall(key))

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from state.replies import parse_entry_id
+
 StreamIds = dict[int, tuple[int, int]]
 """The last id written, by stream: milliseconds, and the counter."""
 
@@ -43,5 +45,5 @@ def stream_id(entry_id: str) -> tuple[int, int]:
     >>> stream_id("7-6124273845")
     (7, 1)
     """
-    ms, _, sequence = entry_id.partition("-")
-    return int(ms), int(sequence) >> CONTENT_BITS
+    ms, sequence = parse_entry_id(entry_id.encode())
+    return ms, sequence >> CONTENT_BITS

@@ -15,6 +15,7 @@ from serving.explain import explain
 from serving.reader import Storefront
 from state import keys, private_files
 from state.errors import OutputError
+from state.replies import decode_fields
 
 if TYPE_CHECKING:
     import argparse
@@ -89,7 +90,7 @@ def _collect(store: Store, some_id: str) -> dict[str, Any]:
     for stream in range(keys.CHANGE_STREAMS):
         key = keys.change_stream_key(stream)
         entries = [
-            {"entry": entry_id.decode(), **_decode_fields(fields)}
+            {"entry": entry_id.decode(), **decode_fields(fields)}
             for entry_id, fields in _entries(client, key)
             if {fields[b"shopper"].decode(), fields[b"segment"].decode()} & names
         ]
@@ -106,7 +107,7 @@ def _collect(store: Store, some_id: str) -> dict[str, Any]:
 def _read_value(client: Any, key: bytes) -> Any:
     kind = client.type(key)
     if kind == b"hash":
-        return _decode_fields(client.hgetall(key))
+        return decode_fields(client.hgetall(key))
     if kind == b"set":
         return sorted(member.decode() for member in client.smembers(key))
     if kind != b"string":
@@ -120,10 +121,6 @@ def _read_value(client: Any, key: bytes) -> Any:
         return raw.decode()
     except UnicodeDecodeError:
         return {"base64": base64.b64encode(raw).decode()}
-
-
-def _decode_fields(fields: dict[bytes, bytes]) -> dict[str, str]:
-    return {name.decode(): value.decode() for name, value in fields.items()}
 
 
 def _entries(client: Any, key: str) -> Iterator[tuple[bytes, dict[bytes, bytes]]]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from operators.segments.changes import OrphanedChanges
 from state import keys
 from state.changes import CONTENT_BITS, Change, stream_id
+from state.replies import decode_fields
 from state.shopper import PURPOSES
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class ChangeStreamReader:
 
 
 def _parse_change(fields: dict[bytes, bytes]) -> Change:
-    texts = {name.decode(): value.decode() for name, value in fields.items()}
+    texts = decode_fields(fields)
     return Change(
         texts["kind"],
         texts["shopper"],

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from state import keys
+from state.replies import parse_entry_id
 from state.times import DAY_MS
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def _must_delete(
     name, at_ms = fields[b"shopper"].decode(), int(fields[b"event_ts"])
     if fields[b"kind"] == b"erase":
         return at_ms < notice_cutoff_ms or notices[name] != entry_id
-    if name in notices and _parse_entry_id(entry_id) < _parse_entry_id(notices[name]):
+    if name in notices and parse_entry_id(entry_id) < parse_entry_id(notices[name]):
         return True
     is_merge = fields[b"kind"] == b"merge"
     return is_merge and at_ms <= erased.get(fields[b"segment"].decode(), -1)
@@ -146,8 +147,3 @@ def _delete_entries(store: Store, key: str | bytes, entries: list[bytes]) -> Non
     for start in range(0, len(entries), 1000):
         chunk = entries[start : start + 1000]
         store.with_retries(lambda chunk=chunk: store.client.xdel(key, *chunk), str(key))  # type: ignore[misc]
-
-
-def _parse_entry_id(entry_id: bytes) -> tuple[int, int]:
-    ms, _, sequence = entry_id.partition(b"-")
-    return int(ms), int(sequence)

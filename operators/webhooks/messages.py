@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from state import keys
+from state.replies import decode_fields
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,7 +38,7 @@ def build_message(
 
     Stage changes are not sent: a stage is a segment too, with messages of its own.
     """
-    values = {name.decode(): value.decode() for name, value in fields.items()}
+    values = decode_fields(fields)
     kind, shopper, segment = values["kind"], values["shopper"], values["segment"]
     payload: dict[str, Any] = {
         "messageId": message_id(stream, entry_id),

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from serving.dashboard.redis_values import number
-from serving.dashboard.streams import entry_id_order, history_rows
+from serving.dashboard.streams import history_rows
 from state import keys
+from state.replies import parse_entry_id
 from state.times import DAY_MS, HOUR_MS, MINUTE_MS
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ async def read_history(reader: AsyncReader, sid: str, span: Span) -> list[Row]:
     if not newest:
         return []
     unit_ms = HOUR_MS if span.by_hour else MINUTE_MS
-    now_ms = max(int(number(shop_clock) or 0), entry_id_order(newest[0][0])[0] + unit_ms)
+    now_ms = max(int(number(shop_clock) or 0), parse_entry_id(newest[0][0])[0] + unit_ms)
     since_ms = max(0, now_ms - span.back_ms) // span.step_ms * span.step_ms
     earlier, entries = await reader.read_many(
         [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from serving.dashboard.redis_values import parse_json, text
+from state.replies import parse_entry_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -44,7 +45,7 @@ class StreamFollower:
             newest, entries = replies[2 * i] or [], replies[2 * i + 1] or []
             last = self._last.get(name)
             if last is not None and (
-                not newest or entry_id_order(newest[0][0]) < entry_id_order(last)
+                not newest or parse_entry_id(newest[0][0]) < parse_entry_id(last)
             ):
                 self._last.clear()
                 return [], True
@@ -97,19 +98,9 @@ def parse_events(entries: Iterable[Entry]) -> list[list[Any]]:
 def history_rows(entries: Iterable[Entry], fields: Sequence[str]) -> list[list[float | None]]:
     """Parse entries of a history to rows: time (ms), then each field as a number."""
     return [
-        [entry_id_order(entry_id)[0], *(_number(values, field) for field in fields)]
+        [parse_entry_id(entry_id)[0], *(_number(values, field) for field in fields)]
         for entry_id, values in entries
     ]
-
-
-def entry_id_order(entry_id: bytes) -> tuple[int, int]:
-    """Return the sort key of a stream id.
-
-    >>> entry_id_order(b"12-3")
-    (12, 3)
-    """
-    ms, _, sequence = entry_id.partition(b"-")
-    return int(ms), int(sequence or 0)
 
 
 def _number(values: Mapping[bytes, bytes], field: str) -> float | None:

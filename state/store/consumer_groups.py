@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from redis.exceptions import RedisError, ResponseError
 
+from state.replies import parse_entry_id
 from state.store import error_messages
 
 if TYPE_CHECKING:
@@ -87,13 +88,16 @@ class ConsumerGroup:
             delivered = {group["name"]: group["last-delivered-id"] for group in groups}
             position = oldest.get(n) or delivered.get(self._name.encode(), b"0-0")
             if stream["length"]:
-                lag_ms = max(lag_ms, _id_ms(stream["last-generated-id"]) - _id_ms(position))
+                lag_ms = max(
+                    lag_ms,
+                    parse_entry_id(stream["last-generated-id"])[0] - parse_entry_id(position)[0],
+                )
         return lag_ms
 
     def _oldest(self) -> dict[int, bytes]:
         oldest: dict[int, bytes] = {}
         for n, entry_id in self._unacked:
-            if n not in oldest or _id_order(entry_id) < _id_order(oldest[n]):
+            if n not in oldest or parse_entry_id(entry_id) < parse_entry_id(oldest[n]):
                 oldest[n] = entry_id
         return oldest
 
@@ -146,12 +150,3 @@ class ConsumerGroup:
             self._store.client.close()
             key, name = str(batch[0][1]), str(batch[0][0])
             raise error_messages.store_error(self._store.address, error, key, name) from error
-
-
-def _id_order(entry_id: bytes) -> tuple[int, int]:
-    ms, _, sequence = entry_id.partition(b"-")
-    return int(ms), int(sequence)
-
-
-def _id_ms(entry_id: bytes) -> int:
-    return _id_order(entry_id)[0]

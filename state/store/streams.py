@@ -13,8 +13,9 @@ from typing import Any
 
 from hiredis import Reader
 
+from state.replies import parse_entry_id, previous_entry_id
+
 _ID = re.compile(rb"(\d+)-(\d+)")
-_SEQUENCE_MAX = 2**64 - 1
 
 
 def remove_conflicting(client: Any, packed: list[bytes]) -> bool:
@@ -37,11 +38,11 @@ def remove_conflicting(client: Any, packed: list[bytes]) -> bool:
         newer = [entry_id for entry_id, _ in client.xrange(key, min=b"(" + wanted)]
         if newer:
             client.xdel(key, *newer)
-        previous_id = _previous_id(wanted)
+        previous_id = previous_entry_id(wanted)
         client.execute_command("XSETID", key, previous_id)
         for group in client.xinfo_groups(key):
             # A group does not deliver entries below its last id, so that id moves back too.
-            if _id_parts(group["last-delivered-id"]) >= _id_parts(wanted):
+            if parse_entry_id(group["last-delivered-id"]) >= parse_entry_id(wanted):
                 client.xgroup_setid(key, group["name"], previous_id)
         rewound.add(key)
     return bool(rewound)
@@ -62,19 +63,4 @@ def _is_trimmed(client: Any, command: list[bytes], length: int) -> bool:
     if b"MAXLEN" not in command or length < int(command[command.index(b"MAXLEN") + 2]):
         return False
     oldest = client.xrange(command[1], count=1)
-    return bool(_id_parts(_entry_id(command)) < _id_parts(oldest[0][0]))
-
-
-def _id_parts(entry_id: bytes) -> tuple[int, int]:
-    milliseconds, _, count = entry_id.partition(b"-")
-    return int(milliseconds), int(count)
-
-
-def _previous_id(entry_id: bytes) -> str:
-    """Return the id just before an id.
-
-    >>> _previous_id(b"7-2"), _previous_id(b"7-0")
-    ('7-1', '6-18446744073709551615')
-    """
-    milliseconds, count = _id_parts(entry_id)
-    return f"{milliseconds}-{count - 1}" if count else f"{milliseconds - 1}-{_SEQUENCE_MAX}"
+    return bool(parse_entry_id(_entry_id(command)) < parse_entry_id(oldest[0][0]))
