@@ -1,8 +1,7 @@
 """Messages between steps as plain values, so that a test can show the whole of them.
 
-Events and items become their ids, batches `partition/number`, packed commands their
-arguments. Fields of
-messages and rows that are empty are left out.
+Events and items become their ids, batches `partition/number`, packed commands their arguments. Fields
+of messages and rows that are empty are left out.
 """
 
 from __future__ import annotations

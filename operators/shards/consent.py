@@ -104,7 +104,7 @@ def withdraw_purposes(
     shoppers.apply_retractions()
     output = shoppers.output
     own = [entry for entry in output.interactions if entry.shopper == shopper_id]
-    output.interactions = [one for one in output.interactions if one.shopper != shopper_id]
+    output.interactions = [entry for entry in output.interactions if entry.shopper != shopper_id]
     output.limited_interactions = [
         replace(entry, refused=entry.refused | purposes)
         if entry.interaction.shopper == shopper_id
@@ -113,7 +113,7 @@ def withdraw_purposes(
     ]
     output.limited_interactions += [LimitedInteraction(purposes, entry) for entry in own]
     if purposes & PERSONALIZATION:
-        output.feedback = [one for one in output.feedback if one.shopper != shopper_id]
+        output.feedback = [entry for entry in output.feedback if entry.shopper != shopper_id]
         output.observations = [
             observation
             for observation in output.observations

@@ -113,8 +113,7 @@ def _subtract_later_copy(
 ) -> DuplicateOrder:
     """Subtract the copy that is not the merged order from the shopper that counted it."""
     own, foreign = shopper.orders[order_hash], other.orders[order_hash]
-    kept = merged_order.at_ms, merged_order.value_micros
-    if kept != (own.at_ms, own.value_micros):
+    if (merged_order.at_ms, merged_order.value_micros) != (own.at_ms, own.value_micros):
         removed, removed_from, remaining = own, shopper, other
     else:
         removed, removed_from, remaining = foreign, other, shopper
@@ -149,10 +148,10 @@ def _remove_duplicate_events(
     if not shopper.recent_event_hashes or not other.recent_event_hashes:
         return 0
     own_hashes = {event_hash for event_hash, _ in _remembered_events(shopper)}
-    kept: list[bytes] = []
+    remaining: list[bytes] = []
     for event_hash, time_and_type in _remembered_events(other):
         if event_hash not in own_hashes:
-            kept.append(event_hash + time_and_type)
+            remaining.append(event_hash + time_and_type)
             continue
         (packed,) = _TIME.unpack(time_and_type)
         event_type, at_ms = _EVENT_TYPES[packed & (1 << _TYPE_BITS) - 1], packed >> _TYPE_BITS
@@ -164,9 +163,9 @@ def _remove_duplicate_events(
             corrections.remove_repeated_event(
                 kinds, other, shopper, event_type, (at_ms, at_ms), None
             )
-    count = len(other.recent_event_hashes) // HASH_BYTES - len(kept)
-    other.recent_event_hashes = b"".join(one[:HASH_BYTES] for one in kept)
-    other.recent_event_details = b"".join(one[HASH_BYTES:] for one in kept)
+    count = len(other.recent_event_hashes) // HASH_BYTES - len(remaining)
+    other.recent_event_hashes = b"".join(event[:HASH_BYTES] for event in remaining)
+    other.recent_event_details = b"".join(event[HASH_BYTES:] for event in remaining)
     return count
 
 

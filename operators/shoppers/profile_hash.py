@@ -123,9 +123,9 @@ def session_command(shopper_id: str, key: str, session: Session) -> bytes:
     )
 
 
-def unconverted_text(apart: Mapping[str, int]) -> str:
+def unconverted_text(amounts: Mapping[str, int]) -> str:
     """Amounts by currency, as `JPY 10000.00, USD 5.00`."""
-    return ", ".join(f"{code} {format_decimal(amount)}" for code, amount in sorted(apart.items()))
+    return ", ".join(f"{code} {format_decimal(amount)}" for code, amount in sorted(amounts.items()))
 
 
 def consent_text(shopper: Shopper) -> str:
