@@ -94,6 +94,7 @@ def build_components(
     list_rules = RuleChain(
         rules or config_lists.ListRules(), item_features, fallback, rule_reason(names, OWN_BRAND)
     )
+    out_of_stock = list_rules.out_of_stock
     return RecommenderComponents(
         k=k,
         shoppers=shoppers,
@@ -126,10 +127,16 @@ def build_components(
         ),
         renderer=renderer,
         item_lists=ItemLists(
-            covisitation, content, bought_together, list_rules, items, renderer, k
+            covisitation, content, bought_together, out_of_stock, items, renderer, k
         ),
         popular_lists=PopularLists(
-            popularity, scoped_popularity or ScopedPopularity(), list_rules, renderer, k, popular
+            popularity,
+            scoped_popularity or ScopedPopularity(),
+            item_features,
+            out_of_stock,
+            renderer,
+            k,
+            popular,
         ),
         online_evaluation=OnlineEvaluation(names, k, online_evaluation or config_lists.Served()),
         published_index=PublishedIndex(k, LIST_TTL_S),

@@ -1,4 +1,7 @@
-"""Lists for everybody: what is popular, in the shop and in parts of it, and what trends."""
+"""Lists that are no shopper's: popular items of the shop and of its scopes, and trending items.
+
+A scope is a category, a segment, a country or a price band. To add a kind: a line in `learn`.
+"""
 
 from __future__ import annotations
 
@@ -15,23 +18,28 @@ from state.interactions import RowIndex
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from operators.catalogue.item_features import ItemFeatures
     from operators.recommend.candidates.popularity import Popularity, ScopedPopularity
     from operators.recommend.rendering import ListRenderer, RankedLists
-    from operators.recommend.rules.rules import RuleChain
+    from operators.recommend.rules.out_of_stock import OutOfStock
     from state.arrays import Rows
     from state.interactions import EventColumns, Interactions, ScoredLists
 
 
 class PopularLists:
-    """Popularity by scope and trends beside the learner of popularity; k items of each, without what
-    is sold out. `popularity_index` is that learner's among all of them.
+    """The most popular k items of the shop and of each scope, and the k that trend most, if not sold
+    out.
+
+    `popularity` is the learner, which learns elsewhere; `popularity_index` is its index among the
+    learners.
     """
 
     def __init__(
         self,
         popularity: Popularity,
         scoped: ScopedPopularity,
-        rules: RuleChain,
+        item_features: ItemFeatures,
+        out_of_stock: OutOfStock,
         renderer: ListRenderer,
         k: int,
         popularity_index: int,
@@ -40,50 +48,51 @@ class PopularLists:
         self.scoped = scoped
         self.trending = Trending(long_half_life_ms=popularity.clock.half_life_ms)
         self.scopes = RowIndex()
-        self._rules = rules
+        self._item_features = item_features
+        self._out_of_stock = out_of_stock
         self._renderer = renderer
         self._k = k
         self._popularity_index = popularity_index
 
     def learn(self, events: EventColumns, batch: Interactions) -> None:
-        """Learn a batch of events; `batch` has their rows."""
+        """Learn a batch of events. `batch` holds the rows of the same events."""
         self.trending.learn_many(batch)
         for kind, values in (
             ("category", events.categories),
             ("segment", events.segments),
             ("country", events.countries),
-            ("price", price_bands(self._rules.item_features.price[batch.item])),
+            ("price", price_bands(self._item_features.price[batch.item])),
         ):
             if values:
                 scope = self._scope_rows(kind, values)
                 self.scoped.learn_many(scope, batch.item, batch.weight, batch.at_ms)
 
     def popular_list(self) -> RankedLists:
-        """One list: what everybody looks at."""
-        return self._render(self._popularity.top(self._k, self._rules.sold_out()))
+        """One list: the most popular items of the shop."""
+        return self._render(self._popularity.top(self._k, self._out_of_stock.rows()))
 
     def trending_list(self, now_ms: int) -> RankedLists:
-        """One list: what is looked at more than usual; the score is how many times as much."""
-        sold_out = self._rules.sold_out()
+        """One list: items viewed more than usual. The score is how many times as much."""
+        sold_out = self._out_of_stock.rows()
         return self._render(self.trending.top(self._popularity, now_ms, self._k, sold_out))
 
     def take_changed_scopes(self) -> tuple[list[tuple[str, str]], RankedLists]:
-        """The scopes that changed since last asked, as (kind, value), and what is popular there."""
+        """The scopes whose list changed since the last call, as (kind, value), and their lists."""
         rows = self.scoped.take_changed()
         names = [self.scopes.ids[row].partition(".") for row in rows.tolist()]
-        lists = self.scoped.top(rows, self._k, self._rules.sold_out_flags)
+        lists = self.scoped.top(rows, self._k, self._out_of_stock.flags)
         return [(kind, value) for kind, _, value in names], self._render(lists)
 
     def mark_lists_containing(self, items: Rows) -> None:
-        """Count every list of a scope that these belong to as changed."""
+        """Mark every list of a scope that holds one of these items as changed."""
         self.scoped.table.mark_rows_containing(items)
 
     def mark_all(self) -> None:
-        """Count every list of a scope as changed."""
+        """Mark every list of a scope as changed."""
         self.scoped.table.mark_all()
 
     def remove_items(self, rows: Rows) -> None:
-        """Nobody ever looked at these items."""
+        """Remove what is counted of these items."""
         self.scoped.remove_items(rows)
         self.trending.remove_items(rows)
 

@@ -1,4 +1,4 @@
-"""Price levels: the steps 1, 2, 5, 10, 20, 50 ... that a shop's prices fall into."""
+"""Price bands: their lower ends are 0, 1, 2, 5, 10, 20, 50, and so on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NAMES = [*map(str, _STEPS), None]
 
 
 def price_bands(price: Weights) -> list[str | None]:
-    """The level of each price by its lower end, None for NaN.
+    """The lower end of the band of each price, None for NaN.
 
     >>> price_bands(np.array([0.5, 19.99, 20, np.nan]))
     ['0', '10', '20', None]

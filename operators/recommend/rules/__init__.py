@@ -1,4 +1,4 @@
-"""What is done to a blended list before it is shown, one rule a file; `rules.py` has their order.
+"""Business rules of a list, one a file. `base.py` has their contract, `rules.py` their order.
 
-To add a rule: a file here, a section in `state.config.ListRules`, a line in `rules.py`.
+To add a rule, see `base.py`.
 """

@@ -1,4 +1,7 @@
-"""What a shopper has bought is not shown to them again, unless such things are bought repeatedly."""
+"""The rule `already_bought`: a list leaves out what its shopper bought.
+
+Items that many buyers buy again stay in it.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from operators.tables.bounded_pairs import BoundedPairs
 from operators.tables.table import Table, TableState, strip_prefix
 from state.dirty_rows import DirtyRows
 from state.interactions import PURCHASE
-from state.times import HOUR_MS
+from state.times import HOUR_MS, MINUTE_MS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,24 +24,30 @@ if TYPE_CHECKING:
     from operators.catalogue.item_features import Flags, ItemFeatures
     from operators.tables.table import Arrays
     from state.arrays import Rows, Weights
+    from state.config import AlreadyBought as AlreadyBoughtConfig
     from state.interactions import Interactions, ListRequests
 
 ORDER_MS = HOUR_MS
-"""Purchases of a shopper within this time are one order: an item in it twice is not bought again."""
+"""Purchases of a shopper within this time are one order: the same item twice in it is no repurchase."""
 WAYS = 16
-"""Items that are remembered of a shopper: the newest."""
+"""Items that are kept of a shopper: the newest."""
 PRIOR_BUYERS = 10.0
-"""So many buyers speak for the category beside an item's own, and for the shop beside a category's."""
+"""The category counts as much as so many buyers of an item, and the shop as so many of a category."""
 
 
 class AlreadyBought(TableState):
-    """Who bought what, and of the buyers of each item how many came back for it.
+    """An `ItemFilter` that hides items from their buyers, unless such items are often bought again.
 
-    buyers float32[items], again float32[items]; of each pair how often it was bought, and when last.
+    It learns who bought what, and how many buyers of each item bought it again, also while the rule is
+    off: reasons need it.
+
+    buyers float32[items], again float32[items]; of each pair the number of orders and the last time.
     """
 
-    def __init__(self, pairs_max: int) -> None:
-        self.pairs = BoundedPairs(pairs_max, ways=WAYS)
+    def __init__(self, settings: AlreadyBoughtConfig, item_features: ItemFeatures) -> None:
+        self._settings = settings
+        self._item_features = item_features
+        self.pairs = BoundedPairs(settings.pairs_max, ways=WAYS)
         self._columns: dict[str, Weights] = {
             "buyers": np.empty(0, np.float32),
             "again": np.empty(0, np.float32),
@@ -46,8 +55,13 @@ class AlreadyBought(TableState):
         self._items = 0
         self._dirty_rows = DirtyRows()
 
+    @property
+    def is_active(self) -> bool:
+        """Whether the rule is on and anybody bought anything."""
+        return self._settings.enabled and len(self.pairs) > 0
+
     def learn_many(self, batch: Interactions) -> None:
-        """Learn the purchases of a batch, in the order of their times."""
+        """Learn the purchases of a batch, in order of time."""
         bought = np.flatnonzero(batch.kind == PURCHASE)
         if not len(bought):
             return
@@ -60,7 +74,7 @@ class AlreadyBought(TableState):
             bought = np.delete(bought, first)
 
     def _learn_distinct_pairs(self, batch: Interactions, bought: NDArray[np.intp]) -> None:
-        """Learn purchases of as many pairs."""
+        """Learn purchases of which no two are of the same shopper and item."""
         shopper, item, at_ms = batch.shopper[bought], batch.item[bought], batch.at_ms[bought]
         purchases, last_ms = self.pairs.get(shopper, item)
         is_first = purchases == 0
@@ -70,47 +84,40 @@ class AlreadyBought(TableState):
         self._dirty_rows.mark(item)
         self.pairs.add(shopper, item, is_other.astype(np.float32), at_ms)
 
-    def hidden_mask(
-        self,
-        requests: ListRequests,
-        item: Rows,
-        item_features: ItemFeatures,
-        wait_ms: int,
-        repurchase_min: float,
-    ) -> Flags:
-        """Which places of lists [n, w] hold what its shopper bought longer ago than `wait_ms` and will
-        hardly want again."""
+    def hidden_mask(self, requests: ListRequests, item: Rows) -> Flags:
+        """True where lists [n, w] hold what their shopper bought some time ago and will hardly buy
+        again."""
         hidden = np.zeros(item.shape, np.bool_)
-        bought_pairs = self.pairs.lookup(requests.shopper, requests.now_ms)
-        is_hidden = requests.now_ms[bought_pairs.query] >= bought_pairs.at_ms + wait_ms
-        is_hidden &= self.repurchase_share(bought_pairs.item, item_features) < repurchase_min
-        for row, bought in zip(
-            bought_pairs.query[is_hidden].tolist(),
-            bought_pairs.item[is_hidden].tolist(),
-            strict=True,
-        ):
-            hidden[row] |= item[row] == bought
+        bought = self.pairs.lookup(requests.shopper, requests.now_ms)
+        wait_ms = self._settings.wait_min * MINUTE_MS
+        is_hidden = requests.now_ms[bought.query] >= bought.at_ms + wait_ms
+        is_hidden &= self.repurchase_share(bought.item) < self._settings.again_min
+        rows, items = bought.query[is_hidden].tolist(), bought.item[is_hidden].tolist()
+        for row, bought_item in zip(rows, items, strict=True):
+            hidden[row] |= item[row] == bought_item
         return hidden
 
-    def because_bought(self, requests: ListRequests, because: Rows) -> Flags | None:
-        """Which reasons [n, k] of lists are items that their shopper bought; None for none."""
-        bought_pairs = self.pairs.lookup(requests.shopper, requests.now_ms)
-        if not len(bought_pairs.item):
+    def because_bought(self, requests: ListRequests, reason_item: Rows) -> Flags | None:
+        """True where the reason [n, k] of an item is one that the shopper bought; None for nowhere."""
+        bought = self.pairs.lookup(requests.shopper, requests.now_ms)
+        if not len(bought.item):
             return None
-        is_bought = np.zeros(because.shape, np.bool_)
-        for row, bought in zip(
-            bought_pairs.query.tolist(), bought_pairs.item.tolist(), strict=True
-        ):
-            is_bought[row] |= because[row] == bought
+        is_bought = np.zeros(reason_item.shape, np.bool_)
+        for row, item in zip(bought.query.tolist(), bought.item.tolist(), strict=True):
+            is_bought[row] |= reason_item[row] == item
         return is_bought
 
-    def repurchase_share(self, item: Rows, item_features: ItemFeatures) -> Weights:
-        """Of the buyers of items the share that bought them again; where few bought an item, more as
-        its category, where few bought of that, as the shop."""
+    def repurchase_share(self, item: Rows) -> Weights:
+        """The share of an item's buyers who bought it again.
+
+        The fewer buyers an item has, the more the share is that of its category; the fewer the category
+        has, the more it is that of the shop.
+        """
+        item_features = self._item_features
         buyers, repeat_buyers = (column[: self._items] for column in self._columns.values())
         if not len(item) or not self._items:
             return np.zeros(len(item), np.float32)
-        # One place more, the last, for items without a category.
+        # One cell more, the last, for items without a category.
         category = item_features.category[: self._items]
         categories = len(item_features.categories) + 1
         by_category = [
@@ -124,11 +131,11 @@ class AlreadyBought(TableState):
         return np.asarray((repeat_buyers[item] + prior) / (buyers[item] + PRIOR_BUYERS), np.float32)
 
     def remove_shoppers(self, rows: Rows) -> None:
-        """These shoppers never bought."""
+        """Remove the purchases of these shoppers."""
         self.pairs.remove_shoppers(rows)
 
     def remove_items(self, rows: Rows) -> None:
-        """These items were never bought."""
+        """Remove the purchases of these items."""
         self.pairs.remove_items(rows)
         rows = rows[rows < self._items]
         for column in self._columns.values():
@@ -136,7 +143,7 @@ class AlreadyBought(TableState):
         self._dirty_rows.mark(rows)
 
     def tables(self) -> Sequence[Table]:
-        """The pairs, and the buyers of each item."""
+        """The pairs of shopper and item; the buyers of each item."""
         columns = {name: column[: self._items] for name, column in self._columns.items()}
         return [
             Table(columns, self._dirty_rows),
@@ -144,7 +151,7 @@ class AlreadyBought(TableState):
         ]
 
     def restore(self, arrays: Arrays) -> None:
-        """Take over what `arrays` gave."""
+        """Go on from the arrays of a snapshot."""
         self._columns = {name: arrays[name].astype(np.float32) for name in self._columns}
         self._items = len(self._columns["buyers"])
         self._dirty_rows = DirtyRows(self._items)

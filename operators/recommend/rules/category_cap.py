@@ -1,7 +1,7 @@
-"""The beginning of a list does not hold too much of one category.
+"""The rule `category_cap`: the beginning of a list holds only so many items of one category.
 
-The cap always holds. Where too little of other categories is named, what is popular there is put in;
-where there is none of that either, the list is shorter. An item without a category is in nobody's way.
+The cap always holds. If the candidates have too few other categories, popular items of those come in; if
+there are none, the list is shorter. Items without a category are not limited.
 """
 
 from __future__ import annotations
@@ -16,36 +16,51 @@ from state.arrays import NO_ROW
 if TYPE_CHECKING:
     from operators.catalogue.item_features import Flags, ItemFeatures
     from state.arrays import Rows
+    from state.config import CategoryCap as CategoryCapConfig
     from state.interactions import ScoredLists
 
 
-def cap_categories(
-    lists: ScoredLists, item_features: ItemFeatures, limit: int, within: int
-) -> ScoredLists:
-    """At most so many items of one category among the first `within`; the others come after those, or
-    not at all where those are fewer."""
-    first = leading_mask(lists.item, item_features, limit, within)
-    count = first.sum(axis=1, keepdims=True)
-    ordered = reorder(lists, np.argsort(~first, axis=1, kind="stable"))
-    behind = np.arange(first.shape[1]) >= count
-    return drop(ordered, (count < within) & behind)
+class CategoryCap:
+    """At most `most` items of one category among the first `among` items of a list."""
 
+    def __init__(self, settings: CategoryCapConfig, item_features: ItemFeatures) -> None:
+        self.settings = settings
+        self._item_features = item_features
 
-def leading_mask(item: Rows, item_features: ItemFeatures, limit: int, within: int) -> Flags:
-    """Which places of lists [n, w] come first: `within` of them with at most `limit` of a category."""
-    first = (rank_in_category(item, item_features) < limit) & (item >= 0)
-    first &= first.cumsum(axis=1) <= within
-    return first
+    @property
+    def is_active(self) -> bool:
+        """Whether the configuration sets a cap."""
+        return self.settings.most > 0
+
+    def cap(self, lists: ScoredLists) -> ScoredLists:
+        """The items that the cap allows; the others follow if the first part is full, else they go."""
+        first = self.leading_mask(lists.item)
+        count = first.sum(axis=1, keepdims=True)
+        ordered = reorder(lists, np.argsort(~first, axis=1, kind="stable"))
+        behind = np.arange(first.shape[1]) >= count
+        return drop(ordered, (count < self.settings.among) & behind)
+
+    def too_short(self, lists: ScoredLists, k: int) -> Flags:
+        """bool[n]: lists that hold too few items, or too few categories, for k items under the cap."""
+        is_enough = self.leading_mask(lists.item).sum(axis=1) >= min(self.settings.among, k)
+        is_enough &= (lists.item >= 0).sum(axis=1) >= k
+        return np.asarray(~is_enough)
+
+    def leading_mask(self, item: Rows) -> Flags:
+        """The positions in lists [n, w] that come first: `among` of them, `most` of a category."""
+        first = (rank_in_category(item, self._item_features) < self.settings.most) & (item >= 0)
+        first &= first.cumsum(axis=1) <= self.settings.among
+        return first
 
 
 def rank_in_category(item: Rows, item_features: ItemFeatures) -> Rows:
-    """How many items of the same category come before each place of lists [n, w]; 0 without one."""
+    """The number of earlier items of the same category in lists [n, w]; 0 for items without one."""
     category = np.where(item >= 0, item_features.category[item], NO_ROW)
     return np.where(category >= 0, _count_earlier_equal(category), 0)
 
 
 def _count_earlier_equal(values: Rows) -> Rows:
-    """How many places before hold the same value, in each row.
+    """The number of earlier positions with the same value, in each row.
 
     >>> _count_earlier_equal(np.array([[3, 4, 3, 3]], np.int32)).tolist()
     [[0, 0, 1, 2]]
