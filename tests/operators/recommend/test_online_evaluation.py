@@ -189,8 +189,8 @@ def test_what_was_counted_goes_on_and_lists_of_another_shape_do_not() -> None:
     for served, cases in ((ALL, 9), (Served(share=0.5), 0)):
         other = shop(served)
         other.components.restore(recommender.components.arrays(), ids)
-        before = other.components.online_evaluation.total.copy()
-        assert before.tolist() == recommender.components.online_evaluation.total.tolist()
+        before = other.components.online_evaluation.counts.total.copy()
+        assert before.tolist() == recommender.components.online_evaluation.counts.total.tolist()
         step(other, *((f"s{n}", f"i{n % 5}", 9) for n in range(9)))
         assert judged(other)[0] == cases
 
