@@ -35,9 +35,11 @@ from threadpoolctl import threadpool_limits
 from benchmarks import made_up_shops as shops
 from benchmarks.made_up_shops import CLICKS
 from operators.evaluation.baselines import BaselineCompetitor
-from operators.evaluation.clicks import SESSION_GAP_MS, collect
+from operators.evaluation.clicks import collect
+from operators.evaluation.competitors import BLEND, ProtocolOptions
+from operators.evaluation.prequential import prequential
 from operators.evaluation.product_recommender import ProductRecommender
-from operators.evaluation.protocols import BLEND, ProtocolOptions, prequential
+from operators.evaluation.sessions import SESSION_GAP_MS
 from operators.recommend.recommender import Recommender
 
 if TYPE_CHECKING:

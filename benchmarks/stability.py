@@ -30,8 +30,9 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.quality import DATA
 from flows.commands.evaluation_files import read_clicks, session_gap_ms
+from operators.evaluation.competitors import BLEND, ProtocolOptions
+from operators.evaluation.prequential import prequential
 from operators.evaluation.product_recommender import ProductRecommender
-from operators.evaluation.protocols import BLEND, ProtocolOptions, prequential
 from operators.recommend.candidates.registry import LEARNERS
 from operators.recommend.factory import build_components
 from operators.recommend.recommender import Recommender

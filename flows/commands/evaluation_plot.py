@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from operators.evaluation.protocols import BLEND
+from operators.evaluation.competitors import BLEND
 from state.errors import OutputError
 
 if TYPE_CHECKING:

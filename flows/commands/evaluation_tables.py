@@ -9,7 +9,7 @@ import orjson
 from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 
-from operators.evaluation.protocols import BLEND, OTHER_CONFIGURATION
+from operators.evaluation.competitors import BLEND, OTHER_CONFIGURATION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence, Set
 
-    from operators.evaluation.clicks import ClickSession, StreamClick
-    from operators.evaluation.protocols import Request
+    from operators.evaluation.clicks import StreamClick
+    from operators.evaluation.competitors import Request
+    from operators.evaluation.sessions import ClickSession
 
     Context = Sequence[int]
 

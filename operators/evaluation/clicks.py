@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from state.events import Item
 
-SESSION_GAP_MS = 30 * 60 * 1000
 
 Number = TypeVar("Number", int, float)
 
@@ -163,45 +162,3 @@ def _in_order(column: array[Number], order: NDArray[np.intp]) -> array[Number]:
     ordered = column[:0]
     ordered.frombytes(np.asarray(column)[order].tobytes())
     return ordered
-
-
-@dataclass(slots=True)
-class ClickSession:
-    """A shopper's session so far: when it began, and its items, oldest first."""
-
-    start_ms: int
-    items: list[int] = field(default_factory=list)
-
-
-class SessionTracker:
-    """The running session of each shopper.
-
-    A session ends after more than `gap_ms` without a click; with None a shopper is one session.
-
-    >>> sessions = SessionTracker(gap_ms=100)
-    >>> for at_ms in [0, 100, 201]:
-    ...     session = sessions.current_session(StreamClick(shopper=1, item=7, at_ms=at_ms))
-    ...     session.items.append(7)
-    ...     print(session)
-    ClickSession(start_ms=0, items=[7])
-    ClickSession(start_ms=0, items=[7, 7])
-    ClickSession(start_ms=201, items=[7])
-    """
-
-    def __init__(self, gap_ms: int | None) -> None:
-        self._gap_ms = float("inf") if gap_ms is None else gap_ms
-        self._sessions: dict[int, ClickSession] = {}
-        self._last_ms: dict[int, int] = {}
-
-    def items_of(self, shopper: int) -> list[int]:
-        """What a shopper did in their newest session; nothing where there is none."""
-        session = self._sessions.get(shopper)
-        return session.items if session else []
-
-    def current_session(self, click: StreamClick) -> ClickSession:
-        """The session that a click belongs to; the caller adds the item to it when it was learned."""
-        session = self._sessions.get(click.shopper)
-        if session is None or click.at_ms - self._last_ms[click.shopper] > self._gap_ms:
-            session = self._sessions[click.shopper] = ClickSession(click.at_ms)
-        self._last_ms[click.shopper] = click.at_ms
-        return session

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from operators.evaluation.clicks import SessionTracker
 from operators.evaluation.comparison import bootstrap, confidence_interval
+from operators.evaluation.competitors import Request, recommend_all
 from operators.evaluation.metrics import rank_of
-from operators.evaluation.protocols import Request, recommend_all
+from operators.evaluation.sessions import SessionTracker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from operators.evaluation.clicks import ClickStream
+    from operators.evaluation.competitors import Competitor, ProtocolOptions
     from operators.evaluation.impressions import Impression
-    from operators.evaluation.protocols import Competitor, ProtocolOptions
     from operators.evaluation.results import Lists
 
 PRIOR_ROWS = 20.0

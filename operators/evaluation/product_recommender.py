@@ -8,7 +8,7 @@ import numpy as np
 
 from operators.catalogue.item_cards import ItemCards
 from operators.evaluation.baselines import BASELINES
-from operators.evaluation.protocols import BLEND
+from operators.evaluation.competitors import BLEND
 from state.arrays import NO_ROW
 from state.interactions import EventColumns, ListRequests, ScoredLists
 from state.messages import ItemUpdate
@@ -16,8 +16,9 @@ from state.messages import ItemUpdate
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from operators.evaluation.clicks import ClickSession, ClickStream, StreamClick
-    from operators.evaluation.protocols import Request
+    from operators.evaluation.clicks import ClickStream, StreamClick
+    from operators.evaluation.competitors import Request
+    from operators.evaluation.sessions import ClickSession
     from operators.recommend.recommender import Recommender
     from state.arrays import Rows
 

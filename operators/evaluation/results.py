@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from operators.evaluation.metrics import ItemClickHistory
+    from operators.evaluation.click_history import ItemClickHistory
 
     Lists = Mapping[str, Sequence[int]]
 

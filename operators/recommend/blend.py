@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.recommend.blend_model import BlendModel, context_class
+from operators.recommend.blend_features import context_class
+from operators.recommend.blend_model import BlendModel
 from operators.recommend.negative_feedback import FEEDBACK_PRIOR_WEIGHTS
 from operators.recommend.pending_lists import CandidateLists, PendingLists, candidate_arrays
-from operators.recommend.rendering import reason_code
+from operators.recommend.reasons import reason_code
 from operators.tables.score_sums import sum_by_item, top_k
 from operators.tables.table import TableState
 from state.arrays import NO_ROW

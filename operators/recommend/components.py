@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from operators.events.processing_errors import ProcessingErrors
     from operators.recommend.blend import Blend
     from operators.recommend.candidates.base import CandidateLearner
+    from operators.recommend.candidates.bought_together import BoughtTogether
     from operators.recommend.candidates.content import Content
-    from operators.recommend.candidates.covisitation import BoughtTogether
     from operators.recommend.candidates.generators import CandidateGenerators
     from operators.recommend.candidates.popularity import Popularity
     from operators.recommend.exploration import Exploration

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.recommend.negative_feedback import CLICK, IMPRESSION
+from operators.recommend.feedback_events import CLICK, IMPRESSION
+from operators.recommend.thompson import probability_of_best, uniform
 from operators.tables.array_ops import contains
 from operators.tables.bounded_pairs import BoundedPairs
 from operators.tables.table import Table, TableState
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from operators.catalogue.item_features import Flags
-    from operators.recommend.negative_feedback import FeedbackEvents
+    from operators.recommend.feedback_events import FeedbackEvents
     from operators.tables.table import Arrays
     from state.arrays import Rows, Times
     from state.config_lists import Exploration as Settings
@@ -35,7 +36,6 @@ MEMORY_VIEWS = 10_000
 """Views that what was learned reaches back."""
 UNIFORM_SHARE = 0.1
 """Of what is tried, so much goes to all learners alike: none has ever no chance."""
-GRID_POINTS = 1024
 PAIRS_MAX = 200_000
 """Tried items that wait for being seen and clicked, 20 bytes each."""
 SEEN_OFFSET = 128.0
@@ -101,7 +101,7 @@ class Exploration(TableState):
         )
         candidates = np.where(candidates >= 0, candidates, current_item[:, None])
         shares = self.learner_shares()
-        draw = _uniform(self.settings.seed, requests)
+        draw = uniform(self.settings.seed, requests)
         learner = np.minimum(np.searchsorted(shares.cumsum(), draw / share), len(shares) - 1)
         is_explored = (draw < share) & (current_item >= 0)
         item = np.where(is_explored, candidates[np.arange(len(learner)), learner], current_item)
@@ -216,44 +216,9 @@ class Exploration(TableState):
         return shopper[rows], item[rows], weight[rows].astype(np.float32), at_ms[rows]
 
 
-def probability_of_best(clicks: Probabilities, views: Probabilities) -> Probabilities:
-    """With what chance each of some rates is the highest, given clicks of so many views each; 1 in all.
-
-    >>> probability_of_best(np.array([5.0, 5.0]), np.array([50.0, 50.0])).round(3).tolist()
-    [0.5, 0.5]
-    """
-    a, b = 1 + clicks, 1 + np.maximum(views - clicks, 0)
-    mean = a / (a + b)
-    spread = 6 * np.sqrt(mean * (1 - mean) / (a + b + 1))
-    low, high = max(0.0, float((mean - spread).min())), min(1.0, float((mean + spread).max()))
-    rate = low + (high - low) * (np.arange(GRID_POINTS) + 0.5) / GRID_POINTS
-    log = (a - 1)[:, None] * np.log(rate) + (b - 1)[:, None] * np.log1p(-rate)
-    density = np.exp(log - log.max(axis=1, keepdims=True))
-    density /= density.sum(axis=1, keepdims=True)
-    below = density.cumsum(axis=1) - density / 2
-    best = np.array(
-        [(one * np.delete(below, n, axis=0).prod(axis=0)).sum() for n, one in enumerate(density)]
-    )
-    return np.asarray(best / best.sum())
-
-
 def _first_allowed(item: Rows, hidden: Flags, listed_items: Rows) -> Rows:
     """The first of each row [n, w] that is there, neither hidden nor listed; NO_ROW where none is."""
     is_allowed = (item >= 0) & ~hidden & ~contains(listed_items, item)
     first = is_allowed.argmax(axis=1)
     row = np.arange(len(item))
     return np.where(is_allowed[row, first], item[row, first], -1).astype(np.int32)
-
-
-def _uniform(seed: int, requests: ListRequests) -> Probabilities:
-    """A number from 0 to below 1 for each request, always the same.
-
-    The last steps are those of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
-    """
-    mixed = np.full(len(requests), seed, np.uint64)
-    for column in (requests.shopper, requests.now_ms, requests.context[:, 0]):
-        mixed = (mixed ^ column.astype(np.int64).view(np.uint64)) + np.uint64(0x9E3779B97F4A7C15)
-        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        mixed ^= mixed >> np.uint64(31)
-    return np.asarray((mixed >> np.uint64(11)) / np.float64(1 << 53))

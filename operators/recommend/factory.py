@@ -11,11 +11,13 @@ from operators.catalogue.item_features import ItemFeatures
 from operators.catalogue.last_seen import LastSeen
 from operators.events.processing_errors import ProcessingErrors
 from operators.recommend.blend import Blend
+from operators.recommend.candidates.bought_together import BoughtTogether
 from operators.recommend.candidates.content import Content
-from operators.recommend.candidates.covisitation import BoughtTogether, Covisitation
+from operators.recommend.candidates.covisitation import Covisitation
 from operators.recommend.candidates.generators import CandidateGenerators
-from operators.recommend.candidates.popularity import Popularity, ScopedPopularity
+from operators.recommend.candidates.popularity import Popularity
 from operators.recommend.candidates.registry import LEARNERS, prior_weight
+from operators.recommend.candidates.scoped_popularity import ScopedPopularity
 from operators.recommend.components import RecommenderComponents
 from operators.recommend.exploration import Exploration
 from operators.recommend.fallback import PopularFallback
@@ -24,13 +26,8 @@ from operators.recommend.negative_feedback import NegativeFeedback
 from operators.recommend.online_evaluation import LIST_TTL_S, OnlineEvaluation
 from operators.recommend.popular_lists import PopularLists
 from operators.recommend.published_index import PublishedIndex
-from operators.recommend.rendering import (
-    EXPLORED,
-    OWN_BRAND,
-    ListRenderer,
-    reason_code,
-    rule_reason,
-)
+from operators.recommend.reasons import EXPLORED, OWN_BRAND, reason_code, rule_reason
+from operators.recommend.rendering import ListRenderer
 from operators.recommend.rules.rules import RuleChain
 from operators.recommend.session_contexts import SessionContexts
 from state import config_lists

@@ -13,8 +13,9 @@ from operators.recommend.published_index import ITEM_LIST_TTL_S, PublishedIndex
 from state.arrays import NO_ROW
 
 if TYPE_CHECKING:
+    from operators.recommend.candidates.bought_together import BoughtTogether
     from operators.recommend.candidates.content import Content
-    from operators.recommend.candidates.covisitation import BoughtTogether, Covisitation
+    from operators.recommend.candidates.covisitation import Covisitation
     from operators.recommend.rendering import ListRenderer, RankedLists
     from operators.recommend.rules.out_of_stock import OutOfStock
     from state.arrays import Rows

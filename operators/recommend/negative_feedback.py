@@ -5,11 +5,11 @@ Three numbers for each shopper and item, which the blend learns to weigh. Bounde
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from operators.recommend.feedback_events import CLICK, IMPRESSION, NEGATIVE, FeedbackEvents
 from operators.tables.array_ops import grow
 from operators.tables.bounded_pairs import BoundedPairs
 from operators.tables.decay_clock import DecayClock, decay
@@ -27,14 +27,6 @@ if TYPE_CHECKING:
     from state.arrays import Rows, Times, Weights
     from state.interactions import Interactions, ListRequests
 
-NEGATIVE, IMPRESSION, CLICK = 0, 1, 2
-"""Kinds of signal: put back or refunded; seen in a list; clicked in a list."""
-FEEDBACK_KIND = {
-    "cart_remove": NEGATIVE,
-    "refund": NEGATIVE,
-    "reco_view": IMPRESSION,
-    "reco_click": CLICK,
-}
 PAIRS_MAX = 500_000
 """Of either kind, 20 bytes each."""
 HALF_LIFE_MS = 7 * DAY_MS
@@ -48,28 +40,6 @@ FEEDBACK_FEATURES = ("turned_down", "passed_over", "liked")
 without a click; and over all shoppers the logarithm of its clicks against those of its places."""
 FEEDBACK_PRIOR_WEIGHTS = (-1.0, -0.2, 0.5)
 """What each counts in the blend to begin with."""
-
-
-@dataclass(slots=True)
-class FeedbackEvents:
-    """n of them in order of arrival: shopper and item rows, kind, event time (ms), place from 0."""
-
-    shopper: Rows
-    item: Rows
-    kind: NDArray[np.int8]
-    at_ms: Times
-    position: Rows
-
-    def of_kind(self, kind: int) -> FeedbackEvents:
-        """Those of a kind."""
-        rows = self.kind == kind
-        return FeedbackEvents(
-            self.shopper[rows],
-            self.item[rows],
-            self.kind[rows],
-            self.at_ms[rows],
-            self.position[rows],
-        )
 
 
 class NegativeFeedback(TableState):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from operators.recommend.blend_model import POSITIONS, SCORE_MIN
+from operators.recommend.blend_features import POSITIONS, SCORE_MIN
 from operators.tables.array_ops import grow, isin_rows
 from operators.tables.table import Table, TableState
 from state.arrays import NO_ROW

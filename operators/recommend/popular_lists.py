@@ -11,7 +11,7 @@ import numpy as np
 
 from operators.recommend.candidates.trending import Trending
 from operators.recommend.price_levels import price_bands
-from operators.recommend.rendering import with_default_reason
+from operators.recommend.reasons import with_default_reason
 from state.arrays import NO_ROW
 from state.interactions import RowIndex
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from operators.catalogue.item_features import ItemFeatures
-    from operators.recommend.candidates.popularity import Popularity, ScopedPopularity
+    from operators.recommend.candidates.popularity import Popularity
+    from operators.recommend.candidates.scoped_popularity import ScopedPopularity
     from operators.recommend.rendering import ListRenderer, RankedLists
     from operators.recommend.rules.out_of_stock import OutOfStock
     from state.arrays import Rows

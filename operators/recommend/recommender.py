@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from operators.recommend.factory import build_components, components_from_config
-from operators.recommend.negative_feedback import NEGATIVE
-from operators.recommend.rendering import with_default_reason
+from operators.recommend.feedback_events import NEGATIVE
+from operators.recommend.reasons import with_default_reason
 from state.interactions import Interactions, ListRequests, ScoredLists
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from operators.recommend.components import RecommenderComponents
     from operators.recommend.exploration import ExplorationSlots
-    from operators.recommend.negative_feedback import FeedbackEvents
+    from operators.recommend.feedback_events import FeedbackEvents
     from operators.recommend.rendering import RankedLists
     from state import config_lists
     from state.interactions import EventColumns, ItemCard

@@ -12,7 +12,7 @@ import pytest
 from flows.commands.cli import parser
 from flows.runtime.diagram import diagram
 from operators.recommend.candidates.registry import LEARNERS
-from operators.recommend.rendering import EXPLORED, OWN_BRAND
+from operators.recommend.reasons import EXPLORED, OWN_BRAND
 from serving.explain import LEARNER_TEXTS
 from state import keys
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from operators.catalogue.item_features import Flags, ItemFeatures
     from operators.tables.table import Arrays
     from state.arrays import Rows, Weights
-    from state.config import AlreadyBought as AlreadyBoughtConfig
+    from state.config_lists import AlreadyBought as AlreadyBoughtConfig
     from state.interactions import Interactions, ListRequests
 
 ORDER_MS = HOUR_MS

@@ -1,7 +1,7 @@
 """The contract of a list rule: a filter hides items, a reranker changes the order of a list.
 
 To add a rule: one file here with a class of one of these two shapes, one line in `rules.py`. A rule
-that a shop may set also has a section in `state.config.ListRules` and in `config.yaml`.
+that a shop may set also has a section in `state.config_lists.ListRules` and in `config.yaml`.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from state.arrays import NO_ROW
 if TYPE_CHECKING:
     from operators.catalogue.item_features import Flags, ItemFeatures
     from state.arrays import Rows
-    from state.config import CategoryCap as CategoryCapConfig
+    from state.config_lists import CategoryCap as CategoryCapConfig
     from state.interactions import ScoredLists
 
 

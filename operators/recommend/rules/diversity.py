@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from operators.catalogue.item_features import ItemFeatures
     from state.arrays import Rows, Weights
-    from state.config import Diversity as DiversityConfig
+    from state.config_lists import Diversity as DiversityConfig
     from state.interactions import ScoredLists
 
 SAME_CATEGORY, SAME_BRAND, SAME_PRICE = 0.5, 0.25, 0.25

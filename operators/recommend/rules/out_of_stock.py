@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from operators.catalogue.item_features import Flags, ItemFeatures
     from state.arrays import Rows
-    from state.config import OutOfStock as OutOfStockConfig
+    from state.config_lists import OutOfStock as OutOfStockConfig
     from state.interactions import ListRequests
 
 

@@ -12,7 +12,7 @@ from state.interactions import ScoredLists
 
 if TYPE_CHECKING:
     from operators.catalogue.item_features import ItemFeatures
-    from state.config import OwnBrand as OwnBrandConfig
+    from state.config_lists import OwnBrand as OwnBrandConfig
 
 
 class OwnBrand:

@@ -9,8 +9,10 @@ import pytest
 
 from operators.evaluation.baselines import BaselineCompetitor
 from operators.evaluation.clicks import RawClick, collect
+from operators.evaluation.competitors import ProtocolOptions
 from operators.evaluation.formats import cases, sequences
-from operators.evaluation.protocols import ProtocolOptions, prequential, split
+from operators.evaluation.held_out import split
+from operators.evaluation.prequential import prequential
 from state.interactions import VIEW
 from tests.shared import shared_data
 

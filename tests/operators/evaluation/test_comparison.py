@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from operators.evaluation.breakdown import breakdown
+from operators.evaluation.click_history import ItemClickHistory
 from operators.evaluation.comparison import compare, differences
-from operators.evaluation.metrics import ItemClickHistory
 from operators.evaluation.results import Case, EvaluationResult
 
 if TYPE_CHECKING:

@@ -10,17 +10,18 @@ import pytest
 
 from flows.commands.evaluate import main
 from operators.evaluation.clicks import ClickStream, RawClick, collect
+from operators.evaluation.competitors import ProtocolOptions
 from operators.evaluation.counterfactual import Counterfactual, counterfactual
 from operators.evaluation.impressions import REWARD_MS, Impression, ImpressionLog
-from operators.evaluation.protocols import ProtocolOptions
 from state.events import Event, Item, Reco
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from operators.evaluation.clicks import ClickSession, StreamClick
-    from operators.evaluation.protocols import Request
+    from operators.evaluation.clicks import StreamClick
+    from operators.evaluation.competitors import Request
+    from operators.evaluation.sessions import ClickSession
     from state.events import EventType
 
 PLACE = 2

@@ -16,8 +16,8 @@ import orjson
 import pytest
 
 from flows.commands.evaluate import main
+from operators.evaluation.competitors import BLEND, OTHER_CONFIGURATION
 from operators.evaluation.product_recommender import ProductRecommender
-from operators.evaluation.protocols import BLEND, OTHER_CONFIGURATION
 from operators.recommend.recommender import Recommender
 from state import config_lists
 from state.events import Event, Item, Reco
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from operators.evaluation.protocols import Request
+    from operators.evaluation.competitors import Request
     from operators.evaluation.results import Lists
 
 NOW_MS = 1_700_000_000_000

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.evaluation.metrics import CaseNovelty, ItemClickHistory, MetricAccumulator, rank_of
+from operators.evaluation.click_history import ItemClickHistory
+from operators.evaluation.metrics import CaseNovelty, MetricAccumulator, rank_of
 from state.times import DAY_MS
 
 K = 5

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from operators.evaluation.clicks import RawClick, SessionTracker, collect
+from operators.evaluation.clicks import RawClick, collect
+from operators.evaluation.competitors import ProtocolOptions, Request
 from operators.evaluation.formats import RawCase
+from operators.evaluation.held_out import split
+from operators.evaluation.prequential import prequential
 from operators.evaluation.product_recommender import ProductRecommender
-from operators.evaluation.protocols import ProtocolOptions, Request, prequential, split
+from operators.evaluation.sessions import SessionTracker
 from operators.recommend.factory import build_components
 from operators.recommend.recommender import Recommender
 from state.arrays import NO_ROW

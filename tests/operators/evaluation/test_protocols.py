@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 from operators.evaluation.baselines import BaselineCompetitor
 from operators.evaluation.clicks import RawClick, collect
+from operators.evaluation.competitors import ProtocolOptions
 from operators.evaluation.event_clicks import clicks_from_events
 from operators.evaluation.formats import RawCase
-from operators.evaluation.protocols import ProtocolOptions, leave_one_out, prequential, split
+from operators.evaluation.held_out import leave_one_out, split
+from operators.evaluation.prequential import prequential
 from operators.evaluation.results import NEVER
 from state.config_lists import Weights
 from state.dead_letters import DeadLetter
@@ -18,8 +20,9 @@ from state.interactions import CART, PURCHASE, VIEW
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from operators.evaluation.clicks import ClickSession, ClickStream, StreamClick
-    from operators.evaluation.protocols import Request
+    from operators.evaluation.clicks import ClickStream, StreamClick
+    from operators.evaluation.competitors import Request
+    from operators.evaluation.sessions import ClickSession
     from state.events import EventType
 
 MINUTE_MS = 60_000

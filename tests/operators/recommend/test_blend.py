@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from operators.recommend.blend import EVALUATION_RUN_EVENTS, FULL_EVALUATION_RUNS, Blend
-from operators.recommend.rendering import reason_code
+from operators.recommend.reasons import reason_code
 from operators.tables.score_sums import best_items
 from operators.tables.scored_lists import exclude
 from state.arrays import NO_ROW

@@ -10,9 +10,10 @@ import orjson
 import pytest
 from river import bandit, proba
 
-from operators.recommend.exploration import UNIFORM_SHARE, probability_of_best
-from operators.recommend.negative_feedback import CLICK, IMPRESSION, FeedbackEvents
+from operators.recommend.exploration import UNIFORM_SHARE
+from operators.recommend.feedback_events import CLICK, IMPRESSION, FeedbackEvents
 from operators.recommend.recommender import Recommender
+from operators.recommend.thompson import probability_of_best
 from state import config_lists, config_loader
 from state.errors import ConfigurationError
 from tests.operators.recommend.rules.test_rules import Shop

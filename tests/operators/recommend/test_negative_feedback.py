@@ -8,7 +8,7 @@ import numpy as np
 import orjson
 
 from operators.personalize.step import PersonalizeStep
-from operators.recommend.negative_feedback import CLICK, IMPRESSION, NEGATIVE, FeedbackEvents
+from operators.recommend.feedback_events import CLICK, IMPRESSION, NEGATIVE, FeedbackEvents
 from state import keys
 from state.events import Item, Reco
 from tests.operators.personalize.test_step import batches

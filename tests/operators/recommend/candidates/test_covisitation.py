@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.recommend.candidates.covisitation import BoughtTogether, Covisitation
+from operators.recommend.candidates.bought_together import BoughtTogether
+from operators.recommend.candidates.covisitation import Covisitation
 from operators.tables.top_partners import TopPartners
 from state.arrays import NO_ROW
 from state.interactions import PURCHASE, VIEW, Interactions, ListRequests, ScoredLists

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from operators.recommend.candidates.popularity import Popularity, ScopedPopularity
+from operators.recommend.candidates.popularity import Popularity
+from operators.recommend.candidates.scoped_popularity import ScopedPopularity
 from state.arrays import NO_ROW
 from state.interactions import Interactions, ScoredLists
 
