@@ -24,8 +24,8 @@ from flows.sources.files import LogFile
 from operators.evaluation.baselines import BASELINES
 from operators.evaluation.breakdown import GROUPINGS, breakdown
 from operators.evaluation.comparison import compare
+from operators.evaluation.competitors import BLEND, OTHER_CONFIGURATION
 from operators.evaluation.formats import FORMATS
-from operators.evaluation.protocols import BLEND, OTHER_CONFIGURATION
 from operators.readers.registry import FORMATS as LOGS
 from state import config_loader
 from state.errors import ConfigurationError, DataError, UserError

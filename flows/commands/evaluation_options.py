@@ -8,8 +8,8 @@ from flows.commands import extras
 from flows.commands.output import check_directory
 from operators.evaluation.baselines import BASELINES
 from operators.evaluation.breakdown import GROUPINGS
+from operators.evaluation.competitors import BLEND
 from operators.evaluation.formats import FORMATS
-from operators.evaluation.protocols import BLEND
 from state.errors import ConfigurationError
 
 if TYPE_CHECKING:

@@ -11,16 +11,11 @@ from flows.commands.evaluation_files import errors_with_file_name, session_gap_m
 from flows.commands.evaluation_options import split_words
 from flows.process.printing import create_console
 from operators.evaluation.baselines import BASELINES, BaselineCompetitor
+from operators.evaluation.competitors import BLEND, OTHER_CONFIGURATION, ProtocolOptions
 from operators.evaluation.formats import cases
+from operators.evaluation.held_out import leave_one_out, split
+from operators.evaluation.prequential import prequential
 from operators.evaluation.product_recommender import ProductRecommender
-from operators.evaluation.protocols import (
-    BLEND,
-    OTHER_CONFIGURATION,
-    ProtocolOptions,
-    leave_one_out,
-    prequential,
-    split,
-)
 from operators.recommend.recommender import Recommender
 
 if TYPE_CHECKING:
@@ -28,9 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from flows.sources.files import LogFile
-    from operators.evaluation.clicks import ClickSession, ClickStream, StreamClick
-    from operators.evaluation.protocols import Competitor, Request
+    from operators.evaluation.clicks import ClickStream, StreamClick
+    from operators.evaluation.competitors import Competitor, Request
     from operators.evaluation.results import EvaluationResult
+    from operators.evaluation.sessions import ClickSession
     from state.config import Settings
     from state.config_lists import Lists
 

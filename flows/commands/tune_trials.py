@@ -9,8 +9,9 @@ import msgspec
 from flows.commands.evaluation_files import session_gap_ms
 from flows.commands.options import load_settings
 from operators.evaluation.comparison import compare
+from operators.evaluation.competitors import BLEND, OTHER_CONFIGURATION, ProtocolOptions
+from operators.evaluation.prequential import prequential
 from operators.evaluation.product_recommender import ProductRecommender
-from operators.evaluation.protocols import BLEND, OTHER_CONFIGURATION, ProtocolOptions, prequential
 from operators.evaluation.search_space import EVENT_TYPES
 from operators.recommend.recommender import Recommender
 from state import config_loader
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from operators.evaluation.clicks import ClickStream
     from operators.evaluation.comparison import Comparison
-    from operators.evaluation.protocols import Competitor
+    from operators.evaluation.competitors import Competitor
     from state.config import Settings
 
     Choice = Mapping[str, float]

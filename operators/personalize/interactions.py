@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from operators.recommend.negative_feedback import FEEDBACK_KIND, FeedbackEvents
+from operators.recommend.feedback_events import FEEDBACK_KIND, FeedbackEvents
 from state.arrays import NO_ROW
 from state.interactions import CART, PURCHASE, VIEW, EventColumns
 

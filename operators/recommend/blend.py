@@ -1,8 +1,9 @@
-"""One list out of several learners' lists, by what each proved to be worth lately.
+"""Blends the learners' candidates into one list, with weights that follow from the learners' recent
+hits.
 
-How learners prove themselves: what they named when a list was made is held against its shopper's next
-click (prequential evaluation, Gama, Sebastiao and Rodrigues, 2013). Before the first list is made, what
-they would have named is held against some of the events of a batch that is not learned yet.
+The candidates of a published list are compared with its shopper's next click (prequential evaluation,
+Gama, Sebastiao and Rodrigues, 2013). Until the first list is published, the candidates for a sample of
+the events are generated before the events are learned. The names of the arrays are stored.
 """
 
 from __future__ import annotations
@@ -37,31 +38,28 @@ if TYPE_CHECKING:
 EVALUATION_RUN_EVENTS = 256
 FULL_EVALUATION_RUNS = 16
 EVALUATE_ONE_IN = 16
-"""Events are judged in runs of `EVALUATION_RUN_EVENTS`: the first `FULL_EVALUATION_RUNS` all, of
-the next as many every second one,
-and so on down to one in `EVALUATE_ONE_IN`."""
+"""Events are evaluated in runs of `EVALUATION_RUN_EVENTS`: all of the first `FULL_EVALUATION_RUNS`
+runs, one in two of the next as many, and so on, down to one in `EVALUATE_ONE_IN`."""
 STORE_ONE_IN = 8
-"""Lists that were made are remembered in like manner, down to one in so many."""
+"""Published lists are kept for evaluation in the same way, down to one in so many."""
 ROWS_AT_ONCE = 256
-"""Lists mixed together: the columns in between then stay in the cache."""
+"""Lists in one step: the columns in between then stay in the cache."""
 
 
 def evaluation_cases(batch: Interactions) -> NDArray[np.bool_]:
-    """Which events a list is held against, bool[n].
+    """bool[n]: the events that a list is compared with.
 
-    A cart or an order of what was just looked at is none: nobody needed a list for it.
+    A cart or an order of an item of the running session is no case: nobody needed a list for it.
     """
     is_new = (batch.context != batch.item[:, None]).all(axis=1)
     return np.asarray((batch.kind == VIEW) | is_new)
 
 
 class Blend(TableState):
-    """The learners' lists summed to chances by `BlendModel`, which learns from what came next.
+    """Sums the learners' candidates to probabilities by `BlendModel`, which learns from the next clicks.
 
-    `prior_weights` is what each learner's word counts to begin with, above 0; `memory_events` how
-    many judged
-    events hit rates and steps of learning reach back; `negative_feedback` says what speaks against
-    items.
+    `prior_weights` are the learners' weights before anything is learned, above 0. Hit rates and steps of
+    learning reach back about `memory_events` evaluated events.
     """
 
     def __init__(
@@ -74,7 +72,7 @@ class Blend(TableState):
     ) -> None:
         if len(names) != len(prior_weights) or not names or min(prior_weights) <= 0:
             raise ValueError(
-                f"each of {list(names)} needs a belief above 0, got {list(prior_weights)}"
+                f"each of {list(names)} needs a prior weight above 0, got {list(prior_weights)}"
             )
         self.names = tuple(names)
         self.memory_events = memory_events
@@ -88,12 +86,12 @@ class Blend(TableState):
         self.events = 0
 
     def hit_rates(self) -> dict[str, float]:
-        """How often each learner's list held the next item, lately."""
+        """The share of recent cases in which each learner's list held the clicked item."""
         rates = self.hits / max(self.evaluated, 1.0)
         return dict(zip(self.names, rates.tolist(), strict=True))
 
     def weights(self) -> Shares:
-        """What a learner's first item gains from it, over all situations; 1 in all."""
+        """The weight of each learner's first item, averaged over the classes of contexts; 1 in all."""
         weights = self.model.weights
         gain = np.maximum((weights[:-1].mean(axis=0) + weights[-1]).sum(axis=1), 0)
         return np.asarray(gain / max(gain.sum(), np.finfo(np.float64).tiny))
@@ -101,9 +99,9 @@ class Blend(TableState):
     def store_pending(
         self, requests: ListRequests, lists: Sequence[ScoredLists], at_ms: Times
     ) -> None:
-        """Lists are made of the learners' lists: those of a sample are judged by the next click.
+        """Keep the candidates of published lists, of a sample, to be evaluated by the next click.
 
-        `at_ms` are the newest clicks of the shoppers, each of whom comes once.
+        Each shopper is given once; `at_ms` is their newest click.
         """
         one_in = min(
             1 + self.events // (EVALUATION_RUN_EVENTS * FULL_EVALUATION_RUNS), STORE_ONE_IN
@@ -115,9 +113,10 @@ class Blend(TableState):
     def update_weights(
         self, batch: Interactions, candidate_lists: Callable[[ListRequests], Sequence[ScoredLists]]
     ) -> None:
-        """Hold learners' lists against a batch that none of them has learned yet.
+        """Evaluate the learners on a batch that none of them has learned yet, and learn the weights.
 
-        `candidate_lists` gives the lists in the order of `names`, as long as none was made to be read.
+        `candidate_lists` generates the candidates in the order of `names`. It is called as long as no
+        list was published.
         """
         case, candidates = (
             self._pending_cases(batch)
@@ -138,7 +137,7 @@ class Blend(TableState):
         )
 
     def _pending_cases(self, batch: Interactions) -> tuple[NDArray[np.intp], CandidateLists]:
-        """The clicks that came after lists that are remembered, and those."""
+        """The indexes of clicks that evaluate a kept list, and the candidates of these lists."""
         case, candidates = self.pending_lists.take_for(batch)
         is_case = evaluation_cases(batch)[case]
         return case[is_case], CandidateLists(
@@ -148,7 +147,7 @@ class Blend(TableState):
     def _immediate_cases(
         self, batch: Interactions, candidate_lists: Callable[[ListRequests], Sequence[ScoredLists]]
     ) -> tuple[NDArray[np.intp], CandidateLists]:
-        """A sample of clicks, and lists that would have been made at that moment."""
+        """The indexes of a sample of clicks, and the candidates of the moment before each."""
         run = (self.events + np.arange(len(batch))) // EVALUATION_RUN_EVENTS
         is_evaluated = run % np.minimum(1 + run // FULL_EVALUATION_RUNS, EVALUATE_ONE_IN) == 0
         case = np.flatnonzero(is_evaluated & evaluation_cases(batch))
@@ -157,11 +156,11 @@ class Blend(TableState):
         return case, candidate_arrays(lists, context_class(context), np.arange(len(case)))
 
     def blend(self, requests: ListRequests, lists: Sequence[ScoredLists], k: int) -> ScoredLists:
-        """The learners' lists, in the order of `names`, as one of at most k items a request.
+        """Blend the learners' candidates, in the order of `names`, into a list of at most k items a
+        request.
 
-        A score is the chance that the item is next, of those listed by any learner. `because` is the
-        item that the learner with most to say named, or the `reason_code` of that learner where it
-        named none.
+        A score is the probability that the item is clicked next, among all candidates. `reason_item` is
+        that of the learner that adds most, or the learner's `reason_code` if it names none.
         """
         blocks = [
             self._blend_block(requests.subset(part), [_take_rows(one, part) for one in lists], k)
@@ -174,9 +173,9 @@ class Blend(TableState):
     def contributions(
         self, context: Rows, lists: Sequence[ScoredLists], item: Rows
     ) -> NDArray[np.int8]:
-        """Which learner, by its place in `names`, said most of each item of n final lists.
+        """The learner, as an index in `names`, that adds most to each item of n final lists.
 
-        NO_ROW where none of them listed it.
+        NO_ROW if the item is no learner's candidate.
         """
         listed = np.stack([one.item for one in lists], axis=1)
         score: Weights = np.stack([one.score for one in lists], axis=1)
@@ -192,7 +191,7 @@ class Blend(TableState):
         return learner_index
 
     def _feedback_features(self, requests: ListRequests) -> FeedbackFeatures | None:
-        """How signs of items are told, if anything is known of any."""
+        """The function that gives the feedback features of items; None without any feedback."""
         negative_feedback = self._negative_feedback
         if negative_feedback is None or negative_feedback.is_empty:
             return None
@@ -216,13 +215,13 @@ class Blend(TableState):
         return top_k(summed, self.model.probabilities(summed), because, len(requests), k)
 
     def scalars(self) -> Arrays:
-        """What the learners proved to be worth."""
+        """Hits, counts and the weights, by learner."""
         hits = {f"hits/{name}": self.hits[[at]] for at, name in enumerate(self.names)}
         counts = {"judged": np.array([self.evaluated]), "events": np.array([self.events])}
         return {**hits, **counts, **self.model.scalars()}
 
     def restore(self, arrays: Arrays) -> None:
-        """Take over what `arrays` gave; of a learner that is not in it, nothing is known."""
+        """Go on from the arrays of a snapshot; a learner that is not in them begins with nothing."""
         self.model.restore(arrays)
         if "events" in arrays:
             self.evaluated, self.events = float(arrays["judged"][0]), int(arrays["events"][0])

@@ -10,26 +10,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     from state.arrays import Rows, Weights
 
-    FeedbackFeatures = Callable[[NDArray[np.intp], Rows], Weights]
-    """Signs of items, float32[n, signs], by the rows they are listed in; both ascend together."""
 
 FEATURES = ("place", "log_place", "log_score", "listed")
-"""Of an item in a learner's list: 1/place, how early by the logarithm, score against the first one's
-by the logarithm, and that it is there."""
+"""Of an item in a learner's list: 1/position, the logarithm of the position, the logarithm of the score
+over the first item's score, each scaled to 0..1, and 1 for being there."""
 
 
 POSITIONS = 24
-"""From this place on `log_position` says nothing."""
+"""From this position on `log_place` is 0."""
 
 
 SCORE_MIN = 1e-3
-"""A share of the best score at which `log_score` says nothing."""
+"""At this share of the best score `log_score` is 0."""
 
 
 DEPTHS = (1, 2, 4)
@@ -39,9 +35,9 @@ CONTEXT_CLASSES = 2 * (len(DEPTHS) + 1)
 
 
 def context_class(context: Rows) -> NDArray[np.intp]:
-    """What kind of moment it is, by contexts newest first [n, r] -> [n], below `CONTEXT_CLASSES`.
+    """The class of each context, newest item first [n, r] -> [n], below `CONTEXT_CLASSES`.
 
-    How many items the session holds, 0, 1, 2 to 3, or more, and whether the newest was there before.
+    Classes differ in the number of items (0, 1, 2 to 3, more) and in whether the newest is a repeat.
 
     >>> context_class(np.array([[-1, -1, -1], [7, -1, -1], [7, 5, 7]], np.int32)).tolist()
     [0, 2, 5]
@@ -53,7 +49,7 @@ def context_class(context: Rows) -> NDArray[np.intp]:
 
 
 def features(item: Rows, score: Weights) -> Weights:
-    """Lists [n, learners, places] as float32[n, learners, places, FEATURES], 0 where nothing is."""
+    """Lists [n, learners, positions] as float32[n, learners, positions, FEATURES], 0 without an item."""
     position = np.arange(item.shape[2], dtype=np.float32)
     log_position = np.maximum(1 - np.log1p(position) / np.log1p(np.float32(POSITIONS)), 0)
     best = np.maximum(score[:, :, :1], np.finfo(np.float32).tiny)

@@ -1,4 +1,4 @@
-"""How much the place and score that each learner gives an item say: a model that learns online.
+"""The weights of the learners' candidates by position and score: a model that learns online.
 
 To be changed by measurement only: `make quality`. The names of the arrays in `scalars` are stored.
 """
@@ -23,29 +23,31 @@ if TYPE_CHECKING:
     from state.arrays import Rows, Weights
 
     FeedbackFeatures = Callable[[NDArray[np.intp], Rows], Weights]
-    """Signs of items, float32[n, signs], by the rows they are listed in; both ascend together."""
+    """Feedback features of items, float32[n, features], by the requests they belong to; both ascend
+    together."""
 
 LEARNING_RATE = 0.2
-"""The first step of the weights; Adagrad makes the later ones smaller."""
+"""The step size of the weights; Adagrad makes later steps smaller."""
 DAMPING = 1.0
 """Added to the moments of past gradients, so that a few cases do not move a weight by
 `LEARNING_RATE`."""
 CASES_PER_STEP, CASES_PER_FIRST_STEP = 128, 8
-"""Cases between two steps of the weights, however the stream is cut: the first steps have fewer."""
+"""Cases of one step, whatever the batches are; the first steps have fewer."""
 
 
 class BlendModel(TableState):
-    """The chance that an item is next: a softmax over all listed items of what the learners say.
+    """The probability that an item is clicked next: a softmax over all candidates.
 
-    What a learner says of an item is a weighted sum of `FEATURES`, with weights of its own for each
-    `context_class` and others for all of them. They follow the gradient of the log-likelihood of what
-    came next (multinomial logit, McFadden 1974; steps as in Duchi, Hazan and Singer, "Adaptive
-    subgradient methods", JMLR 2011, with full matrices: learners and features say much the same, and
-    without them what sets two apart is learned last), whose memory fades over `memory_cases` cases.
+    An item's score is the sum of what the learners' lists add: features of its position and score there
+    (`FEATURES`), with weights of each learner for each class of contexts and others for all of them. The
+    weights follow the gradient of the log-likelihood of the next clicks (multinomial logit, McFadden
+    1974; steps as in Duchi, Hazan and Singer, "Adaptive subgradient methods", JMLR 2011, with full
+    matrices: learners and features are strongly correlated, and without them the difference of two is
+    learned last). What is learned decays over `memory_cases` cases.
 
-    weights float64[SITUATIONS + 1, learners, FEATURES], those for all situations last; `moments`
-    float32[SITUATIONS + 1, learners, FEATURES, learners, FEATURES], of the gradients of cases. Beside
-    them are weights of `signs`, what is told of an item whoever listed it; the same for all situations.
+    weights float64[CONTEXT_CLASSES + 1, learners, FEATURES], those for all classes last; `moments`
+    float32[CONTEXT_CLASSES + 1, learners, FEATURES, learners, FEATURES], of the gradients of cases.
+    `feedback_weights` are the weights of feedback features, which belong to the item, whoever lists it.
     """
 
     def __init__(
@@ -66,7 +68,7 @@ class BlendModel(TableState):
         self._reset_gradients()
 
     def with_feedback(self, summed: ScoreSums, feedback: Weights | None) -> ScoreSums:
-        """Sums with what signs of their items say added."""
+        """The summed scores, plus the weighted feedback features of their items."""
         if feedback is None or not len(summed.item):
             return summed
         return summed._replace(
@@ -74,9 +76,9 @@ class BlendModel(TableState):
         )
 
     def scores(self, item: Rows, score: Weights, context_classes: NDArray[np.intp]) -> Weights:
-        """What each place of lists [n, learners, places] adds to its item's logarithmic chance.
+        """What each position of lists [n, learners, positions] adds to the score of its item.
 
-        float32[n, learners * places].
+        float32[n, learners * positions].
         """
         return self._scores(features(item, score), context_classes)
 
@@ -87,7 +89,7 @@ class BlendModel(TableState):
 
     @staticmethod
     def probabilities(summed: ScoreSums) -> Weights:
-        """The chance of each summed item among those of its row."""
+        """The probability of each summed item among those of its request."""
         if not len(summed.row):
             return summed.score
         first = run_starts(summed.row)
@@ -106,7 +108,7 @@ class BlendModel(TableState):
         clicked: Rows,
         feedback_of: Callable[[slice], FeedbackFeatures | None] = lambda part: None,
     ) -> None:
-        """Learn what came after lists [n, learners, places] that stood, in their order."""
+        """Learn the clicks that came after lists [n, learners, positions], in order of time."""
         start = 0
         while start < len(clicked):
             wanted = min(CASES_PER_STEP, CASES_PER_FIRST_STEP + self.cases // 8)
@@ -119,7 +121,7 @@ class BlendModel(TableState):
             start = part.stop
 
     def _reset_gradients(self) -> None:
-        """Begin with the next step: no case waits for it."""
+        """Begin the next step without any case."""
         self._gradients: Weights = np.empty((0, self.weights[0].size), np.float32)
         self._gradient_classes: NDArray[np.intp] = np.empty(0, np.intp)
         self._feedback_gradient = np.zeros(len(self.feedback_weights))
@@ -132,7 +134,7 @@ class BlendModel(TableState):
         clicked: Rows,
         feedback_of: FeedbackFeatures | None,
     ) -> None:
-        """The gradients of cases, float32[n, learners * FEATURES], which wait for a step."""
+        """Add the gradients of cases, float32[n, learners * FEATURES], to the next step."""
         n = len(clicked)
         values = features(item, score)
         summed = sum_by_item(item.reshape(n, -1), self._scores(values, context_classes))
@@ -150,7 +152,7 @@ class BlendModel(TableState):
             self._feedback_gradient += residual @ feedback
 
     def _step(self) -> None:
-        """A step along the gradients of all cases that waited for it."""
+        """Take a step along the gradients of its cases."""
         n, feedback_gradient = len(self._gradients), self._feedback_gradient
         self._apply_gradients(self._gradients, self._gradient_classes)
         if feedback_gradient.any():
@@ -180,7 +182,7 @@ class BlendModel(TableState):
             weights[row] += LEARNING_RATE * (eigenvectors @ step)
 
     def scalars(self) -> dict[str, NDArray[Any]]:
-        """The weights and the memory of their steps, by learner, copied."""
+        """The weights, the moments and the gradients of the next step, by learner, copied."""
         weights = {
             f"weights/{name}": self.weights[:, index].copy()
             for index, name in enumerate(self.names)
@@ -201,7 +203,7 @@ class BlendModel(TableState):
         return {**weights, **moments, **{name: array.copy() for name, array in rest.items()}}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Take over what `scalars` gave; a learner that is not in it keeps what it began with."""
+        """Go on from the arrays of a snapshot; a learner that is not in them keeps its prior weights."""
         for index, name in enumerate(self.names):
             self.weights[:, index] = arrays.get(f"weights/{name}", self.weights[:, index])
             if f"squares/{name}" in arrays:  # of a release whose matrices were diagonal
@@ -232,7 +234,7 @@ class BlendModel(TableState):
         return combinations_with_replacement(self.names, 2)
 
     def _moments_of(self, first: str, second: str) -> Weights:
-        """The moments of two learners, a view of float32[SITUATIONS + 1, FEATURES, FEATURES]."""
+        """The moments of two learners, a view of float32[CONTEXT_CLASSES + 1, FEATURES, FEATURES]."""
         index, other_index = self.names.index(first), self.names.index(second)
         moments: Weights = self.moments[:, index, :, other_index]
         return moments

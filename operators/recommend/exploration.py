@@ -1,7 +1,8 @@
-"""One place of some lists goes to what a single learner would put there, to learn what it is worth.
+"""Exploration: one position of some lists shows the candidate of a single learner, to learn its worth.
 
-Whose word is tried, a bandit learns from what was clicked. With what chance an item stands in that place
-is told with the list, so that what other lists would have brought can be estimated from the log.
+A bandit chooses the learner by the clicks so far. The list says with which probability its item is shown
+there, so that other lists can be evaluated from the log (`penstock evaluate --protocol counterfactual`).
+The names of the arrays and the fields of `metrics` are public.
 """
 
 from __future__ import annotations
@@ -33,19 +34,20 @@ if TYPE_CHECKING:
     Probabilities = NDArray[np.float64]
 
 MEMORY_VIEWS = 10_000
-"""Views that what was learned reaches back."""
+"""What is learned reaches back about so many impressions."""
 UNIFORM_SHARE = 0.1
-"""Of what is tried, so much goes to all learners alike: none has ever no chance."""
+"""The share of exploration that all learners get alike: none is ever left out."""
 PAIRS_MAX = 200_000
-"""Tried items that wait for being seen and clicked, 20 bytes each."""
+"""Explored items that wait for an impression and a click, 20 bytes each."""
 SEEN_OFFSET = 128.0
-"""Added to what is remembered of a tried item, its learner from 1, when it was seen."""
+"""Added to the stored learner (from 1) of an explored item that was seen."""
 
 
 @dataclass(slots=True)
 class ExplorationSlots:
-    """Of n lists the item in the place that is explored, NO_ROW where there is none, with what chance it
-    stands there, and whose try it is, NO_ROW where it is none."""
+    """The explored position of n lists: its item (NO_ROW for none), the probability that it is shown
+    there, and the index of the learner whose candidate it is (NO_ROW if the list itself put it
+    there)."""
 
     item: Rows
     propensity: Probabilities
@@ -55,9 +57,10 @@ class ExplorationSlots:
 class Exploration(TableState):
     """Thompson sampling over the learners `names` (Thompson 1933; Chapelle and Li, "An empirical
     evaluation of Thompson sampling", NIPS 2011), as in River's `bandit.ThompsonSampling` with Beta
-    rewards, which however draws from one stream of numbers and does not say with what chance.
+    rewards, which however draws from one stream of numbers and does not give the probabilities.
 
-    views, clicks float64[learners]: of tried items, fading. `reason` is the `because` of a tried item.
+    views, clicks float64[learners]: of explored items, decayed. `reason` is the reason code of such
+    items.
     """
 
     def __init__(self, names: Sequence[str], settings: Settings, reason: int) -> None:
@@ -71,11 +74,11 @@ class Exploration(TableState):
 
     @property
     def is_on(self) -> bool:
-        """Whether anything is tried."""
+        """Whether the configuration turns exploration on."""
         return self.settings.share > 0
 
     def learner_shares(self) -> Probabilities:
-        """With what chance each learner's word is the one that is tried."""
+        """The probability of each learner to be the one that is explored."""
         best = probability_of_best(self.clicks, self.views)
         return np.asarray((1 - UNIFORM_SHARE) * best + UNIFORM_SHARE / len(best))
 
@@ -86,10 +89,11 @@ class Exploration(TableState):
         assembled: ScoredLists,
         hidden: Callable[[ListRequests, Rows], Flags],
     ) -> tuple[ScoredLists, ExplorationSlots | None]:
-        """The lists with some items tried, and what stands in that place of each.
+        """The lists with some items explored, and the explored position of each; None if it is off.
 
-        A learner's try is the best of its items that is not listed and may be; where it has none, what
-        stands there stays. It depends on seed, shopper, time and the newest item of the session alone.
+        A learner's candidate is its best item that is not in the list and not hidden; if it has none,
+        the list's own item stays. The choice depends on seed, shopper, time and the newest item of the
+        session alone, so a replay repeats it.
         """
         if not self.is_on:
             return assembled, None
@@ -115,7 +119,7 @@ class Exploration(TableState):
         return inserted, ExplorationSlots(item, propensity, learner)
 
     def store_explored(self, requests: ListRequests, explored: ExplorationSlots) -> None:
-        """These lists are written: what is tried in them waits for being seen."""
+        """These lists are published: their explored items wait for an impression."""
         rows = np.flatnonzero((explored.learner >= 0) & (requests.shopper >= 0))
         shopper, item = requests.shopper[rows], explored.item[rows]
         self.explored_pairs.remove(shopper, item)
@@ -123,7 +127,7 @@ class Exploration(TableState):
         self.explored_pairs.add(shopper, item, learner, requests.now_ms[rows])
 
     def observe_feedback(self, feedback: FeedbackEvents) -> None:
-        """Tried items were seen, or clicked."""
+        """Learn which explored items were seen, and which were clicked in a list."""
         seen = feedback.of_kind(IMPRESSION)
         shopper, item, learner, at_ms = self._find_waiting(seen.shopper, seen.item, seen.at_ms)
         is_new = learner <= len(self.names)
@@ -141,12 +145,12 @@ class Exploration(TableState):
         self._count_clicks(clicked.shopper, clicked.item, clicked.at_ms)
 
     def learn(self, batch: Interactions) -> None:
-        """Who looks at what was tried on them has clicked it."""
+        """Count views of explored items as clicks."""
         if len(self.explored_pairs):
             self._count_clicks(batch.shopper, batch.item, batch.at_ms)
 
     def take_deltas(self) -> dict[str, tuple[int, int]]:
-        """What each learner tried that was seen, and clicked, since this was asked last."""
+        """Impressions and clicks of each learner's explored items since the last call."""
         seen, clicked = self._deltas.T.tolist()
         self._deltas[:] = 0
         return {
@@ -156,7 +160,7 @@ class Exploration(TableState):
         }
 
     def metrics(self) -> dict[str, dict[str, str]]:
-        """Of each learner: fields of `ps:1:model:{<learner>}`, none where nothing is tried."""
+        """Fields of `ps:1:model:{<learner>}` by learner; empty if exploration is off."""
         if not self.is_on:
             return {}
         rows = zip(self.names, self.views, self.clicks, self.learner_shares(), strict=True)
@@ -170,19 +174,19 @@ class Exploration(TableState):
         }
 
     def remove_shoppers(self, rows: Rows) -> None:
-        """Nothing is tried on these shoppers."""
+        """Remove the explored items of these shoppers."""
         self.explored_pairs.remove_shoppers(rows)
 
     def remove_items(self, rows: Rows) -> None:
-        """These items are not tried."""
+        """Remove these items."""
         self.explored_pairs.remove_items(rows)
 
     def tables(self) -> Sequence[Table]:
-        """What waits."""
+        """The explored items that wait."""
         return self.explored_pairs.tables()
 
     def scalars(self) -> Arrays:
-        """Views and clicks, by learner."""
+        """Impressions and clicks, by learner."""
         return {
             f"{column}/{name}": array[[index]]
             for column, array in (("views", self.views), ("clicks", self.clicks))
@@ -190,7 +194,7 @@ class Exploration(TableState):
         }
 
     def restore(self, arrays: Arrays) -> None:
-        """Take over what `arrays` gave; of a learner that is not in it, nothing is known."""
+        """Go on from the arrays of a snapshot; a learner that is not in them begins with nothing."""
         self.explored_pairs.restore(arrays)
         for column, array in (("views", self.views), ("clicks", self.clicks)):
             for index, name in enumerate(self.names):
@@ -208,7 +212,7 @@ class Exploration(TableState):
     def _find_waiting(
         self, shopper: Rows, item: Rows, at_ms: Times
     ) -> tuple[Rows, Rows, NDArray[np.float32], Times]:
-        """Those of some pairs that wait, each once."""
+        """The pairs that are explored and wait, each once."""
         weight, since_ms = self.explored_pairs.get(shopper, item)
         rows = np.flatnonzero((weight > 0) & (at_ms >= since_ms))
         pair = shopper[rows].astype(np.int64) << 32 | item[rows]
@@ -217,7 +221,7 @@ class Exploration(TableState):
 
 
 def _first_allowed(item: Rows, hidden: Flags, listed_items: Rows) -> Rows:
-    """The first of each row [n, w] that is there, neither hidden nor listed; NO_ROW where none is."""
+    """The first item of each row [n, w] that is neither hidden nor listed; NO_ROW for none."""
     is_allowed = (item >= 0) & ~hidden & ~contains(listed_items, item)
     first = is_allowed.argmax(axis=1)
     row = np.arange(len(item))

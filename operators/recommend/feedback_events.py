@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from state.arrays import Rows, Times
 
 NEGATIVE, IMPRESSION, CLICK = 0, 1, 2
-"""Kinds of signal: put back or refunded; seen in a list; clicked in a list."""
+"""Kinds: put back or refunded; seen in a list; clicked in a list."""
 
 
 FEEDBACK_KIND = {
@@ -25,7 +25,7 @@ FEEDBACK_KIND = {
 
 @dataclass(slots=True)
 class FeedbackEvents:
-    """n of them in order of arrival: shopper and item rows, kind, event time (ms), place from 0."""
+    """n events in order of arrival: rows, kind, event time (ms), position in the list from 0."""
 
     shopper: Rows
     item: Rows
@@ -34,7 +34,7 @@ class FeedbackEvents:
     position: Rows
 
     def of_kind(self, kind: int) -> FeedbackEvents:
-        """Those of a kind."""
+        """The events of one kind."""
         rows = self.kind == kind
         return FeedbackEvents(
             self.shopper[rows],

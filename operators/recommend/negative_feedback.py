@@ -1,6 +1,7 @@
-"""What speaks against an item: put back, given back, or shown again and again without a click.
+"""Feedback against items: put back, returned, or shown again and again without a click.
 
-Three numbers for each shopper and item, which the blend learns to weigh. Bounded, and all of it fades.
+Three features of each shopper and item, which the blend learns to weigh. Bounded; everything decays. The
+names of the arrays are stored.
 """
 
 from __future__ import annotations
@@ -28,27 +29,28 @@ if TYPE_CHECKING:
     from state.interactions import Interactions, ListRequests
 
 PAIRS_MAX = 500_000
-"""Of either kind, 20 bytes each."""
+"""Pairs of either kind, 20 bytes each."""
 HALF_LIFE_MS = 7 * DAY_MS
-"""A week later the same item is worth another look."""
+"""After a week the same item is worth another look."""
 POSITIONS_MAX = 100
-"""Places of a list that are told apart."""
+"""Positions that differ in exposure; later ones count as the last."""
 PRIOR_CLICKS = 3.0
-"""So many expected clicks speak for an item being as good as others in its place."""
+"""An item counts as average until it has about so many expected clicks."""
 FEEDBACK_FEATURES = ("turned_down", "passed_over", "liked")
-"""What is said of an item and a shopper: how often turned down; the logarithm of how often shown
-without a click; and over all shoppers the logarithm of its clicks against those of its places."""
+"""Features of an item and a shopper: how often turned down; the logarithm of impressions without a
+click; and, over all shoppers, the logarithm of the item's clicks over the expected clicks."""
 FEEDBACK_PRIOR_WEIGHTS = (-1.0, -0.2, 0.5)
-"""What each counts in the blend to begin with."""
+"""Their weights in the blend before anything is learned."""
 
 
 class NegativeFeedback(TableState):
-    """What speaks against items, for each shopper and for all.
+    """Feedback against items, for each shopper and over all shoppers.
 
     Clicks over expected clicks (Zhang and Jones, "Comparing click logs and editorial labels for training
-    query rewriting", WWW 2007): an item is expected to be clicked as often as what stood in its places.
+    query rewriting", WWW 2007): an item is expected to be clicked as often as other items in its
+    positions.
 
-    clicks, exposure float32[items]; places differ by the discount of DCG, 1/log2(1 + place from 1).
+    clicks, exposure float32[items]; a position counts 1/log2(1 + position from 1), the discount of DCG.
     """
 
     def __init__(self) -> None:
@@ -64,11 +66,11 @@ class NegativeFeedback(TableState):
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing speaks against anything."""
+        """Whether there is no feedback at all."""
         return not (len(self.turned_down) or len(self.impressions) or self._items)
 
     def observe(self, feedback: FeedbackEvents) -> None:
-        """Learn signals, of known shoppers and items."""
+        """Learn feedback of known shoppers on known items."""
         negative = feedback.of_kind(NEGATIVE)
         self.turned_down.add(
             negative.shopper, negative.item, np.ones(len(negative.item), np.float32), negative.at_ms
@@ -80,7 +82,8 @@ class NegativeFeedback(TableState):
         self._count_clicks(clicked.shopper, clicked.item, clicked.at_ms)
 
     def learn(self, batch: Interactions) -> None:
-        """Who looks at what they were shown has clicked it; at what they put back, wants it again."""
+        """A view of an item that was shown is a click; a view of an item that was put back takes that
+        back."""
         if len(self.impressions):
             self._count_clicks(batch.shopper, batch.item, batch.at_ms)
         if len(self.turned_down):
@@ -89,7 +92,7 @@ class NegativeFeedback(TableState):
             self.turned_down.remove(batch.shopper[is_later], batch.item[is_later])
 
     def features(self, requests: ListRequests, row: NDArray[np.intp], item: Rows) -> Weights:
-        """`FEEDBACK_FEATURES` of items, float32[n, signs]; row says for which request, both
+        """`FEEDBACK_FEATURES` of items, float32[n, features]; `row` is the request of each, both
         ascending together."""
         values = np.zeros((len(item), len(FEEDBACK_FEATURES)), np.float32)
         key = row.astype(np.int64) << 32 | item
@@ -111,12 +114,12 @@ class NegativeFeedback(TableState):
         return values
 
     def remove_shoppers(self, rows: Rows) -> None:
-        """Nothing is known of these shoppers."""
+        """Remove the feedback of these shoppers."""
         self.turned_down.remove_shoppers(rows)
         self.impressions.remove_shoppers(rows)
 
     def remove_items(self, rows: Rows) -> None:
-        """Nothing is known of these items."""
+        """Remove the feedback on these items."""
         self.turned_down.remove_items(rows)
         self.impressions.remove_items(rows)
         rows = rows[rows < self._items]
@@ -125,13 +128,13 @@ class NegativeFeedback(TableState):
         self._dirty_rows.mark(rows)
 
     def merge_or_erase(self, shopper: int, merged_into: int) -> None:
-        """A shopper is no more; the heir, if any, is who it turned out to be."""
+        """Move a shopper's feedback to the shopper they are merged into; NO_ROW erases it."""
         if shopper != NO_ROW:
             self.turned_down.merge_or_erase(shopper, merged_into)
             self.impressions.merge_or_erase(shopper, merged_into)
 
     def tables(self) -> Sequence[Table]:
-        """The pairs, and what is known of items."""
+        """The pairs of shopper and item; clicks and exposure of items."""
         columns = {name: column[: self._items] for name, column in self._columns.items()}
         return [
             Table(columns, self._dirty_rows),
@@ -140,11 +143,11 @@ class NegativeFeedback(TableState):
         ]
 
     def scalars(self) -> Arrays:
-        """The clock, and how far it came."""
+        """The clock of the decay, and the newest time."""
         return {"origin_ms": self.clock.to_array(), "last_ms": np.array([self._last_ms])}
 
     def restore(self, arrays: Arrays) -> None:
-        """Take over what `arrays` gave."""
+        """Go on from the arrays of a snapshot."""
         self._columns = {name: arrays[name].astype(np.float32) for name in self._columns}
         self._items = len(self._columns["clicks"])
         self._dirty_rows = DirtyRows(self._items)
@@ -165,7 +168,7 @@ class NegativeFeedback(TableState):
         )
 
     def _count_clicks(self, shopper: Rows, item: Rows, at_ms: Times) -> None:
-        """A click counts where the item had been shown, once."""
+        """Count one click for each item that had been shown to its shopper before."""
         newest = at_ms.argsort(kind="stable")[::-1]
         pair = shopper.astype(np.int64) << 32 | item
         _, first = np.unique(pair[newest], return_index=True)
@@ -198,11 +201,11 @@ class NegativeFeedback(TableState):
         self._dirty_rows.mark(item)
 
     def _click_log_odds(self, item: Rows) -> Weights:
-        """The logarithm of the clicks of items against what others got in their places."""
+        """The logarithm of the items' clicks over the clicks expected by their exposure."""
         known = np.where(item < self._items, item, 0)
         clicks, exposure = (column[: self._items] for column in self._columns.values())
         rate = clicks.sum() / max(float(exposure.sum()), np.finfo(np.float32).tiny)
-        # Columns grow with the clock, and so does the prior.
+        # Stored counts grow with the clock, and so does the prior.
         prior = np.float32(PRIOR_CLICKS) * self.clock.encode_scale(np.array([self._last_ms]))
         log = np.log((clicks[known] + prior) / (rate * exposure[known] + prior))
         return np.where(item < self._items, log, 0).astype(np.float32)

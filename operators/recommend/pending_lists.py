@@ -1,4 +1,4 @@
-"""What the learners named when lists were made, of a sample of shoppers, until their next click.
+"""The learners' candidates for published lists, kept for a sample of shoppers until their next click.
 
 So the blend learns from lists as they are read: in some shops that is hours after they were made. The
 names of the arrays are stored.
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from state.interactions import Interactions, ScoredLists
 
 SLOTS = 16_384
-"""Lists remembered at most; of two shoppers of one slot the one who asked last."""
+"""Lists kept at most. Of two shoppers of one slot, the one with the newer list."""
 LIST_EXPIRES_MS = 86_400_000
-"""A list that stands longer has expired."""
+"""An older list has expired."""
 
 
 class CandidateLists(NamedTuple):
-    """Lists of n shoppers: item int32[n, learners, PLACES], score float32 of the same shape, against
-    the best of each list, and the `context_class` int[n] in which they were made."""
+    """Candidates of n lists: item int32[n, learners, POSITIONS], score float32 of the same shape, as a
+    share of the learner's best score, and the class of the context, int[n]."""
 
     item: Rows
     score: Weights
@@ -43,17 +43,18 @@ class CandidateLists(NamedTuple):
 def candidate_arrays(
     lists: Sequence[ScoredLists], context_class: NDArray[np.intp], rows: NDArray[np.intp]
 ) -> CandidateLists:
-    """What learners name, of some rows of their lists."""
+    """The learners' candidates, of some rows of their lists."""
     item = np.stack([one.item[rows, :POSITIONS] for one in lists], axis=1)
     score = np.stack([one.score[rows, :POSITIONS] for one in lists], axis=1)
     return CandidateLists(item, score, context_class[rows])
 
 
 class PendingLists(TableState):
-    """The lists of a sample of shoppers, each until its shopper's next click.
+    """Candidates of one list a slot; 877 bytes a slot with six learners.
 
-    item int32[slots, learners, PLACES], score float16 of the same shape, situation int8[slots],
-    shopper int32[slots], at_ms int64[slots]: the newest click by then. 877 bytes a slot of six learners.
+    item int32[slots, learners, POSITIONS], score float16 of the same shape
+    context_class int8[slots]                   stored as `situation`
+    shopper int32[slots], at_ms int64[slots]    the owner, and their newest click at that time
     """
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -68,7 +69,7 @@ class PendingLists(TableState):
 
     @staticmethod
     def sample(shopper: Rows, at_ms: Times, one_in: int) -> NDArray[np.intp]:
-        """Which of some shoppers, by their places, are remembered: one in so many, by row and time.
+        """The indexes of the shoppers whose lists are kept: one in so many, by row and time.
 
         >>> len(PendingLists.sample(np.arange(-1, 1000), np.full(1001, 60_000), 10))
         100
@@ -77,7 +78,7 @@ class PendingLists(TableState):
         return np.flatnonzero((shopper >= 0) & (draw % np.uint64(one_in) == 0))
 
     def store(self, shopper: Rows, candidates: CandidateLists, at_ms: Times) -> None:
-        """Shoppers, each once, have lists now that were made of these; as of their newest clicks."""
+        """Keep candidates of shoppers, each given once, with their newest click (ms)."""
         if not len(shopper):
             return
         slot, width = shopper % SLOTS, candidates.item.shape[2]
@@ -90,9 +91,9 @@ class PendingLists(TableState):
         self._dirty_rows.mark(slot)
 
     def take_for(self, batch: Interactions) -> tuple[NDArray[np.intp], CandidateLists]:
-        """The first click in a batch of each shopper with a list, by its place, and what was named.
+        """The index of the first click of each shopper with a list, and the candidates of that list.
 
-        That is forgotten then. For a click from before the list, or after it expired, none stood.
+        The candidates are removed. A click from before the list, or after it expired, evaluates nothing.
         """
         waiting = np.flatnonzero(self._has_list(batch.shopper))
         _, first = np.unique(batch.shopper[waiting], return_index=True)
@@ -109,20 +110,20 @@ class PendingLists(TableState):
         )
 
     def remove_shoppers(self, rows: Rows) -> None:
-        """These shoppers have no list."""
+        """Remove the lists of these shoppers."""
         slot = rows[self._has_list(rows)] % SLOTS
         self._shopper[slot] = NO_ROW
         self._dirty_rows.mark(slot)
 
     def remove_items(self, rows: Rows) -> None:
-        """Nobody named these items."""
+        """Remove these items from all lists."""
         item = self._item[: self.slots]
         is_removed = isin_rows(item, rows)
         item[is_removed] = NO_ROW
         self._dirty_rows.mark(np.flatnonzero(is_removed.any(axis=(1, 2))))
 
     def tables(self) -> Sequence[Table]:
-        """The slots; lists by the names of learners."""
+        """The slots; candidates under the names of the learners."""
         end = self.slots
         columns: Arrays = {
             "situation": self._context_class[:end],
@@ -134,7 +135,7 @@ class PendingLists(TableState):
         return [Table(columns, self._dirty_rows).prefixed(f"{SLOTS}-{POSITIONS}/")]
 
     def restore(self, arrays: Arrays) -> None:
-        """Take over what `arrays` gave; of a learner that is not in it nothing is known."""
+        """Go on from the arrays of a snapshot; a learner that is not in them has no candidates."""
         prefix = f"{SLOTS}-{POSITIONS}/"
         if f"{prefix}shopper" not in arrays:
             return
@@ -151,7 +152,7 @@ class PendingLists(TableState):
                 self._score[:, at] = arrays[f"{prefix}score/{name}"]
 
     def _has_list(self, shopper: Rows) -> NDArray[np.bool_]:
-        """Whether each of some rows has a list that is remembered."""
+        """Whether each shopper row has a list here."""
         if not self.slots:
             return np.zeros(len(shopper), np.bool_)
         slot = np.minimum(shopper % SLOTS, self.slots - 1)

@@ -1,4 +1,8 @@
-"""Which of the lists in Redis may hold an item: what must go from them is found without reading them."""
+"""What the lists in Redis held when they were published: lists with an item are found without reading
+Redis.
+
+The names of the arrays are stored.
+"""
 
 from __future__ import annotations
 
@@ -19,21 +23,22 @@ if TYPE_CHECKING:
     from state.arrays import Rows
 
 FINGERPRINTS = 0xFFFF
-"""Items are told apart by their row modulo this: one list in some thousand is rewritten for nothing."""
+"""An item is kept as its row modulo this: one list in some thousand is rewritten without need."""
 ITEM_LIST_TTL_S = 7 * 86_400
-"""How long a list of an item stands that is not written again."""
+"""A list of an item that is not published again expires after this time."""
 ROWS_AT_ONCE = 65_536
 
 
 class PublishedIndex(TableState):
-    """What each list held when it was written: marks uint16[rows, k], at_s uint32[rows] (event time).
+    """The items of each published list as fingerprints, and when it was published.
 
-    A row is whose list it is, a shopper's or an item's: 2 * k + 4 bytes a row. A list lives `ttl_s`.
+    fingerprints uint16[rows, k], at_s uint32[rows] (event time): 2 * k + 4 bytes a row. A row is the
+    owner of the list, a shopper or an item. A list expires after `ttl_s`.
     """
 
     def __init__(self, k: int, ttl_s: int) -> None:
         self._ttl_s = ttl_s
-        # Lists of another length are another column: what was written before is then not known.
+        # Lists of another length have another name: the ones published before are then unknown.
         self._name = f"marks{k}"
         self._fingerprints: NDArray[np.uint16] = np.empty((0, k), np.uint16)
         self._at_s: NDArray[np.uint32] = np.empty(0, np.uint32)
@@ -42,7 +47,7 @@ class PublishedIndex(TableState):
         self._empty_count = 0
 
     def store(self, rows: Rows, item: Rows, now_ms: int) -> None:
-        """These rows, each at least 0, have lists of these items [n, k] now, NO_ROW-padded."""
+        """Lists of items [n, k], NO_ROW-padded, were published for these rows."""
         if not len(rows):
             return
         self._ensure_rows(int(rows.max()) + 1)
@@ -53,7 +58,7 @@ class PublishedIndex(TableState):
         self._dirty_rows.mark(rows)
 
     def rows_with_empty_list(self, now_ms: int, limit: int) -> Rows:
-        """Rows whose list was empty when it was made, at most so many, the newest first."""
+        """Rows whose published list was empty, at most `limit`, the newest first."""
         if not self._empty_count:
             return np.empty(0, np.int32)
         since_s = max(0, now_ms // 1000 - self._ttl_s)
@@ -65,7 +70,7 @@ class PublishedIndex(TableState):
         return rows[newest_first[:limit]].astype(np.int32)
 
     def are_short(self, rows: Rows) -> NDArray[np.bool_]:
-        """Which rows have no list, or one that is shorter than it may be."""
+        """bool[n]: rows without a list or with a list of less than k items."""
         known = rows < self._rows
         return (
             ~known | (self._fingerprints[np.where(known, rows, 0), -1] == FINGERPRINTS)
@@ -74,9 +79,9 @@ class PublishedIndex(TableState):
         )
 
     def rows_containing(self, items: Rows, now_ms: int) -> tuple[Rows, Rows]:
-        """The rows whose lists may hold one of some items; the list written last comes first.
+        """The rows whose lists may hold one of these items, the newest list first.
 
-        Apart from them those older than `ttl_s`: where days were read in an hour they stand yet.
+        Returned apart: those older than `ttl_s`. In a fast replay they are still in Redis.
         """
         wanted = np.zeros(FINGERPRINTS + 1, np.bool_)
         wanted[items % FINGERPRINTS] = True
@@ -92,14 +97,14 @@ class PublishedIndex(TableState):
         return rows[is_live], rows[~is_live]
 
     def remove_rows(self, rows: Rows) -> None:
-        """There are no lists of these rows."""
+        """Forget the lists of these rows."""
         rows = rows[(rows >= 0) & (rows < self._rows)]
         self._empty_count -= self._count_empty(rows)
         self._fingerprints[rows], self._at_s[rows] = FINGERPRINTS, 0
         self._dirty_rows.mark(rows)
 
     def tables(self) -> Sequence[Table]:
-        """What each list held, and since when it stands."""
+        """The fingerprints and the time of each list."""
         columns: Arrays = {
             self._name: self._fingerprints[: self._rows],
             "at_s": self._at_s[: self._rows],
@@ -107,7 +112,7 @@ class PublishedIndex(TableState):
         return [Table(columns, self._dirty_rows)]
 
     def restore(self, arrays: Arrays) -> None:
-        """Take over what `arrays` gave."""
+        """Go on from the arrays of a snapshot."""
         if self._name not in arrays:
             return
         self._fingerprints = arrays[self._name].astype(np.uint16)
@@ -117,7 +122,7 @@ class PublishedIndex(TableState):
         self._empty_count = self._count_empty(np.arange(self._rows, dtype=np.int32))
 
     def _count_empty(self, rows: Rows) -> int:
-        """How many of some rows, each once, have an empty list."""
+        """The number of these rows, each given once, whose list is empty."""
         return int(
             np.count_nonzero((self._at_s[rows] > 0) & (self._fingerprints[rows, 0] == FINGERPRINTS))
         )

@@ -1,6 +1,6 @@
 """Why an item is in a list: codes of reasons that are no item, and their words.
 
-The words are public: they stand in the lists in Redis.
+The words are public: the lists in Redis hold them.
 """
 
 from __future__ import annotations
@@ -17,19 +17,17 @@ if TYPE_CHECKING:
 
 
 LEARNER_REASONS = {"popularity": "popular"}
-"""What a list says of a learner that named no single item, where that is not its own name."""
+"""The reason for a learner that names no item, if it is not the learner's own name."""
 
 
 OWN_BRAND, EXPLORED = "own_brand", "explored"
-
-
 RULE_REASONS = (OWN_BRAND, EXPLORED)
-"""What a list says of an item that a rule put where it is, after the words of the learners."""
+"""The reasons for items that a rule put where they are."""
 
 
 def reason_code(index: int) -> int:
-    """The `because` that stands for the learner at this place, or for a rule at a place after those of
-    the learners, instead of for an item."""
+    """The `reason_item` that is no item: the learner of this index, or a rule of an index after those
+    of the learners."""
     return NO_ROW - 1 - index
 
 
@@ -39,6 +37,6 @@ def rule_reason(learners: Sequence[str], rule: str) -> int:
 
 
 def with_default_reason(lists: ScoredLists, index: int) -> ScoredLists:
-    """Lists of the learner at this place: where it names no item as the reason, it is the reason."""
+    """The lists of the learner of this index: it is the reason where it names no item."""
     because = np.where(lists.reason_item >= 0, lists.reason_item, reason_code(index))
     return ScoredLists(lists.item, lists.score, because)

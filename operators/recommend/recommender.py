@@ -66,7 +66,7 @@ class Recommender:
         batch = self._to_interactions(events)
         with isolate("facts"):
             parts.item_features.update(batch.item, events.changed_items, events.cards)
-        # Before any learner learns: the weight of a learner is what it predicted, not what it was told.
+        # Before any learner learns: a learner is evaluated by what it knew before the batch.
         with isolate("blend"):
             parts.blend.update_weights(batch, parts.generators.candidate_lists)
         parts.last_seen.update(batch.item, batch.at_ms)

@@ -1,4 +1,7 @@
-"""From rows back to words: the ids and reasons of ranked lists."""
+"""Turns lists of rows into ids, reasons and JSON: the form in which they are published.
+
+The JSON is public: docs/redis.md.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +25,14 @@ if TYPE_CHECKING:
     from state.interactions import RowIndex, ScoredLists
 
 SCORE_UNITS = 10_000
-"""Scores are shown in ten thousandths."""
+"""Scores are published in ten-thousandths."""
 
 
 class ListRenderer:
-    """Ids and reasons by row of `items`, as object arrays: a whole batch is captioned by three look-ups.
+    """Ids and reasons by row of `items`, as object arrays: a whole batch is rendered by three look-ups.
 
-    Beside each id and reason stands its part of a list's JSON, so that making lists of a batch is
-    joining strings that are there already: a quarter of the time of encoding them.
+    Beside each id and reason is its part of the JSON, so that the lists of a batch are joined from
+    strings that exist already: a quarter of the time of encoding them.
     """
 
     def __init__(self, learners: Sequence[str], items: RowIndex) -> None:
@@ -38,7 +41,7 @@ class ListRenderer:
         self.reset()
 
     def reset(self) -> None:
-        """Nothing is known of what items are called: they are others now."""
+        """Drop the texts of all items: after a restore the rows are other items."""
         learners = self._learners
         self._reason_offset = len(learners) + len(RULE_REASONS) + 1
         self._ids = _objects([])
@@ -48,7 +51,7 @@ class ListRenderer:
         self._reason_parts = _objects([f"{_json(reason)}]," for reason in reasons])
 
     def render(self, lists: ScoredLists, source: str) -> RankedLists:
-        """Lists with their words, by what items are called now."""
+        """The lists with the present ids of their items."""
         self._rename(self._items.take_reused_rows())
         self._add_new_items()
         return RankedLists(lists, self, source)
@@ -63,7 +66,7 @@ class ListRenderer:
                 self._reason_parts[row + self._reason_offset] = f"{_json(f'because:{name}')}],"
 
     def _add_new_items(self) -> None:
-        """Take over the ids that are new at the end of the vocabulary."""
+        """Add the ids that are new at the end of `items`."""
         known = len(self._ids)
         if known == len(self._items):
             return
@@ -81,16 +84,16 @@ class ListRenderer:
         return names
 
     def reasons(self, because: Rows) -> list[str]:
-        """`because:<id>` of a row, the learner's word of a `reason_code`, nothing of NO_ROW."""
+        """`because:<id>` for a row, the word of the learner for a `reason_code`, "" for NO_ROW."""
         names: list[str] = self._reasons[because + self._reason_offset].tolist()
         return names
 
     def bought_reasons(self, because: Rows) -> list[str]:
-        """The reasons that are items which the shopper bought."""
+        """`bought:<id>` for rows of items that the shopper bought."""
         return [f"bought:{name}" for name in self.ids(because)]
 
     def json_fragments(self, item: Rows, units: Rows, because: Rows, bought: Flags) -> list[str]:
-        """Three parts of JSON for each of n entries, which joined make `["sku",0.91,"reason"],`."""
+        """Three strings for each of n entries, which joined are `["sku",0.91,"reason"],`."""
         parts = np.empty((len(item), 3), np.object_)
         parts[:, 0] = self._id_parts[item]
         parts[:, 1] = _score_texts(units)
@@ -104,10 +107,10 @@ class ListRenderer:
 
 @dataclass(slots=True)
 class RankedLists:
-    """Lists as they are shown: n rows, who made them, and what is explored in them.
+    """n lists, what made them, and what is explored in them.
 
-    `bought` are the places bool[n, k] whose reason is an item that the shopper bought, None for none;
-    `sources` who made the lists, by place, that `source` did not.
+    `source` names what made the lists; `sources`, by index of the list, what made the others. `bought`
+    bool[n, k] is True where the reason is an item that the shopper bought; None for nowhere.
     """
 
     lists: ScoredLists
@@ -121,7 +124,7 @@ class RankedLists:
         return len(self.lists.item)
 
     def entries(self) -> list[list[tuple[str, float, str]]]:
-        """For each request its (item id, score, reason), best first, as the key contract has it."""
+        """The (item id, score, reason) of each list, best first."""
         item, units, because, bought, ends = self._flatten()
         score = (units / SCORE_UNITS).tolist()
         reasons = np.array(self.renderer.reasons(because), np.object_)
@@ -130,7 +133,7 @@ class RankedLists:
         return [flat[start:end] for start, end in pairwise(ends)]
 
     def json(self, at_ms: int, model: str) -> list[str]:
-        """Each list as the JSON of the key contract, "" where there is nothing in it."""
+        """Each list as the JSON of the key contract, "" if it is empty."""
         item, units, because, bought, ends = self._flatten()
         parts = self.renderer.json_fragments(item, units, because, bought)
         head = f'{{"at":{at_ms},"model":{_json(model)},"source":'
@@ -144,7 +147,7 @@ class RankedLists:
         ]
 
     def _tails(self, explored: ExplorationSlots) -> list[str]:
-        """The end of each list, with what is explored in it."""
+        """The end of each list's JSON, with what is explored in it."""
         is_explored = explored.item >= 0
         tails = np.full(len(is_explored), "]}", np.object_)
         tails[is_explored] = [
@@ -159,8 +162,8 @@ class RankedLists:
         return texts
 
     def _flatten(self) -> tuple[Rows, Rows, Rows, Flags, list[int]]:
-        """Items, scores in ticks and reasons of all lists after each other, which of these were bought,
-        and where each list ends."""
+        """Items, scores in `SCORE_UNITS`, reasons and bought reasons of all lists one after another, and
+        where each list ends."""
         known = self.lists.item >= 0
         units = np.rint(self.lists.score[known] * np.float32(SCORE_UNITS)).astype(np.int32)
         ends = [0, *known.sum(axis=1).cumsum().tolist()]
@@ -169,7 +172,7 @@ class RankedLists:
 
 
 def _score_texts(units: Rows) -> NDArray[np.object_]:
-    """Scores as JSON; nearly all lie between 0 and 1, and so in the table."""
+    """Scores as JSON. Nearly all are between 0 and 1: those are in the table."""
     if len(units) and (units.min() < 0 or units.max() > SCORE_UNITS):
         return _objects([f"{tick / SCORE_UNITS!r}," for tick in units.tolist()])
     return _SCORE_TEXTS[units]

@@ -1,4 +1,4 @@
-"""What each shopper looked at just now: the last items of the running session, as one table."""
+"""The context of each shopper: the last items of the running session, as one table."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class SessionContexts(TableState):
     session's start. Compared by time and not by id because a late event moves a session's start,
     and with it the id, without ending the session.
 
-    recent int32[rows, reach], last_ms int64[rows]: 4 * reach + 8 bytes a shopper.
+    recent int32[rows, length], last_ms int64[rows]: 4 * length + 8 bytes a shopper.
     """
 
     def __init__(self, length: int) -> None:
         if length < 1:
-            raise ValueError(f"reach must be at least 1, got {length}")
+            raise ValueError(f"length must be at least 1, got {length}")
         self.length = length
         self.rows = 0
         self.recent: Rows = np.empty((0, length), np.int32)
@@ -39,9 +39,10 @@ class SessionContexts(TableState):
         self._dirty_rows = DirtyRows()
 
     def append(self, shopper: Rows, item: Rows, at_ms: Times, session_start_ms: Times) -> Rows:
-        """Add a batch in arrival order and give int32[n, reach], the items before each event.
+        """Add a batch in order of arrival and return int32[n, length], the items before each event.
 
-        `session_start_ms` is the start of each event's session. Events of one shopper see each other.
+        `session_start_ms` is the start of each event's session. Events of one shopper in a batch see
+        each other.
         """
         n, length = len(shopper), self.length
         if not n:
@@ -52,7 +53,7 @@ class SessionContexts(TableState):
         shopper_rows = shopper[order[first]]
         group = np.repeat(np.arange(len(first)), np.diff(first, append=n))
 
-        # One tape: for each shopper what is remembered, oldest first, then the batch's events.
+        # One tape: for each shopper the stored items, oldest first, then the batch's events.
         tape = np.empty(len(first) * length + n, np.int32)
         tape_ms = np.empty(len(tape), np.int64)
         position = np.arange(n) + (group + 1) * length
@@ -77,7 +78,7 @@ class SessionContexts(TableState):
         return context
 
     def lookup(self, shopper: Rows) -> Rows:
-        """The recent items of shoppers, int32[n, reach]; none for NO_ROW and unknown rows."""
+        """The contexts of shoppers, int32[n, length]; empty for NO_ROW and unknown rows."""
         if not self.rows:
             return np.full((len(shopper), self.length), NO_ROW, np.int32)
         known = (shopper >= 0) & (shopper < self.rows)
@@ -86,7 +87,7 @@ class SessionContexts(TableState):
         return context
 
     def newest_ms(self, shopper: Rows, default_ms: int) -> Times:
-        """When each shopper's newest event was; another time for NO_ROW and those without one."""
+        """The time of each shopper's newest event; `default_ms` for NO_ROW and shoppers without one."""
         newest = np.full(len(shopper), default_ms, np.int64)
         known = np.flatnonzero((shopper >= 0) & (shopper < self.rows))
         last_ms = self.last_ms[shopper[known]]
@@ -94,7 +95,8 @@ class SessionContexts(TableState):
         return newest
 
     def merge_or_erase(self, shopper: int, merged_into: int = NO_ROW) -> None:
-        """Clear a shopper's row; the heir, if any, goes on with it unless their own is newer."""
+        """Clear a shopper's context. The shopper they are merged into gets it, unless their own is
+        newer."""
         if not 0 <= shopper < self.rows or shopper == merged_into:
             return
         if merged_into != NO_ROW:
@@ -108,25 +110,25 @@ class SessionContexts(TableState):
         self._dirty_rows.mark(shopper)
 
     def remove_shoppers(self, rows: Rows) -> None:
-        """These shoppers never looked at anything."""
+        """Clear the contexts of these shoppers."""
         rows = rows[rows < self.rows]
         self.recent[rows], self.last_ms[rows] = NO_ROW, NEVER_SEEN_MS
         self._dirty_rows.mark(rows)
 
     def remove_items(self, rows: Rows) -> None:
-        """Nobody ever looked at these items."""
+        """Remove these items from all contexts."""
         recent = self.recent[: self.rows]
         is_removed = isin_rows(recent, rows)
         recent[is_removed] = NO_ROW
         self._dirty_rows.mark(np.flatnonzero(is_removed.any(axis=1)))
 
     def tables(self) -> Sequence[Table]:
-        """What each shopper looked at, and when last."""
+        """The context and the newest time of each shopper."""
         columns: Arrays = {"recent": self.recent[: self.rows], "last_ms": self.last_ms[: self.rows]}
         return [Table(columns, self._dirty_rows)]
 
     def restore(self, arrays: Arrays) -> None:
-        """Take over what `arrays` gave."""
+        """Go on from the arrays of a snapshot."""
         self.recent = arrays["recent"].astype(np.int32)
         self.last_ms = arrays["last_ms"].astype(np.int64)
         self.rows = len(self.recent)

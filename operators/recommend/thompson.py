@@ -17,7 +17,9 @@ GRID_POINTS = 1024
 
 
 def probability_of_best(clicks: Probabilities, views: Probabilities) -> Probabilities:
-    """With what chance each of some rates is the highest, given clicks of so many views each; 1 in all.
+    """The probability of each rate to be the highest, given its clicks and views; 1 in all.
+
+    The posteriors are Beta(1 + clicks, 1 + views - clicks), integrated over a grid.
 
     >>> probability_of_best(np.array([5.0, 5.0]), np.array([50.0, 50.0])).round(3).tolist()
     [0.5, 0.5]

@@ -1,7 +1,8 @@
-"""What every list learner promises; `tests/operators/recommend/candidates/test_base.py` holds each
-of them to it.
+"""The contract of a candidate generator. It is called a learner: it learns from every batch of clicks.
 
-To add a learner: one file here with a class of this shape, one line in `registry.py`.
+To add one: a file here with a class of this shape, and a line in `registry.py`. Nothing else: the blend
+learns how much its candidates count. `tests/operators/recommend/candidates/test_base.py` holds every
+learner of the registry to the promises below.
 """
 
 from __future__ import annotations
@@ -18,36 +19,42 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class CandidateLearner(Protocol):
-    """Learns from batches of interactions and names candidates for shoppers.
+    """Learns from batches of interactions, and generates candidates for the lists of shoppers.
 
-    Promises: candidates before the first batch are empty, never an error; `candidates` never
-    changes what a later call answers (reads do not learn, and do not grow state); the same seed and
-    the same batches give the same arrays; rows beyond what was learned are answered, not raised;
-    a list never holds an item twice; memory is bounded by the numbers of items and shoppers times
-    a constant from the constructor; one that was restored from `arrays` answers alike and learns on
-    alike; the changed rows of `tables` and what is `scalars`, written over an older copy of `arrays`,
-    give the `arrays` of now; forgotten rows answer as if they had never been learned, and one that is
-    given again inherits nothing. `operators.tables.table.Kept` makes `arrays` of the other two.
+    Promises:
+
+    - Before the first batch there are no candidates, and no error.
+    - `candidates` changes nothing: a read does not learn and does not grow the state.
+    - The same seed and the same batches give the same arrays.
+    - Rows beyond those that were learned are answered, not raised.
+    - No list holds an item twice.
+    - Memory is bounded by the number of items and shoppers, times a constant of the constructor.
+    - A learner that was restored from `arrays` answers and learns on like the one that gave them.
+    - The dirty rows of `tables` and the `scalars`, written over an older copy of `arrays`, are the
+    present
+      `arrays`. `operators.tables.table.TableState` makes `arrays` of the other two.
+    - Removed rows answer as if they had never been learned; a row that is given again inherits nothing.
     """
 
     name: str
+    """Stored, and public: in lists, in `ps:1:model:{<learner>}` and in metrics. Never change one."""
     is_reranker: bool
-    """Whether it is asked after the others, with what they named in `requests.named`."""
+    """Whether it ranks the candidates of the others, which it finds in `requests.candidates`."""
 
     def learn_many(self, batch: Interactions) -> None:
-        """Learn a batch, in its order."""
+        """Learn a batch, in order of arrival."""
 
     def candidates(self, requests: ListRequests, k: int) -> ScoredLists:
         """At most k items for each request, best first."""
 
     def remove_shoppers(self, rows: Rows) -> None:
-        """These shoppers, each once, are no more; rows may lie beyond what was learned."""
+        """Remove these shoppers, each given once. Rows may be beyond those that were learned."""
 
     def remove_items(self, rows: Rows) -> None:
-        """These items, each once, are no more, nor is anything that points to them."""
+        """Remove these items, each given once, and every reference to them."""
 
     def tables(self) -> Sequence[Table]:
-        """What grows with shoppers or items: views, and which rows changed."""
+        """The state that grows with shoppers or items: views, and which rows changed."""
 
     def scalars(self) -> Arrays:
         """The rest of the state as named arrays, copied."""
@@ -56,4 +63,4 @@ class CandidateLearner(Protocol):
         """The whole state as named arrays, copied."""
 
     def restore(self, arrays: Arrays) -> None:
-        """Take over a state that `arrays` gave, of a learner made with the same arguments."""
+        """Go on from the arrays of a learner that was created with the same arguments."""

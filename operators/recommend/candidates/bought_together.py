@@ -1,4 +1,7 @@
-"""Which items are bought together: counted with decay, as lists of items. Not a candidate generator."""
+"""Items that are bought together, counted with decay.
+
+Not a candidate generator: it serves the `bought` lists of items.
+"""
 
 from __future__ import annotations
 
@@ -66,8 +69,7 @@ class BoughtTogether(TableState):
         )
 
     def neighbours(self, items: Rows, k: int, sold_out: Flags | None = None) -> ScoredLists:
-        """The items most often bought with each of these, but for what cannot be had; scores are
-        shares."""
+        """The items most bought with each of these, without sold-out ones; scores are shares."""
         return top_neighbours(self.table, items, k, sold_out)
 
     def take_changed(self, limit: int | None = None, start: int = 0) -> Rows:
@@ -75,7 +77,7 @@ class BoughtTogether(TableState):
         return self.table.take_changed(limit, start)
 
     def remove_shoppers(self, rows: Rows) -> None:
-        """These shoppers never bought; their places among the buyers are free."""
+        """Remove the baskets of these shoppers; their rows among the buyers are free."""
         rows = rows[rows < len(self.buyer)]
         rows = rows[self.buyer[rows] >= 0]
         self.baskets.remove_shoppers(self.buyer[rows])
@@ -84,22 +86,22 @@ class BoughtTogether(TableState):
         self._dirty_rows.mark(rows)
 
     def remove_items(self, rows: Rows) -> None:
-        """These items were never bought."""
+        """Remove these items from partners and baskets."""
         self.table.remove_rows(rows)
         self.table.remove_partners(rows)
         self.baskets.remove_items(rows)
 
     def tables(self) -> Sequence[Table]:
-        """The company of each item, the basket of each buyer, the buyer of each shopper."""
+        """The partners of each item, the basket of each buyer, the buyer row of each shopper."""
         buyers = Table({"buyer": self.buyer}, self._dirty_rows)
         return [*self.table.tables(), *self.baskets.tables(), buyers]
 
     def scalars(self) -> Arrays:
-        """The clock."""
+        """The clock of the decay."""
         return self.table.scalars()
 
     def restore(self, arrays: Arrays) -> None:
-        """Take over what `arrays` gave."""
+        """Go on from the arrays of a snapshot."""
         self.table.restore(arrays)
         self.baskets.restore(arrays)
         self.buyer = arrays["buyer"].astype(np.int32)
@@ -109,7 +111,7 @@ class BoughtTogether(TableState):
         self._dirty_rows = DirtyRows(len(self.buyer))
 
     def _assign_buyer_rows(self, shopper: Rows) -> Rows:
-        """The row of each shopper among the buyers: new ones, in order of shopper, get a free one."""
+        """The buyer row of each shopper; new buyers, in order of shopper row, get a free one."""
         self.buyer = grow(self.buyer, int(shopper.max()) + 1, NO_ROW)
         self._dirty_rows.ensure_rows(len(self.buyer))
         new = np.unique(shopper[self.buyer[shopper] < 0])

@@ -1,7 +1,7 @@
-"""Items that are alike by what they are: category, brand, price and name. What carries new items.
+"""Similar items by their cards: category, brand, price and name. It also finds new items.
 
-An item counts from the moment its card is known, before anyone looked at it. Change the constants
-only with `make quality` beside it: they were chosen there.
+An item is a candidate as soon as its card is known, before anyone viewed it. The constants were chosen
+with `make quality`: change them only with its figures.
 """
 
 from __future__ import annotations
@@ -32,25 +32,24 @@ if TYPE_CHECKING:
     from state.interactions import Interactions, ItemCard, ListRequests, ScoredLists
 
 CATEGORY, BRAND = 0, 1
-"""The groups an item is in: its category (where it has none, a word of its name), its brand."""
+"""The groups of an item: its category (if it has none, a word of its name), and its brand."""
 NEW_ITEM_WEIGHT = 1.0
-"""What a new card counts in its groups: as much as the view it mostly comes with."""
+"""The weight of a new card in its groups: that of a view."""
 
 
 class Content(TableState):
-    """The most popular items of the groups of what the shopper looked at, the closest first.
+    """The most popular items of the groups of what the shopper viewed, the most similar first.
 
-    Of the last `reach` items of the session, each `position_decay` times the one after it, the `width`
-    heaviest items of the same kind are looked into, and of the newest those of its brand. An item
-    counts its weight in the group to the power of `popularity_exponent`, times e to the sum of how
-    close it is:
-    `category` for the same kind, `brand` for the same brand (half of it in another kind), `price`
-    for the
-    same price (a quarter of it at twice the price), `text` for the same name.
+    Candidates are the `width` heaviest items in the categories of the last `context_items` items of the
+    session, each of which counts `position_decay` times the one after it, and in the brand of the
+    newest. A score is the item's weight in the group to the power of `popularity_exponent`, times e to
+    the sum of its similarities: `category` for the same category, `brand` for the same brand (half of
+    it in another category), `price` for the same price (a quarter of it at twice the price), `text` for
+    the same name.
 
-    group int32[items, 2]   rows of `GroupIndex`, NO_ROW where a card says nothing
-    price float32[items]    logarithm, NaN where unknown
-    code uint64[items]      of the name, `NameHashes`
+    group int32[items, 2]     rows of `GroupIndex`, NO_ROW if the card has none
+    price float32[items]      logarithm, NaN if unknown
+    name_hash uint64[items]   of `NameHashes`, stored as `code`
     """
 
     name = "content"
@@ -83,7 +82,7 @@ class Content(TableState):
         self._dirty_rows = DirtyRows()
 
     def update_items(self, rows: Rows, cards: Sequence[ItemCard]) -> None:
-        """Learn what items are, each once; one described before may have changed."""
+        """Learn new or changed cards of items, each given once."""
         if not len(rows):
             return
         self._ensure_rows(int(rows.max()) + 1)
@@ -108,7 +107,7 @@ class Content(TableState):
         self.table.remove_rows(self.groups.take_freed())
 
     def learn_many(self, batch: Interactions) -> None:
-        """Learn a batch, in its order; items without a card are passed over."""
+        """Learn a batch, in order of arrival; items without a card are left out."""
         known = batch.item < self.items
         item = batch.item[known]
         group = self.group[item]
@@ -133,8 +132,7 @@ class Content(TableState):
         return lists
 
     def neighbours(self, items: Rows, k: int, sold_out: Flags | None = None) -> ScoredLists:
-        """The items most alike to each of these, itself left out and what cannot be had; scores are
-        shares."""
+        """The most similar items of each of these, without sold-out ones; scores are shares."""
         wide = (self.context_items + 1) * self.table.width
         lists = empty_lists(len(items), k)
         for start in range(0, len(items) if self.items else 0, ROWS_PER_CHUNK):
@@ -151,12 +149,12 @@ class Content(TableState):
         return lists
 
     def groups_of(self, rows: Rows) -> Rows:
-        """The groups that some items are in, each once."""
+        """The groups of these items, each once."""
         groups = np.unique(self.group[rows[rows < self.items]])
         return groups[groups >= 0]
 
     def members_of(self, groups: Rows) -> Rows:
-        """The items that are in one of these groups: a sweep over all items."""
+        """The items in any of these groups: a sweep over all items."""
         is_member = isin_rows(self.group[: self.items], groups).any(axis=1)
         return np.flatnonzero(is_member).astype(np.int32)
 
@@ -170,7 +168,7 @@ class Content(TableState):
         group = np.where(reference >= 0, self.group[safe, column], NO_ROW)
         item, weight = self.table.lookup(group)
         similarity, is_valid = self._similarity(np.maximum(item, 0), safe)
-        # A place may still hold an item that has become another, or is in another group now.
+        # A group may still hold an item that was replaced or is in another group now.
         is_valid &= item >= 0
         position_weight = np.float32(self.position_decay) ** np.append(np.arange(length), 0).astype(
             np.float32
@@ -190,9 +188,8 @@ class Content(TableState):
         )
 
     def _similarity(self, item: Rows, reference: Rows) -> tuple[Weights, NDArray[np.bool_]]:
-        """How close items [n, r, w] are to one each [n, r], in the exponent.
-
-        And which of them are of the same kind, or in the last r of the same brand.
+        """The similarity of items [n, r, w] to one item each [n, r], as an exponent, and whether they
+        are of the same category, in the last r of the same brand.
         """
         category, brand, price, text = map(np.float32, self.similarity_weights)
         groups, reference_groups = self.group.take(item, axis=0), self.group[reference][:, :, None]
@@ -214,10 +211,10 @@ class Content(TableState):
         return similarity, same_category
 
     def remove_shoppers(self, rows: Rows) -> None:
-        """Nothing here is about a shopper."""
+        """Nothing is stored of single shoppers."""
 
     def remove_items(self, rows: Rows) -> None:
-        """These items were never described."""
+        """Remove the cards of these items."""
         rows = rows[rows < self.items]
         previous = self.group[rows]
         self.group[rows], self.price[rows], self.name_hash[rows] = NO_ROW, np.nan, 0
@@ -227,7 +224,7 @@ class Content(TableState):
         self.table.remove_rows(self.groups.take_freed())
 
     def tables(self) -> Sequence[Table]:
-        """What each item is, the items of each group, the groups, the words."""
+        """The card of each item, the items of each group, the groups, the words."""
         columns: Arrays = {
             "group": self.group[: self.items],
             "price": self.price[: self.items],
@@ -241,11 +238,11 @@ class Content(TableState):
         ]
 
     def scalars(self) -> Arrays:
-        """The clock."""
+        """The clock of the decay."""
         return self.table.scalars()
 
     def restore(self, arrays: Arrays) -> None:
-        """Take over what `arrays` gave."""
+        """Go on from the arrays of a snapshot."""
         self.table.restore(arrays)
         self.name_hashes.restore(strip_prefix("names/", arrays))
         self.group = arrays["group"].astype(np.int32)
@@ -264,7 +261,7 @@ class Content(TableState):
 
 
 def _category_key(card: ItemCard, word: str) -> str:
-    """What an item is, by the best that its card tells."""
+    """The name of an item's category group, by the best that its card says."""
     if card.category:
         return "category " + "/".join(card.category)
     if word:

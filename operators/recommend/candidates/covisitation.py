@@ -1,7 +1,6 @@
-"""Order-aware co-visitation: what was looked at after, and before, the items of the session.
+"""Order-aware co-visitation: what shoppers viewed after, and before, the items of the session.
 
-Also what is bought together. Change the constants only with `python -m benchmarks.recommend`
-beside it: they were chosen there.
+The constants were chosen with `python -m benchmarks.recommend`: change them only with its figures.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ class Covisitation(TableState):
         self.position_decay = position_decay
 
     def learn_many(self, batch: Interactions) -> None:
-        """Learn a batch, in its order."""
+        """Learn a batch, in order of arrival."""
         context = first_occurrence(batch.context[:, : self.context_items])
         event, position = np.nonzero(context >= 0)
         previous, current = context[event, position], batch.item[event]
@@ -83,8 +82,7 @@ class Covisitation(TableState):
         return best_items(item.reshape(wide), score.reshape(wide), because, k, repeats=length)
 
     def neighbours(self, items: Rows, k: int, sold_out: Flags | None = None) -> ScoredLists:
-        """The items that go best with each of these, itself left out and what cannot be had; scores are
-        shares."""
+        """The items most viewed with each of these, without sold-out ones; scores are shares."""
         return top_neighbours(self.table, items, k, sold_out)
 
     def take_changed(self, limit: int | None = None, start: int = 0) -> Rows:
@@ -92,10 +90,10 @@ class Covisitation(TableState):
         return self.table.take_changed(limit, start)
 
     def remove_shoppers(self, rows: Rows) -> None:
-        """Nothing here is about a shopper."""
+        """Nothing is stored of single shoppers."""
 
     def remove_items(self, rows: Rows) -> None:
-        """These items were never seen."""
+        """Remove what was learned of these items."""
         self.table.remove_rows(rows)
         self.table.remove_partners(rows)
 
@@ -104,9 +102,9 @@ class Covisitation(TableState):
         return self.table.tables()
 
     def scalars(self) -> Arrays:
-        """The clock."""
+        """The clock of the decay."""
         return self.table.scalars()
 
     def restore(self, arrays: Arrays) -> None:
-        """Take over what `arrays` gave."""
+        """Go on from the arrays of a snapshot."""
         self.table.restore(arrays)

@@ -1,7 +1,7 @@
-"""The list learner over `ImplicitFactors`: it puts in order what the other learners named.
+"""Session factors as a reranker: `SessionFactors` rank the candidates of the other learners.
 
-Alone it would have to look at every item of the shop for each request; what the others name holds nearly
-all that it would find, and costs the same in a shop of any size. `score` answers for any item.
+Alone it would have to score every item of the shop for each request. The candidates of the others hold
+nearly all that it would find, and cost the same in a shop of any size. `score` scores any item.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 _LAST = np.iinfo(np.int64).max
 REQUESTS_AT_ONCE = 128
-"""Requests answered together: the columns in between then stay in the cache."""
+"""Requests in one step: the columns in between then stay in the cache."""
 
 
 class SessionFactorsReranker(TableState):
-    """Factors of sessions and items; a `CandidateLearner`.
+    """A `CandidateLearner` over factors of sessions and items.
 
-    A request whose session holds nothing known, or for which nothing was named, gets an empty list.
-    Scores are chances among the items named, over that of the first.
+    A request without a known item in its session, or without candidates, gets an empty list. A score is
+    the probability among the candidates, divided by that of the first.
     """
 
     is_reranker = True
@@ -46,11 +46,11 @@ class SessionFactorsReranker(TableState):
         self.model = SessionFactors(settings or SessionFactorsConfig(), seed)
 
     def learn_many(self, batch: Interactions) -> None:
-        """Learn a batch, in its order."""
+        """Learn a batch, in order of arrival."""
         self.model.learn(batch.item, batch.weight, batch.at_ms, batch.context)
 
     def candidates(self, requests: ListRequests, k: int) -> ScoredLists:
-        """At most k of the items named for each request, best first."""
+        """At most k of the other learners' candidates for each request, best first."""
         lists = empty_lists(len(requests), k)
         for start in range(0, len(requests), REQUESTS_AT_ONCE):
             part = slice(start, start + REQUESTS_AT_ONCE)
@@ -85,7 +85,7 @@ class SessionFactorsReranker(TableState):
         return lists
 
     def _deduplicate(self, candidates: Rows, has_context: NDArray[np.bool_]) -> Rows:
-        """Each known item once, ascending, NO_ROW before them; nothing where told[n] is not."""
+        """Each known item once, ascending, after NO_ROW padding; none where has_context[n] is False."""
         candidates = np.sort(candidates, axis=1)
         is_first = self.model.is_known(candidates) & has_context[:, None]
         is_first[:, 1:] &= candidates[:, 1:] != candidates[:, :-1]
@@ -94,8 +94,8 @@ class SessionFactorsReranker(TableState):
         return candidates[:, (candidates < 0).all(axis=0).sum() :]
 
     def score(self, requests: ListRequests, items: Rows) -> Weights:
-        """How likely given items int32[n, c] are, float32[n, c], on a scale of its own for each request;
-        0 for an item never learned."""
+        """The likelihood of items int32[n, c], float32[n, c], on a scale of its own for each request; 0
+        for an unknown item."""
         sessions, _, _ = self.model.sessions(requests.context)
         known = self.model.is_known(items)
         if not known.any():
@@ -119,20 +119,20 @@ class SessionFactorsReranker(TableState):
         return because
 
     def remove_shoppers(self, rows: Rows) -> None:
-        """Nothing here is about a shopper."""
+        """Nothing is stored of single shoppers."""
 
     def remove_items(self, rows: Rows) -> None:
-        """These items were never learned."""
+        """Remove what was learned of these items."""
         self.model.remove_items(rows)
 
     def tables(self) -> Sequence[Table]:
-        """What is learned of items, and which of them live."""
+        """What is learned of items, and which items exist."""
         return self.model.tables()
 
     def scalars(self) -> Arrays:
-        """Chance, the clock and what places count."""
+        """The random generator, the clock and the weights of positions."""
         return self.model.scalars()
 
     def restore(self, arrays: Arrays) -> None:
-        """Take over a state that `arrays` gave, of a learner made with the same settings."""
+        """Go on from the arrays of a learner with the same settings."""
         self.model.restore(arrays)

@@ -1,4 +1,4 @@
-"""What each learner names for whom: the learners of a shop, asked in turn."""
+"""Collects candidates from every learner; rerankers come last and get what the others generated."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from state.interactions import ListRequests
 
 WIDE_FACTOR = 2
-"""Co-visitation names so many times as many items as a list holds to be put in order by factors: .001 to
-.002 more hits on `yoochoose1_64` and `yoochoose_week` than with as many as the others."""
+"""Co-visitation generates so many times as many candidates for the rerankers: .001 to .002 more hits on
+`yoochoose1_64` and `yoochoose_week` than with as many as the others."""
 
 
 class CandidateGenerators:
-    """Learners that name at most `pool` items each; their lists come in the order of the learners.
+    """Lists of at most `pool` candidates of each learner, in the order of the learners.
 
-    With `allow_repeats` items of the session may be named. `oversampled` is the learner of
-    co-visitation.
+    With `allow_repeats` they may hold items of the session. `oversampled` is the learner that generates
+    more candidates for the rerankers.
     """
 
     def __init__(
@@ -45,14 +45,14 @@ class CandidateGenerators:
         self.allow_repeats = allow_repeats
 
     def candidate_lists(self, requests: ListRequests) -> list[ScoredLists]:
-        """The list of each learner."""
+        """The candidates of each learner, as the configuration allows them."""
         lists = self.generate(requests, self.pool)
         if self.allow_repeats:
             return lists
         return [exclude(one, requests.context) for one in lists]
 
     def generate(self, requests: ListRequests, k: int) -> list[ScoredLists]:
-        """At most k items of each learner, best first, whatever the session held."""
+        """At most k items of each learner, best first; items of the session may be among them."""
         oversampled = {
             learner.name: self._generate_from(learner, requests, self._limit_for(learner, k))
             for learner in self._learners
@@ -73,11 +73,11 @@ class CandidateGenerators:
     def _generate_from(
         self, learner: CandidateLearner, requests: ListRequests, k: int
     ) -> ScoredLists:
-        """A learner's lists; of one that raises nothing, the others go on."""
+        """The candidates of a learner; none if it raises, so that the others go on."""
         empty = empty_lists(len(requests), k)
         name = f"{learner.name}.candidates"
         return self._faults.call_or_default(name, empty, learner.candidates, requests, k)
 
     def _limit_for(self, learner: CandidateLearner, k: int) -> int:
-        """How many items it names for those that are asked last; its own list has k."""
+        """The number of candidates that the rerankers get from a learner; its own list has k."""
         return WIDE_FACTOR * k if learner is self._oversampled else k

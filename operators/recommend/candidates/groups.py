@@ -1,4 +1,4 @@
-"""Groups of items by name (a category, a brand), as rows that are given again when nobody is left."""
+"""Groups of items by name (a category, a brand), as rows; the row of an empty group is given again."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FREE = 0
 
 
 class GroupIndex(TableState):
-    """Names to rows. A name is kept as 63 bits of its hash: two that share them are one group.
+    """Names to rows. A name is stored as 63 bits of its hash: two names that share them are one group.
 
     key int64[groups]     0 for a free row
     members int64[groups] how many items are in it; not stored, `restore` counts them
@@ -56,7 +56,8 @@ class GroupIndex(TableState):
         return row
 
     def count(self, current: Rows, previous: Rows) -> None:
-        """Items are in other groups than before, rows of any shape; who has none left is free."""
+        """Move items from their previous groups to the current ones, rows of any shape; empty groups
+        are freed."""
         departed = previous[previous >= 0]
         np.add.at(self.members, current[current >= 0], 1)
         np.subtract.at(self.members, departed, 1)
@@ -70,7 +71,7 @@ class GroupIndex(TableState):
         self._free = sorted([*self._free, *empty.tolist()], reverse=True)
 
     def take_freed(self) -> Rows:
-        """The rows that became free since last asked; whatever is kept of them has to go."""
+        """The rows that were freed since the last call: what is stored under them must be removed."""
         freed, self._freed = np.array(self._freed, np.int32), []
         return freed
 
@@ -79,7 +80,7 @@ class GroupIndex(TableState):
         return [Table({"key": self.key[: len(self._rows) + len(self._free)]}, self._dirty_rows)]
 
     def restore(self, arrays: Arrays, group: Rows) -> None:
-        """Take over what `arrays` gave, and count the groups that items are in."""
+        """Go on from the arrays of a snapshot, and count the members of each group."""
         self.key = arrays["key"].astype(np.int64)
         self.members = np.bincount(group[group >= 0], minlength=len(self.key))
         rows = self.key.tolist()

@@ -1,8 +1,8 @@
-"""How alike two names are, by 64 bits each: hashed TF-IDF, of which only the signs are kept.
+"""Similarity of names by 64 bits each: the signs of a hashed TF-IDF vector.
 
 Cosine of TF-IDF vectors by random projections: Charikar, "Similarity estimation techniques from
-rounding algorithms", STOC 2002. What words weigh is counted as names come, so there is nothing to
-be built anew; a name keeps the code it got.
+rounding algorithms", STOC 2002. Words are counted as names come, so there is no index to rebuild; a name
+keeps the hash it got.
 """
 
 from __future__ import annotations
@@ -32,17 +32,18 @@ _WORD = re.compile(r"\w{2,}")
 
 
 class NameHashes(TableState):
-    """Codes of names. names float32[CELLS]: how many had a word of the cell, and `told` of all."""
+    """Hashes of names. names float32[COUNT_CELLS + 1]: names with a word of the cell; the last counts
+    all."""
 
     def __init__(self) -> None:
         self.names: Weights = np.zeros(COUNT_CELLS + 1, np.float32)
         self._dirty_rows = DirtyRows(COUNT_CELLS + 1)
 
     def update(self, names: Sequence[str]) -> tuple[list[str], NDArray[np.uint64]]:
-        """Count names by their words; of each the word that tells most and the code.
+        """Count names by their words; returns the keyword and the hash of each name.
 
-        "" and 0 for one without words. The word is the rarest that others had too, of equals the last:
-        "red mug".
+        "" and 0 for a name without words. The keyword is the rarest word that other names had too, of
+        equals the last: "red mug".
         """
         keywords, hashes = [], np.zeros(len(names), np.uint64)
         for index, name in enumerate(names):
@@ -66,16 +67,16 @@ class NameHashes(TableState):
 
     @staticmethod
     def similarity(left: NDArray[np.uint64], right: NDArray[np.uint64]) -> Weights:
-        """How alike codes are, 0 to 1: the squared cosine, 0 where a name is not known."""
+        """The similarity of hashes, 0 to 1: the squared cosine; 0 if a name is unknown."""
         differing_bits = np.bitwise_count(left ^ right)
         return _SIMILARITY_BY_BITS[np.where((left == 0) | (right == 0), BITS, differing_bits)]
 
     def tables(self) -> Sequence[Table]:
-        """How many names had each word."""
+        """The number of names with each word."""
         return [Table({"names": self.names}, self._dirty_rows)]
 
     def restore(self, arrays: Arrays) -> None:
-        """Take over what `arrays` gave."""
+        """Go on from the arrays of a snapshot."""
         self.names = arrays["names"].astype(np.float32)
         self._dirty_rows = DirtyRows(COUNT_CELLS + 1)
 

@@ -1,4 +1,4 @@
-"""Decayed popularity: what everybody looks at now, in the whole shop and in parts of it."""
+"""Decayed popularity: what all shoppers of the shop view now."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Popularity(TableState):
         self._dirty_rows = DirtyRows()
 
     def learn_many(self, batch: Interactions) -> None:
-        """Learn a batch, in its order."""
+        """Learn a batch, in order of arrival."""
         if not len(batch):
             return
         if doublings := self.clock.advance(batch.at_ms):
@@ -52,7 +52,7 @@ class Popularity(TableState):
         self.count[: len(gain)] += gain.astype(np.float32)
 
     def top(self, k: int, excluded: Rows | None = None) -> ScoredLists:
-        """One list: the k most popular items but for some, with their share of everything."""
+        """One list: the k most popular items but the excluded ones, with their share of all weight."""
         count = self.count[: self.items]
         if excluded is not None and len(excluded):
             count = count.copy()
@@ -70,10 +70,10 @@ class Popularity(TableState):
         )
 
     def remove_shoppers(self, rows: Rows) -> None:
-        """Nothing here is about a shopper."""
+        """Nothing is stored of single shoppers."""
 
     def remove_items(self, rows: Rows) -> None:
-        """These items were never seen."""
+        """Remove what was learned of these items."""
         rows = rows[rows < self.items]
         self.count[rows] = 0
         self._dirty_rows.mark(rows)
@@ -83,11 +83,11 @@ class Popularity(TableState):
         return [Table({"count": self.count[: self.items]}, self._dirty_rows)]
 
     def scalars(self) -> Arrays:
-        """The clock."""
+        """The clock of the decay."""
         return {"origin_ms": self.clock.to_array()}
 
     def restore(self, arrays: Arrays) -> None:
-        """Take over what `arrays` gave."""
+        """Go on from the arrays of a snapshot."""
         self.count = arrays["count"].astype(np.float32)
         self.items = len(self.count)
         self.clock.restore(arrays["origin_ms"])

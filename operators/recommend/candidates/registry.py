@@ -1,4 +1,7 @@
-"""The list learners by name. A new one: its file, and a line here."""
+"""The candidate generators by name. To add one: its file, and a line in `LEARNERS`.
+
+The names are stored and public. The order here decides ties in the blend, and so what lists look like.
+"""
 
 from __future__ import annotations
 
@@ -36,5 +39,5 @@ _PRIOR_DEFAULT = 0.1
 
 
 def prior_weight(learner: str) -> float:
-    """How much the blend weighs the candidates of a learner before it has learned anything."""
+    """The weight of a learner in the blend before anything is learned: a new one needs no line here."""
     return _PRIOR_WEIGHTS.get(learner, _PRIOR_DEFAULT)

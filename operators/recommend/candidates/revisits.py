@@ -1,6 +1,7 @@
-"""What the session holds already: in many shops the likeliest next click is a step back.
+"""Items of the running session: in many shops the likeliest next click is a step back.
 
-Whether and when that is so is for the blend to find out. Change freely.
+The blend learns whether and when that is so. Change freely, but the name `again`, which is stored and
+public.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
 
 
 class Revisits(TableState):
-    """The items of the running session, newest first, each step back counting `position_decay` as much.
+    """The items of the running session, newest first; each step back counts `position_decay` as much.
 
-    known bool[items]: an item that was forgotten is not listed though a context still holds it.
+    known bool[items]: a removed item is no candidate, though a context may still hold it.
     """
 
     name = "again"
@@ -41,7 +42,7 @@ class Revisits(TableState):
         self._dirty_rows = DirtyRows()
 
     def learn_many(self, batch: Interactions) -> None:
-        """Learn which items there are."""
+        """Learn which items exist."""
         if not len(batch):
             return
         rows = int(batch.item.max()) + 1
@@ -52,7 +53,7 @@ class Revisits(TableState):
         self.known[batch.item] = True
 
     def candidates(self, requests: ListRequests, k: int) -> ScoredLists:
-        """The session's items, each its own reason."""
+        """The items of the session, each its own reason."""
         context = first_occurrence(requests.context)
         n, length = context.shape
         is_known = (context >= 0) & (context < self.items)
@@ -63,20 +64,20 @@ class Revisits(TableState):
         return best_items(item, np.broadcast_to(score, (n, length)), item, k, repeats=1)
 
     def remove_shoppers(self, rows: Rows) -> None:
-        """Nothing here is about a shopper."""
+        """Nothing is stored of single shoppers."""
 
     def remove_items(self, rows: Rows) -> None:
-        """These items were never seen."""
+        """Remove what was learned of these items."""
         rows = rows[rows < self.items]
         self.known[rows] = False
         self._dirty_rows.mark(rows)
 
     def tables(self) -> Sequence[Table]:
-        """Which items there are."""
+        """Which items exist."""
         return [Table({"known": self.known[: self.items]}, self._dirty_rows)]
 
     def restore(self, arrays: Arrays) -> None:
-        """Take over what `arrays` gave."""
+        """Go on from the arrays of a snapshot."""
         self.known = arrays["known"].astype(np.bool_)
         self.items = len(self.known)
         self._dirty_rows = DirtyRows(self.items)

@@ -1,5 +1,7 @@
-"""Popular items of each scope: a category, a segment, a country, a price band. Not a candidate
-generator."""
+"""Popular items of each scope: a category, a segment, a country, a price band.
+
+Not a candidate generator: the blend does not get these lists.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 class ScopedPopularity(TableState):
     """The heaviest items of each scope (a category, a segment), scopes being rows the caller gives.
 
-    Bounded: `width` items a scope. What is kept beyond the k shown is room for the next ones to rise.
+    Bounded: `width` items a scope, more than a list shows, so that new ones can rise.
     """
 
     def __init__(self, *, width: int = 100, half_life_ms: int = DAY_MS) -> None:
@@ -37,7 +39,7 @@ class ScopedPopularity(TableState):
         self.table.add(scope[has_scope], item[has_scope], weight[has_scope], at_ms[has_scope])
 
     def top(self, scopes: Rows, k: int, sold_out: Flags | None = None) -> ScoredLists:
-        """A list for each scope without what cannot be had, with each item's share of what is kept."""
+        """A list for each scope, without sold-out items, with each item's share of the stored weight."""
         item, weight = self.table.lookup(scopes)
         if sold_out is not None:
             weight[sold_out[item]] = 0
@@ -45,11 +47,11 @@ class ScopedPopularity(TableState):
         return best_items(item, weight, np.full_like(item, NO_ROW), k, repeats=1)
 
     def take_changed(self) -> Rows:
-        """The scopes whose list changed since last asked."""
+        """The scopes whose list changed since the last call."""
         return self.table.take_changed()
 
     def remove_items(self, rows: Rows) -> None:
-        """These items were never seen."""
+        """Remove what was learned of these items."""
         self.table.remove_partners(rows)
 
     def tables(self) -> Sequence[Table]:
@@ -57,9 +59,9 @@ class ScopedPopularity(TableState):
         return self.table.tables()
 
     def scalars(self) -> Arrays:
-        """The clock."""
+        """The clock of the decay."""
         return self.table.scalars()
 
     def restore(self, arrays: Arrays) -> None:
-        """Take over what `arrays` gave."""
+        """Go on from the arrays of a snapshot."""
         self.table.restore(arrays)

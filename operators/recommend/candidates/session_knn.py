@@ -1,6 +1,6 @@
-"""Shoppers who lately looked at the same items, and what else they looked at: session neighbours.
+"""Session neighbours: shoppers who recently viewed the same items, and what else they viewed.
 
-Change the constants only with `make quality` beside it: they were chosen there.
+The constants were chosen with `make quality`: change them only with its figures.
 """
 
 from __future__ import annotations
@@ -28,26 +28,24 @@ if TYPE_CHECKING:
     from state.interactions import Interactions, ListRequests
 
 _NO_SHARED_ITEM = NO_ROW - 1
-"""What a place for a shared item holds that stands in no list of clicks, not even in an empty one."""
+"""Stands for "no shared item": a value that is in no list of clicks, not even as padding."""
 
 
 class SessionKnn(TableState):
-    """Nearest neighbours among the last `length` clicks of every shopper, found by item.
+    """Nearest neighbours among the last `clicks_per_shopper` clicks of every shopper, found by item.
 
-    Each item knows the `visitors_per_item` shoppers who came to it last. Of those of the last
-    `reach` different
+    Each item has its last `visitors_per_item` shoppers. Of those of the last `context_items` different
     items of the running session, the `neighbours` who share most of it count: an item one step back
-    `position_decay` as much as the one after it, the n-th last shopper of an item n**-ageing. A
-    neighbour's
-    items count `distance_decay` less a step from the shared item, those before it
-    `backward_weight` of that, the
-    item itself `self_weight`; a neighbour with many items counts less.
+    counts `position_decay` as much as the one after it, the n-th last visitor of an item
+    n**-recency_exponent. A neighbour's items count `distance_decay` as much with each step from the
+    shared item, those before it `backward_weight` of that, the item itself `self_weight`; a neighbour
+    with many items counts less.
 
     Vector multiplication session kNN with bounded lists of recent sessions an item: Kersbergen,
-    Sprangers and Schelter, "Serenade", SIGMOD 2022; weights by place, recency and distance: Garg et
-    al., "Sequence and time aware neighborhood" (STAN), SIGIR 2019. There is no index to be rebuilt.
+    Sprangers and Schelter, "Serenade", SIGMOD 2022; weights by position, recency and distance: Garg et
+    al., "Sequence and time aware neighborhood" (STAN), SIGIR 2019. There is no index to rebuild.
 
-    visitor int32[items, recent]   who came, a ring; `visits` int64[items] how many in all
+    visitor int32[items, visitors_per_item]   a ring; `visits` int64[items] counts all of them
     """
 
     name = "session_knn"
@@ -78,7 +76,7 @@ class SessionKnn(TableState):
         self._age_weights = (1 + np.arange(visitors_per_item, dtype=np.float32)) ** np.float32(
             -recency_exponent
         )
-        # By the place of the shared item among the clicks and that of the other one, newest first.
+        # By the position of the shared item among the clicks and that of the other, newest first.
         position = np.arange(clicks_per_shopper)
         steps_apart = position[:, None] - position
         gain = np.float32(distance_decay) ** np.maximum(np.abs(steps_apart) - 1, 0).astype(
@@ -89,7 +87,7 @@ class SessionKnn(TableState):
         self._distance_weights = gain
 
     def learn_many(self, batch: Interactions) -> None:
-        """Learn a batch, in its order."""
+        """Learn a batch, in order of arrival."""
         if not len(batch):
             return
         previous = self.clicks.append(
@@ -99,7 +97,7 @@ class SessionKnn(TableState):
         self._record_visits(batch.item[is_new_visit], batch.shopper[is_new_visit])
 
     def _record_visits(self, item: Rows, shopper: Rows) -> None:
-        """Shoppers came to items, in order."""
+        """Add visits of shoppers to items, in order."""
         if not len(item):
             return
         rows = int(item.max()) + 1
@@ -135,8 +133,8 @@ class SessionKnn(TableState):
         neighbours = self._neighbours(shopper, context)
         shared = np.where(neighbours.item >= 0, neighbours.reason_item, _NO_SHARED_ITEM)
         item = self.clicks.lookup(neighbours.item.ravel()).reshape(n, self.neighbours, -1)
-        # The clicks are newest first: what came after the shared item stands before it. A neighbour
-        # whose row is another shopper's now shares nothing.
+        # Clicks are newest first: what came after the shared item stands before it. A neighbour whose
+        # row now is another shopper's shares nothing.
         length = item.shape[2]
         is_shared = item == shared[:, :, None]
         earliest = length - 1 - is_shared[:, :, ::-1].argmax(axis=2)
@@ -153,15 +151,15 @@ class SessionKnn(TableState):
         return top_k(summed, summed.score, because, n, k)
 
     def _neighbours(self, shopper: Rows, context: Rows) -> ScoredLists:
-        """The nearest shoppers, as `item`, and of each the newest item shared, as `because`."""
+        """The nearest shoppers, as `item`, and the newest shared item of each, as `reason_item`."""
         n, length = context.shape
         known = (context >= 0) & (context < self.items)
         rows = np.where(known, context, 0)
         visitor = self.visitor.take(rows, axis=0)
         visitor[~known] = NO_ROW
         visitor[visitor == shopper[:, None, None]] = NO_ROW
-        # The newest of a ring is at the place before the next one to be written. What is behind it was
-        # written a round ago: there a place below 0 counts from the end.
+        # The newest of a ring is just before the next slot to be written. What is behind it was written
+        # a round ago: there an index below 0 counts from the end.
         newest = (self.visits[rows] - 1) % self.visitors_per_item
         age = newest[:, :, None] - np.arange(self.visitors_per_item)
         position_weight = np.float32(self.position_decay) ** np.arange(length, dtype=np.float32)
@@ -173,11 +171,11 @@ class SessionKnn(TableState):
         )
 
     def remove_shoppers(self, rows: Rows) -> None:
-        """These shoppers never looked at anything."""
+        """Remove the clicks of these shoppers."""
         self.clicks.remove_shoppers(rows)
 
     def remove_items(self, rows: Rows) -> None:
-        """Nobody ever came to these items."""
+        """Remove these items and their visitors."""
         self.clicks.remove_items(rows)
         rows = rows[rows < self.items]
         self.visitor[rows], self.visits[rows] = NO_ROW, 0
@@ -192,7 +190,7 @@ class SessionKnn(TableState):
         return [*self.clicks.tables(), Table(columns, self._dirty_rows)]
 
     def restore(self, arrays: Arrays) -> None:
-        """Take over what `arrays` gave."""
+        """Go on from the arrays of a snapshot."""
         self.clicks.restore(arrays)
         self.visitor = arrays["visitor"].astype(np.int32)
         self.visits = arrays["visits"].astype(np.int64)

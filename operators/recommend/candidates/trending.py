@@ -1,4 +1,7 @@
-"""What is looked at more than it was: the ratio of two decayed counts of an item."""
+"""Trending items, viewed more than before: the ratio of two decayed counts of an item.
+
+Not a candidate generator: the blend does not get this list.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +20,16 @@ if TYPE_CHECKING:
     from state.interactions import Interactions, ScoredLists
 
 SHORT_HALF_LIFE_DIVISOR = 12
-"""How much shorter the half-life of what is looked at now is than that of what usually is."""
+"""The long half-life is so many times the short one."""
 PRIOR_VIEWS = 8.0
-"""Views beside the usual ones, so that three clicks on an item nobody knows are no trend yet."""
+"""Views added to the usual ones, so that three clicks on an unknown item are no trend."""
 
 
 class Trending(TableState):
-    """Popularity of a half-life `SHORT_HALF_LIFE_DIVISOR` times shorter, to be held against the
-    usual one.
+    """Popularity with a short half-life, which is divided by the popularity with the long one.
 
-    An item's trend is how many times its usual rate of views, plus that of `PRIOR_VIEWS` views within
-    the long half-life, it has now.
+    An item's trend is its present rate of views over its usual rate, to which `PRIOR_VIEWS` views
+    within the long half-life are added.
     """
 
     def __init__(self, *, long_half_life_ms: int) -> None:
@@ -36,11 +38,12 @@ class Trending(TableState):
         )
 
     def learn_many(self, batch: Interactions) -> None:
-        """Learn a batch, in its order."""
+        """Learn a batch, in order of arrival."""
         self.short_term.learn_many(batch)
 
     def top(self, long_term: Popularity, now_ms: int, k: int, excluded: Rows) -> ScoredLists:
-        """One list: at most k items that have more than their usual rate, by how many times."""
+        """One list: at most k items with more than their usual rate; the score is how many times as
+        much."""
         n = min(self.short_term.items, long_term.items)
         recent = self.short_term.count[:n] * np.float32(
             SHORT_HALF_LIFE_DIVISOR * self.short_term.clock.decode_scale(now_ms)
@@ -52,7 +55,7 @@ class Trending(TableState):
         return top_list(ratio, k)
 
     def remove_items(self, rows: Rows) -> None:
-        """These items were never seen."""
+        """Remove what was learned of these items."""
         self.short_term.remove_items(rows)
 
     def tables(self) -> Sequence[Table]:
@@ -60,9 +63,9 @@ class Trending(TableState):
         return self.short_term.tables()
 
     def scalars(self) -> Arrays:
-        """The clock."""
+        """The clock of the decay."""
         return self.short_term.scalars()
 
     def restore(self, arrays: Arrays) -> None:
-        """Take over what `arrays` gave."""
+        """Go on from the arrays of a snapshot."""
         self.short_term.restore(arrays)

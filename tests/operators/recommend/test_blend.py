@@ -204,8 +204,8 @@ def test_a_blend_of_a_release_with_steps_apart_goes_on_with_its_steps() -> None:
 
 
 @pytest.mark.parametrize("beliefs", [(1, 1, 1), (1, 0), (1,)])
-def test_each_learner_needs_a_belief_above_nothing(beliefs: tuple[float, ...]) -> None:
-    with pytest.raises(ValueError, match="belief above 0"):
+def test_each_learner_needs_a_prior_weight_above_0(beliefs: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="prior weight above 0"):
         Blend(("first", "second"), beliefs)
 
 
