@@ -64,3 +64,23 @@ def carry_ids(
     ids[~is_new] = old_ids[continued[~is_new]]
     ids[is_new] = next_id + np.arange(count)
     return ids, next_id + count
+
+
+def find_replacements(
+    old: Labels, new: Labels, old_ids: NDArray[np.int64], new_ids: NDArray[np.int64]
+) -> list[tuple[int, int]]:
+    """The old ids that ended, each with the new id that most of its points have now.
+
+    old, new: labels of the same points, positions in old_ids and new_ids.
+
+    >>> old, new = np.array([0, 1, 1, 1]), np.array([0, 0, 1, 1])
+    >>> find_replacements(old, new, np.array([4, 5]), np.array([4, 6]))
+    [(5, 6)]
+    """
+    k_old, k_new = len(old_ids), len(new_ids)
+    shared = np.bincount(old * k_new + new, minlength=k_old * k_new).reshape(k_old, k_new)
+    return [
+        (int(old_id), int(replacement))
+        for old_id, replacement in zip(old_ids, new_ids[shared.argmax(axis=1)], strict=True)
+        if old_id not in new_ids
+    ]

@@ -68,6 +68,24 @@ def kmeans_plus_plus(points: Points, k: int, rng: np.random.Generator) -> Points
     return points[chosen]
 
 
+def draw_far_point(
+    points: Points, targets: Points, rng: np.random.Generator, rounding: float
+) -> Points | None:
+    """A point [F], drawn by its squared distance to its target, both [n, F].
+
+    A squared distance below the share `rounding` of a point's own square counts 0. None where all
+    distances are 0.
+    """
+    gaps = squared_distances(points, targets)
+    gaps[gaps <= rounding * np.einsum("nf,nf->n", points, points)] = 0.0
+    edges = np.cumsum(gaps)
+    if edges[-1] == 0.0:
+        return None
+    index = np.searchsorted(edges, rng.random() * edges[-1], side="right")
+    far: Points = points[min(int(index), len(points) - 1)]
+    return far
+
+
 def lloyd(points: Points, centres: Points, rounds_max: int) -> Points:
     """Move centres to the means of their points until no label changes (Lloyd 1982).
 

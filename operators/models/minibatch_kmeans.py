@@ -18,7 +18,7 @@ import numpy as np
 from operators.models import kmeans, kmeans_review
 from operators.models.base import Clusterer
 from operators.models.cluster_count import SILHOUETTE_GAIN_MIN, select_count
-from operators.models.cluster_ids import carry_ids, match_labels
+from operators.models.cluster_ids import carry_ids, find_replacements, match_labels
 from operators.models.reservoir import Reservoir
 from state.arrays import NO_ROW
 
@@ -224,15 +224,11 @@ class MiniBatchKMeans(Clusterer):
         sample = self._sample.points
         for dead in np.flatnonzero(self.counts < CENTRE_WEIGHT_MIN):
             targets = self.centres[self._nearest_slots(sample)]
-            gaps = kmeans.squared_distances(sample, targets)
-            gaps[gaps <= ROUNDING * np.einsum("nf,nf->n", sample, sample)] = 0.0
-            edges = np.cumsum(gaps)
-            if edges[-1] == 0.0:  # fewer distinct points than centres: the centre remains dead
+            far = kmeans.draw_far_point(sample, targets, rng, ROUNDING)
+            if far is None:  # fewer distinct points than centres: the centre remains dead
                 return
             self._retire(int(dead))
-            index = np.searchsorted(edges, rng.random() * edges[-1], side="right")
-            self.centres[dead] = sample[min(int(index), len(sample) - 1)]
-            self.counts[dead] = 1.0
+            self.centres[dead], self.counts[dead] = far, 1.0
             self.ids[dead], self.next_id = self.next_id, self.next_id + 1
 
     def _retire(self, dead: int) -> None:
@@ -283,13 +279,7 @@ class MiniBatchKMeans(Clusterer):
         old, new = self._nearest_slots(sample), kmeans.nearest(sample, centres)
         continued = match_labels(old, new, len(ids), len(centres))
         new_ids, self.next_id = carry_ids(continued, ids, self.next_id)
-        shared = np.bincount(old * len(centres) + new, minlength=len(ids) * len(centres))
-        replacements = new_ids[shared.reshape(len(ids), len(centres)).argmax(axis=1)]
-        self._retired += [
-            (int(old_id), int(replacement))
-            for old_id, replacement in zip(ids, replacements, strict=True)
-            if old_id not in new_ids
-        ]
+        self._retired += find_replacements(old, new, ids, new_ids)
         shares = np.bincount(new, minlength=len(centres)) / len(new)
         by_id = new_ids.argsort()
         self.counts = (shares * self.counts.sum())[by_id]

@@ -1,1 +1,4 @@
-"""The same models with River's interface, for use outside the flow."""
+"""The same models with River's interface, for use outside the flow.
+
+Change freely as long as River's checks pass: nothing here is stored.
+"""
