@@ -84,8 +84,8 @@ class SegmentActivity:
         """Take back an order that was counted twice."""
         if row == NO_ROW:
             return
-        for order, ordered_ms, worth in self.orders.orders_of(row, at_ms)[::-1]:
-            if (ordered_ms, worth) == (at_ms, micros):
+        for order, ordered_ms, value_micros in self.orders.orders_of(row, at_ms)[::-1]:
+            if (ordered_ms, value_micros) == (at_ms, micros):
                 for segment, flags in self.orders.flags_of(order).items():
                     self._count(segment, flags, micros, at_ms, -1)
                 self.orders.retract(order)

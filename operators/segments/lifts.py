@@ -1,7 +1,7 @@
 """Categories and items that a segment's members view more often than all shoppers: their lift.
 
 One segment a call, in turn, from evenly spread samples. A shopper counts once for each of the last
-items of its last session. The sample of all shoppers is taken anew in each round.
+items of its last session. The sample of all shoppers is taken again in each round.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     Counted = NDArray[np.int64]
 
-MEMBERS_MAX, EVERYBODY_MAX = 1024, 4096
+MEMBERS_MAX, ALL_SHOPPERS_MAX = 1024, 4096
 """Shoppers in a sample."""
 SUPPORT_MIN = 10
 """The number of viewers in a sample below which nothing is reported."""
@@ -59,7 +59,7 @@ class SegmentLifts:
     stored."""
 
     def __init__(self) -> None:
-        self._everybody = ViewCounts(0, np.zeros(0, np.int64), np.zeros(0, np.int64))
+        self._all_shoppers = ViewCounts(0, np.zeros(0, np.int64), np.zeros(0, np.int64))
         self._next_segment = self._next_item = 0
         self._categories = RowIndex()
         self._category: Rows = np.empty(0, np.int32)
@@ -80,12 +80,14 @@ class SegmentLifts:
             self._next_segment = 0
         if not self._next_segment:
             all_rows = np.arange(recommender.components.session_contexts.rows, dtype=np.int32)
-            self._everybody = self._count_views(_even_sample(all_rows, EVERYBODY_MAX), recommender)
+            self._all_shoppers = self._count_views(
+                _even_sample(all_rows, ALL_SHOPPERS_MAX), recommender
+            )
         turns = range(
             self._next_segment, len(ids) if last else min(self._next_segment + 1, len(ids))
         )
         self._next_segment = turns.stop
-        everybody = self._everybody
+        everyone = self._all_shoppers
         writes: list[Write] = []
         for segment in turns:
             if not memberships.registry.is_active(segment):
@@ -98,9 +100,9 @@ class SegmentLifts:
                 ("categories", self._categories.ids),
                 ("items", recommender.items.ids),
             ):
-                counts, overall = getattr(own, kind), getattr(everybody, kind)
+                counts, overall = getattr(own, kind), getattr(everyone, kind)
                 document[kind] = _significant_lifts(
-                    names, counts, own.shoppers, overall, everybody.shoppers
+                    names, counts, own.shoppers, overall, everyone.shoppers
                 )
             writes.append(("SET", keys.lifts_key(ids[segment]), orjson.dumps(document).decode()))
         return writes
@@ -149,7 +151,7 @@ def _even_sample(rows: Rows, limit: int) -> Rows:
 
 
 def _significant_lifts(
-    names: Sequence[str], counts: Counted, shoppers: int, overall: Counted, everybody: int
+    names: Sequence[str], counts: Counted, shoppers: int, overall: Counted, all_shoppers: int
 ) -> list[tuple[str, float, float]]:
     """Return name, lift and members' share of what the lift of is significant, the highest lift
     first."""
@@ -161,9 +163,9 @@ def _significant_lifts(
     sigmas = NormalDist().inv_cdf(1 - ALPHA / max(int(known.sum()), 1))
     for thing in candidates.tolist():
         count, count_overall = int(counts[thing]), int(overall[thing])
-        share, share_overall = count / shoppers, count_overall / everybody
-        pooled = (count + count_overall) / (shoppers + everybody)
-        deviation = sqrt(pooled * (1 - pooled) * (1 / shoppers + 1 / everybody))
+        share, share_overall = count / shoppers, count_overall / all_shoppers
+        pooled = (count + count_overall) / (shoppers + all_shoppers)
+        deviation = sqrt(pooled * (1 - pooled) * (1 / shoppers + 1 / all_shoppers))
         if share > share_overall + sigmas * deviation:
             lifts.append((names[thing], round(share / share_overall, 2), round(share, 4)))
     return sorted(lifts, key=lambda one: (-one[1], one[0]))[:LIFTS_MAX]

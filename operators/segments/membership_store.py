@@ -152,6 +152,7 @@ class MembershipStore(TableState):
 
     def scalars(self) -> Arrays:
         """The segment ids by index, and the counts by minute and hour."""
+        # Stored name: "roster" is the registry.
         ids = "\n".join(self.registry.ids).encode()
         return {"roster": np.frombuffer(ids, np.uint8), **self.activity.counts.scalars()}
 

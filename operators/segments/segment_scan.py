@@ -137,5 +137,5 @@ def _add(total: Counted, segment: SegmentIndexes) -> None:
 def _pairs(one: SegmentIndexes, other: SegmentIndexes, segments: int) -> Counted:
     """Return the pairs in which both are a segment, as indexes into the flattened matrix."""
     both = (one != NO_ROW) & (other != NO_ROW)
-    places: Counted = one[both].astype(np.int64) * segments + other[both]
-    return places
+    cells: Counted = one[both].astype(np.int64) * segments + other[both]
+    return cells

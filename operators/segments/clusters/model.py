@@ -188,13 +188,13 @@ class ClusterModel(TableState):
         of these."""
         overall, own = to_raw_units(self._scaler.mean, feature_names), self._typical(feature_names)
         informative = naming.informative_features(overall, feature_names)
-        places = {
+        scores_of = {
             number: np.where(informative, at, 0.0)
             for number, at in self._model.centres_by_id().items()
         }
         return {
             number: naming.feature_lifts(own[number], overall, scores, feature_names)
-            for number, scores in places.items()
+            for number, scores in scores_of.items()
         }
 
     def _typical(self, feature_names: Sequence[str]) -> dict[int, NDArray[np.float64]]:

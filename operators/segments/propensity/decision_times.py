@@ -159,6 +159,7 @@ class PendingObservations(TableState):
             for key, point in sorted(of_key.items(), key=itemgetter(0))
         ]
         return {
+            # Stored names: "told" are the observations.
             "told": np.array(observations, np.int64).reshape(-1, len(Observation._fields)),
             "ticks": np.array([at for at, _, _ in points], np.int64),
             "keys": np.array([key for _, key, _ in points], np.uint64),

@@ -153,6 +153,7 @@ class DelayedLabels(TableState):
 
     def tables(self) -> Sequence[Table]:
         """The slots."""
+        # Stored names: "heard" are the outcomes, "said" the predictions.
         columns: Arrays = {
             "key": self._key[: self._length],
             "heard": self._outcomes[: self._length],

@@ -35,7 +35,7 @@ class PendingDecisions(TableState):
     """
 
     def __init__(self, capacity: int, n_features: int) -> None:
-        self.room = capacity
+        self.capacity = capacity
         self.key_max = ALL
         self._keys: Keys = np.zeros(0, np.uint64)
         self._points: Floats32 = np.zeros((0, n_features), np.float32)
@@ -76,12 +76,13 @@ class PendingDecisions(TableState):
         indexes = np.array([i for i, _ in known], np.intp)
         slots = np.array([slot for _, slot in known], np.intp)
         self._release(slots)
-        if self.key_max < ALL and len(self._slots) * 4 < self.room:
+        if self.key_max < ALL and len(self._slots) * 4 < self.capacity:
             self.key_max = min(ALL, self.key_max * 2 + 1)
         return indexes, self._points[slots], self._predictions[slots]
 
     def tables(self) -> Sequence[Table]:
         """The slots; key 0 is a free one."""
+        # Stored names: "said" are the predictions.
         columns: Arrays = {"keys": self._keys, "points": self._points, "said": self._predictions}
         return [Table(columns, self._dirty_rows)]
 
@@ -101,8 +102,8 @@ class PendingDecisions(TableState):
 
     def _grow_or_subsample(self) -> None:
         size = len(self._keys)
-        if size < self.room:
-            larger = min(self.room, max(64, 2 * size))
+        if size < self.capacity:
+            larger = min(self.capacity, max(64, 2 * size))
             self._keys = np.resize(self._keys, larger)
             self._keys[size:] = 0
             self._points = np.resize(self._points, (larger, self._points.shape[1]))
