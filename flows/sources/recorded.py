@@ -29,28 +29,15 @@ if TYPE_CHECKING:
 class RecordedPartition(StatefulSourcePartition[SourceBatch, bytes]):
     """One recording, read to its end in batches of the configured size."""
 
-    def __init__(
-        self,
-        records: Records,
-        name: str,
-        settings: Settings,
-        state: SourceState,
-        partitions: int,
-        on_error: Callable[[UserError], None],
-        stop: Flag,
-        exchange: CurrencyConverter,
-    ) -> None:
-        self._on_error = on_error
-        self._stop = stop
-        self._partitions = partitions
+    def __init__(self, source: RecordedSource, name: str, state: SourceState) -> None:
+        self._source = source
+        self._settings = source.settings
         self._name = name
-        self._settings = settings
-        self._exchange = exchange
         self._offset = state.offset
         self._finished = state.finished
         self._batcher = SourceBatcher(state.batches, state.watermark_ms, state.totals)
-        exchange.resume(state.totals.currency)
-        self._records = iter(()) if self._finished else records()
+        source.converter.resume(state.totals.currency)
+        self._records = iter(()) if self._finished else source.recordings[name]()
         self._lookahead: list[Event | DeadLetter] = []
         # A recording can only be read from its beginning: skip the records of earlier runs.
         next(islice(self._records, self._offset, self._offset), None)
@@ -66,8 +53,8 @@ class RecordedPartition(StatefulSourcePartition[SourceBatch, bytes]):
             )
         except UserError as error:
             # The records before the damage are still processed.
-            self._on_error(error)
-        if self._stop.is_set():
+            self._source.failure = error
+        if self._source.stop.is_set():
             # The records just read were not emitted: the next run reads them again.
             raise StopIteration
         records, self._lookahead = self._lookahead[:batch_events], self._lookahead[batch_events:]
@@ -81,9 +68,9 @@ class RecordedPartition(StatefulSourcePartition[SourceBatch, bytes]):
                 allowed_lateness_ms=sessions.allowed_lateness_ms,
                 jump_ms=sessions.jump_ms,
                 upcoming=self._lookahead,
-                partitions=self._partitions,
+                partitions=len(self._source.recordings),
                 last=self._finished,
-                converter=self._exchange,
+                converter=self._source.converter,
             )
         ]
 
@@ -107,16 +94,16 @@ class RecordedSource(FixedPartitionedSource[SourceBatch, bytes]):
     def __init__(
         self, recordings: dict[str, Records], settings: Settings, stop: Flag | None = None
     ) -> None:
-        self._recordings = recordings
-        self._settings = settings
-        self._stop = stop or Flag()
-        self._exchange = CurrencyConverter(settings.money)
+        self.recordings = recordings
+        self.settings = settings
+        self.stop = stop or Flag()
+        self.converter = CurrencyConverter(settings.money)
         self.failure: UserError | None = None
         self.resumed_events = 0
 
     def list_parts(self) -> list[str]:
         """The names of the recordings."""
-        return list(self._recordings)
+        return list(self.recordings)
 
     def build_part(
         self, step_id: str, for_part: str, resume_state: bytes | None
@@ -124,16 +111,4 @@ class RecordedSource(FixedPartitionedSource[SourceBatch, bytes]):
         """One recording, from the position in its snapshot."""
         state = SourceState() if resume_state is None else SOURCE_CODEC.decode(resume_state)
         self.resumed_events += state.offset
-        return RecordedPartition(
-            self._recordings[for_part],
-            for_part,
-            self._settings,
-            state,
-            len(self._recordings),
-            self._fail,
-            self._stop,
-            self._exchange,
-        )
-
-    def _fail(self, error: UserError) -> None:
-        self.failure = error
+        return RecordedPartition(self, for_part, state)

@@ -109,12 +109,12 @@ import sys
 import bytewax.operators as op
 from bytewax._bytewax import cli_main
 from bytewax.dataflow import Dataflow
-from flows.process.liveness import Ticks
-from flows.process.shutdown import ends_before_it_begins, stop_on_signal
+from flows.process.liveness import TickSource
+from flows.process.shutdown import exit_if_stopped_early, stop_on_signal
 
 flow = Dataflow("waits")
-op.inspect("seen", op.input("pulse", flow, Ticks()))
-with stop_on_signal() as stop, ends_before_it_begins(stop):
+op.inspect("seen", op.input("pulse", flow, TickSource()))
+with stop_on_signal() as stop, exit_if_stopped_early(stop):
     print("waits", flush=True)
     cli_main(flow, process_id=0, addresses=[f"127.0.0.1:{port}" for port in sys.argv[1:]])
 """

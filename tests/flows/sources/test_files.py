@@ -12,16 +12,12 @@ import tracemalloc
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from rich.console import Console
 
 from flows.sources.files import LINE_BYTES_MAX, LogFile, progress_bar
-from flows.sources.time_ordering import sort_by_time
 from operators.readers.registry import READERS
 from state.dead_letters import DeadLetter
 from state.errors import SourceError
-from state.events import Event
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -162,22 +158,3 @@ def test_a_pipe_has_no_size_and_still_a_rate() -> None:
         assert log.bytes_total is None
         assert list(log.lines(advanced)) == [b"a"]
     os.close(read_end)
-
-
-def seen(number: int, at_ms: int) -> Event:
-    return Event(str(number), "page_view", at_ms, at_ms, user_id="ann")
-
-
-@given(st.lists(st.integers(0, 9)), st.integers(1, 5))
-def test_events_go_by_time_and_equal_times_keep_their_order(
-    times_ms: list[int], run_events: int
-) -> None:
-    events = [seen(n, at_ms) for n, at_ms in enumerate(times_ms)]
-    ordered = list(sort_by_time(events, run_events=run_events))
-    assert ordered == sorted(events, key=lambda event: event.event_ts)
-
-
-def test_dead_letters_are_not_held_back_by_ordering() -> None:
-    (letter,) = READERS["penstock"]([b"?"], source="log", now_ms=0)
-    late, early = seen(1, 8), seen(2, 7)
-    assert list(sort_by_time([late, letter, early])) == [letter, early, late]

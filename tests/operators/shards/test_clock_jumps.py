@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import random
-from threading import Event as Flag
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.sources.recorded import RecordedPartition
-from operators.events.currencies import CurrencyConverter
+from flows.sources.recorded import RecordedSource
 from operators.shards.batching import SourceBatcher
 from state.config import Sessions, Settings, Source
 from state.events import Event
@@ -63,16 +61,8 @@ def recorded(events: list[Event], *, batch_events: int = 7, stop_after: int | No
     state, batches = SourceState(), []
     runs = [stop_after, None] if stop_after else [None]
     for many in runs:
-        part = RecordedPartition(
-            lambda: iter(events),
-            "log",
-            settings,
-            state,
-            1,
-            lambda _: None,
-            Flag(),
-            CurrencyConverter(settings.money),
-        )
+        source = RecordedSource({"log": lambda: iter(events)}, settings)
+        part = source.build_part("events", "log", SOURCE_CODEC.encode(state))
         while not state.finished and many != 0:
             batches += part.next_batch()
             state = SOURCE_CODEC.decode(part.snapshot())
