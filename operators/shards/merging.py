@@ -71,7 +71,7 @@ def _merge_state(shoppers: ShardShoppers, transfer: StateTransfer) -> None:
     if config.decision_ticks:
         observations.observe_merge(shoppers, shopper, transfer)
     if engine is not None:
-        engine.advance_shopper(user_id, shopper, max(event_time_ms, other.last_ms - 1))
+        engine.evaluator.advance_shopper(user_id, shopper, max(event_time_ms, other.last_ms - 1))
     # By the first and last times of both, which the profile merges.
     inactivity.merge(shopper, other, config.absence_ms)
     # Before anything is added up: what both have counted is taken out of one of them.

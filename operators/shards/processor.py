@@ -52,7 +52,7 @@ class ShopperProcessor:
             event_time_ms = shoppers.event_time_ms(watermark_ms)
             if engine.migrate_rules(shoppers.rows, event_time_ms):
                 shoppers.dirty_names.update(shoppers.rows)
-            shoppers.dirty_names.update(engine.advance_all(shoppers.rows, event_time_ms))
+            shoppers.dirty_names.update(engine.evaluator.advance_all(shoppers.rows, event_time_ms))
         close_expired_sessions(shoppers)
 
     def process_event(

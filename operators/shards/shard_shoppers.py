@@ -53,7 +53,7 @@ class ShardShoppers:
         self.session_timers = Timers()
         self.rule_engine = create_engine(config.segment_rules, rules_state or ShardRulesState())
         if self.rule_engine is not None:
-            self.rule_engine.processing_errors = self.processing_errors
+            self.rule_engine.evaluator.processing_errors = self.processing_errors
         for shopper_id, shopper in rows.items():
             self._index(shopper_id, shopper)
         self.active_before_ms: dict[str, int] = {}
@@ -70,7 +70,7 @@ class ShardShoppers:
         self.output = output
         self._is_single_partition = output.batch.partitions == 1
         if self.rule_engine is not None:
-            self.rule_engine.transitions = output.transitions
+            self.rule_engine.evaluator.transitions = output.transitions
 
     def apply_retractions(self) -> None:
         """Take back what the batch has put out about shoppers that were taken out since."""
@@ -118,7 +118,7 @@ class ShardShoppers:
         """Watch a row that has come from elsewhere: its age, its rules, the ends of its sessions."""
         self.idle.add(shopper_id, shopper.last_ms)
         if self.rule_engine is not None:
-            self.rule_engine.track(shopper_id, shopper)
+            self.rule_engine.evaluator.track(shopper_id, shopper)
         for session in shopper.open_sessions:
             self.watch_session(shopper_id, session)
 
@@ -140,7 +140,7 @@ class ShardShoppers:
         self.mark_active(shopper_id)
         if self.rule_engine is not None:
             event_time_ms = self.rule_time_ms(shopper, event_watermark_ms)
-            self.rule_engine.evaluate_all(shopper_id, shopper, event_time_ms)
+            self.rule_engine.evaluator.evaluate_all(shopper_id, shopper, event_time_ms)
 
     def remove_from_segments(self, shopper_id: str, shopper: Shopper) -> list[Transition]:
         """Stop the rules of a shopper that goes away; the transitions of this batch, which are taken

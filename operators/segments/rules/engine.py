@@ -1,54 +1,38 @@
 """Memberships of one shard's shoppers in segments by rule, exact at every moment of their clock.
 
-The clock of a shopper is the watermark of the shard, and at least its own newest event. Where an
-answer changes with time alone, a timer evaluates the rule again; the change is dated when it was
-due, however late the batch. This is the hot path: the engine changes the state of shoppers in
-place.
+The clock of a shopper is the watermark of the shard, and at least its own newest event. The engine
+finds the rules whose answers an event, a merge or new rules may change; `evaluator` evaluates them,
+and those that are due. This is the hot path: the engine changes the state of shoppers in place.
 """
 
 from __future__ import annotations
 
-from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from operators.events.processing_errors import ProcessingErrors
 from operators.segments.rules import rule_changes
 from operators.segments.rules.compiler import RuleSet
-from operators.segments.rules.conditions.base import FOREVER
+from operators.segments.rules.evaluator import RuleEvaluator
 from operators.segments.rules.features import FIRST_EVENT, SESSION_START, session_at
 from operators.segments.rules.filters import LATEST_TEXT_OF
 from operators.segments.rules.retractions import Retractions
 from operators.segments.rules.window_corrections import add_refund_difference
 from operators.segments.rules.windows import add_time
-from operators.tables.timers import Timers
 from state.messages import Transition
 from state.shopper import RECHECK_ALL, RuleState
 
 if TYPE_CHECKING:
-    from operators.segments.rules.compiler import RulesToEvaluate
     from state.events import Event
     from state.shopper import Shopper
     from state.snapshots import ShardRulesState
 
-TIMERS_PER_SHOPPER = 4
-TIMERS_MIN = 100
-"""With more timers than this they are set again, one a shopper: some are of shoppers who are gone."""
-
-_BY_TIME_AND_SHOPPER = attrgetter("at_ms", "shopper")
-
 
 class RuleEngine:
-    """Evaluates rules when an event or the time may change an answer.
-
-    `transitions` are those of the current batch; the owner of the engine sets the list.
-    """
+    """Keeps the memberships of a shard; `evaluator` has the clock and the transitions of the batch."""
 
     def __init__(self, rules: RuleSet, stored: ShardRulesState) -> None:
         self.rules = rules
-        self.transitions: list[Transition] = []
+        self.evaluator = RuleEvaluator(rules)
         self._retractions = Retractions()
-        self.processing_errors = ProcessingErrors("segments")
-        self._timers = Timers()
         self._stored = stored
         self._rules_changed = stored.digests != rules.digests
 
@@ -72,7 +56,7 @@ class RuleEngine:
             try:
                 self._migrate_shopper(shopper_id, shopper, clock_ms, removed_ids, changed_bits)
             except Exception:
-                self._mark_uncertain("settle", shopper_id, shopper.rule_state)
+                self.evaluator.mark_uncertain("settle", shopper_id, shopper.rule_state)
         return True
 
     def _migrate_shopper(
@@ -87,11 +71,11 @@ class RuleEngine:
         state, rules = shopper.rule_state, self.rules
         now_ms = max(clock_ms, shopper.last_ms)
         if state is None or state.next_check_ms == RECHECK_ALL:
-            self.evaluate_all(shopper_id, shopper, now_ms)
+            self.evaluator.evaluate_all(shopper_id, shopper, now_ms)
             return
         for segment_id in sorted(removed_ids & state.members.keys()):
             del state.members[segment_id]
-            self.transitions.append(Transition(shopper_id, segment_id, False, now_ms))
+            self.evaluator.transitions.append(Transition(shopper_id, segment_id, False, now_ms))
         state.windows = {
             key: window for key, window in state.windows.items() if key in rules.window_kinds
         }
@@ -104,18 +88,8 @@ class RuleEngine:
             if key in rules.bits_by_digest
         }
         state.next_check_ms = min(state.next_check_ms_by_rule.values(), default=0)
-        if state.next_check_ms:
-            self._timers.add(state.next_check_ms, shopper_id)
-        self._evaluate(rules.rules_in(changed_bits), shopper_id, shopper, state, now_ms)
-
-    def _mark_uncertain(self, operation: str, shopper_id: str, state: RuleState | None) -> None:
-        """A rule raised outside an event: evaluate all rules again with the shopper's next event.
-
-        The operation is part of a metric label, so `settle` and `due` keep their names.
-        """
-        self.processing_errors.record(operation, shopper_id)
-        if state is not None:
-            state.next_check_ms_by_rule, state.next_check_ms = {}, RECHECK_ALL
+        self.evaluator.track(shopper_id, shopper)
+        self.evaluator.evaluate(rules.rules_in(changed_bits), shopper_id, shopper, state, now_ms)
 
     def to_state(self) -> ShardRulesState:
         """What a snapshot holds besides the shoppers."""
@@ -126,46 +100,9 @@ class RuleEngine:
         needed = self.rules.windows_needed_by(rule_id)
         return max((self._stored.windows[key][0] for key in needed), default=0)
 
-    def track(self, shopper_id: str, shopper: Shopper) -> None:
-        """Set the timer of a shopper that was restored."""
-        state = shopper.rule_state
-        if state is not None and state.next_check_ms > 0:
-            self._timers.add(state.next_check_ms, shopper_id)
-
-    def advance_all(self, rows: dict[str, Shopper], clock_ms: int) -> list[str]:
-        """Advance the clock of all shoppers; returns those whose memberships changed."""
-        if len(self._timers) > TIMERS_PER_SHOPPER * len(rows) + TIMERS_MIN:
-            # Timers of shoppers who left, and of answers that changed since, may be due in weeks.
-            self._timers = Timers()
-            for shopper_id, row in rows.items():
-                self.track(shopper_id, row)
-        changed_ids: list[str] = []
-        first = len(self.transitions)
-        for shopper_id in self._timers.take_due(clock_ms + 1):
-            shopper = rows.get(shopper_id)
-            state = None if shopper is None else shopper.rule_state
-            if shopper is None or state is None or not 0 < state.next_check_ms <= clock_ms:
-                continue
-            transitions_before = len(self.transitions)
-            try:
-                self._fire_timers(shopper_id, shopper, state, clock_ms)
-            except Exception:
-                self._mark_uncertain("due", shopper_id, state)
-            if len(self.transitions) > transitions_before:
-                changed_ids.append(shopper_id)
-        # Sorted by when they were due: after a resume shoppers are evaluated in another order.
-        self.transitions[first:] = sorted(self.transitions[first:], key=_BY_TIME_AND_SHOPPER)
-        return changed_ids
-
-    def advance_shopper(self, shopper_id: str, shopper: Shopper, clock_ms: int) -> None:
-        """Advance the clock of one shopper, before anything of it changes at that time."""
-        state = shopper.rule_state
-        if state is not None and 0 < state.next_check_ms <= clock_ms:
-            self._fire_timers(shopper_id, shopper, state, clock_ms)
-
     def advance_to(self, shopper_id: str, shopper: Shopper, now_ms: int, at_ms: int) -> bool:
         """Advance the clock of a shopper to an event of it; whether a session goes on then."""
-        self.advance_shopper(shopper_id, shopper, max(now_ms, at_ms - 1))
+        self.evaluator.advance_shopper(shopper_id, shopper, max(now_ms, at_ms - 1))
         newest_ms = max(now_ms, at_ms, shopper.last_ms)
         return session_at(shopper, newest_ms, self.rules.gap_ms) is not None
 
@@ -210,9 +147,9 @@ class RuleEngine:
         if rules.reads_shopper_texts:
             bits |= self._update_latest_texts(state, event)
         if state.next_check_ms == RECHECK_ALL:
-            self.evaluate_all(shopper_id, shopper, now_ms)
+            self.evaluator.evaluate_all(shopper_id, shopper, now_ms)
         elif bits:
-            self._evaluate(rules.rules_in(bits), shopper_id, shopper, state, now_ms)
+            self.evaluator.evaluate(rules.rules_in(bits), shopper_id, shopper, state, now_ms)
 
     def _update_latest_texts(self, state: RuleState, event: Event) -> int:
         """Keep the device, country and campaign of an event; returns the rules that ask for what it
@@ -225,18 +162,10 @@ class RuleEngine:
                 bits |= feature_bits
         return bits
 
-    def evaluate_all(self, shopper_id: str, shopper: Shopper, now_ms: int) -> None:
-        """Evaluate every rule for a shopper."""
-        state = shopper.rule_state
-        if state is None:
-            state = shopper.rule_state = RuleState()
-        state.next_check_ms_by_rule, state.next_check_ms = {}, 0
-        self._evaluate(self.rules.rules_in(self.rules.all_bits), shopper_id, shopper, state, now_ms)
-
     def evaluate_uncertain(self, shopper_id: str, shopper: Shopper, now_ms: int) -> None:
         """Evaluate every rule for a shopper that was marked so."""
         if shopper.rule_state is None or shopper.rule_state.next_check_ms == RECHECK_ALL:
-            self.evaluate_all(shopper_id, shopper, now_ms)
+            self.evaluator.evaluate_all(shopper_id, shopper, now_ms)
 
     def merge(
         self,
@@ -267,7 +196,7 @@ class RuleEngine:
                 state.latest_context[feature] = max(text, state.latest_context.get(feature, text))
             if is_same:
                 state.members = other_state.members | state.members
-        self.evaluate_all(shopper_id, shopper, now_ms)
+        self.evaluator.evaluate_all(shopper_id, shopper, now_ms)
 
     def add_refund_difference(self, shopper: Shopper, amount: int, at_ms: int) -> None:
         """Subtract what refunds that came before their order gave back beyond what they were
@@ -284,10 +213,10 @@ class RuleEngine:
 
     def remove_from_all(self, shopper_id: str, shopper: Shopper, now_ms: int) -> None:
         """Remove a shopper that is evicted or erased from every segment."""
-        self.advance_shopper(shopper_id, shopper, now_ms)
+        self.evaluator.advance_shopper(shopper_id, shopper, now_ms)
         state = shopper.rule_state
         if state is not None:
-            self.transitions += [
+            self.evaluator.transitions += [
                 Transition(shopper_id, segment_id, False, now_ms) for segment_id in state.members
             ]
             state.members, state.next_check_ms_by_rule, state.next_check_ms = {}, {}, RECHECK_ALL
@@ -298,64 +227,11 @@ class RuleEngine:
         The list that this returns is filled by `split_off_retracted`.
         """
         state.members, state.next_check_ms_by_rule, state.next_check_ms = {}, {}, RECHECK_ALL
-        return self._retractions.retract(shopper_id, len(self.transitions))
+        return self._retractions.retract(shopper_id, len(self.evaluator.transitions))
 
     def split_off_retracted(self) -> None:
         """Take the retracted transitions out of the batch."""
-        self._retractions.split_off(self.transitions)
-
-    def _fire_timers(
-        self, shopper_id: str, shopper: Shopper, state: RuleState, clock_ms: int
-    ) -> None:
-        """Evaluate the rules of a shopper that are due, in the order in which they are due."""
-        rules = self.rules
-        while 0 < state.next_check_ms <= clock_ms:
-            now_ms, dues = state.next_check_ms, state.next_check_ms_by_rule
-            bits = 0
-            for digest in [digest for digest, due_ms in dues.items() if due_ms <= now_ms]:
-                del dues[digest]
-                bits |= rules.bits_by_digest[digest]
-            state.next_check_ms = min(dues.values(), default=0)
-            self._evaluate(rules.rules_in(bits), shopper_id, shopper, state, now_ms, is_timer=True)
-        if state.next_check_ms:
-            self._timers.add(state.next_check_ms, shopper_id)
-
-    def _evaluate(
-        self,
-        rules: RulesToEvaluate,
-        shopper_id: str,
-        shopper: Shopper,
-        state: RuleState,
-        now_ms: int,
-        *,
-        is_timer: bool = False,
-    ) -> None:
-        """Evaluate rules: record what changes, and set a timer where time alone will change an
-        answer."""
-        members, dues = state.members, state.next_check_ms_by_rule
-        for segment_id, digest, evaluate, new_answer in rules:
-            is_in = segment_id in members
-            if is_in is new_answer:
-                continue
-            until_ms = evaluate(shopper_id, shopper, state, now_ms)
-            if until_ms > 0:
-                if not is_in:
-                    members[segment_id] = now_ms
-                    self.transitions.append(Transition(shopper_id, segment_id, True, now_ms))
-            else:
-                until_ms = -until_ms
-                if is_in:
-                    del members[segment_id]
-                    self.transitions.append(Transition(shopper_id, segment_id, False, now_ms))
-            if until_ms != FOREVER:
-                due_ms = dues.get(digest)
-                # A timer that is too early does no harm: it evaluates the rule and is set again.
-                if due_ms is None or until_ms < due_ms:
-                    dues[digest] = until_ms
-                    if until_ms < state.next_check_ms or state.next_check_ms <= 0:
-                        state.next_check_ms = until_ms
-                        if not is_timer:
-                            self._timers.add(until_ms, shopper_id)
+        self._retractions.split_off(self.evaluator.transitions)
 
 
 def _new_state(shopper: Shopper) -> RuleState:

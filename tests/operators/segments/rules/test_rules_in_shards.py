@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import astuple
 
 from operators.segments.rules.compiler import RuleSet
-from operators.segments.rules.engine import TIMERS_MIN, TIMERS_PER_SHOPPER
+from operators.segments.rules.evaluator import TIMERS_MIN, TIMERS_PER_SHOPPER
 from operators.segments.rules.explain import explain
 from operators.shards.config import ProcessorConfig
 from state.config import Lifecycle, Profiles, Sessions, State
@@ -302,4 +302,4 @@ def test_timers_do_not_pile_up_for_who_is_gone() -> None:
     for device in flow.devices:
         engine = device.shoppers.rule_engine
         assert engine is not None
-        assert len(engine._timers) <= most
+        assert len(engine.evaluator._timers) <= most
