@@ -124,8 +124,8 @@ def test_a_webhook_has_a_purpose(tmp_path: Path) -> None:
     assert "purpose is 'sale', expected analytics, personalization or ads" in refusal(
         "", crm, f"{purpose}sale", folder=tmp_path
     )
-    told = load("", crm, f"{purpose}ads", folder=tmp_path).hooks.endpoints["crm"]
-    assert (told.url, told.purpose) == ("https://crm.example/in", "ads")
+    endpoint = load("", crm, f"{purpose}ads", folder=tmp_path).hooks.endpoints["crm"]
+    assert (endpoint.url, endpoint.purpose) == ("https://crm.example/in", "ads")
 
 
 def test_environment_wins_over_the_file_and_set_over_both(tmp_path: Path) -> None:

@@ -104,13 +104,13 @@ def test_history_is_read_at_once_and_later_events_at_a_pace() -> None:
         events_per_s=100.0,
         clock=lambda: now_s,
     )
-    told = [size(partition.next_batch()) for _ in range(3)]
+    batch_sizes = [size(partition.next_batch()) for _ in range(3)]
     first = size(partition.next_batch())
     now_s = 2.0
     second = size(partition.next_batch())
     now_s = 60.0
     rest = [size(partition.next_batch()) for _ in range(2)]
-    assert (told, first, second, rest) == ([250, 250, 100], 1, 199, [200, 0])
+    assert (batch_sizes, first, second, rest) == ([250, 250, 100], 1, 199, [200, 0])
 
 
 def test_a_stop_ends_the_source_after_an_empty_batch() -> None:

@@ -31,12 +31,12 @@ def test_an_export_has_everything_stored_about_a_shopper(redis_url: str, tmp_pat
     out = tmp_path / "ann.json"
     assert main(["export-subject", "d:1", "--out", str(out), "--redis", redis_url]) == 0
     assert out.stat().st_mode & 0o777 == 0o600
-    told = json.loads(out.read_bytes())
-    held = told["held"]
+    export = json.loads(out.read_bytes())
+    held = export["held"]
     assert held[keys.alias_key("d:1")] == "ann"
     profile = {n.decode(): v.decode() for n, v in rows[keys.profile_key("ann")]}
     assert held[keys.profile_key("ann")] == profile
-    assert told["explained"]["shopper"] == "ann"
+    assert export["explained"]["shopper"] == "ann"
     own = {key for key in rows if key.startswith(keys.shopper_key("ann"))}
     assert own <= held.keys()
     segments = dict(rows[keys.segments_key("ann")])

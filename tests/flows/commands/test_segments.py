@@ -195,10 +195,10 @@ def test_why_prints_the_fields_that_decide_a_computed_segment(
         "asks              R 4, F and M 4\n"
         "rfm               444\n",
     )
-    code, told = said("why", "bob", "rfm-loyal")
-    assert (code, "knows no shopper 'bob'" in told) == (1, True)
-    code, told = said("why", "ann", "win-back")
-    assert (code, "name the recovery folder with --recovery DIR" in told) == (2, True)
+    code, text = said("why", "bob", "rfm-loyal")
+    assert (code, "knows no shopper 'bob'" in text) == (1, True)
+    code, text = said("why", "ann", "win-back")
+    assert (code, "name the recovery folder with --recovery DIR" in text) == (2, True)
     assert said("members", "rfm-loyal") == (0, "2026-01-01 00:00:00 UTC  ann\n")
     for limit in ("0", "-3"):
         assert said("members", "rfm-loyal", "--limit", limit)[1].endswith("give 1 or more\n")

@@ -61,15 +61,15 @@ def test_a_stream_sends_a_snapshot_and_then_changes(shop_url: str, page_url: str
     with stream(page_url) as messages:
         (first,) = next(messages)
         assert first["whole"]
-        told = {n[8:]: v["size"] for n, v in first["set"].items() if n.startswith("segment/")}
-        assert told == sizes(shop_url) != {}
+        received = {n[8:]: v["size"] for n, v in first["set"].items() if n.startswith("segment/")}
+        assert received == sizes(shop_url) != {}
         assert first["set"]["now"]["events"] == 6000
         assert first["set"]["now"]["currency"] == "EUR"
         client = Store(shop_url, timeout_ms=2000, patience_s=0).client
         client.zadd(keys.members_key("cluster-0"), {"a new one": 7})
         changed = next(m[0]["set"] for m in messages if "segment/cluster-0" in m[0].get("set", {}))
         client.zrem(keys.members_key("cluster-0"), "a new one")
-        assert changed["segment/cluster-0"]["size"] == told["cluster-0"] + 1
+        assert changed["segment/cluster-0"]["size"] == received["cluster-0"] + 1
 
 
 def test_a_minute_without_an_entry_counts_zero(shop_url: str, page_url: str) -> None:
@@ -83,15 +83,17 @@ def test_a_minute_without_an_entry_counts_zero(shop_url: str, page_url: str) -> 
     client.hset(keys.registry_key(), "calm-one", about)
     rows = orjson.loads(Answer(page_url, "/api/history?segment=calm-one&span=hour").body)
     with stream(page_url) as messages:
-        told: dict[str, Any] = {}
-        while not told.get("spark/calm-one"):
-            told |= next(messages)[0].get("set", {})
+        received: dict[str, Any] = {}
+        while not received.get("spark/calm-one"):
+            received |= next(messages)[0].get("set", {})
     client.hdel(keys.registry_key(), "calm-one")
     client.delete(key)
     assert [row[0] // 60_000 for row in rows] == [*range(minute - 60, minute)]
-    assert [row[1] for row in rows] == [5] * 30 + [9] * 10 + [6] * 20 == told["spark/calm-one"][1:]
+    assert (
+        [row[1] for row in rows] == [5] * 30 + [9] * 10 + [6] * 20 == received["spark/calm-one"][1:]
+    )
     assert (sum(row[2] for row in rows), sum(row[3] for row in rows)) == (5, 4)
-    assert [row[0] // 60_000 for row in told["minutes"]] == [*range(minute - 60, minute)]
+    assert [row[0] // 60_000 for row in received["minutes"]] == [*range(minute - 60, minute)]
 
 
 @pytest.mark.parametrize("path", ["/", "/static/app.js", "/api/nothing", "/login"])

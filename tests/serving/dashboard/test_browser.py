@@ -286,7 +286,7 @@ def test_an_open_page_recovers_after_redis_and_its_server_restart(
         page.wait_for_selector("table.segments")
         redis.stop()
         page.wait_for_selector("text=No answer from Redis")
-        assert page.locator("table.segments").count() == 1, "what was told stands"
+        assert page.locator("table.segments").count() == 1, "the last values stay"
         page.wait_for_selector("text=does not answer: start it")
         redis.start()
         page.wait_for_selector("text=No segments yet")
@@ -318,7 +318,7 @@ NOBODY_UP = "\u2013"
 def test_an_open_page_recovers_after_a_worker_is_killed(
     kafka_broker: AnyBroker, redis_url: str, tmp_path: Path, browser: Browser
 ) -> None:
-    """What was told stands, that nobody works is said, and counts go on with the next worker."""
+    """The last values stay, the missing worker is reported, and counts continue with the next one."""
     key = keys.members_key("lifecycle-new")
     client = Store(redis_url, timeout_ms=2000, patience_s=0).client
     with Live(kafka_broker, "page", redis_url, tmp_path) as live, served(redis_url) as url:

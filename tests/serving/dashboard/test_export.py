@@ -90,8 +90,8 @@ def test_a_cell_is_no_formula_and_strange_ids_stay_distinct(redis_url: str) -> N
     client.zadd(keys.members_key(SID), {name: n for n, name in enumerate(names)})
     client.hset(keys.profile_key("+1"), mapping={"revenue": "12.50", "last_ms": 1767225600000})
     rows = exported(redis_url)
-    told = ["'=HYPERLINK(1)", "'+1", "'@x", "a;'=1+1", *names[4:6], "two\\u000alines"]
-    assert [row[0] for row in rows] == told
+    escaped = ["'=HYPERLINK(1)", "'+1", "'@x", "a;'=1+1", *names[4:6], "two\\u000alines"]
+    assert [row[0] for row in rows] == escaped
     found = dict(zip(export.HEADER, rows[1], strict=True))
     assert (found["revenue"], found["last_seen"]) == ("12.50", "2026-01-01T00:00:00.000Z")
 

@@ -14,7 +14,7 @@ from serving.dashboard.document import Document, ViewResult
 from serving.dashboard.hub import QUEUED_MAX, TICK_S, PageHub
 from serving.dashboard.shop import CHANGES_FIRST, ShopView
 from state import keys
-from state.errors import UserError
+from state.errors import StoreError
 from state.store import AsyncReader, Store
 from tests.pages import in_loop
 
@@ -54,33 +54,33 @@ class Client:
 
 
 @given(st.lists(readings, max_size=8))
-def test_changes_applied_in_order_equal_a_snapshot(told: list[ViewResult]) -> None:
+def test_changes_applied_in_order_equal_a_snapshot(results: list[ViewResult]) -> None:
     document, follower = Document("shop", TAIL_MAX), Client()
     follower.take(document.snapshot())
-    for reading in told:
-        change = document.update(reading)
-        if reading.is_reset:
+    for result in results:
+        change = document.update(result)
+        if result.is_reset:
             follower.take(document.snapshot())
         elif change is not None:
             follower.take(change)
         newcomer = Client()
         newcomer.take(document.snapshot())
         assert vars(newcomer) == vars(follower)
-        assert follower.values == reading.values
+        assert follower.values == result.values
 
 
 class Counting:
-    """Somebody who reads: a number that grows; away as long as `is_away`."""
+    """A view with a number that grows; raises while `is_away`."""
 
     def __init__(self) -> None:
-        self.looks = 0
+        self.reads = 0
         self.is_away = False
 
     async def read(self) -> ViewResult:
-        self.looks += 1
+        self.reads += 1
         if self.is_away:
-            raise UserError("Redis does not answer: start it")
-        return ViewResult({"n": self.looks}, {})
+            raise StoreError("Redis does not answer: start it")
+        return ViewResult({"n": self.reads}, {})
 
 
 async def frames(messages: AsyncIterator[bytes]) -> list[dict[str, Any]]:
@@ -100,7 +100,7 @@ def test_fifty_tabs_need_as_many_reads_as_one() -> None:
                 tab = await opened.enter_async_context(hub.subscribe())
                 assert (await frames(tab.messages()))[0]["whole"]
             await asyncio.sleep(5 * TICK_S)
-            return reader.looks
+            return reader.reads
 
     one, fifty = in_loop(run(1)), in_loop(run(50))
     assert abs(one - fifty) <= 2
@@ -115,30 +115,30 @@ def test_a_slow_tab_delays_no_other_and_then_gets_a_snapshot() -> None:
             slow_messages, quick_messages = slow.messages(), quick.messages()
             assert (await frames(slow_messages))[0]["whole"]
             for _ in range(QUEUED_MAX + 3):
-                heard = await frames(quick_messages)
+                received = await frames(quick_messages)
             (late,) = await frames(slow_messages)
             assert late["whole"]
-            assert late["set"] == {"n": reader.looks}
-            assert heard[0]["set"]["n"] >= QUEUED_MAX
+            assert late["set"] == {"n": reader.reads}
+            assert received[0]["set"]["n"] >= QUEUED_MAX
 
     in_loop(run())
 
 
 def test_nothing_is_read_without_tabs_and_a_channel_closes_with_its_last_tab() -> None:
     async def run() -> None:
-        shop, room = Counting(), Counting()
+        shop, segment = Counting(), Counting()
         hub = PageHub(shop)
         async with hub.running():
             async with (
-                hub.subscribe("segment a", lambda: room),
-                hub.subscribe("segment a", lambda: room) as tab,
+                hub.subscribe("segment a", lambda: segment),
+                hub.subscribe("segment a", lambda: segment) as tab,
             ):
-                told = await frames(tab.messages())
-                assert {frame["room"] for frame in told} == {"shop", "segment a"}
+                messages = await frames(tab.messages())
+                assert {frame["room"] for frame in messages} == {"shop", "segment a"}
             await asyncio.sleep(2 * TICK_S)
-            looked = shop.looks, room.looks
+            reads = shop.reads, segment.reads
             await asyncio.sleep(3 * TICK_S)
-            assert (shop.looks, room.looks) == looked
+            assert (shop.reads, segment.reads) == reads
 
     in_loop(run())
 
@@ -155,7 +155,7 @@ def test_an_error_is_sent_and_so_is_its_end() -> None:
                 for frame in await frames(messages):
                     page.take(orjson.dumps(frame))
             assert page.trouble == "Redis does not answer: start it"
-            assert "n" in page.values, "what was told stands"
+            assert "n" in page.values, "the last values stay"
             reader.is_away = False
             while page.trouble:
                 for frame in await frames(messages):

@@ -35,7 +35,7 @@ PROMISED_MS = 1000
 def test_open_tabs_need_no_more_memory_or_connections(tabs: int, seconds: float) -> None:
     with EmbeddedRedis() as redis:
         opened = keep_open(redis, tabs, seconds)
-    assert min(opened.messages) >= seconds / 2, "every tab is told something every second at least"
+    assert min(opened.messages) >= seconds / 2, "every tab gets a message at least every second"
     assert max(opened.messages) <= opened.passed_s / TICK_S + 2, "and at most four times a second"
     assert opened.late.redis_connections <= CONNECTIONS_MAX
     assert opened.after.files <= opened.before.files + CONNECTIONS_MAX

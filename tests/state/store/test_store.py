@@ -37,12 +37,12 @@ def test_commands_arrive_in_order(store: Store) -> None:
 
 
 def test_text_of_every_kind_arrives(store: Store) -> None:
-    told = ["", "ü 🛒", "a\r\nb", "\x00", "x" * 100_000]
-    store.send([("HSET", "ps:1:h", str(n), text) for n, text in enumerate(told)])
+    texts = ["", "ü 🛒", "a\r\nb", "\x00", "x" * 100_000]
+    store.send([("HSET", "ps:1:h", str(n), text) for n, text in enumerate(texts)])
     store.send([("HSET", "ps:1:h", "bytes", b"\xff\x00")])
     store.flush()
     assert rows(store) == {
-        "ps:1:h": [(str(n).encode(), text.encode()) for n, text in enumerate(told)]
+        "ps:1:h": [(str(n).encode(), text.encode()) for n, text in enumerate(texts)]
         + [(b"bytes", b"\xff\x00")]
     }
 
