@@ -26,11 +26,10 @@ from starlette.responses import (
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from serving.dashboard import access as access_
 from serving.dashboard import metrics
-from serving.dashboard.access import Access, Guard
 from serving.dashboard.connections import RequestLimiter, Slots
 from serving.dashboard.export import csv_rows
+from serving.dashboard.guard import Guard, log_in
 from serving.dashboard.history import SPANS, read_history
 from serving.dashboard.hub import PageHub
 from serving.dashboard.redis_values import scored_members
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp
 
+    from serving.dashboard.access import Access
     from serving.dashboard.hub import ViewReader
     from serving.dashboard.shopper import Explainer
     from state.store import AsyncReader
@@ -91,7 +91,7 @@ class DashboardApp:
     async def login(self, request: Request) -> Response:
         """Return the login form, or answer it."""
         if request.method == "POST":
-            return await access_.log_in(request, self._access, self._login, time.time())
+            return await log_in(request, self._access, self._login, time.time())
         if not self._access.needs_login:
             return RedirectResponse("./", HTTPStatus.SEE_OTHER)
         return Response(self._login, media_type="text/html", headers={"cache-control": "no-store"})

@@ -53,7 +53,7 @@ class Server:
         )
         config = uvicorn.Config(
             application,
-            log_level="critical",  # `access.Guard` logs errors
+            log_level="critical",  # `guard.Guard` logs errors
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=STOP_S,

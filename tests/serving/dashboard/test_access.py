@@ -15,7 +15,7 @@ import pytest
 import uvicorn
 from starlette.responses import PlainTextResponse
 
-from serving.dashboard import access, attempts
+from serving.dashboard import access, attempts, guard
 from serving.dashboard.app import EXPORTS_MAX
 from serving.dashboard.connections import limited_protocol
 from serving.dashboard.server import Server
@@ -145,7 +145,7 @@ def test_a_malformed_cookie_is_refused(redis_url: str, until: str) -> None:
 @pytest.mark.usefixtures("guarded")
 def test_a_huge_login_form_is_not_read(redis_url: str) -> None:
     with served(redis_url) as url:
-        assert log_in(url, "x" * access.FORM_BYTES_MAX).status == 413
+        assert log_in(url, "x" * guard.FORM_BYTES_MAX).status == 413
 
 
 def test_the_proxy_header_gives_access(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
