@@ -1,11 +1,10 @@
-"""The routes of the dashboard. Every route but the login only reads."""
+"""The handlers of the dashboard: one method for each route. Only the login does more than read."""
 
 from __future__ import annotations
 
 import asyncio
 import re
 import time
-from contextlib import asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,9 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from prometheus_client.exposition import choose_encoder
 from sse_starlette import EventSourceResponse
-from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import (
     FileResponse,
     PlainTextResponse,
@@ -23,13 +20,11 @@ from starlette.responses import (
     Response,
     StreamingResponse,
 )
-from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
 
 from serving.dashboard import metrics
-from serving.dashboard.connections import RequestLimiter, Slots
+from serving.dashboard.connections import Slots
 from serving.dashboard.export import csv_rows
-from serving.dashboard.guard import Guard, log_in
+from serving.dashboard.guard import log_in
 from serving.dashboard.history import SPANS, read_history
 from serving.dashboard.hub import PageHub
 from serving.dashboard.redis_values import scored_members
@@ -37,7 +32,6 @@ from serving.dashboard.segment import MEMBERS, SegmentView, describe_members
 from serving.dashboard.shop import ShopView
 from serving.dashboard.shopper import ShopperView
 from state import keys
-from state.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -56,8 +50,6 @@ OFFSET_DIGITS = 9
 REDIS_REQUESTS_MAX = 4
 """Requests that use Redis at once, besides the ticks of the hub and the exports."""
 EXPORTS_MAX = 4
-REQUESTS_AT_ONCE_MAX = 100
-"""Requests at once besides the open tabs; most of them wait for Redis."""
 SEND_TIMEOUT_S = 30.0
 """A tab that accepts no data for so long is disconnected."""
 
@@ -189,63 +181,12 @@ class DashboardApp:
         )
 
 
-def create_app(
-    reader: AsyncReader,
-    explainer: Explainer,
-    access: Access,
-    *,
-    tabs_max: int,
-    consent_default: str,
-) -> tuple[Starlette, PageHub]:
-    """Create the application and its hub; the server calls `hub.end` to end the streams."""
-    dashboard = DashboardApp(
-        reader, explainer, access, tabs_max=tabs_max, consent_default=consent_default
-    )
-
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with dashboard.hub.running():
-            yield
-        await reader.close()
-        explainer.close()
-
-    routes = [
-        Route("/", dashboard.index),
-        Route("/login", dashboard.login, methods=["GET", "POST"]),
-        Route("/healthz", dashboard.health),
-        Route("/metrics", dashboard.metrics),
-        Route("/api/hello", dashboard.stream_available),
-        Route("/api/stream", dashboard.stream),
-        Route("/api/history", dashboard.history),
-        Route("/api/members", dashboard.members),
-        Route("/api/export", dashboard.export),
-        Mount("/static", GZipMiddleware(_Files(directory=STATIC))),
-    ]
-    starlette = Starlette(
-        routes=routes,
-        lifespan=lifespan,
-        exception_handlers={HTTPException: _error_response, UserError: _unavailable},
-    )
-    starlette.add_middleware(Guard, access=access)
-    starlette.add_middleware(RequestLimiter, limit=tabs_max + REQUESTS_AT_ONCE_MAX)
-    return starlette, dashboard.hub
-
-
 def _query_parameter(request: Request, name: str) -> str:
     """Return a query parameter, "" if it is absent."""
     value = request.query_params.get(name, "")
     if len(value) > QUERY_CHARS_MAX:
         raise HTTPException(HTTPStatus.BAD_REQUEST, f"{name} is longer than {QUERY_CHARS_MAX}")
     return value
-
-
-async def _error_response(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    return PlainTextResponse(f"{error.detail}\n", error.status_code, error.headers)
-
-
-async def _unavailable(request: Request, error: Exception) -> Response:
-    return PlainTextResponse(f"{error}\n", HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 class _Json(Response):
@@ -255,12 +196,3 @@ class _Json(Response):
 
     def __init__(self, value: object) -> None:
         super().__init__(msgspec.json.encode(value), headers={"cache-control": "no-store"})
-
-
-class _Files(StaticFiles):
-    """Static files that the browser revalidates each time, so that a new release is visible at once."""
-
-    def file_response(self, *args: object, **more: object) -> Response:
-        response = super().file_response(*args, **more)  # type: ignore[arg-type]
-        response.headers["cache-control"] = "no-cache"
-        return response

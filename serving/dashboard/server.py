@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from serving.dashboard.access import Access
-from serving.dashboard.app import REQUESTS_AT_ONCE_MAX, create_app
 from serving.dashboard.connections import limited_protocol
+from serving.dashboard.routes import REQUESTS_AT_ONCE_MAX, create_app
 from serving.dashboard.shopper import Explainer
 from state.errors import ConfigurationError
 from state.store import AsyncReader
