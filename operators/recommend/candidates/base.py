@@ -9,16 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from operators.tables.table import Snapshottable
 
-    from operators.tables.table import Arrays, Table
+if TYPE_CHECKING:
     from state.arrays import Rows
     from state.interactions import Interactions, ListRequests, ScoredLists
 
 
 @runtime_checkable
-class CandidateLearner(Protocol):
+class CandidateLearner(Snapshottable, Protocol):
     """Learns from batches of interactions, and generates candidates for the lists of shoppers.
 
     Promises:
@@ -29,10 +28,8 @@ class CandidateLearner(Protocol):
     - Rows beyond those that were learned are answered, not raised.
     - No list holds an item twice.
     - Memory is bounded by the number of items and shoppers, times a constant of the constructor.
-    - A learner that was restored from `arrays` answers and learns on like the one that gave them.
-    - The dirty rows of `tables` and the `scalars`, written over an older copy of `arrays`, are the
-    present
-      `arrays`. `operators.tables.table.TableState` makes `arrays` of the other two.
+    - It is stored and restored as `operators.tables.table` says; a restored learner answers and learns
+      on like the one that gave the arrays.
     - Removed rows answer as if they had never been learned; a row that is given again inherits nothing.
     """
 
@@ -52,15 +49,3 @@ class CandidateLearner(Protocol):
 
     def remove_items(self, rows: Rows) -> None:
         """Remove these items, each given once, and every reference to them."""
-
-    def tables(self) -> Sequence[Table]:
-        """The state that grows with shoppers or items: views, and which rows changed."""
-
-    def scalars(self) -> Arrays:
-        """The rest of the state as named arrays, copied."""
-
-    def arrays(self) -> Arrays:
-        """The whole state as named arrays, copied."""
-
-    def restore(self, arrays: Arrays) -> None:
-        """Go on from the arrays of a learner that was created with the same arguments."""
