@@ -43,8 +43,8 @@ class Recommender:
     def observe_feedback(self, feedback: FeedbackEvents) -> None:
         """Learn what shoppers did with lists, and what they put back or returned.
 
-        Call it before `learn` with the same batch: feedback counts for items as they were known before the
-        batch, and a view of the batch counts as a click in a list only if its impression is known.
+        Call it before `learn` with the same batch: feedback counts for items as they were known before
+        the batch, and a view in the batch counts as a click in a list only if its impression is known.
         """
         if len(feedback.item):
             parts, isolate = self.components, self.components.errors.isolate
