@@ -68,3 +68,11 @@ def test_a_removed_card_is_not_published_and_is_stored_as_removed() -> None:
     cards.dirty.clear()
     cards.remove(["mug", "never seen"])
     assert (cards.by_id, cards.take_writes(), cards.dirty) == ({}, [], {"mug"})
+
+
+def test_another_currency_is_a_change() -> None:
+    cards = ItemCards()
+    for currency in ("EUR", "CHF"):
+        cards.update([ItemUpdate(1, Item("mug", price=5.0), currency)])
+        assert cards.take_changed() == ["mug"]
+        assert cards.by_id["mug"].currency == currency

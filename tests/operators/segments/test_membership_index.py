@@ -8,23 +8,17 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.catalogue.item_cards import ItemCards
 from operators.publish import memberships
-from operators.segments import stats as segment_stats
-from operators.segments.changes import ChangeLog
 from operators.segments.membership_index import MembershipIndex
 from operators.segments.membership_pool import MembershipPool
 from operators.segments.membership_store import EXCLUSIVE_KINDS
-from operators.segments.segment_scan import SegmentScan
 from state import keys
 from state.arrays import NO_ROW
 from state.changes import Change
-from state.events import Item
 from state.interactions import RowIndex
-from state.messages import ItemUpdate, Transition
+from state.messages import Transition
 from state.money import MICROS_PER_UNIT
-from state.segments import cluster_definition, definition_writes
-from state.times import DAY_MS, HOUR_MS, MINUTE_MS
+from state.times import DAY_MS, HOUR_MS
 from tests.streams import arguments
 
 if TYPE_CHECKING:
@@ -65,17 +59,6 @@ def test_memberships_that_older_releases_stored_by_cluster_number_are_restored()
 
 def told(changes: list[Change]) -> list[Arguments]:
     return [arguments(write) for write in memberships.membership_writes(changes)]
-
-
-def stats(audience: MembershipIndex, now_ms: int) -> dict[str, dict[str, Any]]:
-    found = {}
-    looked = SegmentScan().scan(audience, now_ms, last=False)
-    day = segment_stats.day_stats(audience, looked, now_ms)
-    writes = segment_stats.stats_writes(audience, day, now_ms, 0, 7)
-    for sid, write in zip(audience.registry.ids, writes, strict=True):
-        assert write[:2] == ("HSET", keys.stats_key(sid))
-        found[sid] = fields(write)
-    return found
 
 
 def fields(write: Write) -> dict[str, Any]:
@@ -190,53 +173,6 @@ def test_a_removed_shopper_leaves_all_segments() -> None:
     assert audience.sizes.total == [0, 0, 0, 0]
 
 
-def test_statistics_of_a_segment() -> None:
-    audience = MembershipIndex(CLUSTERS[:2])
-    now_ms = 30 * DAY_MS
-    put(audience, {"cat": 0}, at_ms=now_ms - 2 * DAY_MS)
-    put(audience, {"ann": 0, "bob": 0}, at_ms=now_ms - MINUTE_MS)
-    apply(audience, ("bob", "vip", True, now_ms - MINUTE_MS))
-    audience.count_order(1, 30 * MICROS_PER_UNIT, now_ms - HOUR_MS)
-    audience.count_order(1, 5 * MICROS_PER_UNIT, now_ms)
-    audience.count_order(2, 99 * MICROS_PER_UNIT, now_ms - 2 * DAY_MS)
-    put(audience, {"ann": 1}, at_ms=now_ms)
-    when = {"watermark_ms": 7, "at": now_ms}
-    bought = {
-        "conversion_1d": "0.5000",
-        "revenue_1d": "5.00",
-        "aov_1d": "5.00",
-        "orders_1d": 1,
-        "buyers_1d": 1,
-        "shoppers_1d": 2,
-    }
-    nothing = dict.fromkeys(bought, 0) | {
-        "conversion_1d": "0.0000",
-        "revenue_1d": "0.00",
-        "aov_1d": "0.00",
-        "shoppers_1d": 1,
-    }
-    after, none_after = (
-        {"orders_after_1d": orders, "revenue_after_1d": revenue}
-        for orders, revenue in ((1, "5.00"), (0, "0.00"))
-    )
-    alone = {"conversion_1d": "1.0000", "shoppers_1d": 1}
-    assert stats(audience, now_ms) == {
-        "cluster-0": {"size": 2, "identified": 1, "entered_5m": 2, "left_5m": 1}
-        | bought
-        | after
-        | when,
-        "cluster-1": {"size": 1, "identified": 0, "entered_5m": 1, "left_5m": 0}
-        | nothing
-        | none_after
-        | when,
-        "vip": {"size": 1, "identified": 1, "entered_5m": 1, "left_5m": 0}
-        | bought
-        | alone
-        | after
-        | when,
-    }
-
-
 steps = st.lists(
     st.tuples(
         st.dictionaries(st.sampled_from(NAMES), st.integers(NO_ROW, 2), min_size=1),
@@ -289,93 +225,3 @@ def test_memberships_equal_the_published_changes_and_survive_a_restart(
     assert audience.sizes.total == [of_segment.count(sid) for sid in audience.registry.ids]
     if "bob" in {name for chosen, _, what in taken if what in EXCLUSIVE_KINDS for name in chosen}:
         assert audience.sizes.identified == [users.count(sid) for sid in audience.registry.ids]
-
-
-def test_a_segment_has_a_definition() -> None:
-    (definition, entry) = definition_writes([cluster_definition(1, "keen", 2)], 9)
-    assert definition[:2] == ("HSET", keys.definition_key("cluster-1"))
-    assert fields(definition) == {
-        "name": "keen",
-        "kind": "cluster",
-        "description": "Shoppers alike in how they visit and buy, found by clustering.",
-        "version": 2,
-        "status": "live",
-        "rule": "nearest centre",
-        "updated_ms": 9,
-    }
-    summary = '{"kind":"cluster","version":2,"status":"live","name":"keen"}'
-    assert entry == ("HSET", keys.registry_key(), "cluster-1", summary)
-
-
-class TestChanges:
-    def test_an_entry_has_shopper_segment_kind_and_time(self) -> None:
-        (write,) = ChangeLog(9).writes([Change("enter", "ann", "cluster-1", 5, known=True)])
-        said = ("kind", "enter", "shopper", "ann", "segment", "cluster-1", "version", "1")
-        packed = arguments(write)
-        assert packed == (
-            *("XADD", keys.changes_key("ann"), "MAXLEN", "~", "9", packed[5]),
-            *(*said, "event_ts", "5", "known", "1"),
-        )
-        assert str(packed[5]).startswith("5-")
-
-    def test_the_same_change_has_the_same_id_and_another_change_another_id(self) -> None:
-        entered = Change("enter", "ann", "cluster-1", 5)
-        for other in (
-            entered._replace(kind="leave"),
-            entered._replace(segment="cluster-2"),
-        ):
-            ids = [
-                arguments(ChangeLog(9).writes([change])[0])[5]
-                for change in (entered, entered, other)
-            ]
-        assert ids[0] == ids[1] != ids[2]
-
-    @given(st.lists(st.tuples(st.sampled_from(NAMES), st.integers(1, 5)), max_size=20))
-    def test_ids_of_a_stream_ascend_even_if_time_does_not(
-        self, told: list[tuple[str, int]]
-    ) -> None:
-        log = ChangeLog(9)
-        last: dict[Any, tuple[int, int]] = {}
-        for name, at_ms in told:
-            write = arguments(log.writes([Change("enter", name, "x", at_ms)])[0])
-            ms, _, count = str(write[5]).partition("-")
-            assert last.get(write[1], (0, 0)) < (int(ms), int(count))
-            last[write[1]] = int(ms), int(count)
-            assert int(ms) >= at_ms
-
-
-class TestCards:
-    def card(self, cards: ItemCards) -> dict[str, Any]:
-        (card, expire) = cards.take_writes()
-        assert (card[:2], expire[0]) == (("HSET", keys.card_key("mug")), "EXPIRE")
-        return fields(card)
-
-    def test_a_changed_card_is_written(self) -> None:
-        cards, mug = ItemCards(), Item("mug", ("home", "mugs"), "Kiln", "Mug", 9.5)
-        cards.update([ItemUpdate(1, mug, "EUR")])
-        assert self.card(cards) == {
-            "available": 1,
-            "name": "Mug",
-            "category": "home/mugs",
-            "brand": "Kiln",
-            "price": "9.50",
-            "currency": "EUR",
-        }
-        cards.update(
-            [ItemUpdate(2, mug, ""), ItemUpdate(3, mug, "EUR"), ItemUpdate(3, Item("mug"), "")]
-        )
-        assert cards.take_writes() == []
-        cards.update([ItemUpdate(4, Item("mug", available=False), "")])
-        assert self.card(cards)["available"] == 0
-
-    def test_an_older_card_does_not_replace_a_newer_one(self) -> None:
-        cards = ItemCards()
-        cards.update([ItemUpdate(at_ms, Item("mug", price=5.0), "") for at_ms in (1, 9)])
-        cards.update([ItemUpdate(7, Item("mug", price=4.0), "")])
-        assert self.card(cards)["price"] == "5.00"
-
-    def test_another_currency_is_a_change(self) -> None:
-        cards = ItemCards()
-        for currency in ("EUR", "CHF"):
-            cards.update([ItemUpdate(1, Item("mug", price=5.0), currency)])
-            assert self.card(cards)["currency"] == currency

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from river import metrics
-from sklearn.metrics import roc_auc_score
 
 from operators.segments.propensity.amount_model import AmountModel
 from operators.segments.propensity.built_in_segments import (
@@ -18,8 +15,6 @@ from operators.segments.propensity.built_in_segments import (
     compute_thresholds,
 )
 from operators.segments.propensity.chance_model import ChanceModel
-from operators.segments.propensity.pending_decisions import ALL, PendingDecisions
-from operators.segments.propensity.prequential import PrequentialEvaluation
 from operators.segments.propensity.propensity import PropensityModels
 from operators.shards.config import ProcessorConfig
 from operators.shards.processor import ShopperProcessor
@@ -32,66 +27,12 @@ from state.messages import BatchId, ShardTotals
 from state.shopper import Session
 from state.times import DAY_MS
 from tests.chances import Followed, followed
-from tests.operators.models.test_online_glm import stream
 from tests.streams import GAP_MS, MINUTE_MS, START_MS, event, view
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
-
-
-def test_auc_and_log_loss_equal_scikit_learn_and_calibration_is_measured() -> None:
-    points, truth = stream(2, 20_000)
-    chances = 1 / (1 + np.exp(-points @ [-1.0, 1.5, -0.5, 0.0]))
-    judge = PrequentialEvaluation(half_life=1e12)
-    river: Any = metrics.LogLoss()  # type: ignore[no-untyped-call]
-    for start in range(0, len(truth), 700):
-        judge.update(chances[start : start + 700], truth[start : start + 700])
-    for happened, chance in zip(truth.tolist(), chances.tolist(), strict=True):
-        river.update(bool(happened), chance)
-    assert judge.auc == pytest.approx(roc_auc_score(truth, chances), abs=2e-3)
-    assert judge.log_loss == pytest.approx(river.get(), rel=1e-6)
-    assert judge.calibration_error < 0.02
-    assert judge.rate == pytest.approx(truth.mean())
-    overstated = PrequentialEvaluation()
-    overstated.update(np.sqrt(chances), truth)
-    assert overstated.calibration_error > 0.1
-
-
-def test_an_evaluation_without_outcomes_is_nan() -> None:
-    judge = PrequentialEvaluation()
-    assert math.isnan(judge.auc)
-    assert math.isnan(judge.log_loss)
-    assert judge.reliability() == []
-
-
-def keys(*values: int) -> NDArray[np.uint64]:
-    return np.array(values, np.uint64)
-
-
-def test_a_pending_decision_is_taken_once_with_its_prediction() -> None:
-    waiting = PendingDecisions(64, 2)
-    waiting.add(
-        keys(7, 9), np.array([[1, 2], [3, 4]], np.float32), np.array([0.1, 0.2], np.float32)
-    )
-    places, points, said = waiting.take(keys(5, 9))
-    assert (places.tolist(), points.tolist(), said.tolist()) == ([1], [[3, 4]], [np.float32(0.2)])
-    assert len(waiting.take(keys(9))[0]) == 0
-    assert len(waiting) == 1
-
-
-def test_with_too_many_decisions_a_random_share_is_kept() -> None:
-    rng = np.random.default_rng(3)
-    waiting = PendingDecisions(64, 1)
-    drawn = rng.integers(1, ALL, 5000, np.uint64, endpoint=True)
-    for start in range(0, 5000, 50):
-        some = drawn[start : start + 50]
-        waiting.add(some, np.zeros((50, 1), np.float32), np.zeros(50, np.float32))
-        assert len(waiting) <= 64
-    followed = np.flatnonzero(drawn <= np.uint64(waiting.key_max))
-    assert 16 < len(followed) <= 64
-    assert waiting.take(drawn)[0].tolist() == followed.tolist()
 
 
 def cart(event_id: str, at_ms: int) -> Event:
