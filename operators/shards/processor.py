@@ -78,11 +78,11 @@ class ShopperProcessor:
             shoppers.totals.duplicates += 1
             return False
         shoppers.active_before_ms.setdefault(shopper_id, shopper.last_ms)
-        # Timers of rules fire before the event counts: they are about the time until it.
-        is_return = False
+        # Timers of rules before the session: a visit ends for them before the event begins the next.
+        has_session_ended = False
         if engine is not None:
             event_time_ms = shoppers.event_time_ms(event_watermark_ms)
-            is_return = not engine.advance_to(shopper_id, shopper, event_time_ms, at_ms)
+            has_session_ended = not engine.advance_to(shopper_id, shopper, event_time_ms, at_ms)
         # Before sessions and profile change: both are about the shopper as it was until this event.
         if config.decision_ticks and not refused & PERSONALIZATION:
             observe_event(shoppers, shopper_id, shopper, event, event_watermark_ms)
@@ -91,7 +91,7 @@ class ShopperProcessor:
         sessions_before = shopper.sessions
         session = self._add_to_session(shopper_id, shopper, at_ms, event_watermark_ms)
         profile.apply_event(shopper, session, event)
-        # After the profile has counted an order; before the amount of a refund is put out.
+        # After the profile, whose sums it checks; before the rules, which see what a refund gave back.
         if event_type in MONEY_TYPES:
             event = apply_money(shoppers, shopper, session, event, event_hash)
         # A model decides about the shopper with this event.
@@ -102,7 +102,7 @@ class ShopperProcessor:
         # Rules last: they see the shopper with all that the event has changed.
         if engine is not None:
             # A late event may also reopen a session that had ended.
-            begins = is_return or shopper.sessions != sessions_before
+            begins = has_session_ended or shopper.sessions != sessions_before
             engine.apply_event(shopper_id, shopper, event, event_time_ms, begins_session=begins)
         return True
 
