@@ -1,4 +1,4 @@
-"""The processes of one run: who starts, who leads, who follows, who writes, who restarts whom.
+"""The processes of one run: how they start together, which one writes, and how all restart together.
 
-Change with the tests of crashes (`make chaos`): every wait here was found by one.
+Run the crash tests (`make chaos`) after each change: they found the reason for every wait here.
 """

@@ -1,4 +1,4 @@
-"""What concerns one operating-system process: signals, threads, garbage collection, panics, liveness.
+"""One operating-system process: signals, threads, garbage collection, panics, liveness, output.
 
 Nothing here knows the dataflow. Change freely.
 """

@@ -67,8 +67,7 @@ def stop_on_signal() -> Iterator[Event]:
 
 @contextmanager
 def exit_if_stopped_early(stop: Event) -> Iterator[None]:
-    """End the process at once if a signal comes before the flow starts, while Bytewax waits for
-    peers.
+    """End the process at once on a signal before the flow starts, while Bytewax waits for peers.
 
     Python runs no signal handler during that wait, so a thread watches the signals. Nothing has
     been read yet, so nothing is lost, and the exit code is 0.

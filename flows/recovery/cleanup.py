@@ -26,8 +26,7 @@ _SUPERSEDED = """
 
 
 def keep_only_epoch(store: Path, epoch: int) -> None:
-    """Delete all snapshots but those of one epoch's checkpoint. Only while no flow has the store
-    open.
+    """Delete all snapshots but those of one epoch's checkpoint. No flow may have the store open.
 
     Snapshots of an incomplete epoch must go: when a later run passes that epoch, Bytewax would take
     them for its state. Older snapshots are no longer needed and may contain shoppers who were

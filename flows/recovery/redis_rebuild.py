@@ -44,8 +44,7 @@ def rebuild_if_stale(
     journals: Journals,
     check_stop: Callable[[], None],
 ) -> None:
-    """Write all stored state to Redis if Redis is not current. Only while no flow has the folder
-    open.
+    """Write all stored state to Redis if Redis is not current. No flow may have the folder open.
 
     `check_stop` is called regularly; an exception from it ends the rebuild. Raises UserError.
     """

@@ -1,5 +1,4 @@
-"""The identity of the run to which a recovery folder belongs: resuming with another input would mix
-two.
+"""The identity of a recovery folder's run: resuming with another input would mix two runs.
 
 `replay.json` and `live.json` in the folder are stored by field name.
 """

@@ -1,4 +1,4 @@
-"""Where the dataflow ends: Redis and dead letters.
+"""The sinks of the dataflow: Redis and the file of dead letters.
 
 The names of partitions are stored in recovery folders: they never change.
 """

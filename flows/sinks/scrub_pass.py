@@ -1,5 +1,4 @@
-"""A pass that deletes erased shoppers from histories in Redis: change streams, recent events,
-webhooks.
+"""A pass that deletes erased shoppers from change streams, recent events and webhooks in Redis.
 
 The erase notices in the change streams are the only input: the pass deletes all entries of a
 shopper that are older than the shopper's notice. The notice itself is deleted after

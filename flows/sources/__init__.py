@@ -1,4 +1,4 @@
-"""Recorded and paced sources, with the files and the sorting beneath them.
+"""The sources of recorded and paced events, and the reading and sorting of files.
 
 The names of partitions are stored in recovery folders: they never change.
 """
