@@ -1,4 +1,4 @@
-"""The whole flow into a real Redis: what a replay leaves there depends on its input alone."""
+"""The whole flow into a real Redis: the result of a replay depends only on its input."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         return run_flow(SHOP, server.url, tmp_path_factory.mktemp("whole"))
 
 
-def test_the_names_of_what_is_stored_are_frozen() -> None:
+def test_stored_names_never_change() -> None:
     """A renamed step silently starts from nothing."""
     flow = build(
         RecordedSource({}, flow_settings()),
@@ -109,7 +109,7 @@ def test_every_key_of_the_contract_is_filled(whole: dict[str, Any]) -> None:
     }
 
 
-def test_what_was_read_is_accounted_for(whole: dict[str, Any]) -> None:
+def test_every_record_is_accounted_for(whole: dict[str, Any]) -> None:
     told = figures(whole)
     assert told["events"] == len(SHOP)
     assert told["events"] == told["accepted"] + told["duplicates"] + sum(told["rejected"].values())
@@ -125,7 +125,7 @@ def test_the_same_input_gives_the_same_redis(
 
 
 @pytest.mark.parametrize("batch_events", [7, 4096])
-def test_batch_size_does_not_show_in_the_facts(
+def test_facts_do_not_depend_on_the_batch_size(
     whole: dict[str, Any], redis_url: str, tmp_path: Path, batch_events: int
 ) -> None:
     rows = run_flow(
@@ -144,7 +144,7 @@ def item_lists(rows: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("most", [1, 10_000])
-def test_how_many_item_lists_a_batch_rewrites_does_not_show_in_the_end(
+def test_the_final_item_lists_do_not_depend_on_the_number_rewritten_per_batch(
     whole: dict[str, Any],
     redis_url: str,
     tmp_path: Path,
@@ -173,14 +173,14 @@ def run_cluster(recordings: dict[str, Records], redis_url: str, folder: Path) ->
     return content(redis_url)
 
 
-def test_the_number_of_workers_does_not_show_in_the_facts(
+def test_facts_do_not_depend_on_the_number_of_workers(
     whole: dict[str, Any], redis_url: str, tmp_path: Path
 ) -> None:
     rows = run_cluster({"shop": lambda: iter(SHOP)}, redis_url, tmp_path)
     assert facts_of(rows) == facts_of(whole)
 
 
-def test_one_file_in_two_partitions_comes_to_the_same_facts(redis_url: str, tmp_path: Path) -> None:
+def test_one_file_in_two_partitions_gives_the_same_facts(redis_url: str, tmp_path: Path) -> None:
     """Of devices that nobody identifies on; a device's events are in one of them."""
     stream = [one for one in SHOP if one.user_id is None]
     whole = facts_of(run_flow(stream, redis_url, tmp_path))
@@ -193,14 +193,16 @@ def test_one_file_in_two_partitions_comes_to_the_same_facts(redis_url: str, tmp_
     assert facts_of(rows) == whole
 
 
-def test_order_within_the_lateness_does_not_show_in_the_facts(
+def test_facts_do_not_depend_on_the_order_within_the_lateness(
     whole: dict[str, Any], redis_url: str, tmp_path: Path
 ) -> None:
     rows = run_flow(shuffled_within(SHOP, LATENESS_MS - 5000, 1), redis_url, tmp_path)
     assert facts_of(rows) == facts_of(whole)
 
 
-def test_the_seed_of_pythons_hashes_does_not_show(whole: dict[str, Any], tmp_path: Path) -> None:
+def test_results_do_not_depend_on_the_hash_seed_of_python(
+    whole: dict[str, Any], tmp_path: Path
+) -> None:
     """Byte for byte, in a process of its own."""
     script = (
         "import sys, pathlib; from flows.process.embedded_redis import EmbeddedRedis; "
@@ -227,7 +229,7 @@ def recorded(lines: Sequence[bytes]) -> list[Event | DeadLetter]:
     return list(decode_lines(lines, source="shop", partition="0", first_offset=0, now_ms=START_MS))
 
 
-def test_bad_input_leaves_by_its_own_way(redis_url: str, tmp_path: Path) -> None:
+def test_bad_input_goes_to_the_dead_letters(redis_url: str, tmp_path: Path) -> None:
     good = msgspec.json.encode(view(1, 0))
     lines = [good, good[:-9], b"\xff", b"[" * 200, good.replace(b"ann", b"null"), b"{}", good]
     rows = run_flow(recorded(lines), redis_url, tmp_path)
@@ -241,7 +243,9 @@ def test_bad_input_leaves_by_its_own_way(redis_url: str, tmp_path: Path) -> None
     assert told["rejected"]["blocked_id"] == 1
 
 
-def test_shoppers_with_awkward_ids_are_found_again(redis_url: str, tmp_path: Path) -> None:
+def test_shoppers_with_special_characters_in_their_ids_can_be_read(
+    redis_url: str, tmp_path: Path
+) -> None:
     names = ["a b", "a:b", "{a}", "}{", "100%", "☃ 🛒", "x" * 128, "🛒" * 128, "top:home"]
     rows = run_flow([view(n, n, name) for n, name in enumerate(names)], redis_url, tmp_path)
     for name in names:
@@ -251,7 +255,7 @@ def test_shoppers_with_awkward_ids_are_found_again(redis_url: str, tmp_path: Pat
     assert sum(key.endswith("}:profile") for key in rows) == len(names)
 
 
-def test_who_is_erased_is_gone_from_every_key(redis_url: str, tmp_path: Path) -> None:
+def test_an_erased_shopper_is_removed_from_every_key(redis_url: str, tmp_path: Path) -> None:
     """Two shoppers of the shop, one anonymous, one a user; whoever reads the changes is told."""
     linked = next(one for one in SHOP if one.type == "identify")
     known = {one.anonymous_id for one in SHOP if one.user_id}
@@ -272,7 +276,9 @@ def test_who_is_erased_is_gone_from_every_key(redis_url: str, tmp_path: Path) ->
         assert last in ([b"leave", b"erase"], [b"erase"])
 
 
-def test_what_could_be_read_of_a_damaged_recording_is_there(redis_url: str, tmp_path: Path) -> None:
+def test_the_readable_part_of_a_damaged_recording_is_processed(
+    redis_url: str, tmp_path: Path
+) -> None:
     def damaged() -> Iterator[Event]:
         yield from (view(n, n) for n in range(150))
         raise SourceError("shop.gz is damaged after line 150")
@@ -299,7 +305,7 @@ def test_a_recovery_folder_is_for_one_run_at_a_time(redis_url: str, tmp_path: Pa
         run_flow([view(1, 0)], redis_url, tmp_path, recovery_folder=tmp_path / "file")
 
 
-def test_dead_letters_that_someone_took_away_are_not_made_up(tmp_path: Path) -> None:
+def test_a_dead_letter_file_that_was_emptied_is_not_extended(tmp_path: Path) -> None:
     path = tmp_path / "dead_letters.jsonl"
     path.write_bytes(b"12345")
     for size, kept in ((3, b"123"), (9, b"123"), (0, b"")):

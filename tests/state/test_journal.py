@@ -26,7 +26,7 @@ steps = st.lists(
 
 
 @given(steps)
-def test_any_handle_gives_back_what_it_stood_for(taken: list[tuple[object, ...]]) -> None:
+def test_any_position_gives_its_payloads(taken: list[tuple[object, ...]]) -> None:
     """A crash goes back to any handle of the file in use, and leaves torn bytes after it."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -65,7 +65,7 @@ def handle(tmp_path: Path) -> JournalPosition:
     return journal.append(b"")
 
 
-def test_every_flipped_byte_is_found_and_named(tmp_path: Path, handle: JournalPosition) -> None:
+def test_every_flipped_byte_is_detected_and_named(tmp_path: Path, handle: JournalPosition) -> None:
     path = tmp_path / handle.file_name
     sound = path.read_bytes()
     assert len(sound) == handle.length
@@ -78,7 +78,7 @@ def test_every_flipped_byte_is_found_and_named(tmp_path: Path, handle: JournalPo
                 list(Journal.open(tmp_path, handle)[1])
 
 
-def test_every_cut_is_found_and_named(tmp_path: Path, handle: JournalPosition) -> None:
+def test_every_truncation_is_detected_and_named(tmp_path: Path, handle: JournalPosition) -> None:
     path = tmp_path / handle.file_name
     sound = path.read_bytes()
     for place in range(len(sound)):
@@ -92,7 +92,7 @@ def test_every_cut_is_found_and_named(tmp_path: Path, handle: JournalPosition) -
         Journal.open(tmp_path, handle)
 
 
-def test_a_file_in_the_place_of_another_is_found(tmp_path: Path) -> None:
+def test_a_file_that_replaces_another_is_detected(tmp_path: Path) -> None:
     handles = []
     for name in ("a", "b"):
         journal = Journal(tmp_path, name)
@@ -102,7 +102,7 @@ def test_a_file_in_the_place_of_another_is_found(tmp_path: Path) -> None:
         list(read(tmp_path, handles[1]))
 
 
-def test_another_content_of_the_same_length_is_found(tmp_path: Path) -> None:
+def test_other_content_of_the_same_length_is_detected(tmp_path: Path) -> None:
     journal = Journal(tmp_path, "a")
     began = journal.position
     lost = journal.append(b"one")
@@ -111,7 +111,7 @@ def test_another_content_of_the_same_length_is_found(tmp_path: Path) -> None:
         list(read(tmp_path, lost))
 
 
-def test_a_new_generation_is_one_that_never_was(tmp_path: Path) -> None:
+def test_a_new_generation_has_a_new_number(tmp_path: Path) -> None:
     first = Journal(tmp_path, "a").append(b"first")
     lost = Journal.open(tmp_path, first)[0].compact([b"lost"])
     again = Journal.open(tmp_path, first)[0].compact([b"again"])
@@ -122,7 +122,7 @@ def test_a_new_generation_is_one_that_never_was(tmp_path: Path) -> None:
     ]
 
 
-def test_a_rewrite_is_due_when_changes_outweigh_the_base(tmp_path: Path) -> None:
+def test_a_compaction_is_due_when_changes_outweigh_the_base(tmp_path: Path) -> None:
     journal = Journal(tmp_path, "a", ratio=2.0)
     journal.compact([bytes(100_000)])
     journal.append(bytes(199_000))
@@ -134,7 +134,7 @@ def test_a_rewrite_is_due_when_changes_outweigh_the_base(tmp_path: Path) -> None
     assert not journal.needs_compaction
 
 
-def test_rewrites_of_many_journals_wait_for_each_other(tmp_path: Path) -> None:
+def test_compactions_of_many_journals_are_spread(tmp_path: Path) -> None:
     journals = Journals(tmp_path, ratio=1.0)
     first, second = journals.new("a"), journals.new("b")
     for journal in (first, second):
@@ -146,14 +146,14 @@ def test_rewrites_of_many_journals_wait_for_each_other(tmp_path: Path) -> None:
     assert second.needs_compaction
 
 
-def test_what_is_owed_is_not_saved_up() -> None:
+def test_credit_is_not_saved_up() -> None:
     pace = RewriteThrottle()
     pace.credit(1_000_000)
     pace.debit(10)
     assert not pace.may_rewrite
 
 
-def test_a_full_disk_is_a_plain_line_and_nothing_before_it_is_lost(tmp_path: Path) -> None:
+def test_a_full_disk_is_a_one_line_error_and_earlier_records_are_intact(tmp_path: Path) -> None:
     journal = Journal(tmp_path, "a")
     handle = journal.append(bytes(1000))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

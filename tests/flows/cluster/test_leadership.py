@@ -30,7 +30,7 @@ def live(kafka_broker: AnyBroker, redis_url: str, tmp_path: Path) -> Iterator[Li
 
 
 @pytest.mark.slow
-def test_a_second_run_is_told_who_runs_and_the_folder_of_a_killed_one_goes_on_at_once(
+def test_a_second_run_is_refused_and_the_next_run_on_the_folder_takes_over_at_once(
     live: Live,
 ) -> None:
     live.send(200)
@@ -69,9 +69,7 @@ def forget_what_was_written(live: Live) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
-def test_a_run_that_slept_while_another_took_over_writes_nothing_more(
-    live: Live, processes: int
-) -> None:
+def test_a_suspended_run_writes_nothing_after_another_took_over(live: Live, processes: int) -> None:
     more = ("--processes", str(processes)) if processes > 1 else ()
     live.send(3000)
     sleeper = live.start(*more, run__lease_s=LEASE_S, source__batch_events=20)

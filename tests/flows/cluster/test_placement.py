@@ -1,4 +1,4 @@
-"""Where Bytewax really puts the key that learns, in clusters of every size that is likely."""
+"""Where Bytewax really puts the key of the learn step, in clusters of all likely sizes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class NotingSink(DynamicSink[Any]):
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 4, 5])
-def test_a_key_is_where_bytewax_puts_it(workers: int) -> None:
+def test_the_worker_of_a_key_is_that_of_bytewax(workers: int) -> None:
     seen: dict[str, int] = {}
     flow = Dataflow("placed")
     keyed = op.input("keys", flow, TestingSource([(key, 1) for key in KEYS]))

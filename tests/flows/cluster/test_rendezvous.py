@@ -66,7 +66,7 @@ def live(kafka_broker: AnyBroker, redis_url: str, tmp_path: Path) -> Iterator[Li
 
 
 @pytest.mark.slow
-def test_two_processes_started_by_hand_give_what_one_gives(live: Live) -> None:
+def test_two_processes_give_the_same_result_as_one(live: Live) -> None:
     live.send(1000)
     hosts = Hosts(live)
     hosts.until(live.caught_up)
@@ -78,7 +78,7 @@ def test_two_processes_started_by_hand_give_what_one_gives(live: Live) -> None:
 
 
 @pytest.mark.slow
-def test_one_that_waits_for_the_others_says_so_and_ends_at_once_when_asked(live: Live) -> None:
+def test_a_waiting_process_logs_for_whom_and_stops_at_once(live: Live) -> None:
     words = addresses(3)
     waiting = [live.start("-i", str(number), *words) for number in (0, 1)]
     for one, whom in zip(waiting, ("process 2", "process 0 and all others"), strict=True):
@@ -121,7 +121,7 @@ with stop_on_signal() as stop, exit_if_stopped_early(stop):
 
 
 @pytest.mark.slow
-def test_processes_that_were_not_started_alike_are_refused(live: Live) -> None:
+def test_processes_with_different_settings_are_refused(live: Live) -> None:
     here, there = addresses(2), addresses(1)
     cases: list[tuple[list[str], dict[str, Any], str]] = [
         ([*here, *there], {}, "-a"),
@@ -139,7 +139,7 @@ def test_processes_that_were_not_started_alike_are_refused(live: Live) -> None:
 
 
 @pytest.mark.slow
-def test_an_address_of_another_host_is_named(live: Live) -> None:
+def test_an_address_of_another_host_is_a_clear_error(live: Live) -> None:
     elsewhere = "192.0.2.1:9500"
     for number, words in (
         (0, ["-a", elsewhere, *addresses(1)]),
@@ -151,7 +151,7 @@ def test_an_address_of_another_host_is_named(live: Live) -> None:
 
 
 @pytest.mark.slow
-def test_a_folder_of_its_own_is_refused(live: Live) -> None:
+def test_a_recovery_folder_that_is_not_shared_is_refused(live: Live) -> None:
     words = addresses(2)
     first = live.start("-i", "0", *words, run__meet_s=3)
     code, said = live.start("-i", "1", *words, recovery="another", run__meet_s=3).ended()
@@ -169,7 +169,7 @@ def of_ours(said: str) -> str:
 
 
 @pytest.mark.slow
-def test_two_with_the_same_number_are_refused(live: Live) -> None:
+def test_two_processes_with_the_same_number_are_refused(live: Live) -> None:
     hosts = Hosts(live, run__meet_s=3)
     live.send(10)
     hosts.until(live.caught_up)
@@ -181,7 +181,7 @@ def test_two_with_the_same_number_are_refused(live: Live) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [0, 1])
-def test_one_killed_and_started_again_meets_the_other(live: Live, number: int) -> None:
+def test_a_killed_process_restarts_together_with_the_other(live: Live, number: int) -> None:
     live.send(800)
     hosts = Hosts(live)
     hosts.until(lambda: live.has_counted(400))
@@ -199,7 +199,7 @@ def test_one_killed_and_started_again_meets_the_other(live: Live, number: int) -
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [0, 1])
-def test_one_stopped_and_started_again_meets_the_other_with_nothing_replayed(
+def test_a_stopped_process_restarts_with_the_other_and_nothing_is_replayed(
     live: Live, number: int
 ) -> None:
     live.send(800)
@@ -221,9 +221,7 @@ def test_one_stopped_and_started_again_meets_the_other_with_nothing_replayed(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [0, 1])
-def test_one_that_hangs_is_left_by_the_other_and_they_meet_when_it_is_gone(
-    live: Live, number: int
-) -> None:
+def test_both_processes_restart_together_after_one_hangs(live: Live, number: int) -> None:
     live.send(800)
     hosts = Hosts(live)
     hosts.until(live.caught_up)
@@ -241,7 +239,7 @@ def test_one_that_hangs_is_left_by_the_other_and_they_meet_when_it_is_gone(
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_also_while_they_meet(live: Live) -> None:
+def test_processes_killed_at_any_moment_lose_nothing(live: Live) -> None:
     random = Random(7)
     live.send(1500)
     hosts = Hosts(live, source__batch_events=50)

@@ -1,4 +1,4 @@
-"""Another number of workers goes on with what is stored: every shard's journal finds its new worker."""
+"""Another number of workers resumes the stored state: every shard's journal finds its new worker."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def facts_of(rows: dict[str, Any]) -> dict[str, Any]:
     return dict(deterministic_rows(rows.items()))
 
 
-def test_one_two_three_and_one_workers_come_to_what_one_comes_to(
+def test_a_run_resumed_with_other_numbers_of_workers_gives_the_same_result(
     redis_url: str, tmp_path: Path
 ) -> None:
     whole = facts_of(run_flow(SHOP, redis_url, tmp_path, settings=SETTINGS))

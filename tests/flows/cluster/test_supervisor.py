@@ -32,7 +32,7 @@ def has_other_workers(run: Process, than: list[int]) -> bool:
 
 
 @pytest.mark.slow
-def test_one_of_two_killed_and_then_one_stopped(live: Live) -> None:
+def test_one_of_two_processes_is_killed_and_then_one_is_suspended(live: Live) -> None:
     live.send(1500)
     port = free_port()
     run = live.start("--processes", "2", run__stuck_s=3, metrics__listen=f"127.0.0.1:{port}")
@@ -55,7 +55,7 @@ def test_one_of_two_killed_and_then_one_stopped(live: Live) -> None:
 
 
 @pytest.mark.slow
-def test_the_same_state_with_two_then_three_then_one_process(live: Live) -> None:
+def test_a_state_is_resumed_by_two_then_three_then_one_process(live: Live) -> None:
     for processes in (2, 3, 1):
         live.send(700)
         run = live.start("--processes", str(processes))
@@ -65,7 +65,7 @@ def test_the_same_state_with_two_then_three_then_one_process(live: Live) -> None
     assert live.to_the_end() == undisturbed(live)
 
 
-def test_what_no_restart_can_mend_ends_the_cluster(live: Live) -> None:
+def test_an_error_that_a_restart_cannot_fix_ends_the_cluster(live: Live) -> None:
     code, said = live.start("--processes", "2", kafka__topic="no-such-topic").ended()
     assert code == 2
     assert "has no topic no-such-topic" in said

@@ -1,4 +1,4 @@
-"""Several partitions read by several workers: what they tell of a shopper comes out in one order.
+"""Several partitions read by several workers: the writes of a shopper have one order.
 
 `Cluster` runs the shards of a flow and hands their messages on as a cluster may: those between two
 shards come in the order they were sent in, but which of the others comes first is chance.
@@ -166,7 +166,7 @@ def dealt(
 
 
 @given(streams(devices=6), st.integers(1, 3), st.integers(1, 3), st.integers(1, 4), st.integers(0))
-def test_what_is_told_last_of_a_shopper_is_what_is_known(
+def test_the_last_write_of_a_shopper_has_the_current_state(
     stream: list[Event], workers: int, partitions: int, batch_events: int, seed: int
 ) -> None:
     cluster = Cluster(workers, seed)
@@ -197,7 +197,7 @@ def users_with_two_devices(users: int = 12) -> list[Event]:
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
-def test_two_devices_of_a_user_are_merged_whoever_reads_them(
+def test_two_devices_of_a_user_are_merged_whichever_worker_reads_them(
     workers: int, redis_url: str, tmp_path: Path
 ) -> None:
     """Each device in a partition of its own, and what the user did elsewhere in a third."""

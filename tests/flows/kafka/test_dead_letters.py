@@ -109,7 +109,7 @@ def live(kafka_broker: AnyBroker, redis_url: str, tmp_path: Path) -> Live:
     return Live(kafka_broker, redis_url, tmp_path)
 
 
-def test_what_was_rejected_for_a_wrong_format_comes_back_and_counts_once(
+def test_records_rejected_for_a_wrong_format_are_redriven_and_counted_once(
     live: Live, capsys: pytest.CaptureFixture[str]
 ) -> None:
     send(live.broker, live.events, map(event, range(20)))
@@ -138,7 +138,7 @@ def test_what_was_rejected_for_a_wrong_format_comes_back_and_counts_once(
     assert live.figure("accepted") == 20
 
 
-def test_changes_are_in_their_topic_as_in_redis(live: Live) -> None:
+def test_the_topic_of_changes_equals_the_change_streams(live: Live) -> None:
     events = [
         msgspec.json.encode(
             {"event_id": str(n), "event_ts": NOW_MS + n, "anonymous_id": "ann", **what}
@@ -163,7 +163,7 @@ def test_changes_are_in_their_topic_as_in_redis(live: Live) -> None:
     assert all(key.decode() == change["shopper"] for key, change in told)
 
 
-def test_a_run_that_was_overtaken_sends_no_more_changes(live: Live) -> None:
+def test_a_run_that_lost_its_lease_sends_no_more_changes(live: Live) -> None:
     settings = config_loader.load(overrides=tuple(live.sets()), environment={})
     fence = Fence("shop", 5)
 
@@ -180,7 +180,7 @@ def test_a_run_that_was_overtaken_sends_no_more_changes(live: Live) -> None:
     assert [one.key for one in records_of(live.broker, live.changes)] == [b"ann"]
 
 
-def test_a_letter_that_holds_no_whole_record_is_counted_and_stays(
+def test_a_letter_with_a_cut_record_is_counted_and_not_redriven(
     live: Live, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "old.jsonl"
@@ -196,7 +196,7 @@ def test_a_letter_that_holds_no_whole_record_is_counted_and_stays(
     assert [one.value for one in records_of(live.broker, live.events)] == [b"{}"]
 
 
-def test_a_topic_to_write_to_that_is_not_there_is_said(live: Live) -> None:
+def test_a_missing_topic_to_write_to_is_a_clear_error(live: Live) -> None:
     settings = config_loader.load(overrides=tuple(live.sets()), environment={})
     with pytest.raises(SourceError, match="has no topic penstock-nowhere: create it"):
         Producer(settings.kafka, "penstock-nowhere")

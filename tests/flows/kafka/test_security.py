@@ -1,4 +1,4 @@
-"""A real broker that lets in only whom it knows, over TLS."""
+"""A real broker that accepts only known users, over TLS."""
 
 from __future__ import annotations
 
@@ -73,9 +73,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("known")
 @pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-512"])
-def test_whom_the_broker_knows_reads(
-    secure_broker: KafkaBroker, tmp_path: Path, mechanism: str
-) -> None:
+def test_a_known_user_can_read(secure_broker: KafkaBroker, tmp_path: Path, mechanism: str) -> None:
     topic = secure_broker.create_topic("secure", partitions=1)
     send(secure_broker, topic, map(event, range(10)))
     run = secure(secure_broker, topic, tmp_path, sasl_mechanism=mechanism)
@@ -83,7 +81,7 @@ def test_whom_the_broker_knows_reads(
     assert run.ids == list(range(10))
 
 
-def test_a_wrong_password_is_said(
+def test_a_wrong_password_is_a_clear_error(
     secure_broker: KafkaBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: None
 ) -> None:
     monkeypatch.setenv("PENSTOCK_KAFKA_PASSWORD", "another")
@@ -95,7 +93,7 @@ def test_a_wrong_password_is_said(
 
 
 @pytest.mark.usefixtures("known")
-def test_a_broker_that_cannot_show_who_it_is_is_said(
+def test_an_untrusted_certificate_is_a_clear_error(
     secure_broker: KafkaBroker, tmp_path: Path
 ) -> None:
     run = secure(secure_broker, "any", tmp_path, ca_file="''")
@@ -103,7 +101,7 @@ def test_a_broker_that_cannot_show_who_it_is_is_said(
         KafkaSource(run.settings, run.stop).list_parts()
 
 
-def test_without_a_user_it_is_said_which_variables_are_missing(tmp_path: Path) -> None:
+def test_a_missing_user_names_the_variables_to_set(tmp_path: Path) -> None:
     settings = config_loader.load(overrides=("kafka.security=sasl_ssl",), environment={})
     with pytest.raises(
         ConfigurationError, match="PENSTOCK_KAFKA_USERNAME and PENSTOCK_KAFKA_PASSWORD"
@@ -111,7 +109,7 @@ def test_without_a_user_it_is_said_which_variables_are_missing(tmp_path: Path) -
         KafkaSource(settings, threading.Event()).list_parts()
 
 
-def test_a_file_that_is_not_there_is_said() -> None:
+def test_a_missing_certificate_file_is_named() -> None:
     settings = config_loader.load(
         overrides=("kafka.security=ssl", "kafka.ca_file=nowhere.pem"), environment={}
     )

@@ -1,4 +1,4 @@
-"""Events out of a real Kafka: everything once, from where the run is told, on from where it was."""
+"""Events from a real Kafka: each once, from the configured start, resumed at the stored offset."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def said(error: BaseException) -> str:
     return str(behind)
 
 
-def test_every_record_comes_once_and_a_second_run_goes_on(
+def test_every_record_is_read_once_and_a_second_run_resumes(
     kafka_broker: AnyBroker, tmp_path: Path
 ) -> None:
     topic = kafka_broker.create_topic("once")
@@ -49,7 +49,7 @@ def test_every_record_comes_once_and_a_second_run_goes_on(
     assert run.ids == list(range(20_010))
 
 
-def test_a_clean_stop_shows_the_group_where_the_next_run_goes_on(
+def test_a_clean_stop_commits_the_offsets_of_the_snapshots(
     kafka_broker: AnyBroker, tmp_path: Path
 ) -> None:
     topic = kafka_broker.create_topic("lag", partitions=2)
@@ -63,7 +63,7 @@ def test_a_clean_stop_shows_the_group_where_the_next_run_goes_on(
     }
 
 
-def test_the_lag_counts_what_waits(kafka_broker: AnyBroker, tmp_path: Path) -> None:
+def test_the_lag_counts_unread_records(kafka_broker: AnyBroker, tmp_path: Path) -> None:
     topic = kafka_broker.create_topic("waits", partitions=1)
     run = Run(kafka_broker, topic, tmp_path)
     send(kafka_broker, topic, map(event, range(10)))
@@ -109,7 +109,7 @@ def test_an_offset_is_committed_when_the_recovery_store_holds_it(
 
 
 @pytest.mark.parametrize(("start", "first"), [("earliest", 0), ("latest", 20), ("time", 10)])
-def test_the_first_run_starts_where_it_is_told(
+def test_the_first_run_starts_where_the_configuration_says(
     kafka_broker: AnyBroker, tmp_path: Path, start: str, first: int
 ) -> None:
     topic = kafka_broker.create_topic("start", partitions=1, retention_ms="-1")
@@ -138,7 +138,9 @@ def test_a_time_beyond_the_newest_record_is_the_end(
     assert list(source.snapshot_offsets.values()) == [10]
 
 
-def test_a_first_run_may_start_where_the_group_is(kafka_broker: AnyBroker, tmp_path: Path) -> None:
+def test_a_first_run_may_start_at_the_committed_offsets(
+    kafka_broker: AnyBroker, tmp_path: Path
+) -> None:
     topic = kafka_broker.create_topic("group", partitions=1)
     send(kafka_broker, topic, map(event, range(10)))
     for folder in ("one", "two"):
@@ -151,7 +153,7 @@ def test_a_first_run_may_start_where_the_group_is(kafka_broker: AnyBroker, tmp_p
     assert run.ids == list(range(10, 15))
 
 
-def test_what_is_no_event_is_a_dead_letter_with_its_place(
+def test_a_record_that_is_no_event_is_a_dead_letter_with_its_offset(
     kafka_broker: AnyBroker, tmp_path: Path
 ) -> None:
     topic = kafka_broker.create_topic("letters", partitions=1)
@@ -164,7 +166,7 @@ def test_what_is_no_event_is_a_dead_letter_with_its_place(
     ]
 
 
-def test_an_idle_partition_holds_nothing_back_until_something_comes(
+def test_an_idle_partition_does_not_hold_the_watermark_back(
     kafka_broker: AnyBroker, tmp_path: Path
 ) -> None:
     topic = kafka_broker.create_topic("idle", partitions=2)
@@ -185,7 +187,7 @@ def test_an_idle_partition_holds_nothing_back_until_something_comes(
     assert seen == sorted(seen)
 
 
-def test_what_the_last_records_did_to_the_watermark_is_told_when_it_is_quiet(
+def test_the_watermark_of_the_last_records_is_emitted_after_a_pause(
     kafka_broker: AnyBroker, tmp_path: Path
 ) -> None:
     topic = kafka_broker.create_topic("quiet", partitions=1)
@@ -201,7 +203,7 @@ def test_what_the_last_records_did_to_the_watermark_is_told_when_it_is_quiet(
     assert not told()[0].shard_inputs[0].batch.idle
 
 
-def test_with_everything_idle_time_goes_on_but_is_not_stored(
+def test_event_time_advances_while_all_partitions_are_idle_and_is_not_stored(
     kafka_broker: AnyBroker, tmp_path: Path
 ) -> None:
     topic = kafka_broker.create_topic("night", partitions=1)
@@ -230,9 +232,7 @@ def test_every_compression_is_read(
     assert run.ids == list(range(100))
 
 
-def test_a_deleted_place_ends_the_run_and_says_what_to_do(
-    kafka_broker: AnyBroker, tmp_path: Path
-) -> None:
+def test_a_deleted_offset_ends_the_run_with_advice(kafka_broker: AnyBroker, tmp_path: Path) -> None:
     topic = kafka_broker.create_topic("deleted", partitions=1)
     send(kafka_broker, topic, map(event, range(10)))
     run = Run(kafka_broker, topic, tmp_path)
@@ -249,7 +249,7 @@ def test_a_deleted_place_ends_the_run_and_says_what_to_do(
     assert run.ids == [15, 16, 17, 18, 19]
 
 
-def test_a_topic_made_anew_ends_the_run_though_it_is_longer_than_the_old_place(
+def test_a_recreated_topic_ends_the_run_even_if_it_is_longer_than_the_stored_offset(
     kafka_broker: AnyBroker, tmp_path: Path
 ) -> None:
     topic = kafka_broker.create_topic("grown", partitions=1)
@@ -276,7 +276,7 @@ def test_a_topic_made_anew_ends_the_run_though_it_is_longer_than_the_old_place(
     assert run.ids == [120], "from then on that topic is the one that was read"
 
 
-def test_a_new_partition_ends_the_run_and_the_next_reads_it_whole(
+def test_a_new_partition_ends_the_run_and_the_next_run_reads_all_of_it(
     kafka_broker: AnyBroker, tmp_path: Path
 ) -> None:
     topic = kafka_broker.create_topic("grown", partitions=1)
@@ -297,7 +297,7 @@ def test_a_new_partition_ends_the_run_and_the_next_reads_it_whole(
     assert run.ids == list(range(10))
 
 
-def test_a_partition_that_is_gone_is_said_before_the_run(
+def test_a_missing_partition_is_refused_before_the_run(
     kafka_broker: AnyBroker, tmp_path: Path
 ) -> None:
     topic = kafka_broker.create_topic("gone", partitions=1)
@@ -308,14 +308,14 @@ def test_a_partition_that_is_gone_is_said_before_the_run(
     source.close()
 
 
-def test_a_topic_that_is_not_there_is_said(kafka_broker: AnyBroker, tmp_path: Path) -> None:
+def test_a_missing_topic_is_a_clear_error(kafka_broker: AnyBroker, tmp_path: Path) -> None:
     run = Run(kafka_broker, "penstock-nowhere", tmp_path)
     with pytest.raises(SourceError, match="has no topic penstock-nowhere: create it"):
         KafkaSource(run.settings, run.stop).list_parts()
 
 
 @pytest.mark.slow
-def test_a_broker_that_is_killed_is_waited_for(
+def test_a_run_waits_for_a_killed_broker(
     killable_kafka_broker: KafkaBroker, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     broker = killable_kafka_broker

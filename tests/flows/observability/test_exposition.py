@@ -87,7 +87,9 @@ def until(holds: object, run: subprocess.Popen[str]) -> None:
         time.sleep(0.1)
 
 
-def test_a_run_tells_what_it_does(kafka_broker: AnyBroker, redis_url: str, tmp_path: Path) -> None:
+def test_a_run_exposes_metrics_health_and_a_heartbeat(
+    kafka_broker: AnyBroker, redis_url: str, tmp_path: Path
+) -> None:
     topic = kafka_broker.create_topic("outside", 2)
     now_ms = time.time_ns() // 1_000_000
     events = generate_events(events=EVENTS, shoppers=40, items=20)

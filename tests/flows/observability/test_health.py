@@ -1,4 +1,4 @@
-"""Alive, ready, and what a process answers, asked over real HTTP."""
+"""The health checks and metrics of a process, read over real HTTP."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def ask(address: str, path: str) -> tuple[int, Any]:
         return refused.code, json.loads(refused.read())
 
 
-def test_a_worker_that_moves_is_alive_and_one_that_does_not_is_not(redis_url: str) -> None:
+def test_a_worker_is_alive_while_it_makes_progress(redis_url: str) -> None:
     with outside(redis_url, Topic(), stuck_s=SOON_STUCK_S) as address:
 
         def moves() -> tuple[int, str]:
@@ -88,7 +88,7 @@ def test_a_worker_that_moves_is_alive_and_one_that_does_not_is_not(redis_url: st
         until(lambda: moves() == (200, "ok"))
 
 
-def test_ready_is_when_every_part_is(redis_server: EmbeddedRedis) -> None:
+def test_a_worker_is_ready_if_every_check_passes(redis_server: EmbeddedRedis) -> None:
     topic = Topic()
     with outside(redis_server.url, topic) as address:
         liveness.mark_progress()
@@ -116,13 +116,15 @@ def test_ready_is_when_every_part_is(redis_server: EmbeddedRedis) -> None:
         assert ask(address, "/readyz")[0] == 200
 
 
-def test_before_the_first_beat_the_state_is_being_resumed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_before_the_first_progress_the_state_is_being_resumed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(liveness, "_has_started", False)
     health = WorkerHealth(STUCK_S, lambda: None, Topic())
     assert health.check_ready()[1]["state"] == "is being resumed"
 
 
-def test_metrics_are_as_prometheus_reads_them(redis_url: str) -> None:
+def test_metrics_have_the_format_of_prometheus(redis_url: str) -> None:
     with outside(redis_url, Topic()) as address:
         with urlopen(f"http://{address}/metrics", timeout=10) as answer:
             text = answer.read().decode()
@@ -138,7 +140,7 @@ def test_metrics_are_as_prometheus_reads_them(redis_url: str) -> None:
             urlopen(f"http://{address}/", timeout=10)
 
 
-def test_an_address_that_cannot_be_had_is_said_in_one_line(redis_url: str) -> None:
+def test_an_address_that_is_not_available_is_a_one_line_error(redis_url: str) -> None:
     health = WorkerHealth(STUCK_S, lambda: None, Topic())
     with health_server(health, ANYWHERE) as address:
         said = rf"metrics.listen {address}: cannot listen on port \d+: Address already in use: set"
@@ -159,7 +161,7 @@ def test_an_address_that_cannot_be_had_is_said_in_one_line(redis_url: str) -> No
         assert address == ""
 
 
-def test_each_process_has_a_port_of_its_own() -> None:
+def test_each_process_has_its_own_port() -> None:
     health = WorkerHealth(STUCK_S, lambda: None, Topic())
     with health_server(health, ANYWHERE) as address:
         host, _, port = address.rpartition(":")
@@ -170,7 +172,7 @@ def test_each_process_has_a_port_of_its_own() -> None:
         assert ask(address, "/healthz")[0] == 200
 
 
-def test_a_sign_of_life_is_in_redis_for_a_while(redis_url: str) -> None:
+def test_a_heartbeat_expires(redis_url: str) -> None:
     store = Store(redis_url, timeout_ms=2000, patience_s=0)
     first, second = (Heartbeat(store, Topic(), worker, 2) for worker in (0, 1))
     second.write()
@@ -186,7 +188,7 @@ def test_a_sign_of_life_is_in_redis_for_a_while(redis_url: str) -> None:
     assert not store.client.exists(keys.worker_key(1))
 
 
-def test_signs_of_life_are_written_while_a_run_is_seen(redis_url: str) -> None:
+def test_heartbeats_are_written_while_a_process_is_exposed(redis_url: str) -> None:
     store = Store(redis_url, timeout_ms=2000, patience_s=0)
     with outside(redis_url, Topic()):
         until(lambda: bool(store.client.exists(keys.worker_key(0))))

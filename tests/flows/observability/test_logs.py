@@ -1,4 +1,4 @@
-"""What stands on standard error: a line a message, for a person or for a machine, and no secret."""
+"""Logs on standard error: one line a message, as text or JSON, without secrets."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_message_is_a_plain_line_for_a_person(capsys: Capture) -> None:
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_the_level_says_what_is_left_out(form: Any, capsys: Capture) -> None:
+def test_the_level_decides_which_messages_are_shown(form: Any, capsys: Capture) -> None:
     for level, lines in (("debug", 4), ("info", 3), ("warning", 2), ("error", 1)):
         logs.configure(Log(format=form, level=level))  # type: ignore[arg-type]
         for say in (_log.debug, _log.info, _log.warning, _log.error):
@@ -59,7 +59,7 @@ def test_the_level_says_what_is_left_out(form: Any, capsys: Capture) -> None:
         assert len(capsys.readouterr().err.splitlines()) == lines
 
 
-def test_what_kafka_says_is_in_the_same_form_and_only_if_it_matters(capsys: Capture) -> None:
+def test_warnings_of_kafka_have_the_same_format(capsys: Capture) -> None:
     logs.configure(Log(format="json", level="info"))
     logging.getLogger("kafka.conn").info("connecting")
     logging.getLogger("kafka.conn").warning("refused")
@@ -67,9 +67,7 @@ def test_what_kafka_says_is_in_the_same_form_and_only_if_it_matters(capsys: Capt
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_secrets_do_not_come_out(
-    form: Any, capsys: Capture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_secrets_are_removed(form: Any, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PENSTOCK_REDIS_PASSWORD", "open sesame")
     logs.configure(Log(format=form))
     try:
@@ -83,7 +81,7 @@ def test_secrets_do_not_come_out(
 
 @pytest.mark.parametrize("form", ["text", "json"])
 @pytest.mark.parametrize("name", ["PENSTOCK_PRIVACY_KEY", "PENSTOCK_HOOKS_CRM_SECRET"])
-def test_a_secret_does_not_come_out_in_other_writing(
+def test_escaped_secrets_are_removed(
     form: Any, name: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secret = 'a "key" \\ of/ours%1'
@@ -96,7 +94,7 @@ def test_a_secret_does_not_come_out_in_other_writing(
     assert said.count("it is") == 3
 
 
-def test_commands_say_warnings_as_plain_lines(capsys: Capture) -> None:
+def test_commands_show_warnings_as_plain_lines(capsys: Capture) -> None:
     logs.configure()
     _log.info("nothing to see")
     _log.warning("Redis holds 100% of it")

@@ -1,4 +1,4 @@
-"""What a running flow tells of itself, and that it is true."""
+"""The metrics of a running flow, compared with what really happened."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from state.events import Event
 
 
-def test_when_each_event_was_received_arrives_with_what_it_led_to(tmp_path: Path) -> None:
+def test_the_times_of_receipt_arrive_with_the_writes_of_their_events(tmp_path: Path) -> None:
     bad = next(decode_lines([b"{"], source="shop", partition="0", first_offset=1, now_ms=START_MS))
     stream = [view(0, 0, "ann"), bad, view(2, 2, "bob"), view(3, 3, None, user_id="eve")]
     settings = flow_settings(batch_events=3)
@@ -115,7 +115,7 @@ def stream(events: int, items: int = 20) -> list[Event | DeadLetter]:
     return [*decode_lines(lines, source="shop", partition="0", first_offset=0, now_ms=2**62)]
 
 
-def test_what_is_counted_is_what_redis_says(redis_url: str, tmp_path: Path) -> None:
+def test_metrics_and_the_counters_in_redis_are_equal(redis_url: str, tmp_path: Path) -> None:
     before = {name: counted(f"penstock_{name}_total") for name in COUNTERS}
     run_measured(stream(1500), redis_url, tmp_path)
     figures = Storefront(Store(redis_url, timeout_ms=2000, patience_s=2)).counters()
@@ -129,7 +129,7 @@ def test_what_is_counted_is_what_redis_says(redis_url: str, tmp_path: Path) -> N
     assert counted("penstock_watermark_seconds") == {"": told["watermark_ms"] / 1000}
 
 
-def test_a_drift_is_counted_and_said_in_a_line(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_drift_is_counted_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     before = counted("penstock_cluster_drifts_total")[""]
     sums = CounterDeltas(dict.fromkeys(("events",), 0), {}, {})
     recording.record_output(BatchOutput([], counter_deltas=sums, drift_count=2))
@@ -139,7 +139,7 @@ def test_a_drift_is_counted_and_said_in_a_line(caplog: pytest.LogCaptureFixture)
     assert line.startswith("the shoppers no longer resemble those of the clusters")
 
 
-def test_what_was_tried_is_counted_by_learner() -> None:
+def test_explored_items_are_counted_by_learner() -> None:
     names = ("penstock_tried_seen_total", "penstock_tried_clicked_total")
     before = [counted(name) for name in names]
     sums = CounterDeltas(dict.fromkeys(("events",), 0), {}, {})
@@ -148,7 +148,7 @@ def test_what_was_tried_is_counted_by_learner() -> None:
     assert grew == [{"content": 3}, {"content": 1}]
 
 
-def test_judged_lists_are_counted_by_learner_and_segment(redis_url: str, tmp_path: Path) -> None:
+def test_evaluated_lists_are_counted_by_learner_and_segment(redis_url: str, tmp_path: Path) -> None:
     names = ("lists_judged", "lists_hit", "segment_lists_judged", "segment_lists_hit")
     before = {name: counted(f"penstock_{name}_total") for name in names}
     run_measured(stream(3000, items=80), redis_url, tmp_path)
@@ -175,7 +175,7 @@ def test_every_event_is_in_the_histogram_of_every_branch(redis_url: str, tmp_pat
     assert counted("penstock_writes_queued") == {"": 0}
 
 
-def test_counters_of_a_run_that_goes_on_begin_at_nothing(redis_url: str, tmp_path: Path) -> None:
+def test_counters_of_a_resumed_run_start_at_zero(redis_url: str, tmp_path: Path) -> None:
     """Else a restart would look like a flood."""
     events = stream(600)
     run_measured(events[:400], redis_url, tmp_path, stored=True)
@@ -229,7 +229,7 @@ class Shards:
     row_count = 5
 
 
-def test_rows_are_counted_as_long_as_they_are_held() -> None:
+def test_rows_are_counted_until_their_operator_is_deleted() -> None:
     rows = StateRowsCollector(CollectorRegistry())
     held = [Shards(), Shards()]
     for one in held:

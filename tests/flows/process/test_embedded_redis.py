@@ -1,4 +1,4 @@
-"""A Redis of our own: reachable while wanted, gone afterwards, whatever the end was."""
+"""The embedded Redis: reachable inside its block, gone afterwards, however the process ends."""
 
 from __future__ import annotations
 
@@ -53,20 +53,20 @@ def test_a_stopped_server_comes_back_empty_at_the_same_url() -> None:
         assert connect(server.url).get("mug") is None
 
 
-def test_a_password_is_wanted_and_is_in_the_url() -> None:
+def test_a_password_is_required_and_is_in_the_url() -> None:
     with EmbeddedRedis(requirepass="p@ss:/word") as server:
         assert server.send_command("PING").startswith("-NOAUTH")
         assert connect(server.url).ping()
 
 
-def test_a_full_and_a_read_only_server_say_so() -> None:
+def test_a_full_and_a_read_only_server_refuse_writes() -> None:
     with EmbeddedRedis(maxmemory="1") as full:
         assert full.send_command("SET mug 1").startswith("-OOM")
     with EmbeddedRedis(replicaof="127.0.0.1 1") as replica:
         assert replica.send_command("SET mug 1").startswith("-READONLY")
 
 
-def test_a_setting_redis_does_not_know_is_told_in_its_words() -> None:
+def test_an_unknown_setting_gives_the_error_of_redis() -> None:
     says = r"did not start: .+: name a running Redis with --redis"
     with pytest.raises(StoreError, match=says), EmbeddedRedis(no_such_setting="1"):
         pass
@@ -110,14 +110,14 @@ def owner() -> tuple[subprocess.Popen[str], str]:
     return process, process.stdout.readline().strip()
 
 
-def test_ctrl_c_of_the_terminal_leaves_redis_to_the_flow() -> None:
+def test_ctrl_c_in_the_terminal_does_not_stop_redis() -> None:
     process, url = owner()
     os.killpg(process.pid, signal.SIGINT)
     assert process.communicate()[0].strip() == "+PONG"
     assert not folder_of(url).exists()
 
 
-def test_a_killed_owner_takes_its_redis_along() -> None:
+def test_redis_ends_with_its_killed_owner() -> None:
     process, url = owner()
     with socket.socket(socket.AF_UNIX) as line:
         line.connect(urlsplit(url).path)

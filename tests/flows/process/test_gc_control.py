@@ -14,7 +14,7 @@ class Ring:
         self.self = self
 
 
-def test_a_new_cycle_goes_with_the_next_sweep_and_an_old_one_with_the_great_one() -> None:
+def test_a_new_cycle_is_freed_by_the_next_young_collection_and_an_old_one_by_a_full_one() -> None:
     with gc_disabled():
         sweeper = GcScheduler(0.0)
         held = Ring()

@@ -1,4 +1,4 @@
-"""A signal is a request to stop, whatever the process is doing when it comes."""
+"""A signal sets the stop flag, whatever the process is doing when it arrives."""
 
 from __future__ import annotations
 
@@ -18,6 +18,6 @@ with stop_on_signal() as stop:
 """
 
 
-def test_a_signal_in_the_middle_of_a_look_at_the_flag_is_heard() -> None:
+def test_a_signal_while_the_flag_is_read_is_not_lost() -> None:
     words = [sys.executable, "-c", IN_THE_MIDDLE]
     assert subprocess.run(words, timeout=PATIENCE_S, check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""The keeper: copies what a flow stores while it stores it, clears away, and ends with its run."""
+"""The backup process: it backs up a live recovery folder, cleans it up, and ends with its run."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class SlowSource(CrashingSource):
         return SlowPartition(self._of.build_part(*args), self.folder)
 
 
-def test_a_copy_made_while_the_flow_writes_is_of_one_moment(redis_url: str, folder: Path) -> None:
+def test_a_backup_made_while_the_flow_writes_is_consistent(redis_url: str, folder: Path) -> None:
     source = SlowSource(RecordedSource({"shop": lambda: iter(SHOP)}, SETTINGS), [])
     source.folder = folder
     replay_source(
@@ -93,7 +93,7 @@ def test_a_copy_made_while_the_flow_writes_is_of_one_moment(redis_url: str, fold
     assert run_flow(SHOP, redis_url, folder / "whole", settings=SETTINGS) == rows
 
 
-def test_it_ends_with_a_run_that_is_killed_and_the_next_may_start(folder: Path) -> None:
+def test_the_backup_process_ends_with_a_killed_run_and_the_next_run_can_start(folder: Path) -> None:
     words = (
         "import sys, time, pathlib, flows.recovery.backup_process\n"
         "from tests.flows.recovery.test_backup_process import SETTINGS\n"
@@ -128,7 +128,7 @@ def keepers(folder: Path) -> list[int]:
     return found
 
 
-def test_a_keeper_that_ends_is_replaced_and_one_that_hangs_holds_nothing_up(
+def test_a_backup_process_that_ends_is_restarted_and_one_that_hangs_delays_nothing(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backup_process, "_STOP_TIMEOUT_S", 0.1)

@@ -164,7 +164,7 @@ def test_a_process_killed_at_any_moment(
     assert (content(server.url), (tmp_path / "dead_letters.jsonl").read_bytes()) == undisturbed
 
 
-def test_a_run_that_came_to_its_end_has_nothing_more_to_do(
+def test_a_finished_run_has_nothing_to_resume(
     server: EmbeddedRedis, undisturbed: tuple[dict[str, Any], bytes], tmp_path: Path
 ) -> None:
     server.send_command("FLUSHALL")
@@ -178,7 +178,7 @@ def test_a_run_that_came_to_its_end_has_nothing_more_to_do(
 
 @pytest.mark.parametrize("crash", [7, None])
 @pytest.mark.parametrize("lost", ["all", "some"])
-def test_a_redis_that_lost_what_was_written_is_told_it_when_the_replay_goes_on(
+def test_a_redis_that_lost_its_data_is_rebuilt_when_the_replay_resumes(
     server: EmbeddedRedis,
     undisturbed: tuple[dict[str, Any], bytes],
     tmp_path: Path,

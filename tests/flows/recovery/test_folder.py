@@ -1,4 +1,4 @@
-"""Damage in a recovery folder: the previous snapshot serves, or one plain line says what to do.
+"""Damage in a recovery folder: the previous snapshot replaces it, or a one-line error gives advice.
 
 Never is anything else resumed than what was written. `shop` has the folder of a run that was killed
 some batches after the previous snapshot was made, and what Redis held then.
@@ -123,7 +123,7 @@ def flip(path: Path, place: int, bits: int) -> None:
         file.write(bytes([byte ^ bits]))
 
 
-def test_the_copy_is_older_than_what_was_stored_after_it(folder: Path) -> None:
+def test_a_backup_older_than_the_store_is_valid(folder: Path) -> None:
     before = backup.latest_backup(folder / "recovery")
     assert before is not None
     assert [path.name for path in (folder / "recovery" / "store").glob("*-wal")]
@@ -131,7 +131,7 @@ def test_the_copy_is_older_than_what_was_stored_after_it(folder: Path) -> None:
     assert states["personalize.events", "shop"].batches > 8
 
 
-def test_a_flip_or_a_cut_anywhere_is_found_or_harmless(shop: Shop, room: Path) -> None:
+def test_a_flipped_or_missing_byte_is_detected_or_harmless(shop: Shop, room: Path) -> None:
     rng = random.Random(11)
     sound: Path = shop.folder / "recovery"
     shutil.copytree(sound, room / "sound")
@@ -179,7 +179,7 @@ def go_on(shop: Shop, folder: Path) -> dict[str, Any]:
         ("store/part-2.sqlite3-wal", 500),
     ],
 )
-def test_the_previous_snapshot_serves(
+def test_the_previous_snapshot_replaces_damaged_state(
     shop: Shop, folder: Path, name: str, place: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = folder / "recovery" / name
@@ -251,7 +251,7 @@ def leave_other_names(previous: Path) -> None:
         leave_other_names,
     ],
 )
-def test_a_damaged_copy_hinders_no_sound_store_and_is_replaced(
+def test_a_damaged_backup_does_not_affect_an_intact_store_and_is_replaced(
     shop: Shop, folder: Path, damage: Callable[[Path], None]
 ) -> None:
     recovery = folder / "recovery"
@@ -266,7 +266,7 @@ def test_a_damaged_copy_hinders_no_sound_store_and_is_replaced(
         checkpoint_reader.verify_journals(recovery / "previous" / "rows", cut)
 
 
-def test_what_is_stored_is_private(shop: Shop, folder: Path) -> None:
+def test_stored_files_are_private(shop: Shop, folder: Path) -> None:
     """Also what a former release, or a copy by hand, left open to others."""
     recovery = folder / "recovery"
     for path in recovery.rglob("*"):
@@ -286,7 +286,7 @@ def test_what_is_stored_is_private(shop: Shop, folder: Path) -> None:
     assert {mode for path, mode in modes.items() if path.is_file()} == {0o600}
 
 
-def test_a_lost_store_is_not_taken_for_a_new_one(shop: Shop, folder: Path) -> None:
+def test_a_missing_store_is_not_mistaken_for_a_new_one(shop: Shop, folder: Path) -> None:
     shutil.rmtree(folder / "recovery" / "store")
     assert go_on(shop, folder) == shop.undisturbed
     shutil.rmtree(folder / "recovery" / "store")
@@ -295,9 +295,7 @@ def test_a_lost_store_is_not_taken_for_a_new_one(shop: Shop, folder: Path) -> No
         go_on(shop, folder)
 
 
-def test_where_the_previous_snapshot_is_damaged_too_a_line_says_so(
-    shop: Shop, folder: Path
-) -> None:
+def test_a_damaged_previous_snapshot_gives_a_one_line_error(shop: Shop, folder: Path) -> None:
     for path in (folder / "recovery").glob("**/devices-2.1.rows"):
         flip(path, 50, 4)
     with pytest.raises(
@@ -307,7 +305,7 @@ def test_where_the_previous_snapshot_is_damaged_too_a_line_says_so(
         go_on(shop, folder)
 
 
-def test_an_older_store_put_back_by_hand_is_found(shop: Shop, folder: Path) -> None:
+def test_an_older_store_restored_by_hand_is_detected(shop: Shop, folder: Path) -> None:
     """One file of the store from a backup, the others of today."""
     before = backup.latest_backup(folder / "recovery")
     assert before is not None
@@ -320,7 +318,7 @@ def test_an_older_store_put_back_by_hand_is_found(shop: Shop, folder: Path) -> N
 
 
 @pytest.mark.parametrize("most_bytes", [14_000, 60_000])
-def test_a_full_disk_is_a_plain_line_and_the_run_goes_on_after_it(
+def test_a_full_disk_is_a_one_line_error_and_the_run_resumes_later(
     shop: Shop, folder: Path, most_bytes: int
 ) -> None:
     """Whether a journal cannot grow or Bytewax's store, which panics."""
@@ -336,7 +334,7 @@ def test_a_full_disk_is_a_plain_line_and_the_run_goes_on_after_it(
     assert go_on(shop, folder) == shop.undisturbed
 
 
-def test_a_backup_of_the_previous_snapshot_is_all_a_new_folder_needs(
+def test_a_copy_of_the_previous_snapshot_is_enough_for_a_new_folder(
     shop: Shop, folder: Path
 ) -> None:
     (folder / "recovery").rename(folder / "lost")

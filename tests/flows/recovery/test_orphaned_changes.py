@@ -1,4 +1,4 @@
-"""A live run goes on after what a lost run wrote, and takes back what of that does not hold."""
+"""A live run continues after the entries of a crashed run, and undoes those that no longer hold."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def entries(url: str) -> list[tuple[bytes, bytes, bytes]]:
     ]
 
 
-def test_what_was_written_after_a_snapshot_is_found_and_gone_on_after(redis_url: str) -> None:
+def test_entries_after_the_snapshot_are_found_and_new_entries_follow_them(redis_url: str) -> None:
     log = written(redis_url, LOST[:1])
     snapshot = dict(log.ids)
     written(redis_url, LOST[1:], log)
@@ -58,12 +58,12 @@ def test_what_was_written_after_a_snapshot_is_found_and_gone_on_after(redis_url:
     assert entries(redis_url)[3] == (b"enter", b"ann", b"cluster-2")
 
 
-def test_an_empty_redis_has_nothing_to_take_back(redis_url: str) -> None:
+def test_an_empty_redis_has_no_orphaned_changes(redis_url: str) -> None:
     before = ChangeStreamReader(Store(redis_url, timeout_ms=2000, patience_s=0))
     assert before.orphans_after({3: (7, 1)}) == ([], {3: (7, 1)}, frozenset())
 
 
-def test_memberships_and_the_stream_are_those_of_the_state_again(redis_url: str) -> None:
+def test_memberships_and_the_stream_agree_with_the_state_again(redis_url: str) -> None:
     # The state knows ann in cluster 0; a lost run had moved her on, and let bob in.
     audience = MembershipIndex([f"cluster-{n}" for n in range(3)])
     at_ms, cluster = np.array([1000], np.int64), np.array([0], np.int16)
@@ -137,7 +137,7 @@ def memberships(store: Store) -> tuple[set[tuple[str, str, int]], set[tuple[str,
 
 
 @pytest.mark.parametrize("holds", HOLDS)
-def test_a_batch_that_was_cut_off_anywhere_leaves_no_membership_in_one_place_only(
+def test_a_batch_interrupted_anywhere_leaves_no_partial_membership(
     redis_url: str, holds: dict[str, list[int]]
 ) -> None:
     """A writer was stopped in the middle of its last batch, and another run took over."""

@@ -1,4 +1,4 @@
-"""Redis is a serving copy: one that lost what was written, or a new one, is told it again."""
+"""Redis is a serving copy: one that lost its data, or a new one, is rebuilt from stored state."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def is_whole(url: str) -> bool:
 
 
 class TestWhileItRuns:
-    def test_also_when_no_event_comes(self, live: Live, server: EmbeddedRedis) -> None:
+    def test_redis_is_rebuilt_without_an_event(self, live: Live, server: EmbeddedRedis) -> None:
         live.send(3000)
         run = live.start()
         run.until(live.caught_up)
@@ -108,9 +108,7 @@ class TestWhileItRuns:
         assert said.count(AGAIN) == 1
 
     @pytest.mark.slow
-    def test_and_what_comes_after_is_as_it_would_have_been(
-        self, live: Live, server: EmbeddedRedis
-    ) -> None:
+    def test_later_events_give_the_same_content(self, live: Live, server: EmbeddedRedis) -> None:
         live.send(2000)
         run = live.start(source__batch_events=50)
         run.until(lambda: live.has_counted(500))
@@ -159,7 +157,7 @@ class TestAtTheStart:
             assert AGAIN in run.stop()[1]
 
     @pytest.mark.slow
-    def test_one_that_holds_everything_is_not_told_twice(self, live: Live) -> None:
+    def test_a_current_redis_is_not_rebuilt(self, live: Live) -> None:
         self.stopped(live)
         live.send(1)
         run = live.start()
@@ -169,7 +167,9 @@ class TestAtTheStart:
         assert AGAIN not in said
 
     @pytest.mark.slow
-    def test_one_that_came_back_as_it_was_before(self, live: Live, server: EmbeddedRedis) -> None:
+    def test_a_redis_restored_from_an_old_dump_is_rebuilt(
+        self, live: Live, server: EmbeddedRedis
+    ) -> None:
         before = self.stopped(live)
         store = Store(server.url, timeout_ms=2000, patience_s=2)
         holder = store.client.get(keys.write_marker_key()).split()[0]
@@ -185,9 +185,7 @@ class TestAtTheStart:
         store.close()
 
     @pytest.mark.slow
-    def test_a_telling_that_was_not_finished_begins_again(
-        self, live: Live, server: EmbeddedRedis
-    ) -> None:
+    def test_an_unfinished_rebuild_starts_again(self, live: Live, server: EmbeddedRedis) -> None:
         before = self.stopped(live)
         server.send_command("FLUSHALL")
         run = live.start()
@@ -198,7 +196,7 @@ class TestAtTheStart:
         assert held(server.url) == before
         store.close()
 
-    def test_one_that_is_away_is_waited_for(self, live: Live, server: EmbeddedRedis) -> None:
+    def test_a_rebuild_waits_for_redis(self, live: Live, server: EmbeddedRedis) -> None:
         live.send(100)
         server.stop()
         run = live.start()
@@ -209,7 +207,7 @@ class TestAtTheStart:
 
 
 @pytest.mark.slow
-def test_who_waits_longer_than_one_may_be_stuck_is_alive_and_not_ready(
+def test_a_process_that_waits_for_redis_is_alive_and_not_ready(
     live: Live, server: EmbeddedRedis
 ) -> None:
     live.send(500)

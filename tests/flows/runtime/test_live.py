@@ -1,4 +1,4 @@
-"""`penstock run`: what goes in comes out once, however a run ends."""
+"""`penstock run`: every event counts once, however a run ends."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_stopped_run_reads_nothing_twice(live: Live) -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_where_it_was(live: Live) -> None:
+def test_a_killed_run_resumes_where_it_stopped(live: Live) -> None:
     live.send(4000)
     for part in (500, 1500, 3000):
         run = live.start(source__batch_events=50)
@@ -47,7 +47,7 @@ def test_a_killed_run_goes_on_where_it_was(live: Live) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_that_cannot_write_ends_all_the_same_and_counts_nothing_twice(
+def test_a_run_that_cannot_write_still_ends_and_counts_nothing_twice(
     live: Live, redis_server: EmbeddedRedis
 ) -> None:
     live.send(1000)

@@ -219,7 +219,7 @@ class TestInTheMiddle:
             writing.send(names(1))
             assert "refused the login" in said(writing.flush)
 
-    def test_a_server_that_went_away_for_good(self, server: EmbeddedRedis) -> None:
+    def test_a_server_that_never_comes_back(self, server: EmbeddedRedis) -> None:
         writing = store(server, patience_s=0.1)
         writing.send(names(1))
         writing.flush()
@@ -229,7 +229,7 @@ class TestInTheMiddle:
         assert message.startswith(f"Redis at {server.url} does not answer: start it")
         assert "(waited " in message
 
-    def test_a_server_that_came_back_empty_gets_what_was_not_answered(
+    def test_a_server_that_came_back_empty_gets_all_unacknowledged_writes(
         self, server: EmbeddedRedis
     ) -> None:
         writing = store(server, patience_s=60)
@@ -245,7 +245,7 @@ class TestInTheMiddle:
             f"ps:1:later:{n}" for n in range(20)
         )
 
-    def test_a_server_that_slept_has_everything_in_order(self, server: EmbeddedRedis) -> None:
+    def test_a_suspended_server_gets_all_writes_in_order(self, server: EmbeddedRedis) -> None:
         """Asleep for longer than the timeout, while more is sent than its socket holds."""
         writing = store(server, patience_s=60)
         pid = server_pid(server)
@@ -295,7 +295,7 @@ class TestAFlow:
         )
         return content(server.url)
 
-    def test_one_that_slept_holds_what_it_would_have_held(
+    def test_a_suspended_server_ends_with_the_same_content(
         self, server: EmbeddedRedis, tmp_path: Path
     ) -> None:
         undisturbed = self.replay(server, tmp_path)
@@ -306,7 +306,7 @@ class TestAFlow:
         wakes.join()
         assert rows == undisturbed
 
-    def test_one_that_came_back_empty_holds_what_was_written_since(
+    def test_a_server_that_came_back_empty_has_all_later_writes(
         self, server: EmbeddedRedis, tmp_path: Path
     ) -> None:
         """Whole values: each of its shoppers' profiles, sessions and lists is as it would have been."""
@@ -322,7 +322,7 @@ class TestAFlow:
         assert {keys.profile_key(one.user_id or "") for one in last} <= whole
 
 
-def test_a_refused_entry_of_a_stream_is_there_although_a_later_one_was_taken() -> None:
+def test_a_stream_entry_that_was_refused_is_written_although_a_later_one_was_accepted() -> None:
     with EmbeddedRedis() as server:
         writing, other = (Store(server.url, timeout_ms=500, patience_s=2) for _ in range(2))
         server.send_command("CONFIG SET maxmemory 1")
@@ -335,7 +335,7 @@ def test_a_refused_entry_of_a_stream_is_there_although_a_later_one_was_taken() -
         assert [entry for entry, _ in other.client.xrange("ps:1:changes")] == [b"1-0", b"2-0"]
 
 
-def test_a_group_of_readers_gets_what_gave_way_and_is_written_again(redis_url: str) -> None:
+def test_a_consumer_group_gets_entries_that_were_removed_and_written_again(redis_url: str) -> None:
     client = Store(redis_url, timeout_ms=500, patience_s=2).client
     stream, first = "ps:1:changes", ("XADD", "ps:1:changes", "1-0", "n", 1)
     client.xadd(stream, {"n": 2}, "2-0")
@@ -348,7 +348,7 @@ def test_a_group_of_readers_gets_what_gave_way_and_is_written_again(redis_url: s
     assert [entry for entry, _ in entries] == [b"1-0", b"2-0"]
 
 
-def test_who_is_erased_is_scrubbed_once_redis_is_back(server: EmbeddedRedis) -> None:
+def test_an_erased_shopper_is_scrubbed_once_redis_is_back(server: EmbeddedRedis) -> None:
     """A server that is asleep when the change streams are gone through ends nothing."""
     patient = store(server, patience_s=60)
     key = keys.change_stream_key(0)

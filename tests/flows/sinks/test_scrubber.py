@@ -1,4 +1,4 @@
-"""Histories are rid of whoever was erased beside a live flow, which does not wait for it."""
+"""Erased shoppers are deleted from histories in the background of a live flow."""
 
 from __future__ import annotations
 
@@ -47,9 +47,7 @@ def until(is_so: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def test_a_pass_is_made_beside_the_flow_and_one_more_for_whom_it_may_have_passed(
-    client: Store, redis_url: str
-) -> None:
+def test_a_request_during_a_pass_leads_to_another_pass(client: Store, redis_url: str) -> None:
     scrubber = Scrubber(lambda: Store(redis_url, timeout_ms=2000, patience_s=2), 7)
     tell(client, ENTRIES + 1, "erase", "shopper 1")
     scrubber.request_pass()
@@ -61,7 +59,7 @@ def test_a_pass_is_made_beside_the_flow_and_one_more_for_whom_it_may_have_passed
     scrubber.stop()
 
 
-def test_a_pass_that_is_cut_off_or_fails_is_due_until_it_is_made(
+def test_an_interrupted_or_failed_pass_is_due_until_it_is_complete(
     client: Store, redis_url: str
 ) -> None:
     tell(client, ENTRIES + 1, "erase", "shopper 1")

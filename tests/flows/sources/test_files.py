@@ -1,4 +1,4 @@
-"""Files as lines: what can be read, what is said of the rest, and how little memory it takes."""
+"""Files as lines: the formats that can be read, clear errors for the rest, constant memory."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_gzip_is_known_by_its_first_bytes_and_may_have_several_members(tmp_path:
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_standard_input_is_a_dash(packed: bool) -> None:
+def test_a_dash_is_standard_input(packed: bool) -> None:
     script = "from flows.sources.files import LogFile; print(list(LogFile('-').lines()))"
     sent = gzip.compress(b"a\nb") if packed else b"a\nb"
     done = subprocess.run(
@@ -72,7 +72,7 @@ def test_standard_input_is_a_dash(packed: bool) -> None:
         ("log.zip", b"PK\x03\x04rest", "is a zip archive: unpack it and name the file inside"),
     ],
 )
-def test_a_file_that_cannot_be_read_says_why(
+def test_an_unreadable_file_gives_a_clear_error(
     tmp_path: Path, name: str, content: bytes, message: str
 ) -> None:
     path = write(tmp_path / name, content)
@@ -81,7 +81,7 @@ def test_a_file_that_cannot_be_read_says_why(
     assert str(error.value) == f"{path} {message}"
 
 
-def test_a_missing_file_a_directory_and_a_forbidden_one_say_so(tmp_path: Path) -> None:
+def test_a_missing_file_a_directory_and_a_forbidden_file_give_clear_errors(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"no such file: .*absent"):
         read(tmp_path / "absent")
     with pytest.raises(SourceError, match="is a directory: name a file in it"):
@@ -93,7 +93,7 @@ def test_a_missing_file_a_directory_and_a_forbidden_one_say_so(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped"])
-def test_a_damaged_gzip_gives_what_is_before_the_damage_then_an_error(
+def test_a_damaged_gzip_gives_the_lines_before_the_damage_then_an_error(
     tmp_path: Path, damage: str
 ) -> None:
     numbers = random.Random(1)
@@ -117,7 +117,7 @@ def test_a_damaged_gzip_gives_what_is_before_the_damage_then_an_error(
     assert got[:whole] == lines[:whole]
 
 
-def test_a_line_without_end_is_cut_and_the_next_is_whole(tmp_path: Path) -> None:
+def test_an_overlong_line_is_cut_and_the_next_line_is_complete(tmp_path: Path) -> None:
     size = 64 * LINE_BYTES_MAX
     path = tmp_path / "log.gz"
     with gzip.open(path, "wb", compresslevel=1) as file:
@@ -134,7 +134,7 @@ def test_a_line_without_end_is_cut_and_the_next_is_whole(tmp_path: Path) -> None
     assert peak_bytes < size // 8
 
 
-def test_a_bar_on_a_terminal_and_silence_in_a_pipe(tmp_path: Path) -> None:
+def test_a_terminal_shows_a_bar_and_a_pipe_nothing(tmp_path: Path) -> None:
     path = write(tmp_path / "log.csv", b"a\n" * 100_000)
     shown = {}
     for is_terminal in (True, False):

@@ -1,4 +1,4 @@
-"""Webhooks against a real endpoint: every change arrives, whatever fails, and says what it is."""
+"""Webhooks to a real endpoint: every change arrives, whatever fails, signed and in order."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def assert_in_order(requests: list[Request]) -> None:
         assert [times[one] for one in ids] == sorted(times[one] for one in ids)
 
 
-def test_a_change_is_told_as_segment_tells_it(
+def test_a_change_is_sent_in_the_format_of_segment(
     there: Endpointer, shop: Shop, redis_url: str
 ) -> None:
     shop.store.send(
@@ -139,7 +139,7 @@ def test_a_change_is_told_as_segment_tells_it(
 
 
 @pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl")
-def test_the_signature_is_what_openssl_makes_of_the_message(
+def test_the_signature_equals_that_of_openssl(
     there: Endpointer, shop: Shop, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     newer = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
@@ -185,7 +185,7 @@ def test_every_change_arrives_at_an_endpoint_that_fails_in_all_ways(
     assert dead(shop) == []
 
 
-def test_an_endpoint_that_restarts_misses_nothing_and_holds_up_nobody(
+def test_an_endpoint_that_restarts_misses_nothing_and_delays_no_other(
     there: Endpointer, shop: Shop, redis_url: str
 ) -> None:
     with endpoint() as other, telling(settings(there, other), redis_url):
@@ -199,7 +199,7 @@ def test_an_endpoint_that_restarts_misses_nothing_and_holds_up_nobody(
     assert_in_order(there.taken)
 
 
-def test_a_change_that_is_refused_is_a_dead_letter_and_the_next_goes_on(
+def test_a_refused_change_is_a_dead_letter_and_the_next_is_delivered(
     there: Endpointer, shop: Shop, redis_url: str
 ) -> None:
     ids = shop.moves(3, shoppers=1)
@@ -223,7 +223,7 @@ def test_a_change_that_is_refused_is_a_dead_letter_and_the_next_goes_on(
     assert there.taken[-1].body == letter[b"body"]
 
 
-def test_who_fails_too_often_is_a_dead_letter(
+def test_a_change_that_fails_too_often_is_a_dead_letter(
     there: Endpointer, shop: Shop, redis_url: str
 ) -> None:
     ids = shop.moves(2, shoppers=2)
@@ -234,9 +234,7 @@ def test_who_fails_too_often_is_a_dead_letter(
     assert dead(shop)[0][b"tries"] == b"3"
 
 
-def test_an_endpoint_that_asks_for_a_pause_has_it(
-    there: Endpointer, shop: Shop, redis_url: str
-) -> None:
+def test_a_requested_pause_is_kept(there: Endpointer, shop: Shop, redis_url: str) -> None:
     times: list[float] = []
 
     def answer(_: Request) -> int:
@@ -250,7 +248,7 @@ def test_an_endpoint_that_asks_for_a_pause_has_it(
     assert times[1] - times[0] >= 0.95
 
 
-def test_one_shopper_who_is_refused_holds_back_nobody_else(
+def test_a_refused_change_delays_only_its_shopper(
     there: Endpointer, shop: Shop, redis_url: str
 ) -> None:
     there.answer = lambda one: 500 if one.json["userId"] == "shopper-0" else 204
@@ -283,7 +281,7 @@ def test_no_more_requests_at_once_than_configured(
     assert 1 < most[0] <= 3
 
 
-def test_only_segments_that_were_asked_for_are_told(
+def test_only_configured_segments_are_delivered(
     there: Endpointer, shop: Shop, redis_url: str
 ) -> None:
     ids = shop.tells(
@@ -297,7 +295,7 @@ def test_only_segments_that_were_asked_for_are_told(
     assert sorted(one.id for one in there.taken) == sorted(ids[:3])
 
 
-def test_a_new_endpoint_begins_with_what_is_new(
+def test_a_new_endpoint_starts_with_new_changes(
     there: Endpointer, shop: Shop, redis_url: str
 ) -> None:
     shop.moves(5)
@@ -313,7 +311,7 @@ def test_a_new_endpoint_begins_with_what_is_new(
     assert len(there.taken) == 60
 
 
-def test_a_redis_that_restarts_or_loses_everything_is_gone_on_with(there: Endpointer) -> None:
+def test_delivery_continues_after_redis_restarts_or_loses_its_data(there: Endpointer) -> None:
     with EmbeddedRedis() as server:
         shop = Shop(server.url)
         with telling(settings(there), server.url):
@@ -372,7 +370,7 @@ def test_kill_9_loses_nothing(there: Endpointer, shop: Shop, redis_url: str) -> 
     assert len(bodies) == len(ids)  # what came twice was the same
 
 
-def test_a_second_process_waits_until_the_first_is_gone(
+def test_a_second_process_waits_until_the_first_ends(
     there: Endpointer, shop: Shop, redis_url: str
 ) -> None:
     with telling(settings(there), redis_url):
@@ -383,7 +381,7 @@ def test_a_second_process_waits_until_the_first_is_gone(
     assert max(Counter(one.id for one in there.taken).values()) == 1
 
 
-def test_who_refuses_the_purpose_of_an_endpoint_is_not_told_there(
+def test_a_shopper_who_refuses_the_purpose_is_not_sent_to_the_endpoint(
     shop: Shop, redis_url: str
 ) -> None:
     with endpoint() as ads, endpoint() as figures:
@@ -442,7 +440,7 @@ CRM = "hooks.endpoints.crm={url: 'https://crm.example/in', purpose: ads}"
         ),
     ],
 )
-def test_what_cannot_work_is_said_in_a_line(
+def test_an_impossible_configuration_is_a_one_line_error(
     words: list[str],
     secret: str,
     said: str,
@@ -458,7 +456,7 @@ def test_what_cannot_work_is_said_in_a_line(
     assert "hunter2" not in error
 
 
-def test_check_says_whether_an_endpoint_can_be_told(
+def test_check_reports_whether_an_endpoint_is_reachable(
     there: Endpointer,
     redis_url: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -493,7 +491,7 @@ def test_a_secret_is_not_guessed() -> None:
         parse_secrets("whsec_c2hvcnQ=", "X")
 
 
-def test_the_docs_check_of_a_signature_is_right(
+def test_the_signature_check_in_the_docs_works(
     there: Endpointer, shop: Shop, redis_url: str
 ) -> None:
     page = (Path(__file__).parents[3] / "docs/changes.md").read_text()
@@ -508,7 +506,7 @@ def test_the_docs_check_of_a_signature_is_right(
     assert not told["is_ours"](one.headers, one.body, "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD")
 
 
-def test_commands_of_the_docs_are_understood() -> None:
+def test_commands_in_the_docs_are_valid() -> None:
     page = (Path(__file__).parents[3] / "docs/changes.md").read_text()
     lines = [line for line in page.splitlines() if line.startswith("penstock ")]
     assert len(lines) == 2
