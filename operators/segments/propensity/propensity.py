@@ -200,7 +200,7 @@ class PropensityModels(TableState):
     def tables(self) -> Sequence[Table]:
         """Pending decisions, and the features of each shopper."""
         return [
-            table.named(f"{name}.")
+            table.prefixed(f"{name}.")
             for name, part in self._parts().items()
             for table in part.tables()
         ]
