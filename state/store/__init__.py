@@ -5,7 +5,7 @@ No other package imports redis or hiredis. The files, from the URL to the keys:
 - `addresses` parses `redis.url`; `server_info` says whether a run can rely on that server.
 - `connection` is one connection for writing, `connections` all of a writer with the routing of keys.
 - `topology` finds the nodes of a cluster or of Sentinel; `client` is redis-py's client for reads.
-- `pipelined_writer` is the thread that sends writes; `streams` repairs streams with refused entries.
+- `pipelined_writer` is the thread that sends writes, `outage` its patience; `streams` repairs streams.
 - `store` is what a flow uses; `async_reader` is for a server that answers many requests at once.
 - `consumer_groups` reads streams with acknowledgement.
 - `lease` and `fence` keep a second writer out; `process_registry` lists the processes of a run.

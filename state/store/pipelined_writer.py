@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from state.errors import StoreError
 from state.store import error_messages
 from state.store.connection import command_key
+from state.store.outage import Outage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from state.store.connections import ConnectionPool
 
 UNACKED_BYTES_MAX = 8 << 20
-BACKOFF_S_MIN = 0.05
-BACKOFF_S_MAX = 1.0
-_LOG_EVERY_S = 60.0
 _CHUNKS_IN_FLIGHT_MAX = 2
 _NOT_NEWER_ERROR = "equal or smaller than the target stream"
 _log = logging.getLogger("penstock.redis")
@@ -71,7 +69,6 @@ class PipelinedWriter:
         self._pool = pool
         self._address = address
         self._timeout_ms = timeout_ms
-        self._patience_s = patience_s
         self._replicas = replicas
         self._entries_missing = entries_missing
         self._chunks: deque[WriteChunk] = deque()
@@ -84,9 +81,7 @@ class PipelinedWriter:
         self._is_stopped = False
         self._failure: BaseException | None = None
         self._retries = 0
-        self._outage_started_s: float | None = None
-        self._attempts = 0
-        self._logged_s = 0.0
+        self._outage = Outage(address, patience_s)
         self._thread: threading.Thread | None = None
 
     def send(
@@ -228,7 +223,7 @@ class PipelinedWriter:
             chunk.is_answered = True
             if chunk.on_written is not None:
                 chunk.on_written(time.monotonic() - chunk.sent_s)
-            self._log_recovery()
+            self._outage.end()
         with self._changed:
             self._in_flight -= 1
             if self._replicas:
@@ -272,7 +267,7 @@ class PipelinedWriter:
                     f"NOREPLICAS {replica_count} of {self._replicas} replicas have the writes"
                 )
         self._unconfirmed_connections.clear()
-        self._log_recovery()
+        self._outage.end()
         with self._changed:
             self._drop(self._unconfirmed)
             self._unconfirmed = 0
@@ -289,35 +284,16 @@ class PipelinedWriter:
         self._unconfirmed = self._in_flight = 0
 
     def _wait_for_recovery(self, error: Exception) -> None:
-        now_s = time.monotonic()
-        if self._outage_started_s is None:
-            self._outage_started_s, self._attempts, self._logged_s = now_s, 0, float("-inf")
-        waited_s = now_s - self._outage_started_s
-        problem = f"Redis at {self._address} {error_messages.advice(error)}"
-        if error_messages.is_permanent(error) or waited_s > self._patience_s:
-            waited_text = (
-                "" if error_messages.is_permanent(error) else f" (waited {waited_s:.0f} s)"
-            )
-            failure = StoreError(problem + waited_text)
-            failure.__cause__ = error
+        try:
+            pause_s = self._outage.record_error(error)
+        except StoreError as failure:
             self._fail(failure)
             return
-        if now_s - self._logged_s >= _LOG_EVERY_S:
-            self._logged_s = now_s
-            _log.warning("%s; waiting", problem)
         self._reset_for_resend()
-        pause_s = min(BACKOFF_S_MAX, BACKOFF_S_MIN * 2 ** min(self._attempts, 10))
-        self._attempts += 1
         with self._changed:
             self._retries += 1
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._is_stopped, pause_s * random.uniform(0.5, 1.0))
-
-    def _log_recovery(self) -> None:
-        if self._outage_started_s is not None:
-            outage_s = time.monotonic() - self._outage_started_s
-            self._outage_started_s = None
-            _log.warning("Redis at %s is back after %.1f s", self._address, outage_s)
 
     def _fail(self, error: BaseException) -> None:
         with self._changed:

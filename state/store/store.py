@@ -16,7 +16,8 @@ from state.store.client import RedisClient
 from state.store.connection import pack
 from state.store.connections import ConnectionPool
 from state.store.key_scan import Row, read_rows
-from state.store.pipelined_writer import BACKOFF_S_MAX, BACKOFF_S_MIN, PipelinedWriter
+from state.store.outage import backoff_s
+from state.store.pipelined_writer import PipelinedWriter
 from state.store.server_info import ServerInfo
 from state.store.streams import remove_conflicting
 
@@ -149,7 +150,7 @@ class Store:
                 self.client.close()
             if self._on_retry is not None:
                 self._on_retry()
-            time.sleep(min(BACKOFF_S_MAX, BACKOFF_S_MIN * 2 ** min(attempt, 10)))
+            time.sleep(backoff_s(attempt))
             attempt += 1
 
     def _read(self, command: str, names: Sequence[str]) -> list[Any]:
