@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from operators.segments.propensity.chance_model import ChanceModel
-    from operators.tables.table import Arrays
+    from operators.tables.table import Arrays, Snapshottable
     from state import config
     from state.arrays import Rows, Times
     from state.messages import ShardOutput, Transition, Write
@@ -232,7 +232,7 @@ class PropensityModels(TableState):
         for name, part in self._parts().items():
             part.restore(strip_prefix(f"{name}.", arrays))
 
-    def _parts(self) -> dict[str, Any]:
+    def _parts(self) -> dict[str, Snapshottable]:
         """The stored parts, by their stored names."""
         return {"sessions": self.sessions, "weeks": self.weekly, "latest": self._features}
 
