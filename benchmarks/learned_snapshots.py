@@ -66,7 +66,7 @@ class Shop:
             "clusters": self.clusters,
             "audience": self.audience,
         }
-        return Tables(parts, self.recommender.components.vocabularies(), self.cards)
+        return Tables(parts, self.recommender.components.row_indexes(), self.cards)
 
     def learn(self, who: np.ndarray) -> None:
         """A batch of one event of each of these shoppers, popular items more often than others."""

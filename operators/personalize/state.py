@@ -197,7 +197,8 @@ class PersonalizationState:
         loaded = LoadedTables(stored, state.vocabularies, state.cards)
         self._table_store.load(state.journal, loaded)
         self.clock.event_time_ms = state.clock_ms
-        self.recommender.components.restore(stored["recommender"], loaded.ids)
+        self.recommender.components.restore(stored["recommender"])
+        self.recommender.components.restore_ids(loaded.ids)
         self.clusters.restore(stored["clusters"])
         self.assignment.restore(stored["audience"])
         self.shop.restore(strip_prefix("shop/", stored["audience"]))
@@ -247,4 +248,4 @@ class PersonalizationState:
             "propensity": self.propensity,
             "views": self.recent_views,
         }
-        return Tables(parts, self.recommender.components.vocabularies(), self.item_cards)
+        return Tables(parts, self.recommender.components.row_indexes(), self.item_cards)

@@ -117,8 +117,8 @@ class RecommenderComponents(TableState):
         self.item_features.remove_items(rows)
         self.items.remove(rows)
 
-    def vocabularies(self) -> dict[str, RowIndex]:
-        """The ids behind the rows of `arrays`; part of a snapshot."""
+    def row_indexes(self) -> dict[str, RowIndex]:
+        """The ids behind the rows of `arrays`, stored beside them."""
         return {"shoppers": self.shoppers, "items": self.items, "scopes": self.popular_lists.scopes}
 
     def tables(self) -> list[Table]:
@@ -130,24 +130,24 @@ class RecommenderComponents(TableState):
         ]
 
     def scalars(self) -> Arrays:
-        """What is small of all parts."""
+        """The scalars of all parts."""
         return {
             f"{part}/{name}": array
             for part, owner in self.stored_parts().items()
             for name, array in owner.scalars().items()
         }
 
-    def restore(self, arrays: Arrays, vocabularies: Mapping[str, Sequence[str]]) -> None:
-        """Take over what `arrays` and the ids of `vocabularies` were, of the same arguments.
-
-        Of a vocabulary that was empty nothing is stored.
-        """
+    def restore(self, arrays: Arrays) -> None:
+        """Restore what `arrays` gave, with the same arguments; `restore_ids` belongs to it."""
         for part, owner in self.stored_parts().items():
             part_arrays = strip_prefix(f"{part}/", arrays)
             if part_arrays:  # a learner that came later begins with nothing
                 owner.restore(part_arrays)
-        for name, vocabulary in self.vocabularies().items():
-            vocabulary.restore(vocabularies.get(name, ()))
+
+    def restore_ids(self, ids: Mapping[str, Sequence[str]]) -> None:
+        """Restore the ids of `row_indexes`. Of an index that was empty nothing is stored."""
+        for name, row_index in self.row_indexes().items():
+            row_index.restore(ids.get(name, ()))
         self.renderer.reset()
 
     def stored_parts(self) -> dict[str, Snapshottable]:

@@ -161,8 +161,9 @@ def test_a_restored_exploration_goes_on_alike() -> None:
     shop, other = Exploring(), Exploring()
     for _ in range(40):
         shop.came(IMPRESSION, "v7", shop.served()["explore"]["item"])
-    ids = {name: one.ids for name, one in shop.recommender.components.vocabularies().items()}
-    other.recommender.components.restore(shop.recommender.components.arrays(), ids)
+    ids = {name: one.ids for name, one in shop.recommender.components.row_indexes().items()}
+    other.recommender.components.restore(shop.recommender.components.arrays())
+    other.recommender.components.restore_ids(ids)
     other.at_ms = shop.at_ms
     for _ in range(20):
         assert shop.served() == other.served()

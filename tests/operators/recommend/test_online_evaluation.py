@@ -185,10 +185,11 @@ def test_what_was_counted_goes_on_and_lists_of_another_shape_do_not() -> None:
     recommender = shop()
     for after_ms in range(4):
         step(recommender, *((f"s{n}", f"i{(n + after_ms) % 5}", after_ms) for n in range(9)))
-    ids = {name: v.ids for name, v in recommender.components.vocabularies().items()}
+    ids = {name: v.ids for name, v in recommender.components.row_indexes().items()}
     for served, cases in ((ALL, 9), (Served(share=0.5), 0)):
         other = shop(served)
-        other.components.restore(recommender.components.arrays(), ids)
+        other.components.restore(recommender.components.arrays())
+        other.components.restore_ids(ids)
         before = other.components.online_evaluation.counts.total.copy()
         assert before.tolist() == recommender.components.online_evaluation.counts.total.tolist()
         step(other, *((f"s{n}", f"i{n % 5}", 9) for n in range(9)))

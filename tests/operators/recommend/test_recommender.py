@@ -254,15 +254,14 @@ def test_keys_beside_the_lists_are_told_once_after_they_changed() -> None:
 
 
 def ids_of(recommender: Recommender) -> dict[str, list[str]]:
-    return {
-        name: vocabulary.ids for name, vocabulary in recommender.components.vocabularies().items()
-    }
+    return {name: row_index.ids for name, row_index in recommender.components.row_indexes().items()}
 
 
 def test_a_restored_recommender_goes_on_bit_for_bit() -> None:
     recommender, restored = shop(), Recommender()
     recommender.rank(["visitor1", "visitor2"], NOW_MS)
-    restored.components.restore(recommender.components.arrays(), ids_of(recommender))
+    restored.components.restore(recommender.components.arrays())
+    restored.components.restore_ids(ids_of(recommender))
     more = views([("visitor1", "item7", 90), ("new", "new item", 91), ("visitor2", "item1", 92)])
     shoppers = ["visitor1", "visitor2", "new", "nobody"]
     for one in (recommender, restored):
@@ -310,7 +309,8 @@ def test_a_snapshot_from_before_a_learner_was_there_is_taken_over() -> None:
     }
     former |= {"blend/hits": np.ones(3), "blend/standing": np.zeros((4096, 3, 20), np.int32)}
     restored = Recommender()
-    restored.components.restore(former, ids_of(recommender))
+    restored.components.restore(former)
+    restored.components.restore_ids(ids_of(recommender))
     apart = restored.rank_per_learner(["visitor3"], NOW_MS)
     assert apart["session_knn"].entries() == [[]] != apart["blend"].entries()
     restored.learn(views([("ann", "item3", 0)]))

@@ -255,8 +255,9 @@ def test_a_restored_recommender_goes_on_with_what_was_bought() -> None:
     shop.see(*((f"b{n}", f"i{n % 4}") for n in range(40)), kind=PURCHASE)
     arrays = shop.recommender.components.arrays()
     other = Shop()
-    ids = {name: one.ids for name, one in shop.recommender.components.vocabularies().items()}
-    other.recommender.components.restore(arrays, ids)
+    ids = {name: one.ids for name, one in shop.recommender.components.row_indexes().items()}
+    other.recommender.components.restore(arrays)
+    other.recommender.components.restore_ids(ids)
     other.at_ms = shop.at_ms
     for one in (shop, other):
         one.see(("b1", "i5"), ("b9", "i2"), kind=PURCHASE)
