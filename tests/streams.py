@@ -1,6 +1,6 @@
-"""Random streams of a shop, and the flow without its frame: the folds of all shards, batch by batch.
+"""Random streams of a shop, and the keyed steps without Bytewax: all shards, batch by batch.
 
-`fold` runs source clock, device shards, regrouping and user shards as `flows/dataflow.py` wires
+`fold` runs batching, device shards, regrouping and user shards as `flows/dataflow.py` wires
 them. Its answer is everything the shards remember, so two streams that should come to the same are
 compared as a whole. `run_flow` is the real flow into a real Redis.
 """
@@ -53,7 +53,7 @@ ITEMS = tuple(
 
 
 class Outcome(NamedTuple):
-    """What the shards know in the end, and what they handed on."""
+    """The rows of all shards in the end, and their outputs."""
 
     shoppers: dict[str, Shopper]
     links: dict[str, str]
@@ -126,7 +126,7 @@ class Flow:
         workers: int = 1,
         live: bool = True,
     ) -> None:
-        """A batch of each of some partitions, which are folded as one if they are live."""
+        """A batch of each of some partitions; live batches are coalesced."""
         batches = []
         for partition, of_partition in records.items():
             clock = self.clocks.setdefault(partition, SourceBatcher())
@@ -154,7 +154,7 @@ class Flow:
                 self.parts.append(part)
 
     def resumed(self, rules: ProcessorConfig | None = None) -> Flow:
-        """Another flow, made of what this one would have stored; it may have other rules."""
+        """Another flow that resumes from what this one would have stored; it may have other rules."""
         pairs = zip(self.devices, self.users, strict=True)
         stored = [(device.snapshot(), user.snapshot()) for device, user in pairs]
         other = Flow(stored, rules or self.rules, self.money)
@@ -170,7 +170,7 @@ class Flow:
         }
 
     def outcome(self) -> Outcome:
-        """What it came to; rings of event ids as sets, since they are kept as they came."""
+        """The result of all shards."""
         shoppers: dict[str, Shopper] = {}
         shards: list[DeviceShard | UserShard] = [*self.devices, *self.users]
         for shard in shards:
@@ -187,7 +187,7 @@ class Flow:
 
 
 def fold(stream: Sequence[Event], *, batch_events: int = 4096, workers: int = 1) -> Outcome:
-    """A whole stream through a new flow, and the last, empty batch that tells the end."""
+    """Process a whole stream with a new flow, and the last, empty batch."""
     flow = Flow()
     rest = iter(stream)
     while batch := list(islice(rest, batch_events)):
@@ -197,8 +197,9 @@ def fold(stream: Sequence[Event], *, batch_events: int = 4096, workers: int = 1)
 
 
 def facts(outcome: Outcome) -> tuple[dict[str, Any], dict[str, str], dict[str, int]]:
-    """What may depend on nothing but the events: all but the order in which ids were remembered, and
-    what has been put away in between.
+    """The part of an outcome that depends on the events alone.
+
+    Left out are the order in which event ids are remembered, and counts of evictions.
     """
     shoppers = {}
     for name, shopper in outcome.shoppers.items():
@@ -224,7 +225,7 @@ def order_facts(order: Order) -> tuple[Any, ...]:
 
 
 def shuffled_within(stream: Sequence[Event], most_ms: int, seed: int) -> list[Event]:
-    """The stream as it might arrive where no event waits longer than `most_ms`."""
+    """The stream in an order of arrival in which no event waits longer than `most_ms`."""
     rng = random.Random(seed)
     return sorted(stream, key=lambda e: (e.event_ts + rng.random() * most_ms, e.event_id))
 
@@ -299,7 +300,7 @@ def streams(
 
 
 def arguments(write: Write) -> Arguments:
-    """A command's arguments, of one packed already as texts."""
+    """The arguments of a command; of a packed one as texts."""
     if isinstance(write, tuple):
         return write
     reader = Reader()
@@ -310,7 +311,7 @@ def arguments(write: Write) -> Arguments:
 
 
 def flow_settings(**more: Any) -> Settings:
-    """A flow with few shards, whose clusters, chances and lists start early and are written often."""
+    """Settings with few shards; clusters, models and lists start early and are written often."""
     source = Source(batch_events=more.pop("batch_events", 100), epoch_ms=more.pop("epoch_ms", 1))
     return Settings(
         source=source,

@@ -62,7 +62,7 @@ def _identity_violations(fields: dict[str, Any]) -> Iterator[Violation]:
         yield ("no_identity", "$", "neither user_id nor anonymous_id")
     elif all(isinstance(value, str) and normalize_id(value) is None for value in ids.values()):
         for name, value in ids.items():
-            yield ("blocked_id", f"$.{name}", f"{value[:100]!r} stands for nobody")
+            yield ("blocked_id", f"$.{name}", f"{value[:100]!r} identifies no shopper")
 
 
 def _time_violations(fields: dict[str, Any], now_ms: int) -> Iterator[Violation]:

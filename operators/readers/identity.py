@@ -49,9 +49,11 @@ def _identity_error(fields: Fields, name: str, identifier: str | None) -> BadFie
     if identifier is None:
         if not fields.has(name):
             return None
-        return BadFieldError("blocked_id", path, f"{fields.values[name]!r:.100} stands for nobody")
+        return BadFieldError(
+            "blocked_id", path, f"{fields.values[name]!r:.100} identifies no shopper"
+        )
     if normalize_id(identifier) is None:
-        return BadFieldError("blocked_id", path, f"{identifier[:100]!r} stands for nobody")
+        return BadFieldError("blocked_id", path, f"{identifier[:100]!r} identifies no shopper")
     if len(identifier) > SHOPPER_ID_CHARS_MAX:
         fields.note_unreadable(name)
         message = f"{len(identifier)} characters; at most {SHOPPER_ID_CHARS_MAX}"

@@ -209,7 +209,7 @@ class DeviceShard:
             )
 
     def _erase(self, event: Event) -> str | None:
-        """Erase what this shard keeps of an event's ids; the user whom a user shard has to erase."""
+        """Erase what this shard keeps of an event's ids; the user that its own shard has to erase."""
         device, user, at_ms = event.anonymous_id, event.user_id, event.event_ts
         if device is not None and device != user and self._owns(device):
             self.identity_resolver.erase_device(device, at_ms, is_requested=user is None)

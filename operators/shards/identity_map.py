@@ -1,4 +1,4 @@
-"""Which shopper an id stands for: a user as soon as the device has identified once, else the device.
+"""Which shopper an id belongs to: the user, once the device has identified; else the device.
 
 A first identification merges the anonymous shopper into the user. An anonymous id that is linked to one
 user and identifies as another is not merged: a new link replaces the old one, and counts as a conflict.
@@ -37,7 +37,7 @@ class IdentityMap:
 
     `links` maps an anonymous id to `(user id, day of the last alias)`, `known_users` a user id to the
     day it was last seen. An id may be in both: a user's id that a device of another user has used as
-    its anonymous id; it then stands for that user. `dirty_ids` are the ids that the next snapshot has
+    its anonymous id; it then is the id of that user. `dirty_ids` are the ids that the next snapshot has
     to write.
     """
 

@@ -70,7 +70,7 @@ def observe_merge(shoppers: ShardShoppers, shopper: Shopper, transfer: StateTran
         if observation is not None:
             observations.append(observation)
     else:
-        # Whatever was known of the other shopper: nobody knew that it was this user.
+        # Until now the other shopper was not known to be this user.
         first_ms = transfer.state.first_ms
         observations.append(
             ShopperObservation(user_id, first_ms, known_ms, features_until_ms=known_ms)

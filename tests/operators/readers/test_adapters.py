@@ -175,7 +175,7 @@ def test_of_a_batch_only_what_was_bad_goes_to_the_dead_letters() -> None:
     assert fault("segment", letter.raw.encode()) == (
         "blocked_id",
         "$.anonymousId",
-        "'guest' stands for nobody",
+        "'guest' identifies no shopper",
     )
 
 
@@ -239,7 +239,7 @@ def test_what_is_wrong_with_an_order_is_told_in_the_names_of_its_source(
     ("changed", "found"),
     [
         ({"anonymousId": None}, ("no_identity", "$", "neither anonymousId nor userId")),
-        ({"anonymousId": 1.5}, ("blocked_id", "$.anonymousId", "1.5 stands for nobody")),
+        ({"anonymousId": 1.5}, ("blocked_id", "$.anonymousId", "1.5 identifies no shopper")),
         ({"type": "dance"}, ("unknown_type", "$.type", "unknown type 'dance'")),
         ({"event": ""}, ("schema_violation", "$.event", "a track needs the event's name")),
         (
