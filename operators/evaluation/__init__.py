@@ -1,6 +1,6 @@
-"""How good the lists are: what `penstock evaluate` counts, on which cases, and beside whom.
+"""Offline evaluation of lists: what `penstock evaluate` and `penstock tune` count, and on which cases.
 
-Change freely: add a reference learner, a metric, a format. A change of what counts as a case, of a
-metric's definition or of a reference learner changes every figure ever published: hold it against
-the calibration in `tests/operators/evaluation/test_calibration.py` first.
+Change freely: add a baseline, a metric, a format. A change of what is a case, of a metric's definition
+or of a baseline changes every published figure: compare it first with
+`tests/operators/evaluation/test_calibration.py`.
 """

@@ -1,10 +1,10 @@
-"""Reference learners: plain exact tables, there to be compared with and never served.
+"""Baselines: plain exact tables that the product is compared with. They never serve a list.
 
 Popularity, Markov, sequential rules (SR) and association rules (AR) as in session-rec (Ludewig and
 Jannach 2018, https://arxiv.org/abs/1803.09587; github.com/rn5l/session-rec, `algorithms/baselines`),
 which scores from the last item alone and keeps every item, the last one too, in the list. Without
 its pruning to the 20 best: at k = 20 that changes nothing. Rules of equal score keep the order in
-which they were first learned; items of equal popularity stand in no order of meaning.
+which they were first learned; items of equal popularity have no meaningful order.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Context = Sequence[int]
 
 SR_STEPS = 10
-"""How far back sequential rules look: session-rec's default."""
+"""Items of the session that sequential rules look back: the default of session-rec."""
 
 
 class Baseline(Protocol):
@@ -53,7 +53,7 @@ class PopularityBaseline:
         self._first_with: dict[int, int] = {}
 
     def learn(self, context: Context, item: int) -> None:
-        """Count the click; the item changes places with the first of those it was equal to."""
+        """Count the click; the item swaps its position with the first of its former equals."""
         clicks = self._clicks.get(item, 0)
         if not clicks:
             self._position[item] = len(self._order)
@@ -64,7 +64,7 @@ class PopularityBaseline:
         self._clicks[item] = clicks + 1
 
     def _move_up(self, item: int, clicks: int) -> None:
-        """One click more moves an item before all equals and no further, so no sorting is needed."""
+        """One more click moves an item before all its equals and no further, so nothing is sorted."""
         position, first = self._position[item], self._first_with[clicks]
         other = self._order[first]
         self._order[first], self._order[position] = item, other
@@ -99,7 +99,7 @@ class _RuleBaseline(ABC):
         self._ranked: dict[int, list[int]] = {}
 
     def learn(self, context: Context, item: int) -> None:
-        """Add what a click says to the rules."""
+        """Add a click to the rules."""
         self._ranked.clear()
         self._add(context, item)
 
@@ -167,11 +167,11 @@ BASELINES: Mapping[str, Callable[[], Baseline]] = {
     "sr": SequentialRules,
     "ar": AssociationRules,
 }
-"""The reference learners by the names they have in a report."""
+"""The baselines by their names in a report."""
 
 
 class BaselineCompetitor:
-    """A reference learner as a rival: learns from clicks of the scored kind alone."""
+    """A baseline as a competitor: it learns clicks of the scored kind only."""
 
     def __init__(self, name: str, kind: int) -> None:
         self._name = name
@@ -184,6 +184,6 @@ class BaselineCompetitor:
             self._learner.learn(session.items, click.item)
 
     def recommend(self, requests: Sequence[Request], k: int) -> list[dict[str, list[int]]]:
-        """For each request this learner's list."""
+        """The baseline's list, for each request."""
         top, name = self._learner.top, self._name
         return [{name: top(request.session, k, request.without)} for request in requests]

@@ -1,4 +1,4 @@
-"""Where the lists are good and where not: cases by what they were."""
+"""Results by group of cases: where the lists are good, and where they are not."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DEPTHS = (1, 2, 4, 8)
 
 
 class Grouping(NamedTuple):
-    """A way to part cases: the names of its groups, and the group of each case by its place there."""
+    """A way to group cases: the names of the groups, and the index of each case's group."""
 
     groups: Sequence[str]
     group_of: Callable[[EvaluationResult], GroupIndexes]
@@ -52,16 +52,16 @@ GROUPINGS: Mapping[str, Grouping] = {
     "item": Grouping(("never seen", "first day", "older"), _item, needs_times=True),
     "hour": Grouping([f"{hour:02}" for hour in range(24)], _hour, needs_times=True),
 }
-"""How many items the session held before the click; whether the shopper had clicked before; since when
-the item had been clicked; the hour of the day (UTC)."""
+"""By the number of items in the session before the click; by whether the shopper had clicked before; by
+the time since the item's first click; by the hour of the day (UTC)."""
 
 
 def breakdown(
     result: EvaluationResult, *, has_times: bool = True
 ) -> dict[str, dict[str, dict[str, int | dict[str, float]]]]:
-    """By grouping and group the number of cases, `n`, and each learner's HR@k and MRR@k there.
+    """The number of cases `n` and each learner's HR@k and MRR@k, by grouping and group.
 
-    Groupings that do not part the cases are left out.
+    A grouping with all cases in one group is left out.
     """
     hits = {name: result.hits(name) for name in result.ranks}
     gains = {name: result.reciprocal(name) for name in result.ranks}

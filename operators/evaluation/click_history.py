@@ -1,4 +1,4 @@
-"""What was known of items when a list was made: clicks so far, and the first one."""
+"""How known items were when a list was made: by their clicks so far and the time of the first one."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 
 class ItemClickHistory:
-    """What was known of items when a list was made: how often each was clicked, and since when (ms).
+    """The number of clicks and the first click (ms) of each item so far.
 
-    >>> clicked = ItemClickHistory()
+    >>> history = ItemClickHistory()
     >>> for item in [0, 0, 0, 1]:
-    ...     clicked.count(item, at_ms=5)
-    >>> clicked.bits([1]), round(clicked.bits([0, 1]), 3)
+    ...     history.count(item, at_ms=5)
+    >>> history.bits([1]), round(history.bits([0, 1]), 3)
     (2.0, 2.415)
-    >>> clicked.age_ms(1, now_ms=7), clicked.age_ms(2, now_ms=7)
+    >>> history.age_ms(1, now_ms=7), history.age_ms(2, now_ms=7)
     (2, None)
     """
 
@@ -40,18 +40,18 @@ class ItemClickHistory:
             self._first_ms[item] = at_ms
 
     def bits(self, listed: Collection[int]) -> float:
-        """The self-information of items, summed. An item never clicked counts as one click."""
+        """The sum of the self-information of items. An item without clicks counts as having one."""
         if not listed or not self._total:
             return 0.0
         known = self._log2_counts
         return len(listed) * log2(self._total) - sum(known.get(item, 0.0) for item in listed)
 
     def age_ms(self, item: int, now_ms: int) -> int | None:
-        """How long ago an item was clicked first; None for one that never was."""
+        """The time since the first click of an item; None without a click."""
         first_ms = self._first_ms.get(item)
         return None if first_ms is None else now_ms - first_ms
 
     def count_fresh(self, listed: Collection[int], now_ms: int) -> int:
-        """How many items were clicked for the first time less than a day ago."""
+        """The number of items that were clicked for the first time less than a day ago."""
         since_ms, first_ms = now_ms - DAY_MS, self._first_ms
         return sum(first_ms.get(item, now_ms) > since_ms for item in listed)

@@ -1,4 +1,4 @@
-"""The stream that is evaluated: clicks as columns in time order, and the sessions they make."""
+"""The stream that is evaluated: clicks as columns, in order of time."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ Number = TypeVar("Number", int, float)
 
 
 class RawClick(NamedTuple):
-    """One line of a file: who, what, when (ms), VIEW, CART or PURCHASE, and how much it says.
+    """One line of a file: shopper, item, time (ms), VIEW, CART or PURCHASE, and its weight.
 
-    `about` is what it tells of the item, if anything beside its id.
+    `about` holds the attributes of the item, if the line has any beside its id.
     """
 
     shopper: str
@@ -36,7 +36,7 @@ class RawClick(NamedTuple):
 
 
 class StreamClick(NamedTuple):
-    """A click with its shopper and item as rows of the stream's vocabularies, and its place there."""
+    """A click with rows of the stream for its shopper and item, and its number in the stream."""
 
     shopper: int
     item: int
@@ -48,11 +48,11 @@ class StreamClick(NamedTuple):
 
 @dataclass(frozen=True)
 class ClickStream:
-    """A stream in time order; clicks of one time stand as they came. 21 bytes a click, and the ids.
+    """A stream in order of time; clicks of the same time keep their order. 21 bytes a click, and the
+    ids.
 
-    `starts` are the numbers of the first clicks of its parts; `item_updates`, by the number of the
-    click,
-    is what was told of its item where that was new.
+    `starts` are the numbers of the first clicks of its parts. `item_updates` holds new attributes of
+    items, by the number of the click that brought them.
     """
 
     shoppers: RowIndex
@@ -70,7 +70,7 @@ class ClickStream:
 
     @property
     def scored_kind(self) -> int:
-        """What cases are made of: views, or where a stream has none, carts, else purchases."""
+        """The kind of the scored clicks: views; in a stream without views, carts, else purchases."""
         return min(set(self.kind), default=VIEW)
 
     def __iter__(self) -> Iterator[StreamClick]:
@@ -80,7 +80,7 @@ class ClickStream:
 
     @property
     def category_of(self) -> dict[int, int]:
-        """Of items whose category was told, by row, a number that stands for it: the last told."""
+        """A number for the newest category of each item row that has one."""
         numbers: dict[tuple[str, ...], int] = {}
         return {
             self.item[number]: numbers.setdefault(about.category, len(numbers))
@@ -89,7 +89,7 @@ class ClickStream:
         }
 
     def subset(self, numbers: NDArray[np.intp]) -> ClickStream:
-        """Some of the clicks, in the order of their numbers here, as one part."""
+        """The clicks of these numbers, in their order, as one part."""
         position = dict(zip(numbers.tolist(), range(len(numbers)), strict=True))
         return replace(
             self,
@@ -107,17 +107,17 @@ class ClickStream:
         )
 
     def prefix_until(self, end: int, scored_from: int) -> ClickStream:
-        """The first `end` clicks; those before `scored_from` are a part of their own, only learned."""
+        """The first `end` clicks; those before `scored_from` are a part that is learned only."""
         return replace(self.subset(np.arange(end)), starts=[0, scored_from])
 
     def with_weights(self, weights: Sequence[float]) -> ClickStream:
-        """The same, where the weights in it are the places of others in `weights`."""
+        """The same stream, whose weights are indexes of the weights given here."""
         column = np.asarray(weights, np.float32)[np.asarray(self.weight).astype(np.intp)]
         return replace(self, weight=array("f", column.tobytes()))
 
 
 def collect(*parts: Iterable[RawClick]) -> ClickStream:
-    """Columns of the parts, one part after another, each sorted by time if it was not.
+    """The parts as one stream, one after another, each sorted by time.
 
     >>> late, early = RawClick("ann", "mug", at_ms=2), RawClick("bob", "cup", at_ms=1)
     >>> [click.at_ms for click in collect([late, early])]

@@ -1,9 +1,9 @@
-"""Is one list better than another on the same cases, or was it luck?
+"""Compares two lists on the same cases: is one better, or was it chance?
 
-Cases of one shopper are not independent, so shoppers are drawn anew, with all their cases (paired
+Cases of one shopper are not independent, so shoppers are resampled, with all their cases (paired
 cluster bootstrap; Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 8; Sakai,
 "Evaluating evaluation metrics based on the bootstrap", SIGIR 2006). Beside it McNemar's exact test of
-the cases that one of both hit (McNemar 1947), which takes cases as independent.
+the cases that only one of both hit (McNemar 1947), which takes cases as independent.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ SEED = 7
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """By how much a mean over cases is higher, and where 95 of 100 draws of the shoppers lie.
+    """The difference of two means over cases, with its 95 % interval over resampled shoppers.
 
-    `p` is how often so much would come of two that are alike, from the draws; at least 1 / draws.
+    `p` is the probability of such a difference between equal lists, by the resamples; at least 1 /
+    resamples.
     """
 
     mean: float
@@ -38,14 +39,14 @@ class Difference(msgspec.Struct, frozen=True):
 
     @property
     def is_gain(self) -> bool:
-        """Whether it is better beyond doubt."""
+        """Whether the interval is above 0."""
         return self.low > 0
 
 
 class Comparison(msgspec.Struct, frozen=True):
-    """One list against another: differences of HR@k and MRR@k, cases that only one of them hit.
+    """One list compared with another: differences of HR@k and MRR@k, cases that only one of them hit.
 
-    `mcnemar_p` is the two-sided exact p of those.
+    `mcnemar_p` is the two-sided exact p of these cases.
     """
 
     n: int
@@ -58,7 +59,7 @@ class Comparison(msgspec.Struct, frozen=True):
 
 
 def compare(result: EvaluationResult, ours: str, theirs: str) -> Comparison:
-    """How much better `ours` is than `theirs`, two learners that were scored on the same cases."""
+    """Compare `ours` with `theirs`, two learners that were scored on the same cases."""
     hits = result.hits(ours) - result.hits(theirs)
     gains = result.reciprocal(ours) - result.reciprocal(theirs)
     owner = np.unique(np.asarray(result.owner), return_inverse=True)[1]
@@ -77,12 +78,12 @@ def compare(result: EvaluationResult, ours: str, theirs: str) -> Comparison:
 
 
 def differences(values: NDArray[np.float64], owner: NDArray[np.intp]) -> list[Difference]:
-    """The mean of each row of values [m, cases] with its interval, drawing whole owners, 0 and up."""
+    """The mean of each row of values [m, cases] with its interval, over resampled owners (0 and up)."""
     sums, n = bootstrap(values, owner)
     result = []
     for mean, means in zip(values.mean(axis=1).tolist(), sums / n, strict=True):
         low, high = confidence_interval(means)
-        # Where the draws lie about their mean is where those of no difference lie about 0.
+        # The spread of the resamples around their mean is that of no difference around 0.
         p = float((np.abs(means - mean) >= abs(mean)).mean())
         result.append(Difference(mean, low, high, max(p, 1 / DRAWS) if mean else 1.0))
     return result
@@ -91,7 +92,8 @@ def differences(values: NDArray[np.float64], owner: NDArray[np.intp]) -> list[Di
 def bootstrap(
     values: NDArray[np.float64], owner: NDArray[np.intp]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Sums of each row of values [m, cases] in each draw of the owners [m, draws], and cases in it."""
+    """The sum of each row of values [m, cases] in each resample [m, resamples], and its number of
+    cases."""
     owners = int(owner.max(initial=-1)) + 1
     cases = np.bincount(owner, minlength=owners).astype(np.float64)
     sums = np.stack([cases, *(np.bincount(owner, row, minlength=owners) for row in values)])
@@ -105,7 +107,7 @@ def bootstrap(
 
 
 def confidence_interval(draws: NDArray[np.float64]) -> tuple[float, float]:
-    """Where 95 of 100 draws lie."""
+    """The interval that holds 95 % of the resampled values."""
     tail_percent = 100 * (1 - CONFIDENCE) / 2
     low, high = np.percentile(draws, [tail_percent, 100 - tail_percent]).tolist()
     return low, high

@@ -1,5 +1,4 @@
-"""What is evaluated: the contract of a competitor, the requests it answers, and the options of a
-protocol."""
+"""What is evaluated: the contract of a competitor, its requests, and the options of a protocol."""
 
 from __future__ import annotations
 
@@ -16,15 +15,13 @@ if TYPE_CHECKING:
     from operators.evaluation.sessions import ClickSession
 
 BLEND = "blend"
-"""The name under which a rival gives the list that a storefront would read."""
-
-
+"""The name of the list that a storefront would read."""
 OTHER_CONFIGURATION = "against"
-"""That of the list which another configuration gives."""
+"""The name of that list with another configuration."""
 
 
 class Request(NamedTuple):
-    """For whom a list is wanted: NO_ROW is a stranger; `session` holds items, oldest first."""
+    """A request for a list: NO_ROW is an unknown shopper; `session` holds items, oldest first."""
 
     shopper: int
     session: Sequence[int]
@@ -33,21 +30,25 @@ class Request(NamedTuple):
 
 
 class Competitor(Protocol):
-    """One or several learners under evaluation; items and shoppers are rows of the stream."""
+    """One or several learners under evaluation. Items and shoppers are rows of the stream."""
 
     def learn(self, click: StreamClick, session: ClickSession) -> None:
-        """Learn a click; `session` holds the items before it and changes after the call."""
+        """Learn a click. `session` holds the items before it; it changes after the call."""
 
     def recommend(self, requests: Sequence[Request], k: int) -> Sequence[Lists]:
-        """For each request the lists of at most k items by learner. Does not learn."""
+        """The lists of at most k items of each learner, for each request. Does not learn."""
 
 
 @dataclass(frozen=True)
 class ProtocolOptions:
-    """What is a case and what may be listed.
+    """What is a case, and what may be in a list. The same for all protocols.
 
-    `lists_at_once` lists are made together, which is faster: all of them before the clicks they
-    are scored on.
+    Views are cases; carts and purchases are learned only (in a stream without views they take the place
+    of views). Repeats count, and the current item may be listed, unless `unseen`: then lists leave out
+    the items that the shopper had, and a click on such an item is no case. With `known` a shopper's
+    first click, or an empty prefix, is no case.
+
+    `lists_at_once` lists are made together, before the clicks they are scored on: faster, less exact.
     """
 
     k: int = 20
@@ -60,7 +61,7 @@ class ProtocolOptions:
 def recommend_all(
     competitors: Sequence[Competitor], requests: Sequence[Request], k: int
 ) -> Sequence[Lists]:
-    """For each request the lists of all rivals together."""
+    """The lists of all competitors together, for each request."""
     answers = [competitor.recommend(requests, k) for competitor in competitors]
     return [
         {name: listed for lists in of_request for name, listed in lists.items()}

@@ -1,15 +1,15 @@
-"""What would have come of lists that were not shown, estimated from what was, by its propensities.
+"""Counterfactual evaluation: estimates the reward of lists that were not shown, from those that were.
 
-A policy under evaluation names an item for a place; where that is the item that was shown, the reward
-is known, and weighs the more the rarer it was shown: 1 / propensity.
+A policy under evaluation has an item at a position. If that item was shown there, its reward is known,
+and its weight is 1 / propensity: the more, the less likely it was to be shown.
 
 ips    inverse propensity scoring: the mean of weight * reward. Right on average, wide.
 snips  self-normalised (Swaminathan and Joachims, NIPS 2015): divided by the mean weight. Narrower
        where much is clicked, a little off in small logs.
 dr     doubly robust (Dudik, Langford and Li, ICML 2011): a model of the reward, corrected by what was
-       seen. The model is the mean reward so far of items by where they stood in the policy's own list.
+       seen. The model is the mean reward so far of items by their rank in the policy's own list.
 
-All need that what the policy names could have been shown: then the mean weight, `support`, is about 1.
+All need that the policy's items could have been shown: then the mean weight, `support`, is about 1.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
     from operators.evaluation.results import Lists
 
 PRIOR_ROWS = 20.0
-"""So many rows of the mean reward stand before the first one of each rank in the reward's model."""
+"""Each rank of the reward model begins with so many rows of the mean reward."""
 
 
 class Estimate(msgspec.Struct, frozen=True):
-    """A mean reward, and where 95 of 100 draws of the shoppers lie."""
+    """A mean reward with its 95 % interval over resampled shoppers."""
 
     mean: float
     low: float
@@ -49,10 +49,10 @@ class Estimate(msgspec.Struct, frozen=True):
 
 
 class Counterfactual(msgspec.Struct, frozen=True):
-    """What one policy would have brought, over n rows of which it `matched` some.
+    """The estimates of one policy, over n rows of which it `matched` some.
 
-    `effective` is how many rows of equal weight would say as much (Kish 1965). `gain` is `dr` less
-    what was shown brought.
+    `effective` is the number of rows of equal weight that would be as exact (Kish 1965). `gain` is `dr`
+    minus the mean reward of what was shown.
     """
 
     matched: int
@@ -65,7 +65,7 @@ class Counterfactual(msgspec.Struct, frozen=True):
 
 
 class RewardModel:
-    """The mean reward so far of items by their rank in a list, 0 for those that are not in it."""
+    """The mean reward so far of items by their rank in a list; rank 0 is for items not in it."""
 
     def __init__(self) -> None:
         self._sums: defaultdict[int, float] = defaultdict(float)
@@ -74,12 +74,12 @@ class RewardModel:
         self._all = 0.0
 
     def mean(self, rank: int) -> float:
-        """What is expected of an item of this rank."""
+        """The expected reward of an item of this rank."""
         prior = self._sum / self._all if self._all else 0.0
         return (self._sums[rank] + PRIOR_ROWS * prior) / (self._rows[rank] + PRIOR_ROWS)
 
     def learn(self, rank: int, reward: int) -> None:
-        """An item of this rank was shown, and this came of it."""
+        """Learn the reward of an item of this rank that was shown."""
         self._sums[rank] += reward
         self._rows[rank] += 1
         self._sum += reward
@@ -87,7 +87,7 @@ class RewardModel:
 
 
 class PolicyLog:
-    """Rows of the log as one policy sees them."""
+    """The rows of the log with one policy's weights and expected rewards."""
 
     def __init__(self) -> None:
         self._model = RewardModel()
@@ -96,7 +96,7 @@ class PolicyLog:
         self.expected_of_shown = array("d")
 
     def add(self, impression: Impression, item: int, listed: Sequence[int]) -> None:
-        """A row; `item` is what was shown, as the list names items."""
+        """Add a row; `item` is the row of the shown item in the stream."""
         listed_item = (
             listed[impression.position - 1] if impression.position <= len(listed) else None
         )
@@ -115,7 +115,7 @@ def counterfactual(
     competitors: Sequence[Competitor],
     options: ProtocolOptions,
 ) -> dict[str, Counterfactual]:
-    """Learn the stream, and at each row ask every policy what it would have listed then."""
+    """Learn the stream, and at each impression ask every policy for its list of that time."""
     policies: defaultdict[str, PolicyLog] = defaultdict(PolicyLog)
     sessions = SessionTracker(options.session_gap_ms)
     remaining = iter(clicks)
@@ -142,7 +142,7 @@ def counterfactual(
 def estimate(
     policy_log: PolicyLog, reward: NDArray[np.float64], owner: NDArray[np.intp]
 ) -> Counterfactual:
-    """The estimates of a policy, drawing shoppers anew for the intervals."""
+    """The estimates of a policy, with intervals over resampled shoppers."""
     weight = np.asarray(policy_log.weight)
     robust = np.asarray(policy_log.expected) + weight * (
         reward - np.asarray(policy_log.expected_of_shown)

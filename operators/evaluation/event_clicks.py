@@ -1,4 +1,4 @@
-"""Canonical events to clicks: what of a shop's own log is evaluated."""
+"""Turns canonical events into clicks, to evaluate on a shop's own log."""
 
 from __future__ import annotations
 
@@ -26,18 +26,17 @@ def clicks_from_events(
     reject: Callable[[DeadLetter], None],
     impressions: ImpressionLog | None = None,
 ) -> Iterator[RawClick]:
-    """A click for each item of each event that says something about taste; the rest is passed over.
+    """A click for each item of each event with a kind of `KINDS`; other events are left out.
 
-    `impressions`, if any, hears all events.
-
-    A shopper is the user once identified; clicks before that stay with the anonymous id.
+    `impressions`, if given, observes all events. A shopper is the user as soon as they are identified;
+    earlier clicks stay with the anonymous id.
     """
     identities = IdentityMap()
     for record in records:
         if isinstance(record, DeadLetter):
             reject(record)
             continue
-        # Before the type is looked at: an `identify` speaks of no item, but says who is who.
+        # Before the type is looked at: an `identify` has no item, but links the two ids.
         shopper = _shopper_of(record, identities)
         if impressions is not None:
             impressions.observe(record, shopper)

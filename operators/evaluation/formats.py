@@ -42,13 +42,13 @@ KINDS = {
 
 
 class RawCase(NamedTuple):
-    """What a session held so far and what came next."""
+    """The items of a session so far, and the next one."""
 
     prefix: tuple[str, ...]
     target: str
 
     def is_same_session(self, other: RawCase) -> bool:
-        """Whether one of two neighbours goes on where the other ended."""
+        """Whether one of two neighbouring cases continues the other."""
         return self.prefix == (*other.prefix, other.target) or other.prefix == (
             *self.prefix,
             self.target,
@@ -56,7 +56,7 @@ class RawCase(NamedTuple):
 
 
 def sequences(lines: Iterable[bytes]) -> Iterator[RawClick]:
-    """Each line is a shopper of their own.
+    """Each line is a shopper.
 
     >>> [(click.shopper, click.item, click.at_ms) for click in sequences([b"mug cup", b"pot"])]
     [('1', 'mug', 0), ('1', 'cup', 1000), ('2', 'pot', 2000)]
@@ -113,7 +113,7 @@ def _read_interaction(row: Mapping[str, str]) -> RawClick:
 
 
 def cases(lines: Iterable[bytes]) -> Iterator[RawCase]:
-    """Prefixes and targets.
+    """Cases of a prefix and a target.
 
     >>> list(cases([b"mug cup\\tpot"]))
     [RawCase(prefix=('mug', 'cup'), target='pot')]

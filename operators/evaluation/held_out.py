@@ -1,18 +1,9 @@
-"""Which cases are scored, on which list, and what has been learned by then.
+"""Protocols that learn first and score then: `split` and `leave-one-out`.
 
-prequential    In time order; the list that is scored on a click is the one made right after the
-               shopper's click before it, as a storefront would have read it. Then the click is
-               learned. Without a click before (a new shopper), the list is made for a stranger, there
-               and then.
 split          A stream is learned once, then cases (prefix, target) are scored and never learned.
-leave-one-out  What each shopper did before their last click is learned, then those are scored. What
-               others did later is known by then: figures are too good, but comparable with texts
-               that do so.
-
-Views are cases; carts and purchases are learned from, not scored (in a stream without views they take
-their place). Repeats count and the current item may be listed, unless `unseen`: then lists leave out
-what the shopper had, and a click on such an item is no case. With `known` a shopper's first click, or
-an empty prefix, is no case.
+leave-one-out  What each shopper did before their last click is learned, then the last clicks are scored.
+               What others did later is known by then: the figures are too good for a stream, but can be
+               compared with papers that do the same.
 """
 
 from __future__ import annotations
@@ -34,7 +25,7 @@ if TYPE_CHECKING:
 
 
 SPLIT_BATCH = 1024
-"""Cases asked for at once: nothing is learned between them, so this changes nothing but the speed."""
+"""Cases of one request: nothing is learned between them, so this changes the speed alone."""
 
 
 def split(
@@ -43,7 +34,7 @@ def split(
     competitors: Sequence[Competitor],
     options: ProtocolOptions,
 ) -> EvaluationResult:
-    """Learn the stream, then score the cases as strangers whose session is the prefix."""
+    """Learn the stream, then score the cases as unknown shoppers whose session is the prefix."""
     result, history = EvaluationResult(options.k, clicks.category_of), ItemClickHistory()
     sessions = SessionTracker(options.session_gap_ms)
     _learn_stream(clicks, competitors, sessions, history)
@@ -69,7 +60,8 @@ def split(
 def leave_one_out(
     clicks: ClickStream, competitors: Sequence[Competitor], options: ProtocolOptions
 ) -> EvaluationResult:
-    """Learn all that each shopper did before their last click, then score that on lists of the end."""
+    """Learn what each shopper did before their last click, then score the last clicks on lists of the
+    end."""
     result, history = EvaluationResult(options.k, clicks.category_of), ItemClickHistory()
     sessions = SessionTracker(options.session_gap_ms)
     last = _last_of_each(clicks)
@@ -107,7 +99,7 @@ def _learn_stream(
     history: ItemClickHistory,
     until: Mapping[int, int] | None = None,
 ) -> dict[int, set[int]]:
-    """Learn the stream, of a shopper only up to `until` a click, by number; gives what each had."""
+    """Learn the stream, of each shopper only the clicks before number `until`; returns their items."""
     clicked_by: dict[int, set[int]] = {}
     scored_kind = clicks.scored_kind
     for number, click in enumerate(clicks):
@@ -130,6 +122,6 @@ def _score(
     competitors: Sequence[Competitor],
     history: ItemClickHistory,
 ) -> None:
-    """Score cases on lists made now, one request a case."""
+    """Score cases on lists that are made now, one request for each case."""
     for case, lists in zip(cases, recommend_all(competitors, requests, result.k), strict=True):
         result.add(case, lists, history)

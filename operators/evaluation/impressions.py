@@ -1,7 +1,7 @@
-"""What was recommended and came of it, with the chance that it was shown: the log of a policy.
+"""Impressions with the probability that the item was shown, and their rewards: the log of a policy.
 
-A row is a `reco_view` with `reco.propensity`. Its reward is 1 where the same shopper clicked the item in
-the list, looked at it, put it into the cart or bought it within half an hour, else 0.
+An impression is a `reco_view` with `reco.propensity`. Its reward is 1 if the same shopper clicks the
+item in the list, views it, puts it into the cart or buys it within half an hour, else 0.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ REWARDS = frozenset({"reco_click", "item_view", "cart_add", "purchase"})
 
 
 class Impression(NamedTuple):
-    """An item at a place in a list, from 1, seen by a shopper at a time (ms)."""
+    """An item at a position in a list (from 1) that a shopper saw at a time (ms)."""
 
     shopper: str
     item: str
@@ -29,14 +29,14 @@ class Impression(NamedTuple):
 
 
 class ImpressionLog:
-    """Hears events in any order; `rows` are those that came with a propensity, in order of time."""
+    """Observes events in any order; `rows` are the impressions with a propensity, in order of time."""
 
     def __init__(self) -> None:
         self._rows: list[Impression] = []
         self._rewards: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
 
     def observe(self, event: Event, shopper: str) -> None:
-        """Note what was shown to a shopper, or what they did with items."""
+        """Keep the impression or the reward of an event, if it is one."""
         if event.type in REWARDS:
             for item in event.items:
                 self._rewards[shopper, item.item_id].append(event.event_ts)
@@ -53,7 +53,7 @@ class ImpressionLog:
             self._rows.append(row)
 
     def rows(self) -> list[Impression]:
-        """What was shown, with the rewards heard by now."""
+        """The impressions, with the rewards observed so far."""
         for times in self._rewards.values():
             times.sort()
         rewarded_rows = []

@@ -1,10 +1,10 @@
-"""List metrics for cases with one true item, added up case by case.
+"""Metrics of lists for cases with one true item, added up case by case.
 
 With one true item a case: HR@k is the share of cases that hit (other texts: Recall@k, P@k of the
 graph-network papers); MRR@k is the mean of 1/rank, 0 beyond k; NDCG@k the mean of 1/log2(1 + rank);
 MAP@k equals MRR@k and is reported under both names because both are asked for.
 
-Beyond accuracy, of what was listed: Coverage@k is the share of the catalogue that was ever listed;
+Beyond accuracy, of the listed items: Coverage@k is the share of the catalogue that was ever listed;
 Gini@k how unevenly places in lists went to the items of the catalogue, 0 (each as many) to 1 (one has
 all). Novelty@k is the mean self-information -log2 p(item), p an item's share of the clicks learned
 when the list was made (Zhou et al. 2010, https://doi.org/10.1073/pnas.1000488107); bias@k by how many
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def rank_of(target: int, listed: Sequence[int]) -> int:
-    """Where the target stands in a list, counted from 1; 0 if it is not there.
+    """The rank of the target in a list, from 1; 0 if it is not there.
 
     >>> rank_of(7, [9, 7]), rank_of(8, [9, 7])
     (2, 0)
@@ -39,7 +39,7 @@ def rank_of(target: int, listed: Sequence[int]) -> int:
 
 
 class CaseNovelty(NamedTuple):
-    """What a case has beside its rank: bits of the list and of the target, and fresh items listed."""
+    """Of one case: the self-information (bits) of the list and of the target, and its fresh items."""
 
     bits: float
     target_bits: float = 0.0
@@ -84,7 +84,7 @@ class MetricAccumulator:
         self._places: Counter[int] = Counter()
 
     def add(self, rank: int, listed: Sequence[int], novelty: CaseNovelty) -> None:
-        """Count a case: the target's rank in the list (0: missing), the list, and what it has beside."""
+        """Count a case: the target's rank in the list (0: missing), the list, and its novelty."""
         self._cases += 1
         if rank:
             self._hits += 1
@@ -108,7 +108,7 @@ class MetricAccumulator:
             self._lists_with_pairs += 1
 
     def report(self, catalogue: int) -> dict[str, float]:
-        """The metrics by name; `catalogue` is the number of items there were to list."""
+        """The metrics by name; `catalogue` is the number of items of the shop."""
         cases, listed = max(self._cases, 1), max(self._listed, 1)
         novelty = self._bits / listed
         metrics = {
@@ -128,7 +128,7 @@ class MetricAccumulator:
 
 
 def _gini(counts: Sequence[int], catalogue: int) -> float:
-    """How unevenly counts are spread over a catalogue, whose other items have none."""
+    """The Gini coefficient of counts over a catalogue, whose other items count 0."""
     total, n = sum(counts), max(catalogue, len(counts))
     if not total:
         return 0.0

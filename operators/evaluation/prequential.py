@@ -58,7 +58,8 @@ def prequential(
 
 
 class _PublishedLists:
-    """Lists by shopper: `lists_at_once` are made together, or as soon as one of them is looked at."""
+    """The newest list of each shopper. `lists_at_once` are made together, or when one of them is
+    needed."""
 
     def __init__(self, competitors: Sequence[Competitor], options: ProtocolOptions) -> None:
         self._competitors = competitors
@@ -69,19 +70,19 @@ class _PublishedLists:
         self._new_shoppers = 0
 
     def request(self, request: Request) -> None:
-        """A shopper's next list is wanted."""
+        """Ask for the next list of a shopper."""
         self._requested[request.shopper] = request
         if len(self._requested) >= self._options.lists_at_once:
             self._make_lists()
 
     def receive(self, shopper: int) -> Lists | None:
-        """The list that stands, if there is one; it is looked at once."""
+        """The shopper's list, if there is one. Each list is given once."""
         if shopper in self._requested:
             self._make_lists()
         return self._lists.pop(shopper, None)
 
     def for_new_shopper(self, now_ms: int) -> Lists:
-        """What somebody sees who was never seen; it stands for `lists_at_once` of them."""
+        """The list of an unknown shopper; it is used for `lists_at_once` of them."""
         if self._new_shoppers % self._options.lists_at_once == 0:
             request = Request(NO_ROW, (), now_ms, frozenset())
             self._new_shopper_lists = recommend_all(self._competitors, [request], self._options.k)[
@@ -98,7 +99,7 @@ class _PublishedLists:
 
 
 def _expected(clicks: ClickStream, scored_kind: int, warm: int) -> bytearray:
-    """After which clicks a list is going to be scored; others are not made, which saves their time."""
+    """The clicks after which a list will be scored. No other lists are made, which saves their time."""
     expected = bytearray(len(clicks))
     next_of: dict[int, int] = {}
     for number in reversed(range(len(clicks))):

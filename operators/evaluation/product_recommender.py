@@ -1,4 +1,4 @@
-"""The product itself as a rival: the recommender's learners and their blend, as the flow runs them."""
+"""The product as a competitor: the recommender's learners and their blend, as the flow runs them."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ class ProductRecommender:
         self._buffered: list[tuple[StreamClick, int]] = []
         self._to_stream: list[int] = []
         self._names = [
-            # The plain reference keeps its name: it is what others' figures are compared with.
+            # The baseline keeps its plain name: published figures are compared with it.
             f"live-{learner.name}" if learner.name in BASELINES else learner.name
             for learner in recommender.components.learners
         ]
 
     def learn(self, click: StreamClick, session: ClickSession) -> None:
-        """Take a click in, and what it tells of its item."""
+        """Learn a click, and the attributes of its item, if it has any."""
         about = self._clicks.item_updates.get(click.number)
         if about is not None:
             self._cards.update([ItemUpdate(click.at_ms, about, "")])
@@ -64,7 +64,7 @@ class ProductRecommender:
             self._learn_buffered()
 
     def recommend(self, requests: Sequence[Request], k: int) -> list[dict[str, list[int]]]:
-        """For each request the learners' own lists and the blend."""
+        """The learners' own lists and the blend, for each request."""
         self._learn_buffered()
         recommender, generators = self._recommender, self._recommender.components.generators
         own_requests = self._to_requests(requests)

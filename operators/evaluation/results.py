@@ -1,4 +1,4 @@
-"""What came out of an evaluation: each learner's metrics, and of each case what it was and who hit."""
+"""The results of an evaluation: each learner's metrics, and the traits and ranks of each case."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ NEVER = -1
 
 
 class Case(NamedTuple):
-    """What was clicked when, by whom, after how many items of the session.
+    """A scored click: item, time, shopper, and the number of items in the session before it.
 
-    `owner` is the same for cases that are not independent: those of a shopper, or of a session where
-    nobody knows whose it is. `is_known`: the shopper had clicked something before.
+    `owner` is the same for cases that are not independent: those of a shopper, or of a session whose
+    shopper is unknown. `is_known`: the shopper had clicked something before.
     """
 
     target: int
@@ -38,9 +38,9 @@ class Case(NamedTuple):
 
 @dataclass
 class EvaluationResult:
-    """The scores so far, by learner, and of each case its rank by learner (0: missed) and its traits.
+    """The metrics by learner, and of each case its rank by learner (0: missed) and its traits.
 
-    `age_ms` is how long ago the target had been clicked first, `NEVER` if it had not.
+    `age_ms` is the time since the first click of the target, `NEVER` without one.
     """
 
     k: int
@@ -57,11 +57,11 @@ class EvaluationResult:
         return len(self.at_ms)
 
     def scores(self, catalogue: int) -> dict[str, dict[str, float]]:
-        """The metrics of each learner; `catalogue` is the number of items there were to list."""
+        """The metrics of each learner; `catalogue` is the number of items of the shop."""
         return {name: tally.report(catalogue) for name, tally in self.accumulators.items()}
 
     def add(self, case: Case, lists: Lists, history: ItemClickHistory) -> None:
-        """Score a case. Every case names the same learners."""
+        """Score a case. Every case has lists of the same learners."""
         self.at_ms.append(case.at_ms)
         self.owner.append(case.owner)
         self.depth.append(case.depth)

@@ -1,7 +1,7 @@
-"""Which keys of the configuration `penstock tune` may search, and in which range: the one place for it.
+"""The keys of the configuration that `penstock tune` searches, and their ranges.
 
-Only keys that decide which lists are good, not what a shop wants (own brands, category caps, diversity)
-and not what costs memory or time. To add one: a line here. The ranges hold the defaults.
+Only keys that decide how good lists are: not what a shop wants (own brands, category caps, diversity),
+and not what costs memory or time. To add one: a line here. The ranges include the defaults.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 EVENT_TYPES = ("item_view", "wishlist_add", "cart_add", "purchase")
-"""As `lists.weights` has them."""
+"""The keys of `lists.weights`."""
 
 
 class Range(NamedTuple):
-    """From `low` to `high`, evenly by ratio; a `whole` number; of use where `event_type` occurs."""
+    """From `low` to `high`, evenly by ratio. `whole`: integers only. `event_type`: searched only if it
+    occurs."""
 
     low: float
     high: float

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from operators.evaluation.clicks import StreamClick
 
 SESSION_GAP_MS = 30 * 60 * 1000
+"""The default pause that ends a session."""
 
 
 @dataclass(slots=True)
@@ -41,12 +42,12 @@ class SessionTracker:
         self._last_ms: dict[int, int] = {}
 
     def items_of(self, shopper: int) -> list[int]:
-        """What a shopper did in their newest session; nothing where there is none."""
+        """The items of a shopper's newest session; none without a session."""
         session = self._sessions.get(shopper)
         return session.items if session else []
 
     def current_session(self, click: StreamClick) -> ClickSession:
-        """The session that a click belongs to; the caller adds the item to it when it was learned."""
+        """The session of a click. The caller appends the item to it after the click is learned."""
         session = self._sessions.get(click.shopper)
         if session is None or click.at_ms - self._last_ms[click.shopper] > self._gap_ms:
             session = self._sessions[click.shopper] = ClickSession(click.at_ms)
