@@ -59,7 +59,7 @@ class _RuleParser:
             first_id = ids_by_digest.setdefault(rule.digest, rule.id)
             if first_id != rule.id:
                 self._entries[rule.id].raise_error(
-                    f"is the same segment as `{first_id}`: take one out"
+                    f"is the same segment as `{first_id}`: remove one"
                 )
         return rules
 
@@ -67,12 +67,12 @@ class _RuleParser:
         """Parse a condition, within the limits of depth and number."""
         self._depth += 1
         if self._depth > DEPTH_MAX:
-            entry.raise_error(f"lies more than {DEPTH_MAX} conditions deep: write it flatter")
+            entry.raise_error(f"is more than {DEPTH_MAX} conditions deep: write it flatter")
         condition = self._parse_condition(entry)
         self._depth -= 1
         self._condition_count += 1
         if self._condition_count > CONDITIONS_MAX:
-            entry.raise_error(f"comes to more than {CONDITIONS_MAX:,} conditions: make it smaller")
+            entry.raise_error(f"has more than {CONDITIONS_MAX:,} conditions: make it smaller")
         return condition
 
     def parse_reference(self, entry: YamlNode) -> Condition:
@@ -81,11 +81,11 @@ class _RuleParser:
         if segment_id in self._open_segments:
             first = self._open_segments.index(segment_id)
             cycle = " -> ".join([*self._open_segments[first:], segment_id])
-            entry.raise_error(f"goes round in a circle ({cycle}): take one of the references out")
+            entry.raise_error(f"refers to itself ({cycle}): remove one of the references")
         if segment_id.startswith(_RESERVED_PREFIXES):
             entry.raise_error(
-                f"`{segment_id}` is decided over all shoppers, later than rules are: a rule can "
-                "speak of segments of this file only; repeat what it means as conditions"
+                f"`{segment_id}` is computed over all shoppers, after the rules: a rule can refer "
+                "to segments of this file only; repeat its meaning as conditions"
             )
         if segment_id not in self._entries:
             suggestion = suggest(segment_id, self._entries)
@@ -144,8 +144,8 @@ def _segment_fields(segment_id: str, entry: YamlNode) -> dict[str, YamlNode]:
         entry.raise_error("an id has small letters, digits and hyphens, at most 64")
     if segment_id.startswith(_RESERVED_PREFIXES):
         entry.raise_error(
-            f"ids that begin with `{segment_id.split('-')[0]}-` are of segments that are found, "
-            "not written: choose another id"
+            f"ids that begin with `{segment_id.split('-')[0]}-` are of computed segments: "
+            "choose another id"
         )
     fields = entry.fields("`when:` and what you like of `name:`, `description:`")
     entry.check_keys(fields, ("name", "description", "when"), "a segment")

@@ -50,7 +50,7 @@ class YamlNode:
             self.raise_error(f"expected a text: {expected}")
         text = " ".join(str(self._node.value).split())
         if _CONTROL.search(text):
-            self.raise_error("has a control character: take it out")
+            self.raise_error("has a control character: remove it")
         return text
 
     def items(self, expected: str) -> list[YamlNode]:
@@ -105,7 +105,7 @@ def parse_yaml(text: str, source: str) -> YamlNode | None:
     try:
         node = yaml.compose(text, yaml.SafeLoader)
     except RecursionError as error:
-        raise ConfigurationError(f"{source}: lies in itself too deep: write it flatter") from error
+        raise ConfigurationError(f"{source}: is nested too deep: write it flatter") from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""

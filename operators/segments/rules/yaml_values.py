@@ -30,7 +30,7 @@ def duration_ms_of(entry: YamlNode) -> int:
     text = entry.text(DURATION_EXAMPLE)
     duration_ms = parse_duration_ms(text)
     if duration_ms is None:
-        entry.raise_error(f"`{text}` is no span of time (of at most ten years): {DURATION_EXAMPLE}")
+        entry.raise_error(f"`{text}` is not a span of time (of at most ten years): {DURATION_EXAMPLE}")
     return duration_ms
 
 
@@ -39,5 +39,5 @@ def bounds_of(entry: YamlNode, unit: int) -> Bounds:
     text = entry.text(BOUNDS_EXAMPLE)
     bounds = parse_bounds(text, unit)
     if bounds is None:
-        entry.raise_error(f"`{text}` is no amount: {BOUNDS_EXAMPLE}")
+        entry.raise_error(f"`{text}` is not an amount: {BOUNDS_EXAMPLE}")
     return bounds

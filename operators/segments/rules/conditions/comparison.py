@@ -186,7 +186,7 @@ def parse_comparison(entry: YamlNode) -> Condition:
     text = entry.text(f"a condition, as in {CONDITION_EXAMPLE}")
     parsed = _COMPARISON.fullmatch(text)
     if parsed is None:
-        entry.raise_error(f"`{text}` is no condition: write {CONDITION_EXAMPLE}")
+        entry.raise_error(f"`{text}` is not a condition: write {CONDITION_EXAMPLE}")
     feature, comparison = parsed["feature"], parsed["comparison"].strip()
     if feature not in FEATURE_NAMES:
         suggestion = suggest(feature, FEATURE_NAMES)
@@ -215,7 +215,7 @@ def _parse_number(entry: YamlNode, feature: str, comparison: str) -> Condition:
         entry.raise_error(f"is more than one condition: write them as a list below `{key}:`")
     if bounds is None:
         entry.raise_error(
-            f"`{comparison}` is no amount: {BOUNDS_EXAMPLE}, or `>=`, `<=`, `>`, `<`, `=`"
+            f"`{comparison}` is not an amount: {BOUNDS_EXAMPLE}, or `>=`, `<=`, `>`, `<`, `=`"
         )
     if feature in SHARE_FEATURES and max(bounds.low or 0, bounds.high or 0) > SHARE:
         entry.raise_error(

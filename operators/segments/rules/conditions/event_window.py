@@ -194,9 +194,9 @@ def parse_event(parser: RuleParser, entry: YamlNode, fields: Mapping[str, YamlNo
 def _check_count(entry: YamlNode, measure: str, bounds: Bounds) -> None:
     """Refuse a count that everybody has or nobody can have, and one that is not kept."""
     if bounds.high is None and (bounds.low or 0) <= 0:
-        entry.raise_error("is so of everybody: write at least 1")
+        entry.raise_error("is true for every shopper: write at least 1")
     if bounds.high is not None and bounds.high < 0:
-        entry.raise_error("is so of nobody: a count is 0 or more")
+        entry.raise_error("is true for no shopper: a count is 0 or more")
     highest = max(bounds.low or 0, bounds.high or 0)
     if measure.startswith("distinct") and highest >= EXACT_COUNT_MAX:
         entry.raise_error(f"is kept up to {EXACT_COUNT_MAX - 1}: write a smaller number")

@@ -46,7 +46,7 @@ def parse_holdout(parser: RuleParser, entry: YamlNode, fields: Mapping[str, Yaml
     entry.check_keys(fields, ("holdout", "salt"), "`holdout`")
     share = parse_share_micros(fields["holdout"].text("a share, as in `10 %`"))
     if not share:
-        fields["holdout"].raise_error("is no share: write `10 %`, at most `100 %`")
+        fields["holdout"].raise_error("is not a share: write `10 %`, at most `100 %`")
     salt = parser.current_segment()
     if "salt" in fields:
         salt = fields["salt"].text("any word: another one holds out others")

@@ -207,7 +207,7 @@ def parse_sequence(
         fields["sequence"].raise_error("has one step: add `- then: ...` or write it as `event:`")
     if absent is not None and absent.within_ms is not None and absent.within_ms >= within_ms:
         fields["within"].raise_error(
-            "must be longer than that of the last step, or nobody is ever in it"
+            "must be longer than that of the last step, or no shopper is ever in it"
         )
     return Sequence(tuple(steps), absent, within_ms, same_item)
 
@@ -226,7 +226,7 @@ def _parse_step(
     within_ms = duration_ms_of(fields["within"]) if "within" in fields else None
     step = Step(parse_filter(fields, key), within_ms)
     if same_item and (itemless := _TYPES_WITHOUT_ITEMS & {*step.events.types}):
-        fields[key].raise_error(f"`{min(itemless)}` is of no item: take it out, or `same: item`")
+        fields[key].raise_error(f"`{min(itemless)}` has no items: remove it, or `same: item`")
     if key == "then no" and within_ms is None:
         entry.raise_error(
             f"`within:` is missing: how long nothing must have come; {DURATION_EXAMPLE}"

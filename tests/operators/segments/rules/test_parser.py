@@ -75,8 +75,8 @@ def test_a_rule_in_words(when: str, said: str) -> None:
     ("when", "said"),
     [
         ("purchase >= 3", "there is no feature `purchase` (did you mean `purchases`?): events, "),
-        ("purchases", "`purchases` is no condition: write `purchases >= 3` or "),
-        ("purchases >= many", "`>= many` is no amount: write `at least 3`, "),
+        ("purchases", "`purchases` is not a condition: write `purchases >= 3` or "),
+        ("purchases >= many", "`>= many` is not an amount: write `at least 3`, "),
         (
             "purchases >= 3 and views >= 2",
             "more than one condition: write them as a list below `all:`",
@@ -85,14 +85,14 @@ def test_a_rule_in_words(when: str, said: str) -> None:
             "purchases >= 3 or views >= 2",
             "more than one condition: write them as a list below `any:`",
         ),
-        ("purchases exactly 1.5", "`exactly 1.5` is no amount"),
+        ("purchases exactly 1.5", "`exactly 1.5` is not an amount"),
         ("cart_rate >= 50", "`cart_rate` is a share of 1: write `cart_rate >= 0.5` or"),
         ("{OR: [views >= 2]}", "this has none (for `OR` write `any`)"),
-        ("{event: any, count: at least 0}", "is so of everybody: write at least 1"),
-        ("{event: any, count: less than 0}", "is so of nobody"),
-        ("{holdout: 0 %}", "is no share: write `10 %`"),
-        ('"device is a\\x07b"', "has a control character: take it out"),
-        ("{not: " * 60 + "views >= 2" + "}" * 60, "lies more than 50 conditions deep"),
+        ("{event: any, count: at least 0}", "is true for every shopper: write at least 1"),
+        ("{event: any, count: less than 0}", "is true for no shopper"),
+        ("{holdout: 0 %}", "is not a share: write `10 %`"),
+        ('"device is a\\x07b"', "has a control character: remove it"),
+        ("{not: " * 60 + "views >= 2" + "}" * 60, "is more than 50 conditions deep"),
         ("known is maybe", "`known` is never `maybe`: it is one of yes, no"),
         ("currency > 3", "`currency` is a text: write `currency is ...`, "),
         ("recency_days exactly 3", "is exact to the ms and so never true: write `between 3 and 4`"),
@@ -107,10 +107,10 @@ def test_a_rule_in_words(when: str, said: str) -> None:
             "{event: item_view, categories: a}",
             "`event` has no `categories` (did you mean `category`?)",
         ),
-        ("{event: item_view, count: 3}", "`3` is no amount: write `at least 3`, "),
+        ("{event: item_view, count: 3}", "`3` is not an amount: write `at least 3`, "),
         (
             "{event: item_view, within: soon}",
-            "`soon` is no span of time (of at most ten years): write ",
+            "`soon` is not a span of time (of at most ten years): write ",
         ),
         (
             "{event: item_view, count: at least 1, distinct items: at least 1}",
@@ -124,13 +124,13 @@ def test_a_rule_in_words(when: str, said: str) -> None:
         ("{segment: other}", "there is no segment `other` in this file"),
         (
             "{segment: some}",
-            "goes round in a circle (some -> some): take one of the references out",
+            "refers to itself (some -> some): remove one of the references",
         ),
         (
             "{segment: rfm-champions}",
-            "`rfm-champions` is decided over all shoppers, later than rules",
+            "`rfm-champions` is computed over all shoppers, after the rules",
         ),
-        ("{holdout: a tenth}", "is no share: write `10 %`, at most `100 %`"),
+        ("{holdout: a tenth}", "is not a share: write `10 %`, at most `100 %`"),
         (
             "{sequence: [event: search], within: 1 h}",
             "has one step: add `- then: ...` or write it as",
@@ -141,7 +141,7 @@ def test_a_rule_in_words(when: str, said: str) -> None:
         ),
         (
             "{sequence: [event: [search, item_view], then: cart_add], same: item, within: 1 h}",
-            "segments.yaml:1: some.when.sequence[0].event: `search` is of no item: take it out, "
+            "segments.yaml:1: some.when.sequence[0].event: `search` has no items: remove it, "
             "or `same: item`",
         ),
         (
@@ -154,7 +154,7 @@ def test_a_rule_in_words(when: str, said: str) -> None:
         ),
         (
             "{sequence: [event: search, {then no: purchase, within: 2 h}], within: 1 h}",
-            "must be longer than that of the last step, or nobody is ever in it",
+            "must be longer than that of the last step, or no shopper is ever in it",
         ),
         ("{no: purchase, within: 1 d, for: 1 d}", "only one of `within` and `for`"),
     ],
@@ -176,16 +176,16 @@ def test_a_mistake_is_refused_with_line_and_path(when: str, said: str) -> None:
         ("Big Ones: {when: views > 1}", "an id has small letters, digits and hyphens, at most 64"),
         (
             "rfm-mine: {when: views > 1}",
-            "ids that begin with `rfm-` are of segments that are found",
+            "ids that begin with `rfm-` are of computed segments",
         ),
         ("- views > 1", "segments.yaml:1: expected a mapping: segments by id"),
         ("a: [", "segments.yaml:1: not YAML: "),
         (
             "a: {when: views > 1}\nb: {when: views > 1}",
-            "segments.yaml:2: b: is the same segment as `a`: take one out",
+            "segments.yaml:2: b: is the same segment as `a`: remove one",
         ),
         (f"a: {{name: {'a' * 101}, when: views > 1}}", "a.name: is longer than 100 characters"),
-        ("a: " + "{not: " * 5000, "segments.yaml: lies in itself too deep"),
+        ("a: " + "{not: " * 5000, "segments.yaml: is nested too deep"),
         (
             "a0: {when: views > 1}\n"
             + "".join(
@@ -196,7 +196,7 @@ def test_a_mistake_is_refused_with_line_and_path(when: str, said: str) -> None:
         ),
         (
             "a:\n  when:\n    all:\n      - views > 1\n      - segment: b\nb: {when: {segment: a}}",
-            "segments.yaml:6: b.when.segment: goes round in a circle (a -> b -> a)",
+            "segments.yaml:6: b.when.segment: refers to itself (a -> b -> a)",
         ),
     ],
 )
