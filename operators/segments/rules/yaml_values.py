@@ -30,7 +30,9 @@ def duration_ms_of(entry: YamlNode) -> int:
     text = entry.text(DURATION_EXAMPLE)
     duration_ms = parse_duration_ms(text)
     if duration_ms is None:
-        entry.raise_error(f"`{text}` is not a span of time (of at most ten years): {DURATION_EXAMPLE}")
+        entry.raise_error(
+            f"`{text}` is not a span of time (of at most ten years): {DURATION_EXAMPLE}"
+        )
     return duration_ms
 
 

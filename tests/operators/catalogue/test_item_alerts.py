@@ -20,7 +20,12 @@ from state.events import Consent, Item
 from state.interactions import RowIndex
 from state.store import Store
 from tests.operators.personalize.test_step import batches
-from tests.operators.segments.rules.test_rules_in_shards import passing, run, told, transitions
+from tests.operators.segments.rules.test_rules_in_shards import (
+    changes_of,
+    passing,
+    run,
+    transitions,
+)
 from tests.streams import MINUTE_MS, START_MS, event, flow_settings
 
 if TYPE_CHECKING:
@@ -191,13 +196,13 @@ def test_a_run_after_a_crash_publishes_no_alert_again(redis_url: str) -> None:
 
 def test_a_shipped_rule_detects_a_cart_abandoned_for_half_an_hour() -> None:
     stream = [view(0, "ann", kind="cart_add"), passing(31), view(40, "ann", kind="purchase")]
-    changes = [one for one in told(stream, SHIPPED) if one.endswith("cart-left")]
+    changes = [one for one in changes_of(stream, SHIPPED) if one.endswith("cart-left")]
     assert changes == [f"{30 * MINUTE_MS} +cart-left", f"{40 * MINUTE_MS} -cart-left"]
 
 
 def test_a_shipped_rule_detects_three_views_without_a_cart() -> None:
     stream = [view(n, "ann") for n in (1, 2, 3)] + [view(9, "ann", kind="cart_add")]
-    changes = [one for one in told(stream, SHIPPED) if one.endswith("viewed-thrice")]
+    changes = [one for one in changes_of(stream, SHIPPED) if one.endswith("viewed-thrice")]
     assert changes == [f"{3 * MINUTE_MS} +viewed-thrice", f"{9 * MINUTE_MS} -viewed-thrice"]
 
 
@@ -214,5 +219,5 @@ def test_a_shipped_rule_detects_a_good_customer_who_stays_away() -> None:
     assert published == {due, ()}  # one in ten is in the holdout group
     refused = [view(n, "shopper 0", kind="purchase", consent=Consent(ads=False)) for n in (0, DAY)]
     assert not any(
-        "win-back" in one for one in told([*refused, passing(65 * DAY)], SHIPPED, "shopper 0")
+        "win-back" in one for one in changes_of([*refused, passing(65 * DAY)], SHIPPED, "shopper 0")
     )

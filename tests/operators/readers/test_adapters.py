@@ -1,4 +1,4 @@
-"""What shops already emit, as canonical events: golden records beside what they give, and the rules.
+"""Formats that shops already send, as canonical events: golden records, and rules for all formats.
 
 `tests/adapters/FORMAT/NAME.json` is a record, `NAME.expected.json` all that it gives: events whole, dead
 letters by what is wrong.
@@ -64,7 +64,7 @@ def fault(format_name: str, record: Any) -> tuple[str, str, str]:
     return letter.failure_type, letter.errors[0].path, letter.errors[0].message
 
 
-def told(result: Event | DeadLetter) -> Any:
+def to_builtins(result: Event | DeadLetter) -> Any:
     if isinstance(result, Event):
         return json.loads(msgspec.json.encode(result))
     return {
@@ -86,16 +86,16 @@ def tracked(event: str, properties: dict[str, Any], **more: Any) -> dict[str, An
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_a_golden_record_gives_what_stands_beside_it(path: Path) -> None:
+def test_a_golden_record_gives_the_expected_events(path: Path) -> None:
     expected = json.loads(path.with_suffix(".expected.json").read_text())
-    assert [told(result) for result in read(path.parent.name, path.read_bytes())] == expected
+    assert [to_builtins(result) for result in read(path.parent.name, path.read_bytes())] == expected
 
 
-def test_there_are_golden_records_of_every_adapter() -> None:
+def test_every_adapter_has_golden_records() -> None:
     assert {*ADAPTERS, "penstock"} == set(RECORD_READERS)
 
 
-def test_a_format_of_files_is_none_of_records() -> None:
+def test_a_format_of_files_only_is_refused_for_records() -> None:
     with pytest.raises(
         ConfigurationError, match=r"kafka.format 'rees46' .* choose one of penstock"
     ):
@@ -114,7 +114,7 @@ def test_a_format_of_files_is_none_of_records() -> None:
         (b'{"a":"' + b"x" * 1_048_576 + b'"}', "too_large"),
     ],
 )
-def test_what_is_no_record_is_one_dead_letter_of_files_and_of_kafka(
+def test_bytes_that_are_no_record_become_one_dead_letter(
     format_name: str, raw: bytes, failure_type: str
 ) -> None:
     letters = read(format_name, raw)
@@ -125,7 +125,7 @@ def test_what_is_no_record_is_one_dead_letter_of_files_and_of_kafka(
 
 
 @pytest.mark.parametrize(
-    ("gone", "happened_ms", "received_ms"),
+    ("missing", "happened_ms", "received_ms"),
     [
         ((), TWELVE_MS + 1000, TWELVE_MS + 6000),
         (("sentAt",), TEN_MS, TWELVE_MS + 6000),
@@ -134,16 +134,16 @@ def test_what_is_no_record_is_one_dead_letter_of_files_and_of_kafka(
         (("originalTimestamp", "receivedAt"), TEN_MS + 5000, TEN_MS + 5000),
     ],
 )
-def test_the_clock_of_the_device_is_taken_out_where_it_can_be(
-    gone: tuple[str, ...], happened_ms: int, received_ms: int
+def test_a_wrong_clock_of_the_device_is_corrected(
+    missing: tuple[str, ...], happened_ms: int, received_ms: int
 ) -> None:
-    segment = {k: v for k, v in tracked("x", {}).items() if k not in gone}
+    segment = {k: v for k, v in tracked("x", {}).items() if k not in missing}
     names = {
         "originalTimestamp": "dvce_created_tstamp",
         "sentAt": "dvce_sent_tstamp",
         "receivedAt": "collector_tstamp",
     }
-    snowplow = {names[k]: v for k, v in AT.items() if k not in gone}
+    snowplow = {names[k]: v for k, v in AT.items() if k not in missing}
     for event in (
         one("segment", segment),
         one("snowplow", {"event": "page_ping", "domain_userid": "d", **snowplow}),
@@ -151,7 +151,7 @@ def test_the_clock_of_the_device_is_taken_out_where_it_can_be(
         assert (event.event_ts, event.received_ts) == (happened_ms, received_ms)
 
 
-def test_an_event_that_tells_no_time_is_of_when_its_record_came_in() -> None:
+def test_an_event_without_a_time_has_the_time_at_which_its_record_was_received() -> None:
     record = {"client_id": "1.2", "events": [{"name": "page_view"}, {"name": "page_view"}]}
     first, second = (
         read("ga4", record, received_ms=TEN_MS),
@@ -162,10 +162,12 @@ def test_an_event_that_tells_no_time_is_of_when_its_record_came_in() -> None:
     ids = {event.event_id for event in first + second if isinstance(event, Event)}
     assert len(ids) == 4
     assert read("ga4", record, received_ms=TEN_MS) == first
-    assert {told(letter)["failure_type"] for letter in read("ga4", record)} == {"bad_timestamp"}
+    assert {to_builtins(letter)["failure_type"] for letter in read("ga4", record)} == {
+        "bad_timestamp"
+    }
 
 
-def test_of_a_batch_only_what_was_bad_goes_to_the_dead_letters() -> None:
+def test_only_the_bad_events_of_a_batch_become_dead_letters() -> None:
     good = tracked("Product Viewed", {"product_id": "mug"})
     bad = {**good, "anonymousId": "guest", "messageId": "n"}
     event, letter = read("segment", {"batch": [good, bad], "writeKey": "k"})
@@ -192,7 +194,7 @@ def test_of_a_batch_only_what_was_bad_goes_to_the_dead_letters() -> None:
         ({}, None),
     ],
 )
-def test_an_order_is_worth_what_it_is_without_tax_and_shipping(
+def test_the_value_of_an_order_is_without_tax_and_shipping(
     properties: dict[str, Any], value: float | None
 ) -> None:
     for name in ("Order Completed", "Order Refunded"):
@@ -229,7 +231,7 @@ def test_an_order_is_worth_what_it_is_without_tax_and_shipping(
         ),
     ],
 )
-def test_what_is_wrong_with_an_order_is_told_in_the_names_of_its_source(
+def test_errors_of_an_order_name_the_fields_of_its_source(
     properties: dict[str, Any], found: tuple[str, str, str]
 ) -> None:
     assert fault("segment", tracked("Order Completed", properties)) == found
@@ -256,19 +258,19 @@ def test_what_is_wrong_with_an_order_is_told_in_the_names_of_its_source(
         ),
     ],
 )
-def test_what_is_wrong_with_an_event_is_told_in_the_names_of_its_source(
+def test_errors_of_an_event_name_the_fields_of_its_source(
     changed: dict[str, Any], found: tuple[str, str, str]
 ) -> None:
     assert fault("segment", {**tracked("x", {}), **changed}) == found
 
 
-def test_names_are_known_in_any_case_and_with_any_separator() -> None:
+def test_event_names_are_read_in_any_case_and_with_any_separator() -> None:
     names = ("Product Viewed", "product viewed", "PRODUCT_VIEWED", "product-viewed")
     kinds = {one("segment", tracked(name, {"product_id": "mug"})).type for name in names}
     assert kinds == {"item_view"}
 
 
-def test_an_older_row_of_bigquery_without_its_place_in_the_batch_is_told_by_all_of_it() -> None:
+def test_the_id_of_an_older_bigquery_row_without_a_batch_position_is_a_hash_of_the_row() -> None:
     row = json.loads((GOLDEN / "ga4-bigquery/page_view.json").read_text())
     same = one("ga4-bigquery", {**row, "geo": None}).event_id
     assert same == one("ga4-bigquery", row).event_id
@@ -307,7 +309,7 @@ def places(value: Any) -> list[tuple[Any, Any]]:
 
 
 def events_in(record: Any) -> int:
-    """How many events a record says it holds; a broken one counts once."""
+    """How many events a record has; a broken one counts once."""
     for name in ("batch", "events"):
         if isinstance(record, dict) and isinstance(record.get(name), list):
             return len(record[name]) or 1
@@ -333,9 +335,9 @@ def test_a_golden_record_with_anything_in_any_place_is_accounted_for(data: st.Da
 
 
 def at(minute: int) -> dict[str, str]:
-    told = f"2026-03-01T10:{minute:02}:00Z"
+    time = f"2026-03-01T10:{minute:02}:00Z"
     return {
-        "originalTimestamp": told,
+        "originalTimestamp": time,
         "sentAt": "2026-03-01T11:00:00Z",
         "receivedAt": "2026-03-01T11:00:00Z",
     }
@@ -345,7 +347,7 @@ def at(minute: int) -> dict[str, str]:
     ("previous", "merges", "aliases"),
     [("v", 1, {"v": "ann"}), ("anonymous", 0, {}), ("00000000-0000", 0, {}), (None, 0, {})],
 )
-def test_an_alias_merges_an_anonymous_shopper_and_never_one_that_stands_for_nobody(
+def test_an_alias_merges_an_anonymous_shopper_but_not_a_blocked_id(
     previous: str | None, merges: int, aliases: dict[str, str], redis_url: str, tmp_path: Path
 ) -> None:
     alias = {"type": "alias", "messageId": "2", "previousId": previous, "userId": "ann", **at(1)}
@@ -363,7 +365,7 @@ MADE_UP = "0190c2a1-7f00-7000-8000-00000000aa01"
 
 
 @pytest.mark.parametrize(
-    ("told", "device", "user"),
+    ("properties", "device", "user"),
     [
         ({"distinct_id": "d-1", "alias": "ann", "$device_id": "d-1"}, "d-1", "ann"),
         ({"distinct_id": "ann", "alias": "d-1", "$device_id": "d-1"}, "d-1", "ann"),
@@ -378,10 +380,15 @@ MADE_UP = "0190c2a1-7f00-7000-8000-00000000aa01"
 )
 @pytest.mark.parametrize("name", ["$create_alias", "$merge_dangerously"])
 def test_of_the_two_ids_of_a_posthog_alias_the_device_joins_the_user(
-    name: str, told: dict[str, Any], device: str, user: str
+    name: str, properties: dict[str, Any], device: str, user: str
 ) -> None:
-    capture = {"uuid": "1", "event": name, "timestamp": "2026-03-01T10:00:00Z", "properties": told}
-    (found,) = read("segment", {**capture, "distinct_id": told["distinct_id"]})
+    capture = {
+        "uuid": "1",
+        "event": name,
+        "timestamp": "2026-03-01T10:00:00Z",
+        "properties": properties,
+    }
+    (found,) = read("segment", {**capture, "distinct_id": properties["distinct_id"]})
     (inner,) = read("segment", capture)
     assert isinstance(found, Event)
     assert isinstance(inner, Event)
@@ -390,17 +397,19 @@ def test_of_the_two_ids_of_a_posthog_alias_the_device_joins_the_user(
 
 
 @pytest.mark.parametrize(
-    ("told", "joins"),
+    ("properties", "joins"),
     [
         ({"previousId": "old", "anonymousId": "v"}, "old"),
         ({"anonymousId": "v"}, "v"),
         ({"previousId": "null", "anonymousId": "v"}, "v"),
     ],
 )
-def test_an_alias_joins_what_it_was_called_before_else_its_device(
-    told: dict[str, Any], joins: str
+def test_an_alias_joins_the_previous_id_or_else_the_device(
+    properties: dict[str, Any], joins: str
 ) -> None:
-    (found,) = read("segment", {"type": "alias", "messageId": "1", "userId": "ann", **told, **AT})
+    (found,) = read(
+        "segment", {"type": "alias", "messageId": "1", "userId": "ann", **properties, **AT}
+    )
     assert isinstance(found, Event)
     assert (found.anonymous_id, found.user_id) == (joins, "ann")
 
@@ -413,7 +422,7 @@ def test_an_alias_joins_what_it_was_called_before_else_its_device(
         ("posthog-alias-direction", "some_user", ("1", "1", "1", "12.00")),
     ],
 )
-def test_one_id_is_one_person_in_what_shops_really_send(
+def test_an_id_that_is_both_anonymous_and_user_is_one_person(
     case: str, shopper: str, figures: tuple[str, ...], redis_url: str, tmp_path: Path
 ) -> None:
     lines = shared_case(case).read_bytes().splitlines()
@@ -560,7 +569,7 @@ VISITS = {
 
 
 @pytest.mark.parametrize("sender", VISITS)
-def test_one_visit_comes_to_the_same_profile_whoever_tells_of_it(
+def test_a_visit_gives_the_same_profile_in_every_format(
     sender: str, redis_url: str, tmp_path: Path
 ) -> None:
     format_name = "segment" if sender == "posthog" else sender
@@ -570,8 +579,8 @@ def test_one_visit_comes_to_the_same_profile_whoever_tells_of_it(
     assert keys.profile_key("v") not in rows
     assert rows[keys.alias_key("v")] == b"ann"
     profile = {name.decode(): value.decode() for name, value in rows[keys.profile_key("ann")]}
-    told = ("views", "carts", "purchases", "revenue", "refunds", "refunded", "sessions", "events")
-    assert [profile[name] for name in told] == ["1", "1", "1", "37.98", "1", "18.99", "1", "6"]
+    names = ("views", "carts", "purchases", "revenue", "refunds", "refunded", "sessions", "events")
+    assert [profile[name] for name in names] == ["1", "1", "1", "37.98", "1", "18.99", "1", "6"]
     assert profile["top_category"] == "Kitchen/Mugs"
     assert int(profile["first_ms"]) == TEN_MS
     card = dict(rows[keys.card_key("mug")])
@@ -581,10 +590,10 @@ def test_one_visit_comes_to_the_same_profile_whoever_tells_of_it(
     assert json.loads(meta[b"rejected"]) == {"empty_order_id": 1}
 
 
-def test_a_kafka_record_of_many_events_is_read_whole_and_once(
+def test_a_kafka_record_with_many_events_is_read_once(
     kafka_broker: AnyBroker, tmp_path: Path
 ) -> None:
-    """Offsets count records: the second run goes on behind the last, whatever they held."""
+    """Offsets count records: the second run continues after the last one, whatever its events."""
     topic = kafka_broker.create_topic("batches", partitions=1)
 
     def batch(*ids: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Whatever stands in a field of a record, it is an event or a dead letter that says why.
+"""A record with any value in any field becomes an event, or a dead letter with the reason.
 
 `processing_error` would be a fault of ours: no value that JSON can hold may lead to one.
 """
@@ -58,7 +58,7 @@ CANONICAL = {
 
 
 def samples(format_name: str) -> list[dict[str, Any]]:
-    """Records of the format that the tests of adapters read whole."""
+    """Records of the format, from the tests of adapters."""
     if format_name == "penstock":
         return [CANONICAL]
     found = []
@@ -70,7 +70,7 @@ def samples(format_name: str) -> list[dict[str, Any]]:
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Every place in a record, itself left out."""
+    """The path of every value inside a record."""
     inside: list[Any] = []
     if isinstance(value, dict):
         inside = list(value.items())
@@ -83,7 +83,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 def with_odd(record: dict[str, Any], changes: list[tuple[tuple[Any, ...], Any]]) -> dict[str, Any]:
-    """A copy with other values at some places; a place that went with another is passed over."""
+    """A copy with other values at some paths; a path inside a replaced value is skipped."""
     copy: dict[str, Any] = json.loads(json.dumps(record))
     for path, value in changes:
         inside: Any = copy
@@ -104,7 +104,7 @@ def test_every_format_of_records_has_samples() -> None:
 
 
 @pytest.mark.parametrize("format_name", FORMATS)
-def test_one_odd_value_at_any_place(format_name: str) -> None:
+def test_one_odd_value_at_any_path(format_name: str) -> None:
     for record in samples(format_name):
         for path in places(record):
             for odd in ODD:
@@ -122,11 +122,11 @@ def test_odd_values_at_several_places(format_name: str, data: st.DataObject) -> 
 
 def read_well(format_name: str, record: dict[str, Any]) -> None:
     raw = json.dumps(record).encode()
-    told = RECORD_READERS[format_name](raw, RecordPosition("s", "0", 1), now_ms=NOW_MS)
-    assert told, raw
+    results = RECORD_READERS[format_name](raw, RecordPosition("s", "0", 1), now_ms=NOW_MS)
+    assert results, raw
     faults = [
         one
-        for one in told
+        for one in results
         if isinstance(one, DeadLetter) and one.failure_type == "processing_error"
     ]
     assert faults == [], raw
@@ -175,8 +175,10 @@ def test_odd_cells_of_a_table(format_name: str) -> None:
             lines += [separator.join(row[:place])]
         lines += [separator.join(row), separator.join([*row, "more"])]
     read = READERS[format_name]
-    told = list(read((line.encode() for line in lines), source="s", now_ms=NOW_MS, limits=DEFAULT))
-    letters = [one for one in told if isinstance(one, DeadLetter)]
+    results = list(
+        read((line.encode() for line in lines), source="s", now_ms=NOW_MS, limits=DEFAULT)
+    )
+    letters = [one for one in results if isinstance(one, DeadLetter)]
     assert [one for one in letters if one.failure_type == "processing_error"] == []
     assert len(letters) > 20
-    assert len(told) > len(letters)
+    assert len(results) > len(letters)

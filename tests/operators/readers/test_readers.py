@@ -1,4 +1,4 @@
-"""What each log format means: small logs with their whole output, and the figures of real ones."""
+"""Each format of logs: small logs with their whole output, and the counts of real ones."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def shape(event: Event) -> tuple[object, ...]:
     return event.type, event.event_ts, shopper, bought, event.order_id, event.value
 
 
-def test_penstock_lines_are_canonical_events_and_every_bad_line_is_kept() -> None:
+def test_penstock_lines_become_canonical_events_or_dead_letters() -> None:
     good = '{"event_id":"1","type":"page_view","event_ts":1600000000000,"user_id":"ann"}'
     assert read("penstock", good, "", "?") == [
         Event("1", "page_view", 1600000000000, 1600000000000, user_id="ann"),
@@ -70,7 +70,7 @@ def test_penstock_lines_are_canonical_events_and_every_bad_line_is_kept() -> Non
     ]
 
 
-def test_a_rees46_row_in_full() -> None:
+def test_a_rees46_row_becomes_one_event() -> None:
     (event,) = read(
         "rees46",
         REES46,
@@ -212,7 +212,9 @@ def test_the_second_online_retail_and_its_latin_1_are_read() -> None:
 
 @pytest.mark.parametrize("format_name", sorted(HEADERS))
 @pytest.mark.parametrize("first", ["", "a,b,c", '{"event_id":"1"}', "\x1f\x8b"])
-def test_another_format_is_an_error_that_names_both(format_name: str, first: str) -> None:
+def test_lines_of_another_format_are_an_error_that_names_both_headers(
+    format_name: str, first: str
+) -> None:
     with pytest.raises(DataError) as error:
         read(format_name, first)
     message = str(error.value)
@@ -221,7 +223,7 @@ def test_another_format_is_an_error_that_names_both(format_name: str, first: str
     assert "\n" not in message
 
 
-def test_a_byte_order_mark_and_windows_line_ends_are_no_fault() -> None:
+def test_a_byte_order_mark_and_windows_line_ends_are_accepted() -> None:
     rows = (b"\xef\xbb\xbf" + RETAILROCKET.encode() + b"\r\n", b"1433221332117,1,view,3,\r\n")
     assert [shape(event)[3] for event in events(read("retailrocket", *rows))] == [[("3", None, 1)]]
 
@@ -236,9 +238,7 @@ ROWS = {
 
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
 @pytest.mark.parametrize("format_name", sorted(HEADERS))
-def test_a_header_is_known_with_a_byte_order_mark_and_in_quotes(
-    format_name: str, mark: bytes
-) -> None:
+def test_a_header_may_have_a_byte_order_mark_and_quotes(format_name: str, mark: bytes) -> None:
     header, row = HEADERS[format_name], ROWS[format_name]
     delimiter = "\t" if "\t" in header else ","
     quoted = delimiter.join(f'"{name}"' for name in header.split(delimiter))
@@ -251,7 +251,7 @@ def test_a_header_is_known_with_a_byte_order_mark_and_in_quotes(
 
 
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
-def test_the_second_online_retail_and_the_published_yoochoose_are_known_so_too(mark: bytes) -> None:
+def test_headers_of_online_retail_ii_and_published_yoochoose_may_have_them_too(mark: bytes) -> None:
     names = ONLINE_RETAIL.replace("InvoiceNo", "Invoice").replace("UnitPrice", "Price")
     second = ",".join(f'"{name}"' for name in names.replace("CustomerID", "Customer ID").split(","))
     assert len(events(read("online-retail", mark + second.encode(), ROWS["online-retail"]))) == 1
@@ -263,7 +263,7 @@ def test_the_second_online_retail_and_the_published_yoochoose_are_known_so_too(m
     assert [event.anonymous_id for event in events(titled)] == ["3"]
 
 
-def test_a_table_tells_weights_and_thousands_too() -> None:
+def test_a_table_may_have_weights_and_thousands_separators() -> None:
     at = "2010-12-01 08:26:00"
     rows = (f'1,2,BRIE,0.35,{at},"1,018.00",7,EIRE', f'2,2,BRIE,1,{at},"1,018",7,EIRE')
     records = read("online-retail", ONLINE_RETAIL, *rows)
@@ -280,7 +280,7 @@ def test_equal_rows_are_different_events_and_a_replay_gives_the_same_ids() -> No
     assert first == again
 
 
-def test_a_quoted_field_may_go_over_lines() -> None:
+def test_a_quoted_field_may_span_lines() -> None:
     at = "2010-12-01 08:26:00"
     records = read(
         "online-retail",
@@ -303,7 +303,7 @@ def test_a_stray_quote_costs_its_own_row_only(gap: int) -> None:
     assert [fault[:2] for fault in faults(records)] == [(2, "schema_violation")]
 
 
-def test_rows_that_are_too_long_or_not_text_are_set_aside() -> None:
+def test_rows_that_are_too_long_or_not_text_become_dead_letters() -> None:
     records = read("retailrocket", RETAILROCKET, "x" * (2**20 + 1), b"\xff,1,view,3,", "")
     assert faults(records) == [
         (2, "too_large", "$", "a row of more than 1048576 bytes"),
@@ -334,7 +334,7 @@ def test_readers_are_lazy(format_name: str) -> None:
     assert len(list(islice(records, 100))) == 100
 
 
-def test_the_rows_of_an_order_that_stand_twice_in_the_log_are_not_joined_twice() -> None:
+def test_rows_of_an_order_that_are_in_the_log_twice_are_joined_once() -> None:
     order = [f"143322133211{item},7,transaction,{item},900" for item in range(3)]
     between = [f"1433221332117,{visitor},view,1," for visitor in range(1, 17_001)]
     found = events(read("retailrocket", RETAILROCKET, *order, *between, *order))
@@ -363,7 +363,7 @@ def real(format_name: str, name: str) -> list[Event | DeadLetter]:
 
 
 def rows(records: list[Event | DeadLetter]) -> int:
-    """Rows of a log that has one item a row: each is an item of an event or a dead letter."""
+    """The number of rows of a log with one item a row: each is an item of an event or a dead letter."""
     return sum(len(record.items) if isinstance(record, Event) else 1 for record in records)
 
 
@@ -402,7 +402,7 @@ def test_the_real_yoochoose_week(part: str, clicks: int, sessions: int) -> None:
     assert len({event.anonymous_id for event in events(records)}) == sessions
 
 
-def test_unordered_formats_are_formats() -> None:
+def test_unsorted_formats_are_formats() -> None:
     assert set(READERS) > UNSORTED_FORMATS
 
 
@@ -414,7 +414,7 @@ def test_every_format_is_in_the_docs(format_name: str) -> None:
     assert f"| `{format_name}` |" in DOCS
 
 
-def test_the_reader_in_the_docs_reads() -> None:
+def test_the_example_reader_of_the_docs_works() -> None:
     example: dict[str, Any] = {}
     exec(DOCS.split("```python\n")[1].split("```")[0], example)
     lines = [b"when;who;what", b"1600000000;ann;mocha", b"1600000000;ann"]

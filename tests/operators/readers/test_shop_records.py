@@ -1,4 +1,4 @@
-"""What shops really send, and what must come of it: an order is never lost for a side detail."""
+"""Records as shops really send them: an order is never lost for a side detail."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Profiles = dict[str, dict[str, str]]
 
 
 class Case(NamedTuple):
-    """What a replay of a shared case comes to: the report's counts, and fields of profiles."""
+    """The result of a replay of a recorded case: counts of the report, and fields of profiles."""
 
     name: str
     format: str
@@ -125,7 +125,7 @@ def profiles(redis_url: str, like: Profiles) -> Profiles:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_shared_case_comes_to_what_is_right(
+def test_a_recorded_case_gives_the_right_counts_and_profiles(
     case: Case, redis_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = replay(shared_case(case.name), case.format, redis_url, tmp_path)
@@ -167,21 +167,21 @@ AT = "2026-03-01T10:00:00Z"
 
 
 def order(sender: str, lines: Any, *, kind: str = "purchase", **more: Any) -> dict[str, Any]:
-    """An order in the words of a sender: lines of `id`, `price`, `quantity`; `value` where told."""
+    """An order in the format of a sender: lines of `id`, `price`, `quantity`; `value` if given."""
     value = more.pop("value", None)
     vendor = "com_snowplowanalytics_snowplow_ecommerce"
     many = lines if isinstance(lines, list) else [lines]
 
     def named(id_name: str) -> Any:
         renamed = [
-            {(id_name if key == "id" else key): told for key, told in line.items()}
+            {(id_name if key == "id" else key): value for key, value in line.items()}
             if isinstance(line, dict)
             else line
             for line in many
         ]
         return renamed if isinstance(lines, list) else renamed[0]
 
-    told = {
+    record = {
         "penstock": {
             "event_id": "e",
             "type": kind,
@@ -240,14 +240,14 @@ def order(sender: str, lines: Any, *, kind: str = "purchase", **more: Any) -> di
             f"contexts_{vendor}_refund_1": [{"transaction_id": "o", "refund_amount": value}],
         },
     }[sender]
-    return {**told, **more}
+    return {**record, **more}
 
 
 SENDERS = ("penstock", "segment", "posthog", "ga4", "ga4-bigquery", "snowplow")
 MUG = {"id": "mug", "price": 20, "quantity": 2}
 
 KEPT: list[tuple[str, Any, Any, list[tuple[str, Any]], Any]] = [
-    # what it is, its lines, its told value, the items that count, the value that counts
+    # what it is, its lines, its stated value, the items that count, the value that counts
     ("a null line", [None, MUG], 40, [("mug", 2)], 40),
     ("a line of text", ["mug", MUG], 40, [("mug", 2)], 40),
     ("a line without an id", [{"price": 5}, MUG], 45, [("mug", 2)], 45),
@@ -321,7 +321,7 @@ REFUNDS: list[tuple[Any, Any, Any]] = [([MUG], -40, 40), ([MUG], "-40.00", 40), 
 
 @pytest.mark.parametrize("sender", SENDERS)
 @pytest.mark.parametrize(("lines", "value", "worth"), REFUNDS)
-def test_a_refund_told_as_a_loss_is_a_refund(
+def test_a_refund_with_a_negative_amount_is_a_refund(
     sender: str, lines: Any, value: Any, worth: float
 ) -> None:
     (found,) = read(sender, order(sender, lines, value=value, kind="refund"))
@@ -331,14 +331,14 @@ def test_a_refund_told_as_a_loss_is_a_refund(
 
 @pytest.mark.parametrize("sender", SENDERS)
 @pytest.mark.parametrize("value", ["1,234", "1.234.5", "much", "1e9999", True, [3], 1e13])
-def test_what_an_order_is_worth_is_read_in_one_way_or_not_at_all(sender: str, value: Any) -> None:
+def test_an_ambiguous_value_of_an_order_is_not_read(sender: str, value: Any) -> None:
     (found,) = read(sender, order(sender, [MUG], value=value))
     assert isinstance(found, DeadLetter), found
     assert found.failure_type == "bad_money"
 
 
 @pytest.mark.parametrize("sender", SENDERS)
-def test_of_an_order_that_tells_no_value_the_prices_are_no_side_detail(sender: str) -> None:
+def test_prices_are_needed_in_an_order_without_a_value(sender: str) -> None:
     for line in ({**MUG, "price": "1,234"}, {**MUG, "quantity": "some"}):
         (found,) = read(sender, order(sender, [line], value=None))
         assert isinstance(found, DeadLetter), found
@@ -346,7 +346,7 @@ def test_of_an_order_that_tells_no_value_the_prices_are_no_side_detail(sender: s
 
 
 @pytest.mark.parametrize("sender", SENDERS)
-def test_items_beyond_the_limit_do_not_count_but_what_the_order_is_worth_does(sender: str) -> None:
+def test_items_beyond_the_limit_are_dropped_but_the_value_of_the_order_stays(sender: str) -> None:
     lines = [{"id": f"i{n}", "price": 0.1, "quantity": 3} for n in range(30)]
     for value, worth in ((None, 9.0), (8.5, 8.5)):
         (found,) = read(sender, order(sender, lines, value=value), limits=Limits(event_items_max=7))
@@ -357,7 +357,7 @@ def test_items_beyond_the_limit_do_not_count_but_what_the_order_is_worth_does(se
 
 
 @pytest.mark.parametrize("sender", SENDERS)
-def test_what_is_no_json_by_the_letter_is_read_where_it_can_be(sender: str) -> None:
+def test_records_that_are_almost_json_are_read(sender: str) -> None:
     line = {**MUG, "price": float("nan"), "name": "half \ud83d", "brand": 7.5}
     raw = json.dumps(order(sender, [line], value=40)).encode()
     for mark in (b"", b"\xef\xbb\xbf"):
@@ -368,7 +368,7 @@ def test_what_is_no_json_by_the_letter_is_read_where_it_can_be(sender: str) -> N
             assert (found.items[0].name, found.items[0].brand) == ("half \ufffd", "7.5")
 
 
-def test_goods_by_weight_are_worth_exactly_what_they_cost(redis_url: str, tmp_path: Path) -> None:
+def test_the_value_of_goods_by_weight_is_exact(redis_url: str, tmp_path: Path) -> None:
     brie = {"id": "brie", "price": 18, "quantity": 0.35}
     path = tmp_path / "log"
     path.write_text(json.dumps(order("penstock", [brie, MUG])))

@@ -107,7 +107,7 @@ def rules_of(text: str) -> ProcessorConfig:
 def in_shards(
     stream: Sequence[Event], text: str, cuts: int
 ) -> tuple[list[Change], dict[str, set[str]]]:
-    """What the flow tells, and who is in which segment in the end."""
+    """The transitions of the flow, and the memberships at the end."""
     flow = Flow(rules=rules_of(text))
     rest = iter(stream)
     while batch := list(islice(rest, cuts)):
@@ -118,8 +118,8 @@ def in_shards(
         for name, shopper in flow.outcome().shoppers.items()
         if shopper.rule_state is not None
     }
-    told = [astuple(one) for visited in flow.visited for one in visited.transitions]
-    return told, members
+    transitions = [astuple(one) for visited in flow.visited for one in visited.transitions]
+    return transitions, members
 
 
 def naively(stream: Sequence[Event], text: str) -> Naive:
@@ -131,21 +131,21 @@ def naively(stream: Sequence[Event], text: str) -> Naive:
 
 
 def compare(stream: Sequence[Event], text: str, cuts: int) -> int:
-    """Assert that both tell the same; how much they tell."""
+    """Assert that both give the same transitions; returns how many."""
     naive = naively(stream, text)
-    told, members = in_shards(stream, text, cuts)
-    for mine, other in ((told, naive.changes), (naive.changes, told)):
+    transitions, members = in_shards(stream, text, cuts)
+    for mine, other in ((transitions, naive.changes), (naive.changes, transitions)):
         others = set(other)
         assert [one for one in mine if one[0] not in naive.gone and one not in others] == []
     assert members == {name: person.members for name, person in naive.people.items()}
-    assert len(told) == len(set(told))
-    return len(told)
+    assert len(transitions) == len(set(transitions))
+    return len(transitions)
 
 
 def in_context(stream: Sequence[Event], seed: int) -> list[Event]:
     """The stream with devices, countries and campaigns, some events twice, out of order."""
     rng = random.Random(seed)
-    told: list[Event] = []
+    events: list[Event] = []
     for one in stream:
         more: dict[str, Any] = {
             "device": rng.choice([None, "phone", "desktop"]),
@@ -153,10 +153,10 @@ def in_context(stream: Sequence[Event], seed: int) -> list[Event]:
         }
         if rng.random() < 0.4:
             more["campaign"] = Campaign(source=rng.choice(["mail", "ad", "web"]))
-        told.append(msgspec.structs.replace(one, **more))
+        events.append(msgspec.structs.replace(one, **more))
         if rng.random() < 0.1:
-            told.append(told[-1])
-    return shuffled_within(told, rng.choice([0, 4, 60]) * MINUTE_MS, seed)
+            events.append(events[-1])
+    return shuffled_within(events, rng.choice([0, 4, 60]) * MINUTE_MS, seed)
 
 
 @given(
@@ -218,7 +218,7 @@ worth: {when: {all: [aov > 400, purchases >= 2, {not: {segment: lapsed}}]}}
 
 
 def recorded(name: str, form: str, events: int, people: int) -> list[Event]:
-    """The first events of a shop, those of some of its shoppers."""
+    """The first events of a shop, of some of its shoppers."""
     log = LogFile(str(shared_data(name)))
     records = READERS[form](log.lines(), source=name, now_ms=2**62)
     some = (one for one in records if isinstance(one, Event) and one.type != "item")

@@ -1,4 +1,4 @@
-"""The language of segments.yaml: what it means in words, and what is said of every mistake."""
+"""The language of segments.yaml: what a rule means in words, and the error for each mistake."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def words(when: str) -> str:
         ),
     ],
 )
-def test_a_rule_in_words(when: str, said: str) -> None:
+def test_a_rule_is_described_in_words(when: str, said: str) -> None:
     assert words(when) == said
 
 
@@ -210,13 +210,13 @@ def test_an_empty_file_has_no_rules() -> None:
     assert RuleSet.from_text("# none", "segments.yaml", gap_ms=1) is None
 
 
-def test_the_shipped_file_is_sound_and_says_what_each_is_for() -> None:
+def test_every_segment_of_the_shipped_file_has_a_description() -> None:
     rules = parse_rules((ROOT / "segments.yaml").read_text(), "segments.yaml")
     assert len(rules) > 10
     assert all(rule.description and rule.name != rule.id for rule in rules)
 
 
-def test_a_digest_is_of_what_a_rule_means_and_not_of_its_words() -> None:
+def test_the_digest_depends_on_the_meaning_of_a_rule_and_not_on_its_words() -> None:
     one, other = parse_rules("a: {name: A, when: views >= 3}\nc: {when: views >= 4}", "x")
     (same,) = parse_rules("b: {when: views at least 3}", "x")
     assert one.digest == same.digest != other.digest

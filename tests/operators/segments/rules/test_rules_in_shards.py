@@ -1,4 +1,4 @@
-"""Segments by rule through the shards: who enters and leaves when, whatever the batches."""
+"""Segments by rule through the shards: when shoppers enter and leave, whatever the batches."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from state.events import Event
 
-    Told = tuple[str, str, bool, int]
+    PlainTransition = tuple[str, str, bool, int]
     """A transition as a tuple."""
 
 RULES = """
@@ -57,17 +57,17 @@ def rules_of(text: str) -> ProcessorConfig:
     )
 
 
-def transitions(flow: Flow) -> dict[str, list[Told]]:
-    """Those of each shopper, in the order in which they were told."""
-    told: dict[str, list[Told]] = {}
+def transitions(flow: Flow) -> dict[str, list[PlainTransition]]:
+    """The transitions of each shopper, in the order of the output."""
+    by_shopper: dict[str, list[PlainTransition]] = {}
     for visited in flow.visited:
         for transition in visited.transitions:
-            told.setdefault(transition.shopper, []).append(astuple(transition))
-    return told
+            by_shopper.setdefault(transition.shopper, []).append(astuple(transition))
+    return by_shopper
 
 
 def gone(flow: Flow) -> set[str]:
-    """Who became another or was erased."""
+    """The shoppers who were merged into another or erased."""
     moved = {one.anonymous_id for visited in flow.visited for one in visited.merged}
     return moved | {one[0] for visited in flow.visited for one in visited.erased}
 
@@ -85,28 +85,28 @@ def run(
     return flow
 
 
-def told(stream: Sequence[Event], text: str = RULES, who: str = "ann") -> list[str]:
-    """What happens to one shopper: `60000 +keen` is that it enters after a minute."""
+def changes_of(stream: Sequence[Event], text: str = RULES, shopper_id: str = "ann") -> list[str]:
+    """The transitions of one shopper: `60000 +keen` means that it enters after a minute."""
     return [
         f"{at_ms - START_MS} {'+' if entered else '-'}{sid}"
-        for _, sid, entered, at_ms in transitions(run(stream, text)).get(who, [])
+        for _, sid, entered, at_ms in transitions(run(stream, text)).get(shopper_id, [])
     ]
 
 
 def passing(minutes: int) -> Event:
-    """Somebody else, at a later time."""
+    """An event of another shopper, at a later time."""
     return event("page_view", f"later {minutes}", minutes * MINUTE_MS, "someone")
 
 
-def test_a_window_is_left_without_an_event_when_its_edge_passes() -> None:
+def test_a_shopper_leaves_when_the_end_of_a_window_passes_without_an_event() -> None:
     text = "keen: {when: {event: item_view, category: wear, count: at least 2, within: 30 min}}"
-    assert told([view(1, 0), view(2, MINUTE_MS), passing(90)], text) == [
+    assert changes_of([view(1, 0), view(2, MINUTE_MS), passing(90)], text) == [
         "60000 +keen",
         "1800000 -keen",
     ]
 
 
-def test_a_cart_is_left_after_a_while_and_no_longer_when_it_is_bought() -> None:
+def test_a_cart_is_abandoned_after_a_while_until_it_is_bought() -> None:
     stream = [
         event("cart_add", 1, 0, items=(ITEMS[2],)),
         passing(9),
@@ -115,10 +115,10 @@ def test_a_cart_is_left_after_a_while_and_no_longer_when_it_is_bought() -> None:
         passing(600),
     ]
     text = RULES[RULES.index("cart-left") : RULES.index("quiet")]
-    assert told(stream, text) == ["600000 +cart-left", "1200000 -cart-left"]
+    assert changes_of(stream, text) == ["600000 +cart-left", "1200000 -cart-left"]
 
 
-def test_nothing_more_is_told_of_who_is_erased() -> None:
+def test_an_erased_shopper_has_no_more_transitions() -> None:
     flow = Flow(rules=rules_of(RULES))
     flow.feed([view(1, 0), view(2, MINUTE_MS)])
     flow.feed([view(3, 2 * MINUTE_MS), event("erase", 4, 3 * MINUTE_MS), passing(900)])
@@ -136,7 +136,7 @@ def test_an_anonymous_shopper_leaves_and_the_user_enters_with_both_histories() -
         passing(31),
     ]
     text = "keen: {when: {event: item_view, count: at least 3, within: 30 min}}"
-    assert told(stream, text, "u") == ["120000 +keen", "1800000 -keen"]
+    assert changes_of(stream, text, "u") == ["120000 +keen", "1800000 -keen"]
 
 
 @given(streams(settled=False), st.integers(1, 10), st.booleans())
@@ -155,7 +155,7 @@ SEARCHES = "{event: search, within: 30 min}"
 
 
 def resumed(flow: Flow, text: str, at_minute: int) -> list[str]:
-    """What a start with other rules tells of ann at once."""
+    """The transitions of ann at a start with other rules."""
     flow = flow.resumed(rules_of(text))
     before = len(flow.visited)
     flow.feed([passing(at_minute)])
@@ -171,7 +171,7 @@ def shop() -> Flow:
     return flow
 
 
-def test_a_start_with_the_same_rules_tells_nothing_and_keeps_time() -> None:
+def test_a_start_with_the_same_rules_changes_nothing_and_keeps_timers() -> None:
     same = f"anyone: {{name: All, when: events >= 1}}\nkeen: {{when: {VIEWS}}}"
     assert resumed(shop(), same, 20) == []
     flow = shop().resumed(rules_of(same))
@@ -180,7 +180,7 @@ def test_a_start_with_the_same_rules_tells_nothing_and_keeps_time() -> None:
     assert transitions(flow)["ann"][-1] == ("ann", "keen", False, START_MS + 30 * MINUTE_MS)
 
 
-def test_a_changed_rule_is_answered_from_what_there_is() -> None:
+def test_a_changed_rule_is_evaluated_from_the_stored_windows() -> None:
     three = VIEWS.replace("2", "1")
     text = (
         f"keen: {{when: {three}}}\nseen: {{when: {{not: {SEARCHES}}}}}\nbig: {{when: views >= 2}}"
@@ -189,7 +189,7 @@ def test_a_changed_rule_is_answered_from_what_there_is() -> None:
     assert resumed(shop(), text, 20) == ["-anyone", "+seen", "+big"]
 
 
-def test_who_is_in_a_changed_segment_before_and_after_has_not_entered_anew() -> None:
+def test_a_member_before_and_after_a_change_of_rule_does_not_enter_again() -> None:
     flow = shop().resumed(rules_of(f"keen: {{when: {{any: [{VIEWS}, views >= 9]}}}}"))
     flow.feed([passing(20)])
     rules = flow.outcome().shoppers["ann"].rule_state
@@ -197,11 +197,11 @@ def test_who_is_in_a_changed_segment_before_and_after_has_not_entered_anew() -> 
     assert rules.members == {"keen": START_MS + MINUTE_MS}
 
 
-def test_without_rules_all_is_left_and_nothing_kept() -> None:
+def test_without_rules_shoppers_leave_all_segments_and_windows_are_dropped() -> None:
     assert resumed(shop(), "", 20) == ["-anyone", "-keen"]
 
 
-def test_how_far_back_a_rule_can_look_is_known() -> None:
+def test_the_time_since_when_a_window_is_full_is_known() -> None:
     flow = shop().resumed(rules_of(f"keen: {{when: {VIEWS}}}\nlost: {{when: {SEARCHES}}}"))
     flow.feed([passing(20)])
     engine = next(
@@ -212,7 +212,7 @@ def test_how_far_back_a_rule_can_look_is_known() -> None:
     assert engine.windows_filled_ms("lost") == START_MS + 3 * MINUTE_MS
 
 
-def test_who_is_put_away_leaves_and_comes_back_with_all_windows() -> None:
+def test_an_evicted_shopper_leaves_and_returns_with_its_windows() -> None:
     flow = shop()
     shoppers = next(d.shoppers for d in flow.devices if "ann" in d.shoppers.rows)
     row = shoppers.evict("ann")
@@ -230,7 +230,7 @@ def test_who_is_put_away_leaves_and_comes_back_with_all_windows() -> None:
     ]
 
 
-def test_why_says_which_conditions_hold_and_until_when() -> None:
+def test_explain_says_which_conditions_hold_and_until_when() -> None:
     text = f"some: {{when: {{all: [{VIEWS}, purchases >= 1, {{no: search, within: 1 h}}]}}}}"
     flow = Flow(rules=rules_of(text))
     flow.feed([view(1, 0), view(2, MINUTE_MS), event("search", 3, 2 * MINUTE_MS)])
@@ -254,7 +254,7 @@ def test_why_says_which_conditions_hold_and_until_when() -> None:
     assert [one.holds for one in (views, purchases, searches)] == [True, False, False]
 
 
-def test_why_says_of_how_many_items_a_sequence_of_the_same_item_is_true() -> None:
+def test_explain_counts_the_items_of_a_sequence_of_the_same_item() -> None:
     passed_over = "[event: item_view, {then no: cart_add, within: 10 min}], same: item, within: 1 h"
     flow = Flow(rules=rules_of(f"some: {{when: {{sequence: {passed_over}}}}}"))
     looked = [event("item_view", n, n, items=(ITEMS[n],)) for n in (1, 2, 3)]
@@ -262,20 +262,20 @@ def test_why_says_of_how_many_items_a_sequence_of_the_same_item_is_true() -> Non
     compiled = flow.rules.segment_rules
     assert compiled is not None
     ann = flow.outcome().shoppers["ann"]
-    told = [
+    results = [
         explain(compiled.rules[0], "ann", ann, START_MS + minute * MINUTE_MS, gap_ms=GAP_MS)[0]
         for minute in (5, 11, 61)
     ]
-    assert [(one.holds, one.value) for one in told] == [
+    assert [(one.holds, one.value) for one in results] == [
         (False, "of 0 items"),
         (True, "of 2 items"),
         (False, "of 0 items"),
     ]
-    assert told[0].until_ms == START_MS + 1 + 10 * MINUTE_MS
-    assert told[1].until_ms == START_MS + 3 + 60 * MINUTE_MS
+    assert results[0].until_ms == START_MS + 1 + 10 * MINUTE_MS
+    assert results[1].until_ms == START_MS + 3 + 60 * MINUTE_MS
 
 
-def test_who_signs_in_has_looked_at_what_both_looked_at() -> None:
+def test_a_sign_in_merges_the_views_of_both_shoppers() -> None:
     twice = "[event: item_view, then: item_view], same: item, within: 1 h"
     flow = Flow(rules=rules_of(f"twice: {{when: {{sequence: {twice}}}}}"))
     looked = [(0, None, "u", 1), (1, "d", None, 2), (2, "d", None, 1), (3, None, "u", 3)]
@@ -289,8 +289,8 @@ def test_who_signs_in_has_looked_at_what_both_looked_at() -> None:
     assert [one[1:3] for one in transitions(flow)["u"]] == [("twice", True)]
 
 
-def test_timers_do_not_pile_up_for_who_is_gone() -> None:
-    """Of a window of weeks a timer would wait for weeks, whoever it is for."""
+def test_timers_of_erased_shoppers_do_not_accumulate() -> None:
+    """The timer of a window of weeks would wait for weeks, even if its shopper is erased."""
     text = "lately: {when: {event: item_view, count: at least 1, within: 30 d}}"
     flow = Flow(rules=rules_of(text))
     for n in range(40):
