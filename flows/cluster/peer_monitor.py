@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 POLL_S = 0.2
 
-_log = logging.getLogger("penstock.meeting")
+_log = logging.getLogger("penstock.meeting")  # public: a field of JSON logs
 
 
 @contextmanager

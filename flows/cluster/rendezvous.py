@@ -29,7 +29,7 @@ POLL_S = 0.2
 LOG_AFTER_S = 2.0
 
 _Result = TypeVar("_Result")
-_log = logging.getLogger("penstock.meeting")
+_log = logging.getLogger("penstock.meeting")  # public: a field of JSON logs
 
 
 class Rendezvous:

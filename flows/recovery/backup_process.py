@@ -35,7 +35,7 @@ _STOP_TIMEOUT_S = 5.0
 _CLEANUP_INTERVAL_S = 10.0
 """The pause between deletions of unreferenced journals, which use disk space until then."""
 
-_log = logging.getLogger("penstock.keeper")
+_log = logging.getLogger("penstock.keeper")  # public: a field of JSON logs
 
 
 class BackupProcess:

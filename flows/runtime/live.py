@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from flows.recovery.folder import RecoveryStore
     from state.store import Fence
 
-_log = logging.getLogger("penstock.meeting")
+_log = logging.getLogger("penstock.meeting")  # public: a field of JSON logs
 
 
 def run_live(context: RunContext) -> None:
