@@ -26,6 +26,7 @@ from operators.models.distinct_rows import DistinctRows
 from operators.models.negative_sampler import NegativeSampler
 from operators.models.position_weights import PositionWeights
 from operators.models.rng_state import dump_rng, load_rng
+from operators.models.session_gradients import log_loss_gradients
 from operators.models.sgd import adagrad_step, normalize, rotate_step
 from operators.tables.growable import GrowableArray
 from operators.tables.table import Table, TableState
@@ -121,35 +122,25 @@ class SessionFactors(TableState):
             np.matmul(context_weights[:, None], context_vectors)[:, 0]
         )
 
-        target_rows, target_vectors = rows[:target_count], vectors[:target_count]
-        prior = self._prior(target_rows, len(negatives), len(items))
-        inverse_temperature = np.float32(settings.inverse_temperature)
-        errors = (session * inverse_temperature) @ target_vectors.T
-        np.exp(errors, out=errors)
-        # Predicted less actual: the gradient of the log loss, up to a factor for each event and each
-        # row. The factors are applied later, where there are fewer numbers.
-        total: Weights = np.matmul(errors, prior)
-        positives = indices[: len(items)]
-        errors[np.arange(len(items)), positives] -= total / prior[positives]
-        scale = weights / total
-        bias_gradient: Weights = np.matmul(scale, errors) * prior
-        scale *= inverse_temperature
-
-        session_gradient: Weights = np.matmul(errors, target_vectors * prior[:, None])
-        session_gradient *= scale[:, None]
-        session_gradient -= session * np.vecdot(session_gradient, session)[:, None]
-        session_gradient /= session_norm
+        target_rows = rows[:target_count]
+        gradients = log_loss_gradients(
+            session,
+            session_norm,
+            vectors[:target_count],
+            self._prior(target_rows, len(negatives), len(items)),
+            indices[: len(items)],
+            weights,
+            np.float32(settings.inverse_temperature),
+        )
         entries = (context_weights[in_context], indices[len(targets) :])
         context_matrix = (*entries, np.append(0, context_lengths.cumsum()))
-        gradient: Weights = csc_array(context_matrix, (len(rows), len(items))) @ session_gradient
-        target_gradient: Weights = np.matmul(errors.T, session * scale[:, None])
-        target_gradient *= prior[:, None]
-        gradient[:target_count] += target_gradient
-        slopes = np.matmul(context_vectors, session_gradient[:, :, None])[:, :, 0]
+        gradient: Weights = csc_array(context_matrix, (len(rows), len(items))) @ gradients.session
+        gradient[:target_count] += gradients.target
+        slopes = np.matmul(context_vectors, gradients.session[:, :, None])[:, :, 0]
         self.position_weights.learn(context_weights, slopes, context_lengths)
         rotate_step(self.vectors, self._squares.rows, rows, vectors, gradient, settings.rate)
         bias, squares = self._bias.rows, self._bias_squares.rows
-        adagrad_step(bias, squares, target_rows, bias_gradient, settings.bias_rate)
+        adagrad_step(bias, squares, target_rows, gradients.bias, settings.bias_rate)
         self._dirty_rows.mark(rows)
 
     def _prior(self, rows: Rows, negatives: int, events: int) -> Weights:
