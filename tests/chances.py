@@ -19,6 +19,7 @@ from operators.shards.sharding import regroup
 from operators.shards.user_shard import UserShard
 from operators.shoppers import amounts
 from operators.shoppers.features import LAST_MS_COLUMN, feature_rows
+from state.arrays import NO_ROW
 from state.config import Lifecycle, Profiles, Sessions, State
 from state.events import Event
 from state.interactions import RowIndex
@@ -62,9 +63,9 @@ class Followed:
         for one in visited:
             for gone in one.merged:
                 name = gone.anonymous_id
-                propensity.merge_or_erase(self.shoppers.get(name), name, erased=not gone.shopper)
+                self._end(name, erased=not gone.shopper)
             for name, _ in one.erased:
-                propensity.merge_or_erase(self.shoppers.get(name), name, erased=True)
+                self._end(name, erased=True)
         active = list({one.shopper: one for v in visited for one in v.active}.values())
         if active:
             raw = feature_rows(one.features for one in active)
@@ -81,6 +82,13 @@ class Followed:
         clock_ms = self.watermark_ms and self.watermark_ms + LATENESS_MS
         last = any(one.last for one in visited)
         self._move(propensity.advance(self.names, clock_ms, last=last))
+
+    def _end(self, name: str, *, erased: bool) -> None:
+        row = self.shoppers.get(name)
+        if erased:
+            self.propensity.erase(name)
+        if row != NO_ROW:
+            self.propensity.merge(row, NO_ROW)
 
     def chances(self) -> tuple[list[str], NDArray[np.float64]]:
         """Shoppers in memory, and what is said of them now: to buy, to stay away, worth, [3, n]."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from operators.tables.array_ops import grow
+from operators.tables.removal import KeepsNoRows
 from state.arrays import NO_ROW
 from state.interactions import RowIndex
 
@@ -33,7 +34,7 @@ _FILLS = {
 _TYPES = {"category": np.int32, "brand": np.int32, "price": np.float32}
 
 
-class ItemFeatures:
+class ItemFeatures(KeepsNoRows):
     """Columns by item row: `category` and `brand` int32, rows of `categories` and `brands`, NO_ROW where
     unknown; `price` float32, NaN where unknown; `sold_out` bool. About 14 bytes an item.
 

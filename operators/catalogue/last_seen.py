@@ -40,7 +40,7 @@ class LastSeen(TableState):
         self._dirty_rows.mark(rows)
         np.maximum.at(self.at_ms, rows, at_ms)
 
-    def remove_rows(self, rows: Rows) -> None:
+    def remove_items(self, rows: Rows) -> None:
         """Set these rows back to "never seen"."""
         rows = rows[rows < self._rows]
         self.at_ms[rows] = 0

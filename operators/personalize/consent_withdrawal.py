@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from operators.personalize.batch import Batch
-    from operators.personalize.removal import Parts
+    from operators.personalize.removal import ShopperState
     from operators.segments.propensity.propensity import PropensityModels
     from state.arrays import Rows
     from state.messages import Write
@@ -33,41 +33,44 @@ PERSONALIZED_FIELDS = ("cluster", "cluster_distance", SESSION, *WEEKLY_MODELS)
 """Profile fields that are made for personalization."""
 
 
-def apply_withdrawals(batch: Batch, parts: Parts, now_ms: int, writes: list[Write]) -> list[Change]:
+def apply_withdrawals(
+    batch: Batch, state: ShopperState, now_ms: int, writes: list[Write]
+) -> list[Change]:
     """Remove what was made for purposes that are withdrawn; the changes that follow."""
     changes: list[Change] = []
     viewers: list[int] = []
     for withdrawal in batch.consent_withdrawals:
-        row = parts.recommender.shoppers.get(withdrawal.shopper)
+        row = state.recommender.shoppers.get(withdrawal.shopper)
         if row == NO_ROW:
             continue
         viewers.append(row)
         if withdrawal.purposes & PERSONALIZATION:
             changes += _remove_personalization(
-                parts, withdrawal.shopper, row, withdrawal.at_ms, writes
+                state, withdrawal.shopper, row, withdrawal.at_ms, writes
             )
-        known = parts.assignment.memberships.is_known(row)
+        known = state.assignment.memberships.is_known(row)
         changes += [
             Change("refuse", withdrawal.shopper, purpose, withdrawal.at_ms, known)
             for purpose, bit in PURPOSES.items()
             if withdrawal.purposes & bit
         ]
-    parts.recent_views.release("shopper", np.array(viewers, np.int32), now_ms)
+    state.recent_views.release("shopper", np.array(viewers, np.int32), now_ms)
     return changes
 
 
 def _remove_personalization(
-    parts: Parts, name: str, row: int, at_ms: int, writes: list[Write]
+    state: ShopperState, name: str, row: int, at_ms: int, writes: list[Write]
 ) -> Iterator[Change]:
-    memberships, rows = parts.assignment.memberships, np.array([row], np.int32)
-    parts.recommender.components.unlearn_shoppers(rows)
-    parts.propensity.merge_or_erase(row, name, erased=True)
+    memberships, rows = state.assignment.memberships, np.array([row], np.int32)
+    state.recommender.components.unlearn_shoppers(rows)
+    state.propensity.erase(name)
+    state.propensity.merge(row, NO_ROW)
     writes.append(("DEL", keys.top_key(name, keys.SLOT)))
     writes.append(("HDEL", keys.profile_key(name), *PERSONALIZED_FIELDS))
     no_cluster = np.full(1, NO_ROW, np.int16)
     yield from memberships.assign("cluster", [name], rows, no_cluster, np.array([at_ms]))
     exits = [Transition(name, sid, False, at_ms) for sid in built_in_segments.IDS.values()]
-    yield from memberships.apply_transitions(exits, parts.recommender.shoppers)
+    yield from memberships.apply_transitions(exits, state.recommender.shoppers)
 
 
 def personalized_indexes(refused: Sequence[int]) -> NDArray[np.intp]:

@@ -14,6 +14,7 @@ from operators.personalize.consent_withdrawal import apply_withdrawals
 from operators.publish import profile_fields
 from operators.publish.memberships import membership_writes
 from operators.segments.propensity.profile_fields import WEEKLY_MODELS
+from operators.tables.removal import KeepsNoRows
 from state import keys
 from state.arrays import NO_ROW
 from state.changes import Change
@@ -33,16 +34,18 @@ if TYPE_CHECKING:
     from operators.recommend.recommender import Recommender
     from operators.segments.assignment import SegmentAssignment
     from operators.segments.propensity.propensity import PropensityModels
+    from operators.tables.removal import Removable
     from state.arrays import Rows
     from state.config import State
+    from state.interactions import RowIndex
     from state.messages import Write
 
 _MODEL_FIELDS = (*EXCLUSIVE_KIND_FIELDS, *WEEKLY_MODELS)
 """Profile fields of a shopper's segments and predictions: gone when the shopper is evicted."""
 
 
-class Parts(NamedTuple):
-    """The parts of the state that keep something of each shopper or item."""
+class ShopperState(NamedTuple):
+    """The parts of the state that know shoppers or items, and the statistics of who is active."""
 
     recommender: Recommender
     assignment: SegmentAssignment
@@ -70,13 +73,74 @@ class Evicted(NamedTuple):
     writes: list[Write]
 
 
+class _Views(KeepsNoRows):
+    """Recent views: those until now are of nobody once a row is removed."""
+
+    def __init__(self, recent_views: RecentViews, clock: EventClock) -> None:
+        self._recent_views = recent_views
+        self._clock = clock
+
+    def merge(self, row: int, into: int) -> None:
+        if into != NO_ROW:
+            self._recent_views.reassign(row, into)
+
+    def remove_shoppers(self, rows: Rows) -> None:
+        self._recent_views.release("shopper", rows, self._clock.newest_event_ms)
+
+    def remove_items(self, rows: Rows) -> None:
+        self._recent_views.release("item", rows, self._clock.newest_event_ms)
+
+
+class _Cards(KeepsNoRows):
+    """Item cards, which are kept by id."""
+
+    def __init__(self, item_cards: ItemCards, items: RowIndex) -> None:
+        self._item_cards = item_cards
+        self._items = items
+
+    def remove_items(self, rows: Rows) -> None:
+        self._item_cards.remove([self._items.ids[row] for row in rows.tolist()])
+
+
+def removable_parts(state: ShopperState, clock: EventClock) -> list[Removable]:
+    """Every part that keeps something per shopper or item, but for the ids of the rows."""
+    return [
+        *state.recommender.components.removable_parts(),
+        state.assignment,
+        state.propensity,
+        _Views(state.recent_views, clock),
+        _Cards(state.item_cards, state.recommender.items),
+    ]
+
+
+def merge(parts: Iterable[Removable], row: int, into: int) -> None:
+    """A shopper's row ends: in another row, or nowhere (NO_ROW)."""
+    for part in parts:
+        part.merge(row, into)
+
+
+def remove_shoppers(parts: Iterable[Removable], shoppers: RowIndex, rows: Rows) -> None:
+    """Keep nothing of shoppers, and free their rows: the ids last, parts may look them up."""
+    for part in parts:
+        part.remove_shoppers(rows)
+    shoppers.remove(rows)
+
+
+def remove_items(parts: Iterable[Removable], items: RowIndex, rows: Rows) -> None:
+    """Keep nothing of items, and free their rows: the ids last, parts look them up."""
+    for part in parts:
+        part.remove_items(rows)
+    items.remove(rows)
+
+
 class Removal:
     """Removes from all parts. Changes their state in place."""
 
     def __init__(
-        self, parts: Parts, limits: State, clock: EventClock, errors: ProcessingErrors
+        self, state: ShopperState, limits: State, clock: EventClock, errors: ProcessingErrors
     ) -> None:
-        self._parts = parts
+        self._state = state
+        self._parts = removable_parts(state, clock)
         self._limits = limits
         self._clock = clock
         self._errors = errors
@@ -98,7 +162,7 @@ class Removal:
         changes += gone
         now_ms = self._clock.newest_event_ms
         changes += call_or_default(
-            "decline", [], apply_withdrawals, batch, self._parts, now_ms, writes
+            "decline", [], apply_withdrawals, batch, self._state, now_ms, writes
         )
         return Removed(batch, changes, writes, has_erased)
 
@@ -120,17 +184,17 @@ class Removal:
         before: had that come in a batch of its own, they would have done so too."""
         erased = {name for name, _ in batch.erased}
         merged = {one.anonymous_id for one in batch.merged if one.shopper not in erased}
-        return self._parts.assignment.memberships.apply_transitions(
+        return self._state.assignment.memberships.apply_transitions(
             (entry for entry in batch.transitions_before_merge if entry.shopper in merged),
-            self._parts.recommender.shoppers,
+            self._state.recommender.shoppers,
         )
 
     def _remove_merged_and_erased(
         self, batch: Batch, writes: list[Write]
     ) -> tuple[list[Change], bool]:
         changes: list[Change] = []
-        recommender, assignment, propensity, recent_views, _, shop = self._parts
-        shoppers, memberships = recommender.shoppers, assignment.memberships
+        state, shoppers = self._state, self._state.recommender.shoppers
+        memberships = state.assignment.memberships
         gone = [Change("merge", m.anonymous_id, m.shopper, m.at_ms) for m in batch.merged]
         gone += [Change("erase", name, "", at_ms) for name, at_ms in batch.erased]
         refusing = {
@@ -142,23 +206,25 @@ class Removal:
         erased: set[int] = set()
         for change in gone:
             name, user = change.shopper, change.segment
-            recommender.components.merge_or_erase(name, user)
+            into = shoppers.get_or_add(user) if user else NO_ROW
             row = shoppers.get(name)
             known = memberships.is_known(row)
             refused = memberships.refused_by(row) | refusing.get(user, 0)
-            propensity.merge_or_erase(row, name, erased=not user)
-            changes += assignment.remove(row, name, change.at_ms)
-            shop.remove_active(memberships.last_ms_of(row))
-            assignment.merge_or_erase(row, shoppers.get(user))
-            writes.append(("DEL", keys.segments_key(name), keys.top_key(name, keys.SLOT)))
+            # Segments are left while the row says in which the shopper is: `merge` clears it.
+            changes += state.assignment.remove(row, name, change.at_ms)
             changes.append(change._replace(known=known, refused=refused))
-            if row != NO_ROW and user:
-                recent_views.reassign(row, shoppers.get(user))
-            elif row != NO_ROW:
+            writes.append(("DEL", keys.segments_key(name), keys.top_key(name, keys.SLOT)))
+            if not user:
+                state.propensity.erase(name)
+            if row == NO_ROW:
+                continue
+            state.shop.remove_active(memberships.last_ms_of(row))
+            merge(self._parts, row, into)
+            if not user:
                 erased.add(row)
         if erased:
             # The row is another shopper's from now on: not even the name is kept.
-            self._remove_shoppers(np.array(sorted(erased), np.int32))
+            remove_shoppers(self._parts, shoppers, np.array(sorted(erased), np.int32))
         return changes, bool(erased)
 
     def _evict(self, evicted: Iterable[tuple[str, int]], writes: list[Write]) -> list[Change]:
@@ -166,18 +232,20 @@ class Removal:
         changes: list[Change] = []
         rows: list[int] = []
         for name, at_ms in evicted:
-            row = self._parts.recommender.shoppers.get(name)
-            changes += self._parts.assignment.remove(row, name, at_ms)
+            row = self._state.recommender.shoppers.get(name)
+            changes += self._state.assignment.remove(row, name, at_ms)
             writes.append(("DEL", keys.segments_key(name)))
             writes.append(profile_fields.remove_fields(name, _MODEL_FIELDS))
             if row != NO_ROW:
                 rows.append(row)
-        self._remove_shoppers(np.unique(np.array(rows, np.int32)))
+        if rows:
+            unique = np.unique(np.array(rows, np.int32))
+            remove_shoppers(self._parts, self._state.recommender.shoppers, unique)
         return changes
 
     def _enforce_limits(self, writes: list[Write]) -> list[Change]:
         """Where there are more shoppers or items than the limit, remove those unseen for longest."""
-        recommender, memberships = self._parts.recommender, self._parts.assignment.memberships
+        recommender, memberships = self._state.recommender, self._state.assignment.memberships
         shoppers, items, limits = recommender.shoppers, recommender.items, self._limits
         changes: list[Change] = []
         if len(shoppers.row_by_id) > limits.shoppers_max:
@@ -189,21 +257,8 @@ class Removal:
             rows = least_recent(
                 items.live_rows(), recommender.components.last_seen.at_ms, limits.items_max
             )
-            self._remove_items(rows)
+            remove_items(self._parts, items, rows)
         return changes
-
-    def _remove_shoppers(self, rows: Rows) -> None:
-        recommender, assignment, propensity, recent_views, _, _ = self._parts
-        assignment.remove_shoppers(rows)
-        propensity.remove_shoppers(rows)
-        recent_views.release("shopper", rows, self._clock.newest_event_ms)
-        recommender.components.remove_shoppers(rows)
-
-    def _remove_items(self, rows: Rows) -> None:
-        recommender, _, _, recent_views, item_cards, _ = self._parts
-        item_cards.remove([recommender.items.ids[row] for row in rows.tolist()])
-        recent_views.release("item", rows, self._clock.newest_event_ms)
-        recommender.components.remove_items(rows)
 
 
 def _evicted_in(batch: Batch) -> list[tuple[str, int]]:

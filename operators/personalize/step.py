@@ -18,7 +18,7 @@ from operators.personalize.interactions import InteractionResolver, Resolved, no
 from operators.personalize.learning import Learning
 from operators.personalize.listing import Listing
 from operators.personalize.output import batch_output
-from operators.personalize.removal import Parts, Removal
+from operators.personalize.removal import Removal, ShopperState
 from operators.personalize.segmentation import Segmentation
 from operators.personalize.state import PersonalizationState
 
@@ -56,7 +56,7 @@ class PersonalizeStep:
             log = state.change_log
             self._orphaned, log.ids, already_published = orphaned_changes.orphans_after(log.ids)
         recommender, clock, errors = state.recommender, state.clock, state.errors
-        parts = Parts(
+        shopper_state = ShopperState(
             recommender,
             state.assignment,
             state.propensity,
@@ -64,7 +64,7 @@ class PersonalizeStep:
             state.item_cards,
             state.shop,
         )
-        self._removal = Removal(parts, settings.state, clock, errors)
+        self._removal = Removal(shopper_state, settings.state, clock, errors)
         self._resolver = InteractionResolver(
             recommender.shoppers,
             state.item_cards,

@@ -9,10 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from operators.tables.table import Snapshottable, Table, TableState, strip_prefix
-from state.arrays import NO_ROW
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,10 +28,11 @@ if TYPE_CHECKING:
     from operators.recommend.negative_feedback import NegativeFeedback
     from operators.recommend.online_evaluation import OnlineEvaluation
     from operators.recommend.popular_lists import PopularLists
-    from operators.recommend.published_index import PublishedIndex
+    from operators.recommend.published_index import ShopperListIndex
     from operators.recommend.rendering import ListRenderer
     from operators.recommend.rules.rules import RuleChain
     from operators.recommend.session_contexts import SessionContexts
+    from operators.tables.removal import Removable
     from operators.tables.table import Arrays
     from state.arrays import Rows
     from state.interactions import RowIndex
@@ -68,54 +66,30 @@ class RecommenderComponents(TableState):
     item_lists: ItemLists
     popular_lists: PopularLists
     online_evaluation: OnlineEvaluation
-    published_index: PublishedIndex
+    published_index: ShopperListIndex
 
-    def merge_or_erase(self, shopper: str, user: str = "") -> None:
-        """A shopper is no more: merged into a user, who goes on with their session, or erased."""
-        merged_into = self.shoppers.get_or_add(user) if user else NO_ROW
-        row = self.shoppers.get(shopper)
-        self.session_contexts.merge_or_erase(row, merged_into)
-        self.blend.pending_lists.remove_shoppers(np.array([row], np.int32))
-        self.online_evaluation.remove_shoppers(np.array([row], np.int32))
-        self.published_index.remove_rows(np.array([row], np.int32))
-        self.rules.merge_or_erase(row, merged_into)
-        self.negative_feedback.merge_or_erase(row, merged_into)
-        self.exploration.remove_shoppers(np.array([row], np.int32))
+    def removable_parts(self) -> Sequence[Removable]:
+        """All parts that keep something per shopper or item, but for the ids of the rows."""
+        return (
+            *self.learners,
+            self.bought_together,
+            self.popular_lists,
+            self.session_contexts,
+            self.blend.pending_lists,
+            self.online_evaluation,
+            self.last_seen,
+            self.rules.already_bought,
+            self.negative_feedback,
+            self.exploration,
+            self.item_lists,
+            self.item_features,
+            self.published_index,
+        )
 
     def unlearn_shoppers(self, rows: Rows) -> None:
-        """These shoppers taught nothing of themselves, and were shown nothing; they keep their rows."""
-        for learner in self.learners:
-            learner.remove_shoppers(rows)
-        self.bought_together.remove_shoppers(rows)
-        self.session_contexts.remove_shoppers(rows)
-        self.blend.pending_lists.remove_shoppers(rows)
-        self.online_evaluation.remove_shoppers(rows)
-        self.rules.already_bought.remove_shoppers(rows)
-        self.negative_feedback.remove_shoppers(rows)
-        self.exploration.remove_shoppers(rows)
-        self.published_index.remove_rows(rows)
-
-    def remove_shoppers(self, rows: Rows) -> None:
-        """These shoppers were never seen; their rows are free."""
-        self.unlearn_shoppers(rows)
-        self.shoppers.remove(rows)
-
-    def remove_items(self, rows: Rows) -> None:
-        """These items were never seen; their rows are free."""
-        for learner in self.learners:
-            learner.remove_items(rows)
-        self.bought_together.remove_items(rows)
-        self.popular_lists.remove_items(rows)
-        self.session_contexts.remove_items(rows)
-        self.blend.pending_lists.remove_items(rows)
-        self.online_evaluation.remove_items(rows)
-        self.last_seen.remove_rows(rows)
-        self.rules.already_bought.remove_items(rows)
-        self.negative_feedback.remove_items(rows)
-        self.exploration.remove_items(rows)
-        self.item_lists.remove_items(rows)
-        self.item_features.remove_items(rows)
-        self.items.remove(rows)
+        """Keep nothing of these shoppers but their rows."""
+        for part in self.removable_parts():
+            part.remove_shoppers(rows)
 
     def row_indexes(self) -> dict[str, RowIndex]:
         """The ids behind the rows of `arrays`, stored beside them."""

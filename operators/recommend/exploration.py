@@ -173,6 +173,10 @@ class Exploration(TableState):
             for name, views, clicks, share in rows
         }
 
+    def merge(self, row: int, into: int) -> None:
+        """Drop what a merged shopper was shown: nobody clicks on it any more."""
+        self.remove_shoppers(np.array([row], np.int32))
+
     def remove_shoppers(self, rows: Rows) -> None:
         """Remove the explored items of these shoppers."""
         self.explored_pairs.remove_shoppers(rows)

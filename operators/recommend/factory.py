@@ -25,7 +25,7 @@ from operators.recommend.item_lists import ItemLists
 from operators.recommend.negative_feedback import NegativeFeedback
 from operators.recommend.online_evaluation import LIST_TTL_S, OnlineEvaluation
 from operators.recommend.popular_lists import PopularLists
-from operators.recommend.published_index import PublishedIndex
+from operators.recommend.published_index import ShopperListIndex
 from operators.recommend.reasons import EXPLORED, OWN_BRAND, reason_code, rule_reason
 from operators.recommend.rendering import ListRenderer
 from operators.recommend.rules.rules import RuleChain
@@ -136,7 +136,7 @@ def build_components(
             popular,
         ),
         online_evaluation=OnlineEvaluation(names, k, online_evaluation or config_lists.Served()),
-        published_index=PublishedIndex(k, LIST_TTL_S),
+        published_index=ShopperListIndex(k, LIST_TTL_S),
     )
 
 

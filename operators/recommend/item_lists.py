@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from operators.recommend.published_index import ITEM_LIST_TTL_S, PublishedIndex
+from operators.tables.removal import KeepsNoRows
 from state.arrays import NO_ROW
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from state.interactions import RowIndex
 
 
-class ItemLists:
+class ItemLists(KeepsNoRows):
     """Two lists of k items for each item, `similar` and `bought`, without sold-out items.
 
     `cursors` are the items that the next `take_changed_similar` and `take_changed_bought` begin with.

@@ -127,11 +127,11 @@ class NegativeFeedback(TableState):
             column[rows] = 0
         self._dirty_rows.mark(rows)
 
-    def merge_or_erase(self, shopper: int, merged_into: int) -> None:
-        """Move a shopper's feedback to the shopper they are merged into; NO_ROW erases it."""
-        if shopper != NO_ROW:
-            self.turned_down.merge_or_erase(shopper, merged_into)
-            self.impressions.merge_or_erase(shopper, merged_into)
+    def merge(self, row: int, into: int) -> None:
+        """Move a shopper's feedback to the row they are merged into; NO_ROW erases it."""
+        if row != NO_ROW:
+            self.turned_down.merge(row, into)
+            self.impressions.merge(row, into)
 
     def tables(self) -> Sequence[Table]:
         """The pairs of shopper and item; clicks and exposure of items."""

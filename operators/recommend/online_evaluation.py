@@ -100,6 +100,10 @@ class OnlineEvaluation(TableState):
         """Fields of `ps:1:model:{<learner>}`: the learner's share in what `metrics` counts."""
         return self.counts.learner_metrics(learner)
 
+    def merge(self, row: int, into: int) -> None:
+        """Drop the list of a shopper who was merged: nobody clicks in it any more."""
+        self.remove_shoppers(np.array([row], np.int32))
+
     def remove_shoppers(self, rows: Rows) -> None:
         """Remove the lists of these shoppers."""
         self.lists.remove_shoppers(rows)

@@ -109,6 +109,10 @@ class PendingLists(TableState):
             self._item[slot], score, self._context_class[slot].astype(np.intp)
         )
 
+    def merge(self, row: int, into: int) -> None:
+        """Drop the list that waits for the click of a shopper who was merged."""
+        self.remove_shoppers(np.array([row], np.int32))
+
     def remove_shoppers(self, rows: Rows) -> None:
         """Remove the lists of these shoppers."""
         slot = rows[self._has_list(rows)] % SLOTS

@@ -12,6 +12,7 @@ import numpy as np
 from operators.recommend.candidates.trending import Trending
 from operators.recommend.price_levels import price_bands
 from operators.recommend.reasons import with_default_reason
+from operators.tables.removal import KeepsNoRows
 from state.arrays import NO_ROW
 from state.interactions import RowIndex
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from state.interactions import EventColumns, Interactions, ScoredLists
 
 
-class PopularLists:
+class PopularLists(KeepsNoRows):
     """The most popular k items of the shop and of each scope, and the k that trend most, if not sold
     out.
 

@@ -133,3 +133,15 @@ class PublishedIndex(TableState):
             self._at_s = grow(self._at_s, rows, 0)
             self._dirty_rows.ensure_rows(rows)
             self._rows = rows
+
+
+class ShopperListIndex(PublishedIndex):
+    """The index of the lists of shoppers."""
+
+    def merge(self, row: int, into: int) -> None:
+        """The list of a merged shopper is deleted."""
+        self.remove_rows(np.array([row], np.int32))
+
+    def remove_shoppers(self, rows: Rows) -> None:
+        """There are no lists of these shoppers."""
+        self.remove_rows(rows)

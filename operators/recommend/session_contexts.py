@@ -94,20 +94,20 @@ class SessionContexts(TableState):
         newest[known] = np.where(last_ms == NEVER_SEEN_MS, default_ms, last_ms)
         return newest
 
-    def merge_or_erase(self, shopper: int, merged_into: int = NO_ROW) -> None:
-        """Clear a shopper's context. The shopper they are merged into gets it, unless their own is
+    def merge(self, row: int, into: int) -> None:
+        """Clear a shopper's context. The row they are merged into gets it, unless their own is
         newer."""
-        if not 0 <= shopper < self.rows or shopper == merged_into:
+        if not 0 <= row < self.rows or row == into:
             return
-        if merged_into != NO_ROW:
-            self._ensure_rows(merged_into + 1)
-            if self.last_ms[merged_into] < self.last_ms[shopper]:
-                self.recent[merged_into] = self.recent[shopper]
-                self.last_ms[merged_into] = self.last_ms[shopper]
-                self._dirty_rows.mark(merged_into)
-        self.recent[shopper] = NO_ROW
-        self.last_ms[shopper] = NEVER_SEEN_MS
-        self._dirty_rows.mark(shopper)
+        if into != NO_ROW:
+            self._ensure_rows(into + 1)
+            if self.last_ms[into] < self.last_ms[row]:
+                self.recent[into] = self.recent[row]
+                self.last_ms[into] = self.last_ms[row]
+                self._dirty_rows.mark(into)
+        self.recent[row] = NO_ROW
+        self.last_ms[row] = NEVER_SEEN_MS
+        self._dirty_rows.mark(row)
 
     def remove_shoppers(self, rows: Rows) -> None:
         """Clear the contexts of these shoppers."""

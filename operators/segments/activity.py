@@ -116,7 +116,7 @@ class SegmentActivity:
             for order, at_ms, micros in self.orders.orders_of(into, since_ms):
                 if at_ms <= left_ms:
                     self._add_segments(order, at_ms, micros, _flags_at(past, at_ms))
-        self.past.merge(row, into, {segment for segment, _ in self._current(into)})
+        self.past.move(row, into, {segment for segment, _ in self._current(into)})
         if ordered:
             self.orders.reassign(row, into)
         late = {one for one in self._late_changes if one[0] == row}

@@ -138,10 +138,10 @@ class SegmentAssignment(TableState):
                 self.rfm.remove_shoppers(rows)
         return self.memberships.remove_from_all(row, shopper, at_ms)
 
-    def merge_or_erase(self, row: int, into: int) -> None:
+    def merge(self, row: int, into: int) -> None:
         """Move what a removed shopper did to another row (`into`), or delete it (NO_ROW: erased)."""
         if 0 <= row < self.memberships.rows:
-            self.memberships.merge_or_erase(row, into)
+            self.memberships.merge(row, into)
             self.remove_shoppers(np.array([row], np.int32))
 
     def remove_shoppers(self, rows: Rows) -> None:

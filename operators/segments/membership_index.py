@@ -127,7 +127,7 @@ class MembershipIndex(MembershipStore):
         self.order_ms[row] = max(self.order_ms[row], at_ms)
         self.activity.add_order(row, micros, at_ms)
 
-    def merge_or_erase(self, row: int, into: int) -> None:
+    def merge(self, row: int, into: int) -> None:
         """Move what a removed shopper did to another row, or delete it (`into` is NO_ROW:
         erased)."""
         ordered_ms = int(self.order_ms[row])

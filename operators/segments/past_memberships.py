@@ -90,7 +90,7 @@ class PastMemberships(LinkedPool):
         _, segments, since, left, *_ = self._cells
         return [(segments[slot], since[slot], left[slot]) for slot in self._slots_of(row)]
 
-    def merge(self, row: int, into: int, current: Container[int]) -> None:
+    def move(self, row: int, into: int, current: Container[int]) -> None:
         """Move the past memberships of a row to another, whose shopper is in the segments `current`."""
         slots = self._slots_of(row)
         if not slots:

@@ -106,13 +106,13 @@ class BoundedPairs(TableState):
         is_present, way = self._locate(row, shopper, item)
         self._clear(row[is_present], way[is_present])
 
-    def merge_or_erase(self, shopper: int, merged_into: int) -> None:
-        """Move all pairs of a shopper to the shopper it was merged into; NO_ROW: erase them."""
-        rows = np.array([shopper], np.int32)
+    def merge(self, row: int, into: int) -> None:
+        """Move all pairs of a row to the row it was merged into; NO_ROW: erase them."""
+        rows = np.array([row], np.int32)
         pairs = self._lookup_stored(rows)
         self.remove_shoppers(rows)
-        if merged_into != NO_ROW:
-            owners = np.full(len(pairs.item), merged_into, np.int32)
+        if into != NO_ROW:
+            owners = np.full(len(pairs.item), into, np.int32)
             self.add(owners, pairs.item, pairs.weight, pairs.at_ms)
 
     def remove_shoppers(self, rows: Rows) -> None:

@@ -18,6 +18,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
+from operators.tables.removal import KeepsNoRows
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -60,7 +62,7 @@ class Snapshottable(Protocol):
         """Restore what `arrays` gave, in a part made with the same arguments."""
 
 
-class TableState:
+class TableState(KeepsNoRows):
     """The base of stored parts: without tables, without scalars, and `arrays` made of both."""
 
     def tables(self) -> Sequence[Table]:

@@ -44,6 +44,9 @@ class CandidateLearner(Snapshottable, Protocol):
     def candidates(self, requests: ListRequests, k: int) -> ScoredLists:
         """At most k items for each request, best first."""
 
+    def merge(self, row: int, into: int) -> None:
+        """A shopper was merged into another; what it taught stays until its row is removed."""
+
     def remove_shoppers(self, rows: Rows) -> None:
         """Remove these shoppers, each given once. Rows may be beyond those that were learned."""
 

@@ -130,6 +130,10 @@ class AlreadyBought(TableState):
         prior = PRIOR_BUYERS * category_share[category[item]]
         return np.asarray((repeat_buyers[item] + prior) / (buyers[item] + PRIOR_BUYERS), np.float32)
 
+    def merge(self, row: int, into: int) -> None:
+        """Count what a shopper bought for the user that it was merged into."""
+        self.pairs.merge(row, into)
+
     def remove_shoppers(self, rows: Rows) -> None:
         """Remove the purchases of these shoppers."""
         self.pairs.remove_shoppers(rows)

@@ -19,7 +19,6 @@ from operators.recommend.rules.diversity import Diversity
 from operators.recommend.rules.out_of_stock import OutOfStock
 from operators.recommend.rules.own_brand import OwnBrand
 from operators.tables.scored_lists import drop, fill, take, widen
-from state.arrays import NO_ROW
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -61,11 +60,6 @@ class RuleChain:
     def learn(self, batch: Interactions) -> None:
         """Learn who bought what."""
         self.already_bought.learn_many(batch)
-
-    def merge_or_erase(self, shopper: int, merged_into: int) -> None:
-        """Move what a shopper bought to the shopper they are merged into; NO_ROW erases it."""
-        if shopper != NO_ROW:
-            self.already_bought.pairs.merge_or_erase(shopper, merged_into)
 
     def candidates_needed(self, k: int) -> int:
         """The length of the lists that `apply` needs to make lists of k items."""

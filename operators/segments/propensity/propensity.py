@@ -28,7 +28,6 @@ from operators.segments.propensity.ranked_segments import RankedSegments
 from operators.segments.propensity.session_model import SessionModel
 from operators.segments.propensity.weekly_models import WeeklyModels
 from operators.tables.table import Table, TableState, add_prefix, strip_prefix
-from state.arrays import NO_ROW
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -79,12 +78,13 @@ class PropensityModels(TableState):
             for output in outputs:
                 self.weekly.observe(output.observations)
 
-    def merge_or_erase(self, row: int, name: str, *, erased: bool) -> None:
-        """Remove a shopper that was merged into another, or erased."""
-        if erased:
-            self.weekly.erase(key_of(name))
-        if row != NO_ROW:
-            self._features.remove_shoppers(np.array([row], np.int32))
+    def erase(self, name: str) -> None:
+        """Learn nothing from the pending decisions about a shopper who was erased."""
+        self.weekly.erase(key_of(name))
+
+    def merge(self, row: int, into: int) -> None:
+        """Drop the features of a shopper that was merged into another, or erased."""
+        self._features.remove_shoppers(np.array([row], np.int32))
 
     def update_features(self, rows: Rows, raw: Floats) -> None:
         """Store the feature rows [n, COLUMNS] of active shoppers."""

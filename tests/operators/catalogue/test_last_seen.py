@@ -11,7 +11,7 @@ def test_the_newest_time_of_each_row_is_kept() -> None:
     seen = LastSeen()
     seen.update(np.array([2, 0, 2], np.int32), np.array([5, 7, 3]))
     assert seen.arrays()["at_ms"].tolist() == [7, 0, 5]
-    seen.remove_rows(np.array([0, 99], np.int32))
+    seen.remove_items(np.array([0, 99], np.int32))
     assert seen.arrays()["at_ms"].tolist() == [0, 0, 5]
 
 

@@ -16,6 +16,7 @@ from operators.synthetic.traffic import generate_events as synthetic
 from state import keys
 from state.config_lists import Served
 from state.interactions import CART, VIEW, EventColumns
+from tests import removals
 from tests.streams import flow_settings, run_flow
 
 if TYPE_CHECKING:
@@ -147,9 +148,9 @@ def test_a_cart_of_what_was_just_looked_at_needed_no_list() -> None:
 def test_of_shoppers_and_items_that_are_no_more_nothing_is_judged() -> None:
     recommender = shop()
     step(recommender, ("ann", "mug", 0), ("bob", "cup", 0), ("eve", "pot", 0))
-    recommender.components.merge_or_erase("ann", "user")
-    recommender.components.remove_shoppers(recommender.shoppers.get_or_add_many(["bob"]))
-    recommender.components.remove_items(recommender.items.get_or_add_many(["pot"]))
+    removals.merge(recommender, "ann", "user")
+    removals.remove_shoppers(recommender, recommender.shoppers.get_or_add_many(["bob"]))
+    removals.remove_items(recommender, recommender.items.get_or_add_many(["pot"]))
     assert recommender.items.get_or_add("tin") == 2, "the row that was the pot's"
     step(recommender, ("user", "mug", 1), ("new", "cup", 1), ("eve", "tin", 1))
     assert judged(recommender) == (1, 0)

@@ -17,6 +17,7 @@ from operators.recommend.recommender import Recommender
 from operators.recommend.session_contexts import SessionContexts
 from state.arrays import NO_ROW
 from state.interactions import PURCHASE, VIEW, EventColumns
+from tests import removals
 from tests.shared import shared_data
 
 if TYPE_CHECKING:
@@ -209,9 +210,9 @@ def test_who_logs_in_goes_on_with_the_session_and_who_is_erased_starts_anew() ->
     recommender = shop()
     recommender.learn(views([("cookie", "item3", 0), ("ann", "item20", 0)]))
     before = items_of(recommender, "cookie")
-    recommender.components.merge_or_erase("cookie", "user")
-    recommender.components.merge_or_erase("ann")
-    recommender.components.merge_or_erase("nobody", "ann")
+    removals.merge(recommender, "cookie", "user")
+    removals.merge(recommender, "ann")
+    removals.merge(recommender, "nobody", "ann")
     assert items_of(recommender, "user")[0] == before[0] == "item4"
     nothing = [NO_ROW] * recommender.components.session_contexts.length
     rows = [recommender.shoppers.get(name) for name in ("cookie", "ann")]
@@ -224,7 +225,7 @@ def test_who_logs_in_goes_on_with_the_session_and_who_is_erased_starts_anew() ->
 def test_of_two_sessions_that_become_one_the_newer_context_stays() -> None:
     contexts = SessionContexts(2)
     contexts.append(*columns((0, 9, 10), (1, 8, 20)))
-    contexts.merge_or_erase(0, merged_into=1)
+    contexts.merge(0, 1)
     assert contexts.lookup(np.arange(2, dtype=np.int32)).tolist() == [[NO_ROW] * 2, [8, NO_ROW]]
 
 

@@ -41,7 +41,7 @@ def test_a_shopper_departed_once_from_a_segment_and_not_if_it_is_in_it_again() -
 
 def test_a_merged_shopper_brings_its_past_memberships() -> None:
     memberships = past()
-    memberships.merge(BOB, ANN, {AWAY})
+    memberships.move(BOB, ANN, {AWAY})
     assert memberships.of_row(BOB) == []
     assert sorted(memberships.of_row(ANN))[:3] == [(VIP, 1, 4), (VIP, 3, 5), (VIP, 6, 8)]
     assert memberships.departed(np.array([9, 0]), 0, 2).tolist() == [1, 1]

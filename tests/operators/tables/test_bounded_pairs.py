@@ -52,7 +52,7 @@ def test_it_holds_what_a_dictionary_would(
             table.remove_items(item)
             naive = {one: times for one, times in naive.items() if one[1] not in item}
         elif some[0][0] != 5:
-            table.merge_or_erase(some[0][0], 5)
+            table.merge(some[0][0], 5)
             for one in [one for one in naive if one[0] == some[0][0]]:
                 naive.setdefault((5, one[1]), []).extend(naive.pop(one))
         restored = BoundedPairs(1000, half_life_ms=HOUR_MS)

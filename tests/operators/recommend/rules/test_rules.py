@@ -17,6 +17,7 @@ from state import config_lists
 from state.events import Item
 from state.interactions import PURCHASE, VIEW, EventColumns
 from state.messages import ItemUpdate
+from tests import removals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -175,9 +176,9 @@ def test_who_logs_in_has_bought_what_the_cookie_bought() -> None:
     shop = shop_of()
     shop.see(("cookie", "i0"), kind=PURCHASE)
     shop.see(("user", "i1"), kind=PURCHASE)
-    shop.recommender.components.merge_or_erase("cookie", "user")
+    removals.merge(shop.recommender, "cookie", "user")
     assert {"i0", "i1"}.isdisjoint(shop.list_of("user"))
-    shop.recommender.components.merge_or_erase("user")
+    removals.merge(shop.recommender, "user")
     assert {"i0", "i1"} <= set(shop.list_of("user"))
 
 
