@@ -108,7 +108,7 @@ def _explain_start(folder: Path, settings: Settings) -> str:
         checkpoint = checkpoint_reader.read_checkpoint(store, shards=settings.sessions.shards)
         checkpoint_reader.verify_journals(folder / "previous" / "rows", checkpoint)
     except DamageError as error:
-        return f"so is the previous snapshot ({error}): {_ADVICE}"
+        return f"the previous snapshot is damaged too ({error}): {_ADVICE}"
     return "a start resumes from the previous snapshot"
 
 
@@ -220,5 +220,5 @@ def _restore_backup(folder: Path, damage: DamageError, *, shards: int) -> Path:
         return backup.restore_backup(folder, shards=shards)
     except DamageError as error:
         raise RecoveryError(
-            f"{damage} (so is the previous snapshot: {error}): {_ADVICE}"
+            f"{damage} (the previous snapshot is damaged too: {error}): {_ADVICE}"
         ) from error

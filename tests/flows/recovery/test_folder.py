@@ -300,7 +300,7 @@ def test_a_damaged_previous_snapshot_gives_a_one_line_error(shop: Shop, folder: 
         flip(path, 50, 4)
     with pytest.raises(
         UserError,
-        match=r"recovery/rows/devices-2\.1\.rows: byte \d+: .*so is the previous snapshot",
+        match=r"recovery/rows/devices-2\.1\.rows: byte \d+: .*the previous snapshot is damaged too",
     ):
         go_on(shop, folder)
 
