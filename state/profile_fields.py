@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
 CLUSTER, DISTANCE, RFM, STAGE = "cluster", "cluster_distance", "rfm", "stage"
 CLUSTER_FIELDS = (CLUSTER, DISTANCE)
-EXCLUSIVE_KIND_FIELDS = (*CLUSTER_FIELDS, RFM, STAGE)
-"""The fields of segments that exclude each other."""
 
 
 class ProfileUpdate(NamedTuple):

@@ -13,12 +13,10 @@ from operators.catalogue.last_seen import least_recent
 from operators.personalize.consent_withdrawal import apply_withdrawals
 from operators.publish import profile_fields
 from operators.publish.memberships import membership_writes
-from operators.segments.propensity.profile_fields import WEEKLY_MODELS
 from operators.tables.removal import KeepsNoRows
 from state import keys
 from state.arrays import NO_ROW
 from state.changes import Change
-from state.profile_fields import EXCLUSIVE_KIND_FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,9 +37,6 @@ if TYPE_CHECKING:
     from state.config import State
     from state.interactions import RowIndex
     from state.messages import Write
-
-_MODEL_FIELDS = (*EXCLUSIVE_KIND_FIELDS, *WEEKLY_MODELS)
-"""Profile fields of a shopper's segments and predictions: gone when the shopper is evicted."""
 
 
 class ShopperState(NamedTuple):
@@ -235,7 +230,7 @@ class Removal:
             row = self._state.recommender.shoppers.get(name)
             changes += self._state.assignment.remove(row, name, at_ms)
             writes.append(("DEL", keys.segments_key(name)))
-            writes.append(profile_fields.remove_fields(name, _MODEL_FIELDS))
+            writes.append(profile_fields.remove_segment_fields(name))
             if row != NO_ROW:
                 rows.append(row)
         if rows:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from operators.segments.kinds import KIND_FIELDS
 from state import keys
-from state.profile_fields import EXCLUSIVE_KIND_FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -43,6 +43,6 @@ def set_fields(shopper: str, fields: Mapping[str, str]) -> list[Write]:
     return writes
 
 
-def remove_fields(shopper: str, fields: Iterable[str] = EXCLUSIVE_KIND_FIELDS) -> Write:
-    """Remove fields of a profile, by default those of a shopper who left all segments."""
-    return ("HDEL", keys.profile_key(shopper), *fields)
+def remove_segment_fields(shopper: str) -> Write:
+    """Remove the fields of all kinds of segment from the profile of a shopper who left them all."""
+    return ("HDEL", keys.profile_key(shopper), *KIND_FIELDS)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
 import numpy as np
 
+from operators.segments.kinds import KINDS
 from operators.segments.membership_index import MembershipIndex
 from operators.segments.rfm import Rfm
 from operators.segments.rules.compiler import load_rules
@@ -27,9 +27,7 @@ from state.segments import (
     SegmentDefinition,
     cluster_of_segment,
     cluster_segment_id,
-    lifecycle_definitions,
     lifecycle_segment_id,
-    rfm_definitions,
     rfm_segment_id,
 )
 
@@ -53,11 +51,12 @@ class SegmentAssignment(TableState):
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.definitions: list[SegmentDefinition] = []
-        if settings.rfm.enabled:
-            self.definitions += rfm_definitions()
-        if settings.lifecycle.enabled:
-            self.definitions += lifecycle_definitions(msgspec.structs.asdict(settings.lifecycle))
+        self.definitions: list[SegmentDefinition] = [
+            definition
+            for kind in KINDS
+            if kind.columns is not None and kind.is_enabled(settings)
+            for definition in kind.definitions(settings)
+        ]
         rules = load_rules(settings)
         rule_ids = [] if rules is None else [rule.id for rule in rules.rules]
         self.memberships = MembershipIndex([*(one.id for one in self.definitions), *rule_ids])

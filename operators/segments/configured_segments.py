@@ -8,10 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from operators.segments.propensity import built_in_segments
-from state.segments import RETIRED, cluster_segment_id, lifecycle_definitions, rfm_definitions
+from operators.segments.kinds import KINDS
+from state.segments import cluster_segment_id
 
 if TYPE_CHECKING:
     from operators.segments.clusters.model import ClusterModel
@@ -42,9 +40,5 @@ class ConfiguredSegments:
 
 
 def built_in_definitions(settings: Settings) -> tuple[SegmentDefinition, ...]:
-    """Return the segments of fixed kinds, whether turned on or not."""
-    return (
-        *rfm_definitions(),
-        *lifecycle_definitions(msgspec.structs.asdict(settings.lifecycle)),
-        *built_in_segments.definitions(settings.propensity.dormant_days, RETIRED),
-    )
+    """Return the segments of all kinds, whether they are enabled or not."""
+    return tuple(one for kind in KINDS for one in kind.definitions(settings))

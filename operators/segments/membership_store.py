@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from operators.segments.activity import SegmentActivity
+from operators.segments.kinds import EXCLUSIVE_KINDS
 from operators.segments.membership_columns import ExclusiveColumn
 from operators.segments.membership_pool import MembershipPool
 from operators.segments.segment_registry import SegmentRegistry, SegmentSizes
@@ -27,13 +28,6 @@ if TYPE_CHECKING:
 
     from operators.tables.table import Arrays
     from state.arrays import Rows, Times
-
-EXCLUSIVE_KINDS = {
-    "cluster": ("cluster", "entered_ms"),
-    "rfm": ("rfm", "rfm_ms"),
-    "lifecycle": ("lifecycle", "lifecycle_ms"),
-}
-"""The kinds whose segments exclude each other, with the stored names of their columns."""
 
 
 class MembershipStore(TableState):

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 import numpy as np
 
-from operators.segments.membership_store import EXCLUSIVE_KINDS
+from operators.segments.kinds import EXCLUSIVE_KINDS, KINDS
 from operators.segments.propensity.profile_fields import SESSION, WEEKLY_MODELS
 from operators.segments.retired_keys import delete_definition, delete_segment_keys, expire_history
 from state import keys
 from state.arrays import NO_ROW
 from state.messages import Transition
-from state.profile_fields import CLUSTER, DISTANCE, RFM, STAGE, ProfileUpdate
+from state.profile_fields import CLUSTER, DISTANCE, ProfileUpdate
 from state.segments import (
     RETIRED,
     cluster_definition,
@@ -38,9 +38,6 @@ if TYPE_CHECKING:
 
 MEMBERS_PER_BATCH = 4096
 """Members removed in one batch: the cost of a batch should not depend on what was turned off."""
-
-_FIELDS_OF_KIND = {"rfm": (RFM,), "lifecycle": (STAGE,), "propensity": WEEKLY_MODELS}
-"""The profile fields of a kind."""
 
 
 class RetiredBatch(NamedTuple):
@@ -110,9 +107,9 @@ class SegmentRetirement:
     def _fields_to_remove(self, retiring: Collection[str]) -> Iterator[str]:
         """Yield the profile fields of kinds all of whose segments retire."""
         kinds = {one.kind for one in self._segments.built_in if one.id in retiring}
-        for kind, fields in _FIELDS_OF_KIND.items():
-            if kind in kinds:
-                yield from fields
+        for kind in KINDS:
+            if kind.name in kinds:
+                yield from kind.fields
         if self._segments.propensity.has_session_history:
             yield SESSION
 

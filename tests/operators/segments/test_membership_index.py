@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.publish import memberships
+from operators.segments.kinds import EXCLUSIVE_KINDS
 from operators.segments.membership_index import MembershipIndex
 from operators.segments.membership_pool import MembershipPool
-from operators.segments.membership_store import EXCLUSIVE_KINDS
 from state import keys
 from state.arrays import NO_ROW
 from state.changes import Change
