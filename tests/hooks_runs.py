@@ -1,4 +1,4 @@
-"""What tests of webhooks share: an endpoint that misbehaves as told, changes, and `penstock hooks`."""
+"""Helpers of webhook tests: an endpoint that misbehaves on request, changes, and `penstock hooks`."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Request(NamedTuple):
 
 
 class Endpointer:
-    """A real HTTP server; `answer` says of a request which status it gets, or how it is treated ill."""
+    """A real HTTP server; `answer` chooses the status of a response, or how the request fails."""
 
     def __init__(self) -> None:
         self.requests: list[Request] = []

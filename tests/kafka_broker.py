@@ -63,7 +63,7 @@ _given: set[int] = set()
 
 
 def free_port() -> int:
-    """A port nobody listens on now, and none that was given before."""
+    """A free port that was not given before."""
     while True:
         with closing(socket.socket()) as probe:
             probe.bind(("127.0.0.1", 0))
@@ -74,7 +74,7 @@ def free_port() -> int:
 
 
 class AnyBroker:
-    """A broker that is there, whoever runs it."""
+    """A broker that runs already."""
 
     def __init__(self, address: str) -> None:
         self.address = address

@@ -1,4 +1,4 @@
-"""What tests of the source share: events into a topic, and runs that read them."""
+"""Helpers of source tests: events in a topic, and runs that read them."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def committed(broker: AnyBroker, group: str, topic: str, partitions: int) -> lis
 
 
 class Run:
-    """Runs of one topic through a source, one after the other, and what came out of them."""
+    """Consecutive runs of one topic through a source, and their output."""
 
     def __init__(self, broker: AnyBroker, topic: str, folder: Path, **kafka: object) -> None:
         self.settings = config_loader.load(
@@ -82,13 +82,13 @@ class Run:
 
     @property
     def ids(self) -> list[int]:
-        """The ids of the events that came, in order."""
+        """The ids of the events read, in order."""
         groups = (group for batch in self.batches for group in batch.shard_inputs)
         return sorted(int(event.event_id) for group in groups for event in group.events)
 
     @property
     def letters(self) -> list[DeadLetter]:
-        """The dead letters that came."""
+        """The dead letters of the runs."""
         return [letter for batch in self.batches for letter in batch.rejected]
 
     def until(self, is_enough: Callable[[], bool]) -> KafkaSource:

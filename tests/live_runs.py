@@ -172,7 +172,7 @@ class Process:
         )
 
     def until(self, is_so: Callable[[], bool]) -> None:
-        """Wait for something while the run goes on."""
+        """Wait for a condition while the run is live."""
         until_s = time.monotonic() + PATIENCE_S
         while not is_so():
             assert self.popen.poll() is None, self.popen.communicate()[0]
@@ -180,17 +180,17 @@ class Process:
             time.sleep(0.02)
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
-        """Ask it to stop; exit code and what it said."""
+        """Ask it to stop; returns the exit code and the log."""
         self.popen.send_signal(how)
         return self.ended()
 
     def ended(self) -> tuple[int, str]:
-        """Wait for its end; exit code and what it said."""
+        """Wait for its end; returns the exit code and the log."""
         said, _ = self.popen.communicate(timeout=PATIENCE_S)
         return self.popen.returncode, said
 
     def workers(self) -> list[int]:
-        """The ids of the processes that a supervisor has started; the keeper is none of them."""
+        """The ids of the worker processes of a supervisor, without the backup process."""
         found = subprocess.run(
             ["ps", "-o", "pid=,args=", "--ppid", str(self.popen.pid)],
             capture_output=True,

@@ -181,7 +181,7 @@ def test_facts_do_not_depend_on_the_number_of_workers(
 
 
 def test_one_file_in_two_partitions_gives_the_same_facts(redis_url: str, tmp_path: Path) -> None:
-    """Of devices that nobody identifies on; a device's events are in one of them."""
+    """Devices without identification; the events of a device are in one partition."""
     stream = [one for one in SHOP if one.user_id is None]
     whole = facts_of(run_flow(stream, redis_url, tmp_path))
     Store(redis_url, timeout_ms=2000, patience_s=2).client.flushall()
@@ -256,7 +256,7 @@ def test_shoppers_with_special_characters_in_their_ids_can_be_read(
 
 
 def test_an_erased_shopper_is_removed_from_every_key(redis_url: str, tmp_path: Path) -> None:
-    """Two shoppers of the shop, one anonymous, one a user; whoever reads the changes is told."""
+    """Two shoppers of the shop, one anonymous, one a user; the change streams have a notice."""
     linked = next(one for one in SHOP if one.type == "identify")
     known = {one.anonymous_id for one in SHOP if one.user_id}
     nobody = next(one.anonymous_id for one in SHOP if one.anonymous_id not in {*known, None})

@@ -83,7 +83,7 @@ def test_a_suspended_run_writes_nothing_after_another_took_over(live: Live, proc
     other.until(live.caught_up)
     assert other.stop()[0] == 0
     forget_what_was_written(live)
-    if processes > 1:  # what is to be mended comes together with what is not
+    if processes > 1:  # an error that a restart can fix comes together with one that it cannot
         os.kill(all_of_it[-1], signal.SIGKILL)
     for pid in all_of_it:
         os.kill(pid, signal.SIGCONT)
@@ -91,4 +91,4 @@ def test_a_suspended_run_writes_nothing_after_another_took_over(live: Live, proc
     assert code == 2
     assert "another run took over" in said
     assert "Traceback" not in said
-    assert set(content(live.redis_url)) <= {keys.meta_key()}  # a heartbeat tells of the lag there
+    assert set(content(live.redis_url)) <= {keys.meta_key()}  # heartbeats write the lag there

@@ -164,7 +164,7 @@ def test_a_recovery_folder_that_is_not_shared_is_refused(live: Live) -> None:
 
 
 def of_ours(said: str) -> str:
-    """Without what Timely says of a process that it tries to reach and that is not there yet."""
+    """Without the lines of Timely about a peer that it cannot reach yet."""
     return re.sub(r"^worker \d+:\terror connecting to worker .*\n", "", said, flags=re.MULTILINE)
 
 

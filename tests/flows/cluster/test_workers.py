@@ -116,7 +116,7 @@ class Cluster:
             self.learned.append([visited for part in parts for visited in part.outputs])
 
     def told(self) -> dict[str, Any]:
-        """The profile of each shopper as it was last told, without those that were merged."""
+        """The last profile written of each shopper, without merged shoppers."""
         told: dict[str, Any] = {}
         for batch in self.learned:
             for merged in (moved for visited in batch for moved in visited.merged):
@@ -145,7 +145,7 @@ class Cluster:
 
 
 def fields(arguments: str) -> dict[str, str]:
-    """A packed profile, without what the end of a session changes but does not tell."""
+    """A packed profile without the fields that the end of a session changes without a write."""
     words = arguments.split("\r\n")[1::2]
     told = dict(zip(words[2::2], words[3::2], strict=True))
     return {name: told[name] for name in told if name != "intent"}

@@ -156,7 +156,7 @@ def test_the_topic_of_changes_equals_the_change_streams(live: Live) -> None:
             plain = {name.decode(): value.decode() for name, value in fields.items()}
             in_redis.append({"id": entry.decode(), **plain})
     assert {change["kind"] for _, change in told} >= {"merge", "erase"}
-    # Redis is rid of what was before the erasure; consumers of the topic were told all of it.
+    # Redis has no entry from before the erasure; the topic still has all of them.
     ids = {change["id"] for _, change in told}
     assert {change["id"] for change in in_redis} <= ids
     assert {"erase"} <= {change["kind"] for change in in_redis}

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def said(error: BaseException) -> str:
-    """What a person hears of an error behind Bytewax's."""
+    """The text of the UserError that caused an error of Bytewax."""
     behind: BaseException | None = error
     while behind is not None and not isinstance(behind, UserError):
         behind = behind.__cause__ or behind.__context__

@@ -37,7 +37,7 @@ SETTINGS = msgspec.structs.replace(
 
 @pytest.fixture
 def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A keeper that starts at once, and journals that are soon written anew."""
+    """A backup process that starts at once, and journals that are soon compacted."""
     monkeypatch.setattr(backup_process, "_START_DELAY_S", 0.0)
     monkeypatch.setattr(journal, "_COMPACT_ABOVE_BYTES", 1000)
     with tempfile.TemporaryDirectory(dir=MEMORY) as name:
@@ -45,7 +45,7 @@ def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 class SlowPartition(CrashingPartition):
-    """Waits before each batch, and keeps aside what the keeper has copied meanwhile."""
+    """Waits before each batch, and saves the backups made meanwhile."""
 
     def __init__(self, of: Any, folder: Path) -> None:
         super().__init__(of, [])

@@ -145,7 +145,7 @@ def replay_shop(redis_url: str, folder: Path, begins: Connection) -> None:
 def test_a_process_killed_at_any_moment(
     server: EmbeddedRedis, undisturbed: tuple[dict[str, Any], bytes], tmp_path: Path
 ) -> None:
-    """Killed again and again, by a clock that knows nothing of batches, until it comes to its end."""
+    """Killed again and again, at times independent of batches, until it finishes."""
     server.send_command("FLUSHALL")
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload([__name__])
@@ -201,7 +201,7 @@ def test_a_redis_that_lost_its_data_is_rebuilt_when_the_replay_resumes(
         )
         server.send_command("FLUSHALL")
         if lost == "some":
-            # Somebody else's results are in it now.
+            # Another run's results are in it now.
             server.send_command("SET ps:1:told another")
         crash = None
     replay_source(

@@ -340,7 +340,7 @@ def test_a_copy_of_the_previous_snapshot_is_enough_for_a_new_folder(
     (folder / "recovery").rename(folder / "lost")
     (folder / "recovery").mkdir()
     shutil.copytree(folder / "lost" / "previous", folder / "recovery" / "previous")
-    # A new folder is another beginning to Redis, which is told everything again: lists are made anew.
+    # For Redis a new folder is another run, so everything is rebuilt: lists are computed again.
     found = go_on(shop, folder)
     assert found.keys() == shop.undisturbed.keys()
     assert dict(deterministic_rows(found.items())) == dict(

@@ -118,7 +118,7 @@ HOLDS = [
     {"ann": [1], "cleo": [1]},
     {"ann": [0], "bob": [2]},
 ]
-"""What the run that goes on has found out of the same log, by shopper: clusters, since 900."""
+"""What the resumed run computed from the same log, by shopper: clusters, since 900."""
 
 
 def memberships(store: Store) -> tuple[set[tuple[str, str, int]], set[tuple[str, str, int]]]:

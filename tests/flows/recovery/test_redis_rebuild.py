@@ -68,7 +68,7 @@ def without_old_intents(rows: dict[str, Any]) -> dict[str, Any]:
 
 
 def settled(run: Process, url: str) -> dict[str, Any]:
-    """What is held when the last watermark has been told, too."""
+    """The content when the last watermark is written too."""
     seen: list[dict[str, Any]] = []
 
     def is_settled() -> bool:
@@ -87,7 +87,7 @@ def said(run: Process) -> str:
 
 
 def is_whole(url: str) -> bool:
-    """Whether the marker says so."""
+    """Whether the marker is complete."""
     store = Store(url, timeout_ms=2000, patience_s=2)
     told = store.client.get(keys.write_marker_key()) or b""
     store.close()

@@ -58,7 +58,7 @@ def server_pid(server: EmbeddedRedis) -> int:
 
 
 def once_waiting(then: Callable[[], object]) -> threading.Thread:
-    """Does `then` when the store has said that it waits."""
+    """Calls `then` when the store has logged that it waits."""
     waiting = threading.Event()
 
     class Heard(logging.Handler):
@@ -349,7 +349,7 @@ def test_a_consumer_group_gets_entries_that_were_removed_and_written_again(redis
 
 
 def test_an_erased_shopper_is_scrubbed_once_redis_is_back(server: EmbeddedRedis) -> None:
-    """A server that is asleep when the change streams are gone through ends nothing."""
+    """A server that is suspended during a scrub pass does not end the run."""
     patient = store(server, patience_s=60)
     key = keys.change_stream_key(0)
     for number, (kind, name) in enumerate(

@@ -63,7 +63,7 @@ def dead(shop: Shop, name: str = "a") -> list[dict[bytes, bytes]]:
 
 
 def pending(shop: Shop, name: str = "a") -> int:
-    """Changes that Redis gave out and that nobody has acknowledged."""
+    """Changes that were delivered to the group and are not acknowledged."""
     groups = [shop.store.client.xinfo_groups(keys.change_stream_key(n)) for n in range(8)]
     return sum(g["pending"] for all_ in groups for g in all_ if g["name"].endswith(name.encode()))
 
@@ -212,7 +212,7 @@ def test_a_refused_change_is_a_dead_letter_and_the_next_is_delivered(
     assert letter[b"id"] == ids[1].encode()
     assert letter[b"reason"] == b"answered 400 Bad Request"
     assert len(there.requests) == 3
-    # Sent again while it is still refused, it stays; else it goes, signed anew.
+    # A redelivery that is refused again stays a dead letter; an accepted one is deleted.
     stop: Any = type("Never", (), {"is_set": lambda self: False})()
     assert redeliver_dead(chosen, redis_url, stop, ["a"]) == (0, 1)
     assert len(dead(shop)) == 1
@@ -367,7 +367,7 @@ def test_kill_9_loses_nothing(there: Endpointer, shop: Shop, redis_url: str) -> 
         there.until_taken(ids)
         until(lambda: pending(shop) == 0)
     bodies = {(one.id, one.body) for one in there.taken}
-    assert len(bodies) == len(ids)  # what came twice was the same
+    assert len(bodies) == len(ids)  # repeated messages are equal
 
 
 def test_a_second_process_waits_until_the_first_ends(
