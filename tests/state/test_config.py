@@ -64,6 +64,16 @@ def test_every_key_of_the_shipped_file_has_a_reason() -> None:
     assert [line for line in keys if not re.search(r"# \S.{9,}", line)] == []
 
 
+UNITS = {"ms": "ms ", "s": "s ", "days": "days ", "hours": "hours ", "bytes_max": "bytes "}
+
+
+@pytest.mark.parametrize(("suffix", "unit"), UNITS.items())
+def test_the_text_of_a_key_begins_with_its_unit(suffix: str, unit: str) -> None:
+    keys = re.findall(rf"^ +\w+_{suffix}: .*?# (.*)$", SHIPPED.read_text(), re.MULTILINE)
+    assert keys
+    assert [text for text in keys if not text.startswith(unit)] == []
+
+
 def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
     assert load(folder=tmp_path) == Settings()
 

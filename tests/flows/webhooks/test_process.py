@@ -417,7 +417,7 @@ CRM = "hooks.endpoints.crm={url: 'https://crm.example/in', purpose: ads}"
 @pytest.mark.parametrize(
     ("words", "secret", "said"),
     [
-        ([], SECRET, "there is nobody to tell: name endpoints in hooks.endpoints"),
+        ([], SECRET, "there is no webhook: name endpoints in hooks.endpoints"),
         (
             ["--set", CRM],
             "",
