@@ -55,10 +55,21 @@ from tests.streams import RULES
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 CODECS: dict[str, SnapshotCodec[Any]] = {
-    name.lower(): codec
-    for name, codec in vars(snapshots).items()
-    if isinstance(codec, SnapshotCodec)
+    "source": snapshots.SOURCE_CODEC,
+    "devices": snapshots.DEVICES_CODEC,
+    "users": snapshots.USERS_CODEC,
+    "rows": snapshots.SHARD_RECORD_CODEC,
+    "learned": snapshots.LEARN_CODEC,
+    "table": snapshots.TABLE_CODEC,
 }
+"""The name of the golden files -> the codec."""
+
+
+def test_every_codec_has_golden_files() -> None:
+    every = [codec for codec in vars(snapshots).values() if isinstance(codec, SnapshotCodec)]
+    assert len(every) == len(CODECS)
+    assert all(codec in CODECS.values() for codec in every)
+
 
 ORDER = Order(1_600_000_000_000, 12_340_000, 3, 11_000_000, bytes(range(16)), bytes(16), 2, "JPY")
 SHOPPER = Shopper(
