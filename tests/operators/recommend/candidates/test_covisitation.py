@@ -6,12 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from operators.recommend.candidates.bought_together import BoughtTogether
 from operators.recommend.candidates.covisitation import Covisitation
-from operators.tables.top_partners import TopPartners
 from state.arrays import NO_ROW
 from state.interactions import PURCHASE, VIEW, Interactions, ListRequests, ScoredLists
 
@@ -129,25 +126,6 @@ def test_similar_items_leave_out_the_item_and_only_changed_ones_are_told() -> No
     assert learner.take_changed().tolist() == [POT, PAN]
 
 
-@given(st.lists(st.sets(st.integers(0, 20), max_size=9), max_size=12), st.integers(1, 5))
-def test_changed_rows_are_taken_in_turn_and_none_is_lost(
-    touched: list[set[int]], most: int
-) -> None:
-    table = TopPartners(4, 1000)
-    waiting: set[int] = set()
-    start = 0
-    for rows in touched:
-        one = np.array(sorted(rows), np.int32)
-        table.add(one, one, np.ones(len(one), np.float32), np.zeros(len(one), np.int64))
-        waiting |= rows
-        taken = table.take_changed(most, start).tolist()
-        in_turn = sorted(waiting, key=lambda row: (row < start, row))
-        assert sorted(taken) == sorted(in_turn[:most])
-        waiting -= set(taken)
-        start = taken[-1] + 1 if taken else start
-    assert table.take_changed().tolist() == sorted(waiting)
-
-
 def test_what_a_shopper_buys_within_the_window_goes_together_both_ways() -> None:
     learner = BoughtTogether(window_ms=1000)
     learner.learn_many(purchases((1, MUG, 0), (2, PAN, 0), (1, CUP, 0)))
@@ -177,56 +155,6 @@ def test_a_restored_basket_goes_on() -> None:
         np.array_equal(array, restored.arrays()[name]) for name, array in learner.arrays().items()
     )
     assert entries(restored.neighbours(rows([MUG]), 5)) == [(CUP, 1.0, MUG)]
-
-
-pairs = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 7)), max_size=60)
-
-
-@settings(max_examples=60, deadline=None)
-@given(pairs, st.integers(1, 20))
-def test_while_a_row_has_room_counts_are_exact_however_the_batches_are_cut(
-    seen: list[tuple[int, int]], size: int
-) -> None:
-    table = TopPartners(8, DAY_MS)
-    counted = np.zeros((5, 8))
-    for start in range(0, len(seen), size):
-        row, partner = np.array(seen[start : start + size], np.int32).T
-        table.add(row, partner, np.ones(len(row), np.float32), np.zeros(len(row), np.int64))
-        np.add.at(counted, (row, partner), 1)
-    partner, weight = table.lookup(np.arange(5, dtype=np.int32))
-    for row in range(5):
-        kept = {p: w for p, w in zip(partner[row].tolist(), weight[row].tolist(), strict=True) if w}
-        assert kept == {p: w for p, w in enumerate(counted[row].tolist()) if w}
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.integers(0, 30), min_size=1, max_size=200))
-def test_a_full_row_never_misses_a_partner_with_more_than_its_share(seen: list[int]) -> None:
-    table = TopPartners(4, DAY_MS)
-    for one in seen:
-        table.add(rows([0]), rows([one]), np.ones(1, np.float32), np.zeros(1, np.int64))
-    partner, weight = table.lookup(rows([0]))
-    heavy = {one for one in seen if seen.count(one) > len(seen) / 4}
-    assert heavy <= set(partner[0].tolist())
-    assert weight.sum() == len(seen)
-
-
-def test_a_batch_full_of_newcomers_leaves_the_heavy_ones_in_place() -> None:
-    table = TopPartners(4, DAY_MS)
-    heavy = np.repeat(rows([100, 101]), 50)
-    table.add(np.zeros(100, np.int32), heavy, np.ones(100, np.float32), np.zeros(100, np.int64))
-    strangers = np.arange(90, dtype=np.int32)
-    table.add(np.zeros(90, np.int32), strangers, np.ones(90, np.float32), np.zeros(90, np.int64))
-    assert sorted(table.partner[0].tolist()) == [0, 1, 100, 101]
-
-
-def test_years_apart_nothing_overflows() -> None:
-    table = TopPartners(2, DAY_MS)
-    for year in (0, 1, 50, 3):
-        at_ms = np.array([year * 365 * DAY_MS])
-        table.add(rows([0]), rows([year]), np.ones(1, np.float32), at_ms)
-    assert np.isfinite(table.weight).all()
-    assert 50 in table.partner[0].tolist()
 
 
 @pytest.mark.parametrize("wrong", [{"width": 0}, {"half_life_ms": 0}])
