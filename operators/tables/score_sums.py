@@ -86,7 +86,7 @@ def group_by_item(item: Rows) -> ScoreSums:
     starts = np.flatnonzero(is_start)
     row = np.repeat(np.arange(n), count)
     source = row * width
-    source += key & ((1 << bits) - 1)
+    source += (key & ((1 << bits) - 1)).astype(np.intp)
     return ScoreSums(row[starts], item[starts], np.zeros(len(starts), np.float32), source, starts)
 
 
