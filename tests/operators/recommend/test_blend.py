@@ -9,8 +9,6 @@ import pytest
 
 from operators.recommend.blend import EVALUATION_RUN_EVENTS, FULL_EVALUATION_RUNS, Blend
 from operators.recommend.reasons import reason_code
-from operators.tables.score_sums import best_items
-from operators.tables.scored_lists import exclude
 from state.arrays import NO_ROW
 from state.interactions import CART, VIEW, Interactions, ListRequests, ScoredLists, empty_lists
 
@@ -98,15 +96,6 @@ def test_the_reason_is_that_of_the_list_that_said_most() -> None:
     ]
     lists = mixed(two(), listed([A]), listed([C]), k=3)
     assert [because for *_, because in entries(lists)] == [reason_code(0), reason_code(1), NO_ROW]
-
-
-def test_hidden_items_leave_no_gap() -> None:
-    hidden = np.array([[B, NO_ROW]], np.int32)
-    assert entries(exclude(listed([A, B, C], because=E), hidden)) == [
-        (A, 3.0, E),
-        (C, 1.0, E),
-        (NO_ROW, 0.0, NO_ROW),
-    ]
 
 
 def test_who_hits_leads() -> None:
@@ -207,15 +196,3 @@ def test_a_blend_of_a_release_with_steps_apart_goes_on_with_its_steps() -> None:
 def test_each_learner_needs_a_prior_weight_above_0(beliefs: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="prior weight above 0"):
         Blend(("first", "second"), beliefs)
-
-
-def test_scores_of_an_item_are_summed_and_ties_go_to_the_lower_row() -> None:
-    item = np.array([[D, A, B, A, NO_ROW, C]], np.int32)
-    score = np.array([[1, 1, 2, 3, 9, 0]], np.float32)
-    because = np.array([[10, 11, 12, 13, 14, 15]], np.int32)
-    assert entries(best_items(item, score, because, 4, repeats=2)) == [
-        (A, 4.0, 13),
-        (B, 2.0, 12),
-        (D, 1.0, 10),
-        (NO_ROW, 0.0, NO_ROW),
-    ]
