@@ -73,6 +73,7 @@ class Naive:
         self.users: dict[str, str] = {}
         self.changes: list[Change] = []
         self.gone: set[str] = set()
+        self.erased_ms: dict[str, int] = {}
         self.newest_ms = 0
         self.spans = {sid: self._spans(sid) for sid in self.rules}
 
@@ -93,10 +94,12 @@ class Naive:
         """An event is read."""
         clock_ms, watermark_ms = self.newest_ms, max(0, self.newest_ms - self.lateness_ms)
         self.newest_ms = max(self.newest_ms, min(event.event_ts, event.received_ts))
-        name = self._who(event, clock_ms, watermark_ms)
         if event.type == "erase":
-            self._erase(name, event)
+            self._erase(event)
             return
+        if self._is_erased(event):
+            return
+        name = self._who(event, clock_ms, watermark_ms)
         person = self.people.setdefault(name, Person(event.user_id == name))
         same_order = {e.order_id for e in person.events if e.type == "purchase"}
         if any(e.event_id == event.event_id for e in person.seen) or (
@@ -126,11 +129,21 @@ class Naive:
                 self._merge(device, user, max(event.event_ts, watermark_ms), clock_ms)
         return user
 
-    def _erase(self, name: str, event: Event) -> None:
-        self.people.pop(name, None)
-        self.gone.add(name)
-        if event.anonymous_id is not None:
-            self.users.pop(event.anonymous_id, None)
+    def _is_erased(self, event: Event) -> bool:
+        """Whether an event is from before the erasure of its device or of its user."""
+        ids = (event.anonymous_id, event.user_id)
+        return any(event.event_ts <= self.erased_ms.get(name or "", 0) for name in ids)
+
+    def _erase(self, event: Event) -> None:
+        """Erase a user with all its devices, or a device alone: its user stays."""
+        names = {name for name in (event.user_id, event.anonymous_id) if name is not None}
+        if event.user_id is not None:
+            names |= {device for device, user in self.users.items() if user == event.user_id}
+        for name in names:
+            self.erased_ms[name] = max(event.event_ts, self.erased_ms.get(name, 0))
+            self.users.pop(name, None)
+            self.people.pop(name, None)
+            self.gone.add(name)
 
     def _merge(self, device: str, user: str, at_ms: int, clock_ms: int) -> None:
         other = self.people.pop(device)
