@@ -5,9 +5,13 @@ from __future__ import annotations
 import inspect
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
+import orjson
 import pytest
+import redis
 
 from flows.commands.cli import parser
 from flows.runtime.diagram import diagram
@@ -43,7 +47,7 @@ def test_the_first_commands_are_demo_and_test() -> None:
         for page in (README, DASHBOARD, EVALUATE, TUNE)
         for block in code(page, "sh")
         for line in block.splitlines()
-        if "penstock" in line
+        if line.startswith(".venv/bin/penstock")
     ],
 )
 def test_a_command_of_the_readme_is_understood(line: str) -> None:
@@ -56,8 +60,21 @@ def test_the_diagram_is_the_flow() -> None:
     assert code(README, "mermaid") == [diagram() + "\n"]
 
 
+def test_the_event_of_the_readme_gives_the_list_of_the_readme(redis_url: str) -> None:
+    event, shown = code(README, "json")
+    send, read = (block for block in code(README, "sh") if "visitor-1" in block)
+    assert event.strip() in send
+    replay = ["-c", send.replace(".venv/bin/penstock", f"{sys.executable} -m flows")]
+    replay[1] = replay[1].replace("redis://localhost:6379", redis_url)
+    subprocess.run(["/bin/sh", *replay], check=True, cwd=ROOT, capture_output=True)
+    program, *words = shlex.split(read)
+    assert program == "redis-cli"
+    with redis.Redis.from_url(redis_url) as client:
+        assert orjson.loads(client.execute_command(*words)) == orjson.loads(shown)
+
+
 def test_the_table_names_every_key_of_the_contract_with_its_type() -> None:
-    table = dict(re.findall(r"^\| `(ps:1:[^`]+)` \| ([A-Z]+) \|", README, re.M))
+    table = dict(re.findall(r"^\| `(ps:1:[^`]+)` \| ([A-Z]+) \|", STOREFRONT, re.M))
     assert table == CONTRACT_TYPES
 
 
@@ -81,7 +98,7 @@ def test_every_learner_and_rule_has_words_for_its_reason() -> None:
     assert learners | {"popular", OWN_BRAND, EXPLORED} == set(LEARNER_TEXTS)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/storefront.md", "docs/dashboard.md"])
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *[f"docs/{one.name}" for one in sorted((ROOT / "docs").glob("*.md"))]])
 def test_every_file_that_is_linked_or_named_is_there(page: str) -> None:
     text = (ROOT / page).read_text()
     linked = [(ROOT / page).parent / link for link in re.findall(r"\]\(([^):#]+)[^):]*\)", text)]
@@ -89,4 +106,12 @@ def test_every_file_that_is_linked_or_named_is_there(page: str) -> None:
         ROOT / name
         for name in re.findall(r"`((?:operators|flows|serving|state|tests)/[\w/.]+)`", text)
     ]
+    named = [path for path in named if path.name != "FORMAT"]  # a placeholder
     assert [path for path in linked + named if not path.exists()] == []
+
+
+def test_the_glossary_has_at_most_sixty_terms_each_once() -> None:
+    page = (ROOT / "docs" / "glossary.md").read_text()
+    terms = re.findall(r"^\| ([^|]+) \| .+ \| \[(.+)\]\(\.\./\2\) \|$", page, re.M)
+    assert len(terms) == page.count("\n| ") - 1
+    assert len({term for term, _ in terms}) == len(terms) <= 60
