@@ -1,4 +1,4 @@
-"""Of which code a page speaks that tells what a run gave: the commit, and a digest of the folders.
+"""Which code the figures of a page belong to: the commit, and a digest of the folders.
 
 The digest is what a test holds a page against: a clone without history has it too.
 """

@@ -11,9 +11,9 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Cores:
-    """From its making on, until `used` is asked for; `processes` are those to tell of, by name.
+    """From its making on, until `used` is asked for; `processes` are those to report, by name.
 
-    A process is told of with all that it has started, each on its own, but for what has a name before.
+    A process is reported with its children, each by itself, except those with a name of their own.
     """
 
     def __init__(self, processes: dict[str, int]) -> None:
@@ -31,12 +31,12 @@ class Cores:
         passed_s = time.perf_counter() - self._began_s
         spent = {pid: cpu_s(pid) - before for pid, before in self._before.items()}
         others = (busy_s() - self._busy_s - sum(spent.values())) / passed_s
-        told = [
+        parts = [
             f"{name}={'+'.join(f'{spent[pid] / passed_s:.2f}' for pid in pids)}"
             for name, pids in self._pids.items()
         ]
-        all_told = sum(spent.values()) / passed_s + others
-        return f"{' '.join(told)} others={others:.2f} all={all_told:.2f} of {os.cpu_count()}"
+        all_cores = sum(spent.values()) / passed_s + others
+        return f"{' '.join(parts)} others={others:.2f} all={all_cores:.2f} of {os.cpu_count()}"
 
 
 def family(pid: int) -> list[int]:

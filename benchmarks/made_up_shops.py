@@ -135,14 +135,14 @@ def anonymous() -> Iterator[RawClick]:
 
 
 def radio() -> Iterator[RawClick]:
-    """Long sessions: on with the artist, again what was heard, or one of one's own artists."""
+    """Long sessions: on with the artist, a track of before, or one of one's own artists."""
     draw, at_ms = random.Random(9), 0
     popular, track = Zipf(draw, 400), Zipf(draw, 10, 0.6)
-    own, heard = dict[int, list[int]](), dict[int, list[str]]()
+    own, played = dict[int, list[int]](), dict[int, list[str]]()
     while True:
         who = draw.randrange(300)
         artists = own.setdefault(who, [popular() for _ in range(8)])
-        before = heard.setdefault(who, [])
+        before = played.setdefault(who, [])
         at_ms += 20 * MINUTE_MS
         artist = draw.choice(artists)
         for step in range(draw.randint(10, 50)):

@@ -15,7 +15,7 @@ twice the standard error of the difference, case by case.
 | `news` | new items every two minutes, nobody looks at one twice |
 | `retail` | most visitors look once, some come back after days; views, carts and orders |
 | `anonymous` | short sessions of shoppers never seen again, many new items |
-| `radio` | sessions of 10 to 50 plays, on with the artist or again what was heard |
+| `radio` | sessions of 10 to 50 plays, on with the artist or a track of before |
 | `newspaper` | items of one day, readers who come once in it |
 | `corner` | 50 items in all |
 | `orders` | baskets, and nothing but purchases |
@@ -96,12 +96,12 @@ def outcome(name: str) -> EvaluationResult:
 def gains(found: EvaluationResult) -> tuple[Gain, Gain]:
     """By HR@20 and by MRR@20."""
     parts = [name for name in found.ranks if name not in (BLEND, *REFERENCES)]
-    told = []
+    gains = []
     for of in (found.hits, found.reciprocal):
         best = max(parts, key=lambda name: of(name).mean())
         more = of(BLEND) - of(best)
-        told.append(Gain(float(more.mean()), float(more.std() / np.sqrt(len(more))), best))
-    return told[0], told[1]
+        gains.append(Gain(float(more.mean()), float(more.std() / np.sqrt(len(more))), best))
+    return gains[0], gains[1]
 
 
 def main() -> None:

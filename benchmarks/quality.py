@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 DATA = Path(os.environ.get("PENSTOCK_SHARED_DATA", Path(__file__).parents[2] / "shared/data"))
 
 Figures = tuple[float | None, float | None]
-"""HR@20, MRR@20; None where it is not told."""
+"""HR@20, MRR@20; None where it is not published."""
 
 
 class Measured(NamedTuple):

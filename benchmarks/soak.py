@@ -21,7 +21,8 @@ from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
 from benchmarks.code import said
-from benchmarks.live import Probes, Rig, lines_of, producing, send, shopper_of
+from benchmarks.live import lines_of
+from benchmarks.live_rig import Probes, Rig, producing, send, shopper_of
 from benchmarks.workload import Workload, cached
 from flows.process.embedded_redis import EmbeddedRedis
 from state import keys
@@ -107,13 +108,13 @@ def samples(rig: Rig, probes: Probes, pid: int, folder: Path, seconds: float) ->
     events, since_s = rig.events(), began_s
     while time.perf_counter() - began_s < seconds:
         took = sorted(probes.until(time.perf_counter() + SAMPLE_S)) or [SAMPLE_S]
-        now_s, heard = time.perf_counter(), rig.events()
+        now_s, read = time.perf_counter(), rig.events()
         meta = rig.store.client.hgetall(keys.meta_key())
         gone = int(meta.get(b"evicted", 0)) - int(meta.get(b"returned", 0))
         yield Sample(
             round(now_s - began_s, 1),
             _rss_mb(pid),
-            (heard - events) / (now_s - since_s),
+            (read - events) / (now_s - since_s),
             1000 * median(took),
             1000 * took[int(len(took) * 0.99)],
             sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 2**20,
@@ -121,7 +122,7 @@ def samples(rig: Rig, probes: Probes, pid: int, folder: Path, seconds: float) ->
             len(list(Path(f"/proc/{pid}/fd").iterdir())),
             int(meta[b"shoppers"]) - gone,
         )
-        events, since_s = heard, now_s
+        events, since_s = read, now_s
 
 
 def _rss_mb(pid: int) -> float:
@@ -210,9 +211,9 @@ def main() -> int:
         rate = asked.rate
         if rate is None:
             lines = lines_of(cached(Workload()), 100_000)
-            rate = rig.run_rate(rig.filled(lines), len(lines), recovery=rig.recovery()) / 2
+            rate = rig.run_rate(rig.filled_topic(lines), len(lines), recovery=rig.recovery()) / 2
             rig.store.client.flushall()
-        topic, recovery = rig.filled([]), rig.recovery()
+        topic, recovery = rig.filled_topic([]), rig.recovery()
         words = [
             sys.executable,
             "-m",

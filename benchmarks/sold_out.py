@@ -67,7 +67,7 @@ class Shop:
         """The same of a batch that says that these cannot be had."""
         now_ms = self.learning.state.clock.newest_event_ms
         self._told += len(items)
-        told = [
+        events = [
             Event(
                 f"feed-{self._told}-{n}",
                 "item",
@@ -78,7 +78,7 @@ class Shop:
             )
             for n, item in enumerate(items)
         ]
-        return self.feed(told)
+        return self.feed(events)
 
     def _parts(self, events: Sequence[Event]) -> list[ShardPart]:
         shards = len(self._users)

@@ -128,7 +128,7 @@ def _elsewhere(name: str, hash_seed: str) -> Figures:
     return Figures(*json.loads(done.stdout))
 
 
-def told(name: str, what: str, found: Sequence[Figures]) -> None:
+def print_spread(name: str, what: str, found: Sequence[Figures]) -> None:
     """Print how far figures lie apart, by their means and extremes."""
     hr, mrr = ([one[at] for one in found] for at in (0, 1))
     moved = max(max(of) - min(of) for of in (hr, mrr))
@@ -146,10 +146,12 @@ def measure(name: str) -> None:
     print(f"{name}: {len(task.clicks):,} clicks", flush=True)
     of_batches = {size: figures(task, batch=size) for size in BATCHES}
     plain = of_batches[BATCH]
-    told(name, f"batches of {', '.join(map(str, BATCHES))}", list(of_batches.values()))
-    told(name, f"{len(SEEDS)} seeds", [figures(task, seed=seed) for seed in SEEDS])
-    told(name, "arrival up to 5 min late", [plain, *(figures(late(task, n)) for n in (1, 2))])
-    told(name, "PYTHONHASHSEED", [plain, *(_elsewhere(name, one) for one in HASH_SEEDS)])
+    print_spread(name, f"batches of {', '.join(map(str, BATCHES))}", list(of_batches.values()))
+    print_spread(name, f"{len(SEEDS)} seeds", [figures(task, seed=seed) for seed in SEEDS])
+    print_spread(
+        name, "arrival up to 5 min late", [plain, *(figures(late(task, n)) for n in (1, 2))]
+    )
+    print_spread(name, "PYTHONHASHSEED", [plain, *(_elsewhere(name, one) for one in HASH_SEEDS)])
 
 
 def main() -> None:

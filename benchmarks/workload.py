@@ -107,7 +107,7 @@ def chunks(workload: Workload) -> Iterator[bytes]:
 
 
 def _visits(workload: Workload, rng: np.random.Generator) -> tuple[Rows, Rows]:
-    """Who does each event, and in which visit; events of a visit stand together, in order."""
+    """Who does each event, and in which visit; events of a visit are together, in order."""
     if workload.by_visit:
         lengths = rng.geometric(1 / VISIT_EVENTS_MEAN, workload.events)
         visit = np.repeat(np.arange(workload.events), lengths)[: workload.events]
