@@ -84,7 +84,7 @@ def carry_out(step: Step, folder: Path) -> None:
             path.write_text(text[:start] + step.block + text[start:])
         else:
             assert "replace" in step.text
-            path.write_text(text.replace(anchor, step.block.strip()))
+            path.write_text(text.replace(anchor, step.block.strip("\n")))
 
 
 def test_every_recipe_that_is_asked_for_is_there_and_short() -> None:
