@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, get_args
 from operators.segments.rules import window_corrections as corrections
 from operators.shoppers import orders, refunds
 from operators.shoppers.id_hashes import HASH_BYTES
-from operators.shoppers.profile import add_unconverted
+from operators.shoppers.profile import EVENT_COUNTERS, add_unconverted
 from state.events import EventType
 from state.money import add
 from state.shopper import RuleState
@@ -30,13 +30,7 @@ _EVENT_TYPES: tuple[str, ...] = get_args(EventType)
 _TYPE_BITS = 5
 TYPE_NUMBER = {name: number for number, name in enumerate(_EVENT_TYPES)}
 _TIME = Struct(">Q")
-_SHOPPER_COUNTER = {
-    "item_view": "views",
-    "cart_add": "carts",
-    "cart_remove": "cart_removes",
-    "search": "searches",
-    "wishlist_add": "wishlists",
-}
+_SHOPPER_COUNTER = {"item_view": "views", "cart_add": "carts", **EVENT_COUNTERS}
 _SESSION_COUNTER = {"item_view": "views", "cart_add": "carts", "purchase": "purchases"}
 
 

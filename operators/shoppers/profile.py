@@ -1,7 +1,7 @@
 """A shopper's profile: what one event adds to it, and two profiles that become one.
 
 All of it is sums, firsts and lasts, so that it does not depend on the order in which events come. A new
-counter is a field of `state.shopper.Shopper`, counted in `apply_event` and named in `_SUMMED_FIELDS`.
+counter is a field of `state.shopper.Shopper` and a line in `EVENT_COUNTERS`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,16 @@ if TYPE_CHECKING:
 
 UNCONVERTED_MAX = 16
 """So many currencies without a rate a shopper may have sums in; the rest becomes one sum."""
+
+EVENT_COUNTERS = {
+    "cart_remove": "cart_removes",
+    "search": "searches",
+    "wishlist_add": "wishlists",
+}
+"""Event types that add one to a counter of the shopper. Merges add the counters, and duplicates are
+subtracted from them. Item views, carts and orders have session counters too: see `apply_event`."""
+PUBLISHED_COUNTERS = ("refunds",)
+"""Counters that a profile in Redis has under their own name where they are above 0."""
 
 INTENT_OF_TYPE = {
     "item_view": CONSIDERING,
@@ -95,14 +105,10 @@ def mean_order_micros(shopper: Shopper) -> int | None:
 
 
 def _count_other(shopper: Shopper, session: Session, event: Event) -> None:
-    match event.type:
-        case "cart_remove":
-            shopper.cart_removes += 1
-            session.cart_micros = add(session.cart_micros, -amounts.items_micros(event.items))
-        case "search":
-            shopper.searches += 1
-        case "wishlist_add":
-            shopper.wishlists += 1
+    if name := EVENT_COUNTERS.get(event.type):
+        setattr(shopper, name, getattr(shopper, name) + 1)
+    if event.type == "cart_remove":
+        session.cart_micros = add(session.cart_micros, -amounts.items_micros(event.items))
 
 
 def merge(shopper: Shopper, other: Shopper, affinities: DecayedCounts) -> None:
@@ -128,9 +134,7 @@ _SUMMED_FIELDS = (
     "events",
     "views",
     "carts",
-    "cart_removes",
-    "searches",
-    "wishlists",
+    *EVENT_COUNTERS.values(),
     "purchases",
     "units",
     "revenue_micros",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from operators.shoppers.profile import mean_order_micros
+from operators.shoppers.profile import PUBLISHED_COUNTERS, mean_order_micros
 from state.money import format_decimal
 from state.resp import pack_command, pack_int, pack_str
 from state.shopper import INTENTS, PURPOSES, purpose_names
@@ -91,9 +91,12 @@ def _optional_fields(shopper: Shopper, category: str, share: float) -> tuple[str
         text += f"{pack_str('unconverted')}{pack_str(unconverted_text(shopper.unconverted_micros))}"
         count += 2
     if shopper.refunds:
-        refunded = pack_str(format_decimal(shopper.refund_micros))
-        text += f"{pack_str('refunds')}{pack_int(shopper.refunds)}{pack_str('refunded')}{refunded}"
-        count += 4
+        text += f"{pack_str('refunded')}{pack_str(format_decimal(shopper.refund_micros))}"
+        count += 2
+    for name in PUBLISHED_COUNTERS:
+        if value := getattr(shopper, name):
+            text += pack_str(name) + pack_int(value)
+            count += 2
     if shopper.open_sessions:
         text += _INTENT + _INTENTS[shopper.open_sessions[-1].intent]
         count += 2

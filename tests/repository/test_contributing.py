@@ -1,7 +1,7 @@
 """The recipes of CONTRIBUTING.md, carried out word for word in a copy of the repository.
 
-A step is one of: Create `file` with the block below it; In `file`, below `line`, add the block; In `file`,
-replace `words` with the block's words; Run `command`, which has to succeed.
+A step is one of: Create `file` with the block; In `file`, below `line`, add the block; In `file`,
+replace `words` with the block; Run `command`, which has to succeed.
 """
 
 from __future__ import annotations

@@ -98,7 +98,14 @@ def test_every_learner_and_rule_has_words_for_its_reason() -> None:
     assert learners | {"popular", OWN_BRAND, EXPLORED} == set(LEARNER_TEXTS)
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *[f"docs/{one.name}" for one in sorted((ROOT / "docs").glob("*.md"))]])
+@pytest.mark.parametrize(
+    "page",
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        *[f"docs/{one.name}" for one in sorted((ROOT / "docs").glob("*.md"))],
+    ],
+)
 def test_every_file_that_is_linked_or_named_is_there(page: str) -> None:
     text = (ROOT / page).read_text()
     linked = [(ROOT / page).parent / link for link in re.findall(r"\]\(([^):#]+)[^):]*\)", text)]
