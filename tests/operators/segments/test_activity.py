@@ -1,4 +1,4 @@
-"""What segments and the shop are worth: equal to a recount, whatever batches, workers and restarts."""
+"""Statistics of segments and of the shop equal a recount, whatever the batches, workers and restarts."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ SETTINGS = flow_settings(segment_rules_text=RULES, rfm=config.Rfm(buyers_min=1))
 
 
 class Said:
-    """What the change streams and the figures say, of a stream cut into batches."""
+    """The change entries and the statistics of a stream that is cut into batches."""
 
     def __init__(self, *, settings: config.Settings = SETTINGS) -> None:
         self.settings = settings
@@ -117,7 +117,7 @@ def test_statistics_equal_a_recount(
 @given(streams(max_events=25), st.integers(5, 30), st.sampled_from([0, LATENESS_MS]))
 @settings(max_examples=5, deadline=None)
 def test_results_do_not_depend_on_batches(stream: list[Event], size: int, late_ms: int) -> None:
-    """Of the shop, of rules and of stages; what is learned of all shoppers is learned batch by batch."""
+    """Of the shop, rules and stages. Clusters are learned batch by batch: theirs may."""
     arrived = shuffled_within(stream, late_ms, seed=4)
     one, other = told(arrived, size=4), told(arrived, size=size)
     for sid in ("", "ready", "cart", "keen", "buyers", "young", "lifecycle-new"):
@@ -125,7 +125,7 @@ def test_results_do_not_depend_on_batches(stream: list[Event], size: int, late_m
 
 
 def comparable(said: Said, sid: str) -> dict[str, str]:
-    """The figures but for how far the source has come and how many are here this minute."""
+    """The statistics without the watermark and the number of active shoppers."""
     varying = {"watermark_ms", "at", "events_1m", "active_shoppers", "late", "sessions_open"}
     return {name: one for name, one in said.figures.get(sid, {}).items() if name not in varying}
 
@@ -167,7 +167,7 @@ def test_a_day_and_five_minutes_end_to_the_millisecond() -> None:
 
 
 def test_no_entry_is_counted_where_nobody_entered() -> None:
-    """After hours without a change, and after a restart."""
+    """Hours after the last change, and after a restart."""
     arrived = [*generate_events(events=300, shoppers=60, items=20, events_per_s=0.05)]
     last_ms = arrived[-1].event_ts - START_MS
     later = [
@@ -185,7 +185,7 @@ def test_no_entry_is_counted_where_nobody_entered() -> None:
 
 
 def test_an_order_of_two_merged_shoppers_counts_once() -> None:
-    """By whom it came first, whenever it is found out."""
+    """It counts for the shopper who ordered first, whenever the merge is known."""
     first = [
         event("cart_add", 1, 0, "dev", items=(ITEMS[1],)),
         event("cart_add", 2, 1, None, "u", items=(ITEMS[1],)),
@@ -206,7 +206,7 @@ def test_an_order_of_two_merged_shoppers_counts_once() -> None:
 def test_results_do_not_depend_on_partitions_and_workers(
     stream: list[Event], size: int, restarts: bool
 ) -> None:
-    """Events of one person in two partitions, whose shards two workers keep."""
+    """Events of one shopper in two partitions, whose shards are on two workers."""
     said, rest = Said(), iter(stream)
     partitions: dict[str, list[Event]] = {"a": [], "b": []}
     while batch := list(islice(rest, size)):

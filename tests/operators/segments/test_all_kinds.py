@@ -1,5 +1,5 @@
-"""All kinds of segments at once, over weeks and over crashes: what Redis says of them fits together,
-and is what an undisturbed run says; histories are what the events come to."""
+"""All kinds of segments at once, over weeks and crashes: their keys in Redis are consistent and equal
+those of an undisturbed run; histories equal a count of the events."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def server() -> Iterator[EmbeddedRedis]:
 
 
 class Said:
-    """What Redis says of segments, in all the places in which it does."""
+    """All keys of segments in Redis."""
 
     def __init__(self, url: str) -> None:
         store = Store(url, timeout_ms=2000, patience_s=2)
@@ -98,7 +98,7 @@ def entries(client: Any, key: str) -> dict[int, dict[str, float]]:
 
 
 def assert_fits_together(said: Said) -> None:
-    """Members, shoppers, sizes and the change stream tell of the same memberships."""
+    """Members, shoppers, sizes and the change stream have the same memberships."""
     assert said.members == said.of_shoppers
     assert said.sizes == {sid: len(members) for sid, members in said.members.items()}
     by_change: dict[str, dict[str, int]] = {sid: {} for sid in said.segments}
@@ -131,7 +131,7 @@ def test_all_kinds_tell_of_the_same_memberships_everywhere(undisturbed: Said) ->
 
 
 def test_histories_of_segments_add_up(undisturbed: Said) -> None:
-    """Each entry goes on from the one before, and all of them come to what the change stream says."""
+    """Each entry follows from the previous one, and their sums equal the change stream."""
     moves: dict[str, Counter[str]] = defaultdict(Counter)
     last_ms = max(int(change["event_ts"]) for change in undisturbed.changes)
     for change in undisturbed.changes:
@@ -176,7 +176,7 @@ def test_the_history_of_the_shop_is_what_its_events_come_to(undisturbed: Said) -
 
 
 def crashed(url: str, crashes: list[int], chosen: Settings) -> Said:
-    """The same over crashes before some batches."""
+    """The same with crashes before some batches."""
     to_come = sorted(crashes)
     with tempfile.TemporaryDirectory() as name:
         for _ in range(len(crashes) + 1):

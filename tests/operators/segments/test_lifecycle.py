@@ -42,7 +42,7 @@ MEMBERS_OF_DORMANT = keys.members_key("lifecycle-dormant")
 
 
 def stages(seen_ms: Iterable[int], until_ms: int) -> list[tuple[int, str]]:
-    """What a shopper was when, from all times it was seen: by the words of the stages alone."""
+    """A shopper's stages from all times of its activity, by the definition of the stages alone."""
     seen = sorted(set(seen_ms))
     told = [(seen[0], "new"), (seen[0] + SPAN_MS["new"], "active")]
     for before, after in zip(seen, [*seen[1:], None], strict=True):
@@ -99,7 +99,7 @@ def test_a_late_event_within_an_absence_shortens_or_removes_it() -> None:
 def told(
     learning: PersonalizeStep, events: Sequence[Event], size: int, until_ms: int
 ) -> dict[str, list[tuple[int, str]]]:
-    """Stages of each shopper as the change streams tell them."""
+    """Stages of each shopper by the change streams."""
     changes: dict[str, list[tuple[int, str]]] = {}
     batches = fed(learning, events, size=size, until_ms=until_ms)
     for change in chain.from_iterable(batches):
@@ -116,7 +116,7 @@ def told(
 def test_every_stage_is_published_at_its_exact_time(
     size: int, steps: list[tuple[str, int]]
 ) -> None:
-    """Against the same made from all events, also where nothing happens any more."""
+    """Compared with stages computed from all events, also after the last event."""
     at_ms, events, seen = 0, [], dict[str, list[int]]()
     for number, (who, days) in enumerate(steps):
         at_ms += days * DAY_MS + HOUR_MS
@@ -132,7 +132,7 @@ def test_every_stage_is_published_at_its_exact_time(
 
 
 class Restarted(PersonalizeStep):
-    """One that is stored, and made anew from that, before each batch."""
+    """A state that is stored and restored before each batch."""
 
     def process_batch(self, parts: Sequence[ShardPart]) -> list[BatchOutput]:
         self.__dict__ = PersonalizeStep(flow_settings(), self.snapshot()).__dict__
@@ -143,7 +143,7 @@ class Restarted(PersonalizeStep):
 def test_stages_that_change_at_once_are_published_in_the_same_order_after_a_resume(
     seed: int, moves_a_batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In that in which they changed; and those of whom there are too many for a batch are not lost."""
+    """In the order of their changes; and changes beyond the limit of a batch are not lost."""
     monkeypatch.setattr("operators.segments.lifecycle.MOVES_PER_BATCH", moves_a_batch)
     rng = random.Random(seed)
     days = sorted((rng.uniform(0, 20), f"shopper {rng.randrange(9)}") for _ in range(40))
@@ -164,7 +164,7 @@ def test_stages_that_change_at_once_are_published_in_the_same_order_after_a_resu
 
 @pytest.mark.slow
 def test_online_retail_equals_a_batch_computation() -> None:
-    """Stages of each customer when the last was told, from all times it was seen."""
+    """Stages of each customer at the last change, from all times of its activity."""
     events = retail(8000)
     seen: dict[str, list[int]] = {}
     for one in events:
@@ -194,7 +194,7 @@ def test_a_change_of_stage_has_an_entry_of_its_own() -> None:
 
 
 def test_inactive_shoppers_get_a_stage_when_stages_are_turned_on() -> None:
-    """Only when they were seen last is stored: nobody is new, and nothing is told of what was."""
+    """Only the last activity is stored: no shopper is new, and earlier stages are not published."""
     first = PersonalizeStep(flow_settings(lifecycle=config.Lifecycle(enabled=False)))
     seen = (("ann", 0), ("bob", 10), ("zoe", 35), ("zoe", 36))
     events = [view(n, day * DAY_MS, who) for n, (who, day) in enumerate(seen)]

@@ -1,4 +1,4 @@
-"""Lifts: what members look at more than everybody, against a naive count of a small shop."""
+"""Lifts: what members view more often than all shoppers, compared with a naive count of a small shop."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ MEMBERS = 300
 
 
 def small_shop() -> tuple[MembershipIndex, Recommender, ItemCards, list[tuple[str, str]]]:
-    """Members of cluster-0 like mugs, those of cluster-1 shoes, and there is nobody else."""
+    """Members of cluster-0 view mugs, those of cluster-1 shoes; there are no other shoppers."""
     dice = random.Random(5)
     looks = []
     for n in range(2 * MEMBERS):
         weights = [15] * 6 + [1] * 6 if n < MEMBERS else [1] * 6 + [5] * 6
         looks += [(f"s{n}", f"i{item}") for item in dice.choices(range(12), weights, k=4)]
-    recommender, cards, audience = Recommender(), ItemCards(), MembershipIndex(CLUSTERS)
+    recommender, cards, index = Recommender(), ItemCards(), MembershipIndex(CLUSTERS)
     cards.update(ItemUpdate(1, Item(item, category), "") for item, category in CATEGORY.items())
     shoppers, items = zip(*looks, strict=True)
     n = len(looks)
@@ -47,9 +47,9 @@ def small_shop() -> tuple[MembershipIndex, Recommender, ItemCards, list[tuple[st
     rows = np.arange(len(names), dtype=np.int32)
     place = np.array([int(int(name[1:]) >= MEMBERS) for name in names], np.int16)
     at_ms = np.ones(len(names), np.int64)
-    audience.mark_active(rows, [False] * len(names), at_ms)
-    audience.assign("cluster", names, rows, place, at_ms)
-    return audience, recommender, cards, looks
+    index.mark_active(rows, [False] * len(names), at_ms)
+    index.assign("cluster", names, rows, place, at_ms)
+    return index, recommender, cards, looks
 
 
 def told(writes: list[Write]) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def told(writes: list[Write]) -> dict[str, Any]:
 
 
 def naive(pairs: set[tuple[str, str]], members: set[str]) -> list[list[Any]]:
-    """Name, lift, share of everything that enough members look at so much more that it is no chance."""
+    """Name, lift and share of what enough members view significantly more often."""
     everybody, found = {who for who, _ in pairs}, []
     of_things = Counter(what for _, what in pairs)
     questions = sum(of_all >= 10 for of_all in of_things.values())
@@ -74,8 +74,8 @@ def naive(pairs: set[tuple[str, str]], members: set[str]) -> list[list[Any]]:
 
 
 def test_lifts_are_those_of_a_naive_count() -> None:
-    audience, recommender, cards, looks = small_shop()
-    found = told(SegmentLifts().writes(audience, recommender, cards, 7, last=True))
+    index, recommender, cards, looks = small_shop()
+    found = told(SegmentLifts().writes(index, recommender, cards, 7, last=True))
     items = set(looks)
     categories = {(who, "/".join(CATEGORY[item])) for who, item in looks}
     for place, sid in enumerate(CLUSTERS[:2]):
@@ -93,40 +93,40 @@ def test_lifts_are_those_of_a_naive_count() -> None:
 
 
 def test_one_segment_a_call_reaches_all_of_them() -> None:
-    audience, recommender, cards, _ = small_shop()
+    index, recommender, cards, _ = small_shop()
     lifts = SegmentLifts()
     found: dict[str, Any] = {}
     for _ in CLUSTERS:
-        one = told(lifts.writes(audience, recommender, cards, 7, last=False))
+        one = told(lifts.writes(index, recommender, cards, 7, last=False))
         assert len(one) == 1
         found |= one
-    assert found == told(SegmentLifts().writes(audience, recommender, cards, 7, last=True))
+    assert found == told(SegmentLifts().writes(index, recommender, cards, 7, last=True))
 
 
 def test_nothing_is_reported_of_what_few_view() -> None:
-    """Nine members whom nobody else is like say nothing yet."""
-    audience, recommender, cards, _ = small_shop()
+    """Nine members are too few, however different they are."""
+    index, recommender, cards, _ = small_shop()
     names = [f"s{n}" for n in range(9)]
     rows = np.array([recommender.shoppers.get(name) for name in names], np.int32)
-    audience.assign("cluster", names, rows, np.full(9, 2, np.int16), np.ones(9, np.int64))
-    found = told(SegmentLifts().writes(audience, recommender, cards, 7, last=True))
+    index.assign("cluster", names, rows, np.full(9, 2, np.int16), np.ones(9, np.int64))
+    found = told(SegmentLifts().writes(index, recommender, cards, 7, last=True))
     assert found[keys.lifts_key("cluster-2")] == {"at": 7, "categories": [], "items": []}
 
 
 def test_nothing_is_reported_of_members_like_the_average() -> None:
-    """Of hundreds of items some are always looked at more often by chance."""
+    """Of hundreds of items some are always viewed more often by chance."""
     dice = random.Random(3)
     shoppers = [f"s{n}" for n in range(4000)]
     looks = [(who, f"i{int(dice.expovariate(0.006))}") for who in shoppers for _ in range(4)]
-    recommender, audience, n = Recommender(), MembershipIndex(CLUSTERS), len(looks)
+    recommender, index, n = Recommender(), MembershipIndex(CLUSTERS), len(looks)
     who, items = zip(*looks, strict=True)
     recommender.learn(
         EventColumns(who, items, [VIEW] * n, [1.0] * n, range(n), [0] * n, [None] * n, [None] * n)
     )
     rows = np.arange(len(shoppers), dtype=np.int32)
     place = np.array([dice.randrange(3) for _ in shoppers], np.int16)
-    audience.assign("cluster", shoppers, rows, place, np.ones(len(shoppers), np.int64))
-    found = told(SegmentLifts().writes(audience, recommender, ItemCards(), 7, last=True))
+    index.assign("cluster", shoppers, rows, place, np.ones(len(shoppers), np.int64))
+    found = told(SegmentLifts().writes(index, recommender, ItemCards(), 7, last=True))
     assert [one["items"] for one in found.values()] == [[], [], []]
 
 

@@ -1,4 +1,4 @@
-"""Segments: who is in which, who enters and leaves, and what each is worth."""
+"""Memberships: entries and exits of all kinds, their writes, sizes, and a restart."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ EXPIRE = ("EXPIRE", keys.segments_key("ann"), str(90 * 86_400))
 
 
 def put(
-    audience: MembershipIndex, segments: dict[str, int], at_ms: int = 0, kind: str = "cluster"
+    assigned: MembershipIndex, segments: dict[str, int], at_ms: int = 0, kind: str = "cluster"
 ) -> list[Change]:
     names = list(segments)
     rows = np.array([NAMES.index(name) for name in names], np.int32)
     seen_ms = np.full(len(names), at_ms, np.int64)
-    audience.mark_active(rows, [name == "bob" for name in names], seen_ms)
+    assigned.mark_active(rows, [name == "bob" for name in names], seen_ms)
     places = np.array(list(segments.values()), np.int16)
-    return audience.assign(kind, names, rows, places, seen_ms)
+    return assigned.assign(kind, names, rows, places, seen_ms)
 
 
-def apply(audience: MembershipIndex, *transitions: tuple[str, str, bool, int]) -> list[Change]:
-    return audience.apply_transitions([Transition(*one) for one in transitions], RowIndex(NAMES))
+def apply(assigned: MembershipIndex, *transitions: tuple[str, str, bool, int]) -> list[Change]:
+    return assigned.apply_transitions([Transition(*one) for one in transitions], RowIndex(NAMES))
 
 
 def test_memberships_that_older_releases_stored_by_cluster_number_are_restored() -> None:
@@ -57,12 +57,12 @@ def test_memberships_that_older_releases_stored_by_cluster_number_are_restored()
     assert {*STAGES, *RULES} < {*ids}
 
 
-def told(changes: list[Change]) -> list[Arguments]:
+def written(changes: list[Change]) -> list[Arguments]:
     return [arguments(write) for write in memberships.membership_writes(changes)]
 
 
 def fields(write: Write) -> dict[str, Any]:
-    """What an HSET sets."""
+    """The fields that an HSET sets."""
     return {str(name): value for name, value in zip(write[2::2], write[3::2], strict=True)}
 
 
@@ -70,21 +70,21 @@ class TestExclusiveKinds:
     def test_a_shopper_enters_a_segment(self) -> None:
         changes = put(MembershipIndex(CLUSTERS), {"ann": 1}, at_ms=5)
         assert changes == [Change("enter", "ann", "cluster-1", 5)]
-        assert told(changes) == [
+        assert written(changes) == [
             ("HSET", keys.segments_key("ann"), "cluster-1", "5"),
             EXPIRE,
             ("ZADD", keys.members_key("cluster-1"), "5", "ann"),
         ]
 
     def test_a_shopper_leaves_one_segment_for_another(self) -> None:
-        audience = MembershipIndex(CLUSTERS)
-        put(audience, {"ann": 1, "bob": 0}, at_ms=5)
-        changes = put(audience, {"ann": 0, "bob": 0}, at_ms=9)
+        assigned = MembershipIndex(CLUSTERS)
+        put(assigned, {"ann": 1, "bob": 0}, at_ms=5)
+        changes = put(assigned, {"ann": 0, "bob": 0}, at_ms=9)
         assert changes == [
             Change("leave", "ann", "cluster-1", 9),
             Change("enter", "ann", "cluster-0", 9),
         ]
-        assert told(changes) == [
+        assert written(changes) == [
             ("HDEL", keys.segments_key("ann"), "cluster-1"),
             ("HSET", keys.segments_key("ann"), "cluster-0", "9"),
             EXPIRE,
@@ -97,7 +97,7 @@ class TestExclusiveKinds:
             Change("enter", name, "vip", at) for at, name in enumerate(("ann", "bob", "eve"))
         ]
         left = [Change("leave", "bob", "vip", 7), Change("enter", "ann", "new", 8)]
-        assert told([*entered, *left, Change("enter", "bob", "vip", 9)])[::2] == [
+        assert written([*entered, *left, Change("enter", "bob", "vip", 9)])[::2] == [
             ("HSET", keys.segments_key("ann"), "vip", "0", "new", "8"),
             ("HSET", keys.segments_key("bob"), "vip", "9"),
             ("HSET", keys.segments_key("eve"), "vip", "2"),
@@ -105,36 +105,36 @@ class TestExclusiveKinds:
         ]
 
     def test_kinds_are_independent(self) -> None:
-        audience = MembershipIndex([*CLUSTERS, *STAGES])
-        put(audience, {"ann": 1}, at_ms=5)
-        put(audience, {"ann": 3}, at_ms=6, kind="lifecycle")
-        assert audience.memberships_of(0) == [("cluster-1", 5), ("lifecycle-new", 6)]
-        assert put(audience, {"ann": NO_ROW}, at_ms=7, kind="lifecycle") == [
+        assigned = MembershipIndex([*CLUSTERS, *STAGES])
+        put(assigned, {"ann": 1}, at_ms=5)
+        put(assigned, {"ann": 3}, at_ms=6, kind="lifecycle")
+        assert assigned.memberships_of(0) == [("cluster-1", 5), ("lifecycle-new", 6)]
+        assert put(assigned, {"ann": NO_ROW}, at_ms=7, kind="lifecycle") == [
             Change("leave", "ann", "lifecycle-new", 7)
         ]
-        assert audience.memberships_of(0) == [("cluster-1", 5)]
+        assert assigned.memberships_of(0) == [("cluster-1", 5)]
 
     def test_a_shopper_may_be_in_no_segment(self) -> None:
-        audience = MembershipIndex(CLUSTERS)
-        assert put(audience, {"ann": NO_ROW}) == []
-        assert audience.segments_of("cluster", np.array([0, 99], np.int32)) == [None, None]
+        assigned = MembershipIndex(CLUSTERS)
+        assert put(assigned, {"ann": NO_ROW}) == []
+        assert assigned.segments_of("cluster", np.array([0, 99], np.int32)) == [None, None]
 
 
 class TestOtherKinds:
     def test_a_shopper_may_be_in_several_segments(self) -> None:
-        audience = MembershipIndex(CLUSTERS)
-        changes = apply(audience, ("ann", "vip", True, 5), ("ann", "cart-left", True, 6))
+        assigned = MembershipIndex(CLUSTERS)
+        changes = apply(assigned, ("ann", "vip", True, 5), ("ann", "cart-left", True, 6))
         assert changes == [
             Change("enter", "ann", "vip", 5),
             Change("enter", "ann", "cart-left", 6),
         ]
-        assert apply(audience, ("ann", "vip", False, 7)) == [Change("leave", "ann", "vip", 7)]
-        assert audience.memberships_of(0) == [("cart-left", 6)]
+        assert apply(assigned, ("ann", "vip", False, 7)) == [Change("leave", "ann", "vip", 7)]
+        assert assigned.memberships_of(0) == [("cart-left", 6)]
 
     def test_a_repeated_transition_is_no_change(self) -> None:
-        audience = MembershipIndex()
+        assigned = MembershipIndex()
         entered, left = ("ann", "vip", True, 5), ("ann", "vip", False, 6)
-        assert len(apply(audience, entered, entered, left, left)) == 2
+        assert len(apply(assigned, entered, entered, left, left)) == 2
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.booleans()), max_size=40))
@@ -153,24 +153,24 @@ def test_memberships_equal_a_plain_set(asked: list[tuple[int, int, bool]]) -> No
 
 
 def test_the_expiry_of_a_membership_key_is_renewed_once_a_day() -> None:
-    audience = MembershipIndex(CLUSTERS)
-    put(audience, {"ann": 1})
+    assigned = MembershipIndex(CLUSTERS)
+    put(assigned, {"ann": 1})
     ann, known = np.array([0], np.int32), [False]
     for at_ms, first in ((DAY_MS - 1, []), (DAY_MS, [0]), (DAY_MS + 1, [])):
-        assert audience.mark_active(ann, known, np.array([at_ms], np.int64)).tolist() == first
+        assert assigned.mark_active(ann, known, np.array([at_ms], np.int64)).tolist() == first
     assert [arguments(write) for write in memberships.refresh_expiry(["ann"])] == [EXPIRE]
 
 
 def test_a_removed_shopper_leaves_all_segments() -> None:
-    audience = MembershipIndex(CLUSTERS)
-    put(audience, {"ann": 1})
-    apply(audience, ("ann", "vip", True, 5))
-    assert audience.remove_from_all(0, "ann", 9) == [
+    assigned = MembershipIndex(CLUSTERS)
+    put(assigned, {"ann": 1})
+    apply(assigned, ("ann", "vip", True, 5))
+    assert assigned.remove_from_all(0, "ann", 9) == [
         Change("leave", "ann", "cluster-1", 9),
         Change("leave", "ann", "vip", 9),
     ]
-    assert audience.remove_from_all(0, "ann", 9) == audience.remove_from_all(99, "dan", 9) == []
-    assert audience.sizes.total == [0, 0, 0, 0]
+    assert assigned.remove_from_all(0, "ann", 9) == assigned.remove_from_all(99, "dan", 9) == []
+    assert assigned.sizes.total == [0, 0, 0, 0]
 
 
 steps = st.lists(
@@ -187,26 +187,26 @@ steps = st.lists(
 def test_memberships_equal_the_published_changes_and_survive_a_restart(
     taken: list[tuple[dict[str, int], int, str]], restart_at: int
 ) -> None:
-    """Of all kinds at once."""
-    audience, at_ms = MembershipIndex([*CLUSTERS, *STAGES]), 0
+    """With all kinds at once."""
+    assigned, at_ms = MembershipIndex([*CLUSTERS, *STAGES]), 0
     members: dict[tuple[str, str], int] = {}
     for n, (chosen, later_ms, what) in enumerate(taken):
         at_ms += later_ms
         if n == restart_at:
-            stored, audience = audience.arrays(), MembershipIndex([*CLUSTERS, *STAGES])
-            audience.restore(stored)
+            stored, assigned = assigned.arrays(), MembershipIndex([*CLUSTERS, *STAGES])
+            assigned.restore(stored)
         changes: list[Change] = []
         for name, choice in chosen.items():
             if what == "drop":
-                changes += audience.remove_from_all(NAMES.index(name), name, at_ms)
+                changes += assigned.remove_from_all(NAMES.index(name), name, at_ms)
             elif what == "order":
-                audience.count_order(NAMES.index(name), MICROS_PER_UNIT, at_ms)
+                assigned.count_order(NAMES.index(name), MICROS_PER_UNIT, at_ms)
             elif what == "rules":
-                changes += apply(audience, (name, RULES[choice], n % 3 > 0, at_ms))
+                changes += apply(assigned, (name, RULES[choice], n % 3 > 0, at_ms))
         if what in EXCLUSIVE_KINDS:
             places = {"cluster": (0, 1, 2, NO_ROW), "lifecycle": (3, 4, NO_ROW, NO_ROW)}[what]
             placed = {name: places[choice] for name, choice in chosen.items()}
-            changes = put(audience, placed, at_ms, what)
+            changes = put(assigned, placed, at_ms, what)
         for change in changes:
             if change.kind == "leave":
                 del members[change.shopper, change.segment]
@@ -216,12 +216,12 @@ def test_memberships_equal_the_published_changes_and_survive_a_restart(
     held = {
         (name, sid): since
         for row, name in enumerate(NAMES)
-        for sid, since in audience.memberships_of(row)
+        for sid, since in assigned.memberships_of(row)
     }
     assert held == {pair: since or held[pair] for pair, since in members.items()}
     of_segment = [sid for _, sid in members]
     users = [sid for name, sid in members if name == "bob"]
-    audience.sizes.ensure_segments(len(audience.registry))
-    assert audience.sizes.total == [of_segment.count(sid) for sid in audience.registry.ids]
+    assigned.sizes.ensure_segments(len(assigned.registry))
+    assert assigned.sizes.total == [of_segment.count(sid) for sid in assigned.registry.ids]
     if "bob" in {name for chosen, _, what in taken if what in EXCLUSIVE_KINDS for name in chosen}:
-        assert audience.sizes.identified == [users.count(sid) for sid in audience.registry.ids]
+        assert assigned.sizes.identified == [users.count(sid) for sid in assigned.registry.ids]

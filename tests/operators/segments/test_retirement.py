@@ -1,4 +1,4 @@
-"""What is no longer a segment: its shoppers leave once each, and its keys go."""
+"""Retired segments: each member leaves once, and the keys are deleted."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def settings(*more: str) -> Settings:
 
 
 def keys_of(store: Store, sid: str) -> set[str]:
-    """What there is of a segment, by the end of its keys."""
+    """The keys of a segment, by their last part."""
     start = keys.members_key(sid).removesuffix("members")
     return {
         key.decode().removeprefix(start)
@@ -50,7 +50,7 @@ def registered(store: Store) -> dict[str, str]:
 
 
 def changes(store: Store) -> Counter[tuple[str, str, str]]:
-    """How often each shopper entered and left each segment."""
+    """The number of entries and exits of each shopper and segment."""
     found: Counter[tuple[str, str, str]] = Counter()
     for stream in range(keys.CHANGE_STREAMS):
         for _, said in store.client.xrange(keys.change_stream_key(stream)):

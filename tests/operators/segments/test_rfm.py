@@ -1,4 +1,4 @@
-"""RFM: scores and names against a computation that looks at everything, and cells without holes."""
+"""RFM: scores and names compared with a computation over all orders; every cell has a name."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Bought = tuple[int, int, int]
 
 
 def scored(bought: Sequence[Bought], shares: tuple[int, ...], points: tuple[int, ...]) -> list[int]:
-    """By the definition: one point more for each limit that is exceeded."""
+    """By the definition: one point more for each quantile that is exceeded."""
     limits = []
     for column in zip(*bought, strict=True):
         ordered = sorted(column)
@@ -132,7 +132,7 @@ def test_a_buyer_is_scored_at_once_and_of_many_the_others_in_the_next_round(
 
 
 def test_online_retail_equals_a_batch_computation_at_any_time() -> None:
-    """Of few, limits are new with each order: everybody stands where all orders until then put them."""
+    """With few buyers quantiles are taken with each order: scores follow from all orders until then."""
     events = retail(3000)
     learning = PersonalizeStep(flow_settings(rfm=config.Rfm(every_min=10_000, buyers_min=1)))
     standing, shoppers = learning.state.assignment, learning.state.recommender.shoppers
@@ -156,7 +156,7 @@ def test_online_retail_equals_a_batch_computation_at_any_time() -> None:
 
 
 def standing_of(learning: PersonalizeStep, who: Iterable[str]) -> dict[str, str]:
-    """The segment of RFM that each is in, "" for none."""
+    """The RFM segment of each shopper, "" for none."""
     shoppers, audience = learning.state.recommender.shoppers, learning.state.memberships
     found = {}
     for name in who:
@@ -204,7 +204,7 @@ def orders(count: int, since_ms: int = 0) -> list[Event]:
 
 
 def test_no_shopper_is_scored_before_there_are_enough_buyers() -> None:
-    """The only buyer of a young shop is not the least of all: there is nothing to compare with."""
+    """The only buyer of a young shop has no score: there is nothing to compare with."""
     least = config.Rfm().buyers_min
     for count in (1, least - 1):
         learning = PersonalizeStep(flow_settings())

@@ -1,4 +1,4 @@
-"""The census: what is counted of segments in slices is what counting everybody at once gives."""
+"""The segment scan: counts in slices equal a count of all shoppers at once."""
 
 from __future__ import annotations
 
@@ -39,35 +39,35 @@ shoppers = st.lists(
 
 
 def shop(people: list[tuple[int, bool, set[str], int, bool]]) -> MembershipIndex:
-    audience = MembershipIndex([*CLUSTERS, *STAGES])
+    index = MembershipIndex([*CLUSTERS, *STAGES])
     names = [f"s{n}" for n in range(len(people))]
     rows = np.arange(len(people), dtype=np.int32)
     at_ms = np.array([one[3] for one in people], np.int64)
-    audience.mark_active(rows, [False] * len(people), at_ms)
-    audience.assign("cluster", names, rows, np.array([one[0] for one in people], np.int16), at_ms)
+    index.mark_active(rows, [False] * len(people), at_ms)
+    index.assign("cluster", names, rows, np.array([one[0] for one in people], np.int16), at_ms)
     stage = np.array([2 if one[1] else NO_ROW for one in people], np.int16)
-    audience.assign("lifecycle", names, rows, stage, at_ms)
+    index.assign("lifecycle", names, rows, stage, at_ms)
     vocabulary = RowIndex(names)
     for name, one in zip(names, people, strict=True):
-        audience.apply_transitions(
+        index.apply_transitions(
             [Transition(name, sid, True, one[3]) for sid in sorted(one[2])], vocabulary
         )
     for row, one in enumerate(people):
         if one[4]:
-            audience.count_order(row, 1, one[3])
-    return audience
+            index.count_order(row, 1, one[3])
+    return index
 
 
-def naive(audience: MembershipIndex) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
+def naive(index: MembershipIndex) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
     """Active shoppers of each segment; shoppers in both of two."""
     active = Counter[str]()
-    both: dict[str, dict[str, int]] = {sid: {} for sid in audience.registry.ids}
-    for row in range(audience.rows):
-        mine = [sid for sid, _ in audience.memberships_of(row)]
-        active.update(mine if audience.last_ms[row] > NOW_MS - DAY_MS else [])
+    both: dict[str, dict[str, int]] = {sid: {} for sid in index.registry.ids}
+    for row in range(index.rows):
+        mine = [sid for sid, _ in index.memberships_of(row)]
+        active.update(mine if index.last_ms[row] > NOW_MS - DAY_MS else [])
         for one, other in permutations(mine, 2):
             both[one][other] = both[one].get(other, 0) + 1
-    return {sid: active[sid] for sid in audience.registry.ids}, both
+    return {sid: active[sid] for sid in index.registry.ids}, both
 
 
 def replayed(writes: list[Write], told: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
@@ -85,29 +85,29 @@ def replayed(writes: list[Write], told: dict[str, dict[str, int]]) -> dict[str, 
 def test_a_scan_in_slices_equals_a_scan_at_once(
     people: list[tuple[int, bool, set[str], int, bool]], slice_rows: int
 ) -> None:
-    audience, taken = shop(people), SegmentScan()
-    figures, both = naive(audience)
+    index, taken = shop(people), SegmentScan()
+    figures, both = naive(index)
     nobody = shop([])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(segment_scan, "SCAN_ROWS", slice_rows)
         taken.scan(nobody, NOW_MS, last=False)
-        for _ in range(max(len(people), audience.overlapping.length) // slice_rows + 1):
-            found = taken.scan(audience, NOW_MS, last=False)
-    assert dict(zip(audience.registry.ids, found.active.tolist(), strict=True)) == figures
+        for _ in range(max(len(people), index.overlapping.length) // slice_rows + 1):
+            found = taken.scan(index, NOW_MS, last=False)
+    assert dict(zip(index.registry.ids, found.active.tolist(), strict=True)) == figures
     told: dict[str, dict[str, int]] = {}
-    for _ in audience.registry.ids:
-        replayed(taken.overlap_writes(audience, last=False), told)
+    for _ in index.registry.ids:
+        replayed(taken.overlap_writes(index, last=False), told)
     assert told == {keys.overlap_key(sid): others for sid, others in both.items()}
 
 
 def test_an_overlap_that_ended_is_deleted() -> None:
     everyone = [(0, True, {"a", "b"}, NOW_MS, True)]
-    audience, taken = shop(everyone), SegmentScan()
-    taken.scan(audience, NOW_MS, last=False)
-    told = replayed(taken.overlap_writes(audience, last=True), {})
+    index, taken = shop(everyone), SegmentScan()
+    taken.scan(index, NOW_MS, last=False)
+    told = replayed(taken.overlap_writes(index, last=True), {})
     assert told[keys.overlap_key("a")] == {"cluster-0": 1, "lifecycle-new": 1, "b": 1}
-    audience.apply_transitions([Transition("s0", "b", False, NOW_MS)], RowIndex(["s0"]))
-    taken.scan(audience, NOW_MS, last=False)
-    replayed(taken.overlap_writes(audience, last=True), told)
+    index.apply_transitions([Transition("s0", "b", False, NOW_MS)], RowIndex(["s0"]))
+    taken.scan(index, NOW_MS, last=False)
+    replayed(taken.overlap_writes(index, last=True), told)
     assert told[keys.overlap_key("a")] == {"cluster-0": 1, "lifecycle-new": 1}
     assert told[keys.overlap_key("b")] == {}

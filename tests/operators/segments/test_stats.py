@@ -11,27 +11,27 @@ from state.times import DAY_MS, HOUR_MS, MINUTE_MS
 from tests.operators.segments.test_membership_index import CLUSTERS, apply, fields, put
 
 
-def stats(audience: MembershipIndex, now_ms: int) -> dict[str, dict[str, Any]]:
+def stats(index: MembershipIndex, now_ms: int) -> dict[str, dict[str, Any]]:
     found = {}
-    looked = SegmentScan().scan(audience, now_ms, last=False)
-    day = segment_stats.day_stats(audience, looked, now_ms)
-    writes = segment_stats.stats_writes(audience, day, now_ms, 0, 7)
-    for sid, write in zip(audience.registry.ids, writes, strict=True):
+    scanned = SegmentScan().scan(index, now_ms, last=False)
+    day = segment_stats.day_stats(index, scanned, now_ms)
+    writes = segment_stats.stats_writes(index, day, now_ms, 0, 7)
+    for sid, write in zip(index.registry.ids, writes, strict=True):
         assert write[:2] == ("HSET", keys.stats_key(sid))
         found[sid] = fields(write)
     return found
 
 
 def test_statistics_of_a_segment() -> None:
-    audience = MembershipIndex(CLUSTERS[:2])
+    index = MembershipIndex(CLUSTERS[:2])
     now_ms = 30 * DAY_MS
-    put(audience, {"cat": 0}, at_ms=now_ms - 2 * DAY_MS)
-    put(audience, {"ann": 0, "bob": 0}, at_ms=now_ms - MINUTE_MS)
-    apply(audience, ("bob", "vip", True, now_ms - MINUTE_MS))
-    audience.count_order(1, 30 * MICROS_PER_UNIT, now_ms - HOUR_MS)
-    audience.count_order(1, 5 * MICROS_PER_UNIT, now_ms)
-    audience.count_order(2, 99 * MICROS_PER_UNIT, now_ms - 2 * DAY_MS)
-    put(audience, {"ann": 1}, at_ms=now_ms)
+    put(index, {"cat": 0}, at_ms=now_ms - 2 * DAY_MS)
+    put(index, {"ann": 0, "bob": 0}, at_ms=now_ms - MINUTE_MS)
+    apply(index, ("bob", "vip", True, now_ms - MINUTE_MS))
+    index.count_order(1, 30 * MICROS_PER_UNIT, now_ms - HOUR_MS)
+    index.count_order(1, 5 * MICROS_PER_UNIT, now_ms)
+    index.count_order(2, 99 * MICROS_PER_UNIT, now_ms - 2 * DAY_MS)
+    put(index, {"ann": 1}, at_ms=now_ms)
     when = {"watermark_ms": 7, "at": now_ms}
     bought = {
         "conversion_1d": "0.5000",
@@ -52,7 +52,7 @@ def test_statistics_of_a_segment() -> None:
         for orders, revenue in ((1, "5.00"), (0, "0.00"))
     )
     alone = {"conversion_1d": "1.0000", "shoppers_1d": 1}
-    assert stats(audience, now_ms) == {
+    assert stats(index, now_ms) == {
         "cluster-0": {"size": 2, "identified": 1, "entered_5m": 2, "left_5m": 1}
         | bought
         | after

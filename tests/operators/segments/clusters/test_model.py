@@ -185,7 +185,7 @@ def test_drift_is_detected_when_shoppers_change_and_only_then() -> None:
 
 
 def test_a_log_of_orders_alone_has_no_cluster_named_after_browsing() -> None:
-    """What is told of clusters rests on what that log says."""
+    """Names and descriptions use only features that the log has."""
     rng = np.random.default_rng(5)
     clusters = ClusterModel(3, len(FEATURES), seed=1)
     shoppers = [

@@ -35,8 +35,8 @@ def test_without_purchases_a_name_says_nothing_of_orders() -> None:
         1: np.array([-0.6, -1.3, -0.5, 0.2]),
         2: np.array([-0.6, -1.3, -0.5, 0.2]),
     }
-    found = {0: np.array([0.02, 0.1, 9.0, 9.0]), 1: np.array([0.9, 3.0, 1.0, 5.0])}
-    assert name_clusters(scores, features, None, found | {2: found[0]}) == {
+    names = {0: np.array([0.02, 0.1, 9.0, 9.0]), 1: np.array([0.9, 3.0, 1.0, 5.0])}
+    assert name_clusters(scores, features, None, names | {2: names[0]}) == {
         0: "Hardly any orders, known for long",
         1: "Small orders, no long wait since an order",
         2: "Hardly any orders",
@@ -44,21 +44,21 @@ def test_without_purchases_a_name_says_nothing_of_orders() -> None:
 
 
 def test_lifts_compare_typical_values_with_the_average() -> None:
-    found = feature_lifts(
+    names = feature_lifts(
         np.array([30.0, 1.0, 2.0]), np.array([10.0, 4.0, 2.0]), np.array([1.0, -2.0, 0.0]), "abc"
     )
-    assert found == [("b", 0.25), ("a", 3.0)]
+    assert names == [("b", 0.25), ("a", 3.0)]
 
 
 def test_every_feature_has_phrases_of_its_own() -> None:
     assert PHRASES.keys() == set(FEATURES)
-    said = [word for low, high, _ in PHRASES.values() for word in (low, high)]
-    assert len(set(said)) == len(said)
+    phrases = [word for low, high, _ in PHRASES.values() for word in (low, high)]
+    assert len(set(phrases)) == len(phrases)
 
 
 @given(st.lists(st.lists(st.floats(-3, 3), min_size=2, max_size=2), min_size=1, max_size=9))
 def test_names_are_distinct_and_deterministic(centres: list[list[float]]) -> None:
     deviations = {j: np.array(centre) for j, centre in enumerate(centres)}
-    found = name_clusters(deviations, ["revenue", "sessions"])
-    assert len(set(found.values())) == len(centres)
-    assert name_clusters(dict(reversed(deviations.items())), ["revenue", "sessions"]) == found
+    names = name_clusters(deviations, ["revenue", "sessions"])
+    assert len(set(names.values())) == len(centres)
+    assert name_clusters(dict(reversed(deviations.items())), ["revenue", "sessions"]) == names

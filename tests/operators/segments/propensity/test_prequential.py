@@ -15,23 +15,23 @@ from tests.operators.models.test_online_glm import stream
 def test_auc_and_log_loss_equal_scikit_learn_and_calibration_is_measured() -> None:
     points, truth = stream(2, 20_000)
     chances = 1 / (1 + np.exp(-points @ [-1.0, 1.5, -0.5, 0.0]))
-    judge = PrequentialEvaluation(half_life=1e12)
+    evaluated = PrequentialEvaluation(half_life=1e12)
     river: Any = metrics.LogLoss()  # type: ignore[no-untyped-call]
     for start in range(0, len(truth), 700):
-        judge.update(chances[start : start + 700], truth[start : start + 700])
+        evaluated.update(chances[start : start + 700], truth[start : start + 700])
     for happened, chance in zip(truth.tolist(), chances.tolist(), strict=True):
         river.update(bool(happened), chance)
-    assert judge.auc == pytest.approx(roc_auc_score(truth, chances), abs=2e-3)
-    assert judge.log_loss == pytest.approx(river.get(), rel=1e-6)
-    assert judge.calibration_error < 0.02
-    assert judge.rate == pytest.approx(truth.mean())
+    assert evaluated.auc == pytest.approx(roc_auc_score(truth, chances), abs=2e-3)
+    assert evaluated.log_loss == pytest.approx(river.get(), rel=1e-6)
+    assert evaluated.calibration_error < 0.02
+    assert evaluated.rate == pytest.approx(truth.mean())
     overstated = PrequentialEvaluation()
     overstated.update(np.sqrt(chances), truth)
     assert overstated.calibration_error > 0.1
 
 
 def test_an_evaluation_without_outcomes_is_nan() -> None:
-    judge = PrequentialEvaluation()
-    assert math.isnan(judge.auc)
-    assert math.isnan(judge.log_loss)
-    assert judge.reliability() == []
+    evaluated = PrequentialEvaluation()
+    assert math.isnan(evaluated.auc)
+    assert math.isnan(evaluated.log_loss)
+    assert evaluated.reliability() == []

@@ -1,4 +1,4 @@
-"""Propensity: chances learned from outcomes that come late, judged before they are learned."""
+"""Propensity: models learn from late outcomes, and are evaluated before they learn them."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ def purchase(event_id: str, at_ms: int) -> Event:
 
 
 def shoppers_that_decide_at_each_event() -> tuple[ShardShoppers, ShopperProcessor]:
-    asked = config.Propensity(sampled_share=1.0)
+    settings = config.Propensity(sampled_share=1.0)
     rules = ProcessorConfig.from_config(
-        Sessions(), Profiles(), State(), Lifecycle(), propensity=asked
+        Sessions(), Profiles(), State(), Lifecycle(), propensity=settings
     )
     shoppers = ShardShoppers(rules, {}, ShardTotals())
     return shoppers, ShopperProcessor(shoppers)
 
 
 def outcomes_of(*events: Event) -> list[int]:
-    """What came of the decision at each event, by the order of events."""
+    """The label of the decision at each event, in the order of events."""
     shoppers, processor = shoppers_that_decide_at_each_event()
     processor.begin_batch(BatchId("p", 0), 0, 0, last=False)
     for place, one in enumerate(events):
@@ -85,8 +85,8 @@ def test_merged_sessions_keep_the_decisions_of_both() -> None:
 
 
 def sessions_learned(seed: int, sessions: int, *, shuffled: bool) -> PropensityModels:
-    """Sessions of which those with many views end with a purchase; outcomes told at random, or as
-    they are."""
+    """Sessions of which those with many views end with a purchase; outcomes are the true ones, or
+    random."""
     rng = np.random.default_rng(seed)
     propensity = PropensityModels(config.Propensity(labels_min=20, horizon_days=0))
     (_, processor), at_ms, place = shoppers_that_decide_at_each_event(), 0, 0
@@ -139,8 +139,8 @@ MONTH = config.Propensity(sampled_share=0.0, labels_min=20, horizon_days=10, chu
 
 
 def month(seed: int, *, known: bool) -> list[Event]:
-    """Of people a part visits and half of these buy each day: the keen far more often; or, where they
-    are not known, others each day."""
+    """Each day a part of the shoppers visits, and half of these buy: the keen ones far more often. Where
+    these are not `known`, they are others each day."""
     rng = np.random.default_rng(seed)
     keen = np.array([is_keen(f"p{row}") for row in range(PEOPLE)])
     events: list[Event] = []

@@ -1,4 +1,4 @@
-"""Chances of the next weeks: made and judged from what was known at their time, however events came."""
+"""Weekly models: predicted and evaluated from what was known at their time, in whatever order."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SHOP = [*generate_events(events=3500, shoppers=120, items=40, events_per_s=0.002
 
 
 def learned(found: Followed) -> dict[str, bytes]:
-    """All that is learned and waits, wherever it waits."""
+    """The whole state: what is learned, and what is pending."""
     arrays = dict(found.propensity.arrays())
     del arrays["sessions.waiting.free"]
     for key, of_key in _TABLES.items():
@@ -45,7 +45,7 @@ _TABLES = {
 
 
 def stragglers(seed: int) -> list[Event]:
-    """The shop with events that come hours late, orders among them, and some twice."""
+    """The shop with events that arrive hours late, orders among them, and some twice."""
     rng = random.Random(seed)
     found: list[tuple[int, Event]] = []
     for place, one in enumerate(SHOP):
@@ -81,8 +81,8 @@ def test_an_erased_shopper_is_not_learned_from() -> None:
 
 
 def naive_labels(events: list[Event], until_ms: int) -> tuple[list[int], list[int], float]:
-    """Outcomes of all decisions whose time is over: who did not buy and who did, who came and who did
-    not, and what was spent."""
+    """Counts of the labels of all mature decisions: not bought and bought, returned and not, and the
+    amount spent."""
     recount, period = Recount(events), ticks_between(ASKED)
     wait_ms = max(ASKED.horizon_days, ASKED.churn_days) * DAY_MS
     bought, away, spent = [0, 0], [0, 0], 0.0
@@ -180,7 +180,7 @@ def orders() -> list[Event]:
 @pytest.mark.slow
 @pytest.mark.parametrize("month", [4, 5, 6, 7])
 def test_predictions_for_a_real_shop_are_near_a_recount(orders: list[Event], month: int) -> None:
-    """Of a log that ends there, by what came after."""
+    """Of a log that is cut at a day, compared with what followed."""
     at_ms = int(datetime(2011, month, 1, tzinfo=UTC).timestamp() * 1000)
     found = followed([one for one in orders if one.event_ts < at_ms], Propensity(), 512)
     recount = Recount(orders)
