@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from operators.publish.memberships import membership_writes
-from operators.publish.profile_fields import update_writes
+from operators.publish.profiles import update_writes
 from operators.segments import compensation as membership_changes
 
 if TYPE_CHECKING:

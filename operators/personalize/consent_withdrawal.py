@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from operators.publish.profiles import remove_fields
 from operators.segments.propensity import built_in_segments
-from operators.segments.propensity.profile_fields import SESSION, WEEKLY_MODELS, PropensityScores
+from operators.segments.propensity.profile_fields import SESSION, WEEKLY_MODELS
 from state import keys
 from state.arrays import NO_ROW
 from state.changes import Change
@@ -19,14 +20,12 @@ from state.messages import Transition
 from state.shopper import PERSONALIZATION, PURPOSES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from operators.personalize.batch import Batch
     from operators.personalize.removal import ShopperState
-    from operators.segments.propensity.propensity import PropensityModels
-    from state.arrays import Rows
     from state.messages import Write
 
 PERSONALIZED_FIELDS = ("cluster", "cluster_distance", SESSION, *WEEKLY_MODELS)
@@ -66,7 +65,7 @@ def _remove_personalization(
     state.propensity.erase(name)
     state.propensity.merge(row, NO_ROW)
     writes.append(("DEL", keys.top_key(name, keys.SLOT)))
-    writes.append(("HDEL", keys.profile_key(name), *PERSONALIZED_FIELDS))
+    writes.append(remove_fields(name, PERSONALIZED_FIELDS))
     no_cluster = np.full(1, NO_ROW, np.int16)
     yield from memberships.assign("cluster", [name], rows, no_cluster, np.array([at_ms]))
     exits = [Transition(name, sid, False, at_ms) for sid in built_in_segments.IDS.values()]
@@ -78,57 +77,3 @@ def personalized_indexes(refused: Sequence[int]) -> NDArray[np.intp]:
     if not any(refused):
         return np.arange(len(refused))
     return np.flatnonzero(np.array(refused) & PERSONALIZATION == 0)
-
-
-def with_propensity_fields(
-    propensity: PropensityModels,
-    profiles: Sequence[str],
-    counts: Sequence[int],
-    rows: Rows,
-    scores: PropensityScores,
-    used: NDArray[np.intp],
-) -> tuple[Sequence[str], Sequence[int]]:
-    """Packed commands that write profiles and their numbers of arguments; with the scores, of those that
-    may be used."""
-    some = PropensityScores(*(one[used] for one in scores))
-    return _apply_to_used(
-        lambda told, numbers: propensity.add_profile_fields(told, numbers, rows[used], some),
-        profiles,
-        counts,
-        used,
-    )
-
-
-def with_latest_propensity_fields(
-    propensity: PropensityModels,
-    profiles: Sequence[str],
-    counts: Sequence[int],
-    rows: Rows,
-    raw: NDArray[np.float64],
-    used: NDArray[np.intp],
-) -> tuple[Sequence[str], Sequence[int]]:
-    """The same of those whose profiles are lost, as they were told last."""
-    return _apply_to_used(
-        lambda told, numbers: propensity.rebuild_profile_fields(
-            told, numbers, rows[used], raw[used]
-        ),
-        profiles,
-        counts,
-        used,
-    )
-
-
-def _apply_to_used(
-    told: Callable[[Sequence[str], Sequence[int]], tuple[Sequence[str], Sequence[int]]],
-    profiles: Sequence[str],
-    counts: Sequence[int],
-    used: NDArray[np.intp],
-) -> tuple[Sequence[str], Sequence[int]]:
-    if len(used) == len(profiles):
-        return told(profiles, counts)
-    heads, numbers, places = list(profiles), list(counts), used.tolist()
-    if places:
-        some = told([heads[place] for place in places], [numbers[place] for place in places])
-        for place, head, number in zip(places, *some, strict=True):
-            heads[place], numbers[place] = head, number
-    return heads, numbers

@@ -11,18 +11,16 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
-from msgspec.structs import astuple
 
-from operators.personalize.consent_withdrawal import (
-    personalized_indexes,
-    with_latest_propensity_fields,
-)
+from operators.personalize.consent_withdrawal import personalized_indexes
 from operators.personalize.state import PersonalizationState
 from operators.publish import item_lists as item_list_writes
 from operators.publish import memberships as membership_writes
 from operators.publish import shopper_lists
+from operators.publish.profiles import Profile, profile_write
 from operators.recommend.online_evaluation import LIST_TTL_S
 from operators.segments import retired_keys
+from operators.segments.propensity.profile_fields import FIELDS, NO_STEP
 from operators.shards.shard_journal import ShardJournal
 from operators.shards.watermark import Watermark
 from operators.shoppers import profile_hash
@@ -30,7 +28,6 @@ from operators.shoppers.features import LAST_MS_COLUMN, feature_matrix, feature_
 from state import keys
 from state.arrays import NO_ROW
 from state.messages import ActiveShopper
-from state.resp import pack_command, pack_str
 from state.snapshots import LEARN_CODEC, DevicesState
 from state.tombstones import Tombstones
 
@@ -123,35 +120,29 @@ def _shopper_writes(
 
 def _profile_writes(active: Sequence[ActiveShopper], learned: PersonalizationState) -> list[Write]:
     """The profiles of shoppers, with the cluster each was last put into."""
-    names, _, refused, features, profiles, counts = zip(*map(astuple, active), strict=True)
-    raw = feature_rows(features)
+    raw = feature_rows(row.features for row in active)
     nearest, distance = learned.clusters.assign(feature_matrix(raw))
     find = learned.recommender.shoppers.get
-    rows = np.array([find(name) for name in names], np.int32)
-    used = personalized_indexes(refused)
-    heads, numbers = with_latest_propensity_fields(
-        learned.propensity, profiles, counts, rows, raw, used
-    )
+    rows = np.array([find(row.shopper) for row in active], np.int32)
+    used = personalized_indexes([row.refused for row in active])
+    steps = np.full((len(active), len(FIELDS)), NO_STEP, np.int16)
+    steps[used] = learned.propensity.published_steps(rows[used], raw[used])
     writes: list[Write] = []
-    places = learned.assignment.cluster_indexes(nearest).tolist()
-    for row, head, count, c, at, d in zip(
-        rows.tolist(), heads, numbers, nearest.tolist(), places, distance.tolist(), strict=True
+    nearest_indexes = learned.assignment.cluster_indexes(nearest).tolist()
+    for row, shopper, row_steps, nearest_index, d in zip(
+        rows.tolist(), active, steps.tolist(), nearest_indexes, distance.tolist(), strict=True
     ):
+        rfm, stage = (0, "")
         if row != NO_ROW:
-            (tail, more) = learned.assignment.profile_suffixes(np.array([row]))[0]
-            head, count = head + tail, count + more
-        own = learned.memberships.segment_of("cluster", row)
-        if own == NO_ROW:
-            writes.append(pack_command(head, count))
-        elif own == at:
-            writes.append(
-                pack_command(
-                    f"{head}{learned.cluster_suffixes[c]}{pack_str(f'{d:.3f}')}", count + 4
-                )
-            )
-        else:  # the centres have moved on since
-            cluster = pack_str("cluster") + pack_str(learned.memberships.registry.ids[own])
-            writes.append(pack_command(f"{head}{cluster}", count + 2))
+            ((rfm, stage),) = learned.assignment.rfm_and_stages(np.array([row]))
+        index = learned.memberships.segment_of("cluster", row)
+        cluster = "" if index == NO_ROW else learned.memberships.registry.ids[index]
+        profile = Profile(shopper.profile, shopper.argument_count, row_steps, cluster)
+        # Where the centres have moved on since, the distance to this one is not known.
+        distance_known = d if index == nearest_index else None
+        writes.append(
+            profile_write(profile._replace(distance=distance_known, rfm=rfm, stage=stage))
+        )
     return writes
 
 

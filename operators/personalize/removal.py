@@ -11,7 +11,7 @@ import numpy as np
 
 from operators.catalogue.last_seen import least_recent
 from operators.personalize.consent_withdrawal import apply_withdrawals
-from operators.publish import profile_fields
+from operators.publish import profiles
 from operators.publish.memberships import membership_writes
 from operators.tables.removal import KeepsNoRows
 from state import keys
@@ -230,7 +230,7 @@ class Removal:
             row = self._state.recommender.shoppers.get(name)
             changes += self._state.assignment.remove(row, name, at_ms)
             writes.append(("DEL", keys.segments_key(name)))
-            writes.append(profile_fields.remove_segment_fields(name))
+            writes.append(profiles.remove_segment_fields(name))
             if row != NO_ROW:
                 rows.append(row)
         if rows:

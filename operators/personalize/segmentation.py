@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from operators.personalize.consent_withdrawal import personalized_indexes, with_propensity_fields
+from operators.personalize.consent_withdrawal import personalized_indexes
 from operators.publish.memberships import membership_writes, refresh_expiry
-from operators.publish.profile_fields import update_writes
-from operators.segments.propensity.profile_fields import PropensityScores
+from operators.publish.profiles import Profile, profile_write, update_writes
+from operators.segments.propensity.profile_fields import FIELDS, NO_STEP, PropensityScores
 from operators.shoppers.features import LAST_MS_COLUMN, feature_matrix, feature_rows
 from state.arrays import NO_ROW
-from state.resp import pack_command, pack_str
+from state.segments import cluster_segment_id
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -65,7 +65,6 @@ class Segmentation:
         propensity: PropensityModels,
         retirement: SegmentRetirement,
         shop: ShopStats,
-        cluster_suffixes: Mapping[int, str],
         clock: EventClock,
         errors: ProcessingErrors,
     ) -> None:
@@ -75,7 +74,6 @@ class Segmentation:
         self._propensity = propensity
         self._retirement = retirement
         self._shop = shop
-        self._cluster_suffixes = cluster_suffixes
         self._clock = clock
         self._errors = errors
 
@@ -137,7 +135,8 @@ class Segmentation:
             return Assigned([], [], [])
         assigned = self._errors.call_or_default("profiles", None, self._assign, active)
         if assigned is None:
-            return Assigned([], [pack_command(r.profile, r.argument_count) for r in active], [])
+            as_given = [profile_write(Profile(r.profile, r.argument_count)) for r in active]
+            return Assigned([], as_given, [])
         return assigned
 
     def _assign(self, active: Sequence[ActiveShopper]) -> Assigned:
@@ -185,22 +184,28 @@ class Segmentation:
         cluster: NDArray[np.int64],
         distance: NDArray[np.float32],
     ) -> list[Write]:
-        heads, counts = with_propensity_fields(
-            self._propensity,
-            [row.profile for row in active],
-            [row.argument_count for row in active],
-            rows,
-            scores,
-            used,
+        steps = np.full((len(active), len(FIELDS)), NO_STEP, np.int16)
+        steps[used] = self._propensity.publish_steps(
+            rows[used], PropensityScores(*(score[used] for score in scores))
         )
-        writes: list[Write] = []
-        suffixes = self._assignment.profile_suffixes(rows)
-        for head, count, c, d, (suffix, more) in zip(
-            heads, counts, cluster.tolist(), distance.tolist(), suffixes, strict=True
-        ):
-            if c == NO_ROW:
-                writes.append(pack_command(head + suffix, count + more))
-            else:
-                text = f"{head}{self._cluster_suffixes[c]}{pack_str(f'{d:.3f}')}{suffix}"
-                writes.append(pack_command(text, count + more + 4))
-        return writes
+        return [
+            profile_write(
+                Profile(
+                    row.profile,
+                    row.argument_count,
+                    row_steps,
+                    "" if c == NO_ROW else cluster_segment_id(c),
+                    d,
+                    rfm,
+                    stage,
+                )
+            )
+            for row, row_steps, c, d, (rfm, stage) in zip(
+                active,
+                steps.tolist(),
+                cluster.tolist(),
+                distance.tolist(),
+                self._assignment.rfm_and_stages(rows),
+                strict=True,
+            )
+        ]

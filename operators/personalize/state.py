@@ -32,8 +32,6 @@ from operators.segments.rules.versions import RuleVersions
 from operators.shoppers.features import FEATURES
 from operators.tables.table import add_prefix, strip_prefix
 from operators.tables.table_store import LoadedTables, Tables, TableStore
-from state.resp import pack_str
-from state.segments import cluster_segment_id
 from state.snapshots import LEARN_CODEC, LearnState, pack_arrays, unpack_arrays
 from state.times import DAY_MS
 
@@ -43,17 +41,6 @@ if TYPE_CHECKING:
     from state.arrays import Times
     from state.config import Settings
     from state.journal import Journals
-
-
-class _ClusterSuffixes(dict[int, str]):
-    def __missing__(self, cluster: int) -> str:
-        text = (
-            pack_str("cluster")
-            + pack_str(cluster_segment_id(cluster))
-            + pack_str("cluster_distance")
-        )
-        self[cluster] = text
-        return text
 
 
 class PersonalizationState:
@@ -94,8 +81,6 @@ class PersonalizationState:
         self.journal_names_erased = False
         self._journal_rewritten_ms = 0
         self.is_last_batch = False
-        self.cluster_suffixes = _ClusterSuffixes()
-        """What a profile says of each cluster, packed but for the distance."""
         self._table_store = TableStore(journals)
         restored = None if snapshot is None else LEARN_CODEC.decode(snapshot)
         if restored is not None:

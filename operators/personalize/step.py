@@ -79,7 +79,6 @@ class PersonalizeStep:
             state.propensity,
             state.retirement,
             state.shop,
-            state.cluster_suffixes,
             clock,
             errors,
         )

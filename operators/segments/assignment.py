@@ -20,7 +20,6 @@ from operators.tables.table import TableState, strip_prefix
 from state.arrays import NO_ROW
 from state.money import to_column
 from state.profile_fields import CLUSTER, CLUSTER_FIELDS, RFM, STAGE, ProfileUpdate
-from state.resp import pack_str
 from state.segments import (
     RFM_NAMES,
     STAGES,
@@ -66,7 +65,6 @@ class SegmentAssignment(TableState):
             if settings.lifecycle.enabled
             else None
         )
-        self._suffixes: dict[tuple[int, int], tuple[str, int]] = {}
         self._cluster_indexes: SegmentIndexes = np.empty(0, np.int16)
         self._index_segments()
 
@@ -147,13 +145,15 @@ class SegmentAssignment(TableState):
         """Clear the rows of these shoppers, who were removed from all segments before."""
         self.memberships.remove_shoppers(rows)
 
-    def profile_suffixes(self, rows: Rows) -> list[tuple[str, int]]:
-        """Return the packed RFM and stage fields of each row's profile, and their number of
-        arguments."""
+    def rfm_and_stages(self, rows: Rows) -> list[tuple[int, str]]:
+        """Return the RFM score of each row, 0 for none, and its stage, "" for none."""
         score = np.zeros(len(rows), np.int16) if self.rfm is None else self.rfm.scores(rows)
         stage = self.memberships.exclusive["lifecycle"].segment[rows]
-        pairs = zip(score.tolist(), stage.tolist(), strict=True)
-        return [self._suffixes.get(pair) or self._pack_suffix(*pair) for pair in pairs]
+        names = self._stage_names
+        return [
+            (rfm, names.get(index, ""))
+            for rfm, index in zip(score.tolist(), stage.tolist(), strict=True)
+        ]
 
     def profile_updates(self, names: Sequence[str], rows: Rows) -> list[ProfileUpdate]:
         """Return the RFM and stage fields of profiles; `names` are by row."""
@@ -223,15 +223,6 @@ class SegmentAssignment(TableState):
             fields[STAGE] = self._stage_names.get(stage, "")
         return fields
 
-    def _pack_suffix(self, score: int, stage: int) -> tuple[str, int]:
-        text, count = "", 0
-        if score:
-            text, count = pack_str(RFM) + pack_str(str(score)), 2
-        if stage != NO_ROW:
-            text, count = text + pack_str(STAGE) + pack_str(self._stage_names[stage]), count + 2
-        self._suffixes[score, stage] = text, count
-        return text, count
-
     def _index_segments(self) -> None:
         """Look up the registry indexes of the segments of fixed kinds and of clusters."""
         registry = self.memberships.registry
@@ -243,4 +234,3 @@ class SegmentAssignment(TableState):
         # By number; the last one stands for NO_ROW.
         self._cluster_indexes = np.full(max(clusters, default=NO_ROW) + 2, NO_ROW, np.int16)
         self._cluster_indexes[list(clusters)] = list(clusters.values())
-        self._suffixes.clear()

@@ -1,4 +1,4 @@
-"""Predictions as profiles show them: the fields, their texts, and the packed fields of a command.
+"""Predictions as profiles show them: the fields, their texts, and the fields packed for a command.
 
 The names of the fields are public: do not change them.
 
@@ -17,8 +17,6 @@ import numpy as np
 from state.resp import pack_str
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
@@ -54,7 +52,7 @@ class ProfileFieldTexts:
         self.values = _AMOUNTS if amounts else _CHANCES
         self._is_amount = amounts
         # The last one stands for no value.
-        self._texts = [*(f"{name}{pack_str(shown)}" for shown in self.values), ""]
+        self.packed = [*(f"{name}{pack_str(shown)}" for shown in self.values), ""]
 
     def steps(self, values: Floats) -> NDArray[np.int16]:
         """Return the nearest step of each chance or amount; NO_STEP for nan."""
@@ -74,11 +72,6 @@ class ProfileFieldTexts:
         """Return the value of a step, "" for none."""
         return "" if step == NO_STEP else self.values[step]
 
-    def texts(self, steps: NDArray[np.int16]) -> list[str]:
-        """Return the packed field and value of each step; "" for none."""
-        texts = self._texts
-        return [texts[step] for step in steps.tolist()]
-
 
 class PropensityScores(NamedTuple):
     """Predictions for n shoppers, each float64[n], nan where there is none; in the order of `FIELDS`."""
@@ -95,18 +88,3 @@ FIELDS = (
     ProfileFieldTexts(CHURN),
     ProfileFieldTexts(VALUE, amounts=True),
 )
-
-
-def append_fields(
-    heads: Sequence[str], counts: Sequence[int], steps: Sequence[NDArray[np.int16]]
-) -> tuple[Sequence[str], Sequence[int]]:
-    """Append a field to packed commands, and to their numbers of arguments, for each step with a value.
-
-    `steps` are by field, in the order of `FIELDS`.
-    """
-    for field, field_steps in zip(FIELDS, steps, strict=True):
-        has_value = field_steps != NO_STEP
-        if has_value.any():
-            heads = [*map(str.__add__, heads, field.texts(field_steps))]
-            counts = (np.array(counts) + 2 * has_value).tolist()
-    return heads, counts

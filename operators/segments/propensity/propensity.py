@@ -21,7 +21,6 @@ from operators.segments.propensity.profile_fields import (
     SESSION,
     VALUE,
     PropensityScores,
-    append_fields,
 )
 from operators.segments.propensity.profile_refresh import ProfileRefresh
 from operators.segments.propensity.ranked_segments import RankedSegments
@@ -109,28 +108,22 @@ class PropensityModels(TableState):
         """Return the transitions of active shoppers."""
         return self._segments.assign_active(shoppers, rows, scores, at_ms)
 
-    def add_profile_fields(
-        self,
-        profiles: Sequence[str],
-        counts: Sequence[int],
-        rows: Rows,
-        scores: PropensityScores,
-    ) -> tuple[Sequence[str], Sequence[int]]:
-        """Append the predictions to packed profile commands, and to their numbers of arguments."""
-        steps = [field.steps(values) for field, values in zip(FIELDS, scores, strict=True)]
+    def publish_steps(self, rows: Rows, scores: PropensityScores) -> NDArray[np.int16]:
+        """Return the steps [n, fields] that profiles show of predictions, and note them as published."""
+        steps = np.column_stack(
+            [field.steps(values) for field, values in zip(FIELDS, scores, strict=True)]
+        )
         if len(rows) and self._is_weekly:
-            self._features.set_published(rows, np.column_stack(steps[1:]))
-        return append_fields(profiles, counts, steps)
+            self._features.set_published(rows, steps[:, 1:])
+        return steps
 
-    def rebuild_profile_fields(
-        self, profiles: Sequence[str], counts: Sequence[int], rows: Rows, raw: Floats
-    ) -> tuple[Sequence[str], Sequence[int]]:
-        """The same for lost profiles, with the values published last; NO_ROW is a legal row."""
+    def published_steps(self, rows: Rows, raw: Floats) -> NDArray[np.int16]:
+        """Return the steps that lost profiles showed last; NO_ROW is a legal row."""
         steps = np.full((len(rows), len(FIELDS)), NO_STEP, np.int16)
         steps[:, 0] = FIELDS[0].steps(self.score(rows, raw).session)
         known = (rows >= 0) & (rows < self._features.rows)
         steps[known, 1:] = self._features.published_steps[rows[known]]
-        return append_fields(profiles, counts, [*steps.T])
+        return steps
 
     def advance(self, names: Sequence[str], clock_ms: int, *, last: bool) -> list[Transition]:
         """Assign all shoppers again if it is due or the `last` batch, as of an event time."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from operators.publish import profile_fields
+from operators.publish import profiles
 from operators.segments.rfm import name_of
 from operators.synthetic.traffic import generate_events
 from state import keys
@@ -117,7 +117,7 @@ def test_no_profile_comes_back_by_a_field(redis_url: str) -> None:
     there, gone = keys.profile_key("ann"), keys.profile_key("bob")
     store.send([("HSET", there, "stage", "new", "rfm", "111"), ("EXPIRE", there, 1000)])
     for who in ("ann", "bob"):
-        store.send(profile_fields.set_fields(who, {"stage": "lost", "rfm": ""}))
+        store.send(profiles.set_fields(who, {"stage": "lost", "rfm": ""}))
     store.flush()
     assert store.client.hgetall(there) == {b"stage": b"lost"}
     assert 0 < store.client.ttl(there) <= 1000

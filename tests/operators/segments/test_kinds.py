@@ -1,6 +1,6 @@
 """The kinds of segment: stored columns, profile fields and definitions, in one table."""
 
-from operators.publish.profile_fields import remove_segment_fields
+from operators.publish.profiles import remove_segment_fields
 from operators.segments.assignment import SegmentAssignment
 from operators.segments.kinds import EXCLUSIVE_KINDS, KINDS
 from serving.segments import PROFILE_FIELDS

@@ -16,7 +16,6 @@ from operators.personalize.step import PersonalizeStep
 from operators.segments.rfm import Rfm, name_of
 from operators.shoppers.amounts import value_micros
 from state import config
-from state.resp import pack_str
 from state.segments import RFM_GRID, RFM_NAMES, rfm_definitions
 from state.times import MINUTE_MS
 from tests.learned import fed, retail
@@ -147,9 +146,7 @@ def test_online_retail_equals_a_batch_computation_at_any_time() -> None:
         expected = scored([*bought.values()], (20, 40, 60, 80), (1, 2, 3, 4, 5))
         for who, score in zip(bought, expected, strict=True):
             row = shoppers.get(who)
-            assert standing.profile_suffixes(np.array([row]))[0][0].startswith(
-                pack_str("rfm") + pack_str(str(score))
-            )
+            assert standing.rfm_and_stages(np.array([row]))[0][0] == score
             assert f"rfm-{name_of(score)}" in dict(standing.memberships.memberships_of(row))
         compared += len(bought)
     assert compared > 1000

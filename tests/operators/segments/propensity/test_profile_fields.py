@@ -4,8 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.segments.propensity.profile_fields import BUYS, FIELDS, append_fields
-from state.resp import pack_str
+from operators.segments.propensity.profile_fields import FIELDS
 
 CHANCE, AMOUNT = FIELDS[1], FIELDS[3]
 
@@ -31,11 +30,3 @@ def test_an_amount_is_shown_in_steps_of_a_twentieth_of_its_logarithm() -> None:
 def test_a_text_is_within_half_a_step_of_its_chance(chance: float) -> None:
     shown = float(CHANCE.value(int(CHANCE.steps(np.array([chance]))[0])))
     assert abs(shown - chance) <= 0.026 * min(1, 4 * chance * (1 - chance) + 0.1) + 1e-5
-
-
-def test_a_field_is_appended_to_the_commands_that_have_a_value() -> None:
-    none = np.full(2, -1, np.int16)
-    steps = [none, CHANCE.steps(np.array([0.5, np.nan])), none, none]
-    heads, counts = append_fields(["a", "b"], [3, 3], steps)
-    assert list(heads) == [f"a{pack_str(BUYS)}{pack_str('0.5')}", "b"]
-    assert list(counts) == [5, 3]
