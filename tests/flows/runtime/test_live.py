@@ -57,7 +57,7 @@ def test_a_run_that_cannot_write_still_ends_and_counts_nothing_twice(
     live.send(500)
     code, said = run.stop()
     assert code == 1
-    assert "read again at the next start" in said
+    assert "the next start reads the events since the last snapshot again" in said
     assert len(said.splitlines()) <= 2
     redis_server.start()
     live.to_the_end()
