@@ -94,10 +94,10 @@ class Lifecycle(TableState):
         """
         self.ensure_rows(int(rows.max(initial=-1)) + 1)
         previous = self._times[rows]
-        back = np.flatnonzero((previous[:, 0] > 0) & (times[:, 3] > previous[:, 3]))
-        absences = previous[back]
-        absences[:, 1] = times[back, 2]
-        return back, self._build_timelines(absences), times[back, 3]
+        returning = np.flatnonzero((previous[:, 0] > 0) & (times[:, 3] > previous[:, 3]))
+        absences = previous[returning]
+        absences[:, 1] = times[returning, 2]
+        return returning, self._build_timelines(absences), times[returning, 3]
 
     def remove_shoppers(self, rows: Rows) -> None:
         """Clear the rows of these shoppers."""

@@ -36,8 +36,14 @@ class MembershipPool(LinkedPool):
 
     def of_row(self, row: int) -> list[tuple[int, int]]:
         """Return segment and time of entry (ms) of a shopper's memberships, by segment."""
-        _, segment, since_ms, _, _ = self._cells
-        return sorted((segment[slot], since_ms[slot]) for slot in self._slots_of(row))
+        _, segment, since_ms, next_slot, head = self._cells
+        memberships: list[tuple[int, int]] = []
+        slot = head[row]
+        while slot != NO_ROW:
+            memberships.append((segment[slot], since_ms[slot]))
+            slot = next_slot[slot]
+        memberships.sort()
+        return memberships
 
     def are_in_any(self, rows: Rows) -> NDArray[np.bool_]:
         """Return whether each row has any membership."""

@@ -47,10 +47,10 @@ def deletion_writes(segments: ConfiguredSegments, rule_ids: Iterable[str]) -> It
     `rule_ids`: all rules that this run or a run before it had.
     """
     clusters = [cluster_segment_id(number) for number in range(segments.clusters.next_id)]
-    others = {*rule_ids, *(one.id for one in segments.built_in)}
+    fixed_ids = {*rule_ids, *(one.id for one in segments.built_in)}
     active = {sid for _, sid in segments.memberships.registry.active()}
     present = active | segments.configured_ids()
-    deleted = [sid for sid in (*clusters, *sorted(others)) if sid not in present]
+    deleted = [sid for sid in (*clusters, *sorted(fixed_ids)) if sid not in present]
     for sid in deleted:
         yield from delete_segment_keys(sid)
     if deleted:

@@ -103,9 +103,9 @@ class StageAssignment:
 
     def _replay_absence(self, shoppers: Sequence[str], rows: Rows, times: Times) -> list[Change]:
         """Apply the stages that returning shoppers went through during their absence."""
-        back, timelines, returned_ms = self.lifecycle.re_engaged(rows, times)
-        names = [shoppers[i] for i in back.tolist()]
-        return self._apply_stages(names, rows[back], timelines, returned_ms - 1)
+        returning, timelines, returned_ms = self.lifecycle.re_engaged(rows, times)
+        names = [shoppers[i] for i in returning.tolist()]
+        return self._apply_stages(names, rows[returning], timelines, returned_ms - 1)
 
     def _apply_stages(
         self, shoppers: Sequence[str], rows: Rows, timelines: StageTimeline, until_ms: Times

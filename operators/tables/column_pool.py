@@ -68,8 +68,9 @@ class ColumnPool(TableState):
 
     def _allocate(self) -> int:
         """Return a free slot. The caller writes its cells and marks it as changed."""
-        if self._free:
-            return self._free.pop()
+        return self._free.pop() if self._free else self._extend()
+
+    def _extend(self) -> int:
         slot, self.length = self.length, self.length + 1
         if slot == len(getattr(self, self.FREE_COLUMN)):
             self._grow()
@@ -120,8 +121,8 @@ class LinkedPool(ColumnPool):
 
     def _allocate_for(self, row: int) -> int:
         """Return a free slot, at the head of an owner's list."""
-        slot = self._allocate()
-        *_, next_slot, head = self._cells
+        slot = self._free.pop() if self._free else self._extend()
+        next_slot, head = self._cells[-2:]
         next_slot[slot], head[row] = head[row], slot
         return slot
 

@@ -62,3 +62,13 @@ def test_names_are_distinct_and_deterministic(centres: list[list[float]]) -> Non
     names = name_clusters(deviations, ["revenue", "sessions"])
     assert len(set(names.values())) == len(centres)
     assert name_clusters(dict(reversed(deviations.items())), ["revenue", "sessions"]) == names
+
+
+def test_a_new_feature_has_a_phrase_even_before_it_has_one_of_its_own() -> None:
+    features = [*FEATURES, "returned_items"]
+    scores = np.zeros(len(features))
+    scores[-1] = 2.0
+    assert name_clusters({0: scores, 1: -scores}, features) == {
+        0: "High returned items",
+        1: "Low returned items",
+    }
