@@ -1,8 +1,8 @@
-"""What rules mean, said again as simply as can be: the whole list of a shopper's events, looked at anew
-for every moment. Written from docs/segments.md, and knows nothing of `operators.segments.rules`.
+"""A naive model of rules: for every moment it evaluates the whole list of a shopper's events again.
 
-A moment can differ from the one before only where an event comes, or where as much time has passed
-since one as a rule mentions; so these are all the moments that are looked at, and some minutes more.
+Written from docs/segments.md; it uses nothing of `operators.segments.rules`. An answer can change
+only where an event comes, or where as much time has passed since an event as a rule mentions. So
+these moments are evaluated, and some minutes more.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Person:
     now_ms: int = 0
     members: set[str] = field(default_factory=set)
     repeated: list[Event] = field(default_factory=list)
-    """What another shopper, who is the same one, had counted too: it was seen, and counts no more."""
+    """Events that another shopper, who is the same person, had too: they were seen and do not count."""
 
     @property
     def seen(self) -> list[Event]:
@@ -62,7 +62,7 @@ class Person:
 
 
 class Naive:
-    """A shop in which one event arrives after the other; `changes` are who entered and left what."""
+    """A shop in which events arrive one after the other; `changes` are the transitions."""
 
     def __init__(self, rules: str, *, gap_ms: int, lateness_ms: int) -> None:
         self.rules: dict[str, Any] = {
@@ -78,7 +78,7 @@ class Naive:
         self.spans = {sid: self._spans(sid) for sid in self.rules}
 
     def _spans(self, sid: str) -> set[int]:
-        """How long after an event a rule may come to another answer."""
+        """How long after an event the answer of a rule may change."""
         text = str(self.rules[sid])
         numbers = re.findall(r"(\d+(?:\.\d+)?)\s*(s|min|h|d)\b", text)
         spans = {int(float(number) * SPANS_MS[unit]) for number, unit in numbers}
@@ -363,7 +363,7 @@ class Naive:
 
 
 def fits(event: Event, kinds: str | list[str], when: dict[str, Any]) -> bool:
-    """Whether an event is one that a condition looks at."""
+    """Whether an event passes the filter of a condition."""
     kinds = [kinds] if isinstance(kinds, str) else kinds
     if event.type not in kinds and "any" not in kinds:
         return False
@@ -384,7 +384,7 @@ def of_item(when: dict[str, Any], item: str) -> dict[str, Any]:
 
 
 def item_fits(item: Item, when: dict[str, Any]) -> bool:
-    """Whether one item is what a condition looks for."""
+    """Whether an item passes the filter of a condition."""
     if "item" in when and item.item_id not in several(when["item"]):
         return False
     if "brand" in when and item.brand not in several(when["brand"]):
@@ -413,7 +413,7 @@ def worth(event: Event) -> int:
 
 
 def once(person: Person, other: Person) -> None:
-    """Leave of an order that both have the copy that happened first."""
+    """Of an order that both have, keep the copy that happened first."""
     for mine in [e for e in person.events if e.type == "purchase"]:
         for theirs in [e for e in other.events if e.type == "purchase"]:
             if mine.order_id == theirs.order_id:
@@ -444,7 +444,8 @@ def given_back(events: Sequence[Event]) -> dict[int, int]:
 
 
 def asked_back(refund: Event, order: Event | None) -> int:
-    """What a refund asks for: an amount, priced items, items at what they cost, or the whole order."""
+    """What a refund asks for: an amount, priced items, items at their price in the order, or the
+    whole order."""
     if refund.value is not None or any(item.price is not None for item in refund.items):
         return worth(refund)
     if order is None:
@@ -483,7 +484,7 @@ def span(text: str) -> int:
 
 
 def is_in(value: float, said: str) -> bool:
-    """Whether a number is what is said of it, such as `at least 3`."""
+    """Whether a number is within bounds such as `at least 3`."""
     numbers = [float(n) for n in re.findall(r"[\d.]+", said)]
     if said.startswith("between"):
         return numbers[0] <= value <= numbers[1]

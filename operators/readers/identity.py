@@ -19,7 +19,7 @@ def read_identity(
 ) -> tuple[str | None, str | None]:
     """The first usable anonymous id and the first usable user id, each from fields in this order.
 
-    An id that stands for nobody is dropped if there is a good one. Raises BadFieldError where there
+    An id that identifies no shopper is dropped if there is a good one. Raises BadFieldError where there
     is none.
     """
     errors: list[BadFieldError] = []

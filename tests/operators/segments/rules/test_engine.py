@@ -1,5 +1,6 @@
-"""Rules against `naive_rules`, which looks at all events anew for every moment: who enters and leaves
-which segment when is the same, to the ms, on random streams and on those of real shops.
+"""Rules against the naive model of `naive_rules`: the same transitions, to the ms.
+
+On random streams, and on the events of real shops.
 """
 
 from __future__ import annotations
