@@ -41,7 +41,7 @@ def test_a_comparison_counted_by_hand() -> None:
     assert found.hr.low <= found.hr.mean <= found.hr.high
 
 
-def test_what_is_the_same_differs_by_nothing() -> None:
+def test_equal_lists_have_no_difference() -> None:
     found = compare(outcome_of([(n, n % 3, n % 3) for n in range(30)]), "ours", "theirs")
     assert (found.hr.low, found.hr.high, found.hr.p, found.mcnemar_p) == (0, 0, 1, 1)
     assert not found.hr.is_gain
@@ -68,13 +68,13 @@ def test_intervals_hold_the_truth_19_times_of_20_although_cases_of_a_shopper_are
     assert false_alarms <= 11
 
 
-def test_a_difference_there_is_is_found() -> None:
+def test_a_true_difference_is_found() -> None:
     (found,) = differences(*shops(0.3, seed=1))
     assert found.is_gain
     assert found.p < 0.01
 
 
-def test_cases_are_parted_by_what_they_were() -> None:
+def test_cases_are_grouped_by_their_traits() -> None:
     groups = breakdown(outcome_of([(0, 1, 0), (1, 0, 0), (2, 2, 1), (2, 0, 1)]))
     assert list(groups) == ["depth", "shopper", "hour"], "all items are alike"
     assert groups["shopper"] == {

@@ -88,7 +88,7 @@ def estimates(seed: int) -> tuple[dict[str, Counterfactual], dict[str, float]]:
     return found, {name: truth(clicks, choice) for name, choice in POLICIES.items()}
 
 
-def test_intervals_hold_what_would_have_come() -> None:
+def test_intervals_hold_the_true_reward() -> None:
     held = dict.fromkeys(("ips", "snips", "dr", "support"), 0)
     widths = dict.fromkeys(held, 0.0)
     for seed in range(12):
@@ -104,13 +104,13 @@ def test_intervals_hold_what_would_have_come() -> None:
     assert max(widths["dr"], widths["snips"]) < widths["ips"]
 
 
-def test_the_better_policy_is_told_from_what_was_shown() -> None:
+def test_the_better_policy_is_found_from_what_was_shown() -> None:
     found, true = estimates(seed=3)
     assert found["best"].gain.low > 0 > found["worst"].gain.high
     assert true["best"] > true["always mug"] > true["worst"]
 
 
-def test_a_policy_that_names_what_is_never_shown_has_no_support() -> None:
+def test_a_policy_with_items_that_are_never_shown_has_no_support() -> None:
     clicks, shown = logged(seed=1)
     only_mug = [row for row in shown if row.item != "cup"]
     found = counterfactual(clicks, only_mug, [Policies(clicks)], ProtocolOptions(k=5))
@@ -123,7 +123,7 @@ def event(kind: EventType, at_ms: int, *items: Item, **reco: Any) -> Event:
     return Event(f"{kind} {at_ms}", kind, at_ms, anonymous_id="ann", items=items, reco=told)
 
 
-def test_what_was_shown_is_a_view_with_its_chance_and_what_came_of_it() -> None:
+def test_an_impression_has_its_propensity_and_its_reward() -> None:
     log = ImpressionLog()
     mug, cup = Item("mug", position=1), Item("cup", position=2)
     shown = {"position": 2, "propensity": 0.25}
@@ -183,7 +183,7 @@ def test_the_command_estimates_from_a_recorded_file(
         (["--format", "penstock", "--known"], "--known are not for --protocol counterfactual"),
     ],
 )
-def test_what_is_wrong_is_told_in_one_line(
+def test_a_user_error_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], argv: list[str], said: str
 ) -> None:
     log = tmp_path / "log"

@@ -67,7 +67,7 @@ def test_diversity_is_of_the_pairs_whose_categories_are_known() -> None:
     assert tally.report(catalogue=4)["diversity@20"] == pytest.approx(1 / 3, abs=1e-6)
 
 
-def test_what_was_clicked_first_less_than_a_day_before_is_fresh() -> None:
+def test_an_item_first_clicked_less_than_a_day_before_is_fresh() -> None:
     clicks = ItemClickHistory()
     clicks.count(1, at_ms=0)
     clicks.count(2, at_ms=1)
@@ -77,7 +77,7 @@ def test_what_was_clicked_first_less_than_a_day_before_is_fresh() -> None:
 
 
 @given(CASES)
-def test_tallies_are_the_definitions(cases: list[tuple[int, list[int]]]) -> None:
+def test_accumulated_metrics_are_the_definitions(cases: list[tuple[int, list[int]]]) -> None:
     tally = MetricAccumulator(K)
     for target, listed in cases:
         tally.add(

@@ -74,7 +74,7 @@ def test_the_blend_is_the_list_a_storefront_would_read() -> None:
         ]
 
 
-def test_a_stranger_with_a_session_gets_what_a_shopper_with_that_session_gets() -> None:
+def test_an_unknown_shopper_with_a_session_gets_the_list_of_that_session() -> None:
     clicks, now_ms = collect(RAW), RAW[-1].at_ms
     product = product_that_learned(clicks)
     shopper = Request(clicks.shoppers.get("s17"), (), now_ms, frozenset())
@@ -84,7 +84,7 @@ def test_a_stranger_with_a_session_gets_what_a_shopper_with_that_session_gets() 
     assert answers[0]["covisitation"] == answers[1]["covisitation"] != []
 
 
-def test_what_must_not_be_listed_is_not_and_the_rest_moves_up() -> None:
+def test_banned_items_are_left_out_and_the_rest_moves_up() -> None:
     clicks, now_ms = collect(RAW), RAW[-1].at_ms
     product = product_that_learned(clicks)
     had = frozenset({clicks.items.get("mug"), clicks.items.get("cup")})
@@ -114,7 +114,7 @@ def test_both_protocols_score_every_learner_on_every_case() -> None:
     assert {len(ranks) for ranks in fixed.ranks.values()} == {3}
 
 
-def test_one_that_is_compared_with_gives_its_blend_alone() -> None:
+def test_another_configuration_gives_its_blend_only() -> None:
     clicks = collect(RAW)
     rivals = [
         ProductRecommender(Recommender(build_components(k=5)), clicks),

@@ -85,7 +85,7 @@ def test_a_list_is_made_after_a_click_and_scored_on_the_shoppers_next() -> None:
     )
 
 
-def test_a_new_shopper_is_scored_on_the_list_of_a_stranger() -> None:
+def test_a_new_shopper_is_scored_on_the_list_of_an_unknown_shopper() -> None:
     assert transcript("ann:mug bob:cup", ProtocolOptions()) == (
         [
             "list stranger nothing",
@@ -97,7 +97,7 @@ def test_a_new_shopper_is_scored_on_the_list_of_a_stranger() -> None:
     )
 
 
-def test_a_pause_begins_a_new_session_but_the_old_list_still_stands() -> None:
+def test_a_pause_begins_a_new_session_but_the_list_before_it_is_scored() -> None:
     assert transcript("ann:mug ann:cup", ProtocolOptions(known=True), minutes=31) == (
         ["learn ann mug after nothing", "list ann mug", "learn ann cup after nothing"],
         1,
@@ -163,13 +163,13 @@ def test_all_parts_but_the_last_are_only_learned() -> None:
     assert len(outcome) == 2
 
 
-def test_clicks_are_put_in_order_of_time_and_ties_stay_as_they_came() -> None:
+def test_clicks_are_sorted_by_time_and_ties_keep_their_order() -> None:
     raw = [RawClick("ann", "b", 5), RawClick("bob", "c", 5), RawClick("cid", "a", 1)]
     clicks = collect(raw)
     assert [clicks.items.ids[click.item] for click in clicks] == ["a", "b", "c"]
 
 
-def test_of_a_shops_events_those_count_that_speak_of_taste() -> None:
+def test_events_with_items_become_clicks() -> None:
     def event(
         kind: EventType, at_ms: int, item: str, device: str | None, user: str | None
     ) -> Event:
@@ -292,7 +292,7 @@ def test_leave_one_out_scores_the_last_click_of_each_after_all_else_was_learned(
     assert len(leave_one_out(again, [Transcript(again)], ProtocolOptions(unseen=True))) == 1
 
 
-def test_each_case_tells_what_it_was() -> None:
+def test_each_case_has_its_traits() -> None:
     clicks = collect(stream("ann:mug ann:cup bob:mug ann:cup", minutes=29))
     outcome = prequential(clicks, [BaselineCompetitor("markov", VIEW)], ProtocolOptions())
     assert outcome.depth.tolist() == [0, 1, 0, 0], "a session ended"

@@ -81,13 +81,13 @@ def entries(lists: ScoredLists) -> list[tuple[int, float, int]]:
     ]
 
 
-def test_scores_are_chances_and_an_item_of_both_lists_leads() -> None:
+def test_scores_are_probabilities_and_an_item_of_both_lists_comes_first() -> None:
     listed_now = entries(mixed(two(beliefs=(0.4, 0.4)), listed([A, B]), listed([C, B]), k=4))
     assert [item for item, *_ in listed_now] == [B, A, C, NO_ROW]
     assert sum(score for _, score, _ in listed_now) == pytest.approx(1, abs=0.01)
 
 
-def test_the_reason_is_that_of_the_list_that_said_most() -> None:
+def test_the_reason_is_that_of_the_learner_that_adds_most() -> None:
     lists = mixed(two(), listed([A, B], because=E), listed([C, B], because=D), k=3)
     assert sorted((item, because) for item, _, because in entries(lists)) == [
         (A, E),
@@ -98,7 +98,7 @@ def test_the_reason_is_that_of_the_list_that_said_most() -> None:
     assert [because for *_, because in entries(lists)] == [reason_code(0), reason_code(1), NO_ROW]
 
 
-def test_who_hits_leads() -> None:
+def test_the_learner_that_hits_gets_the_weight() -> None:
     blend = two(beliefs=(0.5, 0.5), memory=100)
     assert blend.weights().tolist() == [0.5, 0.5]
     judged(blend, listed([A, B, C]), listed([D]), D, times=500)
@@ -108,7 +108,7 @@ def test_who_hits_leads() -> None:
     assert entries(mixed(blend, listed([A]), listed([D]), 2))[0][0] == A
 
 
-def test_who_hits_leads_in_the_situation_in_which_it_hits() -> None:
+def test_weights_differ_between_classes_of_contexts() -> None:
     """After one item the first learner is right, when the newest item came back the second is."""
     blend, lists = two(beliefs=(0.5, 0.5)), [listed([A]), listed([B])]
     moments = {A: [[C, NO_ROW, NO_ROW]], B: [[C, D, C]]}
@@ -122,13 +122,13 @@ def test_who_hits_leads_in_the_situation_in_which_it_hits() -> None:
         assert entries(blend.blend(requests, lists, 2))[0][0] == came
 
 
-def test_no_learner_falls_silent() -> None:
+def test_no_learner_loses_all_weight() -> None:
     blend = two(beliefs=(0.5, 0.5))
     judged(blend, listed([A]), listed([D]), A, times=1000)
     assert [item for item, *_ in entries(mixed(blend, listed([A]), listed([D]), 2))] == [A, D]
 
 
-def test_what_is_judged_does_not_depend_on_how_the_stream_is_cut() -> None:
+def test_the_evaluated_events_do_not_depend_on_the_batches() -> None:
     asked_for: list[list[int]] = []
     all_first = EVALUATION_RUN_EVENTS * FULL_EVALUATION_RUNS
     stream = [(shopper, A) for shopper in range(2 * all_first)]
@@ -148,7 +148,7 @@ def test_what_is_judged_does_not_depend_on_how_the_stream_is_cut() -> None:
     assert len(asked_for[0]) == all_first + all_first // 2
 
 
-def test_the_cart_of_what_was_just_looked_at_is_no_case() -> None:
+def test_the_cart_of_an_item_of_the_session_is_no_case() -> None:
     blend, lists = two(), [listed([A]), listed([B])]
     for kind, context, cases in ((CART, A, 0), (CART, B, 1), (VIEW, A, 2)):
         batch = clicks((7, A))
@@ -157,7 +157,7 @@ def test_the_cart_of_what_was_just_looked_at_is_no_case() -> None:
         assert blend.evaluated == pytest.approx(cases, abs=0.01)
 
 
-def test_a_restored_blend_judges_on() -> None:
+def test_a_restored_blend_learns_on() -> None:
     blend, restored = two(), two()
     judged(blend, listed([A]), listed([D]), A, D, times=10)
     restored.restore(blend.arrays())
@@ -169,7 +169,7 @@ def test_a_restored_blend_judges_on() -> None:
         assert np.array_equal(restored.arrays()[name], array), name
 
 
-def test_learners_may_come_and_go_between_runs() -> None:
+def test_learners_may_be_added_and_removed_between_runs() -> None:
     blend = two()
     judged(blend, listed([A]), listed([D]), D, times=50)
     later = Blend(("third", "second"), (0.3, 0.2))
@@ -180,7 +180,7 @@ def test_learners_may_come_and_go_between_runs() -> None:
     assert first_release.hit_rates() == {"first": 0}
 
 
-def test_a_blend_of_a_release_with_steps_apart_goes_on_with_its_steps() -> None:
+def test_a_snapshot_of_a_release_with_diagonal_matrices_is_read() -> None:
     blend = two()
     judged(blend, listed([A]), listed([D]), D, times=50)
     now = blend.arrays()

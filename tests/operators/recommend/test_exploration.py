@@ -33,7 +33,7 @@ class Exploring(Shop):
             k=K, exploration=config_lists.Exploration(share=share, position=PLACE, seed=seed)
         )
         self.recommender = Recommender.from_config(lists)
-        self.see(*((f"v{n // 4}", f"i{(n // 4 * 7 + n % 4 * n) % 30}") for n in range(400)))
+        self.click(*((f"v{n // 4}", f"i{(n // 4 * 7 + n % 4 * n) % 30}") for n in range(400)))
 
     def served(self, shopper: str = "v7", after_ms: int = 1) -> dict[str, Any]:
         self.at_ms += after_ms
@@ -55,14 +55,14 @@ class Exploring(Shop):
         )
 
 
-def test_by_default_nothing_is_tried() -> None:
+def test_by_default_nothing_is_explored() -> None:
     shop = Exploring(share=0)
     assert "explore" not in shop.served()
     assert config_lists.Exploration().share == 0
 
 
 @pytest.mark.slow
-def test_an_item_stands_in_its_place_as_often_as_the_list_says() -> None:
+def test_an_item_is_shown_as_often_as_its_propensity_says() -> None:
     shop, cases = Exploring(), 3000
     seen: Counter[str] = Counter()
     told: dict[str, set[float]] = {}
@@ -79,7 +79,7 @@ def test_an_item_stands_in_its_place_as_often_as_the_list_says() -> None:
     assert sum(chance for (chance,) in told.values()) == pytest.approx(1, abs=1e-4)
 
 
-def test_only_that_place_differs_and_what_is_tried_says_so() -> None:
+def test_only_the_explored_position_differs_and_has_its_reason() -> None:
     shop, plain = Exploring(), Exploring(share=0)
     tried = 0
     for _ in range(50):
@@ -97,7 +97,7 @@ def test_only_that_place_differs_and_what_is_tried_says_so() -> None:
     assert 5 < tried < 45
 
 
-def test_the_same_seed_tries_the_same_and_another_one_does_not() -> None:
+def test_the_same_seed_explores_the_same() -> None:
     def tries(seed: int) -> list[str]:
         shop = Exploring(seed=seed)
         return [shop.served(f"v{n}")["explore"]["item"] for n in range(60)]
@@ -105,7 +105,7 @@ def test_the_same_seed_tries_the_same_and_another_one_does_not() -> None:
     assert tries(7) == tries(7) != tries(8)
 
 
-def test_what_is_clicked_is_tried_more_often_and_a_click_counts_once() -> None:
+def test_a_clicked_learner_is_explored_more_and_a_click_counts_once() -> None:
     shop = Exploring(share=1)
     exploration = shop.recommender.components.exploration
     before = exploration.learner_shares()
@@ -125,7 +125,7 @@ def test_what_is_clicked_is_tried_more_often_and_a_click_counts_once() -> None:
     assert exploration.clicks[liked] <= exploration.views[liked] + 1e-9
 
 
-def test_what_each_learner_tried_and_what_was_clicked_of_it_is_told() -> None:
+def test_metrics_have_impressions_and_clicks_by_learner() -> None:
     shop = Exploring(share=1)
     exploration = shop.recommender.components.exploration
     for n in range(60):
@@ -145,7 +145,7 @@ def test_what_each_learner_tried_and_what_was_clicked_of_it_is_told() -> None:
     assert Exploring(share=0).recommender.components.exploration.metrics() == {}
 
 
-def test_chances_are_those_with_which_river_would_choose() -> None:
+def test_shares_are_the_probabilities_of_thompson_sampling_in_river() -> None:
     """Thompson sampling of River, whose choices are counted, after the same clicks."""
     clicks, views = np.array([30.0, 40.0, 2.0]), np.array([1000.0, 1000.0, 40.0])
     policy = bandit.ThompsonSampling(reward_obj=proba.Beta(), seed=7)
@@ -169,7 +169,7 @@ def test_a_restored_exploration_goes_on_alike() -> None:
         assert shop.served() == other.served()
 
 
-def test_a_place_that_no_list_has_is_refused(tmp_path: Path) -> None:
+def test_a_position_beyond_the_list_is_refused(tmp_path: Path) -> None:
     wrong = ("lists.exploration.share=0.1", "lists.exploration.position=30")
     with pytest.raises(ConfigurationError, match=r"exploration.position must be at most k"):
         config_loader.load(overrides=wrong, environment={})

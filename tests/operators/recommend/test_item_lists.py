@@ -83,7 +83,7 @@ def like(name: str, *items: str) -> tuple[str, list[str], set[str]]:
 
 
 @pytest.mark.parametrize("at_once", [True, False], ids=["one batch", "a batch each"])
-def test_a_catalogue_alone_lists_what_is_alike(at_once: bool) -> None:
+def test_without_views_similar_cards_make_the_list(at_once: bool) -> None:
     shop = Shop()
     told = cards(*CARDS)
     shop.hear(*([told] if at_once else [[one] for one in told]))
@@ -97,7 +97,7 @@ def test_a_catalogue_alone_lists_what_is_alike(at_once: bool) -> None:
     assert sum(shares) == pytest.approx(1, abs=1e-3)
 
 
-def test_company_makes_the_list_of_those_that_keep_it_and_of_no_others() -> None:
+def test_views_replace_the_lists_of_the_viewed_items_only() -> None:
     shop = Shop()
     shop.hear(cards(*CARDS), looks(RED, PAN))
     assert shop.lists() == {
@@ -108,7 +108,7 @@ def test_company_makes_the_list_of_those_that_keep_it_and_of_no_others() -> None
     }
 
 
-def test_a_new_item_comes_into_the_lists_that_have_room_and_gets_its_own() -> None:
+def test_a_new_item_comes_into_lists_that_are_not_full_and_gets_its_own() -> None:
     shop = Shop()
     shop.hear(cards(*CARDS), cards(Item("new", category=("pans",), price=31.0), at_ms=1))
     lists = shop.lists()
@@ -116,7 +116,7 @@ def test_a_new_item_comes_into_the_lists_that_have_room_and_gets_its_own() -> No
     assert lists["pan"] == like("pan", "new")
 
 
-def test_an_item_that_becomes_another_kind_is_listed_with_that() -> None:
+def test_an_item_of_a_changed_category_moves_to_its_lists() -> None:
     shop = Shop()
     shop.hear(cards(*CARDS), cards(Item("gold", category=("pans",), price=90.0), at_ms=1))
     assert shop.lists() == {
@@ -127,7 +127,7 @@ def test_an_item_that_becomes_another_kind_is_listed_with_that() -> None:
     }
 
 
-def test_what_sold_out_is_in_no_list_until_it_is_back() -> None:
+def test_a_sold_out_item_is_in_no_list_until_it_is_available() -> None:
     shop = Shop()
     sold = Item("blue", category=("mugs",), price=10.0, available=False)
     back = Item("blue", category=("mugs",), price=10.0, available=True)
@@ -137,7 +137,7 @@ def test_what_sold_out_is_in_no_list_until_it_is_back() -> None:
     assert shop.lists()["red"] == like("red", "blue", "gold")
 
 
-def test_a_large_catalogue_is_told_in_turn_and_whole_in_the_end() -> None:
+def test_a_large_catalogue_is_published_in_turn_and_completely() -> None:
     """Each batch rewrites so many lists, however many cards came; all are told at the end."""
     shop = Shop()
     many = [Item(f"i{n}", category=(f"c{n % 30}",), price=1.0 + n) for n in range(10_000)]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.operators.recommend.rules.test_rules import Shop
 
 
-def hear(shop: Shop, kind: int, *pairs: tuple[str, str]) -> None:
+def observe(shop: Shop, kind: int, *pairs: tuple[str, str]) -> None:
     """Something came of items for shoppers, who are taken to be known; in the first place of a list."""
     n, recommender = len(pairs), shop.recommender
     shop.at_ms += n
@@ -42,61 +42,61 @@ def place(shop: Shop, item: str, who: str = "ann") -> int:
     return listed.index(item) if item in listed else len(listed)
 
 
-def test_what_was_put_back_comes_later_for_that_shopper_until_they_look_at_it_again() -> None:
+def test_an_item_put_back_comes_later_for_that_shopper_until_they_view_it() -> None:
     shop = shop_of()
-    hear(shop, NEGATIVE, ("ann", "i0"))
+    observe(shop, NEGATIVE, ("ann", "i0"))
     assert place(shop, "i0") > 0
     assert place(shop, "i0", "bob") == 0
     shop.at_ms += 60 * DAY_MS
     assert place(shop, "i0") == 0
-    hear(shop, NEGATIVE, ("ann", "i0"))
+    observe(shop, NEGATIVE, ("ann", "i0"))
     before = place(shop, "i0")
     shop.at_ms += 1000
-    shop.see(("ann", "i0"))
+    shop.click(("ann", "i0"))
     assert place(shop, "i0") < before
 
 
-def test_what_is_given_back_is_no_longer_bought() -> None:
+def test_a_returned_item_counts_as_not_bought() -> None:
     shop = shop_of()
-    shop.see(("ann", "i0"), kind=2)
+    shop.click(("ann", "i0"), kind=2)
     assert "i0" not in shop.list_of("ann")
-    hear(shop, NEGATIVE, ("ann", "i0"))
+    observe(shop, NEGATIVE, ("ann", "i0"))
     assert "i0" in shop.list_of("ann")
 
 
-def test_what_a_shopper_was_shown_often_comes_later_for_them() -> None:
+def test_an_item_shown_often_comes_later_for_that_shopper() -> None:
     shop = shop_of()
-    hear(shop, IMPRESSION, *[("ann", "i0")] * 30, *[("ann", "i1")] * 30)
-    hear(shop, CLICK, ("ann", "i1"))
+    observe(shop, IMPRESSION, *[("ann", "i0")] * 30, *[("ann", "i1")] * 30)
+    observe(shop, CLICK, ("ann", "i1"))
     assert place(shop, "i0") > place(shop, "i1") == 0
 
 
-def test_what_nobody_clicks_comes_later_for_everybody() -> None:
+def test_an_item_that_nobody_clicks_comes_later_for_everybody() -> None:
     shop = shop_of()
     for n in range(40):
-        hear(shop, IMPRESSION, (f"w{n}", "i0"), (f"w{n}", "i1"), (f"w{n}", "i2"))
-        hear(shop, CLICK, (f"w{n}", "i1"))
-        shop.see((f"w{n}", "i2"))
+        observe(shop, IMPRESSION, (f"w{n}", "i0"), (f"w{n}", "i1"), (f"w{n}", "i2"))
+        observe(shop, CLICK, (f"w{n}", "i1"))
+        shop.click((f"w{n}", "i2"))
     assert place(shop, "i0", "stranger") > place(shop, "i1", "stranger")
 
 
-def test_how_much_it_counts_is_learned_from_what_comes_next() -> None:
+def test_the_weight_of_feedback_is_learned_from_the_next_clicks() -> None:
     """In this shop everybody comes back to what they put back."""
     shop = shop_of()
     weights = shop.recommender.components.blend.model.feedback_weights
     before = float(weights[0])
     for n in range(300):
         who, item = f"w{n}", f"i{n % 5}"
-        shop.see((who, item))
-        hear(shop, NEGATIVE, (who, item))
-        shop.see((who, item))
+        shop.click((who, item))
+        observe(shop, NEGATIVE, (who, item))
+        shop.click((who, item))
     assert shop.recommender.components.blend.model.feedback_weights[0] > before
 
 
-def test_without_signals_nothing_is_learned_of_them() -> None:
+def test_without_feedback_its_weights_do_not_change() -> None:
     shop = shop_of()
     before = shop.recommender.components.blend.model.feedback_weights.copy()
-    shop.see(*((f"w{n}", f"i{n * n % 10}") for n in range(500)))
+    shop.click(*((f"w{n}", f"i{n * n % 10}") for n in range(500)))
     assert np.array_equal(shop.recommender.components.blend.model.feedback_weights, before)
     assert shop.recommender.components.negative_feedback.is_empty
 
@@ -116,7 +116,7 @@ def lists_after(stream: Sequence[Event], who: str, *, resume: bool = False) -> l
     return listed
 
 
-def test_events_of_a_shop_bring_signals_to_lists_also_after_a_resume() -> None:
+def test_feedback_of_events_changes_lists_also_after_a_resume() -> None:
     views = [
         event("item_view", f"v{n}{i}", n, f"v{n}", items=(Item(f"i{i}"),))
         for n in range(8)

@@ -58,7 +58,7 @@ def judged(recommender: Recommender) -> tuple[int, int]:
     return grew.lists, grew.hits
 
 
-def test_figures_are_those_of_a_plain_count() -> None:
+def test_metrics_are_those_of_a_plain_count() -> None:
     draw = random.Random(5)
     recommender, standing = shop(), dict[str, list[str]]()
     ranks: list[int] = []
@@ -97,7 +97,7 @@ def test_figures_are_those_of_a_plain_count() -> None:
     assert rate == pytest.approx(float(figures["hit_rate"]), abs=0.001)
 
 
-def test_the_learner_that_put_an_item_there_is_the_one_the_reason_names() -> None:
+def test_the_learner_of_an_item_is_that_of_its_reason() -> None:
     recommender = shop()
     step(recommender, *((f"s{n}", f"i{(n + m) % 7}", n) for n in range(30) for m in range(3)))
     who = ["a stranger", *(f"s{n}" for n in range(30))]
@@ -138,14 +138,14 @@ def test_a_late_click_and_one_after_the_list_expired_are_no_cases() -> None:
     assert judged(recommender) == (1, 1)
 
 
-def test_a_cart_of_what_was_just_looked_at_needed_no_list() -> None:
+def test_the_cart_of_an_item_of_the_session_is_no_case() -> None:
     recommender = shop()
     step(recommender, ("ann", "mug", 0))
     step(recommender, ("ann", "mug", 1), kind=CART)
     assert judged(recommender) == (0, 0)
 
 
-def test_of_shoppers_and_items_that_are_no_more_nothing_is_judged() -> None:
+def test_removed_shoppers_and_items_are_not_evaluated() -> None:
     recommender = shop()
     step(recommender, ("ann", "mug", 0), ("bob", "cup", 0), ("eve", "pot", 0))
     removals.merge(recommender, "ann", "user")
@@ -156,7 +156,7 @@ def test_of_shoppers_and_items_that_are_no_more_nothing_is_judged() -> None:
     assert judged(recommender) == (1, 0)
 
 
-def test_a_sample_is_bounded_and_none_is_none() -> None:
+def test_the_sample_is_bounded_and_may_be_empty() -> None:
     rows = [(f"s{n}", "mug", 0) for n in range(100)]
     later = [(who, item, 1) for who, item, _ in rows]
     for served, lists in (
@@ -172,7 +172,7 @@ def test_a_sample_is_bounded_and_none_is_none() -> None:
         assert all(len(column) <= lists for column in item.values())
 
 
-def test_a_judged_list_counts_half_after_its_half_life() -> None:
+def test_an_evaluated_list_counts_half_after_its_half_life() -> None:
     recommender = shop()
     step(recommender, ("ann", "mug", 0))
     step(recommender, ("ann", "mug", 1))
@@ -182,7 +182,7 @@ def test_a_judged_list_counts_half_after_its_half_life() -> None:
     assert float(figures["hit_rate"]) == pytest.approx(0.5 / 1.5, abs=1e-4)
 
 
-def test_what_was_counted_goes_on_and_lists_of_another_shape_do_not() -> None:
+def test_counts_are_restored_and_lists_of_another_shape_are_not() -> None:
     recommender = shop()
     for after_ms in range(4):
         step(recommender, *((f"s{n}", f"i{(n + after_ms) % 5}", after_ms) for n in range(9)))
@@ -197,7 +197,7 @@ def test_what_was_counted_goes_on_and_lists_of_another_shape_do_not() -> None:
         assert judged(other)[0] == cases
 
 
-def test_redis_says_how_good_the_lists_are(redis_url: str, tmp_path: Path) -> None:
+def test_the_model_keys_in_redis_have_the_metrics(redis_url: str, tmp_path: Path) -> None:
     stream = list(synthetic(events=3000, shoppers=60, items=25, events_per_s=0.05))
     rows = run_flow(stream, redis_url, tmp_path, settings=flow_settings(batch_events=40))
     blend = dict(rows[keys.model_key("blend")])

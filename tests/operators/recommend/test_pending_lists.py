@@ -73,14 +73,14 @@ def rates(blend: Blend) -> tuple[float, float, float]:
     return round(blend.evaluated, 2), round(first, 2), round(second, 2)
 
 
-def test_a_click_is_held_against_what_was_named_when_the_list_was_made() -> None:
+def test_a_click_is_compared_with_the_candidates_of_the_published_list() -> None:
     blend = two()
     made(blend, [ANN], A, B)
     clicked(blend, (ANN, B))
     assert rates(blend) == (1, 0, 1)
 
 
-def test_a_list_is_judged_once() -> None:
+def test_a_list_is_evaluated_once() -> None:
     blend = two()
     made(blend, [ANN], A, B)
     clicked(blend, (ANN, B), (ANN, A), (BOB, A))
@@ -88,7 +88,7 @@ def test_a_list_is_judged_once() -> None:
     assert rates(blend) == (1, 0, 1)
 
 
-def test_the_newest_list_is_the_one_that_is_read() -> None:
+def test_the_newest_list_replaces_the_one_before() -> None:
     blend = two()
     made(blend, [ANN], A, B)
     made(blend, [ANN], B, A)
@@ -105,20 +105,20 @@ def test_a_click_before_the_list_and_one_after_it_expired_are_no_cases(after_ms:
     assert blend.evaluated == 0
 
 
-def test_the_cart_of_what_was_just_looked_at_is_no_case() -> None:
+def test_the_cart_of_an_item_of_the_session_is_no_case() -> None:
     blend = two()
     made(blend, [ANN], A, B)
     clicked(blend, (ANN, C), kind=CART)
     assert blend.evaluated == 0
 
 
-def test_before_the_first_list_the_moment_is_judged() -> None:
+def test_before_the_first_list_the_candidates_of_the_moment_are_evaluated() -> None:
     blend = two()
     clicked(blend, (ANN, B), (ANN, A))
     assert rates(blend) == (2, 0, 0)
 
 
-def test_who_is_right_when_lists_are_read_leads_though_wrong_at_the_moment() -> None:
+def test_the_learner_that_is_right_when_lists_are_read_gets_the_weight() -> None:
     blend = two()
     for _ in range(300):
         made(blend, [ANN, BOB], A, B)
@@ -127,7 +127,7 @@ def test_who_is_right_when_lists_are_read_leads_though_wrong_at_the_moment() -> 
     assert second > 0.9 > 0.1 > first
 
 
-def test_shoppers_who_are_no_more_are_not_judged_and_items_not_named() -> None:
+def test_removed_shoppers_have_no_list_and_removed_items_are_in_none() -> None:
     blend = two()
     made(blend, [ANN, BOB], A, B)
     blend.pending_lists.remove_shoppers(np.array([ANN, 7, SLOTS + BOB], np.int32))
@@ -136,7 +136,7 @@ def test_shoppers_who_are_no_more_are_not_judged_and_items_not_named() -> None:
     assert rates(blend) == (1, 0, 0)
 
 
-def test_lists_remembered_are_a_sample_and_bounded() -> None:
+def test_the_kept_lists_are_a_bounded_sample() -> None:
     blend = two()
     blend.events = EVALUATION_RUN_EVENTS * FULL_EVALUATION_RUNS * STORE_ONE_IN
     everybody = range(2 * STORE_ONE_IN * SLOTS)
@@ -149,7 +149,7 @@ def test_lists_remembered_are_a_sample_and_bounded() -> None:
     assert len(np.unique(np.concatenate(samples))) > 10_000
 
 
-def test_what_is_remembered_goes_on() -> None:
+def test_a_restored_table_has_the_same_lists() -> None:
     blend, restored, later = two(), two(), Blend(("second", "third"), (0.5, 0.5))
     made(blend, [ANN, BOB], A, B)
     clicked(blend, (BOB, B))
@@ -166,7 +166,7 @@ def test_what_is_remembered_goes_on() -> None:
             assert np.array_equal(stored[name], array), name
 
 
-def test_only_what_changed_is_handed_over() -> None:
+def test_only_changed_slots_are_dirty() -> None:
     blend = two()
     made(blend, range(100), A, B)
     [table] = blend.pending_lists.tables()
@@ -177,7 +177,7 @@ def test_only_what_changed_is_handed_over() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 7, 100])
-def test_steps_do_not_depend_on_how_clicks_are_cut(size: int) -> None:
+def test_steps_do_not_depend_on_the_batches(size: int) -> None:
     draw = np.random.default_rng(3)
     came = draw.integers(0, 3, 400).tolist()
     whole, cut = two(), two()
@@ -189,7 +189,7 @@ def test_steps_do_not_depend_on_how_clicks_are_cut(size: int) -> None:
     assert whole.weights().tolist() != two().weights().tolist()
 
 
-def test_nobody_is_remembered_of_whom_nothing_is_known() -> None:
+def test_unknown_shoppers_are_not_in_the_sample() -> None:
     blend = two()
     made(blend, [NO_ROW], A, B)
     assert blend.pending_lists.slots == 0

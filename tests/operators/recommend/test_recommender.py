@@ -112,7 +112,7 @@ stream = st.lists(
 
 @settings(max_examples=60, deadline=None)
 @given(stream, st.integers(1, 40))
-def test_how_a_stream_is_cut_into_batches_does_not_show_in_contexts(
+def test_contexts_do_not_depend_on_the_batches(
     steps: list[tuple[int, int, int]], size: int
 ) -> None:
     """A pause of 100 begins a new session."""
@@ -142,7 +142,7 @@ def test_one_event_is_enough_for_a_full_list() -> None:
     assert "item5" in listed[:4]
 
 
-def test_a_shopper_never_seen_gets_what_is_popular_and_stays_unknown() -> None:
+def test_an_unknown_shopper_gets_popular_items_and_stays_unknown() -> None:
     recommender = shop()
     recommender.learn(views([("ann", "item9", 0), ("ann", "item9", 1)]))
     entries = recommender.rank(["nobody"], NOW_MS).entries()[0]
@@ -173,7 +173,7 @@ def test_every_reason_names_an_item_of_the_session_or_a_learner() -> None:
 
 
 @pytest.mark.parametrize("allow_repeats", [True, False])
-def test_what_was_looked_at_is_listed_again_only_where_that_is_allowed(
+def test_items_of_the_session_are_listed_only_with_allow_repeats(
     allow_repeats: bool,
 ) -> None:
     recommender = shop(allow_repeats=allow_repeats)
@@ -197,7 +197,7 @@ def test_lists_of_many_shoppers_at_once_are_those_of_each_alone() -> None:
     assert together == [recommender.rank([one], NOW_MS).entries()[0] for one in everyone]
 
 
-def test_lists_apart_are_the_blend_and_one_of_each_learner() -> None:
+def test_lists_per_learner_are_the_blend_and_one_of_each() -> None:
     recommender = shop()
     apart = recommender.rank_per_learner(["visitor3"], NOW_MS)
     assert apart.keys() == {"blend", *LEARNERS}
@@ -206,7 +206,7 @@ def test_lists_apart_are_the_blend_and_one_of_each_learner() -> None:
     assert apart["covisitation"].source == "covisitation"
 
 
-def test_who_logs_in_goes_on_with_the_session_and_who_is_erased_starts_anew() -> None:
+def test_a_session_follows_a_login_and_ends_with_an_erasure() -> None:
     recommender = shop()
     recommender.learn(views([("cookie", "item3", 0), ("ann", "item20", 0)]))
     before = items_of(recommender, "cookie")
@@ -222,14 +222,14 @@ def test_who_logs_in_goes_on_with_the_session_and_who_is_erased_starts_anew() ->
     ]
 
 
-def test_of_two_sessions_that_become_one_the_newer_context_stays() -> None:
+def test_the_newer_context_of_two_merged_shoppers_stays() -> None:
     contexts = SessionContexts(2)
     contexts.append(*columns((0, 9, 10), (1, 8, 20)))
     contexts.merge(0, 1)
     assert contexts.lookup(np.arange(2, dtype=np.int32)).tolist() == [[NO_ROW] * 2, [8, NO_ROW]]
 
 
-def test_keys_beside_the_lists_are_told_once_after_they_changed() -> None:
+def test_changed_item_lists_and_scopes_are_taken_once() -> None:
     recommender = Recommender()
     recommender.learn(views([("ann", "mug", 0), ("ann", "cup", 1)], category="kitchen"))
     recommender.learn(views([("bob", "pot", 0), ("bob", "pan", 1)], kind=PURCHASE))
@@ -275,7 +275,7 @@ def test_a_restored_recommender_goes_on_bit_for_bit() -> None:
 
 
 @pytest.mark.slow
-def test_next_clicks_of_a_real_shop_are_on_the_list_that_stands_before_them() -> None:
+def test_next_clicks_of_a_real_shop_are_in_the_lists_before_them() -> None:
     figures = quality(shared_data("yoochoose_week"), Recommender())
     hit_rate, reciprocal_rank, cases = figures["blend"]
     assert cases == 10_152
@@ -301,7 +301,7 @@ def test_a_list_as_json_is_what_any_encoder_would_make_of_its_entries() -> None:
     assert all(" " not in text.replace("emoji ", "") for text in ranked.json(NOW_MS, "1"))
 
 
-def test_a_snapshot_from_before_a_learner_was_there_is_taken_over() -> None:
+def test_a_snapshot_without_a_new_learner_is_restored() -> None:
     recommender = shop()
     former = {
         name: array

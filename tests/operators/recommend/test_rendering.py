@@ -41,7 +41,7 @@ class RuledShop(Shop):
         self.recommender = Recommender.from_config(
             config_lists.Lists(k=K, rules=rules, exploration=exploration)
         )
-        self.tell(
+        self.update_cards(
             *(Item(name, category=(f"c{n % 4}",)) for n, name in enumerate(ITEMS)),
             *(Item(name, brand="Ours") for name in sorted(OURS)),
             Item("i5", available=False),
@@ -67,7 +67,7 @@ def test_every_reason_is_true(
 ) -> None:
     shop = RuledShop(rules, share)
     for kind, clicks in steps:
-        shop.see(*clicks, kind=kind)
+        shop.click(*clicks, kind=kind)
     popular = {
         item for item, *_ in shop.recommender.components.popular_lists.popular_list().entries()[0]
     } | {
@@ -98,14 +98,14 @@ def _said(shop: Shop, who: str) -> set[tuple[str, str]]:
     return {(item, reason) for name in LEARNERS for item, _, reason in apart[name].entries()[0]}
 
 
-def test_an_own_brand_says_so_only_where_it_moved_up() -> None:
+def test_an_item_has_the_reason_own_brand_only_if_it_moved_up() -> None:
     plain, ruled = (
         RuledShop(config_lists.ListRules(own_brand=own), 0)
         for own in (config_lists.OwnBrand(), config_lists.OwnBrand(brands=("Ours",), boost=3.0))
     )
     clicks = [(f"v{n}.{at}", name) for at, name in enumerate(ITEMS) for n in range(20 - at)]
     for shop in (plain, ruled):
-        shop.see(*clicks)
+        shop.click(*clicks)
     stood = [item for item, *_ in plain.entries("ann")]
     moved = 0
     for place, (item, _, reason) in enumerate(ruled.entries("ann")):
@@ -115,7 +115,7 @@ def test_an_own_brand_says_so_only_where_it_moved_up() -> None:
     assert moved
 
 
-def test_a_reason_says_bought_of_what_was_bought_and_looked_at_of_the_rest() -> None:
+def test_a_reason_says_whether_its_item_was_bought_or_viewed() -> None:
     """Also where the shop knows of orders only, and where what was bought may be listed again."""
     for enabled in (True, False):
         rules = config_lists.ListRules(
@@ -123,9 +123,9 @@ def test_a_reason_says_bought_of_what_was_bought_and_looked_at_of_the_rest() -> 
         )
         shop = RuledShop(rules, 0)
         for n in range(30):
-            shop.see((f"v{n}", "i0"), (f"v{n}", "i1"), (f"v{n}", "i2"), kind=PURCHASE)
-        shop.see(("ann", "i0"), kind=PURCHASE)
-        shop.see(("bob", "i0"), kind=VIEW)
+            shop.click((f"v{n}", "i0"), (f"v{n}", "i1"), (f"v{n}", "i2"), kind=PURCHASE)
+        shop.click(("ann", "i0"), kind=PURCHASE)
+        shop.click(("bob", "i0"), kind=VIEW)
         said = {who: {reason for *_, reason in shop.entries(who)} for who in ("ann", "bob")}
         assert "bought:i0" in said["ann"]
         assert "because:i0" not in said["ann"]
@@ -137,13 +137,13 @@ def test_a_reason_says_bought_of_what_was_bought_and_looked_at_of_the_rest() -> 
 
 
 @pytest.mark.parametrize("reason", ["popular", "factors", "own_brand", "explored", "because:i1"])
-def test_every_reason_is_told_in_words(reason: str) -> None:
+def test_every_reason_has_a_text(reason: str) -> None:
     told = describe_reason(ListEntry("i2", 0.5, reason), {"i1": "Grey mug"})
     assert "suggested by" not in told
     assert told in LEARNER_TEXTS.values() or told == "because you looked at Grey mug"
 
 
-def test_a_learner_without_words_of_its_own_is_named() -> None:
+def test_a_learner_without_a_text_is_named() -> None:
     words: dict[str, Any] = {
         name: describe_reason(ListEntry("i", 0.5, name), {}) for name in LEARNERS
     }

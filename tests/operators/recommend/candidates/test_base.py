@@ -111,7 +111,7 @@ def test_it_has_the_shape_of_a_learner_and_the_name_it_is_registered_under(make:
 
 
 @every_learner
-def test_before_the_first_batch_it_names_nothing(make: Make) -> None:
+def test_before_the_first_batch_there_are_no_candidates(make: Make) -> None:
     lists = make().candidates(requests(), K)
     assert lists.item.shape == lists.score.shape == lists.reason_item.shape == (SHOPPERS + 1, K)
     assert (lists.item == NO_ROW).all()

@@ -44,14 +44,14 @@ def described(*cards: ItemCard) -> Content:
     return learner
 
 
-def test_an_item_nobody_looked_at_is_listed_with_its_kind() -> None:
+def test_an_item_without_views_is_listed_with_its_category() -> None:
     learner = described(
         ItemCard(NOW_MS, None, MUG), ItemCard(NOW_MS, None, CUP), ItemCard(NOW_MS, None, MUG)
     )
     assert sorted(like(learner, 0)) == [0, 2]
 
 
-def test_of_its_kind_the_most_looked_at_come_first() -> None:
+def test_the_most_viewed_of_a_category_come_first() -> None:
     learner = described(*[ItemCard(NOW_MS, None, MUG)] * 3)
     learner.learn_many(viewed(2, 2, 2, 1))
     assert like(learner, 0) == [2, 1, 0]
@@ -66,13 +66,13 @@ def test_of_its_kind_the_most_looked_at_come_first() -> None:
     ],
     ids=["brand", "price", "name"],
 )
-def test_what_is_closer_comes_first(close: ItemCard, far: ItemCard) -> None:
+def test_the_more_similar_item_comes_first(close: ItemCard, far: ItemCard) -> None:
     own = ItemCard(NOW_MS, "red striped mug", MUG, "acme", 10.0)
     assert like(described(far, own, close), 1) == [1, 2, 0]
     assert like(described(close, own, far), 1) == [1, 0, 2]
 
 
-def test_the_brand_leads_to_other_kinds_after_its_own() -> None:
+def test_items_of_the_brand_in_other_categories_come_after_the_own_category() -> None:
     learner = described(
         ItemCard(NOW_MS, None, MUG, "acme"),
         ItemCard(NOW_MS, None, CUP, "acme"),
@@ -81,7 +81,7 @@ def test_the_brand_leads_to_other_kinds_after_its_own() -> None:
     assert like(learner, 0) == [0, 2, 1]
 
 
-def test_without_categories_a_word_of_the_name_leads_on() -> None:
+def test_without_categories_a_word_of_the_name_makes_the_group() -> None:
     names = ["white holder", "red holder", "jam jar", "jar of glass", "blue holder"]
     learner = described(*[ItemCard(NOW_MS, name) for name in names])
     assert set(like(learner, 4)) == {0, 1, 4}
@@ -97,13 +97,13 @@ def test_a_card_that_changed_moves_the_item() -> None:
     assert sorted(like(learner, 2)) == [1, 2]
 
 
-def test_a_shop_that_tells_nothing_of_its_items_gets_no_lists_of_this_kind() -> None:
+def test_without_cards_there_are_no_candidates() -> None:
     learner = described(ItemCard(NOW_MS), ItemCard(NOW_MS))
     learner.learn_many(viewed(0, 1))
     assert like(learner, 0) == []
 
 
-def test_a_group_nobody_is_left_in_gives_its_row_to_the_next() -> None:
+def test_the_row_of_an_empty_group_is_given_again() -> None:
     groups = GroupIndex()
     mugs, cups = groups.row("mugs"), groups.row("cups")
     groups.count(np.array([mugs, cups]), np.array([NO_ROW, NO_ROW]))
@@ -113,7 +113,7 @@ def test_a_group_nobody_is_left_in_gives_its_row_to_the_next() -> None:
     assert groups.row("cups") == cups
 
 
-def test_names_are_alike_by_the_words_that_few_have() -> None:
+def test_names_are_similar_by_their_rare_words() -> None:
     names = NameHashes()
     told = [f"mug number {n}" for n in range(200)]
     told += ["mug zanzibar", "kettle zanzibar", "mug kilimanjaro"]
@@ -122,7 +122,7 @@ def test_names_are_alike_by_the_words_that_few_have() -> None:
     assert rare > common
 
 
-def test_a_new_item_reaches_a_list_at_once_and_a_new_shopper_gets_one() -> None:
+def test_a_new_item_is_listed_at_once_for_a_new_shopper() -> None:
     """Nobody looked at the new mug yet, and Eve never came before."""
     recommender = Recommender()
     recommender.learn(views(*((f"ann{n}", f"mug{n % 15}") for n in range(300))))

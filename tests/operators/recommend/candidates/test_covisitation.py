@@ -68,7 +68,7 @@ def rows(values: list[int]) -> Rows:
     return np.array(values, np.int32)
 
 
-def test_what_came_after_counts_more_than_what_came_before() -> None:
+def test_later_items_count_more_than_earlier_ones() -> None:
     learner = Covisitation(backward_weight=0.5)
     learner.learn_many(views((CUP, [MUG]), (POT, [CUP])))
     assert entries(learner.candidates(after(CUP), 5)) == [(POT, 0.667, CUP), (MUG, 0.333, CUP)]
@@ -86,7 +86,7 @@ def test_an_item_looked_at_twice_leads_to_itself() -> None:
     assert entries(learner.candidates(after(MUG), 5)) == [(MUG, 1.0, MUG)]
 
 
-def test_all_of_the_context_has_a_say_the_newest_the_most_and_the_reason_is_the_strongest() -> None:
+def test_the_whole_context_counts_and_the_strongest_item_is_the_reason() -> None:
     learner = Covisitation(position_decay=0.5, backward_weight=0.0)
     learner.learn_many(views((POT, [MUG]), (POT, [CUP]), (PAN, [CUP])))
     assert entries(learner.candidates(after(MUG, CUP), 5)) == [
@@ -95,7 +95,7 @@ def test_all_of_the_context_has_a_say_the_newest_the_most_and_the_reason_is_the_
     ]
 
 
-def test_an_item_that_comes_again_in_a_context_is_asked_once() -> None:
+def test_a_repeated_item_of_a_context_counts_once() -> None:
     learner = Covisitation()
     learner.learn_many(views((CUP, [MUG])))
     assert entries(learner.candidates(after(MUG, MUG), 1))[0][0] == CUP
@@ -108,14 +108,14 @@ def test_ties_go_to_the_item_seen_first() -> None:
     assert [item for item, *_ in entries(learner.candidates(after(MUG), 2))] == [CUP, POT]
 
 
-def test_old_company_fades_by_half_in_a_half_life() -> None:
+def test_a_transition_counts_half_after_its_half_life() -> None:
     learner = Covisitation(half_life_ms=DAY_MS, backward_weight=0.0)
     learner.learn_many(views((CUP, [MUG])))
     learner.learn_many(views((POT, [MUG]), at_ms=DAY_MS))
     assert entries(learner.candidates(after(MUG), 5)) == [(POT, 0.667, MUG), (CUP, 0.333, MUG)]
 
 
-def test_similar_items_leave_out_the_item_and_only_changed_ones_are_told() -> None:
+def test_neighbours_leave_out_the_item_and_changed_ones_are_taken_once() -> None:
     learner = Covisitation()
     learner.learn_many(views((MUG, [MUG]), (POT, [MUG])))
     assert learner.take_changed().tolist() == [MUG, POT]
@@ -126,7 +126,7 @@ def test_similar_items_leave_out_the_item_and_only_changed_ones_are_told() -> No
     assert learner.take_changed().tolist() == [POT, PAN]
 
 
-def test_what_a_shopper_buys_within_the_window_goes_together_both_ways() -> None:
+def test_items_bought_within_the_window_are_neighbours_both_ways() -> None:
     learner = BoughtTogether(window_ms=1000)
     learner.learn_many(purchases((1, MUG, 0), (2, PAN, 0), (1, CUP, 0)))
     learner.learn_many(purchases((1, POT, 1000), (1, POT, 1000), (2, POT, 5000)))

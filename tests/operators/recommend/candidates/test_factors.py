@@ -68,7 +68,7 @@ def test_it_is_a_learner() -> None:
     assert isinstance(SessionFactorsReranker(), CandidateLearner)
 
 
-def test_where_all_events_weigh_alike_it_does_not_matter_how_much() -> None:
+def test_equal_weights_of_any_size_give_the_same() -> None:
     """A shop that sells and tells of no views: its purchases of weight 5 teach what views would."""
     light, heavy = (SessionFactorsReranker(SessionFactorsConfig(n_factors=8)) for _ in range(2))
     stream = two_tastes(2000)
@@ -83,14 +83,14 @@ def test_before_the_first_batch_lists_are_empty() -> None:
     assert lists.reason_item.tolist() == [[NO_ROW] * 4] * 2
 
 
-def test_what_was_named_is_ordered_by_the_session(learner: SessionFactorsReranker) -> None:
+def test_candidates_are_ranked_by_the_session(learner: SessionFactorsReranker) -> None:
     lists = learner.candidates(requests([[13, 17], [2, 3]]), 8)
     assert (lists.item // 10).tolist() == [[1] * 8, [0] * 8]
     assert set(lists.reason_item[0]) <= {13, 17}
     assert set(lists.reason_item[1]) <= {2, 3}
 
 
-def test_nothing_is_listed_that_was_not_named(learner: SessionFactorsReranker) -> None:
+def test_only_candidates_are_listed(learner: SessionFactorsReranker) -> None:
     asked = requests([[13, 17]])
     asked.candidates = np.array([[2, 12, NO_ROW, 12, 4]], np.int32)
     lists = learner.candidates(asked, 4)
@@ -100,13 +100,13 @@ def test_nothing_is_listed_that_was_not_named(learner: SessionFactorsReranker) -
     assert learner.candidates(asked, 4).item.tolist() == [[NO_ROW] * 4]
 
 
-def test_a_session_of_which_nothing_is_known_gets_nothing(learner: SessionFactorsReranker) -> None:
+def test_an_unknown_session_gets_an_empty_list(learner: SessionFactorsReranker) -> None:
     lists = learner.candidates(requests([[NO_ROW], [777]]), 3)
     assert lists.item.tolist() == [[NO_ROW] * 3] * 2
     assert lists.score.tolist() == [[0.0] * 3] * 2
 
 
-def test_how_much_each_place_of_a_session_says_is_learned() -> None:
+def test_the_weights_of_positions_are_learned() -> None:
     """Item n leads to item n + 1: the one before the newest says what is next, the others nothing."""
     rng = np.random.default_rng(3)
     before = rng.integers(0, 20, (8000, 2))
@@ -128,7 +128,7 @@ def test_a_new_item_is_near_the_session_that_it_is_first_seen_in(
     assert (lists.item[0] // 10).tolist().count(1) >= 7
 
 
-def test_lists_fall_by_score_hold_no_item_twice_and_say_what_score_says(
+def test_lists_descend_by_score_without_repeats_and_agree_with_score(
     learner: SessionFactorsReranker,
 ) -> None:
     asked = requests([[3, NO_ROW], [12, 15]])
@@ -182,7 +182,7 @@ def test_the_same_seed_and_batches_give_the_same_arrays(learner: SessionFactorsR
     assert snapshot(again) == snapshot(learner)
 
 
-def test_what_former_releases_learned_is_left_behind(learner: SessionFactorsReranker) -> None:
+def test_arrays_of_former_releases_are_left_out(learner: SessionFactorsReranker) -> None:
     """Their vectors were of shoppers too, and of another kind: the learner begins anew."""
     restored = SessionFactorsReranker(SessionFactorsConfig(n_factors=8))
     older = {"users": np.zeros((3, 32), np.float32), "items": np.ones((9, 32), np.float32)}
@@ -192,7 +192,7 @@ def test_what_former_releases_learned_is_left_behind(learner: SessionFactorsRera
 
 
 @pytest.mark.parametrize("robot", [False, True], ids=["shop of one item", "one session for all"])
-def test_vectors_stay_sound_whatever_comes(robot: bool) -> None:
+def test_vectors_stay_finite_with_any_input(robot: bool) -> None:
     rng = np.random.default_rng(1)
     learner = SessionFactorsReranker()
     for _ in range(4):
@@ -205,7 +205,7 @@ def test_vectors_stay_sound_whatever_comes(robot: bool) -> None:
     assert all(np.isfinite(arrays[name]).all() for name in ("bias", "places"))
 
 
-def test_blocks_hide_the_size_of_the_callers_batches() -> None:
+def test_results_do_not_depend_on_the_batches() -> None:
     batch = two_tastes(4 * BLOCK_EVENTS)
     whole, parts = SessionFactorsReranker(), SessionFactorsReranker()
     whole.learn_many(batch)

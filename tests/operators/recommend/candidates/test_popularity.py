@@ -47,7 +47,7 @@ def scoped(*rows: tuple[int, int], at_ms: int = 0, width: int = 100) -> ScopedPo
     return learner
 
 
-def test_the_most_seen_come_first_with_their_share() -> None:
+def test_the_most_viewed_come_first_with_their_share() -> None:
     learner = Popularity()
     learner.learn_many(views([3, 1, 3, 5]))
     assert entries(learner.top(2)) == [(3, 0.5), (1, 0.25)]
@@ -82,7 +82,7 @@ def test_after_years_the_order_is_the_same_and_nothing_overflows() -> None:
     assert entries(learner.top(1)) == [(8, 0.667)]
 
 
-def test_a_run_that_goes_on_with_another_half_life_weighs_the_past_as_it_was_then() -> None:
+def test_a_new_half_life_keeps_the_weights_of_that_moment() -> None:
     before = Popularity(half_life_ms=DAY_MS)
     for day in range(21):
         before.learn_many(views([1, 1, 2], at_ms=day * DAY_MS))
@@ -110,13 +110,13 @@ def test_a_former_release_stored_no_half_life() -> None:
     assert entries(restored.top(2)) == entries(learner.top(2))
 
 
-def test_scopes_are_apart_and_an_event_without_one_counts_in_none() -> None:
+def test_an_event_counts_in_its_scope_only_and_without_one_in_none() -> None:
     learner = scoped((0, 4), (0, 4), (0, 2), (1, 9), (NO_ROW, 7))
     tops = learner.top(np.array([0, 1, 5], np.int32), 3)
     assert [entries(tops, row) for row in range(3)] == [[(4, 0.667), (2, 0.333)], [(9, 1.0)], []]
 
 
-def test_only_changed_scopes_are_told_once() -> None:
+def test_changed_scopes_are_taken_once() -> None:
     learner = scoped((2, 4), (0, 4))
     assert learner.take_changed().tolist() == [0, 2]
     assert learner.take_changed().tolist() == []

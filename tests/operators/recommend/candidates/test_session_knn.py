@@ -37,14 +37,12 @@ def listed(learner: CandidateLearner, *session: int, shopper: int = NO_ROW) -> l
     return [item for item in learner.candidates(requests, 6).item[0].tolist() if item != NO_ROW]
 
 
-def test_what_neighbours_looked_at_after_the_shared_item_comes_before_what_they_did_before() -> (
-    None
-):
+def test_items_after_the_shared_item_come_before_items_before_it() -> None:
     knn = learned(SessionKnn(), (ANN, POT), (ANN, MUG), (ANN, CUP), (ANN, TEA))
     assert listed(knn, MUG) == [CUP, TEA, POT, MUG]
 
 
-def test_who_shares_more_of_the_session_is_nearer() -> None:
+def test_a_neighbour_who_shares_more_of_the_session_counts_more() -> None:
     knn = learned(
         SessionKnn(), (ANN, MUG), (ANN, CUP), (ANN, POT), (BOB, JAR), (BOB, CUP), (BOB, LID)
     )
@@ -61,7 +59,7 @@ def test_nobody_is_their_own_neighbour() -> None:
     assert listed(knn, MUG, shopper=BOB) == [POT, MUG]
 
 
-def test_of_an_item_only_the_newest_visitors_are_remembered() -> None:
+def test_an_item_keeps_its_newest_visitors_only() -> None:
     clicks = [
         (who, item) for who, last in ((ANN, POT), (BOB, LID), (EVE, TEA)) for item in (MUG, last)
     ]
@@ -74,12 +72,12 @@ def test_a_row_given_to_another_shopper_brings_no_false_neighbour() -> None:
     assert listed(learned(knn, (ANN, TEA), (ANN, JAR)), MUG) == []
 
 
-def test_a_step_back_is_listed_newest_first_and_once() -> None:
+def test_revisits_are_listed_newest_first_and_once() -> None:
     again = learned(Revisits(), (ANN, MUG), (ANN, CUP), (ANN, POT))
     assert listed(again, MUG, CUP, MUG, POT) == [POT, MUG, CUP]
 
 
-def test_an_item_that_is_no_more_is_no_step_back() -> None:
+def test_a_removed_item_is_no_revisit() -> None:
     again = learned(Revisits(), (ANN, MUG), (ANN, CUP))
     again.remove_items(np.array([MUG], np.int32))
     assert listed(again, MUG, CUP) == [CUP]

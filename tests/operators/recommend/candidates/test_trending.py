@@ -49,13 +49,13 @@ class Shop:
         return listed
 
 
-def test_what_rises_comes_before_what_always_sells() -> None:
+def test_a_rising_item_comes_before_a_best_seller() -> None:
     shop = Shop()
     assert shop.usual.top(1).item[0].tolist() == [0]
     assert shop.top(shop.now_ms)[0] == 1
 
 
-def test_a_steady_seller_and_what_has_calmed_down_are_no_trend() -> None:
+def test_steady_and_falling_items_are_no_trend() -> None:
     shop = Shop()
     assert 0 not in shop.top(shop.now_ms)
     assert shop.top(shop.now_ms + 2 * DAY_MS) == []
@@ -67,12 +67,12 @@ def test_a_few_views_are_weaker_than_many() -> None:
     assert 2 not in listed or listed.index(1) < listed.index(2)
 
 
-def test_what_is_sold_out_is_left_out() -> None:
+def test_sold_out_items_are_left_out() -> None:
     shop = Shop()
     assert 1 not in shop.top(shop.now_ms, without=[1])
 
 
-def test_long_silence_is_no_error_and_a_restored_one_goes_on_alike() -> None:
+def test_a_long_pause_is_no_error_and_a_restored_table_goes_on() -> None:
     shop = Shop()
     assert shop.top(shop.now_ms + 400 * DAY_MS) == []
     restored = Trending(long_half_life_ms=DAY_MS)
@@ -81,12 +81,12 @@ def test_long_silence_is_no_error_and_a_restored_one_goes_on_alike() -> None:
     assert shop.top(shop.now_ms)[0] == 1
 
 
-def test_prices_fall_into_steps_and_none_into_none() -> None:
+def test_every_price_has_a_band_and_no_price_has_none() -> None:
     prices = np.array([0.0, 0.99, 1.0, 4.99, 5.0, 1e12, np.nan], np.float32)
     assert price_bands(prices) == ["0", "0", "1", "2", "5", "50000000", None]
 
 
-def test_what_is_popular_is_told_by_country_and_price_level_too() -> None:
+def test_popular_items_have_lists_by_country_and_price_band() -> None:
     recommender = Recommender()
     cards = {"mug": ItemCard(NOW_MS, None, (), None, 12.0)}
     times, none = [NOW_MS] * 2, [None] * 2

@@ -47,13 +47,13 @@ class Shop:
         self.cards = ItemCards()
         self.at_ms = NOW_MS
 
-    def tell(self, *items: Item) -> None:
+    def update_cards(self, *items: Item) -> None:
         """The catalogue says something of items."""
         self.at_ms += 1
         self.cards.update(ItemUpdate(self.at_ms, item, "") for item in items)
         self._learn([], VIEW)
 
-    def see(self, *clicks: tuple[str, str], kind: int = VIEW) -> None:
+    def click(self, *clicks: tuple[str, str], kind: int = VIEW) -> None:
         """Shoppers look at items, or buy them."""
         self._learn(clicks, kind)
 
@@ -85,7 +85,9 @@ class Shop:
 def shop_of(items: int = 10, k: int = 5, **rules: Any) -> Shop:
     """Item 0 is the most popular, then item 1, and so on."""
     shop = Shop(k, **rules)
-    shop.see(*((f"v{n}.{item}", f"i{item}") for item in range(items) for n in range(items - item)))
+    shop.click(
+        *((f"v{n}.{item}", f"i{item}") for item in range(items) for n in range(items - item))
+    )
     return shop
 
 
@@ -94,59 +96,59 @@ NO_RULES: dict[str, Any] = {}
 OFF = config_lists.AlreadyBought(enabled=False)
 
 
-def test_what_cannot_be_had_is_in_no_list_until_it_is_back() -> None:
+def test_a_sold_out_item_is_in_no_list_until_it_is_available() -> None:
     shop = shop_of()
     assert shop.list_of("ann") == ["i0", "i1", "i2", "i3", "i4"]
-    shop.tell(Item("i1", available=False), Item("i3", available=False))
+    shop.update_cards(Item("i1", available=False), Item("i3", available=False))
     assert shop.list_of("ann") == ["i0", "i2", "i4", "i5", "i6"]
     assert [
         item for item, *_ in shop.recommender.components.popular_lists.popular_list().entries()[0]
     ] == shop.list_of("ann")
-    shop.tell(Item("i1", available=True))
+    shop.update_cards(Item("i1", available=True))
     assert shop.list_of("ann") == ["i0", "i1", "i2", "i4", "i5"]
 
 
-def test_what_cannot_be_had_is_listed_where_the_rule_is_off() -> None:
+def test_a_sold_out_item_is_listed_if_the_rule_is_off() -> None:
     shop = shop_of(out_of_stock=config_lists.OutOfStock(enabled=False))
-    shop.tell(Item("i1", available=False))
+    shop.update_cards(Item("i1", available=False))
     assert "i1" in shop.list_of("ann")
 
 
-def test_of_an_item_that_comes_later_it_is_known_what_was_told_before() -> None:
+def test_a_card_counts_for_an_item_that_is_viewed_later() -> None:
     shop = shop_of()
-    shop.tell(Item("late", available=False))
-    shop.see(*(("v", "late") for _ in range(50)))
+    shop.update_cards(Item("late", available=False))
+    shop.click(*(("v", "late") for _ in range(50)))
     assert "late" not in shop.list_of("ann")
 
 
-def test_what_was_bought_is_not_listed_for_the_buyer() -> None:
+def test_a_bought_item_is_not_listed_for_its_buyer() -> None:
     shop = shop_of()
-    shop.see(("ann", "i0"), ("ann", "i2"), kind=PURCHASE)
+    shop.click(("ann", "i0"), ("ann", "i2"), kind=PURCHASE)
     assert {"i0", "i2"}.isdisjoint(shop.list_of("ann"))
     assert len(shop.list_of("ann")) == 5
     assert "i0" in shop.list_of("bob")
     off = shop_of(already_bought=OFF)
-    off.see(("ann", "i0"), ("ann", "i2"), kind=PURCHASE)
+    off.click(("ann", "i0"), ("ann", "i2"), kind=PURCHASE)
     assert {"i0", "i2"} <= set(off.list_of("ann"))
 
 
-def test_what_was_just_bought_stays_for_a_while() -> None:
+def test_a_bought_item_is_hidden_after_the_wait() -> None:
     shop = shop_of(already_bought=config_lists.AlreadyBought(wait_min=60))
-    shop.see(("ann", "i0"), kind=PURCHASE)
+    shop.click(("ann", "i0"), kind=PURCHASE)
     shop.at_ms += HOUR_MS - 60_000
     assert "i0" in shop.list_of("ann")
     shop.at_ms += 60_000
     assert "i0" not in shop.list_of("ann")
 
 
-def test_what_many_come_back_for_is_listed_for_its_buyers_too() -> None:
+def test_an_item_that_many_buy_again_is_listed_for_its_buyers() -> None:
     shop = shop_of()
     buyers = [f"b{n}" for n in range(20)]
-    shop.see(*((who, item) for who in buyers for item in ("i0", "i1")), kind=PURCHASE)
+    shop.click(*((who, item) for who in buyers for item in ("i0", "i1")), kind=PURCHASE)
     assert {"i0", "i1"}.isdisjoint(shop.list_of("b3"))
     shop.at_ms += DAY_MS
-    shop.see(*((who, "i0") for who in buyers[:10]), kind=PURCHASE)
-    shop.see(("ann", "i0"), ("ann", "i1"), kind=PURCHASE)
+    shop.click(*((who, "i0") for who in buyers[:10]), kind=PURCHASE)
+    shop.click(("ann", "i0"), ("ann", "i1"), kind=PURCHASE)
     assert "i0" in shop.list_of("ann")
     assert "i1" not in shop.list_of("ann")
 
@@ -155,37 +157,39 @@ def test_an_item_twice_in_one_order_was_not_bought_again() -> None:
     shop = shop_of()
     for _ in range(3):
         shop.at_ms += HOUR_MS // 4
-        shop.see(*((f"b{n}", "i0") for n in range(20)), kind=PURCHASE)
+        shop.click(*((f"b{n}", "i0") for n in range(20)), kind=PURCHASE)
     assert "i0" not in shop.list_of("b3")
 
 
-def test_where_little_is_known_of_an_item_its_category_speaks() -> None:
+def test_an_item_with_few_buyers_takes_the_share_of_its_category() -> None:
     shop = shop_of()
     bread = [Item(f"i{n}", category=("bread",)) for n in range(4)]
-    shop.tell(*bread, Item("i4", category=("beds",)))
+    shop.update_cards(*bread, Item("i4", category=("beds",)))
     for _ in range(2):
         shop.at_ms += DAY_MS
-        shop.see(*((f"b{n}", f"i{n % 3}") for n in range(60)), kind=PURCHASE)
-    shop.see(*((f"c{n}", "i4") for n in range(60)), kind=PURCHASE)
-    shop.see(("ann", "i3"), ("ann", "i4"), kind=PURCHASE)
+        shop.click(*((f"b{n}", f"i{n % 3}") for n in range(60)), kind=PURCHASE)
+    shop.click(*((f"c{n}", "i4") for n in range(60)), kind=PURCHASE)
+    shop.click(("ann", "i3"), ("ann", "i4"), kind=PURCHASE)
     assert "i3" in shop.list_of("ann")
     assert "i4" not in shop.list_of("ann")
 
 
-def test_who_logs_in_has_bought_what_the_cookie_bought() -> None:
+def test_purchases_follow_a_shopper_who_logs_in() -> None:
     shop = shop_of()
-    shop.see(("cookie", "i0"), kind=PURCHASE)
-    shop.see(("user", "i1"), kind=PURCHASE)
+    shop.click(("cookie", "i0"), kind=PURCHASE)
+    shop.click(("user", "i1"), kind=PURCHASE)
     removals.merge(shop.recommender, "cookie", "user")
     assert {"i0", "i1"}.isdisjoint(shop.list_of("user"))
     removals.merge(shop.recommender, "user")
     assert {"i0", "i1"} <= set(shop.list_of("user"))
 
 
-def test_an_own_brand_comes_earlier_and_says_so() -> None:
+def test_an_own_brand_comes_earlier_with_its_reason() -> None:
     shop = shop_of(own_brand=config_lists.OwnBrand(brands=("Ours",), boost=1.6))
     plain = shop.list_of("ann")
-    shop.tell(Item("i3", brand="Ours"), Item("i0", brand="Ours"), Item("i1", brand="Theirs"))
+    shop.update_cards(
+        Item("i3", brand="Ours"), Item("i0", brand="Ours"), Item("i1", brand="Theirs")
+    )
     entries = shop.entries("ann")
     assert [item for item, *_ in entries].index("i3") < plain.index("i3")
     reasons = {item: reason for item, _, reason in entries}
@@ -200,44 +204,46 @@ def test_an_own_brand_comes_earlier_and_says_so() -> None:
 
 def test_the_beginning_of_a_list_holds_at_most_so_many_of_a_category() -> None:
     shop = shop_of(k=6, category_cap=config_lists.CategoryCap(most=2, among=4))
-    shop.tell(
+    shop.update_cards(
         *(Item(f"i{n}", category=("mugs",)) for n in range(5)), Item("i6", category=("pots",))
     )
     assert shop.list_of("ann") == ["i0", "i1", "i5", "i6", "i2", "i3"]
 
 
-def test_where_there_is_one_category_only_the_list_is_shorter() -> None:
+def test_with_one_category_only_the_list_is_shorter() -> None:
     shop = shop_of(category_cap=config_lists.CategoryCap(most=1, among=5))
-    shop.tell(*(Item(f"i{n}", category=("mugs",)) for n in range(10)))
+    shop.update_cards(*(Item(f"i{n}", category=("mugs",)) for n in range(10)))
     assert shop.list_of("ann") == ["i0"]
-    shop.see(*(("bob", f"new {n}") for n in range(2)))
+    shop.click(*(("bob", f"new {n}") for n in range(2)))
     assert shop.list_of("ann") == ["i0", "new 0", "new 1"], "without a category: in nobody's way"
 
 
-def test_where_all_that_is_named_is_of_one_category_what_is_popular_in_others_comes_in() -> None:
+def test_popular_items_of_other_categories_come_in_if_all_candidates_are_of_one() -> None:
     """All of a learner's candidates may be of the category just looked at."""
     shop = Shop(4, category_cap=config_lists.CategoryCap(most=1, among=3))
-    shop.tell(*(Item(f"mug {n}", category=("mugs",)) for n in range(300)))
-    shop.tell(*(Item(f"{one} {n}", category=(one,)) for one in ("pots", "pans") for n in range(9)))
-    shop.see(*((f"v{n}", f"mug {n}") for n in range(300) for _ in range(3)))
-    shop.see(*((f"v{n}", f"{one} {n}") for n in range(9) for one in ("pots", "pans")))
+    shop.update_cards(*(Item(f"mug {n}", category=("mugs",)) for n in range(300)))
+    shop.update_cards(
+        *(Item(f"{one} {n}", category=(one,)) for one in ("pots", "pans") for n in range(9))
+    )
+    shop.click(*((f"v{n}", f"mug {n}") for n in range(300) for _ in range(3)))
+    shop.click(*((f"v{n}", f"{one} {n}") for n in range(9) for one in ("pots", "pans")))
     listed = shop.list_of("v299")
     assert [name.split()[0] for name in listed[:3]].count("mug") == 1
     assert {name.split()[0] for name in listed[:3]} == {"mug", "pots", "pans"}
     assert len(listed) == 4
 
 
-def test_a_diverse_list_puts_back_what_is_like_the_items_before_it() -> None:
+def test_diversity_moves_similar_items_back() -> None:
     shop = shop_of(diversity=config_lists.Diversity(weight=0.5))
     alike = {"category": ("mugs",), "brand": "Bee", "price": 9.0}
-    shop.tell(*(Item(f"i{n}", **alike) for n in (0, 1, 2)))  # type: ignore[arg-type]
+    shop.update_cards(*(Item(f"i{n}", **alike) for n in (0, 1, 2)))  # type: ignore[arg-type]
     assert shop.list_of("ann") == ["i0", "i3", "i4", "i5", "i6"]
-    shop.tell(Item("i3", **alike | {"price": 90.0}))  # type: ignore[arg-type]
+    shop.update_cards(Item("i3", **alike | {"price": 90.0}))  # type: ignore[arg-type]
     assert shop.list_of("ann")[:2] == ["i0", "i4"]
 
 
 @pytest.mark.parametrize("allow_repeats", [True, False])
-def test_without_facts_and_purchases_rules_change_nothing(allow_repeats: bool) -> None:
+def test_without_cards_and_purchases_rules_change_nothing(allow_repeats: bool) -> None:
     turned_on: dict[str, Any] = {
         "own_brand": config_lists.OwnBrand(brands=("Ours",)),
         "diversity": config_lists.Diversity(weight=0.3),
@@ -246,14 +252,14 @@ def test_without_facts_and_purchases_rules_change_nothing(allow_repeats: bool) -
     plain, ruled = (Shop(allow_repeats=allow_repeats, **rules) for rules in (NO_RULES, turned_on))
     clicks = [(f"v{n % 7}", f"i{n * n % 11}") for n in range(100)]
     for shop in (plain, ruled):
-        shop.see(*clicks)
+        shop.click(*clicks)
     everyone = [f"v{n}" for n in range(7)]
     assert [plain.list_of(one) for one in everyone] == [ruled.list_of(one) for one in everyone]
 
 
 def test_a_restored_recommender_goes_on_with_what_was_bought() -> None:
     shop = shop_of()
-    shop.see(*((f"b{n}", f"i{n % 4}") for n in range(40)), kind=PURCHASE)
+    shop.click(*((f"b{n}", f"i{n % 4}") for n in range(40)), kind=PURCHASE)
     arrays = shop.recommender.components.arrays()
     other = Shop()
     ids = {name: one.ids for name, one in shop.recommender.components.row_indexes().items()}
@@ -261,7 +267,7 @@ def test_a_restored_recommender_goes_on_with_what_was_bought() -> None:
     other.recommender.components.restore_ids(ids)
     other.at_ms = shop.at_ms
     for one in (shop, other):
-        one.see(("b1", "i5"), ("b9", "i2"), kind=PURCHASE)
+        one.click(("b1", "i5"), ("b9", "i2"), kind=PURCHASE)
     everyone = [f"b{n}" for n in range(40)]
     assert [shop.entries(one) for one in everyone] == [other.entries(one) for one in everyone]
     again = other.recommender.components.arrays()
@@ -302,7 +308,7 @@ steps = st.lists(
     st.booleans(),
     st.sampled_from([0.0, 1.0]),
 )
-def test_whatever_happens_a_list_holds_what_it_may_once_and_is_full(
+def test_a_list_is_full_and_holds_every_allowed_item_once(
     steps: list[Item | tuple[int, list[tuple[str, str]]]],
     most: int,
     among: int,
@@ -326,10 +332,10 @@ def test_whatever_happens_a_list_holds_what_it_may_once_and_is_full(
     known: set[str] = set()
     for step in steps:
         if isinstance(step, Item):
-            shop.tell(step)
+            shop.update_cards(step)
             continue
         kind, some = step
-        shop.see(*some, kind=kind)
+        shop.click(*some, kind=kind)
         known |= {item for _, item in some}
         bought |= set(some) if kind == PURCHASE else set()
     gone = {name for name, card in shop.cards.by_id.items() if card.available is False}
