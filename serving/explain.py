@@ -1,6 +1,6 @@
 """Explains why an item is in a list, as text for a person.
 
-A new learner gets a line in `LEARNER_TEXTS`.
+A learner whose reasons are no items may have a line in `LEARNER_TEXTS`; without one it is named.
 """
 
 from __future__ import annotations
