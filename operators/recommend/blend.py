@@ -66,7 +66,6 @@ class Blend(TableState):
         self,
         names: Sequence[str],
         prior_weights: Sequence[float],
-        *,
         memory_events: int = 10_000,
         negative_feedback: NegativeFeedback | None = None,
     ) -> None:

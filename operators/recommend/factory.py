@@ -30,7 +30,7 @@ from operators.recommend.reasons import EXPLORED, OWN_BRAND, reason_code, rule_r
 from operators.recommend.rendering import ListRenderer
 from operators.recommend.rules.rules import RuleChain
 from operators.recommend.session_contexts import SessionContexts
-from state import config_lists
+from state.config_lists import Lists
 from state.interactions import RowIndex
 from state.times import DAY_MS, HOUR_MS
 
@@ -40,58 +40,36 @@ if TYPE_CHECKING:
     from operators.recommend.candidates.base import CandidateLearner
 
 
-def components_from_config(lists: config_lists.Lists) -> RecommenderComponents:
-    """The parts that a configuration asks for."""
-    half_life_ms = round(lists.popularity_half_life_hours * HOUR_MS)
-    return build_components(
-        covisitation=Covisitation(half_life_ms=round(lists.covisitation_half_life_days * DAY_MS)),
-        popularity=Popularity(half_life_ms=half_life_ms),
-        scoped_popularity=ScopedPopularity(half_life_ms=half_life_ms),
-        k=lists.k,
-        allow_repeats=lists.allow_repeats,
-        online_evaluation=lists.served,
-        memory_events=lists.blend_memory_events,
-        rules=lists.rules,
-        exploration=lists.exploration,
-    )
+POOL = 24
+"""Candidates of each learner, if a list does not hold more."""
+CONTEXT_ITEMS = 10
+"""Items of the running session that are kept of each shopper."""
 
 
 def build_components(
-    *,
-    covisitation: Covisitation | None = None,
-    popularity: Popularity | None = None,
-    scoped_popularity: ScopedPopularity | None = None,
-    other_learners: Sequence[CandidateLearner] | None = None,
-    k: int = 20,
-    pool: int = 24,
-    context_items: int = 10,
-    allow_repeats: bool = True,
-    memory_events: int = 10_000,
-    online_evaluation: config_lists.Served | None = None,
-    rules: config_lists.ListRules | None = None,
-    exploration: config_lists.Exploration | None = None,
+    settings: Lists | None = None, *, other_learners: Sequence[CandidateLearner] | None = None
 ) -> RecommenderComponents:
-    """All parts, connected.
+    """The parts that a configuration asks for, connected; without one, those of the defaults.
 
-    A list has `k` items if the shop has as many, none twice. Each learner generates `pool` candidates.
-    With `allow_repeats` a list may hold the last `context_items` items of the running session, for shops
-    where people come back to what they saw. `other_learners` stand in for those of the registry beside
-    co-visitation, content and popularity, which always are there.
+    `other_learners` replace those of the registry, except co-visitation, content and popularity, which
+    have uses beside generating candidates.
     """
-    covisitation, popularity = covisitation or Covisitation(), popularity or Popularity()
-    content, bought_together = Content(), BoughtTogether()
+    settings = settings or Lists()
+    k, left_out = settings.k, 0 if settings.allow_repeats else CONTEXT_ITEMS
+    popular_half_life_ms = round(settings.popularity_half_life_hours * HOUR_MS)
+    covisitation = Covisitation(half_life_ms=round(settings.covisitation_half_life_days * DAY_MS))
+    popularity, content = Popularity(half_life_ms=popular_half_life_ms), Content()
     learners = _learners(covisitation, other_learners, content, popularity)
     names = [learner.name for learner in learners]
-    popular = names.index(popularity.name)
-    left_out = 0 if allow_repeats else context_items
+    index = names.index(popularity.name)
     shoppers, items = RowIndex(), RowIndex()
     errors, negative_feedback = ProcessingErrors("learn"), NegativeFeedback()
     item_features, renderer = ItemFeatures(items), ListRenderer(names, items)
-    fallback = PopularFallback(popularity, item_features, reason_code(popular), left_out)
-    list_rules = RuleChain(
-        rules or config_lists.ListRules(), item_features, fallback, rule_reason(names, OWN_BRAND)
-    )
-    out_of_stock = list_rules.out_of_stock
+    fallback = PopularFallback(popularity, item_features, reason_code(index), left_out)
+    rules = RuleChain(settings.rules, item_features, fallback, rule_reason(names, OWN_BRAND))
+    sold_out, bought = rules.out_of_stock, BoughtTogether()
+    scoped = ScopedPopularity(half_life_ms=popular_half_life_ms)
+    prior_weights = [prior_weight(name) for name in names]
     return RecommenderComponents(
         k=k,
         shoppers=shoppers,
@@ -100,42 +78,21 @@ def build_components(
         learners=learners,
         content=content,
         popularity=popularity,
-        bought_together=bought_together,
-        session_contexts=SessionContexts(context_items),
+        bought_together=bought,
+        session_contexts=SessionContexts(CONTEXT_ITEMS),
         last_seen=LastSeen(),
         item_features=item_features,
         generators=CandidateGenerators(
-            learners,
-            covisitation,
-            errors,
-            pool=max(pool, k) + left_out,
-            allow_repeats=allow_repeats,
+            learners, covisitation, errors, max(POOL, k) + left_out, settings.allow_repeats
         ),
-        blend=Blend(
-            names,
-            [prior_weight(name) for name in names],
-            memory_events=memory_events,
-            negative_feedback=negative_feedback,
-        ),
+        blend=Blend(names, prior_weights, settings.blend_memory_events, negative_feedback),
         negative_feedback=negative_feedback,
-        rules=list_rules,
-        exploration=Exploration(
-            names, exploration or config_lists.Exploration(), rule_reason(names, EXPLORED)
-        ),
+        rules=rules,
+        exploration=Exploration(names, settings.exploration, rule_reason(names, EXPLORED)),
         renderer=renderer,
-        item_lists=ItemLists(
-            covisitation, content, bought_together, out_of_stock, items, renderer, k
-        ),
-        popular_lists=PopularLists(
-            popularity,
-            scoped_popularity or ScopedPopularity(),
-            item_features,
-            out_of_stock,
-            renderer,
-            k,
-            popular,
-        ),
-        online_evaluation=OnlineEvaluation(names, k, online_evaluation or config_lists.Served()),
+        item_lists=ItemLists(covisitation, content, bought, sold_out, items, renderer, k),
+        popular_lists=PopularLists(popularity, scoped, item_features, sold_out, renderer, k, index),
+        online_evaluation=OnlineEvaluation(names, k, settings.served),
         published_index=ShopperListIndex(k, LIST_TTL_S),
     )
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from operators.recommend.factory import build_components, components_from_config
+from operators.recommend.factory import build_components
 from operators.recommend.feedback_events import NEGATIVE
 from operators.recommend.reasons import with_default_reason
 from state.interactions import Interactions, ListRequests, ScoredLists
@@ -38,7 +38,7 @@ class Recommender:
     @classmethod
     def from_config(cls, lists: config_lists.Lists) -> Self:
         """The recommender that a configuration asks for."""
-        return cls(components_from_config(lists))
+        return cls(build_components(lists))
 
     def observe_feedback(self, feedback: FeedbackEvents) -> None:
         """Learn what shoppers did with lists, and what they put back or returned.

@@ -34,7 +34,6 @@ class CandidateGenerators:
         learners: Sequence[CandidateLearner],
         oversampled: CandidateLearner,
         faults: ProcessingErrors,
-        *,
         pool: int,
         allow_repeats: bool,
     ) -> None:

@@ -11,8 +11,8 @@ from operators.evaluation.held_out import split
 from operators.evaluation.prequential import prequential
 from operators.evaluation.product_recommender import ProductRecommender
 from operators.evaluation.sessions import SessionTracker
-from operators.recommend.factory import build_components
 from operators.recommend.recommender import Recommender
+from state import config_lists
 from state.arrays import NO_ROW
 from state.interactions import VIEW, EventColumns
 
@@ -32,7 +32,7 @@ START_MS = {click.shopper: click.at_ms for click in reversed(RAW)}
 
 def product_that_learned(clicks: ClickStream) -> ProductRecommender:
     product, sessions = (
-        ProductRecommender(Recommender(build_components(k=5)), clicks),
+        ProductRecommender(Recommender.from_config(config_lists.Lists(k=5)), clicks),
         SessionTracker(gap_ms=None),
     )
     for click in clicks:
@@ -43,7 +43,7 @@ def product_that_learned(clicks: ClickStream) -> ProductRecommender:
 
 
 def recommender_that_learned(raw: list[RawClick]) -> Recommender:
-    recommender = Recommender(build_components(k=5))
+    recommender = Recommender.from_config(config_lists.Lists(k=5))
     recommender.learn(
         EventColumns(
             shoppers=[click.shopper for click in raw],
@@ -100,7 +100,7 @@ def test_both_protocols_score_every_learner_on_every_case() -> None:
     clicks = collect(RAW)
     live = prequential(
         clicks,
-        [ProductRecommender(Recommender(build_components(k=5)), clicks)],
+        [ProductRecommender(Recommender.from_config(config_lists.Lists(k=5)), clicks)],
         ProtocolOptions(k=5, known=True),
     )
     assert {len(ranks) for ranks in live.ranks.values()} == {len(RAW) - len(VISITS)}
@@ -108,7 +108,7 @@ def test_both_protocols_score_every_learner_on_every_case() -> None:
     fixed = split(
         clicks,
         cases,
-        [ProductRecommender(Recommender(build_components(k=5)), clicks)],
+        [ProductRecommender(Recommender.from_config(config_lists.Lists(k=5)), clicks)],
         ProtocolOptions(k=5),
     )
     assert {len(ranks) for ranks in fixed.ranks.values()} == {3}
@@ -117,8 +117,10 @@ def test_both_protocols_score_every_learner_on_every_case() -> None:
 def test_another_configuration_gives_its_blend_only() -> None:
     clicks = collect(RAW)
     rivals = [
-        ProductRecommender(Recommender(build_components(k=5)), clicks),
-        ProductRecommender(Recommender(build_components(k=5)), clicks, blend_name="other"),
+        ProductRecommender(Recommender.from_config(config_lists.Lists(k=5)), clicks),
+        ProductRecommender(
+            Recommender.from_config(config_lists.Lists(k=5)), clicks, blend_name="other"
+        ),
     ]
     outcome = prequential(clicks, rivals, ProtocolOptions(k=5))
     assert outcome.ranks["other"] == outcome.ranks["blend"]

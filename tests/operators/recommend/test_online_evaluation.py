@@ -9,11 +9,10 @@ import numpy as np
 import orjson
 import pytest
 
-from operators.recommend.factory import build_components
 from operators.recommend.online_evaluation import LIST_TTL_S
 from operators.recommend.recommender import Recommender
 from operators.synthetic.traffic import generate_events as synthetic
-from state import keys
+from state import config_lists, keys
 from state.config_lists import Served
 from state.interactions import CART, VIEW, EventColumns
 from tests import removals
@@ -30,7 +29,7 @@ Row = tuple[str, str, int]
 
 
 def shop(served: Served = ALL) -> Recommender:
-    return Recommender(build_components(k=3, online_evaluation=served))
+    return Recommender.from_config(config_lists.Lists(k=3, served=served))
 
 
 def clicks(rows: Sequence[Row], kind: int = VIEW) -> EventColumns:

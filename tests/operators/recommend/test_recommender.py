@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from benchmarks.recommend import quality
 from operators.recommend.candidates.registry import LEARNERS
-from operators.recommend.factory import build_components
 from operators.recommend.recommender import Recommender
 from operators.recommend.session_contexts import SessionContexts
+from state import config_lists
 from state.arrays import NO_ROW
 from state.interactions import PURCHASE, VIEW, EventColumns
 from tests import removals
@@ -47,7 +47,7 @@ def views(rows: Sequence[Row], *, kind: int = VIEW, category: str | None = None)
 
 def shop(*, allow_repeats: bool = True) -> Recommender:
     """A shop of 30 items where visitors looked at each of them and then at the next two."""
-    recommender = Recommender(build_components(allow_repeats=allow_repeats))
+    recommender = Recommender.from_config(config_lists.Lists(allow_repeats=allow_repeats))
     rows = [
         (f"visitor{n}", f"item{(n + step) % 30}", n * 1000 + step)
         for n in range(30)
@@ -285,7 +285,7 @@ def test_next_clicks_of_a_real_shop_are_in_the_lists_before_them() -> None:
 
 
 def test_a_list_as_json_is_what_any_encoder_would_make_of_its_entries() -> None:
-    recommender = Recommender(build_components(k=5))
+    recommender = Recommender.from_config(config_lists.Lists(k=5))
     odd = ['quo"te', "back\\slash", "emoji \U0001f6d2", "{a:b}%", "plain"]
     n = len(odd)
     recommender.learn(

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.catalogue.item_cards import ItemCards
-from operators.recommend.factory import build_components
 from operators.recommend.recommender import Recommender
 from state import config_lists
 from state.events import Item
@@ -39,9 +38,12 @@ class Shop:
         **rules: Any,
     ) -> None:
         chosen = config_lists.ListRules(**{"already_bought": AT_ONCE} | rules)
-        self.recommender = Recommender(
-            build_components(
-                k=k, allow_repeats=allow_repeats, rules=chosen, exploration=exploration
+        self.recommender = Recommender.from_config(
+            config_lists.Lists(
+                k=k,
+                allow_repeats=allow_repeats,
+                rules=chosen,
+                exploration=exploration or config_lists.Exploration(),
             )
         )
         self.cards = ItemCards()
