@@ -1,4 +1,9 @@
-"""Who is in which segment: memberships, assignment, RFM, lifecycle, changes, statistics.
+"""Which shopper is in which segment, and what happens in segments.
 
-Segment ids and kinds are public; names of stored columns stay.
+- memberships: `membership_index` (changes), `membership_store` (columns, what is stored), the pools
+- decisions: `assignment`, `stage_assignment`, `lifecycle`, `rfm`, and the folders `rules`, `clusters`,
+  `propensity`; `kinds` is the table of kinds
+- what follows: `changes` (streams), `stats`, `counts`, `lifts`, `segment_scan`, `activity`, `retirement`
+
+Segment ids, kinds and the names of stored columns never change.
 """
