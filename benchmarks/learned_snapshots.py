@@ -26,11 +26,11 @@ from operators.segments.clusters.model import ClusterModel
 from operators.segments.membership_index import MembershipIndex
 from operators.shoppers.features import FEATURES
 from operators.tables.table_store import LoadedTables, Tables, TableStore
+from state.entries import ItemUpdate
 from state.events import Item
 from state.interactions import PURCHASE, VIEW, EventColumns
 from state.journal import Journals
 from state.journal_files import list_journals
-from state.messages import ItemUpdate
 from state.segments import cluster_segment_id
 from state.snapshots import pack_arrays
 

@@ -30,9 +30,9 @@ from threadpoolctl import threadpool_limits
 from benchmarks.workload import Workload, chunks
 from operators.catalogue.item_cards import ItemCards
 from operators.recommend.recommender import Recommender
+from state.entries import ItemUpdate
 from state.events import Item
 from state.interactions import CART, PURCHASE, VIEW, EventColumns
-from state.messages import ItemUpdate
 from state.times import HOUR_MS
 
 if TYPE_CHECKING:

@@ -1,8 +1,9 @@
-"""What travels between the steps of the flow: one message a shard and batch, not one an event.
+"""The messages between the steps of the flow: one per shard and batch, not one per event.
 
-Never stored (an epoch is complete before its snapshot), so these may change freely. Bytewax pickles
-what goes to another process: a `Message` is then its MessagePack, which takes half the time to make,
-so every field must be typed as msgspec decodes it.
+Never stored (an epoch is complete before its snapshot), so they may change freely: both ends of a
+message are of one release. Bytewax pickles what goes to another process: a `Message` is then its
+MessagePack, which takes half the time to make. So every field must be typed as msgspec decodes it.
+Only the totals are stored too, by name.
 """
 
 from __future__ import annotations
@@ -12,7 +13,21 @@ from typing import Any
 import msgspec
 
 from state.dead_letters import DeadLetter
-from state.events import Event, Item
+from state.entries import (
+    ActiveShopper,
+    ConsentWithdrawal,
+    Feedback,
+    ForwardedEvent,
+    Interaction,
+    ItemUpdate,
+    LimitedInteraction,
+    MergedShopper,
+    NewAlias,
+    PlacedOrder,
+    Transition,
+    UserMention,
+)
+from state.events import Event
 from state.shopper import Shopper
 
 Arguments = tuple[str | int | float, ...]
@@ -27,137 +42,15 @@ class Message(msgspec.Struct, array_like=True, gc=False):
         return _unpack, (type(self).__name__, _pack(self))
 
 
-class Entry(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """An entry of a message. `position` is that of its event in the batch; times are in ms."""
-
-
-class UserMention(Entry, frozen=True):
-    """An event of a device names a user whom another shard may keep, under this watermark."""
-
-    position: int
-    user_id: str
-    at_ms: int
-    watermark_ms: int
-
-
-class Interaction(Entry, frozen=True):
-    """One item of an event that shows interest. `category` is one name (`shoes/running`); it and
-    `country` are "" where unknown."""
-
-    position: int
-    shopper: str
-    item: str
-    event_type: str
-    at_ms: int
-    session_start_ms: int
-    category: str
-    country: str
-
-
-class LimitedInteraction(Entry, frozen=True):
-    """An interaction of a shopper who refuses some purposes, as bits."""
-
-    refused: int
-    interaction: Interaction
-
-
-class ConsentWithdrawal(Entry, frozen=True):
-    """A shopper withdraws consent for purposes, as bits, and goes on being counted."""
-
-    shopper: str
-    purposes: int
-    at_ms: int
-
-
-class Feedback(Entry, frozen=True):
-    """One item of an event that says what came of a list or an order. `list_position` is the item's
-    position in the list that it was shown in, from 0."""
-
-    position: int
-    shopper: str
-    item: str
-    event_type: str
-    at_ms: int
-    list_position: int
-
-
-class ItemUpdate(Entry, frozen=True):
-    """What an event or the catalogue says of an item; the currency is "" where it does not say it."""
-
-    at_ms: int
-    item: Item
-    currency: str
-
-
-class ForwardedEvent(Entry, frozen=True):
-    """An event of a user whom another shard keeps. `watermark_ms` stood when it came; `offset` is that
-    of its record, -1 if unknown."""
-
-    position: int
-    shopper: str
-    event: Event
-    watermark_ms: int
-    offset: int
-
-
-class ActiveShopper(Entry, frozen=True):
-    """A shopper that was active, once a batch.
-
-    `known` is whether it is a user, `refused` are purposes as bits, `features` is its feature row
-    (`operators.shoppers.features`). `profile` is the command that writes its profile, packed but for its
-    head, and `argument_count` the number of arguments in it.
-    """
-
-    shopper: str
-    known: bool
-    refused: int
-    features: bytes
-    profile: str
-    argument_count: int
-
-
-class Transition(Entry, frozen=True):
-    """A shopper entered a segment or left it."""
-
-    shopper: str
-    segment: str
-    entered: bool
-    at_ms: int
-
-
-class PlacedOrder(Entry, frozen=True):
-    """An order of a shopper and its value in millionths."""
-
-    shopper: str
-    value_micros: int
-    at_ms: int
-
-
-class MergedShopper(Entry, frozen=True):
-    """An anonymous shopper turned out to be the user `shopper`."""
-
-    anonymous_id: str
-    shopper: str
-    at_ms: int
-
-
-class NewAlias(Entry, frozen=True):
-    """Redis was told that a device is this user's."""
-
-    position: int
-    user_id: str
-    device: str
-
-
 class BatchId(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):
-    """Which batch of which source partition, how far that had come before it, whether it ends it.
+    """A batch of a source partition.
 
-    `origin` is what dead letters say of its events: source and partition; `first` the position of its
-    first record where it was joined to others.
-    `partitions` is how many the source has. An `idle` one, of which nothing has come for a while, does
-    not hold the others back. Of a `live` one the time at which records came decided what is in it: it
-    may be folded and learned in one go with others, and the first of them speaks for those `joined`
-    too. Time in ms.
+    `watermark_ms` is how far the partition had come before the batch, `last` whether the batch ends
+    it. `partitions` is how many partitions the source has. An `idle` partition, from which nothing
+    has come for a while, does not hold the others back. What is in a `live` batch was decided by
+    the time at which records came: it may be processed in one go with others, and the first of them
+    then has the ids of the others in `joined`. `origin` is source and partition as dead letters
+    name them, `first_position` the position of its first record in a joined batch.
     """
 
     partition: str
@@ -184,13 +77,13 @@ class BatchId(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False
 
 
 class SourceTotals(msgspec.Struct, omit_defaults=True):
-    """What a source partition has read since the first start.
+    """What a source partition has read since the first start. Stored, by name.
 
-    `clamped`: events whose clock was so far ahead that it was set back; `held`: events too far ahead of
-    those after them to move the watermark; `shortened`: events with more items than count; `left_out`:
-    how often a field could not be read, by its name in the records of `source`. `currency` is the
-    shop's, as far as it is known; `unconverted` events by the currency of their amounts, which has no
-    rate. Stored: what is not there is as by default.
+    `clamped` are events whose clock was so far ahead that it was set back, `held` events too far
+    ahead of those after them to move the watermark, `shortened` events with more items than count.
+    `left_out` says how often a field could not be read, by its name in the records of `source`.
+    `currency` is the shop's, as far as it is known; `unconverted` are events by the currency of
+    their amounts, which has no rate.
     """
 
     read: int = 0
@@ -206,16 +99,14 @@ class SourceTotals(msgspec.Struct, omit_defaults=True):
 
 
 class DeviceShardInput(Message):
-    """The events of one batch that one shard is to fold, without their `props`: no step reads them.
+    """The events of one batch for one device shard, without their `props`: no step reads them.
 
-    `position` is each event's place in its batch; `watermarks_ms` is the watermark that stood when
-    it came
-    (ms): an event older than that is late. The first group of a batch speaks for all of it: `totals`
-    by partition, and `received_ms`, 8 bytes a place in the batch, when the event was received, 0 for
-    what is none. `offsets` is that of each event's record, empty where they have none.
-    `user_mentions` are users
-    of this shard's ids whom events of other devices name. The erasure of a user is in every group, since
-    any shard may keep a link to it: `erased` are those users.
+    `positions` are the events' positions in the batch; `watermarks_ms` the watermarks under which
+    they came: an event older than that is late. The first message of a batch speaks for all of it:
+    `source_totals` by partition, and `received_ms`, when each event was received, 8 bytes a
+    position, 0 for none. `offsets` are those of the events' records, empty where they have none.
+    `user_mentions` are of users whose ids are this shard's. Every message has the `erased_users`:
+    any shard may keep a link to them.
     """
 
     batch: BatchId
@@ -231,18 +122,18 @@ class DeviceShardInput(Message):
 
 
 class SourceBatch(msgspec.Struct):
-    """What a source read at once: a group for every shard, and what it could not use."""
+    """What a source read at once: a message for every device shard, and what it rejected."""
 
     shard_inputs: list[DeviceShardInput]
     rejected: list[DeadLetter]
 
 
 class StateTransfer(msgspec.Struct, array_like=True):
-    """An anonymous shopper's whole state on its way to the user it turned out to be.
+    """The whole state of an anonymous shopper, on its way to the shard of the user that it turned
+    out to be, with what the batch says of it, as the user's.
 
-    With it goes, as the user's, what the batch tells of it.
-    The user may be called the same: the shopper then only moves. `position` is that of the event that
-    told, -1 where none did. `transitions` are its own, of this batch.
+    Where both have the same id the shopper only moves. `position` is that of the event that identified
+    it, -1 for none. `transitions` are its own, of this batch.
     """
 
     position: int
@@ -259,14 +150,14 @@ class StateTransfer(msgspec.Struct, array_like=True):
 
 
 class ShardTotals(msgspec.Struct):
-    """What one shard has counted since the first start.
+    """What one shard has counted since the first start. Stored, by name.
 
-    `evicted` are rows and links that were put away, `returned` those that came back; they change no
-    other sum. `saturated` are events after which a sum of their shopper stands at the largest amount
-    there is (`state.money`). `repeats` are events and orders that two shoppers had both counted when
-    they turned out to be one: they count once since. `failed` are those that a step could not process:
-    they are rejected. `suppressed` are events from before an erasure that came after it: they count as
-    nothing. `withheld` are events of shoppers who refuse analytics.
+    `evicted` are rows and links that left memory, `returned` those that were reloaded; they change
+    no other count. `saturated` are events after which a sum of their shopper is the largest amount
+    there is (`state.money`). `repeats` are events and orders that two shoppers had both counted
+    when they were merged: they count once since. `failed` are events that a step could not process:
+    they are rejected. `suppressed` are events from before an erasure that came later than it: they
+    count as nothing. `withheld` are events of shoppers who refuse analytics.
     """
 
     accepted: int = 0
@@ -288,14 +179,13 @@ class ShardTotals(msgspec.Struct):
 
 
 class ShopperObservation(msgspec.Struct, array_like=True, gc=False):
-    """What the models of the weeks to come hear of a shopper at an event. Times in ms.
+    """What the weekly models observe of a shopper at an event. Times in ms.
 
-    `known_ms` is the time of the event, or the watermark that stood when it came where that is later.
-    `value_micros` is of an order in millionths, below 0 where one is taken back; `merged_into` is
-    who it turned out
-    to be. `features_before` is its feature row as it was until then, where a time to decide may
-    lie in between:
-    it stands for those before `features_until_ms`. Without a row the shopper was not known by then.
+    `known_ms` is the time of the event, or the watermark under which it came where that is later.
+    `value_micros` is that of an order, below 0 for one that is taken back; `merged_into` the user
+    that the shopper turned out to be. `features_before` is its feature row until the event, where a
+    decision time may lie in between: it stands for those before `features_until_ms`. Without a row
+    the shopper was not known by then.
     """
 
     shopper: str
@@ -310,26 +200,17 @@ class ShopperObservation(msgspec.Struct, array_like=True, gc=False):
 class ShardOutput(Message):
     """What one shard made of its part of a batch.
 
-    `forwarded_events` and `state_transfers` go on to the shard of the user, in this batch.
-    `item_updates` is what it
-    heard of items, `orders` are (shopper, worth in millionths, time), `merged` (anonymous id, user,
-    time), `erased` (shopper, time); times in ms. `evicted` (shopper, time) are
-    no longer in memory. `expiry_writes` are for after the profiles. `sequence` is the
-    place of the batch among all, from the shard that orders them. `transitions` are those of
-    segments by rule, each shopper's in order; who is no more has left all. `decisions` are decisions of
-    models: the mark of the event, 8 bytes, the watermark that stood, 8 bytes, and the feature row
-    after it; `session_outcomes` what came of them: when the session was over, 8 bytes, before each that
-    `Session.session_outcomes` tells; `repeats` are orders as in `orders` that had been told twice.
-    `failed`
-    are events that raised, `error_counts` how often what did. `observations` is for the models of
-    the weeks to come,
-    in order. `transitions_before_merge` are transitions, as in `transitions`, of shoppers who have
-    `merged` since.
-    `withdrawn_decisions` are the marks of decisions that are to teach nothing.
-    `limited_interactions` are clicks of shoppers who refuse purposes, `consent_withdrawals` who
-    withdraws some, `new_aliases`, for
-    the user's shard, what Redis is told of devices (position, user, device).
-    `removal_writes` are of keys of whoever is no more, before the `writes` of any shard in this batch.
+    `forwarded_events` and `state_transfers` go on to the shards of the users, in this batch.
+    `erased` and `evicted` are shoppers with an event time. `transitions` are those of segments by
+    rule, each shopper's in order; shoppers who were removed have left all segments.
+    `transitions_before_merge` are of shoppers who were `merged` since. `decisions` are decisions of
+    models: the hash of the event and the watermark, 8 bytes each, and the feature row after it;
+    `session_outcomes` what came of them, each after the time at which the session ended, 8 bytes;
+    those of `withdrawn_decisions` teach nothing. `double_counted_orders` had been counted for two
+    shoppers who are one. `dead_letters` are of events that raised, `error_counts` how often what
+    did. `sequence` is the number of the batch among all, from the shard that orders them.
+    `removal_writes` come before the `writes` of any shard in this batch, `expiry_writes` after the
+    profiles.
     """
 
     batch: BatchId
@@ -368,12 +249,10 @@ class ShardOutput(Message):
 
 
 class UserShardInput(Message):
-    """What one shard of users is to fold of a batch, and what the devices' shard made of it.
+    """A batch for one user shard, with the output of device shards.
 
-    `device_shards` is how many of all `device_shards_total` of devices this speaks for: a batch is
-    whole when all have
-    spoken to all. `sequence` is the place of the batch among all, where this speaks for the shard that
-    orders them.
+    It speaks for `device_shards` of the `device_shards_total`: a batch is whole when all have spoken to
+    all. `sequence` is the number of the batch among all, in the message of the shard that orders them.
     """
 
     batch: BatchId
@@ -388,7 +267,7 @@ class UserShardInput(Message):
 
 
 class ShardPart(Message):
-    """One shard's share of a batch, ready to learn from."""
+    """What one user shard hands on of a batch, for so many device shards."""
 
     batch: BatchId
     shard: int
@@ -397,7 +276,7 @@ class ShardPart(Message):
 
 
 class CounterDeltas(msgspec.Struct, array_like=True, gc=False):
-    """By how much the ledger's counts grew."""
+    """By how much the counters grew."""
 
     sums: dict[str, int] = {}
     rejected: dict[str, int] = {}
@@ -408,7 +287,7 @@ class CounterDeltas(msgspec.Struct, array_like=True, gc=False):
 
 
 class OnlineMetrics(msgspec.Struct, array_like=True, gc=False):
-    """Lists held against the next click: how many, hits, 1/rank of those added up.
+    """Lists that were compared with the next click: how many, hits, the sum of 1/rank.
 
     Hits by the learner that put the item there; lists and hits by segment.
     """

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from state import config
-    from state.messages import ShardOutput, Transition
+    from state.entries import Transition
+    from state.messages import ShardOutput
 
 IDLE_MS = State().idle_days * DAY_MS
 KNOWN_IDLE_MS = State().known_idle_days * DAY_MS

@@ -14,8 +14,9 @@ from state.interactions import ItemCard
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from state.entries import ItemUpdate
     from state.events import Item
-    from state.messages import Arguments, ItemUpdate, Write
+    from state.messages import Arguments, Write
 
 CARD_TTL_S = 30 * 86_400
 BACK_IN_STOCK, PRICE_DROP = "back-in-stock", "price-drop"

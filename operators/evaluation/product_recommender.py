@@ -10,8 +10,8 @@ from operators.catalogue.item_cards import ItemCards
 from operators.evaluation.baselines import BASELINES
 from operators.evaluation.competitors import BLEND
 from state.arrays import NO_ROW
+from state.entries import ItemUpdate
 from state.interactions import EventColumns, ListRequests, ScoredLists
-from state.messages import ItemUpdate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

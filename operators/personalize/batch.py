@@ -17,7 +17,7 @@ from state.shopper import PERSONALIZATION
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from state.messages import (
+    from state.entries import (
         ActiveShopper,
         ConsentWithdrawal,
         Feedback,
@@ -25,10 +25,9 @@ if TYPE_CHECKING:
         ItemUpdate,
         MergedShopper,
         PlacedOrder,
-        ShardOutput,
         Transition,
-        Write,
     )
+    from state.messages import ShardOutput, Write
 
 T = TypeVar("T")
 

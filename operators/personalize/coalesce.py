@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from state.messages import LimitedInteraction
+from state.entries import LimitedInteraction
 from state.shopper import PERSONALIZATION
 
 if TYPE_CHECKING:

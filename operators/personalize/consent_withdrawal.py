@@ -16,7 +16,7 @@ from operators.segments.propensity.profile_fields import SESSION, WEEKLY_MODELS
 from state import keys
 from state.arrays import NO_ROW
 from state.changes import Change
-from state.messages import Transition
+from state.entries import Transition
 from state.shopper import PERSONALIZATION, PURPOSES
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from operators.personalize.clock import EventClock
     from operators.personalize.removal import Removed
     from operators.segments.membership_index import MembershipIndex
+    from state.entries import Feedback, Interaction
     from state.interactions import RowIndex
-    from state.messages import Feedback, Interaction
 
 _COLUMNS = attrgetter(
     "shopper", "item", "event_type", "at_ms", "session_start_ms", "category", "country"

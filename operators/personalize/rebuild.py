@@ -27,7 +27,7 @@ from operators.shoppers import profile_hash
 from operators.shoppers.features import LAST_MS_COLUMN, feature_matrix, feature_row, feature_rows
 from state import keys
 from state.arrays import NO_ROW
-from state.messages import ActiveShopper
+from state.entries import ActiveShopper
 from state.snapshots import LEARN_CODEC, DevicesState
 from state.tombstones import Tombstones
 

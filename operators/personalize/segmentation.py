@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     from operators.segments.retirement import SegmentRetirement
     from state.arrays import Rows
     from state.changes import Change
+    from state.entries import ActiveShopper
     from state.interactions import RowIndex
-    from state.messages import ActiveShopper, Write
+    from state.messages import Write
 
 
 class Assigned(NamedTuple):

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from operators.recommend.recommender import Recommender
-    from state.messages import ActiveShopper, Write
+    from state.entries import ActiveShopper
+    from state.messages import Write
 
 EMPTY_LISTS_MAX = 256
 """Empty lists that are made anew with a batch that brings new items; one takes 50 us."""

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from operators.segments.segment_registry import SegmentIndexes
     from state.arrays import Rows, Times
+    from state.entries import Transition
     from state.interactions import RowIndex
-    from state.messages import Transition
 
 
 class MembershipIndex(MembershipStore):

@@ -17,7 +17,7 @@ from operators.segments.propensity.profile_fields import SESSION, WEEKLY_MODELS
 from operators.segments.retired_keys import delete_definition, delete_segment_keys, expire_history
 from state import keys
 from state.arrays import NO_ROW
-from state.messages import Transition
+from state.entries import Transition
 from state.profile_fields import CLUSTER, DISTANCE, ProfileUpdate
 from state.segments import (
     RETIRED,

@@ -21,7 +21,7 @@ from operators.shoppers.consent import (
     statement_after,
 )
 from state import keys
-from state.messages import ConsentWithdrawal, LimitedInteraction
+from state.entries import ConsentWithdrawal, LimitedInteraction
 from state.shopper import ALL_PURPOSES, ANALYTICS, PERSONALIZATION, Shopper
 from state.times import DAY_MS
 

@@ -19,7 +19,7 @@ from operators.shards.undo import undo_event
 from operators.shards.watermark import Watermark
 from operators.shoppers.amounts import price_currency
 from state import keys
-from state.messages import ForwardedEvent, ItemUpdate
+from state.entries import ForwardedEvent, ItemUpdate
 from state.snapshots import DEVICES_CODEC, DevicesState
 
 if TYPE_CHECKING:

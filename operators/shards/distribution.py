@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from operators.shards.identity_map import device_key
 from operators.shards.sharding import shard_of
-from state.messages import DeviceShardInput, SourceBatch, UserMention
+from state.entries import UserMention
+from state.messages import DeviceShardInput, SourceBatch
 
 if TYPE_CHECKING:
     from state.dead_letters import DeadLetter

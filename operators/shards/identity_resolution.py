@@ -19,7 +19,7 @@ from operators.shards.observations import observe_transfer
 from operators.shards.removal import erase, remove, transfer_out
 from operators.tables.timers import Timers
 from state import keys
-from state.messages import NewAlias, UserMention
+from state.entries import NewAlias, UserMention
 
 if TYPE_CHECKING:
     from operators.shards.cold_tier import ColdTier

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from operators.shoppers import amounts
-from state.messages import Feedback, Interaction, ItemUpdate, LimitedInteraction, PlacedOrder
+from state.entries import Feedback, Interaction, ItemUpdate, LimitedInteraction, PlacedOrder
 from state.money import AMOUNT_MAX, to_micros
 from state.shopper import PERSONALIZATION
 

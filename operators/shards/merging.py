@@ -11,7 +11,7 @@ from operators.shards import duplicates, observations
 from operators.shards.consent import may_merge, withdraw_purposes
 from operators.shoppers import inactivity, profile, sessions
 from operators.shoppers.consent import merge_consent
-from state.messages import MergedShopper, PlacedOrder
+from state.entries import MergedShopper, PlacedOrder
 from state.shopper import Shopper
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from msgspec.structs import replace
 
-from state.messages import Feedback, Interaction, LimitedInteraction, PlacedOrder
+from state.entries import Feedback, Interaction, LimitedInteraction, PlacedOrder
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -21,7 +21,8 @@ from state.times import HOUR_MS
 
 if TYPE_CHECKING:
     from operators.shards.config import ProcessorConfig
-    from state.messages import ItemUpdate, ShardTotals, Transition
+    from state.entries import ItemUpdate, Transition
+    from state.messages import ShardTotals
     from state.shopper import Session
 
 

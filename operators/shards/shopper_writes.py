@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from operators.shoppers import profile_hash
 from operators.shoppers.features import feature_row
 from state import keys, resp
-from state.messages import ActiveShopper
+from state.entries import ActiveShopper
 from state.times import HOUR_MS
 
 if TYPE_CHECKING:

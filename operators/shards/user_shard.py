@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 
     from operators.shards.cold_tier import ColdStore
     from operators.shards.config import ProcessorConfig
+    from state.entries import ForwardedEvent
     from state.events import Event
     from state.journal import Journals
-    from state.messages import ForwardedEvent, StateTransfer, UserShardInput
+    from state.messages import StateTransfer, UserShardInput
 
 _POSITION = attrgetter("position")
 

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from operators.tables.table import Arrays, Snapshottable
     from state import config
     from state.arrays import Rows, Times
-    from state.messages import ShardOutput, Transition, Write
+    from state.entries import Transition
+    from state.messages import ShardOutput, Write
     from state.profile_fields import ProfileUpdate
     from state.segments import SegmentDefinition
 

@@ -13,7 +13,7 @@ import numpy as np
 from operators.segments.propensity import built_in_segments
 from operators.segments.propensity.built_in_segments import ScoredRows, Thresholds
 from operators.tables.table import TableState, add_prefix, strip_prefix
-from state.messages import Transition
+from state.entries import Transition
 from state.times import DAY_MS, HOUR_MS
 
 if TYPE_CHECKING:

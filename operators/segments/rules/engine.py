@@ -17,7 +17,7 @@ from operators.segments.rules.filters import LATEST_TEXT_OF
 from operators.segments.rules.retractions import Retractions
 from operators.segments.rules.window_corrections import add_refund_difference
 from operators.segments.rules.windows import add_time
-from state.messages import Transition
+from state.entries import Transition
 from state.shopper import RECHECK_ALL, RuleState
 
 if TYPE_CHECKING:

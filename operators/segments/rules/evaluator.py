@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from operators.events.processing_errors import ProcessingErrors
 from operators.segments.rules.conditions.base import FOREVER
 from operators.tables.timers import Timers
-from state.messages import Transition
+from state.entries import Transition
 from state.shopper import RECHECK_ALL, RuleState
 
 if TYPE_CHECKING:

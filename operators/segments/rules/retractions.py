@@ -7,7 +7,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from state.messages import Transition
+    from state.entries import Transition
 
 
 class Retractions:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from operators.catalogue.item_cards import CARD_TTL_S, CatalogueEvent, ItemCards
+from state.entries import ItemUpdate
 from state.events import Item
 from state.interactions import ItemCard
-from state.messages import ItemUpdate
 
 
 def test_newer_data_replaces_older_data_and_missing_fields_keep_their_values() -> None:

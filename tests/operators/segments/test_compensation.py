@@ -6,8 +6,8 @@ from operators.segments.compensation import compensate
 from operators.segments.membership_index import MembershipIndex
 from state.arrays import NO_ROW
 from state.changes import Change
+from state.entries import Transition
 from state.interactions import RowIndex
-from state.messages import Transition
 
 NAMES = RowIndex(["ann", "bob"])
 

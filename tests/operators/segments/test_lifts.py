@@ -15,9 +15,9 @@ from operators.recommend.recommender import Recommender
 from operators.segments.lifts import SegmentLifts
 from operators.segments.membership_index import MembershipIndex
 from state import keys
+from state.entries import ItemUpdate
 from state.events import Item
 from state.interactions import VIEW, EventColumns
-from state.messages import ItemUpdate
 
 if TYPE_CHECKING:
     from state.messages import Write

@@ -15,8 +15,8 @@ from operators.segments.membership_pool import MembershipPool
 from state import keys
 from state.arrays import NO_ROW
 from state.changes import Change
+from state.entries import Transition
 from state.interactions import RowIndex
-from state.messages import Transition
 from state.money import MICROS_PER_UNIT
 from state.times import DAY_MS, HOUR_MS
 from tests.streams import arguments

@@ -14,7 +14,7 @@ from operators.publish import memberships
 from operators.segments import retirement
 from state import keys
 from state.config_loader import load
-from state.messages import Transition
+from state.entries import Transition
 from tests.learned import batches
 from tests.operators.publish.test_memberships import Telling, connect
 from tests.streams import SHARDS

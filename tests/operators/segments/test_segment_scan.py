@@ -16,8 +16,8 @@ from operators.segments.membership_index import MembershipIndex
 from operators.segments.segment_scan import SegmentScan
 from state import keys
 from state.arrays import NO_ROW
+from state.entries import Transition
 from state.interactions import RowIndex
-from state.messages import Transition
 from state.times import DAY_MS
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from operators.shards.config import ProcessorConfig
 from operators.shards.device_shard import DeviceShard
 from state.config import Lifecycle, Profiles, Sessions, State
-from state.messages import BatchId, DeviceShardInput, UserMention
+from state.entries import UserMention
+from state.messages import BatchId, DeviceShardInput
 from tests.plain_values import plain
 from tests.streams import MINUTE_MS, START_MS, event, view
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from operators.shards.identity_map import IdentityMap
 from state import keys
-from state.messages import MergedShopper
+from state.entries import MergedShopper
 from state.times import DAY_MS
 from tests.streams import (
     GAP_MS,

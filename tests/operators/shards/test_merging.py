@@ -10,7 +10,8 @@ from operators.shards.shard_shoppers import ShardShoppers
 from operators.shoppers.features import feature_rows
 from operators.shoppers.id_hashes import id_hash
 from state.config import Lifecycle, Profiles, Propensity, Sessions, State
-from state.messages import BatchId, Interaction, ShardOutput, ShardTotals, StateTransfer
+from state.entries import Interaction
+from state.messages import BatchId, ShardOutput, ShardTotals, StateTransfer
 from state.shopper import PERSONALIZATION, Session, Shopper
 from state.times import DAY_MS
 from tests.plain_values import FEATURE_COLUMNS, plain

@@ -5,14 +5,8 @@ from __future__ import annotations
 from operators.shards.config import ProcessorConfig
 from operators.shards.user_shard import UserShard
 from state.config import Lifecycle, Profiles, Sessions, State
-from state.messages import (
-    BatchId,
-    ForwardedEvent,
-    NewAlias,
-    ShardOutput,
-    StateTransfer,
-    UserShardInput,
-)
+from state.entries import ForwardedEvent, NewAlias
+from state.messages import BatchId, ShardOutput, StateTransfer, UserShardInput
 from state.shopper import Session, Shopper
 from tests.plain_values import plain
 from tests.streams import MINUTE_MS, START_MS, event, view

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from operators.catalogue.item_cards import ItemCards
 from operators.recommend.recommender import Recommender
 from state import config_lists
+from state.entries import ItemUpdate
 from state.events import Item
 from state.interactions import PURCHASE, VIEW, EventColumns
-from state.messages import ItemUpdate
 from tests import removals
 
 if TYPE_CHECKING:

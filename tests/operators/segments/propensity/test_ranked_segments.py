@@ -6,7 +6,7 @@ from operators.segments.propensity.feature_store import LatestFeatures
 from operators.segments.propensity.profile_fields import PropensityScores
 from operators.segments.propensity.ranked_segments import RankedSegments
 from operators.shoppers.features import feature_row, feature_rows
-from state.messages import Transition
+from state.entries import Transition
 from state.shopper import Shopper
 from state.times import DAY_MS, HOUR_MS
 
