@@ -123,3 +123,14 @@ def test_the_glossary_has_at_most_sixty_terms_each_once() -> None:
     terms = re.findall(r"^\| ([^|]+) \| .+ \| \[(.+)\]\(\.\./\2\) \|$", page, re.M)
     assert len(terms) == page.count("\n| ") - 1
     assert len({term for term, _ in terms}) == len(terms) <= 60
+
+
+def test_the_click_passes_at_most_twelve_stops_and_each_names_what_is_there() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    section = page.split("## One click")[1].split("\n## ")[0]
+    stops = re.findall(r"^\d+\. .*?(?=^\d+\. |\Z)", section, re.M | re.S)
+    assert 8 <= len(stops) <= 12
+    for stop in stops:
+        path, name = re.findall(r"`([\w/.]+\.py)`: `([\w.]+)`", stop)[0]
+        source = (ROOT / path).read_text()
+        assert all(re.search(rf"(?:class|def) {one}\b", source) for one in name.split(".")), stop
