@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     print(
         f"{counts['redriven']:,} letters {would}sent to topic {settings.kafka.topic}, "
         f"{counts['truncated']:,} not (too large to be kept whole), "
-        f"{counts['repeated']:,} stood there twice, {counts['other']:,} of another type or time"
+        f"{counts['repeated']:,} were repeated, {counts['other']:,} of another type or time"
     )
     return 0
 

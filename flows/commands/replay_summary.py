@@ -48,7 +48,7 @@ def figure_lines(report: Report, dead_letters: Path) -> list[str]:
         f"accepted  {report.accepted:,}, of them {report.late:,} late",
         f"rejected  {rejected:,}" + (f" ({by_type}): see {dead_letters}" if rejected else ""),
         *_ignored_parts_lines(report),
-        f"twice     {report.duplicates:,}, counted once",
+        f"repeated  {report.duplicates:,} duplicates, each counted once",
         *(
             f"withheld  {count:,} of shoppers who refuse {purpose}"
             for purpose, count in report.withheld.items()

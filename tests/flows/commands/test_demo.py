@@ -49,7 +49,7 @@ def test_a_short_run_ends_by_itself_with_a_summary(capsys: pytest.CaptureFixture
     assert summary[1:4] == [
         "accepted  3,000, of them 0 late",
         "rejected  0",
-        "twice     0, counted once",
+        "repeated  0 duplicates, each counted once",
     ]
 
 

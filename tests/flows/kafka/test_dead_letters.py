@@ -192,7 +192,7 @@ def test_a_letter_with_a_cut_record_is_counted_and_not_redriven(
     assert live.redrive("--from", str(file)) == 0
     out = capsys.readouterr().out
     assert out.startswith("1 letters sent")
-    assert "1 not (too large to be kept whole), 1 stood there twice" in out
+    assert "1 not (too large to be kept whole), 1 were repeated" in out
     assert [one.value for one in records_of(live.broker, live.events)] == [b"{}"]
 
 
