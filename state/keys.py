@@ -4,12 +4,12 @@ key                                type    content                              
 ps:1:shopper:{id}:profile          HASH    counters and features, ints and decimals  90 d, 30 d anonymous
 ps:1:shopper:{id}:segments         HASH    segment id -> entered ms                  90 d
 ps:1:shopper:{id}:top:<slot>       STRING  list as JSON                              24 h
-ps:1:shopper:{id}:session          HASH    the running session; there = active       gap + 60 s
+ps:1:shopper:{id}:session          HASH    the running session; exists while active  gap + 60 s
 ps:1:alias:{anonymous_id}          STRING  shopper id                                180 d
 ps:1:segment:{sid}:members         ZSET    shopper, score = entered ms               none
 ps:1:segment:{sid}:definition      HASH    name description kind version status ...  none
-ps:1:segment:{sid}:stats           HASH    size and what it is worth, now            none
-ps:1:segment:{sid}:history         STREAM  size and worth, an entry a minute         8 d
+ps:1:segment:{sid}:stats           HASH    size and value, now                       none
+ps:1:segment:{sid}:history         STREAM  size and value, an entry a minute         8 d
 ps:1:segment:{sid}:history:hours   STREAM  the same, an entry an hour                400 d
 ps:1:segment:{sid}:lifts           STRING  what sets its members apart, as JSON      none
 ps:1:segment:{sid}:overlap         HASH    other segment id -> shoppers in both      none
@@ -19,7 +19,7 @@ ps:1:clusters:map                  STRING  shoppers and centres in the plane, JS
 ps:1:shop:now                      HASH    figures over the whole shop, now          none
 ps:1:shop:history                  STREAM  the same, an entry a minute               8 d
 ps:1:shop:history:hours            STREAM  the same, an entry an hour                400 d
-ps:1:quality                       HASH    what was read, rejected, late, twice      none
+ps:1:quality                       HASH    counts: read, rejected, late, duplicate   none
 ps:1:recent                        STREAM  the newest events, an entry a batch       about 1 k entries
 ps:1:item:{iid}:similar            STRING  list as JSON                              7 d
 ps:1:item:{iid}:bought             STRING  list as JSON                              7 d
@@ -30,18 +30,18 @@ ps:1:changes:{p}                   STREAM  enter, leave, merge, erase           
 ps:1:hooks:{name}:dead             STREAM  webhooks that an endpoint refused         about 100 k entries
 ps:1:meta                          HASH    contract, writer version, watermark       none
 ps:1:worker:{n}                    STRING  heartbeat                                 15 s
-ps:1:shopper:{id}:row              STRING  a user's state that was put away          90 d
-ps:1:device:{id}:row               STRING  an anonymous shopper's, or a link         30 d, 180 d
-ps:1:shopper:{id}:devices          SET     a user's devices whose links are put away  180 d
+ps:1:shopper:{id}:row              STRING  the state of an evicted user              90 d
+ps:1:device:{id}:row               STRING  the same of an anonymous one, or a link   30 d, 180 d
+ps:1:shopper:{id}:devices          SET     a user's devices whose links are evicted  180 d
 ps:1:erased:{hash}                 STRING  until when an id was erased (ms)        tombstone_days
 ps:1:lease:{name}                  STRING  which run writes, as JSON                 its ttl
 ps:1:lease:{name}:token            STRING  the newest run's token                    none
 ps:1:lease:{name}:process:{n}      STRING  a process of a run across hosts, as JSON  its lease's ttl
-ps:1:told                          STRING  whose state is whole here, and a count    none
+ps:1:told                          STRING  the run whose state is complete here      none
 
-One hash tag a key, so that a cluster can hold them. A storefront reads them all but `row` and `devices`,
-which are the flow's own and change without notice; only flows write.
-A breaking change writes `ps:2:` beside these.
+Each key has one hash tag, so a Redis Cluster can hold them. A storefront may read every key except `row`
+and `devices`: these belong to the dataflow and change without notice. Only flows write. A breaking
+change writes `ps:2:` beside these keys.
 """
 
 from __future__ import annotations
@@ -115,17 +115,17 @@ def session_key(shopper: str) -> str:
 
 
 def row_key(shopper: str) -> str:
-    """The STRING with the state of a user who was put away; not for storefronts."""
+    """The STRING with the state of an evicted user; not for storefronts."""
     return shopper_key(shopper) + "row"
 
 
 def device_row_key(anonymous_id: str) -> str:
-    """The STRING with an anonymous shopper who was put away, or the link of one; not for storefronts."""
+    """The STRING with an evicted anonymous shopper, or an evicted link; not for storefronts."""
     return f"ps:1:device:{{{encode_part(anonymous_id)}}}:row"
 
 
 def devices_key(shopper: str) -> str:
-    """The SET of a user's devices whose links were put away; not for storefronts."""
+    """The SET of a user's devices whose links were evicted; not for storefronts."""
     return shopper_key(shopper) + "devices"
 
 
@@ -245,7 +245,7 @@ def model_key(name: str) -> str:
 
 
 def changes_key(shopper: str) -> str:
-    """The STREAM that tells of this shopper's changes."""
+    """The STREAM with the changes of a shopper."""
     return change_stream_key(change_stream(shopper))
 
 
@@ -255,12 +255,12 @@ def change_stream_key(stream: int) -> str:
 
 
 def change_stream(shopper: str) -> int:
-    """Which of the change streams tells of this shopper."""
+    """The number of the change stream of a shopper."""
     return zlib.crc32(shopper.encode()) % CHANGE_STREAMS
 
 
 def dead_hooks_key(endpoint: str) -> str:
-    """The STREAM of webhooks that an endpoint did not take."""
+    """The STREAM of webhooks that an endpoint did not accept."""
     return f"ps:1:hooks:{{{encode_part(endpoint)}}}:dead"
 
 
@@ -285,10 +285,10 @@ def lease_token_key(name: str) -> str:
 
 
 def process_key(name: str, process: int) -> str:
-    """The STRING in which a process of a run across hosts says that it is there."""
+    """The STRING with which a process of a run across hosts registers."""
     return f"{lease_key(name)}:process:{process}"
 
 
 def write_marker_key() -> str:
-    """The STRING that says whose state has been written here whole (`state.store.write_marker`)."""
+    """The STRING that names the run whose state is complete here (`state.store.write_marker`)."""
     return "ps:1:told"

@@ -61,7 +61,7 @@ def lifecycle_segment_id(stage: str) -> str:
 
 
 def cluster_definition(cluster: int, name: str, version: int) -> SegmentDefinition:
-    """The segment of a cluster, as it is called now."""
+    """The segment of a cluster, under its current name."""
     description = "Shoppers alike in how they visit and buy, found by clustering."
     return SegmentDefinition(
         cluster_segment_id(cluster), "cluster", name, description, "nearest centre", version
@@ -73,7 +73,7 @@ def definition_writes(
 ) -> list[Write]:
     """Each definition, and its line in the registry.
 
-    `updated_ms` is when that changed; None where it is told again.
+    `updated_ms` is the time of the change; None when an unchanged definition is written again.
     """
     writes: list[Write] = []
     for definition in definitions:

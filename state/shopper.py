@@ -1,4 +1,4 @@
-"""A shopper as the flow remembers one: profile counters, open sessions, what was already counted.
+"""The state of a shopper: profile counters, open sessions, ids of events that were counted.
 
 Stored in snapshots: a new field needs a default and goes last; any other change needs a new version
 in `snapshots.py`. Money is whole millionths (`state.money`), so that sums do not depend on order.
@@ -22,7 +22,7 @@ DECISIONS_PER_SESSION: Final = 8
 _YES, _NO = b"\1", b"\0"
 
 ConsentStatement = tuple[int, bool | None, bool | None, bool | None]
-"""When it was said (ms), and the answers for analytics, personalization and ads; None is not asked."""
+"""The time of a statement (ms); the answers for analytics, personalization and ads. None: not asked."""
 
 ANALYTICS, PERSONALIZATION, ADS = 1, 2, 4
 PURPOSES: Final = {"analytics": ANALYTICS, "personalization": PERSONALIZATION, "ads": ADS}
@@ -30,7 +30,7 @@ PURPOSES: Final = {"analytics": ANALYTICS, "personalization": PERSONALIZATION, "
 ALL_PURPOSES: Final = 7
 
 RefusalTimes = tuple[int, int, int]
-"""When each purpose was refused last (ms), 0 for never."""
+"""The last refusal of each purpose (ms), 0 for never."""
 
 
 def purpose_names(purposes: int) -> str:
@@ -45,8 +45,8 @@ def purpose_names(purposes: int) -> str:
 class Session(msgspec.Struct, gc=False, array_like=True):
     """A run of events with no gap above the session gap. Times in ms, inclusive.
 
-    `decisions` holds nine bytes for each decision taken in it, whose outcome its end will tell: the
-    mark of the event, and how many purchases there had been by then.
+    `decisions`: nine bytes for each decision of a model in the session, whose outcome is known at its
+    end: the hash of the event, and the number of purchases until then.
     """
 
     start_ms: int
@@ -60,12 +60,12 @@ class Session(msgspec.Struct, gc=False, array_like=True):
     decisions: bytes = b""
 
     def add_decision(self, event_hash: bytes) -> None:
-        """Remember that a decision was taken; the first few of a session are enough."""
+        """Record a decision. The first few of a session are enough."""
         if len(self.decisions) < DECISIONS_PER_SESSION * DECISION_BYTES:
             self.decisions += event_hash + bytes((min(self.purchases, 255),))
 
     def decision_outcomes(self, ended_ms: int) -> bytes:
-        """Of each decision when the session was over, the mark, and 1 if a purchase came after it."""
+        """For each decision: the end of the session, the event hash, and 1 if a purchase followed."""
         purchases, ended = self.purchases, ended_ms.to_bytes(8, "little", signed=True)
         return b"".join(
             ended
@@ -75,14 +75,14 @@ class Session(msgspec.Struct, gc=False, array_like=True):
         )
 
     def decision_hashes(self) -> list[bytes]:
-        """The marks of the events that decisions were taken at."""
+        """The hashes of the events at which decisions were made."""
         return [
             self.decisions[offset : offset + DECISION_BYTES - 1]
             for offset in range(0, len(self.decisions), DECISION_BYTES)
         ]
 
     def merge(self, other: Session) -> None:
-        """Become the one session that both are part of; the other is the later one."""
+        """Merge a later session into this one."""
         if other.decisions:
             later_decisions = bytearray(other.decisions)
             for offset in range(DECISION_BYTES - 1, len(later_decisions), DECISION_BYTES):
@@ -99,16 +99,15 @@ class Session(msgspec.Struct, gc=False, array_like=True):
 
 
 ORDER_NOT_SEEN, AMOUNT_UNKNOWN = -1, -2
-"""Stand for what an order was worth: only refunds of it came; an older release did not keep it."""
+"""In the place of a value: only refunds have arrived; an older release did not store the value."""
 
 
 class Order(msgspec.Struct, gc=False, array_like=True):
-    """An order that is remembered. Of one that has not come, `at_ms` is when its newest refund did.
+    """A remembered order. While only refunds of it have arrived, `at_ms` is the time of the newest.
 
-    `goods_micros` is what its items cost by their prices. `items` and `refunds` are packed as
-    `operators.shoppers.orders` says; `folded_refunds` of the refunds are in there as one amount.
-    `currency` is ""
-    for the shop's, None where only refunds came and none said it.
+    `goods_micros`: its items at their prices. `items` and `refunds` are packed as in
+    `operators.shoppers.orders`; `folded_refunds` of the refunds are combined into one amount.
+    `currency`: "" for the shop's, None if only refunds arrived and none named a currency.
     """
 
     at_ms: int
@@ -122,20 +121,17 @@ class Order(msgspec.Struct, gc=False, array_like=True):
 
     @property
     def has_arrived(self) -> bool:
-        """Whether it was counted, and not only refunds of it."""
+        """Whether the order itself has arrived, and not only refunds of it."""
         return self.value_micros != ORDER_NOT_SEEN
 
 
 class RuleState(msgspec.Struct, gc=False, array_like=True):
-    """What segments by rule keep of a shopper. Times in ms.
+    """What rule segments keep of a shopper. Times in ms.
 
-    `members` is since when it is in which segment; `windows` are those of
-    `operators.segments.rule_state.windows`
-    by the digest of what they hold; `latest_context` is what was said last of device, country and
-    campaign, and
-    when. `next_check_ms_by_rule` is when a rule (by digest) has to be looked at again without an
-    event, `next_check_ms` the
-    first of them, 0 for none; `RECHECK_ALL` if all have to be, as soon as may be.
+    `members`: segment id -> entered. `windows`: packed windows (`operators.segments.rules.windows`) by
+    the digest of their definition. `latest_context`: the last device, country and campaign, each with
+    its time. `next_check_ms_by_rule`: when a rule (by digest) must be evaluated without an event;
+    `next_check_ms` is the first of them, 0 for none, `RECHECK_ALL` if all must be evaluated soon.
     """
 
     members: dict[str, int] = {}
@@ -149,26 +145,26 @@ RECHECK_ALL: Final = -1
 
 
 class Shopper(msgspec.Struct, gc=False, array_like=True):
-    """Counters since the first event. Changed in place by `operators.shards.processor` and
-    `operators.shoppers.profile`.
+    """The state of one shopper: counters since the first event.
 
-    `open_sessions` are the sessions the watermark has not closed, oldest first; `sessions`,
-    `session_ms` and
-    `session_events` count them too. `recent_event_hashes` holds eight bytes for each remembered
-    event id, the newest
-    last; `recent_event_details`, as long or shorter by the oldest, when and what each event was
-    (`operators.shards.duplicates`).
-    `orders` are by the mark of their id (`operators.shoppers.orders`). `unconverted_micros` is
-    what orders less
-    refunds came
-    to by currency where it has no rate, `unconverted_orders` how many. `affinity` is described in
-    `operators.shoppers.affinities`, `rule_state` is None where there are none; `absence_start_ms`
-    and `returned_ms`
-    are the last
-    event before the last long absence and the first after it, 0 for none.
+    `operators.shards.processor` and `operators.shoppers` change it in place.
 
-    `refused` are the purposes refused as of the last event. Who refuses analytics has no `events`: only
-    the statement is kept. `published_devices` are those that are told in Redis to be this user's.
+    - `open_sessions`: sessions that the watermark has not closed, oldest first. `sessions`,
+      `session_ms` and `session_events` include them.
+    - `recent_event_hashes`: eight bytes for each remembered event id, newest last.
+      `recent_event_details` has time and type of the same events; the oldest may be missing
+      (`operators.shards.duplicates`).
+    - `orders`: by the hash of the order id (`operators.shoppers.orders`).
+    - `unconverted_micros`: orders less refunds, by currency without a rate; `unconverted_orders` is
+      their number.
+    - `affinity`: see `operators.shoppers.affinities`. `rule_state`: None without rules.
+    - `absence_start_ms`, `returned_ms`: the last event before the last long absence and the first after
+      it, 0 for none.
+    - `refused`: purposes refused as of the last event. A shopper that refuses analytics has no `events`:
+      only the statement is kept.
+    - `published_devices`: the devices that Redis names as this user's.
+
+    Stored by position: a new field comes last and has a default.
     """
 
     known: bool

@@ -98,14 +98,14 @@ def pack_arrays(arrays: Mapping[str, NDArray[Any]]) -> dict[str, StoredArray]:
 
 
 def unpack_arrays(stored: Mapping[str, StoredArray]) -> dict[str, NDArray[Any]]:
-    """Named arrays, to be worked on."""
+    """The arrays by name, writable."""
     return {name: array.to_array() for name, array in stored.items()}
 
 
 class SourceState(msgspec.Struct):
-    """How far a source partition has been read: `offset` is the next record's number.
+    """The position in a source partition: `offset` is the number of the next record.
 
-    `topic_id` is Kafka's id of the topic, "" of one that has none.
+    `topic_id` is Kafka's id of the topic, "" if it has none.
     """
 
     offset: int = 0
@@ -117,10 +117,10 @@ class SourceState(msgspec.Struct):
 
 
 class ShardRulesState(msgspec.Struct):
-    """What one shard knows of segments by rule.
+    """The state of rule segments in one shard.
 
-    `digests` names, by segment, the rule that memberships answer to. `windows` says, by digest, since
-    when a window holds every event (ms, 0 for always), and how many of a shopper's are enough.
+    `digests`: by segment, the digest of the rule that its memberships follow. `windows`: by digest, the
+    time from which a window has every event (ms, 0 for always), and how many entries it keeps.
     """
 
     digests: dict[str, int] = {}
@@ -130,14 +130,12 @@ class ShardRulesState(msgspec.Struct):
 class DevicesState(msgspec.Struct):
     """One shard of devices: anonymous shoppers, links to users, watermarks of the sources.
 
-    Rows and links are in the `journal`, where there is one. `batches` is how many have come from each
-    source partition: all parts of one cut agree on it. `lineage` and `gone` are those of
-    `operators.shards.cold_tier`, `known` is that of `operators.shards.identity_map`,
-    `undecided_from_ms` of
-    `operators.shards.identity_resolution`: an older release knew neither. `erased` are tombstones
-    by hash
-    (ms), in the
-    journal where there is one. `is_unclean`: the journal names who was erased.
+    Rows and links are in the `journal`, if there is one. `batches`: the number of batches from each
+    source partition; all parts of one checkpoint agree on it. `lineage` is the run id and `gone` the
+    pending deletes of `operators.shards.cold_tier`. `known` are the known users of
+    `operators.shards.identity_map`, and `undecided_from_ms` is that of
+    `operators.shards.identity_resolution`: an older release had neither. `erased`: tombstones by hash
+    (ms). `is_unclean`: the journal still names an erased id. Field names are stored.
     """
 
     rows: dict[str, Shopper] = {}
@@ -171,8 +169,10 @@ class UsersState(msgspec.Struct):
 
 
 class ShardRecord(msgspec.Struct):
-    """One record of a shard's journal: rows, links and known users that are new or changed, and those
-    that went; tombstones by hash (ms), 0 for one that was dropped."""
+    """One record of a shard's journal: new or changed rows, links and known users, and removed ones.
+
+    `erased`: tombstones by hash (ms), 0 for a dropped one.
+    """
 
     rows: dict[str, Shopper] = {}
     gone: list[str] = []
@@ -184,7 +184,7 @@ class ShardRecord(msgspec.Struct):
 
 
 class CountersState(msgspec.Struct):
-    """What was last heard from each source partition and shard."""
+    """The last totals of each source partition and shard."""
 
     sources: dict[str, SourceTotals]
     shards: dict[str, ShardTotals]
@@ -193,7 +193,7 @@ class CountersState(msgspec.Struct):
 
 
 class RuleVersion(msgspec.Struct):
-    """Which rule a segment answers to, since when (ms), and how it is called."""
+    """The rule of a segment, the time from which it holds (ms), and the name of the segment."""
 
     digest: int
     version: int
@@ -205,10 +205,13 @@ class RuleVersion(msgspec.Struct):
 
 
 class LearnState(msgspec.Struct):
-    """All that is learned over all shoppers.
+    """The state of the step `learn`: everything learned over all shoppers.
 
-    What grows with shoppers or items (vocabularies, cards, most arrays) is in the `journal`, where
-    there is one; `batches` as for devices.
+    What grows with shoppers or items (row indexes, cards, most arrays) is in the `journal`, if there is
+    one. `batches`: as for devices. Field names are stored and older than the names in code:
+    `vocabularies` are row indexes, `audience` is the membership index, `ledger` the counters, `defined`
+    the cluster definitions, `now_ms` the newest event time, `figures_ms` the time of the last
+    aggregates, `told` the cursors of item lists, `views` the recent views.
     """
 
     vocabularies: dict[str, list[str]]
@@ -235,9 +238,9 @@ class LearnState(msgspec.Struct):
 class TableRecord(msgspec.Struct):
     """One record of the learning step's journal.
 
-    `rows` (int32, as bytes) of a table that is now `length` long, and what stands in them: `columns`
-    of one `part`, by array name, or the `names` of a vocabulary, "" for a free row. Else `cards` that
-    changed, None for one that is no more.
+    `rows` (int32, as bytes) of a table with `length` rows, and their content: `columns` of one `part`,
+    by array name, or the `names` of a row index, "" for a free row. Otherwise `cards` that changed, None
+    for a removed one.
     """
 
     part: str = ""
@@ -253,7 +256,7 @@ def _accept_new_fields(plain: Any) -> Any:
 
 
 def _upgrade_orders(plain: Any) -> Any:
-    """Of a remembered order only its time was kept: what it was worth is not known."""
+    """An order had only its time: its value is unknown."""
     for row in plain["rows"].values():
         if len(row) > _ORDERS_INDEX:
             row[_ORDERS_INDEX] = {
@@ -284,11 +287,11 @@ CODEC_BY_STEP: dict[str, SnapshotCodec[Any]] = {
     "visit_users": USERS_CODEC,
     "learn": LEARN_CODEC,
 }
-"""What each step of the flow stores; the names are stored too."""
+"""The format of each step's state. The step ids are stored too."""
 
 
 def journals_in(state: Any) -> Iterator[JournalPosition]:
-    """The journals that a stored state refers to: fields that are handles, or hold them by name."""
+    """The journal positions in a stored state: in its fields, or in a dict there."""
     if isinstance(state, msgspec.Struct):
         for value in msgspec.structs.astuple(state):
             if isinstance(value, JournalPosition):

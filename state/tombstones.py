@@ -1,4 +1,4 @@
-"""Who was erased, and up to when: keyed hashes instead of ids, so that nothing here names anybody.
+"""Tombstones: which ids were erased, and up to which event time, as keyed hashes instead of ids.
 
 A hash is the HMAC-SHA-256 of an id under the key of the environment. Sorted columns and no dict: every
 shard of devices keeps all erased users, 40 bytes each. Stored by hash; the columns may change freely.
@@ -33,11 +33,10 @@ def hash_id(key: bytes, name: str) -> bytes:
 
 
 class Tombstones:
-    """Of each erased id the newest event time (ms) that its erasure covers; older ones than `keep_ms`
-    are dropped once a day of event time.
+    """For each erased id the newest event time (ms) that its erasure covers.
 
-    `newest_ms` is the newest of all, so that whoever comes later need not be looked for. `changed` are
-    the hashes that a snapshot has to write.
+    Once a day of event time, tombstones older than `keep_ms` are dropped. `newest_ms` is the newest of
+    all: an event after it needs no lookup. `changed` are the hashes that a snapshot has to write.
     """
 
     def __init__(self, key: bytes, keep_ms: int, stored: Mapping[bytes, int] | None = None) -> None:
@@ -49,11 +48,11 @@ class Tombstones:
         self._fill(sorted((stored or {}).items()))
 
     def __len__(self) -> int:
-        """How many are remembered."""
+        """The number of tombstones."""
         return len(self._heads)
 
     def add(self, name: str, at_ms: int) -> None:
-        """An id was erased at an event time."""
+        """Record that an id was erased at an event time."""
         id_hash = hash_id(self._key, name)
         index, exists = self._find(id_hash)
         if exists:
@@ -67,14 +66,14 @@ class Tombstones:
         self.changed.add(id_hash)
 
     def covers(self, name: str, at_ms: int) -> bool:
-        """Whether what an id did at a time was erased."""
+        """Whether an event of an id at this time was erased."""
         if at_ms > self.newest_ms:
             return False
         index, exists = self._find(hash_id(self._key, name))
         return exists and at_ms <= self._at_ms[index]
 
     def drop_expired(self, now_ms: int) -> None:
-        """Drop those that have stood long enough."""
+        """Drop the tombstones that are older than `keep_ms`."""
         if now_ms - self._swept_ms < DAY_MS or not self._heads:
             return
         self._swept_ms = now_ms
@@ -95,7 +94,7 @@ class Tombstones:
             yield head.to_bytes(_HEAD_BYTES, "big") + tail, at_ms
 
     def take_changed(self) -> dict[bytes, int]:
-        """What changed since asked last, 0 for what was dropped."""
+        """The hashes that changed since the last call, with their times; 0 for a dropped one."""
         changed, self.changed = self.changed, set()
         newest_ms: dict[bytes, int] = {}
         for id_hash in sorted(changed):
@@ -104,13 +103,13 @@ class Tombstones:
         return newest_ms
 
     def write_for(self, name: str, at_ms: int) -> list[Write]:
-        """What Redis is told of an erased id; nothing where there is no key to keep the hash secret."""
+        """The Redis command for an erased id; none without a key that keeps the hash secret."""
         return (
             [] if not self._key else [self._tombstone_write(hash_id(self._key, name), at_ms, at_ms)]
         )
 
     def all_writes(self, now_ms: int) -> list[Write]:
-        """What Redis is told of all, with the time they have left."""
+        """The Redis commands for all tombstones, with their remaining lifetime."""
         if not self._key:
             return []
         return [
@@ -124,7 +123,7 @@ class Tombstones:
         return ("SET", keys.erased_key(id_hash.hex()), at_ms, "EX", max(1, left_s))
 
     def _find(self, id_hash: bytes) -> tuple[int, bool]:
-        """Where a hash stands or belongs, and whether it is there."""
+        """The index of a hash, or where it belongs, and whether it exists."""
         head, tail = int.from_bytes(id_hash[:_HEAD_BYTES], "big"), id_hash[_HEAD_BYTES:]
         index = bisect_left(self._heads, head)
         while index < len(self._heads) and self._heads[index] == head:
