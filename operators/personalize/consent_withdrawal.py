@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from operators.publish.profiles import remove_fields
+from operators.publish.shopper_lists import delete_lists
 from operators.segments.propensity import built_in_segments
 from operators.segments.propensity.profile_fields import SESSION, WEEKLY_MODELS
-from state import keys
 from state.arrays import NO_ROW
 from state.changes import Change
 from state.entries import Transition
@@ -64,7 +64,7 @@ def _remove_personalization(
     state.recommender.components.unlearn_shoppers(rows)
     state.propensity.erase(name)
     state.propensity.merge(row, NO_ROW)
-    writes.append(("DEL", keys.top_key(name, keys.SLOT)))
+    writes += delete_lists([name])
     writes.append(remove_fields(name, PERSONALIZED_FIELDS))
     no_cluster = np.full(1, NO_ROW, np.int16)
     yield from memberships.assign("cluster", [name], rows, no_cluster, np.array([at_ms]))

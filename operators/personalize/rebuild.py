@@ -21,13 +21,16 @@ from operators.publish.profiles import Profile, profile_write
 from operators.recommend.online_evaluation import LIST_TTL_S
 from operators.segments import retired_keys
 from operators.segments.propensity.profile_fields import FIELDS, NO_STEP
+from operators.shards.aliases import alias_write
 from operators.shards.shard_journal import ShardJournal
+from operators.shards.shopper_writes import session_writes
 from operators.shards.watermark import Watermark
 from operators.shoppers import profile_hash
 from operators.shoppers.features import LAST_MS_COLUMN, feature_matrix, feature_row, feature_rows
 from state import keys
 from state.arrays import NO_ROW
 from state.entries import ActiveShopper
+from state.resp import pack_int
 from state.snapshots import LEARN_CODEC, DevicesState
 from state.tombstones import Tombstones
 
@@ -78,7 +81,7 @@ def rebuild(
         )
         while devices := list(islice(linked_devices, CHUNK_ROWS)):
             yield [
-                ("SET", keys.alias_key(device), loaded.links[device][0], "EX", config.alias_ttl_s)
+                alias_write(device, loaded.links[device][0], config.alias_ttl_s)
                 for device in devices
                 if loaded.links[device][0] not in withheld_users
             ]
@@ -111,8 +114,9 @@ def _shopper_writes(
         writes.append(("EXPIRE", key, ttl_s))
         if shopper.open_sessions:
             session = keys.session_key(name)
-            writes.append(profile_hash.session_command(name, session, shopper.open_sessions[-1]))
-            writes.append(("PEXPIRE", session, config.session_ttl_ms))
+            writes += session_writes(
+                name, session, shopper.open_sessions[-1], pack_int(config.session_ttl_ms)
+            )
     if not active:
         return []
     return _profile_writes(active, state) + writes + _list_writes(active, state)
@@ -168,7 +172,7 @@ def shared_writes(
     cards.unpublished.update(cards.by_id)
     learned.definitions.are_published = False
     # A Redis that came back as it was before may name members who have left since.
-    yield [("DEL", keys.members_key(sid)) for _, sid in audience.registry.active()]
+    yield [membership_writes.delete_members(sid) for _, sid in audience.registry.active()]
     yield [*retired_keys.deletion_writes(learned.segments, learned.rule_versions.versions)]
     shoppers = iter(recommender.shoppers.row_by_id.items())
     while chunk := list(islice(shoppers, limit)):

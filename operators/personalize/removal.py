@@ -12,7 +12,7 @@ import numpy as np
 from operators.catalogue.last_seen import least_recent
 from operators.personalize.consent_withdrawal import apply_withdrawals
 from operators.publish import profiles
-from operators.publish.memberships import membership_writes
+from operators.publish.memberships import delete_memberships, membership_writes
 from operators.tables.removal import KeepsNoRows
 from state import keys
 from state.arrays import NO_ROW
@@ -229,7 +229,7 @@ class Removal:
         for name, at_ms in evicted:
             row = self._state.recommender.shoppers.get(name)
             changes += self._state.assignment.remove(row, name, at_ms)
-            writes.append(("DEL", keys.segments_key(name)))
+            writes.append(delete_memberships(name))
             writes.append(profiles.remove_segment_fields(name))
             if row != NO_ROW:
                 rows.append(row)

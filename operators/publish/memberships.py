@@ -92,3 +92,13 @@ def full_membership_writes(shopper: str, memberships: Sequence[tuple[str, int]])
         writes.append(("EXPIRE", key, SEGMENTS_TTL_S))
     writes += [("ZADD", keys.members_key(sid), at_ms, shopper) for sid, at_ms in memberships]
     return writes
+
+
+def delete_members(segment: str) -> Write:
+    """Delete the members of a segment."""
+    return ("DEL", keys.members_key(segment))
+
+
+def delete_memberships(shopper: str) -> Write:
+    """Delete the memberships of a shopper."""
+    return ("DEL", keys.segments_key(shopper))

@@ -13,8 +13,16 @@ from state.times import HOUR_MS
 
 if TYPE_CHECKING:
     from operators.shards.shard_shoppers import ShardShoppers
+    from state.messages import Write
+    from state.shopper import Session
 
 _EXPIRE, _PEXPIRE = resp.pack_str("EXPIRE"), resp.pack_str("PEXPIRE")
+
+
+def session_writes(shopper_id: str, key: str, session: Session, packed_ttl_ms: str) -> list[Write]:
+    """The commands that write the running session of a shopper, and let it expire."""
+    expire = resp.pack_command(_PEXPIRE + resp.pack_str(key) + packed_ttl_ms, 3)
+    return [profile_hash.session_command(shopper_id, key, session), expire]
 
 
 class ShopperWriter:
@@ -41,10 +49,7 @@ class ShopperWriter:
             ActiveShopper(shopper_id, shopper.known, shopper.refused, features, arguments, count)
         )
         if session is not None:
-            write = output.writes.append
-            write(profile_hash.session_command(shopper_id, session_key, session))
-            expire = _PEXPIRE + resp.pack_str(session_key) + self._session_ttl
-            write(resp.pack_command(expire, 3))
+            output.writes += session_writes(shopper_id, session_key, session, self._session_ttl)
         # Each time: a key that expired, was evicted or deleted is made anew by the profile's write.
         ttl = self._known_ttl if shopper.known else self._anonymous_ttl
         expire = _EXPIRE + resp.pack_str(profile_key) + ttl
