@@ -81,7 +81,7 @@ def decode_part(text: str) -> str:
 
 
 def alias_pattern() -> str:
-    """Which keys are aliases."""
+    """The pattern of all aliases."""
     return "ps:1:alias:*"
 
 
@@ -200,7 +200,7 @@ def shop_history_hours_key() -> str:
 
 
 def quality_key() -> str:
-    """The HASH of what was read since the first start, and what was wrong with it."""
+    """The HASH of counts of what was read since the first start, and of what was wrong with it."""
     return "ps:1:quality"
 
 

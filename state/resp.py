@@ -1,8 +1,7 @@
-"""Redis commands as bytes: what the hot path writes is packed where it is made, in the step that runs
-on every worker, and not again where it is sent.
+"""Packs Redis commands as bytes, where the hot path makes them: in steps that run on every worker.
 
-Texts are joined and encoded once: for a command of forty short arguments that takes half of what
-packing a tuple of them does, numbers below ten thousand being there already.
+Texts are joined and encoded once. For a command of forty short arguments that takes half of the time of
+packing a tuple; integers below ten thousand are packed already. The sender does not pack them again.
 """
 
 from __future__ import annotations
