@@ -207,11 +207,11 @@ class Blend(TableState):
         ]
         scores = self.model.scores(item, score, context_class(requests.context))
         summed = sum_by_item(item.reshape(scores.shape), scores)
-        because = np.stack(reasons, axis=1).ravel()[summed.best_sources(scores)]
+        reason_item = np.stack(reasons, axis=1).ravel()[summed.best_sources(scores)]
         feedback_features = self._feedback_features(requests)
         if feedback_features is not None:
             summed = self.model.with_feedback(summed, feedback_features(summed.row, summed.item))
-        return top_k(summed, self.model.probabilities(summed), because, len(requests), k)
+        return top_k(summed, self.model.probabilities(summed), reason_item, len(requests), k)
 
     def scalars(self) -> Arrays:
         """Hits, counts and the weights, by learner."""

@@ -38,5 +38,5 @@ def rule_reason(learners: Sequence[str], rule: str) -> int:
 
 def with_default_reason(lists: ScoredLists, index: int) -> ScoredLists:
     """The lists of the learner of this index: it is the reason where it names no item."""
-    because = np.where(lists.reason_item >= 0, lists.reason_item, reason_code(index))
-    return ScoredLists(lists.item, lists.score, because)
+    reason_item = np.where(lists.reason_item >= 0, lists.reason_item, reason_code(index))
+    return ScoredLists(lists.item, lists.score, reason_item)

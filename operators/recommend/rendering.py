@@ -71,11 +71,11 @@ class ListRenderer:
         if known == len(self._items):
             return
         new = self._items.ids[known:]
-        because = [f"because:{name}" for name in new]
+        viewed_reasons = [f"because:{name}" for name in new]
         self._ids = np.append(self._ids, _objects(new))
         self._id_parts = np.append(self._id_parts, _objects([f"[{_json(name)}," for name in new]))
-        self._reasons = np.append(self._reasons, _objects(because))
-        reason_parts = _objects([f"{_json(reason)}]," for reason in because])
+        self._reasons = np.append(self._reasons, _objects(viewed_reasons))
+        reason_parts = _objects([f"{_json(reason)}]," for reason in viewed_reasons])
         self._reason_parts = np.append(self._reason_parts, reason_parts)
 
     def ids(self, item: Rows) -> list[str]:
@@ -83,23 +83,25 @@ class ListRenderer:
         names: list[str] = self._ids[item].tolist()
         return names
 
-    def reasons(self, because: Rows) -> list[str]:
+    def reasons(self, reason_item: Rows) -> list[str]:
         """`because:<id>` for a row, the word of the learner for a `reason_code`, "" for NO_ROW."""
-        names: list[str] = self._reasons[because + self._reason_offset].tolist()
+        names: list[str] = self._reasons[reason_item + self._reason_offset].tolist()
         return names
 
-    def bought_reasons(self, because: Rows) -> list[str]:
+    def bought_reasons(self, reason_item: Rows) -> list[str]:
         """`bought:<id>` for rows of items that the shopper bought."""
-        return [f"bought:{name}" for name in self.ids(because)]
+        return [f"bought:{name}" for name in self.ids(reason_item)]
 
-    def json_fragments(self, item: Rows, units: Rows, because: Rows, bought: Flags) -> list[str]:
+    def json_fragments(
+        self, item: Rows, units: Rows, reason_item: Rows, bought: Flags
+    ) -> list[str]:
         """Three strings for each of n entries, which joined are `["sku",0.91,"reason"],`."""
         parts = np.empty((len(item), 3), np.object_)
         parts[:, 0] = self._id_parts[item]
         parts[:, 1] = _score_texts(units)
-        parts[:, 2] = self._reason_parts[because + self._reason_offset]
+        parts[:, 2] = self._reason_parts[reason_item + self._reason_offset]
         if bought.any():
-            reasons = self.bought_reasons(because[bought])
+            reasons = self.bought_reasons(reason_item[bought])
             parts[bought, 2] = [f"{_json(word)}]," for word in reasons]
         flat: list[str] = parts.ravel().tolist()
         return flat
@@ -125,17 +127,17 @@ class RankedLists:
 
     def entries(self) -> list[list[tuple[str, float, str]]]:
         """The (item id, score, reason) of each list, best first."""
-        item, units, because, bought, ends = self._flatten()
+        item, units, reason_item, bought, ends = self._flatten()
         score = (units / SCORE_UNITS).tolist()
-        reasons = np.array(self.renderer.reasons(because), np.object_)
-        reasons[bought] = self.renderer.bought_reasons(because[bought])
+        reasons = np.array(self.renderer.reasons(reason_item), np.object_)
+        reasons[bought] = self.renderer.bought_reasons(reason_item[bought])
         flat = list(zip(self.renderer.ids(item), score, reasons.tolist(), strict=True))
         return [flat[start:end] for start, end in pairwise(ends)]
 
     def json(self, at_ms: int, model: str) -> list[str]:
         """Each list as the JSON of the key contract, "" if it is empty."""
-        item, units, because, bought, ends = self._flatten()
-        parts = self.renderer.json_fragments(item, units, because, bought)
+        item, units, reason_item, bought, ends = self._flatten()
+        parts = self.renderer.json_fragments(item, units, reason_item, bought)
         head = f'{{"at":{at_ms},"model":{_json(model)},"source":'
         heads = [f'{head}{_json(self.source)},"items":['] * len(self)
         for index, source in self.sources.items():

@@ -77,9 +77,9 @@ class Covisitation(TableState):
         share = np.float32(self.position_decay) ** np.arange(length, dtype=np.float32)
         share = share / share.sum() / np.maximum(weight.sum(axis=2), np.finfo(np.float32).tiny)
         score = (weight * share[:, :, None]).astype(np.float32)
-        because = np.repeat(context, self.table.width, axis=1)
+        reason_item = np.repeat(context, self.table.width, axis=1)
         wide = (n, length * self.table.width)
-        return best_items(item.reshape(wide), score.reshape(wide), because, k, repeats=length)
+        return best_items(item.reshape(wide), score.reshape(wide), reason_item, k, repeats=length)
 
     def neighbours(self, items: Rows, k: int, sold_out: Flags | None = None) -> ScoredLists:
         """The items most viewed with each of these, without sold-out ones; scores are shares."""

@@ -33,12 +33,12 @@ class CandidateGenerators:
         self,
         learners: Sequence[CandidateLearner],
         oversampled: CandidateLearner,
-        faults: ProcessingErrors,
+        errors: ProcessingErrors,
         pool: int,
         allow_repeats: bool,
     ) -> None:
         self._learners = tuple(learners)
-        self._faults = faults
+        self._errors = errors
         self._oversampled = oversampled
         self.pool = pool
         self.allow_repeats = allow_repeats
@@ -75,7 +75,7 @@ class CandidateGenerators:
         """The candidates of a learner; none if it raises, so that the others go on."""
         empty = empty_lists(len(requests), k)
         name = f"{learner.name}.candidates"
-        return self._faults.call_or_default(name, empty, learner.candidates, requests, k)
+        return self._errors.call_or_default(name, empty, learner.candidates, requests, k)
 
     def _limit_for(self, learner: CandidateLearner, k: int) -> int:
         """The number of candidates that the rerankers get from a learner; its own list has k."""

@@ -22,5 +22,5 @@ def top_neighbours(table: TopPartners, items: Rows, k: int, sold_out: Flags | No
     if sold_out is not None:
         weight[sold_out[partner]] = 0
     weight /= np.maximum(weight.sum(axis=1, keepdims=True), np.finfo(np.float32).tiny)
-    because = np.broadcast_to(items[:, None], partner.shape)
-    return best_items(partner, weight, because, k, repeats=1)
+    reason_item = np.broadcast_to(items[:, None], partner.shape)
+    return best_items(partner, weight, reason_item, k, repeats=1)

@@ -147,8 +147,8 @@ class SessionKnn(TableState):
         candidates = np.where(neighbour_score[:, :, None] > 0, item, NO_ROW).reshape(n, -1)
         summed = sum_by_item(candidates, score.reshape(n, -1))
         # The nearest neighbour that has an item gives the reason.
-        because = shared.ravel()[summed.source[summed.starts] // length]
-        return top_k(summed, summed.score, because, n, k)
+        reason_item = shared.ravel()[summed.source[summed.starts] // length]
+        return top_k(summed, summed.score, reason_item, n, k)
 
     def _neighbours(self, shopper: Rows, context: Rows) -> ScoredLists:
         """The nearest shoppers, as `item`, and the newest shared item of each, as `reason_item`."""
@@ -165,9 +165,9 @@ class SessionKnn(TableState):
         position_weight = np.float32(self.position_decay) ** np.arange(length, dtype=np.float32)
         score = self._age_weights[age] * position_weight[:, None]
         wide = (n, length * self.visitors_per_item)
-        because = np.repeat(context, self.visitors_per_item, axis=1)
+        reason_item = np.repeat(context, self.visitors_per_item, axis=1)
         return best_items(
-            visitor.reshape(wide), score.reshape(wide), because, self.neighbours, repeats=length
+            visitor.reshape(wide), score.reshape(wide), reason_item, self.neighbours, repeats=length
         )
 
     def remove_shoppers(self, rows: Rows) -> None:

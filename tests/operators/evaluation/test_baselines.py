@@ -1,4 +1,4 @@
-"""Reference learners against their definitions, written out over whole sessions."""
+"""Baselines compared with their definitions, written out over whole sessions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The figures everybody gets on public data, got here too: what else is measured can be believed."""
+"""Published figures on public data are reproduced: so the other figures can be believed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What lists that were not shown would have brought, in shops where that is known."""
+"""Counterfactual evaluation, in simulated shops with a known truth."""
 
 from __future__ import annotations
 

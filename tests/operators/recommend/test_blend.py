@@ -1,4 +1,4 @@
-"""The blend: one list out of several, led by who hits."""
+"""The blend: one list out of several, weighted by the hits of the learners."""
 
 from __future__ import annotations
 

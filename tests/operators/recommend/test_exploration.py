@@ -1,4 +1,4 @@
-"""Exploration: what is tried, with what chance, and what is learned from it."""
+"""Exploration: what is shown, with which probability, and what is learned from it."""
 
 from __future__ import annotations
 
@@ -65,18 +65,18 @@ def test_by_default_nothing_is_explored() -> None:
 def test_an_item_is_shown_as_often_as_its_propensity_says() -> None:
     shop, cases = Exploring(), 3000
     seen: Counter[str] = Counter()
-    told: dict[str, set[float]] = {}
+    propensities: dict[str, set[float]] = {}
     for _ in range(cases):
         made = shop.served()
         item, chance = made["explore"]["item"], made["explore"]["propensity"]
         assert made["items"][PLACE - 1][0] == item
         seen[item] += 1
-        told.setdefault(item, set()).add(chance)
+        propensities.setdefault(item, set()).add(chance)
     assert len(seen) > 2
     for item, count in seen.items():
-        (chance,) = told[item]
+        (chance,) = propensities[item]
         assert abs(count / cases - chance) < 5 * (chance * (1 - chance) / cases) ** 0.5
-    assert sum(chance for (chance,) in told.values()) == pytest.approx(1, abs=1e-4)
+    assert sum(chance for (chance,) in propensities.values()) == pytest.approx(1, abs=1e-4)
 
 
 def test_only_the_explored_position_differs_and_has_its_reason() -> None:
@@ -133,15 +133,17 @@ def test_metrics_have_impressions_and_clicks_by_learner() -> None:
         shop.came(IMPRESSION, "v7", item)
         if n % 3 == 0:
             shop.came(CLICK, "v7", item)
-    grew, told = exploration.take_deltas(), exploration.metrics()
-    assert sum(seen for seen, _ in grew.values()) > sum(clicks for _, clicks in grew.values()) > 0
+    deltas, metrics = exploration.take_deltas(), exploration.metrics()
+    assert (
+        sum(seen for seen, _ in deltas.values()) > sum(clicks for _, clicks in deltas.values()) > 0
+    )
     assert exploration.take_deltas() == {}
-    assert [*told] == [*exploration.names]
-    assert sum(float(one["try_share"]) for one in told.values()) == pytest.approx(1, abs=1e-3)
-    for name, (seen, clicks) in grew.items():
-        # Those told fade, by one in ten thousand views.
-        assert float(told[name]["tried_seen"]) == pytest.approx(seen, abs=1)
-        assert float(told[name]["tried_clicked"]) == pytest.approx(clicks, abs=1)
+    assert [*metrics] == [*exploration.names]
+    assert sum(float(one["try_share"]) for one in metrics.values()) == pytest.approx(1, abs=1e-3)
+    for name, (seen, clicks) in deltas.items():
+        # Metrics decay, by one in ten thousand impressions.
+        assert float(metrics[name]["tried_seen"]) == pytest.approx(seen, abs=1)
+        assert float(metrics[name]["tried_clicked"]) == pytest.approx(clicks, abs=1)
     assert Exploring(share=0).recommender.components.exploration.metrics() == {}
 
 

@@ -1,4 +1,4 @@
-"""Similar lists: by company where an item kept any, else by what its card says, and when they change."""
+"""Similar lists: from views if an item has any with others, else from its card; and when they change."""
 
 from __future__ import annotations
 
@@ -36,12 +36,14 @@ class Shop:
         """Similar lists written, by batch."""
         self._clock = 0
 
-    def hear(self, *of_batches: Sequence[Event]) -> None:
+    def process(self, *of_batches: Sequence[Event]) -> None:
         for parts in batches(of_batches, live=False):
             for output in self.learning.process_batch(parts):
-                told = [write for write in map(arguments, output.writes) if self._is_similar(write)]
-                self.written.append(len(told))
-                for write in told:
+                published = [
+                    write for write in map(arguments, output.writes) if self._is_similar(write)
+                ]
+                self.written.append(len(published))
+                for write in published:
                     if write[0] == "SET":
                         self.held[str(write[1])] = orjson.loads(str(write[2]))
                     else:
@@ -65,7 +67,7 @@ class Shop:
 
 
 def cards(*items: Item, at_ms: int = 0) -> list[Event]:
-    """The catalogue tells of items."""
+    """Item events with cards."""
     return [
         event("item", f"card {item.item_id} {at_ms}", at_ms, None, items=(item,)) for item in items
     ]
@@ -85,8 +87,8 @@ def like(name: str, *items: str) -> tuple[str, list[str], set[str]]:
 @pytest.mark.parametrize("at_once", [True, False], ids=["one batch", "a batch each"])
 def test_without_views_similar_cards_make_the_list(at_once: bool) -> None:
     shop = Shop()
-    told = cards(*CARDS)
-    shop.hear(*([told] if at_once else [[one] for one in told]))
+    updates = cards(*CARDS)
+    shop.process(*([updates] if at_once else [[one] for one in updates]))
     assert shop.lists() == {
         "red": like("red", "blue", "gold"),
         "blue": like("blue", "red", "gold"),
@@ -99,7 +101,7 @@ def test_without_views_similar_cards_make_the_list(at_once: bool) -> None:
 
 def test_views_replace_the_lists_of_the_viewed_items_only() -> None:
     shop = Shop()
-    shop.hear(cards(*CARDS), looks(RED, PAN))
+    shop.process(cards(*CARDS), looks(RED, PAN))
     assert shop.lists() == {
         "red": ("covisitation", ["pan"], {"because:red"}),
         "pan": ("covisitation", ["red"], {"because:pan"}),
@@ -110,7 +112,7 @@ def test_views_replace_the_lists_of_the_viewed_items_only() -> None:
 
 def test_a_new_item_comes_into_lists_that_are_not_full_and_gets_its_own() -> None:
     shop = Shop()
-    shop.hear(cards(*CARDS), cards(Item("new", category=("pans",), price=31.0), at_ms=1))
+    shop.process(cards(*CARDS), cards(Item("new", category=("pans",), price=31.0), at_ms=1))
     lists = shop.lists()
     assert lists["new"] == like("new", "pan")
     assert lists["pan"] == like("pan", "new")
@@ -118,7 +120,7 @@ def test_a_new_item_comes_into_lists_that_are_not_full_and_gets_its_own() -> Non
 
 def test_an_item_of_a_changed_category_moves_to_its_lists() -> None:
     shop = Shop()
-    shop.hear(cards(*CARDS), cards(Item("gold", category=("pans",), price=90.0), at_ms=1))
+    shop.process(cards(*CARDS), cards(Item("gold", category=("pans",), price=90.0), at_ms=1))
     assert shop.lists() == {
         "red": like("red", "blue"),
         "blue": like("blue", "red"),
@@ -131,17 +133,17 @@ def test_a_sold_out_item_is_in_no_list_until_it_is_available() -> None:
     shop = Shop()
     sold = Item("blue", category=("mugs",), price=10.0, available=False)
     back = Item("blue", category=("mugs",), price=10.0, available=True)
-    shop.hear(cards(*CARDS), cards(sold, at_ms=1))
+    shop.process(cards(*CARDS), cards(sold, at_ms=1))
     assert shop.lists()["red"] == like("red", "gold")
-    shop.hear(cards(back, at_ms=2))
+    shop.process(cards(back, at_ms=2))
     assert shop.lists()["red"] == like("red", "blue", "gold")
 
 
 def test_a_large_catalogue_is_published_in_turn_and_completely() -> None:
-    """Each batch rewrites so many lists, however many cards came; all are told at the end."""
+    """Each batch rewrites so many lists, however many cards came; all are published at the end."""
     shop = Shop()
     many = [Item(f"i{n}", category=(f"c{n % 30}",), price=1.0 + n) for n in range(10_000)]
-    shop.hear(cards(*many), looks(RED, PAN), looks(RED, PAN, at_ms=2000), [])
+    shop.process(cards(*many), looks(RED, PAN), looks(RED, PAN, at_ms=2000), [])
     assert max(shop.written[:-1]) == ITEM_LISTS_MIN
     assert len([key for key in shop.held if "{i" in key]) == 10_000
     for n in (0, 4321, 9999):

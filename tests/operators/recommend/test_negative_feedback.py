@@ -1,4 +1,4 @@
-"""What speaks against an item: the blend takes it into account, and learns how much it counts."""
+"""Feedback against an item: the blend weighs it, and learns its weight."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def observe(shop: Shop, kind: int, *pairs: tuple[str, str]) -> None:
-    """Something came of items for shoppers, who are taken to be known; in the first place of a list."""
+    """Feedback of known shoppers on items in the first position of a list."""
     n, recommender = len(pairs), shop.recommender
     shop.at_ms += n
     recommender.observe_feedback(
@@ -129,7 +129,7 @@ def test_feedback_of_events_changes_lists_also_after_a_resume() -> None:
         event("page_view", "there", 23, "ann"),
     ]
     plain = lists_after([*views, own[0], own[-1]], "ann")
-    told = lists_after([*views, *own], "ann")
-    assert plain[0] == "i0" != told[0]
-    assert set(told) == set(plain)
-    assert lists_after([*views, *own], "ann", resume=True) == told
+    with_feedback = lists_after([*views, *own], "ann")
+    assert plain[0] == "i0" != with_feedback[0]
+    assert set(with_feedback) == set(plain)
+    assert lists_after([*views, *own], "ann", resume=True) == with_feedback

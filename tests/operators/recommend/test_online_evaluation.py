@@ -1,4 +1,4 @@
-"""Lists held against the next click while the flow runs: what is counted, and what is no case."""
+"""Online evaluation: what is counted of published lists and the next clicks, and what is no case."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def judged(recommender: Recommender) -> tuple[int, int]:
 
 def test_metrics_are_those_of_a_plain_count() -> None:
     draw = random.Random(5)
-    recommender, standing = shop(), dict[str, list[str]]()
+    recommender, published = shop(), dict[str, list[str]]()
     ranks: list[int] = []
     listed: set[str] = set()
     at_ms = 0
@@ -70,10 +70,10 @@ def test_metrics_are_those_of_a_plain_count() -> None:
             rows.append((f"s{draw.randint(0, 9)}", f"i{draw.randint(0, 12)}", at_ms))
         first = {who: item for who, item, _ in reversed(rows)}
         for who, item in first.items():
-            if who in standing:
-                ranks.append(standing[who].index(item) + 1 if item in standing[who] else 0)
+            if who in published:
+                ranks.append(published[who].index(item) + 1 if item in published[who] else 0)
         lists = step(recommender, *rows)
-        standing |= zip(sorted(first), lists, strict=True)
+        published |= zip(sorted(first), lists, strict=True)
         listed |= {item for one in lists for item in one}
     hits = [rank for rank in ranks if rank]
     grew = recommender.components.online_evaluation.take_deltas()

@@ -1,4 +1,4 @@
-"""The blend learns from lists as they stood when they were made, once their shoppers click."""
+"""The blend learns from published lists, when their shoppers click."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def two() -> Blend:
 
 
 def rates(blend: Blend) -> tuple[float, float, float]:
-    """How many lists were judged, and how often each learner's held the click."""
+    """The number of evaluated lists, and the hits of each learner."""
     first, second = blend.hit_rates().values()
     return round(blend.evaluated, 2), round(first, 2), round(second, 2)
 

@@ -81,7 +81,7 @@ def test_events_of_one_batch_see_each_other_in_order_and_what_came_before() -> N
 
 
 def columns(*rows: tuple[int, ...]) -> tuple[Rows, Rows, Times, Times]:
-    """(shopper, item, at_ms, and the session's start, 0 if not told)."""
+    """(shopper, item, at_ms, and the session's start, 0 if not given)."""
     shopper, item, at_ms, since_ms = np.array([(*row, 0)[:4] for row in rows]).T
     return shopper.astype(np.int32), item.astype(np.int32), at_ms, since_ms
 

@@ -1,4 +1,4 @@
-"""A reason is true to what put the item there: held against what learners say, for random streams."""
+"""Reasons are true: compared with the candidates of the learners, for random streams."""
 
 from __future__ import annotations
 
@@ -138,9 +138,9 @@ def test_a_reason_says_whether_its_item_was_bought_or_viewed() -> None:
 
 @pytest.mark.parametrize("reason", ["popular", "factors", "own_brand", "explored", "because:i1"])
 def test_every_reason_has_a_text(reason: str) -> None:
-    told = describe_reason(ListEntry("i2", 0.5, reason), {"i1": "Grey mug"})
-    assert "suggested by" not in told
-    assert told in LEARNER_TEXTS.values() or told == "because you looked at Grey mug"
+    text = describe_reason(ListEntry("i2", 0.5, reason), {"i1": "Grey mug"})
+    assert "suggested by" not in text
+    assert text in LEARNER_TEXTS.values() or text == "because you looked at Grey mug"
 
 
 def test_a_learner_without_a_text_is_named() -> None:

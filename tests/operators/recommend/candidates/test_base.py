@@ -255,7 +255,7 @@ def test_what_was_forgotten_is_as_if_it_had_never_been_learned(
     lists = learner.candidates(asked, K)
     assert not items & set(lists.item.ravel().tolist())
     assert not items & set(lists.reason_item.ravel().tolist())
-    # Whoever was forgotten gets what anyone unknown with the same context gets.
+    # A removed shopper gets what an unknown one with the same context gets.
     unknown = replace(asked, shopper=asked.shopper.copy())
     unknown.shopper[np.isin(asked.shopper, sorted(shoppers))] = NO_ROW
     assert same(lists, learner.candidates(unknown, K))

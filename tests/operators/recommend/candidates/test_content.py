@@ -1,4 +1,4 @@
-"""Content: items that are alike are listed together, from the moment their card is known."""
+"""Content: similar items are candidates as soon as their cards are known."""
 
 from __future__ import annotations
 
@@ -115,9 +115,9 @@ def test_the_row_of_an_empty_group_is_given_again() -> None:
 
 def test_names_are_similar_by_their_rare_words() -> None:
     names = NameHashes()
-    told = [f"mug number {n}" for n in range(200)]
-    told += ["mug zanzibar", "kettle zanzibar", "mug kilimanjaro"]
-    _, codes = names.update(told)
+    names_so_far = [f"mug number {n}" for n in range(200)]
+    names_so_far += ["mug zanzibar", "kettle zanzibar", "mug kilimanjaro"]
+    _, codes = names.update(names_so_far)
     rare, common = names.similarity(codes[200:201], codes[201:]).tolist()
     assert rare > common
 

@@ -1,4 +1,4 @@
-"""Implicit factors as a list learner: what it lists, what it forgets, what it gives to a snapshot."""
+"""Session factors as a reranker: its lists, removal and snapshots."""
 
 from dataclasses import replace
 

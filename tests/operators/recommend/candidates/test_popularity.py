@@ -1,4 +1,4 @@
-"""Popularity: what many look at, fading, in the whole shop and in each scope."""
+"""Popularity: decayed views, in the whole shop and in each scope."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Session neighbours and steps back: who counts as near, and what they say."""
+"""Session neighbours and revisits: who is a neighbour, and what they bring."""
 
 from __future__ import annotations
 

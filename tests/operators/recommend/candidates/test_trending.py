@@ -1,4 +1,4 @@
-"""What trends: looked at more than it was, which is not the same as looked at most."""
+"""Trending items: viewed more than before, which is not the same as viewed most."""
 
 from __future__ import annotations
 

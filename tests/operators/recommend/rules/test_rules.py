@@ -1,4 +1,4 @@
-"""The rules of a list: what each does, and that together they keep what a list promises."""
+"""The rules of a list in a shop: what each does, and that lists keep their promises with all of them."""
 
 from __future__ import annotations
 
@@ -350,7 +350,7 @@ def test_a_list_is_full_and_holds_every_allowed_item_once(
         )[0]
         seen = {shop.recommender.items.ids[row] for row in context if row >= 0}
         must_not = gone | had | (set() if allow_repeats else seen)
-        # What nobody looked at may be listed for what its card tells, but need not.
+        # An item without views may be listed because of its card, but need not.
         assert set(listed) <= (known | {*shop.cards.by_id}) - must_not
         may = known - must_not
         fits = len(may)
