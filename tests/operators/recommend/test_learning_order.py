@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from operators.personalize.step import PersonalizeStep
-from operators.recommend.candidates.content import CATEGORY, NEW_ITEM_WEIGHT
+from operators.recommend.candidates.content import NEW_ITEM_WEIGHT
+from operators.recommend.candidates.item_attributes import CATEGORY
 from operators.recommend.feedback_events import IMPRESSION, FeedbackEvents
 from operators.recommend.recommender import Recommender
 from state.events import Item, Reco
@@ -78,7 +79,7 @@ def test_the_cards_of_a_batch_are_learned_after_its_views() -> None:
     content = recommender.components.content
     card = {"mug": ItemCard(NOW_MS, None, ("kitchen",), None, None)}
     recommender.learn(views([("ann", "mug")], cards=card))
-    group = content.group[recommender.items.get("mug"), CATEGORY]
+    group = content.attributes.group[recommender.items.get("mug"), CATEGORY]
     _, weight = content.table.lookup(np.array([group], np.int32))
     assert weight.sum() == NEW_ITEM_WEIGHT, "the view was learned without the card"
     recommender.learn(views([("ann", "mug")]))
