@@ -1,8 +1,9 @@
-"""Everything again: what Redis should hold, made from what a flow has stored.
+"""Rebuilds the content of Redis from stored state: for a Redis that came back empty, or a new one.
 
-For a Redis that came back empty, or is a new one. All of it is of the one moment at which the flow goes
-on; whatever the flow writes after that is the same as it would have been. Change streams are history,
-and not told again. Shards are loaded one after the other, and writes come in portions.
+Everything is as of the moment at which the flow resumes; what the flow writes after that is the
+same as it would have been. Change streams are history and are not rebuilt. Shards are loaded one
+after the other, and commands come in chunks. This module only iterates: the writers are those that
+the flow uses.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from state.snapshots import LearnState, UsersState
 
 CHUNK_ROWS = 1000
-"""Shoppers, links or items in a portion."""
+"""Shoppers, links or items in a chunk."""
 
 
 def rebuild(
@@ -55,7 +56,7 @@ def rebuild(
     shards: Iterable[DevicesState | UsersState],
     journals: Journals,
 ) -> Iterator[list[Write]]:
-    """All writes, in portions. What is told of many comes before the lists of each shopper."""
+    """All commands, in chunks. What concerns many shoppers comes before what is one shopper's own."""
     state = PersonalizationState(settings, LEARN_CODEC.encode(learn_state), journals)
     shards = list(shards)
     withheld_users: set[str] = set()
@@ -64,7 +65,7 @@ def rebuild(
     )
     yield from shared_writes(state, reached_ms, CHUNK_ROWS)
     erased: dict[bytes, int] = {}
-    # Users first: whose devices they are is told of those only who may be told of.
+    # Users first: aliases are written only of devices whose users do not refuse analytics.
     for shard_state in sorted(shards, key=lambda state: isinstance(state, DevicesState)):
         kind = "devices" if isinstance(shard_state, DevicesState) else "users"
         loaded = ShardJournal(kind, journals).load(shard_state)
@@ -73,7 +74,7 @@ def rebuild(
         shoppers = iter(loaded.rows.items())
         while chunk := list(islice(shoppers, CHUNK_ROWS)):
             yield _shopper_writes(chunk, state, config, reached_ms)
-        # An id that is a user's, or seems to be, leads to nobody else.
+        # An id that is a user's own, or may be one, has no alias.
         linked_devices = (
             device
             for device in loaded.links
@@ -94,7 +95,7 @@ def _shopper_writes(
     config: ProcessorConfig,
     now_ms: int,
 ) -> list[Write]:
-    """Profiles with the life they have left, running sessions, lists."""
+    """Profiles with the time that they have left, running sessions, lists."""
     active: list[ActiveShopper] = []
     writes: list[Write] = []
     for name, shopper in chunk:
@@ -123,7 +124,7 @@ def _shopper_writes(
 
 
 def _profile_writes(active: Sequence[ActiveShopper], learned: PersonalizationState) -> list[Write]:
-    """The profiles of shoppers, with the cluster each was last put into."""
+    """The profiles of shoppers, with the cluster that each was assigned to last."""
     raw = feature_rows(row.features for row in active)
     nearest, distance = learned.clusters.assign(feature_matrix(raw))
     find = learned.recommender.shoppers.get
@@ -151,7 +152,7 @@ def _profile_writes(active: Sequence[ActiveShopper], learned: PersonalizationSta
 
 
 def _list_writes(active: Sequence[ActiveShopper], learned: PersonalizationState) -> list[Write]:
-    """Lists of those among shoppers who were active so lately that theirs had not expired."""
+    """The lists of those shoppers whose last list has not expired."""
     since_ms = learned.clock.newest_event_ms - LIST_TTL_S * 1000
     last_ms = feature_rows(one.features for one in active)[:, LAST_MS_COLUMN]
     recent = [one for one, at_ms in zip(active, last_ms, strict=True) if at_ms >= since_ms]
@@ -163,7 +164,7 @@ def _list_writes(active: Sequence[ActiveShopper], learned: PersonalizationState)
 def shared_writes(
     learned: PersonalizationState, watermark_ms: int, limit: int
 ) -> Iterator[list[Write]]:
-    """All but what is a shopper's own, at most so many keys at once."""
+    """Everything but profiles, sessions and lists of shoppers, at most so many keys at once."""
     recommender, cards, audience = learned.recommender, learned.item_cards, learned.memberships
     item_lists, now_ms = recommender.components.item_lists, learned.clock.newest_event_ms
     yield [learned.counters.meta_write(watermark_ms, len(recommender.items.row_by_id))]
@@ -171,7 +172,7 @@ def shared_writes(
     recommender.components.popular_lists.mark_all()
     cards.unpublished.update(cards.by_id)
     learned.definitions.are_published = False
-    # A Redis that came back as it was before may name members who have left since.
+    # A Redis that was set back may have members who have left since.
     yield [membership_writes.delete_members(sid) for _, sid in audience.registry.active()]
     yield [*retired_keys.deletion_writes(learned.segments, learned.rule_versions.versions)]
     shoppers = iter(recommender.shoppers.row_by_id.items())

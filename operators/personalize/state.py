@@ -85,6 +85,11 @@ class PersonalizationState:
         restored = None if snapshot is None else LEARN_CODEC.decode(snapshot)
         if restored is not None:
             self._restore(restored)
+        self._build_publishers(0 if restored is None else restored.figures_ms)
+
+    def _build_publishers(self, last_aggregates_ms: int) -> None:
+        """Make what is not stored: it refers to parts as they were restored."""
+        settings = self.settings
         fixed = {one.id for one in self.assignment.definitions} | {rule.id for rule in self.rules}
         self.segments = ConfiguredSegments(
             self.memberships,
@@ -112,7 +117,7 @@ class PersonalizationState:
             self.shop,
             self.counters,
             every_ms=settings.lists.figures_every_ms,
-            last_ms=0 if restored is None else restored.figures_ms,
+            last_ms=last_aggregates_ms,
         )
 
     @property

@@ -47,14 +47,19 @@ class PersonalizeStep:
         *,
         orphaned_changes: OrphanedChangesReader | None = None,
     ) -> None:
-        state = self.state = PersonalizationState(settings, snapshot, journals)
+        self.state = PersonalizationState(settings, snapshot, journals)
         self._parts_expected = settings.sessions.shards**2
         self._incomplete: dict[BatchId, list[ShardPart]] = {}
         self._orphaned: list[Change] = []
         already_published: frozenset[Change] = frozenset()
         if orphaned_changes is not None:
-            log = state.change_log
+            log = self.state.change_log
             self._orphaned, log.ids, already_published = orphaned_changes.orphans_after(log.ids)
+        self._build_steps(settings, already_published)
+
+    def _build_steps(self, settings: Settings, already_published: frozenset[Change]) -> None:
+        """Give each step the parts of the state that it uses."""
+        state = self.state
         recommender, clock, errors = state.recommender, state.clock, state.errors
         shopper_state = ShopperState(
             recommender,
@@ -134,7 +139,7 @@ class PersonalizeStep:
         """Take whole batches through all steps in one go, in their order.
 
         Each step takes the result of the one before: the types are the order. An order within a step
-        stands there as a comment that begins with `Order`; a test holds each
+        is a comment there that begins with `Order`; each has a test
         (tests/operators/personalize/test_order.py).
         """
         state = self.state

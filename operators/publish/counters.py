@@ -1,8 +1,9 @@
-"""The ledger: what went in and what came out, over all partitions and shards, since the first start.
+"""The counters: what was read and what came of it, over all partitions and shards, since the first
+start.
 
-Every part of the flow counts in its own stored state and tells its sums with each batch; the ledger
-adds up what it last heard from each. In the end events read = accepted + rejected + duplicates +
-suppressed + withheld.
+Every source partition and shard counts in its own stored state, and sends its totals with each
+batch; the counters add up the newest totals of each. At the end, events read = accepted + rejected
++ duplicates + suppressed + withheld. The one writer of `ps:1:meta`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Counters:
-    """Sums of sums. `lists_written` and `segment_changes` are counted by the learning step itself."""
+    """Sums of totals. The personalization step itself counts `lists_written` and `segment_changes`."""
 
     def __init__(self) -> None:
         self.lists_written = 0
@@ -30,7 +31,7 @@ class Counters:
         self._last_taken = CounterDeltas()
 
     def update(self, output: ShardOutput) -> None:
-        """Note the newest sums of a shard and of a source partition."""
+        """Keep the newest totals of a shard and of source partitions."""
         for name, totals in output.totals.items():
             # Batches of two partitions may have come to a shard in another order than they come here.
             previous = self._shards.get(name)
@@ -50,7 +51,7 @@ class Counters:
 
     @property
     def currency(self) -> str:
-        """The currency of the shop, "" while nobody has named any.
+        """The currency of the shop, "" while it is not known.
 
         Where none is configured, partitions that are read apart may each have begun with another one.
         """
@@ -59,7 +60,7 @@ class Counters:
         )
 
     def total(self, name: str) -> int:
-        """One of the counts of shards."""
+        """The sum over all shards of one of their counts."""
         return sum(getattr(totals, name) for totals in self._shards.values())
 
     def totals_by_name(self) -> dict[str, int | dict[str, int]]:
@@ -102,7 +103,7 @@ class Counters:
         }
 
     def take_deltas(self) -> CounterDeltas:
-        """By how much the counts grew since this was asked last, or since they were restored."""
+        """By how much the counts grew since the last call, or since they were restored."""
         previous, self._last_taken = self._last_taken, self._flat_totals()
         current = self._last_taken
         return CounterDeltas(
@@ -124,7 +125,7 @@ class Counters:
         return counted
 
     def meta_write(self, watermark_ms: int, items: int) -> Write:
-        """The figures as fields of the meta HASH; counts by name as JSON."""
+        """The command that writes the counts to the meta HASH; counts by name as JSON."""
         fields: Arguments = ("HSET", keys.meta_key(), "contract", keys.CONTRACT_VERSION)
         fields += (
             "writer_version",
@@ -140,12 +141,12 @@ class Counters:
         return fields
 
     def state(self) -> CountersState:
-        """What is stored."""
+        """The state to be stored."""
         return CountersState(self._sources, self._shards, self.lists_written, self.segment_changes)
 
     @classmethod
     def from_state(cls, state: CountersState) -> Counters:
-        """The ledger that `state` gave."""
+        """The counters that `state` returned."""
         ledger = cls()
         ledger.lists_written = state.lists_written
         ledger.segment_changes = state.segment_changes
@@ -156,7 +157,7 @@ class Counters:
 
 
 def _progress(totals: ShardTotals) -> tuple[int, int]:
-    """What of a shard's sums only grows, and with each batch that did anything."""
+    """The part of a shard's totals that only grows, with each batch that changed anything."""
     counted = totals.accepted + totals.duplicates + totals.failed + totals.suppressed
     counted += totals.withheld
     return counted, totals.sessions_closed

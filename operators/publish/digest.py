@@ -1,4 +1,4 @@
-"""What of the store are facts: sessions, profiles, counters and identities.
+"""Reduces the content of Redis to facts: sessions, profiles, counters and identities.
 
 Facts depend on the events alone. What is learned (clusters, RFM, chances, lists, models) depends also
 on how events were cut into batches, and is left out here.
@@ -28,7 +28,7 @@ _DETERMINISTIC_COUNTERS = frozenset(
 
 
 def deterministic_rows(rows: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
-    """Rows of the store, reduced to the facts in them."""
+    """The keys and values of Redis, reduced to the facts in them."""
     for key, value in rows:
         if key.startswith("ps:1:shopper:") and key.endswith("}:profile"):
             yield key, [pair for pair in value if pair[0] not in _MODEL_FIELDS]

@@ -1,8 +1,8 @@
-"""What Redis is told of memberships: by each change, and whole where it holds nothing.
+"""Memberships in Redis: the segments of a shopper and the members of a segment. The one writer of both.
 
-The change streams are written first (`BatchOutput.first`): whatever Redis holds of a run that was
-lost can
-then be taken back by them.
+They are written by their changes, and whole when Redis is rebuilt. The change streams are written
+before them (`BatchOutput.changes`): a run that takes over from a crashed one undoes by the streams
+what Redis holds of memberships that are not true.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _EXPIRE, _TTL = pack_str("EXPIRE"), pack_int(SEGMENTS_TTL_S)
 
 
 def membership_writes(changes: Iterable[Change]) -> list[Write]:
-    """The writes of shoppers who enter and leave: of each membership what was last.
+    """The commands of shoppers who enter and leave segments: of each membership the last change.
 
     One command a shopper and a segment, not one a change: Redis and the sender pay for commands.
     """
@@ -71,20 +71,20 @@ def membership_writes(changes: Iterable[Change]) -> list[Write]:
 
 
 def _chunks(members: list[str]) -> Iterator[list[str]]:
-    """So many at a time that Redis answers others meanwhile."""
+    """Members in chunks: Redis answers other clients between two commands."""
     for start in range(0, len(members), MEMBERS_PER_COMMAND):
         yield members[start : start + MEMBERS_PER_COMMAND]
 
 
 def refresh_expiry(shoppers: Iterable[str]) -> list[Write]:
-    """Put off when the memberships of shoppers expire."""
+    """Start the time to live of shoppers' memberships again."""
     return [
         pack_command(f"{_EXPIRE}{pack_str(keys.segments_key(name))}{_TTL}", 3) for name in shoppers
     ]
 
 
 def full_membership_writes(shopper: str, memberships: Sequence[tuple[str, int]]) -> list[Write]:
-    """All memberships of a shopper, by segment and time of entering (ms), whatever Redis says."""
+    """Write all memberships of a shopper (segment, entered ms), whatever Redis holds."""
     key = keys.segments_key(shopper)
     writes: list[Write] = [("DEL", key)]
     if memberships:

@@ -60,7 +60,7 @@ class ShopStats(TableState):
         self.last_received_ms = 0
 
     def count_active(self, previous_ms: Times, at_ms: Times) -> None:
-        """Shoppers were active at a time each, and had been seen before at another, 0 for never."""
+        """Count shoppers who were active at these times, and before that last at others (0: never)."""
         is_later_minute = at_ms // MINUTE_MS > previous_ms // MINUTE_MS
         self.buckets.add_many(ACTIVE_COLUMN, _SHOP_ROW, at_ms[is_later_minute])
         for minutes, delta in ((previous_ms[is_later_minute], -1), (at_ms[is_later_minute], 1)):
@@ -75,7 +75,7 @@ class ShopStats(TableState):
             del self._active_by_minute[minute]
 
     def remove_active(self, last_ms: int) -> None:
-        """A shopper who was seen last at a time is no more."""
+        """Remove a shopper, last seen at this time, from those who are active."""
         minute = last_ms // MINUTE_MS
         if minute in self._active_by_minute:
             self._active_by_minute[minute] -= 1
@@ -87,7 +87,7 @@ class ShopStats(TableState):
         interactions: EventColumns,
         ledger: Counters,
     ) -> None:
-        """Count a batch, whose events were received at these times, 0 for what was none."""
+        """Count a batch, whose events were received at these times; 0 stands for no event."""
         received_ms = received_ms[received_ms > 0]
         self.last_received_ms = max(self.last_received_ms, int(received_ms.max(initial=0)))
         self.buckets.add_many(EVENTS_COLUMN, _SHOP_ROW, received_ms)
@@ -115,7 +115,7 @@ class ShopStats(TableState):
                 self._count_order(-1, -order.value_micros, order.at_ms)
 
     def _count_order(self, count: int, micros: int, at_ms: int) -> None:
-        """Count an order; -1 takes back one that counted twice, from what is not over yet."""
+        """Count an order; -1 takes back one that counted twice, while its minute and hour are open."""
         self.buckets.add(PURCHASES_COLUMN, _SHOP_ROW, at_ms, count)
         self.buckets.add(REVENUE_COLUMN, _SHOP_ROW, at_ms, micros)
         day = at_ms // DAY_MS
@@ -128,7 +128,7 @@ class ShopStats(TableState):
     def recent_event_writes(
         self, outputs: Sequence[ShardOutput], limit: int, now_ms: int
     ) -> list[Write]:
-        """The newest of what shoppers did with items in a batch."""
+        """The command that publishes the newest interactions of a batch."""
         interactions = [interaction for output in outputs for interaction in output.interactions]
         interactions += [
             entry.interaction for output in outputs for entry in output.limited_interactions
@@ -227,7 +227,7 @@ class ShopStats(TableState):
         }
 
     def scalars(self) -> Arrays:
-        """All of it, to be stored."""
+        """The whole state, to be stored."""
         seen = np.array(list(self._active_by_minute.items()), np.int64).reshape(-1, 2)
         last = np.array(
             [*self._today, *self._last_entry_id, self._sessions_counted, self.last_received_ms]
@@ -235,7 +235,7 @@ class ShopStats(TableState):
         return {**self.buckets.scalars(), "seen": seen, "last": last}
 
     def restore(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
-        """Take over what `scalars` gave, or nothing from an older release."""
+        """Restore what `scalars` returned; an older release stored nothing."""
         self.buckets.restore(arrays)
         if "last" in arrays:
             self._active_by_minute = Counter(dict(arrays["seen"].astype(np.int64).tolist()))
