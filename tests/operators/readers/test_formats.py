@@ -1,6 +1,6 @@
 """Each format of records as its specification: one purchase as its sender writes it, and the event.
 
-The tables of docs/adapters.md say the same of all fields. Formats of tables: `test_readers`.
+The tables of docs/adapters.md say the same of all fields. Formats of logs: `test_log_formats`.
 """
 
 from __future__ import annotations
