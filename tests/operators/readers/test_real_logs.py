@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from state.dead_letters import DeadLetter
 
 
-
 def read_real_log(format_name: str, name: str) -> list[Event | DeadLetter]:
     limits = Limits(event_items_max=20_000)
     with gzip.open(shared_data(name)) as lines:
