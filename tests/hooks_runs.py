@@ -78,7 +78,7 @@ class Endpointer:
                     self.close_connection = True
                     return
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                here.hear(self, Request(headers, body))
+                here.handle(self, Request(headers, body))
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002
                 pass
@@ -91,7 +91,7 @@ class Endpointer:
         self.port = self._server.server_port
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
-    def hear(self, handler: BaseHTTPRequestHandler, request: Request) -> None:
+    def handle(self, handler: BaseHTTPRequestHandler, request: Request) -> None:
         with self._lock:
             self.requests.append(request)
             answer = self.answer(request)
