@@ -11,21 +11,33 @@ import random
 import re
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from tests.naive_conditions import (
+    ITEM_FILTERS,
+    SPANS_MS,
+    consented,
+    context,
+    fits,
+    given_back,
+    in_items,
+    is_in,
+    item_fits,
+    of_item,
+    span,
+    worth,
+)
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from state.events import Event
 
-    from state.events import Event, Item
 
-SPANS_MS = {"s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 DAY_MS = 86_400_000
 MINUTE_MS = 60_000
-DAYS = {"recency_days", "first_seen_days", "last_seen_days", "first_purchase_days"}
-ITEM_FILTERS = ("category", "brand", "item", "price")
+
+
 IN_CART = {"cart_add": 1, "cart_remove": -1, "purchase": -1}
 INTENTS = ["browsing", "considering", "cart", "checkout", "bought"]
 INTENT_OF = {
@@ -82,8 +94,8 @@ class Naive:
         text = str(self.rules[sid])
         numbers = re.findall(r"(\d+(?:\.\d+)?)\s*(s|min|h|d)\b", text)
         spans = {int(float(number) * SPANS_MS[unit]) for number, unit in numbers}
-        for said in re.findall(r"_days ([^']*)", text):
-            spans |= {int(float(number) * DAY_MS) for number in re.findall(r"[\d.]+", said)}
+        for bounds in re.findall(r"_days ([^']*)", text):
+            spans |= {int(float(number) * DAY_MS) for number in re.findall(r"[\d.]+", bounds)}
         if "session_" in text or "intent" in text:
             spans.add(self.gap_ms)
         for other in re.findall(r"'segment': '([^']*)'", text):
@@ -107,15 +119,15 @@ class Naive:
         ):
             return
         at_ms = event.event_ts
-        self._pass(name, max(clock_ms, at_ms - 1))
+        self._advance(name, max(clock_ms, at_ms - 1))
         person.events.append(event)
         self._visit(person, event, watermark_ms)
-        self._look(name, max(person.now_ms, clock_ms, at_ms))
+        self._evaluate(name, max(person.now_ms, clock_ms, at_ms))
 
     def end(self) -> None:
         """Everything has been read."""
         for name in sorted(self.people):
-            self._pass(name, self.newest_ms)
+            self._advance(name, self.newest_ms)
 
     def _who(self, event: Event, clock_ms: int, watermark_ms: int) -> str:
         device, user = event.anonymous_id, event.user_id
@@ -150,8 +162,8 @@ class Naive:
         self.gone.add(device)
         person = self.people.setdefault(user, Person(True))
         last_ms = max(e.event_ts for e in other.seen)
-        self._pass(user, max(clock_ms, last_ms - 1))
-        once(person, other)
+        self._advance(user, max(clock_ms, last_ms - 1))
+        drop_later_copies(person, other)
         person.events += other.events
         person.repeated += other.repeated
         visits: list[Visit] = []
@@ -165,7 +177,7 @@ class Naive:
             else:
                 visits.append(visit)
         person.visits = ended + visits
-        self._look(user, max(person.now_ms, clock_ms, *(e.event_ts for e in person.seen)))
+        self._evaluate(user, max(person.now_ms, clock_ms, *(e.event_ts for e in person.seen)))
 
     def _visit(self, person: Person, event: Event, watermark_ms: int) -> None:
         at_ms, gap_ms = event.event_ts, self.gap_ms
@@ -185,7 +197,7 @@ class Naive:
             joined.events += visit.events
         person.visits.append(joined)
 
-    def _pass(self, name: str, to_ms: int) -> None:
+    def _advance(self, name: str, to_ms: int) -> None:
         """Time passes for one shopper."""
         person = self.people[name]
         if to_ms <= person.now_ms:
@@ -200,13 +212,13 @@ class Naive:
             for minute in random.Random(from_ms).sample(whole, min(len(whole), 3)):
                 moments |= {(minute * MINUTE_MS, sid) for sid in self.rules}
             for at_ms, sid in sorted(moments):
-                self._look(name, at_ms, sid)
+                self._evaluate(name, at_ms, sid)
         person.now_ms = to_ms
 
-    def _look(self, name: str, now_ms: int, *asked: str) -> None:
+    def _evaluate(self, name: str, now_ms: int, *segment_ids: str) -> None:
         person = self.people[name]
         person.now_ms = now_ms
-        for sid in asked or self.rules:
+        for sid in segment_ids or self.rules:
             inside = self.holds(self.rules[sid], sid, name, person, now_ms)
             if inside != (sid in person.members):
                 (person.members.add if inside else person.members.remove)(sid)
@@ -310,13 +322,13 @@ class Naive:
         )
 
     def _compare(self, text: str, person: Person, now_ms: int) -> bool:
-        name, _, said = text.partition(" ")
+        name, _, comparison = text.partition(" ")
         value = self._feature(name, person, now_ms)
-        if said.startswith("is "):
-            opposite = said.startswith("is not ")
-            wanted = said.removeprefix("is ").removeprefix("not ").removeprefix("one of ")
+        if comparison.startswith("is "):
+            opposite = comparison.startswith("is not ")
+            wanted = comparison.removeprefix("is ").removeprefix("not ").removeprefix("one of ")
             return (value in wanted.split(", ")) != opposite
-        return value is not None and is_in(value, said)
+        return value is not None and is_in(value, comparison)
 
     def _intent(self, person: Person, now_ms: int) -> str:
         visit = max(person.visits, key=lambda v: v.last_ms, default=None)
@@ -358,61 +370,11 @@ class Naive:
         }
         if name in features:
             return features[name]
-        said = [(e.event_ts, value) for e in person.seen if (value := context(e, name))]
-        return max(said)[1] if said else ""
+        values = [(e.event_ts, value) for e in person.seen if (value := context(e, name))]
+        return max(values)[1] if values else ""
 
 
-def fits(event: Event, kinds: str | list[str], when: dict[str, Any]) -> bool:
-    """Whether an event passes the filter of a condition."""
-    kinds = [kinds] if isinstance(kinds, str) else kinds
-    if event.type not in kinds and "any" not in kinds:
-        return False
-    if any(name in when for name in ITEM_FILTERS) and not any(
-        item_fits(item, when) for item in event.items
-    ):
-        return False
-    if "value" in when and not is_in(worth(event) / 1e6, when["value"]):
-        return False
-    names = ("device", "country", "campaign_source", "campaign_medium", "campaign_name")
-    return all(context(event, name) in several(when[name]) for name in names if name in when)
-
-
-def of_item(when: dict[str, Any], item: str) -> dict[str, Any]:
-    """A sequence whose every step is about one item."""
-    steps = [step | {"item": item} for step in when["sequence"]]
-    return {"sequence": steps, "within": when["within"]}
-
-
-def item_fits(item: Item, when: dict[str, Any]) -> bool:
-    """Whether an item passes the filter of a condition."""
-    if "item" in when and item.item_id not in several(when["item"]):
-        return False
-    if "brand" in when and item.brand not in several(when["brand"]):
-        return False
-    if "category" in when and not any(
-        list(item.category[: len(path.split("/"))]) == path.split("/")
-        for path in several(when["category"])
-    ):
-        return False
-    return "price" not in when or (item.price is not None and is_in(item.price, when["price"]))
-
-
-def several(said: str | list[str]) -> list[str]:
-    return [said] if isinstance(said, str) else said
-
-
-def context(event: Event, name: str) -> str | None:
-    if name.startswith("campaign_"):
-        return getattr(event.campaign, name.removeprefix("campaign_"), None)
-    found: str | None = getattr(event, name)
-    return found
-
-
-def worth(event: Event) -> int:
-    return in_items(event) if event.value is None else round(event.value * 1e6)
-
-
-def once(person: Person, other: Person) -> None:
+def drop_later_copies(person: Person, other: Person) -> None:
     """Of an order that both have, keep the copy that happened first."""
     for mine in [e for e in person.events if e.type == "purchase"]:
         for theirs in [e for e in other.events if e.type == "purchase"]:
@@ -424,78 +386,3 @@ def once(person: Person, other: Person) -> None:
                 for visit in owner.visits:
                     visit.events = [e for e in visit.events if e is not lost]
                 owner.visits = [visit for visit in owner.visits if visit.events]
-
-
-def given_back(events: Sequence[Event]) -> dict[int, int]:
-    """What each refund gave back of its order, by the identity of the event."""
-    orders = {e.order_id: e for e in events if e.type == "purchase"}
-    left = {name: worth(order) for name, order in orders.items()}
-    given: dict[int, int] = {}
-    for e in events:
-        if e.type != "refund":
-            continue
-        asked = asked_back(e, orders.get(e.order_id))
-        rest = left.get(e.order_id, asked)
-        given[id(e)] = min(asked, rest)
-        left[e.order_id] = rest - given[id(e)]
-        if e.order_id not in orders:
-            del left[e.order_id]
-    return given
-
-
-def asked_back(refund: Event, order: Event | None) -> int:
-    """What a refund asks for: an amount, priced items, items at their price in the order, or the
-    whole order."""
-    if refund.value is not None or any(item.price is not None for item in refund.items):
-        return worth(refund)
-    if order is None:
-        return 0
-    if not refund.items:
-        return worth(order)
-    total, goods, pieces = 0, in_items(order), sum(ceil(item.quantity) for item in order.items)
-    for item in refund.items:
-        same = [one.price for one in order.items if one.item_id == item.item_id]
-        costs = [round(price * 1e6) for price in same if price is not None]
-        if costs and goods:
-            total += worth(order) * costs[0] * ceil(item.quantity) // goods
-        elif pieces:
-            total += worth(order) * ceil(item.quantity) // pieces
-    return total
-
-
-def in_items(event: Event) -> int:
-    return sum(round(round((item.price or 0) * 1e6) * item.quantity) for item in event.items)
-
-
-def consented(events: Iterable[Event]) -> str:
-    said = [e for e in events if e.consent is not None]
-    if not said:
-        return "not asked"
-    last_ms = max(e.event_ts for e in said)
-    answers = [e.consent.ads for e in said if e.event_ts == last_ms and e.consent]
-    if False in answers:
-        return "no"
-    return "yes" if True in answers else "not asked"
-
-
-def span(text: str) -> int:
-    number, unit = text.split()
-    return int(float(number) * SPANS_MS[unit])
-
-
-def is_in(value: float, said: str) -> bool:
-    """Whether a number is within bounds such as `at least 3`."""
-    numbers = [float(n) for n in re.findall(r"[\d.]+", said)]
-    if said.startswith("between"):
-        return numbers[0] <= value <= numbers[1]
-    limit = numbers[0]
-    for words, holds in (
-        (("at least", ">="), value >= limit),
-        (("at most", "<="), value <= limit),
-        (("more than", ">"), value > limit),
-        (("less than", "fewer than", "<"), value < limit),
-        (("exactly", "="), value == limit),
-    ):
-        if said.startswith(words):
-            return holds
-    raise AssertionError(said)
