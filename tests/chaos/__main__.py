@@ -12,7 +12,8 @@ import traceback
 from pathlib import Path
 
 from benchmarks.code import said
-from tests.chaos.scenarios import SCENARIOS, Size
+from tests.chaos.scenarios import SCENARIOS
+from tests.chaos.trial import Size
 from tests.chaos.world import World
 
 PAGE = """# What was broken, and what came of it

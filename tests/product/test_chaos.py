@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import code
-from tests.chaos.scenarios import SCENARIOS, Size
+from tests.chaos.scenarios import SCENARIOS
+from tests.chaos.trial import Size
 from tests.chaos.world import World
 from tests.kafka_broker import why_not
 
