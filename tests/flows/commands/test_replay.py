@@ -45,7 +45,7 @@ def test_the_report_has_the_documented_fields(terminal: Terminal, log: Path) -> 
 def test_the_summary_has_counts_segments_and_a_list(terminal: Terminal, log: Path) -> None:
     ran = terminal.run("replay", log, "--format", "penstock", "--set", "source.batch_events=256")
     heads = [line[:10].strip() for line in ran.out]
-    figures = ["events", "accepted", "rejected", "twice", "shoppers", "lists"]
+    figures = ["events", "accepted", "rejected", "repeated", "shoppers", "lists"]
     assert heads == [*figures, *["segment"] * 3, "list", *[""] * 5]
     assert "see shop.jsonl.dead-letters.jsonl" in ran.out[2]
     assert all(", because you looked at " in line or ", popular" in line for line in ran.out[-5:])
