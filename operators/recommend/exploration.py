@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from operators.recommend.feedback_events import FeedbackEvents
     from operators.tables.table import Arrays
     from state.arrays import Rows, Times
-    from state.config_lists import Exploration as Settings
+    from state.config_lists import Exploration as ExplorationConfig
     from state.interactions import Interactions, ListRequests
 
     Probabilities = NDArray[np.float64]
@@ -63,7 +63,7 @@ class Exploration(TableState):
     items.
     """
 
-    def __init__(self, names: Sequence[str], settings: Settings, reason: int) -> None:
+    def __init__(self, names: Sequence[str], settings: ExplorationConfig, reason: int) -> None:
         self.names = tuple(names)
         self.settings = settings
         self._reason = reason

@@ -110,7 +110,7 @@ class Recommender:
         requests = self.requests_for(shoppers, now_ms)
         candidates = self._generate(requests)
         ranked = self._make_lists(requests, candidates)
-        self._remember(requests, candidates, ranked, now_ms)
+        self._store_published(requests, candidates, ranked, now_ms)
         return ranked
 
     def rank_per_learner(self, shoppers: Sequence[str], now_ms: int) -> dict[str, RankedLists]:
@@ -157,7 +157,7 @@ class Recommender:
         ranked.bought = already_bought.because_bought(requests, lists.reason_item)
         return ranked
 
-    def _remember(
+    def _store_published(
         self,
         requests: ListRequests,
         candidates: Sequence[ScoredLists],
