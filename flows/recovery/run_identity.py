@@ -94,8 +94,16 @@ def _changed_keys(recorded: ReplayIdentity, current: ReplayIdentity) -> Iterator
                 for key in old_values.keys() & new_values.keys()
                 if old_values[key] != new_values[key]
             )
-        elif new_values is not None and old_values != new_values:
+        elif new_values is not None and _parsed(old_values) != _parsed(new_values):
             yield section
+
+
+def _parsed(rules: object) -> object:
+    """Segment rules without their comments, in their order; a text that is no YAML stays as it is."""
+    try:
+        return repr(msgspec.yaml.decode(rules)) if isinstance(rules, str) else rules
+    except msgspec.DecodeError:
+        return rules
 
 
 def _read_or_create(path: Path, current: _Identity) -> tuple[_Identity, bool]:
