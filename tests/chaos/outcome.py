@@ -83,8 +83,8 @@ def _contradictions(rows: dict[str, Any]) -> Iterable[str]:
     for what, one, other in (
         ("in members, not in the shopper's segments", listed, stored),
         ("in the shopper's segments, not in members", stored, listed),
-        ("in members, not told as entered", listed, entered),
-        ("told as entered, not in members", entered, listed),
+        ("in members, without a change that entered", listed, entered),
+        ("entered by a change, not in members", entered, listed),
     ):
         if one - other:
             yield f"{len(one - other)} {what}, as {min(one - other)}"
@@ -113,9 +113,9 @@ Pairs = set[tuple[str, str]]
 
 
 def _memberships(rows: dict[str, Any]) -> tuple[Pairs, Pairs, Pairs]:
-    """(shopper, segment) as the segments list them, as the shoppers store them, as changes tell."""
+    """(shopper, segment) as the segments list them, as the shoppers store them, as changes have it."""
     listed, stored = set(), set()
-    told: dict[tuple[str, str], bytes] = {}
+    latest_kinds: dict[tuple[str, str], bytes] = {}
     for key, value in rows.items():
         if found := re.fullmatch(r"ps:1:segment:\{(.+)\}:members", key):
             listed |= {(name.decode(), found[1]) for name, _ in value}
@@ -125,5 +125,5 @@ def _memberships(rows: dict[str, Any]) -> tuple[Pairs, Pairs, Pairs]:
             for _, fields in value:
                 if fields[b"kind"] in (b"enter", b"leave"):
                     pair = fields[b"shopper"].decode(), fields[b"segment"].decode()
-                    told[pair] = fields[b"kind"]
-    return listed, stored, {pair for pair, kind in told.items() if kind == b"enter"}
+                    latest_kinds[pair] = fields[b"kind"]
+    return listed, stored, {pair for pair, kind in latest_kinds.items() if kind == b"enter"}

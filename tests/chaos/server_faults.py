@@ -139,7 +139,7 @@ def disk_full(world: World, size: Size) -> str:
         worker = world.start()
         code = worker.process.wait(60)
     assert code != 0, "it went on without a disk"
-    assert "Traceback" not in worker.said, worker.said[-2000:]
+    assert "Traceback" not in worker.stderr_text, worker.stderr_text[-2000:]
     world.send(sent[len(sent) // 2 :])
     world.start()
     world.finish(len(sent))

@@ -47,7 +47,7 @@ def delayed(clean: list[Record], places_max: int, seed: int = 7) -> list[Record]
 
 
 def poisoned(clean: list[Record], share: float, seed: int = 7) -> tuple[list[Record], int]:
-    """So large a share of records more that are no events, and how many that are."""
+    """Add this share of records that are no events; return all records and the number added."""
     rng = random.Random(seed)
     junk = (b"", b"{", b"null", b"\xff\xfe", b'{"type":"item_view"}', b"[" * 500, b"x" * 70 * KB)
     mixed: list[Record] = []
@@ -59,17 +59,17 @@ def poisoned(clean: list[Record], share: float, seed: int = 7) -> tuple[list[Rec
 
 
 def late(clean: list[Record], share: float, seed: int = 7) -> list[Record]:
-    """So large a share of the events two hours older than what stands around them."""
+    """Make this share of the events two hours older than those around them."""
     return _changed(clean, share, seed, event_ts=lambda ms: ms - 2 * HOUR_MS)
 
 
 def a_day_ahead(clean: list[Record], share: float, seed: int = 7) -> list[Record]:
-    """So large a share of the events from a clock that is a day ahead; they say when they came."""
+    """Let this share of the events come from a clock a day ahead, with their true time of receipt."""
     return _changed(clean, share, seed, event_ts=lambda ms: ms + DAY_MS)
 
 
 def crowded(clean: list[Record], share: float, seed: int = 7) -> list[Record]:
-    """So large a share of the events by one shopper."""
+    """Give this share of the events to one shopper."""
     rng = random.Random(seed)
     mixed = []
     for record in clean:

@@ -73,7 +73,7 @@ def killed_once(world: World, sent: list[Record], size: Size) -> None:
     world.send(sent)
     worker = world.start()
     while world.counted() < len(sent) // 4:
-        assert worker.is_alive, worker.said[-2000:]
+        assert worker.is_alive, worker.stderr_text[-2000:]
         time.sleep(0.005)
     worker.kill()
     world.start()

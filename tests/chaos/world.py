@@ -47,7 +47,7 @@ def _is_ready(port: int) -> bool:
 
 
 class Worker:
-    """A `penstock run`, one process or a supervised cluster; `said` is its standard error."""
+    """A `penstock run`, one process or a supervised cluster; `stderr_text` is what it printed."""
 
     def __init__(self, arguments: Sequence[str], log: Path, ports: Sequence[int]) -> None:
         self._log = log
@@ -61,17 +61,19 @@ class Worker:
             )
 
     @property
-    def said(self) -> str:
-        """What all its processes printed so far."""
+    def stderr_text(self) -> str:
+        """All that its processes have printed so far."""
         return self._log.read_text(errors="replace")
 
     def children(self) -> list[int]:
         """The processes of the cluster that a supervisor has started, by number."""
         mine = Path(f"/proc/{self.process.pid}/task").glob("*/children")
         pids = [int(pid) for task in mine for pid in task.read_text().split()]
-        words = {pid: Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0") for pid in pids}
+        arguments = {pid: Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0") for pid in pids}
         workers = {
-            int(said[said.index(b"-i") + 1]): pid for pid, said in words.items() if b"-i" in said
+            int(argv[argv.index(b"-i") + 1]): pid
+            for pid, argv in arguments.items()
+            if b"-i" in argv
         }
         return [workers[number] for number in sorted(workers)]
 
@@ -90,8 +92,10 @@ class Worker:
         """Return when every process has resumed, and Redis and Kafka answer it."""
         until_s = time.monotonic() + READY_S
         while not all(map(_is_ready, self._ports)):
-            assert self.is_alive, f"the worker ended: {self.said[-3000:]}"
-            assert time.monotonic() < until_s, f"not ready in {READY_S} s: {self.said[-3000:]}"
+            assert self.is_alive, f"the worker ended: {self.stderr_text[-3000:]}"
+            assert time.monotonic() < until_s, (
+                f"not ready in {READY_S} s: {self.stderr_text[-3000:]}"
+            )
             time.sleep(0.02)
 
     def stop(self) -> int:
@@ -200,10 +204,10 @@ class World:
         began_s = time.monotonic()
         while (counted := self.counted()) < records:
             if time.monotonic() - began_s > within_s:
-                said = self.workers[-1].said[-3000:]
-                raise AssertionError(f"{counted:,} of {records:,} records in Redis: {said}")
+                stderr_text = self.workers[-1].stderr_text[-3000:]
+                raise AssertionError(f"{counted:,} of {records:,} records in Redis: {stderr_text}")
             if not self.workers[-1].is_alive:
-                raise AssertionError(f"the worker ended: {self.workers[-1].said[-3000:]}")
+                raise AssertionError(f"the worker ended: {self.workers[-1].stderr_text[-3000:]}")
             time.sleep(0.1)
         assert counted == records, f"{counted:,} records in Redis, {records:,} were sent"
         return time.monotonic() - began_s
@@ -224,4 +228,4 @@ class World:
         # When it is quiet the shards hear of the last watermark, and sessions end.
         time.sleep(QUIET_S)
         code = self.workers[-1].stop()
-        assert code == 0, f"exit code {code}: {self.workers[-1].said[-3000:]}"
+        assert code == 0, f"exit code {code}: {self.workers[-1].stderr_text[-3000:]}"
