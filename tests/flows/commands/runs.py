@@ -63,4 +63,4 @@ def interrupt_reading(monkeypatch: pytest.MonkeyPatch, then: Any, after: int = 5
 
 
 def raise_unforeseen() -> None:
-    raise ZeroDivisionError("of what nobody thought")
+    raise ZeroDivisionError("a fault that no code foresees")

@@ -1,4 +1,4 @@
-"""Every error is one line on standard error, with an exit code that tells its kind."""
+"""Every error is one line on standard error, with an exit code that names its kind."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_an_unforeseen_error_is_one_line_with_the_file_of_its_traceback(
     assert (ran.code, ran.out, len(ran.err)) == (EXIT_FAILED, [], 1)
     message, _, details = ran.err[0].partition("; details are in ")
     assert message.startswith("penstock: unforeseen ")
-    assert "of what nobody thought" in Path(details).read_text()
+    assert "a fault that no code foresees" in Path(details).read_text()
     Path(details).unlink()
 
 
@@ -81,7 +81,7 @@ def test_debug_prints_the_traceback(
     interrupt_reading(monkeypatch, raise_unforeseen)
     ran = terminal.run("--debug", "replay", log, "--format", "penstock")
     assert ran.code == EXIT_FAILED
-    assert "ZeroDivisionError: of what nobody thought" in ran.err
+    assert "ZeroDivisionError: a fault that no code foresees" in ran.err
     assert "details are in" not in ran.err[-1]
 
 
