@@ -47,12 +47,12 @@ class Request(NamedTuple):
         return self.headers["webhook-id"]
 
 
-class Endpointer:
+class EndpointServer:
     """A real HTTP server; `answer` chooses the status of a response, or how the request fails."""
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
-        self.taken: list[Request] = []
+        self.accepted: list[Request] = []
         self.answer: Callable[[Request], int | str] = lambda _: 204
         self.headers: dict[str, str] = {}
         self.over = threading.Event()
@@ -74,7 +74,7 @@ class Endpointer:
             def do_POST(self) -> None:
                 length = int(self.headers["Content-Length"])
                 body = self.rfile.read(length)
-                if len(body) < length:  # who was sending it is dead: no request came
+                if len(body) < length:  # the sender died: no request arrived
                     self.close_connection = True
                     return
                 headers = {name.lower(): value for name, value in self.headers.items()}
@@ -96,7 +96,7 @@ class Endpointer:
             self.requests.append(request)
             answer = self.answer(request)
             if isinstance(answer, int) and answer < 300:
-                self.taken.append(request)
+                self.accepted.append(request)
         if answer == HANG:
             self.over.wait(PATIENCE_S)
         if isinstance(answer, str):
@@ -123,13 +123,13 @@ class Endpointer:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/in?from=shop"
 
-    def until_taken(self, ids: Sequence[str]) -> None:
-        until(lambda: {one.id for one in self.taken} >= set(ids))
+    def wait_until_accepted(self, ids: Sequence[str]) -> None:
+        until(lambda: {one.id for one in self.accepted} >= set(ids))
 
 
 @contextmanager
-def endpoint() -> Iterator[Endpointer]:
-    one = Endpointer()
+def endpoint() -> Iterator[EndpointServer]:
+    one = EndpointServer()
     one.start()
     try:
         yield one
@@ -138,9 +138,9 @@ def endpoint() -> Iterator[Endpointer]:
         one.stop()
 
 
-def until(is_so: Callable[[], bool]) -> None:
+def until(condition: Callable[[], bool]) -> None:
     until_s = time.monotonic() + PATIENCE_S
-    while not is_so():
+    while not condition():
         assert time.monotonic() < until_s
         time.sleep(0.01)
 
@@ -153,26 +153,26 @@ class Shop:
         self._log = ChangeLog(1_000_000)
         self.at_ms = 1_767_225_600_000
 
-    def tells(self, *changes: Change) -> list[str]:
-        """Gives the message id of each."""
+    def write_changes(self, *changes: Change) -> list[str]:
+        """Write changes; return the message id of each."""
         writes = self._log.writes(changes)
         self.store.send(writes)
         self.store.flush()
         entries = map(arguments, writes)
         return [f"ps-{str(entry[1])[-2]}-{entry[5]}" for entry in entries]
 
-    def moves(self, count: int, shoppers: int = 20) -> list[str]:
-        """Shoppers enter a segment and leave it, in turn."""
+    def write_moves(self, count: int, shoppers: int = 20) -> list[str]:
+        """Shoppers enter a segment and leave it, in turn; return the message ids of these changes."""
         changes = []
         for n in range(count):
             self.at_ms += 1
             kind = "leave" if n // shoppers % 2 else "enter"
             changes.append(Change(kind, f"shopper-{n % shoppers}", "vip", self.at_ms, known=True))
-        return self.tells(*changes)
+        return self.write_changes(*changes)
 
 
-def settings(*endpoints: Endpointer, **hooks: Any) -> Settings:
-    """Endpoints named `a`, `b`, ..., and quick retries."""
+def settings(*endpoints: EndpointServer, **hooks: Any) -> Settings:
+    """Settings with endpoints named `a`, `b`, ..., and quick retries."""
     named = {chr(97 + n): Endpoint(url=one.url, purpose="ads") for n, one in enumerate(endpoints)}
     quick: dict[str, Any] = {
         "start": "first",
@@ -185,8 +185,8 @@ def settings(*endpoints: Endpointer, **hooks: Any) -> Settings:
 
 
 @contextmanager
-def telling(chosen: Settings, redis_url: str) -> Iterator[None]:
-    """`penstock hooks` in a thread, stopped at the end."""
+def running_webhooks(chosen: Settings, redis_url: str) -> Iterator[None]:
+    """Run `penstock hooks` in a thread until the block ends."""
     stop = threading.Event()
     raised: list[BaseException] = []
 
@@ -208,17 +208,17 @@ def telling(chosen: Settings, redis_url: str) -> Iterator[None]:
 
 
 def process(chosen: Settings, redis_url: str, *more: str) -> Process:
-    """`penstock hooks` as a process."""
-    told = msgspec.to_builtins(chosen.hooks)
-    endpoints = told.pop("endpoints")
+    """Start `penstock hooks` as a process."""
+    fields = msgspec.to_builtins(chosen.hooks)
+    endpoints = fields.pop("endpoints")
     words = [f"hooks.endpoints={orjson.dumps(endpoints).decode()}", "run.lease_s=1.0"]
-    words += [f"hooks.{name}={value!r}" for name, value in told.items()]
+    words += [f"hooks.{name}={value!r}" for name, value in fields.items()]
     return Process(
         ["hooks", "--redis", redis_url, *more, *(w for one in words for w in ("--set", one))]
     )
 
 
-def openssl_says(request: Request, secret: str = SECRET) -> str:
+def openssl_signature(request: Request, secret: str = SECRET) -> str:
     """The signature of a request by OpenSSL, as the spec of Standard Webhooks has it."""
     key = base64.b64decode(secret.removeprefix("whsec_")).hex()
     signed = f"{request.id}.{request.headers['webhook-timestamp']}.".encode() + request.body

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.hooks_runs import SECRET, Endpointer, Shop, endpoint
+from tests.hooks_runs import SECRET, EndpointServer, Shop, endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +18,7 @@ def secret(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def there() -> Iterator[Endpointer]:
+def receiver() -> Iterator[EndpointServer]:
     with endpoint() as one:
         yield one
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from flows.commands.cli import main, parser
-from tests.hooks_runs import SECRET, Endpointer, Shop, settings, telling
+from tests.hooks_runs import SECRET, EndpointServer, Shop, running_webhooks, settings
 
 CRM = "hooks.endpoints.crm={url: 'https://crm.example/in', purpose: ads}"
 
@@ -58,7 +58,7 @@ def test_an_impossible_configuration_is_a_one_line_error(
 
 
 def test_check_reports_whether_an_endpoint_is_reachable(
-    there: Endpointer,
+    receiver: EndpointServer,
     redis_url: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -70,33 +70,33 @@ def test_check_reports_whether_an_endpoint_is_reachable(
         lines = [line for line in capsys.readouterr().out.splitlines() if "hooks.crm" in line]
         return int(any("NOT GOOD" in line for line in lines)), lines
 
-    server = there.url.partition("//")[2].partition("/")[0]
-    assert check(there.url) == (
+    server = receiver.url.partition("//")[2].partition("/")[0]
+    assert check(receiver.url) == (
         0,
         [f"hooks.crm      good ({server} takes connections; *; there is a secret to sign with)"],
     )
-    assert there.requests == []
+    assert receiver.requests == []
     code, (line,) = check("http://localhost:1/x")
     assert (code, line) == (
         1,
         "hooks.crm      NOT GOOD: localhost:1 takes no connection: is hooks.endpoints.crm.url right?",
     )
     monkeypatch.delenv("PENSTOCK_HOOKS_SECRET")
-    code, (line,) = check(there.url)
+    code, (line,) = check(receiver.url)
     assert code == 1
     assert "hooks.endpoints.crm has no secret to sign with" in line
 
 
 def test_the_signature_check_in_the_docs_works(
-    there: Endpointer, shop: Shop, redis_url: str
+    receiver: EndpointServer, shop: Shop, redis_url: str
 ) -> None:
     page = (Path(__file__).parents[3] / "docs/changes.md").read_text()
     (code,) = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
     example: dict[str, Any] = {}
     exec(code, example)
-    with telling(settings(there), redis_url):
-        there.until_taken(shop.moves(1))
-    (one,) = there.taken
+    with running_webhooks(settings(receiver), redis_url):
+        receiver.wait_until_accepted(shop.write_moves(1))
+    (one,) = receiver.accepted
     assert example["is_ours"](one.headers, one.body, SECRET)
     assert not example["is_ours"](one.headers, one.body + b" ", SECRET)
     assert not example["is_ours"](one.headers, one.body, "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD")

@@ -15,34 +15,34 @@ from state.shopper import ADS, PERSONALIZATION
 from tests.flows.webhooks.deliveries import pending_count
 from tests.hooks_runs import (
     SECRET,
-    Endpointer,
+    EndpointServer,
     Shop,
     endpoint,
-    openssl_says,
+    openssl_signature,
+    running_webhooks,
     settings,
-    telling,
     until,
 )
 
 
 def test_a_change_is_sent_in_the_format_of_segment(
-    there: Endpointer, shop: Shop, redis_url: str
+    receiver: EndpointServer, shop: Shop, redis_url: str
 ) -> None:
     shop.store.send(
         definition_writes([SegmentDefinition("vip", "rule", "VIPs", "", "spent a lot")])
     )
     at_ms = 1_767_225_600_007
-    ids = shop.tells(
+    ids = shop.write_changes(
         Change("enter", "ann", "vip", at_ms, known=True),
         Change("leave", "ann", "vip", at_ms + 1, known=True),
         Change("merge", "device-1", "ann", at_ms + 2),
         Change("erase", "device-2", "", at_ms + 3),
         Change("trigger", "ann", "price-drop", at_ms + 4, known=True, item="mug"),
     )
-    with telling(settings(there), redis_url):
-        there.until_taken(ids)
+    with running_webhooks(settings(receiver), redis_url):
+        receiver.wait_until_accepted(ids)
     entered, left, merged, erased, dropped = [
-        next(one.json for one in there.taken if one.id == wanted) for wanted in ids
+        next(one.json for one in receiver.accepted if one.id == wanted) for wanted in ids
     ]
     library = {"name": "penstock", "version": keys.WRITER_VERSION}
     personas = {
@@ -86,16 +86,16 @@ def test_a_change_is_sent_in_the_format_of_segment(
 
 @pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl")
 def test_the_signature_equals_that_of_openssl(
-    there: Endpointer, shop: Shop, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    receiver: EndpointServer, shop: Shop, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     newer = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
     monkeypatch.setenv("PENSTOCK_HOOKS_A_SECRET", f"{SECRET} {newer}")
-    ids = shop.moves(3)
+    ids = shop.write_moves(3)
     began_s = int(time.time())
-    with telling(settings(there), redis_url):
-        there.until_taken(ids)
-    for one in there.taken:
-        signatures = [openssl_says(one, SECRET), openssl_says(one, newer)]
+    with running_webhooks(settings(receiver), redis_url):
+        receiver.wait_until_accepted(ids)
+    for one in receiver.accepted:
+        signatures = [openssl_signature(one, SECRET), openssl_signature(one, newer)]
         assert one.headers["webhook-signature"].split(" ") == signatures
         assert began_s <= int(one.headers["webhook-timestamp"]) <= time.time()
         assert one.json["messageId"] == one.id
@@ -103,17 +103,17 @@ def test_the_signature_equals_that_of_openssl(
 
 
 def test_only_configured_segments_are_delivered(
-    there: Endpointer, shop: Shop, redis_url: str
+    receiver: EndpointServer, shop: Shop, redis_url: str
 ) -> None:
-    ids = shop.tells(
+    ids = shop.write_changes(
         *(Change("enter", "ann", sid, 7) for sid in ("vip", "rfm-lost", "rfm-new", "cluster-1")),
         Change("stage", "ann", "lifecycle-new", 8),
     )
-    wanted = {"a": Endpoint(url=there.url, purpose="ads", segments=("vip", "rfm-*"))}
-    with telling(settings(endpoints=wanted), redis_url):
-        there.until_taken(ids[:3])
+    wanted = {"a": Endpoint(url=receiver.url, purpose="ads", segments=("vip", "rfm-*"))}
+    with running_webhooks(settings(endpoints=wanted), redis_url):
+        receiver.wait_until_accepted(ids[:3])
         until(lambda: pending_count(shop) == 0)
-    assert sorted(one.id for one in there.taken) == sorted(ids[:3])
+    assert sorted(one.id for one in receiver.accepted) == sorted(ids[:3])
 
 
 def test_a_shopper_who_refuses_the_purpose_is_not_sent_to_the_endpoint(
@@ -124,7 +124,7 @@ def test_a_shopper_who_refuses_the_purpose_is_not_sent_to_the_endpoint(
             "ads": Endpoint(url=ads.url, purpose="ads"),
             "figures": Endpoint(url=figures.url, purpose="analytics"),
         }
-        ids = shop.tells(
+        ids = shop.write_changes(
             Change("enter", "ann", "vip", 1, known=True),
             Change("enter", "bob", "vip", 2, known=True, refused=ADS),
             Change("refuse", "ann", "ads", 3, known=True),
@@ -132,13 +132,13 @@ def test_a_shopper_who_refuses_the_purpose_is_not_sent_to_the_endpoint(
             Change("erase", "bob", "", 5, known=True, refused=ADS),
             Change("enter", "eve", "vip", 6, known=True, refused=PERSONALIZATION),
         )
-        with telling(settings(endpoints=endpoints), redis_url):
-            ads.until_taken([ids[0], ids[2], ids[5]])
-            figures.until_taken([ids[0], ids[1], ids[3], ids[4], ids[5]])
+        with running_webhooks(settings(endpoints=endpoints), redis_url):
+            ads.wait_until_accepted([ids[0], ids[2], ids[5]])
+            figures.wait_until_accepted([ids[0], ids[1], ids[3], ids[4], ids[5]])
             time.sleep(0.2)
-        assert len(ads.taken) == 3
-        assert len(figures.taken) == 5
-        (withdrawn,) = [one.json for one in ads.taken if one.id == ids[2]]
+        assert len(ads.accepted) == 3
+        assert len(figures.accepted) == 5
+        (withdrawn,) = [one.json for one in ads.accepted if one.id == ids[2]]
         assert (withdrawn["event"], withdrawn["userId"], withdrawn["properties"]) == (
             "Consent Withdrawn",
             "ann",
