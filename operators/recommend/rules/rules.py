@@ -50,7 +50,10 @@ class RuleChain:
         self._fallback = fallback
         self.already_bought = AlreadyBought(settings.already_bought, item_features)
         self.out_of_stock = OutOfStock(settings.out_of_stock, item_features)
-        self.filters: tuple[ItemFilter, ...] = (self.already_bought, self.out_of_stock)
+        self.filters: tuple[ItemFilter, ...] = (
+            self.already_bought,
+            self.out_of_stock,
+        )
         self.rerankers: tuple[Reranker, ...] = (
             OwnBrand(settings.own_brand, item_features, own_brand),
             Diversity(settings.diversity, item_features),
