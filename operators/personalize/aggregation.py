@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from operators.catalogue.item_cards import ItemCards
     from operators.events.processing_errors import ProcessingErrors
     from operators.personalize.clock import EventClock
-    from operators.personalize.removal import Evicted
+    from operators.personalize.eviction import Evicted
     from operators.publish.aggregates import Aggregates
     from operators.publish.counters import Counters
     from operators.publish.shop_stats import ShopStats

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from operators.personalize.batch import Batch
-    from operators.personalize.removal import ShopperState
+    from operators.personalize.shopper_state import ShopperState
     from state.messages import Write
 
 PERSONALIZED_FIELDS = ("cluster", "cluster_distance", SESSION, *WEEKLY_MODELS)

@@ -14,12 +14,14 @@ import msgspec
 from operators.personalize.aggregation import Aggregation
 from operators.personalize.batch import Batch
 from operators.personalize.compensation import compensate
+from operators.personalize.eviction import Eviction
 from operators.personalize.interactions import InteractionResolver, Resolved, no_interactions
 from operators.personalize.learning import Learning
 from operators.personalize.listing import Listing
 from operators.personalize.output import batch_output
-from operators.personalize.removal import Removal, ShopperState
+from operators.personalize.removal import Removal
 from operators.personalize.segmentation import Segmentation
+from operators.personalize.shopper_state import ShopperState
 from operators.personalize.state import PersonalizationState
 
 if TYPE_CHECKING:
@@ -69,7 +71,8 @@ class PersonalizeStep:
             state.item_cards,
             state.shop,
         )
-        self._removal = Removal(shopper_state, settings.state, clock, errors)
+        self._removal = Removal(shopper_state, clock, errors)
+        self._eviction = Eviction(shopper_state, settings.state, clock, errors)
         self._resolver = InteractionResolver(
             recommender.shoppers,
             state.item_cards,
@@ -169,7 +172,7 @@ class PersonalizeStep:
         segmented = self._segmentation.segment(resolved)
         learned = self._learning.learn(segmented)
         listed = self._listing.write(learned)
-        evicted = self._removal.evict(listed)
+        evicted = self._eviction.evict(listed)
         aggregated = self._aggregation.aggregate(evicted)
         return batch_output(
             aggregated,

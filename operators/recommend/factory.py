@@ -20,7 +20,6 @@ from operators.recommend.candidates.registry import LEARNERS, prior_weight
 from operators.recommend.candidates.scoped_popularity import ScopedPopularity
 from operators.recommend.components import RecommenderComponents
 from operators.recommend.exploration import Exploration
-from operators.recommend.fallback import PopularFallback
 from operators.recommend.item_lists import ItemLists
 from operators.recommend.negative_feedback import NegativeFeedback
 from operators.recommend.online_evaluation import LIST_TTL_S, OnlineEvaluation
@@ -28,6 +27,7 @@ from operators.recommend.popular_lists import PopularLists
 from operators.recommend.published_index import ShopperListIndex
 from operators.recommend.reasons import EXPLORED, OWN_BRAND, reason_code, rule_reason
 from operators.recommend.rendering import ListRenderer
+from operators.recommend.rules.fallback import PopularFallback
 from operators.recommend.rules.rules import RuleChain
 from operators.recommend.session_contexts import SessionContexts
 from state.config_lists import Lists

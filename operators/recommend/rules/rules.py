@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from operators.catalogue.item_features import Flags, ItemFeatures
-    from operators.recommend.fallback import PopularFallback
     from operators.recommend.rules.base import ItemFilter, Reranker
+    from operators.recommend.rules.fallback import PopularFallback
     from state.arrays import Rows
     from state.config_lists import ListRules
     from state.interactions import Interactions, ListRequests, ScoredLists

@@ -12,8 +12,8 @@ from msgspec.structs import replace
 
 from operators.catalogue.item_features import ItemFeatures
 from operators.recommend.candidates.popularity import Popularity
-from operators.recommend.fallback import PopularFallback
 from operators.recommend.rules.base import ItemFilter, Reranker
+from operators.recommend.rules.fallback import PopularFallback
 from operators.recommend.rules.rules import RuleChain
 from state import config_lists
 from state.arrays import NO_ROW

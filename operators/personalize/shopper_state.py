@@ -1,0 +1,24 @@
+"""The parts of the state that know shoppers or items, as the steps of removal take them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from operators.catalogue.item_cards import ItemCards
+    from operators.catalogue.recent_views import RecentViews
+    from operators.publish.shop_stats import ShopStats
+    from operators.recommend.recommender import Recommender
+    from operators.segments.assignment import SegmentAssignment
+    from operators.segments.propensity.propensity import PropensityModels
+
+
+class ShopperState(NamedTuple):
+    """The parts of the state that know shoppers or items, and the statistics of who is active."""
+
+    recommender: Recommender
+    assignment: SegmentAssignment
+    propensity: PropensityModels
+    recent_views: RecentViews
+    item_cards: ItemCards
+    shop: ShopStats
