@@ -151,8 +151,8 @@ def test_the_final_item_lists_do_not_depend_on_the_number_rewritten_per_batch(
     monkeypatch: pytest.MonkeyPatch,
     most: int,
 ) -> None:
-    monkeypatch.setattr("operators.personalize.step.ITEM_LISTS_MIN", most)
-    monkeypatch.setattr("operators.personalize.step.EVENTS_PER_ITEM_LIST", 1_000_000)
+    monkeypatch.setattr("operators.personalize.aggregation.ITEM_LISTS_MIN", most)
+    monkeypatch.setattr("operators.personalize.aggregation.EVENTS_PER_ITEM_LIST", 1_000_000)
     assert item_lists(run_flow(SHOP, redis_url, tmp_path)) == item_lists(whole)
 
 

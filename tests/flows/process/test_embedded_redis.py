@@ -94,7 +94,7 @@ with EmbeddedRedis() as server:
         print(server.url, flush=True)
         sys.stdin.read()
     except KeyboardInterrupt:
-        print(server.ask("PING"), flush=True)
+        print(server.send_command("PING"), flush=True)
 """
 
 
