@@ -127,7 +127,7 @@ class MergedShopper(Entry, frozen=True):
 
 
 class NewAlias(Entry, frozen=True):
-    """Redis was told that a device is this user's."""
+    """Redis names a device as this user's."""
 
     position: int
     user_id: str

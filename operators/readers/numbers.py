@@ -28,9 +28,9 @@ thousands."""
 def parse_number(value: object) -> float | None:
     """A finite number, from a number or a text with one meaning only; None for everything else.
 
-    >>> [parse_number(told) for told in ("4,245.42", "4.245,42", "12,5", "€ 1 234,50", 7)]
+    >>> [parse_number(text) for text in ("4,245.42", "4.245,42", "12,5", "€ 1 234,50", 7)]
     [4245.42, 4245.42, 12.5, 1234.5, 7.0]
-    >>> [parse_number(told) for told in ("1,234", "1.2.3", "ten", True, float("inf"))]
+    >>> [parse_number(text) for text in ("1,234", "1.2.3", "ten", True, float("inf"))]
     [None, None, None, None, None]
     """
     if isinstance(value, str):

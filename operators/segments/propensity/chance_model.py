@@ -43,7 +43,7 @@ months without both corrections, .007 with them."""
 _PRIOR_LABELS = 50.0
 
 
-class Condition(NamedTuple):
+class ConditionOutcome(NamedTuple):
     """The condition of a conditional chance: its prediction [n], and whether it held [n]."""
 
     predicted: Floats
@@ -111,7 +111,7 @@ class ChanceModel(TableState):
         predicted: Floats,
         outcomes: Floats,
         rule_scores: Floats,
-        condition: Condition | None = None,
+        condition: ConditionOutcome | None = None,
     ) -> None:
         """Learn outcomes [n] of points, oldest first, with the `predicted` chances (nan for none).
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from operators.segments.propensity.amount_model import AmountModel
-from operators.segments.propensity.chance_model import ChanceModel, Condition
+from operators.segments.propensity.chance_model import ChanceModel, ConditionOutcome
 from operators.segments.propensity.decision_times import (
     TICK_MS,
     PendingObservations,
@@ -178,7 +178,9 @@ class WeeklyModels(TableState):
         until_ms = labels.decided_ms + self._churn_ms
         has_returned = (labels.returned_ms > 0) & (labels.returned_ms <= until_ms)
         has_returned |= (labels.bought_ms > 0) & (labels.bought_ms <= until_ms)
-        condition = Condition(1.0 - predicted[:, 1], has_returned) if self._excludes else None
+        condition = (
+            ConditionOutcome(1.0 - predicted[:, 1], has_returned) if self._excludes else None
+        )
         self.buys.learn(points, predicted[:, 0], bought, lately, condition)
         away_ms = (labels.returned_ms - labels.decided_ms)[has_returned & (labels.returned_ms > 0)]
         parts = np.minimum(away_ms * AWAY_PARTS // self._churn_ms, AWAY_PARTS - 1)

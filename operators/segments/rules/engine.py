@@ -14,7 +14,7 @@ from operators.segments.rules.compiler import RuleSet
 from operators.segments.rules.evaluator import RuleEvaluator
 from operators.segments.rules.features import FIRST_EVENT, SESSION_START, session_at
 from operators.segments.rules.filters import LATEST_TEXT_OF
-from operators.segments.rules.retractions import Retractions
+from operators.segments.rules.retractions import RuleRetractions
 from operators.segments.rules.window_corrections import add_refund_difference
 from operators.segments.rules.windows import add_time
 from state.entries import Transition
@@ -32,7 +32,7 @@ class RuleEngine:
     def __init__(self, rules: RuleSet, stored: ShardRulesState) -> None:
         self.rules = rules
         self.evaluator = RuleEvaluator(rules)
-        self._retractions = Retractions()
+        self._retractions = RuleRetractions()
         self._stored = stored
         self._rules_changed = stored.digests != rules.digests
 

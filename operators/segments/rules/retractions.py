@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from state.entries import Transition
 
 
-class Retractions:
+class RuleRetractions:
     """Notes where in a batch a shopper ended; its transitions up to there are taken out in one pass."""
 
     def __init__(self) -> None:
