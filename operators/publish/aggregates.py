@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from operators.publish import segment_stats
 from operators.publish.models import list_model_writes
 from operators.publish.popular import popular_writes
-from operators.segments import stats
 from operators.segments.lifts import SegmentLifts
 from operators.segments.segment_scan import SegmentScan
 from state.times import DAY_MS, HOUR_MS
@@ -94,8 +94,10 @@ class Aggregates:
         """The statistics of segments and of the shop."""
         memberships = self._memberships
         scanned = self._scan.scan(memberships, now_ms, last=last)
-        day = stats.day_stats(memberships, scanned, now_ms)
-        writes = stats.stats_writes(memberships, day, now_ms, received_until_ms, watermark_ms)
+        day = segment_stats.day_stats(memberships, scanned, now_ms)
+        writes = segment_stats.stats_writes(
+            memberships, day, now_ms, received_until_ms, watermark_ms
+        )
         memberships.activity.drop_before(now_ms - DAY_STATS_KEPT_MS)
         writes += self._scan.overlap_writes(memberships, last=last)
         writes += self._lifts.writes(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from operators.models.model_metrics import format_metric, model_writes
-from operators.segments.clusters import report
+from operators.publish import cluster_report
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,7 +43,9 @@ class ClusterReport:
             or events >= clusters.last_published_events + QUALITY_EVERY_EVENTS
         ):
             clusters.last_published_events = events
-            described = report.cluster_report_writes(clusters, self._cluster_definitions, now_ms)
+            described = cluster_report.cluster_report_writes(
+                clusters, self._cluster_definitions, now_ms
+            )
         metrics = model_writes(
             "clusters",
             {

@@ -40,12 +40,12 @@ WRITER = {
     "definition_key": "state/segments.py",
     "registry_key": "state/segments.py",
     "versions_key": "operators/segments/rules/versions.py",
-    "stats_key": "operators/segments/stats.py",
+    "stats_key": "operators/publish/segment_stats.py",
     "history_key": "operators/segments/counts.py",
     "history_hours_key": "operators/segments/counts.py",
     "lifts_key": "operators/segments/lifts.py",
     "overlap_key": "operators/segments/segment_scan.py",
-    "clusters_map_key": "operators/segments/clusters/report.py",
+    "clusters_map_key": "operators/publish/cluster_report.py",
     "card_key": "operators/catalogue/item_cards.py",
     "model_key": "operators/models/model_metrics.py",
     "changes_key": "state/keys.py",
@@ -75,7 +75,7 @@ EXPIRES = {
 }
 ADDS_FIELDS = {
     "operators/publish/definitions.py": {"definition_key"},
-    "operators/segments/clusters/report.py": {"definition_key"},
+    "operators/publish/cluster_report.py": {"definition_key"},
 }
 """Single fields of a definition: since when it holds, and what sets a cluster apart."""
 READS = {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from flows.recovery.orphaned_changes import ChangeStreamReader
 from operators.personalize.rebuild import shared_writes
 from operators.personalize.step import PersonalizeStep
-from operators.segments import stats
+from operators.publish import segment_stats
 from operators.segments.segment_scan import SegmentScan
 from state import keys
 from state.store import Store
@@ -113,7 +113,7 @@ def test_a_shop_in_which_everybody_is_new_converts_as_they_do(redis_url: str) ->
         if learned.memberships.memberships_of(row)
         and store.client.hget(keys.profile_key(name), "purchases") not in (None, b"0")
     }
-    day = stats.day_stats(learned.memberships, found, now_ms)
+    day = segment_stats.day_stats(learned.memberships, found, now_ms)
     assert day.fields_of(-1)["buyers_1d"] == len(bought) > 0
     # Who ordered with the first event was not new before it.
     assert 0 < int(day.fields_of(new)["buyers_1d"]) <= len(bought)

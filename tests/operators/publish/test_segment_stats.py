@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from operators.segments import stats as segment_stats
+from operators.publish import segment_stats as segment_stats
 from operators.segments.membership_index import MembershipIndex
 from operators.segments.segment_scan import SegmentScan
 from state import keys

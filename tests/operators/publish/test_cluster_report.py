@@ -3,8 +3,8 @@
 import numpy as np
 import orjson
 
+from operators.publish.cluster_report import AXIS_FEATURES, cluster_report_writes
 from operators.segments.clusters.model import MAP_POINTS, ClusterModel
-from operators.segments.clusters.report import AXIS_FEATURES, cluster_report_writes
 from operators.shoppers.features import FEATURES
 from state import keys
 
