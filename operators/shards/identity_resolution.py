@@ -162,8 +162,10 @@ class IdentityResolver:
                 identity_map.mark_as_user(name, at_ms)
                 return name
             self._undecided_timers.add(at_ms, name)
-        elif not shopper.known and event_watermark_ms <= at_ms < shopper.first_ms:
-            self._shoppers.set_known(name, event_watermark_ms, known=True)
+        elif at_ms < shopper.first_ms and (shopper.known or event_watermark_ms <= at_ms):
+            if not shopper.known:
+                self._shoppers.set_known(name, event_watermark_ms, known=True)
+            # Of a user too: a resumed shard sets its timers by the first event, which this one is now.
             self._undecided_timers.add(at_ms, name)
         return None
 

@@ -93,6 +93,7 @@ def test_every_recipe_that_is_asked_for_is_there_and_short() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("title", sorted(ASKED_FOR))
 def test_a_recipe_works_as_it_is_written(title: str, tmp_path: Path) -> None:
     for name in COPIED:
