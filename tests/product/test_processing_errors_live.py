@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from tests.kafka_broker import AnyBroker
 
 FAULT = """
-from operators import profile
+from operators.shoppers import profile
 
-count = profile.count
+count = profile.apply_event
 
 def raising(shopper, session, event):
     if event.event_id == "poison":
         raise ZeroDivisionError("a fault of ours")
     return count(shopper, session, event)
 
-profile.count = raising
+profile.apply_event = raising
 """
 """What every process of the run does at its start."""
 SHOP_MS = 1_767_225_600_000
