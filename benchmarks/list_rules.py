@@ -71,7 +71,7 @@ def cost_us(
     recommender, spent_s = Recommender.from_config(lists), defaultdict[str, float](float)
     cards: dict[str, ItemCard] = {}
     _time(recommender.components.blend, "blend", spent_s)
-    _time(recommender, "_assemble", spent_s)
+    _time(recommender, "assemble", spent_s)
     _time(recommender.components.rules, "learn", spent_s)
     _time(recommender.components.negative_feedback, "learn", spent_s, "feedback")
     _time(recommender.components.published_index, "store", spent_s, "written")
@@ -92,7 +92,7 @@ def cost_us(
         recommender.recommend(list(dict.fromkeys(batch.shoppers)), max(batch.at_ms))
         events += len(batch.items)
     us = {name: 1e6 * s / events for name, s in spent_s.items()}
-    us["rules"] = us.pop("_listed") - us["mix"]
+    us["rules"] = us.pop("assemble") - us["blend"]
     return us
 
 

@@ -176,8 +176,8 @@ def speed(recommender: Recommender, items: int) -> tuple[dict[str, float], float
     ):
         _time(owner, "learn_many", f"  learn {type(owner).__name__}", spent_s)
     for learner in recommender.components.learners:
-        _time(learner, "generate", f"  rank {type(learner).__name__}", spent_s)
-    for method in ("judge", "remember", "mix"):
+        _time(learner, "candidates", f"  rank {type(learner).__name__}", spent_s)
+    for method in ("update_weights", "store_pending", "blend"):
         _time(recommender.components.blend, method, f"  blend {method}", spent_s)
     _time(recommender.components.session_contexts, "append", "  contexts", spent_s)
     _time(recommender, "learn", "learn", spent_s)
