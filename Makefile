@@ -119,13 +119,18 @@ endef
 $(VENV)/.runtime: requirements.lock pyproject.toml | $(BIN)/python
 	@echo "setup: locked packages of $<"
 	@$(INSTALL)
+	@$(WARM)
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.lock pyproject.toml | $(BIN)/python
 	@echo "setup: locked packages of $<"
 	@$(INSTALL)
+	@$(WARM)
 	@touch $@ $(VENV)/.runtime
 
 # The hashes hold for everything downloaded; the project itself is built by the locked hatchling.
 INSTALL = $(PIP) install --only-binary :all: --require-hashes --requirement $< \
   && $(PIP) install --no-deps --no-build-isolation --editable .
+
+# Without a cache that can be written the first start compiles: no reason to fail here.
+WARM = $(BIN)/penstock warm || true

@@ -20,6 +20,7 @@ from state.config_deployment import (
     Recovery,
     Redis,
     Run,
+    Runtime,
     Serving,
 )
 from state.config_lists import Lists
@@ -220,6 +221,7 @@ class Settings(Section, frozen=True):
     metrics: Metrics = Metrics()
     log: Log = Log()
     run: Run = Run()
+    runtime: Runtime = Runtime()
     serving: Serving = Serving()
     hooks: Hooks = Hooks()
     segment_rules_text: str = msgspec.field(default="", name="definitions")
@@ -236,6 +238,7 @@ class Settings(Section, frozen=True):
             metrics=Metrics(),
             log=Log(),
             run=Run(),
+            runtime=Runtime(),
             serving=Serving(),
             hooks=Hooks(),
         )

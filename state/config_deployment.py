@@ -77,6 +77,12 @@ class Run(Section, frozen=True):
     meet_s: PositiveFloat = 300.0
 
 
+class Runtime(Section, frozen=True):
+    """What a process needs beside its work."""
+
+    kernel_cache: str = ""
+
+
 class Serving(Section, frozen=True):
     """The dashboard."""
 

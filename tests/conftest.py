@@ -13,7 +13,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from flows.process.embedded_redis import EmbeddedRedis
+from flows.process.kernel_cache import open_cache
 from operators.events import processing_errors as faults
+from state.config import Settings
 from tests.installed import environment
 from tests.kafka_broker import AnyBroker, KafkaBroker, why_not
 from tests.pages import Watched, chromium
@@ -37,6 +39,7 @@ settings.load_profile("quick")
 def _as_installed() -> None:
     """Programs that tests start do without what only tests need."""
     os.environ.update(environment())
+    open_cache(Settings())
 
 
 @pytest.fixture(autouse=True)

@@ -22,6 +22,7 @@ from flows.commands.options import external_redis_url
 from flows.kafka.source import KafkaSource
 from flows.observability import logs
 from flows.process.exit_codes import EXIT_USER_ERROR
+from flows.process.kernel_cache import prepare_kernels
 from flows.process.shutdown import kill_after_grace, stop_on_signal
 from flows.runtime.live_flow import live_flow
 from state import config_loader
@@ -57,6 +58,7 @@ def _build_flow() -> Dataflow:
     source = KafkaSource(settings, stop)
     if not (wait_for_redis(context) and wait_for_kafka(source, context)):
         raise SystemExit(0)
+    prepare_kernels(settings, None)
     return live_flow(source, context, journals=None, fence=None)
 
 

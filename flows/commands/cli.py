@@ -41,6 +41,7 @@ COMMANDS = (
     "erase",
     "export-subject",
     "check",
+    "warm",
 )
 
 _log = logging.getLogger(logs.ROOT_LOGGER)

@@ -10,9 +10,15 @@ from typing import TYPE_CHECKING, Protocol
 from weakref import WeakSet
 
 import numpy as np
-from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
+
+from operators.kernels.failures import failure_counts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -96,6 +102,24 @@ class StateRowsCollector(Collector):
         for step, operators in list(self._operators.items()):
             rows.add_metric([step], sum(operator.row_count for operator in list(operators)))
         yield rows
+
+
+class KernelFailuresCollector(Collector):
+    """How often each kernel raised in this process."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        registry.register(self)
+
+    def collect(self) -> Iterable[Metric]:
+        """What Prometheus asks for."""
+        failures = CounterMetricFamily(
+            "penstock_kernel_failures",
+            "Calls of a compiled kernel that raised; its Python source ran in its place",
+            labels=["kernel"],
+        )
+        for name, count in list(failure_counts.items()):
+            failures.add_metric([name], count)
+        yield failures
 
 
 class TopicStatus(Protocol):

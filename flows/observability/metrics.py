@@ -21,7 +21,11 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
-from flows.observability.collectors import ArrayHistogram, StateRowsCollector
+from flows.observability.collectors import (
+    ArrayHistogram,
+    KernelFailuresCollector,
+    StateRowsCollector,
+)
 from flows.process import liveness
 from state import keys
 
@@ -179,6 +183,7 @@ PROGRESS_AGE = Gauge(
 )
 PROGRESS_AGE.set_function(liveness.progress_age_s)
 STATE_ROWS = StateRowsCollector(REGISTRY)
+KernelFailuresCollector(REGISTRY)
 ProcessCollector(registry=REGISTRY)
 Info("penstock_build", "Versions of this process", registry=REGISTRY).info(
     {

@@ -22,6 +22,7 @@ from flows.kafka.source import KafkaSource
 from flows.kafka.stored_partitions import stored_partitions
 from flows.observability.exposition import expose_process
 from flows.process.gc_control import gc_disabled
+from flows.process.kernel_cache import prepare_kernels
 from flows.process.panics import is_peer_disconnect
 from flows.process.shutdown import (
     exit_if_stopped_early,
@@ -70,6 +71,7 @@ def run_live(context: RunContext) -> None:
                     folder / "store", steps.stored_id(steps.EVENTS)
                 )
         enter_context(_expose(context, source))
+        prepare_kernels(context.settings, folder)
         enter_context(kill_after_grace(stop))
         if not wait_for_redis(context):
             return

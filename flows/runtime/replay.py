@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from flows.dataflow import Sinks, StateStores, build
 from flows.process.gc_control import gc_disabled
+from flows.process.kernel_cache import prepare_kernels
 from flows.recovery.cold_store import RedisColdStore
 from flows.recovery.folder import open_recovery
 from flows.recovery.redis_rebuild import rebuild_if_stale
@@ -86,6 +87,7 @@ def replay_source(
             recovery_store.journals if recovery_store else None,
             cold_store=RedisColdStore(connect),
         )
+        prepare_kernels(settings, recovery_folder)
         flow = build(source, sinks, settings, stores)
         if recovery_store and recovery_folder:
             _rebuild_redis(connect, settings, recovery_folder, recovery_store)
