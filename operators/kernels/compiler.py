@@ -145,10 +145,12 @@ def remove_stale(folder: Path) -> None:
 
 
 def compile_all() -> Iterator[tuple[str, bool]]:
-    """Compile each kernel of this folder; its name, and whether it was loaded from the cache."""
+    """Compile each kernel below this folder; its name, and whether it was loaded from the cache."""
     package = importlib.import_module(__package__)
-    for module in sorted(one.name for one in pkgutil.iter_modules(package.__path__)):
-        importlib.import_module(f"{__package__}.{module}")
+    for module in sorted(
+        one.name for one in pkgutil.walk_packages(package.__path__, f"{__package__}.")
+    ):
+        importlib.import_module(module)
     for name, one in sorted(_KERNELS.items()):
         if one.python.__module__.startswith(f"{__package__}."):
             yield name, one.compile()
@@ -169,8 +171,8 @@ def _current_name() -> str:
     """The subfolder of this installation and of the sources of its kernels."""
     folder = Path(__file__).parent
     sources = hashlib.blake2b(numba.__version__.encode(), digest_size=8)
-    for source in sorted(folder.glob("*.py")):
-        sources.update(source.name.encode())
+    for source in sorted(folder.rglob("*.py")):
+        sources.update(source.relative_to(folder).as_posix().encode())
         sources.update(source.read_bytes())
     installation = hashlib.blake2b(str(folder).encode(), digest_size=4)
     return f"{installation.hexdigest()}-{sources.hexdigest()}"

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from operators.kernels.ranking import partners
 from operators.recommend.candidates.neighbours import top_neighbours
 from operators.tables.array_ops import first_occurrence
-from operators.tables.score_sums import best_items
 from operators.tables.table import Table, TableState
 from operators.tables.top_partners import TopPartners
+from state.interactions import empty_lists
 from state.times import DAY_MS
 
 if TYPE_CHECKING:
@@ -71,15 +72,19 @@ class Covisitation(TableState):
 
     def candidates(self, requests: ListRequests, k: int) -> ScoredLists:
         """At most k items for each request; scores are shares, at most 1 in all."""
-        context = first_occurrence(requests.context[:, : self.context_items])
-        n, length = context.shape
-        item, weight = self.table.lookup(context)
+        length = min(self.context_items, requests.context.shape[1])
         share = np.float32(self.position_decay) ** np.arange(length, dtype=np.float32)
-        share = share / share.sum() / np.maximum(weight.sum(axis=2), np.finfo(np.float32).tiny)
-        score = (weight * share[:, :, None]).astype(np.float32)
-        reason_item = np.repeat(context, self.table.width, axis=1)
-        wide = (n, length * self.table.width)
-        return best_items(item.reshape(wide), score.reshape(wide), reason_item, k, repeats=length)
+        lists, rows = empty_lists(len(requests), k), self.table.rows
+        partners.covisitation(
+            requests.context,
+            self.table.partner[:rows],
+            self.table.weight[:rows],
+            share / share.sum(),
+            lists.item,
+            lists.score,
+            lists.reason_item,
+        )
+        return lists
 
     def neighbours(self, items: Rows, k: int, sold_out: Flags | None = None) -> ScoredLists:
         """The items most viewed with each of these, without sold-out ones; scores are shares."""

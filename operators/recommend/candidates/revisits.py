@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.tables.array_ops import first_occurrence, grow
-from operators.tables.score_sums import best_items
+from operators.kernels.ranking import partners
+from operators.tables.array_ops import grow
 from operators.tables.table import Table, TableState
-from state.arrays import NO_ROW
 from state.dirty_rows import DirtyRows
+from state.interactions import empty_lists
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,14 +54,17 @@ class Revisits(TableState):
 
     def candidates(self, requests: ListRequests, k: int) -> ScoredLists:
         """The items of the session, each its own reason."""
-        context = first_occurrence(requests.context)
-        n, length = context.shape
-        is_known = (context >= 0) & (context < self.items)
-        if self.items:
-            is_known &= self.known[np.where(is_known, context, 0)]
-        item = np.where(is_known, context, np.int32(NO_ROW))
-        score = np.float32(self.position_decay) ** np.arange(length, dtype=np.float32)
-        return best_items(item, np.broadcast_to(score, (n, length)), item, k, repeats=1)
+        length = requests.context.shape[1]
+        lists = empty_lists(len(requests), k)
+        partners.revisits(
+            requests.context,
+            self.known[: self.items],
+            np.float32(self.position_decay) ** np.arange(length, dtype=np.float32),
+            lists.item,
+            lists.score,
+            lists.reason_item,
+        )
+        return lists
 
     def remove_shoppers(self, rows: Rows) -> None:
         """Nothing is stored of single shoppers."""

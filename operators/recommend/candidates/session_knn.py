@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from operators.kernels.ranking.session_knn import session_knn
 from operators.recommend.session_contexts import SessionContexts
-from operators.tables.array_ops import ascending_order, first_occurrence, grow, run_starts
-from operators.tables.score_sums import ROWS_PER_CHUNK, best_items, sum_by_item, top_k
+from operators.tables.array_ops import ascending_order, grow, run_starts
 from operators.tables.table import Table, TableState
 from state.arrays import NO_ROW
 from state.dirty_rows import DirtyRows
-from state.interactions import ScoredLists, empty_lists
+from state.interactions import empty_lists
 from state.times import NEVER_SEEN_MS
 
 if TYPE_CHECKING:
@@ -25,10 +25,7 @@ if TYPE_CHECKING:
 
     from operators.tables.table import Arrays
     from state.arrays import Rows
-    from state.interactions import Interactions, ListRequests
-
-_NO_SHARED_ITEM = NO_ROW - 1
-"""Stands for "no shared item": a value that is in no list of clicks, not even as padding."""
+    from state.interactions import Interactions, ListRequests, ScoredLists
 
 
 class SessionKnn(TableState):
@@ -73,7 +70,7 @@ class SessionKnn(TableState):
         self.visitor: Rows = np.empty((0, visitors_per_item), np.int32)
         self.visits: NDArray[np.int64] = np.empty(0, np.int64)
         self._dirty_rows = DirtyRows()
-        self._age_weights = (1 + np.arange(visitors_per_item, dtype=np.float32)) ** np.float32(
+        self.age_weights = (1 + np.arange(visitors_per_item, dtype=np.float32)) ** np.float32(
             -recency_exponent
         )
         # By the position of the shared item among the clicks and that of the other, newest first.
@@ -84,7 +81,7 @@ class SessionKnn(TableState):
         )
         gain[steps_apart < 0] *= np.float32(backward_weight)
         gain[steps_apart == 0] = self_weight
-        self._distance_weights = gain
+        self.distance_weights = gain
 
     def learn_many(self, batch: Interactions) -> None:
         """Learn a batch, in order of arrival."""
@@ -118,57 +115,23 @@ class SessionKnn(TableState):
 
     def candidates(self, requests: ListRequests, k: int) -> ScoredLists:
         """At most k items for each request."""
+        length = min(self.context_items, requests.context.shape[1])
         lists = empty_lists(len(requests), k)
-        if self.items:
-            for start in range(0, len(requests), ROWS_PER_CHUNK):
-                part = slice(start, start + ROWS_PER_CHUNK)
-                context = first_occurrence(requests.context[part, : self.context_items])
-                ranked = self._rank(requests.shopper[part], context, k)
-                lists.item[part], lists.score[part] = ranked.item, ranked.score
-                lists.reason_item[part] = ranked.reason_item
-        return lists
-
-    def _rank(self, shopper: Rows, context: Rows, k: int) -> ScoredLists:
-        n = len(context)
-        neighbours = self._neighbours(shopper, context)
-        shared = np.where(neighbours.item >= 0, neighbours.reason_item, _NO_SHARED_ITEM)
-        item = self.clicks.lookup(neighbours.item.ravel()).reshape(n, self.neighbours, -1)
-        # Clicks are newest first: what came after the shared item stands before it. A neighbour whose
-        # row now is another shopper's shares nothing.
-        length = item.shape[2]
-        is_shared = item == shared[:, :, None]
-        earliest = length - 1 - is_shared[:, :, ::-1].argmax(axis=2)
-        is_near = np.take_along_axis(is_shared, earliest[:, :, None], axis=2)[:, :, 0]
-        clicks = (item >= 0) @ np.ones(length)
-        neighbour_score = np.where(
-            is_near, np.sqrt(neighbours.score) / np.sqrt(1 + clicks), 0
-        ).astype(np.float32)
-        score = neighbour_score[:, :, None] * self._distance_weights.take(earliest, axis=0)
-        candidates = np.where(neighbour_score[:, :, None] > 0, item, NO_ROW).reshape(n, -1)
-        summed = sum_by_item(candidates, score.reshape(n, -1))
-        # The nearest neighbour that has an item gives the reason.
-        reason_item = shared.ravel()[summed.source[summed.starts] // length]
-        return top_k(summed, summed.score, reason_item, n, k)
-
-    def _neighbours(self, shopper: Rows, context: Rows) -> ScoredLists:
-        """The nearest shoppers, as `item`, and the newest shared item of each, as `reason_item`."""
-        n, length = context.shape
-        known = (context >= 0) & (context < self.items)
-        rows = np.where(known, context, 0)
-        visitor = self.visitor.take(rows, axis=0)
-        visitor[~known] = NO_ROW
-        visitor[visitor == shopper[:, None, None]] = NO_ROW
-        # The newest of a ring is just before the next slot to be written. What is behind it was written
-        # a round ago: there an index below 0 counts from the end.
-        newest = (self.visits[rows] - 1) % self.visitors_per_item
-        age = newest[:, :, None] - np.arange(self.visitors_per_item)
-        position_weight = np.float32(self.position_decay) ** np.arange(length, dtype=np.float32)
-        score = self._age_weights[age] * position_weight[:, None]
-        wide = (n, length * self.visitors_per_item)
-        reason_item = np.repeat(context, self.visitors_per_item, axis=1)
-        return best_items(
-            visitor.reshape(wide), score.reshape(wide), reason_item, self.neighbours, repeats=length
+        session_knn(
+            requests.shopper,
+            requests.context,
+            self.visitor[: self.items],
+            self.visits[: self.items],
+            self.clicks.recent[: self.clicks.rows],
+            self.age_weights,
+            np.float32(self.position_decay) ** np.arange(length, dtype=np.float32),
+            self.distance_weights,
+            self.neighbours,
+            lists.item,
+            lists.score,
+            lists.reason_item,
         )
+        return lists
 
     def remove_shoppers(self, rows: Rows) -> None:
         """Remove the clicks of these shoppers."""
