@@ -37,14 +37,13 @@ lint: $(VENV)/.dev ## style, format, types and the direction of imports
 
 check: lint test ## lint and the quick tests: before every commit
 
-bench: $(VENV)/.dev ## speed and memory beside the floor, each part, and live: rate, freshness, restart
-	@$(BIN)/python -m benchmarks.canonical --scale
-	@$(BIN)/python -m benchmarks.reading
-	@$(BIN)/python -m benchmarks.decode
-	@$(BIN)/python -m benchmarks.recommend
-	@$(BIN)/python -m benchmarks.messages
-	@$(BIN)/python -m benchmarks.segments
-	@$(BIN)/python -m benchmarks.live
+bench: $(VENV)/.dev ## the table of figures (ROWS=cpu,floor or QUICK=1: a part of it), then each part of the code
+	@$(BIN)/python -m benchmarks.table $(if $(ROWS),--rows $(ROWS)) $(if $(QUICK),--quick)
+	@$(if $(ROWS)$(QUICK),true,$(BIN)/python -m benchmarks.reading)
+	@$(if $(ROWS)$(QUICK),true,$(BIN)/python -m benchmarks.decode)
+	@$(if $(ROWS)$(QUICK),true,$(BIN)/python -m benchmarks.recommend)
+	@$(if $(ROWS)$(QUICK),true,$(BIN)/python -m benchmarks.messages)
+	@$(if $(ROWS)$(QUICK),true,$(BIN)/python -m benchmarks.segments)
 
 chaos: $(VENV)/.dev ## kill, pause, cut and fill up everything, and compare with an undisturbed run (10 min)
 	@$(BIN)/python -m tests.chaos --write docs/chaos.md

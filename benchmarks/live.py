@@ -7,13 +7,15 @@
 - freshness   of an event sent to its shopper's list in Redis, at half of the highest rate
 - restart     from kill -9 until events are fresh again, with many shoppers in the recovery folder
 - snapshots   the rate with a recovery folder over the rate without
+- workers     1, 2 and 4 processes: who does how much of the work, what they send each other, and
+              whether the facts are the same
 
 Rates leave out the start: from a tenth of the events on, as `ps:1:meta` counts them. Each pair of
 figures is of runs right after each other, `--rounds` times, and the middle ratio counts. Freshness is
 that of probes: events of shoppers who come once, sent every 50 ms among the paced ones, and their
 lists looked for every 2 ms. `--processes 2` runs freshness and restart in two. Two processes keep
 snapshots, as they must, and so does one where it is held against two. Each rate is printed with the
-cores that every process used meanwhile. A part ends with the figure that was asked and the one reached.
+cores that every process used meanwhile. `python -m benchmarks.table` says what each has to reach.
 """
 
 from __future__ import annotations
@@ -22,19 +24,38 @@ import argparse
 import statistics
 import tempfile
 import time
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from benchmarks import many_workers
 from benchmarks.cores import Cores
 from benchmarks.live_rig import STUCK_S, Probes, Rig, fed
 from benchmarks.workload import Workload, cached
 from flows.process.embedded_redis import EmbeddedRedis
 from tests.kafka_broker import KafkaBroker
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How much is measured; the options of the command line."""
+
+    events: int = 200_000
+    rounds: int = 3
+    seconds: float = 30
+    shoppers: int = 100_000
+    processes: int = 1
+
+
 FRESH_S = 1.0
 """A run has caught up when an event is visible within this time."""
 
 
-def rate(rig: Rig, path: Path, asked: argparse.Namespace) -> None:
+def rate(rig: Rig, path: Path, asked: Asked) -> dict[str, float]:
     """Kafka against the file, two processes against one."""
     lines = lines_of(path, asked.events)
     part = rig.folder / "part.jsonl"
@@ -49,11 +70,13 @@ def rate(rig: Rig, path: Path, asked: argparse.Namespace) -> None:
         )
         two = print_rate(rig, "two_processes", rig.run_rate(topic, len(lines), processes=2))
         rows.append((live / replay, two / one))
-    verdict("kafka_over_file", "at least", 0.7, statistics.median(row[0] for row in rows))
-    verdict("two_over_one", "at least", 1.5, statistics.median(row[1] for row in rows))
+    return {
+        "kafka_over_file": statistics.median(row[0] for row in rows),
+        "two_cores": statistics.median(row[1] for row in rows),
+    }
 
 
-def freshness(rig: Rig, path: Path, asked: argparse.Namespace) -> None:
+def freshness(rig: Rig, path: Path, asked: Asked) -> dict[str, float]:
     """Probes among paced events."""
     lines = lines_of(path, asked.events)
     topic = rig.filled_topic(lines)
@@ -75,11 +98,13 @@ def freshness(rig: Rig, path: Path, asked: argparse.Namespace) -> None:
     if len(took) < 20:
         raise SystemExit(f"only {len(took)} probes came through: {rig.last_line()}")
     print(f"rate={half:,.0f} probes={len(took)} max_ms={1000 * took[-1]:.0f} {cores}")
-    verdict("freshness_p50_ms", "at most", 60, 1000 * took[len(took) // 2])
-    verdict("freshness_p99_ms", "at most", 400, 1000 * took[int(len(took) * 0.99)])
+    return {
+        "fresh_p50_ms": 1000 * took[len(took) // 2],
+        "fresh_p99_ms": 1000 * took[int(len(took) * 0.99)],
+    }
 
 
-def restart(rig: Rig, path: Path, asked: argparse.Namespace) -> None:
+def restart(rig: Rig, path: Path, asked: Asked) -> dict[str, float]:
     """Kill -9 amid paced events, until a probe is fresh again."""
     visits = Workload(events=3 * asked.shoppers, shoppers=asked.shoppers)
     lines = lines_of(cached(visits), visits.events)
@@ -96,7 +121,7 @@ def restart(rig: Rig, path: Path, asked: argparse.Namespace) -> None:
         with rig.running(topic, processes=processes, recovery=folder):
             back_s = caught_up(probes) - killed_s
     print(f"shoppers={asked.shoppers:,} rate={half:,.0f}")
-    verdict("caught_up_s", "at most", 15, back_s)
+    return {"caught_up_s": back_s}
 
 
 def caught_up(probes: Probes) -> float:
@@ -109,7 +134,7 @@ def caught_up(probes: Probes) -> float:
     raise SystemExit("the run did not catch up")
 
 
-def snapshots(rig: Rig, path: Path, asked: argparse.Namespace) -> None:
+def snapshots(rig: Rig, path: Path, asked: Asked) -> dict[str, float]:
     """With a recovery folder and without."""
     lines = lines_of(path, 2 * asked.events)
     topic, ratios = rig.filled_topic(lines), []
@@ -117,7 +142,20 @@ def snapshots(rig: Rig, path: Path, asked: argparse.Namespace) -> None:
         without = print_rate(rig, "without", rig.run_rate(topic, len(lines)))
         stored = rig.run_rate(topic, len(lines), recovery=rig.recovery())
         ratios.append(print_rate(rig, "with_snapshots", stored) / without)
-    verdict("snapshots_cost", "at most", 0.1, 1 - statistics.median(ratios))
+    return {"snapshots": 1 - statistics.median(ratios)}
+
+
+def workers(rig: Rig, path: Path, asked: Asked) -> dict[str, float]:
+    """1, 2 and 4 processes."""
+    lines = lines_of(path, asked.events)
+    topic = rig.filled_topic(lines)
+    runs = [many_workers.measure(rig, topic, len(lines), count) for count in (1, 2, 4)]
+    return {
+        "busiest_of_2": runs[1][1],
+        "busiest_of_4": runs[2][1],
+        "sent_bytes": runs[2][2],
+        "same_facts": float(len({facts for *_, facts in runs}) == 1),
+    }
 
 
 def print_rate(rig: Rig, name: str, rate: float) -> float:
@@ -126,44 +164,50 @@ def print_rate(rig: Rig, name: str, rate: float) -> float:
     return rate
 
 
-def verdict(name: str, bound: str, asked: float, got: float) -> None:
-    """Print what was asked, what came, and whether that is enough."""
-    is_reached = got >= asked if bound == "at least" else got <= asked
-    print(
-        f"{name}: asked {bound} {asked:g}, got {got:.3g}: {'reached' if is_reached else 'MISSED'}"
-    )
-
-
 def lines_of(path: Path, events: int) -> list[bytes]:
     """The first events of a file."""
     with path.open("rb") as file:
         return [line for _, line in zip(range(events), file, strict=False)]
 
 
-PARTS = {"rate": rate, "freshness": freshness, "restart": restart, "snapshots": snapshots}
+PARTS = {
+    "rate": rate,
+    "freshness": freshness,
+    "restart": restart,
+    "snapshots": snapshots,
+    "workers": workers,
+}
 
 
-def main() -> None:
-    """Run the parts that are asked for."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    add = parser.add_argument
-    add("--part", choices=PARTS, action="append", help="only this one; may be given again")
-    add("--events", type=int, default=200_000, help="events of a rate (default %(default)s)")
-    add("--rounds", type=int, default=3, help="pairs of runs of a ratio (default %(default)s)")
-    add("--seconds", type=float, default=30, help="s of freshness (default %(default)s)")
-    add("--shoppers", type=int, default=100_000, help="for restart (default %(default)s)")
-    add("--processes", type=int, default=1, help="for freshness and restart")
-    asked = parser.parse_args()
-    path = cached(Workload())
+@contextmanager
+def real_rig() -> Iterator[Rig]:
+    """A broker and a Redis of their own."""
     with (
         tempfile.TemporaryDirectory(prefix="live-", ignore_cleanup_errors=True) as folder,
         KafkaBroker() as broker,
         EmbeddedRedis() as redis,
     ):
-        rig = Rig(broker, redis, Path(folder))
-        for part in asked.part or PARTS:
+        yield Rig(broker, redis, Path(folder))
+
+
+def main() -> None:
+    """Run the parts that are asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add, default = parser.add_argument, Asked()
+    add("--part", choices=PARTS, action="append", help="only this one; may be given again")
+    add("--events", type=int, default=default.events, help="events of a rate")
+    add("--rounds", type=int, default=default.rounds, help="pairs of runs of a ratio")
+    add("--seconds", type=float, default=default.seconds, help="s of freshness")
+    add("--shoppers", type=int, default=default.shoppers, help="for restart")
+    add("--processes", type=int, default=default.processes, help="for freshness and restart")
+    options = vars(parser.parse_args())
+    parts = options.pop("part") or PARTS
+    path = cached(Workload())
+    with real_rig() as rig:
+        for part in parts:
             print(part, flush=True)
-            PARTS[part](rig, path, asked)
+            for name, value in PARTS[part](rig, path, Asked(**options)).items():
+                print(f"{name}={value:.4g}", flush=True)
 
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ class Rig:
         """Events a second from a file."""
         self.store.client.flushall()
         with self._process("replay", str(path), "--format", "penstock") as process:
-            return self._rate(events, process)
+            return self.rate(events, process)
 
     def run_rate(
         self, topic: str, events: int, *, processes: int = 1, recovery: Path | None = None
@@ -121,9 +121,9 @@ class Rig:
         """Events a second from a topic."""
         self.store.client.flushall()
         with self.running(topic, processes=processes, recovery=recovery) as process:
-            return self._rate(events, process)
+            return self.rate(events, process)
 
-    def _rate(self, events: int, process: subprocess.Popen[bytes]) -> float:
+    def rate(self, events: int, process: subprocess.Popen[bytes]) -> float:
         """Events a second, from a tenth of them on until all are there."""
         began: tuple[float, int, Cores] | None = None
         seen, progress_s = 0, time.perf_counter()
