@@ -170,8 +170,9 @@ def speed(recommender: Recommender, items: int) -> tuple[dict[str, float], float
     """Microseconds an event in each part once the tables are full, and lists a batch."""
     spent_s: dict[str, float] = defaultdict(float)
     for owner in (
-        *recommender.components.learners,
-        recommender.components.bought_together,
+        *recommender.trainer.models.learners,
+        *recommender.components.shopper_learners,
+        recommender.trainer.bought_together,
         recommender.components.popular_lists.scoped,
     ):
         _time(owner, "learn_many", f"  learn {type(owner).__name__}", spent_s)

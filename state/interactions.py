@@ -7,7 +7,7 @@ stored; the other classes exist in memory only.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import numpy as np
@@ -26,6 +26,14 @@ VIEW, CART, PURCHASE = 0, 1, 2
 """Kinds of interaction."""
 
 
+class ChangedIds(NamedTuple):
+    """The ids of some rows of an index of `length` rows; "" for a free row."""
+
+    length: int
+    rows: list[int]
+    ids: list[str]
+
+
 class RowIndex:
     """Maps ids to dense rows and back. Rows are given in the order in which ids are first seen.
 
@@ -38,7 +46,7 @@ class RowIndex:
     (0, -1, [0])
     """
 
-    __slots__ = ("_free", "_reused", "dirty_rows", "ids", "row_by_id")
+    __slots__ = ("_changed", "_free", "_reused", "dirty_rows", "ids", "row_by_id")
 
     def __init__(self, ids: Iterable[str] = ()) -> None:
         self.restore(ids)
@@ -50,6 +58,7 @@ class RowIndex:
         self.dirty_rows = DirtyRows(len(self.ids))
         self._free = [row for row, name in enumerate(self.ids) if not name][::-1]
         self._reused: set[int] = set()
+        self._changed: list[int] | None = None
 
     def __len__(self) -> int:
         """The number of rows, free ones included."""
@@ -67,6 +76,8 @@ class RowIndex:
             else:
                 row = self.row_by_id[name] = len(self.ids)
                 self.ids.append(name)
+            if self._changed is not None:
+                self._changed.append(row)
         return row
 
     def remove(self, rows: Rows) -> None:
@@ -77,6 +88,8 @@ class RowIndex:
         self._free = sorted([*self._free, *rows.tolist()], reverse=True)
         self.dirty_rows.ensure_rows(len(self.ids))
         self.dirty_rows.mark(rows)
+        if self._changed is not None:
+            self._changed += rows.tolist()
 
     def live_rows(self) -> Rows:
         """The rows that have an id, ascending."""
@@ -86,6 +99,33 @@ class RowIndex:
         """The free rows that were given to another id since the last call."""
         reused, self._reused = self._reused, set()
         return sorted(reused)
+
+    def take_changes(self) -> ChangedIds:
+        """The rows whose ids changed since the last call, for a replica; at first all of them."""
+        changed, self._changed = self._changed, []
+        rows = range(len(self.ids)) if changed is None else sorted(set(changed))
+        return ChangedIds(len(self.ids), list(rows), [self.ids[row] for row in rows])
+
+    def write(self, changes: ChangedIds) -> None:
+        """Write what `take_changes` gave over this replica, which never gives rows itself.
+
+        >>> index, replica = RowIndex(("mug", "cup")), RowIndex()
+        >>> replica.write(index.take_changes()); index.remove(np.array([0])); index.get_or_add("pot")
+        0
+        >>> replica.write(index.take_changes()); replica.ids, replica.get("mug"), replica.get("pot")
+        (['pot', 'cup'], -1, 0)
+        """
+        known = len(self.ids)
+        self.ids += [""] * (changes.length - known)
+        # Old ids first: an id may have moved to another row.
+        for row in changes.rows:
+            self.row_by_id.pop(self.ids[row], None)
+        for row, name in zip(changes.rows, changes.ids, strict=True):
+            self.ids[row] = name
+            if name:
+                self.row_by_id[name] = row
+                if row < known:
+                    self._reused.add(row)
 
     def get_or_add_many(self, names: Sequence[str]) -> Rows:
         """The rows of many ids, int32[n], new ones for new ids."""

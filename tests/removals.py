@@ -25,4 +25,5 @@ def remove_shoppers(recommender: Recommender, rows: Rows) -> None:
 
 
 def remove_items(recommender: Recommender, rows: Rows) -> None:
-    removal.remove_items(recommender.components.removable_parts(), recommender.items, rows)
+    removal.remove_items(recommender.components.removable_parts(), recommender.trainer.items, rows)
+    recommender.components.update_replica()

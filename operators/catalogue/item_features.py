@@ -11,6 +11,7 @@ import numpy as np
 
 from operators.tables.array_ops import grow
 from operators.tables.removal import KeepsNoRows
+from operators.tables.replication import ChangedRows
 from state.arrays import NO_ROW
 from state.interactions import RowIndex
 
@@ -48,6 +49,7 @@ class ItemFeatures(KeepsNoRows):
             name: np.empty(0, _TYPES.get(name, np.bool_)) for name in _FILLS
         }
         self.sold_out_items = 0
+        self.changed_rows = ChangedRows()
         self._stock_changes: dict[int, bool] = {}
 
     @property
@@ -84,10 +86,14 @@ class ItemFeatures(KeepsNoRows):
         names = [self._items.ids[row] for row in new_rows.tolist()]
         updates = [*zip(new_rows.tolist(), names, strict=True)]
         updates += [(self._items.get(name), name) for name in changed]
+        applied: list[int] = []
         for row, name in updates:
             card = cards.get(name)
             if row != NO_ROW and card is not None:
                 self._apply_card(row, card)
+                applied.append(row)
+        if applied:
+            self.changed_rows.mark(np.array(applied, np.int32))
 
     def take_stock_changes(self) -> tuple[Rows, Rows]:
         """The items that sold out, and those that are back in stock, since the last call."""
@@ -101,6 +107,25 @@ class ItemFeatures(KeepsNoRows):
         self.sold_out_items -= int(np.count_nonzero(self.sold_out[rows]))
         for name, fill in _FILLS.items():
             self._column(name)[rows] = fill
+        self.changed_rows.mark(rows)
+
+    def replicated_columns(self) -> tuple[NDArray[Any], ...]:
+        """What the list rules read."""
+        length = len(self._items)
+        return tuple(
+            self._column(name)[:length] for name in ("category", "brand", "price", "sold_out")
+        )
+
+    def ensure_rows(self, rows: int) -> None:
+        """The columns follow the row index, which is written first."""
+
+    def replicated_scalars(self) -> tuple[NDArray[np.int64]]:
+        """The number of items that are sold out."""
+        return (np.array([self.sold_out_items]),)
+
+    def write_scalars(self, scalars: tuple[NDArray[Any], ...]) -> None:
+        """Replace the number of items that are sold out."""
+        self.sold_out_items = int(scalars[0][0])
 
     def _apply_card(self, row: int, card: ItemCard) -> None:
         if card.category:

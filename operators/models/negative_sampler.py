@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from operators.tables.growable import GrowableArray
+from operators.tables.replication import ChangedRows, ReplicatedColumns
 from operators.tables.table import Table, TableState
 from state.dirty_rows import DirtyRows
 
@@ -30,7 +31,7 @@ HALF_LIVES_MAX = 100.0
 """The landmark moves when it is so many half-lives old: rarely, and long before numbers overflow."""
 
 
-class NegativeSampler(TableState):
+class NegativeSampler(TableState, ReplicatedColumns):
     """Decayed popularity of item rows, and samples by popularity to the given power.
 
     popularity float64[n]   0 for a row that was never observed
@@ -40,6 +41,7 @@ class NegativeSampler(TableState):
         self.half_life_ms = half_life_ms
         self.power = power
         self._popularity: GrowableArray[np.float64] = GrowableArray((), np.float64)
+        self.changed_rows = ChangedRows()
         self._dirty_rows = DirtyRows()
         self._landmark_ms = 0
         self._events_since_refresh = 0
@@ -65,8 +67,10 @@ class NegativeSampler(TableState):
             self.popularity[:] *= decay
             self._landmark_ms = newest_ms
             self._dirty_rows.mark_all()
+            self.changed_rows.mark_all()
             self._refresh()
         self._dirty_rows.mark(items)
+        self.changed_rows.mark(items)
         np.add.at(self.popularity, items, np.exp2((at_ms - self._landmark_ms) / self.half_life_ms))
         self._events_since_refresh += len(items)
         if self._events_since_refresh >= len(self._popularity) // 8:
@@ -83,6 +87,7 @@ class NegativeSampler(TableState):
         """Set the popularity of these items to 0."""
         self.popularity[rows] = 0
         self._dirty_rows.mark(rows)
+        self.changed_rows.mark(rows)
         self._refresh()
 
     def sample(self, rng: np.random.Generator, n: int) -> Rows:
@@ -109,6 +114,10 @@ class NegativeSampler(TableState):
             expected += popularity**self.power * (sampled / self._cumulative[-1])
         probability: Weights = (-np.expm1(-expected)).astype(np.float32)
         return probability
+
+    def replicated_columns(self) -> tuple[NDArray[np.float64]]:
+        """The popularity: which rows are live."""
+        return (self.popularity,)
 
     def tables(self) -> Sequence[Table]:
         """Popularity, and the sampler's rows, which change all at once."""

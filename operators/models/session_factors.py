@@ -17,7 +17,7 @@ No River or scikit-learn estimator learns this, so tests compare the gradient wi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.sparse import csc_array
@@ -29,6 +29,7 @@ from operators.models.rng_state import dump_rng, load_rng
 from operators.models.session_gradients import log_loss_gradients
 from operators.models.sgd import adagrad_step, normalize, rotate_step
 from operators.tables.growable import GrowableArray
+from operators.tables.replication import ChangedRows, Replicated
 from operators.tables.table import Table, TableState
 from state.dirty_rows import DirtyRows
 from state.times import DAY_MS
@@ -82,6 +83,7 @@ class SessionFactors(TableState):
         self._bias: GrowableArray[np.float32] = GrowableArray((), np.float32)
         self._bias_squares: GrowableArray[np.float32] = GrowableArray((), np.float32)
         self._distinct_rows = DistinctRows()
+        self.changed_rows = ChangedRows()
         self._dirty_rows = DirtyRows()
         self.position_weights = PositionWeights(settings.context_max, settings.position_rate)
 
@@ -142,6 +144,7 @@ class SessionFactors(TableState):
         bias, squares = self._bias.rows, self._bias_squares.rows
         adagrad_step(bias, squares, target_rows, gradients.bias, settings.bias_rate)
         self._dirty_rows.mark(rows)
+        self.changed_rows.mark(rows)
 
     def _prior(self, rows: Rows, negatives: int, events: int) -> Weights:
         """How likely each row is whatever the session: by its bias, and by how rarely it is a target."""
@@ -176,6 +179,7 @@ class SessionFactors(TableState):
         self._distinct_rows.ensure_rows(n_items)
         self.negative_sampler.ensure_rows(n_items)
         self._dirty_rows.ensure_rows(n_items)
+        self.changed_rows.mark(np.arange(n_items - new, n_items))
 
     def _draw_vectors(self, n: int) -> Weights:
         size = (n, self.settings.n_factors)
@@ -190,6 +194,7 @@ class SessionFactors(TableState):
         for column in (self._squares, self._bias, self._bias_squares):
             column.rows[rows] = 0
         self._dirty_rows.mark(rows)
+        self.changed_rows.mark(rows)
         self.negative_sampler.remove_items(rows)
 
     def _weigh_context(self, context: Rows) -> tuple[Weights, Rows]:
@@ -226,6 +231,28 @@ class SessionFactors(TableState):
         logits *= np.float32(self.settings.inverse_temperature)
         logits += self._bias.rows.take(items)
         return logits
+
+    def replicated_tables(self) -> Sequence[Replicated]:
+        """What `sessions` and `scores` read: not what only learning needs."""
+        return (self, self.negative_sampler)
+
+    def replicated_columns(self) -> tuple[Weights, Weights]:
+        """Vectors and biases."""
+        return self.vectors, self._bias.rows
+
+    def replicated_scalars(self) -> tuple[Weights]:
+        """The weights of positions."""
+        return (self.position_weights.log_weights.copy(),)
+
+    def write_scalars(self, scalars: tuple[NDArray[Any], ...]) -> None:
+        """Replace the weights of positions."""
+        (self.position_weights.log_weights,) = scalars
+
+    def ensure_rows(self, rows: int) -> None:
+        """Extend a replica to at least so many rows; their vectors are sent."""
+        new = max(0, rows - len(self.vectors))
+        self._vectors.append(np.zeros((new, self.settings.n_factors), np.float32))
+        self._bias.append(np.zeros(new, np.float32))
 
     def tables(self) -> Sequence[Table]:
         """What is learned of items, and their popularity."""

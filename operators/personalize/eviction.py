@@ -86,9 +86,10 @@ class Eviction:
             changes = self._evict([(shoppers.ids[row], now_ms) for row in rows.tolist()], writes)
         if len(items.row_by_id) > limits.items_max:
             rows = least_recent(
-                items.live_rows(), recommender.components.last_seen.at_ms, limits.items_max
+                items.live_rows(), recommender.trainer.last_seen.at_ms, limits.items_max
             )
-            remove_items(self._parts, items, rows)
+            remove_items(self._parts, recommender.trainer.items, rows)
+            recommender.components.update_replica()
         return changes
 
 

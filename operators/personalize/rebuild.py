@@ -166,7 +166,7 @@ def shared_writes(
 ) -> Iterator[list[Write]]:
     """Everything but profiles, sessions and lists of shoppers, at most so many keys at once."""
     recommender, cards, audience = learned.recommender, learned.item_cards, learned.memberships
-    item_lists, now_ms = recommender.components.item_lists, learned.clock.newest_event_ms
+    item_lists, now_ms = recommender.trainer.item_lists, learned.clock.newest_event_ms
     yield [learned.counters.meta_write(watermark_ms, len(recommender.items.row_by_id))]
     item_lists.mark_all()
     recommender.components.popular_lists.mark_all()

@@ -79,7 +79,7 @@ def removable_parts(state: ShopperState, clock: EventClock) -> list[Removable]:
         state.assignment,
         state.propensity,
         _Views(state.recent_views, clock),
-        _Cards(state.item_cards, state.recommender.items),
+        _Cards(state.item_cards, state.recommender.trainer.items),
     ]
 
 

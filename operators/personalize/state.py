@@ -151,7 +151,7 @@ class PersonalizationState:
             now_ms=self.clock.newest_event_ms,
             figures_ms=self.aggregates.last_ms,
             clock_ms=self.clock.event_time_ms,
-            told=self.recommender.components.item_lists.cursors,
+            told=self.recommender.trainer.item_lists.cursors,
             journal=self._table_store.store(tables, rewrite=self._take_rewrite_due()),
             batches=self.batches,
             propensity=pack_arrays(self.propensity.scalars()),
@@ -199,22 +199,21 @@ class PersonalizationState:
             set(state.changed_cards),
             price_drop_min=self.settings.triggers.price_drop_min,
         )
-        recommender = self.recommender
-        recommender.components.item_features.update(
-            recommender.items.live_rows(), (), self.item_cards.by_id
-        )
-        recommender.components.item_features.take_stock_changes()
+        trainer = self.recommender.trainer
+        trainer.features.update(trainer.items.live_rows(), (), self.item_cards.by_id)
+        trainer.features.take_stock_changes()
         if state.journal is not None:
             self._stored_tables().mark_stored()
             self.memberships.mark_stored()
-        if not self.recommender.components.content.items:
+        if not trainer.content.items:
             # Stored by a release without that learner.
-            self.recommender.update_items(sorted(loaded.cards), loaded.cards)
+            trainer.update_items(sorted(loaded.cards), loaded.cards)
+        self.recommender.components.update_replica()
         self.change_log.ids = state.change_ids
         self.counters = Counters.from_state(state.ledger)
         self.cluster_definitions = state.defined
         self.clock.newest_event_ms = state.now_ms
-        self.recommender.components.item_lists.cursors = state.told
+        trainer.item_lists.cursors = state.told
         self.batches = state.batches
         self.journal_names_erased = state.is_unclean
         self.rule_versions = RuleVersions(self.rules, state.rules)

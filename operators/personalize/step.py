@@ -101,7 +101,7 @@ class PersonalizeStep:
         )
         self._listing = Listing(recommender, settings.lists.rules.out_of_stock, clock, errors)
         self._aggregation = Aggregation(
-            recommender.components.item_lists,
+            recommender.trainer.item_lists,
             recommender.items,
             state.item_cards,
             state.shop,

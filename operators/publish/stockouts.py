@@ -29,7 +29,7 @@ def stockout_writes(
     are written.
     """
     components = recommender.components
-    sold_out, restocked = components.item_features.take_stock_changes()
+    sold_out, restocked = components.trainer.features.take_stock_changes()
     if not rule.enabled or not (len(sold_out) or len(restocked)):
         return []
     writes: list[Write] = []
@@ -44,7 +44,7 @@ def stockout_writes(
         writes += _item_list_writes(recommender, sold_out, rule.rewrite_max, now_ms)
         components.popular_lists.mark_lists_containing(sold_out)
     if len(restocked):
-        components.item_lists.mark_lists_containing(restocked)
+        components.trainer.item_lists.mark_lists_containing(restocked)
         components.popular_lists.mark_lists_containing(restocked)
     return writes + popular_writes(components.popular_lists, reporting_time_ms)
 
@@ -52,7 +52,7 @@ def stockout_writes(
 def _item_list_writes(
     recommender: Recommender, sold_out: Rows, limit: int, now_ms: int
 ) -> list[Write]:
-    lists, ids = recommender.components.item_lists, recommender.items.ids
+    lists, ids = recommender.trainer.item_lists, recommender.trainer.items.ids
     rewrite, delete = _split_by_recency(lists.published_similar, sold_out, now_ms, limit)
     lists.published_similar.remove_rows(delete)
     writes = item_lists.similar_writes(lists.similar_to(rewrite, now_ms), now_ms)

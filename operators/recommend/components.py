@@ -1,5 +1,7 @@
 """The parts that lists are made of: one object holds them, stores them and removes rows from them.
 
+What is learned of items is trained in `trainer`; everything else reads it from `replica`.
+
 `factory.py` creates and connects the parts. A new part that keeps something of shoppers or items needs a
 field here, a line in `stored_parts` (its keys are stored names: never change one) and in the removals.
 """
@@ -15,16 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from operators.catalogue.item_features import ItemFeatures
-    from operators.catalogue.last_seen import LastSeen
     from operators.events.processing_errors import ProcessingErrors
     from operators.recommend.blend import Blend
     from operators.recommend.candidates.base import CandidateLearner
-    from operators.recommend.candidates.bought_together import BoughtTogether
-    from operators.recommend.candidates.content import Content
     from operators.recommend.candidates.generators import CandidateGenerators
-    from operators.recommend.candidates.popularity import Popularity
     from operators.recommend.exploration import Exploration
-    from operators.recommend.item_lists import ItemLists
+    from operators.recommend.items.models import ItemModels
+    from operators.recommend.items.trainer import ItemTrainer
     from operators.recommend.negative_feedback import NegativeFeedback
     from operators.recommend.online_evaluation import OnlineEvaluation
     from operators.recommend.popular_lists import PopularLists
@@ -43,46 +42,61 @@ class RecommenderComponents(TableState):
     """The parts of one recommender. They share the rows of `shoppers` and of `items`.
 
     A list has `k` items. `learners` are all candidate generators, in the order in which the blend names
-    them; `content`, `popularity` and `bought_together` have uses beside that.
+    them. Those that keep something of shoppers learn here; those of `replica` are replicas of the ones
+    that `trainer` trains.
     """
 
     k: int
     shoppers: RowIndex
-    items: RowIndex
     errors: ProcessingErrors
+    trainer: ItemTrainer
+    replica: ItemModels
     learners: tuple[CandidateLearner, ...]
-    content: Content
-    popularity: Popularity
-    bought_together: BoughtTogether
     session_contexts: SessionContexts
-    last_seen: LastSeen
-    item_features: ItemFeatures
     generators: CandidateGenerators
     blend: Blend
     negative_feedback: NegativeFeedback
     rules: RuleChain
     exploration: Exploration
     renderer: ListRenderer
-    item_lists: ItemLists
     popular_lists: PopularLists
     online_evaluation: OnlineEvaluation
     published_index: ShopperListIndex
 
+    @property
+    def items(self) -> RowIndex:
+        """The ids of items, as lists are made by them."""
+        return self.replica.items
+
+    @property
+    def item_features(self) -> ItemFeatures:
+        """The features of items, as lists are made by them."""
+        return self.replica.features
+
+    @property
+    def shopper_learners(self) -> list[CandidateLearner]:
+        """The learners that keep something of shoppers: they learn here."""
+        return [one for one in self.learners if not one.replicated_tables()]
+
+    def update_replica(self) -> None:
+        """Write what the trainer changed over the replica."""
+        self.replica.write(self.trainer.models.take_changes())
+
     def removable_parts(self) -> Sequence[Removable]:
-        """All parts that keep something per shopper or item, but for the ids of the rows."""
+        """All parts that keep something per shopper or item, but for the ids of the rows.
+
+        After a removal of items `update_replica` belongs to it.
+        """
         return (
-            *self.learners,
-            self.bought_together,
+            *self.trainer.removable_parts(),
+            *self.shopper_learners,
             self.popular_lists,
             self.session_contexts,
             self.blend.pending_lists,
             self.online_evaluation,
-            self.last_seen,
             self.rules.already_bought,
             self.negative_feedback,
             self.exploration,
-            self.item_lists,
-            self.item_features,
             self.published_index,
         )
 
@@ -93,7 +107,11 @@ class RecommenderComponents(TableState):
 
     def row_indexes(self) -> dict[str, RowIndex]:
         """The ids behind the rows of `arrays`, stored beside them."""
-        return {"shoppers": self.shoppers, "items": self.items, "scopes": self.popular_lists.scopes}
+        return {
+            "shoppers": self.shoppers,
+            "items": self.trainer.items,
+            "scopes": self.popular_lists.scopes,
+        }
 
     def tables(self) -> list[Table]:
         """The tables of all parts."""
@@ -122,24 +140,24 @@ class RecommenderComponents(TableState):
         """Restore the ids of `row_indexes`. Of an index that was empty nothing is stored."""
         for name, row_index in self.row_indexes().items():
             row_index.restore(ids.get(name, ()))
+        self.trainer.item_lists.renderer.reset()
         self.renderer.reset()
+        self.trainer.models.mark_all()
+        self.update_replica()
 
     def stored_parts(self) -> dict[str, Snapshottable]:
         """What is stored, by the first part of the names of its arrays."""
         return {
-            **{learner.name: learner for learner in self.learners},
-            "bought": self.bought_together,
+            **self.trainer.stored_parts(),
+            **{learner.name: learner for learner in self.shopper_learners},
             "scoped": self.popular_lists.scoped,
             "contexts": self.session_contexts,
             "blend": self.blend,
             "pending": self.blend.pending_lists,
-            "seen": self.last_seen,
             "served": self.online_evaluation,
             "had": self.rules.already_bought,
             "against": self.negative_feedback,
             "exploration": self.exploration,
             "written": self.published_index,
-            "written_similar": self.item_lists.published_similar,
-            "written_bought": self.item_lists.published_bought,
             "trending": self.popular_lists.trending,
         }

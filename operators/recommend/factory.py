@@ -5,7 +5,8 @@ Change it when a part is added or needs another part. What the parts do is in th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from copy import deepcopy
+from typing import TYPE_CHECKING, TypeVar
 
 from operators.catalogue.item_features import ItemFeatures
 from operators.catalogue.last_seen import LastSeen
@@ -21,6 +22,8 @@ from operators.recommend.candidates.scoped_popularity import ScopedPopularity
 from operators.recommend.components import RecommenderComponents
 from operators.recommend.exploration import Exploration
 from operators.recommend.item_lists import ItemLists
+from operators.recommend.items.models import ItemModels
+from operators.recommend.items.trainer import ItemTrainer
 from operators.recommend.negative_feedback import NegativeFeedback
 from operators.recommend.online_evaluation import LIST_TTL_S, OnlineEvaluation
 from operators.recommend.popular_lists import PopularLists
@@ -28,6 +31,7 @@ from operators.recommend.published_index import ShopperListIndex
 from operators.recommend.reasons import EXPLORED, OWN_BRAND, reason_code, rule_reason
 from operators.recommend.rendering import ListRenderer
 from operators.recommend.rules.fallback import PopularFallback
+from operators.recommend.rules.out_of_stock import OutOfStock
 from operators.recommend.rules.rules import RuleChain
 from operators.recommend.session_contexts import SessionContexts
 from state.config_lists import Lists
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
 
     from operators.recommend.candidates.base import CandidateLearner
 
+L = TypeVar("L")
 
 POOL = 24
 """Candidates of each learner, if a list does not hold more."""
@@ -58,43 +63,76 @@ def build_components(
     k, left_out = settings.k, 0 if settings.allow_repeats else CONTEXT_ITEMS
     popular_half_life_ms = round(settings.popularity_half_life_hours * HOUR_MS)
     covisitation = Covisitation(half_life_ms=round(settings.covisitation_half_life_days * DAY_MS))
-    popularity, content = Popularity(half_life_ms=popular_half_life_ms), Content()
-    learners = _learners(covisitation, other_learners, content, popularity)
-    names = [learner.name for learner in learners]
+    popularity = Popularity(half_life_ms=popular_half_life_ms)
+    trained = _learners(covisitation, other_learners, Content(), popularity)
+    names = [learner.name for learner in trained]
     index = names.index(popularity.name)
-    shoppers, items = RowIndex(), RowIndex()
     errors, negative_feedback = ProcessingErrors("learn"), NegativeFeedback()
-    item_features, renderer = ItemFeatures(items), ListRenderer(names, items)
+    trainer = _trainer(settings, trained, errors)
+    # Before anything is learned an equal object is a copy.
+    learners = tuple(deepcopy(one) if one.replicated_tables() else one for one in trained)
+    popularity = _only(Popularity, learners)
+    replica = _models(learners)
+    item_features, renderer = replica.features, ListRenderer(names, replica.items)
     fallback = PopularFallback(popularity, item_features, reason_code(index), left_out)
     rules = RuleChain(settings.rules, item_features, fallback, rule_reason(names, OWN_BRAND))
-    sold_out, bought = rules.out_of_stock, BoughtTogether()
+    sold_out = rules.out_of_stock
     scoped = ScopedPopularity(half_life_ms=popular_half_life_ms)
     prior_weights = [prior_weight(name) for name in names]
     return RecommenderComponents(
         k=k,
-        shoppers=shoppers,
-        items=items,
+        shoppers=RowIndex(),
         errors=errors,
+        trainer=trainer,
+        replica=replica,
         learners=learners,
-        content=content,
-        popularity=popularity,
-        bought_together=bought,
         session_contexts=SessionContexts(CONTEXT_ITEMS),
-        last_seen=LastSeen(),
-        item_features=item_features,
         generators=CandidateGenerators(
-            learners, covisitation, errors, max(POOL, k) + left_out, settings.allow_repeats
+            learners,
+            _only(Covisitation, learners),
+            errors,
+            max(POOL, k) + left_out,
+            settings.allow_repeats,
         ),
         blend=Blend(names, prior_weights, settings.blend_memory_events, negative_feedback),
         negative_feedback=negative_feedback,
         rules=rules,
         exploration=Exploration(names, settings.exploration, rule_reason(names, EXPLORED)),
         renderer=renderer,
-        item_lists=ItemLists(covisitation, content, bought, sold_out, items, renderer, k),
         popular_lists=PopularLists(popularity, scoped, item_features, sold_out, renderer, k, index),
         online_evaluation=OnlineEvaluation(names, k, settings.served),
         published_index=ShopperListIndex(k, LIST_TTL_S),
     )
+
+
+def _trainer(
+    settings: Lists, learners: Sequence[CandidateLearner], errors: ProcessingErrors
+) -> ItemTrainer:
+    models = _models(learners)
+    content, bought = _only(Content, learners), BoughtTogether()
+    item_lists = ItemLists(
+        _only(Covisitation, learners),
+        content,
+        bought,
+        OutOfStock(settings.rules.out_of_stock, models.features),
+        models.items,
+        ListRenderer([learner.name for learner in learners], models.items),
+        settings.k,
+    )
+    return ItemTrainer(models, content, bought, LastSeen(), item_lists, errors)
+
+
+def _models(learners: Sequence[CandidateLearner]) -> ItemModels:
+    """The models of items, with those of the learners that keep nothing of shoppers."""
+    items = RowIndex()
+    with_tables = tuple(learner for learner in learners if learner.replicated_tables())
+    return ItemModels(items, ItemFeatures(items), with_tables)
+
+
+def _only(kind: type[L], learners: Sequence[CandidateLearner]) -> L:
+    """The one learner of a kind."""
+    (found,) = (learner for learner in learners if isinstance(learner, kind))
+    return found
 
 
 def _learners(

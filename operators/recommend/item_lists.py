@@ -45,7 +45,7 @@ class ItemLists(KeepsNoRows):
         self._bought_together = bought_together
         self._out_of_stock = out_of_stock
         self._items = items
-        self._renderer = renderer
+        self.renderer = renderer
         self._k = k
         self.published_similar = PublishedIndex(k, ITEM_LIST_TTL_S)
         self.published_bought = PublishedIndex(k, ITEM_LIST_TTL_S)
@@ -74,7 +74,7 @@ class ItemLists(KeepsNoRows):
             lists.score[without_neighbours] = alike.score
             lists.reason_item[without_neighbours] = alike.reason_item
         self.published_similar.store(items, lists.item, now_ms)
-        rendered = self._renderer.render(lists, self._covisitation.name)
+        rendered = self.renderer.render(lists, self._covisitation.name)
         rendered.sources = dict.fromkeys(without_neighbours.tolist(), self._content.name)
         return self._ids(items), rendered
 
@@ -90,7 +90,7 @@ class ItemLists(KeepsNoRows):
         """The `bought` lists of items, to be published."""
         lists = self._bought_together.neighbours(items, self._k, self._out_of_stock.flags)
         self.published_bought.store(items, lists.item, now_ms)
-        return self._ids(items), self._renderer.render(lists, "bought")
+        return self._ids(items), self.renderer.render(lists, "bought")
 
     def update_items(self, items: Rows, previous_groups: Rows) -> None:
         """Mark the lists that change because cards are new or changed.

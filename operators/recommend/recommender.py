@@ -1,5 +1,7 @@
 """Learns batches of events and makes the lists of shoppers: the order in which the parts work.
 
+Items are learned by the `ItemTrainer`; lists are made by a replica of what it learned.
+
 Ids are strings outside and rows inside; this file is the border. The order of the calls in `learn` is a
 contract: the comments give the reasons, and tests/operators/recommend/test_learning_order.py fails when
 two of them are swapped.
@@ -17,14 +19,14 @@ from operators.recommend.reasons import with_default_reason
 from state.interactions import Interactions, ListRequests, ScoredLists
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from operators.recommend.components import RecommenderComponents
     from operators.recommend.exploration import ExplorationSlots
     from operators.recommend.feedback_events import FeedbackEvents
     from operators.recommend.rendering import RankedLists
     from state import config_lists
-    from state.interactions import EventColumns, ItemCard
+    from state.interactions import EventColumns
 
 
 class Recommender:
@@ -34,6 +36,7 @@ class Recommender:
         self.components = components or build_components()
         self.shoppers = self.components.shoppers
         self.items = self.components.items
+        self.trainer = self.components.trainer
 
     @classmethod
     def from_config(cls, lists: config_lists.Lists) -> Self:
@@ -58,23 +61,30 @@ class Recommender:
 
     def learn(self, events: EventColumns) -> Interactions | None:
         """Evaluate the learners on a batch, then learn it. None if it has no clicks."""
-        parts, isolate = self.components, self.components.errors.isolate
-        if not events.items:
-            with isolate("describe"):
-                self.update_items(events.changed_items, events.cards)
+        batch = self.to_interactions(events)
+        self.trainer.train(batch, events.changed_items, events.cards)
+        changes = self.trainer.models.take_changes()
+        if len(batch):
+            self._evaluate(batch)
+        self.components.replica.write(changes)
+        if not len(batch):
             return None
-        batch = self._to_interactions(events)
-        with isolate("facts"):
-            parts.item_features.update(batch.item, events.changed_items, events.cards)
-        # Before any learner learns: a learner is evaluated by what it knew before the batch.
-        with isolate("blend"):
+        self._learn_shoppers(events, batch)
+        return batch
+
+    def _evaluate(self, batch: Interactions) -> None:
+        """Evaluate the learners. Before the changes of the batch are written over the replica, and
+        before the learners here learn: by what was known before the batch."""
+        parts = self.components
+        with parts.errors.isolate("blend"):
             parts.blend.update_weights(batch, parts.generators.candidate_lists)
-        parts.last_seen.update(batch.item, batch.at_ms)
-        for learner in parts.learners:
+
+    def _learn_shoppers(self, events: EventColumns, batch: Interactions) -> None:
+        """Learn what is kept of shoppers, and what is counted by scope."""
+        parts, isolate = self.components, self.components.errors.isolate
+        for learner in parts.shopper_learners:
             with isolate(learner.name):
                 learner.learn_many(batch)
-        with isolate("bought"):
-            parts.bought_together.learn_many(batch)
         with isolate("rules"):
             parts.rules.learn(batch)
         with isolate("against"):
@@ -83,22 +93,6 @@ class Recommender:
             parts.exploration.learn(batch)
         with isolate("popular"):
             parts.popular_lists.learn(events, batch)
-        # Last: learners are evaluated, and learn, by what was known of the items before the batch.
-        with isolate("describe"):
-            self.update_items(events.changed_items, events.cards)
-        return batch
-
-    def update_items(self, changed: Sequence[str], cards: Mapping[str, ItemCard]) -> None:
-        """Learn the new and changed cards of items. An item that nobody has seen gets a row."""
-        if not changed:
-            return
-        parts = self.components
-        rows, changed_cards = self.items.get_or_add_many(changed), [cards[name] for name in changed]
-        parts.item_features.update(rows, changed, cards)
-        parts.last_seen.update(rows, np.array([card.at_ms for card in changed_cards], np.int64))
-        previous_groups = parts.content.groups_of(rows)
-        parts.content.update_items(rows, changed_cards)
-        parts.item_lists.update_items(rows, previous_groups)
 
     def rank(self, shoppers: Sequence[str], now_ms: int) -> RankedLists:
         """A list for each shopper; an unknown shopper gets popular items. Changes nothing."""
@@ -184,9 +178,10 @@ class Recommender:
         )
         parts.online_evaluation.store_list(requests.shopper[sampled], item, learner, at_ms[sampled])
 
-    def _to_interactions(self, events: EventColumns) -> Interactions:
+    def to_interactions(self, events: EventColumns) -> Interactions:
+        """Rows of a batch; new shoppers and items get one. Its items join the sessions."""
         shopper = self.shoppers.get_or_add_many(events.shoppers)
-        item = self.items.get_or_add_many(events.items)
+        item = self.trainer.items.get_or_add_many(events.items)
         at_ms = np.asarray(events.at_ms, np.int64)
         session_start_ms = np.asarray(events.session_start_ms, np.int64)
         return Interactions(

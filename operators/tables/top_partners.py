@@ -18,6 +18,7 @@ from operators.tables.array_ops import (
     run_starts,
 )
 from operators.tables.decay_clock import DecayClock, decay
+from operators.tables.replication import ChangedRows, ReplicatedColumns
 from operators.tables.table import Table, TableState
 from state.arrays import NO_ROW
 from state.dirty_rows import DirtyRows
@@ -34,7 +35,7 @@ ROWS_PER_SWEEP = 16_384
 """Rows swept together: a sweep needs a few MB, however long the table is."""
 
 
-class TopPartners(TableState):
+class TopPartners(TableState, ReplicatedColumns):
     """At most `width` partners for each of a growing number of rows.
 
     partner int32[rows, width]   NO_ROW-padded, in no order
@@ -57,6 +58,7 @@ class TopPartners(TableState):
         self.partner: Rows = np.empty((0, width), np.int32)
         self.weight: Weights = np.empty((0, width), np.float32)
         self.changed: NDArray[np.bool_] = np.empty(0, np.bool_)
+        self.changed_rows = ChangedRows()
         self._dirty_rows = DirtyRows()
 
     def add(self, row: Rows, partner: Rows, weight: Weights, at_ms: Times) -> None:
@@ -66,6 +68,7 @@ class TopPartners(TableState):
         if doublings := self.clock.advance(at_ms):
             decay(self.weight, doublings)
             self._dirty_rows.mark_all()
+            self.changed_rows.mark_all()
         bits = int(partner.max()).bit_length()
         pair = row.astype(np.int64) << bits | partner
         # Stable, so that equal pairs are summed in order of arrival on every machine.
@@ -74,9 +77,10 @@ class TopPartners(TableState):
         starts = run_starts(pair)
         gain = np.add.reduceat((weight * self.clock.encode_scale(at_ms))[order], starts)
         row, partner = row[order[starts]], partner[order[starts]]
-        self._ensure_rows(int(row[-1]) + 1)
+        self.ensure_rows(int(row[-1]) + 1)
         self.changed[row] = True
         self._dirty_rows.mark(row)
+        self.changed_rows.mark(row)
         matches = self.partner.take(row, axis=0) == partner[:, None]
         slot = matches.argmax(axis=1)
         is_present = matches[np.arange(len(row)), slot]
@@ -137,6 +141,7 @@ class TopPartners(TableState):
         rows = rows[rows < self.rows]
         self.partner[rows], self.weight[rows], self.changed[rows] = NO_ROW, 0, False
         self._dirty_rows.mark(rows)
+        self.changed_rows.mark(rows)
 
     def remove_partners(self, partners: Rows) -> None:
         """Remove these partners from every row: a sweep over the whole table."""
@@ -144,12 +149,14 @@ class TopPartners(TableState):
             part = slice(start, min(start + ROWS_PER_SWEEP, self.rows))
             removed = isin_rows(self.partner[part], partners)
             self.partner[part][removed], self.weight[part][removed] = NO_ROW, 0
-            self._dirty_rows.mark(start + np.flatnonzero(removed.any(axis=1)))
+            rows = start + np.flatnonzero(removed.any(axis=1))
+            self._dirty_rows.mark(rows)
+            self.changed_rows.mark(rows)
 
     def mark_changed(self, rows: Rows) -> None:
         """Mark rows as changed, also rows without partners."""
         if len(rows):
-            self._ensure_rows(int(rows.max()) + 1)
+            self.ensure_rows(int(rows.max()) + 1)
             self.changed[rows] = True
             self._dirty_rows.mark(rows)
 
@@ -192,7 +199,12 @@ class TopPartners(TableState):
         self.clock.restore(arrays["origin_ms"])
         self._dirty_rows = DirtyRows(self.rows)
 
-    def _ensure_rows(self, rows: int) -> None:
+    def replicated_columns(self) -> tuple[Rows, Weights]:
+        """Partners and their weights. Which lists are to be published is the trainer's affair."""
+        return self.partner[: self.rows], self.weight[: self.rows]
+
+    def ensure_rows(self, rows: int) -> None:
+        """Extend the table to at least so many rows, without partners."""
         self.partner = grow(self.partner, rows, NO_ROW)
         self.weight = grow(self.weight, rows, 0)
         self.changed = grow(self.changed, rows, False)

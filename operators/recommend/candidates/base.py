@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from operators.tables.table import Snapshottable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from operators.tables.replication import Replicated
     from state.arrays import Rows
     from state.interactions import Interactions, ListRequests, ScoredLists
 
@@ -30,6 +33,7 @@ class CandidateLearner(Snapshottable, Protocol):
     - Memory is bounded by the number of items and shoppers, times a constant of the constructor.
     - It is stored and restored as `operators.tables.table` says; a restored learner answers and learns
       on like the one that gave the arrays.
+    - Its replicated tables, written into an equal object, make that object answer the same.
     - Removed rows answer as if they had never been learned; a row that is given again inherits nothing.
     """
 
@@ -43,6 +47,13 @@ class CandidateLearner(Snapshottable, Protocol):
 
     def candidates(self, requests: ListRequests, k: int) -> ScoredLists:
         """At most k items for each request, best first."""
+
+    def replicated_tables(self) -> Sequence[Replicated]:
+        """What `candidates` reads, if only items are in it; () for a learner that keeps shoppers.
+
+        A learner with such tables learns once for all who make lists, in `ItemTrainer`. Each of them has
+        a replica: an equal object, which does not learn and has the changed rows written into it.
+        """
 
     def merge(self, row: int, into: int) -> None:
         """A shopper was merged into another; what it taught stays until its row is removed."""

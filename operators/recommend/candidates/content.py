@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from operators.catalogue.item_features import Flags
+    from operators.tables.replication import Replicated
     from operators.tables.table import Arrays
     from state.arrays import Rows, Weights
     from state.interactions import Interactions, ItemCard, ListRequests, ScoredLists
@@ -167,6 +168,10 @@ class Content(TableState):
         self.attributes.remove_items(rows)
         self.table.remove_partners(rows)
         self.table.remove_rows(self.attributes.groups.take_freed())
+
+    def replicated_tables(self) -> Sequence[Replicated]:
+        """The attributes of each item, the items of each group. Names of groups serve learning alone."""
+        return (self.attributes, self.table)
 
     def tables(self) -> Sequence[Table]:
         """The attributes of each item, the items of each group, the groups, the words."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from operators.catalogue.item_features import Flags
+    from operators.tables.replication import Replicated
     from operators.tables.table import Arrays
     from state.arrays import Rows
     from state.interactions import Interactions, ListRequests, ScoredLists
@@ -101,6 +102,10 @@ class Covisitation(TableState):
         """Remove what was learned of these items."""
         self.table.remove_rows(rows)
         self.table.remove_partners(rows)
+
+    def replicated_tables(self) -> Sequence[Replicated]:
+        """The transitions of each item."""
+        return (self.table,)
 
     def tables(self) -> Sequence[Table]:
         """The transitions of each item."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from operators.tables.replication import Replicated
     from operators.tables.table import Arrays
     from state.arrays import Rows, Weights
     from state.interactions import Interactions, ListRequests, ScoredLists
@@ -124,6 +125,10 @@ class SessionFactorsReranker(TableState):
     def remove_items(self, rows: Rows) -> None:
         """Remove what was learned of these items."""
         self.model.remove_items(rows)
+
+    def replicated_tables(self) -> Sequence[Replicated]:
+        """What ranking reads of the model."""
+        return self.model.replicated_tables()
 
     def tables(self) -> Sequence[Table]:
         """What is learned of items, and which items exist."""

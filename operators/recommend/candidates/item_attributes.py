@@ -12,6 +12,7 @@ import numpy as np
 from operators.recommend.candidates.groups import GroupIndex
 from operators.recommend.candidates.name_hashes import NameHashes
 from operators.tables.array_ops import grow, isin_rows
+from operators.tables.replication import ChangedRows, ReplicatedColumns
 from operators.tables.table import Table, TableState, strip_prefix
 from state.arrays import NO_ROW
 from state.dirty_rows import DirtyRows
@@ -29,7 +30,7 @@ CATEGORY, BRAND = 0, 1
 """The groups of an item: its category (if it has none, a word of its name), and its brand."""
 
 
-class ItemAttributes(TableState):
+class ItemAttributes(TableState, ReplicatedColumns):
     """Attributes of items, and the weights of their similarities.
 
     group int32[items, 2]     rows of `GroupIndex`, NO_ROW if the card has none
@@ -45,12 +46,13 @@ class ItemAttributes(TableState):
         self.group: Rows = np.empty((0, 2), np.int32)
         self._price: Weights = np.empty(0, np.float32)
         self._name_hash: NDArray[np.uint64] = np.empty(0, np.uint64)
+        self.changed_rows = ChangedRows()
         self._dirty_rows = DirtyRows()
 
     def update(self, rows: Rows, cards: Sequence[ItemCard]) -> tuple[NDArray[np.intp], Rows]:
         """Store the cards of items, each given once. Returns each change of a group: the index of the
         card, and the group that the item is in now."""
-        self._ensure_rows(int(rows.max()) + 1)
+        self.ensure_rows(int(rows.max()) + 1)
         self._price[rows] = [np.log(card.price) if card.price else np.nan for card in cards]
         words, self._name_hash[rows] = self._name_hashes.update([card.name or "" for card in cards])
         previous = self.group[rows]
@@ -64,6 +66,7 @@ class ItemAttributes(TableState):
         self.group[rows] = current
         self.groups.count(current, previous)
         self._dirty_rows.mark(rows)
+        self.changed_rows.mark(rows)
         changed, column = np.nonzero((current != previous) & (current >= 0))
         return changed, current[changed, column]
 
@@ -107,6 +110,7 @@ class ItemAttributes(TableState):
         self.group[rows], self._price[rows], self._name_hash[rows] = NO_ROW, np.nan, 0
         self.groups.count(self.group[rows], previous)
         self._dirty_rows.mark(rows)
+        self.changed_rows.mark(rows)
 
     def tables(self) -> Sequence[Table]:
         """The attributes of each item, the groups, the words."""
@@ -131,7 +135,13 @@ class ItemAttributes(TableState):
         self.items = len(self.group)
         self._dirty_rows = DirtyRows(self.items)
 
-    def _ensure_rows(self, rows: int) -> None:
+    def replicated_columns(self) -> tuple[Rows, Weights, NDArray[np.uint64]]:
+        """Groups, price and name."""
+        columns = (self.group, self._price, self._name_hash)
+        return columns[0][: self.items], columns[1][: self.items], columns[2][: self.items]
+
+    def ensure_rows(self, rows: int) -> None:
+        """Extend the table to at least so many items, without cards."""
         self.group = grow(self.group, rows, NO_ROW)
         self._price = grow(self._price, rows, np.nan)
         self._name_hash = grow(self._name_hash, rows, 0)

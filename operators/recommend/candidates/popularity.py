@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from operators.tables.array_ops import descending_key, grow
 from operators.tables.decay_clock import DecayClock, decay
+from operators.tables.replication import ChangedRows, Replicated
 from operators.tables.table import Table, TableState
 from state.dirty_rows import DirtyRows
 from state.interactions import ScoredLists, empty_lists
@@ -15,6 +16,8 @@ from state.times import DAY_MS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
     from operators.tables.table import Arrays
     from state.arrays import Rows, Weights
@@ -34,6 +37,7 @@ class Popularity(TableState):
         self.clock = DecayClock(half_life_ms)
         self.items = 0
         self.count: Weights = np.empty(0, np.float32)
+        self.changed_rows = ChangedRows()
         self._dirty_rows = DirtyRows()
 
     def learn_many(self, batch: Interactions) -> None:
@@ -43,11 +47,10 @@ class Popularity(TableState):
         if doublings := self.clock.advance(batch.at_ms):
             decay(self.count, doublings)
             self._dirty_rows.mark_all()
-        rows = int(batch.item.max()) + 1
-        self.count = grow(self.count, rows, 0)
-        self.items = max(self.items, rows)
-        self._dirty_rows.ensure_rows(rows)
+            self.changed_rows.mark_all()
+        self.ensure_rows(int(batch.item.max()) + 1)
         self._dirty_rows.mark(batch.item)
+        self.changed_rows.mark(batch.item)
         gain = np.bincount(batch.item, batch.weight * self.clock.encode_scale(batch.at_ms))
         self.count[: len(gain)] += gain.astype(np.float32)
 
@@ -77,6 +80,29 @@ class Popularity(TableState):
         rows = rows[rows < self.items]
         self.count[rows] = 0
         self._dirty_rows.mark(rows)
+        self.changed_rows.mark(rows)
+
+    def replicated_tables(self) -> Sequence[Replicated]:
+        """The weight of each item."""
+        return (self,)
+
+    def replicated_columns(self) -> tuple[Weights]:
+        """The weight of each item."""
+        return (self.count[: self.items],)
+
+    def replicated_scalars(self) -> tuple[NDArray[np.int64]]:
+        """The clock of the decay."""
+        return (self.clock.to_array(),)
+
+    def write_scalars(self, scalars: tuple[NDArray[Any], ...]) -> None:
+        """Replace the clock of the decay."""
+        self.clock.restore(scalars[0])
+
+    def ensure_rows(self, rows: int) -> None:
+        """Extend the table to at least so many items, without weight."""
+        self.count = grow(self.count, rows, 0)
+        self.items = max(self.items, rows)
+        self._dirty_rows.ensure_rows(rows)
 
     def tables(self) -> Sequence[Table]:
         """The weight of each item."""

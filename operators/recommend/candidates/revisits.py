@@ -12,6 +12,7 @@ import numpy as np
 
 from operators.kernels.ranking import partners
 from operators.tables.array_ops import grow
+from operators.tables.replication import ChangedRows, Replicated, ReplicatedColumns
 from operators.tables.table import Table, TableState
 from state.dirty_rows import DirtyRows
 from state.interactions import empty_lists
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from state.interactions import Interactions, ListRequests, ScoredLists
 
 
-class Revisits(TableState):
+class Revisits(TableState, ReplicatedColumns):
     """The items of the running session, newest first; each step back counts `position_decay` as much.
 
     known bool[items]: a removed item is no candidate, though a context may still hold it.
@@ -39,17 +40,17 @@ class Revisits(TableState):
         self.position_decay = position_decay
         self.items = 0
         self.known: NDArray[np.bool_] = np.empty(0, np.bool_)
+        self.changed_rows = ChangedRows()
         self._dirty_rows = DirtyRows()
 
     def learn_many(self, batch: Interactions) -> None:
         """Learn which items exist."""
         if not len(batch):
             return
-        rows = int(batch.item.max()) + 1
-        self.known = grow(self.known, rows, False)
-        self.items = max(self.items, rows)
-        self._dirty_rows.ensure_rows(rows)
-        self._dirty_rows.mark(batch.item[~self.known[batch.item]])
+        self.ensure_rows(int(batch.item.max()) + 1)
+        new = batch.item[~self.known[batch.item]]
+        self._dirty_rows.mark(new)
+        self.changed_rows.mark(new)
         self.known[batch.item] = True
 
     def candidates(self, requests: ListRequests, k: int) -> ScoredLists:
@@ -74,6 +75,21 @@ class Revisits(TableState):
         rows = rows[rows < self.items]
         self.known[rows] = False
         self._dirty_rows.mark(rows)
+        self.changed_rows.mark(rows)
+
+    def replicated_tables(self) -> Sequence[Replicated]:
+        """Which items exist."""
+        return (self,)
+
+    def replicated_columns(self) -> tuple[NDArray[np.bool_]]:
+        """Which items exist."""
+        return (self.known[: self.items],)
+
+    def ensure_rows(self, rows: int) -> None:
+        """Extend the table to at least so many items, none of which exists."""
+        self.known = grow(self.known, rows, False)
+        self.items = max(self.items, rows)
+        self._dirty_rows.ensure_rows(rows)
 
     def tables(self) -> Sequence[Table]:
         """Which items exist."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from operators.tables.replication import Replicated
     from operators.tables.table import Arrays
     from state.arrays import Rows
     from state.interactions import Interactions, ListRequests, ScoredLists
@@ -143,6 +144,10 @@ class SessionKnn(TableState):
         rows = rows[rows < self.items]
         self.visitor[rows], self.visits[rows] = NO_ROW, 0
         self._dirty_rows.mark(rows)
+
+    def replicated_tables(self) -> Sequence[Replicated]:
+        """None: neighbours are found among the shoppers for whom lists are made, where they are."""
+        return ()
 
     def tables(self) -> Sequence[Table]:
         """The clicks of each shopper, the visitors of each item."""

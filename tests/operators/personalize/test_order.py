@@ -11,7 +11,8 @@ import orjson
 
 from operators.personalize.batch import Batch
 from operators.personalize.step import PersonalizeStep
-from operators.recommend.recommender import Recommender
+from operators.recommend.items.models import ItemModels
+from operators.recommend.items.trainer import ItemTrainer
 from operators.segments.changes import OrphanedChanges, changes_in
 from operators.shards.batching import SourceBatcher
 from operators.shards.device_shard import DeviceShard
@@ -193,12 +194,13 @@ def test_7_feedback_is_observed_before_interactions_are_learned() -> None:
     assert step.state.recommender.components.negative_feedback.is_empty
 
 
-def test_8_learners_are_evaluated_then_learn_then_see_the_items(
+def test_8_lists_are_evaluated_by_the_replica_before_it_has_what_was_trained(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     calls: list[str] = []
     step = PersonalizeStep(flow_settings())
     components = step.state.recommender.components
+    trainer = components.trainer
 
     def recorded(owner: Any, name: str, label: str) -> None:
         real = getattr(owner, name)
@@ -210,10 +212,12 @@ def test_8_learners_are_evaluated_then_learn_then_see_the_items(
         monkeypatch.setattr(owner, name, record)
 
     recorded(components.blend, "update_weights", "evaluate")
-    recorded(components.learners[0], "learn_many", "learn")
-    recorded(Recommender, "update_items", "items")
+    recorded(trainer.models.learners[0], "learn_many", "train")
+    recorded(ItemTrainer, "update_items", "items")
+    recorded(ItemModels, "write", "replica")
+    recorded(components.shopper_learners[0], "learn_many", "learn")
     processed(step, Shards().parts(view(1, 0)))
-    assert calls == ["evaluate", "learn", "items"]
+    assert calls == ["train", "items", "evaluate", "replica", "learn"]
 
 
 def test_9_views_are_added_before_alerts_are_triggered() -> None:

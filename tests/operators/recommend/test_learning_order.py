@@ -76,7 +76,7 @@ def test_a_published_list_is_evaluated_by_the_candidates_of_its_time() -> None:
 
 def test_the_cards_of_a_batch_are_learned_after_its_views() -> None:
     recommender = Recommender()
-    content = recommender.components.content
+    content = recommender.trainer.content
     card = {"mug": ItemCard(NOW_MS, None, ("kitchen",), None, None)}
     recommender.learn(views([("ann", "mug")], cards=card))
     group = content.attributes.group[recommender.items.get("mug"), CATEGORY]

@@ -150,7 +150,7 @@ def test_removed_shoppers_and_items_are_not_evaluated() -> None:
     removals.merge(recommender, "ann", "user")
     removals.remove_shoppers(recommender, recommender.shoppers.get_or_add_many(["bob"]))
     removals.remove_items(recommender, recommender.items.get_or_add_many(["pot"]))
-    assert recommender.items.get_or_add("tin") == 2, "the row that was the pot's"
+    assert recommender.trainer.items.get_or_add("tin") == 2, "the row that was the pot's"
     step(recommender, ("user", "mug", 1), ("new", "cup", 1), ("eve", "tin", 1))
     assert judged(recommender) == (1, 0)
 

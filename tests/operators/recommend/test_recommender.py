@@ -157,7 +157,7 @@ def test_before_the_first_event_lists_are_empty() -> None:
     assert recommender.rank(["ann"], NOW_MS).entries() == [[]]
     assert recommender.rank([], NOW_MS).entries() == []
     assert recommender.components.popular_lists.popular_list().entries() == [[]]
-    assert recommender.components.item_lists.take_changed_similar(NOW_MS)[0] == []
+    assert recommender.trainer.item_lists.take_changed_similar(NOW_MS)[0] == []
 
 
 def test_every_reason_names_an_item_of_the_session_or_a_learner() -> None:
@@ -233,14 +233,14 @@ def test_changed_item_lists_and_scopes_are_taken_once() -> None:
     recommender = Recommender()
     recommender.learn(views([("ann", "mug", 0), ("ann", "cup", 1)], category="kitchen"))
     recommender.learn(views([("bob", "pot", 0), ("bob", "pan", 1)], kind=PURCHASE))
-    items, similar = recommender.components.item_lists.take_changed_similar(NOW_MS)
+    items, similar = recommender.trainer.item_lists.take_changed_similar(NOW_MS)
     assert dict(zip(items, similar.entries(), strict=True)) == {
         "mug": [("cup", 1.0, "because:mug")],
         "cup": [("mug", 1.0, "because:cup")],
         "pot": [("pan", 1.0, "because:pot")],
         "pan": [("pot", 1.0, "because:pan")],
     }
-    items, bought = recommender.components.item_lists.take_changed_bought(NOW_MS)
+    items, bought = recommender.trainer.item_lists.take_changed_bought(NOW_MS)
     assert dict(zip(items, bought.entries(), strict=True)) == {
         "pot": [("pan", 1.0, "because:pot")],
         "pan": [("pot", 1.0, "because:pan")],
@@ -249,7 +249,7 @@ def test_changed_item_lists_and_scopes_are_taken_once() -> None:
     assert scopes == [("category", "kitchen")]
     assert popular.entries() == [[("mug", 0.5, "popular"), ("cup", 0.5, "popular")]]
     assert len(recommender.components.popular_lists.popular_list().entries()[0]) == 4
-    of_items = recommender.components.item_lists
+    of_items = recommender.trainer.item_lists
     assert of_items.take_changed_similar(NOW_MS)[0] == of_items.take_changed_bought(NOW_MS)[0] == []
     assert recommender.components.popular_lists.take_changed_scopes()[0] == []
 

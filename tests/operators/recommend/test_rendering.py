@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from operators.recommend.candidates.popularity import Popularity
 from operators.recommend.candidates.registry import LEARNERS
 from operators.recommend.recommender import Recommender
 from serving.explain import LEARNER_TEXTS, describe_reason
@@ -68,13 +69,11 @@ def test_every_reason_is_true(
     shop = RuledShop(rules, share)
     for kind, clicks in steps:
         shop.click(*clicks, kind=kind)
+    *_, popularity = shop.recommender.components.learners
+    assert isinstance(popularity, Popularity)
     popular = {
         item for item, *_ in shop.recommender.components.popular_lists.popular_list().entries()[0]
-    } | {
-        shop.recommender.items.ids[row]
-        for row in shop.recommender.components.popularity.top(len(ITEMS)).item[0]
-        if row >= 0
-    }
+    } | {shop.recommender.items.ids[row] for row in popularity.top(len(ITEMS)).item[0] if row >= 0}
     for who in [*SHOPPERS, "stranger"]:
         said = _said(shop, who)
         for place, (item, _, reason) in enumerate(shop.entries(who)):

@@ -17,6 +17,7 @@ from operators.recommend.candidates.base import CandidateLearner
 from operators.recommend.candidates.content import Content
 from operators.recommend.candidates.registry import LEARNERS
 from operators.recommend.session_contexts import SessionContexts
+from operators.tables.replication import take_rows, write_rows
 from state.arrays import NO_ROW
 from state.interactions import Interactions, ItemCard, ListRequests, ScoredLists
 
@@ -240,6 +241,37 @@ def write_changes(learner: CandidateLearner, over: dict[str, NDArray[Any]]) -> N
         changed = slice(None) if table.dirty_rows is None else table.dirty_rows.take_dirty(length)
         for name, rows in table.columns.items():
             over[name][changed] = rows[changed]
+
+
+@every_learner
+@FEW
+@given(streams, st.sets(st.integers(0, ITEMS - 1)), st.data())
+def test_a_replica_that_gets_the_changed_rows_answers_like_the_learner(
+    make: Make, stream: Stream, removed: set[int], data: st.DataObject
+) -> None:
+    learner, replica = make(), make()
+    if not learner.replicated_tables():
+        return
+    for batch in batches(stream):
+        learn(learner, batch)
+        if data.draw(st.booleans()):
+            learner.remove_items(np.array(sorted(removed), np.int32))
+        if data.draw(st.booleans()):
+            replicate(learner, replica)
+    replicate(learner, replica)
+    assert same(learner.candidates(requests(), K), replica.candidates(requests(), K))
+    for table, copied in zip(learner.replicated_tables(), replica.replicated_tables(), strict=True):
+        for ours, theirs in zip(
+            table.replicated_columns(), copied.replicated_columns(), strict=True
+        ):
+            assert np.array_equal(ours, theirs, equal_nan=ours.dtype.kind == "f")
+            assert not np.shares_memory(ours, theirs)
+
+
+def replicate(learner: CandidateLearner, replica: CandidateLearner) -> None:
+    tables = zip(learner.replicated_tables(), replica.replicated_tables(), strict=True)
+    for table, copied in tables:
+        write_rows(copied, take_rows(table))
 
 
 @every_learner

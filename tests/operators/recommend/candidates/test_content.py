@@ -127,7 +127,7 @@ def test_a_new_item_is_listed_at_once_for_a_new_shopper() -> None:
     recommender = Recommender()
     recommender.learn(views(*((f"ann{n}", f"mug{n % 15}") for n in range(300))))
     cards = {name: ItemCard(NOW_MS, None, MUG) for name in ("new", *(f"mug{n}" for n in range(15)))}
-    recommender.update_items(sorted(cards), cards)
+    recommender.learn(EventColumns([], [], [], [], [], [], [], [], cards, sorted(cards)))
     recommender.learn(views(("eve", "mug3")))
     listed = [item for item, _, _ in recommender.rank(["eve"], NOW_MS).entries()[0]]
     assert sorted(listed) == sorted([*(f"mug{n}" for n in range(15)), "new"])
