@@ -267,12 +267,20 @@ class UserShardInput(Message):
 
 
 class ShardPart(Message):
-    """What one user shard hands on of a batch, for so many device shards."""
+    """What one user shard hands on of a batch: its own output, and that of its device shard.
+
+    `sequence` is the number of the batch among all of this run.
+    """
 
     batch: BatchId
     shard: int
-    device_shards: int
+    sequence: int
     outputs: list[ShardOutput]
+
+    @property
+    def parts(self) -> int:
+        """A batch is whole when all user shards have handed on their part."""
+        return 1
 
 
 class CounterDeltas(msgspec.Struct, array_like=True, gc=False):

@@ -1,12 +1,12 @@
 """The step that sees every shopper: it takes batches that are whole through removal, segments, lists.
 
-It waits until all shards have handed in their part of a batch, so that batches are processed whole and
-in one order. Within an epoch all parts arrive: nothing is incomplete in a snapshot. The stored name of
-the step is `learn`.
+A barrier waits until all shards have handed in their part of a batch, so that batches are processed
+whole and in one order.
 """
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -23,6 +23,7 @@ from operators.personalize.removal import Removal
 from operators.personalize.segmentation import Segmentation
 from operators.personalize.shopper_state import ShopperState
 from operators.personalize.state import PersonalizationState
+from operators.tables.barrier import Barrier
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
     from state.changes import Change
     from state.config import Settings
     from state.journal import Journals
-    from state.messages import BatchId, BatchOutput, ShardOutput, ShardPart
+    from state.messages import BatchOutput, ShardOutput, ShardPart
+
+STEP_ID = "learn"  # the stored name of the step
 
 
 class PersonalizeStep:
@@ -50,8 +53,7 @@ class PersonalizeStep:
         orphaned_changes: OrphanedChangesReader | None = None,
     ) -> None:
         self.state = PersonalizationState(settings, snapshot, journals)
-        self._parts_expected = settings.sessions.shards**2
-        self._incomplete: dict[BatchId, list[ShardPart]] = {}
+        self._barrier: Barrier[ShardPart] = Barrier(STEP_ID, settings.sessions.shards)
         self._orphaned: list[Change] = []
         already_published: frozenset[Change] = frozenset()
         if orphaned_changes is not None:
@@ -120,17 +122,13 @@ class PersonalizeStep:
         """
         outputs: list[BatchOutput] = []
         live: list[list[ShardOutput]] = []
-        for part in parts:
-            arrived = self._incomplete.setdefault(part.batch, [])
-            arrived.append(part)
-            if len(arrived) * part.device_shards < self._parts_expected:
-                continue
-            del self._incomplete[part.batch]
-            for batch_id in (part.batch, *part.batch.joined):
+        for arrived in chain.from_iterable(map(self._barrier.add, parts)):
+            batch = arrived[0].batch
+            for batch_id in (batch, *batch.joined):
                 self.state.batches[batch_id.partition] = batch_id.number + 1
             arrived.sort(key=lambda part: part.shard)
             whole = [output for part in arrived for output in part.outputs]
-            if part.batch.live:
+            if batch.live:
                 live.append(whole)
             else:
                 outputs.append(self._process([whole]))
@@ -189,8 +187,10 @@ class PersonalizeStep:
         return self.state.row_count
 
     def on_epoch_end(self) -> None:
-        """Nothing waits for the end of an epoch."""
+        """Raises BarrierError where a batch is not whole."""
+        self._barrier.check_empty()
 
     def snapshot(self) -> bytes:
-        """The state as versioned bytes."""
+        """The state as versioned bytes. Raises BarrierError where a batch is not whole."""
+        self._barrier.check_empty()
         return self.state.snapshot()

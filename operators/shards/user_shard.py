@@ -129,7 +129,8 @@ class UserShard:
             output.totals[f"users:{head.shard}"] = copy(shoppers.totals)
             outputs.append(output)
         self._is_ended = batch.last
-        return ShardPart(batch, head.shard, head.device_shards_total, outputs)
+        sequence = next(part.sequence for part in parts if part.sequence is not None)
+        return ShardPart(batch, head.shard, sequence, outputs)
 
     def _process_events(
         self,
