@@ -71,7 +71,7 @@ audit: $(VENV)/.dev ## the locked packages against the public vulnerability data
 
 lock: $(BIN)/python ## lock again after a change of pyproject.toml (UPGRADE=1: to the newest releases)
 	@$(PIP) install $(UV)
-	@$(LOCK) --extra dashboard pyproject.toml --output-file requirements.lock
+	@$(LOCK) --extra dashboard --extra serve pyproject.toml --output-file requirements.lock
 	@$(LOCK) --constraints requirements.lock --extra dev pyproject.toml --output-file requirements-dev.lock
 
 clean: ## forget .venv, builds and caches

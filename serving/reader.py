@@ -9,17 +9,23 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
+from serving.list_order import ALL, CATEGORY, OWN, SEGMENT, fallback_lists, own_list
 from state import keys
 from state.replies import decode_fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from serving.list_order import ListKey
     from state.store import Store
 
-CLUSTER_PREFIX = "cluster-"
-"""Prefix of the ids of cluster segments, which have popular lists."""
 OWN_LIST = "own list"
+_ORIGINS = {
+    OWN: OWN_LIST,
+    SEGMENT: "popular in the segment {}",
+    CATEGORY: "popular in the category {}",
+    ALL: "popular in the whole shop",
+}
 
 
 class ListEntry(NamedTuple):
@@ -85,10 +91,11 @@ class Storefront:
 
         The shopper's own list, else what is popular in the shopper's cluster, in the favourite
         category, or in the whole shop. None: the storefront shows the shop's own list. One round
-        trip for a shopper with a list, at most three more reads without.
+        trip for a shopper with a list, at most five more without.
         """
         lists = (
-            self._read_list(origin, key) for origin, key in self._candidate_keys(shopper, slot)
+            self._read_list(_ORIGINS[place].format(name), key)
+            for place, name, key in self._list_keys(shopper, slot)
         )
         return next(filter(None, lists), None)
 
@@ -124,16 +131,11 @@ class Storefront:
         """Return the counters of the flow."""
         return self._read_hash(keys.meta_key())
 
-    def _candidate_keys(self, shopper: str, slot: str) -> Iterator[tuple[str, str]]:
-        """Yield kind and key of each list that may be shown, in the order of the contract."""
-        yield OWN_LIST, keys.top_key(shopper, slot)
-        for sid in self.segments_of(shopper):
-            if not sid.startswith(CLUSTER_PREFIX):
-                continue
-            yield f"popular in the segment {sid}", keys.popular_key("segment", sid)
-        if category := self.profile(shopper).get("top_category"):
-            yield f"popular in the category {category}", keys.popular_key("category", category)
-        yield "popular in the whole shop", keys.popular_key()
+    def _list_keys(self, shopper: str, slot: str) -> Iterator[ListKey]:
+        """Yield where each list that may be shown lies, in the order of the contract."""
+        yield own_list(shopper, slot)
+        category = self._client.hget(keys.profile_key(shopper), "top_category")
+        yield from fallback_lists(self.segments_of(shopper), category.decode() if category else "")
 
     def _read_hash(self, key: str) -> dict[str, str]:
         return decode_fields(self._client.hgetall(key))

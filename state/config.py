@@ -22,6 +22,7 @@ from state.config_deployment import (
     Run,
     Runtime,
     Serving,
+    Storefront,
 )
 from state.config_lists import Lists
 from state.config_types import HalfLife, NotNegative, Positive, PositiveFloat, Section, Share
@@ -223,6 +224,7 @@ class Settings(Section, frozen=True):
     run: Run = Run()
     runtime: Runtime = Runtime()
     serving: Serving = Serving()
+    storefront: Storefront = Storefront()
     hooks: Hooks = Hooks()
     segment_rules_text: str = msgspec.field(default="", name="definitions")
 
@@ -240,6 +242,7 @@ class Settings(Section, frozen=True):
             run=Run(),
             runtime=Runtime(),
             serving=Serving(),
+            storefront=Storefront(),
             hooks=Hooks(),
         )
 

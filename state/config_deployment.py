@@ -15,6 +15,8 @@ import msgspec
 from state.config_types import NotNegative, Positive, PositiveFloat, Section
 from state.events import Consent
 
+SlotName = Annotated[str, msgspec.Meta(pattern="^[a-z][a-z0-9-]{0,39}$")]
+
 PURPOSES = Consent.__struct_fields__
 
 
@@ -90,6 +92,22 @@ class Serving(Section, frozen=True):
     proxy_header: str = ""
     tabs_max: Positive = 200
     recent_events: NotNegative = 50
+
+
+class Storefront(Section, frozen=True):
+    """The HTTP server of a storefront (`penstock serve`)."""
+
+    listen: str = "127.0.0.1:8700"
+    origins: tuple[str, ...] = ()
+    slots: tuple[SlotName, ...] = ()
+    shopper_fields: tuple[str, ...] = ("known", "stage", "intent", "top_category", "consent")
+    content_file: str = ""
+    read_timeout_ms: Positive = 20
+    shared_max_age_ms: Positive = 5000
+    cards_max: Positive = 100_000
+    in_flight_max: Positive = 256
+    requests_per_s: Positive = 50
+    visitor_days: Annotated[int, msgspec.Meta(gt=0, le=396)] = 396
 
 
 class Endpoint(Section, frozen=True):

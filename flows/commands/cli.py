@@ -36,6 +36,7 @@ COMMANDS = (
     "show",
     "segments",
     "dashboard",
+    "serve",
     "hooks",
     "redrive",
     "erase",

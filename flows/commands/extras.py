@@ -10,6 +10,7 @@ from state.errors import InstallationError
 
 PACKAGES = {
     "dashboard": ("starlette", "sse_starlette", "uvicorn"),
+    "serve": ("starlette", "uvicorn"),
     "plots": ("matplotlib",),
     "tune": ("optuna",),
 }

@@ -17,6 +17,7 @@ from state.store import AsyncReader
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Callable
 
     from state.config import Settings
 
@@ -35,7 +36,7 @@ class Server:
         self._consent_default = settings.privacy.unknown.ads
         self._reader = AsyncReader(redis_url, timeout_ms=settings.redis.timeout_ms)
         self._explainer = Explainer(redis_url, settings.redis.timeout_ms)
-        self._socket = _listen(host, port, serving.listen, any_port=any_port)
+        self._socket = listen_at(host, port, f"serving.listen {serving.listen}", any_port=any_port)
         url_host = f"[{host}]" if ":" in host else host
         self.url = f"http://{url_host}:{self._socket.getsockname()[1]}"
 
@@ -60,38 +61,47 @@ class Server:
             h11_max_incomplete_event_size=16_384,
             http=limited_protocol(2 * self._tabs_max + 2 * REQUESTS_AT_ONCE_MAX),
         )
-        server = uvicorn.Server(config)
-
-        async def wait_for_stop() -> None:
-            while not stop.is_set():
-                await asyncio.sleep(0.1)
-            hub.end()
-            server.should_exit = True
-
-        # The caller handles signals; the public `serve` of uvicorn would replace the handlers.
-        stop_task = asyncio.create_task(wait_for_stop())
-        try:
-            await server._serve([self._socket])
-        finally:
-            stop_task.cancel()
-            self._socket.close()
+        await run_until(uvicorn.Server(config), self._socket, stop, on_stop=hub.end)
 
 
-def parse_listen(listen: str) -> tuple[str, int]:
-    """Return host and port of a listen address. Raises ConfigurationError.
+async def run_until(
+    server: uvicorn.Server,
+    listening: socket.socket,
+    stop: threading.Event,
+    *,
+    on_stop: Callable[[], None] = lambda: None,
+) -> None:
+    """Run a server until `stop` is set; then call `on_stop` and end it. Closes the socket."""
+
+    async def wait_for_stop() -> None:
+        while not stop.is_set():
+            await asyncio.sleep(0.1)
+        on_stop()
+        server.should_exit = True
+
+    # The caller handles signals; the public `serve` of uvicorn would replace the handlers.
+    stop_task = asyncio.create_task(wait_for_stop())
+    try:
+        await server._serve([listening])
+    finally:
+        stop_task.cancel()
+        listening.close()
+
+
+def parse_listen(listen: str, key: str = "serving.listen") -> tuple[str, int]:
+    """Return host and port of a listen address, which `key` configures. Raises ConfigurationError.
 
     >>> parse_listen("127.0.0.1:8600"), parse_listen("[::1]:0")
     (('127.0.0.1', 8600), ('::1', 0))
     """
     host, colon, port = listen.rpartition(":")
     if not (colon and host and port.isascii() and port.isdigit() and int(port) < 65536):
-        raise ConfigurationError(
-            f"serving.listen {listen}: expected host:port, as in 127.0.0.1:8600"
-        )
+        raise ConfigurationError(f"{key} {listen}: expected host:port, as in 127.0.0.1:8600")
     return host.strip("[]"), int(port)
 
 
-def _listen(host: str, port: int, listen: str, *, any_port: bool) -> socket.socket:
+def listen_at(host: str, port: int, named: str, *, any_port: bool) -> socket.socket:
+    """Listen; with `any_port` at another port if it is taken. Raises ConfigurationError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for wanted in (port, 0) if any_port else (port,):
         listening = socket.socket(family)
@@ -101,7 +111,7 @@ def _listen(host: str, port: int, listen: str, *, any_port: bool) -> socket.sock
         except OSError as error:
             listening.close()
             failure = ConfigurationError(
-                f"serving.listen {listen}: {error.strerror}: name another with --listen HOST:PORT"
+                f"{named}: {error.strerror}: name another with --listen HOST:PORT"
             )
             failure.__cause__ = error
         else:

@@ -48,7 +48,7 @@ def wanted(*extras: str) -> list[Requirement]:
 
 @pytest.mark.parametrize(
     ("lock", "extras"),
-    [(RUNTIME, ("dashboard",)), (DEV, ("dashboard", "plots", "dev"))],
+    [(RUNTIME, ("dashboard", "serve")), (DEV, ("dashboard", "plots", "serve", "dev"))],
     ids=["runtime", "dev"],
 )
 def test_the_lock_holds_what_the_project_asks_for(lock: Path, extras: tuple[str, ...]) -> None:

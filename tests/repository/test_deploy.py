@@ -16,6 +16,7 @@ from flows.observability.collectors import RecoveryFolderCollector, TopicCollect
 from flows.process.liveness import START_TIMEOUT_S
 from flows.webhooks import metrics as hooks_metrics
 from serving.dashboard import metrics as page_metrics
+from serving.storefront import metrics as storefront_metrics
 from state import config_loader
 
 ROOT = Path(__file__).parents[2]
@@ -34,7 +35,7 @@ class Topic:
 def there(tmp_path: Path) -> dict[str, set[str]]:
     """Every metric, and the names under which Prometheus knows its samples."""
     families = [*metrics.REGISTRY.collect(), *hooks_metrics.REGISTRY.collect()]
-    families += [*page_metrics.REGISTRY.collect()]
+    families += [*page_metrics.REGISTRY.collect(), *storefront_metrics.REGISTRY.collect()]
     families += [*TopicCollector(Topic()).collect(), *RecoveryFolderCollector(tmp_path).collect()]
     endings = {
         "counter": ("_total",),

@@ -1,0 +1,242 @@
+"""The routes of the storefront's server, and how answers become HTTP: caching, errors, limits.
+
+A route is one method here, one line in `ROUTES` and its types in `openapi` (a test compares them).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from prometheus_client.exposition import choose_encoder
+from starlette.applications import Starlette
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from serving.dashboard.guard import address_of
+from serving.storefront import metrics
+from serving.storefront.access import COOKIE, KEY_HEADER
+from serving.storefront.answers import FieldProblem, ListAnswer, PageAnswer, Problems
+from serving.storefront.openapi import document
+from serving.storefront.requests import (
+    BODY_BYTES_MAX,
+    PageRequest,
+    RequestError,
+    check_slot,
+    page_of_body,
+    page_of_query,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from starlette.requests import Request
+
+    from serving.storefront.access import Caller, StorefrontAccess
+    from serving.storefront.content import ContentTable
+    from serving.storefront.finder import Finder
+    from serving.storefront.limits import RequestRates
+    from serving.storefront.reads import TimedReads
+
+PERSONAL = "private, max-age=5"
+SHARED = "public, max-age=60, stale-while-revalidate=300, stale-if-error=86400"
+NEVER = "no-store"
+EVERYBODY = "all"
+"""The audience of lists that do not depend on who asks: a CDN may keep them."""
+PREFLIGHT_S = 600
+
+
+class StorefrontApp:
+    """The handlers of the routes."""
+
+    def __init__(
+        self,
+        finder: Finder,
+        reads: TimedReads,
+        access: StorefrontAccess,
+        rates: RequestRates,
+        contents: ContentTable,
+        *,
+        slots: tuple[str, ...],
+        in_flight_max: int,
+    ) -> None:
+        self._finder = finder
+        self._reads = reads
+        self._access = access
+        self._rates = rates
+        self._contents = contents
+        self._slots = slots
+        self._in_flight_max = in_flight_max
+        self._in_flight = 0
+
+    async def one_list(self, request: Request) -> Response:
+        """Answer `GET /v1/lists/{slot}`."""
+        caller = self._admit(request)
+        page = page_of_query(request.path_params["slot"], request.query_params.multi_items())
+        for_all = request.query_params.get("audience") == EVERYBODY
+        answers, is_shared = await self._find(request, caller, page, for_all=for_all)
+        return _cached(request, answers[0], answers, is_shared=is_shared)
+
+    async def page_lists(self, request: Request) -> Response:
+        """Answer `POST /v1/lists`."""
+        caller = self._admit(request)
+        page = page_of_body(await read_body(request, BODY_BYTES_MAX))
+        answers, _ = await self._find(request, caller, page)
+        return _json(PageAnswer(answers), cache=NEVER)
+
+    async def shopper(self, request: Request) -> Response:
+        """Answer `GET /v1/shopper`. A page sees its own visitor."""
+        caller = self._admit(request)
+        page = page_of_query("home", request.query_params.multi_items())
+        answer = await self._finder.shopper(self._shopper_of(request, caller, page))
+        return _json(answer, cache=NEVER if answer.degraded else PERSONAL)
+
+    async def content(self, request: Request) -> Response:
+        """Answer `GET /v1/content/{slot}`."""
+        caller = self._admit(request)
+        page = page_of_query("home", request.query_params.multi_items())
+        shopper = await self._finder.shopper(self._shopper_of(request, caller, page))
+        answer = self._contents.choose(request.path_params["slot"], shopper.segments)
+        return _json(answer, cache=NEVER if shopper.degraded else PERSONAL)
+
+    async def openapi(self, request: Request) -> Response:
+        """Answer `GET /openapi.json`."""
+        return _json(document(), cache=SHARED)
+
+    async def health(self, request: Request) -> Response:
+        """Report that the server is up."""
+        return PlainTextResponse("ok\n")
+
+    async def ready(self, request: Request) -> Response:
+        """Report whether Redis answers."""
+        is_ready = await self._reads.try_again()
+        text = "ok\n" if is_ready else "Redis does not answer\n"
+        return PlainTextResponse(text, 200 if is_ready else 503)
+
+    async def metrics(self, request: Request) -> Response:
+        """Return the metrics for Prometheus, to the shop alone."""
+        if not self._access.caller(request.headers, "").is_trusted:
+            raise RequestError(403, "$", "needs the secret key")
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(encode(metrics.REGISTRY), media_type=content_type)
+
+    async def _find(
+        self, request: Request, caller: Caller, page: PageRequest, *, for_all: bool = False
+    ) -> tuple[list[ListAnswer], bool]:
+        """The lists of a page, and whether they are the same for everybody."""
+        for slot in page.slots:
+            check_slot(slot.slot, self._slots)
+        if self._in_flight > self._in_flight_max:
+            answers = self._finder.find_popular(page)
+            shopper = ""
+        else:
+            shopper = "" if for_all else self._shopper_of(request, caller, page)
+            answers = await self._finder.find(shopper, page)
+        metrics.DEGRADED.inc(sum(answer.degraded for answer in answers))
+        return answers, not shopper and for_all
+
+    def _admit(self, request: Request) -> Caller:
+        caller = self._access.caller(request.headers, request.query_params.get("key", ""))
+        self._rates.count(caller.key, "" if caller.is_trusted else address_of(request))
+        return caller
+
+    def _shopper_of(self, request: Request, caller: Caller, page: PageRequest) -> str:
+        cookie = request.cookies.get(COOKIE, "")
+        return self._access.shopper_of(caller, page.shopper, page.visitor, page.sig, cookie)
+
+    def measured(
+        self, route: str, handler: Callable[[Request], Awaitable[Response]]
+    ) -> Callable[[Request], Awaitable[Response]]:
+        """A handler with its metrics, whose `RequestError` becomes an answer."""
+
+        async def answer(request: Request) -> Response:
+            began_s = time.perf_counter()
+            self._in_flight += 1
+            metrics.IN_FLIGHT.set(self._in_flight)
+            try:
+                response = await handler(request)
+            except RequestError as error:
+                response = _json(Problems(error.problems), status=error.status, cache=NEVER)
+                response.headers.update(error.headers)
+            finally:
+                self._in_flight -= 1
+            metrics.REQUESTS.labels(route, response.status_code).inc()
+            metrics.SECONDS.labels(route).observe(time.perf_counter() - began_s)
+            return response
+
+        return answer
+
+
+ROUTES = (
+    ("GET", "/v1/lists/{slot}", "one_list"),
+    ("POST", "/v1/lists", "page_lists"),
+    ("GET", "/v1/shopper", "shopper"),
+    ("GET", "/v1/content/{slot}", "content"),
+    ("GET", "/openapi.json", "openapi"),
+    ("GET", "/healthz", "health"),
+    ("GET", "/readyz", "ready"),
+    ("GET", "/metrics", "metrics"),
+)
+
+
+def create_app(storefront: StorefrontApp, origins: tuple[str, ...]) -> Starlette:
+    """The application with all routes."""
+    routes = [
+        Route(path, storefront.measured(path, getattr(storefront, name)), methods=[method])
+        for method, path, name in ROUTES
+    ]
+    starlette = Starlette(routes=routes, exception_handlers={404: _unknown, 405: _unknown})
+    starlette.add_middleware(
+        CORSMiddleware,
+        allow_origins=list(origins),
+        allow_methods=["GET", "POST"],
+        allow_headers=[KEY_HEADER, "content-type"],
+        allow_credentials=True,
+        expose_headers=["etag"],
+        max_age=PREFLIGHT_S,
+    )
+    return starlette
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """The body of a request. Raises RequestError 413 where it is longer than `limit`."""
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > limit:
+            raise RequestError(413, "$", f"more than {limit} bytes")
+    return bytes(body)
+
+
+def _cached(
+    request: Request, answer: ListAnswer, answers: list[ListAnswer], *, is_shared: bool
+) -> Response:
+    """One list with its ETag, or 304 where the asker has it. The age of a list is no change of it."""
+    if answer.degraded:
+        return _json(answer, cache=NEVER)
+    same_age = msgspec.structs.replace(answer, age_ms=0)
+    digest = hashlib.blake2b(msgspec.json.encode(same_age), digest_size=12).hexdigest()
+    etag, cache = f'W/"{digest}"', SHARED if is_shared else PERSONAL
+    if etag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers={"etag": etag, "cache-control": cache})
+    response = _json(answer, cache=cache)
+    response.headers["etag"] = etag
+    return response
+
+
+def _json(answer: Any, *, cache: str, status: int = 200) -> Response:
+    headers = {"cache-control": cache, "x-content-type-options": "nosniff"}
+    if cache == PERSONAL:
+        headers["vary"] = f"Cookie, {KEY_HEADER}"
+    return Response(msgspec.json.encode(answer), status, headers, "application/json")
+
+
+async def _unknown(request: Request, error: Exception) -> Response:
+    status = getattr(error, "status_code", 404)
+    message = (
+        "no such route: /openapi.json has all" if status == 404 else "another method is needed"
+    )
+    return _json(Problems([FieldProblem("$", message)]), status=status, cache=NEVER)

@@ -1,0 +1,247 @@
+"""Makes the lists of a page out of what Redis has: order, filters, no item twice. Without I/O.
+
+`assemble` is a generator: it yields the shared keys that it needs next and goes on when they are there,
+so that the same code runs on a cached process, on Redis, and in a test on a dict.
+
+Where the items of a slot come from, in this order, until there are enough:
+
+- `product`: similar to the item of the page, then as `home`
+- `cart`: bought together with what is in the cart, then similar to it, then as `home`
+- `category`: the own list, then what is popular in the category, then as `home`
+- all others: the order of `serving.list_order`
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from serving.explain import cause_of, describe_reason
+from serving.list_order import CATEGORY, OWN, fallback_lists
+from serving.reader import ListEntry, display_name
+from serving.storefront.answers import Card, ListAnswer, ListedItem
+from serving.storefront.shared import EMPTY, StoredList
+from state import keys
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator, Sequence
+
+    from serving.storefront.requests import SlotRequest
+
+ITEM, CART, NONE = "item", "cart", "none"
+PERSONALIZATION = "personalization"
+_MARGIN = 8
+"""Candidates looked at beyond those still missing, so that few sold-out items need no further read."""
+
+
+class KnownShopper(msgspec.Struct):
+    """What is known of who asks. `id` "" is everybody: the lists are then the same for all."""
+
+    id: str = ""
+    own: dict[str, StoredList] = {}
+    segments: dict[str, int] = {}
+    profile: dict[str, str] = {}
+
+    @property
+    def refuses_personalization(self) -> bool:
+        """Whether lists must not depend on what this shopper did."""
+        return PERSONALIZATION in self.profile.get("refused", "").split(",")
+
+
+class Candidate(NamedTuple):
+    """An item that may be listed, and the list that it comes from."""
+
+    entry: ListEntry
+    place: str
+    stored: StoredList
+
+
+class Assembly:
+    """Makes the lists of one page. `value_of` gives the value of a shared key, None if there is none."""
+
+    def __init__(
+        self,
+        shopper: KnownShopper,
+        value_of: Callable[[str], StoredList | Card | None],
+        now_ms: int,
+        *,
+        list_key: bytes = b"",
+        repeat: bool = False,
+    ) -> None:
+        self._shopper = KnownShopper() if shopper.refuses_personalization else shopper
+        self._name = shopper.id
+        self._value_of = value_of
+        self._now_ms = now_ms
+        self._list_key = list_key
+        self._repeat = repeat
+        self._on_page: set[str] = set()
+
+    def assemble(
+        self, request: SlotRequest, shown_before: Sequence[str] = ()
+    ) -> Generator[list[str], None, ListAnswer]:
+        """Make one list; yields the shared keys that must be read before it goes on.
+
+        `shown_before` are the items of the earlier parts of the same list: it goes on after them.
+        """
+        chosen: list[Candidate] = []
+        left_out = {request.item, *request.cart, *request.exclude, *shown_before}
+        if not self._repeat:
+            left_out |= self._on_page
+        offset = 0 if shown_before else request.offset
+        wanted = request.n + offset
+        for source in self._sources(request):
+            candidates = yield from source
+            waiting = [one for one in candidates if one.entry.item not in left_out]
+            while waiting and len(chosen) < wanted:
+                size = wanted - len(chosen) + _MARGIN
+                part, waiting = waiting[:size], waiting[size:]
+                yield _cards_of(part)
+                for one in part:
+                    item = one.entry.item
+                    if item not in left_out and self._fits(item, request):
+                        chosen.append(one)
+                        left_out.add(item)
+            if len(chosen) >= wanted:
+                break
+        shown = chosen[offset:wanted]
+        self._on_page.update(one.entry.item for one in shown)
+        answer = self._answer(request, chosen[:1], shown, 1 + (len(shown_before) or offset))
+        if shown_before:
+            answer.list_id = request.list_id
+        return answer
+
+    def repeat_answer(self, earlier: ListAnswer) -> ListAnswer:
+        """An earlier answer as a degraded one, without what is on this page already."""
+        on_page = set() if self._repeat else self._on_page
+        items = [one for one in earlier.items if one.id not in on_page]
+        self._on_page.update(one.id for one in items)
+        return msgspec.structs.replace(earlier, items=items, degraded=True)
+
+    def _sources(
+        self, request: SlotRequest
+    ) -> Iterator[Generator[list[str], None, list[Candidate]]]:
+        """Where items come from, in order."""
+        shopper, slot = self._shopper, request.slot
+        own = shopper.own.get(slot) or shopper.own.get(keys.SLOT) or EMPTY
+        top_category = shopper.profile.get("top_category", "")
+        if slot == "product" and request.item:
+            yield self._similar_to(request.item, own)
+        elif slot == "cart" and request.cart:
+            yield self._summed([keys.bought_key(item) for item in request.cart])
+            yield self._summed([keys.similar_key(item) for item in request.cart])
+        yield _given([Candidate(entry, OWN, own) for entry in _entries(own)])
+        if slot == "category" and request.category:
+            yield self._stored(CATEGORY, keys.popular_key("category", request.category))
+        for place, _, key in fallback_lists(shopper.segments, top_category):
+            yield self._stored(place, key)
+
+    def _stored(self, place: str, key: str) -> Generator[list[str], None, list[Candidate]]:
+        yield [key]
+        stored = self._list(key)
+        return [Candidate(entry, place, stored) for entry in _entries(stored)]
+
+    def _similar_to(
+        self, item: str, own: StoredList
+    ) -> Generator[list[str], None, list[Candidate]]:
+        """The similar items. Those that are in the own list too change places, in its order."""
+        found = yield from self._stored(ITEM, keys.similar_key(item))
+        rank = {entry[0]: position for position, entry in enumerate(own.items)}
+        places = [at for at, one in enumerate(found) if one.entry.item in rank]
+        by_own = sorted((found[at] for at in places), key=lambda one: rank[one.entry.item])
+        for at, one in zip(places, by_own, strict=True):
+            found[at] = one
+        return found
+
+    def _summed(self, list_keys: Sequence[str]) -> Generator[list[str], None, list[Candidate]]:
+        """The items of several lists, by the sum of 1/rank over them; the first reason counts."""
+        yield list(list_keys)
+        sums: dict[str, float] = {}
+        first: dict[str, Candidate] = {}
+        for key in list_keys:
+            stored = self._list(key)
+            for rank, entry in enumerate(_entries(stored), 1):
+                sums[entry.item] = sums.get(entry.item, 0.0) + 1 / rank
+                first.setdefault(entry.item, Candidate(entry, CART, stored))
+        return [first[item] for item in sorted(sums, key=lambda item: (-sums[item], item))]
+
+    def _fits(self, item: str, request: SlotRequest) -> bool:
+        """Whether an item may be listed: not sold out, and known to fit the filters."""
+        card = self._card(item)
+        if card is not None and not card.available:
+            return False
+        if request.category:
+            category = card.category if card else ""
+            if category != request.category and not category.startswith(request.category + "/"):
+                return False
+        if request.price_max is not None:
+            return card is not None and card.price is not None and card.price <= request.price_max
+        return True
+
+    def _answer(
+        self,
+        request: SlotRequest,
+        first: list[Candidate],
+        shown: list[Candidate],
+        first_position: int,
+    ) -> ListAnswer:
+        origin = first[0] if first else Candidate(ListEntry("", 0.0, ""), NONE, EMPTY)
+        stored = origin.stored
+        return ListAnswer(
+            list_id=self._list_id(request, stored.at),
+            slot=request.slot,
+            place=origin.place,
+            source=stored.source,
+            model=stored.model,
+            at=stored.at,
+            age_ms=max(self._now_ms - stored.at, 0) if stored.at else 0,
+            degraded=False,
+            items=[self._listed(one, at) for at, one in enumerate(shown, first_position)],
+        )
+
+    def _listed(self, candidate: Candidate, position: int) -> ListedItem:
+        item, score, reason = candidate.entry
+        explore = candidate.stored.explore or {}
+        names = {}
+        if (cause := cause_of(candidate.entry)) is not None:
+            card = self._card(cause) or Card()
+            names[cause] = display_name(cause, card.name, card.brand, card.category)
+        return ListedItem(
+            id=item,
+            position=position,
+            score=score,
+            reason=reason,
+            why=describe_reason(candidate.entry, names),
+            propensity=explore.get("propensity") if explore.get("item") == item else None,
+            card=self._card(item),
+        )
+
+    def _list_id(self, request: SlotRequest, at_ms: int) -> str:
+        """An id of this list for this shopper, which names neither."""
+        what = msgspec.json.encode((self._name, request.item, request.cart, request.category))
+        digest = hashlib.blake2b(what, key=self._list_key, digest_size=9).hexdigest()
+        return f"{at_ms:x}-{request.slot}-{digest}"
+
+    def _list(self, key: str) -> StoredList:
+        value = self._value_of(key)
+        return value if isinstance(value, StoredList) else EMPTY
+
+    def _card(self, item: str) -> Card | None:
+        value = self._value_of(keys.card_key(item))
+        return value if isinstance(value, Card) else None
+
+
+def _given(candidates: list[Candidate]) -> Generator[list[str], None, list[Candidate]]:
+    yield []
+    return candidates
+
+
+def _entries(stored: StoredList) -> list[ListEntry]:
+    return [ListEntry(*entry) for entry in stored.items]
+
+
+def _cards_of(candidates: Sequence[Candidate]) -> list[str]:
+    causes = [cause_of(one.entry) for one in candidates]
+    names = [*(one.entry.item for one in candidates), *filter(None, causes)]
+    return [keys.card_key(name) for name in dict.fromkeys(names)]

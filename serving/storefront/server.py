@@ -1,0 +1,90 @@
+"""The HTTP server of the storefront, which runs in the calling thread until a stop event is set."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from serving.dashboard.connections import limited_protocol
+from serving.dashboard.server import listen_at, parse_listen, run_until
+from serving.storefront.access import StorefrontAccess
+from serving.storefront.app import StorefrontApp, create_app
+from serving.storefront.content import ContentTable
+from serving.storefront.finder import Finder
+from serving.storefront.limits import RequestRates
+from serving.storefront.reads import TimedReads
+from serving.storefront.shared import SharedValues
+from state import keys
+from state.errors import StoreError
+from state.store import AsyncReader
+
+if TYPE_CHECKING:
+    import threading
+
+    from state.config import Settings
+
+STOP_S = 2
+CONNECTIONS_PER_REQUEST = 4
+"""Connections that browsers keep open for each request in progress."""
+
+
+class StorefrontServer:
+    """The server at one address. Listens as soon as it is created. Raises ConfigurationError."""
+
+    def __init__(self, settings: Settings, redis_url: str, *, any_port: bool = False) -> None:
+        storefront = settings.storefront
+        host, port = parse_listen(storefront.listen, "storefront.listen")
+        access = StorefrontAccess(
+            host, storefront.origins, visitor_days=storefront.visitor_days, clock_s=time.time
+        )
+        self._reader = AsyncReader(redis_url, timeout_ms=settings.redis.timeout_ms)
+        reads = TimedReads(self._reader, storefront.read_timeout_ms / 1000, time.monotonic)
+        shared = SharedValues(
+            2 * storefront.cards_max, storefront.shared_max_age_ms / 1000, time.monotonic
+        )
+        finder = Finder(
+            reads,
+            shared,
+            lambda: time.time_ns() // 1_000_000,
+            list_key=access.list_key,
+            shopper_fields=storefront.shopper_fields,
+        )
+        application = StorefrontApp(
+            finder,
+            reads,
+            access,
+            RequestRates(storefront.requests_per_s, time.monotonic),
+            ContentTable(storefront.content_file),
+            slots=storefront.slots,
+            in_flight_max=storefront.in_flight_max,
+        )
+        self._config = uvicorn.Config(
+            create_app(application, access.origins),
+            log_level="critical",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=STOP_S,
+            h11_max_incomplete_event_size=16_384,
+            http=limited_protocol(CONNECTIONS_PER_REQUEST * storefront.in_flight_max),
+        )
+        self._socket = listen_at(
+            host, port, f"storefront.listen {storefront.listen}", any_port=any_port
+        )
+        url_host = f"[{host}]" if ":" in host else host
+        self.url = f"http://{url_host}:{self._socket.getsockname()[1]}"
+
+    def serve(self, stop: threading.Event) -> None:
+        """Serve until `stop` is set."""
+        asyncio.run(self._serve(stop))
+
+    async def _serve(self, stop: threading.Event) -> None:
+        try:
+            with suppress(StoreError):  # connected before the first request, which has little time
+                await self._reader.read_one("EXISTS", keys.meta_key())
+            await run_until(uvicorn.Server(self._config), self._socket, stop)
+        finally:
+            await self._reader.close()
