@@ -43,6 +43,7 @@ bench: $(VENV)/.dev ## the table of figures (ROWS=cpu,floor or QUICK=1: a part o
 	@$(if $(ROWS)$(QUICK),true,$(BIN)/python -m benchmarks.decode)
 	@$(if $(ROWS)$(QUICK),true,$(BIN)/python -m benchmarks.recommend)
 	@$(if $(ROWS)$(QUICK),true,$(BIN)/python -m benchmarks.messages)
+	@$(if $(ROWS)$(QUICK),true,$(BIN)/python -m benchmarks.redis_cost)
 	@$(if $(ROWS)$(QUICK),true,$(BIN)/python -m benchmarks.segments)
 
 chaos: $(VENV)/.dev ## kill, pause, cut and fill up everything, and compare with an undisturbed run (10 min)

@@ -53,6 +53,7 @@ class PacedPartition(StatelessSourcePartition[SourceBatch]):
         """The events that are due; when stopped or out of events, an empty batch that ends the flow."""
         if self._finished:
             raise StopIteration
+        is_live = self._read >= self._history
         events = [] if self._stop.is_set() else list(islice(self._events, self._events_due()))
         self._read += len(events)
         self._finished = not events
@@ -63,6 +64,7 @@ class PacedPartition(StatelessSourcePartition[SourceBatch]):
                 shards=self._settings.sessions.shards,
                 allowed_lateness_ms=self._settings.sessions.allowed_lateness_ms,
                 last=self._finished,
+                live=is_live,
                 converter=self._exchange,
             )
         ]

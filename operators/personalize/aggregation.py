@@ -83,7 +83,9 @@ class Aggregation:
             writes += self._shop.recent_event_writes(
                 batch.outputs, self._recent_events, clock.reporting_time_ms
             )
-        if self._aggregates.take_due(clock.reporting_time_ms, last=batch.is_last):
+        if self._aggregates.take_due(
+            clock.reporting_time_ms, live=batch.is_live, last=batch.is_last
+        ):
             writes += call_or_default(
                 "figures",
                 [],

@@ -50,6 +50,7 @@ class Batch:
     watermark_ms: int
     first_watermark_ms: int
     is_last: bool
+    is_live: bool
     received_ms: bytes
     active: Sequence[ActiveShopper]
     item_updates: Sequence[ItemUpdate]
@@ -80,6 +81,7 @@ class Batch:
             watermark_ms=max(output.watermark_ms for output in outputs),
             first_watermark_ms=max(output.watermark_ms for output in coalesced[0]),
             is_last=any(output.last for output in outputs),
+            is_live=outputs[0].batch.live,
             received_ms=b"".join(output.received_ms for output in outputs),
             active=list({row.shopper: row for output in outputs for row in output.active}.values()),
             item_updates=_in_order(

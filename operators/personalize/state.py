@@ -116,6 +116,8 @@ class PersonalizationState:
             ClusterReport(self.clusters, self.cluster_definitions),
             self.shop,
             self.counters,
+            batch_numbers=self.batches,
+            batch_events=settings.source.batch_events,
             every_ms=settings.lists.figures_every_ms,
             last_ms=last_aggregates_ms,
         )

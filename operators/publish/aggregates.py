@@ -12,6 +12,8 @@ from operators.segments.segment_scan import SegmentScan
 from state.times import DAY_MS, HOUR_MS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from operators.catalogue.item_cards import ItemCards
     from operators.publish.counters import Counters
     from operators.publish.definitions import Definitions
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from operators.segments.propensity.propensity import PropensityModels
     from state.messages import Write
 
+RECORDED_EVENTS_MIN = 2_048
+"""Events of a recording between updates of the aggregates, in whole batches. Its event time passes far
+faster than the clock: in small batches every one would be due, and cost more than its events."""
 DAY_STATS_KEPT_MS = DAY_MS + HOUR_MS
 """How long orders and past memberships are kept: statistics are of the last day."""
 WHOLE_SHOP = -1
@@ -31,6 +36,8 @@ class Aggregates:
     """Publishes the aggregates of the parts that it is given.
 
     `last_ms` is the reporting time at which they were due last. Stored.
+    `batch_numbers` says how many batches came from each partition, with this one: a recording that
+    resumes publishes with the same batches.
     """
 
     def __init__(
@@ -44,10 +51,14 @@ class Aggregates:
         shop: ShopStats,
         counters: Counters,
         *,
+        batch_numbers: Mapping[str, int],
+        batch_events: int,
         every_ms: int,
         last_ms: int = 0,
     ) -> None:
         self.last_ms = last_ms
+        self._batch_numbers = batch_numbers
+        self._every_batches = -(-RECORDED_EVENTS_MIN // batch_events)
         self._every_ms = every_ms
         self._recommender = recommender
         self._item_cards = item_cards
@@ -60,9 +71,14 @@ class Aggregates:
         self._scan = SegmentScan()
         self._lifts = SegmentLifts()
 
-    def take_due(self, now_ms: int, *, last: bool) -> bool:
+    def take_due(self, now_ms: int, *, live: bool, last: bool) -> bool:
         """Whether the aggregates are to be published now; then they are not due again for a while."""
-        if now_ms - self.last_ms < self._every_ms and self._definitions.are_published and not last:
+        is_due = now_ms - self.last_ms >= self._every_ms
+        if live:
+            is_due = is_due or not self._definitions.are_published
+        elif sum(self._batch_numbers.values()) % self._every_batches:
+            is_due = False
+        if not is_due and not last:
             return False
         self.last_ms = now_ms
         return True

@@ -28,6 +28,7 @@ class Counters:
         self.segment_changes = 0
         self._sources: dict[str, SourceTotals] = {}
         self._shards: dict[str, ShardTotals] = {}
+        self._sums = dict.fromkeys(ShardTotals.__struct_fields__, 0)
         self._last_taken = CounterDeltas()
 
     def update(self, output: ShardOutput) -> None:
@@ -35,14 +36,23 @@ class Counters:
         for name, totals in output.totals.items():
             # Batches of two partitions may have come to a shard in another order than they come here.
             previous = self._shards.get(name)
+            if previous == totals:
+                continue
             if previous is None or _progress(previous) <= _progress(totals):
                 self._shards[name] = totals
+                self._add_to_sums(totals, previous)
         self._sources.update(output.source_totals)
+
+    def _add_to_sums(self, totals: ShardTotals, previous: ShardTotals | None) -> None:
+        """Sums are kept, not made: of 64 shards, a small batch changes a few."""
+        for name in self._sums:
+            before = 0 if previous is None else getattr(previous, name)
+            self._sums[name] += getattr(totals, name) - before
 
     @property
     def accepted(self) -> int:
         """How many events were counted."""
-        return sum(totals.accepted for totals in self._shards.values())
+        return self._sums["accepted"]
 
     @property
     def clamped_events(self) -> int:
@@ -61,7 +71,7 @@ class Counters:
 
     def total(self, name: str) -> int:
         """The sum over all shards of one of their counts."""
-        return sum(getattr(totals, name) for totals in self._shards.values())
+        return self._sums[name]
 
     def totals_by_name(self) -> dict[str, int | dict[str, int]]:
         """All counts by name."""
@@ -79,10 +89,7 @@ class Counters:
             ):
                 for name, count in counts.items():
                     into[name] = into.get(name, 0) + count
-        shards = {
-            name: sum(getattr(totals, name) for totals in self._shards.values())
-            for name in ShardTotals.__struct_fields__
-        }
+        shards = dict(self._sums)
         if failed := shards.pop("failed"):
             kind = "processing_error"
             rejected[kind] = rejected.get(kind, 0) + failed
@@ -152,6 +159,8 @@ class Counters:
         ledger.segment_changes = state.segment_changes
         ledger._sources = state.sources
         ledger._shards = state.shards
+        for totals in state.shards.values():
+            ledger._add_to_sums(totals, None)
         ledger._last_taken = ledger._flat_totals()
         return ledger
 
