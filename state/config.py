@@ -87,9 +87,13 @@ NumberOfClusters = Annotated[int, msgspec.Meta(ge=2, le=64)]
 
 
 class Clusters(Section, frozen=True):
-    """Segments found by clustering. `k`: their number, or the least and the most."""
+    """Segments found by clustering. `k`: their number, or the least and the most.
+
+    `estimator`: an expression that `operators.models.river.expressions` reads, "" for `algorithm`.
+    """
 
     algorithm: Literal["kmeans", "dbstream"] = "kmeans"
+    estimator: str = ""
     # msgspec 0.22 crashes on a tuple of two beside a number with limits.
     k: NumberOfClusters | tuple[NumberOfClusters, ...] = 8
     radius: PositiveFloat = 1.5

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from flows.process.embedded_redis import EmbeddedRedis
 from flows.process.exit_codes import EXIT_FAILED
 from flows.process.printing import print_error
+from operators.segments.estimators import check_estimators
 from operators.segments.rules.compiler import load_rules
 from state import config_loader
 from state.errors import ConfigurationError
@@ -30,7 +31,9 @@ def load_settings(args: argparse.Namespace, *, require_consent_defaults: bool = 
     settings = config_loader.load(
         args.config, overrides=tuple(args.set), require_consent_defaults=require_consent_defaults
     )
-    load_rules(settings)  # an error in the rules comes before the command begins
+    # An error in a rule or an estimator comes before the command begins.
+    load_rules(settings)
+    check_estimators(settings)
     return settings
 
 

@@ -64,6 +64,8 @@ class PersonalizationState:
             half_life_points=clusters.half_life_points or None,
             seed=clusters.seed,
             radius=clusters.radius if clusters.algorithm == "dbstream" else None,
+            estimator=clusters.estimator,
+            errors=self.errors,
         )
         self.assignment = SegmentAssignment(settings)
         self.shop = ShopStats()

@@ -6,21 +6,26 @@ the learning. The names of the arrays are stored; everything else may be changed
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from operators.events.processing_errors import ProcessingErrors
 from operators.models import cluster_quality
 from operators.models.base import validate
 from operators.models.dbstream import Dbstream
 from operators.models.drift import DriftDetector
 from operators.models.minibatch_kmeans import MiniBatchKMeans
 from operators.models.online_pca import OnlinePca, Plane
+from operators.models.river.named_clusterer import NamedClusterer
 from operators.models.scaling import OnlineScaler
 from operators.segments.clusters import naming
+from operators.segments.clusters.estimators import parse_clusterer
 from operators.shoppers.features import to_raw_units
 from operators.tables.table import Table, TableState, add_prefix, strip_prefix
+from state.errors import SnapshotError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,6 +35,8 @@ if TYPE_CHECKING:
     from operators.models.base import Clusterer
     from operators.models.cluster_count import CountScore
     from operators.tables.table import Arrays
+
+log = logging.getLogger("penstock.models")
 
 RECENT_POINTS = 1024
 MAP_POINTS = 512
@@ -64,7 +71,8 @@ class ClusterModel(TableState):
     """Online scaling and clustering of feature rows float64[n, F], all finite.
 
     n_clusters: the number of clusters, or the smallest and the largest number. With a `radius`
-    (standard scores) clusters are dense regions, and their number follows from the data.
+    (standard scores) clusters are dense regions, and their number follows from the data. With an
+    `estimator`, an expression of the configuration, River's clusterer of that name finds them.
 
     >>> clusters = ClusterModel(n_clusters=2, n_features=1)
     >>> clusters.assign(np.array([[5.0]]))[0].tolist()
@@ -83,10 +91,22 @@ class ClusterModel(TableState):
         block_points: int = 256,
         seed: int = 0,
         radius: float | None = None,
+        estimator: str = "",
+        errors: ProcessingErrors | None = None,
     ) -> None:
         self._scaler = OnlineScaler(n_features, half_life_points)
         self._model: Clusterer
-        if radius is None:
+        if estimator:
+            self._model = NamedClusterer(
+                parse_clusterer(estimator, seed),
+                estimator,
+                n_features,
+                errors or ProcessingErrors("clusters"),
+                half_life_points,
+                block_points,
+                seed,
+            )
+        elif radius is None:
             self._model = MiniBatchKMeans(
                 n_clusters, n_features, half_life_points, block_points, seed=seed
             )
@@ -232,9 +252,12 @@ class ClusterModel(TableState):
         """Restore a state that `arrays` returned; of another algorithm, everything but its
         clusters."""
         self._scaler.restore(strip_prefix("scaler.", arrays))
-        if "algorithm" not in arrays or str(arrays["algorithm"][0]) == self.algorithm:
+        try:
+            if "algorithm" in arrays and str(arrays["algorithm"][0]) != self.algorithm:
+                raise SnapshotError(f"the stored clusters are of {arrays['algorithm'][0]}")
             self._model.restore(strip_prefix("model.", arrays))
-        else:  # the clusters start from empty, under other numbers
+        except SnapshotError as error:  # the clusters start from empty, under other numbers
+            log.warning("clusters start from empty: %s", error)
             self._model.next_id = int(arrays["next_id"][0])
         if "pca.mean" in arrays:  # not in the first releases
             self._pca.restore(strip_prefix("pca.", arrays))

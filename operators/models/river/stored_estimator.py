@@ -1,0 +1,153 @@
+"""A River estimator whose state can be stored: its last checkpoint, and the rows it learned since.
+
+Storing a large estimator takes seconds, and a snapshot comes every second. So a checkpoint is made at
+growing distances, and a snapshot writes the rows since. A restored estimator learns these again. The
+run itself goes on with a copy read from the checkpoint, so a resumed run and an uninterrupted one have
+the same estimator. The names of the arrays are stored.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from operators.events.processing_errors import FATAL_ERRORS
+from operators.models.river.pickles import VERSION, dump_estimator, load_estimator
+from operators.tables.table import Table, TableState
+from state.dirty_rows import DirtyRows
+from state.errors import SnapshotError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from operators.events.processing_errors import ProcessingErrors
+    from operators.tables.table import Arrays
+
+    Rows = NDArray[np.float64]
+    LearnBlock = Callable[[Any, list[list[float]]], None]
+
+CHUNK_BYTES = 4096
+"""A checkpoint is stored in rows of so many bytes."""
+
+
+class StoredEstimator(TableState):
+    """An estimator, and how it learns `block_rows` rows of `n_columns` numbers (`learn_block`).
+
+    Where it raises, the block is skipped and counted: a model of the configuration never ends a run.
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        expression: str,
+        n_columns: int,
+        learn_block: LearnBlock,
+        errors: ProcessingErrors,
+        operation: str,
+        block_rows: int = 1,
+    ) -> None:
+        self.estimator = estimator
+        self.expression = expression
+        self.failed_blocks = 0
+        """Blocks that it could not learn."""
+        self._errors = errors
+        self._operation = operation
+        self._learn_block = learn_block
+        self._block_rows = block_rows
+        self._checkpoint = np.zeros((0, CHUNK_BYTES), np.uint8)
+        self._checkpoint_bytes = 0
+        self._since = np.zeros((0, n_columns))
+        self._since_rows = 0
+        self._dirty_chunks, self._dirty_since = DirtyRows(), DirtyRows()
+
+    def learn(self, rows: Rows) -> None:
+        """Learn rows [n, n_columns] in their order; n is a multiple of `block_rows`."""
+        end = self._since_rows + len(rows)
+        if end > len(self._since):
+            larger = np.zeros((max(end, 2 * len(self._since)), self._since.shape[1]))
+            larger[: self._since_rows] = self._since[: self._since_rows]
+            self._since = larger
+            self._dirty_since.ensure_rows(len(larger))
+        self._since[self._since_rows : end] = rows
+        self._dirty_since.mark(np.arange(self._since_rows, end))
+        self._since_rows = end
+        self.failed_blocks += self._learn(rows, self._errors)
+
+    def checkpoint(self) -> Any:
+        """Store the estimator as it is now; returns a copy of it, for predictions.
+
+        Both it and what learns on are read from the stored bytes.
+        """
+        stored = dump_estimator(self.estimator)
+        copy = load_estimator(stored)
+        self.estimator = load_estimator(stored)
+        chunks = -(-len(stored) // CHUNK_BYTES)
+        if chunks > len(self._checkpoint):
+            self._checkpoint = np.zeros((chunks, CHUNK_BYTES), np.uint8)
+        self._checkpoint.reshape(-1)[: len(stored)] = np.frombuffer(stored, np.uint8)
+        self._dirty_chunks.ensure_rows(len(self._checkpoint))
+        self._dirty_chunks.mark(np.arange(chunks))
+        self._checkpoint_bytes = len(stored)
+        self._since_rows = 0
+        return copy
+
+    @property
+    def stored(self) -> bytes:
+        """The last checkpoint, b"" before the first."""
+        return self._checkpoint.tobytes()[: self._checkpoint_bytes]
+
+    def tables(self) -> Sequence[Table]:
+        """The checkpoint in chunks, and the rows since."""
+        return [
+            Table({"checkpoint": self._checkpoint}, self._dirty_chunks),
+            Table({"since": self._since}, self._dirty_since),
+        ]
+
+    def scalars(self) -> Arrays:
+        """What the tables hold, and of which estimator."""
+        return {
+            "lengths": np.array([self._checkpoint_bytes, self._since_rows, self.failed_blocks]),
+            "estimator": np.array([self.expression]),
+            "river": np.array([VERSION]),
+        }
+
+    def restore(self, arrays: Arrays) -> Any:
+        """Restore what `arrays` gave; returns a copy of the checkpoint, None before the first.
+
+        Raises SnapshotError for another estimator or version, and for bytes that cannot be read.
+        """
+        for name, expected in (("estimator", self.expression), ("river", VERSION)):
+            found = str(arrays[name][0]) if name in arrays else "none"
+            if found != expected:
+                raise SnapshotError(f"the stored {name} is {found}, expected {expected}")
+        checkpoint_bytes, since_rows, self.failed_blocks = arrays["lengths"].tolist()
+        checkpoint = arrays["checkpoint"].astype(np.uint8)
+        stored = checkpoint.tobytes()[:checkpoint_bytes]
+        copy = None
+        if stored:
+            copy = load_estimator(stored)
+            self.estimator = load_estimator(stored)
+        self._checkpoint, self._checkpoint_bytes = checkpoint, checkpoint_bytes
+        self._since, self._since_rows = arrays["since"].astype(np.float64), since_rows
+        self._dirty_chunks = DirtyRows(len(self._checkpoint))
+        self._dirty_since = DirtyRows(len(self._since))
+        self._learn(self._since[:since_rows], None)  # what raises was counted before
+        return copy
+
+    def _learn(self, rows: Rows, errors: ProcessingErrors | None) -> int:
+        """Learn rows; returns the number of blocks that raised, of which the first is recorded."""
+        failed = 0
+        values = rows.tolist()
+        for start in range(0, len(values), self._block_rows):
+            try:
+                self._learn_block(self.estimator, values[start : start + self._block_rows])
+            except FATAL_ERRORS:
+                raise
+            except Exception:
+                failed += 1
+                if errors is not None and failed == 1:
+                    errors.record(self._operation)
+        return failed
