@@ -12,26 +12,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.recommend.blend_features import context_class
+from operators.kernels.ranking.blend import blend, contributions
+from operators.kernels.ranking.blend_features import context_classes, position_features
 from operators.recommend.blend_model import BlendModel
-from operators.recommend.negative_feedback import FEEDBACK_PRIOR_WEIGHTS
+from operators.recommend.candidates.learner_lists import LearnerLists
+from operators.recommend.negative_feedback import FEEDBACK_PRIOR_WEIGHTS, no_feedback
 from operators.recommend.pending_lists import CandidateLists, PendingLists, candidate_arrays
-from operators.recommend.reasons import reason_code
-from operators.tables.score_sums import sum_by_item, top_k
 from operators.tables.table import TableState
-from state.arrays import NO_ROW
-from state.interactions import VIEW, ListRequests, ScoredLists
+from state.interactions import VIEW, ListRequests, empty_lists
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-    from operators.recommend.blend_model import FeedbackFeatures
+    from operators.kernels.ranking.blend import Feedback
     from operators.recommend.negative_feedback import NegativeFeedback
     from operators.tables.table import Arrays
-    from state.arrays import Rows, Times, Weights
-    from state.interactions import Interactions
+    from state.arrays import Rows, Times
+    from state.interactions import Interactions, ScoredLists
 
     Shares = NDArray[np.float64]
 
@@ -42,8 +41,6 @@ EVALUATE_ONE_IN = 16
 runs, one in two of the next as many, and so on, down to one in `EVALUATE_ONE_IN`."""
 STORE_ONE_IN = 8
 """Published lists are kept for evaluation in the same way, down to one in so many."""
-ROWS_AT_ONCE = 256
-"""Lists in one step: the columns in between then stay in the cache."""
 
 
 def evaluation_cases(batch: Interactions) -> NDArray[np.bool_]:
@@ -106,7 +103,9 @@ class Blend(TableState):
             1 + self.events // (EVALUATION_RUN_EVENTS * FULL_EVALUATION_RUNS), STORE_ONE_IN
         )
         rows = self.pending_lists.sample(requests.shopper, at_ms, one_in)
-        candidates = candidate_arrays(lists, context_class(requests.context), rows)
+        candidates = candidate_arrays(
+            LearnerLists.stack(lists), _classes_of(requests.context), rows
+        )
         self.pending_lists.store(requests.shopper[rows], candidates, at_ms[rows])
 
     def update_weights(
@@ -132,7 +131,7 @@ class Blend(TableState):
         self.hits = self.hits * decay + hit.sum(axis=0)
         self.evaluated = self.evaluated * decay + len(case)
         self.model.learn(
-            *candidates, clicked, lambda part: self._feedback_features(requests.subset(part))
+            *candidates, clicked, lambda part: self._feedback_columns(requests.subset(part))
         )
 
     def _pending_cases(self, batch: Interactions) -> tuple[NDArray[np.intp], CandidateLists]:
@@ -152,7 +151,9 @@ class Blend(TableState):
         case = np.flatnonzero(is_evaluated & evaluation_cases(batch))
         context = batch.context[case]
         lists = candidate_lists(ListRequests(batch.shopper[case], context, batch.at_ms[case]))
-        return case, candidate_arrays(lists, context_class(context), np.arange(len(case)))
+        return case, candidate_arrays(
+            LearnerLists.stack(lists), _classes_of(context), np.arange(len(case))
+        )
 
     def blend(self, requests: ListRequests, lists: Sequence[ScoredLists], k: int) -> ScoredLists:
         """Blend the learners' candidates, in the order of `names`, into a list of at most k items a
@@ -161,57 +162,54 @@ class Blend(TableState):
         A score is the probability that the item is clicked next, among all candidates. `reason_item` is
         that of the learner that adds most, or the learner's `reason_code` if it names none.
         """
-        blocks = [
-            self._blend_block(requests.subset(part), [_take_rows(one, part) for one in lists], k)
-            for at in range(0, max(len(requests), 1), ROWS_AT_ONCE)
-            for part in [slice(at, at + ROWS_AT_ONCE)]
-        ]
-        columns = zip(*((one.item, one.score, one.reason_item) for one in blocks), strict=True)
-        return ScoredLists(*map(np.concatenate, columns))
+        stacked, blended = LearnerLists.stack(lists), empty_lists(len(requests), k)
+        place, log_place = position_features(stacked.item.shape[2])
+        blend(
+            stacked.item,
+            stacked.score,
+            stacked.reason_item,
+            requests.context,
+            self.model.class_weights(),
+            place,
+            log_place,
+            self._feedback_columns(requests),
+            self.model.feedback_weights.astype(np.float32),
+            blended.item,
+            blended.score,
+            blended.reason_item,
+        )
+        return blended
 
     def contributions(
-        self, context: Rows, lists: Sequence[ScoredLists], item: Rows
+        self, context: Rows, lists: Sequence[ScoredLists], rows: NDArray[np.intp], item: Rows
     ) -> NDArray[np.int8]:
-        """The learner, as an index in `names`, that adds most to each item of n final lists.
+        """The learner, as an index in `names`, that adds most to each item of some of n final lists.
 
         NO_ROW if the item is no learner's candidate.
         """
-        listed = np.stack([one.item for one in lists], axis=1)
-        score: Weights = np.stack([one.score for one in lists], axis=1)
-        scores = self.model.scores(listed, score, context_class(context)).reshape(listed.shape)
-        learner_index = np.full(item.shape, NO_ROW, np.int8)
-        best_score = np.full(item.shape, -np.inf, np.float32)
-        for index in range(len(self.names)):
-            same = listed[:, index, :, None] == item[:, None, :]
-            learner_score = np.where(same, scores[:, index, :, None], -np.inf).max(axis=1)
-            learner_index[learner_score > best_score] = index
-            np.maximum(best_score, learner_score, out=best_score)
-        learner_index[item < 0] = NO_ROW
+        stacked, learner_index = (
+            LearnerLists.stack(lists),
+            np.empty((len(rows), item.shape[1]), np.int8),
+        )
+        place, log_place = position_features(stacked.item.shape[2])
+        contributions(
+            stacked.item,
+            stacked.score,
+            rows,
+            context,
+            self.model.class_weights(),
+            place,
+            log_place,
+            np.ascontiguousarray(item),
+            learner_index,
+        )
         return learner_index
 
-    def _feedback_features(self, requests: ListRequests) -> FeedbackFeatures | None:
-        """The function that gives the feedback features of items; None without any feedback."""
-        negative_feedback = self._negative_feedback
-        if negative_feedback is None or negative_feedback.is_empty:
-            return None
-        return lambda row, item: negative_feedback.features(requests, row, item)
-
-    def _blend_block(
-        self, requests: ListRequests, lists: Sequence[ScoredLists], k: int
-    ) -> ScoredLists:
-        item = np.stack([one.item for one in lists], axis=1)
-        score: Weights = np.stack([one.score for one in lists], axis=1)
-        reasons = [
-            np.where(one.reason_item >= 0, one.reason_item, reason_code(at))
-            for at, one in enumerate(lists)
-        ]
-        scores = self.model.scores(item, score, context_class(requests.context))
-        summed = sum_by_item(item.reshape(scores.shape), scores)
-        reason_item = np.stack(reasons, axis=1).ravel()[summed.best_sources(scores)]
-        feedback_features = self._feedback_features(requests)
-        if feedback_features is not None:
-            summed = self.model.with_feedback(summed, feedback_features(summed.row, summed.item))
-        return top_k(summed, self.model.probabilities(summed), reason_item, len(requests), k)
+    def _feedback_columns(self, requests: ListRequests) -> Feedback:
+        """What the shoppers of requests did with lists, as the kernels take it."""
+        if self._negative_feedback is None or self._negative_feedback.is_empty:
+            return no_feedback(len(requests))
+        return self._negative_feedback.columns(requests)
 
     def scalars(self) -> Arrays:
         """Hits, counts and the weights, by learner."""
@@ -228,5 +226,8 @@ class Blend(TableState):
             self.hits[at] = arrays.get(f"hits/{name}", np.zeros(1))[0]
 
 
-def _take_rows(lists: ScoredLists, part: slice) -> ScoredLists:
-    return ScoredLists(lists.item[part], lists.score[part], lists.reason_item[part])
+def _classes_of(context: Rows) -> NDArray[np.int8]:
+    """The class of each context."""
+    classes = np.empty(len(context), np.int8)
+    context_classes(context, classes)
+    return classes

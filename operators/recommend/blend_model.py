@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from operators.recommend.blend_features import CONTEXT_CLASSES, FEATURES, features
-from operators.tables.array_ops import run_starts
-from operators.tables.score_sums import ScoreSums, sum_by_item
+from operators.kernels.ranking.blend import gradients
+from operators.kernels.ranking.blend_features import (
+    CONTEXT_CLASSES,
+    FEATURES,
+    position_features,
+)
 from operators.tables.table import TableState
 
 if TYPE_CHECKING:
@@ -20,11 +23,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from operators.kernels.ranking.blend import Feedback
     from state.arrays import Rows, Weights
-
-    FeedbackFeatures = Callable[[NDArray[np.intp], Rows], Weights]
-    """Feedback features of items, float32[n, features], by the requests they belong to; both ascend
-    together."""
 
 LEARNING_RATE = 0.2
 """The step size of the weights; Adagrad makes later steps smaller."""
@@ -67,46 +67,17 @@ class BlendModel(TableState):
         self.cases = 0
         self._reset_gradients()
 
-    def with_feedback(self, summed: ScoreSums, feedback: Weights | None) -> ScoreSums:
-        """The summed scores, plus the weighted feedback features of their items."""
-        if feedback is None or not len(summed.item):
-            return summed
-        return summed._replace(
-            score=summed.score + feedback @ self.feedback_weights.astype(np.float32)
-        )
-
-    def scores(self, item: Rows, score: Weights, context_classes: NDArray[np.intp]) -> Weights:
-        """What each position of lists [n, learners, positions] adds to the score of its item.
-
-        float32[n, learners * positions].
-        """
-        return self._scores(features(item, score), context_classes)
-
-    def _scores(self, values: Weights, context_classes: NDArray[np.intp]) -> Weights:
-        weights = (self.weights[context_classes] + self.weights[-1]).astype(np.float32)
-        scores: Weights = np.matmul(values, weights[..., None])[..., 0]
-        return scores.reshape(len(values), values.shape[1] * values.shape[2])
-
-    @staticmethod
-    def probabilities(summed: ScoreSums) -> Weights:
-        """The probability of each summed item among those of its request."""
-        if not len(summed.row):
-            return summed.score
-        first = run_starts(summed.row)
-        count = np.diff(first, append=len(summed.row))
-        probability = np.exp(
-            summed.score - np.repeat(np.maximum.reduceat(summed.score, first), count)
-        )
-        probability /= np.repeat(np.add.reduceat(probability, first), count)
-        return np.asarray(probability, np.float32)
+    def class_weights(self) -> Weights:
+        """The weights of each class of contexts, float32[CONTEXT_CLASSES, learners, FEATURES]."""
+        return np.asarray(self.weights[:-1] + self.weights[-1], np.float32)
 
     def learn(
         self,
         item: Rows,
         score: Weights,
-        context_classes: NDArray[np.intp],
+        context_classes: NDArray[np.int8],
         clicked: Rows,
-        feedback_of: Callable[[slice], FeedbackFeatures | None] = lambda part: None,
+        feedback_of: Callable[[slice], Feedback],
     ) -> None:
         """Learn the clicks that came after lists [n, learners, positions], in order of time."""
         start = 0
@@ -130,26 +101,28 @@ class BlendModel(TableState):
         self,
         item: Rows,
         score: Weights,
-        context_classes: NDArray[np.intp],
+        context_classes: NDArray[np.int8],
         clicked: Rows,
-        feedback_of: FeedbackFeatures | None,
+        feedback: Feedback,
     ) -> None:
         """Add the gradients of cases, float32[n, learners * FEATURES], to the next step."""
-        n = len(clicked)
-        values = features(item, score)
-        summed = sum_by_item(item.reshape(n, -1), self._scores(values, context_classes))
-        feedback = None if feedback_of is None else feedback_of(summed.row, summed.item)
-        summed = self.with_feedback(summed, feedback)
-        is_next = summed.item == clicked[summed.row]
-        hit = np.bincount(summed.row[is_next], minlength=n) > 0
-        residual = np.where(hit[summed.row], is_next - self.probabilities(summed), 0)
-        by_column = np.zeros(item.size, np.float32)
-        by_column[summed.source] = np.repeat(residual, summed.sizes)
-        gradient = np.matmul(by_column.reshape(n, item.shape[1], 1, -1), values)[:, :, 0]
-        self._gradients = np.concatenate([self._gradients, gradient.reshape(n, -1)])
+        place, log_place = position_features(item.shape[2])
+        gradient = np.empty((len(clicked), item.shape[1], len(FEATURES)), np.float32)
+        gradients(
+            item,
+            score,
+            context_classes,
+            clicked,
+            self.class_weights(),
+            place,
+            log_place,
+            feedback,
+            self.feedback_weights.astype(np.float32),
+            gradient,
+            self._feedback_gradient,
+        )
+        self._gradients = np.concatenate([self._gradients, gradient.reshape(len(clicked), -1)])
         self._gradient_classes = np.concatenate([self._gradient_classes, context_classes])
-        if feedback is not None:
-            self._feedback_gradient += residual @ feedback
 
     def _step(self) -> None:
         """Take a step along the gradients of its cases."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from operators.kernels.ranking.blend import Feedback
     from operators.tables.table import Arrays
     from state.arrays import Rows, Times, Weights
     from state.interactions import Interactions, ListRequests
@@ -41,6 +42,13 @@ FEEDBACK_FEATURES = ("turned_down", "passed_over", "liked")
 click; and, over all shoppers, the logarithm of the item's clicks over the expected clicks."""
 FEEDBACK_PRIOR_WEIGHTS = (-1.0, -0.2, 0.5)
 """Their weights in the blend before anything is learned."""
+
+
+def no_feedback(requests: int) -> Feedback:
+    """The columns where there is no feedback."""
+    starts, no_items = np.zeros(requests + 1, np.int64), np.empty(0, np.int32)
+    none, zero = np.empty(0, np.float32), np.float32(0)
+    return starts, no_items, none, starts, no_items, none, none, none, zero, zero
 
 
 class NegativeFeedback(TableState):
@@ -91,27 +99,22 @@ class NegativeFeedback(TableState):
             is_later = batch.at_ms > since_ms
             self.turned_down.remove(batch.shopper[is_later], batch.item[is_later])
 
-    def features(self, requests: ListRequests, row: NDArray[np.intp], item: Rows) -> Weights:
-        """`FEEDBACK_FEATURES` of items, float32[n, features]; `row` is the request of each, both
-        ascending together."""
-        values = np.zeros((len(item), len(FEEDBACK_FEATURES)), np.float32)
-        key = row.astype(np.int64) << 32 | item
-        for column, pairs in enumerate((self.turned_down, self.impressions)):
-            if not len(pairs):
-                continue
-            paired = pairs.lookup(requests.shopper, requests.now_ms)
-            wanted = paired.query.astype(np.int64) << 32 | paired.item
-            if not len(key):
-                continue
-            at = np.minimum(np.searchsorted(key, wanted), len(key) - 1)
-            is_wanted = key[at] == wanted
-            weight = paired.weight[is_wanted]
-            values[at[is_wanted], column] = (
-                np.minimum(weight, 1) if column == 0 else np.log1p(weight)
-            )
+    def columns(self, requests: ListRequests) -> Feedback:
+        """What the blend needs to know of the shoppers of requests, and of all items."""
+        turned_down = self.turned_down.lookup(requests.shopper, requests.now_ms)
+        shown = self.impressions.lookup(requests.shopper, requests.now_ms)
+        clicks, exposure = (column[: self._items] for column in self._columns.values())
+        rate = prior = np.float32(0)
         if self._items:
-            values[:, 2] = self._click_log_odds(item)
-        return values
+            rate = np.float32(clicks.sum() / max(float(exposure.sum()), _TINY))
+            # Stored counts grow with the clock, and so does the prior.
+            scale = self.clock.encode_scale(np.array([self._last_ms]))[0]
+            prior = np.float32(PRIOR_CLICKS) * scale
+        return (
+            *(turned_down.starts, turned_down.item, turned_down.weight),
+            *(shown.starts, shown.item, shown.weight),
+            *(clicks, exposure, rate, prior),
+        )
 
     def remove_shoppers(self, rows: Rows) -> None:
         """Remove the feedback of these shoppers."""
@@ -200,15 +203,6 @@ class NegativeFeedback(TableState):
         self._columns[name][: len(gains)] += gains.astype(np.float32)
         self._dirty_rows.mark(item)
 
-    def _click_log_odds(self, item: Rows) -> Weights:
-        """The logarithm of the items' clicks over the clicks expected by their exposure."""
-        known = np.where(item < self._items, item, 0)
-        clicks, exposure = (column[: self._items] for column in self._columns.values())
-        rate = clicks.sum() / max(float(exposure.sum()), np.finfo(np.float32).tiny)
-        # Stored counts grow with the clock, and so does the prior.
-        prior = np.float32(PRIOR_CLICKS) * self.clock.encode_scale(np.array([self._last_ms]))
-        log = np.log((clicks[known] + prior) / (rate * exposure[known] + prior))
-        return np.where(item < self._items, log, 0).astype(np.float32)
 
-
+_TINY = float(np.finfo(np.float32).tiny)
 _DISCOUNT = 1 / np.log2(2 + np.arange(POSITIONS_MAX))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from operators.recommend.blend_features import POSITIONS, SCORE_MIN
+from operators.kernels.ranking.blend_features import POSITIONS, SCORE_MIN
 from operators.tables.array_ops import grow, isin_rows
 from operators.tables.table import Table, TableState
 from state.arrays import NO_ROW
@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from operators.recommend.candidates.learner_lists import LearnerLists
     from operators.tables.table import Arrays
     from state.arrays import Rows, Times, Weights
-    from state.interactions import Interactions, ScoredLists
+    from state.interactions import Interactions
 
 SLOTS = 16_384
 """Lists kept at most. Of two shoppers of one slot, the one with the newer list."""
@@ -33,20 +34,22 @@ LIST_EXPIRES_MS = 86_400_000
 
 class CandidateLists(NamedTuple):
     """Candidates of n lists: item int32[n, learners, POSITIONS], score float32 of the same shape, as a
-    share of the learner's best score, and the class of the context, int[n]."""
+    share of the learner's best score, and the class of the context, int8[n]."""
 
     item: Rows
     score: Weights
-    context_class: NDArray[np.intp]
+    context_class: NDArray[np.int8]
 
 
 def candidate_arrays(
-    lists: Sequence[ScoredLists], context_class: NDArray[np.intp], rows: NDArray[np.intp]
+    lists: LearnerLists, context_class: NDArray[np.int8], rows: NDArray[np.intp]
 ) -> CandidateLists:
     """The learners' candidates, of some rows of their lists."""
-    item = np.stack([one.item[rows, :POSITIONS] for one in lists], axis=1)
-    score = np.stack([one.score[rows, :POSITIONS] for one in lists], axis=1)
-    return CandidateLists(item, score, context_class[rows])
+    item = lists.item[:, rows, :POSITIONS].transpose(1, 0, 2)
+    score = lists.score[:, rows, :POSITIONS].transpose(1, 0, 2)
+    return CandidateLists(
+        np.ascontiguousarray(item), np.ascontiguousarray(score), context_class[rows]
+    )
 
 
 class PendingLists(TableState):
@@ -105,9 +108,7 @@ class PendingLists(TableState):
         is_current = (waited_ms >= 0) & (waited_ms < LIST_EXPIRES_MS)
         case, slot = case[is_current], slot[is_current]
         score = self._score[slot].astype(np.float32)
-        return case, CandidateLists(
-            self._item[slot], score, self._context_class[slot].astype(np.intp)
-        )
+        return case, CandidateLists(self._item[slot], score, self._context_class[slot])
 
     def merge(self, row: int, into: int) -> None:
         """Drop the list that waits for the click of a shopper who was merged."""

@@ -134,7 +134,7 @@ class Recommender:
         context = self.components.session_contexts.lookup(row)
         return ListRequests(row, context, np.full(len(row), now_ms, np.int64))
 
-    def _generate(self, requests: ListRequests) -> list[ScoredLists]:
+    def _generate(self, requests: ListRequests) -> Sequence[ScoredLists]:
         return self.components.generators.candidate_lists(requests)
 
     def _make_lists(self, requests: ListRequests, candidates: Sequence[ScoredLists]) -> RankedLists:
@@ -167,16 +167,11 @@ class Recommender:
         at_ms = parts.session_contexts.newest_ms(requests.shopper, now_ms)
         parts.blend.store_pending(requests, candidates, at_ms)
         sampled = parts.online_evaluation.sample(requests.shopper)
-        item = ranked.lists.item[sampled]
-        learner = parts.blend.contributions(
-            requests.context[sampled],
-            [
-                ScoredLists(lists.item[sampled], lists.score[sampled], lists.reason_item[sampled])
-                for lists in candidates
-            ],
-            item,
+        item = ranked.lists.item
+        learner = parts.blend.contributions(requests.context, candidates, sampled, item)
+        parts.online_evaluation.store_list(
+            requests.shopper[sampled], item[sampled], learner, at_ms[sampled]
         )
-        parts.online_evaluation.store_list(requests.shopper[sampled], item, learner, at_ms[sampled])
 
     def to_interactions(self, events: EventColumns) -> Interactions:
         """Rows of a batch; new shoppers and items get one. Its items join the sessions."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from operators.kernels.ranking.pairs import lookup_pairs
 from operators.tables.array_ops import isin_rows, rank_in_run, run_starts
 from operators.tables.table import Table, TableState
 from state.arrays import NO_ROW
@@ -27,16 +28,21 @@ ROWS_INITIAL = 64
 
 
 class PairLookup(NamedTuple):
-    """The pairs of the shoppers asked for.
+    """The pairs of the shoppers asked for, one shopper after another.
 
-    query intp[n]: position of the shopper in the request; item int32[n]; weight float32[n];
+    starts int64[shoppers + 1]: where the pairs of each begin; item int32[n]; weight float32[n];
     at_ms int64[n]: when the pair was last added to.
     """
 
-    query: NDArray[np.intp]
+    starts: NDArray[np.int64]
     item: Rows
     weight: Weights
     at_ms: Times
+
+    @property
+    def query(self) -> NDArray[np.intp]:
+        """The position of the shopper of each pair in the request."""
+        return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
 
 
 class BoundedPairs(TableState):
@@ -78,20 +84,29 @@ class BoundedPairs(TableState):
 
     def lookup(self, shopper: Rows, now_ms: Times) -> PairLookup:
         """The pairs of shoppers, with weights as of one time each."""
-        query, item, weight, at_ms = self._lookup_stored(shopper)
-        decayed = weight * self._decay(now_ms[query] - at_ms)
-        return PairLookup(query, item, np.asarray(decayed, np.float32), at_ms)
+        return self._lookup(shopper, now_ms, self.half_life_ms)
 
-    def _lookup_stored(self, shopper: Rows) -> PairLookup:
-        """The pairs of shoppers, with weights as of the time of each pair."""
-        row, way = self._row_of(shopper), np.arange(self.ways)
-        matches = (self._columns["shopper"][row] == shopper[:, None]) & (shopper >= 0)[:, None]
-        query, way = np.nonzero(matches)
-        row = row[query]
-        item, weight, at_ms = (
-            self._columns[name][row, way] for name in ("item", "weight", "at_ms")
+    def _lookup(self, shopper: Rows, now_ms: Times, half_life_ms: int) -> PairLookup:
+        """The pairs of shoppers; with a half-life of 0, with weights as of the time of each pair."""
+        n, columns = len(shopper), self._columns
+        if not self._count:
+            return _no_pairs(n)
+        most, starts = n * self.ways, np.empty(n + 1, np.int64)
+        item, weight, at_ms = (np.empty(most, _TYPES[name]) for name in ("item", "weight", "at_ms"))
+        count = lookup_pairs(
+            shopper,
+            now_ms,
+            columns["shopper"],
+            columns["item"],
+            columns["weight"],
+            columns["at_ms"],
+            half_life_ms,
+            starts,
+            item,
+            weight,
+            at_ms,
         )
-        return PairLookup(query, item, weight, at_ms)
+        return PairLookup(starts, item[:count], weight[:count], at_ms[:count])
 
     def get(self, shopper: Rows, item: Rows) -> tuple[Weights, Times]:
         """The weight of each of n pairs as of its time, 0 for none, and that time."""
@@ -109,7 +124,7 @@ class BoundedPairs(TableState):
     def merge(self, row: int, into: int) -> None:
         """Move all pairs of a row to the row it was merged into; NO_ROW: erase them."""
         rows = np.array([row], np.int32)
-        pairs = self._lookup_stored(rows)
+        pairs = self._lookup(rows, np.zeros(1, np.int64), 0)
         self.remove_shoppers(rows)
         if into != NO_ROW:
             owners = np.full(len(pairs.item), into, np.int32)
@@ -216,6 +231,11 @@ class BoundedPairs(TableState):
 
 _FILLS = {"shopper": NO_ROW, "item": NO_ROW, "weight": 0, "at_ms": NEVER_SEEN_MS}
 _TYPES = {"shopper": np.int32, "item": np.int32, "weight": np.float32, "at_ms": np.int64}
+
+
+def _no_pairs(shoppers: int) -> PairLookup:
+    columns = (np.empty(0, _TYPES[name]) for name in ("item", "weight", "at_ms"))
+    return PairLookup(np.zeros(shoppers + 1, np.int64), *columns)
 
 
 def _empty(rows: int, ways: int) -> dict[str, NDArray[Any]]:

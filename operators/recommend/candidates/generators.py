@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from operators.recommend.candidates.learner_lists import LearnerLists
 from operators.tables.scored_lists import exclude
 from state.interactions import ScoredLists, empty_lists
 
@@ -43,12 +44,12 @@ class CandidateGenerators:
         self.pool = pool
         self.allow_repeats = allow_repeats
 
-    def candidate_lists(self, requests: ListRequests) -> list[ScoredLists]:
+    def candidate_lists(self, requests: ListRequests) -> LearnerLists:
         """The candidates of each learner, as the configuration allows them."""
         lists = self.generate(requests, self.pool)
-        if self.allow_repeats:
-            return lists
-        return [exclude(one, requests.context) for one in lists]
+        if not self.allow_repeats:
+            lists = [exclude(one, requests.context) for one in lists]
+        return LearnerLists.stack(lists)
 
     def generate(self, requests: ListRequests, k: int) -> list[ScoredLists]:
         """At most k items of each learner, best first; items of the session may be among them."""

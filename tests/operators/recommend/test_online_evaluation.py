@@ -103,7 +103,9 @@ def test_the_learner_of_an_item_is_that_of_its_reason() -> None:
     requests = recommender.requests_for(who, NOW_MS)
     lists = recommender.components.generators.candidate_lists(requests)
     final = recommender.components.blend.blend(requests, lists, 3)
-    by = recommender.components.blend.contributions(requests.context, lists, final.item)
+    by = recommender.components.blend.contributions(
+        requests.context, lists, np.arange(len(who)), final.item
+    )
     assert (by >= 0).all()
     named = final.reason_item < -1
     assert named.any()
