@@ -118,13 +118,15 @@ class Segments(Section, frozen=True):
 
 
 class Propensity(Section, frozen=True):
-    """Models of what shoppers are likely to do next."""
+    """Models of what shoppers are likely to do next. `estimator` as in `Clusters`."""
 
     sampled_share: Share = 0.125
     horizon_days: NotNegative = 30
     churn_days: Positive = 30
     dormant_days: Positive = 60
     labels_min: Positive = 100
+    estimator: str = ""
+    estimator_block: Positive = 1
     seed: NotNegative = 7
 
 

@@ -69,7 +69,7 @@ class PersonalizationState:
         )
         self.assignment = SegmentAssignment(settings)
         self.shop = ShopStats()
-        self.propensity = PropensityModels(settings.propensity)
+        self.propensity = PropensityModels(settings.propensity, self.errors)
         rules = load_rules(settings)
         self.rules = () if rules is None else rules.rules
         self.rule_versions = RuleVersions(self.rules)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from flows.process.embedded_redis import EmbeddedRedis
@@ -11,25 +12,35 @@ from flows.runtime.replay import replay_source
 from flows.sources.recorded import RecordedSource
 from operators.events.decode import decode_lines
 from operators.synthetic.traffic import encode_lines, generate_events
-from state.config import Clusters
+from state.config import Clusters, Propensity
 from tests.flows.recovery.test_crash import CrashingSource
 from tests.streams import content, flow_settings, run_flow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from state.config import Settings
+    from state.dead_letters import DeadLetter
+    from state.events import Event
 
-SHOP = list(
-    decode_lines(
-        encode_lines(generate_events(events=2400, shoppers=250, items=50, events_per_s=0.15)),
-        source="shop",
-        partition="0",
-        first_offset=0,
-        now_ms=1_900_000_000_000,
+
+def shop(events_per_s: float) -> list[Event | DeadLetter]:
+    generated = generate_events(events=2400, shoppers=250, items=50, events_per_s=events_per_s)
+    return list(
+        decode_lines(
+            encode_lines(generated),
+            source="shop",
+            partition="0",
+            first_offset=0,
+            now_ms=1_900_000_000_000,
+        )
     )
-)
+
+
+SHOP = shop(0.15)
+WEEKS = shop(0.002)
+"""A shop of two weeks, in which outcomes become known."""
 CLUSTERERS = [
     "river.cluster.KMeans(n_clusters=4, halflife=0.05)",
     *(
@@ -40,6 +51,12 @@ CLUSTERERS = [
             "river.cluster.STREAMKMeans(n_clusters=3, chunk_size=40)",
         )
     ),
+]
+CLASSIFIERS = [
+    ("river.tree.HoeffdingAdaptiveTreeClassifier(grace_period=20)", 1),
+    ("river.preprocessing.StandardScaler() | river.linear_model.LogisticRegression()", 16),
+    ("river.forest.ARFClassifier(n_models=3)", 1),
+    ("river.naive_bayes.GaussianNB()", 1),
 ]
 
 
@@ -57,7 +74,9 @@ def ours(server: EmbeddedRedis, tmp_path_factory: pytest.TempPathFactory) -> dic
 
 
 def chosen(**sections: Any) -> Settings:
-    return flow_settings(batch_events=40, epoch_ms=30, **sections)
+    """The settings of a test, with sections of its own."""
+    settings = flow_settings(batch_events=40, epoch_ms=30)
+    return msgspec.structs.replace(settings, **sections)
 
 
 def fields(rows: Mapping[str, Any], key: str) -> dict[str, str]:
@@ -68,13 +87,18 @@ def facts_of(rows: Mapping[str, Any]) -> dict[str, Any]:
     return {key: row for key, row in rows.items() if ":session" in key or ":alias" in key}
 
 
-def resumed(server: EmbeddedRedis, settings: Settings, folder: Path) -> dict[str, Any]:
+def resumed(
+    server: EmbeddedRedis,
+    settings: Settings,
+    folder: Path,
+    events: Sequence[Event | DeadLetter] = SHOP,
+) -> dict[str, Any]:
     """What Redis holds after a run that crashed twice."""
     server.send_command("FLUSHALL")
     crashes = [31, 15]
     for _ in range(3):
         replay_source(
-            CrashingSource(RecordedSource({"shop": lambda: iter(SHOP)}, settings), crashes),
+            CrashingSource(RecordedSource({"shop": lambda: iter(events)}, settings), crashes),
             settings,
             redis_url=server.url,
             dead_letters=folder / "dead_letters.jsonl",
@@ -103,3 +127,37 @@ def test_a_clusterer_of_river_finds_the_segments_and_a_resumed_run_is_an_uninter
     assert len(members) >= 2
     assert facts_of(rows) == facts_of(ours) != {}
     assert resumed(server, settings, tmp_path) == rows
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("expression", "block"), CLASSIFIERS)
+def test_a_classifier_of_river_gives_the_chances_and_a_resumed_run_is_an_uninterrupted_one(
+    server: EmbeddedRedis, tmp_path: Path, expression: str, block: int
+) -> None:
+    propensity = Propensity(
+        sampled_share=1.0,
+        horizon_days=2,
+        churn_days=2,
+        labels_min=10,
+        estimator=expression,
+        estimator_block=block,
+    )
+    settings = chosen(propensity=propensity)
+    server.send_command("FLUSHALL")
+    rows = run_flow(WEEKS, server.url, tmp_path, settings=settings)
+    for name in ("p_buy_session", "p_buy_30d", "p_churn"):
+        model = fields(rows, f"ps:1:model:{{{name}}}")
+        assert (model["algorithm"], model["status"]) == (expression, "live")
+        assert int(model["judged"]) > 50
+        assert 0.3 < float(model["auc"]) <= 1.0
+        assert float(model["calibration_error"]) < 0.3
+        assert "failures" not in model
+    members = {
+        key: rows[key]
+        for key in rows
+        if key.startswith("ps:1:segment:{propensity-") and key.endswith(":members")
+    }
+    assert len(members) >= 3
+    profiles = [fields(rows, key) for key in rows if key.endswith(":profile")]
+    assert sum("p_buy_30d" in profile for profile in profiles) > 50
+    assert resumed(server, settings, tmp_path, WEEKS) == rows

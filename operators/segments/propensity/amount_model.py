@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from operators.models.online_glm import OnlineGlm
+from operators.models.online_glm import OnlinePoissonRegression
 from operators.models.scaling import OnlineScaler
 from operators.segments.propensity.chance_model import (
     BLOCK,
     DRIFT_LABELS,
     LEARNING_RATE,
     RECENT_LATE_LABELS,
-    with_ones,
+    standard_scores,
 )
 from operators.tables.table import TableState, add_prefix, strip_prefix
 
@@ -105,7 +105,7 @@ class AmountModel(TableState):
         # Decayed sums over predictions: outcome, prediction, count.
         self._drift: Floats = np.zeros(3)
         self._scaler = OnlineScaler(n_features)
-        self._glm = OnlineGlm(1 + n_features, "exponential", LEARNING_RATE)
+        self._glm = OnlinePoissonRegression(LEARNING_RATE, n_features=n_features)
 
     @property
     def ready(self) -> bool:
@@ -122,7 +122,7 @@ class AmountModel(TableState):
         if not self.ready:
             return np.full(len(points), np.nan)
         per_unit = self._recent[0] / max(self._recent[1], 1e-9) * self._drift_ratio
-        amounts: Floats = self._glm.predict(with_ones(self._scaler, points)) * per_unit
+        amounts: Floats = self._glm.predict_array(standard_scores(self._scaler, points)) * per_unit
         return amounts
 
     @property
@@ -152,10 +152,10 @@ class AmountModel(TableState):
             self._recent[0] += amounts.sum()
             if not self.mean:
                 continue
-            scaled = with_ones(self._scaler, block)
-            self._recent[1] += self._glm.predict(scaled).sum()
+            scaled = standard_scores(self._scaler, block)
+            self._recent[1] += self._glm.predict_array(scaled).sum()
             capped = np.minimum(amounts / self.mean, AMOUNT_MAX_OF_MEAN)
-            self._glm.learn(scaled, capped, len(block) / BLOCK)
+            self._glm.learn_array(scaled, capped, len(block) / BLOCK)
 
     def scalars(self) -> Arrays:
         """The whole state."""

@@ -5,24 +5,28 @@ The names of the arrays in `scalars` are stored; everything else may be changed.
 
 from __future__ import annotations
 
-import math
+import logging
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from operators.models.online_glm import OnlineGlm
+from operators.models.online_glm import OnlineLogisticRegression
+from operators.models.river.named_classifier import NamedClassifier
 from operators.models.scaling import OnlineScaler
 from operators.segments.propensity.prequential import PrequentialEvaluation
 from operators.tables.table import TableState, add_prefix, strip_prefix
+from state.errors import SnapshotError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from operators.tables.table import Arrays
+    from operators.tables.table import Arrays, Table
 
     Floats = NDArray[np.float64]
+
+log = logging.getLogger("penstock.models")
 
 BLOCK = 16
 SCORE_MAX = 3.0
@@ -56,9 +60,18 @@ class ChanceModel(TableState):
     Weights follow a changing shop slowly, so chances are set to the level of recent outcomes:
     recalibration in the large (Steyerberg, *Clinical Prediction Models*, 2009, chapter 20). It
     predicts nothing (nan) before it has learned `labels_min` outcomes of either kind.
+
+    estimator: what learns in place of our logistic regression, from the same standard scores.
     """
 
-    def __init__(self, n_features: int, labels_min: int, *, is_late: bool = False) -> None:
+    def __init__(
+        self,
+        n_features: int,
+        labels_min: int,
+        *,
+        is_late: bool = False,
+        estimator: NamedClassifier | None = None,
+    ) -> None:
         self.is_late = is_late
         """Whether labels arrive so late that the shop has changed by then."""
         self.labels_min = labels_min
@@ -68,7 +81,9 @@ class ChanceModel(TableState):
         self.labels = np.zeros(2, np.int64)
         """The number of outcomes learned: negative, positive."""
         self._scaler = OnlineScaler(n_features)
-        self._glm = OnlineGlm(1 + n_features, "logistic", LEARNING_RATE)
+        self._estimator: OnlineLogisticRegression | NamedClassifier = (
+            estimator or OnlineLogisticRegression(LEARNING_RATE, n_features=n_features)
+        )
         # Decayed sums over recent outcomes: positives, the weights' predictions, count.
         self._recent: Floats = np.zeros(3)
         # Decayed sums over predictions: positives, predictions, count.
@@ -77,6 +92,16 @@ class ChanceModel(TableState):
         self._conditional_labels = np.zeros(2, np.int64)
         # As `_recent`, of partly known outcomes.
         self._partial: Floats = np.zeros(3)
+
+    @property
+    def algorithm(self) -> str:
+        """What learns: the name of our model, or the expression of the configuration."""
+        return self._estimator.algorithm
+
+    @property
+    def failures(self) -> int:
+        """Blocks of outcomes that a named estimator could not learn."""
+        return self._estimator.failures if isinstance(self._estimator, NamedClassifier) else 0
 
     @property
     def ready(self) -> bool:
@@ -91,7 +116,7 @@ class ChanceModel(TableState):
 
     def estimate(self, points: Floats) -> Floats:
         """Return the chance for each point, also before the model is ready."""
-        chances = self._glm.predict(with_ones(self._scaler, points))
+        chances = self._estimator.predict_array(standard_scores(self._scaler, points))
         level = self._recent + PARTIAL_WEIGHT * self._partial
         ratio = _odds_ratio(level) * (_odds_ratio(self._drift) if self.is_late else 1.0)
         odds: Floats = chances * ratio
@@ -102,7 +127,9 @@ class ChanceModel(TableState):
         """Set the partly known outcomes: the positive ones [n] of points [n, F], and the share of
         all positives of such an age that is known by then, `known_share` [n]."""
         weights = known_share.sum()
-        expected = self._glm.predict(with_ones(self._scaler, points)) @ known_share
+        expected = (
+            self._estimator.predict_array(standard_scores(self._scaler, points)) @ known_share
+        )
         self._partial = np.array([came_true.sum(), expected, weights])
 
     def learn(
@@ -149,20 +176,24 @@ class ChanceModel(TableState):
             if is_young:
                 # The base rate needs no learning.
                 no, yes = self._conditional_labels.tolist()
-                self._glm.weights[0] = math.log((yes + 0.5) / (no + 0.5))
-            scaled = with_ones(self._scaler, block)
+                self._estimator.set_base_rate(no, yes)
+            scaled = standard_scores(self._scaler, block)
             # Predicted before the weights learn these outcomes: after it they would fit them too
             # well.
-            expected = self._glm.predict(scaled).sum()
-            self._glm.learn(scaled, truth, len(block) / BLOCK)
+            expected = self._estimator.predict_array(scaled).sum()
+            self._estimator.learn_array(scaled, truth, len(block) / BLOCK)
             yes = int(truth.sum())
             self._conditional_labels += (len(truth) - yes, yes)
             if not is_young:
                 self._recent *= 0.5 ** (len(block) / recent)
                 self._recent += (yes, expected, len(block))
 
+    def tables(self) -> Sequence[Table]:
+        """The estimator, where it is large."""
+        return [table.prefixed("glm.") for table in self._estimator.tables()]
+
     def scalars(self) -> Arrays:
-        """The whole state."""
+        """The rest of the state."""
         return {
             "labels": self.labels.copy(),
             "recent": self._recent.copy(),
@@ -172,11 +203,19 @@ class ChanceModel(TableState):
             **add_prefix("judge.", self.evaluation.scalars()),
             **add_prefix("rule.", self.rule_evaluation.scalars()),
             **add_prefix("scaler.", self._scaler.arrays()),
-            **add_prefix("glm.", self._glm.scalars()),
+            **add_prefix("glm.", self._estimator.scalars()),
         }
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Restore a state that `arrays` returned, of a model with the same arguments."""
+        """Restore a state that `arrays` returned; of another estimator, nothing.
+
+        It starts from empty then, as does what was measured of the other one.
+        """
+        try:
+            self._estimator.restore(strip_prefix("glm.", arrays))
+        except SnapshotError as error:
+            log.warning("a model of a chance starts from empty: %s", error)
+            return
         self.labels = arrays["labels"].copy()
         self._recent, self._drift = arrays["recent"].copy(), arrays["drift"].copy()
         self._conditional_labels = arrays["given"].copy()
@@ -184,7 +223,6 @@ class ChanceModel(TableState):
         self.evaluation.restore(strip_prefix("judge.", arrays))
         self.rule_evaluation.restore(strip_prefix("rule.", arrays))
         self._scaler.restore(strip_prefix("scaler.", arrays))
-        self._glm.restore(strip_prefix("glm.", arrays))
 
 
 def _odds_ratio(sums: Floats) -> float:
@@ -204,8 +242,6 @@ def _odds_ratio(sums: Floats) -> float:
     return ratio
 
 
-def with_ones(scaler: OnlineScaler, points: Floats) -> Floats:
-    """Return standard scores, with a column of ones before them."""
-    scaled = np.ones((len(points), 1 + points.shape[1]))
-    scaled[:, 1:] = np.clip(scaler.transform_array(points), -SCORE_MAX, SCORE_MAX)
-    return scaled
+def standard_scores(scaler: OnlineScaler, points: Floats) -> Floats:
+    """Return standard scores within `SCORE_MAX`."""
+    return np.clip(scaler.transform_array(points), -SCORE_MAX, SCORE_MAX)

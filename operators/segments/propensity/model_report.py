@@ -48,7 +48,9 @@ def chance_model_writes(name: str, model: ChanceModel, now_ms: int) -> list[Writ
         "judged": str(evaluation.labels),
         "calibration": orjson.dumps(bins).decode() if bins else "",
     }
-    return _model_writes(name, "logistic regression", model, now_ms, fields | more)
+    if model.failures:
+        more["failures"] = str(model.failures)
+    return _model_writes(name, model.algorithm, model, now_ms, fields | more)
 
 
 def amount_model_writes(name: str, model: AmountModel, now_ms: int) -> list[Write]:

@@ -11,8 +11,9 @@ import numpy as np
 
 from operators.segments.propensity import built_in_segments, model_report
 from operators.segments.propensity.decision_times import key_of
+from operators.segments.propensity.estimators import named_classifier
 from operators.segments.propensity.feature_store import LatestFeatures
-from operators.segments.propensity.features import VERSION
+from operators.segments.propensity.features import SESSION_FEATURES, VERSION
 from operators.segments.propensity.profile_fields import (
     BUYS,
     CHURN,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from operators.events.processing_errors import ProcessingErrors
     from operators.segments.propensity.chance_model import ChanceModel
     from operators.tables.table import Arrays, Snapshottable
     from state import config
@@ -50,11 +52,12 @@ ROWS_PER_CHUNK = 65_536
 class PropensityModels(TableState):
     """All models, and the built-in segments."""
 
-    def __init__(self, settings: config.Propensity) -> None:
+    def __init__(self, settings: config.Propensity, errors: ProcessingErrors | None = None) -> None:
         self._settings = settings
+        self._errors = errors
         self._is_weekly = bool(settings.horizon_days)
         self.reset_session_model()
-        self.weekly = WeeklyModels(settings)
+        self.weekly = WeeklyModels(settings, errors)
         self._features = LatestFeatures()
         self._segments = RankedSegments(self._features, settings.dormant_days)
         self._refresh = ProfileRefresh(self._features, self.weekly)
@@ -189,7 +192,10 @@ class PropensityModels(TableState):
 
     def reset_session_model(self) -> None:
         """Start the model of sessions from empty."""
-        self.sessions = SessionModel(self._settings.labels_min)
+        self.sessions = SessionModel(
+            self._settings.labels_min,
+            named_classifier(self._settings, SESSION_FEATURES, self._errors),
+        )
 
     def tables(self) -> Sequence[Table]:
         """Pending decisions, and the features of each shopper."""

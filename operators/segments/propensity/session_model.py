@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from operators.models.river.named_classifier import NamedClassifier
     from operators.tables.table import Arrays, Table
     from state.messages import ShardOutput
 
@@ -43,8 +44,8 @@ _OUTCOME = np.dtype([("at_ms", "<i8"), ("key", "<u8"), ("bought", "u1")])
 class SessionModel(TableState):
     """The model, the decisions of open sessions, and what event time has not reached yet."""
 
-    def __init__(self, labels_min: int) -> None:
-        self.model = ChanceModel(len(SESSION_FEATURES), labels_min)
+    def __init__(self, labels_min: int, estimator: NamedClassifier | None = None) -> None:
+        self.model = ChanceModel(len(SESSION_FEATURES), labels_min, estimator=estimator)
         self._pending = PendingDecisions(WAITING_MAX, len(SESSION_FEATURES))
         self._decided = np.empty(0, _DECIDED)
         self._outcomes = np.empty(0, _OUTCOME)
@@ -105,8 +106,9 @@ class SessionModel(TableState):
             self.model.learn(wide, predicted.astype(np.float64), bought, wide[:, HAS_CART])
 
     def tables(self) -> Sequence[Table]:
-        """The pending decisions."""
-        return self._pending.tables()
+        """The pending decisions, and the model where it is large."""
+        of_model = (table.prefixed("model.") for table in self.model.tables())
+        return [*self._pending.tables(), *of_model]
 
     def scalars(self) -> Arrays:
         """The model, and what event time has not reached yet."""

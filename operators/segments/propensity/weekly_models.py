@@ -20,6 +20,7 @@ from operators.segments.propensity.decision_times import (
     ticks_between,
 )
 from operators.segments.propensity.delayed_labels import NEVER_MS, DelayedLabels
+from operators.segments.propensity.estimators import named_classifier
 from operators.segments.propensity.features import (
     DAYS_SINCE_PURCHASE,
     DAYS_SINCE_SEEN,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from operators.events.processing_errors import ProcessingErrors
     from operators.segments.propensity.decision_times import Keys
     from operators.segments.propensity.delayed_labels import MatureLabels
     from operators.segments.propensity.feature_store import LatestFeatures
@@ -59,12 +61,19 @@ class WeeklyModels(TableState):
     this chance and the chance of churn never sum to more than 1.
     """
 
-    def __init__(self, settings: config.Propensity) -> None:
+    def __init__(self, settings: config.Propensity, errors: ProcessingErrors | None = None) -> None:
         self._churn_ms = settings.churn_days * DAY_MS
         self._excludes = settings.horizon_days <= settings.churn_days
         labels_min, features = settings.labels_min, len(SHOPPER_FEATURES)
-        self.buys = ChanceModel(features, labels_min, is_late=True)
-        self.churn = ChanceModel(features, labels_min, is_late=True)
+        self.buys, self.churn = (
+            ChanceModel(
+                features,
+                labels_min,
+                is_late=True,
+                estimator=named_classifier(settings, SHOPPER_FEATURES, errors),
+            )
+            for _ in range(2)
+        )
         self.value = AmountModel(features, labels_min)
         self._period = ticks_between(settings)
         spend_ms = settings.horizon_days * DAY_MS
@@ -189,8 +198,12 @@ class WeeklyModels(TableState):
         self.value.learn(points, predicted[:, 2], labels.spent_micros / MICROS_PER_UNIT)
 
     def tables(self) -> Sequence[Table]:
-        """The pending decisions."""
-        return self._labels.tables()
+        """The pending decisions, and the models where they are large."""
+        models = {"buys.": self.buys, "churn.": self.churn}
+        of_models = (
+            table.prefixed(prefix) for prefix, model in models.items() for table in model.tables()
+        )
+        return [*self._labels.tables(), *of_models]
 
     def scalars(self) -> Arrays:
         """Models and evaluations, and the stored observations."""
