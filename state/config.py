@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from state.config_deployment import (
+    Collector,
     Hooks,
     Kafka,
     Log,
@@ -231,6 +232,7 @@ class Settings(Section, frozen=True):
     runtime: Runtime = Runtime()
     serving: Serving = Serving()
     storefront: Storefront = Storefront()
+    collector: Collector = Collector()
     hooks: Hooks = Hooks()
     segment_rules_text: str = msgspec.field(default="", name="definitions")
 
@@ -249,6 +251,7 @@ class Settings(Section, frozen=True):
             runtime=Runtime(),
             serving=Serving(),
             storefront=Storefront(),
+            collector=Collector(),
             hooks=Hooks(),
         )
 

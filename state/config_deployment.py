@@ -106,8 +106,18 @@ class Storefront(Section, frozen=True):
     shared_max_age_ms: Positive = 5000
     cards_max: Positive = 100_000
     in_flight_max: Positive = 256
-    requests_per_s: Positive = 50
+    rate_max: Positive = 50
     visitor_days: Annotated[int, msgspec.Meta(gt=0, le=396)] = 396
+
+
+class Collector(Section, frozen=True):
+    """Where the events go that `penstock serve` accepts."""
+
+    log: Literal["redis", "kafka", "none"] = "redis"
+    partitions: Positive = 4
+    append_timeout_ms: Positive = 2000
+    spool_folder: str = ""
+    spool_mb: NotNegative = 256
 
 
 class Endpoint(Section, frozen=True):

@@ -27,6 +27,7 @@ ps:1:item:{iid}:card               HASH    name category brand price currency ..
 ps:1:popular:{scope}:24h           STRING  list as JSON                              48 h
 ps:1:model:{name}                  HASH    version, algorithm, metrics               none
 ps:1:changes:{p}                   STREAM  enter, leave, merge, erase                about 1 M entries
+ps:1:events:{n}                    STREAM  events of the collector for the flow      once stored
 ps:1:hooks:{name}:dead             STREAM  webhooks that an endpoint refused         about 100 k entries
 ps:1:meta                          HASH    contract, writer version, watermark       none
 ps:1:worker:{n}                    STRING  heartbeat                                 15 s
@@ -257,6 +258,15 @@ def change_stream_key(stream: int) -> str:
 def change_stream(shopper: str) -> int:
     """The number of the change stream of a shopper."""
     return zlib.crc32(shopper.encode()) % CHANGE_STREAMS
+
+
+def events_key(partition: int) -> str:
+    """The STREAM of events of this number, which the collector writes and the flow reads.
+
+    >>> events_key(0)
+    'ps:1:events:{0}'
+    """
+    return f"ps:1:events:{{{partition}}}"
 
 
 def dead_hooks_key(endpoint: str) -> str:

@@ -10,9 +10,13 @@ from flows.commands import extras
 from flows.commands.arguments import complete
 from flows.commands.options import external_redis_url, load_settings
 from flows.process.shutdown import stop_on_signal
+from state.store import AsyncAppender
 
 if TYPE_CHECKING:
     import argparse
+
+    from serving.collector.event_log import EventLog
+    from state.config import Settings
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -39,7 +43,22 @@ def run(args: argparse.Namespace) -> int:
     from serving.storefront.server import StorefrontServer
 
     with stop_on_signal() as stop:
-        server = StorefrontServer(settings, url)
+        server = StorefrontServer(settings, url, _event_log(settings, url))
         print(f"Lists are at {server.url}/v1/lists/home. Ctrl-C ends it.", flush=True)
         server.serve(stop)
     return 0
+
+
+def _event_log(settings: Settings, redis_url: str) -> EventLog | None:
+    """The log that `collector.log` names."""
+    collector = settings.collector
+    if collector.log == "kafka":
+        from flows.kafka.event_log import KafkaEventLog
+
+        return KafkaEventLog(settings.kafka, collector.append_timeout_ms)
+    if collector.log == "redis":
+        from serving.collector.redis_log import RedisEventLog
+
+        appender = AsyncAppender(redis_url, timeout_ms=collector.append_timeout_ms)
+        return RedisEventLog(appender, collector.partitions, collector.append_timeout_ms / 1000)
+    return None

@@ -75,16 +75,3 @@ class ContentAnswer(msgspec.Struct):
     id: str
     payload: Any
     why: str
-
-
-class FieldProblem(msgspec.Struct):
-    """What is wrong with one field, in the words of the dead letters."""
-
-    path: str
-    message: str
-
-
-class Problems(msgspec.Struct):
-    """The body of an answer with a status from 400 on."""
-
-    errors: list[FieldProblem]

@@ -16,15 +16,16 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from serving.collector.routes import SEGMENT_CALLS
 from serving.dashboard.guard import address_of
+from serving.http.access import COOKIE, KEY_HEADER
+from serving.http.errors import FieldProblem, Problems, RequestError, read_bytes
 from serving.storefront import metrics
-from serving.storefront.access import COOKIE, KEY_HEADER
-from serving.storefront.answers import FieldProblem, ListAnswer, PageAnswer, Problems
+from serving.storefront.answers import ListAnswer, PageAnswer
 from serving.storefront.openapi import document
 from serving.storefront.requests import (
     BODY_BYTES_MAX,
     PageRequest,
-    RequestError,
     check_slot,
     page_of_body,
     page_of_query,
@@ -35,11 +36,15 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from serving.storefront.access import Caller, StorefrontAccess
+    from serving.collector.routes import CollectorRoutes
+    from serving.http.access import Caller, StorefrontAccess
+    from serving.http.rates import RequestRates
     from serving.storefront.content import ContentTable
     from serving.storefront.finder import Finder
-    from serving.storefront.limits import RequestRates
     from serving.storefront.reads import TimedReads
+
+    Handler = Callable[[Request], Awaitable[Response]]
+
 
 PERSONAL = "private, max-age=5"
 SHARED = "public, max-age=60, stale-while-revalidate=300, stale-if-error=86400"
@@ -74,7 +79,7 @@ class StorefrontApp:
 
     async def one_list(self, request: Request) -> Response:
         """Answer `GET /v1/lists/{slot}`."""
-        caller = self._admit(request)
+        caller = self.admit(request)
         page = page_of_query(request.path_params["slot"], request.query_params.multi_items())
         for_all = request.query_params.get("audience") == EVERYBODY
         answers, is_shared = await self._find(request, caller, page, for_all=for_all)
@@ -82,21 +87,21 @@ class StorefrontApp:
 
     async def page_lists(self, request: Request) -> Response:
         """Answer `POST /v1/lists`."""
-        caller = self._admit(request)
-        page = page_of_body(await read_body(request, BODY_BYTES_MAX))
+        caller = self.admit(request)
+        page = page_of_body(await read_bytes(request, BODY_BYTES_MAX))
         answers, _ = await self._find(request, caller, page)
         return _json(PageAnswer(answers), cache=NEVER)
 
     async def shopper(self, request: Request) -> Response:
         """Answer `GET /v1/shopper`. A page sees its own visitor."""
-        caller = self._admit(request)
+        caller = self.admit(request)
         page = page_of_query("home", request.query_params.multi_items())
         answer = await self._finder.shopper(self._shopper_of(request, caller, page))
         return _json(answer, cache=NEVER if answer.degraded else PERSONAL)
 
     async def content(self, request: Request) -> Response:
         """Answer `GET /v1/content/{slot}`."""
-        caller = self._admit(request)
+        caller = self.admit(request)
         page = page_of_query("home", request.query_params.multi_items())
         shopper = await self._finder.shopper(self._shopper_of(request, caller, page))
         answer = self._contents.choose(request.path_params["slot"], shopper.segments)
@@ -138,8 +143,13 @@ class StorefrontApp:
         metrics.DEGRADED.inc(sum(answer.degraded for answer in answers))
         return answers, not shopper and for_all
 
-    def _admit(self, request: Request) -> Caller:
-        caller = self._access.caller(request.headers, request.query_params.get("key", ""))
+    def admit(self, request: Request, key: str | None = None) -> Caller:
+        """Who asks. Raises RequestError for a wrong key, another origin, or too many requests.
+
+        `key` is that of a page; without it, the one in the query.
+        """
+        key_of_page = request.query_params.get("key", "") if key is None else key
+        caller = self._access.caller(request.headers, key_of_page)
         self._rates.count(caller.key, "" if caller.is_trusted else address_of(request))
         return caller
 
@@ -147,9 +157,7 @@ class StorefrontApp:
         cookie = request.cookies.get(COOKIE, "")
         return self._access.shopper_of(caller, page.shopper, page.visitor, page.sig, cookie)
 
-    def measured(
-        self, route: str, handler: Callable[[Request], Awaitable[Response]]
-    ) -> Callable[[Request], Awaitable[Response]]:
+    def measured(self, route: str, handler: Handler) -> Handler:
         """A handler with its metrics, whose `RequestError` becomes an answer."""
 
         async def answer(request: Request) -> Response:
@@ -182,11 +190,24 @@ ROUTES = (
 )
 
 
-def create_app(storefront: StorefrontApp, origins: tuple[str, ...]) -> Starlette:
-    """The application with all routes."""
+COLLECTED = (
+    ("POST", "/v1/events", "events"),
+    *(("POST", f"/v1/{call}", "segment") for call in SEGMENT_CALLS),
+)
+
+
+def create_app(
+    storefront: StorefrontApp, collector: CollectorRoutes | None, origins: tuple[str, ...]
+) -> Starlette:
+    """The application with all routes; those of the collector where there is one."""
+    handlers: list[tuple[str, str, Handler]] = [
+        (method, path, getattr(storefront, name)) for method, path, name in ROUTES
+    ]
+    if collector is not None:
+        handlers += [(method, path, getattr(collector, name)) for method, path, name in COLLECTED]
     routes = [
-        Route(path, storefront.measured(path, getattr(storefront, name)), methods=[method])
-        for method, path, name in ROUTES
+        Route(path, storefront.measured(path, handler), methods=[method])
+        for method, path, handler in handlers
     ]
     starlette = Starlette(routes=routes, exception_handlers={404: _unknown, 405: _unknown})
     starlette.add_middleware(
@@ -199,16 +220,6 @@ def create_app(storefront: StorefrontApp, origins: tuple[str, ...]) -> Starlette
         max_age=PREFLIGHT_S,
     )
     return starlette
-
-
-async def read_body(request: Request, limit: int) -> bytes:
-    """The body of a request. Raises RequestError 413 where it is longer than `limit`."""
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > limit:
-            raise RequestError(413, "$", f"more than {limit} bytes")
-    return bytes(body)
 
 
 def _cached(

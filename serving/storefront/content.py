@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import yaml
 
+from serving.http.errors import RequestError
 from serving.storefront.answers import ContentAnswer
-from serving.storefront.requests import RequestError
 from state.errors import ConfigurationError
 
 if TYPE_CHECKING:

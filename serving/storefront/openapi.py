@@ -6,26 +6,59 @@ from typing import Any
 
 import msgspec
 
-from serving.storefront.access import KEY_HEADER
+from serving.collector.forms import FORMS
+from serving.collector.intake import CollectorAnswer
+from serving.collector.routes import SEGMENT_CALLS
+from serving.http.access import KEY_HEADER
+from serving.http.errors import Problems
 from serving.storefront.answers import (
     ContentAnswer,
     ListAnswer,
     PageAnswer,
-    Problems,
     ShopperAnswer,
 )
 from serving.storefront.requests import PageRequest, SlotRequest
 from state import keys
+from state.events import Event
 
-_TYPES = [PageRequest, SlotRequest, ListAnswer, PageAnswer, ShopperAnswer, ContentAnswer, Problems]
+_TYPES = [
+    PageRequest,
+    SlotRequest,
+    ListAnswer,
+    PageAnswer,
+    ShopperAnswer,
+    ContentAnswer,
+    CollectorAnswer,
+    Problems,
+]
 _WHO = ("shopper", "visitor", "sig")
 _LIST_FIELDS = ("item", "cart", "n", "category", "price_max", "exclude", "list", "offset")
+
+
+def _copied(field: msgspec.structs.FieldInfo) -> Any:
+    if field.default is msgspec.NODEFAULT:
+        return field.name, field.type
+    return field.name, field.type, field.default
+
+
+_OWN_FIELDS = ("received_ts", "left_out", "apart")
+"""Fields of an event that the server or a reader sets."""
+EVENT_TYPE = msgspec.defstruct(
+    "SentEvent",
+    [
+        (field.name, dict[str, Any], {}) if field.name == "props" else _copied(field)
+        for field in msgspec.structs.fields(Event)
+        if field.name not in _OWN_FIELDS
+    ],
+    module=__name__,
+)
+"""An event as a sender writes it. A copy, since the default of `props` has no JSON Schema."""
 
 
 def document() -> dict[str, Any]:
     """The whole document."""
     _, components = msgspec.json.schema_components(
-        _TYPES, ref_template="#/components/schemas/{name}"
+        [*_TYPES, EVENT_TYPE], ref_template="#/components/schemas/{name}"
     )
     fields = {**components["PageRequest"]["properties"], **components["SlotRequest"]["properties"]}
     audience = {"name": "audience", "in": "query", "schema": {"enum": ["all"]}}
@@ -47,6 +80,7 @@ def document() -> dict[str, Any]:
             "/v1/content/{slot}": {
                 "get": _operation("Content by segment", "ContentAnswer", [slot, *who])
             },
+            **_collector_paths(),
             "/openapi.json": {"get": _text("This document", "application/json")},
             "/healthz": {"get": _text("Whether the server is up")},
             "/readyz": {"get": _text("Whether Redis answers")},
@@ -59,6 +93,24 @@ def document() -> dict[str, Any]:
                 "bearer": {"type": "http", "scheme": "bearer"},
             },
         },
+    }
+
+
+def _collector_paths() -> dict[str, Any]:
+    form = {"name": "format", "in": "query", "schema": {"enum": list(FORMS)}}
+    event = {"$ref": f"#/components/schemas/{EVENT_TYPE.__name__}"}
+    body = {
+        "application/json": {"schema": {"anyOf": [event, {"type": "array", "items": event}]}},
+        "application/x-ndjson": {"schema": event},
+    }
+    collect = _operation("Accept events", "CollectorAnswer", [form])
+    collect |= {"requestBody": {"required": True, "content": body}}
+    collect["responses"]["202"] = collect["responses"].pop("200")
+    segment = _operation("Accept a call of Segment's HTTP API", "CollectorAnswer", [])
+    segment |= {"requestBody": {"required": True, "content": {"application/json": {}}}}
+    return {
+        "/v1/events": {"post": collect},
+        **{f"/v1/{call}": {"post": segment} for call in SEGMENT_CALLS},
     }
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
-from serving.storefront.answers import FieldProblem
+from serving.http.errors import RequestError
 from state.events import SHOPPER_ID_CHARS_MAX
 
 if TYPE_CHECKING:
@@ -51,16 +51,6 @@ class PageRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     visitor: ShopperId | None = None
     sig: Annotated[str, msgspec.Meta(max_length=200)] = ""
     repeat: bool = False
-
-
-class RequestError(Exception):
-    """A request that cannot be answered: a status and what is wrong with which field."""
-
-    def __init__(self, status: int, path: str, message: str, **headers: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.problems = [FieldProblem(path, message)]
-        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
 
 
 _IDENTITY = ("shopper", "visitor", "sig")

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from serving.collector.intake import Intake
+from serving.collector.routes import CollectorRoutes
+from serving.collector.spool import open_spool
 from serving.dashboard.connections import limited_protocol
 from serving.dashboard.server import listen_at, parse_listen, run_until
-from serving.storefront.access import StorefrontAccess
+from serving.http.access import StorefrontAccess
+from serving.http.rates import RequestRates
 from serving.storefront.app import StorefrontApp, create_app
 from serving.storefront.content import ContentTable
 from serving.storefront.finder import Finder
-from serving.storefront.limits import RequestRates
 from serving.storefront.reads import TimedReads
 from serving.storefront.shared import SharedValues
 from state import keys
@@ -25,6 +28,7 @@ from state.store import AsyncReader
 if TYPE_CHECKING:
     import threading
 
+    from serving.collector.event_log import EventLog
     from state.config import Settings
 
 STOP_S = 2
@@ -35,7 +39,14 @@ CONNECTIONS_PER_REQUEST = 4
 class StorefrontServer:
     """The server at one address. Listens as soon as it is created. Raises ConfigurationError."""
 
-    def __init__(self, settings: Settings, redis_url: str, *, any_port: bool = False) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        redis_url: str,
+        event_log: EventLog | None = None,
+        *,
+        any_port: bool = False,
+    ) -> None:
         storefront = settings.storefront
         host, port = parse_listen(storefront.listen, "storefront.listen")
         access = StorefrontAccess(
@@ -49,7 +60,7 @@ class StorefrontServer:
         finder = Finder(
             reads,
             shared,
-            lambda: time.time_ns() // 1_000_000,
+            _clock_ms,
             list_key=access.list_key,
             shopper_fields=storefront.shopper_fields,
         )
@@ -57,13 +68,20 @@ class StorefrontServer:
             finder,
             reads,
             access,
-            RequestRates(storefront.requests_per_s, time.monotonic),
+            RequestRates(storefront.rate_max, time.monotonic),
             ContentTable(storefront.content_file),
             slots=storefront.slots,
             in_flight_max=storefront.in_flight_max,
         )
+        self._log = event_log
+        self._intake = Intake(event_log, open_spool(settings.collector)) if event_log else None
+        collector = None
+        if self._intake is not None:
+            collector = CollectorRoutes(
+                self._intake, access, application.admit, _clock_ms, settings.source.limits
+            )
         self._config = uvicorn.Config(
-            create_app(application, access.origins),
+            create_app(application, collector, access.origins),
             log_level="critical",
             access_log=False,
             server_header=False,
@@ -82,9 +100,18 @@ class StorefrontServer:
         asyncio.run(self._serve(stop))
 
     async def _serve(self, stop: threading.Event) -> None:
+        drain = asyncio.create_task(self._intake.drain_while_running()) if self._intake else None
         try:
             with suppress(StoreError):  # connected before the first request, which has little time
                 await self._reader.read_one("EXISTS", keys.meta_key())
             await run_until(uvicorn.Server(self._config), self._socket, stop)
         finally:
+            if drain is not None:
+                drain.cancel()
+            if self._log is not None:
+                await self._log.close()
             await self._reader.close()
+
+
+def _clock_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -32,11 +32,13 @@ def test_help_names_every_command(terminal: Terminal, capfd: pytest.CaptureFixtu
         "show",
         "segments",
         "dashboard",
+        "serve",
         "hooks",
         "redrive",
         "erase",
         "export-subject",
         "check",
+        "warm",
     ]
 
 

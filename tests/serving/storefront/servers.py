@@ -13,7 +13,7 @@ from flows.runtime.replay import replay_recordings
 from operators.synthetic.traffic import generate_events
 from serving.storefront.server import StorefrontServer
 from state.config import Settings, Source
-from state.config_deployment import Storefront
+from state.config_deployment import Collector, Storefront
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from flows.process.embedded_redis import EmbeddedRedis
     from flows.sources.recorded import Records
+    from serving.collector.event_log import EventLog
 
 
 class Answer(NamedTuple):
@@ -60,10 +61,14 @@ class Door:
 
 
 @contextmanager
-def open_door(redis_url: str, **storefront: Any) -> Iterator[Door]:
+def open_door(
+    redis_url: str, event_log: EventLog | None = None, spool: Path | None = None, **storefront: Any
+) -> Iterator[Door]:
     """A server with this configuration, until the end of the block. It waits for a slow machine."""
     section = Storefront(**{"listen": "127.0.0.1:0", "read_timeout_ms": 5000, **storefront})
-    server = StorefrontServer(Settings(storefront=section), redis_url)
+    collector = Collector(spool_folder=str(spool), spool_mb=1) if spool else Collector(spool_mb=0)
+    settings = Settings(storefront=section, collector=collector)
+    server = StorefrontServer(settings, redis_url, event_log)
     stop = threading.Event()
     thread = threading.Thread(target=server.serve, args=(stop,))
     thread.start()

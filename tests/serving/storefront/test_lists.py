@@ -31,7 +31,7 @@ def redis_of_shop(redis_server: EmbeddedRedis, tmp_path_factory: pytest.TempPath
 
 @pytest.fixture(scope="module")
 def door(redis_of_shop: Any, redis_server: EmbeddedRedis) -> Iterator[Door]:
-    with open_door(redis_server.url, requests_per_s=100_000) as door:
+    with open_door(redis_server.url, rate_max=100_000) as door:
         yield door
 
 

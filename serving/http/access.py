@@ -11,6 +11,8 @@ id and its signature. Both expire; within that time only who has them can use th
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import hmac
 import os
@@ -18,7 +20,7 @@ import secrets
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-from serving.storefront.requests import RequestError
+from serving.http.errors import RequestError
 from state.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -81,8 +83,7 @@ class StorefrontAccess:
             if not _names_loopback(headers.get("host", "")):
                 raise RequestError(421, "$", "without keys, ask 127.0.0.1 or localhost")
             return Caller(is_trusted=True, key="")
-        kind, _, token = headers.get("authorization", "").partition(" ")
-        given = headers.get(KEY_HEADER) or (token.strip() if kind.lower() == "bearer" else "")
+        given = headers.get(KEY_HEADER) or _authorization(headers.get("authorization", ""))
         # The secret is not accepted in a URL: those are in logs and in the history of browsers.
         if given and hmac.compare_digest(given.encode(), self._secret.encode()):
             return Caller(is_trusted=True, key="secret")
@@ -147,6 +148,23 @@ class StorefrontAccess:
     def _digest(self, visitor: str, expires_s: str) -> str:
         message = f"{visitor}|{expires_s}".encode()
         return hmac.new(self._signing_key, message, hashlib.sha256).hexdigest()
+
+
+def _authorization(header: str) -> str:
+    """The key in an Authorization header: a bearer token, or the user name of a basic login.
+
+    >>> _authorization("Bearer abc"), _authorization("Basic YWJjOg=="), _authorization("Digest x")
+    ('abc', 'abc', '')
+    """
+    kind, _, token = header.partition(" ")
+    if kind.lower() == "bearer":
+        return token.strip()
+    if kind.lower() != "basic":
+        return ""
+    try:
+        return base64.b64decode(token, validate=True).decode().partition(":")[0]
+    except (binascii.Error, UnicodeDecodeError):
+        return ""
 
 
 def _is_same_host(origin: str, headers: Mapping[str, str]) -> bool:

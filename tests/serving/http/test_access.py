@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from serving.storefront.access import KEY_VARIABLE, SECRET_VARIABLE, StorefrontAccess
-from serving.storefront.app import ROUTES
+from serving.http.access import KEY_VARIABLE, SECRET_VARIABLE, StorefrontAccess
+from serving.http.errors import RequestError
+from serving.http.rates import BURST_S, RequestRates
+from serving.storefront.app import COLLECTED, ROUTES
 from serving.storefront.content import ContentTable
-from serving.storefront.limits import BURST_S, RequestRates
 from serving.storefront.openapi import document
-from serving.storefront.requests import RequestError
 from state import keys
 from state.errors import ConfigurationError
 from state.store import Store
@@ -252,7 +252,7 @@ def test_a_wrong_content_file_is_refused_at_the_start(
 
 def test_the_openapi_document_has_every_route_and_no_other(door: Door) -> None:
     described = {(way.upper(), path) for path, ways in document()["paths"].items() for way in ways}
-    assert described == {(method, path) for method, path, _ in ROUTES}
+    assert described == {(method, path) for method, path, _ in (*ROUTES, *COLLECTED)}
     assert door.get("/openapi.json").json() == json.loads(json.dumps(document()))
 
 

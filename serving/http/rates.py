@@ -7,7 +7,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from serving.dashboard.attempts import network
-from serving.storefront.requests import RequestError
+from serving.http.errors import RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,0 +1,101 @@
+"""Reads the body of a request: one event, an array or lines of JSON, in Penstock's form or another's.
+
+The readers are those of the flow, so that an event means the same however it comes in. One bad event
+costs no other.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from operators.events.decode import RecordPosition
+from operators.readers.registry import RECORD_READERS
+from serving.http.errors import RequestError
+
+if TYPE_CHECKING:
+    from state.dead_letters import DeadLetter
+    from state.events import Event
+    from state.limits import Limits
+
+EVENTS_MAX = 1000
+"""Events in one body. A page sends a few, a server of the shop a few hundred."""
+_SOURCE = "collector"
+_ID_FIELDS = {
+    "penstock": ("anonymous_id", "user_id"),
+    "segment": ("anonymousId", "userId"),
+    "ga4": ("client_id", "user_id"),
+}
+"""Where a form has the ids of the device and of the user."""
+FORMS = tuple(_ID_FIELDS)
+
+_decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
+
+def read_body(
+    body: bytes, form: str, *, visitor: str, now_ms: int, limits: Limits
+) -> list[Event | DeadLetter]:
+    """The events of a body in their order, a dead letter for each that cannot be used.
+
+    An event without any id is one of `visitor`, if that is not "". Raises RequestError where the body
+    as a whole cannot be read, or has too many events.
+    """
+    if form not in FORMS:
+        raise RequestError(400, "$.format", f"expected one of {', '.join(FORMS)}")
+    records = split_records(body)
+    if not records:
+        raise RequestError(400, "$", "no events")
+    results: list[Event | DeadLetter] = []
+    for index, record in enumerate(records):
+        results += RECORD_READERS[form](
+            _with_visitor(record, form, visitor) if visitor else record,
+            RecordPosition(_SOURCE, form, index),
+            now_ms=now_ms,
+            received_ms=now_ms,
+            limits=limits,
+        )
+        if len(results) > EVENTS_MAX:
+            raise RequestError(413, "$", f"more than {EVENTS_MAX} events: send them in parts")
+    return results
+
+
+def split_records(body: bytes) -> list[bytes]:
+    r"""The records of a body: the elements of an array, else the lines, else all of it.
+
+    >>> split_records(b'[{"a":1}, 2]'), split_records(b'{"a":\n1}'), split_records(b"1\n\n2\n")
+    ([b'{"a":1}', b'2'], [b'{"a":\n1}'], [b'1', b'2'])
+    """
+    body = body.strip()
+    if not body:
+        return []
+    if body.startswith(b"["):
+        try:
+            return [bytes(record) for record in _decode_array(body)]
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise RequestError(400, "$", f"not JSON: {error}") from None
+    lines = [line for line in body.splitlines() if line.strip()]
+    if len(lines) == 1 or not all(line.lstrip()[:1] == b"{" for line in lines[1:]):
+        # One object on several lines, or lines of which some are none.
+        return [body] if _is_json(body) else lines
+    return lines
+
+
+def _with_visitor(record: bytes, form: str, visitor: str) -> bytes:
+    """A record with the visitor's id, unless it has an id of its own."""
+    anonymous, user = _ID_FIELDS[form]
+    try:
+        fields = msgspec.json.decode(record)
+    except (msgspec.DecodeError, RecursionError):
+        return record
+    if not isinstance(fields, dict) or fields.get(anonymous) or fields.get(user):
+        return record
+    return msgspec.json.encode({**fields, anonymous: visitor})
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        msgspec.json.decode(body, type=msgspec.Raw)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
