@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from flows.commands.arguments import complete
 from flows.commands.options import EMBEDDED, load_settings, open_store, redis_url
+from flows.commands.summaries import SUMMARIES
 from flows.kafka.client import create_consumer, partitions_of
 from flows.kafka.start_offsets import available_offsets, first_offsets
 from flows.process.embedded_redis import find_server
@@ -36,7 +37,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Declare the subcommand."""
     parser = subparsers.add_parser(
         "check",
-        help="check configuration, Kafka, Redis, recovery folder and lease before a run",
+        help=SUMMARIES["check"],
         description="Check each thing that a run needs: configuration, Kafka, Redis, recovery folder, "
         "privacy key, lease and webhooks. Print one line for each, and change nothing.",
     )

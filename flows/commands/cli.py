@@ -2,7 +2,7 @@
 
 Every error is one line on standard error and an exit code: 2 for an error that the user can fix
 (`state.errors`), 130 for Ctrl-C, 1 for all others. To add a subcommand: one file, one line in
-`COMMANDS`.
+`flows/commands/summaries.py`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import sys
 import tempfile
 import traceback
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flows.commands.arguments import Parser, add_common_options
+from flows.commands.summaries import SUMMARIES
 from flows.observability import logs
 from flows.process.exit_codes import EXIT_BROKEN_PIPE, EXIT_FAILED, EXIT_STOPPED, EXIT_USER_ERROR
 from flows.process.panics import capture_panics
@@ -27,23 +28,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-COMMANDS = (
-    "demo",
-    "run",
-    "replay",
-    "evaluate",
-    "tune",
-    "show",
-    "segments",
-    "dashboard",
-    "serve",
-    "hooks",
-    "redrive",
-    "erase",
-    "export-subject",
-    "check",
-    "warm",
-)
+COMMANDS = tuple(SUMMARIES)
 
 _log = logging.getLogger(logs.ROOT_LOGGER)
 
@@ -53,7 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     logs.configure()
     try:
         # Inside the try block: the imports take about a second, and Ctrl-C may come meanwhile.
-        args = parser(sys.argv[1:] if argv is None else argv).parse_args(argv)
+        words = sys.argv[1:] if argv is None else argv
+        has_command = any(name in words for name in COMMANDS)
+        args = (parser(words) if has_command else _overview()).parse_args(argv)
     except KeyboardInterrupt:
         return _fail(EXIT_STOPPED, "stopped", debug=False)
     _merge_common_options(args)
@@ -77,10 +64,26 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
-    """Build the parser with the subcommands that occur in `argv`, with all of them if none does.
+    """Build the parser with the subcommands that occur in `argv`; with none in it, those of all.
 
     Only these are imported, so that `penstock show` does not wait for the import of the models.
     """
+    named = [name for name in COMMANDS if name in argv] or COMMANDS
+    top, subparsers = _top_parser()
+    for command in named:
+        import_module(f"flows.commands.{command.replace('-', '_')}").add_parser(subparsers)
+    return top
+
+
+def _overview() -> argparse.ArgumentParser:
+    """The parser without a subcommand, for the help and for errors: it imports none."""
+    top, subparsers = _top_parser()
+    for command, summary in SUMMARIES.items():
+        subparsers.add_parser(command, help=summary)
+    return top
+
+
+def _top_parser() -> tuple[argparse.ArgumentParser, Any]:
     top = Parser(
         prog="penstock",
         description="A shop's clickstream into live segments and top-k lists in Redis.",
@@ -89,10 +92,7 @@ def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     add_common_options(top, prefix="common_")
     add("--debug", action="store_true", help="show the traceback of an error")
     add("--version", action="version", version=f"penstock {keys.WRITER_VERSION}")
-    subparsers = top.add_subparsers(metavar="COMMAND", required=True)
-    for command in [name for name in COMMANDS if name in argv] or COMMANDS:
-        import_module(f"flows.commands.{command.replace('-', '_')}").add_parser(subparsers)
-    return top
+    return top, top.add_subparsers(metavar="COMMAND", required=True)
 
 
 def _merge_common_options(args: argparse.Namespace) -> None:

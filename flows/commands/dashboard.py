@@ -9,6 +9,7 @@ import msgspec
 from flows.commands import extras
 from flows.commands.arguments import complete
 from flows.commands.options import external_redis_url, load_settings
+from flows.commands.summaries import SUMMARIES
 from flows.process.shutdown import stop_on_signal
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Declare the subcommand."""
     parser = subparsers.add_parser(
         "dashboard",
-        help="serve a web page with the current segments and shop figures",
+        help=SUMMARIES["dashboard"],
         description="Serve a web page with the current segments and shop figures. It reads Redis only.",
     )
     parser.add_argument(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from flows.commands.arguments import complete
 from flows.commands.options import load_settings
+from flows.commands.summaries import SUMMARIES
 from flows.process.printing import create_console
 from state.errors import ConfigurationError
 
@@ -21,7 +22,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Declare the subcommand."""
     parser = subparsers.add_parser(
         "demo",
-        help="run the flow on a synthetic shop, with a private Redis",
+        help=SUMMARIES["demo"],
         description="Run the flow on a synthetic shop, with a private Redis, until Ctrl-C. "
         "Watch it in the terminal and on a web page.",
     )

@@ -12,6 +12,7 @@ import msgspec
 
 from flows.commands.arguments import complete
 from flows.commands.options import EMBEDDED, load_settings, open_store, redis_url
+from flows.commands.summaries import SUMMARIES
 from flows.kafka.producer import Producer
 from flows.process.printing import print_lines as print_lines
 from operators.events.decode import RecordPosition
@@ -32,7 +33,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Declare the subcommand."""
     parser = subparsers.add_parser(
         "erase",
-        help="erase shoppers with all their devices",
+        help=SUMMARIES["erase"],
         description="Send an `erase` event for each id to the events topic. The flow then erases "
         "the user with all devices, or the single device, and drops events from before the erasure. "
         "The event is also sent for an id that Redis does not know, since its first events may "

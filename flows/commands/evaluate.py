@@ -18,6 +18,7 @@ from flows.commands.evaluation_plot import plot
 from flows.commands.evaluation_run import run_protocol
 from flows.commands.options import load_settings
 from flows.commands.output import write_file
+from flows.commands.summaries import SUMMARIES
 from flows.process.exit_codes import EXIT_USER_ERROR
 from flows.process.printing import create_console, print_error
 from flows.sources.files import LogFile
@@ -42,7 +43,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Declare the subcommand."""
     parser = subparsers.add_parser(
         "evaluate",
-        help="score the lists on a recorded file",
+        help=SUMMARIES["evaluate"],
         description="Score the lists that each learner and the blend would have shown.",
     )
     add = parser.add_argument

@@ -11,6 +11,7 @@ import orjson
 
 from flows.commands.arguments import complete
 from flows.commands.options import load_settings, open_external_store, print_unknown_shopper
+from flows.commands.summaries import SUMMARIES
 from serving.explain import explain
 from serving.reader import Storefront
 from state import keys, private_files
@@ -30,7 +31,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Declare the subcommand."""
     parser = subparsers.add_parser(
         "export-subject",
-        help="write everything that is stored about a shopper to a file",
+        help=SUMMARIES["export-subject"],
         description="Write everything that Redis stores about a shopper and their devices to a file "
         "that only its owner may read: each key with its value, and the view of a storefront with "
         "reasons.",

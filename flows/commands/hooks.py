@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from flows.commands.arguments import complete
 from flows.commands.options import external_redis_url, load_settings
+from flows.commands.summaries import SUMMARIES
 from flows.observability import logs
 from flows.process.exit_codes import EXIT_FAILED
 from flows.process.shutdown import stop_on_signal
@@ -21,7 +22,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Declare the subcommand."""
     parser = subparsers.add_parser(
         "hooks",
-        help="send segment changes to webhooks",
+        help=SUMMARIES["hooks"],
         description="Send every change to the webhooks of the configuration, until Ctrl-C or SIGTERM.",
     )
     parser.add_argument(

@@ -12,6 +12,7 @@ import msgspec
 
 from flows.commands.arguments import complete
 from flows.commands.options import load_settings
+from flows.commands.summaries import SUMMARIES
 from flows.kafka.dead_letters import read_dead_letters
 from flows.kafka.producer import Producer
 from flows.kafka.start_offsets import start_ms
@@ -38,7 +39,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Declare the subcommand."""
     parser = subparsers.add_parser(
         "redrive",
-        help="send dead letters to the events topic again",
+        help=SUMMARIES["redrive"],
         description="Send rejected records to the events topic again. An event that was counted before "
         "is not counted twice: its event_id is known.",
     )

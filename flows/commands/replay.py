@@ -22,6 +22,7 @@ from flows.commands.options import (
 )
 from flows.commands.output import check_directory
 from flows.commands.replay_summary import print_summary, unaccounted_events, write_report
+from flows.commands.summaries import SUMMARIES
 from flows.process.printing import create_console, print_lines
 from flows.process.shutdown import stop_on_signal
 from flows.recovery.run_identity import check_same_replay
@@ -56,7 +57,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Declare the subcommand."""
     parser = subparsers.add_parser(
         "replay",
-        help="run a recorded file through the flow",
+        help=SUMMARIES["replay"],
         description="Run a recorded file through the flow as fast as possible, then print a summary.",
     )
     add = parser.add_argument

@@ -13,6 +13,7 @@ from flows.cluster.supervisor import run_supervised
 from flows.cluster.worker_process import attach_to_supervisor, is_supervised
 from flows.commands.arguments import complete
 from flows.commands.options import external_redis_url, load_settings
+from flows.commands.summaries import SUMMARIES
 from flows.observability import logs
 from flows.process.exit_codes import EXIT_FAILED
 from flows.process.shutdown import stop_on_signal
@@ -30,7 +31,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Declare the subcommand."""
     parser = subparsers.add_parser(
         "run",
-        help="read events from Kafka and write results to Redis",
+        help=SUMMARIES["run"],
         description="Read events from Kafka and write profiles, segments and lists to Redis, until "
         "Ctrl-C or SIGTERM.",
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from flows.commands.arguments import complete
 from flows.commands.options import load_settings, open_external_store
 from flows.commands.segment_rules import add_rule_actions, print_unknown_segment
+from flows.commands.summaries import SUMMARIES
 from flows.process.printing import print_lines as print_lines
 from serving.segments import SegmentReader
 from serving.times import in_utc
@@ -23,7 +24,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Declare the subcommand and its actions."""
     parser = subparsers.add_parser(
         "segments",
-        help="inspect segments: list, show, members, diff, why, preview",
+        help=SUMMARIES["segments"],
         description="Inspect segments: which there are, who is in them and why, and what a changed "
         "rule of the segments file would do.",
     )

@@ -9,6 +9,7 @@ import msgspec
 from flows.commands import extras
 from flows.commands.arguments import complete
 from flows.commands.options import external_redis_url, load_settings
+from flows.commands.summaries import SUMMARIES
 from flows.process.shutdown import stop_on_signal
 from state.store import AsyncAppender
 
@@ -23,7 +24,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Declare the subcommand."""
     parser = subparsers.add_parser(
         "serve",
-        help="serve lists over HTTP to a storefront",
+        help=SUMMARIES["serve"],
         description="Serve lists, segments and content over HTTP to a storefront. It reads Redis only.",
     )
     parser.add_argument(

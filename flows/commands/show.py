@@ -9,6 +9,7 @@ from rich.table import Table
 
 from flows.commands.arguments import complete
 from flows.commands.options import load_settings, open_external_store, print_unknown_shopper
+from flows.commands.summaries import SUMMARIES
 from flows.process.printing import create_console
 from flows.process.printing import print_lines as print_lines
 from serving.explain import explain
@@ -29,7 +30,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Declare the subcommand."""
     parser = subparsers.add_parser(
         "show",
-        help="print what a storefront would read about a shopper, with reasons",
+        help=SUMMARIES["show"],
         description="Print what a storefront would read about a shopper: profile, session, segments "
         "and list, with the reason for each item.",
     )

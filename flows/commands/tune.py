@@ -16,6 +16,7 @@ from flows.commands.evaluation_files import read_clicks
 from flows.commands.evaluation_options import check_k
 from flows.commands.options import load_settings
 from flows.commands.output import check_directory, write_file
+from flows.commands.summaries import SUMMARIES
 from flows.commands.tune_search import keys_to_search, search
 from flows.commands.tune_trials import TrialEvaluation
 from flows.process.printing import create_console
@@ -38,7 +39,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Declare the subcommand."""
     parser = subparsers.add_parser(
         "tune",
-        help="search better list settings on a recorded file",
+        help=SUMMARIES["tune"],
         description="Search better list settings on the first part of a file; confirm them on the "
         "rest.",
     )

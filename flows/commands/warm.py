@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from flows.commands.arguments import complete
 from flows.commands.options import load_settings
+from flows.commands.summaries import SUMMARIES
 from flows.process.kernel_cache import cache_folder
 from operators.kernels import compiler
 from state.errors import InstallationError
@@ -20,7 +21,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Declare the subcommand."""
     parser = subparsers.add_parser(
         "warm",
-        help="compile the inner loops once, so that the first start is quick",
+        help=SUMMARIES["warm"],
         description="Compile the inner loops into runtime.kernel_cache, and remove what other "
         "releases left there. An image build runs this once.",
     )

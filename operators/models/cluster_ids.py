@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
+from scipy import optimize
 
 from state.arrays import NO_ROW
 
@@ -38,7 +38,7 @@ def match_labels(
     """
     pairs = np.bincount(old * k_new + new, weights, minlength=k_old * k_new)
     shared = pairs.reshape(k_old, k_new)
-    old_label, new_label = linear_sum_assignment(shared, maximize=True)
+    old_label, new_label = optimize.linear_sum_assignment(shared, maximize=True)
     sizes = shared.sum(axis=1)[old_label] + shared.sum(axis=0)[new_label]
     continues = 4 * shared[old_label, new_label] > sizes
     order = np.full(k_new, NO_ROW, np.intp)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.sparse.csgraph import connected_components
 
 from state.arrays import NO_ROW
 
@@ -74,6 +73,9 @@ class MicroClusters:
 
         0 is the heaviest group; NO_ROW where the group is too light.
         """
+        # Here, since a start without DBSTREAM needs none of its 10 MB.
+        from scipy.sparse.csgraph import connected_components
+
         weights = self.decayed_weights()
         decayed = self.shared * np.exp2(-self.decay_rate * (self.time - self._shared_at))
         mean = (weights[:, None] + weights) / 2
