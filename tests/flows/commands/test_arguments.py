@@ -12,7 +12,7 @@ from flows.commands.cli import COMMANDS, parser
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-WITHOUT_REDIS = {"demo", "evaluate", "tune", "redrive"}
+WITHOUT_REDIS = {"demo", "evaluate", "tune", "redrive", "warm"}
 """`demo` has a private Redis; the others do not use Redis."""
 
 
