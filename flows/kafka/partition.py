@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
+from itertools import repeat
 from typing import TYPE_CHECKING, Protocol
 
 from bytewax.inputs import StatefulSourcePartition
@@ -16,7 +17,7 @@ from flows.kafka.client import partition_name
 from flows.kafka.shared_consumer import IDLE_POLL_MS
 from flows.process import liveness
 from operators.events.decode import RecordPosition
-from operators.readers.registry import record_reader
+from operators.readers.registry import batch_decoder, record_reader
 from operators.shards.batching import SourceBatcher
 from state.messages import SourceBatch
 from state.snapshots import SOURCE_CODEC, SourceState
@@ -71,6 +72,7 @@ class KafkaPartition(StatefulSourcePartition[SourceBatch, bytes]):
         self._partitions = len(connection.partitions)
         self._name = partition_name(partition)
         self._read_record = record_reader(self._settings.kafka.format)
+        self._decode_batch = batch_decoder(self._settings.kafka.format)
         self._offset = state.offset
         self._topic_id = state.topic_id
         self._batcher = SourceBatcher(state.batches, state.watermark_ms, state.totals)
@@ -154,20 +156,27 @@ class KafkaPartition(StatefulSourcePartition[SourceBatch, bytes]):
     def _decode(self, records: list[ConsumerRecord]) -> tuple[list[Event | DeadLetter], list[int]]:
         """The events and dead letters in records, and the offset of each."""
         topic, number = self._partition.topic, str(self._partition.partition)
-        now_ms = time.time_ns() // 1_000_000
+        now_ms, limits = time.time_ns() // 1_000_000, self._settings.source.limits
+        # The time of receipt is the record's timestamp, so that a replay gives the same, but never
+        # in the future: a producer's clock may be ahead.
+        times_ms = [
+            record.timestamp if 0 <= record.timestamp < now_ms else now_ms for record in records
+        ]
+        raws = [record.value or b"" for record in records]  # a tombstone is as an empty record
+        good = self._decode_batch(raws, times_ms, limits) if self._decode_batch else repeat(None)
         events: list[Event | DeadLetter] = []
         offsets: list[int] = []
-        for record in records:
-            # The time of receipt is the record's timestamp, so that a replay gives the same, but never
-            # in the future: a producer's clock may be ahead.
-            at_ms = record.timestamp if 0 <= record.timestamp < now_ms else now_ms
-            raw = record.value or b""  # a tombstone is treated as an empty record
+        for record, raw, at_ms, event in zip(records, raws, times_ms, good, strict=False):
+            if event is not None:
+                events.append(event)
+                offsets.append(record.offset)
+                continue
             decoded = self._read_record(
                 raw,
                 RecordPosition(topic, number, record.offset),
                 now_ms=at_ms,
                 received_ms=at_ms,
-                limits=self._settings.source.limits,
+                limits=limits,
             )
             events += decoded
             offsets += [record.offset] * len(decoded)

@@ -37,6 +37,18 @@ class RecordReader(Protocol):
         """
 
 
+class BatchDecoder(Protocol):
+    """Decodes the good records among many: an event, or None for one that its reader has to read.
+
+    Promises: an event is what the reader gives for that record.
+    """
+
+    def __call__(
+        self, records: Iterable[bytes], arrivals_ms: Iterable[int], limits: Limits
+    ) -> list[Event | None]:
+        """Decode records that were received at these times."""
+
+
 class LogReader(Protocol):
     """Reads lines, with or without their line ends: one result for each event or bad record.
 

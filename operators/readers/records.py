@@ -6,11 +6,13 @@ into records of one event, the other makes the event of such a record.
 
 from __future__ import annotations
 
+from itertools import count, islice, repeat
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec.structs import replace
 
+from operators.events.batch_decode import decode_batch
 from operators.events.decode import (
     RecordPosition,
     dead_letter,
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from state.events import Event
 
 _FILE_PARTITION = "0"
+_CHUNK_LINES = 256
 
 
 class RecordAdapter:
@@ -135,13 +138,32 @@ def read_canonical_lines(
     lines: Iterable[bytes], *, source: str, now_ms: int, limits: Limits = DEFAULT
 ) -> Iterator[Event | DeadLetter]:
     """A file of canonical records; offsets are line numbers from 1."""
-    for number, raw in enumerate(lines, 1):
-        event = decode_fast(raw, now_ms, limits)
-        if event is not None:
-            yield event
-        else:
-            position = RecordPosition(source, _FILE_PARTITION, number)
-            yield from read_canonical(raw, position, now_ms=now_ms, limits=limits)
+    first_number = 1
+    for chunk in _chunks(lines):
+        events = decode_batch(chunk, repeat(now_ms), limits)
+        for number, raw, event in zip(count(first_number), chunk, events, strict=False):
+            if event is not None:
+                yield event
+            else:
+                position = RecordPosition(source, _FILE_PARTITION, number)
+                yield from read_canonical(raw, position, now_ms=now_ms, limits=limits)
+        first_number += len(chunk)
+
+
+def _chunks(lines: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """The lines, many at a time; those before an error come before it."""
+    source_lines, error = iter(lines), None
+    while error is None:
+        chunk: list[bytes] = []
+        try:
+            chunk.extend(islice(source_lines, _CHUNK_LINES))
+        except Exception as failure:
+            error = failure
+        if chunk:
+            yield chunk
+        elif error is None:
+            return
+    raise error
 
 
 def line_reader(read_record: RecordReader) -> LogReader:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from operators.events.batch_decode import decode_batch
 from operators.readers import ga4, online_retail, rees46, retailrocket, segment, snowplow, yoochoose
 from operators.readers.records import (
     RecordAdapter,
@@ -17,7 +18,7 @@ from state.limits import DEFAULT, Limits
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from operators.readers.base import LogReader, RecordReader
+    from operators.readers.base import BatchDecoder, LogReader, RecordReader
     from state.dead_letters import DeadLetter
     from state.events import Event
 
@@ -76,6 +77,11 @@ def record_reader(format_name: str) -> RecordReader:
             f"kafka.format {format_name!r} is no format of records: choose one of "
             f"{', '.join([*RECORD_READERS, *FORMAT_ALIASES])}"
         ) from None
+
+
+def batch_decoder(format_name: str) -> BatchDecoder | None:
+    """What decodes many good records of a format faster than its reader does; None where nothing is."""
+    return decode_batch if RECORD_READERS[format_name] is read_canonical else None
 
 
 def read_log(

@@ -1,0 +1,105 @@
+"""Decodes many canonical records in one loop. Hot.
+
+The fast twin of `decode.decode_fast`, with the same result for every record: an event that breaks no
+rule and needs no mending is known by a few comparisons, and whatever is not so usual takes `decode_fast`
+itself. A property test holds the two equal.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec.structs import force_setattr
+
+from operators.events.decode import NESTING_MAX, decode_fast
+from operators.events.validation import (
+    CLOCK_SKEW_MS,
+    EARLIEST_MS,
+    ORDER_TYPES,
+    TYPES_WITH_ITEMS,
+    normalize_id,
+)
+from state.events import MONEY_MAX, PROPS_BYTES_MAX, Event
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from state.limits import Limits
+
+REMEMBERED_IDS_MAX = 200_000
+_FLAT_BYTES_MAX = 2 * NESTING_MAX + 60
+"""No event in so many bytes is nested too deep: its required fields alone take 60."""
+
+_decode = msgspec.json.Decoder(Event).decode
+_sound_ids: set[str] = set()
+"""Ids that `normalize_id` leaves as they are: most shoppers come again."""
+
+
+def decode_batch(
+    records: Iterable[bytes], arrivals_ms: Iterable[int], limits: Limits
+) -> list[Event | None]:
+    """The event of each record that breaks no rule, else None; `arrivals_ms` are times of arrival.
+
+    >>> from state.limits import DEFAULT
+    >>> line = b'{"event_id":"1","type":"page_view","event_ts":1600000000000,"user_id":"ann"}'
+    >>> [event and event.user_id for event in decode_batch([line, b"{"], [2**50] * 2, DEFAULT)]
+    ['ann', None]
+    """
+    results: list[Event | None] = []
+    bytes_max = min(limits.event_bytes_max, PROPS_BYTES_MAX)
+    for raw, at_ms in zip(records, arrivals_ms, strict=False):
+        size = len(raw)
+        if size <= bytes_max and raw.isascii():
+            try:
+                event = _decode(raw)
+            except Exception:
+                results.append(None)
+                continue
+            sent, received = event.event_ts, event.received_ts
+            if received == 0 and sent <= at_ms:
+                received = sent
+                force_setattr(event, "received_ts", sent)
+            if (
+                EARLIEST_MS <= received <= at_ms
+                and EARLIEST_MS <= sent <= received + CLOCK_SKEW_MS
+                and (size <= _FLAT_BYTES_MAX or raw.count(b"{") + raw.count(b"[") <= NESTING_MAX)
+                and _is_sound(event, limits.event_items_max)
+            ):
+                results.append(event)
+                continue
+        results.append(_decode_unusual(raw, at_ms, limits))
+    return results
+
+
+def _is_sound(event: Event, items_max: int) -> bool:
+    """Whether an event breaks no rule about ids, items and orders, and needs no mending."""
+    user, anonymous, value = event.user_id, event.anonymous_id, event.value
+    event_id, event_type, items = event.event_id, event.type, event.items
+    if (
+        not (anonymous in _sound_ids or (anonymous is None and user is not None))
+        or not (user is None or user in _sound_ids)
+        or event.order_id is not None
+        or event_type in ORDER_TYPES
+        or not (value is None or 0 <= value <= MONEY_MAX)
+        or event_id.strip() is not event_id
+        or len(items) > items_max
+    ):
+        return False
+    for item in items:
+        item_id, price = item.item_id, item.price
+        if item_id.strip() is not item_id or not (price is None or 0 <= price <= MONEY_MAX):
+            return False
+    return items != () or event_type not in TYPES_WITH_ITEMS
+
+
+def _decode_unusual(raw: bytes, now_ms: int, limits: Limits) -> Event | None:
+    """As `decode_fast`; and remembers the ids, if they are sound."""
+    event = decode_fast(raw, now_ms, limits)
+    if event is not None:
+        if len(_sound_ids) >= REMEMBERED_IDS_MAX:
+            _sound_ids.clear()
+        for name in (event.user_id, event.anonymous_id):
+            if name is not None and normalize_id(name) is name:
+                _sound_ids.add(name)
+    return event
