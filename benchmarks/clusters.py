@@ -81,7 +81,7 @@ def batch_inertia(points: Table, k: int) -> float:
 def one_pass_inertia(points: Table, k: int, seed: int, sample_points: int = 4096) -> float:
     """Inertia over all points after one pass over them; seed 0 keeps their order."""
     model = MiniBatchKMeans(k, points.shape[1], sample_points=sample_points, seed=seed)
-    model.learn(_ordered(points, seed))
+    model.learn_array(_ordered(points, seed))
     return inertia(points, model.centres)
 
 

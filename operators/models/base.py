@@ -1,28 +1,33 @@
 """What the flow asks of every model that finds clusters, and what these models share.
 
-To add one: a subclass here beside `minibatch_kmeans.py` and `dbstream.py`, and a choice in
-`operators/segments/clusters/model.py`. The names of the arrays are stored.
+They are River clusterers: dicts, data frames and arrays learn the same. To add one: a subclass here
+beside `minibatch_kmeans.py` and `dbstream.py`, and a choice in `operators/segments/clusters/model.py`.
+The names of the arrays are stored.
 """
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from river import base
 
 from operators.models.block_buffer import BlockBuffer
 from operators.models.cluster_count import CountScore, Patience
+from operators.models.feature_columns import FeatureColumns, frames
 from operators.tables.table import Table, TableState
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Hashable, Iterable, Sequence
 
+    from narwhals.stable.v2.typing import IntoDataFrame
     from numpy.typing import NDArray
 
     from operators.tables.table import Arrays
 
+    Feature = Hashable
     Points = NDArray[np.float64]
 
 FEATURE_LIMIT = 1e100
@@ -38,11 +43,12 @@ def validate(points: Points, n_features: int) -> None:
         raise ValueError(f"features must be finite numbers below {FEATURE_LIMIT:g}")
 
 
-class Clusterer(TableState, ABC):
+class Clusterer(TableState, base.Clusterer):
     """Finds groups in a stream of points float64[n, F]. An id means the same group for ever.
 
     Points are learned in blocks of `block_points`, so that the result does not depend on how they are
-    cut into calls. At growing intervals a review looks at all groups.
+    cut into calls. At growing intervals a review looks at all groups. `n_features`: how many features
+    are known beforehand, by the names 0, 1, ...; a feature that is seen later was 0 before.
     """
 
     algorithm: str
@@ -50,6 +56,8 @@ class Clusterer(TableState, ABC):
 
     def __init__(self, n_features: int, block_points: int, seed: int) -> None:
         self.n_features = n_features
+        self.columns = FeatureColumns(n_features)
+        """Which column each feature is in."""
         self.block_points = block_points
         self.seed = seed
         self.seen = 0
@@ -104,11 +112,59 @@ class Clusterer(TableState, ABC):
     @abstractmethod
     def _learn_block(self, points: Points) -> None: ...
 
-    def learn(self, points: Points) -> None:
-        """Learn points [n, F] in their order. ValueError for another F, or a value not finite."""
-        validate(points, self.n_features)
+    @abstractmethod
+    def _extend(self, n_features: int) -> None:
+        """Extend all points to so many features; the new ones were 0 so far."""
+
+    @property
+    def centers(self) -> dict[int, dict[Feature, float]]:
+        """The centres by id, in the form that River's metrics need."""
+        return {
+            cluster_id: dict(zip(self.columns.names, centre.tolist(), strict=True))
+            for cluster_id, centre in self.centres_by_id().items()
+        }
+
+    def learn_array(self, points: Points) -> None:
+        """Learn points [n, F] in their order. ValueError for another F, or a value not finite.
+
+        Columns are the features in the order in which they were seen first, else 0..F-1.
+        """
+        if not len(self.columns) and points.ndim > 1:
+            self._add_features(range(points.shape[1]))
+        validate(points, len(self.columns))
         for block in self._blocks.push(points):
             self._learn_block(block)
+
+    def learn_one(self, x: dict[Feature, Any]) -> None:
+        """Learn one point; a missing feature is 0. ValueError where a value is not finite."""
+        self._add_features(x)
+        self.learn_array(self.columns.row(x))
+
+    def learn_many(self, X: IntoDataFrame) -> None:
+        """Learn the rows of a data frame (pandas, polars, ...), columns by name."""
+        frame = frames().into_frame(X)
+        self._add_features(frame.columns)
+        self.learn_array(self.columns.of_frame(frame))
+
+    def predict_array(self, points: Points) -> NDArray[np.int64]:
+        """The id of each point's group, points [n, F] -> int64[n], NO_ROW before the start."""
+        return self.assign(points)[0]
+
+    def predict_one(self, x: dict[Feature, Any]) -> int:
+        """The id of the point's group; unknown features are ignored."""
+        return int(self.predict_array(self.columns.row(x))[0])
+
+    def predict_many(self, X: IntoDataFrame) -> Any:
+        """The ids for the rows of a data frame, as a series of the same kind."""
+        frame = frames().into_frame(X)
+        ids = self.predict_array(self.columns.of_frame(frame))
+        return frames().to_native_series(ids, name=None, like=frame)
+
+    def _add_features(self, features: Iterable[Feature]) -> None:
+        before = len(self.columns)
+        self.columns.add(features)
+        if len(self.columns) > before:
+            self._extend(len(self.columns))
 
     def take_errors(self) -> list[float]:
         """Mean squared distances to the centre, by block, since the last call."""
@@ -134,12 +190,15 @@ class Clusterer(TableState, ABC):
     def _shared_scalars(self) -> dict[str, NDArray[Any]]:
         return {
             "inertia": np.array([self.inertia]),
+            "features": self.columns.array(),
             "tried": np.array(self.count_scores).reshape(-1, 3),
             **self._patience.scalars(),
         }
 
     def _restore_shared(self, arrays: Arrays) -> None:
         self._blocks.restore(arrays["waiting"])
+        if "features" in arrays:  # not in the first releases
+            self.columns.restore(arrays["features"])
         self.inertia = float(arrays["inertia"][0])
         scores = arrays.get("tried", np.empty((0, 3))).tolist()
         self.count_scores = [CountScore(int(k), score, inertia) for k, score, inertia in scores]

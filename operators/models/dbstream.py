@@ -42,23 +42,47 @@ class Dbstream(Clusterer):
     makes the groups anew. Their number changes when three reviews in a row propose the same one, and
     groups that continue keep their ids (`cluster_ids`, by weight).
 
-    One point in `learned_every` of a block is learned, drawn at random: learning one takes some 40 us.
-    half_life_points: after so many points a micro-cluster counts half, None: it never decays.
-    Memory: 256 centres and the density each two of them share.
+    Learning a point takes some 40 us, so only a part is learned. Memory: 256 centres and the density
+    each two of them share.
+
+    Parameters
+    ----------
+    n_features
+        Features that are known beforehand, named 0, 1, ...
+    radius
+        Distance within which a point moves a micro-cluster.
+    half_life_points
+        After so many points a micro-cluster counts half; None: it never decays.
+    block_points
+        Points of which some are learned together.
+    learned_every
+        One point in so many of a block is learned, drawn at random.
+    seed
+        Same seed and same points, same groups.
+
+    Examples
+    --------
+    >>> model = Dbstream(radius=2.0, learned_every=1)
+    >>> for n in range(1024):
+    ...     model.learn_one({"x": 10.0 * (n % 2)})
+    >>> sorted(centre["x"] for centre in model.centers.values())
+    [0.0, 10.0]
     """
 
     algorithm = "DBSTREAM"
 
     def __init__(
         self,
-        n_features: int,
-        radius: float,
+        n_features: int = 0,
+        radius: float = 1.5,
         half_life_points: float | None = None,
         block_points: int = 256,
         learned_every: int = 8,
         seed: int = 0,
     ) -> None:
         super().__init__(n_features, block_points, seed)
+        self.radius = radius
+        self.half_life_points = half_life_points
         self.learned_every = learned_every
         decay_rate = 0.0 if half_life_points is None else learned_every / half_life_points
         self.micro_clusters = MicroClusters(n_features, radius, decay_rate)
@@ -117,6 +141,14 @@ class Dbstream(Clusterer):
         self.seen, self._review_at, self.reviews, self.next_id, time = arrays["clock"].tolist()
         self.micro_clusters.restore(arrays, time)
         self._update_groups()
+
+    def _extend(self, n_features: int) -> None:
+        self._blocks.add_features(n_features)
+        self.micro_clusters.add_features(n_features)
+        self._centres_by_id = {
+            group: np.pad(mean, (0, n_features - len(mean)))
+            for group, mean in self._centres_by_id.items()
+        }
 
     def _learn_block(self, points: Points) -> None:
         self.seen += len(points)

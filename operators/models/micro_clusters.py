@@ -61,6 +61,10 @@ class MicroClusters:
         if self.time % PRUNE_EVERY_POINTS == 0 and self.decay_rate:
             self._prune()
 
+    def add_features(self, n_features: int) -> None:
+        """Extend centres to so many features; the new ones were 0 so far."""
+        self.centres = np.pad(self.centres, ((0, 0), (0, n_features - self.centres.shape[1])))
+
     def decayed_weights(self) -> NDArray[np.float64]:
         """The weight of each micro-cluster as of now, float64[m]."""
         decayed: NDArray[np.float64] = self.weights * np.exp2(

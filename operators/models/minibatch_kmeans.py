@@ -4,8 +4,7 @@ To be changed by measurement only: `python -m benchmarks.clusters` compares it w
 The names of the arrays in `arrays` are stored; everything else is free.
 
 Oracle: scikit-learn's batch `KMeans`. The inertia after one pass is within a few percent of it. River's
-`cluster.KMeans` learns point by point and has no such bound; `river/minibatch_kmeans.py` gives this
-model River's interface.
+`cluster.KMeans` learns point by point and has no such bound.
 """
 
 from __future__ import annotations
@@ -55,18 +54,40 @@ class MiniBatchKMeans(Clusterer):
     are in now (`take_retired`). So is a dead centre, which is re-seeded far from the others, or left
     out where there may be fewer.
 
-    n_clusters: k, at most 2**15, or the smallest and the largest k. half_life_points: after so many
-    points an old one counts half, None: never. sample_points: the size of the sample, never more than
-    is remembered. Memory: (sample_points + block_points + k) * F numbers. Same seed, same points, same
-    centres.
+    Memory: (sample_points + block_points + k) * F numbers.
+
+    Parameters
+    ----------
+    n_clusters
+        Number of centres, at most 2**15, or the smallest and the largest number.
+    n_features
+        Features that are known beforehand, named 0, 1, ...
+    half_life_points
+        After so many points an old one counts half; None never forgets.
+    block_points
+        Points that are learned together. Before the first block every id is NO_ROW, -1.
+    sample_points
+        Points kept for restarts, never more than are remembered.
+    seed
+        Same seed and same points, same centres.
+
+    Examples
+    --------
+    >>> model = MiniBatchKMeans(n_clusters=2, block_points=4)
+    >>> for x in (0.0, 10.0, 1.0, 11.0):
+    ...     model.learn_one({"x": x})
+    >>> sorted(centre["x"] for centre in model.centers.values())
+    [0.5, 10.5]
+    >>> model.predict_one({"x": 2.0}) == model.predict_one({"x": -3.0})
+    True
     """
 
     algorithm = "mini-batch k-means"
 
     def __init__(
         self,
-        n_clusters: int | tuple[int, int],
-        n_features: int,
+        n_clusters: int | tuple[int, int] = 8,
+        n_features: int = 0,
         half_life_points: float | None = None,
         block_points: int = 256,
         sample_points: int = 4096,
@@ -75,6 +96,8 @@ class MiniBatchKMeans(Clusterer):
         super().__init__(n_features, block_points, seed)
         smallest, largest = (n_clusters, n_clusters) if isinstance(n_clusters, int) else n_clusters
         self.allowed_counts = range(smallest, largest + 1)
+        self.n_clusters = n_clusters
+        self.sample_points = sample_points
         self.half_life_points = half_life_points
         self.counts = np.zeros(0)
         """Points each centre remembers, float64[k]."""
@@ -97,12 +120,9 @@ class MiniBatchKMeans(Clusterer):
         live = self._live_slots()
         return dict(zip(self.ids[live].tolist(), self.centres[live], strict=True))
 
-    def predict(self, points: Points) -> NDArray[np.int64]:
-        """The id of the nearest centre for points [n, F] -> int64[n], NO_ROW before the start."""
-        return self.assign(points)[0]
-
     def assign(self, points: Points) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """As `predict`, and the squared distance to that centre, float64[n], nan before the start."""
+        """The id of the nearest centre, int64[n], and the squared distance to it, float64[n]; NO_ROW
+        and nan before the start."""
         if not self.started:
             return np.full(len(points), NO_ROW), np.full(len(points), np.nan)
         slots = self._nearest_slots(points)
@@ -117,15 +137,6 @@ class MiniBatchKMeans(Clusterer):
         for points in (self.centres, self._sample.points, self._blocks.buffered):
             points *= factor
             points += shift
-
-    def add_features(self, n_features: int) -> None:
-        """Extend points to so many features; the new ones were 0 so far."""
-        if n_features > self.n_features:
-            padding = ((0, 0), (0, n_features - self.n_features))
-            self._blocks.add_features(n_features)
-            self.centres = np.pad(self.centres, padding)
-            self._sample.add_features(n_features)
-            self.n_features = n_features
 
     def sample(self) -> dict[str, NDArray[Any]]:
         """The sample, as views."""
@@ -150,7 +161,6 @@ class MiniBatchKMeans(Clusterer):
         """
         self._restore_shared(arrays)
         self.centres = arrays["centres"].copy()
-        self.n_features = self.centres.shape[1]
         self.counts = arrays["counts"].copy()
         self._sample.restore(
             arrays["sample"], arrays["sample_keys"], float(arrays["sample_bar"][0])
@@ -161,6 +171,11 @@ class MiniBatchKMeans(Clusterer):
         self.ids = arrays.get("ids", np.arange(len(self.counts))).copy()
         if self.started and len(self.centres) not in self.allowed_counts:
             self.request_review()
+
+    def _extend(self, n_features: int) -> None:
+        self._blocks.add_features(n_features)
+        self.centres = np.pad(self.centres, ((0, 0), (0, n_features - self.centres.shape[1])))
+        self._sample.add_features(n_features)
 
     def _learn_block(self, points: Points) -> None:
         # Seeded by the position in the stream: no generator has to be stored.

@@ -151,7 +151,7 @@ class OnlineLogisticRegression(OnlineGlm, base.MiniBatchClassifier):
     ...     model.learn_one({"x": -1.0}, False)
     ...     model.learn_one({"x": 1.0}, True)
     >>> round(model.predict_proba_one({"x": 1.0})[True], 1)
-    0.8
+    0.9
     """
 
     algorithm = "logistic regression"

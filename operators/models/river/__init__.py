@@ -1,4 +1,4 @@
-"""The same models with River's interface, for use outside the flow.
+"""River's own estimators in the flow, by an expression of the configuration, and our rankers.
 
-Change freely as long as River's checks pass: nothing here is stored.
+What estimators are stored as is in `pickles.py` and `stored_estimator.py`.
 """

@@ -138,6 +138,9 @@ class NamedClusterer(Clusterer):
         )
         self.seen, self._review_at, self.reviews, self.next_id = arrays["clock"].tolist()
 
+    def _extend(self, n_features: int) -> None:
+        raise ValueError(f"the features are fixed, {n_features} are more")
+
     def _learn_block(self, points: Points) -> None:
         if self.started:
             squares = self.assign(points[::JUDGED_EVERY])[1]

@@ -151,12 +151,12 @@ class ClusterModel(TableState):
     def learn(self, features: NDArray[np.float64]) -> None:
         """Learn rows [n, F] in their order. ValueError for another F, or a value that is not
         finite."""
-        validate(features, self._model.n_features)
+        validate(features, len(self._scaler.mean))
         mean, std = self._scaler.mean.copy(), self._scaler.std
         self._scaler.learn_array(features)
         # The model's points and centres are rescaled, so that old and new points stay comparable.
         self._model.rescale(*self._scaler.rescaling_from(mean, std))
-        self._model.learn(self._scaler.transform_array(features))
+        self._model.learn_array(self._scaler.transform_array(features))
         self._pca.learn(features)
         drifts = self.drift_detector.drifts
         self.drift_detector.update(np.log1p(self._model.take_errors()).tolist())

@@ -24,7 +24,7 @@ def learned(model: Dbstream, places: Table, blocks: int, seed: int = 0) -> list[
     """Learn points around the places; returns the number of groups after each block."""
     numbers = []
     for n in range(blocks):
-        model.learn(around(places, 256, seed + n)[0])
+        model.learn_array(around(places, 256, seed + n)[0])
         numbers.append(len(model.centres_by_id()))
     return numbers
 
@@ -39,7 +39,7 @@ def test_micro_clusters_equal_rivers(half_life: float | None) -> None:
         cleanup_interval=micro_clusters.PRUNE_EVERY_POINTS,
         intersection_factor=micro_clusters.SHARED_DENSITY_MIN,
     )
-    ours.learn(points)
+    ours.learn_array(points)
     for x, y in points.tolist():
         theirs.learn_one({"x": x, "y": y})  # type: ignore[no-untyped-call]
     expected = [*theirs.micro_clusters.values()]
@@ -60,7 +60,7 @@ def test_groups_of_any_shape_are_found() -> None:
     upper = np.arange(20_000) % 2 == 0
     points = np.column_stack((rng.uniform(0, 20, 20_000), upper * 8 + rng.uniform(-2, 2, 20_000)))
     model = Dbstream(2, 2.5)
-    model.learn(points)
+    model.learn_array(points)
     labels, squares = model.assign(points)
     assert len(model.centres_by_id()) == 2
     assert len({*zip(upper.tolist(), labels.tolist(), strict=True)}) == 2
@@ -104,13 +104,13 @@ def test_a_restored_model_continues_in_the_same_way(crash_at: int, half_life: fl
     whole, restored = model(), model()
     for part in parts[:crash_at]:
         whole.rescale(np.array([1.001, 0.999]), np.array([0.01, 0.02]))
-        whole.learn(part)
+        whole.learn_array(part)
     restored.restore({**whole.sample(), **whole.scalars()})
     assert state(whole) == state(restored)
     for part in parts[crash_at:]:
         for one in (whole, restored):
             one.rescale(np.array([1.001, 0.999]), np.array([0.01, 0.02]))
-            one.learn(part)
+            one.learn_array(part)
     assert state(whole) == state(restored)
 
 
@@ -118,8 +118,8 @@ def test_memory_is_bounded_and_the_lightest_micro_cluster_is_replaced() -> None:
     model = Dbstream(2, 0.1, learned_every=1)
     rng = np.random.default_rng(0)
     for _ in range(6):
-        model.learn(rng.uniform(-100, 100, size=(256, 2)))
-        model.learn(np.tile([[3.0, 4.0]], (256, 1)))
+        model.learn_array(rng.uniform(-100, 100, size=(256, 2)))
+        model.learn_array(np.tile([[3.0, 4.0]], (256, 1)))
     assert len(model.micro_clusters.centres) == MICRO_CLUSTERS_MAX
     assert model.micro_clusters.shared.shape == (MICRO_CLUSTERS_MAX, MICRO_CLUSTERS_MAX)
     heaviest = model.micro_clusters.centres[model.micro_clusters.weights.argmax()]
@@ -128,9 +128,9 @@ def test_memory_is_bounded_and_the_lightest_micro_cluster_is_replaced() -> None:
 
 def test_no_shopper_is_assigned_before_the_first_block() -> None:
     model = Dbstream(2, 2.0)
-    model.learn(around(GROUPS, 255)[0])
+    model.learn_array(around(GROUPS, 255)[0])
     labels, squares = model.assign(GROUPS)
     assert labels.tolist() == [-1] * 4
     assert np.isnan(squares).all()
     with pytest.raises(ValueError, match="features must be finite numbers"):
-        model.learn(np.array([[np.nan, 1.0]]))
+        model.learn_array(np.array([[np.nan, 1.0]]))

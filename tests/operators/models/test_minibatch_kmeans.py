@@ -12,8 +12,8 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from benchmarks.clusters import batch_inertia, one_pass_inertia, rfm, shoppers
+from operators.models.base import Clusterer
 from operators.models.minibatch_kmeans import MiniBatchKMeans
-from operators.models.river.minibatch_kmeans import MiniBatchKMeansClusterer
 from tests.shared import shared_data
 
 Table = NDArray[np.float64]
@@ -28,7 +28,7 @@ def around(places: Table, n: int, seed: int = 0) -> tuple[Table, NDArray[np.intp
     return places[which] + rng.normal(size=(n, places.shape[1])), which
 
 
-def state(model: MiniBatchKMeans | MiniBatchKMeansClusterer) -> dict[str, list[object]]:
+def state(model: Clusterer) -> dict[str, list[object]]:
     return {name: array.tolist() for name, array in model.arrays().items()}
 
 
@@ -42,9 +42,9 @@ def test_the_result_does_not_depend_on_how_points_are_cut_into_calls(
 ) -> None:
     points, _ = around(GROUPS, 700)
     at_once, in_parts = MiniBatchKMeans(4, 2, half_life, 64), MiniBatchKMeans(4, 2, half_life, 64)
-    at_once.learn(points)
+    at_once.learn_array(points)
     for part in np.split(points, sorted(cuts)):
-        in_parts.learn(part)
+        in_parts.learn_array(part)
     assert state(at_once) == state(in_parts)
 
 
@@ -53,20 +53,20 @@ def test_the_result_does_not_depend_on_how_points_are_cut_into_calls(
 def test_a_restored_model_continues_in_the_same_way(crash_at: int, half_life: float | None) -> None:
     points, _ = around(GROUPS, 700)
     model, restored = MiniBatchKMeans(4, 2, half_life, 64), MiniBatchKMeans(4, 2, half_life, 64)
-    model.learn(points[:crash_at])
+    model.learn_array(points[:crash_at])
     restored.restore(model.arrays())
     for one in (model, restored):
-        one.learn(points[crash_at:])
+        one.learn_array(points[crash_at:])
     assert str(state(model)) == str(state(restored))  # as text: nan is not equal to itself
 
 
 def test_a_snapshot_does_not_change_while_learning_continues() -> None:
     points, _ = around(GROUPS, 600)
     model = MiniBatchKMeans(4, 2, block_points=64)
-    model.learn(points[:300])
+    model.learn_array(points[:300])
     taken = model.arrays()
     before = {name: array.tolist() for name, array in taken.items()}
-    model.learn(points[300:])
+    model.learn_array(points[300:])
     model.rescale(np.array([2.0, 2.0]), np.array([1.0, 1.0]))
     assert {name: array.tolist() for name, array in taken.items()} == before
 
@@ -74,12 +74,12 @@ def test_a_snapshot_does_not_change_while_learning_continues() -> None:
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e200])
 def test_a_value_that_is_not_finite_is_an_error_and_nothing_is_learned(bad: float) -> None:
     model = MiniBatchKMeans(2, 1, block_points=2)
-    model.learn(np.array([[1.0], [2.0], [3.0]]))
+    model.learn_array(np.array([[1.0], [2.0], [3.0]]))
     before = state(model)
     with pytest.raises(ValueError, match="features must be finite numbers"):
-        model.learn(np.array([[4.0], [bad]]))
+        model.learn_array(np.array([[4.0], [bad]]))
     with pytest.raises(ValueError, match="expected 1 features"):
-        model.learn(np.ones((1, 2)))
+        model.learn_array(np.ones((1, 2)))
     assert state(model) == before
 
 
@@ -93,16 +93,16 @@ def test_few_distinct_points_are_assigned_to_live_centres(
     rows: Table, k: int, half_life: float | None
 ) -> None:
     model = MiniBatchKMeans(k, 2, half_life, block_points=8)
-    model.learn(rows.astype(np.float64))
+    model.learn_array(rows.astype(np.float64))
     assert np.isfinite(model.centres).all()
-    assigned = set(model.predict(rows.astype(np.float64)).tolist())
+    assigned = set(model.predict_array(rows.astype(np.float64)).tolist())
     assert assigned <= set(model.centres_by_id() if model.started else [-1])
 
 
 def test_equal_points_never_reseed() -> None:
     model = MiniBatchKMeans(5, 2, block_points=16)
     for _ in range(50):
-        model.learn(np.full((16, 2), 0.1))
+        model.learn_array(np.full((16, 2), 0.1))
     assert (len(model.centres_by_id()), model.ids.tolist(), model.next_id) == (1, [*range(5)], 5)
 
 
@@ -110,7 +110,7 @@ def test_memory_is_bounded() -> None:
     model = MiniBatchKMeans(4, 2, block_points=64, sample_points=500)
     sizes = []
     for seed in range(30):
-        model.learn(around(GROUPS, 500, seed)[0])
+        model.learn_array(around(GROUPS, 500, seed)[0])
         sizes.append(len(model.arrays()["sample"]))
     assert max(sizes) <= 500
     assert min(sizes[1:]) >= 375
@@ -123,24 +123,24 @@ def test_memory_is_bounded() -> None:
 @given(st.integers(0, 1000), st.integers(0, 2**16))
 def test_ids_stay_with_their_groups_while_the_groups_move(data_seed: int, seed: int) -> None:
     model = MiniBatchKMeans(4, 2, half_life_points=400.0, block_points=64, seed=seed)
-    model.learn(around(GROUPS, 512, data_seed)[0])
-    before = model.predict(GROUPS)
+    model.learn_array(around(GROUPS, 512, data_seed)[0])
+    before = model.predict_array(GROUPS)
     assert sorted(before) == [0, 1, 2, 3]
     drift = np.array([0.05, 0.03])
     for step in range(200):
-        model.learn(around(GROUPS + step * drift, 64, data_seed + step)[0])
-    assert model.predict(GROUPS + 200 * drift).tolist() == before.tolist()
+        model.learn_array(around(GROUPS + step * drift, 64, data_seed + step)[0])
+    assert model.predict_array(GROUPS + 200 * drift).tolist() == before.tolist()
     assert (model.take_retired(), model.next_id) == ([], 4)
 
 
 def test_the_id_of_a_dead_group_is_retired_and_a_new_group_gets_a_new_id() -> None:
     model = MiniBatchKMeans(4, 2, half_life_points=300.0, block_points=64)
-    model.learn(around(GROUPS, 1024)[0])
-    before = model.predict(GROUPS)
+    model.learn_array(around(GROUPS, 1024)[0])
+    before = model.predict_array(GROUPS)
     new = np.array([*GROUPS[:3], [60.0, 60.0]])
     for seed in range(60):
-        model.learn(around(new, 256, seed)[0])
-    after = model.predict(new)
+        model.learn_array(around(new, 256, seed)[0])
+    after = model.predict_array(new)
     assert after[:3].tolist() == before[:3].tolist()
     assert after[3] == model.next_id - 1 == 4
     ((retired, replacement),) = model.take_retired()
@@ -158,7 +158,7 @@ def learned(model: MiniBatchKMeans, places: Table, blocks: int, seed: int = 0) -
     """Learn points around the places; returns the number of groups after each block."""
     numbers = []
     for n in range(blocks):
-        model.learn(around(places, 64, seed + n)[0])
+        model.learn_array(around(places, 64, seed + n)[0])
         numbers.append(len(model.centres))
     return numbers
 
@@ -176,13 +176,13 @@ def test_the_number_of_groups_follows_the_stream_and_continued_groups_keep_their
 ) -> None:
     model = MiniBatchKMeans((2, 8), 2, 600.0, block_points=64, sample_points=512, seed=seed)
     numbers = learned(model, GROUPS, 20, seed)
-    before = model.predict(GROUPS)
+    before = model.predict_array(GROUPS)
     numbers += learned(model, SIX_TWO_OF_THEM_SMALL, 130, seed)
-    both = model.predict(SIX)
+    both = model.predict_array(SIX)
     assert both[:4].tolist() == before.tolist()
     assert len({*both.tolist()}) == 6
     numbers += learned(model, SIX[[1, 3, 5]], 250, seed)
-    after = model.predict(SIX[[1, 3, 5]])
+    after = model.predict_array(SIX[[1, 3, 5]])
     assert after.tolist() == both[[1, 3, 5]].tolist()
     changes = [b for a, b in itertools.pairwise(numbers) if a != b]
     assert (numbers[0], numbers[-1]) == (4, 3)
@@ -197,7 +197,7 @@ def test_a_number_that_is_a_little_better_or_better_only_briefly_is_not_accepted
     rng = np.random.default_rng(0)
     numbers = []
     for _ in range(400):
-        model.learn(rng.normal(size=(64, 4)))
+        model.learn_array(rng.normal(size=(64, 4)))
         numbers.append(len(model.centres))
     assert sum(a != b for a, b in itertools.pairwise(numbers)) <= 2
 
@@ -211,33 +211,33 @@ def test_a_restored_model_accepts_the_same_number_at_the_same_time(crash_at: int
     points = [around(SIX[: 4 if n < 20 else 6], 64, n)[0] for n in range(60)]
     whole, restored = model(), model()
     for part in points[:crash_at]:
-        whole.learn(part)
+        whole.learn_array(part)
     restored.restore(whole.arrays())
     for part in points[crash_at:]:
-        whole.learn(part)
-        restored.learn(part)
+        whole.learn_array(part)
+        restored.learn_array(part)
     assert str(state(whole)) == str(state(restored))
 
 
 def test_the_state_of_a_release_without_ids_continues_with_positions_as_ids() -> None:
     model, former = MiniBatchKMeans(4, 2, block_points=64), MiniBatchKMeans(4, 2, block_points=64)
-    model.learn(around(GROUPS, 256)[0])
+    model.learn_array(around(GROUPS, 256)[0])
     arrays = model.arrays()
     arrays["clock"] = arrays["clock"][:2]
     for name in ("ids", "patience", "tried"):
         del arrays[name]
     former.restore(arrays | {"generation": np.array([0, 2, 0, 0])})
     for one in (model, former):
-        one.learn(around(GROUPS, 256, 1)[0])
-    assert former.predict(GROUPS).tolist() == model.predict(GROUPS).tolist()
+        one.learn_array(around(GROUPS, 256, 1)[0])
+    assert former.predict_array(GROUPS).tolist() == model.predict_array(GROUPS).tolist()
     assert former.next_id == 4
 
 
 def test_a_stored_number_that_is_no_longer_allowed_is_changed_with_the_next_block() -> None:
     model, fewer = MiniBatchKMeans(4, 2, block_points=64), MiniBatchKMeans(3, 2, block_points=64)
-    model.learn(around(GROUPS, 256)[0])
+    model.learn_array(around(GROUPS, 256)[0])
     fewer.restore(model.arrays())
-    fewer.learn(around(GROUPS, 64, 1)[0])
+    fewer.learn_array(around(GROUPS, 64, 1)[0])
     assert len(fewer.ids) == 3
     ((retired, replacement),) = fewer.take_retired()
     assert {retired, *fewer.ids.tolist()} == {0, 1, 2, 3}

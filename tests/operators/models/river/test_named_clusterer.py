@@ -36,10 +36,10 @@ def named(make: Any, expression: str = "an estimator", errors: Any = None) -> Na
 def test_points_of_a_group_keep_its_id(expression: str) -> None:
     model = named(EXPRESSIONS[expression], expression)
     points, which = around(GROUPS, 6000)
-    model.learn(points[:1000])
+    model.learn_array(points[:1000])
     before = model.assign(points)[0]
     for part in np.array_split(points[1000:], 9):
-        model.learn(part)
+        model.learn_array(part)
     after = model.assign(points)[0]
     for ids in (before, after):
         pairs = set(zip(ids.tolist(), which.tolist(), strict=True))
@@ -53,10 +53,10 @@ def test_points_of_a_group_keep_its_id(expression: str) -> None:
 def test_a_restored_clusterer_continues_in_the_same_way(crash_at: int, expression: str) -> None:
     points, _ = around(GROUPS, 1500)
     one, restored = (named(EXPRESSIONS[expression], expression) for _ in range(2))
-    one.learn(points[:crash_at])
+    one.learn_array(points[:crash_at])
     restored.restore(one.arrays())
     for model in (one, restored):
-        model.learn(points[crash_at:])
+        model.learn_array(points[crash_at:])
     results = [[part.tolist() for part in model.assign(points[:200])] for model in (one, restored)]
     assert str(results[0]) == str(results[1])
     assert str(one.centres_by_id()) == str(restored.centres_by_id())
@@ -116,9 +116,9 @@ def readable(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_labels_that_are_numbered_anew_keep_their_ids() -> None:
     model = named(LabelledAnew)
     points, _ = around(GROUPS, 4000)
-    model.learn(points[:1001])
+    model.learn_array(points[:1001])
     before = model.assign(points)[0]
-    model.learn(points[1001:])
+    model.learn_array(points[1001:])
     assert model.reviews > 2
     assert model.assign(points)[0].tolist() == before.tolist()
     assert (model.take_retired(), model.next_id) == ([], 4)
@@ -131,7 +131,7 @@ def test_what_raises_is_counted_and_the_rest_is_learned_and_assigned(
     errors = ProcessingErrors("clusters")
     model = named(Raises, errors=errors)
     points, which = around(GROUPS, 1280)
-    model.learn(points)
+    model.learn_array(points)
     assert model.failures == (points[:, 0] > 20).sum() > 0
     ids, squares = model.assign(points)
     assert len({*zip(ids.tolist(), which.tolist(), strict=True)}) == 4
@@ -143,6 +143,6 @@ def test_what_raises_is_counted_and_the_rest_is_learned_and_assigned(
 @pytest.mark.usefixtures("readable")
 def test_the_number_of_groups_is_bounded() -> None:
     model = named(ManyLabels)
-    model.learn(np.random.default_rng(0).uniform(0, 30, (5000, 2)))
+    model.learn_array(np.random.default_rng(0).uniform(0, 30, (5000, 2)))
     assert 1 <= len(model.centres_by_id()) <= GROUPS_MAX
     assert (model.assign(np.array([[-50.0, 0.0], [90.0, 0.0]]))[0] >= 0).all()

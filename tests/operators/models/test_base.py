@@ -1,4 +1,4 @@
-"""Mini-batch k-means as a River clusterer: points, dataframes and arrays learn the same."""
+"""Our clusterers are River estimators: points, dataframes and arrays learn the same."""
 
 import random
 from collections.abc import Callable
@@ -10,7 +10,9 @@ import pytest
 from river import checks, compose, datasets, metrics, preprocessing
 from river.checks import common
 
-from operators.models.river.minibatch_kmeans import MiniBatchKMeansClusterer
+from operators.models.base import Clusterer
+from operators.models.dbstream import Dbstream
+from operators.models.minibatch_kmeans import MiniBatchKMeans
 from tests.operators.models.test_minibatch_kmeans import GROUPS, around, state
 
 
@@ -20,10 +22,15 @@ def pandas() -> Any:
     return import_module("pandas")
 
 
-def test_it_passes_rivers_checks() -> None:
-    checks.check_estimator(MiniBatchKMeansClusterer(n_clusters=3, block_points=20))
+OURS = [MiniBatchKMeans(n_clusters=3, block_points=20), Dbstream(block_points=20, learned_every=1)]
 
 
+@pytest.mark.parametrize("model", OURS, ids=lambda model: type(model).__name__)
+def test_it_passes_rivers_checks(model: Clusterer) -> None:
+    checks.check_estimator(model)
+
+
+@pytest.mark.parametrize("model", OURS, ids=lambda model: type(model).__name__)
 @pytest.mark.parametrize(
     "check",
     [
@@ -39,25 +46,21 @@ def test_it_passes_rivers_checks() -> None:
         common.check_seeding_is_idempotent,
     ],
 )
-def test_it_passes_rivers_checks_with_data(check: Callable[..., None]) -> None:
+def test_it_passes_rivers_checks_with_data(check: Callable[..., None], model: Clusterer) -> None:
     """`check_estimator` has no data for clusterers, so the checks get some here."""
     random.seed(0)
-    check(
-        MiniBatchKMeansClusterer(n_clusters=3, block_points=20), list(datasets.Phishing().take(100))
-    )
+    check(model.clone(), list(datasets.Phishing().take(100)))
 
 
 def test_it_works_in_a_pipeline_with_rivers_metric() -> None:
-    model = compose.Pipeline(
-        preprocessing.StandardScaler(), MiniBatchKMeansClusterer(4, block_points=64)
-    )
+    model = compose.Pipeline(preprocessing.StandardScaler(), MiniBatchKMeans(4, block_points=64))
     metric = cast("Any", metrics).Silhouette()
     points, which = around(GROUPS * 100, 400)
     for point in points.tolist():
         x = dict(zip(("width", "height"), point, strict=True))
         model.learn_one(x)
         scaled = model["StandardScaler"].transform_one(x)
-        metric.update(scaled, model.predict_one(x), model["MiniBatchKMeansClusterer"].centers)
+        metric.update(scaled, model.predict_one(x), model["MiniBatchKMeans"].centers)
     assert metric.get() < 0.1
     ids = [model.predict_one(dict(zip(("width", "height"), p, strict=True))) for p in points]
     assert len(set(zip(ids, which.tolist(), strict=True))) == 4
@@ -65,7 +68,7 @@ def test_it_works_in_a_pipeline_with_rivers_metric() -> None:
 
 def test_one_by_one_and_arrays_learn_the_same() -> None:
     points, _ = around(GROUPS, 300)
-    by_one, by_array = (MiniBatchKMeansClusterer(4, block_points=64) for _ in range(2))
+    by_one, by_array = (MiniBatchKMeans(4, block_points=64) for _ in range(2))
     for point in points.tolist():
         by_one.learn_one(dict(enumerate(point)))
     by_array.learn_array(points)
@@ -77,7 +80,7 @@ def test_one_by_one_and_arrays_learn_the_same() -> None:
 def test_dataframes_learn_the_same_in_any_order_of_columns(pandas: Any) -> None:
     points, _ = around(GROUPS, 300)
     table = pandas.DataFrame(points, columns=["a", "b"], index=range(7, 307))
-    by_one, by_frame = (MiniBatchKMeansClusterer(4, block_points=64) for _ in range(2))
+    by_one, by_frame = (MiniBatchKMeans(4, block_points=64) for _ in range(2))
     for point in points.tolist():
         by_one.learn_one(dict(zip("ab", point, strict=True)))
     by_frame.learn_many(table[:100])
@@ -90,9 +93,7 @@ def test_dataframes_learn_the_same_in_any_order_of_columns(pandas: Any) -> None:
 
 def test_a_pipeline_takes_dataframes(pandas: Any) -> None:
     points, which = around(GROUPS, 300)
-    model = compose.Pipeline(
-        preprocessing.StandardScaler(), MiniBatchKMeansClusterer(4, block_points=64)
-    )
+    model = compose.Pipeline(preprocessing.StandardScaler(), MiniBatchKMeans(4, block_points=64))
     table = pandas.DataFrame(points, columns=["width", "height"])
     model.learn_many(table)
     ids: Any = model.predict_many(table)
@@ -100,7 +101,7 @@ def test_a_pipeline_takes_dataframes(pandas: Any) -> None:
 
 
 def test_a_read_never_changes_the_state() -> None:
-    model = MiniBatchKMeansClusterer(2, block_points=8)
+    model = MiniBatchKMeans(2, block_points=8)
     model.learn_array(np.arange(24.0).reshape(12, 2))
     before = state(model)
     model.predict_one({0: 1.0, "never seen": 5.0})
@@ -110,8 +111,8 @@ def test_a_read_never_changes_the_state() -> None:
 
 def test_a_feature_seen_later_was_zero_before() -> None:
     late, early = (
-        MiniBatchKMeansClusterer(2, block_points=4),
-        MiniBatchKMeansClusterer(2, block_points=4),
+        MiniBatchKMeans(2, block_points=4),
+        MiniBatchKMeans(2, block_points=4),
     )
     for i in range(10):
         late.learn_one({"a": float(i % 3)})
