@@ -129,7 +129,7 @@ def measure(shoppers: int) -> str:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         journals = Journals(folder, ratio=1.0)
-        stored = TableStore(journals)
+        stored = TableStore(journals, "learned")
         base_ms = timed(lambda: stored.store(shop.tables()))
         whole_ms, changed_ms, changed_bytes = [], [], []
         for _ in range(ROUNDS):
@@ -142,7 +142,7 @@ def measure(shoppers: int) -> str:
             )
         handle = stored.store(shop.tables())
         loaded = LoadedTables({part: {} for part in shop.tables().parts}, {}, {})
-        load_ms = timed(lambda: TableStore(journals).load(handle, loaded))
+        load_ms = timed(lambda: TableStore(journals, "learned").load(handle, loaded))
         megabytes = len(shop.whole()) / 1e6
     whole, changed = statistics.median(whole_ms), statistics.median(changed_ms)
     written = statistics.median(changed_bytes) / 1e6

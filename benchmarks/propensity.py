@@ -33,7 +33,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.reliability import draw
-from operators.personalize.step import PersonalizeStep
 from operators.readers.registry import READERS
 from operators.segments.propensity.chance_model import ChanceModel
 from operators.shards.batching import SourceBatcher
@@ -45,6 +44,7 @@ from state.config_loader import load
 from state.events import Event
 from tests.chances import Recount, log
 from tests.chances import followed as watched
+from tests.personalization import Personalization
 from tests.shared import SHARED_DATA
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def followed(path: Path, format_name: str, settings: Settings) -> PropensityMode
         settings.lifecycle,
         propensity=settings.propensity,
     )
-    learning, clock = PersonalizeStep(settings), SourceBatcher()
+    learning, clock = Personalization(settings), SourceBatcher()
     devices = [DeviceShard(rules) for _ in range(SHARDS)]
     users = [UserShard(rules) for _ in range(SHARDS)]
     records = READERS[format_name](_lines(path), source=path.name, now_ms=2_000_000_000_000)

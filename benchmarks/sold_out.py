@@ -21,7 +21,6 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.workload import Workload, chunks
 from flows.process.embedded_redis import EmbeddedRedis
-from operators.personalize.step import PersonalizeStep
 from operators.shards.batching import SourceBatcher
 from operators.shards.config import ProcessorConfig
 from operators.shards.device_shard import DeviceShard
@@ -30,6 +29,7 @@ from operators.shards.user_shard import UserShard
 from state.config import Settings
 from state.events import Event, Item
 from state.store import Store
+from tests.personalization import Personalization
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +46,7 @@ class Shop:
     """A flow in one process, and the Redis that it writes to."""
 
     def __init__(self, store: Store) -> None:
-        self.store, self.learning = store, PersonalizeStep(SETTINGS)
+        self.store, self.learning = store, Personalization(SETTINGS)
         rules = ProcessorConfig.from_config(
             SETTINGS.sessions, SETTINGS.profiles, SETTINGS.state, SETTINGS.lifecycle
         )

@@ -6,7 +6,7 @@ Change freely, but keep the step ids (`flows/steps.py`): they are stored.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
@@ -15,6 +15,7 @@ from flows import steps
 from flows.process.privacy_key import read_privacy_key
 from flows.stateful import stateful_step
 from operators.personalize.step import PersonalizeStep
+from operators.personalize.training.clusters import ClusterTrainer, features_of
 from operators.segments.changes import changes_in
 from operators.segments.rules.compiler import load_rules
 from operators.shards.config import ProcessorConfig
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from bytewax.operators import KeyedStream
     from bytewax.outputs import Sink
 
+    from operators.personalize.step import PersonalizeInput
     from operators.segments.changes import OrphanedChangesReader
     from operators.shards.cold_tier import ColdStore
     from state.changes import ChangeFields
@@ -43,6 +45,9 @@ if TYPE_CHECKING:
         SourceBatch,
         UserShardInput,
     )
+    from state.training import ClusterFeatures
+
+M = TypeVar("M")
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,8 @@ class StateStores:
 def build(
     events: Source[SourceBatch], sinks: Sinks, settings: Settings, stores: StateStores
 ) -> Dataflow:
-    """events -> visit_devices -> visit_users -> learn -> redis, with dead letters on the side."""
+    """events -> visit_devices -> visit_users -> train_clusters -> learn -> redis, with dead letters
+    on the side."""
     config = _processor_config(settings)
     journals, cold_store = stores.journals, stores.cold_store
 
@@ -79,6 +85,9 @@ def build(
 
     def user_shard(snapshot: bytes | None) -> UserShard:
         return UserShard(config, snapshot, journals, cold_store)
+
+    def cluster_trainer(snapshot: bytes | None) -> ClusterTrainer:
+        return ClusterTrainer(settings, snapshot, journals)
 
     def personalize(snapshot: bytes | None) -> PersonalizeStep:
         return PersonalizeStep(
@@ -95,8 +104,12 @@ def build(
     devices = stateful_step(steps.VISIT_DEVICES, device_inputs, device_shard, journals)
     user_inputs = op.flat_map_batch(steps.BY_USER, devices, by_user_shard)
     users = stateful_step(steps.VISIT_USERS, user_inputs, user_shard, journals)
+    features = op.map(steps.FEATURES_OF, users, _features_of)
+    clusters = stateful_step(steps.TRAIN_CLUSTERS, features, cluster_trainer, journals)
     parts = op.map(steps.TO_SINGLE_KEY, users, _to_single_key)
-    outputs = stateful_step(steps.PERSONALIZE, parts, personalize, journals)
+    models = op.map(steps.MODELS, clusters, _to_single_key)
+    inputs: KeyedStream[PersonalizeInput] = op.merge(steps.TO_PERSONALIZE, parts, models)
+    outputs = stateful_step(steps.PERSONALIZE, inputs, personalize, journals)
     op.output(steps.REDIS, outputs, sinks.redis)
     if sinks.changes is not None:
         op.output(steps.CHANGES, op.filter_map(steps.CHANGED, outputs, _changes_of), sinks.changes)
@@ -128,8 +141,12 @@ def _by_device_shard(batches: list[SourceBatch]) -> list[tuple[str, DeviceShardI
     return [(str(message.shard), message) for message in coalesce_live(batches)]
 
 
-def _to_single_key(part: tuple[str, ShardPart]) -> tuple[str, ShardPart]:
-    return steps.SINGLE_KEY, part[1]
+def _features_of(part: tuple[str, ShardPart]) -> tuple[str, ClusterFeatures]:
+    return steps.CLUSTERS_KEY, features_of(part[1])
+
+
+def _to_single_key(message: tuple[str, M]) -> tuple[str, M]:
+    return steps.SINGLE_KEY, message[1]
 
 
 def _changes_of(output: tuple[str, BatchOutput]) -> tuple[str, list[ChangeFields]] | None:

@@ -14,6 +14,10 @@ BY_USER = "by_user"
 VISIT_USERS = "visit_users"
 TO_SINGLE_KEY = "together"  # stored when the step gathered all shards' results
 PERSONALIZE = "learn"  # stored before the step also made segments and lists
+FEATURES_OF = "features_of"
+TRAIN_CLUSTERS = "train_clusters"
+MODELS = "models"
+TO_PERSONALIZE = "to_personalize"
 REDIS = "redis"
 CHANGED = "changed"
 CHANGES = "changes"
@@ -25,7 +29,12 @@ DEAD_LETTERS = "dead_letters"
 TICKS = "pulse"  # stored when liveness was called so
 
 SINGLE_KEY = "all"
-"""The key of every step that has only one: it decides which worker runs them."""
+"""The key of personalization and of the sinks: it decides which worker runs them."""
+
+CLUSTERS_KEY = "clusters.44"
+"""The one key of a step that trains. The number at its end was chosen so that the key falls on another
+worker than the others wherever there are enough workers (`flows/cluster/placement.py`; a test asks
+Bytewax itself)."""
 
 
 def stored_id(step: str) -> str:

@@ -8,6 +8,7 @@ Only the totals are stored too, by name.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -39,7 +40,7 @@ class Message(msgspec.Struct, array_like=True, gc=False):
     """What a keyed step is sent."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _unpack, (type(self).__name__, _pack(self))
+        return _unpack, (type(self), _pack(self))
 
 
 class BatchId(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):
@@ -353,11 +354,12 @@ class BatchOutput(Message):
 
 
 _pack = msgspec.msgpack.Encoder().encode
-_DECODE = {
-    kind.__name__: msgspec.msgpack.Decoder(kind).decode
-    for kind in (DeviceShardInput, ShardOutput, UserShardInput, ShardPart, BatchOutput)
-}
 
 
-def _unpack(kind: str, packed: bytes) -> Message:
-    return _DECODE[kind](packed)
+@cache
+def _decoder(kind: type[Message]) -> msgspec.msgpack.Decoder[Message]:
+    return msgspec.msgpack.Decoder(kind)
+
+
+def _unpack(kind: type[Message], packed: bytes) -> Message:
+    return _decoder(kind).decode(packed)

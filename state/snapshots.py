@@ -235,8 +235,25 @@ class LearnState(msgspec.Struct):
     is_unclean: bool = False
 
 
+class ClustersState(msgspec.Struct):
+    """The state of the step `train_clusters`.
+
+    `definitions` are name and version by cluster, `accepted` the number of counted events by shard,
+    `report_ms` the time of the last report. What is stored by rows is in the `journal`, if there is one.
+    """
+
+    clusters: dict[str, StoredArray] = {}
+    definitions: dict[int, tuple[str, int]] = {}
+    accepted: dict[str, int] = {}
+    newest_ms: int = 0
+    clock_ms: int = 0
+    report_ms: int = 0
+    journal: JournalPosition | None = None
+    batches: dict[str, int] = {}
+
+
 class TableRecord(msgspec.Struct):
-    """One record of the learning step's journal.
+    """One record of the journal of a step that trains or personalizes.
 
     `rows` (int32, as bytes) of a table with `length` rows, and their content: `columns` of one `part`,
     by array name, or the `names` of a row index, "" for a free row. Otherwise `cards` that changed, None
@@ -278,13 +295,15 @@ USERS_CODEC = SnapshotCodec(
 SHARD_RECORD_CODEC = SnapshotCodec(
     ShardRecord, version=4, upgrades={**_NEW_FIELDS_UPGRADES, 3: _upgrade_orders}
 )
-LEARN_CODEC = SnapshotCodec(LearnState, version=7, upgrades=_NEW_FIELDS_UPGRADES)
+LEARN_CODEC = SnapshotCodec(LearnState, version=8, upgrades=_NEW_FIELDS_UPGRADES)
+CLUSTERS_CODEC = SnapshotCodec(ClustersState, version=1)
 TABLE_CODEC = SnapshotCodec(TableRecord, version=1)
 
 CODEC_BY_STEP: dict[str, SnapshotCodec[Any]] = {
     "events": SOURCE_CODEC,
     "visit_devices": DEVICES_CODEC,
     "visit_users": USERS_CODEC,
+    "train_clusters": CLUSTERS_CODEC,
     "learn": LEARN_CODEC,
 }
 """The format of each step's state. The step ids are stored too."""

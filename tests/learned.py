@@ -23,10 +23,10 @@ from tests.streams import LATENESS_MS, RULES, SHARDS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from operators.personalize.step import PersonalizeStep
     from state.changes import ChangeFields
     from state.config import Settings
     from state.messages import BatchOutput, ShardPart
+    from tests.personalization import Personalization
 
 RETAIL = "online_retail_2010-12_2011-07.csv.gz"
 SETTINGS: Settings = load(
@@ -60,7 +60,7 @@ def batches(
 
 
 def fed(
-    learning: PersonalizeStep, events: Sequence[Event], *, size: int, until_ms: int = 0
+    learning: Personalization, events: Sequence[Event], *, size: int, until_ms: int = 0
 ) -> Iterator[list[ChangeFields]]:
     """What the change streams say of events, so many a batch; then nothing comes until a time."""
     for outputs in outputs_of(learning, events, size=size, until_ms=until_ms):
@@ -68,7 +68,7 @@ def fed(
 
 
 def outputs_of(
-    learning: PersonalizeStep, events: Sequence[Event], *, size: int, until_ms: int = 0
+    learning: Personalization, events: Sequence[Event], *, size: int, until_ms: int = 0
 ) -> Iterator[list[BatchOutput]]:
     """What is written of events, so many a batch; then nothing comes until a time."""
     devices = [DeviceShard(RULES) for _ in range(SHARDS)]

@@ -23,6 +23,7 @@ from state import journal_files
 from state.errors import DamageError, RecoveryError, UserError
 from state.snapshots import (
     CODEC_BY_STEP,
+    ClustersState,
     DevicesState,
     LearnState,
     SourceState,
@@ -150,6 +151,8 @@ def _check_all_shards_present(store: Path, states: dict[tuple[str, str], Any], s
                 )
     read = {key: source.totals.read for key, source in sources.items() if source.batches}
     for state in states.values():
+        if isinstance(state, ClustersState) and state.batches != batches:
+            raise damage_error(store, "ClustersState is not of the same moment as the source")
         if isinstance(state, LearnState):
             learned_read = {key: totals.read for key, totals in state.ledger.sources.items()}
             if learned_read != read:

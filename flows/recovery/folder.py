@@ -3,6 +3,7 @@
 <recovery>/store/      Bytewax's recovery store: small snapshots, and the epochs that workers reached
 <recovery>/rows/       journals: the rows to which those snapshots refer
 <recovery>/previous/   the backup: a copy of both, made regularly (`backup.py`)
+<recovery>/migrating   a migration has begun (`migration.py`)
 <recovery>/damaged-<n>/  damaged files that were replaced by the backup
 <recovery>/holder, fence.json  the owner, and the token under which it writes (`owner.py`)
 
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from bytewax.recovery import RecoveryConfig, init_db_dir
 
-from flows.recovery import backup, checkpoint_reader, cleanup, store_files
+from flows.recovery import backup, checkpoint_reader, cleanup, migration, store_files
 from flows.recovery.backup_process import BackupProcess
 from flows.recovery.folder_lock import lock_file, lock_folder, unwritable_error
 from state import journal_files, private_files
@@ -169,6 +170,7 @@ def _prepare(folder: Path, settings: Settings) -> None:
         rows = folder / "rows"
         private_files.make_folder(rows)
         _create_store(folder)
+        migration.undo_incomplete(folder, shards=shards)
         try:
             checkpoint = verify(folder, shards=shards)
         except DamageError as error:
@@ -180,6 +182,8 @@ def _prepare(folder: Path, settings: Settings) -> None:
             )
             checkpoint = verify(folder, shards=shards)
         cleanup.keep_only_epoch(folder / "store", checkpoint.epoch)
+        if migration.migrate(folder, checkpoint, shards=shards):
+            verify(folder, shards=shards)
         cleanup.delete_unreferenced(
             rows, cleanup.referenced_journals(folder / "store"), include_newer=True
         )

@@ -10,8 +10,8 @@ from operators.publish.item_lists import changed_list_writes
 
 if TYPE_CHECKING:
     from operators.catalogue.item_cards import ItemCards
+    from operators.events.event_clock import EventClock
     from operators.events.processing_errors import ProcessingErrors
-    from operators.personalize.clock import EventClock
     from operators.personalize.eviction import Evicted
     from operators.publish.aggregates import Aggregates
     from operators.publish.counters import Counters

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         Transition,
     )
     from state.messages import ShardOutput, Write
+    from state.training import ClustersTrained
 
 T = TypeVar("T")
 
@@ -43,7 +44,7 @@ class Batch:
     several. `active` has the newest entry of each shopper. `interactions` leaves out those of shoppers
     who refuse personalization; `serves_ads` says of each whether triggers may use it, None where all
     may be used. `shard_writes` go to Redis before anything that this step writes, `expiry_writes`
-    after the profiles.
+    after the profiles. `clusters` has what was trained of each batch.
     """
 
     outputs: Sequence[ShardOutput]
@@ -67,10 +68,15 @@ class Batch:
     double_counted_orders: Sequence[PlacedOrder]
     shard_writes: Sequence[Write]
     expiry_writes: Sequence[Write]
+    clusters: Sequence[ClustersTrained]
 
     @classmethod
-    def from_outputs(cls, batches: Sequence[Sequence[ShardOutput]]) -> Batch:
-        """The columns of whole batches, in their order."""
+    def from_outputs(
+        cls,
+        batches: Sequence[Sequence[ShardOutput]],
+        clusters: Sequence[ClustersTrained] = (),
+    ) -> Batch:
+        """The columns of whole batches, in their order, with what was trained of each."""
         # Order 1: coalescing comes before anything reads the entries of shoppers. This is the only
         # way to a `Batch`, so no step can see them as they were before.
         coalesced = coalesce_batches(batches)
@@ -108,6 +114,7 @@ class Batch:
             ],
             shard_writes=list(chain.from_iterable(map(_shard_writes, coalesced))),
             expiry_writes=[write for output in outputs for write in output.expiry_writes],
+            clusters=clusters,
         )
 
 

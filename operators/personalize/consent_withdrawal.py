@@ -20,9 +20,7 @@ from state.entries import Transition
 from state.shopper import PERSONALIZATION, PURPOSES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from numpy.typing import NDArray
+    from collections.abc import Iterator
 
     from operators.personalize.batch import Batch
     from operators.personalize.shopper_state import ShopperState
@@ -70,10 +68,3 @@ def _remove_personalization(
     yield from memberships.assign("cluster", [name], rows, no_cluster, np.array([at_ms]))
     exits = [Transition(name, sid, False, at_ms) for sid in built_in_segments.IDS.values()]
     yield from memberships.apply_transitions(exits, state.recommender.shoppers)
-
-
-def personalized_indexes(refused: Sequence[int]) -> NDArray[np.intp]:
-    """The indexes of the shoppers who do not refuse personalization, by the purposes each refuses."""
-    if not any(refused):
-        return np.arange(len(refused))
-    return np.flatnonzero(np.array(refused) & PERSONALIZATION == 0)

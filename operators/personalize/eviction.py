@@ -15,9 +15,9 @@ from state.arrays import NO_ROW
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from operators.events.event_clock import EventClock
     from operators.events.processing_errors import ProcessingErrors
     from operators.personalize.batch import Batch
-    from operators.personalize.clock import EventClock
     from operators.personalize.listing import Listed
     from operators.personalize.shopper_state import ShopperState
     from state.changes import Change

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from operators.catalogue.item_cards import ItemCards
-    from operators.personalize.clock import EventClock
+    from operators.events.event_clock import EventClock
     from operators.personalize.removal import Removed
     from operators.segments.membership_index import MembershipIndex
     from state.entries import Feedback, Interaction

@@ -8,8 +8,8 @@ from operators.publish.shopper_lists import fill_empty_lists, write_lists
 from operators.publish.stockouts import stockout_writes
 
 if TYPE_CHECKING:
+    from operators.events.event_clock import EventClock
     from operators.events.processing_errors import ProcessingErrors
-    from operators.personalize.clock import EventClock
     from operators.personalize.learning import Learned
     from operators.recommend.recommender import Recommender
     from state.config_lists import OutOfStock

@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from operators.events.processing_errors import ProcessingErrors
-    from operators.models.drift import DriftDetector
     from operators.personalize.aggregation import Aggregated
     from operators.publish.counters import Counters
     from operators.recommend.recommender import Recommender
     from operators.segments.changes import ChangeLog
     from state.messages import ShardOutput
+    from state.training import ClustersTrained
 
 
 def batch_output(
@@ -24,7 +24,6 @@ def batch_output(
     change_log: ChangeLog,
     counters: Counters,
     recommender: Recommender,
-    drift_detector: DriftDetector,
     errors: ProcessingErrors,
 ) -> BatchOutput:
     """The output of a batch that went through all steps.
@@ -49,20 +48,22 @@ def batch_output(
         # Order 11: after the profiles. EXPIRE of a key that does not exist does nothing.
         expiries=list(batch.expiry_writes),
         evictions=evicted.writes,
-        aggregates=aggregated.writes,
+        aggregates=[*aggregated.writes, *(write for one in batch.clusters for write in one.writes)],
         received_ms=batch.received_ms,
         watermark_ms=batch.watermark_ms,
         counter_deltas=counters.take_deltas(),
         online_metrics=recommender.components.online_evaluation.take_deltas(),
-        drift_count=drift_detector.take_deltas(),
+        drift_count=sum(trained.drift_count for trained in batch.clusters),
         explored=recommender.components.exploration.take_deltas(),
-        error_counts=_error_counts(errors, batch.outputs),
+        error_counts=_error_counts(errors, [*batch.outputs, *batch.clusters]),
         erased_shoppers=[name for name, _ in batch.erased],
     )
 
 
-def _error_counts(errors: ProcessingErrors, outputs: Sequence[ShardOutput]) -> dict[str, int]:
-    """How often what raised, in this step and in the shards."""
+def _error_counts(
+    errors: ProcessingErrors, outputs: Sequence[ShardOutput | ClustersTrained]
+) -> dict[str, int]:
+    """How often what raised, in this step, in the shards and in the steps that train."""
     counts = Counter(errors.take_counts())
     for output in outputs:
         counts.update(output.error_counts)

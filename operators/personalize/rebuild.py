@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.personalize.consent_withdrawal import personalized_indexes
 from operators.personalize.state import PersonalizationState
+from operators.personalize.training.clusters import ClusterTrainer
 from operators.publish import item_lists as item_list_writes
 from operators.publish import memberships as membership_writes
 from operators.publish import shopper_lists
@@ -27,23 +27,25 @@ from operators.shards.shard_journal import ShardJournal
 from operators.shards.shopper_writes import session_writes
 from operators.shards.watermark import Watermark
 from operators.shoppers import profile_hash
+from operators.shoppers.consent import personalized_indexes
 from operators.shoppers.features import LAST_MS_COLUMN, feature_matrix, feature_row, feature_rows
 from state import keys
 from state.arrays import NO_ROW
 from state.entries import ActiveShopper
 from state.resp import pack_int
-from state.snapshots import LEARN_CODEC, DevicesState
+from state.snapshots import CLUSTERS_CODEC, LEARN_CODEC, DevicesState
 from state.tombstones import Tombstones
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from operators.segments.clusters.model import ClusterModel
     from operators.shards.config import ProcessorConfig
     from state.config import Settings
     from state.journal import Journals
     from state.messages import Write
     from state.shopper import Shopper
-    from state.snapshots import LearnState, UsersState
+    from state.snapshots import ClustersState, LearnState, UsersState
 
 CHUNK_ROWS = 1000
 """Shoppers, links or items in a chunk."""
@@ -53,17 +55,25 @@ def rebuild(
     settings: Settings,
     config: ProcessorConfig,
     learn_state: LearnState,
+    clusters_state: ClustersState | None,
     shards: Iterable[DevicesState | UsersState],
     journals: Journals,
 ) -> Iterator[list[Write]]:
     """All commands, in chunks. What concerns many shoppers comes before what is one shopper's own."""
     state = PersonalizationState(settings, LEARN_CODEC.encode(learn_state), journals)
+    snapshot = None if clusters_state is None else CLUSTERS_CODEC.encode(clusters_state)
+    trainer = ClusterTrainer(settings, snapshot, journals)
+    state.clusters.numbers, state.clusters.next_id = (
+        trainer.clusters.numbers,
+        trainer.clusters.next_id,
+    )
     shards = list(shards)
     withheld_users: set[str] = set()
     reached_ms = max(
         (Watermark(shard_state.watermarks).reached_ms for shard_state in shards), default=0
     )
     yield from shared_writes(state, reached_ms, CHUNK_ROWS)
+    yield trainer.report_writes(last=True)
     erased: dict[bytes, int] = {}
     # Users first: aliases are written only of devices whose users do not refuse analytics.
     for shard_state in sorted(shards, key=lambda state: isinstance(state, DevicesState)):
@@ -73,7 +83,7 @@ def rebuild(
         withheld_users.update(name for name, shopper in loaded.rows.items() if not shopper.events)
         shoppers = iter(loaded.rows.items())
         while chunk := list(islice(shoppers, CHUNK_ROWS)):
-            yield _shopper_writes(chunk, state, config, reached_ms)
+            yield _shopper_writes(chunk, state, trainer.clusters, config, reached_ms)
         # An id that is a user's own, or may be one, has no alias.
         linked_devices = (
             device
@@ -92,6 +102,7 @@ def rebuild(
 def _shopper_writes(
     chunk: list[tuple[str, Shopper]],
     state: PersonalizationState,
+    clusters: ClusterModel,
     config: ProcessorConfig,
     now_ms: int,
 ) -> list[Write]:
@@ -120,13 +131,15 @@ def _shopper_writes(
             )
     if not active:
         return []
-    return _profile_writes(active, state) + writes + _list_writes(active, state)
+    return _profile_writes(active, state, clusters) + writes + _list_writes(active, state)
 
 
-def _profile_writes(active: Sequence[ActiveShopper], learned: PersonalizationState) -> list[Write]:
+def _profile_writes(
+    active: Sequence[ActiveShopper], learned: PersonalizationState, clusters: ClusterModel
+) -> list[Write]:
     """The profiles of shoppers, with the cluster that each was assigned to last."""
     raw = feature_rows(row.features for row in active)
-    nearest, distance = learned.clusters.assign(feature_matrix(raw))
+    nearest, distance = clusters.assign(feature_matrix(raw))
     find = learned.recommender.shoppers.get
     rows = np.array([find(row.shopper) for row in active], np.int32)
     used = personalized_indexes([row.refused for row in active])

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from operators.catalogue.item_cards import ItemCards
     from operators.catalogue.recent_views import RecentViews
+    from operators.events.event_clock import EventClock
     from operators.events.processing_errors import ProcessingErrors
     from operators.personalize.batch import Batch
-    from operators.personalize.clock import EventClock
     from operators.personalize.compensation import Compensated
     from operators.personalize.shopper_state import ShopperState
     from operators.tables.removal import Removable

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from operators.personalize.consent_withdrawal import personalized_indexes
 from operators.publish.memberships import membership_writes, refresh_expiry
 from operators.publish.profiles import Profile, profile_write, update_writes
+from operators.segments.clusters.replica import assignments_of
 from operators.segments.propensity.profile_fields import FIELDS, NO_STEP, PropensityScores
-from operators.shoppers.features import LAST_MS_COLUMN, feature_matrix, feature_rows
+from operators.shoppers.consent import personalized_indexes
+from operators.shoppers.features import LAST_MS_COLUMN, feature_rows
 from state.arrays import NO_ROW
 from state.segments import cluster_segment_id
 
@@ -23,12 +24,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from operators.events.event_clock import EventClock
     from operators.events.processing_errors import ProcessingErrors
-    from operators.personalize.clock import EventClock
+    from operators.personalize.batch import Batch
     from operators.personalize.interactions import Resolved
     from operators.publish.shop_stats import ShopStats
     from operators.segments.assignment import SegmentAssignment
-    from operators.segments.clusters.model import ClusterModel
     from operators.segments.propensity.propensity import PropensityModels
     from operators.segments.retirement import SegmentRetirement
     from state.arrays import Rows
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from state.entries import ActiveShopper
     from state.interactions import RowIndex
     from state.messages import Write
+    from state.training import ClustersTrained
 
 
 class Assigned(NamedTuple):
@@ -61,7 +63,6 @@ class Segmentation:
     def __init__(
         self,
         shoppers: RowIndex,
-        clusters: ClusterModel,
         assignment: SegmentAssignment,
         propensity: PropensityModels,
         retirement: SegmentRetirement,
@@ -70,7 +71,6 @@ class Segmentation:
         errors: ProcessingErrors,
     ) -> None:
         self._shoppers = shoppers
-        self._clusters = clusters
         self._assignment = assignment
         self._propensity = propensity
         self._retirement = retirement
@@ -85,7 +85,7 @@ class Segmentation:
         before the batch; and shoppers of interactions get their rows first, in the order in which
         events were read, so the stored state depends on it. `Resolved` says that it is done.
         """
-        return self._advance(resolved, self._assign_or_publish(resolved.removed.batch.active))
+        return self._advance(resolved, self._assign_or_publish(resolved.removed.batch))
 
     def _advance(self, resolved: Resolved, assigned: Assigned) -> Segmented:
         """Let time pass for all shoppers, and retire segments.
@@ -129,29 +129,30 @@ class Segmentation:
         writes += update_writes(self._propensity.refresh_profiles(ids, now_ms, last=is_last))
         return self._assignment.memberships.apply_transitions(transitions, self._shoppers)
 
-    def _assign_or_publish(self, active: Sequence[ActiveShopper]) -> Assigned:
+    def _assign_or_publish(self, batch: Batch) -> Assigned:
         """Assign the active shoppers. Where that raises, their profiles are written as the shards gave
         them, without what models say."""
+        active = batch.active
         if not active:
             return Assigned([], [], [])
-        assigned = self._errors.call_or_default("profiles", None, self._assign, active)
+        assigned = self._errors.call_or_default(
+            "profiles", None, self._assign, active, batch.clusters
+        )
         if assigned is None:
             as_given = [profile_write(Profile(r.profile, r.argument_count)) for r in active]
             return Assigned([], as_given, [])
         return assigned
 
-    def _assign(self, active: Sequence[ActiveShopper]) -> Assigned:
-        """Update the clusters, assign the active shoppers, and write their profiles with it."""
+    def _assign(
+        self, active: Sequence[ActiveShopper], trained: Sequence[ClustersTrained]
+    ) -> Assigned:
+        """Assign the active shoppers, and write their profiles with it."""
         names = [row.shopper for row in active]
         refused = [row.refused for row in active]
         memberships = self._assignment.memberships
         raw = feature_rows(row.features for row in active)
         used = personalized_indexes(refused)
-        matrix = feature_matrix(raw)
-        self._clusters.learn(matrix[used])
-        cluster, distance = self._clusters.assign(matrix)
-        if len(used) < len(names):
-            cluster[np.setdiff1d(np.arange(len(names)), used)] = NO_ROW
+        cluster, distance = assignments_of(trained, names)
         at_ms = raw[:, LAST_MS_COLUMN].astype(np.int64)
         self._clock.observe(int(at_ms.max()))
         rows = self._shoppers.get_or_add_many(names)

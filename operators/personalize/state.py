@@ -14,22 +14,21 @@ import numpy as np
 
 from operators.catalogue.item_cards import ItemCards
 from operators.catalogue.recent_views import RecentViews
-from operators.personalize.clock import EventClock
+from operators.events.event_clock import EventClock
 from operators.publish.aggregates import Aggregates
 from operators.publish.counters import Counters
 from operators.publish.definitions import Definitions
-from operators.publish.models import ClusterReport
+from operators.publish.report_timer import ReportTimer
 from operators.publish.shop_stats import ShopStats
 from operators.recommend.recommender import Recommender
 from operators.segments.assignment import SegmentAssignment
 from operators.segments.changes import ChangeLog
-from operators.segments.clusters.model import ClusterModel
+from operators.segments.clusters.replica import ClusterReplica
 from operators.segments.configured_segments import ConfiguredSegments, built_in_definitions
 from operators.segments.propensity.propensity import PropensityModels
 from operators.segments.retirement import SegmentRetirement
 from operators.segments.rules.compiler import load_rules
 from operators.segments.rules.versions import RuleVersions
-from operators.shoppers.features import FEATURES
 from operators.tables.table import add_prefix, strip_prefix
 from operators.tables.table_store import LoadedTables, Tables, TableStore
 from state.snapshots import LEARN_CODEC, LearnState, pack_arrays, unpack_arrays
@@ -42,31 +41,24 @@ if TYPE_CHECKING:
     from state.config import Settings
     from state.journal import Journals
 
+JOURNAL = "learned"  # the stored name of the journal
+
 
 class PersonalizationState:
     """All parts, each restored from a snapshot or empty.
 
-    `batches` says how many batches came from each partition. `cluster_definitions` are name and version
-    of each cluster. `journal_names_erased`: the journal names somebody who was erased; it is rewritten
-    as soon as possible, but not more often than the recovery folder is copied, or with the last batch.
+    `batches` says how many batches came from each partition. `journal_names_erased`: the journal names
+    somebody who was erased; it is rewritten as soon as possible, but not more often than the recovery
+    folder is copied, or with the last batch.
     """
 
     def __init__(
         self, settings: Settings, snapshot: bytes | None = None, journals: Journals | None = None
     ) -> None:
         self.settings = settings
-        clusters = settings.clusters
         self.recommender = Recommender.from_config(settings.lists)
         self.errors = self.recommender.components.errors
-        self.clusters = ClusterModel(
-            clusters.k_range,
-            len(FEATURES),
-            half_life_points=clusters.half_life_points or None,
-            seed=clusters.seed,
-            radius=clusters.radius if clusters.algorithm == "dbstream" else None,
-            estimator=clusters.estimator,
-            errors=self.errors,
-        )
+        self.clusters = ClusterReplica()
         self.assignment = SegmentAssignment(settings)
         self.shop = ShopStats()
         self.propensity = PropensityModels(settings.propensity, self.errors)
@@ -77,13 +69,12 @@ class PersonalizationState:
         self.recent_views = RecentViews(settings.triggers.views_max)
         self.change_log = ChangeLog(settings.redis.change_stream_max)
         self.counters = Counters()
-        self.cluster_definitions: dict[int, tuple[str, int]] = {}
         self.clock = EventClock(settings.sessions.allowed_lateness_ms)
         self.batches: dict[str, int] = {}
         self.journal_names_erased = False
         self._journal_rewritten_ms = 0
         self.is_last_batch = False
-        self._table_store = TableStore(journals)
+        self._table_store = TableStore(journals, JOURNAL)
         restored = None if snapshot is None else LEARN_CODEC.decode(snapshot)
         if restored is not None:
             self._restore(restored)
@@ -97,13 +88,11 @@ class PersonalizationState:
             self.memberships,
             self.clusters,
             self.propensity,
-            self.cluster_definitions,
             frozenset(fixed),
             built_in_definitions(settings),
         )
         self.retirement = SegmentRetirement(self.segments, self.recommender.shoppers)
         self.definitions = Definitions(
-            self.cluster_definitions,
             self.clusters,
             self.assignment,
             self.propensity,
@@ -115,13 +104,14 @@ class PersonalizationState:
             self.memberships,
             self.propensity,
             self.definitions,
-            ClusterReport(self.clusters, self.cluster_definitions),
             self.shop,
             self.counters,
-            batch_numbers=self.batches,
-            batch_events=settings.source.batch_events,
-            every_ms=settings.lists.figures_every_ms,
-            last_ms=last_aggregates_ms,
+            ReportTimer(
+                batch_numbers=self.batches,
+                batch_events=settings.source.batch_events,
+                every_ms=settings.lists.figures_every_ms,
+                last_ms=last_aggregates_ms,
+            ),
         )
 
     @property
@@ -151,7 +141,7 @@ class PersonalizationState:
             changed_cards=sorted(self.item_cards.unpublished),
             change_ids=self.change_log.ids,
             ledger=self.counters.state(),
-            defined=self.cluster_definitions,
+            defined=self.clusters.definitions,
             now_ms=self.clock.newest_event_ms,
             figures_ms=self.aggregates.last_ms,
             clock_ms=self.clock.event_time_ms,
@@ -168,7 +158,6 @@ class PersonalizationState:
                 state,
                 vocabularies={name: v.ids for name, v in tables.row_indexes.items()},
                 recommender=pack_arrays(self.recommender.components.arrays()),
-                clusters=pack_arrays(self.clusters.arrays()),
                 audience=pack_arrays({**self.assignment.arrays(), **self._shop_scalars()}),
                 propensity=pack_arrays(self.propensity.arrays()),
                 views=pack_arrays(self.recent_views.arrays()),
@@ -193,7 +182,7 @@ class PersonalizationState:
         self.clock.event_time_ms = state.clock_ms
         self.recommender.components.restore(stored["recommender"])
         self.recommender.components.restore_ids(loaded.ids)
-        self.clusters.restore(stored["clusters"])
+        self.clusters.restore(stored["clusters"], state.defined)
         self.assignment.restore(stored["audience"])
         self.shop.restore(strip_prefix("shop/", stored["audience"]))
         self.propensity.restore(stored["propensity"])
@@ -215,7 +204,6 @@ class PersonalizationState:
         self.recommender.components.update_replica()
         self.change_log.ids = state.change_ids
         self.counters = Counters.from_state(state.ledger)
-        self.cluster_definitions = state.defined
         self.clock.newest_event_ms = state.now_ms
         trainer.item_lists.cursors = state.told
         self.batches = state.batches
@@ -236,7 +224,6 @@ class PersonalizationState:
         """The parts that are stored by rows."""
         parts = {
             "recommender": self.recommender.components,
-            "clusters": self.clusters,
             "audience": self.assignment,
             "propensity": self.propensity,
             "views": self.recent_views,

@@ -1,13 +1,13 @@
 """The step that sees every shopper: it takes batches that are whole through removal, segments, lists.
 
-A barrier waits until all shards have handed in their part of a batch, so that batches are processed
-whole and in one order.
+A barrier waits until all shards have handed in their part of a batch, and the steps that train what
+they made of it, so that batches are processed whole and in one order.
 """
 
 from __future__ import annotations
 
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -24,6 +24,8 @@ from operators.personalize.segmentation import Segmentation
 from operators.personalize.shopper_state import ShopperState
 from operators.personalize.state import PersonalizationState
 from operators.tables.barrier import Barrier
+from state.messages import ShardPart
+from state.training import ClustersTrained
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,9 +34,28 @@ if TYPE_CHECKING:
     from state.changes import Change
     from state.config import Settings
     from state.journal import Journals
-    from state.messages import BatchOutput, ShardOutput, ShardPart
+    from state.messages import BatchOutput, ShardOutput
 
 STEP_ID = "learn"  # the stored name of the step
+TRAINERS = 1
+"""How many steps that train send a message of each batch."""
+
+PersonalizeInput = ShardPart | ClustersTrained
+
+
+class WholeBatch(NamedTuple):
+    """All messages of one batch: the outputs of shards in their order, and what was trained of it."""
+
+    outputs: list[ShardOutput]
+    clusters: ClustersTrained
+
+    @classmethod
+    def from_messages(cls, messages: Sequence[PersonalizeInput]) -> WholeBatch:
+        """The messages of a batch that is whole, in any order."""
+        parts = [message for message in messages if isinstance(message, ShardPart)]
+        parts.sort(key=lambda part: part.shard)
+        [clusters] = [message for message in messages if isinstance(message, ClustersTrained)]
+        return cls([output for part in parts for output in part.outputs], clusters)
 
 
 class PersonalizeStep:
@@ -53,7 +74,9 @@ class PersonalizeStep:
         orphaned_changes: OrphanedChangesReader | None = None,
     ) -> None:
         self.state = PersonalizationState(settings, snapshot, journals)
-        self._barrier: Barrier[ShardPart] = Barrier(STEP_ID, settings.sessions.shards)
+        self._barrier: Barrier[PersonalizeInput] = Barrier(
+            STEP_ID, settings.sessions.shards + TRAINERS
+        )
         self._orphaned: list[Change] = []
         already_published: frozenset[Change] = frozenset()
         if orphaned_changes is not None:
@@ -84,7 +107,6 @@ class PersonalizeStep:
         )
         self._segmentation = Segmentation(
             recommender.shoppers,
-            state.clusters,
             state.assignment,
             state.propensity,
             state.retirement,
@@ -114,20 +136,19 @@ class PersonalizeStep:
             recent_events=settings.serving.recent_events,
         )
 
-    def process_batch(self, parts: Sequence[ShardPart]) -> list[BatchOutput]:
-        """Take in shards' parts; the output of each batch that is whole now.
+    def process_batch(self, messages: Sequence[PersonalizeInput]) -> list[BatchOutput]:
+        """Take in shards' parts and what was trained; the output of each batch that is whole now.
 
         Live batches that are whole at once are processed as one: half of what a small batch costs does
         not depend on what is in it. Recorded ones are not, so that a replay gives the same each time.
         """
         outputs: list[BatchOutput] = []
-        live: list[list[ShardOutput]] = []
-        for arrived in chain.from_iterable(map(self._barrier.add, parts)):
+        live: list[WholeBatch] = []
+        for arrived in chain.from_iterable(map(self._barrier.add, messages)):
             batch = arrived[0].batch
             for batch_id in (batch, *batch.joined):
                 self.state.batches[batch_id.partition] = batch_id.number + 1
-            arrived.sort(key=lambda part: part.shard)
-            whole = [output for part in arrived for output in part.outputs]
+            whole = WholeBatch.from_messages(arrived)
             if batch.live:
                 live.append(whole)
             else:
@@ -136,7 +157,7 @@ class PersonalizeStep:
             outputs.append(self._process(live))
         return outputs
 
-    def _process(self, batches: Sequence[Sequence[ShardOutput]]) -> BatchOutput:
+    def _process(self, batches: Sequence[WholeBatch]) -> BatchOutput:
         """Take whole batches through all steps in one go, in their order.
 
         Each step takes the result of the one before: the types are the order. An order within a step
@@ -145,10 +166,13 @@ class PersonalizeStep:
         """
         state = self.state
         shoppers = state.recommender.shoppers
-        for outputs in batches:
-            for output in outputs:
+        for whole in batches:
+            for output in whole.outputs:
                 state.counters.update(output)
-        batch = Batch.from_outputs(batches)
+            state.clusters.apply(whole.clusters)
+        batch = Batch.from_outputs(
+            [whole.outputs for whole in batches], [whole.clusters for whole in batches]
+        )
         state.is_last_batch = batch.is_last
         orphaned, self._orphaned = self._orphaned, []
         compensated = compensate(orphaned, state.assignment, shoppers)
@@ -177,7 +201,6 @@ class PersonalizeStep:
             state.change_log,
             state.counters,
             state.recommender,
-            state.clusters.drift_detector,
             state.errors,
         )
 

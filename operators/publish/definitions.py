@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from operators.shoppers.features import FEATURES
 from state import keys
 from state.segments import cluster_definition, cluster_segment_id, definition_writes
 
 if TYPE_CHECKING:
     from operators.segments.assignment import SegmentAssignment
-    from operators.segments.clusters.model import ClusterModel
+    from operators.segments.clusters.replica import ClusterReplica
     from operators.segments.propensity.propensity import PropensityModels
     from operators.segments.rules.versions import RuleVersions
     from state.messages import Write
@@ -18,21 +17,16 @@ if TYPE_CHECKING:
 
 
 class Definitions:
-    """Name and version of each cluster are in `cluster_definitions`, which is stored.
-
-    `are_published` is not stored: whether Redis is sure to hold all definitions.
-    """
+    """`are_published` is not stored: whether Redis is sure to hold all definitions."""
 
     def __init__(
         self,
-        cluster_definitions: dict[int, tuple[str, int]],
-        clusters: ClusterModel,
+        clusters: ClusterReplica,
         assignment: SegmentAssignment,
         propensity: PropensityModels,
         rule_versions: RuleVersions,
     ) -> None:
         self.are_published = False
-        self._of_clusters = cluster_definitions
         self._clusters = clusters
         self._assignment = assignment
         self._propensity = propensity
@@ -40,7 +34,7 @@ class Definitions:
 
     def writes(self, now_ms: int) -> list[Write]:
         """All definitions, if they are not published; else those that changed."""
-        renamed = self._rename_clusters()
+        renamed = self._clusters.take_renamed()
         writes: list[Write] = []
         if not self.are_published:
             writes += self._all(now_ms)
@@ -50,25 +44,13 @@ class Definitions:
 
     def cluster_times(self, now_ms: int) -> list[Write]:
         """The time of definition of clusters, where Redis does not hold one."""
-        ids = map(cluster_segment_id, self._of_clusters)
+        ids = map(cluster_segment_id, self._clusters.definitions)
         return [("HSETNX", keys.definition_key(sid), "updated_ms", now_ms) for sid in ids]
-
-    def _rename_clusters(self) -> dict[int, tuple[str, int]]:
-        """Name the clusters anew by what sets them apart; those whose name changed."""
-        former = {cluster: name for cluster, (name, _) in self._of_clusters.items()}
-        names = self._clusters.name_clusters(FEATURES, former)
-        renamed = {
-            cluster: (name, self._of_clusters[cluster][1] if cluster in former else 1)
-            for cluster, name in names.items()
-            if former.get(cluster) != name
-        }
-        self._of_clusters.update(renamed)
-        return renamed
 
     def _all(self, now_ms: int) -> list[Write]:
         writes = self._rule_versions.detect_changes(now_ms, self._assignment.memberships.size_of)
         fixed = [*self._assignment.definitions, *self._propensity.definitions]
-        writes += definition_writes([*_cluster_definitions(self._of_clusters), *fixed])
+        writes += definition_writes([*_cluster_definitions(self._clusters.definitions), *fixed])
         writes += [("HSETNX", keys.definition_key(one.id), "updated_ms", now_ms) for one in fixed]
         return writes + self._rule_versions.definitions()
 

@@ -12,7 +12,7 @@ from operators.segments.kinds import KINDS
 from state.segments import cluster_segment_id
 
 if TYPE_CHECKING:
-    from operators.segments.clusters.model import ClusterModel
+    from operators.segments.clusters.replica import ClusterReplica
     from operators.segments.membership_index import MembershipIndex
     from operators.segments.propensity.propensity import PropensityModels
     from state.config import Settings
@@ -22,13 +22,11 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class ConfiguredSegments:
     """What decides which segments there are. `fixed_ids`: the segments of RFM, lifecycle and rules of
-    this run; `built_in`: those of all fixed kinds, turned on or not; `cluster_definitions`: name and
-    version by cluster."""
+    this run; `built_in`: those of all fixed kinds, turned on or not."""
 
     memberships: MembershipIndex
-    clusters: ClusterModel
+    clusters: ClusterReplica
     propensity: PropensityModels
-    cluster_definitions: dict[int, tuple[str, int]]
     fixed_ids: frozenset[str]
     built_in: tuple[SegmentDefinition, ...]
 

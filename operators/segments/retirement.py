@@ -100,7 +100,7 @@ class SegmentRetirement:
 
     def _was_closed_before(self, sid: str) -> bool:
         number, segments = cluster_of_segment(sid), self._segments
-        if number is None or number in segments.cluster_definitions:
+        if number is None or number in segments.clusters.definitions:
             return False
         return number not in segments.clusters.retired and not segments.memberships.size_of(sid)
 
@@ -173,7 +173,7 @@ class SegmentRetirement:
         closed = [one for one in self._segments.built_in if one.id == sid]
         if number is not None:
             self._segments.clusters.retired.pop(number, None)
-            name, version = self._segments.cluster_definitions.pop(number, (sid, 1))
+            name, version = self._segments.clusters.definitions.pop(number, (sid, 1))
             closed = [cluster_definition(number, name, version)]
         retired = [msgspec.structs.replace(one, status=RETIRED) for one in closed]
         yield from definition_writes(retired, reporting_time_ms)

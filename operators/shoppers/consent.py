@@ -8,15 +8,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from state.shopper import ALL_PURPOSES, ANALYTICS, PURPOSES
+import numpy as np
+
+from state.shopper import ALL_PURPOSES, ANALYTICS, PERSONALIZATION, PURPOSES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
     from state.config import Privacy, UnknownConsent, UnknownConsentInCountry
     from state.events import Event
     from state.shopper import ConsentStatement, RefusalTimes, Shopper
 
 _PURPOSE_BITS = tuple(PURPOSES.values())
 NO_STATEMENT: ConsentStatement = (0, None, None, None)
+
+
+def personalized_indexes(refused: Sequence[int]) -> NDArray[np.intp]:
+    """The indexes of the shoppers who do not refuse personalization, by the purposes each refuses."""
+    if not any(refused):
+        return np.arange(len(refused))
+    return np.flatnonzero(np.array(refused) & PERSONALIZATION == 0)
 
 
 class ConsentPolicy:

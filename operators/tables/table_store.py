@@ -1,4 +1,4 @@
-"""Stores the tables of the learn step in its journal: the rows that changed since the last snapshot.
+"""Stores the tables of a step in its journal: the rows that changed since the last snapshot.
 
 Without a journal the snapshot holds everything itself, as in the first release. Such a snapshot can be
 read too; the next one starts a journal. The records are stored: `state.snapshots.TableRecord`.
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from state.journal import Journal, Journals
     from state.journal_files import JournalPosition
 
-JOURNAL = "learned"  # the stored name of the learn step's journal
 _ROWS_PER_RECORD = 16_384
 
 
@@ -37,13 +36,21 @@ class StoredCards(Protocol):
     dirty: set[str]
 
 
+class _NoCards:
+    """The cards of a step that has none."""
+
+    def __init__(self) -> None:
+        self.by_id: dict[str, ItemCard] = {}
+        self.dirty: set[str] = set()
+
+
 @dataclass(slots=True)
 class Tables:
     """Everything that is stored by rows: the tables of each part, the ids of rows, the item cards."""
 
     parts: Mapping[str, TableState]
-    row_indexes: Mapping[str, RowIndex]
-    cards: StoredCards
+    row_indexes: Mapping[str, RowIndex] = field(default_factory=dict)
+    cards: StoredCards = field(default_factory=_NoCards)
 
     def mark_stored(self) -> None:
         """Mark all rows as stored."""
@@ -61,8 +68,8 @@ class LoadedTables:
     """The stored content of `Tables`: arrays by part, ids by row index, item cards."""
 
     arrays: dict[str, dict[str, NDArray[Any]]]
-    ids: dict[str, list[str]]
-    cards: dict[str, ItemCard]
+    ids: dict[str, list[str]] = field(default_factory=dict)
+    cards: dict[str, ItemCard] = field(default_factory=dict)
     _lengths: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def apply_record(self, record: TableRecord) -> None:
@@ -93,10 +100,11 @@ class LoadedTables:
 
 
 class TableStore:
-    """Reads and writes the journal of the learn step, if there are `journals`."""
+    """Reads and writes the journal of a step, under its stored name, if there are `journals`."""
 
-    def __init__(self, journals: Journals | None) -> None:
+    def __init__(self, journals: Journals | None, name: str) -> None:
         self._journals = journals
+        self._name = name
         self._journal: Journal | None = None
 
     def load(self, position: JournalPosition | None, loaded: LoadedTables) -> None:
@@ -120,7 +128,7 @@ class TableStore:
         if self._journals is None:
             return None
         if self._journal is None or rewrite or self._journal.needs_compaction:
-            self._journal = self._journal or self._journals.new(JOURNAL)
+            self._journal = self._journal or self._journals.new(self._name)
             self._journal.compact(_all_records(tables))
             tables.mark_stored()
         else:

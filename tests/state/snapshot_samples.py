@@ -19,6 +19,7 @@ from state.journal_files import JournalPosition
 from state.messages import ShardTotals, SourceTotals
 from state.shopper import AMOUNT_UNKNOWN, Order, RuleState, Session, Shopper
 from state.snapshots import (
+    ClustersState,
     CountersState,
     DevicesState,
     LearnState,
@@ -39,6 +40,7 @@ CODECS: dict[str, SnapshotCodec[Any]] = {
     "users": snapshots.USERS_CODEC,
     "rows": snapshots.SHARD_RECORD_CODEC,
     "learned": snapshots.LEARN_CODEC,
+    "clusters": snapshots.CLUSTERS_CODEC,
     "table": snapshots.TABLE_CODEC,
 }
 """The name of the golden files -> the codec."""
@@ -143,6 +145,16 @@ SAMPLES: dict[str, Any] = {
         ["zoe"],
         TOMBSTONES,
     ),
+    "clusters": ClustersState(
+        pack_arrays({"scaler.mean": np.array([1.5, 2.5]), "ended": np.empty((0, 2), np.int64)}),
+        {4: ("Big spenders", 1)},
+        {"users:0": 17},
+        1_600_000_900_000,
+        1_600_000_800_000,
+        1_600_000_700_000,
+        HANDLE,
+        {"shop": 3},
+    ),
     "learned": LearnState(
         vocabularies={"items": ["mug", "cup"]},
         recommender=pack_arrays({"table": np.arange(6, dtype=np.float32).reshape(2, 3)}),
@@ -224,6 +236,7 @@ FORMER: dict[str, Any] = {
     "learned-v4": LEARNED_V4,
     "learned-v5": LEARNED_V5,
     "learned-v6": LEARNED_V6,
+    "learned-v7": SAMPLES["learned"],
 }
 """Golden file of a former version -> its state, where the sample of today has more fields."""
 

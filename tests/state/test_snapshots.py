@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.personalize.step import PersonalizeStep
 from operators.shards.device_shard import DeviceShard
 from operators.shards.user_shard import UserShard
 from state import snapshots
@@ -31,6 +30,7 @@ from state.snapshots import (
     pack_arrays,
     unpack_arrays,
 )
+from tests.personalization import Personalization
 from tests.state.snapshot_samples import CODECS, FORMER, GOLDEN, SAMPLES, WATERMARKS
 from tests.streams import RULES
 
@@ -198,5 +198,5 @@ def test_a_new_flow_and_one_restored_from_its_snapshot_have_equal_snapshots() ->
     assert DeviceShard(RULES, device.snapshot()).snapshot() == device.snapshot()
     assert UserShard(RULES, user.snapshot()).snapshot() == user.snapshot()
     settings = Settings()
-    learning = PersonalizeStep(settings)
-    assert PersonalizeStep(settings, learning.snapshot()).snapshot() == learning.snapshot()
+    learning = Personalization(settings)
+    assert Personalization(settings, learning.snapshot()).snapshot() == learning.snapshot()

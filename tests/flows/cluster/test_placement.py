@@ -12,12 +12,13 @@ from bytewax.operators import StatefulBatchLogic
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from bytewax.testing import TestingSource, cluster_main
 
+from flows import steps
 from flows.cluster.placement import worker_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-KEYS = ("all", "0", "7", "63", "a key of more than eight bytes", "ключ")
+KEYS = ("all", "0", "7", "63", "a key of more than eight bytes", "ключ", steps.CLUSTERS_KEY)
 
 
 class Pass(StatefulBatchLogic[int, int, None]):
@@ -61,3 +62,8 @@ def test_the_worker_of_a_key_is_that_of_bytewax() -> None:
     with ProcessPoolExecutor(1, get_context("spawn")) as process:
         found = list(process.map(workers_of_keys, sizes))
     assert found == [{key: worker_of(key, workers) for key in KEYS} for workers in sizes]
+
+
+def test_training_is_on_other_workers_than_personalization_where_there_are_enough() -> None:
+    for workers in (3, 4, 6, 12):
+        assert worker_of(steps.CLUSTERS_KEY, workers) != worker_of(steps.SINGLE_KEY, workers)

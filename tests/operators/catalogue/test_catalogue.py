@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.personalize.step import PersonalizeStep
 from state import config, config_lists
 from state.events import Item
 from tests.operators.personalize.test_step import batches
+from tests.personalization import Personalization
 from tests.streams import arguments, event, flow_settings
 
 if TYPE_CHECKING:
@@ -50,9 +50,9 @@ def ruled(lists: config_lists.Lists = EVERY_RULE, state: config.State = TINY) ->
 
 def redis_after(
     stream: Sequence[Sequence[Event]], chosen: Settings
-) -> tuple[dict[str, Any], PersonalizeStep]:
+) -> tuple[dict[str, Any], Personalization]:
     """The strings in Redis after some batches, and the learned state."""
-    learning, held = PersonalizeStep(chosen), {}
+    learning, held = Personalization(chosen), {}
     for parts in batches(stream, live=False):
         for output in learning.process_batch(parts):
             for write in map(arguments, output.writes):
@@ -62,7 +62,7 @@ def redis_after(
                     for key in write[1:]:
                         held.pop(str(key), None)
         # A snapshot never fails, and a resume from it continues in the same way.
-        learning = PersonalizeStep(chosen, learning.snapshot())
+        learning = Personalization(chosen, learning.snapshot())
     return held, learning
 
 

@@ -12,7 +12,6 @@ from flows.recovery.orphaned_changes import ChangeStreamReader
 from operators.catalogue.item_alerts import triggered_changes
 from operators.catalogue.item_cards import CatalogueEvent
 from operators.catalogue.recent_views import RecentViews
-from operators.personalize.step import PersonalizeStep
 from operators.segments.changes import changes_in
 from state.changes import Change
 from state.config import Triggers
@@ -26,6 +25,7 @@ from tests.operators.segments.rules.test_rules_in_shards import (
     run,
     transitions,
 )
+from tests.personalization import Personalization
 from tests.streams import MINUTE_MS, START_MS, event, flow_settings
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def alerts_of(
 ) -> list[tuple[str, str, str, int]]:
     """The published alerts: trigger, shopper, item, minute."""
     settings = flow_settings(triggers=Triggers(**config))
-    learning = PersonalizeStep(settings, orphaned_changes=orphaned_changes)
+    learning = Personalization(settings, orphaned_changes=orphaned_changes)
     alerts = []
     for parts in batches([*stream, []]):
         for output in learning.process_batch(parts):
@@ -74,7 +74,7 @@ def alerts_of(
                 if one["kind"] == "trigger"
             ]
         if resume:
-            learning = PersonalizeStep(settings, learning.snapshot())
+            learning = Personalization(settings, learning.snapshot())
     return alerts  # type: ignore[return-value]
 
 
@@ -184,7 +184,7 @@ def test_a_run_after_a_crash_publishes_no_alert_again(redis_url: str) -> None:
         [item_event(2, available=True)],
     ]
     store = Store(redis_url, timeout_ms=2000, patience_s=2)
-    learning = PersonalizeStep(flow_settings())
+    learning = Personalization(flow_settings())
     for parts in batches([*stream, []]):
         for output in learning.process_batch(parts):
             store.send(output.writes)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from operators.personalize.batch import Batch
-from operators.personalize.step import PersonalizeStep
 from operators.recommend.items.models import ItemModels
 from operators.recommend.items.trainer import ItemTrainer
 from operators.segments.changes import OrphanedChanges, changes_in
@@ -21,6 +20,7 @@ from operators.shards.user_shard import UserShard
 from state import config, keys
 from state.changes import Change
 from state.events import Item, Reco
+from tests.personalization import Personalization
 from tests.streams import (
     LATENESS_MS,
     MINUTE_MS,
@@ -76,13 +76,13 @@ class Crashed:
         return OrphanedChanges(self._changes, ids, frozenset())
 
 
-def processed(step: PersonalizeStep, parts: Sequence[ShardPart]) -> BatchOutput:
+def processed(step: Personalization, parts: Sequence[ShardPart]) -> BatchOutput:
     (output,) = step.process_batch(parts)
     return output
 
 
-def first_output(*events: Event, **settings: Any) -> tuple[PersonalizeStep, BatchOutput]:
-    step = PersonalizeStep(flow_settings(**settings))
+def first_output(*events: Event, **settings: Any) -> tuple[Personalization, BatchOutput]:
+    step = Personalization(flow_settings(**settings))
     return step, processed(step, Shards().parts(*events))
 
 
@@ -112,12 +112,12 @@ def test_1_batches_are_coalesced_before_anything_reads_their_shoppers() -> None:
 def test_2_a_crashed_run_is_compensated_before_shoppers_are_removed() -> None:
     """Its changes are compared with memberships as they were restored."""
     shards = Shards()
-    before = PersonalizeStep(flow_settings())
+    before = Personalization(flow_settings())
     processed(before, shards.parts(view(1, 0)))
     row = before.state.recommender.shoppers.get("ann")
     since_ms = dict(before.state.memberships.memberships_of(row))["lifecycle-new"]
     left = Change("leave", "ann", "lifecycle-new", START_MS + 1)
-    step = PersonalizeStep(flow_settings(), before.snapshot(), orphaned_changes=Crashed(left))
+    step = Personalization(flow_settings(), before.snapshot(), orphaned_changes=Crashed(left))
     output = processed(step, shards.parts(identify(2, 2, "ann", "u")))
     of_ann = [
         (change["kind"], change["segment"], change["event_ts"])
@@ -133,7 +133,7 @@ def test_2_a_crashed_run_is_compensated_before_shoppers_are_removed() -> None:
 
 def test_3_shoppers_are_merged_before_the_interactions_of_the_batch_are_resolved() -> None:
     """The user has its row, and the session that it inherits, before its new interactions."""
-    shards, step = Shards(), PersonalizeStep(flow_settings())
+    shards, step = Shards(), Personalization(flow_settings())
     processed(step, shards.parts(click(1, 0, "ann", "mug")))
     processed(
         step,
@@ -170,7 +170,7 @@ def test_5_memberships_note_who_is_active_before_shoppers_are_assigned() -> None
 
 def test_6_active_shoppers_are_assigned_before_time_passes_for_the_others() -> None:
     """Of a shopper who comes back, the events decide: the clock finds nothing to change."""
-    shards, step = Shards(), PersonalizeStep(flow_settings())
+    shards, step = Shards(), Personalization(flow_settings())
     processed(step, shards.parts(view(1, 0)))
     processed(step, shards.parts(view(2, 100 * DAY_MS, "bob")))  # the clock of the next batch
     output = processed(step, shards.parts(view(3, 100 * DAY_MS + MINUTE_MS)))
@@ -198,7 +198,7 @@ def test_8_lists_are_evaluated_by_the_replica_before_it_has_what_was_trained(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     calls: list[str] = []
-    step = PersonalizeStep(flow_settings())
+    step = Personalization(flow_settings())
     components = step.state.recommender.components
     trainer = components.trainer
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from operators.personalize import removal
-from operators.personalize.step import PersonalizeStep
 from operators.tables.removal import KeepsNoRows
 from operators.tables.table import Snapshottable
 from tests.learned import SETTINGS, batches
+from tests.personalization import Personalization
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,8 +26,8 @@ BY_KIND = {"recent_views": "release", "item_cards": "remove"}
 """Parts of the state that an adapter of `operators.personalize.removal` reaches by another method."""
 
 
-def step_after(count: int) -> PersonalizeStep:
-    step = PersonalizeStep(SETTINGS)
+def step_after(count: int) -> Personalization:
+    step = Personalization(SETTINGS)
     for parts in batches()[:count]:
         step.process_batch(parts)
     return step
@@ -92,7 +92,7 @@ def test_no_part_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
                 return _real(self, *args, **more)
 
             monkeypatch.setattr(kind, name, record)
-    parts, recommender = step._removal._parts, state.recommender
+    parts, recommender = step.step._removal._parts, state.recommender
     state.assignment.remove(0, recommender.shoppers.ids[0], 1)  # as before every merge
     removal.merge(parts, 0, 1)
     removal.remove_shoppers(parts, recommender.shoppers, np.array([0], np.int32))
@@ -129,7 +129,7 @@ def test_the_row_of_an_erased_shopper_is_as_new(row: int) -> None:
     index = state.recommender.shoppers
     fresh = index.get_or_add("never seen")
     state.memberships.ensure_rows(fresh + 1)
-    removal.remove_shoppers(step._removal._parts, index, np.array([row], np.int32))
+    removal.remove_shoppers(step.step._removal._parts, index, np.array([row], np.int32))
     for name, column in state.assignment.arrays().items():
         if len(column) == fresh + 1 and name in ("known", "refused", "last_ms", "order_ms"):
             assert column[row] == column[fresh], name

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from operators.personalize.step import PersonalizeStep
 from operators.publish.digest import deterministic_rows
 from operators.shards.batching import SourceBatcher
 from operators.shards.device_shard import DeviceShard
@@ -15,6 +14,7 @@ from operators.shards.user_shard import UserShard
 from operators.synthetic.traffic import generate_events
 from state import keys
 from state.store import Store
+from tests.personalization import Personalization
 from tests.streams import (
     LATENESS_MS,
     RULES,
@@ -54,7 +54,7 @@ def batches(streams: Sequence[Sequence[Event]], *, live: bool = True) -> list[li
 
 
 def learned(parts: Sequence[Sequence[ShardPart]]) -> list[BatchOutput]:
-    learning = PersonalizeStep(flow_settings())
+    learning = Personalization(flow_settings())
     return [output for at_once in parts for output in learning.process_batch(at_once)]
 
 

@@ -3,7 +3,8 @@
 from msgspec.structs import replace
 
 from operators.personalize.state import PersonalizationState
-from operators.publish.aggregates import RECORDED_EVENTS_MIN, Aggregates
+from operators.publish.aggregates import Aggregates
+from operators.publish.report_timer import RECORDED_EVENTS_MIN
 from state.config import Settings
 
 

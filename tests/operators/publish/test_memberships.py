@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from flows.recovery.orphaned_changes import ChangeStreamReader
 from operators.personalize.rebuild import shared_writes
-from operators.personalize.step import PersonalizeStep
 from operators.publish import segment_stats
 from operators.segments.segment_scan import SegmentScan
 from state import keys
 from state.store import Store
 from tests.learned import SETTINGS, batches
 from tests.operators.tables.test_table_store import learn
+from tests.personalization import Personalization, Snapshots
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,9 +28,9 @@ class Telling:
     """A learning step that writes to Redis."""
 
     def __init__(
-        self, store: Store, snapshot: bytes | None = None, settings: Settings = SETTINGS
+        self, store: Store, snapshot: Snapshots | None = None, settings: Settings = SETTINGS
     ) -> None:
-        self.learning = PersonalizeStep(
+        self.learning = Personalization(
             settings, snapshot, orphaned_changes=ChangeStreamReader(store)
         )
         self.store = store

@@ -11,7 +11,6 @@ import orjson
 import pytest
 from kafka import KafkaProducer
 
-from operators.personalize.step import PersonalizeStep
 from operators.recommend.published_index import PublishedIndex
 from operators.synthetic.traffic import generate_events
 from state import config, config_lists
@@ -20,6 +19,7 @@ from state.events import Event, Item
 from state.store import Store
 from tests.live_runs import Live
 from tests.operators.personalize.test_step import batches
+from tests.personalization import Personalization
 from tests.streams import START_MS, event, flow_settings
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def test_what_sells_out_is_in_no_list_after_the_batch_that_says_so(
     cuts[10:10] = [[catalogue(1, LONG_AFTER_MS, *gone)]]
     cuts.append([catalogue(2, LONG_AFTER_MS, Item(sold_out[0], available=True))])
     cuts.append(stream[:100])
-    learning, lists_before = PersonalizeStep(settings), 0
+    learning, lists_before = Personalization(settings), 0
     for number, parts in enumerate(batches(cuts)):
         for output in learning.process_batch(parts):
             store.send(output.writes)
@@ -98,7 +98,7 @@ def test_what_sells_out_is_in_no_list_after_the_batch_that_says_so(
             own = [items for key, items in items_of_lists(store).items() if ":top:" in key]
             assert all(len(items) == 8 for items in own)
         if resume:
-            learning = PersonalizeStep(settings, learning.snapshot())
+            learning = Personalization(settings, learning.snapshot())
     assert holding(store, sold_out[0])
     assert not holding(store, sold_out[1])
 
@@ -107,7 +107,7 @@ def _most_listed(
     settings: config.Settings, cuts: Sequence[Sequence[Event]], store: Store
 ) -> list[str]:
     """The two items that most lists hold after a stream."""
-    learning = PersonalizeStep(settings)
+    learning = Personalization(settings)
     for parts in batches(cuts):
         for output in learning.process_batch(parts):
             store.send(output.writes)
@@ -148,7 +148,7 @@ def test_a_list_that_stands_longer_than_its_time_is_taken_back_and_so_is_one_lef
     looks = [event("item_view", f"{who}", 0, who, items=(Item("mug"),)) for who in ("ann", "bob")]
     later = event("item_view", "later", 3 * 86_400_000, "bob", items=(Item("mug"),))
     gone = catalogue(1, 3 * 86_400_000, Item("mug", available=False))
-    learning = PersonalizeStep(flow_settings())
+    learning = Personalization(flow_settings())
     for number, parts in enumerate(batches([looks, [later], [gone]])):
         for output in learning.process_batch(parts):
             store.send(output.writes)

@@ -8,10 +8,10 @@ import orjson
 import pytest
 
 from operators.personalize.aggregation import ITEM_LISTS_MIN
-from operators.personalize.step import PersonalizeStep
 from state import keys
 from state.events import Item
 from tests.operators.personalize.test_step import batches
+from tests.personalization import Personalization
 from tests.streams import arguments, event, flow_settings
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Shop:
     """What is learned of a shop, and the similar lists that Redis holds of it."""
 
     def __init__(self) -> None:
-        self.learning = PersonalizeStep(flow_settings())
+        self.learning = Personalization(flow_settings())
         self.held: dict[str, Any] = {}
         self.written: list[int] = []
         """Similar lists written, by batch."""

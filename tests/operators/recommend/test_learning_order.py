@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from operators.personalize.step import PersonalizeStep
 from operators.recommend.candidates.content import NEW_ITEM_WEIGHT
 from operators.recommend.candidates.item_attributes import CATEGORY
 from operators.recommend.feedback_events import IMPRESSION, FeedbackEvents
@@ -17,6 +16,7 @@ from operators.recommend.recommender import Recommender
 from state.events import Item, Reco
 from state.interactions import VIEW, EventColumns, ItemCard
 from tests.operators.personalize.test_step import batches
+from tests.personalization import Personalization
 from tests.streams import event, flow_settings
 
 NOW_MS = 1_700_000_000_000
@@ -104,7 +104,7 @@ def test_a_view_after_an_impression_of_the_same_batch_is_a_click() -> None:
 
 
 def test_the_step_observes_feedback_before_it_learns_the_views_of_a_batch() -> None:
-    step = PersonalizeStep(flow_settings())
+    step = Personalization(flow_settings())
     first = [event("item_view", f"v{n}", n, "ann", items=(Item("mug"),)) for n in range(2)]
     second = [
         event("reco_view", "shown", 10, "ann", items=(Item("mug"),), reco=Reco(position=1)),

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import orjson
 
-from operators.personalize.step import PersonalizeStep
 from operators.recommend.feedback_events import CLICK, IMPRESSION, NEGATIVE, FeedbackEvents
 from state import keys
 from state.events import Item, Reco
 from tests.operators.personalize.test_step import batches
 from tests.operators.recommend.rules.test_rules import DAY_MS, shop_of
+from tests.personalization import Personalization
 from tests.streams import arguments, event, flow_settings
 
 if TYPE_CHECKING:
@@ -105,14 +105,14 @@ VIEWS = 36
 
 
 def lists_after(stream: Sequence[Event], who: str, *, resume: bool = False) -> list[str]:
-    learning, listed = PersonalizeStep(flow_settings()), []
+    learning, listed = Personalization(flow_settings()), []
     for parts in batches([stream[:VIEWS], stream[VIEWS:-1], stream[-1:]]):
         for output in learning.process_batch(parts):
             for write in map(arguments, output.writes):
                 if write[:2] == ("SET", keys.top_key(who, keys.SLOT)):
                     listed = [entry[0] for entry in orjson.loads(str(write[2]))["items"]]
         if resume:
-            learning = PersonalizeStep(flow_settings(), learning.snapshot())
+            learning = Personalization(flow_settings(), learning.snapshot())
     return listed
 
 

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.personalize.step import PersonalizeStep
 from operators.segments.changes import changes_in
 from operators.synthetic.traffic import generate_events
 from state import config, keys
 from state.times import DAY_MS
 from tests import recount
 from tests.operators.segments.rules.test_rules_in_shards import rules_of
+from tests.personalization import Personalization
 from tests.streams import (
     ITEMS,
     LATENESS_MS,
@@ -51,7 +51,7 @@ class Said:
     def __init__(self, *, settings: config.Settings = SETTINGS) -> None:
         self.settings = settings
         self.flow = Flow(rules=rules_of(settings.segment_rules_text))
-        self.learning = PersonalizeStep(settings)
+        self.learning = Personalization(settings)
         self.changes: list[Any] = []
         self.figures: dict[str, dict[str, str]] = {}
 
@@ -76,7 +76,7 @@ class Said:
 
     def restart(self) -> None:
         self.flow = self.flow.resumed()
-        self.learning = PersonalizeStep(self.settings, self.learning.snapshot())
+        self.learning = Personalization(self.settings, self.learning.snapshot())
 
     @property
     def moment_ms(self) -> int:

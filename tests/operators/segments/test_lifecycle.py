@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.personalize.step import PersonalizeStep
 from operators.segments.lifecycle import ACTIVE, DORMANT, LOST, NEW, REENGAGED, Lifecycle
 from operators.shoppers.inactivity import observe
 from state import config, config_loader, keys
@@ -22,6 +21,7 @@ from state.shopper import Shopper
 from state.snapshots import LEARN_CODEC, pack_arrays, unpack_arrays
 from state.times import DAY_MS, HOUR_MS
 from tests.learned import fed, outputs_of, retail
+from tests.personalization import Personalization, Snapshots
 from tests.streams import START_MS, arguments, event, flow_settings, view
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def test_a_late_event_within_an_absence_shortens_or_removes_it() -> None:
 
 
 def told(
-    learning: PersonalizeStep, events: Sequence[Event], size: int, until_ms: int
+    learning: Personalization, events: Sequence[Event], size: int, until_ms: int
 ) -> dict[str, list[tuple[int, str]]]:
     """Stages of each shopper by the change streams."""
     changes: dict[str, list[tuple[int, str]]] = {}
@@ -123,7 +123,7 @@ def test_every_stage_is_published_at_its_exact_time(
         events.append(view(number, at_ms, who))
         seen.setdefault(who, []).append(START_MS + at_ms)
     until_ms = START_MS + at_ms + 200 * DAY_MS
-    found = told(PersonalizeStep(flow_settings()), events, size, until_ms)
+    found = told(Personalization(flow_settings()), events, size, until_ms)
     for who, times in seen.items():
         if size == 1:
             assert found[who] == stages(times, until_ms)
@@ -131,11 +131,11 @@ def test_every_stage_is_published_at_its_exact_time(
             assert found[who][-1] == stages(times, until_ms)[-1]
 
 
-class Restarted(PersonalizeStep):
+class Restarted(Personalization):
     """A state that is stored and restored before each batch."""
 
     def process_batch(self, parts: Sequence[ShardPart]) -> list[BatchOutput]:
-        self.__dict__ = PersonalizeStep(flow_settings(), self.snapshot()).__dict__
+        self.__dict__ = Personalization(flow_settings(), self.snapshot()).__dict__
         return super().process_batch(parts)
 
 
@@ -151,7 +151,7 @@ def test_stages_that_change_at_once_are_published_in_the_same_order_after_a_resu
     events += [view(f"later {n}", 200 * DAY_MS + n, "zoe") for n in range(30)]
     told, again = (
         [[c for c in changes if c["shopper"] != "zoe"] for changes in fed(learning, events, size=3)]
-        for learning in (PersonalizeStep(flow_settings()), Restarted(flow_settings()))
+        for learning in (Personalization(flow_settings()), Restarted(flow_settings()))
     )
     assert told == again
     last = {str(change["shopper"]): change["segment"] for changes in told for change in changes}
@@ -170,7 +170,7 @@ def test_online_retail_equals_a_batch_computation() -> None:
     for one in events:
         seen.setdefault(one.user_id or one.anonymous_id or "", []).append(one.event_ts)
     until_ms = events[-1].event_ts
-    found = told(PersonalizeStep(flow_settings()), events, 500, until_ms)
+    found = told(Personalization(flow_settings()), events, 500, until_ms)
     for who, times in seen.items():
         assert found[who] == stages(times, until_ms)
     assert {stage for of in found.values() for _, stage in of} == set(NAMES)
@@ -178,7 +178,7 @@ def test_online_retail_equals_a_batch_computation() -> None:
 
 def test_a_change_of_stage_has_an_entry_of_its_own() -> None:
     events = [view(1, 0), view(2, 40 * DAY_MS)]
-    batches = fed(PersonalizeStep(flow_settings()), events, size=1, until_ms=START_MS + 41 * DAY_MS)
+    batches = fed(Personalization(flow_settings()), events, size=1, until_ms=START_MS + 41 * DAY_MS)
     changes = chain.from_iterable(batches)
     of_stages = [(c["kind"], c["segment"]) for c in changes if "lifecycle" in str(c["segment"])]
     assert of_stages == [
@@ -195,12 +195,12 @@ def test_a_change_of_stage_has_an_entry_of_its_own() -> None:
 
 def test_inactive_shoppers_get_a_stage_when_stages_are_turned_on() -> None:
     """Only the last activity is stored: no shopper is new, and earlier stages are not published."""
-    first = PersonalizeStep(flow_settings(lifecycle=config.Lifecycle(enabled=False)))
+    first = Personalization(flow_settings(lifecycle=config.Lifecycle(enabled=False)))
     seen = (("ann", 0), ("bob", 10), ("zoe", 35), ("zoe", 36))
     events = [view(n, day * DAY_MS, who) for n, (who, day) in enumerate(seen)]
     before = chain.from_iterable(fed(first, events, size=1))
     assert not [c for c in before if "lifecycle-" in str(c["segment"])]
-    on = PersonalizeStep(flow_settings(), first.snapshot())
+    on = Personalization(flow_settings(), first.snapshot())
     later = [view(f"later {day}", day * DAY_MS, "zoe") for day in (37, 42, 95, 96)]
     changes = [c for c in chain.from_iterable(fed(on, later, size=1)) if c["kind"] != "stage"]
     of = {
@@ -217,10 +217,10 @@ def test_inactive_shoppers_get_a_stage_when_stages_are_turned_on() -> None:
     assert on.state.memberships.size_of("lifecycle-new") == 0
 
 
-def as_before_there_were_stages(snapshot: bytes) -> bytes:
+def as_before_there_were_stages(snapshots: Snapshots) -> Snapshots:
     """What a release without RFM and stages stored: of memberships only the clusters, and of shoppers
     who were merged or erased still when they were seen last."""
-    state = LEARN_CODEC.decode(snapshot)
+    state = LEARN_CODEC.decode(snapshots.personalize)
     arrays = unpack_arrays(state.audience)
     kept = {name: arrays[name] for name in ("cluster", "known", "order_ms", "last_ms", "roster")}
     names = state.vocabularies["shoppers"]
@@ -230,15 +230,16 @@ def as_before_there_were_stages(snapshot: bytes) -> bytes:
     # Clusters had not been found yet in so short a stream.
     kept["cluster"][names.index("bob")] = kept["cluster"][names.index("u")] = 0
     kept["roster"] = np.frombuffer(b"cluster-0", np.uint8)
-    return LEARN_CODEC.encode(msgspec.structs.replace(state, audience=pack_arrays(kept)))
+    changed = msgspec.structs.replace(state, audience=pack_arrays(kept))
+    return snapshots._replace(personalize=LEARN_CODEC.encode(changed))
 
 
 def test_shoppers_merged_or_erased_before_stages_were_turned_on_are_written_nowhere() -> None:
-    off = PersonalizeStep(flow_settings(lifecycle=config.Lifecycle(enabled=False)))
+    off = Personalization(flow_settings(lifecycle=config.Lifecycle(enabled=False)))
     events = [view(1, 0, "ann"), view(2, 1, "bob"), view(3, 2, "eve")]
     events += [event("identify", 4, 3, "ann", "u"), event("erase", 5, 4, "eve")]
     list(outputs_of(off, events, size=3))
-    on = PersonalizeStep(flow_settings(), as_before_there_were_stages(off.snapshot()))
+    on = Personalization(flow_settings(), as_before_there_were_stages(off.snapshot()))
     later = [view(6, 60 * DAY_MS, "zoe"), view(7, 61 * DAY_MS, "zoe")]
     outputs = chain.from_iterable(outputs_of(on, later, size=1))
     writes = [arguments(write) for output in outputs for write in output.writes]

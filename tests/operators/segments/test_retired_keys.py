@@ -1,6 +1,6 @@
 """Keys of retired segments in a Redis that was restored from an older time: all are deleted."""
 
-from operators.segments.clusters.model import ClusterModel
+from operators.segments.clusters.replica import ClusterReplica
 from operators.segments.configured_segments import ConfiguredSegments, built_in_definitions
 from operators.segments.membership_index import MembershipIndex
 from operators.segments.propensity.propensity import PropensityModels
@@ -22,9 +22,8 @@ def configured(active: list[str]) -> ConfiguredSegments:
     fixed = {"vip", *(one.id for one in rfm_definitions())}
     return ConfiguredSegments(
         MembershipIndex(active),
-        ClusterModel(2, 3),
+        ClusterReplica(),
         PropensityModels(settings.propensity),
-        {},
         frozenset(fixed),
         built_in_definitions(settings),
     )

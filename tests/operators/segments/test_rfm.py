@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.personalize.step import PersonalizeStep
 from operators.segments.rfm import Rfm, name_of
 from operators.shoppers.amounts import value_micros
 from state import config
 from state.segments import RFM_GRID, RFM_NAMES, rfm_definitions
 from state.times import MINUTE_MS
 from tests.learned import fed, retail
+from tests.personalization import Personalization
 from tests.streams import event, flow_settings
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def test_a_buyer_is_scored_at_once_and_of_many_the_others_in_the_next_round(
 def test_online_retail_equals_a_batch_computation_at_any_time() -> None:
     """With few buyers quantiles are taken with each order: scores follow from all orders until then."""
     events = retail(3000)
-    learning = PersonalizeStep(flow_settings(rfm=config.Rfm(every_min=10_000, buyers_min=1)))
+    learning = Personalization(flow_settings(rfm=config.Rfm(every_min=10_000, buyers_min=1)))
     standing, shoppers = learning.state.assignment, learning.state.recommender.shoppers
     bought: dict[str, Bought] = {}
     compared = 0
@@ -152,7 +152,7 @@ def test_online_retail_equals_a_batch_computation_at_any_time() -> None:
     assert compared > 1000
 
 
-def standing_of(learning: PersonalizeStep, who: Iterable[str]) -> dict[str, str]:
+def standing_of(learning: Personalization, who: Iterable[str]) -> dict[str, str]:
     """The RFM segment of each shopper, "" for none."""
     shoppers, audience = learning.state.recommender.shoppers, learning.state.memberships
     found = {}
@@ -168,7 +168,7 @@ def assert_batches_do_not_show(events: Sequence[Event], sizes: Iterable[int]) ->
     buyers = {one.user_id or one.anonymous_id or "" for one in events if one.type == "purchase"}
     found = []
     for size in sizes:
-        learning = PersonalizeStep(flow_settings())
+        learning = Personalization(flow_settings())
         for _ in fed(learning, events, size=size):
             pass
         found.append(standing_of(learning, buyers))
@@ -204,11 +204,11 @@ def test_no_shopper_is_scored_before_there_are_enough_buyers() -> None:
     """The only buyer of a young shop has no score: there is nothing to compare with."""
     least = config.Rfm().buyers_min
     for count in (1, least - 1):
-        learning = PersonalizeStep(flow_settings())
+        learning = Personalization(flow_settings())
         for _ in fed(learning, orders(count), size=7):
             pass
         assert {*standing_of(learning, [f"b{n}" for n in range(count)]).values()} == {""}
-    learning = PersonalizeStep(flow_settings())
+    learning = Personalization(flow_settings())
     for _ in fed(learning, orders(least), size=7):
         pass
     assert "" not in standing_of(learning, [f"b{n}" for n in range(least)]).values()
@@ -216,7 +216,7 @@ def test_no_shopper_is_scored_before_there_are_enough_buyers() -> None:
 
 def test_scores_end_when_too_few_buyers_are_left() -> None:
     least = config.Rfm().buyers_min
-    learning = PersonalizeStep(flow_settings())
+    learning = Personalization(flow_settings())
     gone = event("erase", "gone", least * MINUTE_MS, "b3")
     changes = [one for batch in fed(learning, [*orders(least), gone], size=least) for one in batch]
     left = [

@@ -1,10 +1,10 @@
-"""How far event time has come for the personalization step. Times in ms of event time."""
+"""How far event time has come for a step that sees all of a batch. Times in ms of event time."""
 
 from __future__ import annotations
 
 
 class EventClock:
-    """The clock that all parts of the step share; it never goes back.
+    """The clock that all parts of a step share; it never goes back.
 
     `newest_event_ms` is the newest event time seen. `event_time_ms` is what all partitions of the
     source have reached: segments age by it. Events may be older than it by the allowed lateness.

@@ -1,0 +1,59 @@
+"""The messages to and from the steps that train: what they learn from, and what follows from it.
+
+Never stored, as all messages (`state/messages.py`).
+"""
+
+from __future__ import annotations
+
+from state.messages import BatchId, Message, Write
+
+
+class ClusterFeatures(Message):
+    """What `train_clusters` gets of one user shard's part of a batch.
+
+    `features` are the feature rows of active shoppers, `refused` the purposes that each refuses, as
+    bits. `accepted` is the number of counted events by shard, since the first start.
+    """
+
+    batch: BatchId
+    sequence: int
+    shard: int
+    watermark_ms: int
+    last: bool
+    shoppers: list[str]
+    refused: list[int]
+    features: list[bytes]
+    accepted: dict[str, int]
+
+    @property
+    def parts(self) -> int:
+        """A batch is whole when the features of all user shards are there."""
+        return 1
+
+
+class ClustersTrained(Message):
+    """What `train_clusters` gives of one batch, after it has learned from it.
+
+    `labels` (int64, NO_ROW for none) and `distances` (float32) are of the active `shoppers`.
+    `numbers` are those of the current clusters, `next_id` is above all that ever were. `retired` are
+    clusters that ended, with the replacement of each; `renamed` name and version of those whose name
+    changed, with the first batch after a start of all. `writes` publish the report, when it is due.
+    """
+
+    batch: BatchId
+    sequence: int
+    shoppers: list[str] = []
+    labels: bytes = b""
+    distances: bytes = b""
+    numbers: list[int] = []
+    next_id: int = 0
+    retired: list[tuple[int, int]] = []
+    renamed: dict[int, tuple[str, int]] = {}
+    writes: list[Write] = []
+    drift_count: int = 0
+    error_counts: dict[str, int] = {}
+
+    @property
+    def parts(self) -> int:
+        """One message a batch."""
+        return 1

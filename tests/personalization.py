@@ -1,0 +1,57 @@
+"""Training and personalization as the flow joins them, without Bytewax: shards' parts in, writes out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from operators.personalize.step import PersonalizeStep
+from operators.personalize.training.clusters import ClusterTrainer, features_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from operators.personalize.state import PersonalizationState
+    from operators.segments.changes import OrphanedChangesReader
+    from state.config import Settings
+    from state.journal import Journals
+    from state.messages import BatchOutput, ShardPart
+
+
+class Snapshots(NamedTuple):
+    """The snapshots of the steps at one moment."""
+
+    personalize: bytes
+    clusters: bytes
+
+
+class Personalization:
+    """The steps that see all of a batch, each with its state."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        snapshots: Snapshots | None = None,
+        journals: Journals | None = None,
+        *,
+        orphaned_changes: OrphanedChangesReader | None = None,
+    ) -> None:
+        personalize, clusters = snapshots or (None, None)
+        self.step = PersonalizeStep(
+            settings, personalize, journals, orphaned_changes=orphaned_changes
+        )
+        self.clusters = ClusterTrainer(settings, clusters, journals)
+
+    @property
+    def state(self) -> PersonalizationState:
+        return self.step.state
+
+    @property
+    def row_count(self) -> int:
+        return self.step.row_count
+
+    def process_batch(self, parts: Sequence[ShardPart]) -> list[BatchOutput]:
+        trained = self.clusters.process_batch([features_of(part) for part in parts])
+        return self.step.process_batch([*parts, *trained])
+
+    def snapshot(self) -> Snapshots:
+        return Snapshots(self.step.snapshot(), self.clusters.snapshot())
