@@ -90,7 +90,8 @@ class ActiveShopper(Entry, frozen=True):
 
     `known` is whether it is a user, `refused` are purposes as bits, `features` is its feature row
     (`operators.shoppers.features`). `profile` is the command that writes its profile, packed but for its
-    head, and `argument_count` the number of arguments in it.
+    head, and `argument_count` the number of arguments in it. Not `is_whole`: it has only the fields that
+    changed since the profile was written last.
     """
 
     shopper: str
@@ -99,6 +100,7 @@ class ActiveShopper(Entry, frozen=True):
     features: bytes
     profile: str
     argument_count: int
+    is_whole: bool = True
 
 
 class Transition(Entry, frozen=True):

@@ -85,7 +85,7 @@ def _command(write: Write) -> tuple[Any, ...]:
 def _active(shopper: Any) -> dict[str, Any]:
     """A shopper that did something: its feature row by column, its profile by field."""
     fields = msgspec.structs.astuple(shopper) if isinstance(shopper, msgspec.Struct) else shopper
-    shopper_id, known, refused, row, profile, count = fields
+    shopper_id, known, refused, row, profile, count, _ = fields
     features = dict(zip(FEATURE_COLUMNS, np.frombuffer(row).tolist(), strict=True))
     _, _, profile_fields = _command(pack_command(profile, count))
     return {

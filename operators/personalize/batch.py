@@ -12,6 +12,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, TypeVar
 
 from operators.personalize.coalesce import coalesce_batches
+from operators.publish.profiles import add_changes
 from state.shopper import PERSONALIZATION
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class Batch:
             is_last=any(output.last for output in outputs),
             is_live=outputs[0].batch.live,
             received_ms=b"".join(output.received_ms for output in outputs),
-            active=list({row.shopper: row for output in outputs for row in output.active}.values()),
+            active=_active_shoppers(outputs),
             item_updates=_in_order(
                 ([output.item_updates for output in batch] for batch in coalesced), _EVENT_MS
             ),
@@ -116,6 +117,18 @@ class Batch:
             expiry_writes=[write for output in outputs for write in output.expiry_writes],
             clusters=clusters,
         )
+
+
+def _active_shoppers(outputs: Iterable[ShardOutput]) -> list[ActiveShopper]:
+    """The newest entry of each shopper. If it has only what changed, it gets what earlier ones wrote."""
+    newest: dict[str, ActiveShopper] = {}
+    for output in outputs:
+        for row in output.active:
+            earlier = newest.get(row.shopper)
+            newest[row.shopper] = (
+                row if earlier is None or row.is_whole else add_changes(earlier, row)
+            )
+    return list(newest.values())
 
 
 def _in_order(batches: Iterable[Iterable[Sequence[T]]], key: Callable[[T], int]) -> list[T]:

@@ -11,6 +11,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
+from msgspec.structs import replace
+
 from operators.segments.kinds import KIND_FIELDS
 from operators.segments.propensity.profile_fields import FIELDS, NO_STEP
 from state import keys
@@ -20,6 +22,7 @@ from state.resp import pack_command, pack_str
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from state.entries import ActiveShopper
     from state.messages import Write
     from state.profile_fields import ProfileUpdate
 
@@ -28,6 +31,7 @@ _HSET_IF_EXISTS = (
     "if redis.call('EXISTS',KEYS[1])==1 then "
     "return redis.pcall('HSET',KEYS[1],unpack(ARGV)) end return 0"
 )
+_HSET = pack_str("HSET")
 _SESSION, _BUYS, _CHURN, _VALUE = (field.packed for field in FIELDS)
 
 
@@ -63,6 +67,17 @@ def profile_write(profile: Profile) -> Write:
     to_centre = pack_str(f"{distance:.3f}")
     return pack_command(
         f"{text}{_packed_cluster(cluster)}{_DISTANCE}{to_centre}{suffix}", count + 4
+    )
+
+
+def add_changes(active: ActiveShopper, newer: ActiveShopper) -> ActiveShopper:
+    """The newer entry of a shopper, with the fields that the one before it writes too."""
+    head = len(_HSET) + len(pack_str(keys.profile_key(newer.shopper)))
+    return replace(
+        newer,
+        profile=active.profile + newer.profile[head:],
+        argument_count=active.argument_count + newer.argument_count - 2,
+        is_whole=active.is_whole,
     )
 
 

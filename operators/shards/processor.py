@@ -21,6 +21,7 @@ from operators.shards.shopper_writes import ShopperWriter
 from operators.shoppers import inactivity, profile, sessions
 from operators.shoppers.features import feature_row
 from operators.shoppers.id_hashes import HASH_BYTES, id_hash
+from operators.shoppers.profile_changes import Written
 from state.messages import ShardOutput
 from state.shopper import ANALYTICS, PERSONALIZATION
 
@@ -77,7 +78,9 @@ class ShopperProcessor:
         if self._is_duplicate(shopper, event, event_hash):
             shoppers.totals.duplicates += 1
             return False
-        shoppers.active_before_ms.setdefault(shopper_id, shopper.last_ms)
+        if shopper_id not in shoppers.active_before_ms:
+            shoppers.active_before_ms[shopper_id] = shopper.last_ms
+            shoppers.written_before[shopper_id] = Written.of(shopper)
         # Timers of rules before the session: a visit ends for them before the event begins the next.
         has_session_ended = False
         if engine is not None:
@@ -120,6 +123,7 @@ class ShopperProcessor:
                 self._writer.emit_shopper(shopper_id, previous_ms)
             except Exception:
                 errors.record("profile", shopper_id)
+                shoppers.unwritten.add(shopper_id)
         shoppers.dirty_names.update(shoppers.active_before_ms)
         output.item_updates += shoppers.item_updates.values()
         output.dead_letters, output.error_counts = errors.take_dead_letters(), errors.take_counts()

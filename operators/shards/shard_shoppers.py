@@ -21,6 +21,7 @@ from state.times import HOUR_MS
 
 if TYPE_CHECKING:
     from operators.shards.config import ProcessorConfig
+    from operators.shoppers.profile_changes import Written
     from state.entries import ItemUpdate, Transition
     from state.messages import ShardTotals
     from state.shopper import Session
@@ -31,7 +32,10 @@ class ShardShoppers:
 
     `dirty_names` are the shoppers whose rows the next snapshot has to write or take out.
     `active_before_ms` holds the shoppers that did something in this batch, with the time each was last
-    seen at before the batch; -1 for a new one. `item_updates` is the last news of each item.
+    seen at before the batch; -1 for a new one. `written_before` has what Redis holds of those whose row
+    the batch changes only by events. Of a shopper that was last seen until `written_since_ms` an earlier
+    run may have written something else: a run that resumes reads some events again. `unwritten` are
+    those that raised when they were to be written. `item_updates` is the last news of each item.
     `refusing_analytics` are the shoppers that refuse analytics as of this batch, and whose row may
     still be in the cold tier. `deleted_aliases` are the devices whose alias this batch deletes.
     """
@@ -58,6 +62,9 @@ class ShardShoppers:
         for shopper_id, shopper in rows.items():
             self._index(shopper_id, shopper)
         self.active_before_ms: dict[str, int] = {}
+        self.written_before: dict[str, Written] = {}
+        self.unwritten: set[str] = set()
+        self.written_since_ms = max((shopper.last_ms for shopper in rows.values()), default=-1)
         self.item_updates: dict[str, ItemUpdate] = {}
         self.retractions = Retractions()
         self.refusing_analytics: list[str] = []
@@ -81,6 +88,7 @@ class ShardShoppers:
     def end_batch(self) -> None:
         """Forget what was collected for this batch."""
         self.active_before_ms.clear()
+        self.written_before.clear()
         self.item_updates.clear()
         self.deleted_aliases.clear()
 

@@ -143,17 +143,34 @@ class TestWrites:
             ("EXPIRE", keys.profile_key("u"), str(90 * 86_400)),
         }
 
-    @pytest.mark.parametrize("at_ms", [1, MINUTE_MS, DAY_MS, -DAY_MS])
-    def test_every_write_of_a_profile_renews_its_expiry(self, at_ms: int) -> None:
+    @pytest.mark.parametrize(
+        ("at_ms", "is_whole"), [(1, False), (MINUTE_MS, False), (DAY_MS, True)]
+    )
+    def test_a_profile_is_written_whole_and_its_expiry_renewed_once_a_day(
+        self, at_ms: int, is_whole: bool
+    ) -> None:
         """Its key may have expired, been evicted or deleted since it was written last."""
         flow = Flow()
-        flow.feed([view(1, 0), event("identify", 2, 0, "bob", "u")])
+        flow.feed([view(1, 0), view(2, 0, None, user_id="u")])
         flow.visited.clear()
-        flow.feed([view(3, at_ms), event("identify", 4, at_ms, "zoe", "u")])
-        assert {write[1] for write in lifetimes(flow.visited)} == {
-            keys.profile_key("ann"),
-            keys.profile_key("u"),
-        }
+        flow.feed([view(3, at_ms), view(4, at_ms, None, user_id="u")])
+        both = {keys.profile_key("ann"), keys.profile_key("u")}
+        assert {write[1] for write in lifetimes(flow.visited)} == (both if is_whole else set())
+        active = [row for visited in flow.visited for row in visited.active]
+        assert [("first_ms" in row.profile, row.is_whole) for row in active] == [
+            (is_whole,) * 2
+        ] * 2
+
+    def test_a_shopper_is_written_whole_after_a_resume(self) -> None:
+        """The run before may have written more than its last snapshot knows."""
+        flow = Flow()
+        flow.feed([view(1, 0), view(2, 0, "bob")])
+        flow = flow.resumed()
+        for number in (3, 4):
+            flow.visited.clear()
+            flow.feed([view(number, MINUTE_MS * number)])
+            (row,) = [row for visited in flow.visited for row in visited.active]
+            assert row.is_whole == (number == 3)
 
     def test_an_ended_session_is_deleted_from_redis(self) -> None:
         flow = Flow()

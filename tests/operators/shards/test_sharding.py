@@ -27,6 +27,7 @@ from tests.streams import (
     streams,
     view,
 )
+from tests.written import as_read
 
 if TYPE_CHECKING:
     from state.events import Event
@@ -151,7 +152,9 @@ def test_a_flow_that_resumes_anywhere_gives_the_same_result(
         one.feed([], last=True)
         for visited in one.visited:
             visited.sequence = None  # turns are counted anew
-    assert flow.outcome() == undisturbed.outcome()
+    resumed, expected = (one.outcome() for one in (flow, undisturbed))
+    assert as_read(resumed.visited) == as_read(expected.visited)
+    assert resumed._replace(visited=[]) == expected._replace(visited=[])
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -173,7 +176,7 @@ def test_timers_that_are_due_together_fire_in_the_same_order_after_a_resume(seed
         one.feed([view("a day later", DAY_MS)])
         one.feed([], last=True)
     told, expected = (
-        [(v.session_outcomes, v.transitions, v.writes) for v in one.visited]
+        [(v["session_outcomes"], v["transitions"], v["writes"]) for v in as_read(one.visited)]
         for one in (flow, undisturbed)
     )
     assert told == expected

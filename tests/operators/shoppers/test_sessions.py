@@ -136,7 +136,7 @@ def test_a_session_keeps_its_id_while_it_goes_on() -> None:
     for one in of_ann(0, 10, 20):
         flow.feed([one])
         written = [arguments(write) for v in flow.visited for write in v.writes]
-        ids += [write[3] for write in written if write[0] == "HSET"]
+        ids += [write[write.index("id") + 1] for write in written if "id" in write]
     assert set(ids) == {f"ann:{START_MS}"}
 
 
