@@ -72,8 +72,9 @@ class Log(Section, frozen=True):
 
 
 class Run(Section, frozen=True):
-    """How the processes of a live run are supervised."""
+    """What a live run reads, and how its processes are supervised."""
 
+    source: Literal["kafka", "redis"] = "kafka"
     stuck_s: PositiveFloat = 30.0
     lease_s: PositiveFloat = 15.0
     meet_s: PositiveFloat = 300.0

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from threading import Event
 
     from flows.cluster.run_context import RunContext
-    from flows.kafka.source import KafkaSource
     from flows.recovery.folder import RecoveryStore
+    from flows.sources.live_source import LiveSource
     from state.store import Fence, Store
 
 _RETRY_PAUSE_S = 1.0
@@ -102,10 +102,10 @@ def _is_reachable(store: Store) -> bool:
     return True
 
 
-def wait_for_kafka(source: KafkaSource, context: RunContext) -> bool:
-    """Wait for the broker, up to `redis.patience_s`. Returns False if the run was asked to stop first.
+def wait_for_log(source: LiveSource, context: RunContext) -> bool:
+    """Wait for the log that the run reads, up to `redis.patience_s`.
 
-    Raises UserError.
+    Returns False if the run was asked to stop first. Raises UserError.
     """
     deadline_s = time.monotonic() + context.settings.redis.patience_s
     is_logged = False

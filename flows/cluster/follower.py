@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from flows.cluster.dependencies import wait_for_kafka
+from flows.cluster.dependencies import wait_for_log
 from flows.recovery.folder import open_shared_remote
 from flows.recovery.owner import read_fence
 from state.store import Fence
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
     from flows.cluster.rendezvous import Rendezvous
     from flows.cluster.run_context import RunContext
-    from flows.kafka.source import KafkaSource
     from flows.recovery.folder import RecoveryStore
+    from flows.sources.live_source import LiveSource
 
 
 @contextmanager
 def follow_leader(
-    rendezvous: Rendezvous, source: KafkaSource, context: RunContext, folder: Path
+    rendezvous: Rendezvous, source: LiveSource, context: RunContext, folder: Path
 ) -> Iterator[tuple[RecoveryStore, Fence] | None]:
     """Give the recovery store and the fence of process 0; None if the run was asked to stop first.
 
@@ -34,7 +34,7 @@ def follow_leader(
     while (leader := rendezvous.find_leader()) is not None:
         source.known_partitions = leader.partitions
         fence = Fence(settings.kafka.group, leader.token)
-        if not wait_for_kafka(source, context):
+        if not wait_for_log(source, context):
             break
         if not rendezvous.wait_for(
             lambda fence=fence: _has_fence(folder, fence),  # type: ignore[misc]

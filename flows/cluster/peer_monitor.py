@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from threading import Event
 
     from flows.cluster.rendezvous import Rendezvous
-    from flows.kafka.source import KafkaSource
+    from flows.sources.live_source import LiveSource
     from state.config_deployment import Run
     from state.store import ProcessEntry
 
@@ -33,7 +33,7 @@ _log = logging.getLogger("penstock.meeting")  # public: a field of JSON logs
 
 
 @contextmanager
-def monitor_peers(rendezvous: Rendezvous, source: KafkaSource, run: Run) -> Iterator[None]:
+def monitor_peers(rendezvous: Rendezvous, source: LiveSource, run: Run) -> Iterator[None]:
     """Monitor the admitted peers in a background thread while inside."""
     monitor = _PeerMonitor(rendezvous, source, run)
     with background_thread("meeting", monitor.watch):
@@ -41,7 +41,7 @@ def monitor_peers(rendezvous: Rendezvous, source: KafkaSource, run: Run) -> Iter
 
 
 class _PeerMonitor:
-    def __init__(self, rendezvous: Rendezvous, source: KafkaSource, run: Run) -> None:
+    def __init__(self, rendezvous: Rendezvous, source: LiveSource, run: Run) -> None:
         self._registration = rendezvous.registration
         self._peer_starts = rendezvous.peer_starts
         self._source = source

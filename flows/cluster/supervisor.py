@@ -17,10 +17,10 @@ import time
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
-from flows.cluster.dependencies import ensure_redis_current, wait_for_kafka, wait_for_redis
+from flows.cluster.dependencies import ensure_redis_current, wait_for_log, wait_for_redis
+from flows.cluster.event_source import open_source
 from flows.cluster.leadership import writer_lease
 from flows.cluster.worker_process import SUPERVISOR_VARIABLE
-from flows.kafka.source import KafkaSource
 from flows.observability import metrics
 from flows.process import liveness
 from flows.process.exit_codes import EXIT_FAILED, EXIT_USER_ERROR
@@ -123,9 +123,9 @@ def run_supervised(arguments: list[str], context: RunContext, processes: int) ->
 
 
 def _wait_for_dependencies(context: RunContext) -> bool:
-    source = KafkaSource(context.settings, context.stop)
+    source = open_source(context)
     with kill_after_grace(context.stop), closing(source):
-        return wait_for_redis(context) and wait_for_kafka(source, context)
+        return wait_for_redis(context) and wait_for_log(source, context)
 
 
 def _start_workers(

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 
 from bytewax.run import _parse_args
 
-from flows.cluster.dependencies import wait_for_kafka, wait_for_redis
+from flows.cluster.dependencies import wait_for_log, wait_for_redis
+from flows.cluster.event_source import open_source
 from flows.cluster.run_context import RunContext
 from flows.commands.options import external_redis_url
-from flows.kafka.source import KafkaSource
 from flows.observability import logs
 from flows.process.exit_codes import EXIT_USER_ERROR
 from flows.process.kernel_cache import prepare_kernels
@@ -55,8 +55,8 @@ def _build_flow() -> Dataflow:
     stop = exit_stack.enter_context(stop_on_signal())
     exit_stack.enter_context(kill_after_grace(stop))
     context = RunContext(settings, redis_url, stop)
-    source = KafkaSource(settings, stop)
-    if not (wait_for_redis(context) and wait_for_kafka(source, context)):
+    source = open_source(context)
+    if not (wait_for_redis(context) and wait_for_log(source, context)):
         raise SystemExit(0)
     prepare_kernels(settings, None)
     return live_flow(source, context, journals=None, fence=None)

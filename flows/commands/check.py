@@ -20,6 +20,7 @@ from flows.process.privacy_key import PRIVACY_KEY_VARIABLE, read_privacy_key
 from flows.recovery.folder import inspect_folder
 from flows.webhooks.delivery import secrets_of
 from operators.readers.registry import record_reader
+from state import keys
 from state.config_deployment import Kafka
 from state.errors import ConfigurationError, RecoveryError, SourceError, StoreError, UserError
 from state.printable import printable
@@ -52,7 +53,11 @@ def run(args: argparse.Namespace) -> int:
     settings = load_settings(args, require_consent_defaults=True)
     print(f"configuration  good ({settings.sha256[:12]})")
     checks: dict[str, Callable[[], str]] = {
-        "kafka": lambda: _check_kafka(settings),
+        **(
+            {"streams": lambda: _check_streams(redis_url(args, settings), settings)}
+            if settings.run.source == "redis"
+            else {"kafka": lambda: _check_kafka(settings)}
+        ),
         "redis": lambda: _check_redis(redis_url(args, settings), settings),
         "recovery": lambda: _check_recovery(args.recovery, settings),
         "privacy": _check_privacy,
@@ -135,6 +140,14 @@ def _check_kafka(settings: Settings) -> str:
         f"topic {kafka.topic} has {len(partitions)} partitions; group {kafka.group} is {lag} "
         "records behind"
     )
+
+
+def _check_streams(url: str, settings: Settings) -> str:
+    store = open_store(url, settings)
+    numbers = range(settings.collector.partitions)
+    with store.errors_as_user_errors():
+        lengths = [store.client.xlen(keys.events_key(number)) for number in numbers]
+    return f"{len(lengths)} streams have {sum(lengths)} entries, those of the last minutes included"
 
 
 def _accepts_connections(server: str) -> bool:

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from flows.cluster.placement import ClusterPosition
 from flows.cluster.run_context import RunContext
 from flows.cluster.supervisor import run_supervised
@@ -32,8 +34,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "run",
         help=SUMMARIES["run"],
-        description="Read events from Kafka and write profiles, segments and lists to Redis, until "
-        "Ctrl-C or SIGTERM.",
+        description="Read events from Kafka or Redis Streams and write profiles, segments and lists "
+        "to Redis, until Ctrl-C or SIGTERM.",
     )
     add = parser.add_argument
     add(
@@ -41,6 +43,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="DIR",
         type=Path,
         help="folder for snapshots: a run that was stopped or killed continues from the last one",
+    )
+    add(
+        "--source",
+        choices=("kafka", "redis"),
+        help="read Kafka, or the event streams in Redis that penstock serve writes "
+        "(default: run.source)",
     )
     add(
         "--dead-letters",
@@ -77,6 +85,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Run until a signal arrives. Raises UserError."""
     settings = load_settings(args, require_consent_defaults=True)
+    if args.source:
+        section = msgspec.structs.replace(settings.run, source=args.source)
+        settings = msgspec.structs.replace(settings, run=section)
     position = _cluster_position(args)
     logs.configure(settings.log, **({"worker": position.process} if position.addresses else {}))
     redis_url = external_redis_url(args, settings)

@@ -9,14 +9,14 @@ from typing import Final
 
 SUMMARIES: Final = {
     "demo": "run the flow on a synthetic shop, with a private Redis",
-    "run": "read events from Kafka and write results to Redis",
+    "run": "read events from Kafka or Redis Streams and write results to Redis",
     "replay": "run a recorded file through the flow",
     "evaluate": "score the lists on a recorded file",
     "tune": "search better list settings on a recorded file",
     "show": "print what a storefront would read about a shopper, with reasons",
     "segments": "inspect segments: list, show, members, diff, why, preview",
     "dashboard": "serve a web page with the current segments and shop figures",
-    "serve": "serve lists over HTTP to a storefront",
+    "serve": "serve lists over HTTP to a storefront, and take its events",
     "hooks": "send segment changes to webhooks",
     "redrive": "send dead letters to the events topic again",
     "erase": "erase shoppers with all their devices",

@@ -15,6 +15,7 @@ from kafka.errors import KafkaError, KafkaTimeoutError
 from kafka.structs import OffsetAndMetadata
 
 from flows.kafka.client import create_consumer
+from flows.sources.live_connection import CHECK_INTERVAL_S, RESPONSE_TIMEOUT_MS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,10 +23,6 @@ if TYPE_CHECKING:
     from kafka import KafkaConsumer, TopicPartition
 
     from state.config_deployment import Kafka
-
-INTERVAL_S = 1.0
-RESPONSE_TIMEOUT_MS = 3000
-"""Timeout of a request to the broker."""
 
 _log = logging.getLogger("penstock.kafka")
 
@@ -61,6 +58,11 @@ class BrokerMonitor:
         with self._lock:
             self._scheduled[partition] = offset
 
+    def lag(self, partition: TopicPartition, offset: int) -> int | None:
+        """The number of records from an offset on; None before the first check."""
+        end = self.ends.get(partition)
+        return None if end is None else max(0, end[0] - offset)
+
     def close(self) -> None:
         """Stop the thread."""
         self._stop.set()
@@ -71,7 +73,7 @@ class BrokerMonitor:
         client = create_consumer(self._kafka, group_id=self._kafka.group)
         refresh_at_s = time.monotonic() + self._kafka.refresh_s
         try:
-            while not self._stop.wait(INTERVAL_S):
+            while not self._stop.wait(CHECK_INTERVAL_S):
                 try:
                     asked_s = time.monotonic()
                     ends = client.end_offsets(self._partitions, timeout_ms=RESPONSE_TIMEOUT_MS)

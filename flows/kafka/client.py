@@ -151,22 +151,3 @@ def topic_id(kafka: Kafka) -> str:
     ):
         id_of_topic = client.describe_topics([kafka.topic])[0].get("topic_id")
     return str(id_of_topic or "")
-
-
-def partition_name(partition: TopicPartition) -> str:
-    """The stored name of a partition.
-
-    >>> partition_name(TopicPartition("shop-events", 3))
-    '3-shop-events'
-    """
-    return f"{partition.partition}-{partition.topic}"
-
-
-def parse_partition_name(name: str) -> TopicPartition:
-    """The partition of a stored name.
-
-    >>> parse_partition_name("3-shop-events")
-    TopicPartition(topic='shop-events', partition=3)
-    """
-    number, _, topic = name.partition("-")
-    return TopicPartition(topic, int(number))

@@ -31,6 +31,7 @@ class TopicConnection:
 
     def __init__(self, settings: Settings, start: str | int) -> None:
         self._kafka = settings.kafka
+        self.record_format, self.idle_ms = settings.kafka.format, settings.kafka.idle_ms
         self.consumer = SharedConsumer(self._kafka, settings.source.batch_events)
         client = self.consumer.client
         try:

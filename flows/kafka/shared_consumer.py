@@ -16,9 +16,9 @@ from flows.kafka.client import (
     REQUEST_TIMEOUT_MS,
     create_consumer,
     errors_as_user_errors,
-    partition_name,
 )
 from flows.kafka.start_offsets import available_offsets, checked_offset
+from flows.sources.live_connection import IDLE_POLL_MS, partition_name
 from state.errors import SourceError
 
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from state.config_deployment import Kafka
 
-IDLE_POLL_MS = 5
-"""The pause after a poll without records: a poll costs a tenth of a millisecond."""
 FETCH_WAIT_MS = 3
 """How long a poll waits for the response to its own fetch, while records arrive.
 

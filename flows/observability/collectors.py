@@ -6,7 +6,7 @@ import os
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 from weakref import WeakSet
 
 import numpy as np
@@ -124,6 +124,9 @@ class KernelFailuresCollector(Collector):
 
 class TopicStatus(Protocol):
     """The state of the source that metrics and health checks report; partitions by name."""
+
+    log_name: ClassVar[str]
+    """What is read: `kafka` or `streams`."""
 
     @property
     def lag(self) -> Mapping[str, int]:

@@ -63,7 +63,7 @@ class WorkerHealth:
             "worker": OK if is_alive else fields["reason"],
             "state": OK if liveness.has_started() else "is being resumed",
             "redis": self._check_redis(),
-            "kafka": OK if self.topic.is_reachable else "does not answer",
+            self.topic.log_name: OK if self.topic.is_reachable else "does not answer",
             "lag": self._check_lag(),
         }
         is_ready = set(checks.values()) == {OK}

@@ -12,13 +12,13 @@ from bytewax.errors import BytewaxRuntimeError
 from threadpoolctl import threadpool_limits
 
 from flows import steps
-from flows.cluster.dependencies import ensure_redis_current, wait_for_kafka, wait_for_redis
+from flows.cluster.dependencies import ensure_redis_current, wait_for_log, wait_for_redis
+from flows.cluster.event_source import open_source
 from flows.cluster.follower import follow_leader
 from flows.cluster.leadership import exit_on_lease_loss, writer_lease
 from flows.cluster.peer_monitor import monitor_peers
 from flows.cluster.rendezvous import Rendezvous
 from flows.cluster.worker_process import is_supervised
-from flows.kafka.source import KafkaSource
 from flows.kafka.stored_partitions import stored_partitions
 from flows.observability.exposition import expose_process
 from flows.process.gc_control import gc_disabled
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from flows.cluster.run_context import RunContext
     from flows.recovery.folder import RecoveryStore
+    from flows.sources.live_source import LiveSource
     from state.store import Fence
 
 _log = logging.getLogger("penstock.meeting")  # public: a field of JSON logs
@@ -61,7 +62,7 @@ def run_live(context: RunContext) -> None:
     position, folder, stop = context.position, context.recovery_folder, context.stop
     with ExitStack() as exit_stack:
         enter_context = exit_stack.enter_context
-        source = KafkaSource(context.settings, stop, is_reader=position.reads_topic)
+        source = open_source(context, is_reader=position.reads_topic)
         recovery_store = None
         if _opens_recovery(context):
             recovery_store = enter_context(_open_store(context))
@@ -114,7 +115,7 @@ def _open_store(context: RunContext) -> AbstractContextManager[RecoveryStore | N
     return open_recovery(folder, context.settings)
 
 
-def _expose(context: RunContext, source: KafkaSource) -> AbstractContextManager[str]:
+def _expose(context: RunContext, source: LiveSource) -> AbstractContextManager[str]:
     return expose_process(
         context.settings,
         context.redis_url,
@@ -129,7 +130,7 @@ def _expose(context: RunContext, source: KafkaSource) -> AbstractContextManager[
 @contextmanager
 def _acquire_role(
     context: RunContext,
-    source: KafkaSource,
+    source: LiveSource,
     recovery_store: RecoveryStore | None,
     rendezvous: Rendezvous | None,
 ) -> Iterator[tuple[RecoveryStore | None, Fence] | None]:
@@ -142,7 +143,7 @@ def _acquire_role(
     if folder and rendezvous and not rendezvous.is_leader:
         with follow_leader(rendezvous, source, context, folder) as role:
             yield role
-    elif not wait_for_kafka(source, context):
+    elif not wait_for_log(source, context):
         yield None
     elif folder and is_supervised():
         yield recovery_store, read_fence(folder)

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from bytewax.dataflow import Dataflow
 
     from flows.cluster.run_context import RunContext
-    from flows.kafka.source import KafkaSource
+    from flows.sources.live_source import LiveSource
     from state.journal import Journals
     from state.store import Fence
 
 
 def live_flow(
-    source: KafkaSource, context: RunContext, *, journals: Journals | None, fence: Fence | None
+    source: LiveSource, context: RunContext, *, journals: Journals | None, fence: Fence | None
 ) -> Dataflow:
     """Build the flow from Kafka to Redis for one process of a run, which writes under `fence`."""
     sinks = _sinks(context, fence)

@@ -19,7 +19,7 @@ again.
 """
 
 from state.store.addresses import LOGIN_VARIABLE, USER_VARIABLE
-from state.store.async_appender import AsyncAppender
+from state.store.async_appender import ENTRY_FIELD, AsyncAppender
 from state.store.async_reader import AsyncReader, ReadCommand
 from state.store.consumer_groups import ConsumerGroup, StreamEntry
 from state.store.digest import Digest, sha256
@@ -30,6 +30,7 @@ from state.store.store import Command, Store
 from state.store.write_marker import WriteMarker
 
 __all__ = [
+    "ENTRY_FIELD",
     "LOGIN_VARIABLE",
     "USER_VARIABLE",
     "AsyncAppender",

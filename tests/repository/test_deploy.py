@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import yaml
@@ -26,6 +26,8 @@ OPERATIONS = ROOT / "docs/operations.md"
 
 
 class Topic:
+    log_name: ClassVar[str] = "kafka"
+
     def __init__(self) -> None:
         self.lag = {"0-events": 0}
         self.is_reachable = True

@@ -14,8 +14,8 @@ from bytewax.errors import BytewaxRuntimeError
 from kafka import TopicPartition
 
 from flows.kafka.broker_monitor import BrokerMonitor
-from flows.kafka.client import partition_name
 from flows.kafka.source import KafkaSource
+from flows.sources.live_connection import partition_name
 from operators.shards.watermark import Watermark
 from state.errors import SourceError, UserError
 from state.snapshots import SOURCE_CODEC

@@ -6,7 +6,7 @@ import json
 import re
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -34,6 +34,8 @@ SOON_STUCK_S = 0.2
 
 
 class Topic:
+    log_name: ClassVar[str] = "kafka"
+
     """A topic of two partitions."""
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""One partition of the events topic as a Bytewax source partition: records to batches of events.
+"""One partition of a live log as a Bytewax source partition: records to batches of events.
 
 Stored: its snapshot (`state.snapshots.SourceState`), which has the offset of the next record.
 """
@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from bytewax.inputs import StatefulSourcePartition
 
-from flows.kafka.broker_monitor import INTERVAL_S, RESPONSE_TIMEOUT_MS
-from flows.kafka.client import partition_name
-from flows.kafka.shared_consumer import IDLE_POLL_MS
 from flows.process import liveness
+from flows.sources.live_connection import (
+    CHECK_INTERVAL_S,
+    IDLE_POLL_MS,
+    RESPONSE_TIMEOUT_MS,
+    partition_name,
+)
 from operators.events.decode import RecordPosition
 from operators.readers.registry import batch_decoder, record_reader
 from operators.shards.batching import SourceBatcher
@@ -23,10 +26,11 @@ from state.messages import SourceBatch
 from state.snapshots import SOURCE_CODEC, SourceState
 
 if TYPE_CHECKING:
-    from kafka import TopicPartition
-    from kafka.consumer.fetcher import ConsumerRecord
+    from collections.abc import Sequence
 
-    from flows.kafka.connection import TopicConnection
+    from kafka import TopicPartition
+
+    from flows.sources.live_connection import LiveRecord, LogConnection
     from operators.events.currencies import CurrencyConverter
     from state.config import Settings
     from state.dead_letters import DeadLetter
@@ -34,8 +38,8 @@ if TYPE_CHECKING:
 
 WATERMARK_DELAY_S = 0.5
 """After this time without records an empty batch carries the last watermark to the shards."""
-RESPONSE_STALE_S = 2 * INTERVAL_S + RESPONSE_TIMEOUT_MS / 1000
-"""An older response of the broker does not prove that a partition is idle."""
+RESPONSE_STALE_S = 2 * CHECK_INTERVAL_S + RESPONSE_TIMEOUT_MS / 1000
+"""An older response of the log does not prove that a partition is idle."""
 
 
 class PartitionOwner(Protocol):
@@ -54,13 +58,13 @@ class PartitionOwner(Protocol):
         """Note that a partition has ended."""
 
 
-class KafkaPartition(StatefulSourcePartition[SourceBatch, bytes]):
+class LivePartition(StatefulSourcePartition[SourceBatch, bytes]):
     """Reads one partition: small batches when few records arrive, larger ones during a backlog."""
 
     def __init__(
         self,
         owner: PartitionOwner,
-        connection: TopicConnection,
+        connection: LogConnection,
         partition: TopicPartition,
         state: SourceState,
     ) -> None:
@@ -71,8 +75,9 @@ class KafkaPartition(StatefulSourcePartition[SourceBatch, bytes]):
         self._partition = partition
         self._partitions = len(connection.partitions)
         self._name = partition_name(partition)
-        self._read_record = record_reader(self._settings.kafka.format)
+        self._read_record = record_reader(connection.record_format)
         self._decode_batch = batch_decoder(self._settings.kafka.format)
+        self._idle_ms = connection.idle_ms
         self._offset = state.offset
         self._topic_id = state.topic_id
         self._batcher = SourceBatcher(state.batches, state.watermark_ms, state.totals)
@@ -133,10 +138,10 @@ class KafkaPartition(StatefulSourcePartition[SourceBatch, bytes]):
     def _idle_ms_to_report(self) -> int:
         """How long the partition has been idle, if the shards must be informed again, else 0.
 
-        Idle time counts only while the broker confirms that there are no records: event time does not
-        advance while the broker is away or records wait.
+        Idle time counts only while the log confirms that there are no records: event time does not
+        advance while the log is away or records wait.
         """
-        now_s, limit_ms = time.monotonic(), self._settings.kafka.idle_ms
+        now_s, limit_ms = time.monotonic(), self._idle_ms
         elapsed_ms = round((now_s - self._quiet_since_s) * 1000)
         if elapsed_ms < limit_ms:
             return 0
@@ -153,7 +158,7 @@ class KafkaPartition(StatefulSourcePartition[SourceBatch, bytes]):
             self._monitor.schedule_commit(self._partition, self._snapshot_offset)
             self._snapshot_offset = None
 
-    def _decode(self, records: list[ConsumerRecord]) -> tuple[list[Event | DeadLetter], list[int]]:
+    def _decode(self, records: Sequence[LiveRecord]) -> tuple[list[Event | DeadLetter], list[int]]:
         """The events and dead letters in records, and the offset of each."""
         topic, number = self._partition.topic, str(self._partition.partition)
         now_ms, limits = time.time_ns() // 1_000_000, self._settings.source.limits
